@@ -1,0 +1,114 @@
+"""Histories as nested Arrow values, which is how they travel through parquet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import narwhals.stable.v1 as nw
+import numpy as np
+import pandas as pd
+
+# The module, not the class: a log makes histories, and histories that are read back
+# make a log, so that one of the two has to be looked up when it is needed.
+from sklearn_seqcrm.events import _event_log
+from sklearn_seqcrm.events._clock import Clock
+from sklearn_seqcrm.events._columns import read_column
+from sklearn_seqcrm.events._rows import NO_ROW, Rows
+from sklearn_seqcrm.events._timeline import Timeline, ranges
+
+
+def rows_to_arrow(rows: Rows) -> Any:
+    """Write rows as a struct of customer, cutoff and a list of the visible events.
+
+    Parameters
+    ----------
+    rows : Rows
+        Views of a raw log. Each row writes its own events, so that rows at several
+        cutoffs of one customer repeat what they share.
+
+    Returns
+    -------
+    pyarrow.StructArray of shape (n,)
+        ``{customer, cutoff, events: [{time, field, ...}]}``, null where missing.
+    """
+    import pyarrow as pa
+
+    log = rows.log
+    if not isinstance(log, _event_log.EventLog):
+        raise TypeError(
+            "Only raw histories can be written; keep the X that went into the "
+            "HistoryEncoder, and write that."
+        )
+    customer, time = log.names
+    index, offsets = ranges(rows.start, rows.stop)
+    clock = log.timeline.clock
+    fields = {time: clock.as_index(log.timeline.times[index])}
+    fields |= {name: log.column(name).to_pandas(index) for name in log.fields}
+    arrays = [pa.array(values, from_pandas=True) for values in fields.values()]
+    events = pa.StructArray.from_arrays(arrays, names=list(fields))
+    known = np.where(rows.codes >= 0, rows.codes, 0)
+    ids = pa.array(log.customers)
+    customers = ids.take(pa.array(known, mask=rows.codes < 0))
+    lists = pa.LargeListArray.from_arrays(pa.array(offsets), events)
+    return pa.StructArray.from_arrays(
+        [customers, pa.array(clock.as_index(rows.cutoff)), lists],
+        names=[customer, "cutoff", "events"],
+        mask=pa.array(rows.start == NO_ROW),
+    )
+
+
+def rows_from_arrow(array: Any) -> Rows:
+    """Read what `rows_to_arrow` wrote.
+
+    Parameters
+    ----------
+    array : pyarrow.Array or ChunkedArray of structs
+        Rows with their events.
+
+    Returns
+    -------
+    Rows
+        Views of a new log in which every row has a segment of its own.
+    """
+    import pyarrow as pa
+
+    if isinstance(array, pa.ChunkedArray):
+        array = (
+            pa.concat_arrays(array.chunks)
+            if array.num_chunks
+            else (pa.array([], type=array.type))
+        )
+    missing = np.asarray(array.is_null())
+    customer = array.type[0].name
+    ids, cutoff, lists = array.flatten()
+    events = lists.flatten()
+    time = events.type[0].name
+    frame = pa.Table.from_struct_array(events).to_pandas()
+    clock, times = Clock.of(frame.pop(time), f"times {time!r}")
+    lengths = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+    filled = lengths > 0
+    offsets = np.concatenate([[0], np.cumsum(lengths[filled], dtype="int64")])
+    timeline = Timeline(
+        pd.Index(ids.filter(pa.array(filled)).to_pandas()),
+        offsets,
+        times,
+        clock,
+        times.max() if len(times) else 0,
+    )
+    columns = {
+        name: read_column(nw.from_native(frame[name], series_only=True), name)
+        for name in frame
+    }
+    codes = np.where(filled, np.cumsum(filled) - 1, -1)
+    start = np.where(filled, offsets[codes], np.where(missing, NO_ROW, 0))
+    ticks = clock.read(
+        cutoff.to_pandas().fillna(0 if clock.unit is None else pd.Timestamp(0)),
+        "cutoffs",
+    )
+    return Rows(
+        _event_log.EventLog._of(timeline, columns, (customer, time)),
+        codes,
+        start,
+        start + lengths,
+        ticks,
+    )

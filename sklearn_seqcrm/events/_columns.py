@@ -1,0 +1,141 @@
+"""Fields of an events table: from any dataframe to NumPy columns and categories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import narwhals.stable.v1 as nw
+import numpy as np
+import pandas as pd
+
+
+class Column(NamedTuple):
+    """One field of a log.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_events,)
+        Floats, datetimes, or int32 codes into `categories` (-1: missing).
+    categories : Index or None
+        Levels of a categorical field, in ascending order.
+    """
+
+    values: np.ndarray
+    categories: pd.Index | None = None
+
+    @property
+    def kind(self) -> str:
+        """``"categorical"``, ``"datetime"`` or ``"numeric"``."""
+        if self.categories is not None:
+            return "categorical"
+        return "datetime" if self.values.dtype.kind == "M" else "numeric"
+
+    def take(self, index: np.ndarray) -> Column:
+        """Return the column at some events."""
+        return Column(self.values[index], self.categories)
+
+    def to_pandas(self, index: np.ndarray | slice = slice(None)) -> Any:
+        """Values at some events as a user sees them."""
+        values = self.values[index]
+        if self.categories is None:
+            return values
+        return pd.Categorical.from_codes(values, categories=self.categories)
+
+
+def read_table(table: Any) -> nw.DataFrame:
+    """Accept a pandas, polars or pyarrow table, or say what arrived."""
+    try:
+        return nw.from_native(table, eager_only=True)
+    except TypeError as error:
+        raise TypeError(
+            "events must be a pandas, polars or pyarrow table in memory; got "
+            f"{type(table).__module__}.{type(table).__name__}."
+        ) from error
+
+
+def to_series(column: nw.Series) -> pd.Series:
+    """One column as a pandas Series, without a copy where it is one already."""
+    native = column.to_native()
+    if isinstance(native, pd.Series):
+        return native
+    if isinstance(column.dtype, nw.Datetime) and column.dtype.time_zone is not None:
+        zone = column.dtype.time_zone
+        naive = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+        return pd.Series(naive.to_numpy()).dt.tz_localize("UTC").dt.tz_convert(zone)
+    if isinstance(column.dtype, nw.Date):
+        column = column.cast(nw.Datetime("us"))
+    return pd.Series(column.to_numpy())
+
+
+def read_column(column: nw.Series, name: str) -> Column:
+    """Turn one column of a table into a field of a log.
+
+    Numbers and booleans become floats (float32 stays), datetimes stay (aware ones as
+    UTC), everything else becomes categories.
+    """
+    series = to_series(column)
+    dtype = series.dtype
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        return Column(series.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy())
+    if pd.api.types.is_datetime64_dtype(dtype):
+        return Column(series.to_numpy())
+    if pd.api.types.is_timedelta64_dtype(dtype):
+        raise TypeError(
+            f"Field {name!r} holds lengths of time; make numbers of them, for example "
+            f"events[{name!r}] / pd.Timedelta(days=1)."
+        )
+    if pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype):
+        wanted = "float32" if dtype == np.float32 else "float64"
+        return Column(series.to_numpy(dtype=wanted, na_value=np.nan))
+    codes, categories = factorize(series, name)
+    return Column(codes.astype("int32", copy=False), categories)
+
+
+def factorize(series: pd.Series, name: str) -> tuple[np.ndarray, pd.Index]:
+    """Codes of values, and the distinct values in ascending order (missing: -1)."""
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        codes, levels = series.cat.codes.to_numpy(), series.cat.categories
+        used = np.unique(codes)
+        used = used[used >= 0]
+        levels = levels[used]
+        codes = np.where(codes >= 0, np.searchsorted(used, codes), -1)
+    else:
+        codes, levels = pd.factorize(series)
+        codes, levels = codes.astype("int32"), pd.Index(levels)
+    try:
+        order = np.asarray(levels.argsort())
+    except TypeError as error:
+        kinds = sorted({type(level).__name__ for level in levels})
+        raise TypeError(
+            f"Column {name!r} mixes values of the types {', '.join(kinds)}; make them "
+            f"one type, for example events[{name!r}].astype(str)."
+        ) from error
+    if len(order) and (order[1:] < order[:-1]).any():
+        rank = np.empty(len(order) + 1, dtype="int32")
+        rank[order] = np.arange(len(order), dtype="int32")
+        rank[-1] = -1  # where the code -1 of a missing value finds itself
+        codes = rank[codes]
+        levels = levels[order]
+    return codes, levels
+
+
+def join_columns(columns: Sequence[Column], name: str) -> Column:
+    """Put the same field of several logs behind one another."""
+    kinds = {column.kind for column in columns}
+    if len(kinds) > 1:
+        raise ValueError(
+            f"Field {name!r} is {' in one log and '.join(sorted(kinds))} in another; "
+            "give it one type before building the logs."
+        )
+    if columns[0].categories is None:
+        return Column(np.concatenate([column.values for column in columns]))
+    levels = [column.categories for column in columns if column.categories is not None]
+    union = levels[0]
+    for more in levels[1:]:
+        union = union.union(more)
+    codes = []
+    for column, own in zip(columns, levels, strict=True):
+        new = np.append(union.get_indexer(own), -1).astype("int32")
+        codes.append(new[column.values])
+    return Column(np.concatenate(codes), union)

@@ -1,0 +1,508 @@
+"""The store of all events of all customers, and the histories cut from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm.events._clock import Clock
+from sklearn_seqcrm.events._columns import (
+    Column,
+    factorize,
+    join_columns,
+    read_column,
+    read_table,
+    to_series,
+)
+from sklearn_seqcrm.events._history_array import HistoryArray, HistoryDtype
+from sklearn_seqcrm.events._log import Log, stack_logs
+from sklearn_seqcrm.events._timeline import Timeline, frozen, sort_events
+
+_PARQUET_KEY = b"sklearn_seqcrm"
+
+
+class EventLog(Log):
+    """Events of many customers, sorted by customer and time.
+
+    Build it once from a table of events, then cut histories from it with `attach` or
+    `snapshots`. It never changes: `append` returns a new log, and copies of it,
+    shallow, deep or by `sklearn.base.clone`, are the log itself.
+
+    Parameters
+    ----------
+    events : pandas, polars or pyarrow table
+        One row per event, in any order. Events of one customer at the same time keep
+        the order they have here.
+    customer : str
+        Column of customer ids, of one type that sorts. No missing values.
+    time : str
+        Column of times: datetimes, naive or time-zone aware (stored as UTC), or plain
+        numbers. No missing values.
+    fields : sequence of str or None, default=None
+        Columns to keep as facts of the event; None keeps all other columns. Numbers
+        and booleans are stored as floats, where missing and infinite values are
+        allowed, datetimes as datetimes, everything else as categories.
+    observed_until : datetime or number, default=None
+        The last moment that the table has recorded, which tells a customer who was
+        silent from one who was not looked at any more. None: the last event.
+
+    Raises
+    ------
+    KeyError
+        If `events` lacks one of the columns.
+    TypeError
+        If `events` is no table, or a column has a type that cannot be stored.
+    ValueError
+        If there are no events, or customers or times are missing.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_seqcrm.events import EventLog
+    >>> orders = pd.DataFrame(
+    ...     {
+    ...         "customer": ["ann", "bob", "ann"],
+    ...         "day": pd.to_datetime(["2024-03-05", "2024-01-02", "2024-01-09"]),
+    ...         "amount": [20.0, 5.0, 12.5],
+    ...     }
+    ... )
+    >>> log = EventLog(orders, customer="customer", time="day")
+    >>> log
+    EventLog(3 events, 2 customers, 2024-01-02..2024-03-05, fields: amount)
+    >>> rows = pd.DataFrame({"customer": ["ann", "bob", "eve"]})
+    >>> log.attach(rows, cutoff="2024-03-05")
+      customer             history
+    0      ann  1 event 2024-01-09
+    1      bob  1 event 2024-01-02
+    2      eve            0 events
+    """
+
+    def __init__(
+        self,
+        events: Any,
+        customer: str,
+        time: str,
+        fields: Sequence[str] | None = None,
+        observed_until: Any = None,
+    ) -> None:
+        table = read_table(events)
+        names = _field_names(table.columns, customer, time, fields)
+        if not len(table):
+            raise ValueError("events has no rows; a log needs at least one event.")
+        ids, moments = to_series(table[customer]), to_series(table[time])
+        _refuse_missing(ids, f"customer column {customer!r} of events")
+        _refuse_missing(moments, f"time column {time!r} of events")
+        codes, customers = factorize(ids, customer)
+        clock, times = Clock.of(moments, f"times in column {time!r}")
+        order, offsets, times = sort_events(codes, times, len(customers))
+        del codes, ids, moments
+        end = _observed_until(clock, times, observed_until)
+        super().__init__(
+            Timeline(customers, offsets, times, clock, end), (customer, time)
+        )
+        # Categories first: reading them needs most memory beside what is kept.
+        by_need = sorted(names, key=lambda name: table[name].dtype.is_numeric())
+        columns = {name: read_column(table[name], name).take(order) for name in by_need}
+        self._columns = {name: _frozen(columns[name]) for name in names}
+
+    @classmethod
+    def _of(
+        cls, timeline: Timeline, columns: dict[str, Column], names: tuple[str, str]
+    ) -> Self:
+        """Wrap columns that are sorted and checked already."""
+        log = cls.__new__(cls)
+        Log.__init__(log, timeline, names)
+        log._columns = {name: _frozen(column) for name, column in columns.items()}
+        return log
+
+    @property
+    def fields(self) -> list[str]:
+        """Names of the stored columns, without customer and time."""
+        return list(self._columns)
+
+    def column(self, field: str) -> Column:
+        """Return the stored values of a field.
+
+        Parameters
+        ----------
+        field : str
+            One of `fields`.
+
+        Returns
+        -------
+        Column
+            ``values`` of shape (n_events,) and, for categories, their levels.
+
+        Raises
+        ------
+        KeyError
+            If the log has no such field.
+        """
+        if field not in self._columns:
+            raise KeyError(f"The log has no field {field!r}; it has {self.fields}.")
+        return self._columns[field]
+
+    def attach(
+        self,
+        rows: pd.DataFrame,
+        customer: str | None = None,
+        cutoff: Any = None,
+        lookback: Any = None,
+        allow_exact_matches: bool = False,
+        name: str = "history",
+    ) -> pd.DataFrame:
+        """Give each row the history that was known at its cutoff.
+
+        Parameters
+        ----------
+        rows : DataFrame of shape (n, n_columns)
+            One row per prediction.
+        customer : str or None, default=None
+            Column of `rows` that holds the customer; None: the name it has in the
+            log. Customers that the log does not know get an empty history.
+        cutoff : str, datetime, number or None, default=None
+            Column of `rows` that holds each row's cutoff, or one cutoff for all rows.
+            None: everything known so far. Events *at* the cutoff count as future.
+        lookback : Timedelta, str or number, default=None
+            Only see events in ``[cutoff - lookback, cutoff)``; None: all before.
+        allow_exact_matches : bool, default=False
+            Also see the events at the cutoff: the transaction that is being judged,
+            or the rest of the basket, whose facts are known at that moment.
+        name : str, default="history"
+            Name of the new column.
+
+        Returns
+        -------
+        DataFrame of shape (n, n_columns + 1)
+            `rows` in their order, with their index and columns, and the histories.
+
+        Raises
+        ------
+        KeyError
+            If `rows` lacks a column.
+        TypeError
+            If `rows` is no pandas DataFrame, or its customers are of another type.
+        ValueError
+            If customers or cutoffs are missing, the cutoffs are of another kind of
+            time than the log, or the column `name` exists already.
+        """
+        if not isinstance(rows, pd.DataFrame):
+            raise TypeError(
+                f"rows must be a pandas DataFrame, which can hold histories; got "
+                f"{type(rows).__module__}.{type(rows).__name__}. Most tables have "
+                "to_pandas()."
+            )
+        if name in rows.columns:
+            raise ValueError(
+                f"rows has a column {name!r} already; choose another with name=..."
+            )
+        key = self._names[0] if customer is None else customer
+        ids = _column_of(rows, key, "customer")
+        codes = self._timeline.codes_of(ids, f"customers in column {key!r} of rows")
+        by_column = isinstance(cutoff, str) and cutoff in rows.columns
+        if by_column:
+            moments = _column_of(rows, cutoff, "cutoff")
+            ticks = self._read_cutoff(moments, cutoff, allow_exact_matches)
+        elif cutoff is None:
+            ticks, allow_exact_matches = np.array([self._timeline.observed_until]), True
+        else:
+            ticks = self._read_one_cutoff(cutoff, rows, allow_exact_matches)
+        ticks = np.broadcast_to(ticks, len(rows)).astype(self._timeline.clock.dtype)
+        array = self._cut(
+            codes,
+            ticks,
+            lookback,
+            allow_exact_matches,
+            HistoryDtype(key, cutoff if by_column else None),
+        )
+        return rows.assign(**{name: array})
+
+    def snapshots(
+        self,
+        cutoffs: Any,
+        min_events: int = 1,
+        active_within: Any = None,
+        lookback: Any = None,
+        name: str = "history",
+    ) -> pd.DataFrame:
+        """One row per cutoff and customer known by then.
+
+        Parameters
+        ----------
+        cutoffs : datetime, number or sequence of them
+            Moments to look at all customers from.
+        min_events : int, default=1
+            Leave out customers with fewer events before the cutoff.
+        active_within : Timedelta, str or number, default=None
+            Leave out customers without an event in ``[cutoff - active_within,
+            cutoff)``; None keeps them.
+        lookback : Timedelta, str or number, default=None
+            As in `attach`; the two filters above look at all events.
+        name : str, default="history"
+            Name of the history column.
+
+        Returns
+        -------
+        DataFrame of shape (n, 3)
+            The customer under the name it has in the log, ``"cutoff"``, and the
+            history; sorted by cutoff, then customer.
+
+        Raises
+        ------
+        ValueError
+            If a cutoff is missing, or of another kind of time than the log.
+        """
+        timeline, customer = self._timeline, self._names[0]
+        one_or_many = [cutoffs] if np.ndim(cutoffs) == 0 else list(cutoffs)
+        moments = pd.Series(
+            [pd.Timestamp(c) if isinstance(c, str) else c for c in one_or_many]
+        )
+        moments_ticks = np.unique(self._read_cutoff(moments, "cutoffs", False))
+        everyone = np.arange(self.n_customers)
+        codes, ticks = [], []
+        for moment in moments_ticks:
+            at = np.full(self.n_customers, moment)
+            stop = timeline.positions(everyone, at)
+            keep = stop - timeline.offsets[:-1] >= min_events
+            if active_within is not None:
+                since = at - timeline.clock.duration(active_within, "active_within")
+                keep &= timeline.positions(everyone, since) < stop
+            codes.append(everyone[keep])
+            ticks.append(at[keep])
+        code, tick = np.concatenate(codes), np.concatenate(ticks)
+        array = self._cut(code, tick, lookback, False, HistoryDtype(customer, "cutoff"))
+        moment_of_row = timeline.clock.as_index(tick)
+        return pd.DataFrame(
+            {customer: self.customers[code], "cutoff": moment_of_row, name: array}
+        )
+
+    def append(self, more: Any) -> EventLog:
+        """Return a log that also holds more events.
+
+        Parameters
+        ----------
+        more : pandas, polars or pyarrow table
+            Events with the same columns as the log. They come after those of the log
+            where customer and time are equal.
+
+        Returns
+        -------
+        EventLog
+            The joint log; this one stays as it is, and so do histories cut from it.
+        """
+        customer, time = self._names
+        other = EventLog(more, customer, time, self.fields)
+        ours, theirs = self._timeline, other._timeline
+        if ours.clock != theirs.clock:
+            moments = theirs.clock.as_index(theirs.times)
+            ticks = ours.clock.read(moments, f"times in column {time!r} of more")
+            if not (ours.clock.as_index(ticks) == moments).all():
+                raise ValueError(
+                    f"Column {time!r} of more is finer than the unit "
+                    f"{ours.clock.unit or 'integer'} of the log, so that times would "
+                    "be rounded; build a new log from both tables."
+                )
+            theirs = Timeline(
+                theirs.customers, theirs.offsets, ticks, ours.clock, ticks.max()
+            )
+            other = EventLog._of(theirs, other._columns, other._names)
+        stacked, _ = stack_logs([self, other])
+        codes, customers = factorize(pd.Series(stacked.customers), customer)
+        times = stacked.timeline.times
+        order, offsets, times = sort_events(
+            codes[stacked.customer_index()], times, len(customers)
+        )
+        end = max(ours.observed_until, theirs.observed_until)
+        joint = Timeline(customers, offsets, times, ours.clock, end)
+        return stacked._take(joint, order)
+
+    def to_parquet(self, path: Any) -> None:
+        """Write the log to a parquet file; needs pyarrow.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to write. Any parquet reader sees the events as a plain table.
+        """
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        table = pa.Table.from_pandas(self.to_frame(), preserve_index=False)
+        note = {"names": self._names, "observed_until": str(self.observed_until)}
+        metadata = {**(table.schema.metadata or {}), _PARQUET_KEY: json.dumps(note)}
+        pq.write_table(table.replace_schema_metadata(metadata), path)
+
+    @classmethod
+    def from_parquet(cls, path: Any) -> EventLog:
+        """Read a log that `to_parquet` wrote; needs pyarrow.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to read.
+
+        Returns
+        -------
+        EventLog
+            The same events, customers and fields.
+
+        Raises
+        ------
+        ValueError
+            If the file is an ordinary table, which does not say what its customer and
+            time are.
+        """
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(path)
+        note = (table.schema.metadata or {}).get(_PARQUET_KEY)
+        if note is None:
+            raise ValueError(
+                f"{path} was not written by EventLog.to_parquet; read it as a table "
+                "and give that to EventLog, with its customer and time columns."
+            )
+        note = json.loads(note)
+        frame = table.to_pandas()
+        log = cls(frame, *note["names"])
+        until = note["observed_until"]
+        clock = log.timeline.clock
+        moment = float(until) if clock.unit is None else pd.Timestamp(until)
+        log.timeline.observed_until = clock.read(moment, "observed_until")[0]
+        return log
+
+    def __repr__(self) -> str:
+        """One line: sizes, time span and fields."""
+        first, last = (
+            f"{time:%Y-%m-%d}" if isinstance(time, pd.Timestamp) else f"{time:g}"
+            for time in self.time_span
+        )
+        return (
+            f"{type(self).__name__}({len(self):,} events, {self.n_customers:,} "
+            f"customers, {first}..{last}, fields: {', '.join(self.fields) or 'none'})"
+        )
+
+    def _read_cutoff(self, moments: pd.Series, name: str, exact: bool) -> np.ndarray:
+        _refuse_missing(moments, f"cutoff column {name!r}")
+        return self._timeline.clock.read(moments, f"cutoffs in {name!r}", up=not exact)
+
+    def _read_one_cutoff(
+        self, cutoff: Any, rows: pd.DataFrame, exact: bool
+    ) -> np.ndarray:
+        if cutoff is pd.NaT or (isinstance(cutoff, float) and np.isnan(cutoff)):
+            raise ValueError("cutoff is missing; None stands for everything known.")
+        try:
+            return self._timeline.clock.read(cutoff, "cutoffs", up=not exact)
+        except (ValueError, TypeError) as error:
+            if isinstance(cutoff, str):
+                raise KeyError(
+                    f"cutoff={cutoff!r} is neither a column of rows, which has "
+                    f"{list(rows.columns)}, nor a time like those of the log."
+                ) from error
+            raise
+
+    def _cut(
+        self,
+        codes: np.ndarray,
+        ticks: np.ndarray,
+        lookback: Any,
+        exact: bool,
+        dtype: HistoryDtype,
+    ) -> HistoryArray:
+        """Histories of customers up to cutoffs on the axis of the log."""
+        timeline = self._timeline
+        stop = timeline.positions(codes, ticks, after=exact)
+        if lookback is None:
+            start = np.where(codes >= 0, timeline.offsets[codes], 0)
+        else:
+            since = ticks - timeline.clock.duration(lookback, "lookback")
+            start = np.minimum(timeline.positions(codes, since), stop)
+        return HistoryArray(self, codes, start, stop, ticks, dtype)
+
+    def columns_at(self, index: np.ndarray) -> dict[str, Any]:
+        """Return every field at some events, as columns of a DataFrame."""
+        return {name: column.to_pandas(index) for name, column in self._columns.items()}
+
+    def _take(self, timeline: Timeline, index: np.ndarray) -> Self:
+        columns = {name: column.take(index) for name, column in self._columns.items()}
+        return self._of(timeline, columns, self._names)
+
+    def _stack(self, logs: Sequence[Log], timeline: Timeline) -> Self:
+        own = set(self.fields)
+        for log in logs:
+            assert isinstance(log, EventLog)
+            if set(log.fields) != own:
+                raise ValueError(
+                    "Histories of logs with different fields cannot share a column: "
+                    f"{sorted(own)} and {sorted(log.fields)}."
+                )
+        columns = {
+            name: join_columns([log._columns[name] for log in logs], name)  # type: ignore[attr-defined]
+            for name in self._columns
+        }
+        return self._of(timeline, columns, self._names)
+
+
+def _frozen(column: Column) -> Column:
+    return Column(frozen(column.values), column.categories)
+
+
+def _field_names(
+    columns: Iterable[str], customer: str, time: str, fields: Sequence[str] | None
+) -> list[str]:
+    """The fields to store, after a look at whether all columns are there."""
+    columns = list(columns)
+    for name, role in ((customer, "customer"), (time, "time")):
+        if name not in columns:
+            raise KeyError(f"events has no {role} column {name!r}; it has {columns}.")
+    if customer == time:
+        raise ValueError(f"customer and time are the same column {customer!r}.")
+    if fields is None:
+        return [name for name in columns if name not in (customer, time)]
+    if isinstance(fields, str):
+        raise TypeError(f"fields must be a list of columns; got the text {fields!r}.")
+    lost = [name for name in fields if name not in columns]
+    if lost:
+        raise KeyError(f"events has no columns {lost} for fields; it has {columns}.")
+    keys = [name for name in fields if name in (customer, time)]
+    if keys:
+        raise ValueError(f"fields repeats the customer or time column: {keys}.")
+    return list(dict.fromkeys(fields))
+
+
+def _column_of(rows: pd.DataFrame, name: str, role: str) -> pd.Series:
+    """A column of the rows without missing values."""
+    if name not in rows.columns:
+        raise KeyError(
+            f"rows has no {role} column {name!r}; it has {list(rows.columns)}."
+        )
+    column = rows[name]
+    _refuse_missing(column, f"{role} column {name!r} of rows")
+    return column
+
+
+def _refuse_missing(values: pd.Series, what: str) -> None:
+    missing = values.isna().to_numpy()
+    if missing.any():
+        where = np.flatnonzero(missing)
+        first = ", ".join(str(values.index[i]) for i in where[:5])
+        raise ValueError(
+            f"The {what} has {len(where)} missing values, the first in the rows "
+            f"{first}; drop or fill them."
+        )
+
+
+def _observed_until(clock: Clock, times: np.ndarray, given: Any) -> Any:
+    last = times.max()
+    if given is None:
+        return last
+    until = clock.read(given, "observed_until", up=False)[0]
+    if until < last:
+        raise ValueError(
+            f"observed_until={given} lies before the last event at "
+            f"{clock.as_scalar(last)}."
+        )
+    return until

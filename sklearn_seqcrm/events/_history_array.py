@@ -1,0 +1,390 @@
+"""The pandas column of histories: its dtype, and the array of views behind it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from pandas.api.extensions import (
+    ExtensionArray,
+    ExtensionDtype,
+    register_extension_dtype,
+)
+from pandas.api.indexers import check_array_indexer
+
+from sklearn_seqcrm.events._arrow import rows_from_arrow, rows_to_arrow
+from sklearn_seqcrm.events._history import History
+from sklearn_seqcrm.events._log import Log
+from sklearn_seqcrm.events._rows import (
+    NO_ROW,
+    Rows,
+    join_rows,
+    missing_rows,
+    rows_from_scalars,
+)
+from sklearn_seqcrm.events._timeline import ranges
+
+
+@register_extension_dtype
+class HistoryDtype(ExtensionDtype):
+    """Dtype of a column whose values are histories of events.
+
+    Parameters
+    ----------
+    customer : str or None, default=None
+        Column of the rows that held the customer when the histories were attached.
+    cutoff : str or None, default=None
+        Column of the rows that held the cutoff.
+
+    Notes
+    -----
+    The two columns are keys, not features: `make_history_pipeline` leaves them out,
+    and it knows their names from here. Two dtypes with other names are not equal.
+
+    Examples
+    --------
+    >>> HistoryDtype("customer_id", "order_date")
+    history['customer_id', 'order_date']
+    >>> pd.api.types.pandas_dtype("history")
+    history
+    """
+
+    type = History
+    kind = "O"
+    na_value = pd.NA
+    _is_numeric = False
+    _metadata = ("customer", "cutoff")
+
+    def __init__(self, customer: str | None = None, cutoff: str | None = None) -> None:
+        self.customer = customer
+        self.cutoff = cutoff
+
+    @property
+    def name(self) -> str:
+        """``"history"``, with the names of the key columns if there are any."""
+        if self.customer is None and self.cutoff is None:
+            return "history"
+        return f"history[{self.customer!r}, {self.cutoff!r}]"
+
+    @property
+    def keys(self) -> list[str]:
+        """Names of the columns that the histories were attached by."""
+        return [name for name in (self.customer, self.cutoff) if name is not None]
+
+    def __repr__(self) -> str:
+        """Return the name."""
+        return self.name
+
+    @classmethod
+    def construct_from_string(cls, string: str) -> HistoryDtype:
+        """Build the dtype from its name.
+
+        Parameters
+        ----------
+        string : str
+            ``"history"`` or ``"history['customer', 'cutoff']"``.
+
+        Returns
+        -------
+        HistoryDtype
+            The dtype of that name.
+        """
+        if not isinstance(string, str):
+            raise TypeError(
+                f"'construct_from_string' expects a string, got {type(string)}"
+            )
+        if string == "history":
+            return cls()
+        if string.startswith("history[") and string.endswith("]"):
+            try:
+                customer, cutoff = ast.literal_eval(string.removeprefix("history"))
+            except (ValueError, SyntaxError):
+                pass
+            else:
+                return cls(customer, cutoff)
+        raise TypeError(f"Cannot construct a 'HistoryDtype' from '{string}'")
+
+    @classmethod
+    def construct_array_type(cls) -> type[HistoryArray]:
+        """Return the array class of the dtype."""
+        return HistoryArray
+
+    def __from_arrow__(self, array: Any) -> HistoryArray:
+        """Read histories that were written to Arrow or parquet."""
+        return HistoryArray(*rows_from_arrow(array), dtype=self)
+
+    def _get_common_dtype(self, dtypes: list[Any]) -> HistoryDtype | None:
+        """Columns attached by other names still concatenate."""
+        if not all(isinstance(dtype, HistoryDtype) for dtype in dtypes):
+            return None
+        customers = {dtype.customer for dtype in dtypes}
+        cutoffs = {dtype.cutoff for dtype in dtypes}
+        return HistoryDtype(
+            customers.pop() if len(customers) == 1 else None,
+            cutoffs.pop() if len(cutoffs) == 1 else None,
+        )
+
+
+class HistoryArray(ExtensionArray):
+    """A column of histories: each row is a customer's events before its cutoff.
+
+    Made by `EventLog.attach` or `EventLog.snapshots`, not by hand. Rows are four
+    numbers and a shared log, so that selecting, sorting and splitting rows never
+    copies an event.
+
+    Parameters
+    ----------
+    log : EventLog or encoded log
+        The log that holds the events.
+    codes : ndarray of shape (n,), int64
+        Positions of the customers in ``log.customers``, -1 for an unknown customer.
+    start, stop : ndarray of shape (n,), int64
+        Row ``i`` sees the events ``start[i]:stop[i]``; -1 in both is a missing
+        history.
+    cutoff : ndarray of shape (n,)
+        Cutoffs on the time axis of the log.
+    dtype : HistoryDtype or None, default=None
+        Names of the columns that the rows were attached by.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_seqcrm.events import EventLog
+    >>> events = pd.DataFrame({"customer": ["a", "a", "b"], "time": [1, 3, 2]})
+    >>> log = EventLog(events, customer="customer", time="time")
+    >>> X = log.attach(pd.DataFrame({"customer": ["b", "a"]}), cutoff=3)
+    >>> X["history"].array.lengths
+    array([1, 1])
+    >>> X["history"].array.to_frame()
+      customer  time
+    0        b     2
+    1        a     1
+    """
+
+    def __init__(
+        self,
+        log: Log,
+        codes: np.ndarray,
+        start: np.ndarray,
+        stop: np.ndarray,
+        cutoff: np.ndarray,
+        dtype: HistoryDtype | None = None,
+    ) -> None:
+        self._rows = Rows(log, codes, start, stop, cutoff)
+        self._dtype = HistoryDtype() if dtype is None else dtype
+        self._to_pickle: Rows | None = None
+
+    # What users read -----------------------------------------------------------------
+
+    @property
+    def dtype(self) -> HistoryDtype:
+        """The dtype, with the names of the key columns."""
+        return self._dtype
+
+    @property
+    def log(self) -> Any:
+        """The log behind the views. It also holds what happened after the cutoffs."""
+        return self._rows.log
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Number of events of each row, 0 for a missing history; shape (n,)."""
+        return self._rows.stop - self._rows.start
+
+    @property
+    def cutoffs(self) -> pd.Index:
+        """Cutoff of each row, shape (n,)."""
+        return self._rows.log.timeline.clock.as_index(self._rows.cutoff)
+
+    @property
+    def customers(self) -> pd.Index:
+        """Customer of each row, missing where unknown to the log; shape (n,)."""
+        ids, codes = self._rows.log.customers, self._rows.codes
+        if (codes >= 0).all():
+            return ids[codes]
+        known = (
+            pd.Series(ids, dtype=object) if ids.dtype.kind in "iu" else pd.Series(ids)
+        )
+        return pd.Index(known.reindex(codes))
+
+    @property
+    def rows(self) -> Rows:
+        """The four numbers of each row, and the log."""
+        return self._rows
+
+    def to_frame(self) -> pd.DataFrame:
+        """The visible events of all rows, one after the other.
+
+        Returns
+        -------
+        DataFrame of shape (lengths.sum(), 2 + n_fields)
+            The index is the position of the row in the array.
+        """
+        index, _ = ranges(self._rows.start, self._rows.stop)
+        row = np.repeat(np.arange(len(self)), self.lengths)
+        return self._rows.log.frame_of(self.customers[row], index).set_axis(row)
+
+    # What pandas asks for ------------------------------------------------------------
+
+    @classmethod
+    def _of(cls, rows: Rows, dtype: HistoryDtype | None) -> Self:
+        return cls(*rows, dtype=dtype)
+
+    @classmethod
+    def _from_sequence(
+        cls, scalars: Any, *, dtype: Any = None, copy: bool = False
+    ) -> Self:
+        if isinstance(dtype, str):
+            dtype = HistoryDtype.construct_from_string(dtype)
+        if isinstance(scalars, cls):
+            rows = scalars._rows.select(np.copy) if copy else scalars._rows
+            return cls._of(rows, dtype or scalars.dtype)
+        histories = [None if _is_missing(value) else value for value in scalars]
+        wrong = [value for value in histories if not isinstance(value, History | None)]
+        if wrong:
+            raise TypeError(
+                f"A history column takes histories only; got {wrong[0]!r}, one of "
+                f"{len(wrong)} other values. EventLog.attach makes histories."
+            )
+        if not any(history is not None for history in histories):
+            raise ValueError(
+                "A history column cannot be made of missing values alone, because it "
+                "needs a log; take one from EventLog.attach."
+            )
+        return cls._of(rows_from_scalars(histories), dtype)
+
+    def __arrow_array__(self, type: Any = None) -> Any:
+        """Write each row with its visible events; what comes after is left out."""
+        return rows_to_arrow(self._rows)
+
+    @classmethod
+    def _concat_same_type(cls, to_concat: Sequence[Self]) -> Self:
+        return cls._of(
+            join_rows([array._rows for array in to_concat]), to_concat[0].dtype
+        )
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self._rows.codes)
+
+    def __getitem__(self, item: Any) -> Any:
+        """One history for an integer, an array of them for anything else."""
+        item = check_array_indexer(self, item)
+        if isinstance(item, int | np.integer):
+            log, codes, start, stop, cutoff = self._rows
+            if start[item] == NO_ROW:
+                return self._dtype.na_value
+            return History(
+                log, int(codes[item]), int(start[item]), int(stop[item]), cutoff[item]
+            )
+        if isinstance(item, tuple):
+            item = next(one for one in item if one is not Ellipsis)
+            return self[item]
+        return self._of(self._rows.select(lambda column: column[item]), self._dtype)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """Replace rows; the logs stay as they are."""
+        if getattr(self, "_readonly", False):
+            raise ValueError("Cannot modify read-only array")
+        key = check_array_indexer(self, key)
+        if _is_missing(value):
+            new = missing_rows(self._rows.log, 1)
+        elif isinstance(value, History):
+            new = rows_from_scalars([value])
+        else:
+            new = self._from_sequence(value)._rows
+        index = np.arange(len(self))
+        source = np.arange(len(self), len(self) + len(new.codes))
+        index[key] = source[0] if np.ndim(value) == 0 else source
+        joined = join_rows([self._rows, new])
+        self._rows = joined.select(lambda column: column[index])
+        self._to_pickle = None
+
+    def take(
+        self, indices: Any, *, allow_fill: bool = False, fill_value: Any = None
+    ) -> Self:
+        """Rows at `indices`, as `pandas.api.extensions.take` defines it.
+
+        Parameters
+        ----------
+        indices : sequence of int
+            Positions; -1 is the last row, or a new one if `allow_fill` is True.
+        allow_fill : bool, default=False
+            Whether -1 stands for a new row.
+        fill_value : History or missing, default=None
+            What new rows hold; None for a missing history.
+
+        Returns
+        -------
+        HistoryArray of shape (len(indices),)
+            The rows.
+        """
+        indices = np.asarray(indices, dtype="int64")
+        if not allow_fill:
+            if not len(self) and len(indices):
+                raise IndexError("cannot do a non-empty take from an empty axes.")
+            return self[indices]
+        if len(indices) and indices.min() < -1:
+            raise ValueError("indices must be at least -1 where allow_fill is True.")
+        if len(indices) and indices.max() >= len(self):
+            raise IndexError("out of bounds value in 'indices'.")
+        fill = (
+            missing_rows(self._rows.log, 1)
+            if _is_missing(fill_value)
+            else rows_from_scalars([fill_value])
+        )
+        # The new row stands last, which is where -1 points.
+        with_fill = join_rows([self._rows, fill])
+        return self._of(with_fill.select(lambda column: column[indices]), self._dtype)
+
+    def isna(self) -> np.ndarray:
+        """Rows without a history, which is not the same as an empty one."""
+        return self._rows.start == NO_ROW
+
+    def copy(self) -> Self:
+        """Return the same rows over the same log."""
+        return self._of(self._rows.select(np.copy), self._dtype)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the rows in bytes, without the shared log."""
+        return sum(column.nbytes for column in self._rows[1:])
+
+    def __eq__(self, other: Any) -> Any:
+        """Compare row by row."""
+        if isinstance(other, pd.Series | pd.DataFrame | pd.Index):
+            return NotImplemented
+        if isinstance(other, History) or _is_missing(other):
+            other = [other] * len(self)
+        if len(other) != len(self):
+            raise ValueError("Lengths must match to compare")
+        pairs = zip(self, other, strict=True)
+        return np.array([isinstance(a, History) and a == b for a, b in pairs], bool)
+
+    def _formatter(self, boxed: bool = False) -> Callable[[Any], str | None]:
+        return str
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle a few rows of a big log with their own customers' events only.
+
+        From half of the events on the log goes as it is: joblib then maps one and the
+        same array into all its workers, where a copy for each task would cost more.
+        """
+        if self._to_pickle is None:
+            log, codes = self._rows.log, self._rows.codes
+            used = np.unique(codes[codes >= 0])
+            n_used = int(log.timeline.counts[used].sum())
+            # Kept, so that a search that pickles X for each task copies it once.
+            self._to_pickle = (
+                self._rows.compact() if 2 * n_used < len(log) else self._rows
+            )
+        return {"_rows": self._to_pickle, "_dtype": self._dtype, "_to_pickle": None}
+
+
+def _is_missing(value: Any) -> bool:
+    return (
+        value is None or value is pd.NA or (isinstance(value, float) and value != value)
+    )

@@ -1,0 +1,158 @@
+"""What every log has, whether its events are raw or encoded."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm.events._timeline import Timeline
+
+
+class Log(ABC):
+    """Events of many customers, sorted by customer and time; never changed in place.
+
+    Parameters
+    ----------
+    timeline : Timeline
+        Customers, offsets and times.
+    names : tuple of (str, str)
+        What the customer and the time column were called.
+    """
+
+    def __init__(self, timeline: Timeline, names: tuple[str, str]) -> None:
+        self._timeline = timeline
+        self._names = names
+
+    @property
+    def timeline(self) -> Timeline:
+        """Customers, offsets and times of the events."""
+        return self._timeline
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What the customer and the time column were called."""
+        return self._names
+
+    @property
+    def n_customers(self) -> int:
+        """Number of customers with at least one event."""
+        return len(self._timeline.customers)
+
+    @property
+    def customers(self) -> pd.Index:
+        """The customers' ids, in ascending order; shape (n_customers,)."""
+        return self._timeline.customers
+
+    @property
+    def observed_until(self) -> Any:
+        """The last moment that the log has recorded."""
+        return self._timeline.clock.as_scalar(self._timeline.observed_until)
+
+    @property
+    def time_span(self) -> tuple[Any, Any]:
+        """Times of the first and of the last event."""
+        times, clock = self._timeline.times, self._timeline.clock
+        return clock.as_scalar(times.min()), clock.as_scalar(times.max())
+
+    def __len__(self) -> int:
+        """Number of events."""
+        return len(self._timeline.times)
+
+    def __copy__(self) -> Self:
+        """Return the log itself, which nothing can change."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return the log itself, which nothing can change."""
+        return self
+
+    def subset(self, codes: np.ndarray) -> Self:
+        """Return a log of the customers at `codes` only, with all their events."""
+        timeline, index = self._timeline.subset(codes)
+        return self._take(timeline, index)
+
+    def customer_index(self) -> np.ndarray:
+        """Code of the customer of each event, shape (n_events,)."""
+        return np.repeat(np.arange(self.n_customers), self._timeline.counts)
+
+    def to_frame(self) -> pd.DataFrame:
+        """All events as a DataFrame, sorted by customer and time.
+
+        Returns
+        -------
+        DataFrame of shape (n_events, 2 + n_fields)
+            Customer, time and every field under its own name.
+        """
+        customers = self._timeline.customers[self.customer_index()]
+        return self.frame_of(customers, np.arange(len(self)))
+
+    def frame_of(self, customers: Any, index: np.ndarray) -> pd.DataFrame:
+        """Events at `index` as a DataFrame, beside ready-made customer ids."""
+        customer, time = self._names
+        times = self._timeline.clock.as_index(self._timeline.times[index])
+        columns = {customer: customers, time: times, **self.columns_at(index)}
+        return pd.DataFrame(columns)
+
+    @abstractmethod
+    def columns_at(self, index: np.ndarray) -> dict[str, Any]:
+        """Return every field at some events, as columns of a DataFrame."""
+
+    @abstractmethod
+    def _take(self, timeline: Timeline, index: np.ndarray) -> Self:
+        """Return a log of the events at `index`, which follow another timeline."""
+
+    @abstractmethod
+    def _stack(self, logs: Sequence[Log], timeline: Timeline) -> Self:
+        """Join the fields of several logs under a stacked timeline."""
+
+
+def stack_logs(logs: Sequence[Log]) -> tuple[Log, np.ndarray]:
+    """Put logs behind one another; a customer in two of them has two segments.
+
+    Parameters
+    ----------
+    logs : sequence of Log
+        Logs with the same fields and the same kind of time.
+
+    Returns
+    -------
+    log : Log
+        The stacked log.
+    shifts : ndarray of shape (len(logs) + 1,), int64
+        Customer code 0 of ``logs[i]`` became ``shifts[i]``; the last is the total.
+    """
+    first = logs[0]
+    if len(logs) == 1:
+        return first, np.array([0, first.n_customers])
+    for other in logs[1:]:
+        if type(other) is not type(first):
+            raise ValueError(
+                "Raw and encoded histories cannot share a column; transform both with "
+                "the same HistoryEncoder first."
+            )
+        if other.timeline.clock != first.timeline.clock:
+            raise ValueError(
+                "Histories cannot share a column, because the times of one log are "
+                f"{first.timeline.clock} of unit {first.timeline.clock.unit} and of "
+                f"another {other.timeline.clock} of unit {other.timeline.clock.unit}; "
+                "convert the times before building the logs."
+            )
+    sizes = np.array([len(log) for log in logs])
+    event_shifts = np.concatenate([[0], np.cumsum(sizes)])
+    offsets = [
+        log.timeline.offsets[:-1] + shift
+        for log, shift in zip(logs, event_shifts[:-1], strict=True)
+    ]
+    timeline = Timeline(
+        first.customers.append([log.customers for log in logs[1:]]),
+        np.concatenate([*offsets, event_shifts[-1:]]),
+        np.concatenate([log.timeline.times for log in logs]),
+        first.timeline.clock,
+        max(log.timeline.observed_until for log in logs),
+    )
+    shifts = np.concatenate([[0], np.cumsum([log.n_customers for log in logs])])
+    return first._stack(logs, timeline), shifts
