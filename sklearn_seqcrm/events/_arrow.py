@@ -78,6 +78,8 @@ def rows_from_arrow(array: Any) -> Rows:
             if array.num_chunks
             else (pa.array([], type=array.type))
         )
+    import pyarrow.compute as pc
+
     missing = np.asarray(array.is_null())
     customer = array.type[0].name
     ids, cutoff, lists = array.flatten()
@@ -86,10 +88,10 @@ def rows_from_arrow(array: Any) -> Rows:
     frame = pa.Table.from_struct_array(events).to_pandas()
     clock, times = Clock.of(frame.pop(time), f"times {time!r}")
     lengths = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
-    filled = lengths > 0
-    offsets = np.concatenate([[0], np.cumsum(lengths[filled], dtype="int64")])
+    known = np.asarray(ids.is_valid())
+    offsets = np.concatenate([[0], np.cumsum(lengths[known], dtype="int64")])
     timeline = Timeline(
-        pd.Index(ids.filter(pa.array(filled)).to_pandas()),
+        pd.Index(ids.filter(pa.array(known)).to_pandas()),
         offsets,
         times,
         clock,
@@ -99,12 +101,10 @@ def rows_from_arrow(array: Any) -> Rows:
         name: read_column(nw.from_native(frame[name], series_only=True), name)
         for name in frame
     }
-    codes = np.where(filled, np.cumsum(filled) - 1, -1)
-    start = np.where(filled, offsets[codes], np.where(missing, NO_ROW, 0))
-    ticks = clock.read(
-        cutoff.to_pandas().fillna(0 if clock.unit is None else pd.Timestamp(0)),
-        "cutoffs",
-    )
+    codes = np.where(known, np.cumsum(known) - 1, -1)
+    start = np.where(known, offsets[codes], np.where(missing, NO_ROW, 0))
+    cutoff = pc.fill_null(cutoff, pa.scalar(0, cutoff.type))
+    ticks = clock.read(cutoff.to_pandas(), "cutoffs")
     return Rows(
         _event_log.EventLog._of(timeline, columns, (customer, time)),
         codes,

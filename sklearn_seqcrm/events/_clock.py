@@ -63,7 +63,9 @@ class Clock:
         _refuse_infinite(times, what)
         return cls("float64"), times
 
-    def read(self, values: Any, what: str, *, up: bool = True) -> np.ndarray:
+    def read(
+        self, values: Any, what: str, *, up: bool = True, back: Any = None
+    ) -> np.ndarray:
         """Convert points in time to this axis.
 
         Parameters
@@ -76,6 +78,8 @@ class Clock:
             A time between two ticks of the axis goes to the later one, which keeps
             every comparison ``event < time`` as it is; False goes to the earlier
             one, which keeps ``event <= time``.
+        back : Timedelta, str, number or None, default=None
+            A lookback to subtract from each time before it is rounded.
 
         Returns
         -------
@@ -84,17 +88,17 @@ class Clock:
         """
         scalar = np.ndim(values) == 0
         values = _as_series(self._parse(values) if scalar else values, what)
+        length = 0 if back is None else self.duration(back, "lookback")
+        if not len(values):
+            return np.zeros(0, dtype=self.dtype)
         self._check_same_kind(values, what)
         if self.unit is None:
-            numbers = values.to_numpy()
-            if self.dtype == "float64" or numbers.dtype.kind in "iu":
-                return numbers.astype(self.dtype)
-            _refuse_infinite(numbers, what)
-            return (np.ceil if up else np.floor)(numbers).astype("int64")
-        if isinstance(values.dtype, pd.DatetimeTZDtype):
+            return self._read_numbers(values, length, what, up)
+        if self.aware:
             values = values.dt.tz_convert("UTC").dt.tz_localize(None)
-        exact = values.to_numpy()
-        coarse = exact.astype(f"M8[{self.unit}]")  # rounds to the earlier tick
+        if back is not None:
+            values = values - pd.Timedelta(back)
+        exact, coarse = values.to_numpy(), self._coarsen(values, what)
         ticks = coarse.view("int64").copy()
         if up:
             ticks += coarse < exact
@@ -116,9 +120,7 @@ class Clock:
             The length in the axis's own numbers, not negative.
         """
         if self.unit is None:
-            if isinstance(value, bool) or not isinstance(
-                value, int | float | np.integer | np.floating
-            ):
+            if isinstance(value, bool) or not _is_number(value):
                 raise TypeError(
                     f"{what} must be a number, because the times of the log are plain "
                     f"numbers; got {value!r}."
@@ -149,8 +151,36 @@ class Clock:
         """Length of a day on this axis; None for plain numbers."""
         return None if self.unit is None else self._ticks("1D", "a day")
 
+    def ticks_of(self, other: Clock) -> float:
+        """Number of ticks of this axis in one tick of another."""
+        if self.unit is None or other.unit is None:
+            return 1.0
+        return self._ticks(pd.Timedelta(1, unit=other.unit), "a tick")  # type: ignore[arg-type]
+
+    def _read_numbers(
+        self, values: pd.Series, length: float, what: str, up: bool
+    ) -> np.ndarray:
+        whole = values.dtype.kind in "iu"
+        numbers = values.to_numpy(dtype="int64" if whole else "float64") - length
+        if self.dtype == "float64" or numbers.dtype.kind == "i":
+            _refuse_infinite(numbers, what)
+            return numbers.astype(self.dtype)
+        _refuse_infinite(np.where(np.abs(numbers) < 2**63, numbers, np.inf), what)
+        return (np.ceil if up else np.floor)(numbers).astype("int64")
+
+    def _coarsen(self, values: pd.Series, what: str) -> np.ndarray:
+        """Naive datetimes in the unit of this axis, rounded to the earlier tick."""
+        try:
+            return values.dt.as_unit(self.unit).to_numpy()  # type: ignore[arg-type]
+        except pd.errors.OutOfBoundsDatetime as error:
+            raise ValueError(
+                f"{what} lie outside the years that times of the log's unit "
+                f"{self.unit} can hold ({error}); bring them closer, or build the log "
+                "from times of a coarser unit."
+            ) from error
+
     def _ticks(self, value: Any, what: str) -> float:
-        if isinstance(value, int | float | np.number) and value != 0:
+        if _is_number(value) and value != 0:
             raise TypeError(
                 f"{what} must be a length of time, {_EXAMPLE}, because the times of "
                 f"the log are datetimes; got the bare number {value!r}."
@@ -198,10 +228,10 @@ class Clock:
 def _as_series(values: Any, what: str) -> pd.Series:
     """Times as a Series of datetimes or numbers; anything else is an error."""
     series = values if isinstance(values, pd.Series) else pd.Series(values)
-    if series.dtype == object and len(series):
-        series = _infer_times(series, what)
     if isinstance(series.dtype, pd.ArrowDtype):
         series = pd.Series(series.array.to_numpy())
+    if series.dtype == object and len(series):
+        series = _infer_times(series, what)
     is_time = series.dtype.kind in "Miuf" or isinstance(
         series.dtype, pd.DatetimeTZDtype
     )
@@ -210,8 +240,6 @@ def _as_series(values: Any, what: str) -> pd.Series:
             f"{what} must be datetimes or numbers; got the type {series.dtype}. "
             "pd.to_datetime reads dates written as text."
         )
-    if len(series) == 0 and not is_time:
-        return series.astype("M8[us]")
     return series
 
 
@@ -236,6 +264,13 @@ def _int64_of(values: pd.Series) -> np.ndarray:
     if isinstance(values.dtype, pd.DatetimeTZDtype):
         return np.asarray(values.array.asi8)  # type: ignore[attr-defined]
     return values.to_numpy().view("int64")
+
+
+def _is_number(value: Any) -> bool:
+    """Tell numbers from lengths of time, which NumPy takes for integers."""
+    return isinstance(value, int | float | np.number) and not isinstance(
+        value, np.timedelta64
+    )
 
 
 def _refuse_infinite(times: np.ndarray, what: str) -> None:

@@ -57,14 +57,20 @@ def read_table(table: Any) -> nw.DataFrame:
 def to_series(column: nw.Series) -> pd.Series:
     """One column as a pandas Series, without a copy where it is one already."""
     native = column.to_native()
-    if isinstance(native, pd.Series):
+    if isinstance(native, pd.Series) and not isinstance(native.dtype, pd.ArrowDtype):
         return native
     if isinstance(column.dtype, nw.Datetime) and column.dtype.time_zone is not None:
         zone = column.dtype.time_zone
         naive = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
         return pd.Series(naive.to_numpy()).dt.tz_localize("UTC").dt.tz_convert(zone)
-    if isinstance(column.dtype, nw.Date):
+    if column.dtype in (nw.Categorical, nw.Enum):
+        # ChunkedArray.to_numpy repeats a value where a dictionary's is missing.
+        values = pd.Series(column.to_numpy(), dtype=object)
+        return values.mask(column.is_null().to_numpy()).astype("category")
+    if column.dtype == nw.Date:
         column = column.cast(nw.Datetime("us"))
+    elif column.dtype in (nw.Boolean, nw.Decimal):
+        column = column.cast(nw.Float64)  # NumPy has neither beside missing values
     return pd.Series(column.to_numpy())
 
 
@@ -74,7 +80,7 @@ def read_column(column: nw.Series, name: str) -> Column:
     Numbers and booleans become floats (float32 stays), datetimes stay (aware ones as
     UTC), everything else becomes categories.
     """
-    series = to_series(column)
+    series = _unboxed(to_series(column))
     dtype = series.dtype
     if isinstance(dtype, pd.DatetimeTZDtype):
         return Column(series.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy())
@@ -92,6 +98,18 @@ def read_column(column: nw.Series, name: str) -> Column:
     return Column(codes.astype("int32", copy=False), categories)
 
 
+def _unboxed(series: pd.Series) -> pd.Series:
+    """Numbers and dates kept as Python objects, which is what database drivers do."""
+    if series.dtype != object:
+        return series
+    kind = pd.api.types.infer_dtype(series, skipna=True)
+    if kind in ("date", "datetime"):
+        return pd.to_datetime(series)
+    if kind in ("boolean", "decimal", "floating", "integer", "mixed-integer-float"):
+        return pd.Series(series.to_numpy(dtype="float64", na_value=np.nan))
+    return series
+
+
 def factorize(series: pd.Series, name: str) -> tuple[np.ndarray, pd.Index]:
     """Codes of values, and the distinct values in ascending order (missing: -1)."""
     if isinstance(series.dtype, pd.CategoricalDtype):
@@ -101,8 +119,7 @@ def factorize(series: pd.Series, name: str) -> tuple[np.ndarray, pd.Index]:
         levels = levels[used]
         codes = np.where(codes >= 0, np.searchsorted(used, codes), -1)
     else:
-        codes, levels = pd.factorize(series)
-        codes, levels = codes.astype("int32"), pd.Index(levels)
+        codes, levels = _distinct(series, name)
     try:
         order = np.asarray(levels.argsort())
     except TypeError as error:
@@ -118,6 +135,19 @@ def factorize(series: pd.Series, name: str) -> tuple[np.ndarray, pd.Index]:
         codes = rank[codes]
         levels = levels[order]
     return codes, levels
+
+
+def _distinct(series: pd.Series, name: str) -> tuple[np.ndarray, pd.Index]:
+    """Codes of values, and the distinct values in order of appearance."""
+    try:
+        codes, levels = pd.factorize(series)
+    except TypeError as error:
+        kind = type(series.dropna().iloc[0]).__name__
+        raise TypeError(
+            f"Column {name!r} holds values of the type {kind}, which is no category; "
+            "leave it out of fields, or make a column of each part."
+        ) from error
+    return codes.astype("int32"), pd.Index(levels)
 
 
 def join_columns(columns: Sequence[Column], name: str) -> Column:

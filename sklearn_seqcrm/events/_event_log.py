@@ -18,6 +18,7 @@ from sklearn_seqcrm.events._columns import (
     read_table,
     to_series,
 )
+from sklearn_seqcrm.events._history import short_time
 from sklearn_seqcrm.events._history_array import HistoryArray, HistoryDtype
 from sklearn_seqcrm.events._log import Log, stack_logs
 from sklearn_seqcrm.events._timeline import Timeline, frozen, sort_events
@@ -119,6 +120,10 @@ class EventLog(Log):
         log._columns = {name: _frozen(column) for name, column in columns.items()}
         return log
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Arrays come writeable out of a pickle; wrapped anew, they are not."""
+        return self._of, (self._timeline, self._columns, self._names)
+
     @property
     def fields(self) -> list[str]:
         """Names of the stored columns, without customer and time."""
@@ -204,21 +209,15 @@ class EventLog(Log):
         ids = _column_of(rows, key, "customer")
         codes = self._timeline.codes_of(ids, f"customers in column {key!r} of rows")
         by_column = isinstance(cutoff, str) and cutoff in rows.columns
+        if cutoff is None:
+            cutoff, allow_exact_matches = self.observed_until, True
         if by_column:
             moments = _column_of(rows, cutoff, "cutoff")
-            ticks = self._read_cutoff(moments, cutoff, allow_exact_matches)
-        elif cutoff is None:
-            ticks, allow_exact_matches = np.array([self._timeline.observed_until]), True
+            what = f"cutoffs in {cutoff!r}"
         else:
-            ticks = self._read_one_cutoff(cutoff, rows, allow_exact_matches)
-        ticks = np.broadcast_to(ticks, len(rows)).astype(self._timeline.clock.dtype)
-        array = self._cut(
-            codes,
-            ticks,
-            lookback,
-            allow_exact_matches,
-            HistoryDtype(key, cutoff if by_column else None),
-        )
+            moments, what = self._one_cutoff(cutoff, rows), "cutoffs"
+        dtype = HistoryDtype(key, cutoff if by_column else None)
+        array = self._cut(codes, moments, what, lookback, allow_exact_matches, dtype)
         return rows.assign(**{name: array})
 
     def snapshots(
@@ -257,11 +256,19 @@ class EventLog(Log):
             If a cutoff is missing, or of another kind of time than the log.
         """
         timeline, customer = self._timeline, self._names[0]
+        if len({customer, "cutoff", name}) < 3:
+            raise ValueError(
+                f"The columns {customer!r}, 'cutoff' and {name!r} need three names; "
+                "choose another with name=..., or rename the log's customer column."
+            )
         one_or_many = [cutoffs] if np.ndim(cutoffs) == 0 else list(cutoffs)
         moments = pd.Series(
             [pd.Timestamp(c) if isinstance(c, str) else c for c in one_or_many]
         )
-        moments_ticks = np.unique(self._read_cutoff(moments, "cutoffs", False))
+        if not len(moments):
+            raise ValueError("cutoffs is empty; it needs at least one time.")
+        _refuse_missing(moments, "sequence cutoffs")
+        moments_ticks = np.unique(timeline.clock.read(moments, "cutoffs"))
         everyone = np.arange(self.n_customers)
         codes, ticks = [], []
         for moment in moments_ticks:
@@ -273,12 +280,10 @@ class EventLog(Log):
                 keep &= timeline.positions(everyone, since) < stop
             codes.append(everyone[keep])
             ticks.append(at[keep])
-        code, tick = np.concatenate(codes), np.concatenate(ticks)
-        array = self._cut(code, tick, lookback, False, HistoryDtype(customer, "cutoff"))
-        moment_of_row = timeline.clock.as_index(tick)
-        return pd.DataFrame(
-            {customer: self.customers[code], "cutoff": moment_of_row, name: array}
-        )
+        code, at = np.concatenate(codes), timeline.clock.as_index(np.concatenate(ticks))
+        dtype = HistoryDtype(customer, "cutoff")
+        array = self._cut(code, at, "cutoffs", lookback, False, dtype)
+        return pd.DataFrame({customer: self.customers[code], "cutoff": at, name: array})
 
     def append(self, more: Any) -> EventLog:
         """Return a log that also holds more events.
@@ -331,8 +336,16 @@ class EventLog(Log):
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        table = pa.Table.from_pandas(self.to_frame(), preserve_index=False)
-        note = {"names": self._names, "observed_until": str(self.observed_until)}
+        frame = self.to_frame()
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        note = {
+            "names": self._names,
+            "observed_until": str(self.observed_until),
+            # Parquet has no datetimes in seconds and would return milliseconds.
+            "dated": frame.select_dtypes(["datetime", "datetimetz"])
+            .dtypes.astype(str)
+            .to_dict(),
+        }
         metadata = {**(table.schema.metadata or {}), _PARQUET_KEY: json.dumps(note)}
         pq.write_table(table.replace_schema_metadata(metadata), path)
 
@@ -366,36 +379,32 @@ class EventLog(Log):
                 "and give that to EventLog, with its customer and time columns."
             )
         note = json.loads(note)
-        frame = table.to_pandas()
-        log = cls(frame, *note["names"])
-        until = note["observed_until"]
-        clock = log.timeline.clock
-        moment = float(until) if clock.unit is None else pd.Timestamp(until)
-        log.timeline.observed_until = clock.read(moment, "observed_until")[0]
+        log = cls(table.to_pandas().astype(note["dated"]), *note["names"])
+        until, clock = note["observed_until"], log.timeline.clock
+        if clock.unit is None:
+            until = int(until) if clock.dtype == "int64" else float(until)
+        log.timeline.observed_until = clock.read(until, "observed_until")[0]
         return log
 
     def __repr__(self) -> str:
         """One line: sizes, time span and fields."""
-        first, last = (
-            f"{time:%Y-%m-%d}" if isinstance(time, pd.Timestamp) else f"{time:g}"
-            for time in self.time_span
-        )
+        span = "..".join(map(short_time, self.time_span)) if len(self) else "no time"
         return (
             f"{type(self).__name__}({len(self):,} events, {self.n_customers:,} "
-            f"customers, {first}..{last}, fields: {', '.join(self.fields) or 'none'})"
+            f"customers, {span}, fields: {', '.join(self.fields) or 'none'})"
         )
 
-    def _read_cutoff(self, moments: pd.Series, name: str, exact: bool) -> np.ndarray:
-        _refuse_missing(moments, f"cutoff column {name!r}")
-        return self._timeline.clock.read(moments, f"cutoffs in {name!r}", up=not exact)
-
-    def _read_one_cutoff(
-        self, cutoff: Any, rows: pd.DataFrame, exact: bool
-    ) -> np.ndarray:
-        if cutoff is pd.NaT or (isinstance(cutoff, float) and np.isnan(cutoff)):
+    def _one_cutoff(self, cutoff: Any, rows: pd.DataFrame) -> Any:
+        """A cutoff for all rows, after a look at whether it is one."""
+        if np.ndim(cutoff):
+            raise TypeError(
+                "cutoff must be a column of rows or one time for all of them; got "
+                f"{type(cutoff).__name__}."
+            )
+        if pd.isna(cutoff):
             raise ValueError("cutoff is missing; None stands for everything known.")
         try:
-            return self._timeline.clock.read(cutoff, "cutoffs", up=not exact)
+            self._timeline.clock.read(cutoff, "cutoffs")
         except (ValueError, TypeError) as error:
             if isinstance(cutoff, str):
                 raise KeyError(
@@ -403,24 +412,29 @@ class EventLog(Log):
                     f"{list(rows.columns)}, nor a time like those of the log."
                 ) from error
             raise
+        return cutoff
 
     def _cut(
         self,
         codes: np.ndarray,
-        ticks: np.ndarray,
+        moments: Any,
+        what: str,
         lookback: Any,
         exact: bool,
         dtype: HistoryDtype,
     ) -> HistoryArray:
-        """Histories of customers up to cutoffs on the axis of the log."""
-        timeline = self._timeline
-        stop = timeline.positions(codes, ticks, after=exact)
+        """Histories of customers up to moments, one of each row or one of all."""
+        timeline, clock = self._timeline, self._timeline.clock
+        ticks = clock.read(moments, what, up=not exact)
+        cutoff = np.broadcast_to(ticks, len(codes)).copy()
+        stop = timeline.positions(codes, cutoff, after=exact)
         if lookback is None:
             start = np.where(codes >= 0, timeline.offsets[codes], 0)
         else:
-            since = ticks - timeline.clock.duration(lookback, "lookback")
+            since = clock.read(moments, what, back=lookback)
+            since = np.broadcast_to(since, len(codes))
             start = np.minimum(timeline.positions(codes, since), stop)
-        return HistoryArray(self, codes, start, stop, ticks, dtype)
+        return HistoryArray(self, codes, start, stop, cutoff, dtype)
 
     def columns_at(self, index: np.ndarray) -> dict[str, Any]:
         """Return every field at some events, as columns of a DataFrame."""
@@ -444,6 +458,15 @@ class EventLog(Log):
             for name in self._columns
         }
         return self._of(timeline, columns, self._names)
+
+
+def log_without_events() -> EventLog:
+    """A log for a column of missing histories alone; it joins with any other."""
+    nothing = np.zeros(0, dtype="int64")
+    timeline = Timeline(
+        pd.Index([]), np.zeros(1, dtype="int64"), nothing, Clock("int64", "us"), 0
+    )
+    return EventLog._of(timeline, {}, ("customer", "time"))
 
 
 def _frozen(column: Column) -> Column:

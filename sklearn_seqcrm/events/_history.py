@@ -82,7 +82,7 @@ class History:
         n_events = len(self)
         if n_events == 0:
             return "0 events"
-        first, last = (_short(time) for time in (self.times[0], self.times[-1]))
+        first, last = (short_time(time) for time in (self.times[0], self.times[-1]))
         if n_events == 1:
             return f"1 event {first}"
         return f"{n_events} events {first}..{last}"
@@ -91,8 +91,8 @@ class History:
         return self._code, self._start, self._stop, self._cutoff
 
 
-def _short(time: Any) -> str:
-    """A time without a midnight that says nothing."""
+def short_time(time: Any) -> str:
+    """The day of a datetime, or a number: a time as one line shows it."""
     if isinstance(time, pd.Timestamp):
         return f"{time:%Y-%m-%d}"
-    return f"{time:g}"
+    return f"{time:g}" if isinstance(time, float) else str(time)

@@ -15,6 +15,8 @@ from pandas.api.extensions import (
 )
 from pandas.api.indexers import check_array_indexer
 
+# The module, not the function, for the reason that _arrow.py gives.
+from sklearn_seqcrm.events import _event_log
 from sklearn_seqcrm.events._arrow import rows_from_arrow, rows_to_arrow
 from sklearn_seqcrm.events._history import History
 from sklearn_seqcrm.events._log import Log
@@ -196,8 +198,10 @@ class HistoryArray(ExtensionArray):
 
     @property
     def cutoffs(self) -> pd.Index:
-        """Cutoff of each row, shape (n,)."""
-        return self._rows.log.timeline.clock.as_index(self._rows.cutoff)
+        """Cutoff of each row, missing where the history is; shape (n,)."""
+        cutoffs = self._rows.log.timeline.clock.as_index(self._rows.cutoff)
+        missing = self.isna()
+        return cutoffs.where(~missing) if missing.any() else cutoffs
 
     @property
     def customers(self) -> pd.Index:
@@ -250,11 +254,13 @@ class HistoryArray(ExtensionArray):
                 f"{len(wrong)} other values. EventLog.attach makes histories."
             )
         if not any(history is not None for history in histories):
-            raise ValueError(
-                "A history column cannot be made of missing values alone, because it "
-                "needs a log; take one from EventLog.attach."
-            )
+            no_log = _event_log.log_without_events()
+            return cls._of(missing_rows(no_log, len(histories)), dtype)
         return cls._of(rows_from_scalars(histories), dtype)
+
+    @classmethod
+    def _from_factorized(cls, values: Any, original: Self) -> Self:
+        return cls._from_sequence(values, dtype=original.dtype)
 
     def __arrow_array__(self, type: Any = None) -> Any:
         """Write each row with its visible events; what comes after is left out."""
@@ -347,6 +353,14 @@ class HistoryArray(ExtensionArray):
     def copy(self) -> Self:
         """Return the same rows over the same log."""
         return self._of(self._rows.select(np.copy), self._dtype)
+
+    def __copy__(self) -> Self:
+        """Return the same rows over the same log."""
+        return self.copy()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return the same rows over the same log, which nothing can change."""
+        return self.copy()
 
     @property
     def nbytes(self) -> int:

@@ -141,18 +141,19 @@ def stack_logs(logs: Sequence[Log]) -> tuple[Log, np.ndarray]:
                 f"another {other.timeline.clock} of unit {other.timeline.clock.unit}; "
                 "convert the times before building the logs."
             )
-    sizes = np.array([len(log) for log in logs])
-    event_shifts = np.concatenate([[0], np.cumsum(sizes)])
+    shifts = np.concatenate([[0], np.cumsum([log.n_customers for log in logs])])
+    # A log without customers adds no event, so it need not know the others' fields.
+    filled = [log for log in logs if log.n_customers] or [first]
+    event_shifts = np.concatenate([[0], np.cumsum([len(log) for log in filled])])
     offsets = [
         log.timeline.offsets[:-1] + shift
-        for log, shift in zip(logs, event_shifts[:-1], strict=True)
+        for log, shift in zip(filled, event_shifts[:-1], strict=True)
     ]
     timeline = Timeline(
-        first.customers.append([log.customers for log in logs[1:]]),
+        filled[0].customers.append([log.customers for log in filled[1:]]),
         np.concatenate([*offsets, event_shifts[-1:]]),
-        np.concatenate([log.timeline.times for log in logs]),
+        np.concatenate([log.timeline.times for log in filled]),
         first.timeline.clock,
         max(log.timeline.observed_until for log in logs),
     )
-    shifts = np.concatenate([[0], np.cumsum([log.n_customers for log in logs])])
-    return first._stack(logs, timeline), shifts
+    return filled[0]._stack(filled, timeline), shifts

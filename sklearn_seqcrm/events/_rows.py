@@ -52,16 +52,63 @@ class Rows(NamedTuple):
 
     def compact(self) -> Rows:
         """The same views of a log without any other customer."""
+        return _compact([self])[0]
+
+    def within(self, log: Log, kept: np.ndarray) -> Rows:
+        """The same views after their log became the subset of the customers `kept`."""
         known = self.codes >= 0
-        used = np.unique(self.codes[known])
-        log = self.log.subset(used)
-        codes = np.where(known, np.searchsorted(used, self.codes), -1)
+        codes = np.where(known, np.searchsorted(kept, self.codes), -1)
         shift = np.zeros(len(codes), dtype="int64")
         shift[known] = (
             log.timeline.offsets[codes[known]]
             - self.log.timeline.offsets[self.codes[known]]
         )
         return Rows(log, codes, self.start + shift, self.stop + shift, self.cutoff)
+
+
+class Segments(NamedTuple):
+    """What the rows of each customer see together.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_seen,), int64
+        Customers with a row, ascending.
+    first, last : ndarray of shape (n_seen,), int64
+        From the first to the last event that one of the customer's rows sees, as
+        ``first:last`` of the log; empty if all the rows are.
+    rows : ndarray of shape (n_known,), int64
+        Rows whose customer the log knows.
+    of_row : ndarray of shape (n_known,), int64
+        Position in `codes` of the customer of each of `rows`.
+    """
+
+    codes: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
+    rows: np.ndarray
+    of_row: np.ndarray
+
+
+def visible_segments(rows: Rows) -> Segments:
+    """Find the stretch of the log that the rows of each customer see together."""
+    known = np.flatnonzero(rows.codes >= 0)
+    codes, of_row = np.unique(rows.codes[known], return_inverse=True)
+    start, stop = rows.start[known], rows.stop[known]
+    filled = stop > start
+    last = np.zeros(len(codes), dtype="int64")
+    np.maximum.at(last, of_row[filled], stop[filled])
+    first = last.copy()
+    np.minimum.at(first, of_row[filled], start[filled])
+    return Segments(codes, first, last, known, of_row)
+
+
+def visible_events(rows: Rows) -> np.ndarray:
+    """Find the events that at least one row sees, ascending; shape (n_visible,)."""
+    steps = np.zeros(len(rows.log) + 1, dtype="int32")
+    filled = rows.stop > rows.start
+    np.add.at(steps, rows.start[filled], 1)
+    np.add.at(steps, rows.stop[filled], -1)
+    return np.flatnonzero(np.cumsum(steps[:-1]))
 
 
 def missing_rows(log: Log, n_rows: int) -> Rows:
@@ -72,18 +119,18 @@ def missing_rows(log: Log, n_rows: int) -> Rows:
 
 def join_rows(parts: Sequence[Rows]) -> Rows:
     """Put rows behind one another; the events of different logs are copied once."""
-    logs = distinct_logs(part.log for part in parts)
+    logs = _viewed_logs(parts)
     if len(logs) > 1:
-        parts = [part.compact() for part in parts]
-        # A log without events adds none, so it need not know the others' fields.
-        logs = [part.log for part in parts if part.log.n_customers] or [parts[0].log]
+        parts = _compact(parts)
+        logs = _viewed_logs(parts)
     log, shifts = stack_logs(logs)
     shift_of = {
         id(one): int(shift) for one, shift in zip(logs, shifts[:-1], strict=True)
     }
     moved = [part.moved(log, shift_of.get(id(part.log), 0)) for part in parts]
     columns = zip(*(part[1:] for part in moved), strict=True)
-    return Rows(log, *(np.concatenate(column) for column in columns))
+    rows = Rows(log, *(np.concatenate(column) for column in columns))
+    return rows._replace(cutoff=rows.cutoff.astype(log.timeline.clock.dtype))
 
 
 def rows_from_scalars(scalars: Sequence[History | None]) -> Rows:
@@ -108,3 +155,22 @@ def rows_from_scalars(scalars: Sequence[History | None]) -> Rows:
 def distinct_logs(logs: Iterable[Log]) -> list[Log]:
     """The different logs, in order of appearance."""
     return list({id(log): log for log in logs}.values())
+
+
+def _viewed_logs(parts: Sequence[Rows]) -> list[Log]:
+    """The logs that a row views; missing histories view none, so they fit any log."""
+    viewing = [part for part in parts if (part.start != NO_ROW).any()]
+    return distinct_logs(part.log for part in viewing or parts[:1])
+
+
+def _compact(parts: Sequence[Rows]) -> list[Rows]:
+    """The same views of logs without the customers that no part needs."""
+    compacted = list(parts)
+    for log in distinct_logs(part.log for part in parts):
+        own = [i for i, part in enumerate(parts) if part.log is log]
+        codes = np.unique(np.concatenate([parts[i].codes for i in own]))
+        kept = codes[codes >= 0]
+        subset = log.subset(kept)
+        for i in own:
+            compacted[i] = parts[i].within(subset, kept)
+    return compacted

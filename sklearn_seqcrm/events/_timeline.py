@@ -42,6 +42,16 @@ class Timeline:
         self.clock = clock
         self.observed_until = observed_until
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Arrays come writeable out of a pickle; built anew, they are not."""
+        return type(self), (
+            self.customers,
+            self.offsets,
+            self.times,
+            self.clock,
+            self.observed_until,
+        )
+
     @property
     def counts(self) -> np.ndarray:
         """Number of events of each customer, shape (n_customers,)."""

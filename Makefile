@@ -1,0 +1,50 @@
+# Every target makes what it needs in .venv; a stamp file per extra keeps the second
+# call quick, and a change of pyproject.toml installs again.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint format docs benchmark clean
+# Two installs into one environment must not run at the same time.
+.NOTPARALLEL:
+
+demo: $(VENV)/.installed-examples
+	MPLBACKEND=Agg $(BIN)/python examples/plot_predict_repurchase.py
+
+# One thread each: two workers times all threads would be slower than either.
+test: $(VENV)/.installed-tests
+	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python -m pytest -n 2
+
+lint: $(VENV)/.installed-lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tools/check_docstrings.py
+
+format: $(VENV)/.installed-lint
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# SEQCRM_DOCS_RUN=1 also runs the examples, for their figures.
+docs: $(VENV)/.installed-docs
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+benchmark: $(VENV)/.installed-examples
+	@set -e; for script in benchmarks/*.py; do \
+		echo "== $$script"; $(BIN)/python $$script; \
+	done
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo_output .hypothesis .import_linter_cache \
+		.mypy_cache .pytest_cache .ruff_cache docs/_build docs/auto_examples docs/generated
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.created:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.installed-%: pyproject.toml | $(VENV)/.created
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	touch $@

@@ -1,0 +1,11 @@
+"""Customer histories of any length as a DataFrame column for scikit-learn.
+
+Import from the packages: ``sklearn_seqcrm.events`` makes the histories,
+``feature_extraction``, ``preprocessing`` and ``neural_network`` learn from them,
+``targets`` and ``model_selection`` say what to predict and how to validate it.
+
+This module imports none of them, so that ``import sklearn_seqcrm`` is light: torch
+is loaded with ``sklearn_seqcrm.neural_network`` alone.
+"""
+
+__version__ = "0.1.0"

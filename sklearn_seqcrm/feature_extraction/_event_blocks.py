@@ -1,0 +1,49 @@
+"""Reductions over the events that each row sees."""
+
+import numpy as np
+
+from sklearn_seqcrm.events._timeline import ranges
+
+BLOCK = 2**18  # events in work at a time: a few arrays of 2 MB, which caches hold
+
+
+def event_blocks(start, stop):
+    """Yield the visible events of all rows, some rows at a time.
+
+    Parameters
+    ----------
+    start, stop : ndarray of shape (n,), int64
+        Row ``i`` sees the events ``start[i]:stop[i]``.
+
+    Yields
+    ------
+    rows : ndarray of shape (k,), int64
+        Positions of rows with at least one event; every such row comes once.
+    index : ndarray of shape (m,), int64
+        Positions of their events, row by row.
+    first : ndarray of shape (k,), int64
+        Where in `index` each row begins, as ``np.ufunc.reduceat`` takes it.
+
+    Notes
+    -----
+    Differences of one cumulative sum over the log would cost less where rows overlap,
+    but one large amount anywhere would take the digits of all smaller ones.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> spend = np.array([1.0, 2.0, 4.0, 8.0])
+    >>> for rows, index, first in event_blocks(
+    ...     np.array([0, 2, 1]), np.array([3, 2, 4])
+    ... ):
+    ...     print(rows, np.add.reduceat(spend[index], first))
+    [0 2] [ 7. 14.]
+    """
+    filled = np.flatnonzero(stop > start)
+    ends = np.cumsum((stop - start)[filled])
+    n_events = ends[-1] if len(ends) else 0
+    cuts = np.searchsorted(ends, np.arange(BLOCK, n_events, BLOCK))
+    for rows in np.split(filled, cuts):
+        if len(rows):
+            index, offsets = ranges(start[rows], stop[rows])
+            yield rows, index, offsets[:-1]

@@ -1,0 +1,351 @@
+"""Recency, frequency, monetary value and tenure of histories."""
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.validation import (
+    _check_feature_names_in,
+    check_is_fitted,
+    validate_data,
+)
+
+from sklearn_seqcrm.events._find import (
+    as_history_array,
+    check_raw,
+    history_columns,
+    static_columns,
+)
+from sklearn_seqcrm.events._frames import as_frame
+from sklearn_seqcrm.feature_extraction._rfm_dialects import btyd, marketing
+from sklearn_seqcrm.feature_extraction._statics import (
+    days_before_cutoff,
+    learn_categories,
+    to_category,
+)
+
+_DIALECTS = {"marketing": marketing, "btyd": btyd}
+
+
+class RFMFeatures(TransformerMixin, BaseEstimator):
+    """Turn each history column into recency, frequency, monetary value and tenure.
+
+    The classic description of a customer by four numbers, as columns that any
+    estimator of tables reads, beside the other columns of the rows. The letters mean
+    different things to different people; `dialect` says to whom:
+
+    =========  ================================  =====================================
+    feature    ``"marketing"``                   ``"btyd"``
+    =========  ================================  =====================================
+    recency    cutoff - last event               last - first transaction
+    frequency  number of events                  number of transactions after the first
+    monetary   mean amount of the events         mean amount of these transactions, 0
+                                                 if there are none
+    tenure     cutoff - first event              cutoff - first transaction (`T`)
+    =========  ================================  =====================================
+
+    Only events in the history count; with a lookback, the first one in it is "first".
+
+    Parameters
+    ----------
+    amount : str or None, default=None
+        Numeric field of the events for the monetary value. None: the log's only
+        numeric field; if there are none or several, there is no monetary value. With
+        several history columns, those whose log lacks the field have none.
+    dialect : {"marketing", "btyd"}, default="marketing"
+        What the features mean, see above. ``"btyd"``, for "buy till you die", is what
+        the models of repeat buying take, such as BG/NBD and gamma-gamma.
+    time_unit : Timedelta, str, number or None, default=None
+        Unit of recency and tenure; a number if the times of the log are plain numbers.
+        None: one day, or 1.
+    period : Timedelta, str, number or None, default=None
+        ``"btyd"`` only: events in the same period are one transaction, whose amount is
+        their sum. None: `time_unit`. Periods count from 1970-01-01 (UTC), or from 0.
+    remainder : {"passthrough", "drop"}, default="passthrough"
+        What becomes of the other columns of `X`. Handed on, text and object columns
+        become categories, fixed in `fit` (a new value is missing), datetimes become
+        days before the cutoff (of the first history column), and all others stay as
+        they are. The customer and cutoff columns by which histories were attached are
+        keys, not features, and are always left out.
+
+    Attributes
+    ----------
+    history_columns_ : list of str
+        Names of the history columns.
+    amounts_ : dict of str to str or None
+        For each history column the field of the monetary value.
+    time_units_ : dict of str to Timedelta, str or number
+        For each history column the unit of recency and tenure.
+    static_columns_ : list of str
+        Names of the columns that are handed on.
+    categories_ : dict of str to CategoricalDtype
+        Categories of those among them that are categorical in the output.
+    n_features_in_ : int
+        Number of columns of `X`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the columns of `X`.
+
+    See Also
+    --------
+    sklearn_seqcrm.preprocessing.make_history_pipeline : Networks on the same `X`.
+
+    Notes
+    -----
+    An empty history has frequency 0 and is missing (NaN) otherwise; for a missing
+    history the frequency is NaN, too. Amounts that are missing or infinite are left
+    out of means; a transaction without any other amount is, too.
+
+    In the dialect ``"btyd"`` all times are first rounded down to their period, as in
+    `summary_data_from_transaction_data` of the package lifetimes. Its weekly summary
+    of daily data, ``freq="D", freq_multiplier=7``, is ``time_unit="7D",
+    period="1D"`` here. It counts `T` up to the last day that is seen, and so do the
+    published numbers [1]_: to get these, attach that day as the cutoff, with
+    ``allow_exact_matches=True``. With the first day that is *not* seen as the
+    cutoff, tenure is one day longer.
+
+    The output is a pandas DataFrame, which categories need, unless `set_output` asks
+    for another one. The cost follows the events that the rows see, never the log.
+
+    References
+    ----------
+    .. [1] Fader, P. S., Hardie, B. G. S. and Lee, K. L. (2005). "Counting Your
+       Customers" the Easy Way: An Alternative to the Pareto/NBD Model. Marketing
+       Science 24(2), 275-284. https://doi.org/10.1287/mksc.1040.0098
+    .. [2] Fader, P. S., Hardie, B. G. S. and Lee, K. L. (2005). RFM and CLV: Using
+       Iso-Value Curves for Customer Base Analysis. Journal of Marketing Research
+       42(4), 415-430. https://doi.org/10.1509/jmkr.2005.42.4.415
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_seqcrm.events import EventLog
+    >>> from sklearn_seqcrm.feature_extraction import RFMFeatures
+    >>> orders = pd.DataFrame(
+    ...     {
+    ...         "customer": ["ann", "ann", "ann", "bob"],
+    ...         "day": pd.to_datetime(
+    ...             ["2024-03-01", "2024-03-06", "2024-03-08", "2024-03-08"]
+    ...         ),
+    ...         "spend": [10.0, 20.0, 60.0, 5.0],
+    ...     }
+    ... )
+    >>> log = EventLog(orders, customer="customer", time="day")
+    >>> rows = pd.DataFrame({"customer": ["ann", "bob"], "city": ["Rome", "Oslo"]})
+    >>> X = log.attach(rows, cutoff="2024-03-11", name="h")
+    >>> RFMFeatures().fit_transform(X)
+       h__recency  h__frequency  h__monetary  h__tenure  city
+    0         3.0           3.0         30.0       10.0  Rome
+    1         3.0           1.0          5.0        3.0  Oslo
+    >>> RFMFeatures(dialect="btyd", remainder="drop").fit_transform(X)
+       h__recency  h__frequency  h__monetary  h__tenure
+    0         7.0           2.0         40.0       10.0
+    1         0.0           0.0          0.0        3.0
+    """
+
+    _parameter_constraints = {
+        "amount": [str, None],
+        "dialect": [StrOptions(set(_DIALECTS))],
+        "time_unit": "no_validation",  # the clock of the log knows what it takes
+        "period": "no_validation",
+        "remainder": [StrOptions({"passthrough", "drop"})],
+    }
+
+    def __init__(
+        self,
+        amount=None,
+        *,
+        dialect="marketing",
+        time_unit=None,
+        period=None,
+        remainder="passthrough",
+    ):
+        self.amount = amount
+        self.dialect = dialect
+        self.time_unit = time_unit
+        self.period = period
+        self.remainder = remainder
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        """Find the history columns, their amounts, and the categories of the others.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Rows with at least one column of raw histories. An object array of such
+            rows, as ColumnTransformer makes it, has the columns "x0", "x1", ...
+        y : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        RFMFeatures
+            The fitted transformer.
+
+        Raises
+        ------
+        TypeError
+            If `X` is no DataFrame, its histories are encoded, the amount is not
+            numeric, or a length of time is not what the times of the log need.
+        ValueError
+            If `X` has no history column, no log has the amount, a length of time is
+            not longer than 0, or an output has the name of another column.
+        """
+        X = as_frame(X)
+        validate_data(self, X, skip_check_array=True)
+        self.history_columns_ = history_columns(X)
+        logs = {name: _raw(X, name).log for name in self.history_columns_}
+        self.amounts_ = _amount_fields(self.amount, logs)
+        self.time_units_ = {
+            name: _or_default(self.time_unit, log) for name, log in logs.items()
+        }
+        for name, log in logs.items():
+            self._lengths(name, log)
+        self.static_columns_ = (
+            static_columns(X) if self.remainder == "passthrough" else []
+        )
+        self.categories_ = learn_categories(X, self.static_columns_)
+        _refuse_repeated(self.get_feature_names_out())
+        return self
+
+    def transform(self, X):
+        """Compute the features of each row.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Rows with the columns that `fit` saw.
+
+        Returns
+        -------
+        DataFrame of shape (n, n_features_out)
+            Floats named ``<history column>__<feature>``, then the other columns.
+
+        Raises
+        ------
+        TypeError
+            If a column that held histories in `fit` does not now.
+        ValueError
+            If the columns of `X` are not those of `fit`, or a log lacks the amount.
+        """
+        check_is_fitted(self)
+        X = as_frame(X)
+        validate_data(self, X, reset=False, skip_check_array=True)
+        histories = {name: _raw(X, name) for name in self.history_columns_}
+        columns = []
+        for name, array in histories.items():
+            columns += self._features(name, array).values()
+        cutoffs = next(iter(histories.values())).cutoffs
+        for name in self.static_columns_:
+            columns.append(self._static(X[name], cutoffs))
+        names = self.get_feature_names_out()
+        return pd.DataFrame(dict(zip(names, columns, strict=True)), index=X.index)
+
+    def get_feature_names_out(self, input_features=None):
+        """Return the names of the output columns.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            None, or the names that `fit` saw.
+
+        Returns
+        -------
+        ndarray of shape (n_features_out,), object
+            ``<history column>__<feature>``, then the columns that are handed on.
+        """
+        check_is_fitted(self)
+        _check_feature_names_in(self, input_features)
+        names = []
+        for history, field in self.amounts_.items():
+            features = ["recency", "frequency", "monetary", "tenure"]
+            if field is None:
+                features.remove("monetary")
+            names += [f"{history}__{feature}" for feature in features]
+        return np.array([*names, *self.static_columns_], dtype=object)
+
+    def _features(self, name, array):
+        """Features of one history column, in order."""
+        log, field = array.log, self.amounts_[name]
+        if field is not None:
+            _check_numeric(field, name, log)
+        amount = None if field is None else log.column(field).values
+        return _DIALECTS[self.dialect](array.rows, amount, *self._lengths(name, log))
+
+    def _static(self, column, cutoffs):
+        """Values of a column that is handed on."""
+        if column.name in self.categories_:
+            return to_category(column, self.categories_[column.name])
+        if pd.api.types.is_datetime64_any_dtype(column.dtype):
+            return days_before_cutoff(column, cutoffs)
+        return column.array
+
+    def _lengths(self, name, log):
+        """Time unit and period on the axis of a log."""
+        unit = self.time_units_[name]
+        period = unit if self.period is None else self.period
+        lengths = []
+        for parameter, value in (("time_unit", unit), ("period", period)):
+            length = log.timeline.clock.duration(value, parameter)
+            if not length > 0:
+                raise ValueError(f"{parameter} must be longer than 0; got {value!r}.")
+            lengths.append(length)
+        return lengths
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False  # a DataFrame with histories
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+
+def _raw(X, name):
+    return check_raw(as_history_array(X[name]), "RFMFeatures")
+
+
+def _or_default(time_unit, log):
+    if time_unit is not None:
+        return time_unit
+    return 1 if log.timeline.clock.unit is None else pd.Timedelta(days=1)
+
+
+def _amount_fields(amount, logs):
+    """Field of the monetary value of each history column, or None."""
+    if amount is None:
+        numeric = {
+            name: [f for f in log.fields if log.column(f).kind == "numeric"]
+            for name, log in logs.items()
+        }
+        return {name: f[0] if len(f) == 1 else None for name, f in numeric.items()}
+    having = [name for name, log in logs.items() if amount in log.fields]
+    # With none at all, the first check raises.
+    for name in having or logs:
+        _check_numeric(amount, name, logs[name])
+    return {name: amount if name in having else None for name in logs}
+
+
+def _check_numeric(amount, name, log):
+    if amount not in log.fields:
+        raise ValueError(
+            f"The events of the column {name!r} have no field {amount!r} for the "
+            f"monetary value; they have {log.fields}. Choose one with amount=..."
+        )
+    kind = log.column(amount).kind
+    if kind != "numeric":
+        raise TypeError(
+            f"The field {amount!r} of the events of the column {name!r} is {kind}, but "
+            "a monetary value needs a numeric one; choose another with amount=..., or "
+            "make it numeric before building the log."
+        )
+
+
+def _refuse_repeated(names):
+    repeated = pd.Index(names)[pd.Index(names).duplicated()].tolist()
+    if repeated:
+        raise ValueError(
+            f"The features would have the names of other columns of X: {repeated}. "
+            "Rename those, give attach another name=..., or set remainder='drop'."
+        )

@@ -1,0 +1,140 @@
+"""The two meanings of recency, frequency, monetary value and tenure, as formulas."""
+
+import numpy as np
+
+from sklearn_seqcrm.feature_extraction._event_blocks import event_blocks
+
+
+def marketing(rows, amount, time_unit, period):
+    """Compute the features as marketing has them.
+
+    Parameters
+    ----------
+    rows : Rows of n histories
+        Views of a raw log.
+    amount : ndarray of shape (n_events,) or None
+        Amount of each event of the log; None leaves the monetary value out.
+    time_unit : int or float
+        Unit of recency and tenure, on the time axis of the log.
+    period : int or float
+        Not used: here every event counts.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (n,), float64
+        The features, in order.
+    """
+    seen, first, last, cutoff = _moments(rows)
+    features = {
+        "recency": _spread((cutoff - last) / time_unit, seen),
+        "frequency": np.where(rows.start >= 0, rows.stop - rows.start, np.nan),
+    }
+    if amount is not None:
+        features["monetary"] = _mean_amount(rows, amount)
+    features["tenure"] = _spread((cutoff - first) / time_unit, seen)
+    return features
+
+
+def btyd(rows, amount, time_unit, period):
+    """Compute the features as the models of repeat buying have them.
+
+    Parameters
+    ----------
+    rows : Rows of n histories
+        Views of a raw log.
+    amount : ndarray of shape (n_events,) or None
+        Amount of each event of the log; None leaves the monetary value out.
+    time_unit : int or float
+        Unit of recency and tenure, on the time axis of the log.
+    period : int or float
+        The events of one period are one transaction; on the time axis of the log.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (n,), float64
+        The features, in order.
+    """
+    seen, *moments = _moments(rows)
+    # Whole periods, so that the times that the models see agree with the counts.
+    first, last, cutoff = (moment // period for moment in moments)
+    frequency, monetary = _repeats(rows, amount, period)
+    features = {
+        "recency": _spread((last - first) * period / time_unit, seen),
+        "frequency": frequency,
+    }
+    if amount is not None:
+        features["monetary"] = monetary
+    features["tenure"] = _spread((cutoff - first) * period / time_unit, seen)
+    return features
+
+
+def _moments(rows):
+    """Which rows see events; of those the first, the last and the cutoff."""
+    seen = rows.stop > rows.start
+    times = rows.log.timeline.times
+    first, last = times[rows.start[seen]], times[rows.stop[seen] - 1]
+    return seen, first, last, rows.cutoff[seen]
+
+
+def _spread(values, seen):
+    """The values of the rows that see events, missing in all others."""
+    column = np.full(len(seen), np.nan)
+    column[seen] = values
+    return column
+
+
+def _mean_amount(rows, amount):
+    """Mean of the recorded amounts, missing where there is none."""
+    mean = np.full(len(rows.start), np.nan)
+    for block, index, first in event_blocks(rows.start, rows.stop):
+        amounts, recorded = _recorded(amount[index])
+        mean[block] = _ratio(
+            np.add.reduceat(amounts, first),
+            np.add.reduceat(recorded, first, dtype="int64"),
+        )
+    return mean
+
+
+def _repeats(rows, amount, period):
+    """Number of repeat transactions, and the mean of their amounts."""
+    times = rows.log.timeline.times
+    frequency = np.where(rows.start >= 0, 0.0, np.nan)
+    monetary = np.full(len(rows.start), np.nan)
+    for block, index, first in event_blocks(rows.start, rows.stop):
+        number = times[index] // period
+        begins = np.ones(len(index), dtype=bool)
+        np.not_equal(number[1:], number[:-1], out=begins[1:])
+        begins[first] = True
+        transaction = np.flatnonzero(begins)
+        acquired = np.searchsorted(transaction, first)  # each row's first transaction
+        n_repeats = np.diff(acquired, append=len(transaction)) - 1
+        frequency[block] = n_repeats
+        if amount is not None:
+            mean = _mean_repeat(amount[index], transaction, acquired)
+            monetary[block] = np.where(n_repeats > 0, mean, 0.0)
+    return frequency, monetary
+
+
+def _mean_repeat(amounts, transaction, acquired):
+    """Mean over the transactions of each row but its first, missing where unrecorded.
+
+    The amount of a transaction is the sum over its events.
+    """
+    amounts, recorded = _recorded(amounts)
+    total = np.add.reduceat(amounts, transaction)
+    known = np.logical_or.reduceat(recorded, transaction)
+    total[acquired], known[acquired] = 0.0, False
+    return _ratio(
+        np.add.reduceat(total, acquired),
+        np.add.reduceat(known, acquired, dtype="int64"),
+    )
+
+
+def _recorded(amounts):
+    """Amounts as doubles, 0 where missing or infinite; and where they are not."""
+    recorded = np.isfinite(amounts)
+    return np.where(recorded, amounts.astype("float64"), 0.0), recorded
+
+
+def _ratio(total, count):
+    return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)

@@ -1,0 +1,102 @@
+"""The ordinary columns beside a history, as estimators of tables read them."""
+
+import numpy as np
+import pandas as pd
+
+
+def learn_categories(X, names):
+    """Find the categories of the columns that hold text.
+
+    Parameters
+    ----------
+    X : DataFrame of shape (n, n_columns)
+        Training rows.
+    names : list of str
+        Columns to look at.
+
+    Returns
+    -------
+    dict of str to CategoricalDtype
+        For each text, object and categorical column its categories: those it declares
+        if it is categorical, else the distinct values, sorted.
+    """
+    categories = {}
+    for name in names:
+        dtype = X[name].dtype
+        if isinstance(dtype, pd.CategoricalDtype):
+            categories[name] = dtype
+        elif pd.api.types.is_object_dtype(dtype) or pd.api.types.is_string_dtype(dtype):
+            categories[name] = pd.Categorical(X[name]).dtype
+    return categories
+
+
+def to_category(column, dtype):
+    """Code a column by given categories.
+
+    Parameters
+    ----------
+    column : Series of shape (n,)
+        Values of any type.
+    dtype : CategoricalDtype
+        The categories.
+
+    Returns
+    -------
+    Categorical of shape (n,)
+        Missing where the value is, or is none of the categories.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> to_category(pd.Series(["b", "x", "a"]), pd.CategoricalDtype(["a", "b"]))
+    ['b', NaN, 'a']
+    Categories (2, ...): ['a', 'b']
+    """
+    # Not astype, which warns from pandas 3.0 on where a value is no category.
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        known = dtype.categories.get_indexer(column.cat.categories)
+        codes = np.append(known, -1)[column.cat.codes.to_numpy()]
+    else:
+        codes = dtype.categories.get_indexer(pd.Index(column))
+    return pd.Categorical.from_codes(codes, dtype=dtype)
+
+
+def days_before_cutoff(column, cutoffs):
+    """Datetimes as days before the cutoff of their row.
+
+    Parameters
+    ----------
+    column : Series of shape (n,)
+        Datetimes, which may be missing.
+    cutoffs : Index of shape (n,)
+        Cutoffs of the rows.
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+        Negative after the cutoff, NaN where one of the two is missing.
+
+    Raises
+    ------
+    ValueError
+        If the cutoffs are plain numbers, or only one of the two has a time zone.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> signup = pd.Series(pd.to_datetime(["2024-01-01", None]))
+    >>> days_before_cutoff(signup, pd.to_datetime(["2024-01-15", "2024-01-15"]))
+    array([14., nan])
+    """
+    if not isinstance(cutoffs, pd.DatetimeIndex):
+        raise ValueError(
+            f"The cutoffs are plain numbers, so that the datetimes in {column.name!r} "
+            "have no distance from them; drop that column, or make numbers of it."
+        )
+    moments = pd.DatetimeIndex(column)
+    if (moments.tz is None) != (cutoffs.tz is None):
+        raise ValueError(
+            f"Column {column.name!r} and the cutoffs are not both naive or both "
+            "time-zone aware; tz_localize or tz_convert one of them."
+        )
+    return ((cutoffs - moments) / pd.Timedelta(days=1)).to_numpy()

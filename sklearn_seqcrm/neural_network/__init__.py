@@ -1,0 +1,6 @@
+"""Recurrent networks on ragged histories; the only package that imports torch."""
+
+from sklearn_seqcrm.neural_network._history_padder import HistoryPadder
+from sklearn_seqcrm.neural_network._lstm import LSTMClassifier, LSTMRegressor
+
+__all__ = ["HistoryPadder", "LSTMClassifier", "LSTMRegressor"]

@@ -1,0 +1,339 @@
+"""Ragged rows to padded batches: rows that share events are read in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+# Rows are shuffled in pools of this many batches and sorted by length within a pool:
+# short enough a sort for training to stay stochastic, long enough for little padding.
+_POOL = 64
+# A batch never has more steps than this, padding included, whatever its size in rows.
+_MOST_STEPS = 2**18
+
+
+@dataclass(frozen=True)
+class HistorySource:
+    """The encoded events of one history column, and the rows that view them.
+
+    Parameters
+    ----------
+    channels : ndarray of shape (n_events, F), float32
+        Float channels of the events.
+    codes : ndarray of shape (n_events, C), int32
+        Codes of the events.
+    times : ndarray of shape (n_events,), float64
+        Times of the events, in typical gaps.
+    start, stop : ndarray of shape (n,), int64
+        Row ``i`` sees the events ``start[i]:stop[i]``.
+    cutoff : ndarray of shape (n,), float64
+        Cutoffs, on the axis of `times`.
+    """
+
+    channels: np.ndarray
+    codes: np.ndarray
+    times: np.ndarray
+    start: np.ndarray
+    stop: np.ndarray
+    cutoff: np.ndarray
+
+    def take(self, rows: np.ndarray) -> HistorySource:
+        """Return the source for some rows."""
+        return replace(
+            self, start=self.start[rows], stop=self.stop[rows], cutoff=self.cutoff[rows]
+        )
+
+
+@dataclass(frozen=True)
+class RowData:
+    """Everything that a network reads of some rows.
+
+    Parameters
+    ----------
+    sources : tuple of HistorySource
+        One for each history column.
+    static : ndarray of shape (n, S), float32
+        Row features of the histories and statics, side by side.
+    target : ndarray of shape (n,) or None
+        Codes of classes (int64) or numbers (float32).
+    weight : ndarray of shape (n,), float32, or None
+        Weight of each row in the loss.
+    """
+
+    sources: tuple[HistorySource, ...]
+    static: np.ndarray
+    target: np.ndarray | None = None
+    weight: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.static)
+
+    def take(self, rows: np.ndarray) -> RowData:
+        """Return the data of some rows."""
+        return RowData(
+            tuple(source.take(rows) for source in self.sources),
+            self.static[rows],
+            None if self.target is None else self.target[rows],
+            None if self.weight is None else self.weight[rows],
+        )
+
+
+@dataclass(frozen=True)
+class HistoryBatch:
+    """Padded sequences of one history column, and where each row reads them.
+
+    A sequence starts where its rows start, and rows that start at the same event share
+    one. Each sequence has room for as many rows as the sequence with most of them.
+
+    Parameters
+    ----------
+    values : Tensor of shape (B, T, F), float32
+        Channels of B sequences, padded with zeros after their ends.
+    codes : Tensor of shape (B, T, C), int64
+        Codes, padded with 0.
+    lengths : Tensor of shape (B,), int64
+        Number of events of each sequence.
+    visible : Tensor of shape (B, R), int64
+        Number of events that each row sees of its sequence; 0 without a row.
+    ages : Tensor of shape (B, R, T), float32
+        Time from each event to the row's cutoff, in typical gaps.
+    place : Tensor of shape (n,), int64
+        Position of each row of the batch in the flattened ``(B * R)``.
+    """
+
+    values: torch.Tensor
+    codes: torch.Tensor
+    lengths: torch.Tensor
+    visible: torch.Tensor
+    ages: torch.Tensor
+    place: torch.Tensor
+
+    def to(self, device: torch.device | str) -> HistoryBatch:
+        """Return the batch on a device."""
+        moved = {name: tensor.to(device) for name, tensor in vars(self).items()}
+        return HistoryBatch(**moved)
+
+
+class Batch:
+    """What a network reads at once.
+
+    Parameters
+    ----------
+    histories : list of HistoryBatch
+        One for each history column.
+    static : Tensor of shape (n, S), float32
+        Row features and statics.
+    weight : Tensor of shape (n,), float32, or None
+        Weight of each row in the loss.
+    rows : ndarray of shape (n,), int64
+        Where the rows were in the data.
+    """
+
+    def __init__(
+        self,
+        histories: list[HistoryBatch],
+        static: torch.Tensor,
+        weight: torch.Tensor | None,
+        rows: np.ndarray,
+    ) -> None:
+        self.histories = histories
+        self.static = static
+        self.weight = weight
+        self.rows = rows
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.static)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """Return the batch on a device."""
+        return Batch(
+            [history.to(device) for history in self.histories],
+            self.static.to(device),
+            None if self.weight is None else self.weight.to(device),
+            self.rows,
+        )
+
+
+class BatchIterator:
+    """Batches of rows of similar length, for skorch to iterate over.
+
+    Parameters
+    ----------
+    data : RowData
+        All rows.
+    batch_size : int
+        Rows in a batch. A batch of very long histories has fewer.
+    shuffle : bool, default=False
+        Draw new batches, in another order, on each iteration.
+    share : bool, default=True
+        Let rows that start at the same event share a sequence. False gives each row
+        a sequence of its own, which a bidirectional network needs.
+    seed : int, default=0
+        Seed of the shuffling.
+    """
+
+    def __init__(
+        self,
+        data: RowData,
+        batch_size: int,
+        shuffle: bool = False,
+        share: bool = True,
+        seed: int = 0,
+    ) -> None:
+        self.data = data
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.share = share
+        self.rng = np.random.default_rng(seed)
+        self._groups = _group_rows(data, batch_size, share)
+
+    def __iter__(self) -> Iterator[tuple[Batch, torch.Tensor]]:
+        """Yield a batch and its targets at a time; targets are 0 if there are none."""
+        for rows in self._plan():
+            yield self._gather(rows)
+
+    def _plan(self) -> list[np.ndarray]:
+        """Choose the rows of each batch."""
+        order, bounds, lengths = self._groups
+        n_groups = len(lengths)
+        sizes = np.diff(bounds)
+        if self.shuffle:
+            groups = self.rng.permutation(n_groups)
+            pool = np.cumsum(sizes[groups]) // (_POOL * self.batch_size)
+            groups = groups[np.lexsort((lengths[groups], pool))]
+        else:
+            groups = np.argsort(lengths, kind="stable")
+        cuts = _cut(sizes[groups], lengths[groups], self.batch_size)
+        plan = []
+        for first, last in pairwise(cuts):
+            own = [order[bounds[g] : bounds[g + 1]] for g in groups[first:last]]
+            plan.append(np.concatenate(own))
+        if self.shuffle:
+            self.rng.shuffle(plan)  # type: ignore[arg-type]
+        return plan
+
+    def _gather(self, rows: np.ndarray) -> tuple[Batch, torch.Tensor]:
+        data = self.data
+        batch = Batch(
+            [_pad(source, rows, self.share) for source in data.sources],
+            torch.from_numpy(data.static[rows]),
+            None if data.weight is None else torch.from_numpy(data.weight[rows]),
+            rows,
+        )
+        if data.target is None:
+            return batch, torch.zeros(len(rows))
+        return batch, torch.from_numpy(data.target[rows])
+
+
+def _group_rows(
+    data: RowData, batch_size: int, share: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows that share a sequence, at most a batch of them, stand together.
+
+    Returns
+    -------
+    order : ndarray of shape (n,)
+        Rows, group by group.
+    bounds : ndarray of shape (n_groups + 1,)
+        Group ``i`` is ``order[bounds[i]:bounds[i + 1]]``.
+    lengths : ndarray of shape (n_groups,)
+        Longest history of each group, over all history columns.
+    """
+    n_rows = len(data)
+    longest = np.zeros(n_rows, dtype="int64")
+    for source in data.sources:
+        np.maximum(longest, source.stop - source.start, out=longest)
+    if not share or not data.sources:
+        return np.arange(n_rows), np.arange(n_rows + 1), longest
+    start = data.sources[0].start
+    # Ordered by length within a group, so that a group that is split has its short
+    # rows in a batch of their own.
+    order = np.lexsort((longest, start))
+    new = np.ones(n_rows, dtype=bool)
+    new[1:] = start[order[1:]] != start[order[:-1]]
+    position = np.arange(n_rows)
+    since = position - np.maximum.accumulate(np.where(new, position, 0))
+    new |= since % batch_size == 0
+    bounds = np.append(np.flatnonzero(new), n_rows)
+    return order, bounds, np.maximum.reduceat(longest[order], bounds[:-1])
+
+
+def _cut(sizes: np.ndarray, lengths: np.ndarray, batch_size: int) -> list[int]:
+    """Cut groups, sorted by length within pools, into batches.
+
+    A batch has about `batch_size` rows, and at most `_MOST_STEPS` steps unless a
+    single sequence has more.
+    """
+    ends = np.cumsum(sizes)
+    cuts = [0]
+    while cuts[-1] < len(sizes):
+        first = cuts[-1]
+        done = ends[first - 1] if first else 0
+        last = int(np.searchsorted(ends, done + batch_size, side="right"))
+        last = max(last, first + 1)
+        steps = np.maximum.accumulate(lengths[first:last]) * np.arange(
+            1, last - first + 1
+        )
+        if steps[-1] > _MOST_STEPS:
+            last = first + max(
+                1, int(np.searchsorted(steps, _MOST_STEPS, side="right"))
+            )
+        cuts.append(last)
+    return cuts
+
+
+def _pad(source: HistorySource, rows: np.ndarray, share: bool) -> HistoryBatch:
+    """Gather the sequences of some rows, padded to their own longest."""
+    start, stop = source.start[rows], source.stop[rows]
+    if share:
+        first, sequence = np.unique(start, return_inverse=True)
+    else:
+        first, sequence = start, np.arange(len(rows))
+    lengths = np.zeros(len(first), dtype="int64")
+    np.maximum.at(lengths, sequence, stop - start)
+    # One step at least, which an empty history does not read.
+    index = first[:, None] + np.arange(max(1, int(lengths.max(initial=0))))
+    padding = index >= (first + lengths)[:, None]
+    np.copyto(index, 0, where=padding)
+    if len(source.times):
+        values, codes = source.channels[index], source.codes[index]
+        times = source.times[index]
+    else:
+        values, codes, times = (
+            np.zeros((*index.shape, *column.shape[1:]), column.dtype)
+            for column in (source.channels, source.codes, source.times)
+        )
+    values[padding] = 0
+    codes[padding] = 0
+    slot, n_slots = _slots(sequence, len(first))
+    place = sequence * n_slots + slot
+    visible = np.zeros(len(first) * n_slots, dtype="int64")
+    visible[place] = stop - start
+    cutoff = np.zeros(len(first) * n_slots)
+    cutoff[place] = source.cutoff[rows]
+    ages = cutoff.reshape(len(first), n_slots, 1) - times[:, None, :]
+    return HistoryBatch(
+        torch.from_numpy(values),
+        torch.from_numpy(codes.astype("int64")),
+        torch.from_numpy(lengths),
+        torch.from_numpy(visible.reshape(len(first), n_slots)),
+        torch.from_numpy(ages.astype("float32")),
+        torch.from_numpy(place),
+    )
+
+
+def _slots(sequence: np.ndarray, n_sequences: int) -> tuple[np.ndarray, int]:
+    """Number the rows of each sequence from 0, and count the most that one has."""
+    counts = np.bincount(sequence, minlength=n_sequences)
+    order = np.argsort(sequence, kind="stable")
+    slot = np.empty(len(sequence), dtype="int64")
+    slot[order] = np.arange(len(sequence)) - np.repeat(
+        np.cumsum(counts) - counts, counts
+    )
+    return slot, int(counts.max(initial=1))

@@ -1,0 +1,174 @@
+"""Ragged histories and statics to padded tensors for any torch net."""
+
+from __future__ import annotations
+
+from numbers import Integral
+from typing import Any, Self
+
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_seqcrm.neural_network._batches import HistorySource
+from sklearn_seqcrm.neural_network._inputs import Inputs, read_inputs
+from sklearn_seqcrm.neural_network._padded import PaddedHistories
+
+
+class HistoryPadder(TransformerMixin, BaseEstimator):
+    """Turn encoded histories and numeric statics into padded tensors.
+
+    For torch and skorch nets of your own. `LSTMClassifier` and `LSTMRegressor` take
+    the tensors as well, but are faster on the histories themselves, which they pad
+    batch by batch.
+
+    Parameters
+    ----------
+    max_length : int or None, default=None
+        Number of steps, T; longer histories are cut. None: the longest history of the
+        rows in `fit`.
+    padding : {"post", "pre"}, default="post"
+        Put the zeros after or before the events.
+    truncation : {"oldest", "newest"}, default="oldest"
+        Which events of a long history are left out.
+
+    Attributes
+    ----------
+    max_length_ : int
+        Number of steps, at least 1.
+    n_features_in_ : int
+        Number of columns seen in `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names.
+
+    Notes
+    -----
+    The result is a `skorch.helper.SliceDict`, which scikit-learn slices by rows, of
+
+    - ``values`` (n, T, F), float32: the channels of `HistoryEncoder`, and last
+      ``log1p(age)``, the age of each event at the row's cutoff in typical gaps;
+    - ``codes`` (n, T, C), int64: codes of categorical fields, 0 for padding;
+    - ``lengths`` (n,), int64: number of real steps, 0 for an empty history;
+    - ``static`` (n, S), float32: the row features of the histories (time since the
+      last event, number of events, decayed counts, ...), then the statics.
+
+    With several history columns each has its name before the first three keys:
+    ``orders_values``. Memory is n times T, whatever the lengths: for ragged data that
+    is mostly zeros.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_seqcrm.events import EventLog
+    >>> from sklearn_seqcrm.neural_network import HistoryPadder
+    >>> from sklearn_seqcrm.preprocessing import HistoryEncoder
+    >>> orders = pd.DataFrame(
+    ...     {"who": ["a", "a", "b"], "time": [0, 2, 1], "amount": [5.0, 7.0, 6.0]}
+    ... )
+    >>> X = EventLog(orders, "who", "time").attach(pd.DataFrame({"who": ["a", "b"]}))
+    >>> X = HistoryEncoder().fit_transform(X).drop(columns="who")
+    >>> tensors = HistoryPadder().fit_transform(X)
+    >>> tensors["values"].shape, tensors["lengths"]
+    ((2, 2, 3), array([2, 1]))
+    >>> tensors["values"][:, :, 0].round(2)
+    array([[-0.85,  0.85],
+           [ 0.  ,  0.  ]], dtype=float32)
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "max_length": [Interval(Integral, 1, None, closed="left"), None],
+        "padding": [StrOptions({"post", "pre"})],
+        "truncation": [StrOptions({"oldest", "newest"})],
+    }
+
+    def __init__(
+        self,
+        max_length: int | None = None,
+        padding: str = "post",
+        truncation: str = "oldest",
+    ) -> None:
+        self.max_length = max_length
+        self.padding = padding
+        self.truncation = truncation
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn the number of steps.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Encoded histories and numeric statics.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        HistoryPadder
+            The fitted padder.
+
+        Raises
+        ------
+        TypeError
+            If histories are raw, or a static is no number.
+        ValueError
+            If there is no history column.
+        """
+        self._validate_params()
+        inputs = self._read(X, reset=True)
+        longest = max((s.stop - s.start).max() for s in inputs.data.sources)
+        self.max_length_ = int(
+            max(1, longest if self.max_length is None else (self.max_length))
+        )
+        return self
+
+    def transform(self, X: Any) -> PaddedHistories:
+        """Pad the histories of some rows.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Rows with the columns seen in `fit`.
+
+        Returns
+        -------
+        SliceDict of ndarray
+            ``values``, ``codes``, ``lengths`` and ``static``, as in the Notes.
+        """
+        check_is_fitted(self)
+        inputs = self._read(X, reset=False)
+        tensors: dict[str, np.ndarray] = {}
+        for name, source in zip(inputs.names, inputs.data.sources, strict=True):
+            prefix = f"{name}_" if len(inputs.names) > 1 else ""
+            for key, tensor in self._pad(source).items():
+                tensors[prefix + key] = tensor
+        layout = dict(zip(inputs.names, inputs.specs, strict=True))
+        if len(layout) == 1:
+            layout = {"": inputs.specs[0]}
+        padded = PaddedHistories(**tensors, static=inputs.data.static)
+        return padded.with_layout(layout, self.padding, inputs.customers)
+
+    def _read(self, X: Any, *, reset: bool) -> Inputs:
+        inputs = read_inputs(self, X, reset=reset)
+        if not inputs.names:
+            raise ValueError("X has no history column; EventLog.attach adds one.")
+        return inputs
+
+    def _pad(self, source: HistorySource) -> dict[str, np.ndarray]:
+        n_steps = self.max_length_
+        lengths = np.minimum(source.stop - source.start, n_steps)
+        oldest = self.truncation == "oldest"
+        first = source.stop - lengths if oldest else source.start
+        step = np.arange(n_steps)
+        real = step < lengths[:, None]
+        event = (first[:, None] + step)[real]
+        if self.padding == "pre":
+            real = real[:, ::-1]
+        shape = (len(lengths), n_steps)
+        n_channels = source.channels.shape[1]
+        values = np.zeros((*shape, n_channels + 1), "float32")
+        codes = np.zeros((*shape, source.codes.shape[1]), "int64")
+        ages = np.repeat(source.cutoff, lengths) - source.times[event]
+        values[real, :n_channels] = source.channels[event]
+        values[real, n_channels] = np.log1p(ages)
+        codes[real] = source.codes[event]
+        return {"values": values, "codes": codes, "lengths": lengths}

@@ -1,0 +1,269 @@
+"""The network: a recurrent reader for each history column, and a head over all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from sklearn_seqcrm.neural_network._batches import Batch, HistoryBatch
+
+CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+POOLINGS = ("last", "mean", "max", "attention", "decay")
+
+
+@dataclass(frozen=True)
+class HistorySpec:
+    """What the network has to know of one history column.
+
+    Parameters
+    ----------
+    n_channels : int
+        Number of float channels, F.
+    n_levels : tuple of int
+        Number of codes of each of the C coded fields.
+    half_lives : tuple of float
+        Half-lives of the decayed poolings, in typical gaps between events.
+    """
+
+    n_channels: int
+    n_levels: tuple[int, ...]
+    half_lives: tuple[float, ...]
+
+
+class HistoryReader(nn.Module):
+    """Read the sequences of one history column, and pool what each row sees.
+
+    Parameters
+    ----------
+    spec : HistorySpec
+        Channels, codes and half-lives of the column.
+    cell : {"lstm", "gru", "rnn"}
+        Kind of recurrent cell.
+    hidden_size : int
+        Size of the state, H.
+    num_layers : int
+        Number of layers.
+    bidirectional : bool
+        Also read backwards. Needs one row per sequence.
+    pooling : sequence of str
+        How outputs up to a row's cutoff become one vector.
+    dropout : float
+        Share of outputs that training drops between layers.
+    """
+
+    def __init__(
+        self,
+        spec: HistorySpec,
+        cell: str,
+        hidden_size: int,
+        num_layers: int,
+        bidirectional: bool,
+        pooling: Sequence[str],
+        dropout: float,
+    ) -> None:
+        super().__init__()
+        self.embeddings = nn.ModuleList(
+            # Code 0 is a level that training did not know, and padding: it stays 0.
+            nn.Embedding(n, embedding_size(n), padding_idx=0)
+            for n in spec.n_levels
+        )
+        for embedding in self.embeddings:
+            nn.init.normal_(embedding.weight, std=0.3)
+            nn.init.zeros_(embedding.weight[0])
+        size = spec.n_channels + sum(
+            embedding.embedding_dim for embedding in self.embeddings
+        )
+        n_directions = 2 if bidirectional else 1
+        self.layers = nn.ModuleList()
+        for _ in range(num_layers):
+            directions = [
+                CELLS[cell](max(size, 1), hidden_size, batch_first=True)
+                for _ in range(n_directions)
+            ]
+            self.layers.append(nn.ModuleList(directions))
+            size = hidden_size * n_directions
+        if cell == "lstm":
+            for layer in self.layers:
+                for direction in layer:
+                    remember_at_first(direction)
+        self.dropout = nn.Dropout(dropout)
+        self.pooling = tuple(pooling)
+        self.attention = nn.Linear(size, 1) if "attention" in pooling else None
+        rates = math.log(2) / torch.tensor(spec.half_lives)
+        self.register_buffer("decay_rates", rates)
+        n_decays = len(rates) if "decay" in pooling else 0
+        n_pooled = len([name for name in pooling if name != "decay"]) + n_decays
+        self.output_size = size * n_pooled
+
+    def forward(self, batch: HistoryBatch) -> torch.Tensor:
+        """Read a batch.
+
+        Parameters
+        ----------
+        batch : HistoryBatch
+            Padded sequences and their rows.
+
+        Returns
+        -------
+        Tensor of shape (n, output_size)
+            One vector per row, 0 for an empty history.
+        """
+        embedded = [
+            embedding(batch.codes[:, :, i])
+            for i, embedding in enumerate(self.embeddings)
+        ]
+        steps = torch.cat([batch.values, *embedded], dim=2)  # (B, T, D)
+        if steps.shape[2] == 0:
+            steps = steps.new_zeros(*steps.shape[:2], 1)
+        for depth, layer in enumerate(self.layers):
+            if depth:
+                steps = self.dropout(steps)
+            steps = read_both_ways(layer, steps, batch.lengths)  # (B, T, H')
+        pooled = self._pool(steps, batch)  # (B, R, P * H')
+        return pooled.flatten(0, 1)[batch.place]
+
+    def _pool(self, steps: torch.Tensor, batch: HistoryBatch) -> torch.Tensor:
+        n_visible = batch.visible[:, :, None]  # (B, R, 1)
+        step = torch.arange(steps.shape[1], device=steps.device)
+        seen = step < n_visible  # (B, R, T)
+        weights = []
+        for name in self.pooling:
+            if name == "mean":
+                weights.append(seen / n_visible.clamp(min=1))
+            elif name == "attention":
+                weights.append(self._attend(steps, seen))
+            elif name == "decay":
+                for rate in self.decay_rates:
+                    fade = torch.exp(-rate * batch.ages.clamp(min=0)) * seen
+                    # Normed by the events of the most recent time constant at least,
+                    # so that the pool of a long silence fades out.
+                    weights.append(fade / fade.sum(2, keepdim=True).clamp(min=1))
+        pooled = []
+        if "last" in self.pooling:
+            pooled.append(self._last(steps, seen, n_visible))
+        if "max" in self.pooling:
+            pooled.append(running_max(steps, n_visible))
+        if weights:
+            # One product for all poolings and rows of a sequence, instead of a copy of
+            # the outputs for each row.
+            weight = torch.stack(weights, dim=2).flatten(1, 2)  # (B, R * P, T)
+            product = torch.bmm(weight, steps)  # (B, R * P, H')
+            pooled.append(product.unflatten(1, (-1, len(weights))).flatten(2))
+        return torch.cat(pooled, dim=2)
+
+    def _last(
+        self, steps: torch.Tensor, seen: torch.Tensor, n_visible: torch.Tensor
+    ) -> torch.Tensor:
+        n_rows = n_visible.shape[1]
+        at = (n_visible - 1).clamp(min=0).expand(-1, -1, steps.shape[2])
+        last = torch.gather(steps, 1, at)  # (B, R, H')
+        if len(self.layers[0]) == 2:
+            # The backward direction has read everything at the first event.
+            half = steps.shape[2] // 2
+            first = steps[:, :1, half:].expand(-1, n_rows, -1)
+            last = torch.cat([last[:, :, :half], first], dim=2)
+        return last * (n_visible > 0)
+
+    def _attend(self, steps: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+        assert self.attention is not None
+        scores = self.attention(steps).transpose(1, 2)  # (B, 1, T)
+        scores = scores.masked_fill(~seen, -math.inf)  # (B, R, T)
+        # Rows that see nothing would be 0 / 0.
+        return torch.nan_to_num(torch.softmax(scores, dim=2)) * seen
+
+
+class HistoryNetwork(nn.Module):
+    """All history columns, row features and statics, to outputs.
+
+    Parameters
+    ----------
+    specs : sequence of HistorySpec
+        One for each history column.
+    n_static : int
+        Number of row features and statics.
+    n_outputs : int
+        Number of outputs.
+    cell, hidden_size, num_layers, bidirectional, pooling, dropout
+        As in `HistoryReader`.
+    head_sizes : sequence of int
+        Sizes of the hidden layers of the head.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[HistorySpec],
+        n_static: int,
+        n_outputs: int,
+        cell: str,
+        hidden_size: int,
+        num_layers: int,
+        bidirectional: bool,
+        pooling: Sequence[str],
+        dropout: float,
+        head_sizes: Sequence[int],
+    ) -> None:
+        super().__init__()
+        self.readers = nn.ModuleList(
+            HistoryReader(
+                spec, cell, hidden_size, num_layers, bidirectional, pooling, dropout
+            )
+            for spec in specs
+        )
+        size = sum(reader.output_size for reader in self.readers) + n_static
+        layers: list[nn.Module] = []
+        for width in head_sizes:
+            layers += [nn.Linear(size, width), nn.ReLU(), nn.Dropout(dropout)]
+            size = width
+        self.head = nn.Sequential(*layers, nn.Linear(size, n_outputs))
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        """Return the outputs of a batch, shape (n, n_outputs)."""
+        parts = [
+            reader(history)
+            for reader, history in zip(self.readers, batch.histories, strict=True)
+        ]
+        return self.head(torch.cat([*parts, batch.static], dim=1))
+
+
+def embedding_size(n_levels: int) -> int:
+    """Size of the vector of a code: the square root of their number, 2 to 16."""
+    return max(2, min(16, round(math.sqrt(n_levels))))
+
+
+def remember_at_first(lstm: nn.LSTM) -> None:
+    """Start with forget gates open, so that gradients reach early events."""
+    for name, bias in lstm.named_parameters():
+        if name.startswith("bias_hh"):
+            n_hidden = len(bias) // 4
+            nn.init.zeros_(bias)
+            nn.init.ones_(bias[n_hidden : 2 * n_hidden])
+
+
+def read_both_ways(
+    directions: Sequence[nn.Module], steps: torch.Tensor, lengths: torch.Tensor
+) -> torch.Tensor:
+    """Run one layer over padded sequences, backwards as well if it has two directions.
+
+    Padding comes after the events, so that the forward direction never meets it. For
+    the backward direction each sequence is turned around within its own length. That
+    keeps both on the padded kernels of oneDNN, which are several times faster than
+    those for packed sequences.
+    """
+    forward = directions[0](steps)[0]
+    if len(directions) == 1:
+        return forward
+    step = torch.arange(steps.shape[1], device=steps.device)
+    turned = lengths[:, None] - 1 - step  # (B, T)
+    turned = torch.where(turned >= 0, turned, step)[:, :, None]
+    backward = directions[1](steps.gather(1, turned.expand_as(steps)))[0]
+    return torch.cat([forward, backward.gather(1, turned.expand_as(backward))], dim=2)
+
+
+def running_max(steps: torch.Tensor, n_visible: torch.Tensor) -> torch.Tensor:
+    """Largest output among the events that each row sees, shape (B, R, H')."""
+    at = (n_visible - 1).clamp(min=0).expand(-1, -1, steps.shape[2])
+    return torch.cummax(steps, dim=1).values.gather(1, at) * (n_visible > 0)

@@ -1,0 +1,102 @@
+"""The skorch net that trains the network on ragged batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from skorch import NeuralNet
+
+from sklearn_seqcrm.neural_network._batches import Batch, BatchIterator, RowData
+
+# Inference keeps no activations, so that it can take more rows at once.
+_ROWS_TO_PREDICT = 1024
+
+
+class HistoryNet(NeuralNet):
+    """A skorch net whose datasets are `RowData` and whose batches are `Batch`.
+
+    `fit` takes a pair of training and validation data, the second of which may be
+    None. The loss of a batch is the weighted mean of the losses of its rows, so that a
+    row of weight 2 counts exactly like two rows.
+
+    Parameters
+    ----------
+    share_sequences : bool, default=True
+        Let rows that start at the same event share a sequence.
+    shuffle_seed : int, default=0
+        Seed of the order of training batches.
+    **kwargs
+        Parameters of `skorch.NeuralNet`.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        share_sequences: bool = True,
+        shuffle_seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
+        self.share_sequences = share_sequences
+        self.shuffle_seed = shuffle_seed
+        super().__init__(*args, **kwargs)
+
+    def get_dataset(self, X: RowData, y: Any = None) -> RowData:
+        return X
+
+    def get_split_datasets(
+        self, X: tuple[RowData, RowData | None], y: Any = None, **fit_params: Any
+    ) -> tuple[RowData, RowData | None]:
+        return X
+
+    def get_iterator(
+        self, dataset: RowData, training: bool = False
+    ) -> Iterator[tuple[Batch, torch.Tensor]]:
+        return BatchIterator(  # type: ignore[return-value]
+            dataset,
+            self.batch_size if training else max(self.batch_size, _ROWS_TO_PREDICT),
+            shuffle=training,
+            share=self.share_sequences,
+            seed=self.shuffle_seed,
+        )
+
+    def infer(self, x: Batch, **fit_params: Any) -> torch.Tensor:
+        return self.module_(x.to(self.device))
+
+    def get_loss(
+        self,
+        y_pred: torch.Tensor,
+        y_true: torch.Tensor,
+        X: Batch | None = None,
+        training: bool = False,
+    ) -> torch.Tensor:
+        y_pred = y_pred.squeeze(1) if y_pred.shape[1] == 1 else y_pred
+        losses = self.criterion_(y_pred, y_true.to(self.device))
+        if X is None or X.weight is None:
+            return losses.mean()
+        weight = X.weight.to(self.device)
+        return (losses * weight).sum() / weight.sum().clamp(min=1e-12)
+
+    def outputs(self, data: RowData) -> np.ndarray:
+        """Outputs of the network for all rows, in their order.
+
+        Parameters
+        ----------
+        data : RowData
+            Rows.
+
+        Returns
+        -------
+        ndarray of shape (n, n_outputs), float32
+            What the head returns.
+        """
+        result = None
+        for batch, _ in self.get_iterator(data):
+            output = self.evaluation_step((batch, None)).cpu().numpy()
+            if result is None:
+                result = np.empty((len(data), output.shape[1]), output.dtype)
+            result[batch.rows] = output
+        assert result is not None
+        return result

@@ -1,0 +1,307 @@
+"""What a `HistoryEncoder` learns about the events of one history column."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm.events._columns import Column
+from sklearn_seqcrm.events._encoded_log import (
+    EncodedLog,
+    Encoding,
+    cycle_names,
+    cycles,
+    raw_row_features,
+)
+from sklearn_seqcrm.events._event_log import EventLog
+from sklearn_seqcrm.events._rows import NO_ROW, Rows, visible_events, visible_segments
+from sklearn_seqcrm.events._timeline import Timeline, ranges
+
+# Codes of every categorical field; rare levels share the last one, if there are any.
+UNSEEN, MISSING, FIRST_LEVEL = 0, 1, 2
+# Half-lives in typical gaps: from "just now" to "ever", a factor of four apart.
+AUTO_HALF_LIVES = (1.0, 4.0, 16.0, 64.0)
+_DAYS_TO_SEE_A_YEAR = 2 * 365  # with less, a season cannot be told from a trend
+
+
+class NumericScale(NamedTuple):
+    """Center, spread, and whether some of the training events lack a value."""
+
+    center: float
+    scale: float
+    some_missing: bool
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> NumericScale:
+        """Learn from the values of the training events, shape (n,)."""
+        finite = values[np.isfinite(values)]
+        if not len(finite):
+            return cls(0.0, 1.0, len(values) > 0)
+        low, center, high = np.quantile(finite, [0.25, 0.5, 0.75])
+        # Where half of the values are one and the same, quartiles say nothing.
+        scale = (high - low) / 1.349 or finite.std() or 1.0
+        return cls(float(center), float(scale), len(finite) < len(values))
+
+    def fold(self, values: np.ndarray) -> np.ndarray:
+        """Scale values and fold their tails in; what is not finite goes to 0."""
+        known = np.where(np.isfinite(values), values, self.center)
+        z = (known - self.center) / self.scale
+        return np.sign(z) * np.log1p(np.abs(z))
+
+
+class Vocabulary(NamedTuple):
+    """The levels of a categorical field that have a code of their own, and the rare."""
+
+    levels: pd.Index
+    rare: pd.Index
+
+    @classmethod
+    def of(cls, column: Column, least: float, most: int | None) -> Vocabulary:
+        """Learn from the training events.
+
+        Parameters
+        ----------
+        column : Column
+            Codes of the training events; its categories may hold levels that only
+            the future knows.
+        least : float
+            Fewest events for a code of its own.
+        most : int or None
+            Most levels with a code of their own.
+
+        Returns
+        -------
+        Vocabulary
+            Levels in their sorted order.
+        """
+        assert column.categories is not None
+        codes = column.values[column.values >= 0]
+        counts = np.bincount(codes, minlength=len(column.categories))
+        present = np.flatnonzero(counts)
+        by_count = present[np.argsort(-counts[present], kind="stable")]
+        kept = np.sort(by_count[counts[by_count] >= least][:most])
+        rare = np.setdiff1d(present, kept)
+        return cls(column.categories[kept], column.categories[rare])
+
+    @property
+    def n_codes(self) -> int:
+        """Number of codes, with those for unseen, missing and rare levels."""
+        return FIRST_LEVEL + len(self.levels) + (len(self.rare) > 0)
+
+    def code(self, column: Column) -> np.ndarray:
+        """Code the events of any log, shape (n_events,)."""
+        assert column.categories is not None
+        place = self.levels.get_indexer(column.categories)
+        table = np.where(place >= 0, place + FIRST_LEVEL, UNSEEN)
+        table[column.categories.isin(self.rare)] = self.n_codes - 1
+        return np.append(table, MISSING)[column.values]  # a missing value points last
+
+
+class EventEncoding:
+    """Turns the raw events of one history column into channels and codes.
+
+    Parameters
+    ----------
+    rows : Rows
+        Training rows. Only events that at least one of them sees are looked at.
+    min_frequency : int, float or None
+        Fewest training events of a level, absolute or as a share.
+    max_categories : int or None
+        Most levels of a field with a code of their own.
+    half_lives : "auto" or sequence of Timedelta, str or number
+        Half-lives of the decayed row features.
+    """
+
+    def __init__(
+        self,
+        rows: Rows,
+        min_frequency: float | None,
+        max_categories: int | None,
+        half_lives: Any,
+    ) -> None:
+        log, index = rows.log, visible_events(rows)
+        assert isinstance(log, EventLog)
+        self.clock = log.timeline.clock
+        self.kinds = {name: log.column(name).kind for name in log.fields}
+        least = min_frequency or 0
+        least = least * len(index) if isinstance(least, float) else least
+        self.scales, self.vocabularies = {}, {}
+        for name in log.fields:
+            column = log.column(name).take(index)
+            if column.categories is None:
+                times = log.timeline.times[index]
+                self.scales[name] = NumericScale.of(self._numbers(column, times))
+            else:
+                self.vocabularies[name] = Vocabulary.of(column, least, max_categories)
+        gaps = _gaps(log.timeline, index)
+        gaps = gaps[gaps > 0]
+        unit = np.median(gaps) if len(gaps) else self.clock.ticks_per_day() or 1.0
+        self.encoding = self._describe(log.timeline, index, float(unit), half_lives)
+        log_gaps = np.log1p(gaps / unit)
+        self.gap_scale = (
+            (float(log_gaps.mean()), float(log_gaps.std()) or 1.0)
+            if len(gaps)
+            else (0.0, 1.0)
+        )
+        n_features = len(self.encoding.row_features)
+        self.row_scale = np.array([np.zeros(n_features), np.ones(n_features)])
+        raw = raw_row_features(self.encode(rows, "X"), self.encoding)
+        has_some = np.isfinite(raw).any(axis=0)
+        self.row_scale[0, has_some] = np.nanmean(raw[:, has_some], axis=0)
+        spread = np.nanstd(raw[:, has_some], axis=0)
+        self.row_scale[1, has_some] = np.where(spread > 1e-6, spread, 1.0)
+
+    def encode(self, rows: Rows, column: str) -> Rows:
+        """View the same events in an encoded log that holds no more than they need.
+
+        Parameters
+        ----------
+        rows : Rows
+            Views of a raw log with the fields of the training log.
+        column : str
+            Name of the history column, for errors.
+
+        Returns
+        -------
+        Rows
+            The same rows; their log is an `EncodedLog`.
+        """
+        log, seen = rows.log, visible_segments(rows)
+        assert isinstance(log, EventLog)
+        self._check_fields(log, column)
+        index, offsets = ranges(seen.first, seen.last)
+        times, cutoff = log.timeline.times[index], rows.cutoff
+        gaps = _gaps(log.timeline, index)
+        if log.timeline.clock != self.clock:
+            old = log.timeline.clock
+            what = f"times of the histories in {column!r}"
+            times = self.clock.read(old.as_index(times), what, up=False)
+            cutoff = self.clock.read(old.as_index(cutoff), what)
+            gaps = gaps * self.clock.ticks_of(old)
+        channels = self._channels(log, index, times, gaps)
+        codes = np.empty((len(index), len(self.vocabularies)), "int32")
+        for i, (name, vocabulary) in enumerate(self.vocabularies.items()):
+            codes[:, i] = vocabulary.code(log.column(name).take(index))
+        timeline = Timeline(
+            log.customers[seen.codes], offsets, times, self.clock, times.max(initial=0)
+        )
+        encoded = EncodedLog(
+            timeline, channels, codes, self.encoding, self.row_scale, log.names
+        )
+        codes_of_rows = np.full(len(rows.codes), -1)
+        codes_of_rows[seen.rows] = seen.of_row
+        start = np.where(rows.start == NO_ROW, NO_ROW, 0)
+        skipped = rows.start[seen.rows] - seen.first[seen.of_row]
+        filled = (rows.stop > rows.start)[seen.rows]
+        start[seen.rows] = offsets[seen.of_row] + np.where(filled, skipped, 0)
+        stop = start + (rows.stop - rows.start)
+        return Rows(encoded, codes_of_rows, start, stop, cutoff)
+
+    def _describe(
+        self, timeline: Timeline, index: np.ndarray, unit: float, half_lives: Any
+    ) -> Encoding:
+        """Name channels and codes, and settle the units of time."""
+        facts = list(self.scales)
+        marks = [f"{name}_missing" for name in facts if self.scales[name].some_missing]
+        calendar = _calendar(timeline, index)
+        if isinstance(half_lives, str):
+            ticks = tuple(unit * multiple for multiple in AUTO_HALF_LIVES)
+        else:
+            ticks = tuple(self.clock.duration(h, "half_lives") for h in half_lives)
+            if not all(ticks):
+                raise ValueError(f"half_lives must be positive; got {half_lives!r}.")
+        return Encoding(
+            channels=(*facts, *marks, "time_gap", *cycle_names(calendar)),
+            n_decayed=len(facts),
+            codes=tuple(self.vocabularies),
+            n_levels=tuple(v.n_codes for v in self.vocabularies.values()),
+            time_unit=unit,
+            half_lives=ticks,
+            calendar=calendar,
+        )
+
+    def _channels(
+        self, log: EventLog, index: np.ndarray, times: np.ndarray, gaps: np.ndarray
+    ) -> np.ndarray:
+        """Float channels of some events, in the order of ``encoding.channels``."""
+        channels = np.empty((len(index), len(self.encoding.channels)), "float32")
+        n_facts = len(self.scales)
+        mark = n_facts
+        for i, (name, scale) in enumerate(self.scales.items()):
+            values = self._numbers(log.column(name).take(index), times)
+            channels[:, i] = scale.fold(values)
+            if scale.some_missing:
+                channels[:, mark] = ~np.isfinite(values)
+                mark += 1
+        center, spread = self.gap_scale
+        log_gaps = np.log1p(gaps / self.encoding.time_unit)
+        # The first event of a customer has no gap; 0 is the mean of those that do.
+        channels[:, mark] = np.nan_to_num((log_gaps - center) / spread)
+        channels[:, mark + 1 :] = cycles(times, self.encoding.calendar)
+        return channels
+
+    def _numbers(self, column: Column, times: np.ndarray) -> np.ndarray:
+        """Numbers of a numeric field; a datetime becomes days since the event."""
+        if column.kind == "numeric":
+            return column.values
+        days = column.values.astype("M8[us]").astype("int64") / 86_400e6
+        days[np.isnat(column.values)] = np.nan
+        per_day = self.clock.ticks_per_day()
+        return days if per_day is None else days - times / per_day
+
+    def _check_fields(self, log: EventLog, column: str) -> None:
+        kinds = {name: log.column(name).kind for name in log.fields}
+        if kinds == self.kinds:
+            return
+        lost = [name for name in self.kinds if name not in kinds]
+        extra = [name for name in kinds if name not in self.kinds]
+        changed = [
+            f"{name!r} is {kinds[name]} and was {self.kinds[name]}"
+            for name in self.kinds
+            if name in kinds and kinds[name] != self.kinds[name]
+        ]
+        parts = [f"lacks the fields {lost}"] if lost else []
+        parts += [f"has the unknown fields {extra}"] if extra else []
+        parts += [f"has other types: {', '.join(changed)}"] if changed else []
+        raise ValueError(
+            f"The log behind {column!r} does not fit the one seen in fit: it "
+            f"{'; it '.join(parts)}. Build it from the same columns "
+            f"(EventLog(..., fields={list(self.kinds)}))."
+        )
+
+
+def _gaps(timeline: Timeline, index: np.ndarray) -> np.ndarray:
+    """Ticks since the customer's previous event, NaN for the first one.
+
+    The previous event counts even where a row's lookback hides it: the gap belongs to
+    the event, not to the row.
+    """
+    gaps = np.full(len(index), np.nan)
+    is_first = np.zeros(len(timeline.times) + 1, dtype=bool)
+    is_first[timeline.offsets] = True
+    later = ~is_first[index]
+    event = index[later]
+    gaps[later] = timeline.times[event] - timeline.times[event - 1]
+    return gaps
+
+
+def _calendar(
+    timeline: Timeline, index: np.ndarray
+) -> tuple[tuple[str, float, int], ...]:
+    """Cycles that the resolution and the span of the visible events support."""
+    day = timeline.clock.ticks_per_day()
+    if day is None or not len(index):
+        return ()
+    times = timeline.times[index]
+    cycles: list[tuple[str, float, int]] = []
+    of_day = np.mod(times, day)
+    if (of_day != of_day[0]).any():
+        cycles.append(("hour", day, 2))
+    # Dates on one day of the month are months, which know no weekday.
+    if len(np.unique(timeline.clock.as_index(times).day)) > 1:
+        cycles.append(("weekday", 7 * day, 2))
+    if times.max() - times.min() >= _DAYS_TO_SEE_A_YEAR * day:
+        cycles.append(("year", 365.2425 * day, 1))
+    return tuple(cycles)

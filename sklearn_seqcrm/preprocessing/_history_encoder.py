@@ -1,0 +1,213 @@
+"""Histories to numbers: scaled channels and codes, learned from what rows can see."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from sklearn_seqcrm.events import HistoryArray
+from sklearn_seqcrm.events._encoded_log import EncodedLog
+from sklearn_seqcrm.events._find import as_history_array, history_columns
+from sklearn_seqcrm.events._frames import as_frame
+from sklearn_seqcrm.preprocessing._event_encoding import EventEncoding
+
+
+class HistoryEncoder(TransformerMixin, BaseEstimator):
+    """Encode the events of history columns as numbers that a network can read.
+
+    Every history column is encoded, every other column is passed through. What is
+    learned comes from the events that the training rows can see, each counted once:
+    the scaling of numeric fields, the levels of categorical fields, the typical gap
+    between events, and which parts of the calendar the times support.
+
+    Parameters
+    ----------
+    min_frequency : int, float or None, default=None
+        Levels of a categorical field with fewer training events than this, or a
+        smaller share of them if it is a float, have one code together.
+    max_categories : int or None, default=1000
+        At most this many levels of a field, the most frequent, have a code of their
+        own.
+    half_lives : "auto" or list of Timedelta, str or number, default="auto"
+        Half-lives of the decayed counts and means that a network reads beside the
+        events. ``"auto"``: 1, 4, 16 and 64 typical gaps between events.
+
+    Attributes
+    ----------
+    encodings_ : dict of str to Encoding
+        For each history column what its channels, codes and units of time are.
+    n_features_in_ : int
+        Number of columns seen in `fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names.
+
+    See Also
+    --------
+    make_history_pipeline : Puts this encoder and the encoding of the other columns
+        before an estimator.
+
+    Notes
+    -----
+    A number ``x`` becomes ``sign(z) * log1p(|z|)`` with ``z = (x - median) / (IQR /
+    1.349)``, so that one huge order does not squeeze all others together. A missing
+    or infinite number becomes 0, beside a channel that marks it if the training
+    events had some. A datetime becomes days since the event. A level that training
+    did not know and a missing one have a code each.
+
+    Time enters as the logarithm of the gap to the customer's previous event, and as
+    sines and cosines of the hour (unless all times are equal within the day), the
+    weekday, and the time of the year (from two years of events on). No channel
+    depends on the cutoff, so that all rows of a customer share their events.
+
+    The cost of `fit` and `transform` follows the events that the rows can see, not the
+    size of the log. The result holds no event after a row's cutoff.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_seqcrm.events import EventLog
+    >>> from sklearn_seqcrm.preprocessing import HistoryEncoder
+    >>> orders = pd.DataFrame(
+    ...     {"who": ["a", "a", "b"], "time": [0, 2, 1], "amount": [5.0, 7.0, 6.0]}
+    ... )
+    >>> X = EventLog(orders, "who", "time").attach(pd.DataFrame({"who": ["a", "b"]}))
+    >>> encoder = HistoryEncoder().fit(X)
+    >>> encoder.encodings_["history"].channels
+    ('amount', 'time_gap')
+    >>> encoder.transform(X)["history"].array.to_frame().round(2)
+      who  time  amount  time_gap
+    0   a     0   -0.85       0.0
+    0   a     2    0.85       0.0
+    1   b     1    0.00       0.0
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "min_frequency": [
+            Interval(Integral, 1, None, closed="left"),
+            Interval(Real, 0, 1, closed="neither"),
+            None,
+        ],
+        "max_categories": [Interval(Integral, 1, None, closed="left"), None],
+        "half_lives": [StrOptions({"auto"}), list, tuple, np.ndarray],
+    }
+
+    def __init__(
+        self,
+        *,
+        min_frequency: float | None = None,
+        max_categories: int | None = 1000,
+        half_lives: Any = "auto",
+    ) -> None:
+        self.min_frequency = min_frequency
+        self.max_categories = max_categories
+        self.half_lives = half_lives
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn scales, levels and units from the events that the rows can see.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Rows with at least one history column.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        HistoryEncoder
+            The fitted encoder.
+
+        Raises
+        ------
+        ValueError
+            If there is no history column or no row.
+        TypeError
+            If the histories are encoded already.
+        """
+        self._validate_params()
+        X = as_frame(X)
+        validate_data(self, X, skip_check_array=True)
+        if not len(X):
+            raise ValueError("X has no rows; HistoryEncoder needs at least one.")
+        self._fitted = {
+            name: EventEncoding(
+                _raw_rows(X, name).rows,
+                self.min_frequency,
+                self.max_categories,
+                self.half_lives,
+            )
+            for name in history_columns(X)
+        }
+        self.encodings_ = {
+            name: fitted.encoding for name, fitted in self._fitted.items()
+        }
+        return self
+
+    def transform(self, X: Any) -> pd.DataFrame:
+        """Replace each history column by views of an encoded log.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Rows with the columns seen in `fit`.
+
+        Returns
+        -------
+        DataFrame of shape (n, n_columns)
+            The same rows; numbers, codes and row features are behind the histories.
+
+        Raises
+        ------
+        ValueError
+            If columns differ from those seen in `fit`, or a log has other fields.
+        TypeError
+            If a column that held histories holds something else.
+        """
+        check_is_fitted(self)
+        X = as_frame(X)
+        validate_data(self, X, reset=False, skip_check_array=True)
+        encoded = {}
+        for name, fitted in self._fitted.items():
+            array = _raw_rows(X, name)
+            encoded[name] = HistoryArray(
+                *fitted.encode(array.rows, name), dtype=array.dtype
+            )
+        return X.assign(**encoded)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names of the columns, which stay as they are.
+
+        Parameters
+        ----------
+        input_features : None or array-like of str
+            Ignored but for a check against `feature_names_in_`.
+
+        Returns
+        -------
+        ndarray of shape (n_features_in_,), object
+            The names.
+        """
+        check_is_fitted(self)
+        return np.asarray(self.feature_names_in_, dtype=object)
+
+
+def _raw_rows(X: pd.DataFrame, name: str) -> HistoryArray:
+    array = as_history_array(X[name])
+    if isinstance(array.log, EncodedLog):
+        raise TypeError(
+            f"The histories in {name!r} are encoded already; give the raw X to "
+            "HistoryEncoder."
+        )
+    missing = int(array.isna().sum())
+    if missing:
+        raise ValueError(
+            f"Column {name!r} has {missing} missing histories; a customer without "
+            "events has an empty history, which EventLog.attach makes."
+        )
+    return array

@@ -1,0 +1,190 @@
+"""From raw X to a fitted estimator in one line."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from sklearn_seqcrm.events import HistoryDtype
+from sklearn_seqcrm.preprocessing._history_encoder import HistoryEncoder
+
+_DAY = pd.Timedelta(days=1)
+
+
+def make_history_pipeline(estimator: Any, *, memory: Any = None) -> Pipeline:
+    """Put all preparation of raw `X` before an estimator.
+
+    Parameters
+    ----------
+    estimator : estimator
+        What reads encoded histories and numeric statics, such as `LSTMClassifier`.
+    memory : str, joblib.Memory or None, default=None
+        Cache of fitted steps, as in `sklearn.pipeline.Pipeline`.
+
+    Returns
+    -------
+    Pipeline
+        Three steps. ``"encoder"`` is a `HistoryEncoder`. ``"statics"`` is a
+        ColumnTransformer with the parts ``"numeric"`` (median for missing and
+        infinite numbers, beside a column that marks them; standardised), ``"moment"``
+        (datetimes as days before the cutoff, then like numbers), and ``"category"``
+        (strings, categoricals and other objects one-hot; levels that are rare or were
+        not seen in training share a column). ``"estimator"`` is `estimator`.
+
+    See Also
+    --------
+    HistoryEncoder : The first step.
+
+    Notes
+    -----
+    The customer and cutoff columns that a history was attached by are keys, not
+    features, and are left out.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_seqcrm.events import EventLog
+    >>> from sklearn_seqcrm.neural_network import LSTMRegressor
+    >>> from sklearn_seqcrm.preprocessing import make_history_pipeline
+    >>> orders = pd.DataFrame(
+    ...     {"who": list("aabbbc"), "day": range(6), "amount": [5.0, 7, 6, 1, 2, 4]}
+    ... )
+    >>> people = pd.DataFrame({"who": list("abc"), "age": [30, 41, 52]})
+    >>> X = EventLog(orders, "who", "day").attach(people, cutoff=10)
+    >>> model = make_history_pipeline(LSTMRegressor(max_epochs=2, random_state=0))
+    >>> model.fit(X, [1.0, 2.0, 3.0]).predict(X).shape
+    (3,)
+    """
+    category = OneHotEncoder(
+        handle_unknown="infrequent_if_exist",
+        min_frequency=0.005,
+        max_categories=50,
+        sparse_output=False,
+    )
+    statics = ColumnTransformer(
+        [
+            ("history", "passthrough", ColumnsOfKind("history")),
+            ("numeric", _scaled(ToFloat()), ColumnsOfKind("numeric")),
+            ("moment", _scaled(DaysBeforeCutoff()), ColumnsOfKind("moment")),
+            ("category", category, ColumnsOfKind("category")),
+        ],
+        verbose_feature_names_out=False,
+    ).set_output(transform="pandas")
+    return Pipeline(
+        [("encoder", HistoryEncoder()), ("statics", statics), ("estimator", estimator)],
+        memory=memory,
+    )
+
+
+class ColumnsOfKind:
+    """Choose the columns of one kind, as ColumnTransformer asks for them.
+
+    Parameters
+    ----------
+    kind : {"history", "numeric", "moment", "category"}
+        The kind. The columns that histories were attached by are of none. ``"moment"``
+        has the first history before the datetimes, for its cutoffs.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def __call__(self, X: pd.DataFrame) -> list[Any]:
+        """Names of the columns of X of this kind."""
+        kinds = {name: _kind(X[name].dtype) for name in X}
+        histories = [name for name, kind in kinds.items() if kind == "history"]
+        if self.kind == "history":
+            return histories
+        keys = {key for name in histories for key in X[name].dtype.keys}
+        own = [n for n, kind in kinds.items() if kind == self.kind and n not in keys]
+        return histories[:1] + own if self.kind == "moment" and own else own
+
+    def __repr__(self) -> str:
+        """Return the call that makes it."""
+        return f"{type(self).__name__}({self.kind!r})"
+
+
+class ToFloat(TransformerMixin, BaseEstimator):
+    """Numbers, booleans and durations (in days) as floats; infinite is missing."""
+
+    def fit(self, X: pd.DataFrame, y: Any = None) -> ToFloat:
+        """Remember the columns."""
+        validate_data(self, X, skip_check_array=True)
+        return self
+
+    def transform(self, X: pd.DataFrame) -> pd.DataFrame:
+        """Convert every column."""
+        check_is_fitted(self, "feature_names_in_")
+        return X.apply(_floats)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names of the columns, as they were."""
+        return self.feature_names_in_
+
+
+class DaysBeforeCutoff(TransformerMixin, BaseEstimator):
+    """Datetimes as days before the cutoff of the history in the first column."""
+
+    def fit(self, X: pd.DataFrame, y: Any = None) -> DaysBeforeCutoff:
+        """Remember the columns."""
+        validate_data(self, X, skip_check_array=True)
+        return self
+
+    def transform(self, X: pd.DataFrame) -> pd.DataFrame:
+        """Subtract every datetime from the cutoff."""
+        check_is_fitted(self, "feature_names_in_")
+        cutoffs = X.iloc[:, 0].array.cutoffs
+        if cutoffs.dtype.kind not in "Mm" and not hasattr(cutoffs, "tz"):
+            raise ValueError(
+                f"The cutoffs are plain numbers, so that the datetimes in "
+                f"{list(X.columns[1:])} cannot be told from them; drop those columns, "
+                "or make them numbers."
+            )
+        return X.iloc[:, 1:].apply(lambda moments: _days_before(moments, cutoffs))
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names of the datetime columns, as they were."""
+        return self.feature_names_in_[1:]
+
+
+def _scaled(to_numbers: BaseEstimator) -> Pipeline:
+    impute = SimpleImputer(
+        strategy="median", add_indicator=True, keep_empty_features=True
+    )
+    return make_pipeline(to_numbers, impute, StandardScaler())
+
+
+def _kind(dtype: Any) -> str:
+    if isinstance(dtype, HistoryDtype):
+        return "history"
+    if pd.api.types.is_datetime64_any_dtype(dtype):
+        return "moment"
+    is_number = pd.api.types.is_numeric_dtype(dtype)
+    if is_number or pd.api.types.is_timedelta64_dtype(dtype):
+        return "numeric"
+    return "category"
+
+
+def _floats(column: pd.Series) -> pd.Series:
+    if pd.api.types.is_timedelta64_dtype(column.dtype):
+        return column / _DAY
+    values = column.to_numpy(dtype="float64", na_value=np.nan)
+    return pd.Series(np.where(np.isinf(values), np.nan, values), column.index)
+
+
+def _days_before(moments: pd.Series, cutoffs: pd.DatetimeIndex) -> pd.Series:
+    aware = getattr(moments.dtype, "tz", None) is not None
+    if aware != (cutoffs.tz is not None):
+        raise ValueError(
+            f"Column {moments.name!r} and the cutoffs are not both naive or both "
+            "time-zone aware; tz_localize or tz_convert one of them."
+        )
+    return (pd.Series(cutoffs, moments.index) - moments) / _DAY

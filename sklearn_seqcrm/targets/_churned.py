@@ -1,0 +1,85 @@
+"""Who stays away after the cutoff."""
+
+from sklearn.utils._param_validation import StrOptions, validate_params
+
+from sklearn_seqcrm.targets._windows import to_target, windows_after
+
+
+@validate_params(
+    {
+        "censored": [StrOptions({"raise", "drop", "nan"})],
+        "history": [str, None],
+    },
+    prefer_skip_nested_validation=True,
+)
+def churned(X, horizon, gap=0, censored="raise", history=None):
+    """Tell which customers have no event in a window after their cutoff.
+
+    Parameters
+    ----------
+    X : DataFrame, Series or HistoryArray of n rows
+        Rows with raw histories, from `EventLog.attach` or `EventLog.snapshots`.
+    horizon : Timedelta, str or number
+        Length of the window ``[cutoff + gap, cutoff + gap + horizon)``: what
+        ``pd.Timedelta`` takes, or a number if the times of the log are plain numbers.
+    gap : Timedelta, str or number, default=0
+        Time between the cutoff and the window, for example until an action works.
+    censored : {"raise", "drop", "nan"}, default="raise"
+        What to do with rows whose window runs past the end of what the log has
+        recorded: an error, leaving them out, or a missing target.
+    history : str or None, default=None
+        Name of the history column; None: the only one.
+
+    Returns
+    -------
+    Series of shape (n,), or (n_complete,) for ``censored="drop"``
+        ``"churned"``, with the index of `X`: 1 for no event, 0 for at least one, as
+        integers; for ``censored="nan"`` as floats. A customer that the log does not
+        know has no event.
+
+    Raises
+    ------
+    TypeError
+        If the histories are encoded.
+    ValueError
+        If windows run past the end of the log, `horizon` is not longer than 0, `X`
+        has no history column or several, or histories are missing.
+
+    See Also
+    --------
+    future_count : The number of events in the window.
+
+    Notes
+    -----
+    Only events that the row could not see count: a row that was attached with
+    ``allow_exact_matches=True`` has seen the events at its cutoff.
+
+    The record of a log reaches to its ``observed_until``, that moment included. If all
+    its times are midnights (of UTC, where they have a time zone) or whole numbers, it
+    reaches to the end of that day or unit: with days until 31 December, a window that
+    ends before 1 January is complete.
+
+    Churn is a matter of definition where no contract ends: this one, no event within
+    a horizon, mixes who left for good with who pauses for longer than the horizon.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_seqcrm.events import EventLog
+    >>> from sklearn_seqcrm.targets import churned
+    >>> events = pd.DataFrame(
+    ...     {
+    ...         "customer": ["ann", "ann", "bob"],
+    ...         "day": pd.to_datetime(["2024-03-01", "2024-03-10", "2024-03-02"]),
+    ...     }
+    ... )
+    >>> log = EventLog(events, "customer", "day", observed_until="2024-03-31")
+    >>> X = log.snapshots(["2024-03-05", "2024-03-12"])
+    >>> churned(X, "14D").tolist()
+    [0, 1, 1, 1]
+    >>> churned(X, "25D", censored="nan").tolist()
+    [0.0, 1.0, nan, nan]
+    """
+    windows = windows_after(X, horizon, gap, history)
+    silent = (windows.first == windows.last).astype("int64")
+    return to_target(silent, windows, censored, "churned")

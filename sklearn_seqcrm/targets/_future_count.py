@@ -1,0 +1,82 @@
+"""How many events come after the cutoff."""
+
+from sklearn.utils._param_validation import StrOptions, validate_params
+
+from sklearn_seqcrm.targets._windows import to_target, windows_after
+
+
+@validate_params(
+    {
+        "censored": [StrOptions({"raise", "drop", "nan"})],
+        "history": [str, None],
+    },
+    prefer_skip_nested_validation=True,
+)
+def future_count(X, horizon, gap=0, censored="raise", history=None):
+    """Count the events of each customer in a window after their cutoff.
+
+    Parameters
+    ----------
+    X : DataFrame, Series or HistoryArray of n rows
+        Rows with raw histories, from `EventLog.attach` or `EventLog.snapshots`.
+    horizon : Timedelta, str or number
+        Length of the window ``[cutoff + gap, cutoff + gap + horizon)``: what
+        ``pd.Timedelta`` takes, or a number if the times of the log are plain numbers.
+    gap : Timedelta, str or number, default=0
+        Time between the cutoff and the window, for example until an action works.
+    censored : {"raise", "drop", "nan"}, default="raise"
+        What to do with rows whose window runs past the end of what the log has
+        recorded: an error, leaving them out, or a missing target.
+    history : str or None, default=None
+        Name of the history column; None: the only one.
+
+    Returns
+    -------
+    Series of shape (n,), or (n_complete,) for ``censored="drop"``
+        ``"future_count"``, with the index of `X`: integers; for ``censored="nan"``
+        floats. A customer that the log does not know has no event.
+
+    Raises
+    ------
+    TypeError
+        If the histories are encoded.
+    ValueError
+        If windows run past the end of the log, `horizon` is not longer than 0, `X`
+        has no history column or several, or histories are missing.
+
+    See Also
+    --------
+    churned : Whether the window has no event.
+
+    Notes
+    -----
+    Only events that the row could not see count: a row that was attached with
+    ``allow_exact_matches=True`` has seen the events at its cutoff.
+
+    The record of a log reaches to its ``observed_until``, that moment included. If all
+    its times are midnights (of UTC, where they have a time zone) or whole numbers, it
+    reaches to the end of that day or unit: with days until 31 December, a window that
+    ends before 1 January is complete.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_seqcrm.events import EventLog
+    >>> from sklearn_seqcrm.targets import future_count
+    >>> events = pd.DataFrame(
+    ...     {"customer": ["ann", "ann", "ann", "bob"], "week": [1, 4, 5, 7]}
+    ... )
+    >>> log = EventLog(events, "customer", "week")
+    >>> X = log.attach(
+    ...     pd.DataFrame({"customer": ["ann", "bob", "eve"]}, [7, 8, 9]), cutoff=4
+    ... )
+    >>> future_count(X, horizon=3)
+    7    2
+    8    0
+    9    0
+    Name: future_count, dtype: int64
+    >>> future_count(X, horizon=3, gap=1).tolist()
+    [1, 1, 0]
+    """
+    windows = windows_after(X, horizon, gap, history)
+    return to_target(windows.last - windows.first, windows, censored, "future_count")

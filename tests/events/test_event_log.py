@@ -1,0 +1,347 @@
+import copy
+import datetime
+import decimal
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from sklearn.base import clone
+
+from sklearn_seqcrm.events import EventLog
+
+# --- Construction -----------------------------------------------------------------
+
+LIBRARIES = {
+    "pandas": lambda frame: frame,
+    "pandas with Arrow types": lambda frame: frame.convert_dtypes(
+        dtype_backend="pyarrow"
+    ),
+    "polars": pl.from_pandas,
+    "pyarrow": lambda frame: pa.Table.from_pandas(frame, preserve_index=False),
+}
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin"])
+def test_every_library_and_row_order_gives_the_same_log(events, library, seed, zone):
+    if zone is not None:
+        events["day"] = events["day"].dt.tz_localize(zone)
+    shuffled = events.sample(frac=1, random_state=seed)
+    log = EventLog(LIBRARIES[library](shuffled), "customer", "day")
+    days = ["2024-01-01", "2024-01-05", "2024-01-09", "2024-01-01", "2024-03-01"]
+    expected = pd.DataFrame(
+        {
+            "customer": ["ann", "ann", "ann", "bob", "bob", "eve"],
+            "day": pd.to_datetime([*days, "2024-02-01"]),
+            "x": [2.0, 1.0, 5.0, 4.0, 0.0, 3.0],
+        }
+    )
+    if zone is not None:
+        expected["day"] = expected["day"].dt.tz_localize(zone).dt.tz_convert("UTC")
+    frame = log.to_frame().astype({"customer": expected["customer"].dtype})
+    pd.testing.assert_frame_equal(frame, expected)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("times", [[2, 1, 1, 1, 2], [2.5, 1.5, 1.5, 1.5, 2.5]])
+def test_ties_keep_their_input_order(library, times):
+    events = pd.DataFrame(
+        {"customer": ["b", "a", "b", "a", "b"], "time": times, "x": [0, 1, 2, 3, 4]}
+    )
+    log = EventLog(LIBRARIES[library](events), "customer", "time")
+    assert log.to_frame()["x"].tolist() == [1, 3, 2, 0, 4]
+
+
+def test_what_a_log_says_about_itself(log):
+    assert len(log) == 6
+    assert log.n_customers == 3
+    assert log.customers.tolist() == ["ann", "bob", "eve"]
+    assert log.fields == ["x"]
+    assert log.time_span == (pd.Timestamp("2024-01-01"), pd.Timestamp("2024-03-01"))
+    assert log.observed_until == pd.Timestamp("2024-03-01")
+    assert repr(log) == (
+        "EventLog(6 events, 3 customers, 2024-01-01..2024-03-01, fields: x)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("times", "span"),
+    [([1_700_000_000, 5], "5..1700000000"), ([0.5, 0.25], "0.25..0.5")],
+)
+def test_repr_of_plain_numbers(times, span):
+    events = pd.DataFrame({"customer": ["a", "a"], "time": times})
+    log = EventLog(events, "customer", "time")
+    assert repr(log) == f"EventLog(2 events, 1 customers, {span}, fields: none)"
+
+
+def test_observed_until(events):
+    log = EventLog(events, "customer", "day", observed_until="2024-04-01")
+    assert log.observed_until == pd.Timestamp("2024-04-01")
+
+
+def test_fields_chooses_and_orders_columns(events):
+    events["y"] = 1
+    assert EventLog(events, "customer", "day").fields == ["x", "y"]
+    assert EventLog(events, "customer", "day", fields=["y", "x"]).fields == ["y", "x"]
+    assert EventLog(events, "customer", "day", fields=[]).fields == []
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        ([3, 1, 3], [1, 3]),
+        (np.array([3, 1, 3], dtype="uint8"), [1, 3]),
+        (pd.array([3, 1, 3], dtype="Int64"), [1, 3]),
+        (["c", "a", "c"], ["a", "c"]),
+        (pd.Categorical(["c", "a", "c"], categories=["c", "b", "a"]), ["a", "c"]),
+        (pd.Categorical([3, 1, 3]), [1, 3]),
+        (pd.to_datetime(["2024-01-03", "2024-01-01", "2024-01-03"]), None),
+    ],
+)
+def test_kinds_of_customers(ids, expected):
+    events = pd.DataFrame({"customer": ids, "time": [1, 2, 3], "x": [0, 1, 2]})
+    log = EventLog(events, "customer", "time")
+    expected = expected or [pd.Timestamp("2024-01-01"), pd.Timestamp("2024-01-03")]
+    assert log.customers.tolist() == expected
+    assert log.to_frame()["x"].tolist() == [1, 0, 2]
+    X = log.attach(events[["customer"]].iloc[[1, 0]], cutoff=3)
+    assert X["history"].array.lengths.tolist() == [1, 1]
+
+
+DAYS = pd.Series(pd.to_datetime(["2024-01-02", None, "2024-01-01"]))
+NAN, NAT = np.nan, pd.NaT
+FIELDS = {
+    "integers": ([3, 1, 2], "numeric", [3.0, 1.0, 2.0]),
+    "floats": ([3.0, None, np.inf], "numeric", [3.0, NAN, np.inf]),
+    "float32": (np.array([1, 2, 3], "float32"), "numeric", [1.0, 2.0, 3.0]),
+    "nullable integers": (pd.array([3, None, 2], "Int64"), "numeric", [3, NAN, 2]),
+    "booleans": ([True, False, True], "numeric", [1.0, 0.0, 1.0]),
+    "nullable booleans": (pd.array([True, None, False]), "numeric", [1, NAN, 0]),
+    "booleans as objects": (
+        np.array([True, None, False], object), "numeric", [1, NAN, 0]
+    ),
+    "decimals": (
+        [decimal.Decimal("1.5"), None, decimal.Decimal(2)], "numeric", [1.5, NAN, 2]
+    ),
+    "datetimes": (DAYS, "datetime", DAYS.tolist()),
+    "aware datetimes": (
+        DAYS.dt.tz_localize("Asia/Tokyo"),
+        "datetime",
+        [pd.Timestamp("2024-01-01 15:00"), NAT, pd.Timestamp("2023-12-31 15:00")],
+    ),
+    "dates": (
+        [datetime.date(2024, 1, 2), None, datetime.date(2024, 1, 1)],
+        "datetime",
+        DAYS.tolist(),
+    ),
+    "strings": (["shoe", None, "hat"], "categorical", ["shoe", NAN, "hat"]),
+    "categories": (
+        pd.Categorical(["shoe", None, "hat"]), "categorical", ["shoe", NAN, "hat"]
+    ),
+    "times of day": ([datetime.time(9)] * 3, "categorical", [datetime.time(9)] * 3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("case", FIELDS)
+def test_kinds_of_fields(library, case):
+    values, kind, expected = FIELDS[case]
+    events = pd.DataFrame({"customer": ["a"] * 3, "time": [1, 2, 3], "field": values})
+    log = EventLog(LIBRARIES[library](events), "customer", "time")
+    column = log.column("field")
+    assert column.kind == kind
+    frame = log.to_frame()
+    pd.testing.assert_series_equal(
+        frame["field"].astype(object), pd.Series(expected, dtype=object, name="field")
+    )
+
+
+def test_float32_stays_and_levels_are_in_ascending_order():
+    events = pd.DataFrame(
+        {
+            "customer": ["a"] * 3,
+            "time": [1, 2, 3],
+            "small": np.array([1, 2, 3], "float32"),
+            "item": pd.Categorical(["shoe", "hat", None], ["unused", "shoe", "hat"]),
+        }
+    )
+    log = EventLog(events, "customer", "time")
+    assert log.column("small").values.dtype == np.float32
+    assert log.column("item").categories.tolist() == ["hat", "shoe"]
+    assert log.column("item").values.tolist() == [1, 0, -1]
+    with pytest.raises(KeyError, match=r"no field 'price'; it has \['small', 'item'\]"):
+        log.column("price")
+
+
+TOKYO = pd.Timestamp("2024-01-01", tz="Asia/Tokyo")
+TIMES = {
+    "dates": (np.array([datetime.date(2024, 1, 2), TOKYO.date()]), "naive datetimes"),
+    "Arrow datetimes": (
+        pd.array(["2024-01-02", "2024-01-01"], "timestamp[us, tz=UTC][pyarrow]"),
+        "time-zone aware datetimes",
+    ),
+    "two time zones": (
+        np.array([pd.Timestamp("2024-01-02", tz="UTC"), TOKYO], object),
+        "time-zone aware datetimes",
+    ),
+    "small integers": (np.array([2, 1], "uint16"), "plain numbers"),
+    "nullable integers": (pd.array([2, 1], "Int64"), "plain numbers"),
+    "nullable floats": (pd.array([2.5, 1.5], "Float64"), "plain numbers"),
+}
+
+
+@pytest.mark.parametrize("case", TIMES)
+def test_kinds_of_times(case):
+    times, kind = TIMES[case]
+    events = pd.DataFrame({"customer": ["a", "a"], "time": times, "x": [0, 1]})
+    log = EventLog(events, "customer", "time")
+    assert str(log.timeline.clock) == kind
+    assert log.to_frame()["x"].tolist() == [1, 0]
+
+
+# --- Bad input --------------------------------------------------------------------
+
+
+def frame(**columns):
+    """A table of two events, with other columns."""
+    return pd.DataFrame({"customer": ["a", "b"], "time": [1, 2], **columns})
+
+
+BAD_INPUT = {
+    "no table": (
+        ([1, 2], "customer", "time"), TypeError,
+        "events must be a pandas, polars or pyarrow table in memory; got builtins.list",
+    ),
+    "a lazy table": (
+        (pl.LazyFrame({"customer": ["a"], "time": [1]}), "customer", "time"), TypeError,
+        "events must be a pandas, polars or pyarrow table in memory; got polars",
+    ),
+    "no rows": (
+        (frame().iloc[:0], "customer", "time"), ValueError,
+        "events has no rows; a log needs at least one event.",
+    ),
+    "no customer column": (
+        (frame(), "who", "time"), KeyError,
+        "events has no customer column 'who'; it has ['customer', 'time'].",
+    ),
+    "no time column": (
+        (frame(), "customer", "when"), KeyError,
+        "events has no time column 'when'; it has ['customer', 'time'].",
+    ),
+    "one column for both": (
+        (frame(), "time", "time"), ValueError,
+        "customer and time are the same column 'time'.",
+    ),
+    "missing customers": (
+        (frame(customer=[None, "b"]).set_axis([7, 8]), "customer", "time"), ValueError,
+        "The customer column 'customer' of events has 1 missing values, the first in "
+        "the rows 7; drop or fill them.",
+    ),
+    "missing times": (
+        (frame(time=[np.nan, np.nan]), "customer", "time"), ValueError,
+        "The time column 'time' of events has 2 missing values, the first in the rows "
+        "0, 1; drop or fill them.",
+    ),
+    "mixed ids": (
+        (frame(customer=[1, "b"]), "customer", "time"), TypeError,
+        "Column 'customer' mixes values of the types int, str; make them one type, for "
+        "example events['customer'].astype(str).",
+    ),
+    "mixed categories": (
+        (frame(item=["hat", 7]), "customer", "time"), TypeError,
+        "Column 'item' mixes values of the types int, str; make them one type, for "
+        "example events['item'].astype(str).",
+    ),
+    "nested values": (
+        (frame(basket=[["hat"], ["shoe"]]), "customer", "time"), TypeError,
+        "Column 'basket' holds values of the type list, which is no category; leave it "
+        "out of fields, or make a column of each part.",
+    ),
+    "lengths of time": (
+        (frame(wait=pd.to_timedelta(["1D", "2D"])), "customer", "time"), TypeError,
+        "Field 'wait' holds lengths of time; make numbers of them, for example "
+        "events['wait'] / pd.Timedelta(days=1).",
+    ),
+    "times as text": (
+        (frame(time=["2024-01-01", "2024-01-02"]), "customer", "time"), TypeError,
+        "times in column 'time' must be datetimes or numbers; got the type",
+    ),
+    "times as text objects": (
+        (frame(time=np.array(["2024-01-01", "2"], object)), "customer", "time"),
+        TypeError,
+        "times in column 'time' must be datetimes or numbers; got the type",
+    ),
+    "times that are true or false": (
+        (frame(time=[True, False]), "customer", "time"), TypeError,
+        "times in column 'time' must be datetimes or numbers; got the type bool",
+    ),
+    "infinite times": (
+        (frame(time=[np.inf, 1.0]), "customer", "time"), ValueError,
+        "times in column 'time' hold 1 infinite values; drop those rows.",
+    ),
+    "naive and aware times": (
+        (
+            frame(time=[pd.Timestamp(0), pd.Timestamp(0, tz="UTC")]),
+            "customer", "time",
+        ), ValueError,
+        "times in column 'time' mix naive and time-zone aware datetimes; "
+        "pd.to_datetime(..., utc=True) makes all of them aware.",
+    ),
+    "fields as text": (
+        (frame(), "customer", "time", "amount"), TypeError,
+        "fields must be a list of columns; got the text 'amount'.",
+    ),
+    "unknown fields": (
+        (frame(x=1), "customer", "time", ["x", "y"]), KeyError,
+        "events has no columns ['y'] for fields; it has ['customer', 'time', 'x'].",
+    ),
+    "keys as fields": (
+        (frame(x=1), "customer", "time", ["x", "time"]), ValueError,
+        "fields repeats the customer or time column: ['time'].",
+    ),
+    "observed_until too early": (
+        (frame(), "customer", "time", None, 1), ValueError,
+        "observed_until=1 lies before the last event at 2.",
+    ),
+    "observed_until of another kind": (
+        (frame(), "customer", "time", None, pd.Timestamp("2024-01-01")), ValueError,
+        "observed_until are naive datetimes, but the times of the log are plain "
+        "numbers; build both from the same kind of times.",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+def test_bad_input(case):
+    arguments, error, text = BAD_INPUT[case]
+    with pytest.raises(error) as caught:
+        EventLog(*arguments)
+    assert text in str(caught.value.args[0])
+
+
+# --- A log never changes ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda log: clone(log, safe=False)]
+)
+def test_a_copy_is_the_log_itself(log, copied):
+    assert copied(log) is log
+    assert copied([log])[0] is log
+
+
+def test_stored_arrays_cannot_be_written(log):
+    timeline = log.timeline
+    for stored in (timeline.times, timeline.offsets, log.column("x").values):
+        with pytest.raises(ValueError, match="read-only"):
+            stored[0] = 0
+
+
+def test_a_log_does_not_follow_its_table(events):
+    log = EventLog(events, "customer", "day")
+    before = log.to_frame()
+    events.loc[:, "x"] = -1.0
+    pd.testing.assert_frame_equal(log.to_frame(), before)

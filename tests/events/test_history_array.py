@@ -1,0 +1,236 @@
+import copy
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sklearn_seqcrm.events import EventLog, HistoryArray, HistoryDtype
+from tests.events.reference import histories
+
+ROWS = pd.DataFrame({"customer": ["ann", "nobody", "bob"]})
+
+
+def small_log(**columns):
+    """Two events of one customer, with other columns."""
+    days = pd.to_datetime(["2024-01-01", "2024-01-02"]).as_unit("us")
+    events = {"customer": ["zoe", "zoe"], "day": days, "x": [6, 7], **columns}
+    return EventLog(pd.DataFrame(events), "customer", "day")
+
+
+# --- What an array says about itself ----------------------------------------------
+
+
+def test_what_an_array_says_about_itself(log):
+    array = log.attach(ROWS, cutoff="2024-01-09")["history"].array
+    assert isinstance(array, HistoryArray)
+    assert array.log is log
+    assert array.lengths.tolist() == [2, 0, 1]
+    assert array.customers[[0, 2]].tolist() == ["ann", "bob"]
+    assert pd.isna(array.customers[1])
+    assert array.cutoffs.tolist() == [pd.Timestamp("2024-01-09")] * 3
+    assert array.isna().tolist() == [False, False, False]
+    expected = pd.DataFrame(
+        {
+            "customer": ["ann", "ann", "bob"],
+            "day": pd.to_datetime(["2024-01-01", "2024-01-05", "2024-01-01"]),
+            "x": [2.0, 1.0, 4.0],
+        },
+        index=[0, 0, 2],
+    )
+    pd.testing.assert_frame_equal(array.to_frame(), expected)
+
+
+def test_a_missing_history_is_not_an_empty_one(log):
+    X = log.attach(ROWS).reindex([1, 5])
+    array = X["history"].array
+    assert X["history"].isna().tolist() == [False, True]
+    assert array.lengths.tolist() == [0, 0]
+    assert array.cutoffs[0] == log.observed_until
+    assert array.cutoffs[1] is pd.NaT
+    assert array.customers.isna().all()
+    assert histories(X) == [[], None]
+    numbers = small_log(day=[1, 2]).attach(ROWS).reindex([1, 5])
+    assert numbers["history"].array.cutoffs.tolist() == pytest.approx(
+        [2, np.nan], nan_ok=True
+    )
+
+
+def test_integer_customers_stay_integers_beside_unknown_ones():
+    log = small_log(customer=[2**60 + 1, 3])
+    rows = pd.DataFrame({"customer": [2**60 + 1, 5]})
+    assert log.attach(rows)["history"].array.customers[0] == 2**60 + 1
+
+
+@pytest.mark.parametrize(
+    ("dtype", "name", "keys"),
+    [
+        (HistoryDtype(), "history", []),
+        (HistoryDtype("who", None), "history['who', None]", ["who"]),
+        (HistoryDtype("it's", "a day"), "history[\"it's\", 'a day']", None),
+    ],
+)
+def test_a_dtype_is_its_name(dtype, name, keys):
+    assert dtype.name == str(dtype) == name
+    assert pd.api.types.pandas_dtype(name) == dtype
+    assert dtype.keys == (["it's", "a day"] if keys is None else keys)
+
+
+@pytest.mark.parametrize("name", ["history[", "history[1 +]", "history['a']", "hist"])
+def test_other_names_are_no_dtype(name):
+    with pytest.raises(TypeError, match="Cannot construct a 'HistoryDtype' from"):
+        HistoryDtype.construct_from_string(name)
+
+
+def test_copies_share_the_log_but_not_the_rows(log):
+    array = log.attach(ROWS.iloc[:1])["history"].array
+    for copied in (array.copy(), copy.copy(array), copy.deepcopy(array), array[:]):
+        assert copied.log is log
+        copied[0] = None
+        assert not array.isna().any()
+
+
+# --- Selecting never copies an event ----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "select",
+    [
+        lambda X: X.iloc[::-1],
+        lambda X: X[X["customer"] == "ann"],
+        lambda X: X.sample(frac=2, replace=True, random_state=0),
+        lambda X: X.reindex([2, 9]),
+        lambda X: pd.concat([X, X.iloc[:1], X.reindex([9])]),
+        lambda X: X.merge(pd.DataFrame({"customer": ["bob", "y"]}), how="right"),
+        lambda X: pd.concat([X, X.iloc[:0].copy()]),
+        lambda X: pd.concat([X, X.drop(columns="history")]),
+    ],
+)
+def test_selections_share_the_log(log, select):
+    X = log.attach(ROWS)
+    assert select(X)["history"].array.log is log
+
+
+# --- Joining logs -----------------------------------------------------------------
+
+
+def test_rows_of_several_logs_share_a_new_log(events, log):
+    other = EventLog(events.assign(x=-events["x"]), "customer", "day")
+    X = log.attach(ROWS)
+    joint = pd.concat([X, other.attach(ROWS), X.iloc[[0]], X.reindex([7])])
+    both = [[2, 1, 5], [], [4, 0], [-2, -1, -5], [], [-4, 0], [2, 1, 5], None]
+    assert histories(joint) == both
+    customers = joint["history"].array.customers
+    assert customers[[0, 2, 3, 5, 6]].tolist() == ["ann", "bob", "ann", "bob", "ann"]
+    assert histories(joint.iloc[::-1]) == both[::-1]
+    assert histories(X) == both[:3]
+
+
+def test_the_parts_of_one_log_stay_together(events, log):
+    # A customer's rows must keep one segment, whose events are read once.
+    X = log.attach(ROWS.iloc[[0]])
+    other = EventLog(events, "customer", "day").attach(ROWS.iloc[[2]])
+    array = pd.concat([X, other, X])["history"].array
+    assert len(array.log) == 3 + 2
+    assert array.rows.codes[0] == array.rows.codes[2]
+
+
+def test_rows_of_unknown_customers_bring_no_fields(log):
+    other = small_log(y=[1, 2]).attach(ROWS.iloc[[1]], cutoff="2024-01-01")
+    X = pd.concat([log.attach(ROWS), other])
+    assert histories(X) == [[2, 1, 5], [], [4, 0], []]
+    assert X["history"].array.log.fields == ["x"]
+    assert X["history"].array.cutoffs[3] == pd.Timestamp("2024-01-01")
+
+
+@pytest.mark.parametrize(
+    ("other", "customer", "text"),
+    [
+        (
+            small_log(day=[1, 2]), "zoe",
+            "Histories cannot share a column, because the times of one log are naive "
+            "datetimes of unit us and of another plain numbers of unit None; convert "
+            "the times before building the logs.",
+        ),
+        # Their cutoffs would be misread, though there is no event to join.
+        (small_log(day=pd.to_datetime([0, 1]).as_unit("s")), "nobody", "of unit s"),
+        (
+            small_log(y=[1, 2]), "zoe",
+            r"Histories of logs with different fields cannot share a column: \['x'\] "
+            r"and \['x', 'y'\].",
+        ),
+        (
+            small_log(x=["red", "blue"]), "zoe",
+            "Field 'x' is categorical in one log and numeric in another; give it one "
+            "type before building the logs.",
+        ),
+    ],
+)  # fmt: skip
+def test_logs_that_cannot_be_joined(log, other, customer, text):
+    X = log.attach(ROWS)
+    Z = other.attach(pd.DataFrame({"customer": [customer]}))
+    with pytest.raises(ValueError, match=text):
+        pd.concat([X, Z])
+
+
+def test_a_joined_log_looks_no_customers_up(events, log):
+    other = EventLog(events, "customer", "day")
+    joint = pd.concat([log.attach(ROWS), other.attach(ROWS)])["history"].array.log
+    with pytest.raises(ValueError, match="stacked from several logs and cannot look"):
+        joint.attach(ROWS)
+
+
+def test_other_key_columns_still_concatenate(log):
+    X = log.snapshots(["2024-01-06", "2024-02-02"])
+    Z = X.drop(columns="history").rename(columns={"cutoff": "when"})
+    Z = log.attach(Z, cutoff="when")
+    joint = pd.concat([X["history"], Z["history"]])
+    assert joint.dtype == HistoryDtype("customer", None)
+    assert joint.array.log is log
+
+
+# --- Columns without any history --------------------------------------------------
+
+NO_HISTORY = {
+    "no values": lambda: pd.array([], dtype="history"),
+    "missing values": lambda: pd.array([None, pd.NA, np.nan], dtype="history"),
+    "an empty frame": lambda: pd.DataFrame(columns=["h"], dtype="history")["h"].array,
+    "a scalar": lambda: pd.Series(pd.NA, index=[1, 2], dtype="history").array,
+}
+
+
+@pytest.mark.parametrize("case", NO_HISTORY)
+@pytest.mark.parametrize("kind", ["datetimes", "floats"])
+def test_a_column_without_history_joins_any_log(log, case, kind):
+    nothing = NO_HISTORY[case]()
+    assert isinstance(nothing, HistoryArray)
+    assert nothing.isna().all()
+    assert len(nothing.to_frame()) == 0
+    assert repr(nothing.log) == (
+        "EventLog(0 events, 0 customers, no time, fields: none)"
+    )
+    if kind == "floats":
+        log = small_log(day=[0.5, 1.5])
+    array = log.attach(ROWS)["history"].array
+    for joint in (
+        HistoryArray._concat_same_type([nothing, array]),
+        HistoryArray._concat_same_type([array, nothing])[::-1],
+    ):
+        assert joint.log is log
+        assert joint.rows.cutoff.dtype == log.timeline.clock.dtype
+        assert joint.isna().sum() == len(nothing)
+    if len(nothing):
+        nothing[0] = array[0]
+        assert nothing.log is log
+        assert nothing[0] == array[0]
+
+
+# --- Setting rows -----------------------------------------------------------------
+
+
+def test_setting_a_row_may_bring_another_log(events, log):
+    array = log.attach(ROWS)["history"].array
+    other = EventLog(events.assign(x=-events["x"]), "customer", "day")
+    array[1] = other.attach(ROWS)["history"][0]
+    array[2] = None
+    assert histories({"history": array}) == [[2, 1, 5], [-2, -1, -5], None]
+    assert len(log) == 6

@@ -1,0 +1,583 @@
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from pandas.testing import assert_frame_equal
+from sklearn.base import clone
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import cross_val_predict
+from sklearn.pipeline import make_pipeline
+
+from sklearn_seqcrm.events import EventLog, HistoryArray
+from sklearn_seqcrm.events._log import Log
+from sklearn_seqcrm.feature_extraction import RFMFeatures, _event_blocks
+
+MARKETING = ["recency", "frequency", "monetary", "tenure"]
+
+
+def read_orders(text, dates=True):
+    """Read lines of customer, time and amount."""
+    parts = [line.split() for line in text.strip().splitlines()]
+    orders = pd.DataFrame(parts, columns=["id", "time", "amount"])
+    orders["amount"] = orders["amount"].astype(float)
+    orders["time"] = (
+        pd.to_datetime(orders["time"]) if dates else orders["time"].astype(int)
+    )
+    return orders
+
+
+def features_of(X, **options):
+    table = RFMFeatures(remainder="drop", **options).fit_transform(X)
+    return table.rename(columns=lambda name: name.removeprefix("history__"))
+
+
+# Tables to check by eye -------------------------------------------------------
+
+ORDERS = """
+a 2024-01-01 10
+a 2024-01-05 40
+a 2024-01-05 70
+b 2024-01-09 5
+c 2024-01-11 8
+"""
+
+
+def small_rows(**options):
+    log = EventLog(read_orders(ORDERS), "id", "time")
+    rows = pd.DataFrame(
+        {
+            "id": list("abce"),
+            "age": [40.5, 20.0, np.nan, 30.0],
+            "city": ["X", "Y", "X", None],
+        }
+    )
+    return log.attach(rows, cutoff=pd.Timestamp("2024-01-11"), **options)
+
+
+def test_marketing():
+    # c has its first event at the cutoff, e is unknown: both histories are empty.
+    expected = [
+        [6, 3, 40, 10],
+        [2, 1, 5, 2],
+        [np.nan, 0, np.nan, np.nan],
+        [np.nan, 0, np.nan, np.nan],
+    ]
+    assert_frame_equal(
+        features_of(small_rows()),
+        pd.DataFrame(expected, columns=MARKETING, dtype=float),
+    )
+
+
+def test_marketing_sees_the_event_at_the_cutoff_on_request():
+    X = small_rows(allow_exact_matches=True)
+    assert features_of(X).loc[2].tolist() == [0, 1, 8, 0]
+
+
+def test_marketing_with_lookback():
+    # From 5 January on, a has two of three orders.
+    table = features_of(small_rows(lookback="6D"))
+    assert table.loc[0].tolist() == [6, 2, 55, 6]
+
+
+def test_time_unit():
+    table = features_of(small_rows(), time_unit="12h")
+    assert table.loc[0].tolist() == [12, 3, 40, 20]
+    assert (
+        features_of(small_rows(), time_unit=pd.Timedelta("4D")).loc[0, "recency"] == 1.5
+    )
+
+
+# The example of lifetimes, https://github.com/CamDavidsonPilon/lifetimes, with its
+# frequency, recency, T and monetary value for observation_period_end="2015-02-07".
+LIFETIMES_ORDERS = """
+1 2015-01-01 1
+1 2015-02-06 2
+2 2015-01-01 2
+3 2015-01-01 3
+3 2015-01-02 1
+3 2015-01-05 5
+4 2015-01-16 6
+4 2015-02-02 3
+4 2015-02-05 3
+4 2015-02-05 2
+5 2015-01-16 3
+5 2015-01-17 1
+5 2015-01-18 8
+6 2015-02-02 5
+"""
+
+
+def test_btyd_is_the_summary_of_lifetimes():
+    log = EventLog(read_orders(LIFETIMES_ORDERS), "id", "time")
+    X = log.snapshots(["2015-02-07"])
+    table = features_of(X, dialect="btyd")[
+        ["frequency", "recency", "tenure", "monetary"]
+    ]
+    expected = [
+        [1, 36, 37, 2],
+        [0, 0, 37, 0],
+        [2, 4, 37, 3],
+        [2, 20, 22, 4],  # two orders on one day: (3 + (3 + 2)) / 2
+        [2, 2, 22, 4.5],
+        [0, 0, 5, 0],
+    ]
+    assert_allclose(table, expected, rtol=1e-12)
+
+
+def test_btyd_is_the_published_summary_of_cdnow():
+    # Customers 1 and 2 of the weekly summary of CDNOW (Fader and Hardie).
+    orders = read_orders(
+        """
+        1 1997-01-01 29.33
+        1 1997-01-18 29.73
+        1 1997-08-02 14.96
+        1 1997-12-12 26.48
+        2 1997-01-01 63.34
+        2 1997-01-13 11.77
+        """
+    )
+    X = EventLog(orders, "id", "time").attach(
+        pd.DataFrame({"id": ["1", "2"]}), cutoff="1997-09-30", allow_exact_matches=True
+    )
+    table = features_of(X, dialect="btyd", time_unit="7D", period="1D")
+    expected = [[30.43, 2, 22.35, 38.86], [1.71, 1, 11.77, 38.86]]
+    assert_allclose(table, expected, atol=0.0051)
+
+
+def test_btyd_rounds_times_down_to_their_period():
+    orders = pd.DataFrame(
+        {
+            "id": "a",
+            "time": pd.to_datetime(["2024-01-01 23:00", "2024-01-02 01:00"]),
+            "amount": [1.0, 2.0],
+        }
+    )
+    X = EventLog(orders, "id", "time").attach(
+        pd.DataFrame({"id": ["a"]}), cutoff="2024-01-02 12:00"
+    )
+    assert features_of(X, dialect="btyd").loc[0].tolist() == [1, 1, 2, 1]
+    assert features_of(X, dialect="btyd", period="7D").loc[0].tolist() == [0, 0, 0, 0]
+    assert_allclose(features_of(X).loc[0], [11 / 24, 2, 1.5, 13 / 24])
+
+
+def test_unrecorded_amounts():
+    orders = read_orders(
+        "a 1 nan\na 2 4\na 3 nan\na 3 8\nb 1 5\nb 2 nan\nc 1 inf", dates=False
+    )
+    X = EventLog(orders, "id", "time").snapshots([9])
+    assert_array_equal(features_of(X)["monetary"], [6, 5, np.nan])
+    # Of b the only repeat transaction is unrecorded, of c there is none.
+    assert_array_equal(features_of(X, dialect="btyd")["monetary"], [6, np.nan, 0])
+
+
+def test_missing_history_has_no_frequency():
+    X = small_rows().reindex([0, 9])
+    for dialect in ("marketing", "btyd"):
+        table = features_of(X, dialect=dialect)
+        assert table.loc[9].isna().all()
+        assert table.loc[0].notna().all()
+
+
+# Against a loop ---------------------------------------------------------------
+
+
+def slow_rfm(history, dialect, unit, period):
+    """Features of one History, event by event."""
+    events = history.to_frame()
+    if not len(events):
+        return [np.nan, 0, np.nan, np.nan]
+    if dialect == "marketing":
+        known = [amount for amount in events["amount"] if np.isfinite(amount)]
+        return [
+            (history.cutoff - events["time"].max()) / unit,
+            len(events),
+            sum(known) / len(known) if known else np.nan,
+            (history.cutoff - events["time"].min()) / unit,
+        ]
+    cutoff = history.cutoff
+    zero = pd.Timestamp(0, tz=cutoff.tz) if isinstance(cutoff, pd.Timestamp) else 0
+    of_event = [(time - zero) // period for time in events["time"]]
+    sums = {}
+    for number, amount in zip(of_event, events["amount"], strict=True):
+        if number != of_event[0]:
+            sums.setdefault(number, []).append(amount)
+    sums = {n: [a for a in amounts if np.isfinite(a)] for n, amounts in sums.items()}
+    totals = [sum(amounts) for amounts in sums.values() if amounts]
+    mean = (sum(totals) / len(totals) if totals else np.nan) if sums else 0
+    return [
+        (of_event[-1] - of_event[0]) * period / unit,
+        len(set(of_event)) - 1,
+        mean,
+        ((cutoff - zero) // period - of_event[0]) * period / unit,
+    ]
+
+
+AXES = {
+    "hours": (lambda t: pd.Timestamp("2024-01-01") + pd.to_timedelta(t, "h"), "h"),
+    "aware": (
+        lambda t: pd.Timestamp("2024-01-01", tz="UTC") + pd.to_timedelta(t, "h"),
+        "h",
+    ),
+    "integers": (lambda t: np.asarray(t), None),
+    "floats": (lambda t: np.asarray(t) / 4, None),
+}
+
+
+@pytest.mark.parametrize("block", [3, 50, 2**18])
+@pytest.mark.parametrize("lookback", [None, 90])
+@pytest.mark.parametrize("dialect", ["marketing", "btyd"])
+@pytest.mark.parametrize("axis", AXES)
+def test_features_equal_a_loop(axis, dialect, lookback, block, monkeypatch):
+    monkeypatch.setattr(_event_blocks, "BLOCK", block)
+    times, hours = AXES[axis]
+    rng = np.random.default_rng(1)
+    amount = rng.lognormal(size=150).round(2)
+    amount[rng.random(150) < 0.2] = np.nan
+    events = pd.DataFrame(
+        {
+            "id": rng.integers(0, 8, 150),
+            "time": times(rng.choice(300, 150)),
+            "amount": amount,
+        }
+    )
+    log = EventLog(events, "id", "time")
+    rows = pd.DataFrame(
+        {"id": rng.integers(0, 10, 60), "at": times(rng.choice(320, 60))}
+    )
+    as_length = (lambda n: pd.Timedelta(n, hours)) if hours else (lambda n: n)
+    X = log.attach(
+        rows, cutoff="at", lookback=None if lookback is None else as_length(lookback)
+    )
+    unit, period = as_length(12), as_length(24)
+    expected = [slow_rfm(history, dialect, unit, period) for history in X["history"]]
+    table = features_of(X, dialect=dialect, time_unit=unit, period=period)
+    assert_allclose(table, expected, rtol=1e-12)
+    assert np.isnan(expected).any()
+
+
+def test_large_amounts_do_not_spoil_small_ones():
+    orders = read_orders("a 1 1e17\na 2 1\na 3 2\nb 1 3", dates=False)
+    log = EventLog(orders, "id", "time")
+    rows = pd.DataFrame({"id": ["a", "b"]})
+    assert (
+        features_of(log.attach(rows, cutoff=4, lookback=2))["monetary"].tolist()[0]
+        == 1.5
+    )
+    assert features_of(log.attach(rows, cutoff=4))["monetary"].tolist()[1] == 3
+    # Sums of single precision are made in double precision.
+    orders = pd.DataFrame({"id": "a", "time": 1, "amount": np.float32([1, 2**24, 1])})
+    X = EventLog(orders, "id", "time").snapshots([2])
+    assert features_of(X).loc[0, "monetary"] == (2**24 + 2) / 3
+
+
+# The amount -------------------------------------------------------------------
+
+
+def log_with_fields(**fields):
+    return EventLog(
+        pd.DataFrame({"id": ["a", "a"], "time": [1, 2], **fields}), "id", "time"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "amount", "monetary"),
+    [
+        ({"price": [1.0, 2.0], "shop": ["x", "y"]}, None, 1.5),
+        ({"paid": [True, False]}, None, 0.5),
+        ({"price": [1.0, 2.0], "items": [3, 4]}, "items", 3.5),
+        ({"price": [1.0, 2.0], "items": [3, 4]}, None, None),  # which one?
+        ({"shop": ["x", "y"]}, None, None),
+        ({}, None, None),
+    ],
+)
+def test_amount(fields, amount, monetary):
+    X = log_with_fields(**fields).snapshots([5])
+    for dialect in ("marketing", "btyd"):
+        table = features_of(X, amount=amount, dialect=dialect)
+        assert ("monetary" in table) == (monetary is not None)
+    if monetary is not None:
+        assert features_of(X, amount=amount).loc[0, "monetary"] == monetary
+
+
+def test_no_such_amount():
+    X = log_with_fields(price=[1, 2], shop=["x", "y"]).snapshots([5])
+    with pytest.raises(
+        ValueError, match=r"'history' have no field 'cost'.*'price', 'shop'"
+    ):
+        RFMFeatures("cost").fit(X)
+    with pytest.raises(TypeError, match=r"'shop' of .* 'history' is categorical"):
+        RFMFeatures("shop").fit(X)
+
+
+def test_other_log_in_transform():
+    rfm = RFMFeatures().fit(log_with_fields(price=[1, 2]).snapshots([5]))
+    other = log_with_fields(cost=[1, 2]).snapshots([5])
+    with pytest.raises(
+        ValueError, match=r"have no field 'price'.*they have \['cost'\]"
+    ):
+        rfm.transform(other)
+    other = log_with_fields(price=["low", "high"]).snapshots([5])
+    with pytest.raises(TypeError, match=r"'price' .* is categorical"):
+        rfm.transform(other)
+
+
+def test_several_history_columns():
+    orders = log_with_fields(price=[1, 2])
+    visits = log_with_fields(page=["x", "y"])
+    rows = pd.DataFrame({"id": ["a"]})
+    X = orders.attach(rows, cutoff=5, name="orders")
+    X = visits.attach(X, cutoff=2, name="visits")
+    for amount in (None, "price"):
+        rfm = RFMFeatures(amount).fit(X)
+        assert rfm.amounts_ == {"orders": "price", "visits": None}
+        assert rfm.transform(X).loc[0].to_dict() == {
+            "orders__recency": 3,
+            "orders__frequency": 2,
+            "orders__monetary": 1.5,
+            "orders__tenure": 4,
+            "visits__recency": 1,
+            "visits__frequency": 1,
+            "visits__tenure": 1,
+        }
+    with pytest.raises(ValueError, match="'orders' have no field 'cost'"):
+        RFMFeatures("cost").fit(X)
+
+
+# The other columns ------------------------------------------------------------
+
+
+def test_keys_are_left_out():
+    log = EventLog(read_orders(ORDERS), "id", "time")
+    X = log.snapshots(["2024-01-11"]).assign(age=[30, 40], tenure=1.5)
+    names = RFMFeatures().fit_transform(X).columns.tolist()
+    assert names == [*(f"history__{name}" for name in MARKETING), "age", "tenure"]
+    names = RFMFeatures(remainder="drop").fit_transform(X).columns.tolist()
+    assert names == [f"history__{name}" for name in MARKETING]
+
+
+def test_text_becomes_categories_that_stay():
+    X = small_rows()
+    X["level"] = pd.Categorical(
+        ["low", "high", None, "low"], categories=["low", "mid", "high"], ordered=True
+    )
+    X["flag"] = [True, False, True, False]
+    X["mixed"] = pd.Series([None, "u", "v", "u"], dtype=object)
+    rfm = RFMFeatures().fit(X)
+    out = rfm.transform(X)
+    assert out["city"].tolist()[:3] == ["X", "Y", "X"]
+    assert out["city"].isna().tolist() == [False, False, False, True]
+    assert out["city"].cat.categories.tolist() == ["X", "Y"]
+    assert out["level"].dtype == X["level"].dtype
+    assert out["mixed"].cat.codes.tolist() == [-1, 0, 1, 0]
+    for name in ("age", "flag"):
+        assert_array_equal(out[name], X[name])
+        assert out[name].dtype == X[name].dtype
+
+    new = X[:3].assign(city=["Z", "Y", None], mixed=[1, "v", "w"])
+    new["level"] = pd.Categorical(["high", "top", None], categories=["top", "high"])
+    out_of_new = rfm.transform(new)
+    assert (out_of_new.dtypes == out.dtypes).all()
+    assert out_of_new["city"].cat.codes.tolist() == [-1, 1, -1]
+    assert out_of_new["level"].cat.codes.tolist() == [2, -1, -1]
+    assert out_of_new["mixed"].cat.codes.tolist() == [-1, 1, -1]
+
+
+def test_datetimes_become_days_before_the_cutoff():
+    X = small_rows()
+    X["signup"] = pd.to_datetime(
+        ["2023-12-31 12", "2024-01-12 00", None, "2024-01-11 00"]
+    )
+    out = RFMFeatures().fit_transform(X)["signup"]
+    assert_array_equal(out, [10.5, -1, np.nan, 0])
+    with pytest.raises(ValueError, match="'signup' and the cutoffs are not both naive"):
+        RFMFeatures().fit_transform(X.assign(signup=X["signup"].dt.tz_localize("UTC")))
+    numbers = EventLog(read_orders("a 1 10", dates=False), "id", "time")
+    X = numbers.attach(X[["id", "signup"]], cutoff=3)
+    with pytest.raises(ValueError, match=r"plain numbers.*'signup'"):
+        RFMFeatures().fit_transform(X)
+
+
+def test_gradient_boosting_reads_numbers_and_text():
+    rng = np.random.default_rng(0)
+    events = pd.DataFrame({"id": rng.integers(0, 60, 300), "time": rng.choice(90, 300)})
+    X = EventLog(events, "id", "time").snapshots([50, 70])
+    city = rng.choice(["Rome", "Oslo", "Bonn"], len(X))
+    X = X.assign(age=rng.normal(size=len(X)), city=city)
+    y = (city == "Rome").astype(int)
+    model = make_pipeline(
+        RFMFeatures(), HistGradientBoostingClassifier(categorical_features="from_dtype")
+    )
+    assert (cross_val_predict(model, X, y, cv=2) == y).all()
+
+
+# The contract of a transformer ------------------------------------------------
+
+
+def test_rows_keep_index_and_order():
+    X = small_rows().set_axis([7, 7, 8, 9])
+    table = RFMFeatures().fit_transform(X)
+    assert table.index.tolist() == [7, 7, 8, 9]
+    assert_frame_equal(RFMFeatures().fit_transform(X[::-1]), table[::-1])
+
+
+def test_fit_is_idempotent_and_leaves_input_alone():
+    X = small_rows()
+    before = X.copy()
+    rfm = RFMFeatures()
+    first = rfm.fit(X).transform(X)
+    state = dict(vars(rfm))
+    assert_frame_equal(rfm.transform(X), first)
+    assert vars(rfm) == state
+    assert_frame_equal(rfm.fit(X).transform(X), first)
+    assert_frame_equal(X, before)
+    first.loc[0, "age"] = -1
+    assert_frame_equal(X, before)
+
+
+def test_clone_and_pickle():
+    rfm = RFMFeatures(
+        "amount", dialect="btyd", time_unit="7D", period="1D", remainder="drop"
+    )
+    assert clone(rfm).get_params() == rfm.get_params()
+    X = small_rows()
+    expected = rfm.fit_transform(X)
+    restored, X_restored = pickle.loads(pickle.dumps((rfm, X)))
+    assert_frame_equal(restored.transform(X_restored), expected)
+
+
+def test_names():
+    X = small_rows()
+    rfm = RFMFeatures().fit(X)
+    names = [*(f"history__{name}" for name in MARKETING), "age", "city"]
+    assert rfm.get_feature_names_out().tolist() == names
+    assert rfm.get_feature_names_out(X.columns).tolist() == names
+    assert rfm.transform(X).columns.tolist() == names
+    assert rfm.n_features_in_ == 4
+    assert rfm.feature_names_in_.tolist() == ["id", "age", "city", "history"]
+    with pytest.raises(ValueError, match="not equal to feature_names_in_"):
+        rfm.get_feature_names_out(["a", "b", "c", "d"])
+
+
+def test_set_output():
+    X = small_rows()
+    expected = RFMFeatures().fit_transform(X)
+    rfm = RFMFeatures().set_output(transform="pandas")
+    assert_frame_equal(rfm.fit_transform(X), expected)
+    pytest.importorskip("polars")
+    table = RFMFeatures().set_output(transform="polars").fit_transform(X)
+    assert table.columns == expected.columns.tolist()
+    assert table["history__monetary"].to_list()[:2] == [40, 5]
+
+
+def test_object_column_of_histories():
+    X = small_rows()
+    objects = X.assign(history=X["history"].astype(object)).drop(columns="id")
+    expected = RFMFeatures().fit_transform(X)
+    assert_frame_equal(RFMFeatures().fit_transform(objects), expected)
+
+
+def test_object_array():
+    X = small_rows().drop(columns="id")
+    table = RFMFeatures().fit_transform(X.to_numpy(dtype=object))
+    expected = RFMFeatures().fit_transform(X).to_numpy()
+    assert table.columns.tolist()[-3:] == ["x2__tenure", "x0", "x1"]
+    assert table["x0"].dtype == float
+    assert_array_equal(
+        table.to_numpy()[:, :5].astype(float), expected[:, :5].astype(float)
+    )
+
+
+def test_no_rows():
+    X = small_rows()
+    rfm = RFMFeatures().fit(X)
+    assert rfm.transform(X[:0]).shape == (0, 6)
+    assert (rfm.transform(X[:0]).dtypes == rfm.transform(X).dtypes).all()
+
+
+# Errors -----------------------------------------------------------------------
+
+
+def test_not_fitted():
+    with pytest.raises(NotFittedError):
+        RFMFeatures().transform(small_rows())
+    with pytest.raises(NotFittedError):
+        RFMFeatures().get_feature_names_out()
+
+
+def test_no_history():
+    X = small_rows()
+    with pytest.raises(ValueError, match=r"X has no history column; EventLog\.attach"):
+        RFMFeatures().fit(X[["age"]])
+    with pytest.raises(TypeError, match=r"must be a pandas DataFrame.*numpy\.ndarray"):
+        RFMFeatures().fit(X[["age"]].to_numpy())
+
+
+def test_other_columns_in_transform():
+    X = small_rows()
+    rfm = RFMFeatures().fit(X)
+    with pytest.raises(ValueError, match=r"(?s)unseen at fit time.*past"):
+        rfm.transform(X.rename(columns={"history": "past"}))
+    with pytest.raises(ValueError, match=r"(?s)now missing.*age"):
+        rfm.transform(X[["id", "city", "history"]])
+    swapped = X.assign(history=1, age=X["history"])
+    with pytest.raises(TypeError, match=r"Column 'history' must hold histories.*int64"):
+        rfm.transform(swapped)
+
+
+def test_time_of_another_kind_in_transform():
+    rfm = RFMFeatures().fit(
+        EventLog(read_orders(ORDERS), "id", "time").snapshots(["2024-02"])
+    )
+    numbers = EventLog(read_orders("a 1 10", dates=False), "id", "time").snapshots([3])
+    with pytest.raises(TypeError, match="time_unit must be a number"):
+        rfm.transform(numbers)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"dialect": "crm"}, ValueError, "'dialect' parameter"),
+        ({"remainder": "keep"}, ValueError, "'remainder' parameter"),
+        ({"amount": 3}, ValueError, "'amount' parameter"),
+        ({"time_unit": 7}, TypeError, "time_unit must be a length of time"),
+        ({"time_unit": "0D"}, ValueError, "time_unit must be longer than 0"),
+        ({"period": "soon"}, ValueError, "period must be a length of time"),
+        ({"period": "0D"}, ValueError, "period must be longer than 0"),
+    ],
+)
+def test_bad_parameters(options, error, message):
+    with pytest.raises(error, match=message):
+        RFMFeatures(**options).fit(small_rows())
+
+
+def test_name_of_a_feature_is_taken():
+    X = small_rows().assign(history__recency=1.0)
+    with pytest.raises(ValueError, match=r"names of other columns.*history__recency"):
+        RFMFeatures().fit(X)
+    assert RFMFeatures(remainder="drop").fit_transform(X).shape == (4, 4)
+
+
+class EncodedLog(Log):
+    """What a HistoryEncoder would make."""
+
+    def columns_at(self, index):
+        return {}
+
+    def _take(self, timeline, index):
+        return EncodedLog(timeline, self.names)
+
+    def _stack(self, logs, timeline):
+        return EncodedLog(timeline, self.names)
+
+
+def test_encoded_histories():
+    X = small_rows()
+    log, *columns = X["history"].array.rows
+    X["history"] = HistoryArray(EncodedLog(log.timeline, log.names), *columns)
+    with pytest.raises(
+        TypeError, match=r"RFMFeatures reads raw histories.*HistoryEncoder"
+    ):
+        RFMFeatures().fit(X)
