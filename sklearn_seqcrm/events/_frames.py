@@ -59,9 +59,16 @@ def as_frame(X: Any) -> pd.DataFrame:
             "X must be a pandas DataFrame with a history column, which EventLog.attach "
             f"adds; got {type(X).__module__}.{type(X).__name__}."
         )
+    if not X.columns.is_unique:
+        twice = X.columns[X.columns.duplicated()].unique().tolist()
+        raise ValueError(f"X has several columns of the names {twice}; rename them.")
     objects = {
         name: as_history_array(X[name])
         for name in X
         if not isinstance(X[name].dtype, HistoryDtype) and holds_histories(X[name])
     }
-    return X.assign(**objects) if objects else X
+    if objects:
+        X = X.copy(deep=False)
+    for name, array in objects.items():
+        X[name] = array
+    return X

@@ -154,6 +154,7 @@ def stack_logs(logs: Sequence[Log]) -> tuple[Log, np.ndarray]:
         np.concatenate([*offsets, event_shifts[-1:]]),
         np.concatenate([log.timeline.times for log in filled]),
         first.timeline.clock,
-        max(log.timeline.observed_until for log in logs),
+        # The earlier end, so that what one of them did not record is never a zero.
+        min(log.timeline.observed_until for log in logs),
     )
     return filled[0]._stack(filled, timeline), shifts
