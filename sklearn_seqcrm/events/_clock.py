@@ -171,7 +171,7 @@ class Clock:
     def _coarsen(self, values: pd.Series, what: str) -> np.ndarray:
         """Naive datetimes in the unit of this axis, rounded to the earlier tick."""
         try:
-            return values.dt.as_unit(self.unit).to_numpy()  # type: ignore[arg-type]
+            return values.dt.as_unit(self.unit).to_numpy()
         except pd.errors.OutOfBoundsDatetime as error:
             raise ValueError(
                 f"{what} lie outside the years that times of the log's unit "
@@ -193,7 +193,8 @@ class Clock:
             ) from error
         if delta is pd.NaT:
             raise ValueError(f"{what} must be a length of time; got {value!r}.")
-        return delta / pd.Timedelta(1, unit=self.unit)  # type: ignore[arg-type]
+        tick = pd.Timedelta(1, unit=self.unit)  # type: ignore[arg-type]
+        return float(delta / tick)
 
     def _parse(self, value: Any) -> Any:
         """One point in time as a list of one; strings only where dates belong."""
@@ -262,7 +263,7 @@ def _infer_times(series: pd.Series, what: str) -> pd.Series:
 
 def _int64_of(values: pd.Series) -> np.ndarray:
     if isinstance(values.dtype, pd.DatetimeTZDtype):
-        return np.asarray(values.array.asi8)  # type: ignore[attr-defined]
+        return np.asarray(values.array.asi8)
     return values.to_numpy().view("int64")
 
 

@@ -224,7 +224,7 @@ def cycles(times: np.ndarray, calendar: Sequence[tuple[str, float, int]]) -> np.
         phase = np.mod(times, period) * (2 * np.pi / period)
         for harmonic in range(1, n_harmonics + 1):
             columns += [np.sin(harmonic * phase), np.cos(harmonic * phase)]
-    return np.array(columns, dtype="float32").reshape(-1, len(times)).T
+    return np.array(columns, dtype="float32").reshape(len(columns), len(times)).T
 
 
 def cycle_names(calendar: Sequence[tuple[str, float, int]]) -> list[str]:

@@ -190,10 +190,12 @@ class EventLog(Log):
         KeyError
             If `rows` lacks a column.
         TypeError
-            If `rows` is no pandas DataFrame, or its customers are of another type.
+            If `rows` is no pandas DataFrame, its customers are of another type, or
+            `cutoff` is neither a column nor one time.
         ValueError
             If customers or cutoffs are missing, the cutoffs are of another kind of
-            time than the log, or the column `name` exists already.
+            time than the log or beyond what its unit can hold, or the column `name`
+            exists already.
         """
         if not isinstance(rows, pd.DataFrame):
             raise TypeError(
@@ -253,7 +255,8 @@ class EventLog(Log):
         Raises
         ------
         ValueError
-            If a cutoff is missing, or of another kind of time than the log.
+            If there is no cutoff, one is missing or of another kind of time than the
+            log, or two of the three columns have the same name.
         """
         timeline, customer = self._timeline, self._names[0]
         if len({customer, "cutoff", name}) < 3:
@@ -280,10 +283,12 @@ class EventLog(Log):
                 keep &= timeline.positions(everyone, since) < stop
             codes.append(everyone[keep])
             ticks.append(at[keep])
-        code, at = np.concatenate(codes), timeline.clock.as_index(np.concatenate(ticks))
+        code, cutoff = np.concatenate(codes), np.concatenate(ticks)
+        times = timeline.clock.as_index(cutoff)
         dtype = HistoryDtype(customer, "cutoff")
-        array = self._cut(code, at, "cutoffs", lookback, False, dtype)
-        return pd.DataFrame({customer: self.customers[code], "cutoff": at, name: array})
+        array = self._cut(code, times, "cutoffs", lookback, False, dtype)
+        columns = {customer: self.customers[code], "cutoff": times, name: array}
+        return pd.DataFrame(columns)
 
     def append(self, more: Any) -> EventLog:
         """Return a log that also holds more events.
@@ -316,6 +321,7 @@ class EventLog(Log):
             )
             other = EventLog._of(theirs, other._columns, other._names)
         stacked, _ = stack_logs([self, other])
+        assert isinstance(stacked, EventLog)
         codes, customers = factorize(pd.Series(stacked.customers), customer)
         times = stacked.timeline.times
         order, offsets, times = sort_events(
@@ -433,7 +439,7 @@ class EventLog(Log):
         else:
             since = clock.read(moments, what, back=lookback)
             since = np.broadcast_to(since, len(codes))
-            start = np.minimum(timeline.positions(codes, since), stop)
+            start = timeline.positions(codes, since)
         return HistoryArray(self, codes, start, stop, cutoff, dtype)
 
     def columns_at(self, index: np.ndarray) -> dict[str, Any]:

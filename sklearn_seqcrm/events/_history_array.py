@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
@@ -65,7 +66,7 @@ class HistoryDtype(ExtensionDtype):
         self.cutoff = cutoff
 
     @property
-    def name(self) -> str:
+    def name(self) -> str:  # type: ignore[override]
         """``"history"``, with the names of the key columns if there are any."""
         if self.customer is None and self.cutoff is None:
             return "history"
@@ -110,7 +111,7 @@ class HistoryDtype(ExtensionDtype):
         raise TypeError(f"Cannot construct a 'HistoryDtype' from '{string}'")
 
     @classmethod
-    def construct_array_type(cls) -> type[HistoryArray]:
+    def construct_array_type(cls) -> builtins.type[HistoryArray]:
         """Return the array class of the dtype."""
         return HistoryArray
 

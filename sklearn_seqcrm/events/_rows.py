@@ -114,7 +114,8 @@ def visible_events(rows: Rows) -> np.ndarray:
 def missing_rows(log: Log, n_rows: int) -> Rows:
     """Rows without a history."""
     cutoff = np.zeros(n_rows, dtype=log.timeline.clock.dtype)
-    return Rows(log, *np.full((3, n_rows), NO_ROW), cutoff)
+    none = np.full(n_rows, NO_ROW)
+    return Rows(log, none, none, none, cutoff)
 
 
 def join_rows(parts: Sequence[Rows]) -> Rows:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy.sparse import issparse
 from sklearn.utils.validation import validate_data
 
 from sklearn_seqcrm.events import HistoryArray, HistoryDtype
@@ -64,7 +65,7 @@ def read_inputs(estimator: Any, X: Any, *, reset: bool) -> Inputs:
     ValueError
         If a static is not finite, or columns differ from those in `fit`.
     """
-    if isinstance(X, dict):
+    if isinstance(X, dict) and not issparse(X):  # a dok_matrix is both
         data, specs, names, customers = padded_inputs(X)
         return Inputs(data, specs, names, customers)
     if has_histories(X):

@@ -270,7 +270,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         What a row reads of the outputs up to its cutoff: ``"last"``, ``"mean"``,
         ``"max"``, ``"attention"`` (a learned weighting), ``"decay"`` (means faded by
         age, one for each half-life of the encoder).
-    dropout : float, default=0.1
+    dropout : float, default=0.3
         Share of units that training drops between layers, and in the head.
     head_sizes : list of int, default=(64,)
         Sizes of the hidden layers of the head; empty for a linear one.
@@ -278,9 +278,9 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         Step size of AdamW.
     weight_decay : float, default=0.01
         Decoupled weight decay of AdamW.
-    batch_size : int, default=256
+    batch_size : int, default=128
         Rows in a batch. Very long histories make smaller batches.
-    max_epochs : int, default=30
+    max_epochs : int, default=50
         Most passes over the training rows.
     early_stopping : bool or "auto", default="auto"
         Set customers aside, all rows of each, stop when their loss no longer falls,
@@ -362,12 +362,12 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         num_layers: int = 1,
         bidirectional: bool = False,
         pooling: str | Sequence[str] = ("last", "mean", "decay"),
-        dropout: float = 0.1,
+        dropout: float = 0.3,
         head_sizes: Sequence[int] = (64,),
         learning_rate: float = 0.002,
         weight_decay: float = 0.01,
-        batch_size: int = 256,
-        max_epochs: int = 30,
+        batch_size: int = 128,
+        max_epochs: int = 50,
         early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 5,
@@ -509,7 +509,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         What a row reads of the outputs up to its cutoff: ``"last"``, ``"mean"``,
         ``"max"``, ``"attention"`` (a learned weighting), ``"decay"`` (means faded by
         age, one for each half-life of the encoder).
-    dropout : float, default=0.1
+    dropout : float, default=0.3
         Share of units that training drops between layers, and in the head.
     head_sizes : list of int, default=(64,)
         Sizes of the hidden layers of the head; empty for a linear one.
@@ -517,9 +517,9 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         Step size of AdamW.
     weight_decay : float, default=0.01
         Decoupled weight decay of AdamW.
-    batch_size : int, default=256
+    batch_size : int, default=128
         Rows in a batch. Very long histories make smaller batches.
-    max_epochs : int, default=30
+    max_epochs : int, default=50
         Most passes over the training rows.
     early_stopping : bool or "auto", default="auto"
         Set customers aside, all rows of each, stop when their loss no longer falls,
@@ -586,12 +586,12 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         num_layers: int = 1,
         bidirectional: bool = False,
         pooling: str | Sequence[str] = ("last", "mean", "decay"),
-        dropout: float = 0.1,
+        dropout: float = 0.3,
         head_sizes: Sequence[int] = (64,),
         learning_rate: float = 0.002,
         weight_decay: float = 0.01,
-        batch_size: int = 256,
-        max_epochs: int = 30,
+        batch_size: int = 128,
+        max_epochs: int = 50,
         early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 5,

@@ -72,7 +72,9 @@ class HistoryReader(nn.Module):
             for n in spec.n_levels
         )
         for embedding in self.embeddings:
-            nn.init.normal_(embedding.weight, std=0.3)
+            # A vector of length about 2: what happened is louder than a single channel,
+            # however many levels there are.
+            nn.init.normal_(embedding.weight, std=2 / math.sqrt(embedding.embedding_dim))
             nn.init.zeros_(embedding.weight[0])
         size = spec.n_channels + sum(
             embedding.embedding_dim for embedding in self.embeddings
@@ -230,8 +232,8 @@ class HistoryNetwork(nn.Module):
 
 
 def embedding_size(n_levels: int) -> int:
-    """Size of the vector of a code: the square root of their number, 2 to 16."""
-    return max(2, min(16, round(math.sqrt(n_levels))))
+    """Size of the vector of a code: room for every level to stand alone, at most 16."""
+    return min(16, n_levels)
 
 
 def remember_at_first(lstm: nn.LSTM) -> None:

@@ -23,6 +23,9 @@ from sklearn_seqcrm.events._timeline import Timeline, ranges
 UNSEEN, MISSING, FIRST_LEVEL = 0, 1, 2
 # Half-lives in typical gaps: from "just now" to "ever", a factor of four apart.
 AUTO_HALF_LIVES = (1.0, 4.0, 16.0, 64.0)
+# Most calendars say little, and a network of this size learns their noise by heart if
+# they are as loud as the rest: on simulated journeys that cost .02 in AUC.
+CALENDAR_WEIGHT = 0.25
 _DAYS_TO_SEE_A_YEAR = 2 * 365  # with less, a season cannot be told from a trend
 
 
@@ -239,7 +242,8 @@ class EventEncoding:
         log_gaps = np.log1p(gaps / self.encoding.time_unit)
         # The first event of a customer has no gap; 0 is the mean of those that do.
         channels[:, mark] = np.nan_to_num((log_gaps - center) / spread)
-        channels[:, mark + 1 :] = cycles(times, self.encoding.calendar)
+        waves = cycles(times, self.encoding.calendar)
+        channels[:, mark + 1 :] = CALENDAR_WEIGHT * waves
         return channels
 
     def _numbers(self, column: Column, times: np.ndarray) -> np.ndarray:
@@ -298,10 +302,10 @@ def _calendar(
     cycles: list[tuple[str, float, int]] = []
     of_day = np.mod(times, day)
     if (of_day != of_day[0]).any():
-        cycles.append(("hour", day, 2))
+        cycles.append(("hour", day, 1))
     # Dates on one day of the month are months, which know no weekday.
     if len(np.unique(timeline.clock.as_index(times).day)) > 1:
-        cycles.append(("weekday", 7 * day, 2))
+        cycles.append(("weekday", 7 * day, 1))
     if times.max() - times.min() >= _DAYS_TO_SEE_A_YEAR * day:
         cycles.append(("year", 365.2425 * day, 1))
     return tuple(cycles)

@@ -15,6 +15,7 @@ def test_append_equals_the_log_of_both_tables(events, log):
             "x": [6.0, 7.0, 8.0],
         }
     )
+    more["day"] = more["day"].dt.as_unit("us")
     joint = log.append(more)
     expected = EventLog(pd.concat([events, more]), "customer", "day")
     pd.testing.assert_frame_equal(joint.to_frame(), expected.to_frame())

@@ -243,8 +243,8 @@ BAD_ROWS = {
     "customers of another type": (
         ROWS.assign(customer=[1, 2]), {}, TypeError,
         "customers in column 'customer' of rows are of the type int64, but the "
-        "customers of the log of the type str, so that none would be found; cast one "
-        "of them with astype.",
+        f"customers of the log of the type {ROWS['customer'].dtype}, so that none "
+        "would be found; cast one of them with astype.",
     ),
     "categories of another type": (
         ROWS.assign(customer=pd.Categorical([1, 2])), {}, TypeError,
@@ -356,9 +356,9 @@ OTHER_CLOCKS = {
     "cutoffs beyond all nanoseconds": (
         NUMBERS.assign(
             time=pd.Series(pd.to_datetime(["2024-01-01"])).dt.as_unit("ns"),
-            at=pd.Series(pd.to_datetime(["9999-12-31"])).dt.as_unit("us"),
+            at=np.array(["9999-12-31"], "M8[us]"),
         ), {},
-        "cutoffs in 'at' lie outside the years that times of the log's unit ns can hold",
+        "cutoffs in 'at' lie outside the years that times of the log's unit ns can ",
     ),
     "an infinite lookback": (
         NUMBERS, {"lookback": np.inf},

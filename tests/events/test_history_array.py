@@ -29,10 +29,11 @@ def test_what_an_array_says_about_itself(log):
     assert pd.isna(array.customers[1])
     assert array.cutoffs.tolist() == [pd.Timestamp("2024-01-09")] * 3
     assert array.isna().tolist() == [False, False, False]
+    days = pd.to_datetime(["2024-01-01", "2024-01-05", "2024-01-01"])
     expected = pd.DataFrame(
         {
             "customer": ["ann", "ann", "bob"],
-            "day": pd.to_datetime(["2024-01-01", "2024-01-05", "2024-01-01"]),
+            "day": days.as_unit("us"),
             "x": [2.0, 1.0, 4.0],
         },
         index=[0, 0, 2],
@@ -222,6 +223,15 @@ def test_a_column_without_history_joins_any_log(log, case, kind):
         nothing[0] = array[0]
         assert nothing.log is log
         assert nothing[0] == array[0]
+
+
+def test_missing_rows_of_any_log_join_any_other(log):
+    missing = small_log(day=[0.5, 1.5]).attach(ROWS).reindex([7])["history"].array
+    array = log.attach(ROWS)["history"].array
+    joint = HistoryArray._concat_same_type([missing, array])
+    assert joint.log is log
+    assert joint.rows.cutoff.dtype == "int64"
+    assert joint.cutoffs[1:].tolist() == array.cutoffs.tolist()
 
 
 # --- Setting rows -----------------------------------------------------------------
