@@ -84,9 +84,11 @@ rfm = make_pipeline(
         random_state=0,
     ),
 )
-lstm = make_history_pipeline(LSTMClassifier(random_state=0))
+lstm = make_history_pipeline(
+    LSTMClassifier(batch_size=256, max_epochs=15, random_state=0)
+)
 search = GridSearchCV(
-    make_history_pipeline(LSTMClassifier(random_state=0)),
+    lstm,
     {
         "estimator__hidden_size": [32, 64],
         "estimator__pooling": ["last", ("last", "mean", "decay")],
