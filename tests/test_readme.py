@@ -14,10 +14,14 @@ def test_quickstart_runs(capsys):
     lines = capsys.readouterr().out.splitlines()
     scores = {name: float(auc) for name, auc in (x.rsplit(" ", 1) for x in lines[:2])}
     # The text promises two figures; other processors round the network otherwise.
-    lstm, boosting = re.search(r"AUC of (\.\d+) .* and (\.\d+) for RFM", README).groups()
+    lstm, boosting = re.search(
+        r"AUC of (\.\d+) .* and (\.\d+) for RFM", README
+    ).groups()
     assert abs(scores["RFM + boosting"] - float(boosting)) < 0.01
     assert abs(scores["LSTM"] - float(lstm)) < 0.03
     assert "estimator__pooling" in lines[2]
-    shown = [line for line in README.splitlines() if re.match(r"\d  +C000", line)]
+    shown = [
+        line for line in README.splitlines() if re.match(r"\d  +C000.* events ", line)
+    ]
     printed = names["X"].head().to_string().splitlines()[1:]
     assert [line.split() for line in shown] == [line.split() for line in printed]

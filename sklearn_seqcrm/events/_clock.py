@@ -145,7 +145,8 @@ class Clock:
 
     def as_scalar(self, time: Any) -> Any:
         """One number of this axis as a Timestamp, int or float."""
-        return self.as_index(np.array([time], dtype=self.dtype))[0]
+        value = self.as_index(np.array([time], dtype=self.dtype))[0]
+        return value.item() if isinstance(value, np.generic) else value
 
     def ticks_per_day(self) -> float | None:
         """Length of a day on this axis; None for plain numbers."""

@@ -134,8 +134,7 @@ class EncodedLog(Log):
         # A far future or a new kind of customer must not blow a network up.
         return np.nan_to_num(np.clip(scaled, -10, 10)).astype("float32")
 
-    def columns_at(self, index: np.ndarray) -> dict[str, Any]:
-        """Return every channel and code at some events, as columns of a DataFrame."""
+    def _columns_at(self, index: np.ndarray) -> dict[str, Any]:
         channels = zip(self._encoding.channels, self._channels[index].T, strict=True)
         codes = zip(self._encoding.codes, self._codes[index].T, strict=True)
         return {**dict(channels), **dict(codes)}

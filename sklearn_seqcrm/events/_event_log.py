@@ -442,8 +442,7 @@ class EventLog(Log):
             start = timeline.positions(codes, since)
         return HistoryArray(self, codes, start, stop, cutoff, dtype)
 
-    def columns_at(self, index: np.ndarray) -> dict[str, Any]:
-        """Return every field at some events, as columns of a DataFrame."""
+    def _columns_at(self, index: np.ndarray) -> dict[str, Any]:
         return {name: column.to_pandas(index) for name, column in self._columns.items()}
 
     def _take(self, timeline: Timeline, index: np.ndarray) -> Self:

@@ -26,6 +26,22 @@ class History:
         The events are ``start:stop`` of the log.
     cutoff : int or float
         The cutoff on the time axis of the log.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_seqcrm.events import EventLog
+    >>> visits = pd.DataFrame({"who": ["ann", "ann"], "day": [3, 8], "pages": [1, 4]})
+    >>> X = EventLog(visits, "who", "day").attach(pd.DataFrame({"who": ["ann"]}))
+    >>> history = X["history"][0]
+    >>> history
+    2 events 3..8
+    >>> len(history), history.customer, history.cutoff
+    (2, 'ann', 8)
+    >>> history.to_frame()
+       who  day  pages
+    0  ann    3    1.0
+    1  ann    8    4.0
     """
 
     __slots__ = ("_code", "_cutoff", "_log", "_start", "_stop")
@@ -59,7 +75,13 @@ class History:
         return self._log.timeline.clock.as_index(times)
 
     def to_frame(self) -> pd.DataFrame:
-        """The events as a DataFrame, one row per event."""
+        """Return the events as a DataFrame.
+
+        Returns
+        -------
+        DataFrame of shape (len(history), 2 + n_fields)
+            Customer, time and every field, one row per event.
+        """
         index = np.arange(self._start, self._stop)
         return self._log.frame_of([self.customer] * len(index), index)
 

@@ -313,7 +313,7 @@ class HistoryArray(ExtensionArray):
     def take(
         self, indices: Any, *, allow_fill: bool = False, fill_value: Any = None
     ) -> Self:
-        """Rows at `indices`, as `pandas.api.extensions.take` defines it.
+        """Return rows at `indices`, as `pandas.api.extensions.take` defines it.
 
         Parameters
         ----------
@@ -348,11 +348,23 @@ class HistoryArray(ExtensionArray):
         return self._of(with_fill.select(lambda column: column[indices]), self._dtype)
 
     def isna(self) -> np.ndarray:
-        """Rows without a history, which is not the same as an empty one."""
+        """Tell which rows have no history, which is not the same as an empty one.
+
+        Returns
+        -------
+        ndarray of shape (n,), bool
+            True where the history is missing.
+        """
         return self._rows.start == NO_ROW
 
     def copy(self) -> Self:
-        """Return the same rows over the same log."""
+        """Return the same rows over the same log.
+
+        Returns
+        -------
+        HistoryArray of shape (n,)
+            Rows of their own; the log, which nothing can change, is shared.
+        """
         return self._of(self._rows.select(np.copy), self._dtype)
 
     def __copy__(self) -> Self:

@@ -71,16 +71,33 @@ class Log(ABC):
         return self
 
     def subset(self, codes: np.ndarray) -> Self:
-        """Return a log of the customers at `codes` only, with all their events."""
+        """Return a log of some customers only.
+
+        Parameters
+        ----------
+        codes : ndarray of shape (n,), int64
+            Positions of different customers in `customers`, ascending.
+
+        Returns
+        -------
+        EventLog or encoded log
+            These customers with all their events.
+        """
         timeline, index = self._timeline.subset(codes)
         return self._take(timeline, index)
 
     def customer_index(self) -> np.ndarray:
-        """Code of the customer of each event, shape (n_events,)."""
+        """Return the position of each event's customer in `customers`.
+
+        Returns
+        -------
+        ndarray of shape (n_events,), int64
+            Codes, ascending.
+        """
         return np.repeat(np.arange(self.n_customers), self._timeline.counts)
 
     def to_frame(self) -> pd.DataFrame:
-        """All events as a DataFrame, sorted by customer and time.
+        """Return all events as a DataFrame, sorted by customer and time.
 
         Returns
         -------
@@ -91,14 +108,27 @@ class Log(ABC):
         return self.frame_of(customers, np.arange(len(self)))
 
     def frame_of(self, customers: Any, index: np.ndarray) -> pd.DataFrame:
-        """Events at `index` as a DataFrame, beside ready-made customer ids."""
+        """Return some events as a DataFrame.
+
+        Parameters
+        ----------
+        customers : array-like of shape (n,)
+            Customer of each event, for the first column.
+        index : ndarray of shape (n,), int64
+            Positions of the events in the log.
+
+        Returns
+        -------
+        DataFrame of shape (n, 2 + n_fields)
+            Customer, time and every field.
+        """
         customer, time = self._names
         times = self._timeline.clock.as_index(self._timeline.times[index])
-        columns = {customer: customers, time: times, **self.columns_at(index)}
+        columns = {customer: customers, time: times, **self._columns_at(index)}
         return pd.DataFrame(columns)
 
     @abstractmethod
-    def columns_at(self, index: np.ndarray) -> dict[str, Any]:
+    def _columns_at(self, index: np.ndarray) -> dict[str, Any]:
         """Return every field at some events, as columns of a DataFrame."""
 
     @abstractmethod

@@ -82,7 +82,7 @@ class RFMFeatures(TransformerMixin, BaseEstimator):
         Categories of those among them that are categorical in the output.
     n_features_in_ : int
         Number of columns of `X`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_columns,)
         Names of the columns of `X`.
 
     See Also
