@@ -9,15 +9,21 @@ copyright = f"2026, {author}"
 version = release = installed_version("sklearn-seqcrm")
 
 extensions = [
+    "myst_parser",
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx_gallery.gen_gallery",
 ]
 exclude_patterns = ["_build"]
+# The front page is the README, whose title is the project's name.
+myst_heading_anchors = 2
 templates_path = ["_templates"]
 
 html_theme = "pydata_sphinx_theme"
+html_title = "sklearn_seqcrm"
+# Types stand in the docstrings, in words.
+autodoc_typehints = "none"
 html_show_sourcelink = False
 
 # The class template lists the members that we wrote; those that pandas or
