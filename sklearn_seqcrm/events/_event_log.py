@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm.events._checks import column_of, field_names, refuse_missing
 from sklearn_seqcrm.events._clock import Clock
 from sklearn_seqcrm.events._columns import (
     Column,
@@ -18,12 +18,12 @@ from sklearn_seqcrm.events._columns import (
     read_table,
     to_series,
 )
+from sklearn_seqcrm.events._concat import check_mergeable, merge_logs
 from sklearn_seqcrm.events._history import short_time
 from sklearn_seqcrm.events._history_array import HistoryArray, HistoryDtype
 from sklearn_seqcrm.events._log import Log, stack_logs
+from sklearn_seqcrm.events._parquet import read_log, write_log
 from sklearn_seqcrm.events._timeline import Timeline, frozen, sort_events
-
-_PARQUET_KEY = b"sklearn_seqcrm"
 
 
 class EventLog(Log):
@@ -91,12 +91,12 @@ class EventLog(Log):
         observed_until: Any = None,
     ) -> None:
         table = read_table(events)
-        names = _field_names(table.columns, customer, time, fields)
+        names = field_names(table.columns, customer, time, fields)
         if not len(table):
             raise ValueError("events has no rows; a log needs at least one event.")
         ids, moments = to_series(table[customer]), to_series(table[time])
-        _refuse_missing(ids, f"customer column {customer!r} of events")
-        _refuse_missing(moments, f"time column {time!r} of events")
+        refuse_missing(ids, f"customer column {customer!r} of events")
+        refuse_missing(moments, f"time column {time!r} of events")
         codes, customers = factorize(ids, customer)
         clock, times = Clock.of(moments, f"times in column {time!r}")
         order, offsets, times = sort_events(codes, times, len(customers))
@@ -208,13 +208,13 @@ class EventLog(Log):
                 f"rows has a column {name!r} already; choose another with name=..."
             )
         key = self._names[0] if customer is None else customer
-        ids = _column_of(rows, key, "customer")
+        ids = column_of(rows, key, "customer")
         codes = self._timeline.codes_of(ids, f"customers in column {key!r} of rows")
         by_column = isinstance(cutoff, str) and cutoff in rows.columns
         if cutoff is None:
             cutoff, allow_exact_matches = self.observed_until, True
         if by_column:
-            moments = _column_of(rows, cutoff, "cutoff")
+            moments = column_of(rows, cutoff, "cutoff")
             what = f"cutoffs in {cutoff!r}"
         else:
             moments, what = self._one_cutoff(cutoff, rows), "cutoffs"
@@ -270,7 +270,7 @@ class EventLog(Log):
         )
         if not len(moments):
             raise ValueError("cutoffs is empty; it needs at least one time.")
-        _refuse_missing(moments, "sequence cutoffs")
+        refuse_missing(moments, "sequence cutoffs")
         moments_ticks = np.unique(timeline.clock.read(moments, "cutoffs"))
         everyone = np.arange(self.n_customers)
         codes, ticks = [], []
@@ -306,20 +306,9 @@ class EventLog(Log):
         """
         customer, time = self._names
         other = EventLog(more, customer, time, self.fields)
-        ours, theirs = self._timeline, other._timeline
-        if ours.clock != theirs.clock:
-            moments = theirs.clock.as_index(theirs.times)
-            ticks = ours.clock.read(moments, f"times in column {time!r} of more")
-            if not (ours.clock.as_index(ticks) == moments).all():
-                raise ValueError(
-                    f"Column {time!r} of more is finer than the unit "
-                    f"{ours.clock.unit or 'integer'} of the log, so that times would "
-                    "be rounded; build a new log from both tables."
-                )
-            theirs = Timeline(
-                theirs.customers, theirs.offsets, ticks, ours.clock, ticks.max()
-            )
-            other = EventLog._of(theirs, other._columns, other._names)
+        ours = self._timeline
+        theirs = other._timeline.on(ours.clock, f"times in column {time!r} of more")
+        other = EventLog._of(theirs, other._columns, other._names)
         stacked, _ = stack_logs([self, other])
         assert isinstance(stacked, EventLog)
         codes, customers = factorize(pd.Series(stacked.customers), customer)
@@ -331,6 +320,148 @@ class EventLog(Log):
         joint = Timeline(customers, offsets, times, ours.clock, end)
         return stacked._take(joint, order)
 
+    @classmethod
+    def concat(
+        cls,
+        logs: Mapping[str, EventLog],
+        kind: str = "event",
+        observed_until: Any = None,
+    ) -> EventLog:
+        """Merge logs of different kinds of events into one.
+
+        Parameters
+        ----------
+        logs : dict of str to EventLog
+            The logs by the name of their kind. Where customer and time are equal, the
+            events of an earlier log come first.
+        kind : str, default="event"
+            Name of a new categorical field that holds the kind of each event.
+        observed_until : datetime, number or None, default=None
+            The last moment that all of the logs have recorded. None: the latest
+            `observed_until` among them.
+
+        Returns
+        -------
+        EventLog
+            All events, with the kind and the fields of all logs. A field that a kind
+            does not have is missing in its events. Times have the finest unit.
+
+        Raises
+        ------
+        TypeError
+            If `logs` is no dict of logs, or customers are of different types.
+        ValueError
+            If times are of different kinds, a field has different types in two logs,
+            or a log has a field called `kind`.
+
+        See Also
+        --------
+        only : The way back.
+
+        Notes
+        -----
+        A fact counts from when it became *known*. Whether an order was returned is
+        known weeks after the order, so that a column ``returned`` on the order's own
+        row tells every history the future: an order of yesterday, seen from today,
+        already carries the return of next week. A network that reads it looks
+        brilliant in validation and fails in use. The mend is an event of its own, at
+        the moment of the return:
+
+        - wrong: ``orders`` with the columns customer, time, amount, *returned*;
+        - right: ``orders`` with customer, time, amount, and ``returns`` with customer,
+          *time of the return*, amount.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from sklearn_seqcrm.events import EventLog
+        >>> orders = pd.DataFrame(
+        ...     {"who": ["a", "a"], "day": [1, 9], "price": [20.0, 5.0]}
+        ... )
+        >>> returns = pd.DataFrame({"who": ["a"], "day": [6], "reason": ["size"]})
+        >>> log = EventLog.concat(
+        ...     {
+        ...         "order": EventLog(orders, "who", "day"),
+        ...         "return": EventLog(returns, "who", "day"),
+        ...     }
+        ... )
+        >>> log.to_frame()
+          who  day   event  price reason
+        0   a    1   order   20.0    NaN
+        1   a    6  return    NaN   size
+        2   a    9   order    5.0    NaN
+        >>> log.attach(pd.DataFrame({"who": ["a"]}), cutoff=5)["history"][0]
+        1 event 1
+        """
+        check_mergeable(logs, kind, cls)
+        timeline, columns = merge_logs(logs, kind)
+        if observed_until is not None:
+            timeline.observed_until = _observed_until(
+                timeline.clock, timeline.times, observed_until
+            )
+        first = next(iter(logs.values()))
+        return cls._of(timeline, columns, first._names)
+
+    def only(self, *kinds: str, kind: str = "event") -> EventLog:
+        """Return a log of the events of some kinds.
+
+        Parameters
+        ----------
+        *kinds : str
+            Kinds to keep, as `concat` named them.
+        kind : str, default="event"
+            Name of the categorical field that holds the kinds.
+
+        Returns
+        -------
+        EventLog
+            These events with all fields. Customers without any are unknown to it.
+
+        Raises
+        ------
+        KeyError
+            If the log has no such field.
+        ValueError
+            If `kind` is no categorical field, or there is no event of a kind.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from sklearn_seqcrm.events import EventLog
+        >>> clicks = pd.DataFrame(
+        ...     {
+        ...         "who": ["a", "a", "b"],
+        ...         "day": [1, 2, 3],
+        ...         "event": ["view", "buy", "view"],
+        ...     }
+        ... )
+        >>> EventLog(clicks, "who", "day").only("buy").to_frame()
+          who  day event
+        0   a    2   buy
+        """
+        column = self.column(kind)
+        if column.categories is None:
+            raise ValueError(f"Field {kind!r} is {column.kind}, and has no kinds.")
+        wanted = column.categories.get_indexer(pd.Index(kinds))
+        absent = [name for name, code in zip(kinds, wanted, strict=True) if code < 0]
+        if absent or not kinds:
+            raise ValueError(
+                f"There are no events of the kinds {absent}; field {kind!r} has "
+                f"{list(column.categories)}."
+            )
+        index = np.flatnonzero(np.isin(column.values, wanted))
+        timeline = self._timeline
+        of_customer = np.searchsorted(timeline.offsets, index, side="right") - 1
+        codes, counts = np.unique(of_customer, return_counts=True)
+        kept = Timeline(
+            timeline.customers[codes],
+            np.concatenate([[0], np.cumsum(counts)]),
+            timeline.times[index],
+            timeline.clock,
+            timeline.observed_until,
+        )
+        return self._take(kept, index)
+
     def to_parquet(self, path: Any) -> None:
         """Write the log to a parquet file; needs pyarrow.
 
@@ -339,21 +470,7 @@ class EventLog(Log):
         path : str or path-like
             File to write. Any parquet reader sees the events as a plain table.
         """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        frame = self.to_frame()
-        table = pa.Table.from_pandas(frame, preserve_index=False)
-        note = {
-            "names": self._names,
-            "observed_until": str(self.observed_until),
-            # Parquet has no datetimes in seconds and would return milliseconds.
-            "dated": frame.select_dtypes(["datetime", "datetimetz"])
-            .dtypes.astype(str)
-            .to_dict(),
-        }
-        metadata = {**(table.schema.metadata or {}), _PARQUET_KEY: json.dumps(note)}
-        pq.write_table(table.replace_schema_metadata(metadata), path)
+        write_log(self.to_frame(), self._names, self.observed_until, path)
 
     @classmethod
     def from_parquet(cls, path: Any) -> EventLog:
@@ -375,21 +492,12 @@ class EventLog(Log):
             If the file is an ordinary table, which does not say what its customer and
             time are.
         """
-        import pyarrow.parquet as pq
-
-        table = pq.read_table(path)
-        note = (table.schema.metadata or {}).get(_PARQUET_KEY)
-        if note is None:
-            raise ValueError(
-                f"{path} was not written by EventLog.to_parquet; read it as a table "
-                "and give that to EventLog, with its customer and time columns."
-            )
-        note = json.loads(note)
-        log = cls(table.to_pandas().astype(note["dated"]), *note["names"])
-        until, clock = note["observed_until"], log.timeline.clock
-        if clock.unit is None:
-            until = int(until) if clock.dtype == "int64" else float(until)
-        log.timeline.observed_until = clock.read(until, "observed_until")[0]
+        frame, names, until = read_log(path)
+        log = cls(frame, *names)
+        clock = log.timeline.clock
+        number = int if clock.dtype == "int64" else float
+        end = until if clock.unit else number(until)
+        log.timeline.observed_until = clock.read(end, "observed_until")[0]
         return log
 
     def __repr__(self) -> str:
@@ -476,51 +584,6 @@ def log_without_events() -> EventLog:
 
 def _frozen(column: Column) -> Column:
     return Column(frozen(column.values), column.categories)
-
-
-def _field_names(
-    columns: Iterable[str], customer: str, time: str, fields: Sequence[str] | None
-) -> list[str]:
-    """The fields to store, after a look at whether all columns are there."""
-    columns = list(columns)
-    for name, role in ((customer, "customer"), (time, "time")):
-        if name not in columns:
-            raise KeyError(f"events has no {role} column {name!r}; it has {columns}.")
-    if customer == time:
-        raise ValueError(f"customer and time are the same column {customer!r}.")
-    if fields is None:
-        return [name for name in columns if name not in (customer, time)]
-    if isinstance(fields, str):
-        raise TypeError(f"fields must be a list of columns; got the text {fields!r}.")
-    lost = [name for name in fields if name not in columns]
-    if lost:
-        raise KeyError(f"events has no columns {lost} for fields; it has {columns}.")
-    keys = [name for name in fields if name in (customer, time)]
-    if keys:
-        raise ValueError(f"fields repeats the customer or time column: {keys}.")
-    return list(dict.fromkeys(fields))
-
-
-def _column_of(rows: pd.DataFrame, name: str, role: str) -> pd.Series:
-    """A column of the rows without missing values."""
-    if name not in rows.columns:
-        raise KeyError(
-            f"rows has no {role} column {name!r}; it has {list(rows.columns)}."
-        )
-    column = rows[name]
-    _refuse_missing(column, f"{role} column {name!r} of rows")
-    return column
-
-
-def _refuse_missing(values: pd.Series, what: str) -> None:
-    missing = values.isna().to_numpy()
-    if missing.any():
-        where = np.flatnonzero(missing)
-        first = ", ".join(str(values.index[i]) for i in where[:5])
-        raise ValueError(
-            f"The {what} has {len(where)} missing values, the first in the rows "
-            f"{first}; drop or fill them."
-        )
 
 
 def _observed_until(clock: Clock, times: np.ndarray, given: Any) -> Any:

@@ -123,6 +123,33 @@ class Timeline:
             np.copyto(low, middle + 1, where=right)
             np.copyto(high, middle, where=open_ & ~right)
 
+    def on(self, clock: Clock, what: str) -> Timeline:
+        """Return the same times on another clock of the same kind.
+
+        Parameters
+        ----------
+        clock : Clock
+            Another unit, not coarser than the times need.
+        what : str
+            How an error names the times.
+
+        Returns
+        -------
+        Timeline
+            The timeline itself if it is on `clock` already.
+        """
+        if clock == self.clock:
+            return self
+        moments = self.clock.as_index(self.times)
+        times = clock.read(moments, what)
+        if not (clock.as_index(times) == moments).all():
+            raise ValueError(
+                f"{what} are finer than the unit {clock.unit or 'integer'} of the log, "
+                "so that they would be rounded; build a new log from all tables."
+            )
+        until = clock.read(self.clock.as_scalar(self.observed_until), what)[0]
+        return Timeline(self.customers, self.offsets, times, clock, until)
+
     def subset(self, codes: np.ndarray) -> tuple[Timeline, np.ndarray]:
         """Keep some customers with all their events.
 

@@ -63,8 +63,8 @@ def test_append_unites_categories_and_observed_until():
 BAD_APPENDS = {
     "finer times": (
         {"day": pd.to_datetime(["2024-01-05 00:00:00.5"])}, ValueError,
-        "Column 'day' of more is finer than the unit s of the log, so that times would "
-        "be rounded; build a new log from both tables.",
+        "times in column 'day' of more are finer than the unit s of the log, so that "
+        "they would be rounded; build a new log from all tables.",
     ),
     "aware times": (
         {"day": pd.to_datetime(["2024-01-05"], utc=True)}, ValueError,

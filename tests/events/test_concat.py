@@ -1,0 +1,166 @@
+"""Logs of several kinds, merged and taken apart again."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sklearn_seqcrm.events import EventLog
+
+
+def table(n, seed, **columns):
+    """Events of five customers at few different times, so that there are ties."""
+    rng = np.random.default_rng(seed)
+    time = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 9, n), "D")
+    rows = {"who": rng.choice(list("abcde"), n), "time": time}
+    return pd.DataFrame(
+        rows | {name: rng.choice(list(values), n) for name, values in columns.items()}
+    )
+
+
+ORDERS = table(60, 0, price=[1.5, 2.5, np.nan], shop=["north", "south"])
+RETURNS = table(25, 1, reason=["size", "colour", None], shop=["south", "west"])
+
+
+def log_of(events, **options):
+    return EventLog(events, "who", "time", **options)
+
+
+def merged(**options):
+    logs = {"order": log_of(ORDERS), "return": log_of(RETURNS)}
+    return EventLog.concat(logs, **options)
+
+
+def test_merging_is_building_from_the_tables_below_one_another():
+    both = pd.concat([ORDERS.assign(event="order"), RETURNS.assign(event="return")])
+    columns = ["who", "time", "event", "price", "shop", "reason"]
+    expected = log_of(both[columns]).to_frame()
+    pd.testing.assert_frame_equal(merged().to_frame(), expected)
+
+
+def test_the_mapping_orders_what_happens_at_once():
+    at = pd.DataFrame({"who": ["a"], "time": [5]})
+    logs = {"z": log_of(at), "b": log_of(at), "m": log_of(at)}
+    assert EventLog.concat(logs).to_frame()["event"].tolist() == ["z", "b", "m"]
+
+
+def test_one_log_gets_a_kind():
+    frame = EventLog.concat({"order": log_of(ORDERS)}, kind="what").to_frame()
+    assert frame["what"].unique().tolist() == ["order"]
+    expected = log_of(ORDERS).to_frame()
+    pd.testing.assert_frame_equal(frame.drop(columns="what"), expected)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "dtype"),
+    [
+        ("s", "ns", "datetime64[ns]"),
+        ("us", "ms", "datetime64[us]"),
+    ],
+)
+def test_times_get_the_finest_unit(first, second, dtype):
+    a = log_of(pd.DataFrame({"who": ["a"], "time": pd.to_datetime(["2024-01-02"])}))
+    tables = [
+        pd.DataFrame({"who": ["a"], "time": pd.to_datetime([day]).as_unit(unit)})
+        for day, unit in (("2024-01-02", first), ("2024-01-01", second))
+    ]
+    log = EventLog.concat({"x": log_of(tables[0]), "y": log_of(tables[1])})
+    assert log.to_frame()["time"].dtype == dtype
+    assert log.to_frame()["event"].tolist() == ["y", "x"]
+    assert len(a) == 1
+
+
+def test_the_record_ends_with_the_latest_log_or_where_told():
+    last = max(ORDERS["time"].max(), RETURNS["time"].max())
+    assert merged().observed_until == last
+    later = pd.Timestamp("2024-03-01")
+    assert merged(observed_until=later).observed_until == later
+    longer = {"order": log_of(ORDERS, observed_until=later), "return": log_of(RETURNS)}
+    assert EventLog.concat(longer).observed_until == later
+
+
+def test_a_return_is_not_known_before_it_happens():
+    order = pd.DataFrame({"who": ["a"], "time": [1]})
+    come_back = pd.DataFrame({"who": ["a"], "time": [20]})
+    log = EventLog.concat({"order": log_of(order), "return": log_of(come_back)})
+    X = log.attach(pd.DataFrame({"who": ["a", "a"], "now": [20, 21]}), cutoff="now")
+    seen = [history.to_frame()["event"].tolist() for history in X["history"]]
+    assert seen == [["order"], ["order", "return"]]
+
+
+@pytest.mark.parametrize("kinds", [("order",), ("return",), ("return", "order")])
+def test_only_keeps_the_events_of_some_kinds(kinds):
+    log = merged()
+    frame = log.to_frame()
+    expected = frame[frame["event"].isin(kinds)].reset_index(drop=True)
+    only = log.only(*kinds)
+    pd.testing.assert_frame_equal(only.to_frame(), expected)
+    assert only.customers.tolist() == sorted(expected["who"].unique())
+    assert only.observed_until == log.observed_until
+
+
+def test_only_forgets_customers_without_such_an_event():
+    log = EventLog.concat(
+        {
+            "order": log_of(pd.DataFrame({"who": ["a", "b"], "time": [1, 2]})),
+            "return": log_of(pd.DataFrame({"who": ["b"], "time": [3]})),
+        }
+    )
+    X = log.only("return").attach(pd.DataFrame({"who": ["a", "b"]}))
+    assert X["history"].array.lengths.tolist() == [0, 1]
+
+
+NUMBERED = pd.DataFrame({"who": ["a"], "time": [1], "price": [1.0]})
+
+
+@pytest.mark.parametrize(
+    ("logs", "options", "error", "message"),
+    [
+        ([log_of(ORDERS)], {}, TypeError, "a dict that names the kind .* got list"),
+        ({}, {}, TypeError, "a dict that names the kind"),
+        ({"o": ORDERS}, {}, TypeError, "'o' must be an EventLog; got DataFrame"),
+        ({1: log_of(ORDERS)}, {}, TypeError, "kinds of logs must be text; got 1"),
+        ({"o": log_of(ORDERS)}, {"kind": "shop"}, ValueError, "a column 'shop' alrea"),
+        ({"o": log_of(ORDERS)}, {"kind": "who"}, ValueError, "a column 'who' already"),
+        (
+            {"o": log_of(ORDERS), "n": log_of(NUMBERED)},
+            {},
+            ValueError,
+            "times of 'n' are plain numbers, those of 'o' naive datetimes",
+        ),
+        (
+            {"o": log_of(NUMBERED), "n": log_of(NUMBERED.assign(who=7))},
+            {},
+            TypeError,
+            "customers have the types .* cast them",
+        ),
+        (
+            {"o": log_of(NUMBERED), "n": log_of(NUMBERED.assign(price="dear"))},
+            {},
+            ValueError,
+            "'price' has the types .*'o': 'numeric', 'n': 'categorical'",
+        ),
+        (
+            {"o": log_of(NUMBERED)},
+            {"observed_until": 0},
+            ValueError,
+            "lies before the last event",
+        ),
+    ],
+)
+def test_what_cannot_be_merged(logs, options, error, message):
+    with pytest.raises(error, match=message):
+        EventLog.concat(logs, **options)
+
+
+@pytest.mark.parametrize(
+    ("kinds", "options", "error", "message"),
+    [
+        (("click",), {}, ValueError, r"no events of the kinds \['click'\]; .*'order'"),
+        ((), {}, ValueError, "no events of the kinds"),
+        (("order",), {"kind": "type"}, KeyError, "no field 'type'"),
+        (("order",), {"kind": "price"}, ValueError, "'price' is numeric"),
+    ],
+)
+def test_what_only_cannot_keep(kinds, options, error, message):
+    with pytest.raises(error, match=message):
+        merged().only(*kinds, **options)
