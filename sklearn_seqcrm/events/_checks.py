@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from sklearn_seqcrm.events._clock import Clock
 
 
 def field_names(
@@ -51,3 +54,38 @@ def refuse_missing(values: pd.Series, what: str) -> None:
             f"The {what} has {len(where)} missing values, the first in the rows "
             f"{first}; drop or fill them."
         )
+
+
+def one_cutoff(cutoff: Any, rows: pd.DataFrame, clock: Clock) -> Any:
+    """A cutoff for all rows, after a look at whether it is one."""
+    if np.ndim(cutoff):
+        raise TypeError(
+            "cutoff must be a column of rows or one time for all of them; got "
+            f"{type(cutoff).__name__}."
+        )
+    if pd.isna(cutoff):
+        raise ValueError("cutoff is missing; None stands for everything known.")
+    try:
+        clock.read(cutoff, "cutoffs")
+    except (ValueError, TypeError) as error:
+        if isinstance(cutoff, str):
+            raise KeyError(
+                f"cutoff={cutoff!r} is neither a column of rows, which has "
+                f"{list(rows.columns)}, nor a time like those of the log."
+            ) from error
+        raise
+    return cutoff
+
+
+def end_of_record(clock: Clock, times: np.ndarray, given: Any) -> Any:
+    """The last moment that a log has recorded, on its axis; None: its last event."""
+    last = times.max()
+    if given is None:
+        return last
+    until = clock.read(given, "observed_until", up=False)[0]
+    if until < last:
+        raise ValueError(
+            f"observed_until={given} lies before the last event at "
+            f"{clock.as_scalar(last)}."
+        )
+    return until

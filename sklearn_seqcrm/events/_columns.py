@@ -150,6 +150,38 @@ def _distinct(series: pd.Series, name: str) -> tuple[np.ndarray, pd.Index]:
     return codes.astype("int32"), pd.Index(levels)
 
 
+def events_of_kinds(
+    column: Column, kinds: str | Sequence[str], name: str
+) -> np.ndarray:
+    """Positions of the events of some kinds, ascending.
+
+    Parameters
+    ----------
+    column : Column
+        The field that holds the kinds.
+    kinds : str or sequence of str
+        Kinds to find.
+    name : str
+        Name of the field, for errors.
+
+    Returns
+    -------
+    ndarray of int
+        Positions in the log.
+    """
+    wanted = [kinds] if isinstance(kinds, str) else list(kinds)
+    if column.categories is None:
+        raise ValueError(f"Field {name!r} is {column.kind}, and has no kinds.")
+    codes = column.categories.get_indexer(pd.Index(wanted))
+    absent = [one for one, code in zip(wanted, codes, strict=True) if code < 0]
+    if absent or not wanted:
+        raise ValueError(
+            f"There are no events of the kinds {absent}; field {name!r} has "
+            f"{list(column.categories)}."
+        )
+    return np.flatnonzero(np.isin(column.values, codes))
+
+
 def join_columns(columns: Sequence[Column], name: str) -> Column:
     """Put the same field of several logs behind one another."""
     kinds = {column.kind for column in columns}

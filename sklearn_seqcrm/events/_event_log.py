@@ -8,10 +8,17 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm.events._checks import column_of, field_names, refuse_missing
+from sklearn_seqcrm.events._checks import (
+    column_of,
+    end_of_record,
+    field_names,
+    one_cutoff,
+    refuse_missing,
+)
 from sklearn_seqcrm.events._clock import Clock
 from sklearn_seqcrm.events._columns import (
     Column,
+    events_of_kinds,
     factorize,
     join_columns,
     read_column,
@@ -23,6 +30,7 @@ from sklearn_seqcrm.events._history import short_time
 from sklearn_seqcrm.events._history_array import HistoryArray, HistoryDtype
 from sklearn_seqcrm.events._log import Log, stack_logs
 from sklearn_seqcrm.events._parquet import read_log, write_log
+from sklearn_seqcrm.events._snapshots import Every, choose_moments
 from sklearn_seqcrm.events._timeline import Timeline, frozen, sort_events
 
 
@@ -101,7 +109,7 @@ class EventLog(Log):
         clock, times = Clock.of(moments, f"times in column {time!r}")
         order, offsets, times = sort_events(codes, times, len(customers))
         del codes, ids, moments
-        end = _observed_until(clock, times, observed_until)
+        end = end_of_record(clock, times, observed_until)
         super().__init__(
             Timeline(customers, offsets, times, clock, end), (customer, time)
         )
@@ -199,9 +207,8 @@ class EventLog(Log):
         """
         if not isinstance(rows, pd.DataFrame):
             raise TypeError(
-                f"rows must be a pandas DataFrame, which can hold histories; got "
-                f"{type(rows).__module__}.{type(rows).__name__}. Most tables have "
-                "to_pandas()."
+                "rows must be a pandas DataFrame, which can hold histories; got "
+                f"{type(rows).__module__}.{type(rows).__name__}; try to_pandas()."
             )
         if name in rows.columns:
             raise ValueError(
@@ -217,27 +224,38 @@ class EventLog(Log):
             moments = column_of(rows, cutoff, "cutoff")
             what = f"cutoffs in {cutoff!r}"
         else:
-            moments, what = self._one_cutoff(cutoff, rows), "cutoffs"
+            moments, what = one_cutoff(cutoff, rows, self._timeline.clock), "cutoffs"
         dtype = HistoryDtype(key, cutoff if by_column else None)
         array = self._cut(codes, moments, what, lookback, allow_exact_matches, dtype)
         return rows.assign(**{name: array})
 
     def snapshots(
         self,
-        cutoffs: Any,
+        cutoffs: Any = None,
         min_events: int = 1,
         active_within: Any = None,
         lookback: Any = None,
         name: str = "history",
+        *,
+        every: Any = None,
+        start: Any = None,
+        end: Any = None,
+        kinds: str | Sequence[str] | None = None,
+        kind: str = "event",
+        random_state: Any = None,
     ) -> pd.DataFrame:
-        """One row per cutoff and customer known by then.
+        """Make rows of all customers at chosen cutoffs.
 
         Parameters
         ----------
-        cutoffs : datetime, number or sequence of them
-            Moments to look at all customers from.
+        cutoffs : datetime, number, sequence of them, "events" or "random"
+            Moments to look at all customers from. ``"events"``: look at each customer
+            right before each of their events (once, where several happen at a time).
+            ``"random"``: look at each customer once, at a moment drawn evenly from
+            after their first event to `end`. None: use `every`.
         min_events : int, default=1
-            Leave out customers with fewer events before the cutoff.
+            Leave out customers with fewer events before the cutoff. With 0 there are
+            rows of customers whose first event is still to come, whom nobody knew.
         active_within : Timedelta, str or number, default=None
             Leave out customers without an event in ``[cutoff - active_within,
             cutoff)``; None keeps them.
@@ -245,18 +263,49 @@ class EventLog(Log):
             As in `attach`; the two filters above look at all events.
         name : str, default="history"
             Name of the history column.
+        every : Timedelta, str or number, default=None
+            Distance between regular cutoffs, in place of `cutoffs`.
+        start, end : datetime or number, default=None
+            First and last moment for ``every``, ``"events"`` and ``"random"``. None:
+            no bound but the record of the log; ``every`` begins one distance after
+            the first event.
+        kinds : str, sequence of str or None, default=None
+            With ``"events"``, look only before events of these kinds. The histories
+            hold all kinds nevertheless.
+        kind : str, default="event"
+            Name of the categorical field that holds the kinds.
+        random_state : int, RandomState or None, default=None
+            Source of ``"random"`` cutoffs.
 
         Returns
         -------
         DataFrame of shape (n, 3)
             The customer under the name it has in the log, ``"cutoff"``, and the
-            history; sorted by cutoff, then customer.
+            history; sorted by cutoff, then customer (``"events"`` and ``"random"``:
+            by customer, then cutoff).
 
         Raises
         ------
+        TypeError
+            If both or neither of `cutoffs` and `every` are given.
         ValueError
             If there is no cutoff, one is missing or of another kind of time than the
             log, or two of the three columns have the same name.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from sklearn_seqcrm.events import EventLog
+        >>> visits = pd.DataFrame({"who": ["a", "a", "b"], "day": [1, 9, 12]})
+        >>> log = EventLog(visits, customer="who", time="day")
+        >>> log.snapshots([5, 10])
+          who  cutoff        history
+        0   a       5      1 event 1
+        1   a      10  2 events 1..9
+        >>> log.snapshots(every=4)["cutoff"].tolist()
+        [5, 9]
+        >>> log.snapshots("events", min_events=0)["cutoff"].tolist()
+        [1, 9, 12]
         """
         timeline, customer = self._timeline, self._names[0]
         if len({customer, "cutoff", name}) < 3:
@@ -264,31 +313,31 @@ class EventLog(Log):
                 f"The columns {customer!r}, 'cutoff' and {name!r} need three names; "
                 "choose another with name=..., or rename the log's customer column."
             )
-        one_or_many = [cutoffs] if np.ndim(cutoffs) == 0 else list(cutoffs)
-        moments = pd.Series(
-            [pd.Timestamp(c) if isinstance(c, str) else c for c in one_or_many]
+        if (cutoffs is None) == (every is None):
+            raise TypeError("snapshots needs either cutoffs or every, and not both.")
+        clock = timeline.clock
+        if every is not None:
+            cutoffs = Every(clock.duration(every, "every"))
+        if active_within is not None:
+            active_within = clock.duration(active_within, "active_within")
+        codes, cutoff, stop = choose_moments(
+            timeline,
+            cutoffs,
+            None if start is None else clock.read(start, "start")[0],
+            None if end is None else clock.read(end, "end", up=False)[0],
+            None if kinds is None else events_of_kinds(self.column(kind), kinds, kind),
+            random_state,
+            min_events,
+            active_within,
         )
-        if not len(moments):
-            raise ValueError("cutoffs is empty; it needs at least one time.")
-        refuse_missing(moments, "sequence cutoffs")
-        moments_ticks = np.unique(timeline.clock.read(moments, "cutoffs"))
-        everyone = np.arange(self.n_customers)
-        codes, ticks = [], []
-        for moment in moments_ticks:
-            at = np.full(self.n_customers, moment)
-            stop = timeline.positions(everyone, at)
-            keep = stop - timeline.offsets[:-1] >= min_events
-            if active_within is not None:
-                since = at - timeline.clock.duration(active_within, "active_within")
-                keep &= timeline.positions(everyone, since) < stop
-            codes.append(everyone[keep])
-            ticks.append(at[keep])
-        code, cutoff = np.concatenate(codes), np.concatenate(ticks)
-        times = timeline.clock.as_index(cutoff)
+        begin = timeline.offsets[codes]
+        if lookback is not None:
+            since = clock.read(clock.as_index(cutoff), "cutoffs", back=lookback)
+            begin = timeline.positions(codes, since)
         dtype = HistoryDtype(customer, "cutoff")
-        array = self._cut(code, times, "cutoffs", lookback, False, dtype)
-        columns = {customer: self.customers[code], "cutoff": times, name: array}
-        return pd.DataFrame(columns)
+        array = HistoryArray(self, codes, begin, stop, cutoff, dtype)
+        columns = {customer: self.customers[codes], "cutoff": clock.as_index(cutoff)}
+        return pd.DataFrame({**columns, name: array})
 
     def append(self, more: Any) -> EventLog:
         """Return a log that also holds more events.
@@ -354,10 +403,6 @@ class EventLog(Log):
             If times are of different kinds, a field has different types in two logs,
             or a log has a field called `kind`.
 
-        See Also
-        --------
-        only : The way back.
-
         Notes
         -----
         A fact counts from when it became *known*. Whether an order was returned is
@@ -396,7 +441,7 @@ class EventLog(Log):
         check_mergeable(logs, kind, cls)
         timeline, columns = merge_logs(logs, kind)
         if observed_until is not None:
-            timeline.observed_until = _observed_until(
+            timeline.observed_until = end_of_record(
                 timeline.clock, timeline.times, observed_until
             )
         first = next(iter(logs.values()))
@@ -439,17 +484,7 @@ class EventLog(Log):
           who  day event
         0   a    2   buy
         """
-        column = self.column(kind)
-        if column.categories is None:
-            raise ValueError(f"Field {kind!r} is {column.kind}, and has no kinds.")
-        wanted = column.categories.get_indexer(pd.Index(kinds))
-        absent = [name for name, code in zip(kinds, wanted, strict=True) if code < 0]
-        if absent or not kinds:
-            raise ValueError(
-                f"There are no events of the kinds {absent}; field {kind!r} has "
-                f"{list(column.categories)}."
-            )
-        index = np.flatnonzero(np.isin(column.values, wanted))
+        index = events_of_kinds(self.column(kind), kinds, kind)
         timeline = self._timeline
         of_customer = np.searchsorted(timeline.offsets, index, side="right") - 1
         codes, counts = np.unique(of_customer, return_counts=True)
@@ -508,26 +543,6 @@ class EventLog(Log):
             f"customers, {span}, fields: {', '.join(self.fields) or 'none'})"
         )
 
-    def _one_cutoff(self, cutoff: Any, rows: pd.DataFrame) -> Any:
-        """A cutoff for all rows, after a look at whether it is one."""
-        if np.ndim(cutoff):
-            raise TypeError(
-                "cutoff must be a column of rows or one time for all of them; got "
-                f"{type(cutoff).__name__}."
-            )
-        if pd.isna(cutoff):
-            raise ValueError("cutoff is missing; None stands for everything known.")
-        try:
-            self._timeline.clock.read(cutoff, "cutoffs")
-        except (ValueError, TypeError) as error:
-            if isinstance(cutoff, str):
-                raise KeyError(
-                    f"cutoff={cutoff!r} is neither a column of rows, which has "
-                    f"{list(rows.columns)}, nor a time like those of the log."
-                ) from error
-            raise
-        return cutoff
-
     def _cut(
         self,
         codes: np.ndarray,
@@ -584,16 +599,3 @@ def log_without_events() -> EventLog:
 
 def _frozen(column: Column) -> Column:
     return Column(frozen(column.values), column.categories)
-
-
-def _observed_until(clock: Clock, times: np.ndarray, given: Any) -> Any:
-    last = times.max()
-    if given is None:
-        return last
-    until = clock.read(given, "observed_until", up=False)[0]
-    if until < last:
-        raise ValueError(
-            f"observed_until={given} lies before the last event at "
-            f"{clock.as_scalar(last)}."
-        )
-    return until

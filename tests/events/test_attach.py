@@ -229,7 +229,7 @@ BAD_ROWS = {
     "no DataFrame": (
         pl.from_pandas(ROWS), {}, TypeError,
         "rows must be a pandas DataFrame, which can hold histories; got "
-        "polars.dataframe.frame.DataFrame. Most tables have to_pandas().",
+        "polars.dataframe.frame.DataFrame; try to_pandas().",
     ),
     "no customer column": (
         ROWS.rename(columns={"customer": "who"}), {}, KeyError,

@@ -1,0 +1,132 @@
+"""Regular, per-event and random snapshots. Listed cutoffs are in test_attach.py."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sklearn_seqcrm.events import EventLog
+
+EVENTS = pd.DataFrame(
+    {
+        "who": ["a", "a", "a", "a", "b", "c", "c"],
+        "day": [1, 4, 4, 9, 5, 2, 6],
+        "event": ["order", "click", "order", "return", "click", "order", "click"],
+    }
+)
+LOG = EventLog(EVENTS, customer="who", time="day", observed_until=12)
+
+
+def rows_of(X):
+    """Each row as customer, cutoff and, after a colon, its number of events."""
+    rows = zip(X["who"], X["cutoff"], X["history"].array.lengths, strict=True)
+    return " ".join(f"{who}{cutoff}:{n_events}" for who, cutoff, n_events in rows)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"every": 4}, "a5:3 b5:0 c5:1 a9:3 b9:1 c9:2"),
+        ({"every": 5, "start": 2, "end": 7}, "a2:1 b2:0 c2:0 a7:3 b7:1 c7:2"),
+        ({"every": 20, "start": 3}, "a3:1 b3:0 c3:1"),
+    ],
+)
+def test_regular_cutoffs(options, expected):
+    assert rows_of(LOG.snapshots(**options, min_events=0)) == expected
+    known = " ".join(row for row in expected.split() if not row.endswith(":0"))
+    assert rows_of(LOG.snapshots(**options)) == known
+
+
+def test_regular_cutoffs_of_dates():
+    days = pd.Timestamp("2024-01-01") + pd.to_timedelta(EVENTS["day"], "D")
+    log = EventLog(EVENTS.assign(day=days), "who", "day")
+    X = log.snapshots(every="3D", end="2024-01-09")
+    assert X["cutoff"].dt.day.unique().tolist() == [5, 8]
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, "a4:1 a9:3 c6:1"),
+        ({"min_events": 0}, "a1:0 a4:1 a9:3 b5:0 c2:0 c6:1"),
+        ({"kinds": "click"}, "a4:1 c6:1"),
+        ({"kinds": ["order", "return"], "min_events": 0}, "a1:0 a4:1 a9:3 c2:0"),
+        ({"start": 5}, "a9:3 c6:1"),
+        ({"end": 6}, "a4:1 c6:1"),
+        ({"active_within": 4}, "a4:1 c6:1"),
+        ({"lookback": 5}, "a4:1 a9:2 c6:1"),
+    ],
+)
+def test_before_each_event(options, expected):
+    assert rows_of(LOG.snapshots("events", **options)) == expected
+
+
+@pytest.mark.parametrize("kind", ["integer", "float", "date"])
+def test_random_cutoffs_lie_between_the_first_event_and_the_end(kind):
+    rng = np.random.default_rng(0)
+    events = pd.DataFrame(
+        rng.integers(0, [2000, 60], (4000, 2)), columns=["who", "day"]
+    )
+    if kind == "float":
+        events["day"] = events["day"] + 0.25
+    if kind == "date":
+        days = pd.to_timedelta(events["day"], "D")
+        events["day"] = pd.Timestamp("2024-01-01") + days
+    log = EventLog(events, "who", "day")
+    X = log.snapshots("random", random_state=3)
+    first = events.groupby("who")["day"].min().loc[X["who"]].reset_index(drop=True)
+    last = events["day"].max()
+    assert (X["cutoff"] > first).all()
+    assert (X["cutoff"] <= last).all()
+    assert X["who"].is_unique
+    # Any moment between the two is as likely as any other.
+    share = ((X["cutoff"] - first) / (last - first))[
+        last - first > (last - first).median()
+    ]
+    assert abs(share.mean() - 0.5) < 0.03
+    again = log.snapshots("random", random_state=np.random.RandomState(3))
+    pd.testing.assert_series_equal(X["cutoff"], again["cutoff"])
+    other = log.snapshots("random", random_state=4)
+    assert not X["cutoff"].equals(other["cutoff"])
+
+
+def test_random_cutoffs_leave_the_global_generator_alone():
+    before = np.random.get_state()[1].copy()  # noqa: NPY002  (the one to be left alone)
+    LOG.snapshots("random")
+    assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
+
+
+def test_random_cutoffs_within_bounds():
+    X = LOG.snapshots("random", start=7, end=8, random_state=0)
+    assert X["who"].tolist() == ["a", "b", "c"]
+    assert X["cutoff"].between(7, 8).all()
+
+
+@pytest.mark.parametrize("n_customers", [3, 400])
+def test_few_and_many_events_per_customer_are_counted_alike(n_customers):
+    rng = np.random.default_rng(0)
+    events = pd.DataFrame(
+        {"who": rng.integers(0, n_customers, 1000), "day": rng.integers(0, 50, 1000)}
+    )
+    X = EventLog(events, "who", "day").snapshots([0, 7, 30, 99])
+    expected = [
+        ((events["who"] == who) & (events["day"] < cutoff)).sum()
+        for who, cutoff in zip(X["who"], X["cutoff"], strict=True)
+    ]
+    assert X["history"].array.lengths.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "error", "message"),
+    [
+        ((), {}, TypeError, "needs either cutoffs or every"),
+        (([5],), {"every": 2}, TypeError, "needs either cutoffs or every"),
+        ((), {"every": 0}, ValueError, "every must be longer than 0"),
+        ((), {"every": "2D"}, TypeError, "every must be a number"),
+        ((), {"every": 99}, ValueError, "There is no cutoff from 100 to 12"),
+        (("events",), {"kinds": "visit"}, ValueError, "no events of the kinds"),
+        (("events",), {"kinds": "order", "kind": "type"}, KeyError, "no field 'type'"),
+    ],
+)
+def test_bad_snapshots(arguments, options, error, message):
+    with pytest.raises(error, match=message):
+        LOG.snapshots(*arguments, **options)
