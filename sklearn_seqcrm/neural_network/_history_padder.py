@@ -38,7 +38,7 @@ class HistoryPadder(TransformerMixin, BaseEstimator):
         Number of steps, at least 1.
     n_features_in_ : int
         Number of columns seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_columns,)
         Their names.
 
     Notes
@@ -141,7 +141,7 @@ class HistoryPadder(TransformerMixin, BaseEstimator):
             prefix = f"{name}_" if len(inputs.names) > 1 else ""
             for key, tensor in self._pad(source).items():
                 tensors[prefix + key] = tensor
-        layout = dict(zip(inputs.names, inputs.specs, strict=True))
+        layout = dict(zip(map(str, inputs.names), inputs.specs, strict=True))
         if len(layout) == 1:
             layout = {"": inputs.specs[0]}
         padded = PaddedHistories(**tensors, static=inputs.data.static)

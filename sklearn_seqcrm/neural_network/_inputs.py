@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,12 +34,25 @@ class Inputs(NamedTuple):
         Names of the history columns.
     customers : ndarray of shape (n,), int64
         Rows with equal numbers belong to one customer.
+    encoded : bool, default=True
+        Whether an encoder made the codes. Otherwise nobody knows how many there are.
     """
 
     data: RowData
     specs: tuple[HistorySpec, ...]
     names: tuple[str, ...]
     customers: np.ndarray
+    encoded: bool = True
+
+    def within(self, specs: Sequence[HistorySpec]) -> Inputs:
+        """The same rows; codes that `specs` do not have become 0, unseen."""
+        sources = tuple(
+            replace(
+                source, codes=np.where(source.codes < spec.n_levels, source.codes, 0)
+            )
+            for source, spec in zip(self.data.sources, specs, strict=True)
+        )
+        return self._replace(data=replace(self.data, sources=sources))
 
 
 def read_inputs(estimator: Any, X: Any, *, reset: bool) -> Inputs:
@@ -66,8 +81,10 @@ def read_inputs(estimator: Any, X: Any, *, reset: bool) -> Inputs:
         If a static is not finite, or columns differ from those in `fit`.
     """
     if isinstance(X, dict) and not issparse(X):  # a dok_matrix is both
-        data, specs, names, customers = padded_inputs(X)
-        return Inputs(data, specs, names, customers)
+        if reset:
+            _forget_columns(estimator)
+        has_layout = getattr(X, "layout", None) is not None
+        return Inputs(*padded_inputs(X), encoded=has_layout)
     if has_histories(X):
         return _read_frame(estimator, as_frame(X), reset)
     if isinstance(X, pd.DataFrame):
@@ -77,13 +94,14 @@ def read_inputs(estimator: Any, X: Any, *, reset: bool) -> Inputs:
 
 
 def _read_frame(estimator: Any, X: pd.DataFrame, reset: bool) -> Inputs:
-    validate_data(estimator, X, reset=reset, skip_check_array=True)
+    if reset or hasattr(estimator, "n_features_in_"):  # padded tensors have no columns
+        validate_data(estimator, X, reset=reset, skip_check_array=True)
     if not len(X):
         raise ValueError("X has no rows; at least one is needed.")
     names = [name for name in X if isinstance(X[name].dtype, HistoryDtype)]
+    arrays = [X[name].array for name in names]
     sources, specs, columns = [], [], []
-    for name in names:
-        array = X[name].array
+    for name, array in zip(names, arrays, strict=True):
         log = _encoded_log(array, name, estimator)
         sources.append(history_source(array))
         specs.append(history_spec(log))
@@ -91,15 +109,35 @@ def _read_frame(estimator: Any, X: pd.DataFrame, reset: bool) -> Inputs:
     statics = X.drop(columns=names)
     _refuse_text(statics, estimator)
     columns.append(static_values(statics))
-    first = X[names[0]].array.rows
-    # Customers that the log does not know have no event to share, only their row.
-    customers = np.where(first.codes >= 0, first.codes, -1 - np.arange(len(X)))
     return Inputs(
         RowData(tuple(sources), np.concatenate(columns, axis=1)),
         tuple(specs),
         tuple(names),
-        customers,
+        row_customers(arrays),
     )
+
+
+def _forget_columns(estimator: Any) -> None:
+    """Padded tensors have no columns; those of an earlier fit are out of date."""
+    for name in ("n_features_in_", "feature_names_in_"):
+        if hasattr(estimator, name):
+            delattr(estimator, name)
+
+
+def row_customers(arrays: Sequence[HistoryArray]) -> np.ndarray:
+    """Number the customers of the rows, by the first log that knows them; shape (n,).
+
+    Customers that no log knows have no event to share, only their row.
+    """
+    customers = -1 - np.arange(len(arrays[0]))
+    n_before = 0
+    for array in arrays:
+        # A log that was stacked from several may know a customer twice.
+        code, ids = pd.factorize(array.log.customers)
+        known = (customers < 0) & (array.rows.codes >= 0)
+        customers[known] = n_before + code[array.rows.codes[known]]
+        n_before += len(ids)
+    return customers
 
 
 def history_source(array: HistoryArray) -> HistorySource:
@@ -127,7 +165,9 @@ def history_spec(log: EncodedLog) -> HistorySpec:
 
 def static_values(statics: pd.DataFrame) -> np.ndarray:
     """Numeric statics as float32, shape (n, S); not finite ones are an error."""
-    values = statics.to_numpy(dtype="float32", na_value=np.nan)
+    values = statics.to_numpy(dtype="float64", na_value=np.nan)
+    with np.errstate(over="ignore"):  # too large for float32 is infinite
+        values = values.astype("float32")
     bad = ~np.isfinite(values)
     if bad.any():
         counts = dict(zip(statics.columns, bad.sum(axis=0), strict=True))

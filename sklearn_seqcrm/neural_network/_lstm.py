@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.model_selection import GroupShuffleSplit
-from sklearn.utils import assert_all_finite, check_random_state, column_or_1d
+from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
@@ -26,7 +26,12 @@ from skorch.callbacks import EarlyStopping, GradientNormClipping
 
 from sklearn_seqcrm.neural_network._batches import RowData
 from sklearn_seqcrm.neural_network._inputs import Inputs, read_inputs
-from sklearn_seqcrm.neural_network._module import CELLS, POOLINGS, HistoryNetwork
+from sklearn_seqcrm.neural_network._module import (
+    CELLS,
+    POOLINGS,
+    HistoryNetwork,
+    HistorySpec,
+)
 from sklearn_seqcrm.neural_network._net import HistoryNet
 
 # With fewer rows a validation part is too small to tell epochs apart.
@@ -92,15 +97,21 @@ class BaseLSTM(BaseEstimator):
         split_seed, shuffle_seed, torch_seed = rng.randint(2**31 - 1, size=3)
         if weight is not None:
             weight = weight.astype("float32")
+        again = self.warm_start and hasattr(self, "net_")
+        if again:
+            inputs = self._as_in_fit(inputs)
         data = RowData(inputs.data.sources, inputs.data.static, target, weight)
         train, valid = self._split(data, inputs.customers, int(split_seed))
         cuda = [torch.device(self.device)] if self.device.startswith("cuda") else []
         with torch.random.fork_rng(devices=cuda):
             torch.manual_seed(int(torch_seed))
-            again = self.warm_start and hasattr(self, "net_")
             if again:
-                self._check_fits(inputs)
-                self.net_.set_params(max_epochs=self.max_epochs, verbose=self.verbose)
+                self.net_.set_params(
+                    lr=self.learning_rate,
+                    batch_size=self.batch_size,
+                    max_epochs=self.max_epochs,
+                    verbose=self.verbose,
+                )
             else:
                 self._specs = inputs.specs
                 self._n_static = inputs.data.static.shape[1]
@@ -145,9 +156,13 @@ class BaseLSTM(BaseEstimator):
         )
 
     def _callbacks(self, with_validation: bool) -> list[Any]:
-        """Our callbacks, then copies of the user's, which keep their own state."""
+        """Copies of the user's callbacks, which keep their own state, between ours.
+
+        Early stopping ends an epoch before later callbacks see it, so it comes last.
+        """
         callbacks: list[Any] = [
             ("clip_gradients", GradientNormClipping(_MOST_GRADIENT)),
+            *(copy.deepcopy(callback) for callback in self.callbacks or ()),
         ]
         if with_validation:
             stop = EarlyStopping(
@@ -156,9 +171,7 @@ class BaseLSTM(BaseEstimator):
                 sink=print if self.verbose else _say_nothing,
             )
             callbacks.append(("stop_early", stop))
-        return callbacks + [
-            copy.deepcopy(callback) for callback in self.callbacks or ()
-        ]
+        return callbacks
 
     def _split(
         self, data: RowData, customers: np.ndarray, seed: int
@@ -187,21 +200,22 @@ class BaseLSTM(BaseEstimator):
     def _outputs(self, X: Any) -> np.ndarray:
         """What the network returns for the rows of X, shape (n, n_outputs), float64."""
         check_is_fitted(self)
-        inputs = read_inputs(self, X, reset=False)
-        self._check_fits(inputs)
+        inputs = self._as_in_fit(read_inputs(self, X, reset=False))
         return self.net_.outputs(inputs.data).astype("float64")
 
-    def _check_fits(self, inputs: Inputs) -> None:
-        """Compare the shapes of X with those in fit."""
+    def _as_in_fit(self, inputs: Inputs) -> Inputs:
+        """Compare the shapes of X with those in fit; codes new to tensors become 0."""
         n_static = inputs.data.static.shape[1]
-        now = [(spec.n_channels, len(spec.n_levels)) for spec in inputs.specs]
-        then = [(spec.n_channels, len(spec.n_levels)) for spec in self._specs]
+        now, then = (
+            _shapes(specs, inputs.encoded) for specs in (inputs.specs, self._specs)
+        )
         if now != then or n_static != self._n_static:
             raise ValueError(
                 f"X has histories of (channels, codes) {now} and {n_static} statics "
                 f"and row features; {type(self).__name__} was fitted on {then} and "
                 f"{self._n_static}. Use the encoder that was fitted with it."
             )
+        return inputs if inputs.encoded else inputs.within(self._specs)
 
     def _check_lists(self) -> tuple[str, ...]:
         """Check the parameters that are lists, and return the poolings."""
@@ -232,12 +246,7 @@ class BaseLSTM(BaseEstimator):
         inputs = read_inputs(self, X, reset=not again)
         y = column_or_1d(y, warn=True)
         check_consistent_length(inputs.data.static, y)
-        n_missing = int(pd.isna(y).sum())
-        if n_missing:
-            raise ValueError(
-                f"Input y contains NaN: {n_missing} of {len(y)} targets are missing; "
-                "drop those rows from X and y."
-            )
+        _refuse_not_finite(y)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(
                 sample_weight, inputs.data.static, ensure_non_negative=True
@@ -313,7 +322,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         Number of epochs run.
     n_features_in_ : int
         Number of columns seen in `fit`; not set for padded tensors.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_columns,)
         Their names, if `X` was a DataFrame.
 
     See Also
@@ -429,7 +438,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         if len(classes) < 2:
             raise ValueError(
                 f"{type(self).__name__} needs at least 2 classes in y; got 1 class, "
-                f"{classes[0]!r}, in all {len(y)} rows."
+                f"{classes.tolist()[0]!r}, in all {len(y)} rows."
             )
         if (
             self.warm_start
@@ -551,7 +560,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         Number of epochs run.
     n_features_in_ : int
         Number of columns seen in `fit`; not set for padded tensors.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_columns,)
         Their names, if `X` was a DataFrame.
 
     See Also
@@ -650,7 +659,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         """
         inputs, y, weight = self._start(X, y, sample_weight)
         y = np.asarray(y, dtype="float64")
-        assert_all_finite(y, input_name="y")
+        _refuse_not_finite(y)  # numbers may have been objects before
         if not (self.warm_start and hasattr(self, "net_")):
             self._center, self._scale = _center_and_scale(y, weight, self.loss)
         if self.loss == "poisson":
@@ -705,18 +714,46 @@ def _center_and_scale(
     mean = float(np.average(y, weights=weight))
     if loss == "poisson":
         return 0.0, mean or 1.0
-    center = float(np.median(y)) if loss == "absolute_error" else mean
+    center = _median(y, weight) if loss == "absolute_error" else mean
     spread = float(np.sqrt(np.average((y - center) ** 2, weights=weight)))
     return center, spread or 1.0
+
+
+def _median(y: np.ndarray, weight: np.ndarray | None) -> float:
+    """The smallest target that half of the weight does not exceed."""
+    order = np.argsort(y, kind="stable")
+    below = np.cumsum(np.ones(len(y)) if weight is None else weight[order])
+    return float(y[order][np.searchsorted(below, below[-1] / 2)])
+
+
+def _refuse_not_finite(y: np.ndarray) -> None:
+    n_missing = int(pd.isna(y).sum())
+    n_infinite = int(np.isinf(y).sum()) if y.dtype.kind == "f" else 0
+    what = "NaN" if n_missing else "infinity"
+    if n_missing or n_infinite:
+        raise ValueError(
+            f"Input y contains {what}: {n_missing or n_infinite} of {len(y)} targets "
+            f"are {'missing' if n_missing else 'infinite'}; drop those rows from X and "
+            "y."
+        )
 
 
 def _refuse_negative(y: np.ndarray) -> None:
     n_negative = int((y < 0).sum())
     if n_negative or not y.any():
+        wrong = f"{n_negative} of {len(y)} are negative" if n_negative else "all are 0"
         raise ValueError(
             "The Poisson loss needs targets that are not negative and not all zero; "
-            f"got {n_negative} negative ones of {len(y)}. Use loss='squared_error'."
+            f"{wrong}. Use loss='squared_error'."
         )
+
+
+def _shapes(specs: Sequence[HistorySpec], encoded: bool) -> list[tuple[int, Any]]:
+    """What has to be equal in two of each; the levels, if an encoder settled them."""
+    return [
+        (spec.n_channels, spec.n_levels if encoded else len(spec.n_levels))
+        for spec in specs
+    ]
 
 
 def _warn_if_all_empty(inputs: Inputs) -> None:

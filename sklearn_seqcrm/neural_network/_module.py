@@ -74,7 +74,9 @@ class HistoryReader(nn.Module):
         for embedding in self.embeddings:
             # A vector of length about 2: what happened is louder than a single channel,
             # however many levels there are.
-            nn.init.normal_(embedding.weight, std=2 / math.sqrt(embedding.embedding_dim))
+            nn.init.normal_(
+                embedding.weight, std=2 / math.sqrt(embedding.embedding_dim)
+            )
             nn.init.zeros_(embedding.weight[0])
         size = spec.n_channels + sum(
             embedding.embedding_dim for embedding in self.embeddings

@@ -12,6 +12,7 @@ from sklearn_seqcrm.neural_network._module import HistorySpec
 
 # Half-lives, in events, for tensors that do not say when events happened.
 _HALF_LIVES = (1.0, 4.0, 16.0, 64.0)
+_TENSORS = ("values", "codes", "lengths")
 
 
 class PaddedHistories(SliceDict):
@@ -45,6 +46,10 @@ class PaddedHistories(SliceDict):
             selected.with_layout(self.layout, self.padding, self.customers[rows])
         return selected
 
+    def copy(self) -> PaddedHistories:
+        """The same tensors in a new dict; SliceDict would forget the layout."""
+        return self[:]
+
 
 def padded_inputs(
     X: dict[str, Any],
@@ -56,7 +61,7 @@ def padded_inputs(
     X : dict of ndarray or Tensor
         ``values`` (n, T, F), ``lengths`` (n,), and optionally ``codes`` (n, T, C) and
         ``static`` (n, S), padded after the events. Several histories have their name
-        before each key: ``"orders_values"``.
+        before each key but the last: ``"orders_values"``.
 
     Returns
     -------
@@ -71,12 +76,19 @@ def padded_inputs(
     """
     tensors = {key: np.asarray(X[key]) for key in X}
     prefixes = [key.removesuffix("values") for key in tensors if key.endswith("values")]
-    if not prefixes:
+    known = [f"{prefix}{key}" for prefix in prefixes for key in _TENSORS]
+    unknown = [key for key in tensors if key not in [*known, "static"]]
+    if not prefixes or unknown:
         raise ValueError(
-            f"Padded tensors need 'values' (n, T, F) and 'lengths' (n,); got "
-            f"{list(tensors)}. HistoryPadder makes them."
+            "Padded tensors are 'values' (n, T, F), 'lengths' (n,) and, if there are "
+            "any, 'codes' (n, T, C) and 'static' (n, S), each but the last with the "
+            f"name of its history before it if there are several; got {list(tensors)}."
+            " HistoryPadder makes them."
         )
     n_rows = len(tensors[f"{prefixes[0]}values"])
+    uneven = {key: len(tensor) for key, tensor in tensors.items()}
+    if set(uneven.values()) != {n_rows}:
+        raise ValueError(f"Padded tensors differ in their number of rows: {uneven}.")
     if not n_rows:
         raise ValueError("X has no rows; at least one is needed.")
     layout = getattr(X, "layout", None)
@@ -111,9 +123,10 @@ def _unpad(
         )
     n_rows, n_steps = values.shape[:2]
     lengths = tensors.get(f"{prefix}lengths")
-    if lengths is None or len(lengths) != n_rows:
-        raise ValueError(f"'{prefix}lengths' must have one length for each row.")
-    if len(lengths) and (lengths.min() < 0 or lengths.max() > n_steps):
+    if lengths is None or lengths.ndim != 1 or lengths.dtype.kind not in "iu":
+        raise ValueError(f"'{prefix}lengths' must have one integer for each row.")
+    lengths = lengths.astype("int64")
+    if lengths.min() < 0 or lengths.max() > n_steps:
         raise ValueError(
             f"'{prefix}lengths' must lie between 0 and {n_steps}, the number of steps; "
             f"got {lengths.min()} to {lengths.max()}."
@@ -123,7 +136,22 @@ def _unpad(
     if padding == "pre":
         real = real[:, ::-1]
     codes = tensors.get(f"{prefix}codes", np.zeros((n_rows, n_steps, 0), "int64"))
+    if codes.ndim != 3 or codes.shape[:2] != values.shape[:2]:
+        raise ValueError(
+            f"'{prefix}codes' must have the shape ({n_rows}, {n_steps}, C), like "
+            f"'{prefix}values'; got {codes.shape}."
+        )
     channels, codes = values[real].astype("float32"), codes[real].astype("int32")
+    n_bad = int((~np.isfinite(channels)).sum())
+    if n_bad:
+        raise ValueError(
+            f"'{prefix}values' has {n_bad} missing or infinite values; fill them."
+        )
+    if codes.size and codes.min() < 0:
+        raise ValueError(
+            f"'{prefix}codes' has {(codes < 0).sum()} negative codes; 0 stands for a "
+            "level that is not known."
+        )
     stop = np.cumsum(lengths, dtype="int64")
     start = stop - lengths
     if has_ages:

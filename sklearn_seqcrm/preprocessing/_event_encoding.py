@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,7 +45,9 @@ class NumericScale(NamedTuple):
             return cls(0.0, 1.0, len(values) > 0)
         low, center, high = np.quantile(finite, [0.25, 0.5, 0.75])
         # Where half of the values are one and the same, quartiles say nothing.
-        scale = (high - low) / 1.349 or finite.std() or 1.0
+        scale = (high - low) / 1.349 or finite.std()
+        if finite.min() == finite.max():  # where std is the error of rounding
+            scale = 1.0
         return cls(float(center), float(scale), len(finite) < len(values))
 
     def fold(self, values: np.ndarray) -> np.ndarray:
@@ -129,7 +132,7 @@ class EventEncoding:
         self.clock = log.timeline.clock
         self.kinds = {name: log.column(name).kind for name in log.fields}
         least = min_frequency or 0
-        least = least * len(index) if isinstance(least, float) else least
+        least = least if isinstance(least, Integral) else least * len(index)
         self.scales, self.vocabularies = {}, {}
         for name in log.fields:
             column = log.column(name).take(index)
@@ -143,11 +146,11 @@ class EventEncoding:
         unit = np.median(gaps) if len(gaps) else self.clock.ticks_per_day() or 1.0
         self.encoding = self._describe(log.timeline, index, float(unit), half_lives)
         log_gaps = np.log1p(gaps / unit)
-        self.gap_scale = (
-            (float(log_gaps.mean()), float(log_gaps.std()) or 1.0)
-            if len(gaps)
-            else (0.0, 1.0)
-        )
+        self.gap_scale = (0.0, 1.0)
+        if len(gaps):
+            spread = float(log_gaps.std())
+            # Events in one rhythm differ by the error of rounding, if at all.
+            self.gap_scale = float(log_gaps.mean()), spread if spread > 1e-6 else 1.0
         n_features = len(self.encoding.row_features)
         self.row_scale = np.array([np.zeros(n_features), np.ones(n_features)])
         raw = raw_row_features(self.encode(rows, "X"), self.encoding)
@@ -213,8 +216,11 @@ class EventEncoding:
             ticks = tuple(unit * multiple for multiple in AUTO_HALF_LIVES)
         else:
             ticks = tuple(self.clock.duration(h, "half_lives") for h in half_lives)
-            if not all(ticks):
-                raise ValueError(f"half_lives must be positive; got {half_lives!r}.")
+            if not ticks or not all(ticks):
+                raise ValueError(
+                    "half_lives must be positive, and one at least; got "
+                    f"{half_lives!r}."
+                )
         return Encoding(
             channels=(*facts, *marks, "time_gap", *cycle_names(calendar)),
             n_decayed=len(facts),

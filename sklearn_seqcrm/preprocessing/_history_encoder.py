@@ -9,7 +9,11 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import (
+    _check_feature_names_in,
+    check_is_fitted,
+    validate_data,
+)
 
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.events._encoded_log import EncodedLog
@@ -44,7 +48,7 @@ class HistoryEncoder(TransformerMixin, BaseEstimator):
         For each history column what its channels, codes and units of time are.
     n_features_in_ : int
         Number of columns seen in `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_columns,)
         Their names.
 
     See Also
@@ -133,8 +137,7 @@ class HistoryEncoder(TransformerMixin, BaseEstimator):
         self._validate_params()
         X = as_frame(X)
         validate_data(self, X, skip_check_array=True)
-        if not len(X):
-            raise ValueError("X has no rows; HistoryEncoder needs at least one.")
+        _refuse_no_rows(X)
         self._fitted = {
             name: EventEncoding(
                 _raw_rows(X, name).rows,
@@ -165,13 +168,15 @@ class HistoryEncoder(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If columns differ from those seen in `fit`, or a log has other fields.
+            If columns differ from those seen in `fit`, a log has other fields, or
+            there is no row.
         TypeError
             If a column that held histories holds something else.
         """
         check_is_fitted(self)
         X = as_frame(X)
         validate_data(self, X, reset=False, skip_check_array=True)
+        _refuse_no_rows(X)
         encoded = {}
         for name, fitted in self._fitted.items():
             array = _raw_rows(X, name)
@@ -181,7 +186,7 @@ class HistoryEncoder(TransformerMixin, BaseEstimator):
         return X.assign(**encoded)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Names of the columns, which stay as they are.
+        """Return the names of the columns, which stay as they are.
 
         Parameters
         ----------
@@ -190,11 +195,16 @@ class HistoryEncoder(TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray of shape (n_features_in_,), object
+        ndarray of shape (n_columns,), object
             The names.
         """
         check_is_fitted(self)
-        return np.asarray(self.feature_names_in_, dtype=object)
+        return _check_feature_names_in(self, input_features)
+
+
+def _refuse_no_rows(X: pd.DataFrame) -> None:
+    if not len(X):
+        raise ValueError("X has no rows; HistoryEncoder needs at least one.")
 
 
 def _raw_rows(X: pd.DataFrame, name: str) -> HistoryArray:

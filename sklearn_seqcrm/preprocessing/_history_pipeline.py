@@ -17,6 +17,11 @@ from sklearn_seqcrm.events import HistoryDtype
 from sklearn_seqcrm.preprocessing._history_encoder import HistoryEncoder
 
 _DAY = pd.Timedelta(days=1)
+_KINDS_OF_OBJECTS = {
+    **dict.fromkeys(("boolean", "decimal", "floating", "integer"), "numeric"),
+    "mixed-integer-float": "numeric",
+    **dict.fromkeys(("date", "datetime", "datetime64"), "moment"),
+}
 
 
 def make_history_pipeline(estimator: Any, *, memory: Any = None) -> Pipeline:
@@ -46,7 +51,11 @@ def make_history_pipeline(estimator: Any, *, memory: Any = None) -> Pipeline:
     Notes
     -----
     The customer and cutoff columns that a history was attached by are keys, not
-    features, and are left out.
+    features, and are left out. Columns of Python objects are sorted by what they hold.
+
+    Every part has its parameters, such as ``encoder__max_categories``,
+    ``statics__numeric__simpleimputer__strategy`` and
+    ``statics__category__onehotencoder__max_categories``.
 
     Examples
     --------
@@ -63,7 +72,7 @@ def make_history_pipeline(estimator: Any, *, memory: Any = None) -> Pipeline:
     >>> model.fit(X, [1.0, 2.0, 3.0]).predict(X).shape
     (3,)
     """
-    category = OneHotEncoder(
+    one_hot = OneHotEncoder(
         handle_unknown="infrequent_if_exist",
         min_frequency=0.005,
         max_categories=50,
@@ -74,7 +83,7 @@ def make_history_pipeline(estimator: Any, *, memory: Any = None) -> Pipeline:
             ("history", "passthrough", ColumnsOfKind("history")),
             ("numeric", _scaled(ToFloat()), ColumnsOfKind("numeric")),
             ("moment", _scaled(DaysBeforeCutoff()), ColumnsOfKind("moment")),
-            ("category", category, ColumnsOfKind("category")),
+            ("category", make_pipeline(ToLevels(), one_hot), ColumnsOfKind("category")),
         ],
         verbose_feature_names_out=False,
     ).set_output(transform="pandas")
@@ -99,7 +108,7 @@ class ColumnsOfKind:
 
     def __call__(self, X: pd.DataFrame) -> list[Any]:
         """Names of the columns of X of this kind."""
-        kinds = {name: _kind(X[name].dtype) for name in X}
+        kinds = {name: _kind(X[name]) for name in X}
         histories = [name for name, kind in kinds.items() if kind == "history"]
         if self.kind == "history":
             return histories
@@ -155,6 +164,25 @@ class DaysBeforeCutoff(TransformerMixin, BaseEstimator):
         return self.feature_names_in_[1:]
 
 
+class ToLevels(TransformerMixin, BaseEstimator):
+    """Categories as plain objects, and None for whatever stands for a missing one."""
+
+    def fit(self, X: pd.DataFrame, y: Any = None) -> ToLevels:
+        """Remember the columns."""
+        validate_data(self, X, skip_check_array=True)
+        return self
+
+    def transform(self, X: pd.DataFrame) -> pd.DataFrame:
+        """Convert every column."""
+        check_is_fitted(self, "feature_names_in_")
+        # OneHotEncoder takes None and NaN for two levels, and does not know pd.NA.
+        return X.astype(object).where(X.notna(), None)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Names of the columns, as they were."""
+        return self.feature_names_in_
+
+
 def _scaled(to_numbers: BaseEstimator) -> Pipeline:
     impute = SimpleImputer(
         strategy="median", add_indicator=True, keep_empty_features=True
@@ -162,14 +190,22 @@ def _scaled(to_numbers: BaseEstimator) -> Pipeline:
     return make_pipeline(to_numbers, impute, StandardScaler())
 
 
-def _kind(dtype: Any) -> str:
+def _kind(column: pd.Series) -> str:
+    dtype = column.dtype
     if isinstance(dtype, HistoryDtype):
         return "history"
     if pd.api.types.is_datetime64_any_dtype(dtype):
         return "moment"
-    is_number = pd.api.types.is_numeric_dtype(dtype)
+    if isinstance(dtype, pd.CategoricalDtype):
+        return "category"
+    is_number = pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(
+        dtype
+    )
     if is_number or pd.api.types.is_timedelta64_dtype(dtype):
         return "numeric"
+    if pd.api.types.is_object_dtype(dtype):
+        # Database drivers give objects, and so does ColumnTransformer.
+        return _KINDS_OF_OBJECTS.get(pd.api.types.infer_dtype(column), "category")
     return "category"
 
 
@@ -181,6 +217,7 @@ def _floats(column: pd.Series) -> pd.Series:
 
 
 def _days_before(moments: pd.Series, cutoffs: pd.DatetimeIndex) -> pd.Series:
+    moments = pd.to_datetime(moments)  # they may be objects
     aware = getattr(moments.dtype, "tz", None) is not None
     if aware != (cutoffs.tz is not None):
         raise ValueError(

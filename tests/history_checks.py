@@ -1,0 +1,344 @@
+"""Laws that hold for everything that reads histories.
+
+scikit-learn's own checks pass plain arrays and say nothing about ragged data. Each
+function below takes an unfitted estimator that reads *raw* `X`: a `HistoryEncoder`, or
+anything behind `make_history_pipeline`, be it a classifier, a regressor or a
+transformer. `tests/test_common.py` runs all of them over all of those.
+"""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from pandas.testing import assert_frame_equal
+from sklearn.base import clone, is_classifier
+from sklearn.utils import check_random_state
+
+from sklearn_seqcrm.events import EventLog, HistoryArray, HistoryDtype
+from tests.small_data import DAY, make_events, make_rows, make_table, make_y
+
+TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
+START_OF_TIME = pd.Timestamp("1990-01-01")
+
+
+# What the laws are about --------------------------------------------------------------
+
+
+def fitted(estimator, X):
+    """A fitted clone; the target is as long as `X` and always the same."""
+    classes = (0, 1) if is_classifier(estimator) else (0.0, 1.0, 5.0)
+    return clone(estimator).fit(X, make_y(X, classes))
+
+
+def outputs(estimator, X):
+    """What a fitted estimator says of each row, as one flat array per row."""
+    for method in ("predict_proba", "predict", "transform"):
+        if hasattr(estimator, method):
+            result = getattr(estimator, method)(X)
+            break
+    if isinstance(result, pd.DataFrame):
+        tables = [_flat_columns(result)]
+    elif isinstance(result, dict):
+        tables = list(result.values())
+    else:
+        tables = [result]
+    return [
+        np.concatenate([np.ravel(table[i]).astype("float64") for table in tables])
+        for i in range(len(X))
+    ]
+
+
+def _flat_columns(frame):
+    """The numbers behind each row of a DataFrame, statics that are no numbers left out.
+
+    An encoded history is its events' channels and codes, and the row features.
+    """
+    rows = [[] for _ in range(len(frame))]
+    for name in frame:
+        if isinstance(frame[name].dtype, HistoryDtype):
+            values = _flat_histories(frame[name].array)
+        elif pd.api.types.is_numeric_dtype(frame[name].dtype):
+            values = frame[name].to_numpy("float64")
+        else:
+            continue
+        for row, value in zip(rows, values, strict=True):
+            row.append(np.ravel(value))
+    return [np.concatenate(row) for row in rows]
+
+
+def _flat_histories(array):
+    log, rows = array.log, array.rows
+    features = log.row_features(rows)
+    for i, (start, stop) in enumerate(zip(rows.start, rows.stop, strict=True)):
+        events = [log.channels[start:stop].ravel(), log.codes[start:stop].ravel()]
+        yield np.concatenate([*events, features[i]])
+
+
+def assert_same_rows(actual, desired, **tolerance):
+    """Compare rows; exactly unless a tolerance is given."""
+    assert len(actual) == len(desired)
+    for i, (one, other) in enumerate(zip(actual, desired, strict=True)):
+        assert_allclose(one, other, **{"rtol": 0, **tolerance}, err_msg=f"row {i}")
+
+
+def snapshot(X):
+    """A copy of `X` that no change in place can reach, events and all."""
+    parts = {}
+    for name in X:
+        column = X[name]
+        if isinstance(column.dtype, HistoryDtype):
+            rows = column.array.rows
+            parts[name] = [id(rows.log), *(part.copy() for part in rows[1:])]
+            parts[f"{name} log"] = [rows.log.to_frame()]
+    return X.copy(), parts
+
+
+# The laws -----------------------------------------------------------------------------
+
+
+def check_clone_and_params(estimator):
+    """Parameters survive cloning, setting and fitting."""
+    params = {k: repr(v) for k, v in estimator.get_params().items()}
+    copy = clone(estimator)
+    assert {k: repr(v) for k, v in copy.get_params().items()} == params
+    copy.set_params(**copy.get_params())
+    fit = copy.fit(make_table(), make_y(make_table()))
+    assert fit is copy
+    settings = fit.get_params(deep=False)
+    for name, value in estimator.get_params(deep=False).items():
+        if name != "steps":
+            assert repr(settings[name]) == repr(value)
+
+
+def check_fit_is_idempotent(estimator):
+    """A second fit of the same object starts afresh, whatever the first one saw."""
+    X, other = make_table(), make_table(n_customers=5, seed=3)
+    once = fitted(estimator, X)
+    twice = clone(estimator)
+    twice.fit(other, make_y(other)).fit(
+        X, make_y(X, (0, 1) if is_classifier(estimator) else (0.0, 1.0, 5.0))
+    )
+    assert_same_rows(outputs(twice, X), outputs(once, X))
+
+
+def check_random_state_repeats(estimator):
+    """Two fits with one `random_state` give identical outputs."""
+    X = make_table()
+    first = outputs(fitted(estimator, X), X)
+    assert_same_rows(outputs(fitted(estimator, X), X), first)
+
+
+def check_input_is_untouched(estimator):
+    """Neither fit nor predict change rows, histories or events."""
+    X = make_table()
+    y = make_y(X)
+    before, parts = snapshot(X)
+    fit = clone(estimator).fit(X, y)
+    outputs(fit, X)
+    assert_frame_equal(X.drop(columns="history"), before.drop(columns="history"))
+    assert X.columns.equals(before.columns)
+    assert X["history"].dtype == before["history"].dtype
+    _, after = snapshot(X)
+    assert parts["history"][0] == after["history"][0]
+    for was, now in zip(parts["history"][1:], after["history"][1:], strict=True):
+        assert_array_equal(was, now)
+    assert_frame_equal(parts["history log"][0], after["history log"][0])
+    assert_array_equal(y, make_y(X))
+
+
+def check_predict_writes_nothing(estimator):
+    """Predicting leaves the fitted object as it was."""
+    X = make_table()
+    fit = fitted(estimator, X)
+    outputs(fit, X)  # a first call may fill caches of torch
+    before = pickle.dumps(fit)
+    outputs(fit, X.iloc[:7])
+    assert pickle.dumps(fit) == before
+
+
+def check_row_order(estimator):
+    """Rows in another order have the same outputs, in that order."""
+    X = make_table()
+    fit = fitted(estimator, X)
+    order = np.random.default_rng(0).permutation(len(X))
+    whole = outputs(fit, X)
+    moved = outputs(fit, X.iloc[order])
+    assert_same_rows(moved, [whole[i] for i in order], **TOLERANCE)
+
+
+def check_padding_invariance(estimator):
+    """A row alone has the outputs that it has in any batch."""
+    X = make_table()
+    fit = fitted(estimator, X)
+    whole = outputs(fit, X)
+    longest = int(np.argmax(X["history"].array.lengths))
+    for i in range(0, len(X), 5):
+        alone = outputs(fit, X.iloc[[i]])
+        assert_same_rows(alone, [whole[i]], **TOLERANCE)
+        beside_longest = outputs(fit, X.iloc[[i, longest]])
+        assert_same_rows(beside_longest[:1], [whole[i]], **TOLERANCE)
+
+
+def check_prefix_invariance(estimator):
+    """A row alone has the outputs that it has beside its customer's other rows."""
+    X = make_table(n_cutoffs=6)
+    fit = fitted(estimator, X)
+    for customer in ("c0", "c3", "c7"):
+        own = X[X["who"] == customer]
+        assert own["history"].array.lengths.max() > 0
+        together = outputs(fit, own)
+        for i in range(len(own)):
+            assert_same_rows(outputs(fit, own.iloc[[i]]), [together[i]], **TOLERANCE)
+
+
+def check_short_and_unknown_histories(estimator):
+    """One event, none, and a customer that the log has never seen."""
+    log = EventLog(make_events(), "who", "when")
+    X = make_table()
+    fit = fitted(estimator, X)
+    row = X.iloc[[0]].drop(columns="history")
+    first = make_events().query("who == 'c1'")["when"].min()
+    cases = {
+        "one event": row.assign(who="c1", at=first + pd.Timedelta("1us")),
+        "no event yet": row.assign(who="c1", at=first),
+        "unknown": row.assign(who="nobody", at=first),
+    }
+    found = {}
+    for case, rows in cases.items():
+        attached = log.attach(rows, cutoff="at")
+        assert len(attached["history"].iloc[0]) == (case == "one event")
+        [found[case]] = outputs(fit, attached)
+        assert np.isfinite(found[case]).all(), case
+    assert_allclose(found["unknown"], found["no event yet"], **TOLERANCE)
+    # Rows of all kinds in one batch are the same again.
+    together = log.attach(pd.concat(cases.values()), cutoff="at")
+    assert_same_rows(outputs(fit, together), list(found.values()), **TOLERANCE)
+
+
+def check_lookback(estimator):
+    """Facts of events before a row's lookback have no say."""
+    events, rows = make_events(), make_rows()
+    X = EventLog(events, "who", "when").attach(rows, cutoff="at", lookback="200D")
+    lengths = X["history"].array.lengths
+    assert 0 < lengths.sum() < make_table()["history"].array.lengths.sum()
+    # One row of each customer, so that what is before its window is before all.
+    one = X.drop_duplicates("who")
+    window = events["who"].map(one.set_index("who")["at"]) - pd.Timedelta("200D")
+    changed = events.copy()
+    old = (events["when"] < window).to_numpy()
+    assert old.any()
+    changed.loc[old, "amount"] = 1e6
+    changed.loc[old, "kind"] = "never heard of"
+    changed.loc[old, "due"] = START_OF_TIME
+    other = EventLog(changed, "who", "when").attach(
+        rows.loc[one.index], cutoff="at", lookback="200D"
+    )
+    expected = outputs(fitted(estimator, one), one)
+    assert_same_rows(outputs(fitted(estimator, other), other), expected, **TOLERANCE)
+
+
+def check_several_histories(estimator):
+    """Two history columns of different logs are both read."""
+    events = make_events(seed=5)[["who", "when", "kind"]]
+    events = events.rename(columns={"who": "customer", "kind": "page"})
+    clicks = EventLog(events, "customer", "when")
+    X = clicks.attach(make_table(), customer="who", cutoff="at", name="clicks")
+    fit = fitted(estimator, X)
+    whole = outputs(fit, X)
+    for i in (0, 11, 23):
+        assert_same_rows(outputs(fit, X.iloc[[i]]), [whole[i]], **TOLERANCE)
+    # Another page at the last click is another output.
+    page = events["page"].where(events["page"] != "visit", "order")
+    other = EventLog(events.assign(page=page), "customer", "when")
+    changed = other.attach(make_table(), customer="who", cutoff="at", name="clicks")
+    pairs = zip(outputs(fit, changed), whole, strict=True)
+    assert any(not np.allclose(one, two) for one, two in pairs)
+
+
+def check_pickle(estimator):
+    """A fitted object out of a pickle gives identical outputs."""
+    X = make_table()
+    fit = fitted(estimator, X)
+    back = pickle.loads(pickle.dumps(fit))
+    assert_same_rows(outputs(back, X), outputs(fit, X))
+
+
+def check_pickled_rows(estimator):
+    """So do rows out of a pickle, which carry their own customers' events only."""
+    X = make_table()
+    fit = fitted(estimator, X)
+    few = X[X["who"].isin(["c1", "c2"])]
+    back = pickle.loads(pickle.dumps(few))
+    assert len(back["history"].array.log) < len(X["history"].array.log)
+    assert_same_rows(outputs(fit, back), outputs(fit, few), **TOLERANCE)
+
+
+def check_no_leakage(estimator):
+    """Whatever happens at or after the cutoffs changes no output."""
+    events = make_events()
+    rows = make_rows().drop_duplicates("who")
+    cutoff = events["who"].map(rows.set_index("who")["at"])
+    # One event lies right at its row's cutoff.
+    at = events.index[(events["who"] == "c5") & (events["when"] > cutoff)][0]
+    events.loc[at, "when"] = cutoff[at]
+    future = (events["when"] >= cutoff).to_numpy()
+    assert future[at]
+    assert 10 < future.sum() < len(events) - 10
+    rewritten = events.copy()
+    rewritten.loc[future, "amount"] = -1e9
+    rewritten.loc[future, "kind"] = "from the future"
+    rewritten.loc[future, "due"] += 900 * DAY
+    later = rewritten["when"] + 40 * DAY
+    rewritten["when"] = rewritten["when"].mask(future & (events.index != at), later)
+    more = rewritten[future].assign(who="a customer of the future")
+    rewritten = pd.concat([more, rewritten, rewritten[future]], ignore_index=True)
+    X, other = (
+        EventLog(table, "who", "when").attach(rows, cutoff="at")
+        for table in (events, rewritten)
+    )
+    assert_array_equal(X["history"].array.lengths, other["history"].array.lengths)
+    fit = fitted(estimator, X)
+    expected = outputs(fit, X)
+    assert_same_rows(outputs(fit, other), expected, **TOLERANCE)
+    assert_same_rows(outputs(fitted(estimator, other), other), expected, **TOLERANCE)
+
+
+def check_generators_are_untouched(estimator):
+    """The global generators of NumPy and torch are as they were."""
+    X = make_table()
+    numpy_global = check_random_state(None)
+    _, keys, position, *_ = numpy_global.get_state()
+    torch_state = torch.get_rng_state()
+    fit = fitted(estimator, X)
+    outputs(fit, X)
+    assert_array_equal(numpy_global.get_state()[1], keys)
+    assert numpy_global.get_state()[2] == position
+    assert_array_equal(torch.get_rng_state(), torch_state)
+
+
+def check_holds_no_events(estimator):
+    """A fitted object is no larger for a log of ten times the events."""
+    sizes = [
+        len(pickle.dumps(fitted(estimator, make_table(mean_events=mean))))
+        for mean in (8, 80)
+    ]
+    # An event of the small table takes more than 30 bytes, and there are 720 more.
+    assert abs(sizes[1] - sizes[0]) < 500
+
+
+def check_object_array(estimator):
+    """Histories that a ColumnTransformer made objects of read the same."""
+    X = make_table()[["history", "age"]].fillna({"age": 40.0})
+    objects = X.to_numpy(dtype=object)
+    assert not isinstance(objects, HistoryArray)
+    expected = outputs(fitted(estimator, X), X)
+    assert_same_rows(outputs(fitted(estimator, objects), objects), expected)
+
+
+ALL_CHECKS = [
+    value
+    for name, value in list(globals().items())
+    if name.startswith("check_") and value.__module__ == __name__
+]

@@ -1,0 +1,478 @@
+import copy
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from skorch.callbacks import (
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    EpochScoring,
+    LRScheduler,
+)
+
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, _lstm
+from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
+from tests.small_data import make_events, make_table, make_y
+
+SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 2, "random_state": 0}
+# Whole batches and no dropout: then the order of rows makes no difference.
+EXACT = {**SMALL, "dropout": 0.0, "batch_size": 10_000, "learning_rate": 0.01}
+
+
+def make_frame(n_customers=10, **options):
+    """Encoded histories, and the number of the customer as the last static."""
+    X = HistoryEncoder().fit_transform(make_table(n_customers, **options))
+    number = pd.factorize(X["who"])[0]
+    return X[["history"]].assign(number=number)
+
+
+X = make_frame()
+Y = make_y(X)
+COUNTS = np.random.default_rng(0).poisson(2, len(X)).astype(float)
+
+
+class Spy(Callback):
+    """Shows what a fit works on. Fits copy callbacks, so that the list is shared."""
+
+    def __init__(self, seen):
+        self.seen = seen
+
+    def __deepcopy__(self, memo):
+        return Spy(self.seen)
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        self.seen.append(X)
+
+    def on_epoch_end(self, net, **kwargs):
+        weights = copy.deepcopy(net.module_.state_dict())
+        self.seen.append((net.history[-1].get("valid_loss"), weights))
+
+
+def fit_and_see(model, X, y, **fit_params):
+    seen = []
+    model = clone(model).set_params(callbacks=[Spy(seen)])
+    return model.fit(X, y, **fit_params), seen
+
+
+# Targets ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "classes",
+    [
+        [0, 1],
+        [5, -1],
+        [1.0, 2.0],
+        ["yes", "no"],
+        [True, False],
+        ["a", "b", "c", "d"],
+        [2, 0, 1],
+    ],
+)
+def test_labels_of_any_type(classes):
+    y = make_y(X, np.array(classes))
+    model = LSTMClassifier(**SMALL).fit(X, y)
+    assert_array_equal(model.classes_, np.unique(y))
+    assert model.classes_.dtype == y.dtype
+    shares = model.predict_proba(X)
+    assert shares.dtype == "float64"
+    assert shares.shape == (len(X), len(classes))
+    assert_allclose(shares.sum(axis=1), 1)
+    assert_array_equal(model.predict(X), model.classes_[shares.argmax(axis=1)])
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        list,
+        pd.Series,
+        lambda y: pd.Series(y, dtype="category"),
+        lambda y: pd.Series(y, dtype="object"),
+        lambda y: pd.array(y, "string"),
+    ],
+)
+def test_containers_of_labels(container):
+    y = make_y(X, ["yes", "no"])
+    expected = LSTMClassifier(**SMALL).fit(X, y).predict_proba(X)
+    model = LSTMClassifier(**SMALL).fit(X, container(y.tolist()))
+    assert list(model.classes_) == ["no", "yes"]
+    assert_array_equal(model.predict_proba(X), expected)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float32", "Int64", "Float64", "boolean"])
+def test_numbers_of_any_type(dtype):
+    y = pd.Series(Y).astype(dtype)
+    expected = LSTMRegressor(**SMALL).fit(X, Y).predict(X)
+    assert_array_equal(LSTMRegressor(**SMALL).fit(X, y).predict(X), expected)
+
+
+def test_it_learns_what_lies_in_the_histories():
+    table = make_table(n_customers=40, seed=2)
+    y = np.array([len(h) > 3 for h in table["history"]])
+    model = LSTMClassifier(hidden_size=8, learning_rate=0.02, random_state=0)
+    model = make_history_pipeline(model).fit(table[["history"]], y)
+    assert model.score(table[["history"]], y) > 0.95
+
+
+def test_it_learns_the_order_of_events():
+    """Two kinds of customers with the same events at the same times but their order."""
+    n = 60
+    kinds = np.tile(["p", "q"], (n, 2))
+    kinds[n // 2 :] = ["q", "p", "p", "q"]
+    events = pd.DataFrame(
+        {"who": np.repeat(np.arange(n), 4), "time": np.tile(range(4), n)}
+    ).assign(kind=kinds.ravel())
+    table = EventLog(events, "who", "time").attach(
+        pd.DataFrame({"who": range(n)}), cutoff=9
+    )
+    y = np.arange(n) >= n // 2
+    model = LSTMClassifier(
+        hidden_size=8, head_sizes=(), learning_rate=0.05, random_state=0
+    )
+    model = make_history_pipeline(model).fit(table, y)
+    assert model.score(table, y) == 1
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [("squared_error", 4.0), ("absolute_error", 1.0), ("poisson", 4.0)],
+)
+def test_losses_lead_to_mean_or_median(loss, expected):
+    y = np.array([0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 24.0])
+    model = LSTMRegressor(
+        **{**EXACT, "max_epochs": 150, "learning_rate": 0.02}, loss=loss
+    )
+    predicted = model.fit(np.zeros((7, 1)), y).predict(np.zeros((2, 1)))
+    assert predicted.dtype == "float64"
+    assert_allclose(predicted, expected, rtol=0.1)
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "absolute_error"])
+def test_predictions_follow_the_unit_and_the_zero_of_the_target(loss):
+    model = LSTMRegressor(**EXACT, loss=loss)
+    expected = clone(model).fit(X, COUNTS).predict(X)
+    moved = clone(model).fit(X, 1e6 * COUNTS - 5e6).predict(X)
+    assert_allclose(moved, 1e6 * expected - 5e6, rtol=1e-4, atol=100)
+
+
+def test_poisson_predictions_follow_the_unit_of_the_target():
+    model = LSTMRegressor(**EXACT, loss="poisson")
+    expected = clone(model).fit(X, COUNTS).predict(X)
+    assert (expected > 0).all()
+    assert_allclose(
+        clone(model).fit(X, 1e6 * COUNTS).predict(X), 1e6 * expected, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "poisson"])
+@pytest.mark.parametrize("constant", [0.1, 3.0])
+def test_constant_target(loss, constant):
+    y = np.full(len(X), constant)
+    model = LSTMRegressor(**EXACT, loss=loss).fit(X, y)
+    assert np.isfinite(model.predict(X)).all()
+    assert abs(model.predict(X).mean() - constant) < 1.5
+
+
+def test_a_network_starts_from_what_is_best_without_inputs():
+    rare = (np.arange(len(X)) < 3).astype(int)
+    model = LSTMClassifier(
+        **{**SMALL, "learning_rate": 1e-9, "head_sizes": ()}, weight_decay=0
+    )
+    model.fit(X, rare)
+    bias = model.net_.module_.head[-1].bias.detach().numpy()
+    assert_allclose(np.exp(bias) / np.exp(bias).sum(), [45 / 48, 3 / 48], rtol=1e-4)
+
+
+# Weights ------------------------------------------------------------------------------
+
+MODELS = {
+    "classifier": LSTMClassifier(**{**EXACT, "max_epochs": 8}),
+    "squared": LSTMRegressor(**{**EXACT, "max_epochs": 8}),
+    "absolute": LSTMRegressor(**{**EXACT, "max_epochs": 8}, loss="absolute_error"),
+    "poisson": LSTMRegressor(**{**EXACT, "max_epochs": 8}, loss="poisson"),
+}
+
+
+def outputs(model, X):
+    return getattr(model, "predict_proba", model.predict)(X)
+
+
+def target_of(name):
+    return Y if name == "classifier" else COUNTS
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("plain", [False, True])
+def test_a_weight_is_a_number_of_copies(name, plain):
+    """Zero is no copy. In full batches the steps are the same but for rounding."""
+    rows = np.random.default_rng(0).normal(size=(len(X), 3)) if plain else X
+    y = target_of(name)
+    weight = np.random.default_rng(1).integers(0, 4, len(y))
+    copies = np.repeat(np.arange(len(y)), weight)
+    copied = rows[copies] if plain else rows.iloc[copies]
+    of_copies = clone(MODELS[name]).fit(copied, y[copies])
+    weighted = clone(MODELS[name]).fit(rows, y, sample_weight=weight)
+    unweighted = clone(MODELS[name]).fit(rows, y)
+    expected = outputs(of_copies, rows)
+    assert np.abs(outputs(unweighted, rows) - expected).max() > 0.01
+    # At the median gradients cancel to 0 or to 1e-9, which AdamW tells apart.
+    tolerance = 2e-3 if name == "absolute" else 1e-4
+    assert_allclose(outputs(weighted, rows), expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_equal_weights_are_no_weights(name):
+    y = target_of(name)
+    weighted = clone(MODELS[name]).fit(X, y, sample_weight=np.full(len(y), 0.25))
+    expected = outputs(clone(MODELS[name]).fit(X, y), X)
+    assert_allclose(outputs(weighted, X), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_rows_of_weight_zero_are_nowhere():
+    weight = (X["number"] % 2).to_numpy()
+    model = LSTMClassifier(**SMALL, early_stopping=True, validation_fraction=0.5)
+    _, seen = fit_and_see(model, X, Y, sample_weight=weight)
+    for part in seen[0]:
+        assert (part.static[:, -1] % 2 == 1).all()
+    assert sum(len(part) for part in seen[0]) == weight.sum()
+
+
+def test_class_weights_are_weights_of_rows():
+    y = (np.arange(len(X)) % 4 == 0).astype(int)
+    rows = np.where(y == 1, 3.0, 0.5)
+    by_class = LSTMClassifier(**EXACT, class_weight={0: 0.5, 1: 3.0}).fit(X, y)
+    by_row = LSTMClassifier(**EXACT).fit(X, y, sample_weight=rows)
+    assert_array_equal(by_class.predict_proba(X), by_row.predict_proba(X))
+    balanced = LSTMClassifier(**EXACT, class_weight="balanced").fit(X, y)
+    n = len(y)
+    rows = np.where(y == 1, n / (2 * y.sum()), n / (2 * (n - y.sum())))
+    by_row = LSTMClassifier(**EXACT).fit(X, y, sample_weight=rows)
+    assert_array_equal(balanced.predict_proba(X), by_row.predict_proba(X))
+    assert balanced.predict_proba(X)[:, 1].mean() > 0.4
+    both = LSTMClassifier(**EXACT, class_weight={0: 2.0, 1: 2.0})
+    both.fit(X, y, sample_weight=rows / 2)
+    assert_allclose(both.predict_proba(X), by_row.predict_proba(X), rtol=1e-5)
+
+
+def test_class_weights_of_labels():
+    y = make_y(X, ["yes", "no"])
+    model = LSTMClassifier(**EXACT, class_weight={"yes": 9.0, "no": 1.0}).fit(X, y)
+    assert model.predict_proba(X)[:, 1].mean() > 0.7
+
+
+# Early stopping -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_early_stopping_keeps_customers_whole(seed):
+    model = LSTMClassifier(**SMALL, early_stopping=True, validation_fraction=0.3)
+    known = X["history"].array.rows.codes >= 0
+    _, seen = fit_and_see(model.set_params(random_state=seed), X[known], Y[known])
+    train, valid = (set(part.static[:, -1]) for part in seen[0])
+    assert not train & valid
+    assert len(valid) == 3
+    assert len(seen[0][0]) + len(seen[0][1]) == known.sum()
+
+
+def test_customers_are_whole_where_only_the_second_log_knows_them():
+    first = EventLog(make_events().query("who < 'c3'"), "who", "when")
+    second = EventLog(make_events(), "who", "when")
+    table = make_table().drop(columns="history")
+    table = second.attach(first.attach(table, cutoff="at"), cutoff="at", name="b")
+    frame = HistoryEncoder().fit_transform(table)[["history", "b"]]
+    frame["number"] = pd.factorize(table["who"])[0]
+    known = table["who"].str.startswith("c").to_numpy()
+    model = LSTMClassifier(**SMALL, early_stopping=True, validation_fraction=0.4)
+    for seed in range(3):
+        model.set_params(random_state=seed)
+        _, seen = fit_and_see(model, frame[known], Y[known])
+        train, valid = (set(part.static[:, -1]) for part in seen[0])
+        assert not train & valid
+
+
+def test_customers_are_whole_where_two_logs_were_stacked():
+    """The same customer in two logs has two segments after a concat."""
+    halves = [make_table(), make_table()]
+    table = HistoryEncoder().fit_transform(pd.concat(halves, ignore_index=True))
+    assert not table["history"].array.log.customers.is_unique
+    frame = table[["history"]].assign(number=pd.factorize(table["who"])[0])
+    known = table["who"].str.startswith("c").to_numpy()
+    model = LSTMClassifier(**SMALL, early_stopping=True, validation_fraction=0.4)
+    _, seen = fit_and_see(model, frame[known], make_y(frame)[known])
+    train, valid = (set(part.static[:, -1]) for part in seen[0])
+    assert not train & valid
+
+
+def test_rows_are_set_aside_only_if_wanted(monkeypatch):
+    _, seen = fit_and_see(LSTMClassifier(**SMALL), X, Y)
+    assert seen[0][1] is None
+    assert len(seen[0][0]) == len(X)
+    monkeypatch.setattr(_lstm, "_ROWS_TO_STOP_EARLY", len(X))
+    _, seen = fit_and_see(LSTMClassifier(**SMALL), X, Y)
+    assert seen[0][1] is not None
+    _, seen = fit_and_see(LSTMClassifier(**SMALL, early_stopping=False), X, Y)
+    assert seen[0][1] is None
+    # One customer cannot be set aside, nor is that asked for.
+    one = X[X["number"] == 3]
+    _, seen = fit_and_see(LSTMClassifier(**SMALL), one, [0, 1, 0, 1])
+    assert seen[0][1] is None
+
+
+def test_the_best_epoch_is_restored():
+    noise = np.random.default_rng(0).integers(0, 2, len(X))
+    model = LSTMClassifier(
+        **{**SMALL, "max_epochs": 60, "learning_rate": 0.05},
+        early_stopping=True,
+        validation_fraction=0.4,
+        n_iter_no_change=4,
+    )
+    model, seen = fit_and_see(model, X, noise)
+    losses, weights = zip(*seen[1:], strict=True)
+    best = int(np.argmin(losses))
+    assert len(losses) == best + 1 + 4 == model.n_iter_
+    assert len(losses) < 60
+    for name, tensor in model.net_.module_.state_dict().items():
+        assert torch.equal(tensor, weights[best][name])
+    assert not all(
+        torch.equal(tensor, weights[-1][name])
+        for name, tensor in model.net_.module_.state_dict().items()
+    )
+
+
+# Callbacks, progress, going on --------------------------------------------------------
+
+
+def test_callbacks_are_copied():
+    stop = EarlyStopping(monitor="train_loss", patience=1, threshold=1e9)
+    callbacks, before = [stop, ("named", Spy([]))], vars(stop).copy()
+    model = LSTMClassifier(**{**SMALL, "max_epochs": 9}, callbacks=callbacks).fit(X, Y)
+    assert model.n_iter_ == 2
+    assert model.callbacks is callbacks
+    assert callbacks == [stop, ("named", callbacks[1][1])]
+    assert vars(stop) == before
+    names = [name for name, _ in model.net_.callbacks_]
+    assert {"EarlyStopping", "named"} <= set(names)
+    assert clone(model).fit(X, Y).n_iter_ == 2
+
+
+def test_callbacks_see_the_epoch_that_stops_early():
+    noise = np.random.default_rng(0).integers(0, 2, len(X))
+    model = LSTMClassifier(**{**SMALL, "max_epochs": 30, "learning_rate": 0.1})
+    model.set_params(early_stopping=True, n_iter_no_change=2)
+    model, seen = fit_and_see(model, X, noise)
+    assert model.n_iter_ < 30
+    assert len(seen) == 1 + model.n_iter_
+
+
+def test_scores_of_epochs():
+    def accuracy(net, X, y):
+        return (net.predict_proba(X).argmax(axis=1) == y).mean()
+
+    scoring = EpochScoring(accuracy, name="accuracy", lower_is_better=False)
+    on_train = EpochScoring(accuracy, name="train_accuracy", on_train=True)
+    model = LSTMClassifier(**SMALL, early_stopping=True, callbacks=[scoring, on_train])
+    model.fit(X, Y)
+    scores = model.net_.history[:, ("accuracy", "train_accuracy")]
+    assert all(0 <= score <= 1 for pair in scores for score in pair)
+
+
+def test_learning_rate_schedule():
+    schedule = LRScheduler("StepLR", step_size=1, gamma=0.5)
+    model = LSTMRegressor(**{**SMALL, "max_epochs": 3}, callbacks=[schedule])
+    model.set_params(learning_rate=0.4).fit(X, Y)
+    assert model.net_.history[:, "event_lr"] == [0.4, 0.2, 0.1]
+
+
+def test_checkpoints(tmp_path):
+    checkpoint = Checkpoint(monitor=None, dirname=tmp_path, f_pickle=None)
+    model = LSTMClassifier(**SMALL, callbacks=[checkpoint]).fit(X, Y)
+    saved = torch.load(tmp_path / "params.pt", weights_only=True)
+    for name, tensor in model.net_.module_.state_dict().items():
+        assert torch.equal(tensor, saved[name])
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_progress(early_stopping, capsys):
+    model = LSTMClassifier(**SMALL, early_stopping=early_stopping)
+    model.fit(X, Y).predict(X)
+    assert capsys.readouterr().out == ""
+    model.set_params(verbose=1).fit(X, Y)
+    printed = capsys.readouterr().out
+    assert "train_loss" in printed
+    assert ("valid_loss" in printed) == early_stopping
+    assert len(printed.splitlines()) >= 2 + model.n_iter_
+
+
+def test_silent_where_the_best_epoch_is_restored(capsys):
+    noise = np.random.default_rng(0).integers(0, 2, len(X))
+    model = LSTMClassifier(**{**SMALL, "max_epochs": 30, "learning_rate": 0.1})
+    model.set_params(early_stopping=True, n_iter_no_change=2).fit(X, noise)
+    assert model.n_iter_ < 30
+    assert capsys.readouterr().out == ""
+
+
+def test_warm_start_goes_on():
+    model = LSTMClassifier(**EXACT, warm_start=True).fit(X, Y)
+    net, first = model.net_, model.predict_proba(X)
+    model.set_params(learning_rate=0.02, batch_size=5, max_epochs=3).fit(X, Y)
+    assert model.net_ is net
+    assert model.n_iter_ == 5
+    assert np.abs(model.predict_proba(X) - first).max() > 1e-3
+    assert net.optimizer_.param_groups[0]["lr"] == 0.02
+    assert net.batch_size == 5
+    cold = LSTMClassifier(**EXACT).fit(X, Y).fit(X, Y)
+    assert cold.n_iter_ == 2
+    assert_array_equal(cold.predict_proba(X), first)
+
+
+def test_warm_start_in_halves_is_the_whole():
+    whole = LSTMRegressor(**{**EXACT, "max_epochs": 6}).fit(X, COUNTS)
+    halves = LSTMRegressor(**{**EXACT, "max_epochs": 3}, warm_start=True)
+    halves.fit(X, COUNTS).fit(X, COUNTS)
+    assert_allclose(halves.predict(X), whole.predict(X), rtol=1e-5, atol=1e-5)
+
+
+def test_warm_start_on_other_data():
+    model = LSTMClassifier(**SMALL, warm_start=True).fit(X, make_y(X, ["a", "b"]))
+    with pytest.raises(ValueError, match=r"needs the classes of the last fit, \['a'"):
+        model.fit(X, make_y(X, ["a", "c"]))
+    with pytest.raises(ValueError, match="feature names should match"):
+        model.fit(X.assign(more=1), make_y(X, ["a", "b"]))
+
+
+# Randomness ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [7, 256])
+def test_random_state_repeats_batches_dropout_and_split(batch_size):
+    model = LSTMClassifier(**{**SMALL, "dropout": 0.5}, early_stopping=True)
+    model.set_params(batch_size=batch_size)
+    first = clone(model).fit(X, Y).predict_proba(X)
+    assert_array_equal(clone(model).fit(X, Y).predict_proba(X), first)
+    other = clone(model).set_params(random_state=1).fit(X, Y)
+    assert np.abs(other.predict_proba(X) - first).max() > 1e-3
+
+
+def test_random_state_may_be_a_generator():
+    def fit(state):
+        return LSTMClassifier(**{**SMALL, "random_state": state}).fit(X, Y)
+
+    state = np.random.RandomState(0)
+    first, second = fit(state).predict_proba(X), fit(state).predict_proba(X)
+    assert_array_equal(first, fit(0).predict_proba(X))
+    assert np.abs(first - second).max() > 1e-3
+
+
+@pytest.mark.parametrize("share", [True, False])
+def test_batch_size_of_predictions_does_not_matter(share):
+    model = LSTMClassifier(**SMALL, bidirectional=not share).fit(X, Y)
+    expected = model.predict_proba(X)
+    parts = np.concatenate(
+        [model.predict_proba(X.iloc[i : i + 5]) for i in range(0, 48, 5)]
+    )
+    assert_allclose(parts, expected, rtol=1e-5, atol=1e-5)

@@ -1,0 +1,254 @@
+"""The network against loops over single rows, and against torch's own packed LSTM."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from sklearn_seqcrm.neural_network._batches import (
+    BatchIterator,
+    HistorySource,
+    RowData,
+)
+from sklearn_seqcrm.neural_network._module import (
+    CELLS,
+    POOLINGS,
+    HistoryNetwork,
+    HistoryReader,
+    HistorySpec,
+    read_both_ways,
+)
+from tests.neural_network.test_batches import make_data
+
+SPEC = HistorySpec(n_channels=3, n_levels=(5, 5), half_lives=(1.0, 4.0))
+
+
+def make_reader(spec=SPEC, cell="lstm", num_layers=1, bidirectional=False, **options):
+    torch.manual_seed(0)
+    pooling = options.get("pooling", POOLINGS)
+    return HistoryReader(spec, cell, 4, num_layers, bidirectional, pooling, 0.0)
+
+
+def read_all(reader, data, share, batch_size=10_000):
+    """What each row reads, in the order of the rows."""
+    result = torch.empty(len(data), reader.output_size)
+    with torch.no_grad():
+        for batch, _ in BatchIterator(data, batch_size, share=share):
+            result[batch.rows] = reader(batch.histories[0])
+    return result
+
+
+def outputs_of_row(reader, source, row):
+    """Outputs of the last layer for the events of one row alone, without padding."""
+    events = slice(source.start[row], source.stop[row])
+    codes = torch.from_numpy(source.codes[events]).long()
+    steps = torch.cat(
+        [
+            torch.from_numpy(source.channels[events]),
+            *(embedding(codes[:, i]) for i, embedding in enumerate(reader.embeddings)),
+        ],
+        dim=1,
+    )
+    for layer in reader.layers:
+        both = [layer[0](steps[None])[0][0]]
+        if len(layer) == 2:
+            both.append(layer[1](steps.flip(0)[None])[0][0].flip(0))
+        steps = torch.cat(both, dim=1)
+    return steps
+
+
+def pooled_slowly(reader, source, row):
+    """Every pooling as its definition says, in the order of the reader."""
+    n_events = source.stop[row] - source.start[row]
+    if not n_events:
+        return torch.zeros(reader.output_size)
+    steps = outputs_of_row(reader, source, row)
+    ages = source.cutoff[row] - source.times[source.start[row] : source.stop[row]]
+    weighted = {}
+    if "mean" in reader.pooling:
+        weighted["mean"] = [sum(steps) / n_events]
+    if "attention" in reader.pooling:
+        scores = [reader.attention(step).exp() for step in steps]
+        total = sum(scores)
+        weighted["attention"] = [
+            sum(s / total * step for s, step in zip(scores, steps, strict=True))
+        ]
+    if "decay" in reader.pooling:
+        weighted["decay"] = []
+        for half_life in SPEC.half_lives:
+            shares = [0.5 ** (age / half_life) for age in ages]
+            pool = sum(w * step for w, step in zip(shares, steps, strict=True))
+            weighted["decay"].append(pool / max(sum(shares), 1))
+    parts = []
+    if "last" in reader.pooling:
+        half = steps.shape[1] // len(reader.layers[0])
+        # What each direction returns after it has read everything.
+        parts += [steps[-1, :half], steps[0, half:]]
+    if "max" in reader.pooling:
+        parts.append(steps.max(dim=0).values)
+    parts += [part for name in reader.pooling for part in weighted.get(name, [])]
+    return torch.cat(parts)
+
+
+@pytest.mark.parametrize("pooling", [*([name] for name in POOLINGS), POOLINGS])
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize(("cell", "num_layers"), [("lstm", 1), ("gru", 2), ("rnn", 1)])
+@torch.no_grad()
+def test_pooling(pooling, bidirectional, cell, num_layers):
+    reader = make_reader(SPEC, cell, num_layers, bidirectional, pooling=pooling)
+    data = make_data()
+    [source] = data.sources
+    assert ((source.stop - source.start) == 0).any()
+    actual = read_all(reader, data, share=not bidirectional)
+    for row in range(len(data)):
+        expected = pooled_slowly(reader, source, row)
+        torch.testing.assert_close(actual[row], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@torch.no_grad()
+def test_both_directions_equal_a_packed_network(cell):
+    torch.manual_seed(0)
+    packed = CELLS[cell](3, 4, num_layers=2, bidirectional=True, batch_first=True)
+    layers = []
+    for depth in range(2):
+        size = 3 if depth == 0 else 8
+        pair = [CELLS[cell](size, 4, batch_first=True) for _ in range(2)]
+        for direction, suffix in zip(pair, ("", "_reverse"), strict=True):
+            for name, parameter in direction.named_parameters():
+                name = name.replace("_l0", f"_l{depth}{suffix}")
+                parameter.copy_(packed.get_parameter(name))
+        layers.append(pair)
+    lengths = torch.tensor([3, 1, 7, 5])
+    steps = torch.randn(4, 7, 3)
+    inputs = pack_padded_sequence(
+        steps, lengths, batch_first=True, enforce_sorted=False
+    )
+    expected, _ = pad_packed_sequence(packed(inputs)[0], batch_first=True)
+    for pair in layers:
+        steps = read_both_ways(pair, steps, lengths)
+    for i, length in enumerate(lengths):
+        torch.testing.assert_close(
+            steps[i, :length], expected[i, :length], rtol=1e-5, atol=1e-6
+        )
+
+
+def make_network(n_outputs=2, n_histories=1, pooling=POOLINGS, num_layers=1):
+    torch.manual_seed(0)
+    return HistoryNetwork(
+        [SPEC] * n_histories,
+        2,
+        n_outputs,
+        "lstm",
+        4,
+        num_layers,
+        False,
+        pooling,
+        0.0,
+        [3],
+    )
+
+
+def loss_and_gradients(network, batches):
+    """Sum of the losses of all rows, and its gradients."""
+    network.zero_grad()
+    loss = sum(
+        nn.functional.cross_entropy(network(batch), target, reduction="sum")
+        for batch, target in batches
+    )
+    loss.backward()
+    return loss.detach(), [p.grad.clone() for p in network.parameters()]
+
+
+@pytest.mark.parametrize("n_histories", [1, 2])
+@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize("batch_size", [1, 7, 1000])
+def test_shared_sequences_have_the_loss_and_gradients_of_single_rows(
+    batch_size, num_layers, n_histories
+):
+    data = make_data(n_sources=n_histories)
+    network = make_network(n_histories=n_histories, num_layers=num_layers)
+    alone = loss_and_gradients(network, BatchIterator(data, 1, share=False))
+    shared = loss_and_gradients(network, BatchIterator(data, batch_size, share=True))
+    torch.testing.assert_close(shared[0], alone[0], rtol=1e-5, atol=1e-5)
+    assert any(gradient.abs().max() > 0.1 for gradient in alone[1])
+    for one, other in zip(shared[1], alone[1], strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+def test_a_row_that_sees_nothing_gives_no_gradient_to_the_reader():
+    data = make_data()
+    [source] = data.sources
+    empty = np.flatnonzero(source.stop == source.start)
+    network = make_network()
+    loss_and_gradients(network, BatchIterator(data.take(empty), 1000))
+    for parameter in network.readers.parameters():
+        assert parameter.grad is None or not parameter.grad.any()
+
+
+def test_unseen_levels_and_padding_are_a_vector_of_zeros():
+    reader = make_reader()
+    for embedding in reader.embeddings:
+        assert not embedding.weight[0].any()
+        assert embedding.weight[1:].abs().sum(dim=1).min() > 0
+    data = make_data()
+    data.sources[0].codes[:] = 0
+    network = make_network()
+    loss_and_gradients(network, BatchIterator(data, 1000))
+    for embedding in network.readers[0].embeddings:
+        assert not embedding.weight.grad.any()
+
+
+def test_forget_gates_start_open():
+    reader = make_reader(num_layers=2, bidirectional=True)
+    for layer in reader.layers:
+        for direction in layer:
+            bias = direction.bias_hh_l0.detach()
+            assert bias.tolist() == [0] * 4 + [1] * 4 + [0] * 8
+
+
+def test_neither_channels_nor_codes():
+    spec = HistorySpec(0, (), (1.0,))
+    reader = make_reader(spec, pooling=["last", "mean"])
+    rng = np.random.default_rng(0)
+    source = HistorySource(
+        np.zeros((5, 0), "float32"),
+        np.zeros((5, 0), "int32"),
+        rng.random(5),
+        np.array([0, 0, 3]),
+        np.array([2, 3, 3]),
+        np.ones(3),
+    )
+    data = RowData((source,), np.zeros((3, 1), "float32"))
+    there = read_all(reader, data, share=True)
+    assert torch.isfinite(there).all()
+    assert not there[2].any()
+
+
+def test_outputs_have_the_size_that_the_head_expects():
+    for pooling in ([name] for name in POOLINGS):
+        reader = make_reader(pooling=pooling, bidirectional=True)
+        n_pools = len(SPEC.half_lives) if pooling == ["decay"] else 1
+        assert reader.output_size == n_pools * 8
+
+
+def test_decay_fades_with_silence():
+    """The pool of a long silence is faint, that of a busy moment a mean."""
+    reader = make_reader(pooling=["decay"])
+    source = HistorySource(
+        np.ones((4, 3), "float32"),
+        np.ones((4, 2), "int32"),
+        np.zeros(4),
+        np.zeros(2, "int64"),
+        np.array([4, 4]),
+        np.array([0.0, 40.0]),
+    )
+    data = RowData((source,), np.zeros((2, 1), "float32"))
+    now, late = read_all(reader, data, share=True).unflatten(1, (2, 4))
+    steps = outputs_of_row(reader, source, 0)
+    torch.testing.assert_close(now[0], steps.mean(dim=0))
+    faded = 4 * math.exp(-40 * math.log(2) / SPEC.half_lives[1])
+    torch.testing.assert_close(late[1], faded * steps.mean(dim=0))

@@ -1,0 +1,451 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from pandas.testing import assert_frame_equal, assert_series_equal
+
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.preprocessing import HistoryEncoder
+from tests.small_data import make_events, make_rows, make_table
+
+NAN, INF = math.nan, math.inf
+
+
+def attach(events, cutoff=1000, **options):
+    """One row per customer of a table with the columns who and time."""
+    rows = pd.DataFrame({"who": sorted(set(events["who"]))})
+    return EventLog(events, "who", "time").attach(rows, cutoff=cutoff, **options)
+
+
+def one_customer(**fields):
+    """Events of one customer at the times 0, 1, 2, ..."""
+    n = len(next(iter(fields.values())))
+    return attach(pd.DataFrame({"who": ["a"] * n, "time": range(n), **fields}))
+
+
+def encoded(encoder, X, name="history"):
+    """Channels and codes of all visible events, one after the other."""
+    frame = encoder.transform(X)[name].array.to_frame()
+    return frame.reset_index(drop=True)
+
+
+# Numbers ------------------------------------------------------------------------------
+
+
+def quantile(values, share):
+    """Linear interpolation between sorted values."""
+    values = sorted(values)
+    place = share * (len(values) - 1)
+    low = math.floor(place)
+    high = min(low + 1, len(values) - 1)
+    return values[low] + (place - low) * (values[high] - values[low])
+
+
+def folded(values, training):
+    """The documented formula, one number at a time."""
+    known = [value for value in training if math.isfinite(value)]
+    center = quantile(known, 0.5)
+    scale = (quantile(known, 0.75) - quantile(known, 0.25)) / 1.349
+    result = []
+    for value in values:
+        z = (value - center) / scale if math.isfinite(value) else 0.0
+        result.append(math.copysign(math.log1p(abs(z)), z))
+    return result
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        [1.0, 2.0, 3.0, 4.0, 1000.0],
+        [-5.0, 0.0, 5.0, NAN, 7.5, -2.25, INF],
+        [5, 3, 8, 1],
+        [True, False, True, True],
+        [1e12, 2e12, -3e12],
+    ],
+)
+def test_numbers_are_scaled_and_their_tails_folded(training):
+    encoder = HistoryEncoder().fit(one_customer(x=training))
+    there = encoded(encoder, one_customer(x=training))
+    assert_allclose(there["x"], folded(training, training), rtol=1e-5, atol=1e-6)
+    others = [0.0, -1e9, NAN, -INF, 4.0]
+    there = encoded(encoder, one_customer(x=others))
+    assert_allclose(there["x"], folded(others, training), rtol=1e-5, atol=1e-6)
+
+
+def test_scale_is_the_spread_where_quartiles_are_equal():
+    training = [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 10.0]
+    encoder = HistoryEncoder().fit(one_customer(x=training))
+    z = 10.0 / np.std(training)
+    assert_allclose(encoded(encoder, one_customer(x=[10.0]))["x"], math.log1p(z))
+
+
+def test_scale_of_a_constant_is_one():
+    # The spread of three times 0.1 is 1e-17, which is no scale for a later 0.2.
+    assert np.std([0.1, 0.1, 0.1]) > 0
+    encoder = HistoryEncoder().fit(one_customer(x=[0.1, 0.1, 0.1]))
+    there = encoded(encoder, one_customer(x=[0.1, 0.2]))["x"]
+    assert_allclose(there, [0.0, math.log1p(0.1)], rtol=1e-5)
+
+
+def test_field_without_a_number_is_zero_and_marked():
+    encoder = HistoryEncoder().fit(one_customer(x=[NAN, NAN, INF]))
+    there = encoded(encoder, one_customer(x=[NAN, 2.0]))
+    assert_allclose(there["x"], [0.0, math.log1p(2.0)], rtol=1e-6)
+    assert_array_equal(there["x_missing"], [1, 0])
+
+
+def test_missing_and_infinite_numbers_are_marked_if_training_had_some():
+    some, none = one_customer(x=[1.0, NAN, 3.0, -INF]), one_customer(x=[1.0, 2.0, 3.0])
+    there = encoded(HistoryEncoder().fit(some), some)
+    assert_array_equal(there["x_missing"], [0, 1, 0, 1])
+    assert there["x"][1] == there["x"][3] == 0
+    encoder = HistoryEncoder().fit(none)
+    assert encoder.encodings_["history"].channels == ("x", "time_gap")
+    assert encoded(encoder, some)["x"][1] == 0
+
+
+def test_channels_are_float32_and_codes_int32():
+    X = one_customer(x=[1.0, 2.0], kind=["a", "b"])
+    log = HistoryEncoder().fit_transform(X)["history"].array.log
+    assert log.channels.dtype == "float32"
+    assert log.codes.dtype == "int32"
+    assert log.fields == ["x", "time_gap", "kind"]
+
+
+# Categories ---------------------------------------------------------------------------
+
+LEVELS = ["a", "a", "a", "a", "b", "b", "b", "c", "c", "d"]  # of ten events
+
+
+@pytest.mark.parametrize(
+    ("options", "codes"),
+    [
+        # What a, b, c, d become; 2 is the first level, the last is for rare ones.
+        ({}, [2, 3, 4, 5]),
+        ({"min_frequency": 1}, [2, 3, 4, 5]),
+        ({"min_frequency": 2}, [2, 3, 4, 5]),
+        ({"min_frequency": 3}, [2, 3, 4, 4]),
+        ({"min_frequency": 0.3}, [2, 3, 4, 4]),
+        ({"min_frequency": np.float32(0.35)}, [2, 3, 3, 3]),
+        ({"min_frequency": 5}, [2, 2, 2, 2]),
+        ({"max_categories": 4}, [2, 3, 4, 5]),
+        ({"max_categories": 1}, [2, 3, 3, 3]),
+        ({"max_categories": None}, [2, 3, 4, 5]),
+        ({"min_frequency": 2, "max_categories": 1}, [2, 3, 3, 3]),
+    ],
+)
+def test_levels_have_codes(options, codes):
+    encoder = HistoryEncoder(**options).fit(one_customer(kind=LEVELS))
+    X = one_customer(kind=["a", "b", "c", "d", "new", None])
+    assert encoded(encoder, X)["kind"].tolist() == [*codes, 0, 1]
+    assert encoder.encodings_["history"].n_levels == (max(codes) + 1,)
+
+
+def test_the_most_frequent_levels_have_their_own_code():
+    X = one_customer(kind=["z", "z", "z", "y", "b", "b", "a"])
+    encoder = HistoryEncoder(max_categories=2).fit(X)
+    # Own codes in the order of the levels: b, z; then a and y together.
+    assert encoded(encoder, X)["kind"].tolist() == [3, 3, 3, 4, 2, 2, 4]
+
+
+def test_field_without_a_level_has_the_two_codes_of_all():
+    X = one_customer(kind=pd.Series([None, None], dtype="category"), x=[1.0, 2.0])
+    encoder = HistoryEncoder().fit(X)
+    assert encoder.encodings_["history"].n_levels == (2,)
+    other = one_customer(kind=["a", None], x=[1.0, 2.0])
+    assert encoded(encoder, other)["kind"].tolist() == [0, 1]
+
+
+# Time ---------------------------------------------------------------------------------
+
+
+def test_gaps_are_those_between_the_events_of_a_customer():
+    events = pd.DataFrame(
+        {"who": list("aaaabbc"), "time": [0, 1, 3, 3, 10, 18, 5], "x": 0.0}
+    )
+    X = attach(events)
+    encoder = HistoryEncoder().fit(X)
+    gaps = [None, 1, 2, 0, None, 8, None]
+    known = [gap for gap in gaps if gap]
+    unit = sorted(known)[1]
+    assert encoder.encodings_["history"].time_unit == unit
+    logs = [math.log1p(gap / unit) for gap in known]
+    center, spread = np.mean(logs), np.std(logs)
+    expected = [
+        0.0 if gap is None else (math.log1p(gap / unit) - center) / spread
+        for gap in gaps
+    ]
+    assert_allclose(encoded(encoder, X)["time_gap"], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_gap_to_an_event_that_the_lookback_hides_counts():
+    events = pd.DataFrame({"who": "a", "time": [0, 7, 9], "x": 0.0})
+    encoder = HistoryEncoder().fit(attach(events))
+    whole = encoded(encoder, attach(events, cutoff=10))
+    recent = encoded(encoder, attach(events, cutoff=10, lookback=5))
+    assert_series_equal(
+        recent["time_gap"], whole["time_gap"][1:].reset_index(drop=True)
+    )
+
+
+def test_events_in_one_rhythm_do_not_magnify_another_gap():
+    # The logarithms of equal gaps have a spread of 1e-16 where rounding is unlucky.
+    times = np.arange(12) * 0.1
+    regular = attach(pd.DataFrame({"who": "a", "time": times, "x": 0.0}))
+    other = attach(pd.DataFrame({"who": "a", "time": [0.0, 0.0, 0.7], "x": 0.0}))
+    encoder = HistoryEncoder().fit(regular)
+    expected = [0.0, -math.log(2), math.log1p(7) - math.log(2)]
+    assert_allclose(encoded(encoder, other)["time_gap"], expected, atol=1e-6)
+
+
+def test_no_gap_at_all():
+    for times in ([5], [5, 5]):
+        X = attach(pd.DataFrame({"who": "a", "time": times, "x": 0.0}))
+        encoder = HistoryEncoder().fit(X)
+        assert encoder.encodings_["history"].time_unit == 1
+        assert_allclose(encoded(encoder, X)["time_gap"], np.log1p(0))
+
+
+@pytest.mark.parametrize(
+    ("times", "calendar"),
+    [
+        (pd.date_range("2024-01-01", periods=20, freq="D"), ["weekday"]),
+        (pd.date_range("2024-01-01 12:00", periods=20, freq="D"), ["weekday"]),
+        (pd.date_range("2024-01-01", periods=20, freq="7h"), ["hour", "weekday"]),
+        (pd.date_range("2024-01-01", periods=20, freq="MS"), []),
+        (pd.date_range("2024-01-01", periods=25, freq="MS"), ["year"]),
+        (pd.date_range("2024-01-31", periods=20, freq="ME"), ["weekday"]),
+        (pd.date_range("2024-01-01", periods=20, freq="40D"), ["weekday", "year"]),
+        (pd.date_range("2024-01-01", periods=9, freq="90D"), ["weekday"]),
+        (pd.date_range("2024-01-01", periods=9, freq="D", tz="UTC"), ["weekday"]),
+        (np.arange(20) * 86400, []),
+    ],
+)
+def test_calendar_is_what_the_times_support(times, calendar):
+    X = attach(pd.DataFrame({"who": "a", "time": times, "x": 0.0}), cutoff=None)
+    encoder = HistoryEncoder().fit(X)
+    encoding = encoder.encodings_["history"]
+    assert [name for name, _, _ in encoding.calendar] == calendar
+    waves = [f"{name}_{wave}1" for name in calendar for wave in ("sin", "cos")]
+    assert set(waves) <= set(encoding.channels)
+    assert set(waves) <= set(encoding.row_features)
+
+
+def test_calendar_is_a_wave():
+    times = pd.date_range("2024-01-01", periods=400, freq="53h")
+    X = attach(pd.DataFrame({"who": "a", "time": times, "x": 0.0}), cutoff=None)
+    there = encoded(HistoryEncoder().fit(X), X)
+    hour = 2 * np.pi * times.hour / 24
+    weekday = 2 * np.pi * (times.day_of_week + times.hour / 24) / 7
+    # Weekdays are counted from Thursday, the day of the epoch.
+    thursday = 2 * np.pi * 3 / 7
+    for name, phase in (("hour", hour), ("weekday", weekday - thursday)):
+        waves = there[[f"{name}_sin1", f"{name}_cos1"]].to_numpy()
+        size = np.hypot(*waves.T)
+        assert_allclose(size, size[0], rtol=1e-5)
+        expected = size[0] * np.column_stack([np.sin(phase), np.cos(phase)])
+        assert_allclose(waves, expected, atol=1e-5)
+    year = there[["year_sin1", "year_cos1"]].to_numpy()
+    days = np.asarray((times - times[0]) / pd.Timedelta("1D"))
+    turned = np.unwrap(np.arctan2(*year.T)) - np.arctan2(*year[0])
+    assert_allclose(turned, 2 * np.pi * days / 365.2425, atol=1e-4)
+
+
+def test_a_datetime_is_days_since_the_event():
+    time = pd.to_datetime(["2024-01-01 00", "2024-01-02 12", "2024-01-05 00"])
+    due = pd.to_datetime(["2024-01-03", "2024-01-02", None])
+    X = attach(pd.DataFrame({"who": "a", "time": time, "due": due}), cutoff=None)
+    there = encoded(HistoryEncoder().fit(X), X)
+    assert_allclose(there["due"], folded([2.0, -0.5, NAN], [2.0, -0.5]), rtol=1e-5)
+    assert_array_equal(there["due_missing"], [0, 0, 1])
+
+
+def test_a_datetime_beside_plain_times_is_days_since_the_epoch():
+    due = pd.to_datetime(["1970-01-03", "1970-01-02", "1970-01-05"])
+    X = one_customer(due=due)
+    there = encoded(HistoryEncoder().fit(X), X)
+    assert_allclose(there["due"], folded([2, 1, 4], [2, 1, 4]), rtol=1e-5, atol=1e-7)
+
+
+def test_half_lives():
+    X = make_table()
+    auto = HistoryEncoder().fit(X).encodings_["history"]
+    assert_allclose(np.divide(auto.half_lives, auto.time_unit), [1, 4, 16, 64])
+    lives = ["7D", pd.Timedelta(hours=3)]
+    own = HistoryEncoder(half_lives=lives).fit(X).encodings_["history"]
+    assert own.half_lives == (7 * 86400 * 1e6, 3 * 3600 * 1e6)
+    plain = HistoryEncoder(half_lives=[2, 0.5]).fit(one_customer(x=[1.0, 2.0]))
+    assert plain.encodings_["history"].half_lives == (2, 0.5)
+
+
+@pytest.mark.parametrize("fit_unit", ["s", "us", "ns"])
+@pytest.mark.parametrize("unit", ["s", "ms", "ns"])
+def test_times_of_another_unit_are_the_same_times(fit_unit, unit):
+    events, rows = make_events(), make_rows()
+
+    def rows_in(unit):
+        table = events.assign(when=events["when"].dt.as_unit(unit))
+        return EventLog(table, "who", "when").attach(rows, cutoff="at")
+
+    encoder = HistoryEncoder(half_lives=["30D"]).fit(rows_in(fit_unit))
+    reference = HistoryEncoder(half_lives=["30D"]).fit(rows_in("us"))
+    actual = encoder.transform(rows_in(unit))["history"].array
+    desired = reference.transform(rows_in("us"))["history"].array
+    assert actual.log.timeline.clock.unit == fit_unit
+    assert (actual.cutoffs == desired.cutoffs).all()
+    assert_array_equal(actual.lengths, desired.lengths)
+    assert_allclose(actual.log.channels, desired.log.channels, atol=1e-5)
+    assert_array_equal(actual.log.codes, desired.log.codes)
+    assert_allclose(
+        actual.log.row_features(actual.rows),
+        desired.log.row_features(desired.rows),
+        atol=1e-5,
+    )
+
+
+# What it learns from ------------------------------------------------------------------
+
+
+def learned(X, **options):
+    """Everything that a fitted encoder remembers of the events."""
+    fitted = HistoryEncoder(**options).fit(X)._fitted["history"]
+    vocabularies = {
+        name: (list(vocabulary.levels), list(vocabulary.rare))
+        for name, vocabulary in fitted.vocabularies.items()
+    }
+    gaps = (fitted.gap_scale, fitted.row_scale.tolist())
+    return fitted.scales, vocabularies, fitted.encoding, gaps
+
+
+def test_learns_nothing_from_events_after_the_cutoffs():
+    events = make_events()
+    seen = events[events["when"] < "2023-06-01"]
+    rows = pd.DataFrame({"who": [f"c{i}" for i in range(10)]})
+    later = events["when"] >= "2023-06-01"
+    other = events.assign(
+        amount=events["amount"].mask(later, 1e7),
+        kind=events["kind"].mask(later, "future"),
+    )
+    tables = [
+        EventLog(table, "who", "when").attach(rows, cutoff="2023-06-01")
+        for table in (seen, events, other)
+    ]
+    first = learned(tables[0], max_categories=1)
+    assert learned(tables[1], max_categories=1) == first
+    assert learned(tables[2], max_categories=1) == first
+
+
+def test_learns_nothing_but_gaps_from_events_before_the_lookback():
+    def table(old_x, old_kind):
+        events = pd.DataFrame(
+            {
+                "who": ["a"] * 5 + ["b"] * 3,
+                "time": [1, 2, 11, 13, 14, 3, 15, 16],
+                "x": [old_x, old_x, 1.0, 2.0, 4.0, old_x, 8.0, 16.0],
+                "kind": [old_kind] * 2 + ["p", "q", "p", old_kind, "q", "p"],
+            }
+        )
+        return attach(events, cutoff=20, lookback=10)
+
+    assert learned(table(1e9, "old")) == learned(table(-5.0, "older"))
+    assert learned(table(1e9, "old"))[1] == {"kind": (["p", "q"], [])}
+
+
+def test_an_event_counts_once_whatever_the_number_of_rows_that_see_it():
+    events = pd.DataFrame(
+        {"who": list("aaab"), "time": [1, 2, 3, 1], "x": [1.0, 2.0, 3.0, 10.0]}
+    )
+    log = EventLog(events, "who", "time")
+    few = log.attach(pd.DataFrame({"who": list("ab"), "at": [5, 5]}), cutoff="at")
+    rows = pd.DataFrame({"who": list("aaaab"), "at": [2, 3, 4, 5, 5]})
+    many = log.attach(rows, cutoff="at")
+    assert learned(few)[0] == learned(many)[0]
+
+
+def test_the_result_holds_no_event_that_no_row_sees():
+    X = make_table(lookback="200D")
+    array = HistoryEncoder().fit_transform(X)["history"].array
+    raw = X["history"].array
+    log = array.log
+    for customer in log.customers:
+        own = raw.customers == customer
+        seen = raw[own].to_frame()["when"]
+        code = log.customers.get_loc(customer)
+        segment = slice(*log.timeline.offsets[code : code + 2])
+        times = log.timeline.clock.as_index(log.timeline.times[segment])
+        if len(times):
+            assert times.min() == seen.min()
+            assert times.max() == seen.max()
+            assert times.max() < raw[own].cutoffs.max()
+        else:
+            assert not len(seen)
+    assert "c0" in raw.customers
+    assert (array.customers[raw.lengths > 0] == raw.customers[raw.lengths > 0]).all()
+
+
+def test_the_same_events_in_the_same_order():
+    X = make_table()
+    raw = X["history"].array
+    array = HistoryEncoder().fit_transform(X)["history"].array
+    assert_array_equal(array.lengths, raw.lengths)
+    assert (array.cutoffs == raw.cutoffs).all()
+    assert_frame_equal(
+        array.to_frame()[["who", "when"]], raw.to_frame()[["who", "when"]]
+    )
+
+
+# The table around it ------------------------------------------------------------------
+
+
+def test_other_columns_pass_through():
+    X = make_table()
+    encoder = HistoryEncoder()
+    there = encoder.fit_transform(X)
+    assert_frame_equal(there.drop(columns="history"), X.drop(columns="history"))
+    assert there["history"].dtype == X["history"].dtype
+    assert list(encoder.get_feature_names_out()) == list(X.columns)
+    assert_frame_equal(
+        HistoryEncoder()
+        .set_output(transform="pandas")
+        .fit_transform(X)
+        .drop(columns="history"),
+        X.drop(columns="history"),
+    )
+    with pytest.raises(ValueError, match="input_features is not equal"):
+        encoder.get_feature_names_out(["a"])
+
+
+def test_each_history_column_has_its_own_encoding():
+    X = make_table()
+    events = pd.DataFrame({"who": ["c1", "c2"], "when": X["at"].min(), "page": "home"})
+    X = EventLog(events, "who", "when").attach(X, cutoff="at", name="clicks")
+    encoder = HistoryEncoder().fit(X)
+    assert list(encoder.encodings_) == ["history", "clicks"]
+    assert encoder.encodings_["clicks"].codes == ("page",)
+    there = encoder.transform(X)
+    alone = HistoryEncoder().fit_transform(X.drop(columns="clicks"))
+    assert_array_equal(
+        there["history"].array.log.channels, alone["history"].array.log.channels
+    )
+
+
+def test_an_empty_batch_of_histories():
+    X = make_table()
+    encoder = HistoryEncoder().fit(X)
+    empty = X[X["history"].array.lengths == 0]
+    assert len(empty) > 2
+    array = encoder.transform(empty)["history"].array
+    assert len(array.log) == 0
+    assert np.isfinite(array.log.row_features(array.rows)).all()
+
+
+def test_object_column_of_histories():
+    X = make_table()
+    objects = X.assign(history=X["history"].astype(object))
+    there = HistoryEncoder().fit_transform(objects)["history"].array
+    expected = HistoryEncoder().fit_transform(X)["history"].array
+    assert_array_equal(there.log.channels, expected.log.channels)
+    assert_array_equal(there.lengths, expected.lengths)
+    assert objects["history"].dtype == object

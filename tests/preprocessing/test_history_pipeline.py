@@ -1,0 +1,285 @@
+from datetime import date
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import BaseEstimator, clone
+from sklearn.utils import get_tags
+
+from sklearn_seqcrm.events import EventLog, HistoryDtype
+from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
+from tests.small_data import make_table
+
+EVENTS = pd.DataFrame(
+    {
+        "who": ["a", "b", "b", "c"],
+        "when": pd.to_datetime(
+            ["2024-01-01", "2024-01-02", "2024-01-05", "2024-01-03"]
+        ),
+        "x": [1.0, 2.0, 3.0, 4.0],
+    }
+)
+LOG = EventLog(EVENTS, "who", "when")
+
+
+class Keep(BaseEstimator):
+    """An estimator that remembers the X that the steps before it make."""
+
+    def fit(self, X, y=None):
+        self.X_ = X
+        return self
+
+    def predict(self, X):
+        return X
+
+
+def attach(**statics):
+    n = len(next(iter(statics.values())))
+    rows = pd.DataFrame({"who": [*"abc"][:n], **statics})
+    return LOG.attach(rows, cutoff=pd.Timestamp("2024-01-10"))
+
+
+def statics_of(fit, X=None):
+    """What the statics of X become; those in fit and predict are of the same kind."""
+    model = make_history_pipeline(Keep()).fit(fit)
+    there = model.predict(fit if X is None else X)
+    assert isinstance(there["history"].dtype, HistoryDtype)
+    assert there["history"].array.log.encoding
+    return there.drop(columns="history")
+
+
+def standardised(values):
+    """Median for what is missing, then mean 0 and standard deviation 1."""
+    values = np.asarray(values, dtype="float64")
+    filled = np.where(np.isnan(values), np.nanmedian(values), values)
+    return (filled - filled.mean()) / filled.std()
+
+
+NAN = np.nan
+NUMERIC = {
+    "int": ([1, 2, 6], [1, 2, 6]),
+    "float": ([1.5, -2.0, 6.0], [1.5, -2.0, 6.0]),
+    "float32": (np.array([1, 2, 6], "float32"), [1, 2, 6]),
+    "missing": ([1.0, NAN, 6.0], [1, NAN, 6]),
+    "infinite": ([1.0, -np.inf, 6.0], [1, NAN, 6]),
+    "bool": ([True, False, True], [1, 0, 1]),
+    "Int64": (pd.array([1, None, 6], "Int64"), [1, NAN, 6]),
+    "Float32": (pd.array([1.5, None, 6], "Float32"), [1.5, NAN, 6]),
+    "boolean": (pd.array([True, None, False], "boolean"), [1, NAN, 0]),
+    "objects": (pd.Series([1.5, None, 6], dtype=object), [1.5, NAN, 6]),
+    "NA objects": (pd.Series([1, pd.NA, 6], dtype=object), [1, NAN, 6]),
+    "bool objects": (pd.Series([True, None, False], dtype=object), [1, NAN, 0]),
+    "decimals": ([Decimal("1.5"), None, Decimal(6)], [1.5, NAN, 6]),
+    "arrow": (pd.array([1, None, 6], "int64[pyarrow]"), [1, NAN, 6]),
+    "arrow bool": (pd.array([True, None, False], "bool[pyarrow]"), [1, NAN, 0]),
+    "timedelta": (pd.to_timedelta(["1D", "36h", None]), [1, 1.5, NAN]),
+    # The cutoff is 2024-01-10.
+    "datetime": (pd.to_datetime(["2024-01-09", "2024-01-04", None]), [1, 6, NAN]),
+    "after": (pd.to_datetime(["2024-01-11", "2024-01-09", "2024-01-10"]), [-1, 1, 0]),
+    "dates": ([date(2024, 1, 9), date(2024, 1, 4), None], [1, 6, NAN]),
+    "seconds": (
+        pd.to_datetime(["2024-01-09", "2024-01-08", "2024-01-04"]).as_unit("s"),
+        [1, 2, 6],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NUMERIC)
+def test_numbers_and_moments(case):
+    values, numbers = NUMERIC[case]
+    there = statics_of(attach(v=values))
+    assert_allclose(there["v"], standardised(numbers), atol=1e-7)
+    missing = np.isnan(np.asarray(numbers, dtype="float64"))
+    if missing.any():
+        mark = there["missingindicator_v"]
+        assert_array_equal(mark > 0, missing)
+    assert there.shape[1] == 1 + missing.any()
+
+
+CATEGORICAL = {
+    "str": ["x", "y", None],
+    "object": pd.Series(["x", "y", None], dtype=object),
+    "category": pd.Categorical(["x", "y", None], categories=["w", "x", "y"]),
+    "numbers as categories": pd.Categorical([1, 2, None]),
+    "string": pd.array(["x", "y", None], "string"),
+    "arrow": pd.array(["x", "y", None], "string[pyarrow]"),
+    "of strings": pd.Series(["x", "y", None], dtype="string").astype("category"),
+}
+
+
+@pytest.mark.parametrize("case", CATEGORICAL)
+def test_categories_are_one_hot_and_missing_is_one(case):
+    there = statics_of(attach(v=CATEGORICAL[case]))
+    assert_array_equal(there, np.eye(3))
+
+
+def test_missing_is_one_level_whatever_it_looks_like():
+    X = attach(v=["x", "y", None])
+    for missing in (None, NAN, pd.NA, pd.NaT):
+        other = attach(v=pd.Series(["y", "x", missing], dtype=object))
+        assert_array_equal(statics_of(X, other), [[0, 1, 0], [1, 0, 0], [0, 0, 1]])
+
+
+def test_unseen_level_is_no_column_or_the_rare_one():
+    X = attach(v=["x", "y", "y"])
+    other = attach(v=["new", "x", None])
+    assert_array_equal(statics_of(X, other), [[0, 0], [1, 0], [0, 0]])
+    many = pd.concat([attach(v=["x", "x", "y"])] * 150 + [attach(v=["rare", "x"])])
+    there = statics_of(many, other)
+    assert list(there) == ["v_x", "v_y", "v_infrequent_sklearn"]
+    assert_array_equal(there, [[0, 0, 1], [1, 0, 0], [0, 0, 1]])
+
+
+def test_columns_without_a_value():
+    X = attach(
+        number=[NAN, NAN, NAN],
+        moment=pd.to_datetime([None, None, None]),
+        text=pd.Series([None, None, None], dtype=object),
+    )
+    there = statics_of(X)
+    assert np.isfinite(there.to_numpy(dtype="float64")).all()
+    full = attach(
+        number=[1.0, 2.0, 3.0],
+        moment=pd.to_datetime(["2024-01-01"] * 3),
+        text=["a", "b", "c"],
+    )
+    assert np.isfinite(statics_of(X, full).to_numpy(dtype="float64")).all()
+
+
+def test_missing_at_predict_only():
+    X = attach(v=[1.0, 2.0, 6.0])
+    there = statics_of(X, attach(v=[NAN, np.inf, 3.0]))
+    assert list(there) == ["v"]
+    assert there["v"].iloc[0] == there["v"].iloc[1]  # the median
+    assert_allclose(there["v"].iloc[0], (2 - 3) / np.std([1, 2, 6]))
+
+
+def test_each_row_counts_from_its_own_cutoff():
+    rows = pd.DataFrame(
+        {
+            "who": ["a", "b", "c"],
+            "at": pd.to_datetime(["2024-01-10", "2024-02-10", "2024-03-10"]),
+            "joined": pd.to_datetime(["2024-01-09", "2024-02-08", "2024-03-01"]),
+        },
+        index=[5, 3, 4],
+    )
+    there = statics_of(LOG.attach(rows, cutoff="at"))
+    assert list(there) == ["joined"]
+    assert list(there.index) == [5, 3, 4]
+    assert_allclose(there["joined"], standardised([1, 2, 9]))
+
+
+def test_zones():
+    events = EVENTS.assign(when=EVENTS["when"].dt.tz_localize("UTC"))
+    joined = pd.to_datetime(["2024-01-09", "2024-01-08", "2024-01-04"])
+    rows = pd.DataFrame({"who": [*"abc"], "v": joined.tz_localize("Asia/Tokyo")})
+    X = EventLog(events, "who", "when").attach(
+        rows, cutoff=pd.Timestamp("2024-01-10", tz="UTC")
+    )
+    assert_allclose(statics_of(X)["v"], standardised([1, 2, 6]))
+    with pytest.raises(ValueError, match="'v' and the cutoffs are not both naive"):
+        statics_of(X.assign(v=joined))
+
+
+def test_datetimes_beside_plain_numbers_need_an_error():
+    events = EVENTS.assign(when=[1, 2, 3, 4])
+    X = EventLog(events, "who", "when").attach(
+        pd.DataFrame({"who": ["a", "b"], "v": pd.to_datetime(["2024-01-01"] * 2)}),
+        cutoff=9,
+    )
+    with pytest.raises(ValueError, match=r"cutoffs are plain numbers.*\['v'\]"):
+        statics_of(X)
+
+
+def test_keys_are_left_out():
+    X = LOG.attach(
+        pd.DataFrame({"client": ["a", "b"], "at": EVENTS["when"][:2], "age": [1, 2]}),
+        customer="client",
+        cutoff="at",
+    )
+    more = LOG.attach(
+        X.assign(later=pd.Timestamp("2024-05-01"), who=["a", "b"]),
+        cutoff="later",
+        name="second",
+    )
+    model = make_history_pipeline(Keep()).fit(more)
+    assert list(model[-1].X_) == ["history", "second", "age"]
+    # A constant cutoff is no column, so the row's own datetime is a static.
+    there = statics_of(LOG.attach(X.drop(columns="history"), "client", "2024-01-09"))
+    assert list(there) == ["age", "at"]
+
+
+def test_histories_alone():
+    X = LOG.attach(pd.DataFrame({"who": ["a", "b"]}))
+    model = make_history_pipeline(Keep()).fit(X)
+    assert list(model[-1].X_) == ["history"]
+
+
+def test_parameters_are_nested():
+    model = make_history_pipeline(Keep())
+    assert list(model.named_steps) == ["encoder", "statics", "estimator"]
+    assert isinstance(model["encoder"], HistoryEncoder)
+    model.set_params(
+        encoder__max_categories=3, statics__category__onehotencoder__min_frequency=None
+    )
+    again = clone(model)
+    assert again["encoder"].max_categories == 3
+    assert again.get_params()["statics__category__onehotencoder__min_frequency"] is None
+    assert repr(again["statics"].transformers[1][2]) == "ColumnsOfKind('numeric')"
+
+
+def test_memory_caches_the_steps(tmp_path):
+    X = make_table()
+    model = make_history_pipeline(Keep(), memory=str(tmp_path)).fit(X)
+    plain = make_history_pipeline(Keep()).fit(X)
+    again = clone(model).fit(X)
+    columns = plain[-1].X_.columns.drop("history")
+    for one in (model, again):
+        assert_array_equal(one[-1].X_[columns], plain[-1].X_[columns])
+
+
+def test_object_array():
+    """What a ColumnTransformer without set_output hands over."""
+    X = attach(
+        number=[1.0, NAN, 6.0],
+        text=["x", None, "y"],
+        moment=pd.to_datetime(["2024-01-09", "2024-01-04", None]),
+        flag=[True, False, True],
+    ).drop(columns="who")
+    objects = X.to_numpy(dtype=object)
+    model = make_history_pipeline(Keep()).fit(objects)
+    there = model.predict(objects)
+    assert [name for name in there if there[name].dtype == HistoryDtype()] == ["x4"]
+    expected = statics_of(X)
+    assert_allclose(
+        there.drop(columns="x4").to_numpy("float64"), expected.to_numpy("float64")
+    )
+
+
+def test_default_output_of_the_statics():
+    """Histories survive as objects where a user turns the DataFrame output off."""
+    X = make_table()
+    model = make_history_pipeline(Keep())
+    expected = clone(model).fit(X)[-1].X_
+    model["statics"].set_output(transform="default")
+    there = model.fit(X)[-1].X_
+    assert there.dtype == object
+    assert_allclose(there[:, 1:].astype(float), expected.iloc[:, 1:].to_numpy(float))
+
+
+def test_names_of_what_comes_out():
+    X = make_table()
+    model = make_history_pipeline(Keep()).fit(X)
+    names = list(model[:-1].get_feature_names_out())
+    assert names == list(model[-1].X_)
+    assert names[0] == "history"
+    assert {"age", "missingindicator_age", "joined", "city_Oslo"} <= set(names)
+
+
+def test_tags_of_the_pipeline():
+    from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
+
+    assert get_tags(make_history_pipeline(LSTMClassifier())).classifier_tags
+    assert get_tags(make_history_pipeline(LSTMRegressor())).regressor_tags

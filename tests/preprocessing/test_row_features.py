@@ -1,0 +1,143 @@
+"""What depends on the cutoff, against one loop over events for each row."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sklearn_seqcrm.events import EventLog, _decay
+from sklearn_seqcrm.events._decay import decayed_sums
+from sklearn_seqcrm.events._encoded_log import raw_row_features
+from sklearn_seqcrm.preprocessing import HistoryEncoder
+from tests.small_data import make_events, make_rows, make_table
+
+LOOKBACKS = [None, "200D", "3D"]  # no row of three days has an event
+
+
+def slow_sums(rows, values, half_lives):
+    """Every event of every row, faded to its cutoff."""
+    times = rows.log.timeline.times
+    sums = np.zeros((len(rows.codes), len(half_lives), values.shape[1]))
+    for row, cutoff in enumerate(rows.cutoff):
+        for event in range(rows.start[row], rows.stop[row]):
+            for k, half_life in enumerate(half_lives):
+                share = 0.5 ** (float(cutoff - times[event]) / half_life)
+                sums[row, k] += share * values[event]
+    return sums
+
+
+@pytest.mark.parametrize("lookback", LOOKBACKS)
+@pytest.mark.parametrize("at_once", [1, 7, 2**17])
+def test_decayed_sums(lookback, at_once, monkeypatch):
+    monkeypatch.setattr(_decay, "_EVENTS_AT_ONCE", at_once)
+    array = make_table(lookback=lookback)["history"].array
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(len(array.log), 3)) * [1, 100, 0]
+    half_lives = np.array([1.0, 30.0, 3000.0]) * 86400e6
+    actual = decayed_sums(array.rows, values, half_lives)
+    desired = slow_sums(array.rows, values, half_lives)
+    assert_allclose(actual, desired, rtol=1e-9, atol=1e-9)
+
+
+def test_decayed_sums_of_nobody_and_nothing():
+    array = make_table()["history"].array
+    values = np.ones((len(array.log), 2))
+    for rows in (array[:0], array[array.lengths == 0]):
+        sums = decayed_sums(rows.rows, values, np.array([1.0]))
+        assert_array_equal(sums, np.zeros((len(rows), 1, 2)))
+
+
+def test_decayed_sums_of_an_unknown_customer_beside_others():
+    array = make_table()["history"].array
+    assert (array.rows.codes < 0).any()
+    values = np.ones((len(array.log), 1))
+    sums = decayed_sums(array.rows, values, np.array([1e30]))
+    assert_allclose(sums[:, 0, 0], array.lengths, rtol=1e-9)
+
+
+def slow_features(array):
+    """One row at a time, in the order of ``encoding.row_features``."""
+    log, encoding = array.log, array.log.encoding
+    unit, times = encoding.time_unit, log.timeline.times
+    result = []
+    for start, stop, cutoff in zip(*array.rows[2:], strict=True):
+        ages = [float(cutoff - times[event]) for event in range(start, stop)]
+        values = {
+            "since_last": math.log1p(ages[-1] / unit) if ages else math.nan,
+            "tenure": math.log1p(ages[0] / unit) if ages else math.nan,
+            "n_events": math.log1p(len(ages)),
+        }
+        for k, half_life in enumerate(encoding.half_lives):
+            shares = [0.5 ** (age / half_life) for age in ages]
+            values[f"count_{k}"] = math.log1p(sum(shares))
+            for i, name in enumerate(encoding.channels[: encoding.n_decayed]):
+                facts = log.channels[start:stop, i].astype("float64")
+                total = sum(w * x for w, x in zip(shares, facts, strict=True))
+                values[f"{name}_{k}"] = total / (sum(shares) + 1)
+        for name, period, n_harmonics in encoding.calendar:
+            for h in range(1, n_harmonics + 1):
+                phase = 2 * math.pi * h * (float(cutoff) % period) / period
+                values[f"{name}_sin{h}"] = math.sin(phase)
+                values[f"{name}_cos{h}"] = math.cos(phase)
+        assert set(values) == set(encoding.row_features)
+        result.append([values[name] for name in encoding.row_features])
+    return np.array(result)
+
+
+@pytest.mark.parametrize("lookback", LOOKBACKS)
+def test_row_features(lookback):
+    X = make_table(lookback=lookback)
+    encoder = HistoryEncoder().fit(X)
+    array = encoder.transform(X)["history"].array
+    log = array.log
+    raw = slow_features(array)
+    assert_allclose(
+        raw_row_features(array.rows, log.encoding), raw, rtol=1e-6, atol=1e-6
+    )
+    known = [column[~np.isnan(column)] for column in raw.T]
+    center = [column.mean() if len(column) else 0 for column in known]
+    spread = [column.std() if len(column) else 1 for column in known]
+    spread = [one if one > 1e-6 else 1 for one in spread]
+    scaled = np.clip((raw - center) / spread, -10, 10)
+    expected = np.where(np.isnan(scaled), 0, scaled)
+    assert_allclose(log.row_features(array.rows), expected, rtol=1e-4, atol=1e-4)
+    # Other rows are scaled like the training rows.
+    few = encoder.transform(X.iloc[:5])["history"].array
+    assert_allclose(few.log.row_features(few.rows), expected[:5], rtol=1e-4, atol=1e-4)
+
+
+def test_a_far_future_is_clipped():
+    log = EventLog(make_events(), "who", "when")
+    encoder = HistoryEncoder().fit(make_table())
+    X = log.attach(make_rows().assign(at=pd.Timestamp("2200-01-01")), cutoff="at")
+    array = encoder.transform(X)["history"].array
+    features = array.log.row_features(array.rows)
+    assert features.dtype == "float32"
+    assert np.abs(features).max() <= 10
+
+
+def test_a_feature_that_no_training_row_has_is_zero():
+    rows = make_rows().assign(at=pd.Timestamp("2000-01-01"))
+    X = EventLog(make_events(), "who", "when").attach(rows, cutoff="at")
+    encoder = HistoryEncoder().fit(X)
+    array = encoder.transform(X)["history"].array
+    assert_array_equal(array.log.row_features(array.rows), 0)
+    later = encoder.transform(make_table())["history"].array
+    assert np.isfinite(later.log.row_features(later.rows)).all()
+
+
+def test_an_event_at_the_cutoff_has_no_age():
+    events = pd.DataFrame({"who": "a", "time": [1, 2, 3], "x": [1.0, 2.0, 4.0]})
+    rows = pd.DataFrame({"who": ["a"], "at": [3]})
+    X = EventLog(events, "who", "time").attach(
+        rows, cutoff="at", allow_exact_matches=True
+    )
+    array = HistoryEncoder().fit_transform(X)["history"].array
+    assert_array_equal(array.lengths, [3])
+    since_last, tenure, n_events = raw_row_features(array.rows, array.log.encoding)[
+        0, :3
+    ]
+    assert since_last == 0
+    assert_allclose([tenure, n_events], np.log1p([2, 3]))

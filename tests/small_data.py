@@ -1,0 +1,78 @@
+"""Small events tables and rows, for tests of everything that reads histories."""
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm.events import EventLog
+
+DAY = pd.Timedelta(days=1)
+START = pd.Timestamp("2022-01-01")
+
+
+def make_events(n_customers=10, mean_events=8, seed=0):
+    """Events over three years: a heavy-tailed amount with holes, a kind, a due date.
+
+    Customer ``c0`` has one event. Some events share their time, and a fifth of the
+    times are whole days, so that cutoffs (whole days) fall on events.
+    """
+    rng = np.random.default_rng(seed)
+    counts = rng.poisson(mean_events - 1, n_customers) + 1
+    counts[0] = 1
+    n_events = counts.sum()
+    minutes = rng.integers(0, 3 * 365 * 24 * 60, n_events)
+    whole = rng.random(n_events) < 0.2
+    minutes[whole] -= minutes[whole] % (24 * 60)
+    minutes[3::11] = minutes[2:-1:11]
+    time = START + pd.to_timedelta(minutes, unit="min")
+    amount = np.exp(rng.normal(3, 1.5, n_events))
+    amount[rng.random(n_events) < 0.1] = np.nan
+    amount[rng.random(n_events) < 0.05] = np.inf
+    kind = rng.choice(["visit", "order", "return"], n_events, p=[0.6, 0.3, 0.1])
+    kind = pd.Series(kind).mask(rng.random(n_events) < 0.1, None)
+    due = pd.Series(time + pd.to_timedelta(rng.integers(-5, 30, n_events), unit="D"))
+    return pd.DataFrame(
+        {
+            "who": np.repeat([f"c{i}" for i in range(n_customers)], counts),
+            "when": time,
+            "amount": amount,
+            "kind": kind,
+            "due": due.mask(rng.random(n_events) < 0.1),
+        }
+    ).sample(frac=1, random_state=seed, ignore_index=True)
+
+
+def make_rows(n_customers=10, n_cutoffs=4, seed=0):
+    """Rows of every customer at several cutoffs, and of two unknown customers.
+
+    The first cutoff lies before all events. Statics of every kind have holes.
+    """
+    rng = np.random.default_rng(seed + 1)
+    who = [f"c{i}" for i in range(n_customers)] + ["new1", "new2"]
+    rows = pd.DataFrame({"who": np.repeat(who, n_cutoffs)})
+    n = len(rows)
+    days = np.sort(rng.integers(100, 1000, (len(who), n_cutoffs)), axis=1)
+    days[:2, 0] = 0
+    age = rng.integers(18, 80, n).astype("float64")
+    age[rng.random(n) < 0.2] = np.nan
+    city = pd.Series(rng.choice(["Rome", "Oslo"], n)).mask(rng.random(n) < 0.2, None)
+    joined = pd.Series(START - pd.to_timedelta(rng.integers(1, 900, n), unit="D"))
+    return rows.assign(
+        at=START + pd.to_timedelta(days.ravel(), unit="D"),
+        age=age,
+        city=city,
+        joined=joined.mask(rng.random(n) < 0.2),
+        member=rng.random(n) < 0.5,
+    ).sample(frac=1, random_state=seed)
+
+
+def make_table(n_customers=10, n_cutoffs=4, seed=0, mean_events=8, lookback=None):
+    """Rows with one history column, attached by the columns ``who`` and ``at``."""
+    log = EventLog(make_events(n_customers, mean_events, seed), "who", "when")
+    rows = make_rows(n_customers, n_cutoffs, seed)
+    return log.attach(rows, cutoff="at", lookback=lookback)
+
+
+def make_y(X, classes=(0, 1), seed=0):
+    """Random classes, each of which occurs."""
+    rng = np.random.default_rng(seed)
+    return np.asarray(classes)[rng.permutation(np.arange(len(X)) % len(classes))]

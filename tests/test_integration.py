@@ -1,0 +1,265 @@
+"""Raw X, histories and all, through what scikit-learn does with a table."""
+
+import copy
+
+import joblib
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
+from sklearn.ensemble import StackingClassifier, VotingClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.inspection import permutation_importance
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import (
+    GridSearchCV,
+    GroupKFold,
+    RandomizedSearchCV,
+    StratifiedKFold,
+    cross_val_predict,
+    cross_val_score,
+    train_test_split,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from sklearn_seqcrm.events import HistoryDtype
+from sklearn_seqcrm.feature_extraction import RFMFeatures
+from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
+from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
+from tests.small_data import make_table, make_y
+
+SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 2, "random_state": 0}
+X = make_table()
+Y = make_y(X, ["no", "yes"])
+MODEL = make_history_pipeline(LSTMClassifier(**SMALL))
+
+
+def baseline():
+    return make_pipeline(
+        RFMFeatures(remainder="drop"), SimpleImputer(), LogisticRegression()
+    )
+
+
+def assert_is_probability(shares):
+    assert shares.shape == (len(X), 2)
+    assert_allclose(shares.sum(axis=1), 1)
+    assert np.ptp(shares[:, 0]) > 0
+
+
+def test_train_test_split():
+    train, test, y_train, y_test = train_test_split(X, Y, stratify=Y, random_state=0)
+    assert isinstance(test["history"].dtype, HistoryDtype)
+    assert test["history"].array.log is X["history"].array.log
+    assert 0 <= clone(MODEL).fit(train, y_train).score(test, y_test) <= 1
+
+
+def test_cross_val_score():
+    scores = cross_val_score(
+        MODEL,
+        X,
+        Y,
+        groups=X["who"],
+        cv=GroupKFold(3),
+        scoring="roc_auc",
+        error_score="raise",
+    )
+    assert scores.shape == (3,)
+    assert np.isfinite(scores).all()
+
+
+def test_cross_val_predict_is_the_prediction_of_each_fold():
+    shares = cross_val_predict(MODEL, X, Y, cv=3, method="predict_proba")
+    assert_is_probability(shares)
+    for train, test in StratifiedKFold(3).split(X, Y):
+        fold = clone(MODEL).fit(X.iloc[train], Y[train])
+        assert_allclose(
+            fold.predict_proba(X.iloc[test]), shares[test], rtol=1e-5, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_grid_search(n_jobs):
+    grid = {
+        "estimator__hidden_size": [3, 5],
+        "encoder__max_categories": [1, 1000],
+        "statics__category__onehotencoder__max_categories": [None],
+    }
+    search = GridSearchCV(
+        MODEL, grid, cv=2, scoring="neg_log_loss", n_jobs=n_jobs, error_score="raise"
+    )
+    search.fit(X, Y)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert_is_probability(search.predict_proba(X))
+    if n_jobs:
+        alone = clone(search).set_params(n_jobs=None).fit(X, Y)
+        assert_allclose(
+            search.cv_results_["mean_test_score"],
+            alone.cv_results_["mean_test_score"],
+            rtol=1e-5,
+        )
+
+
+def test_randomized_search():
+    search = RandomizedSearchCV(
+        MODEL,
+        {
+            "estimator__cell": ["lstm", "gru", "rnn"],
+            "estimator__pooling": ["last", ("mean", "max")],
+            "estimator__learning_rate": [0.001, 0.01],
+        },
+        n_iter=3,
+        cv=2,
+        random_state=0,
+        error_score="raise",
+    )
+    assert_is_probability(search.fit(X, Y).predict_proba(X))
+    assert set(search.predict(X)) <= {"no", "yes"}
+
+
+@pytest.mark.parametrize("passthrough", [False, True])
+def test_stacking(passthrough):
+    final = LogisticRegression()
+    if passthrough:
+        # What passes through stands last, as objects, and is not for every model.
+        numbers = FunctionTransformer(lambda table: table[:, :2].astype(float))
+        final = make_pipeline(numbers, final)
+    stack = StackingClassifier(
+        [("lstm", MODEL), ("rfm", baseline())], final, cv=2, passthrough=passthrough
+    )
+    assert_is_probability(stack.fit(X, Y).predict_proba(X))
+
+
+def test_voting():
+    vote = VotingClassifier([("lstm", MODEL), ("rfm", baseline())], voting="soft")
+    vote.fit(X, Y)
+    assert_is_probability(vote.predict_proba(X))
+    parts = [
+        clone(model).fit(X, Y == "yes").predict_proba(X)
+        for model in (MODEL, baseline())
+    ]
+    assert_allclose(vote.predict_proba(X), np.mean(parts, axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("ensemble", [True, False])
+def test_calibration(ensemble):
+    calibrated = CalibratedClassifierCV(MODEL, cv=2, ensemble=ensemble)
+    assert_is_probability(calibrated.fit(X, Y).predict_proba(X))
+
+
+def test_permutation_importance():
+    y = np.array([len(history) > 2 for history in X["history"]])
+    model = make_history_pipeline(
+        LSTMClassifier(**{**SMALL, "max_epochs": 30, "learning_rate": 0.02})
+    )
+    model.fit(X, y)
+    found = permutation_importance(model, X, y, n_repeats=3, random_state=0)
+    importance = dict(zip(X, found.importances_mean, strict=True))
+    assert max(importance, key=importance.get) == "history"
+    assert importance["history"] > 0.2
+    # Keys are no features.
+    assert importance["who"] == importance["at"] == 0
+
+
+def test_clone_forgets_and_copies_remember():
+    model = clone(MODEL).fit(X, Y)
+    assert not hasattr(clone(model)[-1], "net_")
+    assert_array_equal(copy.deepcopy(model).predict_proba(X), model.predict_proba(X))
+
+
+@pytest.mark.parametrize("compress", [0, 3])
+def test_joblib(compress, tmp_path):
+    model = clone(MODEL).fit(X, Y)
+    joblib.dump((model, X), tmp_path / "model.joblib", compress=compress)
+    again, rows = joblib.load(tmp_path / "model.joblib")
+    assert_array_equal(again.predict_proba(rows), model.predict_proba(X))
+
+
+def test_joblib_with_memory_maps(tmp_path):
+    model = clone(MODEL).fit(X, Y)
+    joblib.dump((model, X), tmp_path / "model.joblib")
+    again, rows = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
+    assert_array_equal(again.predict_proba(rows), model.predict_proba(X))
+    expected = clone(MODEL).fit(X, Y).predict_proba(X)
+    assert_array_equal(clone(again).fit(rows, Y).predict_proba(rows), expected)
+
+
+# ColumnTransformer --------------------------------------------------------------------
+
+
+def statics(**options):
+    scaled = make_pipeline(SimpleImputer(), StandardScaler())
+    return ColumnTransformer(
+        [
+            ("events", "passthrough", ["history"]),
+            ("numbers", scaled, ["age", "member"]),
+        ],
+        **options,
+    )
+
+
+def test_column_transformer_with_and_without_dataframes():
+    model = LSTMClassifier(**SMALL)
+    of_frames = make_pipeline(
+        HistoryEncoder(), statics().set_output(transform="pandas"), model
+    )
+    of_objects = make_pipeline(HistoryEncoder(), statics(), clone(model))
+    expected = of_frames.fit(X, Y).predict_proba(X)
+    assert_array_equal(of_objects.fit(X, Y).predict_proba(X), expected)
+    assert of_objects[:2].transform(X).dtype == object
+    scores = [
+        cross_val_score(one, X, Y, cv=2, error_score="raise")
+        for one in (of_frames, of_objects)
+    ]
+    assert_array_equal(*scores)
+
+
+def test_column_transformer_before_the_encoder():
+    model = LSTMClassifier(**SMALL)
+    of_frames = make_pipeline(
+        statics().set_output(transform="pandas"), HistoryEncoder(), model
+    )
+    of_objects = make_pipeline(statics(), HistoryEncoder(), clone(model))
+    expected = of_frames.fit(X, Y).predict_proba(X)
+    assert_array_equal(of_objects.fit(X, Y).predict_proba(X), expected)
+    one = of_objects.predict_proba(X.iloc[[3]])
+    assert_allclose(one, expected[[3]], rtol=1e-5, atol=1e-5)
+
+
+def test_encoder_within_a_column_transformer():
+    model = make_pipeline(
+        ColumnTransformer(
+            [
+                ("events", HistoryEncoder(), ["history"]),
+                ("numbers", SimpleImputer(), ["age"]),
+            ]
+        ).set_output(transform="pandas"),
+        LSTMClassifier(**SMALL),
+    )
+    assert_is_probability(model.fit(X, Y).predict_proba(X))
+    assert list(model[:-1].get_feature_names_out()) == [
+        "events__history",
+        "numbers__age",
+    ]
+
+
+# Fit parameters and targets -----------------------------------------------------------
+
+
+def test_sample_weight_through_the_pipeline():
+    weight = np.arange(len(X)) % 3
+    model = clone(MODEL).set_params(estimator__batch_size=1000, estimator__dropout=0)
+    weighted = clone(model).fit(X, Y, estimator__sample_weight=weight)
+    unweighted = clone(model).fit(X, Y)
+    difference = weighted.predict_proba(X) - unweighted.predict_proba(X)
+    assert np.abs(difference).max() > 1e-3
+
+
+def test_regressor():
+    y = np.arange(len(X)) ** 2.0
+    model = make_history_pipeline(LSTMRegressor(**SMALL))
+    assert np.isfinite(cross_val_score(model, X, y, cv=2, error_score="raise")).all()
+    logs = TransformedTargetRegressor(model, func=np.log1p, inverse_func=np.expm1)
+    assert logs.fit(X, y).predict(X).shape == (len(X),)
