@@ -127,7 +127,12 @@ def check_random_state_repeats(estimator):
     """Two fits with one `random_state` give identical outputs."""
     X = make_table()
     first = outputs(fitted(estimator, X), X)
-    assert_same_rows(outputs(fitted(estimator, X), X), first)
+    # Whatever was drawn from the global generator of torch in between.
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        again = fitted(estimator, X)
+        torch.manual_seed(2)
+        assert_same_rows(outputs(again, X), first)
 
 
 def check_input_is_untouched(estimator):
@@ -218,7 +223,7 @@ def check_short_and_unknown_histories(estimator):
 
 
 def check_lookback(estimator):
-    """Facts of events before a row's lookback have no say."""
+    """Events before a row's lookback have no say, nor has whether there were any."""
     events, rows = make_events(), make_rows()
     X = EventLog(events, "who", "when").attach(rows, cutoff="at", lookback="200D")
     lengths = X["history"].array.lengths
@@ -237,6 +242,12 @@ def check_lookback(estimator):
     )
     expected = outputs(fitted(estimator, one), one)
     assert_same_rows(outputs(fitted(estimator, other), other), expected, **TOLERANCE)
+    without = EventLog(events[~old], "who", "when").attach(
+        rows.loc[one.index], cutoff="at", lookback="200D"
+    )
+    assert_same_rows(
+        outputs(fitted(estimator, without), without), expected, **TOLERANCE
+    )
 
 
 def check_several_histories(estimator):

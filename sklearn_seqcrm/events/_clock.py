@@ -57,6 +57,8 @@ class Clock:
             return cls("int64", values.dtype.unit, True), _int64_of(values)
         if values.dtype.kind == "M":
             return cls("int64", np.datetime_data(values.dtype)[0]), _int64_of(values)
+        if values.dtype.kind == "u" and values.max() > np.iinfo("int64").max:
+            raise ValueError(f"{what} exceed the range of int64; use floats.")
         if values.dtype.kind in "iu":
             return cls("int64"), values.to_numpy(dtype="int64")
         times = values.to_numpy(dtype="float64")

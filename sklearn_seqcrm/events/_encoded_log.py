@@ -32,9 +32,11 @@ class Encoding:
         Ticks of the log in one typical gap between events.
     half_lives : tuple of float
         Half-lives of decayed counts and means, in ticks.
-    calendar : tuple of (float, int)
-        Period in ticks and number of harmonics of each cycle that the cutoff is
+    calendar : tuple of (str, float, int)
+        Name, period in ticks and number of harmonics of each cycle that the cutoff is
         read by.
+    digest : str, default=""
+        Stands for everything learned, so that encoders of one shape are told apart.
     """
 
     channels: tuple[str, ...]
@@ -44,6 +46,12 @@ class Encoding:
     time_unit: float
     half_lives: tuple[float, ...]
     calendar: tuple[tuple[str, float, int], ...]
+    digest: str = ""
+
+    @property
+    def gap_channel(self) -> int:
+        """Position of the gap to the previous event among the channels."""
+        return len(self.channels) - len(cycle_names(self.calendar)) - 1
 
     @property
     def row_features(self) -> list[str]:
@@ -93,7 +101,7 @@ class EncodedLog(Log):
         self._channels = frozen(channels)
         self._codes = frozen(codes)
         self._encoding = encoding
-        self._row_scale = row_scale
+        self._row_scale = frozen(row_scale)
 
     @property
     def channels(self) -> np.ndarray:

@@ -351,9 +351,12 @@ class EventLog(Log):
         Returns
         -------
         EventLog
-            The joint log; this one stays as it is, and so do histories cut from it.
+            The joint log, or this one if there is nothing new. This one stays as it is,
+            and so do histories cut from it.
         """
         customer, time = self._names
+        if not len(read_table(more)):
+            return self
         other = EventLog(more, customer, time, self.fields)
         ours = self._timeline
         theirs = other._timeline.on(ours.clock, f"times in column {time!r} of more")

@@ -35,6 +35,9 @@ class HistorySource:
         Row ``i`` sees the events ``start[i]:stop[i]``.
     cutoff : ndarray of shape (n,), float64
         Cutoffs, on the axis of `times`.
+    gap : int or None, default=None
+        Channel of the gap to the previous event, which is 0 for the first event that
+        a row sees: a lookback hides the one before.
     """
 
     channels: np.ndarray
@@ -43,6 +46,7 @@ class HistorySource:
     start: np.ndarray
     stop: np.ndarray
     cutoff: np.ndarray
+    gap: int | None = None
 
     def take(self, rows: np.ndarray) -> HistorySource:
         """Return the source for some rows."""
@@ -198,10 +202,10 @@ class BatchIterator:
 
     def __iter__(self) -> Iterator[tuple[Batch, torch.Tensor]]:
         """Yield a batch and its targets at a time; targets are 0 if there are none."""
-        for rows in self._plan():
+        for rows in self.plan():
             yield self._gather(rows)
 
-    def _plan(self) -> list[np.ndarray]:
+    def plan(self) -> list[np.ndarray]:
         """Choose the rows of each batch."""
         order, bounds, lengths = self._groups
         n_groups = len(lengths)
@@ -313,6 +317,8 @@ def _pad(source: HistorySource, rows: np.ndarray, share: bool) -> HistoryBatch:
         )
     values[padding] = 0
     codes[padding] = 0
+    if source.gap is not None:
+        values[:, 0, source.gap] = 0
     slot, n_slots = _slots(sequence, len(first))
     place = sequence * n_slots + slot
     visible = np.zeros(len(first) * n_slots, dtype="int64")

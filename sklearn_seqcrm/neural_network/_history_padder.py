@@ -66,7 +66,7 @@ class HistoryPadder(TransformerMixin, BaseEstimator):
     ...     {"who": ["a", "a", "b"], "time": [0, 2, 1], "amount": [5.0, 7.0, 6.0]}
     ... )
     >>> X = EventLog(orders, "who", "time").attach(pd.DataFrame({"who": ["a", "b"]}))
-    >>> X = HistoryEncoder().fit_transform(X).drop(columns="who")
+    >>> X = HistoryEncoder().fit_transform(X)
     >>> tensors = HistoryPadder().fit_transform(X)
     >>> tensors["values"].shape, tensors["lengths"]
     ((2, 2, 3), array([2, 1]))
@@ -171,4 +171,8 @@ class HistoryPadder(TransformerMixin, BaseEstimator):
         values[real, :n_channels] = source.channels[event]
         values[real, n_channels] = np.log1p(ages)
         codes[real] = source.codes[event]
+        if source.gap is not None:
+            whole = np.flatnonzero((lengths > 0) & (first == source.start))
+            at = 0 if self.padding == "post" else n_steps - lengths[whole]
+            values[whole, at, source.gap] = 0
         return {"values": values, "codes": codes, "lengths": lengths}

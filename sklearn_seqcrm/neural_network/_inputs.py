@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import issparse
+from scipy.sparse import coo_array, issparse
+from scipy.sparse.csgraph import connected_components
 from sklearn.utils.validation import validate_data
 
 from sklearn_seqcrm.events import HistoryArray, HistoryDtype
 from sklearn_seqcrm.events._encoded_log import EncodedLog
+from sklearn_seqcrm.events._find import static_columns
 from sklearn_seqcrm.events._frames import as_frame, has_histories
 from sklearn_seqcrm.neural_network._batches import HistorySource, RowData
 from sklearn_seqcrm.neural_network._module import HistorySpec
@@ -98,7 +100,7 @@ def _read_frame(estimator: Any, X: pd.DataFrame, reset: bool) -> Inputs:
         validate_data(estimator, X, reset=reset, skip_check_array=True)
     if not len(X):
         raise ValueError("X has no rows; at least one is needed.")
-    names = [name for name in X if isinstance(X[name].dtype, HistoryDtype)]
+    names: list[Any] = [n for n in X if isinstance(X[n].dtype, HistoryDtype)]
     arrays = [X[name].array for name in names]
     sources, specs, columns = [], [], []
     for name, array in zip(names, arrays, strict=True):
@@ -106,7 +108,7 @@ def _read_frame(estimator: Any, X: pd.DataFrame, reset: bool) -> Inputs:
         sources.append(history_source(array))
         specs.append(history_spec(log))
         columns.append(log.row_features(array.rows))
-    statics = X.drop(columns=names)
+    statics = X[static_columns(X)]
     _refuse_text(statics, estimator)
     columns.append(static_values(statics))
     return Inputs(
@@ -125,19 +127,26 @@ def _forget_columns(estimator: Any) -> None:
 
 
 def row_customers(arrays: Sequence[HistoryArray]) -> np.ndarray:
-    """Number the customers of the rows, by the first log that knows them; shape (n,).
+    """Number the rows so that those with a customer in common have one number.
 
-    Customers that no log knows have no event to share, only their row.
+    Rows are joined through any of the history columns, which may be keyed by different
+    things. A customer that a log does not know joins no rows: it has no event that
+    could tell of another row.
     """
-    customers = -1 - np.arange(len(arrays[0]))
-    n_before = 0
+    n_rows = len(arrays[0])
+    ends: list[np.ndarray] = []
+    rows: list[np.ndarray] = []
+    n_nodes = n_rows
     for array in arrays:
         # A log that was stacked from several may know a customer twice.
         code, ids = pd.factorize(array.log.customers)
-        known = (customers < 0) & (array.rows.codes >= 0)
-        customers[known] = n_before + code[array.rows.codes[known]]
-        n_before += len(ids)
-    return customers
+        known = np.flatnonzero(array.rows.codes >= 0)
+        rows.append(known)
+        ends.append(n_nodes + code[array.rows.codes[known]])
+        n_nodes += len(ids)
+    edges = (np.concatenate(rows), np.concatenate(ends))
+    graph = coo_array((np.ones(len(edges[0])), edges), shape=(n_nodes, n_nodes))
+    return connected_components(graph, directed=False)[1][:n_rows].astype("int64")
 
 
 def history_source(array: HistoryArray) -> HistorySource:
@@ -153,6 +162,7 @@ def history_source(array: HistoryArray) -> HistorySource:
         np.maximum(rows.start, 0),
         np.maximum(rows.stop, 0),
         (rows.cutoff - origin) / unit,
+        log.encoding.gap_channel,
     )
 
 
@@ -160,7 +170,8 @@ def history_spec(log: EncodedLog) -> HistorySpec:
     """Shape of the events of an encoded log."""
     encoding = log.encoding
     half_lives = tuple(h / encoding.time_unit for h in encoding.half_lives)
-    return HistorySpec(len(encoding.channels), encoding.n_levels, half_lives)
+    n_channels = len(encoding.channels)
+    return HistorySpec(n_channels, encoding.n_levels, half_lives, encoding.digest)
 
 
 def static_values(statics: pd.DataFrame) -> np.ndarray:

@@ -27,11 +27,14 @@ class HistorySpec:
         Number of codes of each of the C coded fields.
     half_lives : tuple of float
         Half-lives of the decayed poolings, in typical gaps between events.
+    digest : str, default=""
+        Stands for the encoder that made the numbers, if one did.
     """
 
     n_channels: int
     n_levels: tuple[int, ...]
     half_lives: tuple[float, ...]
+    digest: str = ""
 
 
 class HistoryReader(nn.Module):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn.base import ClassifierMixin
 from skorch import NeuralNet
 
 from sklearn_seqcrm.neural_network._batches import Batch, BatchIterator, RowData
@@ -19,8 +20,10 @@ class HistoryNet(NeuralNet):
     """A skorch net whose datasets are `RowData` and whose batches are `Batch`.
 
     `fit` takes a pair of training and validation data, the second of which may be
-    None. The loss of a batch is the weighted mean of the losses of its rows, so that a
-    row of weight 2 counts exactly like two rows.
+    None. The loss of a batch is the mean of the weighted losses of its rows. Weights
+    must have a mean of 1 over all rows: divided by their own sum in each batch, weights
+    that go with the length of histories would cancel, because a batch has rows of
+    similar length.
 
     Parameters
     ----------
@@ -62,6 +65,12 @@ class HistoryNet(NeuralNet):
             seed=self.shuffle_seed,
         )
 
+    @staticmethod
+    def rows_of_batches(data: RowData, batch_size: int, share: bool) -> np.ndarray:
+        """Order in which validation and prediction go through the rows, shape (n,)."""
+        batches = BatchIterator(data, max(batch_size, _ROWS_TO_PREDICT), share=share)
+        return np.concatenate(batches.plan())
+
     def infer(self, x: Batch, **fit_params: Any) -> torch.Tensor:
         return self.module_(x.to(self.device))
 
@@ -76,8 +85,7 @@ class HistoryNet(NeuralNet):
         losses = self.criterion_(y_pred, y_true.to(self.device))
         if X is None or X.weight is None:
             return losses.mean()
-        weight = X.weight.to(self.device)
-        return (losses * weight).sum() / weight.sum().clamp(min=1e-12)
+        return (losses * X.weight.to(self.device)).mean()
 
     def outputs(self, data: RowData) -> np.ndarray:
         """Outputs of the network for all rows, in their order.
@@ -100,3 +108,19 @@ class HistoryNet(NeuralNet):
             result[batch.rows] = output
         assert result is not None
         return result
+
+
+class HistoryClassifierNet(ClassifierMixin, HistoryNet):
+    """A `HistoryNet` that skorch's and scikit-learn's scorers know as a classifier.
+
+    They see codes of classes, from 0 on, and rows in the order of batches.
+    """
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """Codes of the classes, shape (n_classes,)."""
+        return np.arange(self.module__n_outputs)
+
+    def predict(self, X: RowData) -> np.ndarray:
+        """Code of the most probable class of each row, shape (n,)."""
+        return self.predict_proba(X).argmax(axis=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import replace
 from numbers import Integral
 from typing import Any, NamedTuple
 
@@ -27,6 +29,8 @@ AUTO_HALF_LIVES = (1.0, 4.0, 16.0, 64.0)
 # Most calendars say little, and a network of this size learns their noise by heart if
 # they are as loud as the rest: on simulated journeys that cost .02 in AUC.
 CALENDAR_WEIGHT = 0.25
+_NUMBERED = "categorical (numbers)"
+_HUGE = 1e150  # beyond this even the spread of numbers overflows
 _DAYS_TO_SEE_A_YEAR = 2 * 365  # with less, a season cannot be told from a trend
 
 
@@ -40,9 +44,10 @@ class NumericScale(NamedTuple):
     @classmethod
     def of(cls, values: np.ndarray) -> NumericScale:
         """Learn from the values of the training events, shape (n,)."""
-        finite = values[np.isfinite(values)]
+        finite = values[np.isfinite(values)].astype("float64")
         if not len(finite):
             return cls(0.0, 1.0, len(values) > 0)
+        finite = finite.clip(-_HUGE, _HUGE)
         low, center, high = np.quantile(finite, [0.25, 0.5, 0.75])
         # Where half of the values are one and the same, quartiles say nothing.
         scale = (high - low) / 1.349 or finite.std()
@@ -52,7 +57,8 @@ class NumericScale(NamedTuple):
 
     def fold(self, values: np.ndarray) -> np.ndarray:
         """Scale values and fold their tails in; what is not finite goes to 0."""
-        known = np.where(np.isfinite(values), values, self.center)
+        known = np.where(np.isfinite(values), values, self.center).astype("float64")
+        known = known.clip(-_HUGE, _HUGE)
         z = (known - self.center) / self.scale
         return np.sign(z) * np.log1p(np.abs(z))
 
@@ -130,7 +136,7 @@ class EventEncoding:
         log, index = rows.log, visible_events(rows)
         assert isinstance(log, EventLog)
         self.clock = log.timeline.clock
-        self.kinds = {name: log.column(name).kind for name in log.fields}
+        self.kinds = {name: _kind(log.column(name)) for name in log.fields}
         least = min_frequency or 0
         least = least if isinstance(least, Integral) else least * len(index)
         self.scales, self.vocabularies = {}, {}
@@ -142,6 +148,8 @@ class EventEncoding:
             else:
                 self.vocabularies[name] = Vocabulary.of(column, least, max_categories)
         gaps = _gaps(log.timeline, index)
+        # Between two events that are both seen; a lookback hides what came before.
+        gaps = gaps[1:][index[1:] == index[:-1] + 1]
         gaps = gaps[gaps > 0]
         unit = np.median(gaps) if len(gaps) else self.clock.ticks_per_day() or 1.0
         self.encoding = self._describe(log.timeline, index, float(unit), half_lives)
@@ -158,6 +166,7 @@ class EventEncoding:
         self.row_scale[0, has_some] = np.nanmean(raw[:, has_some], axis=0)
         spread = np.nanstd(raw[:, has_some], axis=0)
         self.row_scale[1, has_some] = np.where(spread > 1e-6, spread, 1.0)
+        self.encoding = replace(self.encoding, digest=self._digest())
 
     def encode(self, rows: Rows, column: str) -> Rows:
         """View the same events in an encoded log that holds no more than they need.
@@ -180,6 +189,7 @@ class EventEncoding:
         index, offsets = ranges(seen.first, seen.last)
         times, cutoff = log.timeline.times[index], rows.cutoff
         gaps = _gaps(log.timeline, index)
+        gaps[offsets[:-1][np.diff(offsets) > 0]] = np.nan  # no row sees what was before
         if log.timeline.clock != self.clock:
             old = log.timeline.clock
             what = f"times of the histories in {column!r}"
@@ -204,6 +214,16 @@ class EventEncoding:
         start[seen.rows] = offsets[seen.of_row] + np.where(filled, skipped, 0)
         stop = start + (rows.stop - rows.start)
         return Rows(encoded, codes_of_rows, start, stop, cutoff)
+
+    def _digest(self) -> str:
+        """Tell this encoding from any other that happens to have the same shape."""
+        words = [
+            (name, list(v.levels), list(v.rare))
+            for name, v in self.vocabularies.items()
+        ]
+        learned = (self.encoding, self.scales, words, self.gap_scale)
+        text = repr(learned) + repr(self.row_scale.tolist())
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def _describe(
         self, timeline: Timeline, index: np.ndarray, unit: float, half_lives: Any
@@ -262,7 +282,9 @@ class EventEncoding:
         return days if per_day is None else days - times / per_day
 
     def _check_fields(self, log: EventLog, column: str) -> None:
-        kinds = {name: log.column(name).kind for name in log.fields}
+        kinds = {
+            name: _kind(log.column(name), self.kinds.get(name)) for name in log.fields
+        }
         if kinds == self.kinds:
             return
         lost = [name for name in self.kinds if name not in kinds]
@@ -282,12 +304,21 @@ class EventEncoding:
         )
 
 
-def _gaps(timeline: Timeline, index: np.ndarray) -> np.ndarray:
-    """Ticks since the customer's previous event, NaN for the first one.
+def _kind(column: Column, expected: str | None = None) -> str:
+    """Kind of a field; levels that are numbers never equal levels that are text.
 
-    The previous event counts even where a row's lookback hides it: the gap belongs to
-    the event, not to the row.
+    A field without any level is of the kind that is expected, if that has levels.
     """
+    if column.categories is None:
+        return column.kind
+    if not len(column.categories) and expected in ("categorical", _NUMBERED):
+        return expected
+    numeric = pd.api.types.is_numeric_dtype(column.categories.dtype)
+    return _NUMBERED if numeric and len(column.categories) else "categorical"
+
+
+def _gaps(timeline: Timeline, index: np.ndarray) -> np.ndarray:
+    """Ticks since the customer's previous event, NaN for the first one."""
     gaps = np.full(len(index), np.nan)
     is_first = np.zeros(len(timeline.times) + 1, dtype=bool)
     is_first[timeline.offsets] = True

@@ -15,7 +15,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from sklearn_seqcrm.events import HistoryArray
+from sklearn_seqcrm.events import HistoryArray, HistoryDtype
 from sklearn_seqcrm.events._encoded_log import EncodedLog
 from sklearn_seqcrm.events._find import as_history_array, history_columns
 from sklearn_seqcrm.events._frames import as_frame
@@ -25,10 +25,10 @@ from sklearn_seqcrm.preprocessing._event_encoding import EventEncoding
 class HistoryEncoder(TransformerMixin, BaseEstimator):
     """Encode the events of history columns as numbers that a network can read.
 
-    Every history column is encoded, every other column is passed through. What is
-    learned comes from the events that the training rows can see, each counted once:
-    the scaling of numeric fields, the levels of categorical fields, the typical gap
-    between events, and which parts of the calendar the times support.
+    Every history column is encoded, every other column but the keys is passed through.
+    What is learned comes from the events that the training rows can see, each counted
+    once: the scaling of numeric fields, the levels of categorical fields, the typical
+    gap between events, and which parts of the calendar the times support.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ class HistoryEncoder(TransformerMixin, BaseEstimator):
     encodings_ : dict of str to Encoding
         For each history column what its channels, codes and units of time are.
     n_features_in_ : int
-        Number of columns seen in `fit`.
+        Number of columns seen in `fit`, without the keys.
     feature_names_in_ : ndarray of shape (n_columns,)
         Their names.
 
@@ -64,13 +64,17 @@ class HistoryEncoder(TransformerMixin, BaseEstimator):
     events had some. A datetime becomes days since the event. A level that training
     did not know and a missing one have a code each.
 
-    Time enters as the logarithm of the gap to the customer's previous event, and as
-    sines and cosines of the hour (unless all times are equal within the day), the
-    weekday, and the time of the year (from two years of events on). No channel
-    depends on the cutoff, so that all rows of a customer share their events.
+    Time enters as the logarithm of the gap to the customer's previous event (the first
+    event that a row sees has none), and as sines and cosines of the hour (unless all
+    times are equal within the day), the weekday, and the time of the year (from two
+    years of events on). No channel depends on the cutoff, so that all rows of a
+    customer share their events.
 
-    The cost of `fit` and `transform` follows the events that the rows can see, not the
-    size of the log. The result holds no event after a row's cutoff.
+    The customer and cutoff columns that histories were attached by are keys, not
+    features: they are left out, and need not be there when new rows are scored.
+
+    The cost of `transform` follows the events that the rows can see, not the size of
+    the log. The result holds no event after a row's cutoff.
 
     Examples
     --------
@@ -136,6 +140,8 @@ class HistoryEncoder(TransformerMixin, BaseEstimator):
         """
         self._validate_params()
         X = as_frame(X)
+        self._keys = _keys_of(X)
+        X = X[[name for name in X if name not in self._keys]]
         validate_data(self, X, skip_check_array=True)
         _refuse_no_rows(X)
         self._fitted = {
@@ -162,7 +168,7 @@ class HistoryEncoder(TransformerMixin, BaseEstimator):
 
         Returns
         -------
-        DataFrame of shape (n, n_columns)
+        DataFrame of shape (n, n_columns less the keys)
             The same rows; numbers, codes and row features are behind the histories.
 
         Raises
@@ -175,6 +181,8 @@ class HistoryEncoder(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = as_frame(X)
+        keys = self._keys | _keys_of(X)
+        X = X[[name for name in X if name not in keys]]
         validate_data(self, X, reset=False, skip_check_array=True)
         _refuse_no_rows(X)
         encoded = {}
@@ -200,6 +208,12 @@ class HistoryEncoder(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         return _check_feature_names_in(self, input_features)
+
+
+def _keys_of(X: pd.DataFrame) -> set[str]:
+    """Names of the columns that histories were attached by."""
+    dtypes = [X[name].dtype for name in X]
+    return {key for d in dtypes if isinstance(d, HistoryDtype) for key in d.keys}
 
 
 def _refuse_no_rows(X: pd.DataFrame) -> None:

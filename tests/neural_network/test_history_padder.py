@@ -21,10 +21,8 @@ EVENTS = pd.DataFrame(
     }
 )
 ROWS = pd.DataFrame({"who": list("abz"), "age": [0.5, -1.0, 2.0]})
-X = (
-    HistoryEncoder()
-    .fit_transform(EventLog(EVENTS, "who", "time").attach(ROWS, cutoff=5))
-    .drop(columns="who")
+X = HistoryEncoder().fit_transform(
+    EventLog(EVENTS, "who", "time").attach(ROWS, cutoff=5)
 )
 LOG = X["history"].array.log
 P, Q, R = LOG.codes[:3, 0]
@@ -82,11 +80,11 @@ def test_tensors():
 def test_the_number_of_steps_is_learned():
     log = EventLog(EVENTS, "who", "time")
     encoder = HistoryEncoder().fit(log.attach(ROWS, cutoff=5))
-    short = encoder.transform(log.attach(ROWS, cutoff=3)).drop(columns="who")
+    short = encoder.transform(log.attach(ROWS, cutoff=3))
     padder = HistoryPadder().fit(short)
     assert padder.max_length_ == 2
     assert padder.transform(X)["codes"].shape == (3, 2, 1)
-    none = encoder.transform(log.attach(ROWS, cutoff=0)).drop(columns="who")
+    none = encoder.transform(log.attach(ROWS, cutoff=0))
     there = HistoryPadder().fit_transform(none)
     assert there["values"].shape[1] == 1
     assert not there["values"].any()

@@ -6,6 +6,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.metrics import log_loss, roc_auc_score
 from skorch.callbacks import (
     Callback,
     Checkpoint,
@@ -15,9 +16,9 @@ from skorch.callbacks import (
 )
 
 from sklearn_seqcrm.events import EventLog
-from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, _lstm
+from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, _base
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
-from tests.small_data import make_events, make_table, make_y
+from tests.small_data import DAY, make_events, make_table, make_y
 
 SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 2, "random_state": 0}
 # Whole batches and no dropout: then the order of rows makes no difference.
@@ -26,9 +27,9 @@ EXACT = {**SMALL, "dropout": 0.0, "batch_size": 10_000, "learning_rate": 0.01}
 
 def make_frame(n_customers=10, **options):
     """Encoded histories, and the number of the customer as the last static."""
-    X = HistoryEncoder().fit_transform(make_table(n_customers, **options))
-    number = pd.factorize(X["who"])[0]
-    return X[["history"]].assign(number=number)
+    table = make_table(n_customers, **options)
+    number = pd.factorize(table["who"])[0]
+    return HistoryEncoder().fit_transform(table)[["history"]].assign(number=number)
 
 
 X = make_frame()
@@ -298,9 +299,10 @@ def test_customers_are_whole_where_only_the_second_log_knows_them():
 def test_customers_are_whole_where_two_logs_were_stacked():
     """The same customer in two logs has two segments after a concat."""
     halves = [make_table(), make_table()]
-    table = HistoryEncoder().fit_transform(pd.concat(halves, ignore_index=True))
-    assert not table["history"].array.log.customers.is_unique
-    frame = table[["history"]].assign(number=pd.factorize(table["who"])[0])
+    table = pd.concat(halves, ignore_index=True)
+    frame = HistoryEncoder().fit_transform(table)[["history"]]
+    assert not frame["history"].array.log.customers.is_unique
+    frame["number"] = pd.factorize(table["who"])[0]
     known = table["who"].str.startswith("c").to_numpy()
     model = LSTMClassifier(**SMALL, early_stopping=True, validation_fraction=0.4)
     _, seen = fit_and_see(model, frame[known], make_y(frame)[known])
@@ -308,11 +310,30 @@ def test_customers_are_whole_where_two_logs_were_stacked():
     assert not train & valid
 
 
+def test_customers_are_whole_where_histories_are_keyed_by_different_things():
+    """Sessions of one row each come first; the customers stand in the second column."""
+    table = make_table().drop(columns="history")
+    table = table[table["who"].str.startswith("c")].reset_index(drop=True)
+    table["session"] = table.index
+    visits = pd.DataFrame({"session": table.index, "when": table["at"] - DAY})
+    sessions = EventLog(visits, "session", "when")
+    whole = EventLog(make_events(), "who", "when")
+    table = sessions.attach(table, "session", "at", name="visit")
+    table = whole.attach(table, "who", "at", name="orders")
+    frame = HistoryEncoder().fit_transform(table)[["visit", "orders"]]
+    frame["number"] = pd.factorize(table["who"])[0]
+    model = LSTMClassifier(**SMALL, early_stopping=True, validation_fraction=0.4)
+    _, seen = fit_and_see(model, frame, make_y(frame))
+    train, valid = (set(part.static[:, -1]) for part in seen[0])
+    assert valid
+    assert not train & valid
+
+
 def test_rows_are_set_aside_only_if_wanted(monkeypatch):
     _, seen = fit_and_see(LSTMClassifier(**SMALL), X, Y)
     assert seen[0][1] is None
     assert len(seen[0][0]) == len(X)
-    monkeypatch.setattr(_lstm, "_ROWS_TO_STOP_EARLY", len(X))
+    monkeypatch.setattr(_base, "_ROWS_TO_STOP_EARLY", len(X))
     _, seen = fit_and_see(LSTMClassifier(**SMALL), X, Y)
     assert seen[0][1] is not None
     _, seen = fit_and_see(LSTMClassifier(**SMALL, early_stopping=False), X, Y)
@@ -476,3 +497,64 @@ def test_batch_size_of_predictions_does_not_matter(share):
         [model.predict_proba(X.iloc[i : i + 5]) for i in range(0, 48, 5)]
     )
     assert_allclose(parts, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_weights_that_go_with_the_length_of_histories_count():
+    """Batches have rows of similar length; their weights must not cancel there."""
+    lengths = np.repeat([1, 30], 64)
+    events = pd.DataFrame({"who": np.repeat(np.arange(128), lengths)})
+    events["time"] = events.groupby("who").cumcount()
+    table = EventLog(events, "who", "time").snapshots([40])
+    sign = np.where(np.arange(128) % 2, 1.0, -1.0)
+    flipped = np.where(lengths == 1, sign, -sign)
+    frame = HistoryEncoder().fit_transform(table).assign(sign=sign)
+    settings = {**SMALL, "head_sizes": (), "batch_size": 16, "max_epochs": 40}
+    model = LSTMClassifier(**settings, dropout=0.0, learning_rate=0.02)
+    at = {}
+    for name, long in {"long count": 100.0, "short count": 0.01}.items():
+        weight = np.where(lengths == 1, 1.0, long)
+        fit = clone(model).fit(frame, flipped > 0, sample_weight=weight)
+        inside = fit.predict_proba(frame)[:, 1]
+        at[name] = np.corrcoef(inside, sign)[0, 1]
+    assert at["long count"] < -0.5
+    assert at["short count"] > 0.5
+
+
+@pytest.mark.parametrize("scoring", ["roc_auc", "accuracy", "neg_log_loss"])
+def test_scores_of_a_callback_are_those_of_the_validation_rows(scoring):
+    frame, y = make_frame(40), make_y(make_frame(40))
+    score = EpochScoring(scoring, name="score", lower_is_better=False)
+    seen = []
+    model = LSTMClassifier(
+        **SMALL,
+        early_stopping=True,
+        validation_fraction=0.4,
+        callbacks=[Spy(seen), score],
+    ).fit(frame, y)
+    valid = seen[0][1]
+    odds = np.exp(model.net_.outputs(valid).astype("float64"))
+    shares = odds / odds.sum(axis=1, keepdims=True)
+    expected = {
+        "roc_auc": lambda: roc_auc_score(valid.target, shares[:, 1]),
+        "accuracy": lambda: (shares.argmax(axis=1) == valid.target).mean(),
+        "neg_log_loss": lambda: -log_loss(valid.target, shares),
+    }[scoring]()
+    best = int(np.argmin([epoch["valid_loss"] for epoch in model.net_.history]))
+    assert_allclose(model.net_.history[best]["score"], expected, atol=1e-5)
+
+
+def test_a_fit_that_diverges_says_so():
+    frame = X.assign(number=X["number"] * 1e18)
+    with pytest.raises(ValueError, match=r"Training diverged .* Lower learning_rate"):
+        LSTMClassifier(**{**SMALL, "learning_rate": 1e30}).fit(frame, Y)
+
+
+def test_another_encoder_of_the_same_shape_is_refused():
+    model = LSTMClassifier(**SMALL).fit(X, Y)
+    other = make_frame(seed=7)
+    spec = X["history"].array.log.encoding
+    assert other["history"].array.log.encoding.channels == spec.channels
+    with pytest.raises(ValueError, match="Use the encoder that was fitted with it"):
+        model.predict(other)
+    with pytest.raises(ValueError, match="two different HistoryEncoders"):
+        pd.concat([X, other])

@@ -1,0 +1,316 @@
+"""What the recurrent estimators share: inputs, training and outputs."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from numbers import Integral, Real
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import BaseEstimator, is_classifier
+from sklearn.model_selection import GroupShuffleSplit
+from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_consistent_length,
+    check_is_fitted,
+)
+from skorch.callbacks import EarlyStopping, GradientNormClipping
+
+from sklearn_seqcrm.neural_network._batches import RowData
+from sklearn_seqcrm.neural_network._inputs import Inputs, read_inputs
+from sklearn_seqcrm.neural_network._module import (
+    CELLS,
+    POOLINGS,
+    HistoryNetwork,
+    HistorySpec,
+)
+from sklearn_seqcrm.neural_network._net import HistoryClassifierNet, HistoryNet
+
+# With fewer rows a validation part is too small to tell epochs apart.
+_ROWS_TO_STOP_EARLY = 1000
+# Longest gradient of a step; recurrent nets meet cliffs (Pascanu et al., 2013).
+_MOST_GRADIENT = 1.0
+
+
+class BaseLSTM(BaseEstimator):
+    """What classifier and regressor share: inputs, training and outputs."""
+
+    net_: HistoryNet
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        "cell": [StrOptions(set(CELLS))],
+        "hidden_size": [Interval(Integral, 1, None, closed="left")],
+        "num_layers": [Interval(Integral, 1, None, closed="left")],
+        "bidirectional": ["boolean"],
+        "pooling": [StrOptions(set(POOLINGS)), list, tuple],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "head_sizes": [list, tuple],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "early_stopping": ["boolean", StrOptions({"auto"})],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "callbacks": [list, tuple, None],
+        "device": [str],
+        "random_state": ["random_state"],
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+    }
+
+    def _fit(
+        self,
+        inputs: Inputs,
+        target: np.ndarray,
+        weight: np.ndarray | None,
+        n_outputs: int,
+        criterion: dict[str, Any],
+        bias: np.ndarray,
+    ) -> Self:
+        """Train the network on rows whose target is ready for the loss.
+
+        Parameters
+        ----------
+        inputs : Inputs
+            Rows of X.
+        target : ndarray of shape (n,)
+            Codes of classes (int64) or scaled numbers (float32).
+        weight : ndarray of shape (n,) or None
+            Weight of each row.
+        n_outputs : int
+            Number of outputs of the network.
+        criterion : dict
+            The loss as skorch parameters.
+        bias : ndarray of shape (n_outputs,)
+            What a network without inputs would best return, to start from.
+        """
+        pooling = self._check_lists()
+        _warn_if_all_empty(inputs)
+        rng = check_random_state(self.random_state)
+        split_seed, shuffle_seed, torch_seed = rng.randint(2**31 - 1, size=3)
+        if weight is not None:
+            weight = weight.astype("float32")
+        again = self.warm_start and hasattr(self, "net_")
+        if again:
+            inputs = self._as_in_fit(inputs)
+        data = RowData(inputs.data.sources, inputs.data.static, target, weight)
+        train, valid = self._split(data, inputs.customers, int(split_seed))
+        cuda = [torch.device(self.device)] if self.device.startswith("cuda") else []
+        with torch.random.fork_rng(devices=cuda):
+            torch.manual_seed(int(torch_seed))
+            if again:
+                self.net_.set_params(
+                    lr=self.learning_rate,
+                    batch_size=self.batch_size,
+                    max_epochs=self.max_epochs,
+                    verbose=self.verbose,
+                )
+            else:
+                self._specs = inputs.specs
+                self._n_static = inputs.data.static.shape[1]
+                self.net_ = self._build(n_outputs, pooling, criterion)
+                self.net_.initialize()
+                with torch.no_grad():
+                    last = self.net_.module_.head[-1]
+                    last.bias.copy_(torch.from_numpy(bias.astype("float32")))
+            self.net_.shuffle_seed = int(shuffle_seed)
+            # set_params would take new callbacks without initializing them.
+            self.net_.callbacks = self._callbacks(valid is not None)
+            self.net_.initialize_callbacks()
+            self.net_.partial_fit((train, valid))
+        self.n_iter_ = len(self.net_.history)
+        if not all(p.isfinite().all() for p in self.net_.module_.parameters()):
+            raise ValueError(
+                f"Training diverged in {self.n_iter_} epochs: weights of the network "
+                "are not finite. Lower learning_rate, or scale the statics."
+            )
+        return self
+
+    def _build(
+        self, n_outputs: int, pooling: Sequence[str], criterion: dict[str, Any]
+    ) -> HistoryNet:
+        net = HistoryClassifierNet if is_classifier(self) else HistoryNet
+        return net(
+            HistoryNetwork,
+            module__specs=self._specs,
+            module__n_static=self._n_static,
+            module__n_outputs=n_outputs,
+            module__cell=self.cell,
+            module__hidden_size=self.hidden_size,
+            module__num_layers=self.num_layers,
+            module__bidirectional=self.bidirectional,
+            module__pooling=tuple(pooling),
+            module__dropout=self.dropout,
+            module__head_sizes=tuple(self.head_sizes),
+            optimizer=torch.optim.AdamW,
+            optimizer__weight_decay=self.weight_decay,
+            lr=self.learning_rate,
+            batch_size=self.batch_size,
+            max_epochs=self.max_epochs,
+            device=self.device,
+            verbose=self.verbose,
+            share_sequences=not self.bidirectional,
+            callbacks=[],
+            **criterion,
+        )
+
+    def _callbacks(self, with_validation: bool) -> list[Any]:
+        """Copies of the user's callbacks, which keep their own state, between ours.
+
+        Early stopping ends an epoch before later callbacks see it, so it comes last.
+        """
+        callbacks: list[Any] = [
+            ("clip_gradients", GradientNormClipping(_MOST_GRADIENT)),
+            *(copy.deepcopy(callback) for callback in self.callbacks or ()),
+        ]
+        if with_validation:
+            stop = EarlyStopping(
+                patience=self.n_iter_no_change,
+                load_best=True,
+                sink=print if self.verbose else _say_nothing,
+            )
+            callbacks.append(("stop_early", stop))
+        return callbacks
+
+    def _split(
+        self, data: RowData, customers: np.ndarray, seed: int
+    ) -> tuple[RowData, RowData | None]:
+        """Set rows aside for early stopping, all rows of a customer or none."""
+        if data.weight is not None and not data.weight.all():
+            used = np.flatnonzero(data.weight)
+            data, customers = data.take(used), customers[used]
+        n_customers = len(np.unique(customers))
+        wanted = self.early_stopping
+        if wanted == "auto":
+            wanted = len(data) >= _ROWS_TO_STOP_EARLY and n_customers > 1
+        if not wanted:
+            return _of_mean_weight(data), None
+        if n_customers < 2:
+            raise ValueError(
+                "early_stopping=True sets customers aside for validation, but all "
+                f"{len(data)} rows belong to one customer; use early_stopping=False."
+            )
+        splitter = GroupShuffleSplit(
+            1, test_size=self.validation_fraction, random_state=seed
+        )
+        train, valid = next(splitter.split(data.static, groups=customers))
+        return (
+            _of_mean_weight(data.take(train)),
+            _of_mean_weight(self._in_order_of_batches(data.take(valid))),
+        )
+
+    def _in_order_of_batches(self, data: RowData) -> RowData:
+        """Let skorch's scoring callbacks see rows in the order of their predictions."""
+        rows = HistoryNet.rows_of_batches(data, self.batch_size, not self.bidirectional)
+        return data.take(rows)
+
+    def _outputs(self, X: Any) -> np.ndarray:
+        """What the network returns for the rows of X, shape (n, n_outputs), float64."""
+        check_is_fitted(self)
+        inputs = self._as_in_fit(read_inputs(self, X, reset=False))
+        return self.net_.outputs(inputs.data).astype("float64")
+
+    def _as_in_fit(self, inputs: Inputs) -> Inputs:
+        """Compare the shapes of X with those in fit; codes new to tensors become 0."""
+        n_static = inputs.data.static.shape[1]
+        now, then = (
+            _shapes(specs, inputs.encoded) for specs in (inputs.specs, self._specs)
+        )
+        if now != then or n_static != self._n_static:
+            raise ValueError(
+                f"X has histories of (channels, codes, encoder) {now} and {n_static} "
+                f"statics and row features; {type(self).__name__} was fitted on {then} "
+                f"and {self._n_static}. Use the encoder that was fitted with it."
+            )
+        return inputs if inputs.encoded else inputs.within(self._specs)
+
+    def _check_lists(self) -> tuple[str, ...]:
+        """Check the parameters that are lists, and return the poolings."""
+        pooling = (self.pooling,) if isinstance(self.pooling, str) else self.pooling
+        unknown = [name for name in pooling if name not in POOLINGS]
+        if unknown or not len(pooling) or len(set(pooling)) < len(pooling):
+            raise ValueError(
+                f"pooling must be one or several different ones of {list(POOLINGS)}; "
+                f"got {self.pooling!r}."
+            )
+        if not all(isinstance(n, int | np.integer) and n >= 1 for n in self.head_sizes):
+            raise ValueError(
+                f"head_sizes must be positive integers; got {self.head_sizes!r}."
+            )
+        return tuple(pooling)
+
+    def _start(
+        self, X: Any, y: Any, sample_weight: Any
+    ) -> tuple[Inputs, np.ndarray, np.ndarray | None]:
+        """Validate parameters, rows, targets and weights."""
+        self._validate_params()
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is "
+                "None."
+            )
+        again = self.warm_start and hasattr(self, "net_")
+        inputs = read_inputs(self, X, reset=not again)
+        y = column_or_1d(y, warn=True)
+        check_consistent_length(inputs.data.static, y)
+        refuse_not_finite(y)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(
+                sample_weight, inputs.data.static, ensure_non_negative=True
+            )
+            if not sample_weight.any():
+                raise ValueError("sample_weight is zero for all rows.")
+        return inputs, y, sample_weight
+
+
+def refuse_not_finite(y: np.ndarray) -> None:
+    n_missing = int(pd.isna(y).sum())
+    n_infinite = int(np.isinf(y).sum()) if y.dtype.kind == "f" else 0
+    what = "NaN" if n_missing else "infinity"
+    if n_missing or n_infinite:
+        raise ValueError(
+            f"Input y contains {what}: {n_missing or n_infinite} of {len(y)} targets "
+            f"are {'missing' if n_missing else 'infinite'}; drop those rows from X and "
+            "y."
+        )
+
+
+def _shapes(specs: Sequence[HistorySpec], encoded: bool) -> list[tuple[Any, ...]]:
+    """What has to be equal in two of each; the levels, if an encoder settled them."""
+    return [
+        (spec.n_channels, spec.n_levels, spec.digest)
+        if encoded
+        else (spec.n_channels, len(spec.n_levels))
+        for spec in specs
+    ]
+
+
+def _of_mean_weight(data: RowData) -> RowData:
+    """The same rows with weights of mean 1, as the loss of the net wants them."""
+    if data.weight is None:
+        return data
+    return replace(data, weight=(data.weight / data.weight.mean()).astype("float32"))
+
+
+def _warn_if_all_empty(inputs: Inputs) -> None:
+    for name, source in zip(inputs.names, inputs.data.sources, strict=True):
+        if not (source.stop > source.start).any():
+            warnings.warn(
+                f"All {len(source.start)} histories in {name!r} are empty, so that the "
+                "model learns from statics alone. Do the customers and cutoffs of the "
+                "rows fit those of the log?",
+                UserWarning,
+                stacklevel=4,
+            )
+
+
+def _say_nothing(*text: Any) -> None:
+    """Where messages of callbacks go unless `verbose`."""

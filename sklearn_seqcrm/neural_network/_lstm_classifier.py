@@ -1,0 +1,260 @@
+"""Classify customers by their histories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import ClassifierMixin
+from sklearn.utils._param_validation import StrOptions
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+
+from sklearn_seqcrm.neural_network._base import BaseLSTM
+
+
+class LSTMClassifier(ClassifierMixin, BaseLSTM):
+    """Classify customers by their histories and statics with a recurrent network.
+
+    A recurrent network reads the events of each history; what a row sees of its
+    outputs is pooled into one vector, joined with the row's other features (time since
+    the last event, number of events, decayed counts, statics), and read by a small
+    feed-forward head.
+
+    Parameters
+    ----------
+    cell : {"lstm", "gru", "rnn"}, default="lstm"
+        Kind of recurrent cell. On CPUs only ``"lstm"`` has fast kernels.
+    hidden_size : int, default=64
+        Size of the recurrent state.
+    num_layers : int, default=1
+        Number of recurrent layers.
+    bidirectional : bool, default=False
+        Also read each history backwards. Rows of one customer then cannot share a
+        pass, which costs as many times more as a customer has rows.
+    pooling : str or list of str, default=("last", "mean", "decay")
+        What a row reads of the outputs up to its cutoff: ``"last"``, ``"mean"``,
+        ``"max"``, ``"attention"`` (a learned weighting), ``"decay"`` (means faded by
+        age, one for each half-life of the encoder).
+    dropout : float, default=0.3
+        Share of units that training drops between layers, and in the head.
+    head_sizes : list of int, default=(64,)
+        Sizes of the hidden layers of the head; empty for a linear one.
+    learning_rate : float, default=0.002
+        Step size of AdamW.
+    weight_decay : float, default=0.01
+        Decoupled weight decay of AdamW.
+    batch_size : int, default=128
+        Rows in a batch. Very long histories make smaller batches.
+    max_epochs : int, default=50
+        Most passes over the training rows.
+    early_stopping : bool or "auto", default="auto"
+        Set customers aside, all rows of each, stop when their loss no longer falls,
+        and go back to the best epoch. ``"auto"``: with 1,000 rows or more.
+    validation_fraction : float, default=0.1
+        Share of the customers that are set aside.
+    n_iter_no_change : int, default=5
+        Epochs without improvement after which training stops.
+    class_weight : dict, "balanced" or None, default=None
+        Weights of the classes, as in scikit-learn.
+    callbacks : list of skorch callbacks or None, default=None
+        Called during training; each fit works on copies. Those that watch the
+        validation loss need ``early_stopping=True``.
+    device : str, default="cpu"
+        Device of torch, such as ``"cuda"``.
+    random_state : int, RandomState or None, default=None
+        Seed of the weights, the batches, the dropout and the validation split. An int
+        makes runs on a CPU repeat exactly.
+    warm_start : bool, default=False
+        Go on from the network of the last fit, for `max_epochs` more. The shape of the
+        network and its optimizer stay as they were.
+    verbose : int, default=0
+        1 prints a line for each epoch.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Class labels.
+    net_ : skorch.NeuralNet
+        The trained net; ``net_.history`` has the losses of each epoch.
+    n_iter_ : int
+        Number of epochs run.
+    n_features_in_ : int
+        Number of columns seen in `fit`; not set for padded tensors.
+    feature_names_in_ : ndarray of shape (n_columns,)
+        Their names, if `X` was a DataFrame.
+
+    See Also
+    --------
+    make_history_pipeline : Everything that has to come before, for raw `X`.
+    LSTMRegressor : The same for numbers.
+
+    Notes
+    -----
+    `X` has one of three forms: a DataFrame with encoded history columns and numeric
+    statics, the padded tensors of `HistoryPadder`, or a plain array, which is statics
+    without a history. Rows give the same predictions in the first two.
+
+    Rows of one customer at several cutoffs share their events, and are trained and
+    scored in one pass over them.
+
+    References
+    ----------
+    S. Hochreiter and J. Schmidhuber, "Long Short-Term Memory", Neural Computation
+    9(8), 1997. https://doi.org/10.1162/neco.1997.9.8.1735
+
+    Examples
+    --------
+    >>> from sklearn_seqcrm.datasets import make_customer_journeys
+    >>> from sklearn_seqcrm.events import EventLog
+    >>> from sklearn_seqcrm.neural_network import LSTMClassifier
+    >>> from sklearn_seqcrm.preprocessing import make_history_pipeline
+    >>> journeys = make_customer_journeys(200, random_state=0)
+    >>> log = EventLog(journeys.events, customer="customer_id", time="timestamp")
+    >>> X = log.attach(journeys.rows, cutoff="cutoff")
+    >>> model = make_history_pipeline(LSTMClassifier(max_epochs=3, random_state=0))
+    >>> model.fit(X, journeys.target).predict_proba(X).shape
+    (200, 2)
+    """
+
+    classes_: np.ndarray
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        **BaseLSTM._parameter_constraints,
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+    }
+
+    def __init__(
+        self,
+        *,
+        cell: str = "lstm",
+        hidden_size: int = 64,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        pooling: str | Sequence[str] = ("last", "mean", "decay"),
+        dropout: float = 0.3,
+        head_sizes: Sequence[int] = (64,),
+        learning_rate: float = 0.002,
+        weight_decay: float = 0.01,
+        batch_size: int = 128,
+        max_epochs: int = 50,
+        early_stopping: bool | str = "auto",
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        class_weight: Any = None,
+        callbacks: Sequence[Any] | None = None,
+        device: str = "cpu",
+        random_state: Any = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+    ) -> None:
+        self.cell = cell
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.bidirectional = bidirectional
+        self.pooling = pooling
+        self.dropout = dropout
+        self.head_sizes = head_sizes
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.class_weight = class_weight
+        self.callbacks = callbacks
+        self.device = device
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train on rows with known classes.
+
+        Parameters
+        ----------
+        X : DataFrame, padded tensors or array, n rows
+            See the Notes of the class.
+        y : array-like of shape (n,)
+            Class labels, of two classes or more.
+        sample_weight : array-like of shape (n,) or None, default=None
+            Weights of the rows in the loss, not negative.
+
+        Returns
+        -------
+        LSTMClassifier
+            The fitted estimator.
+
+        Raises
+        ------
+        TypeError
+            If histories are raw, or a static is no number.
+        ValueError
+            If `y` has one class or missing values, or a parameter is out of range.
+        """
+        inputs, y, weight = self._start(X, y, sample_weight)
+        check_classification_targets(y)
+        classes, codes = np.unique(y, return_inverse=True)
+        if len(classes) < 2:
+            raise ValueError(
+                f"{type(self).__name__} needs at least 2 classes in y; got 1 class, "
+                f"{classes.tolist()[0]!r}, in all {len(y)} rows."
+            )
+        if (
+            self.warm_start
+            and hasattr(self, "net_")
+            and (not np.array_equal(classes, self.classes_))
+        ):
+            raise ValueError(
+                f"warm_start needs the classes of the last fit, {self.classes_}; got "
+                f"{classes}."
+            )
+        self.classes_ = classes
+        if self.class_weight is not None:
+            of_class = compute_class_weight(self.class_weight, classes=classes, y=y)
+            weight = of_class[codes] * (1.0 if weight is None else weight)
+        share = np.bincount(codes, weight, minlength=len(classes)) + 1e-6
+        return self._fit(
+            inputs,
+            codes.astype("int64"),
+            weight,
+            len(classes),
+            {"criterion": torch.nn.CrossEntropyLoss, "criterion__reduction": "none"},
+            np.log(share / share.sum()),
+        )
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probability of each class.
+
+        Parameters
+        ----------
+        X : DataFrame, padded tensors or array, n rows
+            See the Notes of the class.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes)
+            Probabilities in the order of `classes_`.
+        """
+        outputs = self._outputs(X)
+        odds = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+        return odds / odds.sum(axis=1, keepdims=True)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Most probable class.
+
+        Parameters
+        ----------
+        X : DataFrame, padded tensors or array, n rows
+            See the Notes of the class.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Class labels.
+        """
+        outputs = self._outputs(X)
+        return self.classes_[outputs.argmax(axis=1)]

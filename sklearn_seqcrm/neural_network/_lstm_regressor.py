@@ -1,0 +1,254 @@
+"""Predict numbers from histories."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import RegressorMixin
+from sklearn.utils._param_validation import StrOptions
+
+from sklearn_seqcrm.neural_network._base import BaseLSTM, refuse_not_finite
+
+
+class LSTMRegressor(RegressorMixin, BaseLSTM):
+    """Predict numbers from histories and statics with a recurrent network.
+
+    The network of `LSTMClassifier` with one output. Targets are centred and scaled for
+    training, and predictions scaled back.
+
+    Parameters
+    ----------
+    cell : {"lstm", "gru", "rnn"}, default="lstm"
+        Kind of recurrent cell. On CPUs only ``"lstm"`` has fast kernels.
+    hidden_size : int, default=64
+        Size of the recurrent state.
+    num_layers : int, default=1
+        Number of recurrent layers.
+    bidirectional : bool, default=False
+        Also read each history backwards. Rows of one customer then cannot share a
+        pass, which costs as many times more as a customer has rows.
+    pooling : str or list of str, default=("last", "mean", "decay")
+        What a row reads of the outputs up to its cutoff: ``"last"``, ``"mean"``,
+        ``"max"``, ``"attention"`` (a learned weighting), ``"decay"`` (means faded by
+        age, one for each half-life of the encoder).
+    dropout : float, default=0.3
+        Share of units that training drops between layers, and in the head.
+    head_sizes : list of int, default=(64,)
+        Sizes of the hidden layers of the head; empty for a linear one.
+    learning_rate : float, default=0.002
+        Step size of AdamW.
+    weight_decay : float, default=0.01
+        Decoupled weight decay of AdamW.
+    batch_size : int, default=128
+        Rows in a batch. Very long histories make smaller batches.
+    max_epochs : int, default=50
+        Most passes over the training rows.
+    early_stopping : bool or "auto", default="auto"
+        Set customers aside, all rows of each, stop when their loss no longer falls,
+        and go back to the best epoch. ``"auto"``: with 1,000 rows or more.
+    validation_fraction : float, default=0.1
+        Share of the customers that are set aside.
+    n_iter_no_change : int, default=5
+        Epochs without improvement after which training stops.
+    loss : {"squared_error", "absolute_error", "poisson"}, default="squared_error"
+        What is minimised: a prediction of the mean, of the median, or of the mean of
+        counts and amounts that are not negative, through a logarithmic link.
+    callbacks : list of skorch callbacks or None, default=None
+        Called during training; each fit works on copies. Those that watch the
+        validation loss need ``early_stopping=True``.
+    device : str, default="cpu"
+        Device of torch, such as ``"cuda"``.
+    random_state : int, RandomState or None, default=None
+        Seed of the weights, the batches, the dropout and the validation split. An int
+        makes runs on a CPU repeat exactly.
+    warm_start : bool, default=False
+        Go on from the network of the last fit, for `max_epochs` more. The shape of the
+        network and its optimizer stay as they were.
+    verbose : int, default=0
+        1 prints a line for each epoch.
+
+    Attributes
+    ----------
+    net_ : skorch.NeuralNet
+        The trained net; ``net_.history`` has the losses of each epoch.
+    n_iter_ : int
+        Number of epochs run.
+    n_features_in_ : int
+        Number of columns seen in `fit`; not set for padded tensors.
+    feature_names_in_ : ndarray of shape (n_columns,)
+        Their names, if `X` was a DataFrame.
+
+    See Also
+    --------
+    make_history_pipeline : Everything that has to come before, for raw `X`.
+    LSTMClassifier : The same for classes, with notes on the forms of `X`.
+
+    Examples
+    --------
+    >>> from sklearn_seqcrm.datasets import make_customer_journeys
+    >>> from sklearn_seqcrm.events import EventLog
+    >>> from sklearn_seqcrm.neural_network import LSTMRegressor
+    >>> from sklearn_seqcrm.preprocessing import make_history_pipeline
+    >>> journeys = make_customer_journeys(200, random_state=0)
+    >>> log = EventLog(journeys.events, customer="customer_id", time="timestamp")
+    >>> X = log.attach(journeys.rows, cutoff="cutoff")
+    >>> model = make_history_pipeline(LSTMRegressor(max_epochs=3, random_state=0))
+    >>> model.fit(X, X["history"].array.lengths).predict(X).shape
+    (200,)
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = {
+        **BaseLSTM._parameter_constraints,
+        "loss": [StrOptions({"squared_error", "absolute_error", "poisson"})],
+    }
+
+    def __init__(
+        self,
+        *,
+        cell: str = "lstm",
+        hidden_size: int = 64,
+        num_layers: int = 1,
+        bidirectional: bool = False,
+        pooling: str | Sequence[str] = ("last", "mean", "decay"),
+        dropout: float = 0.3,
+        head_sizes: Sequence[int] = (64,),
+        learning_rate: float = 0.002,
+        weight_decay: float = 0.01,
+        batch_size: int = 128,
+        max_epochs: int = 50,
+        early_stopping: bool | str = "auto",
+        validation_fraction: float = 0.1,
+        n_iter_no_change: int = 5,
+        loss: str = "squared_error",
+        callbacks: Sequence[Any] | None = None,
+        device: str = "cpu",
+        random_state: Any = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+    ) -> None:
+        self.cell = cell
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.bidirectional = bidirectional
+        self.pooling = pooling
+        self.dropout = dropout
+        self.head_sizes = head_sizes
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.loss = loss
+        self.callbacks = callbacks
+        self.device = device
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Train on rows with known targets.
+
+        Parameters
+        ----------
+        X : DataFrame, padded tensors or array, n rows
+            See the Notes of `LSTMClassifier`.
+        y : array-like of shape (n,)
+            Numbers, not negative for the Poisson loss.
+        sample_weight : array-like of shape (n,) or None, default=None
+            Weights of the rows in the loss, not negative.
+
+        Returns
+        -------
+        LSTMRegressor
+            The fitted estimator.
+
+        Raises
+        ------
+        TypeError
+            If histories are raw, or a static is no number.
+        ValueError
+            If `y` has missing, infinite or, for the Poisson loss, negative values, or
+            a parameter is out of range.
+        """
+        inputs, y, weight = self._start(X, y, sample_weight)
+        y = np.asarray(y, dtype="float64")
+        refuse_not_finite(y)  # numbers may have been objects before
+        if not (self.warm_start and hasattr(self, "net_")):
+            self._center, self._scale = _center_and_scale(y, weight, self.loss)
+        if self.loss == "poisson":
+            _refuse_negative(y)
+            bias, target = self._center, y / self._scale
+        else:
+            bias, target = 0.0, (y - self._center) / self._scale
+        loss, parameters = _LOSSES[self.loss]
+        return self._fit(
+            inputs,
+            target.astype("float32"),
+            weight,
+            1,
+            {"criterion": loss, "criterion__reduction": "none", **parameters},
+            np.array([bias]),
+        )
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the target.
+
+        Parameters
+        ----------
+        X : DataFrame, padded tensors or array, n rows
+            See the Notes of `LSTMClassifier`.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Predictions in the units of `y`.
+        """
+        output = self._outputs(X)[:, 0]
+        if self.loss == "poisson":
+            return np.exp(output) * self._scale
+        return output * self._scale + self._center
+
+
+_LOSSES: dict[str, tuple[type[torch.nn.Module], dict[str, Any]]] = {
+    "squared_error": (torch.nn.MSELoss, {}),
+    "absolute_error": (torch.nn.L1Loss, {}),
+    "poisson": (torch.nn.PoissonNLLLoss, {"criterion__log_input": True}),
+}
+
+
+def _center_and_scale(
+    y: np.ndarray, weight: np.ndarray | None, loss: str
+) -> tuple[float, float]:
+    """Bring targets to where a fresh network is: about 0, about 1 wide.
+
+    The Poisson loss keeps its meaning under a change of the unit of `y` only, so that
+    there the mean is the unit, and the center of its logarithm is 0.
+    """
+    mean = float(np.average(y, weights=weight))
+    if loss == "poisson":
+        return 0.0, mean or 1.0
+    center = _median(y, weight) if loss == "absolute_error" else mean
+    spread = float(np.sqrt(np.average((y - center) ** 2, weights=weight)))
+    return center, spread or 1.0
+
+
+def _median(y: np.ndarray, weight: np.ndarray | None) -> float:
+    """The smallest target that half of the weight does not exceed."""
+    order = np.argsort(y, kind="stable")
+    below = np.cumsum(np.ones(len(y)) if weight is None else weight[order])
+    return float(y[order][np.searchsorted(below, below[-1] / 2)])
+
+
+def _refuse_negative(y: np.ndarray) -> None:
+    n_negative = int((y < 0).sum())
+    if n_negative or not y.any():
+        wrong = f"{n_negative} of {len(y)} are negative" if n_negative else "all are 0"
+        raise ValueError(
+            "The Poisson loss needs targets that are not negative and not all zero; "
+            f"{wrong}. Use loss='squared_error'."
+        )
