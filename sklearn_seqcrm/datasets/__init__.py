@@ -2,5 +2,6 @@
 
 from sklearn_seqcrm.datasets._complete_journey import load_complete_journey
 from sklearn_seqcrm.datasets._customer_journeys import make_customer_journeys
+from sklearn_seqcrm.datasets._order_returns import make_order_returns
 
-__all__ = ["load_complete_journey", "make_customer_journeys"]
+__all__ = ["load_complete_journey", "make_customer_journeys", "make_order_returns"]

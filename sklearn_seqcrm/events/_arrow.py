@@ -90,12 +90,13 @@ def rows_from_arrow(array: Any) -> Rows:
     lengths = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
     known = np.asarray(ids.is_valid())
     offsets = np.concatenate([[0], np.cumsum(lengths[known], dtype="int64")])
+    cutoff = pc.fill_null(cutoff, pa.scalar(0, cutoff.type))
+    ticks = clock.read(cutoff.to_pandas(), "cutoffs")
+    # What came after the cutoffs was not written, so that no window is complete.
+    end = ticks[known].min() if known.any() else 0
+    end = end - 1 if clock.dtype == "int64" else np.nextafter(end, -np.inf)
     timeline = Timeline(
-        pd.Index(ids.filter(pa.array(known)).to_pandas()),
-        offsets,
-        times,
-        clock,
-        times.max() if len(times) else 0,
+        pd.Index(ids.filter(pa.array(known)).to_pandas()), offsets, times, clock, end
     )
     columns = {
         name: read_column(nw.from_native(frame[name], series_only=True), name)
@@ -103,8 +104,6 @@ def rows_from_arrow(array: Any) -> Rows:
     }
     codes = np.where(known, np.cumsum(known) - 1, -1)
     start = np.where(known, offsets[codes], np.where(missing, NO_ROW, 0))
-    cutoff = pc.fill_null(cutoff, pa.scalar(0, cutoff.type))
-    ticks = clock.read(cutoff.to_pandas(), "cutoffs")
     return Rows(
         _event_log.EventLog._of(timeline, columns, (customer, time)),
         codes,

@@ -39,7 +39,8 @@ def merge_logs(
     clock, times = _on_one_clock(logs)
     codes, customers = _joint_customers(logs)
     order, offsets, times = sort_events(codes, times, len(customers))
-    end = max(
+    # The earliest end, so that what one of them did not record is never a zero.
+    end = min(
         clock.read(log.observed_until, "observed_until")[0] for log in logs.values()
     )
     timeline = Timeline(customers, offsets, times, clock, end)

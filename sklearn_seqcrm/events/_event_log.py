@@ -219,7 +219,8 @@ class EventLog(Log):
         codes = self._timeline.codes_of(ids, f"customers in column {key!r} of rows")
         by_column = isinstance(cutoff, str) and cutoff in rows.columns
         if cutoff is None:
-            cutoff, allow_exact_matches = self.observed_until, True
+            cutoff = max(self.observed_until, self.time_span[1])
+            allow_exact_matches = True
         if by_column:
             moments = column_of(rows, cutoff, "cutoff")
             what = f"cutoffs in {cutoff!r}"
@@ -389,7 +390,7 @@ class EventLog(Log):
         kind : str, default="event"
             Name of a new categorical field that holds the kind of each event.
         observed_until : datetime, number or None, default=None
-            The last moment that all of the logs have recorded. None: the latest
+            The last moment that all of the logs have recorded. None: the earliest
             `observed_until` among them.
 
         Returns

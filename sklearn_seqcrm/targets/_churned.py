@@ -9,10 +9,13 @@ from sklearn_seqcrm.targets._windows import to_target, windows_after
     {
         "censored": [StrOptions({"raise", "drop", "nan"})],
         "history": [str, None],
+        "kind": [str],
     },
     prefer_skip_nested_validation=True,
 )
-def churned(X, horizon, gap=0, censored="raise", history=None):
+def churned(
+    X, horizon, gap=0, censored="raise", history=None, kinds=None, kind="event"
+):
     """Tell which customers have no event in a window after their cutoff.
 
     Parameters
@@ -29,6 +32,10 @@ def churned(X, horizon, gap=0, censored="raise", history=None):
         recorded: an error, leaving them out, or a missing target.
     history : str or None, default=None
         Name of the history column; None: the only one.
+    kinds : str, list of str or None, default=None
+        Kinds of events to look for, as `EventLog.concat` named them; None: all.
+    kind : str, default="event"
+        Name of the categorical field that holds the kinds.
 
     Returns
     -------
@@ -39,15 +46,20 @@ def churned(X, horizon, gap=0, censored="raise", history=None):
 
     Raises
     ------
+    KeyError
+        If the log has no field `kind`, or `X` no column `history`.
     TypeError
-        If the histories are encoded.
+        If the histories are encoded, or a length of time is of another kind than the
+        times of the log.
     ValueError
-        If windows run past the end of the log, `horizon` is not longer than 0, `X`
-        has no history column or several, or histories are missing.
+        If windows run past the end of the log, `horizon` is not longer than 0, there
+        is no event of one of `kinds`, `X` has no history column or
+        several, or histories are missing.
 
     See Also
     --------
     future_count : The number of events in the window.
+    time_to_next : The time until the first of them.
 
     Notes
     -----
@@ -57,7 +69,8 @@ def churned(X, horizon, gap=0, censored="raise", history=None):
     The record of a log reaches to its ``observed_until``, that moment included. If all
     its times are midnights (of UTC, where they have a time zone) or whole numbers, it
     reaches to the end of that day or unit: with days until 31 December, a window that
-    ends before 1 January is complete.
+    ends before 1 January is complete. All kinds of events share that end; where one
+    of them was recorded for less long, give `EventLog.concat` its end.
 
     Churn is a matter of definition where no contract ends: this one, no event within
     a horizon, mixes who left for good with who pauses for longer than the horizon.
@@ -71,15 +84,18 @@ def churned(X, horizon, gap=0, censored="raise", history=None):
     ...     {
     ...         "customer": ["ann", "ann", "bob"],
     ...         "day": pd.to_datetime(["2024-03-01", "2024-03-10", "2024-03-02"]),
+    ...         "event": ["order", "return", "order"],
     ...     }
     ... )
     >>> log = EventLog(events, "customer", "day", observed_until="2024-03-31")
     >>> X = log.snapshots(["2024-03-05", "2024-03-12"])
     >>> churned(X, "14D").tolist()
     [0, 1, 1, 1]
+    >>> churned(X, "14D", kinds="order").tolist()
+    [1, 1, 1, 1]
     >>> churned(X, "25D", censored="nan").tolist()
     [0.0, 1.0, nan, nan]
     """
-    windows = windows_after(X, horizon, gap, history)
+    windows = windows_after(X, horizon, gap, history, kinds, kind)
     silent = (windows.first == windows.last).astype("int64")
     return to_target(silent, windows, censored, "churned")

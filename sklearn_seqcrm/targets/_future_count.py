@@ -9,10 +9,13 @@ from sklearn_seqcrm.targets._windows import to_target, windows_after
     {
         "censored": [StrOptions({"raise", "drop", "nan"})],
         "history": [str, None],
+        "kind": [str],
     },
     prefer_skip_nested_validation=True,
 )
-def future_count(X, horizon, gap=0, censored="raise", history=None):
+def future_count(
+    X, horizon, gap=0, censored="raise", history=None, kinds=None, kind="event"
+):
     """Count the events of each customer in a window after their cutoff.
 
     Parameters
@@ -29,6 +32,10 @@ def future_count(X, horizon, gap=0, censored="raise", history=None):
         recorded: an error, leaving them out, or a missing target.
     history : str or None, default=None
         Name of the history column; None: the only one.
+    kinds : str, list of str or None, default=None
+        Kinds of events to count, as `EventLog.concat` named them; None: all.
+    kind : str, default="event"
+        Name of the categorical field that holds the kinds.
 
     Returns
     -------
@@ -38,15 +45,20 @@ def future_count(X, horizon, gap=0, censored="raise", history=None):
 
     Raises
     ------
+    KeyError
+        If the log has no field `kind`, or `X` no column `history`.
     TypeError
-        If the histories are encoded.
+        If the histories are encoded, or a length of time is of another kind than the
+        times of the log.
     ValueError
-        If windows run past the end of the log, `horizon` is not longer than 0, `X`
-        has no history column or several, or histories are missing.
+        If windows run past the end of the log, `horizon` is not longer than 0, there
+        is no event of one of `kinds`, `X` has no history column or
+        several, or histories are missing.
 
     See Also
     --------
     churned : Whether the window has no event.
+    future_sum : The sum of a field over the events in the window.
 
     Notes
     -----
@@ -56,7 +68,8 @@ def future_count(X, horizon, gap=0, censored="raise", history=None):
     The record of a log reaches to its ``observed_until``, that moment included. If all
     its times are midnights (of UTC, where they have a time zone) or whole numbers, it
     reaches to the end of that day or unit: with days until 31 December, a window that
-    ends before 1 January is complete.
+    ends before 1 January is complete. All kinds of events share that end; where one
+    of them was recorded for less long, give `EventLog.concat` its end.
 
     Examples
     --------
@@ -78,5 +91,5 @@ def future_count(X, horizon, gap=0, censored="raise", history=None):
     >>> future_count(X, horizon=3, gap=1).tolist()
     [1, 1, 0]
     """
-    windows = windows_after(X, horizon, gap, history)
+    windows = windows_after(X, horizon, gap, history, kinds, kind)
     return to_target(windows.last - windows.first, windows, censored, "future_count")

@@ -4,8 +4,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_list_like
 
+from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.events._find import check_raw, one_history
+from sklearn_seqcrm.targets._search import first_at_or_after
+
+_LONGEST = np.iinfo("int64").max
 
 
 class Windows(NamedTuple):
@@ -15,23 +20,44 @@ class Windows(NamedTuple):
     ----------
     index : Index of shape (n,)
         Index of the rows.
+    log : EventLog
+        The log that holds the events.
+    events : ndarray of shape (n_counted,), int64, or slice
+        Positions in the log of the events that count, or all of them.
     first, last : ndarray of shape (n,), int64
-        The events in the window that the row could not see are ``first:last`` of the
-        log.
+        The events in the window that the row could not see are
+        ``events[first:last]``.
+    begin : ndarray of shape (n,)
+        ``cutoff + gap`` on the time axis of the log.
+    length : int, float or None
+        The horizon on that axis; None: windows without an end.
     censored : ndarray of shape (n,), bool
-        Whether the window runs past the end of what the log has recorded.
-    latest : Timestamp or number
-        The latest cutoff whose window is complete.
+        Whether the window runs past the end of what the log has recorded; of windows
+        without an end, whether no event in it has been recorded.
+    latest : int, float or None
+        The latest cutoff whose window is complete, on the axis of the log.
     """
 
     index: pd.Index
+    log: EventLog
+    events: np.ndarray | slice
     first: np.ndarray
     last: np.ndarray
+    begin: np.ndarray
+    length: int | float | None
     censored: np.ndarray
-    latest: object
+    latest: int | float | None
+
+    def next_events(self):
+        """Position in the log of each row's first event, -1 for none; shape (n,)."""
+        found = np.flatnonzero(self.first < self.last)
+        position = np.full(len(self.first), -1)
+        at = self.first[found]
+        position[found] = at if isinstance(self.events, slice) else self.events[at]
+        return position
 
 
-def windows_after(X, horizon, gap, history):
+def windows_after(X, horizon, gap, history, kinds, kind, *, endless=False):
     """Find the window of each row.
 
     Parameters
@@ -42,6 +68,12 @@ def windows_after(X, horizon, gap, history):
         Length of the window, and of the pause before it.
     history : str or None
         Name of the history column.
+    kinds : str, list of str or None
+        Kinds of events that count; None: all.
+    kind : str
+        Name of the field that holds the kinds.
+    endless : bool, default=False
+        Let ``horizon=None`` stand for a window without an end.
 
     Returns
     -------
@@ -51,7 +83,8 @@ def windows_after(X, horizon, gap, history):
     Notes
     -----
     A window must not count what its row has seen: with ``allow_exact_matches=True``
-    the events *at* the cutoff lie in ``[cutoff, ...)`` and in the history.
+    the events *at* the cutoff lie in ``[cutoff, ...)`` and in the history. So the
+    search begins where the history stops.
     """
     array = check_raw(one_history(X, history), "A target")
     log, codes, _, stop, cutoff = array.rows
@@ -61,51 +94,63 @@ def windows_after(X, horizon, gap, history):
             "These histories were joined from several logs, each of which may end at "
             "another time; compute the target of each part, then join the parts."
         )
-    pause = timeline.clock.duration(gap, "gap")
-    length = timeline.clock.duration(horizon, "horizon")
-    if not length > 0:
-        raise ValueError(f"horizon must be longer than 0; got {horizon!r}.")
-    begin = cutoff + pause
-    end = begin + length
-    first = np.maximum(timeline.positions(codes, begin), stop)
-    last = np.maximum(timeline.positions(codes, end), first)
-    recorded = _end_of_record(timeline)
-    latest = recorded - pause - length
+    pause = _duration(timeline.clock, gap, "gap")
+    begin = _later(cutoff, pause)
+    first, last = stop, timeline.offsets[codes + 1]
+    # Where a history stops and the cutoff are the same place.
+    if pause > 0:
+        first = first_at_or_after(timeline.times, first, last, begin)
+    length = latest = None
+    if horizon is not None or not endless:
+        length = _duration(timeline.clock, horizon, "horizon")
+        if not length > 0:
+            raise ValueError(f"horizon must be longer than 0; got {horizon!r}.")
+        end = _later(begin, length)
+        last = first_at_or_after(timeline.times, first, last, end)
+        recorded = end_of_record(timeline)
+        censored = end > recorded
+        latest = max(recorded - pause - length, -_LONGEST)
+    events = slice(None)
+    if kinds is not None:
+        events, n_before = _events_of(log, kinds, kind)
+        first, last = n_before[first], n_before[last]
+    if length is None:
+        censored = first == last
     index = X.index if hasattr(X, "index") else pd.RangeIndex(len(array))
-    return Windows(index, first, last, end > recorded, timeline.clock.as_scalar(latest))
+    return Windows(index, log, events, first, last, begin, length, censored, latest)
 
 
-def to_target(values, windows, censored, name):
+def to_target(values, windows, censored, name, *, may_keep=False):
     """Make a Series of the targets, and treat the incomplete windows.
 
     Parameters
     ----------
-    values : ndarray of shape (n,), int
+    values : array of shape (n,)
         Target of each row, from what has been recorded.
     windows : Windows of n rows
         Their windows.
-    censored : {"raise", "drop", "nan"}
+    censored : {"raise", "drop", "nan", "keep"}
         What to do with incomplete windows.
     name : str
         Name of the Series.
+    may_keep : bool, default=False
+        Whether an error may recommend ``censored="keep"``.
 
     Returns
     -------
     Series of shape (n,), or (n_complete,) for ``censored="drop"``
-        Integers, or floats for ``censored="nan"``.
+        Integers and booleans become floats for ``censored="nan"``.
     """
     target = pd.Series(values, index=windows.index, name=name)
     cut = windows.censored
+    if censored == "keep":
+        return target
     if censored == "nan":
-        return target.astype("float64").mask(cut)
+        if target.dtype.kind in "ib":
+            target = target.astype("float64")
+        return target.mask(cut)
     if censored == "raise" and cut.any():
-        rows = ", ".join(str(label) for label in windows.index[cut][:5])
-        raise ValueError(
-            f"The windows of {cut.sum()} of {len(cut)} rows run past the end of the "
-            f"log, the first in the rows {rows}. Use cutoffs up to {windows.latest}, a "
-            "shorter horizon, censored='drop' or 'nan'; or, if the log was recorded "
-            "for longer than until its last event, EventLog(..., observed_until=...)."
-        )
+        _refuse(windows, "'drop', 'nan' or 'keep'" if may_keep else "'drop' or 'nan'")
     if censored == "drop" and not windows.index.is_unique:
         raise ValueError(
             "censored='drop' needs an index without repeated labels, so that "
@@ -115,16 +160,87 @@ def to_target(values, windows, censored, name):
     return target[~cut]
 
 
-def _end_of_record(timeline):
+def end_of_record(timeline):
     """First moment that a log has not recorded.
 
     A log of days knows the whole of its last day, although the time of that day's
     events is the midnight at which it begins. So where all times are whole days, or
     whole numbers, the record ends one day, or one, after `observed_until`. Any other
     log ends right after `observed_until` itself.
+
+    Parameters
+    ----------
+    timeline : Timeline
+        Times of a log, and until when it was observed.
+
+    Returns
+    -------
+    int or float
+        A moment on the axis of the timeline.
     """
+    whole = timeline.clock.dtype == "int64"
     step = int(timeline.clock.ticks_per_day() or 1)
-    until = timeline.observed_until
+    # Python's integers do not overflow when a long horizon is taken off them.
+    until = (int if whole else float)(timeline.observed_until)
     if until % step == 0 and not (timeline.times % step).any():
         return until + step
-    return until + (timeline.clock.dtype == "int64")
+    return until + whole
+
+
+def _refuse(windows, ways):
+    cut = windows.censored
+    which = f"{cut.sum()} of {len(cut)} rows"
+    rows = ", ".join(str(label) for label in windows.index[cut][:5])
+    longer = (
+        "if the log was recorded for longer than until its last event, "
+        "EventLog(..., observed_until=...)."
+    )
+    if windows.length is None:
+        raise ValueError(
+            f"What comes next in {which} is not known, because the log ends before "
+            f"it, the first in the rows {rows}. Use censored={ways}, or a horizon; or, "
+            f"{longer}"
+        )
+    clock, latest = windows.log.timeline.clock, windows.latest
+    if clock.dtype == "int64":
+        latest //= 1
+    raise ValueError(
+        f"The windows of {which} run past the end of the log, the first in the rows "
+        f"{rows}. Use cutoffs up to {clock.as_scalar(latest)}, a shorter horizon, "
+        f"censored={ways}; or, {longer}"
+    )
+
+
+def _events_of(log, kinds, kind):
+    """Positions of the events of some kinds, and how many come before each event."""
+    column = log.column(kind)
+    if column.categories is None:
+        raise ValueError(f"Field {kind!r} is {column.kind}, and has no kinds.")
+    names = list(kinds) if is_list_like(kinds) else [kinds]
+    wanted = column.categories.get_indexer(pd.Index(names))
+    absent = [name for name, code in zip(names, wanted, strict=True) if code < 0]
+    if absent or not names:
+        raise ValueError(
+            f"There are no events of the kinds {absent}; field {kind!r} has "
+            f"{list(column.categories)}."
+        )
+    # One more, where the code -1 of an event without a kind finds itself.
+    is_wanted = np.zeros(len(column.categories) + 1, dtype=bool)
+    is_wanted[wanted] = True
+    counts = is_wanted[column.values]
+    n_before = np.zeros(len(counts) + 1, dtype="int64")
+    np.cumsum(counts, out=n_before[1:])
+    return np.flatnonzero(counts), n_before
+
+
+def _duration(clock, value, what):
+    """A length of time on the axis of a log, cut to what its integers hold."""
+    length = clock.duration(value, what)
+    return min(length, _LONGEST) if clock.dtype == "int64" else length
+
+
+def _later(times, length):
+    """``times + length``, or the end of the axis: an overflow would be in the past."""
+    if times.dtype == "int64" and isinstance(length, int):
+        return np.minimum(times, _LONGEST - length) + length
+    return times + length

@@ -69,13 +69,20 @@ def test_times_get_the_finest_unit(first, second, dtype):
     assert len(a) == 1
 
 
-def test_the_record_ends_with_the_latest_log_or_where_told():
-    last = max(ORDERS["time"].max(), RETURNS["time"].max())
-    assert merged().observed_until == last
+def test_the_record_ends_with_the_log_that_ends_first_or_where_told():
     later = pd.Timestamp("2024-03-01")
-    assert merged(observed_until=later).observed_until == later
-    longer = {"order": log_of(ORDERS, observed_until=later), "return": log_of(RETURNS)}
-    assert EventLog.concat(longer).observed_until == later
+    logs = {"order": log_of(ORDERS, observed_until=later), "return": log_of(RETURNS)}
+    assert EventLog.concat(logs).observed_until == RETURNS["time"].max()
+    assert EventLog.concat(logs, observed_until=later).observed_until == later
+
+
+def test_what_is_known_now_is_everything():
+    late = pd.DataFrame({"who": ["a"], "time": [9]})
+    early = pd.DataFrame({"who": ["a"], "time": [1]})
+    log = EventLog.concat({"order": log_of(late), "return": log_of(early)})
+    assert log.observed_until == 1
+    [history] = log.attach(pd.DataFrame({"who": ["a"]}))["history"]
+    assert len(history) == 2
 
 
 def test_a_return_is_not_known_before_it_happens():

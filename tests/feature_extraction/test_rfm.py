@@ -563,7 +563,7 @@ def test_name_of_a_feature_is_taken():
 class EncodedLog(Log):
     """What a HistoryEncoder would make."""
 
-    def columns_at(self, index):
+    def _columns_at(self, index):
         return {}
 
     def _take(self, timeline, index):

@@ -1,7 +1,13 @@
+import pickle
+from math import ceil
+
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+from pandas.testing import assert_frame_equal
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import GridSearchCV, cross_validate
@@ -73,6 +79,208 @@ def test_no_label_is_known_too_late(seed):
         assert_array_equal(train, slow_train)
 
 
+ROLES = ["train", "test", "overlap", "window", "customers", "later"]
+COUNTS = [
+    "n_train",
+    "n_test",
+    "n_dropped_overlap",
+    "n_dropped_window",
+    "n_dropped_customers",
+    "n_later",
+]
+
+
+def slow_role(row, fold, gap, horizon, window, held_out):
+    """What becomes of one row in the fold that tests some cutoffs."""
+    cutoff, held = row["at"], row["id"] in held_out
+    if cutoff > max(fold):
+        return "later"
+    if cutoff >= min(fold):
+        return "test" if held or not held_out else "customers"
+    last = min(fold) - gap - horizon
+    if cutoff > last:
+        return "overlap"
+    if window is not None and cutoff <= last - window:
+        return "window"
+    return "customers" if held else "train"
+
+
+@st.composite
+def problems(draw):
+    n = draw(st.integers(12, 40))
+    number = st.integers(0, 12)
+    if draw(st.booleans()):
+        number = number.map(lambda tick: tick / 4)
+    rows = pd.DataFrame(
+        {
+            "id": draw(st.lists(st.integers(0, 6), min_size=n, max_size=n)),
+            "at": draw(st.lists(number, min_size=n, max_size=n)),
+        }
+    )
+    options = {
+        "n_splits": draw(st.integers(1, 3)),
+        "test_size": draw(st.integers(1, 2)),
+        "horizon": draw(st.integers(1, 3)),
+        "gap": draw(st.integers(0, 1)),
+        "train_window": draw(st.one_of(st.none(), st.integers(1, 6))),
+        "holdout_customers": draw(st.sampled_from([None, 0.1, 0.5])),
+        "random_state": draw(st.integers(0, 3)),
+    }
+    order = draw(st.permutations(range(n)))
+    return rows, options, list(order)
+
+
+def attached(rows, dtype="int64"):
+    """Customers 0 to 3 are known to the log, the others are not."""
+    events = pd.DataFrame({"id": [0, 1, 2, 3], "time": np.zeros(4, dtype)})
+    return EventLog(events, "id", "time").attach(rows, cutoff="at")
+
+
+def slow_folds(rows, options):
+    """Cutoffs and roles of each fold, None if there are none to train or test on."""
+    customers = sorted(set(rows["id"]))
+    held_out = set()
+    if options["holdout_customers"] is not None:
+        drawn = np.random.RandomState(options["random_state"]).permutation(customers)
+        held_out = set(drawn[: ceil(options["holdout_customers"] * len(customers))])
+    moments = sorted(
+        {
+            at
+            for at, i in zip(rows["at"], rows["id"], strict=True)
+            if i in held_out or not held_out
+        }
+    )
+    n_splits, size = options["n_splits"], options["test_size"]
+    if len(moments) < n_splits * size:
+        return None
+    moments = moments[-n_splits * size :]
+    folds = []
+    for k in range(n_splits):
+        fold = moments[k * size : (k + 1) * size]
+        lengths = [options[name] for name in ("gap", "horizon", "train_window")]
+        roles = [
+            slow_role(rows.iloc[i], fold, *lengths, held_out) for i in range(len(rows))
+        ]
+        if "train" not in roles:
+            return None
+        folds.append((fold, roles))
+    return folds
+
+
+@given(problems())
+def test_folds_against_a_loop(problem):
+    rows, options, order = problem
+    X = attached(rows, rows["at"].dtype)
+    splitter = CutoffSplit(**options)
+    expected = slow_folds(rows, options)
+    if expected is None:
+        with pytest.raises(ValueError, match=r"Fold|n_splits=|holdout_customers="):
+            list(splitter.split(X))
+        return
+    folds, report = list(splitter.split(X)), splitter.report(X)
+    wait = options["gap"] + options["horizon"]
+    for (fold, roles), (train, test) in zip(expected, folds, strict=True):
+        assert_array_equal(train, [i for i, one in enumerate(roles) if one == "train"])
+        assert_array_equal(test, [i for i, one in enumerate(roles) if one == "test"])
+        told = report.iloc[expected.index((fold, roles))]
+        assert told[COUNTS].tolist() == [roles.count(role) for role in ROLES]
+        trained = X["at"].iloc[train]
+        spans = [trained.min(), trained.max(), trained.max() + wait]
+        spans += [fold[0], fold[-1], fold[-1] + wait]
+        assert told.drop(COUNTS).tolist() == spans
+        assert spans[2] <= spans[3]
+    # Other orders and other indices are the same rows.
+    moved = X.iloc[order].set_axis([7] * len(X))
+    for (train, test), (train_m, test_m) in zip(
+        folds, splitter.split(moved), strict=True
+    ):
+        assert_array_equal(train, np.sort(np.array(order)[train_m]))
+        assert_array_equal(test, np.sort(np.array(order)[test_m]))
+    # Rows that are there twice are twice in the same part.
+    twice = pd.concat([X, X])
+    for ours, both in zip(folds, splitter.split(twice), strict=True):
+        for part, doubled in zip(ours, both, strict=True):
+            assert_array_equal(doubled, np.r_[part, part + len(X)])
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (  # (4 - 2, 4] is known when 6 is tested
+            {"train_window": 2},
+            [
+                (3, 4, 6, 6, 6, 8, 6, 3, 3, 6, 0, 3),
+                (4, 5, 7, 7, 7, 9, 6, 3, 3, 9, 0, 0),
+            ],
+        ),
+        (
+            {"train_window": 100, "gap": 1},
+            [
+                (1, 3, 6, 6, 6, 9, 9, 3, 6, 0, 0, 3),
+                (1, 4, 7, 7, 7, 10, 12, 3, 6, 0, 0, 0),
+            ],
+        ),
+        (
+            {"holdout_customers": 0.3, "random_state": 0},
+            [
+                (1, 4, 6, 6, 6, 8, 8, 1, 3, 0, 6, 3),
+                (1, 5, 7, 7, 7, 9, 10, 1, 3, 0, 7, 0),
+            ],
+        ),
+    ],
+)
+def test_report(options, expected):
+    at = np.repeat(np.arange(1, 8), 3)
+    events = pd.DataFrame({"id": [0, 1, 2], "time": 0})
+    rows = pd.DataFrame({"id": np.tile([0, 1, 2], 7), "at": at})
+    X = EventLog(events, "id", "time").attach(rows, cutoff="at")
+    report = CutoffSplit(2, horizon=2, **options).report(X)
+    assert list(map(tuple, report.to_numpy())) == expected
+    assert report.index.tolist() == [1, 2]
+    assert (report[COUNTS].sum(axis=1) == len(X)).all()
+
+
+def test_held_out_customers_are_never_trained_on():
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"id": rng.integers(0, 7, 300), "at": rng.integers(0, 20, 300)})
+    X = attached(rows)  # 4 to 6 are unknown to the log
+    splitter = CutoffSplit(3, horizon=2, holdout_customers=0.4, random_state=0)
+    trained, tested = set(), set()
+    for train, test in splitter.split(X):
+        trained |= set(X["id"].iloc[train])
+        tested |= set(X["id"].iloc[test])
+    assert len(tested) == 3
+    assert len(trained) == 4
+    assert not trained & tested
+    others = CutoffSplit(3, horizon=2, holdout_customers=0.4, random_state=2)
+    assert set(X["id"].iloc[next(others.split(X))[1]]) != tested
+
+
+def test_customers_by_the_key_column_or_by_the_log():
+    rows = pd.DataFrame({"id": [0, 1, 2, 3] * 5, "at": np.repeat(np.arange(5), 4)})
+    X = attached(rows)
+    splitter = CutoffSplit(2, horizon=1, holdout_customers=0.5, random_state=3)
+    expected = splitter.report(X)
+    assert_frame_equal(splitter.report(X["history"]), expected)
+    assert_frame_equal(splitter.report(X["history"].array), expected)
+    with_one_unknown = pd.concat([X, attached(rows.assign(id=9))], ignore_index=True)
+    fold = next(splitter.split(with_one_unknown))
+    assert not set(with_one_unknown["id"][fold[0]]) & set(
+        with_one_unknown["id"][fold[1]]
+    )
+    # Customers without a row do not count, and a pickle leaves them behind.
+    few = X[X["id"].isin([1, 3])]
+    report = splitter.report(few)
+    assert (report["n_test"] == 1).all()
+    assert_frame_equal(splitter.report(pickle.loads(pickle.dumps(few))), report)
+    # A column over two logs knows some customers twice.
+    other = attached(rows)
+    assert other["history"].array.log is not X["history"].array.log
+    assert_frame_equal(
+        splitter.report(pd.concat([X[:10], other[10:]])), splitter.report(X)
+    )
+
+
 @pytest.mark.parametrize("zone", [None, "UTC", "Asia/Tokyo"])
 def test_datetimes(zone):
     months = pd.date_range("2024-01-01", periods=6, freq="MS", tz=zone)
@@ -118,7 +326,8 @@ def test_model_selection_of_sklearn(n_jobs):
     X = rows_at([1, 2, 3, 4, 5, 6] * 6).assign(city="Rome")
     y = np.arange(len(X)) % 2
     model = make_pipeline(RFMFeatures(), HistGradientBoostingClassifier(max_iter=2))
-    cv = CutoffSplit(2, horizon=1)
+    options = {"train_window": 3, "holdout_customers": 0.3, "random_state": 0}
+    cv = CutoffSplit(2, horizon=1, **options)
     scores = cross_validate(model, X, y, cv=cv, n_jobs=n_jobs)
     assert len(scores["test_score"]) == 2
     grid = {"rfmfeatures__dialect": ["marketing", "btyd"]}
@@ -166,12 +375,62 @@ def test_nothing_to_train_on():
         ({"horizon": 0}, ValueError, "horizon must be longer than 0"),
         ({"horizon": "1D"}, TypeError, "horizon must be a number"),
         ({"horizon": 1, "gap": -1}, ValueError, "gap must be .* not negative"),
+        ({"horizon": 1, "train_window": 0}, ValueError, "train_window .* than 0"),
+        ({"horizon": 1, "train_window": "9D"}, TypeError, "train_window must be a num"),
+        ({"horizon": 1, "holdout_customers": 1.0}, ValueError, "'holdout_customers'"),
+        ({"horizon": 1, "holdout_customers": 0}, ValueError, "'holdout_customers'"),
+        ({"horizon": 1, "holdout_customers": "a"}, ValueError, "'holdout_customers'"),
+        ({"horizon": 1, "random_state": "x"}, ValueError, "'random_state' parameter"),
+        ({"horizon": 1, "history": "h"}, KeyError, "X has no column 'h'"),
+        (
+            {"horizon": 1, "holdout_customers": 0.7},
+            ValueError,
+            "holdout_customers=0.7 of 3 customers leaves none to train on; hold fewer",
+        ),
+        (
+            {"horizon": 1, "holdout_customers": 0.1, "random_state": 0},
+            ValueError,
+            "need 3 distinct cutoffs of held-out customers, who have [12]. Use fewer "
+            "splits, or a larger share than holdout_customers=0.1",
+        ),
     ],
 )
 def test_bad_parameters(options, error, message):
     X = rows_at([1, 2, 3, 4, 5])
     with pytest.raises(error, match=message):
         next(CutoffSplit(**options).split(X))
+    with pytest.raises(error, match=message):
+        CutoffSplit(**options).report(X)
+
+
+def test_nothing_left_to_train_on():
+    rows = pd.DataFrame({"id": [0, 1, 1, 1, 2], "at": [1, 1, 4, 9, 9]})
+    X = attached(rows)
+    message = (
+        "Fold 1 of 1 has no training rows: it tests the cutoff 9, but of the 3 rows "
+        "whose label is known by then, {} are older than train_window={}, and {} "
+        r"belong to held-out customers \(holdout_customers={}\). Use a longer window"
+    )
+    with pytest.raises(ValueError, match=message.format(3, 2, 0, None)):
+        next(CutoffSplit(1, horizon=1, train_window=2).split(X))
+    options = {"train_window": 4.5, "holdout_customers": 0.5, "random_state": 2}
+    assert sorted(np.random.RandomState(2).permutation(3)[:2]) == [1, 2]
+    with pytest.raises(ValueError, match=message.format(2, 4.5, 1, 0.5)):
+        next(CutoffSplit(1, horizon=1, **options).split(X))
+
+
+def test_unknown_customers_without_their_column():
+    X = attached(pd.DataFrame({"id": [0, 1, 8, 9], "at": [1, 2, 3, 4]}))
+    splitter = CutoffSplit(1, horizon=1, holdout_customers=0.3)
+    message = (
+        "2 of 4 rows have customers that the log does not know.*give the DataFrame"
+    )
+    for form in (X["history"], X[["history"]], X["history"].array):
+        with pytest.raises(ValueError, match=message):
+            next(splitter.split(form))
+    holes = X.assign(id=[0, 1, None, 9])
+    with pytest.raises(ValueError, match="column 'id' of X has 1 missing values"):
+        next(splitter.split(holes))
 
 
 def test_no_history():

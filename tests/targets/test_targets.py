@@ -5,7 +5,13 @@ from numpy.testing import assert_array_equal
 
 from sklearn_seqcrm.events import EventLog, HistoryArray
 from sklearn_seqcrm.events._log import Log
-from sklearn_seqcrm.targets import churned, future_count
+from sklearn_seqcrm.targets import (
+    churned,
+    future_count,
+    future_sum,
+    next_value,
+    time_to_next,
+)
 
 
 def days(*numbers):
@@ -197,6 +203,260 @@ def test_everything_known_has_no_complete_window():
     assert_array_equal(churned(X, "1D", gap="1D", censored="nan"), [np.nan])
 
 
+# Kinds of events --------------------------------------------------------------
+
+
+def shop_log():
+    """Orders, returns and clicks of two customers, over two weeks."""
+    events = pd.DataFrame(
+        {
+            "id": list("aaaaabb"),
+            "day": days(0, 3, 3, 5, 8, 1, 6),
+            "event": ["order", "click", "order", "return", "order", "order", "click"],
+            "price": [10.0, np.nan, 4.0, np.nan, 6.0, np.inf, np.nan],
+            "size": pd.Categorical([None, "L", "M", "S", "M", "L", "M"]),
+        }
+    )
+    return EventLog(events, "id", "day", observed_until=days(13)[0])
+
+
+def test_only_some_kinds_count():
+    X = shop_log().attach(pd.DataFrame({"id": ["a", "b", "c"]}), cutoff=days(1)[0])
+    assert future_count(X, "10D").tolist() == [4, 2, 0]
+    assert future_count(X, "10D", kinds="order").tolist() == [2, 1, 0]
+    assert future_count(X, "10D", kinds=["return", "click"]).tolist() == [2, 1, 0]
+    assert churned(X, "10D", gap="1D", kinds=["order"]).tolist() == [0, 1, 1]
+    assert future_sum(X, "price", "10D", kinds="click").tolist() == [0, 0, 0]
+    y = next_value(X, "size", "10D", kinds=("return",))
+    assert y.tolist() == ["S", np.nan, np.nan]
+    y = time_to_next(X, "10D", kinds="order")
+    assert y["event"].tolist() == [True, True, False]
+    assert y["time"].dt.days.tolist() == [2, 0, 10]
+
+
+def test_kinds_stand_in_any_categorical_field():
+    X = shop_log().attach(pd.DataFrame({"id": ["a"]}), cutoff=days(0)[0])
+    # An event without a size is of no kind.
+    assert future_count(X, "9D", kinds=["S", "M", "L"], kind="size").tolist() == [4]
+    assert future_count(X, "9D", kinds="M", kind="size").tolist() == [2]
+
+
+def test_the_row_has_seen_its_basket():
+    rows = pd.DataFrame({"id": ["a"]})
+    X = shop_log().attach(rows, cutoff=days(3)[0], allow_exact_matches=True)
+    assert future_sum(X, "price", "6D").tolist() == [6]
+    assert next_value(X, "size").tolist() == ["S"]
+    assert next_value(X, "size", kinds="order").tolist() == ["M"]
+    assert time_to_next(X)["time"].dt.days.tolist() == [2]
+
+
+# Sums -------------------------------------------------------------------------
+
+
+def test_missing_and_infinite_amounts_count_as_0():
+    X = shop_log().attach(pd.DataFrame({"id": ["a", "b"]}), cutoff=days(0)[0])
+    y = future_sum(X, "price", "9D")
+    assert y.name == "future_sum"
+    assert y.dtype == "float64"
+    assert y.tolist() == [20, 0]
+
+
+@pytest.mark.parametrize("big", [1e300, -1e17])
+def test_large_amounts_do_not_touch_other_windows(big):
+    n = 1000
+    rng = np.random.default_rng(0)
+    events = pd.DataFrame(
+        {"id": rng.integers(0, 20, n), "time": rng.integers(0, 50, n)}
+    )
+    events["x"] = np.where(events["id"] % 3 == 0, big, rng.random(n))
+    # One customer is small and large by turns.
+    events.loc[events["time"] < 10, "x"] = 0.1
+    X = EventLog(events, "id", "time").snapshots([5, 20, 35], min_events=0)
+    y = future_sum(X, "x", 15)
+    for row, total in zip(X.itertuples(), y, strict=True):
+        mine = (events["id"] == row.id) & events["time"].between(
+            row.cutoff, row.cutoff + 14
+        )
+        # The sum of positive numbers has 15 digits, whatever stands beside them.
+        np.testing.assert_allclose(total, events["x"][mine].sum(), rtol=1e-13)
+
+
+def test_sums_over_several_blocks(monkeypatch):
+    import sklearn_seqcrm.targets._future_sum as module
+
+    events = pd.DataFrame({"id": np.arange(300) % 7, "time": np.arange(300)})
+    events["x"] = events["time"] ** 2.0
+    X = EventLog(events, "id", "time").snapshots(np.arange(0, 200, 9), min_events=0)
+    whole = future_sum(X, "x", 100)
+    for block in (1, 10, 13):
+        monkeypatch.setattr(module, "BLOCK", block)
+        assert_array_equal(future_sum(X, "x", 100), whole)
+
+
+def test_float32_amounts_are_summed_in_float64():
+    events = pd.DataFrame({"id": ["a"] * 3, "time": [0, 1, 2]})
+    events["x"] = np.array([1, 2**24, 1], dtype="float32")
+    X = EventLog(events, "id", "time").attach(pd.DataFrame({"id": ["a"]}), cutoff=0)
+    assert future_sum(X, "x", 3).tolist() == [2**24 + 2]
+    assert next_value(X, "x").dtype == "float32"
+
+
+# The next event ---------------------------------------------------------------
+
+
+def test_next_value_of_each_type():
+    events = pd.DataFrame({"id": ["a", "a", "b"], "time": [1, 5, 7]})
+    events["price"] = [1.0, np.nan, 3.0]
+    events["shop"] = ["north", "south", None]
+    events["due"] = pd.to_datetime(["2024-01-01", None, "2024-01-03"], utc=True)
+    X = EventLog(events, "id", "time").attach(
+        pd.DataFrame({"id": list("abz")}, list("rst")), cutoff=2
+    )
+    price = next_value(X, "price", censored="nan")
+    assert_array_equal(price, [np.nan, 3, np.nan])
+    assert price.index.tolist() == ["r", "s", "t"]
+    assert price.name == "next_value"
+    shop = next_value(X, "shop", censored="nan")
+    assert shop.tolist() == ["south", np.nan, np.nan]
+    # Also levels that no row has, so that all targets have the same.
+    assert shop.cat.categories.tolist() == ["north", "south"]
+    due = next_value(X, "due", censored="nan")
+    assert due.tolist() == [pd.NaT, pd.Timestamp("2024-01-03"), pd.NaT]
+    # A missing value of an event is known; that there is no event yet is not.
+    assert next_value(X, "price", censored="drop").index.tolist() == ["r", "s"]
+
+
+def test_without_a_horizon_an_unknown_next_event_is_censored():
+    X = small_log().attach(pd.DataFrame({"id": ["a", "b"]}), cutoff=days(3)[0])
+    message = (
+        "What comes next in 1 of 2 rows is not known, because the log ends before it, "
+        r"the first in the rows 1\. Use censored='drop' or {}'nan'{}, or a horizon; "
+        "or, .*observed_until"
+    )
+    log = X["history"].array.log.to_frame().assign(x=1.0)
+    X = EventLog(log, "id", "day").attach(X[["id"]], cutoff=days(3)[0])
+    with pytest.raises(ValueError, match=message.format("", "")):
+        next_value(X, "x")
+    message = message.replace("'drop' or", "'drop',").format("", " or 'keep'")
+    with pytest.raises(ValueError, match=message):
+        time_to_next(X)
+    assert next_value(X, "x", censored="drop").to_dict() == {0: 1.0}
+    # In a complete window, no event is an answer.
+    assert_array_equal(next_value(X, "x", "7D"), [1, np.nan])
+    with pytest.raises(ValueError, match="The windows of 2 of 2 rows run past"):
+        next_value(X, "x", "8D")
+
+
+def test_an_event_does_not_complete_its_window():
+    """Else those who come soon would be over-represented near the end."""
+    X = small_log().attach(pd.DataFrame({"id": ["a", "b"]}), cutoff=days(6)[0])
+    assert len(time_to_next(X, "5D", censored="drop")) == 0
+    assert time_to_next(X, "5D", censored="nan").isna().all(axis=None)
+
+
+def test_time_to_next_says_how_long_nobody_came():
+    log = small_log(observed_until=days(12)[0])
+    rows = pd.DataFrame({"id": list("abzaa"), "at": days(5, 5, 5, 11, 40)})
+    X = log.attach(rows, cutoff="at")
+    y = time_to_next(X, censored="keep")
+    assert y["event"].tolist() == [True, False, False, False, False]
+    assert y["time"].dt.days.tolist() == [4, 7, 7, 1, 0]
+    y = time_to_next(X, "3D", gap="2D", censored="keep")
+    assert y["event"].tolist() == [True, False, False, False, False]
+    assert y["time"].dt.days.tolist() == [2, 3, 3, 0, 0]
+    assert y["time"].dtype.kind == "m"
+
+
+@pytest.mark.parametrize(
+    ("times", "gap", "expected"),
+    [
+        ([0, 3, 9], 0, [2, 8]),
+        ([0, 3, 9], 1.5, [0.5, 6.5]),
+        ([0.0, 3.5, 9.0], 0.25, [2.25, 7.75]),
+    ],
+)
+def test_time_to_next_in_numbers(times, gap, expected):
+    log = EventLog(pd.DataFrame({"id": ["a", "a", "b"], "time": times}), "id", "time")
+    X = log.attach(pd.DataFrame({"id": ["a", "b"]}), cutoff=1)
+    assert time_to_next(X, gap=gap)["time"].tolist() == expected
+
+
+def test_gap_finer_than_the_times():
+    times = pd.to_datetime(["2024-01-01 00:00:00", "2024-01-01 00:00:09"]).as_unit("s")
+    log = EventLog(pd.DataFrame({"id": ["a", "a"], "time": times}), "id", "time")
+    X = log.attach(pd.DataFrame({"id": ["a"]}), cutoff=times[0] + pd.Timedelta("1s"))
+    y = time_to_next(X, gap="1500ms")
+    assert y["time"].tolist() == [pd.Timedelta("6.5s")]
+
+
+def test_record_array_for_survival_analysis():
+    X = small_log().attach(pd.DataFrame({"id": ["a", "b"]}), cutoff=days(3)[0])
+    y = time_to_next(X, censored="keep")
+    y["time"] /= pd.Timedelta("1D")
+    array = y.to_records(index=False)
+    assert array.dtype.names == ("event", "time")
+    assert array["event"].dtype == "bool"
+    assert array["time"].tolist() == [1.0, 6.0]
+
+
+# Far beyond the end -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("unit", ["s", "us", "ns"])
+def test_long_durations_do_not_come_round(unit):
+    """An integer overflow would make a window of 290 years end in the past."""
+    X = pd.DataFrame({"id": ["a"]})
+    events = pd.DataFrame({"id": ["a", "a"], "day": days(0, 4).as_unit(unit)})
+    X = EventLog(events.assign(x=1.0), "id", "day").attach(X, cutoff=days(1)[0])
+    for options in ({"horizon": "106751D"}, {"horizon": "1D", "gap": "106751D"}):
+        assert churned(X, **options, censored="nan").isna().all()
+        assert future_sum(X, "x", **options, censored="nan").isna().all()
+        with pytest.raises(ValueError, match="1 of 1 rows run past the end"):
+            churned(X, **options)
+    assert next_value(X, "x", gap="106751D", censored="nan").isna().all()
+    y = time_to_next(X, gap="106751D", censored="keep")
+    assert y["time"].tolist() == [pd.Timedelta(0)]
+
+
+def test_long_gap_before_1970():
+    events = pd.DataFrame({"id": ["a", "a"], "time": [-9, -7]})
+    X = EventLog(events, "id", "time").attach(pd.DataFrame({"id": ["a"]}), cutoff=5)
+    y = time_to_next(X, gap=2**63 - 1, censored="keep")
+    assert y["time"].tolist() == [0]
+    assert y["event"].tolist() == [False]
+    y = time_to_next(X, gap=1e30, censored="keep")
+    assert y["time"].tolist() == [0]
+
+
+def test_large_numbers_do_not_come_round():
+    log = EventLog(pd.DataFrame({"id": ["a", "a"], "time": [0, 4]}), "id", "time")
+    X = log.attach(pd.DataFrame({"id": ["a"]}), cutoff=1)
+    for horizon in (2**63 - 1, 1e30):
+        assert churned(X, horizon, censored="nan").isna().all()
+        with pytest.raises(ValueError, match="1 of 1 rows run past the end"):
+            churned(X, horizon)
+        assert churned(X, 3, gap=horizon, censored="nan").isna().all()
+        with pytest.raises(ValueError, match="1 of 1 rows run past the end"):
+            churned(X, horizon, gap=horizon)
+
+
+def test_recommended_cutoff_has_a_complete_window():
+    log = EventLog(pd.DataFrame({"id": ["a", "a"], "time": [-9, -7]}), "id", "time")
+    row = pd.DataFrame({"id": ["a"]})
+    with pytest.raises(ValueError, match="Use cutoffs up to -9, a shorter horizon"):
+        churned(log.attach(row, cutoff=-7), 2.5)
+    assert churned(log.attach(row, cutoff=-9), 2.5).tolist() == [0]
+    assert churned(log.attach(row, cutoff=-8), 2.5, censored="nan").isna().all()
+
+
+def test_complete_window_without_an_event_lasts_for_its_horizon():
+    """Day 9 is recorded to its end, although its events are at its midnight."""
+    X = small_log().attach(pd.DataFrame({"id": ["b"]}), cutoff=days(8)[0])
+    y = time_to_next(X, "2D")
+    assert y["event"].tolist() == [False]
+    assert y["time"].tolist() == [pd.Timedelta("2D")]
+
+
 # Errors -----------------------------------------------------------------------
 
 
@@ -207,21 +467,83 @@ def test_drop_needs_a_unique_index():
     assert churned(X, "1D").tolist() == [0, 1]
 
 
+TARGETS = {
+    "churned": (churned, {"horizon": "4D"}),
+    "future_count": (future_count, {"horizon": "4D"}),
+    "future_sum": (future_sum, {"field": "price", "horizon": "4D"}),
+    "next_value": (next_value, {"field": "price", "horizon": "4D"}),
+    "time_to_next": (time_to_next, {"horizon": "4D"}),
+}
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"horizon": "0D"}, ValueError, "horizon must be longer than 0"),
+        ({"horizon": "0D"}, ValueError, "horizon must be longer than 0; got '0D'"),
         ({"horizon": 14}, TypeError, "horizon must be a length of time"),
-        ({"horizon": "4D", "gap": "-1D"}, ValueError, "gap must be .* not negative"),
-        ({"horizon": "4D", "censored": "no"}, ValueError, "'censored' parameter"),
-        ({"horizon": "4D", "history": "x"}, KeyError, "no column 'x'"),
+        ({"horizon": "soon"}, ValueError, "horizon must be a length .* got 'soon'"),
+        ({"gap": "-1D"}, ValueError, "gap must be .* not negative; got '-1D'"),
+        ({"gap": 3}, TypeError, "gap must be a length of time.*bare number 3"),
+        ({"censored": "no"}, ValueError, "'censored' parameter of {} .* 'no'"),
+        ({"history": "x"}, KeyError, r"no column 'x'.*are \['history'\]"),
+        ({"history": 3}, ValueError, "'history' parameter of {} .* Got 3"),
+        ({"kinds": "gift"}, ValueError, r"kinds \['gift'\]; field 'event' has \['cl"),
+        ({"kinds": ["order", 7]}, ValueError, r"no events of the kinds \[7\]"),
+        ({"kinds": []}, ValueError, r"kinds \[\]; field 'event' has \['click', 'or"),
+        (
+            {"kinds": "M", "kind": "price"},
+            ValueError,
+            "'price' is numeric, and has no kinds",
+        ),
+        (
+            {"kinds": "order", "kind": "what"},
+            KeyError,
+            r"no field 'what'; it has \['event', 'price', 'size'\]",
+        ),
+        ({"kind": 1}, ValueError, "'kind' parameter of {} .* Got 1"),
     ],
 )
-@pytest.mark.parametrize("target", [churned, future_count])
-def test_bad_parameters(target, options, error, message):
-    X = small_log().attach(pd.DataFrame({"id": ["a"]}), cutoff=days(1)[0])
+@pytest.mark.parametrize("name", TARGETS)
+def test_bad_parameters(name, options, error, message):
+    target, good = TARGETS[name]
+    X = shop_log().attach(pd.DataFrame({"id": ["a"]}), cutoff=days(1)[0])
+    target(X, **good)
+    with pytest.raises(error, match=message.format(name)):
+        target(X, **(good | options))
+
+
+@pytest.mark.parametrize(
+    ("target", "field", "error", "message"),
+    [
+        (
+            future_sum,
+            "cost",
+            KeyError,
+            r"no field 'cost'; it has \['event', 'price', 'size'\]",
+        ),
+        (next_value, "cost", KeyError, "no field 'cost'; it has"),
+        (future_sum, "size", ValueError, "'size' is categorical, and cannot be summed"),
+        (future_sum, 1, ValueError, "'field' parameter of future_sum .* Got 1"),
+        (next_value, ["price"], ValueError, "'field' parameter of next_value"),
+    ],
+)
+def test_bad_fields(target, field, error, message):
+    X = shop_log().attach(pd.DataFrame({"id": ["a"]}), cutoff=days(1)[0])
     with pytest.raises(error, match=message):
-        target(X, **options)
+        target(X, field, "4D")
+
+
+@pytest.mark.parametrize("target", [churned, future_count])
+def test_a_window_needs_an_end_where_it_is_counted(target):
+    X = shop_log().attach(pd.DataFrame({"id": ["a"]}), cutoff=days(1)[0])
+    with pytest.raises(ValueError, match="horizon must be a length of time"):
+        target(X, None)
+
+
+def test_only_times_can_be_kept():
+    X = shop_log().attach(pd.DataFrame({"id": ["a"]}), cutoff=days(12)[0])
+    with pytest.raises(ValueError, match="'censored' parameter of churned"):
+        churned(X, "4D", censored="keep")
 
 
 def test_no_history():
@@ -232,7 +554,7 @@ def test_no_history():
 class EncodedLog(Log):
     """What a HistoryEncoder would make."""
 
-    def columns_at(self, index):
+    def _columns_at(self, index):
         return {}
 
     def _take(self, timeline, index):

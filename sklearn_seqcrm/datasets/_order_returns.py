@@ -1,0 +1,337 @@
+"""A simulator of shop orders whose items are kept or returned, with a known answer."""
+
+from numbers import Integral, Real
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import Bunch, check_random_state
+from sklearn.utils._param_validation import Interval, validate_params
+
+from sklearn_seqcrm.events._timeline import ranges
+
+DAY = 24 * 3600  # instants and spans are whole seconds below
+
+START = np.datetime64("2023-01-01", "s")
+N_DAYS = 730
+LAST_START = 365  # days until the last customer begins
+RETURN_WINDOW = 30 * DAY
+SHORTEST_DELAY, MEAN_FURTHER_DELAY = 2 * DAY, 9 * DAY
+
+CATEGORIES = ("accessories", "dresses", "shirts", "shoes", "trousers")
+CATEGORY_SHARES = np.array([0.2, 0.2, 0.25, 0.2, 0.15])
+MEAN_LOG_PRICE = np.array([2.9, 4.0, 3.4, 4.2, 3.9])
+SIZE_GAPS, SIZE_SHARES = np.array([-1, 0, 1]), np.array([0.15, 0.7, 0.15])
+PAYMENTS = ("card", "invoice", "wallet")
+PAYMENT_SHARES = np.array([0.4, 0.35, 0.25])
+
+# The generating equation: see Notes of make_order_returns.
+INTERCEPT = -1.3
+CATEGORY_EFFECT = np.array([-0.7, 0.5, -0.1, 0.2, 0.1])
+PRICE_SLOPE = 0.4
+SIZE_EFFECT = 0.5
+AGE_SLOPE = -0.015
+PAYMENT_EFFECT = np.array([0.0, 0.4, -0.2])
+BASKET_SLOPE = 0.6
+USUAL_SHARE = 0.4
+HALF_LIFE = 90 * DAY
+
+DESCR = """\
+Simulated orders of the customers of a fashion shop. One row is one ordered item at the
+time of its order; the target is whether it comes back, which is known days to weeks
+later. The true probability is known: it depends on the item, the customer, the rest of
+the basket, and a habit that drifts with the outcomes known by then. See the docstring
+of sklearn_seqcrm.datasets.make_order_returns.
+"""
+
+
+@validate_params(
+    {
+        "n_customers": [Interval(Integral, 1, None, closed="left")],
+        "mean_baskets": [Interval(Real, 0, None, closed="neither")],
+        "mean_items": [Interval(Real, 1, None, closed="left")],
+        "habit_strength": [Interval(Real, 0, None, closed="left")],
+        "random_state": ["random_state"],
+    },
+    prefer_skip_nested_validation=True,
+)
+def make_order_returns(
+    n_customers=1000,
+    *,
+    mean_baskets=10,
+    mean_items=2.0,
+    habit_strength=5.0,
+    random_state=None,
+):
+    """Simulate ordered items whose true probability to be returned is known.
+
+    Much of the signal is a habit of each customer that drifts: who has returned much
+    lately returns more. Its traces are the customer's earlier outcomes, each of which
+    counts from when it became *known*. A parcel comes back days after the order, and
+    that an item is kept is known when the return window closes; so orders and
+    outcomes are two tables of events, to be merged by
+    :meth:`~sklearn_seqcrm.events.EventLog.concat`.
+
+    Parameters
+    ----------
+    n_customers : int, default=1000
+        The number of customers, at least 1.
+    mean_baskets : float, default=10
+        The mean number of baskets of a customer, above 0. Numbers are log-normal
+        (sigma 0.6), rounded, and at least 1.
+    mean_items : float, default=2.0
+        The mean number of items in a basket, at least 1. All items but the first are
+        a Poisson number.
+    habit_strength : float, default=5.0
+        What the habit adds to the logit as it goes from 0 (all kept) to 1 (all
+        returned), at least 0. With 0 the past does not matter. It changes nothing
+        about the orders: for a given seed, only the outcomes differ.
+    random_state : int, RandomState instance or None, default=None
+        Determines all the draws. Pass an int for reproducible output.
+
+    Returns
+    -------
+    data : :class:`~sklearn.utils.Bunch`
+        With the attributes below. The tables share an index, the number of the item,
+        and all but ``outcomes`` are in its order, which is that of time.
+
+        rows : DataFrame of n_items rows
+            One row per ordered item, what is known of it at the time of the order:
+
+            ===========  ==========================================================
+            customer_id  str
+            timestamp    datetime in 2023 or 2024, that of the order; the items of a
+                         customer with one timestamp are a basket
+            category     categorical: ``accessories``, ``dresses``, ``shirts``,
+                         ``shoes`` or ``trousers``
+            price        float
+            size_gap     int, sizes between the item and the customer's usual size: -1,
+                         0 or 1
+            age          float, years of the customer
+            payment      categorical, how the customer pays: ``card``, ``invoice`` or
+                         ``wallet``
+            ===========  ==========================================================
+
+        target : ndarray of shape (n_items,)
+            1 if the item is returned, else 0.
+        probability : ndarray of shape (n_items,)
+            The true probability of target 1, given the row, the rest of the basket
+            and the earlier baskets and outcomes.
+        orders : DataFrame of n_items rows
+            The events of ordering: ``customer_id``, ``timestamp`` and the three facts
+            of the item.
+        outcomes : DataFrame of n_items rows
+            The events of return or keep, sorted by time: ``customer_id``,
+            ``timestamp`` (datetime at which the outcome is known, later than the
+            order), ``returned`` (bool) and the three facts of the item.
+        leaky_orders : DataFrame of n_items rows
+            How not to do it: ``orders`` with ``returned`` on the order's own row,
+            where every history reads it before anybody can know it.
+        effects : DataFrame of n_items rows
+            The terms of the logit: ``item``, ``customer``, ``basket`` and ``habit``.
+        return_window : Timedelta
+            30 days, after which all is known of an order.
+        observed_until : Timestamp
+            An instant by which all outcomes are known.
+        DESCR : str
+            A short description.
+
+    See Also
+    --------
+    make_customer_journeys : Customers of whom it is asked whether they order again.
+
+    Notes
+    -----
+    With ``t`` the time at which an outcome of the customer became known, at or before
+    the time ``o`` of the order, and its weight ``w = 0.5 ** ((o - t) / 90 days)``::
+
+        logit = -1.3 + item + customer + basket + habit_strength * (share - 0.4)
+        item     = category + 0.4 * log(price / 40) + 0.5 * (size_gap != 0)
+        category = -0.7 accessories, 0.5 dresses, -0.1 shirts, 0.2 shoes, 0.1 trousers
+        customer = -0.015 * (age - 42) + (0.4 if invoice, -0.2 if wallet, else 0)
+        basket   = 0.6 * log(number of items in the basket)
+        share    = (0.4 + sum of w over returned items) / (1 + sum of w over all items)
+
+    A habit that is made of the outcomes that it has led to drifts without ever being
+    drawn: a run of returns, by chance, may make a returner. And whoever sees the past
+    can compute it, so that no model can do better than the true probability.
+
+    The items of a basket that are returned come back together, after 2 days and an
+    exponential time of mean 9 days, within 30 days in any case. A kept item is known
+    as such 30 days after the order. A return is known earlier than a keep, so that the
+    outcomes known of the last weeks are mostly returns.
+
+    With 3,000 customers, and the last four months to be predicted, the area under the
+    ROC curve was .823 for the true probability, .817 for an LSTM of 32 units, .797 for
+    gradient boosting with the share of earlier returns and RFM, and .706 for gradient
+    boosting on the rows alone.
+
+    Examples
+    --------
+    >>> from sklearn_seqcrm.datasets import make_order_returns
+    >>> from sklearn_seqcrm.events import EventLog
+    >>> data = make_order_returns(n_customers=100, random_state=0)
+    >>> log = EventLog.concat(
+    ...     {
+    ...         "order": EventLog(data.orders, "customer_id", "timestamp"),
+    ...         "outcome": EventLog(data.outcomes, "customer_id", "timestamp"),
+    ...     }
+    ... )
+    >>> log.fields
+    ['event', 'category', 'price', 'size_gap', 'returned']
+    >>> X = log.attach(data.rows, cutoff="timestamp", allow_exact_matches=True)
+    >>> len(X) == len(data.target) == len(data.probability)
+    True
+    """
+    rng = check_random_state(random_state)
+    customers = _draw_customers(rng, n_customers)
+    items = _draw_items(rng, n_customers, mean_baskets, mean_items)
+    effects = _effects_but_habit(items, customers)
+    logit = INTERCEPT + effects.sum(axis=1).to_numpy()
+    outcomes = _draw_outcomes(rng, items, logit, habit_strength)
+
+    # Sorting by time mixes the customers. Until here, each is one run of items.
+    order = np.lexsort((items["owner"], items["seconds"]))
+    items, effects, outcomes = (
+        table.take(order).reset_index(drop=True) for table in (items, effects, outcomes)
+    )
+    orders = _public_orders(items, customers)
+    of_customer = customers.take(items["owner"])
+    return Bunch(
+        rows=orders.assign(
+            age=of_customer["age"].array, payment=of_customer["payment"].array
+        ),
+        target=outcomes["returned"].to_numpy().astype(np.int64),
+        probability=outcomes["probability"].to_numpy(),
+        orders=orders,
+        outcomes=orders.assign(
+            timestamp=_datetimes(outcomes["known_at"]), returned=outcomes["returned"]
+        ).sort_values("timestamp", kind="stable"),
+        leaky_orders=orders.assign(returned=outcomes["returned"]),
+        effects=effects.assign(
+            habit=habit_strength * (outcomes["share"] - USUAL_SHARE)
+        ),
+        return_window=pd.Timedelta(seconds=RETURN_WINDOW),
+        observed_until=pd.Timestamp(START + N_DAYS * DAY + RETURN_WINDOW),
+        DESCR=DESCR,
+    )
+
+
+def _draw_customers(rng, n_customers):
+    width = len(str(n_customers - 1))
+    payment = rng.choice(len(PAYMENTS), p=PAYMENT_SHARES, size=n_customers)
+    return pd.DataFrame(
+        {
+            "customer_id": [f"C{i:0{width}d}" for i in range(n_customers)],
+            "age": rng.normal(42, 13, size=n_customers).clip(18, 85).round(),
+            "payment": pd.Categorical.from_codes(payment, PAYMENTS),
+        }
+    )
+
+
+def _draw_items(rng, n_customers, mean_baskets, mean_items):
+    """Draw the items of all baskets, sorted by customer and time."""
+    owner, seconds = _draw_baskets(rng, n_customers, mean_baskets)
+    n_items = 1 + rng.poisson(mean_items - 1, size=len(owner))
+    owner, seconds = np.repeat(owner, n_items), np.repeat(seconds, n_items)
+    # By time, not as drawn: two baskets of a customer in one second are one.
+    is_first = np.diff(owner, prepend=-1) != 0
+    is_first[1:] |= np.diff(seconds) != 0
+    category = rng.choice(len(CATEGORIES), p=CATEGORY_SHARES, size=len(owner))
+    return pd.DataFrame(
+        {
+            "owner": owner,
+            "seconds": seconds,
+            "basket": np.cumsum(is_first) - 1,
+            "category": category,
+            "price": np.exp(rng.normal(MEAN_LOG_PRICE[category], 0.4)).round(2),
+            "size_gap": rng.choice(SIZE_GAPS, p=SIZE_SHARES, size=len(owner)),
+        }
+    )
+
+
+def _draw_baskets(rng, n_customers, mean_baskets):
+    # exp(normal(mu, 0.6)) has the mean exp(mu + 0.18).
+    log_numbers = rng.normal(np.log(mean_baskets) - 0.18, 0.6, size=n_customers)
+    numbers = np.rint(np.exp(log_numbers)).astype(np.int64).clip(1)
+    owner = np.repeat(np.arange(n_customers), numbers)
+    start = rng.uniform(0, LAST_START * DAY, size=n_customers)[owner]
+    seconds = start + rng.uniform(size=len(owner)) * (N_DAYS * DAY - start)
+    seconds = seconds.astype(np.int64)
+    return owner, seconds[np.lexsort((seconds, owner))]
+
+
+def _effects_but_habit(items, customers):
+    of_customer = AGE_SLOPE * (customers["age"].to_numpy() - 42)
+    of_customer += PAYMENT_EFFECT[customers["payment"].cat.codes]
+    n_items = np.bincount(items["basket"])
+    return pd.DataFrame(
+        {
+            "item": CATEGORY_EFFECT[items["category"]]
+            + PRICE_SLOPE * np.log(items["price"] / 40)
+            + SIZE_EFFECT * (items["size_gap"] != 0),
+            "customer": of_customer[items["owner"]],
+            "basket": BASKET_SLOPE * np.log(n_items[items["basket"]]),
+        }
+    )
+
+
+def _draw_outcomes(rng, items, logit, habit_strength):
+    """Draw what the habit is made of: the first baskets of all customers, then on."""
+    owner, seconds, basket = (
+        items[name].to_numpy() for name in ["owner", "seconds", "basket"]
+    )
+    first = np.append(np.flatnonzero(np.diff(basket, prepend=-1)), len(items))
+    opening = np.searchsorted(owner, owner[first[:-1]])  # its customer's first item
+    rank = np.arange(len(opening)) - basket[opening]
+    further_delay = rng.exponential(MEAN_FURTHER_DELAY, size=len(opening))
+    delay = (SHORTEST_DELAY + further_delay).astype(np.int64).clip(max=RETURN_WINDOW)
+    threshold = rng.uniform(size=len(items))
+
+    share, probability = np.zeros((2, len(items)))
+    returned = np.zeros(len(items), dtype=bool)
+    known_at = seconds + RETURN_WINDOW
+    for step in range(rank.max() + 1):
+        now = np.flatnonzero(rank == step)
+        past, of = _with_place(opening[now], first[now])
+        age = seconds[first[now]][of] - known_at[past]
+        weight = np.where(age >= 0, 0.5 ** (age.clip(0) / HALF_LIFE), 0.0)
+        all_sum = np.bincount(of, weight, len(now))
+        returned_sum = np.bincount(of, weight * returned[past], len(now))
+
+        new, of = _with_place(first[now], first[now + 1])
+        share[new] = ((USUAL_SHARE + returned_sum) / (1 + all_sum))[of]
+        total = logit[new] + habit_strength * (share[new] - USUAL_SHARE)
+        probability[new] = 0.5 + 0.5 * np.tanh(total / 2)  # 1 / (1 + exp(-total))
+        returned[new] = threshold[new] < probability[new]
+        back = new[returned[new]]
+        known_at[back] = seconds[back] + delay[basket[back]]
+    return pd.DataFrame(
+        {
+            "share": share,
+            "probability": probability,
+            "returned": returned,
+            "known_at": known_at,
+        }
+    )
+
+
+def _with_place(start, stop):
+    """Concatenate ``range(start[i], stop[i])``, and say the ``i`` of each element."""
+    index, offsets = ranges(start, stop)
+    return index, np.repeat(np.arange(len(start)), np.diff(offsets))
+
+
+def _public_orders(items, customers):
+    return pd.DataFrame(
+        {
+            "customer_id": customers["customer_id"].take(items["owner"]).array,
+            "timestamp": _datetimes(items["seconds"]),
+            "category": pd.Categorical.from_codes(items["category"], CATEGORIES),
+            "price": items["price"],
+            "size_gap": items["size_gap"],
+        }
+    )
+
+
+def _datetimes(seconds):
+    return (START + seconds.to_numpy()).astype("datetime64[us]")

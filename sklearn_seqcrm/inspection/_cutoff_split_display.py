@@ -1,0 +1,183 @@
+"""A picture of the folds of a `CutoffSplit`."""
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm.events._find import one_history
+
+_TRAIN, _TEST, _DROPPED = "tab:blue", "tab:orange", "0.6"
+_BAR = 0.34  # height, of the distance of two folds
+_MOST_DOTS = 100  # more cutoffs than this would be a line of dots
+_THICK = {"lw": 4, "solid_capstyle": "butt"}
+
+
+class CutoffSplitDisplay:
+    """Show when each fold of a `CutoffSplit` trains, waits and tests.
+
+    Each fold has a line of cutoffs, coloured by what becomes of the rows there, and
+    below it the windows that the labels look at. Those of the training rows end
+    before the test begins.
+
+    It is made by `from_splitter`; what it holds are the attributes below.
+
+    Parameters
+    ----------
+    report : DataFrame of shape (n_splits, 12)
+        What `CutoffSplit.report` returns.
+    cutoffs : Index of shape (n_cutoffs,)
+        Distinct cutoffs of the rows, ascending.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes of the last plot.
+    figure_ : matplotlib Figure
+        Its figure.
+
+    See Also
+    --------
+    sklearn_seqcrm.model_selection.CutoffSplit : The splitter.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_seqcrm.events import EventLog
+    >>> from sklearn_seqcrm.inspection import CutoffSplitDisplay
+    >>> from sklearn_seqcrm.model_selection import CutoffSplit
+    >>> events = pd.DataFrame({"customer": ["ann", "bob"], "week": [0, 1]})
+    >>> X = EventLog(events, "customer", "week").snapshots(every=1, end=12)
+    >>> splitter = CutoffSplit(n_splits=3, horizon=2)
+    >>> display = CutoffSplitDisplay.from_splitter(splitter, X)
+    >>> [label.get_text() for label in display.ax_.get_yticklabels()]
+    ['fold 1', 'fold 2', 'fold 3']
+    """
+
+    def __init__(self, *, report, cutoffs):
+        self.report = report
+        self.cutoffs = cutoffs
+
+    @classmethod
+    def from_splitter(cls, splitter, X, *, ax=None):
+        """Split rows and plot the folds.
+
+        Parameters
+        ----------
+        splitter : CutoffSplit
+            The splitter.
+        X : DataFrame, Series or HistoryArray of n rows
+            Rows with histories, in any order.
+        ax : matplotlib Axes or None, default=None
+            Where to plot; None: new axes.
+
+        Returns
+        -------
+        CutoffSplitDisplay
+            The display, plotted.
+
+        Raises
+        ------
+        TypeError
+            If `splitter` is no `CutoffSplit`.
+        ValueError
+            If it cannot split these rows.
+        """
+        if not hasattr(splitter, "report"):
+            raise TypeError(
+                f"splitter must be a CutoffSplit; got {type(splitter).__name__}."
+            )
+        report = splitter.report(X)
+        array = one_history(X, splitter.history)
+        cutoffs = array.log.timeline.clock.as_index(np.unique(array.rows.cutoff))
+        return cls(report=report, cutoffs=cutoffs).plot(ax)
+
+    def plot(self, ax=None):
+        """Plot the folds, the first one on top.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Where to plot; None: new axes.
+
+        Returns
+        -------
+        CutoffSplitDisplay
+            The display, with `ax_` and `figure_`.
+        """
+        from matplotlib import pyplot as plt
+
+        if ax is None:
+            height = 1.6 + 0.55 * len(self.report)
+            _, ax = plt.subplots(figsize=(8, height), layout="constrained")
+        for y, (_, fold) in enumerate(self.report.iterrows()):
+            self._plot_labels(ax, y, fold)
+            self._plot_cutoffs(ax, y, fold)
+            ax.annotate(
+                f"{fold['n_train']:,} → {fold['n_test']:,}",
+                (1.01, y),
+                xycoords=("axes fraction", "data"),
+                va="center",
+            )
+        ax.annotate(
+            "rows, train → test",
+            (1.01, -0.75),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize="small",
+        )
+        self._finish(ax)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+    def _plot_labels(self, ax, y, fold):
+        """Windows of the labels, as a bar under the cutoffs, and the test's begin."""
+        for part, color in (("train", _TRAIN), ("test", _TEST)):
+            start, end = fold[f"{part}_start"], fold[f"{part}_labels_end"]
+            ax.barh(
+                y + _BAR / 2,
+                end - start,
+                left=start,
+                height=_BAR,
+                color=color,
+                alpha=0.25,
+                linewidth=0,
+                label=f"{part} labels" if y == 0 else None,
+            )
+        ax.plot([fold["test_start"]] * 2, [y - 0.4, y + 0.4], color="0.3", lw=1)
+
+    def _plot_cutoffs(self, ax, y, fold):
+        """Cutoffs, as dots where there are few, coloured by their role."""
+        cutoffs = self.cutoffs
+        old = cutoffs < fold["train_start"]
+        trained = ~old & (cutoffs <= fold["train_end"])
+        waiting = (cutoffs > fold["train_end"]) & (cutoffs < fold["test_start"])
+        tested = (cutoffs >= fold["test_start"]) & (cutoffs <= fold["test_end"])
+        for chosen, color, marker, label in (
+            (trained, _TRAIN, "o", "trained on"),
+            (waiting, _DROPPED, "x", "left out"),
+            (old, _DROPPED, "x", None),
+            (tested, _TEST, "o", "tested"),
+        ):
+            label = label if y == 0 else None
+            if len(cutoffs) <= _MOST_DOTS:
+                x, style = cutoffs[chosen], {"ls": "none", "marker": marker, "ms": 5}
+            else:
+                x, style = cutoffs[chosen][[0, -1]] if chosen.any() else [], _THICK
+            ax.plot(x, [y - 0.15] * len(x), c=color, label=label, **style)
+
+    def _finish(self, ax):
+        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+        n_folds = len(self.report)
+        ax.set_yticks(range(n_folds), [f"fold {fold}" for fold in self.report.index])
+        ax.set_ylim(n_folds - 0.4, -1)
+        ax.use_sticky_edges = False  # bars would leave no margin for the first dot
+        ax.autoscale_view(scaley=False)
+        if isinstance(self.cutoffs, pd.DatetimeIndex):
+            locator = AutoDateLocator(maxticks=8)
+            ax.xaxis.set_major_locator(locator)
+            ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        ax.set_xlabel("time")
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=5, frameon=False)
+        for side in ("left", "right", "top"):
+            ax.spines[side].set_visible(False)
+        ax.tick_params(axis="y", length=0)

@@ -1,0 +1,313 @@
+"""Change the future of every row, and see whether a fitted estimator notices."""
+
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, validate_params
+
+from sklearn_seqcrm.events import HistoryArray
+from sklearn_seqcrm.events._find import as_history_array, check_raw, history_columns
+from sklearn_seqcrm.events._frames import as_frame
+from sklearn_seqcrm.model_selection._future import Future
+from sklearn_seqcrm.model_selection._outputs import METHODS, changed_rows, outputs
+
+_N_ROWS_SHOWN = 3
+_TWICE = "asked twice"
+_LATER = "later rows of X are left out"
+_EVENTS = "events are "
+
+
+@validate_params(
+    {
+        "n_cutoffs": [Interval(Integral, 1, None, closed="left"), None],
+        "rtol": [Interval(Real, 0, None, closed="left")],
+        "random_state": ["random_state"],
+    },
+    prefer_skip_nested_validation=True,
+)
+def check_no_leakage(fitted, X, *, n_cutoffs=20, rtol=1e-5, random_state=0):
+    """Fail if an output depends on what happened at or after a row's cutoff.
+
+    The log behind a history column holds the future of its rows, too: events that lie
+    at or after their cutoffs. This function changes that future and asks for all
+    outputs again. For each cutoff, every event at or after it, of all customers, is
+
+    - deleted, which leaves the log as it stood at the cutoff,
+    - rewritten: it has another time, later than the cutoff, and other facts,
+    - joined by more: each customer has three more events from the cutoff on,
+
+    and rows of `X` with later cutoffs are left out. No output of the rows up to the
+    cutoff may change.
+
+    Parameters
+    ----------
+    fitted : fitted estimator
+        A transformer, classifier, regressor or pipeline. Checked are all outputs of
+        ``transform``, ``predict_proba``, ``decision_function`` and ``predict``,
+        whichever it has.
+    X : DataFrame of shape (n, n_columns)
+        Rows with one or more columns of raw histories, which `fitted` takes.
+    n_cutoffs : int or None, default=20
+        How many of the distinct cutoffs to check: so many are drawn if there are
+        more, the last one among them. None: all of them.
+    rtol : float, default=1e-5
+        Difference that counts as none, as a share of the number's size or of the mean
+        size of the output, whichever is more. Networks add up in another order where
+        a batch has other rows.
+    random_state : int, RandomState or None, default=0
+        Draws cutoffs, and the facts of additional events.
+
+    Raises
+    ------
+    AssertionError
+        If an output changes: names each column or class, with the number of rows and
+        what they noticed. Also if two calls with the same `X` differ.
+    TypeError
+        If `X` is no DataFrame, its histories are encoded, or `fitted` has none of the
+        methods.
+    ValueError
+        If `X` has no rows or no history column.
+
+    See Also
+    --------
+    CutoffSplit : Cross-validation without overlapping labels.
+
+    Notes
+    -----
+    A row may depend on everything that was known at its cutoff: the events before it,
+    those at it if its history shows them (`allow_exact_matches` of `EventLog.attach`),
+    and also events before it that its history does not show, because of a lookback or
+    because they are another customer's. With several histories of one log, what any
+    of them shows is known.
+
+    What the check cannot see: statics of `X` that hold the future already, and what
+    `fit` learned. Fit on rows of the past (`CutoffSplit`) for the latter.
+
+    Each cutoff takes four calls of every method with the rows up to it, and three
+    passes over the events of their customers. A sample of the rows is as good as all.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn.preprocessing import FunctionTransformer
+    >>> from sklearn_seqcrm.events import EventLog
+    >>> from sklearn_seqcrm.feature_extraction import RFMFeatures
+    >>> from sklearn_seqcrm.model_selection import check_no_leakage
+    >>> orders = pd.DataFrame({"who": ["ann", "ann", "bob"], "day": [1, 6, 4]})
+    >>> X = EventLog(orders, "who", "day").snapshots([3, 5, 7])
+    >>> check_no_leakage(RFMFeatures().fit(X), X)
+    >>> def count_orders(X):  # in all of the log, not in the history
+    ...     rows = X["history"].array.rows
+    ...     return pd.DataFrame({"n_orders": rows.log.timeline.counts[rows.codes]})
+    >>> check_no_leakage(FunctionTransformer(count_orders), X)
+    Traceback (most recent call last):
+        ...
+    AssertionError: FunctionTransformer knows the future: 1 of 1 outputs change ...
+    - transform, 'n_orders': 5 of 5 rows, where events are deleted or added; ...
+    """
+    if not any(hasattr(fitted, method) for method in METHODS):
+        raise TypeError(
+            f"fitted must have one of the methods {', '.join(METHODS)}; got "
+            f"{type(fitted).__name__}."
+        )
+    X, logs = _compacted(as_frame(X))
+    rng = check_random_state(random_state)
+    name = type(fitted).__name__
+    findings = _Findings(name, X, rtol)
+    whole = outputs(fitted, X)
+    findings.compare(whole, outputs(fitted, X), np.ones(len(X), bool), _TWICE)
+    findings.refuse("is not deterministic", "")
+    for futures, rows in _futures(X, logs, n_cutoffs, rng):
+        known = {key: output.take(rows) for key, output in whole.items()}
+        now = outputs(fitted, X[rows])
+        findings.compare(known, now, rows, _LATER)
+        for change, other in _other_futures(X[rows], futures, logs, rng):
+            with_other = _noted(outputs, fitted, other, change)
+            findings.compare(now, with_other, rows, _EVENTS + change)
+    findings.refuse(
+        "knows the future",
+        " with what happens at or after the cutoffs, or with later rows",
+    )
+
+
+class _Findings:
+    """Outputs that changed: in which rows, and with what.
+
+    Parameters
+    ----------
+    name : str
+        What to call the estimator.
+    X : DataFrame of shape (n, n_columns)
+        All rows.
+    rtol : float
+        As for `changed_rows`.
+    """
+
+    def __init__(self, name, X, rtol):
+        self.name = name
+        self.index = X.index
+        self.rtol = rtol
+        self.seen = set()
+        self.rows = {}
+        self.changes = {}
+
+    def compare(self, before, after, rows, change):
+        """Note the outputs of some rows that a change of the future has changed."""
+        positions = np.flatnonzero(rows)
+        for key in {**before, **after}:
+            self.seen.add(key)
+            if key not in before or key not in after:
+                changed = np.ones(len(positions), bool)
+            elif before[key].shape != after[key].shape and change is _LATER:
+                continue  # padded to the longest of other rows
+            else:
+                changed = changed_rows(
+                    before[key], after[key], len(positions), self.rtol
+                )
+            if changed.any():
+                self.rows.setdefault(key, np.zeros(len(rows), bool))
+                self.rows[key][positions[changed]] = True
+                self.changes.setdefault(key, {})[change] = None
+
+    def refuse(self, verdict, reason):
+        """Raise if there is anything."""
+        if not self.rows:
+            return
+        lines = [
+            f"{self.name} {verdict}: {len(self.rows)} of {len(self.seen)} outputs "
+            f"change{reason}."
+        ]
+        for key, rows in self.rows.items():
+            shown = ", ".join(map(repr, self.index[rows][:_N_ROWS_SHOWN].tolist()))
+            more = ", ..." if rows.sum() > _N_ROWS_SHOWN else ""
+            lines.append(
+                f"- {key}: {rows.sum()} of {len(rows)} rows, where "
+                f"{_listing(list(self.changes[key]))}; rows {shown}{more}"
+            )
+        raise AssertionError("\n".join(lines))
+
+
+def _listing(changes):
+    """Changes as words, with 'events are' only once."""
+    of_events = [c.removeprefix(_EVENTS) for c in changes if c.startswith(_EVENTS)]
+    others = [change for change in changes if not change.startswith(_EVENTS)]
+    if of_events:
+        others.append(_EVENTS + " or ".join(of_events))
+    return " or ".join(others)
+
+
+def _compacted(X):
+    """X over logs of its own customers, and the history columns of each log.
+
+    Returns
+    -------
+    X : DataFrame
+        The same rows.
+    logs : list of (EventLog, list of str)
+        Every log that has events, with the names of its columns.
+    """
+    names = history_columns(X)
+    if not len(X):
+        raise ValueError("X has no rows; check_no_leakage needs at least one.")
+    arrays = {
+        name: check_raw(as_history_array(X[name]), "check_no_leakage") for name in names
+    }
+    if all(array.isna().all() for array in arrays.values()):
+        raise ValueError("All histories are missing; check_no_leakage needs cutoffs.")
+    columns_of = {}
+    for name, array in arrays.items():
+        columns_of.setdefault(id(array.log), []).append(name)
+    logs = []
+    for names in columns_of.values():
+        log = arrays[names[0]].log
+        codes = np.unique(np.concatenate([arrays[name].rows.codes for name in names]))
+        codes = codes[codes >= 0]
+        if 0 < len(codes) < log.n_customers:
+            log = log.subset(codes)
+            for name in names:
+                rows = arrays[name].rows.within(log, codes)
+                arrays[name] = HistoryArray(*rows, dtype=arrays[name].dtype)
+        if len(log):
+            logs.append((log, names))
+    return X.assign(**arrays), logs
+
+
+def _futures(X, logs, n_cutoffs, rng):
+    """Yield the futures of the logs at one cutoff, and the rows that may not see them.
+
+    Rows whose histories show the events at their cutoff come after those at the same
+    cutoff whose histories do not, because the same events are future to the latter.
+    """
+    cutoffs = [_cutoffs(X, log, names) for log, names in logs]
+    key = np.zeros(len(X), dtype="int64")
+    for column in (*cutoffs, _see_their_cutoff(X, logs, cutoffs)):
+        levels, rank = np.unique(column, return_inverse=True)
+        key = np.unique(key * len(levels) + rank, return_inverse=True)[1]
+    n_keys = key.max() + 1
+    chosen = np.arange(n_keys)
+    if n_cutoffs is not None and n_cutoffs < n_keys:
+        drawn = rng.permutation(n_keys - 1)[: n_cutoffs - 1]
+        chosen = np.append(np.sort(drawn), n_keys - 1)
+    for one in chosen:
+        at = np.flatnonzero(key == one)
+        rows = np.ones(len(X), dtype=bool)
+        futures = []
+        for (log, names), cutoff in zip(logs, cutoffs, strict=True):
+            arrays = [X[name].array for name in names]
+            future = Future.of(log, cutoff[at[0]], [array[at] for array in arrays])
+            rows &= cutoff <= future.cutoff
+            for array in arrays:
+                codes, stop = array.rows.codes, array.rows.stop
+                rows &= (codes < 0) | (stop <= future.begin[codes])
+            futures.append(future)
+        yield futures, rows
+
+
+def _cutoffs(X, log, names):
+    """What each row knows of a log ends here: its last cutoff among some columns."""
+    times = np.full(len(X), log.timeline.times.min())
+    for name in names:
+        there = ~X[name].array.isna()
+        times[there] = np.maximum(times, X[name].array.rows.cutoff)[there]
+    return times
+
+
+def _see_their_cutoff(X, logs, cutoffs):
+    """Whether a history of each row shows events at its cutoff, shape (n,)."""
+    sees = np.zeros(len(X), dtype=bool)
+    for (log, names), cutoff in zip(logs, cutoffs, strict=True):
+        for name in names:
+            codes, stop = X[name].array.rows.codes, X[name].array.rows.stop
+            sees |= (codes >= 0) & (stop > log.timeline.positions(codes, cutoff))
+    return sees
+
+
+def _other_futures(X, futures, logs, rng):
+    """Yield each way to change the future, and X with histories of that future."""
+    changes = {
+        "deleted": Future.deleted,
+        "rewritten": Future.rewritten,
+        "added": lambda future: future.added(rng),
+    }
+    for change, make in changes.items():
+        columns = {}
+        for future, (_, names) in zip(futures, logs, strict=True):
+            log = make(future)
+            if log is not None:
+                for name in names:
+                    columns[name] = future.seen_from(log, X[name].array)
+        if columns:
+            yield change, X.assign(**columns)
+
+
+def _noted(function, fitted, X, change):
+    """Call it; an error says that it came with another future."""
+    try:
+        return function(fitted, X)
+    except Exception as error:
+        error.add_note(
+            f"check_no_leakage: {type(fitted).__name__} raised this after the events "
+            f"at and after the cutoffs had been {change}; before, it did not."
+        )
+        raise

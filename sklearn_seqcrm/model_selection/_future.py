@@ -1,0 +1,187 @@
+"""Other futures: the same rows over a log in which what they cannot see is changed."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sklearn_seqcrm.events import EventLog, HistoryArray
+from sklearn_seqcrm.events._columns import Column
+from sklearn_seqcrm.events._rows import NO_ROW
+from sklearn_seqcrm.events._timeline import Timeline, ranges
+
+_DAY = np.timedelta64(1, "D")
+
+
+class Future(NamedTuple):
+    """What lies at or after one cutoff in a log.
+
+    Parameters
+    ----------
+    log : EventLog
+        A log with at least one event.
+    cutoff : int or float
+        The cutoff on the time axis of the log.
+    begin : ndarray of shape (n_customers,), int64
+        The future of customer ``i`` are the events ``begin[i]:offsets[i + 1]``.
+    since : ndarray of shape (n_customers,)
+        Earliest time that an event of their future can have: the cutoff, or right
+        after it where a row sees the events at the cutoff.
+    """
+
+    log: EventLog
+    cutoff: float
+    begin: np.ndarray
+    since: np.ndarray
+
+    @classmethod
+    def of(cls, log, cutoff, arrays):
+        """Find the future of all customers at a cutoff.
+
+        Parameters
+        ----------
+        log : EventLog
+            A log with at least one event.
+        cutoff : int or float
+            The cutoff on the time axis of the log.
+        arrays : sequence of HistoryArray
+            Views of the log by rows at the cutoff. What they see is no future.
+        """
+        timeline = log.timeline
+        everyone = np.arange(log.n_customers)
+        first = timeline.positions(everyone, np.full(len(everyone), cutoff))
+        begin = first.copy()
+        for array in arrays:
+            known = array.rows.codes >= 0
+            np.maximum.at(begin, array.rows.codes[known], array.rows.stop[known])
+        since = np.where(begin > first, _next(cutoff, timeline.clock), cutoff)
+        return cls(log, cutoff, begin, since)
+
+    def deleted(self):
+        """The log as it stood at the cutoff.
+
+        Returns
+        -------
+        EventLog or None
+            Without any later event, and without customers who came later; None if
+            nothing would be left.
+        """
+        timeline = self.log.timeline
+        index, offsets = ranges(timeline.offsets[:-1], self.begin)
+        if not len(index):
+            return None
+        filled = np.diff(offsets) > 0
+        until = min(timeline.observed_until, self.cutoff)
+        kept = Timeline(
+            timeline.customers[filled],
+            np.append(offsets[:-1][filled], offsets[-1]),
+            timeline.times[index],
+            timeline.clock,
+            until,
+        )
+        return self.log._take(kept, index)
+
+    def rewritten(self):
+        """The log with another time and other facts in every later event.
+
+        Returns
+        -------
+        EventLog or None
+            As many events of the same customers; None if there is no later event.
+        """
+        timeline = self.log.timeline
+        future, _ = ranges(self.begin, timeline.offsets[1:])
+        if not len(future):
+            return None
+        times = timeline.times.copy()
+        times[future] += self._step()
+        columns = {
+            name: _rewrite(self.log.column(name), future) for name in self.log.fields
+        }
+        changed = self._timeline(timeline.offsets, times)
+        return EventLog._of(changed, columns, self.log.names)
+
+    def added(self, rng):
+        """The log with three more later events of every customer.
+
+        Parameters
+        ----------
+        rng : RandomState
+            Chooses the events whose facts they have.
+
+        Returns
+        -------
+        EventLog
+            The first of the three is as early as it can be.
+        """
+        timeline, step = self.log.timeline, self._step()
+        everyone = np.arange(self.log.n_customers)
+        times = [timeline.times]
+        times += [self.since + step * part // 2 for part in range(3)]
+        times = np.concatenate(times).astype(timeline.times.dtype)
+        codes = np.concatenate([self.log.customer_index(), np.tile(everyone, 3)])
+        donors = rng.randint(len(self.log), size=3 * len(everyone))
+        index = np.concatenate([np.arange(len(self.log)), donors])
+        # Stable: what the rows see stays before whatever is added.
+        order = np.lexsort((times, codes))
+        offsets = timeline.offsets + 3 * np.arange(len(timeline.offsets))
+        return self.log._take(self._timeline(offsets, times[order]), index[order])
+
+    def seen_from(self, log, array):
+        """The same views, of a log with another future.
+
+        Parameters
+        ----------
+        log : EventLog
+            One of the logs above.
+        array : HistoryArray of shape (n,)
+            Views of the log of this future, which see none of it.
+
+        Returns
+        -------
+        HistoryArray of shape (n,)
+            Rows that see the same events.
+        """
+        rows = array.rows
+        old, new = self.log.timeline, log.timeline
+        moved = np.arange(self.log.n_customers)
+        if log.n_customers < self.log.n_customers:
+            filled = self.begin > old.offsets[:-1]
+            moved = np.where(filled, np.cumsum(filled) - 1, -1)
+        codes = np.where(rows.codes >= 0, moved[rows.codes], -1)
+        shift = new.offsets[codes] - old.offsets[rows.codes]
+        start, stop = (
+            np.where(codes >= 0, one + shift, np.where(one == NO_ROW, NO_ROW, 0))
+            for one in (rows.start, rows.stop)
+        )
+        return HistoryArray(log, codes, start, stop, rows.cutoff, array.dtype)
+
+    def _step(self):
+        """A sixteenth of the time that the log spans, at least one tick."""
+        times = self.log.timeline.times
+        span = (times.max() - times.min()) // 16
+        return max(span, 1)
+
+    def _timeline(self, offsets, times):
+        old = self.log.timeline
+        until = max(old.observed_until, times.max())
+        return Timeline(old.customers, offsets, times, old.clock, until)
+
+
+def _next(time, clock):
+    """The next moment on an axis of time."""
+    return time + 1 if clock.dtype == "int64" else np.nextafter(time, np.inf)
+
+
+def _rewrite(column, index):
+    """The column with another value at every one of some events."""
+    values = column.values.copy()
+    old = values[index]
+    if column.kind == "categorical":
+        # The next level; missing counts as one.
+        values[index] = (old + 2) % (len(column.categories) + 1) - 1
+    elif column.kind == "datetime":
+        values[index] = np.where(np.isnat(old), np.datetime64(0, "D"), old + _DAY)
+    else:
+        with np.errstate(over="ignore"):
+            values[index] = np.where(np.isfinite(old), 2 * np.abs(old) + 1, 1)
+    return Column(values, column.categories)

@@ -1,0 +1,137 @@
+"""How much comes after the cutoff."""
+
+import numpy as np
+from sklearn.utils._param_validation import StrOptions, validate_params
+
+from sklearn_seqcrm.events._timeline import ranges
+from sklearn_seqcrm.targets._windows import to_target, windows_after
+
+BLOCK = 2**18  # events in work at a time: a few arrays of 2 MB, which caches hold
+
+
+@validate_params(
+    {
+        "field": [str],
+        "censored": [StrOptions({"raise", "drop", "nan"})],
+        "history": [str, None],
+        "kind": [str],
+    },
+    prefer_skip_nested_validation=True,
+)
+def future_sum(
+    X,
+    field,
+    horizon,
+    gap=0,
+    censored="raise",
+    history=None,
+    kinds=None,
+    kind="event",
+):
+    """Sum a field over the events of each customer in a window after their cutoff.
+
+    Parameters
+    ----------
+    X : DataFrame, Series or HistoryArray of n rows
+        Rows with raw histories, from `EventLog.attach` or `EventLog.snapshots`.
+    field : str
+        Numeric field of the log, for example the amount of an order. Missing and
+        infinite values count as 0.
+    horizon : Timedelta, str or number
+        Length of the window ``[cutoff + gap, cutoff + gap + horizon)``: what
+        ``pd.Timedelta`` takes, or a number if the times of the log are plain numbers.
+    gap : Timedelta, str or number, default=0
+        Time between the cutoff and the window, for example until an action works.
+    censored : {"raise", "drop", "nan"}, default="raise"
+        What to do with rows whose window runs past the end of what the log has
+        recorded: an error, leaving them out, or a missing target.
+    history : str or None, default=None
+        Name of the history column; None: the only one.
+    kinds : str, list of str or None, default=None
+        Kinds of events to sum over, as `EventLog.concat` named them; None: all.
+    kind : str, default="event"
+        Name of the categorical field that holds the kinds.
+
+    Returns
+    -------
+    Series of shape (n,), or (n_complete,) for ``censored="drop"``
+        ``"future_sum"``, with the index of `X`, as floats: 0 for a complete window
+        without events, and for a customer that the log does not know.
+
+    Raises
+    ------
+    KeyError
+        If the log has no field `field` or `kind`, or `X` no column `history`.
+    TypeError
+        If the histories are encoded, or a length of time is of another kind than the
+        times of the log.
+    ValueError
+        If windows run past the end of the log, `horizon` is not longer than 0, there
+        is no event of one of `kinds`, `field` is not numeric, `X` has no history
+        column or several, or histories are missing.
+
+    See Also
+    --------
+    future_count : The number of events in the window.
+    next_value : The field at the first event of the window.
+
+    Notes
+    -----
+    Only events that the row could not see count: a row that was attached with
+    ``allow_exact_matches=True`` has seen the events at its cutoff.
+
+    The record of a log reaches to its ``observed_until``, that moment included. If all
+    its times are midnights (of UTC, where they have a time zone) or whole numbers, it
+    reaches to the end of that day or unit: with days until 31 December, a window that
+    ends before 1 January is complete. All kinds of events share that end; where one
+    of them was recorded for less long, give `EventLog.concat` its end.
+
+    Missing values count as 0, because a log of several kinds of events has them
+    wherever a kind lacks the field: a return has no price. Infinite ones, which a
+    division by zero leaves behind, count as 0 as they do in `RFMFeatures`.
+
+    Each window is summed by itself, in float64. Differences of one cumulative sum over
+    the log would cost less where windows overlap, but one large amount anywhere would
+    take the digits of all smaller ones.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_seqcrm.events import EventLog
+    >>> from sklearn_seqcrm.targets import future_sum
+    >>> orders = pd.DataFrame(
+    ...     {
+    ...         "customer": ["ann", "ann", "ann", "bob"],
+    ...         "week": [1, 4, 5, 7],
+    ...         "price": [10.0, 20.0, 5.0, 8.0],
+    ...     }
+    ... )
+    >>> log = EventLog(orders, "customer", "week")
+    >>> X = log.attach(pd.DataFrame({"customer": ["ann", "bob"]}), cutoff=4)
+    >>> future_sum(X, "price", horizon=3).tolist()
+    [25.0, 0.0]
+    >>> future_sum(X, "price", horizon=3, gap=1).tolist()
+    [5.0, 8.0]
+    """
+    windows = windows_after(X, horizon, gap, history, kinds, kind)
+    column = windows.log.column(field)
+    if column.kind != "numeric":
+        raise ValueError(f"Field {field!r} is {column.kind}, and cannot be summed.")
+    amounts = column.values[windows.events].astype("float64")
+    amounts[~np.isfinite(amounts)] = 0
+    sums = _sums(amounts, windows.first, windows.last)
+    return to_target(sums, windows, censored, "future_sum")
+
+
+def _sums(values, first, last):
+    """Sum ``values[first[i]:last[i]]`` for each row, some rows at a time."""
+    sums = np.zeros(len(first))
+    filled = np.flatnonzero(first < last)
+    ends = np.cumsum((last - first)[filled])
+    n_events = ends[-1] if len(ends) else 0
+    cuts = np.searchsorted(ends, np.arange(BLOCK, n_events, BLOCK))
+    for rows in np.split(filled, cuts):
+        if len(rows):
+            index, offsets = ranges(first[rows], last[rows])
+            sums[rows] = np.add.reduceat(values[index], offsets[:-1])
+    return sums

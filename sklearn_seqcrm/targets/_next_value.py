@@ -1,0 +1,134 @@
+"""What the next event will be like."""
+
+import numpy as np
+import pandas as pd
+from sklearn.utils._param_validation import StrOptions, validate_params
+
+from sklearn_seqcrm.targets._windows import to_target, windows_after
+
+
+@validate_params(
+    {
+        "field": [str],
+        "censored": [StrOptions({"raise", "drop", "nan"})],
+        "history": [str, None],
+        "kind": [str],
+    },
+    prefer_skip_nested_validation=True,
+)
+def next_value(
+    X,
+    field,
+    horizon=None,
+    gap=0,
+    censored="raise",
+    history=None,
+    kinds=None,
+    kind="event",
+):
+    """Return a field of the first event of each customer after their cutoff.
+
+    Parameters
+    ----------
+    X : DataFrame, Series or HistoryArray of n rows
+        Rows with raw histories, from `EventLog.attach` or `EventLog.snapshots`.
+    field : str
+        Field of the log, for example the amount or the category of an order.
+    horizon : Timedelta, str, number or None, default=None
+        Length of the window ``[cutoff + gap, cutoff + gap + horizon)``: what
+        ``pd.Timedelta`` takes, or a number if the times of the log are plain numbers.
+        None: a window without an end.
+    gap : Timedelta, str or number, default=0
+        Time between the cutoff and the window, for example until an action works.
+    censored : {"raise", "drop", "nan"}, default="raise"
+        What to do with rows whose window runs past the end of what the log has
+        recorded; without a horizon, with rows after which no event has been recorded:
+        an error, leaving them out, or a missing target.
+    history : str or None, default=None
+        Name of the history column; None: the only one.
+    kinds : str, list of str or None, default=None
+        Kinds of events to look for, as `EventLog.concat` named them; None: all.
+    kind : str, default="event"
+        Name of the categorical field that holds the kinds.
+
+    Returns
+    -------
+    Series of shape (n,), or (n_known,) for ``censored="drop"``
+        ``"next_value"``, with the index of `X`: floats for a numeric field,
+        categories, or datetimes (in UTC, where they had a time zone). Missing where
+        the event's own value is, and where a complete window holds no event.
+
+    Raises
+    ------
+    KeyError
+        If the log has no field `field` or `kind`, or `X` no column `history`.
+    TypeError
+        If the histories are encoded, or a length of time is of another kind than the
+        times of the log.
+    ValueError
+        If windows run past the end of the log, `horizon` is not longer than 0, there
+        is no event of one of `kinds`, `X` has no history column or
+        several, or histories are missing.
+
+    See Also
+    --------
+    time_to_next : The time until that event.
+    future_sum : The sum of a field over all events of a window.
+
+    Notes
+    -----
+    Only events that the row could not see count: a row that was attached with
+    ``allow_exact_matches=True`` has seen the events at its cutoff.
+
+    The record of a log reaches to its ``observed_until``, that moment included. If all
+    its times are midnights (of UTC, where they have a time zone) or whole numbers, it
+    reaches to the end of that day or unit: with days until 31 December, a window that
+    ends before 1 January is complete. All kinds of events share that end; where one
+    of them was recorded for less long, give `EventLog.concat` its end.
+
+    Without a horizon, the rows that are left by ``censored="drop"`` are those whose
+    next event came before the log ended: near that end they are the customers who
+    come soon, and what such customers buy need not be what the others will buy. A
+    horizon treats all rows alike: a row counts if its window is complete, whenever in
+    it the event came, and ``dropna()`` then leaves the rows that had one. It also
+    bounds how far a target looks ahead, which a split by time has to know.
+
+    At equal times the next event is the one that came first in the table.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_seqcrm.events import EventLog
+    >>> from sklearn_seqcrm.targets import next_value
+    >>> orders = pd.DataFrame(
+    ...     {
+    ...         "customer": ["ann", "ann", "bob"],
+    ...         "week": [1, 5, 7],
+    ...         "price": [10.0, 5.0, 8.0],
+    ...         "shop": ["north", "south", "north"],
+    ...     }
+    ... )
+    >>> log = EventLog(orders, "customer", "week")
+    >>> X = log.attach(pd.DataFrame({"customer": ["ann", "bob"]}), cutoff=4)
+    >>> next_value(X, "price").tolist()
+    [5.0, 8.0]
+    >>> next_value(X, "shop").tolist()
+    ['south', 'north']
+    >>> next_value(X, "price", horizon=3).tolist()
+    [5.0, nan]
+    >>> next_value(X, "price", gap=2, censored="drop").to_dict()
+    {1: 8.0}
+    """
+    windows = windows_after(X, horizon, gap, history, kinds, kind, endless=True)
+    column = windows.log.column(field)
+    at = windows.next_events()
+    found = at >= 0
+    if column.categories is not None:
+        missing = -1
+    else:
+        missing = "NaT" if column.kind == "datetime" else np.nan
+    values = np.full(len(at), missing, dtype=column.values.dtype)
+    values[found] = column.values[at[found]]
+    if column.categories is not None:
+        values = pd.Categorical.from_codes(values, categories=column.categories)
+    return to_target(values, windows, censored, "next_value")

@@ -1,0 +1,284 @@
+"""Targets of small random tables, compared with loops over rows and events."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.targets import (
+    churned,
+    future_count,
+    future_sum,
+    next_value,
+    time_to_next,
+)
+from sklearn_seqcrm.targets._search import BLOCK, first_at_or_after
+
+many = settings(max_examples=100, deadline=None, derandomize=True)
+
+# The first point and the unit of each axis, and the step from a moment to the next.
+TICK = pd.Timedelta("1us")
+AXES = {
+    "days": (pd.Timestamp("2024-02-27"), pd.Timedelta("1D"), TICK),
+    "days of UTC": (pd.Timestamp("2024-02-27", tz="UTC"), pd.Timedelta("1D"), TICK),
+    # On both sides of 1970; every fourth is a midnight.
+    "moments": (pd.Timestamp("1969-12-30 18:00"), pd.Timedelta("6h"), TICK),
+    # An hour of this night is skipped.
+    "time zone": (
+        pd.Timestamp("2024-03-09 22:00", tz="America/New_York"),
+        pd.Timedelta("6h"),
+        TICK,
+    ),
+    "integers": (-3, 1, 1),
+    "whole floats": (0.0, 1.0, 0),
+    "floats": (-1.25, 0.5, 0),
+}
+NUMBERS = ["integers", "whole floats", "floats"]
+PRICES = [1.0, 2.5, -4.0, np.nan, np.inf]
+SHOPS = ["north", "south", None]
+
+small = st.integers(0, 6)  # few, so that events and cutoffs share them
+events_of = st.lists(
+    st.tuples(
+        st.sampled_from("ab"),
+        small,
+        st.sampled_from(PRICES),
+        st.sampled_from(SHOPS),
+        st.sampled_from(["order", "return", "click"]),
+    ),
+    min_size=1,
+    max_size=14,
+)
+rows_of = st.lists(st.tuples(st.sampled_from("abz"), small), max_size=8)
+KINDS = st.sampled_from([None, "order", ["order", "return"]])
+
+
+def points(ticks, axis):
+    start, unit, _ = AXES[axis]
+    # The start goes in and out again, for the type where there are no ticks.
+    times = pd.Series([start + int(tick) * unit for tick in [0, *ticks]])
+    times = times if isinstance(unit, int | float) else times.dt.as_unit("us")
+    return times[1:].reset_index(drop=True)
+
+
+@st.composite
+def problems(draw):
+    """Draw events, and rows that look at them."""
+    axis = draw(st.sampled_from(sorted(AXES)))
+    who, when, price, shop, event = zip(*draw(events_of), strict=True)
+    events = pd.DataFrame({"id": who, "time": points(when, axis), "event": event})
+    events["price"] = price
+    events["shop"] = pd.Series(shop, dtype="category")
+    events["known"] = pd.Series(pd.Timestamp("2024-01-01")).repeat(len(events)).values
+    events["known"] += pd.to_timedelta(np.arange(len(events)), "h")
+    # `only` and the targets refuse kinds that the log has never seen.
+    absent = sorted({"order", "return"} - set(event))
+    if absent:
+        more = events.iloc[[0] * len(absent)].assign(event=absent)
+        events = pd.concat([events, more], ignore_index=True)
+    until = points([max(when) + draw(st.integers(0, 5))], axis)[0]
+    log = EventLog(events, "id", "time", observed_until=until)
+    rows = draw(rows_of)
+    rows = pd.DataFrame(
+        {
+            "id": pd.Series([who for who, _ in rows], dtype="str"),
+            "at": points([k for _, k in rows], axis),
+        }
+    ).rename(index="row {}".format)
+    exact = draw(st.booleans())
+    X = log.attach(rows, cutoff="at", allow_exact_matches=exact)
+    unit = AXES[axis][1]
+    gap, horizon = draw(st.integers(0, 3)) * unit, draw(st.integers(1, 5)) * unit
+    return axis, events, X, until, exact, horizon, gap, draw(KINDS)
+
+
+def is_whole(moment):
+    if not isinstance(moment, pd.Timestamp):
+        return moment == round(moment)
+    utc = moment if moment.tz is None else moment.tz_convert("UTC")
+    return utc == utc.normalize()
+
+
+def ahead(problem):
+    """Index of the events in the window of each row, in order, and what is known."""
+    axis, events, X, until, exact, horizon, gap, kinds = problem
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    recorded = until + AXES[axis][2]
+    if all(is_whole(moment) for moment in [*events["time"], until]):
+        recorded = until + (1 if axis in NUMBERS else pd.Timedelta("1D"))
+    for row in X.itertuples():
+        begin, found, endless = row.at + gap, [], []
+        for event in events.sort_values("time", kind="stable").itertuples():
+            seen = event.time <= row.at if exact else event.time < row.at
+            mine = event.id == row.id and (kinds is None or event.event in kinds)
+            if mine and not seen and event.time >= begin:
+                endless.append(event.Index)
+                if event.time < begin + horizon:
+                    found.append(event.Index)
+        yield begin, found, endless, begin + horizon <= recorded
+
+
+@many
+@given(problems())
+def test_churn_count_and_sum_equal_loops(problem):
+    _, events, X, _, _, horizon, gap, kinds = problem
+    counts, sums = [], []
+    for _, found, _, complete in ahead(problem):
+        total = sum(p for p in events["price"][found] if np.isfinite(p))
+        counts.append(len(found) if complete else np.nan)
+        sums.append(total if complete else np.nan)
+    counts = np.array(counts)
+    options = {"gap": gap, "kinds": kinds, "censored": "nan"}
+    assert_array_equal(future_count(X, horizon, **options), counts)
+    assert_array_equal(future_sum(X, "price", horizon, **options), sums)
+    churn = np.where(np.isnan(counts), np.nan, counts == 0)
+    assert_array_equal(churned(X, horizon, **options), churn)
+
+
+@many
+@given(problems(), st.booleans(), st.sampled_from(["price", "shop", "known"]))
+def test_next_value_equals_a_loop(problem, endless, field):
+    _, events, X, _, _, horizon, gap, kinds = problem
+    expected, censored = [], []
+    for _, found, later, complete in ahead(problem):
+        after = later if endless else found
+        censored.append(not later if endless else not complete)
+        expected.append(events[field][after[0]] if after else None)
+        if censored[-1]:
+            expected[-1] = None
+    horizon = None if endless else horizon
+    y = next_value(X, field, horizon, gap=gap, kinds=kinds, censored="nan")
+    log_dtype = X["history"].array.log.to_frame()[field].dtype
+    assert y.dtype == log_dtype
+    pd.testing.assert_series_equal(
+        y, pd.Series(expected, X.index, dtype=log_dtype, name="next_value")
+    )
+
+
+@many
+@given(problems(), st.booleans())
+def test_time_to_next_equals_a_loop(problem, endless):
+    axis, events, X, until, _, horizon, gap, kinds = problem
+    event, time, censored = [], [], []
+    zero = 0 * AXES[axis][1]
+    for begin, found, later, complete in ahead(problem):
+        after = later if endless else found
+        censored.append(not later if endless else not complete)
+        event.append(bool(after))
+        if after:
+            time.append(events["time"][after[0]] - begin)
+        elif complete and not endless:
+            time.append(horizon)
+        else:
+            time.append(max(until - begin, zero))
+    horizon = None if endless else horizon
+    options = {"horizon": horizon, "gap": gap, "kinds": kinds}
+    y = time_to_next(X, **options, censored="keep")
+    assert y.columns.tolist() == ["event", "time"]
+    assert y["event"].dtype == "bool"
+    assert y["event"].tolist() == event
+    assert y["time"].tolist() == time
+    known = ~np.array(censored, dtype=bool)
+    dropped = time_to_next(X, **options, censored="drop")
+    pd.testing.assert_frame_equal(dropped, y[known])
+    missing = time_to_next(X, **options, censored="nan")
+    assert missing["event"].dtype == "float64"
+    pd.testing.assert_series_equal(
+        missing["time"].dropna(), y["time"][known], check_dtype=False
+    )
+    assert_array_equal(missing["event"].dropna(), y["event"][known])
+    if not known.all():
+        with pytest.raises(ValueError, match="'drop', 'nan' or 'keep'"):
+            time_to_next(X, **options)
+
+
+TARGETS = {
+    "churned": lambda X, length, **options: churned(X, length, **options),
+    "count": lambda X, length, **options: future_count(X, length, **options),
+    "sum": lambda X, length, **options: future_sum(X, "price", length, **options),
+    "price": lambda X, length, **options: next_value(X, "price", length, **options),
+    "shop": lambda X, _, **options: next_value(X, "shop", **options),
+    "time": lambda X, length, **options: time_to_next(X, length, **options),
+    "endless": lambda X, _, **options: time_to_next(X, **options),
+}
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(problem=problems(), data=st.data())
+def test_labels_follow_the_rows(name, problem, data):
+    _, _, X, _, _, horizon, gap, kinds = problem
+    options = {"gap": gap, "kinds": kinds}
+    y = TARGETS[name](X, horizon, **options, censored="nan")
+    assert y.index.equals(X.index)
+    # Shuffled, repeated and left out, under other names.
+    places = st.lists(st.integers(0, max(len(X) - 1, 0)), max_size=10 * len(X))
+    take = data.draw(places)
+    moved = X.iloc[take].set_axis(np.arange(len(take)) % 3)
+    expected = y.iloc[take].set_axis(moved.index)
+    got = TARGETS[name](moved, horizon, **options, censored="nan")
+    assert_same(got, expected)
+    # What is dropped is what is censored, and the rest is the same.
+    dropped = TARGETS[name](X, horizon, **options, censored="drop")
+    assert_same(dropped.astype(y.dtypes), y.loc[dropped.index])
+    lost = y.drop(dropped.index)
+    assert lost.isna().all(axis=None)
+    # An error if and only if a row is censored.
+    if len(lost):
+        with pytest.raises(ValueError, match=f"{len(lost)} of {len(X)} rows"):
+            TARGETS[name](X, horizon, **options)
+    else:
+        assert_same(TARGETS[name](X, horizon, **options), dropped)
+
+
+def assert_same(got, expected):
+    if isinstance(expected, pd.DataFrame):
+        pd.testing.assert_frame_equal(got, expected)
+    else:
+        pd.testing.assert_series_equal(got, expected)
+
+
+@many
+@given(problems())
+def test_kinds_are_a_log_of_these_kinds(problem):
+    """What a target counts of some kinds is all that a log of these kinds holds."""
+    axis, _, X, _, exact, horizon, gap, kinds = problem
+    # What is left may be whole days only, and so be known for longer.
+    assume(axis != "moments")
+    log = X["history"].array.log
+    names = [kinds] if isinstance(kinds, str) else kinds or log.column("event")[1]
+    rows = X.drop(columns="history")
+    alone = log.only(*names).attach(rows, cutoff="at", allow_exact_matches=exact)
+    options = {"gap": gap, "censored": "keep"}
+    assert_same(
+        time_to_next(X, horizon, kinds=list(names), **options),
+        time_to_next(alone, horizon, **options),
+    )
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.data())
+def test_search_equals_numpy(data):
+    segments = data.draw(st.lists(st.lists(small, max_size=9).map(sorted), max_size=6))
+    times = np.array([time for segment in segments for time in segment], dtype="int64")
+    ends = np.cumsum([0, *map(len, segments)])
+    searches = [
+        (data.draw(st.integers(low, high)), high, data.draw(small))
+        for low, high in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)
+    ]
+    low, high, when = np.array(searches, dtype="int64").reshape(-1, 3).T
+    expected = [a + np.searchsorted(times[a:b], t) for a, b, t in searches]
+    assert_array_equal(first_at_or_after(times, low, high, when), expected)
+
+
+def test_search_over_several_blocks():
+    rng = np.random.default_rng(0)
+    times = np.sort(rng.integers(0, 1000, 5000))
+    low = rng.integers(0, 5000, 2 * BLOCK + 7)
+    high = rng.integers(low, 5001)
+    when = rng.integers(-1, 1002, len(low))
+    expected = np.clip(np.searchsorted(times, when), low, high)
+    assert_array_equal(first_at_or_after(times, low, high, when), expected)
