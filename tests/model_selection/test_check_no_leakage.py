@@ -56,6 +56,13 @@ def add_exact(X, **options):
     return log.attach(X, cutoff="at", **exact, **options)
 
 
+def add_earlier(X):
+    """A second history of the same log, which ends a hundred days earlier."""
+    log = X["history"].array.log
+    rows = X.assign(early=X["at"] - pd.Timedelta("100D"))
+    return log.attach(rows, cutoff="early", name="earlier")
+
+
 def numeric_times(X):
     """The same rows in days from 2022 on, as floats."""
     events = make_events()
@@ -86,6 +93,7 @@ TABLES = {
     "exact and not": lambda X: pd.concat([X, attach_anew(allow_exact_matches=True)(X)]),
     "two logs": add_clicks,
     "one log twice": add_exact,
+    "one log, two cutoffs": add_earlier,
     "two logs, three histories": lambda X: add_clicks(add_exact(X), lookback="90D"),
     "stacked": from_two_logs,
     "numbers": numeric_times,
@@ -127,6 +135,15 @@ def test_what_we_ship_is_honest(name, case):
         train = table()
     model = HONEST[name].fit(train, make_y(train))
     check_no_leakage(model, TABLES[case](table()), n_cutoffs=3)
+
+
+def test_padding_to_the_longest_row_is_no_leak():
+    X = table()
+    padder = HONEST["padder"].fit(X)
+    one = X[X["who"] == "c3"].sort_values("at")
+    lengths = one["history"].array.lengths
+    assert lengths[-1] > lengths[0]
+    check_no_leakage(padder, one)
 
 
 # Deliberate leaks ---------------------------------------------------------------------
@@ -240,9 +257,10 @@ def test_events_at_the_cutoff_are_fine_where_the_row_sees_them():
     shown = X["history"].array.lengths > table()["history"].array.lengths
     assert shown.sum() > 2
     check_no_leakage(FunctionTransformer(at_the_cutoff), X[shown])
-    # One row that does not see them, beside its customer's row that does.
-    X = TABLES["exact and not"](table())
-    with pytest.raises(AssertionError, match="transform, 'leak'"):
+    # Each of them beside a row of the same customer that does not see them.
+    X = TABLES["exact and not"](table()[shown])
+    message = f"transform, 'leak': {shown.sum()} of {2 * shown.sum()} rows"
+    with pytest.raises(AssertionError, match=message):
         check_no_leakage(FunctionTransformer(at_the_cutoff), X, n_cutoffs=None)
 
 
