@@ -15,6 +15,7 @@ from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.model_selection import check_no_leakage
 from sklearn_seqcrm.model_selection._future import Future
+from sklearn_seqcrm.model_selection._outputs import Output, changed_rows
 from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from tests.small_data import make_events, make_rows, make_y
@@ -138,12 +139,16 @@ def test_what_we_ship_is_honest(name, case):
 
 
 def test_padding_to_the_longest_row_is_no_leak():
+    def pad(X):
+        lengths = X["history"].array.lengths
+        steps = np.arange(lengths.max())
+        return {"mask": (steps < lengths[:, None, None]), "lengths": lengths}
+
     X = table()
-    padder = HONEST["padder"].fit(X)
     one = X[X["who"] == "c3"].sort_values("at")
     lengths = one["history"].array.lengths
     assert lengths[-1] > lengths[0]
-    check_no_leakage(padder, one)
+    check_no_leakage(Estimator(pad), one)
 
 
 # Deliberate leaks ---------------------------------------------------------------------
@@ -250,6 +255,12 @@ def test_leaks_are_found(leak, case):
 def test_leaks_are_found_with_few_cutoffs(leak):
     with pytest.raises(AssertionError, match="transform, 'leak'"):
         check_no_leakage(FunctionTransformer(leak), table(), n_cutoffs=5)
+
+
+def test_leaks_about_unknown_customers_are_found():
+    X = TABLES["unknown customers"](table())
+    with pytest.raises(AssertionError, match=r"'leak'.*where events are deleted"):
+        check_no_leakage(FunctionTransformer(end_of_record), X)
 
 
 def test_events_at_the_cutoff_are_fine_where_the_row_sees_them():
@@ -441,6 +452,35 @@ def test_what_gave_it_away():
         "global_mean": "events are deleted or rewritten or added",
         "over_all_rows_of_a_customer": "later rows of X are left out",
     }
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ([[1, 2], [], [3]], [[1, 2], [], [3]], [False, False, False]),
+        ([[1, 2], [], [3]], [[1], [], [4]], [True, False, True]),
+        ([[], [1], [2]], [[5], [1], [3]], [True, False, True]),
+        (
+            [[np.nan], [np.inf], [0]],
+            [[np.nan], [np.inf], [np.nan]],
+            [False, False, True],
+        ),
+        (  # beside a thousand, .009 is a rounding error of 1e-5, and .02 is not
+            [[0.0], [0.0], [3e3]],
+            [[0.009], [0.02], [3e3]],
+            [False, True, False],
+        ),
+        ([["a"], [None], ["b"]], [["a"], [np.nan], ["c"]], [False, False, True]),
+    ],
+)
+def test_changed_rows(one, other, expected):
+    both = []
+    for rows in (one, other):
+        row = np.repeat(np.arange(3), [len(values) for values in rows])
+        values = [value for values in rows for value in values]
+        kind = object if "a" in values else float
+        both.append(Output(np.array(values, kind), row))
+    assert_array_equal(changed_rows(*both, 3, 1e-5), expected)
 
 
 def test_rtol():

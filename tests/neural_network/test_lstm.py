@@ -266,6 +266,18 @@ def test_class_weights_of_labels():
     assert model.predict_proba(X)[:, 1].mean() > 0.7
 
 
+def test_a_median_is_that_of_the_copies():
+    y, weight = np.array([0.0, 0.0, 0.0, 8.0]), np.array([1, 1, 0, 5])
+    rows = np.zeros((4, 1))
+    model = LSTMRegressor(
+        **{**EXACT, "max_epochs": 1, "learning_rate": 1e-9}, loss="absolute_error"
+    )
+    weighted = clone(model).fit(rows, y, sample_weight=weight).predict(rows)
+    copies = np.repeat(y, weight)
+    expected = clone(model).fit(np.zeros((7, 1)), copies).predict(rows)
+    assert_allclose(weighted, expected, rtol=1e-6)
+
+
 # Early stopping -----------------------------------------------------------------------
 
 
@@ -467,6 +479,38 @@ def test_warm_start_on_other_data():
 
 
 # Randomness ---------------------------------------------------------------------------
+
+
+class Batches(Callback):
+    """Shows the rows of each training batch."""
+
+    def __init__(self, seen):
+        self.seen = seen
+
+    def __deepcopy__(self, memo):
+        return Batches(self.seen)
+
+    def on_epoch_begin(self, net, **kwargs):
+        self.seen.append([])
+
+    def on_batch_begin(self, net, batch=None, training=False, **kwargs):
+        if training:
+            self.seen[-1].append(batch[0].rows.tolist())
+
+
+def test_each_epoch_draws_its_own_batches():
+    def epochs(seed):
+        seen = []
+        model = LSTMClassifier(**{**SMALL, "random_state": seed}, batch_size=7)
+        model.set_params(callbacks=[Batches(seen)]).fit(X, Y)
+        return seen
+
+    first, second = epochs(0)
+    assert first != second
+    for epoch in (first, second):
+        assert_array_equal(np.sort(np.concatenate(epoch)), np.arange(len(X)))
+    assert epochs(0) == [first, second]
+    assert epochs(1)[0] != first
 
 
 @pytest.mark.parametrize("batch_size", [7, 256])

@@ -109,13 +109,17 @@ def test_row_features(lookback):
 
 
 def test_a_far_future_is_clipped():
-    log = EventLog(make_events(), "who", "when")
-    encoder = HistoryEncoder().fit(make_table())
-    X = log.attach(make_rows().assign(at=pd.Timestamp("2200-01-01")), cutoff="at")
-    array = encoder.transform(X)["history"].array
+    """Training rows that are nearly alike must not blow up one that is not."""
+    events = pd.DataFrame({"who": ["a", "a", "b", "b"], "time": [0, 1, 0, 1.001]})
+    log = EventLog(events, "who", "time")
+    encoder = HistoryEncoder().fit(log.attach(events[["who"]], cutoff=2.0))
+    array = encoder.transform(log.attach(events[["who"]], cutoff=1e6))["history"].array
+    raw = raw_row_features(array.rows, array.log.encoding)
+    center, spread = array.log._row_scale
+    assert np.abs((raw - center) / spread).max() > 1000
     features = array.log.row_features(array.rows)
     assert features.dtype == "float32"
-    assert np.abs(features).max() <= 10
+    assert np.abs(features).max() == 10
 
 
 def test_a_feature_that_no_training_row_has_is_zero():
