@@ -10,10 +10,6 @@ import pandas as pd
 from sklearn_seqcrm.events._checks import refuse_missing
 from sklearn_seqcrm.events._timeline import Timeline
 
-# Counting all events before a moment takes one pass over the log; from about this many
-# events per customer on, searching each customer's is quicker.
-_EVENTS_TO_SEARCH = 200
-
 
 class Moments(NamedTuple):
     """Customers and cutoffs.
@@ -146,18 +142,13 @@ def at_fixed(timeline: Timeline, cutoffs: np.ndarray, **filters: Any) -> Moments
     everyone = np.arange(len(timeline.customers))
     columns: list[list[np.ndarray]] = [[], [], []]
     for cutoff in cutoffs:
-        if len(timeline.times) < _EVENTS_TO_SEARCH * len(everyone):
-            before = np.add.reduceat(
-                timeline.times < cutoff, timeline.offsets[:-1], dtype="int64"
-            )
-            stop = timeline.offsets[:-1] + before
-        else:
-            stop = timeline.positions(everyone, np.full(len(everyone), cutoff))
-        moments = Moments(everyone, np.full(len(everyone), cutoff), stop)
+        at = np.full(len(everyone), cutoff)
+        stop = timeline.positions(everyone, at)
+        moments = Moments(everyone, at, stop)
         moments = known_well_enough(moments, timeline, **filters)
         for column, values in zip(columns, moments, strict=True):
             column.append(values)
-    del moments, stop, values
+    del moments, at, stop, values
     joined = []
     for column in columns:  # one at a time, so that only one is ever held twice
         joined.append(np.concatenate(column))

@@ -9,6 +9,7 @@ import pandas as pd
 from scipy import sparse
 
 from sklearn_seqcrm.events._clock import Clock
+from sklearn_seqcrm.events._search import first_at_or_after
 
 
 class Timeline:
@@ -111,17 +112,7 @@ class Timeline:
         known = codes >= 0
         low = np.where(known, self.offsets[codes], 0)
         high = np.where(known, self.offsets[codes + 1], 0)
-        # A binary search of all rows in step: the number of passes is the logarithm
-        # of the longest history, and each pass is a few array operations.
-        while True:
-            open_ = low < high
-            if not open_.any():
-                return low
-            middle = (low + high) >> 1
-            seen = self.times[np.minimum(middle, len(self.times) - 1)]
-            right = open_ & (seen <= times if after else seen < times)
-            np.copyto(low, middle + 1, where=right)
-            np.copyto(high, middle, where=open_ & ~right)
+        return first_at_or_after(self.times, low, high, times, after=after)
 
     def on(self, clock: Clock, what: str) -> Timeline:
         """Return the same times on another clock of the same kind.

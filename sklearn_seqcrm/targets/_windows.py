@@ -8,7 +8,7 @@ from pandas.api.types import is_list_like
 
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.events._find import check_raw, one_history
-from sklearn_seqcrm.targets._search import first_at_or_after
+from sklearn_seqcrm.events._search import first_at_or_after
 
 _LONGEST = np.iinfo("int64").max
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.events._search import BLOCK, first_at_or_after
 from sklearn_seqcrm.targets import (
     churned,
     future_count,
@@ -15,7 +16,6 @@ from sklearn_seqcrm.targets import (
     next_value,
     time_to_next,
 )
-from sklearn_seqcrm.targets._search import BLOCK, first_at_or_after
 
 many = settings(max_examples=100, deadline=None, derandomize=True)
 

@@ -1,11 +1,22 @@
 """Binary search of many rows at once, each in its own stretch of the log."""
 
+from __future__ import annotations
+
+import numpy as np
+
 # Rows in work at a time. Their few arrays of 128 kB stay in the cache; with all of 6
-# million rows at once each pass reads them from memory: 1.9 s instead of 0.4 s.
+# million rows at once, each pass reads them from memory, and takes twice the time.
 BLOCK = 2**14
 
 
-def first_at_or_after(times, low, high, when):
+def first_at_or_after(
+    times: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    when: np.ndarray,
+    *,
+    after: bool = False,
+) -> np.ndarray:
     """Find the first event of each row that is not before a moment.
 
     Parameters
@@ -16,6 +27,8 @@ def first_at_or_after(times, low, high, when):
         Row ``i`` looks at ``times[low[i]:high[i]]``.
     when : ndarray of shape (n,)
         Moments on the axis of `times`.
+    after : bool, default=False
+        Find the first event strictly after the moment instead.
 
     Returns
     -------
@@ -26,7 +39,7 @@ def first_at_or_after(times, low, high, when):
     -----
     Each pass halves the stretch of every row and moves `low` by a product instead of
     a choice, which leaves the processor nothing to guess. Measured on 6 million rows
-    and 10 million events: 0.4 s, and 2 s by ``Timeline.positions``.
+    and 10 million events: 0.6 s, and 2.2 s by a search that moves both ends.
 
     Examples
     --------
@@ -35,7 +48,10 @@ def first_at_or_after(times, low, high, when):
     >>> low, high = np.array([0, 1, 3]), np.array([3, 3, 5])
     >>> first_at_or_after(times, low, high, np.array([5, 2, 6]))
     array([1, 1, 5])
+    >>> first_at_or_after(times, low, high, np.array([5, 2, 6]), after=True)
+    array([2, 1, 5])
     """
+    is_before = np.less_equal if after else np.less
     found, left = low.copy(), high - low
     for at in range(0, len(found), BLOCK):
         some = slice(at, at + BLOCK)
@@ -44,8 +60,8 @@ def first_at_or_after(times, low, high, when):
         while size.max() > 1:
             half = size >> 1
             # Where nothing is left, half is 0, and it does not matter what is read.
-            low += half * (times.take(low + half, mode="clip") < moment)
+            low += half * is_before(times.take(low + half, mode="clip"), moment)
             size -= half
         if size.any():
-            low += (size > 0) & (times.take(low, mode="clip") < moment)
+            low += (size > 0) & is_before(times.take(low, mode="clip"), moment)
     return found
