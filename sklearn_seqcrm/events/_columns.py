@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import narwhals.stable.v1 as nw
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_list_like
 
 
 class Column(NamedTuple):
@@ -150,16 +151,14 @@ def _distinct(series: pd.Series, name: str) -> tuple[np.ndarray, pd.Index]:
     return codes.astype("int32"), pd.Index(levels)
 
 
-def events_of_kinds(
-    column: Column, kinds: str | Sequence[str], name: str
-) -> np.ndarray:
+def events_of_kinds(column: Column, kinds: Any, name: str) -> np.ndarray:
     """Positions of the events of some kinds, ascending.
 
     Parameters
     ----------
     column : Column
         The field that holds the kinds.
-    kinds : str or sequence of str
+    kinds : level of the field, or sequence of levels
         Kinds to find.
     name : str
         Name of the field, for errors.
@@ -169,7 +168,7 @@ def events_of_kinds(
     ndarray of int
         Positions in the log.
     """
-    wanted = [kinds] if isinstance(kinds, str) else list(kinds)
+    wanted = list(kinds) if is_list_like(kinds) else [kinds]
     if column.categories is None:
         raise ValueError(f"Field {name!r} is {column.kind}, and has no kinds.")
     codes = column.categories.get_indexer(pd.Index(wanted))
@@ -179,7 +178,10 @@ def events_of_kinds(
             f"There are no events of the kinds {absent}; field {name!r} has "
             f"{list(column.categories)}."
         )
-    return np.flatnonzero(np.isin(column.values, codes))
+    # One more, where the code -1 of an event without a kind finds itself.
+    is_wanted = np.zeros(len(column.categories) + 1, dtype=bool)
+    is_wanted[codes] = True
+    return np.flatnonzero(is_wanted[column.values])
 
 
 def join_columns(columns: Sequence[Column], name: str) -> Column:

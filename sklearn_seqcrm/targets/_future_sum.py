@@ -3,10 +3,8 @@
 import numpy as np
 from sklearn.utils._param_validation import StrOptions, validate_params
 
-from sklearn_seqcrm.events._timeline import ranges
+from sklearn_seqcrm.events._event_blocks import event_blocks
 from sklearn_seqcrm.targets._windows import to_target, windows_after
-
-BLOCK = 2**18  # events in work at a time: a few arrays of 2 MB, which caches hold
 
 
 @validate_params(
@@ -126,12 +124,6 @@ def future_sum(
 def _sums(values, first, last):
     """Sum ``values[first[i]:last[i]]`` for each row, some rows at a time."""
     sums = np.zeros(len(first))
-    filled = np.flatnonzero(first < last)
-    ends = np.cumsum((last - first)[filled])
-    n_events = ends[-1] if len(ends) else 0
-    cuts = np.searchsorted(ends, np.arange(BLOCK, n_events, BLOCK))
-    for rows in np.split(filled, cuts):
-        if len(rows):
-            index, offsets = ranges(first[rows], last[rows])
-            sums[rows] = np.add.reduceat(values[index], offsets[:-1])
+    for rows, index, begins in event_blocks(first, last):
+        sums[rows] = np.add.reduceat(values[index], begins)
     return sums

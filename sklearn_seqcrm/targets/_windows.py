@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_list_like
 
 from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.events._columns import events_of_kinds
 from sklearn_seqcrm.events._find import check_raw, one_history
 from sklearn_seqcrm.events._search import first_at_or_after
 
@@ -112,7 +112,10 @@ def windows_after(X, horizon, gap, history, kinds, kind, *, endless=False):
         latest = max(recorded - pause - length, -_LONGEST)
     events = slice(None)
     if kinds is not None:
-        events, n_before = _events_of(log, kinds, kind)
+        events = events_of_kinds(log.column(kind), kinds, kind)
+        n_before = np.zeros(len(log) + 1, dtype="int64")
+        n_before[events + 1] = 1
+        np.cumsum(n_before, out=n_before)
         first, last = n_before[first], n_before[last]
     if length is None:
         censored = first == last
@@ -209,28 +212,6 @@ def _refuse(windows, ways):
         f"{rows}. Use cutoffs up to {clock.as_scalar(latest)}, a shorter horizon, "
         f"censored={ways}; or, {longer}"
     )
-
-
-def _events_of(log, kinds, kind):
-    """Positions of the events of some kinds, and how many come before each event."""
-    column = log.column(kind)
-    if column.categories is None:
-        raise ValueError(f"Field {kind!r} is {column.kind}, and has no kinds.")
-    names = list(kinds) if is_list_like(kinds) else [kinds]
-    wanted = column.categories.get_indexer(pd.Index(names))
-    absent = [name for name, code in zip(names, wanted, strict=True) if code < 0]
-    if absent or not names:
-        raise ValueError(
-            f"There are no events of the kinds {absent}; field {kind!r} has "
-            f"{list(column.categories)}."
-        )
-    # One more, where the code -1 of an event without a kind finds itself.
-    is_wanted = np.zeros(len(column.categories) + 1, dtype=bool)
-    is_wanted[wanted] = True
-    counts = is_wanted[column.values]
-    n_before = np.zeros(len(counts) + 1, dtype="int64")
-    np.cumsum(counts, out=n_before[1:])
-    return np.flatnonzero(counts), n_before
 
 
 def _duration(clock, value, what):

@@ -11,9 +11,9 @@ from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 
-from sklearn_seqcrm.events import EventLog, HistoryArray
+from sklearn_seqcrm.events import EventLog, HistoryArray, _event_blocks
 from sklearn_seqcrm.events._log import Log
-from sklearn_seqcrm.feature_extraction import RFMFeatures, _event_blocks
+from sklearn_seqcrm.feature_extraction import RFMFeatures
 
 MARKETING = ["recency", "frequency", "monetary", "tenure"]
 

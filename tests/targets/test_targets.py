@@ -282,7 +282,7 @@ def test_large_amounts_do_not_touch_other_windows(big):
 
 
 def test_sums_over_several_blocks(monkeypatch):
-    import sklearn_seqcrm.targets._future_sum as module
+    import sklearn_seqcrm.events._event_blocks as module
 
     events = pd.DataFrame({"id": np.arange(300) % 7, "time": np.arange(300)})
     events["x"] = events["time"] ** 2.0

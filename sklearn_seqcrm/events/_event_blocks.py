@@ -1,5 +1,9 @@
 """Reductions over the events that each row sees."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+
 import numpy as np
 
 from sklearn_seqcrm.events._timeline import ranges
@@ -7,7 +11,9 @@ from sklearn_seqcrm.events._timeline import ranges
 BLOCK = 2**18  # events in work at a time: a few arrays of 2 MB, which caches hold
 
 
-def event_blocks(start, stop):
+def event_blocks(
+    start: np.ndarray, stop: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Yield the visible events of all rows, some rows at a time.
 
     Parameters
