@@ -67,9 +67,7 @@ def history_columns(X: Any) -> list[Any]:
             f"adds; got {type(X).__module__}.{type(X).__name__}. After another "
             "transformer, its set_output(transform='pandas') keeps the column."
         )
-    if not X.columns.is_unique:
-        twice = X.columns[X.columns.duplicated()].unique().tolist()
-        raise ValueError(f"X has several columns of the names {twice}; rename them.")
+    refuse_repeated_columns(X)
     names = [name for name in X.columns if holds_histories(X[name])]
     if not names:
         raise ValueError(
@@ -93,11 +91,42 @@ def static_columns(X: pd.DataFrame) -> list[Any]:
         Names in the order of the columns, without the customer and cutoff columns by
         which the histories were attached. Object columns have forgotten those.
     """
-    histories = history_columns(X)
-    dtypes = [X[name].dtype for name in histories]
-    keys = [dtype.keys for dtype in dtypes if isinstance(dtype, HistoryDtype)]
-    left_out = {*histories, *(name for names in keys for name in names)}
+    left_out = {*history_columns(X), *key_columns(X)}
     return [name for name in X.columns if name not in left_out]
+
+
+def key_columns(X: pd.DataFrame) -> set[str]:
+    """Names of the columns that histories were attached by, whether X has them or not.
+
+    Parameters
+    ----------
+    X : DataFrame of shape (n, n_columns)
+        Rows. Histories in object columns have forgotten their keys.
+
+    Returns
+    -------
+    set of str
+        The customer and cutoff columns of all history columns.
+    """
+    dtypes = [X[name].dtype for name in X]
+    return {key for d in dtypes if isinstance(d, HistoryDtype) for key in d.keys}
+
+
+def refuse_repeated_columns(X: pd.DataFrame) -> None:
+    """Raise a ValueError if two columns have the same name."""
+    if not X.columns.is_unique:
+        twice = X.columns[X.columns.duplicated()].unique().tolist()
+        raise ValueError(f"X has several columns of the names {twice}; rename them.")
+
+
+def refuse_missing_histories(array: HistoryArray, name: Any) -> None:
+    """Raise a ValueError if rows of the column `name` have no history."""
+    n_missing = int(array.isna().sum())
+    if n_missing:
+        raise ValueError(
+            f"Column {name!r} has {n_missing} missing histories; a customer without "
+            "events has an empty history, which EventLog.attach makes."
+        )
 
 
 def as_history_array(column: pd.Series) -> HistoryArray:

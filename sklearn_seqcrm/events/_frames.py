@@ -7,7 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm.events._find import as_history_array, holds_histories
+from sklearn_seqcrm.events._find import (
+    as_history_array,
+    holds_histories,
+    refuse_repeated_columns,
+)
 from sklearn_seqcrm.events._history_array import HistoryDtype
 
 
@@ -59,9 +63,7 @@ def as_frame(X: Any) -> pd.DataFrame:
             "X must be a pandas DataFrame with a history column, which EventLog.attach "
             f"adds; got {type(X).__module__}.{type(X).__name__}."
         )
-    if not X.columns.is_unique:
-        twice = X.columns[X.columns.duplicated()].unique().tolist()
-        raise ValueError(f"X has several columns of the names {twice}; rename them.")
+    refuse_repeated_columns(X)
     objects = {
         name: as_history_array(X[name])
         for name in X

@@ -10,6 +10,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from sklearn_seqcrm.events._days import days_before_cutoff
 from sklearn_seqcrm.events._find import (
     as_history_array,
     check_raw,
@@ -19,7 +20,6 @@ from sklearn_seqcrm.events._find import (
 from sklearn_seqcrm.events._frames import as_frame
 from sklearn_seqcrm.feature_extraction._rfm_dialects import btyd, marketing
 from sklearn_seqcrm.feature_extraction._statics import (
-    days_before_cutoff,
     learn_categories,
     to_category,
 )

@@ -14,7 +14,7 @@ from sklearn.utils.validation import validate_data
 
 from sklearn_seqcrm.events import HistoryArray, HistoryDtype
 from sklearn_seqcrm.events._encoded_log import EncodedLog
-from sklearn_seqcrm.events._find import static_columns
+from sklearn_seqcrm.events._find import refuse_missing_histories, static_columns
 from sklearn_seqcrm.events._frames import as_frame, has_histories
 from sklearn_seqcrm.neural_network._batches import HistorySource, RowData
 from sklearn_seqcrm.neural_network._module import HistorySpec
@@ -197,12 +197,7 @@ def _encoded_log(array: HistoryArray, name: str, estimator: Any) -> EncodedLog:
             f"The histories in {name!r} are raw events, and a network reads encoded "
             f"ones. Write {line}, or put HistoryEncoder() before it in your pipeline."
         )
-    missing = int(array.isna().sum())
-    if missing:
-        raise ValueError(
-            f"Column {name!r} has {missing} missing histories; a customer without "
-            "events has an empty history, which EventLog.attach makes."
-        )
+    refuse_missing_histories(array, name)
     return array.log
 
 

@@ -15,9 +15,14 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from sklearn_seqcrm.events import HistoryArray, HistoryDtype
+from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.events._encoded_log import EncodedLog
-from sklearn_seqcrm.events._find import as_history_array, history_columns
+from sklearn_seqcrm.events._find import (
+    as_history_array,
+    history_columns,
+    key_columns,
+    refuse_missing_histories,
+)
 from sklearn_seqcrm.events._frames import as_frame
 from sklearn_seqcrm.preprocessing._event_encoding import EventEncoding
 
@@ -140,7 +145,7 @@ class HistoryEncoder(TransformerMixin, BaseEstimator):
         """
         self._validate_params()
         X = as_frame(X)
-        self._keys = _keys_of(X)
+        self._keys = key_columns(X)
         X = X[[name for name in X if name not in self._keys]]
         validate_data(self, X, skip_check_array=True)
         _refuse_no_rows(X)
@@ -181,7 +186,7 @@ class HistoryEncoder(TransformerMixin, BaseEstimator):
         """
         check_is_fitted(self)
         X = as_frame(X)
-        keys = self._keys | _keys_of(X)
+        keys = self._keys | key_columns(X)
         X = X[[name for name in X if name not in keys]]
         validate_data(self, X, reset=False, skip_check_array=True)
         _refuse_no_rows(X)
@@ -210,12 +215,6 @@ class HistoryEncoder(TransformerMixin, BaseEstimator):
         return _check_feature_names_in(self, input_features)
 
 
-def _keys_of(X: pd.DataFrame) -> set[str]:
-    """Names of the columns that histories were attached by."""
-    dtypes = [X[name].dtype for name in X]
-    return {key for d in dtypes if isinstance(d, HistoryDtype) for key in d.keys}
-
-
 def _refuse_no_rows(X: pd.DataFrame) -> None:
     if not len(X):
         raise ValueError("X has no rows; HistoryEncoder needs at least one.")
@@ -228,10 +227,5 @@ def _raw_rows(X: pd.DataFrame, name: str) -> HistoryArray:
             f"The histories in {name!r} are encoded already; give the raw X to "
             "HistoryEncoder."
         )
-    missing = int(array.isna().sum())
-    if missing:
-        raise ValueError(
-            f"Column {name!r} has {missing} missing histories; a customer without "
-            "events has an empty history, which EventLog.attach makes."
-        )
+    refuse_missing_histories(array, name)
     return array

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from sklearn_seqcrm.events import HistoryDtype
+from sklearn_seqcrm.events._days import days_before_cutoff
 from sklearn_seqcrm.preprocessing._history_encoder import HistoryEncoder
 
 _DAY = pd.Timedelta(days=1)
@@ -78,12 +78,15 @@ def make_history_pipeline(estimator: Any, *, memory: Any = None) -> Pipeline:
         max_categories=50,
         sparse_output=False,
     )
+    numbers = FunctionTransformer(to_floats, feature_names_out="one-to-one")
+    days = FunctionTransformer(to_days, feature_names_out=names_but_the_first)
+    levels = FunctionTransformer(to_levels, feature_names_out="one-to-one")
     statics = ColumnTransformer(
         [
             ("history", "passthrough", ColumnsOfKind("history")),
-            ("numeric", _scaled(ToFloat()), ColumnsOfKind("numeric")),
-            ("moment", _scaled(DaysBeforeCutoff()), ColumnsOfKind("moment")),
-            ("category", make_pipeline(ToLevels(), one_hot), ColumnsOfKind("category")),
+            ("numeric", _scaled(numbers), ColumnsOfKind("numeric")),
+            ("moment", _scaled(days), ColumnsOfKind("moment")),
+            ("category", make_pipeline(levels, one_hot), ColumnsOfKind("category")),
         ],
         verbose_feature_names_out=False,
     ).set_output(transform="pandas")
@@ -99,8 +102,8 @@ class ColumnsOfKind:
     Parameters
     ----------
     kind : {"history", "numeric", "moment", "category"}
-        The kind. The columns that histories were attached by are of none. ``"moment"``
-        has the first history before the datetimes, for its cutoffs.
+        The kind. ``"moment"`` has the first history before the datetimes, for its
+        cutoffs.
     """
 
     def __init__(self, kind: str) -> None:
@@ -112,8 +115,7 @@ class ColumnsOfKind:
         histories = [name for name, kind in kinds.items() if kind == "history"]
         if self.kind == "history":
             return histories
-        keys = {key for name in histories for key in X[name].dtype.keys}
-        own = [n for n, kind in kinds.items() if kind == self.kind and n not in keys]
+        own = [name for name, kind in kinds.items() if kind == self.kind]
         return histories[:1] + own if self.kind == "moment" and own else own
 
     def __repr__(self) -> str:
@@ -121,66 +123,31 @@ class ColumnsOfKind:
         return f"{type(self).__name__}({self.kind!r})"
 
 
-class ToFloat(TransformerMixin, BaseEstimator):
+def to_floats(X: pd.DataFrame) -> pd.DataFrame:
     """Numbers, booleans and durations (in days) as floats; infinite is missing."""
-
-    def fit(self, X: pd.DataFrame, y: Any = None) -> ToFloat:
-        """Remember the columns."""
-        validate_data(self, X, skip_check_array=True)
-        return self
-
-    def transform(self, X: pd.DataFrame) -> pd.DataFrame:
-        """Convert every column."""
-        check_is_fitted(self, "feature_names_in_")
-        return X.apply(_floats)
-
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Names of the columns, as they were."""
-        return self.feature_names_in_
+    return X.apply(_floats)
 
 
-class DaysBeforeCutoff(TransformerMixin, BaseEstimator):
+def to_days(X: pd.DataFrame) -> pd.DataFrame:
     """Datetimes as days before the cutoff of the history in the first column."""
-
-    def fit(self, X: pd.DataFrame, y: Any = None) -> DaysBeforeCutoff:
-        """Remember the columns."""
-        validate_data(self, X, skip_check_array=True)
-        return self
-
-    def transform(self, X: pd.DataFrame) -> pd.DataFrame:
-        """Subtract every datetime from the cutoff."""
-        check_is_fitted(self, "feature_names_in_")
-        cutoffs = X.iloc[:, 0].array.cutoffs
-        if cutoffs.dtype.kind not in "Mm" and not hasattr(cutoffs, "tz"):
-            raise ValueError(
-                f"The cutoffs are plain numbers, so that the datetimes in "
-                f"{list(X.columns[1:])} cannot be told from them; drop those columns, "
-                "or make them numbers."
-            )
-        return X.iloc[:, 1:].apply(lambda moments: _days_before(moments, cutoffs))
-
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Names of the datetime columns, as they were."""
-        return self.feature_names_in_[1:]
+    cutoffs = X.iloc[:, 0].array.cutoffs
+    # They may be objects, which to_datetime reads.
+    return X.iloc[:, 1:].apply(
+        lambda moments: pd.Series(
+            days_before_cutoff(pd.to_datetime(moments), cutoffs), moments.index
+        )
+    )
 
 
-class ToLevels(TransformerMixin, BaseEstimator):
+def to_levels(X: pd.DataFrame) -> pd.DataFrame:
     """Categories as plain objects, and None for whatever stands for a missing one."""
+    # OneHotEncoder takes None and NaN for two levels, and does not know pd.NA.
+    return X.astype(object).where(X.notna(), None)
 
-    def fit(self, X: pd.DataFrame, y: Any = None) -> ToLevels:
-        """Remember the columns."""
-        validate_data(self, X, skip_check_array=True)
-        return self
 
-    def transform(self, X: pd.DataFrame) -> pd.DataFrame:
-        """Convert every column."""
-        check_is_fitted(self, "feature_names_in_")
-        # OneHotEncoder takes None and NaN for two levels, and does not know pd.NA.
-        return X.astype(object).where(X.notna(), None)
-
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Names of the columns, as they were."""
-        return self.feature_names_in_
+def names_but_the_first(transformer: Any, names: np.ndarray) -> np.ndarray:
+    """Names of the columns that `to_days` returns."""
+    return names[1:]
 
 
 def _scaled(to_numbers: BaseEstimator) -> Pipeline:
@@ -214,14 +181,3 @@ def _floats(column: pd.Series) -> pd.Series:
         return column / _DAY
     values = column.to_numpy(dtype="float64", na_value=np.nan)
     return pd.Series(np.where(np.isinf(values), np.nan, values), column.index)
-
-
-def _days_before(moments: pd.Series, cutoffs: pd.DatetimeIndex) -> pd.Series:
-    moments = pd.to_datetime(moments)  # they may be objects
-    aware = getattr(moments.dtype, "tz", None) is not None
-    if aware != (cutoffs.tz is not None):
-        raise ValueError(
-            f"Column {moments.name!r} and the cutoffs are not both naive or both "
-            "time-zone aware; tz_localize or tz_convert one of them."
-        )
-    return (pd.Series(cutoffs, moments.index) - moments) / _DAY

@@ -288,7 +288,7 @@ def test_sums_over_several_blocks(monkeypatch):
     events["x"] = events["time"] ** 2.0
     X = EventLog(events, "id", "time").snapshots(np.arange(0, 200, 9), min_events=0)
     whole = future_sum(X, "x", 100)
-    for block in (1, 10, 13):
+    for block in (1, 10, 13, 40, 100):
         monkeypatch.setattr(module, "BLOCK", block)
         assert_array_equal(future_sum(X, "x", 100), whole)
 
