@@ -8,43 +8,15 @@ takes a minute. `--events` makes a smaller try.
 
 import argparse
 import statistics
-import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import polars as pl
+from measure import make_events, peak_memory, random_times, seconds
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import GridSearchCV, train_test_split
 
 from sklearn_seqcrm.events import EventLog
-
-
-def make_events(n_events, n_customers, rng):
-    """Unsorted events: string ids, times in microseconds, an amount, a category."""
-    ids = pd.array([f"C{i}" for i in range(n_customers)], dtype="str")
-    kinds = pd.array([f"K{i}" for i in range(50)], dtype="str")
-    return pd.DataFrame(
-        {
-            "customer": ids.take(rng.integers(0, n_customers, n_events)),
-            "time": random_times(n_events, rng),
-            "amount": rng.gamma(1, 10, n_events),
-            "category": kinds.take(rng.integers(0, 50, n_events)),
-        }
-    )
-
-
-def random_times(n, rng):
-    """Moments of three years."""
-    span = 3 * 365 * 86_400 * 10**6
-    return np.datetime64("2020-01-01", "us") + rng.integers(0, span, n)
-
-
-def seconds(function):
-    """Time one call, and return its result as well."""
-    start = time.perf_counter()
-    result = function()
-    return time.perf_counter() - start, result
 
 
 def build_with_pandas(events):
@@ -57,21 +29,11 @@ def build_with_polars(events):
     return events.sort("customer", "time").group_by("customer").agg(pl.all())
 
 
-def peak_memory_of_build(events):
-    """Bytes at the peak beyond the input, and bytes of the log's own columns."""
-    status = Path("/proc/self/status")
-
-    def field(name):
-        line = next(x for x in status.read_text().splitlines() if x.startswith(name))
-        return int(line.split()[1]) * 1024
-
-    Path("/proc/self/clear_refs").write_text("5")  # start the peak anew
-    before = field("VmRSS")
-    log = EventLog(events, "customer", "time")
-    peak = field("VmHWM") - before
+def own_bytes(log):
+    """Bytes of a log's own columns."""
     columns = [log.column(name).values for name in log.fields]
     own = [*columns, log.timeline.times, log.timeline.offsets]
-    return peak, sum(array.nbytes for array in own), log
+    return sum(array.nbytes for array in own)
 
 
 class MemoryMapProbe(ClassifierMixin, BaseEstimator):
@@ -130,7 +92,7 @@ def main():
         }
     )
 
-    peak, own, log = peak_memory_of_build(events)
+    peak, log = peak_memory(lambda: EventLog(events, "customer", "time"))
     ours, polars, attach, split = [], [], [], []
     histories = log.attach(pd.DataFrame({"customer": log.customers}))["history"]
     for _ in range(options.repeat):
@@ -154,7 +116,11 @@ def main():
         ("EventLog", f"{build:.2f} s"),
         ("pandas sort + groupby(list)", f"{with_pandas:.2f} s", with_pandas / build),
         ("polars sort + group_by(all)", f"{in_polars:.2f} s", in_polars / build),
-        ("peak memory, times the log", f"{peak / 2**20:.0f} MiB", peak / own),
+        (
+            "peak memory, times the log",
+            f"{peak / 2**20:.0f} MiB",
+            peak / own_bytes(log),
+        ),
         (f"attach {n_rows:,} rows", f"{statistics.median(attach):.2f} s"),
         (f"train_test_split of {len(histories):,}", f"{split_ms:.0f} ms"),
         ("memory-mapped in workers", "yes" if mapped.all() else "NO"),

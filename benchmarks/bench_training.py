@@ -10,11 +10,11 @@ see the same rows. They take turns in one process; the table shows medians, in r
 
 import argparse
 import statistics
-import time
 
 import numpy as np
 import pandas as pd
 import torch
+from measure import seconds
 from skorch import NeuralNetClassifier
 
 from sklearn_seqcrm.events import EventLog
@@ -52,13 +52,6 @@ class TextbookLSTM(torch.nn.Module):
         steps, _ = self.lstm(values)
         last = steps[torch.arange(len(steps)), lengths - 1]
         return self.head(torch.cat([last, static], dim=1))
-
-
-def seconds_to_fit(estimator, X, y):
-    """Time a fit."""
-    start = time.perf_counter()
-    estimator.fit(X, y)
-    return time.perf_counter() - start
 
 
 def main():
@@ -103,8 +96,8 @@ def main():
     ours.fit(X, y)  # once to warm up
     times = {"LSTMClassifier": [], "textbook skorch": []}
     for _ in range(options.repeat):
-        times["LSTMClassifier"].append(seconds_to_fit(ours, X, y))
-        times["textbook skorch"].append(seconds_to_fit(textbook, padded, y))
+        times["LSTMClassifier"].append(seconds(lambda: ours.fit(X, y))[0])
+        times["textbook skorch"].append(seconds(lambda: textbook.fit(padded, y))[0])
     ratio = [theirs / own for own, theirs in zip(*times.values(), strict=True)]
     for name, values in times.items():
         print(f"{name:16s} {n_events / statistics.median(values):10,.0f} events/s")

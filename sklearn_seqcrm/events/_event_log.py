@@ -337,8 +337,12 @@ class EventLog(Log):
             begin = timeline.positions(codes, since)
         dtype = HistoryDtype(customer, "cutoff")
         array = HistoryArray(self, codes, begin, stop, cutoff, dtype)
-        columns = {customer: self.customers[codes], "cutoff": clock.as_index(cutoff)}
-        return pd.DataFrame({**columns, name: array})
+        # The frame need not copy what is new; only the cutoffs are the array's as well.
+        columns = {
+            customer: self.customers[codes],
+            "cutoff": clock.as_index(cutoff.copy()),
+        }
+        return pd.DataFrame({**columns, name: array}, copy=False)
 
     def append(self, more: Any) -> EventLog:
         """Return a log that also holds more events.

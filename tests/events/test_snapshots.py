@@ -60,6 +60,12 @@ def test_before_each_event(options, expected):
     assert rows_of(LOG.snapshots("events", **options)) == expected
 
 
+def test_a_history_keeps_its_cutoff_when_the_column_is_changed():
+    X = LOG.snapshots([5, 10])
+    X.loc[:, "cutoff"] = 7  # which pandas 2 writes into the array of the column
+    assert X["history"].array.cutoffs.tolist() == [5, 5, 10, 10, 10]
+
+
 @pytest.mark.parametrize("kind", ["integer", "float", "date"])
 def test_random_cutoffs_lie_between_the_first_event_and_the_end(kind):
     rng = np.random.default_rng(0)

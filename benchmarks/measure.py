@@ -1,0 +1,52 @@
+"""What the benchmarks share: events to run on, a stopwatch, and the peak of memory."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+STATUS = Path("/proc/self/status")
+
+
+def make_events(n_events, n_customers, rng):
+    """Unsorted events: string ids, times in microseconds, an amount, a category."""
+    ids = pd.array([f"C{i}" for i in range(n_customers)], dtype="str")
+    kinds = pd.array([f"K{i}" for i in range(50)], dtype="str")
+    return pd.DataFrame(
+        {
+            "customer": ids.take(rng.integers(0, n_customers, n_events)),
+            "time": random_times(n_events, rng),
+            "amount": rng.gamma(1, 10, n_events),
+            "category": kinds.take(rng.integers(0, 50, n_events)),
+        }
+    )
+
+
+def random_times(n, rng):
+    """Moments of three years from 2020 on."""
+    span = 3 * 365 * 86_400 * 10**6
+    return np.datetime64("2020-01-01", "us") + rng.integers(0, span, n)
+
+
+def seconds(function):
+    """Time one call, and return its result as well."""
+    start = time.perf_counter()
+    result = function()
+    return time.perf_counter() - start, result
+
+
+def peak_memory(function):
+    """Bytes at the peak of a call beyond what was held before, and its result.
+
+    Linux only: resident memory, as the kernel counts it.
+    """
+    Path("/proc/self/clear_refs").write_text("5")  # start the peak anew
+    before = _kibibytes("VmRSS")
+    result = function()
+    return 1024 * (_kibibytes("VmHWM") - before), result
+
+
+def _kibibytes(field):
+    lines = STATUS.read_text().splitlines()
+    return int(next(x for x in lines if x.startswith(field)).split()[1])
