@@ -9,10 +9,15 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
-from sklearn.ensemble import StackingClassifier, VotingClassifier
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    StackingClassifier,
+    VotingClassifier,
+)
 from sklearn.impute import SimpleImputer
 from sklearn.inspection import permutation_importance
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
@@ -25,7 +30,8 @@ from sklearn.model_selection import (
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from sklearn_seqcrm.events import HistoryDtype
+from sklearn_seqcrm.datasets import make_order_returns
+from sklearn_seqcrm.events import EventLog, HistoryDtype
 from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
@@ -263,3 +269,40 @@ def test_regressor():
     assert np.isfinite(cross_val_score(model, X, y, cv=2, error_score="raise")).all()
     logs = TransformedTargetRegressor(model, func=np.log1p, inverse_func=np.expm1)
     assert logs.fit(X, y).predict(X).shape == (len(X),)
+
+
+def test_return_forecast_knows_what_can_be_known_and_not_more():
+    """The network beats statics, and the truth only where it reads the future."""
+    data = make_order_returns(1200, random_state=1)
+    keys = ["customer_id", "timestamp"]
+    time = data.rows["timestamp"]
+    split = time.quantile(0.75)
+    is_test = (time >= split).to_numpy()
+    is_train = (time + data.return_window <= split).to_numpy()
+    y = data.target
+
+    def auc(model, X):
+        model.fit(X[is_train], y[is_train])
+        return roc_auc_score(y[is_test], model.predict_proba(X[is_test])[:, 1])
+
+    def network_on(log):
+        network = LSTMClassifier(
+            hidden_size=24,
+            learning_rate=0.005,
+            batch_size=256,
+            max_epochs=8,
+            random_state=0,
+        )
+        X = log.attach(data.rows, cutoff="timestamp", allow_exact_matches=True)
+        return auc(make_history_pipeline(network), X)
+
+    logs = {"order": data.orders, "outcome": data.outcomes}
+    honest = EventLog.concat({name: EventLog(t, *keys) for name, t in logs.items()})
+    text = ["category", "payment"]
+    static = data.rows.drop(columns=keys).astype(dict.fromkeys(text, "category"))
+    trees = HistGradientBoostingClassifier(max_iter=50, random_state=0)
+    ceiling = roc_auc_score(y[is_test], data.probability[is_test])
+    reached = network_on(honest)
+    assert auc(trees, static) + 0.05 < reached
+    assert ceiling - 0.03 < reached < ceiling + 0.005
+    assert network_on(EventLog(data.leaky_orders, *keys)) > ceiling + 0.1

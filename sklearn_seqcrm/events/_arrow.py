@@ -13,6 +13,7 @@ import pandas as pd
 from sklearn_seqcrm.events import _event_log
 from sklearn_seqcrm.events._clock import Clock
 from sklearn_seqcrm.events._columns import read_column
+from sklearn_seqcrm.events._record import Record
 from sklearn_seqcrm.events._rows import NO_ROW, Rows
 from sklearn_seqcrm.events._timeline import Timeline, ranges
 
@@ -95,8 +96,9 @@ def rows_from_arrow(array: Any) -> Rows:
     # What came after the cutoffs was not written, so that no window is complete.
     end = ticks[known].min() if known.any() else 0
     end = end - 1 if clock.dtype == "int64" else np.nextafter(end, -np.inf)
+    record = Record(end, in_days=False)
     timeline = Timeline(
-        pd.Index(ids.filter(pa.array(known)).to_pandas()), offsets, times, clock, end
+        pd.Index(ids.filter(pa.array(known)).to_pandas()), offsets, times, clock, record
     )
     columns = {
         name: read_column(nw.from_native(frame[name], series_only=True), name)

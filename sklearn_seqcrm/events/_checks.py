@@ -75,17 +75,3 @@ def one_cutoff(cutoff: Any, rows: pd.DataFrame, clock: Clock) -> Any:
             ) from error
         raise
     return cutoff
-
-
-def end_of_record(clock: Clock, times: np.ndarray, given: Any) -> Any:
-    """The last moment that a log has recorded, on its axis; None: its last event."""
-    last = times.max()
-    if given is None:
-        return last
-    until = clock.read(given, "observed_until", up=False)[0]
-    if until < last:
-        raise ValueError(
-            f"observed_until={given} lies before the last event at "
-            f"{clock.as_scalar(last)}."
-        )
-    return until

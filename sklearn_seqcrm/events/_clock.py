@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+_LONGEST = int(np.iinfo("int64").max)
 _EXAMPLE = "for example pd.Timedelta(days=14) or '14D'"
 
 
@@ -88,8 +89,9 @@ class Clock:
         ndarray
             Numbers of type `dtype`, of shape (1,) for a scalar.
         """
-        scalar = np.ndim(values) == 0
-        values = _as_series(self._parse(values) if scalar else values, what)
+        if np.ndim(values) == 0:
+            values = self._parse(values, what)
+        values = _as_series(values, what)
         length = 0 if back is None else self.duration(back, "lookback")
         if not len(values):
             return np.zeros(0, dtype=self.dtype)
@@ -100,10 +102,10 @@ class Clock:
             values = values.dt.tz_convert("UTC").dt.tz_localize(None)
         if back is not None:
             values = values - pd.Timedelta(back)
-        exact, coarse = values.to_numpy(), self._coarsen(values, what)
+        moments, coarse = values.to_numpy(), self._coarsen(values, what)
         ticks = coarse.view("int64").copy()
         if up:
-            ticks += coarse < exact
+            ticks += coarse < moments
         return ticks
 
     def duration(self, value: Any, what: str) -> int | float:
@@ -119,7 +121,8 @@ class Clock:
         Returns
         -------
         int or float
-            The length in the axis's own numbers, not negative.
+            The length in the axis's own numbers, not negative, and no longer than the
+            axis if that has integers.
         """
         if self.unit is None:
             if isinstance(value, bool) or not _is_number(value):
@@ -132,11 +135,9 @@ class Clock:
             length = self._ticks(value, what)
         if not length >= 0 or length == float("inf"):
             raise ValueError(f"{what} must be finite and not negative; got {value!r}.")
-        return (
-            int(length)
-            if self.dtype == "int64" and length == int(length)
-            else (float(length))
-        )
+        if self.dtype == "float64" or length != int(length):
+            return float(length)
+        return min(int(length), _LONGEST)
 
     def as_index(self, times: np.ndarray) -> pd.Index:
         """The numbers of this axis as the datetimes or numbers that users see."""
@@ -188,6 +189,8 @@ class Clock:
                 f"{what} must be a length of time, {_EXAMPLE}, because the times of "
                 f"the log are datetimes; got the bare number {value!r}."
             )
+        if isinstance(value, str) and _is_decimal(value):
+            raise ValueError(f"{what} must have a unit, {_EXAMPLE}; got {value!r}.")
         try:
             delta = pd.Timedelta(value)
         except (ValueError, TypeError) as error:
@@ -199,8 +202,10 @@ class Clock:
         tick = pd.Timedelta(1, unit=self.unit)  # type: ignore[arg-type]
         return float(delta / tick)
 
-    def _parse(self, value: Any) -> Any:
+    def _parse(self, value: Any, what: str) -> Any:
         """One point in time as a list of one; strings only where dates belong."""
+        if pd.isna(value):
+            raise ValueError(f"{what} must be a time; got {value!r}.")
         if self.unit is not None and isinstance(value, str):
             return [pd.Timestamp(value)]
         return [value]
@@ -227,6 +232,13 @@ class Clock:
         raise ValueError(
             f"{what} are {kind}, but the times of the log are {self}; {fix}."
         )
+
+
+def later(times: np.ndarray, length: float) -> np.ndarray:
+    """``times + length``, or the end of the axis: an overflow would be in the past."""
+    if times.dtype == "int64" and isinstance(length, int):
+        return np.minimum(times, _LONGEST - length) + length
+    return times + length
 
 
 def _as_series(values: Any, what: str) -> pd.Series:
@@ -268,6 +280,14 @@ def _int64_of(values: pd.Series) -> np.ndarray:
     if isinstance(values.dtype, pd.DatetimeTZDtype):
         return np.asarray(values.array.asi8)
     return values.to_numpy().view("int64")
+
+
+def _is_decimal(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_number(value: Any) -> bool:

@@ -159,7 +159,7 @@ def events_of_kinds(column: Column, kinds: Any, name: str) -> np.ndarray:
     column : Column
         The field that holds the kinds.
     kinds : level of the field, or sequence of levels
-        Kinds to find.
+        Kinds to find, each of which must occur.
     name : str
         Name of the field, for errors.
 
@@ -168,20 +168,52 @@ def events_of_kinds(column: Column, kinds: Any, name: str) -> np.ndarray:
     ndarray of int
         Positions in the log.
     """
+    check_kinds(column, kinds, name)
+    return np.flatnonzero(is_of_kinds(column, kinds))
+
+
+def is_of_kinds(column: Column, kinds: Any) -> np.ndarray:
+    """Tell which events are of some kinds, shape (n_events,)."""
+    assert column.categories is not None
+    wanted = list(kinds) if is_list_like(kinds) else [kinds]
+    # One more, where the code -1 of an event without a kind finds itself.
+    is_wanted = np.append(column.categories.isin(wanted), False)
+    return is_wanted[column.values]
+
+
+def check_kinds(column: Column, kinds: Any, name: str) -> None:
+    """Raise a ValueError if a field has no kinds, or not those that are wanted."""
     wanted = list(kinds) if is_list_like(kinds) else [kinds]
     if column.categories is None:
         raise ValueError(f"Field {name!r} is {column.kind}, and has no kinds.")
+    if not wanted:
+        raise ValueError(
+            f"kinds is empty; field {name!r} has {list(column.categories)}."
+        )
     codes = column.categories.get_indexer(pd.Index(wanted))
     absent = [one for one, code in zip(wanted, codes, strict=True) if code < 0]
-    if absent or not wanted:
+    if absent:
         raise ValueError(
             f"There are no events of the kinds {absent}; field {name!r} has "
             f"{list(column.categories)}."
         )
-    # One more, where the code -1 of an event without a kind finds itself.
-    is_wanted = np.zeros(len(column.categories) + 1, dtype=bool)
-    is_wanted[codes] = True
-    return np.flatnonzero(is_wanted[column.values])
+
+
+def in_one_unit(columns: Sequence[Column], name: str) -> list[Column]:
+    """The same datetime field of several logs in the finest unit among them."""
+    dtypes: Sequence[Any] = [column.values.dtype for column in columns]
+    unit = np.datetime_data(np.result_type(*dtypes))[0]
+    try:
+        return [
+            Column(pd.DatetimeIndex(column.values).as_unit(unit).to_numpy())  # type: ignore[arg-type]
+            for column in columns
+        ]
+    except pd.errors.OutOfBoundsDatetime as error:
+        raise ValueError(
+            f"Field {name!r} has times of the unit {unit!r} in one log, and in another "
+            f"times outside the years that this unit can hold ({error}); give both "
+            "the coarser unit by .dt.as_unit before building the logs."
+        ) from error
 
 
 def join_columns(columns: Sequence[Column], name: str) -> Column:
@@ -192,6 +224,8 @@ def join_columns(columns: Sequence[Column], name: str) -> Column:
             f"Field {name!r} is {' in one log and '.join(sorted(kinds))} in another; "
             "give it one type before building the logs."
         )
+    if "datetime" in kinds:
+        columns = in_one_unit(columns, name)
     if columns[0].categories is None:
         return Column(np.concatenate([column.values for column in columns]))
     levels = [column.categories for column in columns if column.categories is not None]

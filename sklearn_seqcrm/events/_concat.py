@@ -9,14 +9,15 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm.events._clock import Clock
-from sklearn_seqcrm.events._columns import Column, factorize
+from sklearn_seqcrm.events._columns import Column, factorize, in_one_unit
+from sklearn_seqcrm.events._record import Record
 from sklearn_seqcrm.events._timeline import Timeline, sort_events
 
 _UNITS = ("s", "ms", "us", "ns")
 
 
 def merge_logs(
-    logs: Mapping[str, Any], kind: str
+    logs: Mapping[str, Any], kind: str, observed_until: Any
 ) -> tuple[Timeline, dict[str, Column]]:
     """Sort the events of several logs together, with all their fields.
 
@@ -26,6 +27,8 @@ def merge_logs(
         At least one log, by the name of its kind.
     kind : str
         Name of the field that tells the kinds apart.
+    observed_until : datetime, number or None
+        The last moment that all of them have recorded; None: the earliest of theirs.
 
     Returns
     -------
@@ -39,11 +42,13 @@ def merge_logs(
     clock, times = _on_one_clock(logs)
     codes, customers = _joint_customers(logs)
     order, offsets, times = sort_events(codes, times, len(customers))
-    # The earliest end, so that what one of them did not record is never a zero.
-    end = min(
-        clock.read(log.observed_until, "observed_until")[0] for log in logs.values()
-    )
-    timeline = Timeline(customers, offsets, times, clock, end)
+    if observed_until is None:
+        # The earliest end, so that what one of them did not record is never a zero.
+        records = [t.record.on(t.clock, clock) for t in timelines]
+        record = min(records, key=lambda record: record.end(clock))
+    else:
+        record = Record.of(clock, times, observed_until, early=True)
+    timeline = Timeline(customers, offsets, times, clock, record)
     place = np.empty(len(order), dtype=order.dtype)
     place[order] = np.arange(len(order), dtype=order.dtype)
     ends = np.cumsum([len(t.times) for t in timelines])
@@ -75,6 +80,7 @@ def check_mergeable(logs: Any, kind: str, log_type: type[Any]) -> None:
             "logs must be a dict that names the kind of each log, for example "
             f"{{'order': orders, 'return': returns}}; got {type(logs).__name__}."
         )
+    keys = getattr(next(iter(logs.values())), "names", ())
     for name, log in logs.items():
         if not isinstance(name, str):
             raise TypeError(f"The kinds of logs must be text; got {name!r}.")
@@ -82,6 +88,12 @@ def check_mergeable(logs: Any, kind: str, log_type: type[Any]) -> None:
             raise TypeError(
                 f"What is named {name!r} must be an EventLog; got "
                 f"{type(log).__name__}. EventLog(table, customer, time) makes one."
+            )
+        repeated = [field for field in log.fields if field in keys]
+        if repeated:
+            raise ValueError(
+                f"The log of kind {name!r} has fields {repeated}, which is what the "
+                f"customer or time column is called in the first log; rename them."
             )
         if kind in [*log.names, *log.fields]:
             raise ValueError(
@@ -143,6 +155,9 @@ def _scatter(
             f"Field {field!r} has the types {kinds}; give it one type, or different "
             "names, before building the logs."
         )
+    if "datetime" in kinds.values():
+        alike = in_one_unit(list(parts.values()), field)
+        parts = dict(zip(parts, alike, strict=True))
     dtypes: Sequence[Any] = [part.values.dtype for part in parts.values()]
     dtype = np.result_type(*dtypes)
     if next(iter(kinds.values())) != "categorical":

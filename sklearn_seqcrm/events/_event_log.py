@@ -10,7 +10,6 @@ import pandas as pd
 
 from sklearn_seqcrm.events._checks import (
     column_of,
-    end_of_record,
     field_names,
     one_cutoff,
     refuse_missing,
@@ -30,7 +29,8 @@ from sklearn_seqcrm.events._history import short_time
 from sklearn_seqcrm.events._history_array import HistoryArray, HistoryDtype
 from sklearn_seqcrm.events._log import Log, stack_logs
 from sklearn_seqcrm.events._parquet import read_log, write_log
-from sklearn_seqcrm.events._snapshots import Every, choose_moments
+from sklearn_seqcrm.events._record import Record
+from sklearn_seqcrm.events._snapshots import Every, choose_moments, refuse_unused
 from sklearn_seqcrm.events._timeline import Timeline, frozen, sort_events
 
 
@@ -109,9 +109,9 @@ class EventLog(Log):
         clock, times = Clock.of(moments, f"times in column {time!r}")
         order, offsets, times = sort_events(codes, times, len(customers))
         del codes, ids, moments
-        end = end_of_record(clock, times, observed_until)
+        record = Record.of(clock, times, observed_until)
         super().__init__(
-            Timeline(customers, offsets, times, clock, end), (customer, time)
+            Timeline(customers, offsets, times, clock, record), (customer, time)
         )
         # Categories first: reading them needs most memory beside what is kept.
         by_need = sorted(names, key=lambda name: table[name].dtype.is_numeric())
@@ -179,7 +179,9 @@ class EventLog(Log):
             log. Customers that the log does not know get an empty history.
         cutoff : str, datetime, number or None, default=None
             Column of `rows` that holds each row's cutoff, or one cutoff for all rows.
-            None: everything known so far. Events *at* the cutoff count as future.
+            None: everything known so far. Events *at* the cutoff count as future. A
+            cutoff between two ticks of the log's unit of time counts as the later of
+            the two; with `allow_exact_matches`, as the earlier.
         lookback : Timedelta, str or number, default=None
             Only see events in ``[cutoff - lookback, cutoff)``; None: all before.
         allow_exact_matches : bool, default=False
@@ -287,11 +289,15 @@ class EventLog(Log):
 
         Raises
         ------
+        KeyError
+            If the log has no field `kind`.
         TypeError
-            If both or neither of `cutoffs` and `every` are given.
+            If both or neither of `cutoffs` and `every` are given, or an option that
+            they do not take.
         ValueError
             If there is no cutoff, one is missing or of another kind of time than the
-            log, or two of the three columns have the same name.
+            log, there are no events of `kinds`, a number is out of its range, or two of
+            the three columns have the same name.
 
         Examples
         --------
@@ -316,6 +322,12 @@ class EventLog(Log):
             )
         if (cutoffs is None) == (every is None):
             raise TypeError("snapshots needs either cutoffs or every, and not both.")
+        given = {"start": start, "end": end, "kinds": kinds}
+        refuse_unused(cutoffs, every, {**given, "random_state": random_state})
+        if not isinstance(min_events, int | np.integer) or min_events < 0:
+            raise ValueError(
+                f"min_events must be a whole number from 0 on; got {min_events!r}."
+            )
         clock = timeline.clock
         if every is not None:
             cutoffs = Every(clock.duration(every, "every"))
@@ -373,8 +385,9 @@ class EventLog(Log):
         order, offsets, times = sort_events(
             codes[stacked.customer_index()], times, len(customers)
         )
-        end = max(ours.observed_until, theirs.observed_until)
-        joint = Timeline(customers, offsets, times, ours.clock, end)
+        records = ours.record, theirs.record
+        record = Record(max(records).until, all(one.in_days for one in records))
+        joint = Timeline(customers, offsets, times, ours.clock, record)
         return stacked._take(joint, order)
 
     @classmethod
@@ -394,8 +407,8 @@ class EventLog(Log):
         kind : str, default="event"
             Name of a new categorical field that holds the kind of each event.
         observed_until : datetime, number or None, default=None
-            The last moment that all of the logs have recorded. None: the earliest
-            `observed_until` among them.
+            The last moment that all of the logs have recorded, which may lie before
+            the last event. None: the earliest `observed_until` among them.
 
         Returns
         -------
@@ -447,11 +460,7 @@ class EventLog(Log):
         1 event 1
         """
         check_mergeable(logs, kind, cls)
-        timeline, columns = merge_logs(logs, kind)
-        if observed_until is not None:
-            timeline.observed_until = end_of_record(
-                timeline.clock, timeline.times, observed_until
-            )
+        timeline, columns = merge_logs(logs, kind, observed_until)
         first = next(iter(logs.values()))
         return cls._of(timeline, columns, first._names)
 
@@ -492,7 +501,8 @@ class EventLog(Log):
           who  day event
         0   a    2   buy
         """
-        index = events_of_kinds(self.column(kind), kinds, kind)
+        wanted = kinds[0] if len(kinds) == 1 else kinds  # a list is fine, too
+        index = events_of_kinds(self.column(kind), wanted, kind)
         timeline = self._timeline
         of_customer = np.searchsorted(timeline.offsets, index, side="right") - 1
         codes, counts = np.unique(of_customer, return_counts=True)
@@ -501,7 +511,7 @@ class EventLog(Log):
             np.concatenate([[0], np.cumsum(counts)]),
             timeline.times[index],
             timeline.clock,
-            timeline.observed_until,
+            timeline.record,
         )
         return self._take(kept, index)
 
@@ -513,7 +523,9 @@ class EventLog(Log):
         path : str or path-like
             File to write. Any parquet reader sees the events as a plain table.
         """
-        write_log(self.to_frame(), self._names, self.observed_until, path)
+        record = self._timeline.record
+        note = {"observed_until": str(self.observed_until), "in_days": record.in_days}
+        write_log(self.to_frame(), self._names, note, path)
 
     @classmethod
     def from_parquet(cls, path: Any) -> EventLog:
@@ -535,12 +547,12 @@ class EventLog(Log):
             If the file is an ordinary table, which does not say what its customer and
             time are.
         """
-        frame, names, until = read_log(path)
+        frame, names, note = read_log(path)
         log = cls(frame, *names)
-        clock = log.timeline.clock
+        clock, until = log.timeline.clock, note["observed_until"]
         number = int if clock.dtype == "int64" else float
-        end = until if clock.unit else number(until)
-        log.timeline.observed_until = clock.read(end, "observed_until")[0]
+        end = clock.read(until if clock.unit else number(until), "observed_until")[0]
+        log.timeline.record = Record(end, note["in_days"])
         return log
 
     def __repr__(self) -> str:
@@ -599,9 +611,8 @@ class EventLog(Log):
 def log_without_events() -> EventLog:
     """A log for a column of missing histories alone; it joins with any other."""
     nothing = np.zeros(0, dtype="int64")
-    timeline = Timeline(
-        pd.Index([]), np.zeros(1, dtype="int64"), nothing, Clock("int64", "us"), 0
-    )
+    clock, record = Clock("int64", "us"), Record(0, in_days=False)
+    timeline = Timeline(pd.Index([]), np.zeros(1, "int64"), nothing, clock, record)
     return EventLog._of(timeline, {}, ("customer", "time"))
 
 

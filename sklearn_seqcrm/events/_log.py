@@ -185,6 +185,6 @@ def stack_logs(logs: Sequence[Log]) -> tuple[Log, np.ndarray]:
         np.concatenate([log.timeline.times for log in filled]),
         first.timeline.clock,
         # The earlier end, so that what one of them did not record is never a zero.
-        min(log.timeline.observed_until for log in logs),
+        min((log.timeline for log in logs), key=lambda timeline: timeline.end).record,
     )
     return filled[0]._stack(filled, timeline), shifts

@@ -11,7 +11,7 @@ _KEY = b"sklearn_seqcrm"
 
 
 def write_log(
-    frame: pd.DataFrame, names: tuple[str, str], observed_until: Any, path: Any
+    frame: pd.DataFrame, names: tuple[str, str], note: dict[str, Any], path: Any
 ) -> None:
     """Write the events, and beside them what the table alone does not say.
 
@@ -21,8 +21,8 @@ def write_log(
         All events.
     names : tuple of (str, str)
         Names of the customer and the time column.
-    observed_until : Timestamp or number
-        The last moment that the log has recorded.
+    note : dict of str to object
+        What else to remember, as JSON holds it.
     path : str or path-like
         File to write.
     """
@@ -32,16 +32,12 @@ def write_log(
     table = pa.Table.from_pandas(frame, preserve_index=False)
     # Parquet has no datetimes in seconds and would return milliseconds.
     dated = frame.select_dtypes(["datetime", "datetimetz"]).dtypes.astype(str)
-    note = {
-        "names": names,
-        "observed_until": str(observed_until),
-        "dated": dated.to_dict(),
-    }
+    note = {"names": names, "dated": dated.to_dict(), **note}
     metadata = {**(table.schema.metadata or {}), _KEY: json.dumps(note)}
     pq.write_table(table.replace_schema_metadata(metadata), path)
 
 
-def read_log(path: Any) -> tuple[pd.DataFrame, tuple[str, str], str]:
+def read_log(path: Any) -> tuple[pd.DataFrame, tuple[str, str], dict[str, Any]]:
     """Read what `write_log` wrote.
 
     Parameters
@@ -55,8 +51,8 @@ def read_log(path: Any) -> tuple[pd.DataFrame, tuple[str, str], str]:
         All events.
     names : tuple of (str, str)
         Names of the customer and the time column.
-    observed_until : str
-        The last moment that the log has recorded, as text.
+    note : dict of str to object
+        What else was to be remembered.
     """
     import pyarrow.parquet as pq
 
@@ -69,4 +65,4 @@ def read_log(path: Any) -> tuple[pd.DataFrame, tuple[str, str], str]:
         )
     note = json.loads(note)
     frame = table.to_pandas().astype(note["dated"])
-    return frame, tuple(note["names"]), note["observed_until"]
+    return frame, tuple(note["names"]), note

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from sklearn_seqcrm.events._columns import Column, is_of_kinds
 from sklearn_seqcrm.events._history import History
 from sklearn_seqcrm.events._log import Log, stack_logs
+from sklearn_seqcrm.events._timeline import Timeline, ranges
 
 NO_ROW = -1  # start and stop of a missing history
 
@@ -100,6 +102,72 @@ def visible_segments(rows: Rows) -> Segments:
     first = last.copy()
     np.minimum.at(first, of_row[filled], start[filled])
     return Segments(codes, first, last, known, of_row)
+
+
+def starts_among(seen: Segments, rows: Rows, offsets: np.ndarray) -> np.ndarray:
+    """Where rows start after their segments were put behind one another.
+
+    Parameters
+    ----------
+    seen : Segments
+        What `visible_segments` found for `rows`.
+    rows : Rows of n
+        The rows.
+    offsets : ndarray of shape (n_seen + 1,), int64
+        Segment ``i`` became ``offsets[i]:offsets[i + 1]``.
+
+    Returns
+    -------
+    ndarray of shape (n,), int64
+        New `start` of each row; `NO_ROW` if it is missing, 0 if the log does not know
+        its customer.
+    """
+    start = np.where(rows.start == NO_ROW, NO_ROW, 0)
+    skipped = rows.start[seen.rows] - seen.first[seen.of_row]
+    filled = (rows.stop > rows.start)[seen.rows]
+    start[seen.rows] = offsets[seen.of_row] + np.where(filled, skipped, 0)
+    return start
+
+
+def rows_of_kinds(rows: Rows, column: Column, kinds: Any) -> Rows:
+    """The same views of a log in which events of other kinds do not exist.
+
+    Parameters
+    ----------
+    rows : Rows of n
+        Rows.
+    column : Column
+        The field of their log that holds the kinds.
+    kinds : level of the field, or sequence of levels
+        Kinds to keep.
+
+    Returns
+    -------
+    Rows of n
+        Views of a log of those events that a row sees.
+    """
+    seen, timeline = visible_segments(rows), rows.log.timeline
+    index, offsets = ranges(seen.first, seen.last)
+    kept = is_of_kinds(column.take(index), kinds)
+    n_before = np.concatenate([[0], np.cumsum(kept)])
+    start = starts_among(seen, rows, offsets)
+    stop = start + (rows.stop - rows.start)
+    known = start != NO_ROW
+    start[known], stop[known] = n_before[start[known]], n_before[stop[known]]
+    codes = np.full(len(rows.codes), -1)
+    codes[seen.rows] = seen.of_row
+    index = index[kept]
+    log = rows.log._take(
+        Timeline(
+            timeline.customers[seen.codes],
+            n_before[offsets],
+            timeline.times[index],
+            timeline.clock,
+            timeline.record,
+        ),
+        index,
+    )
+    return Rows(log, codes, start, stop, rows.cutoff)
 
 
 def visible_events(rows: Rows) -> np.ndarray:

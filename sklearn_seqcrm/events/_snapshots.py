@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_list_like
 
 from sklearn_seqcrm.events._checks import refuse_missing
 from sklearn_seqcrm.events._timeline import Timeline
@@ -221,6 +222,12 @@ def regular(timeline: Timeline, every: Any, start: Any, end: Any) -> np.ndarray:
         First cutoff, by default `every` after the first event; latest cutoff, by
         default the end of the record.
     """
+    if timeline.clock.dtype == "int64" and every != int(every):
+        raise ValueError(
+            f"every is {every} of the unit of time of the log, and would make cutoffs "
+            "between its times; choose a whole number of "
+            f"{timeline.clock.unit or 'ones'}."
+        )
     first = timeline.times.min() + every if start is None else start
     last = timeline.observed_until if end is None else end
     if not every:
@@ -236,11 +243,47 @@ def regular(timeline: Timeline, every: Any, start: Any, end: Any) -> np.ndarray:
 
 def listed(timeline: Timeline, cutoffs: Any) -> np.ndarray:
     """Read cutoffs that a user lists, ascending and without repeats."""
-    one_or_many: Any = cutoffs if np.ndim(cutoffs) else [cutoffs]
-    moments = pd.Series(
-        [pd.Timestamp(c) if isinstance(c, str) else c for c in one_or_many]
-    )
+    one_or_many: Any = list(cutoffs) if is_list_like(cutoffs) else [cutoffs]
+    moments = pd.Series([_moment(cutoff) for cutoff in one_or_many])
     if not len(moments):
         raise ValueError("cutoffs is empty; it needs at least one time.")
     refuse_missing(moments, "sequence cutoffs")
     return np.unique(timeline.clock.read(moments, "cutoffs"))
+
+
+def _moment(cutoff: Any) -> Any:
+    if not isinstance(cutoff, str):
+        return cutoff
+    try:
+        return pd.Timestamp(cutoff)
+    except ValueError as error:
+        raise ValueError(
+            f"cutoffs must be times, 'events' or 'random'; got {cutoff!r}."
+        ) from error
+
+
+def refuse_unused(cutoffs: Any, every: Any, options: dict[str, Any]) -> None:
+    """Raise a TypeError for options that another way to choose cutoffs takes.
+
+    Parameters
+    ----------
+    cutoffs, every
+        As `EventLog.snapshots` takes them.
+    options : dict of str to object
+        ``start``, ``end``, ``kinds`` and ``random_state``, None where not given.
+    """
+    way = "every" if every is not None else cutoffs
+    taken = {
+        "every": ("start", "end"),
+        "events": ("start", "end", "kinds"),
+        "random": ("start", "end", "random_state"),
+    }.get(way if isinstance(way, str) else "", ())
+    unused = [n for n, one in options.items() if one is not None and n not in taken]
+    if unused:
+        told = repr(way) if isinstance(way, str) and way != "every" else way
+        what = "every" if every is not None else told if taken else "listed cutoffs"
+        raise TypeError(
+            f"{', '.join(unused)} cannot be used with {what}; start and end are for "
+            "every, 'events' and 'random', kinds for 'events', random_state for "
+            "'random'."
+        )

@@ -9,6 +9,7 @@ import pandas as pd
 from scipy import sparse
 
 from sklearn_seqcrm.events._clock import Clock
+from sklearn_seqcrm.events._record import Record
 from sklearn_seqcrm.events._search import first_at_or_after
 
 
@@ -25,8 +26,8 @@ class Timeline:
         Times on the axis of `clock`, ascending within a customer.
     clock : Clock
         What the numbers in `times` mean.
-    observed_until : int or float
-        The last moment that the log has recorded, on the axis of `clock`.
+    record : Record
+        How far the log has recorded.
     """
 
     def __init__(
@@ -35,13 +36,13 @@ class Timeline:
         offsets: np.ndarray,
         times: np.ndarray,
         clock: Clock,
-        observed_until: Any,
+        record: Record,
     ) -> None:
         self.customers = customers
         self.offsets = frozen(offsets)
         self.times = frozen(times)
         self.clock = clock
-        self.observed_until = observed_until
+        self.record = record
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Arrays come writeable out of a pickle; built anew, they are not."""
@@ -50,8 +51,18 @@ class Timeline:
             self.offsets,
             self.times,
             self.clock,
-            self.observed_until,
+            self.record,
         )
+
+    @property
+    def observed_until(self) -> Any:
+        """The last moment that the log has recorded, on the axis of `clock`."""
+        return self.record.until
+
+    @property
+    def end(self) -> Any:
+        """The first moment that the log has not recorded, on the axis of `clock`."""
+        return self.record.end(self.clock)
 
     @property
     def counts(self) -> np.ndarray:
@@ -131,15 +142,14 @@ class Timeline:
         """
         if clock == self.clock:
             return self
-        moments = self.clock.as_index(self.times)
-        times = clock.read(moments, what)
-        if not (clock.as_index(times) == moments).all():
+        times = clock.read(self.clock.as_index(self.times), what)
+        if not (self.clock.read(clock.as_index(times), what) == self.times).all():
             raise ValueError(
                 f"{what} are finer than the unit {clock.unit or 'integer'} of the log, "
                 "so that they would be rounded; build a new log from all tables."
             )
-        until = clock.read(self.clock.as_scalar(self.observed_until), what)[0]
-        return Timeline(self.customers, self.offsets, times, clock, until)
+        record = self.record.on(self.clock, clock)
+        return Timeline(self.customers, self.offsets, times, clock, record)
 
     def subset(self, codes: np.ndarray) -> tuple[Timeline, np.ndarray]:
         """Keep some customers with all their events.
@@ -162,7 +172,7 @@ class Timeline:
             offsets,
             self.times[index],
             self.clock,
-            self.observed_until,
+            self.record,
         )
         return kept, index
 

@@ -10,6 +10,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from sklearn_seqcrm.events._columns import check_kinds
 from sklearn_seqcrm.events._days import days_before_cutoff
 from sklearn_seqcrm.events._find import (
     as_history_array,
@@ -18,6 +19,7 @@ from sklearn_seqcrm.events._find import (
     static_columns,
 )
 from sklearn_seqcrm.events._frames import as_frame
+from sklearn_seqcrm.events._rows import rows_of_kinds
 from sklearn_seqcrm.feature_extraction._rfm_dialects import btyd, marketing
 from sklearn_seqcrm.feature_extraction._statics import (
     learn_categories,
@@ -61,6 +63,11 @@ class RFMFeatures(TransformerMixin, BaseEstimator):
     period : Timedelta, str, number or None, default=None
         ``"btyd"`` only: events in the same period are one transaction, whose amount is
         their sum. None: `time_unit`. Periods count from 1970-01-01 (UTC), or from 0.
+    kinds : str, list of str or None, default=None
+        Kinds of events that count, as `EventLog.concat` named them; None: all. History
+        columns whose log has no field `kind` are counted in full.
+    kind : str, default="event"
+        Name of the categorical field that holds the kinds.
     remainder : {"passthrough", "drop"}, default="passthrough"
         What becomes of the other columns of `X`. Handed on, text and object columns
         become categories, fixed in `fit` (a new value is missing), datetimes become
@@ -147,6 +154,8 @@ class RFMFeatures(TransformerMixin, BaseEstimator):
         "dialect": [StrOptions(set(_DIALECTS))],
         "time_unit": "no_validation",  # the clock of the log knows what it takes
         "period": "no_validation",
+        "kinds": [str, "array-like", None],
+        "kind": [str],
         "remainder": [StrOptions({"passthrough", "drop"})],
     }
 
@@ -157,12 +166,16 @@ class RFMFeatures(TransformerMixin, BaseEstimator):
         dialect="marketing",
         time_unit=None,
         period=None,
+        kinds=None,
+        kind="event",
         remainder="passthrough",
     ):
         self.amount = amount
         self.dialect = dialect
         self.time_unit = time_unit
         self.period = period
+        self.kinds = kinds
+        self.kind = kind
         self.remainder = remainder
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -187,9 +200,12 @@ class RFMFeatures(TransformerMixin, BaseEstimator):
         TypeError
             If `X` is no DataFrame, its histories are encoded, the amount is not
             numeric, or a length of time is not what the times of the log need.
+        KeyError
+            If no log has the field `kind`, and `kinds` are given.
         ValueError
-            If `X` has no history column, no log has the amount, a length of time is
-            not longer than 0, or an output has the name of another column.
+            If `X` has no history column, no log has the amount or events of one of
+            `kinds`, a length of time is not longer than 0, or an output has the name
+            of another column.
         """
         X = as_frame(X)
         validate_data(self, X, skip_check_array=True)
@@ -201,6 +217,8 @@ class RFMFeatures(TransformerMixin, BaseEstimator):
         }
         for name, log in logs.items():
             self._lengths(name, log)
+        if self.kinds is not None:
+            _check_kinds(logs.values(), self.kinds, self.kind)
         self.static_columns_ = (
             static_columns(X) if self.remainder == "passthrough" else []
         )
@@ -269,8 +287,11 @@ class RFMFeatures(TransformerMixin, BaseEstimator):
         log, field = array.log, self.amounts_[name]
         if field is not None:
             _check_numeric(field, name, log)
-        amount = None if field is None else log.column(field).values
-        return _DIALECTS[self.dialect](array.rows, amount, *self._lengths(name, log))
+        rows, lengths = array.rows, self._lengths(name, log)
+        if self.kinds is not None and self.kind in log.fields:
+            rows = rows_of_kinds(rows, log.column(self.kind), self.kinds)
+        amount = None if field is None else rows.log.column(field).values
+        return _DIALECTS[self.dialect](rows, amount, *lengths)
 
     def _static(self, column, cutoffs):
         """Values of a column that is handed on."""
@@ -325,6 +346,14 @@ def _amount_fields(amount, logs):
     for name in having or logs:
         _check_numeric(amount, name, logs[name])
     return {name: amount if name in having else None for name in logs}
+
+
+def _check_kinds(logs, kinds, kind):
+    """Refuse kinds of which there are no events in any log that tells them apart."""
+    having = [log for log in logs if kind in log.fields]
+    # With none at all, the first column raises.
+    for log in having or logs:
+        check_kinds(log.column(kind), kinds, kind)
 
 
 def _check_numeric(amount, name, log):

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm.events._find import one_history
+from sklearn_seqcrm.model_selection import CutoffSplit
 
 _TRAIN, _TEST, _DROPPED = "tab:blue", "tab:orange", "0.6"
 _BAR = 0.34  # height, of the distance of two folds
@@ -81,7 +82,7 @@ class CutoffSplitDisplay:
         ValueError
             If it cannot split these rows.
         """
-        if not hasattr(splitter, "report"):
+        if not isinstance(splitter, CutoffSplit):
             raise TypeError(
                 f"splitter must be a CutoffSplit; got {type(splitter).__name__}."
             )

@@ -10,7 +10,13 @@ from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.events._find import as_history_array, check_raw, history_columns
 from sklearn_seqcrm.events._frames import as_frame
 from sklearn_seqcrm.model_selection._future import Future
-from sklearn_seqcrm.model_selection._outputs import METHODS, changed_rows, outputs
+from sklearn_seqcrm.model_selection._outputs import (
+    METHODS,
+    changed_rows,
+    changed_steps,
+    differ_in_steps,
+    outputs,
+)
 
 _N_ROWS_SHOWN = 3
 _TWICE = "asked twice"
@@ -52,9 +58,10 @@ def check_no_leakage(fitted, X, *, n_cutoffs=20, rtol=1e-5, random_state=0):
         How many of the distinct cutoffs to check: so many are drawn if there are
         more, the last one among them. None: all of them.
     rtol : float, default=1e-5
-        Difference that counts as none, as a share of the number's size or of the mean
-        size of the output, whichever is more. Networks add up in another order where
-        a batch has other rows.
+        Difference that counts as none, as a share of the number's distance from the
+        median of the output, because networks add up in another order where a batch
+        has other rows. A millionth of the number itself never counts, unless `rtol` is
+        smaller; of whole numbers, every difference does.
     random_state : int, RandomState or None, default=0
         Draws cutoffs, and the facts of additional events.
 
@@ -83,6 +90,10 @@ def check_no_leakage(fitted, X, *, n_cutoffs=20, rtol=1e-5, random_state=0):
 
     What the check cannot see: statics of `X` that hold the future already, and what
     `fit` learned. Fit on rows of the past (`CutoffSplit`) for the latter.
+
+    That a customer will ever have an event is the future, too: the id of one without
+    an earlier event is reported if it was read from the log, as
+    ``HistoryArray.customers`` does, and not from `X`.
 
     Each cutoff takes four calls of every method with the rows up to it, and three
     passes over the events of their customers. A sample of the rows is as good as all.
@@ -159,12 +170,11 @@ class _Findings:
             self.seen.add(key)
             if key not in before or key not in after:
                 changed = np.ones(len(positions), bool)
-            elif before[key].shape != after[key].shape and change is _LATER:
-                continue  # padded to the longest of other rows
             else:
-                changed = changed_rows(
-                    before[key], after[key], len(positions), self.rtol
-                )
+                one, other = before[key], after[key]
+                # Some tensors are padded to the longest of all rows.
+                compare = changed_steps if differ_in_steps(one, other) else changed_rows
+                changed = compare(one, other, len(positions), self.rtol)
             if changed.any():
                 self.rows.setdefault(key, np.zeros(len(rows), bool))
                 self.rows[key][positions[changed]] = True
@@ -294,7 +304,7 @@ def _other_futures(X, futures, logs, rng):
         columns = {}
         for future, (_, names) in zip(futures, logs, strict=True):
             log = make(future)
-            if log is not None:
+            if log is not None:  # nothing to rewrite
                 for name in names:
                     columns[name] = future.seen_from(log, X[name].array)
         if columns:

@@ -10,8 +10,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
 from sklearn_seqcrm.events._checks import refuse_missing
+from sklearn_seqcrm.events._clock import later
 from sklearn_seqcrm.events._find import one_history
 
+_LONGEST = np.iinfo("int64").max
 # What becomes of a row in a fold; each row has one role.
 _ROLES = [
     "n_train",
@@ -172,6 +174,8 @@ class CutoffSplit(BaseCrossValidator):
         ------
         TypeError
             If a length of time is not what the times of the log need.
+        KeyError
+            If `X` has no column `history`.
         ValueError
             If a parameter is out of its range, there are too few distinct cutoffs or
             customers, or a fold has nothing to train on.
@@ -201,7 +205,7 @@ class CutoffSplit(BaseCrossValidator):
 
         Raises
         ------
-        TypeError, ValueError
+        TypeError, KeyError, ValueError
             As `split` does.
         """
         array = one_history(X, self.history)
@@ -210,7 +214,7 @@ class CutoffSplit(BaseCrossValidator):
         for fold in self._folds(X, array):
             trained, tested = cutoff[fold.roles == _TRAIN], cutoff[fold.test]
             ends = [(part.min(), part.max()) for part in (trained, tested)]
-            spans.append([t for a, b in ends for t in (a, b, b + fold.wait)])
+            spans.append([t for a, b in ends for t in (a, b, later(b, fold.wait))])
             counts.append(np.bincount(fold.roles, minlength=len(_ROLES)))
         names = [
             f"{part}_{end}"
@@ -234,6 +238,8 @@ class CutoffSplit(BaseCrossValidator):
         )
         clock, cutoff = array.log.timeline.clock, array.rows.cutoff
         wait = clock.duration(self.gap, "gap") + self._length(clock, "horizon")
+        if clock.dtype == "int64":
+            wait = int(np.ceil(min(wait, _LONGEST)))
         held_out = None
         if self.holdout_customers is not None:
             held_out = self._held_out(_customer_codes(X, array))
@@ -254,7 +260,9 @@ class CutoffSplit(BaseCrossValidator):
     def _held_out(self, codes):
         """Whether the customer of each row is held out, shape (n,)."""
         n_customers = codes.max(initial=-1) + 1
-        n_held_out = int(np.ceil(self.holdout_customers * n_customers))
+        # .07 * 100 is a little more than 7.
+        share = round(self.holdout_customers * n_customers, 9)
+        n_held_out = int(np.ceil(share))
         if n_held_out >= n_customers:
             raise ValueError(
                 f"holdout_customers={self.holdout_customers} of {n_customers} "
@@ -290,12 +298,12 @@ class CutoffSplit(BaseCrossValidator):
         """Role of every row in the fold that tests some cutoffs, shape (n,)."""
         first, last = tested[0], tested[-1]
         roles = np.full(len(cutoff), _TRAIN, dtype="int8")
-        known = cutoff + wait
+        known = later(cutoff, wait)
         if held_out is not None:
             roles[held_out] = _CUSTOMERS
         if self.train_window is not None:
             window = self._length(clock, "train_window")
-            roles[known + window <= first] = _WINDOW
+            roles[later(known, window) <= first] = _WINDOW
         roles[known > first] = _OVERLAP
         at_test = (cutoff >= first) & (cutoff <= last)
         if held_out is None:
@@ -311,10 +319,11 @@ class CutoffSplit(BaseCrossValidator):
             f"cutoff {clock.as_scalar(tested)}, but "
         )
         earliest = cutoff.min()
-        if earliest + wait > tested:
+        known = later(earliest, wait)
+        if known > tested:
             raise ValueError(
                 f"{fold}the label of the earliest cutoff {clock.as_scalar(earliest)} "
-                f"is known only from {clock.as_scalar(earliest + wait)} on "
+                f"is known only from {clock.as_scalar(known)} on "
                 f"(gap={self.gap!r}, horizon={self.horizon!r}). Use fewer splits, "
                 "earlier cutoffs or a shorter horizon."
             )

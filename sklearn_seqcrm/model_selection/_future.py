@@ -61,22 +61,20 @@ class Future(NamedTuple):
 
         Returns
         -------
-        EventLog or None
-            Without any later event, and without customers who came later; None if
-            nothing would be left.
+        EventLog
+            Without any later event, and without customers who came later.
         """
         timeline = self.log.timeline
         index, offsets = ranges(timeline.offsets[:-1], self.begin)
-        if not len(index):
-            return None
         filled = np.diff(offsets) > 0
         until = min(timeline.observed_until, self.cutoff)
+        record = timeline.record._replace(until=until)
         kept = Timeline(
             timeline.customers[filled],
             np.append(offsets[:-1][filled], offsets[-1]),
             timeline.times[index],
             timeline.clock,
-            until,
+            record,
         )
         return self.log._take(kept, index)
 
@@ -163,8 +161,8 @@ class Future(NamedTuple):
 
     def _timeline(self, offsets, times):
         old = self.log.timeline
-        until = max(old.observed_until, times.max())
-        return Timeline(old.customers, offsets, times, old.clock, until)
+        record = old.record._replace(until=max(old.observed_until, times.max()))
+        return Timeline(old.customers, offsets, times, old.clock, record)
 
 
 def _next(time, clock):

@@ -10,6 +10,8 @@ from sklearn_seqcrm.events._encoded_log import EncodedLog
 from sklearn_seqcrm.events._find import as_history_array, holds_histories
 from sklearn_seqcrm.events._timeline import ranges
 
+# Sums of float32 in another order agree to about this share of their size.
+_FLOAT32 = 1e-6
 METHODS = ("transform", "predict_proba", "decision_function", "predict")
 
 
@@ -72,8 +74,7 @@ def changed_rows(one, other, n_rows, rtol):
     n_rows : int
         Number of rows.
     rtol : float
-        Difference of two numbers that counts as none, as a share of their size or of
-        the mean size in `one`, whichever is more.
+        Difference that counts as none; see `_tolerance`.
 
     Returns
     -------
@@ -85,6 +86,48 @@ def changed_rows(one, other, n_rows, rtol):
     one, other = one.take(~changed), other.take(~changed)
     differ = ~_equal(one.values, other.values, rtol)
     changed[np.flatnonzero(~changed)[one.row[differ]]] = True
+    return changed
+
+
+def differ_in_steps(one, other):
+    """Tell whether two outputs differ in the length of exactly one axis."""
+    if len(one.shape) != len(other.shape):
+        return False
+    return sum(a != b for a, b in zip(one.shape, other.shape, strict=True)) == 1
+
+
+def changed_steps(one, other, n_rows, rtol):
+    """Tell which rows have other values in the steps that two tensors have in common.
+
+    Parameters
+    ----------
+    one, other : Output
+        The same output with different numbers of steps on one axis of the values of a
+        row: padded, before or after, to the longest of other rows.
+    n_rows, rtol
+        As in `changed_rows`.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,), bool
+        True where a value differs, or what is longer has more than one value, 0 or
+        any other, in its padding.
+    """
+    [axis] = np.flatnonzero(np.not_equal(one.shape, other.shape))
+    short, long = (
+        np.moveaxis(output.values.reshape(n_rows, *output.shape), axis + 1, 1)
+        for output in sorted((one, other), key=lambda output: output.shape[axis])
+    )
+    n_steps, n_long = short.shape[1], long.shape[1]
+    changed = np.ones(n_rows, dtype=bool)
+    for common, rest in (
+        (slice(0, n_steps), slice(n_steps, n_long)),
+        (slice(n_long - n_steps, n_long), slice(0, n_long - n_steps)),
+    ):
+        padding = long[:, rest].reshape(n_rows, -1)
+        filled = (padding == padding[:, :1]) | (padding != padding)
+        differ = changed_rows(_flat(short), _flat(long[:, common]), n_rows, rtol)
+        changed &= differ | ~filled.all(axis=1)
     return changed
 
 
@@ -103,6 +146,10 @@ def _named(result, names, prefix=""):
     elif isinstance(result, list):  # one array for each of several targets
         for i, values in enumerate(result):
             yield from _named(values, None, f"{prefix}, target {i}")
+    elif np.ndim(result) == 0:
+        raise TypeError(
+            f"An output must have a value for each row; got {type(result).__name__}."
+        )
     else:
         yield from _of_array(np.asarray(result), names, prefix)
 
@@ -154,11 +201,41 @@ def _column_names(fitted, method):
 
 def _equal(one, other, rtol):
     if one.dtype.kind in "biuf" and other.dtype.kind in "biuf":
+        same = (one == other) | (np.isnan(one) & np.isnan(other))
+        if not len(one) or (_whole(one) and _whole(other)):
+            return same
         one, other = one.astype("float64"), other.astype("float64")
-        finite = np.abs(one[np.isfinite(one)])
-        scale = finite.mean() if len(finite) else 0.0
-        return np.isclose(other, one, rtol=rtol, atol=rtol * scale, equal_nan=True)
+        with np.errstate(invalid="ignore"):  # infinite ones are equal or not
+            return same | (np.abs(one - other) <= _tolerance(one, rtol))
     missing, lost = pd.isna(one), pd.isna(other)
     one, other = one.astype(object), other.astype(object)
     one[missing], other[lost] = None, None
-    return (missing & lost) | (one == other).astype(bool)
+    pairs = zip(one, other, strict=True)
+    same = np.array([np.array_equal(a, b) for a, b in pairs], dtype=bool)
+    return (missing & lost) | same
+
+
+def _whole(values):
+    """Whether all are whole numbers, which no order of addition changes."""
+    if values.dtype.kind != "f":
+        return True
+    finite = values[np.isfinite(values)]
+    return bool((finite == np.floor(finite)).all())
+
+
+def _tolerance(values, rtol):
+    """How much each number may differ by what the order of addition changes.
+
+    That is `rtol` times the number's distance from the median and the lower quartile
+    of such distances, so that neither a large constant nor a few huge numbers hide the
+    change of a small one; and a millionth of the number itself, which is what float32
+    holds.
+    """
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return np.zeros(len(values))
+    distance = np.abs(values - np.median(finite))
+    apart = distance[(distance > 0) & (distance < np.inf)]
+    typical = np.quantile(apart, 0.25, method="lower") if len(apart) else 0.0
+    share = min(rtol, _FLOAT32)
+    return rtol * (distance + typical) + share * np.abs(values)

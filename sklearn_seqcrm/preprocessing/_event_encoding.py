@@ -19,7 +19,13 @@ from sklearn_seqcrm.events._encoded_log import (
     raw_row_features,
 )
 from sklearn_seqcrm.events._event_log import EventLog
-from sklearn_seqcrm.events._rows import NO_ROW, Rows, visible_events, visible_segments
+from sklearn_seqcrm.events._record import Record
+from sklearn_seqcrm.events._rows import (
+    Rows,
+    starts_among,
+    visible_events,
+    visible_segments,
+)
 from sklearn_seqcrm.events._timeline import Timeline, ranges
 
 # Codes of every categorical field; rare levels share the last one, if there are any.
@@ -200,18 +206,16 @@ class EventEncoding:
         codes = np.empty((len(index), len(self.vocabularies)), "int32")
         for i, (name, vocabulary) in enumerate(self.vocabularies.items()):
             codes[:, i] = vocabulary.code(log.column(name).take(index))
+        record = Record(times.max(initial=0), in_days=False)
         timeline = Timeline(
-            log.customers[seen.codes], offsets, times, self.clock, times.max(initial=0)
+            log.customers[seen.codes], offsets, times, self.clock, record
         )
         encoded = EncodedLog(
             timeline, channels, codes, self.encoding, self.row_scale, log.names
         )
         codes_of_rows = np.full(len(rows.codes), -1)
         codes_of_rows[seen.rows] = seen.of_row
-        start = np.where(rows.start == NO_ROW, NO_ROW, 0)
-        skipped = rows.start[seen.rows] - seen.first[seen.of_row]
-        filled = (rows.stop > rows.start)[seen.rows]
-        start[seen.rows] = offsets[seen.of_row] + np.where(filled, skipped, 0)
+        start = starts_among(seen, rows, offsets)
         stop = start + (rows.stop - rows.start)
         return Rows(encoded, codes_of_rows, start, stop, cutoff)
 

@@ -1,5 +1,7 @@
 """How many events come after the cutoff."""
 
+from numbers import Integral
+
 from sklearn.utils._param_validation import StrOptions, validate_params
 
 from sklearn_seqcrm.targets._windows import to_target, windows_after
@@ -8,7 +10,7 @@ from sklearn_seqcrm.targets._windows import to_target, windows_after
 @validate_params(
     {
         "censored": [StrOptions({"raise", "drop", "nan"})],
-        "history": [str, None],
+        "history": [str, Integral, None],
         "kind": [str],
     },
     prefer_skip_nested_validation=True,
@@ -30,7 +32,7 @@ def future_count(
     censored : {"raise", "drop", "nan"}, default="raise"
         What to do with rows whose window runs past the end of what the log has
         recorded: an error, leaving them out, or a missing target.
-    history : str or None, default=None
+    history : str, int or None, default=None
         Name of the history column; None: the only one.
     kinds : str, list of str or None, default=None
         Kinds of events to count, as `EventLog.concat` named them; None: all.
@@ -53,7 +55,8 @@ def future_count(
     ValueError
         If windows run past the end of the log, `horizon` is not longer than 0, there
         is no event of one of `kinds`, `X` has no history column or
-        several, or histories are missing.
+        several, histories are missing or were joined from several
+        logs, or `censored` is "drop" and the index repeats a label.
 
     See Also
     --------

@@ -1,5 +1,7 @@
 """What the next event will be like."""
 
+from numbers import Integral
+
 import numpy as np
 import pandas as pd
 from sklearn.utils._param_validation import StrOptions, validate_params
@@ -11,7 +13,7 @@ from sklearn_seqcrm.targets._windows import to_target, windows_after
     {
         "field": [str],
         "censored": [StrOptions({"raise", "drop", "nan"})],
-        "history": [str, None],
+        "history": [str, Integral, None],
         "kind": [str],
     },
     prefer_skip_nested_validation=True,
@@ -44,7 +46,7 @@ def next_value(
         What to do with rows whose window runs past the end of what the log has
         recorded; without a horizon, with rows after which no event has been recorded:
         an error, leaving them out, or a missing target.
-    history : str or None, default=None
+    history : str, int or None, default=None
         Name of the history column; None: the only one.
     kinds : str, list of str or None, default=None
         Kinds of events to look for, as `EventLog.concat` named them; None: all.
@@ -68,7 +70,8 @@ def next_value(
     ValueError
         If windows run past the end of the log, `horizon` is not longer than 0, there
         is no event of one of `kinds`, `X` has no history column or
-        several, or histories are missing.
+        several, histories are missing or were joined from several
+        logs, or `censored` is "drop" and the index repeats a label.
 
     See Also
     --------

@@ -1,5 +1,7 @@
 """How long until the next event."""
 
+from numbers import Integral
+
 import numpy as np
 import pandas as pd
 from sklearn.utils._param_validation import StrOptions, validate_params
@@ -10,7 +12,7 @@ from sklearn_seqcrm.targets._windows import to_target, windows_after
 @validate_params(
     {
         "censored": [StrOptions({"raise", "drop", "nan", "keep"})],
-        "history": [str, None],
+        "history": [str, Integral, None],
         "kind": [str],
     },
     prefer_skip_nested_validation=True,
@@ -40,7 +42,7 @@ def time_to_next(
         What to do with rows whose window runs past the end of what the log has
         recorded; without a horizon, with rows after which no event has been recorded:
         an error, leaving them out, a missing target, or keeping what is known.
-    history : str or None, default=None
+    history : str, int or None, default=None
         Name of the history column; None: the only one.
     kinds : str, list of str or None, default=None
         Kinds of events to look for, as `EventLog.concat` named them; None: all.
@@ -69,7 +71,8 @@ def time_to_next(
     ValueError
         If windows run past the end of the log, `horizon` is not longer than 0, there
         is no event of one of `kinds`, `X` has no history column or
-        several, or histories are missing.
+        several, histories are missing or were joined from several
+        logs, or `censored` is "drop" and the index repeats a label.
 
     See Also
     --------

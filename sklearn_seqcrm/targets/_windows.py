@@ -6,11 +6,10 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.events._clock import later
 from sklearn_seqcrm.events._columns import events_of_kinds
 from sklearn_seqcrm.events._find import check_raw, one_history
 from sklearn_seqcrm.events._search import first_at_or_after
-
-_LONGEST = np.iinfo("int64").max
 
 
 class Windows(NamedTuple):
@@ -94,22 +93,25 @@ def windows_after(X, horizon, gap, history, kinds, kind, *, endless=False):
             "These histories were joined from several logs, each of which may end at "
             "another time; compute the target of each part, then join the parts."
         )
-    pause = _duration(timeline.clock, gap, "gap")
-    begin = _later(cutoff, pause)
+    pause = timeline.clock.duration(gap, "gap")
+    begin = later(cutoff, pause)
     first, last = stop, timeline.offsets[codes + 1]
     # Where a history stops and the cutoff are the same place.
     if pause > 0:
         first = first_at_or_after(timeline.times, first, last, begin)
     length = latest = None
+    recorded = timeline.end
+    end = np.full(len(cutoff), recorded)
     if horizon is not None or not endless:
-        length = _duration(timeline.clock, horizon, "horizon")
+        length = timeline.clock.duration(horizon, "horizon")
         if not length > 0:
             raise ValueError(f"horizon must be longer than 0; got {horizon!r}.")
-        end = _later(begin, length)
-        last = first_at_or_after(timeline.times, first, last, end)
-        recorded = end_of_record(timeline)
+        end = later(begin, length)
         censored = end > recorded
-        latest = max(recorded - pause - length, -_LONGEST)
+        latest = recorded - pause - length
+        # Of what lies after the record, some kinds of events may be missing.
+        end = np.minimum(end, recorded)
+    last = first_at_or_after(timeline.times, first, last, end)
     events = slice(None)
     if kinds is not None:
         events = events_of_kinds(log.column(kind), kinds, kind)
@@ -163,33 +165,6 @@ def to_target(values, windows, censored, name, *, may_keep=False):
     return target[~cut]
 
 
-def end_of_record(timeline):
-    """First moment that a log has not recorded.
-
-    A log of days knows the whole of its last day, although the time of that day's
-    events is the midnight at which it begins. So where all times are whole days, or
-    whole numbers, the record ends one day, or one, after `observed_until`. Any other
-    log ends right after `observed_until` itself.
-
-    Parameters
-    ----------
-    timeline : Timeline
-        Times of a log, and until when it was observed.
-
-    Returns
-    -------
-    int or float
-        A moment on the axis of the timeline.
-    """
-    whole = timeline.clock.dtype == "int64"
-    step = int(timeline.clock.ticks_per_day() or 1)
-    # Python's integers do not overflow when a long horizon is taken off them.
-    until = (int if whole else float)(timeline.observed_until)
-    if until % step == 0 and not (timeline.times % step).any():
-        return until + step
-    return until + whole
-
-
 def _refuse(windows, ways):
     cut = windows.censored
     which = f"{cut.sum()} of {len(cut)} rows"
@@ -204,24 +179,13 @@ def _refuse(windows, ways):
             f"it, the first in the rows {rows}. Use censored={ways}, or a horizon; or, "
             f"{longer}"
         )
-    clock, latest = windows.log.timeline.clock, windows.latest
-    if clock.dtype == "int64":
+    timeline, latest = windows.log.timeline, windows.latest
+    if timeline.clock.dtype == "int64":
         latest //= 1
+    earlier = ""
+    if len(timeline.times) and latest >= timeline.times.min():
+        earlier = f"cutoffs up to {timeline.clock.as_scalar(latest)}, "
     raise ValueError(
         f"The windows of {which} run past the end of the log, the first in the rows "
-        f"{rows}. Use cutoffs up to {clock.as_scalar(latest)}, a shorter horizon, "
-        f"censored={ways}; or, {longer}"
+        f"{rows}. Use {earlier}a shorter horizon, censored={ways}; or, {longer}"
     )
-
-
-def _duration(clock, value, what):
-    """A length of time on the axis of a log, cut to what its integers hold."""
-    length = clock.duration(value, what)
-    return min(length, _LONGEST) if clock.dtype == "int64" else length
-
-
-def _later(times, length):
-    """``times + length``, or the end of the axis: an overflow would be in the past."""
-    if times.dtype == "int64" and isinstance(length, int):
-        return np.minimum(times, _LONGEST - length) + length
-    return times + length

@@ -51,6 +51,28 @@ def test_append_takes_times_of_another_unit(events, unit, more):
     assert joint.to_frame()["x"].tolist() == [2, 7, 1, 6, 5, 4, 0, 3]
 
 
+def test_append_of_times_that_the_unit_of_a_field_cannot_hold():
+    first = pd.DataFrame({"customer": ["a"], "time": [1]})
+    log = EventLog(
+        first.assign(due=np.datetime64("2024-01-01", "ns")), "customer", "time"
+    )
+    with pytest.raises(ValueError, match="'due' has times of the unit 'ns' in one log"):
+        log.append(first.assign(due=np.datetime64("9999-12-31", "us")))
+
+
+def test_a_record_of_days_and_of_moments():
+    """Only where all are whole days does the record reach to the end of the last."""
+    days = pd.DataFrame({"customer": ["a"], "time": pd.to_datetime(["2024-01-02"])})
+    later = days.assign(time=pd.Timestamp("2024-01-05"))
+    moments = days.assign(time=pd.Timestamp("2024-01-04 10:00"))
+    log = EventLog(days, "customer", "time")
+    assert log.append(later).timeline.record.in_days
+    assert not log.append(moments).append(later).timeline.record.in_days
+    assert (
+        not EventLog(moments, "customer", "time").append(later).timeline.record.in_days
+    )
+
+
 def test_append_unites_categories_and_observed_until():
     first = pd.DataFrame({"customer": ["a"], "time": [1], "item": ["shoe"]})
     more = pd.DataFrame({"customer": ["a", "b"], "time": [0, 2], "item": ["hat", None]})

@@ -69,11 +69,32 @@ def test_times_get_the_finest_unit(first, second, dtype):
     assert len(a) == 1
 
 
+def test_fields_get_the_finest_unit():
+    due = pd.DataFrame({"who": ["a"], "time": [1], "due": ["2024-01-02"]})
+    tables = [due.astype({"due": f"datetime64[{unit}]"}) for unit in ("s", "ns")]
+    first, second = map(log_of, tables)
+    for log in (EventLog.concat({"x": first, "y": second}), first.append(tables[1])):
+        assert log.to_frame()["due"].tolist() == [pd.Timestamp("2024-01-02")] * 2
+
+
 def test_the_record_ends_with_the_log_that_ends_first_or_where_told():
     later = pd.Timestamp("2024-03-01")
     logs = {"order": log_of(ORDERS, observed_until=later), "return": log_of(RETURNS)}
     assert EventLog.concat(logs).observed_until == RETURNS["time"].max()
     assert EventLog.concat(logs, observed_until=later).observed_until == later
+
+
+def test_some_kinds_may_be_recorded_for_longer_than_all():
+    orders = pd.DataFrame({"who": ["a"] * 3, "time": [1, 60, 100]})
+    returns = pd.DataFrame({"who": ["a"], "time": [20]})
+    logs = {
+        "order": log_of(orders),
+        "return": log_of(returns, observed_until=50),
+    }
+    for until, until_told in ((None, 50), (70, 70)):
+        log = EventLog.concat(logs, observed_until=until)
+        assert log.observed_until == until_told
+        assert len(log) == 4
 
 
 def test_what_is_known_now_is_everything():
@@ -105,6 +126,11 @@ def test_only_keeps_the_events_of_some_kinds(kinds):
     assert only.observed_until == log.observed_until
 
 
+def test_only_takes_a_list_as_well():
+    log = merged()
+    assert log.only(["order", "return"]).to_frame().equals(log.to_frame())
+
+
 def test_only_forgets_customers_without_such_an_event():
     log = EventLog.concat(
         {
@@ -116,6 +142,7 @@ def test_only_forgets_customers_without_such_an_event():
     assert X["history"].array.lengths.tolist() == [0, 1]
 
 
+FLOATS = pd.DataFrame({"who": ["a"], "time": [1.5]})
 NUMBERED = pd.DataFrame({"who": ["a"], "time": [1], "price": [1.0]})
 
 
@@ -147,10 +174,34 @@ NUMBERED = pd.DataFrame({"who": ["a"], "time": [1], "price": [1.0]})
             "'price' has the types .*'o': 'numeric', 'n': 'categorical'",
         ),
         (
-            {"o": log_of(NUMBERED)},
-            {"observed_until": 0},
+            {
+                "o": log_of(NUMBERED),
+                "n": EventLog(NUMBERED.assign(who=0, id="a", at=1), "id", "at"),
+            },
+            {},
             ValueError,
-            "lies before the last event",
+            r"kind 'n' has fields \['who', 'time'\].* first log; rename them",
+        ),
+        (
+            {
+                "o": log_of(NUMBERED.assign(due=np.datetime64("9999-12-31", "us"))),
+                "n": log_of(NUMBERED.assign(due=np.datetime64("2024-01-01", "ns"))),
+            },
+            {},
+            ValueError,
+            "'due' has times of the unit 'ns' in one log, and in another times outside",
+        ),
+        (
+            {"o": log_of(NUMBERED.assign(time=2**53 + 1)), "n": log_of(FLOATS)},
+            {},
+            ValueError,
+            "times of 'o' are finer than the unit",
+        ),
+        (
+            {"o": log_of(NUMBERED)},
+            {"observed_until": np.nan},
+            ValueError,
+            "observed_until must be one time; got nan",
         ),
     ],
 )
@@ -163,7 +214,7 @@ def test_what_cannot_be_merged(logs, options, error, message):
     ("kinds", "options", "error", "message"),
     [
         (("click",), {}, ValueError, r"no events of the kinds \['click'\]; .*'order'"),
-        ((), {}, ValueError, "no events of the kinds"),
+        ((), {}, ValueError, r"kinds is empty; field 'event' has \['order'"),
         (("order",), {"kind": "type"}, KeyError, "no field 'type'"),
         (("order",), {"kind": "price"}, ValueError, "'price' is numeric"),
     ],

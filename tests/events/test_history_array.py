@@ -244,3 +244,12 @@ def test_setting_a_row_may_bring_another_log(events, log):
     array[2] = None
     assert histories({"history": array}) == [[2, 1, 5], [-2, -1, -5], None]
     assert len(log) == 6
+
+
+def test_joined_logs_end_where_the_first_of_them_ends():
+    events = pd.DataFrame({"who": ["a"], "day": [1]})
+    parts = [
+        EventLog(events, "who", "day", observed_until=until).attach(events[["who"]])
+        for until in (9, 5, 7)
+    ]
+    assert pd.concat(parts)["history"].array.log.observed_until == 5

@@ -159,3 +159,15 @@ def test_an_ordinary_file_is_no_log(tmp_path, events):
     text = f"{path} was not written by EventLog.to_parquet; read it as a table"
     with pytest.raises(ValueError, match=re.escape(text)):
         EventLog.from_parquet(path)
+
+
+def test_a_log_of_days_stays_one(tmp_path):
+    """What is left of a log of moments may be days by chance."""
+    times = pd.to_datetime(["2024-01-01 00:00", "2024-01-01 10:00"])
+    events = pd.DataFrame({"who": ["a", "b"], "when": times})
+    for table, in_days in ((events, False), (events[:1], True)):
+        log = EventLog(table, "who", "when").subset(np.array([0]))
+        log.to_parquet(tmp_path / "log.parquet")
+        back = EventLog.from_parquet(tmp_path / "log.parquet")
+        assert back.timeline.record == log.timeline.record
+        assert back.timeline.record.in_days == in_days

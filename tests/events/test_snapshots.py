@@ -107,6 +107,31 @@ def test_random_cutoffs_within_bounds():
     assert X["cutoff"].between(7, 8).all()
 
 
+def test_cutoffs_in_any_collection():
+    expected = rows_of(LOG.snapshots([5, 10]))
+    for cutoffs in ({5, 10}, (10, 5, 5), np.array([5, 10]), pd.Index([5, 10])):
+        assert rows_of(LOG.snapshots(cutoffs)) == expected
+    assert rows_of(LOG.snapshots(cutoff for cutoff in (5, 10))) == expected
+
+
+def test_an_end_between_two_ticks():
+    second = pd.Timedelta("1s")
+    days = (pd.Timestamp("2024-01-01") + EVENTS["day"] * second).dt.as_unit("s")
+    log = EventLog(EVENTS.assign(day=days), "who", "day")
+    for options, expected in (
+        ({"end": 5.5}, [4, 5]),
+        ({"end": 6}, [4, 5, 6]),
+        ({"start": 4.5, "end": 6}, [5, 6]),
+    ):
+        bounds = {
+            name: pd.Timestamp("2024-01-01") + bound * second
+            for name, bound in options.items()
+        }
+        X = log.snapshots("events", min_events=0, **bounds)
+        seconds = X["cutoff"].dt.second
+        assert sorted(set(seconds[seconds > 2])) == expected
+
+
 @pytest.mark.parametrize("n_customers", [3, 400])
 def test_few_and_many_events_per_customer_are_counted_alike(n_customers):
     rng = np.random.default_rng(0)
@@ -131,6 +156,23 @@ def test_few_and_many_events_per_customer_are_counted_alike(n_customers):
         ((), {"every": 99}, ValueError, "There is no cutoff from 100 to 12"),
         (("events",), {"kinds": "visit"}, ValueError, "no events of the kinds"),
         (("events",), {"kinds": "order", "kind": "type"}, KeyError, "no field 'type'"),
+        ((), {"every": 2.5}, ValueError, "every is 2.5 of the unit .* whole number"),
+        ((), {"every": 2, "start": np.nan}, ValueError, "start must be a time; got na"),
+        (("events",), {"end": pd.NaT}, ValueError, "end must be a time; got NaT"),
+        (([5],), {"start": 2}, TypeError, "start cannot be used with listed cutoffs"),
+        (([5],), {"end": 2, "kinds": "order"}, TypeError, "end, kinds cannot be used"),
+        ((), {"every": 2, "kinds": "order"}, TypeError, "kinds cannot .* with every;"),
+        (("random",), {"kinds": "order"}, TypeError, "kinds cannot .* with 'random'"),
+        (("events",), {"random_state": 0}, TypeError, "random_state .* with 'events'"),
+        (
+            ("event",),
+            {},
+            ValueError,
+            "be times, 'events' or 'random'; got 'event'",
+        ),
+        (([5],), {"min_events": -1}, ValueError, "min_events must be .* got -1"),
+        (([5],), {"min_events": "2"}, ValueError, "min_events must be .* got '2'"),
+        (([],), {}, ValueError, "cutoffs is empty"),
     ],
 )
 def test_bad_snapshots(arguments, options, error, message):

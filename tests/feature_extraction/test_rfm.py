@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn_seqcrm.events import EventLog, HistoryArray, _event_blocks
 from sklearn_seqcrm.events._log import Log
 from sklearn_seqcrm.feature_extraction import RFMFeatures
+from tests.small_data import make_events, make_rows
 
 MARKETING = ["recency", "frequency", "monetary", "tenure"]
 
@@ -347,6 +348,79 @@ def test_several_history_columns():
 
 
 # The other columns ------------------------------------------------------------
+
+
+def shop_rows(**options):
+    events = pd.DataFrame(
+        {
+            "id": list("aaaabbc"),
+            "time": [1, 2, 3, 6, 4, 8, 5],
+            "event": ["order", "click", "order", None, "click", "order", "return"],
+            "amount": [10.0, np.nan, 30.0, 7.0, np.nan, 5.0, 8.0],
+        }
+    )
+    log = EventLog(events, "id", "time")
+    return log.attach(pd.DataFrame({"id": list("cabbe")}), cutoff=8, **options)
+
+
+def test_only_some_kinds_count():
+    rows = features_of(shop_rows(), kinds="order")
+    assert_array_equal(rows["frequency"], [0, 2, 0, 0, 0])
+    assert_array_equal(rows["recency"], [np.nan, 5, np.nan, np.nan, np.nan])
+    assert_array_equal(rows["tenure"], [np.nan, 7, np.nan, np.nan, np.nan])
+    assert_array_equal(rows["monetary"], [np.nan, 20, np.nan, np.nan, np.nan])
+    both = features_of(shop_rows(), kinds=["click", "return"])
+    assert_array_equal(both["frequency"], [1, 1, 1, 1, 0])
+    with_cutoff = features_of(shop_rows(allow_exact_matches=True), kinds="order")
+    assert_array_equal(with_cutoff["frequency"], [0, 2, 1, 1, 0])
+
+
+@pytest.mark.parametrize("dialect", ["marketing", "btyd"])
+@pytest.mark.parametrize("lookback", [None, "200D"])
+def test_kinds_are_a_log_of_these_kinds(dialect, lookback):
+    events, rows = make_events(), make_rows()
+    some = events[events["kind"].isin(["order", "return"])]
+    tables = []
+    for table in (events, some):
+        log = EventLog(table, "who", "when")
+        X = log.attach(rows, cutoff="at", lookback=lookback)
+        tables.append(X.assign(history=X["history"].where(np.arange(len(X)) != 3)))
+    options = {"amount": "amount", "dialect": dialect}
+    found = RFMFeatures(kinds=["order", "return"], kind="kind", **options)
+    assert_frame_equal(
+        found.fit_transform(tables[0]), RFMFeatures(**options).fit_transform(tables[1])
+    )
+
+
+def test_kinds_of_one_of_two_logs():
+    visits = pd.DataFrame({"id": list("abb"), "time": [1, 2, 3]})
+    X = EventLog(visits, "id", "time").attach(shop_rows(), cutoff=8, name="visits")
+    features = RFMFeatures(kinds="order", remainder="drop").fit_transform(X)
+    assert features["history__frequency"].tolist() == [0, 2, 0, 0, 0]
+    assert features["visits__frequency"].tolist() == [0, 1, 2, 2, 0]
+
+
+def test_kinds_that_come_no_more():
+    model = RFMFeatures(kinds="return", remainder="drop").fit(shop_rows())
+    order = {"id": ["a"], "time": [1], "event": ["order"], "amount": [1.0]}
+    log = EventLog(pd.DataFrame(order), "id", "time")
+    X = log.attach(pd.DataFrame({"id": ["a"]}), cutoff=8)
+    assert model.transform(X)["history__frequency"].tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"kinds": "gift"}, ValueError, r"no events of the kinds \['gift'\]"),
+        ({"kinds": []}, ValueError, "kinds is empty; field 'event' has"),
+        ({"kinds": "order", "kind": "type"}, KeyError, "no field 'type'"),
+        ({"kinds": "order", "kind": "amount"}, ValueError, "'amount' is numeric"),
+        ({"kinds": 3}, ValueError, "The 'kinds' parameter of RFMFeatures"),
+    ],
+)
+def test_bad_kinds(options, error, message):
+    with pytest.raises(error, match=message):
+        RFMFeatures(**options).fit(shop_rows())
 
 
 def test_keys_are_left_out():

@@ -93,6 +93,8 @@ def test_many_cutoffs_are_lines():
 
 def test_errors():
     X = rows_at(np.arange(5))
+    with pytest.raises(TypeError, match="splitter must be a CutoffSplit; got ABCMeta"):
+        CutoffSplitDisplay.from_splitter(CutoffSplit, X)
     with pytest.raises(TypeError, match="splitter must be a CutoffSplit; got KFold"):
         CutoffSplitDisplay.from_splitter(KFold(), X)
     with pytest.raises(ValueError, match="more than 9 distinct cutoffs"):

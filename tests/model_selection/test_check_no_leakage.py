@@ -11,6 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+from sklearn_seqcrm import targets
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.model_selection import check_no_leakage
@@ -149,6 +150,69 @@ def test_padding_to_the_longest_row_is_no_leak():
     lengths = one["history"].array.lengths
     assert lengths[-1] > lengths[0]
     check_no_leakage(Estimator(pad), one)
+
+
+@pytest.mark.parametrize("end", ["post", "pre"])
+def test_later_rows_are_found_in_padded_tensors(end):
+    def pad(X, with_later_rows):
+        lengths = X["history"].array.lengths
+        steps = np.arange(lengths.max())
+        if end == "pre":
+            steps = steps[::-1]
+        value = lengths.max() if with_later_rows else 1
+        return np.where(steps[:, None] < lengths[:, None, None], value, 0)
+
+    X = table()
+    check_no_leakage(FunctionTransformer(pad, kw_args={"with_later_rows": False}), X)
+    leaky = FunctionTransformer(pad, kw_args={"with_later_rows": True})
+    with pytest.raises(AssertionError, match="later rows of X are left out"):
+        check_no_leakage(leaky, X)
+
+
+def test_steps_beyond_the_common_ones_must_be_padding():
+    def ages_of_all(X):
+        """The first steps are those of the row, the others of the rows beside it."""
+        lengths = X["history"].array.lengths
+        return np.where(
+            np.arange(lengths.sum()) < lengths[:, None], 0, np.arange(lengths.sum())
+        )[:, :, None]
+
+    X = table()
+    with pytest.raises(AssertionError, match="later rows of X are left out"):
+        check_no_leakage(FunctionTransformer(ages_of_all), X)
+
+
+def test_one_huge_value_hides_no_leak():
+    def days_to_next(X):
+        time = targets.time_to_next(X, censored="keep")["time"] / pd.Timedelta("1D")
+        return pd.DataFrame({"days": time.where(time < 100, 1e9)})
+
+    X = table()
+    assert 0.2 < (days_to_next(X)["days"] < 100).mean() < 0.8
+    with pytest.raises(AssertionError, match="'days'"):
+        check_no_leakage(FunctionTransformer(days_to_next), X)
+
+
+def test_the_last_cutoff_is_among_those_that_are_drawn():
+    X = table()
+    last = X["history"].array.cutoffs.max()
+
+    def count_at_the_last(X):
+        log, _ = views(X)
+        is_last = X["history"].array.cutoffs == last
+        return pd.DataFrame({"leak": np.where(is_last, len(log), 0)})
+
+    for seed in range(5):
+        leaky = FunctionTransformer(count_at_the_last)
+        with pytest.raises(AssertionError, match="'leak'"):
+            check_no_leakage(leaky, X, n_cutoffs=1, random_state=seed)
+
+
+def test_arrays_in_cells():
+    def cells(X):
+        return pd.DataFrame({"n": [np.arange(k) for k in X["history"].array.lengths]})
+
+    check_no_leakage(FunctionTransformer(cells), table(), n_cutoffs=3)
 
 
 # Deliberate leaks ---------------------------------------------------------------------
@@ -465,11 +529,17 @@ def test_what_gave_it_away():
             [[np.nan], [np.inf], [np.nan]],
             [False, False, True],
         ),
-        (  # beside a thousand, .009 is a rounding error of 1e-5, and .02 is not
-            [[0.0], [0.0], [3e3]],
-            [[0.009], [0.02], [3e3]],
+        (  # each is measured by its own distance from the median, 1
+            [[0.0], [1.0], [3e3]],
+            [[1e-5], [1.0001], [3e3 + 0.02]],
             [False, True, False],
         ),
+        (  # nor does a large constant hide anything
+            [[1e9 + 0.5], [1e9 + 9.0], [1e9 + 2.0]],
+            [[1e9 + 0.5], [1e9 + 2e3], [1e9 + 3e2]],
+            [False, True, False],
+        ),
+        ([[1e9], [1e9 + 1], [0]], [[1e9], [1e9 + 2], [0]], [False, True, False]),
         ([["a"], [None], ["b"]], [["a"], [np.nan], ["c"]], [False, False, True]),
     ],
 )
@@ -485,7 +555,8 @@ def test_changed_rows(one, other, expected):
 
 def test_rtol():
     def noise(X):
-        return pd.DataFrame({"n": 1e3 + share_of_the_total(X)["leak"].fillna(0)})
+        share = share_of_the_total(X)["leak"].fillna(0)
+        return pd.DataFrame({"n": X["history"].array.lengths + 1e-3 * share})
 
     check_no_leakage(FunctionTransformer(noise), table(), rtol=1e-2)
     with pytest.raises(AssertionError, match="knows the future"):
@@ -560,7 +631,7 @@ def test_nothing_before_the_cutoff():
     events = pd.DataFrame({"who": ["a", "b"], "day": [5, 9]})
     X = EventLog(events, "who", "day").snapshots([3], min_events=0)
     check_no_leakage(RFMFeatures().fit(X), X)
-    with pytest.raises(AssertionError, match="events are rewritten"):
+    with pytest.raises(AssertionError, match="events are deleted or rewritten"):
         check_no_leakage(FunctionTransformer(time_to_the_next), X)
 
 
@@ -588,6 +659,13 @@ BAD = {
         {},
         ValueError,
         "All histories are missing",
+    ),
+    "one number": (
+        FunctionTransformer(lambda X: 7),
+        X,
+        {},
+        TypeError,
+        "a value for each row; got int",
     ),
     "n_cutoffs": (FITTED, X, {"n_cutoffs": 0}, ValueError, "'n_cutoffs' parameter"),
     "rtol": (FITTED, X, {"rtol": -1.0}, ValueError, "'rtol' parameter"),

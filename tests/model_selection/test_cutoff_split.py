@@ -281,6 +281,42 @@ def test_customers_by_the_key_column_or_by_the_log():
     )
 
 
+@pytest.mark.parametrize(
+    ("make", "horizons"),
+    [
+        (np.asarray, [2**63 - 1, 2**63 - 40, 1e30]),
+        (
+            lambda t: pd.to_datetime(t, unit="D").as_unit("ns"),
+            [pd.Timedelta(days=365 * 250), pd.Timedelta.max],
+        ),
+    ],
+)
+def test_long_horizons_do_not_come_round(make, horizons):
+    times = make(np.arange(50, 60))
+    log = EventLog(pd.DataFrame({"id": ["a"], "time": times[:1]}), "id", "time")
+    X = log.snapshots(times)
+    for horizon in horizons:
+        with pytest.raises(ValueError, match="Fold 1 of 2 has no training rows"):
+            list(CutoffSplit(2, horizon=horizon).split(X))
+
+
+def test_a_horizon_finer_than_the_times_is_rounded_up():
+    times = pd.to_datetime(["2024-01-01", "2024-01-02", "2024-01-03"]).as_unit("s")
+    X = EventLog(pd.DataFrame({"id": "a", "time": times}), "id", "time").snapshots(
+        times
+    )
+    report = CutoffSplit(1, horizon=pd.Timedelta("1ms")).report(X)
+    assert report["train_labels_end"].tolist() == [pd.Timestamp("2024-01-02 00:00:01")]
+
+
+def test_share_of_customers_is_no_float_noise():
+    events = pd.DataFrame({"id": np.arange(100), "time": 0})
+    X = EventLog(events, "id", "time").snapshots([1, 2, 3])
+    splitter = CutoffSplit(1, horizon=1, holdout_customers=0.07, random_state=0)
+    [(_, test)] = splitter.split(X)
+    assert len(test) == 7  # 0.07 * 100 is 7.000000000000001
+
+
 @pytest.mark.parametrize("zone", [None, "UTC", "Asia/Tokyo"])
 def test_datetimes(zone):
     months = pd.date_range("2024-01-01", periods=6, freq="MS", tz=zone)

@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -196,6 +198,55 @@ def test_end_of_the_record(times, until, complete, too_long):
     assert churned(X, complete).tolist() == [0]
     with pytest.raises(ValueError, match="1 of 1 rows run past"):
         churned(X, too_long)
+
+
+@pytest.mark.parametrize("in_days", [False, True])
+@pytest.mark.parametrize("kind", ["dates", "floats"])
+def test_end_of_the_record_is_that_of_the_whole_log(kind, in_days):
+    """A few events may be whole days by chance; the log that they are of is not."""
+    time = pd.Series([4.0, *[2.0 + 0.5 * (not in_days)] * 200])
+    until, cutoff, horizon = 30.0, 20.0, 11.0
+    if kind == "dates":
+        day = pd.Timedelta("1D")
+        start = pd.Timestamp("2024-01-01")
+        time, horizon = start + time * day, horizon * day
+        until, cutoff = start + until * day, start + cutoff * day
+    events = pd.DataFrame({"id": ["a", *[f"b{i}" for i in range(200)]], "time": time})
+    events["event"] = ["order", *["click"] * 200]
+    log = EventLog(events, "id", "time", observed_until=until)
+    X = log.attach(pd.DataFrame({"id": ["a", "new"]}), cutoff=cutoff)
+    expected = [1.0 if in_days else np.nan] * 2
+    for rows in (
+        X,
+        pickle.loads(pickle.dumps(X)),
+        log.only("order").attach(X[["id"]], cutoff=cutoff),
+        log.subset(np.array([0])).attach(X[["id"]], cutoff=cutoff),
+    ):
+        y = churned(rows, horizon, censored="nan")
+        assert_array_equal(y, expected)
+
+
+def test_events_after_the_end_of_the_record_are_not_counted():
+    """Some kinds may have been recorded for longer than all of them."""
+    orders = pd.DataFrame({"id": ["a", "a", "b"], "time": [1, 60, 100], "price": 7.0})
+    returns = pd.DataFrame({"id": ["a"], "time": [20]})
+    log = EventLog.concat(
+        {
+            "order": EventLog(orders, "id", "time"),
+            "return": EventLog(returns, "id", "time", observed_until=50),
+        }
+    )
+    X = log.snapshots([10, 40, 55], min_events=0)
+    y = time_to_next(X, censored="keep")
+    assert y["event"].tolist() == [True, False, False, False, False, False]
+    assert y["time"].tolist() == [10, 40, 10, 10, 0, 0]
+    y = time_to_next(X, 25, censored="keep")
+    assert y["event"].tolist() == [True, False, False, False, False, False]
+    assert y["time"].tolist() == [10, 25, 10, 10, 0, 0]
+    assert next_value(X, "price", censored="nan").isna().all()
+    assert_array_equal(
+        future_sum(X, "price", 41, censored="nan"), [0, 0, *[np.nan] * 4]
+    )
 
 
 def test_everything_known_has_no_complete_window():
@@ -486,10 +537,12 @@ TARGETS = {
         ({"gap": 3}, TypeError, "gap must be a length of time.*bare number 3"),
         ({"censored": "no"}, ValueError, "'censored' parameter of {} .* 'no'"),
         ({"history": "x"}, KeyError, r"no column 'x'.*are \['history'\]"),
-        ({"history": 3}, ValueError, "'history' parameter of {} .* Got 3"),
+        ({"history": 3.5}, ValueError, "'history' parameter of {} .* Got 3.5"),
         ({"kinds": "gift"}, ValueError, r"kinds \['gift'\]; field 'event' has \['cl"),
         ({"kinds": ["order", 7]}, ValueError, r"no events of the kinds \[7\]"),
-        ({"kinds": []}, ValueError, r"kinds \[\]; field 'event' has \['click', 'or"),
+        ({"horizon": "30"}, ValueError, "horizon must have a unit, .* got '30'"),
+        ({"gap": "-1.5"}, ValueError, "gap must have a unit, .* got '-1.5'"),
+        ({"kinds": []}, ValueError, r"kinds is empty; field 'event' has \['click'"),
         (
             {"kinds": "M", "kind": "price"},
             ValueError,

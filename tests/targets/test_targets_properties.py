@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
@@ -245,9 +245,7 @@ def assert_same(got, expected):
 @given(problems())
 def test_kinds_are_a_log_of_these_kinds(problem):
     """What a target counts of some kinds is all that a log of these kinds holds."""
-    axis, _, X, _, exact, horizon, gap, kinds = problem
-    # What is left may be whole days only, and so be known for longer.
-    assume(axis != "moments")
+    _, _, X, _, exact, horizon, gap, kinds = problem
     log = X["history"].array.log
     names = [kinds] if isinstance(kinds, str) else kinds or log.column("event")[1]
     rows = X.drop(columns="history")
