@@ -10,6 +10,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from sklearn_seqcrm._callbacks import CallbackSupportMixin, one_task
 from sklearn_seqcrm.events._columns import check_kinds
 from sklearn_seqcrm.events._days import days_before_cutoff
 from sklearn_seqcrm.events._find import (
@@ -29,7 +30,7 @@ from sklearn_seqcrm.feature_extraction._statics import (
 _DIALECTS = {"marketing": marketing, "btyd": btyd}
 
 
-class RFMFeatures(TransformerMixin, BaseEstimator):
+class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     """Turn each history column into recency, frequency, monetary value and tenure.
 
     The classic description of a customer by four numbers, as columns that any
@@ -179,6 +180,7 @@ class RFMFeatures(TransformerMixin, BaseEstimator):
         self.remainder = remainder
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @one_task
     def fit(self, X, y=None):
         """Find the history columns, their amounts, and the categories of the others.
 

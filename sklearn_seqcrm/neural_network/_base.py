@@ -23,7 +23,9 @@ from sklearn.utils.validation import (
 )
 from skorch.callbacks import EarlyStopping, GradientNormClipping
 
+from sklearn_seqcrm._callbacks import CallbackSupportMixin, FitTask
 from sklearn_seqcrm.neural_network._batches import RowData
+from sklearn_seqcrm.neural_network._epochs import EpochSteps, StopIfAsked
 from sklearn_seqcrm.neural_network._inputs import Inputs, read_inputs
 from sklearn_seqcrm.neural_network._module import (
     CELLS,
@@ -39,7 +41,7 @@ _ROWS_TO_STOP_EARLY = 1000
 _MOST_GRADIENT = 1.0
 
 
-class BaseLSTM(BaseEstimator):
+class BaseLSTM(CallbackSupportMixin, BaseEstimator):
     """What classifier and regressor share: inputs, training and outputs."""
 
     net_: HistoryNet
@@ -74,6 +76,7 @@ class BaseLSTM(BaseEstimator):
         n_outputs: int,
         criterion: dict[str, Any],
         bias: np.ndarray,
+        task: FitTask | None = None,
     ) -> Self:
         """Train the network on rows whose target is ready for the loss.
 
@@ -91,18 +94,27 @@ class BaseLSTM(BaseEstimator):
             The loss as skorch parameters.
         bias : ndarray of shape (n_outputs,)
             What a network without inputs would best return, to start from.
+        task : FitTask or None, default=None
+            The fit as callbacks of scikit-learn see it. None: `partial_fit`, which
+            goes on with the network, if there is one, for a single epoch.
         """
         pooling = self._check_lists()
         _warn_if_all_empty(inputs)
         rng = check_random_state(self.random_state)
-        split_seed, shuffle_seed, torch_seed = rng.randint(2**31 - 1, size=3)
+        again = self._goes_on(task is None)
+        # Others in each call, if they are several.
+        n_before = len(self.net_.history) if again else 0
+        seeds = rng.randint(2**31 - 1, size=(n_before + 1, 3))
+        split_seed, shuffle_seed, torch_seed = seeds[-1]
         if weight is not None:
             weight = weight.astype("float32")
-        again = self.warm_start and hasattr(self, "net_")
         if again:
             inputs = self._as_in_fit(inputs)
         data = RowData(inputs.data.sources, inputs.data.static, target, weight)
-        train, valid = self._split(data, inputs.customers, int(split_seed))
+        data, customers = _of_any_weight(data, inputs.customers)
+        train, valid = _of_mean_weight(data), None
+        if task is not None:
+            train, valid = self._split(data, customers, int(split_seed))
         cuda = [torch.device(self.device)] if self.device.startswith("cuda") else []
         with torch.random.fork_rng(devices=cuda):
             torch.manual_seed(int(torch_seed))
@@ -110,7 +122,6 @@ class BaseLSTM(BaseEstimator):
                 self.net_.set_params(
                     lr=self.learning_rate,
                     batch_size=self.batch_size,
-                    max_epochs=self.max_epochs,
                     verbose=self.verbose,
                 )
             else:
@@ -122,17 +133,47 @@ class BaseLSTM(BaseEstimator):
                     last = self.net_.module_.head[-1]
                     last.bias.copy_(torch.from_numpy(bias.astype("float32")))
             self.net_.shuffle_seed = int(shuffle_seed)
-            # set_params would take new callbacks without initializing them.
-            self.net_.callbacks = self._callbacks(valid is not None)
-            self.net_.initialize_callbacks()
-            self.net_.partial_fit((train, valid))
+            self.net_.max_epochs = 1 if task is None else self.max_epochs
+            self._train(train, valid, task)
         self.n_iter_ = len(self.net_.history)
         if not all(p.isfinite().all() for p in self.net_.module_.parameters()):
             raise ValueError(
                 f"Training diverged in {self.n_iter_} epochs: weights of the network "
                 "are not finite. Lower learning_rate, or scale the statics."
             )
+        if task is not None:
+            task.end()
         return self
+
+    def _goes_on(self, partial: bool) -> bool:
+        """Whether a fit goes on with the network that is there."""
+        return (partial or self.warm_start) and hasattr(self, "net_")
+
+    def _train(
+        self, train: RowData, valid: RowData | None, task: FitTask | None
+    ) -> None:
+        """Run the epochs, with callbacks of both kinds."""
+        callbacks = self._callbacks(valid is not None)
+        steps = []
+        if task is not None:
+            epochs = EpochSteps(task)
+            steps = [("epochs", epochs), ("stop_if_asked", StopIfAsked(epochs))]
+            # After the callbacks of the user, before early stopping.
+            place = len(callbacks) - (valid is not None)
+            callbacks[place:place] = steps[:1]
+            callbacks += steps[1:]
+        # set_params would take new callbacks without initializing them.
+        self.net_.callbacks = callbacks
+        self.net_.initialize_callbacks()
+        try:
+            self.net_.partial_fit((train, valid))
+        finally:
+            # Those hold the data, and perhaps threads.
+            ours = [step for _, step in steps]
+            self.net_.callbacks = [c for c in callbacks if c not in steps]
+            self.net_.callbacks_ = [
+                (name, c) for name, c in self.net_.callbacks_ if c not in ours
+            ]
 
     def _build(
         self, n_outputs: int, pooling: Sequence[str], criterion: dict[str, Any]
@@ -154,7 +195,6 @@ class BaseLSTM(BaseEstimator):
             optimizer__weight_decay=self.weight_decay,
             lr=self.learning_rate,
             batch_size=self.batch_size,
-            max_epochs=self.max_epochs,
             device=self.device,
             verbose=self.verbose,
             share_sequences=not self.bidirectional,
@@ -184,9 +224,6 @@ class BaseLSTM(BaseEstimator):
         self, data: RowData, customers: np.ndarray, seed: int
     ) -> tuple[RowData, RowData | None]:
         """Set rows aside for early stopping, all rows of a customer or none."""
-        if data.weight is not None and not data.weight.all():
-            used = np.flatnonzero(data.weight)
-            data, customers = data.take(used), customers[used]
         n_customers = len(np.unique(customers))
         wanted = self.early_stopping
         if wanted == "auto":
@@ -248,7 +285,7 @@ class BaseLSTM(BaseEstimator):
         return tuple(pooling)
 
     def _start(
-        self, X: Any, y: Any, sample_weight: Any
+        self, X: Any, y: Any, sample_weight: Any, *, partial: bool = False
     ) -> tuple[Inputs, np.ndarray, np.ndarray | None]:
         """Validate parameters, rows, targets and weights."""
         self._validate_params()
@@ -257,8 +294,7 @@ class BaseLSTM(BaseEstimator):
                 f"{type(self).__name__} requires y to be passed, but the target y is "
                 "None."
             )
-        again = self.warm_start and hasattr(self, "net_")
-        inputs = read_inputs(self, X, reset=not again)
+        inputs = read_inputs(self, X, reset=not self._goes_on(partial))
         y = column_or_1d(y, warn=True)
         check_consistent_length(inputs.data.static, y)
         refuse_not_finite(y)
@@ -291,6 +327,14 @@ def _shapes(specs: Sequence[HistorySpec], encoded: bool) -> list[tuple[Any, ...]
         else (spec.n_channels, len(spec.n_levels))
         for spec in specs
     ]
+
+
+def _of_any_weight(data: RowData, customers: np.ndarray) -> tuple[RowData, np.ndarray]:
+    """Leave out rows of weight 0, which nothing may depend on."""
+    if data.weight is None or data.weight.all():
+        return data, customers
+    used = np.flatnonzero(data.weight)
+    return data.take(used), customers[used]
 
 
 def _of_mean_weight(data: RowData) -> RowData:

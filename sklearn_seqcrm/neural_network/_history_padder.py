@@ -10,12 +10,13 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_seqcrm._callbacks import CallbackSupportMixin, one_task
 from sklearn_seqcrm.neural_network._batches import HistorySource
 from sklearn_seqcrm.neural_network._inputs import Inputs, read_inputs
 from sklearn_seqcrm.neural_network._padded import PaddedHistories
 
 
-class HistoryPadder(TransformerMixin, BaseEstimator):
+class HistoryPadder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     """Turn encoded histories and numeric statics into padded tensors.
 
     For torch and skorch nets of your own. `LSTMClassifier` and `LSTMRegressor` take
@@ -91,6 +92,7 @@ class HistoryPadder(TransformerMixin, BaseEstimator):
         self.padding = padding
         self.truncation = truncation
 
+    @one_task
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn the number of steps.
 

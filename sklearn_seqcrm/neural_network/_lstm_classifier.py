@@ -12,7 +12,9 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 
+from sklearn_seqcrm._callbacks import FitTask, with_callbacks
 from sklearn_seqcrm.neural_network._base import BaseLSTM
+from sklearn_seqcrm.neural_network._inputs import Inputs
 
 
 class LSTMClassifier(ClassifierMixin, BaseLSTM):
@@ -171,6 +173,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         self.warm_start = warm_start
         self.verbose = verbose
 
+    @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train on rows with known classes.
 
@@ -195,35 +198,111 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         ValueError
             If `y` has one class or missing values, or a parameter is out of range.
         """
-        inputs, y, weight = self._start(X, y, sample_weight)
-        check_classification_targets(y)
-        classes, codes = np.unique(y, return_inverse=True)
+        inputs, labels, weight = self._start(X, y, sample_weight)
+        check_classification_targets(labels)
+        classes = np.unique(labels)
         if len(classes) < 2:
             raise ValueError(
                 f"{type(self).__name__} needs at least 2 classes in y; got 1 class, "
-                f"{classes.tolist()[0]!r}, in all {len(y)} rows."
+                f"{classes.tolist()[0]!r}, in all {len(labels)} rows."
             )
-        if (
-            self.warm_start
-            and hasattr(self, "net_")
-            and (not np.array_equal(classes, self.classes_))
-        ):
+        if self._goes_on(partial=False) and not np.array_equal(classes, self.classes_):
             raise ValueError(
                 f"warm_start needs the classes of the last fit, {self.classes_}; got "
                 f"{classes}."
             )
         self.classes_ = classes
+        task = FitTask(self, X, y, sample_weight, self.max_epochs)
+        return self._fit_codes(inputs, labels, weight, task)
+
+    def partial_fit(
+        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+    ) -> Self:
+        """Go once over more rows, from the network as it is.
+
+        For rows that come in over time, encoded by one and the same `HistoryEncoder`:
+        one epoch of training, without rows set aside. Repeat it, as `max_epochs` and
+        early stopping do not count here.
+
+        Parameters
+        ----------
+        X : DataFrame, padded tensors or array, n rows
+            See the Notes of the class.
+        y : array-like of shape (n,)
+            Class labels.
+        classes : array-like of shape (n_classes,) or None, default=None
+            All classes that will ever occur. Needed in the first call, and not after
+            `fit`.
+        sample_weight : array-like of shape (n,) or None, default=None
+            Weights of the rows in the loss, not negative.
+
+        Returns
+        -------
+        LSTMClassifier
+            The fitted estimator.
+
+        Raises
+        ------
+        TypeError
+            If histories are raw, or a static is no number.
+        ValueError
+            If `classes` are missing, or other ones than before, `y` has labels that
+            are none of them, or a parameter is out of range.
+        """
+        inputs, labels, weight = self._start(X, y, sample_weight, partial=True)
+        check_classification_targets(labels)
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' needs all rows at once; give partial_fit a "
+                "dict of weights, which compute_class_weight makes."
+            )
+        self.classes_ = self._all_classes(classes)
+        unknown = np.setdiff1d(labels, self.classes_)
+        if len(unknown):
+            raise ValueError(
+                f"y has the labels {unknown.tolist()}, which are not in classes, "
+                f"{self.classes_.tolist()}."
+            )
+        return self._fit_codes(inputs, labels, weight, None)
+
+    def _all_classes(self, classes: Any) -> np.ndarray:
+        """The classes of `partial_fit`, which stay the same."""
+        if not hasattr(self, "net_"):
+            if classes is None:
+                raise ValueError(
+                    "classes must be passed on the first call to partial_fit."
+                )
+            return np.unique(classes)
+        if classes is not None and not np.array_equal(
+            np.unique(classes), self.classes_
+        ):
+            raise ValueError(
+                f"classes={classes!r} is not the same as before, {self.classes_}."
+            )
+        return self.classes_
+
+    def _fit_codes(
+        self,
+        inputs: Inputs,
+        labels: np.ndarray,
+        weight: np.ndarray | None,
+        task: FitTask | None,
+    ) -> Self:
+        codes = np.searchsorted(self.classes_, labels)
         if self.class_weight is not None:
-            of_class = compute_class_weight(self.class_weight, classes=classes, y=y)
+            of_class = compute_class_weight(
+                self.class_weight, classes=self.classes_, y=labels
+            )
             weight = of_class[codes] * (1.0 if weight is None else weight)
-        share = np.bincount(codes, weight, minlength=len(classes)) + 1e-6
+        share = np.bincount(codes, weight, minlength=len(self.classes_)) + 1e-6
         return self._fit(
             inputs,
             codes.astype("int64"),
             weight,
-            len(classes),
+            len(self.classes_),
             {"criterion": torch.nn.CrossEntropyLoss, "criterion__reduction": "none"},
             np.log(share / share.sum()),
+            task,
         )
 
     def predict_proba(self, X: Any) -> np.ndarray:

@@ -10,7 +10,9 @@ import torch
 from sklearn.base import RegressorMixin
 from sklearn.utils._param_validation import StrOptions
 
+from sklearn_seqcrm._callbacks import FitTask, with_callbacks
 from sklearn_seqcrm.neural_network._base import BaseLSTM, refuse_not_finite
+from sklearn_seqcrm.neural_network._inputs import Inputs
 
 
 class LSTMRegressor(RegressorMixin, BaseLSTM):
@@ -150,6 +152,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         self.warm_start = warm_start
         self.verbose = verbose
 
+    @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train on rows with known targets.
 
@@ -175,10 +178,53 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
             If `y` has missing, infinite or, for the Poisson loss, negative values, or
             a parameter is out of range.
         """
-        inputs, y, weight = self._start(X, y, sample_weight)
+        inputs, numbers, weight = self._start(X, y, sample_weight)
+        task = FitTask(self, X, y, sample_weight, self.max_epochs)
+        return self._fit_numbers(inputs, numbers, weight, task)
+
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
+        """Go once over more rows, from the network as it is.
+
+        For rows that come in over time, encoded by one and the same `HistoryEncoder`:
+        one epoch of training, without rows set aside. Repeat it, as `max_epochs` and
+        early stopping do not count here. The first call settles how targets are
+        scaled, so that its rows should be like those to come.
+
+        Parameters
+        ----------
+        X : DataFrame, padded tensors or array, n rows
+            See the Notes of `LSTMClassifier`.
+        y : array-like of shape (n,)
+            Numbers, not negative for the Poisson loss.
+        sample_weight : array-like of shape (n,) or None, default=None
+            Weights of the rows in the loss, not negative.
+
+        Returns
+        -------
+        LSTMRegressor
+            The fitted estimator.
+
+        Raises
+        ------
+        TypeError
+            If histories are raw, or a static is no number.
+        ValueError
+            If `y` has missing, infinite or, for the Poisson loss, negative values, or
+            a parameter is out of range.
+        """
+        inputs, numbers, weight = self._start(X, y, sample_weight, partial=True)
+        return self._fit_numbers(inputs, numbers, weight, None)
+
+    def _fit_numbers(
+        self,
+        inputs: Inputs,
+        y: np.ndarray,
+        weight: np.ndarray | None,
+        task: FitTask | None,
+    ) -> Self:
         y = np.asarray(y, dtype="float64")
         refuse_not_finite(y)  # numbers may have been objects before
-        if not (self.warm_start and hasattr(self, "net_")):
+        if not self._goes_on(task is None):
             self._center, self._scale = _center_and_scale(y, weight, self.loss)
         if self.loss == "poisson":
             _refuse_negative(y)
@@ -193,6 +239,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
             1,
             {"criterion": loss, "criterion__reduction": "none", **parameters},
             np.array([bias]),
+            task,
         )
 
     def predict(self, X: Any) -> np.ndarray:

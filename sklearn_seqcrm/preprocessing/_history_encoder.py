@@ -15,6 +15,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from sklearn_seqcrm._callbacks import CallbackSupportMixin, one_task
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.events._encoded_log import EncodedLog
 from sklearn_seqcrm.events._find import (
@@ -27,7 +28,7 @@ from sklearn_seqcrm.events._frames import as_frame
 from sklearn_seqcrm.preprocessing._event_encoding import EventEncoding
 
 
-class HistoryEncoder(TransformerMixin, BaseEstimator):
+class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     """Encode the events of history columns as numbers that a network can read.
 
     Every history column is encoded, every other column but the keys is passed through.
@@ -121,6 +122,7 @@ class HistoryEncoder(TransformerMixin, BaseEstimator):
         self.max_categories = max_categories
         self.half_lives = half_lives
 
+    @one_task
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn scales, levels and units from the events that the rows can see.
 

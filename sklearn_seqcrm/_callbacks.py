@@ -1,0 +1,96 @@
+"""scikit-learn's callbacks, where there are any: from version 1.9 on."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:  # before scikit-learn 1.9
+
+    class CallbackSupportMixin:  # type: ignore[no-redef]
+        """Nothing: there are no callbacks to support."""
+
+    def with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the method as it is."""
+        return method
+
+
+__all__ = ["CallbackSupportMixin", "FitTask", "one_task", "with_callbacks"]
+
+
+class FitTask:
+    """A fit and its steps, as callbacks see them.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Has `CallbackSupportMixin`.
+    X, y : object
+        Arguments of `fit`.
+    sample_weight : array-like or None, default=None
+        Another, which scorers get as well.
+    n_steps : int, default=0
+        Most steps.
+    """
+
+    def __init__(
+        self,
+        estimator: Any,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        n_steps: int = 0,
+    ) -> None:
+        weight = {} if sample_weight is None else {"sample_weight": sample_weight}
+        self._given = {"estimator": estimator, "X": X, "y": y, "metadata": weight}
+        self._context = None
+        if hasattr(estimator, "_init_callback_context"):
+            self._context = estimator._init_callback_context(max_subtasks=n_steps)
+            self._context.call_on_fit_task_begin(**self._given)
+        self._step: Any = None
+
+    def begin_step(self, name: str) -> None:
+        """Tell callbacks that a step begins."""
+        if self._context is not None:
+            self._step = self._context.subcontext(task_name=name)
+            self._step.call_on_fit_task_begin(**self._given)
+
+    def end_step(self, attributes: Callable[[], dict[str, Any]]) -> bool:
+        """Tell callbacks that the step has ended, and whether one wants to stop.
+
+        Parameters
+        ----------
+        attributes : callable
+            Returns what to set on a copy of the estimator so that it can predict as if
+            `fit` had ended here. Called only if a callback wants to see that.
+        """
+        if self._context is None:
+            return False
+        return self._step.call_on_fit_task_end(
+            **self._given, reconstruction_attributes=attributes
+        )
+
+    def end(self) -> None:
+        """Tell callbacks that the estimator is fitted."""
+        if self._context is not None:
+            # A copy of the estimator has everything.
+            self._context.call_on_fit_task_end(
+                **self._given, reconstruction_attributes=dict
+            )
+
+
+def one_task(fit: Callable[..., Any]) -> Callable[..., Any]:
+    """Let callbacks see the `fit` of a transformer, which has no steps of its own."""
+
+    @with_callbacks
+    @functools.wraps(fit)
+    def fit_with_callbacks(self: Any, X: Any, y: Any = None) -> Any:
+        task = FitTask(self, X, y)
+        fit(self, X, y)
+        task.end()
+        return self
+
+    return fit_with_callbacks

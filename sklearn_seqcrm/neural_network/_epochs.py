@@ -1,0 +1,59 @@
+"""The epochs of a training, as scikit-learn's callbacks see them."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from skorch.callbacks import Callback
+
+from sklearn_seqcrm._callbacks import FitTask
+
+
+class EpochSteps(Callback):
+    """Make each epoch of a skorch net a step of a fit.
+
+    Parameters
+    ----------
+    task : FitTask
+        The fit.
+
+    Attributes
+    ----------
+    stop : bool
+        Whether a callback of scikit-learn has asked for the end of training.
+    """
+
+    def __init__(self, task: FitTask) -> None:
+        self.task = task
+        self.stop = False
+
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+        """Begin a step."""
+        self.task.begin_step("epoch")
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """End it; the weights are those of this epoch, be it the best or not."""
+
+        def attributes() -> dict[str, Any]:
+            # A shallow copy of a skorch net has its own module; it needs no callbacks.
+            still = copy.copy(net)
+            still.callbacks, still.callbacks_ = [], []
+            return {"net_": still, "n_iter_": len(net.history)}
+
+        self.stop = self.task.end_step(attributes) or self.stop
+
+
+class StopIfAsked(Callback):
+    """End training after an epoch in which a callback of scikit-learn asked for it.
+
+    It comes after the early stopping of the net, which has to see that epoch as well.
+    """
+
+    def __init__(self, steps: EpochSteps) -> None:
+        self.steps = steps
+
+    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
+        """Raise what skorch takes for a wish to stop."""
+        if self.steps.stop:
+            raise KeyboardInterrupt

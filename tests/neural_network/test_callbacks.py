@@ -1,0 +1,168 @@
+"""scikit-learn's callbacks on the estimators. skorch's are in test_lstm.py."""
+
+import pickle
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.metrics import get_scorer
+from sklearn.model_selection import GridSearchCV
+from skorch.callbacks import EpochScoring
+
+from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier, LSTMRegressor
+from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
+from tests.small_data import make_table, make_y
+
+callback = pytest.importorskip("sklearn.callback")  # scikit-learn 1.9
+
+SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 3, "random_state": 0}
+RAW = make_table()
+X = HistoryEncoder().fit_transform(RAW)[["history"]]
+Y = make_y(X)
+
+
+class Note:
+    """Note what happens, and ask for the end of training after some epoch."""
+
+    def __init__(self, last=None):
+        self.last = last
+        self.seen = []
+
+    def setup(self, estimator, context):
+        self.seen.append("setup")
+
+    def teardown(self, estimator, context):
+        self.seen.append("teardown")
+
+    def on_fit_task_begin(self, estimator, context, *, X=None, y=None, metadata=None):
+        self.seen.append(("begin", context.task_name, context.task_id))
+        self.given = X, y, metadata
+
+    def on_fit_task_end(self, estimator, context):
+        self.seen.append(("end", context.task_name, context.task_id))
+        return context.task_name == "epoch" and context.task_id == self.last
+
+
+def epochs(*numbers):
+    return [(when, "epoch", n) for n in numbers for when in ("begin", "end")]
+
+
+@pytest.mark.parametrize("kind", [LSTMClassifier, LSTMRegressor])
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_epochs_are_steps_of_the_fit(kind, early_stopping):
+    note, weight = Note(), np.ones(len(X))
+    model = kind(**SMALL, early_stopping=early_stopping).set_callbacks(note)
+    model.fit(X, Y, weight)
+    begin, *steps, end = note.seen[1:-1]
+    assert note.seen[0] == "setup"
+    assert note.seen[-1] == "teardown"
+    assert begin == ("begin", "fit", 0)
+    assert steps == epochs(0, 1, 2)
+    assert end == ("end", "fit", 0)
+    assert note.given[0] is X
+    assert note.given[1] is Y
+    assert_array_equal(note.given[2]["sample_weight"], weight)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_a_callback_stops_training(early_stopping):
+    params = {**SMALL, "max_epochs": 9, "early_stopping": early_stopping}
+    score = EpochScoring("neg_log_loss", on_train=True, lower_is_better=False)
+    model = LSTMClassifier(**params, callbacks=[score])
+    note = Note(last=1)
+    model.set_callbacks(note).fit(X, Y)
+    assert model.n_iter_ == 2
+    assert note.seen[-2:] == [("end", "fit", 0), "teardown"]
+    # skorch's callbacks saw that epoch as well.
+    assert len(model.net_.history[:, "neg_log_loss"]) == 2
+    if not early_stopping:
+        short = clone(model).set_callbacks().set_params(max_epochs=2).fit(X, Y)
+        assert_array_equal(model.predict_proba(X), short.predict_proba(X))
+
+
+def test_early_stopping_sees_the_epoch_in_which_a_callback_stops():
+    model = LSTMClassifier(**{**SMALL, "max_epochs": 9}, early_stopping=True)
+    model.set_callbacks(Note(last=0)).fit(X, Y)
+    [(_, stop)] = [c for c in model.net_.callbacks_ if c[0] == "stop_early"]
+    assert stop.best_epoch_ == 1
+
+
+def test_callbacks_go_with_the_end_of_training():
+    """What they hold, data and threads, must not end up in a pickle."""
+    model = LSTMClassifier(**SMALL).fit(X, Y)
+    size = len(pickle.dumps(model))
+    model.set_callbacks(Note()).fit(X, Y)
+    assert len(pickle.dumps(model.set_callbacks())) == size
+    names = [name for name, _ in model.net_.callbacks_]
+    assert not {"epochs", "stop_if_asked"} & {*names, *dict(model.net_.callbacks)}
+
+
+def test_callbacks_change_nothing():
+    plain = LSTMClassifier(**SMALL).fit(X, Y)
+    watched = clone(plain).set_callbacks(callback.ScoringMonitor(scoring="accuracy"))
+    assert_array_equal(watched.fit(X, Y).predict_proba(X), plain.predict_proba(X))
+
+
+def test_teardown_after_an_error():
+    note = Note()
+    model = LSTMClassifier(**SMALL).set_callbacks(note)
+    with pytest.raises(ValueError, match="at least 2 classes"):
+        model.fit(X, np.zeros(len(X)))
+    note.on_fit_task_end = None  # not callable
+    with pytest.raises(TypeError):
+        model.fit(X, Y)
+    assert note.seen[-1] == "teardown"
+    assert not hasattr(model, "_callback_fit_ctx")
+
+
+def test_scores_of_each_epoch():
+    """They are those of a model that was trained for so many epochs."""
+    monitor = callback.ScoringMonitor(scoring="neg_log_loss")
+    model = LSTMClassifier(**SMALL).set_callbacks(monitor).fit(X, Y)
+    rows = {row["task_id_path"]: row for row in monitor.get_logs().data}
+    score = get_scorer("neg_log_loss")
+    for n_epochs in (1, 2, 3):
+        short = clone(model).set_callbacks().set_params(max_epochs=n_epochs)
+        expected = score(short.fit(X, Y), X, Y)
+        found = rows[0, n_epochs - 1]["neg_log_loss"]
+        assert_allclose(found, expected, rtol=1e-6)
+    assert rows[(0,)]["neg_log_loss"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_within_a_search(n_jobs):
+    monitor = callback.ScoringMonitor(scoring="accuracy")
+    pipeline = make_history_pipeline(LSTMClassifier(**SMALL))
+    pipeline[-1].set_callbacks(monitor)
+    search = GridSearchCV(
+        pipeline, {"estimator__hidden_size": [2, 4]}, cv=2, n_jobs=n_jobs
+    )
+    search.fit(RAW, Y)
+    data = monitor.get_logs().data
+    # Three epochs and the whole of each of 2 x 2 fits and of the last one.
+    assert len(data) == (3 + 1) * (2 * 2 + 1)
+    assert all(0 <= row["accuracy"] <= 1 for row in data)
+
+
+def test_progress_bar(capsys):
+    pytest.importorskip("rich")
+    model = LSTMClassifier(**SMALL).set_callbacks(callback.ProgressBar())
+    model.fit(X, Y)
+    assert "LSTMClassifier - fit" in capsys.readouterr().out
+    search = GridSearchCV(LSTMClassifier(**SMALL), {"hidden_size": [2, 4]}, cv=2)
+    search.set_callbacks(callback.ProgressBar()).fit(X, Y)
+    assert "GridSearchCV - fit" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("transformer", [HistoryEncoder(), HistoryPadder()])
+def test_transformers_are_one_task(transformer):
+    note = Note()
+    rows = RAW if isinstance(transformer, HistoryEncoder) else X
+    clone(transformer).set_callbacks(note).fit(rows)
+    assert note.seen == ["setup", ("begin", "fit", 0), ("end", "fit", 0), "teardown"]
+
+
+def test_not_a_callback():
+    with pytest.raises(TypeError, match="FitCallback protocol"):
+        LSTMClassifier().set_callbacks(EpochScoring("accuracy"))

@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+
+from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
+from sklearn_seqcrm.preprocessing import HistoryEncoder
+from tests.small_data import make_table, make_y
+
+SMALL = {"hidden_size": 4, "head_sizes": (4,), "random_state": 0}
+X = HistoryEncoder().fit_transform(make_table())[["history"]]
+Y = make_y(X, ["no", "yes"])
+NUMBERS = make_y(X, [1.0, 2.0, 7.0])
+
+
+def test_the_first_call_is_a_fit_of_one_epoch():
+    first = LSTMClassifier(**SMALL).partial_fit(X, Y, classes=["yes", "no"])
+    whole = LSTMClassifier(**SMALL, max_epochs=1, early_stopping=False).fit(X, Y)
+    assert_array_equal(first.predict_proba(X), whole.predict_proba(X))
+    one = LSTMRegressor(**SMALL).partial_fit(X, NUMBERS)
+    whole = LSTMRegressor(**SMALL, max_epochs=1, early_stopping=False).fit(X, NUMBERS)
+    assert_array_equal(one.predict(X), whole.predict(X))
+
+
+@pytest.mark.parametrize(
+    ("model", "y"), [(LSTMClassifier(**SMALL), Y), (LSTMRegressor(**SMALL), NUMBERS)]
+)
+def test_loss_falls_call_by_call(model, y):
+    model = clone(model).set_params(learning_rate=0.02, dropout=0.0)
+    options = {"classes": ["no", "yes"]} if y is Y else {}
+    for n_calls in range(1, 13):
+        model.partial_fit(X, y, **options)
+        assert model.n_iter_ == n_calls
+    losses = model.net_.history[:, "train_loss"]
+    assert losses[-1] < losses[5] < losses[0]
+
+
+def test_goes_on_after_fit_without_setting_rows_aside():
+    model = LSTMClassifier(**SMALL, max_epochs=2, early_stopping=True).fit(X, Y)
+    before = model.predict_proba(X)
+    model.partial_fit(X[:10], Y[:10])
+    assert model.n_iter_ == 3
+    assert not np.allclose(model.predict_proba(X), before)
+    assert "valid_loss" not in model.net_.history[-1]
+    # fit starts afresh.
+    again = model.fit(X, Y)
+    assert_array_equal(again.predict_proba(X), before)
+
+
+def test_calls_do_not_repeat_the_same_batches():
+    """Each call draws its own order of batches, and its own dropout."""
+    model = LSTMClassifier(**SMALL, batch_size=8, learning_rate=1e-9, dropout=0.5)
+    for _ in range(3):
+        model.partial_fit(X, Y, classes=["no", "yes"])
+    losses = model.net_.history[:, "train_loss"]
+    assert len(set(np.round(losses, 5))) == 3
+
+
+def test_a_class_may_come_later():
+    early = Y == "no"
+    model = LSTMClassifier(**SMALL).partial_fit(
+        X[early], Y[early], classes=["no", "perhaps", "yes"]
+    )
+    assert model.classes_.tolist() == ["no", "perhaps", "yes"]
+    assert model.partial_fit(X, Y).predict_proba(X).shape == (len(X), 3)
+
+
+def test_targets_keep_their_scale():
+    model = LSTMRegressor(**SMALL, dropout=0.0).partial_fit(X, 100 + NUMBERS)
+    before = model.predict(X)
+    assert_allclose(before, 103, atol=5)
+    model.set_params(learning_rate=1e-9).partial_fit(X, 500 + NUMBERS)
+    assert_allclose(model.predict(X), before, rtol=1e-5)
+
+
+def test_weights_count():
+    weight = (Y == "yes") + 1e-9
+    model = LSTMClassifier(**SMALL).partial_fit(
+        X, Y, classes=["no", "yes"], sample_weight=weight
+    )
+    assert (model.predict(X) == "yes").all()
+    double = LSTMClassifier(**SMALL, class_weight={"yes": 1.0, "no": 1e-9})
+    double.partial_fit(X, Y, classes=["no", "yes"])
+    assert_allclose(double.predict_proba(X), model.predict_proba(X), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("params", "y", "classes", "message"),
+    [
+        ({}, Y, None, "classes must be passed on the first call to partial_fit"),
+        ({}, Y, ["no", "maybe"], r"y has the labels \['yes'\], which are not in class"),
+        (
+            {"class_weight": "balanced"},
+            Y,
+            ["no", "yes"],
+            "class_weight='balanced' needs all rows at once; .*compute_class_weight",
+        ),
+    ],
+)
+def test_errors_of_the_first_call(params, y, classes, message):
+    with pytest.raises(ValueError, match=message):
+        LSTMClassifier(**SMALL, **params).partial_fit(X, y, classes=classes)
+
+
+def test_errors_of_later_calls():
+    model = LSTMClassifier(**SMALL).partial_fit(X, Y, classes=["no", "yes"])
+    with pytest.raises(ValueError, match=r"classes=\['a', 'no'\] is not the same"):
+        model.partial_fit(X, Y, classes=["a", "no"])
+    other = HistoryEncoder(half_lives=["7D"]).fit_transform(make_table())[["history"]]
+    with pytest.raises(ValueError, match="was fitted on"):
+        model.partial_fit(
+            HistoryEncoder(half_lives=["7D"]).fit_transform(make_table())[["history"]],
+            Y,
+        )
