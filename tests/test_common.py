@@ -1,13 +1,18 @@
 """scikit-learn's checks over the estimators, and ours over all that reads histories."""
 
+import re
+
 import pytest
-from sklearn.utils import estimator_checks
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.utils import estimator_checks, get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.neural_network._module import POOLINGS
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
-from tests.history_checks import ALL_CHECKS
+from sklearn_seqcrm.testing import all_estimators, parametrize_with_history_checks
 
 # Enough epochs for the scores that the checks demand, all rows in each step, and a head
 # so small that float32 sums do not depend on the batch.
@@ -30,11 +35,15 @@ EXPECTED_FAILED_CHECKS = {
 }
 
 
+# Settings of those that scikit-learn's checks fit; a new estimator is checked as it is.
+SETTINGS = {"LSTMClassifier": TRAINED, "LSTMRegressor": TRAINED}
+
+
 @parametrize_with_checks(
-    [LSTMClassifier(**TRAINED), LSTMRegressor(**TRAINED)],
-    expected_failed_checks=lambda estimator: EXPECTED_FAILED_CHECKS[
-        type(estimator).__name__
-    ],
+    [kind(**SETTINGS.get(name, {})) for name, kind in all_estimators()],
+    expected_failed_checks=lambda estimator: EXPECTED_FAILED_CHECKS.get(
+        type(estimator).__name__, {}
+    ),
 )
 def test_scikit_learn_checks(estimator, check):
     check(estimator)
@@ -45,31 +54,43 @@ def lstm(kind, **params):
     return make_history_pipeline(kind(**{**small, **params}))
 
 
-READERS = {
-    "encoder": HistoryEncoder(),
-    "encoder-rare": HistoryEncoder(max_categories=1, half_lives=["7D"]),
-    "padder": make_history_pipeline(HistoryPadder()),
-    "padder-pre": make_history_pipeline(HistoryPadder(max_length=3, padding="pre")),
-    "lstm": lstm(LSTMClassifier),
-    "gru": lstm(LSTMClassifier, cell="gru", num_layers=2),
-    "rnn": lstm(LSTMClassifier, cell="rnn", head_sizes=()),
-    "bidirectional": lstm(LSTMClassifier, bidirectional=True, pooling=POOLINGS),
-    "deep-bidirectional": lstm(
-        LSTMClassifier, cell="gru", bidirectional=True, num_layers=2, pooling="last"
-    ),
-    **{pooling: lstm(LSTMRegressor, pooling=pooling) for pooling in POOLINGS},
-    "deep": lstm(LSTMRegressor, num_layers=2, pooling=POOLINGS, batch_size=7),
-    "poisson": lstm(LSTMRegressor, loss="poisson", early_stopping=True),
-}
+READERS = [
+    HistoryEncoder(),
+    HistoryEncoder(max_categories=1, half_lives=["7D"]),
+    RFMFeatures(),
+    RFMFeatures("amount", dialect="btyd", kinds="order", kind="kind"),
+    make_pipeline(RFMFeatures(), HistGradientBoostingClassifier(random_state=0)),
+    make_history_pipeline(HistoryPadder()),
+    make_history_pipeline(HistoryPadder(max_length=3, padding="pre")),
+    lstm(LSTMClassifier),
+    lstm(LSTMClassifier, cell="gru", num_layers=2),
+    lstm(LSTMClassifier, cell="rnn", head_sizes=()),
+    lstm(LSTMClassifier, bidirectional=True, pooling=POOLINGS),
+    lstm(LSTMClassifier, cell="gru", bidirectional=True, num_layers=2, pooling="last"),
+    *(lstm(LSTMRegressor, pooling=pooling) for pooling in POOLINGS),
+    lstm(LSTMRegressor, num_layers=2, pooling=POOLINGS, batch_size=7),
+    lstm(LSTMRegressor, loss="poisson", early_stopping=True),
+]
 
 
-@pytest.mark.parametrize("check", ALL_CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("name", READERS)
-def test_history_checks(name, check):
-    check(READERS[name])
+def steps_of(reader):
+    """The reader itself, or the steps of a pipeline."""
+    return [step for _, step in getattr(reader, "steps", [(None, reader)])]
 
 
-# Those of scikit-learn's checks that pass no data; its arrays hold no histories.
+@parametrize_with_history_checks(READERS)
+def test_history_checks(estimator, check):
+    check(estimator)
+
+
+def test_no_estimator_is_forgotten():
+    """Every public estimator reads histories in one of the checks above."""
+    kinds = {type(step) for reader in READERS for step in steps_of(reader)}
+    assert {kind for _, kind in all_estimators()} <= kinds
+
+
+# Those of scikit-learn's checks that pass no data. It yields none of them for
+# estimators that take no plain arrays.
 DATA_FREE_CHECKS = [
     estimator_checks.check_do_not_raise_errors_in_init_or_set_params,
     estimator_checks.check_estimator_cloneable,
@@ -83,7 +104,20 @@ DATA_FREE_CHECKS = [
 ]
 
 
+OF_NO_ARRAYS = [
+    kind for _, kind in all_estimators() if not get_tags(kind()).input_tags.two_d_array
+]
+
+
 @pytest.mark.parametrize("check", DATA_FREE_CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("kind", [HistoryEncoder, HistoryPadder])
-def test_scikit_learn_checks_of_transformers(kind, check):
+@pytest.mark.parametrize("kind", OF_NO_ARRAYS)
+def test_scikit_learn_checks_without_data(kind, check):
     check(kind.__name__, kind())
+
+
+@pytest.mark.parametrize(("name", "kind"), all_estimators())
+def test_html_links_to_the_page_of_the_estimator(name, kind):
+    """The name of the page is that which autosummary gives it."""
+    package = kind.__module__.rpartition(".")[0]
+    page = re.search(r'href="([^"]*readthedocs[^"]*)"', kind()._repr_html_())[1]
+    assert page.endswith(f"/generated/{package}.{name}.html")

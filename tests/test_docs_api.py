@@ -11,6 +11,7 @@ API_PAGE = Path(__file__).resolve().parents[1] / "docs" / "api.rst"
 PACKAGES = [
     module.name
     for module in pkgutil.iter_modules(sklearn_seqcrm.__path__, "sklearn_seqcrm.")
+    if "._" not in module.name
 ]
 
 

@@ -35,7 +35,7 @@ from sklearn_seqcrm.events import EventLog, HistoryDtype
 from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
-from tests.small_data import make_table, make_y
+from sklearn_seqcrm.testing._small_data import make_table, make_y
 
 SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 2, "random_state": 0}
 X = make_table()

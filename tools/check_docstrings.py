@@ -23,6 +23,8 @@ import sklearn_seqcrm  # noqa: E402  (this checkout's, whatever is installed)
 def public_names():
     """Yield the dotted name of everything public, and whether it is a member."""
     for module in pkgutil.iter_modules(sklearn_seqcrm.__path__, "sklearn_seqcrm."):
+        if module.name.rpartition(".")[2].startswith("_"):
+            continue
         package = importlib.import_module(module.name)
         for name in package.__all__:
             yield f"{module.name}.{name}", False

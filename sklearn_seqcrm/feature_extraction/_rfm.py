@@ -11,6 +11,8 @@ from sklearn.utils.validation import (
 )
 
 from sklearn_seqcrm._callbacks import CallbackSupportMixin, one_task
+from sklearn_seqcrm._documentation import DOC_LINK
+from sklearn_seqcrm._history_tags import of_history_transformer
 from sklearn_seqcrm.events._columns import check_kinds
 from sklearn_seqcrm.events._days import days_before_cutoff
 from sklearn_seqcrm.events._find import (
@@ -150,6 +152,8 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     1         0.0           0.0          0.0        3.0
     """
 
+    _doc_link_module = "sklearn_seqcrm"
+    _doc_link_template = DOC_LINK
     _parameter_constraints = {
         "amount": [str, None],
         "dialect": [StrOptions(set(_DIALECTS))],
@@ -316,13 +320,7 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         return lengths
 
     def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.two_d_array = False  # a DataFrame with histories
-        tags.input_tags.categorical = True
-        tags.input_tags.string = True
-        tags.input_tags.allow_nan = True
-        tags.transformer_tags.preserves_dtype = []
-        return tags
+        return of_history_transformer(super().__sklearn_tags__())
 
 
 def _raw(X, name):

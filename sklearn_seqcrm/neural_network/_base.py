@@ -24,6 +24,7 @@ from sklearn.utils.validation import (
 from skorch.callbacks import EarlyStopping, GradientNormClipping
 
 from sklearn_seqcrm._callbacks import CallbackSupportMixin, FitTask
+from sklearn_seqcrm._documentation import DOC_LINK
 from sklearn_seqcrm.neural_network._batches import RowData
 from sklearn_seqcrm.neural_network._epochs import EpochSteps, StopIfAsked
 from sklearn_seqcrm.neural_network._inputs import Inputs, read_inputs
@@ -46,6 +47,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
 
     net_: HistoryNet
 
+    _doc_link_module = "sklearn_seqcrm"
+    _doc_link_template = DOC_LINK
     _parameter_constraints: dict[str, list[Any]] = {
         "cell": [StrOptions(set(CELLS))],
         "hidden_size": [Interval(Integral, 1, None, closed="left")],

@@ -11,6 +11,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._callbacks import CallbackSupportMixin, one_task
+from sklearn_seqcrm._documentation import DOC_LINK
+from sklearn_seqcrm._history_tags import of_history_transformer
 from sklearn_seqcrm.neural_network._batches import HistorySource
 from sklearn_seqcrm.neural_network._inputs import Inputs, read_inputs
 from sklearn_seqcrm.neural_network._padded import PaddedHistories
@@ -76,6 +78,8 @@ class HistoryPadder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
            [ 0.  ,  0.  ]], dtype=float32)
     """
 
+    _doc_link_module = "sklearn_seqcrm"
+    _doc_link_template = DOC_LINK
     _parameter_constraints: dict[str, list[Any]] = {
         "max_length": [Interval(Integral, 1, None, closed="left"), None],
         "padding": [StrOptions({"post", "pre"})],
@@ -148,6 +152,24 @@ class HistoryPadder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             layout = {"": inputs.specs[0]}
         padded = PaddedHistories(**tensors, static=inputs.data.static)
         return padded.with_layout(layout, self.padding, inputs.customers)
+
+    def set_output(self, *, transform: str | None = None) -> Self:
+        """Do nothing, as tensors are no table; for pipelines, which set all steps.
+
+        Parameters
+        ----------
+        transform : str or None, default=None
+            Ignored.
+
+        Returns
+        -------
+        HistoryPadder
+            The padder itself.
+        """
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        return of_history_transformer(super().__sklearn_tags__())
 
     def _read(self, X: Any, *, reset: bool) -> Inputs:
         inputs = read_inputs(self, X, reset=reset)

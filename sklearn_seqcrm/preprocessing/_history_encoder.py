@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import (
     _check_feature_names_in,
     check_is_fitted,
@@ -16,6 +17,8 @@ from sklearn.utils.validation import (
 )
 
 from sklearn_seqcrm._callbacks import CallbackSupportMixin, one_task
+from sklearn_seqcrm._documentation import DOC_LINK
+from sklearn_seqcrm._history_tags import of_history_transformer
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.events._encoded_log import EncodedLog
 from sklearn_seqcrm.events._find import (
@@ -101,6 +104,8 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     1   b     1    0.00       0.0
     """
 
+    _doc_link_module = "sklearn_seqcrm"
+    _doc_link_template = DOC_LINK
     _parameter_constraints: dict[str, list[Any]] = {
         "min_frequency": [
             Interval(Integral, 1, None, closed="left"),
@@ -184,9 +189,16 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             If columns differ from those seen in `fit`, a log has other fields, or
             there is no row.
         TypeError
-            If a column that held histories holds something else.
+            If a column that held histories holds something else, or `set_output` asks
+            for polars.
         """
         check_is_fitted(self)
+        if _get_output_config("transform", self)["dense"] == "polars":
+            raise TypeError(
+                "polars has no column for histories; use "
+                "HistoryEncoder().set_output(transform='pandas'), which comes before "
+                "the global configuration."
+            )
         X = as_frame(X)
         keys = self._keys | key_columns(X)
         X = X[[name for name in X if name not in keys]]
@@ -215,6 +227,9 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         """
         check_is_fitted(self)
         return _check_feature_names_in(self, input_features)
+
+    def __sklearn_tags__(self) -> Any:
+        return of_history_transformer(super().__sklearn_tags__())
 
 
 def _refuse_no_rows(X: pd.DataFrame) -> None:

@@ -90,8 +90,10 @@ def make_history_pipeline(estimator: Any, *, memory: Any = None) -> Pipeline:
         ],
         verbose_feature_names_out=False,
     ).set_output(transform="pandas")
+    # What comes between is no output, whatever table the user wants for those.
+    encoder = HistoryEncoder().set_output(transform="pandas")
     return Pipeline(
-        [("encoder", HistoryEncoder()), ("statics", statics), ("estimator", estimator)],
+        [("encoder", encoder), ("statics", statics), ("estimator", estimator)],
         memory=memory,
     )
 

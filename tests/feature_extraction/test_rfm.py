@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn_seqcrm.events import EventLog, HistoryArray, _event_blocks
 from sklearn_seqcrm.events._log import Log
 from sklearn_seqcrm.feature_extraction import RFMFeatures
-from tests.small_data import make_events, make_rows
+from sklearn_seqcrm.testing._small_data import make_events, make_rows
 
 MARKETING = ["recency", "frequency", "monetary", "tenure"]
 

@@ -19,7 +19,7 @@ from sklearn_seqcrm.model_selection._future import Future
 from sklearn_seqcrm.model_selection._outputs import Output, changed_rows
 from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
-from tests.small_data import make_events, make_rows, make_y
+from sklearn_seqcrm.testing._small_data import make_events, make_rows, make_y
 
 
 def tied_rows():

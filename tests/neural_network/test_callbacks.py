@@ -12,7 +12,7 @@ from skorch.callbacks import EpochScoring
 
 from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
-from tests.small_data import make_table, make_y
+from sklearn_seqcrm.testing._small_data import make_table, make_y
 
 callback = pytest.importorskip("sklearn.callback")  # scikit-learn 1.9
 

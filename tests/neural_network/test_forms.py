@@ -15,7 +15,7 @@ from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.neural_network._module import POOLINGS
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
-from tests.small_data import make_events, make_table, make_y
+from sklearn_seqcrm.testing._small_data import make_events, make_table, make_y
 
 # All rows in one batch, so that no form has other batches than another.
 SMALL = {

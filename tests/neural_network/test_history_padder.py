@@ -10,7 +10,7 @@ from skorch.helper import SliceDict
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import HistoryPadder
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
-from tests.small_data import make_events, make_table
+from sklearn_seqcrm.testing._small_data import make_events, make_table
 
 EVENTS = pd.DataFrame(
     {

@@ -18,7 +18,7 @@ from skorch.callbacks import (
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, _base
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
-from tests.small_data import DAY, make_events, make_table, make_y
+from sklearn_seqcrm.testing._small_data import DAY, make_events, make_table, make_y
 
 SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 2, "random_state": 0}
 # Whole batches and no dropout: then the order of rows makes no difference.

@@ -5,7 +5,7 @@ from sklearn.base import clone
 
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import HistoryEncoder
-from tests.small_data import make_table, make_y
+from sklearn_seqcrm.testing._small_data import make_table, make_y
 
 SMALL = {"hidden_size": 4, "head_sizes": (4,), "random_state": 0}
 X = HistoryEncoder().fit_transform(make_table())[["history"]]
@@ -108,7 +108,4 @@ def test_errors_of_later_calls():
         model.partial_fit(X, Y, classes=["a", "no"])
     other = HistoryEncoder(half_lives=["7D"]).fit_transform(make_table())[["history"]]
     with pytest.raises(ValueError, match="was fitted on"):
-        model.partial_fit(
-            HistoryEncoder(half_lives=["7D"]).fit_transform(make_table())[["history"]],
-            Y,
-        )
+        model.partial_fit(other, Y)

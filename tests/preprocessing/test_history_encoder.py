@@ -8,7 +8,7 @@ from pandas.testing import assert_frame_equal
 
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.preprocessing import HistoryEncoder
-from tests.small_data import make_events, make_rows, make_table
+from sklearn_seqcrm.testing._small_data import make_events, make_rows, make_table
 
 NAN, INF = math.nan, math.inf
 

@@ -10,7 +10,7 @@ from sklearn.utils import get_tags
 
 from sklearn_seqcrm.events import EventLog, HistoryDtype
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
-from tests.small_data import make_table
+from sklearn_seqcrm.testing._small_data import make_table
 
 EVENTS = pd.DataFrame(
     {

@@ -11,7 +11,7 @@ from sklearn_seqcrm.events import EventLog, _decay
 from sklearn_seqcrm.events._decay import decayed_sums
 from sklearn_seqcrm.events._encoded_log import raw_row_features
 from sklearn_seqcrm.preprocessing import HistoryEncoder
-from tests.small_data import make_events, make_rows, make_table
+from sklearn_seqcrm.testing._small_data import make_events, make_rows, make_table
 
 LOOKBACKS = [None, "200D", "3D"]  # no row of three days has an event
 

@@ -1,0 +1,179 @@
+"""Run the laws that hold for everything that reads histories."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from sklearn.base import clone
+
+from sklearn_seqcrm.testing import _laws
+
+_ON_FAIL = ("raise", "warn", None)
+
+
+def check_history_estimator(
+    estimator: Any,
+    *,
+    on_fail: str | None = "raise",
+    expected_failed_checks: Mapping[str, str] | None = None,
+) -> list[dict[str, Any]]:
+    """Check that an estimator treats histories as it should.
+
+    scikit-learn's own checks pass plain arrays, and skip nearly everything where an
+    estimator takes none. These pass rows with ragged histories, and look at what only
+    such data can show:
+
+    - padding and batches: a row alone, beside the longest history, or beside other
+      rows of its customer has the same outputs,
+    - rows in another order have theirs in that order,
+    - one event, none, an unknown customer and a very long history have outputs,
+    - nothing at or after a cutoff, or before a lookback, has a say,
+    - several history columns are all read; other columns may be in another order, or
+      it is an error,
+    - `fit` starts afresh and repeats itself, leaves its input and the global
+      generators alone, and keeps no event,
+    - clones, pickles, and rows out of pickles are as good as what they are copies of.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A classifier, regressor or transformer, not fitted, that reads raw `X`: a
+        DataFrame with the history column ``"history"`` (and in one check a second
+        one), the columns ``"who"`` and ``"at"`` that it was attached by, and numbers,
+        booleans, text and datetimes with holes. One that reads encoded histories goes
+        behind a `HistoryEncoder` or into `make_history_pipeline`. Set its
+        `random_state`. It is cloned for each check.
+    on_fail : {"raise", "warn", None}, default="raise"
+        What to do if a check fails that was not expected to: raise its error, warn,
+        or only report it.
+    expected_failed_checks : dict of str to str or None, default=None
+        Reasons why checks fail, by the name of the check.
+
+    Returns
+    -------
+    list of dict
+        A result for each check, with the keys ``"check_name"``, ``"status"``
+        ("passed", "failed" or "xfail"), ``"exception"`` (or None) and
+        ``"expected_to_fail_reason"`` (or None).
+
+    Raises
+    ------
+    Exception
+        With ``on_fail="raise"``, whatever the first check that fails raises, with a
+        note of the check's name.
+    ValueError
+        If `on_fail` is something else, or there is no check of a name in
+        `expected_failed_checks`.
+
+    See Also
+    --------
+    sklearn.utils.estimator_checks.check_estimator : The contract on plain arrays.
+    parametrize_with_history_checks : The same as one pytest case for each check.
+
+    Examples
+    --------
+    >>> from sklearn_seqcrm.feature_extraction import RFMFeatures
+    >>> from sklearn_seqcrm.testing import check_history_estimator
+    >>> results = check_history_estimator(RFMFeatures())
+    >>> {result["status"] for result in results}
+    {'passed'}
+    """
+    if on_fail not in _ON_FAIL:
+        raise ValueError(f"on_fail must be one of {_ON_FAIL}; got {on_fail!r}.")
+    reasons = _reasons(expected_failed_checks)
+    results = []
+    for check in _laws.ALL_CHECKS:
+        name = check.__name__
+        reason, error = reasons.get(name), None
+        try:
+            check(clone(estimator))
+        except Exception as caught:
+            error = caught
+        status = "passed" if error is None else "xfail" if reason else "failed"
+        if status == "failed" and error is not None:
+            error.add_note(f"check_history_estimator: {name} failed.")
+            if on_fail == "raise":
+                raise error
+            if on_fail == "warn":
+                message = f"{name} failed with {type(error).__name__}: {error}"
+                warnings.warn(message, UserWarning, stacklevel=2)
+        results.append(
+            {
+                "check_name": name,
+                "status": status,
+                "exception": error,
+                "expected_to_fail_reason": reason,
+            }
+        )
+    return results
+
+
+def parametrize_with_history_checks(
+    estimators: Iterable[Any],
+    *,
+    expected_failed_checks: Callable[[Any], Mapping[str, str]] | None = None,
+) -> Any:
+    """Make a pytest case of each estimator and check.
+
+    Parameters
+    ----------
+    estimators : iterable of estimators
+        As `check_history_estimator` takes them.
+    expected_failed_checks : callable or None, default=None
+        Takes an estimator and returns the reasons why checks fail, by the name of the
+        check. Such a case has to fail.
+
+    Returns
+    -------
+    pytest.MarkDecorator
+        For a test with the arguments ``estimator`` and ``check``, which calls
+        ``check(estimator)``. Needs pytest.
+
+    Raises
+    ------
+    ValueError
+        If there is no check of a name that is expected to fail.
+
+    See Also
+    --------
+    sklearn.utils.estimator_checks.parametrize_with_checks : The contract on plain
+        arrays.
+
+    Examples
+    --------
+    >>> from sklearn_seqcrm.feature_extraction import RFMFeatures
+    >>> from sklearn_seqcrm.testing import parametrize_with_history_checks
+    >>> @parametrize_with_history_checks([RFMFeatures(), RFMFeatures(dialect="btyd")])
+    ... def test_histories(estimator, check):
+    ...     check(estimator)
+    """
+    import pytest
+
+    cases = []
+    for estimator in estimators:
+        found = expected_failed_checks(estimator) if expected_failed_checks else None
+        reasons = _reasons(found)
+        for check in _laws.ALL_CHECKS:
+            reason = reasons.get(check.__name__)
+            marks = [] if reason is None else [pytest.mark.xfail(reason=reason)]
+            label = f"{_short(estimator)}-{check.__name__}"
+            cases.append(pytest.param(estimator, check, marks=marks, id=label))
+    return pytest.mark.parametrize(("estimator", "check"), cases)
+
+
+def _reasons(expected: Mapping[str, str] | None) -> dict[str, str]:
+    """Reasons by check, after a look at whether there are such checks."""
+    names = [check.__name__ for check in _laws.ALL_CHECKS]
+    reasons = dict(expected or {})
+    unknown = [name for name in reasons if name not in names]
+    if unknown:
+        raise ValueError(f"There are no checks {unknown}; there are {names}.")
+    return reasons
+
+
+def _short(estimator: Any) -> str:
+    """One line for an estimator; of a pipeline its last step."""
+    last = getattr(estimator, "steps", [(None, estimator)])[-1][1]
+    return " ".join(str(last).split())

@@ -1,0 +1,291 @@
+"""Every law catches an estimator that breaks it."""
+
+import random
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import check_random_state
+
+from sklearn_seqcrm.feature_extraction import RFMFeatures
+from sklearn_seqcrm.testing import (
+    _laws,
+    all_estimators,
+    check_history_estimator,
+    parametrize_with_history_checks,
+)
+
+
+class Counts(TransformerMixin, BaseEstimator):
+    """Honest and plain: for each history column the events that a row sees."""
+
+    def __init__(self, power=1):
+        self.power = power
+
+    def fit(self, X, y=None):
+        X = self.frame(X)
+        self.n_columns_ = X.shape[1]
+        return self
+
+    def transform(self, X):
+        X = self.frame(X)
+        return np.column_stack([self.counts(a) for a in self.arrays(X)]) ** self.power
+
+    @staticmethod
+    def frame(X):
+        if not isinstance(X, pd.DataFrame):
+            X = pd.DataFrame(X).apply(_as_histories)
+        return X
+
+    @staticmethod
+    def arrays(X):
+        return [X[name].array for name in X if hasattr(X[name].array, "lengths")]
+
+    @staticmethod
+    def counts(array):
+        return array.lengths.astype("float64")
+
+
+def _as_histories(column):
+    try:
+        return column.astype("history")
+    except (TypeError, ValueError):
+        return column
+
+
+class ReadsPadding(Counts):
+    """The state at the last padded step."""
+
+    def transform(self, X):
+        counts = super().transform(X)
+        return counts + counts.max()
+
+
+class DependsOnItsCustomersOtherRows(Counts):
+    def transform(self, X):
+        [rows, *_] = [array.rows for array in self.arrays(self.frame(X))]
+        n_rows = np.bincount(rows.codes + 1)[rows.codes + 1]
+        return super().transform(X) + np.where(rows.codes < 0, 0, n_rows)[:, None]
+
+
+class DependsOnOrder(Counts):
+    def transform(self, X):
+        return super().transform(X) + np.arange(len(X))[:, None]
+
+
+class SeesItsCutoff(Counts):
+    """``<=`` instead of ``<``."""
+
+    @staticmethod
+    def counts(array):
+        log, rows = array.log, array.rows
+        stop = log.timeline.positions(rows.codes, rows.cutoff, after=True)
+        return (stop - rows.start).astype("float64") * (rows.codes >= 0)
+
+
+class SeesBeforeItsLookback(Counts):
+    @staticmethod
+    def counts(array):
+        rows = array.rows
+        first = array.log.timeline.offsets[rows.codes]
+        return np.where(rows.codes >= 0, rows.stop - first, 0).astype("float64")
+
+
+class ReadsOneHistory(Counts):
+    def transform(self, X):
+        return super().transform(X)[:, :1]
+
+
+class NotForTheEmpty(Counts):
+    @staticmethod
+    def counts(array):
+        return 1 / np.where(array.lengths, array.lengths, 0.0)
+
+
+class NotForTheLong(Counts):
+    @staticmethod
+    def counts(array):
+        with np.errstate(over="ignore", invalid="ignore"):
+            grown = np.exp(array.lengths.astype("float32"))
+            return (grown - grown.max()).astype("float64")
+
+
+class RemembersTheFirstFit(Counts):
+    def fit(self, X, y=None):
+        if not hasattr(self, "n_rows_"):
+            self.n_rows_ = len(X)
+        return super().fit(X)
+
+    def transform(self, X):
+        return super().transform(X) + self.n_rows_
+
+
+class DrawsFromTheGlobalGenerator(Counts):
+    def fit(self, X, y=None):
+        self.noise_ = check_random_state(None).normal()
+        return super().fit(X)
+
+
+class DrawsFromPython(Counts):
+    def transform(self, X):
+        random.random()
+        return super().transform(X)
+
+
+class AddsNoise(DrawsFromTheGlobalGenerator):
+    def transform(self, X):
+        return super().transform(X) + self.noise_
+
+
+class WritesToItsInput(Counts):
+    def transform(self, X):
+        found = super().transform(X)
+        if "age" in X:
+            X["age"] = 0
+        return found
+
+
+class KeepsTheEvents(Counts):
+    def fit(self, X, y=None):
+        [self.log_, *_] = [array.log for array in self.arrays(self.frame(X))]
+        return super().fit(X)
+
+
+class WritesToItself(Counts):
+    def transform(self, X):
+        self.last_ = len(X)
+        return super().transform(X)
+
+
+class ForgetsItself(Counts):
+    def __getstate__(self):
+        return {"power": 2}
+
+
+class DoesNotReturnItself(Counts):
+    def fit(self, X, y=None):
+        super().fit(X)
+        return None
+
+
+class ReadsColumnsByPlace(Counts):
+    def transform(self, X):
+        X = self.frame(X)
+        [first, *_] = np.flatnonzero([hasattr(X[n].array, "lengths") for n in X])
+        return super().transform(X) + first
+
+
+class NoObjects(Counts):
+    @staticmethod
+    def frame(X):
+        if not isinstance(X, pd.DataFrame):
+            raise TypeError("no objects")
+        return X
+
+
+class ForgetsPickledRows(Counts):
+    """Tells customers by where they are in the log."""
+
+    @staticmethod
+    def counts(array):
+        return array.rows.codes.astype("float64")
+
+
+BROKEN = {
+    ReadsPadding: "check_padding_invariance",
+    DependsOnItsCustomersOtherRows: "check_prefix_invariance",
+    DependsOnOrder: "check_row_order",
+    SeesItsCutoff: "check_no_leakage",
+    SeesBeforeItsLookback: "check_lookback",
+    ReadsOneHistory: "check_several_histories",
+    NotForTheEmpty: "check_short_and_unknown_histories",
+    NotForTheLong: "check_very_long_history",
+    RemembersTheFirstFit: "check_fit_is_idempotent",
+    DrawsFromTheGlobalGenerator: "check_generators_are_untouched",
+    DrawsFromPython: "check_generators_are_untouched",
+    AddsNoise: "check_random_state_repeats",
+    WritesToItsInput: "check_input_is_untouched",
+    KeepsTheEvents: "check_holds_no_events",
+    WritesToItself: "check_predict_writes_nothing",
+    DoesNotReturnItself: "check_clone_and_params",
+    ForgetsItself: "check_pickle",
+    ReadsColumnsByPlace: "check_order_of_columns",
+    NoObjects: "check_object_array",
+    ForgetsPickledRows: "check_pickled_rows",
+}
+
+
+def test_an_honest_one_passes():
+    results = check_history_estimator(Counts())
+    assert [r["check_name"] for r in results if r["status"] != "passed"] == []
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_estimators_are_caught(kind):
+    results = check_history_estimator(kind(), on_fail=None)
+    failed = [r["check_name"] for r in results if r["status"] == "failed"]
+    assert BROKEN[kind] in failed
+
+
+def test_every_check_catches_something():
+    assert {check.__name__ for check in _laws.ALL_CHECKS} == set(BROKEN.values())
+
+
+def test_the_first_failure_is_raised_with_its_name():
+    with pytest.raises(AssertionError) as caught:
+        check_history_estimator(DependsOnOrder())
+    assert "check_history_estimator: check_" in caught.value.__notes__[0]
+
+
+def test_warnings():
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        check_history_estimator(DependsOnOrder(), on_fail="warn")
+    messages = [str(warning.message) for warning in caught]
+    assert any("check_row_order failed with AssertionError" in m for m in messages)
+
+
+def test_expected_failures():
+    reason = {"check_holds_no_events": "It is a dictionary of events."}
+    results = check_history_estimator(KeepsTheEvents(), expected_failed_checks=reason)
+    [found] = [r for r in results if r["status"] == "xfail"]
+    assert found["check_name"] == "check_holds_no_events"
+    assert found["expected_to_fail_reason"] == "It is a dictionary of events."
+    assert isinstance(found["exception"], AssertionError)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"on_fail": "cry"}, "on_fail must be one of .* got 'cry'"),
+        ({"expected_failed_checks": {"check_x": ""}}, r"no checks \['check_x'\]"),
+    ],
+)
+def test_bad_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        check_history_estimator(Counts(), **options)
+
+
+def test_parametrize():
+    mark = parametrize_with_history_checks(
+        [RFMFeatures(), Counts()],
+        expected_failed_checks=lambda estimator: (
+            {"check_pickle": "why"} if isinstance(estimator, Counts) else {}
+        ),
+    )
+    cases = mark.args[1]
+    assert len(cases) == 2 * len(_laws.ALL_CHECKS)
+    assert cases[0].id == f"RFMFeatures()-{_laws.ALL_CHECKS[0].__name__}"
+    [case] = [case for case in cases if case.marks]
+    assert case.id == "Counts()-check_pickle"
+    assert case.marks[0].kwargs == {"reason": "why"}
+
+
+def test_all_estimators_are_public_classes():
+    found = dict(all_estimators())
+    assert found["RFMFeatures"] is RFMFeatures
+    assert list(found) == sorted(found)
+    assert all(isinstance(kind, type) for kind in found.values())
