@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint format docs benchmark clean
+.PHONY: demo test test-oldest lint format docs benchmark clean
 # Two installs into one environment must not run at the same time.
 .NOTPARALLEL:
 
@@ -15,6 +15,10 @@ demo: $(VENV)/.installed-examples
 # One thread each: two workers times all threads would be slower than either.
 test: $(VENV)/.installed-tests
 	OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python -m pytest -n 2
+
+# With the oldest versions that pyproject.toml allows, in an environment of its own.
+test-oldest: .venv-oldest/.installed
+	OMP_NUM_THREADS=1 MPLBACKEND=Agg .venv-oldest/bin/python -m pytest -n 2
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .
@@ -37,7 +41,7 @@ benchmark: $(VENV)/.installed-benchmarks
 	done
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo_output .hypothesis .import_linter_cache \
+	rm -rf $(VENV) .venv-oldest build dist *.egg-info demo_output .hypothesis .import_linter_cache \
 		.mypy_cache .pytest_cache .ruff_cache docs/_build docs/auto_examples docs/generated
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -47,4 +51,11 @@ $(VENV)/.created:
 
 $(VENV)/.installed-%: pyproject.toml | $(VENV)/.created
 	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	touch $@
+
+.venv-oldest/.installed: pyproject.toml tools/oldest_versions.py
+	$(PYTHON) -m venv .venv-oldest
+	$(PYTHON) tools/oldest_versions.py > .venv-oldest/constraints.txt
+	.venv-oldest/bin/python -m pip install --quiet --editable '.[tests]' \
+		--constraint .venv-oldest/constraints.txt
 	touch $@

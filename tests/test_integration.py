@@ -5,6 +5,7 @@ import copy
 import joblib
 import numpy as np
 import pytest
+import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
@@ -14,10 +15,11 @@ from sklearn.ensemble import (
     StackingClassifier,
     VotingClassifier,
 )
+from sklearn.exceptions import UnsetMetadataPassedError
 from sklearn.impute import SimpleImputer
 from sklearn.inspection import permutation_importance
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import accuracy_score, make_scorer, roc_auc_score
 from sklearn.model_selection import (
     GridSearchCV,
     GroupKFold,
@@ -25,6 +27,7 @@ from sklearn.model_selection import (
     StratifiedKFold,
     cross_val_predict,
     cross_val_score,
+    cross_validate,
     train_test_split,
 )
 from sklearn.pipeline import make_pipeline
@@ -33,7 +36,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn_seqcrm.datasets import make_order_returns
 from sklearn_seqcrm.events import EventLog, HistoryDtype
 from sklearn_seqcrm.feature_extraction import RFMFeatures
-from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
+from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.testing._small_data import make_table, make_y
 
@@ -306,3 +309,79 @@ def test_return_forecast_knows_what_can_be_known_and_not_more():
     assert auc(trees, static) + 0.05 < reached
     assert ceiling - 0.03 < reached < ceiling + 0.005
     assert network_on(EventLog(data.leaky_orders, *keys)) > ceiling + 0.1
+
+
+def test_search_over_everything():
+    """Parameters of all steps by nested names, in two processes."""
+    names = {
+        "encoder__min_frequency": [1, 3],
+        "encoder__max_categories": [2, 100],
+        "encoder__half_lives": ["auto", ["30D", "365D"]],
+        "statics__numeric__simpleimputer__strategy": ["mean", "median"],
+        "statics__category__onehotencoder__max_categories": [2, 50],
+        "estimator__cell": ["lstm", "gru"],
+        "estimator__hidden_size": [2, 4],
+        "estimator__pooling": ["last", ["mean", "decay"]],
+        "estimator__dropout": [0.0, 0.5],
+        "estimator__learning_rate": [0.001, 0.01],
+        "estimator__head_sizes": [(), (4,)],
+    }
+    assert set(names) <= set(MODEL.get_params())
+    search = RandomizedSearchCV(
+        MODEL, names, n_iter=4, cv=2, n_jobs=2, random_state=0, scoring="roc_auc"
+    ).fit(X, Y)
+    assert set(search.best_params_) == set(names)
+    best = clone(MODEL).set_params(**search.best_params_).fit(X, Y)
+    assert_array_equal(search.predict_proba(X), best.predict_proba(X))
+
+
+def test_metadata_routing():
+    """Weights find their way through a pipeline to fit, and not to the scorer."""
+    weight = np.where(Y == "yes", 1.0, 1e-6)
+    with sklearn.config_context(enable_metadata_routing=True):
+        estimator = LSTMClassifier(**SMALL).set_fit_request(sample_weight=True)
+        scoring = make_scorer(accuracy_score).set_score_request(sample_weight=False)
+        model = make_history_pipeline(estimator)
+        weighted = clone(model).fit(X, Y, sample_weight=weight)
+        routed = cross_validate(
+            model,
+            X,
+            Y,
+            cv=2,
+            scoring=scoring,
+            params={"sample_weight": weight},
+            return_estimator=True,
+        )
+        with pytest.raises(UnsetMetadataPassedError, match="sample_weight"):
+            make_history_pipeline(LSTMClassifier(**SMALL)).fit(
+                X, Y, sample_weight=weight
+            )
+        estimator.set_partial_fit_request(classes=True)
+    assert (weighted.predict(X) == "yes").all()
+    assert all((fold.predict(X) == "yes").all() for fold in routed["estimator"])
+    plain = clone(MODEL).fit(X, Y, estimator__sample_weight=weight)
+    assert_array_equal(weighted.predict_proba(X), plain.predict_proba(X))
+
+
+def test_set_output():
+    for table in ("default", "pandas"):
+        encoded = HistoryEncoder().set_output(transform=table).fit_transform(X)
+        assert isinstance(encoded["history"].dtype, HistoryDtype)
+        model = clone(MODEL).set_output(transform=table).fit(X, Y)
+        assert_is_probability(model.predict_proba(X))
+        padder = make_history_pipeline(HistoryPadder()).set_output(transform=table)
+        assert padder.fit_transform(X)["values"].ndim == 3
+
+
+def test_polars_holds_no_histories():
+    polars = pytest.importorskip("polars")
+    message = "polars has no column for histories; use .*transform='pandas'"
+    with pytest.raises(TypeError, match=message):
+        HistoryEncoder().set_output(transform="polars").fit_transform(X)
+    with pytest.raises(TypeError, match=message):
+        clone(MODEL).set_output(transform="polars").fit(X, Y)
+    with sklearn.config_context(transform_output="polars"):
+        assert_is_probability(clone(MODEL).fit(X, Y).predict_proba(X))
+        assert isinstance(RFMFeatures().fit_transform(X), polars.DataFrame)
+        with pytest.raises(TypeError, match=message):
+            HistoryEncoder().fit_transform(X)

@@ -1,5 +1,6 @@
 """Rolling origin: train on the windows that have ended, test on the next cutoffs."""
 
+import math
 from numbers import Integral, Real
 from typing import NamedTuple
 
@@ -239,7 +240,7 @@ class CutoffSplit(BaseCrossValidator):
         clock, cutoff = array.log.timeline.clock, array.rows.cutoff
         wait = clock.duration(self.gap, "gap") + self._length(clock, "horizon")
         if clock.dtype == "int64":
-            wait = int(np.ceil(min(wait, _LONGEST)))
+            wait = math.ceil(min(wait, _LONGEST))
         held_out = None
         if self.holdout_customers is not None:
             held_out = self._held_out(_customer_codes(X, array))
@@ -262,7 +263,7 @@ class CutoffSplit(BaseCrossValidator):
         n_customers = codes.max(initial=-1) + 1
         # .07 * 100 is a little more than 7.
         share = round(self.holdout_customers * n_customers, 9)
-        n_held_out = int(np.ceil(share))
+        n_held_out = math.ceil(share)
         if n_held_out >= n_customers:
             raise ValueError(
                 f"holdout_customers={self.holdout_customers} of {n_customers} "

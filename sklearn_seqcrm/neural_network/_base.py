@@ -102,6 +102,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             goes on with the network, if there is one, for a single epoch.
         """
         pooling = self._check_lists()
+        _refuse_absent_device(self.device)
         _warn_if_all_empty(inputs)
         rng = check_random_state(self.random_state)
         again = self._goes_on(task is None)
@@ -177,6 +178,11 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             self.net_.callbacks_ = [
                 (name, c) for name, c in self.net_.callbacks_ if c not in ours
             ]
+            for name, callback in self.net_.callbacks_:
+                if name == "stop_early":
+                    # A second copy of the weights, which would also tie a pickle to a
+                    # GPU: of the net's own parts skorch takes care, of these not.
+                    callback.best_model_weights_ = None
 
     def _build(
         self, n_outputs: int, pooling: Sequence[str], criterion: dict[str, Any]
@@ -330,6 +336,17 @@ def _shapes(specs: Sequence[HistorySpec], encoded: bool) -> list[tuple[Any, ...]
         else (spec.n_channels, len(spec.n_levels))
         for spec in specs
     ]
+
+
+def _refuse_absent_device(device: str) -> None:
+    """Raise a ValueError for a device that this machine does not have."""
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError) as error:  # as torch was built
+        raise ValueError(
+            f"device={device!r} cannot be used here ({str(error).splitlines()[0]}); "
+            "set_params(device='cpu') trains on the processor."
+        ) from error
 
 
 def _of_any_weight(data: RowData, customers: np.ndarray) -> tuple[RowData, np.ndarray]:

@@ -144,7 +144,8 @@ def row_customers(arrays: Sequence[HistoryArray]) -> np.ndarray:
         rows.append(known)
         ends.append(n_nodes + code[array.rows.codes[known]])
         n_nodes += len(ids)
-    edges = (np.concatenate(rows), np.concatenate(ends))
+    # Older versions of scipy search graphs of 32-bit numbers only.
+    edges = (np.concatenate(rows).astype("int32"), np.concatenate(ends).astype("int32"))
     graph = coo_array((np.ones(len(edges[0])), edges), shape=(n_nodes, n_nodes))
     return connected_components(graph, directed=False)[1][:n_rows].astype("int64")
 

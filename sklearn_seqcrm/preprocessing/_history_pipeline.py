@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn import config_context
 from sklearn.base import BaseEstimator
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
@@ -156,7 +157,10 @@ def _scaled(to_numbers: BaseEstimator) -> Pipeline:
     impute = SimpleImputer(
         strategy="median", add_indicator=True, keep_empty_features=True
     )
-    return make_pipeline(to_numbers, impute, StandardScaler())
+    with config_context(enable_metadata_routing=True):
+        # Weights are for the estimator, also where metadata are routed.
+        scale = StandardScaler().set_fit_request(sample_weight=False)
+    return make_pipeline(to_numbers, impute, scale)
 
 
 def _kind(column: pd.Series) -> str:

@@ -274,7 +274,8 @@ def test_half_lives():
     assert_allclose(np.divide(auto.half_lives, auto.time_unit), [1, 4, 16, 64])
     lives = ["7D", pd.Timedelta(hours=3)]
     own = HistoryEncoder(half_lives=lives).fit(X).encodings_["history"]
-    assert own.half_lives == (7 * 86400 * 1e6, 3 * 3600 * 1e6)
+    per_hour = X["history"].array.log.timeline.clock.duration("1h", "an hour")
+    assert own.half_lives == (7 * 24 * per_hour, 3 * per_hour)
     plain = HistoryEncoder(half_lives=[2, 0.5]).fit(one_customer(x=[1.0, 2.0]))
     assert plain.encodings_["history"].half_lives == (2, 0.5)
 

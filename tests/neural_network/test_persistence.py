@@ -1,0 +1,64 @@
+"""Fitted estimators in files, and on machines with other devices."""
+
+import io
+import pickle
+
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+from skorch.exceptions import DeviceWarning
+
+from sklearn_seqcrm.neural_network import LSTMClassifier
+from sklearn_seqcrm.preprocessing import HistoryEncoder
+from sklearn_seqcrm.testing._small_data import make_table, make_y
+
+SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 3, "random_state": 0}
+X = HistoryEncoder().fit_transform(make_table())[["history"]]
+Y = make_y(X)
+without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="There is a GPU.")
+
+
+class WithoutTensors(pickle.Pickler):
+    def reducer_override(self, found):
+        assert not isinstance(found, torch.Tensor)
+        return NotImplemented
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_skorch_moves_all_tensors(early_stopping):
+    """It writes those of the net so that any device can read them, and no others."""
+    model = LSTMClassifier(**SMALL, early_stopping=early_stopping).fit(X, Y)
+    WithoutTensors(io.BytesIO()).dump(model)
+    with pytest.raises(AssertionError):
+        WithoutTensors(io.BytesIO()).dump(model.net_.module_)
+
+
+def test_early_stopping_keeps_no_second_copy_of_the_weights():
+    plain, stopping = (
+        LSTMClassifier(**{**SMALL, "hidden_size": 128}, early_stopping=early).fit(X, Y)
+        for early in (False, True)
+    )
+    assert len(pickle.dumps(stopping)) < 1.05 * len(pickle.dumps(plain))
+
+
+@without_gpu
+def test_trained_on_a_gpu_and_loaded_without():
+    model = LSTMClassifier(**SMALL).fit(X, Y)
+    expected = model.predict_proba(X)
+    model.device = model.net_.device = "cuda"  # as after training there
+    file = pickle.dumps(model)
+    with pytest.warns(DeviceWarning, match="CUDA|cuda"):
+        back = pickle.loads(file)
+    assert str(back.net_.device) == "cpu"
+    assert_array_equal(back.predict_proba(X), expected)
+    again = back.set_params(device="cpu").fit(X, Y)
+    assert_array_equal(again.predict_proba(X), expected)
+
+
+@without_gpu
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "banana"])
+def test_a_device_that_is_not_there(device):
+    model = LSTMClassifier(**SMALL, device=device)
+    message = rf"device='{device}' cannot be used here .*set_params\(device='cpu'\)"
+    with pytest.raises(ValueError, match=message):
+        model.fit(X, Y)
