@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import narwhals.stable.v1 as nw
 import numpy as np
 import pandas as pd
+from narwhals.exceptions import DuplicateError
 from pandas.api.types import is_list_like
 
 
@@ -52,6 +53,10 @@ def read_table(table: Any) -> nw.DataFrame:
         raise TypeError(
             "events must be a pandas, polars or pyarrow table in memory; got "
             f"{type(table).__module__}.{type(table).__name__}."
+        ) from error
+    except DuplicateError as error:
+        raise ValueError(
+            f"events has columns of the same name; rename them. {error}"
         ) from error
 
 
