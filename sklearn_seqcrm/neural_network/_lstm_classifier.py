@@ -63,7 +63,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         Weights of the classes, as in scikit-learn.
     callbacks : list of skorch callbacks or None, default=None
         Called during training; each fit works on copies. Those that watch the
-        validation loss need ``early_stopping=True``.
+        validation loss need ``early_stopping=True``. Those of scikit-learn go into
+        ``set_callbacks`` instead, from its version 1.9 on.
     device : str, default="cpu"
         Device of torch, such as ``"cuda"``.
     random_state : int, RandomState or None, default=None
@@ -97,7 +98,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     -----
     `X` has one of three forms: a DataFrame with encoded history columns and numeric
     statics, the padded tensors of `HistoryPadder`, or a plain array, which is statics
-    without a history. Rows give the same predictions in the first two.
+    without a history. A fitted network predicts the same in the first two; fits on them
+    differ, because tensors do not tell which rows have a customer in common.
 
     Rows of one customer at several cutoffs share their events, and are trained and
     scored in one pass over them.

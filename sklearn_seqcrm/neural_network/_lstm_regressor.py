@@ -60,7 +60,8 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         counts and amounts that are not negative, through a logarithmic link.
     callbacks : list of skorch callbacks or None, default=None
         Called during training; each fit works on copies. Those that watch the
-        validation loss need ``early_stopping=True``.
+        validation loss need ``early_stopping=True``. Those of scikit-learn go into
+        ``set_callbacks`` instead, from its version 1.9 on.
     device : str, default="cpu"
         Device of torch, such as ``"cuda"``.
     random_state : int, RandomState or None, default=None

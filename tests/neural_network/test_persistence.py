@@ -2,19 +2,30 @@
 
 import io
 import pickle
+import re
+from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_array_equal
 from skorch.exceptions import DeviceWarning
 
+from sklearn_seqcrm.events import EventLog, HistoryArray
+from sklearn_seqcrm.events._log import Log
 from sklearn_seqcrm.neural_network import LSTMClassifier
-from sklearn_seqcrm.preprocessing import HistoryEncoder
-from sklearn_seqcrm.testing._small_data import make_table, make_y
+from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
+from sklearn_seqcrm.testing._small_data import (
+    make_events,
+    make_rows,
+    make_table,
+    make_y,
+)
 
 SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 3, "random_state": 0}
 X = HistoryEncoder().fit_transform(make_table())[["history"]]
 Y = make_y(X)
+PAGE = Path(__file__).parents[2] / "docs" / "persistence.md"
 without_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="There is a GPU.")
 
 
@@ -31,6 +42,28 @@ def test_skorch_moves_all_tensors(early_stopping):
     WithoutTensors(io.BytesIO()).dump(model)
     with pytest.raises(AssertionError):
         WithoutTensors(io.BytesIO()).dump(model.net_.module_)
+
+
+class WithoutEvents(pickle.Pickler):
+    def reducer_override(self, found):
+        assert not isinstance(found, (Log, HistoryArray, pd.DataFrame, pd.Series))
+        return NotImplemented
+
+
+def test_a_pipeline_in_a_file_holds_no_events():
+    sizes = []
+    for n_customers in (20, 400):
+        events = make_events(n_customers)
+        rows = make_rows(n_customers)
+        table = EventLog(events, "who", "when").attach(rows, cutoff="at")
+        model = make_history_pipeline(LSTMClassifier(**SMALL, early_stopping=False))
+        file = io.BytesIO()
+        WithoutEvents(file).dump(model.fit(table, make_y(table)))
+        sizes.append(file.tell())
+    # The floats of the loss of each epoch are of one length or another.
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.005)
+    with pytest.raises(AssertionError):
+        WithoutEvents(file).dump(table)
 
 
 def test_early_stopping_keeps_no_second_copy_of_the_weights():
@@ -62,3 +95,14 @@ def test_a_device_that_is_not_there(device):
     message = rf"device='{device}' cannot be used here .*set_params\(device='cpu'\)"
     with pytest.raises(ValueError, match=message):
         model.fit(X, Y)
+
+
+def test_the_page_on_persistence(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text, names = PAGE.read_text(encoding="utf-8"), {}
+    for code in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        exec(compile(code, PAGE.name, "exec"), names)
+    assert capsys.readouterr().out == "True\n"
+    (told,) = re.findall(r"about (\d+) kB", text)
+    size = (tmp_path / "model.joblib").stat().st_size
+    assert size == pytest.approx(1000 * int(told), rel=0.1)
