@@ -172,17 +172,22 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         try:
             self.net_.partial_fit((train, valid))
         finally:
-            # Those hold the data, and perhaps threads.
-            ours = [step for _, step in steps]
             self.net_.callbacks = [c for c in callbacks if c not in steps]
-            self.net_.callbacks_ = [
-                (name, c) for name, c in self.net_.callbacks_ if c not in ours
-            ]
-            for name, callback in self.net_.callbacks_:
-                if name == "stop_early":
-                    # A second copy of the weights, which would also tie a pickle to a
-                    # GPU: of the net's own parts skorch takes care, of these not.
-                    callback.best_model_weights_ = None
+            self._forget([step for _, step in steps])
+
+    def _forget(self, steps: Sequence[Any]) -> None:
+        """Drop what training alone needs: data, and what grows with it."""
+        net = self.net_
+        # These hold the data, and perhaps threads.
+        net.callbacks_ = [(name, c) for name, c in net.callbacks_ if c not in steps]
+        for name, callback in net.callbacks_:
+            if name == "stop_early":
+                # A second copy of the weights, which would also tie a pickle to a GPU:
+                # of the net's own parts skorch takes care, of these not.
+                callback.best_model_weights_ = None
+        for epoch in net.history:
+            # A loss for each batch: the more rows, the more of them.
+            epoch["batches"].clear()
 
     def _build(
         self, n_outputs: int, pooling: Sequence[str], criterion: dict[str, Any]

@@ -93,7 +93,8 @@ def test_callbacks_go_with_the_end_of_training():
     model = LSTMClassifier(**SMALL).fit(X, Y)
     size = len(pickle.dumps(model))
     model.set_callbacks(Note()).fit(X, Y)
-    assert len(pickle.dumps(model.set_callbacks())) == size
+    # Pickled floats that happen to be one object are smaller by some bytes.
+    assert abs(len(pickle.dumps(model.set_callbacks())) - size) < 100
     names = [name for name, _ in model.net_.callbacks_]
     assert not {"epochs", "stop_if_asked"} & {*names, *dict(model.net_.callbacks)}
 
