@@ -12,10 +12,11 @@ import torch
 # Rows are shuffled in pools of this many batches and sorted by length within a pool:
 # short enough a sort for training to stay stochastic, long enough for little padding.
 _POOL = 64
-# A batch never has more steps than this, padding included, whatever its size in rows.
-_MOST_STEPS = 2**18
-# Nor more weights of an event for a row, which a single customer of many rows among
-# many of one row would blow up: 1,024 such rows took 12 s and 3 GB to predict.
+# A part of a batch has as many sequences as this, however long, if memory allows: the
+# kernels are slow on fewer.
+_FEWEST_SEQUENCES = 8
+# It never has more weights of an event for a row, which a single customer of many rows
+# among many of one row would blow up: 1,024 such rows took 12 s and 3 GB to predict.
 _MOST_WEIGHTS = 2**22
 
 
@@ -126,7 +127,8 @@ class HistoryBatch:
         return HistoryBatch(**moved)
 
 
-class Batch:
+@dataclass(frozen=True)
+class BatchPart:
     """What a network reads at once.
 
     Parameters
@@ -137,34 +139,70 @@ class Batch:
         Row features and statics.
     weight : Tensor of shape (n,), float32, or None
         Weight of each row in the loss.
-    rows : ndarray of shape (n,), int64
-        Where the rows were in the data.
     """
 
-    def __init__(
-        self,
-        histories: list[HistoryBatch],
-        static: torch.Tensor,
-        weight: torch.Tensor | None,
-        rows: np.ndarray,
-    ) -> None:
-        self.histories = histories
-        self.static = static
-        self.weight = weight
-        self.rows = rows
+    histories: list[HistoryBatch]
+    static: torch.Tensor
+    weight: torch.Tensor | None
 
     def __len__(self) -> int:
         """Number of rows."""
         return len(self.static)
 
-    def to(self, device: torch.device | str) -> Batch:
-        """Return the batch on a device."""
-        return Batch(
+    def to(self, device: torch.device | str) -> BatchPart:
+        """Return the part on a device."""
+        return BatchPart(
             [history.to(device) for history in self.histories],
             self.static.to(device),
             None if self.weight is None else self.weight.to(device),
-            self.rows,
         )
+
+
+class Batch:
+    """Rows of one step of training; iterate to gather them part by part.
+
+    Parameters
+    ----------
+    data : RowData
+        All rows.
+    parts : list of ndarray of int64
+        Rows of each part.
+    share : bool
+        Let rows that start at the same event share a sequence.
+    """
+
+    def __init__(self, data: RowData, parts: list[np.ndarray], share: bool) -> None:
+        self.parts = parts
+        self.rows = np.concatenate(parts)
+        self._data = data
+        self._share = share
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.rows)
+
+    @property
+    def weight(self) -> torch.Tensor | None:
+        """Weights of the rows in the order of `rows`, shape (n,), or None."""
+        weight = self._data.weight
+        return None if weight is None else torch.from_numpy(weight[self.rows])
+
+    @property
+    def target(self) -> torch.Tensor:
+        """Targets in the order of `rows`, shape (n,); 0 if there are none."""
+        if self._data.target is None:
+            return torch.zeros(len(self))
+        return torch.from_numpy(self._data.target[self.rows])
+
+    def __iter__(self) -> Iterator[BatchPart]:
+        """Gather a part at a time, in the order of `rows`."""
+        data = self._data
+        for rows in self.parts:
+            yield BatchPart(
+                [_pad(source, rows, self._share) for source in data.sources],
+                torch.from_numpy(data.static[rows]),
+                None if data.weight is None else torch.from_numpy(data.weight[rows]),
+            )
 
 
 class BatchIterator:
@@ -175,7 +213,7 @@ class BatchIterator:
     data : RowData
         All rows.
     batch_size : int
-        Rows in a batch. A batch of very long histories has fewer.
+        Rows in a batch.
     shuffle : bool, default=False
         Draw new batches, in another order, on each iteration.
     share : bool, default=True
@@ -183,6 +221,10 @@ class BatchIterator:
         a sequence of its own, which a bidirectional network needs.
     seed : int, default=0
         Seed of the shuffling.
+    steps_at_once : int, default=2**18
+        Padded steps in a part of a batch, unless eight sequences have more.
+    most_steps : int, default=2**18
+        Most padded steps in a part, unless a single sequence has more.
     """
 
     def __init__(
@@ -192,50 +234,60 @@ class BatchIterator:
         shuffle: bool = False,
         share: bool = True,
         seed: int = 0,
+        steps_at_once: int = 2**18,
+        most_steps: int = 2**18,
     ) -> None:
         self.data = data
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.share = share
+        self.steps_at_once = steps_at_once
+        self.most_steps = most_steps
         self.rng = np.random.default_rng(seed)
         self._groups = _group_rows(data, batch_size, share)
 
     def __iter__(self) -> Iterator[tuple[Batch, torch.Tensor]]:
         """Yield a batch and its targets at a time; targets are 0 if there are none."""
-        for rows in self.plan():
-            yield self._gather(rows)
+        for parts in self.plan():
+            batch = Batch(self.data, parts, self.share)
+            yield batch, batch.target
 
-    def plan(self) -> list[np.ndarray]:
-        """Choose the rows of each batch."""
+    def plan(self) -> list[list[np.ndarray]]:
+        """Choose the rows of each part of each batch."""
         order, bounds, lengths = self._groups
-        n_groups = len(lengths)
         sizes = np.diff(bounds)
+
+        def rows_of(groups: np.ndarray) -> np.ndarray:
+            return np.concatenate([order[bounds[g] : bounds[g + 1]] for g in groups])
+
         if self.shuffle:
-            groups = self.rng.permutation(n_groups)
+            groups = self.rng.permutation(len(lengths))
             pool = np.cumsum(sizes[groups]) // (_POOL * self.batch_size)
             groups = groups[np.lexsort((lengths[groups], pool))]
         else:
             groups = np.argsort(lengths, kind="stable")
-        cuts = _cut(sizes[groups], lengths[groups], self.batch_size)
         plan = []
-        for first, last in pairwise(cuts):
-            own = [order[bounds[g] : bounds[g + 1]] for g in groups[first:last]]
-            plan.append(np.concatenate(own))
+        for first, last in pairwise(_cut_batches(sizes[groups], self.batch_size)):
+            batch = groups[first:last]
+            cuts = self._cut_parts(sizes[batch], lengths[batch])
+            plan.append([rows_of(batch[i:j]) for i, j in pairwise(cuts)])
         if self.shuffle:
             self.rng.shuffle(plan)
         return plan
 
-    def _gather(self, rows: np.ndarray) -> tuple[Batch, torch.Tensor]:
-        data = self.data
-        batch = Batch(
-            [_pad(source, rows, self.share) for source in data.sources],
-            torch.from_numpy(data.static[rows]),
-            None if data.weight is None else torch.from_numpy(data.weight[rows]),
-            rows,
-        )
-        if data.target is None:
-            return batch, torch.zeros(len(rows))
-        return batch, torch.from_numpy(data.target[rows])
+    def _cut_parts(self, sizes: np.ndarray, lengths: np.ndarray) -> list[int]:
+        """Cut the groups of a batch, sorted by length, into parts."""
+        cuts = [0]
+        while cuts[-1] < len(sizes):
+            first = cuts[-1]
+            n_sequences = np.arange(1, len(sizes) - first + 1)
+            steps = lengths[first:] * n_sequences
+            fits = (steps <= self.steps_at_once) | (n_sequences <= _FEWEST_SEQUENCES)
+            fits &= steps <= self.most_steps
+            fits &= steps * np.maximum.accumulate(sizes[first:]) <= _MOST_WEIGHTS
+            fits[0] = True
+            cuts.append(len(sizes) if fits.all() else first + int(fits.argmin()))
+        return cuts
 
 
 def _group_rows(
@@ -271,26 +323,15 @@ def _group_rows(
     return order, bounds, np.maximum.reduceat(longest[order], bounds[:-1])
 
 
-def _cut(sizes: np.ndarray, lengths: np.ndarray, batch_size: int) -> list[int]:
-    """Cut groups, sorted by length within pools, into batches.
-
-    A batch has about `batch_size` rows, and at most `_MOST_STEPS` steps and
-    `_MOST_WEIGHTS` weights unless a single group has more.
-    """
+def _cut_batches(sizes: np.ndarray, batch_size: int) -> list[int]:
+    """Cut groups into batches of about `batch_size` rows, and not more."""
     ends = np.cumsum(sizes)
     cuts = [0]
     while cuts[-1] < len(sizes):
         first = cuts[-1]
         done = ends[first - 1] if first else 0
         last = int(np.searchsorted(ends, done + batch_size, side="right"))
-        last = max(last, first + 1)
-        steps = np.maximum.accumulate(lengths[first:last])
-        steps *= np.arange(1, last - first + 1)
-        weights = steps * np.maximum.accumulate(sizes[first:last])
-        too_large = (steps > _MOST_STEPS) | (weights > _MOST_WEIGHTS)
-        if too_large[-1]:
-            last = first + max(1, int(too_large.argmax()))
-        cuts.append(last)
+        cuts.append(max(last, first + 1))
     return cuts
 
 

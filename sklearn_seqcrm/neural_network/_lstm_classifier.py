@@ -49,7 +49,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     weight_decay : float, default=0.01
         Decoupled weight decay of AdamW.
     batch_size : int, default=128
-        Rows in a batch. Very long histories make smaller batches.
+        Rows in a step of training. Long histories are read a few at a time.
     max_epochs : int, default=50
         Most passes over the training rows.
     early_stopping : bool or "auto", default="auto"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from sklearn_seqcrm.neural_network._batches import Batch, HistoryBatch
+from sklearn_seqcrm.neural_network._batches import BatchPart, HistoryBatch
 
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 POOLINGS = ("last", "mean", "max", "attention", "decay")
@@ -227,8 +227,8 @@ class HistoryNetwork(nn.Module):
             size = width
         self.head = nn.Sequential(*layers, nn.Linear(size, n_outputs))
 
-    def forward(self, batch: Batch) -> torch.Tensor:
-        """Return the outputs of a batch, shape (n, n_outputs)."""
+    def forward(self, batch: BatchPart) -> torch.Tensor:
+        """Return the outputs of some rows, shape (n, n_outputs)."""
         parts = [
             reader(history)
             for reader, history in zip(self.readers, batch.histories, strict=True)

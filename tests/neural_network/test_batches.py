@@ -42,6 +42,14 @@ def make_data(n_customers=12, most_rows=6, n_sources=1, seed=0, weight=False):
     )
 
 
+def gathered(iterator):
+    """Rows, part and targets of each part of each batch."""
+    for batch, target in iterator:
+        assert_array_equal(batch.rows, np.concatenate(batch.parts))
+        targets = target.split([len(rows) for rows in batch.parts])
+        yield from zip(batch.parts, batch, targets, strict=True)
+
+
 def plans(data, batch_size, n_epochs=1, **options):
     iterator = BatchIterator(data, batch_size, **options)
     return [[batch.rows for batch, _ in iterator] for _ in range(n_epochs)]
@@ -113,28 +121,35 @@ def test_shuffling_follows_its_seed():
 
 
 @pytest.mark.parametrize("share", [True, False])
-@pytest.mark.parametrize("most", [1, 20, 50])
-def test_a_batch_of_long_histories_has_fewer_rows(most, share, monkeypatch):
-    monkeypatch.setattr(_batches, "_MOST_STEPS", most)
-    data = make_data(n_customers=40)
-    iterator = BatchIterator(data, 64, share=share, shuffle=True)
-    rows = []
-    for batch, _ in iterator:
-        lengths = batch.histories[0].lengths
-        assert len(lengths) == 1 or len(lengths) * lengths.max() <= most
-        rows.append(batch.rows)
-    assert_array_equal(np.sort(np.concatenate(rows)), np.arange(len(data)))
+@pytest.mark.parametrize("most", [1, 20, 50, 1000])
+def test_long_histories_are_gathered_a_few_at_a_time(most, share):
+    data = make_data(n_customers=40, most_rows=1)
+    iterator = BatchIterator(
+        data, 32, share=share, shuffle=True, steps_at_once=20, most_steps=most
+    )
+    n_steps = []
+    for _, part, _ in gathered(iterator):
+        lengths = part.histories[0].lengths
+        n_steps.append(len(lengths) * lengths.max().item())
+        # Eight at least, if they are not too long together.
+        assert n_steps[-1] <= max(20, 8 * lengths.max())
+        assert n_steps[-1] <= most or len(lengths) == 1
+    assert max(n_steps) <= most or most == 1
+    batches = [batch.rows for batch, _ in iterator]
+    assert sorted(map(len, batches)) == [8, 32]
+    assert_array_equal(np.sort(np.concatenate(batches)), np.arange(40))
 
 
 def test_a_customer_of_many_rows_is_not_among_many_of_one(monkeypatch):
     monkeypatch.setattr(_batches, "_MOST_WEIGHTS", 200)
     data = make_data(n_customers=60)
-    rows = []
-    for batch, _ in BatchIterator(data, 1000):
-        lengths, visible = batch.histories[0].lengths, batch.histories[0].visible
+    seen = []
+    for rows, part, _ in gathered(BatchIterator(data, 1000)):
+        lengths, visible = part.histories[0].lengths, part.histories[0].visible
         assert len(lengths) == 1 or visible.numel() * lengths.max() <= 200
-        rows.append(batch.rows)
-    assert_array_equal(np.sort(np.concatenate(rows)), np.arange(len(data)))
+        seen.append(rows)
+    assert len(seen) > 3
+    assert_array_equal(np.sort(np.concatenate(seen)), np.arange(len(data)))
 
 
 @pytest.mark.parametrize("share", [True, False])
@@ -142,14 +157,19 @@ def test_a_customer_of_many_rows_is_not_among_many_of_one(monkeypatch):
 def test_what_a_row_reads_is_a_slice_of_the_events(share, n_sources):
     data = make_data(n_sources=n_sources, weight=True)
     n_steps_of_real = 0
-    for batch, target in BatchIterator(data, 7, share=share, shuffle=True):
-        assert len(batch) == len(batch.rows)
-        assert_array_equal(batch.static, data.static[batch.rows])
+    iterator = BatchIterator(data, 17, share=share, shuffle=True, steps_at_once=20)
+    for batch, target in iterator:
+        assert len(batch) == len(batch.rows) <= 17
         assert_array_equal(batch.weight, data.weight[batch.rows])
         assert_array_equal(target, data.target[batch.rows])
-        for source, history in zip(data.sources, batch.histories, strict=True):
+    for rows, part, target in gathered(iterator):
+        assert len(part) == len(rows)
+        assert_array_equal(part.static, data.static[rows])
+        assert_array_equal(part.weight, data.weight[rows])
+        assert_array_equal(target, data.target[rows])
+        for source, history in zip(data.sources, part.histories, strict=True):
             n_slots = history.visible.shape[1]
-            for row, place in zip(batch.rows, history.place.tolist(), strict=True):
+            for row, place in zip(rows, history.place.tolist(), strict=True):
                 sequence, slot = divmod(place, n_slots)
                 events = slice(source.start[row], source.stop[row])
                 n_seen = source.stop[row] - source.start[row]
@@ -166,15 +186,15 @@ def test_what_a_row_reads_is_a_slice_of_the_events(share, n_sources):
                 assert_array_equal(
                     history.ages[sequence, slot, :n_seen], ages.astype("float32")
                 )
-            # Padding is zeros, up to the longest sequence of the batch.
+            # Padding is zeros, up to the longest sequence of the part.
             step = torch.arange(history.values.shape[1])
             padding = step >= history.lengths[:, None]
             assert not history.values[padding].any()
             assert not history.codes[padding].any()
             assert history.values.shape[1] == max(1, history.lengths.max())
-            assert len(torch.unique(history.place)) == len(batch)
+            assert len(torch.unique(history.place)) == len(rows)
             if not share:
-                assert history.visible.shape == (len(batch), 1)
+                assert history.visible.shape == (len(rows), 1)
     assert n_steps_of_real == sum(
         (source.stop - source.start).sum() for source in data.sources
     )
@@ -182,8 +202,8 @@ def test_what_a_row_reads_is_a_slice_of_the_events(share, n_sources):
 
 def test_rows_share_one_sequence():
     data = make_data(n_customers=5)
-    [(batch, _)] = BatchIterator(data, 1000)
-    history = batch.histories[0]
+    [(_, part, _)] = gathered(BatchIterator(data, 1000))
+    history = part.histories[0]
     assert len(history.values) == len(np.unique(data.sources[0].start))
     most = np.unique(data.sources[0].start, return_counts=True)[1].max()
     assert history.visible.shape[1] == most
@@ -196,8 +216,8 @@ def test_no_events_at_all():
     empty = HistorySource(
         source.channels[:0], source.codes[:0], source.times[:0], none, none, none
     )
-    [(batch, _)] = BatchIterator(RowData((empty,), data.static), 1000)
-    history = batch.histories[0]
+    [(_, part, _)] = gathered(BatchIterator(RowData((empty,), data.static), 1000))
+    history = part.histories[0]
     assert history.values.shape == (1, 1, 3)
     assert not history.visible.any()
 
@@ -222,8 +242,9 @@ def test_taking_rows():
 
 def test_to_a_device_keeps_everything():
     data = make_data(weight=True)
-    [(batch, _)] = BatchIterator(data, 1000)
-    moved = batch.to("cpu")
-    assert_array_equal(moved.rows, batch.rows)
-    for name, tensor in vars(batch.histories[0]).items():
+    [(_, part, _)] = gathered(BatchIterator(data, 1000))
+    moved = part.to("cpu")
+    assert torch.equal(moved.static, part.static)
+    assert torch.equal(moved.weight, part.weight)
+    for name, tensor in vars(part.histories[0]).items():
         assert torch.equal(getattr(moved.histories[0], name), tensor)

@@ -16,7 +16,7 @@ from skorch.callbacks import (
 )
 
 from sklearn_seqcrm.events import EventLog
-from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, _base
+from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, _base, _net
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.testing._small_data import DAY, make_events, make_table, make_y
 
@@ -476,6 +476,40 @@ def test_warm_start_on_other_data():
         model.fit(X, make_y(X, ["a", "c"]))
     with pytest.raises(ValueError, match="feature names should match"):
         model.fit(X.assign(more=1), make_y(X, ["a", "b"]))
+
+
+# Parts of batches ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("model", [LSTMClassifier(**EXACT), LSTMRegressor(**EXACT)])
+def test_a_batch_read_in_parts_is_the_same_batch(model, weighted, monkeypatch):
+    weight = np.linspace(0, 3, len(X)) if weighted else None
+    whole, seen = fit_and_see(model, X, Y, sample_weight=weight)
+    # 20 steps of 4 units, and no more than these even if that is one sequence.
+    monkeypatch.setattr(_net, "_STATES_TO_TRAIN", 80)
+    monkeypatch.setattr(_net, "_STATES_TO_PREDICT", 80)
+    monkeypatch.setattr(_net, "_MOST_STATES", 80)
+    parts, seen_in_parts = fit_and_see(model, X, Y, sample_weight=weight)
+    assert len(next(iter(parts.net_.get_iterator(seen_in_parts[0][0])))[0].parts) > 2
+    for (_, one), (_, other) in zip(seen[1:], seen_in_parts[1:], strict=True):
+        for name, tensor in one.items():
+            torch.testing.assert_close(other[name], tensor, rtol=1e-4, atol=1e-5)
+    losses = [net.net_.history[:, "train_loss"] for net in (whole, parts)]
+    assert_allclose(*losses, rtol=1e-5)
+    assert_allclose(parts.predict(X), whole.predict(X), rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_read_at_once():
+    def steps(training, **options):
+        model = LSTMClassifier(**{**SMALL, "hidden_size": 64}, **options).fit(X, Y)
+        return model.net_._steps(training)
+
+    assert steps(True) == {"steps_at_once": 4096, "most_steps": 2**18}
+    assert steps(False) == {"steps_at_once": 16384, "most_steps": 2**18}
+    assert steps(True, num_layers=2, bidirectional=True)["steps_at_once"] == 1024
+    # Kernels of other cells are slow on few sequences.
+    assert steps(True, cell="gru") == {"steps_at_once": 2**18, "most_steps": 2**18}
 
 
 # Randomness ---------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from sklearn_seqcrm.neural_network._module import (
     HistorySpec,
     read_both_ways,
 )
-from tests.neural_network.test_batches import make_data
+from tests.neural_network.test_batches import gathered, make_data
 
 SPEC = HistorySpec(n_channels=3, n_levels=(5, 5), half_lives=(1.0, 4.0))
 
@@ -36,8 +36,8 @@ def read_all(reader, data, share, batch_size=10_000):
     """What each row reads, in the order of the rows."""
     result = torch.empty(len(data), reader.output_size)
     with torch.no_grad():
-        for batch, _ in BatchIterator(data, batch_size, share=share):
-            result[batch.rows] = reader(batch.histories[0])
+        for rows, part, _ in gathered(BatchIterator(data, batch_size, share=share)):
+            result[rows] = reader(part.histories[0])
     return result
 
 
@@ -156,8 +156,8 @@ def loss_and_gradients(network, batches):
     """Sum of the losses of all rows, and its gradients."""
     network.zero_grad()
     loss = sum(
-        nn.functional.cross_entropy(network(batch), target, reduction="sum")
-        for batch, target in batches
+        nn.functional.cross_entropy(network(part), target, reduction="sum")
+        for _, part, target in gathered(batches)
     )
     loss.backward()
     return loss.detach(), [p.grad.clone() for p in network.parameters()]
