@@ -26,11 +26,12 @@ from skorch.callbacks import EarlyStopping, GradientNormClipping
 from sklearn_seqcrm._callbacks import CallbackSupportMixin, FitTask
 from sklearn_seqcrm._documentation import DOC_LINK
 from sklearn_seqcrm.neural_network._batches import RowData
-from sklearn_seqcrm.neural_network._epochs import EpochSteps, StopIfAsked
+from sklearn_seqcrm.neural_network._epochs import EpochSteps, Interrupted, StopIfAsked
 from sklearn_seqcrm.neural_network._inputs import Inputs, read_inputs
 from sklearn_seqcrm.neural_network._module import (
     CELLS,
     POOLINGS,
+    PRECISIONS,
     HistoryNetwork,
     HistorySpec,
 )
@@ -55,6 +56,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         "num_layers": [Interval(Integral, 1, None, closed="left")],
         "bidirectional": ["boolean"],
         "pooling": [StrOptions(set(POOLINGS)), list, tuple],
+        "bptt_steps": [Interval(Integral, 1, None, closed="left"), None],
+        "precision": [StrOptions(set(PRECISIONS))],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "head_sizes": [list, tuple],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
@@ -79,7 +82,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         n_outputs: int,
         criterion: dict[str, Any],
         bias: np.ndarray,
-        task: FitTask | None = None,
+        task: FitTask | None,
     ) -> Self:
         """Train the network on rows whose target is ready for the loss.
 
@@ -97,27 +100,31 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             The loss as skorch parameters.
         bias : ndarray of shape (n_outputs,)
             What a network without inputs would best return, to start from.
-        task : FitTask or None, default=None
+        task : FitTask or None
             The fit as callbacks of scikit-learn see it. None: `partial_fit`, which
             goes on with the network, if there is one, for a single epoch.
         """
-        pooling = self._check_lists()
-        _refuse_absent_device(self.device)
         _warn_if_all_empty(inputs)
         rng = check_random_state(self.random_state)
         again = self._goes_on(task is None)
-        # Others in each call, if they are several.
+        # Others in each call, if they are several, but for the customers set aside:
+        # those of the last call would be among the training rows.
         n_before = len(self.net_.history) if again else 0
         seeds = rng.randint(2**31 - 1, size=(n_before + 1, 3))
-        split_seed, shuffle_seed, torch_seed = seeds[-1]
+        split_seed = seeds[0, 0]
+        _, shuffle_seed, torch_seed = seeds[-1]
         if weight is not None:
             weight = weight.astype("float32")
         if again:
             inputs = self._as_in_fit(inputs)
         data = RowData(inputs.data.sources, inputs.data.static, target, weight)
         data, customers = _of_any_weight(data, inputs.customers)
-        train, valid = _of_mean_weight(data), None
-        if task is not None:
+        if not again:
+            self._mean_weight = 1.0 if data.weight is None else data.weight.mean()
+        if task is None:
+            # Weights of one call count beside those of others.
+            train, valid = _weighted(data, 1 / self._mean_weight), None
+        else:
             train, valid = self._split(data, customers, int(split_seed))
         cuda = [torch.device(self.device)] if self.device.startswith("cuda") else []
         with torch.random.fork_rng(devices=cuda):
@@ -131,7 +138,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             else:
                 self._specs = inputs.specs
                 self._n_static = inputs.data.static.shape[1]
-                self.net_ = self._build(n_outputs, pooling, criterion)
+                self.net_ = self._build(n_outputs, criterion)
                 self.net_.initialize()
                 with torch.no_grad():
                     last = self.net_.module_.head[-1]
@@ -141,9 +148,11 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             self._train(train, valid, task)
         self.n_iter_ = len(self.net_.history)
         if not all(p.isfinite().all() for p in self.net_.module_.parameters()):
+            del self.net_
             raise ValueError(
                 f"Training diverged in {self.n_iter_} epochs: weights of the network "
-                "are not finite. Lower learning_rate, or scale the statics."
+                "are not finite. Lower learning_rate or scale the statics, and fit "
+                "from the start."
             )
         if task is not None:
             task.end()
@@ -171,6 +180,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         self.net_.initialize_callbacks()
         try:
             self.net_.partial_fit((train, valid))
+        except Interrupted as interrupted:
+            raise KeyboardInterrupt from interrupted
         finally:
             self.net_.callbacks = [c for c in callbacks if c not in steps]
             self._forget([step for _, step in steps])
@@ -180,18 +191,11 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         net = self.net_
         # These hold the data, and perhaps threads.
         net.callbacks_ = [(name, c) for name, c in net.callbacks_ if c not in steps]
-        for name, callback in net.callbacks_:
-            if name == "stop_early":
-                # A second copy of the weights, which would also tie a pickle to a GPU:
-                # of the net's own parts skorch takes care, of these not.
-                callback.best_model_weights_ = None
         for epoch in net.history:
             # A loss for each batch: the more rows, the more of them.
             epoch["batches"].clear()
 
-    def _build(
-        self, n_outputs: int, pooling: Sequence[str], criterion: dict[str, Any]
-    ) -> HistoryNet:
+    def _build(self, n_outputs: int, criterion: dict[str, Any]) -> HistoryNet:
         net = HistoryClassifierNet if is_classifier(self) else HistoryNet
         return net(
             HistoryNetwork,
@@ -202,7 +206,9 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             module__hidden_size=self.hidden_size,
             module__num_layers=self.num_layers,
             module__bidirectional=self.bidirectional,
-            module__pooling=tuple(pooling),
+            module__pooling=self._poolings(),
+            module__bptt_steps=self.bptt_steps,
+            module__precision=self.precision,
             module__dropout=self.dropout,
             module__head_sizes=tuple(self.head_sizes),
             optimizer=torch.optim.AdamW,
@@ -265,7 +271,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
 
     def _outputs(self, X: Any) -> np.ndarray:
         """What the network returns for the rows of X, shape (n, n_outputs), float64."""
-        check_is_fitted(self)
+        check_is_fitted(self, "net_")
         inputs = self._as_in_fit(read_inputs(self, X, reset=False))
         return self.net_.outputs(inputs.data).astype("float64")
 
@@ -283,9 +289,13 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             )
         return inputs if inputs.encoded else inputs.within(self._specs)
 
-    def _check_lists(self) -> tuple[str, ...]:
-        """Check the parameters that are lists, and return the poolings."""
-        pooling = (self.pooling,) if isinstance(self.pooling, str) else self.pooling
+    def _poolings(self) -> tuple[str, ...]:
+        """The poolings, one or several."""
+        return (self.pooling,) if isinstance(self.pooling, str) else tuple(self.pooling)
+
+    def _check_lists(self) -> None:
+        """Check the parameters that are lists."""
+        pooling = self._poolings()
         unknown = [name for name in pooling if name not in POOLINGS]
         if unknown or not len(pooling) or len(set(pooling)) < len(pooling):
             raise ValueError(
@@ -296,19 +306,29 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             raise ValueError(
                 f"head_sizes must be positive integers; got {self.head_sizes!r}."
             )
-        return tuple(pooling)
 
     def _start(
         self, X: Any, y: Any, sample_weight: Any, *, partial: bool = False
     ) -> tuple[Inputs, np.ndarray, np.ndarray | None]:
         """Validate parameters, rows, targets and weights."""
         self._validate_params()
+        self._check_lists()
+        _refuse_absent_device(self.device)
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is "
                 "None."
             )
-        inputs = read_inputs(self, X, reset=not self._goes_on(partial))
+        again = self._goes_on(partial)
+        if again and torch.device(self.device) != torch.device(self.net_.device):
+            raise ValueError(
+                f"The network goes on on its device, {self.net_.device!r}; got "
+                f"device={self.device!r}. Set it back, or fit from the start."
+            )
+        if not again and hasattr(self, "net_"):
+            # Should this fit fail, what it sets until then would not go with it.
+            del self.net_
+        inputs = read_inputs(self, X, reset=not again)
         y = column_or_1d(y, warn=True)
         check_consistent_length(inputs.data.static, y)
         refuse_not_finite(y)
@@ -364,9 +384,15 @@ def _of_any_weight(data: RowData, customers: np.ndarray) -> tuple[RowData, np.nd
 
 def _of_mean_weight(data: RowData) -> RowData:
     """The same rows with weights of mean 1, as the loss of the net wants them."""
-    if data.weight is None:
+    return data if data.weight is None else _weighted(data, 1 / data.weight.mean())
+
+
+def _weighted(data: RowData, factor: float) -> RowData:
+    """The same rows with their weights, 1 if there are none, times a factor."""
+    if data.weight is None and factor == 1:
         return data
-    return replace(data, weight=(data.weight / data.weight.mean()).astype("float32"))
+    weight = np.ones(len(data)) if data.weight is None else data.weight
+    return replace(data, weight=(weight * factor).astype("float32"))
 
 
 def _warn_if_all_empty(inputs: Inputs) -> None:

@@ -10,6 +10,14 @@ from skorch.callbacks import Callback
 from sklearn_seqcrm._callbacks import FitTask
 
 
+class Interrupted(BaseException):
+    """Somebody wants all to end, and not only this training.
+
+    skorch takes a `KeyboardInterrupt` for a wish to end training, as its own callbacks
+    raise it, and goes on after it. A search would go on with the next fit.
+    """
+
+
 class EpochSteps(Callback):
     """Make each epoch of a skorch net a step of a fit.
 
@@ -41,7 +49,10 @@ class EpochSteps(Callback):
             still.callbacks, still.callbacks_ = [], []
             return {"net_": still, "n_iter_": len(net.history)}
 
-        self.stop = self.task.end_step(attributes) or self.stop
+        try:
+            self.stop = self.task.end_step(attributes)
+        except KeyboardInterrupt as interrupt:
+            raise Interrupted from interrupt
 
 
 class StopIfAsked(Callback):

@@ -40,6 +40,15 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         What a row reads of the outputs up to its cutoff: ``"last"``, ``"mean"``,
         ``"max"``, ``"attention"`` (a learned weighting), ``"decay"`` (means faded by
         age, one for each half-life of the encoder).
+    bptt_steps : int or None, default=None
+        Longest stretch of events through which gradients flow. Longer histories are cut
+        into equal stretches in training; the state is carried from one to the next, the
+        gradient is not. Memory then follows the stretch: for histories of tens of
+        thousands of events.
+    precision : {"float32", "bfloat16"}, default="float32"
+        Arithmetic of the recurrent layers. ``"bfloat16"`` keeps 8 of the 24 bits of a
+        number, and is faster where the processor (AVX512-BF16, AMX) or GPU computes
+        with them, and only there.
     dropout : float, default=0.3
         Share of units that training drops between layers, and in the head.
     head_sizes : list of int, default=(64,)
@@ -71,8 +80,9 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         Seed of the weights, the batches, the dropout and the validation split. An int
         makes runs on a CPU repeat exactly.
     warm_start : bool, default=False
-        Go on from the network of the last fit, for `max_epochs` more. The shape of the
-        network and its optimizer stay as they were.
+        Go on from the network of the last fit, for `max_epochs` more. What the network
+        is made of stays as it was, and so do its loss, its optimizer and its device;
+        an int as `random_state` sets the same customers aside again.
     verbose : int, default=0
         1 prints a line for each epoch.
 
@@ -138,6 +148,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         num_layers: int = 1,
         bidirectional: bool = False,
         pooling: str | Sequence[str] = ("last", "mean", "decay"),
+        bptt_steps: int | None = None,
+        precision: str = "float32",
         dropout: float = 0.3,
         head_sizes: Sequence[int] = (64,),
         learning_rate: float = 0.002,
@@ -159,6 +171,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         self.num_layers = num_layers
         self.bidirectional = bidirectional
         self.pooling = pooling
+        self.bptt_steps = bptt_steps
+        self.precision = precision
         self.dropout = dropout
         self.head_sizes = head_sizes
         self.learning_rate = learning_rate
@@ -224,7 +238,9 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
 
         For rows that come in over time, encoded by one and the same `HistoryEncoder`:
         one epoch of training, without rows set aside. Repeat it, as `max_epochs` and
-        early stopping do not count here.
+        early stopping do not count here, nor scikit-learn's callbacks. Weights are
+        those of one long table: rows of small weight have little say beside the rows
+        of other calls.
 
         Parameters
         ----------
@@ -274,6 +290,10 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
                 raise ValueError(
                     "classes must be passed on the first call to partial_fit."
                 )
+            if len(np.unique(classes)) < 2:
+                raise ValueError(
+                    f"classes must be two at least; got {np.unique(classes).tolist()}."
+                )
             return np.unique(classes)
         if classes is not None and not np.array_equal(
             np.unique(classes), self.classes_
@@ -295,8 +315,19 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             of_class = compute_class_weight(
                 self.class_weight, classes=self.classes_, y=labels
             )
+            if (of_class < 0).any():
+                raise ValueError(
+                    f"class_weight must not be negative; got {self.class_weight!r}."
+                )
             weight = of_class[codes] * (1.0 if weight is None else weight)
-        share = np.bincount(codes, weight, minlength=len(self.classes_)) + 1e-6
+            if not weight.any():
+                raise ValueError(
+                    f"class_weight={self.class_weight!r} leaves no row any weight."
+                )
+        share = np.bincount(codes, weight, minlength=len(self.classes_)).astype(float)
+        # A class that may come in a later call counts as one row.
+        n_rows = len(codes) if weight is None else np.count_nonzero(weight)
+        share[share == 0] = share.sum() / n_rows
         return self._fit(
             inputs,
             codes.astype("int64"),

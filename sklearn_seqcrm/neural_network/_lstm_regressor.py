@@ -36,6 +36,15 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         What a row reads of the outputs up to its cutoff: ``"last"``, ``"mean"``,
         ``"max"``, ``"attention"`` (a learned weighting), ``"decay"`` (means faded by
         age, one for each half-life of the encoder).
+    bptt_steps : int or None, default=None
+        Longest stretch of events through which gradients flow. Longer histories are cut
+        into equal stretches in training; the state is carried from one to the next, the
+        gradient is not. Memory then follows the stretch: for histories of tens of
+        thousands of events.
+    precision : {"float32", "bfloat16"}, default="float32"
+        Arithmetic of the recurrent layers. ``"bfloat16"`` keeps 8 of the 24 bits of a
+        number, and is faster where the processor (AVX512-BF16, AMX) or GPU computes
+        with them, and only there.
     dropout : float, default=0.3
         Share of units that training drops between layers, and in the head.
     head_sizes : list of int, default=(64,)
@@ -68,8 +77,9 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         Seed of the weights, the batches, the dropout and the validation split. An int
         makes runs on a CPU repeat exactly.
     warm_start : bool, default=False
-        Go on from the network of the last fit, for `max_epochs` more. The shape of the
-        network and its optimizer stay as they were.
+        Go on from the network of the last fit, for `max_epochs` more. What the network
+        is made of stays as it was, and so do its loss, its optimizer and its device;
+        an int as `random_state` sets the same customers aside again.
     verbose : int, default=0
         1 prints a line for each epoch.
 
@@ -116,6 +126,8 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         num_layers: int = 1,
         bidirectional: bool = False,
         pooling: str | Sequence[str] = ("last", "mean", "decay"),
+        bptt_steps: int | None = None,
+        precision: str = "float32",
         dropout: float = 0.3,
         head_sizes: Sequence[int] = (64,),
         learning_rate: float = 0.002,
@@ -137,6 +149,8 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         self.num_layers = num_layers
         self.bidirectional = bidirectional
         self.pooling = pooling
+        self.bptt_steps = bptt_steps
+        self.precision = precision
         self.dropout = dropout
         self.head_sizes = head_sizes
         self.learning_rate = learning_rate
@@ -188,7 +202,9 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
 
         For rows that come in over time, encoded by one and the same `HistoryEncoder`:
         one epoch of training, without rows set aside. Repeat it, as `max_epochs` and
-        early stopping do not count here. The first call settles how targets are
+        early stopping do not count here, nor scikit-learn's callbacks. Weights are
+        those of one long table: rows of small weight have little say beside the rows
+        of other calls. The first call settles how targets are
         scaled, so that its rows should be like those to come.
 
         Parameters
@@ -225,10 +241,17 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
     ) -> Self:
         y = np.asarray(y, dtype="float64")
         refuse_not_finite(y)  # numbers may have been objects before
-        if not self._goes_on(task is None):
-            self._center, self._scale = _center_and_scale(y, weight, self.loss)
         if self.loss == "poisson":
-            _refuse_negative(y)
+            _refuse_negative(y, all_zero=self._goes_on(task is None))
+        if not self._goes_on(task is None):
+            self._loss = self.loss
+            self._center, self._scale = _center_and_scale(y, weight, self.loss)
+        elif self.loss != self._loss:
+            raise ValueError(
+                f"The network goes on with loss={self._loss!r}; got {self.loss!r}. Set "
+                "it back, or fit from the start."
+            )
+        if self.loss == "poisson":
             bias, target = self._center, y / self._scale
         else:
             bias, target = 0.0, (y - self._center) / self._scale
@@ -257,7 +280,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
             Predictions in the units of `y`.
         """
         output = self._outputs(X)[:, 0]
-        if self.loss == "poisson":
+        if self._loss == "poisson":
             return np.exp(output) * self._scale
         return output * self._scale + self._center
 
@@ -292,9 +315,10 @@ def _median(y: np.ndarray, weight: np.ndarray | None) -> float:
     return float(y[order][np.searchsorted(below, below[-1] / 2)])
 
 
-def _refuse_negative(y: np.ndarray) -> None:
+def _refuse_negative(y: np.ndarray, all_zero: bool) -> None:
+    """Raise a ValueError for what no counts are; all may be 0 if so is said."""
     n_negative = int((y < 0).sum())
-    if n_negative or not y.any():
+    if n_negative or not (all_zero or y.any()):
         wrong = f"{n_negative} of {len(y)} are negative" if n_negative else "all are 0"
         raise ValueError(
             "The Poisson loss needs targets that are not negative and not all zero; "

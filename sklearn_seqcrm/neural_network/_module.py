@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from sklearn_seqcrm.neural_network._batches import BatchPart, HistoryBatch
 
 CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 POOLINGS = ("last", "mean", "max", "attention", "decay")
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,10 @@ class HistoryReader(nn.Module):
         How outputs up to a row's cutoff become one vector.
     dropout : float
         Share of outputs that training drops between layers.
+    bptt_steps : int or None, default=None
+        Longest stretch of events through which gradients flow.
+    precision : {"float32", "bfloat16"}, default="float32"
+        Arithmetic of the layers.
     """
 
     def __init__(
@@ -67,8 +73,12 @@ class HistoryReader(nn.Module):
         bidirectional: bool,
         pooling: Sequence[str],
         dropout: float,
+        bptt_steps: int | None = None,
+        precision: str = "float32",
     ) -> None:
         super().__init__()
+        self.bptt_steps = bptt_steps
+        self.precision = precision
         self.embeddings = nn.ModuleList(
             # Code 0 is a level that training did not know, and padding: it stays 0.
             nn.Embedding(n, embedding_size(n), padding_idx=0)
@@ -126,10 +136,14 @@ class HistoryReader(nn.Module):
         steps = torch.cat([batch.values, *embedded], dim=2)  # (B, T, D)
         if steps.shape[2] == 0:
             steps = steps.new_zeros(*steps.shape[:2], 1)
-        for depth, layer in enumerate(self.layers):
-            if depth:
-                steps = self.dropout(steps)
-            steps = read_both_ways(layer, steps, batch.lengths)  # (B, T, H')
+        with torch.autocast(
+            steps.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"
+        ):
+            for depth, layer in enumerate(self.layers):
+                if depth:
+                    steps = self.dropout(steps)
+                steps = read_both_ways(layer, steps, batch.lengths, self.bptt_steps)
+        steps = steps.float()  # (B, T, H')
         pooled = self._pool(steps, batch)  # (B, R, P * H')
         return pooled.flatten(0, 1)[batch.place]
 
@@ -198,6 +212,8 @@ class HistoryNetwork(nn.Module):
         As in `HistoryReader`.
     head_sizes : sequence of int
         Sizes of the hidden layers of the head.
+    bptt_steps, precision
+        As in `HistoryReader`.
     """
 
     def __init__(
@@ -212,11 +228,21 @@ class HistoryNetwork(nn.Module):
         pooling: Sequence[str],
         dropout: float,
         head_sizes: Sequence[int],
+        bptt_steps: int | None = None,
+        precision: str = "float32",
     ) -> None:
         super().__init__()
         self.readers = nn.ModuleList(
             HistoryReader(
-                spec, cell, hidden_size, num_layers, bidirectional, pooling, dropout
+                spec,
+                cell,
+                hidden_size,
+                num_layers,
+                bidirectional,
+                pooling,
+                dropout,
+                bptt_steps,
+                precision,
             )
             for spec in specs
         )
@@ -251,7 +277,10 @@ def remember_at_first(lstm: nn.LSTM) -> None:
 
 
 def read_both_ways(
-    directions: Sequence[nn.Module], steps: torch.Tensor, lengths: torch.Tensor
+    directions: Sequence[nn.Module],
+    steps: torch.Tensor,
+    lengths: torch.Tensor,
+    bptt_steps: int | None = None,
 ) -> torch.Tensor:
     """Run one layer over padded sequences, backwards as well if it has two directions.
 
@@ -260,14 +289,42 @@ def read_both_ways(
     keeps both on the padded kernels of oneDNN, which are several times faster than
     those for packed sequences.
     """
-    forward = directions[0](steps)[0]
+    forward = read_one_way(directions[0], steps, bptt_steps)
     if len(directions) == 1:
         return forward
     step = torch.arange(steps.shape[1], device=steps.device)
     turned = lengths[:, None] - 1 - step  # (B, T)
     turned = torch.where(turned >= 0, turned, step)[:, :, None]
-    backward = directions[1](steps.gather(1, turned.expand_as(steps)))[0]
+    backward = steps.gather(1, turned.expand_as(steps))
+    backward = read_one_way(directions[1], backward, bptt_steps)
     return torch.cat([forward, backward.gather(1, turned.expand_as(backward))], dim=2)
+
+
+def read_one_way(
+    direction: nn.Module, steps: torch.Tensor, bptt_steps: int | None
+) -> torch.Tensor:
+    """Run one direction over padded sequences, in stretches if they are long.
+
+    Gradients end where a stretch begins. What a stretch needs for them is computed
+    again when they arrive, so that memory holds a single one.
+    """
+    n_steps = steps.shape[1]
+    if bptt_steps is None or n_steps <= bptt_steps or not torch.is_grad_enabled():
+        return direction(steps)[0]
+    n_stretches = math.ceil(n_steps / bptt_steps)
+    state, outputs = None, []
+    for stretch in steps.split(math.ceil(n_steps / n_stretches), dim=1):
+        output, state = checkpoint(
+            direction, stretch, state, use_reentrant=False, preserve_rng_state=False
+        )
+        # An LSTM has two tensors of state, other cells one.
+        state = (
+            state.detach()
+            if isinstance(state, torch.Tensor)
+            else tuple(tensor.detach() for tensor in state)
+        )
+        outputs.append(output)
+    return torch.cat(outputs, dim=1)
 
 
 def running_max(steps: torch.Tensor, n_visible: torch.Tensor) -> torch.Tensor:

@@ -16,6 +16,7 @@ from sklearn_seqcrm.neural_network._batches import (
     BatchPart,
     RowData,
 )
+from sklearn_seqcrm.neural_network._epochs import Interrupted
 
 # Inference keeps no activations, so that it can take more rows at once.
 _ROWS_TO_PREDICT = 1024
@@ -93,6 +94,12 @@ class HistoryNet(NeuralNet):
         """Order in which validation and prediction go through the rows, shape (n,)."""
         batches = BatchIterator(data, max(batch_size, _ROWS_TO_PREDICT), share=share)
         return np.concatenate([rows for parts in batches.plan() for rows in parts])
+
+    def run_single_epoch(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            super().run_single_epoch(*args, **kwargs)
+        except KeyboardInterrupt as interrupt:
+            raise Interrupted from interrupt
 
     def infer(self, x: Batch, **fit_params: Any) -> torch.Tensor:
         return torch.cat([self.module_(part.to(self.device)) for part in x])

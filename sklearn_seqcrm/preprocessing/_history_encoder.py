@@ -204,13 +204,13 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         X = X[[name for name in X if name not in keys]]
         validate_data(self, X, reset=False, skip_check_array=True)
         _refuse_no_rows(X)
-        encoded = {}
+        encoded = X.copy(deep=False)
         for name, fitted in self._fitted.items():
             array = _raw_rows(X, name)
             encoded[name] = HistoryArray(
                 *fitted.encode(array.rows, name), dtype=array.dtype
             )
-        return X.assign(**encoded)
+        return encoded
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the columns, which stay as they are.

@@ -99,6 +99,28 @@ def test_callbacks_go_with_the_end_of_training():
     assert not {"epochs", "stop_if_asked"} & {*names, *dict(model.net_.callbacks)}
 
 
+def test_ctrl_c_in_a_callback_ends_all():
+    note = Note()
+    model = LSTMClassifier(**SMALL).set_callbacks(note)
+
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    note.on_fit_task_end = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y)
+    assert note.seen[-2:] == [("begin", "epoch", 0), "teardown"]
+
+
+def test_epochs_of_a_fit_that_stops_early():
+    """The last one is a step as well, with the weights of that very epoch."""
+    note = Note()
+    params = {**SMALL, "max_epochs": 20, "learning_rate": 0.3, "n_iter_no_change": 1}
+    model = LSTMClassifier(**params, early_stopping=True).set_callbacks(note).fit(X, Y)
+    assert model.n_iter_ < 20
+    assert note.seen[2:-2] == epochs(*range(model.n_iter_))
+
+
 def test_callbacks_change_nothing():
     plain = LSTMClassifier(**SMALL).fit(X, Y)
     watched = clone(plain).set_callbacks(callback.ScoringMonitor(scoring="accuracy"))

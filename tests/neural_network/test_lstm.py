@@ -6,7 +6,9 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 from sklearn.metrics import log_loss, roc_auc_score
+from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import (
     Callback,
     Checkpoint,
@@ -476,6 +478,80 @@ def test_warm_start_on_other_data():
         model.fit(X, make_y(X, ["a", "c"]))
     with pytest.raises(ValueError, match="feature names should match"):
         model.fit(X.assign(more=1), make_y(X, ["a", "b"]))
+
+
+def test_warm_start_sets_the_same_customers_aside():
+    """Others would have been among the training rows of the first fit."""
+    model = LSTMClassifier(**SMALL, warm_start=True, early_stopping=True)
+    aside = []
+    for _ in range(3):
+        seen = []
+        model.set_params(callbacks=[Spy(seen)]).fit(X, Y)
+        aside.append(set(seen[0][1].static[:, -1]))
+    assert aside[0] == aside[1] == aside[2]
+
+
+def test_what_a_network_goes_on_with():
+    model = LSTMRegressor(**SMALL, warm_start=True).fit(X, COUNTS)
+    expected = model.predict(X)
+    model.set_params(loss="poisson")
+    assert_array_equal(model.predict(X), expected)
+    for fit in (model.fit, model.partial_fit):
+        with pytest.raises(ValueError, match="with loss='squared_error'; got 'poisson"):
+            fit(X, COUNTS)
+    model.set_params(loss="squared_error", device="meta")
+    for fit in (model.fit, model.partial_fit):
+        with pytest.raises(ValueError, match="its device, 'cpu'; got device='meta'"):
+            fit(X, COUNTS)
+    assert_array_equal(model.predict(X), expected)
+
+
+# Fits that fail -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_fit_that_fails_leaves_no_mixture_behind(before):
+    model = LSTMClassifier(**SMALL)
+    if before:
+        model.fit(X, Y)
+        # Parameters are looked at before anything changes.
+        expected = model.predict_proba(X)
+        for wrong in ({"pooling": "sum"}, {"device": "banana"}, {"dropout": 3}):
+            with pytest.raises(ValueError, match=r"pooling|device|dropout"):
+                clone(model).set_params(**wrong).fit(X, Y)
+        assert_array_equal(model.predict_proba(X), expected)
+    with pytest.raises(ValueError, match="2 classes"):
+        model.fit(X.assign(more=1.0), 0 * Y)
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({0: 0, 1: 0}, "leaves no row any weight"),
+        ({0: -1, 1: 1}, "class_weight must not be negative; got {0: -1"),
+    ],
+)
+def test_class_weights_that_are_none(weights, message):
+    with pytest.raises(ValueError, match=message):
+        LSTMClassifier(**SMALL, class_weight=weights).fit(X, Y)
+
+
+class Interrupt(Callback):
+    """As if somebody pressed Ctrl-C."""
+
+    def on_batch_end(self, net, **kwargs):
+        raise KeyboardInterrupt
+
+
+def test_ctrl_c_ends_more_than_a_fit():
+    model = LSTMClassifier(**SMALL, callbacks=[Interrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y)
+    search = GridSearchCV(model, {"hidden_size": [2, 3]}, cv=2)
+    with pytest.raises(KeyboardInterrupt):
+        search.fit(X, Y)
 
 
 # Parts of batches ---------------------------------------------------------------------

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
 
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import HistoryEncoder
@@ -88,6 +89,7 @@ def test_weights_count():
     ("params", "y", "classes", "message"),
     [
         ({}, Y, None, "classes must be passed on the first call to partial_fit"),
+        ({}, Y, ["no", "no"], r"classes must be two at least; got \['no'\]"),
         ({}, Y, ["no", "maybe"], r"y has the labels \['yes'\], which are not in class"),
         (
             {"class_weight": "balanced"},
@@ -106,6 +108,68 @@ def test_errors_of_later_calls():
     model = LSTMClassifier(**SMALL).partial_fit(X, Y, classes=["no", "yes"])
     with pytest.raises(ValueError, match=r"classes=\['a', 'no'\] is not the same"):
         model.partial_fit(X, Y, classes=["a", "no"])
+    model.partial_fit(X, Y, classes=["yes", "no", "no"])
     other = HistoryEncoder(half_lives=["7D"]).fit_transform(make_table())[["history"]]
     with pytest.raises(ValueError, match="was fitted on"):
         model.partial_fit(other, Y)
+
+
+@pytest.mark.parametrize("name", ["sample_weight", "class_weight"])
+def test_weights_count_across_calls(name):
+    """Rows of one class in each call: one of them has hardly any weight."""
+
+    def share_of_yes(weight_of_no):
+        model = LSTMClassifier(**SMALL, learning_rate=0.05, dropout=0.0, batch_size=8)
+        if name == "class_weight":
+            model.set_params(class_weight={"no": weight_of_no, "yes": 1.0})
+        for _ in range(10):
+            for label in ("yes", "no"):
+                rows = label == Y
+                weight = np.full(rows.sum(), weight_of_no if label == "no" else 1.0)
+                model.partial_fit(
+                    X[rows],
+                    Y[rows],
+                    classes=["no", "yes"],
+                    sample_weight=weight if name == "sample_weight" else None,
+                )
+        return model.predict_proba(X)[:, 1].mean()
+
+    assert share_of_yes(1.0) < 0.6
+    assert share_of_yes(1e-3) > 0.9
+
+
+def test_weights_keep_their_scale():
+    """A weight of 50 is that of every row, be it said in words or by none."""
+    same = LSTMClassifier(**SMALL)
+    plain = clone(same)
+    for _ in range(2):
+        plain.partial_fit(X, Y, classes=["no", "yes"])
+        same.partial_fit(
+            X, Y, classes=["no", "yes"], sample_weight=np.full(len(X), 50.0)
+        )
+    assert_array_equal(same.predict_proba(X), plain.predict_proba(X))
+    light = clone(plain).partial_fit(
+        X, Y, classes=["no", "yes"], sample_weight=np.full(len(X), 50.0)
+    )
+    light.partial_fit(X, Y)  # a fiftieth
+    weights = light.net_.history[:, "train_loss"]
+    assert weights[1] < weights[0] / 20
+
+
+def test_a_slow_day_has_counts_of_0():
+    model = LSTMRegressor(**SMALL, loss="poisson")
+    with pytest.raises(ValueError, match="not all zero"):
+        model.partial_fit(X, 0 * NUMBERS)
+    model.partial_fit(X, NUMBERS).partial_fit(X, 0 * NUMBERS)
+    with pytest.raises(ValueError, match="48 of 48 are negative"):
+        model.partial_fit(X, -NUMBERS)
+
+
+def test_a_network_that_diverged_is_gone():
+    model = LSTMRegressor(**SMALL, learning_rate=1e30, batch_size=8)
+    with pytest.raises(ValueError, match=r"Training diverged .* fit from the start"):
+        model.partial_fit(X, NUMBERS)
+    with pytest.raises(NotFittedError):
+        model.predict(X)
+    model.set_params(learning_rate=0.01).partial_fit(X, NUMBERS)
+    assert np.isfinite(model.predict(X)).all()
