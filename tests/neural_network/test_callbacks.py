@@ -121,6 +121,25 @@ def test_epochs_of_a_fit_that_stops_early():
     assert note.seen[2:-2] == epochs(*range(model.n_iter_))
 
 
+class Keep(Note):
+    """Keep what a callback is shown of the estimator."""
+
+    def on_fit_task_end(self, estimator, context, *, fitted_estimator=None):
+        if context.task_name == "epoch":
+            self.seen.append(fitted_estimator)
+
+
+def test_what_callbacks_are_shown_holds_no_data():
+    """They may send it to other processes."""
+    keep = Keep()
+    model = LSTMClassifier(**SMALL, callbacks=[EpochScoring("accuracy")])
+    model.set_callbacks(keep).fit(X, Y)
+    size = len(pickle.dumps(model.net_))
+    shown = [found for found in keep.seen if isinstance(found, LSTMClassifier)]
+    assert len(shown) == 3
+    assert max(len(pickle.dumps(found.net_)) for found in shown) < size
+
+
 def test_callbacks_change_nothing():
     plain = LSTMClassifier(**SMALL).fit(X, Y)
     watched = clone(plain).set_callbacks(callback.ScoringMonitor(scoring="accuracy"))

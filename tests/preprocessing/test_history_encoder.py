@@ -449,3 +449,24 @@ def test_object_column_of_histories():
     assert_array_equal(there.log.channels, expected.log.channels)
     assert_array_equal(there.lengths, expected.lengths)
     assert objects["history"].dtype == object
+
+
+def test_columns_named_by_numbers():
+    X = make_table()
+    names = dict(zip(X.columns, range(len(X.columns)), strict=True))
+    expected = HistoryEncoder().fit_transform(X)
+    encoded = HistoryEncoder().fit_transform(X.rename(columns=names))
+    assert set(encoded.columns) <= set(names.values())
+    found = encoded[names["history"]].array.log.channels
+    assert_array_equal(found, expected["history"].array.log.channels)
+
+
+@pytest.mark.parametrize("keys", [["who", "at"], []])
+def test_the_rows_that_came_in_stay_raw(keys):
+    """Without keys to leave out, a copy might have been forgotten."""
+    X = make_table().drop(columns=[] if keys else ["who", "at"])
+    before = X.copy()
+    HistoryEncoder().fit(X).transform(X)
+    assert list(X.columns) == list(before.columns)
+    assert X["history"].dtype == before["history"].dtype
+    assert X["history"].array.log is before["history"].array.log

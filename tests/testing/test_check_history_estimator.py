@@ -6,7 +6,12 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.sparse import csr_array
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import check_random_state
 
 from sklearn_seqcrm.feature_extraction import RFMFeatures
@@ -185,12 +190,52 @@ class NoObjects(Counts):
         return X
 
 
+class OtherObjects(Counts):
+    def transform(self, X):
+        return super().transform(X) + isinstance(X, np.ndarray)
+
+
+class ComesBack(Counts):
+    """Whether anything happens after the cutoff: the answer itself."""
+
+    @staticmethod
+    def counts(array):
+        log, rows = array.log, array.rows
+        ends = log.timeline.offsets[rows.codes + 1]
+        return ((rows.codes >= 0) & (rows.stop < ends)).astype("float64")
+
+
+class KeepsAFrame(Counts):
+    def fit(self, X, y=None):
+        self.some_ = X[["age"]] if isinstance(X, pd.DataFrame) else X
+        return super().fit(X)
+
+
+class Sparse(Counts):
+    def transform(self, X):
+        return csr_array(super().transform(X))
+
+
+class KeepsHistories(Counts):
+    def transform(self, X):
+        return X[["history"]] if isinstance(X, pd.DataFrame) else X[:, :1]
+
+
+class SaysNothing(BaseEstimator):
+    def fit(self, X, y=None):
+        return self
+
+
 class ForgetsPickledRows(Counts):
     """Tells customers by where they are in the log."""
 
     @staticmethod
     def counts(array):
         return array.rows.codes.astype("float64")
+
+
+def numbers_only(frame):
+    return frame.select_dtypes("number")
 
 
 BROKEN = {
@@ -212,7 +257,9 @@ BROKEN = {
     DoesNotReturnItself: "check_clone_and_params",
     ForgetsItself: "check_pickle",
     ReadsColumnsByPlace: "check_order_of_columns",
-    NoObjects: "check_object_array",
+    OtherObjects: "check_object_array",
+    ComesBack: "check_no_leakage",
+    KeepsAFrame: "check_holds_no_events",
     ForgetsPickledRows: "check_pickled_rows",
 }
 
@@ -220,6 +267,52 @@ BROKEN = {
 def test_an_honest_one_passes():
     results = check_history_estimator(Counts())
     assert [r["check_name"] for r in results if r["status"] != "passed"] == []
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        NoObjects(),
+        Sparse(),
+        make_pipeline(NoObjects(), LogisticRegression()),
+        make_pipeline(
+            RFMFeatures(),
+            FunctionTransformer(numbers_only),
+            RandomForestClassifier(random_state=0),
+        ),
+    ],
+)
+def test_others_that_are_honest_pass(estimator):
+    results = check_history_estimator(estimator)
+    assert {r["status"] for r in results} <= {"passed", "skipped"}
+    skipped = [r["check_name"] for r in results if r["status"] == "skipped"]
+    assert set(skipped) <= {"check_object_array"}
+
+
+def test_a_transformer_may_hand_on_the_histories():
+    results = check_history_estimator(KeepsHistories(), on_fail=None)
+    failed = [r["check_name"] for r in results if r["status"] == "failed"]
+    assert failed == ["check_several_histories", "check_object_array"]
+
+
+def test_an_estimator_that_says_nothing():
+    with pytest.raises(TypeError, match="SaysNothing has none of predict_proba, pre"):
+        check_history_estimator(SaysNothing())
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("kind", BROKEN)
+def test_failures_say_what_is_wrong(kind):
+    for result in check_history_estimator(kind(), on_fail=None):
+        if result["status"] == "failed":
+            assert str(result["exception"]).strip()
+
+
+def test_generators_are_put_back_whatever_happens():
+    before = _laws._draws()
+    with pytest.raises(KeyError), _laws._other_generators(3):
+        raise KeyError
+    assert _laws._draws() == before
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
@@ -255,6 +348,9 @@ def test_expected_failures():
     assert found["check_name"] == "check_holds_no_events"
     assert found["expected_to_fail_reason"] == "It is a dictionary of events."
     assert isinstance(found["exception"], AssertionError)
+    results = check_history_estimator(Counts(), expected_failed_checks=reason)
+    [found] = [r for r in results if r["status"] != "passed"]
+    assert (found["check_name"], found["status"]) == ("check_holds_no_events", "xpass")
 
 
 @pytest.mark.parametrize(
@@ -281,7 +377,7 @@ def test_parametrize():
     assert cases[0].id == f"RFMFeatures()-{_laws.ALL_CHECKS[0].__name__}"
     [case] = [case for case in cases if case.marks]
     assert case.id == "Counts()-check_pickle"
-    assert case.marks[0].kwargs == {"reason": "why"}
+    assert case.marks[0].kwargs == {"reason": "why", "strict": True}
 
 
 def test_all_estimators_are_public_classes():
