@@ -66,6 +66,7 @@ READERS = [
     lstm(LSTMClassifier),
     lstm(LSTMClassifier, cell="gru", num_layers=2),
     lstm(LSTMClassifier, cell="rnn", head_sizes=()),
+    lstm(LSTMClassifier, bptt_steps=3),
     lstm(LSTMClassifier, bidirectional=True, pooling=POOLINGS),
     lstm(LSTMClassifier, cell="gru", bidirectional=True, num_layers=2, pooling="last"),
     *(lstm(LSTMRegressor, pooling=pooling) for pooling in POOLINGS),

@@ -20,6 +20,7 @@ from sklearn_seqcrm.neural_network._module import (
     HistoryReader,
     HistorySpec,
     read_both_ways,
+    read_one_way,
 )
 from tests.neural_network.test_batches import gathered, make_data
 
@@ -252,3 +253,79 @@ def test_decay_fades_with_silence():
     torch.testing.assert_close(now[0], steps.mean(dim=0))
     faded = 4 * math.exp(-40 * math.log(2) / SPEC.half_lives[1])
     torch.testing.assert_close(late[1], faded * steps.mean(dim=0))
+
+
+# Long histories and short numbers -----------------------------------------------------
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_gradients_end_where_a_stretch_begins(cell):
+    """As in a loop over equal stretches whose first state is a constant."""
+    torch.manual_seed(0)
+    layer = CELLS[cell](3, 4, batch_first=True)
+    steps = torch.randn(2, 10, 3)
+    weight = torch.randn(2, 10, 4)
+
+    def gradients(outputs):
+        layer.zero_grad()
+        (outputs * weight).sum().backward()
+        return [parameter.grad.clone() for parameter in layer.parameters()]
+
+    outputs = read_one_way(layer, steps, 4)  # of 10 steps: 4 + 4 + 2
+    whole = layer(steps)[0]
+    torch.testing.assert_close(outputs, whole)
+    found = gradients(outputs)
+    state, by_hand = None, []
+    for stretch in (steps[:, :4], steps[:, 4:8], steps[:, 8:]):
+        if isinstance(state, tuple):
+            state = tuple(tensor.data for tensor in state)
+        elif state is not None:
+            state = state.data
+        output, state = layer(stretch, state)
+        by_hand.append(output)
+    for one, other in zip(found, gradients(torch.cat(by_hand, 1)), strict=True):
+        torch.testing.assert_close(one, other)
+    in_full = gradients(layer(steps)[0])
+    assert not all(map(torch.allclose, found, in_full))
+
+
+def test_long_histories_are_cut_into_equal_stretches():
+    """The last state of 11 steps has gradients from 4, not from one."""
+    layer = CELLS["lstm"](1, 4, batch_first=True)
+    steps = torch.randn(1, 11, 1, requires_grad=True)
+    read_one_way(layer, steps, 5)[0, -1].sum().backward()
+    assert steps.grad[0, :, 0].ne(0).tolist() == [False] * 8 + [True] * 3
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("num_layers", [1, 2])
+def test_short_histories_are_in_one_stretch(num_layers, bidirectional):
+    data = make_data(n_customers=6)
+    options = {"num_layers": num_layers, "bidirectional": bidirectional}
+    plain, with_stretches = make_reader(**options), make_reader(**options)
+    with_stretches.bptt_steps = 8
+    results = []
+    for reader in (plain, with_stretches):
+        for _, part, _ in gathered(BatchIterator(data, 1000, share=False)):
+            reader(part.histories[0]).square().sum().backward()
+        results.append([parameter.grad for parameter in reader.parameters()])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("bptt_steps", [None, 3])
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_short_numbers(cell, bptt_steps, bidirectional):
+    """Outputs have 8 bits in common with those of float32; all else is float32."""
+    data = make_data(n_customers=30)
+    reader = make_reader(cell=cell, num_layers=2, bidirectional=bidirectional)
+    expected = read_all(reader, data, share=not bidirectional)
+    reader.bptt_steps, reader.precision = bptt_steps, "bfloat16"
+    found = read_all(reader, data, share=not bidirectional)
+    assert found.dtype == torch.float32
+    error = (found - expected).abs().max()
+    assert 1e-5 < error < 2e-2
+    for _, part, _ in gathered(BatchIterator(data, 1000, share=not bidirectional)):
+        reader(part.histories[0]).square().sum().backward()
+    assert {p.grad.dtype for p in reader.parameters()} == {torch.float32}
