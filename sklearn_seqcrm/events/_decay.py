@@ -11,7 +11,7 @@ _EVENTS_AT_ONCE = 2**17  # bounds the memory for states, whatever the number of 
 
 
 def decayed_sums(rows: Rows, values: np.ndarray, half_lives: np.ndarray) -> np.ndarray:
-    """Sums over each row's visible events, faded to its cutoff.
+    """Counts and sums over each row's visible events, faded to its cutoff.
 
     Parameters
     ----------
@@ -24,8 +24,8 @@ def decayed_sums(rows: Rows, values: np.ndarray, half_lives: np.ndarray) -> np.n
 
     Returns
     -------
-    ndarray of shape (n, n_half_lives, n_values)
-        Zero for an empty history.
+    ndarray of shape (n, n_half_lives, 1 + n_values)
+        The count of events, then the sums; zero for an empty history.
 
     Notes
     -----
@@ -35,7 +35,7 @@ def decayed_sums(rows: Rows, values: np.ndarray, half_lives: np.ndarray) -> np.n
     1])) * S[stop - 1]``, less what had gone before `start`. Customers of similar
     length are walked in step, one array operation for the ``k``-th event of all.
     """
-    result = np.zeros((len(rows.codes), len(half_lives), values.shape[1]))
+    result = np.zeros((len(rows.codes), len(half_lives), 1 + values.shape[1]))
     seen = visible_segments(rows)
     filled = (rows.stop > rows.start)[seen.rows]
     row, of_row = seen.rows[filled], seen.of_row[filled]
@@ -72,7 +72,8 @@ def _states(
     """``S`` after every event of some customers, who come longest first."""
     index, offsets = ranges(first, last)
     times = rows.log.timeline.times
-    states = np.repeat(values[index, None, :].astype("float64"), len(rates), axis=1)
+    states = np.ones((len(index), len(rates), 1 + values.shape[1]))
+    states[:, :, 1:] = values[index, None, :]
     lengths = np.diff(offsets)
     n_longer = np.searchsorted(-lengths, -np.arange(lengths[0]), side="left")
     for step in range(1, int(lengths[0])):

@@ -196,8 +196,7 @@ def raw_row_features(rows: Rows, encoding: Encoding) -> np.ndarray:
         age = rows.cutoff[filled] - times[event[filled]]
         ages[filled, column] = np.log1p(age / encoding.time_unit)
     facts = log.channels[:, : encoding.n_decayed]
-    ones_and_facts = np.column_stack([np.ones(len(log), "float32"), facts])
-    sums = decayed_sums(rows, ones_and_facts, np.asarray(encoding.half_lives))
+    sums = decayed_sums(rows, facts, np.asarray(encoding.half_lives))
     count, totals = sums[:, :, 0], sums[:, :, 1:]
     means = totals / (count[:, :, None] + 1)
     return np.column_stack(

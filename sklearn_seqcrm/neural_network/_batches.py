@@ -30,12 +30,14 @@ class HistorySource:
         Float channels of the events.
     codes : ndarray of shape (n_events, C), int32
         Codes of the events.
-    times : ndarray of shape (n_events,), float64
-        Times of the events, in typical gaps.
+    times : ndarray of shape (n_events,)
+        Times of the events.
     start, stop : ndarray of shape (n,), int64
         Row ``i`` sees the events ``start[i]:stop[i]``.
-    cutoff : ndarray of shape (n,), float64
+    cutoff : ndarray of shape (n,)
         Cutoffs, on the axis of `times`.
+    time_unit : float, default=1.0
+        Typical gap between events, on that axis.
     gap : int or None, default=None
         Channel of the gap to the previous event, which is 0 for the first event that
         a row sees: a lookback hides the one before.
@@ -47,6 +49,7 @@ class HistorySource:
     start: np.ndarray
     stop: np.ndarray
     cutoff: np.ndarray
+    time_unit: float = 1.0
     gap: int | None = None
 
     def take(self, rows: np.ndarray) -> HistorySource:
@@ -364,9 +367,10 @@ def _pad(source: HistorySource, rows: np.ndarray, share: bool) -> HistoryBatch:
     place = sequence * n_slots + slot
     visible = np.zeros(len(first) * n_slots, dtype="int64")
     visible[place] = stop - start
-    cutoff = np.zeros(len(first) * n_slots)
+    cutoff = np.zeros(len(first) * n_slots, source.cutoff.dtype)
     cutoff[place] = source.cutoff[rows]
     ages = cutoff.reshape(len(first), n_slots, 1) - times[:, None, :]
+    ages = ages / source.time_unit
     return HistoryBatch(
         torch.from_numpy(values),
         torch.from_numpy(codes.astype("int64")),

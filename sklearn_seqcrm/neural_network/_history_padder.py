@@ -192,6 +192,7 @@ class HistoryPadder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         values = np.zeros((*shape, n_channels + 1), "float32")
         codes = np.zeros((*shape, source.codes.shape[1]), "int64")
         ages = np.repeat(source.cutoff, lengths) - source.times[event]
+        ages = ages / source.time_unit
         values[real, :n_channels] = source.channels[event]
         values[real, n_channels] = np.log1p(ages)
         codes[real] = source.codes[event]

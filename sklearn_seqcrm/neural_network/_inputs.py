@@ -138,11 +138,12 @@ def row_customers(arrays: Sequence[HistoryArray]) -> np.ndarray:
     rows: list[np.ndarray] = []
     n_nodes = n_rows
     for array in arrays:
-        # A log that was stacked from several may know a customer twice.
-        code, ids = pd.factorize(array.log.customers)
         known = np.flatnonzero(array.rows.codes >= 0)
+        found, place = np.unique(array.rows.codes[known], return_inverse=True)
+        # A log that was stacked from several may know a customer twice.
+        code, ids = pd.factorize(array.log.customers[found])
         rows.append(known)
-        ends.append(n_nodes + code[array.rows.codes[known]])
+        ends.append(n_nodes + code[place])
         n_nodes += len(ids)
     # Older versions of scipy search graphs of 32-bit numbers only.
     edges = (np.concatenate(rows).astype("int32"), np.concatenate(ends).astype("int32"))
@@ -153,16 +154,14 @@ def row_customers(arrays: Sequence[HistoryArray]) -> np.ndarray:
 def history_source(array: HistoryArray) -> HistorySource:
     """Channels, codes and times behind encoded histories."""
     rows, log = array.rows, array.log
-    unit = log.encoding.time_unit
-    # Times from the first one on, so that typical gaps keep their decimals.
-    origin = log.timeline.times.min() if len(log) else 0
     return HistorySource(
         log.channels,
         log.codes,
-        (log.timeline.times - origin) / unit,
+        log.timeline.times,
         np.maximum(rows.start, 0),
         np.maximum(rows.stop, 0),
-        (rows.cutoff - origin) / unit,
+        rows.cutoff,
+        log.encoding.time_unit,
         log.encoding.gap_channel,
     )
 

@@ -19,12 +19,13 @@ LOOKBACKS = [None, "200D", "3D"]  # no row of three days has an event
 def slow_sums(rows, values, half_lives):
     """Every event of every row, faded to its cutoff."""
     times = rows.log.timeline.times
-    sums = np.zeros((len(rows.codes), len(half_lives), values.shape[1]))
+    sums = np.zeros((len(rows.codes), len(half_lives), 1 + values.shape[1]))
     for row, cutoff in enumerate(rows.cutoff):
         for event in range(rows.start[row], rows.stop[row]):
             for k, half_life in enumerate(half_lives):
                 share = 0.5 ** (float(cutoff - times[event]) / half_life)
-                sums[row, k] += share * values[event]
+                sums[row, k, 0] += share
+                sums[row, k, 1:] += share * values[event]
     return sums
 
 
@@ -46,15 +47,16 @@ def test_decayed_sums_of_nobody_and_nothing():
     values = np.ones((len(array.log), 2))
     for rows in (array[:0], array[array.lengths == 0]):
         sums = decayed_sums(rows.rows, values, np.array([1.0]))
-        assert_array_equal(sums, np.zeros((len(rows), 1, 2)))
+        assert_array_equal(sums, np.zeros((len(rows), 1, 3)))
 
 
 def test_decayed_sums_of_an_unknown_customer_beside_others():
     array = make_table()["history"].array
     assert (array.rows.codes < 0).any()
-    values = np.ones((len(array.log), 1))
+    values = np.full((len(array.log), 1), 2.0)
     sums = decayed_sums(array.rows, values, np.array([1e30]))
     assert_allclose(sums[:, 0, 0], array.lengths, rtol=1e-9)
+    assert_allclose(sums[:, 0, 1], 2 * array.lengths, rtol=1e-9)
 
 
 def slow_features(array):
