@@ -50,3 +50,10 @@ def peak_memory(function):
 def _kibibytes(field):
     lines = STATUS.read_text().splitlines()
     return int(next(x for x in lines if x.startswith(field)).split()[1])
+
+
+def one_thread():
+    """Let torch use one thread, as the tables tell of one."""
+    import torch
+
+    torch.set_num_threads(1)

@@ -16,12 +16,13 @@ from sklearn.base import BaseEstimator, is_classifier
 from sklearn.model_selection import GroupShuffleSplit
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.fixes import parse_version
 from sklearn.utils.validation import (
     _check_sample_weight,
     check_consistent_length,
     check_is_fitted,
 )
-from skorch.callbacks import EarlyStopping, GradientNormClipping
+from skorch.callbacks import EarlyStopping
 
 from sklearn_seqcrm._callbacks import CallbackSupportMixin, FitTask
 from sklearn_seqcrm._documentation import DOC_LINK
@@ -39,8 +40,8 @@ from sklearn_seqcrm.neural_network._net import HistoryClassifierNet, HistoryNet
 
 # With fewer rows a validation part is too small to tell epochs apart.
 _ROWS_TO_STOP_EARLY = 1000
-# Longest gradient of a step; recurrent nets meet cliffs (Pascanu et al., 2013).
-_MOST_GRADIENT = 1.0
+# All parameters in one call, which saves an eighth of a step.
+_HAS_FUSED_OPTIMIZERS = parse_version(torch.__version__) >= parse_version("2.4")
 
 
 class BaseLSTM(CallbackSupportMixin, BaseEstimator):
@@ -213,6 +214,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             module__head_sizes=tuple(self.head_sizes),
             optimizer=torch.optim.AdamW,
             optimizer__weight_decay=self.weight_decay,
+            optimizer__fused=_HAS_FUSED_OPTIMIZERS,
             lr=self.learning_rate,
             batch_size=self.batch_size,
             device=self.device,
@@ -227,10 +229,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
 
         Early stopping ends an epoch before later callbacks see it, so it comes last.
         """
-        callbacks: list[Any] = [
-            ("clip_gradients", GradientNormClipping(_MOST_GRADIENT)),
-            *(copy.deepcopy(callback) for callback in self.callbacks or ()),
-        ]
+        callbacks = [copy.deepcopy(callback) for callback in self.callbacks or ()]
         if with_validation:
             stop = EarlyStopping(
                 patience=self.n_iter_no_change,

@@ -339,18 +339,20 @@ def _cut_batches(sizes: np.ndarray, batch_size: int) -> list[int]:
 
 
 def _pad(source: HistorySource, rows: np.ndarray, share: bool) -> HistoryBatch:
-    """Gather the sequences of some rows, padded to their own longest."""
-    start, stop = source.start[rows], source.stop[rows]
+    """Gather the sequences of some rows, padded to their own longest.
+
+    Rows that share a sequence stand together.
+    """
+    start, seen = source.start[rows], source.stop[rows] - source.start[rows]
+    new = np.ones(len(rows), dtype=bool)
     if share:
-        first, sequence = np.unique(start, return_inverse=True)
-    else:
-        first, sequence = start, np.arange(len(rows))
-    lengths = np.zeros(len(first), dtype="int64")
-    np.maximum.at(lengths, sequence, stop - start)
+        new[1:] = start[1:] != start[:-1]
+    at = np.flatnonzero(new)  # the first row of each sequence
+    first, lengths = start[at], np.maximum.reduceat(seen, at)
     # One step at least, which an empty history does not read.
-    index = first[:, None] + np.arange(max(1, int(lengths.max(initial=0))))
+    index = first[:, None] + np.arange(max(1, int(lengths.max())))
     padding = index >= (first + lengths)[:, None]
-    np.copyto(index, 0, where=padding)
+    index[padding] = 0
     if len(source.times):
         values, codes = source.channels[index], source.codes[index]
         times = source.times[index]
@@ -363,30 +365,19 @@ def _pad(source: HistorySource, rows: np.ndarray, share: bool) -> HistoryBatch:
     codes[padding] = 0
     if source.gap is not None:
         values[:, 0, source.gap] = 0
-    slot, n_slots = _slots(sequence, len(first))
-    place = sequence * n_slots + slot
+    n_slots = int(np.diff(at, append=len(rows)).max())
+    sequence = np.cumsum(new) - 1
+    place = sequence * n_slots + np.arange(len(rows)) - at[sequence]
     visible = np.zeros(len(first) * n_slots, dtype="int64")
-    visible[place] = stop - start
+    visible[place] = seen
     cutoff = np.zeros(len(first) * n_slots, source.cutoff.dtype)
     cutoff[place] = source.cutoff[rows]
     ages = cutoff.reshape(len(first), n_slots, 1) - times[:, None, :]
-    ages = ages / source.time_unit
     return HistoryBatch(
         torch.from_numpy(values),
         torch.from_numpy(codes.astype("int64")),
         torch.from_numpy(lengths),
         torch.from_numpy(visible.reshape(len(first), n_slots)),
-        torch.from_numpy(ages.astype("float32")),
+        torch.from_numpy((ages / source.time_unit).astype("float32")),
         torch.from_numpy(place),
     )
-
-
-def _slots(sequence: np.ndarray, n_sequences: int) -> tuple[np.ndarray, int]:
-    """Number the rows of each sequence from 0, and count the most that one has."""
-    counts = np.bincount(sequence, minlength=n_sequences)
-    order = np.argsort(sequence, kind="stable")
-    slot = np.empty(len(sequence), dtype="int64")
-    slot[order] = np.arange(len(sequence)) - np.repeat(
-        np.cumsum(counts) - counts, counts
-    )
-    return slot, int(counts.max(initial=1))

@@ -145,49 +145,41 @@ class HistoryReader(nn.Module):
                 steps = read_both_ways(layer, steps, batch.lengths, self.bptt_steps)
         steps = steps.float()  # (B, T, H')
         pooled = self._pool(steps, batch)  # (B, R, P * H')
-        return pooled.flatten(0, 1)[batch.place]
+        return pooled.flatten(0, 1).index_select(0, batch.place)
 
     def _pool(self, steps: torch.Tensor, batch: HistoryBatch) -> torch.Tensor:
         n_visible = batch.visible[:, :, None]  # (B, R, 1)
         step = torch.arange(steps.shape[1], device=steps.device)
         seen = step < n_visible  # (B, R, T)
-        weights = []
+        both_ways = len(self.layers[0]) == 2
+        weights = []  # each of (B, R, n, T)
         for name in self.pooling:
-            if name == "mean":
-                weights.append(seen / n_visible.clamp(min=1))
+            if name == "last" and not both_ways:
+                weights.append((step == n_visible - 1).to(steps)[:, :, None])
+            elif name == "mean":
+                weights.append((seen / n_visible.clamp(min=1))[:, :, None])
             elif name == "attention":
-                weights.append(self._attend(steps, seen))
+                weights.append(self._attend(steps, seen)[:, :, None])
             elif name == "decay":
-                for rate in self.decay_rates:
-                    fade = torch.exp(-rate * batch.ages.clamp(min=0)) * seen
-                    # Normed by the events of the most recent time constant at least,
-                    # so that the pool of a long silence fades out.
-                    weights.append(fade / fade.sum(2, keepdim=True).clamp(min=1))
+                rates = self.decay_rates[:, None]
+                ages = batch.ages.clamp(min=0)[:, :, None]
+                fade = torch.exp(-rates * ages) * seen[:, :, None]
+                # Normed by the events of the most recent time constant at least, so
+                # that the pool of a long silence fades out.
+                weights.append(fade / fade.sum(3, keepdim=True).clamp(min=1))
         pooled = []
-        if "last" in self.pooling:
-            pooled.append(self._last(steps, seen, n_visible))
-        if "max" in self.pooling:
-            pooled.append(running_max(steps, n_visible))
+        if "last" in self.pooling and both_ways:
+            pooled.append(last_both_ways(steps, n_visible))
         if weights:
             # One product for all poolings and rows of a sequence, instead of a copy of
             # the outputs for each row.
-            weight = torch.stack(weights, dim=2).flatten(1, 2)  # (B, R * P, T)
-            product = torch.bmm(weight, steps)  # (B, R * P, H')
-            pooled.append(product.unflatten(1, (-1, len(weights))).flatten(2))
+            weight = torch.cat(weights, dim=2)  # (B, R, P, T)
+            n_rows, n_pools = weight.shape[1:3]
+            product = torch.bmm(weight.flatten(1, 2), steps)  # (B, R * P, H')
+            pooled.append(product.unflatten(1, (n_rows, n_pools)).flatten(2))
+        if "max" in self.pooling:
+            pooled.append(running_max(steps, n_visible))
         return torch.cat(pooled, dim=2)
-
-    def _last(
-        self, steps: torch.Tensor, seen: torch.Tensor, n_visible: torch.Tensor
-    ) -> torch.Tensor:
-        n_rows = n_visible.shape[1]
-        at = (n_visible - 1).clamp(min=0).expand(-1, -1, steps.shape[2])
-        last = torch.gather(steps, 1, at)  # (B, R, H')
-        if len(self.layers[0]) == 2:
-            # The backward direction has read everything at the first event.
-            half = steps.shape[2] // 2
-            first = steps[:, :1, half:].expand(-1, n_rows, -1)
-            last = torch.cat([last[:, :, :half], first], dim=2)
-        return last * (n_visible > 0)
 
     def _attend(self, steps: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
         assert self.attention is not None
@@ -325,6 +317,18 @@ def read_one_way(
         )
         outputs.append(output)
     return torch.cat(outputs, dim=1)
+
+
+def last_both_ways(steps: torch.Tensor, n_visible: torch.Tensor) -> torch.Tensor:
+    """Output of both directions where each has read everything, shape (B, R, H').
+
+    The backward direction has so at the first event.
+    """
+    half = steps.shape[2] // 2
+    at = (n_visible - 1).clamp(min=0).expand(-1, -1, half)
+    forward = torch.gather(steps[:, :, :half], 1, at)
+    backward = steps[:, :1, half:].expand(-1, n_visible.shape[1], -1)
+    return torch.cat([forward, backward], dim=2) * (n_visible > 0)
 
 
 def running_max(steps: torch.Tensor, n_visible: torch.Tensor) -> torch.Tensor:

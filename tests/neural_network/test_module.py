@@ -88,9 +88,9 @@ def pooled_slowly(reader, source, row):
         half = steps.shape[1] // len(reader.layers[0])
         # What each direction returns after it has read everything.
         parts += [steps[-1, :half], steps[0, half:]]
+    parts += [part for name in reader.pooling for part in weighted.get(name, [])]
     if "max" in reader.pooling:
         parts.append(steps.max(dim=0).values)
-    parts += [part for name in reader.pooling for part in weighted.get(name, [])]
     return torch.cat(parts)
 
 
