@@ -35,13 +35,19 @@ format: $(VENV)/.installed-lint
 docs: $(VENV)/.installed-docs
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
+# All side by side; half an hour. Writes docs/benchmark_results.md and its picture.
 benchmark: $(VENV)/.installed-benchmarks
-	@set -e; for script in benchmarks/bench_*.py; do \
-		echo "== $$script"; $(BIN)/python $$script; \
-	done
+	-$(MAKE) .venv-lifestream/.installed
+	MPLBACKEND=Agg $(BIN)/python benchmarks/run_all.py
+
+# A rival that needs versions of its own; the benchmarks run without it as well.
+.venv-lifestream/.installed:
+	$(PYTHON) -m venv .venv-lifestream
+	.venv-lifestream/bin/python -m pip install --quiet pytorch-lifestream==0.6.0
+	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-oldest build dist *.egg-info demo_output .hypothesis .import_linter_cache \
+	rm -rf $(VENV) .venv-oldest .venv-lifestream build dist *.egg-info demo_output .hypothesis .import_linter_cache \
 		.mypy_cache .pytest_cache .ruff_cache docs/_build docs/auto_examples docs/generated
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

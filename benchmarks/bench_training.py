@@ -1,11 +1,14 @@
-"""Training speed on ragged histories, against the textbook way with skorch.
+"""Training on ragged histories, against what a user would pick instead.
 
-Histories have log-normal lengths (median 20, 95th percentile about 104, at most 519);
-an event has 8 numbers. The textbook way pads all of them into one array, gives it to a
-skorch net with the default dataset, and reads the state at each row's last step. Both
-nets have one LSTM of the same size and a linear head, batches of 128 rows, AdamW, and
-see the same rows. They take turns in one process; the table shows medians, in real
-(not padded) events per second.
+Histories of random numbers have log-normal lengths (median 20, 95th percentile about
+104, at most 1,000); an event has 7 fields. All nets have one LSTM, read at a row's last
+event, a linear head, batches of 128 rows, AdamW, and a tenth of the rows set aside for
+early stopping. Ours is timed with everything: the whole pipeline from raw events, with
+the fit of its encoder. The others get arrays that are ready. They take turns in one
+process, pytorch-lifestream in a process and an environment of its own (`make
+.venv-lifestream/.installed`). The table shows medians, in real (not padded) events per
+second, and what share of the machine's matrix product the LSTM's own operations are:
+3 x 8 x H x (D + H) for an event of D channels.
 """
 
 import argparse
@@ -14,94 +17,136 @@ import statistics
 import numpy as np
 import pandas as pd
 import torch
-from measure import seconds
-from skorch import NeuralNetClassifier
+from measure import one_thread, seconds
+from rivals import (
+    PackedLSTM,
+    TextbookLSTM,
+    fit_keras,
+    has_lifestream,
+    keras_model,
+    lifestream_seconds,
+    skorch_net,
+)
 
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier
-from sklearn_seqcrm.preprocessing import HistoryEncoder
+from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 
-LONGEST = 519
+N_FIELDS, LONGEST = 7, 1000
 
 
-def make_rows(n_customers, rng):
-    """Encoded histories of log-normal length, and random labels."""
+def make_rows(n_customers, rng, longest=LONGEST):
+    """Raw histories of log-normal length, and random labels."""
     lengths = np.exp(rng.normal(np.log(20), 1.0, n_customers)).astype(int)
-    lengths = lengths.clip(1, LONGEST)
+    lengths = lengths.clip(1, longest)
     n_events = lengths.sum()
-    columns = {f"field_{i}": rng.normal(size=n_events) for i in range(7)}
+    columns = {f"field_{i}": rng.normal(size=n_events) for i in range(N_FIELDS)}
     customers = np.repeat(np.arange(n_customers), lengths)
     events = pd.DataFrame(
         {"customer": customers, "time": rng.random(n_events) * 1000, **columns}
     )
     X = EventLog(events, "customer", "time").snapshots([1001])
-    encoded = HistoryEncoder(half_lives=[100]).fit_transform(X)
-    return encoded[["history"]], rng.integers(0, 2, n_customers)
+    return X[["history"]], rng.integers(0, 2, n_customers)
 
 
-class TextbookLSTM(torch.nn.Module):
-    """One LSTM over the whole padded array, read at each row's last step."""
-
-    def __init__(self, n_channels, n_static, hidden_size):
-        super().__init__()
-        self.lstm = torch.nn.LSTM(n_channels, hidden_size, batch_first=True)
-        self.head = torch.nn.Linear(hidden_size + n_static, 2)
-
-    def forward(self, values, codes, lengths, static):
-        """Return the logits of two classes."""
-        steps, _ = self.lstm(values)
-        last = steps[torch.arange(len(steps)), lengths - 1]
-        return self.head(torch.cat([last, static], dim=1))
+def matrix_products(size=1024):
+    """Floating-point operations a second of a float32 matrix product, on one thread."""
+    a, b = torch.randn(2, size, size)
+    a @ b
+    return 2 * size**3 / min(seconds(lambda: a @ b)[0] for _ in range(20))
 
 
 def main():
-    """Run both in turn and print a table."""
+    """Run all in turn and print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--customers", type=int, default=4000)
+    parser.add_argument("--customers", type=int, default=20_000)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--hidden", type=int, default=64)
-    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--epochs", type=int, default=4)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    one_thread()
     X, y = make_rows(options.customers, np.random.default_rng(0))
-    padded = HistoryPadder().fit_transform(X)
-    n_events = int(padded["lengths"].sum())
+    encoded = HistoryEncoder(half_lives=[100]).fit_transform(X)
+    n_events, n_channels = encoded["history"].array.log.channels.shape
+    padded = HistoryPadder().fit_transform(encoded)
+    tensors = {
+        "values": padded["values"][:, :, :n_channels],
+        "lengths": padded["lengths"],
+    }
+    n_steps = tensors["values"].shape[1]
     print(
-        f"{options.customers:,} customers, {n_events:,} events, longest "
-        f"{padded['values'].shape[1]}, hidden {options.hidden}, "
-        f"{options.threads} thread(s), torch {torch.__version__}"
+        f"{options.customers:,} customers, {n_events:,} events, longest {n_steps}, "
+        f"{n_channels} channels, hidden size {options.hidden}, one thread"
     )
-    ours = LSTMClassifier(
-        hidden_size=options.hidden,
-        pooling="last",
-        head_sizes=(),
-        batch_size=128,
-        max_epochs=1,
-        early_stopping=False,
-        random_state=0,
-    )
-    textbook = NeuralNetClassifier(
-        TextbookLSTM,
-        module__n_channels=padded["values"].shape[2],
-        module__n_static=padded["static"].shape[1],
-        module__hidden_size=options.hidden,
-        criterion=torch.nn.CrossEntropyLoss,
-        optimizer=torch.optim.AdamW,
-        batch_size=128,
-        max_epochs=1,
-        train_split=None,
-        iterator_train__shuffle=True,
-        verbose=0,
-    )
-    ours.fit(X, y)  # once to warm up
-    times = {"LSTMClassifier": [], "textbook skorch": []}
+
+    def ours(**changed):
+        model = LSTMClassifier(
+            hidden_size=options.hidden,
+            pooling="last",
+            head_sizes=(),
+            max_epochs=options.epochs,
+            early_stopping=True,
+            n_iter_no_change=options.epochs,
+            random_state=0,
+            **changed,
+        )
+        return make_history_pipeline(model)
+
+    def rival(module):
+        return skorch_net(module, n_channels, options.hidden, 1)
+
+    small = slice(options.customers // 10)
+    n_small = int(tensors["lengths"][small].sum())
+    ways = {
+        "LSTMClassifier": (
+            lambda: seconds(lambda: ours().fit(X, y))[0],
+            options.epochs * n_events,
+        ),
+        'LSTMClassifier, precision="bfloat16"': (
+            lambda: seconds(lambda: ours(precision="bfloat16").fit(X, y))[0],
+            options.epochs * n_events,
+        ),
+        "skorch, padded (the textbook way)": (
+            lambda: seconds(lambda: rival(TextbookLSTM).fit(tensors, y))[0],
+            n_events,
+        ),
+        "skorch, packed sequences": (
+            lambda: seconds(lambda: rival(PackedLSTM).fit(tensors, y))[0],
+            n_events,
+        ),
+    }
+    model = keras_model(n_steps, n_channels, options.hidden)
+    if model is not None:
+        values = tensors["values"][small]
+        ways["Keras (torch), masking, a tenth of the rows"] = (
+            lambda: seconds(lambda: fit_keras(model, values, y[small], 1))[0],
+            n_small,
+        )
+    if has_lifestream():
+        lengths = tensors["lengths"]
+        flat = tensors["values"][np.arange(n_steps) < lengths[:, None]]
+        rows = {"values": flat, "lengths": lengths, "y": y}
+        ways["pytorch-lifestream 0.6.0"] = (
+            lambda: lifestream_seconds("train", rows, options.hidden),
+            n_events,
+        )
+    ours().fit(X, y)  # once to warm up
+    speeds, limits = {name: [] for name in ways}, []
     for _ in range(options.repeat):
-        times["LSTMClassifier"].append(seconds(lambda: ours.fit(X, y))[0])
-        times["textbook skorch"].append(seconds(lambda: textbook.fit(padded, y))[0])
-    ratio = [theirs / own for own, theirs in zip(*times.values(), strict=True)]
-    for name, values in times.items():
-        print(f"{name:16s} {n_events / statistics.median(values):10,.0f} events/s")
-    print(f"ratio            {statistics.median(ratio):10.1f}")
+        limits.append(matrix_products())
+        for name, (run, n_read) in ways.items():
+            speeds[name].append(n_read / run())
+    limit = statistics.median(limits)
+    operations = 3 * 8 * options.hidden * (n_channels + options.hidden)
+    print(f"{'':45s}{'events/s':>11s}{'of ours':>9s}{'of the limit':>14s}")
+    for name, found in speeds.items():
+        speed = statistics.median(found)
+        ratio = statistics.median(np.divide(speeds["LSTMClassifier"], found))
+        share = speed * operations / limit
+        of_ours = f"1/{ratio:.1f}" if ratio > 1 else f"{1 / ratio:.1f}"
+        print(f"{name:45s}{speed:11,.0f}{of_ours:>9s}{share:14.0%}")
+    name = f"matrix product, {limit / 1e9:.0f} GFLOP/s"
+    print(f"{name:45s}{limit / operations:11,.0f}{'':9s}{1:14.0%}")
 
 
 if __name__ == "__main__":

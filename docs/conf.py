@@ -15,7 +15,8 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build"]
+# Included by another page.
+exclude_patterns = ["_build", "benchmark_results.md"]
 # The front page is the README, whose title is the project's name.
 myst_heading_anchors = 2
 templates_path = ["_templates"]

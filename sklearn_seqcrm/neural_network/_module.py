@@ -145,7 +145,10 @@ class HistoryReader(nn.Module):
                 steps = read_both_ways(layer, steps, batch.lengths, self.bptt_steps)
         steps = steps.float()  # (B, T, H')
         pooled = self._pool(steps, batch)  # (B, R, P * H')
-        return pooled.flatten(0, 1).index_select(0, batch.place)
+        pooled = pooled.flatten(0, 1)
+        if len(pooled) == len(batch.place):  # then they are in order
+            return pooled
+        return pooled.index_select(0, batch.place)
 
     def _pool(self, steps: torch.Tensor, batch: HistoryBatch) -> torch.Tensor:
         n_visible = batch.visible[:, :, None]  # (B, R, 1)

@@ -122,8 +122,7 @@ class HistoryNet(NeuralNet):
             loss.backward()
             losses.append(loss.detach())
             outputs.append(output.detach())
-        # skorch has a callback for that, but its search for the parameters takes a tenth
-        # of a step.
+        # A callback of skorch would look for the parameters for a tenth of a step.
         [group] = self.optimizer_.param_groups
         torch.nn.utils.clip_grad_norm_(group["params"], _MOST_GRADIENT)
         return {"loss": torch.stack(losses).sum(), "y_pred": torch.cat(outputs)}

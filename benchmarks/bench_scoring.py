@@ -1,0 +1,99 @@
+"""Scoring: many events a second, one row in real time, and searches on two cores."""
+
+import argparse
+import statistics
+import time
+
+import numpy as np
+import pandas as pd
+from bench_training import make_rows
+from measure import make_events, one_thread, seconds
+from sklearn.model_selection import GridSearchCV
+
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.neural_network import LSTMClassifier
+from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
+
+CUTOFF = pd.Timestamp("2022-06-01")
+
+
+def classifier(**options):
+    """A network of the default size, hardly trained."""
+    options = {"max_epochs": 1, "early_stopping": False, **options}
+    return LSTMClassifier(random_state=0, **options)
+
+
+def median_seconds(function, repeat):
+    """Median time of a call, the first one left out."""
+    function()
+    return statistics.median(seconds(function)[0] for _ in range(repeat))
+
+
+def throughput(n_customers, repeat):
+    """Print events a second of all rows, and the time of one."""
+    X, y = make_rows(n_customers, np.random.default_rng(0))
+    encoded = HistoryEncoder(half_lives=[100]).fit_transform(X)
+    n_events = encoded["history"].array.lengths.sum()
+    for precision in ("float32", "bfloat16"):
+        model = classifier(precision=precision).fit(encoded, y)
+        found = median_seconds(lambda m=model: m.predict_proba(encoded), repeat)
+        name = f"predict_proba, {precision}"
+        print(f"{name:44s}{n_events / found:12,.0f} events/s")
+    model, one = classifier().fit(encoded, y), encoded.iloc[[7]]
+    found = median_seconds(lambda: model.predict_proba(one), 50)
+    print(f"{'predict_proba of one encoded row':44s}{1000 * found:12.1f} ms")
+
+
+def log_sizes(large):
+    """Print the time of 100 rows, and of a new one, by the size of their log."""
+    print(f"{'through the whole pipeline':44s}{'100 rows':>12s}{'one raw row':>14s}")
+    for n_events in (10_000, large):
+        events = make_events(n_events, n_events // 20, np.random.default_rng(0))
+        log = EventLog(events, "customer", "time")
+        customers = pd.DataFrame({"customer": log.customers[:500], "age": 40.0})
+        X = log.attach(customers, cutoff=CUTOFF)
+        model = make_history_pipeline(classifier()).fit(X, np.arange(len(X)) % 2)
+        some = X.iloc[:100]
+        many = median_seconds(lambda m=model, X=some: m.predict_proba(X), 50)
+
+        def score_one(log=log, model=model, row=customers.iloc[[5]]):
+            return model.predict_proba(log.attach(row, cutoff=CUTOFF))
+
+        one = median_seconds(score_one, 50)
+        name = f"on a log of {n_events:,} events"
+        print(f"{name:44s}{1000 * many:9.1f} ms{1000 * one:11.1f} ms")
+
+
+def search(n_customers):
+    """Print how much faster two jobs search than one, each with one thread."""
+    X, y = make_rows(n_customers, np.random.default_rng(0))
+    pipeline = make_history_pipeline(classifier(max_epochs=10))
+    found = {}
+    for n_jobs in (1, 2):
+        grid = {"estimator__hidden_size": [32, 64], "estimator__dropout": [0.1, 0.3]}
+        model = GridSearchCV(pipeline, grid, cv=3, n_jobs=n_jobs, refit=False)
+        start = time.perf_counter()
+        model.fit(X, y)
+        found[n_jobs] = time.perf_counter() - start
+    name = "GridSearchCV of 12 fits, two jobs and one"
+    print(
+        f"{name:44s}{found[2]:7.0f} s and {found[1]:.0f} s: "
+        f"{found[1] / found[2]:.2f} times the throughput"
+    )
+
+
+def main():
+    """Run all three."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--customers", type=int, default=20_000)
+    parser.add_argument("--events", type=int, default=10_000_000)
+    parser.add_argument("--repeat", type=int, default=5)
+    options = parser.parse_args()
+    one_thread()
+    throughput(options.customers, options.repeat)
+    log_sizes(options.events)
+    search(options.customers)
+
+
+if __name__ == "__main__":
+    main()
