@@ -112,7 +112,8 @@ class HistoryBatch:
     visible : Tensor of shape (B, R), int64
         Number of events that each row sees of its sequence; 0 without a row.
     ages : Tensor of shape (B, R, T), float32
-        Time from each event to the row's cutoff, in typical gaps.
+        Time from each event to the row's cutoff, in typical gaps; infinite for events
+        that the row does not see.
     place : Tensor of shape (n,), int64
         Position of each row of the batch in the flattened ``(B * R)``.
     """
@@ -368,16 +369,18 @@ def _pad(source: HistorySource, rows: np.ndarray, share: bool) -> HistoryBatch:
     n_slots = int(np.diff(at, append=len(rows)).max())
     sequence = np.cumsum(new) - 1
     place = sequence * n_slots + np.arange(len(rows)) - at[sequence]
-    visible = np.zeros(len(first) * n_slots, dtype="int64")
-    visible[place] = seen
+    visible = np.zeros((len(first), n_slots), dtype="int64")
+    visible.ravel()[place] = seen
     cutoff = np.zeros(len(first) * n_slots, source.cutoff.dtype)
     cutoff[place] = source.cutoff[rows]
     ages = cutoff.reshape(len(first), n_slots, 1) - times[:, None, :]
+    ages = (ages / source.time_unit).astype("float32")
+    ages[np.arange(index.shape[1]) >= visible[:, :, None]] = np.inf
     return HistoryBatch(
         torch.from_numpy(values),
         torch.from_numpy(codes.astype("int64")),
         torch.from_numpy(lengths),
-        torch.from_numpy(visible.reshape(len(first), n_slots)),
-        torch.from_numpy((ages / source.time_unit).astype("float32")),
+        torch.from_numpy(visible),
+        torch.from_numpy(ages),
         torch.from_numpy(place),
     )

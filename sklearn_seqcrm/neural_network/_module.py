@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -136,9 +138,10 @@ class HistoryReader(nn.Module):
         steps = torch.cat([batch.values, *embedded], dim=2)  # (B, T, D)
         if steps.shape[2] == 0:
             steps = steps.new_zeros(*steps.shape[:2], 1)
-        with torch.autocast(
-            steps.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"
-        ):
+        arithmetic: AbstractContextManager[Any] = nullcontext()
+        if self.precision == "bfloat16":
+            arithmetic = torch.autocast(steps.device.type, torch.bfloat16)
+        with arithmetic:
             for depth, layer in enumerate(self.layers):
                 if depth:
                     steps = self.dropout(steps)
@@ -164,9 +167,7 @@ class HistoryReader(nn.Module):
             elif name == "attention":
                 weights.append(self._attend(steps, seen)[:, :, None])
             elif name == "decay":
-                rates = self.decay_rates[:, None]
-                ages = batch.ages.clamp(min=0)[:, :, None]
-                fade = torch.exp(-rates * ages) * seen[:, :, None]
+                fade = torch.exp(batch.ages[:, :, None] * -self.decay_rates[:, None])
                 # Normed by the events of the most recent time constant at least, so
                 # that the pool of a long silence fades out.
                 weights.append(fade / fade.sum(3, keepdim=True).clamp(min=1))

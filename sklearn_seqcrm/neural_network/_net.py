@@ -104,7 +104,12 @@ class HistoryNet(NeuralNet):
             raise Interrupted from interrupt
 
     def infer(self, x: Batch, **fit_params: Any) -> torch.Tensor:
-        return torch.cat([self.module_(part.to(self.device)) for part in x])
+        return torch.cat([self._read(part) for part in x])
+
+    def _read(self, part: BatchPart) -> torch.Tensor:
+        # Moving to where all tensors are takes time, too.
+        on_cpu = torch.device(self.device).type == "cpu"
+        return self.module_(part if on_cpu else part.to(self.device))
 
     def train_step_single(
         self, batch: tuple[Batch, torch.Tensor], **fit_params: Any
@@ -116,16 +121,26 @@ class HistoryNet(NeuralNet):
         targets = target.split([len(part) for part in rows.parts])
         losses, outputs = [], []
         for part, y_true in zip(rows, targets, strict=True):
-            output = self.module_(part.to(self.device))
+            output = self._read(part)
             loss = self.get_loss(output, y_true, X=part, training=True)
             loss = loss * (len(part) / len(rows))
             loss.backward()
             losses.append(loss.detach())
             outputs.append(output.detach())
-        # A callback of skorch would look for the parameters for a tenth of a step.
-        [group] = self.optimizer_.param_groups
-        torch.nn.utils.clip_grad_norm_(group["params"], _MOST_GRADIENT)
+        self._clip_gradients()
         return {"loss": torch.stack(losses).sum(), "y_pred": torch.cat(outputs)}
+
+    def _clip_gradients(self) -> None:
+        """Shorten the gradient if it is too long.
+
+        A callback of skorch or torch's own function take a tenth of a step.
+        """
+        [group] = self.optimizer_.param_groups
+        gradients = [p.grad for p in group["params"] if p.grad is not None]
+        length = torch.cat([gradient.flatten() for gradient in gradients]).norm()
+        if length > _MOST_GRADIENT:
+            for gradient in gradients:
+                gradient.mul_(_MOST_GRADIENT / length)
 
     def get_loss(
         self,
