@@ -36,6 +36,8 @@ def report(name, X, y, **options):
     process = get_context("fork").Process(target=fit, args=(name, X, y, options))
     process.start()
     process.join()
+    if process.exitcode:
+        print(f"{name:42s}ended with {process.exitcode}")
 
 
 def fit(name, X, y, options):

@@ -14,7 +14,7 @@ from skorch.dataset import ValidSplit
 from torch.nn.utils.rnn import pack_padded_sequence
 
 HERE = Path(__file__).parent
-LIFESTREAM = HERE.parent / ".venv-lifestream" / "bin" / "python"
+LIFESTREAM = HERE.parent / ".venv-lifestream"
 
 
 class TextbookLSTM(torch.nn.Module):
@@ -89,7 +89,7 @@ def fit_keras(model, values, y, n_epochs):
 
 def has_lifestream():
     """Whether pytorch-lifestream has its environment."""
-    return LIFESTREAM.exists()
+    return (LIFESTREAM / ".installed").exists()
 
 
 def lifestream_seconds(work, data, *options):
@@ -114,8 +114,9 @@ def lifestream_seconds(work, data, *options):
     with tempfile.NamedTemporaryFile() as file:
         pickle.dump(data, file)
         file.flush()
-        command = [LIFESTREAM, HERE / "rival_lifestream.py", work, file.name]
+        script = HERE / "rival_lifestream.py"
+        command = [LIFESTREAM / "bin" / "python", script, work, file.name]
         done = subprocess.run(
-            [*command, *map(str, options)], capture_output=True, check=True
+            [*command, *map(str, options)], stdout=subprocess.PIPE, check=True
         )
     return json.loads(done.stdout.splitlines()[-1])["seconds"]

@@ -1,4 +1,7 @@
-"""Run all benchmarks one after the other, and write what they print for the docs."""
+"""Run benchmarks one after the other, and write what they print for the docs.
+
+All of them, or those that are named: ``run_all.py bench_memory``.
+"""
 
 import ast
 import datetime
@@ -11,6 +14,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
+RESULTS = DOCS / "benchmark_results"
 SCRIPTS = {
     "bench_training": [],
     "bench_prefix_sharing": [],
@@ -66,17 +70,19 @@ def run(name, options):
 
 
 def main():
-    """Run all scripts, and write the results."""
-    sections = [machine()]
-    for name, options in SCRIPTS.items():
+    """Run the scripts, and write a section of the docs for each."""
+    RESULTS.mkdir(exist_ok=True)
+    for name in sys.argv[1:] or SCRIPTS:
+        options = SCRIPTS[name]
         doc, output = run(name, options)
         title, _, text = doc.partition("\n\n")
-        sections.append(f"## {title.rstrip('.')}\n\n{text}\n\n```text\n{output}```")
+        section = [f"### {title.rstrip('.')}", text, f"```text\n{output}```"]
         if "--picture" in options:
             picture = Path(options[-1]).relative_to(DOCS)
-            sections.append(f"![Events per second against what may grow]({picture})")
-    text = "\n\n".join(section.strip() for section in sections)
-    (DOCS / "benchmark_results.md").write_text(f"{text}\n", encoding="utf-8")
+            section.append(f"![Events per second against what may grow]({picture})")
+        section.append(machine())
+        path = RESULTS / f"{name}.md"
+        path.write_text("\n\n".join(section) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

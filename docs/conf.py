@@ -16,7 +16,7 @@ extensions = [
     "sphinx_gallery.gen_gallery",
 ]
 # Included by another page.
-exclude_patterns = ["_build", "benchmark_results.md"]
+exclude_patterns = ["_build", "benchmark_results"]
 # The front page is the README, whose title is the project's name.
 myst_heading_anchors = 2
 templates_path = ["_templates"]
