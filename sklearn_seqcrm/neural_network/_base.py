@@ -131,6 +131,9 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         with torch.random.fork_rng(devices=cuda):
             torch.manual_seed(int(torch_seed))
             if again:
+                for reader in self.net_.module_.readers:
+                    reader.bptt_steps = self.bptt_steps
+                    reader.precision = self.precision
                 self.net_.set_params(
                     lr=self.learning_rate,
                     batch_size=self.batch_size,

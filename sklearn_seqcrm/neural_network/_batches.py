@@ -226,9 +226,10 @@ class BatchIterator:
     seed : int, default=0
         Seed of the shuffling.
     steps_at_once : int, default=2**18
-        Padded steps in a part of a batch, unless eight sequences have more.
+        Padded steps in a part of a batch, of each history column, unless eight
+        sequences have more.
     most_steps : int, default=2**18
-        Most padded steps in a part, unless a single sequence has more.
+        Most padded steps in a part, unless a single row has more.
     """
 
     def __init__(
@@ -260,10 +261,6 @@ class BatchIterator:
         """Choose the rows of each part of each batch."""
         order, bounds, lengths = self._groups
         sizes = np.diff(bounds)
-
-        def rows_of(groups: np.ndarray) -> np.ndarray:
-            return np.concatenate([order[bounds[g] : bounds[g + 1]] for g in groups])
-
         if self.shuffle:
             groups = self.rng.permutation(len(lengths))
             pool = np.cumsum(sizes[groups]) // (_POOL * self.batch_size)
@@ -273,25 +270,46 @@ class BatchIterator:
         plan = []
         for first, last in pairwise(_cut_batches(sizes[groups], self.batch_size)):
             batch = groups[first:last]
-            cuts = self._cut_parts(sizes[batch], lengths[batch])
-            plan.append([rows_of(batch[i:j]) for i, j in pairwise(cuts)])
+            rows = np.concatenate([order[bounds[g] : bounds[g + 1]] for g in batch])
+            cuts = self._cut_parts(rows, np.repeat(lengths[batch], sizes[batch]))
+            plan.append(np.split(rows, cuts))
         if self.shuffle:
             self.rng.shuffle(plan)
         return plan
 
-    def _cut_parts(self, sizes: np.ndarray, lengths: np.ndarray) -> list[int]:
-        """Cut the groups of a batch, sorted by length, into parts."""
-        cuts = [0]
-        while cuts[-1] < len(sizes):
-            first = cuts[-1]
-            n_sequences = np.arange(1, len(sizes) - first + 1)
-            steps = lengths[first:] * n_sequences
+    def _cut_parts(self, rows: np.ndarray, longest: np.ndarray) -> list[int]:
+        """Where to cut the rows of a batch into parts.
+
+        `longest` is of the group of each row, so that a group is cut only where memory
+        demands it.
+        """
+        # Of each history column, the sequences up to a row, and the rows of its own.
+        counts, slots = np.ones((2, max(1, len(self.data.sources)), len(rows)), "int64")
+        for source, count, slot in zip(self.data.sources, counts, slots, strict=False):
+            new = _starts_sequence(source.start[rows], self.share)
+            count[:] = np.cumsum(new)
+            slot[:] = np.arange(len(rows)) - np.flatnonzero(new)[count - 1] + 1
+        cuts: list[int] = []
+        first = 0
+        while True:
+            n_sequences = (counts[:, first:] - counts[:, [first]] + 1).max(axis=0)
+            n_slots = np.maximum.accumulate(slots[:, first:].max(axis=0))
+            steps = np.maximum.accumulate(longest[first:]) * n_sequences
             fits = (steps <= self.steps_at_once) | (n_sequences <= _FEWEST_SEQUENCES)
-            fits &= steps <= self.most_steps
-            fits &= steps * np.maximum.accumulate(sizes[first:]) <= _MOST_WEIGHTS
+            fits &= (steps <= self.most_steps) & (steps * n_slots <= _MOST_WEIGHTS)
             fits[0] = True
-            cuts.append(len(sizes) if fits.all() else first + int(fits.argmin()))
-        return cuts
+            if fits.all():
+                return cuts
+            first += int(fits.argmin())
+            cuts.append(first)
+
+
+def _starts_sequence(start: np.ndarray, share: bool) -> np.ndarray:
+    """Whether each row is the first of its sequence; rows that share one adjoin."""
+    new = np.ones(len(start), dtype=bool)
+    if share:
+        new[1:] = start[1:] != start[:-1]
+    return new
 
 
 def _group_rows(
@@ -345,9 +363,7 @@ def _pad(source: HistorySource, rows: np.ndarray, share: bool) -> HistoryBatch:
     Rows that share a sequence stand together.
     """
     start, seen = source.start[rows], source.stop[rows] - source.start[rows]
-    new = np.ones(len(rows), dtype=bool)
-    if share:
-        new[1:] = start[1:] != start[:-1]
+    new = _starts_sequence(start, share)
     at = np.flatnonzero(new)  # the first row of each sequence
     first, lengths = start[at], np.maximum.reduceat(seen, at)
     # One step at least, which an empty history does not read.

@@ -41,10 +41,10 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         ``"max"``, ``"attention"`` (a learned weighting), ``"decay"`` (means faded by
         age, one for each half-life of the encoder).
     bptt_steps : int or None, default=None
-        Longest stretch of events through which gradients flow. Longer histories are cut
-        into equal stretches in training; the state is carried from one to the next, the
-        gradient is not. Memory then follows the stretch: for histories of tens of
-        thousands of events.
+        Longest stretch of events through which gradients flow. In training, histories
+        are cut after every so many events; the state is carried over the cut, the
+        gradient is not. An event of a long history then takes a fifth of the memory:
+        for histories of tens of thousands of events.
     precision : {"float32", "bfloat16"}, default="float32"
         Arithmetic of the recurrent layers. ``"bfloat16"`` keeps 8 of the 24 bits of a
         number, and is faster where the processor (AVX512-BF16, AMX) or GPU computes
@@ -81,7 +81,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         makes runs on a CPU repeat exactly.
     warm_start : bool, default=False
         Go on from the network of the last fit, for `max_epochs` more. What the network
-        is made of stays as it was, and so do its loss, its optimizer and its device;
+        is made of stays as it was, and so do its loss, weight decay and device;
         an int as `random_state` sets the same customers aside again.
     verbose : int, default=0
         1 prints a line for each epoch.

@@ -301,15 +301,18 @@ def read_one_way(
 ) -> torch.Tensor:
     """Run one direction over padded sequences, in stretches if they are long.
 
-    Gradients end where a stretch begins. What a stretch needs for them is computed
-    again when they arrive, so that memory holds a single one.
+    A stretch begins every `bptt_steps` events, so that it does not depend on what else
+    is in the batch, and gradients end there. What a stretch needs for them is computed
+    again when they arrive: memory holds outputs, and the inside of one stretch.
     """
-    n_steps = steps.shape[1]
-    if bptt_steps is None or n_steps <= bptt_steps or not torch.is_grad_enabled():
+    if (
+        bptt_steps is None
+        or steps.shape[1] <= bptt_steps
+        or not torch.is_grad_enabled()
+    ):
         return direction(steps)[0]
-    n_stretches = math.ceil(n_steps / bptt_steps)
     state, outputs = None, []
-    for stretch in steps.split(math.ceil(n_steps / n_stretches), dim=1):
+    for stretch in steps.split(bptt_steps, dim=1):
         output, state = checkpoint(
             direction, stretch, state, use_reentrant=False, preserve_rng_state=False
         )

@@ -135,8 +135,8 @@ class HistoryNet(NeuralNet):
 
         A callback of skorch or torch's own function take a tenth of a step.
         """
-        [group] = self.optimizer_.param_groups
-        gradients = [p.grad for p in group["params"] if p.grad is not None]
+        learnt = [p for group in self.optimizer_.param_groups for p in group["params"]]
+        gradients = [p.grad for p in learnt if p.grad is not None]
         length = torch.cat([gradient.flatten() for gradient in gradients]).norm()
         if length > _MOST_GRADIENT:
             for gradient in gradients:

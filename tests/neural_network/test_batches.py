@@ -31,6 +31,7 @@ def make_data(n_customers=12, most_rows=6, n_sources=1, seed=0, weight=False):
                 start=start,
                 stop=start + seen,
                 cutoff=rng.random(len(customer)) + 1,
+                time_unit=2.5,
             )
         )
     n = len(customer)
@@ -140,6 +141,41 @@ def test_long_histories_are_gathered_a_few_at_a_time(most, share):
     assert_array_equal(np.sort(np.concatenate(batches)), np.arange(40))
 
 
+def by_products(data):
+    """The rows again, with a second column in which nearly each has its own events."""
+    n_events = 40 * len(data)
+    second = HistorySource(
+        np.zeros((n_events, 3), "float32"),
+        np.zeros((n_events, 2), "int32"),
+        np.zeros(n_events),
+        start=40 * np.arange(len(data)),
+        stop=40 * np.arange(len(data)) + 30,
+        cutoff=np.ones(len(data)),
+    )
+    return RowData((data.sources[0], second), data.static, data.target)
+
+
+def test_limits_hold_for_all_history_columns(monkeypatch):
+    data = by_products(make_data(n_customers=3, most_rows=40, seed=1))
+    iterator = BatchIterator(data, 1000, steps_at_once=300, most_steps=300)
+    for _, part, _ in gathered(iterator):
+        lengths = part.histories[1].lengths
+        assert len(lengths) * lengths.max() <= 300
+    assert_array_equal(
+        np.sort(np.concatenate([batch.rows for batch, _ in iterator])),
+        np.arange(len(data)),
+    )
+    # The other way round: many rows for one sequence of the second column.
+    swapped = RowData(data.sources[::-1], data.static, data.target)
+    monkeypatch.setattr(_batches, "_MOST_WEIGHTS", 2000)
+    n_parts = 0
+    for _, part, _ in gathered(BatchIterator(swapped, 1000)):
+        n_parts += 1
+        for history in part.histories:
+            assert history.ages.numel() <= 2000 or len(part) == 1
+    assert n_parts > 1
+
+
 def test_a_customer_of_many_rows_is_not_among_many_of_one(monkeypatch):
     monkeypatch.setattr(_batches, "_MOST_WEIGHTS", 200)
     data = make_data(n_customers=60)
@@ -182,10 +218,11 @@ def test_what_a_row_reads_is_a_slice_of_the_events(share, n_sources):
                 assert_array_equal(
                     history.codes[sequence, :n_seen], source.codes[events]
                 )
-                ages = source.cutoff[row] - source.times[events]
+                ages = (source.cutoff[row] - source.times[events]) / 2.5
                 assert_array_equal(
                     history.ages[sequence, slot, :n_seen], ages.astype("float32")
                 )
+                assert torch.isposinf(history.ages[sequence, slot, n_seen:]).all()
             # Padding is zeros, up to the longest sequence of the part.
             step = torch.arange(history.values.shape[1])
             padding = step >= history.lengths[:, None]

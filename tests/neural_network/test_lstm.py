@@ -576,6 +576,47 @@ def test_a_batch_read_in_parts_is_the_same_batch(model, weighted, monkeypatch):
     assert_allclose(parts.predict(X), whole.predict(X), rtol=1e-4, atol=1e-5)
 
 
+class Gradients(Callback):
+    """Keeps the gradients of each step."""
+
+    def __init__(self, seen):
+        self.seen = seen
+
+    def __deepcopy__(self, memo):
+        return Gradients(self.seen)
+
+    def on_grad_computed(self, net, named_parameters, **kwargs):
+        grads = [p.grad.flatten() for _, p in named_parameters if p.grad is not None]
+        self.seen.append(torch.cat(grads).clone())
+
+
+def test_long_gradients_are_shortened(monkeypatch):
+    def first(most):
+        monkeypatch.setattr(_net, "_MOST_GRADIENT", most)
+        seen = []
+        LSTMRegressor(**SMALL, callbacks=[Gradients(seen)]).fit(X, 100 * COUNTS)
+        return seen[0]
+
+    whole = first(1e9)
+    assert whole.norm() > 0.1
+    torch.testing.assert_close(first(0.1), whole * 0.1 / whole.norm())
+    torch.testing.assert_close(first(whole.norm() * 1.01), whole)
+
+
+@pytest.mark.parametrize("option", [{"bptt_steps": 2}, {"precision": "bfloat16"}])
+def test_how_gradients_are_computed_may_change(option):
+    plain = LSTMClassifier(**EXACT).fit(X, Y)
+    other = LSTMClassifier(**EXACT, **option).fit(X, Y)
+    assert not np.array_equal(plain.predict_proba(X), other.predict_proba(X))
+    assert_allclose(plain.predict_proba(X), other.predict_proba(X), atol=0.05)
+    # A warm start takes it over.
+    [reader] = (
+        plain.set_params(warm_start=True, **option).fit(X, Y).net_.module_.readers
+    )
+    for name, value in option.items():
+        assert getattr(reader, name) == value
+
+
 def test_what_is_read_at_once():
     def steps(training, **options):
         model = LSTMClassifier(**{**SMALL, "hidden_size": 64}, **options).fit(X, Y)

@@ -68,6 +68,7 @@ def pooled_slowly(reader, source, row):
         return torch.zeros(reader.output_size)
     steps = outputs_of_row(reader, source, row)
     ages = source.cutoff[row] - source.times[source.start[row] : source.stop[row]]
+    ages = ages / source.time_unit
     weighted = {}
     if "mean" in reader.pooling:
         weighted["mean"] = [sum(steps) / n_events]
@@ -289,12 +290,32 @@ def test_gradients_end_where_a_stretch_begins(cell):
     assert not all(map(torch.allclose, found, in_full))
 
 
-def test_long_histories_are_cut_into_equal_stretches():
-    """The last state of 11 steps has gradients from 4, not from one."""
+def test_where_gradients_end_does_not_depend_on_the_batch():
     layer = CELLS["lstm"](1, 4, batch_first=True)
-    steps = torch.randn(1, 11, 1, requires_grad=True)
-    read_one_way(layer, steps, 5)[0, -1].sum().backward()
-    assert steps.grad[0, :, 0].ne(0).tolist() == [False] * 8 + [True] * 3
+    steps = torch.randn(2, 11, 1, requires_grad=True)
+    outputs = read_one_way(layer, steps, 5)
+    (outputs[0, 4] + outputs[1, 8]).sum().backward()
+    assert steps.grad[0, :, 0].ne(0).tolist() == [True] * 5 + [False] * 6
+    assert steps.grad[1, :, 0].ne(0).tolist() == [False] * 5 + [True] * 4 + [False] * 2
+
+
+def test_memory_of_stretches():
+    """What is kept for the gradients are outputs, and not the gates of every event."""
+    layer, steps = CELLS["lstm"](8, 64, batch_first=True), torch.randn(1, 2000, 8)
+
+    def kept(bptt_steps):
+        sizes = {}
+
+        def keep(tensor):
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().size()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            outputs = read_one_way(layer, steps, bptt_steps)
+        assert outputs.requires_grad
+        return sum(sizes.values())
+
+    assert kept(100) < kept(None) / 3
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
