@@ -6,10 +6,10 @@ event, a linear head, batches of 128 rows, AdamW, and a tenth of the rows set as
 early stopping. Timed are fits of one epoch: of ours the whole pipeline from raw events,
 with the fit of its encoder; of the others nets on arrays that are ready. They take
 turns in one process, pytorch-lifestream in a process and an environment of its own
-(`make .venv-lifestream/.installed`), without its start. The table shows medians, in real
-(not padded) events per second, medians of the ratios, and what share of the machine's
-matrix product the LSTM's own operations are: 8 x H x (D + H) for an event of D channels
-forwards, and twice as many backwards, which the rows set aside do not need.
+(`make .venv-lifestream/.installed`), without its start. The table shows medians, in
+real (not padded) events per second, medians of the ratios, and what share of the
+machine's matrix product the LSTM's own operations are: 8 x H x (D + H) for an event of
+D channels forwards, and twice as many backwards, which the rows set aside do not need.
 """
 
 import argparse
