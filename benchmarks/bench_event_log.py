@@ -2,8 +2,8 @@
 
 Side by side on one unsorted table: this library, pandas (`sort_values` and
 `groupby.agg(list)`), and polars (`sort` and `group_by.agg(all)`). They run in turn,
-`--repeat` times, and the table shows medians and their ratios. pandas runs once, because
-it takes that long, and so does the preprocessor of pytorch-lifestream, in an environment
+`--repeat` times, and the table shows medians and their ratios. pandas runs once, as it
+takes that long, and so does the preprocessor of pytorch-lifestream, in an environment
 of its own and on a tenth of the customers, which its ratio makes up for. `--events`
 makes a smaller try.
 """
