@@ -9,10 +9,8 @@ import argparse
 import statistics
 
 import numpy as np
-import pandas as pd
-from measure import one_thread
+from measure import lognormal_lengths, make_log, one_thread
 
-from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 
@@ -27,19 +25,9 @@ SWEEPS = {
 def speed(n_events=400_000, longest=1000, hidden=64, n_rows=1, repeat=3):
     """Median of the events that an epoch reads in a second, each counted once."""
     rng = np.random.default_rng(0)
-    lengths = np.exp(rng.normal(np.log(20), 1.0, n_events // 25)).astype(int)
-    lengths = lengths.clip(1, longest)
+    lengths = lognormal_lengths(n_events // 20, rng, longest)
     lengths[:8] = longest
-    while (excess := lengths.sum() - n_events) > lengths[-1]:
-        lengths = lengths[: -max(1, int(excess / lengths.mean() / 2))]
-    events = pd.DataFrame(
-        {
-            "customer": np.repeat(np.arange(len(lengths)), lengths),
-            "time": rng.random(lengths.sum()) * 1000,
-            **{f"field_{i}": rng.normal(size=lengths.sum()) for i in range(7)},
-        }
-    )
-    log = EventLog(events, "customer", "time")
+    log = make_log(lengths[np.cumsum(lengths) <= n_events], rng)
     X = log.snapshots(np.linspace(0, 1001, n_rows + 1)[1:])
     encoded = HistoryEncoder(half_lives=[100]).fit_transform(X)[["history"]]
     model = LSTMClassifier(

@@ -9,25 +9,15 @@ import argparse
 from multiprocessing import get_context
 
 import numpy as np
-import pandas as pd
-from measure import one_thread, peak_memory, seconds
+from measure import lognormal_lengths, make_log, one_thread, peak_memory, seconds
 
-from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 
 
 def make_rows(lengths, rng):
-    """Raw histories of some lengths, and random labels."""
-    n_events = lengths.sum()
-    events = pd.DataFrame(
-        {
-            "customer": np.repeat(np.arange(len(lengths)), lengths),
-            "time": rng.random(n_events) * 1000,
-            **{f"field_{i}": rng.normal(size=n_events) for i in range(7)},
-        }
-    )
-    X = EventLog(events, "customer", "time").snapshots([1001])
+    """Raw histories of some lengths, and labels."""
+    X = make_log(lengths, rng).snapshots([1001])
     return X[["history"]], np.arange(len(X)) % 2
 
 
@@ -57,8 +47,7 @@ def main():
     options = parser.parse_args()
     one_thread()
     rng = np.random.default_rng(0)
-    lengths = np.exp(rng.normal(np.log(20), 1.0, options.customers)).astype(int)
-    lengths = lengths.clip(1, 1000)
+    lengths = lognormal_lengths(options.customers, rng)
     lengths[0] = 20_000
     X, y = make_rows(lengths, rng)
     report(f"{options.customers:,} customers, one of 20,000 events", X, y)

@@ -2,7 +2,6 @@
 
 import argparse
 import statistics
-import time
 
 import numpy as np
 import pandas as pd
@@ -72,9 +71,7 @@ def search(n_customers):
     for n_jobs in (1, 2):
         grid = {"estimator__hidden_size": [32, 64], "estimator__dropout": [0.1, 0.3]}
         model = GridSearchCV(pipeline, grid, cv=3, n_jobs=n_jobs, refit=False)
-        start = time.perf_counter()
-        model.fit(X, y)
-        found[n_jobs] = time.perf_counter() - start
+        found[n_jobs] = seconds(lambda model=model: model.fit(X, y))[0]
     name = "GridSearchCV of 12 fits, two jobs and one"
     print(
         f"{name:44s}{found[2]:7.0f} s and {found[1]:.0f} s: "

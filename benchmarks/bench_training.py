@@ -16,9 +16,8 @@ import argparse
 import statistics
 
 import numpy as np
-import pandas as pd
 import torch
-from measure import one_thread, seconds
+from measure import lognormal_lengths, make_log, one_thread, seconds
 from rivals import (
     PackedLSTM,
     TextbookLSTM,
@@ -29,24 +28,13 @@ from rivals import (
     skorch_net,
 )
 
-from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 
-N_FIELDS, LONGEST = 7, 1000
 
-
-def make_rows(n_customers, rng, longest=LONGEST):
+def make_rows(n_customers, rng):
     """Raw histories of log-normal length, and random labels."""
-    lengths = np.exp(rng.normal(np.log(20), 1.0, n_customers)).astype(int)
-    lengths = lengths.clip(1, longest)
-    n_events = lengths.sum()
-    columns = {f"field_{i}": rng.normal(size=n_events) for i in range(N_FIELDS)}
-    customers = np.repeat(np.arange(n_customers), lengths)
-    events = pd.DataFrame(
-        {"customer": customers, "time": rng.random(n_events) * 1000, **columns}
-    )
-    X = EventLog(events, "customer", "time").snapshots([1001])
+    X = make_log(lognormal_lengths(n_customers, rng), rng).snapshots([1001])
     return X[["history"]], rng.integers(0, 2, n_customers)
 
 

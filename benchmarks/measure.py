@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm.events import EventLog
+
 STATUS = Path("/proc/self/status")
 
 
@@ -27,6 +29,23 @@ def random_times(n, rng):
     """Moments of three years from 2020 on."""
     span = 3 * 365 * 86_400 * 10**6
     return np.datetime64("2020-01-01", "us") + rng.integers(0, span, n)
+
+
+def lognormal_lengths(n_customers, rng, longest=1000):
+    """Lengths of histories: median 20, 95th percentile about 104."""
+    lengths = np.exp(rng.normal(np.log(20), 1.0, n_customers)).astype(int)
+    return lengths.clip(1, longest)
+
+
+def make_log(lengths, rng):
+    """Histories of these lengths over 1,000 units of time, of 7 random numbers each."""
+    n_events = lengths.sum()
+    columns = {f"field_{i}": rng.normal(size=n_events) for i in range(7)}
+    customers = np.repeat(np.arange(len(lengths)), lengths)
+    events = pd.DataFrame(
+        {"customer": customers, "time": rng.random(n_events) * 1000, **columns}
+    )
+    return EventLog(events, "customer", "time")
 
 
 def seconds(function):

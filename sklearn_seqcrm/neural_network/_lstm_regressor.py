@@ -204,8 +204,8 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         one epoch of training, without rows set aside. Repeat it, as `max_epochs` and
         early stopping do not count here, nor scikit-learn's callbacks. Weights are
         those of one long table: rows of small weight have little say beside the rows
-        of other calls. The first call settles how targets are
-        scaled, so that its rows should be like those to come.
+        of other calls. The first call settles how targets are scaled, so that its rows
+        should be like those to come.
 
         Parameters
         ----------
@@ -241,9 +241,10 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
     ) -> Self:
         y = np.asarray(y, dtype="float64")
         refuse_not_finite(y)  # numbers may have been objects before
+        again = self._goes_on(task is None)
         if self.loss == "poisson":
-            _refuse_negative(y, all_zero=self._goes_on(task is None))
-        if not self._goes_on(task is None):
+            _refuse_negative(y, all_zero=again)
+        if not again:
             self._loss = self.loss
             self._center, self._scale = _center_and_scale(y, weight, self.loss)
         elif self.loss != self._loss:
