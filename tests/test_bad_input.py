@@ -574,7 +574,12 @@ PARAMETERS = {
         (CLASSIFIER, "head_sizes", 8, "'head_sizes' .* must be an instance of 'list'"),
         (CLASSIFIER, "learning_rate", 0.0, "'learning_rate' .* Got 0.0"),
         (CLASSIFIER, "weight_decay", -1.0, "'weight_decay' .* Got -1.0"),
-        (CLASSIFIER, "batch_size", 0, r"int in the range \[1, inf\). Got 0"),
+        (
+            CLASSIFIER,
+            "batch_size",
+            0,
+            r"int in the range \[1, inf\) or a str among {'auto'}",
+        ),
         (CLASSIFIER, "max_epochs", 0, r"int in the range \[1, inf\). Got 0"),
         (CLASSIFIER, "early_stopping", "always", "'early_stopping' .* Got 'always'"),
         (CLASSIFIER, "validation_fraction", 1.0, "'validation_fraction' .* Got 1.0"),

@@ -40,6 +40,8 @@ from sklearn_seqcrm.neural_network._net import HistoryClassifierNet, HistoryNet
 
 # With fewer rows a validation part is too small to tell epochs apart.
 _ROWS_TO_STOP_EARLY = 1000
+# An automatic batch has this many rows, or those of so many customers, within a limit.
+_ROWS_IN_BATCH, _CUSTOMERS_IN_BATCH, _MOST_ROWS_IN_BATCH = 128, 16, 1024
 # All parameters in one call, which saves an eighth of a step.
 _HAS_FUSED_OPTIMIZERS = parse_version(torch.__version__) >= parse_version("2.4")
 
@@ -63,7 +65,10 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         "head_sizes": [list, tuple],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [
+            Interval(Integral, 1, None, closed="left"),
+            StrOptions({"auto"}),
+        ],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "early_stopping": ["boolean", StrOptions({"auto"})],
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
@@ -120,6 +125,9 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             inputs = self._as_in_fit(inputs)
         data = RowData(inputs.data.sources, inputs.data.static, target, weight)
         data, customers = _of_any_weight(data, inputs.customers)
+        self.batch_size_ = (
+            _rows_in_batch(customers) if self.batch_size == "auto" else self.batch_size
+        )
         if not again:
             self._mean_weight = 1.0 if data.weight is None else data.weight.mean()
         if task is None:
@@ -136,7 +144,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
                     reader.precision = self.precision
                 self.net_.set_params(
                     lr=self.learning_rate,
-                    batch_size=self.batch_size,
+                    batch_size=self.batch_size_,
                     verbose=self.verbose,
                 )
             else:
@@ -219,7 +227,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             optimizer__weight_decay=self.weight_decay,
             optimizer__fused=_HAS_FUSED_OPTIMIZERS,
             lr=self.learning_rate,
-            batch_size=self.batch_size,
+            batch_size=self.batch_size_,
             device=self.device,
             verbose=self.verbose,
             share_sequences=not self.bidirectional,
@@ -268,7 +276,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
 
     def _in_order_of_batches(self, data: RowData) -> RowData:
         """Let skorch's scoring callbacks see rows in the order of their predictions."""
-        rows = HistoryNet.rows_of_batches(data, self.batch_size, not self.bidirectional)
+        share = not self.bidirectional
+        rows = HistoryNet.rows_of_batches(data, self.batch_size_, share)
         return data.take(rows)
 
     def _outputs(self, X: Any) -> np.ndarray:
@@ -374,6 +383,18 @@ def _refuse_absent_device(device: str) -> None:
             f"device={device!r} cannot be used here ({str(error).splitlines()[0]}); "
             "set_params(device='cpu') trains on the processor."
         ) from error
+
+
+def _rows_in_batch(customers: np.ndarray) -> int:
+    """Rows of a step of training, given the customer of each row.
+
+    The more rows a customer has, the fewer customers and the less news are in a batch
+    of a given size, and the more steps an epoch has. On benchmarks/bench_prefix_sharing
+    batches that grow with the rows are as good, and up to twice as fast.
+    """
+    rows_each = len(customers) / len(np.unique(customers))
+    wanted = max(_ROWS_IN_BATCH, round(_CUSTOMERS_IN_BATCH * rows_each))
+    return min(wanted, _MOST_ROWS_IN_BATCH)
 
 
 def _of_any_weight(data: RowData, customers: np.ndarray) -> tuple[RowData, np.ndarray]:

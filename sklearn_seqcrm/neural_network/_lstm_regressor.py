@@ -53,8 +53,10 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         Step size of AdamW.
     weight_decay : float, default=0.01
         Decoupled weight decay of AdamW.
-    batch_size : int, default=128
-        Rows in a step of training. Long histories are read a few at a time.
+    batch_size : int or "auto", default="auto"
+        Rows in a step of training; long histories are read a few at a time. ``"auto"``
+        takes 128, or as many as 16 customers have on average if those are more, but at
+        most 1,024: rows of one customer say much the same, and are read in one pass.
     max_epochs : int, default=50
         Most passes over the training rows.
     early_stopping : bool or "auto", default="auto"
@@ -89,6 +91,8 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         The trained net; ``net_.history`` has the losses of each epoch.
     n_iter_ : int
         Number of epochs run.
+    batch_size_ : int
+        Rows in a step of the last training.
     n_features_in_ : int
         Number of columns seen in `fit`; not set for padded tensors.
     feature_names_in_ : ndarray of shape (n_columns,)
@@ -132,7 +136,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         head_sizes: Sequence[int] = (64,),
         learning_rate: float = 0.002,
         weight_decay: float = 0.01,
-        batch_size: int = 128,
+        batch_size: int | str = "auto",
         max_epochs: int = 50,
         early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,

@@ -109,10 +109,10 @@ class HistoryReader(nn.Module):
             for layer in self.layers:
                 for direction in layer:
                     remember_at_first(direction)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.pooling = tuple(pooling)
         self.attention = nn.Linear(size, 1) if "attention" in pooling else None
-        rates = math.log(2) / torch.tensor(spec.half_lives)
+        rates = 1 / torch.tensor(spec.half_lives)  # in halvings per typical gap
         self.register_buffer("decay_rates", rates)
         n_decays = len(rates) if "decay" in pooling else 0
         n_pooled = len([name for name in pooling if name != "decay"]) + n_decays
@@ -151,7 +151,8 @@ class HistoryReader(nn.Module):
         pooled = pooled.flatten(0, 1)
         if len(pooled) == len(batch.place):  # then they are in order
             return pooled
-        return pooled.index_select(0, batch.place)
+        # Takes rows as index_select does, with a backward in half the time.
+        return nn.functional.embedding(batch.place, pooled)
 
     def _pool(self, steps: torch.Tensor, batch: HistoryBatch) -> torch.Tensor:
         n_visible = batch.visible[:, :, None]  # (B, R, 1)
@@ -167,7 +168,9 @@ class HistoryReader(nn.Module):
             elif name == "attention":
                 weights.append(self._attend(steps, seen)[:, :, None])
             elif name == "decay":
-                fade = torch.exp(batch.ages[:, :, None] * -self.decay_rates[:, None])
+                # In powers of 2: torch's exp takes six times as long where the age of
+                # an event is infinite.
+                fade = torch.exp2(batch.ages[:, :, None] * -self.decay_rates[:, None])
                 # Normed by the events of the most recent time constant at least, so
                 # that the pool of a long silence fades out.
                 weights.append(fade / fade.sum(3, keepdim=True).clamp(min=1))
@@ -191,6 +194,17 @@ class HistoryReader(nn.Module):
         scores = scores.masked_fill(~seen, -math.inf)  # (B, R, T)
         # Rows that see nothing would be 0 / 0.
         return torch.nan_to_num(torch.softmax(scores, dim=2)) * seen
+
+
+class Dropout(nn.Dropout):
+    """Dropout in half the time that torch's takes on a CPU."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Drop a share `p` of the numbers in training, and scale the others up."""
+        if not self.training or self.p == 0:
+            return input
+        kept = torch.rand_like(input) >= self.p
+        return input * kept.to(input.dtype).div_(1 - self.p)
 
 
 class HistoryNetwork(nn.Module):
@@ -245,7 +259,7 @@ class HistoryNetwork(nn.Module):
         size = sum(reader.output_size for reader in self.readers) + n_static
         layers: list[nn.Module] = []
         for width in head_sizes:
-            layers += [nn.Linear(size, width), nn.ReLU(), nn.Dropout(dropout)]
+            layers += [nn.Linear(size, width), nn.ReLU(), Dropout(dropout)]
             size = width
         self.head = nn.Sequential(*layers, nn.Linear(size, n_outputs))
 

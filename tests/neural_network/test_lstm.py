@@ -664,6 +664,32 @@ def test_each_epoch_draws_its_own_batches():
     assert epochs(1)[0] != first
 
 
+@pytest.mark.parametrize(
+    ("n_customers", "n_rows", "expected"),
+    [
+        (300, 300, 128),
+        (100, 500, 128),
+        (100, 1000, 160),
+        (4, 200, 800),
+        (1, 2000, 1024),
+    ],
+)
+def test_automatic_batches_have_the_rows_of_sixteen_customers(
+    n_customers, n_rows, expected
+):
+    events = pd.DataFrame({"who": np.arange(n_customers), "t": 0})
+    rows = pd.DataFrame({"who": np.arange(n_rows) % n_customers, "cutoff": 1})
+    table = EventLog(events, "who", "t").attach(rows, cutoff="cutoff")[["history"]]
+    X, y = HistoryEncoder().fit_transform(table), np.arange(n_rows) % 2
+    seen = []
+    model = LSTMClassifier(**{**SMALL, "max_epochs": 1}, early_stopping=False)
+    model.set_params(callbacks=[Batches(seen)]).fit(X, y)
+    assert model.batch_size_ == expected
+    # Rows of a customer stay together, so that a batch may miss a few.
+    assert expected * 0.95 <= max(map(len, seen[0])) <= expected or n_rows < expected
+    assert model.set_params(batch_size=7).fit(X, y).batch_size_ == 7
+
+
 @pytest.mark.parametrize("batch_size", [7, 256])
 def test_random_state_repeats_batches_dropout_and_split(batch_size):
     model = LSTMClassifier(**{**SMALL, "dropout": 0.5}, early_stopping=True)

@@ -16,6 +16,7 @@ from sklearn_seqcrm.neural_network._batches import (
 from sklearn_seqcrm.neural_network._module import (
     CELLS,
     POOLINGS,
+    Dropout,
     HistoryNetwork,
     HistoryReader,
     HistorySpec,
@@ -235,6 +236,21 @@ def test_outputs_have_the_size_that_the_head_expects():
         reader = make_reader(pooling=pooling, bidirectional=True)
         n_pools = len(SPEC.half_lives) if pooling == ["decay"] else 1
         assert reader.output_size == n_pools * 8
+
+
+@pytest.mark.parametrize("p", [0.0, 0.3, 0.9])
+def test_dropout(p):
+    torch.manual_seed(0)
+    dropout, ones = Dropout(p), torch.ones(100_000, requires_grad=True)
+    dropped = dropout(ones)
+    share = (dropped == 0).float().mean().item()
+    assert abs(share - p) < 4 * math.sqrt(p * (1 - p) / len(ones)) + 1e-9
+    torch.testing.assert_close(
+        dropped[dropped != 0].unique(), torch.tensor([1 / (1 - p)])
+    )
+    dropped.sum().backward()
+    torch.testing.assert_close(ones.grad, dropped.detach())
+    assert dropout.eval()(ones) is ones
 
 
 def test_decay_fades_with_silence():
