@@ -84,9 +84,7 @@ rfm = make_pipeline(
         random_state=0,
     ),
 )
-lstm = make_history_pipeline(
-    LSTMClassifier(batch_size=256, max_epochs=15, random_state=0)
-)
+lstm = make_history_pipeline(LSTMClassifier(max_epochs=15, random_state=0))
 search = GridSearchCV(
     lstm,
     {
