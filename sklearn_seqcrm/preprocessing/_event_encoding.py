@@ -37,6 +37,9 @@ AUTO_HALF_LIVES = (1.0, 4.0, 16.0, 64.0)
 CALENDAR_WEIGHT = 0.25
 _NUMBERED = "categorical (numbers)"
 _HUGE = 1e150  # beyond this even the spread of numbers overflows
+# Arrays of this many numbers stay in the cache; of larger ones, malloc takes the pages
+# from the system anew each time, which took longer than the arithmetic.
+_EVENTS_AT_ONCE = 2**16
 _DAYS_TO_SEE_A_YEAR = 2 * 365  # with less, a season cannot be told from a trend
 
 
@@ -108,13 +111,12 @@ class Vocabulary(NamedTuple):
         """Number of codes, with those for unseen, missing and rare levels."""
         return FIRST_LEVEL + len(self.levels) + (len(self.rare) > 0)
 
-    def code(self, column: Column) -> np.ndarray:
-        """Code the events of any log, shape (n_events,)."""
-        assert column.categories is not None
-        place = self.levels.get_indexer(column.categories)
-        table = np.where(place >= 0, place + FIRST_LEVEL, UNSEEN)
-        table[column.categories.isin(self.rare)] = self.n_codes - 1
-        return np.append(table, MISSING)[column.values]  # a missing value points last
+    def codes_of(self, categories: pd.Index) -> np.ndarray:
+        """Codes of the categories of any log, and last that of a missing value."""
+        place = self.levels.get_indexer(categories)
+        codes = np.where(place >= 0, place + FIRST_LEVEL, UNSEEN).astype("int32")
+        codes[categories.isin(self.rare)] = self.n_codes - 1
+        return np.append(codes, np.int32(MISSING))
 
 
 class EventEncoding:
@@ -153,9 +155,7 @@ class EventEncoding:
                 self.scales[name] = NumericScale.of(self._numbers(column, times))
             else:
                 self.vocabularies[name] = Vocabulary.of(column, least, max_categories)
-        gaps = _gaps(log.timeline, index)
-        # Between two events that are both seen; a lookback hides what came before.
-        gaps = gaps[1:][index[1:] == index[:-1] + 1]
+        gaps = _gaps_within(log.timeline, index)
         gaps = gaps[gaps > 0]
         unit = np.median(gaps) if len(gaps) else self.clock.ticks_per_day() or 1.0
         self.encoding = self._describe(log.timeline, index, float(unit), half_lives)
@@ -194,18 +194,31 @@ class EventEncoding:
         self._check_fields(log, column)
         index, offsets = ranges(seen.first, seen.last)
         times, cutoff = log.timeline.times[index], rows.cutoff
-        gaps = _gaps(log.timeline, index)
-        gaps[offsets[:-1][np.diff(offsets) > 0]] = np.nan  # no row sees what was before
+        per_tick = 1.0
         if log.timeline.clock != self.clock:
             old = log.timeline.clock
             what = f"times of the histories in {column!r}"
             times = self.clock.read(old.as_index(times), what, up=False)
             cutoff = self.clock.read(old.as_index(cutoff), what)
-            gaps = gaps * self.clock.ticks_of(old)
-        channels = self._channels(log, index, times, gaps)
+            per_tick = self.clock.ticks_of(old)
+        channels = np.empty((len(index), len(self.encoding.channels)), "float32")
         codes = np.empty((len(index), len(self.vocabularies)), "int32")
-        for i, (name, vocabulary) in enumerate(self.vocabularies.items()):
-            codes[:, i] = vocabulary.code(log.column(name).take(index))
+        # No row sees what was before the first event of a segment.
+        firsts = np.zeros(len(index), dtype=bool)
+        firsts[offsets[:-1][np.diff(offsets) > 0]] = True
+        tables = {
+            name: vocabulary.codes_of(log.column(name).categories)
+            for name, vocabulary in self.vocabularies.items()
+        }
+        for first in range(0, len(index), _EVENTS_AT_ONCE):
+            block = slice(first, first + _EVENTS_AT_ONCE)
+            events = index[block]
+            gaps = log.timeline.times[events] - log.timeline.times[events - 1]
+            gaps = np.where(firsts[block], np.nan, per_tick * gaps)
+            self._fill(channels[block], log, events, times[block], gaps)
+            for i, (name, table) in enumerate(tables.items()):
+                # A missing value is -1, and points last.
+                codes[block, i] = table[log.column(name).values[events]]
         record = Record(times.max(initial=0), in_days=False)
         timeline = Timeline(
             log.customers[seen.codes], offsets, times, self.clock, record
@@ -255,13 +268,16 @@ class EventEncoding:
             calendar=calendar,
         )
 
-    def _channels(
-        self, log: EventLog, index: np.ndarray, times: np.ndarray, gaps: np.ndarray
-    ) -> np.ndarray:
-        """Float channels of some events, in the order of ``encoding.channels``."""
-        channels = np.empty((len(index), len(self.encoding.channels)), "float32")
-        n_facts = len(self.scales)
-        mark = n_facts
+    def _fill(
+        self,
+        channels: np.ndarray,
+        log: EventLog,
+        index: np.ndarray,
+        times: np.ndarray,
+        gaps: np.ndarray,
+    ) -> None:
+        """Write the channels of some events, in the order of ``encoding.channels``."""
+        mark = len(self.scales)
         for i, (name, scale) in enumerate(self.scales.items()):
             values = self._numbers(log.column(name).take(index), times)
             channels[:, i] = scale.fold(values)
@@ -274,7 +290,6 @@ class EventEncoding:
         channels[:, mark] = np.nan_to_num((log_gaps - center) / spread)
         waves = cycles(times, self.encoding.calendar)
         channels[:, mark + 1 :] = CALENDAR_WEIGHT * waves
-        return channels
 
     def _numbers(self, column: Column, times: np.ndarray) -> np.ndarray:
         """Numbers of a numeric field; a datetime becomes days since the event."""
@@ -321,15 +336,15 @@ def _kind(column: Column, expected: str | None = None) -> str:
     return _NUMBERED if numeric and len(column.categories) else "categorical"
 
 
-def _gaps(timeline: Timeline, index: np.ndarray) -> np.ndarray:
-    """Ticks since the customer's previous event, NaN for the first one."""
-    gaps = np.full(len(index), np.nan)
+def _gaps_within(timeline: Timeline, index: np.ndarray) -> np.ndarray:
+    """Ticks between successive events of a customer that are both in `index`.
+
+    A lookback hides what came before.
+    """
     is_first = np.zeros(len(timeline.times) + 1, dtype=bool)
     is_first[timeline.offsets] = True
-    later = ~is_first[index]
-    event = index[later]
-    gaps[later] = timeline.times[event] - timeline.times[event - 1]
-    return gaps
+    successive = (index[1:] == index[:-1] + 1) & ~is_first[index[1:]]
+    return np.diff(timeline.times[index])[successive]
 
 
 def _calendar(
@@ -345,7 +360,8 @@ def _calendar(
     if (of_day != of_day[0]).any():
         cycles.append(("hour", day, 1))
     # Dates on one day of the month are months, which know no weekday.
-    if len(np.unique(timeline.clock.as_index(times).day)) > 1:
+    of_month = timeline.clock.as_index(times).day
+    if (of_month != of_month[0]).any():
         cycles.append(("weekday", 7 * day, 1))
     if times.max() - times.min() >= _DAYS_TO_SEE_A_YEAR * day:
         cycles.append(("year", 365.2425 * day, 1))

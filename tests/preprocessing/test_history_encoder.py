@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_frame_equal
 
 from sklearn_seqcrm.events import EventLog
-from sklearn_seqcrm.preprocessing import HistoryEncoder
+from sklearn_seqcrm.preprocessing import HistoryEncoder, _event_encoding
 from sklearn_seqcrm.testing._small_data import make_events, make_rows, make_table
 
 NAN, INF = math.nan, math.inf
@@ -397,6 +397,17 @@ def test_the_same_events_in_the_same_order():
 
 
 # The table around it ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [1, 7])
+def test_events_are_encoded_some_at_a_time(n, monkeypatch):
+    X = make_table(20, lookback="60D")
+    whole = HistoryEncoder().fit_transform(X)["history"].array
+    monkeypatch.setattr(_event_encoding, "_EVENTS_AT_ONCE", n)
+    parts = HistoryEncoder().fit_transform(X)["history"].array
+    assert len(whole.log) > 3 * n
+    assert_array_equal(parts.log.channels, whole.log.channels)
+    assert_array_equal(parts.log.codes, whole.log.codes)
 
 
 def test_other_columns_pass_through_but_for_the_keys():
