@@ -24,10 +24,20 @@ def learn_categories(X, names):
     for name in names:
         dtype = X[name].dtype
         if isinstance(dtype, pd.CategoricalDtype):
-            categories[name] = dtype
+            categories[name] = _without_na(dtype)
         elif pd.api.types.is_object_dtype(dtype) or pd.api.types.is_string_dtype(dtype):
-            categories[name] = pd.Categorical(X[name]).dtype
+            categories[name] = _without_na(pd.Categorical(X[name]).dtype)
     return categories
+
+
+def _without_na(dtype):
+    """The same categories of a type whose missing value is not ``pd.NA``.
+
+    Estimators of scikit-learn do not sort that among text.
+    """
+    if getattr(dtype.categories.dtype, "na_value", None) is not pd.NA:
+        return dtype
+    return pd.CategoricalDtype(dtype.categories.astype(object), dtype.ordered)
 
 
 def to_category(column, dtype):

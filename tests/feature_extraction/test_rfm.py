@@ -474,13 +474,17 @@ def test_datetimes_become_days_before_the_cutoff():
         RFMFeatures().fit_transform(X)
 
 
-def test_gradient_boosting_reads_numbers_and_text():
+@pytest.mark.parametrize("dtype", [object, "string", "category", "nullable category"])
+def test_gradient_boosting_reads_numbers_and_text(dtype):
     rng = np.random.default_rng(0)
     events = pd.DataFrame({"id": rng.integers(0, 60, 300), "time": rng.choice(90, 300)})
     X = EventLog(events, "id", "time").snapshots([50, 70])
     city = rng.choice(["Rome", "Oslo", "Bonn"], len(X))
-    X = X.assign(age=rng.normal(size=len(X)), city=city)
     y = (city == "Rome").astype(int)
+    city = pd.Series(city, dtype=object).mask(city == "Bonn", None)
+    if dtype == "nullable category":
+        city, dtype = city.astype("string"), "category"
+    X = X.assign(age=rng.normal(size=len(X)), city=city.astype(dtype).array)
     model = make_pipeline(
         RFMFeatures(), HistGradientBoostingClassifier(categorical_features="from_dtype")
     )
