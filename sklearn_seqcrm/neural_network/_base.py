@@ -26,7 +26,7 @@ from skorch.callbacks import EarlyStopping
 
 from sklearn_seqcrm._callbacks import CallbackSupportMixin, FitTask
 from sklearn_seqcrm._documentation import DOC_LINK
-from sklearn_seqcrm.neural_network._batches import RowData
+from sklearn_seqcrm.neural_network._batches import RowData, automatic_batch_size
 from sklearn_seqcrm.neural_network._epochs import EpochSteps, Interrupted, StopIfAsked
 from sklearn_seqcrm.neural_network._inputs import Inputs, read_inputs
 from sklearn_seqcrm.neural_network._module import (
@@ -40,8 +40,6 @@ from sklearn_seqcrm.neural_network._net import HistoryClassifierNet, HistoryNet
 
 # With fewer rows a validation part is too small to tell epochs apart.
 _ROWS_TO_STOP_EARLY = 1000
-# An automatic batch has this many rows, or those of so many customers, within a limit.
-_ROWS_IN_BATCH, _CUSTOMERS_IN_BATCH, _MOST_ROWS_IN_BATCH = 128, 16, 1024
 # All parameters in one call, which saves an eighth of a step.
 _HAS_FUSED_OPTIMIZERS = parse_version(torch.__version__) >= parse_version("2.4")
 
@@ -125,8 +123,10 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             inputs = self._as_in_fit(inputs)
         data = RowData(inputs.data.sources, inputs.data.static, target, weight)
         data, customers = _of_any_weight(data, inputs.customers)
-        self.batch_size_ = (
-            _rows_in_batch(customers) if self.batch_size == "auto" else self.batch_size
+        batch_size = (
+            automatic_batch_size(data, not self.bidirectional)
+            if self.batch_size == "auto"
+            else int(self.batch_size)
         )
         if not again:
             self._mean_weight = 1.0 if data.weight is None else data.weight.mean()
@@ -134,7 +134,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             # Weights of one call count beside those of others.
             train, valid = _weighted(data, 1 / self._mean_weight), None
         else:
-            train, valid = self._split(data, customers, int(split_seed))
+            train, valid = self._split(data, customers, int(split_seed), batch_size)
         cuda = [torch.device(self.device)] if self.device.startswith("cuda") else []
         with torch.random.fork_rng(devices=cuda):
             torch.manual_seed(int(torch_seed))
@@ -142,11 +142,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
                 for reader in self.net_.module_.readers:
                     reader.bptt_steps = self.bptt_steps
                     reader.precision = self.precision
-                self.net_.set_params(
-                    lr=self.learning_rate,
-                    batch_size=self.batch_size_,
-                    verbose=self.verbose,
-                )
+                self.net_.set_params(lr=self.learning_rate, verbose=self.verbose)
             else:
                 self._specs = inputs.specs
                 self._n_static = inputs.data.static.shape[1]
@@ -155,6 +151,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
                 with torch.no_grad():
                     last = self.net_.module_.head[-1]
                     last.bias.copy_(torch.from_numpy(bias.astype("float32")))
+            self.batch_size_ = self.net_.batch_size = batch_size
             self.net_.shuffle_seed = int(shuffle_seed)
             self.net_.max_epochs = 1 if task is None else self.max_epochs
             self._train(train, valid, task)
@@ -227,7 +224,6 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             optimizer__weight_decay=self.weight_decay,
             optimizer__fused=_HAS_FUSED_OPTIMIZERS,
             lr=self.learning_rate,
-            batch_size=self.batch_size_,
             device=self.device,
             verbose=self.verbose,
             share_sequences=not self.bidirectional,
@@ -251,7 +247,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         return callbacks
 
     def _split(
-        self, data: RowData, customers: np.ndarray, seed: int
+        self, data: RowData, customers: np.ndarray, seed: int, batch_size: int
     ) -> tuple[RowData, RowData | None]:
         """Set rows aside for early stopping, all rows of a customer or none."""
         n_customers = len(np.unique(customers))
@@ -271,13 +267,12 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         train, valid = next(splitter.split(data.static, groups=customers))
         return (
             _of_mean_weight(data.take(train)),
-            _of_mean_weight(self._in_order_of_batches(data.take(valid))),
+            _of_mean_weight(self._in_order_of_batches(data.take(valid), batch_size)),
         )
 
-    def _in_order_of_batches(self, data: RowData) -> RowData:
+    def _in_order_of_batches(self, data: RowData, batch_size: int) -> RowData:
         """Let skorch's scoring callbacks see rows in the order of their predictions."""
-        share = not self.bidirectional
-        rows = HistoryNet.rows_of_batches(data, self.batch_size_, share)
+        rows = HistoryNet.rows_of_batches(data, batch_size, not self.bidirectional)
         return data.take(rows)
 
     def _outputs(self, X: Any) -> np.ndarray:
@@ -383,18 +378,6 @@ def _refuse_absent_device(device: str) -> None:
             f"device={device!r} cannot be used here ({str(error).splitlines()[0]}); "
             "set_params(device='cpu') trains on the processor."
         ) from error
-
-
-def _rows_in_batch(customers: np.ndarray) -> int:
-    """Rows of a step of training, given the customer of each row.
-
-    The more rows a customer has, the fewer customers and the less news are in a batch
-    of a given size, and the more steps an epoch has. On benchmarks/bench_prefix_sharing
-    batches that grow with the rows are as good, and up to twice as fast.
-    """
-    rows_each = len(customers) / len(np.unique(customers))
-    wanted = max(_ROWS_IN_BATCH, round(_CUSTOMERS_IN_BATCH * rows_each))
-    return min(wanted, _MOST_ROWS_IN_BATCH)
 
 
 def _of_any_weight(data: RowData, customers: np.ndarray) -> tuple[RowData, np.ndarray]:

@@ -18,6 +18,11 @@ _FEWEST_SEQUENCES = 8
 # It never has more weights of an event for a row, which a single customer of many rows
 # among many of one row would blow up: 1,024 such rows took 12 s and 3 GB to predict.
 _MOST_WEIGHTS = 2**22
+# An automatic batch has 128 rows, or all rows of 16 sequences if those are more; but
+# an epoch keeps 64 steps, and a batch is never larger than what inference takes.
+_FEWEST_ROWS, _MOST_ROWS = 128, 1024
+_SEQUENCES_IN_BATCH = 16
+_STEPS_IN_EPOCH = 64
 
 
 @dataclass(frozen=True)
@@ -302,6 +307,33 @@ class BatchIterator:
                 return cuts
             first += int(fits.argmin())
             cuts.append(first)
+
+
+def automatic_batch_size(data: RowData, share: bool) -> int:
+    """Rows of a step of training that suit the rows.
+
+    The more rows share a sequence, the less is new in a batch of a given size, and the
+    more steps an epoch has, each of which has a fixed cost. In
+    ``benchmarks/bench_prefix_sharing.py`` batches that grow with the rows are as good.
+
+    Parameters
+    ----------
+    data : RowData
+        Rows, one at least.
+    share : bool
+        Whether rows that start at the same event share a sequence.
+
+    Returns
+    -------
+    int
+        From 128 to 1,024.
+    """
+    if not share or not data.sources:
+        return _FEWEST_ROWS
+    n_rows, n_sequences = len(data), len(np.unique(data.sources[0].start))
+    wanted = _SEQUENCES_IN_BATCH * n_rows // n_sequences
+    most = min(_MOST_ROWS, n_rows // _STEPS_IN_EPOCH)
+    return max(_FEWEST_ROWS, min(wanted, most))
 
 
 def _starts_sequence(start: np.ndarray, share: bool) -> np.ndarray:

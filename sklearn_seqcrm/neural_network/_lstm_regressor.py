@@ -55,8 +55,9 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         Decoupled weight decay of AdamW.
     batch_size : int or "auto", default="auto"
         Rows in a step of training; long histories are read a few at a time. ``"auto"``
-        takes 128, or as many as 16 customers have on average if those are more, but at
-        most 1,024: rows of one customer say much the same, and are read in one pass.
+        takes 128. Where rows of one customer are read in one pass, and say much the
+        same, it takes as many as 16 customers have on average if those are more, up to
+        1,024 and to a 64th of all rows.
     max_epochs : int, default=50
         Most passes over the training rows.
     early_stopping : bool or "auto", default="auto"

@@ -112,9 +112,9 @@ class HistoryReader(nn.Module):
         self.dropout = Dropout(dropout)
         self.pooling = tuple(pooling)
         self.attention = nn.Linear(size, 1) if "attention" in pooling else None
-        rates = 1 / torch.tensor(spec.half_lives)  # in halvings per typical gap
-        self.register_buffer("decay_rates", rates)
-        n_decays = len(rates) if "decay" in pooling else 0
+        halvings = 1 / torch.tensor(spec.half_lives)  # in a typical gap
+        self.register_buffer("halvings", halvings)
+        n_decays = len(halvings) if "decay" in pooling else 0
         n_pooled = len([name for name in pooling if name != "decay"]) + n_decays
         self.output_size = size * n_pooled
 
@@ -151,7 +151,8 @@ class HistoryReader(nn.Module):
         pooled = pooled.flatten(0, 1)
         if len(pooled) == len(batch.place):  # then they are in order
             return pooled
-        # Takes rows as index_select does, with a backward in half the time.
+        # Takes rows as index_select does. Its backward takes half the time where the
+        # gradient is a part of a wider one, as it is beside row features.
         return nn.functional.embedding(batch.place, pooled)
 
     def _pool(self, steps: torch.Tensor, batch: HistoryBatch) -> torch.Tensor:
@@ -170,7 +171,7 @@ class HistoryReader(nn.Module):
             elif name == "decay":
                 # In powers of 2: torch's exp takes six times as long where the age of
                 # an event is infinite.
-                fade = torch.exp2(batch.ages[:, :, None] * -self.decay_rates[:, None])
+                fade = torch.exp2(batch.ages[:, :, None] * -self.halvings[:, None])
                 # Normed by the events of the most recent time constant at least, so
                 # that the pool of a long silence fades out.
                 weights.append(fade / fade.sum(3, keepdim=True).clamp(min=1))
@@ -196,15 +197,29 @@ class HistoryReader(nn.Module):
         return torch.nan_to_num(torch.softmax(scores, dim=2)) * seen
 
 
-class Dropout(nn.Dropout):
-    """Dropout in half the time that torch's takes on a CPU."""
+class Dropout(nn.Module):
+    """Dropout in about half the time that torch's takes on a CPU.
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Drop a share `p` of the numbers in training, and scale the others up."""
+    Parameters
+    ----------
+    p : float
+        Share of the numbers that training drops, less than 1.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, numbers: torch.Tensor) -> torch.Tensor:
+        """Drop some in training, and scale the others up."""
         if not self.training or self.p == 0:
-            return input
-        kept = torch.rand_like(input) >= self.p
-        return input * kept.to(input.dtype).div_(1 - self.p)
+            return numbers
+        # The random numbers of bfloat16 have 256 levels.
+        kept = torch.rand_like(numbers, dtype=torch.float32) >= self.p
+        return numbers * kept.to(numbers.dtype).div_(1 - self.p)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
 
 
 class HistoryNetwork(nn.Module):

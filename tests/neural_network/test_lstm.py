@@ -664,30 +664,55 @@ def test_each_epoch_draws_its_own_batches():
     assert epochs(1)[0] != first
 
 
-@pytest.mark.parametrize(
-    ("n_customers", "n_rows", "expected"),
-    [
-        (300, 300, 128),
-        (100, 500, 128),
-        (100, 1000, 160),
-        (4, 200, 800),
-        (1, 2000, 1024),
-    ],
-)
-def test_automatic_batches_have_the_rows_of_sixteen_customers(
-    n_customers, n_rows, expected
-):
+def make_equal_rows(n_customers, n_rows):
+    """Rows of customers with a single event each, one customer after the other."""
     events = pd.DataFrame({"who": np.arange(n_customers), "t": 0})
-    rows = pd.DataFrame({"who": np.arange(n_rows) % n_customers, "cutoff": 1})
-    table = EventLog(events, "who", "t").attach(rows, cutoff="cutoff")[["history"]]
-    X, y = HistoryEncoder().fit_transform(table), np.arange(n_rows) % 2
+    rows = pd.DataFrame({"who": np.arange(n_rows) * n_customers // n_rows})
+    table = EventLog(events, "who", "t").attach(rows, cutoff=1)
+    return HistoryEncoder().fit_transform(table[["history"]]), np.arange(n_rows) % 2
+
+
+@pytest.mark.parametrize("kind", [LSTMClassifier, LSTMRegressor])
+def test_automatic_batches_have_the_rows_of_sixteen_customers(kind):
     seen = []
-    model = LSTMClassifier(**{**SMALL, "max_epochs": 1}, early_stopping=False)
-    model.set_params(callbacks=[Batches(seen)]).fit(X, y)
-    assert model.batch_size_ == expected
-    # Rows of a customer stay together, so that a batch may miss a few.
-    assert expected * 0.95 <= max(map(len, seen[0])) <= expected or n_rows < expected
-    assert model.set_params(batch_size=7).fit(X, y).batch_size_ == 7
+    model = kind(hidden_size=1, max_epochs=1, early_stopping=False)
+    model.set_params(callbacks=[Batches(seen)])
+    for n_customers, n_rows, expected in [
+        (600, 600, 128),
+        (500, 10_000, 156),  # a 64th
+        (2000, 20_000, 160),  # of sixteen customers
+        (1700, 18_000, 169),
+        (20_000, 20_000, 128),
+        (1, 70_000, 1024),
+    ]:
+        model.fit(*make_equal_rows(n_customers, n_rows))
+        assert model.batch_size_ == expected
+        # A customer with twenty rows or fewer is not split between batches.
+        assert expected - 20 < max(map(len, seen[-1])) <= expected
+    X, y = make_equal_rows(2000, 20_000)
+    # 15,000 rows of 1,500 customers have a weight, then 10,500 rows of 1,500.
+    assert model.fit(X, y, np.arange(20_000) < 15_000).batch_size_ == 160
+    uneven = (np.arange(20_000) < 15_000) & (np.arange(20_000) % 10 < 7)
+    assert model.fit(X, y, uneven).batch_size_ == 128
+    assert model.fit(X, y).batch_size_ == 160
+    assert model.partial_fit(X[:7000], y[:7000]).batch_size_ == 128
+    assert model.partial_fit(X[:12_000], y[:12_000]).batch_size_ == 160
+    # Each row has a sequence of its own.
+    assert model.set_params(bidirectional=True).fit(X, y).batch_size_ == 128
+    statics = np.zeros((20_000, 2))
+    assert kind(max_epochs=1).fit(statics, y).batch_size_ == 128
+
+
+def test_batch_size_of_a_failed_fit_is_not_that_of_the_network():
+    model = LSTMClassifier(**SMALL, batch_size=np.int64(5), warm_start=True).fit(X, Y)
+    assert type(model.batch_size_) is int
+    model.set_params(batch_size=3, early_stopping=True)
+    one = X["number"] == 0
+    with pytest.raises(ValueError, match="one customer"):
+        model.fit(X[one], Y[one])
+    assert model.batch_size_ == model.net_.batch_size == 5
+    model.set_params(early_stopping=False).fit(X, Y)
+    assert model.batch_size_ == model.net_.batch_size == 3
 
 
 @pytest.mark.parametrize("batch_size", [7, 256])

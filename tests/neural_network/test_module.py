@@ -238,19 +238,37 @@ def test_outputs_have_the_size_that_the_head_expects():
         assert reader.output_size == n_pools * 8
 
 
-@pytest.mark.parametrize("p", [0.0, 0.3, 0.9])
-def test_dropout(p):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("p", [0.0, 0.01, 0.3, 0.9])
+def test_dropout(p, dtype):
     torch.manual_seed(0)
-    dropout, ones = Dropout(p), torch.ones(100_000, requires_grad=True)
+    dropout, ones = Dropout(p), torch.ones(100_000, dtype=dtype, requires_grad=True)
     dropped = dropout(ones)
     share = (dropped == 0).float().mean().item()
     assert abs(share - p) < 4 * math.sqrt(p * (1 - p) / len(ones)) + 1e-9
-    torch.testing.assert_close(
-        dropped[dropped != 0].unique(), torch.tensor([1 / (1 - p)])
-    )
+    scale = torch.tensor([1 / (1 - p)], dtype=dtype)
+    torch.testing.assert_close(dropped[dropped != 0].unique(), scale)
     dropped.sum().backward()
     torch.testing.assert_close(ones.grad, dropped.detach())
     assert dropout.eval()(ones) is ones
+
+
+def test_dropout_is_between_layers_and_in_the_head():
+    network = HistoryNetwork(
+        [SPEC], 2, 1, "lstm", 64, 2, False, ("last",), 0.5, head_sizes=(64,)
+    )
+    ((_, part, _),) = gathered(BatchIterator(make_data(), 10_000))
+    seen = []
+    reader = network.readers[0]
+    for layer in (reader.layers[1][0], network.head[-1]):
+        layer.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    network(part)
+    network.eval()(part)
+    shares = [(numbers == 0).float().mean().item() for numbers in seen]
+    # ReLU makes zeros of about a half as well.
+    assert 0.4 < shares[0] < 0.6
+    assert shares[1] > shares[3] + 0.1
+    assert shares[2] < 0.01
 
 
 def test_decay_fades_with_silence():
