@@ -19,7 +19,7 @@ _FEWEST_SEQUENCES = 8
 # among many of one row would blow up: 1,024 such rows took 12 s and 3 GB to predict.
 _MOST_WEIGHTS = 2**22
 # An automatic batch has 128 rows, or all rows of 16 sequences if those are more; but
-# an epoch keeps 64 steps, and a batch is never larger than what inference takes.
+# an epoch keeps 64 steps, and a batch has 1,024 rows at most.
 _FEWEST_ROWS, _MOST_ROWS = 128, 1024
 _SEQUENCES_IN_BATCH = 16
 _STEPS_IN_EPOCH = 64
@@ -313,8 +313,9 @@ def automatic_batch_size(data: RowData, share: bool) -> int:
     """Rows of a step of training that suit the rows.
 
     The more rows share a sequence, the less is new in a batch of a given size, and the
-    more steps an epoch has, each of which has a fixed cost. In
-    ``benchmarks/bench_prefix_sharing.py`` batches that grow with the rows are as good.
+    more steps an epoch has, each of which has a fixed cost. What batches that grow with
+    the rows cost of AUC, .001 or nothing, is under "Several rows of a customer" in
+    ``docs/benchmarks.md``.
 
     Parameters
     ----------

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm.events._clock import Clock
 from sklearn_seqcrm.events._columns import Column
 from sklearn_seqcrm.events._encoded_log import (
     EncodedLog,
@@ -148,17 +149,17 @@ class EventEncoding:
         least = min_frequency or 0
         least = least if isinstance(least, Integral) else least * len(index)
         self.scales, self.vocabularies = {}, {}
+        times = log.timeline.times[index]
         for name in log.fields:
             column = log.column(name).take(index)
             if column.categories is None:
-                times = log.timeline.times[index]
                 self.scales[name] = NumericScale.of(self._numbers(column, times))
             else:
                 self.vocabularies[name] = Vocabulary.of(column, least, max_categories)
-        gaps = _gaps_within(log.timeline, index)
+        gaps = _gaps_within(log.timeline.offsets, index, times)
         gaps = gaps[gaps > 0]
         unit = np.median(gaps) if len(gaps) else self.clock.ticks_per_day() or 1.0
-        self.encoding = self._describe(log.timeline, index, float(unit), half_lives)
+        self.encoding = self._describe(times, float(unit), half_lives)
         log_gaps = np.log1p(gaps / unit)
         self.gap_scale = (0.0, 1.0)
         if len(gaps):
@@ -242,13 +243,11 @@ class EventEncoding:
         text = repr(learned) + repr(self.row_scale.tolist())
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def _describe(
-        self, timeline: Timeline, index: np.ndarray, unit: float, half_lives: Any
-    ) -> Encoding:
+    def _describe(self, times: np.ndarray, unit: float, half_lives: Any) -> Encoding:
         """Name channels and codes, and settle the units of time."""
         facts = list(self.scales)
         marks = [f"{name}_missing" for name in facts if self.scales[name].some_missing]
-        calendar = _calendar(timeline, index)
+        calendar = _calendar(self.clock, times)
         if isinstance(half_lives, str):
             ticks = tuple(unit * multiple for multiple in AUTO_HALF_LIVES)
         else:
@@ -336,31 +335,30 @@ def _kind(column: Column, expected: str | None = None) -> str:
     return _NUMBERED if numeric and len(column.categories) else "categorical"
 
 
-def _gaps_within(timeline: Timeline, index: np.ndarray) -> np.ndarray:
+def _gaps_within(
+    offsets: np.ndarray, index: np.ndarray, times: np.ndarray
+) -> np.ndarray:
     """Ticks between successive events of a customer that are both in `index`.
 
     A lookback hides what came before.
     """
-    is_first = np.zeros(len(timeline.times) + 1, dtype=bool)
-    is_first[timeline.offsets] = True
+    is_first = np.zeros(offsets[-1] + 1, dtype=bool)
+    is_first[offsets] = True
     successive = (index[1:] == index[:-1] + 1) & ~is_first[index[1:]]
-    return np.diff(timeline.times[index])[successive]
+    return np.diff(times)[successive]
 
 
-def _calendar(
-    timeline: Timeline, index: np.ndarray
-) -> tuple[tuple[str, float, int], ...]:
+def _calendar(clock: Clock, times: np.ndarray) -> tuple[tuple[str, float, int], ...]:
     """Cycles that the resolution and the span of the visible events support."""
-    day = timeline.clock.ticks_per_day()
-    if day is None or not len(index):
+    day = clock.ticks_per_day()
+    if day is None or not len(times):
         return ()
-    times = timeline.times[index]
     cycles: list[tuple[str, float, int]] = []
     of_day = np.mod(times, day)
     if (of_day != of_day[0]).any():
         cycles.append(("hour", day, 1))
     # Dates on one day of the month are months, which know no weekday.
-    of_month = timeline.clock.as_index(times).day
+    of_month = clock.as_index(times).day
     if (of_month != of_month[0]).any():
         cycles.append(("weekday", 7 * day, 1))
     if times.max() - times.min() >= _DAYS_TO_SEE_A_YEAR * day:
