@@ -35,7 +35,7 @@ format: $(VENV)/.installed-lint
 docs: $(VENV)/.installed-docs
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
-# All of them take half an hour, and write docs/benchmark_results.
+# All of them take forty minutes, and write docs/benchmark_results.
 benchmark: $(VENV)/.installed-benchmarks
 	-$(MAKE) .venv-lifestream/.installed
 	MPLBACKEND=Agg $(BIN)/python benchmarks/run_all.py

@@ -578,7 +578,7 @@ PARAMETERS = {
             CLASSIFIER,
             "batch_size",
             0,
-            r"int in the range \[1, inf\) or a str among {'auto'}",
+            r"int in the range \[1, inf\) or a str among {'auto'}. Got 0",
         ),
         (CLASSIFIER, "max_epochs", 0, r"int in the range \[1, inf\). Got 0"),
         (CLASSIFIER, "early_stopping", "always", "'early_stopping' .* Got 'always'"),

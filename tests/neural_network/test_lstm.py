@@ -39,14 +39,18 @@ Y = make_y(X)
 COUNTS = np.random.default_rng(0).poisson(2, len(X)).astype(float)
 
 
-class Spy(Callback):
-    """Shows what a fit works on. Fits copy callbacks, so that the list is shared."""
+class Watcher(Callback):
+    """Notes what it sees. Fits copy callbacks, so that the list is shared."""
 
     def __init__(self, seen):
         self.seen = seen
 
     def __deepcopy__(self, memo):
-        return Spy(self.seen)
+        return type(self)(self.seen)
+
+
+class Spy(Watcher):
+    """Shows what a fit works on."""
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         self.seen.append(X)
@@ -576,14 +580,8 @@ def test_a_batch_read_in_parts_is_the_same_batch(model, weighted, monkeypatch):
     assert_allclose(parts.predict(X), whole.predict(X), rtol=1e-4, atol=1e-5)
 
 
-class Gradients(Callback):
+class Gradients(Watcher):
     """Keeps the gradients of each step."""
-
-    def __init__(self, seen):
-        self.seen = seen
-
-    def __deepcopy__(self, memo):
-        return Gradients(self.seen)
 
     def on_grad_computed(self, net, named_parameters, **kwargs):
         grads = [p.grad.flatten() for _, p in named_parameters if p.grad is not None]
@@ -632,14 +630,8 @@ def test_what_is_read_at_once():
 # Randomness ---------------------------------------------------------------------------
 
 
-class Batches(Callback):
+class Batches(Watcher):
     """Shows the rows of each training batch."""
-
-    def __init__(self, seen):
-        self.seen = seen
-
-    def __deepcopy__(self, memo):
-        return Batches(self.seen)
 
     def on_epoch_begin(self, net, **kwargs):
         self.seen.append([])

@@ -396,9 +396,6 @@ def test_the_same_events_in_the_same_order():
     )
 
 
-# The table around it ------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("n", [1, 7])
 def test_events_are_encoded_some_at_a_time(n, monkeypatch):
     X = make_table(20, lookback="60D")
@@ -408,6 +405,9 @@ def test_events_are_encoded_some_at_a_time(n, monkeypatch):
     assert len(whole.log) > 3 * n
     assert_array_equal(parts.log.channels, whole.log.channels)
     assert_array_equal(parts.log.codes, whole.log.codes)
+
+
+# The table around it ------------------------------------------------------------------
 
 
 def test_other_columns_pass_through_but_for_the_keys():
