@@ -14,7 +14,7 @@ import statistics
 
 import numpy as np
 import pandas as pd
-from measure import one_thread
+from measure import one_thread, precisions
 from sklearn.metrics import roc_auc_score
 
 from sklearn_seqcrm.datasets import load_complete_journey
@@ -94,6 +94,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=10)
     options = parser.parse_args()
     one_thread()
+    available = precisions()
     log = make_log()
     tables = {n: make_rows(log, n) for n in (1, 12, 25)}
     print(f"{log.n_customers:,} households, {len(log):,} shopping days, hidden size 64")
@@ -116,6 +117,8 @@ def main():
         (25, "auto", RowByRow, "float32"),
         (25, 128, LSTMClassifier, "float32"),
     ):
+        if precision not in available:
+            continue
         compare_scores(
             f"{n}, {batch_size}, "
             + ("one by one" if kind is RowByRow else "shared")

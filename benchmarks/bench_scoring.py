@@ -6,7 +6,7 @@ import statistics
 import numpy as np
 import pandas as pd
 from bench_training import make_rows
-from measure import make_events, one_thread, seconds
+from measure import make_events, one_thread, precisions, seconds
 from sklearn.model_selection import GridSearchCV
 
 from sklearn_seqcrm.events import EventLog
@@ -33,7 +33,7 @@ def throughput(n_customers, repeat):
     X, y = make_rows(n_customers, np.random.default_rng(0))
     encoded = HistoryEncoder(half_lives=[100]).fit_transform(X)
     n_events = encoded["history"].array.lengths.sum()
-    for precision in ("float32", "bfloat16"):
+    for precision in precisions():
         model = classifier(precision=precision).fit(encoded, y)
         found = median_seconds(lambda m=model: m.predict_proba(encoded), repeat)
         name = f"predict_proba, {precision}"

@@ -17,7 +17,7 @@ import statistics
 
 import numpy as np
 import torch
-from measure import lognormal_lengths, make_log, one_thread, seconds
+from measure import lognormal_lengths, make_log, one_thread, precisions, seconds
 from rivals import (
     PackedLSTM,
     TextbookLSTM,
@@ -89,10 +89,6 @@ def main():
             lambda: seconds(lambda: ours().fit(X, y))[0],
             n_events,
         ),
-        'LSTMClassifier, precision="bfloat16"': (
-            lambda: seconds(lambda: ours(precision="bfloat16").fit(X, y))[0],
-            n_events,
-        ),
         "skorch, padded (the textbook way)": (
             lambda: seconds(lambda: rival(TextbookLSTM).fit(tensors, y))[0],
             n_events,
@@ -102,6 +98,11 @@ def main():
             n_events,
         ),
     }
+    if "bfloat16" in precisions():
+        ways['LSTMClassifier, precision="bfloat16"'] = (
+            lambda: seconds(lambda: ours(precision="bfloat16").fit(X, y))[0],
+            n_events,
+        )
     model = keras_model(n_steps, n_channels, options.hidden)
     if model is not None:
         values = tensors["values"][small]

@@ -35,6 +35,7 @@ from sklearn_seqcrm.neural_network._module import (
     PRECISIONS,
     HistoryNetwork,
     HistorySpec,
+    computes_in_bfloat16,
 )
 from sklearn_seqcrm.neural_network._net import HistoryClassifierNet, HistoryNet
 
@@ -320,6 +321,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         self._validate_params()
         self._check_lists()
         _refuse_absent_device(self.device)
+        if self.precision == "bfloat16":
+            _refuse_absent_bfloat16(self.device)
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is "
@@ -378,6 +381,16 @@ def _refuse_absent_device(device: str) -> None:
             f"device={device!r} cannot be used here ({str(error).splitlines()[0]}); "
             "set_params(device='cpu') trains on the processor."
         ) from error
+
+
+def _refuse_absent_bfloat16(device: str) -> None:
+    """Raise a ValueError for a device that does not compute in bfloat16."""
+    if not computes_in_bfloat16(torch.device(device).type):
+        raise ValueError(
+            f"precision='bfloat16' cannot be used here (device {device!r} does not "
+            "train recurrent layers in it); set_params(precision='float32') trains on "
+            "any."
+        )
 
 
 def _of_any_weight(data: RowData, customers: np.ndarray) -> tuple[RowData, np.ndarray]:

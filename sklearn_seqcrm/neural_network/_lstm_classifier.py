@@ -48,7 +48,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     precision : {"float32", "bfloat16"}, default="float32"
         Arithmetic of the recurrent layers. ``"bfloat16"`` keeps 8 of the 24 bits of a
         number, and is faster where the processor (AVX512-BF16, AMX) or GPU computes
-        with them, and only there.
+        with them, and only there. Training refuses it on a device that cannot; a model
+        that was trained elsewhere predicts there in float32.
     dropout : float, default=0.3
         Share of units that training drops between layers, and in the head.
     head_sizes : list of int, default=(64,)

@@ -18,7 +18,13 @@ from skorch.callbacks import (
 )
 
 from sklearn_seqcrm.events import EventLog
-from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, _base, _net
+from sklearn_seqcrm.neural_network import (
+    LSTMClassifier,
+    LSTMRegressor,
+    _base,
+    _module,
+    _net,
+)
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.testing._small_data import DAY, make_events, make_table, make_y
 
@@ -602,9 +608,12 @@ def test_long_gradients_are_shortened(monkeypatch):
 
 
 @pytest.mark.parametrize("option", [{"bptt_steps": 2}, {"precision": "bfloat16"}])
-def test_how_gradients_are_computed_may_change(option):
-    plain = LSTMClassifier(**EXACT).fit(X, Y)
-    other = LSTMClassifier(**EXACT, **option).fit(X, Y)
+def test_how_gradients_are_computed_may_change(option, monkeypatch):
+    # Processors that lack bfloat16 have a slow GRU in it.
+    monkeypatch.setattr(_base, "computes_in_bfloat16", lambda _: True)
+    monkeypatch.setattr(_module, "computes_in_bfloat16", lambda _: True)
+    plain = LSTMClassifier(**EXACT, cell="gru").fit(X, Y)
+    other = LSTMClassifier(**EXACT, cell="gru", **option).fit(X, Y)
     assert not np.array_equal(plain.predict_proba(X), other.predict_proba(X))
     assert_allclose(plain.predict_proba(X), other.predict_proba(X), atol=0.05)
     # A warm start takes it over.
@@ -613,6 +622,20 @@ def test_how_gradients_are_computed_may_change(option):
     )
     for name, value in option.items():
         assert getattr(reader, name) == value
+
+
+def test_bfloat16_is_refused_where_it_is_not():
+    """As the processor is: with the other arithmetic, or with advice."""
+    plain = LSTMClassifier(**EXACT).fit(X, Y)
+    model = LSTMClassifier(**EXACT, precision="bfloat16")
+    if _module.computes_in_bfloat16("cpu"):
+        found = model.fit(X, Y).predict_proba(X)
+        assert not np.array_equal(plain.predict_proba(X), found)
+        assert_allclose(plain.predict_proba(X), found, atol=0.05)
+        return
+    message = r"precision='bfloat16' cannot be used here \(device 'cpu'.*='float32'\)"
+    with pytest.raises(ValueError, match=message):
+        model.fit(X, Y)
 
 
 def test_what_is_read_at_once():

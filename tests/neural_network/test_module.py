@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from sklearn_seqcrm.neural_network import _module
 from sklearn_seqcrm.neural_network._batches import (
     BatchIterator,
     HistorySource,
@@ -20,6 +21,7 @@ from sklearn_seqcrm.neural_network._module import (
     HistoryNetwork,
     HistoryReader,
     HistorySpec,
+    computes_in_bfloat16,
     read_both_ways,
     read_one_way,
 )
@@ -368,15 +370,26 @@ def test_short_histories_are_in_one_stretch(num_layers, bidirectional):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
+def make_short(monkeypatch, available, **options):
+    """A reader in bfloat16, where a device is said to compute with it, or not to."""
+    monkeypatch.setattr(_module, "computes_in_bfloat16", lambda _: available)
+    reader = make_reader(**options)
+    reader.precision = "bfloat16"
+    return reader
+
+
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("bptt_steps", [None, 3])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-def test_short_numbers(cell, bptt_steps, bidirectional):
+def test_short_numbers(cell, bptt_steps, bidirectional, monkeypatch):
     """Outputs have 8 bits in common with those of float32; all else is float32."""
+    if cell == "lstm" and not computes_in_bfloat16("cpu"):
+        pytest.skip("The processor has no LSTM in bfloat16.")
     data = make_data(n_customers=30)
-    reader = make_reader(cell=cell, num_layers=2, bidirectional=bidirectional)
-    expected = read_all(reader, data, share=not bidirectional)
-    reader.bptt_steps, reader.precision = bptt_steps, "bfloat16"
+    options = {"cell": cell, "num_layers": 2, "bidirectional": bidirectional}
+    expected = read_all(make_reader(**options), data, share=not bidirectional)
+    reader = make_short(monkeypatch, True, **options)
+    reader.bptt_steps = bptt_steps
     found = read_all(reader, data, share=not bidirectional)
     assert found.dtype == torch.float32
     error = (found - expected).abs().max()
@@ -384,3 +397,20 @@ def test_short_numbers(cell, bptt_steps, bidirectional):
     for _, part, _ in gathered(BatchIterator(data, 1000, share=not bidirectional)):
         reader(part.histories[0]).square().sum().backward()
     assert {p.grad.dtype for p in reader.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_short_numbers_where_there_are_none(cell, monkeypatch):
+    data = make_data(n_customers=30)
+    expected = read_all(make_reader(cell=cell), data, share=True)
+    found = read_all(make_short(monkeypatch, False, cell=cell), data, share=True)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_asking_for_short_numbers_changes_nothing():
+    state = torch.get_rng_state()
+    ask = computes_in_bfloat16.__wrapped__
+    with torch.no_grad():
+        assert ask("cpu") is computes_in_bfloat16("cpu")
+    assert ask("meta") is False
+    torch.testing.assert_close(torch.get_rng_state(), state)

@@ -13,7 +13,7 @@ from skorch.exceptions import DeviceWarning
 
 from sklearn_seqcrm.events import EventLog, HistoryArray
 from sklearn_seqcrm.events._log import Log
-from sklearn_seqcrm.neural_network import LSTMClassifier
+from sklearn_seqcrm.neural_network import LSTMClassifier, _base, _module
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.testing._small_data import (
     make_events,
@@ -95,6 +95,25 @@ def test_a_device_that_is_not_there(device):
     message = rf"device='{device}' cannot be used here .*set_params\(device='cpu'\)"
     with pytest.raises(ValueError, match=message):
         model.fit(X, Y)
+
+
+def test_trained_in_bfloat16_and_loaded_without(monkeypatch):
+    def say(available):
+        for module in (_base, _module):
+            monkeypatch.setattr(module, "computes_in_bfloat16", lambda _: available)
+
+    say(True)
+    model = LSTMClassifier(**SMALL, cell="gru", precision="bfloat16").fit(X, Y)
+    there = model.predict_proba(X)
+    say(False)
+    back = pickle.loads(pickle.dumps(model))
+    here = back.predict_proba(X)
+    assert 0 < abs(here - there).max() < 0.02
+    back.net_.module_.readers[0].precision = "float32"
+    assert_array_equal(back.predict_proba(X), here)
+    with pytest.raises(ValueError, match=r"set_params\(precision='float32'\)"):
+        back.fit(X, Y)
+    back.set_params(precision="float32").fit(X, Y)
 
 
 def test_the_page_on_persistence(tmp_path, monkeypatch, capsys):
