@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import pairwise
+
 import numpy as np
+from scipy.sparse import csr_array
 
 from sklearn_seqcrm.events._rows import Rows, visible_segments
 from sklearn_seqcrm.events._timeline import ranges
 
-_EVENTS_AT_ONCE = 2**17  # bounds the memory for states, whatever the number of rows
+_AT_ONCE = 2**15  # events or rows; bounds the memory for what is in between
 
 
 def decayed_sums(rows: Rows, values: np.ndarray, half_lives: np.ndarray) -> np.ndarray:
@@ -30,74 +34,125 @@ def decayed_sums(rows: Rows, values: np.ndarray, half_lives: np.ndarray) -> np.n
     Notes
     -----
     With the rate ``r = ln 2 / half_life``, the sum over events up to the ``i``-th obeys
-    ``S[i] = exp(-r * (t[i] - t[i - 1])) * S[i - 1] + v[i]``, whatever the cutoff is, so
-    that all rows of a customer are read from one pass: ``exp(-r * (cutoff - t[stop -
-    1])) * S[stop - 1]``, less what had gone before `start`. Customers of similar
-    length are walked in step, one array operation for the ``k``-th event of all.
+    ``S[i] = exp(-r * (t[i] - t[i - 1])) * S[i - 1] + v[i]``, whatever the cutoff is. A
+    row reads ``exp(-r * (cutoff - t[stop - 1])) * S[stop - 1]``, less what had gone
+    before `start`. So ``S`` is needed only where a row stops or starts, at a cut: the
+    events between two cuts are added up as they are, and of a customer's cuts each
+    hands its sum on to the next, one array operation for the ``k``-th of all customers.
     """
     result = np.zeros((len(rows.codes), len(half_lives), 1 + values.shape[1]))
-    seen = visible_segments(rows)
-    filled = (rows.stop > rows.start)[seen.rows]
-    row, of_row = seen.rows[filled], seen.of_row[filled]
-    if not len(row):
-        return result
     rates = np.log(2) / np.asarray(half_lives, dtype="float64")
-    by_length = np.argsort(seen.first - seen.last, kind="stable")  # longest first
-    lengths = (seen.last - seen.first)[by_length]
-    chunk = np.empty(len(by_length), dtype="int64")
-    chunk[by_length] = (np.cumsum(lengths) - 1) // _EVENTS_AT_ONCE
-    chunk_of_row = chunk[of_row]
-    rows_by_chunk = np.argsort(chunk_of_row, kind="stable")
-    ends = np.flatnonzero(np.diff(chunk_of_row[rows_by_chunk])) + 1
-    for some in np.split(rows_by_chunk, ends):
-        own = by_length[chunk[by_length] == chunk_of_row[some[0]]]
-        states, offsets = _states(rows, values, rates, seen.first[own], seen.last[own])
-        # Event e of a customer has its state at e + shift.
-        shift = np.empty(len(by_length), dtype="int64")
-        shift[own] = offsets[:-1] - seen.first[own]
-        late = rows.start[row[some]] > seen.first[of_row[some]]
-        result[row[some]] = _read(
-            rows, states, rates, row[some], shift[of_row[some]], late
-        )
+    times, cuts = rows.log.timeline.times, _Cuts(rows)
+    sums = np.empty((len(cuts.end), *result.shape[1:]))
+    for number, some in cuts.in_portions():
+        begin, end = cuts.begin[some], cuts.end[some]
+        sums[some] = _sums_between(times, values, rates, begin, end)
+        _hand_on(sums[some], times[end - 1], rates, number)
+
+    def read(row: np.ndarray, cut: np.ndarray) -> np.ndarray:
+        fade = _fade(rates, rows.cutoff[row] - times[cuts.end[cut] - 1])
+        return fade[:, :, None] * sums[cut]
+
+    for i in range(0, len(cuts.rows), _AT_ONCE):
+        some = slice(i, i + _AT_ONCE)
+        result[cuts.rows[some]] = read(cuts.rows[some], cuts.of_stop[some])
+    for i in range(0, len(cuts.late), _AT_ONCE):
+        some = slice(i, i + _AT_ONCE)
+        result[cuts.late[some]] -= read(cuts.late[some], cuts.of_start[some])
     return result
 
 
-def _states(
-    rows: Rows,
+class _Cuts:
+    """Where rows stop, and where they start later than others of their customer.
+
+    Parameters
+    ----------
+    rows : Rows
+        Views of a log.
+
+    Attributes
+    ----------
+    begin, end : ndarray of shape (n_cuts,), int64
+        Events of the customer from the cut before, or the first that a row sees, up to
+        the cut: ``begin:end`` of the log. Those of customers with many come first.
+    rows, of_stop : ndarray of shape (n_filled,), int64
+        Rows that see an event, and the cut at which each stops.
+    late, of_start : ndarray of shape (n_late,), int64
+        Rows that start after another of their customer, and the cut at which they do.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        seen = visible_segments(rows)
+        filled = (rows.stop > rows.start)[seen.rows]
+        self.rows, owner = seen.rows[filled], seen.of_row[filled]
+        # Positions among the events that some row sees, from here on.
+        offsets = np.append(0, np.cumsum(seen.last - seen.first))
+        shift = (offsets[:-1] - seen.first)[owner]
+        start, stop = rows.start[self.rows] + shift, rows.stop[self.rows] + shift
+        is_late = start > offsets[owner]
+        self.late = self.rows[is_late]
+        is_cut = np.zeros(offsets[-1] + 1, dtype=bool)
+        is_cut[stop] = is_cut[start[is_late]] = True
+        place = np.cumsum(is_cut)  # number of cuts so far
+        number = np.diff(place[offsets])
+        cut = np.flatnonzero(is_cut)
+        begin = np.maximum(np.append(0, cut)[:-1], np.repeat(offsets[:-1], number))
+        back = np.repeat(seen.first - offsets[:-1], number)
+        by_number = np.argsort(-number, kind="stable")
+        first = place[offsets[:-1]][by_number]
+        self._number = number[by_number]
+        order, _ = ranges(first, first + self._number)
+        self.begin, self.end = (begin + back)[order], (cut + back)[order]
+        turned = np.empty_like(order)
+        turned[order] = np.arange(len(order))
+        self.of_stop = turned[place[stop] - 1]
+        self.of_start = turned[place[start[is_late]] - 1]
+
+    def in_portions(self) -> Iterator[tuple[np.ndarray, slice]]:
+        """The number of cuts of some customers, and where they are.
+
+        Their events are about `_AT_ONCE`, or those of a single customer.
+        """
+        offsets = np.append(0, np.cumsum(self._number))
+        n_events = np.append(0, np.cumsum(self.end - self.begin))[offsets]
+        portion = (n_events[1:] - 1) // _AT_ONCE
+        ends = np.flatnonzero(np.diff(portion, append=-1)) + 1
+        for one, following in pairwise([0, *ends]):
+            yield self._number[one:following], slice(offsets[one], offsets[following])
+
+
+def _fade(rates: np.ndarray, age: np.ndarray) -> np.ndarray:
+    """What is left at some ages, shape (n, n_half_lives)."""
+    return np.exp(age[:, None] * -rates)
+
+
+def _sums_between(
+    times: np.ndarray,
     values: np.ndarray,
     rates: np.ndarray,
-    first: np.ndarray,
-    last: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """``S`` after every event of some customers, who come longest first."""
-    index, offsets = ranges(first, last)
-    times = rows.log.timeline.times
-    states = np.ones((len(index), len(rates), 1 + values.shape[1]))
-    states[:, :, 1:] = values[index, None, :]
-    lengths = np.diff(offsets)
-    n_longer = np.searchsorted(-lengths, -np.arange(lengths[0]), side="left")
-    for step in range(1, int(lengths[0])):
-        here = offsets[: n_longer[step]] + step
-        gap = (times[index[here]] - times[index[here - 1]])[:, None]
-        states[here] += np.exp(-rates * gap)[:, :, None] * states[here - 1]
-    return states, offsets
-
-
-def _read(
-    rows: Rows,
-    states: np.ndarray,
-    rates: np.ndarray,
-    row: np.ndarray,
-    shift: np.ndarray,
-    late: np.ndarray,
+    begin: np.ndarray,
+    end: np.ndarray,
 ) -> np.ndarray:
-    """``S`` of some rows, faded to their cutoffs, less what came before their start."""
-    times, cutoff = rows.log.timeline.times, rows.cutoff[row]
+    """Counts and sums of the events ``begin:end``, faded to the last of them."""
+    index, offsets = ranges(begin, end)
+    fade = _fade(rates, np.repeat(times[end - 1], end - begin) - times[index])
+    numbers = np.ones((len(index), 1 + values.shape[1]))
+    numbers[:, 1:] = values[index]
+    place = np.arange(len(index))
+    shape = len(begin), len(index)
+    return np.stack(
+        [csr_array((weight, place, offsets), shape) @ numbers for weight in fade.T],
+        axis=1,
+    )
 
-    def faded(some: np.ndarray | slice, event: np.ndarray) -> np.ndarray:
-        age = (cutoff[some] - times[event])[:, None]
-        return np.exp(-rates * age)[:, :, None] * states[event + shift[some]]
 
-    sums = faded(slice(None), rows.stop[row] - 1)
-    sums[late] -= faded(late, rows.start[row][late] - 1)
-    return sums
+def _hand_on(
+    sums: np.ndarray, times: np.ndarray, rates: np.ndarray, number: np.ndarray
+) -> None:
+    """Add to the sums at the cuts of each customer those at the cuts before."""
+    first = np.cumsum(number) - number
+    n_longer = np.searchsorted(-number, -np.arange(number[0]))
+    for k in range(1, int(number[0])):
+        here = first[: n_longer[k]] + k
+        fade = _fade(rates, times[here] - times[here - 1])
+        sums[here] += fade[:, :, None] * sums[here - 1]

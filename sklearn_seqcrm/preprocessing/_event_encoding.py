@@ -38,6 +38,7 @@ AUTO_HALF_LIVES = (1.0, 4.0, 16.0, 64.0)
 CALENDAR_WEIGHT = 0.25
 _NUMBERED = "categorical (numbers)"
 _HUGE = 1e150  # beyond this even the spread of numbers overflows
+_FAR = 1e38  # spreads from the center that float32 holds
 # Arrays of this many numbers stay in the cache; of larger ones, malloc takes the pages
 # from the system anew each time, which took longer than the arithmetic.
 _EVENTS_AT_ONCE = 2**16
@@ -57,20 +58,25 @@ class NumericScale(NamedTuple):
         finite = values[np.isfinite(values)].astype("float64")
         if not len(finite):
             return cls(0.0, 1.0, len(values) > 0)
-        finite = finite.clip(-_HUGE, _HUGE)
-        low, center, high = np.quantile(finite, [0.25, 0.5, 0.75])
+        finite = np.sort(finite.clip(-_HUGE, _HUGE))  # faster than selecting quartiles
+        place = np.array([0.25, 0.5, 0.75]) * (len(finite) - 1)
+        below = finite[np.floor(place).astype(int)]
+        above = finite[np.ceil(place).astype(int)]
+        low, center, high = below + place % 1 * (above - below)
         # Where half of the values are one and the same, quartiles say nothing.
         scale = (high - low) / 1.349 or finite.std()
-        if finite.min() == finite.max():  # where std is the error of rounding
+        if finite[0] == finite[-1]:  # where std is the error of rounding
             scale = 1.0
         return cls(float(center), float(scale), len(finite) < len(values))
 
     def fold(self, values: np.ndarray) -> np.ndarray:
-        """Scale values and fold their tails in; what is not finite goes to 0."""
+        """Scale values and fold their tails in, float32; 0 for what is not finite."""
         known = np.where(np.isfinite(values), values, self.center).astype("float64")
         known = known.clip(-_HUGE, _HUGE)
         z = (known - self.center) / self.scale
-        return np.sign(z) * np.log1p(np.abs(z))
+        z = z.clip(-_FAR, _FAR).astype("float32")
+        # In float32 a logarithm takes a tenth of the time, but log1p a third.
+        return np.copysign(np.log(1 + np.abs(z)), z)
 
 
 class Vocabulary(NamedTuple):

@@ -32,7 +32,7 @@ def slow_sums(rows, values, half_lives):
 @pytest.mark.parametrize("lookback", LOOKBACKS)
 @pytest.mark.parametrize("at_once", [1, 7, 2**17])
 def test_decayed_sums(lookback, at_once, monkeypatch):
-    monkeypatch.setattr(_decay, "_EVENTS_AT_ONCE", at_once)
+    monkeypatch.setattr(_decay, "_AT_ONCE", at_once)
     array = make_table(lookback=lookback)["history"].array
     rng = np.random.default_rng(0)
     values = rng.normal(size=(len(array.log), 3)) * [1, 100, 0]
