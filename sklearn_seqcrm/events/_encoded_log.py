@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -12,6 +12,8 @@ from sklearn_seqcrm.events._decay import decayed_sums
 from sklearn_seqcrm.events._log import Log
 from sklearn_seqcrm.events._rows import Rows
 from sklearn_seqcrm.events._timeline import Timeline, frozen
+
+_ROWS_AT_ONCE = 2**13  # their features stay in the cache
 
 
 @dataclass(frozen=True)
@@ -138,9 +140,14 @@ class EncodedLog(Log):
             have is 0, the mean.
         """
         center, scale = self._row_scale
-        scaled = (raw_row_features(rows, self._encoding) - center) / scale
-        # A far future or a new kind of customer must not blow a network up.
-        return np.nan_to_num(np.clip(scaled, -10, 10)).astype("float32")
+        features = np.empty((len(rows.codes), len(center)), "float32")
+        done = 0
+        for raw in raw_row_features(rows, self._encoding):
+            # A far future or a new kind of customer must not blow a network up.
+            scaled = np.clip((raw - center) / scale, -10, 10)
+            features[done : done + len(raw)] = np.nan_to_num(scaled)
+            done += len(raw)
+        return features
 
     def _columns_at(self, index: np.ndarray) -> dict[str, Any]:
         channels = zip(self._encoding.channels, self._channels[index].T, strict=True)
@@ -171,7 +178,7 @@ class EncodedLog(Log):
         return type(self)(timeline, channels, codes, encoding, scale, self._names)
 
 
-def raw_row_features(rows: Rows, encoding: Encoding) -> np.ndarray:
+def raw_row_features(rows: Rows, encoding: Encoding) -> Iterator[np.ndarray]:
     """Row features before they are scaled; NaN where an empty history has none.
 
     Parameters
@@ -181,33 +188,36 @@ def raw_row_features(rows: Rows, encoding: Encoding) -> np.ndarray:
     encoding : Encoding
         Units and half-lives.
 
-    Returns
-    -------
-    ndarray of shape (n, n_row_features)
-        ``log1p`` of durations in typical gaps and of counts; decayed means of the
-        channels, ``sum / (count + 1)``; sines and cosines of the cutoff.
+    Yields
+    ------
+    ndarray of shape (up to 8,192, n_row_features)
+        Of some rows, in order: ``log1p`` of durations in typical gaps and of counts;
+        decayed means of the channels, ``sum / (count + 1)``; sines and cosines of the
+        cutoff.
     """
     log, times = rows.log, rows.log.timeline.times
     assert isinstance(log, EncodedLog)
-    n_events = rows.stop - rows.start
-    filled = n_events > 0
-    ages = np.full((len(filled), 2), np.nan)
-    for column, event in enumerate((rows.stop - 1, rows.start)):
-        age = rows.cutoff[filled] - times[event[filled]]
-        ages[filled, column] = np.log1p(age / encoding.time_unit)
     facts = log.channels[:, : encoding.n_decayed]
     sums = decayed_sums(rows, facts, np.asarray(encoding.half_lives))
-    count, totals = sums[:, :, 0], sums[:, :, 1:]
-    means = totals / (count[:, :, None] + 1)
-    return np.column_stack(
-        [
-            ages,
-            np.log1p(n_events),
-            np.log1p(count),
-            means.reshape(len(filled), -1),
-            cycles(rows.cutoff, encoding.calendar),
-        ]
-    )
+    for i in range(0, len(sums), _ROWS_AT_ONCE):
+        some = slice(i, i + _ROWS_AT_ONCE)
+        start, stop, cutoff = rows.start[some], rows.stop[some], rows.cutoff[some]
+        filled = stop > start
+        ages = np.full((len(filled), 2), np.nan)
+        for column, event in enumerate((stop - 1, start)):
+            age = cutoff[filled] - times[event[filled]]
+            ages[filled, column] = np.log1p(age / encoding.time_unit)
+        count, totals = sums[some, :, 0], sums[some, :, 1:]
+        means = totals / (count[:, :, None] + 1)
+        yield np.column_stack(
+            [
+                ages,
+                np.log1p(stop - start),
+                np.log1p(count),
+                means.reshape(len(filled), -1),
+                cycles(cutoff, encoding.calendar),
+            ]
+        )
 
 
 def cycles(times: np.ndarray, calendar: Sequence[tuple[str, float, int]]) -> np.ndarray:

@@ -175,10 +175,7 @@ class EventEncoding:
         n_features = len(self.encoding.row_features)
         self.row_scale = np.array([np.zeros(n_features), np.ones(n_features)])
         raw = raw_row_features(self.encode(rows, "X"), self.encoding)
-        has_some = np.isfinite(raw).any(axis=0)
-        self.row_scale[0, has_some] = np.nanmean(raw[:, has_some], axis=0)
-        spread = np.nanstd(raw[:, has_some], axis=0)
-        self.row_scale[1, has_some] = np.where(spread > 1e-6, spread, 1.0)
+        self.row_scale = _center_and_spread(list(raw))
         self.encoding = replace(self.encoding, digest=self._digest())
 
     def encode(self, rows: Rows, column: str) -> Rows:
@@ -339,6 +336,19 @@ def _kind(column: Column, expected: str | None = None) -> str:
         return expected
     numeric = pd.api.types.is_numeric_dtype(column.categories.dtype)
     return _NUMBERED if numeric and len(column.categories) else "categorical"
+
+
+def _center_and_spread(blocks: list[np.ndarray]) -> np.ndarray:
+    """Mean and standard deviation of what is not NaN, shape (2, n_columns).
+
+    Nothing has the mean 0. The deviation is 1 where rounding is all there is of it.
+    """
+    n_known = np.sum([np.isfinite(block).sum(axis=0) for block in blocks], axis=0)
+    n_known = n_known.clip(1)
+    center = np.sum([np.nansum(block, axis=0) for block in blocks], axis=0) / n_known
+    squares = [np.nansum((block - center) ** 2, axis=0) for block in blocks]
+    spread = np.sqrt(np.sum(squares, axis=0) / n_known)
+    return np.array([center, np.where(spread > 1e-6, spread, 1.0)])
 
 
 def _gaps_within(

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_seqcrm.events import EventLog, _decay
+from sklearn_seqcrm.events import EventLog, _decay, _encoded_log
 from sklearn_seqcrm.events._decay import decayed_sums
 from sklearn_seqcrm.events._encoded_log import raw_row_features
 from sklearn_seqcrm.preprocessing import HistoryEncoder
@@ -88,16 +88,20 @@ def slow_features(array):
     return np.array(result)
 
 
+def raw_features(array):
+    return np.concatenate(list(raw_row_features(array.rows, array.log.encoding)))
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 2**13])
 @pytest.mark.parametrize("lookback", LOOKBACKS)
-def test_row_features(lookback):
+def test_row_features(lookback, at_once, monkeypatch):
+    monkeypatch.setattr(_encoded_log, "_ROWS_AT_ONCE", at_once)
     X = make_table(lookback=lookback)
     encoder = HistoryEncoder().fit(X)
     array = encoder.transform(X)["history"].array
     log = array.log
     raw = slow_features(array)
-    assert_allclose(
-        raw_row_features(array.rows, log.encoding), raw, rtol=1e-6, atol=1e-6
-    )
+    assert_allclose(raw_features(array), raw, rtol=1e-6, atol=1e-6)
     known = [column[~np.isnan(column)] for column in raw.T]
     center = [column.mean() if len(column) else 0 for column in known]
     spread = [column.std() if len(column) else 1 for column in known]
@@ -116,7 +120,7 @@ def test_a_far_future_is_clipped():
     log = EventLog(events, "who", "time")
     encoder = HistoryEncoder().fit(log.attach(events[["who"]], cutoff=2.0))
     array = encoder.transform(log.attach(events[["who"]], cutoff=1e6))["history"].array
-    raw = raw_row_features(array.rows, array.log.encoding)
+    raw = raw_features(array)
     center, spread = array.log._row_scale
     assert np.abs((raw - center) / spread).max() > 1000
     features = array.log.row_features(array.rows)
@@ -142,8 +146,6 @@ def test_an_event_at_the_cutoff_has_no_age():
     )
     array = HistoryEncoder().fit_transform(X)["history"].array
     assert_array_equal(array.lengths, [3])
-    since_last, tenure, n_events = raw_row_features(array.rows, array.log.encoding)[
-        0, :3
-    ]
+    since_last, tenure, n_events = raw_features(array)[0, :3]
     assert since_last == 0
     assert_allclose([tenure, n_events], np.log1p([2, 3]))
