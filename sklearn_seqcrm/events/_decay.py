@@ -138,12 +138,17 @@ def _sums_between(
     fade = _fade(rates, np.repeat(times[end - 1], end - begin) - times[index])
     numbers = np.ones((len(index), 1 + values.shape[1]))
     numbers[:, 1:] = values[index]
-    place = np.arange(len(index))
-    shape = len(begin), len(index)
-    return np.stack(
-        [csr_array((weight, place, offsets), shape) @ numbers for weight in fade.T],
-        axis=1,
+    # One matrix for all half-lives, as making each takes as long as a small product.
+    n_half_lives, n_events = len(rates), len(index)
+    weights = csr_array(
+        (
+            fade.T.ravel(),
+            np.tile(np.arange(n_events), n_half_lives),
+            np.append(0, offsets[1:] + n_events * np.arange(n_half_lives)[:, None]),
+        ),
+        shape=(n_half_lives * len(begin), n_events),
     )
+    return np.moveaxis((weights @ numbers).reshape(n_half_lives, len(begin), -1), 0, 1)
 
 
 def _hand_on(

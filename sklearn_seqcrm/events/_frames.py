@@ -9,10 +9,9 @@ import pandas as pd
 
 from sklearn_seqcrm.events._find import (
     as_history_array,
-    holds_histories,
     refuse_repeated_columns,
+    where_histories,
 )
-from sklearn_seqcrm.events._history_array import HistoryDtype
 
 
 def has_histories(X: Any) -> bool:
@@ -30,9 +29,7 @@ def has_histories(X: Any) -> bool:
     """
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 2:
         X = pd.DataFrame(X)
-    return isinstance(X, pd.DataFrame) and any(
-        holds_histories(X.iloc[:, i]) for i in range(X.shape[1])
-    )
+    return isinstance(X, pd.DataFrame) and bool(where_histories(X))
 
 
 def as_frame(X: Any) -> pd.DataFrame:
@@ -64,10 +61,9 @@ def as_frame(X: Any) -> pd.DataFrame:
             f"adds; got {type(X).__module__}.{type(X).__name__}."
         )
     refuse_repeated_columns(X)
+    names = [X.columns[i] for i in where_histories(X)]
     objects = {
-        name: as_history_array(X[name])
-        for name in X
-        if not isinstance(X[name].dtype, HistoryDtype) and holds_histories(X[name])
+        name: as_history_array(X[name]) for name in names if X[name].dtype == object
     }
     if objects:
         X = X.copy(deep=False)

@@ -123,7 +123,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         if again:
             inputs = self._as_in_fit(inputs)
         data = RowData(inputs.data.sources, inputs.data.static, target, weight)
-        data, customers = _of_any_weight(data, inputs.customers)
+        data, customers = _of_any_weight(data, inputs.customers())
         batch_size = (
             automatic_batch_size(data, not self.bidirectional)
             if self.batch_size == "auto"

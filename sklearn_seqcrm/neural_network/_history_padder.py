@@ -151,7 +151,7 @@ class HistoryPadder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         if len(layout) == 1:
             layout = {"": inputs.specs[0]}
         padded = PaddedHistories(**tensors, static=inputs.data.static)
-        return padded.with_layout(layout, self.padding, inputs.customers)
+        return padded.with_layout(layout, self.padding, inputs.customers())
 
     def set_output(self, *, transform: str | None = None) -> Self:
         """Do nothing, as tensors are no table; for pipelines, which set all steps.

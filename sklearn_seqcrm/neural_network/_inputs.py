@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,9 +13,13 @@ from scipy.sparse import coo_array, issparse
 from scipy.sparse.csgraph import connected_components
 from sklearn.utils.validation import validate_data
 
-from sklearn_seqcrm.events import HistoryArray, HistoryDtype
+from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.events._encoded_log import EncodedLog
-from sklearn_seqcrm.events._find import refuse_missing_histories, static_columns
+from sklearn_seqcrm.events._find import (
+    history_columns,
+    refuse_missing_histories,
+    static_columns,
+)
 from sklearn_seqcrm.events._frames import as_frame, has_histories
 from sklearn_seqcrm.neural_network._batches import HistorySource, RowData
 from sklearn_seqcrm.neural_network._module import HistorySpec
@@ -34,8 +39,9 @@ class Inputs(NamedTuple):
         Shape of each history column.
     names : tuple of str
         Names of the history columns.
-    customers : ndarray of shape (n,), int64
-        Rows with equal numbers belong to one customer.
+    customers : callable
+        Numbers the rows, shape (n,), int64: equal where they belong to one customer.
+        Prediction does not ask.
     encoded : bool, default=True
         Whether an encoder made the codes. Otherwise nobody knows how many there are.
     """
@@ -43,7 +49,7 @@ class Inputs(NamedTuple):
     data: RowData
     specs: tuple[HistorySpec, ...]
     names: tuple[str, ...]
-    customers: np.ndarray
+    customers: Callable[[], np.ndarray]
     encoded: bool = True
 
     def within(self, specs: Sequence[HistorySpec]) -> Inputs:
@@ -86,13 +92,14 @@ def read_inputs(estimator: Any, X: Any, *, reset: bool) -> Inputs:
         if reset:
             _forget_columns(estimator)
         has_layout = getattr(X, "layout", None) is not None
-        return Inputs(*padded_inputs(X), encoded=has_layout)
+        data, specs, names, customers = padded_inputs(X)
+        return Inputs(data, specs, names, lambda: customers, encoded=has_layout)
     if has_histories(X):
         return _read_frame(estimator, as_frame(X), reset)
     if isinstance(X, pd.DataFrame):
         _refuse_text(X, estimator)
     X = validate_data(estimator, X, dtype=np.float32, reset=reset)
-    return Inputs(RowData((), X), (), (), np.arange(len(X)))
+    return Inputs(RowData((), X), (), (), partial(np.arange, len(X)))
 
 
 def _read_frame(estimator: Any, X: pd.DataFrame, reset: bool) -> Inputs:
@@ -100,7 +107,7 @@ def _read_frame(estimator: Any, X: pd.DataFrame, reset: bool) -> Inputs:
         validate_data(estimator, X, reset=reset, skip_check_array=True)
     if not len(X):
         raise ValueError("X has no rows; at least one is needed.")
-    names: list[Any] = [n for n in X if isinstance(X[n].dtype, HistoryDtype)]
+    names = history_columns(X)
     arrays = [X[name].array for name in names]
     sources, specs, columns = [], [], []
     for name, array in zip(names, arrays, strict=True):
@@ -115,7 +122,7 @@ def _read_frame(estimator: Any, X: pd.DataFrame, reset: bool) -> Inputs:
         RowData(tuple(sources), np.concatenate(columns, axis=1)),
         tuple(specs),
         tuple(names),
-        row_customers(arrays),
+        partial(row_customers, arrays),
     )
 
 
@@ -203,10 +210,15 @@ def _encoded_log(array: HistoryArray, name: str, estimator: Any) -> EncodedLog:
 
 def _refuse_text(statics: pd.DataFrame, estimator: Any) -> None:
     """Text, categories and datetimes are no numbers yet."""
+    dtypes = statics.dtypes
     text = [
         f"{name!r} ({dtype})"
-        for name, dtype in statics.dtypes.items()
-        if not _is_number(statics[name])
+        for i, (name, dtype) in enumerate(dtypes.items())
+        if not (
+            _holds_numbers(statics.iloc[:, i])
+            if pd.api.types.is_object_dtype(dtype)
+            else pd.api.types.is_numeric_dtype(dtype)
+        )
     ]
     if text:
         line = _PIPELINE.format(estimator=type(estimator).__name__)
@@ -216,9 +228,7 @@ def _refuse_text(statics: pd.DataFrame, estimator: Any) -> None:
         )
 
 
-def _is_number(column: pd.Series) -> bool:
-    if not pd.api.types.is_object_dtype(column.dtype):
-        return pd.api.types.is_numeric_dtype(column.dtype)
-    # ColumnTransformer makes objects of numbers that stand beside histories.
-    kind = pd.api.types.infer_dtype(column, skipna=True)
+def _holds_numbers(objects: pd.Series) -> bool:
+    """Whether objects are numbers, as a ColumnTransformer makes beside histories."""
+    kind = pd.api.types.infer_dtype(objects, skipna=True)
     return kind in {"floating", "integer", "mixed-integer-float", "boolean", "empty"}

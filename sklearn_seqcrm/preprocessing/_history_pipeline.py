@@ -128,7 +128,16 @@ class ColumnsOfKind:
 
 def to_floats(X: pd.DataFrame) -> pd.DataFrame:
     """Numbers, booleans and durations (in days) as floats; infinite is missing."""
-    return X.apply(_floats)
+    X = X.copy(deep=False)
+    for name, dtype in X.dtypes.items():
+        if pd.api.types.is_timedelta64_dtype(dtype):
+            X[name] = X[name] / _DAY
+        elif pd.api.types.is_object_dtype(dtype):
+            X[name] = X[name].to_numpy(dtype="float64", na_value=np.nan)
+    # The others at once: one by one, hundreds take longer than all else of scoring.
+    values = X.to_numpy(dtype="float64", na_value=np.nan)
+    values = np.where(np.isinf(values), np.nan, values)
+    return pd.DataFrame(values, X.index, X.columns)
 
 
 def to_days(X: pd.DataFrame) -> pd.DataFrame:
@@ -180,10 +189,3 @@ def _kind(column: pd.Series) -> str:
         # Database drivers give objects, and so does ColumnTransformer.
         return _KINDS_OF_OBJECTS.get(pd.api.types.infer_dtype(column), "category")
     return "category"
-
-
-def _floats(column: pd.Series) -> pd.Series:
-    if pd.api.types.is_timedelta64_dtype(column.dtype):
-        return column / _DAY
-    values = column.to_numpy(dtype="float64", na_value=np.nan)
-    return pd.Series(np.where(np.isinf(values), np.nan, values), column.index)
