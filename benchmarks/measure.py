@@ -80,9 +80,9 @@ def one_thread():
 
 def precisions():
     """Those that this processor trains with; says so where one is missing."""
-    from sklearn_seqcrm.neural_network._module import computes_in_bfloat16
+    from sklearn_seqcrm.neural_network._module import trains_in_bfloat16
 
-    if computes_in_bfloat16("cpu"):
+    if trains_in_bfloat16("cpu"):
         return ["float32", "bfloat16"]
     print("This processor does not train in bfloat16.")
     return ["float32"]

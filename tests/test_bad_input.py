@@ -318,6 +318,10 @@ FIT = {
         fit(pd.concat([X, X[["age"]]], axis=1), Y),
         r"several columns of the names \['age'\]; rename",
     ),
+    "a name twice, and no history": (
+        lambda: LSTMClassifier().fit(X[["age", "age"]].astype(object), Y),
+        r"several columns of the names \['age'\]; rename",
+    ),
     "one class": (fit(X, np.ones(len(X))), "2 classes in y; got 1 class, 1.0"),
     "one row": (fit(X.iloc[:1], Y[:1]), "2 classes in y; got 1 class"),
     "NaN in y": (

@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from sklearn_seqcrm.events._rows import Rows, visible_segments
 from sklearn_seqcrm.events._timeline import ranges
 
-_AT_ONCE = 2**15  # events or rows; bounds the memory for what is in between
+_AT_ONCE = 2**15  # events, or rows, whose numbers stay in the cache
 
 
 def decayed_sums(rows: Rows, values: np.ndarray, half_lives: np.ndarray) -> np.ndarray:
@@ -96,7 +96,7 @@ class _Cuts:
         place = np.cumsum(is_cut)  # number of cuts so far
         number = np.diff(place[offsets])
         cut = np.flatnonzero(is_cut)
-        begin = np.maximum(np.append(0, cut)[:-1], np.repeat(offsets[:-1], number))
+        begin = np.append(0, cut[:-1])  # a customer's last visible event is cut off
         back = np.repeat(seen.first - offsets[:-1], number)
         by_number = np.argsort(-number, kind="stable")
         first = place[offsets[:-1]][by_number]
@@ -133,7 +133,10 @@ def _sums_between(
     begin: np.ndarray,
     end: np.ndarray,
 ) -> np.ndarray:
-    """Counts and sums of the events ``begin:end``, faded to the last of them."""
+    """Counts and sums of the events ``begin:end``, faded to the last of them.
+
+    Of shape (n_cuts, n_half_lives, 1 + n_values).
+    """
     index, offsets = ranges(begin, end)
     fade = _fade(rates, np.repeat(times[end - 1], end - begin) - times[index])
     numbers = np.ones((len(index), 1 + values.shape[1]))
@@ -154,7 +157,19 @@ def _sums_between(
 def _hand_on(
     sums: np.ndarray, times: np.ndarray, rates: np.ndarray, number: np.ndarray
 ) -> None:
-    """Add to the sums at the cuts of each customer those at the cuts before."""
+    """Add to the sums at the cuts of each customer those at the cuts before.
+
+    Parameters
+    ----------
+    sums : ndarray of shape (n_cuts, n_half_lives, 1 + n_values)
+        What `_sums_between` found; changed.
+    times : ndarray of shape (n_cuts,)
+        Times of the last events before the cuts.
+    rates : ndarray of shape (n_half_lives,)
+        Rates of fading.
+    number : ndarray of shape (n_customers,), int64
+        Number of cuts of each customer, descending.
+    """
     first = np.cumsum(number) - number
     n_longer = np.searchsorted(-number, -np.arange(number[0]))
     for k in range(1, int(number[0])):

@@ -42,8 +42,8 @@ def where_histories(X: pd.DataFrame) -> list[int]:
     Returns
     -------
     list of int
-        Positions, ascending. Only object columns are taken out of `X` to look at:
-        that takes as long as all else of scoring a row if there are hundreds.
+        Positions, ascending. Only object columns are taken out of `X`: taking out
+        hundreds would cost as much as the rest of scoring a row.
     """
     return [
         i
@@ -90,7 +90,8 @@ def history_columns(X: Any) -> list[Any]:
             "transformer, its set_output(transform='pandas') keeps the column."
         )
     refuse_repeated_columns(X)
-    names = [X.columns[i] for i in where_histories(X)]
+    columns = list(X.columns)
+    names = [columns[i] for i in where_histories(X)]
     if not names:
         raise ValueError(
             "X has no history column; EventLog.attach adds one. Its columns are "

@@ -61,7 +61,8 @@ def as_frame(X: Any) -> pd.DataFrame:
             f"adds; got {type(X).__module__}.{type(X).__name__}."
         )
     refuse_repeated_columns(X)
-    names = [X.columns[i] for i in where_histories(X)]
+    columns = list(X.columns)
+    names = [columns[i] for i in where_histories(X)]
     objects = {
         name: as_history_array(X[name]) for name in names if X[name].dtype == object
     }

@@ -35,7 +35,7 @@ from sklearn_seqcrm.neural_network._module import (
     PRECISIONS,
     HistoryNetwork,
     HistorySpec,
-    computes_in_bfloat16,
+    trains_in_bfloat16,
 )
 from sklearn_seqcrm.neural_network._net import HistoryClassifierNet, HistoryNet
 
@@ -384,12 +384,12 @@ def _refuse_absent_device(device: str) -> None:
 
 
 def _refuse_absent_bfloat16(device: str) -> None:
-    """Raise a ValueError for a device that does not compute in bfloat16."""
-    if not computes_in_bfloat16(torch.device(device).type):
+    """Raise a ValueError for a device that does not train in bfloat16."""
+    if not trains_in_bfloat16(torch.device(device).type):
         raise ValueError(
             f"precision='bfloat16' cannot be used here (device {device!r} does not "
             "train recurrent layers in it); set_params(precision='float32') trains on "
-            "any."
+            "any device."
         )
 
 

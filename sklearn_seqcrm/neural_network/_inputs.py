@@ -18,6 +18,7 @@ from sklearn_seqcrm.events._encoded_log import EncodedLog
 from sklearn_seqcrm.events._find import (
     history_columns,
     refuse_missing_histories,
+    refuse_repeated_columns,
     static_columns,
 )
 from sklearn_seqcrm.events._frames import as_frame, has_histories
@@ -97,6 +98,7 @@ def read_inputs(estimator: Any, X: Any, *, reset: bool) -> Inputs:
     if has_histories(X):
         return _read_frame(estimator, as_frame(X), reset)
     if isinstance(X, pd.DataFrame):
+        refuse_repeated_columns(X)
         _refuse_text(X, estimator)
     X = validate_data(estimator, X, dtype=np.float32, reset=reset)
     return Inputs(RowData((), X), (), (), partial(np.arange, len(X)))

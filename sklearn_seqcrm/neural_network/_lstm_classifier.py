@@ -218,7 +218,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         TypeError
             If histories are raw, or a static is no number.
         ValueError
-            If `y` has one class or missing values, or a parameter is out of range.
+            If `y` has one class or missing values, a parameter is out of range, or the
+            machine lacks `device` or, to train, `precision`.
         """
         inputs, labels, weight = self._start(X, y, sample_weight)
         check_classification_targets(labels)
@@ -271,7 +272,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             If histories are raw, or a static is no number.
         ValueError
             If `classes` are missing, or other ones than before, `y` has labels that
-            are none of them, or a parameter is out of range.
+            are none of them, a parameter is out of range, or the machine lacks `device`
+            or, to train, `precision`.
         """
         inputs, labels, weight = self._start(X, y, sample_weight, partial=True)
         check_classification_targets(labels)

@@ -196,8 +196,9 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         TypeError
             If histories are raw, or a static is no number.
         ValueError
-            If `y` has missing, infinite or, for the Poisson loss, negative values, or
-            a parameter is out of range.
+            If `y` has missing, infinite or, for the Poisson loss, negative values, a
+            parameter is out of range, or the machine lacks `device` or, to train,
+            `precision`.
         """
         inputs, numbers, weight = self._start(X, y, sample_weight)
         task = FitTask(self, X, y, sample_weight, self.max_epochs)
@@ -232,8 +233,9 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         TypeError
             If histories are raw, or a static is no number.
         ValueError
-            If `y` has missing, infinite or, for the Poisson loss, negative values, or
-            a parameter is out of range.
+            If `y` has missing, infinite or, for the Poisson loss, negative values, a
+            parameter is out of range, or the machine lacks `device` or, to train,
+            `precision`.
         """
         inputs, numbers, weight = self._start(X, y, sample_weight, partial=True)
         return self._fit_numbers(inputs, numbers, weight, None)

@@ -21,8 +21,8 @@ PRECISIONS = ("float32", "bfloat16")
 
 
 @functools.cache
-def computes_in_bfloat16(device_type: str) -> bool:
-    """Whether recurrent layers can be trained in bfloat16 there.
+def trains_in_bfloat16(device_type: str) -> bool:
+    """Whether an LSTM can be trained in bfloat16 there.
 
     Parameters
     ----------
@@ -32,17 +32,20 @@ def computes_in_bfloat16(device_type: str) -> bool:
     Returns
     -------
     bool
-        Whether an LSTM can. Without one a GRU may do, at a fraction of the speed that
-        it has in float32: numbers are converted to and fro.
+        Where it is False a GRU may train in bfloat16 all the same, but slower than in
+        float32, as its numbers are converted to and fro.
     """
-    with torch.random.fork_rng(devices=[]):  # no later random number changes
+    with (
+        torch.inference_mode(False),
+        torch.random.fork_rng(devices=[]),  # no later random number changes
+    ):
         layer = nn.LSTM(1, 1).to(device_type)
-    numbers = torch.zeros(1, 1, 1, device=device_type)
-    try:
-        with torch.enable_grad(), torch.autocast(device_type, torch.bfloat16):
-            layer(numbers)[0].sum().backward()
-    except RuntimeError:  # as torch was built, or the processor is
-        return False
+        numbers = torch.zeros(1, 1, 1, device=device_type)
+        try:
+            with torch.autocast(device_type, torch.bfloat16):
+                layer(numbers)[0].sum().backward()
+        except RuntimeError:  # as torch was built, or the processor is
+            return False
     return True
 
 
@@ -90,7 +93,7 @@ class HistoryReader(nn.Module):
     bptt_steps : int or None, default=None
         Longest stretch of events through which gradients flow.
     precision : {"float32", "bfloat16"}, default="float32"
-        Arithmetic of the layers; float32 all the same where a device lacks bfloat16.
+        Arithmetic of the layers; float32 where the device lacks bfloat16.
     """
 
     def __init__(
@@ -167,7 +170,7 @@ class HistoryReader(nn.Module):
             steps = steps.new_zeros(*steps.shape[:2], 1)
         arithmetic: AbstractContextManager[Any] = nullcontext()
         device_type = steps.device.type
-        if self.precision == "bfloat16" and computes_in_bfloat16(device_type):
+        if self.precision == "bfloat16" and trains_in_bfloat16(device_type):
             arithmetic = torch.autocast(device_type, torch.bfloat16)
         with arithmetic:
             for depth, layer in enumerate(self.layers):

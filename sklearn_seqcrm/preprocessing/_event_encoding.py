@@ -64,7 +64,7 @@ class NumericScale(NamedTuple):
         above = finite[np.ceil(place).astype(int)]
         low, center, high = below + place % 1 * (above - below)
         # Where half of the values are one and the same, quartiles say nothing.
-        scale = (high - low) / 1.349 or finite.std()
+        scale = (high - low) / 1.349 or finite.std() or 1.0
         if finite[0] == finite[-1]:  # where std is the error of rounding
             scale = 1.0
         return cls(float(center), float(scale), len(finite) < len(values))

@@ -11,6 +11,7 @@ from sklearn_seqcrm.events._find import (
     one_history,
     static_columns,
 )
+from sklearn_seqcrm.events._frames import has_histories
 
 EVENTS = pd.DataFrame({"id": ["a", "a", "b"], "time": [1, 3, 2]})
 LOG = EventLog(EVENTS, "id", "time")
@@ -73,6 +74,21 @@ def test_repeated_names():
     X = LOG.attach(ROWS, cutoff="at")
     with pytest.raises(ValueError, match=r"several columns of the names \['age'\]"):
         history_columns(pd.concat([X, X[["age"]]], axis=1))
+
+
+def test_names_that_are_numbers_stay_as_they_are():
+    X = LOG.attach(LOG.attach(ROWS, cutoff=2, name="old"), cutoff="at", name="new")
+    X.columns = [0, 1, 2, 3, 4]
+    assert repr(history_columns(X)) == "[3, 4]"
+    with pytest.raises(ValueError, match=r"2 history columns, \[3, 4\].*history=3"):
+        one_history(X)
+
+
+def test_has_histories_whatever_the_names_are():
+    X = LOG.attach(ROWS, cutoff="at")[["history"]].astype(object)
+    ages = ROWS[["age"]].astype(object)
+    assert has_histories(pd.concat([ages, ages, X], axis=1))
+    assert not has_histories(pd.concat([ages, ages], axis=1))
 
 
 def test_wrong_column():

@@ -610,8 +610,8 @@ def test_long_gradients_are_shortened(monkeypatch):
 @pytest.mark.parametrize("option", [{"bptt_steps": 2}, {"precision": "bfloat16"}])
 def test_how_gradients_are_computed_may_change(option, monkeypatch):
     # Processors that lack bfloat16 have a slow GRU in it.
-    monkeypatch.setattr(_base, "computes_in_bfloat16", lambda _: True)
-    monkeypatch.setattr(_module, "computes_in_bfloat16", lambda _: True)
+    monkeypatch.setattr(_base, "trains_in_bfloat16", lambda _: True)
+    monkeypatch.setattr(_module, "trains_in_bfloat16", lambda _: True)
     plain = LSTMClassifier(**EXACT, cell="gru").fit(X, Y)
     other = LSTMClassifier(**EXACT, cell="gru", **option).fit(X, Y)
     assert not np.array_equal(plain.predict_proba(X), other.predict_proba(X))
@@ -628,7 +628,7 @@ def test_bfloat16_is_refused_where_it_is_not():
     """As the processor is: with the other arithmetic, or with advice."""
     plain = LSTMClassifier(**EXACT).fit(X, Y)
     model = LSTMClassifier(**EXACT, precision="bfloat16")
-    if _module.computes_in_bfloat16("cpu"):
+    if _module.trains_in_bfloat16("cpu"):
         found = model.fit(X, Y).predict_proba(X)
         assert not np.array_equal(plain.predict_proba(X), found)
         assert_allclose(plain.predict_proba(X), found, atol=0.05)

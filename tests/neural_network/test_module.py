@@ -21,9 +21,9 @@ from sklearn_seqcrm.neural_network._module import (
     HistoryNetwork,
     HistoryReader,
     HistorySpec,
-    computes_in_bfloat16,
     read_both_ways,
     read_one_way,
+    trains_in_bfloat16,
 )
 from tests.neural_network.test_batches import gathered, make_data
 
@@ -372,7 +372,7 @@ def test_short_histories_are_in_one_stretch(num_layers, bidirectional):
 
 def make_short(monkeypatch, available, **options):
     """A reader in bfloat16, where a device is said to compute with it, or not to."""
-    monkeypatch.setattr(_module, "computes_in_bfloat16", lambda _: available)
+    monkeypatch.setattr(_module, "trains_in_bfloat16", lambda _: available)
     reader = make_reader(**options)
     reader.precision = "bfloat16"
     return reader
@@ -383,7 +383,7 @@ def make_short(monkeypatch, available, **options):
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_short_numbers(cell, bptt_steps, bidirectional, monkeypatch):
     """Outputs have 8 bits in common with those of float32; all else is float32."""
-    if cell == "lstm" and not computes_in_bfloat16("cpu"):
+    if cell == "lstm" and not trains_in_bfloat16("cpu"):
         pytest.skip("The processor has no LSTM in bfloat16.")
     data = make_data(n_customers=30)
     options = {"cell": cell, "num_layers": 2, "bidirectional": bidirectional}
@@ -407,10 +407,15 @@ def test_short_numbers_where_there_are_none(cell, monkeypatch):
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
-def test_asking_for_short_numbers_changes_nothing():
+@pytest.mark.parametrize(
+    "where", [torch.enable_grad, torch.no_grad, torch.inference_mode]
+)
+def test_asking_for_short_numbers(where, monkeypatch):
+    """The answer is that of the device, wherever it is asked first."""
+    monkeypatch.setattr(nn, "LSTM", nn.GRU)  # which all processors have
     state = torch.get_rng_state()
-    ask = computes_in_bfloat16.__wrapped__
-    with torch.no_grad():
-        assert ask("cpu") is computes_in_bfloat16("cpu")
-    assert ask("meta") is False
+    ask = trains_in_bfloat16.__wrapped__
+    with where():
+        assert ask("cpu") is True
+        assert ask("meta") is False
     torch.testing.assert_close(torch.get_rng_state(), state)

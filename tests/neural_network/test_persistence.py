@@ -100,7 +100,7 @@ def test_a_device_that_is_not_there(device):
 def test_trained_in_bfloat16_and_loaded_without(monkeypatch):
     def say(available):
         for module in (_base, _module):
-            monkeypatch.setattr(module, "computes_in_bfloat16", lambda _: available)
+            monkeypatch.setattr(module, "trains_in_bfloat16", lambda _: available)
 
     say(True)
     model = LSTMClassifier(**SMALL, cell="gru", precision="bfloat16").fit(X, Y)

@@ -89,6 +89,15 @@ def test_scale_of_a_constant_is_one():
     assert_allclose(there, [0.0, math.log1p(0.1)], rtol=1e-5)
 
 
+@pytest.mark.parametrize("rare", [1e-310, 1e300])
+def test_a_spread_that_no_float_holds(rare):
+    training = one_customer(x=[0.0] * 9 + [rare])
+    there = encoded(HistoryEncoder().fit(training), training)["x"]
+    assert np.isfinite(there).all()
+    assert (there[:9] == 0).all()
+    assert (there[9] > 1) == (rare > 1)
+
+
 def test_field_without_a_number_is_zero_and_marked():
     encoder = HistoryEncoder().fit(one_customer(x=[NAN, NAN, INF]))
     there = encoded(encoder, one_customer(x=[NAN, 2.0]))

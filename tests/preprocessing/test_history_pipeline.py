@@ -98,6 +98,22 @@ def test_numbers_and_moments(case):
     assert there.shape[1] == 1 + missing.any()
 
 
+def test_durations_of_another_library():
+    durations = pd.to_timedelta(["1D", "36h", None])
+    X = attach(v=durations.astype("duration[ns][pyarrow]"))
+    assert_array_equal(
+        statics_of(attach(v=durations), X), statics_of(attach(v=durations))
+    )
+
+
+def test_statics_are_not_written_to():
+    values = {"v": pd.Series([1, None, 6], dtype=object)}
+    X = attach(**values, w=pd.to_timedelta(["1D", "36h", None]))
+    before = X.copy()
+    statics_of(X)
+    pd.testing.assert_frame_equal(X, before)
+
+
 CATEGORICAL = {
     "str": ["x", "y", None],
     "object": pd.Series(["x", "y", None], dtype=object),

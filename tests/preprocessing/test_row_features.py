@@ -11,6 +11,7 @@ from sklearn_seqcrm.events import EventLog, _decay, _encoded_log
 from sklearn_seqcrm.events._decay import decayed_sums
 from sklearn_seqcrm.events._encoded_log import raw_row_features
 from sklearn_seqcrm.preprocessing import HistoryEncoder
+from sklearn_seqcrm.preprocessing._event_encoding import _center_and_spread
 from sklearn_seqcrm.testing._small_data import make_events, make_rows, make_table
 
 LOOKBACKS = [None, "200D", "3D"]  # no row of three days has an event
@@ -112,6 +113,15 @@ def test_row_features(lookback, at_once, monkeypatch):
     # Other rows are scaled like the training rows.
     few = encoder.transform(X.iloc[:5])["history"].array
     assert_allclose(few.log.row_features(few.rows), expected[:5], rtol=1e-4, atol=1e-4)
+
+
+def test_center_and_spread_of_blocks():
+    """Of all rows together; rounding is no spread, and what is missing no number."""
+    nan = np.nan
+    blocks = [[[1, nan, nan, 0.3], [2, 4, nan, 0.1 + 0.2]], [[6, 8, nan, 0.3]]]
+    center, spread = _center_and_spread([np.array(block) for block in blocks])
+    assert_allclose(center, [3, 6, 0, 0.3])
+    assert_allclose(spread, [math.sqrt(14 / 3), 2, 1, 1])
 
 
 def test_a_far_future_is_clipped():
