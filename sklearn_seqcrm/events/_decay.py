@@ -49,16 +49,14 @@ def decayed_sums(rows: Rows, values: np.ndarray, half_lives: np.ndarray) -> np.n
         sums[some] = _sums_between(times, values, rates, begin, end)
         _hand_on(sums[some], times[end - 1], rates, number)
 
-    def read(row: np.ndarray, cut: np.ndarray) -> np.ndarray:
-        fade = _fade(rates, rows.cutoff[row] - times[cuts.end[cut] - 1])
-        return fade[:, :, None] * sums[cut]
-
-    for i in range(0, len(cuts.rows), _AT_ONCE):
-        some = slice(i, i + _AT_ONCE)
-        result[cuts.rows[some]] = read(cuts.rows[some], cuts.of_stop[some])
-    for i in range(0, len(cuts.late), _AT_ONCE):
-        some = slice(i, i + _AT_ONCE)
-        result[cuts.late[some]] -= read(cuts.late[some], cuts.of_start[some])
+    for sign, read, at in (
+        (1, cuts.rows, cuts.of_stop),
+        (-1, cuts.late, cuts.of_start),
+    ):
+        for i in range(0, len(read), _AT_ONCE):
+            row, cut = read[i : i + _AT_ONCE], at[i : i + _AT_ONCE]
+            fade = sign * _fade(rates, rows.cutoff[row] - times[cuts.end[cut] - 1])
+            result[row] += fade[:, :, None] * sums[cut]
     return result
 
 

@@ -31,8 +31,8 @@ def holds_histories(column: pd.Series) -> bool:
     return bool(present.any()) and isinstance(column.iloc[present.argmax()], History)
 
 
-def where_histories(X: pd.DataFrame) -> list[int]:
-    """Positions of the columns that hold histories, whatever their names are.
+def names_of_histories(X: pd.DataFrame) -> list[Any]:
+    """Names of the columns that hold histories, if any; they may be repeated.
 
     Parameters
     ----------
@@ -41,13 +41,13 @@ def where_histories(X: pd.DataFrame) -> list[int]:
 
     Returns
     -------
-    list of int
-        Positions, ascending. Only object columns are taken out of `X`: taking out
-        hundreds would cost as much as the rest of scoring a row.
+    list of str
+        Names in the order of the columns. Only object columns are taken out of `X`:
+        taking out hundreds would cost as much as the rest of scoring a row.
     """
     return [
-        i
-        for i, dtype in enumerate(X.dtypes)
+        name
+        for i, (name, dtype) in enumerate(X.dtypes.items())
         if isinstance(dtype, HistoryDtype)
         or (pd.api.types.is_object_dtype(dtype) and holds_histories(X.iloc[:, i]))
     ]
@@ -90,8 +90,7 @@ def history_columns(X: Any) -> list[Any]:
             "transformer, its set_output(transform='pandas') keeps the column."
         )
     refuse_repeated_columns(X)
-    columns = list(X.columns)
-    names = [columns[i] for i in where_histories(X)]
+    names = names_of_histories(X)
     if not names:
         raise ValueError(
             "X has no history column; EventLog.attach adds one. Its columns are "

@@ -9,8 +9,8 @@ import pandas as pd
 
 from sklearn_seqcrm.events._find import (
     as_history_array,
+    names_of_histories,
     refuse_repeated_columns,
-    where_histories,
 )
 
 
@@ -29,7 +29,7 @@ def has_histories(X: Any) -> bool:
     """
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 2:
         X = pd.DataFrame(X)
-    return isinstance(X, pd.DataFrame) and bool(where_histories(X))
+    return isinstance(X, pd.DataFrame) and bool(names_of_histories(X))
 
 
 def as_frame(X: Any) -> pd.DataFrame:
@@ -61,10 +61,10 @@ def as_frame(X: Any) -> pd.DataFrame:
             f"adds; got {type(X).__module__}.{type(X).__name__}."
         )
     refuse_repeated_columns(X)
-    columns = list(X.columns)
-    names = [columns[i] for i in where_histories(X)]
     objects = {
-        name: as_history_array(X[name]) for name in names if X[name].dtype == object
+        name: as_history_array(X[name])
+        for name in names_of_histories(X)
+        if X[name].dtype == object
     }
     if objects:
         X = X.copy(deep=False)

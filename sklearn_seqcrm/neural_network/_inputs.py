@@ -118,7 +118,8 @@ def _read_frame(estimator: Any, X: pd.DataFrame, reset: bool) -> Inputs:
         specs.append(history_spec(log))
         columns.append(log.row_features(array.rows))
     # X[names] takes three times as long, a sixth of scoring a row.
-    place = X.columns.get_indexer(static_columns(X))  # type: ignore[arg-type]
+    beside = static_columns(X)
+    place = X.columns.get_indexer(beside)  # type: ignore[arg-type]  # a list will do
     statics = X.take(place, axis=1)
     _refuse_text(statics, estimator)
     columns.append(static_values(statics))
@@ -214,10 +215,9 @@ def _encoded_log(array: HistoryArray, name: str, estimator: Any) -> EncodedLog:
 
 def _refuse_text(statics: pd.DataFrame, estimator: Any) -> None:
     """Text, categories and datetimes are no numbers yet."""
-    dtypes = statics.dtypes
     text = [
         f"{name!r} ({dtype})"
-        for i, (name, dtype) in enumerate(dtypes.items())
+        for i, (name, dtype) in enumerate(statics.dtypes.items())
         if not (
             _holds_numbers(statics.iloc[:, i])
             if pd.api.types.is_object_dtype(dtype)

@@ -166,12 +166,9 @@ class EventEncoding:
         gaps = gaps[gaps > 0]
         unit = np.median(gaps) if len(gaps) else self.clock.ticks_per_day() or 1.0
         self.encoding = self._describe(times, float(unit), half_lives)
-        log_gaps = np.log1p(gaps / unit)
-        self.gap_scale = (0.0, 1.0)
-        if len(gaps):
-            spread = float(log_gaps.std())
-            # Events in one rhythm differ by the error of rounding, if at all.
-            self.gap_scale = float(log_gaps.mean()), spread if spread > 1e-6 else 1.0
+        # Events in one rhythm differ by the error of rounding, if at all.
+        center, spread = _center_and_spread([np.log1p(gaps / unit)[:, None]])
+        self.gap_scale = float(center[0]), float(spread[0])
         n_features = len(self.encoding.row_features)
         self.row_scale = np.array([np.zeros(n_features), np.ones(n_features)])
         raw = raw_row_features(self.encode(rows, "X"), self.encoding)
