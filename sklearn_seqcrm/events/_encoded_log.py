@@ -66,7 +66,8 @@ class Encoding:
             for k in decays
             for channel in self.channels[: self.n_decayed]
         ]
-        return names + cycle_names(self.calendar)
+        # A field may be called "count", for example.
+        return unlike([*names, *cycle_names(self.calendar)], [])
 
 
 class EncodedLog(Log):
@@ -254,3 +255,32 @@ def cycle_names(calendar: Sequence[tuple[str, float, int]]) -> list[str]:
         for harmonic in range(1, n_harmonics + 1)
         for wave in ("sin", "cos")
     ]
+
+
+def unlike(names: Sequence[str], taken: Sequence[str]) -> list[str]:
+    """Make names differ from one another, and from those that are taken.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Names as they are wanted.
+    taken : sequence of str
+        Names that stay as they are.
+
+    Returns
+    -------
+    list of str
+        The names, with underscores behind those that would be there twice.
+
+    Examples
+    --------
+    >>> unlike(["time_gap", "hour_sin1"], ["amount", "time_gap"])
+    ['time_gap_', 'hour_sin1']
+    """
+    used, found = set(taken), []
+    for name in names:
+        while name in used:
+            name = f"{name}_"
+        used.add(name)
+        found.append(name)
+    return found

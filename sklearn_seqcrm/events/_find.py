@@ -1,4 +1,4 @@
-"""Find the history columns of a DataFrame, and what stands beside them."""
+"""Find the history columns of a DataFrame."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ def history_columns(X: Any) -> list[Any]:
     >>> events = pd.DataFrame({"customer": ["a", "a", "b"], "time": [1, 3, 2]})
     >>> log = EventLog(events, customer="customer", time="time")
     >>> X = log.attach(pd.DataFrame({"customer": ["b", "a"], "age": [31, 54]}))
-    >>> history_columns(X), static_columns(X)
-    (['history'], ['age'])
+    >>> history_columns(X)
+    ['history']
     """
     if not isinstance(X, pd.DataFrame):
         raise TypeError(
@@ -97,40 +97,6 @@ def history_columns(X: Any) -> list[Any]:
             f"{list(X.columns)}."
         )
     return names
-
-
-def static_columns(X: pd.DataFrame) -> list[Any]:
-    """Names of the columns that are neither histories nor the keys of one.
-
-    Parameters
-    ----------
-    X : DataFrame of shape (n, n_columns)
-        Rows with at least one history column.
-
-    Returns
-    -------
-    list of str
-        Names in the order of the columns, without the customer and cutoff columns by
-        which the histories were attached. Object columns have forgotten those.
-    """
-    left_out = {*history_columns(X), *key_columns(X)}
-    return [name for name in X.columns if name not in left_out]
-
-
-def key_columns(X: pd.DataFrame) -> set[str]:
-    """Names of the columns that histories were attached by, whether X has them or not.
-
-    Parameters
-    ----------
-    X : DataFrame of shape (n, n_columns)
-        Rows. Histories in object columns have forgotten their keys.
-
-    Returns
-    -------
-    set of str
-        The customer and cutoff columns of all history columns.
-    """
-    return {key for d in X.dtypes if isinstance(d, HistoryDtype) for key in d.keys}
 
 
 def refuse_repeated_columns(X: pd.DataFrame) -> None:

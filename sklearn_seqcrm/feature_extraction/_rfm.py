@@ -1,9 +1,12 @@
 """Recency, frequency, monetary value and tenure of histories."""
 
+import warnings
+from numbers import Integral
+
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
-from sklearn.utils._param_validation import StrOptions
+from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import (
     _check_feature_names_in,
     check_is_fitted,
@@ -14,20 +17,12 @@ from sklearn_seqcrm._callbacks import CallbackSupportMixin, one_task
 from sklearn_seqcrm._documentation import DOC_LINK
 from sklearn_seqcrm._history_tags import of_history_transformer
 from sklearn_seqcrm.events._columns import check_kinds
-from sklearn_seqcrm.events._days import days_before_cutoff
-from sklearn_seqcrm.events._find import (
-    as_history_array,
-    check_raw,
-    history_columns,
-    static_columns,
-)
-from sklearn_seqcrm.events._frames import as_frame
+from sklearn_seqcrm.events._find import as_history_array, check_raw
+from sklearn_seqcrm.events._reading import Reading
 from sklearn_seqcrm.events._rows import rows_of_kinds
+from sklearn_seqcrm.events._statics import as_numbers, days_before
 from sklearn_seqcrm.feature_extraction._rfm_dialects import btyd, marketing
-from sklearn_seqcrm.feature_extraction._statics import (
-    learn_categories,
-    to_category,
-)
+from sklearn_seqcrm.feature_extraction._statics import learn_categories, to_category
 
 _DIALECTS = {"marketing": marketing, "btyd": btyd}
 
@@ -53,10 +48,11 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
 
     Parameters
     ----------
-    amount : str or None, default=None
-        Numeric field of the events for the monetary value. None: the log's only
-        numeric field; if there are none or several, there is no monetary value. With
-        several history columns, those whose log lacks the field have none.
+    amount : str or None, default="auto"
+        Numeric field of the events for the monetary value; None for no such value.
+        ``"auto"``: the log's only numeric field; if there are several, there is no
+        monetary value, and a warning. With several history columns, those whose log
+        lacks the field have none.
     dialect : {"marketing", "btyd"}, default="marketing"
         What the features mean, see above. ``"btyd"``, for "buy till you die", is what
         the models of repeat buying take, such as BG/NBD and gamma-gamma.
@@ -72,11 +68,17 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     kind : str, default="event"
         Name of the categorical field that holds the kinds.
     remainder : {"passthrough", "drop"}, default="passthrough"
-        What becomes of the other columns of `X`. Handed on, text and object columns
-        become categories, fixed in `fit` (a new value is missing), datetimes become
-        days before the cutoff (of the first history column), and all others stay as
-        they are. The customer and cutoff columns by which histories were attached are
-        keys, not features, and are always left out.
+        What becomes of the other columns of `X`. Handed on, text and other objects
+        become categories, fixed in `fit`, datetimes become days before the cutoff (of
+        the first history column), durations become days, and all become floats that
+        are numbers, booleans or objects that are such; infinite is missing. The
+        customer and cutoff columns by which histories were attached are keys, not
+        features, and are always left out, under any name.
+    max_categories : int or None, default=255
+        Most categories of a column that is handed on, 2 at least; None for any number.
+        Where there are more, the rare share the last one, ``"infrequent_sklearn"``,
+        with values that `fit` did not see; where there are not, these are missing.
+        `HistGradientBoostingClassifier` reads 255 at most.
 
     Attributes
     ----------
@@ -91,9 +93,9 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     categories_ : dict of str to CategoricalDtype
         Categories of those among them that are categorical in the output.
     n_features_in_ : int
-        Number of columns of `X`.
-    feature_names_in_ : ndarray of shape (n_columns,)
-        Names of the columns of `X`.
+        Number of columns seen in `fit`, without the keys.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Their names.
 
     See Also
     --------
@@ -162,11 +164,12 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         "kinds": [str, "array-like", None],
         "kind": [str],
         "remainder": [StrOptions({"passthrough", "drop"})],
+        "max_categories": [Interval(Integral, 2, None, closed="left"), None],
     }
 
     def __init__(
         self,
-        amount=None,
+        amount="auto",
         *,
         dialect="marketing",
         time_unit=None,
@@ -174,6 +177,7 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         kinds=None,
         kind="event",
         remainder="passthrough",
+        max_categories=255,
     ):
         self.amount = amount
         self.dialect = dialect
@@ -182,6 +186,7 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         self.kinds = kinds
         self.kind = kind
         self.remainder = remainder
+        self.max_categories = max_categories
 
     @_fit_context(prefer_skip_nested_validation=True)
     @one_task
@@ -213,9 +218,10 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             `kinds`, a length of time is not longer than 0, or an output has the name
             of another column.
         """
-        X = as_frame(X)
+        self._reading = Reading.of(X)
+        X = self._reading.select(X, self)
         validate_data(self, X, skip_check_array=True)
-        self.history_columns_ = history_columns(X)
+        self.history_columns_ = list(self._reading.histories)
         logs = {name: _raw(X, name).log for name in self.history_columns_}
         self.amounts_ = _amount_fields(self.amount, logs)
         self.time_units_ = {
@@ -225,10 +231,13 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             self._lengths(name, log)
         if self.kinds is not None:
             _check_kinds(logs.values(), self.kinds, self.kind)
-        self.static_columns_ = (
-            static_columns(X) if self.remainder == "passthrough" else []
-        )
-        self.categories_ = learn_categories(X, self.static_columns_)
+        kinds = self._reading.statics
+        self.static_columns_ = [*kinds] if self.remainder == "passthrough" else []
+        self.categories_ = {
+            name: learn_categories(X[name], self.max_categories)
+            for name in self.static_columns_
+            if kinds[name] == "category"
+        }
         _refuse_repeated(self.get_feature_names_out())
         return self
 
@@ -238,7 +247,8 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         Parameters
         ----------
         X : DataFrame of shape (n, n_columns)
-            Rows with the columns that `fit` saw.
+            Rows with the columns that `fit` saw, in any order. Further ones, keys among
+            them, are ignored.
 
         Returns
         -------
@@ -250,11 +260,10 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         TypeError
             If a column that held histories in `fit` does not now.
         ValueError
-            If the columns of `X` are not those of `fit`, or a log lacks the amount.
+            If a column that `fit` saw is missing, or a log lacks the amount.
         """
         check_is_fitted(self)
-        X = as_frame(X)
-        validate_data(self, X, reset=False, skip_check_array=True)
+        X = self._reading.select(X, self)
         histories = {name: _raw(X, name) for name in self.history_columns_}
         columns = []
         for name, array in histories.items():
@@ -301,11 +310,10 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
 
     def _static(self, column, cutoffs):
         """Values of a column that is handed on."""
-        if column.name in self.categories_:
+        kind = self._reading.statics[column.name]
+        if kind == "category":
             return to_category(column, self.categories_[column.name])
-        if pd.api.types.is_datetime64_any_dtype(column.dtype):
-            return days_before_cutoff(column, cutoffs)
-        return column.array
+        return days_before(column, cutoffs) if kind == "moment" else as_numbers(column)
 
     def _lengths(self, name, log):
         """Time unit and period on the axis of a log."""
@@ -336,16 +344,27 @@ def _or_default(time_unit, log):
 def _amount_fields(amount, logs):
     """Field of the monetary value of each history column, or None."""
     if amount is None:
-        numeric = {
-            name: [f for f in log.fields if log.column(f).kind == "numeric"]
-            for name, log in logs.items()
-        }
-        return {name: f[0] if len(f) == 1 else None for name, f in numeric.items()}
+        return dict.fromkeys(logs)
+    if amount == "auto":
+        return {name: _only_numeric(name, log) for name, log in logs.items()}
     having = [name for name, log in logs.items() if amount in log.fields]
     # With none at all, the first check raises.
     for name in having or logs:
         _check_numeric(amount, name, logs[name])
     return {name: amount if name in having else None for name in logs}
+
+
+def _only_numeric(name, log):
+    numeric = [field for field in log.fields if log.column(field).kind == "numeric"]
+    if len(numeric) > 1:
+        warnings.warn(
+            f"There is no monetary value of {name!r}, as its events have "
+            f"{len(numeric)} numeric fields, {numeric}; choose one of them, for example "
+            f"RFMFeatures(amount={numeric[0]!r}), or none by amount=None.",
+            UserWarning,
+            stacklevel=4,
+        )
+    return numeric[0] if len(numeric) == 1 else None
 
 
 def _check_kinds(logs, kinds, kind):

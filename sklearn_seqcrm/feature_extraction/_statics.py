@@ -1,33 +1,40 @@
-"""The ordinary columns beside a history, as estimators of tables read them."""
+"""Text and categories beside a history, as estimators of tables read them."""
 
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm.events._statics import as_levels, text_of
 
-def learn_categories(X, names):
-    """Find the categories of the columns that hold text.
+RARE = "infrequent_sklearn"  # what encoders of scikit-learn call it
+
+
+def learn_categories(column, most):
+    """Find the categories of a column.
 
     Parameters
     ----------
-    X : DataFrame of shape (n, n_columns)
-        Training rows.
-    names : list of str
-        Columns to look at.
+    column : Series of shape (n,)
+        Training values: text, categories or other objects.
+    most : int or None
+        Most categories; None for any number.
 
     Returns
     -------
-    dict of str to CategoricalDtype
-        For each text, object and categorical column its categories: those it declares
-        if it is categorical, else the distinct values, sorted.
+    CategoricalDtype
+        Those that the column declares, if it is categorical and they are not too many.
+        Else the distinct values as text, sorted; of too many the most frequent, before
+        one for all others, `RARE`.
     """
-    categories = {}
-    for name in names:
-        dtype = X[name].dtype
-        if isinstance(dtype, pd.CategoricalDtype):
-            categories[name] = _without_na(dtype)
-        elif pd.api.types.is_object_dtype(dtype) or pd.api.types.is_string_dtype(dtype):
-            categories[name] = _without_na(pd.Categorical(X[name]).dtype)
-    return categories
+    declared = column.dtype
+    if isinstance(declared, pd.CategoricalDtype):
+        if most is None or len(declared.categories) <= most:
+            return _without_na(declared)
+    counts = pd.Series(as_levels(column), dtype=object).value_counts().sort_index()
+    levels = counts.index.tolist()
+    if most is not None and len(levels) > most:
+        by_count = counts.sort_values(ascending=False, kind="stable").index
+        levels = [*sorted(by_count[: most - 1]), RARE]
+    return pd.CategoricalDtype(pd.Index(levels, dtype=object))
 
 
 def _without_na(dtype):
@@ -53,7 +60,8 @@ def to_category(column, dtype):
     Returns
     -------
     Categorical of shape (n,)
-        Missing where the value is, or is none of the categories.
+        `RARE`, if that is a category, for a value that is none; missing where the
+        value is, or where there is no `RARE`.
 
     Examples
     --------
@@ -62,10 +70,10 @@ def to_category(column, dtype):
     ['b', NaN, 'a']
     Categories (2, ...): ['a', 'b']
     """
-    # Not astype, which warns from pandas 3.0 on where a value is no category.
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        known = dtype.categories.get_indexer(column.cat.categories)
-        codes = np.append(known, -1)[column.cat.codes.to_numpy()]
-    else:
-        codes = dtype.categories.get_indexer(pd.Index(column))
+    texts = pd.Index([text_of(level) for level in dtype.categories], dtype=object)
+    values = as_levels(column)
+    codes = texts.get_indexer(values)
+    if RARE in texts:
+        unseen = (codes < 0) & np.not_equal(values, None)
+        codes[unseen] = texts.get_loc(RARE)
     return pd.Categorical.from_codes(codes, dtype=dtype)

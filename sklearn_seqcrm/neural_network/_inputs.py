@@ -16,12 +16,12 @@ from sklearn.utils.validation import validate_data
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.events._encoded_log import EncodedLog
 from sklearn_seqcrm.events._find import (
-    history_columns,
     refuse_missing_histories,
     refuse_repeated_columns,
-    static_columns,
 )
-from sklearn_seqcrm.events._frames import as_frame, has_histories
+from sklearn_seqcrm.events._frames import has_histories
+from sklearn_seqcrm.events._reading import Reading
+from sklearn_seqcrm.events._statics import kind_of, numbers_of
 from sklearn_seqcrm.neural_network._batches import HistorySource, RowData
 from sklearn_seqcrm.neural_network._module import HistorySpec
 from sklearn_seqcrm.neural_network._padded import padded_inputs
@@ -96,44 +96,50 @@ def read_inputs(estimator: Any, X: Any, *, reset: bool) -> Inputs:
         data, specs, names, customers = padded_inputs(X)
         return Inputs(data, specs, names, lambda: customers, encoded=has_layout)
     if has_histories(X):
-        return _read_frame(estimator, as_frame(X), reset)
+        return _read_frame(estimator, X, reset)
     if isinstance(X, pd.DataFrame):
         refuse_repeated_columns(X)
         _refuse_text(X, estimator)
+    if reset:
+        _forget_columns(estimator)
     X = validate_data(estimator, X, dtype=np.float32, reset=reset)
     return Inputs(RowData((), X), (), (), partial(np.arange, len(X)))
 
 
-def _read_frame(estimator: Any, X: pd.DataFrame, reset: bool) -> Inputs:
-    if reset or hasattr(estimator, "n_features_in_"):  # padded tensors have no columns
-        validate_data(estimator, X, reset=reset, skip_check_array=True)
+def _read_frame(estimator: Any, X: Any, reset: bool) -> Inputs:
     if not len(X):
         raise ValueError("X has no rows; at least one is needed.")
-    names = history_columns(X)
-    arrays = [X[name].array for name in names]
+    # Padded tensors, if the fit was on those, have no columns to be compared with.
+    reading = None if reset else getattr(estimator, "_reading", None)
+    if reading is None:
+        reading = Reading.of(X)
+    X = reading.select(X, estimator)
+    if reset:
+        estimator._reading = reading
+        validate_data(estimator, X, reset=True, skip_check_array=True)
+    arrays = [X[name].array for name in reading.histories]
     sources, specs, columns = [], [], []
-    for name, array in zip(names, arrays, strict=True):
+    for name, array in zip(reading.histories, arrays, strict=True):
         log = _encoded_log(array, name, estimator)
         sources.append(history_source(array))
         specs.append(history_spec(log))
         columns.append(log.row_features(array.rows))
     # X[names] takes three times as long, a sixth of scoring a row.
-    beside = static_columns(X)
-    place = X.columns.get_indexer(beside)  # type: ignore[arg-type]  # a list will do
+    place = X.columns.get_indexer(list(reading.statics))  # type: ignore[arg-type]
     statics = X.take(place, axis=1)
     _refuse_text(statics, estimator)
     columns.append(static_values(statics))
     return Inputs(
         RowData(tuple(sources), np.concatenate(columns, axis=1)),
         tuple(specs),
-        tuple(names),
+        reading.histories,
         partial(row_customers, arrays),
     )
 
 
 def _forget_columns(estimator: Any) -> None:
-    """Padded tensors have no columns; those of an earlier fit are out of date."""
-    for name in ("n_features_in_", "feature_names_in_"):
+    """Drop the columns of an earlier fit, as other forms of X have none like them."""
+    for name in ("n_features_in_", "feature_names_in_", "_reading"):
         if hasattr(estimator, name):
             delattr(estimator, name)
 
@@ -188,17 +194,30 @@ def history_spec(log: EncodedLog) -> HistorySpec:
 
 def static_values(statics: pd.DataFrame) -> np.ndarray:
     """Numeric statics as float32, shape (n, S); not finite ones are an error."""
-    values = statics.to_numpy(dtype="float64", na_value=np.nan)
+    values = numbers_of(statics)
+    missing = np.isnan(values).sum(axis=0)
     with np.errstate(over="ignore"):  # too large for float32 is infinite
         values = values.astype("float32")
-    bad = ~np.isfinite(values)
-    if bad.any():
-        counts = dict(zip(statics.columns, bad.sum(axis=0), strict=True))
-        found = ", ".join(f"{name!r} ({n})" for name, n in counts.items() if n)
-        raise ValueError(
-            f"Columns have missing or infinite values (count): {found}. "
-            "make_history_pipeline imputes them, or fill them before."
-        )
+    beyond = np.isinf(values).sum(axis=0)
+    for counts, what, way in (
+        (
+            missing,
+            "missing or infinite values",
+            "make_history_pipeline imputes them, or fill them before",
+        ),
+        (
+            beyond,
+            "values beyond the range of float32, 3e38",
+            "make_history_pipeline scales them, or do so before",
+        ),
+    ):
+        if counts.any():
+            found = ", ".join(
+                f"{name!r} ({n})"
+                for name, n in zip(statics.columns, counts, strict=True)
+                if n
+            )
+            raise ValueError(f"Columns have {what} (count): {found}. {way}.")
     return values
 
 
@@ -218,11 +237,8 @@ def _refuse_text(statics: pd.DataFrame, estimator: Any) -> None:
     text = [
         f"{name!r} ({dtype})"
         for i, (name, dtype) in enumerate(statics.dtypes.items())
-        if not (
-            _holds_numbers(statics.iloc[:, i])
-            if pd.api.types.is_object_dtype(dtype)
-            else pd.api.types.is_numeric_dtype(dtype)
-        )
+        # Taking out each of hundreds would cost as much as the rest of scoring a row.
+        if dtype.kind not in "biuf" and _holds_others(statics.iloc[:, i])
     ]
     if text:
         line = _PIPELINE.format(estimator=type(estimator).__name__)
@@ -232,7 +248,6 @@ def _refuse_text(statics: pd.DataFrame, estimator: Any) -> None:
         )
 
 
-def _holds_numbers(objects: pd.Series) -> bool:
-    """Whether objects are numbers, as a ColumnTransformer makes beside histories."""
-    kind = pd.api.types.infer_dtype(objects, skipna=True)
-    return kind in {"floating", "integer", "mixed-integer-float", "boolean", "empty"}
+def _holds_others(column: pd.Series) -> bool:
+    """Whether a column has values that are no numbers."""
+    return kind_of(column) != "numeric" and bool(column.notna().any())

@@ -18,6 +18,7 @@ from sklearn_seqcrm.events._encoded_log import (
     cycle_names,
     cycles,
     raw_row_features,
+    unlike,
 )
 from sklearn_seqcrm.events._event_log import EventLog
 from sklearn_seqcrm.events._record import Record
@@ -63,9 +64,16 @@ class NumericScale(NamedTuple):
         below = finite[np.floor(place).astype(int)]
         above = finite[np.ceil(place).astype(int)]
         low, center, high = below + place % 1 * (above - below)
-        # Where half of the values are one and the same, quartiles say nothing.
-        scale = (high - low) / 1.349 or finite.std() or 1.0
-        if finite[0] == finite[-1]:  # where std is the error of rounding
+        # Where half of the values are one and the same but for rounding, which is that
+        # of the type in which they are stored, quartiles say nothing.
+        rounding = 4 * np.finfo(values.dtype).eps
+        scale = (high - low) / 1.349
+        if scale <= rounding * max(abs(low), abs(high)):
+            scale = finite.std()
+        if (
+            finite[0] == finite[-1]  # where std is the error of rounding
+            or scale <= rounding * max(abs(finite[0]), abs(finite[-1]))
+        ):
             scale = 1.0
         return cls(float(center), float(scale), len(finite) < len(values))
 
@@ -165,7 +173,7 @@ class EventEncoding:
         gaps = _gaps_within(log.timeline.offsets, index, times)
         gaps = gaps[gaps > 0]
         unit = np.median(gaps) if len(gaps) else self.clock.ticks_per_day() or 1.0
-        self.encoding = self._describe(times, float(unit), half_lives)
+        self.encoding = self._describe(times, float(unit), half_lives, log.names)
         # Events in one rhythm differ by the error of rounding, if at all.
         center, spread = _center_and_spread([np.log1p(gaps / unit)[:, None]])
         self.gap_scale = float(center[0]), float(spread[0])
@@ -243,11 +251,16 @@ class EventEncoding:
         text = repr(learned) + repr(self.row_scale.tolist())
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def _describe(self, times: np.ndarray, unit: float, half_lives: Any) -> Encoding:
+    def _describe(
+        self, times: np.ndarray, unit: float, half_lives: Any, names: tuple[str, str]
+    ) -> Encoding:
         """Name channels and codes, and settle the units of time."""
         facts = list(self.scales)
         marks = [f"{name}_missing" for name in facts if self.scales[name].some_missing]
         calendar = _calendar(self.clock, times)
+        made = [*marks, "time_gap", *cycle_names(calendar)]
+        # Fields and columns of the log keep their names.
+        made = unlike(made, [*names, *facts, *self.vocabularies])
         if isinstance(half_lives, str):
             ticks = tuple(unit * multiple for multiple in AUTO_HALF_LIVES)
         else:
@@ -258,7 +271,7 @@ class EventEncoding:
                     f"{half_lives!r}."
                 )
         return Encoding(
-            channels=(*facts, *marks, "time_gap", *cycle_names(calendar)),
+            channels=(*facts, *made),
             n_decayed=len(facts),
             codes=tuple(self.vocabularies),
             n_levels=tuple(v.n_codes for v in self.vocabularies.values()),

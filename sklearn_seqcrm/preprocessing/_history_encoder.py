@@ -21,13 +21,8 @@ from sklearn_seqcrm._documentation import DOC_LINK
 from sklearn_seqcrm._history_tags import of_history_transformer
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.events._encoded_log import EncodedLog
-from sklearn_seqcrm.events._find import (
-    as_history_array,
-    history_columns,
-    key_columns,
-    refuse_missing_histories,
-)
-from sklearn_seqcrm.events._frames import as_frame
+from sklearn_seqcrm.events._find import as_history_array, refuse_missing_histories
+from sklearn_seqcrm.events._reading import Reading
 from sklearn_seqcrm.preprocessing._event_encoding import EventEncoding
 
 
@@ -80,7 +75,9 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     customer share their events.
 
     The customer and cutoff columns that histories were attached by are keys, not
-    features: they are left out, and need not be there when new rows are scored.
+    features: they are left out, and need not be there when new rows are scored. They
+    are known by the names that they had then, and by what they hold: a column that
+    repeats the customers or the cutoffs of all training rows is a key under any name.
 
     The cost of `transform` follows the events that the rows can see, not the size of
     the log. The result holds no event after a row's cutoff.
@@ -151,11 +148,10 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             If the histories are encoded already.
         """
         self._validate_params()
-        X = as_frame(X)
-        self._keys = key_columns(X)
-        X = X[[name for name in X if name not in self._keys]]
-        validate_data(self, X, skip_check_array=True)
+        self._reading = Reading.of(X)
+        X = self._reading.select(X, self)
         _refuse_no_rows(X)
+        validate_data(self, X, skip_check_array=True)
         self._fitted = {
             name: EventEncoding(
                 _raw_rows(X, name).rows,
@@ -163,7 +159,7 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
                 self.max_categories,
                 self.half_lives,
             )
-            for name in history_columns(X)
+            for name in self._reading.histories
         }
         self.encodings_ = {
             name: fitted.encoding for name, fitted in self._fitted.items()
@@ -176,18 +172,20 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         Parameters
         ----------
         X : DataFrame of shape (n, n_columns)
-            Rows with the columns seen in `fit`.
+            Rows with the columns seen in `fit`, in any order. Further ones, keys among
+            them, are ignored.
 
         Returns
         -------
-        DataFrame of shape (n, n_columns less the keys)
-            The same rows; numbers, codes and row features are behind the histories.
+        DataFrame of shape (n, n_features_in_)
+            The same rows, with the columns in the order of `fit`; numbers, codes and
+            row features are behind the histories.
 
         Raises
         ------
         ValueError
-            If columns differ from those seen in `fit`, a log has other fields, or
-            there is no row.
+            If a column seen in `fit` is missing, a log has other fields, or there is
+            no row.
         TypeError
             If a column that held histories holds something else, or `set_output` asks
             for polars.
@@ -199,10 +197,7 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
                 "HistoryEncoder().set_output(transform='pandas'), which comes before "
                 "the global configuration."
             )
-        X = as_frame(X)
-        keys = self._keys | key_columns(X)
-        X = X[[name for name in X if name not in keys]]
-        validate_data(self, X, reset=False, skip_check_array=True)
+        X = self._reading.select(X, self)
         _refuse_no_rows(X)
         encoded = X.copy(deep=False)
         for name, fitted in self._fitted.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -14,16 +14,13 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from sklearn_seqcrm.events import HistoryDtype
-from sklearn_seqcrm.events._days import days_before_cutoff
+from sklearn_seqcrm.events._statics import (
+    as_levels,
+    days_before,
+    kind_of,
+    numbers_of,
+)
 from sklearn_seqcrm.preprocessing._history_encoder import HistoryEncoder
-
-_DAY = pd.Timedelta(days=1)
-_KINDS_OF_OBJECTS = {
-    **dict.fromkeys(("boolean", "decimal", "floating", "integer"), "numeric"),
-    "mixed-integer-float": "numeric",
-    **dict.fromkeys(("date", "datetime", "datetime64"), "moment"),
-}
-
 
 def make_history_pipeline(estimator: Any, *, memory: Any = None) -> Pipeline:
     """Put all preparation of raw `X` before an estimator.
@@ -53,6 +50,9 @@ def make_history_pipeline(estimator: Any, *, memory: Any = None) -> Pipeline:
     -----
     The customer and cutoff columns that a history was attached by are keys, not
     features, and are left out. Columns of Python objects are sorted by what they hold.
+
+    Columns of rows to be scored are found by name, in any order; further ones are
+    ignored.
 
     Every part has its parameters, such as ``encoder__max_categories``,
     ``statics__numeric__simpleimputer__strategy`` and
@@ -114,7 +114,10 @@ class ColumnsOfKind:
 
     def __call__(self, X: pd.DataFrame) -> list[Any]:
         """Names of the columns of X of this kind."""
-        kinds = {name: _kind(X[name]) for name in X}
+        kinds = {
+            name: "history" if isinstance(dtype, HistoryDtype) else kind_of(X[name])
+            for name, dtype in X.dtypes.items()
+        }
         histories = [name for name, kind in kinds.items() if kind == "history"]
         if self.kind == "history":
             return histories
@@ -126,41 +129,56 @@ class ColumnsOfKind:
         return f"{type(self).__name__}({self.kind!r})"
 
 
+class SteadyScaler(StandardScaler):
+    """Standardise columns; one that varies by rounding alone stays that steady.
+
+    scikit-learn leaves the scale of such a column at 1, so that the rounding of its
+    mean is what remains: of a column of 1e300, numbers that float32 does not hold.
+    """
+
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Learn means and scales.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_columns)
+            Numbers.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n,) or None, default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        SteadyScaler
+            The fitted scaler.
+        """
+        super().partial_fit(X, y, sample_weight)
+        rounding = 8 * np.finfo("float64").eps * np.abs(self.mean_)
+        steady = np.sqrt(self.var_) <= rounding
+        self.scale_[steady] = np.maximum(1, np.abs(self.mean_[steady]))
+        return self
+
+
 def to_floats(X: pd.DataFrame) -> pd.DataFrame:
     """Numbers, booleans and durations (in days) as floats; infinite is missing."""
-    alone = [
-        i
-        for i, dtype in enumerate(X.dtypes)
-        if pd.api.types.is_object_dtype(dtype) or dtype.kind == "m"
-    ]
-    together = np.setdiff1d(np.arange(X.shape[1]), alone)
-    values = np.empty(X.shape)
-    # One by one, hundreds would cost as much as the rest of scoring a row.
-    values[:, together] = X.take(together, axis=1).to_numpy("float64", na_value=np.nan)
-    for i in alone:
-        column = X.iloc[:, i]
-        if column.dtype.kind == "m":
-            column = pd.to_timedelta(column) / _DAY
-        values[:, i] = column.to_numpy("float64", na_value=np.nan)
-    values[np.isinf(values)] = np.nan
-    return pd.DataFrame(values, X.index, X.columns)
+    return pd.DataFrame(numbers_of(X), X.index, X.columns)
 
 
 def to_days(X: pd.DataFrame) -> pd.DataFrame:
     """Datetimes as days before the cutoff of the history in the first column."""
     cutoffs = X.iloc[:, 0].array.cutoffs
-    # They may be objects, which to_datetime reads.
     return X.iloc[:, 1:].apply(
-        lambda moments: pd.Series(
-            days_before_cutoff(pd.to_datetime(moments), cutoffs), moments.index
-        )
+        lambda column: pd.Series(days_before(column, cutoffs), column.index)
     )
 
 
 def to_levels(X: pd.DataFrame) -> pd.DataFrame:
-    """Categories as plain objects, and None for whatever stands for a missing one."""
-    # OneHotEncoder takes None and NaN for two levels, and does not know pd.NA.
-    return X.astype(object).where(X.notna(), None)
+    """Categories as text, and None for whatever stands for a missing one."""
+    # OneHotEncoder takes None and NaN for two levels, knows no pd.NA, and does not
+    # sort numbers among text.
+    levels = {name: as_levels(X[name]) for name in X}
+    return pd.DataFrame(levels, X.index, dtype=object)
 
 
 def names_but_the_first(transformer: Any, names: np.ndarray) -> np.ndarray:
@@ -174,24 +192,11 @@ def _scaled(to_numbers: BaseEstimator) -> Pipeline:
     )
     with config_context(enable_metadata_routing=True):
         # Weights are for the estimator, also where metadata are routed.
-        scale = StandardScaler().set_fit_request(sample_weight=False)
-    return make_pipeline(to_numbers, impute, scale)
-
-
-def _kind(column: pd.Series) -> str:
-    dtype = column.dtype
-    if isinstance(dtype, HistoryDtype):
-        return "history"
-    if pd.api.types.is_datetime64_any_dtype(dtype):
-        return "moment"
-    if isinstance(dtype, pd.CategoricalDtype):
-        return "category"
-    is_number = pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(
-        dtype
+        scale = SteadyScaler().set_fit_request(sample_weight=False)
+    return Pipeline(
+        [
+            ("functiontransformer", to_numbers),
+            ("simpleimputer", impute),
+            ("standardscaler", scale),
+        ]
     )
-    if is_number or pd.api.types.is_timedelta64_dtype(dtype):
-        return "numeric"
-    if pd.api.types.is_object_dtype(dtype):
-        # Database drivers give objects, and so does ColumnTransformer.
-        return _KINDS_OF_OBJECTS.get(pd.api.types.infer_dtype(column), "category")
-    return "category"

@@ -9,7 +9,6 @@ from sklearn_seqcrm.events._find import (
     history_columns,
     holds_histories,
     one_history,
-    static_columns,
 )
 from sklearn_seqcrm.events._frames import has_histories
 
@@ -22,13 +21,6 @@ def test_finds_every_history_column_in_order():
     X = LOG.attach(LOG.attach(ROWS, cutoff=2, name="old"), cutoff="at", name="new")
     assert history_columns(X) == ["old", "new"]
     assert history_columns(X[["new", "age", "old"]]) == ["new", "old"]
-
-
-def test_statics_are_neither_histories_nor_their_keys():
-    X = LOG.attach(LOG.attach(ROWS, cutoff=2, name="old"), cutoff="at", name="new")
-    assert static_columns(X) == ["age"]
-    # A constant cutoff has no column; the row's own "at" is a feature then.
-    assert static_columns(LOG.attach(ROWS, cutoff=2)) == ["age", "at"]
 
 
 @pytest.mark.parametrize(

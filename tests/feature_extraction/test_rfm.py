@@ -1,4 +1,6 @@
 import pickle
+from datetime import date
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -6,10 +8,14 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_frame_equal
 from sklearn.base import clone
+from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import NotFittedError
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from sklearn_seqcrm.events import EventLog, HistoryArray, _event_blocks
 from sklearn_seqcrm.events._log import Log
@@ -286,12 +292,13 @@ def log_with_fields(**fields):
 @pytest.mark.parametrize(
     ("fields", "amount", "monetary"),
     [
-        ({"price": [1.0, 2.0], "shop": ["x", "y"]}, None, 1.5),
-        ({"paid": [True, False]}, None, 0.5),
+        ({"price": [1.0, 2.0], "shop": ["x", "y"]}, "auto", 1.5),
+        ({"paid": [True, False]}, "auto", 0.5),
         ({"price": [1.0, 2.0], "items": [3, 4]}, "items", 3.5),
-        ({"price": [1.0, 2.0], "items": [3, 4]}, None, None),  # which one?
-        ({"shop": ["x", "y"]}, None, None),
-        ({}, None, None),
+        ({"price": [1.0, 2.0], "items": [3, 4]}, None, None),
+        ({"price": [1.0, 2.0]}, None, None),
+        ({"shop": ["x", "y"]}, "auto", None),
+        ({}, "auto", None),
     ],
 )
 def test_amount(fields, amount, monetary):
@@ -301,6 +308,17 @@ def test_amount(fields, amount, monetary):
         assert ("monetary" in table) == (monetary is not None)
     if monetary is not None:
         assert features_of(X, amount=amount).loc[0, "monetary"] == monetary
+
+
+def test_several_amounts_to_choose_from():
+    X = log_with_fields(price=[1.0, 2.0], items=[3, 4]).snapshots([5])
+    with pytest.warns(
+        UserWarning,
+        match=r"no monetary value of 'history'.*2 numeric fields, \['price', 'items'\]"
+        r".*RFMFeatures\(amount='price'\), or none by amount=None",
+    ):
+        table = RFMFeatures().fit_transform(X)
+    assert "history__monetary" not in table
 
 
 def test_no_such_amount():
@@ -331,7 +349,7 @@ def test_several_history_columns():
     rows = pd.DataFrame({"id": ["a"]})
     X = orders.attach(rows, cutoff=5, name="orders")
     X = visits.attach(X, cutoff=2, name="visits")
-    for amount in (None, "price"):
+    for amount in ("auto", "price"):
         rfm = RFMFeatures(amount).fit(X)
         assert rfm.amounts_ == {"orders": "price", "visits": None}
         assert rfm.transform(X).loc[0].to_dict() == {
@@ -448,7 +466,7 @@ def test_text_becomes_categories_that_stay():
     assert out["mixed"].cat.codes.tolist() == [-1, 0, 1, 0]
     for name in ("age", "flag"):
         assert_array_equal(out[name], X[name])
-        assert out[name].dtype == X[name].dtype
+        assert out[name].dtype == float
 
     new = X[:3].assign(city=["Z", "Y", None], mixed=[1, "v", "w"])
     new["level"] = pd.Categorical(["high", "top", None], categories=["top", "high"])
@@ -457,6 +475,61 @@ def test_text_becomes_categories_that_stay():
     assert out_of_new["city"].cat.codes.tolist() == [-1, 1, -1]
     assert out_of_new["level"].cat.codes.tolist() == [2, -1, -1]
     assert out_of_new["mixed"].cat.codes.tolist() == [-1, 1, -1]
+
+
+@pytest.mark.parametrize("declared", [False, True])
+def test_rare_categories_share_one(declared):
+    city = pd.Series(["a", "b", "b", "c", "d", "d", None, "e"])
+    city = city.astype("category") if declared else city
+    log = EventLog(pd.DataFrame({"id": ["a"], "time": [1]}), "id", "time")
+    X = log.attach(pd.DataFrame({"id": ["a"] * 8, "city": city}), cutoff=5)
+    rfm = RFMFeatures(max_categories=3).fit(X)
+    out = rfm.transform(X)["city"]
+    rare = "infrequent_sklearn"
+    assert out.cat.categories.tolist() == ["b", "d", rare]
+    assert out.astype(object).tolist()[:6] == [rare, "b", "b", rare, "d", "d"]
+    assert out.isna().tolist() == [*[False] * 6, True, False]
+    unseen = rfm.transform(X.assign(city=["z", "b", *[None] * 6]))["city"]
+    assert unseen.tolist()[:2] == [rare, "b"]
+    assert unseen[2:].isna().all()
+    for enough in (5, None):
+        out = RFMFeatures(max_categories=enough).fit_transform(X)["city"]
+        assert out.cat.categories.tolist() == list("abcde")
+
+
+def test_too_many_declared_categories_are_those_that_occur():
+    shop = pd.Categorical([7, 9, 7], categories=range(300))
+    log = EventLog(pd.DataFrame({"id": ["a"], "time": [1]}), "id", "time")
+    X = log.attach(pd.DataFrame({"id": ["a"] * 3, "shop": shop}), cutoff=5)
+    rfm = RFMFeatures().fit(X)
+    assert rfm.categories_["shop"].categories.tolist() == ["7", "9"]
+    # A missing value makes floats of whole numbers.
+    new = X.assign(shop=[9.0, None, 8.0])
+    assert rfm.transform(new)["shop"].cat.codes.tolist() == [1, -1, -1]
+
+
+def test_gradient_boosting_reads_hundreds_of_categories():
+    rng = np.random.default_rng(0)
+    events = pd.DataFrame({"id": np.arange(900), "time": 1})
+    X = EventLog(events, "id", "time").attach(events[["id"]], cutoff=5)
+    X["postcode"] = rng.integers(0, 400, len(X)).astype(str)
+    y = (X["postcode"] < "2").astype(int)
+    boosting = HistGradientBoostingClassifier(categorical_features="from_dtype")
+    make_pipeline(RFMFeatures(), boosting).fit(X, y)
+    with pytest.raises(ValueError, match="cardinality"):
+        make_pipeline(RFMFeatures(max_categories=None), boosting).fit(X, y)
+
+
+def test_one_table_of_kinds():
+    """Objects from a database, durations, and infinite numbers."""
+    X = small_rows()
+    X["paid"] = [Decimal("1.5"), None, Decimal(2), np.inf]
+    X["since"] = pd.to_timedelta(["36h", None, "1D", "2D"])
+    X["born"] = [date(2024, 1, 10), None, date(2024, 1, 9), date(2024, 1, 8)]
+    out = RFMFeatures().fit_transform(X)
+    assert_array_equal(out["paid"], [1.5, np.nan, 2, np.nan])
+    assert_array_equal(out["since"], [1.5, np.nan, 1, 2])
+    assert_array_equal(out["born"], [1, np.nan, 2, 3])
 
 
 def test_datetimes_become_days_before_the_cutoff():
@@ -489,6 +562,18 @@ def test_gradient_boosting_reads_numbers_and_text(dtype):
         RFMFeatures(), HistGradientBoostingClassifier(categorical_features="from_dtype")
     )
     assert (cross_val_predict(model, X, y, cv=2) == y).all()
+
+
+def test_linear_models_read_numbers_and_text():
+    """The recipe of the documentation."""
+    X = small_rows()
+    numbers = make_pipeline(SimpleImputer(), StandardScaler())
+    one_hot = OneHotEncoder(handle_unknown="infrequent_if_exist", sparse_output=False)
+    to_numbers = make_column_transformer(
+        (one_hot, make_column_selector(dtype_include="category")), remainder=numbers
+    )
+    model = make_pipeline(RFMFeatures(), to_numbers, LogisticRegression())
+    assert model.fit(X, [0, 1, 0, 1]).predict_proba(X).shape == (4, 2)
 
 
 # The contract of a transformer ------------------------------------------------
@@ -531,10 +616,10 @@ def test_names():
     rfm = RFMFeatures().fit(X)
     names = [*(f"history__{name}" for name in MARKETING), "age", "city"]
     assert rfm.get_feature_names_out().tolist() == names
-    assert rfm.get_feature_names_out(X.columns).tolist() == names
+    assert rfm.get_feature_names_out(["age", "city", "history"]).tolist() == names
     assert rfm.transform(X).columns.tolist() == names
-    assert rfm.n_features_in_ == 4
-    assert rfm.feature_names_in_.tolist() == ["id", "age", "city", "history"]
+    assert rfm.n_features_in_ == 3  # keys are no features
+    assert rfm.feature_names_in_.tolist() == ["age", "city", "history"]
     with pytest.raises(ValueError, match="not equal to feature_names_in_"):
         rfm.get_feature_names_out(["a", "b", "c", "d"])
 
@@ -596,9 +681,9 @@ def test_no_history():
 def test_other_columns_in_transform():
     X = small_rows()
     rfm = RFMFeatures().fit(X)
-    with pytest.raises(ValueError, match=r"(?s)unseen at fit time.*past"):
+    with pytest.raises(ValueError, match=r"lacks 1 of the 3 columns.*'past'"):
         rfm.transform(X.rename(columns={"history": "past"}))
-    with pytest.raises(ValueError, match=r"(?s)now missing.*age"):
+    with pytest.raises(ValueError, match=r"lacks 1 of the 3 columns.*'age'"):
         rfm.transform(X[["id", "city", "history"]])
     swapped = X.assign(history=1, age=X["history"])
     with pytest.raises(TypeError, match=r"Column 'history' must hold histories.*int64"):

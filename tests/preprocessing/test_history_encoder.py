@@ -98,6 +98,26 @@ def test_a_spread_that_no_float_holds(rare):
     assert (there[9] > 1) == (rare > 1)
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("n_other", [0, 1])
+def test_rounding_is_no_spread(dtype, n_other):
+    """.1 + .2 is not .3, be it of half of the values or of all."""
+    values = np.array([0.3] * 6 + [0.1 + 0.2] * 6 + [0.9] * n_other, dtype)
+    values[:6] = np.nextafter(values[0], np.array(0, dtype))
+    X = one_customer(price=values)
+    there = encoded(HistoryEncoder().fit(X), X)["price"]
+    assert_allclose(there[:12], 0, atol=1e-6)
+    if n_other:  # the spread of all values, as where quartiles are equal
+        z = 0.6 / np.std([0.3] * 12 + [0.9])
+        assert_allclose(there[12], math.log1p(z), rtol=1e-6)
+
+
+def test_a_small_spread_of_large_numbers_is_one():
+    X = one_customer(stamp=1.7e9 + np.arange(9))
+    there = encoded(HistoryEncoder().fit(X), X)["stamp"]
+    assert_allclose(there, folded(range(9), range(9)), rtol=1e-6)
+
+
 def test_field_without_a_number_is_zero_and_marked():
     encoder = HistoryEncoder().fit(one_customer(x=[NAN, NAN, INF]))
     there = encoded(encoder, one_customer(x=[NAN, 2.0]))
@@ -490,3 +510,71 @@ def test_the_rows_that_came_in_stay_raw(keys):
     assert list(X.columns) == list(before.columns)
     assert X["history"].dtype == before["history"].dtype
     assert X["history"].array.log is before["history"].array.log
+
+
+@pytest.mark.parametrize(
+    "field", ["time_gap", "hour_sin1", "amount_missing", "weekday_cos1"]
+)
+@pytest.mark.parametrize("text", [False, True])
+def test_no_two_channels_have_one_name(field, text):
+    events = make_events()[["who", "when", "amount"]]
+    own = np.arange(len(events)) % 7
+    events[field] = own.astype(str) if text else own.astype(float)
+    X = EventLog(events, "who", "when").attach(make_rows(), cutoff="at")
+    encoder = HistoryEncoder().fit(X)
+    encoding = encoder.encodings_["history"]
+    names = [*encoding.channels, *encoding.codes]
+    assert len(set(names)) == len(names)
+    assert field in (encoding.codes if text else encoding.channels[:2])
+    assert f"{field}_" in encoding.channels
+    assert encoding.channels[encoding.gap_channel].rstrip("_") == "time_gap"
+    # None is hidden where channels are looked at one by one.
+    assert list(encoded(encoder, X)) == ["who", "when", *names]
+
+
+def test_time_column_with_the_name_of_a_channel():
+    events = make_events().rename(columns={"when": "time_gap"})
+    X = EventLog(events, "who", "time_gap").attach(make_rows(), cutoff="at")
+    frame = encoded(HistoryEncoder().fit(X), X)
+    assert pd.api.types.is_datetime64_any_dtype(frame["time_gap"])
+    assert frame["time_gap_"].dtype == np.float32
+
+
+def test_no_two_row_features_have_one_name():
+    X = one_customer(count=[1.0, 2.0, 4.0], hour_sin1=[1.0, 2.0, 3.0])
+    names = HistoryEncoder().fit(X).encodings_["history"].row_features
+    assert len(set(names)) == len(names)
+
+
+def test_levels_that_are_numbers_are_told_from_text():
+    """1 is not "1": a log of another type has other levels, and is refused."""
+    X = one_customer(shop=pd.Categorical([1, 2, 1]))
+    encoder = HistoryEncoder().fit(X)
+    other = one_customer(shop=["1", "2", "1"])
+    with pytest.raises(
+        ValueError,
+        match=r"'shop' is categorical and was categorical \(numbers\)",
+    ):
+        encoder.transform(other)
+    with pytest.raises(ValueError, match=r"is categorical \(numbers\) and was"):
+        HistoryEncoder().fit(other).transform(X)
+
+
+# Rows to be scored --------------------------------------------------------------------
+
+
+def test_columns_are_found_by_name_and_keys_under_any_name():
+    X = make_table()
+    encoder = HistoryEncoder().fit(X)
+    assert encoder.n_features_in_ == 5
+    expected, events = encoder.transform(X), encoded(encoder, X)
+    moved = X[X.columns[::-1]].assign(segment="new")
+    renamed = X.rename(columns={"who": "id", "at": "looked_at"})
+    for other in (moved, renamed, X.drop(columns=["who", "at"])):
+        assert list(encoder.transform(other)) == list(expected)
+        assert_frame_equal(encoded(encoder, other), events)
+        assert list(HistoryEncoder().fit(renamed).feature_names_in_) == [
+            *encoder.feature_names_in_
+        ]
+    with pytest.raises(ValueError, match=r"lacks 1 of the 5 columns.*\['age'\]"):
+        encoder.transform(X.drop(columns="age"))

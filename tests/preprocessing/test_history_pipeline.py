@@ -1,3 +1,4 @@
+import re
 from datetime import date
 from decimal import Decimal
 
@@ -5,7 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.compose import ColumnTransformer
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import StackingClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 
 from sklearn_seqcrm.events import EventLog, HistoryDtype
@@ -33,6 +39,14 @@ class Keep(BaseEstimator):
 
     def predict(self, X):
         return X
+
+
+class Classes(ClassifierMixin, Keep):
+    """The same for a classifier."""
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        return super().fit(X)
 
 
 def attach(**statics):
@@ -172,6 +186,37 @@ def test_missing_at_predict_only():
     assert_allclose(there["v"].iloc[0], (2 - 3) / np.std([1, 2, 6]))
 
 
+@pytest.mark.parametrize("size", [1e300, 1e40, 1.7e18, 0.1, 1e-300])
+def test_a_steady_column_is_zero(size):
+    """Whatever its size, and also where a sum of it is not a multiple of it."""
+    X = attach(v=[size] * 3)
+    there = statics_of(X, X)["v"].astype("float32")
+    assert_allclose(there, 0, atol=1e-6)
+    other = statics_of(X, attach(v=[size, 3 * size, np.nan]))["v"]
+    assert_allclose(other[[0, 2]], 0, atol=1e-6)
+    assert np.isfinite(other.astype("float32")).all()
+
+
+def test_numbers_of_any_size_are_standardised():
+    for values in ([1e300, 1e140, -1e300], [1e-300, 2e-300, 6e-300]):
+        there = statics_of(attach(v=values))["v"]
+        # A spread so small that its square vanishes counts as none.
+        expected = standardised([1, 0, -1]) if values[0] > 1 else 0
+        assert_allclose(there, expected, atol=1e-6)
+
+
+def test_mixed_categories_are_told_apart_by_their_text():
+    X = attach(v=[7, "x", None])
+    assert_array_equal(statics_of(X), np.eye(3)[[0, 1, 2]])
+    assert_array_equal(statics_of(X, attach(v=["x", 7.0, None])), np.eye(3)[[1, 0, 2]])
+
+
+def test_numbers_as_categories_that_a_missing_value_makes_floats():
+    X = attach(v=pd.Categorical([1, 2, 1]))
+    other = attach(v=pd.Categorical([2.0, None, 1.0]))
+    assert_array_equal(statics_of(X, other), [[0, 1], [0, 0], [1, 0]])
+
+
 def test_each_row_counts_from_its_own_cutoff():
     rows = pd.DataFrame(
         {
@@ -225,6 +270,36 @@ def test_keys_are_left_out():
     # A constant cutoff is no column, so the row's own datetime is a static.
     there = statics_of(LOG.attach(X.drop(columns="history"), "client", "2024-01-09"))
     assert list(there) == ["age", "at"]
+
+
+@pytest.mark.parametrize("output", ["pandas", "default"])
+def test_keys_are_left_out_after_a_column_transformer(output):
+    rows = pd.DataFrame({"who": ["a", "b", "c"], "age": [1.0, 2.0, 6.0]})
+    rows["at"] = pd.to_datetime(["2024-01-10", "2024-02-10", "2024-03-10"])
+    X = LOG.attach(rows, cutoff="at")
+    before = ColumnTransformer(
+        [("age", StandardScaler(), ["age"])], remainder="passthrough"
+    ).set_output(transform=output)
+    model = make_pipeline(before, make_history_pipeline(Keep())).fit(X)
+    kept = [name.rpartition("__")[2] for name in model.predict(X)]
+    assert kept == (["history", "age"] if output == "pandas" else ["x3", "x0"])
+
+
+def test_keys_are_left_out_of_what_a_stack_passes_on():
+    """Its final estimator reads an array of objects, beside predictions."""
+    X = make_table()
+    stack = StackingClassifier(
+        [("half", DummyClassifier(strategy="prior"))],
+        make_history_pipeline(Classes()),
+        passthrough=True,
+        cv=2,
+    )
+    y = np.arange(len(X)) % 2
+    last = stack.fit(X, y).final_estimator_[-1]
+    # x0 is the prediction, and x1 and x2 are the customer and the cutoff.
+    found = {re.search(r"x\d", name)[0] for name in last.X_}
+    assert found == {"x0", "x3", "x4", "x5", "x6", "x7"}
+    assert list(X)[:3] == ["who", "at", "age"]
 
 
 def test_histories_alone():
