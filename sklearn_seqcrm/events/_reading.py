@@ -109,10 +109,11 @@ class Reading:
         lost = [name for name in self.columns if name not in X.columns]
         expected = {*self.columns, *key_names(X)}
         more = [name for name in X.columns if name not in expected]
+        others = f" It has others that fit had not: {more}." if more else ""
         raise ValueError(
             f"X lacks {len(lost)} of the {len(self.columns)} columns that "
-            f"{type(estimator).__name__} saw in fit: {lost}. It has others that fit had "
-            f"not: {more}. Add or rename them, or fit again."
+            f"{type(estimator).__name__} saw in fit: {lost}.{others} Add or rename "
+            "columns, or fit again."
         )
 
 
@@ -182,6 +183,8 @@ def _same_times(values: pd.Series, cutoffs: np.ndarray, clock: Clock) -> bool:
     if values.isna().any():
         return False
     try:
-        return any((clock.read(values, "", up=up) == cutoffs).all() for up in (0, 1))
+        return any(
+            (clock.read(values, "", up=up) == cutoffs).all() for up in (False, True)
+        )
     except (TypeError, ValueError):  # of another kind, or beyond the clock
         return False

@@ -109,7 +109,7 @@ def _bounded(values: np.ndarray) -> np.ndarray:
 
 def _floats(column: pd.Series) -> np.ndarray:
     objects = pd.api.types.is_object_dtype(column.dtype)
-    durations = column.dtype.kind == "m" or (  # type: ignore[union-attr]
+    durations = column.dtype.kind == "m" or (
         objects and pd.api.types.infer_dtype(column).startswith("timedelta")
     )
     if durations:
@@ -135,7 +135,7 @@ def numbers_of(X: pd.DataFrame) -> np.ndarray:
     # One by one, hundreds would cost as much as the rest of scoring a row.
     together = X.take(np.flatnonzero(plain), axis=1)
     values[:, plain] = _bounded(together.to_numpy("float64", na_value=np.nan))
-    for i in np.flatnonzero(~plain):
+    for i in np.flatnonzero(~plain).tolist():
         values[:, i] = as_numbers(X.iloc[:, i])
     return values
 

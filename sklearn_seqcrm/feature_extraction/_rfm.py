@@ -115,6 +115,13 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     ``allow_exact_matches=True``. With the first day that is *not* seen as the
     cutoff, tenure is one day longer.
 
+    Estimators that read neither categories nor missing values, such as linear models or
+    the samplers of imbalanced-learn, need one more step. With ``one_hot =
+    OneHotEncoder(handle_unknown="infrequent_if_exist", sparse_output=False)`` and
+    ``numbers = make_pipeline(SimpleImputer(), StandardScaler())`` that is
+    ``make_column_transformer((one_hot, make_column_selector(dtype_include="category")),
+    remainder=numbers)``.
+
     The output is a pandas DataFrame, which categories need, unless `set_output` asks
     for another one. The cost follows the events that the rows see, never the log.
 
@@ -359,8 +366,8 @@ def _only_numeric(name, log):
     if len(numeric) > 1:
         warnings.warn(
             f"There is no monetary value of {name!r}, as its events have "
-            f"{len(numeric)} numeric fields, {numeric}; choose one of them, for example "
-            f"RFMFeatures(amount={numeric[0]!r}), or none by amount=None.",
+            f"{len(numeric)} numeric fields, {numeric}; choose one of them, for "
+            f"example RFMFeatures(amount={numeric[0]!r}), or none by amount=None.",
             UserWarning,
             stacklevel=4,
         )

@@ -26,9 +26,10 @@ def learn_categories(column, most):
         one for all others, `RARE`.
     """
     declared = column.dtype
-    if isinstance(declared, pd.CategoricalDtype):
-        if most is None or len(declared.categories) <= most:
-            return _without_na(declared)
+    if isinstance(declared, pd.CategoricalDtype) and (
+        most is None or len(declared.categories) <= most
+    ):
+        return _without_na(declared)
     counts = pd.Series(as_levels(column), dtype=object).value_counts().sort_index()
     levels = counts.index.tolist()
     if most is not None and len(levels) > most:

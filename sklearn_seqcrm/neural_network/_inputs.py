@@ -125,7 +125,7 @@ def _read_frame(estimator: Any, X: Any, reset: bool) -> Inputs:
         specs.append(history_spec(log))
         columns.append(log.row_features(array.rows))
     # X[names] takes three times as long, a sixth of scoring a row.
-    place = X.columns.get_indexer(list(reading.statics))  # type: ignore[arg-type]
+    place = X.columns.get_indexer(list(reading.statics))
     statics = X.take(place, axis=1)
     _refuse_text(statics, estimator)
     columns.append(static_values(statics))
@@ -208,7 +208,7 @@ def static_values(statics: pd.DataFrame) -> np.ndarray:
         (
             beyond,
             "values beyond the range of float32, 3e38",
-            "make_history_pipeline scales them, or do so before",
+            "clip them, or leave those rows out",
         ),
     ):
         if counts.any():

@@ -22,6 +22,7 @@ from sklearn_seqcrm.events._statics import (
 )
 from sklearn_seqcrm.preprocessing._history_encoder import HistoryEncoder
 
+
 def make_history_pipeline(estimator: Any, *, memory: Any = None) -> Pipeline:
     """Put all preparation of raw `X` before an estimator.
 

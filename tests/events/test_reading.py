@@ -3,6 +3,7 @@ from decimal import Decimal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from numpy.testing import assert_array_equal
 
@@ -135,7 +136,7 @@ def test_arrays_have_no_names_to_go_by():
     objects = LOG.attach(ROWS, cutoff="at").to_numpy(dtype=object)
     reading = Reading.of(objects)
     assert reading.columns == ("x1", "x3")
-    with pytest.raises(ValueError, match="has 3 columns without names.*fitted on 4"):
+    with pytest.raises(ValueError, match=r"has 3 columns without names.*fitted on 4"):
         reading.select(objects[:, :3], object())
 
 
@@ -150,7 +151,7 @@ KINDS = {
     "bool": ([True, False], "numeric", [1, 0]),
     "nullable": (pd.array([3, None], "Int64"), "numeric", [3, NAN]),
     "arrow decimal": (
-        pd.array([Decimal(3), None], pd.ArrowDtype(__import__("pyarrow").decimal128(5))),
+        pd.array([Decimal(3), None], pd.ArrowDtype(pa.decimal128(5))),
         "numeric",
         [3, NAN],
     ),
@@ -202,7 +203,7 @@ def test_values_of_another_kind_than_in_fit():
     with pytest.raises(ValueError, match=r"'v' must hold datetimes"):
         days_before(pd.Series(["soon"], name="v"), DATES[:1])
     zones = pd.Series([DATES[0].tz_localize(zone) for zone in ("UTC", "Asia/Tokyo")])
-    with pytest.raises(ValueError, match="of one time zone.*utc=True"):
+    with pytest.raises(ValueError, match=r"of one time zone.*utc=True"):
         days_before(zones, DATES.tz_localize("UTC"))
     with pytest.raises(TypeError, match=r"'v' holds values of the type list"):
         as_levels(pd.Series([["a"], None], name="v"))

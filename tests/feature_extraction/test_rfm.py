@@ -690,6 +690,17 @@ def test_other_columns_in_transform():
         rfm.transform(swapped)
 
 
+def test_columns_are_found_by_name_and_keys_under_any_name():
+    X = small_rows()
+    rfm = RFMFeatures().fit(X)
+    expected = rfm.transform(X)
+    moved = X[X.columns[::-1]].assign(segment="new")
+    renamed = X.rename(columns={"id": "household"})
+    for other in (moved, renamed, X.drop(columns="id")):
+        assert_frame_equal(rfm.transform(other), expected)
+    assert_frame_equal(RFMFeatures().fit_transform(renamed), expected)
+
+
 def test_time_of_another_kind_in_transform():
     rfm = RFMFeatures().fit(
         EventLog(read_orders(ORDERS), "id", "time").snapshots(["2024-02"])

@@ -1,5 +1,7 @@
 """The three forms of X, and the way of each through scikit-learn and skorch."""
 
+from decimal import Decimal
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -227,3 +229,30 @@ def test_another_encoder_is_noticed():
     )
     with pytest.raises(ValueError, match="Use the encoder that was fitted with it"):
         model.predict(other)
+
+
+def test_columns_are_found_by_name():
+    X = HistoryEncoder().fit_transform(make_table()[["history", "age"]].fillna(40))
+    X["spend"] = np.arange(len(X), dtype="float32")
+    model = LSTMClassifier(**SMALL).fit(X, make_y(X))
+    expected = model.predict_proba(X)
+    moved = X[["spend", "age", "history"]].assign(more="text")
+    assert_array_equal(model.predict_proba(moved), expected)
+    tensors = HistoryPadder().fit(X)
+    assert_array_equal(
+        tensors.transform(moved)["static"], tensors.transform(X)["static"]
+    )
+
+
+def test_numeric_objects_and_durations_are_statics():
+    X = HistoryEncoder().fit_transform(make_table()[["history"]])
+    days = np.arange(len(X), dtype=float)
+    plain = X.assign(paid=days, since=days)
+    model = LSTMClassifier(**SMALL).fit(plain, make_y(X))
+    other = X.assign(
+        paid=[Decimal(int(day)) for day in days],
+        since=pd.to_timedelta(days, unit="D"),
+    )
+    assert_array_equal(model.predict_proba(other), model.predict_proba(plain))
+    again = LSTMClassifier(**SMALL).fit(other, make_y(X))
+    assert_array_equal(again.predict_proba(plain), model.predict_proba(plain))

@@ -174,7 +174,7 @@ def test_is_a_slice_of_every_history():
 def test_columns_are_checked():
     padder = HistoryPadder().fit(X)
     assert list(padder.feature_names_in_) == ["age", "history"]
-    with pytest.raises(ValueError, match="feature names should match"):
+    with pytest.raises(ValueError, match=r"saw in fit: \['age'\]"):
         padder.transform(X.rename(columns={"age": "years"}))
     with pytest.raises(ValueError, match="no history column"):
         HistoryPadder().fit(X[["age"]])
