@@ -93,10 +93,8 @@ def rows_from_arrow(array: Any) -> Rows:
     offsets = np.concatenate([[0], np.cumsum(lengths[known], dtype="int64")])
     cutoff = pc.fill_null(cutoff, pa.scalar(0, cutoff.type))
     ticks = clock.read(cutoff.to_pandas(), "cutoffs")
-    # What came after the cutoffs was not written, so that no window is complete.
-    end = ticks[known].min() if known.any() else 0
-    end = end - 1 if clock.dtype == "int64" else np.nextafter(end, -np.inf)
-    record = Record(end, in_days=False)
+    # What came after the cutoffs was not written.
+    record = Record.before(ticks[known].min() if known.any() else 0, clock)
     timeline = Timeline(
         pd.Index(ids.filter(pa.array(known)).to_pandas()), offsets, times, clock, record
     )

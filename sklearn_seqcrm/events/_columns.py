@@ -11,6 +11,9 @@ import pandas as pd
 from narwhals.exceptions import DuplicateError
 from pandas.api.types import is_list_like
 
+# Where all levels occur, mostly they do so among the first values.
+_SOME_VALUES = 2**16
+
 
 class Column(NamedTuple):
     """One field of a log.
@@ -37,12 +40,41 @@ class Column(NamedTuple):
         """Return the column at some events."""
         return Column(self.values[index], self.categories)
 
+    def trimmed(self, more_than: int = 0) -> Column:
+        """Return the column without the levels that none of its events has.
+
+        Parameters
+        ----------
+        more_than : int, default=0
+            Leave a column with so many levels, or fewer, as it is.
+        """
+        values, levels = self
+        if levels is None or len(levels) <= more_than:
+            return self
+        if len(values) < len(levels):  # whose number must not cost anything
+            used = np.unique(values)
+            used = used[used >= 0]
+            codes = np.where(values >= 0, np.searchsorted(used, values), -1)
+            return Column(codes.astype("int32"), levels[used])
+        occurs = np.zeros(len(levels) + 1, dtype=bool)  # the last for the code -1
+        step = max(_SOME_VALUES, 8 * len(levels))
+        for first in range(0, len(values), step):
+            occurs[values[first : first + step]] = True
+            if occurs[:-1].all():
+                return self
+        position = np.append(np.cumsum(occurs[:-1], dtype="int32") - 1, np.int32(-1))
+        return Column(position[values], levels[occurs[:-1]])
+
     def to_pandas(self, index: np.ndarray | slice = slice(None)) -> Any:
-        """Values at some events as a user sees them."""
-        values = self.values[index]
-        if self.categories is None:
+        """Values at some events as a user sees them.
+
+        Categories have the levels that occur there: any other would tell what happens
+        elsewhere in the log, to another customer or after a cutoff.
+        """
+        values, levels = Column(self.values[index], self.categories).trimmed()
+        if levels is None:
             return values
-        return pd.Categorical.from_codes(values, categories=self.categories)
+        return pd.Categorical.from_codes(values, categories=levels)
 
 
 def read_table(table: Any) -> nw.DataFrame:

@@ -592,6 +592,12 @@ class EventLog(Log):
         columns = {name: column.take(index) for name, column in self._columns.items()}
         return self._of(timeline, columns, self._names)
 
+    def _trimmed(self, more_than: int = 0) -> Self:
+        columns = {
+            name: column.trimmed(more_than) for name, column in self._columns.items()
+        }
+        return self._of(self._timeline, columns, self._names)
+
     def _stack(self, logs: Sequence[Log], timeline: Timeline) -> Self:
         own = set(self.fields)
         for log in logs:

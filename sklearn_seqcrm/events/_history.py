@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -13,8 +13,10 @@ from sklearn_seqcrm.events._log import Log
 class History:
     """One customer's events before a cutoff.
 
-    Made by indexing a history column, not by hand. It holds its log and four
-    numbers; no event is copied.
+    Made by indexing a history column, not by hand. It is a view of the log, from
+    which no event is copied. All that it shows, prints, or takes into a pickle or JSON
+    is what happened before the cutoff; the log itself, which also holds the future, is
+    at ``X["history"].array.log``.
 
     Parameters
     ----------
@@ -42,6 +44,8 @@ class History:
        who  day  pages
     0  ann    3    1.0
     1  ann    8    4.0
+    >>> X["history"].to_json(orient="records")
+    '[{"customer":"ann","cutoff":8,"events":[{"day":3,"pages":1.0},{"day":8,"pages":4.0}]}]'
     """
 
     __slots__ = ("_code", "_cutoff", "_log", "_start", "_stop")
@@ -52,11 +56,6 @@ class History:
         self._start = start
         self._stop = stop
         self._cutoff = cutoff
-
-    @property
-    def log(self) -> Log:
-        """The log that holds the events."""
-        return self._log
 
     @property
     def customer(self) -> Any:
@@ -80,10 +79,34 @@ class History:
         Returns
         -------
         DataFrame of shape (len(history), 2 + n_fields)
-            Customer, time and every field, one row per event.
+            Customer, time and every field, one row per event. A categorical field has
+            the levels that occur in these events, so that codes and dummies differ
+            from history to history; those of `HistoryEncoder` do not.
         """
         index = np.arange(self._start, self._stop)
-        return self._log.frame_of([self.customer] * len(index), index)
+        customers = self._log.customers[np.full(len(index), self._code)]
+        return self._log.frame_of(customers, index)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is visible as plain values, which is also what JSON gets.
+
+        Returns
+        -------
+        dict
+            ``"customer"``, ``"cutoff"`` and ``"events"``: a list with a dict for each
+            event, of its time and every field under their own names.
+        """
+        events = self.to_frame().iloc[:, 1:]
+        names = list(events.columns)
+        rows = zip(*(events[name].tolist() for name in names), strict=True)
+        return {
+            "customer": self.customer,
+            "cutoff": self.cutoff,
+            "events": [dict(zip(names, row, strict=True)) for row in rows],
+        }
+
+    # pandas' JSON writer calls it, and walks all public attributes without.
+    toDict = to_dict  # noqa: N815
 
     def __len__(self) -> int:
         """Number of events."""
@@ -98,6 +121,24 @@ class History:
     def __hash__(self) -> int:
         """Hash of what is compared."""
         return hash((id(self._log), self._key()))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle nothing but what is visible.
+
+        A history is handed to strangers, a column of them to our own workers, where
+        targets need the future of its customers.
+        """
+        code, start, stop, cutoff = self._key()
+        log = self._log._seen_by(code, start, stop, cutoff)
+        return type(self), (log, min(code, 0), 0, stop - start, cutoff)
+
+    def __copy__(self) -> Self:
+        """Return the history itself, which nothing can change."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return the history itself, which nothing can change."""
+        return self
 
     def __repr__(self) -> str:
         """One short line: number of events, and when."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
@@ -29,6 +30,9 @@ from sklearn_seqcrm.events._rows import (
     rows_from_scalars,
 )
 from sklearn_seqcrm.events._timeline import ranges
+
+# A field with so many levels may say of what kind an event is.
+_N_KINDS = 100
 
 
 @register_extension_dtype
@@ -226,7 +230,10 @@ class HistoryArray(ExtensionArray):
         Returns
         -------
         DataFrame of shape (lengths.sum(), 2 + n_fields)
-            The index is the position of the row in the array.
+            The index is the position of the row in the array. A categorical field has
+            the levels that occur in the frame, and no others of the log: those would
+            tell what happens after the cutoffs. So its codes and dummies depend on
+            the rows that are in the array; those of `HistoryEncoder` do not.
         """
         index, _ = ranges(self._rows.start, self._rows.stop)
         row = np.repeat(np.arange(len(self)), self.lengths)
@@ -375,6 +382,42 @@ class HistoryArray(ExtensionArray):
         """Return the same rows over the same log, which nothing can change."""
         return self.copy()
 
+    def astype(self, dtype: Any, copy: bool = True) -> Any:
+        """Return the histories as objects, or as what each of them prints.
+
+        Parameters
+        ----------
+        dtype : str or dtype
+            A `HistoryDtype`, ``object``, or what pandas makes of objects. Text comes
+            with a warning.
+        copy : bool, default=True
+            Whether to copy the rows if the dtype is the same.
+
+        Returns
+        -------
+        ndarray or ExtensionArray of shape (n,)
+            The values.
+
+        Warns
+        -----
+        UserWarning
+            If `dtype` is one of text. It is how tools that do not know histories take
+            them for words: with skrub's TableVectorizer a model was no better than
+            chance, and nobody was told.
+        """
+        wanted = pd.api.types.pandas_dtype(dtype)
+        if isinstance(wanted, pd.StringDtype) or wanted.kind in "SU":
+            warnings.warn(
+                "Histories become text, which is for people to read and not for a "
+                "model: of all events it has their number and the first and last day. "
+                "To keep text encoders away from them, replace them by features first "
+                "(RFMFeatures), or let them pass, in skrub with TableVectorizer("
+                "specific_transformers=[('passthrough', ['history'])]).",
+                UserWarning,
+                stacklevel=2,
+            )
+        return super().astype(wanted, copy=copy)
+
     @property
     def nbytes(self) -> int:
         """Size of the rows in bytes, without the shared log."""
@@ -391,23 +434,54 @@ class HistoryArray(ExtensionArray):
         pairs = zip(self, other, strict=True)
         return np.array([isinstance(a, History) and a == b for a, b in pairs], bool)
 
+    def _hash_pandas_object(
+        self, *, encoding: str, hash_key: str, categorize: bool
+    ) -> np.ndarray:
+        """Hash what each row sees, where pandas would hash what it prints."""
+        options: dict[str, Any] = {
+            "index": False,
+            "encoding": encoding,
+            "hash_key": hash_key,
+        }
+        events = pd.util.hash_pandas_object(self.to_frame(), **options).to_numpy()
+        offsets = np.concatenate([[0], np.cumsum(self.lengths)])
+        place = np.arange(len(events)) - np.repeat(offsets[:-1], self.lengths)
+        # Added up after they were mixed with their place; sums wrap around.
+        mixed = pd.util.hash_array(events ^ pd.util.hash_array(place))
+        sums = np.concatenate([np.zeros(1, "uint64"), np.cumsum(mixed)])
+        rows = pd.DataFrame(
+            {
+                "customer": self.customers,
+                "cutoff": self.cutoffs,
+                "length": np.where(self.isna(), NO_ROW, self.lengths),
+                "events": sums[offsets[1:]] - sums[offsets[:-1]],
+            }
+        )
+        return pd.util.hash_pandas_object(rows, **options).to_numpy()
+
     def _formatter(self, boxed: bool = False) -> Callable[[Any], str | None]:
         return str
 
     def __getstate__(self) -> dict[str, Any]:
-        """Pickle a few rows of a big log with their own customers' events only.
+        """Pickle rows with all events of their own customers, and of no others.
 
-        From half of the events on the log goes as it is: joblib then maps one and the
-        same array into all its workers, where a copy for each task would cost more.
+        Targets need what these customers did after the cutoffs, in worker processes as
+        well, and they need to know the kinds of events that there are, although none
+        of these customers had one. So fields with few levels keep them; products, ids
+        or texts of others stay behind. Where the rows have all customers, the log goes
+        as it is.
         """
         if self._to_pickle is None:
             log, codes = self._rows.log, self._rows.codes
             used = np.unique(codes[codes >= 0])
-            n_used = int(log.timeline.counts[used].sum())
-            # Kept, so that a search that pickles X for each task copies it once.
-            self._to_pickle = (
-                self._rows.compact() if 2 * n_used < len(log) else self._rows
-            )
+            if len(used) < log.n_customers:
+                rows = self._rows.compact()
+                rows = rows._replace(log=rows.log._trimmed(_N_KINDS))
+            else:
+                rows = self._rows
+            # Kept, so that a search that pickles X for each task copies it once, and
+            # joblib maps one and the same log into all its workers.
+            self._to_pickle = rows
         return {"_rows": self._to_pickle, "_dtype": self._dtype, "_to_pickle": None}
 
 

@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm.events._record import Record
 from sklearn_seqcrm.events._timeline import Timeline
 
 
@@ -120,12 +121,32 @@ class Log(ABC):
         Returns
         -------
         DataFrame of shape (n, 2 + n_fields)
-            Customer, time and every field.
+            Customer, time and every field; categories with the levels that these
+            events have.
         """
         customer, time = self._names
         times = self._timeline.clock.as_index(self._timeline.times[index])
         columns = {customer: customers, time: times, **self._columns_at(index)}
         return pd.DataFrame(columns)
+
+    def _seen_by(self, code: int, start: int, stop: int, cutoff: Any) -> Self:
+        """Return a log of nothing but the events ``start:stop`` of one customer.
+
+        Its record ends at the cutoff, and it has no levels but theirs.
+        """
+        index, clock = np.arange(start, stop), self._timeline.clock
+        timeline = Timeline(
+            self.customers[[code] if code >= 0 else []],
+            np.array([0, len(index)] if code >= 0 else [0]),
+            self._timeline.times[index],
+            clock,
+            Record.before(cutoff, clock),
+        )
+        return self._take(timeline, index)._trimmed()
+
+    def _trimmed(self, more_than: int = 0) -> Self:
+        """Return the log without levels that no event has, see `Column.trimmed`."""
+        return self
 
     @abstractmethod
     def _columns_at(self, index: np.ndarray) -> dict[str, Any]:

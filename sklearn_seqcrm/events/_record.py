@@ -67,6 +67,16 @@ class Record(NamedTuple):
         in_days = not (times[:_FEW] % step).any() and not (times % step).any()
         return cls(until, in_days)
 
+    @classmethod
+    def before(cls, cutoff: Any, clock: Clock) -> Record:
+        """The record of a log without the events from a cutoff on.
+
+        It ends right before the cutoff, so that no window after it is complete.
+        """
+        whole = clock.dtype == "int64"
+        # Python's integers do not overflow.
+        return cls(int(cutoff) - 1 if whole else np.nextafter(cutoff, -np.inf), False)
+
     def end(self, clock: Clock) -> Any:
         """The first moment that was not recorded, on the axis of the clock."""
         whole, step = clock.dtype == "int64", _step(clock)

@@ -204,10 +204,11 @@ def join_rows(parts: Sequence[Rows]) -> Rows:
 
 def rows_from_scalars(scalars: Sequence[History | None]) -> Rows:
     """Rows from single histories, None for a missing one."""
-    logs = distinct_logs(history.log for history in scalars if history is not None)
     parts, places = [], []
-    for log in logs:
-        own = [i for i, one in enumerate(scalars) if one is not None and one.log is log]
+    present = [i for i, one in enumerate(scalars) if one is not None]
+    places_of = by_log(scalars[i]._log for i in present)  # type: ignore[union-attr]
+    for log, numbers in places_of.items():
+        own = [present[number] for number in numbers]
         keys = zip(*(scalars[i]._key() for i in own), strict=True)  # type: ignore[union-attr]
         codes, start, stop, cutoff = (np.array(column) for column in keys)
         ticks = cutoff.astype(log.timeline.clock.dtype)
@@ -215,30 +216,34 @@ def rows_from_scalars(scalars: Sequence[History | None]) -> Rows:
         places.append(own)
     absent = [i for i, one in enumerate(scalars) if one is None]
     if absent:
-        parts.append(missing_rows(logs[0], len(absent)))
+        parts.append(missing_rows(parts[0].log, len(absent)))
         places.append(absent)
     back = np.argsort(np.concatenate(places))
     return join_rows(parts).select(lambda column: column[back])
 
 
-def distinct_logs(logs: Iterable[Log]) -> list[Log]:
-    """The different logs, in order of appearance."""
-    return list({id(log): log for log in logs}.values())
+def by_log(logs: Iterable[Log]) -> dict[Log, list[int]]:
+    """The places of each different log, in order of appearance."""
+    places: dict[Log, list[int]] = {}
+    for i, log in enumerate(logs):
+        places.setdefault(log, []).append(i)
+    return places
 
 
 def _viewed_logs(parts: Sequence[Rows]) -> list[Log]:
     """The logs that a row views; missing histories view none, so they fit any log."""
     viewing = [part for part in parts if (part.start != NO_ROW).any()]
-    return distinct_logs(part.log for part in viewing or parts[:1])
+    return list(by_log(part.log for part in viewing or parts[:1]))
 
 
 def _compact(parts: Sequence[Rows]) -> list[Rows]:
     """The same views of logs without the customers that no part needs."""
     compacted = list(parts)
-    for log in distinct_logs(part.log for part in parts):
-        own = [i for i, part in enumerate(parts) if part.log is log]
+    for log, own in by_log(part.log for part in parts).items():
         codes = np.unique(np.concatenate([parts[i].codes for i in own]))
         kept = codes[codes >= 0]
+        if len(kept) == log.n_customers:
+            continue
         subset = log.subset(kept)
         for i in own:
             compacted[i] = parts[i].within(subset, kept)

@@ -1,4 +1,5 @@
 import copy
+import json
 import pickle
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 from sklearn.compose import ColumnTransformer
 
 from sklearn_seqcrm.events import EventLog, History, HistoryDtype
+from sklearn_seqcrm.preprocessing import HistoryEncoder
+from sklearn_seqcrm.targets import churned
 
 
 @pytest.fixture
@@ -23,10 +26,9 @@ def nobody(log):
     ][0]
 
 
-def test_what_a_history_says_about_itself(log, ann):
+def test_what_a_history_says_about_itself(ann):
     assert isinstance(ann, History)
     assert len(ann) == 2
-    assert ann.log is log
     assert ann.customer == "ann"
     assert ann.cutoff == pd.Timestamp("2024-01-09")
     assert ann.times.tolist() == [
@@ -101,11 +103,141 @@ def test_histories_of_two_logs_differ(events, ann):
 
 
 def test_copies_and_pickles_of_a_history(ann):
-    assert copy.copy(ann) == ann
-    assert copy.deepcopy(ann) == ann
+    assert copy.copy(ann) is ann
+    assert copy.deepcopy({"a": [ann]}) == {"a": [ann]}
     back = pickle.loads(pickle.dumps(ann))
     pd.testing.assert_frame_equal(back.to_frame(), ann.to_frame())
     assert back.cutoff == ann.cutoff
+
+
+# --- Nothing but what is visible ------------------------------------------------------
+
+SECRETS = ("later", "mallory", "secret", "2031", "1925424000")
+
+
+@pytest.fixture
+def guarded():
+    """Two customers' histories before 2024-02-01, of a log that keeps secrets."""
+    events = pd.DataFrame(
+        {
+            "who": ["ann", "ann", "mallory", "ann", "bob"],
+            "day": pd.to_datetime(
+                ["2024-01-01", "2024-01-05", "2024-01-03", "2031-01-06", "2024-01-02"]
+            ),
+            "item": ["hat", "shoe", "secret hat", "later", "hat"],
+            "paid": [10.0, np.nan, 77.0, 7e77, 5.0],
+            "due": pd.to_datetime(
+                ["2024-01-02", None, "2031-01-06", "2031-01-06", None]
+            ),
+        }
+    )
+    log = EventLog(events, customer="who", time="day")
+    return log.attach(pd.DataFrame({"who": ["ann", "bob", "x"]}), cutoff="2024-02-01")
+
+
+def test_a_history_as_plain_values(guarded):
+    ann, bob, nobody = (history.to_dict() for history in guarded["history"])
+    moment = pd.Timestamp("2024-02-01")
+    hat, shoe = ann.pop("events")
+    assert ann == {"customer": "ann", "cutoff": moment}
+    assert hat == {
+        "day": pd.Timestamp("2024-01-01"),
+        "item": "hat",
+        "paid": 10.0,
+        "due": pd.Timestamp("2024-01-02"),
+    }
+    assert shoe["day"] == pd.Timestamp("2024-01-05")
+    assert pd.isna([shoe["paid"], shoe["due"]]).all()
+    assert [event["item"] for event in bob["events"]] == ["hat"]
+    assert nobody == {"customer": None, "cutoff": moment, "events": []}
+
+
+@pytest.mark.parametrize("orient", ["split", "records", "index", "columns", "values"])
+def test_json_holds_the_visible_events(guarded, orient):
+    text = guarded.to_json(orient=orient, date_format="iso")
+    ann = (
+        '{"customer":"ann","cutoff":"2024-02-01T00:00:00.000","events":['
+        '{"day":"2024-01-01T00:00:00.000","item":"hat","paid":10.0,'
+        '"due":"2024-01-02T00:00:00.000"},'
+        '{"day":"2024-01-05T00:00:00.000","item":"shoe","paid":null,"due":null}]}'
+    )
+    nobody = '{"customer":null,"cutoff":"2024-02-01T00:00:00.000","events":[]}'
+    assert ann in text
+    assert nobody in text
+    assert not any(secret in text for secret in SECRETS)
+
+
+def test_json_of_encoded_histories_and_of_plain_times():
+    events = pd.DataFrame({"who": list("aab"), "day": [1, 5, 7], "x": [1.0, 2.0, 9e9]})
+    X = EventLog(events, "who", "day").attach(events[["who"]][:1], cutoff=4)
+    assert X["history"].to_json(orient="values") == (
+        '[{"customer":"a","cutoff":4,"events":[{"day":1,"x":1.0}]}]'
+    )
+    encoded = HistoryEncoder().fit_transform(X)["history"]
+    [history] = json.loads(encoded.to_json(orient="values"))
+    assert [set(event) for event in history["events"]] == [{"day", "x", "time_gap"}]
+
+
+def test_no_public_attribute_leads_beyond_the_cutoff(guarded):
+    for history in guarded["history"]:
+        for name in dir(history):
+            if name.startswith("_"):
+                continue
+            value = getattr(history, name)
+            value = value() if callable(value) else value
+            if isinstance(value, pd.DataFrame):
+                levels = value["item"].cat.categories.tolist()
+                value = value.to_dict("list") | {"levels": levels}
+            elif isinstance(value, pd.Index):
+                value = value.tolist()
+            # Anything else would have attributes of its own.
+            assert isinstance(value, dict | list | str | pd.Timestamp | None), name
+            assert not any(secret in repr(value) for secret in SECRETS), name
+
+
+def test_a_pickled_history_holds_what_is_visible(guarded):
+    # Small numbers and times are bytes in a pickle, which only the next lines find.
+    for history, n_customers in zip(guarded["history"], [1, 1, 0], strict=True):
+        pickled = pickle.dumps(history)
+        assert not any(secret.encode() in pickled for secret in SECRETS)
+        back = pickle.loads(pickled)
+        assert back.to_dict() == history.to_dict() or len(back) == 2  # NaN differs
+        pd.testing.assert_frame_equal(back.to_frame(), history.to_frame())
+        assert repr(back) == repr(history)
+        column = pd.Series([back], dtype="history")
+        log = column.array.log
+        assert log.n_customers == n_customers
+        pd.testing.assert_frame_equal(log.to_frame(), history.to_frame())
+        assert log.observed_until < history.cutoff
+        with pytest.raises(ValueError, match="1 of 1 rows run past the end of the log"):
+            churned(column, "1D")
+
+
+def test_an_object_array_of_histories_survives_a_pickle(guarded):
+    values = guarded["history"].to_numpy()
+    back = pd.Series(pickle.loads(pickle.dumps(values)), dtype="history")
+    pd.testing.assert_frame_equal(
+        back.array.to_frame(), guarded["history"].array.to_frame()
+    )
+    assert back.array.customers[:2].tolist() == ["ann", "bob"]
+    assert pd.isna(back.array.customers[2])
+
+
+def test_a_frame_has_the_levels_that_occur_in_it(guarded):
+    array = guarded["history"].array
+    ann, bob, nobody = guarded["history"]
+    found = [
+        frame["item"].cat.categories.tolist()
+        for frame in (ann.to_frame(), bob.to_frame(), nobody.to_frame())
+    ]
+    assert found == [["hat", "shoe"], ["hat"], []]
+    assert array.to_frame()["item"].cat.codes.tolist() == [0, 1, 0]
+    assert array.to_frame()["item"].cat.categories.tolist() == ["hat", "shoe"]
+    assert array[1:].to_frame()["item"].cat.categories.tolist() == ["hat"]
+    dummies = pd.get_dummies(array.to_frame()[["item"]])
+    assert dummies.columns.tolist() == ["item_hat", "item_shoe"]
+    both = array.log.to_frame()["item"].cat.categories.tolist()
+    assert both == ["hat", "later", "secret hat", "shoe"]
 
 
 # --- Object arrays of histories convert back ------------------------------------------

@@ -90,6 +90,22 @@ def test_copies_share_the_log_but_not_the_rows(log):
         assert not array.isna().any()
 
 
+@pytest.mark.parametrize("dtype", [str, "str", "string", "U", pd.StringDtype()])
+def test_histories_become_text_with_a_warning_only(log, dtype):
+    X = log.attach(ROWS, cutoff="2024-01-09")
+    message = r"for people to read and not for a model.*specific_transformers=\[\('pass"
+    with pytest.warns(UserWarning, match=message):
+        text = X["history"].astype(dtype)
+    assert text.tolist() == list(map(repr, X["history"]))
+
+
+def test_histories_become_objects_without_a_warning(log):
+    histories = log.attach(ROWS, cutoff="2024-01-09")["history"]
+    for dtype in (object, "O", "category", "history", histories.dtype):
+        assert histories.astype(dtype).tolist() == histories.tolist()
+    assert histories.astype("history").array.log is log
+
+
 # --- Selecting never copies an event ----------------------------------------------
 
 

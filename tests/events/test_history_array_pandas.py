@@ -18,7 +18,7 @@ if tuple(map(int, pd.__version__.split(".")[:2])) < (3, 1):
     pytest.skip("pandas' tests change; the table is for 3.1", allow_module_level=True)
 
 NO_ORDER = "No history is smaller than another, so that they cannot be sorted."
-NO_TEXT = "JSON holds what a history prints, from which no events come back."
+NO_TEXT = "JSON holds the visible events as plain values, not the histories."
 OWN_ROWS = (
     "An item that is set may bring another log along, so that the array takes new "
     "rows instead of writing into those that a slice or view of it shares."
@@ -157,6 +157,7 @@ groupby_apply_op = _one_of(
 )
 
 
+@pytest.mark.filterwarnings("ignore:Histories become text")
 class TestCasting(base.BaseCastingTests):
     pass
 

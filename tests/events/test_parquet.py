@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -101,6 +102,21 @@ def test_a_file_holds_nothing_after_the_cutoffs(tmp_path):
     assert value["customer"] == "ann"
     assert [event["x"] for event in value["events"]] == [1.0]
     assert len(pd.read_parquet(tmp_path / "X.parquet")["history"].array.log) == 1
+
+
+def test_arrow_gets_no_level_that_only_the_future_has():
+    events = pd.DataFrame(
+        {"who": list("aab"), "day": [1, 5, 1], "item": ["hat", "later", "other"]}
+    )
+    X = EventLog(events, "who", "day").attach(pd.DataFrame({"who": ["a"]}), cutoff=3)
+    table = pa.Table.from_pandas(X)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    written = sink.getvalue().to_pybytes()
+    assert b"hat" in written
+    assert b"later" not in written
+    assert b"other" not in written
 
 
 def test_rows_read_back_join_others(tmp_path):

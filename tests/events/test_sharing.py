@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.targets import future_count
 
 N_CUSTOMERS, N_EACH = 1000, 20
 
@@ -62,12 +63,47 @@ def test_rows_of_no_known_customer_take_nothing_along(big_log):
     assert repr(back.log) == "EventLog(0 events, 0 customers, no time, fields: x, item)"
 
 
-def test_most_of_a_log_goes_as_it_is(big_log):
-    # joblib then maps one array into all workers, however X is split.
+def test_all_customers_take_the_log_as_it_is(big_log):
     X = rows_of(big_log, np.arange(N_CUSTOMERS))
-    one, other = pickle.loads(pickle.dumps([X.iloc[:600], X.iloc[300:]]))
+    one, other = pickle.loads(pickle.dumps([X, X[::-1]]))
     assert one["history"].array.log is other["history"].array.log
     assert len(one["history"].array.log) == len(big_log)
+
+
+def test_most_customers_do_not_take_the_others_along():
+    n_events = 150
+    events = pd.DataFrame(
+        {
+            "who": ["ann"] * (n_events - 1) + ["zoe"],
+            "day": range(n_events),
+            "basket": [f"basket {i}" for i in range(n_events - 1)] + ["secret"],
+            "kind": ["order"] * (n_events - 1) + ["return"],
+        }
+    )
+    X = EventLog(events, "who", "day").attach(events[["who"]][:1], cutoff=5)
+    for part in (X, X["history"], X["history"].array, [X, X[:1]]):
+        pickled = pickle.dumps(part)
+        assert b"ann" in pickled
+        assert b"zoe" not in pickled
+        assert b"secret" not in pickled
+    back = pickle.loads(pickle.dumps(X))
+    # What ann did after the cutoff is there, because targets read it.
+    log = back["history"].array.log
+    expected = events[:-1].astype({"basket": "category", "kind": "category"})
+    pd.testing.assert_frame_equal(log.to_frame(), expected)
+    assert len(log.column("basket").categories) == n_events - 1
+    # And what she might have done: kinds are checked against a slip of the pen.
+    assert future_count(back, 9, kinds="order", kind="kind").tolist() == [9]
+    assert future_count(back, 9, kinds="return", kind="kind").tolist() == [0]
+    with pytest.raises(ValueError, match="no events of the kinds"):
+        future_count(back, 9, kinds="retrun", kind="kind")
+
+
+def test_a_search_copies_the_rows_of_most_customers_once(big_log):
+    X = rows_of(big_log, np.arange(600))
+    one, other = (X["history"].array.__getstate__()["_rows"] for _ in range(2))
+    assert one.log is other.log
+    assert one.log.n_customers == 600
 
 
 def test_a_set_row_is_in_the_next_pickle(big_log):
@@ -92,19 +128,85 @@ def test_joblib_maps_a_dumped_table(big_log, tmp_path):
     pd.testing.assert_frame_equal(back.to_frame(), X["history"].array.to_frame())
 
 
-def test_worker_processes_read_one_mapped_log(big_log):
-    X = rows_of(big_log, np.arange(N_CUSTOMERS))
+@pytest.mark.parametrize("n_customers", [N_CUSTOMERS, 900])
+def test_worker_processes_read_one_mapped_log(big_log, n_customers):
+    X = rows_of(big_log, np.arange(n_customers))
 
-    def look(part):  # a local function travels by value
+    def look(part, rows):  # a local function travels by value
         log = part["history"].array.log
         arrays = [log.timeline.times, log.column("x").values, log.column("item").values]
         files = [getattr(array, "filename", None) for array in arrays]
-        return files, int(part["history"].array.lengths.sum())
+        return files, int(part["history"].array[rows].lengths.sum())
 
     parallel = joblib.Parallel(n_jobs=2, max_nbytes="10K")
+    # A search hands all rows to every task, and tells it which to take.
     (first, n_first), (second, n_second) = parallel(
-        joblib.delayed(look)(part) for part in (X.iloc[:600], X.iloc[300:])
+        joblib.delayed(look)(X, rows) for rows in (slice(0, 500), slice(200, 560))
     )
     assert None not in first
     assert first == second
-    assert (n_first, n_second) == (600 * N_EACH, 700 * N_EACH)
+    assert (n_first, n_second) == (500 * N_EACH, 360 * N_EACH)
+
+
+def changed(events, **new):
+    """The same events, the last of which is another."""
+    return events.assign(
+        **{name: [*events[name][:-1], value] for name, value in new.items()}
+    )
+
+
+EVENTS = pd.DataFrame(
+    {"who": list("aabb"), "day": [1, 5, 2, 3], "x": [1.0, 2.0, 3.0, 4.0]}
+)
+
+
+def hashes(events, cutoff=4, rows=("a", "b", "c", "a")):
+    """What pandas makes of rows, which stands for them in caches of other tools."""
+    log = EventLog(events, "who", "day")
+    X = log.attach(pd.DataFrame({"who": rows}), cutoff=cutoff)
+    return pd.util.hash_pandas_object(X["history"], index=False).tolist()
+
+
+def test_hashes_of_rows_follow_what_they_see():
+    one = hashes(EVENTS)
+    assert one == hashes(EVENTS[::-1])
+    assert [one.count(value) for value in one] == [2, 1, 1, 2]
+    # All of these print the same.
+    others = {
+        "x": hashes(changed(EVENTS, x=9.0)),
+        "future": hashes(EVENTS.assign(day=[1, 6, 2, 3], x=[1.0, 7.0, 3.0, 4.0])),
+        "cutoff": hashes(EVENTS, cutoff=5),
+        "order": hashes(EVENTS.assign(x=[1.0, 2.0, 4.0, 3.0])),
+    }
+    assert {
+        name: [a == b for a, b in zip(one, other, strict=True)]
+        for name, other in others.items()
+    } == {
+        "x": [True, False, True, True],
+        "future": [True] * 4,
+        "cutoff": [False] * 4,
+        "order": [True, False, True, True],
+    }
+
+
+def test_hashes_of_missing_histories():
+    log = EventLog(EVENTS, "who", "day")
+    X = log.attach(pd.DataFrame({"who": ["c"]}), cutoff=4).reindex([0, 1, 2])
+    empty, missing, other = pd.util.hash_pandas_object(X["history"], index=False)
+    assert missing == other != empty
+
+
+def test_a_cache_sees_what_changed_in_a_log():
+    rows = pd.DataFrame({"who": ["a", "b"]})
+
+    def key(events, cutoff=4):
+        return joblib.hash(EventLog(events, "who", "day").attach(rows, cutoff=cutoff))
+
+    assert key(EVENTS) == key(EVENTS.copy())
+    # The future of these customers as well, because a target would change with it.
+    others = [
+        key(changed(EVENTS, x=9.0)),
+        key(EVENTS.assign(x=[1.0, 9.0, 3.0, 4.0])),
+        key(EVENTS, cutoff=5),
+    ]
+    assert len({key(EVENTS), *others}) == 4
