@@ -39,9 +39,11 @@ def check_no_leakage(fitted, X, *, n_cutoffs=20, rtol=1e-5, random_state=0):
     at or after their cutoffs. This function changes that future and asks for all
     outputs again. For each cutoff, every event at or after it, of all customers, is
 
-    - deleted, which leaves the log as it stood at the cutoff,
+    - deleted, which leaves the log as it stood at the cutoff, without levels of
+      categories that only came later,
     - rewritten: it has another time, later than the cutoff, and other facts,
-    - joined by more: each customer has three more events from the cutoff on,
+    - joined by more: each customer has three more events from the cutoff on, with new
+      levels of categories among them,
 
     and rows of `X` with later cutoffs are left out. No output of the rows up to the
     cutoff may change.
@@ -234,7 +236,7 @@ def _compacted(X):
         codes = np.unique(np.concatenate([arrays[name].rows.codes for name in names]))
         codes = codes[codes >= 0]
         if 0 < len(codes) < log.n_customers:
-            log = log.subset(codes)
+            log = log.subset(codes)._trimmed()
             for name in names:
                 rows = arrays[name].rows.within(log, codes)
                 arrays[name] = HistoryArray(*rows, dtype=arrays[name].dtype)

@@ -1,5 +1,7 @@
 """Other futures: the same rows over a log in which what they cannot see is changed."""
 
+from datetime import date, timedelta
+from numbers import Number
 from typing import NamedTuple
 
 import numpy as np
@@ -62,7 +64,8 @@ class Future(NamedTuple):
         Returns
         -------
         EventLog
-            Without any later event, and without customers who came later.
+            Without any later event, without customers who came later, and without
+            levels of categories that nothing had by then.
         """
         timeline = self.log.timeline
         index, offsets = ranges(timeline.offsets[:-1], self.begin)
@@ -76,7 +79,7 @@ class Future(NamedTuple):
             timeline.clock,
             record,
         )
-        return self.log._take(kept, index)
+        return self.log._take(kept, index)._trimmed()
 
     def rewritten(self):
         """The log with another time and other facts in every later event.
@@ -109,7 +112,8 @@ class Future(NamedTuple):
         Returns
         -------
         EventLog
-            The first of the three is as early as it can be.
+            The first of the three is as early as it can be; the second has levels of
+            categories that are new, where we know how to make one.
         """
         timeline, step = self.log.timeline, self._step()
         everyone = np.arange(self.log.n_customers)
@@ -122,7 +126,14 @@ class Future(NamedTuple):
         # Stable: what the rows see stays before whatever is added.
         order = np.lexsort((times, codes))
         offsets = timeline.offsets + 3 * np.arange(len(timeline.offsets))
-        return self.log._take(self._timeline(offsets, times[order]), index[order])
+        n_before = len(self.log) + len(everyone)
+        is_second = (order >= n_before) & (order < n_before + len(everyone))
+        columns = {
+            name: _with_a_new_level(self.log.column(name).take(index[order]), is_second)
+            for name in self.log.fields
+        }
+        joint = self._timeline(offsets, times[order])
+        return EventLog._of(joint, columns, self.log.names)
 
     def seen_from(self, log, array):
         """The same views, of a log with another future.
@@ -183,3 +194,29 @@ def _rewrite(column, index):
         with np.errstate(over="ignore"):
             values[index] = np.where(np.isfinite(old), 2 * np.abs(old) + 1, 1)
     return Column(values, column.categories)
+
+
+def _with_a_new_level(column, where):
+    """The column with a level at some events that it did not have, if it can have one.
+
+    It comes before the others, so that the codes of all of them change.
+    """
+    levels = column.categories
+    if levels is None or not len(levels):
+        return column
+    more = levels.insert(0, _lower(*levels[:1].tolist()))
+    if more.dtype != levels.dtype or not more[0] < more[1]:
+        return column
+    values = np.append(np.arange(1, len(more), dtype="int32"), np.int32(-1))
+    values = values[column.values]
+    values[where] = 0
+    return Column(values, more)
+
+
+def _lower(level):
+    """What sorts before a level, mostly; the level itself where we know of nothing."""
+    if isinstance(level, str):
+        return " " + level
+    if isinstance(level, date):
+        return level - timedelta(days=1)
+    return level - 1 if isinstance(level, Number) else level

@@ -1,3 +1,5 @@
+import datetime
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,9 +15,10 @@ from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_seqcrm import targets
 from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.events._columns import Column
 from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.model_selection import check_no_leakage
-from sklearn_seqcrm.model_selection._future import Future
+from sklearn_seqcrm.model_selection._future import Future, _with_a_new_level
 from sklearn_seqcrm.model_selection._outputs import Output, changed_rows
 from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
@@ -291,6 +294,14 @@ def over_all_rows_of_a_customer(X):
     return pd.DataFrame({"leak": most, "fine": seen})
 
 
+def codes_of_the_log(X):
+    """Codes of all levels, also of those that only later events have."""
+    log, rows = views(X)
+    codes = np.append(log.column("kind").values, -1)
+    last = np.where(rows.stop > rows.start, rows.stop - 1, -1)
+    return pd.DataFrame({"leak": codes[last], "fine": rows.stop - rows.start})
+
+
 LEAKS = [
     beyond_stop,
     time_to_the_next,
@@ -300,6 +311,7 @@ LEAKS = [
     who_will_come,
     end_of_record,
     next_kind,
+    codes_of_the_log,
     over_all_rows_of_a_customer,
 ]
 
@@ -319,6 +331,69 @@ def test_leaks_are_found(leak, case):
 def test_leaks_are_found_with_few_cutoffs(leak):
     with pytest.raises(AssertionError, match="transform, 'leak'"):
         check_no_leakage(FunctionTransformer(leak), table(), n_cutoffs=5)
+
+
+def dummies_of_the_last(X, levels_of):
+    """Which kind the last event has, of some levels."""
+    log, rows = views(X)
+    kinds = np.append(log.column("kind").to_pandas().astype(object), None)
+    last = kinds[np.where(rows.stop > rows.start, rows.stop - 1, -1)]
+    return pd.get_dummies(pd.Categorical(last, categories=levels_of(log)))
+
+
+def test_levels_that_only_the_future_has_are_found():
+    def of_the_log(log):
+        return log.column("kind").categories
+
+    events = pd.DataFrame(
+        {"who": list("aabb"), "day": [1, 5, 2, 6], "kind": ["x", "sale", "x", "y"]}
+    )
+    X = EventLog(events, "who", "day").snapshots([3])
+    leaky = FunctionTransformer(dummies_of_the_last, kw_args={"levels_of": of_the_log})
+    message = (
+        "(?s)'sale': 2 of 2 rows, where events are deleted;.*'y': .*' sale': .*added"
+    )
+    with pytest.raises(AssertionError, match=message):
+        check_no_leakage(leaky, X)
+    fixed = {"levels_of": lambda log: ["sale", "x", "y"]}
+    check_no_leakage(FunctionTransformer(dummies_of_the_last, kw_args=fixed), X)
+
+
+def test_levels_are_found_though_each_has_been_seen():
+    def n_levels(X):
+        log, _ = views(X)
+        n = len(log.column("kind").categories)
+        return pd.DataFrame({"leak": np.full(len(X), n)})
+
+    events = pd.DataFrame({"who": "a", "day": [1, 2, 6], "kind": ["x", "y", "x"]})
+    X = EventLog(events, "who", "day").snapshots([3])
+    message = "'leak': 1 of 1 rows, where events are added"
+    with pytest.raises(AssertionError, match=message):
+        check_no_leakage(FunctionTransformer(n_levels), X)
+
+
+def test_levels_of_others_are_not_taken_for_the_future():
+    def n_levels(X):
+        frame = X["history"].array.to_frame()
+        n = frame.groupby(level=0)["kind"].agg(lambda kinds: kinds.nunique())
+        return pd.DataFrame({"n": n.reindex(range(len(X)), fill_value=0)})
+
+    events = pd.DataFrame({"who": list("aab"), "day": [1, 2, 1], "kind": list("xyz")})
+    X = EventLog(events, "who", "day").snapshots([3, 4])
+    check_no_leakage(FunctionTransformer(n_levels), X[X["who"] == "a"])
+
+
+def test_codes_of_a_frame_depend_on_the_rows_beside_it_alone():
+    def codes(X):
+        frame = X["history"].array.to_frame()
+        last = frame["kind"].cat.codes.groupby(frame.index).last()
+        return pd.DataFrame({"code": last.reindex(range(len(X)), fill_value=-1)})
+
+    events = pd.DataFrame({"who": "a", "day": [1, 3, 5], "kind": list("zyx")})
+    X = EventLog(events, "who", "day").snapshots([2, 4])
+    check_no_leakage(FunctionTransformer(codes), X[:1])
+    with pytest.raises(AssertionError, match="where later rows of X are left out;"):
+        check_no_leakage(FunctionTransformer(codes), X)
 
 
 def test_leaks_about_unknown_customers_are_found():
@@ -618,6 +693,10 @@ def test_futures_against_the_events_table(seed, exact):
     assert new.min() >= 0
     assert new[new.index < 6].sum() == 0
     assert new.get(first) >= 3
+    assert deleted.column("kind").categories.isin(table["kind"][seen]).all()
+    kinds = more["kind"].value_counts()
+    assert kinds.index.difference(table["kind"]).tolist() == [" a"]
+    assert kinds[" a"] == more["id"].nunique()
     for other in (deleted, rewritten, added):
         moved = future.seen_from(other, array)
         pd.testing.assert_frame_equal(moved.to_frame(), array.to_frame())
@@ -625,6 +704,33 @@ def test_futures_against_the_events_table(seed, exact):
         assert (
             np.diff(other.timeline.times)[np.diff(other.customer_index()) == 0] >= 0
         ).all()
+
+
+@pytest.mark.parametrize(
+    ("levels", "new"),
+    [
+        (["b", "c"], " b"),
+        ([3, 5], 2),
+        ([0.5], -0.5),
+        ([datetime.date(2024, 3, 1)], datetime.date(2024, 2, 29)),
+        (pd.to_datetime(["2024-03-01"]), pd.Timestamp("2024-02-29")),
+        ([""], None),
+        ([False, True], None),
+        (np.array([0, 4], "uint8"), None),
+        ([("a", 1)], None),
+    ],
+)
+def test_new_levels_come_first(levels, new):
+    levels = pd.Index(levels, tupleize_cols=False)
+    column = Column(np.array([0, -1, len(levels) - 1], "int32"), levels)
+    before = column.to_pandas().tolist()
+    after = _with_a_new_level(column, np.array([False, True, False]))
+    if new is None:
+        assert after is column
+    else:
+        assert after.categories.tolist() == [new, *levels]
+        assert after.categories.dtype == levels.dtype
+        assert after.to_pandas().tolist() == [before[0], new, before[2]]
 
 
 def test_nothing_before_the_cutoff():
