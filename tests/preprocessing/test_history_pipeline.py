@@ -331,6 +331,33 @@ def test_memory_caches_the_steps(tmp_path):
         assert_array_equal(one[-1].X_[columns], plain[-1].X_[columns])
 
 
+def test_memory_follows_what_is_in_the_log(tmp_path, monkeypatch):
+    fits = []
+    fit = HistoryEncoder.fit
+    monkeypatch.setattr(
+        HistoryEncoder, "fit", lambda self, X, y=None: fits.append(1) or fit(self, X, y)
+    )
+
+    def n_fits(events, cutoff="2024-01-04"):
+        """How often the encoder is fitted anew for a new log of these events."""
+        X = EventLog(events, "who", "when").attach(
+            pd.DataFrame({"who": [*"abc"], "age": [1.0, 2.0, 3.0]}), cutoff=cutoff
+        )
+        fits.clear()
+        model = make_history_pipeline(Keep(), memory=str(tmp_path)).fit(X)
+        sees = EventLog(events, "who", "when").attach(X[["who"]], cutoff=cutoff)
+        lengths = sees["history"].array.lengths
+        assert_array_equal(model[-1].X_["history"].array.lengths, lengths)
+        return len(fits)
+
+    later = EVENTS.assign(x=[1.0, 2.0, 9.0, 4.0])  # on 2024-01-05
+    earlier = EVENTS.assign(x=[1.0, 9.0, 3.0, 4.0])
+    assert [n_fits(EVENTS), n_fits(EVENTS.copy())] == [1, 0]
+    assert n_fits(EVENTS, cutoff="2024-01-10") == 1
+    assert [n_fits(earlier), n_fits(later)] == [1, 1]
+    assert [n_fits(EVENTS), n_fits(earlier), n_fits(later)] == [0, 0, 0]
+
+
 def test_object_array():
     """What a ColumnTransformer without set_output hands over."""
     X = attach(
