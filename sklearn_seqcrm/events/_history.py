@@ -108,6 +108,15 @@ class History:
     # pandas' JSON writer calls it, and walks all public attributes without.
     toDict = to_dict  # noqa: N815
 
+    def __float__(self) -> float:
+        """Tell whoever wants a number that there is none, and the way out."""
+        raise TypeError(
+            "A history is no number, and this estimator reads numbers alone. Put "
+            "RFMFeatures() before it, make_pipeline(RFMFeatures(), estimator), instead "
+            "of make_history_pipeline(estimator), which is for estimators that read "
+            "histories, such as LSTMClassifier."
+        )
+
     def __len__(self) -> int:
         """Number of events."""
         return self._stop - self._start

@@ -9,7 +9,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier
-from sklearn.ensemble import StackingClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, StackingClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
@@ -306,6 +307,20 @@ def test_histories_alone():
     X = LOG.attach(pd.DataFrame({"who": ["a", "b"]}))
     model = make_history_pipeline(Keep()).fit(X)
     assert list(model[-1].X_) == ["history"]
+
+
+@pytest.mark.parametrize(
+    "estimator", [HistGradientBoostingClassifier(), LogisticRegression()]
+)
+@pytest.mark.parametrize("output", ["pandas", "default"])
+def test_estimators_that_do_not_read_histories(estimator, output):
+    X = make_table()
+    model = make_history_pipeline(estimator)
+    model["statics"].set_output(transform=output)
+    with pytest.raises(
+        TypeError, match=r"history is no number.*make_pipeline\(RFMFeatures\(\), estim"
+    ):
+        model.fit(X, np.arange(len(X)) % 2)
 
 
 def test_parameters_are_nested():
