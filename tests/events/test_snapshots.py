@@ -60,6 +60,13 @@ def test_before_each_event(options, expected):
     assert rows_of(LOG.snapshots("events", **options)) == expected
 
 
+def test_neighbours_with_events_at_the_same_time_are_two():
+    """The last event of one customer and the first of the next are no tie."""
+    events = pd.DataFrame({"who": ["a", "a", "b", "b"], "day": [1, 9, 9, 12]})
+    X = EventLog(events, "who", "day").snapshots("events", min_events=0)
+    assert rows_of(X) == "a1:0 a9:1 b9:0 b12:1"
+
+
 def test_a_history_keeps_its_cutoff_when_the_column_is_changed():
     X = LOG.snapshots([5, 10])
     X.loc[:, "cutoff"] = 7  # which pandas 2 writes into the array of the column
@@ -105,6 +112,16 @@ def test_random_cutoffs_within_bounds():
     X = LOG.snapshots("random", start=7, end=8, random_state=0)
     assert X["who"].tolist() == ["a", "b", "c"]
     assert X["cutoff"].between(7, 8).all()
+
+
+def test_each_moment_within_the_bounds_is_drawn():
+    """Also the last one: of 300 draws from 3 all are the same with 3 * (2/3) ** 300."""
+    events = pd.DataFrame({"who": range(300), "day": 5})
+    log = EventLog(events, "who", "day", observed_until=8)
+    X = log.snapshots("random", random_state=0)
+    assert set(X["cutoff"]) == {6, 7, 8}
+    X = log.snapshots("random", start=7, end=9, random_state=0)
+    assert set(X["cutoff"]) == {7, 8, 9}
 
 
 def test_cutoffs_in_any_collection():
