@@ -65,13 +65,17 @@ def one_cutoff(cutoff: Any, rows: pd.DataFrame, clock: Clock) -> Any:
         )
     if pd.isna(cutoff):
         raise ValueError("cutoff is missing; None stands for everything known.")
+    if isinstance(cutoff, str) and not _is_date(cutoff, clock):
+        raise KeyError(
+            f"cutoff={cutoff!r} is neither a column of rows, which has "
+            f"{list(rows.columns)}, nor a time like those of the log."
+        )
+    return clock.parse(cutoff, "cutoffs")
+
+
+def _is_date(text: str, clock: Clock) -> bool:
+    """Whether a text can be a time of the log, apart from its time zone."""
     try:
-        clock.read(cutoff, "cutoffs")
-    except (ValueError, TypeError) as error:
-        if isinstance(cutoff, str):
-            raise KeyError(
-                f"cutoff={cutoff!r} is neither a column of rows, which has "
-                f"{list(rows.columns)}, nor a time like those of the log."
-            ) from error
-        raise
-    return cutoff
+        return clock.unit is not None and pd.Timestamp(text) is not pd.NaT
+    except ValueError:
+        return False

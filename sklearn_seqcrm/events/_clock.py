@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-_LONGEST = int(np.iinfo("int64").max)
+LONGEST = int(np.iinfo("int64").max)
+_EARLIEST = int(np.iinfo("int64").min)
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_EXACT = 2**53  # up to here, every integer is a float as well
 _EXAMPLE = "for example pd.Timedelta(days=14) or '14D'"
 
 
@@ -58,12 +63,10 @@ class Clock:
             return cls("int64", values.dtype.unit, True), _int64_of(values)
         if values.dtype.kind == "M":
             return cls("int64", np.datetime_data(values.dtype)[0]), _int64_of(values)
-        if values.dtype.kind == "u" and values.max() > np.iinfo("int64").max:
-            raise ValueError(f"{what} exceed the range of int64; use floats.")
         if values.dtype.kind in "iu":
-            return cls("int64"), values.to_numpy(dtype="int64")
-        times = values.to_numpy(dtype="float64")
-        _refuse_infinite(times, what)
+            return cls("int64"), _whole_numbers(values, what)
+        times = values.to_numpy(dtype="float64", na_value=np.nan)
+        _refuse_not_finite(times, what)
         return cls("float64"), times
 
     def read(
@@ -90,22 +93,23 @@ class Clock:
             Numbers of type `dtype`, of shape (1,) for a scalar.
         """
         if np.ndim(values) == 0:
-            values = self._parse(values, what)
+            values = [self.parse(values, what)]
         values = _as_series(values, what)
-        length = 0 if back is None else self.duration(back, "lookback")
+        length = 0 if back is None else self._length(back, "lookback")
         if not len(values):
             return np.zeros(0, dtype=self.dtype)
         self._check_same_kind(values, what)
-        if self.unit is None:
-            return self._read_numbers(values, length, what, up)
-        if self.aware:
-            values = values.dt.tz_convert("UTC").dt.tz_localize(None)
-        if back is not None:
-            values = values - pd.Timedelta(back)
-        moments, coarse = values.to_numpy(), self._coarsen(values, what)
-        ticks = coarse.view("int64").copy()
+        if self.dtype == "float64":
+            return _as_floats(values, what, up) - float(length)
+        ticks, rest, parts = self._split(values, what)
+        whole = math.floor(length)
+        ticks = earlier(ticks, min(whole, LONGEST))
+        # `rest` and the fraction of the length count the same parts of a tick.
+        fraction = float((length - whole) * parts)
         if up:
-            ticks += coarse < moments
+            ticks += rest > fraction
+        else:
+            ticks -= rest < fraction
         return ticks
 
     def duration(self, value: Any, what: str) -> int | float:
@@ -124,20 +128,10 @@ class Clock:
             The length in the axis's own numbers, not negative, and no longer than the
             axis if that has integers.
         """
-        if self.unit is None:
-            if isinstance(value, bool) or not _is_number(value):
-                raise TypeError(
-                    f"{what} must be a number, because the times of the log are plain "
-                    f"numbers; got {value!r}."
-                )
-            length = value
-        else:
-            length = self._ticks(value, what)
-        if not length >= 0 or length == float("inf"):
-            raise ValueError(f"{what} must be finite and not negative; got {value!r}.")
-        if self.dtype == "float64" or length != int(length):
+        length = self._length(value, what)
+        if self.dtype == "float64" or length.denominator != 1:
             return float(length)
-        return min(int(length), _LONGEST)
+        return min(int(length), LONGEST)
 
     def as_index(self, times: np.ndarray) -> pd.Index:
         """The numbers of this axis as the datetimes or numbers that users see."""
@@ -153,29 +147,74 @@ class Clock:
 
     def ticks_per_day(self) -> float | None:
         """Length of a day on this axis; None for plain numbers."""
-        return None if self.unit is None else self._ticks("1D", "a day")
+        return None if self.unit is None else 86400.0 * _PER_SECOND[self.unit]
 
     def ticks_of(self, other: Clock) -> float:
         """Number of ticks of this axis in one tick of another."""
         if self.unit is None or other.unit is None:
             return 1.0
-        return self._ticks(pd.Timedelta(1, unit=other.unit), "a tick")  # type: ignore[arg-type]
+        return _PER_SECOND[self.unit] / _PER_SECOND[other.unit]
 
-    def _read_numbers(
-        self, values: pd.Series, length: float, what: str, up: bool
-    ) -> np.ndarray:
-        whole = values.dtype.kind in "iu"
-        numbers = values.to_numpy(dtype="int64" if whole else "float64") - length
-        if self.dtype == "float64" or numbers.dtype.kind == "i":
-            _refuse_infinite(numbers, what)
-            return numbers.astype(self.dtype)
-        _refuse_infinite(np.where(np.abs(numbers) < 2**63, numbers, np.inf), what)
-        return (np.ceil if up else np.floor)(numbers).astype("int64")
+    def parse(self, value: Any, what: str) -> Any:
+        """One point in time; text is read where dates belong.
 
-    def _coarsen(self, values: pd.Series, what: str) -> np.ndarray:
-        """Naive datetimes in the unit of this axis, rounded to the earlier tick."""
+        Parameters
+        ----------
+        value : datetime, number or str
+            One time.
+        what : str
+            How an error names it.
+
+        Returns
+        -------
+        Timestamp, or `value` itself if it is no text
+            The point in time.
+        """
+        if self.unit is not None and isinstance(value, str):
+            text, value = value, pd.Timestamp(value)
+            if value is not pd.NaT and (value.tz is not None) != self.aware:
+                raise ValueError(f"{what} hold {text!r}, {self._zone_of_text(value)}.")
+        if pd.isna(value):
+            raise ValueError(f"{what} must be a time; got {value!r}.")
+        return value
+
+    def _zone_of_text(self, time: pd.Timestamp) -> str:
+        if not self.aware:
+            naive = str(time.tz_localize(None))
+            return (
+                f"which has a time zone, but the times of the log are {self}; write "
+                f"{naive!r}, if that is the moment on the clock of the log"
+            )
+        # pandas does not read "2024-05-01+00:00", without the time of the day.
+        in_utc = str(time.tz_localize("UTC"))
+        return (
+            f"which has no time zone, but the times of the log are {self}; write "
+            f"{in_utc!r} for UTC, or the offset of the zone that is meant"
+        )
+
+    def _split(self, values: pd.Series, what: str) -> tuple[np.ndarray, Any, int]:
+        """Whole ticks, rounded down, and the rest in so many parts of a tick."""
+        if self.unit is None and values.dtype.kind == "f":
+            numbers = values.to_numpy(dtype="float64", na_value=np.nan)
+            _refuse_not_finite(numbers, what)
+            beyond = (numbers < -(2.0**63)) | (numbers >= 2.0**63)
+            _refuse_beyond_integers(numbers, beyond, what)
+            whole = np.floor(numbers)
+            return whole.astype("int64"), numbers - whole, 1
+        if self.unit is None:
+            return _whole_numbers(values, what), 0, 1
+        moments = _int64_of(values)
+        parts = _PER_SECOND[_unit_of(values)] // _PER_SECOND[self.unit]
+        if parts > 1:
+            return *np.divmod(moments, parts), parts
+        if parts == 1:
+            return moments, 0, 1
+        return self._refine(values, what), 0, 1
+
+    def _refine(self, values: pd.Series, what: str) -> np.ndarray:
+        """Datetimes of a coarser unit than that of this axis."""
         try:
-            return values.dt.as_unit(self.unit).to_numpy()
+            return _int64_of(values.dt.as_unit(self.unit))
         except pd.errors.OutOfBoundsDatetime as error:
             raise ValueError(
                 f"{what} lie outside the years that times of the log's unit "
@@ -183,7 +222,27 @@ class Clock:
                 "from times of a coarser unit."
             ) from error
 
-    def _ticks(self, value: Any, what: str) -> float:
+    def _length(self, value: Any, what: str) -> Fraction:
+        """A length of time in ticks, without an error of rounding."""
+        wanted = f"must be finite and not negative; got {value!r}."
+        if self.unit is None:
+            if isinstance(value, bool) or not _is_number(value):
+                raise TypeError(
+                    f"{what} must be a number, because the times of the log are plain "
+                    f"numbers; got {value!r}."
+                )
+            whole = isinstance(value, int | np.integer)
+            number = int(value) if whole else float(value)
+            if not 0 <= number < math.inf:
+                raise ValueError(f"{what} {wanted}")
+            return Fraction(number)
+        delta = self._timedelta(value, what)
+        ticks = int(delta.asm8.view("int64")) * _PER_SECOND[self.unit]
+        if ticks < 0:
+            raise ValueError(f"{what} {wanted}")
+        return Fraction(ticks, _PER_SECOND[np.datetime_data(delta.asm8.dtype)[0]])
+
+    def _timedelta(self, value: Any, what: str) -> pd.Timedelta:
         if _is_number(value) and value != 0:
             raise TypeError(
                 f"{what} must be a length of time, {_EXAMPLE}, because the times of "
@@ -199,16 +258,7 @@ class Clock:
             ) from error
         if delta is pd.NaT:
             raise ValueError(f"{what} must be a length of time; got {value!r}.")
-        tick = pd.Timedelta(1, unit=self.unit)  # type: ignore[arg-type]
-        return float(delta / tick)
-
-    def _parse(self, value: Any, what: str) -> Any:
-        """One point in time as a list of one; strings only where dates belong."""
-        if pd.isna(value):
-            raise ValueError(f"{what} must be a time; got {value!r}.")
-        if self.unit is not None and isinstance(value, str):
-            return [pd.Timestamp(value)]
-        return [value]
+        return delta
 
     def _check_same_kind(self, values: pd.Series, what: str) -> None:
         aware = isinstance(values.dtype, pd.DatetimeTZDtype)
@@ -236,9 +286,21 @@ class Clock:
 
 def later(times: np.ndarray, length: float) -> np.ndarray:
     """``times + length``, or the end of the axis: an overflow would be in the past."""
-    if times.dtype == "int64" and isinstance(length, int):
-        return np.minimum(times, _LONGEST - length) + length
+    if times.dtype != "int64":
+        return times + length
+    if isinstance(length, int):
+        return np.minimum(times, LONGEST - length) + length
+    if np.size(times) and max(-int(np.min(times)), int(np.max(times))) > _EXACT // 2:
+        raise ValueError(
+            f"A length of {length} would be rounded beside times beyond 2**52; give a "
+            "whole number."
+        )
     return times + length
+
+
+def earlier(times: np.ndarray, length: int) -> np.ndarray:
+    """``times - length`` of integers, or the beginning of the axis."""
+    return np.maximum(times, _EARLIEST + length) - length
 
 
 def _as_series(values: Any, what: str) -> pd.Series:
@@ -277,9 +339,37 @@ def _infer_times(series: pd.Series, what: str) -> pd.Series:
 
 
 def _int64_of(values: pd.Series) -> np.ndarray:
+    """Datetimes as numbers of their unit; aware ones in UTC."""
     if isinstance(values.dtype, pd.DatetimeTZDtype):
         return np.asarray(values.array.asi8)
     return values.to_numpy().view("int64")
+
+
+def _unit_of(values: pd.Series) -> str:
+    if isinstance(values.dtype, pd.DatetimeTZDtype):
+        return values.dtype.unit
+    return np.datetime_data(values.dtype)[0]
+
+
+def _whole_numbers(values: pd.Series, what: str) -> np.ndarray:
+    """Integers as int64; those of uint64 beyond it would come out negative."""
+    if values.dtype.kind == "u":
+        numbers = values.to_numpy()
+        _refuse_beyond_integers(numbers, numbers > LONGEST, what)
+    return values.to_numpy(dtype="int64")
+
+
+def _as_floats(values: pd.Series, what: str, up: bool) -> np.ndarray:
+    """Numbers as floats; an integer between two goes to the later or the earlier."""
+    numbers = values.to_numpy(dtype="float64", na_value=np.nan)
+    _refuse_not_finite(numbers, what)
+    if values.dtype.kind in "iu" and len(numbers) and np.abs(numbers).max() >= _EXACT:
+        exact = [int(number) for number in values]
+        rounded = [int(number) for number in numbers]
+        wrong = [a < b if up else a > b for a, b in zip(rounded, exact, strict=True)]
+        toward = np.inf if up else -np.inf
+        numbers[wrong] = np.nextafter(numbers[wrong], toward)
+    return numbers
 
 
 def _is_decimal(text: str) -> bool:
@@ -297,7 +387,17 @@ def _is_number(value: Any) -> bool:
     )
 
 
-def _refuse_infinite(times: np.ndarray, what: str) -> None:
-    n_bad = int(np.isinf(times).sum())
+def _refuse_not_finite(times: np.ndarray, what: str) -> None:
+    n_bad = int((~np.isfinite(times)).sum())
     if n_bad:
-        raise ValueError(f"{what} hold {n_bad} infinite values; drop those rows.")
+        how = "infinite" if np.isinf(times).any() else "undefined (NaN)"
+        raise ValueError(f"{what} hold {n_bad} {how} values; drop those rows.")
+
+
+def _refuse_beyond_integers(numbers: np.ndarray, bad: np.ndarray, what: str) -> None:
+    if bad.any():
+        raise ValueError(
+            f"{what} hold {int(bad.sum())} values beyond the range of int64, the first "
+            f"of them {numbers[bad][0]}; drop those rows, or use numbers of a coarser "
+            "unit."
+        )

@@ -10,6 +10,7 @@ import pandas as pd
 
 from sklearn_seqcrm.events._clock import Clock
 from sklearn_seqcrm.events._columns import Column, factorize, in_one_unit
+from sklearn_seqcrm.events._reach import refuse_wide, warn_of_early_end
 from sklearn_seqcrm.events._record import Record
 from sklearn_seqcrm.events._timeline import Timeline, sort_events
 
@@ -38,20 +39,20 @@ def merge_logs(
     columns : dict of str to Column
         The kind, then all fields. Each is written once, straight into its place.
     """
-    timelines = [log.timeline for log in logs.values()]
-    clock, times = _on_one_clock(logs)
+    timelines = _on_one_clock(logs)
+    clock = next(iter(timelines.values())).clock
+    times = np.concatenate([timeline.times for timeline in timelines.values()])
     codes, customers = _joint_customers(logs)
     order, offsets, times = sort_events(codes, times, len(customers))
     if observed_until is None:
-        # The earliest end, so that what one of them did not record is never a zero.
-        records = [t.record.on(t.clock, clock) for t in timelines]
-        record = min(records, key=lambda record: record.end(clock))
+        record = _earliest_record(timelines)
     else:
         record = Record.of(clock, times, observed_until, early=True)
     timeline = Timeline(customers, offsets, times, clock, record)
+    refuse_wide(timeline, "times of logs")
     place = np.empty(len(order), dtype=order.dtype)
     place[order] = np.arange(len(order), dtype=order.dtype)
-    ends = np.cumsum([len(t.times) for t in timelines])
+    ends = np.cumsum([len(log) for log in logs.values()])
     places = dict(zip(logs, np.split(place, ends[:-1]), strict=True))
     kinds = Column(np.empty(len(order), dtype="int32"), pd.Index(sorted(logs)))
     for code, name in enumerate(sorted(logs)):
@@ -102,8 +103,8 @@ def check_mergeable(logs: Any, kind: str, log_type: type[Any]) -> None:
             )
 
 
-def _on_one_clock(logs: Mapping[str, Any]) -> tuple[Clock, np.ndarray]:
-    """The finest clock of all, and the times of all logs on it, one after another."""
+def _on_one_clock(logs: Mapping[str, Any]) -> dict[str, Timeline]:
+    """The timelines of all logs on the finest clock of all."""
     clocks = {name: log.timeline.clock for name, log in logs.items()}
     first_name, first = next(iter(clocks.items()))
     for name, clock in clocks.items():
@@ -120,10 +121,22 @@ def _on_one_clock(logs: Mapping[str, Any]) -> tuple[Clock, np.ndarray]:
     else:
         units = [c.unit for c in clocks.values()]
         clock = Clock("int64", max(units, key=_UNITS.index), first.aware)
-    times = [
-        log.timeline.on(clock, f"times of {name!r}").times for name, log in logs.items()
-    ]
-    return clock, np.concatenate(times)
+    return {
+        name: log.timeline.on(clock, f"times of {name!r}") for name, log in logs.items()
+    }
+
+
+def _earliest_record(timelines: dict[str, Timeline]) -> Record:
+    """The earliest end, so that what one kind did not record is never a zero."""
+    ends = {name: timeline.end for name, timeline in timelines.items()}
+    kind = min(ends, key=ends.__getitem__)
+    earliest = timelines[kind]
+    if len(set(ends.values())) == 1:
+        return earliest.record
+    # A record that goes on after its last event was given by someone who knows.
+    if earliest.observed_until == earliest.times.max():
+        warn_of_early_end(timelines, kind, stacklevel=4)
+    return earliest.record._replace(limited_by=kind)
 
 
 def _joint_customers(logs: Mapping[str, Any]) -> tuple[np.ndarray, pd.Index]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -28,9 +29,10 @@ from sklearn_seqcrm.events._concat import check_mergeable, merge_logs
 from sklearn_seqcrm.events._history import short_time
 from sklearn_seqcrm.events._history_array import HistoryArray, HistoryDtype
 from sklearn_seqcrm.events._log import Log, stack_logs
-from sklearn_seqcrm.events._parquet import read_log, write_log
+from sklearn_seqcrm.events._parquet import entry_of, read_log, write_log
+from sklearn_seqcrm.events._reach import refuse_wide, warn_of_silence
 from sklearn_seqcrm.events._record import Record
-from sklearn_seqcrm.events._snapshots import Every, choose_moments, refuse_unused
+from sklearn_seqcrm.events._snapshots import choose_moments, read_every, refuse_unused
 from sklearn_seqcrm.events._timeline import Timeline, frozen, sort_events
 
 
@@ -110,9 +112,9 @@ class EventLog(Log):
         order, offsets, times = sort_events(codes, times, len(customers))
         del codes, ids, moments
         record = Record.of(clock, times, observed_until)
-        super().__init__(
-            Timeline(customers, offsets, times, clock, record), (customer, time)
-        )
+        timeline = Timeline(customers, offsets, times, clock, record)
+        refuse_wide(timeline, f"times in column {time!r}")
+        super().__init__(timeline, (customer, time))
         # Categories first: reading them needs most memory beside what is kept.
         by_need = sorted(names, key=lambda name: table[name].dtype.is_numeric())
         columns = {name: read_column(table[name], name).take(order) for name in by_need}
@@ -329,20 +331,23 @@ class EventLog(Log):
                 f"min_events must be a whole number from 0 on; got {min_events!r}."
             )
         clock = timeline.clock
+        first = None if start is None else clock.read(start, "start")[0]
+        last = None if end is None else clock.read(end, "end", up=False)[0]
         if every is not None:
-            cutoffs = Every(clock.duration(every, "every"))
+            cutoffs = read_every(timeline, every, first, last)
         if active_within is not None:
             active_within = clock.duration(active_within, "active_within")
         codes, cutoff, stop = choose_moments(
             timeline,
             cutoffs,
-            None if start is None else clock.read(start, "start")[0],
-            None if end is None else clock.read(end, "end", up=False)[0],
+            first,
+            last,
             None if kinds is None else events_of_kinds(self.column(kind), kinds, kind),
             random_state,
             min_events,
             active_within,
         )
+        warn_of_silence(timeline, cutoff, stacklevel=2)
         begin = timeline.offsets[codes]
         if lookback is not None:
             since = clock.read(clock.as_index(cutoff), "cutoffs", back=lookback)
@@ -385,9 +390,9 @@ class EventLog(Log):
         order, offsets, times = sort_events(
             codes[stacked.customer_index()], times, len(customers)
         )
-        records = ours.record, theirs.record
-        record = Record(max(records).until, all(one.in_days for one in records))
+        record = ours.record.joined(theirs.record)
         joint = Timeline(customers, offsets, times, ours.clock, record)
+        refuse_wide(joint, f"times in column {time!r} of more")
         return stacked._take(joint, order)
 
     @classmethod
@@ -521,10 +526,21 @@ class EventLog(Log):
         Parameters
         ----------
         path : str or path-like
-            File to write. Any parquet reader sees the events as a plain table.
+            File to write. Any parquet reader sees the events as a plain table. A file
+            that is there already is replaced when the new one is whole, and stays as
+            it is if writing fails; a link stays, and what it points to is replaced.
+
+        Raises
+        ------
+        PermissionError
+            If the file is there and may not be written.
+        TypeError
+            If ids or levels are of a type that parquet cannot store, such as the
+            intervals of ``pd.cut`` and periods.
+        ValueError
+            If there is something else than a file at `path`.
         """
-        record = self._timeline.record
-        note = {"observed_until": str(self.observed_until), "in_days": record.in_days}
+        note = {"record": self._timeline.record.to_note()}
         write_log(self.to_frame(), self._names, note, path)
 
     @classmethod
@@ -545,15 +561,15 @@ class EventLog(Log):
         ------
         ValueError
             If the file is an ordinary table, which does not say what its customer and
-            time are.
+            time are, if it was changed or cut off since it was written, or if it was
+            written by another version of this library.
         """
         frame, names, note = read_log(path)
         log = cls(frame, *names)
-        clock, until = log.timeline.clock, note["observed_until"]
-        number = int if clock.dtype == "int64" else float
-        end = clock.read(until if clock.unit else number(until), "observed_until")[0]
-        log.timeline.record = Record(end, note["in_days"])
-        return log
+        told = entry_of(note, "record", dict, path)
+        record = Record.from_note(told, log.timeline.clock, path)
+        timeline = replace(log.timeline, record=record)
+        return cls._of(timeline, log._columns, names)
 
     def __repr__(self) -> str:
         """One line: sizes, time span and fields."""
@@ -575,7 +591,9 @@ class EventLog(Log):
         """Histories of customers up to moments, one of each row or one of all."""
         timeline, clock = self._timeline, self._timeline.clock
         ticks = clock.read(moments, what, up=not exact)
+        refuse_wide(timeline, what, ticks)
         cutoff = np.broadcast_to(ticks, len(codes)).copy()
+        warn_of_silence(timeline, cutoff, stacklevel=3)
         stop = timeline.positions(codes, cutoff, after=exact)
         if lookback is None:
             start = np.where(codes >= 0, timeline.offsets[codes], 0)

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm.events._clock import Clock
+from sklearn_seqcrm.events._clock import LONGEST, Clock
+from sklearn_seqcrm.events._parquet import entry_of
 
 # Times to look at first: most logs of moments show there that they are none of days.
 _FEW = 1000
@@ -28,10 +29,14 @@ class Record(NamedTuple):
         The last moment recorded, on the axis of the log's clock.
     in_days : bool
         Whether all times of the log are whole days, or whole numbers.
+    limited_by : str or None, default=None
+        In a log of several kinds, the one whose record ends before those of the others,
+        and with it the record of the log.
     """
 
     until: Any
     in_days: bool
+    limited_by: str | None = None
 
     @classmethod
     def of(
@@ -51,6 +56,13 @@ class Record(NamedTuple):
             Whether events may lie after it.
         """
         last = until = times.max()
+        if clock.dtype == "int64" and last == LONGEST:
+            # The record could not end after it.
+            raise ValueError(
+                f"The last event is at {clock.as_scalar(last)}, the last moment that "
+                "the numbers of a log can hold, which usually stands for 'never'; "
+                "leave such events out."
+            )
         if given is not None:
             if np.ndim(given) or pd.isna(given):
                 raise ValueError(
@@ -83,8 +95,29 @@ class Record(NamedTuple):
         # Python's integers do not overflow when a long horizon is taken off them.
         until = (int if whole else float)(self.until)
         if self.in_days and until % step == 0:
-            return until + step
-        return until + 1 if whole else float(np.nextafter(until, np.inf))
+            end = until + step
+        else:
+            end = until + 1 if whole else float(np.nextafter(until, np.inf))
+        return min(end, LONGEST) if whole else end
+
+    def to_note(self) -> dict[str, Any]:
+        """The record as JSON holds it."""
+        return {**self._asdict(), "until": np.asarray(self.until).item()}
+
+    @classmethod
+    def from_note(cls, note: dict[str, Any], clock: Clock, path: Any) -> Record:
+        """Read what `to_note` made; `path` is how an error names its file."""
+        number = int if clock.dtype == "int64" else float
+        return cls(
+            entry_of(note, "until", number, path),
+            entry_of(note, "in_days", bool, path),
+            entry_of(note, "limited_by", str | None, path),
+        )
+
+    def joined(self, other: Record) -> Record:
+        """The record of this log with the events of another, on the same clock."""
+        last = max(self, other, key=lambda record: record.until)
+        return last._replace(in_days=self.in_days and other.in_days)
 
     def on(self, old: Clock, new: Clock) -> Record:
         """The same record on another clock."""

@@ -197,9 +197,12 @@ def join_rows(parts: Sequence[Rows]) -> Rows:
         id(one): int(shift) for one, shift in zip(logs, shifts[:-1], strict=True)
     }
     moved = [part.moved(log, shift_of.get(id(part.log), 0)) for part in parts]
+    # Cutoffs first: with the zeros of missing histories of a log of floats among them,
+    # NumPy would make floats of large integers.
+    dtype = log.timeline.clock.dtype
+    moved = [part._replace(cutoff=part.cutoff.astype(dtype)) for part in moved]
     columns = zip(*(part[1:] for part in moved), strict=True)
-    rows = Rows(log, *(np.concatenate(column) for column in columns))
-    return rows._replace(cutoff=rows.cutoff.astype(log.timeline.clock.dtype))
+    return Rows(log, *(np.concatenate(column) for column in columns))
 
 
 def rows_from_scalars(scalars: Sequence[History | None]) -> Rows:

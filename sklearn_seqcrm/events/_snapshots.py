@@ -7,8 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_list_like
+from pandas.tseries.frequencies import to_offset
 
 from sklearn_seqcrm.events._checks import refuse_missing
+from sklearn_seqcrm.events._clock import Clock
+from sklearn_seqcrm.events._reach import refuse_wide
 from sklearn_seqcrm.events._timeline import Timeline
 
 
@@ -140,6 +143,7 @@ def at_fixed(timeline: Timeline, cutoffs: np.ndarray, **filters: Any) -> Moments
         Parameters of `known_well_enough`, which is applied to each cutoff by itself,
         so that nothing is ever stored for customers who are left out.
     """
+    refuse_wide(timeline, "cutoffs", cutoffs)
     everyone = np.arange(len(timeline.customers))
     columns: list[list[np.ndarray]] = [[], [], []]
     for cutoff in cutoffs:
@@ -195,6 +199,7 @@ def at_random(timeline: Timeline, random_state: Any, start: Any, end: Any) -> Mo
     if not isinstance(rng, np.random.RandomState):
         rng = np.random.RandomState(random_state)
     last = timeline.observed_until if end is None else end
+    refuse_wide(timeline, "end", np.array([last]))
     low = timeline.times[timeline.offsets[:-1]].copy()
     if timeline.clock.dtype == "int64":
         low += 1  # the first event is to be seen
@@ -207,6 +212,43 @@ def at_random(timeline: Timeline, random_state: Any, start: Any, end: Any) -> Mo
     else:
         cutoff = rng.uniform(low, last)
     return Moments(codes, cutoff, timeline.positions(codes, cutoff))
+
+
+def read_every(timeline: Timeline, every: Any, start: Any, end: Any) -> Every:
+    """Read a distance between cutoffs, and say what to write for months.
+
+    Parameters
+    ----------
+    timeline : Timeline
+        Events.
+    every : Timedelta, str or number
+        The distance, as a user writes it.
+    start, end : int, float or None
+        As `regular` takes them.
+    """
+    clock = timeline.clock
+    step = None if clock.unit is None else _calendar_step(every)
+    if step is None:
+        return Every(clock.duration(every, "every"))
+    first = clock.as_scalar(timeline.times.min() if start is None else start)
+    last = clock.as_scalar(timeline.observed_until if end is None else end)
+    raise ValueError(
+        f"every={every!r} is a step of the calendar, which is not always as long; list "
+        f"the cutoffs: snapshots(pd.date_range({str(first)!r}, {str(last)!r}, "
+        f"freq={step!r}, normalize=True))."
+    )
+
+
+def _calendar_step(every: Any) -> str | None:
+    """Name of a step such as a month; None for what has one length, or is no step."""
+    if not isinstance(every, str | pd.offsets.BaseOffset):
+        return None
+    try:
+        offset = to_offset(every)
+    except ValueError:
+        return None
+    fixed = pd.offsets.Tick | pd.offsets.Day | pd.offsets.Week
+    return None if isinstance(offset, fixed) else offset.freqstr
 
 
 def regular(timeline: Timeline, every: Any, start: Any, end: Any) -> np.ndarray:
@@ -228,8 +270,9 @@ def regular(timeline: Timeline, every: Any, start: Any, end: Any) -> np.ndarray:
             "between its times; choose a whole number of "
             f"{timeline.clock.unit or 'ones'}."
         )
-    first = timeline.times.min() + every if start is None else start
-    last = timeline.observed_until if end is None else end
+    number = int if timeline.clock.dtype == "int64" else float
+    first = number(timeline.times.min()) + every if start is None else start
+    last = number(timeline.observed_until if end is None else end)
     if not every:
         raise ValueError("every must be longer than 0.")
     if first > last:
@@ -244,22 +287,24 @@ def regular(timeline: Timeline, every: Any, start: Any, end: Any) -> np.ndarray:
 def listed(timeline: Timeline, cutoffs: Any) -> np.ndarray:
     """Read cutoffs that a user lists, ascending and without repeats."""
     one_or_many: Any = list(cutoffs) if is_list_like(cutoffs) else [cutoffs]
-    moments = pd.Series([_moment(cutoff) for cutoff in one_or_many])
+    clock = timeline.clock
+    moments = pd.Series([_moment(cutoff, clock) for cutoff in one_or_many])
     if not len(moments):
         raise ValueError("cutoffs is empty; it needs at least one time.")
     refuse_missing(moments, "sequence cutoffs")
-    return np.unique(timeline.clock.read(moments, "cutoffs"))
+    return np.unique(clock.read(moments, "cutoffs"))
 
 
-def _moment(cutoff: Any) -> Any:
+def _moment(cutoff: Any, clock: Clock) -> Any:
     if not isinstance(cutoff, str):
         return cutoff
     try:
-        return pd.Timestamp(cutoff)
+        time = pd.Timestamp(cutoff)
     except ValueError as error:
         raise ValueError(
             f"cutoffs must be times, 'events' or 'random'; got {cutoff!r}."
         ) from error
+    return time if clock.unit is None else clock.parse(cutoff, "cutoffs")
 
 
 def refuse_unused(cutoffs: Any, every: Any, options: dict[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,9 @@ from sklearn_seqcrm.events._record import Record
 from sklearn_seqcrm.events._search import first_at_or_after
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class Timeline:
-    """The times of all events, sorted by customer and time.
+    """The times of all events, sorted by customer and time; never changed in place.
 
     Parameters
     ----------
@@ -30,19 +33,16 @@ class Timeline:
         How far the log has recorded.
     """
 
-    def __init__(
-        self,
-        customers: pd.Index,
-        offsets: np.ndarray,
-        times: np.ndarray,
-        clock: Clock,
-        record: Record,
-    ) -> None:
-        self.customers = customers
-        self.offsets = frozen(offsets)
-        self.times = frozen(times)
-        self.clock = clock
-        self.record = record
+    customers: pd.Index
+    offsets: np.ndarray
+    times: np.ndarray
+    clock: Clock
+    record: Record
+
+    def __post_init__(self) -> None:
+        """Make the arrays as unwritable as the attributes are."""
+        object.__setattr__(self, "offsets", frozen(self.offsets))
+        object.__setattr__(self, "times", frozen(self.times))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Arrays come writeable out of a pickle; built anew, they are not."""
@@ -53,6 +53,17 @@ class Timeline:
             self.clock,
             self.record,
         )
+
+    @cached_property
+    def span(self) -> tuple[Any, Any]:
+        """First and last moment of all events and of the record, as Python numbers.
+
+        A timeline without events spans its record alone.
+        """
+        number = int if self.clock.dtype == "int64" else float
+        until = number(self.record.until)
+        first, last = self.times.min(initial=until), self.times.max(initial=until)
+        return number(first), number(last)
 
     @property
     def observed_until(self) -> Any:

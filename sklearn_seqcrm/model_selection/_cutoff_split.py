@@ -11,10 +11,9 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
 from sklearn_seqcrm.events._checks import refuse_missing
-from sklearn_seqcrm.events._clock import later
+from sklearn_seqcrm.events._clock import LONGEST, later
 from sklearn_seqcrm.events._find import one_history
 
-_LONGEST = np.iinfo("int64").max
 # What becomes of a row in a fold; each row has one role.
 _ROLES = [
     "n_train",
@@ -240,7 +239,7 @@ class CutoffSplit(BaseCrossValidator):
         clock, cutoff = array.log.timeline.clock, array.rows.cutoff
         wait = clock.duration(self.gap, "gap") + self._length(clock, "horizon")
         if clock.dtype == "int64":
-            wait = math.ceil(min(wait, _LONGEST))
+            wait = math.ceil(min(wait, LONGEST))
         held_out = None
         if self.holdout_customers is not None:
             held_out = self._held_out(_customer_codes(X, array))
@@ -304,6 +303,8 @@ class CutoffSplit(BaseCrossValidator):
             roles[held_out] = _CUSTOMERS
         if self.train_window is not None:
             window = self._length(clock, "train_window")
+            if clock.dtype == "int64":
+                window = math.ceil(window)
             roles[later(known, window) <= first] = _WINDOW
         roles[known > first] = _OVERLAP
         at_test = (cutoff >= first) & (cutoff <= last)

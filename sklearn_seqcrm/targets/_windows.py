@@ -173,6 +173,13 @@ def _refuse(windows, ways):
         "if the log was recorded for longer than until its last event, "
         "EventLog(..., observed_until=...)."
     )
+    limit = windows.log.timeline.record.limited_by
+    if limit is not None:
+        longer = (
+            f"as its record ends at {windows.log.observed_until} with the events of "
+            f"kind {limit!r}, before those of other kinds: if all were recorded for "
+            "longer, EventLog.concat(..., observed_until=...)."
+        )
     if windows.length is None:
         raise ValueError(
             f"What comes next in {which} is not known, because the log ends before "

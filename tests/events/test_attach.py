@@ -351,7 +351,8 @@ OTHER_CLOCKS = {
     ),
     "cutoffs beyond all integers": (
         NUMBERS.assign(at=1e300), {},
-        "cutoffs in 'at' hold 1 infinite values; drop those rows.",
+        "cutoffs in 'at' hold 1 values beyond the range of int64, the first of them "
+        "1e+300; drop those rows, or use numbers of a coarser unit.",
     ),
     "cutoffs beyond all nanoseconds": (
         NUMBERS.assign(
