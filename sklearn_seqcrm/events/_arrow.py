@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import narwhals.stable.v1 as nw
@@ -13,9 +14,14 @@ import pandas as pd
 from sklearn_seqcrm.events import _event_log
 from sklearn_seqcrm.events._clock import Clock
 from sklearn_seqcrm.events._columns import read_column
+from sklearn_seqcrm.events._parquet import as_arrow, restored, told_of
 from sklearn_seqcrm.events._record import Record
 from sklearn_seqcrm.events._rows import NO_ROW, Rows
 from sklearn_seqcrm.events._timeline import Timeline, ranges
+
+
+# Under this key, each field of the events tells the type that it had in the log.
+_TOLD = b"sklearn_seqcrm"
 
 
 def rows_to_arrow(rows: Rows) -> Any:
@@ -43,10 +49,14 @@ def rows_to_arrow(rows: Rows) -> Any:
     customer, time = log.names
     index, offsets = ranges(rows.start, rows.stop)
     clock = log.timeline.clock
-    fields = {time: clock.as_index(log.timeline.times[index])}
-    fields |= {name: log.column(name).to_pandas(index) for name in log.fields}
-    arrays = [pa.array(values, from_pandas=True) for values in fields.values()]
-    events = pa.StructArray.from_arrays(arrays, names=list(fields))
+    columns = {time: clock.as_index(log.timeline.times[index])}
+    columns |= {name: log.column(name).to_pandas(index) for name in log.fields}
+    arrays = [as_arrow(values, name) for name, values in columns.items()]
+    fields = [
+        pa.field(str(name), array.type, metadata={_TOLD: json.dumps(told_of(values))})
+        for (name, values), array in zip(columns.items(), arrays, strict=True)
+    ]
+    events = pa.StructArray.from_arrays(arrays, fields=fields)
     known = np.where(rows.codes >= 0, rows.codes, 0)
     ids = pa.array(log.customers)
     customers = ids.take(pa.array(known, mask=rows.codes < 0))
@@ -86,7 +96,7 @@ def rows_from_arrow(array: Any) -> Rows:
     ids, cutoff, lists = array.flatten()
     events = lists.flatten()
     time = events.type[0].name
-    frame = pa.Table.from_struct_array(events).to_pandas()
+    frame = _frame_of(events)
     clock, times = Clock.of(frame.pop(time), f"times {time!r}")
     lengths = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
     known = np.asarray(ids.is_valid())
@@ -111,3 +121,18 @@ def rows_from_arrow(array: Any) -> Rows:
         start + lengths,
         ticks,
     )
+
+
+def _frame_of(events: Any) -> pd.DataFrame:
+    """Events as a DataFrame, in the types that they had in the log."""
+    import pyarrow as pa
+
+    table = pa.Table.from_struct_array(events)
+    columns = {}
+    for field in table.schema:
+        told = (field.metadata or {}).get(_TOLD)
+        column = table[field.name]
+        columns[field.name] = (
+            column.to_pandas() if told is None else restored(column, json.loads(told))
+        )
+    return pd.DataFrame(columns)

@@ -46,17 +46,14 @@ def write_log(
     import pyarrow as pa
 
     columns = [
-        {
-            "name": _plain_name(name),
-            "categorical": isinstance(column.dtype, pd.CategoricalDtype),
-            "dtype": str(getattr(column.dtype, "categories", column).dtype),
-        }
+        {"name": _plain_name(name), **told_of(column)}
         for name, column in frame.items()
     ]
     arrays = [as_arrow(column, str(name)) for name, column in frame.items()]
     table = pa.table(arrays, names=[str(name) for name in frame.columns])
     plain = [_plain_name(name) for name in names]
-    _write(table, {"format": _FORMAT, "names": plain, "columns": columns, **note}, path)
+    note = {"format": _FORMAT, "names": plain, "columns": columns, **note}
+    _write(table, json.dumps(note), path)
 
 
 def read_log(path: Any) -> tuple[pd.DataFrame, tuple[Any, Any], dict[str, Any]]:
@@ -101,7 +98,7 @@ def read_log(path: Any) -> tuple[pd.DataFrame, tuple[Any, Any], dict[str, Any]]:
     columns = entry_of(note, "columns", list, path)
     try:
         told = [column["name"] for column in columns]
-        series = [_restored(table[str(one["name"])], one) for one in columns]
+        series = [restored(table[str(one["name"])], one) for one in columns]
         names = entry_of(note, "names", list, path)
         customer, time = (told[told.index(name)] for name in names)
     except (KeyError, TypeError, ValueError) as error:
@@ -141,17 +138,79 @@ def as_arrow(values: Any, name: Any) -> Any:
     """
     import pyarrow as pa
 
-    dtype = getattr(values.dtype, "categories", values).dtype
+    dtype = told_of(values)["dtype"]
     try:
-        array = pa.array(values, from_pandas=True)
+        if isinstance(values.dtype, pd.CategoricalDtype):
+            array = _encoded(pd.Categorical(values))
+        else:
+            array = pa.array(values, from_pandas=True)
     except (pa.ArrowException, TypeError) as error:
         raise _refusal(name, dtype, f": {error}") from error
     kind = getattr(array.type, "value_type", array.type)
-    if isinstance(kind, pa.BaseExtensionType):
+    if isinstance(kind, pa.BaseExtensionType) or pa.types.is_nested(kind):
         raise _refusal(name, dtype, "")
-    if kind == pa.null():
-        return pa.array([None] * len(array), pa.dictionary(pa.int32(), pa.string()))
     return array
+
+
+def _encoded(values: pd.Categorical) -> Any:
+    """Categories as an Arrow array, which by itself would forget a time zone."""
+    import pyarrow as pa
+
+    levels = pa.array(values.categories, from_pandas=True)
+    if levels.type == pa.null():
+        levels = levels.cast(pa.string())
+    codes = pa.array(values.codes, mask=values.codes < 0)
+    return pa.DictionaryArray.from_arrays(codes, levels)
+
+
+def told_of(values: Any) -> dict[str, Any]:
+    """What parquet forgets of a column: whether it has levels, and its type or theirs.
+
+    Parameters
+    ----------
+    values : Series, Index, Categorical or ndarray of shape (n,)
+        The column.
+
+    Returns
+    -------
+    dict of str to object
+        ``categorical`` and ``dtype``, as JSON holds them.
+    """
+    is_categorical = isinstance(values.dtype, pd.CategoricalDtype)
+    dtype = values.dtype.categories.dtype if is_categorical else values.dtype
+    return {"categorical": is_categorical, "dtype": str(dtype)}
+
+
+def restored(column: Any, told: dict[str, Any]) -> pd.Series:
+    """A column in the type that it had in the log.
+
+    Parameters
+    ----------
+    column : pyarrow.ChunkedArray of shape (n,)
+        The column as it was read.
+    told : dict of str to object
+        What `told_of` said of it.
+
+    Returns
+    -------
+    Series of shape (n,)
+        The column; text as this version of pandas holds it.
+    """
+    import pyarrow as pa
+
+    dtype, is_text = told["dtype"], told["dtype"] in ("object", "str")
+    if not told["categorical"]:
+        series = column.to_pandas()
+        return series if is_text else series.astype(dtype)
+    # Parquet gives back text alone as categories; in Arrow, other levels stay exact
+    # although some are missing, where pandas would make floats of integers.
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    column = column.unify_dictionaries().combine_chunks()
+    levels = pd.Index(column.dictionary.to_pandas())
+    codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    levels = levels if is_text else levels.astype(dtype)
+    return pd.Series(pd.Categorical.from_codes(codes, levels))
 
 
 def _refusal(name: Any, dtype: Any, why: str) -> TypeError:
@@ -172,25 +231,6 @@ def _plain_name(name: Any) -> str | int:
     return name if isinstance(name, str) else int(name)
 
 
-def _restored(column: Any, told: dict[str, Any]) -> pd.Series:
-    """A column of the table in the type that it had in the log."""
-    import pyarrow as pa
-
-    dtype, is_text = told["dtype"], told["dtype"] in ("object", "str")
-    if not told["categorical"]:
-        series = column.to_pandas()
-        return series if is_text else series.astype(dtype)
-    # Parquet gives back text alone as categories; in Arrow, other levels stay exact
-    # although some are missing, where pandas would make floats of integers.
-    if not pa.types.is_dictionary(column.type):
-        column = column.dictionary_encode()
-    series = column.to_pandas()
-    if is_text:
-        return series
-    levels = series.cat.categories.astype(dtype)
-    return pd.Series(pd.Categorical.from_codes(series.cat.codes, levels))
-
-
 def _read_note(text: bytes, path: Any) -> dict[str, Any]:
     try:
         note = json.loads(text)
@@ -206,11 +246,11 @@ def _read_note(text: bytes, path: Any) -> dict[str, Any]:
     return note
 
 
-def _write(table: Any, note: dict[str, Any], path: Any) -> None:
+def _write(table: Any, note: str, path: Any) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = table.replace_schema_metadata({_KEY: json.dumps(note)})
+    table = table.replace_schema_metadata({_KEY: note})
     with _replacing(path) as beside:
         try:
             pq.write_table(table, beside, write_page_checksum=True)

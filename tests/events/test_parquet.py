@@ -1,6 +1,12 @@
 """Logs and histories that travel through parquet files."""
 
+import errno
+import json
+import os
 import re
+import stat
+import threading
+from decimal import Decimal
 
 import numpy as np
 import pandas as pd
@@ -9,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sklearn_seqcrm.events import EventLog, HistoryDtype
+from sklearn_seqcrm.events import EventLog, HistoryDtype, _parquet
 from tests.events.reference import histories
 
 # --- Histories --- ----------------------------------------------------------------
@@ -187,3 +193,270 @@ def test_a_log_of_days_stays_one(tmp_path):
         back = EventLog.from_parquet(tmp_path / "log.parquet")
         assert back.timeline.record == log.timeline.record
         assert back.timeline.record.in_days == in_days
+
+
+# Types that parquet gives back as numbers, or of which it forgets a part.
+LEVELS = {
+    "integers": pd.Index([7, 2**60 + 1]),
+    "small integers": pd.Index([1, 2], dtype="int8"),
+    "unsigned integers": pd.Index([7, 2**63 + 5], dtype="uint64"),
+    "floats": pd.Index([1.5, 2.0]),
+    "seconds": pd.to_datetime(["2024-01-01", "2024-01-02"]).as_unit("s"),
+    "aware": pd.to_datetime(["2024-01-01", "2024-01-02"]).tz_localize("Asia/Tokyo"),
+    "lengths of time": pd.to_timedelta(["1D", "2D"]),
+    "decimals": pd.Index([Decimal("1.5"), Decimal("2.0")]),
+    "bytes": pd.Index([b"x", b"y"]),
+    "text": pd.Index(["x", "y"]),
+}
+
+
+@pytest.mark.parametrize("what", LEVELS)
+def test_levels_stay_levels(tmp_path, what):
+    """Of the codes of products, a file would otherwise make a quantity."""
+    items = pd.Categorical.from_codes([1, -1, 0, 1], LEVELS[what])
+    events = pd.DataFrame({"who": [*"aabb"], "when": [1, 2, 3, 4], "item": items})
+    log = EventLog(events, "who", "when")
+    log.to_parquet(tmp_path / "log.parquet")
+    X = log.attach(pd.DataFrame({"who": ["a", "b"]}))
+    X.to_parquet(tmp_path / "X.parquet")
+    read = pd.read_parquet(tmp_path / "X.parquet")["history"].array
+    for back in (EventLog.from_parquet(tmp_path / "log.parquet"), read.log):
+        assert back.column("item").kind == "categorical"
+        assert back.column("item").values.tolist() == [1, -1, 0, 1]
+        pd.testing.assert_index_equal(back.column("item").categories, LEVELS[what])
+    assert pl.read_parquet(tmp_path / "log.parquet").columns == ["who", "when", "item"]
+
+
+def test_a_field_without_a_level(tmp_path):
+    events = pd.DataFrame({"who": ["a"], "when": [1], "none": pd.Categorical([None])})
+    log = EventLog(events, "who", "when")
+    log.to_parquet(tmp_path / "log.parquet")
+    back = EventLog.from_parquet(tmp_path / "log.parquet")
+    assert back.column("none").kind == "categorical"
+    assert back.column("none").values.tolist() == [-1]
+
+
+def test_names_that_are_numbers_stay_numbers(tmp_path):
+    frame = pd.DataFrame({"who": ["a"], 3: [1], 4: [1.5]})
+    _parquet.write_log(frame, ("who", np.int64(3)), {}, tmp_path / "log.parquet")
+    back, names, _ = _parquet.read_log(tmp_path / "log.parquet")
+    pd.testing.assert_frame_equal(back, frame)
+    assert names == ("who", 3)
+
+
+NEVER = {
+    "intervals": (pd.cut([1, 2], 2), "interval[float64, right]"),
+    "periods": (pd.PeriodIndex(["2024-01", "2024-02"], freq="M"), "period[M]"),
+    "tuples": ([(1, 2), (1, 3)], "object"),
+}
+
+
+@pytest.mark.parametrize("what", NEVER)
+def test_levels_that_parquet_cannot_store(tmp_path, what):
+    values, dtype = NEVER[what]
+    path = tmp_path / "log.parquet"
+    log = EventLog(
+        pd.DataFrame({"who": ["a", "b"], "when": [1, 2], "x": values}), "who", "when"
+    )
+    text = (
+        f"Column 'x' holds values of the type {dtype}, which parquet cannot store. "
+        "Make text of them before building the log: events['x'].astype(str)."
+    )
+    path.write_bytes(b"good")
+    X = log.attach(pd.DataFrame({"who": ["a"]}))
+    for write in (log.to_parquet, X.to_parquet):
+        with pytest.raises(TypeError, match=re.escape(text)):
+            write(path)
+        assert path.read_bytes() == b"good"
+    assert os.listdir(tmp_path) == ["log.parquet"]
+
+
+# --- Files that stay good --- -----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()]
+)
+@pytest.mark.parametrize("when", ["while writing", "at the end"])
+def test_a_file_survives_a_write_that_fails(tmp_path, log, monkeypatch, error, when):
+    path = tmp_path / "log.parquet"
+    log.to_parquet(path)
+
+    def fail(table, beside, **options):
+        beside.write_bytes(b"PAR1 half of it")
+        raise error
+
+    def fail_late(source, target):
+        raise error
+
+    if when == "while writing":
+        monkeypatch.setattr(pq, "write_table", fail)
+    else:
+        monkeypatch.setattr(os, "replace", fail_late)
+    with pytest.raises(type(error)):
+        log.append(log.to_frame()).to_parquet(path)
+    assert os.listdir(tmp_path) == ["log.parquet"]
+    assert len(EventLog.from_parquet(path)) == len(log)
+
+
+def test_a_new_file_gets_the_permissions_of_any_and_an_old_one_keeps_its_own(
+    tmp_path, log
+):
+    path, other = tmp_path / "log.parquet", tmp_path / "other"
+    other.touch()
+    log.to_parquet(path)
+    assert path.stat().st_mode == other.stat().st_mode
+    path.chmod(0o640)
+    log.to_parquet(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_link_stays_and_its_target_is_replaced(tmp_path, log, is_there):
+    (tmp_path / "far").mkdir()
+    target, link = tmp_path / "far" / "log.parquet", tmp_path / "link"
+    if is_there:
+        target.write_bytes(b"old")
+    link.symlink_to(target)
+    log.to_parquet(link)
+    assert link.is_symlink()
+    assert len(EventLog.from_parquet(target)) == len(log)
+    assert sorted(os.listdir(tmp_path)) == ["far", "link"]
+    assert os.listdir(tmp_path / "far") == ["log.parquet"]
+
+
+def test_a_folder_or_a_device_is_not_replaced(tmp_path, log):
+    with pytest.raises(ValueError, match="is no ordinary file"):
+        log.to_parquet(tmp_path)
+    with pytest.raises(ValueError, match="is no ordinary file"):
+        log.to_parquet(os.devnull)
+    with pytest.raises(FileNotFoundError):
+        log.to_parquet(tmp_path / "nowhere" / "log.parquet")
+
+
+def test_two_writers_of_one_file_leave_it_whole(tmp_path, log):
+    path = tmp_path / "log.parquet"
+    writers = [threading.Thread(target=log.to_parquet, args=[path]) for _ in range(8)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert len(EventLog.from_parquet(path)) == len(log)
+    assert os.listdir(tmp_path) == ["log.parquet"]
+
+
+# --- Files that are not --- -------------------------------------------------------
+
+
+def test_every_flipped_bit_is_refused(tmp_path, log):
+    """In pages, their heads, the footer, its length, and the digest itself."""
+    path = tmp_path / "log.parquet"
+    log.to_parquet(path)
+    good = path.read_bytes()
+    n_bits = 8 * len(good)
+    some = np.random.default_rng(0).choice(n_bits, 400, replace=False)
+    for bit in [*some, *range(n_bits - 64, n_bits)]:
+        bad = bytearray(good)
+        bad[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(bad)
+        with pytest.raises(ValueError, match=re.escape(str(path))):
+            EventLog.from_parquet(path)
+    path.write_bytes(good)
+    assert len(EventLog.from_parquet(path)) == len(log)
+
+
+def test_a_file_that_was_cut_off_is_refused(tmp_path, log):
+    path = tmp_path / "log.parquet"
+    log.to_parquet(path)
+    good = path.read_bytes()
+    for n_bytes in (0, 3, 4, 11, 12, len(good) // 2, len(good) - 1):
+        path.write_bytes(good[:n_bytes])
+        text = f"{path} does not end as a parquet file does: it was cut off, or is none"
+        with pytest.raises(ValueError, match=re.escape(text)):
+            EventLog.from_parquet(path)
+    with pytest.raises(FileNotFoundError):
+        EventLog.from_parquet(tmp_path / "nothing.parquet")
+
+
+def test_pages_carry_checksums_for_other_readers(tmp_path, log):
+    path = tmp_path / "log.parquet"
+    log.to_parquet(path)
+    column = pq.read_metadata(path).row_group(0).column(2)
+    first = column.dictionary_page_offset or column.data_page_offset
+    bad = bytearray(path.read_bytes())
+    bad[first + column.total_compressed_size - 1] ^= 1
+    path.write_bytes(bad)
+    with pytest.raises(OSError, match=r"(?i)crc checksum"):
+        pq.read_table(path, page_checksum_verification=True)
+
+
+def test_a_file_that_another_program_wrote_anew(tmp_path, log):
+    """It has no digest, so that nobody knows what it lost on the way."""
+    path = tmp_path / "log.parquet"
+    log.to_parquet(path)
+    pq.write_table(pq.read_table(path), path)
+    text = f"{path} was written by EventLog.to_parquet of another version, was changed"
+    with pytest.raises(ValueError, match=re.escape(text)):
+        EventLog.from_parquet(path)
+
+
+DAMAGED_NOTES = {
+    "no JSON": ("{", "is no JSON"),
+    "no dict": ("[1]", r"is \[1\]"),
+    "no format": ({"format": None}, "lacks the entry 'format'"),
+    "a later format": ({"format": 2}, "has the format 2, .* reads the format 1"),
+    "no names": ({"names": None}, "lacks the entry 'names'"),
+    "names of another type": ({"names": "who"}, "entry 'names' .* is 'who'"),
+    "names that are no columns": (
+        {"names": ["who", "day"]},
+        r"does not fit its table, which has the columns \['customer', 'day', 'x'\]",
+    ),
+    "too few names": ({"names": ["customer"]}, "does not fit its table"),
+    "no columns": ({"columns": None}, "lacks the entry 'columns'"),
+    "columns of another table": (
+        {"columns": [{"name": "y", "categorical": False, "dtype": "float64"}]},
+        "does not fit its table",
+    ),
+    "a type that is none": (
+        {"columns": [{"name": "x", "categorical": False, "dtype": "purple"}]},
+        "does not fit its table",
+    ),
+    "half a column": ({"columns": [{"name": "x"}]}, "does not fit its table"),
+    "no record": ({"record": None}, "lacks the entry 'record'"),
+    "half a record": ({"record": {"until": 5}}, "lacks the entry 'in_days'"),
+    "a record in words": (
+        {"record": {"until": "today", "in_days": True, "limited_by": None}},
+        "entry 'until' .* is 'today'",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED_NOTES)
+def test_a_damaged_note(tmp_path, log, case):
+    change, text = DAMAGED_NOTES[case]
+    path = tmp_path / "log.parquet"
+    log.to_parquet(path)
+    table = pq.read_table(path)
+    if not isinstance(change, str):
+        note = json.loads(table.schema.metadata[b"sklearn_seqcrm"]) | change
+        change = json.dumps({key: one for key, one in note.items() if one is not None})
+    _parquet._write(table, change, path)
+    with pytest.raises(ValueError, match=text) as caught:
+        EventLog.from_parquet(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_note_may_hold_more(tmp_path, log):
+    path = tmp_path / "log.parquet"
+    _parquet.write_log(log.to_frame(), log.names, {"more": [1, "a"]}, path)
+    assert _parquet.read_log(path)[2]["more"] == [1, "a"]
+
+
+def test_a_timeline_is_not_written_into(tmp_path, log):
+    log.to_parquet(tmp_path / "log.parquet")
+    back = EventLog.from_parquet(tmp_path / "log.parquet")
+    for one in (log, back):
+        with pytest.raises(AttributeError, match="cannot assign to field 'record'"):
+            one.timeline.record = None
+        with pytest.raises(ValueError, match="read-only"):
+            one.timeline.times[0] = 0
