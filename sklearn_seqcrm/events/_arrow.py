@@ -19,7 +19,6 @@ from sklearn_seqcrm.events._record import Record
 from sklearn_seqcrm.events._rows import NO_ROW, Rows
 from sklearn_seqcrm.events._timeline import Timeline, ranges
 
-
 # Under this key, each field of the events tells the type that it had in the log.
 _TOLD = b"sklearn_seqcrm"
 
@@ -123,7 +122,7 @@ def rows_from_arrow(array: Any) -> Rows:
     )
 
 
-def _frame_of(events: Any) -> pd.DataFrame:
+def _frame_of(events: Any) -> Any:
     """Events as a DataFrame, in the types that they had in the log."""
     import pyarrow as pa
 

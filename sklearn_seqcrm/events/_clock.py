@@ -348,7 +348,7 @@ def _int64_of(values: pd.Series) -> np.ndarray:
 def _unit_of(values: pd.Series) -> str:
     if isinstance(values.dtype, pd.DatetimeTZDtype):
         return values.dtype.unit
-    return np.datetime_data(values.dtype)[0]
+    return np.datetime_data(values.to_numpy().dtype)[0]
 
 
 def _whole_numbers(values: pd.Series, what: str) -> np.ndarray:

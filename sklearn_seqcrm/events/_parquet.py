@@ -46,8 +46,7 @@ def write_log(
     import pyarrow as pa
 
     columns = [
-        {"name": _plain_name(name), **told_of(column)}
-        for name, column in frame.items()
+        {"name": _plain_name(name), **told_of(column)} for name, column in frame.items()
     ]
     arrays = [as_arrow(column, str(name)) for name, column in frame.items()]
     table = pa.table(arrays, names=[str(name) for name in frame.columns])
@@ -90,9 +89,9 @@ def read_log(path: Any) -> tuple[pd.DataFrame, tuple[Any, Any], dict[str, Any]]:
         )
     if not is_sealed:
         raise ValueError(
-            f"{path} was written by EventLog.to_parquet of another version, was changed "
-            "by another program, or is damaged; read it as a table and give that to "
-            "EventLog, with its customer and time columns."
+            f"{path} was written by EventLog.to_parquet of another version, was "
+            "changed by another program, or is damaged; read it as a table and give "
+            "that to EventLog, with its customer and time columns."
         )
     note = _read_note(text, path)
     columns = entry_of(note, "columns", list, path)
@@ -235,7 +234,9 @@ def _read_note(text: bytes, path: Any) -> dict[str, Any]:
     try:
         note = json.loads(text)
     except ValueError as error:
-        raise ValueError(f"The note of the log in {path} is no JSON: {error}") from error
+        raise ValueError(
+            f"The note of the log in {path} is no JSON: {error}"
+        ) from error
     if not isinstance(note, dict):
         raise ValueError(f"The note of the log in {path} is {note!r}.")
     if entry_of(note, "format", int, path) != _FORMAT:

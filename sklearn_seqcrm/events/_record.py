@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm.events._clock import LONGEST, Clock
+from sklearn_seqcrm.events._clock import LONGEST, Clock, earlier
 from sklearn_seqcrm.events._parquet import entry_of
 
 # Times to look at first: most logs of moments show there that they are none of days.
@@ -86,8 +86,8 @@ class Record(NamedTuple):
         It ends right before the cutoff, so that no window after it is complete.
         """
         whole = clock.dtype == "int64"
-        # Python's integers do not overflow.
-        return cls(int(cutoff) - 1 if whole else np.nextafter(cutoff, -np.inf), False)
+        end = earlier(cutoff, 1) if whole else np.nextafter(cutoff, -np.inf)
+        return cls(end, in_days=False)
 
     def end(self, clock: Clock) -> Any:
         """The first moment that was not recorded, on the axis of the clock."""

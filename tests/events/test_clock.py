@@ -124,7 +124,9 @@ def test_missing_histories_of_a_log_of_floats_do_not_round_the_cutoffs_of_others
 
 def test_text_without_a_zone_on_a_log_with_one():
     log = log_of(pd.to_datetime(["2024-04-30 23:00", "2024-05-01 00:00"], utc=True))
-    text = "'2024-05-01', which has no time zone, .* write '2024-05-01 00:00:00\\+00:00'"
+    text = (
+        "'2024-05-01', which has no time zone, .* write '2024-05-01 00:00:00\\+00:00'"
+    )
     for ask in (
         lambda: log.attach(ROW, cutoff="2024-05-01"),
         lambda: log.snapshots("2024-05-01"),
@@ -195,7 +197,8 @@ def test_times_further_apart_than_numbers_can_tell_are_refused(kind):
         "log": lambda: log_of(FAR[kind]),
         "append": lambda: log_of(FAR[kind][:1]).append(events),
         "concat": lambda: EventLog.concat(
-            {"a": log_of(FAR[kind][:1]), "b": log_of(FAR[kind][1:])}, observed_until=late
+            {"a": log_of(FAR[kind][:1]), "b": log_of(FAR[kind][1:])},
+            observed_until=late,
         ),
         "record": lambda: log_of(FAR[kind][:1], observed_until=late),
         "attach": lambda: log_of(FAR[kind][1:]).attach(ROW, cutoff=early),

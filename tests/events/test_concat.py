@@ -80,7 +80,9 @@ def test_fields_get_the_finest_unit():
 def test_the_record_ends_with_the_log_that_ends_first_or_where_told():
     later = pd.Timestamp("2024-03-01")
     logs = {"order": log_of(ORDERS, observed_until=later), "return": log_of(RETURNS)}
-    with pytest.warns(UserWarning, match="last event of kind 'return' is at 2024-01-09"):
+    with pytest.warns(
+        UserWarning, match="last event of kind 'return' is at 2024-01-09"
+    ):
         assert EventLog.concat(logs).observed_until == RETURNS["time"].max()
     assert EventLog.concat(logs, observed_until=later).observed_until == later
 

@@ -325,11 +325,11 @@ def test_a_link_stays_and_its_target_is_replaced(tmp_path, log, is_there):
     assert os.listdir(tmp_path / "far") == ["log.parquet"]
 
 
-def test_a_folder_or_a_device_is_not_replaced(tmp_path, log):
-    with pytest.raises(ValueError, match="is no ordinary file"):
-        log.to_parquet(tmp_path)
-    with pytest.raises(ValueError, match="is no ordinary file"):
-        log.to_parquet(os.devnull)
+def test_a_folder_or_a_pipe_is_not_replaced(tmp_path, log):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path, tmp_path / "pipe"):
+        with pytest.raises(ValueError, match="is no ordinary file"):
+            log.to_parquet(path)
     with pytest.raises(FileNotFoundError):
         log.to_parquet(tmp_path / "nowhere" / "log.parquet")
 
