@@ -298,7 +298,7 @@ def later(times: np.ndarray, length: float) -> np.ndarray:
     return times + length
 
 
-def earlier(times: np.ndarray, length: int) -> np.ndarray:
+def earlier(times: Any, length: int) -> Any:
     """``times - length`` of integers, or the beginning of the axis."""
     return np.maximum(times, _EARLIEST + length) - length
 

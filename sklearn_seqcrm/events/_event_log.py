@@ -68,7 +68,8 @@ class EventLog(Log):
     TypeError
         If `events` is no table, or a column has a type that cannot be stored.
     ValueError
-        If there are no events, or customers or times are missing.
+        If there are no events, customers or times are missing, or times lie further
+        apart than numbers of their unit can tell (292 years of nanoseconds).
 
     Examples
     --------
@@ -206,8 +207,15 @@ class EventLog(Log):
             `cutoff` is neither a column nor one time.
         ValueError
             If customers or cutoffs are missing, the cutoffs are of another kind of
-            time than the log or beyond what its unit can hold, or the column `name`
-            exists already.
+            time than the log or beyond what its unit can hold, a text has no time zone
+            and the log has one, or the column `name` exists already.
+
+        Warns
+        -----
+        UserWarning
+            If a cutoff lies so long past the record of the log that it can hardly be
+            meant: by more than a tenth of what the log spans and 31 days, or, of plain
+            numbers, by more than the whole span.
         """
         if not isinstance(rows, pd.DataFrame):
             raise TypeError(
@@ -298,8 +306,14 @@ class EventLog(Log):
             they do not take.
         ValueError
             If there is no cutoff, one is missing or of another kind of time than the
-            log, there are no events of `kinds`, a number is out of its range, or two of
-            the three columns have the same name.
+            log, there are no events of `kinds`, a number is out of its range, two of
+            the three columns have the same name, or `every` is a step of the calendar,
+            such as a month, whose cutoffs are to be listed.
+
+        Warns
+        -----
+        UserWarning
+            If a cutoff lies long past the record of the log, as in `attach`.
 
         Examples
         --------
@@ -428,6 +442,14 @@ class EventLog(Log):
         ValueError
             If times are of different kinds, a field has different types in two logs,
             or a log has a field called `kind`.
+
+        Warns
+        -----
+        UserWarning
+            If `observed_until` is None and the kind whose events end first does so
+            earlier than the last by more than a tenth of what all span, and nothing
+            says that it was recorded for longer: the log of a rare kind ends with its
+            last event, and with it the record of all.
 
         Notes
         -----

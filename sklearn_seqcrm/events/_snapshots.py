@@ -10,7 +10,7 @@ from pandas.api.types import is_list_like
 from pandas.tseries.frequencies import to_offset
 
 from sklearn_seqcrm.events._checks import refuse_missing
-from sklearn_seqcrm.events._clock import Clock
+from sklearn_seqcrm.events._clock import LONGEST, Clock
 from sklearn_seqcrm.events._reach import refuse_wide
 from sklearn_seqcrm.events._timeline import Timeline
 
@@ -270,13 +270,15 @@ def regular(timeline: Timeline, every: Any, start: Any, end: Any) -> np.ndarray:
             "between its times; choose a whole number of "
             f"{timeline.clock.unit or 'ones'}."
         )
+    # Python's integers do not overflow when a long distance is added.
     number = int if timeline.clock.dtype == "int64" else float
-    first = number(timeline.times.min()) + every if start is None else start
+    first = number(timeline.times.min()) + every if start is None else number(start)
     last = number(timeline.observed_until if end is None else end)
     if not every:
         raise ValueError("every must be longer than 0.")
     if first > last:
         clock = timeline.clock
+        first = min(first, LONGEST) if number is int else first
         raise ValueError(
             f"There is no cutoff from {clock.as_scalar(first)} to "
             f"{clock.as_scalar(last)}; choose a shorter distance, or other ends."

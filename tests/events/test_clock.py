@@ -8,6 +8,7 @@ import pytest
 
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.events._clock import Clock, earlier, later
+from sklearn_seqcrm.model_selection import CutoffSplit
 from tests.events.reference import histories
 
 NANO = pd.Timedelta(1, unit="ns")
@@ -101,16 +102,13 @@ def test_a_cutoff_beyond_int64_is_no_time_of_the_past(as_column):
         log_of([1, 2]).attach(rows, cutoff="at" if as_column else cutoff[0])
 
 
-@pytest.mark.parametrize(
-    ("exact", "expected"), [(False, [[0], [0, 1]]), (True, [[0], [0, 1]])]
-)
-def test_integer_cutoffs_between_two_floats(exact, expected):
+@pytest.mark.parametrize("exact", [False, True])
+def test_integer_cutoffs_between_two_floats(exact):
     """2 ** 53 + 1 lies after the event at 2 ** 53, and would be rounded to it."""
     log = log_of([2.0**53 - 1, 2.0**53, 2.0**53 + 2])
-    rows = pd.DataFrame({"customer": "a", "at": [2**53 - (not exact), 2**53 + 1]})
-    rows.loc[0, "at"] = 2**53 - 1 if exact else 2**53
+    rows = pd.DataFrame({"customer": "a", "at": [2**53 - exact, 2**53 + 1]})
     X = log.attach(rows, cutoff="at", allow_exact_matches=exact)
-    assert histories(X) == expected
+    assert histories(X) == [[0], [0, 1]]
 
 
 def test_missing_histories_of_a_log_of_floats_do_not_round_the_cutoffs_of_others():
@@ -220,5 +218,49 @@ def test_an_event_at_the_end_of_time():
 
 
 def test_regular_cutoffs_further_apart_than_the_axis_is_long():
-    with pytest.raises(ValueError, match="There is no cutoff from"):
-        log_of([5, 9]).snapshots(every=2**62)
+    for log, every in (
+        (log_of([5, 9]), 2**63 - 1),
+        (log_of(pd.to_datetime(["2024-01-02"]).as_unit("ns")), "106751D"),
+    ):
+        with pytest.raises(ValueError, match="There is no cutoff from"):
+            log.snapshots(every=every)
+
+
+def test_a_broken_training_window_of_large_integers():
+    cutoffs = [2**60 + 2, 2**60 + 4, 2**60 + 6, 2**60 + 8]
+    X = log_of([2**60, 2**60 + 9]).snapshots(cutoffs)
+    folds = list(CutoffSplit(2, horizon=2, train_window=1.5).split(X))
+    assert [train.tolist() for train, _ in folds] == [[1], [2]]
+
+
+# --- Steps of the calendar --- ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("every", "freq"),
+    [("MS", "MS"), ("1MS", "MS"), (pd.offsets.MonthBegin(2), "2MS"), ("B", "B")],
+)
+def test_steps_of_the_calendar_are_listed(every, freq):
+    """Of "1MS", pandas reads one millisecond where it reads lengths of time."""
+    log = log_of(pd.to_datetime(["2024-01-05 09:00", "2024-06-09"], format="mixed"))
+    line = (
+        f"snapshots(pd.date_range('2024-01-05 09:00:00', '2024-06-09 00:00:00', "
+        f"freq={freq!r}, normalize=True))"
+    )
+    with pytest.raises(ValueError, match=re.escape(line)):
+        log.snapshots(every=every)
+    assert len(eval(f"log.{line}", {"log": log, "pd": pd})) > 1
+
+
+def test_the_line_to_write_keeps_the_bounds():
+    log = log_of(pd.to_datetime(["2024-01-05", "2024-06-09"], utc=True))
+    line = "pd.date_range('2024-02-01 00:00:00+00:00', '2024-06-09 00:00:00+00:00', "
+    with pytest.raises(ValueError, match=re.escape(line)):
+        log.snapshots(every="MS", start=pd.Timestamp("2024-02-01", tz="UTC"))
+
+
+@pytest.mark.parametrize("every", ["7D", "1W", pd.offsets.Day(7), pd.Timedelta("7D")])
+def test_a_step_of_one_length_is_none_of_the_calendar(every):
+    log = log_of(pd.to_datetime(["2024-01-05", "2024-01-19"]))
+    days = log.snapshots(every=every)["cutoff"].dt.day
+    assert days.tolist() == [12, 19]
