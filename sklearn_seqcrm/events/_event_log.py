@@ -215,7 +215,7 @@ class EventLog(Log):
         UserWarning
             If a cutoff lies so long past the record of the log that it can hardly be
             meant: by more than a tenth of what the log spans and 31 days, or, of plain
-            numbers, by more than the whole span.
+            numbers, by more than the whole span and 20.
         """
         if not isinstance(rows, pd.DataFrame):
             raise TypeError(

@@ -12,11 +12,11 @@ from sklearn_seqcrm.events._timeline import Timeline
 
 # How far past its record a log may be read without a word, as a share of what it spans.
 # Datetimes get a month at least, which is how seldom a young log may be brought up to
-# date. Numbers do not tell how long a day is: only as far again is far.
+# date. Numbers may be days or mere steps: only as far again is far.
 _LATE, _LATE_DAYS = 0.1, 31
 # How much earlier than the others one kind of events may end.
 _EARLY, _EARLY_DAYS = 0.1, 7
-# A span of numbers says nothing where no more events than these make it.
+# A span of so few numbers, or of numbers of so few events, says nothing.
 _FEW = 20
 
 
@@ -80,10 +80,12 @@ def warn_of_silence(timeline: Timeline, cutoff: np.ndarray, stacklevel: int) -> 
     latest, end = cutoff.max(initial=last), max(timeline.end, last)
     per_day = clock.ticks_per_day()
     if per_day is not None:
-        is_late = latest - end > max(_LATE * (end - first), _LATE_DAYS * per_day)
+        patience = max(_LATE * (end - first), _LATE_DAYS * per_day)
     else:
-        is_late = len(timeline.times) > _FEW and latest - end > end - first
-    if not is_late:
+        patience = max(end - first, _FEW)
+    # What happened at one moment alone has no pace that silence could be told from.
+    tells = first < last and (per_day is not None or len(timeline.times) > _FEW)
+    if not tells or latest - end <= patience:
         return
     n_late = int((cutoff > last).sum())
     warnings.warn(

@@ -28,7 +28,7 @@ EVENTS = pd.DataFrame(
         "x": [1.0, 2.0, 3.0, 4.0],
     }
 )
-LOG = EventLog(EVENTS, "who", "when")
+LOG = EventLog(EVENTS, "who", "when", observed_until="2024-05-01")
 
 
 class Keep(BaseEstimator):
