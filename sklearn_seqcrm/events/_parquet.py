@@ -156,6 +156,8 @@ def _encoded(values: pd.Categorical) -> Any:
     import pyarrow as pa
 
     levels = pa.array(values.categories, from_pandas=True)
+    if isinstance(levels, pa.ChunkedArray):  # as pandas stores text
+        levels = levels.combine_chunks()
     if levels.type == pa.null():
         levels = levels.cast(pa.string())
     codes = pa.array(values.codes, mask=values.codes < 0)
