@@ -64,5 +64,6 @@ def read_log(path: Any) -> tuple[pd.DataFrame, tuple[str, str], dict[str, Any]]:
             "give that to EventLog, with its customer and time columns."
         )
     note = json.loads(note)
-    frame = table.to_pandas().astype(note["dated"])
+    # Integers beside missing values would be rounded to floats.
+    frame = table.to_pandas(integer_object_nulls=True).astype(note["dated"])
     return frame, tuple(note["names"]), note

@@ -146,6 +146,24 @@ def test_round_trip_of_a_log(tmp_path, times, until):
     ]
 
 
+def test_categories_that_are_numbers_stay_categories(tmp_path):
+    """Beside a missing value Arrow's integers would become floats."""
+    events = pd.DataFrame(
+        {
+            "who": [1, 1, 2],
+            "when": [1, 2, 3],
+            "basket": pd.array([2**60 + 2, None, 2**60 + 1], "Int64"),
+            "amount": [1, 2, 3],
+        }
+    )
+    log = EventLog(events, "who", "when", categorical=["basket"])
+    log.to_parquet(tmp_path / "log.parquet")
+    back = EventLog.from_parquet(tmp_path / "log.parquet")
+    assert back.column("basket").categories.tolist() == [2**60 + 1, 2**60 + 2]
+    assert back.column("basket").values.tolist() == [1, -1, 0]
+    assert back.column("amount").kind == "numeric"
+
+
 def test_any_reader_sees_a_log_as_a_table(tmp_path, log):
     log.to_parquet(tmp_path / "log.parquet")
     table = pl.read_parquet(tmp_path / "log.parquet")
