@@ -33,6 +33,7 @@ from sklearn_seqcrm.events._history_array import (
     cut_histories,
 )
 from sklearn_seqcrm.events._log import Log
+from sklearn_seqcrm.events._look_like_ids import warn_of_ids
 from sklearn_seqcrm.events._parquet import read_log, write_log
 from sklearn_seqcrm.events._read import read_events, read_table
 from sklearn_seqcrm.events._record import Record
@@ -69,7 +70,8 @@ class EventLog(Log):
     categorical : sequence of str or None, default=None
         Fields to store as categories, whatever their type: the ids of a product, a
         shop or a basket are no quantities, even if they are numbers. None: those that
-        are no numbers.
+        are no numbers, and a warning if a field of whole numbers looks like ids. With
+        a list, also an empty one, all others are quantities without a warning.
 
     Raises
     ------
@@ -80,6 +82,13 @@ class EventLog(Log):
     ValueError
         If there are no events, customers or times are missing, or ids are floats too
         large to tell whole numbers apart (from 2**53 on).
+
+    Warns
+    -----
+    UserWarning
+        If `categorical` is None and numbers look like ids: among a thousand events or
+        more, hardly any comes twice, or there are more than 10,000, which are spread
+        as no quantity is. A float looks like one only beside missing values.
 
     Examples
     --------
@@ -121,6 +130,8 @@ class EventLog(Log):
             categorical=() if categorical is None else categorical,
             observed_until=observed_until,
         )
+        if categorical is None:
+            warn_of_ids(columns, table)
         super().__init__(timeline, (customer, time))
         self._set(columns, None)
 
