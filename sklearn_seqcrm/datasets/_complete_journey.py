@@ -90,10 +90,13 @@ def load_complete_journey(*, level="day", time_zone="UTC"):
             store_id          categorical, that of the largest spend
             ================  =====================================================
 
-            At the level ``"basket"``, ``timestamp`` and ``basket_id`` take the place
-            of ``day`` and ``n_baskets``. At the level ``"line"``, moreover,
-            ``product_id`` (int) and ``product_category`` (categorical) take that of
-            ``n_products``.
+            At the level ``"basket"``, ``timestamp`` and ``basket_id`` (categorical)
+            take the place of ``day`` and ``n_baskets``. At the level ``"line"``,
+            moreover, ``product_id`` and ``product_category`` (categorical) take that
+            of ``n_products``. No basket comes back: as a field of a log,
+            ``basket_id`` tells nothing at the level ``"basket"``, and only which
+            lines belong together at the level ``"line"``; leave it out with
+            ``fields=...`` unless you need it.
         customers : DataFrame of 2,469 rows
             One row per household, sorted: ``household_id`` (int) and the categoricals
             ``age``, ``income``, ``household_size``, ``kids_count`` (all ordered),
@@ -151,6 +154,8 @@ def load_complete_journey(*, level="day", time_zone="UTC"):
         events = lines.drop(columns=["day", "n_products", "n_baskets"])
     else:
         events = _aggregate(lines, KEYS[level])
+    for name in events.columns.intersection(["basket_id", "product_id"]):
+        events[name] = _as_names(events[name])
     return Bunch(
         events=events,
         customers=_read_customers(directory, lines["household_id"].unique()),
@@ -202,12 +207,16 @@ def _read_lines(directory, time_zone):
             "fuel_spend": lines["sales_value"].where(is_fuel, 0.0),
             "department": products["department"],
             "product_category": products["product_category"],
-            # Names, not numbers: polars knows no categories but strings.
-            "store_id": lines["store_id"].astype("category").cat.rename_categories(str),
+            "store_id": _as_names(lines["store_id"]),
         }
     )
     keys = ["household_id", "timestamp", "basket_id", "product_id"]
     return lines.sort_values(keys, ignore_index=True)
+
+
+def _as_names(ids):
+    """Ids as categories. Names, not numbers: polars knows none but strings."""
+    return ids.astype("category").cat.rename_categories(str)
 
 
 def _aggregate(lines, keys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,28 +11,70 @@ import pandas as pd
 
 from sklearn_seqcrm.events._clock import Clock
 
+# Fewer customers, none of whom the log knows, are no sign of ids gone wrong.
+_FEW = 10
+
 
 def field_names(
-    columns: Iterable[str], customer: str, time: str, fields: Sequence[str] | None
+    columns: Iterable[str],
+    customer: str,
+    time: str,
+    fields: Sequence[str] | None,
+    what: str = "events",
 ) -> list[str]:
     """The fields to store, after a look at whether all columns are there."""
     columns = list(columns)
     for name, role in ((customer, "customer"), (time, "time")):
         if name not in columns:
-            raise KeyError(f"events has no {role} column {name!r}; it has {columns}.")
+            raise KeyError(f"{what} has no {role} column {name!r}; it has {columns}.")
     if customer == time:
         raise ValueError(f"customer and time are the same column {customer!r}.")
     if fields is None:
-        return [name for name in columns if name not in (customer, time)]
-    if isinstance(fields, str):
-        raise TypeError(f"fields must be a list of columns; got the text {fields!r}.")
-    lost = [name for name in fields if name not in columns]
+        chosen = [name for name in columns if name not in (customer, time)]
+    else:
+        chosen = _chosen(columns, (customer, time), fields, what)
+    numbered = [name for name in (customer, time, *chosen) if not isinstance(name, str)]
+    if numbered:
+        raise TypeError(
+            f"{what} has columns whose names are no text, {numbered}; name them, for "
+            f"example {what}.columns.astype(str) makes text of numbers."
+        )
+    return chosen
+
+
+def chosen_among(names: Any, among: Sequence[str], what: str, option: str) -> list[str]:
+    """Names that a user chose, each once, after a look at whether they exist."""
+    if isinstance(names, str):
+        raise TypeError(f"{option} must be a list of columns; got the text {names!r}.")
+    lost = [name for name in names if name not in among]
     if lost:
-        raise KeyError(f"events has no columns {lost} for fields; it has {columns}.")
-    keys = [name for name in fields if name in (customer, time)]
-    if keys:
-        raise ValueError(f"fields repeats the customer or time column: {keys}.")
-    return list(dict.fromkeys(fields))
+        raise KeyError(
+            f"{what} has no columns {lost} for {option}; it has {list(among)}."
+        )
+    return list(dict.fromkeys(names))
+
+
+def _chosen(
+    columns: Sequence[str], keys: tuple[str, str], fields: Any, what: str
+) -> list[str]:
+    chosen = chosen_among(fields, columns, what, "fields")
+    repeated = [name for name in chosen if name in keys]
+    if repeated:
+        raise ValueError(f"fields repeats the customer or time column: {repeated}.")
+    return chosen
+
+
+def check_rows(rows: Any, name: str) -> None:
+    """Refuse rows that cannot take a history column of some name."""
+    if not isinstance(rows, pd.DataFrame):
+        raise TypeError(
+            "rows must be a pandas DataFrame, which can hold histories; got "
+            f"{type(rows).__module__}.{type(rows).__name__}; try to_pandas()."
+        )
+    if name in rows.columns:
+        raise ValueError(
+            f"rows has a column {name!r} already; choose another with name=..."
+        )
 
 
 def column_of(rows: pd.DataFrame, name: str, role: str) -> pd.Series:
@@ -41,8 +84,30 @@ def column_of(rows: pd.DataFrame, name: str, role: str) -> pd.Series:
             f"rows has no {role} column {name!r}; it has {list(rows.columns)}."
         )
     column = rows[name]
+    if column.ndim > 1:
+        raise ValueError(
+            f"rows has {column.shape[1]} columns {name!r}, so that it is not clear "
+            f"which holds the {role}; rename them."
+        )
     refuse_missing(column, f"{role} column {name!r} of rows")
     return column
+
+
+def warn_of_strangers(ids: pd.Series, codes: np.ndarray, known: pd.Index) -> None:
+    """Warn if none of many customers is known; a few may well be new ones."""
+    if not len(codes) or (codes >= 0).any() or not len(known):
+        return
+    strangers = pd.Series(ids.unique())
+    if len(strangers) < _FEW:
+        return
+    shown = [", ".join(map(repr, some[:3].tolist())) for some in (strangers, known)]
+    warnings.warn(
+        f"None of the {len(strangers):,} customers in column {ids.name!r} of rows is "
+        f"known to the log, so that all histories are empty: {shown[0]}, ... in rows, "
+        f"and {shown[1]}, ... in the log. Are their ids written differently?",
+        UserWarning,
+        stacklevel=3,
+    )
 
 
 def refuse_missing(values: pd.Series, what: str) -> None:

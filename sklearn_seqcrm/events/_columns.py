@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import narwhals.stable.v1 as nw
 import numpy as np
 import pandas as pd
-from narwhals.exceptions import DuplicateError
 from pandas.api.types import is_list_like
+
+from sklearn_seqcrm.events._ids import exact_ids, join_ids
 
 # Where all levels occur, mostly they do so among the first values.
 _SOME_VALUES = 2**16
@@ -35,6 +37,20 @@ class Column(NamedTuple):
         if self.categories is not None:
             return "categorical"
         return "datetime" if self.values.dtype.kind == "M" else "numeric"
+
+    def is_empty(self) -> bool:
+        """Tell whether all values are missing, shape of none included."""
+        if self.categories is not None:
+            return not (self.values >= 0).any()
+        return bool(pd.isna(self.values).all())
+
+    def without_values(self, n_events: int) -> Column:
+        """A column of the same type in which every value is missing."""
+        dtype = self.values.dtype
+        missing: Any = -1
+        if self.categories is None:
+            missing = np.datetime64("NaT") if dtype.kind == "M" else np.nan
+        return Column(np.full(n_events, missing, dtype=dtype), self.categories)
 
     def take(self, index: np.ndarray) -> Column:
         """Return the column at some events."""
@@ -77,23 +93,12 @@ class Column(NamedTuple):
         return pd.Categorical.from_codes(values, categories=levels)
 
 
-def read_table(table: Any) -> nw.DataFrame:
-    """Accept a pandas, polars or pyarrow table, or say what arrived."""
-    try:
-        return nw.from_native(table, eager_only=True)
-    except TypeError as error:
-        raise TypeError(
-            "events must be a pandas, polars or pyarrow table in memory; got "
-            f"{type(table).__module__}.{type(table).__name__}."
-        ) from error
-    except DuplicateError as error:
-        raise ValueError(
-            f"events has columns of the same name; rename them. {error}"
-        ) from error
-
-
 def to_series(column: nw.Series) -> pd.Series:
-    """One column as a pandas Series, without a copy where it is one already."""
+    """One column as a pandas Series, without a copy where it is one already.
+
+    Integers, booleans and Decimals beside missing values stay what they are: floats
+    would make one of two large ids.
+    """
     native = column.to_native()
     if isinstance(native, pd.Series) and not isinstance(native.dtype, pd.ArrowDtype):
         return native
@@ -107,17 +112,40 @@ def to_series(column: nw.Series) -> pd.Series:
         return values.mask(column.is_null().to_numpy()).astype("category")
     if column.dtype == nw.Date:
         column = column.cast(nw.Datetime("us"))
-    elif column.dtype in (nw.Boolean, nw.Decimal):
-        column = column.cast(nw.Float64)  # NumPy has neither beside missing values
+    elif column.dtype == nw.Boolean:
+        values, missing = column.fill_null(False).to_numpy(), column.is_null()
+        masked = pd.arrays.BooleanArray(values.astype(bool), missing.to_numpy())
+        return pd.Series(masked if masked.isna().any() else masked.to_numpy(dtype=bool))
+    elif column.dtype in (nw.Int128, nw.UInt128):
+        return pd.Series(column.to_list(), dtype=object)
+    elif column.dtype.is_integer() and column.null_count():
+        values, missing = column.fill_null(0).to_numpy(), column.is_null()
+        return pd.Series(pd.arrays.IntegerArray(values, missing.to_numpy()))
     return pd.Series(column.to_numpy())
 
 
-def read_column(column: nw.Series, name: str) -> Column:
+def ids_of(column: nw.Series) -> pd.Series:
+    """One column of ids as a pandas Series; whole Decimals without the long way."""
+    is_polars = column.implementation.is_polars()  # which would cut fractions off
+    if column.dtype == nw.Decimal and not is_polars:
+        # Fractions, and what is longer than 64 bits, stay Python's Decimals.
+        with suppress(ValueError):
+            column = column.cast(nw.Int64)
+    return to_series(column)
+
+
+def read_column(
+    column: nw.Series, name: str, what: str = "events", *, categorical: bool = False
+) -> Column:
     """Turn one column of a table into a field of a log.
 
     Numbers and booleans become floats (float32 stays), datetimes stay (aware ones as
-    UTC), everything else becomes categories.
+    UTC), everything else becomes categories, and so does what is asked to.
     """
+    if categorical:
+        return Column(*factorize(ids_of(column), name, what))
+    if column.dtype == nw.Decimal:
+        column = column.cast(nw.Float64)
     series = _unboxed(to_series(column))
     dtype = series.dtype
     if isinstance(dtype, pd.DatetimeTZDtype):
@@ -127,13 +155,12 @@ def read_column(column: nw.Series, name: str) -> Column:
     if pd.api.types.is_timedelta64_dtype(dtype):
         raise TypeError(
             f"Field {name!r} holds lengths of time; make numbers of them, for example "
-            f"events[{name!r}] / pd.Timedelta(days=1)."
+            f"{what}[{name!r}] / pd.Timedelta(days=1)."
         )
     if pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype):
         wanted = "float32" if dtype == np.float32 else "float64"
         return Column(series.to_numpy(dtype=wanted, na_value=np.nan))
-    codes, categories = factorize(series, name)
-    return Column(codes.astype("int32", copy=False), categories)
+    return Column(*factorize(series, name, what))
 
 
 def _unboxed(series: pd.Series) -> pd.Series:
@@ -148,7 +175,9 @@ def _unboxed(series: pd.Series) -> pd.Series:
     return series
 
 
-def factorize(series: pd.Series, name: str) -> tuple[np.ndarray, pd.Index]:
+def factorize(
+    series: pd.Series, name: str, what: str = "events"
+) -> tuple[np.ndarray, pd.Index]:
     """Codes of values, and the distinct values in ascending order (missing: -1)."""
     if isinstance(series.dtype, pd.CategoricalDtype):
         codes, levels = series.cat.codes.to_numpy(), series.cat.categories
@@ -158,13 +187,15 @@ def factorize(series: pd.Series, name: str) -> tuple[np.ndarray, pd.Index]:
         codes = np.where(codes >= 0, np.searchsorted(used, codes), -1)
     else:
         codes, levels = _distinct(series, name)
+    codes = codes.astype("int32", copy=False)
     try:
+        levels = exact_ids(levels, f"values in column {name!r} of {what}")
         order = np.asarray(levels.argsort())
     except TypeError as error:
         kinds = sorted({type(level).__name__ for level in levels})
         raise TypeError(
             f"Column {name!r} mixes values of the types {', '.join(kinds)}; make them "
-            f"one type, for example events[{name!r}].astype(str)."
+            f"one type, for example {what}[{name!r}].astype(str)."
         ) from error
     if len(order) and (order[1:] < order[:-1]).any():
         rank = np.empty(len(order) + 1, dtype="int32")
@@ -185,7 +216,7 @@ def _distinct(series: pd.Series, name: str) -> tuple[np.ndarray, pd.Index]:
             f"Column {name!r} holds values of the type {kind}, which is no category; "
             "leave it out of fields, or make a column of each part."
         ) from error
-    return codes.astype("int32"), pd.Index(levels)
+    return codes, pd.Index(levels)
 
 
 def events_of_kinds(column: Column, kinds: Any, name: str) -> np.ndarray:
@@ -236,41 +267,102 @@ def check_kinds(column: Column, kinds: Any, name: str) -> None:
         )
 
 
-def in_one_unit(columns: Sequence[Column], name: str) -> list[Column]:
-    """The same datetime field of several logs in the finest unit among them."""
-    dtypes: Sequence[Any] = [column.values.dtype for column in columns]
+def of_one_kind(columns: Mapping[str, Column], field: str) -> dict[str, Column]:
+    """The same field of several logs as one kind, datetimes in the finest unit.
+
+    A column without any value is of every kind.
+
+    Parameters
+    ----------
+    columns : mapping of str to Column
+        The field, by the name of where it comes from.
+    field : str
+        Its name, for errors.
+
+    Raises
+    ------
+    ValueError
+        If the kinds differ, or a unit cannot hold the times of another column.
+    """
+    alike = dict(columns)
+    if len({column.kind for column in alike.values()}) > 1:
+        kinds = {n: c.kind for n, c in alike.items() if not c.is_empty()}
+        if len(set(kinds.values())) > 1:
+            raise ValueError(
+                f"Field {field!r} has the types {kinds}; give it one type, or "
+                "different names, before building the logs."
+            )
+        like = alike[next(iter(kinds or alike))]
+        for name, column in alike.items():
+            if column.kind != like.kind:
+                alike[name] = like.without_values(len(column.values))
+    if next(iter(alike.values())).kind != "datetime":
+        return alike
+    dtypes: Sequence[Any] = [column.values.dtype for column in alike.values()]
     unit = np.datetime_data(np.result_type(*dtypes))[0]
     try:
-        return [
-            Column(pd.DatetimeIndex(column.values).as_unit(unit).to_numpy())  # type: ignore[arg-type]
-            for column in columns
-        ]
+        return {
+            name: Column(pd.DatetimeIndex(column.values).as_unit(unit).to_numpy())  # type: ignore[arg-type]
+            for name, column in alike.items()
+        }
     except pd.errors.OutOfBoundsDatetime as error:
         raise ValueError(
-            f"Field {name!r} has times of the unit {unit!r} in one log, and in another "
-            f"times outside the years that this unit can hold ({error}); give both "
-            "the coarser unit by .dt.as_unit before building the logs."
+            f"Field {field!r} has times of the unit {unit!r} in one log, and in "
+            f"another times outside the years that this unit can hold ({error}); give "
+            "both the coarser unit by .dt.as_unit before building the logs."
         ) from error
 
 
-def join_columns(columns: Sequence[Column], name: str) -> Column:
-    """Put the same field of several logs behind one another."""
-    kinds = {column.kind for column in columns}
-    if len(kinds) > 1:
-        raise ValueError(
-            f"Field {name!r} is {' in one log and '.join(sorted(kinds))} in another; "
-            "give it one type before building the logs."
-        )
-    if "datetime" in kinds:
-        columns = in_one_unit(columns, name)
-    if columns[0].categories is None:
-        return Column(np.concatenate([column.values for column in columns]))
-    levels = [column.categories for column in columns if column.categories is not None]
-    union = levels[0]
-    for more in levels[1:]:
-        union = union.union(more)
-    codes = []
-    for column, own in zip(columns, levels, strict=True):
-        new = np.append(union.get_indexer(own), -1).astype("int32")
-        codes.append(new[column.values])
-    return Column(np.concatenate(codes), union)
+def scatter(
+    parts: Mapping[str, Column],
+    places: Mapping[str, Any],
+    n_events: int,
+    field: str,
+) -> Column:
+    """Write the same field of several logs into its places in one.
+
+    Parameters
+    ----------
+    parts : mapping of str to Column
+        The field in those logs that have it, by the name of the log.
+    places : mapping of str to ndarray or slice
+        Where the events of each log belong.
+    n_events : int
+        Number of events of all logs.
+    field : str
+        Name of the field, for errors.
+
+    Returns
+    -------
+    Column of n_events
+        Missing in the events of logs that do not have the field.
+    """
+    alike = of_one_kind(parts, field)
+    dtypes: Sequence[Any] = [part.values.dtype for part in alike.values()]
+    empty = Column(np.empty(0, np.result_type(*dtypes)))
+    levels = {n: p.categories for n, p in alike.items() if p.categories is not None}
+    if levels:
+        alike, union = _in_joint_codes(alike, levels, field)
+        empty = Column(empty.values, union)
+    joint = empty.without_values(n_events)
+    for name, part in alike.items():
+        joint.values[places[name]] = part.values
+    return joint
+
+
+def _in_joint_codes(
+    parts: Mapping[str, Column], levels: Mapping[str, pd.Index], field: str
+) -> tuple[dict[str, Column], pd.Index]:
+    """The same categorical field of several logs with the levels of all of them."""
+    first = next(iter(levels.values()))
+    if all(own.equals(first) and own.dtype == first.dtype for own in levels.values()):
+        return dict(parts), first
+    joined = join_ids(levels, f"categories of field {field!r}")
+    codes, union = factorize(pd.Series(joined), field)
+    ends = np.cumsum([len(own) for own in levels.values()])
+    tables = zip(levels, np.split(codes, ends[:-1]), strict=True)
+    # One more, where the code -1 of a missing value finds itself.
+    return {
+        name: Column(np.append(table, np.int32(-1))[parts[name].values], union)
+        for name, table in tables
+    }, union

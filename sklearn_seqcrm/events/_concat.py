@@ -2,24 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm.events._clock import Clock
-from sklearn_seqcrm.events._columns import Column, factorize, in_one_unit
+from sklearn_seqcrm.events._columns import Column, factorize, scatter
+from sklearn_seqcrm.events._ids import join_ids
 from sklearn_seqcrm.events._reach import refuse_wide, warn_of_early_end
+from sklearn_seqcrm.events._read import Events
 from sklearn_seqcrm.events._record import Record
 from sklearn_seqcrm.events._timeline import Timeline, sort_events
 
 _UNITS = ("s", "ms", "us", "ns")
 
 
+class Kinds(NamedTuple):
+    """The kinds of events that a log was merged from.
+
+    Parameters
+    ----------
+    field : str
+        The categorical field that tells them apart.
+    fields : dict of str to tuple of str
+        The fields of each kind, without `field`. All others are missing in its events.
+    """
+
+    field: str
+    fields: dict[str, tuple[str, ...]]
+
+    @classmethod
+    def of(cls, field: str, fields: Mapping[str, Iterable[str]]) -> Kinds:
+        """Kinds from what JSON makes of them."""
+        return cls(field, {name: tuple(own) for name, own in fields.items()})
+
+    def only(self, names: Collection[str]) -> Kinds:
+        """The same without the kinds that are not named."""
+        kept = {name: own for name, own in self.fields.items() if name in names}
+        return self._replace(fields=kept)
+
+    def joined(self, other: Kinds) -> Kinds:
+        """The kinds of both, each with the fields that it has in either."""
+        fields = dict(self.fields)
+        for name, own in other.fields.items():
+            fields[name] = tuple(dict.fromkeys((*fields.get(name, ()), *own)))
+        return self._replace(fields=fields)
+
+    def lacking(self, field: str) -> list[str]:
+        """Kinds that do not have a field."""
+        return [name for name, own in self.fields.items() if field not in own]
+
+
 def merge_logs(
     logs: Mapping[str, Any], kind: str, observed_until: Any
-) -> tuple[Timeline, dict[str, Column]]:
+) -> tuple[Events, Kinds]:
     """Sort the events of several logs together, with all their fields.
 
     Parameters
@@ -33,35 +71,110 @@ def merge_logs(
 
     Returns
     -------
-    timeline : Timeline
+    events : Events
         All events; those of an earlier log come first where customer and time are
-        equal.
-    columns : dict of str to Column
-        The kind, then all fields. Each is written once, straight into its place.
+        equal. The fields are the kind, then all fields.
+    kinds : Kinds
+        The fields of each log.
     """
     timelines = _on_one_clock(logs)
     clock = next(iter(timelines.values())).clock
-    times = np.concatenate([timeline.times for timeline in timelines.values()])
-    codes, customers = _joint_customers(logs)
-    order, offsets, times = sort_events(codes, times, len(customers))
     if observed_until is None:
         record = _earliest_record(timelines)
     else:
+        times = np.concatenate([t.times for t in timelines.values()])
         record = Record.of(clock, times, observed_until, early=True)
-    timeline = Timeline(customers, offsets, times, clock, record)
-    refuse_wide(timeline, "times of logs")
+    parts = {
+        name: Events(timelines[name], with_kind(columns_of(log), kind, name, len(log)))
+        for name, log in logs.items()
+    }
+    events, _ = merge_events(parts, record)
+    return events, Kinds(kind, {name: tuple(log.fields) for name, log in logs.items()})
+
+
+def merge_events(
+    parts: Mapping[str, Events], record: Record
+) -> tuple[Events, dict[str, np.ndarray]]:
+    """Sort events of one clock together, with all their fields.
+
+    Parameters
+    ----------
+    parts : mapping of str to Events
+        Events by the name of where they come from, which errors show.
+    record : Record
+        How far all of them have recorded.
+
+    Returns
+    -------
+    events : Events
+        All events; those of an earlier part come first where customer and time are
+        equal. Each field is written once, straight into its place.
+    places : dict of str to ndarray
+        Where the events of each part went.
+    """
+    timelines = [part.timeline for part in parts.values()]
+    ids = {name: part.timeline.customers for name, part in parts.items()}
+    codes, customers = factorize(pd.Series(join_ids(ids, "customers")), "customer")
+    counts = np.concatenate([timeline.counts for timeline in timelines])
+    times = np.concatenate([timeline.times for timeline in timelines])
+    order, offsets, times = sort_events(np.repeat(codes, counts), times, len(customers))
+    timeline = Timeline(customers, offsets, times, timelines[0].clock, record)
+    refuse_wide(timeline, f"times of {' and '.join(parts)}")
     place = np.empty(len(order), dtype=order.dtype)
     place[order] = np.arange(len(order), dtype=order.dtype)
-    ends = np.cumsum([len(log) for log in logs.values()])
-    places = dict(zip(logs, np.split(place, ends[:-1]), strict=True))
-    kinds = Column(np.empty(len(order), dtype="int32"), pd.Index(sorted(logs)))
-    for code, name in enumerate(sorted(logs)):
-        kinds.values[places[name]] = code
-    columns = {kind: kinds}
-    for field in dict.fromkeys(field for log in logs.values() for field in log.fields):
-        parts = {n: log.column(field) for n, log in logs.items() if field in log.fields}
-        columns[field] = _scatter(parts, places, len(order), field)
-    return timeline, columns
+    ends = np.cumsum([len(one.times) for one in timelines])
+    places = dict(zip(parts, np.split(place, ends[:-1]), strict=True))
+    columns = {}
+    for field in dict.fromkeys(f for part in parts.values() for f in part.columns):
+        having = {n: p.columns[field] for n, p in parts.items() if field in p.columns}
+        columns[field] = scatter(having, places, len(order), field)
+    return Events(timeline, columns), places
+
+
+def stack_columns(logs: Sequence[Mapping[str, Column]]) -> dict[str, Column]:
+    """Put the same fields of several logs behind one another."""
+    first, lengths = logs[0], []
+    for columns in logs:
+        if set(columns) != set(first):
+            raise ValueError(
+                "Histories of logs with different fields cannot share a column: "
+                f"{sorted(first)} and {sorted(columns)}."
+            )
+        lengths.append(len(next(iter(columns.values())).values) if columns else 0)
+    ends = np.cumsum(lengths)
+    places = {
+        f"log {i}": slice(end - n, end)
+        for i, (end, n) in enumerate(zip(ends, lengths, strict=True))
+    }
+    return {
+        name: scatter(
+            {label: one[name] for label, one in zip(places, logs, strict=True)},
+            places,
+            int(ends[-1]),
+            name,
+        )
+        for name in first
+    }
+
+
+def joint_kinds(all_kinds: Sequence[Kinds | None]) -> Kinds | None:
+    """The kinds of logs that were joined, if all of them have some."""
+    joint = all_kinds[0]
+    for kinds in all_kinds[1:]:
+        joint = None if joint is None or kinds is None else joint.joined(kinds)
+    return joint
+
+
+def with_kind(
+    columns: Mapping[str, Column], kind: str, name: str, n_events: int
+) -> dict[str, Column]:
+    """The fields of events of one kind, after the field that says which."""
+    return {kind: Column(np.zeros(n_events, "int32"), pd.Index([name])), **columns}
+
+
+def columns_of(log: Any) -> dict[str, Column]:
+    """All fields of a log."""
+    return {name: log.column(name) for name in log.fields}
 
 
 def check_mergeable(logs: Any, kind: str, log_type: type[Any]) -> None:
@@ -137,52 +250,3 @@ def _earliest_record(timelines: dict[str, Timeline]) -> Record:
     if earliest.observed_until == earliest.times.max():
         warn_of_early_end(timelines, kind, stacklevel=4)
     return earliest.record._replace(limited_by=kind)
-
-
-def _joint_customers(logs: Mapping[str, Any]) -> tuple[np.ndarray, pd.Index]:
-    """Code of the customer of each event of all logs, and the customers."""
-    ids = [log.customers for log in logs.values()]
-    numeric = [pd.api.types.is_numeric_dtype(i.dtype) for i in ids]
-    if len(set(numeric)) > 1:
-        types = {name: str(log.customers.dtype) for name, log in logs.items()}
-        raise TypeError(
-            f"The customers have the types {types}, so that none would be found in "
-            "both; cast them with astype before building the logs."
-        )
-    joined = ids[0].append(ids[1:])
-    codes, customers = factorize(pd.Series(joined), "customer")
-    counts = np.concatenate([log.timeline.counts for log in logs.values()])
-    return np.repeat(codes, counts), customers
-
-
-def _scatter(
-    parts: Mapping[str, Column],
-    places: Mapping[str, np.ndarray],
-    n_events: int,
-    field: str,
-) -> Column:
-    """One field of the merged log; missing for kinds that do not have it."""
-    kinds = {name: part.kind for name, part in parts.items()}
-    if len(set(kinds.values())) > 1:
-        raise ValueError(
-            f"Field {field!r} has the types {kinds}; give it one type, or different "
-            "names, before building the logs."
-        )
-    if "datetime" in kinds.values():
-        alike = in_one_unit(list(parts.values()), field)
-        parts = dict(zip(parts, alike, strict=True))
-    dtypes: Sequence[Any] = [part.values.dtype for part in parts.values()]
-    dtype = np.result_type(*dtypes)
-    if next(iter(kinds.values())) != "categorical":
-        missing = np.array("NaT", dtype) if dtype.kind == "M" else np.nan
-        values = np.full(n_events, missing, dtype=dtype)
-        for name, part in parts.items():
-            values[places[name]] = part.values
-        return Column(values)
-    levels = [p.categories for p in parts.values() if p.categories is not None]
-    _, union = factorize(pd.Series(levels[0].append(levels[1:])), field)
-    codes = np.full(n_events, -1, dtype="int32")
-    for (name, part), own in zip(parts.items(), levels, strict=True):
-        table = np.append(union.get_indexer(own), -1).astype("int32")
-        codes[places[name]] = table[part.values]
-    return Column(codes, union)

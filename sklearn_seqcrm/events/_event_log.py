@@ -3,37 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import is_list_like
 
+from sklearn_seqcrm.events._append import append_events
 from sklearn_seqcrm.events._checks import (
+    check_rows,
     column_of,
-    field_names,
     one_cutoff,
-    refuse_missing,
+    warn_of_strangers,
 )
 from sklearn_seqcrm.events._clock import Clock
-from sklearn_seqcrm.events._columns import (
-    Column,
-    events_of_kinds,
-    factorize,
-    join_columns,
-    read_column,
-    read_table,
-    to_series,
+from sklearn_seqcrm.events._columns import Column, events_of_kinds
+from sklearn_seqcrm.events._concat import (
+    Kinds,
+    check_mergeable,
+    columns_of,
+    joint_kinds,
+    merge_logs,
+    stack_columns,
 )
-from sklearn_seqcrm.events._concat import check_mergeable, merge_logs
 from sklearn_seqcrm.events._history import short_time
-from sklearn_seqcrm.events._history_array import HistoryArray, HistoryDtype
-from sklearn_seqcrm.events._log import Log, stack_logs
+from sklearn_seqcrm.events._history_array import (
+    HistoryArray,
+    HistoryDtype,
+    cut_histories,
+)
+from sklearn_seqcrm.events._log import Log
+from sklearn_seqcrm.events._look_like_ids import warn_of_ids
 from sklearn_seqcrm.events._parquet import entry_of, read_log, write_log
-from sklearn_seqcrm.events._reach import refuse_wide, warn_of_silence
+from sklearn_seqcrm.events._reach import warn_of_silence
+from sklearn_seqcrm.events._read import read_events, read_table
 from sklearn_seqcrm.events._record import Record
 from sklearn_seqcrm.events._snapshots import choose_moments, read_every, refuse_unused
-from sklearn_seqcrm.events._timeline import Timeline, frozen, sort_events
+from sklearn_seqcrm.events._timeline import Timeline, frozen
 
 
 class EventLog(Log):
@@ -45,11 +51,13 @@ class EventLog(Log):
 
     Parameters
     ----------
-    events : pandas, polars or pyarrow table
+    events : pandas, polars or pyarrow table, lazy frame or Arrow stream
         One row per event, in any order. Events of one customer at the same time keep
-        the order they have here.
+        the order they have here. A polars LazyFrame, a DuckDB relation, and whatever
+        else has ``__arrow_c_stream__`` (for which pyarrow is needed) is run.
     customer : str
-        Column of customer ids, of one type that sorts. No missing values.
+        Column of customer ids, of one type that sorts. No missing values. Whole
+        numbers are kept as integers, exactly, whatever their type was.
     time : str
         Column of times: datetimes, naive or time-zone aware (stored as UTC), or plain
         numbers. No missing values.
@@ -60,6 +68,11 @@ class EventLog(Log):
     observed_until : datetime or number, default=None
         The last moment that the table has recorded, which tells a customer who was
         silent from one who was not looked at any more. None: the last event.
+    categorical : sequence of str or None, default=None
+        Fields to store as categories, whatever their type: the ids of a product, a
+        shop or a basket are no quantities, even if they are numbers. None: those that
+        are no numbers, and a warning if a field of whole numbers looks like ids. With
+        a list, also an empty one, all others are quantities without a warning.
 
     Raises
     ------
@@ -68,8 +81,16 @@ class EventLog(Log):
     TypeError
         If `events` is no table, or a column has a type that cannot be stored.
     ValueError
-        If there are no events, customers or times are missing, or times lie further
-        apart than numbers of their unit can tell (292 years of nanoseconds).
+        If there are no events, customers or times are missing, times lie further apart
+        than numbers of their unit can tell (292 years of nanoseconds), or ids are
+        floats too large to tell whole numbers apart (from 2**53 on).
+
+    Warns
+    -----
+    UserWarning
+        If `categorical` is None and numbers look like ids: among a thousand events or
+        more, hardly any comes twice, or there are more than 10,000, which are spread
+        as no quantity is. A float looks like one only beside missing values.
 
     Examples
     --------
@@ -100,45 +121,57 @@ class EventLog(Log):
         time: str,
         fields: Sequence[str] | None = None,
         observed_until: Any = None,
+        categorical: Sequence[str] | None = None,
     ) -> None:
         table = read_table(events)
-        names = field_names(table.columns, customer, time, fields)
-        if not len(table):
-            raise ValueError("events has no rows; a log needs at least one event.")
-        ids, moments = to_series(table[customer]), to_series(table[time])
-        refuse_missing(ids, f"customer column {customer!r} of events")
-        refuse_missing(moments, f"time column {time!r} of events")
-        codes, customers = factorize(ids, customer)
-        clock, times = Clock.of(moments, f"times in column {time!r}")
-        order, offsets, times = sort_events(codes, times, len(customers))
-        del codes, ids, moments
-        record = Record.of(clock, times, observed_until)
-        timeline = Timeline(customers, offsets, times, clock, record)
-        refuse_wide(timeline, f"times in column {time!r}")
+        timeline, columns = read_events(
+            table,
+            customer,
+            time,
+            fields,
+            categorical=() if categorical is None else categorical,
+            observed_until=observed_until,
+        )
+        if categorical is None:
+            warn_of_ids(columns, table)
         super().__init__(timeline, (customer, time))
-        # Categories first: reading them needs most memory beside what is kept.
-        by_need = sorted(names, key=lambda name: table[name].dtype.is_numeric())
-        columns = {name: read_column(table[name], name).take(order) for name in by_need}
-        self._columns = {name: _frozen(columns[name]) for name in names}
+        self._set(columns, None)
 
     @classmethod
     def _of(
-        cls, timeline: Timeline, columns: dict[str, Column], names: tuple[str, str]
+        cls,
+        timeline: Timeline,
+        columns: dict[str, Column],
+        names: tuple[str, str],
+        kinds: Kinds | None = None,
     ) -> Self:
         """Wrap columns that are sorted and checked already."""
         log = cls.__new__(cls)
         Log.__init__(log, timeline, names)
-        log._columns = {name: _frozen(column) for name, column in columns.items()}
+        log._set(columns, kinds)
         return log
+
+    def _set(self, columns: dict[str, Column], kinds: Kinds | None) -> None:
+        self._columns = {
+            name: Column(frozen(column.values), column.categories)
+            for name, column in columns.items()
+        }
+        self._kinds = kinds
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Arrays come writeable out of a pickle; wrapped anew, they are not."""
-        return self._of, (self._timeline, self._columns, self._names)
+        return self._of, (self._timeline, self._columns, self._names, self._kinds)
 
     @property
     def fields(self) -> list[str]:
         """Names of the stored columns, without customer and time."""
         return list(self._columns)
+
+    @property
+    def kinds(self) -> dict[str, list[str]]:
+        """The fields of each kind of events that `concat` merged; else empty."""
+        own = {} if self._kinds is None else self._kinds.fields
+        return {name: list(fields) for name, fields in own.items()}
 
     def column(self, field: str) -> Column:
         """Return the stored values of a field.
@@ -179,7 +212,8 @@ class EventLog(Log):
             One row per prediction.
         customer : str or None, default=None
             Column of `rows` that holds the customer; None: the name it has in the
-            log. Customers that the log does not know get an empty history.
+            log. Customers that the log does not know get an empty history, with a
+            warning if there are ten or more and it knows none of them.
         cutoff : str, datetime, number or None, default=None
             Column of `rows` that holds each row's cutoff, or one cutoff for all rows.
             None: everything known so far. Events *at* the cutoff count as future. A
@@ -217,18 +251,11 @@ class EventLog(Log):
             meant: by more than a tenth of what the log spans and 31 days, or, of plain
             numbers, by more than the whole span and 20.
         """
-        if not isinstance(rows, pd.DataFrame):
-            raise TypeError(
-                "rows must be a pandas DataFrame, which can hold histories; got "
-                f"{type(rows).__module__}.{type(rows).__name__}; try to_pandas()."
-            )
-        if name in rows.columns:
-            raise ValueError(
-                f"rows has a column {name!r} already; choose another with name=..."
-            )
+        check_rows(rows, name)
         key = self._names[0] if customer is None else customer
         ids = column_of(rows, key, "customer")
         codes = self._timeline.codes_of(ids, f"customers in column {key!r} of rows")
+        warn_of_strangers(ids, codes, self.customers)
         by_column = isinstance(cutoff, str) and cutoff in rows.columns
         if cutoff is None:
             cutoff = max(self.observed_until, self.time_span[1])
@@ -239,7 +266,9 @@ class EventLog(Log):
         else:
             moments, what = one_cutoff(cutoff, rows, self._timeline.clock), "cutoffs"
         dtype = HistoryDtype(key, cutoff if by_column else None)
-        array = self._cut(codes, moments, what, lookback, allow_exact_matches, dtype)
+        array = cut_histories(
+            self, codes, moments, what, lookback, allow_exact_matches, dtype
+        )
         return rows.assign(**{name: array})
 
     def snapshots(
@@ -375,39 +404,78 @@ class EventLog(Log):
         }
         return pd.DataFrame({**columns, name: array}, copy=False)
 
-    def append(self, more: Any) -> EventLog:
+    def append(
+        self,
+        more: Any,
+        observed_until: Any = None,
+        *,
+        duplicates: str = "warn",
+        new_kinds: bool = False,
+    ) -> EventLog:
         """Return a log that also holds more events.
 
         Parameters
         ----------
-        more : pandas, polars or pyarrow table
-            Events with the same columns as the log. They come after those of the log
-            where customer and time are equal.
+        more : table, EventLog or dict of str to either
+            Events with the same columns as the log; further columns are left out.
+            They come after those of the log where customer and time are equal, and
+            are read as the log has its fields: integers as categories, if those are.
+
+            To a log that `concat` made, a table for each kind of events:
+            ``{"order": orders, "return": returns}``. A table needs the fields of its
+            kind only, and those that the kind does not have are not read. One table
+            of several kinds has a column of kinds; a field that a kind does not have
+            is missing in its events, whatever the table says.
+        observed_until : datetime or number, default=None
+            The last moment that all of them have recorded. None: the last event of
+            `more`, or what an EventLog says, if that is later than before. Tables by
+            kind are recorded until the first of them ends, and no further than
+            before if a kind is not among them.
+        duplicates : {"warn", "keep", "drop", "raise"}, default="warn"
+            What to do with events that are in the log already, with the same
+            customer, time and fields, as when a day is appended twice: count them
+            twice, with or without a warning, leave them out, or raise an error.
+            Events that are twice in `more` itself are two events.
+        new_kinds : bool, default=False
+            Take kinds of events that the log does not have, with all columns of their
+            table in a dict; else they are refused.
 
         Returns
         -------
         EventLog
             The joint log, or this one if there is nothing new. This one stays as it is,
             and so do histories cut from it.
+
+        Raises
+        ------
+        KeyError
+            If `more` lacks a column.
+        TypeError
+            If `more` is no table, a dict for a log without kinds, or its customers
+            or categories are of another type than those of the log.
+        ValueError
+            If a field or the times are of another kind than in the log, times are
+            finer than its unit, a kind is new, `observed_until` is too early, or there
+            are duplicates that shall raise.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from sklearn_seqcrm.events import EventLog
+        >>> march = pd.DataFrame({"who": ["a", "b"], "day": [1, 2], "price": [5, 8]})
+        >>> april = pd.DataFrame({"who": ["b", "b"], "day": [2, 35], "price": [8, 9]})
+        >>> log = EventLog(march, "who", "day", observed_until=31)
+        >>> log.append(april, observed_until=61, duplicates="drop")
+        EventLog(3 events, 2 customers, 1..35, fields: price)
         """
-        customer, time = self._names
-        if not len(read_table(more)):
-            return self
-        other = EventLog(more, customer, time, self.fields)
-        ours = self._timeline
-        theirs = other._timeline.on(ours.clock, f"times in column {time!r} of more")
-        other = EventLog._of(theirs, other._columns, other._names)
-        stacked, _ = stack_logs([self, other])
-        assert isinstance(stacked, EventLog)
-        codes, customers = factorize(pd.Series(stacked.customers), customer)
-        times = stacked.timeline.times
-        order, offsets, times = sort_events(
-            codes[stacked.customer_index()], times, len(customers)
+        events, kinds = append_events(
+            self, self._kinds, more, observed_until, duplicates, new_kinds
         )
-        record = ours.record.joined(theirs.record)
-        joint = Timeline(customers, offsets, times, ours.clock, record)
-        refuse_wide(joint, f"times in column {time!r} of more")
-        return stacked._take(joint, order)
+        joint = self._of(*events, self._names, kinds)
+        same = len(joint) == len(self) and kinds == self._kinds
+        if same and joint.timeline.record == self.timeline.record:
+            return self
+        return joint
 
     @classmethod
     def concat(
@@ -487,9 +555,9 @@ class EventLog(Log):
         1 event 1
         """
         check_mergeable(logs, kind, cls)
-        timeline, columns = merge_logs(logs, kind, observed_until)
+        events, kinds = merge_logs(logs, kind, observed_until)
         first = next(iter(logs.values()))
-        return cls._of(timeline, columns, first._names)
+        return cls._of(*events, first._names, kinds)
 
     def only(self, *kinds: str, kind: str = "event") -> EventLog:
         """Return a log of the events of some kinds.
@@ -528,19 +596,13 @@ class EventLog(Log):
           who  day event
         0   a    2   buy
         """
-        wanted = kinds[0] if len(kinds) == 1 else kinds  # a list is fine, too
-        index = events_of_kinds(self.column(kind), wanted, kind)
-        timeline = self._timeline
-        of_customer = np.searchsorted(timeline.offsets, index, side="right") - 1
-        codes, counts = np.unique(of_customer, return_counts=True)
-        kept = Timeline(
-            timeline.customers[codes],
-            np.concatenate([[0], np.cumsum(counts)]),
-            timeline.times[index],
-            timeline.clock,
-            timeline.record,
-        )
-        return self._take(kept, index)
+        if len(kinds) == 1 and is_list_like(kinds[0]):
+            kinds = tuple(kinds[0])  # a list is fine, too
+        index = events_of_kinds(self.column(kind), kinds, kind)
+        log = self._take(self._timeline.at(index), index)
+        if self._kinds is not None and self._kinds.field == kind:
+            log._kinds = self._kinds.only(kinds)
+        return log
 
     def to_parquet(self, path: Any) -> None:
         """Write the log to a parquet file; needs pyarrow.
@@ -562,7 +624,7 @@ class EventLog(Log):
         ValueError
             If there is something else than a file at `path`.
         """
-        note = {"record": self._timeline.record.to_note()}
+        note = {"record": self._timeline.record.to_note(), "kinds": self._kinds}
         write_log(self.to_frame(), self._names, note, path)
 
     @classmethod
@@ -587,11 +649,16 @@ class EventLog(Log):
             written by another version of this library.
         """
         frame, names, note = read_log(path)
-        log = cls(frame, *names)
+        log = cls(frame, *names, categorical=[])
         told = entry_of(note, "record", dict, path)
         record = Record.from_note(told, log.timeline.clock, path)
-        timeline = replace(log.timeline, record=record)
-        return cls._of(timeline, log._columns, names)
+        kinds = entry_of(note, "kinds", list | None, path)
+        return cls._of(
+            log.timeline.with_record(record),
+            log._columns,
+            names,
+            None if kinds is None else Kinds.of(*kinds),
+        )
 
     def __repr__(self) -> str:
         """One line: sizes, time span and fields."""
@@ -601,57 +668,24 @@ class EventLog(Log):
             f"customers, {span}, fields: {', '.join(self.fields) or 'none'})"
         )
 
-    def _cut(
-        self,
-        codes: np.ndarray,
-        moments: Any,
-        what: str,
-        lookback: Any,
-        exact: bool,
-        dtype: HistoryDtype,
-    ) -> HistoryArray:
-        """Histories of customers up to moments, one of each row or one of all."""
-        timeline, clock = self._timeline, self._timeline.clock
-        ticks = clock.read(moments, what, up=not exact)
-        refuse_wide(timeline, what, ticks)
-        cutoff = np.broadcast_to(ticks, len(codes)).copy()
-        warn_of_silence(timeline, cutoff, stacklevel=3)
-        stop = timeline.positions(codes, cutoff, after=exact)
-        if lookback is None:
-            start = np.where(codes >= 0, timeline.offsets[codes], 0)
-        else:
-            since = clock.read(moments, what, back=lookback)
-            since = np.broadcast_to(since, len(codes))
-            start = timeline.positions(codes, since)
-        return HistoryArray(self, codes, start, stop, cutoff, dtype)
-
     def _columns_at(self, index: np.ndarray) -> dict[str, Any]:
         return {name: column.to_pandas(index) for name, column in self._columns.items()}
 
     def _take(self, timeline: Timeline, index: np.ndarray) -> Self:
         columns = {name: column.take(index) for name, column in self._columns.items()}
-        return self._of(timeline, columns, self._names)
+        return self._of(timeline, columns, self._names, self._kinds)
 
     def _trimmed(self, more_than: int = 0) -> Self:
         columns = {
             name: column.trimmed(more_than) for name, column in self._columns.items()
         }
-        return self._of(self._timeline, columns, self._names)
+        return self._of(self._timeline, columns, self._names, self._kinds)
 
     def _stack(self, logs: Sequence[Log], timeline: Timeline) -> Self:
-        own = set(self.fields)
-        for log in logs:
-            assert isinstance(log, EventLog)
-            if set(log.fields) != own:
-                raise ValueError(
-                    "Histories of logs with different fields cannot share a column: "
-                    f"{sorted(own)} and {sorted(log.fields)}."
-                )
-        columns = {
-            name: join_columns([log._columns[name] for log in logs], name)  # type: ignore[attr-defined]
-            for name in self._columns
-        }
-        return self._of(timeline, columns, self._names)
+        assert all(isinstance(log, EventLog) for log in logs)
+        columns = stack_columns([columns_of(log) for log in logs])
+        all_kinds = [log._kinds for log in logs]  # type: ignore[attr-defined]
+        return self._of(timeline, columns, self._names, joint_kinds(all_kinds))
 
 
 def log_without_events() -> EventLog:
@@ -660,7 +694,3 @@ def log_without_events() -> EventLog:
     clock, record = Clock("int64", "us"), Record(0, in_days=False)
     timeline = Timeline(pd.Index([]), np.zeros(1, "int64"), nothing, clock, record)
     return EventLog._of(timeline, {}, ("customer", "time"))
-
-
-def _frozen(column: Column) -> Column:
-    return Column(frozen(column.values), column.categories)

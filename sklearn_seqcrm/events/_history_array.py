@@ -22,6 +22,7 @@ from sklearn_seqcrm.events import _event_log
 from sklearn_seqcrm.events._arrow import rows_from_arrow, rows_to_arrow
 from sklearn_seqcrm.events._history import History
 from sklearn_seqcrm.events._log import Log
+from sklearn_seqcrm.events._reach import refuse_wide, warn_of_silence
 from sklearn_seqcrm.events._rows import (
     NO_ROW,
     Rows,
@@ -483,6 +484,54 @@ class HistoryArray(ExtensionArray):
             # joblib maps one and the same log into all its workers.
             self._to_pickle = rows
         return {"_rows": self._to_pickle, "_dtype": self._dtype, "_to_pickle": None}
+
+
+def cut_histories(
+    log: Log,
+    codes: np.ndarray,
+    moments: Any,
+    what: str,
+    lookback: Any,
+    exact: bool,
+    dtype: HistoryDtype,
+) -> HistoryArray:
+    """Histories of customers up to moments, one of each row or one of all.
+
+    Parameters
+    ----------
+    log : Log
+        The log that holds the events.
+    codes : ndarray of shape (n,), int64
+        Positions of the customers in ``log.customers``, -1 for an unknown one.
+    moments : Series of shape (n,), datetime or number
+        Cutoffs.
+    what : str
+        How an error names the cutoffs.
+    lookback : Timedelta, str, number or None
+        How far the histories reach back; None: to the first event.
+    exact : bool
+        Whether events at the cutoff belong to the history.
+    dtype : HistoryDtype
+        Dtype of the array.
+
+    Returns
+    -------
+    HistoryArray of shape (n,)
+        The histories.
+    """
+    timeline, clock = log.timeline, log.timeline.clock
+    ticks = clock.read(moments, what, up=not exact)
+    refuse_wide(timeline, what, ticks)
+    cutoff = np.broadcast_to(ticks, len(codes)).copy()
+    warn_of_silence(timeline, cutoff, stacklevel=3)
+    stop = timeline.positions(codes, cutoff, after=exact)
+    if lookback is None:
+        start = np.where(codes >= 0, timeline.offsets[codes], 0)
+    else:
+        since = clock.read(moments, what, back=lookback)
+        since = np.broadcast_to(since, len(codes))
+        start = timeline.positions(codes, since)
+    return HistoryArray(log, codes, start, stop, cutoff, dtype)
 
 
 def _is_missing(value: Any) -> bool:

@@ -9,8 +9,11 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm.events._ids import join_ids
 from sklearn_seqcrm.events._record import Record
 from sklearn_seqcrm.events._timeline import Timeline
+
+_WHOSE = "customers of logs whose histories are to share a column"
 
 
 class Log(ABC):
@@ -201,7 +204,7 @@ def stack_logs(logs: Sequence[Log]) -> tuple[Log, np.ndarray]:
         for log, shift in zip(filled, event_shifts[:-1], strict=True)
     ]
     timeline = Timeline(
-        filled[0].customers.append([log.customers for log in filled[1:]]),
+        join_ids({f"log {i}": log.customers for i, log in enumerate(filled)}, _WHOSE),
         np.concatenate([*offsets, event_shifts[-1:]]),
         np.concatenate([log.timeline.times for log in filled]),
         first.timeline.clock,

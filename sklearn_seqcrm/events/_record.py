@@ -114,11 +114,6 @@ class Record(NamedTuple):
             entry_of(note, "limited_by", str | None, path),
         )
 
-    def joined(self, other: Record) -> Record:
-        """The record of this log with the events of another, on the same clock."""
-        last = max(self, other, key=lambda record: record.until)
-        return last._replace(in_days=self.in_days and other.in_days)
-
     def on(self, old: Clock, new: Clock) -> Record:
         """The same record on another clock."""
         until = new.read(old.as_scalar(self.until), "observed_until", up=False)[0]

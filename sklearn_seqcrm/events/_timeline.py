@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import narwhals.stable.v1 as nw
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
 from sklearn_seqcrm.events._clock import Clock
+from sklearn_seqcrm.events._columns import ids_of
+from sklearn_seqcrm.events._ids import exact_ids, find_ids, refuse_other_kind
 from sklearn_seqcrm.events._record import Record
 from sklearn_seqcrm.events._search import first_at_or_after
 
@@ -100,16 +103,14 @@ class Timeline:
                 "This log was stacked from several logs and cannot look customers up; "
                 "build one with EventLog.append."
             )
+        if isinstance(ids.dtype, pd.ArrowDtype):
+            ids = ids_of(nw.from_native(ids, series_only=True))
         if isinstance(ids.dtype, pd.CategoricalDtype):
             of_category = self.codes_of(pd.Series(ids.cat.categories), what)
             return of_category[ids.cat.codes.to_numpy()]
-        if len(ids) and _kind(ids) != _kind(self.customers):
-            raise TypeError(
-                f"{what} are of the type {ids.dtype}, but the customers of the log of "
-                f"the type {self.customers.dtype}, so that none would be found; cast "
-                "one of them with astype."
-            )
-        return self.customers.get_indexer(pd.Index(ids)).astype("int64")
+        exact = exact_ids(pd.Index(ids), what)
+        refuse_other_kind(exact, self.customers, what, "the customers of the log are")
+        return find_ids(exact, self.customers)
 
     def positions(
         self, codes: np.ndarray, times: np.ndarray, *, after: bool = False
@@ -161,6 +162,28 @@ class Timeline:
             )
         record = self.record.on(self.clock, clock)
         return Timeline(self.customers, self.offsets, times, clock, record)
+
+    def with_record(self, record: Record) -> Timeline:
+        """Return the same times of a log that has recorded to another moment."""
+        return Timeline(self.customers, self.offsets, self.times, self.clock, record)
+
+    def at(self, index: np.ndarray) -> Timeline:
+        """Keep some events, and the customers who have one of them.
+
+        Parameters
+        ----------
+        index : ndarray of shape (n,), int64
+            Positions of events, ascending.
+        """
+        of_customer = np.searchsorted(self.offsets, index, side="right") - 1
+        codes, counts = np.unique(of_customer, return_counts=True)
+        return Timeline(
+            self.customers[codes],
+            np.concatenate([[0], np.cumsum(counts)]),
+            self.times[index],
+            self.clock,
+            self.record,
+        )
 
     def subset(self, codes: np.ndarray) -> tuple[Timeline, np.ndarray]:
         """Keep some customers with all their events.
@@ -303,8 +326,3 @@ def _sort_within(
         order = ties.indices
     times += first
     return order, offsets, times
-
-
-def _kind(ids: pd.Series | pd.Index) -> str:
-    """Numbers or everything else: ids of two kinds never match."""
-    return "number" if pd.api.types.is_numeric_dtype(ids.dtype) else "other"

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from sklearn_seqcrm.datasets import load_complete_journey
+from sklearn_seqcrm.events import EventLog
 
 LEVELS = ["day", "basket", "line"]
 
@@ -43,6 +44,16 @@ def test_events(levels, level, n_events, columns, key):
         "category",
         "category",
     ]
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_ids_are_no_quantities(levels, level):
+    """Building a log would warn, which is an error here."""
+    events = levels[level].events
+    log = EventLog(events, *events.columns[:2])
+    ids = [name for name in log.fields if name.endswith("_id")]
+    assert ids
+    assert {log.column(name).kind for name in ids} == {"categorical"}
 
 
 @pytest.mark.parametrize(

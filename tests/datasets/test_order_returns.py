@@ -152,7 +152,8 @@ def test_probability_is_calibrated(data):
 
 
 def test_honest_histories_hold_what_the_habit_is_made_of(data):
-    log = EventLog(data.outcomes.assign(item=data.outcomes.index), *KEYS)
+    outcomes = data.outcomes.assign(item=data.outcomes.index)
+    log = EventLog(outcomes, *KEYS, categorical=[])  # to compare them as numbers
     X = log.attach(data.rows, cutoff="timestamp", allow_exact_matches=True)
     seen = X["history"].array.to_frame()
     assert len(seen) > 100_000

@@ -1,3 +1,4 @@
+import pickle
 import re
 
 import numpy as np
@@ -95,16 +96,17 @@ BAD_APPENDS = {
         "ones.",
     ),
     "a field less": (
-        {"x": None}, KeyError, "events has no columns ['x'] for fields",
+        {"x": None}, KeyError, "more has no columns ['x'] for fields; it has ['cus",
     ),
     "a field of another kind": (
         {"x": ["red"]}, ValueError,
-        "Field 'x' is categorical in one log and numeric in another; give it one type "
-        "before building the logs.",
+        "Field 'x' has the types {'the log': 'numeric', 'more': 'categorical'}; give "
+        "it one type, or different names, before building the logs.",
     ),
     "customers of another type": (
         {"customer": [7]}, TypeError,
-        "Column 'customer' mixes values of the types int, str",
+        "The customers have the types {'the log': 'str', 'more': 'int64'}, so that "
+        "none would be found in both; cast them: .astype(str) makes text of integers",
     ),
 }  # fmt: skip
 
@@ -119,3 +121,195 @@ def test_bad_appends(events, case):
     )
     with pytest.raises(error, match=re.escape(text)):
         EventLog(events, "customer", "day").append(more)
+
+
+# --- Read as the log is -----------------------------------------------------------
+
+IDS = pd.DataFrame(
+    {"who": ["a", "b"], "time": [1, 2], "basket": [2**60 + 1, 2**60 + 2]}
+)
+
+
+@pytest.mark.parametrize(
+    "basket",
+    [
+        [2**60 + 3, 2**60 + 1],
+        pd.array([2**60 + 3, 2**60 + 1], "UInt64"),
+        pd.array([2**60 + 3, 2**60 + 1], "int64[pyarrow]"),
+        pd.Categorical([2**60 + 3, 2**60 + 1]),
+        np.array([2**60 + 3, 2**60 + 1], object),
+    ],
+)
+def test_integers_appended_to_categories_are_categories(basket):
+    log = EventLog(IDS, "who", "time", categorical=["basket"])
+    more = pd.DataFrame({"who": ["a", "b"], "time": [3, 4], "basket": basket})
+    for joint in (log.append(more), pickle.loads(pickle.dumps(log)).append(more)):
+        column = joint.column("basket")
+        assert column.categories.tolist() == [2**60 + 1, 2**60 + 2, 2**60 + 3]
+        assert column.values.tolist() == [0, 2, 1, 0]
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA, pd.NaT])
+@pytest.mark.parametrize("kind", ["numeric", "categorical", "datetime"])
+def test_a_column_without_values_is_of_every_kind(kind, missing):
+    values = {"numeric": 1.5, "categorical": "hat", "datetime": pd.Timestamp(0)}
+    first = pd.DataFrame({"who": ["a"], "time": [1], "x": [values[kind]]})
+    more = first.assign(time=2, x=pd.Series([missing], dtype=object))
+    for joint in (
+        EventLog(first, "who", "time").append(more),
+        EventLog(more, "who", "time").append(first),
+        EventLog.concat(
+            {"a": EventLog(first, "who", "time"), "b": EventLog(more, "who", "time")}
+        ),
+    ):
+        assert joint.column("x").kind == kind
+        assert joint.to_frame()["x"].isna().tolist() == [False, True]
+
+
+def test_categories_of_another_type_are_refused():
+    log = EventLog(IDS, "who", "time", categorical=["basket"])
+    text = (
+        "The categories of field 'basket' have the types {'the log': 'int64', 'more': "
+        "'str'}, so that none would be found in both; cast them: .astype('int64')"
+    )
+    with pytest.raises(TypeError, match=re.escape(text)):
+        log.append(IDS.assign(basket=["7", "8"]))
+
+
+def test_large_levels_of_two_types_stay_apart():
+    baskets = np.array([2**63 + 1, 2**60 + 1], "uint64")
+    log = EventLog(IDS, "who", "time", categorical=["basket"])
+    joint = log.append(IDS.assign(basket=baskets))
+    expected = [2**60 + 1, 2**60 + 2, 2**63 + 1]
+    assert joint.column("basket").categories.tolist() == expected
+    rows = IDS[["who"]]
+    other = EventLog(IDS.assign(basket=baskets), "who", "time", categorical=["basket"])
+    stacked = pd.concat([log.attach(rows), other.attach(rows)])["history"].array.log
+    assert stacked.column("basket").categories.tolist() == expected
+
+
+def test_a_log_can_be_appended(events, log):
+    more = events.assign(day=events["day"] + pd.Timedelta(days=900), y=1)
+    other = EventLog(more, "customer", "day", observed_until="2029-01-01")
+    joint = log.append(other)
+    pd.testing.assert_frame_equal(joint.to_frame(), log.append(more).to_frame())
+    assert joint.observed_until == pd.Timestamp("2029-01-01")
+    renamed = EventLog(more.rename(columns={"customer": "c", "day": "d"}), "c", "d")
+    pd.testing.assert_frame_equal(log.append(renamed).to_frame(), joint.to_frame())
+    with pytest.raises(KeyError, match=r"more has no columns \['x'\] for fields"):
+        log.append(EventLog(more, "customer", "day", fields=["y"]))
+
+
+# --- How far the record reaches ---------------------------------------------------
+
+
+def test_an_appended_table_may_extend_the_record(log, events):
+    later = events.assign(day=events["day"] + pd.Timedelta(days=366))
+    assert log.append(later).observed_until == pd.Timestamp("2025-03-02")
+    joint = log.append(later, observed_until="2025-03-31")
+    assert joint.observed_until == pd.Timestamp("2025-03-31")
+    assert joint.timeline.record.in_days
+    nothing = log.append(events[:0], observed_until="2024-03-31")
+    assert nothing.observed_until == pd.Timestamp("2024-03-31")
+    assert len(nothing) == len(log)
+    with pytest.raises(ValueError, match="lies before the last event at 2025-03-02"):
+        log.append(later, observed_until="2025-03-01")
+    with pytest.raises(ValueError, match=r"lies before 2024-03-31.*recorded already"):
+        nothing.append(events[:0], observed_until="2024-03-30")
+
+
+# --- Duplicates -------------------------------------------------------------------
+
+DAY = pd.DataFrame(
+    {
+        "who": ["a", "a", "b", "b"],
+        "time": [1, 1, 1, 2],
+        "amount": [5.0, np.nan, 5.0, 5.0],
+        "item": ["hat", None, "hat", "shoe"],
+        "due": pd.to_datetime(["2024-01-01", None, "2024-01-02", None]),
+    }
+)
+
+
+def test_a_day_appended_twice_is_a_warning():
+    log = EventLog(DAY, "who", "time")
+    text = (
+        "4 of the 4 appended events are in the log already, with the same customer, "
+        "time and fields: 'a' at 1, 'a' at 1, 'b' at 1, .... duplicates='drop' leaves "
+        "them out, duplicates='keep' takes them, too, without this warning."
+    )
+    with pytest.warns(UserWarning, match=re.escape(text)) as caught:
+        joint = log.append(DAY)
+    assert caught[0].filename == __file__
+    assert len(joint) == 8
+    assert len(log.append(DAY, duplicates="keep")) == 8
+    with pytest.raises(ValueError, match="4 of the 4 appended events are in the log"):
+        log.append(DAY, duplicates="raise")
+    assert log.append(DAY, duplicates="drop") is log
+    assert log.append(DAY[:0]) is log
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [
+        ("who", ["c", "c", "a", "a"]),
+        ("time", [3, 3, 3, 3]),
+        ("amount", [np.nan, 5.0, 6.0, np.nan]),
+        ("item", ["shoe", "hat", "cap", None]),
+        ("due", pd.to_datetime([None, "2024-01-01", "2024-01-01", "2024-01-01"])),
+    ],
+)
+def test_what_differs_somewhere_is_no_duplicate(column, values):
+    more = DAY.assign(**{column: values})
+    assert len(EventLog(DAY, "who", "time").append(more)) == 8
+
+
+def test_duplicates_within_one_table_are_events():
+    log = EventLog(DAY, "who", "time").append(pd.concat([DAY, DAY]).assign(time=9))
+    assert len(log) == 12
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_dropped_are_those_that_a_loop_finds(seed):
+    random = np.random.default_rng(seed)
+    first, more = (
+        pd.DataFrame(
+            {
+                "who": random.choice(["a", "b", "c"], n),
+                "time": random.integers(0, 4, n),
+                "x": random.choice([1.0, 2.0, np.nan], n),
+                "item": random.choice(np.array(["hat", "shoe", None], object), n),
+            }
+        )
+        for n in (30, 40)
+    )
+    known = set(first.fillna({"x": -1, "item": "-"}).itertuples(index=False))
+    new = [
+        tuple(event) not in known
+        for event in more.fillna({"x": -1, "item": "-"}).itertuples(index=False)
+    ]
+    log = EventLog(first, "who", "time")
+    expected = EventLog(pd.concat([first, more[new]]), "who", "time")
+    dropped = log.append(more, duplicates="drop")
+    pd.testing.assert_frame_equal(dropped.to_frame(), expected.to_frame())
+
+
+def test_an_unknown_way_with_duplicates(log, events):
+    text = "duplicates must be one of ['warn', 'keep', 'drop', 'raise']; got 'ignore'."
+    with pytest.raises(ValueError, match=re.escape(text)):
+        log.append(events, duplicates="ignore")
+
+
+def test_errors_name_what_was_given(log, events):
+    with pytest.raises(
+        TypeError, match="more must be a pandas, polars or pyarrow tabl"
+    ):
+        log.append([1])
+    with pytest.raises(KeyError, match="more has no time column 'day'"):
+        log.append(events.drop(columns="day"))
+    with pytest.raises(
+        ValueError, match="customer column 'customer' of more has 6 mis"
+    ):
+        log.append(events.assign(customer=None))
+    with pytest.raises(TypeError, match=r"more is a dict .* but this log has no kinds"):
+        log.append({"order": events})

@@ -223,6 +223,13 @@ def test_no_rows(kind):
     assert X["history"].dtype == HistoryDtype("customer", "cutoff")
 
 
+def test_a_customer_column_may_have_a_number_for_a_name(log):
+    rows = pd.DataFrame([["ann", 31], ["bob", 54]])
+    X = log.attach(rows, customer=0)
+    assert X["history"].dtype == HistoryDtype(0, None)
+    assert X["history"].array.customers.tolist() == ["ann", "bob"]
+
+
 ROWS = pd.DataFrame({"customer": ["ann", "bob"], "at": pd.Timestamp("2024-02-01")})
 AWARE = ROWS.assign(at=ROWS["at"].dt.tz_localize("UTC"))
 BAD_ROWS = {
@@ -235,6 +242,11 @@ BAD_ROWS = {
         ROWS.rename(columns={"customer": "who"}), {}, KeyError,
         "rows has no customer column 'customer'; it has ['who', 'at'].",
     ),
+    "two customer columns": (
+        ROWS.set_axis(["customer", "customer"], axis=1), {}, ValueError,
+        "rows has 2 columns 'customer', so that it is not clear which holds the "
+        "customer; rename them.",
+    ),
     "missing customers": (
         ROWS.assign(customer=["ann", None]), {}, ValueError,
         "The customer column 'customer' of rows has 1 missing values, the first in the "
@@ -243,8 +255,9 @@ BAD_ROWS = {
     "customers of another type": (
         ROWS.assign(customer=[1, 2]), {}, TypeError,
         "customers in column 'customer' of rows are of the type int64, but the "
-        f"customers of the log of the type {ROWS['customer'].dtype}, so that none "
-        "would be found; cast one of them with astype.",
+        "customers of the log are of the type str, so that none "
+        "would be found; cast them: .astype(str) makes text of integers (and of floats "
+        "'7.0', not '7').",
     ),
     "categories of another type": (
         ROWS.assign(customer=pd.Categorical([1, 2])), {}, TypeError,

@@ -97,6 +97,70 @@ def test_fields_chooses_and_orders_columns(events):
     assert EventLog(events, "customer", "day", fields=[]).fields == []
 
 
+class OnlyAStream:
+    """What shows an Arrow table by the protocol alone, as a relation of DuckDB does."""
+
+    def __init__(self, table):
+        self.table = table
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        """Give the table away."""
+        return self.table.__arrow_c_stream__(requested_schema)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        lambda events: pl.from_pandas(events).lazy().filter(pl.col("x") < 5),
+        lambda events: OnlyAStream(pa.Table.from_pandas(events[events["x"] < 5])),
+    ],
+)
+def test_a_query_is_run(events, query):
+    expected = EventLog(events[events["x"] < 5], "customer", "day").to_frame()
+    log = EventLog(query(events), "customer", "day", fields=["x"])
+    pd.testing.assert_frame_equal(log.to_frame(), expected)
+    first = EventLog(events[events["x"] >= 5], "customer", "day")
+    joint = first.append(query(events))
+    pd.testing.assert_frame_equal(
+        joint.to_frame(), EventLog(events, "customer", "day").to_frame()
+    )
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_ids_as_categories_are_exact_in_every_library(library):
+    events = pd.DataFrame(
+        {
+            "customer": ["a"] * 4,
+            "time": [1, 2, 3, 4],
+            "basket": pd.array([2**60 + 2, None, 2**60 + 1, 2**60 + 2], "Int64"),
+            "amount": [1, 2, 3, 4],
+        }
+    )
+    table = LIBRARIES[library](events)
+    log = EventLog(table, "customer", "time", categorical=["basket"])
+    assert log.column("basket").categories.tolist() == [2**60 + 1, 2**60 + 2]
+    assert log.column("basket").values.tolist() == [1, -1, 0, 1]
+    assert log.column("amount").kind == "numeric"
+
+
+@pytest.mark.parametrize(
+    ("values", "levels", "codes"),
+    [
+        ([7.0, np.nan, 3.0], [3, 7], [1, -1, 0]),  # read with a missing value
+        ([True, None, False], [False, True], [1, -1, 0]),
+        ([decimal.Decimal(7), None, decimal.Decimal(3)], [3, 7], [1, -1, 0]),
+        (["b", None, "a"], ["a", "b"], [1, -1, 0]),
+        ([1.5, 2, 1.5], [1.5, 2], [0, 1, 0]),
+        ([None, None, None], [], [-1, -1, -1]),
+    ],
+)
+def test_what_is_asked_to_becomes_categories(values, levels, codes):
+    events = pd.DataFrame({"customer": "a", "time": [1, 2, 3], "x": values})
+    column = EventLog(events, "customer", "time", categorical=["x"]).column("x")
+    assert column.categories.tolist() == levels
+    assert column.values.tolist() == codes
+
+
 @pytest.mark.parametrize(
     ("ids", "expected"),
     [
@@ -221,11 +285,9 @@ def frame(**columns):
 BAD_INPUT = {
     "no table": (
         ([1, 2], "customer", "time"), TypeError,
-        "events must be a pandas, polars or pyarrow table in memory; got builtins.list",
-    ),
-    "a lazy table": (
-        (pl.LazyFrame({"customer": ["a"], "time": [1]}), "customer", "time"), TypeError,
-        "events must be a pandas, polars or pyarrow table in memory; got polars",
+        "events must be a pandas, polars or pyarrow table, or a query that gives one "
+        "(a LazyFrame, a DuckDB relation, whatever has __arrow_c_stream__); got "
+        "builtins.list.",
     ),
     "no rows": (
         (frame().iloc[:0], "customer", "time"), ValueError,
@@ -305,6 +367,28 @@ BAD_INPUT = {
     "unknown fields": (
         (frame(x=1), "customer", "time", ["x", "y"]), KeyError,
         "events has no columns ['y'] for fields; it has ['customer', 'time', 'x'].",
+    ),
+    "categorical as text": (
+        (frame(x=1), "customer", "time", None, None, "x"), TypeError,
+        "categorical must be a list of columns; got the text 'x'.",
+    ),
+    "unknown categorical": (
+        (frame(x=1), "customer", "time", None, None, ["x", "y"]), KeyError,
+        "events has no columns ['y'] for categorical; it has ['x'].",
+    ),
+    "floats that were ids": (
+        (frame(x=[2.0**60, 1.0]), "customer", "time", None, None, ["x"]), ValueError,
+        "values in column 'x' of events are of the type float64, which cannot tell "
+        "whole numbers from 9,007,199,254,740,992 on from their neighbours",
+    ),
+    "numbers as names of keys": (
+        (pd.DataFrame([["a", 1, 2.0]]), 0, 1), TypeError,
+        "events has columns whose names are no text, [0, 1, 2]; name them, for example "
+        "events.columns.astype(str) makes text of numbers.",
+    ),
+    "numbers as names of fields": (
+        (frame().assign(**{"x": 1}).rename(columns={"x": 7}), "customer", "time"),
+        TypeError, "events has columns whose names are no text, [7]; name them",
     ),
     "keys as fields": (
         (frame(x=1), "customer", "time", ["x", "time"]), ValueError,

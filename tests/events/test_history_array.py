@@ -177,8 +177,8 @@ def test_rows_of_unknown_customers_bring_no_fields(log):
         ),
         (
             small_log(x=["red", "blue"]), "zoe",
-            "Field 'x' is categorical in one log and numeric in another; give it one "
-            "type before building the logs.",
+            "Field 'x' has the types {'log 0': 'numeric', 'log 1': 'categorical'}; "
+            "give it one type, or different names, before building the logs.",
         ),
     ],
 )  # fmt: skip

@@ -1,0 +1,282 @@
+"""Add events to a log: of one table, or of one for each kind of event."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm.events._checks import chosen_among
+from sklearn_seqcrm.events._columns import Column, is_of_kinds
+from sklearn_seqcrm.events._concat import Kinds, columns_of, merge_events, with_kind
+from sklearn_seqcrm.events._read import Events, read_events, read_table
+from sklearn_seqcrm.events._record import Record
+from sklearn_seqcrm.events._timeline import Timeline, ranges
+
+DUPLICATES = ("warn", "keep", "drop", "raise")
+
+
+def append_events(
+    log: Any,
+    kinds: Kinds | None,
+    more: Any,
+    observed_until: Any,
+    duplicates: str,
+    new_kinds: bool,
+) -> tuple[Events, Kinds | None]:
+    """Join a log with more events, as `EventLog.append` describes it.
+
+    Parameters
+    ----------
+    log : EventLog
+        The log.
+    kinds : Kinds or None
+        Its kinds, if `EventLog.concat` made it.
+    more : table, EventLog or mapping of str to either
+        What the user gave.
+    observed_until : datetime, number or None
+        The last moment that both have recorded.
+    duplicates : {"warn", "keep", "drop", "raise"}
+        What to do with events that the log has already.
+    new_kinds : bool
+        Whether a kind may be new to the log.
+
+    Returns
+    -------
+    events : Events
+        All events.
+    kinds : Kinds or None
+        The kinds that the log has now.
+    """
+    if duplicates not in DUPLICATES:
+        raise ValueError(
+            f"duplicates must be one of {list(DUPLICATES)}; got {duplicates!r}."
+        )
+    if isinstance(more, Mapping):
+        parts, kinds = _of_each_kind(log, kinds, more, new_kinds)
+        # As in concat: a kind that was not given has recorded nothing new.
+        until_all = kinds is not None and len(parts) == len(kinds.fields)
+    else:
+        parts, kinds = _of_one_table(log, kinds, more, new_kinds)
+        until_all = True
+    timelines = [log.timeline, *(part.timeline for part in parts.values())]
+    if observed_until is not None:
+        record = _told(timelines, observed_until, early=kinds is not None)
+    else:
+        record = _found(timelines, until_all)
+    old = Events(log.timeline.with_record(record), columns_of(log))
+    if not parts:
+        return old, kinds
+    events, places = merge_events({"the log": old, **parts}, record)
+    if duplicates != "keep":
+        new = np.sort(np.concatenate([places[name] for name in parts]))
+        events = _without_repeated(events, new, duplicates)
+    return events, kinds
+
+
+def _of_each_kind(
+    log: Any, kinds: Kinds | None, more: Mapping[str, Any], new_kinds: bool
+) -> tuple[dict[str, Events], Kinds]:
+    """Events of tables by kind, each of which needs its kind's own fields only."""
+    if kinds is None:
+        raise TypeError(
+            "more is a dict of tables by kind, but this log has no kinds, which "
+            "EventLog.concat gives; append one table, or concat logs first."
+        )
+    parts = {}
+    for name, table in more.items():
+        what = f"more[{name!r}]"
+        source = _opened(table, log, what)
+        if name not in kinds.fields:
+            _refuse_new(name, kinds, new_kinds)
+            own = [f for f in _fields_of(source, log) if f != kinds.field]
+            kinds = kinds.joined(Kinds(kinds.field, {name: tuple(own)}))
+        part = _read(log, source, kinds.fields[name], what)
+        if part is not None:
+            columns = with_kind(
+                part.columns, kinds.field, name, len(part.timeline.times)
+            )
+            parts[what] = Events(part.timeline, columns)
+    return parts, kinds
+
+
+def _of_one_table(
+    log: Any, kinds: Kinds | None, more: Any, new_kinds: bool
+) -> tuple[dict[str, Events], Kinds | None]:
+    """Events of one table, in which a field that a kind does not have is blanked."""
+    source = _opened(more, log, "more")
+    if kinds is None:
+        part = _read(log, source, log.fields, "more")
+        return ({} if part is None else {"more": part}), None
+    having = _fields_of(source, log)
+    if kinds.field not in having:
+        raise KeyError(
+            f"more has no column {kinds.field!r}, which tells the kinds of this log "
+            f"apart; it has {having}. Or give a dict of a table for each kind: "
+            f"{{{next(iter(kinds.fields), 'kind')!r}: table}}."
+        )
+    part = _read(log, source, [f for f in log.fields if f in having], "more")
+    if part is None:
+        return {}, kinds
+    column = part.columns[kinds.field]
+    n_without = int((column.values < 0).sum())
+    if n_without:
+        raise ValueError(
+            f"more has {n_without} events without a kind in column {kinds.field!r}; "
+            "drop or fill them."
+        )
+    assert column.categories is not None
+    for name in column.categories[np.unique(column.values)]:
+        if name not in kinds.fields:
+            _refuse_new(name, kinds, new_kinds)
+            own = tuple(field for field in part.columns if field != kinds.field)
+            kinds = kinds.joined(Kinds(kinds.field, {name: own}))
+        lost = [field for field in kinds.fields[name] if field not in part.columns]
+        if lost:
+            raise KeyError(
+                f"more has events of the kind {name!r}, but no columns {lost}, which "
+                f"that kind has in the log; it has {having}."
+            )
+    return {"more": Events(part.timeline, _blanked(part.columns, kinds))}, kinds
+
+
+def _opened(table: Any, log: Any, what: str) -> Any:
+    """A log as it is, anything else as a table."""
+    return table if isinstance(table, type(log)) else read_table(table, what)
+
+
+def _fields_of(source: Any, log: Any) -> list[str]:
+    """Names of what could be a field."""
+    if isinstance(source, type(log)):
+        return source.fields
+    return [name for name in source.columns if name not in log.names]
+
+
+def _read(log: Any, source: Any, fields: Sequence[str], what: str) -> Events | None:
+    """Some fields of a table or a log, on the clock of the log; None without events.
+
+    A field that the log keeps as categories is read as categories.
+    """
+    customer, time = log.names
+    if not len(source):
+        return None
+    if isinstance(source, type(log)):
+        chosen = chosen_among(fields, source.fields, what, "fields")
+        part = Events(source.timeline, {name: source.column(name) for name in chosen})
+    else:
+        categorical = [f for f in fields if f in log.fields and _has_levels(log, f)]
+        part = read_events(
+            source, customer, time, fields, categorical=categorical, what=what
+        )
+    what = f"times in column {time!r} of {what}"
+    return part._replace(timeline=part.timeline.on(log.timeline.clock, what))
+
+
+def _has_levels(log: Any, field: str) -> bool:
+    """Tell whether a field has categories, or at least a type of categories."""
+    levels = log.column(field).categories
+    # Nothing but None says nothing about what is to come.
+    return levels is not None and (len(levels) > 0 or levels.dtype != object)
+
+
+def _refuse_new(name: Any, kinds: Kinds, new_kinds: bool) -> None:
+    if not isinstance(name, str):
+        raise TypeError(f"The kinds of events must be text; got {name!r}.")
+    if not new_kinds:
+        raise ValueError(
+            f"The log has no events of the kind {name!r}; field {kinds.field!r} has "
+            f"{list(kinds.fields)}. new_kinds=True adds the kind."
+        )
+
+
+def _blanked(columns: dict[str, Column], kinds: Kinds) -> dict[str, Column]:
+    """The same fields, missing in the events of kinds that do not have them."""
+    blanked = dict(columns)
+    for field, column in columns.items():
+        lacking = kinds.lacking(field)
+        if field == kinds.field or not lacking:
+            continue
+        foreign = is_of_kinds(columns[kinds.field], lacking)
+        missing = column.without_values(len(column.values)).values
+        values = np.where(foreign, missing, column.values)
+        blanked[field] = Column(values, column.categories)
+    return blanked
+
+
+def _found(timelines: Sequence[Timeline], until_all: bool) -> Record:
+    """The record of a log and its new parts: as far as all of the parts have it."""
+    ours, *others = (timeline.record for timeline in timelines)
+    until = ours.until
+    if others and until_all:
+        until = max(until, min(one.until for one in others))
+    in_days = all(one.in_days for one in (ours, *others))
+    limited_by = ours.limited_by if until == ours.until else None
+    return Record(until, in_days, limited_by)
+
+
+def _told(timelines: Sequence[Timeline], observed_until: Any, *, early: bool) -> Record:
+    """The record that ends where a user says, which is no earlier than it did."""
+    clock, ours = timelines[0].clock, timelines[0].record
+    last = max(timeline.times.max() for timeline in timelines if len(timeline.times))
+    record = Record.of(clock, np.array([last]), observed_until, early=early)
+    if record.until < ours.until:
+        raise ValueError(
+            f"observed_until={observed_until} lies before {clock.as_scalar(ours.until)}"
+            ", which the log has recorded already."
+        )
+    return record._replace(in_days=all(one.record.in_days for one in timelines))
+
+
+def _without_repeated(events: Events, new: np.ndarray, duplicates: str) -> Events:
+    """Find new events that the log had already, and do with them as told.
+
+    Only the events at the same moments of the same customers are looked at, so that
+    the cost follows the new events, not the log.
+    """
+    timeline = events.timeline
+    times = timeline.times
+    # The events of one moment are a run, which begins with those of the log.
+    suspect = new[(new > 0) & (times[new] == times[new - 1])]
+    of_customer = np.searchsorted(timeline.offsets, suspect, side="right") - 1
+    first = timeline.positions(of_customer, times[suspect])
+    runs, first_suspect = np.unique(first, return_index=True)
+    index, offsets = ranges(runs, suspect[first_suspect])
+    is_old = np.ones(len(times), dtype=bool)
+    is_old[new] = False
+    is_old = is_old[index]
+    old, run_of_old = index[is_old], np.repeat(runs, np.diff(offsets))[is_old]
+    if not len(old):
+        return events
+    key, _ = pd.factorize(np.append(run_of_old, first))
+    index = np.append(old, suspect)
+    for column in events.columns.values():
+        codes, levels = pd.factorize(column.values[index], use_na_sentinel=False)
+        key, _ = pd.factorize(key * len(levels) + codes)
+    repeated = suspect[np.isin(key[len(old) :], key[: len(old)])]
+    if not len(repeated):
+        return events
+    if duplicates == "drop":
+        kept = np.delete(np.arange(len(timeline.times)), repeated)
+        columns = {name: one.take(kept) for name, one in events.columns.items()}
+        return Events(timeline.at(kept), columns)
+    told = (
+        f"{len(repeated)} of the {len(new)} appended events are in the log already, "
+        f"with the same customer, time and fields: {_shown(timeline, repeated)}. "
+        "duplicates='drop' leaves them out, duplicates='keep' takes them, too"
+    )
+    if duplicates == "raise":
+        raise ValueError(f"{told}.")
+    warnings.warn(f"{told}, without this warning.", UserWarning, stacklevel=4)
+    return events
+
+
+def _shown(timeline: Timeline, index: np.ndarray) -> str:
+    """Customer and time of the first few events."""
+    few = index[:3]
+    who = timeline.customers[np.searchsorted(timeline.offsets, few, side="right") - 1]
+    when = timeline.clock.as_index(timeline.times[few])
+    shown = [f"{one!r} at {time}" for one, time in zip(who.tolist(), when, strict=True)]
+    return ", ".join(shown) + (", ..." if len(index) > len(few) else "")

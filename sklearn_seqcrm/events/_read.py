@@ -1,0 +1,132 @@
+"""From a table of any dataframe library to the timeline and the fields of a log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import narwhals.stable.v1 as nw
+from narwhals.exceptions import DuplicateError
+
+from sklearn_seqcrm.events._checks import chosen_among, field_names, refuse_missing
+from sklearn_seqcrm.events._clock import Clock
+from sklearn_seqcrm.events._columns import (
+    Column,
+    factorize,
+    ids_of,
+    read_column,
+    to_series,
+)
+from sklearn_seqcrm.events._reach import refuse_wide
+from sklearn_seqcrm.events._record import Record
+from sklearn_seqcrm.events._timeline import Timeline, sort_events
+
+
+class Events(NamedTuple):
+    """What a log is made of.
+
+    Parameters
+    ----------
+    timeline : Timeline
+        Customers and sorted times.
+    columns : dict of str to Column
+        Every field in the order of the timeline.
+    """
+
+    timeline: Timeline
+    columns: dict[str, Column]
+
+
+def read_table(table: Any, what: str = "events") -> nw.DataFrame:
+    """Accept whatever holds a table, in memory or as a query, or say what arrived.
+
+    Parameters
+    ----------
+    table : pandas, polars or pyarrow table, lazy frame or Arrow stream
+        A query is run: a lazy frame of polars, a relation of DuckDB, and all else that
+        has ``__arrow_c_stream__``, for which pyarrow is needed.
+    what : str, default="events"
+        How an error names it.
+
+    Returns
+    -------
+    narwhals.DataFrame
+        The table in memory.
+    """
+    try:
+        return nw.from_native(table, eager_only=True)
+    except DuplicateError as error:
+        raise ValueError(
+            f"{what} has columns of the same name; rename them. {error}"
+        ) from error
+    except TypeError:
+        found = nw.from_native(table, pass_through=True)
+    if isinstance(found, nw.LazyFrame):
+        return found.collect()
+    if hasattr(table, "__arrow_c_stream__"):
+        import pyarrow as pa
+
+        return nw.from_native(pa.table(table), eager_only=True)
+    raise TypeError(
+        f"{what} must be a pandas, polars or pyarrow table, or a query that gives one "
+        "(a LazyFrame, a DuckDB relation, whatever has __arrow_c_stream__); got "
+        f"{type(table).__module__}.{type(table).__name__}."
+    )
+
+
+def read_events(
+    table: nw.DataFrame,
+    customer: str,
+    time: str,
+    fields: Sequence[str] | None,
+    *,
+    categorical: Sequence[str] = (),
+    observed_until: Any = None,
+    what: str = "events",
+) -> Events:
+    """Read the events of a table, sorted by customer and time.
+
+    Parameters
+    ----------
+    table : narwhals.DataFrame of at least one row
+        What `read_table` returned.
+    customer, time : str
+        Names of the two key columns.
+    fields : sequence of str or None
+        Columns to keep; None: all others.
+    categorical : sequence of str, default=()
+        Fields to read as categories, whatever their type.
+    observed_until : datetime, number or None, default=None
+        The last moment that the table has recorded; None: the last event.
+    what : str, default="events"
+        How an error names the table.
+
+    Returns
+    -------
+    Events
+        The timeline and the fields.
+    """
+    names = field_names(table.columns, customer, time, fields, what)
+    as_categories = chosen_among(categorical, names, what, "categorical")
+    if not len(table):
+        raise ValueError(f"{what} has no rows; a log needs at least one event.")
+    ids, moments = ids_of(table[customer]), to_series(table[time])
+    refuse_missing(ids, f"customer column {customer!r} of {what}")
+    refuse_missing(moments, f"time column {time!r} of {what}")
+    codes, customers = factorize(ids, customer, what)
+    where = "" if what == "events" else f" of {what}"
+    clock, times = Clock.of(moments, f"times in column {time!r}{where}")
+    order, offsets, times = sort_events(codes, times, len(customers))
+    del codes, ids, moments
+    record = Record.of(clock, times, observed_until)
+    # Categories first: reading them needs most memory beside what is kept.
+    by_need = sorted(names, key=lambda name: table[name].dtype.is_numeric())
+    columns = {
+        name: read_column(
+            table[name], name, what, categorical=name in as_categories
+        ).take(order)
+        for name in by_need
+    }
+    timeline = Timeline(customers, offsets, times, clock, record)
+    refuse_wide(timeline, f"times in column {time!r}{where}")
+    return Events(timeline, {name: columns[name] for name in names})
