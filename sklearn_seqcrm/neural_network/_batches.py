@@ -275,8 +275,11 @@ class BatchIterator:
         plan = []
         for first, last in pairwise(_cut_batches(sizes[groups], self.batch_size)):
             batch = groups[first:last]
-            rows = np.concatenate([order[bounds[g] : bounds[g + 1]] for g in batch])
-            cuts = self._cut_parts(rows, np.repeat(lengths[batch], sizes[batch]))
+            n = sizes[batch]
+            before = np.cumsum(n) - n
+            # A loop over groups took a third of the time to score rows of statics.
+            rows = order[np.repeat(bounds[batch] - before, n) + np.arange(n.sum())]
+            cuts = self._cut_parts(rows, np.repeat(lengths[batch], n))
             plan.append(np.split(rows, cuts))
         if self.shuffle:
             self.rng.shuffle(plan)
