@@ -38,6 +38,7 @@ from sklearn_seqcrm.neural_network._module import (
     trains_in_bfloat16,
 )
 from sklearn_seqcrm.neural_network._net import HistoryClassifierNet, HistoryNet
+from sklearn_seqcrm.neural_network._settings import own_settings
 
 # With fewer rows a validation part is too small to tell epochs apart.
 _ROWS_TO_STOP_EARLY = 1000
@@ -115,9 +116,9 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         # Others in each call, if they are several, but for the customers set aside:
         # those of the last call would be among the training rows.
         n_before = len(self.net_.history) if again else 0
-        seeds = rng.randint(2**31 - 1, size=(n_before + 1, 3))
+        seeds = rng.randint(2**31 - 1, size=(n_before + 1, 4))
         split_seed = seeds[0, 0]
-        _, shuffle_seed, torch_seed = seeds[-1]
+        _, shuffle_seed, weights_seed, dropout_seed = map(int, seeds[-1])
         if weight is not None:
             weight = weight.astype("float32")
         if again:
@@ -136,9 +137,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             train, valid = _weighted(data, 1 / self._mean_weight), None
         else:
             train, valid = self._split(data, customers, int(split_seed), batch_size)
-        cuda = [torch.device(self.device)] if self.device.startswith("cuda") else []
-        with torch.random.fork_rng(devices=cuda):
-            torch.manual_seed(int(torch_seed))
+        with own_settings(self.device):
             if again:
                 for reader in self.net_.module_.readers:
                     reader.bptt_steps = self.bptt_steps
@@ -147,13 +146,14 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             else:
                 self._specs = inputs.specs
                 self._n_static = inputs.data.static.shape[1]
-                self.net_ = self._build(n_outputs, criterion)
+                self.net_ = self._build(n_outputs, criterion, weights_seed)
                 self.net_.initialize()
                 with torch.no_grad():
                     last = self.net_.module_.head[-1]
                     last.bias.copy_(torch.from_numpy(bias.astype("float32")))
             self.batch_size_ = self.net_.batch_size = batch_size
-            self.net_.shuffle_seed = int(shuffle_seed)
+            self.net_.shuffle_seed = shuffle_seed
+            self.net_.dropout_seed = dropout_seed
             self.net_.max_epochs = 1 if task is None else self.max_epochs
             self._train(train, valid, task)
         self.n_iter_ = len(self.net_.history)
@@ -205,7 +205,9 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             # A loss for each batch: the more rows, the more of them.
             epoch["batches"].clear()
 
-    def _build(self, n_outputs: int, criterion: dict[str, Any]) -> HistoryNet:
+    def _build(
+        self, n_outputs: int, criterion: dict[str, Any], seed: int
+    ) -> HistoryNet:
         net = HistoryClassifierNet if is_classifier(self) else HistoryNet
         return net(
             HistoryNetwork,
@@ -221,6 +223,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             module__precision=self.precision,
             module__dropout=self.dropout,
             module__head_sizes=tuple(self.head_sizes),
+            module__seed=seed,
             optimizer=torch.optim.AdamW,
             optimizer__weight_decay=self.weight_decay,
             optimizer__fused=_HAS_FUSED_OPTIMIZERS,

@@ -200,7 +200,7 @@ class Batch:
     def target(self) -> torch.Tensor:
         """Targets in the order of `rows`, shape (n,); 0 if there are none."""
         if self._data.target is None:
-            return torch.zeros(len(self))
+            return torch.zeros(len(self), dtype=torch.float32, device="cpu")
         return torch.from_numpy(self._data.target[self.rows])
 
     def __iter__(self) -> Iterator[BatchPart]:

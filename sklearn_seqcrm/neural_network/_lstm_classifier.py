@@ -82,7 +82,9 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         Device of torch, such as ``"cuda"``.
     random_state : int, RandomState or None, default=None
         Seed of the weights, the batches, the dropout and the validation split. An int
-        makes runs on a CPU repeat exactly.
+        makes runs on a CPU repeat exactly, be it in threads: torch's global generator
+        is neither drawn from nor seeded. None takes a seed from NumPy's, as everywhere
+        in scikit-learn.
     warm_start : bool, default=False
         Go on from the network of the last fit, for `max_epochs` more. What the network
         is made of stays as it was, and so do its loss, weight decay and device;
