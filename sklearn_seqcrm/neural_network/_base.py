@@ -283,7 +283,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         """What the network returns for the rows of X, shape (n, n_outputs), float64."""
         check_is_fitted(self, "net_")
         inputs = self._as_in_fit(read_inputs(self, X, reset=False))
-        return self.net_.outputs(inputs.data).astype("float64")
+        return self.net_.outputs(inputs.data).astype("float64", copy=False)
 
     def _as_in_fit(self, inputs: Inputs) -> Inputs:
         """Compare the shapes of X with those in fit; codes new to tensors become 0."""

@@ -340,7 +340,30 @@ class HistoryNetwork(nn.Module):
             reader(history)
             for reader, history in zip(self.readers, batch.histories, strict=True)
         ]
-        return self.head(torch.cat([*parts, batch.static], dim=1))
+        rows = torch.cat([*parts, batch.static], dim=1)
+        if not self.readers and not self.training and has_float64(rows.device):
+            # The order in which a product adds up depends on the number of rows. In
+            # float64 that does not show: rows of statics alone are the same in any
+            # batch. What is read of histories is float32, and not the same; a head in
+            # float64 over it took up to 17 % more time for nothing.
+            rows = rows.double()
+        return self.head(rows)
+
+
+class Linear(nn.Linear):
+    """A linear layer that computes as precisely as its inputs are."""
+
+    def forward(self, numbers: torch.Tensor) -> torch.Tensor:
+        """Return the outputs in the dtype of the inputs."""
+        if numbers.dtype != self.weight.dtype:
+            weight, bias = self.weight.to(numbers.dtype), self.bias.to(numbers.dtype)
+            return nn.functional.linear(numbers, weight, bias)
+        return super().forward(numbers)
+
+
+def has_float64(device: torch.device) -> bool:
+    """Whether a device computes in float64; the GPUs of Apple do not."""
+    return device.type != "mps"
 
 
 def new_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
@@ -384,9 +407,9 @@ def draw_vectors(embedding: nn.Embedding, generator: torch.Generator) -> nn.Embe
     return embedding
 
 
-def new_linear(n_inputs: int, n_outputs: int, generator: torch.Generator) -> nn.Linear:
+def new_linear(n_inputs: int, n_outputs: int, generator: torch.Generator) -> Linear:
     """A linear layer, drawn."""
-    layer = without_drawing(nn.Linear, n_inputs, n_outputs)
+    layer = without_drawing(Linear, n_inputs, n_outputs)
     return draw_weights(layer, n_inputs, generator)
 
 

@@ -183,7 +183,7 @@ class HistoryNet(NeuralNet):
 
         Returns
         -------
-        ndarray of shape (n, n_outputs), float32
+        ndarray of shape (n, n_outputs), float32, or float64 without histories
             What the head returns.
         """
         result = None
