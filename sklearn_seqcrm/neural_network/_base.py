@@ -62,7 +62,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         "bptt_steps": [Interval(Integral, 1, None, closed="left"), None],
         "precision": [StrOptions(set(PRECISIONS))],
         "dropout": [Interval(Real, 0, 1, closed="left")],
-        "head_sizes": [list, tuple],
+        "head_sizes": ["array-like"],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "batch_size": [
@@ -74,7 +74,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "callbacks": [list, tuple, None],
-        "device": [str],
+        "device": [str, torch.device],
         "random_state": ["random_state"],
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
@@ -222,7 +222,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             module__bptt_steps=self.bptt_steps,
             module__precision=self.precision,
             module__dropout=self.dropout,
-            module__head_sizes=tuple(self.head_sizes),
+            module__head_sizes=tuple(int(size) for size in self.head_sizes),
             module__seed=seed,
             optimizer=torch.optim.AdamW,
             optimizer__weight_decay=self.weight_decay,
@@ -334,8 +334,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         again = self._goes_on(partial)
         if again and torch.device(self.device) != torch.device(self.net_.device):
             raise ValueError(
-                f"The network goes on on its device, {self.net_.device!r}; got "
-                f"device={self.device!r}. Set it back, or fit from the start."
+                f"The network goes on on its device, {str(self.net_.device)!r}; got "
+                f"device={str(self.device)!r}. Set it back, or fit from the start."
             )
         if not again and hasattr(self, "net_"):
             # Should this fit fail, what it sets until then would not go with it.
@@ -375,26 +375,27 @@ def _shapes(specs: Sequence[HistorySpec], encoded: bool) -> list[tuple[Any, ...]
     ]
 
 
-def _refuse_absent_device(device: str) -> None:
+def _refuse_absent_device(device: str | torch.device) -> None:
     """Raise a ValueError for a device that this machine does not have."""
     try:
         torch.empty(0, device=device)
     except (AssertionError, RuntimeError) as error:  # as torch was built
         raise ValueError(
-            f"device={device!r} cannot be used here ({str(error).splitlines()[0]}); "
+            f"device={str(device)!r} cannot be used here ({reason}); "
             "set_params(device='cpu') trains on the processor."
         ) from error
 
 
-def _refuse_absent_bfloat16(device: str) -> None:
+def _refuse_absent_bfloat16(device: str | torch.device) -> None:
     """Raise a ValueError for a device that does not train in bfloat16."""
     if not trains_in_bfloat16(torch.device(device).type):
         raise ValueError(
-            f"precision='bfloat16' cannot be used here (device {device!r} does not "
-            "train recurrent layers in it); set_params(precision='float32') trains on "
-            "any device."
+            f"precision='bfloat16' cannot be used here (device {str(device)!r} does "
+            "not train recurrent layers in it); set_params(precision='float32') trains "
+            "on any device."
         )
 
+        reason = str(error).splitlines()[0]
 
 def _of_any_weight(data: RowData, customers: np.ndarray) -> tuple[RowData, np.ndarray]:
     """Leave out rows of weight 0, which nothing may depend on."""

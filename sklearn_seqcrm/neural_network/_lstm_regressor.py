@@ -48,7 +48,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         that was trained elsewhere predicts there in float32.
     dropout : float, default=0.3
         Share of units that training drops between layers, and in the head.
-    head_sizes : list of int, default=(64,)
+    head_sizes : array-like of int, default=(64,)
         Sizes of the hidden layers of the head; empty for a linear one.
     learning_rate : float, default=0.002
         Step size of AdamW.
@@ -75,7 +75,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         Called during training; each fit works on copies. Those that watch the
         validation loss need ``early_stopping=True``. Those of scikit-learn go into
         ``set_callbacks`` instead, from its version 1.9 on.
-    device : str, default="cpu"
+    device : str or torch.device, default="cpu"
         Device of torch, such as ``"cuda"``.
     random_state : int, RandomState or None, default=None
         Seed of the weights, the batches, the dropout and the validation split. An int
@@ -147,7 +147,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         n_iter_no_change: int = 5,
         loss: str = "squared_error",
         callbacks: Sequence[Any] | None = None,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
         random_state: Any = None,
         warm_start: bool = False,
         verbose: int = 0,
