@@ -38,6 +38,12 @@ from sklearn_seqcrm.neural_network._module import (
     trains_in_bfloat16,
 )
 from sklearn_seqcrm.neural_network._net import HistoryClassifierNet, HistoryNet
+from sklearn_seqcrm.neural_network._scaling import (
+    exponent_of,
+    in_unit,
+    of_any_weight,
+    over_mean,
+)
 from sklearn_seqcrm.neural_network._settings import own_settings
 
 # With fewer rows a validation part is too small to tell epochs apart.
@@ -98,8 +104,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             Rows of X.
         target : ndarray of shape (n,)
             Codes of classes (int64) or scaled numbers (float32).
-        weight : ndarray of shape (n,) or None
-            Weight of each row.
+        weight : ndarray of shape (n,), float64, or None
+            Weight of each row, as `_start` scales them.
         n_outputs : int
             Number of outputs of the network.
         criterion : dict
@@ -119,8 +125,6 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         seeds = rng.randint(2**31 - 1, size=(n_before + 1, 4))
         split_seed = seeds[0, 0]
         _, shuffle_seed, weights_seed, dropout_seed = map(int, seeds[-1])
-        if weight is not None:
-            weight = weight.astype("float32")
         if again:
             inputs = self._as_in_fit(inputs)
         data = RowData(inputs.data.sources, inputs.data.static, target, weight)
@@ -134,7 +138,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             self._mean_weight = 1.0 if data.weight is None else data.weight.mean()
         if task is None:
             # Weights of one call count beside those of others.
-            train, valid = _weighted(data, 1 / self._mean_weight), None
+            train, valid = _weighted(data, self._mean_weight), None
         else:
             train, valid = self._split(data, customers, int(split_seed), batch_size)
         with own_settings(self.device):
@@ -350,6 +354,17 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             )
             if not sample_weight.any():
                 raise ValueError("sample_weight is zero for all rows.")
+            sample_weight = sample_weight.astype("float64")
+        exponent = 0 if sample_weight is None else exponent_of(sample_weight)
+        if not again:
+            self._weight_exponent = exponent
+        if partial:
+            # Weights of one call count beside those of others.
+            exponent = self._weight_exponent
+        if sample_weight is None and exponent:
+            sample_weight = np.ones(len(y))
+        if sample_weight is not None:
+            sample_weight = in_unit(sample_weight, exponent)
         return inputs, y, sample_weight
 
 
@@ -380,6 +395,7 @@ def _refuse_absent_device(device: str | torch.device) -> None:
     try:
         torch.empty(0, device=device)
     except (AssertionError, RuntimeError) as error:  # as torch was built
+        reason = str(error).splitlines()[0]
         raise ValueError(
             f"device={str(device)!r} cannot be used here ({reason}); "
             "set_params(device='cpu') trains on the processor."
@@ -395,27 +411,26 @@ def _refuse_absent_bfloat16(device: str | torch.device) -> None:
             "on any device."
         )
 
-        reason = str(error).splitlines()[0]
 
 def _of_any_weight(data: RowData, customers: np.ndarray) -> tuple[RowData, np.ndarray]:
     """Leave out rows of weight 0, which nothing may depend on."""
-    if data.weight is None or data.weight.all():
+    if data.weight is None or (used := of_any_weight(data.weight)).all():
         return data, customers
-    used = np.flatnonzero(data.weight)
+    used = np.flatnonzero(used)
     return data.take(used), customers[used]
 
 
 def _of_mean_weight(data: RowData) -> RowData:
     """The same rows with weights of mean 1, as the loss of the net wants them."""
-    return data if data.weight is None else _weighted(data, 1 / data.weight.mean())
+    return data if data.weight is None else _weighted(data, data.weight.mean())
 
 
-def _weighted(data: RowData, factor: float) -> RowData:
-    """The same rows with their weights, 1 if there are none, times a factor."""
-    if data.weight is None and factor == 1:
+def _weighted(data: RowData, mean: float) -> RowData:
+    """The same rows with their weights, 1 if there are none, over a mean."""
+    if data.weight is None and mean == 1:
         return data
     weight = np.ones(len(data)) if data.weight is None else data.weight
-    return replace(data, weight=(weight * factor).astype("float32"))
+    return replace(data, weight=over_mean(weight, mean))
 
 
 def _warn_if_all_empty(inputs: Inputs) -> None:

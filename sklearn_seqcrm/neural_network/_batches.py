@@ -76,8 +76,8 @@ class RowData:
         Row features of the histories and statics, side by side.
     target : ndarray of shape (n,) or None
         Codes of classes (int64) or numbers (float32).
-    weight : ndarray of shape (n,), float32, or None
-        Weight of each row in the loss.
+    weight : ndarray of shape (n,) or None
+        Weight of each row in the loss. In training float32, of mean 1.
     """
 
     sources: tuple[HistorySource, ...]

@@ -15,6 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn_seqcrm._callbacks import FitTask, with_callbacks
 from sklearn_seqcrm.neural_network._base import BaseLSTM
 from sklearn_seqcrm.neural_network._inputs import Inputs
+from sklearn_seqcrm.neural_network._scaling import exponent_of
 
 
 class LSTMClassifier(ClassifierMixin, BaseLSTM):
@@ -122,7 +123,6 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     Rows of one customer at several cutoffs share their events, and are trained and
     scored in one pass over them.
 
-    References
     Histories are read in float32, which adds up in another order in another batch and
     on another processor: what is predicted for a row then agrees to about 1e-6 of what
     it is made of, and not to the last digit of the float64 that it comes in. Only the
@@ -133,6 +133,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     Settings of torch around a call have no say in it: gradients that are off,
     inference mode, autocast, a default dtype or device.
 
+    References
     ----------
     S. Hochreiter and J. Schmidhuber, "Long Short-Term Memory", Neural Computation
     9(8), 1997. https://doi.org/10.1162/neco.1997.9.8.1735
@@ -339,6 +340,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
                 raise ValueError(
                     f"class_weight must not be negative; got {self.class_weight!r}."
                 )
+            # In relation to each other, so that no product overflows or vanishes.
+            of_class = np.ldexp(of_class, -exponent_of(of_class))
             weight = of_class[codes] * (1.0 if weight is None else weight)
             if not weight.any():
                 raise ValueError(
