@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-oldest lint format docs benchmark clean
+.PHONY: demo test test-oldest test-processors lint format docs benchmark clean
 # Two installs into one environment must not run at the same time.
 .NOTPARALLEL:
 
@@ -19,6 +19,19 @@ test: $(VENV)/.installed-tests
 # With the oldest versions that pyproject.toml allows, in an environment of its own.
 test-oldest: .venv-oldest/.installed
 	OMP_NUM_THREADS=1 MPLBACKEND=Agg .venv-oldest/bin/python -m pytest -n 2
+
+# As on processors that are older than this one, and on this one as it is: the part of
+# the tests that computes with networks. Kernels of torch and of oneDNN are chosen apart.
+# A setting beyond what the processor has changes nothing.
+PROCESSORS := ATEN_CPU_CAPABILITY=default ATEN_CPU_CAPABILITY=avx2 \
+	ONEDNN_MAX_CPU_ISA=SSE41 ONEDNN_MAX_CPU_ISA=AVX2 ONEDNN_MAX_CPU_ISA=AVX512_CORE
+NETWORK_TESTS := tests/neural_network tests/preprocessing tests/testing \
+	tests/test_common.py tests/test_integration.py
+
+test-processors: $(PROCESSORS:%=test-with-%)
+
+test-with-%: $(VENV)/.installed-tests
+	$* OMP_NUM_THREADS=1 MPLBACKEND=Agg $(BIN)/python -m pytest -n 2 $(NETWORK_TESTS)
 
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .

@@ -38,6 +38,13 @@ from sklearn_seqcrm.neural_network._module import (
     trains_in_bfloat16,
 )
 from sklearn_seqcrm.neural_network._net import HistoryClassifierNet, HistoryNet
+from sklearn_seqcrm.neural_network._scaling import (
+    exponent_of,
+    in_unit,
+    of_any_weight,
+    over_mean,
+)
+from sklearn_seqcrm.neural_network._settings import own_settings
 
 # With fewer rows a validation part is too small to tell epochs apart.
 _ROWS_TO_STOP_EARLY = 1000
@@ -61,7 +68,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         "bptt_steps": [Interval(Integral, 1, None, closed="left"), None],
         "precision": [StrOptions(set(PRECISIONS))],
         "dropout": [Interval(Real, 0, 1, closed="left")],
-        "head_sizes": [list, tuple],
+        "head_sizes": ["array-like"],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
         "weight_decay": [Interval(Real, 0, None, closed="left")],
         "batch_size": [
@@ -73,7 +80,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
         "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
         "callbacks": [list, tuple, None],
-        "device": [str],
+        "device": [str, torch.device],
         "random_state": ["random_state"],
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
@@ -97,8 +104,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             Rows of X.
         target : ndarray of shape (n,)
             Codes of classes (int64) or scaled numbers (float32).
-        weight : ndarray of shape (n,) or None
-            Weight of each row.
+        weight : ndarray of shape (n,), float64, or None
+            Weight of each row, as `_start` scales them.
         n_outputs : int
             Number of outputs of the network.
         criterion : dict
@@ -115,11 +122,9 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         # Others in each call, if they are several, but for the customers set aside:
         # those of the last call would be among the training rows.
         n_before = len(self.net_.history) if again else 0
-        seeds = rng.randint(2**31 - 1, size=(n_before + 1, 3))
+        seeds = rng.randint(2**31 - 1, size=(n_before + 1, 4))
         split_seed = seeds[0, 0]
-        _, shuffle_seed, torch_seed = seeds[-1]
-        if weight is not None:
-            weight = weight.astype("float32")
+        _, shuffle_seed, weights_seed, dropout_seed = map(int, seeds[-1])
         if again:
             inputs = self._as_in_fit(inputs)
         data = RowData(inputs.data.sources, inputs.data.static, target, weight)
@@ -133,12 +138,10 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             self._mean_weight = 1.0 if data.weight is None else data.weight.mean()
         if task is None:
             # Weights of one call count beside those of others.
-            train, valid = _weighted(data, 1 / self._mean_weight), None
+            train, valid = _weighted(data, self._mean_weight), None
         else:
             train, valid = self._split(data, customers, int(split_seed), batch_size)
-        cuda = [torch.device(self.device)] if self.device.startswith("cuda") else []
-        with torch.random.fork_rng(devices=cuda):
-            torch.manual_seed(int(torch_seed))
+        with own_settings(self.device):
             if again:
                 for reader in self.net_.module_.readers:
                     reader.bptt_steps = self.bptt_steps
@@ -147,13 +150,14 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             else:
                 self._specs = inputs.specs
                 self._n_static = inputs.data.static.shape[1]
-                self.net_ = self._build(n_outputs, criterion)
+                self.net_ = self._build(n_outputs, criterion, weights_seed)
                 self.net_.initialize()
                 with torch.no_grad():
                     last = self.net_.module_.head[-1]
                     last.bias.copy_(torch.from_numpy(bias.astype("float32")))
             self.batch_size_ = self.net_.batch_size = batch_size
-            self.net_.shuffle_seed = int(shuffle_seed)
+            self.net_.shuffle_seed = shuffle_seed
+            self.net_.dropout_seed = dropout_seed
             self.net_.max_epochs = 1 if task is None else self.max_epochs
             self._train(train, valid, task)
         self.n_iter_ = len(self.net_.history)
@@ -205,7 +209,9 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             # A loss for each batch: the more rows, the more of them.
             epoch["batches"].clear()
 
-    def _build(self, n_outputs: int, criterion: dict[str, Any]) -> HistoryNet:
+    def _build(
+        self, n_outputs: int, criterion: dict[str, Any], seed: int
+    ) -> HistoryNet:
         net = HistoryClassifierNet if is_classifier(self) else HistoryNet
         return net(
             HistoryNetwork,
@@ -220,7 +226,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             module__bptt_steps=self.bptt_steps,
             module__precision=self.precision,
             module__dropout=self.dropout,
-            module__head_sizes=tuple(self.head_sizes),
+            module__head_sizes=tuple(int(size) for size in self.head_sizes),
+            module__seed=seed,
             optimizer=torch.optim.AdamW,
             optimizer__weight_decay=self.weight_decay,
             optimizer__fused=_HAS_FUSED_OPTIMIZERS,
@@ -280,7 +287,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         """What the network returns for the rows of X, shape (n, n_outputs), float64."""
         check_is_fitted(self, "net_")
         inputs = self._as_in_fit(read_inputs(self, X, reset=False))
-        return self.net_.outputs(inputs.data).astype("float64")
+        return self.net_.outputs(inputs.data).astype("float64", copy=False)
 
     def _as_in_fit(self, inputs: Inputs) -> Inputs:
         """Compare the shapes of X with those in fit; codes new to tensors become 0."""
@@ -331,8 +338,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         again = self._goes_on(partial)
         if again and torch.device(self.device) != torch.device(self.net_.device):
             raise ValueError(
-                f"The network goes on on its device, {self.net_.device!r}; got "
-                f"device={self.device!r}. Set it back, or fit from the start."
+                f"The network goes on on its device, {str(self.net_.device)!r}; got "
+                f"device={str(self.device)!r}. Set it back, or fit from the start."
             )
         if not again and hasattr(self, "net_"):
             # Should this fit fail, what it sets until then would not go with it.
@@ -347,6 +354,17 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             )
             if not sample_weight.any():
                 raise ValueError("sample_weight is zero for all rows.")
+            sample_weight = sample_weight.astype("float64")
+        exponent = 0 if sample_weight is None else exponent_of(sample_weight)
+        if not again:
+            self._weight_exponent = exponent
+        if partial:
+            # Weights of one call count beside those of others.
+            exponent = self._weight_exponent
+        if sample_weight is None and exponent:
+            sample_weight = np.ones(len(y))
+        if sample_weight is not None:
+            sample_weight = in_unit(sample_weight, exponent)
         return inputs, y, sample_weight
 
 
@@ -372,46 +390,47 @@ def _shapes(specs: Sequence[HistorySpec], encoded: bool) -> list[tuple[Any, ...]
     ]
 
 
-def _refuse_absent_device(device: str) -> None:
+def _refuse_absent_device(device: str | torch.device) -> None:
     """Raise a ValueError for a device that this machine does not have."""
     try:
         torch.empty(0, device=device)
     except (AssertionError, RuntimeError) as error:  # as torch was built
+        reason = str(error).splitlines()[0]
         raise ValueError(
-            f"device={device!r} cannot be used here ({str(error).splitlines()[0]}); "
+            f"device={str(device)!r} cannot be used here ({reason}); "
             "set_params(device='cpu') trains on the processor."
         ) from error
 
 
-def _refuse_absent_bfloat16(device: str) -> None:
+def _refuse_absent_bfloat16(device: str | torch.device) -> None:
     """Raise a ValueError for a device that does not train in bfloat16."""
     if not trains_in_bfloat16(torch.device(device).type):
         raise ValueError(
-            f"precision='bfloat16' cannot be used here (device {device!r} does not "
-            "train recurrent layers in it); set_params(precision='float32') trains on "
-            "any device."
+            f"precision='bfloat16' cannot be used here (device {str(device)!r} does "
+            "not train recurrent layers in it); set_params(precision='float32') trains "
+            "on any device."
         )
 
 
 def _of_any_weight(data: RowData, customers: np.ndarray) -> tuple[RowData, np.ndarray]:
     """Leave out rows of weight 0, which nothing may depend on."""
-    if data.weight is None or data.weight.all():
+    if data.weight is None or (used := of_any_weight(data.weight)).all():
         return data, customers
-    used = np.flatnonzero(data.weight)
+    used = np.flatnonzero(used)
     return data.take(used), customers[used]
 
 
 def _of_mean_weight(data: RowData) -> RowData:
     """The same rows with weights of mean 1, as the loss of the net wants them."""
-    return data if data.weight is None else _weighted(data, 1 / data.weight.mean())
+    return data if data.weight is None else _weighted(data, data.weight.mean())
 
 
-def _weighted(data: RowData, factor: float) -> RowData:
-    """The same rows with their weights, 1 if there are none, times a factor."""
-    if data.weight is None and factor == 1:
+def _weighted(data: RowData, mean: float) -> RowData:
+    """The same rows with their weights, 1 if there are none, over a mean."""
+    if data.weight is None and mean == 1:
         return data
     weight = np.ones(len(data)) if data.weight is None else data.weight
-    return replace(data, weight=(weight * factor).astype("float32"))
+    return replace(data, weight=over_mean(weight, mean))
 
 
 def _warn_if_all_empty(inputs: Inputs) -> None:

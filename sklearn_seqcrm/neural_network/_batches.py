@@ -76,8 +76,8 @@ class RowData:
         Row features of the histories and statics, side by side.
     target : ndarray of shape (n,) or None
         Codes of classes (int64) or numbers (float32).
-    weight : ndarray of shape (n,), float32, or None
-        Weight of each row in the loss.
+    weight : ndarray of shape (n,) or None
+        Weight of each row in the loss. In training float32, of mean 1.
     """
 
     sources: tuple[HistorySource, ...]
@@ -200,7 +200,7 @@ class Batch:
     def target(self) -> torch.Tensor:
         """Targets in the order of `rows`, shape (n,); 0 if there are none."""
         if self._data.target is None:
-            return torch.zeros(len(self))
+            return torch.zeros(len(self), dtype=torch.float32, device="cpu")
         return torch.from_numpy(self._data.target[self.rows])
 
     def __iter__(self) -> Iterator[BatchPart]:
@@ -275,8 +275,11 @@ class BatchIterator:
         plan = []
         for first, last in pairwise(_cut_batches(sizes[groups], self.batch_size)):
             batch = groups[first:last]
-            rows = np.concatenate([order[bounds[g] : bounds[g + 1]] for g in batch])
-            cuts = self._cut_parts(rows, np.repeat(lengths[batch], sizes[batch]))
+            n = sizes[batch]
+            before = np.cumsum(n) - n
+            # A loop over groups took a third of the time to score rows of statics.
+            rows = order[np.repeat(bounds[batch] - before, n) + np.arange(n.sum())]
+            cuts = self._cut_parts(rows, np.repeat(lengths[batch], n))
             plan.append(np.split(rows, cuts))
         if self.shuffle:
             self.rng.shuffle(plan)

@@ -13,13 +13,16 @@ from sklearn.utils._param_validation import StrOptions
 from sklearn_seqcrm._callbacks import FitTask, with_callbacks
 from sklearn_seqcrm.neural_network._base import BaseLSTM, refuse_not_finite
 from sklearn_seqcrm.neural_network._inputs import Inputs
+from sklearn_seqcrm.neural_network._scaling import exponent_of, of_any_weight
+
+_EPSILON = float(np.finfo("float64").eps)
 
 
 class LSTMRegressor(RegressorMixin, BaseLSTM):
     """Predict numbers from histories and statics with a recurrent network.
 
-    The network of `LSTMClassifier` with one output. Targets are centred and scaled for
-    training, and predictions scaled back.
+    The network of `LSTMClassifier` with one output. Targets, of any size that float64
+    knows, are centred and scaled for training, and predictions scaled back.
 
     Parameters
     ----------
@@ -48,7 +51,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         that was trained elsewhere predicts there in float32.
     dropout : float, default=0.3
         Share of units that training drops between layers, and in the head.
-    head_sizes : list of int, default=(64,)
+    head_sizes : array-like of int, default=(64,)
         Sizes of the hidden layers of the head; empty for a linear one.
     learning_rate : float, default=0.002
         Step size of AdamW.
@@ -75,11 +78,13 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         Called during training; each fit works on copies. Those that watch the
         validation loss need ``early_stopping=True``. Those of scikit-learn go into
         ``set_callbacks`` instead, from its version 1.9 on.
-    device : str, default="cpu"
+    device : str or torch.device, default="cpu"
         Device of torch, such as ``"cuda"``.
     random_state : int, RandomState or None, default=None
         Seed of the weights, the batches, the dropout and the validation split. An int
-        makes runs on a CPU repeat exactly.
+        makes runs on a CPU repeat exactly, be it in threads: torch's global generator
+        is neither drawn from nor seeded. None takes a seed from NumPy's, as everywhere
+        in scikit-learn.
     warm_start : bool, default=False
         Go on from the network of the last fit, for `max_epochs` more. What the network
         is made of stays as it was, and so do its loss, weight decay and device;
@@ -145,7 +150,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         n_iter_no_change: int = 5,
         loss: str = "squared_error",
         callbacks: Sequence[Any] | None = None,
-        device: str = "cpu",
+        device: str | torch.device = "cpu",
         random_state: Any = None,
         warm_start: bool = False,
         verbose: int = 0,
@@ -254,26 +259,52 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
             _refuse_negative(y, all_zero=again)
         if not again:
             self._loss = self.loss
-            self._center, self._scale = _center_and_scale(y, weight, self.loss)
+            self._settle_scale(y, weight)
         elif self.loss != self._loss:
             raise ValueError(
                 f"The network goes on with loss={self._loss!r}; got {self.loss!r}. Set "
                 "it back, or fit from the start."
             )
-        if self.loss == "poisson":
-            bias, target = self._center, y / self._scale
-        else:
-            bias, target = 0.0, (y - self._center) / self._scale
         loss, parameters = _LOSSES[self.loss]
         return self._fit(
             inputs,
-            target.astype("float32"),
+            self._scaled(y, weight),
             weight,
             1,
             {"criterion": loss, "criterion__reduction": "none", **parameters},
-            np.array([bias]),
+            np.zeros(1),
             task,
         )
+
+    def _settle_scale(self, y: np.ndarray, weight: np.ndarray | None) -> None:
+        """Learn where the targets are, which those of weight 0 do not say."""
+        if weight is not None:
+            used = of_any_weight(weight)
+            y, weight = y[used], weight[used]
+        self._exponent = exponent_of(y)
+        y = np.ldexp(y, -self._exponent)
+        self._center, self._scale = _center_and_scale(y, weight, self.loss)
+        if not self._scale:
+            # One in the unit of `y`, or the size of `y` if this is smaller; but no less
+            # than what rounding leaves of equal targets.
+            one = max(0.5 ** max(self._exponent, 0), _EPSILON)
+            self._scale = min(abs(self._center), one) or 1.0
+
+    def _scaled(self, y: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+        """Targets as the network sees them, shape (n,), float32."""
+        with np.errstate(over="ignore"):
+            y = np.ldexp(y, -self._exponent)
+            target = ((y - self._center) / self._scale).astype("float32")
+        bad = np.isinf(target)
+        if weight is not None:
+            bad &= of_any_weight(weight)
+        if bad.any():
+            raise ValueError(
+                f"{bad.sum()} of {len(y)} targets are more than 1e38 times as far from "
+                "those in the first call as these are from each other. Fit from the "
+                "start, with rows like those to come."
+            )
+        return target
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict the target.
@@ -290,8 +321,8 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         """
         output = self._outputs(X)[:, 0]
         if self._loss == "poisson":
-            return np.exp(output) * self._scale
-        return output * self._scale + self._center
+            output = np.exp(output)
+        return np.ldexp(output * self._scale + self._center, self._exponent)
 
 
 _LOSSES: dict[str, tuple[type[torch.nn.Module], dict[str, Any]]] = {
@@ -307,14 +338,15 @@ def _center_and_scale(
     """Bring targets to where a fresh network is: about 0, about 1 wide.
 
     The Poisson loss keeps its meaning under a change of the unit of `y` only, so that
-    there the mean is the unit, and the center of its logarithm is 0.
+    there the mean is the unit, and the center of its logarithm is 0. The scale is 0 if
+    all targets are the same but for rounding; they lie between -1 and 1.
     """
     mean = float(np.average(y, weights=weight))
     if loss == "poisson":
-        return 0.0, mean or 1.0
+        return 0.0, mean
     center = _median(y, weight) if loss == "absolute_error" else mean
     spread = float(np.sqrt(np.average((y - center) ** 2, weights=weight)))
-    return center, spread or 1.0
+    return center, spread if spread > _EPSILON else 0.0
 
 
 def _median(y: np.ndarray, weight: np.ndarray | None) -> float:

@@ -17,6 +17,8 @@ from sklearn_seqcrm.neural_network._batches import (
     RowData,
 )
 from sklearn_seqcrm.neural_network._epochs import Interrupted
+from sklearn_seqcrm.neural_network._module import Dropout, new_generator
+from sklearn_seqcrm.neural_network._settings import own_settings
 
 # Inference keeps no activations, so that it can take more rows at once.
 _ROWS_TO_PREDICT = 1024
@@ -45,6 +47,8 @@ class HistoryNet(NeuralNet):
         Let rows that start at the same event share a sequence.
     shuffle_seed : int, default=0
         Seed of the order of training batches.
+    dropout_seed : int, default=0
+        Seed of what training drops.
     **kwargs
         Parameters of `skorch.NeuralNet`.
     """
@@ -54,10 +58,12 @@ class HistoryNet(NeuralNet):
         *args: Any,
         share_sequences: bool = True,
         shuffle_seed: int = 0,
+        dropout_seed: int = 0,
         **kwargs: Any,
     ) -> None:
         self.share_sequences = share_sequences
         self.shuffle_seed = shuffle_seed
+        self.dropout_seed = dropout_seed
         super().__init__(*args, **kwargs)
 
     def get_dataset(self, X: RowData, y: Any = None) -> RowData:
@@ -96,6 +102,18 @@ class HistoryNet(NeuralNet):
         """Order in which validation and prediction go through the rows, shape (n,)."""
         batches = BatchIterator(data, max(batch_size, _ROWS_TO_PREDICT), share=share)
         return np.concatenate([rows for parts in batches.plan() for rows in parts])
+
+    def fit_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """Train, and have a generator for dropout as long as that takes."""
+        generator = new_generator(self.dropout_seed, self.device)
+        dropouts = [m for m in self.module_.modules() if isinstance(m, Dropout)]
+        for dropout in dropouts:
+            dropout.generator = generator
+        try:
+            return super().fit_loop(*args, **kwargs)
+        finally:
+            for dropout in dropouts:
+                del dropout.generator
 
     def run_single_epoch(self, *args: Any, **kwargs: Any) -> None:
         try:
@@ -165,15 +183,16 @@ class HistoryNet(NeuralNet):
 
         Returns
         -------
-        ndarray of shape (n, n_outputs), float32
+        ndarray of shape (n, n_outputs), float32, or float64 without histories
             What the head returns.
         """
         result = None
-        for batch, _ in self.get_iterator(data):
-            output = self.evaluation_step((batch, None)).cpu().numpy()
-            if result is None:
-                result = np.empty((len(data), output.shape[1]), output.dtype)
-            result[batch.rows] = output
+        with own_settings(self.device):
+            for batch, _ in self.get_iterator(data):
+                output = self.evaluation_step((batch, None)).cpu().numpy()
+                if result is None:
+                    result = np.empty((len(data), output.shape[1]), output.dtype)
+                result[batch.rows] = output
         assert result is not None
         return result
 

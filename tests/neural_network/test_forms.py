@@ -147,6 +147,19 @@ def test_plain_numbers_are_statics():
     )
 
 
+@pytest.mark.parametrize("head_sizes", [(), (64,), (64, 32)])
+def test_rows_of_statics_alone_are_the_same_in_any_batch(head_sizes):
+    """To the last digits of float64, in spite of weights of float32."""
+    rows = np.random.default_rng(0).normal(size=(1500, 40))
+    y = rows[:, 0] + rows[:, 1:].mean(axis=1)
+    model = LSTMRegressor(max_epochs=2, head_sizes=head_sizes, random_state=0)
+    model.fit(rows, y)
+    whole = model.predict(rows)
+    parts = [model.predict(rows[i : i + n]) for i, n in ((0, 1), (1, 7), (8, 1492))]
+    # Sums of 64 numbers of size 1.
+    assert_allclose(np.concatenate(parts), whole, rtol=0, atol=64 * 2.2e-16)
+
+
 class Mean(torch.nn.Module):
     """The mean of the outputs of an LSTM over the real steps, and the statics."""
 

@@ -293,6 +293,27 @@ def test_a_median_is_that_of_the_copies():
 # Early stopping -----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("size", [1.0, 1e-3, 1e3])
+def test_weights_of_either_part_have_a_mean_of_1(size):
+    """Else the loss of the validation rows would go with the unit of the weights."""
+    weight = size * (1 + X["number"].to_numpy()) ** 2
+    model = LSTMClassifier(**EXACT, early_stopping=True, validation_fraction=0.3)
+    fit, seen = fit_and_see(model, X, Y, sample_weight=weight)
+    for part in seen[0]:
+        assert np.ptp(part.weight) > 0.1
+        assert_allclose(part.weight.mean(), 1, rtol=1e-6)
+        assert part.weight.dtype == "float32"
+    in_units, _ = fit_and_see(model, X, Y, sample_weight=weight / size)
+    losses = [net.net_.history[:, "valid_loss"] for net in (fit, in_units)]
+    assert_allclose(*losses, rtol=1e-5)
+    # It is the weighted mean of the losses of the rows.
+    rows = seen[0][1]
+    odds = fit.net_.outputs(rows).astype("float64")
+    each = np.logaddexp(*odds.T) - odds[np.arange(len(rows)), rows.target]
+    best = min(fit.net_.history[:, "valid_loss"])
+    assert_allclose(best, np.average(each, weights=rows.weight), rtol=1e-5)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_early_stopping_keeps_customers_whole(seed):
     model = LSTMClassifier(**SMALL, early_stopping=True, validation_fraction=0.3)
@@ -424,6 +445,26 @@ def test_scores_of_epochs():
     model.fit(X, Y)
     scores = model.net_.history[:, ("accuracy", "train_accuracy")]
     assert all(0 <= score <= 1 for pair in scores for score in pair)
+
+
+def test_scores_see_rows_in_the_order_of_their_predictions():
+    """A score may read the rows: their weights, or their targets."""
+
+    def same(net, X, y):
+        odds = np.exp(net.outputs(X).astype("float64"))
+        seen.append((X.target, y, net.predict_proba(X), odds / odds.sum(1)[:, None]))
+        return 0.0
+
+    seen = []
+    scoring = EpochScoring(same, name="same")
+    model = LSTMClassifier(**SMALL, early_stopping=True, validation_fraction=0.4)
+    model.set_params(callbacks=[scoring]).fit(X, Y)
+    assert len(seen) == 2
+    for target, y, shares, expected in seen:
+        assert_array_equal(target, y)
+        # Rounding makes about 1e-7 of a probability.
+        assert_allclose(shares, expected, rtol=0, atol=1e-6)
+        assert np.ptp(shares[:, 0]) > 1e-3
 
 
 def test_learning_rate_schedule():

@@ -98,6 +98,16 @@ class SeesBeforeItsLookback(Counts):
         return np.where(rows.codes >= 0, rows.stop - first, 0).astype("float64")
 
 
+class SeesWhatOtherRowsSee(Counts):
+    """Whether another row of the customer sees events before the row's lookback."""
+
+    @staticmethod
+    def counts(array):
+        start = pd.Series(array.rows.start)
+        first = start.groupby(array.rows.codes).transform("min")
+        return (start > first).to_numpy("float64")
+
+
 class ReadsOneHistory(Counts):
     def transform(self, X):
         return super().transform(X)[:, :1]
@@ -244,6 +254,7 @@ BROKEN = {
     DependsOnOrder: "check_row_order",
     SeesItsCutoff: "check_no_leakage",
     SeesBeforeItsLookback: "check_lookback",
+    SeesWhatOtherRowsSee: "check_prefix_invariance",
     ReadsOneHistory: "check_several_histories",
     NotForTheEmpty: "check_short_and_unknown_histories",
     NotForTheLong: "check_very_long_history",
@@ -321,6 +332,12 @@ def test_broken_estimators_are_caught(kind):
     results = check_history_estimator(kind(), on_fail=None)
     failed = [r["check_name"] for r in results if r["status"] == "failed"]
     assert BROKEN[kind] in failed
+
+
+def test_rows_that_see_what_others_see_break_two_laws():
+    results = check_history_estimator(SeesWhatOtherRowsSee(), on_fail=None)
+    failed = {r["check_name"] for r in results if r["status"] == "failed"}
+    assert failed >= {"check_lookback", "check_prefix_invariance"}
 
 
 def test_every_check_catches_something():
