@@ -571,7 +571,7 @@ PARAMETERS = {
             (8, 0),
             r"must be positive integers; got \(8, 0\)",
         ),
-        (CLASSIFIER, "head_sizes", 8, "'head_sizes' .* must be an instance of 'list'"),
+        (CLASSIFIER, "head_sizes", 8, "'head_sizes' .* must be an array-like"),
         (CLASSIFIER, "learning_rate", 0.0, "'learning_rate' .* Got 0.0"),
         (CLASSIFIER, "weight_decay", -1.0, "'weight_decay' .* Got -1.0"),
         (

@@ -26,10 +26,11 @@ TRAINED = {
 }
 FLOAT32 = (
     "The check wants 7 digits in agreement, and a float32 net that adds up the same "
-    "gradients in another order has 6 of each step; test_lstm.py has the check to "
-    "that precision."
+    "gradients in another order has 6 of each step, or by luck 7; test_lstm.py has the "
+    "check to that precision."
 )
-EXPECTED_FAILED_CHECKS = {
+# Skipped, as it is up to the processor whether they fail.
+UNCERTAIN_CHECKS = {
     "LSTMClassifier": {"check_sample_weight_equivalence_on_dense_data": FLOAT32},
     "LSTMRegressor": {"check_sample_weight_equivalence_on_dense_data": FLOAT32},
 }
@@ -40,12 +41,12 @@ SETTINGS = {"LSTMClassifier": TRAINED, "LSTMRegressor": TRAINED}
 
 
 @parametrize_with_checks(
-    [kind(**SETTINGS.get(name, {})) for name, kind in all_estimators()],
-    expected_failed_checks=lambda estimator: EXPECTED_FAILED_CHECKS.get(
-        type(estimator).__name__, {}
-    ),
+    [kind(**SETTINGS.get(name, {})) for name, kind in all_estimators()]
 )
 def test_scikit_learn_checks(estimator, check):
+    reasons = UNCERTAIN_CHECKS.get(type(estimator).__name__, {})
+    if check.func.__name__ in reasons:
+        pytest.skip(reasons[check.func.__name__])
     check(estimator)
 
 
