@@ -94,7 +94,7 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         Categories of those among them that are categorical in the output.
     n_features_in_ : int
         Number of columns seen in `fit`, without the keys.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_columns,)
         Their names.
 
     See Also

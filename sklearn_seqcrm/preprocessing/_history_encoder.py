@@ -177,7 +177,7 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
 
         Returns
         -------
-        DataFrame of shape (n, n_features_in_)
+        DataFrame of shape (n, n_columns)
             The same rows, with the columns in the order of `fit`; numbers, codes and
             row features are behind the histories.
 
