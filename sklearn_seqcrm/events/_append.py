@@ -57,16 +57,15 @@ def append_events(
         )
     if isinstance(more, Mapping):
         parts, kinds = _of_each_kind(log, kinds, more, new_kinds)
-        # As in concat: a kind that was not given has recorded nothing new.
-        until_all = kinds is not None and len(parts) == len(kinds.fields)
     else:
         parts, kinds = _of_one_table(log, kinds, more, new_kinds)
-        until_all = True
     timelines = [log.timeline, *(part.timeline for part in parts.values())]
     if observed_until is not None:
         record = _told(timelines, observed_until, early=kinds is not None)
     else:
-        record = _found(timelines, until_all)
+        one_table = not isinstance(more, Mapping | type(log))
+        ends = _ends_of_kinds(log, parts, kinds, one_table=one_table)
+        record = _found(timelines, ends)
     old = Events(log.timeline.with_record(record), columns_of(log))
     if not parts:
         return old, kinds
@@ -206,15 +205,52 @@ def _blanked(columns: dict[str, Column], kinds: Kinds) -> dict[str, Column]:
     return blanked
 
 
-def _found(timelines: Sequence[Timeline], until_all: bool) -> Record:
-    """The record of a log and its new parts: as far as all of the parts have it."""
-    ours, *others = (timeline.record for timeline in timelines)
-    until = ours.until
-    if others and until_all:
-        until = max(until, min(one.until for one in others))
-    in_days = all(one.in_days for one in (ours, *others))
-    limited_by = ours.limited_by if until == ours.until else None
-    return Record(until, in_days, limited_by)
+def _ends_of_kinds(
+    log: Any, parts: Mapping[str, Events], kinds: Kinds | None, *, one_table: bool
+) -> dict[str, Any]:
+    """Until when each kind of events was recorded, in the new parts or before."""
+    if kinds is None:  # all events are as of one kind
+        return {name: part.timeline.observed_until for name, part in parts.items()}
+    ends: dict[str, Any] = {}
+    for part in parts.values():
+        last = _last_of_kinds(part.timeline, part.columns[kinds.field])
+        # A table of several kinds does not say for how long it has each.
+        if not one_table:
+            last = dict.fromkeys(last, part.timeline.observed_until)
+        ends |= last
+    absent = [name for name in kinds.fields if name not in ends]
+    record = log.timeline.record
+    if absent and record.limited_by is not None:
+        # Another kind than the one that ended the record had one of its own.
+        last = _last_of_kinds(log.timeline, log.column(kinds.field))
+        last.pop(record.limited_by, None)
+        ends |= {n: max(record.until, last[n]) for n in absent if n in last}
+    return {**dict.fromkeys(absent, record.until), **ends}
+
+
+def _last_of_kinds(timeline: Timeline, column: Column) -> dict[str, Any]:
+    """Time of the last event of each kind that there is."""
+    assert column.categories is not None
+    last = {}
+    for code, name in enumerate(column.categories):
+        times = timeline.times[column.values == code]
+        if len(times):
+            last[name] = times.max()
+    return last
+
+
+def _found(timelines: Sequence[Timeline], ends: Mapping[str, Any]) -> Record:
+    """The record of a log and its new parts: as far as all kinds have one.
+
+    As in `EventLog.concat`, what one kind did not record is never a zero.
+    """
+    ours = timelines[0].record
+    in_days = all(timeline.record.in_days for timeline in timelines)
+    if not ends:
+        return ours
+    limit = min(ends, key=ends.__getitem__)
+    until = max(ours.until, ends[limit])
+    return Record(until, in_days, limit if max(ends.values()) > until else None)
 
 
 def _told(timelines: Sequence[Timeline], observed_until: Any, *, early: bool) -> Record:

@@ -133,6 +133,25 @@ class Clock:
             return float(length)
         return min(int(length), LONGEST)
 
+    def rounded_up(self, **lengths: Any) -> int | float:
+        """Convert the sum of some lengths of time to this axis.
+
+        Parameters
+        ----------
+        **lengths : Timedelta, str or number
+            Lengths by the names that errors give them.
+
+        Returns
+        -------
+        int or float
+            On an axis of integers the next whole number, as a time lies before
+            ``t + length`` if and only if it lies before the next tick.
+        """
+        total = sum(self._length(value, what) for what, value in lengths.items())
+        if self.dtype == "float64":
+            return float(total)
+        return min(math.ceil(total), LONGEST)
+
     def as_index(self, times: np.ndarray) -> pd.Index:
         """The numbers of this axis as the datetimes or numbers that users see."""
         if self.unit is None:
@@ -285,17 +304,13 @@ class Clock:
 
 
 def later(times: np.ndarray, length: float) -> np.ndarray:
-    """``times + length``, or the end of the axis: an overflow would be in the past."""
+    """``times + length``, or the end of the axis: an overflow would be in the past.
+
+    On an axis of integers the length is one as well; see `Clock.rounded_up`.
+    """
     if times.dtype != "int64":
         return times + length
-    if isinstance(length, int):
-        return np.minimum(times, LONGEST - length) + length
-    if np.size(times) and max(-int(np.min(times)), int(np.max(times))) > _EXACT // 2:
-        raise ValueError(
-            f"A length of {length} would be rounded beside times beyond 2**52; give a "
-            "whole number."
-        )
-    return times + length
+    return np.minimum(times, LONGEST - length) + length
 
 
 def earlier(times: Any, length: int) -> Any:

@@ -428,9 +428,9 @@ class EventLog(Log):
             is missing in its events, whatever the table says.
         observed_until : datetime or number, default=None
             The last moment that all of them have recorded. None: the last event of
-            `more`, or what an EventLog says, if that is later than before. Tables by
-            kind are recorded until the first of them ends, and no further than
-            before if a kind is not among them.
+            `more`, or what an EventLog says, if that is later than before. Where there
+            are kinds, it is that of the kind that ends first, be it among `more` or
+            not.
         duplicates : {"warn", "keep", "drop", "raise"}, default="warn"
             What to do with events that are in the log already, with the same
             customer, time and fields, as when a day is appended twice: count them
@@ -679,7 +679,11 @@ class EventLog(Log):
         columns = {
             name: column.trimmed(more_than) for name, column in self._columns.items()
         }
-        return self._of(self._timeline, columns, self._names, self._kinds)
+        kinds = self._kinds
+        if kinds is not None:
+            found = columns[kinds.field].categories
+            kinds = kinds.only([] if found is None else list(found))
+        return self._of(self._timeline, columns, self._names, kinds)
 
     def _stack(self, logs: Sequence[Log], timeline: Timeline) -> Self:
         assert all(isinstance(log, EventLog) for log in logs)

@@ -444,17 +444,23 @@ class HistoryArray(ExtensionArray):
             "encoding": encoding,
             "hash_key": hash_key,
         }
-        events = pd.util.hash_pandas_object(self.to_frame(), **options).to_numpy()
+        # Not of the customers of all rows, whose type depends on the others.
+        frame = self.to_frame().iloc[:, 1:]
+        events = pd.util.hash_pandas_object(frame, **options).to_numpy()
         offsets = np.concatenate([[0], np.cumsum(self.lengths)])
         place = np.arange(len(events)) - np.repeat(offsets[:-1], self.lengths)
         # Added up after they were mixed with their place; sums wrap around.
         mixed = pd.util.hash_array(events ^ pd.util.hash_array(place))
         sums = np.concatenate([np.zeros(1, "uint64"), np.cumsum(mixed)])
+        log, codes, missing = self._rows.log, self._rows.codes, self.isna()
+        customers, known = np.zeros(len(self), "uint64"), codes >= 0
+        ids = log.customers[codes[known]]
+        customers[known] = pd.util.hash_pandas_object(ids, **options).to_numpy()
         rows = pd.DataFrame(
             {
-                "customer": self.customers,
-                "cutoff": self.cutoffs,
-                "length": np.where(self.isna(), NO_ROW, self.lengths),
+                "customer": customers,
+                "cutoff": np.where(missing, 0, self._rows.cutoff),
+                "length": np.where(missing, NO_ROW, self.lengths),
                 "events": sums[offsets[1:]] - sums[offsets[:-1]],
             }
         )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from sklearn_seqcrm.events._clock import LONGEST, Clock
 from sklearn_seqcrm.events._timeline import Timeline
@@ -127,8 +129,13 @@ def warn_of_early_end(
         f"{late}. As nothing says that {kind!r} was recorded for longer, the record "
         f"of the merged log ends with it: targets take all windows beyond {early} for "
         f"incomplete. If all kinds were recorded until {late}, write "
-        f"EventLog.concat(..., observed_until={str(late)!r}); if not, "
-        f"observed_until={str(early)!r} says so.",
+        f"EventLog.concat(..., observed_until={_written(late)}); if not, "
+        f"observed_until={_written(early)} says so.",
         UserWarning,
         stacklevel=stacklevel + 1,
     )
+
+
+def _written(time: Any) -> str:
+    """A time as a user writes it."""
+    return repr(str(time)) if isinstance(time, pd.Timestamp) else repr(time)

@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
 from sklearn_seqcrm.events._checks import refuse_missing
-from sklearn_seqcrm.events._clock import LONGEST, later
+from sklearn_seqcrm.events._clock import later
 from sklearn_seqcrm.events._find import one_history
 
 # What becomes of a row in a fold; each row has one role.
@@ -237,9 +237,8 @@ class CutoffSplit(BaseCrossValidator):
             caller_name=type(self).__name__,
         )
         clock, cutoff = array.log.timeline.clock, array.rows.cutoff
-        wait = clock.duration(self.gap, "gap") + self._length(clock, "horizon")
-        if clock.dtype == "int64":
-            wait = math.ceil(min(wait, LONGEST))
+        self._refuse_none(clock, "horizon")
+        wait = clock.rounded_up(gap=self.gap, horizon=self.horizon)
         held_out = None
         if self.holdout_customers is not None:
             held_out = self._held_out(_customer_codes(X, array))
@@ -249,13 +248,11 @@ class CutoffSplit(BaseCrossValidator):
                 self._refuse_empty_train(clock, cutoff, wait, number, tested[0], roles)
             yield _Fold(roles, wait)
 
-    def _length(self, clock, name):
-        """A parameter that is a length of time, on the axis of the log."""
+    def _refuse_none(self, clock, name):
+        """Raise a ValueError for a parameter that is no length of time at all."""
         value = getattr(self, name)
-        length = clock.duration(value, name)
-        if not length > 0:
+        if not clock.duration(value, name) > 0:
             raise ValueError(f"{name} must be longer than 0; got {value!r}.")
-        return length
 
     def _held_out(self, codes):
         """Whether the customer of each row is held out, shape (n,)."""
@@ -302,10 +299,11 @@ class CutoffSplit(BaseCrossValidator):
         if held_out is not None:
             roles[held_out] = _CUSTOMERS
         if self.train_window is not None:
-            window = self._length(clock, "train_window")
-            if clock.dtype == "int64":
-                window = math.ceil(window)
-            roles[later(known, window) <= first] = _WINDOW
+            self._refuse_none(clock, "train_window")
+            old = clock.rounded_up(
+                gap=self.gap, horizon=self.horizon, train_window=self.train_window
+            )
+            roles[later(cutoff, old) <= first] = _WINDOW
         roles[known > first] = _OVERLAP
         at_test = (cutoff >= first) & (cutoff <= last)
         if held_out is None:

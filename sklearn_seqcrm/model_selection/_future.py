@@ -5,6 +5,7 @@ from numbers import Number
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from sklearn_seqcrm.events import EventLog, HistoryArray
 from sklearn_seqcrm.events._columns import Column
@@ -199,18 +200,28 @@ def _rewrite(column, index):
 def _with_a_new_level(column, where):
     """The column with a level at some events that it did not have, if it can have one.
 
-    It comes before the others, so that the codes of all of them change.
+    It comes before the others if anything does, so that the codes of all of them
+    change, or else behind them.
     """
     levels = column.categories
     if levels is None or not len(levels):
         return column
-    more = levels.insert(0, _lower(*levels[:1].tolist()))
-    if more.dtype != levels.dtype or not more[0] < more[1]:
-        return column
-    values = np.append(np.arange(1, len(more), dtype="int32"), np.int32(-1))
-    values = values[column.values]
-    values[where] = 0
-    return Column(values, more)
+    for make, end, place in ((_lower, 0, 0), (_upper, -1, len(levels))):
+        try:
+            new = make(levels[[end]].tolist()[0])
+        except (OverflowError, pd.errors.OutOfBoundsDatetime):
+            continue
+        more = levels.insert(place, new)
+        if (
+            more.dtype == levels.dtype
+            and more.is_unique
+            and more.is_monotonic_increasing
+        ):
+            others = np.delete(np.arange(len(more), dtype="int32"), place)
+            values = np.append(others, np.int32(-1))[column.values]
+            values[where] = place
+            return Column(values, more)
+    return column
 
 
 def _lower(level):
@@ -220,3 +231,14 @@ def _lower(level):
     if isinstance(level, date):
         return level - timedelta(days=1)
     return level - 1 if isinstance(level, Number) else level
+
+
+def _upper(level):
+    """What sorts behind a level; the level itself where we know of nothing."""
+    if isinstance(level, str):
+        return level + " "
+    if isinstance(level, bytes):
+        return level + b" "
+    if isinstance(level, date):
+        return level + timedelta(days=1)
+    return level + 1 if isinstance(level, Number) else level

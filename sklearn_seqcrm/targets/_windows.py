@@ -93,22 +93,26 @@ def windows_after(X, horizon, gap, history, kinds, kind, *, endless=False):
             "These histories were joined from several logs, each of which may end at "
             "another time; compute the target of each part, then join the parts."
         )
-    pause = timeline.clock.duration(gap, "gap")
-    begin = later(cutoff, pause)
+    clock = timeline.clock
+    pause, wait = clock.duration(gap, "gap"), clock.rounded_up(gap=gap)
+    begin = later(cutoff, wait)
     first, last = stop, timeline.offsets[codes + 1]
     # Where a history stops and the cutoff are the same place.
     if pause > 0:
         first = first_at_or_after(timeline.times, first, last, begin)
+    if pause != wait:
+        begin = cutoff + pause  # times are counted from between two ticks
     length = latest = None
     recorded = timeline.end
     end = np.full(len(cutoff), recorded)
     if horizon is not None or not endless:
-        length = timeline.clock.duration(horizon, "horizon")
+        length = clock.duration(horizon, "horizon")
         if not length > 0:
             raise ValueError(f"horizon must be longer than 0; got {horizon!r}.")
-        end = later(begin, length)
+        wait = clock.rounded_up(gap=gap, horizon=horizon)
+        end = later(cutoff, wait)
         censored = end > recorded
-        latest = recorded - pause - length
+        latest = recorded - wait
         # Of what lies after the record, some kinds of events may be missing.
         end = np.minimum(end, recorded)
     last = first_at_or_after(timeline.times, first, last, end)
@@ -178,7 +182,7 @@ def _refuse(windows, ways):
         longer = (
             f"as its record ends at {windows.log.observed_until} with the events of "
             f"kind {limit!r}, before those of other kinds: if all were recorded for "
-            "longer, EventLog.concat(..., observed_until=...)."
+            "longer, say so to EventLog.concat or append (observed_until=...)."
         )
     if windows.length is None:
         raise ValueError(

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.targets import churned
 
 ORDERS = pd.DataFrame(
     {"who": ["a", "b"], "day": [1, 2], "price": [5.0, 8.0], "shop": ["n", "s"]}
@@ -204,6 +205,41 @@ def test_the_record_ends_with_the_kind_that_ends_first():
     assert log.append(both, observed_until=5).observed_until == 5
 
 
+def both_ways(log, orders, returns):
+    """Append by kind, and as one table."""
+    table = pd.concat([orders.assign(event="order"), returns.assign(event="return")])
+    return log.append({"order": orders, "return": returns}), log.append(table)
+
+
+def test_both_ways_to_append_record_the_same():
+    log = merged(observed_until=3)
+    for returns in (NEW_RETURNS.assign(day=8), NEW_RETURNS[:0]):
+        one, other = both_ways(log, NEW_ORDERS, returns)
+        assert one.timeline.record == other.timeline.record
+        assert one.observed_until == (8 if len(returns) else 3)
+        assert one.timeline.record.limited_by == "return"
+        # Nobody has said that there were no returns.
+        with pytest.raises(
+            ValueError, match=r"events of kind 'return'.*append \(observed_until"
+        ):
+            churned(one.snapshots([8]), 5)
+
+
+def test_a_log_of_all_kinds_says_until_when_they_were_recorded():
+    more = merged(NEW_ORDERS, NEW_RETURNS.assign(day=8), observed_until=30)
+    joint = merged(observed_until=3).append(more)
+    assert joint.observed_until == 30
+    assert joint.timeline.record.limited_by is None
+
+
+def test_the_record_is_not_limited_where_all_kinds_end_together():
+    log = merged(observed_until=3)
+    day = NEW_ORDERS["day"].max()
+    for joint in both_ways(log, NEW_ORDERS, NEW_RETURNS.assign(day=day)):
+        assert joint.observed_until == day
+        assert joint.timeline.record.limited_by is None
+
+
 def test_a_day_appended_twice_counts_by_kind():
     log = merged()
     again = ORDERS.drop(columns="shop").assign(reason="size")
@@ -212,3 +248,18 @@ def test_a_day_appended_twice_counts_by_kind():
         len(log.append({"order": ORDERS, "return": NEW_RETURNS}, duplicates="drop"))
         == 4
     )
+
+
+def test_nothing_extends_a_record_that_a_user_has_ended():
+    """Events after it, of any kind, do not say that all were recorded."""
+    log = merged(RETURNS.assign(shop="n").drop(columns="reason"), observed_until=1)
+    assert log.append({"order": NEW_ORDERS}).observed_until == 1
+    assert log.append({"order": NEW_ORDERS[:0]}).observed_until == 1
+
+
+def test_a_pickled_history_does_not_name_the_kinds_of_the_future():
+    later = log_of(pd.DataFrame({"who": ["a"], "day": [29], "why": [1.0]}))
+    log = EventLog.concat({"order": log_of(ORDERS), "secret": later}, observed_until=29)
+    history = log.snapshots([5])["history"][0]
+    assert b"secret" not in pickle.dumps(history)
+    assert b"secret" in pickle.dumps(log.snapshots([5])["history"])

@@ -84,10 +84,16 @@ def test_a_broken_lookback_of_large_integers(cutoff, lookback, expected):
     assert histories(log.attach(ROW, cutoff=cutoff, lookback=lookback)) == [expected]
 
 
-def test_a_broken_length_beside_large_integers_is_refused():
-    with pytest.raises(ValueError, match=r"A length of 1\.5 would be rounded"):
-        later(np.array([2**60]), 1.5)
-    assert later(np.array([2**50]), 1.5).tolist() == [2**50 + 1.5]
+def test_lengths_are_added_up_before_they_are_rounded():
+    clock = Clock("int64", "us")
+    gap = pd.Timedelta("200D") + pd.Timedelta("1ns")
+    days = 200 * 86_400 * 10**6
+    assert clock.rounded_up(gap=gap) == days + 1
+    assert clock.rounded_up(gap=gap, horizon=pd.Timedelta("999ns")) == days + 1
+    assert clock.rounded_up(gap=gap, horizon=gap) == 2 * days + 1
+    assert Clock("int64").rounded_up(gap=1.5, horizon=2**60) == 2**60 + 2
+    assert Clock("float64").rounded_up(gap=1.5, horizon=1) == 2.5
+    assert Clock("int64").rounded_up(gap=2**63 - 1, horizon=5) == 2**63 - 1
 
 
 # --- Cutoffs --- ------------------------------------------------------------------

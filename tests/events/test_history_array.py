@@ -269,3 +269,19 @@ def test_joined_logs_end_where_the_first_of_them_ends():
         for until in (9, 5, 7)
     ]
     assert pd.concat(parts)["history"].array.log.observed_until == 5
+
+
+@pytest.mark.parametrize("dated", [False, True])
+def test_the_hash_of_a_row_does_not_depend_on_others(dated):
+    """An unknown customer, and a missing history, change the type of a whole column."""
+    times = pd.to_datetime(["2024-01-01", "2024-01-02"]) if dated else [1, 2]
+    log = EventLog(
+        pd.DataFrame({"who": [5, 6], "when": times, "x": 1.5}), "who", "when"
+    )
+    X = log.attach(pd.DataFrame({"who": [5, 6, 7, 6]}), cutoff=times[1])["history"]
+    X = X.where(np.arange(4) != 3)
+    whole = pd.util.hash_pandas_object(X, index=False)
+    assert len(set(whole)) == 4
+    for i in range(4):
+        alone = pd.util.hash_pandas_object(X[i : i + 1], index=False)
+        assert alone.tolist() == [whole[i]]

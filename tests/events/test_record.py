@@ -1,5 +1,6 @@
 """How far a log has recorded, and which windows that completes."""
 
+import re
 import warnings
 
 import numpy as np
@@ -68,7 +69,7 @@ def test_what_was_limited_is_told_where_windows_are_incomplete(tmp_path):
     log.to_parquet(tmp_path / "log.parquet")
     text = (
         "its record ends at 2024-02-03 00:00:00 with the events of kind 'complaint', "
-        r"before those of other kinds: .*EventLog.concat\(..., observed_until=...\)"
+        r"before those of other kinds: .*concat or append \(observed_until=...\)"
     )
     parts = {
         "log": log,
@@ -91,8 +92,9 @@ def test_newer_events_lift_the_limit():
         {"who": "a", "when": WEEKS[-1:] + pd.Timedelta("7D"), "event": "complaint"}
     )
     longer = log.append(more)
-    assert longer.observed_until == more["when"][0]
-    assert longer.timeline.record.limited_by is None
+    # Orders were recorded until their last one at least.
+    assert longer.observed_until == WEEKS[-1]
+    assert longer.timeline.record.limited_by == "order"
     earlier = log.append(more.assign(when=WEEKS[0]))
     assert earlier.observed_until == log.observed_until
     assert earlier.timeline.record.limited_by == "complaint"
@@ -146,3 +148,15 @@ def test_numbers_are_far_where_as_much_again_lies_between():
     log.attach(ROWS, cutoff=200)
     with pytest.warns(UserWarning, match="2 of 2 cutoffs lie after 99, .* up to 201"):
         log.attach(ROWS, cutoff=201)
+
+
+def test_the_advice_on_an_early_end_can_be_written():
+    logs = {
+        name: EventLog(pd.DataFrame({"who": 0, "when": range(n)}), "who", "when")
+        for name, n in {"order": 100, "complaint": 5}.items()
+    }
+    with pytest.warns(UserWarning, match="all kinds were recorded") as caught:
+        EventLog.concat(logs)
+    advice = re.findall(r"observed_until=([^\s)]+)", str(caught[0].message))
+    assert advice == ["99", "4"]
+    assert EventLog.concat(logs, observed_until=99).observed_until == 99

@@ -714,9 +714,7 @@ def test_futures_against_the_events_table(seed, exact):
         ([0.5], -0.5),
         ([datetime.date(2024, 3, 1)], datetime.date(2024, 2, 29)),
         (pd.to_datetime(["2024-03-01"]), pd.Timestamp("2024-02-29")),
-        ([""], None),
         ([False, True], None),
-        (np.array([0, 4], "uint8"), None),
         ([("a", 1)], None),
     ],
 )
@@ -731,6 +729,26 @@ def test_new_levels_come_first(levels, new):
         assert after.categories.tolist() == [new, *levels]
         assert after.categories.dtype == levels.dtype
         assert after.to_pandas().tolist() == [before[0], new, before[2]]
+
+
+@pytest.mark.parametrize(
+    ("levels", "new"),
+    [
+        (["", "a"], "a "),
+        (["\t"], "\t "),
+        ([b"a", b"b"], b"b "),
+        (np.array([0, 4], "uint8"), 5),
+        ([datetime.date.min], datetime.date(1, 1, 2)),
+        (pd.DatetimeIndex([pd.Timestamp.min]), pd.Timestamp.min + pd.Timedelta("1D")),
+    ],
+)
+def test_new_levels_come_last_where_none_can_come_first(levels, new):
+    levels = pd.Index(levels)
+    column = Column(np.array([0, -1, len(levels) - 1], "int32"), levels)
+    after = _with_a_new_level(column, np.array([False, True, False]))
+    assert after.categories.tolist() == [*levels, new]
+    assert after.categories.dtype == levels.dtype
+    assert after.values.tolist() == [0, len(levels), len(levels) - 1]
 
 
 def test_nothing_before_the_cutoff():

@@ -634,3 +634,16 @@ def test_histories_of_several_logs():
     parts = [log.attach(rows, cutoff=days(1)[0]) for log in (small_log(), short)]
     with pytest.raises(ValueError, match="joined from several logs"):
         churned(pd.concat(parts, ignore_index=True), "4D")
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_the_last_nanosecond_of_a_window_counts(unit):
+    times = pd.to_datetime(["2024-01-01", "2024-01-03"]).as_unit(unit)
+    events = pd.DataFrame({"who": "a", "when": times})
+    log = EventLog(events, "who", "when", observed_until="2024-03-01")
+    X = log.attach(pd.DataFrame({"who": ["a"]}), cutoff="2024-01-02")
+    day, nano = pd.Timedelta("1D"), pd.Timedelta(1, unit="ns")
+    assert future_count(X, day).tolist() == [0]
+    assert future_count(X, day + nano).tolist() == [1]
+    assert future_count(X, "10D", gap=day).tolist() == [1]
+    assert future_count(X, "10D", gap=day + nano).tolist() == [0]
