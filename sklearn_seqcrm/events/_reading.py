@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import datetime
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -12,9 +16,9 @@ from sklearn_seqcrm.events._clock import Clock
 from sklearn_seqcrm.events._find import history_columns
 from sklearn_seqcrm.events._frames import as_frame
 from sklearn_seqcrm.events._history_array import HistoryArray, HistoryDtype
-from sklearn_seqcrm.events._statics import as_levels, kind_of
+from sklearn_seqcrm.events._statics import as_levels, kind_of, text_of
 
-_FEW = 20  # rows to look at first: most columns are seen there to be no key
+_FEW = 20  # rows to look at before all
 
 
 @dataclass(frozen=True)
@@ -61,16 +65,20 @@ class Reading:
         """
         X = as_frame(X)
         histories = history_columns(X)
-        arrays = [X[name].array for name in histories]
         keys = key_names(X)
-        beside = [name for name in X if name not in keys and name not in histories]
+        for name in histories:
+            keys |= repeated_keys(X, X[name].array)
         statics = {
             name: kind_of(X[name])
-            for name in beside
-            if not any(is_key(X[name], array) for array in arrays)
+            for name in X
+            if name not in keys and name not in histories
         }
         columns = tuple(n for n in X if n in statics or n in histories)
         return cls(columns, tuple(histories), statics, X.shape[1])
+
+    def of_histories(self) -> Self:
+        """The same without statics."""
+        return replace(self, columns=self.histories, statics={})
 
     def select(self, X: Any, estimator: Any) -> pd.DataFrame:
         """Take the columns of `fit` out of other rows, in the order of `fit`.
@@ -133,42 +141,58 @@ def key_names(X: pd.DataFrame) -> set[Any]:
     return {key for d in X.dtypes if isinstance(d, HistoryDtype) for key in d.keys}
 
 
-def is_key(column: pd.Series, array: HistoryArray) -> bool:
-    """Tell whether a column repeats the customers or the cutoffs of histories.
+def repeated_keys(X: pd.DataFrame, array: HistoryArray) -> set[Any]:
+    """Find the columns that repeat the customers or the cutoffs of histories.
 
     Columns may be renamed after histories were attached, and a ColumnTransformer gives
     them other names, or none. Read as a feature, an id is learned by heart.
 
     Parameters
     ----------
-    column : Series of shape (n,)
-        Any values.
+    X : DataFrame of shape (n, n_columns)
+        Any columns.
     array : HistoryArray of shape (n,)
         Histories of the same rows.
 
     Returns
     -------
-    bool
-        False as well where all rows have one customer and one cutoff, which a column
-        may equal by chance; nothing can be learned from it.
+    set of str
+        Their names. None where all rows have one customer, or one cutoff, which a
+        column may equal by chance; nothing can be learned from that.
     """
     rows, ids = array.rows, array.log.customers
+    clock = array.log.timeline.clock
 
-    def same_customers(at: np.ndarray) -> bool:
+    def same_customers(column: pd.Series, at: np.ndarray) -> bool:
         return _same_ids(column.iloc[at], ids[rows.codes[at]])
 
-    def same_cutoffs(at: np.ndarray) -> bool:
-        return _same_times(column.iloc[at], rows.cutoff[at], array.log.timeline.clock)
+    def same_cutoffs(column: pd.Series, at: np.ndarray) -> bool:
+        return _same_times(column.iloc[at], rows.cutoff[at], clock)
 
-    for keys, there, same in (
-        (rows.codes, rows.codes >= 0, same_customers),
-        (rows.cutoff, ~array.isna(), same_cutoffs),
+    found: set[Any] = set()
+    for keys, there, key_at, same in (
+        (rows.codes, rows.codes >= 0, ids.__getitem__, same_customers),
+        (rows.cutoff, ~array.isna(), clock.as_scalar, same_cutoffs),
     ):
         at = np.flatnonzero(there)
-        several = len(at) and (keys[at] != keys[at[0]]).any()
-        if several and same(at[:_FEW]) and same(at):
-            return True
-    return False
+        if not len(at) or (keys[at] == keys[at[0]]).all():
+            continue
+        first = next(X.iloc[at[:1]].itertuples(index=False, name=None))
+        key = key_at(keys[at[0]])
+        for name, value in zip(X.columns, first, strict=True):
+            # Most columns are seen in one row to be no key.
+            if _may_be(value, key) and same(X[name], at[:_FEW]) and same(X[name], at):
+                found.add(name)
+    return found
+
+
+def _may_be(value: Any, key: Any) -> bool:
+    """Whether a value may be a key, or the time that a clock has rounded to it."""
+    if isinstance(value, Real | Decimal) and isinstance(key, Real):
+        return abs(float(value) - float(key)) <= max(1, abs(float(key)) * 1e-9)
+    if isinstance(value, datetime.date | np.datetime64):
+        return isinstance(key, datetime.date | np.datetime64 | str)
+    return isinstance(value, Hashable) and text_of(value) == text_of(key)
 
 
 def _same_ids(values: pd.Series, customers: pd.Index) -> bool:

@@ -15,6 +15,7 @@ category   text, categoricals, and everything else        text; missing is None
 from __future__ import annotations
 
 import datetime
+from decimal import Decimal
 from numbers import Number
 from typing import Any
 
@@ -108,6 +109,11 @@ def _bounded(values: np.ndarray) -> np.ndarray:
 
 
 def _floats(column: pd.Series) -> np.ndarray:
+    if column.dtype.kind in "Mc":
+        # A row with nothing but NaT is one of datetimes, whatever it was in fit.
+        if column.notna().any():
+            raise TypeError("datetimes and complex numbers are no quantities")
+        return np.full(len(column), np.nan)
     objects = pd.api.types.is_object_dtype(column.dtype)
     durations = column.dtype.kind == "m" or (
         objects and pd.api.types.infer_dtype(column).startswith("timedelta")
@@ -174,6 +180,8 @@ def days_before(column: pd.Series, cutoffs: pd.Index) -> np.ndarray:
             "have no distance from them; drop that column, or make numbers of it."
         )
     try:
+        if column.dtype.kind in "biuf" and column.notna().any():
+            raise TypeError(f"its type is {column.dtype}")  # since 1970, in what unit?
         moments = pd.DatetimeIndex(pd.to_datetime(column))
     except (TypeError, ValueError) as error:
         raise ValueError(
@@ -225,7 +233,13 @@ def as_levels(column: pd.Series | pd.Index) -> np.ndarray:
 
 
 def text_of(level: Any) -> str:
-    """A category as text; 1 and 1.0 are one."""
-    if isinstance(level, float) and level.is_integer():
-        level = int(level)
-    return str(level)
+    """A category as text; 1, 1.0 and 1.00 are one, and so is a moment in any zone."""
+    if isinstance(level, float):
+        whole = level.is_integer()
+    elif isinstance(level, Decimal):
+        whole = level.is_finite() and level == level.to_integral_value()
+    elif isinstance(level, pd.Timestamp) and level.tz is not None:
+        return str(level.tz_convert("UTC"))
+    else:
+        return str(level)
+    return str(int(level) if whole else level)

@@ -21,13 +21,16 @@ def learn_categories(column, most):
     Returns
     -------
     CategoricalDtype
-        Those that the column declares, if it is categorical and they are not too many.
+        Those that the column declares, if it is categorical and they are of one type
+        and not too many.
         Else the distinct values as text, sorted; of too many the most frequent, before
         one for all others, `RARE`.
     """
     declared = column.dtype
     if isinstance(declared, pd.CategoricalDtype) and (
-        most is None or len(declared.categories) <= most
+        (most is None or len(declared.categories) <= most)
+        # 1 and "1" would be one as text, and do not sort.
+        and not pd.api.types.infer_dtype(declared.categories).startswith("mixed")
     ):
         return _without_na(declared)
     counts = pd.Series(as_levels(column), dtype=object).value_counts().sort_index()

@@ -100,6 +100,8 @@ def read_inputs(estimator: Any, X: Any, *, reset: bool) -> Inputs:
     if isinstance(X, pd.DataFrame):
         refuse_repeated_columns(X)
         _refuse_text(X, estimator)
+        if any(dtype.kind not in "biuf" for dtype in X.dtypes):
+            X = pd.DataFrame(numbers_of(X), X.index, X.columns)
     if reset:
         _forget_columns(estimator)
     X = validate_data(estimator, X, dtype=np.float32, reset=reset)

@@ -70,10 +70,7 @@ class NumericScale(NamedTuple):
         scale = (high - low) / 1.349
         if scale <= rounding * max(abs(low), abs(high)):
             scale = finite.std()
-        if (
-            finite[0] == finite[-1]  # where std is the error of rounding
-            or scale <= rounding * max(abs(finite[0]), abs(finite[-1]))
-        ):
+        if scale <= rounding * max(abs(finite[0]), abs(finite[-1])):
             scale = 1.0
         return cls(float(center), float(scale), len(finite) < len(values))
 

@@ -131,10 +131,12 @@ class ColumnsOfKind:
 
 
 class SteadyScaler(StandardScaler):
-    """Standardise columns; one that varies by rounding alone stays that steady.
+    """Standardise columns; one that did not vary in training is 0 from then on.
 
-    scikit-learn leaves the scale of such a column at 1, so that the rounding of its
-    mean is what remains: of a column of 1e300, numbers that float32 does not hold.
+    Nothing was learned of such a column, and a network gives it some weight all the
+    same. scikit-learn leaves its scale at 1: then the rounding of its mean remains (of
+    a column of 1e300, numbers that float32 does not hold), and an income that was
+    recorded too late for training decides every score. Here its scale is infinite.
     """
 
     def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
@@ -155,9 +157,9 @@ class SteadyScaler(StandardScaler):
             The fitted scaler.
         """
         super().partial_fit(X, y, sample_weight)
-        rounding = 8 * np.finfo("float64").eps * np.abs(self.mean_)
-        steady = np.sqrt(self.var_) <= rounding
-        self.scale_[steady] = np.maximum(1, np.abs(self.mean_[steady]))
+        if self.with_std:
+            rounding = 8 * np.finfo("float64").eps * np.abs(self.mean_)
+            self.scale_[np.sqrt(self.var_) <= rounding] = np.inf
         return self
 
 

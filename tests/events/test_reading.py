@@ -43,6 +43,7 @@ def test_columns_are_sorted():
         lambda ids: ids.astype("category"),
         lambda ids: ids.astype("Int64"),
         lambda ids: ids.map(Decimal),
+        lambda ids: (ids / Decimal("1.00")).astype(object),
     ],
 )
 def test_customers_are_no_static_under_another_name(other):
@@ -70,10 +71,27 @@ def test_cutoffs_are_no_static_under_another_name():
         ]
 
 
-def test_cutoffs_between_the_ticks_of_the_log():
-    X = LOG.attach(ROWS.assign(at=[2.5, 3.0, 3.5]), cutoff="at")
-    assert_array_equal(X["history"].array.rows.cutoff, [3, 3, 4])
+@pytest.mark.parametrize(("exact", "cutoffs"), [(False, [3, 3, 4]), (True, [2, 3, 3])])
+def test_cutoffs_between_the_ticks_of_the_log(exact, cutoffs):
+    rows = ROWS.assign(at=[2.5, 3.0, 3.5])
+    X = LOG.attach(rows, cutoff="at", allow_exact_matches=exact)
+    assert_array_equal(X["history"].array.rows.cutoff, cutoffs)
     assert statics_of(X.rename(columns={"at": "when"})) == ["age"]
+
+
+def test_ids_that_are_moments_in_another_zone():
+    ids = pd.to_datetime(["2024-01-01", "2024-01-02", "2024-01-03"], utc=True)
+    log = EventLog(pd.DataFrame({"id": ids, "time": [1, 2, 3]}), "id", "time")
+    rows = pd.DataFrame({"id": ids, "age": [30, 50, 40]})
+    X = log.attach(rows, cutoff=9).rename(columns={"id": "since"})
+    assert statics_of(X.assign(since=X["since"].dt.tz_convert("Asia/Tokyo"))) == ["age"]
+
+
+def test_keys_of_the_second_history():
+    shops = pd.DataFrame({"shop": ["x", "y", "z"], "when": [1.0, 2.0, 3.0]})
+    X = LOG.attach(ROWS, cutoff="at").assign(shop=["x", "y", "z"], then=[1.5, 2.5, 9.5])
+    X = EventLog(shops, "shop", "when").attach(X, cutoff="then", name="shops")
+    assert statics_of(X.rename(columns={"shop": "store", "then": "later"})) == ["age"]
 
 
 def test_one_other_value_makes_a_static():
@@ -195,6 +213,37 @@ def test_one_table_of_kinds(case):
         "category": as_levels,
     }[kind]
     assert_array_equal(read(column), np.array(expected))
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        pd.to_datetime([None, None]),
+        pd.Series([pd.NaT, None], dtype=object),
+        pd.to_timedelta([None, None]),
+        [NAN, NAN],
+        pd.Series([None, pd.NA], dtype=object),
+    ],
+)
+def test_nothing_is_missing_whatever_its_type(missing):
+    """A row of NaT alone is one of datetimes, of a duration as well."""
+    column = pd.Series(missing)
+    assert np.isnan(as_numbers(column)).all()
+    assert np.isnan(days_before(column.astype(object), DATES[[0, 0]])).all()
+    assert as_levels(column).tolist() == [None, None]
+
+
+@pytest.mark.parametrize("column", [DATES, [1j, 2.0]])
+def test_what_is_no_quantity(column):
+    with pytest.raises(TypeError, match="'v' held numbers in fit, but now"):
+        as_numbers(pd.Series(column, name="v"))
+
+
+@pytest.mark.parametrize("column", [[20240109, 20240110], [2024.0, NAN], [True, False]])
+def test_numbers_are_no_datetimes(column):
+    """Since 1970, but in what unit?"""
+    with pytest.raises(ValueError, match="'v' must hold datetimes"):
+        days_before(pd.Series(column, name="v"), DATES[[0, 0]])
 
 
 def test_values_of_another_kind_than_in_fit():

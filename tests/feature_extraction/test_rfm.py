@@ -321,6 +321,13 @@ def test_several_amounts_to_choose_from():
     assert "history__monetary" not in table
 
 
+def test_the_warning_points_at_the_caller():
+    X = log_with_fields(price=[1.0, 2.0], items=[3, 4]).snapshots([5])
+    with pytest.warns(UserWarning, match="no monetary value") as caught:
+        RFMFeatures().fit(X)
+    assert caught[0].filename == __file__
+
+
 def test_no_such_amount():
     X = log_with_fields(price=[1, 2], shop=["x", "y"]).snapshots([5])
     with pytest.raises(
@@ -518,6 +525,20 @@ def test_gradient_boosting_reads_hundreds_of_categories():
     make_pipeline(RFMFeatures(), boosting).fit(X, y)
     with pytest.raises(ValueError, match="cardinality"):
         make_pipeline(RFMFeatures(max_categories=None), boosting).fit(X, y)
+
+
+def test_declared_categories_of_mixed_types():
+    X = small_rows()
+    out = RFMFeatures().fit_transform(X.assign(s=pd.Categorical([1, "1", 2, "a"])))
+    assert out["s"].cat.categories.tolist() == ["1", "2", "a"]
+    assert out["s"].tolist() == ["1", "1", "2", "a"]
+
+
+def test_dropped_columns_need_not_be_there():
+    X = small_rows()
+    rfm = RFMFeatures(remainder="drop").fit(X)
+    assert rfm.n_features_in_ == 1
+    assert_frame_equal(rfm.transform(X[["history"]]), rfm.transform(X))
 
 
 def test_one_table_of_kinds():

@@ -269,3 +269,7 @@ def test_numeric_objects_and_durations_are_statics():
     assert_array_equal(model.predict_proba(other), model.predict_proba(plain))
     again = LSTMClassifier(**SMALL).fit(other, make_y(X))
     assert_array_equal(again.predict_proba(plain), model.predict_proba(plain))
+    # Also without histories.
+    alone = [table.drop(columns="history") for table in (plain, other)]
+    model = LSTMClassifier(**SMALL).fit(alone[0], make_y(X))
+    assert_array_equal(model.predict_proba(alone[1]), model.predict_proba(alone[0]))
