@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from numbers import Real
 from typing import Any, Self
 
@@ -21,13 +20,13 @@ from sklearn_seqcrm.events._statics import as_levels, kind_of, text_of
 _FEW = 20  # rows to look at before all
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Reading:
     """What an estimator saw of X in `fit`, and will read of X again.
 
     Parameters
     ----------
-    columns : tuple
+    columns : Index
         Names of the histories and statics, in the order that they had.
     histories : tuple
         Names of the history columns among them.
@@ -37,7 +36,7 @@ class Reading:
         Number of columns of X, with the keys.
     """
 
-    columns: tuple[Any, ...]
+    columns: pd.Index
     histories: tuple[Any, ...]
     statics: dict[Any, str]
     n_columns: int
@@ -73,12 +72,13 @@ class Reading:
             for name in X
             if name not in keys and name not in histories
         }
-        columns = tuple(n for n in X if n in statics or n in histories)
+        columns = X.columns[[name in statics or name in histories for name in X]]
         return cls(columns, tuple(histories), statics, X.shape[1])
 
     def of_histories(self) -> Self:
         """The same without statics."""
-        return replace(self, columns=self.histories, statics={})
+        columns = self.columns[self.columns.isin(self.histories)]
+        return replace(self, columns=columns, statics={})
 
     def select(self, X: Any, estimator: Any) -> pd.DataFrame:
         """Take the columns of `fit` out of other rows, in the order of `fit`.
@@ -100,18 +100,38 @@ class Reading:
         ValueError
             If a column is missing.
         """
+        frame = self.check(X, estimator)
+        if frame.columns.equals(self.columns):
+            return frame
+        return frame.take(frame.columns.get_indexer(self.columns), axis=1)
+
+    def check(self, X: Any, estimator: Any) -> pd.DataFrame:
+        """Look whether other rows have the columns of `fit`.
+
+        Parameters
+        ----------
+        X, estimator
+            As in `select`.
+
+        Returns
+        -------
+        DataFrame of shape (n, n_columns)
+            `X` with all its columns.
+
+        Raises
+        ------
+        ValueError
+            If a column is missing.
+        """
         frame = as_frame(X)
         if isinstance(X, np.ndarray) and X.shape[1] != self.n_columns:
             raise ValueError(
                 f"X has {X.shape[1]} columns without names, but "
                 f"{type(estimator).__name__} was fitted on {self.n_columns}."
             )
-        if tuple(frame.columns) == self.columns:
-            return frame
-        place = frame.columns.get_indexer(self.columns)  # type: ignore[arg-type]
-        if (place < 0).any():
+        if (frame.columns.get_indexer(self.columns) < 0).any():
             self._refuse_lost(frame, estimator)
-        return frame.take(place, axis=1)
+        return frame
 
     def _refuse_lost(self, X: pd.DataFrame, estimator: Any) -> None:
         lost = [name for name in self.columns if name not in X.columns]
@@ -170,29 +190,39 @@ def repeated_keys(X: pd.DataFrame, array: HistoryArray) -> set[Any]:
         return _same_times(column.iloc[at], rows.cutoff[at], clock)
 
     found: set[Any] = set()
-    for keys, there, key_at, same in (
-        (rows.codes, rows.codes >= 0, ids.__getitem__, same_customers),
-        (rows.cutoff, ~array.isna(), clock.as_scalar, same_cutoffs),
+    for keys, there, may_be, same in (
+        (rows.codes, rows.codes >= 0, lambda c: _of_id(ids[c]), same_customers),
+        (rows.cutoff, ~array.isna(), lambda t: _of_time(t, clock), same_cutoffs),
     ):
         at = np.flatnonzero(there)
         if not len(at) or (keys[at] == keys[at[0]]).all():
             continue
-        first = next(X.iloc[at[:1]].itertuples(index=False, name=None))
-        key = key_at(keys[at[0]])
+        # Most columns are seen in one row to be no key.
+        first = X.iloc[at[:1]].to_numpy(dtype=object)[0]
+        is_candidate = may_be(keys[at[0]])
         for name, value in zip(X.columns, first, strict=True):
-            # Most columns are seen in one row to be no key.
-            if _may_be(value, key) and same(X[name], at[:_FEW]) and same(X[name], at):
+            if is_candidate(value) and same(X[name], at[:_FEW]) and same(X[name], at):
                 found.add(name)
     return found
 
 
-def _may_be(value: Any, key: Any) -> bool:
-    """Whether a value may be a key, or the time that a clock has rounded to it."""
-    if isinstance(value, Real | Decimal) and isinstance(key, Real):
-        return abs(float(value) - float(key)) <= max(1, abs(float(key)) * 1e-9)
-    if isinstance(value, datetime.date | np.datetime64):
-        return isinstance(key, datetime.date | np.datetime64 | str)
-    return isinstance(value, Hashable) and text_of(value) == text_of(key)
+def _of_id(key: Any) -> Callable[[Any], bool]:
+    """Whether a value may be a customer's id, of whatever type."""
+    text = text_of(key)
+
+    def is_candidate(value: Any) -> bool:
+        return isinstance(value, Hashable) and text_of(value) == text
+
+    if isinstance(key, datetime.date):
+        return lambda value: isinstance(value, datetime.date) or is_candidate(value)
+    return is_candidate
+
+
+def _of_time(tick: Any, clock: Clock) -> Callable[[Any], bool]:
+    """Whether a value may be the time that a clock has rounded to a tick."""
+    if clock.unit is not None:
+        return lambda value: isinstance(value, datetime.date)
+    return lambda value: isinstance(value, Real) and abs(value - tick) <= 1
 
 
 def _same_ids(values: pd.Series, customers: pd.Index) -> bool:

@@ -105,6 +105,8 @@ def as_numbers(column: pd.Series) -> np.ndarray:
 
 
 def _bounded(values: np.ndarray) -> np.ndarray:
+    if (np.abs(values) <= _HUGE).all():  # mostly, and in a fifth of the time
+        return values
     return np.where(np.isinf(values), np.nan, values.clip(-_HUGE, _HUGE))
 
 
@@ -137,6 +139,8 @@ def numbers_of(X: pd.DataFrame) -> np.ndarray:
         Each column as `as_numbers` has it.
     """
     plain = np.array([dtype.kind in "biuf" for dtype in X.dtypes], dtype=bool)
+    if plain.all():
+        return _bounded(X.to_numpy("float64", na_value=np.nan))
     values = np.empty(X.shape)
     # One by one, hundreds would cost as much as the rest of scoring a row.
     together = X.take(np.flatnonzero(plain), axis=1)

@@ -272,7 +272,7 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             If a column that `fit` saw is missing, or a log lacks the amount.
         """
         check_is_fitted(self)
-        X = self._reading.select(X, self)
+        X = self._reading.check(X, self)
         histories = {name: _raw(X, name) for name in self.history_columns_}
         columns = []
         for name, array in histories.items():
@@ -320,7 +320,8 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         kinds = self._reading.statics
         names = [name for name in self.static_columns_ if kinds[name] == "numeric"]
         # One by one, hundreds would take twice the time.
-        numbers = dict(zip(names, numbers_of(X[names]).T, strict=True))
+        together = X.take(X.columns.get_indexer(names), axis=1)
+        numbers = dict(zip(names, numbers_of(together).T, strict=True))
         return [
             numbers[name]
             if name in numbers
