@@ -157,7 +157,11 @@ def read_column(
             f"Field {name!r} holds lengths of time; make numbers of them, for example "
             f"{what}[{name!r}] / pd.Timedelta(days=1)."
         )
-    if pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype):
+    # pandas calls categories of booleans booleans as well.
+    has_levels = isinstance(dtype, pd.CategoricalDtype)
+    if not has_levels and (
+        pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)
+    ):
         wanted = "float32" if dtype == np.float32 else "float64"
         return Column(series.to_numpy(dtype=wanted, na_value=np.nan))
     return Column(*factorize(series, name, what))
@@ -193,6 +197,11 @@ def factorize(
         order = np.asarray(levels.argsort())
     except TypeError as error:
         kinds = sorted({type(level).__name__ for level in levels})
+        if len(kinds) == 1:
+            raise TypeError(
+                f"Column {name!r} holds values of the type {kinds[0]}, which have no "
+                f"order; make text of them, for example {what}[{name!r}].astype(str)."
+            ) from error
         raise TypeError(
             f"Column {name!r} mixes values of the types {', '.join(kinds)}; make them "
             f"one type, for example {what}[{name!r}].astype(str)."

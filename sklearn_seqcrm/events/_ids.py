@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
-from numbers import Number
+from numbers import Number, Real
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from pandas.api.types import (
     is_bool_dtype,
+    is_complex_dtype,
     is_datetime64_dtype,
     is_integer_dtype,
     is_numeric_dtype,
@@ -45,6 +46,8 @@ _WAYS = {
         ".dt.tz_convert(None) makes naive datetimes of aware ones"
     ),
 }
+
+_EXACT = 2**53  # up to here, every integer is a float as well
 
 # What pandas calls objects that may be numbers of any type, or of several.
 _NUMBERS_OR_MIXED = (
@@ -76,9 +79,10 @@ def exact_ids(ids: pd.Index, what: str) -> pd.Index:
     Raises
     ------
     TypeError
-        If ids of several types are mixed, numbers aside.
+        If ids of several types are mixed, numbers aside, or are complex numbers.
     ValueError
-        If whole numbers are floats too large to tell them from their neighbours.
+        If whole numbers are floats too large to tell them from their neighbours, or
+        numbers are infinite.
     """
     if isinstance(ids.dtype, pd.ArrowDtype):
         ids = pd.Index(ids.to_numpy(dtype=object), dtype=object)
@@ -90,6 +94,11 @@ def exact_ids(ids: pd.Index, what: str) -> pd.Index:
         return pd.Index(ids.to_numpy(dtype=bool))
     if is_integer_dtype(ids.dtype):
         return _small_integers(ids)
+    if is_complex_dtype(ids.dtype):
+        raise TypeError(
+            f"{what} are complex numbers, which have no order; make them text, for "
+            "example with .astype(str)."
+        )
     if is_numeric_dtype(ids.dtype):
         return _from_floats(ids, what)
     return ids
@@ -234,9 +243,9 @@ def _unboxed(ids: pd.Index, what: str) -> pd.Index:
     """Values kept as Python objects, which is what database drivers do."""
     if ids.inferred_type in _NUMBERS_OR_MIXED:
         types = {type(value) for value in ids}
-        if all(issubclass(one, Number) and one is not bool for one in types):
-            ids = pd.Index([_whole(value) for value in ids], dtype=object)
-        elif len(types) > 1:
+        if all(_is_number(one) for one in types):
+            return _unboxed_numbers(ids, types, what)
+        if len(types) > 1:
             names = ", ".join(sorted(one.__name__ for one in types))
             raise TypeError(
                 f"{what} mix values of the types {names}; make them one type, for "
@@ -248,11 +257,37 @@ def _unboxed(ids: pd.Index, what: str) -> pd.Index:
     return ids.infer_objects()
 
 
+def _is_number(one: type) -> bool:
+    """Tell whether a type is one of numbers that can be put in order."""
+    return issubclass(one, Real | Decimal) and one is not bool
+
+
+def _unboxed_numbers(ids: pd.Index, types: set[type], what: str) -> pd.Index:
+    """Numbers of one type of NumPy, or as Python's own where none holds all exactly."""
+    if types == {float}:
+        return pd.Index(ids.to_numpy(dtype="float64"))
+    is_float = {one: issubclass(one, float | np.floating) for one in types}
+    for one in (one for one in types if is_float[one]):
+        floats = [value for value in ids if type(value) is one]
+        _refuse_inexact(np.array(floats, dtype=one), what)
+    if Decimal in types:
+        infinite = [isinstance(v, Decimal) and v.is_infinite() for v in ids]
+        _refuse_infinite(sum(infinite), what)
+    numbers = pd.Index([_whole(value) for value in ids], dtype=object)
+    # Beside fractions, pandas would make floats of integers of any size.
+    if any(is_float.values()) and any(not -_EXACT <= one <= _EXACT for one in numbers):
+        return numbers
+    return numbers.infer_objects()
+
+
 def _whole(value: Any) -> Any:
     """A whole Decimal or float as an integer, which Python does exactly."""
-    if isinstance(value, Decimal | float | np.floating) and value == value // 1:
-        return int(value)
-    return value
+    if isinstance(value, Decimal):
+        # Unlike arithmetic, it never rounds to the digits of the decimal context.
+        is_whole = value == value.to_integral_value()
+    else:
+        is_whole = isinstance(value, float | np.floating) and value.is_integer()
+    return int(value) if is_whole else value
 
 
 def _small_integers(ids: pd.Index) -> pd.Index:
@@ -270,23 +305,38 @@ def _from_floats(ids: pd.Index, what: str) -> pd.Index:
     dtype: Any = ids.dtype
     narrow = np.dtype(getattr(dtype, "numpy_dtype", dtype))  # of Float64, too
     values = ids.to_numpy(dtype=narrow)
+    _refuse_inexact(values, what)
     if (values != np.floor(values)).any():
         return pd.Index(values.astype("float64"))
-    end = 2.0 ** (np.finfo(narrow).nmant + 1)
+    return pd.Index(values.astype("int64"))
+
+
+def _refuse_inexact(values: np.ndarray, what: str) -> None:
+    """Raise a ValueError if floats may stand for several numbers each."""
+    _refuse_infinite(int(np.isinf(values).sum()), what)
+    end = 2.0 ** (np.finfo(values.dtype).nmant + 1)
     n_bad = int((np.abs(values) >= end).sum())
     if n_bad:
         raise ValueError(
-            f"{what} are of the type {narrow}, which cannot tell whole numbers from "
-            f"{end:,.0f} on from their neighbours, and {n_bad} of them are so large; "
-            "read them as integers or text to begin with."
+            f"{what} are of the type {values.dtype}, which cannot tell whole numbers "
+            f"from {end:,.0f} on from their neighbours, and {n_bad} of them are so "
+            "large; read them as integers or text to begin with."
         )
-    return pd.Index(values.astype("int64"))
+
+
+def _refuse_infinite(n_bad: int, what: str) -> None:
+    if n_bad:
+        raise ValueError(
+            f"{what} hold {n_bad} infinite numbers, which stand for all that were too "
+            "large to tell apart; read them as integers or text to begin with, or drop "
+            "those rows."
+        )
 
 
 def _cast(values: np.ndarray, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
     """Numbers in another type, and which of them it can hold as they are."""
     if values.dtype.kind == "f":
-        fits = (values == np.floor(values)) & (np.abs(values) <= 2**53)
+        fits = (values == np.floor(values)) & (np.abs(values) <= _EXACT)
     else:
         fits = values <= min(_highest(dtype), _highest(values.dtype))
     if values.dtype.kind != "u":
@@ -296,4 +346,4 @@ def _cast(values: np.ndarray, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def _highest(dtype: Any) -> int:
     """The end of the whole numbers that a type of numbers can tell apart."""
-    return 2**53 if dtype.kind == "f" else int(np.iinfo(dtype).max)
+    return _EXACT if dtype.kind == "f" else int(np.iinfo(dtype).max)

@@ -180,6 +180,131 @@ def test_floats_that_have_lost_digits_are_refused(ids, end):
         log.append(events_of(ids))
 
 
+BESIDE_FRACTIONS = {
+    "objects": [0.5, BIG + 1, BIG + 2],
+    "beyond NumPy": [0.5, BIG + 1, HUGE],
+    "negative": [-0.5, -BIG - 1, -BIG - 2],
+    "Decimals": [0.5, *decimals(BIG + 1, BIG + 2)],
+    "fractions as Decimals": [*decimals("0.5"), BIG + 1, BIG + 2],
+}
+
+
+@pytest.mark.parametrize("case", BESIDE_FRACTIONS)
+def test_large_ids_beside_fractions_stay_apart(case):
+    ids = BESIDE_FRACTIONS[case]
+    events = events_of(pd.Series(ids, dtype=object))
+    log = EventLog(events, "who", "time")
+    assert log.customers.tolist() == sorted(ids)
+    assert log.customers.is_unique
+    found = log.attach(events)["history"].array
+    assert found.customers.tolist() == ids
+    assert found.lengths.tolist() == [1, 1, 1]
+    levels = EventLog(
+        events_of([1, 2, 3], item=pd.Series(ids, dtype=object)),
+        "who",
+        "time",
+        categorical=["item"],
+    ).column("item")
+    assert levels.categories[levels.values].tolist() == ids
+
+
+def test_large_ids_joined_with_fractions_stay_apart():
+    large = EventLog(events_of([BIG + 1, BIG + 2]), "who", "time")
+    fractions = EventLog(events_of([0.5, 2.0]), "who", "time")
+    expected = [0.5, 2, BIG + 1, BIG + 2]
+    for joint in (
+        large.append(events_of([0.5, 2.0])),
+        fractions.append(events_of([BIG + 1, BIG + 2])),
+        EventLog.concat({"a": large, "b": fractions}),
+    ):
+        assert joint.customers.tolist() == expected
+        assert joint.timeline.counts.tolist() == [1, 1, 1, 1]
+        again = joint.append(events_of([BIG + 2], event="a"), duplicates="keep")
+        assert again.timeline.counts.tolist() == [1, 1, 1, 2]
+    rows = pd.DataFrame({"who": pd.Series([0.5, BIG + 1, BIG + 3], dtype=object)})
+    for log, lengths in ((large, [0, 1, 0]), (fractions, [1, 0, 0])):
+        assert log.attach(rows)["history"].array.lengths.tolist() == lengths
+
+
+LOST = "which cannot tell whole numbers from {} on from their neighbours, and {} of"
+
+
+@pytest.mark.parametrize(
+    ("ids", "end", "n_bad"),
+    [
+        ([0.5, float(BIG)], "9,007,199,254,740,992", 1),
+        (np.array([0.5, 2.0**24], "float32"), "16,777,216", 1),
+        (np.array([2.0**60, 2.0**60 + 256], object), "9,007,199,254,740,992", 2),
+        (np.array([2.0**60, 5], object), "9,007,199,254,740,992", 1),
+        (np.array([np.float32(2**24), 5], object), "16,777,216", 1),
+    ],
+)
+def test_floats_that_have_lost_digits_are_refused_beside_others(ids, end, n_bad):
+    text = re.escape(LOST.format(end, n_bad))
+    with pytest.raises(ValueError, match=text):
+        EventLog(events_of(ids), "who", "time")
+    with pytest.raises(ValueError, match=text):
+        EventLog(events_of([1, 2], x=ids), "who", "time", categorical=["x"])
+    log = EventLog(events_of([1, 2]), "who", "time")
+    with pytest.raises(ValueError, match=text):
+        log.attach(events_of(ids))
+
+
+@pytest.mark.parametrize("ids", [[np.inf, 1.0], [0.5, -np.inf], decimals("inf", 1)])
+def test_infinite_ids_are_refused(ids):
+    text = (
+        "hold 1 infinite numbers, which stand for all that were too large to tell "
+        "apart; read them as integers or text to begin with, or drop those rows."
+    )
+    with pytest.raises(ValueError, match=f"column 'who' of events {text}"):
+        EventLog(events_of(ids), "who", "time")
+    with pytest.raises(ValueError, match=f"column 'x' of events {text}"):
+        EventLog(events_of([1, 2], x=ids), "who", "time", categorical=["x"])
+    log = EventLog(events_of([1, 2]), "who", "time")
+    with pytest.raises(ValueError, match=f"column 'who' of rows {text}"):
+        log.attach(events_of(ids))
+
+
+LONG = 10**35  # more digits than the decimal context has
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        events_of(decimals(LONG + 2, LONG + 1)),
+        events_of(decimals(f"{LONG + 2}.0", LONG + 1)),
+        table_of(arrow_decimals(LONG + 2, LONG + 1)),
+        pl.from_arrow(table_of(arrow_decimals(LONG + 2, LONG + 1))),
+    ],
+)
+@pytest.mark.parametrize("precision", [28, 3])
+def test_decimals_of_more_digits_than_the_context_has(events, precision):
+    with decimal.localcontext() as context:
+        context.prec = precision
+        log = EventLog(events, "who", "time")
+        assert log.customers.tolist() == [LONG + 1, LONG + 2]
+        assert all(isinstance(one, int) for one in log.customers)
+        X = log.attach(events_of(decimals(LONG + 2, 12345, "12345.5")))
+        assert X["history"].array.lengths.tolist() == [1, 0, 0]
+        levels = EventLog(
+            events_of([1, 2], x=decimals(LONG + 2, "12345.5")),
+            "who",
+            "time",
+            categorical=["x"],
+        ).column("x")
+        assert levels.categories.tolist() == decimals("12345.5", LONG + 2)
+
+
+@pytest.mark.parametrize("ids", [[1 + 2j], np.array([1 + 2j, 3], object)])
+def test_complex_numbers_are_no_ids(ids):
+    log = EventLog(events_of([1, 2]), "who", "time")
+    text = "customers in column 'who' of rows (are complex numbers, which have no order"
+    with pytest.raises(TypeError, match=text + "; make them text|mix values)"):
+        log.attach(events_of(ids))
+    with pytest.raises(TypeError, match=r"Column 'who' (holds|mixes) values of the"):
+        EventLog(events_of(ids), "who", "time")
+
+
 def test_float_ids_up_to_the_last_exact_one_are_found():
     log = EventLog(events_of([2**53 - 1, 2**53, 2**53 + 1]), "who", "time")
     X = log.attach(events_of([2.0**53 - 1]))

@@ -225,6 +225,7 @@ LEVELS = {
     "decimals": pd.Index([Decimal("1.5"), Decimal("2.0")]),
     "bytes": pd.Index([b"x", b"y"]),
     "text": pd.Index(["x", "y"]),
+    "booleans": pd.Index([False, True]),
 }
 
 
