@@ -14,7 +14,7 @@ import pandas as pd
 from sklearn_seqcrm.events import _event_log
 from sklearn_seqcrm.events._clock import Clock
 from sklearn_seqcrm.events._columns import read_column
-from sklearn_seqcrm.events._parquet import as_arrow, restored, told_of
+from sklearn_seqcrm.events._parquet import arrow_of, as_arrow, restored, told_of
 from sklearn_seqcrm.events._record import Record
 from sklearn_seqcrm.events._rows import NO_ROW, Rows
 from sklearn_seqcrm.events._timeline import Timeline, ranges
@@ -57,7 +57,7 @@ def rows_to_arrow(rows: Rows) -> Any:
     ]
     events = pa.StructArray.from_arrays(arrays, fields=fields)
     known = np.where(rows.codes >= 0, rows.codes, 0)
-    ids = pa.array(log.customers)
+    ids = arrow_of(log.customers, customer)
     customers = ids.take(pa.array(known, mask=rows.codes < 0))
     lists = pa.LargeListArray.from_arrays(pa.array(offsets), events)
     return pa.StructArray.from_arrays(

@@ -60,7 +60,10 @@ class History:
     @property
     def customer(self) -> Any:
         """Id of the customer, None if the log does not know them."""
-        return None if self._code < 0 else self._log.customers[self._code]
+        if self._code < 0:
+            return None
+        value = self._log.customers[self._code]
+        return value.item() if isinstance(value, np.generic) else value
 
     @property
     def cutoff(self) -> Any:
@@ -94,7 +97,9 @@ class History:
         -------
         dict
             ``"customer"``, ``"cutoff"`` and ``"events"``: a list with a dict for each
-            event, of its time and every field under their own names.
+            event, of its time and every field under their own names. Numbers are
+            Python's, datetimes are Timestamps, for which ``json.dumps`` needs
+            ``default=str``.
         """
         events = self.to_frame().iloc[:, 1:]
         names = list(events.columns)

@@ -12,7 +12,6 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 _KEY = b"sklearn_seqcrm"
@@ -27,7 +26,7 @@ _SEAL = len(_MARK) + sha256().digest_size
 
 
 def write_log(
-    frame: pd.DataFrame, names: tuple[Any, Any], note: dict[str, Any], path: Any
+    frame: pd.DataFrame, names: tuple[str, str], note: dict[str, Any], path: Any
 ) -> None:
     """Write the events, and beside them what the table alone does not say.
 
@@ -45,17 +44,14 @@ def write_log(
     """
     import pyarrow as pa
 
-    columns = [
-        {"name": _plain_name(name), **told_of(column)} for name, column in frame.items()
-    ]
-    arrays = [as_arrow(column, str(name)) for name, column in frame.items()]
-    table = pa.table(arrays, names=[str(name) for name in frame.columns])
-    plain = [_plain_name(name) for name in names]
-    note = {"format": _FORMAT, "names": plain, "columns": columns, **note}
+    columns = [{"name": name, **told_of(column)} for name, column in frame.items()]
+    arrays = [as_arrow(column, name) for name, column in frame.items()]
+    table = pa.table(arrays, names=list(frame.columns))
+    note = {"format": _FORMAT, "names": list(names), "columns": columns, **note}
     _write(table, json.dumps(note), path)
 
 
-def read_log(path: Any) -> tuple[pd.DataFrame, tuple[Any, Any], dict[str, Any]]:
+def read_log(path: Any) -> tuple[pd.DataFrame, tuple[str, str], dict[str, Any]]:
     """Read what `write_log` wrote.
 
     Parameters
@@ -97,7 +93,7 @@ def read_log(path: Any) -> tuple[pd.DataFrame, tuple[Any, Any], dict[str, Any]]:
     columns = entry_of(note, "columns", list, path)
     try:
         told = [column["name"] for column in columns]
-        series = [restored(table[str(one["name"])], one) for one in columns]
+        series = [restored(table[one["name"]], one) for one in columns]
         names = entry_of(note, "names", list, path)
         customer, time = (told[told.index(name)] for name in names)
     except (KeyError, TypeError, ValueError) as error:
@@ -137,18 +133,36 @@ def as_arrow(values: Any, name: Any) -> Any:
     """
     import pyarrow as pa
 
-    dtype = told_of(values)["dtype"]
-    try:
-        if isinstance(values.dtype, pd.CategoricalDtype):
-            array = _encoded(pd.Categorical(values))
-        else:
-            array = pa.array(values, from_pandas=True)
-    except (pa.ArrowException, TypeError) as error:
-        raise _refusal(name, dtype, f": {error}") from error
+    array = arrow_of(values, name)
     kind = getattr(array.type, "value_type", array.type)
     if isinstance(kind, pa.BaseExtensionType) or pa.types.is_nested(kind):
-        raise _refusal(name, dtype, "")
+        raise _refusal(name, told_of(values)["dtype"], "")
     return array
+
+
+def arrow_of(values: Any, name: Any) -> Any:
+    """A column as an Arrow array, be it of a type that parquet holds or not.
+
+    Parameters
+    ----------
+    values : Series, Index, Categorical or ndarray of shape (n,)
+        The column.
+    name : str
+        Its name, for errors.
+
+    Returns
+    -------
+    pyarrow.Array of shape (n,)
+        Missing values are null.
+    """
+    import pyarrow as pa
+
+    try:
+        if isinstance(values.dtype, pd.CategoricalDtype):
+            return _encoded(pd.Categorical(values))
+        return pa.array(values, from_pandas=True)
+    except (pa.ArrowException, TypeError, OverflowError) as error:
+        raise _refusal(name, told_of(values)["dtype"], f": {error}") from error
 
 
 def _encoded(values: pd.Categorical) -> Any:
@@ -220,16 +234,6 @@ def _refusal(name: Any, dtype: Any, why: str) -> TypeError:
         f"{why}. Make text of them before building the log: "
         f"events[{name!r}].astype(str)."
     )
-
-
-def _plain_name(name: Any) -> str | int:
-    """A name as JSON keeps it."""
-    if not isinstance(name, str | int | np.integer):
-        raise TypeError(
-            f"The name {name!r} of a column is neither text nor an integer, which is "
-            "what a parquet file can tell; rename it."
-        )
-    return name if isinstance(name, str) else int(name)
 
 
 def _read_note(text: bytes, path: Any) -> dict[str, Any]:
@@ -308,16 +312,22 @@ def _replacing(path: Any) -> Iterator[Path]:
     that any new file gets.
     """
     target = Path(os.path.realpath(os.fspath(path)))
-    if target.exists():
-        mode = target.stat().st_mode
+    # Asked once: another writer may make the file meanwhile.
+    mode = target.stat().st_mode if target.exists() else None
+    if mode is not None:
         if not stat.S_ISREG(mode):
             raise ValueError(f"{path} is no ordinary file, so that it is not replaced.")
         if not os.access(target, os.W_OK):
             raise PermissionError(f"{path} may not be written.")
-    beside = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
+    # Shorter than a name may be, which that of the file may fill.
+    beside = target.with_name(f".{secrets.token_hex(8)}.part")
     try:
         beside.touch(exist_ok=False)
-        if target.exists():
+    except OSError as error:
+        # A folder that is missing or closed, where the file itself would fail as well.
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
+    try:
+        if mode is not None:
             beside.chmod(stat.S_IMODE(mode))
         yield beside
         os.replace(beside, target)

@@ -152,6 +152,20 @@ def test_a_history_as_plain_values(guarded):
     assert nobody == {"customer": None, "cutoff": moment, "events": []}
 
 
+@pytest.mark.parametrize("ids", [[5, 6], [2**63 + 1, 6], [0.5, 1.5], [True, False]])
+def test_plain_values_are_those_that_json_knows(ids):
+    events = pd.DataFrame(
+        {"who": ids, "day": [1, 2], "item": pd.Categorical([7, 8]), "paid": [1, 2]}
+    )
+    events["small"] = events["paid"].astype("float32")
+    X = EventLog(events, "who", "day").attach(events[["who"]], cutoff=3)
+    assert json.loads(json.dumps(X["history"][0].to_dict())) == {
+        "customer": ids[0],
+        "cutoff": 3,
+        "events": [{"day": 1, "item": 7, "paid": 1.0, "small": 1.0}],
+    }
+
+
 @pytest.mark.parametrize("orient", ["split", "records", "index", "columns", "values"])
 def test_json_holds_the_visible_events(guarded, orient):
     text = guarded.to_json(orient=orient, date_format="iso")

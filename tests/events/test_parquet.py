@@ -7,6 +7,7 @@ import re
 import stat
 import threading
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -257,14 +258,6 @@ def test_a_field_without_a_level(tmp_path):
     assert back.column("none").values.tolist() == [-1]
 
 
-def test_names_that_are_numbers_stay_numbers(tmp_path):
-    frame = pd.DataFrame({"who": ["a"], 3: [1], 4: [1.5]})
-    _parquet.write_log(frame, ("who", np.int64(3)), {}, tmp_path / "log.parquet")
-    back, names, _ = _parquet.read_log(tmp_path / "log.parquet")
-    pd.testing.assert_frame_equal(back, frame)
-    assert names == ("who", 3)
-
-
 NEVER = {
     "intervals": (pd.cut([1, 2], 2), "interval[float64, right]"),
     "periods": (pd.PeriodIndex(["2024-01", "2024-02"], freq="M"), "period[M]"),
@@ -290,6 +283,25 @@ def test_levels_that_parquet_cannot_store(tmp_path, what):
             write(path)
         assert path.read_bytes() == b"good"
     assert os.listdir(tmp_path) == ["log.parquet"]
+
+
+def test_integers_that_parquet_cannot_store(tmp_path):
+    """Neither as ids, which histories write in their own way, nor as levels."""
+    huge = [2**70, 5]
+    ids = EventLog(pd.DataFrame({"who": huge, "when": [1, 2]}), "who", "when")
+    items = pd.DataFrame({"who": [1, 2], "when": [1, 2], "item": huge})
+    levels = EventLog(items, "who", "when", categorical=["item"])
+    for log, name in ((ids, "who"), (levels, "item")):
+        X = log.attach(log.to_frame()[["who"]])[["history"]]
+        text = (
+            f"Column {name!r} holds values of the type object, which parquet cannot "
+            "store: Python int too large"
+        )
+        for write in (log.to_parquet, X.to_parquet):
+            with pytest.raises(TypeError, match=re.escape(text)) as caught:
+                write(tmp_path / "file")
+            assert f"events[{name!r}].astype(str)" in str(caught.value)
+    assert os.listdir(tmp_path) == []
 
 
 # --- Files that stay good --- -----------------------------------------------------
@@ -351,8 +363,36 @@ def test_a_folder_or_a_pipe_is_not_replaced(tmp_path, log):
     for path in (tmp_path, tmp_path / "pipe"):
         with pytest.raises(ValueError, match="is no ordinary file"):
             log.to_parquet(path)
-    with pytest.raises(FileNotFoundError):
-        log.to_parquet(tmp_path / "nowhere" / "log.parquet")
+
+
+def test_a_file_that_cannot_be_made_is_named(tmp_path, log):
+    """Not the one that is written first, of which nobody knows."""
+    path = tmp_path / "nowhere" / "log.parquet"
+    with pytest.raises(FileNotFoundError) as caught:
+        log.to_parquet(path)
+    assert caught.value.filename == str(path)
+
+
+def test_a_name_as_long_as_the_file_system_allows(tmp_path, log):
+    path = tmp_path / ("n" * 255)
+    log.to_parquet(path)
+    assert len(EventLog.from_parquet(path)) == len(log)
+    with pytest.raises(OSError, match="File name too long"):
+        log.to_parquet(tmp_path / ("n" * 256))
+    assert len(os.listdir(tmp_path)) == 1
+
+
+def test_a_file_that_another_writer_makes_meanwhile(tmp_path, log, monkeypatch):
+    path = tmp_path / "log.parquet"
+    touch = Path.touch
+
+    def touch_both(self, **options):
+        touch(path)
+        touch(self, **options)
+
+    monkeypatch.setattr(Path, "touch", touch_both)
+    log.to_parquet(path)
+    assert len(EventLog.from_parquet(path)) == len(log)
 
 
 def test_two_writers_of_one_file_leave_it_whole(tmp_path, log):
