@@ -9,9 +9,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm.events._checks import chosen_among
+from sklearn_seqcrm.events._checks import chosen_among, field_names
 from sklearn_seqcrm.events._columns import Column, is_of_kinds
-from sklearn_seqcrm.events._concat import Kinds, columns_of, merge_events, with_kind
+from sklearn_seqcrm.events._concat import (
+    Kinds,
+    columns_of,
+    merge_events,
+    refuse_keys_as_fields,
+    with_kind,
+)
 from sklearn_seqcrm.events._read import Events, read_events, read_table
 from sklearn_seqcrm.events._record import Record
 from sklearn_seqcrm.events._timeline import Timeline, ranges
@@ -72,7 +78,7 @@ def append_events(
     events, places = merge_events({"the log": old, **parts}, record)
     if duplicates != "keep":
         new = np.sort(np.concatenate([places[name] for name in parts]))
-        events = _without_repeated(events, new, duplicates)
+        events = _without_repeated(events, new, duplicates, old.columns)
     return events, kinds
 
 
@@ -92,6 +98,7 @@ def _of_each_kind(
         if name not in kinds.fields:
             _refuse_new(name, kinds, new_kinds)
             own = [f for f in _fields_of(source, log) if f != kinds.field]
+            refuse_keys_as_fields(own, log.names, name, "the log")
             kinds = kinds.joined(Kinds(kinds.field, {name: tuple(own)}))
         part = _read(log, source, kinds.fields[name], what)
         if part is not None:
@@ -160,15 +167,18 @@ def _read(log: Any, source: Any, fields: Sequence[str], what: str) -> Events | N
     A field that the log keeps as categories is read as categories.
     """
     customer, time = log.names
+    if isinstance(source, type(log)):
+        chosen = chosen_among(fields, source.fields, what, "fields")
+    else:
+        chosen = field_names(source.columns, customer, time, fields, what)
     if not len(source):
         return None
     if isinstance(source, type(log)):
-        chosen = chosen_among(fields, source.fields, what, "fields")
         part = Events(source.timeline, {name: source.column(name) for name in chosen})
     else:
-        categorical = [f for f in fields if f in log.fields and _has_levels(log, f)]
+        categorical = [f for f in chosen if f in log.fields and _has_levels(log, f)]
         part = read_events(
-            source, customer, time, fields, categorical=categorical, what=what
+            source, customer, time, chosen, categorical=categorical, what=what
         )
     what = f"times in column {time!r} of {what}"
     return part._replace(timeline=part.timeline.on(log.timeline.clock, what))
@@ -201,7 +211,8 @@ def _blanked(columns: dict[str, Column], kinds: Kinds) -> dict[str, Column]:
         foreign = is_of_kinds(columns[kinds.field], lacking)
         missing = column.without_values(len(column.values)).values
         values = np.where(foreign, missing, column.values)
-        blanked[field] = Column(values, column.categories)
+        # Levels of the blanked values alone would be of no event.
+        blanked[field] = Column(values, column.categories).trimmed()
     return blanked
 
 
@@ -266,11 +277,14 @@ def _told(timelines: Sequence[Timeline], observed_until: Any, *, early: bool) ->
     return record._replace(in_days=all(one.record.in_days for one in timelines))
 
 
-def _without_repeated(events: Events, new: np.ndarray, duplicates: str) -> Events:
+def _without_repeated(
+    events: Events, new: np.ndarray, duplicates: str, known: Mapping[str, Column]
+) -> Events:
     """Find new events that the log had already, and do with them as told.
 
     Only the events at the same moments of the same customers are looked at, so that
-    the cost follows the new events, not the log.
+    the cost follows the new events, not the log. Numbers are compared in the type of
+    the fields as the log had them: .1 of a file is not the .1 that a float32 holds.
     """
     timeline = events.timeline
     times = timeline.times
@@ -288,8 +302,12 @@ def _without_repeated(events: Events, new: np.ndarray, duplicates: str) -> Event
         return events
     key, _ = pd.factorize(np.append(run_of_old, first))
     index = np.append(old, suspect)
-    for column in events.columns.values():
-        codes, levels = pd.factorize(column.values[index], use_na_sentinel=False)
+    for name, column in events.columns.items():
+        values = column.values[index]
+        if name in known and known[name].values.dtype == np.float32:
+            with np.errstate(over="ignore"):  # infinite is what the log would hold
+                values = values.astype("float32")
+        codes, levels = pd.factorize(values, use_na_sentinel=False)
         key, _ = pd.factorize(key * len(levels) + codes)
     repeated = suspect[np.isin(key[len(old) :], key[: len(old)])]
     if not len(repeated):

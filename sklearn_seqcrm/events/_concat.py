@@ -203,17 +203,24 @@ def check_mergeable(logs: Any, kind: str, log_type: type[Any]) -> None:
                 f"What is named {name!r} must be an EventLog; got "
                 f"{type(log).__name__}. EventLog(table, customer, time) makes one."
             )
-        repeated = [field for field in log.fields if field in keys]
-        if repeated:
-            raise ValueError(
-                f"The log of kind {name!r} has fields {repeated}, which is what the "
-                f"customer or time column is called in the first log; rename them."
-            )
+        refuse_keys_as_fields(log.fields, keys, name, "the first log")
         if kind in [*log.names, *log.fields]:
             raise ValueError(
                 f"The log of kind {name!r} has a column {kind!r} already; choose "
                 "another name with kind=..."
             )
+
+
+def refuse_keys_as_fields(
+    fields: Iterable[str], keys: Any, kind: str, joined: str
+) -> None:
+    """Refuse fields of a log that are called like the keys of the log it joins."""
+    repeated = [field for field in fields if field in keys]
+    if repeated:
+        raise ValueError(
+            f"The log of kind {kind!r} has fields {repeated}, which is what the "
+            f"customer or time column is called in {joined}; rename them."
+        )
 
 
 def _on_one_clock(logs: Mapping[str, Any]) -> dict[str, Timeline]:

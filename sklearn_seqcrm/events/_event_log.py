@@ -435,7 +435,8 @@ class EventLog(Log):
             What to do with events that are in the log already, with the same
             customer, time and fields, as when a day is appended twice: count them
             twice, with or without a warning, leave them out, or raise an error.
-            Events that are twice in `more` itself are two events.
+            Events that are twice in `more` itself are two events. Numbers are
+            compared in the type that the log has them in, float32 or float64.
         new_kinds : bool, default=False
             Take kinds of events that the log does not have, with all columns of their
             table in a dict; else they are refused.
@@ -455,8 +456,8 @@ class EventLog(Log):
             or categories are of another type than those of the log.
         ValueError
             If a field or the times are of another kind than in the log, times are
-            finer than its unit, a kind is new, `observed_until` is too early, or there
-            are duplicates that shall raise.
+            finer than its unit, a kind is new or has a field called like a key,
+            `observed_until` is too early, or there are duplicates that shall raise.
 
         Examples
         --------

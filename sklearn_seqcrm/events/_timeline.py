@@ -155,7 +155,14 @@ class Timeline:
         if clock == self.clock:
             return self
         times = clock.read(self.clock.as_index(self.times), what)
-        if not (self.clock.read(clock.as_index(times), what) == self.times).all():
+        wrong = self.clock.read(clock.as_index(times), what) != self.times
+        if wrong.any() and clock.dtype == "float64":
+            raise ValueError(
+                f"{what} hold {int(wrong.sum())} whole numbers beyond 2**53, which "
+                "would be rounded among times that are floats; build the log from "
+                "integers to begin with."
+            )
+        if wrong.any():
             raise ValueError(
                 f"{what} are finer than the unit {clock.unit or 'integer'} of the log, "
                 "so that they would be rounded; build a new log from all tables."

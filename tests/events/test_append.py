@@ -269,6 +269,27 @@ def test_duplicates_within_one_table_are_events():
     assert len(log) == 12
 
 
+def test_duplicates_are_told_in_the_type_of_the_log():
+    """A file of text gives back more digits than float32 had."""
+    events = DAY.assign(amount=np.array([0.1, np.nan, 1e38, 16777216], "float32"))
+    more = DAY.assign(amount=[0.1, np.nan, 1e38, 16777216])
+    log = EventLog(events, "who", "time")
+    assert len(log.append(more, duplicates="drop")) == 4
+    other = more.assign(amount=[0.2, 1, 1e300, 16777218])
+    assert len(log.append(other, duplicates="drop")) == 8
+    # What a log of float64 tells apart stays apart.
+    log = EventLog(more, "who", "time")
+    other = more.assign(amount=more["amount"] * (1 + 1e-12))
+    assert len(log.append(other, duplicates="drop")) == 7
+
+
+def test_duplicates_in_datetimes_of_another_unit():
+    log = EventLog(DAY.assign(due=DAY["due"].dt.as_unit("s")), "who", "time")
+    finer = DAY.assign(due=DAY["due"].dt.as_unit("ns") + pd.Timedelta("1ms"))
+    assert len(log.append(DAY, duplicates="drop")) == 4
+    assert len(log.append(finer, duplicates="drop")) == 6
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_dropped_are_those_that_a_loop_finds(seed):
     random = np.random.default_rng(seed)
@@ -298,6 +319,24 @@ def test_an_unknown_way_with_duplicates(log, events):
     text = "duplicates must be one of ['warn', 'keep', 'drop', 'raise']; got 'ignore'."
     with pytest.raises(ValueError, match=re.escape(text)):
         log.append(events, duplicates="ignore")
+
+
+@pytest.mark.parametrize("drop", ["customer", "day", "x"])
+def test_an_empty_table_is_looked_at_as_well(log, events, drop):
+    empty = events.drop(columns=drop)[:0]
+    with pytest.raises(KeyError, match=f"more has no .*{drop}"):
+        log.append(empty, observed_until="2030-01-01")
+
+
+def test_integers_that_the_floats_of_a_log_cannot_hold():
+    log = EventLog(pd.DataFrame({"who": ["a"], "time": [0.5]}), "who", "time")
+    text = (
+        "times in column 'time' of more hold 1 whole numbers beyond 2**53, which would "
+        "be rounded among times that are floats; build the log from integers to begin "
+        "with."
+    )
+    with pytest.raises(ValueError, match=re.escape(text)):
+        log.append(pd.DataFrame({"who": ["a", "b"], "time": [2**53 + 1, 5]}))
 
 
 def test_errors_name_what_was_given(log, events):

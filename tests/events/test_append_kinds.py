@@ -143,6 +143,26 @@ def test_a_new_kind_is_refused_unless_asked_for():
     assert one_table.only("call").to_frame()["price"].tolist() == [0.0]
 
 
+@pytest.mark.parametrize("name", ["who", "day"])
+def test_a_new_kind_has_no_field_called_like_a_key(name):
+    """Of a log with other keys, it would take their place."""
+    calls = pd.DataFrame({"customer": ["a"], "time": [31], name: [99.0]})
+    calls = EventLog(calls, "customer", "time")
+    text = (
+        f"The log of kind 'call' has fields [{name!r}], which is what the customer or "
+        "time column is called in the {}; rename them."
+    )
+    with pytest.raises(ValueError, match=re.escape(text.format("log"))):
+        merged().append({"call": calls}, new_kinds=True)
+    with pytest.raises(ValueError, match=re.escape(text.format("first log"))):
+        EventLog.concat({"order": log_of(ORDERS), "call": calls})
+
+
+def test_a_blanked_field_keeps_no_level_of_its_own():
+    joint = merged().append(NEW_ORDERS.assign(event="order", reason="FUTURE"))
+    assert joint.column("reason").categories.tolist() == ["size"]
+
+
 @pytest.mark.parametrize(
     ("more", "error", "text"),
     [

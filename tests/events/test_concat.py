@@ -203,7 +203,7 @@ NUMBERED = pd.DataFrame({"who": ["a"], "time": [1], "price": [1.0]})
             {"o": log_of(NUMBERED.assign(time=2**53 + 1)), "n": log_of(FLOATS)},
             {},
             ValueError,
-            "times of 'o' are finer than the unit",
+            r"times of 'o' hold 1 whole numbers beyond 2\*\*53, .* that are floats",
         ),
         (
             {"o": log_of(NUMBERED)},
