@@ -65,12 +65,11 @@ class Reading:
         X = as_frame(X)
         histories = history_columns(X)
         keys = key_names(X)
+        beside = X[[name for name in X if name not in keys and name not in histories]]
         for name in histories:
-            keys |= repeated_keys(X, X[name].array)
+            keys |= repeated_keys(beside, X[name].array)
         statics = {
-            name: kind_of(X[name])
-            for name in X
-            if name not in keys and name not in histories
+            name: kind_of(column) for name, column in beside.items() if name not in keys
         }
         columns = X.columns[[name in statics or name in histories for name in X]]
         return cls(columns, tuple(histories), statics, X.shape[1])
