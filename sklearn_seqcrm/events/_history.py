@@ -44,8 +44,8 @@ class History:
        who  day  pages
     0  ann    3    1.0
     1  ann    8    4.0
-    >>> X["history"].to_json(orient="records")
-    '[{"customer":"ann","cutoff":8,"events":[{"day":3,"pages":1.0},{"day":8,"pages":4.0}]}]'
+    >>> X[["history"]].to_json(orient="values")
+    '[[{"customer":"ann","cutoff":8,"events":[{"day":3,"pages":1.0},{"day":8,"pages":4.0}]}]]'
     """
 
     __slots__ = ("_code", "_cutoff", "_log", "_start", "_stop")

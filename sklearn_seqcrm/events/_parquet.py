@@ -45,7 +45,7 @@ def write_log(
     import pyarrow as pa
 
     columns = [{"name": name, **told_of(column)} for name, column in frame.items()]
-    arrays = [as_arrow(column, name) for name, column in frame.items()]
+    arrays = [_plain(as_arrow(column, name)) for name, column in frame.items()]
     table = pa.table(arrays, names=list(frame.columns))
     note = {"format": _FORMAT, "names": list(names), "columns": columns, **note}
     _write(table, json.dumps(note), path)
@@ -251,6 +251,17 @@ def _read_note(text: bytes, path: Any) -> dict[str, Any]:
             f"sklearn_seqcrm reads the format {_FORMAT}."
         )
     return note
+
+
+def _plain(array: Any) -> Any:
+    """Levels that are no text as plain values, as not every reader knows others."""
+    import pyarrow as pa
+
+    if not pa.types.is_dictionary(array.type):
+        return array
+    levels = array.type.value_type
+    is_text = pa.types.is_string(levels) or pa.types.is_large_string(levels)
+    return array if is_text else array.dictionary_decode()
 
 
 def _write(table: Any, note: str, path: Any) -> None:

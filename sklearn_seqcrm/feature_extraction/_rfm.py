@@ -378,7 +378,7 @@ def _only_numeric(name, log):
             f"{len(numeric)} numeric fields, {numeric}; choose one of them, for "
             f"example RFMFeatures(amount={numeric[0]!r}), or none by amount=None.",
             UserWarning,
-            stacklevel=7,  # the caller of fit, which is wrapped
+            stacklevel=7,  # the caller of fit, which scikit-learn wraps
         )
     return numeric[0] if len(numeric) == 1 else None
 

@@ -184,11 +184,11 @@ def test_json_holds_the_visible_events(guarded, orient):
 def test_json_of_encoded_histories_and_of_plain_times():
     events = pd.DataFrame({"who": list("aab"), "day": [1, 5, 7], "x": [1.0, 2.0, 9e9]})
     X = EventLog(events, "who", "day").attach(events[["who"]][:1], cutoff=4)
-    assert X["history"].to_json(orient="values") == (
-        '[{"customer":"a","cutoff":4,"events":[{"day":1,"x":1.0}]}]'
+    assert X[["history"]].to_json(orient="values") == (
+        '[[{"customer":"a","cutoff":4,"events":[{"day":1,"x":1.0}]}]]'
     )
-    encoded = HistoryEncoder().fit_transform(X)["history"]
-    [history] = json.loads(encoded.to_json(orient="values"))
+    encoded = HistoryEncoder().fit_transform(X)[["history"]]
+    [[history]] = json.loads(encoded.to_json(orient="values"))
     assert [set(event) for event in history["events"]] == [{"day", "x", "time_gap"}]
 
 

@@ -184,7 +184,11 @@ KINDS = {
         [1.5, NAN],
     ),
     "datetimes": (DATES, "moment", [1, NAN]),
-    "datetime objects": (DATES.astype(object), "moment", [1, NAN]),
+    "datetime objects": (
+        pd.Series([DATES[0], None], dtype=object),
+        "moment",
+        [1, NAN],
+    ),
     "dates": ([date(2024, 1, 9), None], "moment", [1, NAN]),
     "arrow dates": (
         pd.array([date(2024, 1, 9), None], "date32[pyarrow]"),

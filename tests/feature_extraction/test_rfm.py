@@ -321,13 +321,6 @@ def test_several_amounts_to_choose_from():
     assert "history__monetary" not in table
 
 
-def test_the_warning_points_at_the_caller():
-    X = log_with_fields(price=[1.0, 2.0], items=[3, 4]).snapshots([5])
-    with pytest.warns(UserWarning, match="no monetary value") as caught:
-        RFMFeatures().fit(X)
-    assert caught[0].filename == __file__
-
-
 def test_no_such_amount():
     X = log_with_fields(price=[1, 2], shop=["x", "y"]).snapshots([5])
     with pytest.raises(
