@@ -11,7 +11,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier, LSTMRegressor
-from sklearn_seqcrm.neural_network._module import POOLINGS
+from sklearn_seqcrm.neural_network._poolings import POOLINGS
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.testing import all_estimators, parametrize_with_history_checks
 

@@ -26,18 +26,19 @@ from skorch.callbacks import EarlyStopping
 
 from sklearn_seqcrm._callbacks import CallbackSupportMixin, FitTask
 from sklearn_seqcrm._documentation import DOC_LINK
-from sklearn_seqcrm.neural_network._batches import RowData, automatic_batch_size
+from sklearn_seqcrm.neural_network._batches import automatic_batch_size
 from sklearn_seqcrm.neural_network._epochs import EpochSteps, Interrupted, StopIfAsked
 from sklearn_seqcrm.neural_network._inputs import Inputs, read_inputs
-from sklearn_seqcrm.neural_network._module import (
+from sklearn_seqcrm.neural_network._module import HistoryNetwork
+from sklearn_seqcrm.neural_network._net import HistoryClassifierNet, HistoryNet
+from sklearn_seqcrm.neural_network._poolings import POOLINGS
+from sklearn_seqcrm.neural_network._reader import (
     CELLS,
-    POOLINGS,
     PRECISIONS,
-    HistoryNetwork,
     HistorySpec,
     trains_in_bfloat16,
 )
-from sklearn_seqcrm.neural_network._net import HistoryClassifierNet, HistoryNet
+from sklearn_seqcrm.neural_network._rows import RowData
 from sklearn_seqcrm.neural_network._scaling import (
     exponent_of,
     in_unit,

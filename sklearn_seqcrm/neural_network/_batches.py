@@ -1,13 +1,21 @@
-"""Ragged rows to padded batches: rows that share events are read in one pass."""
+"""Batches of rows of similar length, and the parts that are read at once."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 import torch
+
+from sklearn_seqcrm.neural_network._padding import (
+    HistoryBatch,
+    n_weights,
+    pad,
+    starts_sequence,
+)
+from sklearn_seqcrm.neural_network._rows import RowData
 
 # Rows are shuffled in pools of this many batches and sorted by length within a pool:
 # short enough a sort for training to stay stochastic, long enough for little padding.
@@ -23,117 +31,6 @@ _MOST_WEIGHTS = 2**22
 _FEWEST_ROWS, _MOST_ROWS = 128, 1024
 _SEQUENCES_IN_BATCH = 16
 _STEPS_IN_EPOCH = 64
-
-
-@dataclass(frozen=True)
-class HistorySource:
-    """The encoded events of one history column, and the rows that view them.
-
-    Parameters
-    ----------
-    channels : ndarray of shape (n_events, F), float32
-        Float channels of the events.
-    codes : ndarray of shape (n_events, C), int32
-        Codes of the events.
-    times : ndarray of shape (n_events,)
-        Times of the events.
-    start, stop : ndarray of shape (n,), int64
-        Row ``i`` sees the events ``start[i]:stop[i]``.
-    cutoff : ndarray of shape (n,)
-        Cutoffs, on the axis of `times`.
-    time_unit : float, default=1.0
-        Typical gap between events, on that axis.
-    gap : int or None, default=None
-        Channel of the gap to the previous event, which is 0 for the first event that
-        a row sees: a lookback hides the one before.
-    """
-
-    channels: np.ndarray
-    codes: np.ndarray
-    times: np.ndarray
-    start: np.ndarray
-    stop: np.ndarray
-    cutoff: np.ndarray
-    time_unit: float = 1.0
-    gap: int | None = None
-
-    def take(self, rows: np.ndarray) -> HistorySource:
-        """Return the source for some rows."""
-        return replace(
-            self, start=self.start[rows], stop=self.stop[rows], cutoff=self.cutoff[rows]
-        )
-
-
-@dataclass(frozen=True)
-class RowData:
-    """Everything that a network reads of some rows.
-
-    Parameters
-    ----------
-    sources : tuple of HistorySource
-        One for each history column.
-    static : ndarray of shape (n, S), float32
-        Row features of the histories and statics, side by side.
-    target : ndarray of shape (n,) or None
-        Codes of classes (int64) or numbers (float32).
-    weight : ndarray of shape (n,) or None
-        Weight of each row in the loss. In training float32, of mean 1.
-    """
-
-    sources: tuple[HistorySource, ...]
-    static: np.ndarray
-    target: np.ndarray | None = None
-    weight: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        """Number of rows."""
-        return len(self.static)
-
-    def take(self, rows: np.ndarray) -> RowData:
-        """Return the data of some rows."""
-        return RowData(
-            tuple(source.take(rows) for source in self.sources),
-            self.static[rows],
-            None if self.target is None else self.target[rows],
-            None if self.weight is None else self.weight[rows],
-        )
-
-
-@dataclass(frozen=True)
-class HistoryBatch:
-    """Padded sequences of one history column, and where each row reads them.
-
-    A sequence starts where its rows start, and rows that start at the same event share
-    one. Each sequence has room for as many rows as the sequence with most of them.
-
-    Parameters
-    ----------
-    values : Tensor of shape (B, T, F), float32
-        Channels of B sequences, padded with zeros after their ends.
-    codes : Tensor of shape (B, T, C), int64
-        Codes, padded with 0.
-    lengths : Tensor of shape (B,), int64
-        Number of events of each sequence.
-    visible : Tensor of shape (B, R), int64
-        Number of events that each row sees of its sequence; 0 without a row.
-    ages : Tensor of shape (B, R, T), float32
-        Time from each event to the row's cutoff, in typical gaps; infinite for events
-        that the row does not see.
-    place : Tensor of shape (n,), int64
-        Position of each row of the batch in the flattened ``(B * R)``.
-    """
-
-    values: torch.Tensor
-    codes: torch.Tensor
-    lengths: torch.Tensor
-    visible: torch.Tensor
-    ages: torch.Tensor
-    place: torch.Tensor
-
-    def to(self, device: torch.device | str) -> HistoryBatch:
-        """Return the batch on a device."""
-        moved = {name: tensor.to(device) for name, tensor in vars(self).items()}
-        return HistoryBatch(**moved)
 
 
 @dataclass(frozen=True)
@@ -208,7 +105,7 @@ class Batch:
         data = self._data
         for rows in self.parts:
             yield BatchPart(
-                [_pad(source, rows, self._share) for source in data.sources],
+                [pad(source, rows, self._share) for source in data.sources],
                 torch.from_numpy(data.static[rows]),
                 None if data.weight is None else torch.from_numpy(data.weight[rows]),
             )
@@ -294,7 +191,7 @@ class BatchIterator:
         # Of each history column, the sequences up to a row, and the rows of its own.
         counts, slots = np.ones((2, max(1, len(self.data.sources)), len(rows)), "int64")
         for source, count, slot in zip(self.data.sources, counts, slots, strict=False):
-            new = _starts_sequence(source.start[rows], self.share)
+            new = starts_sequence(source.start[rows], self.share)
             count[:] = np.cumsum(new)
             slot[:] = np.arange(len(rows)) - np.flatnonzero(new)[count - 1] + 1
         cuts: list[int] = []
@@ -304,7 +201,9 @@ class BatchIterator:
             n_slots = np.maximum.accumulate(slots[:, first:].max(axis=0))
             steps = np.maximum.accumulate(longest[first:]) * n_sequences
             fits = (steps <= self.steps_at_once) | (n_sequences <= _FEWEST_SEQUENCES)
-            fits &= (steps <= self.most_steps) & (steps * n_slots <= _MOST_WEIGHTS)
+            n_rows = np.arange(1, len(steps) + 1)
+            fits &= steps <= self.most_steps
+            fits &= n_weights(steps, n_slots, n_rows) <= _MOST_WEIGHTS
             fits[0] = True
             if fits.all():
                 return cuts
@@ -338,14 +237,6 @@ def automatic_batch_size(data: RowData, share: bool) -> int:
     wanted = _SEQUENCES_IN_BATCH * n_rows // n_sequences
     most = min(_MOST_ROWS, n_rows // _STEPS_IN_EPOCH)
     return max(_FEWEST_ROWS, min(wanted, most))
-
-
-def _starts_sequence(start: np.ndarray, share: bool) -> np.ndarray:
-    """Whether each row is the first of its sequence; rows that share one adjoin."""
-    new = np.ones(len(start), dtype=bool)
-    if share:
-        new[1:] = start[1:] != start[:-1]
-    return new
 
 
 def _group_rows(
@@ -391,48 +282,3 @@ def _cut_batches(sizes: np.ndarray, batch_size: int) -> list[int]:
         last = int(np.searchsorted(ends, done + batch_size, side="right"))
         cuts.append(max(last, first + 1))
     return cuts
-
-
-def _pad(source: HistorySource, rows: np.ndarray, share: bool) -> HistoryBatch:
-    """Gather the sequences of some rows, padded to their own longest.
-
-    Rows that share a sequence stand together.
-    """
-    start, seen = source.start[rows], source.stop[rows] - source.start[rows]
-    new = _starts_sequence(start, share)
-    at = np.flatnonzero(new)  # the first row of each sequence
-    first, lengths = start[at], np.maximum.reduceat(seen, at)
-    # One step at least, which an empty history does not read.
-    index = first[:, None] + np.arange(max(1, int(lengths.max())))
-    padding = index >= (first + lengths)[:, None]
-    index[padding] = 0
-    if len(source.times):
-        values, codes = source.channels[index], source.codes[index]
-        times = source.times[index]
-    else:
-        values, codes, times = (
-            np.zeros((*index.shape, *column.shape[1:]), column.dtype)
-            for column in (source.channels, source.codes, source.times)
-        )
-    values[padding] = 0
-    codes[padding] = 0
-    if source.gap is not None:
-        values[:, 0, source.gap] = 0
-    n_slots = int(np.diff(at, append=len(rows)).max())
-    sequence = np.cumsum(new) - 1
-    place = sequence * n_slots + np.arange(len(rows)) - at[sequence]
-    visible = np.zeros((len(first), n_slots), dtype="int64")
-    visible.ravel()[place] = seen
-    cutoff = np.zeros(len(first) * n_slots, source.cutoff.dtype)
-    cutoff[place] = source.cutoff[rows]
-    ages = cutoff.reshape(len(first), n_slots, 1) - times[:, None, :]
-    ages = (ages / source.time_unit).astype("float32")
-    ages[np.arange(index.shape[1]) >= visible[:, :, None]] = np.inf
-    return HistoryBatch(
-        torch.from_numpy(values),
-        torch.from_numpy(codes.astype("int64")),
-        torch.from_numpy(lengths),
-        torch.from_numpy(visible),
-        torch.from_numpy(ages),
-        torch.from_numpy(place),
-    )

@@ -13,9 +13,9 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_seqcrm._callbacks import CallbackSupportMixin, one_task
 from sklearn_seqcrm._documentation import DOC_LINK
 from sklearn_seqcrm._history_tags import of_history_transformer
-from sklearn_seqcrm.neural_network._batches import HistorySource
 from sklearn_seqcrm.neural_network._inputs import Inputs, read_inputs
 from sklearn_seqcrm.neural_network._padded import PaddedHistories
+from sklearn_seqcrm.neural_network._rows import HistorySource
 
 
 class HistoryPadder(TransformerMixin, CallbackSupportMixin, BaseEstimator):

@@ -22,9 +22,9 @@ from sklearn_seqcrm.events._find import (
 from sklearn_seqcrm.events._frames import has_histories
 from sklearn_seqcrm.events._reading import Reading
 from sklearn_seqcrm.events._statics import kind_of, numbers_of
-from sklearn_seqcrm.neural_network._batches import HistorySource, RowData
-from sklearn_seqcrm.neural_network._module import HistorySpec
 from sklearn_seqcrm.neural_network._padded import padded_inputs
+from sklearn_seqcrm.neural_network._reader import HistorySpec
+from sklearn_seqcrm.neural_network._rows import HistorySource, RowData
 
 _PIPELINE = "make_history_pipeline({estimator}(...)).fit(X, y)"
 

@@ -14,10 +14,10 @@ from sklearn_seqcrm.neural_network._batches import (
     Batch,
     BatchIterator,
     BatchPart,
-    RowData,
 )
 from sklearn_seqcrm.neural_network._epochs import Interrupted
-from sklearn_seqcrm.neural_network._module import Dropout, new_generator
+from sklearn_seqcrm.neural_network._layers import Dropout, new_generator
+from sklearn_seqcrm.neural_network._rows import RowData
 from sklearn_seqcrm.neural_network._settings import own_settings
 
 # Inference keeps no activations, so that it can take more rows at once.

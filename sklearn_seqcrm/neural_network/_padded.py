@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from skorch.helper import SliceDict
 
-from sklearn_seqcrm.neural_network._batches import HistorySource, RowData
-from sklearn_seqcrm.neural_network._module import HistorySpec
+from sklearn_seqcrm.neural_network._reader import HistorySpec
+from sklearn_seqcrm.neural_network._rows import HistorySource, RowData
 
 # Half-lives, in events, for tensors that do not say when events happened.
 _HALF_LIVES = (1.0, 4.0, 16.0, 64.0)

@@ -15,7 +15,7 @@ from skorch.helper import SliceDict
 
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier, LSTMRegressor
-from sklearn_seqcrm.neural_network._module import POOLINGS
+from sklearn_seqcrm.neural_network._poolings import POOLINGS
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.testing._small_data import make_events, make_table, make_y
 

@@ -22,8 +22,8 @@ from sklearn_seqcrm.neural_network import (
     LSTMClassifier,
     LSTMRegressor,
     _base,
-    _module,
     _net,
+    _reader,
 )
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.testing._small_data import DAY, make_events, make_table, make_y
@@ -655,7 +655,7 @@ def test_long_gradients_are_shortened(monkeypatch):
 )
 def test_how_gradients_are_computed_may_change(cell, option, monkeypatch):
     monkeypatch.setattr(_base, "trains_in_bfloat16", lambda _: True)
-    monkeypatch.setattr(_module, "trains_in_bfloat16", lambda _: True)
+    monkeypatch.setattr(_reader, "trains_in_bfloat16", lambda _: True)
     plain = LSTMClassifier(**EXACT, cell=cell).fit(X, Y)
     other = LSTMClassifier(**EXACT, cell=cell, **option).fit(X, Y)
     assert not np.array_equal(plain.predict_proba(X), other.predict_proba(X))
@@ -672,7 +672,7 @@ def test_bfloat16_is_refused_where_it_is_not():
     """As the processor is: with the other arithmetic, or with advice."""
     plain = LSTMClassifier(**EXACT).fit(X, Y)
     model = LSTMClassifier(**EXACT, precision="bfloat16")
-    if _module.trains_in_bfloat16("cpu"):
+    if _reader.trains_in_bfloat16("cpu"):
         found = model.fit(X, Y).predict_proba(X)
         assert not np.array_equal(plain.predict_proba(X), found)
         assert_allclose(plain.predict_proba(X), found, atol=0.05)

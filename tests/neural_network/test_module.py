@@ -8,23 +8,20 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from sklearn_seqcrm.neural_network import _module
-from sklearn_seqcrm.neural_network._batches import (
-    BatchIterator,
-    HistorySource,
-    RowData,
-)
-from sklearn_seqcrm.neural_network._module import (
+from sklearn_seqcrm.neural_network import _reader
+from sklearn_seqcrm.neural_network._batches import BatchIterator
+from sklearn_seqcrm.neural_network._layers import Dropout
+from sklearn_seqcrm.neural_network._module import HistoryNetwork
+from sklearn_seqcrm.neural_network._poolings import POOLINGS
+from sklearn_seqcrm.neural_network._reader import (
     CELLS,
-    POOLINGS,
-    Dropout,
-    HistoryNetwork,
     HistoryReader,
     HistorySpec,
     read_both_ways,
     read_one_way,
     trains_in_bfloat16,
 )
+from sklearn_seqcrm.neural_network._rows import HistorySource, RowData
 from tests.neural_network.test_batches import gathered, make_data
 
 SPEC = HistorySpec(n_channels=3, n_levels=(5, 5), half_lives=(1.0, 4.0))
@@ -72,27 +69,27 @@ def pooled_slowly(reader, source, row):
     ages = source.cutoff[row] - source.times[source.start[row] : source.stop[row]]
     ages = ages / source.time_unit
     weighted = {}
-    if "mean" in reader.pooling:
+    if "mean" in reader.poolings:
         weighted["mean"] = [sum(steps) / n_events]
-    if "attention" in reader.pooling:
-        scores = [reader.attention(step).exp() for step in steps]
+    if "attention" in reader.poolings:
+        scores = [reader.poolings["attention"].score(step).exp() for step in steps]
         total = sum(scores)
         weighted["attention"] = [
             sum(s / total * step for s, step in zip(scores, steps, strict=True))
         ]
-    if "decay" in reader.pooling:
+    if "decay" in reader.poolings:
         weighted["decay"] = []
         for half_life in SPEC.half_lives:
             shares = [0.5 ** (age / half_life) for age in ages]
             pool = sum(w * step for w, step in zip(shares, steps, strict=True))
             weighted["decay"].append(pool / max(sum(shares), 1))
     parts = []
-    if "last" in reader.pooling:
+    if "last" in reader.poolings:
         half = steps.shape[1] // len(reader.layers[0])
         # What each direction returns after it has read everything.
         parts += [steps[-1, :half], steps[0, half:]]
-    parts += [part for name in reader.pooling for part in weighted.get(name, [])]
-    if "max" in reader.pooling:
+    parts += [part for name in reader.poolings for part in weighted.get(name, [])]
+    if "max" in reader.poolings:
         parts.append(steps.max(dim=0).values)
     return torch.cat(parts)
 
@@ -133,7 +130,7 @@ def test_both_directions_equal_a_packed_network(cell):
     )
     expected, _ = pad_packed_sequence(packed(inputs)[0], batch_first=True)
     for pair in layers:
-        steps = read_both_ways(pair, steps, lengths)
+        steps, _ = read_both_ways(pair, steps, lengths)
     for i, length in enumerate(lengths):
         torch.testing.assert_close(
             steps[i, :length], expected[i, :length], rtol=1e-5, atol=1e-6
@@ -309,7 +306,7 @@ def test_gradients_end_where_a_stretch_begins(cell):
         (outputs * weight).sum().backward()
         return [parameter.grad.clone() for parameter in layer.parameters()]
 
-    outputs = read_one_way(layer, steps, 4)  # of 10 steps: 4 + 4 + 2
+    outputs, _ = read_one_way(layer, steps, 4)  # of 10 steps: 4 + 4 + 2
     whole = layer(steps)[0]
     torch.testing.assert_close(outputs, whole)
     found = gradients(outputs)
@@ -331,7 +328,7 @@ def test_where_gradients_end_does_not_depend_on_the_batch():
     torch.manual_seed(0)
     layer = CELLS["lstm"](1, 4, batch_first=True)
     steps = torch.randn(2, 11, 1, requires_grad=True)
-    outputs = read_one_way(layer, steps, 5)
+    outputs, _ = read_one_way(layer, steps, 5)
     (outputs[0, 4] + outputs[1, 8]).sum().backward()
     assert steps.grad[0, :, 0].ne(0).tolist() == [True] * 5 + [False] * 6
     assert steps.grad[1, :, 0].ne(0).tolist() == [False] * 5 + [True] * 4 + [False] * 2
@@ -349,7 +346,7 @@ def test_memory_of_stretches():
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            outputs = read_one_way(layer, steps, bptt_steps)
+            outputs, _ = read_one_way(layer, steps, bptt_steps)
         assert outputs.requires_grad
         return sum(sizes.values())
 
@@ -374,7 +371,7 @@ def test_short_histories_are_in_one_stretch(num_layers, bidirectional):
 
 def make_short(monkeypatch, available, **options):
     """A reader in bfloat16, where a device is said to compute with it, or not to."""
-    monkeypatch.setattr(_module, "trains_in_bfloat16", lambda _: available)
+    monkeypatch.setattr(_reader, "trains_in_bfloat16", lambda _: available)
     reader = make_reader(**options)
     reader.precision = "bfloat16"
     return reader

@@ -9,7 +9,8 @@ from numpy.testing import assert_array_equal
 from sklearn.base import clone
 
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
-from sklearn_seqcrm.neural_network._module import POOLINGS, trains_in_bfloat16
+from sklearn_seqcrm.neural_network._poolings import POOLINGS
+from sklearn_seqcrm.neural_network._reader import trains_in_bfloat16
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.testing._small_data import make_table, make_y
 

@@ -14,12 +14,9 @@ from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
 
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, _net
-from sklearn_seqcrm.neural_network._module import (
-    Dropout,
-    HistoryNetwork,
-    HistorySpec,
-    trains_in_bfloat16,
-)
+from sklearn_seqcrm.neural_network._layers import Dropout
+from sklearn_seqcrm.neural_network._module import HistoryNetwork
+from sklearn_seqcrm.neural_network._reader import HistorySpec, trains_in_bfloat16
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.testing._small_data import make_table, make_y
 
@@ -203,7 +200,8 @@ def test_first_weights_are_spread_as_those_of_torch(cell):
     [reader] = network.readers
     torch_layer = reader.layers[1][1].__class__(100, 50)
     pairs = [(reader.layers[1][1], torch_layer), (reader.layers[0][0], None)]
-    pairs += [(network.head[0], torch.nn.Linear(130, 40)), (reader.attention, None)]
+    pairs += [(network.head[0], torch.nn.Linear(130, 40))]
+    pairs += [(reader.poolings["attention"].score, None)]
     for ours, torchs in pairs:
         for name, parameter in ours.named_parameters():
             if cell == "lstm" and name.startswith("bias_hh"):
