@@ -26,10 +26,10 @@ _FEWEST_SEQUENCES = 8
 # It never has more weights of an event for a row, which a single customer of many rows
 # among many of one row would blow up: 1,024 such rows took 12 s and 3 GB to predict.
 _MOST_WEIGHTS = 2**22
-# An automatic batch has 128 rows, or all rows of 16 sequences if those are more; but
-# an epoch keeps 64 steps, and a batch has 1,024 rows at most.
-_FEWEST_ROWS, _MOST_ROWS = 128, 1024
-_SEQUENCES_IN_BATCH = 16
+# An automatic batch has 128 rows, or all rows of 32 sequences if those are more; but
+# an epoch keeps 64 steps, and a batch has 4,096 rows at most.
+_FEWEST_ROWS, _MOST_ROWS = 128, 4096
+_SEQUENCES_IN_BATCH = 32
 _STEPS_IN_EPOCH = 64
 
 
@@ -229,7 +229,7 @@ def automatic_batch_size(data: RowData, share: bool) -> int:
     Returns
     -------
     int
-        From 128 to 1,024.
+        From 128 to 4,096.
     """
     if not share or not data.sources:
         return _FEWEST_ROWS

@@ -62,8 +62,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     batch_size : int or "auto", default="auto"
         Rows in a step of training; long histories are read a few at a time. ``"auto"``
         takes 128. Where rows of one customer are read in one pass, and say much the
-        same, it takes as many as 16 customers have on average if those are more, up to
-        1,024 and to a 64th of all rows.
+        same, it takes as many as 32 customers have on average if those are more, up to
+        4,096 and to a 64th of all rows.
     max_epochs : int, default=50
         Most passes over the training rows.
     early_stopping : bool or "auto", default="auto"

@@ -732,33 +732,33 @@ def make_equal_rows(n_customers, n_rows):
 
 
 @pytest.mark.parametrize("kind", [LSTMClassifier, LSTMRegressor])
-def test_automatic_batches_have_the_rows_of_sixteen_customers(kind):
+def test_automatic_batches_have_the_rows_of_32_customers(kind):
     seen = []
     model = kind(hidden_size=1, max_epochs=1, early_stopping=False)
     model.set_params(callbacks=[Batches(seen)])
     for n_customers, n_rows, expected in [
         (600, 600, 128),
         (500, 10_000, 156),  # a 64th
-        (2000, 20_000, 160),  # of sixteen customers
-        (1700, 18_000, 169),
+        (4000, 40_000, 320),  # of 32 customers
+        (3400, 36_000, 338),
         (20_000, 20_000, 128),
-        (1, 70_000, 1024),
+        (1, 270_000, 4096),
     ]:
         model.fit(*make_equal_rows(n_customers, n_rows))
         assert model.batch_size_ == expected
         # A customer with twenty rows or fewer is not split between batches.
         assert expected - 20 < max(map(len, seen[-1])) <= expected
-    X, y = make_equal_rows(2000, 20_000)
-    # 15,000 rows of 1,500 customers have a weight, then 10,500 rows of 1,500.
-    assert model.fit(X, y, np.arange(20_000) < 15_000).batch_size_ == 160
-    uneven = (np.arange(20_000) < 15_000) & (np.arange(20_000) % 10 < 7)
-    assert model.fit(X, y, uneven).batch_size_ == 128
-    assert model.fit(X, y).batch_size_ == 160
+    X, y = make_equal_rows(4000, 40_000)
+    # 30,000 rows of 3,000 customers have a weight, then 21,000 rows of 3,000.
+    assert model.fit(X, y, np.arange(40_000) < 30_000).batch_size_ == 320
+    uneven = (np.arange(40_000) < 30_000) & (np.arange(40_000) % 10 < 7)
+    assert model.fit(X, y, uneven).batch_size_ == 224
+    assert model.fit(X, y).batch_size_ == 320
     assert model.partial_fit(X[:7000], y[:7000]).batch_size_ == 128
-    assert model.partial_fit(X[:12_000], y[:12_000]).batch_size_ == 160
+    assert model.partial_fit(X[:24_000], y[:24_000]).batch_size_ == 320
     # Each row has a sequence of its own.
     assert model.set_params(bidirectional=True).fit(X, y).batch_size_ == 128
-    statics = np.zeros((20_000, 2))
+    statics = np.zeros((40_000, 2))
     assert kind(max_epochs=1).fit(statics, y).batch_size_ == 128
 
 
