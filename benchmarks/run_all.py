@@ -18,6 +18,7 @@ RESULTS = DOCS / "benchmark_results"
 SCRIPTS = {
     "bench_training": [],
     "bench_prefix_sharing": [],
+    "bench_rows_per_event": [],
     "bench_scoring": [],
     "bench_memory": [],
     "bench_growth": ["--picture", str(DOCS / "images" / "growth.png")],
