@@ -6,7 +6,7 @@ import functools
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
@@ -32,7 +32,7 @@ CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 PRECISIONS = ("float32", "bfloat16")
 
 # Of a cell: a tensor, or two of an LSTM. Of a reader: for each layer, its directions.
-CellState = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
+CellState: TypeAlias = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
 ReaderState = list[list[CellState]]
 
 
