@@ -225,6 +225,25 @@ def as_levels(column: pd.Series | pd.Index) -> np.ndarray:
     >>> as_levels(pd.Series([1.0, None, 2.5]))
     array(['1', None, '2.5'], dtype=object)
     """
+    codes, texts = coded_levels(column)
+    return np.array([*texts, None], dtype=object)[codes]
+
+
+def coded_levels(column: pd.Series | pd.Index) -> tuple[np.ndarray, list[str]]:
+    """A column of categories as codes and their texts; see `as_levels`.
+
+    Parameters
+    ----------
+    column : Series or Index of shape (n,)
+        Values of any types that can be told apart.
+
+    Returns
+    -------
+    codes : ndarray of shape (n,), int
+        Positions in `texts`, -1 where a value is missing.
+    texts : list of str
+        Text of each different value; that of two may be the same.
+    """
     try:
         codes, levels = pd.factorize(column)
     except TypeError as error:
@@ -233,7 +252,7 @@ def as_levels(column: pd.Series | pd.Index) -> np.ndarray:
             f"Column {column.name!r} holds values of the type {kind}, which is no "
             "category; drop it, or make a column of each part."
         ) from error
-    return np.array([*map(text_of, levels), None], dtype=object)[codes]
+    return codes, [text_of(level) for level in levels]
 
 
 def text_of(level: Any) -> str:

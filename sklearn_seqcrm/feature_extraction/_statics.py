@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm.events._statics import as_levels, text_of
+from sklearn_seqcrm.events._statics import as_levels, coded_levels, text_of
 
 RARE = "infrequent_sklearn"  # what encoders of scikit-learn call it
 
@@ -74,10 +74,9 @@ def to_category(column, dtype):
     ['b', NaN, 'a']
     Categories (2, ...): ['a', 'b']
     """
-    texts = pd.Index([text_of(level) for level in dtype.categories], dtype=object)
-    values = as_levels(column)
-    codes = texts.get_indexer(values)
-    if RARE in texts:
-        unseen = (codes < 0) & np.not_equal(values, None)
-        codes[unseen] = texts.get_loc(RARE)
+    codes, texts = coded_levels(column)
+    known = {text_of(level): i for i, level in enumerate(dtype.categories)}
+    place = [known.get(text, known.get(RARE, -1)) for text in texts]
+    # One more, where the code -1 of a missing value finds itself.
+    codes = np.array([*place, -1], dtype="int64")[codes]
     return pd.Categorical.from_codes(codes, dtype=dtype)
