@@ -99,10 +99,10 @@ class Reading:
         ValueError
             If a column is missing.
         """
-        frame = self.check(X, estimator)
+        frame, place = self._find(X, estimator)
         if frame.columns.equals(self.columns):
             return frame
-        return frame.take(frame.columns.get_indexer(self.columns), axis=1)
+        return frame.take(place, axis=1)
 
     def check(self, X: Any, estimator: Any) -> pd.DataFrame:
         """Look whether other rows have the columns of `fit`.
@@ -122,15 +122,20 @@ class Reading:
         ValueError
             If a column is missing.
         """
+        return self._find(X, estimator)[0]
+
+    def _find(self, X: Any, estimator: Any) -> tuple[pd.DataFrame, np.ndarray]:
+        """The rows as a DataFrame, and where the columns of `fit` are in it."""
         frame = as_frame(X)
         if isinstance(X, np.ndarray) and X.shape[1] != self.n_columns:
             raise ValueError(
                 f"X has {X.shape[1]} columns without names, but "
                 f"{type(estimator).__name__} was fitted on {self.n_columns}."
             )
-        if (frame.columns.get_indexer(self.columns) < 0).any():
+        place = frame.columns.get_indexer(self.columns)
+        if (place < 0).any():
             self._refuse_lost(frame, estimator)
-        return frame
+        return frame, place
 
     def _refuse_lost(self, X: pd.DataFrame, estimator: Any) -> None:
         lost = [name for name in self.columns if name not in X.columns]
