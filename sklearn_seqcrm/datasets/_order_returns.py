@@ -7,7 +7,7 @@ import pandas as pd
 from sklearn.utils import Bunch, check_random_state
 from sklearn.utils._param_validation import Interval, validate_params
 
-from sklearn_seqcrm.events._timeline import ranges
+from sklearn_seqcrm._ragged import ranges
 
 DAY = 24 * 3600  # instants and spans are whole seconds below
 

@@ -9,18 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm._ragged import ranges
+from sklearn_seqcrm._store import Column, Kinds, Record, Timeline, is_of_kinds
 from sklearn_seqcrm.events._checks import chosen_among, field_names
-from sklearn_seqcrm.events._columns import Column, is_of_kinds
-from sklearn_seqcrm.events._concat import (
-    Kinds,
-    columns_of,
-    merge_events,
-    refuse_keys_as_fields,
-    with_kind,
-)
+from sklearn_seqcrm.events._concat import merge_events, refuse_keys_as_fields, with_kind
 from sklearn_seqcrm.events._read import Events, read_events, read_table
-from sklearn_seqcrm.events._record import Record
-from sklearn_seqcrm.events._timeline import Timeline, ranges
 
 DUPLICATES = ("warn", "keep", "drop", "raise")
 
@@ -72,7 +65,7 @@ def append_events(
         one_table = not isinstance(more, Mapping | type(log))
         ends = _ends_of_kinds(log, parts, kinds, one_table=one_table)
         record = _found(timelines, ends)
-    old = Events(log.timeline.with_record(record), columns_of(log))
+    old = Events(log.timeline.with_record(record), log.columns)
     if not parts:
         return old, kinds
     events, places = merge_events({"the log": old, **parts}, record)

@@ -9,15 +9,10 @@ import narwhals.stable.v1 as nw
 import numpy as np
 import pandas as pd
 
-# The module, not the class: a log makes histories, and histories that are read back
-# make a log, so that one of the two has to be looked up when it is needed.
-from sklearn_seqcrm.events import _event_log
-from sklearn_seqcrm.events._clock import Clock
-from sklearn_seqcrm.events._columns import read_column
+from sklearn_seqcrm._ragged import NO_ROW, ranges
+from sklearn_seqcrm._store import Clock, RawLog, Record, Rows, Timeline
 from sklearn_seqcrm.events._parquet import arrow_of, as_arrow, restored, told_of
-from sklearn_seqcrm.events._record import Record
-from sklearn_seqcrm.events._rows import NO_ROW, Rows
-from sklearn_seqcrm.events._timeline import Timeline, ranges
+from sklearn_seqcrm.events._read_column import read_column
 
 # Under this key, each field of the events tells the type that it had in the log.
 _TOLD = b"sklearn_seqcrm"
@@ -40,7 +35,7 @@ def rows_to_arrow(rows: Rows) -> Any:
     import pyarrow as pa
 
     log = rows.log
-    if not isinstance(log, _event_log.EventLog):
+    if not isinstance(log, RawLog):
         raise TypeError(
             "Only raw histories can be written; keep the X that went into the "
             "HistoryEncoder, and write that."
@@ -114,7 +109,7 @@ def rows_from_arrow(array: Any) -> Rows:
     codes = np.where(known, np.cumsum(known) - 1, -1)
     start = np.where(known, offsets[codes], np.where(missing, NO_ROW, 0))
     return Rows(
-        _event_log.EventLog._of(timeline, columns, (customer, time)),
+        RawLog(timeline, columns, (customer, time)),
         codes,
         start,
         start + lengths,

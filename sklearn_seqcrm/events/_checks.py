@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm.events._clock import Clock
+from sklearn_seqcrm._store import Clock, refuse_missing
 
 # Fewer customers, none of whom the log knows, are no sign of ids gone wrong.
 _FEW = 10
@@ -106,19 +106,8 @@ def warn_of_strangers(ids: pd.Series, codes: np.ndarray, known: pd.Index) -> Non
         f"known to the log, so that all histories are empty: {shown[0]}, ... in rows, "
         f"and {shown[1]}, ... in the log. Are their ids written differently?",
         UserWarning,
-        stacklevel=3,
+        stacklevel=4,
     )
-
-
-def refuse_missing(values: pd.Series, what: str) -> None:
-    missing = values.isna().to_numpy()
-    if missing.any():
-        where = np.flatnonzero(missing)
-        first = ", ".join(str(values.index[i]) for i in where[:5])
-        raise ValueError(
-            f"The {what} has {len(where)} missing values, the first in the rows "
-            f"{first}; drop or fill them."
-        )
 
 
 def one_cutoff(cutoff: Any, rows: pd.DataFrame, clock: Clock) -> Any:

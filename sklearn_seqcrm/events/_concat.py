@@ -2,57 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm.events._clock import Clock
-from sklearn_seqcrm.events._columns import Column, factorize, scatter
-from sklearn_seqcrm.events._ids import join_ids
+from sklearn_seqcrm._ragged import sort_events
+from sklearn_seqcrm._store import (
+    Clock,
+    Column,
+    Kinds,
+    Record,
+    Timeline,
+    factorize,
+    join_ids,
+    scatter,
+)
 from sklearn_seqcrm.events._reach import refuse_wide, warn_of_early_end
 from sklearn_seqcrm.events._read import Events
-from sklearn_seqcrm.events._record import Record
-from sklearn_seqcrm.events._timeline import Timeline, sort_events
 
 _UNITS = ("s", "ms", "us", "ns")
-
-
-class Kinds(NamedTuple):
-    """The kinds of events that a log was merged from.
-
-    Parameters
-    ----------
-    field : str
-        The categorical field that tells them apart.
-    fields : dict of str to tuple of str
-        The fields of each kind, without `field`. All others are missing in its events.
-    """
-
-    field: str
-    fields: dict[str, tuple[str, ...]]
-
-    @classmethod
-    def of(cls, field: str, fields: Mapping[str, Iterable[str]]) -> Kinds:
-        """Kinds from what JSON makes of them."""
-        return cls(field, {name: tuple(own) for name, own in fields.items()})
-
-    def only(self, names: Collection[str]) -> Kinds:
-        """The same without the kinds that are not named."""
-        kept = {name: own for name, own in self.fields.items() if name in names}
-        return self._replace(fields=kept)
-
-    def joined(self, other: Kinds) -> Kinds:
-        """The kinds of both, each with the fields that it has in either."""
-        fields = dict(self.fields)
-        for name, own in other.fields.items():
-            fields[name] = tuple(dict.fromkeys((*fields.get(name, ()), *own)))
-        return self._replace(fields=fields)
-
-    def lacking(self, field: str) -> list[str]:
-        """Kinds that do not have a field."""
-        return [name for name, own in self.fields.items() if field not in own]
 
 
 def merge_logs(
@@ -85,7 +55,7 @@ def merge_logs(
         times = np.concatenate([t.times for t in timelines.values()])
         record = Record.of(clock, times, observed_until, early=True)
     parts = {
-        name: Events(timelines[name], with_kind(columns_of(log), kind, name, len(log)))
+        name: Events(timelines[name], with_kind(log.columns, kind, name, len(log)))
         for name, log in logs.items()
     }
     events, _ = merge_events(parts, record)
@@ -131,50 +101,11 @@ def merge_events(
     return Events(timeline, columns), places
 
 
-def stack_columns(logs: Sequence[Mapping[str, Column]]) -> dict[str, Column]:
-    """Put the same fields of several logs behind one another."""
-    first, lengths = logs[0], []
-    for columns in logs:
-        if set(columns) != set(first):
-            raise ValueError(
-                "Histories of logs with different fields cannot share a column: "
-                f"{sorted(first)} and {sorted(columns)}."
-            )
-        lengths.append(len(next(iter(columns.values())).values) if columns else 0)
-    ends = np.cumsum(lengths)
-    places = {
-        f"log {i}": slice(end - n, end)
-        for i, (end, n) in enumerate(zip(ends, lengths, strict=True))
-    }
-    return {
-        name: scatter(
-            {label: one[name] for label, one in zip(places, logs, strict=True)},
-            places,
-            int(ends[-1]),
-            name,
-        )
-        for name in first
-    }
-
-
-def joint_kinds(all_kinds: Sequence[Kinds | None]) -> Kinds | None:
-    """The kinds of logs that were joined, if all of them have some."""
-    joint = all_kinds[0]
-    for kinds in all_kinds[1:]:
-        joint = None if joint is None or kinds is None else joint.joined(kinds)
-    return joint
-
-
 def with_kind(
     columns: Mapping[str, Column], kind: str, name: str, n_events: int
 ) -> dict[str, Column]:
     """The fields of events of one kind, after the field that says which."""
     return {kind: Column(np.zeros(n_events, "int32"), pd.Index([name])), **columns}
-
-
-def columns_of(log: Any) -> dict[str, Column]:
-    """All fields of a log."""
-    return {name: log.column(name) for name in log.fields}
 
 
 def check_mergeable(logs: Any, kind: str, log_type: type[Any]) -> None:
@@ -207,7 +138,7 @@ def check_mergeable(logs: Any, kind: str, log_type: type[Any]) -> None:
         if kind in [*log.names, *log.fields]:
             raise ValueError(
                 f"The log of kind {name!r} has a column {kind!r} already; choose "
-                "another name with kind=..."
+                "another name with kind_field=..."
             )
 
 

@@ -3,46 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any
 
-import numpy as np
-import pandas as pd
 from pandas.api.types import is_list_like
 
+from sklearn_seqcrm._store import Kinds, events_of_kinds
 from sklearn_seqcrm.events._append import append_events
-from sklearn_seqcrm.events._checks import (
-    check_rows,
-    column_of,
-    one_cutoff,
-    warn_of_strangers,
-)
-from sklearn_seqcrm.events._clock import Clock
-from sklearn_seqcrm.events._columns import Column, events_of_kinds
-from sklearn_seqcrm.events._concat import (
-    Kinds,
-    check_mergeable,
-    columns_of,
-    joint_kinds,
-    merge_logs,
-    stack_columns,
-)
-from sklearn_seqcrm.events._history import short_time
-from sklearn_seqcrm.events._history_array import (
-    HistoryArray,
-    HistoryDtype,
-    cut_histories,
-)
-from sklearn_seqcrm.events._log import Log
+from sklearn_seqcrm.events._concat import check_mergeable, merge_logs
 from sklearn_seqcrm.events._look_like_ids import warn_of_ids
-from sklearn_seqcrm.events._parquet import entry_of, read_log, write_log
-from sklearn_seqcrm.events._reach import warn_of_silence
+from sklearn_seqcrm.events._parquet import (
+    entry_of,
+    read_log,
+    record_note,
+    record_of,
+    write_log,
+)
 from sklearn_seqcrm.events._read import read_events, read_table
-from sklearn_seqcrm.events._record import Record
-from sklearn_seqcrm.events._snapshots import choose_moments, read_every, refuse_unused
-from sklearn_seqcrm.events._timeline import Timeline, frozen
+from sklearn_seqcrm.events._viewable_log import ViewableLog
 
 
-class EventLog(Log):
+class EventLog(ViewableLog):
     """Events of many customers, sorted by customer and time.
 
     Build it once from a table of events, then cut histories from it with `attach` or
@@ -134,275 +114,7 @@ class EventLog(Log):
         )
         if categorical is None:
             warn_of_ids(columns, table)
-        super().__init__(timeline, (customer, time))
-        self._set(columns, None)
-
-    @classmethod
-    def _of(
-        cls,
-        timeline: Timeline,
-        columns: dict[str, Column],
-        names: tuple[str, str],
-        kinds: Kinds | None = None,
-    ) -> Self:
-        """Wrap columns that are sorted and checked already."""
-        log = cls.__new__(cls)
-        Log.__init__(log, timeline, names)
-        log._set(columns, kinds)
-        return log
-
-    def _set(self, columns: dict[str, Column], kinds: Kinds | None) -> None:
-        self._columns = {
-            name: Column(frozen(column.values), column.categories)
-            for name, column in columns.items()
-        }
-        self._kinds = kinds
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Arrays come writeable out of a pickle; wrapped anew, they are not."""
-        return self._of, (self._timeline, self._columns, self._names, self._kinds)
-
-    @property
-    def fields(self) -> list[str]:
-        """Names of the stored columns, without customer and time."""
-        return list(self._columns)
-
-    @property
-    def kinds(self) -> dict[str, list[str]]:
-        """The fields of each kind of events that `concat` merged; else empty."""
-        own = {} if self._kinds is None else self._kinds.fields
-        return {name: list(fields) for name, fields in own.items()}
-
-    def column(self, field: str) -> Column:
-        """Return the stored values of a field.
-
-        Parameters
-        ----------
-        field : str
-            One of `fields`.
-
-        Returns
-        -------
-        Column
-            ``values`` of shape (n_events,) and, for categories, their levels.
-
-        Raises
-        ------
-        KeyError
-            If the log has no such field.
-        """
-        if field not in self._columns:
-            raise KeyError(f"The log has no field {field!r}; it has {self.fields}.")
-        return self._columns[field]
-
-    def attach(
-        self,
-        rows: pd.DataFrame,
-        customer: str | None = None,
-        cutoff: Any = None,
-        lookback: Any = None,
-        allow_exact_matches: bool = False,
-        name: str = "history",
-    ) -> pd.DataFrame:
-        """Give each row the history that was known at its cutoff.
-
-        Parameters
-        ----------
-        rows : DataFrame of shape (n, n_columns)
-            One row per prediction.
-        customer : str or None, default=None
-            Column of `rows` that holds the customer; None: the name it has in the
-            log. Customers that the log does not know get an empty history, with a
-            warning if there are ten or more and it knows none of them.
-        cutoff : str, datetime, number or None, default=None
-            Column of `rows` that holds each row's cutoff, or one cutoff for all rows.
-            None: everything known so far. Events *at* the cutoff count as future. A
-            cutoff between two ticks of the log's unit of time counts as the later of
-            the two; with `allow_exact_matches`, as the earlier.
-        lookback : Timedelta, str or number, default=None
-            Only see events in ``[cutoff - lookback, cutoff)``; None: all before.
-        allow_exact_matches : bool, default=False
-            Also see the events at the cutoff: the transaction that is being judged,
-            or the rest of the basket, whose facts are known at that moment.
-        name : str, default="history"
-            Name of the new column.
-
-        Returns
-        -------
-        DataFrame of shape (n, n_columns + 1)
-            `rows` in their order, with their index and columns, and the histories.
-
-        Raises
-        ------
-        KeyError
-            If `rows` lacks a column.
-        TypeError
-            If `rows` is no pandas DataFrame, its customers are of another type, or
-            `cutoff` is neither a column nor one time.
-        ValueError
-            If customers or cutoffs are missing, the cutoffs are of another kind of
-            time than the log or beyond what its unit can hold, a text has no time zone
-            and the log has one, or the column `name` exists already.
-
-        Warns
-        -----
-        UserWarning
-            If a cutoff lies so long past the record of the log that it can hardly be
-            meant: by more than a tenth of what the log spans and 31 days, or, of plain
-            numbers, by more than the whole span and 20.
-        """
-        check_rows(rows, name)
-        key = self._names[0] if customer is None else customer
-        ids = column_of(rows, key, "customer")
-        codes = self._timeline.codes_of(ids, f"customers in column {key!r} of rows")
-        warn_of_strangers(ids, codes, self.customers)
-        by_column = isinstance(cutoff, str) and cutoff in rows.columns
-        if cutoff is None:
-            cutoff = max(self.observed_until, self.time_span[1])
-            allow_exact_matches = True
-        if by_column:
-            moments = column_of(rows, cutoff, "cutoff")
-            what = f"cutoffs in {cutoff!r}"
-        else:
-            moments, what = one_cutoff(cutoff, rows, self._timeline.clock), "cutoffs"
-        dtype = HistoryDtype(key, cutoff if by_column else None)
-        array = cut_histories(
-            self, codes, moments, what, lookback, allow_exact_matches, dtype
-        )
-        return rows.assign(**{name: array})
-
-    def snapshots(
-        self,
-        cutoffs: Any = None,
-        min_events: int = 1,
-        active_within: Any = None,
-        lookback: Any = None,
-        name: str = "history",
-        *,
-        every: Any = None,
-        start: Any = None,
-        end: Any = None,
-        kinds: str | Sequence[str] | None = None,
-        kind: str = "event",
-        random_state: Any = None,
-    ) -> pd.DataFrame:
-        """Make rows of all customers at chosen cutoffs.
-
-        Parameters
-        ----------
-        cutoffs : datetime, number, sequence of them, "events" or "random"
-            Moments to look at all customers from. ``"events"``: look at each customer
-            right before each of their events (once, where several happen at a time).
-            ``"random"``: look at each customer once, at a moment drawn evenly from
-            after their first event to `end`. None: use `every`.
-        min_events : int, default=1
-            Leave out customers with fewer events before the cutoff. With 0 there are
-            rows of customers whose first event is still to come, whom nobody knew.
-        active_within : Timedelta, str or number, default=None
-            Leave out customers without an event in ``[cutoff - active_within,
-            cutoff)``; None keeps them.
-        lookback : Timedelta, str or number, default=None
-            As in `attach`; the two filters above look at all events.
-        name : str, default="history"
-            Name of the history column.
-        every : Timedelta, str or number, default=None
-            Distance between regular cutoffs, in place of `cutoffs`.
-        start, end : datetime or number, default=None
-            First and last moment for ``every``, ``"events"`` and ``"random"``. None:
-            no bound but the record of the log; ``every`` begins one distance after
-            the first event.
-        kinds : str, sequence of str or None, default=None
-            With ``"events"``, look only before events of these kinds. The histories
-            hold all kinds nevertheless.
-        kind : str, default="event"
-            Name of the categorical field that holds the kinds.
-        random_state : int, RandomState or None, default=None
-            Source of ``"random"`` cutoffs.
-
-        Returns
-        -------
-        DataFrame of shape (n, 3)
-            The customer under the name it has in the log, ``"cutoff"``, and the
-            history; sorted by cutoff, then customer (``"events"`` and ``"random"``:
-            by customer, then cutoff).
-
-        Raises
-        ------
-        KeyError
-            If the log has no field `kind`.
-        TypeError
-            If both or neither of `cutoffs` and `every` are given, or an option that
-            they do not take.
-        ValueError
-            If there is no cutoff, one is missing or of another kind of time than the
-            log, there are no events of `kinds`, a number is out of its range, two of
-            the three columns have the same name, or `every` is a step of the calendar,
-            such as a month, whose cutoffs are to be listed.
-
-        Warns
-        -----
-        UserWarning
-            If a cutoff lies long past the record of the log, as in `attach`.
-
-        Examples
-        --------
-        >>> import pandas as pd
-        >>> from sklearn_seqcrm.events import EventLog
-        >>> visits = pd.DataFrame({"who": ["a", "a", "b"], "day": [1, 9, 12]})
-        >>> log = EventLog(visits, customer="who", time="day")
-        >>> log.snapshots([5, 10])
-          who  cutoff        history
-        0   a       5      1 event 1
-        1   a      10  2 events 1..9
-        >>> log.snapshots(every=4)["cutoff"].tolist()
-        [5, 9]
-        >>> log.snapshots("events", min_events=0)["cutoff"].tolist()
-        [1, 9, 12]
-        """
-        timeline, customer = self._timeline, self._names[0]
-        if len({customer, "cutoff", name}) < 3:
-            raise ValueError(
-                f"The columns {customer!r}, 'cutoff' and {name!r} need three names; "
-                "choose another with name=..., or rename the log's customer column."
-            )
-        if (cutoffs is None) == (every is None):
-            raise TypeError("snapshots needs either cutoffs or every, and not both.")
-        given = {"start": start, "end": end, "kinds": kinds}
-        refuse_unused(cutoffs, every, {**given, "random_state": random_state})
-        if not isinstance(min_events, int | np.integer) or min_events < 0:
-            raise ValueError(
-                f"min_events must be a whole number from 0 on; got {min_events!r}."
-            )
-        clock = timeline.clock
-        first = None if start is None else clock.read(start, "start")[0]
-        last = None if end is None else clock.read(end, "end", up=False)[0]
-        if every is not None:
-            cutoffs = read_every(timeline, every, first, last)
-        if active_within is not None:
-            active_within = clock.duration(active_within, "active_within")
-        codes, cutoff, stop = choose_moments(
-            timeline,
-            cutoffs,
-            first,
-            last,
-            None if kinds is None else events_of_kinds(self.column(kind), kinds, kind),
-            random_state,
-            min_events,
-            active_within,
-        )
-        warn_of_silence(timeline, cutoff, stacklevel=2)
-        begin = timeline.offsets[codes]
-        if lookback is not None:
-            since = clock.read(clock.as_index(cutoff), "cutoffs", back=lookback)
-            begin = timeline.positions(codes, since)
-        dtype = HistoryDtype(customer, "cutoff")
-        array = HistoryArray(self, codes, begin, stop, cutoff, dtype)
-        # The frame need not copy what is new; only the cutoffs are the array's as well.
-        columns = {
-            customer: self.customers[codes],
-            "cutoff": clock.as_index(cutoff.copy()),
-        }
-        return pd.DataFrame({**columns, name: array}, copy=False)
+        super().__init__(timeline, columns, (customer, time))
 
     def append(
         self,
@@ -472,7 +184,7 @@ class EventLog(Log):
         events, kinds = append_events(
             self, self._kinds, more, observed_until, duplicates, new_kinds
         )
-        joint = self._of(*events, self._names, kinds)
+        joint = self.of(*events, self._names, kinds)
         same = len(joint) == len(self) and kinds == self._kinds
         if same and joint.timeline.record == self.timeline.record:
             return self
@@ -482,7 +194,7 @@ class EventLog(Log):
     def concat(
         cls,
         logs: Mapping[str, EventLog],
-        kind: str = "event",
+        kind_field: str = "event",
         observed_until: Any = None,
     ) -> EventLog:
         """Merge logs of different kinds of events into one.
@@ -492,7 +204,7 @@ class EventLog(Log):
         logs : dict of str to EventLog
             The logs by the name of their kind. Where customer and time are equal, the
             events of an earlier log come first.
-        kind : str, default="event"
+        kind_field : str, default="event"
             Name of a new categorical field that holds the kind of each event.
         observed_until : datetime, number or None, default=None
             The last moment that all of the logs have recorded, which may lie before
@@ -510,7 +222,7 @@ class EventLog(Log):
             If `logs` is no dict of logs, or customers are of different types.
         ValueError
             If times are of different kinds, a field has different types in two logs,
-            or a log has a field called `kind`.
+            or a log has a field called `kind_field`.
 
         Warns
         -----
@@ -555,19 +267,19 @@ class EventLog(Log):
         >>> log.attach(pd.DataFrame({"who": ["a"]}), cutoff=5)["history"][0]
         1 event 1
         """
-        check_mergeable(logs, kind, cls)
-        events, kinds = merge_logs(logs, kind, observed_until)
+        check_mergeable(logs, kind_field, cls)
+        events, kinds = merge_logs(logs, kind_field, observed_until)
         first = next(iter(logs.values()))
-        return cls._of(*events, first._names, kinds)
+        return cls.of(*events, first._names, kinds)
 
-    def only(self, *kinds: str, kind: str = "event") -> EventLog:
+    def only(self, *kinds: str, kind_field: str = "event") -> EventLog:
         """Return a log of the events of some kinds.
 
         Parameters
         ----------
         *kinds : str
             Kinds to keep, as `concat` named them.
-        kind : str, default="event"
+        kind_field : str, default="event"
             Name of the categorical field that holds the kinds.
 
         Returns
@@ -580,7 +292,7 @@ class EventLog(Log):
         KeyError
             If the log has no such field.
         ValueError
-            If `kind` is no categorical field, or there is no event of a kind.
+            If `kind_field` is no categorical field, or there is no event of a kind.
 
         Examples
         --------
@@ -599,9 +311,9 @@ class EventLog(Log):
         """
         if len(kinds) == 1 and is_list_like(kinds[0]):
             kinds = tuple(kinds[0])  # a list is fine, too
-        index = events_of_kinds(self.column(kind), kinds, kind)
-        log = self._take(self._timeline.at(index), index)
-        if self._kinds is not None and self._kinds.field == kind:
+        index = events_of_kinds(self.column(kind_field), kinds, kind_field)
+        log = self.take(self._timeline.at(index), index)
+        if self._kinds is not None and self._kinds.field == kind_field:
             log._kinds = self._kinds.only(kinds)
         return log
 
@@ -625,7 +337,7 @@ class EventLog(Log):
         ValueError
             If there is something else than a file at `path`.
         """
-        note = {"record": self._timeline.record.to_note(), "kinds": self._kinds}
+        note = {"record": record_note(self._timeline.record), "kinds": self._kinds}
         write_log(self.to_frame(), self._names, note, path)
 
     @classmethod
@@ -651,51 +363,11 @@ class EventLog(Log):
         """
         frame, names, note = read_log(path)
         log = cls(frame, *names, categorical=[])
-        told = entry_of(note, "record", dict, path)
-        record = Record.from_note(told, log.timeline.clock, path)
+        record = record_of(note, log.timeline.clock, path)
         kinds = entry_of(note, "kinds", list | None, path)
-        return cls._of(
+        return cls.of(
             log.timeline.with_record(record),
-            log._columns,
+            log.columns,
             names,
             None if kinds is None else Kinds.of(*kinds),
         )
-
-    def __repr__(self) -> str:
-        """One line: sizes, time span and fields."""
-        span = "..".join(map(short_time, self.time_span)) if len(self) else "no time"
-        return (
-            f"{type(self).__name__}({len(self):,} events, {self.n_customers:,} "
-            f"customers, {span}, fields: {', '.join(self.fields) or 'none'})"
-        )
-
-    def _columns_at(self, index: np.ndarray) -> dict[str, Any]:
-        return {name: column.to_pandas(index) for name, column in self._columns.items()}
-
-    def _take(self, timeline: Timeline, index: np.ndarray) -> Self:
-        columns = {name: column.take(index) for name, column in self._columns.items()}
-        return self._of(timeline, columns, self._names, self._kinds)
-
-    def _trimmed(self, more_than: int = 0) -> Self:
-        columns = {
-            name: column.trimmed(more_than) for name, column in self._columns.items()
-        }
-        kinds = self._kinds
-        if kinds is not None:
-            found = columns[kinds.field].categories
-            kinds = kinds.only([] if found is None else list(found))
-        return self._of(self._timeline, columns, self._names, kinds)
-
-    def _stack(self, logs: Sequence[Log], timeline: Timeline) -> Self:
-        assert all(isinstance(log, EventLog) for log in logs)
-        columns = stack_columns([columns_of(log) for log in logs])
-        all_kinds = [log._kinds for log in logs]  # type: ignore[attr-defined]
-        return self._of(timeline, columns, self._names, joint_kinds(all_kinds))
-
-
-def log_without_events() -> EventLog:
-    """A log for a column of missing histories alone; it joins with any other."""
-    nothing = np.zeros(0, dtype="int64")
-    clock, record = Clock("int64", "us"), Record(0, in_days=False)
-    timeline = Timeline(pd.Index([]), np.zeros(1, "int64"), nothing, clock, record)
-    return EventLog._of(timeline, {}, ("customer", "time"))

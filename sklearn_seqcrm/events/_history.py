@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm.events._log import Log
+from sklearn_seqcrm._store import Log, short_time
 
 
 class History:
@@ -143,7 +143,7 @@ class History:
         targets need the future of its customers.
         """
         code, start, stop, cutoff = self._key()
-        log = self._log._seen_by(code, start, stop, cutoff)
+        log = self._log.seen_by(code, start, stop, cutoff)
         return type(self), (log, min(code, 0), 0, stop - start, cutoff)
 
     def __copy__(self) -> Self:
@@ -166,10 +166,3 @@ class History:
 
     def _key(self) -> tuple[Any, ...]:
         return self._code, self._start, self._stop, self._cutoff
-
-
-def short_time(time: Any) -> str:
-    """The day of a datetime, or a number: a time as one line shows it."""
-    if isinstance(time, pd.Timestamp):
-        return f"{time:%Y-%m-%d}"
-    return f"{time:g}" if isinstance(time, float) else str(time)

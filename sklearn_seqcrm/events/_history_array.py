@@ -17,20 +17,10 @@ from pandas.api.extensions import (
 )
 from pandas.api.indexers import check_array_indexer
 
-# The module, not the function, for the reason that _arrow.py gives.
-from sklearn_seqcrm.events import _event_log
+from sklearn_seqcrm._ragged import NO_ROW, ranges
+from sklearn_seqcrm._store import Log, RawLog, Rows, by_log, join_rows, missing_rows
 from sklearn_seqcrm.events._arrow import rows_from_arrow, rows_to_arrow
 from sklearn_seqcrm.events._history import History
-from sklearn_seqcrm.events._log import Log
-from sklearn_seqcrm.events._reach import refuse_wide, warn_of_silence
-from sklearn_seqcrm.events._rows import (
-    NO_ROW,
-    Rows,
-    join_rows,
-    missing_rows,
-    rows_from_scalars,
-)
-from sklearn_seqcrm.events._timeline import ranges
 
 # A field with so many levels may say of what kind an event is.
 _N_KINDS = 100
@@ -263,7 +253,7 @@ class HistoryArray(ExtensionArray):
                 f"{len(wrong)} other values. EventLog.attach makes histories."
             )
         if not any(history is not None for history in histories):
-            no_log = _event_log.log_without_events()
+            no_log = RawLog.without_events()
             return cls._of(missing_rows(no_log, len(histories)), dtype)
         return cls._of(rows_from_scalars(histories), dtype)
 
@@ -483,7 +473,7 @@ class HistoryArray(ExtensionArray):
             used = np.unique(codes[codes >= 0])
             if len(used) < log.n_customers:
                 rows = self._rows.compact()
-                rows = rows._replace(log=rows.log._trimmed(_N_KINDS))
+                rows = rows._replace(log=rows.log.trimmed(_N_KINDS))
             else:
                 rows = self._rows
             # Kept, so that a search that pickles X for each task copies it once, and
@@ -492,55 +482,27 @@ class HistoryArray(ExtensionArray):
         return {"_rows": self._to_pickle, "_dtype": self._dtype, "_to_pickle": None}
 
 
-def cut_histories(
-    log: Log,
-    codes: np.ndarray,
-    moments: Any,
-    what: str,
-    lookback: Any,
-    exact: bool,
-    dtype: HistoryDtype,
-) -> HistoryArray:
-    """Histories of customers up to moments, one of each row or one of all.
-
-    Parameters
-    ----------
-    log : Log
-        The log that holds the events.
-    codes : ndarray of shape (n,), int64
-        Positions of the customers in ``log.customers``, -1 for an unknown one.
-    moments : Series of shape (n,), datetime or number
-        Cutoffs.
-    what : str
-        How an error names the cutoffs.
-    lookback : Timedelta, str, number or None
-        How far the histories reach back; None: to the first event.
-    exact : bool
-        Whether events at the cutoff belong to the history.
-    dtype : HistoryDtype
-        Dtype of the array.
-
-    Returns
-    -------
-    HistoryArray of shape (n,)
-        The histories.
-    """
-    timeline, clock = log.timeline, log.timeline.clock
-    ticks = clock.read(moments, what, up=not exact)
-    refuse_wide(timeline, what, ticks)
-    cutoff = np.broadcast_to(ticks, len(codes)).copy()
-    warn_of_silence(timeline, cutoff, stacklevel=3)
-    stop = timeline.positions(codes, cutoff, after=exact)
-    if lookback is None:
-        start = np.where(codes >= 0, timeline.offsets[codes], 0)
-    else:
-        since = clock.read(moments, what, back=lookback)
-        since = np.broadcast_to(since, len(codes))
-        start = timeline.positions(codes, since)
-    return HistoryArray(log, codes, start, stop, cutoff, dtype)
-
-
 def _is_missing(value: Any) -> bool:
     return (
         value is None or value is pd.NA or (isinstance(value, float) and value != value)
     )
+
+
+def rows_from_scalars(scalars: Sequence[History | None]) -> Rows:
+    """Rows from single histories, None for a missing one."""
+    parts, places = [], []
+    present = [i for i, one in enumerate(scalars) if one is not None]
+    places_of = by_log(scalars[i]._log for i in present)  # type: ignore[union-attr]
+    for log, numbers in places_of.items():
+        own = [present[number] for number in numbers]
+        keys = zip(*(scalars[i]._key() for i in own), strict=True)  # type: ignore[union-attr]
+        codes, start, stop, cutoff = (np.array(column) for column in keys)
+        ticks = cutoff.astype(log.timeline.clock.dtype)
+        parts.append(Rows(log, codes, start, stop, ticks))
+        places.append(own)
+    absent = [i for i, one in enumerate(scalars) if one is None]
+    if absent:
+        parts.append(missing_rows(parts[0].log, len(absent)))
+        places.append(absent)
+    back = np.argsort(np.concatenate(places))
+    return join_rows(parts).select(lambda column: column[back])

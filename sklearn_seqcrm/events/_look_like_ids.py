@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import narwhals.stable.v1 as nw
 import numpy as np
 
-from sklearn_seqcrm.events._columns import Column
+from sklearn_seqcrm._store import Column
 
 _SAMPLES = 2**12, 2**17  # events to look at; the second if the first leave it open
 _FEWEST = 1000  # different values of a field of which to say anything

@@ -12,7 +12,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+
+from sklearn_seqcrm._store import Clock, Record
 
 _KEY = b"sklearn_seqcrm"
 _FORMAT = 1
@@ -114,6 +117,22 @@ def entry_of(note: dict[str, Any], key: str, kind: Any, path: Any) -> Any:
             f"The entry {key!r} in the note of the log in {path} is {note[key]!r}."
         )
     return note[key]
+
+
+def record_note(record: Record) -> dict[str, Any]:
+    """The record of a log as JSON holds it."""
+    return {**record._asdict(), "until": np.asarray(record.until).item()}
+
+
+def record_of(note: dict[str, Any], clock: Clock, path: Any) -> Record:
+    """Read what `record_note` made."""
+    told = entry_of(note, "record", dict, path)
+    number = int if clock.dtype == "int64" else float
+    return Record(
+        entry_of(told, "until", number, path),
+        entry_of(told, "in_days", bool, path),
+        entry_of(told, "limited_by", str | None, path),
+    )
 
 
 def as_arrow(values: Any, name: Any) -> Any:

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm.events._clock import LONGEST, Clock
-from sklearn_seqcrm.events._timeline import Timeline
+from sklearn_seqcrm._store import LONGEST, Clock, Timeline
 
 # How far past its record a log may be read without a word, as a share of what it spans.
 # Datetimes get a month at least, which is how seldom a young log may be brought up to

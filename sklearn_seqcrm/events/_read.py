@@ -8,18 +8,20 @@ from typing import Any, NamedTuple
 import narwhals.stable.v1 as nw
 from narwhals.exceptions import DuplicateError
 
-from sklearn_seqcrm.events._checks import chosen_among, field_names, refuse_missing
-from sklearn_seqcrm.events._clock import Clock
-from sklearn_seqcrm.events._columns import (
+from sklearn_seqcrm._ragged import sort_events
+from sklearn_seqcrm._store import (
+    Clock,
     Column,
+    Record,
+    Timeline,
     factorize,
     ids_of,
-    read_column,
+    refuse_missing,
     to_series,
 )
+from sklearn_seqcrm.events._checks import chosen_among, field_names
 from sklearn_seqcrm.events._reach import refuse_wide
-from sklearn_seqcrm.events._record import Record
-from sklearn_seqcrm.events._timeline import Timeline, sort_events
+from sklearn_seqcrm.events._read_column import read_column
 
 
 class Events(NamedTuple):

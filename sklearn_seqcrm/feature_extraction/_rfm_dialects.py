@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sklearn_seqcrm.events._event_blocks import event_blocks
+from sklearn_seqcrm._ragged import event_blocks
 
 
 def marketing(rows, amount, time_unit, period):

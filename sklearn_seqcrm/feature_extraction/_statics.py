@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm.events._statics import as_levels, coded_levels, text_of
+from sklearn_seqcrm._ragged import look_up
+from sklearn_seqcrm._reading import as_levels, coded_levels, text_of
 
 RARE = "infrequent_sklearn"  # what encoders of scikit-learn call it
 
@@ -77,6 +78,5 @@ def to_category(column, dtype):
     codes, texts = coded_levels(column)
     known = {text_of(level): i for i, level in enumerate(dtype.categories)}
     place = [known.get(text, known.get(RARE, -1)) for text in texts]
-    # One more, where the code -1 of a missing value finds itself.
-    codes = np.array([*place, -1], dtype="int64")[codes]
+    codes = look_up(np.array(place, dtype="int64"), codes)
     return pd.Categorical.from_codes(codes, dtype=dtype)

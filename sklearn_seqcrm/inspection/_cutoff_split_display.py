@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm.events._find import one_history
+from sklearn_seqcrm._reading import one_history
 from sklearn_seqcrm.model_selection import CutoffSplit
 
 _TRAIN, _TEST, _DROPPED = "tab:blue", "tab:orange", "0.6"
@@ -46,7 +46,7 @@ class CutoffSplitDisplay:
     >>> from sklearn_seqcrm.inspection import CutoffSplitDisplay
     >>> from sklearn_seqcrm.model_selection import CutoffSplit
     >>> events = pd.DataFrame({"customer": ["ann", "bob"], "week": [0, 1]})
-    >>> X = EventLog(events, "customer", "week").snapshots(every=1, end=12)
+    >>> X = EventLog(events, "customer", "week").snapshots_every(1, end=12)
     >>> splitter = CutoffSplit(n_splits=3, horizon=2)
     >>> display = CutoffSplitDisplay.from_splitter(splitter, X)
     >>> [label.get_text() for label in display.ax_.get_yticklabels()]

@@ -6,9 +6,13 @@ import numpy as np
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, validate_params
 
+from sklearn_seqcrm._reading import (
+    as_frame,
+    as_history_array,
+    check_raw,
+    history_columns,
+)
 from sklearn_seqcrm.events import HistoryArray
-from sklearn_seqcrm.events._find import as_history_array, check_raw, history_columns
-from sklearn_seqcrm.events._frames import as_frame
 from sklearn_seqcrm.model_selection._future import Future
 from sklearn_seqcrm.model_selection._outputs import (
     METHODS,
@@ -236,7 +240,7 @@ def _compacted(X):
         codes = np.unique(np.concatenate([arrays[name].rows.codes for name in names]))
         codes = codes[codes >= 0]
         if 0 < len(codes) < log.n_customers:
-            log = log.subset(codes)._trimmed()
+            log = log.subset(codes).trimmed()
             for name in names:
                 rows = arrays[name].rows.within(log, codes)
                 arrays[name] = HistoryArray(*rows, dtype=arrays[name].dtype)

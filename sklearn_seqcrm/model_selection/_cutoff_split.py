@@ -10,9 +10,8 @@ from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
-from sklearn_seqcrm.events._checks import refuse_missing
-from sklearn_seqcrm.events._clock import later
-from sklearn_seqcrm.events._find import one_history
+from sklearn_seqcrm._reading import one_history
+from sklearn_seqcrm._store import later, refuse_missing
 
 # What becomes of a row in a fold; each row has one role.
 _ROLES = [

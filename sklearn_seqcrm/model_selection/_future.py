@@ -7,10 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm._ragged import NO_ROW, look_up, ranges
+from sklearn_seqcrm._store import Column, Timeline
 from sklearn_seqcrm.events import EventLog, HistoryArray
-from sklearn_seqcrm.events._columns import Column
-from sklearn_seqcrm.events._rows import NO_ROW
-from sklearn_seqcrm.events._timeline import Timeline, ranges
 
 _DAY = np.timedelta64(1, "D")
 
@@ -80,7 +79,7 @@ class Future(NamedTuple):
             timeline.clock,
             record,
         )
-        return self.log._take(kept, index)._trimmed()
+        return self.log.take(kept, index).trimmed()
 
     def rewritten(self):
         """The log with another time and other facts in every later event.
@@ -100,7 +99,7 @@ class Future(NamedTuple):
             name: _rewrite(self.log.column(name), future) for name in self.log.fields
         }
         changed = self._timeline(timeline.offsets, times)
-        return EventLog._of(changed, columns, self.log.names)
+        return type(self.log).of(changed, columns, self.log.names)
 
     def added(self, rng):
         """The log with three more later events of every customer.
@@ -134,7 +133,7 @@ class Future(NamedTuple):
             for name in self.log.fields
         }
         joint = self._timeline(offsets, times[order])
-        return EventLog._of(joint, columns, self.log.names)
+        return type(self.log).of(joint, columns, self.log.names)
 
     def seen_from(self, log, array):
         """The same views, of a log with another future.
@@ -218,7 +217,7 @@ def _with_a_new_level(column, where):
             and more.is_monotonic_increasing
         ):
             others = np.delete(np.arange(len(more), dtype="int32"), place)
-            values = np.append(others, np.int32(-1))[column.values]
+            values = look_up(others, column.values)
             values[where] = place
             return Column(values, more)
     return column

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import issparse
 
-from sklearn_seqcrm.events._encoded_log import EncodedLog
-from sklearn_seqcrm.events._find import as_history_array, holds_histories
-from sklearn_seqcrm.events._timeline import ranges
+from sklearn_seqcrm._encoding import EncodedLog
+from sklearn_seqcrm._ragged import ranges
+from sklearn_seqcrm._reading import as_history_array, holds_histories
 
 # Sums of float32 in another order agree to about this share of their size.
 _FLOAT32 = 1e-6
@@ -177,7 +177,7 @@ def _of_column(column, name):
         yield f"{name}, field {field!r}", Output(events[field].to_numpy(), row)
     if isinstance(log, EncodedLog):
         features = log.row_features(rows).T
-        for feature, values in zip(log.encoding.row_features, features, strict=True):
+        for feature, values in zip(log.layout.row_features, features, strict=True):
             yield f"{name}, row feature {feature!r}", _flat(values)
 
 

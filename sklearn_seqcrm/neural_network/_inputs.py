@@ -13,15 +13,16 @@ from scipy.sparse import coo_array, issparse
 from scipy.sparse.csgraph import connected_components
 from sklearn.utils.validation import validate_data
 
-from sklearn_seqcrm.events import HistoryArray
-from sklearn_seqcrm.events._encoded_log import EncodedLog
-from sklearn_seqcrm.events._find import (
+from sklearn_seqcrm._encoding import EncodedLog
+from sklearn_seqcrm._reading import (
+    Reading,
+    has_histories,
+    kind_of,
+    numbers_of,
     refuse_missing_histories,
     refuse_repeated_columns,
 )
-from sklearn_seqcrm.events._frames import has_histories
-from sklearn_seqcrm.events._reading import Reading
-from sklearn_seqcrm.events._statics import kind_of, numbers_of
+from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.neural_network._padded import padded_inputs
 from sklearn_seqcrm.neural_network._reader import HistorySpec
 from sklearn_seqcrm.neural_network._rows import HistorySource, RowData
@@ -181,17 +182,17 @@ def history_source(array: HistoryArray) -> HistorySource:
         np.maximum(rows.start, 0),
         np.maximum(rows.stop, 0),
         rows.cutoff,
-        log.encoding.time_unit,
-        log.encoding.gap_channel,
+        log.layout.time_unit,
+        log.layout.gap_channel,
     )
 
 
 def history_spec(log: EncodedLog) -> HistorySpec:
     """Shape of the events of an encoded log."""
-    encoding = log.encoding
-    half_lives = tuple(h / encoding.time_unit for h in encoding.half_lives)
-    n_channels = len(encoding.channels)
-    return HistorySpec(n_channels, encoding.n_levels, half_lives, encoding.digest)
+    layout = log.layout
+    half_lives = tuple(h / layout.time_unit for h in layout.half_lives)
+    n_channels = len(layout.channels)
+    return HistorySpec(n_channels, layout.n_levels, half_lives, layout.digest)
 
 
 def static_values(statics: pd.DataFrame) -> np.ndarray:

@@ -18,12 +18,10 @@ from sklearn.utils.validation import (
 
 from sklearn_seqcrm._callbacks import CallbackSupportMixin, one_task
 from sklearn_seqcrm._documentation import DOC_LINK
+from sklearn_seqcrm._encoding import EncodedLog, EventEncoder
 from sklearn_seqcrm._history_tags import of_history_transformer
+from sklearn_seqcrm._reading import Reading, as_history_array, refuse_missing_histories
 from sklearn_seqcrm.events import HistoryArray
-from sklearn_seqcrm.events._encoded_log import EncodedLog
-from sklearn_seqcrm.events._find import as_history_array, refuse_missing_histories
-from sklearn_seqcrm.events._reading import Reading
-from sklearn_seqcrm.preprocessing._event_encoding import EventEncoding
 
 
 class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
@@ -48,7 +46,7 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
 
     Attributes
     ----------
-    encodings_ : dict of str to Encoding
+    layouts_ : dict of str to Layout
         For each history column what its channels, codes and units of time are.
     n_features_in_ : int
         Number of columns seen in `fit`, without the keys.
@@ -92,7 +90,7 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     ... )
     >>> X = EventLog(orders, "who", "time").attach(pd.DataFrame({"who": ["a", "b"]}))
     >>> encoder = HistoryEncoder().fit(X)
-    >>> encoder.encodings_["history"].channels
+    >>> encoder.layouts_["history"].channels
     ('amount', 'time_gap')
     >>> encoder.transform(X)["history"].array.to_frame().round(2)
       who  time  amount  time_gap
@@ -153,7 +151,7 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         _refuse_no_rows(X)
         validate_data(self, X, skip_check_array=True)
         self._fitted = {
-            name: EventEncoding(
+            name: EventEncoder(
                 _raw_rows(X, name).rows,
                 self.min_frequency,
                 self.max_categories,
@@ -161,9 +159,7 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             )
             for name in self._reading.histories
         }
-        self.encodings_ = {
-            name: fitted.encoding for name, fitted in self._fitted.items()
-        }
+        self.layouts_ = {name: fitted.layout for name, fitted in self._fitted.items()}
         return self
 
     def transform(self, X: Any) -> pd.DataFrame:

@@ -13,13 +13,8 @@ from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
+from sklearn_seqcrm._reading import as_levels, days_before, kind_of, numbers_of
 from sklearn_seqcrm.events import HistoryDtype
-from sklearn_seqcrm.events._statics import (
-    as_levels,
-    days_before,
-    kind_of,
-    numbers_of,
-)
 from sklearn_seqcrm.preprocessing._history_encoder import HistoryEncoder
 
 

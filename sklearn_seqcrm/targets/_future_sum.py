@@ -5,7 +5,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils._param_validation import StrOptions, validate_params
 
-from sklearn_seqcrm.events._event_blocks import event_blocks
+from sklearn_seqcrm._ragged import event_blocks
 from sklearn_seqcrm.targets._windows import to_target, windows_after
 
 

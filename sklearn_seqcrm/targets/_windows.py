@@ -5,11 +5,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm._ragged import first_at_or_after
+from sklearn_seqcrm._reading import check_raw, one_history
+from sklearn_seqcrm._store import events_of_kinds, later
 from sklearn_seqcrm.events import EventLog
-from sklearn_seqcrm.events._clock import later
-from sklearn_seqcrm.events._columns import events_of_kinds
-from sklearn_seqcrm.events._find import check_raw, one_history
-from sklearn_seqcrm.events._search import first_at_or_after
 
 
 class Windows(NamedTuple):

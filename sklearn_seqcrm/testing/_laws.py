@@ -20,8 +20,8 @@ from sklearn.base import clone, is_classifier
 from sklearn.utils import check_random_state
 
 from sklearn_seqcrm import model_selection
+from sklearn_seqcrm._store import Log
 from sklearn_seqcrm.events import EventLog, HistoryArray, HistoryDtype
-from sklearn_seqcrm.events._log import Log
 from sklearn_seqcrm.testing._small_data import (
     DAY,
     make_events,
@@ -100,10 +100,10 @@ def _flat_histories(array):
     features = log.row_features(rows)
     for i, (start, stop) in enumerate(zip(rows.start, rows.stop, strict=True)):
         channels = log.channels[start:stop].copy()
-        if log.encoding.gap_channel is not None:
+        if log.layout.gap_channel is not None:
             # A view shows the gap to an event before its lookback; who reads it must
             # not, which networks and padded tensors are held to.
-            channels[:1, log.encoding.gap_channel] = 0
+            channels[:1, log.layout.gap_channel] = 0
         yield np.concatenate(
             [channels.ravel(), log.codes[start:stop].ravel(), features[i]]
         )

@@ -44,7 +44,7 @@ def test_the_mapping_orders_what_happens_at_once():
 
 
 def test_one_log_gets_a_kind():
-    frame = EventLog.concat({"order": log_of(ORDERS)}, kind="what").to_frame()
+    frame = EventLog.concat({"order": log_of(ORDERS)}, kind_field="what").to_frame()
     assert frame["what"].unique().tolist() == ["order"]
     expected = log_of(ORDERS).to_frame()
     pd.testing.assert_frame_equal(frame.drop(columns="what"), expected)
@@ -161,8 +161,18 @@ NUMBERED = pd.DataFrame({"who": ["a"], "time": [1], "price": [1.0]})
         ({}, {}, TypeError, "a dict that names the kind"),
         ({"o": ORDERS}, {}, TypeError, "'o' must be an EventLog; got DataFrame"),
         ({1: log_of(ORDERS)}, {}, TypeError, "kinds of logs must be text; got 1"),
-        ({"o": log_of(ORDERS)}, {"kind": "shop"}, ValueError, "a column 'shop' alrea"),
-        ({"o": log_of(ORDERS)}, {"kind": "who"}, ValueError, "a column 'who' already"),
+        (
+            {"o": log_of(ORDERS)},
+            {"kind_field": "shop"},
+            ValueError,
+            "a column 'shop' alrea",
+        ),
+        (
+            {"o": log_of(ORDERS)},
+            {"kind_field": "who"},
+            ValueError,
+            "a column 'who' already",
+        ),
         (
             {"o": log_of(ORDERS), "n": log_of(NUMBERED)},
             {},
@@ -223,8 +233,8 @@ def test_what_cannot_be_merged(logs, options, error, message):
     [
         (("click",), {}, ValueError, r"no events of the kinds \['click'\]; .*'order'"),
         ((), {}, ValueError, r"kinds is empty; field 'event' has \['order'"),
-        (("order",), {"kind": "type"}, KeyError, "no field 'type'"),
-        (("order",), {"kind": "price"}, ValueError, "'price' is numeric"),
+        (("order",), {"kind_field": "type"}, KeyError, "no field 'type'"),
+        (("order",), {"kind_field": "price"}, ValueError, "'price' is numeric"),
     ],
 )
 def test_what_only_cannot_keep(kinds, options, error, message):

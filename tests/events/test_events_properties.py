@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sklearn_seqcrm._ragged import ranges, sort_events
+from sklearn_seqcrm._store import Clock, Timeline
 from sklearn_seqcrm.events import EventLog, HistoryArray
-from sklearn_seqcrm.events._clock import Clock
-from sklearn_seqcrm.events._timeline import Timeline, ranges, sort_events
 from tests.events.reference import histories, snapshot_rows, visible
 
 # derandomize: the same examples in every run.

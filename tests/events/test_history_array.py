@@ -222,9 +222,7 @@ def test_a_column_without_history_joins_any_log(log, case, kind):
     assert isinstance(nothing, HistoryArray)
     assert nothing.isna().all()
     assert len(nothing.to_frame()) == 0
-    assert repr(nothing.log) == (
-        "EventLog(0 events, 0 customers, no time, fields: none)"
-    )
+    assert repr(nothing.log) == ("RawLog(0 events, 0 customers, no time, fields: none)")
     if kind == "floats":
         log = small_log(day=[0.5, 1.5])
     array = log.attach(ROWS)["history"].array

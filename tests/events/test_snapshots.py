@@ -23,23 +23,23 @@ def rows_of(X):
 
 
 @pytest.mark.parametrize(
-    ("options", "expected"),
+    ("step", "options", "expected"),
     [
-        ({"every": 4}, "a5:3 b5:0 c5:1 a9:3 b9:1 c9:2"),
-        ({"every": 5, "start": 2, "end": 7}, "a2:1 b2:0 c2:0 a7:3 b7:1 c7:2"),
-        ({"every": 20, "start": 3}, "a3:1 b3:0 c3:1"),
+        (4, {}, "a5:3 b5:0 c5:1 a9:3 b9:1 c9:2"),
+        (5, {"start": 2, "end": 7}, "a2:1 b2:0 c2:0 a7:3 b7:1 c7:2"),
+        (20, {"start": 3}, "a3:1 b3:0 c3:1"),
     ],
 )
-def test_regular_cutoffs(options, expected):
-    assert rows_of(LOG.snapshots(**options, min_events=0)) == expected
+def test_regular_cutoffs(step, options, expected):
+    assert rows_of(LOG.snapshots_every(step, **options, min_events=0)) == expected
     known = " ".join(row for row in expected.split() if not row.endswith(":0"))
-    assert rows_of(LOG.snapshots(**options)) == known
+    assert rows_of(LOG.snapshots_every(step, **options)) == known
 
 
 def test_regular_cutoffs_of_dates():
     days = pd.Timestamp("2024-01-01") + pd.to_timedelta(EVENTS["day"], "D")
     log = EventLog(EVENTS.assign(day=days), "who", "day")
-    X = log.snapshots(every="3D", end="2024-01-09")
+    X = log.snapshots_every("3D", end="2024-01-09")
     assert X["cutoff"].dt.day.unique().tolist() == [5, 8]
 
 
@@ -57,13 +57,13 @@ def test_regular_cutoffs_of_dates():
     ],
 )
 def test_before_each_event(options, expected):
-    assert rows_of(LOG.snapshots("events", **options)) == expected
+    assert rows_of(LOG.snapshots_before_events(**options)) == expected
 
 
 def test_neighbours_with_events_at_the_same_time_are_two():
     """The last event of one customer and the first of the next are no tie."""
     events = pd.DataFrame({"who": ["a", "a", "b", "b"], "day": [1, 9, 9, 12]})
-    X = EventLog(events, "who", "day").snapshots("events", min_events=0)
+    X = EventLog(events, "who", "day").snapshots_before_events(min_events=0)
     assert rows_of(X) == "a1:0 a9:1 b9:0 b12:1"
 
 
@@ -85,7 +85,7 @@ def test_random_cutoffs_lie_between_the_first_event_and_the_end(kind):
         days = pd.to_timedelta(events["day"], "D")
         events["day"] = pd.Timestamp("2024-01-01") + days
     log = EventLog(events, "who", "day")
-    X = log.snapshots("random", random_state=3)
+    X = log.snapshots_at_random(random_state=3)
     first = events.groupby("who")["day"].min().loc[X["who"]].reset_index(drop=True)
     last = events["day"].max()
     assert (X["cutoff"] > first).all()
@@ -96,20 +96,20 @@ def test_random_cutoffs_lie_between_the_first_event_and_the_end(kind):
         last - first > (last - first).median()
     ]
     assert abs(share.mean() - 0.5) < 0.03
-    again = log.snapshots("random", random_state=np.random.RandomState(3))
+    again = log.snapshots_at_random(random_state=np.random.RandomState(3))
     pd.testing.assert_series_equal(X["cutoff"], again["cutoff"])
-    other = log.snapshots("random", random_state=4)
+    other = log.snapshots_at_random(random_state=4)
     assert not X["cutoff"].equals(other["cutoff"])
 
 
 def test_random_cutoffs_leave_the_global_generator_alone():
     before = np.random.get_state()[1].copy()  # noqa: NPY002  (the one to be left alone)
-    LOG.snapshots("random")
+    LOG.snapshots_at_random()
     assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
 
 
 def test_random_cutoffs_within_bounds():
-    X = LOG.snapshots("random", start=7, end=8, random_state=0)
+    X = LOG.snapshots_at_random(start=7, end=8, random_state=0)
     assert X["who"].tolist() == ["a", "b", "c"]
     assert X["cutoff"].between(7, 8).all()
 
@@ -118,9 +118,9 @@ def test_each_moment_within_the_bounds_is_drawn():
     """Also the last one: of 300 draws from 3 all are the same with 3 * (2/3) ** 300."""
     events = pd.DataFrame({"who": range(300), "day": 5})
     log = EventLog(events, "who", "day", observed_until=8)
-    X = log.snapshots("random", random_state=0)
+    X = log.snapshots_at_random(random_state=0)
     assert set(X["cutoff"]) == {6, 7, 8}
-    X = log.snapshots("random", start=7, end=9, random_state=0)
+    X = log.snapshots_at_random(start=7, end=9, random_state=0)
     assert set(X["cutoff"]) == {7, 8, 9}
 
 
@@ -144,7 +144,7 @@ def test_an_end_between_two_ticks():
             name: pd.Timestamp("2024-01-01") + bound * second
             for name, bound in options.items()
         }
-        X = log.snapshots("events", min_events=0, **bounds)
+        X = log.snapshots_before_events(min_events=0, **bounds)
         seconds = X["cutoff"].dt.second
         assert sorted(set(seconds[seconds > 2])) == expected
 
@@ -163,35 +163,27 @@ def test_few_and_many_events_per_customer_are_counted_alike(n_customers):
     assert X["history"].array.lengths.tolist() == expected
 
 
+EVERY, BEFORE = LOG.snapshots_every, LOG.snapshots_before_events
+
+
 @pytest.mark.parametrize(
-    ("arguments", "options", "error", "message"),
+    ("call", "error", "message"),
     [
-        ((), {}, TypeError, "needs either cutoffs or every"),
-        (([5],), {"every": 2}, TypeError, "needs either cutoffs or every"),
-        ((), {"every": 0}, ValueError, "every must be longer than 0"),
-        ((), {"every": "2D"}, TypeError, "every must be a number"),
-        ((), {"every": 99}, ValueError, "There is no cutoff from 100 to 12"),
-        (("events",), {"kinds": "visit"}, ValueError, "no events of the kinds"),
-        (("events",), {"kinds": "order", "kind": "type"}, KeyError, "no field 'type'"),
-        ((), {"every": 2.5}, ValueError, "every is 2.5 of the unit .* whole number"),
-        ((), {"every": 2, "start": np.nan}, ValueError, "start must be a time; got na"),
-        (("events",), {"end": pd.NaT}, ValueError, "end must be a time; got NaT"),
-        (([5],), {"start": 2}, TypeError, "start cannot be used with listed cutoffs"),
-        (([5],), {"end": 2, "kinds": "order"}, TypeError, "end, kinds cannot be used"),
-        ((), {"every": 2, "kinds": "order"}, TypeError, "kinds cannot .* with every;"),
-        (("random",), {"kinds": "order"}, TypeError, "kinds cannot .* with 'random'"),
-        (("events",), {"random_state": 0}, TypeError, "random_state .* with 'events'"),
-        (
-            ("event",),
-            {},
-            ValueError,
-            "be times, 'events' or 'random'; got 'event'",
-        ),
-        (([5],), {"min_events": -1}, ValueError, "min_events must be .* got -1"),
-        (([5],), {"min_events": "2"}, ValueError, "min_events must be .* got '2'"),
-        (([],), {}, ValueError, "cutoffs is empty"),
+        (lambda: EVERY(0), ValueError, "step must be longer than 0"),
+        (lambda: EVERY("2D"), TypeError, "step must be a number"),
+        (lambda: EVERY(99), ValueError, "There is no cutoff from 100 to 12"),
+        (lambda: EVERY(2.5), ValueError, "step is 2.5 of the unit .* whole number"),
+        (lambda: EVERY(2, start=np.nan), ValueError, "start must be a time; got nan"),
+        (lambda: BEFORE("visit"), ValueError, "no events of the kinds"),
+        (lambda: BEFORE("a", kind_field="type"), KeyError, "no field 'type'"),
+        (lambda: BEFORE(end=pd.NaT), ValueError, "end must be a time; got NaT"),
+        (lambda: LOG.snapshots("events"), ValueError, "got 'events'.*before_events"),
+        (lambda: LOG.snapshots([5], min_events=-1), ValueError, "min_events .* -1"),
+        (lambda: LOG.snapshots([5], min_events="2"), ValueError, "min_events .* '2'"),
+        (lambda: LOG.snapshots([5], name="who"), ValueError, "need three names"),
+        (lambda: LOG.snapshots([]), ValueError, "cutoffs is empty"),
     ],
 )
-def test_bad_snapshots(arguments, options, error, message):
+def test_bad_snapshots(call, error, message):
     with pytest.raises(error, match=message):
-        LOG.snapshots(*arguments, **options)
+        call()

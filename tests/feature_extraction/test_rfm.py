@@ -17,8 +17,9 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from sklearn_seqcrm.events import EventLog, HistoryArray, _event_blocks
-from sklearn_seqcrm.events._log import Log
+from sklearn_seqcrm._ragged import _blocks
+from sklearn_seqcrm._store import Log
+from sklearn_seqcrm.events import EventLog, HistoryArray
 from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.testing._small_data import make_events, make_rows
 
@@ -238,7 +239,7 @@ AXES = {
 @pytest.mark.parametrize("dialect", ["marketing", "btyd"])
 @pytest.mark.parametrize("axis", AXES)
 def test_features_equal_a_loop(axis, dialect, lookback, block, monkeypatch):
-    monkeypatch.setattr(_event_blocks, "BLOCK", block)
+    monkeypatch.setattr(_blocks, "BLOCK", block)
     times, hours = AXES[axis]
     rng = np.random.default_rng(1)
     amount = rng.lognormal(size=150).round(2)
@@ -754,10 +755,10 @@ class EncodedLog(Log):
     def _columns_at(self, index):
         return {}
 
-    def _take(self, timeline, index):
+    def take(self, timeline, index):
         return EncodedLog(timeline, self.names)
 
-    def _stack(self, logs, timeline):
+    def stack(self, logs, timeline):
         return EncodedLog(timeline, self.names)
 
 

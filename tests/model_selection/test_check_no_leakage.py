@@ -14,8 +14,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_seqcrm import targets
+from sklearn_seqcrm._store import Column
 from sklearn_seqcrm.events import EventLog
-from sklearn_seqcrm.events._columns import Column
 from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.model_selection import check_no_leakage
 from sklearn_seqcrm.model_selection._future import Future, _with_a_new_level

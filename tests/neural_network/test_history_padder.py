@@ -59,7 +59,7 @@ def test_tensors():
     assert padder.max_length_ == 3
     assert isinstance(there, SliceDict)
     assert list(there) == ["values", "codes", "lengths", "static"]
-    n_channels = len(LOG.encoding.channels)
+    n_channels = len(LOG.layout.channels)
     shapes = {name: tensor.shape for name, tensor in there.items()}
     assert shapes["values"] == (3, 3, n_channels + 1)
     dtypes = {name: str(tensor.dtype) for name, tensor in there.items()}
@@ -70,7 +70,7 @@ def test_tensors():
         "static": "float32",
     }
     assert_array_equal(there["values"][0, :, :-1], LOG.channels[:3])
-    ages = np.array([5 - 1, 5 - 2, 5 - 4]) / LOG.encoding.time_unit
+    ages = np.array([5 - 1, 5 - 2, 5 - 4]) / LOG.layout.time_unit
     assert_allclose(there["values"][0, :, -1], np.log1p(ages), rtol=1e-6)
     features = LOG.row_features(X["history"].array.rows)
     assert_array_equal(there["static"][:, :-1], features)

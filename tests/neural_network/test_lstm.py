@@ -857,8 +857,8 @@ def test_a_fit_that_diverges_says_so():
 def test_another_encoder_of_the_same_shape_is_refused():
     model = LSTMClassifier(**SMALL).fit(X, Y)
     other = make_frame(seed=7)
-    spec = X["history"].array.log.encoding
-    assert other["history"].array.log.encoding.channels == spec.channels
+    spec = X["history"].array.log.layout
+    assert other["history"].array.log.layout.channels == spec.channels
     with pytest.raises(ValueError, match="Use the encoder that was fitted with it"):
         model.predict(other)
     with pytest.raises(ValueError, match="two different HistoryEncoders"):

@@ -11,8 +11,8 @@ import torch
 from numpy.testing import assert_array_equal
 from skorch.exceptions import DeviceWarning
 
+from sklearn_seqcrm._store import Log
 from sklearn_seqcrm.events import EventLog, HistoryArray
-from sklearn_seqcrm.events._log import Log
 from sklearn_seqcrm.neural_network import LSTMClassifier, _base, _reader
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.testing._small_data import (

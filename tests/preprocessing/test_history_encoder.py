@@ -6,8 +6,10 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_frame_equal
 
+from sklearn_seqcrm._encoding import _event_encoder
+from sklearn_seqcrm._ragged._blocks import BLOCK
 from sklearn_seqcrm.events import EventLog
-from sklearn_seqcrm.preprocessing import HistoryEncoder, _event_encoding
+from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.testing._small_data import make_events, make_rows, make_table
 
 NAN, INF = math.nan, math.inf
@@ -131,7 +133,7 @@ def test_missing_and_infinite_numbers_are_marked_if_training_had_some():
     assert_array_equal(there["x_missing"], [0, 1, 0, 1])
     assert there["x"][1] == there["x"][3] == 0
     encoder = HistoryEncoder().fit(none)
-    assert encoder.encodings_["history"].channels == ("x", "time_gap")
+    assert encoder.layouts_["history"].channels == ("x", "time_gap")
     assert encoded(encoder, some)["x"][1] == 0
 
 
@@ -169,7 +171,7 @@ def test_levels_have_codes(options, codes):
     encoder = HistoryEncoder(**options).fit(one_customer(kind=LEVELS))
     X = one_customer(kind=["a", "b", "c", "d", "new", None])
     assert encoded(encoder, X)["kind"].tolist() == [*codes, 0, 1]
-    assert encoder.encodings_["history"].n_levels == (max(codes) + 1,)
+    assert encoder.layouts_["history"].n_levels == (max(codes) + 1,)
 
 
 def test_the_most_frequent_levels_have_their_own_code():
@@ -182,7 +184,7 @@ def test_the_most_frequent_levels_have_their_own_code():
 def test_field_without_a_level_has_the_two_codes_of_all():
     X = one_customer(kind=pd.Series([None, None], dtype="category"), x=[1.0, 2.0])
     encoder = HistoryEncoder().fit(X)
-    assert encoder.encodings_["history"].n_levels == (2,)
+    assert encoder.layouts_["history"].n_levels == (2,)
     other = one_customer(kind=["a", None], x=[1.0, 2.0])
     assert encoded(encoder, other)["kind"].tolist() == [0, 1]
 
@@ -199,7 +201,7 @@ def test_gaps_are_those_between_the_events_of_a_customer():
     gaps = [None, 1, 2, 0, None, 8, None]
     known = [gap for gap in gaps if gap]
     unit = sorted(known)[1]
-    assert encoder.encodings_["history"].time_unit == unit
+    assert encoder.layouts_["history"].time_unit == unit
     logs = [math.log1p(gap / unit) for gap in known]
     center, spread = np.mean(logs), np.std(logs)
     expected = [
@@ -232,7 +234,7 @@ def test_no_gap_at_all():
     for times in ([5], [5, 5]):
         X = attach(pd.DataFrame({"who": "a", "time": times, "x": 0.0}))
         encoder = HistoryEncoder().fit(X)
-        assert encoder.encodings_["history"].time_unit == 1
+        assert encoder.layouts_["history"].time_unit == 1
         assert_allclose(encoded(encoder, X)["time_gap"], np.log1p(0))
 
 
@@ -254,7 +256,7 @@ def test_no_gap_at_all():
 def test_calendar_is_what_the_times_support(times, calendar):
     X = attach(pd.DataFrame({"who": "a", "time": times, "x": 0.0}), cutoff=None)
     encoder = HistoryEncoder().fit(X)
-    encoding = encoder.encodings_["history"]
+    encoding = encoder.layouts_["history"]
     assert [name for name, _, _ in encoding.calendar] == calendar
     waves = [f"{name}_{wave}1" for name in calendar for wave in ("sin", "cos")]
     assert set(waves) <= set(encoding.channels)
@@ -299,14 +301,14 @@ def test_a_datetime_beside_plain_times_is_days_since_the_epoch():
 
 def test_half_lives():
     X = make_table()
-    auto = HistoryEncoder().fit(X).encodings_["history"]
+    auto = HistoryEncoder().fit(X).layouts_["history"]
     assert_allclose(np.divide(auto.half_lives, auto.time_unit), [1, 4, 16, 64])
     lives = ["7D", pd.Timedelta(hours=3)]
-    own = HistoryEncoder(half_lives=lives).fit(X).encodings_["history"]
+    own = HistoryEncoder(half_lives=lives).fit(X).layouts_["history"]
     per_hour = X["history"].array.log.timeline.clock.duration("1h", "an hour")
     assert own.half_lives == (7 * 24 * per_hour, 3 * per_hour)
     plain = HistoryEncoder(half_lives=[2, 0.5]).fit(one_customer(x=[1.0, 2.0]))
-    assert plain.encodings_["history"].half_lives == (2, 0.5)
+    assert plain.layouts_["history"].half_lives == (2, 0.5)
 
 
 @pytest.mark.parametrize("fit_unit", ["s", "us", "ns"])
@@ -345,7 +347,7 @@ def learned(X, **options):
         for name, vocabulary in fitted.vocabularies.items()
     }
     gaps = (fitted.gap_scale, fitted.row_scale.tolist())
-    return fitted.scales, vocabularies, fitted.encoding, gaps
+    return fitted.scales, vocabularies, fitted.layout, gaps
 
 
 def test_learns_nothing_from_events_after_the_cutoffs():
@@ -429,7 +431,7 @@ def test_the_same_events_in_the_same_order():
 def test_events_are_encoded_some_at_a_time(n, monkeypatch):
     X = make_table(20, lookback="60D")
     whole = HistoryEncoder().fit_transform(X)["history"].array
-    monkeypatch.setattr(_event_encoding, "_EVENTS_AT_ONCE", n)
+    monkeypatch.setattr(_event_encoder, "_WIDTH", BLOCK // n)
     parts = HistoryEncoder().fit_transform(X)["history"].array
     assert len(whole.log) > 3 * n
     assert_array_equal(parts.log.channels, whole.log.channels)
@@ -462,8 +464,8 @@ def test_each_history_column_has_its_own_encoding():
     events = pd.DataFrame({"who": ["c1", "c2"], "when": X["at"].min(), "page": "home"})
     X = EventLog(events, "who", "when").attach(X, cutoff="at", name="clicks")
     encoder = HistoryEncoder().fit(X)
-    assert list(encoder.encodings_) == ["history", "clicks"]
-    assert encoder.encodings_["clicks"].codes == ("page",)
+    assert list(encoder.layouts_) == ["history", "clicks"]
+    assert encoder.layouts_["clicks"].codes == ("page",)
     there = encoder.transform(X)
     alone = HistoryEncoder().fit_transform(X.drop(columns="clicks"))
     assert_array_equal(
@@ -522,7 +524,7 @@ def test_no_two_channels_have_one_name(field, text):
     events[field] = own.astype(str) if text else own.astype(float)
     X = EventLog(events, "who", "when").attach(make_rows(), cutoff="at")
     encoder = HistoryEncoder().fit(X)
-    encoding = encoder.encodings_["history"]
+    encoding = encoder.layouts_["history"]
     names = [*encoding.channels, *encoding.codes]
     assert len(set(names)) == len(names)
     assert field in (encoding.codes if text else encoding.channels[:2])
@@ -542,7 +544,7 @@ def test_time_column_with_the_name_of_a_channel():
 
 def test_no_two_row_features_have_one_name():
     X = one_customer(count=[1.0, 2.0, 4.0], hour_sin1=[1.0, 2.0, 3.0])
-    names = HistoryEncoder().fit(X).encodings_["history"].row_features
+    names = HistoryEncoder().fit(X).layouts_["history"].row_features
     assert len(set(names)) == len(names)
 
 

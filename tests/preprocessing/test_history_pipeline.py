@@ -61,7 +61,7 @@ def statics_of(fit, X=None):
     model = make_history_pipeline(Keep()).fit(fit)
     there = model.predict(fit if X is None else X)
     assert isinstance(there["history"].dtype, HistoryDtype)
-    assert there["history"].array.log.encoding
+    assert there["history"].array.log.layout
     return there.drop(columns="history")
 
 

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 
+from sklearn_seqcrm._ragged import _blocks
+from sklearn_seqcrm._store import Log
 from sklearn_seqcrm.events import EventLog, HistoryArray
-from sklearn_seqcrm.events._log import Log
 from sklearn_seqcrm.targets import (
     churned,
     future_count,
@@ -333,14 +334,12 @@ def test_large_amounts_do_not_touch_other_windows(big):
 
 
 def test_sums_over_several_blocks(monkeypatch):
-    import sklearn_seqcrm.events._event_blocks as module
-
     events = pd.DataFrame({"id": np.arange(300) % 7, "time": np.arange(300)})
     events["x"] = events["time"] ** 2.0
     X = EventLog(events, "id", "time").snapshots(np.arange(0, 200, 9), min_events=0)
     whole = future_sum(X, "x", 100)
     for block in (1, 10, 13, 40, 100):
-        monkeypatch.setattr(module, "BLOCK", block)
+        monkeypatch.setattr(_blocks, "BLOCK", block)
         assert_array_equal(future_sum(X, "x", 100), whole)
 
 
@@ -610,10 +609,10 @@ class EncodedLog(Log):
     def _columns_at(self, index):
         return {}
 
-    def _take(self, timeline, index):
+    def take(self, timeline, index):
         return EncodedLog(timeline, self.names)
 
-    def _stack(self, logs, timeline):
+    def stack(self, logs, timeline):
         return EncodedLog(timeline, self.names)
 
 

@@ -1,0 +1,126 @@
+"""A log whose events are numbers that a network can read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from sklearn_seqcrm._encoding._layout import Layout
+from sklearn_seqcrm._encoding._row_features import raw_row_features
+from sklearn_seqcrm._store import Log, Rows, Timeline, frozen
+
+
+class EncodedLog(Log):
+    """Float channels and integer codes of the events that some rows can see.
+
+    Made by `HistoryEncoder.transform`, not by hand.
+
+    Parameters
+    ----------
+    timeline : Timeline
+        Customers, offsets and times of the events.
+    channels : ndarray of shape (n_events, n_channels), float32
+        Scaled numbers, finite.
+    codes : ndarray of shape (n_events, n_codes), int32
+        Codes of categories: 0 unseen in training, 1 missing, more for levels.
+    layout : Layout
+        What they mean. Only logs with equal layouts go together.
+    row_scale : ndarray of shape (2, n_row_features)
+        Center and scale of the row features among the training rows.
+    names : tuple of (str, str)
+        What the customer and the time column were called.
+    """
+
+    def __init__(
+        self,
+        timeline: Timeline,
+        channels: np.ndarray,
+        codes: np.ndarray,
+        layout: Layout,
+        row_scale: np.ndarray,
+        names: tuple[str, str],
+    ) -> None:
+        super().__init__(timeline, names)
+        self._channels = frozen(channels)
+        self._codes = frozen(codes)
+        self._layout = layout
+        self._row_scale = frozen(row_scale)
+
+    @property
+    def channels(self) -> np.ndarray:
+        """Scaled numbers, shape (n_events, n_channels), float32."""
+        return self._channels
+
+    @property
+    def codes(self) -> np.ndarray:
+        """Codes of categories, shape (n_events, n_codes), int32."""
+        return self._codes
+
+    @property
+    def layout(self) -> Layout:
+        """What channels and codes mean."""
+        return self._layout
+
+    @property
+    def fields(self) -> list[str]:
+        """Names of the channels, then of the codes."""
+        return [*self._layout.channels, *self._layout.codes]
+
+    def row_features(self, rows: Rows) -> np.ndarray:
+        """What depends on the cutoff, scaled as among the training rows.
+
+        Parameters
+        ----------
+        rows : Rows
+            Views of this log.
+
+        Returns
+        -------
+        ndarray of shape (n, n_row_features), float32
+            Columns named by ``layout.row_features``. What an empty history does not
+            have is 0, the mean.
+        """
+        center, scale = self._row_scale
+        features = np.empty((len(rows.codes), len(center)), "float32")
+        done = 0
+        for raw in self.raw_row_features(rows):
+            # A far future or a new kind of customer must not blow a network up.
+            scaled = np.clip((raw - center) / scale, -10, 10)
+            features[done : done + len(raw)] = np.nan_to_num(scaled)
+            done += len(raw)
+        return features
+
+    def raw_row_features(self, rows: Rows) -> Iterator[np.ndarray]:
+        """The same before it is scaled, some rows at a time; NaN for what is not."""
+        facts = self._channels[:, : self._layout.n_decayed]
+        return raw_row_features(rows, self._timeline.times, facts, self._layout)
+
+    def _columns_at(self, index: np.ndarray) -> dict[str, Any]:
+        channels = zip(self._layout.channels, self._channels[index].T, strict=True)
+        codes = zip(self._layout.codes, self._codes[index].T, strict=True)
+        return {**dict(channels), **dict(codes)}
+
+    def take(self, timeline: Timeline, index: np.ndarray) -> Self:
+        return self._with(timeline, self._channels[index], self._codes[index])
+
+    def stack(self, logs: Sequence[Log], timeline: Timeline) -> Self:
+        for log in logs:
+            assert isinstance(log, EncodedLog)
+            if log._layout != self._layout:
+                raise ValueError(
+                    "Histories of two different HistoryEncoders cannot share a column; "
+                    "transform both with the same one."
+                )
+        return self._with(
+            timeline,
+            np.concatenate([log._channels for log in logs]),  # type: ignore[attr-defined]
+            np.concatenate([log._codes for log in logs]),  # type: ignore[attr-defined]
+        )
+
+    def _with(
+        self, timeline: Timeline, channels: np.ndarray, codes: np.ndarray
+    ) -> Self:
+        layout, scale = self._layout, self._row_scale
+        return type(self)(timeline, channels, codes, layout, scale, self._names)

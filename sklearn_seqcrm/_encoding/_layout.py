@@ -1,0 +1,91 @@
+"""What the numbers of an encoded log mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sklearn_seqcrm._encoding._calendar import cycle_names
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the numbers of an encoded log mean.
+
+    Parameters
+    ----------
+    channels : tuple of str
+        Names of the float channels.
+    n_decayed : int
+        The first `n_decayed` channels are facts whose decayed means are row features.
+    codes : tuple of str
+        Names of the coded fields.
+    n_levels : tuple of int
+        Number of codes of each, from 0 (unseen) on.
+    time_unit : float
+        Ticks of the log in one typical gap between events.
+    half_lives : tuple of float
+        Half-lives of decayed counts and means, in ticks.
+    calendar : tuple of (str, float, int)
+        Name, period in ticks and number of harmonics of each cycle that the cutoff is
+        read by.
+    digest : str, default=""
+        Stands for everything learned, so that encoders of one shape are told apart.
+    """
+
+    channels: tuple[str, ...]
+    n_decayed: int
+    codes: tuple[str, ...]
+    n_levels: tuple[int, ...]
+    time_unit: float
+    half_lives: tuple[float, ...]
+    calendar: tuple[tuple[str, float, int], ...]
+    digest: str = ""
+
+    @property
+    def gap_channel(self) -> int:
+        """Position of the gap to the previous event among the channels."""
+        return len(self.channels) - len(cycle_names(self.calendar)) - 1
+
+    @property
+    def row_features(self) -> list[str]:
+        """Names of what `EncodedLog.row_features` returns."""
+        decays = range(len(self.half_lives))
+        names = ["since_last", "tenure", "n_events"]
+        names += [f"count_{k}" for k in decays]
+        names += [
+            f"{channel}_{k}"
+            for k in decays
+            for channel in self.channels[: self.n_decayed]
+        ]
+        # A field may be called "count", for example.
+        return unlike([*names, *cycle_names(self.calendar)], [])
+
+
+def unlike(names: Sequence[str], taken: Sequence[str]) -> list[str]:
+    """Make names differ from one another, and from those that are taken.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Names as they are wanted.
+    taken : sequence of str
+        Names that stay as they are.
+
+    Returns
+    -------
+    list of str
+        The names, with underscores behind those that would be there twice.
+
+    Examples
+    --------
+    >>> unlike(["time_gap", "hour_sin1"], ["amount", "time_gap"])
+    ['time_gap_', 'hour_sin1']
+    """
+    used, found = set(taken), []
+    for name in names:
+        while name in used:
+            name = f"{name}_"
+        used.add(name)
+        found.append(name)
+    return found

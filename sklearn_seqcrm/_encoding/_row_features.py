@@ -1,0 +1,57 @@
+"""What a row knows of its history at its cutoff."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from sklearn_seqcrm._encoding._calendar import cycles
+from sklearn_seqcrm._encoding._layout import Layout
+from sklearn_seqcrm._ragged import Views, blocks, decayed_sums
+
+_WIDTH = 32  # row features in work, about
+
+
+def raw_row_features(
+    rows: Views, times: np.ndarray, facts: np.ndarray, layout: Layout
+) -> Iterator[np.ndarray]:
+    """Row features before they are scaled; NaN where an empty history has none.
+
+    Parameters
+    ----------
+    rows : Views of n
+        Rows.
+    times : ndarray of shape (n_events,)
+        Times of the events.
+    facts : ndarray of shape (n_events, n_decayed), float32
+        Channels whose decayed means are features.
+    layout : Layout
+        Units and half-lives.
+
+    Yields
+    ------
+    ndarray of shape (up to 8,192, n_row_features)
+        Of some rows, in order: ``log1p`` of durations in typical gaps and of counts;
+        decayed means of the channels, ``sum / (count + 1)``; sines and cosines of the
+        cutoff.
+    """
+    sums = decayed_sums(rows, times, facts, np.asarray(layout.half_lives))
+    for some in blocks(len(sums), _WIDTH):
+        start, stop, cutoff = rows.start[some], rows.stop[some], rows.cutoff[some]
+        filled = stop > start
+        ages = np.full((len(filled), 2), np.nan)
+        for column, event in enumerate((stop - 1, start)):
+            age = cutoff[filled] - times[event[filled]]
+            ages[filled, column] = np.log1p(age / layout.time_unit)
+        count, totals = sums[some, :, 0], sums[some, :, 1:]
+        means = totals / (count[:, :, None] + 1)
+        yield np.column_stack(
+            [
+                ages,
+                np.log1p(stop - start),
+                np.log1p(count),
+                means.reshape(len(filled), -1),
+                cycles(cutoff, layout.calendar),
+            ]
+        )

@@ -1,0 +1,29 @@
+"""Kernels on ragged arrays: flat columns of events, and offsets into them."""
+
+from sklearn_seqcrm._ragged._blocks import blocks, event_blocks
+from sklearn_seqcrm._ragged._codes import look_up
+from sklearn_seqcrm._ragged._decay import decayed_sums
+from sklearn_seqcrm._ragged._ranges import ranges
+from sklearn_seqcrm._ragged._search import first_at_or_after
+from sklearn_seqcrm._ragged._segments import (
+    starts_among,
+    visible_events,
+    visible_segments,
+)
+from sklearn_seqcrm._ragged._sort import sort_events
+from sklearn_seqcrm._ragged._views import NO_ROW, Views
+
+__all__ = [
+    "NO_ROW",
+    "Views",
+    "blocks",
+    "decayed_sums",
+    "event_blocks",
+    "first_at_or_after",
+    "look_up",
+    "ranges",
+    "sort_events",
+    "starts_among",
+    "visible_events",
+    "visible_segments",
+]

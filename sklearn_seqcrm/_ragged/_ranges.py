@@ -1,0 +1,34 @@
+"""Integer ranges joined into one index."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def ranges(start: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Join the integer ranges ``start[i]:stop[i]``.
+
+    Parameters
+    ----------
+    start, stop : ndarray of shape (n,), int64
+        Ends of the ranges, ``start <= stop``.
+
+    Returns
+    -------
+    index : ndarray of shape (sum(stop - start),), int64
+        All ranges one after the other.
+    offsets : ndarray of shape (n + 1,), int64
+        Range ``i`` is ``index[offsets[i]:offsets[i + 1]]``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ranges(np.array([5, 0]), np.array([7, 3]))
+    (array([5, 6, 0, 1, 2]), array([0, 2, 5]))
+    """
+    lengths = stop - start
+    offsets = np.zeros(len(lengths) + 1, dtype="int64")
+    np.cumsum(lengths, out=offsets[1:])
+    shift = np.repeat(start - offsets[:-1], lengths)
+    shift += np.arange(offsets[-1])
+    return shift, offsets

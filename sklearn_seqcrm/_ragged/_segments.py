@@ -1,0 +1,93 @@
+"""What the rows of each customer see together."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sklearn_seqcrm._ragged._views import NO_ROW, Views
+
+
+class Segments(NamedTuple):
+    """What the rows of each customer see together.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_seen,), int64
+        Customers with a row, ascending.
+    first, last : ndarray of shape (n_seen,), int64
+        From the first to the last event that one of the customer's rows sees, as
+        ``first:last`` of the log; empty if all the rows are.
+    rows : ndarray of shape (n_known,), int64
+        Rows whose customer the log knows.
+    of_row : ndarray of shape (n_known,), int64
+        Position in `codes` of the customer of each of `rows`.
+    """
+
+    codes: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
+    rows: np.ndarray
+    of_row: np.ndarray
+
+
+def visible_segments(rows: Views) -> Segments:
+    """Find the stretch of the log that the rows of each customer see together."""
+    known = np.flatnonzero(rows.codes >= 0)
+    codes, of_row = np.unique(rows.codes[known], return_inverse=True)
+    start, stop = rows.start[known], rows.stop[known]
+    filled = stop > start
+    last = np.zeros(len(codes), dtype="int64")
+    np.maximum.at(last, of_row[filled], stop[filled])
+    first = last.copy()
+    np.minimum.at(first, of_row[filled], start[filled])
+    return Segments(codes, first, last, known, of_row)
+
+
+def starts_among(seen: Segments, rows: Views, offsets: np.ndarray) -> np.ndarray:
+    """Where rows start after their segments were put behind one another.
+
+    Parameters
+    ----------
+    seen : Segments
+        What `visible_segments` found for `rows`.
+    rows : Views of n
+        The rows.
+    offsets : ndarray of shape (n_seen + 1,), int64
+        Segment ``i`` became ``offsets[i]:offsets[i + 1]``.
+
+    Returns
+    -------
+    ndarray of shape (n,), int64
+        New `start` of each row; `NO_ROW` if it is missing, 0 if the log does not know
+        its customer.
+    """
+    start = np.where(rows.start == NO_ROW, NO_ROW, 0)
+    skipped = rows.start[seen.rows] - seen.first[seen.of_row]
+    filled = (rows.stop > rows.start)[seen.rows]
+    start[seen.rows] = offsets[seen.of_row] + np.where(filled, skipped, 0)
+    return start
+
+
+def visible_events(rows: Views, n_events: int) -> np.ndarray:
+    """Find the events that at least one row sees.
+
+    Parameters
+    ----------
+    rows : Views
+        Rows.
+    n_events : int
+        Number of all events.
+
+    Returns
+    -------
+    ndarray of shape (n_visible,), int64
+        Positions, ascending.
+    """
+    # One more for each row that begins with an event, one less after its last.
+    steps = np.zeros(n_events + 1, dtype="int32")
+    filled = rows.stop > rows.start
+    np.add.at(steps, rows.start[filled], 1)
+    np.add.at(steps, rows.stop[filled], -1)
+    return np.flatnonzero(np.cumsum(steps[:-1]))

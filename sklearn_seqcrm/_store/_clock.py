@@ -1,0 +1,425 @@
+"""The time axis of a log: datetimes of one unit, or plain numbers, never both."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+LONGEST = int(np.iinfo("int64").max)
+_EARLIEST = int(np.iinfo("int64").min)
+_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_EXACT = 2**53  # up to here, every integer is a float as well
+_EXAMPLE = "for example pd.Timedelta(days=14) or '14D'"
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Converts between what users write and the numbers that a log stores.
+
+    Parameters
+    ----------
+    dtype : {"int64", "float64"}
+        Type of the stored numbers. Datetimes are always ``"int64"``.
+    unit : {"s", "ms", "us", "ns"} or None, default=None
+        Resolution of stored datetimes; None for plain numbers.
+    aware : bool, default=False
+        Whether the datetimes carry a time zone. They are stored as UTC.
+    """
+
+    dtype: str
+    unit: str | None = None
+    aware: bool = False
+
+    def __str__(self) -> str:
+        if self.unit is None:
+            return "plain numbers"
+        return "time-zone aware datetimes" if self.aware else "naive datetimes"
+
+    @classmethod
+    def of(cls, values: Any, what: str) -> tuple[Clock, np.ndarray]:
+        """Read the times of a log, and the clock that fits them.
+
+        Parameters
+        ----------
+        values : Series or array of shape (n,)
+            Datetimes or plain numbers, without missing values.
+        what : str
+            How an error names the values.
+
+        Returns
+        -------
+        clock : Clock
+            The axis of these times.
+        times : ndarray of shape (n,)
+            The times as numbers of type ``clock.dtype``.
+        """
+        values = _as_series(values, what)
+        if isinstance(values.dtype, pd.DatetimeTZDtype):
+            return cls("int64", values.dtype.unit, True), _int64_of(values)
+        if values.dtype.kind == "M":
+            return cls("int64", np.datetime_data(values.dtype)[0]), _int64_of(values)
+        if values.dtype.kind in "iu":
+            return cls("int64"), _whole_numbers(values, what)
+        times = values.to_numpy(dtype="float64", na_value=np.nan)
+        _refuse_not_finite(times, what)
+        return cls("float64"), times
+
+    def read(
+        self, values: Any, what: str, *, up: bool = True, back: Any = None
+    ) -> np.ndarray:
+        """Convert points in time to this axis.
+
+        Parameters
+        ----------
+        values : Series, array or scalar
+            Datetimes (or what ``pd.Timestamp`` parses, if a scalar) or numbers.
+        what : str
+            How an error names the values.
+        up : bool, default=True
+            A time between two ticks of the axis goes to the later one, which keeps
+            every comparison ``event < time`` as it is; False goes to the earlier
+            one, which keeps ``event <= time``.
+        back : Timedelta, str, number or None, default=None
+            A lookback to subtract from each time before it is rounded.
+
+        Returns
+        -------
+        ndarray
+            Numbers of type `dtype`, of shape (1,) for a scalar.
+        """
+        if np.ndim(values) == 0:
+            values = [self.parse(values, what)]
+        values = _as_series(values, what)
+        length = 0 if back is None else self._length(back, "lookback")
+        if not len(values):
+            return np.zeros(0, dtype=self.dtype)
+        self._check_same_kind(values, what)
+        if self.dtype == "float64":
+            return _as_floats(values, what, up) - float(length)
+        ticks, rest, parts = self._split(values, what)
+        whole = math.floor(length)
+        ticks = earlier(ticks, min(whole, LONGEST))
+        # `rest` and the fraction of the length count the same parts of a tick.
+        fraction = float((length - whole) * parts)
+        if up:
+            ticks += rest > fraction
+        else:
+            ticks -= rest < fraction
+        return ticks
+
+    def duration(self, value: Any, what: str) -> int | float:
+        """Convert a length of time to this axis.
+
+        Parameters
+        ----------
+        value : Timedelta, str or number
+            What ``pd.Timedelta`` takes for datetimes, a number for plain numbers.
+        what : str
+            How an error names the value.
+
+        Returns
+        -------
+        int or float
+            The length in the axis's own numbers, not negative, and no longer than the
+            axis if that has integers.
+        """
+        length = self._length(value, what)
+        if self.dtype == "float64" or length.denominator != 1:
+            return float(length)
+        return min(int(length), LONGEST)
+
+    def rounded_up(self, **lengths: Any) -> int | float:
+        """Convert the sum of some lengths of time to this axis.
+
+        Parameters
+        ----------
+        **lengths : Timedelta, str or number
+            Lengths by the names that errors give them.
+
+        Returns
+        -------
+        int or float
+            On an axis of integers the next whole number, as a time lies before
+            ``t + length`` if and only if it lies before the next tick.
+        """
+        total = sum(self._length(value, what) for what, value in lengths.items())
+        if self.dtype == "float64":
+            return float(total)
+        return min(math.ceil(total), LONGEST)
+
+    def as_index(self, times: np.ndarray) -> pd.Index:
+        """The numbers of this axis as the datetimes or numbers that users see."""
+        if self.unit is None:
+            return pd.Index(times)
+        index = pd.DatetimeIndex(times.view(f"M8[{self.unit}]"))
+        return index.tz_localize("UTC") if self.aware else index
+
+    def as_scalar(self, time: Any) -> Any:
+        """One number of this axis as a Timestamp, int or float."""
+        value = self.as_index(np.array([time], dtype=self.dtype))[0]
+        return value.item() if isinstance(value, np.generic) else value
+
+    def ticks_per_day(self) -> float | None:
+        """Length of a day on this axis; None for plain numbers."""
+        return None if self.unit is None else 86400.0 * _PER_SECOND[self.unit]
+
+    def ticks_of(self, other: Clock) -> float:
+        """Number of ticks of this axis in one tick of another."""
+        if self.unit is None or other.unit is None:
+            return 1.0
+        return _PER_SECOND[self.unit] / _PER_SECOND[other.unit]
+
+    def parse(self, value: Any, what: str) -> Any:
+        """One point in time; text is read where dates belong.
+
+        Parameters
+        ----------
+        value : datetime, number or str
+            One time.
+        what : str
+            How an error names it.
+
+        Returns
+        -------
+        Timestamp, or `value` itself if it is no text
+            The point in time.
+        """
+        if self.unit is not None and isinstance(value, str):
+            text, value = value, pd.Timestamp(value)
+            if value is not pd.NaT and (value.tz is not None) != self.aware:
+                raise ValueError(f"{what} hold {text!r}, {self._zone_of_text(value)}.")
+        if pd.isna(value):
+            raise ValueError(f"{what} must be a time; got {value!r}.")
+        return value
+
+    def _zone_of_text(self, time: pd.Timestamp) -> str:
+        if not self.aware:
+            naive = str(time.tz_localize(None))
+            return (
+                f"which has a time zone, but the times of the log are {self}; write "
+                f"{naive!r}, if that is the moment on the clock of the log"
+            )
+        # pandas does not read "2024-05-01+00:00", without the time of the day.
+        in_utc = str(time.tz_localize("UTC"))
+        return (
+            f"which has no time zone, but the times of the log are {self}; write "
+            f"{in_utc!r} for UTC, or the offset of the zone that is meant"
+        )
+
+    def _split(self, values: pd.Series, what: str) -> tuple[np.ndarray, Any, int]:
+        """Whole ticks, rounded down, and the rest in so many parts of a tick."""
+        if self.unit is None and values.dtype.kind == "f":
+            numbers = values.to_numpy(dtype="float64", na_value=np.nan)
+            _refuse_not_finite(numbers, what)
+            beyond = (numbers < -(2.0**63)) | (numbers >= 2.0**63)
+            _refuse_beyond_integers(numbers, beyond, what)
+            whole = np.floor(numbers)
+            return whole.astype("int64"), numbers - whole, 1
+        if self.unit is None:
+            return _whole_numbers(values, what), 0, 1
+        moments = _int64_of(values)
+        parts = _PER_SECOND[_unit_of(values)] // _PER_SECOND[self.unit]
+        if parts > 1:
+            return *np.divmod(moments, parts), parts
+        if parts == 1:
+            return moments, 0, 1
+        return self._refine(values, what), 0, 1
+
+    def _refine(self, values: pd.Series, what: str) -> np.ndarray:
+        """Datetimes of a coarser unit than that of this axis."""
+        try:
+            return _int64_of(values.dt.as_unit(self.unit))
+        except pd.errors.OutOfBoundsDatetime as error:
+            raise ValueError(
+                f"{what} lie outside the years that times of the log's unit "
+                f"{self.unit} can hold ({error}); bring them closer, or build the log "
+                "from times of a coarser unit."
+            ) from error
+
+    def _length(self, value: Any, what: str) -> Fraction:
+        """A length of time in ticks, without an error of rounding."""
+        wanted = f"must be finite and not negative; got {value!r}."
+        if self.unit is None:
+            if isinstance(value, bool) or not _is_number(value):
+                raise TypeError(
+                    f"{what} must be a number, because the times of the log are plain "
+                    f"numbers; got {value!r}."
+                )
+            whole = isinstance(value, int | np.integer)
+            number = int(value) if whole else float(value)
+            if not 0 <= number < math.inf:
+                raise ValueError(f"{what} {wanted}")
+            return Fraction(number)
+        delta = self._timedelta(value, what)
+        ticks = int(delta.asm8.view("int64")) * _PER_SECOND[self.unit]
+        if ticks < 0:
+            raise ValueError(f"{what} {wanted}")
+        return Fraction(ticks, _PER_SECOND[np.datetime_data(delta.asm8.dtype)[0]])
+
+    def _timedelta(self, value: Any, what: str) -> pd.Timedelta:
+        if _is_number(value) and value != 0:
+            raise TypeError(
+                f"{what} must be a length of time, {_EXAMPLE}, because the times of "
+                f"the log are datetimes; got the bare number {value!r}."
+            )
+        if isinstance(value, str) and _is_decimal(value):
+            raise ValueError(f"{what} must have a unit, {_EXAMPLE}; got {value!r}.")
+        try:
+            delta = pd.Timedelta(value)
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                f"{what} must be a length of time, {_EXAMPLE}; got {value!r}."
+            ) from error
+        if delta is pd.NaT:
+            raise ValueError(f"{what} must be a length of time; got {value!r}.")
+        return delta
+
+    def _check_same_kind(self, values: pd.Series, what: str) -> None:
+        aware = isinstance(values.dtype, pd.DatetimeTZDtype)
+        dated = aware or values.dtype.kind == "M"
+        if dated and self.unit is not None:
+            if aware == self.aware:
+                return
+            fix = (
+                "tz_convert(None) makes naive datetimes of aware ones"
+                if aware
+                else "tz_localize('UTC'), or the zone that they were recorded in, "
+                "makes aware datetimes of naive ones"
+            )
+        elif not dated and self.unit is None:
+            return
+        else:
+            fix = "build both from the same kind of times"
+        kind = "plain numbers"
+        if dated:
+            kind = "time-zone aware datetimes" if aware else "naive datetimes"
+        raise ValueError(
+            f"{what} are {kind}, but the times of the log are {self}; {fix}."
+        )
+
+
+def later(times: np.ndarray, length: float) -> np.ndarray:
+    """``times + length``, or the end of the axis: an overflow would be in the past.
+
+    On an axis of integers the length is one as well; see `Clock.rounded_up`.
+    """
+    if times.dtype != "int64":
+        return times + length
+    return np.minimum(times, LONGEST - length) + length
+
+
+def earlier(times: Any, length: int) -> Any:
+    """``times - length`` of integers, or the beginning of the axis."""
+    return np.maximum(times, _EARLIEST + length) - length
+
+
+def _as_series(values: Any, what: str) -> pd.Series:
+    """Times as a Series of datetimes or numbers; anything else is an error."""
+    series = values if isinstance(values, pd.Series) else pd.Series(values)
+    if isinstance(series.dtype, pd.ArrowDtype):
+        series = pd.Series(series.array.to_numpy())
+    if series.dtype == object and len(series):
+        series = _infer_times(series, what)
+    is_time = series.dtype.kind in "Miuf" or isinstance(
+        series.dtype, pd.DatetimeTZDtype
+    )
+    if len(series) and not is_time:
+        raise TypeError(
+            f"{what} must be datetimes or numbers; got the type {series.dtype}. "
+            "pd.to_datetime reads dates written as text."
+        )
+    return series
+
+
+def _infer_times(series: pd.Series, what: str) -> pd.Series:
+    """Timestamps kept as objects, which is how pandas holds several time zones."""
+    zones = {getattr(value, "tzinfo", None) is None for value in series}
+    if len(zones) > 1:
+        raise ValueError(
+            f"{what} mix naive and time-zone aware datetimes; "
+            "pd.to_datetime(..., utc=True) makes all of them aware."
+        )
+    if all(hasattr(value, "year") for value in series):
+        return (
+            pd.to_datetime(series, utc=True)
+            if zones == {False}
+            else (pd.to_datetime(series))
+        )
+    return series.infer_objects()
+
+
+def _int64_of(values: pd.Series) -> np.ndarray:
+    """Datetimes as numbers of their unit; aware ones in UTC."""
+    if isinstance(values.dtype, pd.DatetimeTZDtype):
+        return np.asarray(values.array.asi8)
+    return values.to_numpy().view("int64")
+
+
+def _unit_of(values: pd.Series) -> str:
+    if isinstance(values.dtype, pd.DatetimeTZDtype):
+        return values.dtype.unit
+    return np.datetime_data(values.to_numpy().dtype)[0]
+
+
+def _whole_numbers(values: pd.Series, what: str) -> np.ndarray:
+    """Integers as int64; those of uint64 beyond it would come out negative."""
+    if values.dtype.kind == "u":
+        numbers = values.to_numpy()
+        _refuse_beyond_integers(numbers, numbers > LONGEST, what)
+    return values.to_numpy(dtype="int64")
+
+
+def _as_floats(values: pd.Series, what: str, up: bool) -> np.ndarray:
+    """Numbers as floats; an integer between two goes to the later or the earlier."""
+    numbers = values.to_numpy(dtype="float64", na_value=np.nan)
+    _refuse_not_finite(numbers, what)
+    if values.dtype.kind in "iu" and len(numbers) and np.abs(numbers).max() >= _EXACT:
+        exact = [int(number) for number in values]
+        rounded = [int(number) for number in numbers]
+        wrong = [a < b if up else a > b for a, b in zip(rounded, exact, strict=True)]
+        toward = np.inf if up else -np.inf
+        numbers[wrong] = np.nextafter(numbers[wrong], toward)
+    return numbers
+
+
+def _is_decimal(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_number(value: Any) -> bool:
+    """Tell numbers from lengths of time, which NumPy takes for integers."""
+    return isinstance(value, int | float | np.number) and not isinstance(
+        value, np.timedelta64
+    )
+
+
+def _refuse_not_finite(times: np.ndarray, what: str) -> None:
+    n_bad = int((~np.isfinite(times)).sum())
+    if n_bad:
+        how = "infinite" if np.isinf(times).any() else "undefined (NaN)"
+        raise ValueError(f"{what} hold {n_bad} {how} values; drop those rows.")
+
+
+def _refuse_beyond_integers(numbers: np.ndarray, bad: np.ndarray, what: str) -> None:
+    if bad.any():
+        raise ValueError(
+            f"{what} hold {int(bad.sum())} values beyond the range of int64, the first "
+            f"of them {numbers[bad][0]}; drop those rows, or use numbers of a coarser "
+            "unit."
+        )
+
+
+def short_time(time: Any) -> str:
+    """The day of a datetime, or a number: a time as one line shows it."""
+    if isinstance(time, pd.Timestamp):
+        return f"{time:%Y-%m-%d}"
+    return f"{time:g}" if isinstance(time, float) else str(time)

@@ -1,0 +1,265 @@
+"""Fields of an events table: from any dataframe to NumPy columns and categories."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm._ragged import look_up
+from sklearn_seqcrm._store._ids import exact_ids, join_ids
+
+# Where all levels occur, mostly they do so among the first values.
+_SOME_VALUES = 2**16
+
+
+class Column(NamedTuple):
+    """One field of a log.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_events,)
+        Floats, datetimes, or int32 codes into `categories` (-1: missing).
+    categories : Index or None
+        Levels of a categorical field, in ascending order.
+    """
+
+    values: np.ndarray
+    categories: pd.Index | None = None
+
+    @property
+    def kind(self) -> str:
+        """``"categorical"``, ``"datetime"`` or ``"numeric"``."""
+        if self.categories is not None:
+            return "categorical"
+        return "datetime" if self.values.dtype.kind == "M" else "numeric"
+
+    def is_empty(self) -> bool:
+        """Tell whether all values are missing, shape of none included."""
+        if self.categories is not None:
+            return not (self.values >= 0).any()
+        return bool(pd.isna(self.values).all())
+
+    def without_values(self, n_events: int) -> Column:
+        """A column of the same type in which every value is missing."""
+        dtype = self.values.dtype
+        missing: Any = -1
+        if self.categories is None:
+            missing = np.datetime64("NaT") if dtype.kind == "M" else np.nan
+        return Column(np.full(n_events, missing, dtype=dtype), self.categories)
+
+    def take(self, index: np.ndarray) -> Column:
+        """Return the column at some events."""
+        return Column(self.values[index], self.categories)
+
+    def trimmed(self, more_than: int = 0) -> Column:
+        """Return the column without the levels that none of its events has.
+
+        Parameters
+        ----------
+        more_than : int, default=0
+            Leave a column with so many levels, or fewer, as it is.
+        """
+        values, levels = self
+        if levels is None or len(levels) <= more_than:
+            return self
+        if len(values) < len(levels):  # whose number must not cost anything
+            used = np.unique(values)
+            used = used[used >= 0]
+            codes = np.where(values >= 0, np.searchsorted(used, values), -1)
+            return Column(codes.astype("int32"), levels[used])
+        occurs = np.zeros(len(levels) + 1, dtype=bool)  # the last for the code -1
+        step = max(_SOME_VALUES, 8 * len(levels))
+        for first in range(0, len(values), step):
+            occurs[values[first : first + step]] = True
+            if occurs[:-1].all():
+                return self
+        position = np.cumsum(occurs[:-1], dtype="int32") - 1
+        return Column(look_up(position, values), levels[occurs[:-1]])
+
+    def to_pandas(self, index: np.ndarray | slice = slice(None)) -> Any:
+        """Values at some events as a user sees them.
+
+        Categories have the levels that occur there: any other would tell what happens
+        elsewhere in the log, to another customer or after a cutoff.
+        """
+        values, levels = Column(self.values[index], self.categories).trimmed()
+        if levels is None:
+            return values
+        return pd.Categorical.from_codes(values, categories=levels)
+
+
+def factorize(
+    series: pd.Series, name: str, what: str = "events"
+) -> tuple[np.ndarray, pd.Index]:
+    """Codes of values, and the distinct values in ascending order (missing: -1)."""
+    if isinstance(series.dtype, pd.CategoricalDtype):
+        codes, levels = series.cat.codes.to_numpy(), series.cat.categories
+        used = np.unique(codes)
+        used = used[used >= 0]
+        levels = levels[used]
+        codes = np.where(codes >= 0, np.searchsorted(used, codes), -1)
+    else:
+        codes, levels = _distinct(series, name)
+    codes = codes.astype("int32", copy=False)
+    try:
+        levels = exact_ids(levels, f"values in column {name!r} of {what}")
+        order = np.asarray(levels.argsort())
+    except TypeError as error:
+        kinds = sorted({type(level).__name__ for level in levels})
+        if len(kinds) == 1:
+            raise TypeError(
+                f"Column {name!r} holds values of the type {kinds[0]}, which have no "
+                f"order; make text of them, for example {what}[{name!r}].astype(str)."
+            ) from error
+        raise TypeError(
+            f"Column {name!r} mixes values of the types {', '.join(kinds)}; make them "
+            f"one type, for example {what}[{name!r}].astype(str)."
+        ) from error
+    if len(order) and (order[1:] < order[:-1]).any():
+        rank = np.empty(len(order), dtype="int32")
+        rank[order] = np.arange(len(order), dtype="int32")
+        codes = look_up(rank, codes)
+        levels = levels[order]
+    return codes, levels
+
+
+def _distinct(series: pd.Series, name: str) -> tuple[np.ndarray, pd.Index]:
+    """Codes of values, and the distinct values in order of appearance."""
+    try:
+        codes, levels = pd.factorize(series)
+    except TypeError as error:
+        kind = type(series.dropna().iloc[0]).__name__
+        raise TypeError(
+            f"Column {name!r} holds values of the type {kind}, which is no category; "
+            "leave it out of fields, or make a column of each part."
+        ) from error
+    return codes, pd.Index(levels)
+
+
+def of_one_kind(columns: Mapping[str, Column], field: str) -> dict[str, Column]:
+    """The same field of several logs as one kind, datetimes in the finest unit.
+
+    A column without any value is of every kind.
+
+    Parameters
+    ----------
+    columns : mapping of str to Column
+        The field, by the name of where it comes from.
+    field : str
+        Its name, for errors.
+
+    Raises
+    ------
+    ValueError
+        If the kinds differ, or a unit cannot hold the times of another column.
+    """
+    alike = dict(columns)
+    if len({column.kind for column in alike.values()}) > 1:
+        kinds = {n: c.kind for n, c in alike.items() if not c.is_empty()}
+        if len(set(kinds.values())) > 1:
+            raise ValueError(
+                f"Field {field!r} has the types {kinds}; give it one type, or "
+                "different names, before building the logs."
+            )
+        like = alike[next(iter(kinds or alike))]
+        for name, column in alike.items():
+            if column.kind != like.kind:
+                alike[name] = like.without_values(len(column.values))
+    if next(iter(alike.values())).kind != "datetime":
+        return alike
+    dtypes: Sequence[Any] = [column.values.dtype for column in alike.values()]
+    unit = np.datetime_data(np.result_type(*dtypes))[0]
+    try:
+        return {
+            name: Column(pd.DatetimeIndex(column.values).as_unit(unit).to_numpy())  # type: ignore[arg-type]
+            for name, column in alike.items()
+        }
+    except pd.errors.OutOfBoundsDatetime as error:
+        raise ValueError(
+            f"Field {field!r} has times of the unit {unit!r} in one log, and in "
+            f"another times outside the years that this unit can hold ({error}); give "
+            "both the coarser unit by .dt.as_unit before building the logs."
+        ) from error
+
+
+def scatter(
+    parts: Mapping[str, Column],
+    places: Mapping[str, Any],
+    n_events: int,
+    field: str,
+) -> Column:
+    """Write the same field of several logs into its places in one.
+
+    Parameters
+    ----------
+    parts : mapping of str to Column
+        The field in those logs that have it, by the name of the log.
+    places : mapping of str to ndarray or slice
+        Where the events of each log belong.
+    n_events : int
+        Number of events of all logs.
+    field : str
+        Name of the field, for errors.
+
+    Returns
+    -------
+    Column of n_events
+        Missing in the events of logs that do not have the field.
+    """
+    alike = of_one_kind(parts, field)
+    dtypes: Sequence[Any] = [part.values.dtype for part in alike.values()]
+    empty = Column(np.empty(0, np.result_type(*dtypes)))
+    levels = {n: p.categories for n, p in alike.items() if p.categories is not None}
+    if levels:
+        alike, union = _in_joint_codes(alike, levels, field)
+        empty = Column(empty.values, union)
+    joint = empty.without_values(n_events)
+    for name, part in alike.items():
+        joint.values[places[name]] = part.values
+    return joint
+
+
+def _in_joint_codes(
+    parts: Mapping[str, Column], levels: Mapping[str, pd.Index], field: str
+) -> tuple[dict[str, Column], pd.Index]:
+    """The same categorical field of several logs with the levels of all of them."""
+    first = next(iter(levels.values()))
+    if all(own.equals(first) and own.dtype == first.dtype for own in levels.values()):
+        return dict(parts), first
+    joined = join_ids(levels, f"categories of field {field!r}")
+    codes, union = factorize(pd.Series(joined), field)
+    ends = np.cumsum([len(own) for own in levels.values()])
+    tables = zip(levels, np.split(codes, ends[:-1]), strict=True)
+    return {
+        name: Column(look_up(table, parts[name].values), union)
+        for name, table in tables
+    }, union
+
+
+def stack_columns(logs: Sequence[Mapping[str, Column]]) -> dict[str, Column]:
+    """Put the same fields of several logs behind one another."""
+    first, lengths = logs[0], []
+    for columns in logs:
+        if set(columns) != set(first):
+            raise ValueError(
+                "Histories of logs with different fields cannot share a column: "
+                f"{sorted(first)} and {sorted(columns)}."
+            )
+        lengths.append(len(next(iter(columns.values())).values) if columns else 0)
+    ends = np.cumsum(lengths)
+    places = {
+        f"log {i}": slice(end - n, end)
+        for i, (end, n) in enumerate(zip(ends, lengths, strict=True))
+    }
+    return {
+        name: scatter(
+            {label: one[name] for label, one in zip(places, logs, strict=True)},
+            places,
+            int(ends[-1]),
+            name,
+        )
+        for name in first
+    }

@@ -1,0 +1,217 @@
+"""What every log has, whether its events are raw or encoded."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm._store._ids import join_ids
+from sklearn_seqcrm._store._record import Record
+from sklearn_seqcrm._store._timeline import Timeline
+
+_WHOSE = "customers of logs whose histories are to share a column"
+
+
+class Log(ABC):
+    """Events of many customers, sorted by customer and time; never changed in place.
+
+    Parameters
+    ----------
+    timeline : Timeline
+        Customers, offsets and times.
+    names : tuple of (str, str)
+        What the customer and the time column were called.
+    """
+
+    # Raw and encoded histories do not share a column; see `stack_logs`.
+    is_raw = False
+
+    def __init__(self, timeline: Timeline, names: tuple[str, str]) -> None:
+        self._timeline = timeline
+        self._names = names
+
+    @property
+    def timeline(self) -> Timeline:
+        """Customers, offsets and times of the events."""
+        return self._timeline
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What the customer and the time column were called."""
+        return self._names
+
+    @property
+    def n_customers(self) -> int:
+        """Number of customers with at least one event."""
+        return len(self._timeline.customers)
+
+    @property
+    def customers(self) -> pd.Index:
+        """The customers' ids, in ascending order; shape (n_customers,)."""
+        return self._timeline.customers
+
+    @property
+    def observed_until(self) -> Any:
+        """The last moment that the log has recorded."""
+        return self._timeline.clock.as_scalar(self._timeline.observed_until)
+
+    @property
+    def time_span(self) -> tuple[Any, Any]:
+        """Times of the first and of the last event."""
+        times, clock = self._timeline.times, self._timeline.clock
+        return clock.as_scalar(times.min()), clock.as_scalar(times.max())
+
+    def __len__(self) -> int:
+        """Number of events."""
+        return len(self._timeline.times)
+
+    def __copy__(self) -> Self:
+        """Return the log itself, which nothing can change."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return the log itself, which nothing can change."""
+        return self
+
+    def subset(self, codes: np.ndarray) -> Self:
+        """Return a log of some customers only.
+
+        Parameters
+        ----------
+        codes : ndarray of shape (n,), int64
+            Positions of different customers in `customers`, ascending.
+
+        Returns
+        -------
+        EventLog or encoded log
+            These customers with all their events.
+        """
+        timeline, index = self._timeline.subset(codes)
+        return self.take(timeline, index)
+
+    def customer_index(self) -> np.ndarray:
+        """Return the position of each event's customer in `customers`.
+
+        Returns
+        -------
+        ndarray of shape (n_events,), int64
+            Codes, ascending.
+        """
+        return np.repeat(np.arange(self.n_customers), self._timeline.counts)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return all events as a DataFrame, sorted by customer and time.
+
+        Returns
+        -------
+        DataFrame of shape (n_events, 2 + n_fields)
+            Customer, time and every field under its own name.
+        """
+        customers = self._timeline.customers[self.customer_index()]
+        return self.frame_of(customers, np.arange(len(self)))
+
+    def frame_of(self, customers: Any, index: np.ndarray) -> pd.DataFrame:
+        """Return some events as a DataFrame.
+
+        Parameters
+        ----------
+        customers : array-like of shape (n,)
+            Customer of each event, for the first column.
+        index : ndarray of shape (n,), int64
+            Positions of the events in the log.
+
+        Returns
+        -------
+        DataFrame of shape (n, 2 + n_fields)
+            Customer, time and every field; categories with the levels that these
+            events have.
+        """
+        customer, time = self._names
+        times = self._timeline.clock.as_index(self._timeline.times[index])
+        columns = {customer: customers, time: times, **self._columns_at(index)}
+        return pd.DataFrame(columns)
+
+    def seen_by(self, code: int, start: int, stop: int, cutoff: Any) -> Self:
+        """Return a log of nothing but the events ``start:stop`` of one customer.
+
+        Its record ends at the cutoff, and it has no levels but theirs.
+        """
+        index, clock = np.arange(start, stop), self._timeline.clock
+        timeline = Timeline(
+            self.customers[[code] if code >= 0 else []],
+            np.array([0, len(index)] if code >= 0 else [0]),
+            self._timeline.times[index],
+            clock,
+            Record.before(cutoff, clock),
+        )
+        return self.take(timeline, index).trimmed()
+
+    def trimmed(self, more_than: int = 0) -> Self:
+        """Return the log without levels that no event has, see `Column.trimmed`."""
+        return self
+
+    @abstractmethod
+    def _columns_at(self, index: np.ndarray) -> dict[str, Any]:
+        """Return every field at some events, as columns of a DataFrame."""
+
+    @abstractmethod
+    def take(self, timeline: Timeline, index: np.ndarray) -> Self:
+        """Return a log of the events at `index`, which follow another timeline."""
+
+    @abstractmethod
+    def stack(self, logs: Sequence[Log], timeline: Timeline) -> Self:
+        """Join the fields of several logs under a stacked timeline."""
+
+
+def stack_logs(logs: Sequence[Log]) -> tuple[Log, np.ndarray]:
+    """Put logs behind one another; a customer in two of them has two segments.
+
+    Parameters
+    ----------
+    logs : sequence of Log
+        Logs with the same fields and the same kind of time.
+
+    Returns
+    -------
+    log : Log
+        The stacked log.
+    shifts : ndarray of shape (len(logs) + 1,), int64
+        Customer code 0 of ``logs[i]`` became ``shifts[i]``; the last is the total.
+    """
+    first = logs[0]
+    if len(logs) == 1:
+        return first, np.array([0, first.n_customers])
+    for other in logs[1:]:
+        if other.is_raw != first.is_raw:
+            raise ValueError(
+                "Raw and encoded histories cannot share a column; transform both with "
+                "the same HistoryEncoder first."
+            )
+        if other.timeline.clock != first.timeline.clock:
+            raise ValueError(
+                "Histories cannot share a column, because the times of one log are "
+                f"{first.timeline.clock} of unit {first.timeline.clock.unit} and of "
+                f"another {other.timeline.clock} of unit {other.timeline.clock.unit}; "
+                "convert the times before building the logs."
+            )
+    shifts = np.concatenate([[0], np.cumsum([log.n_customers for log in logs])])
+    # A log without customers adds no event, so it need not know the others' fields.
+    filled = [log for log in logs if log.n_customers] or [first]
+    event_shifts = np.concatenate([[0], np.cumsum([len(log) for log in filled])])
+    offsets = [
+        log.timeline.offsets[:-1] + shift
+        for log, shift in zip(filled, event_shifts[:-1], strict=True)
+    ]
+    timeline = Timeline(
+        join_ids({f"log {i}": log.customers for i, log in enumerate(filled)}, _WHOSE),
+        np.concatenate([*offsets, event_shifts[-1:]]),
+        np.concatenate([log.timeline.times for log in filled]),
+        first.timeline.clock,
+        # The earlier end, so that what one of them did not record is never a zero.
+        min((log.timeline for log in logs), key=lambda timeline: timeline.end).record,
+    )
+    return filled[0].stack(filled, timeline), shifts

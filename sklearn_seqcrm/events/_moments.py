@@ -1,0 +1,258 @@
+"""Choose when to look at whom: the customer and the cutoff of each snapshot."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_list_like
+from pandas.tseries.frequencies import to_offset
+
+from sklearn_seqcrm._store import LONGEST, Clock, Timeline, refuse_missing
+from sklearn_seqcrm.events._reach import refuse_wide
+
+
+class Moments(NamedTuple):
+    """Customers and cutoffs.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n,), int64
+        Customer codes.
+    cutoff : ndarray of shape (n,)
+        Cutoffs on the axis of the timeline.
+    stop : ndarray of shape (n,), int64
+        First event of the customer that is not before the cutoff.
+    """
+
+    codes: np.ndarray
+    cutoff: np.ndarray
+    stop: np.ndarray
+
+    def keep(self, rows: np.ndarray) -> Moments:
+        """Return some of them."""
+        return Moments(self.codes[rows], self.cutoff[rows], self.stop[rows])
+
+    def within(self, start: Any, end: Any) -> Moments:
+        """Return those from one time to another, None for no bound."""
+        keep = np.ones(len(self.codes), dtype=bool)
+        if start is not None:
+            keep &= self.cutoff >= start
+        if end is not None:
+            keep &= self.cutoff <= end
+        return self.keep(keep)
+
+
+class Known(NamedTuple):
+    """How much must be known of a customer at a cutoff.
+
+    Parameters
+    ----------
+    min_events : int
+        Fewest events before the cutoff.
+    active_within : float or None
+        Most ticks from the last of them to the cutoff.
+    """
+
+    min_events: int
+    active_within: float | None
+
+    @classmethod
+    def of(cls, clock: Clock, min_events: Any, active_within: Any) -> Known:
+        """Read what a user gave."""
+        if not isinstance(min_events, int | np.integer) or min_events < 0:
+            raise ValueError(
+                f"min_events must be a whole number from 0 on; got {min_events!r}."
+            )
+        if active_within is not None:
+            active_within = clock.duration(active_within, "active_within")
+        return cls(int(min_events), active_within)
+
+    def among(self, moments: Moments, timeline: Timeline) -> Moments:
+        """Keep the moments at which enough is known of the customer."""
+        n_events = moments.stop - timeline.offsets[moments.codes]
+        keep = n_events >= self.min_events
+        if self.active_within is not None:
+            keep &= n_events > 0
+            last = timeline.times[np.maximum(moments.stop - 1, 0)]
+            keep &= moments.cutoff - last <= self.active_within
+        return moments if keep.all() else moments.keep(keep)
+
+
+def bounds(clock: Clock, start: Any, end: Any) -> tuple[Any, Any]:
+    """First and last moment in ticks, None for no bound."""
+    first = None if start is None else clock.read(start, "start")[0]
+    last = None if end is None else clock.read(end, "end", up=False)[0]
+    return first, last
+
+
+def at_fixed(timeline: Timeline, cutoffs: np.ndarray, known: Known) -> Moments:
+    """All customers at each of some cutoffs; sorted by cutoff, then customer.
+
+    Parameters
+    ----------
+    timeline : Timeline
+        Events.
+    cutoffs : ndarray of shape (n_cutoffs,)
+        Ascending cutoffs.
+    known : Known
+        Which of them to keep. It is asked at each cutoff by itself, so that nothing is
+        ever stored for customers who are left out.
+    """
+    refuse_wide(timeline, "cutoffs", cutoffs)
+    everyone = np.arange(len(timeline.customers))
+    columns: list[list[np.ndarray]] = [[], [], []]
+    for cutoff in cutoffs:
+        at = np.full(len(everyone), cutoff)
+        stop = timeline.positions(everyone, at)
+        moments = known.among(Moments(everyone, at, stop), timeline)
+        for column, values in zip(columns, moments, strict=True):
+            column.append(values)
+    del moments, at, stop, values
+    joined = []
+    for column in columns:  # one at a time, so that only one is ever held twice
+        joined.append(np.concatenate(column))
+        column.clear()
+    return Moments(*joined)
+
+
+def at_events(timeline: Timeline, chosen: np.ndarray | None) -> Moments:
+    """Each customer right before each of their events; sorted by customer, then time.
+
+    Parameters
+    ----------
+    timeline : Timeline
+        Events.
+    chosen : ndarray of int, or None
+        Ascending positions of the events to look at, None for all; of those at one
+        time, one row.
+    """
+    starts_run = np.ones(len(timeline.times), dtype=bool)
+    np.not_equal(timeline.times[1:], timeline.times[:-1], out=starts_run[1:])
+    starts_run[timeline.offsets[:-1]] = True
+    run_of_event = np.cumsum(starts_run) - 1
+    looked_at = np.zeros(run_of_event[-1] + 1, dtype=bool)
+    looked_at[run_of_event if chosen is None else run_of_event[chosen]] = True
+    stop = np.flatnonzero(starts_run)[looked_at]
+    codes = np.repeat(np.arange(len(timeline.customers)), timeline.counts)[stop]
+    return Moments(codes, timeline.times[stop], stop)
+
+
+def at_random(timeline: Timeline, random_state: Any, start: Any, end: Any) -> Moments:
+    """Each customer at one moment after their first event, uniform up to an end.
+
+    Parameters
+    ----------
+    timeline : Timeline
+        Events.
+    random_state : int, RandomState or None
+        Source of the moments.
+    start, end : int, float or None
+        Bounds on the axis of the timeline, `end` included. None: no other than the
+        first event, and the end of the record.
+    """
+    rng = random_state
+    if not isinstance(rng, np.random.RandomState):
+        rng = np.random.RandomState(random_state)
+    last = timeline.observed_until if end is None else end
+    refuse_wide(timeline, "end", np.array([last]))
+    low = timeline.times[timeline.offsets[:-1]].copy()
+    if timeline.clock.dtype == "int64":
+        low += 1  # the first event is to be seen
+    if start is not None:
+        np.maximum(low, start, out=low)
+    codes = np.flatnonzero(low <= last)
+    low = low[codes]
+    if timeline.clock.dtype == "int64":
+        cutoff = rng.randint(low, int(last) + 1, dtype="int64")
+    else:
+        cutoff = rng.uniform(low, last)
+    return Moments(codes, cutoff, timeline.positions(codes, cutoff))
+
+
+def regular(timeline: Timeline, step: Any, start: Any, end: Any) -> np.ndarray:
+    """Cutoffs at equal distances, up to an end.
+
+    Parameters
+    ----------
+    timeline : Timeline
+        Events.
+    step : Timedelta, str or number
+        Distance between the cutoffs, as a user writes it.
+    start, end : int, float or None
+        First cutoff, by default one step after the first event; latest cutoff, by
+        default the end of the record.
+    """
+    clock = timeline.clock
+    _refuse_calendar_step(timeline, step, start, end)
+    ticks = clock.duration(step, "step")
+    if not ticks:
+        raise ValueError("step must be longer than 0.")
+    if clock.dtype == "int64" and ticks != int(ticks):
+        raise ValueError(
+            f"step is {ticks} of the unit of time of the log, and would make cutoffs "
+            f"between its times; choose a whole number of {clock.unit or 'ones'}."
+        )
+    # Python's integers do not overflow when a long distance is added.
+    number = int if clock.dtype == "int64" else float
+    first = number(timeline.times.min()) + ticks if start is None else number(start)
+    last = number(timeline.observed_until if end is None else end)
+    if first > last:
+        first = min(first, LONGEST) if number is int else first
+        raise ValueError(
+            f"There is no cutoff from {clock.as_scalar(first)} to "
+            f"{clock.as_scalar(last)}; choose a shorter step, or other ends."
+        )
+    return first + ticks * np.arange(int((last - first) // ticks) + 1)
+
+
+def _refuse_calendar_step(timeline: Timeline, step: Any, start: Any, end: Any) -> None:
+    """Say what to write for months, which are not always as long."""
+    clock = timeline.clock
+    name = None if clock.unit is None else _calendar_step(step)
+    if name is None:
+        return
+    first = clock.as_scalar(timeline.times.min() if start is None else start)
+    last = clock.as_scalar(timeline.observed_until if end is None else end)
+    raise ValueError(
+        f"step={step!r} is one of the calendar, which is not always as long; list the "
+        f"cutoffs: snapshots(pd.date_range({str(first)!r}, {str(last)!r}, "
+        f"freq={name!r}, normalize=True))."
+    )
+
+
+def _calendar_step(step: Any) -> str | None:
+    """Name of a step such as a month; None for what has one length, or is no step."""
+    if not isinstance(step, str | pd.offsets.BaseOffset):
+        return None
+    try:
+        offset = to_offset(step)
+    except ValueError:
+        return None
+    fixed = pd.offsets.Tick | pd.offsets.Day | pd.offsets.Week
+    return None if isinstance(offset, fixed) else offset.freqstr
+
+
+def listed(timeline: Timeline, cutoffs: Any) -> np.ndarray:
+    """Read cutoffs that a user lists, ascending and without repeats."""
+    one_or_many: Any = list(cutoffs) if is_list_like(cutoffs) else [cutoffs]
+    clock = timeline.clock
+    moments = pd.Series([_moment(cutoff, clock) for cutoff in one_or_many])
+    if not len(moments):
+        raise ValueError("cutoffs is empty; it needs at least one time.")
+    refuse_missing(moments, "sequence cutoffs")
+    return np.unique(clock.read(moments, "cutoffs"))
+
+
+def _moment(cutoff: Any, clock: Clock) -> Any:
+    if not isinstance(cutoff, str):
+        return cutoff
+    try:
+        time = pd.Timestamp(cutoff)
+    except ValueError as error:
+        raise ValueError(
+            f"cutoffs must be times; got {cutoff!r}. Other ways to choose them are "
+            "snapshots_every, snapshots_before_events and snapshots_at_random."
+        ) from error
+    return time if clock.unit is None else clock.parse(cutoff, "cutoffs")

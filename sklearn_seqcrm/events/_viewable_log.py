@@ -1,0 +1,317 @@
+"""A log that histories are cut from: of given rows, or at chosen moments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from sklearn_seqcrm._store import RawLog, events_of_kinds
+from sklearn_seqcrm.events._cut import histories_at, histories_of_rows
+from sklearn_seqcrm.events._moments import (
+    Known,
+    Moments,
+    at_events,
+    at_fixed,
+    at_random,
+    bounds,
+    listed,
+    regular,
+)
+
+
+class ViewableLog(RawLog):
+    """A raw log that gives its histories to rows, or makes the rows as well."""
+
+    def attach(
+        self,
+        rows: pd.DataFrame,
+        customer: str | None = None,
+        cutoff: Any = None,
+        lookback: Any = None,
+        allow_exact_matches: bool = False,
+        name: str = "history",
+    ) -> pd.DataFrame:
+        """Give each row the history that was known at its cutoff.
+
+        Parameters
+        ----------
+        rows : DataFrame of shape (n, n_columns)
+            One row per prediction.
+        customer : str or None, default=None
+            Column of `rows` that holds the customer; None: the name it has in the
+            log. Customers that the log does not know get an empty history, with a
+            warning if there are ten or more and it knows none of them.
+        cutoff : str, datetime, number or None, default=None
+            Column of `rows` that holds each row's cutoff, or one cutoff for all rows.
+            None: everything known so far. Events *at* the cutoff count as future. A
+            cutoff between two ticks of the log's unit of time counts as the later of
+            the two; with `allow_exact_matches`, as the earlier.
+        lookback : Timedelta, str or number, default=None
+            Only see events in ``[cutoff - lookback, cutoff)``; None: all before.
+        allow_exact_matches : bool, default=False
+            Also see the events at the cutoff: the transaction that is being judged,
+            or the rest of the basket, whose facts are known at that moment.
+        name : str, default="history"
+            Name of the new column.
+
+        Returns
+        -------
+        DataFrame of shape (n, n_columns + 1)
+            `rows` in their order, with their index and columns, and the histories.
+
+        Raises
+        ------
+        KeyError
+            If `rows` lacks a column.
+        TypeError
+            If `rows` is no pandas DataFrame, its customers are of another type, or
+            `cutoff` is neither a column nor one time.
+        ValueError
+            If customers or cutoffs are missing, the cutoffs are of another kind of
+            time than the log or beyond what its unit can hold, a text has no time zone
+            and the log has one, or the column `name` exists already.
+
+        Warns
+        -----
+        UserWarning
+            If a cutoff lies so long past the record of the log that it can hardly be
+            meant: by more than a tenth of what the log spans and 31 days, or, of plain
+            numbers, by more than the whole span and 20.
+        """
+        array = histories_of_rows(
+            self, rows, customer, cutoff, lookback, allow_exact_matches, name
+        )
+        return rows.assign(**{name: array})
+
+    def snapshots(
+        self,
+        cutoffs: Any,
+        *,
+        min_events: int = 1,
+        active_within: Any = None,
+        lookback: Any = None,
+        name: str = "history",
+    ) -> pd.DataFrame:
+        """Make rows of all customers at given cutoffs.
+
+        Parameters
+        ----------
+        cutoffs : datetime, number or sequence of them
+            Moments to look at all customers from.
+        min_events : int, default=1
+            Leave out customers with fewer events before the cutoff. With 0 there are
+            rows of customers whose first event is still to come, whom nobody knew.
+        active_within : Timedelta, str or number, default=None
+            Leave out customers without an event in ``[cutoff - active_within,
+            cutoff)``; None keeps them.
+        lookback : Timedelta, str or number, default=None
+            As in `attach`; the two filters above look at all events.
+        name : str, default="history"
+            Name of the history column.
+
+        Returns
+        -------
+        DataFrame of shape (n, 3)
+            The customer under the name it has in the log, ``"cutoff"``, and the
+            history; sorted by cutoff, then customer.
+
+        Raises
+        ------
+        ValueError
+            If there is no cutoff, one is missing or of another kind of time than the
+            log, a number is out of its range, or two of the three columns have the
+            same name.
+
+        Warns
+        -----
+        UserWarning
+            If a cutoff lies long past the record of the log, as in `attach`.
+
+        See Also
+        --------
+        snapshots_every : At regular cutoffs.
+        snapshots_before_events : Right before each event of each customer.
+        snapshots_at_random : Each customer once, at any moment.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from sklearn_seqcrm.events import EventLog
+        >>> visits = pd.DataFrame({"who": ["a", "a", "b"], "day": [1, 9, 12]})
+        >>> log = EventLog(visits, customer="who", time="day")
+        >>> log.snapshots([5, 10])
+          who  cutoff        history
+        0   a       5      1 event 1
+        1   a      10  2 events 1..9
+        """
+        known = Known.of(self._timeline.clock, min_events, active_within)
+        moments = at_fixed(self._timeline, listed(self._timeline, cutoffs), known)
+        return self._rows_at(moments, lookback, name)
+
+    def snapshots_every(
+        self,
+        step: Any,
+        *,
+        start: Any = None,
+        end: Any = None,
+        min_events: int = 1,
+        active_within: Any = None,
+        lookback: Any = None,
+        name: str = "history",
+    ) -> pd.DataFrame:
+        """Make rows of all customers at regular cutoffs.
+
+        Parameters
+        ----------
+        step : Timedelta, str or number
+            Distance between the cutoffs.
+        start : datetime or number, default=None
+            First cutoff; None: one step after the first event.
+        end : datetime or number, default=None
+            Latest cutoff; None: the end of the record of the log.
+        min_events, active_within, lookback, name
+            As in `snapshots`.
+
+        Returns
+        -------
+        DataFrame of shape (n, 3)
+            As of `snapshots`.
+
+        Raises
+        ------
+        ValueError
+            As in `snapshots`; also if there is no cutoff between the ends, or `step`
+            is one of the calendar, such as a month, whose cutoffs are to be listed.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from sklearn_seqcrm.events import EventLog
+        >>> visits = pd.DataFrame({"who": ["a", "a", "b"], "day": [1, 9, 12]})
+        >>> log = EventLog(visits, customer="who", time="day")
+        >>> log.snapshots_every(4)["cutoff"].tolist()
+        [5, 9]
+        """
+        known = Known.of(self._timeline.clock, min_events, active_within)
+        first, last = bounds(self._timeline.clock, start, end)
+        cutoffs = regular(self._timeline, step, first, last)
+        moments = at_fixed(self._timeline, cutoffs, known)
+        return self._rows_at(moments, lookback, name)
+
+    def snapshots_before_events(
+        self,
+        kinds: str | Sequence[str] | None = None,
+        *,
+        kind_field: str = "event",
+        start: Any = None,
+        end: Any = None,
+        min_events: int = 1,
+        active_within: Any = None,
+        lookback: Any = None,
+        name: str = "history",
+    ) -> pd.DataFrame:
+        """Make a row of each customer right before each of their events.
+
+        Where several happen at a time there is one row, which sees none of them.
+
+        Parameters
+        ----------
+        kinds : str, sequence of str or None, default=None
+            Look only before events of these kinds; None: before all. The histories
+            hold all kinds nevertheless.
+        kind_field : str, default="event"
+            Name of the categorical field that holds the kinds.
+        start, end : datetime or number, default=None
+            First and last moment; None: no bound.
+        min_events, active_within, lookback, name
+            As in `snapshots`. With ``min_events=0`` there is a row before the first
+            event of a customer, too.
+
+        Returns
+        -------
+        DataFrame of shape (n, 3)
+            As of `snapshots`, but sorted by customer, then cutoff.
+
+        Raises
+        ------
+        KeyError
+            If the log has no field `kind_field`.
+        ValueError
+            As in `snapshots`; also if there are no events of `kinds`.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from sklearn_seqcrm.events import EventLog
+        >>> visits = pd.DataFrame({"who": ["a", "a", "b"], "day": [1, 9, 12]})
+        >>> log = EventLog(visits, customer="who", time="day")
+        >>> log.snapshots_before_events(min_events=0)["cutoff"].tolist()
+        [1, 9, 12]
+        """
+        known = Known.of(self._timeline.clock, min_events, active_within)
+        chosen = None
+        if kinds is not None:
+            chosen = events_of_kinds(self.column(kind_field), kinds, kind_field)
+        first, last = bounds(self._timeline.clock, start, end)
+        moments = at_events(self._timeline, chosen).within(first, last)
+        return self._rows_at(known.among(moments, self._timeline), lookback, name)
+
+    def snapshots_at_random(
+        self,
+        *,
+        start: Any = None,
+        end: Any = None,
+        random_state: Any = None,
+        min_events: int = 1,
+        active_within: Any = None,
+        lookback: Any = None,
+        name: str = "history",
+    ) -> pd.DataFrame:
+        """Make a row of each customer at one moment, drawn evenly.
+
+        Parameters
+        ----------
+        start : datetime or number, default=None
+            First moment; None, or before their first event: right after that.
+        end : datetime or number, default=None
+            Last moment; None: the end of the record of the log.
+        random_state : int, RandomState or None, default=None
+            Source of the cutoffs.
+        min_events, active_within, lookback, name
+            As in `snapshots`.
+
+        Returns
+        -------
+        DataFrame of shape (n, 3)
+            As of `snapshots`, but sorted by customer.
+
+        Raises
+        ------
+        ValueError
+            As in `snapshots`.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from sklearn_seqcrm.events import EventLog
+        >>> visits = pd.DataFrame({"who": ["a", "a", "b"], "day": [1, 9, 12]})
+        >>> log = EventLog(visits, customer="who", time="day", observed_until=20)
+        >>> log.snapshots_at_random(random_state=0)["cutoff"].between(2, 20).tolist()
+        [True, True]
+        """
+        known = Known.of(self._timeline.clock, min_events, active_within)
+        first, last = bounds(self._timeline.clock, start, end)
+        moments = at_random(self._timeline, random_state, first, last)
+        return self._rows_at(known.among(moments, self._timeline), lookback, name)
+
+    def _rows_at(self, moments: Moments, lookback: Any, name: str) -> pd.DataFrame:
+        """Customers, cutoffs and histories at chosen moments."""
+        array = histories_at(self, moments, lookback, name)
+        # The frame need not copy what is new; only the cutoffs are the array's as well.
+        columns = {
+            self._names[0]: self.customers[moments.codes],
+            "cutoff": self._timeline.clock.as_index(moments.cutoff.copy()),
+        }
+        return pd.DataFrame({**columns, name: array}, copy=False)

@@ -1,0 +1,272 @@
+"""Times and lengths of time on the axis of a log, to the last tick."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sklearn_seqcrm._store import Clock, earlier, later
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.model_selection import CutoffSplit
+from tests.events.reference import histories
+
+NANO = pd.Timedelta(1, unit="ns")
+ROW = pd.DataFrame({"customer": ["a"]})
+
+
+def log_of(times, **options):
+    events = pd.DataFrame({"customer": "a", "time": times})
+    events["x"] = np.arange(len(events))
+    return EventLog(events, "customer", "time", **options)
+
+
+# --- Lengths --- ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("clock", "length", "ticks"),
+    [
+        (Clock("int64", "ns"), pd.Timedelta("200D") + NANO, 200 * 86400 * 10**9 + 1),
+        (Clock("int64", "us"), pd.Timedelta("1us") + 500 * NANO, 1.5),
+        (Clock("int64", "s"), np.timedelta64(2**62, "s"), 2**62),
+        (Clock("int64", "s"), "1500ms", 1.5),
+        (Clock("int64"), np.int64(2**63 - 1), 2**63 - 1),
+        (Clock("int64"), 2**70, 2**63 - 1),
+        (Clock("int64"), 1e30, 2**63 - 1),
+        (Clock("int64"), 3.0, 3),
+        (Clock("float64"), np.float32(0.5), 0.5),
+    ],
+)
+def test_a_length_keeps_its_last_tick(clock, length, ticks):
+    found = clock.duration(length, "horizon")
+    assert found == ticks
+    assert type(found) is type(ticks)
+
+
+def test_a_day_and_a_nanosecond_ago():
+    """Floats have room for 104 days of nanoseconds."""
+    now = pd.Timestamp("2024-08-01").as_unit("ns")
+    log = log_of([now - pd.Timedelta("200D") - NANO, now - pd.Timedelta("200D"), now])
+    for lookback, seen in (("200D", [1]), (pd.Timedelta("200D") + NANO, [0, 1])):
+        assert histories(log.attach(ROW, cutoff=now, lookback=lookback)) == [seen]
+
+
+def test_lengths_that_would_leave_the_axis_end_there():
+    times = np.array([-(2**63), -5, 0, 2**63 - 1])
+    assert earlier(times, 2**63 - 1).tolist() == [-(2**63), -(2**63), 1 - 2**63, 0]
+    assert later(times, 2**63 - 1).tolist() == [-1, 2**63 - 6, 2**63 - 1, 2**63 - 1]
+
+
+@pytest.mark.parametrize("lookback", [2**63 - 1, 2**70, 1e30])
+def test_an_endless_lookback_sees_everything(lookback):
+    log = log_of([-9, -7, -3])
+    X = log.attach(ROW, cutoff=-3, lookback=lookback)
+    assert histories(X) == [[0, 1]]
+    X = log.snapshots([-3], lookback=lookback)
+    assert histories(X) == [[0, 1]]
+
+
+def test_an_endless_lookback_of_datetimes_sees_everything():
+    times = pd.to_datetime(["1700-01-01", "1700-01-03"])
+    for unit in ("s", "us", "ns"):
+        log = log_of(times.as_unit(unit))
+        X = log.attach(ROW, cutoff=pd.Timestamp("1700-01-03"), lookback="100000D")
+        assert histories(X) == [[0]]
+
+
+@pytest.mark.parametrize(
+    ("cutoff", "lookback", "expected"),
+    [(2**60 + 3, 1.5, [2]), (2**60 + 3, 2.0, [1, 2]), (2**60 + 3, 2.5, [1, 2])],
+)
+def test_a_broken_lookback_of_large_integers(cutoff, lookback, expected):
+    log = log_of([2**60, 2**60 + 1, 2**60 + 2, 2**60 + 3])
+    assert histories(log.attach(ROW, cutoff=cutoff, lookback=lookback)) == [expected]
+
+
+def test_lengths_are_added_up_before_they_are_rounded():
+    clock = Clock("int64", "us")
+    gap = pd.Timedelta("200D") + pd.Timedelta("1ns")
+    days = 200 * 86_400 * 10**6
+    assert clock.rounded_up(gap=gap) == days + 1
+    assert clock.rounded_up(gap=gap, horizon=pd.Timedelta("999ns")) == days + 1
+    assert clock.rounded_up(gap=gap, horizon=gap) == 2 * days + 1
+    assert Clock("int64").rounded_up(gap=1.5, horizon=2**60) == 2**60 + 2
+    assert Clock("float64").rounded_up(gap=1.5, horizon=1) == 2.5
+    assert Clock("int64").rounded_up(gap=2**63 - 1, horizon=5) == 2**63 - 1
+
+
+# --- Cutoffs --- ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("as_column", [False, True])
+def test_a_cutoff_beyond_int64_is_no_time_of_the_past(as_column):
+    cutoff = np.array([2**63 + 5], dtype="uint64")
+    rows = ROW.assign(at=cutoff)
+    text = "values beyond the range of int64, the first of them 9223372036854775813"
+    with pytest.raises(ValueError, match=text):
+        log_of([1, 2]).attach(rows, cutoff="at" if as_column else cutoff[0])
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_integer_cutoffs_between_two_floats(exact):
+    """2 ** 53 + 1 lies after the event at 2 ** 53, and would be rounded to it."""
+    log = log_of([2.0**53 - 1, 2.0**53, 2.0**53 + 2])
+    rows = pd.DataFrame({"customer": "a", "at": [2**53 - exact, 2**53 + 1]})
+    X = log.attach(rows, cutoff="at", allow_exact_matches=exact)
+    assert histories(X) == [[0], [0, 1]]
+
+
+def test_missing_histories_of_a_log_of_floats_do_not_round_the_cutoffs_of_others():
+    whole = log_of([1, 2]).attach(ROW, cutoff=2**60 + 1)
+    floats = log_of([0.5]).attach(ROW, cutoff=1.5)
+    floats["history"] = floats["history"].where(pd.Series([False]))
+    joint = pd.concat([whole, floats])["history"].array
+    assert joint.isna().tolist() == [False, True]
+    assert joint[0].cutoff == 2**60 + 1
+
+
+def test_text_without_a_zone_on_a_log_with_one():
+    log = log_of(pd.to_datetime(["2024-04-30 23:00", "2024-05-01 00:00"], utc=True))
+    text = (
+        "'2024-05-01', which has no time zone, .* write '2024-05-01 00:00:00\\+00:00'"
+    )
+    for ask in (
+        lambda: log.attach(ROW, cutoff="2024-05-01"),
+        lambda: log.snapshots("2024-05-01"),
+        lambda: log.snapshots(["2024-05-01"]),
+        lambda: log.snapshots_before_events(end="2024-05-01"),
+        lambda: log_of(log.to_frame()["time"], observed_until="2024-05-01"),
+    ):
+        with pytest.raises(ValueError, match=re.compile(text)):
+            ask()
+    X = log.attach(ROW, cutoff="2024-05-01 00:00:00+00:00")
+    assert histories(X) == [[0]]
+    assert histories(log.attach(ROW, cutoff="2024-05-01 01:00+02:00")) == [[]]
+
+
+def test_text_with_a_zone_on_a_log_without():
+    text = "'2024-05-01 00:00Z', which has a time zone, .* write '2024-05-01 00:00:00'"
+    with pytest.raises(ValueError, match=text):
+        log_of(pd.to_datetime(["2024-05-01"])).attach(ROW, cutoff="2024-05-01 00:00Z")
+
+
+@pytest.mark.parametrize("cutoff", ["", "NaT", "nan"])
+def test_text_that_is_no_time(cutoff):
+    log = log_of(pd.to_datetime(["2024-05-01"]))
+    with pytest.raises(KeyError, match="neither a column of rows"):
+        log.attach(ROW, cutoff=cutoff)
+    with pytest.raises(ValueError, match="cutoffs must be a time; got"):
+        log.snapshots(cutoff)
+
+
+def test_an_undefined_number_that_arrow_does_not_miss():
+    """0 / 0 is no null, so that pandas 2 does not take it for missing."""
+    _, times = Clock.of(pd.Series([0.0, 1.0]), "times")
+    assert times.tolist() == [0, 1]
+    with pytest.raises(ValueError, match=r"times hold 1 undefined \(NaN\) values"):
+        Clock.of(pd.Series([np.nan, 1.0]), "times")
+
+
+def test_the_hour_that_a_clock_shows_twice():
+    zone = "America/New_York"
+    first, second = (
+        pd.Timestamp("2024-11-03 01:30").tz_localize(zone, ambiguous=summer)
+        for summer in (True, False)
+    )
+    log = log_of(pd.Series([first, second]))
+    assert histories(log.attach(ROW, cutoff=second)) == [[0]]
+    assert histories(log.attach(ROW, cutoff=second, lookback="59min")) == [[]]
+    assert histories(log.attach(ROW, cutoff=second, lookback="60min")) == [[0]]
+
+
+# --- Times that are too far apart --- ---------------------------------------------
+
+AGES = pd.to_datetime(["1700-01-01", "2200-01-01"]).as_unit("ns")
+FAR = {
+    "integers": [-(2**62), 2**62],
+    "floats": [-1.5e308, 1.5e308],
+    "datetimes": AGES,
+}
+
+
+@pytest.mark.parametrize("kind", FAR)
+def test_times_further_apart_than_numbers_can_tell_are_refused(kind):
+    early, late = FAR[kind]
+    text = "make the log span from .* which is more than .* use a coarser unit"
+    events = pd.DataFrame({"customer": ["a"], "time": [late], "x": [1.0]})
+    if kind == "datetimes":
+        events["time"] = events["time"].dt.as_unit("ns")
+    ways = {
+        "log": lambda: log_of(FAR[kind]),
+        "append": lambda: log_of(FAR[kind][:1]).append(events),
+        "concat": lambda: EventLog.concat(
+            {"a": log_of(FAR[kind][:1]), "b": log_of(FAR[kind][1:])},
+            observed_until=late,
+        ),
+        "record": lambda: log_of(FAR[kind][:1], observed_until=late),
+        "attach": lambda: log_of(FAR[kind][1:]).attach(ROW, cutoff=early),
+        "column": lambda: log_of(FAR[kind][1:]).attach(
+            pd.DataFrame({"customer": ["a"], "at": FAR[kind][:1]}), cutoff="at"
+        ),
+        "snapshots": lambda: log_of(FAR[kind][1:]).snapshots([early], min_events=0),
+        "random": lambda: log_of(FAR[kind][:1]).snapshots_at_random(end=late),
+    }
+    for way in ways.values():
+        with pytest.raises(ValueError, match=text):
+            way()
+
+
+def test_an_event_at_the_end_of_time():
+    text = r"The last event is at 2262-04-11 23:47:16\.854775807, .* for 'never'"
+    with pytest.raises(ValueError, match=text):
+        log_of(pd.DatetimeIndex([pd.Timestamp.max]))
+
+
+def test_regular_cutoffs_further_apart_than_the_axis_is_long():
+    for log, every in (
+        (log_of([5, 9]), 2**63 - 1),
+        (log_of(pd.to_datetime(["2024-01-02"]).as_unit("ns")), "106751D"),
+    ):
+        with pytest.raises(ValueError, match="There is no cutoff from"):
+            log.snapshots_every(every)
+
+
+def test_a_broken_training_window_of_large_integers():
+    cutoffs = [2**60 + 2, 2**60 + 4, 2**60 + 6, 2**60 + 8]
+    X = log_of([2**60, 2**60 + 9]).snapshots(cutoffs)
+    folds = list(CutoffSplit(2, horizon=2, train_window=1.5).split(X))
+    assert [train.tolist() for train, _ in folds] == [[1], [2]]
+
+
+# --- Steps of the calendar --- ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("every", "freq"),
+    [("MS", "MS"), ("1MS", "MS"), (pd.offsets.MonthBegin(2), "2MS"), ("B", "B")],
+)
+def test_steps_of_the_calendar_are_listed(every, freq):
+    """Of "1MS", pandas reads one millisecond where it reads lengths of time."""
+    log = log_of(pd.to_datetime(["2024-01-05 09:00", "2024-06-09"], format="mixed"))
+    line = (
+        f"snapshots(pd.date_range('2024-01-05 09:00:00', '2024-06-09 00:00:00', "
+        f"freq={freq!r}, normalize=True))"
+    )
+    with pytest.raises(ValueError, match=re.escape(line)):
+        log.snapshots_every(every)
+    assert len(eval(f"log.{line}", {"log": log, "pd": pd})) > 1
+
+
+def test_the_line_to_write_keeps_the_bounds():
+    log = log_of(pd.to_datetime(["2024-01-05", "2024-06-09"], utc=True))
+    line = "pd.date_range('2024-02-01 00:00:00+00:00', '2024-06-09 00:00:00+00:00', "
+    with pytest.raises(ValueError, match=re.escape(line)):
+        log.snapshots_every("MS", start=pd.Timestamp("2024-02-01", tz="UTC"))
+
+
+@pytest.mark.parametrize("every", ["7D", "1W", pd.offsets.Day(7), pd.Timedelta("7D")])
+def test_a_step_of_one_length_is_none_of_the_calendar(every):
+    log = log_of(pd.to_datetime(["2024-01-05", "2024-01-19"]))
+    days = log.snapshots_every(every)["cutoff"].dt.day
+    assert days.tolist() == [12, 19]
