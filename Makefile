@@ -44,7 +44,8 @@ format: $(VENV)/.installed-lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# SEQCRM_DOCS_RUN=1 also runs the examples, for their figures.
+# SEQCRM_DOCS_RUN=1 also runs the examples, for their figures; SEQCRM_DOCS_ONLINE=1 also
+# links to the documentation of other libraries.
 docs: $(VENV)/.installed-docs
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 

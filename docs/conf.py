@@ -1,7 +1,15 @@
 """Sphinx configuration: `make docs`."""
 
 import os
+import sys
+import tomllib
 from importlib.metadata import version as installed_version
+from pathlib import Path
+
+HERE = Path(__file__).parent
+URLS = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]["urls"]
+# For `linked_names`.
+sys.path.insert(0, str(HERE))
 
 project = "sklearn_seqcrm"
 author = "The sklearn_seqcrm developers"
@@ -9,6 +17,7 @@ copyright = f"2026, {author}"
 version = release = installed_version("sklearn-seqcrm")
 
 extensions = [
+    "linked_names",
     "myst_parser",
     "numpydoc",
     "sphinx.ext.autodoc",
@@ -20,9 +29,53 @@ exclude_patterns = ["_build", "benchmark_results"]
 # The front page is the README, whose title is the project's name.
 myst_heading_anchors = 2
 templates_path = ["_templates"]
+# Docstrings have single backticks for names and parameters alike: a name becomes a
+# link, and what cannot be found plain code, without a warning. (scikit-learn has
+# "literal" here, and spells out the role of every link.)
+default_role = "py:obj"
+
+# Links to the documentation of others need their lists of names from the network, and
+# Sphinx warns of each that it cannot reach. `make docs` stops at warnings and should be
+# quick without a network, so that these links are made where they are asked for alone:
+# by Read the Docs, or with SEQCRM_DOCS_ONLINE=1.
+by_read_the_docs = os.environ.get("READTHEDOCS") == "True"
+if by_read_the_docs or os.environ.get("SEQCRM_DOCS_ONLINE") == "1":
+    extensions.append("sphinx.ext.intersphinx")
+    intersphinx_timeout = 10  # seconds; they are asked at the same time
+    intersphinx_mapping = {
+        "python": ("https://docs.python.org/3", None),
+        "numpy": ("https://numpy.org/doc/stable", None),
+        "pandas": ("https://pandas.pydata.org/docs", None),
+        "sklearn": ("https://scikit-learn.org/stable", None),
+        "skorch": ("https://skorch.readthedocs.io/en/stable", None),
+        "torch": ("https://docs.pytorch.org/docs/stable", None),
+        "matplotlib": ("https://matplotlib.org/stable", None),
+    }
 
 html_theme = "pydata_sphinx_theme"
 html_title = "sklearn_seqcrm"
+html_theme_options = {
+    "github_url": URLS["Repository"],
+    "use_edit_page_button": True,
+    # Pages in folders are made from docstrings and examples, and cannot be edited.
+    "secondary_sidebar_items": {
+        "*": ["page-toc", "edit-this-page"],
+        "*/**": ["page-toc"],
+    },
+}
+# Only these two have pages below them to navigate; the others keep the width.
+html_sidebars = {
+    "*": [],
+    "api": ["sidebar-nav-bs"],
+    "*/**": ["sidebar-nav-bs"],
+}
+_, github_user, github_repo = URLS["Repository"].rsplit("/", 2)
+html_context = {
+    "github_user": github_user,
+    "github_repo": github_repo,
+    "github_version": "main",
+    "doc_path": "docs",
+}
 # Types stand in the docstrings, in words.
 autodoc_typehints = "none"
 html_show_sourcelink = False
@@ -42,4 +95,8 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "show_signature": False,
     "write_computation_times": False,
+    # Who uses what: for "Examples using" on the pages of the API, and (if examples are
+    # run) for links from their code to these pages.
+    "backreferences_dir": "generated/examples",
+    "doc_module": "sklearn_seqcrm",
 }
