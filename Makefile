@@ -61,8 +61,9 @@ benchmark: $(VENV)/.installed-benchmarks
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-lifestream build dist *.egg-info demo_output .hypothesis .import_linter_cache \
-		.mypy_cache .pytest_cache .ruff_cache docs/_build docs/auto_examples docs/generated
+	rm -rf $(VENV) .venv-oldest .venv-lifestream build dist *.egg-info \
+		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache \
+		demo_output examples/demo_output docs/_build docs/auto_examples docs/generated
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created:
