@@ -24,18 +24,20 @@ from sklearn_seqcrm.targets import (
 )
 
 CUTOFFS = pd.date_range("2020-06-01", periods=12, freq="30D")
-SOME_KINDS = {"kinds": [f"K{i}" for i in range(20)], "kind": "category"}
+SOME_KINDS = {"kinds": [f"K{i}" for i in range(20)], "kind_field": "category"}
 
 
 def targets_of(X):
     """Name every target, and how it is computed."""
     return {
         "churned": lambda: churned(X, "90D"),
-        "churned, gap, 20 of 50 kinds": lambda: churned(X, "90D", "7D", **SOME_KINDS),
+        "churned, gap, 20 of 50 kinds": lambda: churned(
+            X, "90D", gap="7D", **SOME_KINDS
+        ),
         "future_count": lambda: future_count(X, "90D"),
         "future_sum": lambda: future_sum(X, "amount", "90D"),
         "future_sum, gap, 20 of 50 kinds": lambda: future_sum(
-            X, "amount", "90D", "7D", **SOME_KINDS
+            X, "amount", "90D", gap="7D", **SOME_KINDS
         ),
         "next_value": lambda: next_value(X, "amount", "90D"),
         "time_to_next": lambda: time_to_next(X, "90D"),

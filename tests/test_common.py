@@ -59,7 +59,7 @@ READERS = [
     HistoryEncoder(),
     HistoryEncoder(max_categories=1, half_lives=["7D"]),
     RFMFeatures(),
-    RFMFeatures("amount", dialect="btyd", kinds="order", kind="kind"),
+    RFMFeatures("amount", dialect="btyd", kinds="order", kind_field="kind"),
     make_pipeline(RFMFeatures(), HistGradientBoostingClassifier(random_state=0)),
     make_history_pipeline(HistoryPadder()),
     make_history_pipeline(HistoryPadder(max_length=3, padding="pre")),

@@ -1,11 +1,15 @@
 """Recency, frequency, monetary value and tenure of histories."""
 
+from __future__ import annotations
+
 import warnings
+from collections.abc import Collection
 from numbers import Integral
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin, _fit_context
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import (
     _check_feature_names_in,
@@ -16,14 +20,13 @@ from sklearn.utils.validation import (
 from sklearn_seqcrm._callbacks import CallbackSupportMixin, one_task
 from sklearn_seqcrm._documentation import DOC_LINK
 from sklearn_seqcrm._history_tags import of_history_transformer
-from sklearn_seqcrm._reading import (
-    Reading,
-    as_history_array,
-    check_raw,
-    days_before,
-    numbers_of,
-)
-from sklearn_seqcrm._store import check_kinds, rows_of_kinds
+from sklearn_seqcrm.events import HistoryArray
+from sklearn_seqcrm.events._columns import check_kinds
+from sklearn_seqcrm.events._find import as_history_array, check_raw
+from sklearn_seqcrm.events._log import Log
+from sklearn_seqcrm.events._reading import Reading
+from sklearn_seqcrm.events._rows import rows_of_kinds
+from sklearn_seqcrm.events._statics import days_before, numbers_of
 from sklearn_seqcrm.feature_extraction._rfm_dialects import btyd, marketing
 from sklearn_seqcrm.feature_extraction._statics import learn_categories, to_category
 
@@ -67,8 +70,8 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         their sum. None: `time_unit`. Periods count from 1970-01-01 (UTC), or from 0.
     kinds : str, list of str or None, default=None
         Kinds of events that count, as `EventLog.concat` named them; None: all. History
-        columns whose log has no field `kind` are counted in full.
-    kind : str, default="event"
+        columns whose log has no field `kind_field` are counted in full.
+    kind_field : str, default="event"
         Name of the categorical field that holds the kinds.
     remainder : {"passthrough", "drop"}, default="passthrough"
         What becomes of the other columns of `X`. Handed on, text and other objects
@@ -166,41 +169,40 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
 
     _doc_link_module = "sklearn_seqcrm"
     _doc_link_template = DOC_LINK
-    _parameter_constraints = {
+    _parameter_constraints: dict[str, Any] = {
         "amount": [str, None],
         "dialect": [StrOptions(set(_DIALECTS))],
         "time_unit": "no_validation",  # the clock of the log knows what it takes
         "period": "no_validation",
         "kinds": [str, "array-like", None],
-        "kind": [str],
+        "kind_field": [str],
         "remainder": [StrOptions({"passthrough", "drop"})],
         "max_categories": [Interval(Integral, 2, None, closed="left"), None],
     }
 
     def __init__(
         self,
-        amount="auto",
+        amount: str | None = "auto",
         *,
-        dialect="marketing",
-        time_unit=None,
-        period=None,
-        kinds=None,
-        kind="event",
-        remainder="passthrough",
-        max_categories=255,
-    ):
+        dialect: str = "marketing",
+        time_unit: Any = None,
+        period: Any = None,
+        kinds: Any = None,
+        kind_field: str = "event",
+        remainder: str = "passthrough",
+        max_categories: int | None = 255,
+    ) -> None:
         self.amount = amount
         self.dialect = dialect
         self.time_unit = time_unit
         self.period = period
         self.kinds = kinds
-        self.kind = kind
+        self.kind_field = kind_field
         self.remainder = remainder
         self.max_categories = max_categories
 
-    @_fit_context(prefer_skip_nested_validation=True)
     @one_task
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Find the history columns, their amounts, and the categories of the others.
 
         Parameters
@@ -222,12 +224,13 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             If `X` is no DataFrame, its histories are encoded, the amount is not
             numeric, or a length of time is not what the times of the log need.
         KeyError
-            If no log has the field `kind`, and `kinds` are given.
+            If no log has the field `kind_field`, and `kinds` are given.
         ValueError
             If `X` has no history column, no log has the amount or events of one of
             `kinds`, a length of time is not longer than 0, or an output has the name
             of another column.
         """
+        self._validate_params()
         self._reading = Reading.of(X)
         if self.remainder == "drop":
             self._reading = self._reading.of_histories()
@@ -242,7 +245,7 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         for name, log in logs.items():
             self._lengths(name, log)
         if self.kinds is not None:
-            _check_kinds(logs.values(), self.kinds, self.kind)
+            _check_kinds(logs.values(), self.kinds, self.kind_field)
         kinds = self._reading.statics
         self.static_columns_ = [*kinds]
         self.categories_ = {
@@ -253,7 +256,7 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         _refuse_repeated(self.get_feature_names_out())
         return self
 
-    def transform(self, X):
+    def transform(self, X: Any) -> pd.DataFrame:
         """Compute the features of each row.
 
         Parameters
@@ -277,14 +280,14 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self)
         X = self._reading.check(X, self)
         histories = {name: _raw(X, name) for name in self.history_columns_}
-        columns = []
+        columns: list[Any] = []
         for name, array in histories.items():
             columns += self._features(name, array).values()
         columns += self._statics(X, next(iter(histories.values())).cutoffs)
         names = self.get_feature_names_out()
         return pd.DataFrame(dict(zip(names, columns, strict=True)), index=X.index)
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the output columns.
 
         Parameters
@@ -307,23 +310,26 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             names += [f"{history}__{feature}" for feature in features]
         return np.array([*names, *self.static_columns_], dtype=object)
 
-    def _features(self, name, array):
+    def _features(self, name: Any, array: HistoryArray) -> dict[str, np.ndarray]:
         """Features of one history column, in order."""
-        log, field = array.log, self.amounts_[name]
+        log: Any = array.log
+        field = self.amounts_[name]
         if field is not None:
             _check_numeric(field, name, log)
-        rows, lengths = array.rows, self._lengths(name, log)
-        if self.kinds is not None and self.kind in log.fields:
-            rows = rows_of_kinds(rows, log.column(self.kind), self.kinds)
+        rows: Any = array.rows
+        lengths = self._lengths(name, log)
+        if self.kinds is not None and self.kind_field in log.fields:
+            rows = rows_of_kinds(rows, log.column(self.kind_field), self.kinds)
         amount = None if field is None else rows.log.column(field).values
         return _DIALECTS[self.dialect](rows, amount, *lengths)
 
-    def _statics(self, X, cutoffs):
+    def _statics(self, X: pd.DataFrame, cutoffs: pd.Index) -> list[Any]:
         """Values of the columns that are handed on, in order."""
         kinds = self._reading.statics
         names = [name for name in self.static_columns_ if kinds[name] == "numeric"]
         # One by one, hundreds would take twice the time.
-        together = X.take(X.columns.get_indexer(names), axis=1)
+        columns = X.columns.get_indexer(pd.Index(names, tupleize_cols=False))
+        together = X.take(columns, axis=1)
         numbers = dict(zip(names, numbers_of(together).T, strict=True))
         return [
             numbers[name]
@@ -334,7 +340,7 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             for name in self.static_columns_
         ]
 
-    def _lengths(self, name, log):
+    def _lengths(self, name: Any, log: Log) -> list[int | float]:
         """Time unit and period on the axis of a log."""
         unit = self.time_units_[name]
         period = unit if self.period is None else self.period
@@ -346,21 +352,21 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             lengths.append(length)
         return lengths
 
-    def __sklearn_tags__(self):
+    def __sklearn_tags__(self) -> Any:
         return of_history_transformer(super().__sklearn_tags__())
 
 
-def _raw(X, name):
+def _raw(X: pd.DataFrame, name: Any) -> HistoryArray:
     return check_raw(as_history_array(X[name]), "RFMFeatures")
 
 
-def _or_default(time_unit, log):
+def _or_default(time_unit: Any, log: Log) -> Any:
     if time_unit is not None:
         return time_unit
     return 1 if log.timeline.clock.unit is None else pd.Timedelta(days=1)
 
 
-def _amount_fields(amount, logs):
+def _amount_fields(amount: str | None, logs: dict[Any, Any]) -> dict[Any, str | None]:
     """Field of the monetary value of each history column, or None."""
     if amount is None:
         return dict.fromkeys(logs)
@@ -373,7 +379,7 @@ def _amount_fields(amount, logs):
     return {name: amount if name in having else None for name in logs}
 
 
-def _only_numeric(name, log):
+def _only_numeric(name: Any, log: Any) -> str | None:
     numeric = [field for field in log.fields if log.column(field).kind == "numeric"]
     if len(numeric) > 1:
         warnings.warn(
@@ -381,20 +387,20 @@ def _only_numeric(name, log):
             f"{len(numeric)} numeric fields, {numeric}; choose one of them, for "
             f"example RFMFeatures(amount={numeric[0]!r}), or none by amount=None.",
             UserWarning,
-            stacklevel=7,  # the caller of fit, which scikit-learn wraps
+            stacklevel=6,  # the caller of fit, which scikit-learn wraps
         )
     return numeric[0] if len(numeric) == 1 else None
 
 
-def _check_kinds(logs, kinds, kind):
+def _check_kinds(logs: Collection[Any], kinds: Any, kind_field: str) -> None:
     """Refuse kinds of which there are no events in any log that tells them apart."""
-    having = [log for log in logs if kind in log.fields]
+    having = [log for log in logs if kind_field in log.fields]
     # With none at all, the first column raises.
     for log in having or logs:
-        check_kinds(log.column(kind), kinds, kind)
+        check_kinds(log.column(kind_field), kinds, kind_field)
 
 
-def _check_numeric(amount, name, log):
+def _check_numeric(amount: str, name: Any, log: Any) -> None:
     if amount not in log.fields:
         raise ValueError(
             f"The events of the column {name!r} have no field {amount!r} for the "
@@ -409,7 +415,7 @@ def _check_numeric(amount, name, log):
         )
 
 
-def _refuse_repeated(names):
+def _refuse_repeated(names: np.ndarray) -> None:
     repeated = pd.Index(names)[pd.Index(names).duplicated()].tolist()
     if repeated:
         raise ValueError(

@@ -1,11 +1,16 @@
 """The two meanings of recency, frequency, monetary value and tenure, as formulas."""
 
+from __future__ import annotations
+
 import numpy as np
 
-from sklearn_seqcrm._ragged import event_blocks
+from sklearn_seqcrm.events._event_blocks import event_blocks
+from sklearn_seqcrm.events._rows import Rows
 
 
-def marketing(rows, amount, time_unit, period):
+def marketing(
+    rows: Rows, amount: np.ndarray | None, time_unit: float, period: float
+) -> dict[str, np.ndarray]:
     """Compute the features as marketing has them.
 
     Parameters
@@ -35,7 +40,9 @@ def marketing(rows, amount, time_unit, period):
     return features
 
 
-def btyd(rows, amount, time_unit, period):
+def btyd(
+    rows: Rows, amount: np.ndarray | None, time_unit: float, period: float
+) -> dict[str, np.ndarray]:
     """Compute the features as the models of repeat buying have them.
 
     Parameters
@@ -68,7 +75,7 @@ def btyd(rows, amount, time_unit, period):
     return features
 
 
-def _moments(rows):
+def _moments(rows: Rows) -> tuple[np.ndarray, ...]:
     """Which rows see events; of those the first, the last and the cutoff."""
     seen = rows.stop > rows.start
     times = rows.log.timeline.times
@@ -76,14 +83,14 @@ def _moments(rows):
     return seen, first, last, rows.cutoff[seen]
 
 
-def _spread(values, seen):
+def _spread(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """The values of the rows that see events, missing in all others."""
     column = np.full(len(seen), np.nan)
     column[seen] = values
     return column
 
 
-def _mean_amount(rows, amount):
+def _mean_amount(rows: Rows, amount: np.ndarray) -> np.ndarray:
     """Mean of the recorded amounts, missing where there is none."""
     mean = np.full(len(rows.start), np.nan)
     for block, index, first in event_blocks(rows.start, rows.stop):
@@ -95,7 +102,9 @@ def _mean_amount(rows, amount):
     return mean
 
 
-def _repeats(rows, amount, period):
+def _repeats(
+    rows: Rows, amount: np.ndarray | None, period: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Number of repeat transactions, and the mean of their amounts."""
     times = rows.log.timeline.times
     frequency = np.where(rows.start >= 0, 0.0, np.nan)
@@ -115,7 +124,9 @@ def _repeats(rows, amount, period):
     return frequency, monetary
 
 
-def _mean_repeat(amounts, transaction, acquired):
+def _mean_repeat(
+    amounts: np.ndarray, transaction: np.ndarray, acquired: np.ndarray
+) -> np.ndarray:
     """Mean over the transactions of each row but its first, missing where unrecorded.
 
     The amount of a transaction is the sum over its events.
@@ -130,11 +141,11 @@ def _mean_repeat(amounts, transaction, acquired):
     )
 
 
-def _recorded(amounts):
+def _recorded(amounts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Amounts as doubles, 0 where missing or infinite; and where they are not."""
     recorded = np.isfinite(amounts)
     return np.where(recorded, amounts.astype("float64"), 0.0), recorded
 
 
-def _ratio(total, count):
+def _ratio(total: np.ndarray, count: np.ndarray) -> np.ndarray:
     return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)

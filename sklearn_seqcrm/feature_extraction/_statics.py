@@ -1,5 +1,7 @@
 """Text and categories beside a history, as estimators of tables read them."""
 
+from __future__ import annotations
+
 import numpy as np
 import pandas as pd
 
@@ -9,7 +11,7 @@ from sklearn_seqcrm._reading import as_levels, coded_levels, text_of
 RARE = "infrequent_sklearn"  # what encoders of scikit-learn call it
 
 
-def learn_categories(column, most):
+def learn_categories(column: pd.Series, most: int | None) -> pd.CategoricalDtype:
     """Find the categories of a column.
 
     Parameters
@@ -42,7 +44,7 @@ def learn_categories(column, most):
     return pd.CategoricalDtype(pd.Index(levels, dtype=object))
 
 
-def _without_na(dtype):
+def _without_na(dtype: pd.CategoricalDtype) -> pd.CategoricalDtype:
     """The same categories of a type whose missing value is not ``pd.NA``.
 
     Estimators of scikit-learn do not sort that among text.
@@ -52,7 +54,7 @@ def _without_na(dtype):
     return pd.CategoricalDtype(dtype.categories.astype(object), dtype.ordered)
 
 
-def to_category(column, dtype):
+def to_category(column: pd.Series, dtype: pd.CategoricalDtype) -> pd.Categorical:
     """Code a column by given categories.
 
     Parameters

@@ -1,7 +1,11 @@
 """How many events come after the cutoff."""
 
-from numbers import Integral
+from __future__ import annotations
 
+from numbers import Integral
+from typing import Any
+
+import pandas as pd
 from sklearn.utils._param_validation import StrOptions, validate_params
 
 from sklearn_seqcrm.targets._windows import to_target, windows_after
@@ -11,13 +15,20 @@ from sklearn_seqcrm.targets._windows import to_target, windows_after
     {
         "censored": [StrOptions({"raise", "drop", "nan"})],
         "history": [str, Integral, None],
-        "kind": [str],
+        "kind_field": [str],
     },
     prefer_skip_nested_validation=True,
 )
 def future_count(
-    X, horizon, gap=0, censored="raise", history=None, kinds=None, kind="event"
-):
+    X: Any,
+    horizon: Any,
+    *,
+    gap: Any = 0,
+    censored: str = "raise",
+    history: str | int | None = None,
+    kinds: Any = None,
+    kind_field: str = "event",
+) -> pd.Series:
     """Count the events of each customer in a window after their cutoff.
 
     Parameters
@@ -36,7 +47,7 @@ def future_count(
         Name of the history column; None: the only one.
     kinds : str, list of str or None, default=None
         Kinds of events to count, as `EventLog.concat` named them; None: all.
-    kind : str, default="event"
+    kind_field : str, default="event"
         Name of the categorical field that holds the kinds.
 
     Returns
@@ -48,7 +59,7 @@ def future_count(
     Raises
     ------
     KeyError
-        If the log has no field `kind`, or `X` no column `history`.
+        If the log has no field `kind_field`, or `X` no column `history`.
     TypeError
         If the histories are encoded, or a length of time is of another kind than the
         times of the log.
@@ -94,5 +105,5 @@ def future_count(
     >>> future_count(X, horizon=3, gap=1).tolist()
     [1, 1, 0]
     """
-    windows = windows_after(X, horizon, gap, history, kinds, kind)
+    windows = windows_after(X, horizon, gap, history, kinds, kind_field)
     return to_target(windows.last - windows.first, windows, censored, "future_count")

@@ -1,8 +1,12 @@
 """How much comes after the cutoff."""
 
+from __future__ import annotations
+
 from numbers import Integral
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.utils._param_validation import StrOptions, validate_params
 
 from sklearn_seqcrm._ragged import event_blocks
@@ -14,20 +18,21 @@ from sklearn_seqcrm.targets._windows import to_target, windows_after
         "field": [str],
         "censored": [StrOptions({"raise", "drop", "nan"})],
         "history": [str, Integral, None],
-        "kind": [str],
+        "kind_field": [str],
     },
     prefer_skip_nested_validation=True,
 )
 def future_sum(
-    X,
-    field,
-    horizon,
-    gap=0,
-    censored="raise",
-    history=None,
-    kinds=None,
-    kind="event",
-):
+    X: Any,
+    field: str,
+    horizon: Any,
+    *,
+    gap: Any = 0,
+    censored: str = "raise",
+    history: str | int | None = None,
+    kinds: Any = None,
+    kind_field: str = "event",
+) -> pd.Series:
     """Sum a field over the events of each customer in a window after their cutoff.
 
     Parameters
@@ -49,7 +54,7 @@ def future_sum(
         Name of the history column; None: the only one.
     kinds : str, list of str or None, default=None
         Kinds of events to sum over, as `EventLog.concat` named them; None: all.
-    kind : str, default="event"
+    kind_field : str, default="event"
         Name of the categorical field that holds the kinds.
 
     Returns
@@ -61,7 +66,7 @@ def future_sum(
     Raises
     ------
     KeyError
-        If the log has no field `field` or `kind`, or `X` no column `history`.
+        If the log has no field `field` or `kind_field`, or `X` no column `history`.
     TypeError
         If the histories are encoded, or a length of time is of another kind than the
         times of the log.
@@ -114,7 +119,7 @@ def future_sum(
     >>> future_sum(X, "price", horizon=3, gap=1).tolist()
     [5.0, 8.0]
     """
-    windows = windows_after(X, horizon, gap, history, kinds, kind)
+    windows = windows_after(X, horizon, gap, history, kinds, kind_field)
     column = windows.log.column(field)
     if column.kind != "numeric":
         raise ValueError(f"Field {field!r} is {column.kind}, and cannot be summed.")
@@ -124,7 +129,7 @@ def future_sum(
     return to_target(sums, windows, censored, "future_sum")
 
 
-def _sums(values, first, last):
+def _sums(values: np.ndarray, first: np.ndarray, last: np.ndarray) -> np.ndarray:
     """Sum ``values[first[i]:last[i]]`` for each row, some rows at a time."""
     sums = np.zeros(len(first))
     for rows, index, begins in event_blocks(first, last):

@@ -1,6 +1,9 @@
 """What the next event will be like."""
 
+from __future__ import annotations
+
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,20 +17,21 @@ from sklearn_seqcrm.targets._windows import to_target, windows_after
         "field": [str],
         "censored": [StrOptions({"raise", "drop", "nan"})],
         "history": [str, Integral, None],
-        "kind": [str],
+        "kind_field": [str],
     },
     prefer_skip_nested_validation=True,
 )
 def next_value(
-    X,
-    field,
-    horizon=None,
-    gap=0,
-    censored="raise",
-    history=None,
-    kinds=None,
-    kind="event",
-):
+    X: Any,
+    field: str,
+    horizon: Any = None,
+    *,
+    gap: Any = 0,
+    censored: str = "raise",
+    history: str | int | None = None,
+    kinds: Any = None,
+    kind_field: str = "event",
+) -> pd.Series:
     """Return a field of the first event of each customer after their cutoff.
 
     Parameters
@@ -50,7 +54,7 @@ def next_value(
         Name of the history column; None: the only one.
     kinds : str, list of str or None, default=None
         Kinds of events to look for, as `EventLog.concat` named them; None: all.
-    kind : str, default="event"
+    kind_field : str, default="event"
         Name of the categorical field that holds the kinds.
 
     Returns
@@ -63,7 +67,7 @@ def next_value(
     Raises
     ------
     KeyError
-        If the log has no field `field` or `kind`, or `X` no column `history`.
+        If the log has no field `field` or `kind_field`, or `X` no column `history`.
     TypeError
         If the histories are encoded, or a length of time is of another kind than the
         times of the log.
@@ -122,15 +126,14 @@ def next_value(
     >>> next_value(X, "price", gap=2, censored="drop").to_dict()
     {1: 8.0}
     """
-    windows = windows_after(X, horizon, gap, history, kinds, kind, endless=True)
+    windows = windows_after(X, horizon, gap, history, kinds, kind_field, endless=True)
     column = windows.log.column(field)
     at = windows.next_events()
     found = at >= 0
+    missing: Any = "NaT" if column.kind == "datetime" else np.nan
     if column.categories is not None:
         missing = -1
-    else:
-        missing = "NaT" if column.kind == "datetime" else np.nan
-    values = np.full(len(at), missing, dtype=column.values.dtype)
+    values: Any = np.full(len(at), missing, dtype=column.values.dtype)
     values[found] = column.values[at[found]]
     if column.categories is not None:
         values = pd.Categorical.from_codes(values, categories=column.categories)

@@ -1,31 +1,36 @@
 """How long until the next event."""
 
+from __future__ import annotations
+
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from sklearn.utils._param_validation import StrOptions, validate_params
 
-from sklearn_seqcrm.targets._windows import to_target, windows_after
+from sklearn_seqcrm.events._clock import Clock
+from sklearn_seqcrm.targets._windows import Windows, to_target, windows_after
 
 
 @validate_params(
     {
         "censored": [StrOptions({"raise", "drop", "nan", "keep"})],
         "history": [str, Integral, None],
-        "kind": [str],
+        "kind_field": [str],
     },
     prefer_skip_nested_validation=True,
 )
 def time_to_next(
-    X,
-    horizon=None,
-    gap=0,
-    censored="raise",
-    history=None,
-    kinds=None,
-    kind="event",
-):
+    X: Any,
+    horizon: Any = None,
+    *,
+    gap: Any = 0,
+    censored: str = "raise",
+    history: str | int | None = None,
+    kinds: Any = None,
+    kind_field: str = "event",
+) -> pd.DataFrame:
     """Measure the time to the first event of each customer after their cutoff.
 
     Parameters
@@ -46,7 +51,7 @@ def time_to_next(
         Name of the history column; None: the only one.
     kinds : str, list of str or None, default=None
         Kinds of events to look for, as `EventLog.concat` named them; None: all.
-    kind : str, default="event"
+    kind_field : str, default="event"
         Name of the categorical field that holds the kinds.
 
     Returns
@@ -64,7 +69,7 @@ def time_to_next(
     Raises
     ------
     KeyError
-        If the log has no field `kind`, or `X` no column `history`.
+        If the log has no field `kind_field`, or `X` no column `history`.
     TypeError
         If the histories are encoded, or a length of time is of another kind than the
         times of the log.
@@ -125,7 +130,7 @@ def time_to_next(
     >>> time_to_next(X, censored="drop")["time"].dt.days.tolist()
     [2, 20, 7]
     """
-    windows = windows_after(X, horizon, gap, history, kinds, kind, endless=True)
+    windows = windows_after(X, horizon, gap, history, kinds, kind_field, endless=True)
     at = windows.next_events()
     event = at >= 0
     clock = windows.log.timeline.clock
@@ -140,7 +145,7 @@ def time_to_next(
     )
 
 
-def _watched(windows):
+def _watched(windows: Windows) -> np.ndarray:
     """How long after the beginning of its window each row was looked at, in ticks."""
     until = windows.log.timeline.observed_until
     watched = until - np.minimum(windows.begin, until)
@@ -150,10 +155,10 @@ def _watched(windows):
     return np.where(windows.censored, watched, windows.length)
 
 
-def _as_lengths(ticks, clock):
+def _as_lengths(ticks: np.ndarray, clock: Clock) -> Any:
     """Ticks as what users see: Timedeltas, or the numbers themselves."""
     if clock.unit is None:
         return ticks
     if ticks.dtype.kind == "f":
-        return pd.to_timedelta(ticks, unit=clock.unit)
+        return pd.to_timedelta(ticks, unit=clock.unit)  # type: ignore[call-overload]
     return ticks.view(f"m8[{clock.unit}]")

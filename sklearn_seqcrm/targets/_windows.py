@@ -1,6 +1,9 @@
 """The window after each row's cutoff: which events fall into it, and is it complete."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -11,7 +14,8 @@ from sklearn_seqcrm._store import events_of_kinds, later
 from sklearn_seqcrm.events import EventLog
 
 
-class Windows(NamedTuple):
+@dataclass(frozen=True)
+class Windows:
     """Windows ``[cutoff + gap, cutoff + gap + horizon)`` of n rows.
 
     Parameters
@@ -46,7 +50,7 @@ class Windows(NamedTuple):
     censored: np.ndarray
     latest: int | float | None
 
-    def next_events(self):
+    def next_events(self) -> np.ndarray:
         """Position in the log of each row's first event, -1 for none; shape (n,)."""
         found = np.flatnonzero(self.first < self.last)
         position = np.full(len(self.first), -1)
@@ -55,7 +59,16 @@ class Windows(NamedTuple):
         return position
 
 
-def windows_after(X, horizon, gap, history, kinds, kind, *, endless=False):
+def windows_after(
+    X: Any,
+    horizon: Any,
+    gap: Any,
+    history: str | int | None,
+    kinds: Any,
+    kind_field: str,
+    *,
+    endless: bool = False,
+) -> Windows:
     """Find the window of each row.
 
     Parameters
@@ -64,11 +77,11 @@ def windows_after(X, horizon, gap, history, kinds, kind, *, endless=False):
         Rows with raw histories.
     horizon, gap : Timedelta, str or number
         Length of the window, and of the pause before it.
-    history : str or None
+    history : str, int or None
         Name of the history column.
     kinds : str, list of str or None
         Kinds of events that count; None: all.
-    kind : str
+    kind_field : str
         Name of the field that holds the kinds.
     endless : bool, default=False
         Let ``horizon=None`` stand for a window without an end.
@@ -85,6 +98,7 @@ def windows_after(X, horizon, gap, history, kinds, kind, *, endless=False):
     search begins where the history stops.
     """
     array = check_raw(one_history(X, history), "A target")
+    log: Any  # raw, so that it has columns
     log, codes, _, stop, cutoff = array.rows
     timeline = log.timeline
     if not timeline.customers.is_unique:
@@ -115,9 +129,9 @@ def windows_after(X, horizon, gap, history, kinds, kind, *, endless=False):
         # Of what lies after the record, some kinds of events may be missing.
         end = np.minimum(end, recorded)
     last = first_at_or_after(timeline.times, first, last, end)
-    events = slice(None)
+    events: np.ndarray | slice = slice(None)
     if kinds is not None:
-        events = events_of_kinds(log.column(kind), kinds, kind)
+        events = events_of_kinds(log.column(kind_field), kinds, kind_field)
         n_before = np.zeros(len(log) + 1, dtype="int64")
         n_before[events + 1] = 1
         np.cumsum(n_before, out=n_before)
@@ -128,7 +142,9 @@ def windows_after(X, horizon, gap, history, kinds, kind, *, endless=False):
     return Windows(index, log, events, first, last, begin, length, censored, latest)
 
 
-def to_target(values, windows, censored, name, *, may_keep=False):
+def to_target(
+    values: Any, windows: Windows, censored: str, name: str, *, may_keep: bool = False
+) -> pd.Series:
     """Make a Series of the targets, and treat the incomplete windows.
 
     Parameters
@@ -168,7 +184,7 @@ def to_target(values, windows, censored, name, *, may_keep=False):
     return target[~cut]
 
 
-def _refuse(windows, ways):
+def _refuse(windows: Windows, ways: str) -> NoReturn:
     cut = windows.censored
     which = f"{cut.sum()} of {len(cut)} rows"
     rows = ", ".join(str(label) for label in windows.index[cut][:5])
@@ -190,6 +206,7 @@ def _refuse(windows, ways):
             f"{longer}"
         )
     timeline, latest = windows.log.timeline, windows.latest
+    assert latest is not None  # these windows end
     if timeline.clock.dtype == "int64":
         latest //= 1
     earlier = ""

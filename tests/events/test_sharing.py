@@ -93,10 +93,10 @@ def test_most_customers_do_not_take_the_others_along():
     pd.testing.assert_frame_equal(log.to_frame(), expected)
     assert len(log.column("basket").categories) == n_events - 1
     # And what she might have done: kinds are checked against a slip of the pen.
-    assert future_count(back, 9, kinds="order", kind="kind").tolist() == [9]
-    assert future_count(back, 9, kinds="return", kind="kind").tolist() == [0]
+    assert future_count(back, 9, kinds="order", kind_field="kind").tolist() == [9]
+    assert future_count(back, 9, kinds="return", kind_field="kind").tolist() == [0]
     with pytest.raises(ValueError, match="no events of the kinds"):
-        future_count(back, 9, kinds="retrun", kind="kind")
+        future_count(back, 9, kinds="retrun", kind_field="kind")
 
 
 def test_a_search_copies_the_rows_of_most_customers_once(big_log):

@@ -405,7 +405,7 @@ def test_kinds_are_a_log_of_these_kinds(dialect, lookback):
         X = log.attach(rows, cutoff="at", lookback=lookback)
         tables.append(X.assign(history=X["history"].where(np.arange(len(X)) != 3)))
     options = {"amount": "amount", "dialect": dialect}
-    found = RFMFeatures(kinds=["order", "return"], kind="kind", **options)
+    found = RFMFeatures(kinds=["order", "return"], kind_field="kind", **options)
     assert_frame_equal(
         found.fit_transform(tables[0]), RFMFeatures(**options).fit_transform(tables[1])
     )
@@ -432,8 +432,8 @@ def test_kinds_that_come_no_more():
     [
         ({"kinds": "gift"}, ValueError, r"no events of the kinds \['gift'\]"),
         ({"kinds": []}, ValueError, "kinds is empty; field 'event' has"),
-        ({"kinds": "order", "kind": "type"}, KeyError, "no field 'type'"),
-        ({"kinds": "order", "kind": "amount"}, ValueError, "'amount' is numeric"),
+        ({"kinds": "order", "kind_field": "type"}, KeyError, "no field 'type'"),
+        ({"kinds": "order", "kind_field": "amount"}, ValueError, "'amount' is numeric"),
         ({"kinds": 3}, ValueError, "The 'kinds' parameter of RFMFeatures"),
     ],
 )

@@ -289,8 +289,8 @@ def test_only_some_kinds_count():
 def test_kinds_stand_in_any_categorical_field():
     X = shop_log().attach(pd.DataFrame({"id": ["a"]}), cutoff=days(0)[0])
     # An event without a size is of no kind.
-    assert future_count(X, "9D", kinds=["S", "M", "L"], kind="size").tolist() == [4]
-    assert future_count(X, "9D", kinds="M", kind="size").tolist() == [2]
+    for kinds, n in ((["S", "M", "L"], 4), ("M", 2)):
+        assert future_count(X, "9D", kinds=kinds, kind_field="size").tolist() == [n]
 
 
 def test_the_row_has_seen_its_basket():
@@ -543,16 +543,16 @@ TARGETS = {
         ({"gap": "-1.5"}, ValueError, "gap must have a unit, .* got '-1.5'"),
         ({"kinds": []}, ValueError, r"kinds is empty; field 'event' has \['click'"),
         (
-            {"kinds": "M", "kind": "price"},
+            {"kinds": "M", "kind_field": "price"},
             ValueError,
             "'price' is numeric, and has no kinds",
         ),
         (
-            {"kinds": "order", "kind": "what"},
+            {"kinds": "order", "kind_field": "what"},
             KeyError,
             r"no field 'what'; it has \['event', 'price', 'size'\]",
         ),
-        ({"kind": 1}, ValueError, "'kind' parameter of {} .* Got 1"),
+        ({"kind_field": 1}, ValueError, "'kind_field' parameter of {} .* Got 1"),
     ],
 )
 @pytest.mark.parametrize("name", TARGETS)
