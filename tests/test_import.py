@@ -5,7 +5,6 @@ LIGHT = [
     "datasets",
     "events",
     "feature_extraction",
-    "inspection",
     "model_selection",
     "preprocessing",
     "targets",

@@ -2,5 +2,6 @@
 
 from sklearn_seqcrm.model_selection._check_no_leakage import check_no_leakage
 from sklearn_seqcrm.model_selection._cutoff_split import CutoffSplit
+from sklearn_seqcrm.model_selection._cutoff_split_display import CutoffSplitDisplay
 
-__all__ = ["CutoffSplit", "check_no_leakage"]
+__all__ = ["CutoffSplit", "CutoffSplitDisplay", "check_no_leakage"]

@@ -1,21 +1,23 @@
 """Change the future of every row, and see whether a fitted estimator notices."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, validate_params
 
-from sklearn_seqcrm._reading import (
-    as_frame,
-    as_history_array,
-    check_raw,
-    history_columns,
-)
-from sklearn_seqcrm.events import HistoryArray
+from sklearn_seqcrm.events import EventLog, HistoryArray
+from sklearn_seqcrm.events._find import as_history_array, check_raw, history_columns
+from sklearn_seqcrm.events._frames import as_frame
 from sklearn_seqcrm.model_selection._future import Future
 from sklearn_seqcrm.model_selection._outputs import (
     METHODS,
+    Output,
     changed_rows,
     changed_steps,
     differ_in_steps,
@@ -26,6 +28,8 @@ _N_ROWS_SHOWN = 3
 _TWICE = "asked twice"
 _LATER = "later rows of X are left out"
 _EVENTS = "events are "
+# A log, and the names of the columns whose histories are views of it.
+_LogOf = tuple[EventLog, list[str]]
 
 
 @validate_params(
@@ -34,9 +38,17 @@ _EVENTS = "events are "
         "rtol": [Interval(Real, 0, None, closed="left")],
         "random_state": ["random_state"],
     },
-    prefer_skip_nested_validation=True,
+    # Not of what `fitted` calls, which is not ours.
+    prefer_skip_nested_validation=False,
 )
-def check_no_leakage(fitted, X, *, n_cutoffs=20, rtol=1e-5, random_state=0):
+def check_no_leakage(
+    fitted: Any,
+    X: Any,
+    *,
+    n_cutoffs: int | None = 20,
+    rtol: float = 1e-5,
+    random_state: Any = 0,
+) -> None:
     """Fail if an output depends on what happened at or after a row's cutoff.
 
     The log behind a history column holds the future of its rows, too: events that lie
@@ -115,8 +127,9 @@ def check_no_leakage(fitted, X, *, n_cutoffs=20, rtol=1e-5, random_state=0):
     >>> X = EventLog(orders, "who", "day").snapshots([3, 5, 7])
     >>> check_no_leakage(RFMFeatures().fit(X), X)
     >>> def count_orders(X):  # in all of the log, not in the history
-    ...     rows = X["history"].array.rows
-    ...     return pd.DataFrame({"n_orders": rows.log.timeline.counts[rows.codes]})
+    ...     history = X["history"].array
+    ...     n_orders = history.log.to_frame()["who"].value_counts()
+    ...     return pd.DataFrame({"n_orders": history.customers.map(n_orders)})
     >>> check_no_leakage(FunctionTransformer(count_orders), X)
     Traceback (most recent call last):
         ...
@@ -140,7 +153,7 @@ def check_no_leakage(fitted, X, *, n_cutoffs=20, rtol=1e-5, random_state=0):
         now = outputs(fitted, X[rows])
         findings.compare(known, now, rows, _LATER)
         for change, other in _other_futures(X[rows], futures, logs, rng):
-            with_other = _noted(outputs, fitted, other, change)
+            with_other = _noted_outputs(fitted, other, change)
             findings.compare(now, with_other, rows, _EVENTS + change)
     findings.refuse(
         "knows the future",
@@ -161,15 +174,21 @@ class _Findings:
         As for `changed_rows`.
     """
 
-    def __init__(self, name, X, rtol):
+    def __init__(self, name: str, X: pd.DataFrame, rtol: float) -> None:
         self.name = name
         self.index = X.index
         self.rtol = rtol
-        self.seen = set()
-        self.rows = {}
-        self.changes = {}
+        self.seen: set[str] = set()
+        self.rows: dict[str, np.ndarray] = {}
+        self.changes: dict[str, dict[str, None]] = {}
 
-    def compare(self, before, after, rows, change):
+    def compare(
+        self,
+        before: dict[str, Output],
+        after: dict[str, Output],
+        rows: np.ndarray,
+        change: str,
+    ) -> None:
         """Note the outputs of some rows that a change of the future has changed."""
         positions = np.flatnonzero(rows)
         for key in {**before, **after}:
@@ -186,7 +205,7 @@ class _Findings:
                 self.rows[key][positions[changed]] = True
                 self.changes.setdefault(key, {})[change] = None
 
-    def refuse(self, verdict, reason):
+    def refuse(self, verdict: str, reason: str) -> None:
         """Raise if there is anything."""
         if not self.rows:
             return
@@ -204,7 +223,7 @@ class _Findings:
         raise AssertionError("\n".join(lines))
 
 
-def _listing(changes):
+def _listing(changes: Sequence[str]) -> str:
     """Changes as words, with 'events are' only once."""
     of_events = [c.removeprefix(_EVENTS) for c in changes if c.startswith(_EVENTS)]
     others = [change for change in changes if not change.startswith(_EVENTS)]
@@ -213,7 +232,7 @@ def _listing(changes):
     return " or ".join(others)
 
 
-def _compacted(X):
+def _compacted(X: pd.DataFrame) -> tuple[pd.DataFrame, list[_LogOf]]:
     """X over logs of its own customers, and the history columns of each log.
 
     Returns
@@ -231,12 +250,12 @@ def _compacted(X):
     }
     if all(array.isna().all() for array in arrays.values()):
         raise ValueError("All histories are missing; check_no_leakage needs cutoffs.")
-    columns_of = {}
+    columns_of: dict[int, list[str]] = {}
     for name, array in arrays.items():
         columns_of.setdefault(id(array.log), []).append(name)
     logs = []
     for names in columns_of.values():
-        log = arrays[names[0]].log
+        log: Any = arrays[names[0]].log
         codes = np.unique(np.concatenate([arrays[name].rows.codes for name in names]))
         codes = codes[codes >= 0]
         if 0 < len(codes) < log.n_customers:
@@ -249,7 +268,12 @@ def _compacted(X):
     return X.assign(**arrays), logs
 
 
-def _futures(X, logs, n_cutoffs, rng):
+def _futures(
+    X: pd.DataFrame,
+    logs: list[_LogOf],
+    n_cutoffs: int | None,
+    rng: np.random.RandomState,
+) -> Iterator[tuple[list[Future], np.ndarray]]:
     """Yield the futures of the logs at one cutoff, and the rows that may not see them.
 
     Rows whose histories show the events at their cutoff come after those at the same
@@ -280,7 +304,7 @@ def _futures(X, logs, n_cutoffs, rng):
         yield futures, rows
 
 
-def _cutoffs(X, log, names):
+def _cutoffs(X: pd.DataFrame, log: EventLog, names: Sequence[str]) -> np.ndarray:
     """What each row knows of a log ends here: its last cutoff among some columns."""
     times = np.full(len(X), log.timeline.times.min())
     for name in names:
@@ -289,7 +313,9 @@ def _cutoffs(X, log, names):
     return times
 
 
-def _see_their_cutoff(X, logs, cutoffs):
+def _see_their_cutoff(
+    X: pd.DataFrame, logs: list[_LogOf], cutoffs: Sequence[np.ndarray]
+) -> np.ndarray:
     """Whether a history of each row shows events at its cutoff, shape (n,)."""
     sees = np.zeros(len(X), dtype=bool)
     for (log, names), cutoff in zip(logs, cutoffs, strict=True):
@@ -299,9 +325,14 @@ def _see_their_cutoff(X, logs, cutoffs):
     return sees
 
 
-def _other_futures(X, futures, logs, rng):
+def _other_futures(
+    X: pd.DataFrame,
+    futures: Sequence[Future],
+    logs: list[_LogOf],
+    rng: np.random.RandomState,
+) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield each way to change the future, and X with histories of that future."""
-    changes = {
+    changes: dict[str, Callable[[Future], EventLog | None]] = {
         "deleted": Future.deleted,
         "rewritten": Future.rewritten,
         "added": lambda future: future.added(rng),
@@ -317,10 +348,10 @@ def _other_futures(X, futures, logs, rng):
             yield change, X.assign(**columns)
 
 
-def _noted(function, fitted, X, change):
-    """Call it; an error says that it came with another future."""
+def _noted_outputs(fitted: Any, X: pd.DataFrame, change: str) -> dict[str, Output]:
+    """Outputs; an error says that it came with another future."""
     try:
-        return function(fitted, X)
+        return outputs(fitted, X)
     except Exception as error:
         error.add_note(
             f"check_no_leakage: {type(fitted).__name__} raised this after the events "

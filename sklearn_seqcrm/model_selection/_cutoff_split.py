@@ -1,8 +1,11 @@
 """Rolling origin: train on the windows that have ended, test on the next cutoffs."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Iterator
 from numbers import Integral, Real
-from typing import NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -10,8 +13,10 @@ from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
-from sklearn_seqcrm._reading import one_history
-from sklearn_seqcrm._store import later, refuse_missing
+from sklearn_seqcrm.events import HistoryArray
+from sklearn_seqcrm.events._checks import refuse_missing
+from sklearn_seqcrm.events._clock import Clock, later
+from sklearn_seqcrm.events._find import one_history
 
 # What becomes of a row in a fold; each row has one role.
 _ROLES = [
@@ -61,7 +66,7 @@ class CutoffSplit(BaseCrossValidator):
 
     See Also
     --------
-    sklearn_seqcrm.inspection.CutoffSplitDisplay : A picture of the folds.
+    CutoffSplitDisplay : A picture of the folds.
     sklearn.model_selection.TimeSeriesSplit : Folds of consecutive rows, which must be
         sorted and does not know when a label becomes known.
 
@@ -102,9 +107,12 @@ class CutoffSplit(BaseCrossValidator):
     n_later              2  0
     """
 
-    _parameter_constraints = {
+    _parameter_constraints: dict[str, Any] = {
         "n_splits": [Interval(Integral, 1, None, closed="left")],
+        "horizon": "no_validation",  # the clock of the log knows what it takes
+        "gap": "no_validation",
         "test_size": [Interval(Integral, 1, None, closed="left")],
+        "train_window": "no_validation",
         "holdout_customers": [Interval(Real, 0, 1, closed="neither"), None],
         "history": [str, None],
         "random_state": ["random_state"],
@@ -112,16 +120,16 @@ class CutoffSplit(BaseCrossValidator):
 
     def __init__(
         self,
-        n_splits=3,
+        n_splits: int = 3,
         *,
-        horizon,
-        gap=0,
-        test_size=1,
-        train_window=None,
-        holdout_customers=None,
-        history=None,
-        random_state=None,
-    ):
+        horizon: Any,
+        gap: Any = 0,
+        test_size: int = 1,
+        train_window: Any = None,
+        holdout_customers: float | None = None,
+        history: str | None = None,
+        random_state: Any = None,
+    ) -> None:
         self.n_splits = n_splits
         self.horizon = horizon
         self.gap = gap
@@ -131,7 +139,7 @@ class CutoffSplit(BaseCrossValidator):
         self.history = history
         self.random_state = random_state
 
-    def get_n_splits(self, X=None, y=None, groups=None):
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
         """Return the number of folds.
 
         Parameters
@@ -150,7 +158,9 @@ class CutoffSplit(BaseCrossValidator):
         """
         return self.n_splits
 
-    def split(self, X, y=None, groups=None):
+    def split(
+        self, X: Any, y: Any = None, groups: Any = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Generate the rows of each fold.
 
         Parameters
@@ -179,10 +189,10 @@ class CutoffSplit(BaseCrossValidator):
             If a parameter is out of its range, there are too few distinct cutoffs or
             customers, or a fold has nothing to train on.
         """
-        for fold in self._folds(X, one_history(X, self.history)):
+        for fold in self._folds(X, self._histories(X)):
             yield np.flatnonzero(fold.roles == _TRAIN), fold.test
 
-    def report(self, X):
+    def report(self, X: Any) -> pd.DataFrame:
         """Describe the folds: when each trains and tests, and which rows it drops.
 
         Parameters
@@ -207,7 +217,7 @@ class CutoffSplit(BaseCrossValidator):
         TypeError, KeyError, ValueError
             As `split` does.
         """
-        array = one_history(X, self.history)
+        array = self._histories(X)
         clock, cutoff = array.log.timeline.clock, array.rows.cutoff
         spans, counts = [], []
         for fold in self._folds(X, array):
@@ -228,40 +238,44 @@ class CutoffSplit(BaseCrossValidator):
         index = pd.RangeIndex(1, self.n_splits + 1, name="fold")
         return pd.DataFrame(columns).set_index(index)
 
-    def _folds(self, X, array):
-        """Yield the role of every row in each fold."""
+    def _histories(self, X: Any) -> HistoryArray:
+        """Validate the parameters, and find the histories whose cutoffs count."""
+        params = {name: getattr(self, name) for name in self._parameter_constraints}
         validate_parameter_constraints(
-            self._parameter_constraints,
-            {name: getattr(self, name) for name in self._parameter_constraints},
-            caller_name=type(self).__name__,
+            self._parameter_constraints, params, caller_name=type(self).__name__
         )
+        array = one_history(X, self.history)
+        clock = array.log.timeline.clock
+        lengths = {"horizon": self.horizon}
+        if self.train_window is not None:
+            lengths["train_window"] = self.train_window
+        for name, value in lengths.items():
+            if not clock.duration(value, name) > 0:
+                raise ValueError(f"{name} must be longer than 0; got {value!r}.")
+        return array
+
+    def _folds(self, X: Any, array: HistoryArray) -> Iterator[_Fold]:
+        """Yield the role of every row in each fold."""
         clock, cutoff = array.log.timeline.clock, array.rows.cutoff
-        self._refuse_none(clock, "horizon")
         wait = clock.rounded_up(gap=self.gap, horizon=self.horizon)
         held_out = None
         if self.holdout_customers is not None:
-            held_out = self._held_out(_customer_codes(X, array))
+            codes = _customer_codes(X, array)
+            held_out = self._held_out(self.holdout_customers, codes)
         for number, tested in enumerate(self._tested(cutoff, held_out), start=1):
             roles = self._roles(clock, cutoff, wait, tested, held_out)
             if not (roles == _TRAIN).any():
                 self._refuse_empty_train(clock, cutoff, wait, number, tested[0], roles)
             yield _Fold(roles, wait)
 
-    def _refuse_none(self, clock, name):
-        """Raise a ValueError for a parameter that is no length of time at all."""
-        value = getattr(self, name)
-        if not clock.duration(value, name) > 0:
-            raise ValueError(f"{name} must be longer than 0; got {value!r}.")
-
-    def _held_out(self, codes):
+    def _held_out(self, share: float, codes: np.ndarray) -> np.ndarray:
         """Whether the customer of each row is held out, shape (n,)."""
         n_customers = codes.max(initial=-1) + 1
         # .07 * 100 is a little more than 7.
-        share = round(self.holdout_customers * n_customers, 9)
-        n_held_out = math.ceil(share)
+        n_held_out = math.ceil(round(share * n_customers, 9))
         if n_held_out >= n_customers:
             raise ValueError(
-                f"holdout_customers={self.holdout_customers} of {n_customers} "
+                f"holdout_customers={share} of {n_customers} "
                 "customers leaves none to train on; hold fewer out, or add customers."
             )
         rng = check_random_state(self.random_state)
@@ -269,7 +283,7 @@ class CutoffSplit(BaseCrossValidator):
         chosen[rng.permutation(n_customers)[:n_held_out]] = True
         return chosen[codes]
 
-    def _tested(self, cutoff, held_out):
+    def _tested(self, cutoff: np.ndarray, held_out: np.ndarray | None) -> np.ndarray:
         """Cutoffs that each fold tests, of shape (n_splits, test_size)."""
         n_tested = self.n_splits * self.test_size
         moments = _distinct(cutoff)
@@ -290,7 +304,14 @@ class CutoffSplit(BaseCrossValidator):
                 )
         return moments[-n_tested:].reshape(self.n_splits, self.test_size)
 
-    def _roles(self, clock, cutoff, wait, tested, held_out):
+    def _roles(
+        self,
+        clock: Clock,
+        cutoff: np.ndarray,
+        wait: float,
+        tested: np.ndarray,
+        held_out: np.ndarray | None,
+    ) -> np.ndarray:
         """Role of every row in the fold that tests some cutoffs, shape (n,)."""
         first, last = tested[0], tested[-1]
         roles = np.full(len(cutoff), _TRAIN, dtype="int8")
@@ -298,7 +319,6 @@ class CutoffSplit(BaseCrossValidator):
         if held_out is not None:
             roles[held_out] = _CUSTOMERS
         if self.train_window is not None:
-            self._refuse_none(clock, "train_window")
             old = clock.rounded_up(
                 gap=self.gap, horizon=self.horizon, train_window=self.train_window
             )
@@ -312,7 +332,15 @@ class CutoffSplit(BaseCrossValidator):
         roles[cutoff > last] = _LATER
         return roles
 
-    def _refuse_empty_train(self, clock, cutoff, wait, number, tested, roles):
+    def _refuse_empty_train(
+        self,
+        clock: Clock,
+        cutoff: np.ndarray,
+        wait: float,
+        number: int,
+        tested: Any,
+        roles: np.ndarray,
+    ) -> NoReturn:
         fold = (
             f"Fold {number} of {self.n_splits} has no training rows: it tests the "
             f"cutoff {clock.as_scalar(tested)}, but "
@@ -344,11 +372,11 @@ class _Fold(NamedTuple):
     wait: float
 
     @property
-    def test(self):
+    def test(self) -> np.ndarray:
         return np.flatnonzero(self.roles == _TEST)
 
 
-def _distinct(times):
+def _distinct(times: np.ndarray) -> np.ndarray:
     """Distinct times, ascending: a million in .05 s, where np.unique took .8 s."""
     times = np.sort(times)
     first = np.ones(len(times), dtype=bool)
@@ -356,7 +384,7 @@ def _distinct(times):
     return times[first]
 
 
-def _customer_codes(X, array):
+def _customer_codes(X: Any, array: HistoryArray) -> np.ndarray:
     """Number the customers of the rows in the order of their ids, shape (n,)."""
     codes, customers = array.rows.codes, array.log.customers
     if len(codes) and codes.min() >= 0 and customers.is_unique:
@@ -366,7 +394,7 @@ def _customer_codes(X, array):
         return (np.cumsum(present) - 1)[codes]
     key = array.dtype.customer
     if isinstance(X, pd.DataFrame) and key in X.columns:
-        ids = X[key].astype(object)
+        ids: Any = X[key].astype(object)
         refuse_missing(ids, f"customer column {key!r} of X")
     elif (codes >= 0).all():
         ids = array.customers

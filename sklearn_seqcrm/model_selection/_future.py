@@ -1,8 +1,11 @@
 """Other futures: the same rows over a log in which what they cannot see is changed."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from datetime import date, timedelta
 from numbers import Number
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -10,6 +13,10 @@ import pandas as pd
 from sklearn_seqcrm._ragged import NO_ROW, look_up, ranges
 from sklearn_seqcrm._store import Column, Timeline
 from sklearn_seqcrm.events import EventLog, HistoryArray
+from sklearn_seqcrm.events._clock import Clock
+from sklearn_seqcrm.events._columns import Column
+from sklearn_seqcrm.events._rows import NO_ROW
+from sklearn_seqcrm.events._timeline import Timeline, ranges
 
 _DAY = np.timedelta64(1, "D")
 
@@ -36,7 +43,7 @@ class Future(NamedTuple):
     since: np.ndarray
 
     @classmethod
-    def of(cls, log, cutoff, arrays):
+    def of(cls, log: EventLog, cutoff: float, arrays: Sequence[HistoryArray]) -> Future:
         """Find the future of all customers at a cutoff.
 
         Parameters
@@ -58,7 +65,7 @@ class Future(NamedTuple):
         since = np.where(begin > first, _next(cutoff, timeline.clock), cutoff)
         return cls(log, cutoff, begin, since)
 
-    def deleted(self):
+    def deleted(self) -> EventLog:
         """The log as it stood at the cutoff.
 
         Returns
@@ -81,7 +88,7 @@ class Future(NamedTuple):
         )
         return self.log.take(kept, index).trimmed()
 
-    def rewritten(self):
+    def rewritten(self) -> EventLog | None:
         """The log with another time and other facts in every later event.
 
         Returns
@@ -101,7 +108,7 @@ class Future(NamedTuple):
         changed = self._timeline(timeline.offsets, times)
         return type(self.log).of(changed, columns, self.log.names)
 
-    def added(self, rng):
+    def added(self, rng: np.random.RandomState) -> EventLog:
         """The log with three more later events of every customer.
 
         Parameters
@@ -117,9 +124,8 @@ class Future(NamedTuple):
         """
         timeline, step = self.log.timeline, self._step()
         everyone = np.arange(self.log.n_customers)
-        times = [timeline.times]
-        times += [self.since + step * part // 2 for part in range(3)]
-        times = np.concatenate(times).astype(timeline.times.dtype)
+        more = [self.since + step * part // 2 for part in range(3)]
+        times = np.concatenate([timeline.times, *more]).astype(timeline.times.dtype)
         codes = np.concatenate([self.log.customer_index(), np.tile(everyone, 3)])
         donors = rng.randint(len(self.log), size=3 * len(everyone))
         index = np.concatenate([np.arange(len(self.log)), donors])
@@ -135,7 +141,7 @@ class Future(NamedTuple):
         joint = self._timeline(offsets, times[order])
         return type(self.log).of(joint, columns, self.log.names)
 
-    def seen_from(self, log, array):
+    def seen_from(self, log: EventLog, array: HistoryArray) -> HistoryArray:
         """The same views, of a log with another future.
 
         Parameters
@@ -164,28 +170,28 @@ class Future(NamedTuple):
         )
         return HistoryArray(log, codes, start, stop, rows.cutoff, array.dtype)
 
-    def _step(self):
+    def _step(self) -> Any:
         """A sixteenth of the time that the log spans, at least one tick."""
         times = self.log.timeline.times
         span = (times.max() - times.min()) // 16
         return max(span, 1)
 
-    def _timeline(self, offsets, times):
+    def _timeline(self, offsets: np.ndarray, times: np.ndarray) -> Timeline:
         old = self.log.timeline
         record = old.record._replace(until=max(old.observed_until, times.max()))
         return Timeline(old.customers, offsets, times, old.clock, record)
 
 
-def _next(time, clock):
+def _next(time: float, clock: Clock) -> Any:
     """The next moment on an axis of time."""
     return time + 1 if clock.dtype == "int64" else np.nextafter(time, np.inf)
 
 
-def _rewrite(column, index):
+def _rewrite(column: Column, index: np.ndarray) -> Column:
     """The column with another value at every one of some events."""
     values = column.values.copy()
     old = values[index]
-    if column.kind == "categorical":
+    if column.categories is not None:
         # The next level; missing counts as one.
         values[index] = (old + 2) % (len(column.categories) + 1) - 1
     elif column.kind == "datetime":
@@ -196,7 +202,7 @@ def _rewrite(column, index):
     return Column(values, column.categories)
 
 
-def _with_a_new_level(column, where):
+def _with_a_new_level(column: Column, where: np.ndarray) -> Column:
     """The column with a level at some events that it did not have, if it can have one.
 
     It comes before the others if anything does, so that the codes of all of them
@@ -223,16 +229,17 @@ def _with_a_new_level(column, where):
     return column
 
 
-def _lower(level):
+def _lower(level: Any) -> Any:
     """What sorts before a level, mostly; the level itself where we know of nothing."""
     if isinstance(level, str):
         return " " + level
     if isinstance(level, date):
         return level - timedelta(days=1)
-    return level - 1 if isinstance(level, Number) else level
+    is_number = isinstance(level, Number)
+    return level - 1 if is_number else level
 
 
-def _upper(level):
+def _upper(level: Any) -> Any:
     """What sorts behind a level; the level itself where we know of nothing."""
     if isinstance(level, str):
         return level + " "
@@ -240,4 +247,5 @@ def _upper(level):
         return level + b" "
     if isinstance(level, date):
         return level + timedelta(days=1)
-    return level + 1 if isinstance(level, Number) else level
+    is_number = isinstance(level, Number)
+    return level + 1 if is_number else level

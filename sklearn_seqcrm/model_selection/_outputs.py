@@ -1,6 +1,9 @@
 """What a fitted estimator says of each row, by name, and which rows of it changed."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -30,16 +33,16 @@ class Output(NamedTuple):
 
     values: np.ndarray
     row: np.ndarray
-    shape: tuple = ()
+    shape: tuple[int, ...] = ()
 
-    def take(self, rows):
+    def take(self, rows: np.ndarray) -> Output:
         """Return the output of some rows; `rows` is a boolean mask."""
         number = np.cumsum(rows) - 1
         own = rows[self.row]
         return Output(self.values[own], number[self.row[own]], self.shape)
 
 
-def outputs(fitted, X):
+def outputs(fitted: Any, X: pd.DataFrame) -> dict[str, Output]:
     """Call everything that a fitted estimator has to say of rows.
 
     Parameters
@@ -64,7 +67,7 @@ def outputs(fitted, X):
     return found
 
 
-def changed_rows(one, other, n_rows, rtol):
+def changed_rows(one: Output, other: Output, n_rows: int, rtol: float) -> np.ndarray:
     """Tell which rows have other values.
 
     Parameters
@@ -89,14 +92,14 @@ def changed_rows(one, other, n_rows, rtol):
     return changed
 
 
-def differ_in_steps(one, other):
+def differ_in_steps(one: Output, other: Output) -> bool:
     """Tell whether two outputs differ in the length of exactly one axis."""
     if len(one.shape) != len(other.shape):
         return False
     return sum(a != b for a, b in zip(one.shape, other.shape, strict=True)) == 1
 
 
-def changed_steps(one, other, n_rows, rtol):
+def changed_steps(one: Output, other: Output, n_rows: int, rtol: float) -> np.ndarray:
     """Tell which rows have other values in the steps that two tensors have in common.
 
     Parameters
@@ -131,7 +134,9 @@ def changed_steps(one, other, n_rows, rtol):
     return changed
 
 
-def _named(result, names, prefix=""):
+def _named(
+    result: Any, names: Sequence[str] | None, prefix: str = ""
+) -> Iterator[tuple[str, Output]]:
     """Yield the outputs in what a method returned, each with its name."""
     if hasattr(result, "to_pandas"):  # polars
         result = result.to_pandas()
@@ -154,7 +159,9 @@ def _named(result, names, prefix=""):
         yield from _of_array(np.asarray(result), names, prefix)
 
 
-def _of_array(values, names, prefix):
+def _of_array(
+    values: np.ndarray, names: Sequence[str] | None, prefix: str
+) -> Iterator[tuple[str, Output]]:
     if values.ndim != 2:
         yield prefix, _flat(values)
         return
@@ -164,7 +171,7 @@ def _of_array(values, names, prefix):
         yield from _of_column(pd.Series(column).infer_objects(), f"{prefix}, {name}")
 
 
-def _of_column(column, name):
+def _of_column(column: pd.Series, name: str) -> Iterator[tuple[str, Output]]:
     if not holds_histories(column):
         yield name, _flat(column.to_numpy())
         return
@@ -181,12 +188,12 @@ def _of_column(column, name):
             yield f"{name}, row feature {feature!r}", _flat(values)
 
 
-def _flat(values):
+def _flat(values: np.ndarray) -> Output:
     row = np.repeat(np.arange(len(values)), int(np.prod(values.shape[1:])))
     return Output(values.ravel(), row, values.shape[1:])
 
 
-def _column_names(fitted, method):
+def _column_names(fitted: Any, method: str) -> list[str] | None:
     """Names for the columns of an array, None where nobody knows them."""
     if method == "transform":
         try:
@@ -199,7 +206,7 @@ def _column_names(fitted, method):
     return None
 
 
-def _equal(one, other, rtol):
+def _equal(one: np.ndarray, other: np.ndarray, rtol: float) -> np.ndarray:
     if one.dtype.kind in "biuf" and other.dtype.kind in "biuf":
         same = (one == other) | (np.isnan(one) & np.isnan(other))
         if not len(one) or (_whole(one) and _whole(other)):
@@ -215,7 +222,7 @@ def _equal(one, other, rtol):
     return (missing & lost) | same
 
 
-def _whole(values):
+def _whole(values: np.ndarray) -> bool:
     """Whether all are whole numbers, which no order of addition changes."""
     if values.dtype.kind != "f":
         return True
@@ -223,7 +230,7 @@ def _whole(values):
     return bool((finite == np.floor(finite)).all())
 
 
-def _tolerance(values, rtol):
+def _tolerance(values: np.ndarray, rtol: float) -> np.ndarray:
     """How much each number may differ by what the order of addition changes.
 
     That is `rtol` times the number's distance from the median and the lower quartile

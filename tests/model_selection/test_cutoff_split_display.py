@@ -7,8 +7,7 @@ from matplotlib.colors import same_color
 from sklearn.model_selection import KFold
 
 from sklearn_seqcrm.events import EventLog
-from sklearn_seqcrm.inspection import CutoffSplitDisplay
-from sklearn_seqcrm.model_selection import CutoffSplit
+from sklearn_seqcrm.model_selection import CutoffSplit, CutoffSplitDisplay
 
 matplotlib.use("agg")
 

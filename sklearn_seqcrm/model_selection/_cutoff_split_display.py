@@ -1,15 +1,19 @@
 """A picture of the folds of a `CutoffSplit`."""
 
+from __future__ import annotations
+
+from typing import Any, Self
+
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._reading import one_history
-from sklearn_seqcrm.model_selection import CutoffSplit
+from sklearn_seqcrm.events._find import one_history
+from sklearn_seqcrm.model_selection._cutoff_split import CutoffSplit
 
 _TRAIN, _TEST, _DROPPED = "tab:blue", "tab:orange", "0.6"
 _BAR = 0.34  # height, of the distance of two folds
 _MOST_DOTS = 100  # more cutoffs than this would be a line of dots
-_THICK = {"lw": 4, "solid_capstyle": "butt"}
+_THICK: dict[str, Any] = {"lw": 4, "solid_capstyle": "butt"}
 
 
 class CutoffSplitDisplay:
@@ -37,14 +41,13 @@ class CutoffSplitDisplay:
 
     See Also
     --------
-    sklearn_seqcrm.model_selection.CutoffSplit : The splitter.
+    CutoffSplit : The splitter.
 
     Examples
     --------
     >>> import pandas as pd
     >>> from sklearn_seqcrm.events import EventLog
-    >>> from sklearn_seqcrm.inspection import CutoffSplitDisplay
-    >>> from sklearn_seqcrm.model_selection import CutoffSplit
+    >>> from sklearn_seqcrm.model_selection import CutoffSplit, CutoffSplitDisplay
     >>> events = pd.DataFrame({"customer": ["ann", "bob"], "week": [0, 1]})
     >>> X = EventLog(events, "customer", "week").snapshots_every(1, end=12)
     >>> splitter = CutoffSplit(n_splits=3, horizon=2)
@@ -53,12 +56,12 @@ class CutoffSplitDisplay:
     ['fold 1', 'fold 2', 'fold 3']
     """
 
-    def __init__(self, *, report, cutoffs):
+    def __init__(self, *, report: pd.DataFrame, cutoffs: pd.Index) -> None:
         self.report = report
         self.cutoffs = cutoffs
 
     @classmethod
-    def from_splitter(cls, splitter, X, *, ax=None):
+    def from_splitter(cls, splitter: CutoffSplit, X: Any, *, ax: Any = None) -> Self:
         """Split rows and plot the folds.
 
         Parameters
@@ -91,7 +94,7 @@ class CutoffSplitDisplay:
         cutoffs = array.log.timeline.clock.as_index(np.unique(array.rows.cutoff))
         return cls(report=report, cutoffs=cutoffs).plot(ax)
 
-    def plot(self, ax=None):
+    def plot(self, ax: Any = None) -> Self:
         """Plot the folds, the first one on top.
 
         Parameters
@@ -129,7 +132,7 @@ class CutoffSplitDisplay:
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
-    def _plot_labels(self, ax, y, fold):
+    def _plot_labels(self, ax: Any, y: int, fold: pd.Series) -> None:
         """Windows of the labels, as a bar under the cutoffs, and the test's begin."""
         for part, color in (("train", _TRAIN), ("test", _TEST)):
             start, end = fold[f"{part}_start"], fold[f"{part}_labels_end"]
@@ -145,7 +148,7 @@ class CutoffSplitDisplay:
             )
         ax.plot([fold["test_start"]] * 2, [y - 0.4, y + 0.4], color="0.3", lw=1)
 
-    def _plot_cutoffs(self, ax, y, fold):
+    def _plot_cutoffs(self, ax: Any, y: int, fold: pd.Series) -> None:
         """Cutoffs, as dots where there are few, coloured by their role."""
         cutoffs = self.cutoffs
         old = cutoffs < fold["train_start"]
@@ -165,7 +168,7 @@ class CutoffSplitDisplay:
                 x, style = cutoffs[chosen][[0, -1]] if chosen.any() else [], _THICK
             ax.plot(x, [y - 0.15] * len(x), c=color, label=label, **style)
 
-    def _finish(self, ax):
+    def _finish(self, ax: Any) -> None:
         from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
 
         n_folds = len(self.report)
