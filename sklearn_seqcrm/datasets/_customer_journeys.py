@@ -1,6 +1,9 @@
 """A simulator of customer journeys whose true probabilities are known."""
 
+from __future__ import annotations
+
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,13 +49,13 @@ the events. See the docstring of sklearn_seqcrm.datasets.make_customer_journeys.
     prefer_skip_nested_validation=True,
 )
 def make_customer_journeys(
-    n_customers=1000,
+    n_customers: int = 1000,
     *,
-    n_channels=3,
-    mean_events=20,
-    order_strength=2.0,
-    random_state=None,
-):
+    n_channels: int = 3,
+    mean_events: float = 20,
+    order_strength: float = 2.0,
+    random_state: Any = None,
+) -> Bunch:
     """Simulate customers whose true probability to order is known.
 
     Part of the signal lies in the *order* of the events: a customer who visits right
@@ -171,7 +174,7 @@ def make_customer_journeys(
     )
 
 
-def _draw_rows(rng, n_customers):
+def _draw_rows(rng: np.random.RandomState, n_customers: int) -> pd.DataFrame:
     width = len(str(n_customers - 1))
     days = rng.randint(N_CUTOFF_DAYS, size=n_customers)
     return pd.DataFrame(
@@ -184,7 +187,9 @@ def _draw_rows(rng, n_customers):
     )
 
 
-def _draw_past(rng, cutoff, mean_events):
+def _draw_past(
+    rng: np.random.RandomState, cutoff: np.ndarray, mean_events: float
+) -> pd.DataFrame:
     n_customers = len(cutoff)
     lengths = _draw_lengths(rng, n_customers, mean_events)
     tenure = rng.uniform(90 * DAY, 450 * DAY, size=n_customers).astype(np.int64)
@@ -197,7 +202,9 @@ def _draw_past(rng, cutoff, mean_events):
     return _with_amounts(rng, owner, seconds, kind)
 
 
-def _draw_lengths(rng, n_customers, mean_events):
+def _draw_lengths(
+    rng: np.random.RandomState, n_customers: int, mean_events: float
+) -> np.ndarray:
     # exp(normal(mu, 1)) has the mean exp(mu + 1/2).
     log_lengths = rng.normal(np.log(mean_events) - 0.5, 1.0, size=n_customers)
     lengths = np.rint(np.exp(log_lengths)).astype(np.int64)
@@ -208,7 +215,9 @@ def _draw_lengths(rng, n_customers, mean_events):
     return lengths
 
 
-def _draw_future(rng, cutoff, target):
+def _draw_future(
+    rng: np.random.RandomState, cutoff: np.ndarray, target: np.ndarray
+) -> pd.DataFrame:
     lengths = target + rng.poisson(1 + 2 * target)
     owner, seconds = _draw_times(rng, lengths, cutoff, cutoff + HORIZON)
     first = np.flatnonzero(np.diff(owner, prepend=-1))
@@ -223,7 +232,9 @@ def _draw_future(rng, cutoff, target):
     return _with_amounts(rng, owner, seconds, kind)
 
 
-def _draw_times(rng, lengths, start, stop):
+def _draw_times(
+    rng: np.random.RandomState, lengths: np.ndarray, start: np.ndarray, stop: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Draw ``lengths[i]`` distinct, increasing seconds in ``[start[i], stop[i])``."""
     owner = np.repeat(np.arange(len(lengths)), lengths)
     # Sorted seconds of a span that is shorter by the number of events, each moved on
@@ -235,14 +246,18 @@ def _draw_times(rng, lengths, start, stop):
     return owner, seconds + rank
 
 
-def _with_amounts(rng, owner, seconds, kind):
+def _with_amounts(
+    rng: np.random.RandomState, owner: np.ndarray, seconds: np.ndarray, kind: np.ndarray
+) -> pd.DataFrame:
     amount = np.exp(rng.normal(MEAN_LOG_AMOUNT[kind], 1.0)).round(2)
     return pd.DataFrame(
         {"owner": owner, "seconds": seconds, "kind": kind, "amount": amount}
     )
 
 
-def _effects(rows, cutoff, past, order_strength):
+def _effects(
+    rows: pd.DataFrame, cutoff: np.ndarray, past: pd.DataFrame, order_strength: float
+) -> pd.DataFrame:
     owner, seconds, kind, amount = (past[name].to_numpy() for name in past)
     ago = cutoff[owner] - seconds
     weight = 0.5 ** (ago / HALF_LIFE)
@@ -262,7 +277,7 @@ def _effects(rows, cutoff, past, order_strength):
     )
 
 
-def _order_signs(owner, kind):
+def _order_signs(owner: np.ndarray, kind: np.ndarray) -> np.ndarray:
     """Mark with +1 a visit right after a mailing, -1 a mailing right after a visit."""
     before, after = kind[:-1], kind[1:]
     signs = np.zeros(len(kind))
@@ -272,16 +287,21 @@ def _order_signs(owner, kind):
     return signs
 
 
-def _public_events(rng, events, customer_ids, n_channels):
+def _public_events(
+    rng: np.random.RandomState,
+    events: pd.DataFrame,
+    customer_ids: pd.Series,
+    n_channels: int,
+) -> pd.DataFrame:
     events = events.take(rng.permutation(len(events)))
-    channels = [f"channel_{i}" for i in range(n_channels)]
+    channels = pd.Index([f"channel_{i}" for i in range(n_channels)])
     channel = rng.randint(n_channels, size=len(events))
     seconds = events["seconds"].to_numpy().astype("datetime64[s]")
     return pd.DataFrame(
         {
-            "customer_id": customer_ids.take(events["owner"]).array,
+            "customer_id": customer_ids.take(events["owner"].to_numpy()).array,
             "timestamp": seconds.astype("datetime64[us]"),
-            "event": pd.Categorical.from_codes(events["kind"], KINDS),
+            "event": pd.Categorical.from_codes(events["kind"], pd.Index(KINDS)),
             "amount": events["amount"].to_numpy(),
             "channel": pd.Categorical.from_codes(channel, channels),
         }

@@ -1,6 +1,9 @@
 """A simulator of shop orders whose items are kept or returned, with a known answer."""
 
+from __future__ import annotations
+
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -55,13 +58,13 @@ of sklearn_seqcrm.datasets.make_order_returns.
     prefer_skip_nested_validation=True,
 )
 def make_order_returns(
-    n_customers=1000,
+    n_customers: int = 1000,
     *,
-    mean_baskets=10,
-    mean_items=2.0,
-    habit_strength=5.0,
-    random_state=None,
-):
+    mean_baskets: float = 10,
+    mean_items: float = 2.0,
+    habit_strength: float = 5.0,
+    random_state: Any = None,
+) -> Bunch:
     """Simulate ordered items whose true probability to be returned is known.
 
     Much of the signal is a habit of each customer that drifts: who has returned much
@@ -195,7 +198,7 @@ def make_order_returns(
         table.take(order).reset_index(drop=True) for table in (items, effects, outcomes)
     )
     orders = _public_orders(items, customers)
-    of_customer = customers.take(items["owner"])
+    of_customer = customers.take(items["owner"].to_numpy())
     return Bunch(
         rows=orders.assign(
             age=of_customer["age"].array, payment=of_customer["payment"].array
@@ -216,19 +219,21 @@ def make_order_returns(
     )
 
 
-def _draw_customers(rng, n_customers):
+def _draw_customers(rng: np.random.RandomState, n_customers: int) -> pd.DataFrame:
     width = len(str(n_customers - 1))
     payment = rng.choice(len(PAYMENTS), p=PAYMENT_SHARES, size=n_customers)
     return pd.DataFrame(
         {
             "customer_id": [f"C{i:0{width}d}" for i in range(n_customers)],
             "age": rng.normal(42, 13, size=n_customers).clip(18, 85).round(),
-            "payment": pd.Categorical.from_codes(payment, PAYMENTS),
+            "payment": pd.Categorical.from_codes(payment, pd.Index(PAYMENTS)),
         }
     )
 
 
-def _draw_items(rng, n_customers, mean_baskets, mean_items):
+def _draw_items(
+    rng: np.random.RandomState, n_customers: int, mean_baskets: float, mean_items: float
+) -> pd.DataFrame:
     """Draw the items of all baskets, sorted by customer and time."""
     owner, seconds = _draw_baskets(rng, n_customers, mean_baskets)
     n_items = 1 + rng.poisson(mean_items - 1, size=len(owner))
@@ -249,7 +254,9 @@ def _draw_items(rng, n_customers, mean_baskets, mean_items):
     )
 
 
-def _draw_baskets(rng, n_customers, mean_baskets):
+def _draw_baskets(
+    rng: np.random.RandomState, n_customers: int, mean_baskets: float
+) -> tuple[np.ndarray, np.ndarray]:
     # exp(normal(mu, 0.6)) has the mean exp(mu + 0.18).
     log_numbers = rng.normal(np.log(mean_baskets) - 0.18, 0.6, size=n_customers)
     numbers = np.rint(np.exp(log_numbers)).astype(np.int64).clip(1)
@@ -260,7 +267,7 @@ def _draw_baskets(rng, n_customers, mean_baskets):
     return owner, seconds[np.lexsort((seconds, owner))]
 
 
-def _effects_but_habit(items, customers):
+def _effects_but_habit(items: pd.DataFrame, customers: pd.DataFrame) -> pd.DataFrame:
     of_customer = AGE_SLOPE * (customers["age"].to_numpy() - 42)
     of_customer += PAYMENT_EFFECT[customers["payment"].cat.codes]
     n_items = np.bincount(items["basket"])
@@ -275,7 +282,12 @@ def _effects_but_habit(items, customers):
     )
 
 
-def _draw_outcomes(rng, items, logit, habit_strength):
+def _draw_outcomes(
+    rng: np.random.RandomState,
+    items: pd.DataFrame,
+    logit: np.ndarray,
+    habit_strength: float,
+) -> pd.DataFrame:
     """Draw what the habit is made of: the first baskets of all customers, then on."""
     owner, seconds, basket = (
         items[name].to_numpy() for name in ["owner", "seconds", "basket"]
@@ -315,23 +327,24 @@ def _draw_outcomes(rng, items, logit, habit_strength):
     )
 
 
-def _with_place(start, stop):
+def _with_place(start: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Concatenate ``range(start[i], stop[i])``, and say the ``i`` of each element."""
     index, offsets = ranges(start, stop)
     return index, np.repeat(np.arange(len(start)), np.diff(offsets))
 
 
-def _public_orders(items, customers):
+def _public_orders(items: pd.DataFrame, customers: pd.DataFrame) -> pd.DataFrame:
+    owner, categories = items["owner"].to_numpy(), pd.Index(CATEGORIES)
     return pd.DataFrame(
         {
-            "customer_id": customers["customer_id"].take(items["owner"]).array,
+            "customer_id": customers["customer_id"].take(owner).array,
             "timestamp": _datetimes(items["seconds"]),
-            "category": pd.Categorical.from_codes(items["category"], CATEGORIES),
+            "category": pd.Categorical.from_codes(items["category"], categories),
             "price": items["price"],
             "size_gap": items["size_gap"],
         }
     )
 
 
-def _datetimes(seconds):
+def _datetimes(seconds: pd.Series) -> np.ndarray:
     return (START + seconds.to_numpy()).astype("datetime64[us]")

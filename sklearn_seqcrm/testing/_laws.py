@@ -4,11 +4,15 @@ Each check takes an estimator that is not fitted and reads *raw* `X`: a classifi
 regressor or a transformer. `check_history_estimator` runs all of them.
 """
 
+from __future__ import annotations
+
 import io
 import pickle
 import random
 import sys
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 from unittest import SkipTest
 
 import numpy as np
@@ -30,20 +34,20 @@ from sklearn_seqcrm.testing._small_data import (
     make_y,
 )
 
-TOLERANCE = {"rtol": 1e-5, "atol": 1e-5}
+TOLERANCE: dict[str, Any] = {"rtol": 1e-5, "atol": 1e-5}
 START_OF_TIME = pd.Timestamp("1990-01-01")
 
 
 # What the laws are about --------------------------------------------------------------
 
 
-def fitted(estimator, X):
+def fitted(estimator: Any, X: Any) -> Any:
     """A fitted clone; the target is as long as `X` and always the same."""
     classes = (0, 1) if is_classifier(estimator) else (0.0, 1.0, 5.0)
     return clone(estimator).fit(X, make_y(X, classes))
 
 
-def outputs(estimator, X):
+def outputs(estimator: Any, X: Any) -> list[np.ndarray]:
     """What a fitted estimator says of each row, as one flat array per row."""
     for method in ("predict_proba", "predict", "transform"):
         if hasattr(estimator, method):
@@ -68,14 +72,15 @@ def outputs(estimator, X):
     ]
 
 
-def _flat_columns(frame):
+def _flat_columns(frame: pd.DataFrame) -> list[np.ndarray]:
     """The numbers behind each row of a DataFrame, statics that are no numbers left out.
 
     A raw history is its events' fields, an encoded one its events' channels and codes,
     and the row features.
     """
-    rows = [[] for _ in range(len(frame))]
+    rows: list[list[np.ndarray]] = [[] for _ in range(len(frame))]
     for name in frame:
+        values: Any
         if isinstance(frame[name].dtype, HistoryDtype):
             values = _flat_histories(frame[name].array)
         elif isinstance(frame[name].dtype, pd.CategoricalDtype):
@@ -89,8 +94,9 @@ def _flat_columns(frame):
     return [np.concatenate(row) for row in rows]
 
 
-def _flat_histories(array):
-    log, rows = array.log, array.rows
+def _flat_histories(array: HistoryArray) -> Iterator[np.ndarray]:
+    log: Any = array.log
+    rows = array.rows
     if isinstance(log, EventLog):
         frame = log.to_frame()[log.fields]
         fields = np.column_stack([_as_numbers(frame[name]) for name in frame])
@@ -109,7 +115,7 @@ def _flat_histories(array):
         )
 
 
-def _as_numbers(field):
+def _as_numbers(field: pd.Series) -> np.ndarray:
     """A field of raw events as floats; text as codes, which depend on its spelling."""
     if field.dtype.kind == "f":
         return field.to_numpy()
@@ -120,7 +126,7 @@ def _as_numbers(field):
 
 
 @contextmanager
-def _other_generators(seed):
+def _other_generators(seed: int) -> Iterator[None]:
     """Seed the global generators, and put them back as they were at the end."""
     numpy_global, torch = check_random_state(None), sys.modules.get("torch")
     states = random.getstate(), numpy_global.get_state()
@@ -134,11 +140,11 @@ def _other_generators(seed):
     finally:
         random.setstate(states[0])
         numpy_global.set_state(states[1])
-        if torch_state is not None:
+        if torch is not None:
             torch.set_rng_state(torch_state)
 
 
-def _draws():
+def _draws() -> str:
     """What the global generators stand at, as one text."""
     numpy_global, torch = check_random_state(None), sys.modules.get("torch")
     _, keys, *rest = numpy_global.get_state()
@@ -148,14 +154,16 @@ def _draws():
     return str(states)
 
 
-def assert_same_rows(actual, desired, **tolerance):
+def assert_same_rows(
+    actual: Sequence[np.ndarray], desired: Sequence[np.ndarray], **tolerance: Any
+) -> None:
     """Compare rows; exactly unless a tolerance is given."""
     assert len(actual) == len(desired)
     for i, (one, other) in enumerate(zip(actual, desired, strict=True)):
         assert_allclose(one, other, **{"rtol": 0, **tolerance}, err_msg=f"row {i}")
 
 
-def snapshot(X):
+def snapshot(X: pd.DataFrame) -> tuple[pd.DataFrame, dict[Any, list[Any]]]:
     """A copy of `X` that no change in place can reach, events and all."""
     parts = {}
     for name in X:
@@ -170,7 +178,7 @@ def snapshot(X):
 # The laws -----------------------------------------------------------------------------
 
 
-def check_clone_and_params(estimator):
+def check_clone_and_params(estimator: Any) -> None:
     """Parameters survive cloning, setting and fitting."""
     params = {k: repr(v) for k, v in estimator.get_params().items()}
     copy = clone(estimator)
@@ -186,7 +194,7 @@ def check_clone_and_params(estimator):
             assert repr(settings[name]) == repr(value), f"fit changes {name}."
 
 
-def check_fit_is_idempotent(estimator):
+def check_fit_is_idempotent(estimator: Any) -> None:
     """A second fit of the same object starts afresh, whatever the first one saw."""
     X, other = make_table(), make_table(n_customers=5, seed=3)
     once = fitted(estimator, X)
@@ -197,7 +205,7 @@ def check_fit_is_idempotent(estimator):
     assert_same_rows(outputs(twice, X), outputs(once, X))
 
 
-def check_random_state_repeats(estimator):
+def check_random_state_repeats(estimator: Any) -> None:
     """Two fits with one `random_state` give identical outputs."""
     X = make_table()
     first = outputs(fitted(estimator, X), X)
@@ -208,7 +216,7 @@ def check_random_state_repeats(estimator):
         assert_same_rows(outputs(again, X), first)
 
 
-def check_input_is_untouched(estimator):
+def check_input_is_untouched(estimator: Any) -> None:
     """Neither fit nor predict change rows, histories or events."""
     X = make_table()
     y = make_y(X)
@@ -226,7 +234,7 @@ def check_input_is_untouched(estimator):
     assert_array_equal(y, make_y(X), "y has changed.")
 
 
-def check_predict_writes_nothing(estimator):
+def check_predict_writes_nothing(estimator: Any) -> None:
     """Predicting leaves the fitted object as it was."""
     X = make_table()
     fit = fitted(estimator, X)
@@ -238,7 +246,7 @@ def check_predict_writes_nothing(estimator):
     )
 
 
-def check_row_order(estimator):
+def check_row_order(estimator: Any) -> None:
     """Rows in another order have the same outputs, in that order."""
     X = make_table()
     fit = fitted(estimator, X)
@@ -248,7 +256,7 @@ def check_row_order(estimator):
     assert_same_rows(moved, [whole[i] for i in order], **TOLERANCE)
 
 
-def check_padding_invariance(estimator):
+def check_padding_invariance(estimator: Any) -> None:
     """A row alone has the outputs that it has in any batch."""
     X = make_table()
     fit = fitted(estimator, X)
@@ -261,7 +269,7 @@ def check_padding_invariance(estimator):
         assert_same_rows(beside_longest[:1], [whole[i]], **TOLERANCE)
 
 
-def check_prefix_invariance(estimator):
+def check_prefix_invariance(estimator: Any) -> None:
     """A row alone has the outputs that it has beside its customer's other rows.
 
     Those may see events that a lookback hides from it.
@@ -278,7 +286,7 @@ def check_prefix_invariance(estimator):
                 assert_same_rows(alone, [together[i]], **TOLERANCE)
 
 
-def check_short_and_unknown_histories(estimator):
+def check_short_and_unknown_histories(estimator: Any) -> None:
     """One event, none, and a customer that the log has never seen."""
     log = EventLog(make_events(), "who", "when")
     X = make_table()
@@ -309,7 +317,7 @@ def check_short_and_unknown_histories(estimator):
     assert_same_rows(outputs(fit, together), list(found.values()), **TOLERANCE)
 
 
-def check_lookback(estimator):
+def check_lookback(estimator: Any) -> None:
     """Events before a row's lookback have no say, nor has whether there were any."""
     events, rows = make_events(), make_rows()
     X = EventLog(events, "who", "when").attach(rows, cutoff="at", lookback="200D")
@@ -342,7 +350,7 @@ def check_lookback(estimator):
     )
 
 
-def check_several_histories(estimator):
+def check_several_histories(estimator: Any) -> None:
     """Two history columns of different logs are both read."""
     events = make_events(seed=5)[["who", "when", "kind"]]
     events = events.rename(columns={"who": "customer", "kind": "page"})
@@ -361,7 +369,7 @@ def check_several_histories(estimator):
     )
 
 
-def check_order_of_columns(estimator):
+def check_order_of_columns(estimator: Any) -> None:
     """Columns in another order have the same outputs, or are an error that says so."""
     X = make_table()
     fit = fitted(estimator, X)
@@ -374,7 +382,7 @@ def check_order_of_columns(estimator):
     assert_same_rows(found, outputs(fit, X), **TOLERANCE)
 
 
-def check_very_long_history(estimator):
+def check_very_long_history(estimator: Any) -> None:
     """A customer with a thousand times the events of others, alone and beside them."""
     events = make_events(mean_events=3)
     is_long = events["who"] == "c5"
@@ -393,7 +401,7 @@ def check_very_long_history(estimator):
         assert_same_rows(outputs(fit, X.iloc[[i]]), [whole[i]], **TOLERANCE)
 
 
-def check_pickle(estimator):
+def check_pickle(estimator: Any) -> None:
     """A fitted object out of a pickle gives identical outputs."""
     X = make_table()
     fit = fitted(estimator, X)
@@ -401,7 +409,7 @@ def check_pickle(estimator):
     assert_same_rows(outputs(back, X), outputs(fit, X))
 
 
-def check_pickled_rows(estimator):
+def check_pickled_rows(estimator: Any) -> None:
     """So do rows out of a pickle, which carry their own customers' events only."""
     X = make_table()
     fit = fitted(estimator, X)
@@ -411,7 +419,7 @@ def check_pickled_rows(estimator):
     assert_same_rows(outputs(fit, back), outputs(fit, few), **TOLERANCE)
 
 
-def check_no_leakage(estimator):
+def check_no_leakage(estimator: Any) -> None:
     """Whatever happens at or after the cutoffs changes no output.
 
     Both after a fit on it, and after it, where also nothing may happen any more.
@@ -445,7 +453,7 @@ def check_no_leakage(estimator):
     model_selection.check_no_leakage(fit, X, n_cutoffs=5)
 
 
-def check_generators_are_untouched(estimator):
+def check_generators_are_untouched(estimator: Any) -> None:
     """The global generators of Python, NumPy and torch are as they were."""
     X = make_table()
     before = _draws()
@@ -460,7 +468,7 @@ def check_generators_are_untouched(estimator):
 class _WithoutEvents(pickle.Pickler):
     """Refuses to write what holds events."""
 
-    def reducer_override(self, found):
+    def reducer_override(self, found: Any) -> Any:
         """Look at each object on its way into the pickle."""
         assert not isinstance(found, (Log, HistoryArray, pd.DataFrame)), (
             f"The fitted object holds a {type(found).__name__}, so that its pickle has "
@@ -469,12 +477,12 @@ class _WithoutEvents(pickle.Pickler):
         return NotImplemented
 
 
-def check_holds_no_events(estimator):
+def check_holds_no_events(estimator: Any) -> None:
     """A fitted object holds no log, no histories and no DataFrame."""
     _WithoutEvents(io.BytesIO()).dump(fitted(estimator, make_table()))
 
 
-def check_object_array(estimator):
+def check_object_array(estimator: Any) -> None:
     """Histories that a ColumnTransformer made objects of read the same, if at all."""
     X = make_table()[["history", "age"]].fillna({"age": 40.0})
     objects = X.to_numpy(dtype=object)

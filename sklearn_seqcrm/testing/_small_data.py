@@ -1,5 +1,10 @@
 """Small events tables and rows, for tests of everything that reads histories."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -9,7 +14,9 @@ DAY = pd.Timedelta(days=1)
 START = pd.Timestamp("2022-01-01")
 
 
-def make_events(n_customers=10, mean_events=8, seed=0):
+def make_events(
+    n_customers: int = 10, mean_events: float = 8, seed: int = 0
+) -> pd.DataFrame:
     """Events over three years: a heavy-tailed amount with holes, a kind, a due date.
 
     Customer ``c0`` has one event. Some events share their time, and a fifth of the
@@ -41,7 +48,7 @@ def make_events(n_customers=10, mean_events=8, seed=0):
     ).sample(frac=1, random_state=seed, ignore_index=True)
 
 
-def make_rows(n_customers=10, n_cutoffs=4, seed=0):
+def make_rows(n_customers: int = 10, n_cutoffs: int = 4, seed: int = 0) -> pd.DataFrame:
     """Rows of every customer at several cutoffs, and of two unknown customers.
 
     The first cutoff lies before all events. Statics of every kind have holes.
@@ -65,14 +72,20 @@ def make_rows(n_customers=10, n_cutoffs=4, seed=0):
     ).sample(frac=1, random_state=seed)
 
 
-def make_table(n_customers=10, n_cutoffs=4, seed=0, mean_events=8, lookback=None):
+def make_table(
+    n_customers: int = 10,
+    n_cutoffs: int = 4,
+    seed: int = 0,
+    mean_events: float = 8,
+    lookback: Any = None,
+) -> pd.DataFrame:
     """Rows with one history column, attached by the columns ``who`` and ``at``."""
     log = EventLog(make_events(n_customers, mean_events, seed), "who", "when")
     rows = make_rows(n_customers, n_cutoffs, seed)
     return log.attach(rows, cutoff="at", lookback=lookback)
 
 
-def make_y(X, classes=(0, 1), seed=0):
+def make_y(X: Any, classes: Sequence[float] = (0, 1), seed: int = 0) -> np.ndarray:
     """Random classes, each of which occurs."""
     rng = np.random.default_rng(seed)
     return np.asarray(classes)[rng.permutation(np.arange(len(X)) % len(classes))]
