@@ -58,7 +58,7 @@ class CutoffSplit(BaseCrossValidator):
     holdout_customers : float or None, default=None
         Share of the customers, between 0 and 1, that are tested and never trained on;
         all folds hold the same ones out. None: all customers are in both parts.
-    history : str or None, default=None
+    history : str, int or None, default=None
         Name of the history column whose cutoffs and customers count; None: the only
         one.
     random_state : int, RandomState or None, default=None
@@ -114,7 +114,7 @@ class CutoffSplit(BaseCrossValidator):
         "test_size": [Interval(Integral, 1, None, closed="left")],
         "train_window": "no_validation",
         "holdout_customers": [Interval(Real, 0, 1, closed="neither"), None],
-        "history": [str, None],
+        "history": [str, Integral, None],
         "random_state": ["random_state"],
     }
 
@@ -127,7 +127,7 @@ class CutoffSplit(BaseCrossValidator):
         test_size: int = 1,
         train_window: Any = None,
         holdout_customers: float | None = None,
-        history: str | None = None,
+        history: str | int | None = None,
         random_state: Any = None,
     ) -> None:
         self.n_splits = n_splits
