@@ -23,7 +23,6 @@ from sklearn_seqcrm._history_tags import of_history_transformer
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.events._columns import check_kinds
 from sklearn_seqcrm.events._find import as_history_array, check_raw
-from sklearn_seqcrm.events._log import Log
 from sklearn_seqcrm.events._reading import Reading
 from sklearn_seqcrm.events._rows import rows_of_kinds
 from sklearn_seqcrm.events._statics import days_before, numbers_of
@@ -340,7 +339,7 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             for name in self.static_columns_
         ]
 
-    def _lengths(self, name: Any, log: Log) -> list[int | float]:
+    def _lengths(self, name: Any, log: Any) -> list[int | float]:
         """Time unit and period on the axis of a log."""
         unit = self.time_units_[name]
         period = unit if self.period is None else self.period
@@ -360,7 +359,7 @@ def _raw(X: pd.DataFrame, name: Any) -> HistoryArray:
     return check_raw(as_history_array(X[name]), "RFMFeatures")
 
 
-def _or_default(time_unit: Any, log: Log) -> Any:
+def _or_default(time_unit: Any, log: Any) -> Any:
     if time_unit is not None:
         return time_unit
     return 1 if log.timeline.clock.unit is None else pd.Timedelta(days=1)

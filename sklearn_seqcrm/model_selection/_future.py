@@ -13,7 +13,6 @@ import pandas as pd
 from sklearn_seqcrm._ragged import NO_ROW, look_up, ranges
 from sklearn_seqcrm._store import Column, Timeline
 from sklearn_seqcrm.events import EventLog, HistoryArray
-from sklearn_seqcrm.events._clock import Clock
 from sklearn_seqcrm.events._columns import Column
 from sklearn_seqcrm.events._rows import NO_ROW
 from sklearn_seqcrm.events._timeline import Timeline, ranges
@@ -182,7 +181,7 @@ class Future(NamedTuple):
         return Timeline(old.customers, offsets, times, old.clock, record)
 
 
-def _next(time: float, clock: Clock) -> Any:
+def _next(time: float, clock: Any) -> Any:
     """The next moment on an axis of time."""
     return time + 1 if clock.dtype == "int64" else np.nextafter(time, np.inf)
 

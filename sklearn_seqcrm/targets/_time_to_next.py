@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from sklearn.utils._param_validation import StrOptions, validate_params
 
-from sklearn_seqcrm.events._clock import Clock
 from sklearn_seqcrm.targets._windows import Windows, to_target, windows_after
 
 
@@ -133,10 +132,10 @@ def time_to_next(
     windows = windows_after(X, horizon, gap, history, kinds, kind_field, endless=True)
     at = windows.next_events()
     event = at >= 0
-    clock = windows.log.timeline.clock
+    unit = windows.log.timeline.clock.unit
     time = _watched(windows)
     time[event] = windows.log.timeline.times[at[event]] - windows.begin[event]
-    columns = {"event": event, "time": _as_lengths(time, clock)}
+    columns = {"event": event, "time": _as_lengths(time, unit)}
     return pd.DataFrame(
         {
             name: to_target(values, windows, censored, name, may_keep=True)
@@ -155,10 +154,10 @@ def _watched(windows: Windows) -> np.ndarray:
     return np.where(windows.censored, watched, windows.length)
 
 
-def _as_lengths(ticks: np.ndarray, clock: Clock) -> Any:
+def _as_lengths(ticks: np.ndarray, unit: Any) -> Any:
     """Ticks as what users see: Timedeltas, or the numbers themselves."""
-    if clock.unit is None:
+    if unit is None:
         return ticks
     if ticks.dtype.kind == "f":
-        return pd.to_timedelta(ticks, unit=clock.unit)  # type: ignore[call-overload]
-    return ticks.view(f"m8[{clock.unit}]")
+        return pd.to_timedelta(ticks, unit=unit)
+    return ticks.view(f"m8[{unit}]")
