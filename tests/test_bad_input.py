@@ -171,10 +171,9 @@ LOGS = {
         partial(LOG.attach, X, cutoff="at"),
         "a column 'history' already; choose another with name=",
     ),
-    "snapshots: no cutoffs": (
-        LOG.snapshots,
-        "needs either cutoffs or every",
-        TypeError,
+    "snapshots: no step": (
+        partial(LOG.snapshots_every, 0),
+        "step must be longer than 0",
     ),
     "snapshots: NaT": (
         partial(LOG.snapshots, [pd.NaT]),

@@ -20,12 +20,15 @@ from sklearn.utils.validation import (
 from sklearn_seqcrm._callbacks import CallbackSupportMixin, one_task
 from sklearn_seqcrm._documentation import DOC_LINK
 from sklearn_seqcrm._history_tags import of_history_transformer
+from sklearn_seqcrm._reading import (
+    Reading,
+    as_history_array,
+    check_raw,
+    days_before,
+    numbers_of,
+)
+from sklearn_seqcrm._store import check_kinds, rows_of_kinds
 from sklearn_seqcrm.events import HistoryArray
-from sklearn_seqcrm.events._columns import check_kinds
-from sklearn_seqcrm.events._find import as_history_array, check_raw
-from sklearn_seqcrm.events._reading import Reading
-from sklearn_seqcrm.events._rows import rows_of_kinds
-from sklearn_seqcrm.events._statics import days_before, numbers_of
 from sklearn_seqcrm.feature_extraction._rfm_dialects import btyd, marketing
 from sklearn_seqcrm.feature_extraction._statics import learn_categories, to_category
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from sklearn_seqcrm.events._event_blocks import event_blocks
-from sklearn_seqcrm.events._rows import Rows
+from sklearn_seqcrm._ragged import event_blocks
+from sklearn_seqcrm._store import Rows
 
 
 def marketing(

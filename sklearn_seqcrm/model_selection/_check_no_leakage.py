@@ -11,9 +11,13 @@ import pandas as pd
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, validate_params
 
+from sklearn_seqcrm._reading import (
+    as_frame,
+    as_history_array,
+    check_raw,
+    history_columns,
+)
 from sklearn_seqcrm.events import EventLog, HistoryArray
-from sklearn_seqcrm.events._find import as_history_array, check_raw, history_columns
-from sklearn_seqcrm.events._frames import as_frame
 from sklearn_seqcrm.model_selection._future import Future
 from sklearn_seqcrm.model_selection._outputs import (
     METHODS,

@@ -13,10 +13,9 @@ from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, validate_parameter_constraints
 
+from sklearn_seqcrm._reading import one_history
+from sklearn_seqcrm._store import Clock, later, refuse_missing
 from sklearn_seqcrm.events import HistoryArray
-from sklearn_seqcrm.events._checks import refuse_missing
-from sklearn_seqcrm.events._clock import Clock, later
-from sklearn_seqcrm.events._find import one_history
 
 # What becomes of a row in a fold; each row has one role.
 _ROLES = [

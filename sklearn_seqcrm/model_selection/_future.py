@@ -13,9 +13,6 @@ import pandas as pd
 from sklearn_seqcrm._ragged import NO_ROW, look_up, ranges
 from sklearn_seqcrm._store import Column, Timeline
 from sklearn_seqcrm.events import EventLog, HistoryArray
-from sklearn_seqcrm.events._columns import Column
-from sklearn_seqcrm.events._rows import NO_ROW
-from sklearn_seqcrm.events._timeline import Timeline, ranges
 
 _DAY = np.timedelta64(1, "D")
 
