@@ -261,7 +261,7 @@ PREDICT = {
     ),
     "encoded": (
         predict(X.assign(history=HistoryEncoder().fit_transform(X)["history"])),
-        "'history' are encoded already; give the raw X",
+        "HistoryEncoder reads raw histories, but those in 'history' are encoded",
         TypeError,
     ),
     "a field less": (

@@ -2,14 +2,9 @@
 
 from sklearn_seqcrm._reading._find import (
     as_history_array,
-    check_raw,
-    history_columns,
     holds_histories,
-    one_history,
-    refuse_missing_histories,
     refuse_repeated_columns,
 )
-from sklearn_seqcrm._reading._frames import as_frame, has_histories
 from sklearn_seqcrm._reading._reading import Reading
 from sklearn_seqcrm._reading._statics import (
     as_levels,
@@ -20,9 +15,17 @@ from sklearn_seqcrm._reading._statics import (
     numbers_of,
     text_of,
 )
+from sklearn_seqcrm._reading._table import (
+    Table,
+    as_frame,
+    check_raw,
+    has_histories,
+    one_history,
+)
 
 __all__ = [
     "Reading",
+    "Table",
     "as_frame",
     "as_history_array",
     "as_levels",
@@ -31,12 +34,10 @@ __all__ = [
     "coded_levels",
     "days_before",
     "has_histories",
-    "history_columns",
     "holds_histories",
     "kind_of",
     "numbers_of",
     "one_history",
-    "refuse_missing_histories",
     "refuse_repeated_columns",
     "text_of",
 ]

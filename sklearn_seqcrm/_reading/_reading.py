@@ -1,23 +1,17 @@
-"""What X consists of: histories, the keys they were attached by, and statics."""
+"""What an estimator learns of the columns of X: histories, and statics by kind."""
 
 from __future__ import annotations
 
-import datetime
-from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
-from numbers import Real
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._reading._find import history_columns
-from sklearn_seqcrm._reading._frames import as_frame
-from sklearn_seqcrm._reading._statics import as_levels, kind_of, text_of
-from sklearn_seqcrm._store import Clock
-from sklearn_seqcrm.events import HistoryArray, HistoryDtype
-
-_FEW = 20  # rows to look at before all
+from sklearn_seqcrm._reading._find import as_history_array
+from sklearn_seqcrm._reading._keys import key_names, repeated_keys
+from sklearn_seqcrm._reading._statics import kind_of
+from sklearn_seqcrm._reading._table import Table, as_frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,32 +36,24 @@ class Reading:
     n_columns: int
 
     @classmethod
-    def of(cls, X: Any) -> Self:
+    def of(cls, table: Table) -> Self:
         """Sort the columns of training rows.
 
         Parameters
         ----------
-        X : DataFrame or object array of shape (n, n_columns)
-            Rows with at least one history column.
+        table : Table
+            Training rows.
 
         Returns
         -------
         Reading
-            Its columns without the keys.
-
-        Raises
-        ------
-        TypeError
-            If `X` is neither.
-        ValueError
-            If no column holds histories, or two columns have the same name.
+            The columns without the keys.
         """
-        X = as_frame(X)
-        histories = history_columns(X)
+        X, histories = table.frame, table.histories
         keys = key_names(X)
         beside = X[[name for name in X if name not in keys and name not in histories]]
-        for name in histories:
-            keys |= repeated_keys(beside, X[name].array)
+        for array in histories.values():
+            keys |= repeated_keys(beside, array)
         statics = {
             name: kind_of(column) for name, column in beside.items() if name not in keys
         }
@@ -79,54 +65,37 @@ class Reading:
         columns = self.columns[self.columns.isin(self.histories)]
         return replace(self, columns=columns, statics={})
 
-    def select(self, X: Any, estimator: Any) -> pd.DataFrame:
+    def select(self, X: Any, estimator: Any) -> Table:
         """Take the columns of `fit` out of other rows, in the order of `fit`.
 
         Parameters
         ----------
-        X : DataFrame or object array of shape (n, n_columns)
+        X : Table, or what `as_frame` takes
             Rows. Further columns of a DataFrame are ignored, keys among them.
         estimator : estimator
             Who reads them, for errors.
 
         Returns
         -------
-        DataFrame of shape (n, len(columns))
-            `X` itself if it has these columns and no other.
+        Table
+            Rows with these columns and no other.
 
         Raises
         ------
+        TypeError
+            If a column that held histories does not.
         ValueError
             If a column is missing.
         """
         frame, place = self._find(X, estimator)
-        if frame.columns.equals(self.columns):
-            return frame
-        return frame.take(place, axis=1)
-
-    def check(self, X: Any, estimator: Any) -> pd.DataFrame:
-        """Look whether other rows have the columns of `fit`.
-
-        Parameters
-        ----------
-        X, estimator
-            As in `select`.
-
-        Returns
-        -------
-        DataFrame of shape (n, n_columns)
-            `X` with all its columns.
-
-        Raises
-        ------
-        ValueError
-            If a column is missing.
-        """
-        return self._find(X, estimator)[0]
+        if not frame.columns.equals(self.columns):
+            frame = frame.take(place, axis=1)
+        histories = {name: as_history_array(frame[name]) for name in self.histories}
+        return Table(frame, histories)
 
     def _find(self, X: Any, estimator: Any) -> tuple[pd.DataFrame, np.ndarray]:
         """The rows as a DataFrame, and where the columns of `fit` are in it."""
-        frame = as_frame(X)
+        frame = X.frame if isinstance(X, Table) else as_frame(X)
         if isinstance(X, np.ndarray) and X.shape[1] != self.n_columns:
             raise ValueError(
                 f"X has {X.shape[1]} columns without names, but "
@@ -147,102 +116,3 @@ class Reading:
             f"{type(estimator).__name__} saw in fit: {lost}.{others} Add or rename "
             "columns, or fit again."
         )
-
-
-def key_names(X: pd.DataFrame) -> set[Any]:
-    """Names that the customer and cutoff columns had when histories were attached.
-
-    Parameters
-    ----------
-    X : DataFrame of shape (n, n_columns)
-        Rows. Histories in object columns have forgotten their keys.
-
-    Returns
-    -------
-    set of str
-        Whether X has such columns or not.
-    """
-    return {key for d in X.dtypes if isinstance(d, HistoryDtype) for key in d.keys}
-
-
-def repeated_keys(X: pd.DataFrame, array: HistoryArray) -> set[Any]:
-    """Find the columns that repeat the customers or the cutoffs of histories.
-
-    Columns may be renamed after histories were attached, and a ColumnTransformer gives
-    them other names, or none. Read as a feature, an id is learned by heart.
-
-    Parameters
-    ----------
-    X : DataFrame of shape (n, n_columns)
-        Any columns.
-    array : HistoryArray of shape (n,)
-        Histories of the same rows.
-
-    Returns
-    -------
-    set of str
-        Their names. None where all rows have one customer, or one cutoff, which a
-        column may equal by chance; nothing can be learned from that.
-    """
-    rows, ids = array.rows, array.log.customers
-    clock = array.log.timeline.clock
-
-    def same_customers(column: pd.Series, at: np.ndarray) -> bool:
-        return _same_ids(column.iloc[at], ids[rows.codes[at]])
-
-    def same_cutoffs(column: pd.Series, at: np.ndarray) -> bool:
-        return _same_times(column.iloc[at], rows.cutoff[at], clock)
-
-    found: set[Any] = set()
-    for keys, there, may_be, same in (
-        (rows.codes, rows.codes >= 0, lambda c: _of_id(ids[c]), same_customers),
-        (rows.cutoff, ~array.isna(), lambda t: _of_time(t, clock), same_cutoffs),
-    ):
-        at = np.flatnonzero(there)
-        if not len(at) or (keys[at] == keys[at[0]]).all():
-            continue
-        # Most columns are seen in one row to be no key.
-        first = X.iloc[at[:1]].to_numpy(dtype=object)[0]
-        is_candidate = may_be(keys[at[0]])
-        for name, value in zip(X.columns, first, strict=True):
-            if is_candidate(value) and same(X[name], at[:_FEW]) and same(X[name], at):
-                found.add(name)
-    return found
-
-
-def _of_id(key: Any) -> Callable[[Any], bool]:
-    """Whether a value may be a customer's id, of whatever type."""
-    text = text_of(key)
-
-    def is_candidate(value: Any) -> bool:
-        return isinstance(value, Hashable) and text_of(value) == text
-
-    if isinstance(key, datetime.date):
-        return lambda value: isinstance(value, datetime.date) or is_candidate(value)
-    return is_candidate
-
-
-def _of_time(tick: Any, clock: Clock) -> Callable[[Any], bool]:
-    """Whether a value may be the time that a clock has rounded to a tick."""
-    if clock.unit is not None:
-        return lambda value: isinstance(value, datetime.date)
-    return lambda value: isinstance(value, Real) and abs(value - tick) <= 1
-
-
-def _same_ids(values: pd.Series, customers: pd.Index) -> bool:
-    try:
-        return bool((as_levels(values) == as_levels(customers)).all())
-    except TypeError:  # lists, for example, are no ids
-        return False
-
-
-def _same_times(values: pd.Series, cutoffs: np.ndarray, clock: Clock) -> bool:
-    """Whether these are the times that the clock had rounded up, or down."""
-    if values.isna().any():
-        return False
-    try:
-        return any(
-            (clock.read(values, "", up=up) == cutoffs).all() for up in (False, True)
-        )
-    except (TypeError, ValueError):  # of another kind, or beyond the clock
-        return False

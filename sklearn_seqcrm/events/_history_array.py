@@ -233,7 +233,8 @@ class HistoryArray(ExtensionArray):
     # What pandas asks for ------------------------------------------------------------
 
     @classmethod
-    def _of(cls, rows: Rows, dtype: HistoryDtype | None) -> Self:
+    def of(cls, rows: Rows, dtype: HistoryDtype | None = None) -> Self:
+        """The column of some rows."""
         return cls(*rows, dtype=dtype)
 
     @classmethod
@@ -244,7 +245,7 @@ class HistoryArray(ExtensionArray):
             dtype = HistoryDtype.construct_from_string(dtype)
         if isinstance(scalars, cls):
             rows = scalars._rows.select(np.copy) if copy else scalars._rows
-            return cls._of(rows, dtype or scalars.dtype)
+            return cls.of(rows, dtype or scalars.dtype)
         histories = [None if _is_missing(value) else value for value in scalars]
         wrong = [value for value in histories if not isinstance(value, History | None)]
         if wrong:
@@ -254,8 +255,8 @@ class HistoryArray(ExtensionArray):
             )
         if not any(history is not None for history in histories):
             no_log = RawLog.without_events()
-            return cls._of(missing_rows(no_log, len(histories)), dtype)
-        return cls._of(rows_from_scalars(histories), dtype)
+            return cls.of(missing_rows(no_log, len(histories)), dtype)
+        return cls.of(rows_from_scalars(histories), dtype)
 
     @classmethod
     def _from_factorized(cls, values: Any, original: Self) -> Self:
@@ -267,7 +268,7 @@ class HistoryArray(ExtensionArray):
 
     @classmethod
     def _concat_same_type(cls, to_concat: Sequence[Self]) -> Self:
-        return cls._of(
+        return cls.of(
             join_rows([array._rows for array in to_concat]), to_concat[0].dtype
         )
 
@@ -288,7 +289,7 @@ class HistoryArray(ExtensionArray):
         if isinstance(item, tuple):
             item = next(one for one in item if one is not Ellipsis)
             return self[item]
-        return self._of(self._rows.select(lambda column: column[item]), self._dtype)
+        return self.of(self._rows.select(lambda column: column[item]), self._dtype)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         """Replace rows; the logs stay as they are."""
@@ -343,7 +344,7 @@ class HistoryArray(ExtensionArray):
         )
         # The new row stands last, which is where -1 points.
         with_fill = join_rows([self._rows, fill])
-        return self._of(with_fill.select(lambda column: column[indices]), self._dtype)
+        return self.of(with_fill.select(lambda column: column[indices]), self._dtype)
 
     def isna(self) -> np.ndarray:
         """Tell which rows have no history, which is not the same as an empty one.
@@ -363,7 +364,7 @@ class HistoryArray(ExtensionArray):
         HistoryArray of shape (n,)
             Rows of their own; the log, which nothing can change, is shared.
         """
-        return self._of(self._rows.select(np.copy), self._dtype)
+        return self.of(self._rows.select(np.copy), self._dtype)
 
     def __copy__(self) -> Self:
         """Return the same rows over the same log."""

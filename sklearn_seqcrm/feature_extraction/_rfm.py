@@ -20,13 +20,7 @@ from sklearn.utils.validation import (
 from sklearn_seqcrm._callbacks import CallbackSupportMixin, one_task
 from sklearn_seqcrm._documentation import DOC_LINK
 from sklearn_seqcrm._history_tags import of_history_transformer
-from sklearn_seqcrm._reading import (
-    Reading,
-    as_history_array,
-    check_raw,
-    days_before,
-    numbers_of,
-)
+from sklearn_seqcrm._reading import Reading, Table, days_before, numbers_of
 from sklearn_seqcrm._store import check_kinds, rows_of_kinds
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.feature_extraction._rfm_dialects import btyd, marketing
@@ -233,13 +227,15 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             of another column.
         """
         self._validate_params()
-        self._reading = Reading.of(X)
+        table = Table.of(X)
+        self._reading = Reading.of(table)
         if self.remainder == "drop":
             self._reading = self._reading.of_histories()
-        X = self._reading.select(X, self)
+        table = self._reading.select(table, self).refuse_encoded("RFMFeatures")
+        X = table.frame
         validate_data(self, X, skip_check_array=True)
         self.history_columns_ = list(self._reading.histories)
-        logs = {name: _raw(X, name).log for name in self.history_columns_}
+        logs = {name: array.log for name, array in table.histories.items()}
         self.amounts_ = _amount_fields(self.amount, logs)
         self.time_units_ = {
             name: _or_default(self.time_unit, log) for name, log in logs.items()
@@ -280,8 +276,8 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             If a column that `fit` saw is missing, or a log lacks the amount.
         """
         check_is_fitted(self)
-        X = self._reading.check(X, self)
-        histories = {name: _raw(X, name) for name in self.history_columns_}
+        table = self._reading.select(X, self).refuse_encoded("RFMFeatures")
+        X, histories = table.frame, table.histories
         columns: list[Any] = []
         for name, array in histories.items():
             columns += self._features(name, array).values()
@@ -356,10 +352,6 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         return of_history_transformer(super().__sklearn_tags__())
-
-
-def _raw(X: pd.DataFrame, name: Any) -> HistoryArray:
-    return check_raw(as_history_array(X[name]), "RFMFeatures")
 
 
 def _or_default(time_unit: Any, log: Any) -> Any:

@@ -11,12 +11,7 @@ import pandas as pd
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, validate_params
 
-from sklearn_seqcrm._reading import (
-    as_frame,
-    as_history_array,
-    check_raw,
-    history_columns,
-)
+from sklearn_seqcrm._reading import Table
 from sklearn_seqcrm.events import EventLog, HistoryArray
 from sklearn_seqcrm.model_selection._future import Future
 from sklearn_seqcrm.model_selection._outputs import (
@@ -145,7 +140,7 @@ def check_no_leakage(
             f"fitted must have one of the methods {', '.join(METHODS)}; got "
             f"{type(fitted).__name__}."
         )
-    X, logs = _compacted(as_frame(X))
+    X, logs = _compacted(Table.of(X))
     rng = check_random_state(random_state)
     name = type(fitted).__name__
     findings = _Findings(name, X, rtol)
@@ -236,7 +231,7 @@ def _listing(changes: Sequence[str]) -> str:
     return " or ".join(others)
 
 
-def _compacted(X: pd.DataFrame) -> tuple[pd.DataFrame, list[_LogOf]]:
+def _compacted(table: Table) -> tuple[pd.DataFrame, list[_LogOf]]:
     """X over logs of its own customers, and the history columns of each log.
 
     Returns
@@ -246,12 +241,8 @@ def _compacted(X: pd.DataFrame) -> tuple[pd.DataFrame, list[_LogOf]]:
     logs : list of (EventLog, list of str)
         Every log that has events, with the names of its columns.
     """
-    names = history_columns(X)
-    if not len(X):
-        raise ValueError("X has no rows; check_no_leakage needs at least one.")
-    arrays = {
-        name: check_raw(as_history_array(X[name]), "check_no_leakage") for name in names
-    }
+    table.refuse_no_rows("check_no_leakage").refuse_encoded("check_no_leakage")
+    arrays = dict(table.histories)
     if all(array.isna().all() for array in arrays.values()):
         raise ValueError("All histories are missing; check_no_leakage needs cutoffs.")
     columns_of: dict[int, list[str]] = {}
@@ -266,10 +257,10 @@ def _compacted(X: pd.DataFrame) -> tuple[pd.DataFrame, list[_LogOf]]:
             log = log.subset(codes).trimmed()
             for name in names:
                 rows = arrays[name].rows.within(log, codes)
-                arrays[name] = HistoryArray(*rows, dtype=arrays[name].dtype)
+                arrays[name] = HistoryArray.of(rows, arrays[name].dtype)
         if len(log):
             logs.append((log, names))
-    return X.assign(**arrays), logs
+    return table.frame.assign(**arrays), logs
 
 
 def _futures(

@@ -16,10 +16,10 @@ from sklearn.utils.validation import validate_data
 from sklearn_seqcrm._encoding import EncodedLog
 from sklearn_seqcrm._reading import (
     Reading,
+    Table,
     has_histories,
     kind_of,
     numbers_of,
-    refuse_missing_histories,
     refuse_repeated_columns,
 )
 from sklearn_seqcrm.events import HistoryArray
@@ -110,31 +110,31 @@ def read_inputs(estimator: Any, X: Any, *, reset: bool) -> Inputs:
 
 
 def _read_frame(estimator: Any, X: Any, reset: bool) -> Inputs:
-    if not len(X):
-        raise ValueError("X has no rows; at least one is needed.")
     # Padded tensors, if the fit was on those, have no columns to be compared with.
     reading = None if reset else getattr(estimator, "_reading", None)
     if reading is None:
+        X = Table.of(X)
         reading = Reading.of(X)
-    X = reading.select(X, estimator)
+    table = reading.select(X, estimator).refuse_no_rows(type(estimator).__name__)
     if reset:
         estimator._reading = reading
-        validate_data(estimator, X, reset=True, skip_check_array=True)
-    arrays = [X[name].array for name in reading.histories]
-    sources, specs, columns = [], [], []
-    for name, array in zip(reading.histories, arrays, strict=True):
-        log = _encoded_log(array, name, estimator)
-        sources.append(history_source(array))
-        specs.append(history_spec(log))
-        columns.append(log.row_features(array.rows))
+        validate_data(estimator, table.frame, reset=True, skip_check_array=True)
+    for name, array in table.histories.items():
+        _refuse_raw(array, name, estimator)
+    table.refuse_missing()
+    arrays = list(table.histories.values())
+    columns = [array.log.row_features(array.rows) for array in arrays]
     # X[names] takes three times as long, a sixth of scoring a row.
-    place = X.columns.get_indexer(list(reading.statics))
-    statics = X.take(place, axis=1)
+    place = table.frame.columns.get_indexer(
+        pd.Index([*reading.statics], tupleize_cols=False)
+    )
+    statics = table.frame.take(place, axis=1)
     _refuse_text(statics, estimator)
     columns.append(static_values(statics))
+    sources = tuple(history_source(array) for array in arrays)
     return Inputs(
-        RowData(tuple(sources), np.concatenate(columns, axis=1)),
-        tuple(specs),
+        RowData(sources, np.concatenate(columns, axis=1)),
+        tuple(history_spec(array.log) for array in arrays),
         reading.histories,
         partial(row_customers, arrays),
     )
@@ -224,15 +224,13 @@ def static_values(statics: pd.DataFrame) -> np.ndarray:
     return values
 
 
-def _encoded_log(array: HistoryArray, name: str, estimator: Any) -> EncodedLog:
+def _refuse_raw(array: HistoryArray, name: str, estimator: Any) -> None:
     if not isinstance(array.log, EncodedLog):
         line = _PIPELINE.format(estimator=type(estimator).__name__)
         raise TypeError(
             f"The histories in {name!r} are raw events, and a network reads encoded "
             f"ones. Write {line}, or put HistoryEncoder() before it in your pipeline."
         )
-    refuse_missing_histories(array, name)
-    return array.log
 
 
 def _refuse_text(statics: pd.DataFrame, estimator: Any) -> None:

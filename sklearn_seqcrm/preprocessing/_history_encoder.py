@@ -18,9 +18,9 @@ from sklearn.utils.validation import (
 
 from sklearn_seqcrm._callbacks import CallbackSupportMixin, one_task
 from sklearn_seqcrm._documentation import DOC_LINK
-from sklearn_seqcrm._encoding import EncodedLog, EventEncoder
+from sklearn_seqcrm._encoding import EventEncoder
 from sklearn_seqcrm._history_tags import of_history_transformer
-from sklearn_seqcrm._reading import Reading, as_history_array, refuse_missing_histories
+from sklearn_seqcrm._reading import Reading, Table
 from sklearn_seqcrm.events import HistoryArray
 
 
@@ -146,18 +146,15 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             If the histories are encoded already.
         """
         self._validate_params()
-        self._reading = Reading.of(X)
-        X = self._reading.select(X, self)
-        _refuse_no_rows(X)
-        validate_data(self, X, skip_check_array=True)
+        table = Table.of(X)
+        self._reading = Reading.of(table)
+        table = self._read(table)
+        validate_data(self, table.frame, skip_check_array=True)
         self._fitted = {
             name: EventEncoder(
-                _raw_rows(X, name).rows,
-                self.min_frequency,
-                self.max_categories,
-                self.half_lives,
+                array.rows, self.min_frequency, self.max_categories, self.half_lives
             )
-            for name in self._reading.histories
+            for name, array in table.histories.items()
         }
         self.layouts_ = {name: fitted.layout for name, fitted in self._fitted.items()}
         return self
@@ -193,15 +190,19 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
                 "HistoryEncoder().set_output(transform='pandas'), which comes before "
                 "the global configuration."
             )
-        X = self._reading.select(X, self)
-        _refuse_no_rows(X)
-        encoded = X.copy(deep=False)
+        table = self._read(X)
+        encoded = table.frame.copy(deep=False)
         for name, fitted in self._fitted.items():
-            array = _raw_rows(X, name)
-            encoded[name] = HistoryArray(
-                *fitted.encode(array.rows, name), dtype=array.dtype
+            array = table.histories[name]
+            encoded[name] = HistoryArray.of(
+                fitted.encode(array.rows, name), array.dtype
             )
         return encoded
+
+    def _read(self, X: Any) -> Table:
+        """The columns of `fit`, whose histories must be raw and there."""
+        table = self._reading.select(X, self).refuse_no_rows("HistoryEncoder")
+        return table.refuse_encoded("HistoryEncoder").refuse_missing()
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the columns, which stay as they are.
@@ -221,19 +222,3 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         return of_history_transformer(super().__sklearn_tags__())
-
-
-def _refuse_no_rows(X: pd.DataFrame) -> None:
-    if not len(X):
-        raise ValueError("X has no rows; HistoryEncoder needs at least one.")
-
-
-def _raw_rows(X: pd.DataFrame, name: str) -> HistoryArray:
-    array = as_history_array(X[name])
-    if isinstance(array.log, EncodedLog):
-        raise TypeError(
-            f"The histories in {name!r} are encoded already; give the raw X to "
-            "HistoryEncoder."
-        )
-    refuse_missing_histories(array, name)
-    return array

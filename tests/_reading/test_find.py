@@ -3,10 +3,10 @@ import pandas as pd
 import pytest
 
 from sklearn_seqcrm._reading import (
+    Table,
     as_history_array,
     check_raw,
     has_histories,
-    history_columns,
     holds_histories,
     one_history,
 )
@@ -17,10 +17,14 @@ LOG = EventLog(EVENTS, "id", "time")
 ROWS = pd.DataFrame({"id": ["b", "a"], "age": [30, 50], "at": [3, 3]}, index=[7, 8])
 
 
+def names_in(X):
+    return list(Table.of(X).histories)
+
+
 def test_finds_every_history_column_in_order():
     X = LOG.attach(LOG.attach(ROWS, cutoff=2, name="old"), cutoff="at", name="new")
-    assert history_columns(X) == ["old", "new"]
-    assert history_columns(X[["new", "age", "old"]]) == ["new", "old"]
+    assert names_in(X) == ["old", "new"]
+    assert names_in(X[["new", "age", "old"]]) == ["new", "old"]
 
 
 @pytest.mark.parametrize(
@@ -54,24 +58,24 @@ def test_array_is_not_copied():
 
 def test_no_history():
     with pytest.raises(ValueError, match=r"no history column; EventLog\.attach adds"):
-        history_columns(ROWS)
+        names_in(ROWS)
 
 
 def test_no_frame():
     with pytest.raises(TypeError, match=r"got numpy\.ndarray.*set_output"):
-        history_columns(np.zeros((2, 2)))
+        names_in(np.zeros((2, 2)))
 
 
 def test_repeated_names():
     X = LOG.attach(ROWS, cutoff="at")
     with pytest.raises(ValueError, match=r"several columns of the names \['age'\]"):
-        history_columns(pd.concat([X, X[["age"]]], axis=1))
+        names_in(pd.concat([X, X[["age"]]], axis=1))
 
 
 def test_names_that_are_numbers_stay_as_they_are():
     X = LOG.attach(LOG.attach(ROWS, cutoff=2, name="old"), cutoff="at", name="new")
     X.columns = [0, 1, 2, 3, 4]
-    assert repr(history_columns(X)) == "[3, 4]"
+    assert repr(names_in(X)) == "[3, 4]"
     with pytest.raises(ValueError, match=r"2 history columns, \[3, 4\].*history=3"):
         one_history(X)
 

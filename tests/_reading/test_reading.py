@@ -7,7 +7,14 @@ import pyarrow as pa
 import pytest
 from numpy.testing import assert_array_equal
 
-from sklearn_seqcrm._reading import Reading, as_levels, as_numbers, days_before, kind_of
+from sklearn_seqcrm._reading import (
+    Reading,
+    Table,
+    as_levels,
+    as_numbers,
+    days_before,
+    kind_of,
+)
 from sklearn_seqcrm.events import EventLog
 
 EVENTS = pd.DataFrame({"id": [11, 11, 12, 13], "time": [1, 3, 2, 4]})
@@ -16,12 +23,12 @@ ROWS = pd.DataFrame({"id": [12, 11, 13], "age": [30, 50, 40], "at": [3, 3, 4]})
 
 
 def statics_of(X):
-    return list(Reading.of(X).statics)
+    return list(Reading.of(Table.of(X)).statics)
 
 
 def test_columns_are_sorted():
     X = LOG.attach(LOG.attach(ROWS, cutoff=2, name="old"), cutoff="at", name="new")
-    reading = Reading.of(X)
+    reading = Reading.of(Table.of(X))
     assert reading.histories == ("old", "new")
     assert reading.statics == {"age": "numeric"}
     assert list(reading.columns) == ["age", "old", "new"]
@@ -130,17 +137,17 @@ def test_values_that_cannot_be_told_apart_are_no_keys():
 
 def test_columns_are_found_by_name():
     X = LOG.attach(ROWS, cutoff="at").assign(city=["x", "y", "z"])
-    reading = Reading.of(X)
-    first = reading.select(X, None)
+    reading = Reading.of(Table.of(X))
+    first = reading.select(X, None).frame
     assert list(first) == ["age", "history", "city"]
-    assert reading.select(first, None) is first
+    assert reading.select(first, None).frame is first
     moved = X[["city", "history", "age"]].assign(more=1, later=2)
-    pd.testing.assert_frame_equal(reading.select(moved, None), first)
+    pd.testing.assert_frame_equal(reading.select(moved, None).frame, first)
 
 
 def test_missing_columns():
     X = LOG.attach(ROWS, cutoff="at")
-    reading = Reading.of(X)
+    reading = Reading.of(Table.of(X))
     with pytest.raises(
         ValueError,
         match=r"lacks 1 of the 2 columns that object saw in fit: \['history'\]\. "
@@ -151,7 +158,7 @@ def test_missing_columns():
 
 def test_arrays_have_no_names_to_go_by():
     objects = LOG.attach(ROWS, cutoff="at").to_numpy(dtype=object)
-    reading = Reading.of(objects)
+    reading = Reading.of(Table.of(objects))
     assert list(reading.columns) == ["x1", "x3"]
     with pytest.raises(ValueError, match=r"has 3 columns without names.*fitted on 4"):
         reading.select(objects[:, :3], object())

@@ -775,7 +775,7 @@ BAD = {
         HistoryEncoder().fit_transform(X),
         {},
         TypeError,
-        "check_no_leakage reads raw histories, but these are encoded",
+        "check_no_leakage reads raw histories, but those in 'history' are",
     ),
     "all missing": (
         FITTED,

@@ -1,0 +1,224 @@
+"""X as a table whose histories are history columns, read once for all that need it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm._reading._find import (
+    as_history_array,
+    names_of_histories,
+    refuse_repeated_columns,
+)
+from sklearn_seqcrm._store import RawLog
+from sklearn_seqcrm.events import HistoryArray
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Rows of X, and the histories among its columns.
+
+    Parameters
+    ----------
+    frame : DataFrame of shape (n, n_columns)
+        The rows.
+    histories : dict of name to HistoryArray of shape (n,)
+        The history columns, in the order of the columns.
+    """
+
+    frame: pd.DataFrame
+    histories: Mapping[Any, HistoryArray]
+
+    @classmethod
+    def of(cls, X: Any) -> Self:
+        """Read rows with at least one history column.
+
+        Parameters
+        ----------
+        X : DataFrame, or object array of shape (n, n_columns)
+            As `as_frame` takes it.
+
+        Returns
+        -------
+        Table
+            The rows with all columns.
+
+        Raises
+        ------
+        TypeError
+            If `X` is neither.
+        ValueError
+            If no column holds histories, or two columns have the same name.
+        """
+        frame = as_frame(X)
+        names = names_of_histories(frame)
+        if not names:
+            raise ValueError(
+                "X has no history column; EventLog.attach adds one. Its columns are "
+                f"{list(frame.columns)}."
+            )
+        return cls(frame, {name: frame[name].array for name in names})
+
+    def refuse_encoded(self, reader: str) -> Self:
+        """Raise a TypeError if histories are encoded and `reader` needs raw ones."""
+        for name, array in self.histories.items():
+            check_raw(array, reader, f"those in {name!r}")
+        return self
+
+    def refuse_missing(self) -> Self:
+        """Raise a ValueError if a row has no history, which is not an empty one."""
+        for name, array in self.histories.items():
+            n_missing = int(array.isna().sum())
+            if n_missing:
+                raise ValueError(
+                    f"Column {name!r} has {n_missing} missing histories; a customer "
+                    "without events has an empty history, which EventLog.attach makes."
+                )
+        return self
+
+    def refuse_no_rows(self, reader: str) -> Self:
+        """Raise a ValueError if there is no row."""
+        if not len(self.frame):
+            raise ValueError(f"X has no rows; {reader} needs at least one.")
+        return self
+
+
+def has_histories(X: Any) -> bool:
+    """Tell whether one of the columns of X holds histories.
+
+    Parameters
+    ----------
+    X : object
+        Anything. A DataFrame, or an object array of shape (n, n_columns), can.
+
+    Returns
+    -------
+    bool
+        True if a column is a history column, or an object column of histories.
+    """
+    if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 2:
+        X = pd.DataFrame(X)
+    return isinstance(X, pd.DataFrame) and bool(names_of_histories(X))
+
+
+def as_frame(X: Any) -> pd.DataFrame:
+    """Return X as a DataFrame whose histories are history columns.
+
+    Parameters
+    ----------
+    X : DataFrame, or object array of shape (n, n_columns)
+        An object array is what ColumnTransformer makes of a DataFrame with histories
+        unless it was told to ``set_output(transform="pandas")``.
+
+    Returns
+    -------
+    DataFrame of shape (n, n_columns)
+        `X` itself if nothing had to be converted. The columns of an array are named
+        ``"x0"``, ``"x1"``, ...
+
+    Raises
+    ------
+    TypeError
+        If `X` is neither.
+    ValueError
+        If two columns have the same name.
+    """
+    if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 2:
+        names = [f"x{i}" for i in range(X.shape[1])]
+        X = pd.DataFrame(X, columns=names).infer_objects()
+    if not isinstance(X, pd.DataFrame):
+        raise TypeError(
+            "X must be a pandas DataFrame with a history column, which EventLog.attach "
+            f"adds; got {type(X).__module__}.{type(X).__name__}. After another "
+            "transformer, its set_output(transform='pandas') keeps the column."
+        )
+    refuse_repeated_columns(X)
+    objects = {
+        name: as_history_array(X[name])
+        for name in names_of_histories(X)
+        if X[name].dtype == object
+    }
+    return X.assign(**objects) if objects else X
+
+
+def one_history(X: Any, history: Any = None) -> HistoryArray:
+    """The histories of all rows, from the one column to be read.
+
+    Parameters
+    ----------
+    X : DataFrame, Series or HistoryArray
+        Rows with a history column, that column, or its array.
+    history : str or None, default=None
+        Name of the column of a DataFrame; None: the only one that holds histories.
+
+    Returns
+    -------
+    HistoryArray of shape (n,)
+        Histories, none of them missing.
+
+    Raises
+    ------
+    KeyError
+        If `X` has no column `history`.
+    TypeError
+        If `X` or the column holds no histories.
+    ValueError
+        If there is no history column, several and no choice, or histories are missing.
+    """
+    if isinstance(X, HistoryArray):
+        array = X
+    elif isinstance(X, pd.Series):
+        array = as_history_array(X)
+    else:
+        array = _choose(Table.of(X), history)
+    n_missing = int(array.isna().sum())
+    if n_missing:
+        raise ValueError(
+            f"{n_missing} of {len(array)} rows have no history (missing, which is not "
+            "the same as empty), and so no cutoff; drop them, or attach them again."
+        )
+    return array
+
+
+def check_raw(array: HistoryArray, reader: str, which: str = "these") -> HistoryArray:
+    """Let raw histories pass and say what to do with encoded ones.
+
+    Parameters
+    ----------
+    array : HistoryArray of shape (n,)
+        Histories of any log.
+    reader : str
+        Who needs raw histories, for the error.
+    which : str, default="these"
+        How the error names them.
+
+    Returns
+    -------
+    HistoryArray of shape (n,)
+        The same array.
+    """
+    if not isinstance(array.log, RawLog):
+        raise TypeError(
+            f"{reader} reads raw histories, but {which} are encoded; give it the X "
+            "that EventLog.attach made, which is the X that went into the "
+            "HistoryEncoder."
+        )
+    return array
+
+
+def _choose(table: Table, history: Any) -> HistoryArray:
+    found = list(table.histories)
+    if history is None:
+        if len(found) > 1:
+            raise ValueError(
+                f"X has {len(found)} history columns, {found}; choose one of them with "
+                f"history={found[0]!r}."
+            )
+        return table.histories[found[0]]
+    if history not in table.frame.columns:
+        raise KeyError(f"X has no column {history!r}; its history columns are {found}.")
+    return as_history_array(table.frame[history])
