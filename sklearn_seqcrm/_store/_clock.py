@@ -112,7 +112,7 @@ class Clock:
             ticks -= rest < fraction
         return ticks
 
-    def duration(self, value: Any, what: str) -> int | float:
+    def duration(self, value: Any, what: str, *, positive: bool = False) -> int | float:
         """Convert a length of time to this axis.
 
         Parameters
@@ -121,6 +121,8 @@ class Clock:
             What ``pd.Timedelta`` takes for datetimes, a number for plain numbers.
         what : str
             How an error names the value.
+        positive : bool, default=False
+            Whether 0 is an error as well.
 
         Returns
         -------
@@ -129,6 +131,8 @@ class Clock:
             axis if that has integers.
         """
         length = self._length(value, what)
+        if positive and not length:
+            raise ValueError(f"{what} must be longer than 0; got {value!r}.")
         if self.dtype == "float64" or length.denominator != 1:
             return float(length)
         return min(int(length), LONGEST)

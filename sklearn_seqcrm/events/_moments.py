@@ -186,9 +186,7 @@ def regular(timeline: Timeline, step: Any, start: Any, end: Any) -> np.ndarray:
     """
     clock = timeline.clock
     _refuse_calendar_step(timeline, step, start, end)
-    ticks = clock.duration(step, "step")
-    if not ticks:
-        raise ValueError("step must be longer than 0.")
+    ticks = clock.duration(step, "step", positive=True)
     if clock.dtype == "int64" and ticks != int(ticks):
         raise ValueError(
             f"step is {ticks} of the unit of time of the log, and would make cutoffs "

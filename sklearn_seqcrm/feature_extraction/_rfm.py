@@ -342,13 +342,10 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         """Time unit and period on the axis of a log."""
         unit = self.time_units_[name]
         period = unit if self.period is None else self.period
-        lengths = []
-        for parameter, value in (("time_unit", unit), ("period", period)):
-            length = log.timeline.clock.duration(value, parameter)
-            if not length > 0:
-                raise ValueError(f"{parameter} must be longer than 0; got {value!r}.")
-            lengths.append(length)
-        return lengths
+        return [
+            log.timeline.clock.duration(value, parameter, positive=True)
+            for parameter, value in (("time_unit", unit), ("period", period))
+        ]
 
     def __sklearn_tags__(self) -> Any:
         return of_history_transformer(super().__sklearn_tags__())

@@ -245,12 +245,9 @@ class CutoffSplit(BaseCrossValidator):
         )
         array = one_history(X, self.history)
         clock = array.log.timeline.clock
-        lengths = {"horizon": self.horizon}
+        clock.duration(self.horizon, "horizon", positive=True)
         if self.train_window is not None:
-            lengths["train_window"] = self.train_window
-        for name, value in lengths.items():
-            if not clock.duration(value, name) > 0:
-                raise ValueError(f"{name} must be longer than 0; got {value!r}.")
+            clock.duration(self.train_window, "train_window", positive=True)
         return array
 
     def _folds(self, X: Any, array: HistoryArray) -> Iterator[_Fold]:

@@ -119,9 +119,7 @@ def windows_after(
     recorded = timeline.end
     end = np.full(len(cutoff), recorded)
     if horizon is not None or not endless:
-        length = clock.duration(horizon, "horizon")
-        if not length > 0:
-            raise ValueError(f"horizon must be longer than 0; got {horizon!r}.")
+        length = clock.duration(horizon, "horizon", positive=True)
         wait = clock.rounded_up(gap=gap, horizon=horizon)
         end = later(cutoff, wait)
         censored = end > recorded
