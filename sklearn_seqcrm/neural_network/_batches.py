@@ -95,7 +95,7 @@ class Batch:
 
     @property
     def target(self) -> torch.Tensor:
-        """Targets in the order of `rows`, shape (n,); 0 if there are none."""
+        """Targets in the order of `rows`, shape (n,) or (n, k); 0 without any."""
         if self._data.target is None:
             return torch.zeros(len(self), dtype=torch.float32, device="cpu")
         return torch.from_numpy(self._data.target[self.rows])

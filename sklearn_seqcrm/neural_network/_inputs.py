@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -36,7 +37,7 @@ class Inputs(NamedTuple):
     Parameters
     ----------
     data : RowData
-        Rows without targets.
+        Rows, without targets and weights when they have just been read.
     specs : tuple of HistorySpec
         Shape of each history column.
     names : tuple of str
@@ -53,6 +54,13 @@ class Inputs(NamedTuple):
     names: tuple[str, ...]
     customers: Callable[[], np.ndarray]
     encoded: bool = True
+
+    def take(self, rows: np.ndarray) -> Inputs:
+        """Return the inputs of some rows."""
+        customers = self.customers
+        return self._replace(
+            data=self.data.take(rows), customers=lambda: customers()[rows]
+        )
 
     def within(self, specs: Sequence[HistorySpec]) -> Inputs:
         """The same rows; codes that `specs` do not have become 0, unseen."""
@@ -107,6 +115,19 @@ def read_inputs(estimator: Any, X: Any, *, reset: bool) -> Inputs:
         _forget_columns(estimator)
     X = validate_data(estimator, X, dtype=np.float32, reset=reset)
     return Inputs(RowData((), X), (), (), partial(np.arange, len(X)))
+
+
+def warn_if_all_empty(inputs: Inputs) -> None:
+    """Warn of history columns without any event; `fit` is two calls above."""
+    for name, source in zip(inputs.names, inputs.data.sources, strict=True):
+        if not (source.stop > source.start).any():
+            warnings.warn(
+                f"All {len(source.start)} histories in {name!r} are empty, so that the "
+                "model learns from statics alone. Do the customers and cutoffs of the "
+                "rows fit those of the log?",
+                UserWarning,
+                stacklevel=4,
+            )
 
 
 def _read_frame(estimator: Any, X: Any, reset: bool) -> Inputs:

@@ -10,11 +10,11 @@ import torch
 from sklearn.base import ClassifierMixin
 from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets
 
-from sklearn_seqcrm._callbacks import FitTask, with_callbacks
+from sklearn_seqcrm._callbacks import with_callbacks
 from sklearn_seqcrm.neural_network._base import BaseLSTM
-from sklearn_seqcrm.neural_network._inputs import Inputs
+from sklearn_seqcrm.neural_network._net import HistoryClassifierNet
+from sklearn_seqcrm.neural_network._objectives import Classes
 from sklearn_seqcrm.neural_network._scaling import exponent_of
 
 
@@ -152,7 +152,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     (200, 2)
     """
 
-    classes_: np.ndarray
+    _objective: Classes
+    _net_class = HistoryClassifierNet
 
     _parameter_constraints: dict[str, list[Any]] = {
         **BaseLSTM._parameter_constraints,
@@ -208,6 +209,11 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         self.warm_start = warm_start
         self.verbose = verbose
 
+    @property
+    def classes_(self) -> np.ndarray:
+        """Class labels."""
+        return self._objective.classes
+
     @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train on rows with known classes.
@@ -234,22 +240,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             If `y` has one class or missing values, a parameter is out of range, or the
             machine lacks `device` or, to train, `precision`.
         """
-        inputs, labels, weight = self._start(X, y, sample_weight)
-        check_classification_targets(labels)
-        classes = np.unique(labels)
-        if len(classes) < 2:
-            raise ValueError(
-                f"{type(self).__name__} needs at least 2 classes in y; got 1 class, "
-                f"{classes.tolist()[0]!r}, in all {len(labels)} rows."
-            )
-        if self._goes_on(partial=False) and not np.array_equal(classes, self.classes_):
-            raise ValueError(
-                f"warm_start needs the classes of the last fit, {self.classes_}; got "
-                f"{classes}."
-            )
-        self.classes_ = classes
-        task = FitTask(self, X, y, sample_weight, self.max_epochs)
-        return self._fit_codes(inputs, labels, weight, task)
+        self._check_parameters()
+        return self._fit(X, y, sample_weight, Classes())
 
     def partial_fit(
         self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
@@ -288,21 +280,14 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             are none of them, a parameter is out of range, or the machine lacks `device`
             or, to train, `precision`.
         """
-        inputs, labels, weight = self._start(X, y, sample_weight, partial=True)
-        check_classification_targets(labels)
+        self._check_parameters()
         if self.class_weight == "balanced":
             raise ValueError(
                 "class_weight='balanced' needs all rows at once; give partial_fit a "
                 "dict of weights, which compute_class_weight makes."
             )
-        self.classes_ = self._all_classes(classes)
-        unknown = np.setdiff1d(labels, self.classes_)
-        if len(unknown):
-            raise ValueError(
-                f"y has the labels {unknown.tolist()}, which are not in classes, "
-                f"{self.classes_.tolist()}."
-            )
-        return self._fit_codes(inputs, labels, weight, None)
+        objective = Classes(self._all_classes(classes))
+        return self._partial_fit(X, y, sample_weight, objective)
 
     def _all_classes(self, classes: Any) -> np.ndarray:
         """The classes of `partial_fit`, which stay the same."""
@@ -324,42 +309,26 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             )
         return self.classes_
 
-    def _fit_codes(
-        self,
-        inputs: Inputs,
-        labels: np.ndarray,
-        weight: np.ndarray | None,
-        task: FitTask | None,
-    ) -> Self:
-        codes = np.searchsorted(self.classes_, labels)
-        if self.class_weight is not None:
-            of_class = compute_class_weight(
-                self.class_weight, classes=self.classes_, y=labels
+    def _weigh_targets(
+        self, y: np.ndarray, weight: np.ndarray | None
+    ) -> np.ndarray | None:
+        """Weights of the rows times those of their classes."""
+        if self.class_weight is None:
+            return weight
+        of_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+        if (of_class < 0).any():
+            raise ValueError(
+                f"class_weight must not be negative; got {self.class_weight!r}."
             )
-            if (of_class < 0).any():
-                raise ValueError(
-                    f"class_weight must not be negative; got {self.class_weight!r}."
-                )
-            # In relation to each other, so that no product overflows or vanishes.
-            of_class = np.ldexp(of_class, -exponent_of(of_class))
-            weight = of_class[codes] * (1.0 if weight is None else weight)
-            if not weight.any():
-                raise ValueError(
-                    f"class_weight={self.class_weight!r} leaves no row any weight."
-                )
-        share = np.bincount(codes, weight, minlength=len(self.classes_)).astype(float)
-        # A class that may come in a later call counts as one row.
-        n_rows = len(codes) if weight is None else np.count_nonzero(weight)
-        share[share == 0] = share.sum() / n_rows
-        return self._fit(
-            inputs,
-            codes.astype("int64"),
-            weight,
-            len(self.classes_),
-            {"criterion": torch.nn.CrossEntropyLoss, "criterion__reduction": "none"},
-            np.log(share / share.sum()),
-            task,
-        )
+        # In relation to each other, so that no product overflows or vanishes.
+        of_class = np.ldexp(of_class, -exponent_of(of_class))
+        codes = self._objective.encode(y)
+        weight = of_class[codes] * (1.0 if weight is None else weight)
+        if not weight.any():
+            raise ValueError(
+                f"class_weight={self.class_weight!r} leaves no row any weight."
+            )
+        return weight
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probability of each class.
@@ -375,8 +344,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             Probabilities in the order of `classes_`.
         """
         outputs = self._outputs(X)
-        odds = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-        return odds / odds.sum(axis=1, keepdims=True)
+        return self._objective.predict_proba(outputs)
 
     def predict(self, X: Any) -> np.ndarray:
         """Most probable class.
@@ -392,4 +360,4 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             Class labels.
         """
         outputs = self._outputs(X)
-        return self.classes_[outputs.argmax(axis=1)]
+        return self._objective.predict(outputs)

@@ -10,12 +10,9 @@ import torch
 from sklearn.base import RegressorMixin
 from sklearn.utils._param_validation import StrOptions
 
-from sklearn_seqcrm._callbacks import FitTask, with_callbacks
-from sklearn_seqcrm.neural_network._base import BaseLSTM, refuse_not_finite
-from sklearn_seqcrm.neural_network._inputs import Inputs
-from sklearn_seqcrm.neural_network._scaling import exponent_of, of_any_weight
-
-_EPSILON = float(np.finfo("float64").eps)
+from sklearn_seqcrm._callbacks import with_callbacks
+from sklearn_seqcrm.neural_network._base import BaseLSTM
+from sklearn_seqcrm.neural_network._objectives import LOSSES
 
 
 class LSTMRegressor(RegressorMixin, BaseLSTM):
@@ -126,7 +123,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
 
     _parameter_constraints: dict[str, list[Any]] = {
         **BaseLSTM._parameter_constraints,
-        "loss": [StrOptions({"squared_error", "absolute_error", "poisson"})],
+        "loss": [StrOptions(set(LOSSES))],
     }
 
     def __init__(
@@ -205,9 +202,8 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
             parameter is out of range, or the machine lacks `device` or, to train,
             `precision`.
         """
-        inputs, numbers, weight = self._start(X, y, sample_weight)
-        task = FitTask(self, X, y, sample_weight, self.max_epochs)
-        return self._fit_numbers(inputs, numbers, weight, task)
+        self._check_parameters()
+        return self._fit(X, y, sample_weight, LOSSES[self.loss]())
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Go once over more rows, from the network as it is.
@@ -242,69 +238,8 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
             parameter is out of range, or the machine lacks `device` or, to train,
             `precision`.
         """
-        inputs, numbers, weight = self._start(X, y, sample_weight, partial=True)
-        return self._fit_numbers(inputs, numbers, weight, None)
-
-    def _fit_numbers(
-        self,
-        inputs: Inputs,
-        y: np.ndarray,
-        weight: np.ndarray | None,
-        task: FitTask | None,
-    ) -> Self:
-        y = np.asarray(y, dtype="float64")
-        refuse_not_finite(y)  # numbers may have been objects before
-        again = self._goes_on(task is None)
-        if self.loss == "poisson":
-            _refuse_negative(y, all_zero=again)
-        if not again:
-            self._loss = self.loss
-            self._settle_scale(y, weight)
-        elif self.loss != self._loss:
-            raise ValueError(
-                f"The network goes on with loss={self._loss!r}; got {self.loss!r}. Set "
-                "it back, or fit from the start."
-            )
-        loss, parameters = _LOSSES[self.loss]
-        return self._fit(
-            inputs,
-            self._scaled(y, weight),
-            weight,
-            1,
-            {"criterion": loss, "criterion__reduction": "none", **parameters},
-            np.zeros(1),
-            task,
-        )
-
-    def _settle_scale(self, y: np.ndarray, weight: np.ndarray | None) -> None:
-        """Learn where the targets are, which those of weight 0 do not say."""
-        if weight is not None:
-            used = of_any_weight(weight)
-            y, weight = y[used], weight[used]
-        self._exponent = exponent_of(y)
-        y = np.ldexp(y, -self._exponent)
-        self._center, self._scale = _center_and_scale(y, weight, self.loss)
-        if not self._scale:
-            # One in the unit of `y`, or the size of `y` if this is smaller; but no less
-            # than what rounding leaves of equal targets.
-            one = max(0.5 ** max(self._exponent, 0), _EPSILON)
-            self._scale = min(abs(self._center), one) or 1.0
-
-    def _scaled(self, y: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
-        """Targets as the network sees them, shape (n,), float32."""
-        with np.errstate(over="ignore"):
-            y = np.ldexp(y, -self._exponent)
-            target = ((y - self._center) / self._scale).astype("float32")
-        bad = np.isinf(target)
-        if weight is not None:
-            bad &= of_any_weight(weight)
-        if bad.any():
-            raise ValueError(
-                f"{bad.sum()} of {len(y)} targets are more than 1e38 times as far from "
-                "those in the first call as these are from each other. Fit from the "
-                "start, with rows like those to come."
-            )
-        return target
+        self._check_parameters()
+        return self._partial_fit(X, y, sample_weight, LOSSES[self.loss]())
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict the target.
@@ -319,49 +254,5 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         ndarray of shape (n,)
             Predictions in the units of `y`.
         """
-        output = self._outputs(X)[:, 0]
-        if self._loss == "poisson":
-            output = np.exp(output)
-        return np.ldexp(output * self._scale + self._center, self._exponent)
-
-
-_LOSSES: dict[str, tuple[type[torch.nn.Module], dict[str, Any]]] = {
-    "squared_error": (torch.nn.MSELoss, {}),
-    "absolute_error": (torch.nn.L1Loss, {}),
-    "poisson": (torch.nn.PoissonNLLLoss, {"criterion__log_input": True}),
-}
-
-
-def _center_and_scale(
-    y: np.ndarray, weight: np.ndarray | None, loss: str
-) -> tuple[float, float]:
-    """Bring targets to where a fresh network is: about 0, about 1 wide.
-
-    The Poisson loss keeps its meaning under a change of the unit of `y` only, so that
-    there the mean is the unit, and the center of its logarithm is 0. The scale is 0 if
-    all targets are the same but for rounding; they lie between -1 and 1.
-    """
-    mean = float(np.average(y, weights=weight))
-    if loss == "poisson":
-        return 0.0, mean
-    center = _median(y, weight) if loss == "absolute_error" else mean
-    spread = float(np.sqrt(np.average((y - center) ** 2, weights=weight)))
-    return center, spread if spread > _EPSILON else 0.0
-
-
-def _median(y: np.ndarray, weight: np.ndarray | None) -> float:
-    """The smallest target that half of the weight does not exceed."""
-    order = np.argsort(y, kind="stable")
-    below = np.cumsum(np.ones(len(y)) if weight is None else weight[order])
-    return float(y[order][np.searchsorted(below, below[-1] / 2)])
-
-
-def _refuse_negative(y: np.ndarray, all_zero: bool) -> None:
-    """Raise a ValueError for what no counts are; all may be 0 if so is said."""
-    n_negative = int((y < 0).sum())
-    if n_negative or not (all_zero or y.any()):
-        wrong = f"{n_negative} of {len(y)} are negative" if n_negative else "all are 0"
-        raise ValueError(
-            "The Poisson loss needs targets that are not negative and not all zero; "
-            f"{wrong}. Use loss='squared_error'."
-        )
+        outputs = self._outputs(X)
+        return self._objective.predict(outputs)

@@ -36,10 +36,10 @@ class HistoryNet(NeuralNet):
     """A skorch net whose datasets are `RowData` and whose batches are `Batch`.
 
     `fit` takes a pair of training and validation data, the second of which may be
-    None. The loss of a batch is the mean of the weighted losses of its rows. Weights
-    must have a mean of 1 over all rows: divided by their own sum in each batch, weights
-    that go with the length of histories would cancel, because a batch has rows of
-    similar length.
+    None. The criterion is an `Objective`: it returns a loss for each row, and the loss
+    of a batch is the mean of these times their weights. Weights must have a mean of 1
+    over all rows: divided by their own sum in each batch, weights that go with the
+    length of histories would cancel, because a batch has rows of similar length.
 
     Parameters
     ----------
@@ -167,8 +167,7 @@ class HistoryNet(NeuralNet):
         X: Batch | BatchPart | None = None,
         training: bool = False,
     ) -> torch.Tensor:
-        y_pred = y_pred.squeeze(1) if y_pred.shape[1] == 1 else y_pred
-        losses = self.criterion_(y_pred, y_true.to(self.device))
+        losses = self.criterion_(y_pred, y_true.to(self.device))  # (n,)
         if X is None or X.weight is None:
             return losses.mean()
         return (losses * X.weight.to(self.device)).mean()

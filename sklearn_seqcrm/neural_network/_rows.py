@@ -56,8 +56,8 @@ class RowData:
         One for each history column.
     static : ndarray of shape (n, S), float32
         Row features of the histories and statics, side by side.
-    target : ndarray of shape (n,) or None
-        Codes of classes (int64) or numbers (float32).
+    target : ndarray of shape (n,) or (n, k), or None
+        Targets as the objective encodes them.
     weight : ndarray of shape (n,) or None
         Weight of each row in the loss. In training float32, of mean 1.
     """

@@ -13,7 +13,7 @@ from skorch.exceptions import DeviceWarning
 
 from sklearn_seqcrm._store import Log
 from sklearn_seqcrm.events import EventLog, HistoryArray
-from sklearn_seqcrm.neural_network import LSTMClassifier, _base, _reader
+from sklearn_seqcrm.neural_network import LSTMClassifier, _parameters, _reader
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.testing._small_data import (
     make_events,
@@ -99,7 +99,7 @@ def test_a_device_that_is_not_there(device):
 
 def test_trained_in_bfloat16_and_loaded_without(monkeypatch):
     def say(available):
-        for module in (_base, _reader):
+        for module in (_parameters, _reader):
             monkeypatch.setattr(module, "trains_in_bfloat16", lambda _: available)
 
     say(True)

@@ -1,0 +1,108 @@
+"""A training of a skorch net: its seeds, its epochs, and the callbacks around them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sklearn.utils import check_random_state
+from skorch.callbacks import EarlyStopping
+
+from sklearn_seqcrm._callbacks import FitTask
+from sklearn_seqcrm.neural_network._epochs import EpochSteps, Interrupted, StopIfAsked
+from sklearn_seqcrm.neural_network._net import HistoryNet
+from sklearn_seqcrm.neural_network._rows import RowData
+
+
+class Seeds(NamedTuple):
+    """One seed for each that draws anything."""
+
+    split: int
+    batches: int
+    weights: int
+    dropout: int
+
+
+def draw_seeds(random_state: Any, n_before: int) -> Seeds:
+    """Draw the seeds of a training.
+
+    They are others in each call, if they are several, but for the customers set aside:
+    those of the last call would be among the training rows.
+
+    Parameters
+    ----------
+    random_state : int, RandomState or None
+        As the estimator has it.
+    n_before : int
+        Epochs that the network has been trained for.
+    """
+    rng = check_random_state(random_state)
+    seeds = rng.randint(2**31 - 1, size=(n_before + 1, 4)).tolist()
+    return Seeds(seeds[0][0], *seeds[-1][1:])
+
+
+def train(
+    net: HistoryNet,
+    data: RowData,
+    valid: RowData | None,
+    callbacks: Sequence[Any],
+    patience: int,
+    task: FitTask | None,
+) -> None:
+    """Run the epochs of a net, `net.max_epochs` at most, with callbacks of both kinds.
+
+    Parameters
+    ----------
+    net : HistoryNet
+        The net, initialized.
+    data : RowData
+        Rows to learn from, with weights of mean 1.
+    valid : RowData or None
+        Rows whose loss says when to stop. None: never.
+    callbacks : sequence of skorch callbacks
+        The user's. The net gets copies, which keep their own state.
+    patience : int
+        Epochs without improvement after which training stops.
+    task : FitTask or None
+        The fit as callbacks of scikit-learn see it, or None if they do not.
+    """
+    own = [copy.deepcopy(callback) for callback in callbacks]
+    watching: list[Any] = []
+    stopping: list[Any] = []
+    asking: list[Any] = []
+    if task is not None:
+        epochs = EpochSteps(task)
+        watching = [("epochs", epochs)]
+        asking = [("stop_if_asked", StopIfAsked(epochs))]
+    if valid is not None:
+        stopping = [("stop_early", _stop_early(patience, bool(net.verbose)))]
+    # set_params would take new callbacks without initializing them. Early stopping
+    # ends an epoch before later callbacks see it, so that the others come first.
+    net.callbacks = [*own, *watching, *stopping, *asking]
+    net.initialize_callbacks()
+    try:
+        net.partial_fit((data, valid))
+    except Interrupted as interrupted:
+        raise KeyboardInterrupt from interrupted
+    finally:
+        net.callbacks = [*own, *stopping]
+        _forget(net, [step for _, step in watching + asking])
+
+
+def _stop_early(patience: int, verbose: bool) -> EarlyStopping:
+    sink = print if verbose else _say_nothing
+    return EarlyStopping(patience=patience, load_best=True, sink=sink)
+
+
+def _say_nothing(*text: Any) -> None:
+    """Where messages of callbacks go unless `verbose`."""
+
+
+def _forget(net: HistoryNet, steps: Sequence[Any]) -> None:
+    """Drop what training alone needs: data, and what grows with it."""
+    # These hold the data, and perhaps threads.
+    net.callbacks_ = [(name, c) for name, c in net.callbacks_ if c not in steps]
+    for epoch in net.history:
+        # A loss for each batch: the more rows, the more of them.
+        epoch["batches"].clear()
