@@ -1,6 +1,6 @@
 """How outputs of a reader become one vector for a row: by batch, or event by event.
 
-Each pooling is a class with two forms that agree. In a batch it reads all outputs at
+Each pooling but `BothEnds` has two forms that agree. In a batch it reads all outputs at
 once. Event by event it keeps a state: `update` takes one event in, `read` returns what
 a row sees at an age of the last event. The state is a tuple of tensors whose first axis
 are the histories; its size does not grow with their length.
@@ -14,6 +14,7 @@ as one more vector. Nothing is ever divided by a factor that fades.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -52,7 +53,7 @@ class Weights(NamedTuple):
 
 
 class Pooling(nn.Module):
-    """A pooling; this class says what all of them can do.
+    """A pooling in a batch.
 
     Attributes
     ----------
@@ -62,6 +63,11 @@ class Pooling(nn.Module):
 
     n_vectors = 1
 
+
+class EventPooling(Pooling, ABC):
+    """A pooling that is there event by event as well: all but `BothEnds`."""
+
+    @abstractmethod
     def start(self, outputs: torch.Tensor) -> State:
         """State before the first event.
 
@@ -70,8 +76,8 @@ class Pooling(nn.Module):
         outputs : Tensor of shape (n, H)
             Outputs of any events: their number, size, dtype and device count.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def update(self, state: State, output: torch.Tensor, gap: torch.Tensor) -> State:
         """State after one more event of each history.
 
@@ -84,8 +90,8 @@ class Pooling(nn.Module):
         gap : Tensor of shape (n,)
             Time since the event before, in typical gaps; of no matter for the first.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def read(self, state: State, age: torch.Tensor) -> torch.Tensor:
         """What a row sees, shape (n, n_vectors * H); 0 before the first event.
 
@@ -96,12 +102,12 @@ class Pooling(nn.Module):
         age : Tensor of shape (n,)
             Time since then, in typical gaps.
         """
-        raise NotImplementedError
 
 
-class WeightedPooling(Pooling):
+class WeightedPooling(EventPooling):
     """A weighted sum of outputs. Its state are P sums, and the sums of the weights."""
 
+    @abstractmethod
     def weigh(self, outputs: torch.Tensor, batch: HistoryBatch) -> Weights:
         """Weights of the rows of a batch.
 
@@ -112,7 +118,6 @@ class WeightedPooling(Pooling):
         batch : HistoryBatch
             The batch.
         """
-        raise NotImplementedError
 
     def fade(self, time: torch.Tensor) -> torch.Tensor:
         """Share of a weight that is left after some typical gaps, shape (n, P)."""
@@ -276,7 +281,7 @@ class Attention(WeightedPooling):
         return sums, weight * fade + own, top
 
 
-class Max(Pooling):
+class Max(EventPooling):
     """The largest output, number by number."""
 
     def pool(self, outputs: torch.Tensor, batch: HistoryBatch) -> torch.Tensor:
