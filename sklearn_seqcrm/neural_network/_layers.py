@@ -40,7 +40,7 @@ class Dropout(nn.Module):
             return numbers
         # The random numbers of bfloat16 have 256 levels.
         drawn = torch.empty_like(numbers, dtype=torch.float32)
-        kept = drawn.uniform_(generator=self.generator) >= self.p
+        kept = drawn.uniform_(generator=self.generator).ge_(self.p)
         return numbers * kept.to(numbers.dtype).div_(1 - self.p)
 
     def extra_repr(self) -> str:

@@ -102,6 +102,25 @@ class HistoryBatch:
         """Number of events that each row sees of its block, shape (C, R)."""
         return self.visible if self.blocks is None else self.blocks.seen
 
+    def take_rows(self, numbers: torch.Tensor) -> torch.Tensor:
+        """Take what stands in the places of the rows, in their order.
+
+        Parameters
+        ----------
+        numbers : Tensor of shape (C * R, D)
+            Numbers of all places.
+
+        Returns
+        -------
+        Tensor of shape (n, D)
+            Those of the rows.
+        """
+        if len(numbers) == len(self.place) and self.blocks is None:
+            return numbers  # then they are in order
+        # As index_select does. Its backward takes half the time where the gradient is
+        # a part of a wider one.
+        return torch.nn.functional.embedding(self.place, numbers)
+
     def to(self, device: torch.device | str) -> HistoryBatch:
         """Return the batch on a device."""
         return HistoryBatch(**_moved(self, device))

@@ -358,15 +358,14 @@ def weighted_sums(
         values = outputs
         shares = rows / total.clamp(min=1)
     else:
-        state = _states_before_blocks(weights, outputs, batch)  # (B * N, P, H + 1)
-        values = outputs.reshape(len(state), batch.block_length, -1)
-        values = torch.cat([values, state[:, :, :-1]], dim=1)  # (B * N, K + P, H)
+        sums, weight = _states_before_blocks(weights, outputs, batch)
+        values = outputs.reshape(len(sums), batch.block_length, -1)
+        values = torch.cat([values, sums], dim=1)  # (B * N, K + P, H)
         # Rows as index_select takes them, with a faster backward.
         values = nn.functional.embedding(blocks.block, values.flatten(1))
         values = values.unflatten(1, (-1, outputs.shape[2]))  # (C, K + P, H)
         carried = torch.cat([_not_none(one.carried) for one in weights], dim=2)
-        weight = state[:, :, -1][blocks.block]  # (C, P)
-        total = total + (carried * weight[:, None])[:, :, :, None]
+        total = total + (carried * weight[blocks.block][:, None])[:, :, :, None]
         shares = torch.cat([rows, torch.diag_embed(carried)], dim=3)
         shares = shares / total.clamp(min=1)
     product = torch.bmm(shares.flatten(1, 2), values)  # (C, R * P, H)
@@ -375,13 +374,15 @@ def weighted_sums(
 
 def _states_before_blocks(
     weights: Sequence[Weights], outputs: torch.Tensor, batch: HistoryBatch
-) -> torch.Tensor:
-    """Sums of all events before each block, at its start, and of their weights.
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What all events before each block leave to it.
 
     Returns
     -------
-    Tensor of shape (B * N, P, H + 1)
-        The last column are the weights.
+    sums : Tensor of shape (B * N, P, H)
+        Weighted sums of outputs, at the start of the block.
+    weight : Tensor of shape (B * N, P)
+        Sums of the weights.
     """
     ends = torch.cat([_not_none(one.ends) for one in weights], dim=2)  # (B, N, P, K)
     kept = torch.cat([_not_none(one.kept) for one in weights], dim=2)  # (B, N, P)
@@ -391,7 +392,11 @@ def _states_before_blocks(
     sums = torch.cat([torch.bmm(ends, by_block), ends.sum(2, keepdim=True)], dim=2)
     sums = sums.unflatten(0, shape).transpose(1, 2)  # (B, P, N, H+1)
     before = carry_over(kept.transpose(1, 2), sums)
-    return before.transpose(1, 2).flatten(0, 1)
+    before = before.transpose(1, 2).flatten(0, 1)
+    weight = before[:, :, -1]
+    # Beside outputs, weights would get a gradient that goes nowhere unless they are
+    # learned. It took up to a tenth of training on rows before all events.
+    return before[:, :, :-1], weight if ends.requires_grad else weight.detach()
 
 
 def carry_over(kept: torch.Tensor, added: torch.Tensor) -> torch.Tensor:

@@ -177,6 +177,13 @@ class HistoryReader(nn.Module):
         Tensor of shape (n, output_size)
             One vector per row, 0 for an empty history.
         """
+        return batch.take_rows(self.pool_places(batch))
+
+    def pool_places(self, batch: HistoryBatch) -> torch.Tensor:
+        """As `forward`, with a vector for each place, shape (C * R, output_size).
+
+        Those of places without a row are finite, and mean nothing.
+        """
         steps = self.embed(batch.values, batch.codes)
         outputs, _ = self.read(steps, batch.lengths)
         return self.pool(outputs, batch)
@@ -267,9 +274,9 @@ class HistoryReader(nn.Module):
 
         Returns
         -------
-        Tensor of shape (n, output_size)
-            One vector per row: weighted poolings stand before ``"max"``, and both ends
-            of a bidirectional reader before those.
+        Tensor of shape (C * R, output_size)
+            One vector per place: weighted poolings stand before ``"max"``, and both
+            ends of a bidirectional reader before those.
         """
         missing = batch.n_steps_of_blocks - outputs.shape[1]
         if missing:
@@ -283,12 +290,7 @@ class HistoryReader(nn.Module):
             else:
                 after.append(pooling.pool(outputs, batch))
         summed = [weighted_sums(weights, outputs, batch)] if weights else []
-        pooled = join([*before, *summed, *after]).flatten(0, 1)
-        if len(pooled) == len(batch.place) and batch.blocks is None:
-            return pooled  # then they are in order
-        # Takes rows as index_select does. Its backward takes half the time where the
-        # gradient is a part of a wider one, as it is beside row features.
-        return nn.functional.embedding(batch.place, pooled)
+        return join([*before, *summed, *after]).flatten(0, 1)
 
 
 def embedding_size(n_levels: int) -> int:
