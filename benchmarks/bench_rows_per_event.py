@@ -3,9 +3,10 @@
 Customers with 7 random numbers for each event, and a row before each of their events:
 as many rows as events, all of which share one pass over a history. The table shows the
 events per second of an epoch with several poolings, beside an epoch with one row per
-customer, the first epoch left out; and how the default grows with the histories, at an
-equal number of events. The last line is about rows at twelve cutoffs of customers of 20
-to 30 events, as a multiple of one row.
+customer, the first epoch left out; then how the default grows with the histories, at an
+equal number of events. The last line is about customers of 20 to 30 events: rows at
+twelve cutoffs, as a multiple of one row, and before each event. `--picture` names the
+file of the growth.
 """
 
 import argparse
@@ -18,6 +19,9 @@ from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 
 DEFAULT = ("last", "mean", "decay")
+LENGTHS = (25, 50, 100, 200, 400, 800, 1600)
+# So many that no history has more rows than an automatic batch.
+EVENTS_TO_GROW = 320_000
 
 
 def make_rows(shortest, longest, n_customers, cutoffs):
@@ -56,37 +60,71 @@ def compare_poolings(repeat):
         print(f"{name:24s}{speeds[0]:18,.0f}/s{speeds[1]:14,.0f}/s", flush=True)
 
 
-def show_growth(repeat):
-    """Print events per second against the length of histories."""
-    print("\nevents of a customer, events per second with a row before each")
-    for length in (25, 50, 100, 200, 400, 800, 1600):
-        X, n_events = make_rows(length, length, 80_000 // length, "events")
+def measure_growth(repeat):
+    """Print and return milliseconds of an epoch for a customer, by their events."""
+    print("\nevents of a customer   ms an epoch for each   events per second")
+    found = {}
+    for length in LENGTHS:
+        X, n_events = make_rows(length, length, EVENTS_TO_GROW // length, "events")
         speed = n_events / epoch_seconds(X, DEFAULT, repeat)
-        print(f"{length:20d}{speed:18,.0f}/s", flush=True)
+        found[length] = 1000 * length / speed
+        print(f"{length:20d}{found[length]:23.2f}{speed:18,.0f}/s", flush=True)
+    return found
+
+
+def draw(found, path):
+    """Time of a customer against their events, beside a line of equal speed."""
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(5, 3.6))
+    lengths, times = np.array(list(found)), np.array(list(found.values()))
+    # Through all lengths: as far above as below it.
+    per_event = np.exp(np.log(times / lengths).mean())
+    axis.plot(lengths, per_event * lengths, "--", color="grey", label="linear")
+    axis.plot(lengths, times, marker="o", label="measured")
+    axis.set(
+        xscale="log",
+        yscale="log",
+        xlabel="events of a customer, a row before each",
+        ylabel="milliseconds an epoch for each customer",
+    )
+    axis.set_xticks(lengths, [f"{n:,}" for n in lengths])
+    axis.minorticks_off()
+    axis.grid(alpha=0.3)
+    axis.legend()
+    figure.tight_layout()
+    figure.savefig(path, dpi=120)
 
 
 def compare_cutoffs(repeat):
-    """Print what twelve rows cost as a multiple of one."""
+    """Print what more rows cost as a multiple of one."""
     cutoffs = np.linspace(0, 1001, 13)[1:]
-    one, twelve = (
-        epoch_seconds(make_rows(20, 30, 3000, chosen)[0], DEFAULT, 2 * repeat)
-        for chosen in (cutoffs[-1:], cutoffs)
+    (one, n_events), (twelve, _), (before_each, _) = (
+        (epoch_seconds(X, DEFAULT, 2 * repeat), n_events)
+        for X, n_events in (
+            make_rows(20, 30, 3000, chosen)
+            for chosen in (cutoffs[-1:], cutoffs, "events")
+        )
     )
     print(
         f"\n3,000 customers of 20 to 30 events: 1 row {one:.2f} s, 12 rows "
-        f"{twelve:.2f} s, {twelve / one:.1f} x"
+        f"{twelve:.2f} s, {twelve / one:.1f} x; a row before each event "
+        f"{before_each:.2f} s, {n_events / before_each:,.0f}/s"
     )
 
 
 def main():
-    """Run all three and print."""
+    """Run all three, print and draw."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--picture")
     options = parser.parse_args()
     one_thread()
     compare_poolings(options.repeat)
-    show_growth(options.repeat)
+    found = measure_growth(options.repeat)
     compare_cutoffs(options.repeat)
+    if options.picture:
+        draw(found, options.picture)
 
 
 if __name__ == "__main__":

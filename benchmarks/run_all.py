@@ -18,7 +18,7 @@ RESULTS = DOCS / "benchmark_results"
 SCRIPTS = {
     "bench_training": [],
     "bench_prefix_sharing": [],
-    "bench_rows_per_event": [],
+    "bench_rows_per_event": ["--picture", str(DOCS / "images" / "rows_per_event.png")],
     "bench_scoring": [],
     "bench_memory": [],
     "bench_growth": ["--picture", str(DOCS / "images" / "growth.png")],
@@ -80,7 +80,7 @@ def main():
         section = [f"### {title.rstrip('.')}", text, f"```text\n{output}```"]
         if "--picture" in options:
             picture = Path(options[-1]).relative_to(DOCS)
-            section.append(f"![Events per second against what may grow]({picture})")
+            section.append(f"![What this section measures, as a picture]({picture})")
         section.append(machine())
         path = RESULTS / f"{name}.md"
         path.write_text("\n\n".join(section) + "\n", encoding="utf-8")

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from sklearn_seqcrm.neural_network import _reader
+from sklearn_seqcrm.neural_network import _module, _reader
 from sklearn_seqcrm.neural_network._batches import BatchIterator
 from sklearn_seqcrm.neural_network._layers import Dropout
 from sklearn_seqcrm.neural_network._module import HistoryNetwork
@@ -138,18 +138,8 @@ def test_both_directions_equal_a_packed_network(cell):
 
 
 def make_network(n_outputs=2, n_histories=1, pooling=POOLINGS, num_layers=1):
-    return HistoryNetwork(
-        [SPEC] * n_histories,
-        2,
-        n_outputs,
-        "lstm",
-        4,
-        num_layers,
-        False,
-        pooling,
-        0.0,
-        [3],
-    )
+    options = ("lstm", 4, num_layers, False, pooling, 0.0, [3])
+    return HistoryNetwork([SPEC] * n_histories, 2, n_outputs, *options)
 
 
 def loss_and_gradients(network, batches):
@@ -177,6 +167,19 @@ def test_shared_sequences_have_the_loss_and_gradients_of_single_rows(
     assert any(gradient.abs().max() > 0.1 for gradient in alone[1])
     for one, other in zip(shared[1], alone[1], strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("places", [0, 1000])
+def test_the_head_reads_parts_as_if_they_were_joined(places, monkeypatch):
+    monkeypatch.setattr(_module, "_PLACES_TO_MULTIPLY", places)
+    network, batches = (
+        make_network(n_histories=2),
+        BatchIterator(make_data(n_sources=2), 1000),
+    )
+    for _, part, _ in gathered(batches):
+        parts = [r(h) for r, h in zip(network.readers, part.histories, strict=True)]
+        expected = network.head(torch.cat([*parts, part.static], dim=1))
+        torch.testing.assert_close(network(part), expected, rtol=0, atol=1e-6)
 
 
 def test_a_row_that_sees_nothing_gives_no_gradient_to_the_reader():
