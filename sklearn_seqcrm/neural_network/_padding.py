@@ -179,6 +179,7 @@ def pad(source: HistorySource, rows: np.ndarray, share: bool) -> HistoryBatch:
     first, lengths = start[at], np.maximum.reduceat(seen, at)
     # One step at least, which an empty history does not read.
     n_steps = max(1, int(lengths.max()))
+    # Padding reads event 0, whoever's that is, and is emptied thereafter.
     index = first[:, None] + np.arange(n_steps)
     padding = index >= (first + lengths)[:, None]
     index[padding] = 0
@@ -191,6 +192,7 @@ def pad(source: HistorySource, rows: np.ndarray, share: bool) -> HistoryBatch:
         )
     values[padding] = 0
     codes[padding] = 0
+    # No event is before the first one that a row may see.
     if source.gap is not None:
         values[:, 0, source.gap] = 0
     sequence = np.cumsum(new) - 1
@@ -236,6 +238,7 @@ def _place_in_sequences(
         Fields of a `HistoryBatch`.
     """
     shape = len(first), n_slots
+    # Rows of a sequence adjoin: the rank of a row is its distance to the first of them.
     at = np.searchsorted(sequence, np.arange(len(first)))
     place = sequence * n_slots + np.arange(len(sequence)) - at[sequence]
     visible, cutoffs = _in_slots(shape, place, seen), _in_slots(shape, place, cutoff)
@@ -261,27 +264,19 @@ def _place_in_blocks(
     n_blocks = int(lengths.max()) // _BLOCK + 1
     times = _times(source, first, lengths, n_blocks * _BLOCK)
     times = times.reshape(-1, _BLOCK)  # (B * N, K)
-    block = sequence * n_blocks + seen // _BLOCK
-    # Rows by block, where a chunk begins whenever one is full. With as much room as a
-    # block has rows on average there is room for three times the rows at most.
-    order = np.argsort(block, kind="stable")
-    ordered = block[order]
-    new = np.append(True, ordered[1:] != ordered[:-1])
-    at = np.flatnonzero(new)
-    room = -(-len(order) // len(at))
-    rank = np.arange(len(order)) - np.repeat(at, np.diff(at, append=len(order)))
-    new = rank % room == 0
-    place = np.empty(len(order), dtype="int64")
-    place[order] = (np.cumsum(new) - 1) * room + rank % room
-    block = ordered[new]  # of each chunk
+    # A row that sees whole blocks alone ends in the next one, of which it sees nothing.
+    block, place, room = _into_chunks(sequence * n_blocks + seen // _BLOCK)
     shape = len(block), room
     visible, cutoffs = _in_slots(shape, place, seen), _in_slots(shape, place, cutoff)
+    # What the blocks before it in the sequence hold, a row has seen. Places without a
+    # row see less than nothing of later blocks.
     in_block = np.maximum(visible - (block % n_blocks * _BLOCK)[:, None], 0)
     ages = cutoffs[:, :, None] - times[block][:, None]
     # The last event before each block; of a first one the number is of no matter.
     last, before = times[:, -1], np.append(times[:1, -1], times[:-1, -1])
     gaps = (last - before).reshape(-1, n_blocks)
     gaps[:, 0] = 0
+    # Where no event is before the block, what is carried into it has faded for ever.
     since = _in_gaps(cutoffs - before[block][:, None], source).numpy()
     since[visible < _BLOCK] = np.inf
     blocks = Blocks(
@@ -297,6 +292,38 @@ def _place_in_blocks(
         "place": torch.from_numpy(place),
         "blocks": blocks,
     }
+
+
+def _into_chunks(block: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """Put rows that end in the same block into chunks, as many as these need.
+
+    Parameters
+    ----------
+    block : ndarray of shape (n,)
+        Block that each row ends in.
+
+    Returns
+    -------
+    chunk_block : ndarray of shape (C,)
+        Block of each chunk.
+    place : ndarray of shape (n,)
+        Position of each row in the flattened ``(C * room)``.
+    room : int
+        Rows that a chunk has room for.
+    """
+    order = np.argsort(block, kind="stable")
+    ordered = block[order]
+    new = np.append(True, ordered[1:] != ordered[:-1])
+    at = np.flatnonzero(new)  # the first row of each block
+    # As many as a block has on average: then all chunks together have room for three
+    # times the rows at most.
+    room = -(-len(order) // len(at))
+    rank = np.arange(len(order)) - np.repeat(at, np.diff(at, append=len(order)))
+    # Another chunk begins with a block, and whenever one is full.
+    new = rank % room == 0
+    place = np.empty(len(order), dtype="int64")
+    place[order] = (np.cumsum(new) - 1) * room + rank % room
+    return ordered[new], place, room
 
 
 def _times(

@@ -257,6 +257,8 @@ class Attention(WeightedPooling):
         at_end = largest.view(*shape, length)[:, :, -1]  # (B, N)
         # The first block has no state before it.
         before = torch.cat([at_end[:, :1], at_end[:, :-1]], dim=1)
+        # As in `update`: what a block adds is relative to the largest score at its end,
+        # and what is kept of before fades as that has grown.
         ends = (scores.view(*shape, length) - at_end[:, :, None]).exp()
         carried = (before.flatten()[blocks.block][:, None] - top).exp()
         # A row that sees nothing of a first block may be below what follows it.
@@ -366,6 +368,7 @@ def weighted_sums(
         values = values.unflatten(1, (-1, outputs.shape[2]))  # (C, K + P, H)
         carried = torch.cat([_not_none(one.carried) for one in weights], dim=2)
         total = total + (carried * weight[blocks.block][:, None])[:, :, :, None]
+        # A pooling takes the state of its own, and 0 of those of the others.
         shares = torch.cat([rows, torch.diag_embed(carried)], dim=3)
         shares = shares / total.clamp(min=1)
     product = torch.bmm(shares.flatten(1, 2), values)  # (C, R * P, H)
@@ -440,6 +443,8 @@ def _factors_between(kept: torch.Tensor) -> torch.Tensor:
     n_blocks = kept.shape[-1]
     block = torch.arange(n_blocks, device=kept.device)
     before = nn.functional.pad(kept[..., :-1], (1, 0), value=1)  # over block i - 1
+    # Down column j stands 1 as far as block j + 1; from there on each row has faded by
+    # one block more.
     between = block[:, None] - 1 > block
     factors = torch.where(between, before[..., None], 1).cumprod(-2)
     return factors.tril(-1)
