@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 from sklearn.utils import Bunch
-from sklearn.utils._param_validation import StrOptions, validate_params
+
+from sklearn_seqcrm._sklearn_compat import StrOptions, validate_params
 
 # Keys of an event at each level, in the order of the sorted table.
 KEYS = {

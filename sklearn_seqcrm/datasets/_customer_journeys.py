@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.utils import Bunch, check_random_state
-from sklearn.utils._param_validation import Interval, validate_params
+
+from sklearn_seqcrm._sklearn_compat import Interval, validate_params
 
 DAY = 24 * 3600  # instants and spans are whole seconds below
 

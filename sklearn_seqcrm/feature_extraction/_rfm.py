@@ -10,17 +10,21 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import (
-    _check_feature_names_in,
     check_is_fitted,
     validate_data,
 )
 
-from sklearn_seqcrm._callbacks import CallbackSupportMixin, one_task
-from sklearn_seqcrm._documentation import DOC_LINK
-from sklearn_seqcrm._history_tags import of_history_transformer
 from sklearn_seqcrm._reading import Reading, Table, days_before, numbers_of
+from sklearn_seqcrm._sklearn_compat import (
+    DOC_LINK,
+    CallbackSupportMixin,
+    Interval,
+    StrOptions,
+    check_feature_names_in,
+    of_history_transformer,
+    one_task,
+)
 from sklearn_seqcrm._store import check_kinds, rows_of_kinds
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.feature_extraction._rfm_dialects import btyd, marketing
@@ -299,7 +303,7 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             ``<history column>__<feature>``, then the columns that are handed on.
         """
         check_is_fitted(self)
-        _check_feature_names_in(self, input_features)
+        check_feature_names_in(self, input_features)
         names = []
         for history, field in self.amounts_.items():
             features = ["recency", "frequency", "monetary", "tenure"]

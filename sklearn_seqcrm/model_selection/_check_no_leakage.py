@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, validate_params
 
 from sklearn_seqcrm._reading import Table
+from sklearn_seqcrm._sklearn_compat import Interval, validate_params
 from sklearn_seqcrm.events import EventLog, HistoryArray
 from sklearn_seqcrm.model_selection._future import Future
 from sklearn_seqcrm.model_selection._outputs import (

@@ -9,11 +9,14 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils.fixes import parse_version
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
-from sklearn_seqcrm._callbacks import CallbackSupportMixin, FitTask
-from sklearn_seqcrm._documentation import DOC_LINK
+from sklearn_seqcrm._sklearn_compat import (
+    DOC_LINK,
+    CallbackSupportMixin,
+    FitTask,
+    parse_version,
+)
 from sklearn_seqcrm.neural_network._batches import automatic_batch_size
 from sklearn_seqcrm.neural_network._inputs import (
     Inputs,

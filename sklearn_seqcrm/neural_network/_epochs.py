@@ -7,7 +7,7 @@ from typing import Any
 
 from skorch.callbacks import Callback
 
-from sklearn_seqcrm._callbacks import FitTask
+from sklearn_seqcrm._sklearn_compat import FitTask
 
 
 class Interrupted(BaseException):

@@ -7,12 +7,16 @@ from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_seqcrm._callbacks import CallbackSupportMixin, one_task
-from sklearn_seqcrm._documentation import DOC_LINK
-from sklearn_seqcrm._history_tags import of_history_transformer
+from sklearn_seqcrm._sklearn_compat import (
+    DOC_LINK,
+    CallbackSupportMixin,
+    Interval,
+    StrOptions,
+    of_history_transformer,
+    one_task,
+)
 from sklearn_seqcrm.neural_network._inputs import Inputs, read_inputs
 from sklearn_seqcrm.neural_network._padded import PaddedHistories
 from sklearn_seqcrm.neural_network._rows import HistorySource

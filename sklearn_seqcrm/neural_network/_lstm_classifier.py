@@ -8,10 +8,9 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.base import ClassifierMixin
-from sklearn.utils._param_validation import StrOptions
 from sklearn.utils.class_weight import compute_class_weight
 
-from sklearn_seqcrm._callbacks import with_callbacks
+from sklearn_seqcrm._sklearn_compat import StrOptions, with_callbacks
 from sklearn_seqcrm.neural_network._base import BaseLSTM
 from sklearn_seqcrm.neural_network._net import HistoryClassifierNet
 from sklearn_seqcrm.neural_network._objectives import Classes

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import Interval, StrOptions
 
+from sklearn_seqcrm._sklearn_compat import Interval, StrOptions
 from sklearn_seqcrm.neural_network._poolings import POOLINGS
 from sklearn_seqcrm.neural_network._reader import (
     CELLS,

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sklearn.utils import check_random_state
 from skorch.callbacks import EarlyStopping
 
-from sklearn_seqcrm._callbacks import FitTask
+from sklearn_seqcrm._sklearn_compat import FitTask
 from sklearn_seqcrm.neural_network._epochs import EpochSteps, Interrupted, StopIfAsked
 from sklearn_seqcrm.neural_network._net import HistoryNet
 from sklearn_seqcrm.neural_network._rows import RowData

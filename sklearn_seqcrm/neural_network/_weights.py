@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from sklearn.utils.validation import _check_sample_weight
 
+from sklearn_seqcrm._sklearn_compat import check_sample_weight
 from sklearn_seqcrm.neural_network._inputs import Inputs
 from sklearn_seqcrm.neural_network._rows import RowData
 from sklearn_seqcrm.neural_network._scaling import in_unit, of_any_weight, over_mean
@@ -28,7 +28,7 @@ def read_weight(sample_weight: Any, data: RowData) -> np.ndarray | None:
     """
     if sample_weight is None:
         return None
-    weight = _check_sample_weight(sample_weight, data.static, ensure_non_negative=True)
+    weight = check_sample_weight(sample_weight, data.static, ensure_non_negative=True)
     if not weight.any():
         raise ValueError("sample_weight is zero for all rows.")
     return weight.astype("float64")

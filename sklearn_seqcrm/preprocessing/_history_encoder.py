@@ -8,19 +8,23 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import (
-    _check_feature_names_in,
     check_is_fitted,
     validate_data,
 )
 
-from sklearn_seqcrm._callbacks import CallbackSupportMixin, one_task
-from sklearn_seqcrm._documentation import DOC_LINK
 from sklearn_seqcrm._encoding import EventEncoder
-from sklearn_seqcrm._history_tags import of_history_transformer
 from sklearn_seqcrm._reading import Reading, Table
+from sklearn_seqcrm._sklearn_compat import (
+    DOC_LINK,
+    CallbackSupportMixin,
+    Interval,
+    StrOptions,
+    check_feature_names_in,
+    of_history_transformer,
+    one_task,
+    output_wanted,
+)
 from sklearn_seqcrm.events import HistoryArray
 
 
@@ -184,7 +188,7 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             for polars.
         """
         check_is_fitted(self)
-        if _get_output_config("transform", self)["dense"] == "polars":
+        if output_wanted(self) == "polars":
             raise TypeError(
                 "polars has no column for histories; use "
                 "HistoryEncoder().set_output(transform='pandas'), which comes before "
@@ -218,7 +222,7 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             The names.
         """
         check_is_fitted(self)
-        return _check_feature_names_in(self, input_features)
+        return check_feature_names_in(self, input_features)
 
     def __sklearn_tags__(self) -> Any:
         return of_history_transformer(super().__sklearn_tags__())

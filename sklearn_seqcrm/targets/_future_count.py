@@ -6,8 +6,8 @@ from numbers import Integral
 from typing import Any
 
 import pandas as pd
-from sklearn.utils._param_validation import StrOptions, validate_params
 
+from sklearn_seqcrm._sklearn_compat import StrOptions, validate_params
 from sklearn_seqcrm.targets._windows import to_target, windows_after
 
 

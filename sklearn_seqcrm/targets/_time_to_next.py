@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.utils._param_validation import StrOptions, validate_params
 
+from sklearn_seqcrm._sklearn_compat import StrOptions, validate_params
 from sklearn_seqcrm.targets._windows import Windows, to_target, windows_after
 
 

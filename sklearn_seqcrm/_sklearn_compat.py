@@ -1,10 +1,27 @@
-"""scikit-learn's callbacks, where there are any: from version 1.9 on."""
+"""What we use of scikit-learn that it keeps private, or that not every version has.
+
+Nothing else imports a private name of scikit-learn, so that a new version of it can
+break this file alone.
+"""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
 from typing import Any
+
+from sklearn.utils._param_validation import (
+    Interval,
+    StrOptions,
+    validate_parameter_constraints,
+    validate_params,
+)
+from sklearn.utils._set_output import _get_output_config
+from sklearn.utils.fixes import parse_version
+from sklearn.utils.validation import (
+    _check_feature_names_in as check_feature_names_in,
+)
+from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -18,7 +35,55 @@ except ImportError:  # before scikit-learn 1.9
         return method
 
 
-__all__ = ["CallbackSupportMixin", "FitTask", "one_task", "with_callbacks"]
+__all__ = [
+    "DOC_LINK",
+    "CallbackSupportMixin",
+    "FitTask",
+    "Interval",
+    "StrOptions",
+    "check_feature_names_in",
+    "check_sample_weight",
+    "of_history_transformer",
+    "one_task",
+    "output_wanted",
+    "parse_version",
+    "validate_parameter_constraints",
+    "validate_params",
+    "with_callbacks",
+]
+
+# Where the documentation of an estimator is, for its HTML representation: scikit-learn
+# fills in the public package and the name of the class.
+DOC_LINK = (
+    "https://sklearn-seqcrm.readthedocs.io/en/stable"
+    "/generated/{estimator_module}.{estimator_name}.html"
+)
+
+
+def output_wanted(estimator: Any) -> str:
+    """What `set_output` or the configuration wants of `transform`, as "pandas"."""
+    return _get_output_config("transform", estimator)["dense"]
+
+
+def of_history_transformer(tags: Any) -> Any:
+    """Set the tags of a transformer of DataFrames with histories.
+
+    Parameters
+    ----------
+    tags : sklearn.utils.Tags
+        Tags of any transformer; changed in place.
+
+    Returns
+    -------
+    sklearn.utils.Tags
+        The same object.
+    """
+    tags.input_tags.two_d_array = False  # a DataFrame, with columns of histories
+    tags.input_tags.categorical = True
+    tags.input_tags.string = True
+    tags.input_tags.allow_nan = True
+    tags.transformer_tags.preserves_dtype = []
+    return tags
 
 
 class FitTask:
