@@ -41,10 +41,13 @@ def raw_row_features(
         start, stop, cutoff = rows.start[some], rows.stop[some], rows.cutoff[some]
         filled = stop > start
         ages = np.full((len(filled), 2), np.nan)
+        # Only where there are some: `stop - 1` of an empty history is another's event.
         for column, event in enumerate((stop - 1, start)):
             age = cutoff[filled] - times[event[filled]]
             ages[filled, column] = np.log1p(age / layout.time_unit)
         count, totals = sums[some, :, 0], sums[some, :, 1:]
+        # Over one event more than there is, of value 0: few or old events give a mean
+        # near 0, the usual value, and none at all is no division of 0 by 0.
         means = totals / (count[:, :, None] + 1)
         yield np.column_stack(
             [

@@ -55,6 +55,8 @@ def decayed_sums(
         sums[some] = _sums_between(times, values, rates, begin, end)
         _hand_on(sums[some], times[end - 1], rates, number)
 
+    # What a row reads at its stop holds what was there before it started, which is
+    # taken off, faded to the same cutoff.
     for sign, read, at in (
         (1, cuts.rows, cuts.of_stop),
         (-1, cuts.late, cuts.of_start),
@@ -95,6 +97,8 @@ class _Cuts:
         start, stop = rows.start[self.rows] + shift, rows.stop[self.rows] + shift
         is_late = start > offsets[owner]
         self.late = self.rows[is_late]
+        # A cut ends the events before it: between two customers it is of the first,
+        # as no row that starts with the first visible event is late.
         is_cut = np.zeros(offsets[-1] + 1, dtype=bool)
         is_cut[stop] = is_cut[start[is_late]] = True
         place = np.cumsum(is_cut)  # number of cuts so far
@@ -102,11 +106,13 @@ class _Cuts:
         cut = np.flatnonzero(is_cut)
         begin = np.append(0, cut[:-1])  # a customer's last visible event is cut off
         back = np.repeat(seen.first - offsets[:-1], number)
+        # So that whoever has a k-th cut stands before those who do not.
         by_number = np.argsort(-number, kind="stable")
         first = place[offsets[:-1]][by_number]
         self._number = number[by_number]
         order, _ = ranges(first, first + self._number)
         self.begin, self.end = (begin + back)[order], (cut + back)[order]
+        # Where the cut that was at `order[i]` is now: at `i`.
         turned = np.empty_like(order)
         turned[order] = np.arange(len(order))
         self.of_stop = turned[place[stop] - 1]
@@ -145,7 +151,8 @@ def _sums_between(
     fade = _fade(rates, np.repeat(times[end - 1], end - begin) - times[index])
     numbers = np.ones((len(index), 1 + values.shape[1]))
     numbers[:, 1:] = values[index]
-    # One matrix for all half-lives, as making each takes as long as a small product.
+    # One matrix for all half-lives, as making each takes as long as a small product:
+    # below the rows of one half-life come those of the next, over the same events.
     n_half_lives, n_events = len(rates), len(index)
     weights = csr_array(
         (
@@ -175,6 +182,7 @@ def _hand_on(
         Number of cuts of each customer, descending.
     """
     first = np.cumsum(number) - number
+    # How many customers have more than k cuts; these are the first ones.
     n_longer = np.searchsorted(-number, -np.arange(number[0]))
     for k in range(1, int(number[0])):
         here = first[: n_longer[k]] + k

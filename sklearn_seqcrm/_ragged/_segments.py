@@ -40,6 +40,8 @@ def visible_segments(rows: Views) -> Segments:
     filled = stop > start
     last = np.zeros(len(codes), dtype="int64")
     np.maximum.at(last, of_row[filled], stop[filled])
+    # No start is above it; and of a customer without any visible event it stays, so
+    # that the segment is empty.
     first = last.copy()
     np.minimum.at(first, of_row[filled], start[filled])
     return Segments(codes, first, last, known, of_row)
@@ -65,6 +67,7 @@ def starts_among(seen: Segments, rows: Views, offsets: np.ndarray) -> np.ndarray
     """
     start = np.where(rows.start == NO_ROW, NO_ROW, 0)
     skipped = rows.start[seen.rows] - seen.first[seen.of_row]
+    # A row without an event may stand anywhere, also outside its customer's segment.
     filled = (rows.stop > rows.start)[seen.rows]
     start[seen.rows] = offsets[seen.of_row] + np.where(filled, skipped, 0)
     return start

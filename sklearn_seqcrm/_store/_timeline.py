@@ -43,6 +43,7 @@ class Timeline:
 
     def __post_init__(self) -> None:
         """Make the arrays as unwritable as the attributes are."""
+        # Rows of many tables view one log, and a change would reach all of them.
         object.__setattr__(self, "offsets", frozen(self.offsets))
         object.__setattr__(self, "times", frozen(self.times))
 
@@ -63,6 +64,7 @@ class Timeline:
         A timeline without events spans its record alone.
         """
         number = int if self.clock.dtype == "int64" else float
+        # Differences of Python's integers do not overflow, those of NumPy's do.
         until = number(self.record.until)
         first, last = self.times.min(initial=until), self.times.max(initial=until)
         return number(first), number(last)
@@ -105,6 +107,7 @@ class Timeline:
         if isinstance(ids.dtype, pd.ArrowDtype):
             ids = ids_of(nw.from_native(ids, series_only=True))
         if isinstance(ids.dtype, pd.CategoricalDtype):
+            # Each category once, however many rows have it.
             of_category = self.codes_of(pd.Series(ids.cat.categories), what)
             return of_category[ids.cat.codes.to_numpy()]
         exact = exact_ids(pd.Index(ids), what)
@@ -132,6 +135,7 @@ class Timeline:
             its end.
         """
         known = codes >= 0
+        # Of nobody the stretch is 0:0; that -1 reads the last offsets does no harm.
         low = np.where(known, self.offsets[codes], 0)
         high = np.where(known, self.offsets[codes + 1], 0)
         return first_at_or_after(self.times, low, high, times, after=after)
@@ -153,6 +157,7 @@ class Timeline:
         """
         if clock == self.clock:
             return self
+        # There and back: what is not the same again was rounded.
         times = clock.read(self.clock.as_index(self.times), what)
         wrong = self.clock.read(clock.as_index(times), what) != self.times
         if wrong.any() and clock.dtype == "float64":
@@ -181,6 +186,8 @@ class Timeline:
         index : ndarray of shape (n,), int64
             Positions of events, ascending.
         """
+        # Customers without events share an offset with the next one, who has them: the
+        # last of equal offsets is the right one.
         of_customer = np.searchsorted(self.offsets, index, side="right") - 1
         codes, counts = np.unique(of_customer, return_counts=True)
         return Timeline(
