@@ -148,14 +148,14 @@ class FitTask:
 
 
 def one_task(fit: Callable[..., Any]) -> Callable[..., Any]:
-    """Let callbacks see the `fit` of a transformer, which has no steps of its own."""
+    """Let callbacks see a `fit` or `fit_transform` that has no steps of its own."""
 
     @with_callbacks
     @functools.wraps(fit)
     def fit_with_callbacks(self: Any, X: Any, y: Any = None) -> Any:
         task = FitTask(self, X, y)
-        fit(self, X, y)
+        result = fit(self, X, y)
         task.end()
-        return self
+        return result
 
     return fit_with_callbacks

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm._ragged import blocks
 from sklearn_seqcrm._store import Clock
 
 _DAYS_TO_SEE_A_YEAR = 2 * 365  # with less, a season cannot be told from a trend
@@ -20,16 +22,21 @@ def supported_cycles(
     if day is None or not len(times):
         return ()
     cycles: list[tuple[str, float, int]] = []
-    of_day = np.mod(times, day)
-    if (of_day != of_day[0]).any():
+    if _differ(times, lambda some: np.mod(some, day)):
         cycles.append(("hour", day, 1))
     # Dates on one day of the month are months, which know no weekday.
-    of_month = pd.DatetimeIndex(clock.as_index(times)).day
-    if (of_month != of_month[0]).any():
+    if _differ(times, lambda some: pd.DatetimeIndex(clock.as_index(some)).day):
         cycles.append(("weekday", 7 * day, 1))
     if times.max() - times.min() >= _DAYS_TO_SEE_A_YEAR * day:
         cycles.append(("year", 365.2425 * day, 1))
     return tuple(cycles)
+
+
+def _differ(times: np.ndarray, part: Callable[[np.ndarray], Any]) -> bool:
+    """Whether a part of the times, such as the hour, is not one for all."""
+    first = part(times[:1])[0]
+    # Mostly the first block tells.
+    return any((part(times[some]) != first).any() for some in blocks(len(times), 4))
 
 
 def cycles(times: np.ndarray, calendar: Sequence[tuple[str, float, int]]) -> np.ndarray:

@@ -97,6 +97,20 @@ class EncodedLog(Log):
         facts = self._channels[:, : self._layout.n_decayed]
         return raw_row_features(rows, self._timeline.times, facts, self._layout)
 
+    def known_as(self, layout: Layout, row_scale: np.ndarray) -> EncodedLog:
+        """The same events under another layout of as many channels and codes.
+
+        Parameters
+        ----------
+        layout : Layout
+            What they mean.
+        row_scale : ndarray of shape (2, n_row_features)
+            Center and scale of the row features.
+        """
+        return EncodedLog(
+            self._timeline, self._channels, self._codes, layout, row_scale, self._names
+        )
+
     def _columns_at(self, index: np.ndarray) -> dict[str, Any]:
         channels = zip(self._layout.channels, self._channels[index].T, strict=True)
         codes = zip(self._layout.codes, self._codes[index].T, strict=True)

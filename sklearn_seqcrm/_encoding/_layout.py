@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from sklearn_seqcrm._encoding._calendar import cycle_names
 
 
@@ -41,6 +43,13 @@ class Layout:
     half_lives: tuple[float, ...]
     calendar: tuple[tuple[str, float, int], ...]
     digest: str = ""
+
+    def empty(self, n_events: int) -> tuple[np.ndarray, np.ndarray]:
+        """Arrays for the channels, float32, and the codes, int32, of some events."""
+        return (
+            np.empty((n_events, len(self.channels)), "float32"),
+            np.empty((n_events, len(self.codes)), "int32"),
+        )
 
     @property
     def gap_channel(self) -> int:

@@ -7,8 +7,6 @@ from typing import NamedTuple
 import numpy as np
 
 _HUGE = 1e150  # beyond this even the spread of numbers overflows
-
-
 _FAR = 1e38  # spreads from the center that float32 holds
 
 
@@ -40,11 +38,26 @@ class NumericScale(NamedTuple):
             scale = 1.0
         return cls(float(center), float(scale), len(finite) < len(values))
 
-    def fold(self, values: np.ndarray) -> np.ndarray:
-        """Scale values and fold their tails in, float32; 0 for what is not finite."""
-        known = np.where(np.isfinite(values), values, self.center).astype("float64")
-        known = known.clip(-_HUGE, _HUGE)
-        z = (known - self.center) / self.scale
-        z = z.clip(-_FAR, _FAR).astype("float32")
+    def fold(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Scale values and fold their tails in.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n,)
+            Numbers.
+
+        Returns
+        -------
+        folded : ndarray of shape (n,), float32
+            0 for what is not finite.
+        is_missing : ndarray of shape (n,), bool
+            Values that are not.
+        """
+        is_known = np.isfinite(values)
+        z = np.where(is_known, values, self.center).astype("float64", copy=False)
+        z.clip(-_HUGE, _HUGE, out=z)
+        z -= self.center
+        z /= self.scale
+        z = z.clip(-_FAR, _FAR, out=z).astype("float32")
         # In float32 a logarithm takes a tenth of the time, but log1p a third.
-        return np.copysign(np.log(1 + np.abs(z)), z)
+        return np.copysign(np.log(1 + np.abs(z)), z), ~is_known

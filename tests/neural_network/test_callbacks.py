@@ -197,11 +197,13 @@ def test_progress_bar(capsys):
     assert "GridSearchCV - fit" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("transformer", [HistoryEncoder(), HistoryPadder()])
-def test_transformers_are_one_task(transformer):
+@pytest.mark.parametrize("method", ["fit", "fit_transform"])
+@pytest.mark.parametrize(
+    ("transformer", "rows"), [(HistoryEncoder(), RAW), (HistoryPadder(), X)]
+)
+def test_transformers_are_one_task(transformer, rows, method):
     note = Note()
-    rows = RAW if isinstance(transformer, HistoryEncoder) else X
-    clone(transformer).set_callbacks(note).fit(rows)
+    getattr(clone(transformer).set_callbacks(note), method)(rows)
     assert note.seen == ["setup", ("begin", "fit", 0), ("end", "fit", 0), "teardown"]
 
 

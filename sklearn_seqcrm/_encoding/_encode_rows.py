@@ -1,0 +1,88 @@
+"""Views of raw events to views of encoded ones."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sklearn_seqcrm._encoding._encoded_log import EncodedLog
+from sklearn_seqcrm._encoding._event_encoder import EventEncoder
+from sklearn_seqcrm._encoding._fields import refuse_other_fields
+from sklearn_seqcrm._ragged import blocks, ranges, starts_among, visible_segments
+from sklearn_seqcrm._store import RawLog, Record, Rows, Timeline
+
+_WIDTH = 4  # numbers of an event in work
+
+
+def encode_rows(encoder: EventEncoder, rows: Rows, column: str) -> Rows:
+    """View the same events in an encoded log that holds no more than they need.
+
+    Parameters
+    ----------
+    encoder : EventEncoder
+        What was learned of the training log.
+    rows : Rows
+        Views of a raw log with the same fields.
+    column : str
+        Name of the history column, for errors.
+
+    Returns
+    -------
+    Rows
+        The same rows; their log is an `EncodedLog`.
+    """
+    log, seen = rows.log, visible_segments(rows)
+    assert isinstance(log, RawLog)
+    refuse_other_fields(log.columns, encoder.kinds, column)
+    index, offsets = ranges(seen.first, seen.last)
+    clock, old = encoder.clock, log.timeline.clock
+    times, cutoff = log.timeline.times[index], rows.cutoff
+    if old != clock:
+        what = f"times of the histories in {column!r}"
+        times = clock.read(old.as_index(times), what, up=False)
+        cutoff = clock.read(old.as_index(cutoff), what)
+    channels, codes = _encode_events(encoder, log, index, offsets, times)
+    record = Record(times.max(initial=0), in_days=False)
+    timeline = Timeline(log.customers[seen.codes], offsets, times, clock, record)
+    encoded = EncodedLog(
+        timeline, channels, codes, encoder.layout, encoder.row_scale, log.names
+    )
+    codes_of_rows = np.full(len(rows.codes), -1)
+    codes_of_rows[seen.rows] = seen.of_row
+    start = starts_among(seen, rows, offsets)
+    # Whatever was left out before a row's first event, it sees as many as it did.
+    stop = start + (rows.stop - rows.start)
+    return Rows(encoded, codes_of_rows, start, stop, cutoff)
+
+
+def _encode_events(
+    encoder: EventEncoder,
+    log: RawLog,
+    index: np.ndarray,
+    offsets: np.ndarray,
+    times: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Channels and codes of the events at `index`, one cache block after another.
+
+    Segment ``i`` is ``index[offsets[i]:offsets[i + 1]]``; `times` are those of the
+    events on the clock of the encoder.
+    """
+    channels, codes = encoder.layout.empty(len(index))
+    # No row sees what was before the first event of a segment.
+    is_first = np.zeros(len(index), dtype=bool)
+    is_first[offsets[:-1][np.diff(offsets) > 0]] = True
+    parts, columns = list(blocks(len(index), _WIDTH)), log.columns
+    if len(parts) > 1:
+        encoder = encoder.knowing(columns)
+    old, new = log.timeline.clock, encoder.clock
+    per_tick = 1.0 if old == new else new.ticks_of(old)
+    for some in parts:
+        events = index[some]
+        # Taken on the log's own clock, whose ticks may be finer.
+        gaps = log.timeline.times[events] - log.timeline.times[events - 1]
+        encoder.encode(
+            {name: column.take(events) for name, column in columns.items()},
+            times[some],
+            np.where(is_first[some], np.nan, per_tick * gaps),
+            out=(channels[some], codes[some]),
+        )
+    return channels, codes

@@ -1,0 +1,70 @@
+"""The kinds of fields: who encodes each, and whether a log has those of training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from sklearn_seqcrm._encoding._field_encoder import FieldEncoder
+from sklearn_seqcrm._encoding._number_fields import DatetimeField, NumericField
+from sklearn_seqcrm._encoding._vocabulary import Vocabulary
+from sklearn_seqcrm._store import Column
+
+# By `Column.kind`. A kind of field is a class and an entry here.
+FIELD_ENCODERS: dict[str, type[FieldEncoder]] = {
+    "categorical": Vocabulary,
+    "datetime": DatetimeField,
+    "numeric": NumericField,
+}
+_NUMBERED = "categorical (numbers)"
+
+
+def kind_of_field(column: Column, expected: str | None = None) -> str:
+    """Kind of a field; levels that are numbers never equal levels that are text.
+
+    A field without any level is of the kind that is expected, if that has levels.
+    """
+    if column.categories is None:
+        return column.kind
+    if not len(column.categories) and expected in ("categorical", _NUMBERED):
+        return expected
+    numeric = pd.api.types.is_numeric_dtype(column.categories.dtype)
+    return _NUMBERED if numeric and len(column.categories) else "categorical"
+
+
+def refuse_other_fields(
+    columns: Mapping[str, Column], expected: Mapping[str, str], history: str
+) -> None:
+    """Raise a ValueError if the fields of a log are not those of training.
+
+    Parameters
+    ----------
+    columns : mapping of str to Column
+        Fields of the log.
+    expected : mapping of str to str
+        Kinds of the fields of training.
+    history : str
+        Name of the history column, for the error.
+    """
+    kinds = {
+        name: kind_of_field(column, expected.get(name))
+        for name, column in columns.items()
+    }
+    if kinds == expected:
+        return
+    lost = [name for name in expected if name not in kinds]
+    extra = [name for name in kinds if name not in expected]
+    changed = [
+        f"{name!r} is {kinds[name]} and was {expected[name]}"
+        for name in expected
+        if name in kinds and kinds[name] != expected[name]
+    ]
+    parts = [f"lacks the fields {lost}"] if lost else []
+    parts += [f"has the unknown fields {extra}"] if extra else []
+    parts += [f"has other types: {', '.join(changed)}"] if changed else []
+    raise ValueError(
+        f"The log behind {history!r} does not fit the one seen in fit: it "
+        f"{'; it '.join(parts)}. Build it from the same columns "
+        f"(EventLog(..., fields={list(expected)}))."
+    )

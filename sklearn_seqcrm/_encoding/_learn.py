@@ -1,0 +1,164 @@
+"""Learn how to encode events from those that training rows can see."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+
+from sklearn_seqcrm._encoding._calendar import cycle_names, supported_cycles
+from sklearn_seqcrm._encoding._encode_rows import encode_rows
+from sklearn_seqcrm._encoding._encoded_log import EncodedLog
+from sklearn_seqcrm._encoding._event_encoder import EventEncoder
+from sklearn_seqcrm._encoding._field_encoder import FieldEncoder, Training
+from sklearn_seqcrm._encoding._fields import FIELD_ENCODERS, kind_of_field
+from sklearn_seqcrm._encoding._layout import Layout, unlike
+from sklearn_seqcrm._ragged import visible_events
+from sklearn_seqcrm._store import Clock, RawLog, Rows
+
+# Half-lives in typical gaps: from "just now" to "ever", a factor of four apart.
+AUTO_HALF_LIVES = (1.0, 4.0, 16.0, 64.0)
+
+
+def learn(
+    rows: Rows,
+    min_frequency: float | None,
+    max_categories: int | None,
+    half_lives: Any,
+) -> tuple[EventEncoder, Rows]:
+    """Learn an encoder, which the training rows are encoded by in passing.
+
+    Parameters
+    ----------
+    rows : Rows
+        Training rows, views of a raw log. Only events that at least one of them sees
+        are looked at.
+    min_frequency : int, float or None
+        Fewest training events of a level, absolute or as a share.
+    max_categories : int or None
+        Most levels of a field with a code of their own.
+    half_lives : "auto" or sequence of Timedelta, str or number
+        Half-lives of the decayed row features.
+
+    Returns
+    -------
+    encoder : EventEncoder
+        What was learned: scales, levels, units of time and the layout.
+    encoded : Rows
+        What `encode_rows` makes of `rows`. The scale of row features is learned from
+        it, so that it is there already.
+
+    Notes
+    -----
+    Medians and quartiles need all values, so that one field is looked at after the
+    other, each as a whole; the log's other fields need not be in memory. The calendar,
+    the encoding and the row features are worked out in blocks.
+    """
+    log, index = rows.log, visible_events(rows, len(rows.log))
+    assert isinstance(log, RawLog)
+    clock, times = log.timeline.clock, log.timeline.times[index]
+    training = Training(
+        times, clock, _fewest(min_frequency, len(index)), max_categories
+    )
+    fields = {
+        name: FIELD_ENCODERS[column.kind].learn(column.take(index), training)
+        for name, column in log.columns.items()
+    }
+    gaps = _gaps_within(log.timeline.offsets, index, times)
+    gaps = gaps[gaps > 0]
+    unit = float(np.median(gaps) if len(gaps) else clock.ticks_per_day() or 1.0)
+    # Events in one rhythm differ by the error of rounding, if at all.
+    center, spread = center_and_spread([np.log1p(gaps / unit)[:, None]])
+    layout = _describe(fields, training, unit, half_lives, log.names)
+    n_features = len(layout.row_features)
+    encoder = EventEncoder(
+        clock,
+        {name: kind_of_field(column) for name, column in log.columns.items()},
+        fields,
+        layout,
+        (float(center[0]), float(spread[0])),
+        np.array([np.zeros(n_features), np.ones(n_features)]),
+    )
+    return _scale_rows(encoder, encode_rows(encoder, rows, "X"))
+
+
+def _scale_rows(encoder: EventEncoder, encoded: Rows) -> tuple[EventEncoder, Rows]:
+    """Learn the scale of the row features, which makes the encoder whole."""
+    log = encoded.log
+    assert isinstance(log, EncodedLog)
+    row_scale = center_and_spread(list(log.raw_row_features(encoded)))
+    encoder = replace(encoder, row_scale=row_scale)
+    encoder = replace(encoder, layout=replace(encoder.layout, digest=encoder.digest()))
+    return encoder, encoded._replace(log=log.known_as(encoder.layout, row_scale))
+
+
+def _fewest(min_frequency: float | None, n_events: int) -> float:
+    """Fewest events of a level with a code of its own."""
+    least = min_frequency or 0
+    return least if isinstance(least, Integral) else least * n_events
+
+
+def _describe(
+    fields: dict[str, FieldEncoder],
+    training: Training,
+    unit: float,
+    half_lives: Any,
+    names: tuple[str, str],
+) -> Layout:
+    """Name channels and codes, and settle the units of time."""
+    coded = {name: one.n_codes for name, one in fields.items() if one.n_codes}
+    facts = [name for name in fields if name not in coded]
+    marks = [f"{name}_missing" for name in facts if fields[name].some_missing]
+    calendar = supported_cycles(training.clock, training.times)
+    made = [*marks, "time_gap", *cycle_names(calendar)]
+    # Fields and columns of the log keep their names.
+    made = unlike(made, [*names, *facts, *coded])
+    return Layout(
+        channels=(*facts, *made),
+        n_decayed=len(facts),
+        codes=tuple(coded),
+        n_levels=tuple(coded.values()),
+        time_unit=unit,
+        half_lives=_half_lives(half_lives, training.clock, unit),
+        calendar=calendar,
+    )
+
+
+def _half_lives(half_lives: Any, clock: Clock, unit: float) -> tuple[float, ...]:
+    """Half-lives in ticks."""
+    if isinstance(half_lives, str):
+        return tuple(unit * multiple for multiple in AUTO_HALF_LIVES)
+    ticks = tuple(clock.duration(one, "half_lives") for one in half_lives)
+    if not ticks or not all(ticks):
+        raise ValueError(
+            f"half_lives must be positive, and one at least; got {half_lives!r}."
+        )
+    return ticks
+
+
+def center_and_spread(blocks: list[np.ndarray]) -> np.ndarray:
+    """Mean and standard deviation of what is not NaN, shape (2, n_columns).
+
+    Nothing has the mean 0. The deviation is 1 where rounding is all there is of it.
+    """
+    n_known = np.sum([np.isfinite(block).sum(axis=0) for block in blocks], axis=0)
+    n_known = n_known.clip(1)
+    center = np.sum([np.nansum(block, axis=0) for block in blocks], axis=0) / n_known
+    squares = [np.nansum((block - center) ** 2, axis=0) for block in blocks]
+    spread = np.sqrt(np.sum(squares, axis=0) / n_known)
+    return np.array([center, np.where(spread > 1e-6, spread, 1.0)])
+
+
+def _gaps_within(
+    offsets: np.ndarray, index: np.ndarray, times: np.ndarray
+) -> np.ndarray:
+    """Ticks between successive events of a customer that are both in `index`.
+
+    A lookback hides what came before.
+    """
+    is_first = np.zeros(offsets[-1] + 1, dtype=bool)
+    is_first[offsets] = True
+    successive = (index[1:] == index[:-1] + 1) & ~is_first[index[1:]]
+    return np.diff(times)[successive]

@@ -1,0 +1,48 @@
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_array_equal
+
+from sklearn_seqcrm._encoding import _encode_rows, _vocabulary, learn
+from sklearn_seqcrm._encoding._vocabulary import Vocabulary
+from sklearn_seqcrm._ragged import ranges, visible_segments
+from sklearn_seqcrm._ragged._blocks import BLOCK
+from sklearn_seqcrm._store import Column
+from sklearn_seqcrm.testing._small_data import make_table
+
+
+@pytest.mark.parametrize("n", [1, 7])
+def test_a_block_of_events_is_encoded_by_itself(n, monkeypatch):
+    """Its columns need not know a level but their own."""
+    rows = make_table(20, lookback="60D")["history"].array.rows
+    encoder, (whole, *_) = learn(rows, None, 1, "auto")
+    monkeypatch.setattr(_encode_rows, "_WIDTH", BLOCK // n)
+    _, (parts, *_) = learn(rows, None, 1, "auto")
+    seen = visible_segments(rows)
+    index, offsets = ranges(seen.first, seen.last)
+    times = rows.log.timeline.times[index]
+    gaps = np.append(np.nan, np.diff(times))
+    gaps[offsets[:-1][np.diff(offsets) > 0]] = np.nan
+    for some in (slice(i, i + n) for i in range(0, len(index), n)):
+        columns = {
+            k: c.take(index[some]).trimmed() for k, c in rows.log.columns.items()
+        }
+        channels, codes = encoder.encode(columns, times[some], gaps[some])
+        for log in (whole, parts):
+            assert_array_equal(channels, log.channels[some])
+            assert_array_equal(codes, log.codes[some])
+    assert len(index) > 3 * n
+
+
+@pytest.mark.parametrize("few_levels", [0, 256])
+def test_a_vocabulary_prepared_for_one_log_reads_any(few_levels, monkeypatch):
+    monkeypatch.setattr(_vocabulary, "_FEW_LEVELS", few_levels)
+    vocabulary = Vocabulary(pd.Index(["b", "c"]), rare=pd.Index(["d"]))
+    values = np.array([0, 1, 2, -1], "int32")
+    own, other = (Column(values, pd.Index([*levels])) for levels in ("bcd", "abd"))
+    for one in (vocabulary, vocabulary.knowing(own), vocabulary.knowing(other)):
+        assert_array_equal(one.encode(own, values)[0], [2, 3, 4, 1])
+        assert_array_equal(one.encode(other, values)[0], [0, 2, 4, 1])
+        # Of fewer events than levels, only theirs are looked up.
+        few = Column(values[2:3], other.categories)
+        assert_array_equal(one.encode(few, values)[0], [4])
