@@ -138,7 +138,19 @@ class Log(ABC):
     def seen_by(self, code: int, start: int, stop: int, cutoff: Any) -> Self:
         """Return a log of nothing but the events ``start:stop`` of one customer.
 
-        Its record ends at the cutoff, and it has no levels but theirs.
+        Parameters
+        ----------
+        code : int
+            Position of the customer in `customers`, -1 for an unknown one.
+        start, stop : int
+            The events.
+        cutoff : int or float
+            Where the record of the new log ends, on the time axis of this one.
+
+        Returns
+        -------
+        Log
+            These events, with no levels but theirs.
         """
         index, clock = np.arange(start, stop), self._timeline.clock
         timeline = Timeline(

@@ -55,7 +55,18 @@ class RawLog(Log):
         names: tuple[str, str],
         kinds: Kinds | None = None,
     ) -> Self:
-        """Wrap columns that are sorted and checked already, whatever the class."""
+        """Wrap columns that are sorted and checked already, whatever the class.
+
+        Parameters
+        ----------
+        timeline, columns, names, kinds : object
+            As `RawLog` takes them.
+
+        Returns
+        -------
+        RawLog
+            A log of this class.
+        """
         log = cls.__new__(cls)
         RawLog.__init__(log, timeline, columns, names, kinds)
         return log
@@ -119,10 +130,36 @@ class RawLog(Log):
         return self._columns[field]
 
     def take(self, timeline: Timeline, index: np.ndarray) -> Self:
+        """Return a log of some events.
+
+        Parameters
+        ----------
+        timeline : Timeline
+            The timeline of these events.
+        index : ndarray of shape (n,), int64
+            Their positions.
+
+        Returns
+        -------
+        RawLog
+            The events with all fields.
+        """
         columns = {name: column.take(index) for name, column in self._columns.items()}
         return self.of(timeline, columns, self._names, self._kinds)
 
     def trimmed(self, more_than: int = 0) -> Self:
+        """Return the log without levels that no event has.
+
+        Parameters
+        ----------
+        more_than : int, default=0
+            Leave a field with so many levels, or fewer, as it is.
+
+        Returns
+        -------
+        RawLog
+            The same events.
+        """
         columns = {
             name: column.trimmed(more_than) for name, column in self._columns.items()
         }
@@ -133,6 +170,20 @@ class RawLog(Log):
         return self.of(self._timeline, columns, self._names, kinds)
 
     def stack(self, logs: Sequence[Log], timeline: Timeline) -> Self:
+        """Join the fields of several logs under a stacked timeline.
+
+        Parameters
+        ----------
+        logs : sequence of RawLog
+            Logs with the same fields, this one first.
+        timeline : Timeline
+            Theirs, one behind the other.
+
+        Returns
+        -------
+        RawLog
+            The events of all of them.
+        """
         raw = [log for log in logs if isinstance(log, RawLog)]
         columns = stack_columns([log.columns for log in raw])
         kinds = joint_kinds([log._kinds for log in raw])

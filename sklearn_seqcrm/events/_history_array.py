@@ -234,7 +234,20 @@ class HistoryArray(ExtensionArray):
 
     @classmethod
     def of(cls, rows: Rows, dtype: HistoryDtype | None = None) -> Self:
-        """The column of some rows."""
+        """Make the column of some rows.
+
+        Parameters
+        ----------
+        rows : Rows of n
+            Views of a log.
+        dtype : HistoryDtype or None, default=None
+            Names of the columns that the rows were attached by.
+
+        Returns
+        -------
+        HistoryArray of shape (n,)
+            The column.
+        """
         return cls(*rows, dtype=dtype)
 
     @classmethod

@@ -171,7 +171,7 @@ class ViewableLog(RawLog):
             First cutoff; None: one step after the first event.
         end : datetime or number, default=None
             Latest cutoff; None: the end of the record of the log.
-        min_events, active_within, lookback, name
+        min_events, active_within, lookback, name : object
             As in `snapshots`.
 
         Returns
@@ -225,7 +225,7 @@ class ViewableLog(RawLog):
             Name of the categorical field that holds the kinds.
         start, end : datetime or number, default=None
             First and last moment; None: no bound.
-        min_events, active_within, lookback, name
+        min_events, active_within, lookback, name : object
             As in `snapshots`. With ``min_events=0`` there is a row before the first
             event of a customer, too.
 
@@ -279,7 +279,7 @@ class ViewableLog(RawLog):
             Last moment; None: the end of the record of the log.
         random_state : int, RandomState or None, default=None
             Source of the cutoffs.
-        min_events, active_within, lookback, name
+        min_events, active_within, lookback, name : object
             As in `snapshots`.
 
         Returns
