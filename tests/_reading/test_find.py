@@ -5,7 +5,6 @@ import pytest
 from sklearn_seqcrm._reading import (
     Table,
     as_history_array,
-    check_raw,
     has_histories,
     holds_histories,
     one_history,
@@ -113,13 +112,3 @@ def test_missing_histories():
     X = LOG.attach(ROWS, cutoff="at").reindex([7, 8, 9])
     with pytest.raises(ValueError, match="1 of 3 rows have no history"):
         one_history(X)
-
-
-def test_encoded_histories():
-    class Encoded:
-        log = object()
-
-    with pytest.raises(
-        TypeError, match=r"A target reads raw histories.*HistoryEncoder"
-    ):
-        check_raw(Encoded(), "A target")

@@ -18,9 +18,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from sklearn_seqcrm._ragged import _blocks
-from sklearn_seqcrm._store import Log
-from sklearn_seqcrm.events import EventLog, HistoryArray
+from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
+from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.testing._small_data import make_events, make_rows
 
 MARKETING = ["recency", "frequency", "monetary", "tenure"]
@@ -749,23 +749,8 @@ def test_name_of_a_feature_is_taken():
     assert RFMFeatures(remainder="drop").fit_transform(X).shape == (4, 4)
 
 
-class EncodedLog(Log):
-    """What a HistoryEncoder would make."""
-
-    def _columns_at(self, index):
-        return {}
-
-    def take(self, timeline, index):
-        return EncodedLog(timeline, self.names)
-
-    def stack(self, logs, timeline):
-        return EncodedLog(timeline, self.names)
-
-
 def test_encoded_histories():
-    X = small_rows()
-    log, *columns = X["history"].array.rows
-    X["history"] = HistoryArray(EncodedLog(log.timeline, log.names), *columns)
+    X = HistoryEncoder().fit_transform(small_rows())
     with pytest.raises(
         TypeError, match=r"RFMFeatures reads raw histories.*HistoryEncoder"
     ):

@@ -6,8 +6,8 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from sklearn_seqcrm._ragged import _blocks
-from sklearn_seqcrm._store import Log
 from sklearn_seqcrm.events import EventLog, HistoryArray
+from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.targets import (
     churned,
     future_count,
@@ -603,27 +603,10 @@ def test_no_history():
         churned(pd.DataFrame({"id": ["a"]}), "4D")
 
 
-class EncodedLog(Log):
-    """What a HistoryEncoder would make."""
-
-    def _columns_at(self, index):
-        return {}
-
-    def take(self, timeline, index):
-        return EncodedLog(timeline, self.names)
-
-    def stack(self, logs, timeline):
-        return EncodedLog(timeline, self.names)
-
-
 def test_encoded_histories():
-    log = small_log()
-    rows = log.attach(pd.DataFrame({"id": ["a"]}), cutoff=days(1)[0])[
-        "history"
-    ].array.rows
-    encoded = HistoryArray(EncodedLog(log.timeline, log.names), *rows[1:])
-    with pytest.raises(TypeError, match="A target reads raw histories"):
-        churned(pd.Series(encoded), "4D")
+    X = small_log().attach(pd.DataFrame({"id": ["a"]}), cutoff=days(1)[0])
+    with pytest.raises(TypeError, match=r"A target reads raw histories.*Histor"):
+        churned(HistoryEncoder().fit_transform(X), "4D")
 
 
 def test_histories_of_several_logs():

@@ -1,0 +1,17 @@
+"""The layers that contributors read of are those that import-linter holds."""
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+LAYERS = re.findall(r"\w+", " ".join(CONTRACTS["contracts"][0]["layers"]))
+
+
+def test_table_and_picture_have_the_layers():
+    page = (ROOT / "docs" / "contributing.md").read_text()
+    table = re.findall(r"^\| `(\w+)` \| .* \| .* \|$", page, flags=re.MULTILINE)
+    picture = (ROOT / "docs" / "images" / "layers.svg").read_text()
+    drawn = re.findall(r'class="n">(\w+)<', picture)
+    assert sorted(table) == sorted(drawn) == sorted(set(LAYERS) - {"metrics"})
