@@ -280,7 +280,7 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             If a column that `fit` saw is missing, or a log lacks the amount.
         """
         check_is_fitted(self)
-        table = self._reading.select(X, self).refuse_encoded("RFMFeatures")
+        table = self._reading.check(X, self).refuse_encoded("RFMFeatures")
         X, histories = table.frame, table.histories
         columns: list[Any] = []
         for name, array in histories.items():
