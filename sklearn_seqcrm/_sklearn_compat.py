@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from sklearn.utils._param_validation import (
     Interval,
     StrOptions,
     validate_parameter_constraints,
-    validate_params,
 )
+from sklearn.utils._param_validation import validate_params as _validate_params
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.fixes import parse_version
 from sklearn.utils.validation import (
@@ -24,16 +24,21 @@ from sklearn.utils.validation import (
 from sklearn.utils.validation import _check_sample_weight as check_sample_weight
 
 try:
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
+    from sklearn.callback import CallbackSupportMixin
+    from sklearn.callback import with_callbacks as _with_callbacks
 except ImportError:  # before scikit-learn 1.9
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
         """Nothing: there are no callbacks to support."""
 
-    def with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the method as it is."""
+    def _with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:
         return method
 
+
+# What a decorated function takes and returns, which scikit-learn's decorators have no
+# types for.
+P = ParamSpec("P")
+R = TypeVar("R")
 
 __all__ = [
     "DOC_LINK",
@@ -58,6 +63,20 @@ DOC_LINK = (
     "https://sklearn-seqcrm.readthedocs.io/en/stable"
     "/generated/{estimator_module}.{estimator_name}.html"
 )
+
+
+def validate_params(
+    constraints: dict[str, Any], *, prefer_skip_nested_validation: bool
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Check the parameters of a function before it runs; see scikit-learn."""
+    return _validate_params(
+        constraints, prefer_skip_nested_validation=prefer_skip_nested_validation
+    )
+
+
+def with_callbacks(method: Callable[P, R]) -> Callable[P, R]:
+    """Let scikit-learn's callbacks end with a `fit`, where there are any."""
+    return _with_callbacks(method)
 
 
 def output_wanted(estimator: Any) -> str:
@@ -147,15 +166,20 @@ class FitTask:
             )
 
 
-def one_task(fit: Callable[..., Any]) -> Callable[..., Any]:
+def one_task(fit: Callable[P, R]) -> Callable[P, R]:
     """Let callbacks see a `fit` or `fit_transform` that has no steps of its own."""
 
     @with_callbacks
     @functools.wraps(fit)
-    def fit_with_callbacks(self: Any, X: Any, y: Any = None) -> Any:
-        task = FitTask(self, X, y)
-        result = fit(self, X, y)
+    def fit_with_callbacks(*args: P.args, **kwargs: P.kwargs) -> R:
+        estimator, X, y = _arguments(*args, **kwargs)
+        task = FitTask(estimator, X, y)
+        result = fit(*args, **kwargs)
         task.end()
         return result
 
     return fit_with_callbacks
+
+
+def _arguments(self: Any, X: Any, y: Any = None) -> tuple[Any, Any, Any]:
+    return self, X, y

@@ -8,28 +8,19 @@ from sklearn_seqcrm._reading._find import (
 from sklearn_seqcrm._reading._reading import Reading
 from sklearn_seqcrm._reading._statics import (
     as_levels,
-    as_numbers,
     coded_levels,
     days_before,
     kind_of,
     numbers_of,
     text_of,
 )
-from sklearn_seqcrm._reading._table import (
-    Table,
-    as_frame,
-    check_raw,
-    has_histories,
-    one_history,
-)
+from sklearn_seqcrm._reading._table import Table, check_raw, has_histories, one_history
 
 __all__ = [
     "Reading",
     "Table",
-    "as_frame",
     "as_history_array",
     "as_levels",
-    "as_numbers",
     "check_raw",
     "coded_levels",
     "days_before",

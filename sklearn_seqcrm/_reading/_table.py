@@ -54,13 +54,9 @@ class Table:
         ValueError
             If no column holds histories, or two columns have the same name.
         """
-        frame = as_frame(X)
-        names = names_of_histories(frame)
+        frame, names = _converted(_framed(X))
         if not names:
-            raise ValueError(
-                "X has no history column; EventLog.attach adds one. Its columns are "
-                f"{list(frame.columns)}."
-            )
+            _refuse_no_history(frame)
         return cls(frame, {name: frame[name].array for name in names})
 
     def refuse_encoded(self, reader: str) -> Self:
@@ -127,22 +123,42 @@ def as_frame(X: Any) -> pd.DataFrame:
     ValueError
         If two columns have the same name.
     """
+    return _converted(_framed(X))[0]
+
+
+def _framed(X: Any) -> pd.DataFrame:
+    """X with names for its columns, each once; histories may be objects."""
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 2:
         names = [f"x{i}" for i in range(X.shape[1])]
         X = pd.DataFrame(X, columns=names).infer_objects()
     if not isinstance(X, pd.DataFrame):
+        way = "After another transformer, its set_output(transform='pandas') keeps it."
+        if hasattr(X, "to_pandas"):
+            way = "X.to_pandas() makes a DataFrame; attach histories to that."
         raise TypeError(
             "X must be a pandas DataFrame with a history column, which EventLog.attach "
-            f"adds; got {type(X).__module__}.{type(X).__name__}. After another "
-            "transformer, its set_output(transform='pandas') keeps the column."
+            f"adds; got {type(X).__module__}.{type(X).__name__}. {way}"
         )
     refuse_repeated_columns(X)
-    objects = {
-        name: as_history_array(X[name])
-        for name in names_of_histories(X)
-        if X[name].dtype == object
-    }
-    return X.assign(**objects) if objects else X
+    return X
+
+
+def _converted(X: pd.DataFrame) -> tuple[pd.DataFrame, list[Any]]:
+    """X with histories that were objects as history columns, and the names of all."""
+    names = names_of_histories(X)
+    objects = {n: as_history_array(X[n]) for n in names if X[n].dtype == object}
+    if objects:
+        X = X.copy(deep=False)
+    for name, array in objects.items():  # whose names need not be text
+        X[name] = array
+    return X, names
+
+
+def _refuse_no_history(X: pd.DataFrame) -> None:
+    raise ValueError(
+        "X has no history column; EventLog.attach adds one. Its columns are "
+        f"{list(X.columns)}."
+    )
 
 
 def one_history(X: Any, history: Any = None) -> HistoryArray:
@@ -150,7 +166,7 @@ def one_history(X: Any, history: Any = None) -> HistoryArray:
 
     Parameters
     ----------
-    X : DataFrame, Series or HistoryArray
+    X : DataFrame, object array, Series or HistoryArray
         Rows with a history column, that column, or its array.
     history : str or None, default=None
         Name of the column of a DataFrame; None: the only one that holds histories.
@@ -174,7 +190,7 @@ def one_history(X: Any, history: Any = None) -> HistoryArray:
     elif isinstance(X, pd.Series):
         array = as_history_array(X)
     else:
-        array = _choose(Table.of(X), history)
+        array = _choose(_framed(X), history)
     n_missing = int(array.isna().sum())
     if n_missing:
         raise ValueError(
@@ -204,21 +220,23 @@ def check_raw(array: HistoryArray, reader: str, which: str = "these") -> History
     if not isinstance(array.log, RawLog):
         raise TypeError(
             f"{reader} reads raw histories, but {which} are encoded; give it the X "
-            "that EventLog.attach made, which is the X that went into the "
-            "HistoryEncoder."
+            "that EventLog.attach made, as it was before a HistoryEncoder."
         )
     return array
 
 
-def _choose(table: Table, history: Any) -> HistoryArray:
-    found = list(table.histories)
+def _choose(X: pd.DataFrame, history: Any) -> HistoryArray:
+    """The column to read; no other is looked into."""
+    found = names_of_histories(X)
+    if not found:
+        _refuse_no_history(X)
     if history is None:
         if len(found) > 1:
             raise ValueError(
                 f"X has {len(found)} history columns, {found}; choose one of them with "
                 f"history={found[0]!r}."
             )
-        return table.histories[found[0]]
-    if history not in table.frame.columns:
+        history = found[0]
+    elif history not in X.columns:
         raise KeyError(f"X has no column {history!r}; its history columns are {found}.")
-    return as_history_array(table.frame[history])
+    return as_history_array(X[history])

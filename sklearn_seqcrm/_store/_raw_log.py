@@ -15,6 +15,9 @@ from sklearn_seqcrm._store._log import Log
 from sklearn_seqcrm._store._record import Record
 from sklearn_seqcrm._store._timeline import Timeline, frozen
 
+# What is asked of a log that holds all events.
+_OF_WHOLE_LOGS = ("append", "attach", "only", "resample", "snapshots", "to_parquet")
+
 
 class RawLog(Log):
     """A log whose fields are numbers, datetimes and categories, as users know them.
@@ -79,6 +82,16 @@ class RawLog(Log):
         timeline = Timeline(pd.Index([]), np.zeros(1, "int64"), nothing, clock, record)
         return cls.of(timeline, {}, ("customer", "time"))
 
+    def __getattr__(self, name: str) -> Any:
+        """Say why a log of some rows' events lacks what an EventLog has."""
+        if name in _OF_WHOLE_LOGS:
+            raise AttributeError(
+                f"This log has no {name}: it was read back with histories, and holds "
+                "the events that those rows see, and no others. Use the EventLog that "
+                "they were attached from; to_frame() returns what is here."
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no {name!r}")
+
     def __reduce__(self) -> tuple[Any, ...]:
         """Arrays come writeable out of a pickle; wrapped anew, they are not."""
         return self.of, (self._timeline, self._columns, self._names, self._kinds)
@@ -106,6 +119,23 @@ class RawLog(Log):
         """The fields of each kind of events that `concat` merged; else empty."""
         own = {} if self._kinds is None else self._kinds.fields
         return {name: list(fields) for name, fields in own.items()}
+
+    def with_events(self, timeline: Timeline, columns: dict[str, Column]) -> Self:
+        """Return a log of the same kinds and names with other events.
+
+        Parameters
+        ----------
+        timeline : Timeline
+            Customers, offsets and times.
+        columns : dict of str to Column
+            Every field in the order of the timeline.
+
+        Returns
+        -------
+        RawLog
+            A log of this class.
+        """
+        return self.of(timeline, columns, self._names, self._kinds)
 
     def column(self, field: str) -> Column:
         """Return the stored values of a field.
@@ -145,7 +175,7 @@ class RawLog(Log):
             The events with all fields.
         """
         columns = {name: column.take(index) for name, column in self._columns.items()}
-        return self.of(timeline, columns, self._names, self._kinds)
+        return self.with_events(timeline, columns)
 
     def trimmed(self, more_than: int = 0) -> Self:
         """Return the log without levels that no event has.
@@ -187,7 +217,10 @@ class RawLog(Log):
         raw = [log for log in logs if isinstance(log, RawLog)]
         columns = stack_columns([log.columns for log in raw])
         kinds = joint_kinds([log._kinds for log in raw])
-        return self.of(timeline, columns, self._names, kinds)
+        # With events of some rows alone among them, it is no log to attach anything to.
+        in_part = any(type(log) is RawLog for log in raw)
+        of = RawLog.of if in_part else self.of
+        return of(timeline, columns, self._names, kinds)  # type: ignore[return-value]
 
     def _columns_at(self, index: np.ndarray) -> dict[str, Any]:
         return {name: column.to_pandas(index) for name, column in self._columns.items()}

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._ragged import ranges
-from sklearn_seqcrm._store import Column, Kinds, Record, Timeline, is_of_kinds
+from sklearn_seqcrm._store import Column, Kinds, RawLog, Record, Timeline, is_of_kinds
 from sklearn_seqcrm.events._checks import chosen_among, field_names
 from sklearn_seqcrm.events._concat import merge_events, refuse_keys_as_fields, with_kind
 from sklearn_seqcrm.events._read import Events, read_events, read_table
@@ -144,6 +144,12 @@ def _of_one_table(
 
 def _opened(table: Any, log: Any, what: str) -> Any:
     """A log as it is, anything else as a table."""
+    if isinstance(table, RawLog) and not isinstance(table, type(log)):
+        raise TypeError(
+            f"{what} is a log that was read back with histories, which holds the "
+            "events that those rows see, some of them several times; give the EventLog "
+            "that they were attached from, or a table."
+        )
     return table if isinstance(table, type(log)) else read_table(table, what)
 
 

@@ -62,9 +62,17 @@ def histories_of_rows(
     return _cut(log, codes, moments, what, lookback, exact, dtype)
 
 
-def histories_at(
-    log: RawLog, moments: Moments, lookback: Any, name: str
-) -> HistoryArray:
+def refuse_equal_names(log: RawLog, name: str) -> None:
+    """Raise a ValueError if customers, cutoffs and histories had not three names."""
+    customer = log.names[0]
+    if len({customer, "cutoff", name}) < 3:
+        raise ValueError(
+            f"The columns {customer!r}, 'cutoff' and {name!r} need three names; "
+            "choose another with name=..., or rename the log's customer column."
+        )
+
+
+def histories_at(log: RawLog, moments: Moments, lookback: Any) -> HistoryArray:
     """Histories of customers at moments that were chosen for them.
 
     Parameters
@@ -75,27 +83,20 @@ def histories_at(
         Customers and cutoffs.
     lookback : Timedelta, str, number or None
         How far the histories reach back; None: to the first event.
-    name : str
-        What the column of histories will be called, beside ``"cutoff"``.
 
     Returns
     -------
     HistoryArray of shape (n,)
         The histories.
     """
-    timeline, clock, customer = log.timeline, log.timeline.clock, log.names[0]
-    if len({customer, "cutoff", name}) < 3:
-        raise ValueError(
-            f"The columns {customer!r}, 'cutoff' and {name!r} need three names; "
-            "choose another with name=..., or rename the log's customer column."
-        )
+    timeline, clock = log.timeline, log.timeline.clock
     codes, cutoff, stop = moments
     warn_of_silence(timeline, cutoff, stacklevel=4)
     start = timeline.offsets[codes]
     if lookback is not None:
         since = clock.read(clock.as_index(cutoff), "cutoffs", back=lookback)
         start = timeline.positions(codes, since)
-    dtype = HistoryDtype(customer, "cutoff")
+    dtype = HistoryDtype(log.names[0], "cutoff")
     return HistoryArray(log, codes, start, stop, cutoff, dtype)
 
 

@@ -135,7 +135,7 @@ class HistoryArray(ExtensionArray):
 
     Parameters
     ----------
-    log : EventLog or encoded log
+    log : EventLog, log of histories that were read back, or encoded log
         The log that holds the events.
     codes : ndarray of shape (n,), int64
         Positions of the customers in ``log.customers``, -1 for an unknown customer.

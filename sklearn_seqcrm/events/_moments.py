@@ -36,6 +36,8 @@ class Moments(NamedTuple):
 
     def within(self, start: Any, end: Any) -> Moments:
         """Return those from one time to another, None for no bound."""
+        if start is None and end is None:
+            return self
         keep = np.ones(len(self.codes), dtype=bool)
         if start is not None:
             keep &= self.cutoff >= start
@@ -234,6 +236,8 @@ def _calendar_step(step: Any) -> str | None:
 
 def listed(timeline: Timeline, cutoffs: Any) -> np.ndarray:
     """Read cutoffs that a user lists, ascending and without repeats."""
+    if cutoffs is None:
+        raise ValueError("cutoffs is None; snapshots_every makes regular ones.")
     one_or_many: Any = list(cutoffs) if is_list_like(cutoffs) else [cutoffs]
     clock = timeline.clock
     moments = pd.Series([_moment(cutoff, clock) for cutoff in one_or_many])

@@ -8,7 +8,11 @@ from typing import Any
 import pandas as pd
 
 from sklearn_seqcrm._store import RawLog, events_of_kinds
-from sklearn_seqcrm.events._cut import histories_at, histories_of_rows
+from sklearn_seqcrm.events._cut import (
+    histories_at,
+    histories_of_rows,
+    refuse_equal_names,
+)
 from sklearn_seqcrm.events._moments import (
     Known,
     Moments,
@@ -119,6 +123,9 @@ class ViewableLog(RawLog):
 
         Raises
         ------
+        TypeError
+            If `active_within` or `lookback` is a bare number and the times are
+            datetimes, or the other way round.
         ValueError
             If there is no cutoff, one is missing or of another kind of time than the
             log, a number is out of its range, or two of the three columns have the
@@ -146,6 +153,7 @@ class ViewableLog(RawLog):
         0   a       5      1 event 1
         1   a      10  2 events 1..9
         """
+        refuse_equal_names(self, name)
         known = Known.of(self._timeline.clock, min_events, active_within)
         moments = at_fixed(self._timeline, listed(self._timeline, cutoffs), known)
         return self._rows_at(moments, lookback, name)
@@ -181,9 +189,17 @@ class ViewableLog(RawLog):
 
         Raises
         ------
+        TypeError
+            As in `snapshots`, and for `step` alike.
         ValueError
             As in `snapshots`; also if there is no cutoff between the ends, or `step`
-            is one of the calendar, such as a month, whose cutoffs are to be listed.
+            lies between two ticks of the log, or is one of the calendar, such as a
+            month, whose cutoffs are to be listed.
+
+        Warns
+        -----
+        UserWarning
+            If a cutoff lies long past the record of the log, as in `attach`.
 
         Examples
         --------
@@ -194,6 +210,7 @@ class ViewableLog(RawLog):
         >>> log.snapshots_every(4)["cutoff"].tolist()
         [5, 9]
         """
+        refuse_equal_names(self, name)
         known = Known.of(self._timeline.clock, min_events, active_within)
         first, last = bounds(self._timeline.clock, start, end)
         cutoffs = regular(self._timeline, step, first, last)
@@ -238,6 +255,8 @@ class ViewableLog(RawLog):
         ------
         KeyError
             If the log has no field `kind_field`.
+        TypeError
+            As in `snapshots`.
         ValueError
             As in `snapshots`; also if there are no events of `kinds`.
 
@@ -250,13 +269,15 @@ class ViewableLog(RawLog):
         >>> log.snapshots_before_events(min_events=0)["cutoff"].tolist()
         [1, 9, 12]
         """
+        refuse_equal_names(self, name)
         known = Known.of(self._timeline.clock, min_events, active_within)
         chosen = None
         if kinds is not None:
             chosen = events_of_kinds(self.column(kind_field), kinds, kind_field)
         first, last = bounds(self._timeline.clock, start, end)
         moments = at_events(self._timeline, chosen).within(first, last)
-        return self._rows_at(known.among(moments, self._timeline), lookback, name)
+        moments = known.among(moments, self._timeline)
+        return self._rows_at(moments, lookback, name)
 
     def snapshots_at_random(
         self,
@@ -289,8 +310,13 @@ class ViewableLog(RawLog):
 
         Raises
         ------
-        ValueError
+        TypeError, ValueError
             As in `snapshots`.
+
+        Warns
+        -----
+        UserWarning
+            If a cutoff lies long past the record of the log, as in `attach`.
 
         Examples
         --------
@@ -301,14 +327,16 @@ class ViewableLog(RawLog):
         >>> log.snapshots_at_random(random_state=0)["cutoff"].between(2, 20).tolist()
         [True, True]
         """
+        refuse_equal_names(self, name)
         known = Known.of(self._timeline.clock, min_events, active_within)
         first, last = bounds(self._timeline.clock, start, end)
         moments = at_random(self._timeline, random_state, first, last)
-        return self._rows_at(known.among(moments, self._timeline), lookback, name)
+        moments = known.among(moments, self._timeline)
+        return self._rows_at(moments, lookback, name)
 
     def _rows_at(self, moments: Moments, lookback: Any, name: str) -> pd.DataFrame:
         """Customers, cutoffs and histories at chosen moments."""
-        array = histories_at(self, moments, lookback, name)
+        array = histories_at(self, moments, lookback)
         # The frame need not copy what is new; only the cutoffs are the array's as well.
         columns = {
             self._names[0]: self.customers[moments.codes],

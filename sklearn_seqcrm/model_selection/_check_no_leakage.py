@@ -12,7 +12,8 @@ from sklearn.utils import check_random_state
 
 from sklearn_seqcrm._reading import Table
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
-from sklearn_seqcrm.events import EventLog, HistoryArray
+from sklearn_seqcrm._store import RawLog
+from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.model_selection._future import Future
 from sklearn_seqcrm.model_selection._outputs import (
     METHODS,
@@ -28,7 +29,7 @@ _TWICE = "asked twice"
 _LATER = "later rows of X are left out"
 _EVENTS = "events are "
 # A log, and the names of the columns whose histories are views of it.
-_LogOf = tuple[EventLog, list[str]]
+_LogOf = tuple[RawLog, list[str]]
 
 
 @validate_params(
@@ -238,7 +239,7 @@ def _compacted(table: Table) -> tuple[pd.DataFrame, list[_LogOf]]:
     -------
     X : DataFrame
         The same rows.
-    logs : list of (EventLog, list of str)
+    logs : list of (RawLog, list of str)
         Every log that has events, with the names of its columns.
     """
     table.refuse_no_rows("check_no_leakage").refuse_encoded("check_no_leakage")
@@ -299,7 +300,7 @@ def _futures(
         yield futures, rows
 
 
-def _cutoffs(X: pd.DataFrame, log: EventLog, names: Sequence[str]) -> np.ndarray:
+def _cutoffs(X: pd.DataFrame, log: RawLog, names: Sequence[str]) -> np.ndarray:
     """What each row knows of a log ends here: its last cutoff among some columns."""
     times = np.full(len(X), log.timeline.times.min())
     for name in names:
@@ -327,7 +328,7 @@ def _other_futures(
     rng: np.random.RandomState,
 ) -> Iterator[tuple[str, pd.DataFrame]]:
     """Yield each way to change the future, and X with histories of that future."""
-    changes: dict[str, Callable[[Future], EventLog | None]] = {
+    changes: dict[str, Callable[[Future], RawLog | None]] = {
         "deleted": Future.deleted,
         "rewritten": Future.rewritten,
         "added": lambda future: future.added(rng),

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._ragged import NO_ROW, look_up, ranges
-from sklearn_seqcrm._store import Column, Timeline
-from sklearn_seqcrm.events import EventLog, HistoryArray
+from sklearn_seqcrm._store import Column, RawLog, Timeline
+from sklearn_seqcrm.events import HistoryArray
 
 _DAY = np.timedelta64(1, "D")
 
@@ -22,7 +22,7 @@ class Future(NamedTuple):
 
     Parameters
     ----------
-    log : EventLog
+    log : RawLog
         A log with at least one event.
     cutoff : int or float
         The cutoff on the time axis of the log.
@@ -33,18 +33,18 @@ class Future(NamedTuple):
         after it where a row sees the events at the cutoff.
     """
 
-    log: EventLog
+    log: RawLog
     cutoff: float
     begin: np.ndarray
     since: np.ndarray
 
     @classmethod
-    def of(cls, log: EventLog, cutoff: float, arrays: Sequence[HistoryArray]) -> Future:
+    def of(cls, log: RawLog, cutoff: float, arrays: Sequence[HistoryArray]) -> Future:
         """Find the future of all customers at a cutoff.
 
         Parameters
         ----------
-        log : EventLog
+        log : RawLog
             A log with at least one event.
         cutoff : int or float
             The cutoff on the time axis of the log.
@@ -61,12 +61,12 @@ class Future(NamedTuple):
         since = np.where(begin > first, _next(cutoff, timeline.clock), cutoff)
         return cls(log, cutoff, begin, since)
 
-    def deleted(self) -> EventLog:
+    def deleted(self) -> RawLog:
         """The log as it stood at the cutoff.
 
         Returns
         -------
-        EventLog
+        RawLog
             Without any later event, without customers who came later, and without
             levels of categories that nothing had by then.
         """
@@ -84,12 +84,12 @@ class Future(NamedTuple):
         )
         return self.log.take(kept, index).trimmed()
 
-    def rewritten(self) -> EventLog | None:
+    def rewritten(self) -> RawLog | None:
         """The log with another time and other facts in every later event.
 
         Returns
         -------
-        EventLog or None
+        RawLog or None
             As many events of the same customers; None if there is no later event.
         """
         timeline = self.log.timeline
@@ -102,9 +102,9 @@ class Future(NamedTuple):
             name: _rewrite(self.log.column(name), future) for name in self.log.fields
         }
         changed = self._timeline(timeline.offsets, times)
-        return type(self.log).of(changed, columns, self.log.names)
+        return self.log.with_events(changed, columns)
 
-    def added(self, rng: np.random.RandomState) -> EventLog:
+    def added(self, rng: np.random.RandomState) -> RawLog:
         """The log with three more later events of every customer.
 
         Parameters
@@ -114,7 +114,7 @@ class Future(NamedTuple):
 
         Returns
         -------
-        EventLog
+        RawLog
             The first of the three is as early as it can be; the second has levels of
             categories that are new, where we know how to make one.
         """
@@ -135,14 +135,14 @@ class Future(NamedTuple):
             for name in self.log.fields
         }
         joint = self._timeline(offsets, times[order])
-        return type(self.log).of(joint, columns, self.log.names)
+        return self.log.with_events(joint, columns)
 
-    def seen_from(self, log: EventLog, array: HistoryArray) -> HistoryArray:
+    def seen_from(self, log: RawLog, array: HistoryArray) -> HistoryArray:
         """The same views, of a log with another future.
 
         Parameters
         ----------
-        log : EventLog
+        log : RawLog
             One of the logs above.
         array : HistoryArray of shape (n,)
             Views of the log of this future, which see none of it.

@@ -111,6 +111,12 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         self._train(net, seeds, self._rows_in_batch(data), 1, data)
         return self
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """The net and the estimator have one objective, which skorch would make two."""
+        super().__setstate__(state)
+        if hasattr(self, "net_"):
+            self._objective = self.net_.criterion_
+
     # Before training --------------------------------------------------------------
 
     def _check_parameters(self) -> None:

@@ -211,6 +211,10 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     @property
     def classes_(self) -> np.ndarray:
         """Class labels."""
+        if not hasattr(self, "_objective"):
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute 'classes_'"
+            )
         return self._objective.classes
 
     @with_callbacks

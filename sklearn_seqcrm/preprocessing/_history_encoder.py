@@ -51,7 +51,9 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     Attributes
     ----------
     layouts_ : dict of str to Layout
-        For each history column what its channels, codes and units of time are.
+        For each history column: `channels` and `codes`, the names of its numbers,
+        `n_levels` of each code, `time_unit` (ticks in a typical gap), `half_lives`,
+        `calendar` and `row_features`.
     n_features_in_ : int
         Number of columns seen in `fit`, without the keys.
     feature_names_in_ : ndarray of shape (n_columns,)

@@ -10,8 +10,7 @@ import pandas as pd
 
 from sklearn_seqcrm._ragged import first_at_or_after
 from sklearn_seqcrm._reading import check_raw, one_history
-from sklearn_seqcrm._store import events_of_kinds, later
-from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm._store import RawLog, events_of_kinds, later
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class Windows:
     ----------
     index : Index of shape (n,)
         Index of the rows.
-    log : EventLog
+    log : RawLog
         The log that holds the events.
     events : ndarray of shape (n_counted,), int64, or slice
         Positions in the log of the events that count, or all of them.
@@ -41,7 +40,7 @@ class Windows:
     """
 
     index: pd.Index
-    log: EventLog
+    log: RawLog
     events: np.ndarray | slice
     first: np.ndarray
     last: np.ndarray

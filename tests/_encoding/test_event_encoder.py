@@ -3,10 +3,13 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 
-from sklearn_seqcrm._encoding import Vocabulary, _encode_rows, _vocabulary, learn
-from sklearn_seqcrm._ragged import ranges, visible_segments
+from sklearn_seqcrm._encoding import _encode_rows, _vocabulary
+from sklearn_seqcrm._encoding._learn import learn
+from sklearn_seqcrm._encoding._vocabulary import Vocabulary
 from sklearn_seqcrm._ragged._blocks import BLOCK
-from sklearn_seqcrm._store import Column
+from sklearn_seqcrm._ragged._ranges import ranges
+from sklearn_seqcrm._ragged._segments import visible_segments
+from sklearn_seqcrm._store._columns import Column
 from sklearn_seqcrm.testing._small_data import make_table
 
 

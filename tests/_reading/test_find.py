@@ -1,14 +1,8 @@
-import numpy as np
 import pandas as pd
 import pytest
 
-from sklearn_seqcrm._reading import (
-    Table,
-    as_history_array,
-    has_histories,
-    holds_histories,
-    one_history,
-)
+from sklearn_seqcrm._reading._find import as_history_array, holds_histories
+from sklearn_seqcrm._reading._table import Table, has_histories, one_history
 from sklearn_seqcrm.events import EventLog, HistoryArray
 
 EVENTS = pd.DataFrame({"id": ["a", "a", "b"], "time": [1, 3, 2]})
@@ -50,19 +44,9 @@ def test_object_column_converts_back():
     assert (back == column.array).all()
 
 
-def test_array_is_not_copied():
-    column = LOG.attach(ROWS, cutoff="at")["history"]
-    assert as_history_array(column) is column.array
-
-
 def test_no_history():
     with pytest.raises(ValueError, match=r"no history column; EventLog\.attach adds"):
         names_in(ROWS)
-
-
-def test_no_frame():
-    with pytest.raises(TypeError, match=r"got numpy\.ndarray.*set_output"):
-        names_in(np.zeros((2, 2)))
 
 
 def test_repeated_names():
@@ -86,11 +70,6 @@ def test_has_histories_whatever_the_names_are():
     assert not has_histories(pd.concat([ages, ages], axis=1))
 
 
-def test_wrong_column():
-    with pytest.raises(TypeError, match=r"Column 'age' must hold histories.*int64"):
-        as_history_array(ROWS["age"])
-
-
 def test_one_history_takes_frame_series_and_array():
     X = LOG.attach(ROWS, cutoff="at")
     for form in (X, X["history"], X["history"].array):
@@ -106,6 +85,13 @@ def test_one_history_of_several():
         one_history(X, "newer")
     with pytest.raises(TypeError, match="Column 'age' must hold histories"):
         one_history(X, "age")
+
+
+def test_what_is_not_asked_for_is_not_read():
+    X = LOG.attach(ROWS, cutoff="at").assign(note=[LOG.attach(ROWS)["history"][7], "x"])
+    assert one_history(X, "history") is X["history"].array
+    with pytest.raises(TypeError, match="takes histories only; got 'x'"):
+        one_history(X, "note")
 
 
 def test_missing_histories():

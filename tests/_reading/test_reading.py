@@ -7,14 +7,9 @@ import pyarrow as pa
 import pytest
 from numpy.testing import assert_array_equal
 
-from sklearn_seqcrm._reading import (
-    Reading,
-    Table,
-    as_levels,
-    as_numbers,
-    days_before,
-    kind_of,
-)
+from sklearn_seqcrm._reading._reading import Reading
+from sklearn_seqcrm._reading._statics import as_levels, as_numbers, days_before, kind_of
+from sklearn_seqcrm._reading._table import Table
 from sklearn_seqcrm.events import EventLog
 
 EVENTS = pd.DataFrame({"id": [11, 11, 12, 13], "time": [1, 3, 2, 4]})

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sklearn_seqcrm._store import Clock, earlier, later
+from sklearn_seqcrm._store._clock import Clock, earlier, later
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.model_selection import CutoffSplit
 from tests.events.reference import histories

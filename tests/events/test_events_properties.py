@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklearn_seqcrm._ragged import ranges, sort_events
-from sklearn_seqcrm._store import Clock, Timeline
+from sklearn_seqcrm._ragged._ranges import ranges
+from sklearn_seqcrm._ragged._sort import sort_events
+from sklearn_seqcrm._store._clock import Clock
+from sklearn_seqcrm._store._timeline import Timeline
 from sklearn_seqcrm.events import EventLog, HistoryArray
 from tests.events.reference import histories, snapshot_rows, visible
 

@@ -129,8 +129,14 @@ def test_arrow_gets_no_level_that_only_the_future_has():
 def test_rows_read_back_join_others(tmp_path):
     X = make_rows(DAYS)
     X.to_parquet(tmp_path / "X.parquet")
-    joint = pd.concat([X, pd.read_parquet(tmp_path / "X.parquet")])
-    assert joint["history"].array.lengths.tolist() == [1, 1, 0, 0, 0, 0] * 2
+    back = pd.read_parquet(tmp_path / "X.parquet")
+    for parts in ([X, back], [back, X]):
+        joint = pd.concat(parts)["history"].array
+        assert joint.lengths.tolist() == [1, 1, 0, 0, 0, 0] * 2
+        with pytest.raises(AttributeError, match="has no attach: it was read back"):
+            joint.log.attach(X)
+    with pytest.raises(TypeError, match="more is a log that was read back"):
+        X["history"].array.log.append(joint.log)
 
 
 # --- Whole logs --- ---------------------------------------------------------------

@@ -14,7 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_seqcrm import targets
-from sklearn_seqcrm._store import Column
+from sklearn_seqcrm._store._columns import Column
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.model_selection import check_no_leakage
@@ -381,6 +381,15 @@ def test_levels_of_others_are_not_taken_for_the_future():
     events = pd.DataFrame({"who": list("aab"), "day": [1, 2, 1], "kind": list("xyz")})
     X = EventLog(events, "who", "day").snapshots([3, 4])
     check_no_leakage(FunctionTransformer(n_levels), X[X["who"] == "a"])
+
+
+def test_kinds_that_a_log_was_merged_from_are_no_future():
+    def n_kinds(X):
+        return pd.DataFrame({"n": np.full(len(X), len(X["history"].array.log.kinds))})
+
+    log = EventLog(pd.DataFrame({"who": "a", "day": [1, 6]}), "who", "day")
+    X = EventLog.concat({"x": log, "y": log}).snapshots([3])
+    check_no_leakage(FunctionTransformer(n_kinds), X)
 
 
 def test_codes_of_a_frame_depend_on_the_rows_beside_it_alone():

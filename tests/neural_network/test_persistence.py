@@ -1,5 +1,6 @@
 """Fitted estimators in files, and on machines with other devices."""
 
+import copy
 import io
 import pickle
 import re
@@ -11,7 +12,7 @@ import torch
 from numpy.testing import assert_array_equal
 from skorch.exceptions import DeviceWarning
 
-from sklearn_seqcrm._store import Log
+from sklearn_seqcrm._store._log import Log
 from sklearn_seqcrm.events import EventLog, HistoryArray
 from sklearn_seqcrm.neural_network import LSTMClassifier, _parameters, _reader
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
@@ -64,6 +65,14 @@ def test_a_pipeline_in_a_file_holds_no_events():
     assert sizes[1] == pytest.approx(sizes[0], rel=0.005)
     with pytest.raises(AssertionError):
         WithoutEvents(file).dump(table)
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))]
+)
+def test_a_copy_has_one_objective(copied):
+    back = copied(LSTMClassifier(**SMALL).fit(X, Y))
+    assert back._objective is back.net_.criterion_
 
 
 def test_early_stopping_keeps_no_second_copy_of_the_weights():

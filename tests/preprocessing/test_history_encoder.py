@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_frame_equal
 from sklearn.base import clone
 
-from sklearn_seqcrm._encoding import EventEncoder
+from sklearn_seqcrm._encoding._event_encoder import EventEncoder
 from sklearn_seqcrm.events import EventLog, HistoryDtype
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.testing._small_data import make_events, make_rows, make_table
