@@ -11,7 +11,7 @@ LAYERS = re.findall(r"\w+", " ".join(CONTRACTS["contracts"][0]["layers"]))
 
 def test_table_and_picture_have_the_layers():
     page = (ROOT / "docs" / "contributing.md").read_text()
-    table = re.findall(r"^\| `(\w+)` \| .* \| .* \|$", page, flags=re.MULTILINE)
-    picture = (ROOT / "docs" / "images" / "layers.svg").read_text()
-    drawn = re.findall(r'class="n">(\w+)<', picture)
+    table = re.findall(r"(?m)^\| `(\w+)` \| .* \| .* \|$", page)
+    picture = ROOT / "docs" / "images" / "layers.svg"
+    drawn = re.findall(r'class="n">(\w+)<', picture.read_text())
     assert sorted(table) == sorted(drawn) == sorted(set(LAYERS) - {"metrics"})

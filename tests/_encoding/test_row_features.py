@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_seqcrm._encoding import _row_features, center_and_spread
+from sklearn_seqcrm._encoding import _row_features
+from sklearn_seqcrm._encoding._learn import center_and_spread
 from sklearn_seqcrm._ragged import _decay
 from sklearn_seqcrm._ragged._blocks import BLOCK
 from sklearn_seqcrm.events import EventLog
