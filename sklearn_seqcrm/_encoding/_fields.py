@@ -7,14 +7,14 @@ from collections.abc import Mapping
 import pandas as pd
 
 from sklearn_seqcrm._encoding._field_encoder import FieldEncoder
-from sklearn_seqcrm._encoding._number_fields import DatetimeField, NumericField
+from sklearn_seqcrm._encoding._number_field import NumericField
 from sklearn_seqcrm._encoding._vocabulary import Vocabulary
 from sklearn_seqcrm._store import Column
 
 # By `Column.kind`. A kind of field is a class and an entry here.
 FIELD_ENCODERS: dict[str, type[FieldEncoder]] = {
     "categorical": Vocabulary,
-    "datetime": DatetimeField,
+    "datetime": NumericField,
     "numeric": NumericField,
 }
 _NUMBERED = "categorical (numbers)"

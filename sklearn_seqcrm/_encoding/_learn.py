@@ -15,7 +15,7 @@ from sklearn_seqcrm._encoding._event_encoder import EventEncoder
 from sklearn_seqcrm._encoding._field_encoder import FieldEncoder, Training
 from sklearn_seqcrm._encoding._fields import FIELD_ENCODERS, kind_of_field
 from sklearn_seqcrm._encoding._layout import Layout, unlike
-from sklearn_seqcrm._ragged import visible_events
+from sklearn_seqcrm._ragged import visible_events, visible_gaps
 from sklearn_seqcrm._store import Clock, RawLog, Rows
 
 # Half-lives in typical gaps: from "just now" to "ever", a factor of four apart.
@@ -66,7 +66,7 @@ def learn(
         name: FIELD_ENCODERS[column.kind].learn(column.take(index), training)
         for name, column in log.columns.items()
     }
-    gaps = _gaps_within(log.timeline.offsets, index, times)
+    gaps = visible_gaps(log.timeline.offsets, index, times)
     gaps = gaps[gaps > 0]
     unit = float(np.median(gaps) if len(gaps) else clock.ticks_per_day() or 1.0)
     # Events in one rhythm differ by the error of rounding, if at all.
@@ -149,16 +149,3 @@ def center_and_spread(blocks: list[np.ndarray]) -> np.ndarray:
     squares = [np.nansum((block - center) ** 2, axis=0) for block in blocks]
     spread = np.sqrt(np.sum(squares, axis=0) / n_known)
     return np.array([center, np.where(spread > 1e-6, spread, 1.0)])
-
-
-def _gaps_within(
-    offsets: np.ndarray, index: np.ndarray, times: np.ndarray
-) -> np.ndarray:
-    """Ticks between successive events of a customer that are both in `index`.
-
-    A lookback hides what came before.
-    """
-    is_first = np.zeros(offsets[-1] + 1, dtype=bool)
-    is_first[offsets] = True
-    successive = (index[1:] == index[:-1] + 1) & ~is_first[index[1:]]
-    return np.diff(times)[successive]

@@ -8,6 +8,7 @@ from sklearn_seqcrm._ragged._search import first_at_or_after
 from sklearn_seqcrm._ragged._segments import (
     starts_among,
     visible_events,
+    visible_gaps,
     visible_segments,
 )
 from sklearn_seqcrm._ragged._sort import sort_events
@@ -25,5 +26,6 @@ __all__ = [
     "sort_events",
     "starts_among",
     "visible_events",
+    "visible_gaps",
     "visible_segments",
 ]

@@ -94,3 +94,28 @@ def visible_events(rows: Views, n_events: int) -> np.ndarray:
     np.add.at(steps, rows.start[filled], 1)
     np.add.at(steps, rows.stop[filled], -1)
     return np.flatnonzero(np.cumsum(steps[:-1]))
+
+
+def visible_gaps(
+    offsets: np.ndarray, index: np.ndarray, times: np.ndarray
+) -> np.ndarray:
+    """Find the gaps between successive events of a customer that are both visible.
+
+    Parameters
+    ----------
+    offsets : ndarray of shape (n_customers + 1,), int64
+        Segments of the customers in the log.
+    index : ndarray of shape (n_visible,), int64
+        What `visible_events` found. A lookback hides what came before.
+    times : ndarray of shape (n_visible,)
+        Times of these events.
+
+    Returns
+    -------
+    ndarray of shape (n_gaps,)
+        Lengths, 0 among them.
+    """
+    is_first = np.zeros(offsets[-1] + 1, dtype=bool)
+    is_first[offsets] = True
+    successive = (index[1:] == index[:-1] + 1) & ~is_first[index[1:]]
+    return np.diff(times)[successive]

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._ragged import look_up
+from sklearn_seqcrm._store._clock import Clock
 from sklearn_seqcrm._store._ids import exact_ids, join_ids
 
 # Where all levels occur, mostly they do so among the first values.
@@ -35,6 +36,28 @@ class Column(NamedTuple):
         if self.categories is not None:
             return "categorical"
         return "datetime" if self.values.dtype.kind == "M" else "numeric"
+
+    def as_numbers(self, times: np.ndarray, clock: Clock) -> np.ndarray:
+        """Numbers of a field without categories; a datetime is days after its event.
+
+        Parameters
+        ----------
+        times : ndarray of shape (n_events,)
+            Times of the events.
+        clock : Clock
+            What they mean. If they are plain numbers, datetimes are days since 1970.
+
+        Returns
+        -------
+        ndarray of shape (n_events,)
+            NaN where a value is missing.
+        """
+        if self.kind == "numeric":
+            return self.values
+        days = self.values.astype("M8[us]").astype("int64") / 86_400e6
+        days[np.isnat(self.values)] = np.nan
+        per_day = clock.ticks_per_day()
+        return days if per_day is None else days - times / per_day
 
     def is_empty(self) -> bool:
         """Tell whether all values are missing, shape of none included."""

@@ -15,7 +15,6 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from sklearn_seqcrm._reading import Reading, Table, days_before, numbers_of
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     CallbackSupportMixin,
@@ -28,7 +27,12 @@ from sklearn_seqcrm._sklearn_compat import (
 from sklearn_seqcrm._store import check_kinds, rows_of_kinds
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.feature_extraction._rfm_dialects import btyd, marketing
-from sklearn_seqcrm.feature_extraction._statics import learn_categories, to_category
+from sklearn_seqcrm.feature_extraction._statics import (
+    learn_statics,
+    read_to_fit,
+    refuse_repeated,
+    statics_of,
+)
 
 _DIALECTS = {"marketing": marketing, "btyd": btyd}
 
@@ -231,10 +235,7 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             of another column.
         """
         self._validate_params()
-        table = Table.of(X)
-        self._reading = Reading.of(table)
-        if self.remainder == "drop":
-            self._reading = self._reading.of_histories()
+        self._reading, table = read_to_fit(X, self.remainder)
         table = self._reading.select(table, self).refuse_encoded("RFMFeatures")
         X = table.frame
         validate_data(self, X, skip_check_array=True)
@@ -248,14 +249,9 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             self._lengths(name, log)
         if self.kinds is not None:
             _check_kinds(logs.values(), self.kinds, self.kind_field)
-        kinds = self._reading.statics
-        self.static_columns_ = [*kinds]
-        self.categories_ = {
-            name: learn_categories(X[name], self.max_categories)
-            for name in self.static_columns_
-            if kinds[name] == "category"
-        }
-        _refuse_repeated(self.get_feature_names_out())
+        self.static_columns_ = [*self._reading.statics]
+        self.categories_ = learn_statics(X, self._reading, self.max_categories)
+        refuse_repeated(self.get_feature_names_out())
         return self
 
     def transform(self, X: Any) -> pd.DataFrame:
@@ -281,13 +277,13 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         """
         check_is_fitted(self)
         table = self._reading.check(X, self).refuse_encoded("RFMFeatures")
-        X, histories = table.frame, table.histories
         columns: list[Any] = []
-        for name, array in histories.items():
+        for name, array in table.histories.items():
             columns += self._features(name, array).values()
-        columns += self._statics(X, next(iter(histories.values())).cutoffs)
+        columns += statics_of(table, self._reading, self.categories_).values()
         names = self.get_feature_names_out()
-        return pd.DataFrame(dict(zip(names, columns, strict=True)), index=X.index)
+        columns_by_name = dict(zip(names, columns, strict=True))
+        return pd.DataFrame(columns_by_name, index=table.frame.index)
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the output columns.
@@ -324,23 +320,6 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             rows = rows_of_kinds(rows, log.column(self.kind_field), self.kinds)
         amount = None if field is None else rows.log.column(field).values
         return _DIALECTS[self.dialect](rows, amount, *lengths)
-
-    def _statics(self, X: pd.DataFrame, cutoffs: pd.Index) -> list[Any]:
-        """Values of the columns that are handed on, in order."""
-        kinds = self._reading.statics
-        names = [name for name in self.static_columns_ if kinds[name] == "numeric"]
-        # One by one, hundreds would take twice the time.
-        columns = X.columns.get_indexer(pd.Index(names, tupleize_cols=False))
-        together = X.take(columns, axis=1)
-        numbers = dict(zip(names, numbers_of(together).T, strict=True))
-        return [
-            numbers[name]
-            if name in numbers
-            else days_before(X[name], cutoffs)
-            if kinds[name] == "moment"
-            else to_category(X[name], self.categories_[name])
-            for name in self.static_columns_
-        ]
 
     def _lengths(self, name: Any, log: Any) -> list[int | float]:
         """Time unit and period on the axis of a log."""
@@ -407,13 +386,4 @@ def _check_numeric(amount: str, name: Any, log: Any) -> None:
             f"The field {amount!r} of the events of the column {name!r} is {kind}, but "
             "a monetary value needs a numeric one; choose another with amount=..., or "
             "make it numeric before building the log."
-        )
-
-
-def _refuse_repeated(names: np.ndarray) -> None:
-    repeated = pd.Index(names)[pd.Index(names).duplicated()].tolist()
-    if repeated:
-        raise ValueError(
-            f"The features would have the names of other columns of X: {repeated}. "
-            "Rename those, give attach another name=..., or set remainder='drop'."
         )

@@ -1,14 +1,121 @@
-"""Text and categories beside a history, as estimators of tables read them."""
+"""What stands beside a history, handed on as estimators of tables read it."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._ragged import look_up
-from sklearn_seqcrm._reading import as_levels, coded_levels, text_of
+from sklearn_seqcrm._reading import (
+    Reading,
+    Table,
+    as_levels,
+    coded_levels,
+    days_before,
+    numbers_of,
+    text_of,
+)
 
 RARE = "infrequent_sklearn"  # what encoders of scikit-learn call it
+
+
+def read_to_fit(X: Any, remainder: str) -> tuple[Reading, Table]:
+    """Find the histories, and the other columns if these are handed on.
+
+    Parameters
+    ----------
+    X : DataFrame or object array
+        Training rows.
+    remainder : {"passthrough", "drop"}
+        What becomes of the other columns.
+
+    Returns
+    -------
+    reading : Reading
+        The columns to read again.
+    table : Table
+        All columns of `X`.
+    """
+    table = Table.of(X)
+    reading = Reading.of(table)
+    return (reading if remainder == "passthrough" else reading.of_histories()), table
+
+
+def learn_statics(
+    X: pd.DataFrame, reading: Reading, most: int | None
+) -> dict[Any, pd.CategoricalDtype]:
+    """Learn the categories of the columns that are neither numbers nor datetimes.
+
+    Parameters
+    ----------
+    X : DataFrame of shape (n, n_columns)
+        Training rows.
+    reading : Reading
+        Its columns.
+    most : int or None
+        Most categories of a column; None for any number.
+
+    Returns
+    -------
+    dict of str to CategoricalDtype
+        By the name of the column.
+    """
+    return {
+        name: learn_categories(X[name], most)
+        for name, kind in reading.statics.items()
+        if kind == "category"
+    }
+
+
+def statics_of(
+    table: Table, reading: Reading, categories: Mapping[Any, pd.CategoricalDtype]
+) -> dict[Any, Any]:
+    """Read the columns beside the histories.
+
+    Parameters
+    ----------
+    table : Table of n rows
+        Rows with the columns of `reading`.
+    reading : Reading
+        What `fit` saw.
+    categories : mapping of str to CategoricalDtype
+        What `learn_statics` found.
+
+    Returns
+    -------
+    dict of str to ndarray or Categorical of shape (n,)
+        By name, in order: floats, or one of the categories; datetimes are days before
+        the cutoff of the first history column.
+    """
+    X, kinds = table.frame, reading.statics
+    names = [name for name, kind in kinds.items() if kind == "numeric"]
+    # One by one, hundreds would take twice the time.
+    together = X.take(
+        X.columns.get_indexer(pd.Index(names, tupleize_cols=False)), axis=1
+    )
+    numbers = dict(zip(names, numbers_of(together).T, strict=True))
+    cutoffs = next(iter(table.histories.values())).cutoffs
+    return {
+        name: numbers[name]
+        if kind == "numeric"
+        else days_before(X[name], cutoffs)
+        if kind == "moment"
+        else to_category(X[name], categories[name])
+        for name, kind in kinds.items()
+    }
+
+
+def refuse_repeated(names: np.ndarray) -> None:
+    """Raise a ValueError if features have the names of columns that are handed on."""
+    repeated = pd.Index(names)[pd.Index(names).duplicated()].tolist()
+    if repeated:
+        raise ValueError(
+            f"The features would have the names of other columns of X: {repeated}. "
+            "Rename those, give attach another name=..., or set remainder='drop'."
+        )
 
 
 def learn_categories(column: pd.Series, most: int | None) -> pd.CategoricalDtype:

@@ -14,7 +14,7 @@ from sklearn_seqcrm._store import Clock, Column
 
 @dataclass(frozen=True)
 class NumericField(FieldEncoder):
-    """A field of numbers.
+    """A field of numbers, or of datetimes, which are read as days after the event.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class NumericField(FieldEncoder):
 
     @classmethod
     def learn(cls, column: Column, training: Training) -> Self:
-        numbers = cls._numbers(column.values, training.times, training.clock)
+        numbers = column.as_numbers(training.times, training.clock)
         return cls(NumericScale.of(numbers), training.clock)
 
     @property
@@ -40,24 +40,7 @@ class NumericField(FieldEncoder):
     def encode(
         self, column: Column, times: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        return self.scale.fold(self._numbers(column.values, times, self.clock))
+        return self.scale.fold(column.as_numbers(times, self.clock))
 
     def learned(self) -> tuple[Any, ...]:
         return tuple(self.scale)
-
-    @staticmethod
-    def _numbers(values: np.ndarray, times: np.ndarray, clock: Clock) -> np.ndarray:
-        """What the values of some events are as numbers."""
-        return values
-
-
-class DatetimeField(NumericField):
-    """A field of datetimes, which are read as days since the event."""
-
-    @staticmethod
-    def _numbers(values: np.ndarray, times: np.ndarray, clock: Clock) -> np.ndarray:
-        days = values.astype("M8[us]").astype("int64") / 86_400e6
-        days[np.isnat(values)] = np.nan
-        per_day = clock.ticks_per_day()
-        # Plain times have no date, and then days are since the epoch.
-        return days if per_day is None else days - times / per_day
