@@ -9,7 +9,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_checks, get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from sklearn_seqcrm.feature_extraction import RFMFeatures
+from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
 from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.neural_network._poolings import POOLINGS
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
@@ -60,6 +60,8 @@ READERS = [
     HistoryEncoder(max_categories=1, half_lives=["7D"]),
     RFMFeatures(),
     RFMFeatures("amount", dialect="btyd", kinds="order", kind_field="kind"),
+    HistoryAggregator(),
+    HistoryAggregator(["60D", "7D"], half_lives=["30D"], max_levels=1, max_features=45),
     make_pipeline(RFMFeatures(), HistGradientBoostingClassifier(random_state=0)),
     make_history_pipeline(HistoryPadder()),
     make_history_pipeline(HistoryPadder(max_length=3, padding="pre")),
@@ -94,7 +96,9 @@ def test_no_estimator_is_forgotten():
     assert {kind for _, kind in all_estimators()} <= kinds
 
 
-@pytest.mark.parametrize("kind", [HistoryEncoder, HistoryPadder, RFMFeatures])
+@pytest.mark.parametrize(
+    "kind", [HistoryAggregator, HistoryEncoder, HistoryPadder, RFMFeatures]
+)
 def test_tags_of_transformers_of_histories(kind):
     """What the DataFrames hold: categories, text and gaps; but they are no arrays."""
     tags = get_tags(kind())

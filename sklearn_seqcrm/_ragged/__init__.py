@@ -1,8 +1,11 @@
 """Kernels on ragged arrays: flat columns of events, and offsets into them."""
 
 from sklearn_seqcrm._ragged._blocks import blocks, event_blocks
+from sklearn_seqcrm._ragged._chunks import Chunks
 from sklearn_seqcrm._ragged._codes import look_up
 from sklearn_seqcrm._ragged._decay import decayed_sums
+from sklearn_seqcrm._ragged._levels import Levels
+from sklearn_seqcrm._ragged._portions import Portion, portions
 from sklearn_seqcrm._ragged._ranges import ranges
 from sklearn_seqcrm._ragged._search import first_at_or_after
 from sklearn_seqcrm._ragged._segments import (
@@ -12,16 +15,24 @@ from sklearn_seqcrm._ragged._segments import (
     visible_segments,
 )
 from sklearn_seqcrm._ragged._sort import sort_events
+from sklearn_seqcrm._ragged._summaries import Bands, Numbers, Summary
 from sklearn_seqcrm._ragged._views import NO_ROW, Views
 
 __all__ = [
     "NO_ROW",
+    "Bands",
+    "Chunks",
+    "Levels",
+    "Numbers",
+    "Portion",
+    "Summary",
     "Views",
     "blocks",
     "decayed_sums",
     "event_blocks",
     "first_at_or_after",
     "look_up",
+    "portions",
     "ranges",
     "sort_events",
     "starts_among",

@@ -120,6 +120,11 @@ class RawLog(Log):
         own = {} if self._kinds is None else self._kinds.fields
         return {name: list(fields) for name, fields in own.items()}
 
+    @property
+    def kind_field(self) -> str | None:
+        """The field that tells the kinds apart, if `concat` merged some."""
+        return None if self._kinds is None else self._kinds.field
+
     def with_events(self, timeline: Timeline, columns: dict[str, Column]) -> Self:
         """Return a log of the same kinds and names with other events.
 

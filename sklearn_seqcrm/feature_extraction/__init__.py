@@ -1,5 +1,6 @@
 """From histories to ordinary columns, for estimators of ordinary tables."""
 
+from sklearn_seqcrm.feature_extraction._history_aggregator import HistoryAggregator
 from sklearn_seqcrm.feature_extraction._rfm import RFMFeatures
 
-__all__ = ["RFMFeatures"]
+__all__ = ["HistoryAggregator", "RFMFeatures"]

@@ -1,0 +1,193 @@
+"""Count, sum, spread and extremes of a number over many overlapping windows."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from sklearn_seqcrm._ragged._chunks import Chunks
+
+
+class Summary(NamedTuple):
+    """What is known of the recorded numbers of some sets of events.
+
+    Parameters
+    ----------
+    n : ndarray of shape (...), int64
+        How many there are.
+    total : ndarray of shape (...)
+        Their sum.
+    squares : ndarray of shape (...)
+        Sum of the squared distances from their mean.
+    low, high : ndarray of shape (...)
+        The smallest and the largest, infinite if there is none.
+    """
+
+    n: np.ndarray
+    total: np.ndarray
+    squares: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    def at(self, place: int) -> Summary:
+        """Those of one place in the first dimension."""
+        return Summary(*(part[place] for part in self))
+
+    def joined(self, other: Self) -> Summary:
+        """The summary of both sets together, which have no event in common.
+
+        Notes
+        -----
+        Squared distances from a mean are joined by the formula of Chan, Golub and
+        LeVeque, which subtracts means and never large sums.
+        """
+        count = self.n + other.n
+        both = np.multiply(self.n, other.n, dtype="float64")
+        apart = self.mean(0.0) - other.mean(0.0)
+        between = apart * apart * (both / np.maximum(count, 1))
+        return Summary(
+            count,
+            self.total + other.total,
+            self.squares + other.squares + between,
+            np.minimum(self.low, other.low),
+            np.maximum(self.high, other.high),
+        )
+
+    def mean(self, of_none: float = np.nan) -> np.ndarray:
+        """Means, and a number for what has none."""
+        mean = self.total / np.maximum(self.n, 1)
+        mean[self.n == 0] = of_none
+        return mean
+
+    def std(self) -> np.ndarray:
+        """Standard deviations of samples, missing for less than two numbers."""
+        std = np.sqrt(self.squares / np.maximum(self.n - 1, 1))
+        std[self.n < 2] = np.nan
+        return std
+
+    def extreme(self, which: str) -> np.ndarray:
+        """The smallest or the largest, missing where there is none."""
+        values = self.low if which == "min" else self.high
+        return np.where(self.n > 0, values, np.nan)
+
+
+class Bands:
+    """Stretches of events between successive cuts through the history of each row.
+
+    Parameters
+    ----------
+    chunks : Chunks
+        Chunks of the events.
+    codes : ndarray of shape (n,), int64
+        Customer of each row.
+    cuts : ndarray of shape (1 + n_bands, n), int64
+        Band ``k`` of row ``i`` holds the events ``cuts[k + 1, i]:cuts[k, i]``.
+    """
+
+    def __init__(self, chunks: Chunks, codes: np.ndarray, cuts: np.ndarray) -> None:
+        self._cuts = cuts
+        end, begin = cuts[:-1].ravel(), cuts[1:].ravel()
+        self._filled = np.flatnonzero(end > begin)
+        index, offsets = chunks.pieces(
+            np.tile(codes, len(cuts) - 1)[self._filled],
+            begin[self._filled],
+            end[self._filled],
+        )
+        self._index, self._first = index, offsets[:-1]
+        self._n_pieces = np.diff(offsets)
+
+    def summary(self, numbers: Numbers) -> Summary:
+        """Summarise the numbers of each band, shape (n_bands, n)."""
+        n_before = numbers.n_before[self._cuts]
+        count = n_before[:-1] - n_before[1:]
+        total, squares = np.zeros(count.size), np.zeros(count.size)
+        low, high = np.full(count.size, np.inf), np.full(count.size, -np.inf)
+        parts = (total, squares, low, high)
+        if len(self._filled):
+            of_filled = self._summarise(numbers, count.ravel()[self._filled])
+            for part, values in zip(parts, of_filled, strict=True):
+                part[self._filled] = values
+        return Summary(count, *(part.reshape(count.shape) for part in parts))
+
+    def _summarise(
+        self, numbers: Numbers, count: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Sum, squared distances and extremes of the bands that are not empty."""
+        index, first = self._index, self._first
+        totals = numbers.total[index]
+        total = np.add.reduceat(totals, first)
+        mean = np.repeat(total / np.maximum(count, 1), self._n_pieces)
+        if numbers.is_plain:
+            apart = totals - mean
+            apart *= apart
+            squares, low, high = np.add.reduceat(apart, first), totals, totals
+        else:
+            apart = _apart(totals, numbers.count[index], mean)
+            apart += numbers.squares[index]
+            squares = np.add.reduceat(apart, first)
+            low, high = numbers.low[index], numbers.high[index]
+        return (
+            total,
+            squares,
+            np.minimum.reduceat(low, first),
+            np.maximum.reduceat(high, first),
+        )
+
+
+class Numbers:
+    """One number of each event, summarised over the chunks.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_events,)
+        Numbers; what is not finite was not recorded.
+    chunks : Chunks
+        Chunks of the events.
+
+    Attributes
+    ----------
+    n_before : ndarray of shape (n_events + 1,), int64
+        How many are recorded before each event.
+    count, total, squares, low, high : ndarray of shape (n_pieces,)
+        The summary of each piece.
+    is_plain : bool
+        Whether all pieces are single events with a recorded number.
+    """
+
+    def __init__(self, values: np.ndarray, chunks: Chunks) -> None:
+        recorded = np.isfinite(values)
+        self.n_before = np.append(0, np.cumsum(recorded))
+        numbers = np.where(recorded, values, 0.0)
+        self.is_plain = not chunks.sizes and bool(recorded.all())
+        self.total = chunks.extended(numbers, _sum)
+        if self.is_plain:
+            return
+        self.count = chunks.extended(recorded.astype("float64"), _sum)
+        self.low = chunks.extended(np.where(recorded, numbers, np.inf), _min)
+        self.high = chunks.extended(np.where(recorded, numbers, -np.inf), _max)
+        self.squares = np.zeros(chunks.n_pieces)
+        for own, parts in chunks.sizes:
+            mean = self.total[own] / np.maximum(self.count[own], 1)
+            apart = _apart(self.total[parts], self.count[parts], mean[:, None])
+            self.squares[own] = _sum(self.squares[parts] + apart)
+
+
+def _apart(total: np.ndarray, count: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Squared distance of the mean of each piece from another, times its count."""
+    apart = total - count * mean
+    apart *= apart
+    apart /= np.maximum(count, 1)
+    return apart
+
+
+def _sum(chunks: np.ndarray) -> np.ndarray:
+    return chunks.sum(axis=1)
+
+
+def _min(chunks: np.ndarray) -> np.ndarray:
+    return chunks.min(axis=1)
+
+
+def _max(chunks: np.ndarray) -> np.ndarray:
+    return chunks.max(axis=1)

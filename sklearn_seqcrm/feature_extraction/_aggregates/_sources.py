@@ -1,0 +1,195 @@
+"""Fields of events as sources of aggregates, and the levels that matter."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm._store import Column, RawLog, is_of_kinds
+
+
+class Source(NamedTuple):
+    """Where the numbers or levels that are aggregated come from.
+
+    Parameters
+    ----------
+    field : str
+        A field of the events.
+    type : {"numeric", "datetime", "categorical"}
+        What it holds.
+    kind : str or None, default=None
+        Of which kind of events; None: of all.
+    kind_field : str or None, default=None
+        The field that tells the kinds apart.
+    """
+
+    field: str
+    type: str
+    kind: str | None = None
+    kind_field: str | None = None
+
+    def find(self, log: RawLog, column: str) -> Values:
+        """Find the source in a log.
+
+        Parameters
+        ----------
+        log : RawLog
+            Any log.
+        column : str
+            Name of the history column, for errors.
+
+        Returns
+        -------
+        Values
+            Its values.
+
+        Raises
+        ------
+        ValueError
+            If the log lacks the field.
+        TypeError
+            If it holds something else.
+        """
+        found = _field(log, self.field, self.type, column)
+        if self.kind is None or self.kind_field is None:
+            return Values(found)
+        kinds = _field(log, self.kind_field, "categorical", column)
+        return Values(found, kinds, self.kind)
+
+
+class Values(NamedTuple):
+    """A field of a log, and of which kind of events.
+
+    Parameters
+    ----------
+    column : Column
+        The field.
+    kinds : Column or None, default=None
+        The field that tells kinds apart.
+    kind : str or None, default=None
+        Kind of the events whose values count; those of others are missing.
+    """
+
+    column: Column
+    kinds: Column | None = None
+    kind: str | None = None
+
+    def take(self, index: np.ndarray) -> Column:
+        """Return the values at some events."""
+        found = self.column.take(index)
+        if self.kinds is None:
+            return found
+        mine = is_of_kinds(self.kinds.take(index), self.kind)
+        others = found.without_values(len(index)).values
+        return found._replace(values=np.where(mine, found.values, others))
+
+
+def sources_of(log: RawLog, seen: np.ndarray) -> dict[str, Source]:
+    """All fields; numbers that several kinds of events have are told apart by kind.
+
+    The spend of orders and of returns have no common mean.
+
+    Parameters
+    ----------
+    log : RawLog
+        Training log.
+    seen : ndarray of shape (n_seen,), int64
+        Events that training rows see. Kinds that do not occur there are none.
+
+    Returns
+    -------
+    dict of str to Source
+        By the name that features have from it.
+    """
+    found, kind_field, occurring = {}, log.kind_field, set()
+    if kind_field is not None:
+        levels = log.column(kind_field).take(seen).trimmed().categories
+        occurring = set() if levels is None else set(levels)
+    for name in log.fields:
+        source = Source(name, log.column(name).kind)
+        kinds = [kind for kind, own in log.kinds.items() if name in own]
+        if len(kinds) < 2 or source.type == "categorical":
+            found[name] = source
+            continue
+        for kind in (kind for kind in kinds if kind in occurring):
+            found[f"{name}_of_{kind}"] = Source(name, source.type, kind, kind_field)
+    return found
+
+
+def frequent_levels(column: Column, customers: np.ndarray, most: int) -> pd.Index:
+    """Levels with the most events, each of which two customers have.
+
+    Parameters
+    ----------
+    column : Column of n_events
+        A categorical field.
+    customers : ndarray of shape (n_events,), int64
+        Codes of the customers, ascending. If there is but one, a level need not have
+        two.
+    most : int
+        Largest number of levels.
+
+    Returns
+    -------
+    Index
+        The most frequent first.
+    """
+    levels, known = column.categories, column.values >= 0
+    assert levels is not None
+    codes, owners = column.values[known].astype("int64"), customers[known]
+    counts = np.bincount(codes, minlength=len(levels))
+    # The levels of an id belong to one customer each.
+    n_owners = int(owners.max(initial=0)) + 1
+    of_pair = np.unique(codes * n_owners + owners) // n_owners
+    n_customers = np.bincount(of_pair, minlength=len(levels))
+    fewest = 2 if len(customers) and customers[0] != customers[-1] else 1
+    order = np.argsort(-counts, kind="stable")
+    shared = order[(n_customers[order] >= fewest) & (counts[order] > 0)]
+    return levels[shared[:most]]
+
+
+def places_among(column: Column, frequent: pd.Index) -> np.ndarray:
+    """Find where each level of a log is among the frequent ones.
+
+    Parameters
+    ----------
+    column : Column
+        A categorical field.
+    frequent : Index of shape (n_frequent,)
+        Levels of the training log.
+
+    Returns
+    -------
+    ndarray of shape (n_levels,), int64
+        Positions; behind the last for a level that is not frequent.
+    """
+    assert column.categories is not None
+    places = np.full(len(column.categories), len(frequent))
+    # Few are looked up among many, in a table that the log keeps from row to row.
+    codes = column.categories.get_indexer(frequent)
+    places[codes[codes >= 0]] = np.flatnonzero(codes >= 0)
+    return places
+
+
+def _field(log: RawLog, field: str, wanted: str, column: str) -> Column:
+    """A field of a log, which must be of the type that training knew."""
+    if field not in log.fields:
+        raise ValueError(
+            f"The events of the column {column!r} lack the field {field!r} that they "
+            f"had in fit; they have {log.fields}. Build their log with it, or fit "
+            "again."
+        )
+    found = log.column(field)
+    if found.kind == wanted:
+        return found
+    if not found.is_empty():
+        raise TypeError(
+            f"The field {field!r} of the events of the column {column!r} is "
+            f"{found.kind}, but was {wanted} in fit; give it that type before building "
+            "the log, or fit again."
+        )
+    if wanted == "categorical":
+        return Column(np.full(len(log), -1, dtype="int32"), pd.Index([]))
+    return Column(np.full(len(log), np.nan))
