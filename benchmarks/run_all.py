@@ -24,6 +24,7 @@ SCRIPTS = {
     "bench_growth": ["--picture", str(DOCS / "images" / "growth.png")],
     "bench_event_log": [],
     "bench_cutoffs": [],
+    "bench_aggregates": [],
 }
 PACKAGES = ["torch", "scikit-learn", "skorch", "numpy", "pandas", "polars", "keras"]
 
