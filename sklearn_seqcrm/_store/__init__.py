@@ -1,6 +1,6 @@
 """The store of events: a timeline, columns, and logs of them."""
 
-from sklearn_seqcrm._store._clock import LONGEST, Clock, later, short_time
+from sklearn_seqcrm._store._clock import LONGEST, Clock, earlier, later, short_time
 from sklearn_seqcrm._store._columns import Column, factorize, scatter
 from sklearn_seqcrm._store._ids import join_ids
 from sklearn_seqcrm._store._kinds import (
@@ -29,6 +29,7 @@ __all__ = [
     "Timeline",
     "by_log",
     "check_kinds",
+    "earlier",
     "events_of_kinds",
     "factorize",
     "frozen",

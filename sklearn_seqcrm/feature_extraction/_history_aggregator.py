@@ -8,16 +8,20 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import (
-    _check_feature_names_in,
     check_is_fitted,
     validate_data,
 )
 
-from sklearn_seqcrm._callbacks import CallbackSupportMixin, one_task
-from sklearn_seqcrm._documentation import DOC_LINK
-from sklearn_seqcrm._history_tags import of_history_transformer
+from sklearn_seqcrm._sklearn_compat import (
+    DOC_LINK,
+    CallbackSupportMixin,
+    Interval,
+    StrOptions,
+    check_feature_names_in,
+    of_history_transformer,
+    one_task,
+)
 from sklearn_seqcrm.feature_extraction._aggregates import Aggregates, Settings
 from sklearn_seqcrm.feature_extraction._statics import (
     learn_statics,
@@ -314,7 +318,7 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             If a column that `fit` saw is missing, or a log lacks a field.
         """
         check_is_fitted(self)
-        table = self._reading.select(X, self).refuse_encoded("HistoryAggregator")
+        table = self._reading.check(X, self).refuse_encoded("HistoryAggregator")
         frames = [
             self._fitted[name].frame(array.rows, name)
             for name, array in table.histories.items()
@@ -342,7 +346,7 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             ``<history column>__<feature>``, then the columns that are handed on.
         """
         check_is_fitted(self)
-        _check_feature_names_in(self, input_features)
+        check_feature_names_in(self, input_features)
         names = [
             f"{history}__{name}"
             for history, fitted in self._fitted.items()
