@@ -7,6 +7,7 @@ from sklearn_seqcrm._ragged._decay import decayed_sums
 from sklearn_seqcrm._ragged._levels import Levels
 from sklearn_seqcrm._ragged._portions import Portion, portions
 from sklearn_seqcrm._ragged._ranges import ranges
+from sklearn_seqcrm._ragged._runs import RUN_SUMMARIES, starts_of_filled
 from sklearn_seqcrm._ragged._search import first_at_or_after
 from sklearn_seqcrm._ragged._segments import (
     starts_among,
@@ -20,6 +21,7 @@ from sklearn_seqcrm._ragged._views import NO_ROW, Views
 
 __all__ = [
     "NO_ROW",
+    "RUN_SUMMARIES",
     "Bands",
     "Chunks",
     "Levels",
@@ -36,6 +38,7 @@ __all__ = [
     "ranges",
     "sort_events",
     "starts_among",
+    "starts_of_filled",
     "visible_events",
     "visible_gaps",
     "visible_segments",

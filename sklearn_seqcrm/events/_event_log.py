@@ -19,6 +19,7 @@ from sklearn_seqcrm.events._parquet import (
     write_log,
 )
 from sklearn_seqcrm.events._read import read_events, read_table
+from sklearn_seqcrm.events._resample import resample_events
 from sklearn_seqcrm.events._viewable_log import ViewableLog
 
 
@@ -316,6 +317,137 @@ class EventLog(ViewableLog):
         if self._kinds is not None and self._kinds.field == kind_field:
             log._kinds = self._kinds.only(kinds)
         return log
+
+    def resample(
+        self,
+        period: Any = None,
+        *,
+        gap: Any = None,
+        offset: Any = None,
+        how: Mapping[str, str] | None = None,
+        count_field: str = "n_events",
+    ) -> EventLog:
+        """Return a log in which the events of a period or a session are one event.
+
+        The lines of a basket become one purchase, the clicks of a visit one visit. A
+        merged event stands at the *last moment at which another event could have
+        joined it*: at the end of its period, or when its session is over. So a row
+        sees all of it or, if its cutoff is not later than that, nothing of it.
+
+        Parameters
+        ----------
+        period : Timedelta, str or number, default=None
+            Merge the events of each customer within periods of this length. Periods
+            begin at the epoch of the log's times, 1970-01-01 00:00 or 0, and whole
+            multiples of their length from there: days begin at midnight (of UTC, where
+            times have a time zone), weeks on Thursdays; see `offset`.
+        gap : Timedelta, str or number, default=None
+            Merge the events of each customer within sessions: an event belongs to the
+            session of the one before if it comes no later than `gap` after it. With 0,
+            only what happens at the same moment is merged, and stays there. Either
+            `period` or `gap` is to be given.
+        offset : Timedelta, str or number, default=None
+            Begin periods so much later than the epoch: ``"4D"`` makes weeks from Monday
+            to Sunday, ``"5h"`` days from 05:00 to 05:00.
+        how : dict of str to str, default=None
+            What to make of the values of a field, if not the default:
+
+            - numbers: ``"sum"`` (default), ``"mean"``, ``"min"``, ``"max"``,
+              ``"first"``, ``"last"``, ``"count_distinct"``;
+            - categories: ``"most_frequent"`` (default; the one that came first, if
+              several are), ``"first"``, ``"last"``, ``"count_distinct"``;
+            - datetimes: ``"last"`` (default), ``"first"``, ``"min"``, ``"max"``,
+              ``"count_distinct"``.
+
+            Missing values are left out; of nothing but missing values, the result is
+            missing, sums and counts included. Counts are numbers, all else has the type
+            of the field.
+        count_field : str, default="n_events"
+            Name of a new field that holds the number of merged events.
+
+        Returns
+        -------
+        EventLog
+            The merged events, with the customers, fields and record of this log. Kinds
+            of events that `concat` merged stay apart: events are merged within a kind.
+
+        Raises
+        ------
+        KeyError
+            If `how` has a field that the log does not have.
+        TypeError
+            If a length of time is of another kind than the times of the log, or `how`
+            is no dict.
+        ValueError
+            If neither or both of `period` and `gap` are given, or `offset` with `gap`,
+            a length is negative, no length, or one of the calendar such as a month,
+            `period` is 0 or would end between two ticks of the log, a field cannot be
+            made what `how` says, the log has a field `count_field`, or merged events
+            would lie further apart than its numbers can tell.
+
+        See Also
+        --------
+        concat : Merge logs of different kinds of events into one.
+
+        Notes
+        -----
+        At the beginning of its period, a merged event would tell every cutoff within
+        the period what is still to come. At its last event, its *absence* would tell:
+        a customer who bought at 10:00 would be known at noon only if they did not come
+        back in the afternoon. At the last moment of the period neither can happen: what
+        rows see is the same if all events from their cutoff on are deleted.
+
+        - A cutoff at midnight sees the days before it, the last one included, although
+          only events strictly before the cutoff count: a day ends at its last tick,
+          such as 23:59:59.999999. A cutoff at noon does not see the morning.
+        - A session ends `gap` after its last event, and is seen by cutoffs after that.
+        - In a log of days (all its times are midnights) and in one of whole numbers,
+          merged events stand at the last *day* or *number* at which another could have
+          joined: ``"1D"`` leaves events at their day, where rows see them that are
+          attached with ``allow_exact_matches=True`` or a cutoff later that day, as they
+          see those of the log itself.
+        - What is not over at the end of the record holds what was recorded so far, at
+          the moment at which it would end, after `observed_until`; only rows without a
+          cutoff see it. To add events, append them to this log and resample it again:
+          all that was over by then comes out as before.
+        - Targets count merged events from where they stand. A cutoff within a period
+          finds the whole of it ahead, also what happened before the cutoff: choose
+          cutoffs at which periods begin, and a horizon, without which the next event
+          may be one that is not over.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from sklearn_seqcrm.events import EventLog
+        >>> lines = pd.DataFrame(
+        ...     {
+        ...         "who": ["a", "a", "a", "b"],
+        ...         "hour": [9, 17, 32, 12],
+        ...         "price": [2.0, 3.0, 4.0, 8.0],
+        ...         "shop": ["north", "south", "south", "north"],
+        ...     }
+        ... )
+        >>> log = EventLog(lines, customer="who", time="hour")
+        >>> days = log.resample(24)
+        >>> days.to_frame()
+          who  hour  price   shop  n_events
+        0   a    23    5.0  north       2.0
+        1   a    47    4.0  south       1.0
+        2   b    23    8.0  north       1.0
+        >>> days.snapshots([10, 24])
+          who  cutoff       history
+        0   a      24  1 event 23
+        1   b      24  1 event 23
+        >>> log.resample(gap=10, how={"price": "max"}).to_frame()
+          who  hour  price   shop  n_events
+        0   a    27    3.0  north       2.0
+        1   a    42    4.0  south       1.0
+        2   b    22    8.0  north       1.0
+        """
+        events, kinds = resample_events(
+            self, self._kinds, period, gap, offset, how, count_field
+        )
+        return self.of(*events, self._names, kinds)
 
     def to_parquet(self, path: Any) -> None:
         """Write the log to a parquet file; needs pyarrow.

@@ -210,7 +210,7 @@ def regular(timeline: Timeline, step: Any, start: Any, end: Any) -> np.ndarray:
 def _refuse_calendar_step(timeline: Timeline, step: Any, start: Any, end: Any) -> None:
     """Say what to write for months, which are not always as long."""
     clock = timeline.clock
-    name = None if clock.unit is None else _calendar_step(step)
+    name = None if clock.unit is None else calendar_step(step)
     if name is None:
         return
     first = clock.as_scalar(timeline.times.min() if start is None else start)
@@ -222,7 +222,7 @@ def _refuse_calendar_step(timeline: Timeline, step: Any, start: Any, end: Any) -
     )
 
 
-def _calendar_step(step: Any) -> str | None:
+def calendar_step(step: Any) -> str | None:
     """Name of a step such as a month; None for what has one length, or is no step."""
     if not isinstance(step, str | pd.offsets.BaseOffset):
         return None

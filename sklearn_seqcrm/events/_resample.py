@@ -1,0 +1,286 @@
+"""Merge the events of a customer within a period or a session into one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from sklearn_seqcrm._ragged import RUN_SUMMARIES, starts_of_filled
+from sklearn_seqcrm._store import (
+    LONGEST,
+    Clock,
+    Column,
+    Kinds,
+    Timeline,
+    is_of_kinds,
+    later,
+)
+from sklearn_seqcrm.events._checks import chosen_among
+from sklearn_seqcrm.events._concat import merge_events
+from sklearn_seqcrm.events._moments import calendar_step
+from sklearn_seqcrm.events._reach import refuse_wide
+from sklearn_seqcrm.events._read import Events
+
+# What can be made of the values of each kind of field; the first is the default.
+_CHOICES = {
+    "numeric": ("sum", "mean", "min", "max", "first", "last", "count_distinct"),
+    "categorical": ("most_frequent", "first", "last", "count_distinct"),
+    "datetime": ("last", "first", "min", "max", "count_distinct"),
+}
+
+
+def resample_events(
+    log: Any,
+    kinds: Kinds | None,
+    period: Any,
+    gap: Any,
+    offset: Any,
+    how: Any,
+    count_field: str,
+) -> tuple[Events, Kinds | None]:
+    """Merge events, as `EventLog.resample` describes it.
+
+    Parameters
+    ----------
+    log : EventLog
+        The log.
+    kinds : Kinds or None
+        Its kinds, if `EventLog.concat` made it.
+    period, gap, offset : Timedelta, str, number or None
+        As `EventLog.resample` takes them.
+    how : mapping of str to str, or None
+        What to make of the values of a field.
+    count_field : str
+        Name of the new field for the number of events that were merged.
+
+    Returns
+    -------
+    events : Events
+        The merged events.
+    kinds : Kinds or None
+        The kinds, which have the new field as well.
+    """
+    timeline = log.timeline
+    summaries = _summaries(log, kinds, how, count_field)
+    limits = _limits(timeline, period, gap, offset)
+    refuse_wide(timeline, "merged events", limits)
+    if kinds is None:
+        events = Events(timeline, log.columns)
+        return _merged(events, limits, summaries, count_field), None
+    parts = {}
+    for name in kinds.fields:
+        index = np.flatnonzero(is_of_kinds(log.column(kinds.field), name))
+        if len(index):
+            own = {field: column.take(index) for field, column in log.columns.items()}
+            events = Events(timeline.at(index), own)
+            parts[name] = _merged(events, limits[index], summaries, count_field)
+    fields = {name: (*own, count_field) for name, own in kinds.fields.items()}
+    events, _ = merge_events(parts, timeline.record)
+    return events, kinds._replace(fields=fields)
+
+
+def _merged(
+    events: Events,
+    limits: np.ndarray,
+    summaries: Mapping[str, str],
+    count_field: str,
+) -> Events:
+    """Merge runs of events, each of which happens by the limit of the one before.
+
+    Parameters
+    ----------
+    events : Events
+        The events.
+    limits : ndarray of shape (n_events,)
+        The last moment at which another event joins each; not before its own time.
+    summaries : mapping of str to str
+        What to make of the values of each field.
+    count_field : str
+        Name of the field for the number of events of each run.
+
+    Returns
+    -------
+    Events
+        One event for each run, at the limit of its last event. So a later cutoff finds
+        the run complete, whatever comes, and an earlier one does not find it at all.
+    """
+    timeline, n_events = events.timeline, len(limits)
+    begins = np.ones(n_events, dtype=bool)
+    begins[1:] = timeline.times[1:] > limits[:-1]
+    begins[timeline.offsets[:-1][timeline.counts > 0]] = True
+    first = np.flatnonzero(begins)
+    n_merged = np.diff(first, append=n_events)
+    columns = {
+        name: _summarized(events.columns[name], first, summary)
+        for name, summary in summaries.items()
+    }
+    columns[count_field] = Column(n_merged.astype("float64"))
+    merged = Timeline(
+        timeline.customers,
+        np.searchsorted(first, timeline.offsets),
+        limits[first + n_merged - 1],
+        timeline.clock,
+        timeline.record,
+    )
+    return Events(merged, columns)
+
+
+def _summarized(column: Column, first: np.ndarray, summary: str) -> Column:
+    """One value of a field for each run; missing if all values of the run are.
+
+    Parameters
+    ----------
+    column : Column of n_events
+        The field.
+    first : ndarray of shape (n_runs,), int64
+        Where the runs start.
+    summary : str
+        Name of what to make of the values.
+
+    Returns
+    -------
+    Column of n_runs
+        Of the type of the field, but for a count.
+    """
+    values, kind = column.values, column.kind
+    if kind == "categorical":
+        present = values >= 0
+    else:
+        present = ~(np.isnat(values) if kind == "datetime" else np.isnan(values))
+    filled: np.ndarray | slice = slice(None)
+    starts = first
+    if not present.all():
+        filled, starts = starts_of_filled(first, present)
+        values = values[present]
+    like = column
+    if summary == "count_distinct":
+        like = Column(np.empty(0, dtype="float64"))
+    result = like.without_values(len(first))
+    with np.errstate(over="ignore"):  # infinite is what a float32 makes of it
+        result.values[filled] = RUN_SUMMARIES[summary](values, starts)
+    return result
+
+
+def _summaries(
+    log: Any, kinds: Kinds | None, how: Any, count_field: Any
+) -> dict[str, str]:
+    """What to make of the values of each field, after a look at whether it can be."""
+    if how is not None and not isinstance(how, Mapping):
+        raise TypeError(
+            "how must be a dict that says what to make of a field, for example "
+            f"{{'amount': 'mean'}}; got {how!r}."
+        )
+    if not isinstance(count_field, str):
+        raise TypeError(f"count_field must be a name; got {count_field!r}.")
+    if count_field in [*log.names, *log.fields]:
+        raise ValueError(
+            f"The log has a column {count_field!r} already; choose another name for "
+            "the number of merged events with count_field=..."
+        )
+    chosen = dict(how or {})
+    chosen_among(list(chosen), log.fields, "the log", "how")
+    summaries = {}
+    for name in log.fields:
+        allowed = _CHOICES[log.column(name).kind]
+        summaries[name] = chosen.get(name, allowed[0])
+        if kinds is not None and name == kinds.field and name in chosen:
+            raise ValueError(
+                f"how has the field {name!r}, which tells the kinds of events apart; "
+                "they are merged within a kind only, so leave it out."
+            )
+        if summaries[name] not in allowed:
+            raise ValueError(
+                f"how={{{name!r}: {summaries[name]!r}}} cannot be, as the field is "
+                f"{log.column(name).kind}; it can be one of {list(allowed)}."
+            )
+    return summaries
+
+
+def _limits(timeline: Timeline, period: Any, gap: Any, offset: Any) -> np.ndarray:
+    """The last moment at which another event would join each, shape (n_events,).
+
+    It depends on the event's own time alone, and is no earlier: that is why no event
+    after it can change what was merged by then.
+    """
+    clock, times, tick = timeline.clock, timeline.times, _tick(timeline)
+    if (period is None) == (gap is None):
+        raise ValueError(
+            "resample needs either a period, such as '1D', or the gap after which a "
+            "session is over, such as gap='30min' (numbers in a log of numbers); got "
+            f"{'neither' if period is None else 'both'}."
+        )
+    if period is None:
+        if offset is not None:
+            raise ValueError(
+                f"offset={offset!r} says where periods begin, and sessions begin with "
+                "their first event; leave it out."
+            )
+        length = clock.duration(gap, "gap")
+        if clock.dtype == "int64":
+            length = math.floor(length)
+        limits = later(times, length)
+    elif clock.dtype == "int64":
+        limits = _last_ticks(times, *_whole_period(clock, period, offset))
+    else:
+        length = clock.duration(period, "period", positive=True)
+        limits = _last_floats(times, length, clock.duration(offset or 0, "offset"))
+    return limits if tick is None else limits // tick * tick
+
+
+def _tick(timeline: Timeline) -> int | None:
+    """Distance of the moments that an event can have; None for floats.
+
+    In a log of days, a day has no other moment than its midnight: its events are known
+    then as far as any row of such a log can tell.
+    """
+    clock, times = timeline.clock, timeline.times
+    day = int(clock.ticks_per_day() or 1)
+    # The record of several kinds is that of one, and says nothing of the others.
+    if timeline.record.in_days and not (times % day).any():
+        return day
+    return 1 if clock.dtype == "int64" else None
+
+
+def _whole_period(clock: Clock, period: Any, offset: Any) -> tuple[int, int]:
+    """Period and offset in whole ticks."""
+    name = None if clock.unit is None else calendar_step(period)
+    if name is not None:
+        raise ValueError(
+            f"period={period!r} is one of the calendar, which is not always as long; "
+            "choose a length, such as '30D', or group the table before it becomes a "
+            "log, with each event at the end of its period."
+        )
+    ticks = {
+        "period": clock.duration(period, "period", positive=True),
+        "offset": clock.duration(0 if offset is None else offset, "offset"),
+    }
+    for what, length in ticks.items():
+        if length != int(length):
+            raise ValueError(
+                f"{what} is {length} of the unit of time of the log, so that periods "
+                "would begin between its times; choose a whole number of "
+                f"{clock.unit or 'ones'}."
+            )
+    return int(ticks["period"]), int(ticks["offset"])
+
+
+def _last_ticks(times: np.ndarray, period: int, offset: int) -> np.ndarray:
+    """The last whole number in the period of each time."""
+    # Remainders first: the difference of a time and an offset could overflow.
+    since = (times % period - offset % period) % period
+    left = period - 1 - since
+    return np.minimum(times, LONGEST - left) + left
+
+
+def _last_floats(times: np.ndarray, period: float, offset: float) -> np.ndarray:
+    """The last number in the period of each time."""
+    number = np.floor((times - offset) / period)
+    # The quotient is rounded, and may be that of a period beside.
+    number -= offset + number * period > times
+    number += offset + (number + 1) * period <= times
+    end = offset + (number + 1) * period
+    # A period shorter than floats can tell ends with the time itself.
+    return np.maximum(np.nextafter(end, -np.inf), times)
