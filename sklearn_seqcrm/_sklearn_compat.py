@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
+from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._param_validation import (
     Interval,
     StrOptions,
@@ -52,6 +53,7 @@ __all__ = [
     "one_task",
     "output_wanted",
     "parse_version",
+    "safe_indexing",
     "validate_parameter_constraints",
     "validate_params",
     "with_callbacks",

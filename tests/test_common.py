@@ -4,11 +4,16 @@ import re
 from unittest import SkipTest
 
 import pytest
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+)
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_checks, get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from sklearn_seqcrm.ensemble import make_hybrid
 from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
 from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.neural_network._poolings import POOLINGS
@@ -29,15 +34,35 @@ FLOAT32 = (
     "gradients in another order has 6 of each step, or by luck 7; test_lstm.py has the "
     "check to that precision."
 )
-# Skipped, as it is up to the processor whether they fail.
+CUSTOMERS = (
+    "A row that is repeated is one customer more, and a row of twice the weight is "
+    "none: the more customers are set aside, the further weights go from one half."
+)
+# Skipped, as it is up to the processor, or to the rows set aside, whether they fail.
 UNCERTAIN_CHECKS = {
+    "HybridClassifier": {"check_sample_weight_equivalence_on_dense_data": CUSTOMERS},
+    "HybridRegressor": {"check_sample_weight_equivalence_on_dense_data": CUSTOMERS},
     "LSTMClassifier": {"check_sample_weight_equivalence_on_dense_data": FLOAT32},
     "LSTMRegressor": {"check_sample_weight_equivalence_on_dense_data": FLOAT32},
 }
 
 
 # Settings of those that scikit-learn's checks fit; a new estimator is checked as it is.
-SETTINGS = {"LSTMClassifier": TRAINED, "LSTMRegressor": TRAINED}
+# Hybrids take whatever their parts take, which is arrays here.
+SETTINGS = {
+    "HybridClassifier": {
+        "lstm": LogisticRegression(),
+        "boosting": HistGradientBoostingClassifier(min_samples_leaf=5, random_state=0),
+        "random_state": 0,
+    },
+    "HybridRegressor": {
+        "lstm": Ridge(),
+        "boosting": HistGradientBoostingRegressor(min_samples_leaf=5, random_state=0),
+        "random_state": 0,
+    },
+    "LSTMClassifier": TRAINED,
+    "LSTMRegressor": TRAINED,
+}
 
 
 @parametrize_with_checks(
@@ -74,6 +99,8 @@ READERS = [
     *(lstm(LSTMRegressor, pooling=pooling) for pooling in POOLINGS),
     lstm(LSTMRegressor, num_layers=2, pooling=POOLINGS, batch_size=7),
     lstm(LSTMRegressor, loss="poisson", early_stopping=True),
+    make_hybrid(lstm(LSTMClassifier), random_state=0),
+    make_hybrid(lstm(LSTMRegressor), cv=2, random_state=0),
 ]
 
 

@@ -1,5 +1,6 @@
 """Read X: which columns hold histories, which are keys, and what the others are."""
 
+from sklearn_seqcrm._reading._customers import customers_of, row_customers
 from sklearn_seqcrm._reading._find import (
     as_history_array,
     holds_histories,
@@ -23,6 +24,7 @@ __all__ = [
     "as_levels",
     "check_raw",
     "coded_levels",
+    "customers_of",
     "days_before",
     "has_histories",
     "holds_histories",
@@ -30,5 +32,6 @@ __all__ = [
     "numbers_of",
     "one_history",
     "refuse_repeated_columns",
+    "row_customers",
     "text_of",
 ]

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array, issparse
-from scipy.sparse.csgraph import connected_components
+from scipy.sparse import issparse
 from sklearn.utils.validation import validate_data
 
 from sklearn_seqcrm._encoding import EncodedLog
@@ -22,6 +21,7 @@ from sklearn_seqcrm._reading import (
     kind_of,
     numbers_of,
     refuse_repeated_columns,
+    row_customers,
 )
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.neural_network._padded import padded_inputs
@@ -166,31 +166,6 @@ def _forget_columns(estimator: Any) -> None:
     for name in ("n_features_in_", "feature_names_in_", "_reading"):
         if hasattr(estimator, name):
             delattr(estimator, name)
-
-
-def row_customers(arrays: Sequence[HistoryArray]) -> np.ndarray:
-    """Number the rows so that those with a customer in common have one number.
-
-    Rows are joined through any of the history columns, which may be keyed by different
-    things. A customer that a log does not know joins no rows: it has no event that
-    could tell of another row.
-    """
-    n_rows = len(arrays[0])
-    ends: list[np.ndarray] = []
-    rows: list[np.ndarray] = []
-    n_nodes = n_rows
-    for array in arrays:
-        known = np.flatnonzero(array.rows.codes >= 0)
-        found, place = np.unique(array.rows.codes[known], return_inverse=True)
-        # A log that was stacked from several may know a customer twice.
-        code, ids = pd.factorize(array.log.customers[found])
-        rows.append(known)
-        ends.append(n_nodes + code[place])
-        n_nodes += len(ids)
-    # Older versions of scipy search graphs of 32-bit numbers only.
-    edges = (np.concatenate(rows).astype("int32"), np.concatenate(ends).astype("int32"))
-    graph = coo_array((np.ones(len(edges[0])), edges), shape=(n_nodes, n_nodes))
-    return connected_components(graph, directed=False)[1][:n_rows].astype("int64")
 
 
 def history_source(array: HistoryArray) -> HistorySource:

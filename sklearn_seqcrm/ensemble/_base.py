@@ -1,0 +1,315 @@
+"""What the hybrid of classes and that of numbers share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from numbers import Integral, Real
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+import pandas as pd
+from sklearn import get_config
+from sklearn.base import BaseEstimator, clone
+from sklearn.model_selection import GroupKFold, GroupShuffleSplit, check_cv
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_random_state, get_tags, indexable
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    MethodMapping,
+    process_routing,
+)
+from sklearn.utils.validation import check_consistent_length
+
+from sklearn_seqcrm._reading import customers_of
+from sklearn_seqcrm._sklearn_compat import (
+    DOC_LINK,
+    Interval,
+    check_sample_weight,
+    safe_indexing,
+)
+from sklearn_seqcrm.ensemble._blends import Blend, learn_weight
+from sklearn_seqcrm.ensemble._parts import boosting_part, lstm_part
+
+NAMES = ("lstm", "boosting")
+# All parts must take what the hybrid is to take.
+_INPUTS = ("two_d_array", "sparse", "categorical", "string", "allow_nan")
+
+
+class _Rows(NamedTuple):
+    """Rows of X with all that belongs to them; `target` is `y` in numbers."""
+
+    X: Any
+    y: np.ndarray
+    target: np.ndarray
+    customers: np.ndarray
+    weight: np.ndarray
+
+    @property
+    def used(self) -> np.ndarray:
+        """Rows that have weight."""
+        return np.flatnonzero(self.weight)
+
+    def take(self, rows: np.ndarray) -> _Rows:
+        return _Rows(safe_indexing(self.X, rows), *(part[rows] for part in self[1:]))
+
+
+class BaseHybrid(BaseEstimator):
+    """Fit a network and boosted trees on the same rows, and blend their predictions.
+
+    A subclass says how targets become numbers, what a part predicts, and which `Blend`
+    two predictions are.
+    """
+
+    _classify: ClassVar[bool]
+    _doc_link_module = "sklearn_seqcrm"
+    _doc_link_template = DOC_LINK
+    _parameter_constraints: dict[str, list[Any]] = {
+        "lstm": [object],
+        "boosting": [object],
+        "lstm_weight": [Interval(Real, 0, 1, closed="both"), None],
+        "cv": ["cv_object"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "refit": ["boolean"],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        lstm: Any = None,
+        boosting: Any = None,
+        *,
+        lstm_weight: float | None = None,
+        cv: Any = None,
+        validation_fraction: float = 0.2,
+        refit: bool = True,
+        random_state: Any = None,
+    ) -> None:
+        self.lstm = lstm
+        self.boosting = boosting
+        self.lstm_weight = lstm_weight
+        self.cv = cv
+        self.validation_fraction = validation_fraction
+        self.refit = refit
+        self.random_state = random_state
+
+    # What a subclass brings --------------------------------------------------------
+
+    def _read_target(self, y: Any) -> tuple[np.ndarray, np.ndarray]:
+        """The target as parts get it, and as losses want it, each of shape (n,)."""
+        raise NotImplementedError
+
+    def _output(self, part: Any, X: Any) -> np.ndarray:
+        """What a fitted part predicts of rows, as a blend takes it."""
+        raise NotImplementedError
+
+    def _blend(self, first: np.ndarray, second: np.ndarray) -> Blend:
+        """Two predictions."""
+        raise NotImplementedError
+
+    def _can_fit(self, target: np.ndarray) -> bool:
+        """Whether rows of these targets are enough to fit on."""
+        return True
+
+    # fit and predict ---------------------------------------------------------------
+
+    def _fit(self, X: Any, y: Any, sample_weight: Any) -> Self:
+        self._validate_params()
+        rows, given = self._read(X, y, sample_weight)
+        rng = check_random_state(self.random_state)
+        parts = {name: _seeded(part, rng) for name, part in self._parts().items()}
+        keys = self._weight_keys(parts, given)
+        fitted = None
+        self.losses_: dict[str, float] = {}
+        self.n_customers_ = 0
+        weight = self.lstm_weight
+        if weight is None:
+            weight, fitted = self._learn(rows, parts, keys, rng.randint(2**31 - 1))
+        self.weights_ = {"lstm": float(weight), "boosting": 1 - float(weight)}
+        if self.refit or fitted is None:
+            fitted = _fit_parts(parts, keys, rows.take(rows.used))
+        self.lstm_, self.boosting_ = (fitted[name] for name in NAMES)
+        return self
+
+    def _blended(self, X: Any) -> Blend:
+        """The predictions of both parts for the rows of X."""
+        return self._blend(self._output(self.lstm_, X), self._output(self.boosting_, X))
+
+    @property
+    def n_features_in_(self) -> int:
+        """Number of columns that the network was fitted on."""
+        return self.lstm_.n_features_in_
+
+    @property
+    def feature_names_in_(self) -> np.ndarray:
+        """Their names."""
+        return self.lstm_.feature_names_in_
+
+    def get_metadata_routing(self) -> MetadataRouter:
+        """Return what each part wants of the arguments of `fit`.
+
+        Returns
+        -------
+        MetadataRouter
+            The routing.
+        """
+        router = MetadataRouter(owner=type(self).__name__).add_self_request(self)
+        for name, part in self._parts().items():
+            mapping = MethodMapping().add(caller="fit", callee="fit")
+            router.add(**{name: part}, method_mapping=mapping)
+        return router
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        takes = [get_tags(_first(part)).input_tags for part in self._parts().values()]
+        for name in _INPUTS:
+            setattr(tags.input_tags, name, all(getattr(one, name) for one in takes))
+        return tags
+
+    # Steps of fit ------------------------------------------------------------------
+
+    def _parts(self) -> dict[str, Any]:
+        """Both parts, not fitted; those that are None are the defaults."""
+        lstm, boosting = self.lstm, self.boosting
+        return {
+            "lstm": lstm_part(None, self._classify) if lstm is None else lstm,
+            "boosting": boosting_part(None, self._classify)
+            if boosting is None
+            else boosting,
+        }
+
+    def _read(self, X: Any, y: Any, sample_weight: Any) -> tuple[_Rows, bool]:
+        """All rows, and whether weights were given."""
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is "
+                "None."
+            )
+        X, y = indexable(X, y)
+        y, target = self._read_target(y)
+        check_consistent_length(X, y)
+        given = sample_weight is not None
+        weight = np.ones(len(y))
+        if given:
+            weight = check_sample_weight(sample_weight, X, ensure_non_negative=True)
+            if not weight.any():
+                raise ValueError("sample_weight is zero for all rows.")
+        return _Rows(X, y, target, customers_of(X), weight), given
+
+    def _weight_keys(self, parts: dict[str, Any], given: bool) -> dict[str, list[str]]:
+        """What weights are called in the `fit` of each part that wants them."""
+        if not given:
+            return {name: [] for name in parts}
+        if get_config()["enable_metadata_routing"]:
+            routed = process_routing(self, "fit", sample_weight=True)
+            return {name: list(routed[name].fit) for name in parts}
+        return {name: [_weight_key(part)] for name, part in parts.items()}
+
+    def _learn(
+        self,
+        rows: _Rows,
+        parts: dict[str, Any],
+        keys: dict[str, list[str]],
+        seed: int,
+    ) -> tuple[float, dict[str, Any] | None]:
+        """Learn the weight of the network on rows that the parts were not fitted on.
+
+        Returns
+        -------
+        weight : float
+            The weight; one half if no rows could be set aside.
+        fitted : dict of str to estimator, or None
+            The parts, if there was a single split.
+        """
+        outputs, seen, all_fitted = [], [], []
+        for train, test in self._folds(rows, seed):
+            if not self._can_fit(rows.target[train]):
+                continue
+            fitted = _fit_parts(parts, keys, rows.take(train))
+            X = safe_indexing(rows.X, test)
+            outputs.append([self._output(fitted[name], X) for name in NAMES])
+            seen.append(test)
+            all_fitted.append(fitted)
+        self._refuse_several(len(all_fitted))
+        if not outputs:
+            return 0.5, None
+        first, second = (np.concatenate(one) for one in zip(*outputs, strict=True))
+        blend, aside = self._blend(first, second), np.concatenate(seen)
+        target, share = rows.target[aside], rows.weight[aside]
+        weight = learn_weight(blend, target, rows.customers[aside], share)
+        self.n_customers_ = len(np.unique(rows.customers[aside]))
+        self.losses_ = {
+            name: float(np.average(blend.losses(target, one), weights=share))
+            for name, one in (("lstm", 1.0), ("boosting", 0.0), ("hybrid", weight))
+        }
+        return weight, all_fitted[0]
+
+    def _folds(self, rows: _Rows, seed: int) -> Iterator[tuple[Any, Any]]:
+        """Yield rows to fit on and rows set aside, all of them with weight."""
+        if self.cv is None or isinstance(self.cv, Integral):
+            # Rows without weight have no say in the split.
+            used = rows.used
+            for train, test in self._folds_of_customers(rows.customers[used], seed):
+                yield used[train], used[test]
+            return
+        for fold in check_cv(self.cv).split(rows.X, rows.y, rows.customers):
+            train, test = (np.arange(len(rows.y))[one] for one in fold)
+            yield train[rows.weight[train] > 0], test[rows.weight[test] > 0]
+
+    def _folds_of_customers(
+        self, customers: np.ndarray, seed: int
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield positions of both sides; nothing if there is one customer."""
+        # By first appearance: other rows, now left out, must not change the numbers.
+        codes, found = pd.factorize(customers)
+        splitter: Any
+        if self.cv is not None:
+            splitter = GroupKFold(int(self.cv), shuffle=True, random_state=seed)
+        elif len(found) < 2:
+            return
+        else:
+            share = self.validation_fraction
+            splitter = GroupShuffleSplit(1, test_size=share, random_state=seed)
+        yield from splitter.split(codes, groups=codes)
+
+    def _refuse_several(self, n_folds: int) -> None:
+        if n_folds > 1 and not self.refit:
+            raise ValueError(
+                "refit=False keeps the parts that were fitted when the weights were "
+                f"learned, but there are {n_folds} of each; use refit=True, or a cv "
+                "of one split."
+            )
+
+
+def _fit_parts(
+    parts: dict[str, Any], keys: dict[str, list[str]], rows: _Rows
+) -> dict[str, Any]:
+    return {
+        name: clone(part).fit(rows.X, rows.y, **dict.fromkeys(keys[name], rows.weight))
+        for name, part in parts.items()
+    }
+
+
+def _seeded(part: Any, rng: np.random.RandomState) -> Any:
+    """A clone that has a seed wherever it had none."""
+    part = clone(part)
+    params = part.get_params()
+    unset = [
+        name
+        for name in sorted(params)
+        if name.split("__")[-1] == "random_state" and params[name] is None
+    ]
+    seeds = rng.randint(2**31 - 1, size=len(unset)).tolist()
+    return part.set_params(**dict(zip(unset, seeds, strict=True)))
+
+
+def _weight_key(part: Any) -> str:
+    """How `fit` of a part is given weights for its last step."""
+    if isinstance(part, Pipeline):
+        name, step = part.steps[-1]
+        return f"{name}__{_weight_key(step)}"
+    return "sample_weight"
+
+
+def _first(part: Any) -> Any:
+    """What meets X first."""
+    return _first(part.steps[0][1]) if isinstance(part, Pipeline) else part

@@ -1,0 +1,364 @@
+import pickle
+
+import lightgbm
+import numpy as np
+import pandas as pd
+import pytest
+import sklearn
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.tree import DecisionTreeClassifier
+
+from sklearn_seqcrm.ensemble import HybridClassifier, HybridRegressor, make_hybrid
+from sklearn_seqcrm.ensemble._blends import (
+    OfNumbers,
+    OfProbabilities,
+    learn_weight,
+    log_probabilities,
+)
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.model_selection import CutoffSplit, check_no_leakage
+from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
+from sklearn_seqcrm.testing._small_data import make_table, make_y
+
+X = make_table(n_customers=30)
+SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 2}
+
+
+class Constant(RegressorMixin, BaseEstimator):
+    """Predicts one number, and keeps what it was fitted with."""
+
+    def __init__(self, value=0.0):
+        self.value = value
+
+    def fit(self, X, y, sample_weight=None):
+        self.seen_, self.weight_ = X, sample_weight
+        return self
+
+    def predict(self, X):
+        return np.full(len(X), self.value)
+
+
+class Shares(ClassifierMixin, BaseEstimator):
+    """Predicts the columns of X, and knows the classes that it was shown."""
+
+    def fit(self, X, y):
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict_proba(self, X):
+        shares = np.asarray(X)[:, self.classes_.astype(int)]
+        return shares / shares.sum(axis=1, keepdims=True)
+
+
+def rows_of(n_customers, n_rows=1):
+    """One column, the number of the row, beside histories of customers."""
+    who = np.repeat(np.arange(n_customers), n_rows)
+    log = EventLog(pd.DataFrame({"who": np.unique(who), "day": 0}), "who", "day")
+    rows = pd.DataFrame({"who": who, "at": np.arange(len(who)) + 1, "x": 0.0})
+    return log.attach(rows, cutoff="at")
+
+
+# Blends and their weight --------------------------------------------------------------
+
+
+def parts_of_numbers(n, noise, seed=0):
+    """Predictions with errors of some standard deviations, and the truth."""
+    rng = np.random.default_rng(seed)
+    y = rng.normal(size=n)
+    return *(y + s * rng.normal(size=n) for s in noise), y
+
+
+def test_much_data_finds_the_best_weight():
+    """Independent errors of variances 1 and 4 are best blended by 4 to 1."""
+    first, second, y = parts_of_numbers(100_000, (1, 2))
+    one = np.ones(len(y))
+    weight = learn_weight(OfNumbers(first, second), y, np.arange(len(y)), one)
+    assert weight == pytest.approx(0.8, abs=0.01)
+    # In any unit of the target and of the weights.
+    blend = OfNumbers(1e9 * first, 1e9 * second)
+    other = learn_weight(blend, 1e9 * y, np.arange(len(y)), 1e-6 * one)
+    assert other == pytest.approx(weight, abs=1e-4)
+
+
+def test_the_fewer_customers_the_closer_to_one_half():
+    """Rows of one customer tell as much as one row; of one alone, next to nothing."""
+    first, second, y = parts_of_numbers(600, (1, 2))
+    blend, weight = OfNumbers(first, second), np.ones(600)
+    customers = [np.arange(600) // n for n in (1, 20, 200, 600)]
+    found = [learn_weight(blend, y, who, weight) for who in customers]
+    assert found == sorted(found, reverse=True)
+    assert found[0] > 0.7
+    assert found[-1] < 0.65
+
+
+def test_few_customers_are_rarely_trusted():
+    """Two parts that are equally good: the weight of ten customers strays little."""
+    found = []
+    for seed in range(200):
+        first, second, y = parts_of_numbers(10, (1, 1), seed)
+        who = np.arange(10)
+        found.append(learn_weight(OfNumbers(first, second), y, who, np.ones(10)))
+    assert np.std(found) < 0.15
+    assert np.mean(found) == pytest.approx(0.5, abs=0.03)
+
+
+def test_row_weights_are_repeated_rows_of_a_customer():
+    first, second, y = parts_of_numbers(50, (1, 2))
+    times = np.random.default_rng(1).integers(0, 4, 50)
+    who = np.arange(50)
+    weighted = learn_weight(OfNumbers(first, second), y, who, times)
+    repeated = [np.repeat(one, times) for one in (first, second, y, who)]
+    first, second, y, who = repeated
+    again = learn_weight(OfNumbers(first, second), y, who, np.ones(len(y)))
+    assert weighted == pytest.approx(again, abs=1e-6)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_derivatives_of_classes_are_those_of_the_losses(n_classes):
+    rng = np.random.default_rng(0)
+    shares = rng.dirichlet(np.ones(n_classes), size=(2, 20))
+    columns = np.arange(n_classes)
+    blend = OfProbabilities(
+        *(log_probabilities(one, columns, n_classes) for one in shares)
+    )
+    y = rng.integers(n_classes, size=20)
+    step = 1e-4
+    low, mid, high = (blend.losses(y, 0.5 + s) for s in (-step, 0, step))
+    slope, curvature = blend.derivatives(y)
+    assert_allclose(slope, (high - low) / (2 * step), atol=1e-6)
+    assert_allclose(curvature, (high - 2 * mid + low) / step**2, atol=1e-5)
+    assert_allclose(blend.losses(y, 1.0), -np.log(shares[0][np.arange(20), y]))
+    # The blend of two classes is that of their log-odds.
+    if n_classes == 2:
+        odds = np.log(shares[..., 1] / shares[..., 0])
+        expected = 1 / (1 + np.exp(-(0.3 * odds[0] + 0.7 * odds[1])))
+        assert_allclose(blend.blend(0.3)[:, 1], expected)
+
+
+def test_parts_that_agree_have_one_half():
+    y = np.arange(5.0)
+    same = OfNumbers(y + 1, y + 1)
+    assert learn_weight(same, y, np.arange(5), np.ones(5)) == 0.5
+
+
+# Fitting ------------------------------------------------------------------------------
+
+
+def test_it_is_the_blend_of_its_parts():
+    y = make_y(X, ("a", "b", "c"))
+    model = make_hybrid(LSTMClassifier(**SMALL), lstm_weight=0.3, random_state=0)
+    model.fit(X, y)
+    assert model.weights_ == {"lstm": 0.3, "boosting": 0.7}
+    assert_array_equal(model.classes_, ["a", "b", "c"])
+    parts = (
+        model.lstm_.predict_proba(X) ** 0.3 * model.boosting_.predict_proba(X) ** 0.7
+    )
+    expected = parts / parts.sum(axis=1, keepdims=True)
+    assert_allclose(model.predict_proba(X), expected, rtol=1e-6)
+    assert_array_equal(model.predict(X), model.classes_[expected.argmax(axis=1)])
+    numbers = make_hybrid(LSTMRegressor(**SMALL), lstm_weight=0.3, random_state=0)
+    numbers.fit(X, np.arange(len(X)))
+    expected = 0.3 * numbers.lstm_.predict(X) + 0.7 * numbers.boosting_.predict(X)
+    assert_allclose(numbers.predict(X), expected)
+
+
+@pytest.mark.parametrize("cv", [None, 3])
+def test_customers_are_on_one_side(cv):
+    """Each row set aside was predicted by parts that had not seen its customer."""
+    aside = []
+
+    class Watching(Constant):
+        def predict(self, X):
+            assert not set(X["who"]) & set(self.seen_["who"])
+            aside.append(X)
+            return super().predict(X)
+
+    rows = rows_of(10, 4)
+    model = HybridRegressor(Watching(1.0), Constant(-1.0), cv=cv, random_state=0)
+    model.fit(rows, np.full(40, 0.2))
+    assert model.n_customers_ == (2 if cv is None else 10)
+    assert sum(map(len, aside)) == 4 * model.n_customers_
+    assert len(model.lstm_.seen_) == 40
+    # All say that .6 is best; so many customers say so.
+    assert 0.5 < model.weights_["lstm"] < 0.6
+    assert model.losses_["lstm"] == pytest.approx(0.64)
+    assert model.losses_["boosting"] == pytest.approx(1.44)
+
+
+def test_without_a_refit_parts_have_not_seen_the_customers_aside():
+    rows, y = rows_of(10, 4), np.zeros(40)
+    model = HybridRegressor(Constant(1.0), Constant(), refit=False, random_state=0)
+    assert len(model.fit(rows, y).lstm_.seen_) == 32
+    with pytest.raises(ValueError, match="there are 3 of each"):
+        clone(model).set_params(cv=3).fit(rows, y)
+
+
+def test_forward_in_time():
+    """The last cutoffs are set aside, and parts see those whose label was known."""
+    log = EventLog(pd.DataFrame({"who": [1, 2], "day": [0, 0]}), "who", "day")
+    rows = log.snapshots([2, 4, 6, 8])
+    cv = CutoffSplit(1, horizon=3)
+    model = HybridRegressor(Constant(1.0), Constant(), cv=cv, refit=False)
+    model.fit(rows, np.zeros(8))
+    assert sorted(model.lstm_.seen_["cutoff"].unique()) == [2, 4]
+
+
+def test_one_customer_and_one_class_leave_one_half():
+    one = HybridRegressor(Constant(1.0), Constant(), refit=False).fit(
+        rows_of(1, 5), np.zeros(5)
+    )
+    assert one.weights_["lstm"] == 0.5
+    assert (one.n_customers_, one.losses_, len(one.lstm_.seen_)) == (0, {}, 5)
+    # The only row of the second class is set aside.
+    y, splits = np.array([0, 0, 0, 0, 1]), [(np.arange(4), np.array([4]))]
+    kinds = FunctionTransformer(lambda X: X[["x"]])
+    part = make_pipeline(kinds, LogisticRegression())
+    model = HybridClassifier(part, part, cv=splits).fit(rows_of(5), y)
+    assert (model.weights_["lstm"], model.n_customers_) == (0.5, 0)
+
+
+def test_a_class_that_a_part_was_not_shown():
+    """It has next to no probability there, and all classes keep their columns."""
+    shares = np.array([[0.6, 0.2, 0.2]] * 6)
+    y, splits = np.array([0, 1, 0, 1, 2, 0]), [(np.arange(4), np.arange(4, 6))]
+    model = HybridClassifier(Shares(), DummyClassifier(), cv=splits, refit=False)
+    found = model.fit(shares, y).predict_proba(shares)
+    assert found.shape == (6, 3)
+    assert (found[:, 2] < 1e-5).all()
+    assert_allclose(found.sum(axis=1), 1)
+    assert np.isfinite(model.losses_["hybrid"])
+
+
+def test_the_better_part_has_more_weight():
+    """Noise beside the truth, in log-odds."""
+    rng = np.random.default_rng(0)
+    odds = rng.normal(size=3000)
+    y = (rng.random(3000) < 1 / (1 + np.exp(-odds))).astype(int)
+    table = np.column_stack([odds, rng.normal(size=3000)])
+    good, bad = (
+        make_pipeline(
+            FunctionTransformer(lambda X, i=i: X[:, [i]]), LogisticRegression()
+        )
+        for i in (0, 1)
+    )
+    model = HybridClassifier(bad, good, cv=5, random_state=0).fit(table, y)
+    assert model.weights_["lstm"] < 0.2
+    losses = model.losses_
+    assert losses["hybrid"] <= min(losses.values()) + 1e-3 < losses["lstm"]
+
+
+def test_grid_search_clone_and_pickle():
+    y = make_y(X)
+    model = make_hybrid(LSTMClassifier(**SMALL), random_state=0)
+    grid = {
+        "lstm__estimator__hidden_size": [3, 4],
+        "boosting__estimator__max_iter": [2],
+        "boosting__features__amount": ["amount"],
+        "validation_fraction": [0.3],
+    }
+    search = GridSearchCV(model, grid, cv=2, scoring="roc_auc", error_score="raise")
+    best = search.fit(X, y).best_estimator_
+    shares = best.predict_proba(X)
+    assert_array_equal(clone(best).fit(X, y).predict_proba(X), shares)
+    assert_array_equal(pickle.loads(pickle.dumps(best)).predict_proba(X), shares)
+    check_no_leakage(best, X, n_cutoffs=3)
+    assert best.n_features_in_ == len(best.feature_names_in_) == 5
+
+
+def test_seeds_are_for_those_that_have_none():
+    model = make_hybrid(LSTMClassifier(random_state=7, **SMALL), random_state=0)
+    model.set_params(lstm_weight=0.5).fit(X, make_y(X))
+    assert model.lstm_[-1].random_state == 7
+    assert isinstance(model.boosting_[-1].random_state, int)
+    assert model.boosting[-1].random_state is None
+
+
+def test_lightgbm():
+    boosting = lightgbm.LGBMClassifier(n_estimators=5, verbose=-1)
+    model = make_hybrid(LSTMClassifier(**SMALL), boosting, random_state=0)
+    shares = model.fit(X, make_y(X)).predict_proba(X)
+    assert isinstance(model.boosting_[-1], lightgbm.LGBMClassifier)
+    assert shares.shape == (len(X), 2)
+
+
+# Weights of rows ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("routing", [False, True])
+def test_weights_reach_the_last_step_of_each_part(routing):
+    y, weight = make_y(X), np.arange(len(X)) % 3
+    with sklearn.config_context(enable_metadata_routing=routing):
+        model = make_hybrid(task="classification", random_state=0)
+        model.set_params(lstm__estimator__max_epochs=2, lstm__estimator__hidden_size=4)
+        if routing:
+            model.set_fit_request(sample_weight=True)
+        model.fit(X, y, sample_weight=weight)
+        used = np.flatnonzero(weight)
+        without = clone(model).fit(X.iloc[used], y[used], sample_weight=weight[used])
+        assert_array_equal(model.predict_proba(X), without.predict_proba(X))
+        unweighted = clone(model).fit(X.iloc[used], y[used])
+        for part in ("lstm_", "boosting_"):
+            one, other = (
+                getattr(fit, part).predict_proba(X) for fit in (model, unweighted)
+            )
+            assert not np.allclose(one, other)
+
+
+def test_weights_of_plain_parts_follow_their_rows():
+    weight = np.arange(40) + 1.0
+    model = HybridRegressor(Constant(1.0), Constant(), refit=False, random_state=0)
+    fit = model.fit(rows_of(10, 4), np.zeros(40), sample_weight=weight)
+    assert_array_equal(fit.lstm_.weight_, fit.lstm_.seen_["at"])
+
+
+# What it is made of -------------------------------------------------------------------
+
+
+def test_parts_by_default_and_as_given():
+    model = make_hybrid(task="regression")
+    steps = {
+        name: [type(step).__name__ for _, step in part.steps]
+        for name, part in (("lstm", model.lstm), ("boosting", model.boosting))
+    }
+    assert steps["lstm"] == ["HistoryEncoder", "ColumnTransformer", "LSTMRegressor"]
+    assert steps["boosting"] == ["RFMFeatures", "HistGradientBoostingRegressor"]
+    own = Pipeline([("mine", HistGradientBoostingClassifier())])
+    assert make_hybrid(LSTMClassifier(), own).boosting is own
+    assert isinstance(make_hybrid(boosting=own), HybridClassifier)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ({}, "What is to be predicted"),
+        ({"task": "ranking"}, "task must be one of"),
+        ({"lstm": LSTMClassifier(), "boosting": LinearRegression()}, "have one task"),
+        ({"lstm": LSTMClassifier(), "task": "regression"}, "have one task"),
+        ({"boosting": FunctionTransformer()}, "classifier or a regressor"),
+    ],
+)
+def test_a_task_must_be_known(args, message):
+    with pytest.raises(ValueError, match=message):
+        make_hybrid(**args)
+
+
+def test_errors_of_fit():
+    rows = rows_of(4)
+    with pytest.raises(ValueError, match="lstm_weight"):
+        HybridRegressor(Constant(), Constant(), lstm_weight=2).fit(rows, range(4))
+    with pytest.raises(ValueError, match="at least 2 classes"):
+        HybridClassifier(Shares(), Shares()).fit(rows, [1, 1, 1, 1])
+    with pytest.raises(ValueError, match="zero"):
+        HybridRegressor(Constant(), Constant()).fit(rows, range(4), np.zeros(4))
+    model = HybridClassifier(Shares(), DecisionTreeClassifier())
+    with pytest.raises(TypeError, match="sample_weight"):
+        model.fit([[0.5, 0.5]] * 4, [0, 1, 0, 1], [1, 1, 2, 1])
+    with pytest.raises(ValueError, match="NaN"):
+        HybridRegressor(DummyRegressor(), Constant()).fit(rows, [1, np.nan, 2, 3])
