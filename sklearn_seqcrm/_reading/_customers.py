@@ -10,23 +10,27 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from sklearn_seqcrm._reading._table import Table, has_histories
+from sklearn_seqcrm._reading._table import Table, has_histories, one_history
 from sklearn_seqcrm.events import HistoryArray
 
 
-def customers_of(X: Any) -> np.ndarray:
+def customers_of(X: Any, history: Any = None) -> np.ndarray:
     """Number the customers of the rows of X.
 
     Parameters
     ----------
     X : DataFrame with history columns, or anything of n rows
         Rows; without histories each is a customer of its own.
+    history : str or None, default=None
+        Name of the column whose customers count; None: all that hold histories.
 
     Returns
     -------
     ndarray of shape (n,), int64
         Equal for rows with a customer in common, as `row_customers` says.
     """
+    if history is not None:
+        return row_customers([one_history(X, history)])
     if has_histories(X):
         return row_customers(list(Table.of(X).histories.values()))
     return np.arange(X.shape[0] if hasattr(X, "shape") else len(X))

@@ -1,0 +1,203 @@
+"""A picture of the differences between models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm.model_selection._model_comparison import ModelComparison
+
+_BETTER, _WORSE, _OPEN = "tab:blue", "tab:orange", "0.55"
+
+
+class ModelComparisonDisplay:
+    """Show by how much each model differs from the reference, and how sure that is.
+
+    There are axes for each metric, with the interval of each model: coloured if it
+    excludes zero, which is the reference, and grey if it does not.
+
+    It is made by `from_comparison`; what it holds are the attributes below.
+
+    Parameters
+    ----------
+    differences : DataFrame
+        As in `ModelComparison`.
+    reference : str
+        Name of the model at zero.
+    confidence_level : float
+        Probability of the intervals.
+
+    Attributes
+    ----------
+    axes_ : ndarray of shape (n_metrics,) of matplotlib Axes
+        Axes of the last plot.
+    figure_ : matplotlib Figure
+        Its figure.
+
+    See Also
+    --------
+    compare_models : Makes the comparison.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import make_regression
+    >>> from sklearn.dummy import DummyRegressor
+    >>> from sklearn.linear_model import Ridge
+    >>> from sklearn_seqcrm.model_selection import (
+    ...     ModelComparisonDisplay,
+    ...     compare_models,
+    ... )
+    >>> X, y = make_regression(random_state=0)
+    >>> models = {"mean": DummyRegressor(), "ridge": Ridge()}
+    >>> comparison = compare_models(models, X, y, cv=2, scoring="r2")
+    >>> display = ModelComparisonDisplay.from_comparison(comparison)
+    >>> display.axes_[0].get_title()
+    'r2'
+    """
+
+    def __init__(
+        self, *, differences: pd.DataFrame, reference: str, confidence_level: float
+    ) -> None:
+        self.differences = differences
+        self.reference = reference
+        self.confidence_level = confidence_level
+
+    @classmethod
+    def from_comparison(
+        cls,
+        comparison: ModelComparison,
+        *,
+        metrics: Sequence[str] | None = None,
+        axes: Any = None,
+    ) -> Self:
+        """Plot a comparison.
+
+        Parameters
+        ----------
+        comparison : ModelComparison
+            What `compare_models` returned.
+        metrics : list of str or None, default=None
+            Metrics to show; None: all.
+        axes : matplotlib Axes, sequence of them or None, default=None
+            Where to plot, one for each metric; None: new axes.
+
+        Returns
+        -------
+        ModelComparisonDisplay
+            The display, plotted.
+
+        Raises
+        ------
+        TypeError
+            If `comparison` is something else.
+        ValueError
+            If it has one model only, a metric is unknown, or there is another number
+            of axes than of metrics.
+        """
+        if not isinstance(comparison, ModelComparison):
+            raise TypeError(
+                "comparison must be what compare_models returns; got "
+                f"{type(comparison).__name__}."
+            )
+        differences = comparison.differences
+        known = differences["metric"].unique().tolist()
+        if metrics is not None:
+            unknown = [name for name in metrics if name not in known]
+            if unknown:
+                raise ValueError(f"There are no metrics {unknown}; there are {known}.")
+            differences = differences[differences["metric"].isin(metrics)]
+        if differences.empty:
+            raise ValueError("There is one model, and so no difference to show.")
+        display = cls(
+            differences=differences,
+            reference=comparison.reference,
+            confidence_level=comparison.confidence_level,
+        )
+        return display.plot(axes)
+
+    def plot(self, axes: Any = None) -> Self:
+        """Plot the intervals, a row for each model and axes for each metric.
+
+        Parameters
+        ----------
+        axes : matplotlib Axes, sequence of them or None, default=None
+            Where to plot, one for each metric; None: new axes.
+
+        Returns
+        -------
+        ModelComparisonDisplay
+            The display, with `axes_` and `figure_`.
+
+        Raises
+        ------
+        ValueError
+            If there is another number of axes than of metrics.
+        """
+        from matplotlib import pyplot as plt
+
+        metrics = self.differences["metric"].unique()
+        models = self.differences["model"].unique()
+        if axes is None:
+            size = (1.5 + 3.6 * len(metrics), 1.6 + 0.4 * len(models))
+            _, axes = plt.subplots(
+                1, len(metrics), figsize=size, sharey=True, layout="constrained"
+            )
+        axes = np.atleast_1d(np.asarray(axes, dtype=object)).ravel()
+        if len(axes) != len(metrics):
+            raise ValueError(
+                f"{len(metrics)} metrics need as many axes; got {len(axes)}."
+            )
+        for ax, metric in zip(axes, metrics, strict=True):
+            of_metric = self.differences[self.differences["metric"] == metric]
+            self._plot_metric(ax, of_metric.set_index("model").loc[models])
+            ax.set_title(metric)
+        axes[0].set_yticks(range(len(models)), models)
+        self.axes_, self.figure_ = axes, axes[0].figure
+        return self
+
+    def _plot_metric(self, ax: Any, found: pd.DataFrame) -> None:
+        """The differences of all models by one metric, the first one on top."""
+        ax.axvline(0, color="0.2", lw=1)
+        for y, (_, row) in enumerate(found.iterrows()):
+            color = _color(row["lower"], row["upper"])
+            ax.plot([row["lower"], row["upper"]], [y, y], c=color, lw=3, alpha=0.6)
+            ax.plot(row["difference"], y, c=color, marker="o", ms=7, ls="none")
+            ax.annotate(
+                _label(row["difference"], row["lower"], row["upper"]),
+                (row["difference"], y),
+                xytext=(0, 7),
+                textcoords="offset points",
+                ha="center",
+                fontsize="small",
+                color=color if color != _OPEN else "0.3",
+                # Above the line at zero, which would cross it out.
+                bbox={"fc": "white", "ec": "none", "alpha": 0.85, "pad": 0.5},
+            )
+        ax.set_ylim(len(found) - 0.5, -0.7)
+        ax.margins(x=0.3)
+        ax.locator_params(axis="x", nbins=5)
+        ax.set_xlabel(
+            f"difference from {self.reference}, {100 * self.confidence_level:.4g}% "
+            "interval\nworse ← 0 → better"
+        )
+        for side in ("left", "right", "top"):
+            ax.spines[side].set_visible(False)
+        ax.tick_params(axis="y", length=0)
+
+
+def _label(*numbers: float) -> str:
+    """A difference and its interval, with as many digits as the interval is worth."""
+    width = abs(numbers[2] - numbers[1]) or abs(numbers[0])
+    exact = width > 0 and np.isfinite(width)
+    digits = max(0, 1 - int(np.floor(np.log10(width)))) if exact else 2
+    return "{} ({} to {})".format(*(f"{number:+z.{digits}f}" for number in numbers))
+
+
+def _color(lower: float, upper: float) -> str:
+    """What an interval says: above zero, below, or neither."""
+    if lower > 0:
+        return _BETTER
+    return _WORSE if upper < 0 else _OPEN

@@ -1,0 +1,461 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from pandas.testing import assert_frame_equal
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.metrics import get_scorer, make_scorer, max_error, mean_pinball_loss
+from sklearn.pipeline import make_pipeline
+from sklearn.utils import get_tags
+
+from sklearn_seqcrm.feature_extraction import RFMFeatures
+from sklearn_seqcrm.model_selection import CutoffSplit, compare_models
+from sklearn_seqcrm.model_selection._bootstrap import FoldScores, resampled_scores
+from sklearn_seqcrm.model_selection._runs import PeakMemory, Replay
+from sklearn_seqcrm.model_selection._weighted_scores import read_metrics
+from sklearn_seqcrm.testing._small_data import make_table, make_y
+
+RNG = np.random.default_rng(0)
+N = 60
+X, Y = RNG.normal(size=(N, 3)), RNG.integers(2, size=N)
+
+
+class Offset(RegressorMixin, BaseEstimator):
+    """Predicts the first column and a number, and can be told to fail."""
+
+    def __init__(self, offset=0.0, fails=None):
+        self.offset = offset
+        self.fails = fails
+
+    def fit(self, X, y):
+        Offset.n_fits = getattr(Offset, "n_fits", 0) + 1
+        if self.fails is not None and Offset.n_fits > self.fails:
+            raise KeyboardInterrupt
+        return self
+
+    def predict(self, X):
+        return np.asarray(X)[:, 0] + self.offset
+
+
+def replay(kind, classes=None, **outputs):
+    return Replay(outputs, classes, get_tags(kind))
+
+
+def numbers_of(values):
+    return replay(DummyRegressor(), predict=values)
+
+
+def shares_of(values):
+    shares = np.column_stack([1 - values, values])
+    labels = (values > 0.5).astype(int)
+    classes = np.array([0, 1])
+    return replay(DummyClassifier(), classes, predict=labels, predict_proba=shares)
+
+
+# Scores of many weightings ------------------------------------------------------------
+
+CLASSES = [
+    "accuracy",
+    "average_precision",
+    "neg_brier_score",
+    "neg_log_loss",
+    "roc_auc",
+]
+NUMBERS = [
+    "neg_mean_absolute_error",
+    "neg_mean_squared_error",
+    "neg_root_mean_squared_error",
+    "r2",
+]
+
+
+@pytest.mark.parametrize("digits", [1, 9])
+@pytest.mark.parametrize("name", [*CLASSES, *NUMBERS])
+def test_fast_scores_are_those_of_scikit_learn(name, digits, monkeypatch):
+    """Under any weights, zeros among them, and with ties."""
+    values = RNG.random(N).round(digits)
+    model = shares_of(values) if name in CLASSES else numbers_of(values)
+    weights = RNG.integers(0, 4, size=(20, N)).astype(float)
+    [metric] = read_metrics(name)
+    scorer = get_scorer(name)
+    expected = [scorer(model, X, Y, sample_weight=weight) for weight in weights]
+    monkeypatch.setattr(type(metric), "_by_scorer", None)  # it is not asked
+    found = metric.on(model, X, Y)(weights)
+    assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_scores_that_only_the_scorer_knows():
+    """Several classes, a metric of one's own, and a scorer that is no metric."""
+    classes = np.arange(3)
+    y = RNG.integers(3, size=N)
+    shares = RNG.dirichlet(np.ones(3), size=N)
+    model = replay(DummyClassifier(), classes, predict_proba=shares)
+    weights = RNG.integers(1, 4, size=(5, N)).astype(float)
+    pinball = make_scorer(mean_pinball_loss, greater_is_better=False, alpha=0.9)
+
+    def first_column(model, X, y, sample_weight):
+        return np.average(X[:, 0], weights=sample_weight)
+
+    scoring = {"log": "neg_log_loss", "auc": "roc_auc_ovr", "own": first_column}
+    for metric in read_metrics(scoring):
+        expected = [metric.scorer(model, X, y, sample_weight=w) for w in weights]
+        assert_allclose(metric.on(model, X, y)(weights), expected, rtol=1e-12)
+    [metric] = read_metrics(pinball)
+    model = numbers_of(X[:, 0])
+    expected = [
+        -mean_pinball_loss(Y, X[:, 0], sample_weight=w, alpha=0.9) for w in weights
+    ]
+    assert_allclose(metric.on(model, X, Y)(weights), expected)
+
+
+# Customers drawn again ----------------------------------------------------------------
+
+
+def test_draws_are_copies_of_customers():
+    """Scores equal those of scikit-learn on rows that are really repeated."""
+    customers = np.repeat(np.arange(15), 4)
+    folds = [np.flatnonzero(np.arange(N) % 2 == i) for i in (0, 1)]
+    models = [shares_of(RNG.random(N)) for _ in range(2)]
+    names = ["roc_auc", "neg_log_loss", "f1"]
+    metrics = read_metrics(names)
+
+    def part(model, rows):
+        outputs = {name: values[rows] for name, values in model.outputs.items()}
+        return replay(DummyClassifier(), model.classes_, **outputs)
+
+    scored = [
+        FoldScores(
+            customers[test],
+            [
+                [m.on(part(model, test), X[test], Y[test]) for m in metrics]
+                for model in models
+            ],
+        )
+        for test in folds
+    ]
+    found = resampled_scores(scored, 15, 30, np.random.RandomState(3))
+    rng = np.random.RandomState(3)
+    for draw in found:
+        drawn = rng.randint(15, size=15)
+        expected = np.zeros((2, 3))
+        for test in folds:
+            rows = np.concatenate([test[customers[test] == who] for who in drawn])
+            for i, model in enumerate(models):
+                for j, name in enumerate(names):
+                    score = get_scorer(name)(part(model, rows), X[rows], Y[rows])
+                    expected[i, j] += score / 2
+        assert_allclose(draw, expected, rtol=1e-12)
+
+
+def intervals_hold(n_customers, by_row, n_repeats=200):
+    """Share of intervals that hold the true difference, which is 1.
+
+    The squared errors of two models; rows of a customer share most of their noise.
+    """
+    n_rows, hits = 5, 0
+    for seed in range(n_repeats):
+        rng = np.random.default_rng(seed)
+        customers = np.repeat(np.arange(n_customers), n_rows)
+        error = rng.normal(size=n_customers)[customers] + 0.3 * rng.normal(
+            size=len(customers)
+        )
+        # E[(error + 1)**2 - error**2] = 1
+        models = [numbers_of(error), numbers_of(error + 1)]
+        y = np.zeros(len(customers))
+        [metric] = read_metrics("neg_mean_squared_error")
+        if by_row:
+            customers = np.arange(len(customers))
+        scores = [[metric.on(model, None, y)] for model in models]
+        fold, n = FoldScores(customers, scores), customers[-1] + 1
+        draws = resampled_scores([fold], n, 300, np.random.RandomState(seed))
+        lower, upper = np.quantile(draws[:, 0, 0] - draws[:, 1, 0], [0.025, 0.975])
+        hits += lower <= 1 <= upper
+    return hits / n_repeats
+
+
+def test_intervals_hold_the_truth():
+    """95% ones, within three standard errors (.015 each) and a little for 60 customers.
+
+    Had rows been drawn, as if each were a customer, intervals would be too short.
+    """
+    assert 0.89 <= intervals_hold(60, by_row=False) <= 0.99
+    assert intervals_hold(60, by_row=True) < 0.75
+
+
+# The whole ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def histories():
+    table = make_table(n_customers=30, n_cutoffs=5)
+    return table, make_y(table)
+
+
+def boosting(**params):
+    trees = HistGradientBoostingClassifier(random_state=0, **{"max_iter": 5, **params})
+    return make_pipeline(RFMFeatures(amount="amount"), trees)
+
+
+def test_models_on_histories(histories):
+    """Every table against what scikit-learn says of the same fits."""
+    table, y = histories
+    models = {
+        "few": boosting(),
+        "prior": DummyClassifier(),
+        "more": boosting(max_iter=9),
+    }
+    cv = CutoffSplit(2, horizon="30D", test_size=15)
+    names = ["roc_auc", "neg_log_loss"]
+    found = compare_models(
+        models, table, y, cv=cv, scoring=names, reference="prior", n_resamples=50
+    )
+    expected = []
+    folds = list(cv.split(table))
+    for model in models.values():
+        for train, test in folds:
+            fit = model.fit(table.iloc[train], y[train])
+            expected += [get_scorer(s)(fit, table.iloc[test], y[test]) for s in names]
+    assert_allclose(found.scores["score"], expected)
+    assert_array_equal(found.scores["model"], np.repeat(list(models), 4))
+    assert_array_equal(found.scores["fold"], np.tile([1, 1, 2, 2], 3))
+    assert_array_equal(found.scores["metric"], np.tile(names, 6))
+    means = np.reshape(expected, (3, 2, 2)).mean(axis=1)
+    assert_allclose(found.summary["score"], means.ravel())
+    assert found.reference == "prior"
+    differences = found.differences
+    assert_array_equal(differences["model"], ["few", "few", "more", "more"])
+    assert_allclose(differences["difference"], (means - means[1])[[0, 2]].ravel())
+    assert (differences["lower"] <= differences["upper"]).all()
+    tested = table.iloc[np.concatenate([test for _, test in folds])]
+    # The two customers whom the log does not know have a customer in each row.
+    known = ~tested["who"].isin(["new1", "new2"])
+    assert found.n_customers == tested["who"][known].nunique() + (~known).sum()
+    assert_array_equal(found.runs["n_test"], [len(test) for _, test in folds] * 3)
+    assert_array_equal(found.runs["n_train"], [len(train) for train, _ in folds] * 3)
+    assert (found.runs[["fit_seconds", "predict_seconds"]] > 0).all(axis=None)
+    assert found.unfinished == []
+    # More at once, and with other memory for draws, are the same to the last digit.
+    again = compare_models(
+        models,
+        table,
+        y,
+        cv=cv,
+        scoring=names,
+        reference="prior",
+        n_resamples=50,
+        n_jobs=2,
+    )
+    for name in ("differences", "summary", "scores"):
+        assert_frame_equal(getattr(again, name), getattr(found, name))
+
+
+def test_customers_of_one_of_several_columns(histories):
+    table, y = histories
+    table = table.assign(other=table["history"].iloc[::-1].array)
+    both = {"history": 30, "other": 30}
+    for name, most in both.items():
+        found = compare_models(
+            {"prior": DummyClassifier()},
+            table,
+            y,
+            cv=2,
+            scoring="accuracy",
+            history=name,
+            n_resamples=2,
+        )
+        assert found.n_customers == most + 10
+        assert found.differences.empty
+
+
+def test_an_int_keeps_customers_on_one_side(histories):
+    table, y = histories
+
+    class Watching(DummyClassifier):
+        def fit(self, X, y):
+            self.seen_ = set(X["who"])
+            return super().fit(X, y)
+
+        def predict_proba(self, X):
+            known = X["who"].str.startswith("c")
+            assert not set(X["who"][known]) & self.seen_
+            return super().predict_proba(X)
+
+    compare_models(
+        {"one": Watching()}, table, y, cv=3, scoring="roc_auc", n_resamples=2
+    )
+
+
+def test_a_better_model_is_told_from_a_worse():
+    y = X[:, 0] + 0.1 * RNG.normal(size=N)
+    models = {"off": Offset(1.0), "right": Offset(), "far": Offset(-2.0)}
+    found = compare_models(models, X, y, cv=3, scoring="neg_root_mean_squared_error")
+    right, far = found.differences.itertuples()
+    assert 0 < right.lower < right.difference < right.upper
+    assert far.lower < far.difference < far.upper < 0
+    assert (right.better, far.better) == (1, 0)
+
+
+def test_draws_without_a_class_are_left_out():
+    """One positive row: a third of the draws are without it."""
+    y = np.zeros(N, dtype=int)
+    y[5] = 1
+    models = {"a": LogisticRegression(), "b": LogisticRegression(C=0.1)}
+    found = compare_models(
+        models,
+        X,
+        y,
+        cv=[(np.arange(N), np.arange(20))],
+        scoring=["roc_auc", "accuracy"],
+    )
+    n_defined, n_all = found.differences["n_resamples"]
+    assert 580 < n_defined < 690
+    assert n_all == 1000
+    assert np.isfinite(found.differences["lower"]).all()
+
+
+def test_decision_functions_rank_too():
+    models = {"ridge": RidgeClassifier(), "logistic": LogisticRegression()}
+    found = compare_models(models, X, Y, cv=2, scoring="roc_auc", n_resamples=5)
+    assert found.scores["score"].between(0, 1).all()
+
+
+# What runs take, and what survives ----------------------------------------------------
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="nobody says")
+def test_peak_memory_is_seen():
+    with PeakMemory() as memory:
+        held = np.ones(2**24)  # 128 MiB
+        del held
+    # What the process had freed before may be used again, if it was that much at all.
+    assert 100 < memory.peak < 160
+
+
+def test_progress_is_printed(capsys):
+    compare_models(
+        {"one": Offset(), "other": Offset(1.0)},
+        X,
+        Y,
+        cv=2,
+        scoring="r2",
+        verbose=1,
+        n_resamples=2,
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4
+    assert lines[2].startswith("[3/4] one, fold 2 done: fit 0.0 s")
+
+
+def test_runs_are_read_from_the_cache(tmp_path):
+    def compare(models, y=Y, scoring="r2"):
+        before = getattr(Offset, "n_fits", 0)
+        found = compare_models(
+            models, X, y, cv=3, scoring=scoring, cache=tmp_path / "runs", n_resamples=9
+        )
+        return found, Offset.n_fits - before
+
+    models = {"one": Offset(), "other": Offset(1.0)}
+    first, n_fits = compare(models)
+    assert n_fits == 6
+    again, n_fits = compare(models)
+    assert n_fits == 0
+    for name in ("differences", "scores", "runs"):
+        assert_frame_equal(getattr(again, name), getattr(first, name))
+    # Other metrics of the same predictions, and other names of the same models.
+    renamed = {"a": Offset(1.0), "b": Offset()}
+    other, n_fits = compare(renamed, scoring="neg_mean_absolute_error")
+    assert n_fits == 0
+    assert other.runs["model"].unique().tolist() == ["a", "b"]
+    assert compare({**models, "new": Offset(2.0)})[1] == 3
+    assert compare(models, y=1 - Y)[1] == 6
+    assert {path.suffix for path in (tmp_path / "runs").iterdir()} == {".run"}
+
+
+def test_a_method_that_was_not_asked_is_a_new_run(tmp_path):
+    args = {"cv": 2, "cache": tmp_path, "n_resamples": 2}
+    models = {"one": LogisticRegression()}
+    compare_models(models, X, Y, scoring="accuracy", **args)
+    found = compare_models(models, X, Y, scoring="neg_log_loss", **args)
+    assert np.isfinite(found.scores["score"]).all()
+
+
+def test_a_key_of_the_cache_is_the_same_in_another_process():
+    """That of rows with histories, too."""
+    code = (
+        "import joblib\n"
+        "from sklearn_seqcrm.feature_extraction import RFMFeatures\n"
+        "from sklearn_seqcrm.testing._small_data import make_table\n"
+        "print(joblib.hash((make_table().iloc[3:], RFMFeatures())))"
+    )
+    keys = [
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        for _ in range(2)
+    ]
+    assert keys[0] == keys[1]
+
+
+def test_an_interruption_keeps_what_is_done(tmp_path):
+    Offset.n_fits = 0
+    models = {"one": Offset(), "other": Offset(1.0, fails=5)}
+    args = {"cv": 4, "scoring": "r2", "n_resamples": 9}
+    with pytest.warns(UserWarning, match="after 5 of 8 runs: compared are the 2 folds"):
+        found = compare_models(models, X, Y, cache=tmp_path, **args)
+    assert found.unfinished == [("other", 3), ("one", 4), ("other", 4)]
+    assert sorted(found.scores["fold"].unique()) == [1, 2]
+    Offset.n_fits = -100
+    whole = compare_models(models, X, Y, cache=tmp_path, **args)
+    assert Offset.n_fits == -97
+    assert_frame_equal(
+        whole.scores[whole.scores["fold"] <= 2].reset_index(drop=True), found.scores
+    )
+    Offset.n_fits = 0
+    with pytest.raises(KeyboardInterrupt):
+        compare_models({"one": Offset(fails=0)}, X, Y, **args)
+
+
+@pytest.mark.parametrize(
+    ("args", "error", "message"),
+    [
+        ({"models": {}}, ValueError, "at least one model"),
+        ({"models": [Offset()]}, TypeError, "'models' parameter"),
+        ({"reference": "two"}, ValueError, r"one of \['one'\]; got 'two'"),
+        ({"scoring": []}, ValueError, "at least one score"),
+        ({"scoring": None}, TypeError, "scoring must be the name"),
+        ({"scoring": {"a": 1}}, TypeError, "scoring must be the name"),
+        ({"scoring": "no such"}, ValueError, "no such"),
+        ({"scoring": make_scorer(max_error)}, TypeError, "takes no sample_weight"),
+        ({"confidence_level": 1}, ValueError, "confidence_level"),
+        ({"n_resamples": 0}, ValueError, "n_resamples"),
+    ],
+)
+def test_errors(args, error, message):
+    whole = {"models": {"one": Offset()}, "cv": 2, "scoring": "r2", **args}
+    with pytest.raises(error, match=message):
+        compare_models(whole.pop("models"), X, Y, **whole)
+
+
+def test_an_error_says_whose_it_is():
+    class Broken(Offset):
+        def fit(self, X, y):
+            raise OSError("no")
+
+    with pytest.raises(OSError, match="no") as caught:
+        compare_models({"bad": Broken()}, X, Y, cv=2, scoring="r2")
+    assert caught.value.__notes__ == ["compare_models: 'bad', fold 1."]
+
+
+def test_y_may_be_a_series():
+    y = pd.Series(Y, index=RNG.permutation(N))
+    models = {"one": LogisticRegression()}
+    args = {"cv": 2, "scoring": "roc_auc", "n_resamples": 2}
+    found = compare_models(models, pd.DataFrame(X), y, **args)
+    assert_frame_equal(found.scores, compare_models(models, X, Y, **args).scores)
