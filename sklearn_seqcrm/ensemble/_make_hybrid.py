@@ -33,8 +33,8 @@ def make_hybrid(
         `make_history_pipeline`; or a pipeline that reads raw `X`, as it is. None: a
         network with its defaults.
     boosting : estimator, Pipeline or None, default=None
-        What reads tables, such as estimators of LightGBM, XGBoost and CatBoost, which
-        is put behind `RFMFeatures`; or a pipeline that reads raw `X`, as it is. None:
+        What reads tables, such as estimators of LightGBM and XGBoost, which is put
+        behind `RFMFeatures`; or a pipeline that reads raw `X`, as it is. None:
         histogram-based gradient boosting of scikit-learn.
     task : {"classification", "regression"} or None, default=None
         What is to be predicted. None: what the parts predict.
@@ -73,8 +73,12 @@ def make_hybrid(
     ``boosting__estimator__learning_rate``, ``boosting__features__amount``.
 
     `RFMFeatures` returns text as columns of categories, which HistGradientBoosting and
-    LightGBM read; XGBoost needs ``enable_categorical=True`` for them. XGBoost wants
-    classes to be 0, 1, 2, ...
+    LightGBM read. XGBoost needs ``enable_categorical=True`` for them, and classes that
+    are 0, 1, 2, ... CatBoost takes no missing categories: with ``one_hot =
+    OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=50,
+    sparse_output=False)`` and ``columns = make_column_transformer((one_hot,
+    make_column_selector(dtype_include="category")), remainder="passthrough")``, pass
+    ``make_pipeline(RFMFeatures(), columns, CatBoostClassifier())``.
 
     Examples
     --------

@@ -1,6 +1,5 @@
 import pickle
 
-import lightgbm
 import numpy as np
 import pandas as pd
 import pytest
@@ -281,6 +280,7 @@ def test_seeds_are_for_those_that_have_none():
 
 
 def test_lightgbm():
+    lightgbm = pytest.importorskip("lightgbm")
     boosting = lightgbm.LGBMClassifier(n_estimators=5, verbose=-1)
     model = make_hybrid(LSTMClassifier(**SMALL), boosting, random_state=0)
     shares = model.fit(X, make_y(X)).predict_proba(X)
