@@ -45,7 +45,7 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
         Share of the customers that are set aside, between 0 and 1, if `cv` is None.
     refit : bool, default=True
         Fit both parts again, on all rows, when the weight is learned. False keeps
-        those that have not seen the rows set aside, in half of the time.
+        those that have not seen the rows set aside, in less than half of the time.
     random_state : int, RandomState or None, default=None
         Draws the customers that are set aside, and seeds whatever in the parts has no
         `random_state` of its own. Pass an int for the same hybrid in every fit.
