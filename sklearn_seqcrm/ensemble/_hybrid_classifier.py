@@ -30,8 +30,8 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
         What reads raw `X` with a network, such as a `make_history_pipeline`. None: one
         of an `LSTMClassifier` with its defaults.
     boosting : estimator or None, default=None
-        What reads the same raw `X` otherwise, such as a pipeline of `RFMFeatures` and
-        boosted trees of scikit-learn, LightGBM, XGBoost or CatBoost. None: one of
+        What reads the same raw `X` otherwise, such as a pipeline of `HistoryAggregator`
+        and boosted trees of scikit-learn, LightGBM, XGBoost or CatBoost. None: one of
         `HistGradientBoostingClassifier`.
     lstm_weight : float or None, default=None
         Weight of `lstm`, between 0 and 1; that of `boosting` is the rest. Both are

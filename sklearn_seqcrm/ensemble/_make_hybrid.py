@@ -34,7 +34,7 @@ def make_hybrid(
         network with its defaults.
     boosting : estimator, Pipeline or None, default=None
         What reads tables, such as estimators of LightGBM and XGBoost, which is put
-        behind `RFMFeatures`; or a pipeline that reads raw `X`, as it is. None:
+        behind `HistoryAggregator`; or a pipeline that reads raw `X`, as it is. None:
         histogram-based gradient boosting of scikit-learn.
     task : {"classification", "regression"} or None, default=None
         What is to be predicted. None: what the parts predict.
@@ -70,15 +70,16 @@ def make_hybrid(
     Notes
     -----
     Every part has its parameters, for a search: ``lstm__estimator__hidden_size``,
-    ``boosting__estimator__learning_rate``, ``boosting__features__amount``.
+    ``boosting__estimator__learning_rate``, ``boosting__features__max_features``.
 
-    `RFMFeatures` returns text as columns of categories, which HistGradientBoosting and
-    LightGBM read. XGBoost needs ``enable_categorical=True`` for them, and classes that
-    are 0, 1, 2, ... CatBoost takes no missing categories: with ``one_hot =
-    OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=50,
-    sparse_output=False)`` and ``columns = make_column_transformer((one_hot,
-    make_column_selector(dtype_include="category")), remainder="passthrough")``, pass
-    ``make_pipeline(RFMFeatures(), columns, CatBoostClassifier())``.
+    `HistoryAggregator` returns text as columns of categories, which
+    HistGradientBoosting and LightGBM read. XGBoost needs ``enable_categorical=True``
+    for them, and classes that are 0, 1, 2, ... CatBoost takes no missing categories:
+    with ``one_hot = OneHotEncoder(handle_unknown="infrequent_if_exist",
+    max_categories=50, sparse_output=False)`` and ``columns =
+    make_column_transformer((one_hot, make_column_selector(dtype_include="category")),
+    remainder="passthrough")``, pass ``make_pipeline(HistoryAggregator(), columns,
+    CatBoostClassifier())``.
 
     Examples
     --------

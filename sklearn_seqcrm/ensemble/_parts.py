@@ -11,14 +11,14 @@ from sklearn.ensemble import (
 )
 from sklearn.pipeline import Pipeline
 
-from sklearn_seqcrm.feature_extraction import RFMFeatures
+from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 
 
 def history_columns() -> Any:
     """What turns histories into columns of numbers for the boosting."""
-    return RFMFeatures()
+    return HistoryAggregator()
 
 
 def lstm_part(lstm: Any, classify: bool) -> Any:

@@ -13,6 +13,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from sklearn_seqcrm._reading import Table
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     CallbackSupportMixin,
@@ -89,6 +90,10 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     max_features : int or None, default=100
         Most columns of a history column; None for any number. Of more, those that
         come first in Notes are kept, and `left_out_` names the others.
+    min_rows : int, default=10
+        Fewest training rows that have a column for it to be kept, such as the spread of
+        a week that hardly ever holds two events. Nothing can be learned of less, and
+        histogram-based boosting of scikit-learn 1.9 stops at a column without a number.
     time_unit : Timedelta, str, number or None, default=None
         Unit of times, and the period of ``active_days`` (``active_periods``, if it is
         no day) and gaps, counted from 1970-01-01 (UTC), or from 0. None: one day, or
@@ -112,7 +117,8 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         For each history column and categorical field its levels with columns of their
         own, the most frequent first.
     left_out_ : dict of str to list of str
-        For each history column the names of columns that `max_features` left out.
+        For each history column the names of columns that `max_features` or `min_rows`
+        left out.
     static_columns_ : list of str
         Names of the columns that are handed on.
     categories_ : dict of str to CategoricalDtype
@@ -210,6 +216,7 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         "half_lives": [StrOptions({"auto"}), list, tuple, np.ndarray, None],
         "max_levels": [Interval(Integral, 0, None, closed="left")],
         "max_features": [Interval(Integral, 1, None, closed="left"), None],
+        "min_rows": [Interval(Integral, 0, None, closed="left")],
         "time_unit": "no_validation",  # the clock of the log knows what it takes
         "remainder": [StrOptions({"passthrough", "drop"})],
         "max_categories": [Interval(Integral, 2, None, closed="left"), None],
@@ -222,6 +229,7 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         half_lives: Any = None,
         max_levels: int = 10,
         max_features: int | None = 100,
+        min_rows: int = 10,
         time_unit: Any = None,
         remainder: str = "passthrough",
         max_categories: int | None = 255,
@@ -230,6 +238,7 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         self.half_lives = half_lives
         self.max_levels = max_levels
         self.max_features = max_features
+        self.min_rows = min_rows
         self.time_unit = time_unit
         self.remainder = remainder
         self.max_categories = max_categories
@@ -260,6 +269,36 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             If `X` has no history column, a length of time is not longer than 0, or an
             output has the name of another column.
         """
+        self._learn(X)
+        return self
+
+    @one_task
+    def fit_transform(self, X: Any, y: Any = None) -> pd.DataFrame:
+        """Learn, and compute the aggregates of the same rows.
+
+        Learning computes them anyway, so that this takes hardly longer than `fit`.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Rows with at least one column of raw histories.
+        y : object, default=None
+            Ignored.
+
+        Returns
+        -------
+        DataFrame of shape (n, n_features_out)
+            What ``fit(X).transform(X)`` returns.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As in `fit`.
+        """
+        return self._learn(X)
+
+    def _learn(self, X: Any) -> pd.DataFrame:
+        """Set what `fit` learns, and return what `transform` would of the same rows."""
         self._validate_params()
         self._reading, table = read_to_fit(X, self.remainder)
         table = self._reading.select(table, self).refuse_encoded("HistoryAggregator")
@@ -275,6 +314,10 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             name: Aggregates(array.rows, settings)
             for name, array in table.histories.items()
         }
+        frames = [
+            self._fitted[name].learn_known(array.rows, name, self.min_rows)
+            for name, array in table.histories.items()
+        ]
         self.history_columns_ = [*self._fitted]
         self.lookbacks_ = {n: one.lookbacks for n, one in self._fitted.items()}
         self.half_lives_ = {n: one.half_lives for n, one in self._fitted.items()}
@@ -292,7 +335,7 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             table.frame, self._reading, self.max_categories
         )
         refuse_repeated(self.get_feature_names_out())
-        return self
+        return self._joined(table, frames)
 
     def transform(self, X: Any) -> pd.DataFrame:
         """Compute the aggregates of each row.
@@ -323,6 +366,10 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             self._fitted[name].frame(array.rows, name)
             for name, array in table.histories.items()
         ]
+        return self._joined(table, frames)
+
+    def _joined(self, table: Table, frames: list[pd.DataFrame]) -> pd.DataFrame:
+        """Aggregates and the columns that are handed on, under their names."""
         statics = statics_of(table, self._reading, self.categories_)
         # Names come last: of tuples among them pandas would make several levels.
         beside = pd.DataFrame(dict(enumerate(statics.values())))

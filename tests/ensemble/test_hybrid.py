@@ -259,7 +259,7 @@ def test_grid_search_clone_and_pickle():
     grid = {
         "lstm__estimator__hidden_size": [3, 4],
         "boosting__estimator__max_iter": [2],
-        "boosting__features__amount": ["amount"],
+        "boosting__features__max_features": [20],
         "validation_fraction": [0.3],
     }
     search = GridSearchCV(model, grid, cv=2, scoring="roc_auc", error_score="raise")
@@ -328,7 +328,7 @@ def test_parts_by_default_and_as_given():
         for name, part in (("lstm", model.lstm), ("boosting", model.boosting))
     }
     assert steps["lstm"] == ["HistoryEncoder", "ColumnTransformer", "LSTMRegressor"]
-    assert steps["boosting"] == ["RFMFeatures", "HistGradientBoostingRegressor"]
+    assert steps["boosting"] == ["HistoryAggregator", "HistGradientBoostingRegressor"]
     own = Pipeline([("mine", HistGradientBoostingClassifier())])
     assert make_hybrid(LSTMClassifier(), own).boosting is own
     assert isinstance(make_hybrid(boosting=own), HybridClassifier)

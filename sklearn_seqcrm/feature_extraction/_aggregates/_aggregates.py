@@ -131,6 +131,32 @@ class Aggregates:
         self.names = [names.pop(feature) for feature in self.features]
         self.left_out = list(names.values())
 
+    def learn_known(self, rows: Rows, column: str, min_rows: int) -> pd.DataFrame:
+        """Leave out what too few of the training rows have, and return the rest.
+
+        Parameters
+        ----------
+        rows : Rows of n
+            Training rows.
+        column : str
+            Name of the history column, for errors.
+        min_rows : int
+            Fewest rows that must have it; of fewer rows than that, all.
+
+        Returns
+        -------
+        DataFrame of shape (n, n_features)
+            What `frame` returns from now on.
+        """
+        frame = self.frame(rows, column)
+        least = min(min_rows, len(frame))
+        known = (frame.notna().sum() >= least).to_numpy()
+        chosen = list(zip(self.features, self.names, known, strict=True))
+        self.features = [feature for feature, _, keep in chosen if keep]
+        self.names = [name for _, name, keep in chosen if keep]
+        self.left_out += [name for _, name, keep in chosen if not keep]
+        return frame.loc[:, known]
+
     def frame(self, rows: Rows, column: str) -> pd.DataFrame:
         """Compute the aggregates of rows.
 
