@@ -1,0 +1,28 @@
+"""How good predictions are: the first score of each kind is the one in the tables."""
+
+import numpy as np
+from sklearn.metrics import log_loss, mean_poisson_deviance, roc_auc_score
+
+# The first one is compared; larger is better of these, smaller of all others.
+MAIN = {"class": "auc", "count": "deviance", "number": "rmse"}
+LARGER_IS_BETTER = {"auc"}
+
+
+def scores_of(task, model, X, y):
+    """Scores of a fitted model on some rows, a dict of floats."""
+    if task.kind == "class":
+        probability = model.predict_proba(X)[:, 1]
+        return {
+            "auc": roc_auc_score(y, probability),
+            "log_loss": log_loss(y, probability),
+        }
+    predicted = model.predict(X)
+    scores = {
+        "rmse": np.sqrt(np.mean((predicted - y) ** 2)),
+        "mae": np.mean(np.abs(predicted - y)),
+        # By how much the total is missed.
+        "bias": predicted.sum() / y.sum() - 1,
+    }
+    if task.kind == "count":
+        scores["deviance"] = mean_poisson_deviance(y, np.maximum(predicted, 1e-9))
+    return scores

@@ -1,0 +1,191 @@
+"""Questions about real and simulated customers, each split forward in time.
+
+A task of real customers has rows at regular cutoffs. Its last cutoffs are for the test,
+those before for validation, on which defaults are chosen. What is trained on has label
+windows that end before the first of the cutoffs it is judged at, so that no choice has
+seen a test label.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedKFold
+
+from sklearn_seqcrm.datasets import load_complete_journey, make_customer_journeys
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.targets import churned, future_count, future_sum
+
+# Data of these seeds choose defaults; those of the seeds themselves are for the test.
+_SEEDS_TO_CHOOSE_ON = 1000
+
+
+@dataclass(frozen=True)
+class RealTask:
+    """What happens within a horizon, asked again and again.
+
+    Parameters
+    ----------
+    events : str
+        Which events, a key of `EVENTS`.
+    question : {"active", "count", "spend"}
+        Whether customers buy, on how many days, or for how much.
+    cutoffs : tuple
+        First and last cutoff, and the step between.
+    horizon : str
+        Length of the label window.
+    n_judged : int
+        Cutoffs for the test, and as many before for validation.
+    """
+
+    events: str
+    question: str
+    cutoffs: tuple[str, str, str]
+    horizon: str
+    n_judged: int = 1
+    amount = "spend"
+
+    @property
+    def kind(self):
+        """What the models are to be, a key of `MODELS`."""
+        return {"active": "class", "count": "count", "spend": "number"}[self.question]
+
+    def folds(self, split, seed, options):
+        """Yield rows and targets to learn from, and those to be judged on."""
+        X, y = self._rows(options)
+        cutoffs = pd.date_range(*self.cutoffs[:2], freq=self.cutoffs[2])
+        n = self.n_judged
+        judged = cutoffs[-n:]
+        if split == "validation":
+            before = judged[0] - pd.Timedelta(self.horizon)
+            judged = cutoffs[cutoffs <= before][-n:]
+        is_judged = X["cutoff"].isin(judged).to_numpy()
+        ends = X["cutoff"] + pd.Timedelta(self.horizon)
+        is_train = (ends <= judged[0]).to_numpy()
+        yield X[is_train], y[is_train], X[is_judged], y[is_judged]
+
+    def _rows(self, options):
+        events, customers = EVENTS[self.events](options.data)
+        customer = customers.columns[0]
+        if options.customers:
+            rng = np.random.default_rng(0)
+            n = min(options.customers, len(customers))
+            chosen = np.sort(rng.choice(len(customers), n, replace=False))
+            customers = customers.iloc[chosen]
+            events = events[events[customer].isin(customers[customer])]
+        log = EventLog(events, customer=customer, time="day")
+        cutoffs = pd.date_range(*self.cutoffs[:2], freq=self.cutoffs[2])
+        X = log.snapshots(cutoffs).merge(customers, on=customer, how="left")
+        return X, self._target(X)
+
+    def _target(self, X):
+        if self.question == "active":
+            return 1 - churned(X, self.horizon).to_numpy().astype(int)
+        if self.question == "count":
+            return future_count(X, self.horizon).to_numpy().astype(float)
+        return future_sum(X, self.amount, self.horizon).to_numpy()
+
+
+@dataclass(frozen=True)
+class Journeys:
+    """Simulated journeys of few customers, five folds of them."""
+
+    n_customers: int
+    kind = "class"
+    amount = "amount"
+
+    def folds(self, split, seed, options):
+        """Yield rows and targets to learn from, and those to be judged on."""
+        seed += _SEEDS_TO_CHOOSE_ON * (split == "validation")
+        journeys = make_customer_journeys(self.n_customers, random_state=seed)
+        log = EventLog(journeys.events, customer="customer_id", time="timestamp")
+        X, y = log.attach(journeys.rows, cutoff="cutoff"), journeys.target
+        # Those of cross_val_score(cv=5).
+        for train, judged in StratifiedKFold(5).split(y, y):
+            yield X.iloc[train], y[train], X.iloc[judged], y[judged]
+
+
+def cdnow(folder):
+    """Purchases of the customers who began in the first quarter of 1997."""
+    events = pd.read_csv(
+        _file(folder, "cdnow_master.txt"),
+        sep=r"\s+",
+        header=0,
+        names=["customer_id", "day", "n_items", "spend"],
+        dtype={"customer_id": str, "day": str},
+    )
+    events["day"] = pd.to_datetime(events["day"], format="%Y%m%d")
+    return events, _customers_of(events)
+
+
+def retail_lines(folder):
+    """Lines of the invoices of a wholesaler, cancellations among them."""
+    lines = pd.read_parquet(_file(folder, "online_retail_II.parquet"))
+    lines = lines.dropna(subset=["Customer ID"])
+    events = pd.DataFrame(
+        {
+            "customer_id": lines["Customer ID"].astype("int64"),
+            "day": lines["InvoiceDate"],
+            "product": lines["StockCode"].astype(str),
+            "n_items": lines["Quantity"].astype("float64"),
+            "spend": lines["Quantity"].astype("float64") * lines["Price"],
+            "cancelled": lines["Invoice"].astype(str).str.startswith("C"),
+        }
+    )
+    return events, _customers_of(events)
+
+
+def retail_days(folder):
+    """The same, a day of a customer in one event."""
+    lines, customers = retail_lines(folder)
+    lines["day"] = lines["day"].dt.normalize()
+    days = lines.groupby(["customer_id", "day"]).agg(
+        spend=("spend", "sum"),
+        n_items=("n_items", "sum"),
+        n_lines=("spend", "size"),
+        n_cancelled=("cancelled", "sum"),
+    )
+    return days.reset_index(), customers
+
+
+def journey_days(folder):
+    """Groceries, a day of a household in one event; some tell who they are."""
+    journey = load_complete_journey()
+    return journey.events, journey.customers
+
+
+def _customers_of(events):
+    return pd.DataFrame({"customer_id": np.sort(events["customer_id"].unique())})
+
+
+def _file(folder, name):
+    if folder is None:
+        raise SystemExit(f"--data or SEQCRM_DATA must name the folder of {name}.")
+    return Path(folder) / name
+
+
+EVENTS = {
+    "cdnow": cdnow,
+    "retail_days": retail_days,
+    "retail_lines": retail_lines,
+    "journey_days": journey_days,
+}
+_CDNOW = ("1997-02-01", "1998-04-01", "MS")
+_RETAIL = ("2010-03-18", "2011-09-09", "30D")  # its horizon ends with the data
+_JOURNEY = ("2017-03-01", "2017-12-06", "14D")
+TASKS = {
+    "cdnow_active_90": RealTask("cdnow", "active", _CDNOW, "90D"),
+    "cdnow_count_90": RealTask("cdnow", "count", _CDNOW, "90D"),
+    "cdnow_spend_90": RealTask("cdnow", "spend", _CDNOW, "90D"),
+    "retail_active_60": RealTask("retail_days", "active", _RETAIL, "60D"),
+    "retail_active_90": RealTask("retail_days", "active", _RETAIL, "90D"),
+    "retail_count_90": RealTask("retail_days", "count", _RETAIL, "90D"),
+    "retail_spend_90": RealTask("retail_days", "spend", _RETAIL, "90D"),
+    "retail_lines_90": RealTask("retail_lines", "active", _RETAIL, "90D"),
+    "journey_active_14": RealTask("journey_days", "active", _JOURNEY, "14D", 2),
+    "journey_count_14": RealTask("journey_days", "count", _JOURNEY, "14D", 2),
+    "journey_spend_14": RealTask("journey_days", "spend", _JOURNEY, "14D", 2),
+    "simulated_300": Journeys(300),
+    "simulated_1000": Journeys(1000),
+}
