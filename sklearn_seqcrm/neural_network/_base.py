@@ -292,7 +292,16 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             reader.bptt_steps, reader.precision = self.bptt_steps, self.precision
         with own_settings(self.device):
             net.set_params(lr=self.learning_rate, verbose=self.verbose)
-            train(net, data, valid, self.callbacks or (), self.n_iter_no_change, task)
+            train(
+                net,
+                data,
+                valid,
+                self.callbacks or (),
+                self.n_iter_no_change,
+                self.averaged_steps,
+                may_go_on=self.warm_start or task is None,
+                task=task,
+            )
         self.n_iter_ = len(net.history)
         if not all(p.isfinite().all() for p in net.module_.parameters()):
             del self.net_

@@ -53,6 +53,10 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         Step size of AdamW.
     weight_decay : float, default=0.01
         Decoupled weight decay of AdamW.
+    averaged_steps : int, default=200
+        Steps over which weights are averaged, a running mean. Early stopping and
+        prediction see the mean, which has less of the noise of batches than the weights
+        of the last step; 1 takes those.
     batch_size : int or "auto", default="auto"
         Rows in a step of training; long histories are read a few at a time. ``"auto"``
         takes 128. Where rows of one customer are read in one pass, and say much the
@@ -141,6 +145,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         weight_decay: float = 0.01,
         batch_size: int | str = "auto",
         max_epochs: int = 50,
+        averaged_steps: int = 200,
         early_stopping: bool | str = "auto",
         validation_fraction: float = 0.1,
         n_iter_no_change: int = 5,
@@ -164,6 +169,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         self.weight_decay = weight_decay
         self.batch_size = batch_size
         self.max_epochs = max_epochs
+        self.averaged_steps = averaged_steps
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change

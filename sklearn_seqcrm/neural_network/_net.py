@@ -10,6 +10,7 @@ import torch
 from sklearn.base import ClassifierMixin
 from skorch import NeuralNet
 
+from sklearn_seqcrm.neural_network._averaging import LastStep
 from sklearn_seqcrm.neural_network._batches import (
     Batch,
     BatchIterator,
@@ -51,7 +52,14 @@ class HistoryNet(NeuralNet):
         Seed of what training drops.
     **kwargs
         Parameters of `skorch.NeuralNet`.
+
+    Attributes
+    ----------
+    last_step : LastStep or None
+        From where training goes on, if not from the weights of the module.
     """
+
+    last_step: LastStep | None = None
 
     def __init__(
         self,

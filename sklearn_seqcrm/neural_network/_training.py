@@ -10,6 +10,7 @@ from sklearn.utils import check_random_state
 from skorch.callbacks import EarlyStopping
 
 from sklearn_seqcrm._sklearn_compat import FitTask
+from sklearn_seqcrm.neural_network._averaging import AveragedWeights
 from sklearn_seqcrm.neural_network._epochs import EpochSteps, Interrupted, StopIfAsked
 from sklearn_seqcrm.neural_network._net import HistoryNet
 from sklearn_seqcrm.neural_network._rows import RowData
@@ -48,6 +49,8 @@ def train(
     valid: RowData | None,
     callbacks: Sequence[Any],
     patience: int,
+    averaged_steps: int,
+    may_go_on: bool,
     task: FitTask | None,
 ) -> None:
     """Run the epochs of a net, `net.max_epochs` at most, with callbacks of both kinds.
@@ -64,10 +67,17 @@ def train(
         The user's. The net gets copies, which keep their own state.
     patience : int
         Epochs without improvement after which training stops.
+    averaged_steps : int
+        Steps over which weights are averaged; 1 does not.
+    may_go_on : bool
+        Whether to keep what a later call needs to go on as if it were this one.
     task : FitTask or None
         The fit as callbacks of scikit-learn see it, or None if they do not.
     """
     own = [copy.deepcopy(callback) for callback in callbacks]
+    averaged = AveragedWeights(averaged_steps, net.last_step)
+    averaging = [averaged] if averaged_steps > 1 else []
+    net.last_step = None
     watching: list[Any] = []
     stopping: list[Any] = []
     asking: list[Any] = []
@@ -78,16 +88,19 @@ def train(
     if valid is not None:
         stopping = [("stop_early", _stop_early(patience, bool(net.verbose)))]
     # set_params would take new callbacks without initializing them. Early stopping
-    # ends an epoch before later callbacks see it, so that the others come first.
-    net.callbacks = [*own, *watching, *stopping, *asking]
+    # ends an epoch before later callbacks see it, so that the others come first. All of
+    # them see averaged weights.
+    net.callbacks = [*averaging, *own, *watching, *stopping, *asking]
     net.initialize_callbacks()
     try:
         net.partial_fit((data, valid))
+        if averaging and may_go_on:
+            net.last_step = averaged.last_step()
     except Interrupted as interrupted:
         raise KeyboardInterrupt from interrupted
     finally:
         net.callbacks = [*own, *stopping]
-        _forget(net, [step for _, step in watching + asking])
+        _forget(net, [*averaging, *(step for _, step in watching + asking)])
 
 
 def _stop_early(patience: int, verbose: bool) -> EarlyStopping:
