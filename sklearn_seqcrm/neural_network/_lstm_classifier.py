@@ -71,9 +71,11 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         Most passes over the training rows.
     early_stopping : bool or "auto", default="auto"
         Set customers aside, all rows of each, stop when their loss no longer falls,
-        and go back to the best epoch. ``"auto"``: with 1,000 rows or more.
-    validation_fraction : float, default=0.1
-        Share of the customers that are set aside.
+        and go back to the best epoch. ``"auto"``: with 50 customers or more, or 1,000
+        rows.
+    validation_fraction : float or "auto", default="auto"
+        Share of the customers that are set aside. ``"auto"``: a tenth or, if that is
+        less than 100 customers, up to a fifth.
     n_iter_no_change : int, default=5
         Epochs without improvement after which training stops.
     class_weight : dict, "balanced" or None, default=None
@@ -177,11 +179,11 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         head_sizes: Sequence[int] = (64,),
         learning_rate: float = 0.002,
         weight_decay: float = 0.01,
+        averaged_steps: int = 200,
         batch_size: int | str = "auto",
         max_epochs: int = 50,
-        averaged_steps: int = 200,
         early_stopping: bool | str = "auto",
-        validation_fraction: float = 0.1,
+        validation_fraction: float | str = "auto",
         n_iter_no_change: int = 5,
         class_weight: Any = None,
         callbacks: Sequence[Any] | None = None,
@@ -201,9 +203,9 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         self.head_sizes = head_sizes
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.averaged_steps = averaged_steps
         self.batch_size = batch_size
         self.max_epochs = max_epochs
-        self.averaged_steps = averaged_steps
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change

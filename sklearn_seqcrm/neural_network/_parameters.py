@@ -39,7 +39,10 @@ CONSTRAINTS: dict[str, list[Any]] = {
     ],
     "max_epochs": [Interval(Integral, 1, None, closed="left")],
     "early_stopping": ["boolean", StrOptions({"auto"})],
-    "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+    "validation_fraction": [
+        Interval(Real, 0, 1, closed="neither"),
+        StrOptions({"auto"}),
+    ],
     "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
     "callbacks": [list, tuple, None],
     "device": [str, torch.device],

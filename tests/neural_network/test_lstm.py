@@ -219,11 +219,12 @@ def test_a_network_starts_from_what_is_best_without_inputs():
 
 # Weights ------------------------------------------------------------------------------
 
+WHOLE = {**EXACT, "max_epochs": 8, "early_stopping": False}
 MODELS = {
-    "classifier": LSTMClassifier(**{**EXACT, "max_epochs": 8}),
-    "squared": LSTMRegressor(**{**EXACT, "max_epochs": 8}),
-    "absolute": LSTMRegressor(**{**EXACT, "max_epochs": 8}, loss="absolute_error"),
-    "poisson": LSTMRegressor(**{**EXACT, "max_epochs": 8}, loss="poisson"),
+    "classifier": LSTMClassifier(**WHOLE),
+    "squared": LSTMRegressor(**WHOLE),
+    "absolute": LSTMRegressor(**WHOLE, loss="absolute_error"),
+    "poisson": LSTMRegressor(**WHOLE, loss="poisson"),
 }
 
 
