@@ -186,6 +186,7 @@ TASKS = {
     "journey_active_14": RealTask("journey_days", "active", _JOURNEY, "14D", 2),
     "journey_count_14": RealTask("journey_days", "count", _JOURNEY, "14D", 2),
     "journey_spend_14": RealTask("journey_days", "spend", _JOURNEY, "14D", 2),
+    "simulated_120": Journeys(120),
     "simulated_300": Journeys(300),
     "simulated_1000": Journeys(1000),
 }
