@@ -180,8 +180,8 @@ class ModelComparisonDisplay:
         ax.margins(x=0.3)
         ax.locator_params(axis="x", nbins=5)
         ax.set_xlabel(
-            f"difference from {self.reference}, {100 * self.confidence_level:.4g}% "
-            "interval\nworse ← 0 → better"
+            f"difference from {self.reference},\n"
+            f"{100 * self.confidence_level:.4g}% interval: worse ← 0 → better"
         )
         for side in ("left", "right", "top"):
             ax.spines[side].set_visible(False)
