@@ -86,11 +86,11 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
     takes 0.8 times as long, and neither part has learned from those set aside; with
     ``cv=5`` five times, for a steadier weight.
 
-    Where customers have rows at several cutoffs and the model is for times to come, learn
-    the weight forward in time, ``cv=CutoffSplit(1, horizon=...)``. What a part learns of
-    a date holds for customers who are set aside at that date as well, but not for the
-    next: on groceries the network got a weight of .07 from customers set aside and of
-    .35 from the last cutoff, and the hybrid an AUC of .849 and .851.
+    Where customers have rows at several cutoffs and the model is for times to come,
+    learn the weight forward in time, ``cv=CutoffSplit(1, horizon=...)``. What a part
+    learns of a date holds for customers who are set aside at that date as well, but not
+    for the next: classifying groceries, the network got a weight of .07 from customers
+    set aside and of .35 from the last cutoff, and the hybrid an AUC of .849 and .851.
 
     The weight of the network is the one with the least logarithmic loss on the rows set
     aside, drawn towards one half as far as their customers leave it open: its prior is

@@ -65,7 +65,7 @@ def test_colors_say_what_excludes_zero(comparison):
         assert [dot.get_xdata()[0] for dot in dots] == list(found["difference"])
         for bar, color in zip(bars, ("0.55", "tab:blue", "tab:orange"), strict=True):
             assert same_color(bar.get_color(), color)
-    assert display.axes_[0].get_xlabel().startswith("difference from RFM, 95%")
+    assert display.axes_[0].get_xlabel().startswith("difference from RFM,\n95%")
 
 
 @pytest.mark.parametrize(
