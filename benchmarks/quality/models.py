@@ -6,7 +6,9 @@ from sklearn.ensemble import (
 )
 from sklearn.pipeline import make_pipeline
 
-from sklearn_seqcrm.feature_extraction import RFMFeatures
+from sklearn_seqcrm.ensemble import make_hybrid
+from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
+from sklearn_seqcrm.model_selection import CutoffSplit
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 
@@ -26,6 +28,20 @@ def rfm(task, seed):
     return make_pipeline(RFMFeatures(amount=task.amount), boosting(task, seed))
 
 
+def aggregates(task, seed):
+    """Boosted trees on window aggregates."""
+    return make_pipeline(HistoryAggregator(), boosting(task, seed))
+
+
+def hybrid(task, seed):
+    """Both; the weight is learned on the latest cutoff, where there are several."""
+    horizon = getattr(task, "horizon", None)
+    cv = None if horizon is None else CutoffSplit(1, horizon=horizon)
+    return make_hybrid(
+        lstm(task, seed), aggregates(task, seed), cv=cv, random_state=seed
+    )
+
+
 def boosting(task, seed):
     """Boosted trees, for columns of numbers."""
     trees = {"categorical_features": "from_dtype", "random_state": seed}
@@ -36,5 +52,4 @@ def boosting(task, seed):
     }[task.kind]
 
 
-# Further ones are added here; window aggregates before `boosting` are a line.
-MODELS = {"lstm": lstm, "rfm": rfm}
+MODELS = {"lstm": lstm, "rfm": rfm, "aggregates": aggregates, "hybrid": hybrid}
