@@ -7,7 +7,13 @@ import numpy as np
 from sklearn_seqcrm._encoding._encoded_log import EncodedLog
 from sklearn_seqcrm._encoding._event_encoder import EventEncoder
 from sklearn_seqcrm._encoding._fields import refuse_other_fields
-from sklearn_seqcrm._ragged import blocks, ranges, starts_among, visible_segments
+from sklearn_seqcrm._ragged import (
+    blocks,
+    first_of_filled,
+    ranges,
+    starts_among,
+    visible_segments,
+)
 from sklearn_seqcrm._store import RawLog, Record, Rows, Timeline
 
 _WIDTH = 4  # numbers of an event in work
@@ -69,7 +75,7 @@ def _encode_events(
     channels, codes = encoder.layout.empty(len(index))
     # No row sees what was before the first event of a segment.
     is_first = np.zeros(len(index), dtype=bool)
-    is_first[offsets[:-1][np.diff(offsets) > 0]] = True
+    is_first[first_of_filled(offsets)] = True
     parts, columns = list(blocks(len(index), _WIDTH)), log.columns
     if len(parts) > 1:
         encoder = encoder.knowing(columns)

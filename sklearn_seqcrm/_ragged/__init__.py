@@ -6,8 +6,8 @@ from sklearn_seqcrm._ragged._codes import look_up
 from sklearn_seqcrm._ragged._decay import decayed_sums
 from sklearn_seqcrm._ragged._levels import Levels
 from sklearn_seqcrm._ragged._portions import Portion, portions
-from sklearn_seqcrm._ragged._ranges import ranges
-from sklearn_seqcrm._ragged._runs import RUN_SUMMARIES, starts_of_filled
+from sklearn_seqcrm._ragged._ranges import first_of_filled, ranges
+from sklearn_seqcrm._ragged._runs import RUN_SUMMARIES, begins_run, starts_of_filled
 from sklearn_seqcrm._ragged._search import first_at_or_after
 from sklearn_seqcrm._ragged._segments import (
     starts_among,
@@ -29,10 +29,12 @@ __all__ = [
     "Portion",
     "Summary",
     "Views",
+    "begins_run",
     "blocks",
     "decayed_sums",
     "event_blocks",
     "first_at_or_after",
+    "first_of_filled",
     "look_up",
     "portions",
     "ranges",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sklearn_seqcrm._ragged._chunks import SIZE, Chunks
+from sklearn_seqcrm._ragged._runs import begins_run
 from sklearn_seqcrm._ragged._search import first_at_or_after
 
 
@@ -122,6 +123,4 @@ def _by_level(codes: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.nd
     levels = codes[known].astype("int64")
     key = customer * (int(levels.max(initial=0)) + 1) + levels
     order = np.argsort(key, kind="stable")
-    begins = np.ones(len(order), dtype=bool)
-    np.not_equal(key[order[1:]], key[order[:-1]], out=begins[1:])
-    return known[order], begins
+    return known[order], begins_run(key[order])

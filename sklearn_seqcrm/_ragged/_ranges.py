@@ -1,8 +1,13 @@
-"""Integer ranges joined into one index."""
+"""Integer ranges joined into one index, and segments of it."""
 
 from __future__ import annotations
 
 import numpy as np
+
+
+def first_of_filled(offsets: np.ndarray) -> np.ndarray:
+    """Where the segments ``offsets[i]:offsets[i + 1]`` that are not empty begin."""
+    return offsets[:-1][np.diff(offsets) > 0]
 
 
 def ranges(start: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

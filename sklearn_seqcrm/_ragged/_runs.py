@@ -1,10 +1,38 @@
-"""One value for each run of values that stand side by side."""
+"""Runs of values that stand side by side, and one value for each of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import numpy as np
+
+
+def begins_run(values: np.ndarray, first: np.ndarray | None = None) -> np.ndarray:
+    """Tell where a value differs from the one before it.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n,)
+        Values, equal ones side by side.
+    first : ndarray of int, or None, default=None
+        Where segments begin; no run goes on from one to the next.
+
+    Returns
+    -------
+    ndarray of shape (n,), bool
+        True where a run begins, at the first value among them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> begins_run(np.array([4, 4, 7, 7]), first=np.array([0, 3]))
+    array([ True, False,  True,  True])
+    """
+    begins = np.ones(len(values), dtype=bool)
+    np.not_equal(values[1:], values[:-1], out=begins[1:])
+    if first is not None:
+        begins[first] = True
+    return begins
 
 
 def starts_of_filled(

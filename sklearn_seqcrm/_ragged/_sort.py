@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from sklearn_seqcrm._ragged._ranges import first_of_filled
+from sklearn_seqcrm._ragged._runs import begins_run
+
 
 def sort_events(
     codes: np.ndarray, times: np.ndarray, n_customers: int
@@ -72,9 +75,7 @@ def _sort_within(
     )
     rows.sort_indices()
     order, times = rows.data, rows.indices.astype("int64", copy=False)
-    starts_run = np.ones(len(times), dtype=bool)
-    np.not_equal(times[1:], times[:-1], out=starts_run[1:])
-    starts_run[offsets[:-1][np.diff(offsets) > 0]] = True
+    starts_run = begins_run(times, first_of_filled(offsets))
     if not starts_run.all():
         runs = np.append(np.flatnonzero(starts_run), len(times)).astype(order.dtype)
         ties = sparse.csr_array(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import narwhals.stable.v1 as nw
 import numpy as np
 
+from sklearn_seqcrm._ragged import begins_run
 from sklearn_seqcrm._store import Column
 
 _SAMPLES = 2**12, 2**17  # events to look at; the second if the first leave it open
@@ -80,9 +81,9 @@ def _verdict(values: np.ndarray) -> bool | None:
     values = values[~np.isnan(values)].astype("float64")
     if not len(values) or not _are_whole(values):
         return False
-    values = values[np.append(True, values[1:] != values[:-1])]
+    values = values[begins_run(values)]
     values.sort()
-    starts = np.flatnonzero(np.append(True, values[1:] != values[:-1]))
+    starts = np.flatnonzero(begins_run(values))
     if len(starts) * 20 < len(values):
         return False
     counts = np.diff(np.append(starts, len(values)))

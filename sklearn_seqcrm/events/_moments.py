@@ -9,6 +9,7 @@ import pandas as pd
 from pandas.api.types import is_list_like
 from pandas.tseries.frequencies import to_offset
 
+from sklearn_seqcrm._ragged import begins_run
 from sklearn_seqcrm._store import LONGEST, Clock, Timeline, refuse_missing
 from sklearn_seqcrm.events._reach import refuse_wide
 
@@ -130,9 +131,7 @@ def at_events(timeline: Timeline, chosen: np.ndarray | None) -> Moments:
         Ascending positions of the events to look at, None for all; of those at one
         time, one row.
     """
-    starts_run = np.ones(len(timeline.times), dtype=bool)
-    np.not_equal(timeline.times[1:], timeline.times[:-1], out=starts_run[1:])
-    starts_run[timeline.offsets[:-1]] = True
+    starts_run = begins_run(timeline.times, timeline.offsets[:-1])
     run_of_event = np.cumsum(starts_run) - 1
     looked_at = np.zeros(run_of_event[-1] + 1, dtype=bool)
     looked_at[run_of_event if chosen is None else run_of_event[chosen]] = True

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_seqcrm._ragged import RUN_SUMMARIES, starts_of_filled
+from sklearn_seqcrm._ragged import RUN_SUMMARIES, first_of_filled, starts_of_filled
 from sklearn_seqcrm._store import (
     LONGEST,
     Clock,
@@ -110,7 +110,7 @@ def _merged(
     timeline, n_events = events.timeline, len(limits)
     begins = np.ones(n_events, dtype=bool)
     begins[1:] = timeline.times[1:] > limits[:-1]
-    begins[timeline.offsets[:-1][timeline.counts > 0]] = True
+    begins[first_of_filled(timeline.offsets)] = True
     first = np.flatnonzero(begins)
     n_merged = np.diff(first, append=n_events)
     columns = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sklearn_seqcrm._ragged import event_blocks
+from sklearn_seqcrm._ragged import begins_run, event_blocks
 from sklearn_seqcrm._store import Rows
 
 
@@ -111,10 +111,7 @@ def _repeats(
     monetary = np.full(len(rows.start), np.nan)
     for block, index, first in event_blocks(rows.start, rows.stop):
         number = times[index] // period
-        begins = np.ones(len(index), dtype=bool)
-        np.not_equal(number[1:], number[:-1], out=begins[1:])
-        begins[first] = True
-        transaction = np.flatnonzero(begins)
+        transaction = np.flatnonzero(begins_run(number, first))
         acquired = np.searchsorted(transaction, first)  # each row's first transaction
         n_repeats = np.diff(acquired, append=len(transaction)) - 1
         frequency[block] = n_repeats

@@ -12,6 +12,7 @@ import pandas as pd
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
+from sklearn_seqcrm._ragged import begins_run
 from sklearn_seqcrm._reading import one_history
 from sklearn_seqcrm._sklearn_compat import Interval, validate_parameter_constraints
 from sklearn_seqcrm._store import Clock, later, refuse_missing
@@ -375,9 +376,7 @@ class _Fold(NamedTuple):
 def _distinct(times: np.ndarray) -> np.ndarray:
     """Distinct times, ascending: a million in .05 s, where np.unique took .8 s."""
     times = np.sort(times)
-    first = np.ones(len(times), dtype=bool)
-    np.not_equal(times[1:], times[:-1], out=first[1:])
-    return times[first]
+    return times[begins_run(times)]
 
 
 def _customer_codes(X: Any, array: HistoryArray) -> np.ndarray:

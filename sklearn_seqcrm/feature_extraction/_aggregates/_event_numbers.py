@@ -6,7 +6,14 @@ from functools import cached_property
 
 import numpy as np
 
-from sklearn_seqcrm._ragged import Chunks, Levels, Numbers, Portion
+from sklearn_seqcrm._ragged import (
+    Chunks,
+    Levels,
+    Numbers,
+    Portion,
+    begins_run,
+    first_of_filled,
+)
 
 _HUGE = 1e150  # beyond this the squares of numbers overflow
 
@@ -37,13 +44,11 @@ class EventNumbers:
         self.times, self.unit, self.offsets = times, unit, portion.offsets
         self.chunks = Chunks(portion.offsets)
         period = times // unit
-        begins = np.ones(len(times), dtype=bool)
-        np.not_equal(period[1:], period[:-1], out=begins[1:])
-        is_first = portion.offsets[:-1][np.diff(portion.offsets) > 0]
-        begins[is_first] = True
+        first = first_of_filled(portion.offsets)
+        begins = begins_run(period, first)
         self.n_periods = np.cumsum(begins)
         gaps = np.diff(times, prepend=times[:1]) / unit
-        begins[is_first] = False
+        begins[first] = False
         self.gap_field = NumericField(np.where(begins, gaps, np.nan), self.chunks)
 
     def ages(self, cutoff: np.ndarray, events: np.ndarray) -> np.ndarray:
