@@ -39,6 +39,35 @@ def blocks(n: int, width: int) -> Iterator[slice]:
         yield slice(at, min(at + size, n))
 
 
+def groups(load: np.ndarray, width: int) -> Iterator[tuple[int, int]]:
+    """Yield ranges of things of unequal size, of as many as stay in the cache.
+
+    Parameters
+    ----------
+    load : ndarray of shape (n,), int
+        Size of each thing and of all before it.
+    width : int
+        Numbers in work for a size of 1.
+
+    Yields
+    ------
+    start, stop : int
+        Of about ``BLOCK // width`` in all, or a single thing. Things of no size that
+        come first are in none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> list(groups(np.array([2, 3, 9, 10]), BLOCK // 4))
+    [(0, 2), (2, 4)]
+    """
+    group = (load - 1) // max(1, BLOCK // width)
+    start = 0
+    for stop in (np.flatnonzero(np.diff(group, append=-1)) + 1).tolist():
+        yield start, stop
+        start = stop
+
+
 def event_blocks(
     start: np.ndarray, stop: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:

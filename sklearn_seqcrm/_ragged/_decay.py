@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 
 import numpy as np
 from scipy.sparse import csr_array
 
-from sklearn_seqcrm._ragged._blocks import BLOCK, blocks
+from sklearn_seqcrm._ragged._blocks import blocks, groups
 from sklearn_seqcrm._ragged._ranges import ranges
 from sklearn_seqcrm._ragged._segments import visible_segments
 from sklearn_seqcrm._ragged._views import Views
@@ -125,9 +124,7 @@ class _Cuts:
         """
         offsets = np.append(0, np.cumsum(self._number))
         n_events = np.append(0, np.cumsum(self.end - self.begin))[offsets]
-        portion = (n_events[1:] - 1) // (BLOCK // _WIDTH)
-        ends = np.flatnonzero(np.diff(portion, append=-1)) + 1
-        for one, following in pairwise([0, *ends]):
+        for one, following in groups(n_events[1:], _WIDTH):
             yield self._number[one:following], slice(offsets[one], offsets[following])
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_seqcrm._ragged._blocks import BLOCK, blocks
+from sklearn_seqcrm._ragged._blocks import blocks, groups
 from sklearn_seqcrm._ragged._ranges import ranges
 from sklearn_seqcrm._ragged._segments import visible_segments
 from sklearn_seqcrm._ragged._views import Views
@@ -84,8 +83,7 @@ def portions(rows: Views) -> Iterator[Portion]:
     first, last = seen.first[by_length], seen.last[by_length]
     row_ends = np.searchsorted(customer, np.arange(len(first)), side="right")
     load = np.cumsum(last - first) + row_ends
-    ends = np.flatnonzero(np.diff(load // (BLOCK // _WIDTH), append=-1)) + 1
-    for one, following in pairwise([0, *ends.tolist()]):
+    for one, following in groups(load, _WIDTH):
         here = slice(row_ends[one - 1] if one else 0, row_ends[following - 1])
         events, offsets = ranges(first[one:following], last[one:following])
         own, code = row[here], customer[here] - one
