@@ -9,6 +9,7 @@ from sklearn_seqcrm._reading._find import (
 from sklearn_seqcrm._reading._reading import Reading
 from sklearn_seqcrm._reading._statics import (
     as_levels,
+    bounded,
     coded_levels,
     days_before,
     kind_of,
@@ -22,6 +23,7 @@ __all__ = [
     "Table",
     "as_history_array",
     "as_levels",
+    "bounded",
     "check_raw",
     "coded_levels",
     "customers_of",

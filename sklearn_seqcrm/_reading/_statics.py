@@ -103,10 +103,11 @@ def as_numbers(column: pd.Series) -> np.ndarray:
             f"Column {column.name!r} held numbers in fit, but now {column.dtype} that "
             f"are none ({error}); give it numbers, or fit again."
         ) from error
-    return _bounded(values)
+    return bounded(values)
 
 
-def _bounded(values: np.ndarray) -> np.ndarray:
+def bounded(values: np.ndarray) -> np.ndarray:
+    """Numbers whose spread can be computed: NaN for infinite ones, 1e150 at most."""
     if (np.abs(values) <= _HUGE).all():  # mostly, and in a fifth of the time
         return values
     return np.where(np.isinf(values), np.nan, values.clip(-_HUGE, _HUGE))
@@ -142,11 +143,11 @@ def numbers_of(X: pd.DataFrame) -> np.ndarray:
     """
     plain = np.array([dtype.kind in "biuf" for dtype in X.dtypes], dtype=bool)
     if plain.all():
-        return _bounded(X.to_numpy("float64", na_value=np.nan))
+        return bounded(X.to_numpy("float64", na_value=np.nan))
     values = np.empty(X.shape)
     # One by one, hundreds would cost as much as the rest of scoring a row.
     together = X.take(np.flatnonzero(plain), axis=1)
-    values[:, plain] = _bounded(together.to_numpy("float64", na_value=np.nan))
+    values[:, plain] = bounded(together.to_numpy("float64", na_value=np.nan))
     for i in np.flatnonzero(~plain).tolist():
         values[:, i] = as_numbers(X.iloc[:, i])
     return values

@@ -61,9 +61,13 @@ class Column(NamedTuple):
 
     def is_empty(self) -> bool:
         """Tell whether all values are missing, shape of none included."""
+        return not self.is_present().any()
+
+    def is_present(self) -> np.ndarray:
+        """Tell which values are not missing, shape (n_events,)."""
         if self.categories is not None:
-            return not (self.values >= 0).any()
-        return bool(pd.isna(self.values).all())
+            return self.values >= 0
+        return ~pd.isna(self.values)
 
     def without_values(self, n_events: int) -> Column:
         """A column of the same type in which every value is missing."""

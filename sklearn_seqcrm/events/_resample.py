@@ -145,11 +145,7 @@ def _summarized(column: Column, first: np.ndarray, summary: str) -> Column:
     Column of n_runs
         Of the type of the field, but for a count.
     """
-    values, kind = column.values, column.kind
-    if kind == "categorical":
-        present = values >= 0
-    else:
-        present = ~(np.isnat(values) if kind == "datetime" else np.isnan(values))
+    values, present = column.values, column.is_present()
     filled: np.ndarray | slice = slice(None)
     starts = first
     if not present.all():

@@ -14,8 +14,7 @@ from sklearn_seqcrm._ragged import (
     begins_run,
     first_of_filled,
 )
-
-_HUGE = 1e150  # beyond this the squares of numbers overflow
+from sklearn_seqcrm._reading import bounded
 
 
 class EventNumbers:
@@ -76,10 +75,8 @@ class NumericField:
     """
 
     def __init__(self, values: np.ndarray, chunks: Chunks) -> None:
-        values = values.astype("float64")
-        values[np.isinf(values)] = np.nan
-        self.values = np.clip(values, -_HUGE, _HUGE, out=values)
-        self.numbers = Numbers(values, chunks)
+        self.values = bounded(values.astype("float64", copy=False))
+        self.numbers = Numbers(self.values, chunks)
 
     def last(self, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
         """The last recorded one of the events ``start:stop``, if there is any."""
