@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from numbers import Integral, Real
 from typing import Any, ClassVar, NamedTuple, Self
@@ -53,7 +54,7 @@ class _Rows(NamedTuple):
         return _Rows(safe_indexing(self.X, rows), *(part[rows] for part in self[1:]))
 
 
-class BaseHybrid(BaseEstimator):
+class BaseHybrid(BaseEstimator, ABC):
     """Fit a network and boosted trees on the same rows, and blend their predictions.
 
     A subclass says how targets become numbers, what a part predicts, and which `Blend`
@@ -94,17 +95,17 @@ class BaseHybrid(BaseEstimator):
 
     # What a subclass brings --------------------------------------------------------
 
+    @abstractmethod
     def _read_target(self, y: Any) -> tuple[np.ndarray, np.ndarray]:
         """The target as parts get it, and as losses want it, each of shape (n,)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _output(self, part: Any, X: Any) -> np.ndarray:
         """What a fitted part predicts of rows, as a blend takes it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _blend(self, first: np.ndarray, second: np.ndarray) -> Blend:
         """Two predictions."""
-        raise NotImplementedError
 
     def _can_fit(self, target: np.ndarray) -> bool:
         """Whether rows of these targets are enough to fit on."""
