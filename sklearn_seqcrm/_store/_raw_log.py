@@ -16,7 +16,17 @@ from sklearn_seqcrm._store._record import Record
 from sklearn_seqcrm._store._timeline import Timeline, frozen
 
 # What is asked of a log that holds all events.
-_OF_WHOLE_LOGS = ("append", "attach", "only", "resample", "snapshots", "to_parquet")
+_OF_WHOLE_LOGS = (
+    "append",
+    "attach",
+    "only",
+    "resample",
+    "snapshots",
+    "snapshots_at_random",
+    "snapshots_before_events",
+    "snapshots_every",
+    "to_parquet",
+)
 
 
 class RawLog(Log):
