@@ -35,8 +35,7 @@ def aggregates(task, seed):
 
 def hybrid(task, seed):
     """Both; the weight is learned on the latest cutoff, where there are several."""
-    horizon = getattr(task, "horizon", None)
-    cv = None if horizon is None else CutoffSplit(1, horizon=horizon)
+    cv = None if task.horizon is None else CutoffSplit(1, horizon=task.horizon)
     return make_hybrid(
         lstm(task, seed), aggregates(task, seed), cv=cv, random_state=seed
     )

@@ -94,6 +94,7 @@ class Journeys:
     n_customers: int
     kind = "class"
     amount = "amount"
+    horizon = None  # customers have one cutoff each
 
     def folds(self, split, seed, options):
         """Yield rows and targets to learn from, and those to be judged on."""
