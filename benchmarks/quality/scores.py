@@ -26,3 +26,13 @@ def scores_of(task, model, X, y):
     if task.kind == "count":
         scores["deviance"] = mean_poisson_deviance(y, np.maximum(predicted, 1e-9))
     return scores
+
+
+def score(name, y, predicted, weight=None):
+    """One score of predictions, a float; rows may have weights."""
+    if name == "auc":
+        return roc_auc_score(y, predicted, sample_weight=weight)
+    if name == "deviance":
+        predicted = np.maximum(predicted, 1e-9)
+        return mean_poisson_deviance(y, predicted, sample_weight=weight)
+    return float(np.sqrt(np.average((predicted - y) ** 2, weights=weight)))
