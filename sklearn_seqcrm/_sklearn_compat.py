@@ -17,6 +17,7 @@ from sklearn.utils._param_validation import (
     validate_parameter_constraints,
 )
 from sklearn.utils._param_validation import validate_params as _validate_params
+from sklearn.utils._response import _get_response_values
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.fixes import parse_version
 from sklearn.utils.validation import (
@@ -53,6 +54,7 @@ __all__ = [
     "one_task",
     "output_wanted",
     "parse_version",
+    "response_values",
     "safe_indexing",
     "validate_parameter_constraints",
     "validate_params",
@@ -84,6 +86,32 @@ def with_callbacks(method: Callable[P, R]) -> Callable[P, R]:
 def output_wanted(estimator: Any) -> str:
     """What `set_output` or the configuration wants of `transform`, as "pandas"."""
     return _get_output_config("transform", estimator)["dense"]
+
+
+def response_values(
+    estimator: Any, X: Any, method: str | list[str], pos_label: Any
+) -> tuple[Any, Any]:
+    """What one of some methods returns, of one class if there are two.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted model.
+    X : DataFrame or array-like of n rows
+        Rows.
+    method : str or list of str
+        The method, or those to try in turn.
+    pos_label : int, float, bool, str or None
+        The class; None: the second one.
+
+    Returns
+    -------
+    values : ndarray of shape (n,)
+        The numbers.
+    pos_label : int, float, bool, str or None
+        The class; None if the model is no classifier.
+    """
+    return _get_response_values(estimator, X, method, pos_label)
 
 
 def of_history_transformer(tags: Any) -> Any:

@@ -14,4 +14,4 @@ def test_table_and_picture_have_the_layers():
     table = re.findall(r"(?m)^\| `(\w+)` \| .* \| .* \|$", page)
     picture = ROOT / "docs" / "images" / "layers.svg"
     drawn = re.findall(r'class="n">(\w+)<', picture.read_text())
-    assert sorted(table) == sorted(drawn) == sorted(set(LAYERS) - {"metrics"})
+    assert sorted(table) == sorted(drawn) == sorted(LAYERS)

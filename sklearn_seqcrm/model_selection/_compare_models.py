@@ -70,7 +70,8 @@ def compare_models(
         groups. An int: so many folds of customers.
     scoring : str, callable, list of str, or dict of str to str or callable
         Scores, as in `sklearn.model_selection.cross_validate`: names of scikit-learn,
-        such as ``"roc_auc"`` or ``"neg_log_loss"``, and scorers, which
+        such as ``"roc_auc"`` or ``"neg_log_loss"``, or of
+        `sklearn_seqcrm.metrics.get_scorer`, and scorers, which
         `sklearn.metrics.make_scorer` makes of any ``metric(y, prediction,
         sample_weight=...)``. The higher, the better.
     reference : str or None, default=None

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.exceptions import UndefinedMetricWarning
-from sklearn.metrics import get_scorer
+
+from sklearn_seqcrm.metrics import get_scorer
 
 # Takes weights of shape (n_weightings, n) and returns scores of shape (n_weightings,).
 Score = Callable[[np.ndarray], np.ndarray]
@@ -24,7 +25,7 @@ class Metric(NamedTuple):
     scorer : callable
         ``scorer(model, X, y, sample_weight=...)``.
     known_as : str or None
-        The name by which scikit-learn knows it, if it came by that.
+        The name by which `get_scorer` knows it, if it came by that.
     """
 
     name: str
@@ -80,7 +81,7 @@ def read_metrics(scoring: Any) -> list[Metric]:
     TypeError
         If it is something else.
     ValueError
-        If there is none, or one has a name that scikit-learn does not know.
+        If there is none, or one has a name that nobody knows.
     """
     named: dict[str, Any]
     if isinstance(scoring, str):

@@ -11,11 +11,12 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
-from sklearn.metrics import get_scorer, make_scorer, max_error, mean_pinball_loss
+from sklearn.metrics import make_scorer, max_error, mean_pinball_loss
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import get_tags
 
 from sklearn_seqcrm.feature_extraction import RFMFeatures
+from sklearn_seqcrm.metrics import get_scorer
 from sklearn_seqcrm.model_selection import CutoffSplit, compare_models
 from sklearn_seqcrm.model_selection._bootstrap import FoldScores, resampled_scores
 from sklearn_seqcrm.model_selection._runs import PeakMemory, Replay
@@ -212,7 +213,7 @@ def test_models_on_histories(histories):
         "more": boosting(max_iter=9),
     }
     cv = CutoffSplit(2, horizon="30D", test_size=15)
-    names = ["roc_auc", "neg_log_loss"]
+    names = ["roc_auc", "top_decile_lift"]
     found = compare_models(
         models, table, y, cv=cv, scoring=names, reference="prior", n_resamples=50
     )

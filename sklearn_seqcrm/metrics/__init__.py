@@ -1,0 +1,23 @@
+"""Metrics of value, of chances, and of lists, their scorers and their pictures."""
+
+from sklearn_seqcrm.metrics._aggregate_bias import aggregate_bias
+from sklearn_seqcrm.metrics._calibration_by_decile_display import (
+    CalibrationByDecileDisplay,
+)
+from sklearn_seqcrm.metrics._deciles import decile_mape, decile_table
+from sklearn_seqcrm.metrics._gain_curve import cumulative_gain_curve, lift_at
+from sklearn_seqcrm.metrics._gain_display import GainDisplay
+from sklearn_seqcrm.metrics._normalized_gini import normalized_gini
+from sklearn_seqcrm.metrics._scorers import get_scorer
+
+__all__ = [
+    "CalibrationByDecileDisplay",
+    "GainDisplay",
+    "aggregate_bias",
+    "cumulative_gain_curve",
+    "decile_mape",
+    "decile_table",
+    "get_scorer",
+    "lift_at",
+    "normalized_gini",
+]

@@ -1,0 +1,247 @@
+"""A picture of how soon the best rows are found."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+
+from sklearn_seqcrm.metrics._gain_curve import gain_curve
+from sklearn_seqcrm.metrics._normalized_gini import normalized_gini
+from sklearn_seqcrm.metrics._read import read_rows
+from sklearn_seqcrm.metrics._response import response
+
+
+class GainDisplay:
+    """Show which share of the total the rows with the highest scores have.
+
+    The curve of the model lies between random order, the diagonal, and the order by
+    the targets themselves. The share of the way, in areas, is the normalized Gini
+    coefficient in the legend.
+
+    It is made by `from_estimator` or `from_predictions`; what it holds are the
+    attributes below.
+
+    Parameters
+    ----------
+    fraction, gain : ndarray of shape (n_thresholds + 1,)
+        The curve, as of `cumulative_gain_curve`.
+    best_fraction, best_gain : ndarray of shape (n_distinct_targets + 1,)
+        The curve of the order by the targets.
+    gini : float
+        The normalized Gini coefficient.
+    name : str or None, default=None
+        Name of the model.
+
+    Attributes
+    ----------
+    line_ : matplotlib Line2D
+        The curve of the last plot.
+    ax_ : matplotlib Axes
+        Its axes.
+    figure_ : matplotlib Figure
+        Its figure.
+
+    See Also
+    --------
+    cumulative_gain_curve : The numbers.
+    CalibrationByDecileDisplay : Whether the predictions have the right size as well.
+
+    Examples
+    --------
+    >>> from sklearn_seqcrm.metrics import GainDisplay
+    >>> display = GainDisplay.from_predictions(
+    ...     [60, 30, 10, 0], [0.9, 0.5, 0.5, 0.1], name="model"
+    ... )
+    >>> display.line_.get_label()
+    'model (Gini .90)'
+    """
+
+    def __init__(
+        self,
+        *,
+        fraction: np.ndarray,
+        gain: np.ndarray,
+        best_fraction: np.ndarray,
+        best_gain: np.ndarray,
+        gini: float,
+        name: str | None = None,
+    ) -> None:
+        self.fraction = fraction
+        self.gain = gain
+        self.best_fraction = best_fraction
+        self.best_gain = best_gain
+        self.gini = gini
+        self.name = name
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        y: Any,
+        *,
+        sample_weight: Any = None,
+        pos_label: Any = None,
+        name: str | None = None,
+        ax: Any = None,
+        plot_references: bool = True,
+        curve_kwargs: dict[str, Any] | None = None,
+    ) -> Self:
+        """Plot the curve of a fitted model.
+
+        Parameters
+        ----------
+        estimator : estimator
+            A fitted regressor, whose predictions order the rows, or a classifier of two
+            classes, whose probabilities do (else its decision function).
+        X : DataFrame or array-like of n rows
+            Rows that it was not fitted on.
+        y : array-like of shape (n,)
+            What each row turned out to be worth; the classes, for a classifier.
+        sample_weight : array-like of shape (n,) or None, default=None
+            Weights, not negative; None: 1 for each row.
+        pos_label : int, float, bool, str or None, default=None
+            The class that counts; None: the second one.
+        name : str or None, default=None
+            Name in the legend; None: that of the estimator's class.
+        ax : matplotlib Axes or None, default=None
+            Where to plot; None: new axes.
+        plot_references : bool, default=True
+            Whether to plot random and best order as well.
+        curve_kwargs : dict or None, default=None
+            Options of the curve's line, as of `matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        GainDisplay
+            The display, plotted.
+
+        Raises
+        ------
+        ValueError
+            If a classifier has another number of classes than two, or what
+            `cumulative_gain_curve` refuses.
+        """
+        score, pos_label = response(estimator, X, pos_label)
+        return cls.from_predictions(
+            y,
+            score,
+            sample_weight=sample_weight,
+            pos_label=pos_label,
+            name=type(estimator).__name__ if name is None else name,
+            ax=ax,
+            plot_references=plot_references,
+            curve_kwargs=curve_kwargs,
+        )
+
+    @classmethod
+    def from_predictions(
+        cls,
+        y_true: Any,
+        y_score: Any,
+        *,
+        sample_weight: Any = None,
+        pos_label: Any = None,
+        name: str | None = None,
+        ax: Any = None,
+        plot_references: bool = True,
+        curve_kwargs: dict[str, Any] | None = None,
+    ) -> Self:
+        """Plot the curve of predictions.
+
+        Parameters
+        ----------
+        y_true : array-like of shape (n,)
+            What each row turned out to be worth: amounts, counts, or 1 and 0.
+        y_score : array-like of shape (n,)
+            Predictions, probabilities, or any score.
+        sample_weight : array-like of shape (n,) or None, default=None
+            Weights, not negative; None: 1 for each row.
+        pos_label : int, float, bool, str or None, default=None
+            Label that counts as 1; None: `y_true` are numbers.
+        name : str or None, default=None
+            Name in the legend.
+        ax : matplotlib Axes or None, default=None
+            Where to plot; None: new axes.
+        plot_references : bool, default=True
+            Whether to plot random and best order as well.
+        curve_kwargs : dict or None, default=None
+            Options of the curve's line, as of `matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        GainDisplay
+            The display, plotted.
+
+        Raises
+        ------
+        ValueError
+            What `cumulative_gain_curve` refuses.
+        """
+        rows = read_rows(
+            y_true, y_score, sample_weight, pos_label=pos_label, score_name="y_score"
+        )
+        fraction, gain, _ = gain_curve(rows)
+        best_fraction, best_gain, _ = gain_curve(rows._replace(score=rows.y))
+        display = cls(
+            fraction=fraction,
+            gain=gain,
+            best_fraction=best_fraction,
+            best_gain=best_gain,
+            gini=normalized_gini(rows.y, rows.score, sample_weight=rows.weight),
+            name=name,
+        )
+        return display.plot(
+            ax, plot_references=plot_references, curve_kwargs=curve_kwargs
+        )
+
+    def plot(
+        self,
+        ax: Any = None,
+        *,
+        name: str | None = None,
+        plot_references: bool = True,
+        curve_kwargs: dict[str, Any] | None = None,
+    ) -> Self:
+        """Plot the curve; several displays go on the same axes.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Where to plot; None: new axes.
+        name : str or None, default=None
+            Name in the legend; None: that of the display.
+        plot_references : bool, default=True
+            Whether to plot random and best order as well.
+        curve_kwargs : dict or None, default=None
+            Options of the curve's line, as of `matplotlib.axes.Axes.plot`.
+
+        Returns
+        -------
+        GainDisplay
+            The display, with `line_`, `ax_` and `figure_`.
+        """
+        from matplotlib import pyplot as plt
+
+        if ax is None:
+            _, ax = plt.subplots(layout="constrained")
+        name = self.name if name is None else name
+        gini = f"Gini {self.gini:.2f}".replace("0.", ".")
+        options = {"label": gini if name is None else f"{name} ({gini})"}
+        (self.line_,) = ax.plot(
+            self.fraction, self.gain, **{**options, **(curve_kwargs or {})}
+        )
+        if plot_references:
+            self._plot_references(ax)
+        ax.set(xlabel="share of rows, highest scores first", ylabel="share of total")
+        ax.set_xlim(0, 1)
+        ax.legend(loc="lower right", frameon=False)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+    def _plot_references(self, ax: Any) -> None:
+        """What any order lies between."""
+        best = (self.best_fraction, self.best_gain)
+        ax.plot(*best, color="0.6", ls="--", lw=1, label="best order")
+        ax.plot([0, 1], [0, 1], color="0.6", ls=":", lw=1, label="random order")

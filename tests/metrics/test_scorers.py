@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.dummy import DummyRegressor
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.metrics import make_scorer, roc_auc_score
+from sklearn.model_selection import GridSearchCV, cross_validate
+
+from sklearn_seqcrm.metrics import (
+    aggregate_bias,
+    decile_mape,
+    get_scorer,
+    lift_at,
+    normalized_gini,
+)
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(300, 2))
+Y = np.exp(X[:, 0] + 0.3 * RNG.normal(size=300))
+WEIGHT = RNG.integers(1, 4, 300)
+
+
+class Scaled(RegressorMixin, BaseEstimator):
+    """Knows the answer up to a factor."""
+
+    def __init__(self, factor=1.0):
+        self.factor = factor
+
+    def fit(self, X, y):
+        self.is_fitted_ = True
+        return self
+
+    def predict(self, X):
+        return self.factor * np.exp(X[:, 0] + 0.3**2 / 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "metric"),
+    [
+        ("normalized_gini", normalized_gini),
+        ("neg_decile_mape", lambda *a, **k: -decile_mape(*a, **k)),
+        ("neg_absolute_bias", lambda *a, **k: -abs(aggregate_bias(*a, **k))),
+        ("top_decile_value", lift_at),
+    ],
+)
+@pytest.mark.parametrize("weight", [None, WEIGHT])
+def test_scorers_of_predictions(name, metric, weight):
+    model = Scaled(0.8).fit(X, Y)
+    expected = metric(Y, model.predict(X), sample_weight=weight)
+    assert get_scorer(name)(model, X, Y, sample_weight=weight) == expected
+
+
+def test_scorers_of_probabilities():
+    y = Y > 2
+    model = LogisticRegression().fit(X, y)
+    expected = lift_at(y, model.predict_proba(X)[:, 1])
+    assert get_scorer("top_decile_lift")(model, X, y) == expected > 1
+    labels = np.where(y, "buys", "leaves")
+    model.fit(X, labels)
+    scorer = make_scorer(
+        lift_at, response_method="predict_proba", fraction=0.2, pos_label="buys"
+    )
+    expected = lift_at(y, -model.predict_proba(X)[:, 1], 0.2)
+    assert scorer(model, X, labels) == expected > 1
+
+
+def test_a_search_finds_the_factor_without_bias():
+    grid = {"factor": [0.5, 1.0, 2.0]}
+    for name in ("neg_absolute_bias", "neg_decile_mape"):
+        search = GridSearchCV(Scaled(), grid, scoring=get_scorer(name), cv=3)
+        assert search.fit(X, Y).best_params_ == {"factor": 1.0}
+    names = ["normalized_gini", "r2"]
+    scoring = {name: get_scorer(name) for name in names}
+    scores = cross_validate(LinearRegression(), X, Y, cv=3, scoring=scoring)
+    assert (scores["test_normalized_gini"] > 0.3).all()
+
+
+def test_names():
+    model = DummyRegressor().fit(X, Y)
+    assert get_scorer("normalized_gini")(model, X, Y) == pytest.approx(0)
+    # Those of scikit-learn, and scorers, are what they were.
+    auc = get_scorer("roc_auc")(LogisticRegression().fit(X, Y > 2), X, Y > 2)
+    assert auc == roc_auc_score(
+        Y > 2, LogisticRegression().fit(X, Y > 2).decision_function(X)
+    )
+    assert get_scorer(normalized_gini) is normalized_gini
+    with pytest.raises(ValueError, match=r"no scorer 'gini'; there are \['neg_abs"):
+        get_scorer("gini")
+
+
+def test_a_request_is_that_of_a_copy():
+    import sklearn
+
+    with sklearn.config_context(enable_metadata_routing=True):
+        asking = get_scorer("normalized_gini").set_score_request(sample_weight=True)
+        other = get_scorer("normalized_gini")
+        requests = [
+            scorer.get_metadata_routing().score.requests["sample_weight"]
+            for scorer in (asking, other)
+        ]
+    assert requests == [True, None]
