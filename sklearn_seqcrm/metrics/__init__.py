@@ -8,6 +8,13 @@ from sklearn_seqcrm.metrics._deciles import decile_mape, decile_table
 from sklearn_seqcrm.metrics._gain_curve import cumulative_gain_curve, lift_at
 from sklearn_seqcrm.metrics._gain_display import GainDisplay
 from sklearn_seqcrm.metrics._normalized_gini import normalized_gini
+from sklearn_seqcrm.metrics._pit_histogram import pit_histogram
+from sklearn_seqcrm.metrics._rankings import (
+    hit_rate_at_k,
+    mean_reciprocal_rank,
+    ndcg_at_k,
+    recall_at_k,
+)
 from sklearn_seqcrm.metrics._scorers import get_scorer
 
 __all__ = [
@@ -18,6 +25,11 @@ __all__ = [
     "decile_mape",
     "decile_table",
     "get_scorer",
+    "hit_rate_at_k",
     "lift_at",
+    "mean_reciprocal_rank",
+    "ndcg_at_k",
     "normalized_gini",
+    "pit_histogram",
+    "recall_at_k",
 ]
