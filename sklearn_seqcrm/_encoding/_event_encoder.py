@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sklearn_seqcrm._encoding._calendar import cycles
 from sklearn_seqcrm._encoding._field_encoder import FieldEncoder
 from sklearn_seqcrm._encoding._layout import Layout
 from sklearn_seqcrm._store import Clock, Column
@@ -94,7 +93,7 @@ class EventEncoder:
         log_gaps = np.log1p(gaps / layout.time_unit)
         # The first event of a customer has no gap; 0 is the mean of those that do.
         channels[:, mark] = np.nan_to_num((log_gaps - center) / spread)
-        channels[:, mark + 1 :] = CALENDAR_WEIGHT * cycles(times, layout.calendar)
+        channels[:, mark + 1 :] = CALENDAR_WEIGHT * layout.waves(times)
         return channels, codes
 
     def knowing(self, columns: Mapping[str, Column]) -> EventEncoder:

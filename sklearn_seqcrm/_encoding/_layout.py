@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sklearn_seqcrm._encoding._calendar import cycle_names
+from sklearn_seqcrm._encoding._calendar import cycle_names, cycles
+from sklearn_seqcrm._encoding._local_clock import LocalClock
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,10 @@ class Layout:
     half_lives : tuple of float
         Half-lives of decayed counts and means, in ticks.
     calendar : tuple of (str, float, int)
-        Name, period in ticks and number of harmonics of each cycle that the cutoff is
-        read by.
+        Name, period in ticks and number of harmonics of each cycle that events and
+        cutoff are read by.
+    local_clock : LocalClock or None, default=None
+        The clock that shows these cycles; None: that of the log.
     digest : str, default=""
         Stands for everything learned, so that encoders of one shape are told apart.
     """
@@ -42,6 +45,7 @@ class Layout:
     time_unit: float
     half_lives: tuple[float, ...]
     calendar: tuple[tuple[str, float, int], ...]
+    local_clock: LocalClock | None = None
     digest: str = ""
 
     def empty(self, n_events: int) -> tuple[np.ndarray, np.ndarray]:
@@ -50,6 +54,23 @@ class Layout:
             np.empty((n_events, len(self.channels)), "float32"),
             np.empty((n_events, len(self.codes)), "int32"),
         )
+
+    def waves(self, times: np.ndarray) -> np.ndarray:
+        """Sines and cosines of the calendar at some times.
+
+        Parameters
+        ----------
+        times : ndarray of shape (n,)
+            Ticks since the epoch.
+
+        Returns
+        -------
+        ndarray of shape (n, n_waves), float32
+            As of `cycles`.
+        """
+        if self.local_clock is not None and self.calendar:
+            times = self.local_clock.read(times)
+        return cycles(times, self.calendar)
 
     @property
     def gap_channel(self) -> int:

@@ -15,6 +15,7 @@ from sklearn_seqcrm._encoding._event_encoder import EventEncoder
 from sklearn_seqcrm._encoding._field_encoder import FieldEncoder, Training
 from sklearn_seqcrm._encoding._fields import FIELD_ENCODERS, kind_of_field
 from sklearn_seqcrm._encoding._layout import Layout, unlike
+from sklearn_seqcrm._encoding._local_clock import LocalClock
 from sklearn_seqcrm._ragged import visible_events, visible_gaps
 from sklearn_seqcrm._store import Clock, RawLog, Rows
 
@@ -27,6 +28,7 @@ def learn(
     min_frequency: float | None,
     max_categories: int | None,
     half_lives: Any,
+    time_zone: str | None = None,
 ) -> tuple[EventEncoder, Rows]:
     """Learn an encoder, which the training rows are encoded by in passing.
 
@@ -41,6 +43,8 @@ def learn(
         Most levels of a field with a code of their own.
     half_lives : "auto" or sequence of Timedelta, str or number
         Half-lives of the decayed row features.
+    time_zone : str or None, default=None
+        Zone whose clocks show hours and weekdays; None: the clock of the log.
 
     Returns
     -------
@@ -71,7 +75,8 @@ def learn(
     unit = float(np.median(gaps) if len(gaps) else clock.ticks_per_day() or 1.0)
     # Events in one rhythm differ by the error of rounding, if at all.
     center, spread = center_and_spread([np.log1p(gaps / unit)[:, None]])
-    layout = _describe(fields, training, unit, half_lives, log.names)
+    local = None if time_zone is None else LocalClock.of(time_zone, clock)
+    layout = _describe(fields, training, unit, half_lives, local, log.names)
     n_features = len(layout.row_features)
     encoder = EventEncoder(
         clock,
@@ -105,13 +110,15 @@ def _describe(
     training: Training,
     unit: float,
     half_lives: Any,
+    local: LocalClock | None,
     names: tuple[str, str],
 ) -> Layout:
     """Name channels and codes, and settle the units of time."""
     coded = {name: one.n_codes for name, one in fields.items() if one.n_codes}
     facts = [name for name in fields if name not in coded]
     marks = [f"{name}_missing" for name in facts if fields[name].some_missing]
-    calendar = supported_cycles(training.clock, training.times)
+    shown = training.times if local is None else local.read(training.times)
+    calendar = supported_cycles(training.clock, shown)
     made = [*marks, "time_gap", *cycle_names(calendar)]
     # Fields and columns of the log keep their names.
     made = unlike(made, [*names, *facts, *coded])
@@ -123,6 +130,7 @@ def _describe(
         time_unit=unit,
         half_lives=_half_lives(half_lives, training.clock, unit),
         calendar=calendar,
+        local_clock=local,
     )
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from sklearn_seqcrm._encoding._calendar import cycles
 from sklearn_seqcrm._encoding._layout import Layout
 from sklearn_seqcrm._ragged import Views, blocks, decayed_sums
 
@@ -55,6 +54,6 @@ def raw_row_features(
                 np.log1p(stop - start),
                 np.log1p(count),
                 means.reshape(len(filled), -1),
-                cycles(cutoff, layout.calendar),
+                layout.waves(cutoff),
             ]
         )

@@ -47,13 +47,18 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     half_lives : "auto" or list of Timedelta, str or number, default="auto"
         Half-lives of the decayed counts and means that a network reads beside the
         events. ``"auto"``: 1, 4, 16 and 64 typical gaps between events.
+    time_zone : str or None, default=None
+        Zone whose clocks show the hour, the weekday and the time of the year of events
+        and cutoffs, with daylight saving, such as ``"Europe/Berlin"``; for logs whose
+        times have a zone, which are stored as UTC. None: UTC, or the hour that naive
+        times show.
 
     Attributes
     ----------
     layouts_ : dict of str to Layout
         For each history column: `channels` and `codes`, the names of its numbers,
         `n_levels` of each code, `time_unit` (ticks in a typical gap), `half_lives`,
-        `calendar` and `row_features`.
+        `calendar`, `local_clock` and `row_features`.
     n_features_in_ : int
         Number of columns seen in `fit`, without the keys.
     feature_names_in_ : ndarray of shape (n_columns,)
@@ -77,6 +82,14 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     times are equal within the day), the weekday, and the time of the year (from two
     years of events on). No channel depends on the cutoff, so that all rows of a
     customer share their events.
+
+    The zone is a parameter, and not that of the log, because a model must read the log
+    of tomorrow as it read that of its training, whatever zone the new times came in.
+    Naive times are what clocks showed, and `time_zone` is refused for them: they may be
+    local already. For customers in several zones, build the log from the naive times
+    of each one's own clock; their cutoffs are local then, too. Lengths of time, such as
+    gaps, are those between moments: over a night in which clocks are set forward, an
+    hour less than between the naive times.
 
     The customer and cutoff columns that histories were attached by are keys, not
     features: they are left out, and need not be there when new rows are scored. They
@@ -115,6 +128,7 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         ],
         "max_categories": [Interval(Integral, 1, None, closed="left"), None],
         "half_lives": [StrOptions({"auto"}), list, tuple, np.ndarray],
+        "time_zone": [str, None],
     }
 
     def __init__(
@@ -123,10 +137,12 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         min_frequency: float | None = None,
         max_categories: int | None = 1000,
         half_lives: Any = "auto",
+        time_zone: str | None = None,
     ) -> None:
         self.min_frequency = min_frequency
         self.max_categories = max_categories
         self.half_lives = half_lives
+        self.time_zone = time_zone
 
     @one_task
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -147,7 +163,8 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If there is no history column or no row.
+            If there is no history column or no row, or `time_zone` is no zone or the
+            times of a log have none.
         TypeError
             If the histories are encoded already.
         """
@@ -175,7 +192,8 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If there is no history column or no row.
+            If there is no history column or no row, or `time_zone` is no zone or the
+            times of a log have none.
         TypeError
             If the histories are encoded already, or `set_output` asks for polars.
         """
@@ -251,7 +269,11 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         encoded = table.frame.copy(deep=False)
         for name, array in table.histories.items():
             encoders[name], rows = learn(
-                array.rows, self.min_frequency, self.max_categories, self.half_lives
+                array.rows,
+                self.min_frequency,
+                self.max_categories,
+                self.half_lives,
+                self.time_zone,
             )
             encoded[name] = HistoryArray.of(rows, array.dtype)
         self._reading, self._encoders = reading, encoders

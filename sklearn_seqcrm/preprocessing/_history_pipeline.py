@@ -51,6 +51,7 @@ def make_history_pipeline(estimator: Any, *, memory: Any = None) -> Pipeline:
     ignored.
 
     Every part has its parameters, such as ``encoder__max_categories``,
+    ``encoder__time_zone``,
     ``statics__numeric__simpleimputer__strategy`` and
     ``statics__category__onehotencoder__max_categories``.
 

@@ -279,6 +279,101 @@ def test_calendar_is_a_wave():
     assert_allclose(turned, 2 * np.pi * days / 365.2425, atol=1e-4)
 
 
+def aware_table(unit="us"):
+    """Rows with cutoffs in UTC; the same rows as clocks of Berlin show them."""
+    utc, local = ([], [])
+    for table, column in ((make_events(), "when"), (make_rows(), "at")):
+        times = (table[column] + pd.Timedelta(hours=3)).dt.as_unit(unit)
+        times = times.dt.tz_localize("UTC")
+        utc.append(table.assign(**{column: times}))
+        times = times.dt.tz_convert("Europe/Berlin").dt.tz_localize(None)
+        local.append(table.assign(**{column: times}))
+    return [
+        EventLog(events.drop(columns="due"), "who", "when").attach(rows, cutoff="at")
+        for events, rows in (utc, local)
+    ]
+
+
+def calendar_of(array):
+    """What the calendar is to the events, and to the rows before they are scaled."""
+    log = array.log
+    raw = np.concatenate(list(log.raw_row_features(array.rows)))
+    names = log.layout.channels[log.layout.gap_channel + 1 :]
+    assert names == tuple(log.layout.row_features[-len(names) :])
+    return log.channels[:, -len(names) :], raw[:, -len(names) :]
+
+
+@pytest.mark.parametrize("unit", ["s", "ns"])
+def test_the_calendar_of_a_zone_is_that_of_its_clocks(unit):
+    """Bit for bit, also of a log in another unit than that of the training."""
+    utc, local = aware_table(unit)
+    encoder = HistoryEncoder(time_zone="Europe/Berlin").fit(utc)
+    assert [name for name, *_ in encoder.layouts_["history"].calendar] == [
+        "hour",
+        "weekday",
+        "year",
+    ]
+    expected = calendar_of(HistoryEncoder().fit_transform(local)["history"].array)
+    in_utc = calendar_of(HistoryEncoder().fit_transform(utc)["history"].array)
+    for X in (utc, aware_table("us")[0]):
+        found = calendar_of(encoder.transform(X)["history"].array)
+        for one, other, third in zip(found, expected, in_utc, strict=True):
+            assert_array_equal(one, other)
+            assert (one != third).any()
+
+
+def test_a_row_alone_has_the_local_time_that_it_has_among_all():
+    X, _ = aware_table()
+    encoder = HistoryEncoder(time_zone="America/New_York").fit(X)
+    whole = encoder.transform(X)["history"].array
+    for i in range(0, len(X), 5):
+        alone = encoder.transform(X.iloc[[i]])["history"].array
+        assert_array_equal(alone[0].to_frame(), whole[i].to_frame())
+        features = whole.log.row_features(whole[[i]].rows)
+        assert_array_equal(alone.log.row_features(alone.rows), features)
+
+
+def test_days_of_a_zone_have_no_hour():
+    days = pd.date_range("2024-01-01", periods=200, freq="D", tz="Europe/Berlin")
+    X = attach(pd.DataFrame({"who": "a", "time": days, "x": 0.0}), cutoff=None)
+    for zone, names in (("Europe/Berlin", ["weekday"]), (None, ["hour", "weekday"])):
+        encoder = HistoryEncoder(time_zone=zone).fit(X)
+        assert [name for name, *_ in encoder.layouts_["history"].calendar] == names
+
+
+def test_histories_read_in_two_zones_are_two_kinds():
+    X, _ = aware_table()
+    one, other = (
+        HistoryEncoder(time_zone=zone).fit_transform(X)
+        for zone in ("Europe/Berlin", "Europe/Paris")
+    )
+    with pytest.raises(ValueError, match="two different HistoryEncoders"):
+        pd.concat([one, other])
+
+
+@pytest.mark.parametrize(
+    ("zone", "error", "words"),
+    [
+        ("Europe/Atlantis", ValueError, "name of a zone.*; got 'Europe/Atlantis'"),
+        (2, ValueError, "'time_zone' parameter of HistoryEncoder must be"),
+    ],
+)
+def test_zones_that_are_none(zone, error, words):
+    X, _ = aware_table()
+    with pytest.raises(error, match=words):
+        HistoryEncoder(time_zone=zone).fit(X)
+
+
+def test_a_zone_is_refused_for_times_without_one():
+    _, local = aware_table()
+    for X, kind in (
+        (local, "naive datetimes"),
+        (one_customer(x=[1.0]), "plain number"),
+    ):
+        with pytest.raises(ValueError, match=f"those of the log are {kind}"):
+            HistoryEncoder(time_zone="Europe/Berlin").fit(X)
+
+
 def test_a_datetime_is_days_since_the_event():
     time = pd.to_datetime(["2024-01-01 00", "2024-01-02 12", "2024-01-05 00"])
     due = pd.to_datetime(["2024-01-03", "2024-01-02", None])
