@@ -139,4 +139,4 @@ def flat(values: Any, name: str) -> Any:
 
 def warn_undefined(what: str) -> None:
     """Say that a metric is NaN, and why, as those of scikit-learn do."""
-    warnings.warn(f"{what}; the result is NaN.", UndefinedMetricWarning, stacklevel=4)
+    warnings.warn(f"{what}; the result is NaN.", UndefinedMetricWarning, stacklevel=3)
