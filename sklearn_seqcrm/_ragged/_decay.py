@@ -13,10 +13,18 @@ from sklearn_seqcrm._ragged._segments import visible_segments
 from sklearn_seqcrm._ragged._views import Views
 
 _WIDTH = 8  # numbers of an event, or of a row, in work
+# What is taken off may be so many times what is left: a thousand of the 4.5e15 that a
+# float can tell apart are lost then.
+_MOST_TAKEN_OFF = 2**10
 
 
 def decayed_sums(
-    rows: Views, times: np.ndarray, values: np.ndarray, half_lives: np.ndarray
+    rows: Views,
+    times: np.ndarray,
+    values: np.ndarray,
+    half_lives: np.ndarray,
+    *,
+    any_size: bool = False,
 ) -> np.ndarray:
     """Counts and sums over each row's visible events, faded to its cutoff.
 
@@ -30,6 +38,9 @@ def decayed_sums(
         What to add up, for every event of the log; finite.
     half_lives : ndarray of shape (n_half_lives,)
         Ticks after which an event counts half.
+    any_size : bool, default=False
+        Whether values may be of any size, so that those before a row starts could take
+        the digits of its own. To look for that takes a tenth more of the time.
 
     Returns
     -------
@@ -44,6 +55,9 @@ def decayed_sums(
     before `start`. So ``S`` is needed only where a row stops or starts, at a cut: the
     events between two cuts are added up as they are, and of a customer's cuts each
     hands its sum on to the next, one array operation for the ``k``-th of all customers.
+
+    With `any_size`, where what had gone before `start` is far more than what is left,
+    the difference is rounding, and the row's own events are added up instead.
     """
     result = np.zeros((len(rows.codes), len(half_lives), 1 + values.shape[1]))
     rates = np.log(2) / np.asarray(half_lives, dtype="float64")
@@ -54,17 +68,42 @@ def decayed_sums(
         sums[some] = _sums_between(times, values, rates, begin, end)
         _hand_on(sums[some], times[end - 1], rates, number)
 
+    def read(row: np.ndarray, cut: np.ndarray) -> np.ndarray:
+        fade = _fade(rates, rows.cutoff[row] - times[cuts.end[cut] - 1])
+        return fade[:, :, None] * sums[cut]
+
+    for some in blocks(len(cuts.rows), _WIDTH):
+        result[cuts.rows[some]] += read(cuts.rows[some], cuts.of_stop[some])
     # What a row reads at its stop holds what was there before it started, which is
     # taken off, faded to the same cutoff.
-    for sign, read, at in (
-        (1, cuts.rows, cuts.of_stop),
-        (-1, cuts.late, cuts.of_start),
-    ):
-        for some in blocks(len(read), _WIDTH):
-            row, cut = read[some], at[some]
-            fade = sign * _fade(rates, rows.cutoff[row] - times[cuts.end[cut] - 1])
-            result[row] += fade[:, :, None] * sums[cut]
+    for some in blocks(len(cuts.late), _WIDTH):
+        row = cuts.late[some]
+        gone = read(row, cuts.of_start[some])
+        left = result[row] - gone
+        result[row] = left
+        if any_size:
+            lost = np.abs(gone) > _MOST_TAKEN_OFF * np.abs(left)
+            row = row[np.unique(np.nonzero(lost)[0])]
+            _add_up(result, row, rows, times, values, rates)
     return result
+
+
+def _add_up(
+    result: np.ndarray,
+    some: np.ndarray,
+    rows: Views,
+    times: np.ndarray,
+    values: np.ndarray,
+    rates: np.ndarray,
+) -> None:
+    """Write the sums of some rows that see an event, from nothing but their events."""
+    load = np.cumsum(rows.stop[some] - rows.start[some])
+    for one, following in groups(load, _WIDTH):
+        row = some[one:following]
+        begin, end = rows.start[row], rows.stop[row]
+        fade = _fade(rates, rows.cutoff[row] - times[end - 1])
+        sums = _sums_between(times, values, rates, begin, end)
+        result[row] = fade[:, :, None] * sums
 
 
 class _Cuts:

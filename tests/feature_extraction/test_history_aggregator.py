@@ -379,6 +379,18 @@ def test_a_large_amount_before_a_window_spoils_no_digit_in_it():
     assert found["amount_std"] == pytest.approx(1e17 / 40**0.5, rel=1e-12)
 
 
+@pytest.mark.parametrize("amounts", [[1e20, 0, 1, 2, 3], [1e20, -1, 0, 0, 0]])
+def test_a_large_amount_before_a_row_starts_spoils_no_decayed_sum(amounts):
+    events = pd.DataFrame({"id": "a", "time": [0, 1, 50, 51, 52], "amount": amounts})
+    rows = pd.DataFrame({"id": "a", "at": [5, 60]})
+    X = EventLog(events, "id", "time").attach(rows, cutoff="at", lookback=20)
+    options = {"lookbacks": None, "half_lives": [30]}
+    found = aggregates(X, **options)["amount_decayed_sum_30"]
+    expected = np.sum(np.array(amounts[2:]) * 2 ** (-np.array([10, 9, 8]) / 30))
+    assert found[0] == pytest.approx(1e20 * 2 ** (-5 / 30), rel=1e-15)
+    assert found[1] == pytest.approx(expected, rel=1e-14)
+
+
 def test_huge_amounts_are_no_infinities():
     amounts = [1e300, -1e300, 1e-300, 1.7e308]
     events = pd.DataFrame({"id": "a", "time": range(4), "amount": amounts})

@@ -261,7 +261,9 @@ class Decays:
         for i, field in enumerate(fields.values()):
             values[:, i] = np.nan_to_num(field.values)
         if half_lives:
-            self._sums = decayed_sums(rows, times, values, np.array(half_lives))
+            self._sums = decayed_sums(
+                rows, times, values, np.array(half_lives), any_size=True
+            )
 
     def of(self, feature: Feature) -> np.ndarray:
         """One of them, shape (n,)."""
