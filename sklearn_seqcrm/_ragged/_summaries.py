@@ -176,9 +176,10 @@ class Numbers:
 def _apart(total: np.ndarray, count: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """Squared distance of the mean of each piece from another, times its count."""
     apart = total - count * mean
-    apart *= apart
-    apart /= np.maximum(count, 1)
-    return apart
+    # In this order, as the square of a long chunk's could be beyond all numbers.
+    found = apart / np.maximum(count, 1)
+    found *= apart
+    return found
 
 
 def _sum(chunks: np.ndarray) -> np.ndarray:

@@ -399,6 +399,15 @@ def test_huge_amounts_are_no_infinities():
     assert not np.isinf(aggregates(X).to_numpy(float)).any()
 
 
+def test_huge_amounts_in_long_histories_are_no_infinities():
+    """Sums of chunks of 65,536 events are 6.6e154, and the square of that none."""
+    amounts = np.repeat([1e300, -1e300], 65536)
+    events = pd.DataFrame({"id": "a", "time": range(len(amounts)), "amount": amounts})
+    X = EventLog(events, "id", "time").snapshots([len(amounts)])
+    found = aggregates(X, lookbacks=None).iloc[0]
+    assert found["amount_std"] == pytest.approx(1e150, rel=1e-5)
+
+
 def test_no_leakage():
     events = make_events()
     X = EventLog(events, "who", "when").attach(
