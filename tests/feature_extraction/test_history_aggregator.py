@@ -501,6 +501,19 @@ def test_numbers_that_several_kinds_have_are_told_apart():
     assert table["history__spend_of_order_sum"].tolist() == [3]
 
 
+def test_kinds_and_fields_of_one_name_are_both_there():
+    orders = log_of([1, 2], amount=[1.0, 2.0], amount_of_order=[7.0, 8.0])
+    returns = log_of([3, 4], amount=[3.0, 4.0])
+    X = EventLog.concat({"order": orders, "return": returns}).snapshots([9])
+    found = aggregates(X, lookbacks=None)
+    sums = found.filter(regex="amount.*_sum").iloc[0]
+    assert sums.to_dict() == {
+        "amount_of_order__sum": 3.0,
+        "amount_of_return_sum": 7.0,
+        "amount_of_order_sum": 15.0,
+    }
+
+
 def test_levels_that_are_numbers_or_dates():
     numbers = pd.Categorical([1, 2, 1, 1])
     dates = pd.Categorical(pd.to_datetime(["2024-01-01", "2024-01-02"] * 2))
