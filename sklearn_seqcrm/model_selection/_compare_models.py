@@ -217,10 +217,17 @@ def _folds(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     splitter = GroupKFold(int(cv)) if isinstance(cv, Integral) else check_cv(cv)
     everyone = np.arange(len(y))
-    return [
+    folds = [
         (everyone[train], everyone[test])
         for train, test in splitter.split(X, y, customers)
     ]
+    if not folds:
+        raise ValueError("cv makes no fold.")
+    for number, sides in enumerate(folds, start=1):
+        for name, side in zip(("training", "test"), sides, strict=True):
+            if not len(side):
+                raise ValueError(f"The fold {number} that cv makes has no {name} rows.")
+    return folds
 
 
 def _jobs(

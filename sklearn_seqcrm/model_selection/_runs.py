@@ -174,7 +174,7 @@ class Job(NamedTuple):
                 seconds = time.perf_counter() - start
                 recorder = _Recorder(fitted)
                 for metric in metrics:
-                    metric.on(recorder, *rows[2:])(np.ones((1, len(self.test))))
+                    metric.check(recorder, *rows[2:])
         except Exception as error:
             error.add_note(f"compare_models: {self.model!r}, fold {self.fold + 1}.")
             raise
@@ -215,13 +215,16 @@ def read(job: Job, path: Path, metrics: Sequence[Metric], X: Any, y: Any) -> Run
     """Read the run of a job, if it was done and knows what metrics ask."""
     if not path.exists():
         return None
-    run = joblib.load(path)._replace(model=job.model, fold=job.fold)
     try:
-        for score in run.scores(metrics, X, y):
-            score(np.ones((1, run.n_test)))
+        run = joblib.load(path)
+    except Exception:  # of half a file, or of other versions, pickle raises anything
+        return None
+    try:
+        for metric in metrics:
+            metric.check(run.replay, X, y)
     except AttributeError:  # a method that nobody had asked then
         return None
-    return run
+    return run._replace(model=job.model, fold=job.fold)
 
 
 class PeakMemory:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from inspect import isfunction, signature
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,6 +38,22 @@ class Metric(NamedTuple):
         make = _FAST.get(self.known_as or "")
         fast = make(model, X, np.asarray(y)) if make is not None else None
         return fast or self._by_scorer(model, X, y)
+
+    def check(self, model: Any, X: Any, y: Any) -> None:
+        """Ask the model what the score needs, and refuse rows that have no score.
+
+        Raises
+        ------
+        ValueError
+            If it is not defined on these rows.
+        """
+        n_rows = len(y)
+        if np.isnan(self.on(model, X, y)(np.ones((1, n_rows)))).any():
+            raise ValueError(
+                f"The score {self.name!r} is not defined on the {n_rows} test rows of "
+                "a fold, as an area under a curve is not if they are of one class; "
+                "choose folds with more rows, or another score."
+            )
 
     def _by_scorer(self, model: Any, X: Any, y: Any) -> Score:
         def one(weight: np.ndarray) -> float:
@@ -79,7 +96,7 @@ def read_metrics(scoring: Any) -> list[Metric]:
     Raises
     ------
     TypeError
-        If it is something else.
+        If it is something else, such as a metric that no scorer was made of.
     ValueError
         If there is none, or one has a name that nobody knows.
     """
@@ -101,6 +118,13 @@ def read_metrics(scoring: Any) -> list[Metric]:
             raise TypeError(
                 "scoring must be the name of a score, a list of such names, or a dict "
                 f"of names to scorers (make_scorer makes them); got {scoring!r}."
+            )
+        if isfunction(found) and "y_true" in [*signature(found).parameters][:1]:
+            name = found.__name__
+            raise TypeError(
+                f"scoring has the metric {name}, which compares two arrays; make a "
+                f"scorer of it, make_scorer({name}), with greater_is_better=False if "
+                "it is a loss."
             )
     return [
         Metric(name, get_scorer(s), s) if isinstance(s, str) else Metric(name, s, None)
@@ -131,7 +155,7 @@ def _error(
 
     def make(model: Any, X: Any, y: np.ndarray) -> Score | None:
         found = np.asarray(model.predict(X))
-        if y.dtype.kind not in "biuf" or y.shape != found.shape:
+        if y.ndim != 1 or y.dtype.kind not in "biuf" or y.shape != found.shape:
             return None
         errors = y.astype("float64") - found
         return _mean(loss(errors), finish) if np.isfinite(errors).all() else None

@@ -10,8 +10,13 @@ from pandas.testing import assert_frame_equal
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.linear_model import LogisticRegression, RidgeClassifier
-from sklearn.metrics import make_scorer, max_error, mean_pinball_loss
+from sklearn.linear_model import (
+    LinearRegression,
+    LogisticRegression,
+    RidgeClassifier,
+)
+from sklearn.metrics import get_scorer, make_scorer, max_error, mean_pinball_loss
+from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import get_tags
 
@@ -387,6 +392,18 @@ def test_a_method_that_was_not_asked_is_a_new_run(tmp_path):
     assert np.isfinite(found.scores["score"]).all()
 
 
+@pytest.mark.parametrize("content", [b"", b"no pickle", None])
+def test_a_run_that_cannot_be_read_is_done_again(content, tmp_path):
+    args = {"cv": 2, "scoring": "r2", "cache": tmp_path, "n_resamples": 2}
+    first = compare_models({"one": Offset()}, X, Y, **args)
+    [path, _] = tmp_path.iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] if content is None else content)
+    again = compare_models({"one": Offset()}, X, Y, **args)
+    assert_frame_equal(again.scores, first.scores)
+    assert len(path.read_bytes()) > len(whole) / 2
+
+
 def test_a_key_of_the_cache_is_the_same_in_another_process():
     """That of rows with histories, too."""
     code = (
@@ -434,6 +451,13 @@ def test_an_interruption_keeps_what_is_done(tmp_path):
         ({"scoring": {"a": 1}}, TypeError, "scoring must be the name"),
         ({"scoring": "no such"}, ValueError, "no such"),
         ({"scoring": make_scorer(max_error)}, TypeError, "takes no sample_weight"),
+        ({"scoring": max_error}, TypeError, r"make_scorer\(max_error\)"),
+        ({"scoring": {"a": max_error}}, TypeError, r"make_scorer\(max_error\)"),
+        ({"cv": []}, ValueError, "cv makes no fold"),
+        ({"cv": [([0, 1], [2]), ([0, 1], [])]}, ValueError, "fold 2 .* no test rows"),
+        ({"cv": [([], [2])]}, ValueError, "fold 1 .* no training rows"),
+        # r2 of one row, and of rows with one value
+        ({"cv": [([0, 1], [2])]}, ValueError, "'r2' is not defined on the 1 test row"),
         ({"confidence_level": 1}, ValueError, "confidence_level"),
         ({"n_resamples": 0}, ValueError, "n_resamples"),
     ],
@@ -452,6 +476,29 @@ def test_an_error_says_whose_it_is():
     with pytest.raises(OSError, match="no") as caught:
         compare_models({"bad": Broken()}, X, Y, cv=2, scoring="r2")
     assert caught.value.__notes__ == ["compare_models: 'bad', fold 1."]
+
+
+@pytest.mark.parametrize("name", ["roc_auc", "roc_auc_ovr"])
+def test_a_fold_of_one_class_is_no_number_without_a_word(name, tmp_path):
+    """By the fast way, by the scorer, and from a cache of other scores."""
+    models = {"one": LogisticRegression()}
+    args = {"cv": [(np.arange(N), np.flatnonzero(Y))], "cache": tmp_path}
+    compare_models(models, X, Y, scoring=["accuracy", "neg_log_loss"], **args)
+    with pytest.raises(ValueError, match=f"'{name}' is not defined on the"):
+        compare_models(models, X, Y, scoring=name, **args)
+
+
+def test_y_may_have_several_columns():
+    y = X[:, :2]
+    models = {"mean": DummyRegressor(), "line": LinearRegression()}
+    names = ["neg_mean_squared_error", "neg_mean_absolute_error", "r2"]
+    cv = list(KFold(2).split(X))
+    found = compare_models(models, X, y, cv=cv, scoring=names, n_resamples=3)
+    for row in found.scores[found.scores["model"] == "mean"].itertuples():
+        train, test = cv[row.fold - 1]
+        model = DummyRegressor().fit(X[train], y[train])
+        expected = get_scorer(row.metric)(model, X[test], y[test])
+        assert row.score == pytest.approx(expected, rel=1e-12)
 
 
 def test_y_may_be_a_series():
