@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import ndtr, stdtrit
 
 from sklearn_seqcrm.model_selection._weighted_scores import Score
 
@@ -78,3 +79,39 @@ def resampled_scores(
             np.mean([fold.score(counts[:, fold.customers]) for fold in folds], axis=0)
         )
     return np.concatenate(blocks)
+
+
+def interval(
+    draws: np.ndarray, confidence_level: float, n_customers: int
+) -> tuple[float, float]:
+    """Between which numbers a score of all customers lies.
+
+    Parameters
+    ----------
+    draws : ndarray of shape (n_resamples,)
+        What `resampled_scores` found; NaN is left out.
+    confidence_level : float
+        Probability of the interval.
+    n_customers : int
+        Number of customers who are tested.
+
+    Returns
+    -------
+    lower, upper : float
+        NaN if no draw is defined, or there is one customer, who tells of no other.
+
+    Notes
+    -----
+    The quantiles are further out than those of the level, the fewer customers there
+    are: means of ``n`` drawn customers vary by a factor of ``sqrt((n - 1) / n)`` too
+    little, and the quantiles of Student's distribution with ``n - 1`` degrees of
+    freedom are larger than the normal ones (Hesterberg, "What Teachers Should Know
+    About the Bootstrap", 2015, doi:10.1080/00031305.2015.1089789, section 3.4).
+    """
+    defined = draws[np.isfinite(draws)]
+    if not len(defined) or n_customers < 2:
+        return np.nan, np.nan
+    student = stdtrit(n_customers - 1, (1 - confidence_level) / 2)
+    tail = ndtr(student * np.sqrt(n_customers / (n_customers - 1)))
+    lower, upper = np.quantile(defined, [tail, 1 - tail])
+    return float(lower), float(upper)

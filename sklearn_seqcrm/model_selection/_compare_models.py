@@ -124,9 +124,16 @@ def compare_models(
     A score is the mean over the folds. For its interval, customers are drawn with
     replacement, each with all of their test rows in all folds, and all scores are
     computed again from the predictions; a difference is that of two models on the same
-    draws. The interval lies between quantiles of the draws (percentile bootstrap).
-    Rows of a customer are alike: to draw rows instead would make intervals too short.
-    Rows of customers whom the log does not know count as customers of their own.
+    draws. The interval lies between quantiles of the draws (percentile bootstrap),
+    somewhat further out than those of its level where there are few customers, whose
+    draws spread too little ("expanded percentile" of Hesterberg, 2015). Rows of a
+    customer are alike: to draw rows instead would make intervals too short. Rows of
+    customers whom the log does not know count as customers of their own.
+
+    In simulations, 95% intervals of a mean held the truth in 91% of the cases with 5
+    customers, in 93 to 95% with 10 to 50, and in 95% with 200 and unequal numbers of
+    rows. Where a few customers have most of the loss, as big spenders do, there are
+    fewer customers than it seems: 89% with 10 to 50, and 96% with 200.
 
     An interval tells what other customers would change. It does not tell what other
     training rows, or another seed, would: for that, compare models of several seeds.

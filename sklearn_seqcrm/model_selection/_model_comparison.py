@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm.model_selection._bootstrap import interval
 from sklearn_seqcrm.model_selection._runs import Run
 
 _OF_A_RUN = ["n_train", "n_test", "fit_seconds", "predict_seconds", "peak_memory"]
@@ -121,8 +122,11 @@ def tabulated(
         (mean - mean[at])[others],
         (draws - draws[:, [at]])[:, others],
         confidence_level,
+        n_customers,
     )
-    summary = _table(models, metrics, "score", mean, draws, confidence_level)
+    summary = _table(
+        models, metrics, "score", mean, draws, confidence_level, n_customers
+    )
     return ModelComparison(
         differences=differences,
         summary=summary[["model", "metric", "score", "lower", "upper"]],
@@ -142,15 +146,15 @@ def _table(
     found: np.ndarray,
     draws: np.ndarray,
     confidence_level: float,
+    n_customers: int,
 ) -> pd.DataFrame:
-    """A row for each model and metric, with the quantiles of its draws."""
-    defined = np.isfinite(draws)
-    tail = (1 - confidence_level) / 2
-    lower, upper = np.full((2, *found.shape), np.nan)
-    for i, j in np.argwhere(defined.any(axis=0)):
-        kept = draws[defined[:, i, j], i, j]
-        lower[i, j], upper[i, j] = np.quantile(kept, [tail, 1 - tail])
-    n_resamples = defined.sum(axis=0)
+    """A row for each model and metric, with the interval that its draws make."""
+    lower, upper = np.empty((2, *found.shape))
+    for i, j in np.ndindex(found.shape):
+        lower[i, j], upper[i, j] = interval(
+            draws[:, i, j], confidence_level, n_customers
+        )
+    n_resamples = np.isfinite(draws).sum(axis=0)
     better = (draws > 0).sum(axis=0) / np.maximum(n_resamples, 1)
     return pd.DataFrame(
         {
