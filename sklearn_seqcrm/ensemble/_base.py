@@ -219,22 +219,24 @@ class BaseHybrid(BaseEstimator, ABC):
         weight : float
             The weight; one half if no rows could be set aside.
         fitted : dict of str to estimator, or None
-            The parts, if there was a single split.
+            The parts of the last split, which without `refit` is the only one.
         """
-        outputs, seen, all_fitted = [], [], []
-        for train, test in self._folds(rows, seed):
-            if not self._can_fit(rows.target[train]):
-                continue
+        folds = [
+            (train, test)
+            for train, test in self._folds(rows, seed)
+            if len(train) and len(test) and self._can_fit(rows.target[train])
+        ]
+        self._refuse_several(len(folds))
+        if not folds:
+            return 0.5, None
+        outputs = []
+        for train, test in folds:
             fitted = _fit_parts(parts, keys, rows.take(train))
             X = safe_indexing(rows.X, test)
             outputs.append([self._output(fitted[name], X) for name in NAMES])
-            seen.append(test)
-            all_fitted.append(fitted)
-        self._refuse_several(len(all_fitted))
-        if not outputs:
-            return 0.5, None
         first, second = (np.concatenate(one) for one in zip(*outputs, strict=True))
-        blend, aside = self._blend(first, second), np.concatenate(seen)
+        blend = self._blend(first, second)
+        aside = np.concatenate([test for _, test in folds])
         target, share = rows.target[aside], rows.weight[aside]
         weight = learn_weight(blend, target, rows.customers[aside], share)
         self.n_customers_ = len(np.unique(rows.customers[aside]))
@@ -242,7 +244,7 @@ class BaseHybrid(BaseEstimator, ABC):
             name: float(np.average(blend.losses(target, one), weights=share))
             for name, one in (("lstm", 1.0), ("boosting", 0.0), ("hybrid", weight))
         }
-        return weight, all_fitted[0]
+        return weight, fitted
 
     def _folds(self, rows: _Rows, seed: int) -> Iterator[tuple[Any, Any]]:
         """Yield rows to fit on and rows set aside, all of them with weight."""
@@ -275,7 +277,7 @@ class BaseHybrid(BaseEstimator, ABC):
     def _refuse_several(self, n_folds: int) -> None:
         if n_folds > 1 and not self.refit:
             raise ValueError(
-                "refit=False keeps the parts that were fitted when the weights were "
+                "refit=False keeps the parts that are fitted when the weights are "
                 f"learned, but there are {n_folds} of each; use refit=True, or a cv "
                 "of one split."
             )

@@ -6,6 +6,7 @@ import pytest
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -22,8 +23,10 @@ from sklearn_seqcrm.ensemble._blends import (
     log_probabilities,
 )
 from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.model_selection import CutoffSplit, check_no_leakage
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
+from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.testing._small_data import make_table, make_y
 
 X = make_table(n_customers=30)
@@ -347,6 +350,41 @@ def test_parts_by_default_and_as_given():
 def test_a_task_must_be_known(args, message):
     with pytest.raises(ValueError, match=message):
         make_hybrid(**args)
+
+
+def test_folds_without_weight_on_a_side_are_left_out():
+    weight, table = np.ones(40), rows_of(20, 2)
+    weight[20:] = 0
+    first, second = np.arange(20), np.arange(20, 40)
+    parts = Constant(1.0), Constant(2.0)
+    y, halves = np.repeat([1.0, 0.0], 20), [(first, second), (second, first)]
+    hybrid = HybridRegressor(*parts, cv=halves).fit(table, y, weight)
+    assert (hybrid.weights_["lstm"], hybrid.n_customers_) == (0.5, 0)
+    quarters = [*halves, (first[:10], first[10:])]
+    hybrid = HybridRegressor(*parts, cv=quarters).fit(table, y, weight)
+    assert hybrid.n_customers_ == 5
+
+
+def test_several_folds_and_no_refit_are_refused_before_anything_is_fitted():
+    class Untouched(Constant):
+        def fit(self, X, y, sample_weight=None):
+            raise AssertionError("fitted")
+
+    hybrid = HybridRegressor(Untouched(), Untouched(), cv=3, refit=False)
+    with pytest.raises(ValueError, match="there are 3 of each"):
+        hybrid.fit(rows_of(9), np.zeros(9))
+
+
+def test_a_search_around_a_pipeline_reads_raw_histories_too():
+    lstm = make_history_pipeline(LSTMClassifier(**SMALL))
+    trees = make_pipeline(HistoryAggregator(), DecisionTreeClassifier())
+    depths = {"decisiontreeclassifier__max_depth": [1, 2]}
+    search = GridSearchCV(trees, depths, cv=2, error_score="raise")
+    calibrated = CalibratedClassifierCV(lstm, cv=2)
+    model = make_hybrid(calibrated, search, lstm_weight=0.5)
+    assert (model.lstm, model.boosting) == (calibrated, search)
+    of_tables = GridSearchCV(DecisionTreeClassifier(), {"max_depth": [1, 2]})
+    assert make_hybrid(boosting=of_tables).boosting[-1] is of_tables
 
 
 def test_errors_of_fit():
