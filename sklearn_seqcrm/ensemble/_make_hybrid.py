@@ -30,12 +30,12 @@ def make_hybrid(
     ----------
     lstm : estimator, Pipeline or None, default=None
         A network, such as `LSTMClassifier`, which is put behind a
-        `make_history_pipeline`; or a pipeline that reads raw `X`, as it is. None: a
-        network with its defaults.
+        `make_history_pipeline`; or a pipeline that reads raw `X`, or a search around
+        one, as it is. None: a network with its defaults.
     boosting : estimator, Pipeline or None, default=None
         What reads tables, such as estimators of LightGBM and XGBoost, which is put
-        behind `HistoryAggregator`; or a pipeline that reads raw `X`, as it is. None:
-        histogram-based gradient boosting of scikit-learn.
+        behind `HistoryAggregator`; or a pipeline that reads raw `X`, or a search around
+        one, as it is. None: histogram-based gradient boosting of scikit-learn.
     task : {"classification", "regression"} or None, default=None
         What is to be predicted. None: what the parts predict.
     lstm_weight : float or None, default=None

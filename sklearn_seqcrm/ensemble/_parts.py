@@ -23,7 +23,7 @@ def history_columns() -> Any:
 
 def lstm_part(lstm: Any, classify: bool) -> Any:
     """A pipeline that reads raw X, from one, from a network, or from None."""
-    if isinstance(lstm, Pipeline):
+    if _reads_raw(lstm):
         return lstm
     if lstm is None:
         lstm = _weighted(LSTMClassifier() if classify else LSTMRegressor())
@@ -32,12 +32,19 @@ def lstm_part(lstm: Any, classify: bool) -> Any:
 
 def boosting_part(boosting: Any, classify: bool) -> Any:
     """A pipeline that reads raw X, from one, from what reads tables, or from None."""
-    if isinstance(boosting, Pipeline):
+    if _reads_raw(boosting):
         return boosting
     if boosting is None:
         kinds = HistGradientBoostingRegressor, HistGradientBoostingClassifier
         boosting = _weighted(kinds[classify]())
     return Pipeline([("features", history_columns()), ("estimator", boosting)])
+
+
+def _reads_raw(part: Any) -> bool:
+    """Whether it is a pipeline, or a search, a calibration or the like around one."""
+    while not isinstance(part, Pipeline) and hasattr(part, "estimator"):
+        part = part.estimator
+    return isinstance(part, Pipeline)
 
 
 def _weighted(estimator: Any) -> Any:
