@@ -180,10 +180,12 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
 
     Windows of several rows overlap. Numbers are added up within chunks of events first
     (16, 256, ... of a customer, from the first on), and each window is made of those
-    chunks and events that it holds, so that what happens after a row, or before its
-    window, changes no digit of it, and long histories with a row for each event take
-    time in proportion to the rows. Some customers are in work at a time: beyond the
-    output, the memory does not grow with the rows.
+    chunks and events that it holds, so that what happens after a row changes no digit
+    of it, a large number before its window takes none, and long histories with a row
+    for each event take time in proportion to the rows. Events before a window, or that
+    earlier rows see, move the chunks, and with them at most the last digits. Some
+    customers are in work at a time: beyond the output, the memory does not grow with
+    the rows.
 
     Examples
     --------
