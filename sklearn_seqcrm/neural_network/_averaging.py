@@ -86,7 +86,7 @@ class AveragedWeights(Callback):
     def on_batch_begin(self, net: Any, training: bool = False, **kwargs: Any) -> None:
         """Show the mean to the first batch of validation."""
         if not training:
-            self._show()
+            self.show()
 
     def on_batch_end(self, net: Any, training: bool = False, **kwargs: Any) -> None:
         """Let the weights after a step into the mean."""
@@ -99,17 +99,21 @@ class AveragedWeights(Callback):
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Show the mean where there is no validation."""
-        self._show()
+        self.show()
 
-    def _show(self) -> None:
+    def on_train_end(self, net: Any, **kwargs: Any) -> None:
+        """Show the mean where training ended between epochs."""
+        self.show()
+
+    def show(self) -> None:
+        """Give the mean to the net, which goes on from its last step next time."""
         if self._last_step is None:
             self._last_step = [weights.clone() for weights in self._weights]
             _copy(self._mean, self._weights)
 
-    def last_step(self) -> LastStep | None:
-        """Where training has ended; None if it was interrupted."""
-        if self._last_step is None:
-            return None
+    def last_step(self) -> LastStep:
+        """Where training has ended."""
+        assert self._last_step is not None
         weights = _flat(self._last_step)
         return LastStep(self._step, weights, _checksum(self._mean))
 

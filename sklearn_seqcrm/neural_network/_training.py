@@ -97,6 +97,8 @@ def train(
         if averaging and may_go_on:
             net.last_step = averaged.last_step()
     except Interrupted as interrupted:
+        if averaging:
+            averaged.show()
         raise KeyboardInterrupt from interrupted
     finally:
         net.callbacks = [*own, *stopping]

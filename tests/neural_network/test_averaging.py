@@ -82,6 +82,37 @@ def test_early_stopping_judges_and_keeps_the_mean():
     assert_array_equal(weights_of(model.net_), watch.epochs[np.argmin(losses)])
 
 
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_a_training_that_is_interrupted_leaves_the_mean(early_stopping):
+    class Impatient(Watch):
+        def on_batch_end(self, net, training, **kwargs):
+            super().on_batch_end(net, training)
+            if len(self.steps) == 5:
+                raise KeyboardInterrupt
+
+    watch, model = Impatient(), LSTMClassifier(**SMALL, early_stopping=early_stopping)
+    model.set_params(averaged_steps=100, callbacks=[watch])
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(X, Y)
+    expected = running_mean(watch.steps, 100)
+    assert_allclose(weights_of(model.net_), expected, rtol=0, atol=1e-6)
+
+
+def test_a_training_that_ends_before_an_epoch_has_the_mean():
+    """skorch takes an interruption outside of epochs for their end."""
+
+    class Done(Watch):
+        def on_epoch_begin(self, net, **kwargs):
+            if len(self.epochs) == 2:
+                raise KeyboardInterrupt
+
+    watch = Done()
+    model = fit(100, watch, max_epochs=9)
+    assert model.n_iter_ == 2
+    expected = running_mean(watch.steps, 100)
+    assert_allclose(weights_of(model.net_), expected, rtol=0, atol=1e-6)
+
+
 def test_one_step_is_its_own_mean():
     one = {**SMALL, "batch_size": 1000, "callbacks": None}
     averaged, plain = (
