@@ -11,6 +11,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+import pandas as pd
 from sklearn.model_selection import GroupKFold, check_cv
 from sklearn.utils import check_random_state, indexable
 
@@ -280,7 +281,7 @@ def _each(
     """Yield each run, and whether it was done before."""
     paths: list[Path | None] = [None] * len(jobs)
     if cache is not None:
-        data = joblib.hash((sklearn_seqcrm.__version__, X, y))
+        data = joblib.hash((sklearn_seqcrm.__version__, *_contents(X), y))
         paths = [job.path(Path(cache), data) for job in jobs]
     to_do = []
     for job, path in zip(jobs, paths, strict=True):
@@ -294,6 +295,26 @@ def _each(
     calls = (joblib.delayed(job.run)(X, y, metrics, path) for job, path in to_do)
     for run in parallel(calls):
         yield run, False
+
+
+def _contents(X: Any) -> list[Any]:
+    """What the key of a run depends on.
+
+    Of a DataFrame it is columns, one by one: pandas pickles the whole differently once
+    rows have been taken of it, and text once it was copied.
+    """
+    if not isinstance(X, pd.DataFrame):
+        return [X]
+    columns = [_plain(X.iloc[:, place]) for place in range(X.shape[1])]
+    return [X.index, list(X.columns), *columns]
+
+
+def _plain(column: pd.Series) -> Any:
+    """An array of NumPy, if the values are of its types or text."""
+    if isinstance(column.dtype, np.dtype | pd.StringDtype):
+        is_text = isinstance(column.dtype, pd.StringDtype)
+        return np.ascontiguousarray(column.to_numpy(object if is_text else None))
+    return column.array
 
 
 def _line(run: Run, number: int, n_runs: int, is_old: bool) -> str:

@@ -409,6 +409,18 @@ def test_a_method_that_was_not_asked_is_a_new_run(tmp_path):
     assert np.isfinite(found.scores["score"]).all()
 
 
+def test_a_table_that_was_used_is_the_same_table(tmp_path):
+    """pandas writes one down differently after rows were taken of it, and copies."""
+    table = make_table()
+    args = {"cv": 2, "scoring": "accuracy", "n_resamples": 2, "cache": tmp_path}
+    for X in (table, table, table.copy()):
+        compare_models({"a": DummyClassifier()}, X, make_y(X), **args)
+        assert len(list(tmp_path.iterdir())) == 2
+    other = table.assign(age=table["age"] + 1)
+    compare_models({"a": DummyClassifier()}, other, make_y(table), **args)
+    assert len(list(tmp_path.iterdir())) == 4
+
+
 @pytest.mark.parametrize("content", [b"", b"no pickle", None])
 def test_a_run_that_cannot_be_read_is_done_again(content, tmp_path):
     args = {"cv": 2, "scoring": "r2", "cache": tmp_path, "n_resamples": 2}
