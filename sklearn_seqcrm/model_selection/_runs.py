@@ -196,7 +196,7 @@ class Job(NamedTuple):
 
     def path(self, folder: Path, data: str) -> Path:
         """The file of this run of a model with these parameters on these rows."""
-        key = joblib.hash((data, self.estimator, self.train, self.test))
+        key = joblib.hash((data, clone(self.estimator), self.train, self.test))
         return folder / f"{key}.run"
 
 

@@ -409,13 +409,17 @@ def test_a_method_that_was_not_asked_is_a_new_run(tmp_path):
     assert np.isfinite(found.scores["score"]).all()
 
 
-def test_a_table_that_was_used_is_the_same_table(tmp_path):
+def test_tables_and_models_that_were_used_are_the_same(tmp_path):
     """pandas writes one down differently after rows were taken of it, and copies."""
     table = make_table()
     args = {"cv": 2, "scoring": "accuracy", "n_resamples": 2, "cache": tmp_path}
     for X in (table, table, table.copy()):
         compare_models({"a": DummyClassifier()}, X, make_y(X), **args)
         assert len(list(tmp_path.iterdir())) == 2
+    # And what a model was fitted on before is no parameter of it.
+    fitted = {"a": DummyClassifier().fit(table, make_y(table))}
+    compare_models(fitted, table, make_y(table), **args)
+    assert len(list(tmp_path.iterdir())) == 2
     other = table.assign(age=table["age"] + 1)
     compare_models({"a": DummyClassifier()}, other, make_y(table), **args)
     assert len(list(tmp_path.iterdir())) == 4
