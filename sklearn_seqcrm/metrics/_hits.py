@@ -34,31 +34,18 @@ class Hits(NamedTuple):
         had = _read_bought(bought, row, value)
         offered = _read_table(recommended, "recommended", [row, value, rank])
         _refuse_other_kinds(had, offered, row, value)
-        rows_of_had, rows = pd.factorize(had[row])
-        place_of_row = rows.get_indexer(pd.Index(offered[row]))
-        if len(rows) and len(offered) and not (place_of_row >= 0).any():
-            raise ValueError(
-                f"No {row!r} of recommended is among those of bought, such as "
-                f"{rows[:1].tolist()[0]!r} beside {offered[row].tolist()[0]!r}; both "
-                "must name rows in the same way."
-            )
-        asked = place_of_row >= 0
-        offered, rows_of_offered = offered[asked], place_of_row[asked]
-        order = np.lexsort((offered[rank].to_numpy(), rows_of_offered))
-        offered, rows_of_offered = offered.iloc[order], rows_of_offered[order]
-        place = _places(rows_of_offered)
-        _refuse_equal_ranks(rows_of_offered, offered, row, rank)
-        # Numbers for pairs of row and value.
+        of_had, rows = pd.factorize(had[row])
+        offered, of_offered = _in_order(offered, rows, row, rank)
         values = pd.factorize(pd.concat([had[value], offered[value]]))[0]
         n_values = int(values.max(initial=0)) + 1
-        pairs = np.concatenate([rows_of_had, rows_of_offered]) * n_values + values
-        # Hashed by pandas: of a million such pairs, np.unique took a second, and half.
-        pairs_had = pd.Index(pairs[: len(had)]).unique()
-        pairs_offered = pd.Index(pairs[len(had) :])
-        _refuse_repeated(pairs_offered, row, value)
-        hit = pairs_had.get_indexer(pairs_offered) >= 0
-        n_bought = np.bincount(pairs_had // n_values, minlength=len(rows))
-        return cls(rows, n_bought, rows_of_offered[hit], place[hit])
+        # Numbers for pairs of row and value, hashed by pandas: of a million of them,
+        # np.unique took more than a second.
+        pairs = pd.Index(np.concatenate([of_had, of_offered]) * n_values + values)
+        basket, lists = pairs[: len(had)].unique(), pairs[len(had) :]
+        _refuse_repeated(lists, row, value)
+        n_bought = np.bincount(basket // n_values, minlength=len(rows))
+        hit = basket.get_indexer(lists) >= 0
+        return cls(rows, n_bought, of_offered[hit], _places(of_offered)[hit])
 
     def up_to(self, k: int | None) -> Hits:
         """Keep the hits among the first k of each list; None: all."""
@@ -122,6 +109,46 @@ def _refuse_other_kinds(
                 f"Column {column!r} is {kinds['bought']} in bought, but "
                 f"{kinds['recommended']} in recommended; make them of one kind."
             )
+
+
+def _in_order(
+    offered: pd.DataFrame, rows: pd.Index, row: str, rank: str
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Lists of the rows that bought, one after the other, each the best first.
+
+    Parameters
+    ----------
+    offered : DataFrame of shape (n_lines, 3)
+        Lists, in any order.
+    rows : Index of shape (n_rows,)
+        Rows that bought.
+    row, rank : str
+        Columns.
+
+    Returns
+    -------
+    offered : DataFrame of shape (n_lines_of_these, 3)
+        The lines of these rows.
+    of_line : ndarray of shape (n_lines_of_these,), int64
+        Position in `rows` of each, ascending.
+    """
+    if offered[rank].dtype.kind not in "biuf":
+        raise TypeError(
+            f"Column {rank!r} of recommended must hold numbers, 1 for the best; got "
+            f"{offered[rank].dtype}."
+        )
+    of_line = rows.get_indexer(pd.Index(offered[row]))
+    asked = np.flatnonzero(of_line >= 0)
+    if len(rows) and len(offered) and not len(asked):
+        raise ValueError(
+            f"No {row!r} of recommended is among those of bought, such as "
+            f"{rows[:1].tolist()[0]!r} beside {offered[row].tolist()[0]!r}; both must "
+            "name rows in the same way."
+        )
+    order = asked[np.lexsort((offered[rank].to_numpy()[asked], of_line[asked]))]
+    offered, of_line = offered.iloc[order], of_line[order]
+    _refuse_equal_ranks(of_line, offered, row, rank)
+    return offered, of_line
 
 
 def _places(rows: np.ndarray) -> np.ndarray:

@@ -60,7 +60,8 @@ def recall_at_k(
         If a column is absent, a value is missing, a list has a thing or a rank twice,
         or no list is of a row that bought.
     TypeError
-        If a table is none, or one has numbers where the other has text.
+        If a table is none, ranks are no numbers, or one table has numbers where the
+        other has text.
 
     Warns
     -----
@@ -151,7 +152,8 @@ def ndcg_at_k(
         If a column is absent, a value is missing, a list has a thing or a rank twice,
         or no list is of a row that bought.
     TypeError
-        If a table is none, or one has numbers where the other has text.
+        If a table is none, ranks are no numbers, or one table has numbers where the
+        other has text.
 
     Warns
     -----
@@ -244,7 +246,8 @@ def hit_rate_at_k(
         If a column is absent, a value is missing, a list has a thing or a rank twice,
         or no list is of a row that bought.
     TypeError
-        If a table is none, or one has numbers where the other has text.
+        If a table is none, ranks are no numbers, or one table has numbers where the
+        other has text.
 
     Warns
     -----
@@ -325,7 +328,8 @@ def mean_reciprocal_rank(
         If a column is absent, a value is missing, a list has a thing or a rank twice,
         or no list is of a row that bought.
     TypeError
-        If a table is none, or one has numbers where the other has text.
+        If a table is none, ranks are no numbers, or one table has numbers where the
+        other has text.
 
     Warns
     -----

@@ -124,6 +124,7 @@ LISTS = pd.DataFrame({"row": [1, 1], "rank": [1, 2], "value": [7, 8]})
         ),
         (HAD, LISTS.assign(rank=1), ValueError, "1 lines with the same .* in row 1;"),
         (HAD, LISTS.assign(value=7), ValueError, "1 lines that repeat a 'value'"),
+        (HAD, LISTS.assign(rank=["1", "2"]), TypeError, "must hold numbers, 1 for the"),
         (HAD, LISTS.assign(row=9), ValueError, "such as 1 beside 9"),
         (HAD, LISTS.assign(value=["7", "8"]), TypeError, "string in recommended"),
         (HAD, LISTS.assign(row=["1", "1"]), TypeError, "'row' is integer in bought"),
