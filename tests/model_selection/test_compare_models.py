@@ -15,7 +15,7 @@ from sklearn.linear_model import (
     LogisticRegression,
     RidgeClassifier,
 )
-from sklearn.metrics import get_scorer, make_scorer, max_error, mean_pinball_loss
+from sklearn.metrics import make_scorer, max_error, mean_pinball_loss
 from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import get_tags
