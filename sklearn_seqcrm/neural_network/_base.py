@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
@@ -18,6 +18,7 @@ from sklearn_seqcrm._sklearn_compat import (
     parse_version,
 )
 from sklearn_seqcrm.neural_network._batches import automatic_batch_size
+from sklearn_seqcrm.neural_network._epochs import EpochSteps
 from sklearn_seqcrm.neural_network._inputs import (
     Inputs,
     read_inputs,
@@ -54,11 +55,11 @@ _HAS_FUSED_OPTIMIZERS = parse_version(torch.__version__) >= parse_version("2.4")
 class BaseLSTM(CallbackSupportMixin, BaseEstimator):
     """What classifier and regressor share: inputs, training and outputs.
 
-    An estimator brings its objective to `_fit` and `_partial_fit`. A network that goes
-    on keeps the one that it has.
+    An estimator brings its objective to `_fit` and `_partial_fit`. Networks that go on
+    keep the one that they have.
     """
 
-    net_: HistoryNet
+    nets_: list[HistoryNet]
     _objective: Objective
 
     # What scorers of skorch take the net for.
@@ -67,30 +68,31 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
     _doc_link_template = DOC_LINK
     _parameter_constraints: dict[str, list[Any]] = CONSTRAINTS
 
+    @property
+    def net_(self) -> HistoryNet:
+        """The first of `nets_`; the only one, unless `n_networks` says otherwise."""
+        return self.nets_[0]
+
     def _fit(self, X: Any, y: Any, sample_weight: Any, objective: Objective) -> Self:
         """Train to the end, from the start or, with `warm_start`, from where it is."""
-        again = self.warm_start and hasattr(self, "net_")
+        again = self.warm_start and hasattr(self, "nets_")
         inputs = self._start(X, y, sample_weight, objective, again, whole=True)
-        task = FitTask(self, X, y, sample_weight, self.max_epochs)
         seeds = self._draw_seeds(again)
-        net = self.net_ if again else self._build(inputs, seeds)
+        task = FitTask(self, X, y, sample_weight, len(seeds) * self.max_epochs)
+        nets = self.nets_ if again else [self._build(inputs, one) for one in seeds]
         inputs = self._leave_out_weightless(inputs, again)
         batch_size = self._rows_in_batch(inputs.data)
-        data, valid = set_customers_aside(
-            inputs.data,
-            inputs.customers(),
-            self.early_stopping,
-            self.validation_fraction,
-            seeds.split,
-        )
-        data = over_mean_weight(data)
-        if valid is not None:
-            # Scoring callbacks of skorch see rows in the order of their predictions.
-            order = HistoryNet.rows_of_batches(
-                valid, batch_size, share=not self.bidirectional
+        customers = inputs.customers()
+        for n_done, (net, of_net) in enumerate(zip(nets, seeds, strict=True)):
+            # What a fit that ends early has trained is a model of fewer networks.
+            self.nets_ = nets if again else nets[: n_done + 1]
+            data, valid = self._set_aside(
+                inputs.data, customers, batch_size, of_net.split
             )
-            valid = over_mean_weight(valid.take(order))
-        self._train(net, seeds, batch_size, self.max_epochs, data, valid, task)
+            epochs = EpochSteps(task, self.nets_)
+            self._train(net, of_net, batch_size, self.max_epochs, data, valid, epochs)
+            if epochs.stop:
+                break
         task.end()
         return self
 
@@ -102,19 +104,22 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         Weights count beside those of other calls, and no callback of scikit-learn sees
         this: they see whole fits.
         """
-        again = hasattr(self, "net_")
+        again = hasattr(self, "nets_")
         inputs = self._start(X, y, sample_weight, objective, again, whole=False)
         seeds = self._draw_seeds(again)
-        net = self.net_ if again else self._build(inputs, seeds)
+        if not again:
+            self.nets_ = [self._build(inputs, one) for one in seeds]
         inputs = self._leave_out_weightless(inputs, again)
         data = over_mean_weight(inputs.data, self._mean_weight)
-        self._train(net, seeds, self._rows_in_batch(data), 1, data)
+        batch_size = self._rows_in_batch(data)
+        for net, of_net in zip(self.nets_, seeds, strict=True):
+            self._train(net, of_net, batch_size, 1, data)
         return self
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """The net and the estimator have one objective, which skorch would make two."""
+        """A net and the estimator have one objective, which skorch would make two."""
         super().__setstate__(state)
-        if hasattr(self, "net_"):
+        if hasattr(self, "nets_"):
             self._objective = self.net_.criterion_
 
     # Before training --------------------------------------------------------------
@@ -162,9 +167,9 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         if again:
             self._refuse_changes(objective)
             objective = self._objective
-        elif hasattr(self, "net_"):
-            # Should this fit fail, what it sets until then would not go with it.
-            del self.net_
+        elif hasattr(self, "nets_"):
+            # Should this fit fail, what it sets until then would not go with them.
+            del self.nets_
         inputs = read_inputs(self, X, reset=not again)
         y = objective.read(y)
         check_consistent_length(inputs.data.static, y)
@@ -222,18 +227,37 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             self._mean_weight = mean_weight(inputs.data)
         return inputs
 
-    def _draw_seeds(self, again: bool) -> Seeds:
-        return draw_seeds(self.random_state, len(self.net_.history) if again else 0)
+    def _draw_seeds(self, again: bool) -> list[Seeds]:
+        """Seeds for each of the networks, those that go on or those to be made."""
+        n_before = (
+            [len(net.history) for net in self.nets_] if again else [0] * self.n_networks
+        )
+        return draw_seeds(self.random_state, n_before)
+
+    def _set_aside(
+        self, data: RowData, customers: np.ndarray, batch_size: int, seed: int
+    ) -> tuple[RowData, RowData | None]:
+        """Rows to learn from and rows that say when to stop, if any."""
+        data, valid = set_customers_aside(
+            data, customers, self.early_stopping, self.validation_fraction, seed
+        )
+        if valid is not None:
+            # Scoring callbacks of skorch see rows in the order of their predictions.
+            order = HistoryNet.rows_of_batches(
+                valid, batch_size, share=not self.bidirectional
+            )
+            valid = over_mean_weight(valid.take(order))
+        return over_mean_weight(data), valid
 
     def _rows_in_batch(self, data: RowData) -> int:
         if self.batch_size == "auto":
             return automatic_batch_size(data, share=not self.bidirectional)
         return int(self.batch_size)
 
-    # The net ----------------------------------------------------------------------
+    # The nets ---------------------------------------------------------------------
 
     def _build(self, inputs: Inputs, seeds: Seeds) -> HistoryNet:
-        """Make the net for rows like these, with its first weights."""
+        """Make a net for rows like these, with its first weights."""
         self._specs = inputs.specs
         self._n_static = inputs.data.static.shape[1]
         objective = self._objective
@@ -281,10 +305,9 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         max_epochs: int,
         data: RowData,
         valid: RowData | None = None,
-        task: FitTask | None = None,
+        epochs: EpochSteps | None = None,
     ) -> None:
-        """Train the net with the parameters that may change from call to call."""
-        self.net_ = net
+        """Train a net with the parameters that may change from call to call."""
         self.batch_size_ = net.batch_size = batch_size
         net.max_epochs = max_epochs
         net.shuffle_seed, net.dropout_seed = seeds.batches, seeds.dropout
@@ -299,25 +322,42 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
                 self.callbacks or (),
                 self.n_iter_no_change,
                 self.averaged_steps,
-                may_go_on=self.warm_start or task is None,
-                task=task,
+                may_go_on=self.warm_start or epochs is None,
+                epochs=epochs,
             )
-        self.n_iter_ = len(net.history)
+        self.n_iter_ = max(len(one.history) for one in self.nets_)
         if not all(p.isfinite().all() for p in net.module_.parameters()):
-            del self.net_
+            del self.nets_
             raise ValueError(
-                f"Training diverged in {self.n_iter_} epochs: weights of the network "
-                "are not finite. Lower learning_rate or scale the statics, and fit "
-                "from the start."
+                f"Training diverged in {len(net.history)} epochs: weights of the "
+                "network are not finite. Lower learning_rate or scale the statics, and "
+                "fit from the start."
             )
 
     # After training ---------------------------------------------------------------
 
-    def _outputs(self, X: Any) -> np.ndarray:
-        """What the network returns for the rows of X, shape (n, n_outputs), float64."""
-        check_is_fitted(self, "net_")
+    def _mean_of(self, what: Callable[[np.ndarray], np.ndarray], X: Any) -> np.ndarray:
+        """Mean over the networks of what their outputs say of the rows of X.
+
+        Parameters
+        ----------
+        what : callable
+            Takes the outputs of a network, shape (n, n_outputs), float64, to numbers
+            of shape (n,) or (n, k). Means of probabilities and of numbers in the units
+            of `y` were as good as means of outputs for classes, and better for counts,
+            whose outputs are logarithms.
+        X : DataFrame, padded tensors or array, n rows
+            See `fit`.
+        """
+        check_is_fitted(self, "nets_")
         inputs = self._as_in_fit(read_inputs(self, X, reset=False))
-        return self.net_.outputs(inputs.data).astype("float64", copy=False)
+        n_networks = len(self.nets_)
+        # Divided before they are added up, or the largest numbers would overflow.
+        said = [
+            what(net.outputs(inputs.data).astype("float64", copy=False)) / n_networks
+            for net in self.nets_
+        ]
+        return np.sum(said, axis=0)
 
     def _as_in_fit(self, inputs: Inputs) -> Inputs:
         """Compare the shapes of X with those in fit; codes new to tensors become 0."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 from skorch.callbacks import Callback
@@ -25,6 +26,8 @@ class EpochSteps(Callback):
     ----------
     task : FitTask
         The fit.
+    nets : list of skorch nets
+        The networks so far, that of the epochs among them.
 
     Attributes
     ----------
@@ -32,8 +35,9 @@ class EpochSteps(Callback):
         Whether a callback of scikit-learn has asked for the end of training.
     """
 
-    def __init__(self, task: FitTask) -> None:
+    def __init__(self, task: FitTask, nets: Sequence[Any]) -> None:
         self.task = task
+        self.nets = nets
         self.stop = False
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
@@ -47,7 +51,10 @@ class EpochSteps(Callback):
             # A shallow copy of a skorch net has its own module; it needs no callbacks.
             still = copy.copy(net)
             still.callbacks, still.callbacks_ = [], []
-            return {"net_": still, "n_iter_": len(net.history)}
+            return {
+                "nets_": [still if one is net else one for one in self.nets],
+                "n_iter_": max(len(one.history) for one in self.nets),
+            }
 
         try:
             self.stop = self.task.end_step(attributes)

@@ -58,6 +58,10 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         Step size of AdamW.
     weight_decay : float, default=0.01
         Decoupled weight decay of AdamW.
+    n_networks : int, default=1
+        Networks to train one after the other, whose probabilities are averaged. Each
+        begins with other weights and sets other customers aside. Results differ less
+        from seed to seed, for so many times the time.
     averaged_steps : int, default=200
         Steps over which weights are averaged, a running mean. Early stopping and
         prediction see the mean, which has less of the noise of batches than the weights
@@ -92,9 +96,9 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         is neither drawn from nor seeded. None takes a seed from NumPy's, as everywhere
         in scikit-learn.
     warm_start : bool, default=False
-        Go on from the network of the last fit, for `max_epochs` more. What the network
-        is made of stays as it was, and so do its loss, weight decay and device;
-        an int as `random_state` sets the same customers aside again.
+        Go on from the networks of the last fit, for `max_epochs` more. What these are
+        made of and how many they are stays as it was, and so do their loss, weight
+        decay and device; an int as `random_state` sets the same customers aside again.
     verbose : int, default=0
         1 prints a line for each epoch.
 
@@ -102,10 +106,13 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     ----------
     classes_ : ndarray of shape (n_classes,)
         Class labels.
+    nets_ : list of skorch.NeuralNet
+        The trained nets. There are fewer than `n_networks` if a callback of
+        scikit-learn has ended the fit before.
     net_ : skorch.NeuralNet
-        The trained net; ``net_.history`` has the losses of each epoch.
+        The first of them; ``net_.history`` has the losses of each epoch.
     n_iter_ : int
-        Number of epochs run.
+        Number of epochs run; of several networks, the most that one has run.
     batch_size_ : int
         Rows in a step of the last training.
     n_features_in_ : int
@@ -179,6 +186,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         head_sizes: Sequence[int] = (64,),
         learning_rate: float = 0.002,
         weight_decay: float = 0.01,
+        n_networks: int = 1,
         averaged_steps: int = 200,
         batch_size: int | str = "auto",
         max_epochs: int = 50,
@@ -203,6 +211,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         self.head_sizes = head_sizes
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.n_networks = n_networks
         self.averaged_steps = averaged_steps
         self.batch_size = batch_size
         self.max_epochs = max_epochs
@@ -302,7 +311,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
 
     def _all_classes(self, classes: Any) -> np.ndarray:
         """The classes of `partial_fit`, which stay the same."""
-        if not hasattr(self, "net_"):
+        if not hasattr(self, "nets_"):
             if classes is None:
                 raise ValueError(
                     "classes must be passed on the first call to partial_fit."
@@ -354,8 +363,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         ndarray of shape (n, n_classes)
             Probabilities in the order of `classes_`.
         """
-        outputs = self._outputs(X)
-        return self._objective.predict_proba(outputs)
+        return self._mean_of(self._objective.predict_proba, X)
 
     def predict(self, X: Any) -> np.ndarray:
         """Most probable class.
@@ -370,5 +378,4 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         ndarray of shape (n,)
             Class labels.
         """
-        outputs = self._outputs(X)
-        return self._objective.predict(outputs)
+        return self._objective.predict(self.predict_proba(X))

@@ -53,6 +53,10 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         Step size of AdamW.
     weight_decay : float, default=0.01
         Decoupled weight decay of AdamW.
+    n_networks : int, default=1
+        Networks to train one after the other, whose predictions are averaged. Each
+        begins with other weights and sets other customers aside. Results differ less
+        from seed to seed, for so many times the time.
     averaged_steps : int, default=200
         Steps over which weights are averaged, a running mean. Early stopping and
         prediction see the mean, which has less of the noise of batches than the weights
@@ -88,18 +92,21 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         is neither drawn from nor seeded. None takes a seed from NumPy's, as everywhere
         in scikit-learn.
     warm_start : bool, default=False
-        Go on from the network of the last fit, for `max_epochs` more. What the network
-        is made of stays as it was, and so do its loss, weight decay and device;
-        an int as `random_state` sets the same customers aside again.
+        Go on from the networks of the last fit, for `max_epochs` more. What these are
+        made of and how many they are stays as it was, and so do their loss, weight
+        decay and device; an int as `random_state` sets the same customers aside again.
     verbose : int, default=0
         1 prints a line for each epoch.
 
     Attributes
     ----------
+    nets_ : list of skorch.NeuralNet
+        The trained nets. There are fewer than `n_networks` if a callback of
+        scikit-learn has ended the fit before.
     net_ : skorch.NeuralNet
-        The trained net; ``net_.history`` has the losses of each epoch.
+        The first of them; ``net_.history`` has the losses of each epoch.
     n_iter_ : int
-        Number of epochs run.
+        Number of epochs run; of several networks, the most that one has run.
     batch_size_ : int
         Rows in a step of the last training.
     n_features_in_ : int
@@ -145,6 +152,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         head_sizes: Sequence[int] = (64,),
         learning_rate: float = 0.002,
         weight_decay: float = 0.01,
+        n_networks: int = 1,
         averaged_steps: int = 200,
         batch_size: int | str = "auto",
         max_epochs: int = 50,
@@ -169,6 +177,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         self.head_sizes = head_sizes
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
+        self.n_networks = n_networks
         self.averaged_steps = averaged_steps
         self.batch_size = batch_size
         self.max_epochs = max_epochs
@@ -261,5 +270,4 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         ndarray of shape (n,)
             Predictions in the units of `y`.
         """
-        outputs = self._outputs(X)
-        return self._objective.predict(outputs)
+        return self._mean_of(self._objective.predict, X)

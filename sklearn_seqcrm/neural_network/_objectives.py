@@ -178,7 +178,7 @@ class Classes(Objective):
         return odds / odds.sum(axis=1, keepdims=True)
 
     def predict(self, outputs: np.ndarray) -> np.ndarray:
-        """Most probable class of each row, shape (n,)."""
+        """Most probable class of each row, shape (n,), by outputs or probabilities."""
         return self.classes[outputs.argmax(axis=1)]
 
 

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from sklearn.utils import check_random_state
 from skorch.callbacks import EarlyStopping
 
-from sklearn_seqcrm._sklearn_compat import FitTask
 from sklearn_seqcrm.neural_network._averaging import AveragedWeights
 from sklearn_seqcrm.neural_network._epochs import EpochSteps, Interrupted, StopIfAsked
 from sklearn_seqcrm.neural_network._net import HistoryNet
@@ -25,22 +24,27 @@ class Seeds(NamedTuple):
     dropout: int
 
 
-def draw_seeds(random_state: Any, n_before: int) -> Seeds:
-    """Draw the seeds of a training.
+def draw_seeds(random_state: Any, n_before: Sequence[int]) -> list[Seeds]:
+    """Draw the seeds of a training, for each of several networks.
 
     They are others in each call, if they are several, but for the customers set aside:
-    those of the last call would be among the training rows.
+    those of the last call would be among the training rows. Networks do not differ in
+    what their first one draws.
 
     Parameters
     ----------
     random_state : int, RandomState or None
         As the estimator has it.
-    n_before : int
-        Epochs that the network has been trained for.
+    n_before : sequence of int
+        Epochs that each network has been trained for.
     """
     rng = check_random_state(random_state)
-    seeds = rng.randint(2**31 - 1, size=(n_before + 1, 4)).tolist()
-    return Seeds(seeds[0][0], *seeds[-1][1:])
+    shape = max(n_before) + 1, len(n_before), 4
+    seeds = rng.randint(2**31 - 1, size=shape).tolist()
+    return [
+        Seeds(seeds[0][net][0], *seeds[n_epochs][net][1:])
+        for net, n_epochs in enumerate(n_before)
+    ]
 
 
 def train(
@@ -51,7 +55,7 @@ def train(
     patience: int,
     averaged_steps: int,
     may_go_on: bool,
-    task: FitTask | None,
+    epochs: EpochSteps | None,
 ) -> None:
     """Run the epochs of a net, `net.max_epochs` at most, with callbacks of both kinds.
 
@@ -71,8 +75,8 @@ def train(
         Steps over which weights are averaged; 1 does not.
     may_go_on : bool
         Whether to keep what a later call needs to go on as if it were this one.
-    task : FitTask or None
-        The fit as callbacks of scikit-learn see it, or None if they do not.
+    epochs : EpochSteps or None
+        What shows epochs to callbacks of scikit-learn, or None if they see none.
     """
     own = [copy.deepcopy(callback) for callback in callbacks]
     averaged = AveragedWeights(averaged_steps, net.last_step)
@@ -81,8 +85,7 @@ def train(
     watching: list[Any] = []
     stopping: list[Any] = []
     asking: list[Any] = []
-    if task is not None:
-        epochs = EpochSteps(task)
+    if epochs is not None:
         watching = [("epochs", epochs)]
         asking = [("stop_if_asked", StopIfAsked(epochs))]
     if valid is not None:
