@@ -378,4 +378,5 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         ndarray of shape (n,)
             Class labels.
         """
-        return self._objective.predict(self.predict_proba(X))
+        probability = self.predict_proba(X)
+        return self._objective.predict(probability)
