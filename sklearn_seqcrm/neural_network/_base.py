@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
@@ -336,28 +336,16 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
 
     # After training ---------------------------------------------------------------
 
-    def _mean_of(self, what: Callable[[np.ndarray], np.ndarray], X: Any) -> np.ndarray:
-        """Mean over the networks of what their outputs say of the rows of X.
+    def _outputs(self, X: Any) -> list[np.ndarray]:
+        """What each network returns for the rows of X, shape (n, n_outputs), float64.
 
-        Parameters
-        ----------
-        what : callable
-            Takes the outputs of a network, shape (n, n_outputs), float64, to numbers
-            of shape (n,) or (n, k). Means of probabilities and of numbers in the units
-            of `y` were as good as means of outputs for classes, and better for counts,
-            whose outputs are logarithms.
-        X : DataFrame, padded tensors or array, n rows
-            See `fit`.
+        `mean_over_networks` makes one of what these say in the units of `y`.
         """
         check_is_fitted(self, "nets_")
         inputs = self._as_in_fit(read_inputs(self, X, reset=False))
-        n_networks = len(self.nets_)
-        # Divided before they are added up, or the largest numbers would overflow.
-        said = [
-            what(net.outputs(inputs.data).astype("float64", copy=False)) / n_networks
-            for net in self.nets_
+        return [
+            net.outputs(inputs.data).astype("float64", copy=False) for net in self.nets_
         ]
-        return np.sum(said, axis=0)
 
     def _as_in_fit(self, inputs: Inputs) -> Inputs:
         """Compare the shapes of X with those in fit; codes new to tensors become 0."""
@@ -372,6 +360,17 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
                 f"and {self._n_static}. Use the encoder that was fitted with it."
             )
         return inputs if inputs.encoded else inputs.within(self._specs)
+
+
+def mean_over_networks(predictions: Iterable[np.ndarray]) -> np.ndarray:
+    """Mean of what each network predicts, of any one shape.
+
+    Means of probabilities and of numbers in the units of `y`: means of outputs were as
+    good for classes, and worse for counts, whose outputs are logarithms.
+    """
+    each = list(predictions)
+    # Divided before they are added up, or the largest numbers would overflow.
+    return np.sum([one / len(each) for one in each], axis=0)
 
 
 def _shapes(specs: Sequence[HistorySpec], encoded: bool) -> list[tuple[Any, ...]]:

@@ -11,7 +11,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.class_weight import compute_class_weight
 
 from sklearn_seqcrm._sklearn_compat import StrOptions, with_callbacks
-from sklearn_seqcrm.neural_network._base import BaseLSTM
+from sklearn_seqcrm.neural_network._base import BaseLSTM, mean_over_networks
 from sklearn_seqcrm.neural_network._net import HistoryClassifierNet
 from sklearn_seqcrm.neural_network._objectives import Classes
 from sklearn_seqcrm.neural_network._scaling import exponent_of
@@ -363,7 +363,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         ndarray of shape (n, n_classes)
             Probabilities in the order of `classes_`.
         """
-        return self._mean_of(self._objective.predict_proba, X)
+        outputs = self._outputs(X)
+        return mean_over_networks(map(self._objective.predict_proba, outputs))
 
     def predict(self, X: Any) -> np.ndarray:
         """Most probable class.

@@ -10,7 +10,7 @@ import torch
 from sklearn.base import RegressorMixin
 
 from sklearn_seqcrm._sklearn_compat import StrOptions, with_callbacks
-from sklearn_seqcrm.neural_network._base import BaseLSTM
+from sklearn_seqcrm.neural_network._base import BaseLSTM, mean_over_networks
 from sklearn_seqcrm.neural_network._objectives import LOSSES
 
 
@@ -270,4 +270,5 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         ndarray of shape (n,)
             Predictions in the units of `y`.
         """
-        return self._mean_of(self._objective.predict, X)
+        outputs = self._outputs(X)
+        return mean_over_networks(map(self._objective.predict, outputs))
