@@ -50,6 +50,9 @@ from sklearn_seqcrm.neural_network._weights import (
 
 # All parameters in one call, which saves an eighth of a step.
 _HAS_FUSED_OPTIMIZERS = parse_version(torch.__version__) >= parse_version("2.4")
+# Passes over the rows, at most: where nothing tells when to stop, networks on few
+# customers are best after some eight, and overfit soon; see ``docs/defaults.md``.
+_EPOCHS_TO_STOP_AMONG, _EPOCHS_UNSTOPPED = 50, 8
 
 
 class BaseLSTM(CallbackSupportMixin, BaseEstimator):
@@ -78,7 +81,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         again = self.warm_start and hasattr(self, "nets_")
         inputs = self._start(X, y, sample_weight, objective, again, whole=True)
         seeds = self._draw_seeds(again)
-        task = FitTask(self, X, y, sample_weight, len(seeds) * self.max_epochs)
+        n_steps = len(seeds) * self._most_epochs(self.early_stopping is not False)
+        task = FitTask(self, X, y, sample_weight, n_steps)
         nets = self.nets_ if again else [self._build(inputs, one) for one in seeds]
         inputs = self._leave_out_weightless(inputs, again)
         batch_size = self._rows_in_batch(inputs.data)
@@ -89,8 +93,9 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             data, valid = self._set_aside(
                 inputs.data, customers, batch_size, of_net.split
             )
+            max_epochs = self._most_epochs(valid is not None)
             epochs = EpochSteps(task, self.nets_)
-            self._train(net, of_net, batch_size, self.max_epochs, data, valid, epochs)
+            self._train(net, of_net, batch_size, max_epochs, data, valid, epochs)
             if epochs.stop:
                 break
         task.end()
@@ -253,6 +258,11 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         if self.batch_size == "auto":
             return automatic_batch_size(data, share=not self.bidirectional)
         return int(self.batch_size)
+
+    def _most_epochs(self, stops_early: bool) -> int:
+        if self.max_epochs == "auto":
+            return _EPOCHS_TO_STOP_AMONG if stops_early else _EPOCHS_UNSTOPPED
+        return int(self.max_epochs)
 
     # The nets ---------------------------------------------------------------------
 

@@ -66,8 +66,9 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         takes 128. Where rows of one customer are read in one pass, and say much the
         same, it takes as many as 32 customers have on average if those are more, up to
         4,096 and to a 64th of all rows.
-    max_epochs : int, default=50
-        Most passes over the training rows.
+    max_epochs : int or "auto", default="auto"
+        Most passes over the training rows. ``"auto"``: 50, or 8 if there is no early
+        stopping, and nothing else that keeps a network from learning its rows by heart.
     early_stopping : bool or "auto", default="auto"
         Set customers aside, all rows of each, stop when their loss no longer falls,
         and go back to the best epoch. ``"auto"``: with 50 customers or more, or 1,000
@@ -155,7 +156,7 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         n_networks: int = 1,
         averaged_steps: int = 200,
         batch_size: int | str = "auto",
-        max_epochs: int = 50,
+        max_epochs: int | str = "auto",
         early_stopping: bool | str = "auto",
         validation_fraction: float | str = "auto",
         n_iter_no_change: int = 5,

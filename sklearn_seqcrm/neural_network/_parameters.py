@@ -38,7 +38,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
         Interval(Integral, 1, None, closed="left"),
         StrOptions({"auto"}),
     ],
-    "max_epochs": [Interval(Integral, 1, None, closed="left")],
+    "max_epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
     "early_stopping": ["boolean", StrOptions({"auto"})],
     "validation_fraction": [
         Interval(Real, 0, 1, closed="neither"),

@@ -506,6 +506,17 @@ def test_progress(early_stopping, capsys):
     assert len(printed.splitlines()) >= 2 + model.n_iter_
 
 
+@pytest.mark.parametrize(
+    ("early_stopping", "max_epochs", "n_epochs"),
+    [(True, "auto", 50), (False, "auto", 8), ("auto", "auto", 8), (False, 9, 9)],
+)
+def test_number_of_epochs(early_stopping, max_epochs, n_epochs):
+    """Few rows are learnt by heart where nothing tells when to stop."""
+    model = LSTMRegressor(**{**SMALL, "max_epochs": max_epochs}, n_iter_no_change=99)
+    model.set_params(early_stopping=early_stopping).fit(X, COUNTS)
+    assert model.n_iter_ == n_epochs
+
+
 def test_warm_start_goes_on():
     model = LSTMClassifier(**EXACT, warm_start=True).fit(X, Y)
     net, first = model.net_, model.predict_proba(X)
