@@ -121,7 +121,9 @@ def test_numbers_of_any_type(dtype):
 def test_it_learns_what_lies_in_the_histories():
     table = make_table(n_customers=40, seed=2)
     y = np.array([len(h) > 3 for h in table["history"]])
-    model = LSTMClassifier(hidden_size=8, learning_rate=0.02, random_state=0)
+    model = LSTMClassifier(
+        hidden_size=8, learning_rate=0.02, max_epochs=50, random_state=0
+    )
     model = make_history_pipeline(model).fit(table[["history"]], y)
     assert model.score(table[["history"]], y) > 0.95
 
