@@ -1,0 +1,23 @@
+"""What a network is trained for: a class for each loss.
+
+An objective says all that depends on the loss, and nothing that depends on `X`: which
+targets there may be, what the network sees of them, how many outputs it has and where
+they start, what a row costs, and what outputs say in the units of the user.
+
+To add a loss of `LSTMRegressor`, write its class and name it in `LOSSES`.
+"""
+
+from sklearn_seqcrm.neural_network._objectives._classes import Classes
+from sklearn_seqcrm.neural_network._objectives._means import Poisson
+from sklearn_seqcrm.neural_network._objectives._numbers import (
+    AbsoluteError,
+    Number,
+    SquaredError,
+)
+from sklearn_seqcrm.neural_network._objectives._objective import Objective
+
+LOSSES: dict[str, type[Number]] = {
+    loss.name: loss for loss in (SquaredError, AbsoluteError, Poisson)
+}
+
+__all__ = ["LOSSES", "Classes", "Objective"]

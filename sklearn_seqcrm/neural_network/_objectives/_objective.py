@@ -1,0 +1,104 @@
+"""What a network is trained for, as the net and the estimators see it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+
+
+class Objective(nn.Module, ABC):
+    """What targets are, what a row costs, and what outputs say.
+
+    It is the criterion of the net, and the same object for as long as that net goes on:
+    what `learn` finds in the targets of the first call measures those of all others.
+    That is numbers and arrays of NumPy. It has no tensors: skorch moves those of a net
+    in a file to the device at hand, and would not find them here.
+
+    Attributes
+    ----------
+    name : str
+        Name of the loss.
+    n_outputs : int
+        Outputs of the network for a row, known when `learn` has returned.
+    """
+
+    name: ClassVar[str]
+    n_outputs = 1
+
+    @property
+    def chosen_by(self) -> dict[str, Any]:
+        """Parameters that chose it, with their values; no net goes on with others."""
+        return {"loss": self.name}
+
+    @abstractmethod
+    def read(self, y: Any) -> np.ndarray:
+        """Read the targets of any call, shape (n,) or (n, k).
+
+        Raises
+        ------
+        ValueError
+            If they are of another kind, or some are missing.
+        """
+
+    @abstractmethod
+    def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
+        """Learn from the targets of the first call, or refuse to.
+
+        Parameters
+        ----------
+        y : ndarray of n targets
+            As `read` returns them.
+        weight : ndarray of shape (n,), float64, or None
+            Weight of each row.
+        """
+
+    def check(self, y: np.ndarray, whole: bool) -> None:
+        """Refuse targets of a later call that do not go with those of the first.
+
+        Parameters
+        ----------
+        y : ndarray of n targets
+            As `read` returns them.
+        whole : bool
+            Whether these are all rows, as in `fit`, or some of many.
+        """
+
+    @abstractmethod
+    def encode(self, y: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+        """Targets as `forward` takes them, a row for each: shape (n,) or (n, k)."""
+
+    def start_bias(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+        """What a network without inputs had best return, shape (n_outputs,).
+
+        Parameters
+        ----------
+        target : ndarray of shape (n,) or (n, k)
+            Encoded targets of the first call.
+        weight : ndarray of shape (n,), float64, or None
+            Weight of each row.
+        """
+        return np.zeros(self.n_outputs)
+
+    @abstractmethod
+    def forward(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Loss of each row, shape (n,); the net weights them.
+
+        Parameters
+        ----------
+        outputs : Tensor of shape (n, n_outputs)
+            What the network returns.
+        target : Tensor of shape (n,) or (n, k)
+            Encoded targets.
+        """
+
+    def scored(self, outputs: torch.Tensor) -> torch.Tensor:
+        """What scorers of skorch compare with encoded targets; a row for each."""
+        return outputs
+
+    @abstractmethod
+    def predict(self, outputs: np.ndarray) -> np.ndarray:
+        """What `predict` returns for outputs of shape (n, n_outputs), float64."""
