@@ -19,6 +19,7 @@ from sklearn_seqcrm._sklearn_compat import (
 )
 from sklearn_seqcrm.neural_network._batches import automatic_batch_size
 from sklearn_seqcrm.neural_network._epochs import EpochSteps
+from sklearn_seqcrm.neural_network._exposure import Exposure
 from sklearn_seqcrm.neural_network._inputs import (
     Inputs,
     read_inputs,
@@ -64,6 +65,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
 
     nets_: list[HistoryNet]
     _objective: Objective
+    _exposure: Exposure | None = None
 
     # What scorers of skorch take the net for.
     _net_class: ClassVar[type[HistoryNet]] = HistoryNet
@@ -98,6 +100,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             self._train(net, of_net, batch_size, max_epochs, data, valid, epochs)
             if epochs.stop:
                 break
+        self._adjust(inputs.data)
         task.end()
         return self
 
@@ -185,6 +188,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         else:
             objective.learn(y, weight)
             self._objective = objective
+            self._exposure = self._learn_exposure(inputs, weight)
+            inputs = self._in_logarithms(inputs)
         weight = self._weigh_targets(y, weight)
         target = objective.encode(y, weight)
         warn_if_all_empty(inputs)
@@ -224,6 +229,16 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
     ) -> np.ndarray | None:
         """Weights of the rows, if targets have a say in them."""
         return weight
+
+    def _learn_exposure(
+        self, inputs: Inputs, weight: np.ndarray | None
+    ) -> Exposure | None:
+        """Which static is an exposure, if the estimator has any."""
+        return None
+
+    def _in_logarithms(self, inputs: Inputs) -> Inputs:
+        """The same rows, with logarithms of their exposures if they have any."""
+        return inputs
 
     def _leave_out_weightless(self, inputs: Inputs, again: bool) -> Inputs:
         """Leave out rows without weight; the first call says what a weight of 1 is."""
@@ -278,6 +293,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             module__specs=self._specs,
             module__n_static=self._n_static,
             module__n_outputs=objective.n_outputs,
+            **self._offset(),
             module__cell=self.cell,
             module__hidden_size=self.hidden_size,
             module__num_layers=self.num_layers,
@@ -305,7 +321,15 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             with torch.no_grad():
                 last = net.module_.head[-1]
                 last.bias.copy_(torch.from_numpy(bias.astype("float32")))
+                if self._exposure is not None and not self._exposure.scale:
+                    # Nothing is learned of others, and nothing is made up.
+                    place = self._exposure.column - self._n_static
+                    net.module_.head[0].weight[:, place] = 0
         return net
+
+    def _offset(self) -> dict[str, Any]:
+        """What the network adds of the exposure to its outputs."""
+        return {}
 
     def _train(
         self,
@@ -344,6 +368,13 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
                 "fit from the start."
             )
 
+    def _adjust(self, data: RowData) -> None:
+        """Let the objective learn from what the networks return, if it wants to."""
+        if self._objective.adjusts:
+            assert data.target is not None
+            outputs = self._outputs_of(data)
+            self._objective.adjust(outputs, data.target, data.weight)
+
     # After training ---------------------------------------------------------------
 
     def _outputs(self, X: Any) -> list[np.ndarray]:
@@ -353,8 +384,12 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         """
         check_is_fitted(self, "nets_")
         inputs = self._as_in_fit(read_inputs(self, X, reset=False))
+        return self._outputs_of(inputs.data)
+
+    def _outputs_of(self, data: RowData) -> list[np.ndarray]:
+        """What each network returns for rows that were read."""
         return [
-            net.outputs(inputs.data).astype("float64", copy=False) for net in self.nets_
+            net.outputs(data).astype("float64", copy=False) for net in self.nets_
         ]
 
     def _as_in_fit(self, inputs: Inputs) -> Inputs:
@@ -369,7 +404,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
                 f"statics and row features; {type(self).__name__} was fitted on {then} "
                 f"and {self._n_static}. Use the encoder that was fitted with it."
             )
-        return inputs if inputs.encoded else inputs.within(self._specs)
+        inputs = inputs if inputs.encoded else inputs.within(self._specs)
+        return self._in_logarithms(inputs)
 
 
 def mean_over_networks(predictions: Iterable[np.ndarray]) -> np.ndarray:

@@ -3,22 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import RegressorMixin
+from sklearn.base import MultiOutputMixin, RegressorMixin
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._sklearn_compat import StrOptions, with_callbacks
 from sklearn_seqcrm.neural_network._base import BaseLSTM, mean_over_networks
-from sklearn_seqcrm.neural_network._objectives import LOSSES
+from sklearn_seqcrm.neural_network._exposure import (
+    Exposure,
+    learn_exposure,
+    place_of_exposure,
+)
+from sklearn_seqcrm.neural_network._inputs import Inputs
+from sklearn_seqcrm.neural_network._objectives import (
+    LOSSES,
+    Number,
+    Objective,
+    Quantiles,
+    levels_of,
+)
 
 
-class LSTMRegressor(RegressorMixin, BaseLSTM):
+def _predicts(method: str) -> Any:
+    """Make a method available if the loss knows the answer."""
+    return available_if(lambda model: hasattr(LOSSES.get(model.loss), method))
+
+
+class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
     """Predict numbers from histories and statics with a recurrent network.
 
-    The network of `LSTMClassifier` with one output. Targets, of any size that float64
-    knows, are centred and scaled for training, and predictions scaled back.
+    The network of `LSTMClassifier` with other outputs. Targets, of any size that
+    float64 knows, are centred and scaled for training, and predictions scaled back.
 
     Parameters
     ----------
@@ -78,9 +98,23 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         less than 100 customers, up to a fifth.
     n_iter_no_change : int, default=5
         Epochs without improvement after which training stops.
-    loss : {"squared_error", "absolute_error", "poisson"}, default="squared_error"
-        What is minimised: a prediction of the mean, of the median, or of the mean of
-        counts and amounts that are not negative, through a logarithmic link.
+    loss : str, default="squared_error"
+        What is minimised, and so what is predicted: ``"squared_error"`` the mean;
+        ``"absolute_error"`` the median; ``"poisson"`` the mean of counts and of amounts
+        that are not negative, and ``"gamma"`` of amounts larger than 0, both through a
+        logarithm; ``"quantile"`` the quantiles of `quantile`;
+        ``"zero_inflated_lognormal"`` the mean, the quantiles and the probability of 0,
+        of amounts that are often 0 and large at times.
+    quantile : float or list of float, default=0.5
+        For ``loss="quantile"``: one or several quantiles, between 0 and 1 and
+        ascending. Of several, `predict` returns that next to the median, and
+        `predict_quantiles` all; they never cross.
+    exposure : str, int or None, default=None
+        Column of `X` with the length of time (or whatever else a target goes with) over
+        which the target of each row was counted, larger than 0; of arrays and padded
+        tensors its position. Rows may differ in it, and what is predicted is for the
+        exposure of the row: ``X.assign(days=90)``. For ``"poisson"``, ``"gamma"`` and
+        ``"zero_inflated_lognormal"``. None: rows are alike in this.
     callbacks : list of skorch callbacks or None, default=None
         Called during training; each fit works on copies. Those that watch the
         validation loss need ``early_stopping=True``. Those of scikit-learn go into
@@ -108,6 +142,8 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         The first of them; ``net_.history`` has the losses of each epoch.
     n_iter_ : int
         Number of epochs run; of several networks, the most that one has run.
+    n_outputs_ : int
+        Number of targets of a row.
     batch_size_ : int
         Rows in a step of the last training.
     n_features_in_ : int
@@ -119,6 +155,37 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
     --------
     make_history_pipeline : Everything that has to come before, for raw `X`.
     LSTMClassifier : The same for classes, with notes on the forms of `X`.
+    stack_horizons : Makes rows with an exposure of targets on several horizons.
+
+    Notes
+    -----
+    Several targets, `y` of shape (n, k), are read from one network, and predictions
+    have that shape. Each is scaled by itself, and the loss of a row is the mean of
+    theirs, so that they count the same whatever their units.
+
+    **Exposure** ``e`` of a row: its logarithm is added to that of the mean (to the
+    log-odds of an amount, if amounts are often 0), and the network reads it as a static
+    as well. So a mean goes with the exposure until rows tell otherwise; those who were
+    looked at for longer have had more time to leave. That is the offset of generalised
+    linear models, and for counts the same as ``y / e`` with the weights ``e``. It is a
+    column and no argument, because only columns are there when predicting, splitting
+    and scoring. If all rows of `fit` have one exposure, means go with it alone.
+
+    **Zero-inflated log-normal**: with probability ``p`` a target is an amount whose
+    logarithm is normal with mean ``m`` and standard deviation ``s``, and otherwise 0.
+    `predict` returns ``level * p * exp(m + s**2 / 2)``. The level, one number close
+    to 1 learned at the end of `fit`, makes predictions for its rows add up to their
+    targets: that mean lies in a tail of which few rows tell. ``s`` is at most
+    twice the standard deviation of the logarithms of all amounts.
+
+    **Quantiles**: the network sees targets through an inverse hyperbolic sine, which is
+    like a logarithm for large ones. Of several, those next to each other are some way
+    apart that is never negative.
+
+    References
+    ----------
+    X. Wang, T. Liu and J. Miao, "A Deep Probabilistic Model for Customer Lifetime
+    Value Prediction", 2019. https://arxiv.org/abs/1912.07753
 
     Examples
     --------
@@ -132,11 +199,25 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
     >>> model = make_history_pipeline(LSTMRegressor(max_epochs=3, random_state=0))
     >>> model.fit(X, X["history"].array.lengths).predict(X).shape
     (200,)
+
+    What a pipeline does not pass on, its steps do:
+
+    >>> model.set_params(estimator__loss="zero_inflated_lognormal")
+    Pipeline(...)
+    >>> model.fit(X, X["history"].array.lengths)
+    Pipeline(...)
+    >>> encoded = model[:-1].transform(X)
+    >>> model[-1].predict_quantiles(encoded, [0.1, 0.5, 0.9]).shape
+    (200, 3)
     """
+
+    _objective: Number
 
     _parameter_constraints: dict[str, list[Any]] = {
         **BaseLSTM._parameter_constraints,
         "loss": [StrOptions(set(LOSSES))],
+        "quantile": [Real, "array-like"],
+        "exposure": [str, Integral, None],
     }
 
     def __init__(
@@ -161,6 +242,8 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         validation_fraction: float | str = "auto",
         n_iter_no_change: int = 5,
         loss: str = "squared_error",
+        quantile: float | Sequence[float] = 0.5,
+        exposure: str | int | None = None,
         callbacks: Sequence[Any] | None = None,
         device: str | torch.device = "cpu",
         random_state: Any = None,
@@ -186,11 +269,22 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         self.validation_fraction = validation_fraction
         self.n_iter_no_change = n_iter_no_change
         self.loss = loss
+        self.quantile = quantile
+        self.exposure = exposure
         self.callbacks = callbacks
         self.device = device
         self.random_state = random_state
         self.warm_start = warm_start
         self.verbose = verbose
+
+    @property
+    def n_outputs_(self) -> int:
+        """Number of targets of a row."""
+        if not hasattr(self, "_objective"):
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute 'n_outputs_'"
+            )
+        return len(self._objective.scale)
 
     @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
@@ -200,8 +294,9 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         ----------
         X : DataFrame, padded tensors or array, n rows
             See the Notes of `LSTMClassifier`.
-        y : array-like of shape (n,)
-            Numbers, not negative for the Poisson loss.
+        y : array-like of shape (n,) or (n, k)
+            Numbers, not negative for the Poisson and the zero-inflated log-normal
+            loss, larger than 0 for the gamma loss.
         sample_weight : array-like of shape (n,) or None, default=None
             Weights of the rows in the loss, not negative.
 
@@ -215,12 +310,12 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         TypeError
             If histories are raw, or a static is no number.
         ValueError
-            If `y` has missing, infinite or, for the Poisson loss, negative values, a
-            parameter is out of range, or the machine lacks `device` or, to train,
-            `precision`.
+            If `y` has missing or infinite values, or ones that the loss does not take,
+            a parameter is out of range, there is no column `exposure` or it is not
+            larger than 0, or the machine lacks `device` or, to train, `precision`.
         """
         self._check_parameters()
-        return self._fit(X, y, sample_weight, LOSSES[self.loss]())
+        return self._fit(X, y, sample_weight, self._new_objective())
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Go once over more rows, from the network as it is.
@@ -236,8 +331,9 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         ----------
         X : DataFrame, padded tensors or array, n rows
             See the Notes of `LSTMClassifier`.
-        y : array-like of shape (n,)
-            Numbers, not negative for the Poisson loss.
+        y : array-like of shape (n,) or (n, k)
+            Numbers, not negative for the Poisson and the zero-inflated log-normal
+            loss, larger than 0 for the gamma loss.
         sample_weight : array-like of shape (n,) or None, default=None
             Weights of the rows in the loss, not negative.
 
@@ -251,12 +347,12 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
         TypeError
             If histories are raw, or a static is no number.
         ValueError
-            If `y` has missing, infinite or, for the Poisson loss, negative values, a
-            parameter is out of range, or the machine lacks `device` or, to train,
-            `precision`.
+            If `y` has missing or infinite values, or ones that the loss does not take,
+            a parameter is out of range, there is no column `exposure` or it is not
+            larger than 0, or the machine lacks `device` or, to train, `precision`.
         """
         self._check_parameters()
-        return self._partial_fit(X, y, sample_weight, LOSSES[self.loss]())
+        return self._partial_fit(X, y, sample_weight, self._new_objective())
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict the target.
@@ -268,8 +364,108 @@ class LSTMRegressor(RegressorMixin, BaseLSTM):
 
         Returns
         -------
-        ndarray of shape (n,)
-            Predictions in the units of `y`.
+        ndarray of shape (n,) or (n, k)
+            Predictions in the units of `y`, and of its shape. Of several quantiles,
+            that next to the median.
         """
         outputs = self._outputs(X)
         return mean_over_networks(map(self._objective.predict, outputs))
+
+    @_predicts("predict_quantiles")
+    def predict_quantiles(self, X: Any, quantiles: Any = None) -> np.ndarray:
+        """Predict quantiles of the target.
+
+        Only for ``loss="quantile"`` and ``"zero_inflated_lognormal"``.
+
+        Parameters
+        ----------
+        X : DataFrame, padded tensors or array, n rows
+            See the Notes of `LSTMClassifier`.
+        quantiles : float, array-like of shape (q,) or None, default=None
+            Quantiles between 0 and 1, in any order. None: those of `quantile`. For
+            ``loss="quantile"``, some of these.
+
+        Returns
+        -------
+        ndarray of shape (n, q) or (n, k, q)
+            A quantile in each column, in the units of `y`; none is smaller than that
+            of a lower one.
+
+        Raises
+        ------
+        ValueError
+            If quantiles are not between 0 and 1, or were not learned.
+        """
+        check_is_fitted(self, "nets_")
+        levels = self.quantile if quantiles is None else quantiles
+        levels_of(levels, any_order=True)
+        outputs = self._outputs(X)
+        return mean_over_networks(
+            self._objective.predict_quantiles(one, levels) for one in outputs
+        )
+
+    @_predicts("predict_proba_zero")
+    def predict_proba_zero(self, X: Any) -> np.ndarray:
+        """Predict the probability that the target is 0.
+
+        Only for ``loss="zero_inflated_lognormal"``.
+
+        Parameters
+        ----------
+        X : DataFrame, padded tensors or array, n rows
+            See the Notes of `LSTMClassifier`.
+
+        Returns
+        -------
+        ndarray of shape (n,) or (n, k)
+            Probabilities.
+        """
+        outputs = self._outputs(X)
+        return mean_over_networks(map(self._objective.predict_proba_zero, outputs))
+
+    def _new_objective(self) -> Number:
+        """What parameters choose."""
+        loss = LOSSES[self.loss]
+        if self.exposure is not None and not loss.exposed:
+            rates = [name for name in LOSSES if LOSSES[name].exposed]
+            raise ValueError(
+                f"exposure={self.exposure!r} goes with the losses {rates}; for "
+                f"loss={self.loss!r} leave the column among the statics."
+            )
+        levels_of(self.quantile)
+        return Quantiles(self.quantile) if loss is Quantiles else loss()
+
+    def _refuse_changes(self, objective: Objective) -> None:
+        super()._refuse_changes(objective)
+        before = self._exposed_by
+        if before != self.exposure:
+            raise ValueError(
+                f"The network goes on with exposure={before!r}; got {self.exposure!r}. "
+                "Set it back, or fit from the start."
+            )
+
+    def _learn_exposure(
+        self, inputs: Inputs, weight: np.ndarray | None
+    ) -> Exposure | None:
+        self._exposed_by = self.exposure
+        if self.exposure is None:
+            return None
+        names = getattr(self, "feature_names_in_", None)
+        if hasattr(self, "_reading"):
+            names = self._reading.statics
+        n_static = inputs.data.static.shape[1]
+        place = place_of_exposure(self.exposure, names, n_static)
+        return learn_exposure(inputs, weight, place)
+
+    def _in_logarithms(self, inputs: Inputs) -> Inputs:
+        if self._exposure is None:
+            return inputs
+        return self._exposure.in_logarithms(inputs, self._exposed_by)
+
+    def _offset(self) -> dict[str, Any]:
+        if self._exposure is None:
+            return {}
+        each = range(0, self._objective.n_outputs, self._objective.n_parameters)
+        exposed = tuple(i + j for i in each for j in self._objective.exposed)
+        offset = (self._exposure.column, *self._exposure.offset, exposed)
+        return {"module__offset": offset}

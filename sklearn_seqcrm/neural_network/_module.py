@@ -40,6 +40,9 @@ class HistoryNetwork(nn.Module):
         As in `HistoryReader`.
     seed : int, default=0
         Seed of the first weights, which are the same on any device.
+    offset : tuple of int, float, float, tuple of int, or None, default=None
+        What is added to outputs: place among the row features and statics, slope,
+        intercept, and to which outputs. None: nothing.
     """
 
     def __init__(
@@ -57,8 +60,10 @@ class HistoryNetwork(nn.Module):
         bptt_steps: int | None = None,
         precision: str = "float32",
         seed: int = 0,
+        offset: tuple[int, float, float, tuple[int, ...]] | None = None,
     ) -> None:
         super().__init__()
+        self.offset = offset
         generator = new_generator(seed)
         self.readers = nn.ModuleList(
             HistoryReader(
@@ -85,11 +90,20 @@ class HistoryNetwork(nn.Module):
     def forward(self, batch: BatchPart) -> torch.Tensor:
         """Return the outputs of some rows, shape (n, n_outputs)."""
         if not self.readers:
-            return self.head(self._as_precise_as_needed(batch.static))
-        numbers = self._enter_head(batch)
-        for layer in list(self.head)[1:]:
-            numbers = layer(numbers)
-        return numbers
+            numbers = self.head(self._as_precise_as_needed(batch.static))
+        else:
+            numbers = self._enter_head(batch)
+            for layer in list(self.head)[1:]:
+                numbers = layer(numbers)
+        return numbers if self.offset is None else self._add_offset(numbers, batch)
+
+    def _add_offset(self, outputs: torch.Tensor, batch: BatchPart) -> torch.Tensor:
+        assert self.offset is not None
+        place, slope, intercept, exposed = self.offset
+        added = torch.zeros_like(outputs)
+        offset = self._as_precise_as_needed(batch.static)[:, place, None]  # (n, 1)
+        added[:, list(exposed)] = offset.to(outputs.dtype) * slope + intercept
+        return outputs + added
 
     def _enter_head(self, batch: BatchPart) -> torch.Tensor:
         """Outputs of the first layer of the head, shape (n, width).

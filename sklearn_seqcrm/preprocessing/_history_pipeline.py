@@ -50,6 +50,8 @@ def make_history_pipeline(estimator: Any, *, memory: Any = None) -> Pipeline:
     Columns of rows to be scored are found by name, in any order; further ones are
     ignored.
 
+    A column that `estimator` names as its ``exposure`` is passed on to it as it is.
+
     Every part has its parameters, such as ``encoder__max_categories``,
     ``encoder__time_zone``,
     ``statics__numeric__simpleimputer__strategy`` and
@@ -79,13 +81,19 @@ def make_history_pipeline(estimator: Any, *, memory: Any = None) -> Pipeline:
     numbers = FunctionTransformer(to_floats, feature_names_out="one-to-one")
     days = FunctionTransformer(to_days, feature_names_out=names_but_the_first)
     levels = FunctionTransformer(to_levels, feature_names_out="one-to-one")
+    exposure = getattr(estimator, "exposure", None)
+    parts = [
+        ("history", "passthrough", ColumnsOfKind("history")),
+        ("numeric", _scaled(numbers), ColumnsOfKind("numeric", exposure)),
+        ("moment", _scaled(days), ColumnsOfKind("moment")),
+        ("category", make_pipeline(levels, one_hot), ColumnsOfKind("category")),
+    ]
+    if exposure is not None:
+        parts.insert(
+            1, ("exposure", "passthrough", ColumnsOfKind("exposure", exposure))
+        )
     statics = ColumnTransformer(
-        [
-            ("history", "passthrough", ColumnsOfKind("history")),
-            ("numeric", _scaled(numbers), ColumnsOfKind("numeric")),
-            ("moment", _scaled(days), ColumnsOfKind("moment")),
-            ("category", make_pipeline(levels, one_hot), ColumnsOfKind("category")),
-        ],
+        parts,
         verbose_feature_names_out=False,
     ).set_output(transform="pandas")
     # What comes between is no output, whatever table the user wants for those.
@@ -101,13 +109,16 @@ class ColumnsOfKind:
 
     Parameters
     ----------
-    kind : {"history", "numeric", "moment", "category"}
+    kind : {"history", "numeric", "moment", "category", "exposure"}
         The kind. ``"moment"`` has the first history before the datetimes, for its
         cutoffs.
+    exposure : str, int or None, default=None
+        Name of the column that is the only one of the kind ``"exposure"``.
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, exposure: Any = None) -> None:
         self.kind = kind
+        self.exposure = exposure
 
     def __call__(self, X: pd.DataFrame) -> list[Any]:
         """Names of the columns of X of this kind."""
@@ -115,6 +126,8 @@ class ColumnsOfKind:
             name: "history" if isinstance(dtype, HistoryDtype) else kind_of(X[name])
             for name, dtype in X.dtypes.items()
         }
+        if self.exposure in kinds and kinds[self.exposure] == "numeric":
+            kinds[self.exposure] = "exposure"
         histories = [name for name, kind in kinds.items() if kind == "history"]
         if self.kind == "history":
             return histories
@@ -123,7 +136,8 @@ class ColumnsOfKind:
 
     def __repr__(self) -> str:
         """Return the call that makes it."""
-        return f"{type(self).__name__}({self.kind!r})"
+        exposure = "" if self.exposure is None else f", {self.exposure!r}"
+        return f"{type(self).__name__}({self.kind!r}{exposure})"
 
 
 class SteadyScaler(StandardScaler):

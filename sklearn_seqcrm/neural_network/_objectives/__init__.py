@@ -8,16 +8,19 @@ To add a loss of `LSTMRegressor`, write its class and name it in `LOSSES`.
 """
 
 from sklearn_seqcrm.neural_network._objectives._classes import Classes
-from sklearn_seqcrm.neural_network._objectives._means import Poisson
+from sklearn_seqcrm.neural_network._objectives._means import Gamma, Poisson
 from sklearn_seqcrm.neural_network._objectives._numbers import (
     AbsoluteError,
     Number,
     SquaredError,
 )
 from sklearn_seqcrm.neural_network._objectives._objective import Objective
+from sklearn_seqcrm.neural_network._objectives._quantiles import Quantiles, levels_of
+from sklearn_seqcrm.neural_network._objectives._zero_inflated import (
+    ZeroInflatedLognormal,
+)
 
-LOSSES: dict[str, type[Number]] = {
-    loss.name: loss for loss in (SquaredError, AbsoluteError, Poisson)
-}
+_KINDS = (SquaredError, AbsoluteError, Poisson, Gamma, Quantiles, ZeroInflatedLognormal)
+LOSSES: dict[str, type[Number]] = {loss.name: loss for loss in _KINDS}
 
-__all__ = ["LOSSES", "Classes", "Objective"]
+__all__ = ["LOSSES", "Classes", "Number", "Objective", "Quantiles", "levels_of"]

@@ -1,19 +1,56 @@
-"""What no objective takes for targets."""
+"""Targets of one column or several, and what no objective takes for them."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
+from sklearn.utils import column_or_1d
+
+
+def are_several(y: Any) -> bool:
+    """Whether targets have several columns."""
+    shape = y.shape if hasattr(y, "shape") else np.asarray(y).shape
+    return len(shape) == 2 and shape[1] > 1
+
+
+def as_columns(y: Any) -> np.ndarray:
+    """Targets as they are, shape (n,) or (n, k) with several columns."""
+    return np.asarray(y) if are_several(y) else column_or_1d(y, warn=True)
 
 
 def refuse_not_finite(y: np.ndarray) -> None:
     """Raise a ValueError for targets that are missing or infinite."""
-    n_missing = int(pd.isna(y).sum())
-    n_infinite = int(np.isinf(y).sum()) if y.dtype.kind == "f" else 0
-    what = "NaN" if n_missing else "infinity"
-    if n_missing or n_infinite:
+    missing = pd.isna(y)
+    infinite = np.isinf(y) if y.dtype.kind == "f" else np.zeros(y.shape, dtype=bool)
+    bad = missing if missing.any() else infinite
+    if bad.any():
+        by_row = bad.reshape(len(y), -1)
+        n_bad = int(by_row.any(axis=1).sum())
+        of = f" in the columns {np.flatnonzero(by_row.any(axis=0)).tolist()}"
         raise ValueError(
-            f"Input y contains {what}: {n_missing or n_infinite} of {len(y)} targets "
-            f"are {'missing' if n_missing else 'infinite'}; drop those rows from X and "
-            "y."
+            f"Input y contains {'NaN' if missing.any() else 'infinity'}: {n_bad} of "
+            f"{len(y)} targets are {'missing' if missing.any() else 'infinite'}"
+            f"{of if y.ndim > 1 else ''}; drop those rows from X and y."
+        )
+
+
+def refuse_other_shape(y: np.ndarray, shape: tuple[int, ...]) -> None:
+    """Raise a ValueError for targets of other columns than in the first call.
+
+    Parameters
+    ----------
+    y : ndarray of shape (n,) or (n, k)
+        Targets.
+    shape : tuple of int
+        Shape of the target of one row in the first call.
+    """
+    if y.shape[1:] != shape:
+        then, now = (
+            f"{s[0]} columns" if s else "1 column" for s in (shape, y.shape[1:])
+        )
+        raise ValueError(
+            f"y has {now}, and had {then} in the first call. Give the same, or fit "
+            "from the start."
         )

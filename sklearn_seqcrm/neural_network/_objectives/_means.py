@@ -8,35 +8,60 @@ from torch import nn
 
 from sklearn_seqcrm.neural_network._objectives._numbers import Number, mean_of
 
+# Means beyond are none that float32 could have learned.
+_LARGEST_LOGARITHM = 88.0
+# From here on exponentials go on as straight lines, so that no gradient is infinite.
+_STEEPEST = 30.0
 
-class Poisson(Number):
-    """The mean of counts, by their Poisson likelihood. The output is its logarithm.
 
-    This loss keeps its meaning under a change of the unit of the targets only, so that
-    the mean is the unit, and the center of its logarithm is 0.
+class LogMean(Number):
+    """The mean of what is not negative. The output is its logarithm.
+
+    Such a loss keeps its meaning under a change of the unit of the targets only, so
+    that the mean is the unit, and the center of its logarithm is 0.
     """
 
-    name = "poisson"
+    exposed = (0,)
 
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
-        self._refuse_negative(y, all_zero=False)
+        self._refuse(y, first=True)
         super().learn(y, weight)
+
+    def check(self, y: np.ndarray, whole: bool) -> None:
+        super().check(y, whole)
+        self._refuse(y, first=False)
+
+    def _refuse(self, y: np.ndarray, first: bool) -> None:
+        """Raise a ValueError for targets that have no such mean."""
 
     def _center_of(self, y: np.ndarray, weight: np.ndarray | None) -> float:
         return 0.0
 
-    def _scale_of(self, y: np.ndarray, weight: np.ndarray | None) -> float:
+    def _scale_of(
+        self, y: np.ndarray, center: float, weight: np.ndarray | None
+    ) -> float:
         return mean_of(y, weight)
 
-    def check(self, y: np.ndarray, whole: bool) -> None:
-        self._refuse_negative(y, all_zero=True)
+    def start_bias(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+        """The logarithm of 1, the mean; of half an event, where none has any."""
+        never = ~target.reshape(len(target), -1).any(axis=0)
+        return np.where(never, np.log(0.5 / len(target)), 0.0)
 
-    def _refuse_negative(self, y: np.ndarray, all_zero: bool) -> None:
-        """Raise a ValueError for what no counts are; all may be 0 if so is said."""
+    def _numbers_of(self, outputs: np.ndarray) -> np.ndarray:
+        logs = np.minimum(outputs[..., 0], _LARGEST_LOGARITHM)
+        return self._in_units(np.exp(logs))
+
+
+class Poisson(LogMean):
+    """The mean of counts and amounts, by their Poisson likelihood."""
+
+    name = "poisson"
+
+    def _refuse(self, y: np.ndarray, first: bool) -> None:
         n_negative = int((y < 0).sum())
         if n_negative:
-            wrong = f"{n_negative} of {len(y)} are negative"
-        elif not all_zero and not y.any():
+            wrong = f"{n_negative} of {y.size} are negative"
+        elif first and not y.any():
             wrong = "all are 0"
         else:
             return
@@ -45,8 +70,33 @@ class Poisson(Number):
             f"{wrong}. Use loss='squared_error'."
         )
 
-    def _loss_of(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        return nn.functional.poisson_nll_loss(output, target, reduction="none")
+    def _loss_of(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return nn.functional.poisson_nll_loss(outputs, target, reduction="none")
 
-    def _number_of(self, output: np.ndarray) -> np.ndarray:
-        return np.exp(output)
+
+class Gamma(LogMean):
+    """The mean of amounts whose spread goes with their mean, by their gamma likelihood.
+
+    Half of the gamma deviance, but for what depends on targets alone.
+    """
+
+    name = "gamma"
+
+    def _refuse(self, y: np.ndarray, first: bool) -> None:
+        n_negative, n_zero = int((y < 0).sum()), int((y == 0).sum())
+        if n_negative or n_zero:
+            raise ValueError(
+                "The gamma loss needs targets larger than 0; of "
+                f"{y.size}, {n_zero} are 0 and {n_negative} negative. Use "
+                "loss='poisson', or 'zero_inflated_lognormal', for amounts that may be "
+                "0, and 'squared_error' for negative ones."
+            )
+
+    def _loss_of(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return target * _exp(-outputs) + outputs
+
+
+def _exp(numbers: torch.Tensor) -> torch.Tensor:
+    """Exponentials, which grow no more than straight from `_STEEPEST` on."""
+    beyond = torch.relu(numbers - _STEEPEST)
+    return torch.exp(numbers.clamp(max=_STEEPEST)) * (1 + beyond)

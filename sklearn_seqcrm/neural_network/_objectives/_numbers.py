@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.utils import column_or_1d
 from torch import nn
 
-from sklearn_seqcrm.neural_network._objectives._checks import refuse_not_finite
+from sklearn_seqcrm.neural_network._objectives._checks import (
+    as_columns,
+    refuse_not_finite,
+    refuse_other_shape,
+)
 from sklearn_seqcrm.neural_network._objectives._objective import Objective
 from sklearn_seqcrm.neural_network._scaling import exponent_of, of_any_weight
 
@@ -18,25 +21,36 @@ _EPSILON = float(np.finfo("float64").eps)
 
 
 class Number(Objective):
-    """One number for a row, by a loss of its distance from the target.
+    """A number for each target of a row, by a loss of its distance from the target.
 
     The network sees targets over a power of 2, centred and scaled: about where a fresh
-    network is, about 0, and about 1 wide. Here that is their mean and their spread.
+    network is, about 0, and about 1 wide. Here that is their mean and their spread. Of
+    several targets, each has its own, and the loss of a row is the mean of theirs.
 
     Attributes
     ----------
-    exponent : int
+    n_parameters : int
+        Outputs for each target.
+    exposed : tuple of int
+        Those of them that are logarithms of a rate, to which the logarithm of an
+        exposure is added.
+    shape : tuple of int
+        Shape of the target of a row: () for one, (k,) for several.
+    exponent : ndarray of shape (k,), int
         Targets over 2 to the power of it lie between -1 and 1 in the first call.
-    center, scale : float
+    center, scale : ndarray of shape (k,)
         Center and scale of those quotients.
     """
 
-    exponent: int
-    center: float
-    scale: float
+    n_parameters: int = 1
+    exposed: ClassVar[tuple[int, ...]] = ()
+    shape: tuple[int, ...]
+    exponent: np.ndarray
+    center: np.ndarray
+    scale: np.ndarray
 
     def read(self, y: Any) -> np.ndarray:
-        y = column_or_1d(y, warn=True)
+        y = as_columns(y)
         refuse_not_finite(y)
         y = np.asarray(y, dtype="float64")
         refuse_not_finite(y)  # numbers may have been objects before
@@ -47,30 +61,47 @@ class Number(Objective):
         if weight is not None:
             used = of_any_weight(weight)
             y, weight = y[used], weight[used]
-        self.exponent = exponent_of(y)
-        y = np.ldexp(y, -self.exponent)
-        self.center = self._center_of(y, weight)
-        self.scale = self._scale_of(y, weight)
-        if not self.scale:
+        self.shape = y.shape[1:]
+        columns = [self._learn_one(column, weight) for column in _columns(y).T]
+        self.exponent, self.center, self.scale = map(
+            np.array, zip(*columns, strict=True)
+        )
+        self.n_outputs = self.n_parameters * len(columns)
+
+    def _learn_one(
+        self, y: np.ndarray, weight: np.ndarray | None
+    ) -> tuple[int, float, float]:
+        """Exponent, center and scale of one target, of shape (n,)."""
+        exponent = exponent_of(y)
+        y = np.ldexp(y, -exponent)
+        center = self._center_of(y, weight)
+        scale = self._scale_of(y, center, weight)
+        if not scale:
             # One in the unit of `y`, or the size of `y` if this is smaller; but no less
             # than what rounding leaves of equal targets.
-            one = max(0.5 ** max(self.exponent, 0), _EPSILON)
-            self.scale = min(abs(self.center), one) or 1.0
+            one = max(0.5 ** max(exponent, 0), _EPSILON)
+            scale = min(abs(center), one) or 1.0
+        return exponent, center, scale
 
     def _center_of(self, y: np.ndarray, weight: np.ndarray | None) -> float:
         return mean_of(y, weight)
 
-    def _scale_of(self, y: np.ndarray, weight: np.ndarray | None) -> float:
+    def _scale_of(
+        self, y: np.ndarray, center: float, weight: np.ndarray | None
+    ) -> float:
         """Spread about the center; 0 if targets are the same but for rounding."""
-        spread = np.sqrt(mean_of((y - self.center) ** 2, weight))
+        spread = np.sqrt(mean_of((y - center) ** 2, weight))
         return float(spread) if spread > _EPSILON else 0.0
 
+    def check(self, y: np.ndarray, whole: bool) -> None:
+        refuse_other_shape(y, self.shape)
+
     def encode(self, y: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
-        """Scaled targets, shape (n,), float32."""
+        """Scaled targets, of the shape of `y`, float32."""
         with np.errstate(over="ignore"):
-            y = np.ldexp(y, -self.exponent)
-            target = ((y - self.center) / self.scale).astype("float32")
-        bad = np.isinf(target)
+            quotients = np.ldexp(_columns(y), -self.exponent)
+            target = self._scaled(quotients).astype("float32")
+        bad = np.isinf(target).any(axis=1)
         if weight is not None:
             bad &= of_any_weight(weight)
         if bad.any():
@@ -79,24 +110,49 @@ class Number(Objective):
                 "those in the first call as these are from each other. Fit from the "
                 "start, with rows like those to come."
             )
-        return target
+        return target.reshape(y.shape)
+
+    def _scaled(self, quotients: np.ndarray) -> np.ndarray:
+        """What the network sees of targets over powers of 2, shape (n, k)."""
+        return (quotients - self.center) / self.scale
 
     def forward(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        # The gradient of outputs[:, 0] is a copy: 3 % of a step of a small network.
-        return self._loss_of(outputs.squeeze(1), target)
+        if self.n_parameters > 1:
+            outputs = outputs.reshape(*target.shape, self.n_parameters)
+        elif not self.shape:
+            # The gradient of outputs[:, 0] is a copy: 3 % of a step of a small network.
+            outputs = outputs.squeeze(1)
+        losses = self._loss_of(outputs, target)
+        return losses.mean(dim=1) if self.shape else losses
 
     @abstractmethod
-    def _loss_of(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Loss of each row, shape (n,), by its output and its scaled target."""
+    def _loss_of(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """Loss of each target, of the shape of `target`.
+
+        Parameters
+        ----------
+        outputs : Tensor of the shape of `target`, or with the parameters as last axis
+            What the network returns; the parameters, if they are several.
+        target : Tensor of shape (n,) or (n, k)
+            Encoded targets.
+        """
 
     def predict(self, outputs: np.ndarray) -> np.ndarray:
-        """Predictions in the units of the targets, shape (n,)."""
-        scaled = self._number_of(outputs[:, 0])
-        return np.ldexp(scaled * self.scale + self.center, self.exponent)
+        """Predictions in the units of the targets, shape (n,) or (n, k)."""
+        numbers = self._numbers_of(self._by_target(outputs))
+        return numbers.reshape(len(outputs), *self.shape)
 
-    def _number_of(self, output: np.ndarray) -> np.ndarray:
-        """Prediction, in units of the scale."""
-        return output
+    def _by_target(self, outputs: np.ndarray) -> np.ndarray:
+        """Outputs of each target, shape (n, k, n_parameters)."""
+        return outputs.reshape(len(outputs), -1, self.n_parameters)
+
+    def _numbers_of(self, outputs: np.ndarray) -> np.ndarray:
+        """Predictions, shape (n, k), from the outputs of each target."""
+        return self._in_units(outputs[..., 0])
+
+    def _in_units(self, scaled: np.ndarray) -> np.ndarray:
+        """Scaled numbers, shape (n, k), in the units of the targets."""
+        return np.ldexp(scaled * self.scale + self.center, self.exponent)
 
 
 class SquaredError(Number):
@@ -104,8 +160,8 @@ class SquaredError(Number):
 
     name = "squared_error"
 
-    def _loss_of(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        return nn.functional.mse_loss(output, target, reduction="none")
+    def _loss_of(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return nn.functional.mse_loss(outputs, target, reduction="none")
 
 
 class AbsoluteError(Number):
@@ -114,14 +170,24 @@ class AbsoluteError(Number):
     name = "absolute_error"
 
     def _center_of(self, y: np.ndarray, weight: np.ndarray | None) -> float:
-        """The smallest target that half of the weight does not exceed."""
-        order = np.argsort(y, kind="stable")
-        below = np.cumsum(np.ones(len(y)) if weight is None else weight[order])
-        return float(y[order][np.searchsorted(below, below[-1] / 2)])
+        return quantile_of(y, weight, 0.5)
 
-    def _loss_of(self, output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        return nn.functional.l1_loss(output, target, reduction="none")
+    def _loss_of(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return nn.functional.l1_loss(outputs, target, reduction="none")
 
 
 def mean_of(y: np.ndarray, weight: np.ndarray | None) -> float:
+    """Weighted mean of targets of shape (n,)."""
     return float(np.average(y, weights=weight))
+
+
+def quantile_of(y: np.ndarray, weight: np.ndarray | None, share: float) -> float:
+    """The smallest target that this share of the weight does not exceed."""
+    order = np.argsort(y, kind="stable")
+    below = np.cumsum(np.ones(len(y)) if weight is None else weight[order])
+    return float(y[order][np.searchsorted(below, below[-1] * share)])
+
+
+def _columns(y: np.ndarray) -> np.ndarray:
+    """Targets with a column for each, shape (n, k)."""
+    return y.reshape(len(y), -1)

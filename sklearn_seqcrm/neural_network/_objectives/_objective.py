@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,6 +29,8 @@ class Objective(nn.Module, ABC):
 
     name: ClassVar[str]
     n_outputs = 1
+    # Whether `adjust` wants to see what trained networks return.
+    adjusts: ClassVar[bool] = False
 
     @property
     def chosen_by(self) -> dict[str, Any]:
@@ -93,6 +96,24 @@ class Objective(nn.Module, ABC):
             What the network returns.
         target : Tensor of shape (n,) or (n, k)
             Encoded targets.
+        """
+
+    def adjust(
+        self,
+        outputs: Sequence[np.ndarray],
+        target: np.ndarray,
+        weight: np.ndarray | None,
+    ) -> None:
+        """Learn what predictions need, at the end of `fit`, if `adjusts`.
+
+        Parameters
+        ----------
+        outputs : sequence of ndarray of shape (n, n_outputs), float64
+            What each network returns for all rows.
+        target : ndarray of shape (n,) or (n, k)
+            Their encoded targets.
+        weight : ndarray of shape (n,) or None
+            Their weights.
         """
 
     def scored(self, outputs: torch.Tensor) -> torch.Tensor:
