@@ -124,6 +124,15 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             self._train(net, of_net, batch_size, 1, data)
         return self
 
+    @property
+    def n_outputs_(self) -> int:
+        """Number of targets of a row."""
+        if not hasattr(self, "_objective"):
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute 'n_outputs_'"
+            )
+        return self._objective.n_targets
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         """A net and the estimator have one objective, which skorch would make two."""
         super().__setstate__(state)

@@ -13,7 +13,11 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn_seqcrm._sklearn_compat import StrOptions, with_callbacks
 from sklearn_seqcrm.neural_network._base import BaseLSTM, mean_over_networks
 from sklearn_seqcrm.neural_network._net import HistoryClassifierNet
-from sklearn_seqcrm.neural_network._objectives import Classes
+from sklearn_seqcrm.neural_network._objectives import (
+    Classes,
+    Labels,
+    are_several,
+)
 from sklearn_seqcrm.neural_network._scaling import exponent_of
 
 
@@ -83,8 +87,9 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         less than 100 customers, up to a fifth.
     n_iter_no_change : int, default=5
         Epochs without improvement after which training stops.
-    class_weight : dict, "balanced" or None, default=None
-        Weights of the classes, as in scikit-learn.
+    class_weight : dict, list of dict, "balanced" or None, default=None
+        Weights of the classes, as in scikit-learn; of several labels those of 0 and 1,
+        for all labels or, in a list, for each, in its part of the loss.
     callbacks : list of skorch callbacks or None, default=None
         Called during training; each fit works on copies. Those that watch the
         validation loss need ``early_stopping=True``. Those of scikit-learn go into
@@ -106,7 +111,9 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
-        Class labels.
+        Class labels; of several labels their numbers, from 0 on.
+    n_outputs_ : int
+        Number of labels of a row: 1, or `k` if `y` had several columns.
     nets_ : list of skorch.NeuralNet
         The trained nets. There are fewer than `n_networks` if a callback of
         scikit-learn has ended the fit before.
@@ -132,6 +139,11 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     statics, the padded tensors of `HistoryPadder`, or a plain array, which is statics
     without a history. A fitted network predicts the same in the first two; fits on them
     differ, because tensors do not tell which rows have a customer in common.
+
+    Several labels, such as which categories will be bought, are a `y` of shape (n, k)
+    with 0 and 1 (multilabel, in scikit-learn's words), read from one network. The loss
+    of a row is the mean of theirs. As `sklearn.neural_network.MLPClassifier` does it,
+    `predict_proba` and `predict` have the shape (n, k).
 
     Rows of one customer at several cutoffs share their events, and are trained and
     scored in one pass over them.
@@ -165,12 +177,12 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     (200, 2)
     """
 
-    _objective: Classes
+    _objective: Classes | Labels
     _net_class = HistoryClassifierNet
 
     _parameter_constraints: dict[str, list[Any]] = {
         **BaseLSTM._parameter_constraints,
-        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "class_weight": [dict, list, StrOptions({"balanced"}), None],
     }
 
     def __init__(
@@ -235,6 +247,11 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             )
         return self._objective.classes
 
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
     @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train on rows with known classes.
@@ -243,8 +260,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         ----------
         X : DataFrame, padded tensors or array, n rows
             See the Notes of the class.
-        y : array-like of shape (n,)
-            Class labels, of two classes or more.
+        y : array-like of shape (n,) or (n, k)
+            Class labels, of two classes or more; or labels that are 0 or 1 each.
         sample_weight : array-like of shape (n,) or None, default=None
             Weights of the rows in the loss, not negative.
 
@@ -258,10 +275,13 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         TypeError
             If histories are raw, or a static is no number.
         ValueError
-            If `y` has one class or missing values, a parameter is out of range, or the
-            machine lacks `device` or, to train, `precision`.
+            If `y` has one class, missing values, or columns with others than 0 and 1, a
+            parameter is out of range, or the machine lacks `device` or, to train,
+            `precision`.
         """
         self._check_parameters()
+        if are_several(y):
+            return self._fit(X, y, sample_weight, Labels(self.class_weight))
         return self._fit(X, y, sample_weight, Classes())
 
     def partial_fit(
@@ -279,11 +299,11 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         ----------
         X : DataFrame, padded tensors or array, n rows
             See the Notes of the class.
-        y : array-like of shape (n,)
-            Class labels.
+        y : array-like of shape (n,) or (n, k)
+            Class labels; or labels that are 0 or 1 each.
         classes : array-like of shape (n_classes,) or None, default=None
             All classes that will ever occur. Needed in the first call, and not after
-            `fit`.
+            `fit`; nor for several labels, whose classes are 0 and 1.
         sample_weight : array-like of shape (n,) or None, default=None
             Weights of the rows in the loss, not negative.
 
@@ -307,6 +327,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
                 "class_weight='balanced' needs all rows at once; give partial_fit a "
                 "dict of weights, which compute_class_weight makes."
             )
+        if are_several(y):
+            return self._partial_fit(X, y, sample_weight, Labels(self.class_weight))
         objective = Classes(self._all_classes(classes))
         return self._partial_fit(X, y, sample_weight, objective)
 
@@ -334,8 +356,12 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         self, y: np.ndarray, weight: np.ndarray | None
     ) -> np.ndarray | None:
         """Weights of the rows times those of their classes."""
-        if self.class_weight is None:
-            return weight
+        if self.class_weight is None or isinstance(self._objective, Labels):
+            return weight  # labels have theirs one by one, in the loss
+        if isinstance(self.class_weight, list):
+            raise ValueError(
+                "A list as class_weight is for y of several columns; give a dict."
+            )
         of_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
         if (of_class < 0).any():
             raise ValueError(
@@ -352,7 +378,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         return weight
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Probability of each class.
+        """Probability of each class, or of each label.
 
         Parameters
         ----------
@@ -362,13 +388,14 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         Returns
         -------
         ndarray of shape (n, n_classes)
-            Probabilities in the order of `classes_`.
+            Probabilities in the order of `classes_`. Of several labels, shape (n, k):
+            each its own, and they do not add up to 1.
         """
         outputs = self._outputs(X)
         return mean_over_networks(map(self._objective.predict_proba, outputs))
 
     def predict(self, X: Any) -> np.ndarray:
-        """Most probable class.
+        """Most probable class, or the labels that are more likely than not.
 
         Parameters
         ----------
@@ -377,8 +404,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
 
         Returns
         -------
-        ndarray of shape (n,)
+        ndarray of shape (n,) or (n, k)
             Class labels.
         """
         probability = self.predict_proba(X)
-        return self._objective.predict(probability)
+        return self._objective.labels_of(probability)

@@ -277,15 +277,6 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         self.warm_start = warm_start
         self.verbose = verbose
 
-    @property
-    def n_outputs_(self) -> int:
-        """Number of targets of a row."""
-        if not hasattr(self, "_objective"):
-            raise AttributeError(
-                f"{type(self).__name__!r} object has no attribute 'n_outputs_'"
-            )
-        return len(self._objective.scale)
-
     @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Train on rows with known targets.

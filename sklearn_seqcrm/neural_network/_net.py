@@ -216,5 +216,5 @@ class HistoryClassifierNet(ClassifierMixin, HistoryNet):
         return np.arange(self.module__n_outputs)
 
     def predict(self, X: RowData) -> np.ndarray:
-        """Code of the most probable class of each row, shape (n,)."""
-        return self.predict_proba(X).argmax(axis=1)
+        """Code of the most probable class of each row, or labels, a row for each."""
+        return self.criterion_.codes_of(self.predict_proba(X))

@@ -5,10 +5,12 @@ from __future__ import annotations
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._sklearn_compat import StrOptions, validate_params
-from sklearn_seqcrm.targets._windows import to_target, windows_after
+from sklearn_seqcrm.targets._horizons import over_horizons
+from sklearn_seqcrm.targets._windows import Windows, windows_after
 
 
 @validate_params(
@@ -28,21 +30,24 @@ def churned(
     history: str | int | None = None,
     kinds: Any = None,
     kind_field: str = "event",
-) -> pd.Series:
+) -> pd.Series | pd.DataFrame:
     """Tell which customers have no event in a window after their cutoff.
 
     Parameters
     ----------
     X : DataFrame, Series or HistoryArray of n rows
         Rows with raw histories, from `EventLog.attach` or `EventLog.snapshots`.
-    horizon : Timedelta, str or number
+    horizon : Timedelta, str, number, or list of these
         Length of the window ``[cutoff + gap, cutoff + gap + horizon)``: what
         ``pd.Timedelta`` takes, or a number if the times of the log are plain numbers.
+        Several: a target on each.
     gap : Timedelta, str or number, default=0
         Time between the cutoff and the window, for example until an action works.
     censored : {"raise", "drop", "nan"}, default="raise"
         What to do with rows whose window runs past the end of what the log has
-        recorded: an error, leaving them out, or a missing target.
+        recorded: an error, leaving them out, or a missing target. Of several windows,
+        "drop" leaves out rows of which any is incomplete, and "nan" has those that are
+        complete.
     history : str, int or None, default=None
         Name of the history column; None: the only one.
     kinds : str, list of str or None, default=None
@@ -53,6 +58,9 @@ def churned(
     Returns
     -------
     Series of shape (n,), or (n_complete,) for ``censored="drop"``
+        Of several horizons a DataFrame of shape (n, k), whose columns are the horizons,
+        as Timedeltas or numbers, of what else is said here:
+
         ``"churned"``, with the index of `X`: 1 for no event, 0 for at least one, as
         integers; for ``censored="nan"`` as floats. A customer that the log does not
         know has no event.
@@ -72,6 +80,7 @@ def churned(
 
     See Also
     --------
+    stack_horizons : Rows with an exposure of a target on several horizons.
     future_count : The number of events in the window.
     time_to_next : The time until the first of them.
 
@@ -109,7 +118,16 @@ def churned(
     [1, 1, 1, 1]
     >>> churned(X, "25D", censored="nan").tolist()
     [0.0, 1.0, nan, nan]
+    >>> churned(X, ["5D", "14D"])
+    horizon  5 days   14 days
+    0             1         0
+    1             1         1
+    2             1         1
+    3             1         1
     """
-    windows = windows_after(X, horizon, gap, history, kinds, kind_field)
-    silent = (windows.first == windows.last).astype("int64")
-    return to_target(silent, windows, censored, "churned")
+
+    def target(one: Any) -> tuple[np.ndarray, Windows]:
+        windows = windows_after(X, one, gap, history, kinds, kind_field)
+        return (windows.first == windows.last).astype("int64"), windows
+
+    return over_horizons(target, horizon, censored, "churned")

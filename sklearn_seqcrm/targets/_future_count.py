@@ -5,10 +5,12 @@ from __future__ import annotations
 from numbers import Integral
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._sklearn_compat import StrOptions, validate_params
-from sklearn_seqcrm.targets._windows import to_target, windows_after
+from sklearn_seqcrm.targets._horizons import over_horizons
+from sklearn_seqcrm.targets._windows import Windows, windows_after
 
 
 @validate_params(
@@ -28,21 +30,24 @@ def future_count(
     history: str | int | None = None,
     kinds: Any = None,
     kind_field: str = "event",
-) -> pd.Series:
+) -> pd.Series | pd.DataFrame:
     """Count the events of each customer in a window after their cutoff.
 
     Parameters
     ----------
     X : DataFrame, Series or HistoryArray of n rows
         Rows with raw histories, from `EventLog.attach` or `EventLog.snapshots`.
-    horizon : Timedelta, str or number
+    horizon : Timedelta, str, number, or list of these
         Length of the window ``[cutoff + gap, cutoff + gap + horizon)``: what
         ``pd.Timedelta`` takes, or a number if the times of the log are plain numbers.
+        Several: a target on each.
     gap : Timedelta, str or number, default=0
         Time between the cutoff and the window, for example until an action works.
     censored : {"raise", "drop", "nan"}, default="raise"
         What to do with rows whose window runs past the end of what the log has
-        recorded: an error, leaving them out, or a missing target.
+        recorded: an error, leaving them out, or a missing target. Of several windows,
+        "drop" leaves out rows of which any is incomplete, and "nan" has those that are
+        complete.
     history : str, int or None, default=None
         Name of the history column; None: the only one.
     kinds : str, list of str or None, default=None
@@ -53,6 +58,9 @@ def future_count(
     Returns
     -------
     Series of shape (n,), or (n_complete,) for ``censored="drop"``
+        Of several horizons a DataFrame of shape (n, k), whose columns are the horizons,
+        as Timedeltas or numbers, of what else is said here:
+
         ``"future_count"``, with the index of `X`: integers; for ``censored="nan"``
         floats. A customer that the log does not know has no event.
 
@@ -71,6 +79,7 @@ def future_count(
 
     See Also
     --------
+    stack_horizons : Rows with an exposure of a target on several horizons.
     churned : Whether the window has no event.
     future_sum : The sum of a field over the events in the window.
 
@@ -104,6 +113,15 @@ def future_count(
     Name: future_count, dtype: int64
     >>> future_count(X, horizon=3, gap=1).tolist()
     [1, 1, 0]
+    >>> future_count(X, horizon=[1, 2, 3])
+    horizon  1  2  3
+    7        1  2  2
+    8        0  0  0
+    9        0  0  0
     """
-    windows = windows_after(X, horizon, gap, history, kinds, kind_field)
-    return to_target(windows.last - windows.first, windows, censored, "future_count")
+
+    def target(one: Any) -> tuple[np.ndarray, Windows]:
+        windows = windows_after(X, one, gap, history, kinds, kind_field)
+        return windows.last - windows.first, windows
+
+    return over_horizons(target, horizon, censored, "future_count")

@@ -10,7 +10,8 @@ import pandas as pd
 
 from sklearn_seqcrm._ragged import event_blocks
 from sklearn_seqcrm._sklearn_compat import StrOptions, validate_params
-from sklearn_seqcrm.targets._windows import to_target, windows_after
+from sklearn_seqcrm.targets._horizons import over_horizons
+from sklearn_seqcrm.targets._windows import Windows, windows_after
 
 
 @validate_params(
@@ -32,7 +33,7 @@ def future_sum(
     history: str | int | None = None,
     kinds: Any = None,
     kind_field: str = "event",
-) -> pd.Series:
+) -> pd.Series | pd.DataFrame:
     """Sum a field over the events of each customer in a window after their cutoff.
 
     Parameters
@@ -42,14 +43,17 @@ def future_sum(
     field : str
         Numeric field of the log, for example the amount of an order. Missing and
         infinite values count as 0.
-    horizon : Timedelta, str or number
+    horizon : Timedelta, str, number, or list of these
         Length of the window ``[cutoff + gap, cutoff + gap + horizon)``: what
         ``pd.Timedelta`` takes, or a number if the times of the log are plain numbers.
+        Several: a target on each.
     gap : Timedelta, str or number, default=0
         Time between the cutoff and the window, for example until an action works.
     censored : {"raise", "drop", "nan"}, default="raise"
         What to do with rows whose window runs past the end of what the log has
-        recorded: an error, leaving them out, or a missing target.
+        recorded: an error, leaving them out, or a missing target. Of several windows,
+        "drop" leaves out rows of which any is incomplete, and "nan" has those that are
+        complete.
     history : str, int or None, default=None
         Name of the history column; None: the only one.
     kinds : str, list of str or None, default=None
@@ -60,6 +64,9 @@ def future_sum(
     Returns
     -------
     Series of shape (n,), or (n_complete,) for ``censored="drop"``
+        Of several horizons a DataFrame of shape (n, k), whose columns are the horizons,
+        as Timedeltas or numbers, of what else is said here:
+
         ``"future_sum"``, with the index of `X`, as floats: 0 for a complete window
         without events, and for a customer that the log does not know.
 
@@ -78,6 +85,7 @@ def future_sum(
 
     See Also
     --------
+    stack_horizons : Rows with an exposure of a target on several horizons.
     future_count : The number of events in the window.
     next_value : The field at the first event of the window.
 
@@ -118,15 +126,22 @@ def future_sum(
     [25.0, 0.0]
     >>> future_sum(X, "price", horizon=3, gap=1).tolist()
     [5.0, 8.0]
+    >>> future_sum(X, "price", horizon=[1, 4])
+    horizon     1     4
+    0        20.0  25.0
+    1         0.0   8.0
     """
-    windows = windows_after(X, horizon, gap, history, kinds, kind_field)
-    column = windows.log.column(field)
-    if column.kind != "numeric":
-        raise ValueError(f"Field {field!r} is {column.kind}, and cannot be summed.")
-    amounts = column.values[windows.events].astype("float64")
-    amounts[~np.isfinite(amounts)] = 0
-    sums = _sums(amounts, windows.first, windows.last)
-    return to_target(sums, windows, censored, "future_sum")
+
+    def target(one: Any) -> tuple[np.ndarray, Windows]:
+        windows = windows_after(X, one, gap, history, kinds, kind_field)
+        column = windows.log.column(field)
+        if column.kind != "numeric":
+            raise ValueError(f"Field {field!r} is {column.kind}, and cannot be summed.")
+        amounts = column.values[windows.events].astype("float64")
+        amounts[~np.isfinite(amounts)] = 0
+        return _sums(amounts, windows.first, windows.last), windows
+
+    return over_horizons(target, horizon, censored, "future_sum")
 
 
 def _sums(values: np.ndarray, first: np.ndarray, last: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -170,19 +170,37 @@ def to_target(
         if target.dtype.kind in "ib":
             target = target.astype("float64")
         return target.mask(cut)
-    if censored == "raise" and cut.any():
-        _refuse(windows, "'drop', 'nan' or 'keep'" if may_keep else "'drop' or 'nan'")
-    if censored == "drop" and not windows.index.is_unique:
+    if censored == "raise":
+        refuse_incomplete(windows, may_keep=may_keep)
+    if censored == "drop":
+        refuse_repeated_index(windows.index)
+    return target[~cut]
+
+
+def refuse_repeated_index(index: pd.Index) -> None:
+    """Raise a ValueError if nobody could tell which rows are left."""
+    if not index.is_unique:
         raise ValueError(
             "censored='drop' needs an index without repeated labels, so that "
             "X.loc[y.index] finds the rows that are left; X.reset_index(drop=True) "
             "makes one."
         )
-    return target[~cut]
 
 
-def _refuse(windows: Windows, ways: str) -> NoReturn:
+def refuse_incomplete(windows: Windows, *, may_keep: bool = False) -> None:
+    """Raise a ValueError if windows are incomplete, with the ways out.
+
+    Parameters
+    ----------
+    windows : Windows of n rows
+        The windows.
+    may_keep : bool, default=False
+        Whether ``censored="keep"`` is one of them.
+    """
     cut = windows.censored
+    if not cut.any():
+        return
+    ways = "'drop', 'nan' or 'keep'" if may_keep else "'drop' or 'nan'"
     which = f"{cut.sum()} of {len(cut)} rows"
     rows = ", ".join(str(label) for label in windows.index[cut][:5])
     longer = (

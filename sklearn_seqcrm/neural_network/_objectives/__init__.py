@@ -7,7 +7,9 @@ they start, what a row costs, and what outputs say in the units of the user.
 To add a loss of `LSTMRegressor`, write its class and name it in `LOSSES`.
 """
 
+from sklearn_seqcrm.neural_network._objectives._checks import are_several
 from sklearn_seqcrm.neural_network._objectives._classes import Classes
+from sklearn_seqcrm.neural_network._objectives._labels import Labels
 from sklearn_seqcrm.neural_network._objectives._means import Gamma, Poisson
 from sklearn_seqcrm.neural_network._objectives._numbers import (
     AbsoluteError,
@@ -23,4 +25,13 @@ from sklearn_seqcrm.neural_network._objectives._zero_inflated import (
 _KINDS = (SquaredError, AbsoluteError, Poisson, Gamma, Quantiles, ZeroInflatedLognormal)
 LOSSES: dict[str, type[Number]] = {loss.name: loss for loss in _KINDS}
 
-__all__ = ["LOSSES", "Classes", "Number", "Objective", "Quantiles", "levels_of"]
+__all__ = [
+    "LOSSES",
+    "Classes",
+    "Labels",
+    "Number",
+    "Objective",
+    "Quantiles",
+    "are_several",
+    "levels_of",
+]

@@ -68,14 +68,18 @@ class Classes(Objective):
     def scored(self, outputs: torch.Tensor) -> torch.Tensor:
         return torch.softmax(outputs, dim=-1)
 
+    def codes_of(self, shares: np.ndarray) -> np.ndarray:
+        """Code of the most probable class of each row, shape (n,)."""
+        return shares.argmax(axis=1)
+
     def predict_proba(self, outputs: np.ndarray) -> np.ndarray:
         """Probabilities in the order of `classes`, shape (n, n_classes)."""
         odds = np.exp(outputs - outputs.max(axis=1, keepdims=True))
         return odds / odds.sum(axis=1, keepdims=True)
 
-    def predict(self, outputs: np.ndarray) -> np.ndarray:
-        """Most probable class of each row, shape (n,), by outputs or probabilities."""
-        return self.classes[outputs.argmax(axis=1)]
+    def labels_of(self, shares: np.ndarray) -> np.ndarray:
+        """What `predict` returns for probabilities (n, n_classes), shape (n,)."""
+        return self.classes[self.codes_of(shares)]
 
 
 def _classes_of(y: np.ndarray) -> np.ndarray:

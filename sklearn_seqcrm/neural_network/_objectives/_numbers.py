@@ -66,7 +66,8 @@ class Number(Objective):
         self.exponent, self.center, self.scale = map(
             np.array, zip(*columns, strict=True)
         )
-        self.n_outputs = self.n_parameters * len(columns)
+        self.n_targets = len(columns)
+        self.n_outputs = self.n_parameters * self.n_targets
 
     def _learn_one(
         self, y: np.ndarray, weight: np.ndarray | None

@@ -25,10 +25,13 @@ class Objective(nn.Module, ABC):
         Name of the loss.
     n_outputs : int
         Outputs of the network for a row, known when `learn` has returned.
+    n_targets : int
+        Targets of a row, known when `learn` has returned.
     """
 
     name: ClassVar[str]
     n_outputs = 1
+    n_targets = 1
     # Whether `adjust` wants to see what trained networks return.
     adjusts: ClassVar[bool] = False
 
@@ -119,7 +122,3 @@ class Objective(nn.Module, ABC):
     def scored(self, outputs: torch.Tensor) -> torch.Tensor:
         """What scorers of skorch compare with encoded targets; a row for each."""
         return outputs
-
-    @abstractmethod
-    def predict(self, outputs: np.ndarray) -> np.ndarray:
-        """What `predict` returns for outputs of shape (n, n_outputs), float64."""
