@@ -69,7 +69,7 @@ def over_horizons(
 
 def _as_index(windows: list[Windows]) -> pd.Index:
     """Horizons as names of columns: Timedeltas, or the numbers of the log."""
-    unit = windows[0].log.timeline.clock.unit
-    lengths: Any = np.array([one.length for one in windows])
+    unit: Any = windows[0].log.timeline.clock.unit
+    lengths = np.array([one.length for one in windows])
     index = pd.Index(lengths) if unit is None else pd.to_timedelta(lengths, unit=unit)
     return index.rename("horizon")
