@@ -1,0 +1,193 @@
+"""Rows that were looked at for different lengths of time."""
+
+import copy
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.linear_model import PoissonRegressor
+from sklearn.model_selection import GridSearchCV, cross_val_score
+
+from sklearn_seqcrm.ensemble import make_hybrid
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.model_selection import CutoffSplit, check_no_leakage
+from sklearn_seqcrm.neural_network import HistoryPadder, LSTMRegressor
+from sklearn_seqcrm.preprocessing import make_history_pipeline
+from sklearn_seqcrm.targets import future_count, stack_horizons
+from sklearn_seqcrm.testing._small_data import make_events, make_table
+
+SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 2, "random_state": 0}
+RATE = {**SMALL, "loss": "poisson", "exposure": "days"}
+TABLE = make_table()
+DAYS = np.random.default_rng(0).choice([7.0, 30, 90], len(TABLE))
+X = TABLE.assign(days=DAYS)
+Y = np.random.default_rng(1).poisson(0.05 * DAYS).astype(float)
+
+
+@pytest.mark.parametrize("loss", ["poisson", "gamma", "zero_inflated_lognormal"])
+def test_one_exposure_says_nothing_and_others_scale_the_mean(loss):
+    """Of one exposure nothing else can be learned."""
+    y = Y + 1
+    model = make_history_pipeline(LSTMRegressor(**{**RATE, "loss": loss}))
+    model.fit(X.assign(days=30), y)
+    one = model.predict(X.assign(days=30))
+    if loss == "zero_inflated_lognormal":
+        zero = [
+            model[-1].predict_proba_zero(model[:-1].transform(X.assign(days=days)))
+            for days in (30, 60)
+        ]
+        odds = [(1 - share) / share for share in zero]
+        assert_allclose(odds[1], 2 * odds[0], rtol=1e-4)
+    else:
+        assert_allclose(model.predict(X.assign(days=60)), 2 * one, rtol=1e-5)
+
+
+def test_the_head_reads_the_logarithm_as_a_static():
+    model = make_history_pipeline(LSTMRegressor(**RATE)).fit(X, Y)
+    found = [model.predict(X.assign(days=days)) for days in (10.0, 20, 40)]
+    ratio = found[1] / found[0]
+    assert (ratio > 1).all()
+    assert np.abs(ratio - 2).max() > 1e-3  # not all the way
+    network = model[-1]
+    exposure = network._exposure
+    logs = np.log(DAYS)
+    assert_allclose(exposure.center, logs.mean(), rtol=1e-6)
+    assert_allclose(exposure.scale, logs.std(), rtol=1e-6)
+    assert_allclose(exposure.mean, np.log(DAYS.mean()), rtol=1e-6)
+
+
+def test_it_learns_rates_of_rows_that_differ_in_exposure():
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"high": rng.random(4000) < 0.5})
+    rows["days"] = rng.choice([10.0, 30, 100], 4000)
+    rate = np.where(rows["high"], 0.3, 0.1)
+    y = rng.poisson(rate * rows["days"])
+    model = LSTMRegressor(
+        **{**RATE, "max_epochs": 25, "learning_rate": 0.02, "dropout": 0.0}
+    )
+    model.fit(rows.astype(float), y)
+    for days in (10.0, 20, 50, 100):
+        found = model.predict(rows.assign(days=days).astype(float))
+        assert_allclose(found, rate * days, rtol=0.15)
+
+
+def test_without_hidden_layers_it_is_the_glm_of_scikit_learn():
+    """Whose convention is y / e with the weights e."""
+    options = {**RATE, "exposure": 0, "head_sizes": (), "max_epochs": 400}
+    options |= {"learning_rate": 0.05, "averaged_steps": 1, "weight_decay": 0}
+    model = LSTMRegressor(**options, early_stopping=False).fit(DAYS[:, None], Y)
+    logs = np.log(DAYS[:, None])
+    reference = PoissonRegressor(alpha=0, tol=1e-8).fit(logs, Y / DAYS, DAYS)
+    expected = DAYS * reference.predict(logs)
+    assert_allclose(model.predict(DAYS[:, None]), expected, rtol=1e-3)
+
+
+def test_rows_of_weight_zero_have_no_exposure():
+    weight = (np.arange(len(X)) % 2).astype(float)
+    other = X.assign(days=np.where(weight, DAYS, 1e9))
+    model = make_history_pipeline(LSTMRegressor(**RATE))
+    fits = [
+        clone(model).fit(rows, Y, estimator__sample_weight=weight)[-1]
+        for rows in (X, other)
+    ]
+    assert fits[0]._exposure == fits[1]._exposure
+
+
+def test_columns_of_every_form_of_x():
+    pipeline = make_history_pipeline(LSTMRegressor(**RATE)).fit(X, Y)
+    encoded = pipeline[:-1].transform(X)
+    padded = HistoryPadder().fit_transform(encoded)
+    expected = pipeline.predict(X)
+    assert_allclose(pipeline[-1].predict(padded), expected, rtol=1e-4)
+    assert_allclose(pipeline.predict(X[X.columns[::-1]]), expected, rtol=1e-6)
+    place = (
+        padded["static"].shape[1] - 1 - list(reversed(encoded.columns)).index("days")
+    )
+    with pytest.raises(ValueError, match="'days' is the name of a column, and this X"):
+        LSTMRegressor(**RATE).fit(padded, Y)
+    by_place = LSTMRegressor(**{**RATE, "exposure": place}).fit(padded, Y)
+    assert by_place.predict(padded).shape == (len(Y),)
+    length = X.assign(days=pd.to_timedelta(DAYS, unit="D"))
+    assert_allclose(pipeline.predict(length), expected, rtol=1e-6)
+
+
+def test_it_goes_on_and_is_copied_with_its_exposure():
+    encoded = make_history_pipeline(LSTMRegressor(**RATE)).fit(X, Y)[:-1].transform(X)
+    model = LSTMRegressor(**RATE).partial_fit(encoded, Y)
+    before = model._exposure
+    model.partial_fit(encoded.assign(days=3.0), Y)
+    assert model._exposure == before
+    back = pickle.loads(pickle.dumps(model))
+    assert_array_equal(back.predict(encoded), model.predict(encoded))
+    again = copy.deepcopy(model).set_params(exposure=None)
+    with pytest.raises(ValueError, match="goes on with exposure='days'; got None"):
+        again.partial_fit(encoded, Y)
+
+
+@pytest.mark.parametrize(
+    ("days", "message"),
+    [
+        (0.0, "larger than 0; 2 of 48 in 'days' are not"),
+        (-3.0, "larger than 0; 2 of 48 in 'days' are not"),
+        (np.nan, r"missing or infinite values .*'days' \(2\)"),
+    ],
+)
+def test_exposures_that_are_none(days, message):
+    pipeline = make_history_pipeline(LSTMRegressor(**RATE)).fit(X, Y)
+    wrong = X.assign(days=np.where(np.arange(len(X)) < 2, days, DAYS))
+    for call in (
+        lambda: pipeline.predict(wrong),
+        lambda: clone(pipeline).fit(wrong, Y),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+def test_exposures_that_are_not_there():
+    pipeline = make_history_pipeline(LSTMRegressor(**RATE))
+    with pytest.raises(ValueError, match="no column 'days' to be the exposure; its st"):
+        pipeline.fit(TABLE, Y)
+    with pytest.raises(ValueError, match=r"exposure=7 is no position .* X has 2"):
+        LSTMRegressor(**{**RATE, "exposure": 7}).fit(np.ones((48, 2)), Y)
+    late = make_history_pipeline(LSTMRegressor(**{**RATE, "exposure": None}))
+    late.set_params(estimator__exposure="days")
+    with pytest.raises(ValueError, match="If a step before has scaled the column"):
+        late.fit(X, Y)
+
+
+# On a grid of horizons, as users write it ---------------------------------------------
+
+LOG = EventLog(make_events(n_customers=16), "who", "when")
+
+
+def make_rows():
+    start, end = LOG.time_span
+    cutoffs = pd.date_range(start, end, periods=7)[1:-1]
+    known = LOG.snapshots(cutoffs)
+    horizons = [(end - start) / 30, (end - start) / 10]
+    return stack_horizons(known, future_count(known, horizons, censored="nan"))
+
+
+def test_rows_of_several_horizons_are_split_searched_and_blended():
+    rows, y = make_rows()
+    model = make_history_pipeline(LSTMRegressor(**{**RATE, "exposure": "horizon"}))
+    cv = CutoffSplit(2, horizon=rows["horizon"].max())
+    for train, test in cv.split(rows):
+        moments = [set(rows["cutoff"].iloc[part]) for part in (train, test)]
+        assert not moments[0] & moments[1]
+    scores = cross_val_score(model, rows, y, cv=cv, scoring="neg_mean_poisson_deviance")
+    assert np.isfinite(scores).all()
+    search = GridSearchCV(model, {"estimator__hidden_size": [2, 4]}, cv=cv)
+    far = rows.assign(horizon=4 * rows["horizon"])
+    search.fit(rows, y)
+    assert (search.predict(far) > search.predict(rows)).all()
+    trees = HistGradientBoostingRegressor(loss="poisson", max_iter=3)
+    hybrid = make_hybrid(
+        LSTMRegressor(**{**RATE, "exposure": "horizon"}), trees, random_state=0
+    )
+    assert np.isfinite(hybrid.fit(rows, y).predict(far)).all()
+    check_no_leakage(search.best_estimator_, rows)
