@@ -18,7 +18,7 @@ from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.model_selection import CutoffSplit
 from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
-from sklearn_seqcrm.targets import churned, future_sum
+from sklearn_seqcrm.targets import churned, future_count, future_sum, stack_horizons
 from sklearn_seqcrm.testing._small_data import (
     make_events,
     make_rows,
@@ -189,6 +189,25 @@ TARGETS = {
         r"horizon must be a length of time, .*'14D'.*got the bare number 30",
         TypeError,
     ),
+    "no horizons": (partial(churned, X, horizon=[]), r"one or several; got \[\]"),
+    "a horizon twice": (
+        partial(future_count, X, ["30D", "720h"], censored="nan"),
+        r"horizon names some horizons twice: \['30D', '720h'\]",
+    ),
+    "several windows beyond the log": (
+        partial(churned, X, horizon=["1D", "3000D"]),
+        "windows of 48 of 48 rows run past the end of the log, the first in the rows",
+    ),
+    "stack_horizons: rows that were dropped": (
+        lambda: stack_horizons(X, future_count(X.iloc[:5], ["1D", "2D"])),
+        r"X has 48 rows and y 5, and their indexes differ: .*X.loc\[y.index\]",
+    ),
+    "stack_horizons: a column of the name": (
+        lambda: stack_horizons(
+            X, future_count(X, ["1D", "30D"], censored="nan"), name="age"
+        ),
+        "X has a column 'age' already; choose another name",
+    ),
     "an unknown field": (
         partial(future_sum, X, "money", horizon="30D"),
         r"no field 'money'; it has \['amount', 'kind', 'due'\]",
@@ -333,7 +352,7 @@ FIT = {
     ),
     "numbers as classes": (fit(X, Y + 0.5 * (Y > 0)), "Unknown label type"),
     "no y": (fit(X, None), "requires y to be passed, but the target y is None"),
-    "two columns of y": (fit(X, np.c_[Y, Y]), "y should be a 1d array"),
+    "two columns of classes": (fit(X, np.c_[Y, Y + 1]), "must be 0 or 1 each; got"),
     "short y": (fit(X, Y[1:]), rf"inconsistent numbers of samples: \[{len(X)}"),
     "one customer and early stopping": (
         lambda: LSTMClassifier(**SMALL, early_stopping=True).fit(
@@ -363,6 +382,46 @@ NUMERIC_TARGETS_AND_WEIGHTS = {
     "negative counts": (
         regress(without(Y, -1, -2), loss="poisson"),
         "not negative and not all zero; 2 of 48 are negative. Use loss='squared_error'",
+    ),
+    "gamma: zeros": (
+        regress(without(Y + 1, 0, -1), loss="gamma"),
+        "larger than 0; of 48, 1 are 0 and 1 negative. Use loss='poisson', or 'zero_i",
+    ),
+    "zero-inflated log-normal: negative": (
+        regress(without(Y, -1, -2), loss="zero_inflated_lognormal"),
+        "not negative; 2 of 48 are. Use loss='squared_error', or count returns as 0",
+    ),
+    "several targets: NaN": (
+        regress(np.column_stack([Y, without(Y, np.nan)])),
+        r"Input y contains NaN: 1 of 48 targets are missing in the columns \[1\]; drop",
+    ),
+    "several labels that are none": (
+        lambda: LSTMClassifier(**SMALL).fit(ENCODED, np.column_stack([Y, Y + 1])),
+        r"y has the shape \(48, 2\), and the labels .* must be 0 or 1 each; got \[2\]",
+    ),
+    "exposure: no such column": (
+        regress(Y, loss="poisson", exposure="days"),
+        r"no column 'days' to be the exposure; its statics are \[",
+    ),
+    "exposure: not larger than 0": (
+        partial(
+            LSTMRegressor(**SMALL, loss="poisson", exposure="days").fit,
+            ENCODED.assign(days=without(Y + 1, 0, -1)),
+            Y,
+        ),
+        "Exposures must be larger than 0; 2 of 48 in 'days' are not. Leave those rows",
+    ),
+    "exposure: NaN": (
+        partial(
+            LSTMRegressor(**SMALL, loss="poisson", exposure="days").fit,
+            ENCODED.assign(days=without(Y + 1, np.nan)),
+            Y,
+        ),
+        r"missing or infinite values \(count\): 'days' \(1\)",
+    ),
+    "exposure: a loss without": (
+        regress(Y, exposure="age"),
+        "goes with the losses .*'poisson'.*; for loss='squared_error' leave the column",
     ),
     "no counts": (regress(0 * Y, loss="poisson"), "not all zero; all are 0"),
     "zero weights": (
@@ -586,7 +645,16 @@ PARAMETERS = {
         (CLASSIFIER, "callbacks", 3, "'callbacks' .* Got 3"),
         (CLASSIFIER, "class_weight", "even", "'class_weight' .* Got 'even'"),
         (CLASSIFIER, "random_state", "x", "'random_state' .* Got 'x'"),
-        (REGRESSOR, "loss", "gamma", "'loss' .*'poisson'.* Got 'gamma'"),
+        (REGRESSOR, "loss", "huber", "'loss' .*'poisson'.* Got 'huber'"),
+        (REGRESSOR, "quantile", 0, "between 0 and 1, neither of them .*; got 0"),
+        (REGRESSOR, "quantile", [0.5, 1.0], r"between 0 and 1, .*; got \[0.5, 1.0\]"),
+        (REGRESSOR, "quantile", [], r"one or several numbers .*; got \[\]"),
+        (
+            REGRESSOR,
+            "quantile",
+            [0.9, 0.1, 0.1],
+            r"must ascend, each once; got .*Write \[0.1, 0.9\]",
+        ),
         (ENCODER, "min_frequency", 0, "'min_frequency' .* Got 0"),
         (ENCODER, "min_frequency", 1.5, "'min_frequency' .* Got 1.5"),
         (ENCODER, "max_categories", 0, "'max_categories' .* Got 0"),

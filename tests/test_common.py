@@ -65,8 +65,17 @@ SETTINGS = {
 }
 
 
+# Gamma targets are larger than 0, and the checks have others.
+OF_OTHER_LOSSES = [
+    LSTMRegressor(**TRAINED, loss="quantile", quantile=[0.25, 0.5, 0.75]),
+]
+
+
 @parametrize_with_checks(
-    [kind(**SETTINGS.get(name, {})) for name, kind in all_estimators()]
+    [
+        *(kind(**SETTINGS.get(name, {})) for name, kind in all_estimators()),
+        *OF_OTHER_LOSSES,
+    ]
 )
 def test_scikit_learn_checks(estimator, check):
     reasons = UNCERTAIN_CHECKS.get(type(estimator).__name__, {})
@@ -98,7 +107,10 @@ READERS = [
     lstm(LSTMClassifier, cell="gru", bidirectional=True, num_layers=2, pooling="last"),
     *(lstm(LSTMRegressor, pooling=pooling) for pooling in POOLINGS),
     lstm(LSTMRegressor, num_layers=2, pooling=POOLINGS, batch_size=7),
-    lstm(LSTMRegressor, loss="poisson", early_stopping=True),
+    lstm(LSTMRegressor, loss="poisson", early_stopping=True, exposure="age"),
+    lstm(LSTMRegressor, loss="gamma"),
+    lstm(LSTMRegressor, loss="quantile", quantile=[0.1, 0.5, 0.9]),
+    lstm(LSTMRegressor, loss="zero_inflated_lognormal"),
     make_hybrid(lstm(LSTMClassifier), random_state=0),
     make_hybrid(lstm(LSTMRegressor), cv=2, random_state=0),
 ]

@@ -15,6 +15,7 @@ from sklearn_seqcrm.targets import (
     future_count,
     future_sum,
     next_value,
+    stack_horizons,
     time_to_next,
 )
 
@@ -281,3 +282,47 @@ def test_search_over_several_blocks():
     when = rng.integers(-1, 1002, len(low))
     expected = np.clip(np.searchsorted(times, when), low, high)
     assert_array_equal(first_at_or_after(times, low, high, when), expected)
+
+
+@pytest.mark.parametrize("name", ["churned", "count", "sum"])
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(problem=problems())
+def test_a_target_on_several_horizons_is_one_on_each(name, problem):
+    _, _, X, _, _, horizon, gap, kinds = problem
+    horizons, options = (
+        [2 * horizon, horizon, 4 * horizon],
+        {"gap": gap, "kinds": kinds},
+    )
+    y = TARGETS[name](X, horizons, **options, censored="nan")
+    assert y.columns.name == "horizon"
+    assert list(y.columns) == horizons
+    for one in horizons:
+        expected = TARGETS[name](X, one, **options, censored="nan")
+        pd.testing.assert_series_equal(y[one], expected, check_names=False)
+    complete = y.notna().all(axis=1)
+    dropped = TARGETS[name](X, horizons, **options, censored="drop")
+    pd.testing.assert_frame_equal(dropped.astype(y.dtypes), y[complete])
+    if complete.all():
+        whole = TARGETS[name](X, horizons, **options)
+        pd.testing.assert_frame_equal(whole, dropped)
+    else:
+        with pytest.raises(ValueError, match=f"{(~complete).sum()} of {len(X)} rows"):
+            TARGETS[name](X, horizons, **options)
+
+
+@many
+@given(problems())
+def test_stacked_horizons_are_a_loop_over_rows_and_horizons(problem):
+    _, _, X, _, _, horizon, _, _ = problem
+    y = future_count(X, [3 * horizon, horizon], censored="nan")
+    rows, target = stack_horizons(X, y, name="how long")
+    expected = [
+        (label, row.history, one, y.iloc[i][one])
+        for i, (label, row) in enumerate(zip(X.index, X.itertuples(), strict=True))
+        for one in y.columns
+        if pd.notna(y.iloc[i][one])
+    ]
+    found = zip(rows.index, rows["history"], rows["how long"], target, strict=True)
+    assert list(found) == expected
+    assert target.index.equals(rows.index)
+    assert rows.columns.tolist() == [*X.columns, "how long"]
