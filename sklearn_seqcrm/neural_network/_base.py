@@ -397,9 +397,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
 
     def _outputs_of(self, data: RowData) -> list[np.ndarray]:
         """What each network returns for rows that were read."""
-        return [
-            net.outputs(data).astype("float64", copy=False) for net in self.nets_
-        ]
+        return [net.outputs(data).astype("float64", copy=False) for net in self.nets_]
 
     def _as_in_fit(self, inputs: Inputs) -> Inputs:
         """Compare the shapes of X with those in fit; codes new to tensors become 0."""
