@@ -4,8 +4,8 @@
 day, number of CDs and dollars. Purchases of a day are one. Models learn at cutoffs of
 every fourth week, on several horizons, all of which end in week 39; then they predict
 39 weeks, longer than any horizon that they have seen. ``--question count`` asks for
-purchases and ``spend`` for dollars. ``--sample`` is the path of ``CDNOW_sample.txt``, of
-the 2,357 customers that the papers have (the package lifetimes 0.11.3 has the file), or
+purchases and ``spend`` for dollars. ``--sample`` is the path of ``CDNOW_sample.txt``,
+of the 2,357 customers that the papers have (the package lifetimes 0.11.3 has it), or
 a digit, for customers whose position in the order of their ids ends with it.
 
 BG/NBD (Fader, Hardie and Lee, "Counting Your Customers the Easy Way", Marketing Science
