@@ -25,6 +25,7 @@ from sklearn_seqcrm._sklearn_compat import (
 )
 from sklearn_seqcrm.feature_extraction._aggregates import Aggregates, Settings
 from sklearn_seqcrm.feature_extraction._statics import (
+    filled_statics,
     learn_statics,
     read_to_fit,
     refuse_repeated,
@@ -120,7 +121,8 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         For each history column the names of columns that `max_features` or `min_rows`
         left out.
     static_columns_ : list of str
-        Names of the columns that are handed on.
+        Names of the columns that are handed on: all but numbers and datetimes that no
+        training row has.
     categories_ : dict of str to CategoricalDtype
         Categories of those among them that are categorical in the output.
     n_features_in_ : int
@@ -332,7 +334,7 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             name: [f"{name}__{feature}" for feature in one.left_out]
             for name, one in self._fitted.items()
         }
-        self.static_columns_ = [*self._reading.statics]
+        self.static_columns_ = filled_statics(table.frame, self._reading)
         self.categories_ = learn_statics(
             table.frame, self._reading, self.max_categories
         )
@@ -372,7 +374,9 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
 
     def _joined(self, table: Table, frames: list[pd.DataFrame]) -> pd.DataFrame:
         """Aggregates and the columns that are handed on, under their names."""
-        statics = statics_of(table, self._reading, self.categories_)
+        statics = statics_of(
+            table, self._reading, self.static_columns_, self.categories_
+        )
         # Names come last: of tuples among them pandas would make several levels.
         beside = pd.DataFrame(dict(enumerate(statics.values())))
         frames += [beside] if statics else []

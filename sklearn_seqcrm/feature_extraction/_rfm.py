@@ -28,6 +28,7 @@ from sklearn_seqcrm._store import check_kinds, rows_of_kinds
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.feature_extraction._rfm_dialects import btyd, marketing
 from sklearn_seqcrm.feature_extraction._statics import (
+    filled_statics,
     learn_statics,
     read_to_fit,
     refuse_repeated,
@@ -99,7 +100,8 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     time_units_ : dict of str to Timedelta, str or number
         For each history column the unit of recency and tenure.
     static_columns_ : list of str
-        Names of the columns that are handed on.
+        Names of the columns that are handed on: all but numbers and datetimes that no
+        training row has.
     categories_ : dict of str to CategoricalDtype
         Categories of those among them that are categorical in the output.
     n_features_in_ : int
@@ -249,7 +251,7 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             self._lengths(name, log)
         if self.kinds is not None:
             _check_kinds(logs.values(), self.kinds, self.kind_field)
-        self.static_columns_ = [*self._reading.statics]
+        self.static_columns_ = filled_statics(X, self._reading)
         self.categories_ = learn_statics(X, self._reading, self.max_categories)
         refuse_repeated(self.get_feature_names_out())
         return self
@@ -280,7 +282,9 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         columns: list[Any] = []
         for name, array in table.histories.items():
             columns += self._features(name, array).values()
-        columns += statics_of(table, self._reading, self.categories_).values()
+        columns += statics_of(
+            table, self._reading, self.static_columns_, self.categories_
+        ).values()
         names = self.get_feature_names_out()
         columns_by_name = dict(zip(names, columns, strict=True))
         return pd.DataFrame(columns_by_name, index=table.frame.index)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,30 @@ def read_to_fit(X: Any, remainder: str) -> tuple[Reading, Table]:
     return (reading if remainder == "passthrough" else reading.of_histories()), table
 
 
+def filled_statics(X: pd.DataFrame, reading: Reading) -> list[Any]:
+    """Choose the columns beside the histories that are handed on.
+
+    Histogram-based boosting of scikit-learn 1.9 stops at a column without a number.
+
+    Parameters
+    ----------
+    X : DataFrame of shape (n, n_columns)
+        Training rows.
+    reading : Reading
+        Its columns.
+
+    Returns
+    -------
+    list of str
+        All but numbers and datetimes that no row has, if there are rows.
+    """
+    return [
+        name
+        for name, kind in reading.statics.items()
+        if kind == "category" or X[name].notna().any() or X.empty
+    ]
+
+
 def learn_statics(
     X: pd.DataFrame, reading: Reading, most: int | None
 ) -> dict[Any, pd.CategoricalDtype]:
@@ -71,7 +95,10 @@ def learn_statics(
 
 
 def statics_of(
-    table: Table, reading: Reading, categories: Mapping[Any, pd.CategoricalDtype]
+    table: Table,
+    reading: Reading,
+    names: Sequence[Any],
+    categories: Mapping[Any, pd.CategoricalDtype],
 ) -> dict[Any, Any]:
     """Read the columns beside the histories.
 
@@ -81,6 +108,8 @@ def statics_of(
         Rows with the columns of `reading`.
     reading : Reading
         What `fit` saw.
+    names : sequence of str
+        What `filled_statics` chose.
     categories : mapping of str to CategoricalDtype
         What `learn_statics` found.
 
@@ -90,13 +119,13 @@ def statics_of(
         By name, in order: floats, or one of the categories; datetimes are days before
         the cutoff of the first history column.
     """
-    X, kinds = table.frame, reading.statics
-    names = [name for name, kind in kinds.items() if kind == "numeric"]
+    X, kinds = table.frame, {name: reading.statics[name] for name in names}
+    numeric = [name for name, kind in kinds.items() if kind == "numeric"]
     # One by one, hundreds would take twice the time.
     together = X.take(
-        X.columns.get_indexer(pd.Index(names, tupleize_cols=False)), axis=1
+        X.columns.get_indexer(pd.Index(numeric, tupleize_cols=False)), axis=1
     )
-    numbers = dict(zip(names, numbers_of(together).T, strict=True))
+    numbers = dict(zip(numeric, numbers_of(together).T, strict=True))
     cutoffs = next(iter(table.histories.values())).cutoffs
     return {
         name: numbers[name]

@@ -595,6 +595,18 @@ def test_several_histories_and_statics():
     )
 
 
+@pytest.mark.parametrize("model", [HistoryAggregator(), RFMFeatures()])
+def test_columns_beside_without_a_value_are_left_out(model):
+    """Boosting of scikit-learn 1.9 stops at them, and with it the default hybrid."""
+    X = make_table().assign(age=np.nan, joined=pd.NaT, city=None)
+    X["member"] = pd.array([None] * len(X), dtype="boolean")
+    table = model.fit_transform(X)
+    assert model.static_columns_ == ["city"]
+    HistGradientBoostingClassifier(max_iter=2).fit(table, np.arange(len(X)) % 2)
+    assert list(model.transform(make_table())) == list(table)
+    assert "age" in model.fit(X.iloc[:0]).static_columns_
+
+
 def test_missing_histories_and_no_rows():
     X = LOG.attach(PEOPLE, cutoff="2024-04-30")
     model = Aggregator().fit(X)
