@@ -146,7 +146,7 @@ def test_the_level_makes_predictions_add_up_as_far_as_rows_tell(copies, least, m
     outputs = np.tile([0.7, 0.3, 0.0], (len(y), 1))
     weight = RNG.uniform(0.5, 2, len(y))
     before = ziln.predict(outputs)[0]
-    ziln.adjust(outputs, ziln.encode(y, None), weight)
+    ziln.adjust([outputs], ziln.encode(y, None), weight)
     ratio = np.average(y, weights=weight) / before
     error = np.sqrt((weight**2 * (y - before) ** 2).sum()) / (weight.sum() * before)
     believed = 0.04 / (0.04 + error**2)
