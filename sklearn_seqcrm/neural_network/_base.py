@@ -198,7 +198,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             objective.learn(y, weight)
             self._objective = objective
             self._exposure = self._learn_exposure(inputs, weight)
-            inputs = self._in_logarithms(inputs)
+            inputs = self._as_offset(inputs)
         weight = self._weigh_targets(y, weight)
         target = objective.encode(y, weight)
         warn_if_all_empty(inputs)
@@ -245,8 +245,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         """Which static is an exposure, if the estimator has any."""
         return None
 
-    def _in_logarithms(self, inputs: Inputs) -> Inputs:
-        """The same rows, with logarithms of their exposures if they have any."""
+    def _as_offset(self, inputs: Inputs) -> Inputs:
+        """The same rows; their exposures, if they have any, are the last static."""
         return inputs
 
     def _leave_out_weightless(self, inputs: Inputs, again: bool) -> Inputs:
@@ -294,15 +294,15 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         """Make a net for rows like these, with its first weights."""
         self._specs = inputs.specs
         self._n_static = inputs.data.static.shape[1]
-        objective = self._objective
+        objective, exposed = self._objective, self._exposed()
         net = self._net_class(
             HistoryNetwork,
             criterion=objective,
             predict_nonlinearity=objective.scored,
             module__specs=self._specs,
-            module__n_static=self._n_static,
+            module__n_static=self._n_static - bool(exposed),
             module__n_outputs=objective.n_outputs,
-            **self._offset(),
+            module__exposed=exposed,
             module__cell=self.cell,
             module__hidden_size=self.hidden_size,
             module__num_layers=self.num_layers,
@@ -330,15 +330,11 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             with torch.no_grad():
                 last = net.module_.head[-1]
                 last.bias.copy_(torch.from_numpy(bias.astype("float32")))
-                if self._exposure is not None and not self._exposure.scale:
-                    # Nothing is learned of others, and nothing is made up.
-                    place = self._exposure.column - self._n_static
-                    net.module_.head[0].weight[:, place] = 0
         return net
 
-    def _offset(self) -> dict[str, Any]:
-        """What the network adds of the exposure to its outputs."""
-        return {}
+    def _exposed(self) -> tuple[int, ...]:
+        """Outputs to which the network adds the last static, which is an offset."""
+        return ()
 
     def _train(
         self,
@@ -412,7 +408,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
                 f"and {self._n_static}. Use the encoder that was fitted with it."
             )
         inputs = inputs if inputs.encoded else inputs.within(self._specs)
-        return self._in_logarithms(inputs)
+        return self._as_offset(inputs)
 
 
 def mean_over_networks(predictions: Iterable[np.ndarray]) -> np.ndarray:

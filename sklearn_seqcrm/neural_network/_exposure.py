@@ -13,44 +13,35 @@ from sklearn_seqcrm.neural_network._scaling import of_any_weight
 
 
 class Exposure(NamedTuple):
-    """Which static is the exposure of a row, and how a network reads it.
+    """Which static is the exposure of a row.
 
-    What is counted over a time goes with that time, but not all the way: customers
-    leave. So the logarithm of the exposure is added to that of the rate (an offset, as
-    statisticians say), and the head reads it like any other static, to learn in how far
-    that is too simple.
+    Its logarithm is added to that of a rate (an offset, as statisticians say), and the
+    head does not read it. A head that read it as well was worse where horizons were
+    longer than those it had seen: with windows of up to 26 weeks in the first 39 of
+    CDNOW, long ones are those of new customers, who soon buy less. The purchases of the
+    39 weeks after were then -30 % off (mean of five seeds).
 
     Parameters
     ----------
     column : int
         Its place among the row features and statics.
-    center, scale : float
-        Mean and standard deviation of the logarithms in the first call. The scale is 0
-        if they were all the same.
     mean : float
-        Logarithm of the mean exposure, which is what a rate is of.
+        Logarithm of the mean exposure in the first call, which is what a rate is of.
     """
 
     column: int
-    center: float
-    scale: float
     mean: float
 
-    @property
-    def offset(self) -> tuple[float, float]:
-        """Slope and intercept of the offset by what the head reads."""
-        return self.scale or 1.0, self.center - self.mean
-
-    def in_logarithms(self, inputs: Inputs, name: Any) -> Inputs:
-        """The same rows with standardised logarithms of their exposures.
+    def as_offset(self, inputs: Inputs, name: Any) -> Inputs:
+        """The same rows; the last static is the logarithm of exposures over their mean.
 
         Raises
         ------
         ValueError
             If exposures are not larger than 0.
         """
-        static = inputs.data.static.copy()
-        found = static[:, self.column]
+        static = inputs.data.static
+        found = static[:, self.column].astype("float64")
         bad = int((~(found > 0)).sum())
         if bad:
             raise ValueError(
@@ -59,13 +50,14 @@ class Exposure(NamedTuple):
                 "the column, let that pass it on as it is, like make_history_pipeline "
                 "does for the exposure of the estimator that it is given."
             )
-        logs = np.log(found.astype("float64"))
-        static[:, self.column] = (logs - self.center) / (self.scale or 1.0)
+        offset = (np.log(found) - self.mean).astype(static.dtype)
+        others = np.delete(static, self.column, axis=1)
+        static = np.concatenate([others, offset[:, None]], axis=1)
         return inputs._replace(data=replace(inputs.data, static=static))
 
 
 def learn_exposure(inputs: Inputs, weight: np.ndarray | None, column: int) -> Exposure:
-    """Learn the typical exposure, which rows of weight 0 do not say.
+    """Learn the mean exposure, which rows of weight 0 do not say.
 
     Parameters
     ----------
@@ -76,15 +68,11 @@ def learn_exposure(inputs: Inputs, weight: np.ndarray | None, column: int) -> Ex
     column : int
         Place of the exposure among their row features and statics.
     """
-    used = slice(None) if weight is None else of_any_weight(weight)
-    found = inputs.data.static[used, column].astype("float64")
+    found = inputs.data.static[:, column].astype("float64")
+    if weight is not None:
+        found = found[of_any_weight(weight)]
     found = found[found > 0]
-    if not len(found):
-        return Exposure(column, 0.0, 0.0, 0.0)
-    logs = np.log(found)
-    spread = float(logs.std())
-    scale = spread if spread > 1e-6 else 0.0
-    return Exposure(column, float(logs.mean()), scale, float(np.log(found.mean())))
+    return Exposure(column, float(np.log(found.mean())) if len(found) else 0.0)
 
 
 def place_of_exposure(name: Any, names: Sequence[Any] | None, n_static: int) -> int:

@@ -163,13 +163,14 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
     have that shape. Each is scaled by itself, and the loss of a row is the mean of
     theirs, so that they count the same whatever their units.
 
-    **Exposure** ``e`` of a row: its logarithm is added to that of the mean (to the
-    log-odds of an amount, if amounts are often 0), and the network reads it as a static
-    as well. So a mean goes with the exposure until rows tell otherwise; those who were
-    looked at for longer have had more time to leave. That is the offset of generalised
-    linear models, and for counts the same as ``y / e`` with the weights ``e``. It is a
-    column and no argument, because only columns are there when predicting, splitting
-    and scoring. If all rows of `fit` have one exposure, means go with it alone.
+    **Exposure**: means go with the exposure of the row. Its logarithm is added to that
+    of the mean, which is the offset of generalised linear models, and for counts the
+    same as ``y / e`` with the weights ``e``. Where amounts are often 0, so does the
+    rate of what they are sums of: the probability of 0 is ``exp(-rate * e)``. The
+    exposure is a column and no argument, because only columns are there when
+    predicting, splitting and scoring. The network does not read it. If it is to learn
+    how far means do not go with the exposure, for predictions within the exposures that
+    it has seen, add the column once more under another name.
 
     **Zero-inflated log-normal**: with probability ``p`` a target is an amount whose
     logarithm is normal with mean ``m`` and standard deviation ``s``, and otherwise 0.
@@ -448,15 +449,13 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         place = place_of_exposure(self.exposure, names, n_static)
         return learn_exposure(inputs, weight, place)
 
-    def _in_logarithms(self, inputs: Inputs) -> Inputs:
+    def _as_offset(self, inputs: Inputs) -> Inputs:
         if self._exposure is None:
             return inputs
-        return self._exposure.in_logarithms(inputs, self._exposed_by)
+        return self._exposure.as_offset(inputs, self._exposed_by)
 
-    def _offset(self) -> dict[str, Any]:
+    def _exposed(self) -> tuple[int, ...]:
         if self._exposure is None:
-            return {}
+            return ()
         each = range(0, self._objective.n_outputs, self._objective.n_parameters)
-        exposed = tuple(i + j for i in each for j in self._objective.exposed)
-        offset = (self._exposure.column, *self._exposure.offset, exposed)
-        return {"module__offset": offset}
+        return tuple(i + j for i in each for j in self._objective.exposed)

@@ -29,7 +29,7 @@ class HistoryNetwork(nn.Module):
     specs : sequence of HistorySpec
         One for each history column.
     n_static : int
-        Number of row features and statics.
+        Number of row features and statics that the head reads.
     n_outputs : int
         Number of outputs.
     cell, hidden_size, num_layers, bidirectional, pooling, dropout
@@ -40,9 +40,8 @@ class HistoryNetwork(nn.Module):
         As in `HistoryReader`.
     seed : int, default=0
         Seed of the first weights, which are the same on any device.
-    offset : tuple of int, float, float, tuple of int, or None, default=None
-        What is added to outputs: place among the row features and statics, slope,
-        intercept, and to which outputs. None: nothing.
+    exposed : tuple of int, default=()
+        Outputs to which the static after those is added. Empty: there is none.
     """
 
     def __init__(
@@ -60,10 +59,10 @@ class HistoryNetwork(nn.Module):
         bptt_steps: int | None = None,
         precision: str = "float32",
         seed: int = 0,
-        offset: tuple[int, float, float, tuple[int, ...]] | None = None,
+        exposed: Sequence[int] = (),
     ) -> None:
         super().__init__()
-        self.offset = offset
+        self.exposed = list(exposed)
         generator = new_generator(seed)
         self.readers = nn.ModuleList(
             HistoryReader(
@@ -89,23 +88,20 @@ class HistoryNetwork(nn.Module):
 
     def forward(self, batch: BatchPart) -> torch.Tensor:
         """Return the outputs of some rows, shape (n, n_outputs)."""
+        static = batch.static[:, :-1] if self.exposed else batch.static
         if not self.readers:
-            numbers = self.head(self._as_precise_as_needed(batch.static))
+            numbers = self.head(self._as_precise_as_needed(static))
         else:
-            numbers = self._enter_head(batch)
+            numbers = self._enter_head(batch, static)
             for layer in list(self.head)[1:]:
                 numbers = layer(numbers)
-        return numbers if self.offset is None else self._add_offset(numbers, batch)
+        if self.exposed:
+            offset = torch.zeros_like(numbers)
+            offset[:, self.exposed] = batch.static[:, -1:].to(numbers.dtype)
+            numbers = numbers + offset
+        return numbers
 
-    def _add_offset(self, outputs: torch.Tensor, batch: BatchPart) -> torch.Tensor:
-        assert self.offset is not None
-        place, slope, intercept, exposed = self.offset
-        added = torch.zeros_like(outputs)
-        offset = self._as_precise_as_needed(batch.static)[:, place, None]  # (n, 1)
-        added[:, list(exposed)] = offset.to(outputs.dtype) * slope + intercept
-        return outputs + added
-
-    def _enter_head(self, batch: BatchPart) -> torch.Tensor:
+    def _enter_head(self, batch: BatchPart, static: torch.Tensor) -> torch.Tensor:
         """Outputs of the first layer of the head, shape (n, width).
 
         The columns for each reader and for the statics are applied one by one. To join
@@ -115,8 +111,8 @@ class HistoryNetwork(nn.Module):
         """
         first = self.head[0]
         sizes = [reader.output_size for reader in self.readers]
-        *weights, last = first.weight.split([*sizes, batch.static.shape[1]], dim=1)
-        numbers = nn.functional.linear(batch.static, last, first.bias)
+        *weights, last = first.weight.split([*sizes, static.shape[1]], dim=1)
+        numbers = nn.functional.linear(static, last, first.bias)
         for reader, history, weight in zip(
             self.readers, batch.histories, weights, strict=True
         ):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.special import expit, logit
+from scipy.special import expit
 from scipy.stats import lognorm, norm
 from sklearn.base import clone
 from sklearn.metrics import mean_gamma_deviance, mean_pinball_loss
@@ -98,9 +98,10 @@ def test_of_several_quantiles_the_one_next_to_the_median_is_predicted():
 def of_amounts(outputs, ziln):
     """Probability of an amount, and its distribution in scipy."""
     spread = 0.05 + 1.95 * expit(outputs[:, 2])
-    s = ziln.scale * spread
-    scale = np.exp(ziln.center + ziln.scale * outputs[:, 1])
-    return expit(outputs[:, 0]), lognorm(s=s, scale=scale)
+    rate = np.exp(outputs[:, 0])
+    some = 1 - np.exp(-rate)
+    one = np.exp(ziln.center + ziln.scale * outputs[:, 1])
+    return some, lognorm(s=ziln.scale * spread, scale=one * rate / some)
 
 
 def make_amounts(n=80):
@@ -139,6 +140,26 @@ def test_what_a_zero_inflated_log_normal_predicts():
         assert_allclose(found[:, j], expected, rtol=1e-9)
 
 
+def test_a_mean_by_its_logarithm_of_a_rate_goes_with_the_exposure():
+    outputs = RNG.normal(size=(80, 3))
+    ziln = learned(ZILN(), make_amounts())
+    ziln.largest[:] = np.inf
+    twice = outputs + np.array([np.log(2), 0, 0])
+    assert_allclose(ziln.predict(twice), 2 * ziln.predict(outputs))
+    zero = [ziln.predict_proba_zero(one) for one in (outputs, twice)]
+    assert_allclose(zero[1], zero[0] ** 2)
+
+
+def test_the_zero_inflated_loss_has_a_finite_gradient_everywhere():
+    ziln = learned(ZILN(), make_amounts())
+    for rate in (-1e4, -100.0, -10.0, 0.0, 8.0, 100.0, 1e4):
+        outputs = torch.tensor([[rate, 0.0, 0.0]] * 2, requires_grad=True)
+        losses = ziln(outputs, torch.tensor([0.5, -torch.inf]))
+        losses.sum().backward()
+        assert losses.isfinite().all()
+        assert outputs.grad.isfinite().all()
+
+
 @pytest.mark.parametrize(("copies", "least", "most"), [(100, 0.9, 1), (1, 0.2, 0.8)])
 def test_the_level_makes_predictions_add_up_as_far_as_rows_tell(copies, least, most):
     y = np.repeat(make_amounts(), copies)
@@ -158,8 +179,10 @@ def test_where_networks_without_inputs_start():
     y = np.array([0.0, 0, 0, 1, 2, 4, 8, 16, 32, 900])
     some = y[y > 0]
     bias = learned(ZILN(), y).start_bias(ZILN.encode(learned(ZILN(), y), y, None), None)
-    assert_allclose(bias, [logit(7.5 / 11), 0, 0])
     ziln = learned(ZILN(), y)
+    share, amounts = of_amounts(bias[None], ziln)
+    assert_allclose(share, 7.5 / 11, rtol=1e-6)
+    assert_allclose(amounts.median(), np.exp(np.log(some).mean()), rtol=1e-6)
     assert_allclose(ziln.center, np.log(some).mean())
     assert_allclose(ziln.scale, np.log(some).std())
     quantiles = learned(Quantiles([0.2, 0.5, 0.8]), y)

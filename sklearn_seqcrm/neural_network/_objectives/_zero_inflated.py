@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import expit, logit, logsumexp, ndtri
-from torch import nn
+from scipy.special import expit, logsumexp, ndtri
 
 from sklearn_seqcrm.neural_network._objectives._numbers import Number, mean_of
 from sklearn_seqcrm.neural_network._objectives._quantiles import levels_of
@@ -17,6 +16,9 @@ from sklearn_seqcrm.neural_network._scaling import of_any_weight
 # Standard deviations of a row's logarithm, in units of that of all rows. Rows spread
 # half as much as all of them do, or all of what they do; seldom more than twice.
 _LEAST_SPREAD, _LARGEST_SPREAD = 0.05, 2.0
+# Numbers of purchases grow with the output like exponentials, and from here on like
+# straight lines: there, none is as good as impossible.
+_STEEPEST = 8.0
 # Standard deviation that the logarithm of the level is taken to have before a row is
 # seen.
 _SPREAD_OF_LEVEL = 0.2
@@ -25,9 +27,15 @@ _SPREAD_OF_LEVEL = 0.2
 class ZeroInflatedLognormal(Number):
     """Zero with some probability, and log-normal otherwise, by its likelihood.
 
-    The three outputs are the log-odds of an amount, and the mean of its logarithm and,
-    through a sigmoid between bounds, the standard deviation. The network sees
-    logarithms, centred and scaled, and minus infinity for 0.
+    The first output is the logarithm of a rate, the number of purchases if these were a
+    Poisson process: none of them has the probability ``exp(-rate)``. So the probability
+    of 0 follows the exposure of a row. The others are the mean of the logarithm of an
+    amount, less that of the mean number of purchases in it, and, through a sigmoid
+    between bounds, its standard deviation. So the mean of a row is the rate times that
+    of a purchase, and goes with the exposure as well. Without exposures that is one way
+    of writing any probability, mean and deviation.
+
+    The network sees logarithms, centred and scaled, and minus infinity for 0.
 
     Attributes
     ----------
@@ -85,19 +93,21 @@ class ZeroInflatedLognormal(Number):
         share = (np.average(some, axis=0, weights=weight) * len(some) + 0.5) / (
             len(some) + 1
         )
-        bias = np.zeros((some.shape[1], 3))
-        bias[:, 0] = logit(share)
-        return bias.ravel()
+        rate = -np.log1p(-share)
+        number = np.log(rate) - np.log(share)
+        return np.stack([np.log(rate), -number / self.scale, 0 * share], axis=1).ravel()
 
     def _loss_of(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        odds, mean, spread = outputs.unbind(dim=-1)
+        log_rate, mean, spread = outputs.unbind(dim=-1)
         some = target > -torch.inf
+        rate, log_some, number = _purchases(log_rate)
+        scale = torch.as_tensor(self.scale, dtype=rate.dtype, device=rate.device)
+        scale = scale if self.shape else scale[0]
         deviation = _LEAST_SPREAD + (_LARGEST_SPREAD - _LEAST_SPREAD) * spread.sigmoid()
         # Where there is no amount, a number takes its place that no gradient sees.
-        distance = (torch.where(some, target, 0.0) - mean) / deviation
-        amounts = deviation.log() + distance.square() / 2
-        zeros = nn.functional.softplus(odds) - torch.where(some, odds, 0.0)
-        return zeros + torch.where(some, amounts, 0.0)
+        distance = torch.where(some, target, 0.0) - mean - number / scale
+        amounts = deviation.log() + (distance / deviation).square() / 2
+        return torch.where(some, amounts - log_some, rate)
 
     def adjust(
         self,
@@ -130,31 +140,52 @@ class ZeroInflatedLognormal(Number):
 
     def _log_means(self, outputs: np.ndarray) -> np.ndarray:
         """Logarithm of the mean without its level, shape (n, k)."""
-        mean, deviation = self._of_logarithm(outputs)
-        amount = np.minimum(mean + deviation**2 / 2, self.largest)
-        return amount - np.logaddexp(0, -outputs[..., 0])
+        log_some, mean, deviation = self._parameters_of(outputs)
+        return np.minimum(mean + deviation**2 / 2, self.largest) + log_some
 
-    def _of_logarithm(self, outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of logarithms of amounts, each (n, k)."""
+    def _parameters_of(self, outputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Parameters of each target, of shape (n, k) each.
+
+        Logarithm of the probability of an amount, and mean and standard deviation of
+        its logarithm.
+        """
         spread = expit(outputs[..., 2])
         deviation = _LEAST_SPREAD + (_LARGEST_SPREAD - _LEAST_SPREAD) * spread
-        return self.center + self.scale * outputs[..., 1], self.scale * deviation
+        _, log_some, number = _purchases(torch.from_numpy(outputs[..., 0]))
+        mean = self.center + self.scale * outputs[..., 1] + number.numpy()
+        return log_some.numpy(), mean, self.scale * deviation
 
     def predict_proba_zero(self, outputs: np.ndarray) -> np.ndarray:
         """Probability of no amount, shape (n,) or (n, k)."""
-        share = expit(-self._by_target(outputs)[..., 0])
+        rates = torch.from_numpy(self._by_target(outputs)[..., 0])
+        share = np.exp(-_purchases(rates)[0].numpy())
         return share.reshape(len(outputs), *self.shape)
 
     def predict_quantiles(self, outputs: np.ndarray, levels: Any) -> np.ndarray:
         """Quantiles, shape (n, q) or (n, k, q): 0 up to the probability of 0."""
         levels = levels_of(levels, any_order=True)
-        outputs = self._by_target(outputs)
-        mean, deviation = self._of_logarithm(outputs)
-        some = expit(outputs[..., :1])
+        log_some, mean, deviation = self._parameters_of(self._by_target(outputs))
         # Share of the amounts that lie below; of them, the row has `some` in all.
-        below = 1 - np.minimum((1 - levels) / some, 1)
+        below = 1 - np.minimum((1 - levels) / np.exp(log_some)[..., None], 1)
         logs = mean[..., None] + deviation[..., None] * ndtri(below)
         return np.exp(logs).reshape(len(outputs), *self.shape, len(levels))
+
+
+def _purchases(
+    log_rate: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Of Poisson processes, each of the shape of `log_rate`.
+
+    Their rate, the logarithm of the probability of any purchase, and the logarithm of
+    the mean number of purchases where there are any.
+    """
+    low, beyond = log_rate.clamp(max=_STEEPEST), torch.relu(log_rate - _STEEPEST)
+    rate = low.exp() * (1 + beyond)
+    # Of rare purchases the probability is the rate, of which float32 may know nothing.
+    rare = log_rate < -10
+    some = -torch.expm1(-torch.where(rare, 1, rate))
+    log_some = torch.where(rare, log_rate, some.log())
+    return rate, log_some, low + torch.log1p(beyond) - log_some
 
 
 def _refuse_negative(y: np.ndarray) -> None:
