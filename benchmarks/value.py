@@ -24,10 +24,10 @@ from scipy.optimize import minimize
 from scipy.special import betaln, gammaln, hyp2f1
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn_seqcrm.metrics import aggregate_bias, decile_mape, normalized_gini
 
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
+from sklearn_seqcrm.metrics import aggregate_bias, decile_mape, normalized_gini
 from sklearn_seqcrm.neural_network import LSTMRegressor
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.targets import future_count, future_sum, stack_horizons
