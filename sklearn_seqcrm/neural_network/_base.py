@@ -311,6 +311,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             module__bptt_steps=self.bptt_steps,
             module__precision=self.precision,
             module__dropout=self.dropout,
+            module__level_dropout=self.level_dropout,
             module__head_sizes=tuple(int(size) for size in self.head_sizes),
             module__seed=seeds.weights,
             optimizer=torch.optim.AdamW,

@@ -39,12 +39,23 @@ class Dropout(nn.Module):
         if not self.training or self.p == 0:
             return numbers
         # The random numbers of bfloat16 have 256 levels.
-        drawn = torch.empty_like(numbers, dtype=torch.float32)
+        drawn = torch.empty_like(self._of_one_fate(numbers), dtype=torch.float32)
         kept = drawn.uniform_(generator=self.generator).ge_(self.p)
         return numbers * kept.to(numbers.dtype).div_(1 - self.p)
 
+    def _of_one_fate(self, numbers: torch.Tensor) -> torch.Tensor:
+        """One of the numbers of each group that is dropped or kept as a whole."""
+        return numbers
+
     def extra_repr(self) -> str:
         return f"p={self.p}"
+
+
+class VectorDropout(Dropout):
+    """Dropout of whole vectors, which lie in the last axis."""
+
+    def _of_one_fate(self, numbers: torch.Tensor) -> torch.Tensor:
+        return numbers[..., :1]
 
 
 class Linear(nn.Linear):

@@ -56,6 +56,10 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         that was trained elsewhere predicts there in float32.
     dropout : float, default=0.3
         Share of units that training drops between layers, and in the head.
+    level_dropout : float, default=0.0
+        Share of events at which training drops the level of a field, field by field. A
+        third helps with texts, whose characters or words are levels; fields of products
+        of a shop did without.
     head_sizes : array-like of int, default=(64,)
         Sizes of the hidden layers of the head; empty for a linear one.
     learning_rate : float, default=0.002
@@ -196,6 +200,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         bptt_steps: int | None = None,
         precision: str = "float32",
         dropout: float = 0.3,
+        level_dropout: float = 0.0,
         head_sizes: Sequence[int] = (64,),
         learning_rate: float = 0.002,
         weight_decay: float = 0.01,
@@ -221,6 +226,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         self.bptt_steps = bptt_steps
         self.precision = precision
         self.dropout = dropout
+        self.level_dropout = level_dropout
         self.head_sizes = head_sizes
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay

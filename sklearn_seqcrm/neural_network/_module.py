@@ -36,7 +36,7 @@ class HistoryNetwork(nn.Module):
         As in `HistoryReader`.
     head_sizes : sequence of int
         Sizes of the hidden layers of the head.
-    bptt_steps, precision
+    bptt_steps, precision, level_dropout
         As in `HistoryReader`.
     seed : int, default=0
         Seed of the first weights, which are the same on any device.
@@ -58,6 +58,7 @@ class HistoryNetwork(nn.Module):
         head_sizes: Sequence[int],
         bptt_steps: int | None = None,
         precision: str = "float32",
+        level_dropout: float = 0.0,
         seed: int = 0,
         exposed: Sequence[int] = (),
     ) -> None:
@@ -75,6 +76,7 @@ class HistoryNetwork(nn.Module):
                 dropout,
                 bptt_steps,
                 precision,
+                level_dropout,
                 generator,
             )
             for spec in specs

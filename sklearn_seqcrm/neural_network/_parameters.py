@@ -29,6 +29,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "bptt_steps": [Interval(Integral, 1, None, closed="left"), None],
     "precision": [StrOptions(set(PRECISIONS))],
     "dropout": [Interval(Real, 0, 1, closed="left")],
+    "level_dropout": [Interval(Real, 0, 1, closed="left")],
     "head_sizes": ["array-like"],
     "learning_rate": [Interval(Real, 0, None, closed="neither")],
     "weight_decay": [Interval(Real, 0, None, closed="left")],

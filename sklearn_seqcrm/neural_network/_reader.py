@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from sklearn_seqcrm.neural_network._layers import (
     Dropout,
+    VectorDropout,
     draw_vectors,
     draw_weights,
     new_generator,
@@ -107,6 +108,8 @@ class HistoryReader(nn.Module):
         Longest stretch of events through which gradients flow.
     precision : {"float32", "bfloat16"}, default="float32"
         Arithmetic of the layers; float32 where the device lacks bfloat16.
+    level_dropout : float, default=0.0
+        Share of events whose vector of a code training drops, field by field.
     generator : torch.Generator or None, default=None
         What first weights are drawn from, on the processor; None is seeded with 0.
     """
@@ -122,6 +125,7 @@ class HistoryReader(nn.Module):
         dropout: float,
         bptt_steps: int | None = None,
         precision: str = "float32",
+        level_dropout: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -159,6 +163,7 @@ class HistoryReader(nn.Module):
                 for direction in layer:
                     remember_at_first(direction)
         self.dropout = Dropout(dropout)
+        self.level_dropout = VectorDropout(level_dropout)
         self.poolings = make_poolings(
             pooling, spec.half_lives, size, bidirectional, generator
         )
@@ -204,7 +209,8 @@ class HistoryReader(nn.Module):
             Inputs of the first layer; a column of zeros if there is neither.
         """
         embedded = [
-            embedding(codes[:, :, i]) for i, embedding in enumerate(self.embeddings)
+            self.level_dropout(embedding(codes[:, :, i]))
+            for i, embedding in enumerate(self.embeddings)
         ]
         steps = join([values, *embedded])
         if steps.shape[2] == 0:

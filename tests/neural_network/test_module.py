@@ -274,6 +274,24 @@ def test_dropout_is_between_layers_and_in_the_head():
     assert shares[2] < 0.01
 
 
+def test_levels_of_events_are_dropped_whole():
+    reader = HistoryReader(
+        SPEC, "lstm", 4, 1, False, ("last",), dropout=0.0, level_dropout=0.3
+    )
+    reader.level_dropout.generator = torch.Generator().manual_seed(0)
+    codes = np.random.default_rng(0).integers(1, 5, (50, 400, 2))
+    inputs = torch.ones(50, 400, 3), torch.from_numpy(codes)
+    steps = reader.embed(*inputs).split([3, 5, 5], dim=2)
+    whole = reader.eval().embed(*inputs).split([3, 5, 5], dim=2)
+    torch.testing.assert_close(steps[0], whole[0], rtol=0, atol=0)
+    dropped = [(vectors == 0).all(dim=2) for vectors in steps[1:]]
+    for vectors, all_vectors, gone in zip(steps[1:], whole[1:], dropped, strict=True):
+        assert abs(gone.float().mean().item() - 0.3) < 0.013  # four standard errors
+        torch.testing.assert_close(vectors[~gone], all_vectors[~gone] / 0.7)
+    # Fields lose their levels at events of their own.
+    assert abs((dropped[0] & dropped[1]).float().mean().item() - 0.09) < 0.01
+
+
 def test_decay_fades_with_silence():
     """The pool of a long silence is faint, that of a busy moment a mean."""
     reader = make_reader(pooling=["decay"])

@@ -37,6 +37,15 @@ def test_head_sizes_that_are_none(head_sizes):
         LSTMClassifier(**{**SMALL, "head_sizes": head_sizes}).fit(X, Y)
 
 
+def test_level_dropout_changes_training_alone():
+    assert X["history"].array.log.layout.n_levels
+    expected = LSTMClassifier(**SMALL).fit(X, Y).predict_proba(X)
+    model = LSTMClassifier(**SMALL, level_dropout=0.5).fit(X, Y)
+    proba = model.predict_proba(X)
+    assert np.abs(proba - expected).max() > 1e-5
+    assert_array_equal(model.predict_proba(X), proba)
+
+
 def test_a_device_of_torch():
     expected = LSTMClassifier(**SMALL).fit(X, Y).predict_proba(X)
     model = LSTMClassifier(**SMALL, device=torch.device("cpu"), warm_start=True)
