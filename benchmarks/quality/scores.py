@@ -15,6 +15,7 @@ def scores_of(task, model, X, y):
         return {
             "auc": roc_auc_score(y, probability),
             "log_loss": log_loss(y, probability),
+            "accuracy": np.mean((probability > 0.5) == y),
         }
     predicted = model.predict(X)
     scores = {
