@@ -643,24 +643,29 @@ def test_a_batch_read_in_parts_is_the_same_batch(model, weighted, monkeypatch):
 
 
 class Gradients(Watcher):
-    """Keeps the gradients of each step."""
+    """Keeps the gradients of each step: those of the readers, and those of the head."""
 
     def on_grad_computed(self, net, named_parameters, **kwargs):
-        grads = [p.grad.flatten() for _, p in named_parameters if p.grad is not None]
-        self.seen.append(torch.cat(grads).clone())
+        parts = {"readers": [], "head": []}
+        for name, parameter in named_parameters:
+            if parameter.grad is not None:
+                parts[name.split(".")[0]].append(parameter.grad.flatten())
+        self.seen.append([torch.cat(grads) for grads in parts.values()])
 
 
-def test_long_gradients_are_shortened(monkeypatch):
+def test_long_gradients_of_readers_are_shortened(monkeypatch):
     def first(most):
         monkeypatch.setattr(_net, "_MOST_GRADIENT", most)
         seen = []
         LSTMRegressor(**SMALL, callbacks=[Gradients(seen)]).fit(X, 100 * COUNTS)
         return seen[0]
 
-    whole = first(1e9)
-    assert whole.norm() > 0.1
-    torch.testing.assert_close(first(0.1), whole * 0.1 / whole.norm())
-    torch.testing.assert_close(first(whole.norm() * 1.01), whole)
+    whole, head = first(1e9)
+    assert whole.norm() > 0.01
+    short, same = first(0.01)
+    torch.testing.assert_close(short, whole * 0.01 / whole.norm())
+    torch.testing.assert_close(same, head)
+    torch.testing.assert_close(first(whole.norm() * 1.01)[0], whole)
 
 
 @pytest.mark.parametrize(
