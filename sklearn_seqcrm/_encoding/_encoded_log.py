@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from sklearn_seqcrm._encoding._layout import Layout
-from sklearn_seqcrm._encoding._row_features import raw_row_features
+from sklearn_seqcrm._encoding._row_features import decayed_amounts, raw_row_features
 from sklearn_seqcrm._store import Log, Rows, Timeline, frozen
 
 
@@ -96,6 +96,23 @@ class EncodedLog(Log):
         """The same before it is scaled, some rows at a time; NaN for what is not."""
         facts = self._channels[:, : self._layout.n_decayed]
         return raw_row_features(rows, self._timeline.times, facts, self._layout)
+
+    def sums(self, rows: Rows) -> np.ndarray:
+        """Sums of the facts as they were before their tails were folded in.
+
+        Parameters
+        ----------
+        rows : Rows
+            Views of this log.
+
+        Returns
+        -------
+        ndarray of shape (n, n_sums), float32
+            Columns named by ``layout.sums``: each field in units of its spread, faded
+            to the cutoff; 0 for an empty history.
+        """
+        facts = self._channels[:, : self._layout.n_decayed]
+        return decayed_amounts(rows, self._timeline.times, facts, self._layout)
 
     def known_as(self, layout: Layout, row_scale: np.ndarray) -> EncodedLog:
         """The same events under another layout of as many channels and codes.

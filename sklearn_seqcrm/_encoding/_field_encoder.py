@@ -44,6 +44,11 @@ class FieldEncoder(ABC):
         """Whether a second channel marks the events that lack a value."""
         return False
 
+    @property
+    def origin(self) -> float:
+        """Center over scale of a channel whose tails are folded in."""
+        return 0.0
+
     @classmethod
     @abstractmethod
     def learn(cls, column: Column, training: Training) -> Self:

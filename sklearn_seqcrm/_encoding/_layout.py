@@ -34,6 +34,9 @@ class Layout:
         cutoff are read by.
     local_clock : LocalClock or None, default=None
         The clock that shows these cycles; None: that of the log.
+    origins : tuple of float, default=()
+        What a fact of 0 is before its tails are folded in, with the sign turned: its
+        center over its scale, for each of the `n_decayed`.
     digest : str, default=""
         Stands for everything learned, so that encoders of one shape are told apart.
     """
@@ -46,6 +49,7 @@ class Layout:
     half_lives: tuple[float, ...]
     calendar: tuple[tuple[str, float, int], ...]
     local_clock: LocalClock | None = None
+    origins: tuple[float, ...] = ()
     digest: str = ""
 
     def empty(self, n_events: int) -> tuple[np.ndarray, np.ndarray]:
@@ -90,6 +94,12 @@ class Layout:
         ]
         # A field may be called "count", for example.
         return unlike([*names, *cycle_names(self.calendar)], [])
+
+    @property
+    def sums(self) -> list[str]:
+        """Names of what `EncodedLog.sums` returns."""
+        facts = self.channels[: self.n_decayed]
+        return [f"{f}_sum_{k}" for k in range(len(self.half_lives)) for f in facts]
 
 
 def unlike(names: Sequence[str], taken: Sequence[str]) -> list[str]:

@@ -131,6 +131,7 @@ def _describe(
         half_lives=_half_lives(half_lives, training.clock, unit),
         calendar=calendar,
         local_clock=local,
+        origins=tuple(fields[name].origin for name in facts),
     )
 
 

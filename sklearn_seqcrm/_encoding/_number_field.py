@@ -37,6 +37,10 @@ class NumericField(FieldEncoder):
         """Whether a second channel marks the events that lack a value."""
         return self.scale.some_missing
 
+    @property
+    def origin(self) -> float:
+        return self.scale.center / self.scale.scale
+
     def encode(
         self, column: Column, times: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:

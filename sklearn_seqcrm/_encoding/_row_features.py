@@ -10,6 +10,7 @@ from sklearn_seqcrm._encoding._layout import Layout
 from sklearn_seqcrm._ragged import Views, blocks, decayed_sums
 
 _WIDTH = 32  # row features in work, about
+_HUGE = 1e38  # a sum that float32 holds
 
 
 def raw_row_features(
@@ -57,3 +58,33 @@ def raw_row_features(
                 layout.waves(cutoff),
             ]
         )
+
+
+def decayed_amounts(
+    rows: Views, times: np.ndarray, facts: np.ndarray, layout: Layout
+) -> np.ndarray:
+    """Sums of numbers as they were, faded to the cutoff.
+
+    Parameters
+    ----------
+    rows : Views of n
+        Rows.
+    times : ndarray of shape (n_events,)
+        Times of the events.
+    facts : ndarray of shape (n_events, n_decayed), float32
+        Numbers with their tails folded in, as `NumericScale.fold` does it.
+    layout : Layout
+        Half-lives, and where the numbers have their 0.
+
+    Returns
+    -------
+    ndarray of shape (n, n_half_lives * n_decayed), float32
+        In units of the spread of each number. A missing one counts as the usual one.
+    """
+    amounts = np.empty_like(facts)
+    origins = np.array(layout.origins, dtype="float32")
+    for some in blocks(len(facts), max(1, facts.shape[1])):
+        folded = facts[some]
+        amounts[some] = np.copysign(np.expm1(np.abs(folded)), folded) + origins
+    sums = decayed_sums(rows, times, amounts, np.asarray(layout.half_lives))[:, :, 1:]
+    return sums.reshape(len(sums), -1).clip(-_HUGE, _HUGE).astype("float32")

@@ -95,6 +95,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             data, valid = self._set_aside(
                 inputs.data, customers, batch_size, of_net.split
             )
+            if not again:
+                net.start_linear_part(data)
             max_epochs = self._most_epochs(valid is not None)
             epochs = EpochSteps(task, self.nets_)
             self._train(net, of_net, batch_size, max_epochs, data, valid, epochs)
@@ -121,6 +123,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         data = over_mean_weight(inputs.data, self._mean_weight)
         batch_size = self._rows_in_batch(data)
         for net, of_net in zip(self.nets_, seeds, strict=True):
+            if not again:
+                net.start_linear_part(data)
             self._train(net, of_net, batch_size, 1, data)
         return self
 
@@ -187,7 +191,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         elif hasattr(self, "nets_"):
             # Should this fit fail, what it sets until then would not go with them.
             del self.nets_
-        inputs = read_inputs(self, X, reset=not again)
+        inputs = read_inputs(self, X, reset=not again, sums=objective.is_linear)
         y = objective.read(y)
         check_consistent_length(inputs.data.static, y)
         weight = self._weight_in_unit(sample_weight, inputs.data, again, whole)
@@ -300,7 +304,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             criterion=objective,
             predict_nonlinearity=objective.scored,
             module__specs=self._specs,
-            module__n_static=self._n_static - bool(exposed),
+            module__n_static=self._n_static - bool(exposed) - inputs.n_sums,
             module__n_outputs=objective.n_outputs,
             module__exposed=exposed,
             module__cell=self.cell,
@@ -314,6 +318,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
             module__level_dropout=self.level_dropout,
             module__head_sizes=tuple(int(size) for size in self.head_sizes),
             module__seed=seeds.weights,
+            module__n_sums=inputs.n_sums,
+            module__is_linear=objective.is_linear,
             optimizer=torch.optim.AdamW,
             optimizer__weight_decay=self.weight_decay,
             optimizer__fused=_HAS_FUSED_OPTIMIZERS,
@@ -389,7 +395,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
         `mean_over_networks` makes one of what these say in the units of `y`.
         """
         check_is_fitted(self, "nets_")
-        inputs = self._as_in_fit(read_inputs(self, X, reset=False))
+        sums = self._objective.is_linear
+        inputs = self._as_in_fit(read_inputs(self, X, reset=False, sums=sums))
         return self._outputs_of(inputs.data)
 
     def _outputs_of(self, data: RowData) -> list[np.ndarray]:

@@ -154,8 +154,9 @@ class HistoryPadder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         layout = dict(zip(map(str, inputs.names), inputs.specs, strict=True))
         if len(layout) == 1:
             layout = {"": inputs.specs[0]}
-        padded = PaddedHistories(**tensors, static=inputs.data.static)
-        return padded.with_layout(layout, self.padding, inputs.customers())
+        static, sums = inputs.split_static()
+        padded = PaddedHistories(**tensors, static=static)
+        return padded.with_layout(layout, self.padding, inputs.customers(), sums)
 
     def set_output(self, *, transform: str | None = None) -> Self:
         """Do nothing, as tensors are no table; for pipelines, which set all steps.
@@ -176,7 +177,7 @@ class HistoryPadder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         return of_history_transformer(super().__sklearn_tags__())
 
     def _read(self, X: Any, *, reset: bool) -> Inputs:
-        inputs = read_inputs(self, X, reset=reset)
+        inputs = read_inputs(self, X, reset=reset, sums=True)
         if not inputs.names:
             raise ValueError("X has no history column; EventLog.attach adds one.")
         return inputs

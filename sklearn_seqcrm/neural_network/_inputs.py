@@ -47,6 +47,8 @@ class Inputs(NamedTuple):
         Prediction does not ask.
     encoded : bool, default=True
         Whether an encoder made the codes. Otherwise nobody knows how many there are.
+    n_sums : int, default=0
+        How many of the statics, the last ones, are sums of the histories.
     """
 
     data: RowData
@@ -54,6 +56,19 @@ class Inputs(NamedTuple):
     names: tuple[str, ...]
     customers: Callable[[], np.ndarray]
     encoded: bool = True
+    n_sums: int = 0
+
+    def split_static(self) -> tuple[np.ndarray, np.ndarray]:
+        """Row features and statics, and sums, each of shape (n, ...)."""
+        static = self.data.static
+        first, second = np.split(static, [static.shape[1] - self.n_sums], axis=1)
+        return first, second
+
+    def with_sums(self, sums: Sequence[np.ndarray]) -> Inputs:
+        """The same rows, with sums of the histories behind all other statics."""
+        static = np.concatenate([self.data.static, *sums], axis=1)
+        n_sums = static.shape[1] - self.data.static.shape[1]
+        return self._replace(data=replace(self.data, static=static), n_sums=n_sums)
 
     def take(self, rows: np.ndarray) -> Inputs:
         """Return the inputs of some rows."""
@@ -73,7 +88,7 @@ class Inputs(NamedTuple):
         return self._replace(data=replace(self.data, sources=sources))
 
 
-def read_inputs(estimator: Any, X: Any, *, reset: bool) -> Inputs:
+def read_inputs(estimator: Any, X: Any, *, reset: bool, sums: bool = False) -> Inputs:
     """Read X in any of its three forms.
 
     Parameters
@@ -85,6 +100,8 @@ def read_inputs(estimator: Any, X: Any, *, reset: bool) -> Inputs:
         statics alone.
     reset : bool
         True in `fit`.
+    sums : bool, default=False
+        Whether to read the sums of the histories as well.
 
     Returns
     -------
@@ -103,9 +120,11 @@ def read_inputs(estimator: Any, X: Any, *, reset: bool) -> Inputs:
             _forget_columns(estimator)
         has_layout = getattr(X, "layout", None) is not None
         data, specs, names, customers = padded_inputs(X)
-        return Inputs(data, specs, names, lambda: customers, encoded=has_layout)
+        inputs = Inputs(data, specs, names, lambda: customers, encoded=has_layout)
+        beside = getattr(X, "sums", None)
+        return inputs if beside is None or not sums else inputs.with_sums([beside])
     if has_histories(X):
-        return _read_frame(estimator, X, reset)
+        return _read_frame(estimator, X, reset, sums)
     if isinstance(X, pd.DataFrame):
         refuse_repeated_columns(X)
         _refuse_text(X, estimator)
@@ -130,7 +149,7 @@ def warn_if_all_empty(inputs: Inputs) -> None:
             )
 
 
-def _read_frame(estimator: Any, X: Any, reset: bool) -> Inputs:
+def _read_frame(estimator: Any, X: Any, reset: bool, sums: bool) -> Inputs:
     # Padded tensors, if the fit was on those, have no columns to be compared with.
     reading = None if reset else getattr(estimator, "_reading", None)
     if reading is None:
@@ -153,12 +172,15 @@ def _read_frame(estimator: Any, X: Any, reset: bool) -> Inputs:
     _refuse_text(statics, estimator)
     columns.append(static_values(statics))
     sources = tuple(history_source(array) for array in arrays)
-    return Inputs(
+    inputs = Inputs(
         RowData(sources, np.concatenate(columns, axis=1)),
         tuple(history_spec(array.log) for array in arrays),
         reading.histories,
         partial(row_customers, arrays),
     )
+    if not sums:
+        return inputs
+    return inputs.with_sums([array.log.sums(array.rows) for array in arrays])
 
 
 def _forget_columns(estimator: Any) -> None:

@@ -64,7 +64,8 @@ class Linear(nn.Linear):
     def forward(self, numbers: torch.Tensor) -> torch.Tensor:
         """Return the outputs in the dtype of the inputs."""
         if numbers.dtype != self.weight.dtype:
-            weight, bias = self.weight.to(numbers.dtype), self.bias.to(numbers.dtype)
+            weight, bias = self.weight.to(numbers.dtype), self.bias
+            bias = None if bias is None else bias.to(numbers.dtype)
             return nn.functional.linear(numbers, weight, bias)
         return super().forward(numbers)
 

@@ -14,6 +14,7 @@ from sklearn_seqcrm.neural_network._layers import (
     new_generator,
     new_linear,
 )
+from sklearn_seqcrm.neural_network._linear_part import LinearPart
 from sklearn_seqcrm.neural_network._reader import HistoryReader, HistorySpec
 
 # Places of rows, for each row, up to which all places enter the head. Beyond, products
@@ -42,7 +43,13 @@ class HistoryNetwork(nn.Module):
         Seed of the first weights, which are the same on any device.
     exposed : tuple of int, default=()
         Outputs to which the static after those is added. Empty: there is none.
+    n_sums : int, default=0
+        How many of the statics, the last ones, are for the linear part alone.
+    is_linear : bool, default=False
+        Whether there is a linear part.
     """
+
+    linear: LinearPart | None
 
     def __init__(
         self,
@@ -61,9 +68,14 @@ class HistoryNetwork(nn.Module):
         level_dropout: float = 0.0,
         seed: int = 0,
         exposed: Sequence[int] = (),
+        n_sums: int = 0,
+        is_linear: bool = False,
     ) -> None:
         super().__init__()
         self.exposed = list(exposed)
+        self._n_static = n_static
+        n_linear = (n_static + n_sums) if is_linear else 0
+        self.linear = LinearPart(n_linear, n_outputs) if n_linear else None
         generator = new_generator(seed)
         self.readers = nn.ModuleList(
             HistoryReader(
@@ -90,17 +102,20 @@ class HistoryNetwork(nn.Module):
 
     def forward(self, batch: BatchPart) -> torch.Tensor:
         """Return the outputs of some rows, shape (n, n_outputs)."""
-        static = batch.static[:, :-1] if self.exposed else batch.static
+        static = batch.static
         if not self.readers:
-            numbers = self.head(self._as_precise_as_needed(static))
+            static = self._as_precise_as_needed(static)
+            numbers = self.head(static[:, : self._n_static])
         else:
-            numbers = self._enter_head(batch, static)
+            numbers = self._enter_head(batch, static[:, : self._n_static])
             for layer in list(self.head)[1:]:
                 numbers = layer(numbers)
         if self.exposed:
             offset = torch.zeros_like(numbers)
-            offset[:, self.exposed] = batch.static[:, -1:].to(numbers.dtype)
+            offset[:, self.exposed] = static[:, -1:].to(numbers.dtype)
             numbers = numbers + offset
+        if self.linear is not None:
+            numbers = numbers + self.linear(static)
         return numbers
 
     def _enter_head(self, batch: BatchPart, static: torch.Tensor) -> torch.Tensor:

@@ -114,6 +114,13 @@ class HistoryNet(NeuralNet):
         batches = BatchIterator(data, max(batch_size, _ROWS_TO_PREDICT), share=share)
         return np.concatenate([rows for parts in batches.plan() for rows in parts])
 
+    def start_linear_part(self, data: RowData) -> None:
+        """Let a new network start with a regression on its training rows."""
+        linear, target = self.module_.linear, data.target
+        if linear is not None:
+            assert target is not None
+            linear.start(data.static, target, data.weight)
+
     def fit_loop(self, *args: Any, **kwargs: Any) -> Any:
         """Train, and have a generator for dropout as long as that takes."""
         generator = new_generator(self.dropout_seed, self.device)

@@ -30,12 +30,31 @@ class PaddedHistories(SliceDict):
     layout: dict[str, HistorySpec] | None = None
     padding: str = "post"
     customers: np.ndarray | None = None
+    sums: np.ndarray | None = None
 
     def with_layout(
-        self, layout: dict[str, HistorySpec], padding: str, customers: np.ndarray
+        self,
+        layout: dict[str, HistorySpec],
+        padding: str,
+        customers: np.ndarray,
+        sums: np.ndarray,
     ) -> PaddedHistories:
-        """Set what the tensors alone do not say, and return the object."""
-        self.layout, self.padding, self.customers = layout, padding, customers
+        """Set what the tensors alone do not say, and return the object.
+
+        Parameters
+        ----------
+        layout : dict of str to HistorySpec
+            Shape of each history, by the name before its keys.
+        padding : {"post", "pre"}
+            Where the zeros are.
+        customers : ndarray of shape (n,), int64
+            Number of the customer of each row.
+        sums : ndarray of shape (n, n_sums), float32
+            Sums of the histories, which only a network of ours with a linear part
+            reads.
+        """
+        self.layout, self.padding = layout, padding
+        self.customers, self.sums = customers, sums
         return self
 
     def __getitem__(self, rows: Any) -> Any:
@@ -43,7 +62,10 @@ class PaddedHistories(SliceDict):
         selected = super().__getitem__(rows)
         if isinstance(selected, PaddedHistories) and self.layout is not None:
             assert self.customers is not None
-            selected.with_layout(self.layout, self.padding, self.customers[rows])
+            assert self.sums is not None
+            selected.with_layout(
+                self.layout, self.padding, self.customers[rows], self.sums[rows]
+            )
         return selected
 
     def copy(self) -> PaddedHistories:

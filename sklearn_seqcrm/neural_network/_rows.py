@@ -55,7 +55,8 @@ class RowData:
     sources : tuple of HistorySource
         One for each history column.
     static : ndarray of shape (n, S), float32
-        Row features of the histories and statics, side by side.
+        Row features of the histories, statics, and the sums of the histories, side by
+        side.
     target : ndarray of shape (n,) or (n, k), or None
         Targets as the objective encodes them.
     weight : ndarray of shape (n,) or None

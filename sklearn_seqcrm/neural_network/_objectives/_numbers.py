@@ -160,6 +160,7 @@ class SquaredError(Number):
     """The mean, by the squared distance from it."""
 
     name = "squared_error"
+    is_linear = True
 
     def _loss_of(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         return nn.functional.mse_loss(outputs, target, reduction="none")

@@ -27,9 +27,13 @@ class Objective(nn.Module, ABC):
         Outputs of the network for a row, known when `learn` has returned.
     n_targets : int
         Targets of a row, known when `learn` has returned.
+    is_linear : bool
+        Whether an output is a mean in the unit of the targets, to which the network
+        has a linear part.
     """
 
     name: ClassVar[str]
+    is_linear: ClassVar[bool] = False
     n_outputs = 1
     n_targets = 1
     # Whether `adjust` wants to see what trained networks return.
