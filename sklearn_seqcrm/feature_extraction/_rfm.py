@@ -36,6 +36,8 @@ from sklearn_seqcrm.feature_extraction._statics import (
 )
 
 _DIALECTS = {"marketing": marketing, "btyd": btyd}
+# What `EventLog.resample` calls the number of merged events, which is no amount.
+_COUNT_FIELD = "n_events"
 
 
 class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
@@ -61,8 +63,9 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     ----------
     amount : str or None, default="auto"
         Numeric field of the events for the monetary value; None for no such value.
-        ``"auto"``: the log's only numeric field; if there are several, there is no
-        monetary value, and a warning. With several history columns, those whose log
+        ``"auto"``: the log's only numeric field, beside which ``"n_events"``, the number
+        of merged events that `EventLog.resample` adds, does not count; if there are
+        several, there is no monetary value, and a warning. With several history columns, those whose log
         lacks the field have none.
     dialect : {"marketing", "btyd"}, default="marketing"
         What the features mean, see above. ``"btyd"``, for "buy till you die", is what
@@ -359,6 +362,8 @@ def _amount_fields(amount: str | None, logs: dict[Any, Any]) -> dict[Any, str | 
 
 def _only_numeric(name: Any, log: Any) -> str | None:
     numeric = [field for field in log.fields if log.column(field).kind == "numeric"]
+    if len(numeric) == 2 and _COUNT_FIELD in numeric:
+        numeric.remove(_COUNT_FIELD)
     if len(numeric) > 1:
         warnings.warn(
             f"There is no monetary value of {name!r}, as its events have "

@@ -311,6 +311,15 @@ def test_amount(fields, amount, monetary):
         assert features_of(X, amount=amount).loc[0, "monetary"] == monetary
 
 
+def test_a_number_of_merged_events_is_no_amount():
+    log = log_with_fields(price=[1.0, 2.0]).resample(4)
+    assert log.fields == ["price", "n_events"]
+    X = log.snapshots([9])
+    assert features_of(X).loc[0, "monetary"] == 3
+    alone = RFMFeatures().fit(log_with_fields(n_events=[1, 2]).snapshots([5]))
+    assert alone.amounts_ == {"history": "n_events"}
+
+
 def test_several_amounts_to_choose_from():
     X = log_with_fields(price=[1.0, 2.0], items=[3, 4]).snapshots([5])
     with pytest.warns(
