@@ -105,6 +105,9 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         categories, datetimes days before the cutoff, and keys are left out.
     max_categories : int or None, default=255
         Most categories of a column that is handed on, as in `RFMFeatures`.
+    keep_histories : bool, default=False
+        Whether the history columns come first in the output, as they are, for a network
+        that is to read both; see Notes.
 
     Attributes
     ----------
@@ -180,6 +183,11 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     columns of `X` come in once, from the second. For estimators that read neither
     categories nor missing values see `RFMFeatures`.
 
+    A network reads aggregates beside the history itself with
+    ``make_pipeline(HistoryAggregator(keep_histories=True),
+    make_history_pipeline(LSTMClassifier()))``. On the data below that gained nothing:
+    row features of the encoder, which networks read anyway, say much the same.
+
     Windows of several rows overlap. Numbers are added up within chunks of events first
     (16, 256, ... of a customer, from the first on), and each window is made of those
     chunks and events that it holds, so that what happens after a row changes no digit
@@ -224,6 +232,7 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         "time_unit": "no_validation",  # the clock of the log knows what it takes
         "remainder": [StrOptions({"passthrough", "drop"})],
         "max_categories": [Interval(Integral, 2, None, closed="left"), None],
+        "keep_histories": ["boolean"],
     }
 
     def __init__(
@@ -237,6 +246,7 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         time_unit: Any = None,
         remainder: str = "passthrough",
         max_categories: int | None = 255,
+        keep_histories: bool = False,
     ) -> None:
         self.lookbacks = lookbacks
         self.half_lives = half_lives
@@ -246,6 +256,7 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         self.time_unit = time_unit
         self.remainder = remainder
         self.max_categories = max_categories
+        self.keep_histories = keep_histories
 
     @one_task
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -379,7 +390,10 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         )
         # Names come last: of tuples among them pandas would make several levels.
         beside = pd.DataFrame(dict(enumerate(statics.values())))
-        frames += [beside] if statics else []
+        frames = [*frames, beside] if statics else frames
+        if self.keep_histories:
+            histories = [table.histories[name] for name in self.history_columns_]
+            frames = [pd.DataFrame(dict(enumerate(histories))), *frames]
         joined = pd.concat(frames, axis=1) if len(frames) > 1 else frames[0]
         return joined.set_axis(self.get_feature_names_out(), axis=1).set_axis(
             table.frame.index
@@ -396,7 +410,8 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_features_out,), object
-            ``<history column>__<feature>``, then the columns that are handed on.
+            ``<history column>__<feature>``, then the columns that are handed on; the
+            histories come first if they are kept.
         """
         check_is_fitted(self)
         check_feature_names_in(self, input_features)
@@ -405,7 +420,8 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             for history, fitted in self._fitted.items()
             for name in fitted.names
         ]
-        return np.array([*names, *self.static_columns_], dtype=object)
+        kept = self.history_columns_ if self.keep_histories else []
+        return np.array([*kept, *names, *self.static_columns_], dtype=object)
 
     def __sklearn_tags__(self) -> Any:
         return of_history_transformer(super().__sklearn_tags__())

@@ -63,10 +63,10 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     ----------
     amount : str or None, default="auto"
         Numeric field of the events for the monetary value; None for no such value.
-        ``"auto"``: the log's only numeric field, beside which ``"n_events"``, the number
-        of merged events that `EventLog.resample` adds, does not count; if there are
-        several, there is no monetary value, and a warning. With several history columns, those whose log
-        lacks the field have none.
+        ``"auto"``: the log's only numeric field, not counting ``"n_events"`` beside it,
+        the number of merged events that `EventLog.resample` adds; if there are several,
+        there is no monetary value, and a warning. With several history columns, those
+        whose log lacks the field have none.
     dialect : {"marketing", "btyd"}, default="marketing"
         What the features mean, see above. ``"btyd"``, for "buy till you die", is what
         the models of repeat buying take, such as BG/NBD and gamma-gamma.

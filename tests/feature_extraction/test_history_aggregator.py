@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_frame_equal
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline, make_union
 
 from sklearn_seqcrm._ragged import _blocks
@@ -18,7 +19,14 @@ from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
 from sklearn_seqcrm.feature_extraction._aggregates._lengths import label_of
 from sklearn_seqcrm.model_selection import check_no_leakage
-from sklearn_seqcrm.testing._small_data import make_events, make_rows, make_table
+from sklearn_seqcrm.neural_network import LSTMClassifier
+from sklearn_seqcrm.preprocessing import make_history_pipeline
+from sklearn_seqcrm.testing._small_data import (
+    make_events,
+    make_rows,
+    make_table,
+    make_y,
+)
 
 # Of small tables, most columns would be left out.
 Aggregator = partial(HistoryAggregator, min_rows=0)
@@ -736,3 +744,26 @@ def test_columns_that_few_rows_have_are_left_out():
         assert ("history__spend_std" in model.left_out_["history"]) is not is_known
         assert_frame_equal(model.transform(X), table)
         HistGradientBoostingClassifier(max_iter=2).fit(table, X["who"] % 2)
+
+
+def test_a_network_reads_histories_and_aggregates():
+    """In one pipeline, which is searched, cloned, and does not see the future."""
+    X = make_table(n_customers=20)
+    y = make_y(X)
+    network = LSTMClassifier(hidden_size=2, max_epochs=1, random_state=0)
+    model = make_pipeline(
+        HistoryAggregator(keep_histories=True, max_features=20),
+        make_history_pipeline(network),
+    )
+    table = model[0].fit_transform(X)
+    assert table.columns[0] == "history"
+    assert table["history"].array.equals(X["history"].array)
+    plain = HistoryAggregator(max_features=20).fit_transform(X)
+    assert_frame_equal(table.drop(columns="history"), plain)
+    grid = {"historyaggregator__max_features": [5]}
+    best = GridSearchCV(model, grid, cv=2, error_score="raise").fit(X, y)
+    best = best.best_estimator_
+    check_no_leakage(best, X, n_cutoffs=2)
+    # Five aggregates more than the network alone reads, at least.
+    alone = make_history_pipeline(clone(network)).fit(X, y)
+    assert best[-1][-1]._n_static >= alone[-1]._n_static + 5
