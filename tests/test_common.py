@@ -15,7 +15,12 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from sklearn_seqcrm.ensemble import make_hybrid
 from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
-from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier, LSTMRegressor
+from sklearn_seqcrm.neural_network import (
+    HistoryPadder,
+    LSTMClassifier,
+    LSTMRegressor,
+    LSTMSurvival,
+)
 from sklearn_seqcrm.neural_network._poolings import POOLINGS
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.testing import all_estimators, parametrize_with_history_checks
@@ -44,6 +49,7 @@ UNCERTAIN_CHECKS = {
     "HybridRegressor": {"check_sample_weight_equivalence_on_dense_data": CUSTOMERS},
     "LSTMClassifier": {"check_sample_weight_equivalence_on_dense_data": FLOAT32},
     "LSTMRegressor": {"check_sample_weight_equivalence_on_dense_data": FLOAT32},
+    "LSTMSurvival": {"check_sample_weight_equivalence_on_dense_data": FLOAT32},
 }
 
 
@@ -62,6 +68,8 @@ SETTINGS = {
     },
     "LSTMClassifier": TRAINED,
     "LSTMRegressor": TRAINED,
+    # Times that all ended with the event: the checks know no other target.
+    "LSTMSurvival": TRAINED,
 }
 
 
@@ -111,6 +119,7 @@ READERS = [
     lstm(LSTMRegressor, loss="gamma"),
     lstm(LSTMRegressor, loss="quantile", quantile=[0.1, 0.5, 0.9]),
     lstm(LSTMRegressor, loss="zero_inflated_lognormal"),
+    lstm(LSTMSurvival, bins=[1.0, 2.0, 6.0]),
     make_hybrid(lstm(LSTMClassifier), random_state=0),
     make_hybrid(lstm(LSTMRegressor), cv=2, random_state=0),
 ]

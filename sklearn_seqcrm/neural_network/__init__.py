@@ -3,5 +3,13 @@
 from sklearn_seqcrm.neural_network._history_padder import HistoryPadder
 from sklearn_seqcrm.neural_network._lstm_classifier import LSTMClassifier
 from sklearn_seqcrm.neural_network._lstm_regressor import LSTMRegressor
+from sklearn_seqcrm.neural_network._lstm_survival import LSTMSurvival
+from sklearn_seqcrm.neural_network._time_curve import TimeCurve
 
-__all__ = ["HistoryPadder", "LSTMClassifier", "LSTMRegressor"]
+__all__ = [
+    "HistoryPadder",
+    "LSTMClassifier",
+    "LSTMRegressor",
+    "LSTMSurvival",
+    "TimeCurve",
+]

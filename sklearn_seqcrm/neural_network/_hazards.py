@@ -1,0 +1,201 @@
+"""The hazard of events in bins of time: what a survival network is trained for.
+
+In bin ``j`` a row that had no event before has one of kind ``k`` with the probability
+``h[k, j] = exp(z[k, j]) / (1 + sum over kinds of exp(z[:, j]))``, where ``z`` are the
+outputs. With one kind that is the logistic hazard of Gensheimer and Narasimhan (2019),
+with several the multinomial one of Tutz and Schmid (2016, chapter 8).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from sklearn_seqcrm.neural_network._objectives import Objective
+from sklearn_seqcrm.neural_network._scaling import of_any_weight
+from sklearn_seqcrm.neural_network._survival_targets import (
+    SurvivalTargets,
+    read_survival_targets,
+)
+from sklearn_seqcrm.neural_network._time_bins import edges_of, mass_of
+
+# Events assumed at the start where a bin had none, and rows left where none was.
+_FEWEST = 0.5
+
+
+class Hazards(Objective):
+    """Chances of an event in each bin of time, by the likelihood of what was seen.
+
+    Parameters
+    ----------
+    bins : int, str, Timedelta or sequence
+        As users give it.
+
+    Attributes
+    ----------
+    edges : ndarray of shape (n_bins + 1,), float64
+        Edges of the bins, from 0 on. A time at an edge belongs to the later bin, and
+        one at the last edge to the last.
+    kinds : ndarray of shape (n_kinds,), int64
+        Kinds of events.
+    mass : ndarray of shape (n_bins,), float64
+        Share of the training rows' events that come in each bin.
+    """
+
+    name = "log_likelihood"
+    edges: np.ndarray
+    kinds: np.ndarray
+    mass: np.ndarray
+
+    def __init__(self, bins: Any) -> None:
+        super().__init__()
+        self._bins = bins
+        self._in_days: bool | None = None
+
+    @property
+    def chosen_by(self) -> dict[str, Any]:
+        """Parameters that chose it: the bins, as they can be compared."""
+        bins = self._bins
+        if np.iterable(bins) and not isinstance(bins, str):
+            bins = tuple(bins.tolist() if isinstance(bins, np.ndarray) else bins)
+        return {"bins": bins}
+
+    @property
+    def in_days(self) -> bool:
+        """Whether times are days, as they were durations in the first call."""
+        return bool(self._in_days)
+
+    # Targets ----------------------------------------------------------------------
+
+    def read(self, y: Any) -> np.ndarray:
+        """Kinds and times, shape (n, 2), float64."""
+        found = self.read_targets(y)
+        return np.column_stack([found.kind, found.time])
+
+    def read_targets(self, y: Any) -> SurvivalTargets:
+        """Kinds and times of any call; the first one settles their unit.
+
+        Numbers are days where durations came before. Durations are no numbers of an
+        unknown unit.
+        """
+        found = read_survival_targets(y)
+        if self._in_days is None:
+            self._in_days = found.in_days
+        elif found.in_days and not self._in_days:
+            raise TypeError(
+                "The times of y are durations, and were plain numbers before; divide "
+                "them by the unit of those."
+            )
+        return found
+
+    def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
+        """Learn the bins and the kinds, which rows of weight 0 do not say."""
+        if weight is not None:
+            used = of_any_weight(weight)
+            y, weight = y[used], weight[used]
+        kind, time = y[:, 0].astype("int64"), y[:, 1]
+        if not kind.any():
+            raise ValueError(
+                f"None of the {len(kind)} rows has an event, so that nothing says when "
+                "one comes. Use a longer horizon or earlier cutoffs, as time_to_next "
+                "ends where the log does."
+            )
+        self.edges = edges_of(self._bins, kind, time, weight, self.in_days)
+        self.kinds = np.unique(kind[(kind > 0) & (time <= self.edges[-1])])
+        if not len(self.kinds):
+            raise ValueError(
+                f"No event comes before {self.edges[-1]:g}, where the last of the bins "
+                f"ends; the first one comes at {time[kind > 0].min():g}. Use later "
+                "edges."
+            )
+        self.mass = mass_of(self.edges, kind > 0, time, weight)
+        self.n_outputs = len(self.kinds) * (len(self.edges) - 1)
+
+    def check(self, y: np.ndarray, whole: bool) -> None:
+        unknown = np.setdiff1d(y[:, 0], [0, *self.kinds]).astype("int64")
+        if len(unknown):
+            raise ValueError(
+                f"y has events of the kinds {unknown.tolist()}, which were not in the "
+                f"first call, {self.kinds.tolist()}. Fit from the start."
+            )
+
+    def encode(self, y: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
+        """How many bins passed, and the number of the event, shape (n, 2), float32.
+
+        Of a bin in which the watch ended, the share that was watched has passed, and
+        all of one with an event: the bin is all that counts of its time. Events are
+        numbered from 1 on; 0 is none.
+        """
+        kind, time = y[:, 0], y[:, 1]
+        n_bins = len(self.edges) - 1
+        at = np.searchsorted(self.edges, time, side="right") - 1
+        at = np.minimum(at, n_bins - 1)
+        begin, end = self.edges[at], self.edges[at + 1]
+        passed = at + np.minimum((time - begin) / (end - begin), 1.0)
+        number = np.searchsorted(self.kinds, kind) + 1
+        number[~np.isin(kind, self.kinds) | (time > self.edges[-1])] = 0
+        passed = np.where(number > 0, at + 1.0, passed)
+        return np.column_stack([passed, number]).astype("float32")
+
+    def start_bias(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+        """Outputs of the hazards of all rows, kinds one after the other."""
+        n_bins, n_kinds = len(self.edges) - 1, len(self.kinds)
+        passed, number = target[:, 0].astype("float64"), target[:, 1].astype("int64")
+        weight = np.ones(len(target)) if weight is None else weight
+        one = weight.sum() / np.count_nonzero(weight)
+        came = number > 0
+        place = (number[came] - 1) * n_bins + passed[came].astype("int64") - 1
+        events = np.bincount(place, weight[came], n_kinds * n_bins)
+        events = events.reshape(n_kinds, n_bins)
+        at_risk = [
+            weight @ np.clip(passed - position, 0, 1) for position in range(n_bins)
+        ]
+        left = np.maximum(at_risk - events.sum(axis=0), _FEWEST * one)
+        return np.log(np.maximum(events, _FEWEST * one) / left).ravel()
+
+    # The network ------------------------------------------------------------------
+
+    def forward(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        n_bins = len(self.edges) - 1
+        passed, number = target.unbind(1)
+        position = torch.arange(n_bins, dtype=passed.dtype, device=passed.device)
+        share = (passed[:, None] - position).clamp(0, 1)  # (n, n_bins)
+        losses = (share * self._minus_log_left(outputs, n_bins)).sum(dim=1)
+        place = (number - 1) * n_bins + passed - 1  # of events; negative for others
+        place = place.clamp(min=0).long()
+        came = outputs.gather(1, place[:, None]).squeeze(1)
+        return losses - torch.where(number > 0, came, torch.zeros_like(came))
+
+    def _minus_log_left(self, outputs: torch.Tensor, n_bins: int) -> torch.Tensor:
+        """``-log(1 - h)`` of each bin, over all kinds of events; (n, n_bins)."""
+        if len(self.kinds) == 1:
+            return nn.functional.softplus(outputs)
+        odds = outputs.unflatten(1, (len(self.kinds), n_bins))
+        none = torch.zeros_like(odds[:, :1])
+        return torch.cat([none, odds], dim=1).logsumexp(dim=1)
+
+    # What outputs say -------------------------------------------------------------
+
+    def cumulative_hazard(self, outputs: np.ndarray) -> np.ndarray:
+        """Hazard of any event up to each edge, shape (n, n_bins + 1)."""
+        total = np.logaddexp.reduce(self._odds(outputs), axis=1, initial=0.0)
+        start = np.zeros((len(outputs), 1))
+        return np.concatenate([start, np.cumsum(total, axis=1)], axis=1)
+
+    def shares(self, outputs: np.ndarray) -> np.ndarray:
+        """Chance that an event in a bin is of each kind, (n, n_kinds, n_bins)."""
+        odds = self._odds(outputs)
+        share = np.exp(odds - odds.max(axis=1, keepdims=True))
+        return share / share.sum(axis=1, keepdims=True)
+
+    def _odds(self, outputs: np.ndarray) -> np.ndarray:
+        """Outputs, which are logarithms of odds against no event, by kind and bin."""
+        return outputs.reshape(len(outputs), len(self.kinds), -1)
+
+    def predict(self, outputs: np.ndarray) -> np.ndarray:
+        """Chance to be before a random event of the training rows, shape (n,)."""
+        survival = np.exp(-self.cumulative_hazard(outputs))
+        return 1 - (survival[:, 1:] + survival[:, :-1]) / 2 @ self.mass

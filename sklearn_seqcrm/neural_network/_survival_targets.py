@@ -1,0 +1,145 @@
+"""When events came, or how long none did: what y of a survival model may be."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import column_or_1d
+
+DAY = np.timedelta64(1, "D")
+
+
+class SurvivalTargets(NamedTuple):
+    """Which event ended each row's time, and when.
+
+    Parameters
+    ----------
+    kind : ndarray of shape (n,), int64
+        Kind of the event, from 1 on; 0 where none had come when the watch ended.
+    time : ndarray of shape (n,), float64
+        Time to the event, or to the end of the watch; days if they were durations.
+    in_days : bool
+        Whether they were durations.
+    """
+
+    kind: np.ndarray
+    time: np.ndarray
+    in_days: bool
+
+
+def read_survival_targets(y: Any) -> SurvivalTargets:
+    """Read y in any of its forms.
+
+    Parameters
+    ----------
+    y : structured array, DataFrame of two columns, or array-like of shape (n,)
+        Events and times; the times alone, if all ended with the event.
+
+    Returns
+    -------
+    SurvivalTargets
+        The same as numbers.
+
+    Raises
+    ------
+    TypeError
+        If events or times are of another kind.
+    ValueError
+        If it cannot be told which column holds what, or some are missing, infinite or
+        negative.
+    """
+    if isinstance(y, pd.DataFrame) and y.shape[1] != 1:
+        columns = {name: y[name] for name in y} if y.columns.is_unique else {}
+    elif getattr(getattr(y, "dtype", None), "names", None):
+        columns = {name: pd.Series(y[name]) for name in y.dtype.names}
+    else:
+        return _read_times_alone(y)
+    name = _name_of_event(columns)
+    [time] = [columns[other] for other in columns if other != name]
+    return SurvivalTargets(_read_kinds(columns[name]), *_read_times(time))
+
+
+def _read_times_alone(y: Any) -> SurvivalTargets:
+    """Times of rows that all ended with the event."""
+    if np.asarray(y).shape[1:] == (2,):
+        raise ValueError(
+            "An array of two columns does not tell which of them is the event; give y "
+            "as the DataFrame of time_to_next(X, censored='keep'), or as the "
+            "structured array of scikit-survival."
+        )
+    y = column_or_1d(y, warn=True)
+    if y.dtype == bool:
+        raise TypeError(
+            "y says whether there were events, and not when; give the DataFrame of "
+            "time_to_next(X, censored='keep') with both."
+        )
+    time, in_days = _read_times(pd.Series(y))
+    return SurvivalTargets(np.ones(len(time), dtype="int64"), time, in_days)
+
+
+def _name_of_event(columns: dict[Any, pd.Series]) -> Any:
+    """Which of two columns holds the events; by their types, as names differ."""
+    booleans = [name for name, one in columns.items() if one.dtype.kind == "b"]
+    integers = [name for name, one in columns.items() if one.dtype.kind in "iu"]
+    named = [name for name in columns if name == "event"]
+    for names in (booleans, named, integers):
+        if len(columns) == 2 and len(names) == 1:
+            return names[0]
+    found = ", ".join(f"{name!r} ({one.dtype})" for name, one in columns.items())
+    raise ValueError(
+        "y must have two columns, of which one holds times and the other, of booleans, "
+        "of whole numbers or of the name 'event', which events came; got "
+        f"{found or 'columns of the same name'}."
+    )
+
+
+def _read_kinds(event: pd.Series) -> np.ndarray:
+    """Kinds of events; booleans are 0 and 1."""
+    n_missing = int(event.isna().sum())
+    if n_missing:
+        raise ValueError(
+            f"Input y contains NaN: of {n_missing} of {len(event)} rows it is not "
+            "known whether there was an event; time_to_next(X, censored='keep') keeps "
+            "how long there was none, or drop those rows from X and y."
+        )
+    try:
+        numbers = event.to_numpy(dtype="float64")
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            "Events in y must be booleans, or whole numbers that name their kind, and "
+            f"are of the type {event.dtype}."
+        ) from error
+    wrong = (numbers < 0) | (numbers != np.floor(numbers))
+    if wrong.any():
+        raise ValueError(
+            "Events in y must be 0 where none came and 1, 2, ... by their kind; "
+            f"{wrong.sum()} of {len(numbers)} are something else, such as "
+            f"{numbers[wrong][0]:g}."
+        )
+    return numbers.astype("int64")
+
+
+def _read_times(time: pd.Series) -> tuple[np.ndarray, bool]:
+    """Times as numbers, and whether they were durations, which become days."""
+    in_days = time.dtype.kind == "m"
+    if in_days:
+        numbers = time.to_numpy() / DAY
+    elif time.dtype.kind == "M":
+        raise TypeError(
+            "Times in y must be counted from the cutoff of each row, as "
+            "targets.time_to_next does, and are datetimes."
+        )
+    else:
+        numbers = time.to_numpy(dtype="float64", na_value=np.nan)
+    for what, wrong, way in (
+        ("contains NaN", np.isnan(numbers), "are missing; drop those rows from X and"),
+        ("contains infinity", np.isinf(numbers), "are infinite; drop those from X and"),
+        ("is negative", numbers < 0, "lie before the cutoff; drop those from X and"),
+    ):
+        if wrong.any():
+            raise ValueError(
+                f"Input y {what}: {wrong.sum()} of {len(numbers)} times {way} y."
+            )
+    return numbers, in_days
