@@ -152,7 +152,6 @@ MODELS = {
     "random survival forest": (forest, True),
     "boosted Cox": (boosting, True),
     "hazardous": (lambda seed, options: Hazardous(seed), True),
-    "hazardous, all rows": (lambda seed, options: Hazardous(seed), False),
 }
 
 

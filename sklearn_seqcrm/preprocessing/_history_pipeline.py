@@ -31,7 +31,8 @@ def make_history_pipeline(estimator: Any, *, memory: Any = None) -> Pipeline:
     Returns
     -------
     Pipeline
-        Three steps. ``"encoder"`` is a `HistoryEncoder`. ``"statics"`` is a
+        It has every ``predict_...`` method of `estimator`, not those of scikit-learn
+        alone, and three steps. ``"encoder"`` is a `HistoryEncoder`. ``"statics"`` is a
         ColumnTransformer with the parts ``"numeric"`` (median for missing and
         infinite numbers, beside a column that marks them; standardised), ``"moment"``
         (datetimes as days before the cutoff, then like numbers), and ``"category"``
@@ -98,10 +99,36 @@ def make_history_pipeline(estimator: Any, *, memory: Any = None) -> Pipeline:
     ).set_output(transform="pandas")
     # What comes between is no output, whatever table the user wants for those.
     encoder = HistoryEncoder().set_output(transform="pandas")
-    return Pipeline(
+    return HistoryPipeline(
         [("encoder", encoder), ("statics", statics), ("estimator", estimator)],
         memory=memory,
     )
+
+
+class HistoryPipeline(Pipeline):
+    """A pipeline with all ``predict_...`` methods of its last step.
+
+    scikit-learn's has those that scikit-learn knows. Survival functions and quantiles
+    would take ``pipeline[-1].predict_quantile(pipeline[:-1].transform(X))``.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        """Find a method of the last step, which is asked about transformed rows."""
+        # Out of a pickle it has no steps yet.
+        steps = self.__dict__.get("steps")
+        if (
+            not name.startswith("predict_")
+            or not steps
+            or not hasattr(steps[-1][1], name)
+        ):
+            raise AttributeError(
+                f"{type(self).__name__!r} object has no attribute {name!r}"
+            )
+
+        def ask(X: Any, *args: Any, **kwargs: Any) -> Any:
+            return getattr(self[-1], name)(self[:-1].transform(X), *args, **kwargs)
+
+        return ask
 
 
 class ColumnsOfKind:

@@ -434,6 +434,20 @@ def test_search_and_split_in_time_with_a_raw_x(y):
     assert_allclose(again.mean(), search.best_score_)
 
 
+def test_a_pipeline_has_the_methods_of_its_last_step():
+    pipeline = make_history_pipeline(LSTMSurvival(**SMALL))
+    assert hasattr(clone(pipeline), "predict_quantile")
+    assert not hasattr(pipeline, "predict_proba")
+    assert not hasattr(pipeline, "predict_weather")
+    pipeline.fit(TABLE, Y)
+    back = pickle.loads(pickle.dumps(pipeline))
+    encoded = pipeline[:-1].transform(TABLE)
+    expected = pipeline[-1].predict_proba_before(encoded, "30D")
+    assert_array_equal(back.predict_proba_before(TABLE, horizon="30D"), expected)
+    survival = pipeline.predict_survival_function(TABLE, return_array=True)
+    assert survival.shape == (len(TABLE), len(pipeline[-1].unique_times_))
+
+
 def test_metrics_and_scorers_of_scikit_survival():
     metrics = pytest.importorskip("sksurv.metrics")
     y = Y.assign(time=DAYS).to_records(index=False)
