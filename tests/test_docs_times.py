@@ -1,0 +1,43 @@
+"""From a log to times, chances and kinds of events: the page, run as it is."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+PAGE = (Path(__file__).parents[1] / "docs" / "times.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page():
+    code = "\n".join(re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL))
+    names = {"printed": [], "print": lambda *values: names["printed"].append(values)}
+    exec(compile(code, "times.md", "exec"), names)
+    return names
+
+
+def test_answers_agree(page):
+    """The chance before 30 days, a quantile and the curve of the first customer."""
+    chance, median, (low, high), survival = page["printed"][1]
+    np.testing.assert_allclose(survival[1], 1 - chance)
+    assert low < median < high
+    np.testing.assert_allclose(page["curve"](median), 0.5)
+
+
+def test_chances_are_what_comes(page):
+    """By the shares that are back, of 500 customers."""
+    days = page["truth"]["time"] / pd.Timedelta("1D")
+    back = page["truth"]["event"] & (days < 30)
+    assert abs(back.mean() - page["chance"].mean()) < 0.08
+    assert page["printed"][2][0] > 0.55
+
+
+def test_kinds_add_up_and_are_what_came(page):
+    assert page["printed"][-1] == (True,)
+    days = page["y"]["time"] / pd.Timedelta("1D")
+    for kind, expected in ((1, page["ordered"]), (2, page["returned"])):
+        # Nearly all rows were watched for 14 days.
+        came = (page["y"]["event"] == kind) & (days < 14)
+        assert abs(came.mean() - expected.mean()) < 0.04
