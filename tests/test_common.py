@@ -119,9 +119,9 @@ READERS = [
     lstm(LSTMRegressor, loss="gamma"),
     lstm(LSTMRegressor, loss="quantile", quantile=[0.1, 0.5, 0.9]),
     lstm(LSTMRegressor, loss="zero_inflated_lognormal"),
-    lstm(LSTMSurvival, bins=[1.0, 2.0, 6.0]),
     make_hybrid(lstm(LSTMClassifier), random_state=0),
     make_hybrid(lstm(LSTMRegressor), cv=2, random_state=0),
+    lstm(LSTMSurvival, bins=[1.0, 2.0, 6.0]),
 ]
 
 

@@ -8,10 +8,12 @@ with several the multinomial one of Tutz and Schmid (2016, chapter 8).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.special import logsumexp
 from torch import nn
 
 from sklearn_seqcrm.neural_network._objectives import Objective
@@ -178,6 +180,18 @@ class Hazards(Objective):
         return torch.cat([none, odds], dim=1).logsumexp(dim=1)
 
     # What outputs say -------------------------------------------------------------
+
+    def of_several(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
+        """Outputs that say what several networks say in the mean, of the shape of each.
+
+        The chances to be left at each edge, and those of each kind until then, are
+        means. A network that has taken a row for gone has less of a say in later bins.
+        """
+        odds = np.stack([self._odds(one) for one in outputs])
+        stays = -np.logaddexp.reduce(odds, axis=2, keepdims=True, initial=0.0)
+        left = np.cumsum(stays, axis=-1)  # logarithms, as all of these are
+        came = logsumexp(left + odds, axis=0)
+        return (came - logsumexp(left, axis=0)).reshape(outputs[0].shape)
 
     def cumulative_hazard(self, outputs: np.ndarray) -> np.ndarray:
         """Hazard of any event up to each edge, shape (n, n_bins + 1)."""
