@@ -167,6 +167,14 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
     have that shape. Each is scaled by itself, and the loss of a row is the mean of
     theirs, so that they count the same whatever their units.
 
+    **Squared errors**: the network has a linear part beside its head, a
+    weighted sum of row features, statics and, for each numeric field of the events,
+    its sum as it is, faded by each half-life of the encoder. It starts as a ridge
+    regression on the training rows, and the rest learns what that does not say. All
+    else a network reads with its tails folded in, so that it takes whoever buys for a
+    hundred times the usual sum for a few times as large, where a squared error is made
+    of little else.
+
     **Exposure**: means go with the exposure of the row. Its logarithm is added to that
     of the mean, which is the offset of generalised linear models, and for counts the
     same as ``y / e`` with the weights ``e``. Where amounts are often 0, so does the
@@ -191,16 +199,6 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
     ----------
     X. Wang, T. Liu and J. Miao, "A Deep Probabilistic Model for Customer Lifetime
     Value Prediction", 2019. https://arxiv.org/abs/1912.07753
-
-    Notes
-    -----
-    With ``loss="squared_error"`` the network has a linear part beside its head: a
-    weighted sum of row features, statics and, for each numeric field of the events,
-    its sum as it is, faded by each half-life of the encoder. It starts as a ridge
-    regression on the training rows, and the rest learns what that does not say. All
-    else a network reads with its tails folded in, so that it takes whoever buys for a
-    hundred times the usual sum for a few times as large, where a squared error is made
-    of little else.
 
     Examples
     --------

@@ -3,6 +3,7 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.special import softmax
@@ -10,7 +11,11 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback
 
-from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
+from sklearn_seqcrm.neural_network import (
+    LSTMClassifier,
+    LSTMRegressor,
+    LSTMSurvival,
+)
 from sklearn_seqcrm.neural_network._inputs import read_inputs
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.testing._small_data import make_table, make_y
@@ -44,6 +49,19 @@ def test_probabilities_are_the_mean_of_those_of_the_networks():
     mean = sum(each) / 3
     assert_allclose(model.predict_proba(X), mean, rtol=1e-12)
     assert_array_equal(model.predict(X), model.classes_[mean.argmax(axis=1)])
+
+
+def test_chances_of_survival_are_the_mean_of_those_of_the_networks():
+    kind, time = np.arange(len(X)) % 3, 1.0 + np.arange(len(X)) % 7
+    y = pd.DataFrame({"event": kind, "time": time})
+    model = LSTMSurvival(**SMALL, n_networks=3, bins=[2.0, 4.0, 8.0]).fit(X, y)
+    found = model.predict_cumulative_incidence(X)
+    nets, each = model.nets_, []
+    for net in nets:
+        model.nets_ = [net]
+        each.append(model.predict_cumulative_incidence(X))
+    assert np.std(each, axis=0)[..., 1:].min() > 1e-6
+    assert_allclose(found, np.mean(each, axis=0), rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "poisson"])
