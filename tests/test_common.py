@@ -36,8 +36,8 @@ TRAINED = {
 }
 FLOAT32 = (
     "The check wants 7 digits in agreement, and a float32 net that adds up the same "
-    "gradients in another order has 6 of each step, or by luck 7; test_lstm.py has the "
-    "check to that precision."
+    "gradients in another order has 6 of each step, or by luck 7; test_lstm.py and "
+    "test_lstm_survival.py have the check to that precision."
 )
 CUSTOMERS = (
     "A row that is repeated is one customer more, and a row of twice the weight is "

@@ -24,8 +24,9 @@ from sklearn_seqcrm.neural_network._survival_targets import (
 )
 from sklearn_seqcrm.neural_network._time_bins import edges_of, mass_of
 
-# Events assumed at the start where a bin had none, and rows left where none was.
-_FEWEST = 0.5
+# Where a bin had no event, a share of the usual rate is where its outputs start; and
+# where all rows had one, as large a share of them is taken for left over.
+_LEAST = 0.01
 
 
 class Hazards(Objective):
@@ -147,16 +148,14 @@ class Hazards(Objective):
         n_bins, n_kinds = len(self.edges) - 1, len(self.kinds)
         passed, number = target[:, 0].astype("float64"), target[:, 1].astype("int64")
         weight = np.ones(len(target)) if weight is None else weight
-        one = weight.sum() / np.count_nonzero(weight)
         came = number > 0
         place = (number[came] - 1) * n_bins + passed[came].astype("int64") - 1
         events = np.bincount(place, weight[came], n_kinds * n_bins)
         events = events.reshape(n_kinds, n_bins)
-        at_risk = [
-            weight @ np.clip(passed - position, 0, 1) for position in range(n_bins)
-        ]
-        left = np.maximum(at_risk - events.sum(axis=0), _FEWEST * one)
-        return np.log(np.maximum(events, _FEWEST * one) / left).ravel()
+        at_risk = np.array([weight @ np.clip(passed - j, 0, 1) for j in range(n_bins)])
+        rate = events.sum(axis=1, keepdims=True) / at_risk.sum()
+        left = np.maximum(at_risk - events.sum(axis=0), _LEAST * at_risk)
+        return np.log(np.maximum(events, _LEAST * rate * at_risk) / left).ravel()
 
     # The network ------------------------------------------------------------------
 

@@ -405,14 +405,20 @@ def test_warm_start_goes_on_and_refuses_other_bins_and_kinds():
         model.fit(X, KINDS)
 
 
-def test_weights_count_and_zero_is_none():
-    weight = np.where(np.arange(len(X)) % 3 == 0, 0.0, 2.0)
-    some = weight > 0
-    params = {**SMALL, "early_stopping": False, "dropout": 0.0, "batch_size": 1000}
-    with_weights = LSTMSurvival(**params).fit(X, Y, sample_weight=weight)
-    without = LSTMSurvival(**params).fit(X[some], Y[some])
-    assert_allclose(with_weights.predict(X), without.predict(X), rtol=1e-5)
-    assert with_weights.score(X, Y, weight) == with_weights.score(X[some], Y[some])
+def test_a_weight_is_a_number_of_copies():
+    """Zero is no copy. In full batches the steps are the same but for rounding."""
+    weight = np.arange(len(X)) % 4
+    copies = np.repeat(np.arange(len(X)), weight)
+    model = LSTMSurvival(**SMALL, dropout=0.0, batch_size=1000, early_stopping=False)
+    of_copies = clone(model).fit(X.iloc[copies], KINDS.iloc[copies])
+    model.fit(X, KINDS, sample_weight=weight)
+    assert_allclose(model.unique_times_, of_copies.unique_times_)
+    assert_allclose(model.predict(X), of_copies.predict(X), rtol=1e-4)
+    found = model.score(X, KINDS, sample_weight=weight)
+    expected = model.score(X.iloc[copies], KINDS.iloc[copies])
+    # Rows without a history have equal risks, but for rounding.
+    assert_allclose(found, expected, atol=2e-3)
+    assert abs(model.score(X, KINDS) - expected) > 5e-3
 
 
 def test_pickles_predict_the_same():

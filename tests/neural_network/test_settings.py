@@ -8,7 +8,7 @@ import torch
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 
-from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
+from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
 from sklearn_seqcrm.neural_network._poolings import POOLINGS
 from sklearn_seqcrm.neural_network._reader import trains_in_bfloat16
 from sklearn_seqcrm.preprocessing import HistoryEncoder
@@ -64,6 +64,7 @@ MODELS = {
     "stretches": LSTMRegressor(**SMALL, bptt_steps=2, early_stopping=True),
     "gru": LSTMRegressor(**SMALL, cell="gru", loss="absolute_error"),
     "poisson": LSTMRegressor(**SMALL, cell="rnn", loss="poisson"),
+    "survival": LSTMSurvival(**SMALL),
 }
 
 
