@@ -38,7 +38,8 @@ class Watch(Callback):
 
 def outputs(model):
     """Outputs of each network."""
-    rows = read_inputs(model, X, reset=False).data
+    sums = model._objective.is_linear
+    rows = read_inputs(model, X, reset=False, sums=sums).data
     return [net.outputs(rows).astype("float64") for net in model.nets_]
 
 
