@@ -69,7 +69,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     n_networks : int, default=1
         Networks to train one after the other, whose probabilities are averaged. Each
         begins with other weights and sets other customers aside. Results differ less
-        from seed to seed, for so many times the time.
+        from seed to seed, and are better with a few hundred customers, for so many
+        times the time.
     averaged_steps : int, default=200
         Steps over which weights are averaged, a running mean. Early stopping and
         prediction see the mean, which has less of the noise of batches than the weights

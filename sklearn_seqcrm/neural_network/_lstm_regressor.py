@@ -80,7 +80,8 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
     n_networks : int, default=1
         Networks to train one after the other, whose predictions are averaged. Each
         begins with other weights and sets other customers aside. Results differ less
-        from seed to seed, for so many times the time.
+        from seed to seed, and are better with a few hundred customers, for so many
+        times the time.
     averaged_steps : int, default=200
         Steps over which weights are averaged, a running mean. Early stopping and
         prediction see the mean, which has less of the noise of batches than the weights
