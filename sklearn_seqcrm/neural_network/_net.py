@@ -63,6 +63,7 @@ class HistoryNet(NeuralNet):
     """
 
     last_step: LastStep | None = None
+    _of_readers: list[torch.nn.Parameter]
 
     def __init__(
         self,
@@ -127,9 +128,12 @@ class HistoryNet(NeuralNet):
         dropouts = [m for m in self.module_.modules() if isinstance(m, Dropout)]
         for dropout in dropouts:
             dropout.generator = generator
+        # To look for them in each step took a twentieth of it.
+        self._of_readers = [*self.module_.readers.parameters()]
         try:
             return super().fit_loop(*args, **kwargs)
         finally:
+            del self._of_readers
             for dropout in dropouts:
                 del dropout.generator
 
@@ -171,8 +175,7 @@ class HistoryNet(NeuralNet):
 
         A callback of skorch or torch's own function take a tenth of a step.
         """
-        learnt = self.module_.readers.parameters()
-        gradients = [p.grad for p in learnt if p.grad is not None]
+        gradients = [p.grad for p in self._of_readers if p.grad is not None]
         if not gradients:  # rows of statics alone
             return
         length = torch.cat([gradient.flatten() for gradient in gradients]).norm()
