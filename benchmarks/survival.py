@@ -6,7 +6,7 @@ concordance (the higher, the better), both weighted for censoring by scikit-surv
 and the shares that are back within three horizons. Intervals are of the difference to
 the network, over draws of other customers.
 
-    pip install scikit-survival hazardous
+    pip install scikit-survival  # and hazardous, which is slow
     python benchmarks/survival.py --data FOLDER_OF_CDNOW
 """
 
@@ -14,6 +14,7 @@ import argparse
 import os
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -151,8 +152,9 @@ MODELS = {
     "LSTM, the rivals' rows": (lstm, True),
     "random survival forest": (forest, True),
     "boosted Cox": (boosting, True),
-    "hazardous": (lambda seed, options: Hazardous(seed), True),
 }
+if find_spec("hazardous"):
+    MODELS["hazardous"] = (lambda seed, options: Hazardous(seed), True)
 
 
 def survival_of(model, X, days):

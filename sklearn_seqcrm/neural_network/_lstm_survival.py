@@ -149,7 +149,8 @@ class LSTMSurvival(BaseLSTM):
 
     Notes
     -----
-    The page :doc:`/times` goes through all of this by example.
+    The page "When will they be back" of the documentation goes through all of this by
+    example.
 
     **Likelihood.** With outputs ``z[k, j]`` of kind ``k`` in bin ``j``, which reaches
     from ``t[j]`` to ``t[j + 1]``, the chance of that event in that bin, if there was

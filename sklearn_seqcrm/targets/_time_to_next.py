@@ -81,6 +81,7 @@ def time_to_next(
     See Also
     --------
     churned : Whether there is no event in the window.
+    LSTMSurvival : Learns from them when events come.
     next_value : A field of that event.
 
     Notes
