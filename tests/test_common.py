@@ -3,13 +3,16 @@
 import re
 from unittest import SkipTest
 
+import pandas as pd
 import pytest
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
 )
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import estimator_checks, get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -97,6 +100,28 @@ def lstm(kind, **params):
     return make_history_pipeline(kind(**{**small, **params}))
 
 
+def with_days(X):
+    """Rows that were looked at for one day, for two, or for three."""
+    X = (
+        X
+        if isinstance(X, pd.DataFrame)
+        else pd.DataFrame(X, columns=["history", "age"])
+    )
+    return X.assign(days=1 + X["age"].astype(float).fillna(0) // 1 % 3)
+
+
+def by_exposure(pipeline):
+    return Pipeline([("days", FunctionTransformer(with_days)), *pipeline.steps])
+
+
+def one_more(y):
+    return y + 1
+
+
+def one_less(y):
+    return y - 1
+
+
 READERS = [
     HistoryEncoder(),
     HistoryEncoder(max_categories=1, half_lives=["7D"]),
@@ -115,8 +140,12 @@ READERS = [
     lstm(LSTMClassifier, cell="gru", bidirectional=True, num_layers=2, pooling="last"),
     *(lstm(LSTMRegressor, pooling=pooling) for pooling in POOLINGS),
     lstm(LSTMRegressor, num_layers=2, pooling=POOLINGS, batch_size=7),
-    lstm(LSTMRegressor, loss="poisson", early_stopping=True, exposure="age"),
-    lstm(LSTMRegressor, loss="gamma"),
+    lstm(LSTMRegressor, loss="poisson", early_stopping=True),
+    by_exposure(lstm(LSTMRegressor, loss="poisson", exposure="days")),
+    # Gamma targets are larger than 0.
+    TransformedTargetRegressor(
+        lstm(LSTMRegressor, loss="gamma"), func=one_more, inverse_func=one_less
+    ),
     lstm(LSTMRegressor, loss="quantile", quantile=[0.1, 0.5, 0.9]),
     lstm(LSTMRegressor, loss="zero_inflated_lognormal"),
     make_hybrid(lstm(LSTMClassifier), random_state=0),

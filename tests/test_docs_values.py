@@ -1,0 +1,23 @@
+"""Which loss for which question: the page, run as it is."""
+
+import re
+from pathlib import Path
+
+from sklearn_seqcrm.neural_network._objectives import LOSSES
+
+PAGE = (Path(__file__).parents[1] / "docs" / "values.md").read_text(encoding="utf-8")
+
+
+def test_the_page_runs():
+    code = "\n".join(re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL))
+    printed = []
+    exec(compile(code, "values.md", "exec"), {"print": lambda *a: printed.append(a)})
+    (shape, zero), ratios, numbers, labels = printed
+    assert shape[1] == 3
+    assert zero
+    assert ratios == (round(365 / 30, 2),) * 2
+    assert numbers[0] == labels[0] == shape
+
+
+def test_the_page_names_all_losses():
+    assert [name for name in LOSSES if f'`"{name}"`' not in PAGE] == []
