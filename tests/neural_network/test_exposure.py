@@ -44,6 +44,14 @@ def test_means_go_with_the_exposure(loss):
         assert_allclose(zero[1], zero[0] ** 2, rtol=1e-4)
 
 
+@pytest.mark.parametrize("loss", ["poisson", "zero_inflated_lognormal"])
+def test_means_of_several_targets_go_with_the_exposure(loss):
+    model = make_history_pipeline(LSTMRegressor(**{**RATE, "loss": loss}))
+    model.fit(X, np.column_stack([Y, 100 * Y]))
+    one, two = (model.predict(X.assign(days=days)) for days in (10, 20.0))
+    assert_allclose(two, 2 * one, rtol=1e-5)
+
+
 def test_it_learns_rates_of_rows_that_differ_in_exposure():
     rng = np.random.default_rng(0)
     rows = pd.DataFrame({"high": rng.random(4000) < 0.5})

@@ -22,8 +22,17 @@ from sklearn_seqcrm.neural_network._objectives._zero_inflated import (
     ZeroInflatedLognormal,
 )
 
-_KINDS = (SquaredError, AbsoluteError, Poisson, Gamma, Quantiles, ZeroInflatedLognormal)
-LOSSES: dict[str, type[Number]] = {loss.name: loss for loss in _KINDS}
+LOSSES: dict[str, type[Number]] = {
+    loss.name: loss
+    for loss in (
+        SquaredError,
+        AbsoluteError,
+        Poisson,
+        Gamma,
+        Quantiles,
+        ZeroInflatedLognormal,
+    )
+}
 
 __all__ = [
     "LOSSES",
