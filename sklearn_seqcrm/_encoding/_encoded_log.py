@@ -8,8 +8,11 @@ from typing import Any, Self
 import numpy as np
 
 from sklearn_seqcrm._encoding._layout import Layout
-from sklearn_seqcrm._encoding._row_features import decayed_amounts, raw_row_features
+from sklearn_seqcrm._encoding._row_features import raw_row_features, unfolded
+from sklearn_seqcrm._ragged import decayed_sums
 from sklearn_seqcrm._store import Log, Rows, Timeline, frozen
+
+_HUGE = 1e38  # a sum that float32 holds
 
 
 class EncodedLog(Log):
@@ -82,23 +85,10 @@ class EncodedLog(Log):
             Columns named by ``layout.row_features``. What an empty history does not
             have is 0, the mean.
         """
-        center, scale = self._row_scale
-        features = np.empty((len(rows.codes), len(center)), "float32")
-        done = 0
-        for raw in self.raw_row_features(rows):
-            # A far future or a new kind of customer must not blow a network up.
-            scaled = np.clip((raw - center) / scale, -10, 10)
-            features[done : done + len(raw)] = np.nan_to_num(scaled)
-            done += len(raw)
-        return features
+        return self._scaled(self.raw_row_features(rows))
 
-    def raw_row_features(self, rows: Rows) -> Iterator[np.ndarray]:
-        """The same before it is scaled, some rows at a time; NaN for what is not."""
-        facts = self._channels[:, : self._layout.n_decayed]
-        return raw_row_features(rows, self._timeline.times, facts, self._layout)
-
-    def sums(self, rows: Rows) -> np.ndarray:
-        """Sums of the facts as they were before their tails were folded in.
+    def row_features_and_sums(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+        """Row features, and sums of the facts before their tails were folded in.
 
         Parameters
         ----------
@@ -107,12 +97,47 @@ class EncodedLog(Log):
 
         Returns
         -------
-        ndarray of shape (n, n_sums), float32
+        features : ndarray of shape (n, n_row_features), float32
+            As `row_features` returns them.
+        sums : ndarray of shape (n, n_sums), float32
             Columns named by ``layout.sums``: each field in units of its spread, faded
             to the cutoff; 0 for an empty history.
         """
-        facts = self._channels[:, : self._layout.n_decayed]
-        return decayed_amounts(rows, self._timeline.times, facts, self._layout)
+        facts = self._facts
+        # In one pass, as much of it is the same for all numbers of an event.
+        both = self._decayed(rows, np.hstack([facts, unfolded(facts, self._layout)]))
+        counts_and_facts, sums = np.split(both, [1 + facts.shape[1]], axis=2)
+        raw = raw_row_features(
+            rows, self._timeline.times, counts_and_facts, self._layout
+        )
+        sums = sums.reshape(len(sums), -1).clip(-_HUGE, _HUGE)
+        return self._scaled(raw), sums.astype("float32")
+
+    def raw_row_features(self, rows: Rows) -> Iterator[np.ndarray]:
+        """The same before it is scaled, some rows at a time; NaN for what is not."""
+        sums = self._decayed(rows, self._facts)
+        return raw_row_features(rows, self._timeline.times, sums, self._layout)
+
+    @property
+    def _facts(self) -> np.ndarray:
+        """Channels whose decayed means are features, shape (n_events, n_decayed)."""
+        return self._channels[:, : self._layout.n_decayed]
+
+    def _decayed(self, rows: Rows, values: np.ndarray) -> np.ndarray:
+        half_lives = np.asarray(self._layout.half_lives)
+        return decayed_sums(rows, self._timeline.times, values, half_lives)
+
+    def _scaled(self, raw: Iterator[np.ndarray]) -> np.ndarray:
+        """Row features as a network reads them, shape (n, n_row_features), float32."""
+        center, scale = self._row_scale
+        # A far future or a new kind of customer must not blow a network up.
+        parts = [
+            np.nan_to_num(np.clip((some - center) / scale, -10, 10).astype("float32"))
+            for some in raw
+        ]
+        if not parts:
+            return np.empty((0, len(center)), "float32")
+        return np.concatenate(parts)
 
     def known_as(self, layout: Layout, row_scale: np.ndarray) -> EncodedLog:
         """The same events under another layout of as many channels and codes.

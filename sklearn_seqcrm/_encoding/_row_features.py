@@ -7,14 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from sklearn_seqcrm._encoding._layout import Layout
-from sklearn_seqcrm._ragged import Views, blocks, decayed_sums
+from sklearn_seqcrm._ragged import Views, blocks
 
 _WIDTH = 32  # row features in work, about
-_HUGE = 1e38  # a sum that float32 holds
 
 
 def raw_row_features(
-    rows: Views, times: np.ndarray, facts: np.ndarray, layout: Layout
+    rows: Views, times: np.ndarray, sums: np.ndarray, layout: Layout
 ) -> Iterator[np.ndarray]:
     """Row features before they are scaled; NaN where an empty history has none.
 
@@ -24,8 +23,8 @@ def raw_row_features(
         Rows.
     times : ndarray of shape (n_events,)
         Times of the events.
-    facts : ndarray of shape (n_events, n_decayed), float32
-        Channels whose decayed means are features.
+    sums : ndarray of shape (n, n_half_lives, 1 + n_decayed)
+        Decayed counts, and sums of the channels whose decayed means are features.
     layout : Layout
         Units and half-lives.
 
@@ -36,7 +35,6 @@ def raw_row_features(
         decayed means of the channels, ``sum / (count + 1)``; sines and cosines of the
         cutoff.
     """
-    sums = decayed_sums(rows, times, facts, np.asarray(layout.half_lives))
     for some in blocks(len(sums), _WIDTH):
         start, stop, cutoff = rows.start[some], rows.stop[some], rows.cutoff[some]
         filled = stop > start
@@ -60,25 +58,19 @@ def raw_row_features(
         )
 
 
-def decayed_amounts(
-    rows: Views, times: np.ndarray, facts: np.ndarray, layout: Layout
-) -> np.ndarray:
-    """Sums of numbers as they were, faded to the cutoff.
+def unfolded(facts: np.ndarray, layout: Layout) -> np.ndarray:
+    """Numbers as they were before `NumericScale.fold`, but for their unit.
 
     Parameters
     ----------
-    rows : Views of n
-        Rows.
-    times : ndarray of shape (n_events,)
-        Times of the events.
     facts : ndarray of shape (n_events, n_decayed), float32
-        Numbers with their tails folded in, as `NumericScale.fold` does it.
+        Numbers with their tails folded in.
     layout : Layout
-        Half-lives, and where the numbers have their 0.
+        Where the numbers have their 0.
 
     Returns
     -------
-    ndarray of shape (n, n_half_lives * n_decayed), float32
+    ndarray of shape (n_events, n_decayed), float32
         In units of the spread of each number. A missing one counts as the usual one.
     """
     amounts = np.empty_like(facts)
@@ -86,5 +78,4 @@ def decayed_amounts(
     for some in blocks(len(facts), max(1, facts.shape[1])):
         folded = facts[some]
         amounts[some] = np.copysign(np.expm1(np.abs(folded)), folded) + origins
-    sums = decayed_sums(rows, times, amounts, np.asarray(layout.half_lives))[:, :, 1:]
-    return sums.reshape(len(sums), -1).clip(-_HUGE, _HUGE).astype("float32")
+    return amounts

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
@@ -80,7 +80,9 @@ def test_sums_are_those_of_the_raw_numbers():
         for half_life in layout.half_lives
     ]
     assert layout.sums == [f"spend_sum_{k}" for k in range(4)]
-    assert_allclose(array.log.sums(array.rows), np.transpose(expected), rtol=1e-5)
+    features, sums = array.log.row_features_and_sums(array.rows)
+    assert_allclose(sums, np.transpose(expected), rtol=1e-5)
+    assert_array_equal(features, array.log.row_features(array.rows))
 
 
 @pytest.mark.parametrize(
