@@ -10,6 +10,7 @@ from pandas.api.types import is_list_like
 from sklearn_seqcrm._store import Kinds, events_of_kinds
 from sklearn_seqcrm.events._append import append_events
 from sklearn_seqcrm.events._concat import check_mergeable, merge_logs
+from sklearn_seqcrm.events._log_html import log_html
 from sklearn_seqcrm.events._look_like_ids import warn_of_ids
 from sklearn_seqcrm.events._parquet import (
     entry_of,
@@ -116,6 +117,10 @@ class EventLog(ViewableLog):
         if categorical is None:
             warn_of_ids(columns, table)
         super().__init__(timeline, columns, (customer, time))
+
+    def _repr_html_(self) -> str:
+        """Sizes, fields and histograms, in notebooks."""
+        return log_html(self)
 
     def append(
         self,

@@ -7,16 +7,18 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._store import Log, short_time
+from sklearn_seqcrm._store import Log, RawLog, short_time
+from sklearn_seqcrm.events._drawing import places
+from sklearn_seqcrm.events._history_html import Shown, history_html
 
 
 class History:
     """One customer's events before a cutoff.
 
     Made by indexing a history column, not by hand. It is a view of the log, from
-    which no event is copied. All that it shows, prints, or takes into a pickle or JSON
-    is what happened before the cutoff; the log itself, which also holds the future, is
-    at ``X["history"].array.log``.
+    which no event is copied, and a timeline in a notebook. All that it shows, prints,
+    or takes into a pickle or JSON is what happened before the cutoff; the log itself,
+    which also holds the future, is at ``X["history"].array.log``.
 
     Parameters
     ----------
@@ -163,6 +165,22 @@ class History:
         if n_events == 1:
             return f"1 event {first}"
         return f"{n_events} events {first}..{last}"
+
+    def _repr_html_(self) -> str:
+        """The events on a line up to the cutoff, in notebooks; see `history_html`."""
+        log, frame = self._log, self.to_frame()
+        ticks = log.timeline.times[self._start : self._stop]
+        first = ticks[0] if len(ticks) else self._cutoff
+        return history_html(
+            Shown(
+                self.customer,
+                self.cutoff,
+                self.times.rename(log.names[1]),
+                frame.iloc[:, 2:],
+                places(ticks, first, self._cutoff),
+                log.kind_field if isinstance(log, RawLog) else None,
+            )
+        )
 
     def _key(self) -> tuple[Any, ...]:
         return self._code, self._start, self._stop, self._cutoff

@@ -20,6 +20,7 @@ from pandas.api.indexers import check_array_indexer
 from sklearn_seqcrm._ragged import NO_ROW, ranges
 from sklearn_seqcrm._store import Log, RawLog, Rows, by_log, join_rows, missing_rows
 from sklearn_seqcrm.events._arrow import rows_from_arrow, rows_to_arrow
+from sklearn_seqcrm.events._histories_html import histories_html
 from sklearn_seqcrm.events._history import History
 
 # A field with so many levels may say of what kind an event is.
@@ -131,7 +132,9 @@ class HistoryArray(ExtensionArray):
 
     Made by `EventLog.attach` or `EventLog.snapshots`, not by hand. Rows are four
     numbers and a shared log, so that selecting, sorting and splitting rows never
-    copies an event.
+    copies an event. A notebook shows the first rows as timelines. In a DataFrame they
+    are text, unless its Styler makes them HTML:
+    ``X.head().style.format({"history": lambda one: one._repr_html_()})``.
 
     Parameters
     ----------
@@ -469,6 +472,10 @@ class HistoryArray(ExtensionArray):
             }
         )
         return pd.util.hash_pandas_object(rows, **options).to_numpy()
+
+    def _repr_html_(self) -> str:
+        """A line of events for each of the first rows, in notebooks."""
+        return histories_html(self._rows)
 
     def _formatter(self, boxed: bool = False) -> Callable[[Any], str | None]:
         return str

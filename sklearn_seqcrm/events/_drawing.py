@@ -1,0 +1,175 @@
+"""Small pieces of HTML and SVG, of which notebooks show what histories hold.
+
+Everything is one string without scripts or style sheets: text and lines have the colour
+of what stands around (``currentColor``), so that a picture fits light and dark pages
+whatever says which of them it is, the browser, the notebook or the documentation.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+# Seen on white and on black, by everybody.
+ACCENT = "#3987c9"
+_MOST_LETTERS = 40
+
+
+def escaped(value: Any, most: int = _MOST_LETTERS) -> str:
+    """A value as text that no browser takes for anything else.
+
+    Parameters
+    ----------
+    value : object
+        What to write; nothing for a missing one.
+    most : int, default=40
+        Letters after which it is cut.
+    """
+    if isinstance(value, float):
+        text = "" if value != value else f"{value:.6g}"
+    else:
+        text = "" if value is None or value is pd.NaT or value is pd.NA else str(value)
+    text = "".join(letter if letter.isprintable() else " " for letter in text)
+    return html.escape(text if len(text) <= most else f"{text[: most - 1]}…")
+
+
+def counted(n: int, what: str) -> str:
+    """A number of things, such as ``"1 event"``."""
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
+
+
+def moment(time: Any, first: Any, last: Any) -> str:
+    """A time as text, with its hours and minutes where little is shown around it.
+
+    Parameters
+    ----------
+    time : Timestamp, int or float
+        The time.
+    first, last : Timestamp, int or float
+        Ends of what is shown.
+    """
+    if not isinstance(time, pd.Timestamp):
+        return f"{time:.6g}" if isinstance(time, float) else f"{time:,}"
+    span, form = last - first, "%Y-%m-%d"
+    if pd.Timedelta(0) < span < pd.Timedelta(days=3):
+        form += " %H:%M" if span > pd.Timedelta(minutes=10) else " %H:%M:%S"
+    return time.strftime(form) + ("" if time.tz is None else f" {time.tzname()}")
+
+
+def block(*parts: str) -> str:
+    """Pieces one below the other."""
+    style = "font-size:90%;line-height:1.5;max-width:60em"
+    return f'<div style="{style}">{"".join(parts)}</div>'
+
+
+def line(text: str) -> str:
+    """A line of text that is HTML already."""
+    return f"<div>{text}</div>"
+
+
+def picture(width: float, height: float, label: str, parts: Iterable[str]) -> str:
+    """An SVG of a size in pixels, which shrinks where a page is narrower.
+
+    Parameters
+    ----------
+    width, height : float
+        Size, which is that of its coordinates.
+    label : str
+        What it shows, for those who do not see it.
+    parts : iterable of str
+        Elements.
+    """
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" '
+        f'aria-label="{escaped(label, 400)}" width="{width:g}" height="{height:g}" '
+        f'viewBox="0 0 {width:g} {height:g}" '
+        'style="max-width:100%;height:auto;vertical-align:middle" '
+        f'font-size="11" font-family="sans-serif" fill="currentColor">'
+        f"{''.join(parts)}</svg>"
+    )
+
+
+def word(x: float, y: float, text: Any, anchor: str = "start", most: int = 40) -> str:
+    """Text at a point; `anchor` is "start", "middle" or "end"."""
+    return (
+        f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}">{escaped(text, most)}</text>'
+    )
+
+
+def rule(x1: float, y1: float, x2: float, y2: float, width: float = 1) -> str:
+    """A line between two points; a thin one is pale."""
+    opacity = 0.4 if width == 1 else 1
+    return (
+        f'<line x1="{x1:g}" y1="{y1:g}" x2="{x2:g}" y2="{y2:g}" stroke="currentColor" '
+        f'stroke-width="{width:g}" stroke-opacity="{opacity}"/>'
+    )
+
+
+def bars(
+    heights: np.ndarray, x: float, y: float, width: float, most: float, gap: float = 0
+) -> str:
+    """Bars side by side on a line, as one path; none where a height is 0.
+
+    Parameters
+    ----------
+    heights : ndarray of shape (n,)
+        Heights between 0 and 1.
+    x, y : float
+        Left end of the line.
+    width : float
+        Its length, for all bars.
+    most : float
+        Height of a bar of 1. The smallest is a pixel high, to be seen.
+    gap : float, default=0
+        Pixels between two bars.
+    """
+    step = width / max(1, len(heights))
+    path = [
+        f"M{x + i * step:.1f} {y:g}v{-max(1.0, most * heights[i]):.1f}"
+        f"h{step - gap:.1f}V{y:g}z"
+        for i in np.flatnonzero(heights).tolist()
+    ]
+    return f'<path fill="{ACCENT}" d="{"".join(path)}"/>'
+
+
+def table(names: Sequence[Any], rows: Iterable[Sequence[str]]) -> str:
+    """A table whose cells are HTML already; names are not.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Names of the columns.
+    rows : iterable of sequences of str
+        Cells, a row at a time.
+    """
+    style = 'style="text-align:left;padding:1px 8px;white-space:nowrap"'
+    head = "".join(f'<th scope="col" {style}>{escaped(name)}</th>' for name in names)
+    lines = ["".join(f"<td {style}>{cell}</td>" for cell in row) for row in rows]
+    body = "".join(f"<tr>{cells}</tr>" for cells in lines)
+    return (
+        '<div style="overflow-x:auto">'
+        '<table style="border-collapse:collapse;font-size:inherit;color:inherit">'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def places(times: np.ndarray, first: Any, last: Any) -> np.ndarray:
+    """Where times lie between two others, from 0 to 1; 1 where those are the same.
+
+    Parameters
+    ----------
+    times : ndarray of shape (n,)
+        Times on the axis of a clock.
+    first, last : int or float
+        The ends, which hold all of them.
+    """
+    # As floats: what integers of nanoseconds lose there, no picture shows.
+    length = float(last) - float(first)
+    if not length > 0:
+        return np.ones(len(times))
+    since = times.astype("float64") - float(first)
+    return np.clip(since / length, 0, 1)

@@ -1,0 +1,79 @@
+"""What a notebook shows of an array of histories: a line for each of some rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sklearn_seqcrm._ragged import NO_ROW
+from sklearn_seqcrm._store import Rows
+from sklearn_seqcrm.events._drawing import (
+    bars,
+    block,
+    counted,
+    escaped,
+    line,
+    moment,
+    picture,
+    places,
+    rule,
+    table,
+)
+
+_WIDTH, _HEIGHT, _N_BARS = 360, 20, 90
+_MOST_ROWS = 10
+
+
+def histories_html(rows: Rows) -> str:
+    """Histories as HTML, of bounded size.
+
+    Parameters
+    ----------
+    rows : Rows of n
+        Raw or encoded histories. No event that a row does not see is shown.
+    """
+    n = len(rows.codes)
+    lengths = rows.stop - rows.start
+    head = (
+        f"<b>HistoryArray</b>: {counted(n, 'row')}, "
+        f"{counted(int(lengths.sum()), 'visible event')}"
+    )
+    shown = rows.select(lambda column: column[:_MOST_ROWS])
+    there = np.flatnonzero(shown.start != NO_ROW)
+    if not len(there):
+        return block(line(head))
+    # The rows that are shown have one axis of time.
+    filled = there[shown.stop[there] > shown.start[there]]
+    times = rows.log.timeline.times
+    begins = [*times[shown.start[filled]], *shown.cutoff[there]]
+    ends = min(begins), max(shown.cutoff[there])
+    cells = [_row(shown, i, ends) for i in range(len(shown.codes))]
+    hidden = n - len(cells)
+    more = line(f"and {counted(hidden, 'more row')}") if hidden else ""
+    names = [rows.log.names[0], "events", "time, up to the cutoff", "cutoff"]
+    return block(line(head), table(names, cells), more)
+
+
+def _row(rows: Rows, i: int, ends: tuple[Any, Any]) -> list[str]:
+    """Cells of a row."""
+    log, code, start, stop, cutoff = rows.select(lambda column: column[i])
+    if start == NO_ROW:
+        return ["", "missing", "", ""]
+    clock = log.timeline.clock
+    when = escaped(moment(clock.as_scalar(cutoff), *map(clock.as_scalar, ends)))
+    customer = escaped(log.customers[code]) if code >= 0 else "unknown to the log"
+    x = places(log.timeline.times[start:stop], *ends)
+    at = np.minimum((x * _N_BARS).astype("int64"), _N_BARS - 1)
+    counts = np.bincount(at, minlength=_N_BARS)
+    here = 4 + (_WIDTH - 8) * places(np.array([cutoff]), *ends)[0]
+    # Roots, so that one event is seen beside a hundred.
+    heights = np.sqrt(counts / max(1, counts.max()))
+    n_events = counted(int(stop - start), "event")
+    parts = [
+        rule(4, _HEIGHT - 2, here, _HEIGHT - 2),
+        bars(heights, 4, _HEIGHT - 2, _WIDTH - 8, _HEIGHT - 5, gap=0.5),
+        rule(here, 1, here, _HEIGHT - 1, width=2),
+    ]
+    image = picture(_WIDTH, _HEIGHT, f"{n_events} up to the cutoff {when}", parts)
+    return [customer, f"{stop - start:,}", image, when]
