@@ -5,6 +5,7 @@ LIGHT = [
     "datasets",
     "events",
     "feature_extraction",
+    "inspection",
     "metrics",
     "model_selection",
     "preprocessing",

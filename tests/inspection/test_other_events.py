@@ -1,0 +1,146 @@
+"""Kernels that change events, against loops over the frames of single rows."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.inspection._other_events import (
+    OwnEvents,
+    last_events,
+    last_time,
+    with_field_shuffled,
+)
+from sklearn_seqcrm.testing._small_data import make_events, make_table
+
+
+@pytest.fixture(params=[None, "200D"])
+def array(request):
+    return make_table(lookback=request.param)["history"].array
+
+
+def frames(array):
+    return [one.to_frame().iloc[:, 1:] for one in array]
+
+
+def same(one, other):
+    pd.testing.assert_frame_equal(
+        one.reset_index(drop=True).astype(object),
+        other.reset_index(drop=True).astype(object),
+    )
+
+
+def test_own_events_are_those_that_rows_see(array):
+    own = OwnEvents.of(array).seen_from(array)
+    assert (own.lengths == array.lengths).all()
+    assert list(own.customers.fillna("")) == list(array.customers.fillna(""))
+    assert own.cutoffs.equals(array.cutoffs)
+    assert own.dtype == array.dtype
+    for one, other in zip(frames(own), frames(array), strict=True):
+        same(one, other)
+
+
+def test_last_events_and_times(array):
+    for n in (1, 3, 1000):
+        for one, frame in zip(last_events(array, n), frames(array), strict=True):
+            same(one.to_frame().iloc[:, 1:], frame.tail(n))
+    for days in ("3D", "100D", "9000D"):
+        some = last_time(array, days)
+        for one, frame in zip(some, frames(array), strict=True):
+            kept = frame[frame["when"] >= one.cutoff - pd.Timedelta(days)]
+            same(one.to_frame().iloc[:, 1:], kept)
+    with pytest.raises(ValueError, match="last_time must be longer than 0"):
+        last_time(array, "0D")
+
+
+def test_shuffled_fields(array):
+    rng = np.random.RandomState(0)
+    before = array.to_frame()
+    seen = before.drop_duplicates(["who", "when", "amount", "kind", "due"])
+    for field in ("amount", "kind", "due"):
+        after = with_field_shuffled(array, field, rng).to_frame()
+        others = [name for name in before if name != field]
+        same(after[others], before[others])
+        assert not after[field].equals(before[field])
+        if field == "due":  # days after the event
+            known = seen["due"].notna()
+            gaps = set(seen["due"][known] - seen["when"][known])
+            moved = after["due"] - after["when"]
+            assert set(moved.dropna()) <= gaps
+        else:
+            assert set(after[field].astype(object).dropna()) <= set(
+                before[field].astype(object).dropna()
+            )
+    # Each event that is seen has the value of another one, none of them twice.
+    last = array[[array.lengths.argmax()]]
+    changed = with_field_shuffled(last, "amount", rng).to_frame()["amount"]
+    assert sorted(changed.fillna(-1)) == sorted(last.to_frame()["amount"].fillna(-1))
+
+
+def test_fields_of_a_kind_stay_in_it():
+    logs = {
+        "order": pd.DataFrame(
+            {"who": [1, 1, 2], "at": [1, 2, 3], "price": [1.0, 2, 3]}
+        ),
+        "visit": pd.DataFrame({"who": [1, 2, 2], "at": [1, 4, 5]}),
+    }
+    log = EventLog.concat({k: EventLog(v, "who", "at") for k, v in logs.items()})
+    array = log.attach(pd.DataFrame({"who": [1, 2]}))["history"].array
+    for seed in range(5):
+        rng = np.random.RandomState(seed)
+        frame = with_field_shuffled(array, "price", rng).to_frame()
+        assert (frame["price"].notna() == (frame["event"] == "order")).all()
+
+
+def test_order_is_shuffled_within_rows(array):
+    events = OwnEvents.of(array)
+    shuffled = events.with_order_shuffled(np.random.RandomState(0)).seen_from(array)
+    moved = 0
+    for one, frame in zip(frames(shuffled), frames(array), strict=True):
+        assert (one["when"].to_numpy() == frame["when"].to_numpy()).all()
+        facts = [sorted(map(str, f.iloc[:, 1:].to_numpy())) for f in (one, frame)]
+        assert facts[0] == facts[1]
+        moved += str(one) != str(frame)
+    assert moved >= 5
+
+
+def test_exchanged_events_keep_their_age(array):
+    events, rows = OwnEvents.of(array), array.rows
+    column = array.log.column("kind")
+    which = column.values[events.event] == column.categories.get_loc("order")
+    known = np.flatnonzero(rows.codes >= 0)
+    to = np.arange(len(array))
+    to[known] = np.random.RandomState(1).permutation(known)
+    changed = events.exchanged(rows.cutoff, which, to).seen_from(array)
+    old, new = frames(array), frames(changed)
+    for i, one in enumerate(new):
+        [donor] = np.flatnonzero(to == i)
+        shift = array[i].cutoff - array[donor].cutoff
+        given = old[donor][old[donor]["kind"] == "order"]
+        given = given.assign(when=given["when"] + shift)
+        expected = pd.concat([old[i][old[i]["kind"] != "order"], given])
+        expected = expected.astype({"kind": object}).sort_values("when", kind="stable")
+        same(one[["when", "amount", "kind"]], expected[["when", "amount", "kind"]])
+        assert (one["when"] < array[i].cutoff).all()
+
+
+def test_unseen_events_are_not_used():
+    """Values after the cutoffs are in no altered history."""
+    events = make_events()
+    cutoff = pd.Timestamp("2023-01-01")
+    events["amount"] = np.where(events["when"] < cutoff, 1.0, 1e6)
+    log = EventLog(events, "who", "when")
+    rows = pd.DataFrame({"who": events["who"].unique()})
+    array = log.attach(rows, cutoff=cutoff)["history"].array
+    own, rng = OwnEvents.of(array), np.random.RandomState(0)
+    everything = np.ones(len(own.row), dtype=bool)
+    for changed in (
+        with_field_shuffled(array, "amount", rng),
+        own.with_order_shuffled(rng).seen_from(array),
+        own.exchanged(
+            array.rows.cutoff, everything, rng.permutation(len(array))
+        ).seen_from(array),
+    ):
+        frame = changed.to_frame()
+        assert (frame["amount"] == 1).all()
+        assert (frame["when"] < cutoff).all()
