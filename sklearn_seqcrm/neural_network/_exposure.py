@@ -16,10 +16,9 @@ class Exposure(NamedTuple):
     """Which static is the exposure of a row.
 
     Its logarithm is added to that of a rate (an offset, as statisticians say), and the
-    head does not read it. A head that read it as well was worse where horizons were
-    longer than those it had seen: with windows of up to 26 weeks in the first 39 of
-    CDNOW, long ones are those of new customers, who soon buy less. The purchases of the
-    39 weeks after were then -30 % off (mean of five seeds).
+    head does not read it. Long windows are those of early cutoffs, and so of other
+    customers: a head that reads the length takes one for the other, and goes on with
+    that for lengths that it has not seen.
 
     Parameters
     ----------

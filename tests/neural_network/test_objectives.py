@@ -46,10 +46,23 @@ def test_the_gamma_loss_is_half_of_the_deviance():
     gamma = learned(LOSSES["gamma"](), y)
     mean, one = gamma.predict(outputs), y.mean()
     assert_allclose(mean, one * np.exp(outputs[:, 0]))
-    losses = losses_of(gamma, outputs, y)
+    losses = losses_of(gamma, outputs, y) * gamma.spread
     for i in range(50):
         deviance = mean_gamma_deviance(y[[i]], mean[[i]]) / 2
         assert_allclose(losses[i], deviance + 1 + np.log(y[i] / one), rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["poisson", "gamma"])
+def test_losses_of_means_have_slopes_of_one_size(loss):
+    """Whatever the share of rows that have anything, so that few are shortened."""
+    for share in (0.5, 0.01):
+        y = 1e-3 + (RNG.random(20_000) < share)
+        objective = learned(LOSSES[loss](), np.column_stack([y, y]))
+        one = learned(LOSSES[loss](), y)
+        assert_allclose(objective.spread, np.std(y / y.mean()).clip(1), rtol=1e-6)
+        outputs = torch.zeros(len(y), 1, requires_grad=True)
+        one(outputs, torch.from_numpy(one.encode(y, None))).sum().backward()
+        assert_allclose(outputs.grad.std(), 1, rtol=0.1)
 
 
 def test_the_gamma_loss_has_a_finite_gradient_everywhere():

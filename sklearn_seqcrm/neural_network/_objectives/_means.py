@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from sklearn_seqcrm.neural_network._objectives._numbers import Number, mean_of
+from sklearn_seqcrm.neural_network._scaling import of_any_weight
 
 # Means beyond are none that float32 could have learned.
 _LARGEST_LOGARITHM = 88.0
@@ -18,14 +19,37 @@ class LogMean(Number):
     """The mean of what is not negative. The output is its logarithm.
 
     Such a loss keeps its meaning under a change of the unit of the targets only, so
-    that the mean is the unit, and the center of its logarithm is 0.
+    that the mean is the unit, and the center of its logarithm is 0. The loss is divided
+    by the standard deviation of such targets, which is that of its slopes. Of rare
+    counts it is large, and so would be the gradients of the few batches that have some;
+    shortened to the length that all may have, they would pull less than all others.
+
+    Attributes
+    ----------
+    spread : ndarray of shape (k,)
+        Standard deviation of targets over their mean, 1 at least.
     """
 
     exposed = (0,)
+    spread: np.ndarray
 
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
         self._refuse(y, first=True)
         super().learn(y, weight)
+        target = self.encode(y, weight).astype("float64").reshape(len(y), -1)
+        if weight is not None:
+            used = of_any_weight(weight)
+            target, weight = target[used], weight[used]
+        squares = np.average((target - 1) ** 2, axis=0, weights=weight)
+        self.spread = np.maximum(np.sqrt(squares), 1.0)
+
+    def forward(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        if not self.shape:
+            return super().forward(outputs, target) / float(self.spread[0])
+        spread = torch.as_tensor(
+            self.spread, dtype=outputs.dtype, device=outputs.device
+        )
+        return (self._loss_of(outputs, target) / spread).mean(dim=1)
 
     def check(self, y: np.ndarray, whole: bool) -> None:
         super().check(y, whole)
