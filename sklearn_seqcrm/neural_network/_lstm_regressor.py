@@ -214,14 +214,11 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
     >>> model.fit(X, X["history"].array.lengths).predict(X).shape
     (200,)
 
-    What a pipeline does not pass on, its steps do:
+    Chances of nothing at all, and ranges:
 
-    >>> model.set_params(estimator__loss="zero_inflated_lognormal")
-    Pipeline(...)
-    >>> model.fit(X, X["history"].array.lengths)
-    Pipeline(...)
-    >>> encoded = model[:-1].transform(X)
-    >>> model[-1].predict_quantiles(encoded, [0.1, 0.5, 0.9]).shape
+    >>> model = model.set_params(estimator__loss="zero_inflated_lognormal")
+    >>> model = model.fit(X, X["history"].array.lengths)
+    >>> model.predict_quantiles(X, [0.1, 0.5, 0.9]).shape
     (200, 3)
     """
 

@@ -54,8 +54,7 @@ def make_history_pipeline(estimator: Any, *, memory: Any = None) -> Pipeline:
     A column that `estimator` names as its ``exposure`` is passed on to it as it is.
 
     Every part has its parameters, such as ``encoder__max_categories``,
-    ``encoder__time_zone``,
-    ``statics__numeric__simpleimputer__strategy`` and
+    ``encoder__time_zone``, ``statics__numeric__simpleimputer__strategy`` and
     ``statics__category__onehotencoder__max_categories``.
 
     Examples
