@@ -7,6 +7,7 @@ from sklearn_seqcrm._reading._find import (
     refuse_repeated_columns,
 )
 from sklearn_seqcrm._reading._reading import Reading
+from sklearn_seqcrm._reading._static_parts import ColumnsOfKind, static_parts
 from sklearn_seqcrm._reading._statics import (
     as_levels,
     bounded,
@@ -19,6 +20,7 @@ from sklearn_seqcrm._reading._statics import (
 from sklearn_seqcrm._reading._table import Table, check_raw, has_histories, one_history
 
 __all__ = [
+    "ColumnsOfKind",
     "Reading",
     "Table",
     "as_history_array",
@@ -35,5 +37,6 @@ __all__ = [
     "one_history",
     "refuse_repeated_columns",
     "row_customers",
+    "static_parts",
     "text_of",
 ]
