@@ -89,12 +89,26 @@ class EventEncoder:
             if field.some_missing:
                 channels[:, mark] = is_missing
                 mark += 1
-        center, spread = self.gap_scale
-        log_gaps = np.log1p(gaps / layout.time_unit)
-        # The first event of a customer has no gap; 0 is the mean of those that do.
-        channels[:, mark] = np.nan_to_num((log_gaps - center) / spread)
-        channels[:, mark + 1 :] = CALENDAR_WEIGHT * layout.waves(times)
+        self.encode_times(times, gaps, out=channels[:, mark:])
         return channels, codes
+
+    def encode_times(
+        self, times: np.ndarray, gaps: np.ndarray, out: np.ndarray
+    ) -> None:
+        """Write the channels that tell when events happen, which are the last ones.
+
+        Parameters
+        ----------
+        times, gaps : ndarray of shape (n,)
+            As in `encode`.
+        out : ndarray of shape (n, n_channels - gap_channel), float32
+            Where to write them.
+        """
+        center, spread = self.gap_scale
+        log_gaps = np.log1p(gaps / self.layout.time_unit)
+        # The first event of a customer has no gap; 0 is the mean of those that do.
+        out[:, 0] = np.nan_to_num((log_gaps - center) / spread)
+        out[:, 1:] = CALENDAR_WEIGHT * self.layout.waves(times)
 
     def knowing(self, columns: Mapping[str, Column]) -> EventEncoder:
         """The same encoder, prepared for many blocks of events of one log.
