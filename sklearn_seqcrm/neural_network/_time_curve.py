@@ -34,7 +34,7 @@ class TimeCurve:
 
     See Also
     --------
-    LSTMSurvival : Predicts them.
+    LSTMSurvival, LSTMEventModel : Predict them.
 
     Examples
     --------

@@ -1,0 +1,40 @@
+"""The generative model of events: when the next one comes, and what it is."""
+
+from sklearn_seqcrm.neural_network._event_model._base import BaseEventModel
+from sklearn_seqcrm.neural_network._event_model._futures import rows_of_paths, table_of
+from sklearn_seqcrm.neural_network._event_model._likelihood import (
+    cumulative_hazards,
+    event_log_probs,
+    states_at_cutoffs,
+)
+from sklearn_seqcrm.neural_network._event_model._next_values import (
+    allowed_levels,
+    best_values,
+    level_field,
+    levels_seen,
+    next_probabilities,
+    probabilities_within,
+)
+from sklearn_seqcrm.neural_network._event_model._parameters import CONSTRAINTS
+from sklearn_seqcrm.neural_network._event_model._simulate import (
+    SimulatedEvents,
+    Simulator,
+)
+
+__all__ = [
+    "CONSTRAINTS",
+    "BaseEventModel",
+    "SimulatedEvents",
+    "Simulator",
+    "allowed_levels",
+    "best_values",
+    "cumulative_hazards",
+    "event_log_probs",
+    "level_field",
+    "levels_seen",
+    "next_probabilities",
+    "probabilities_within",
+    "rows_of_paths",
+    "states_at_cutoffs",
+    "table_of",
+]

@@ -1,0 +1,233 @@
+"""How an event model is fitted: rows of raw events to a trained net."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from sklearn_seqcrm._reading import Reading, Table, row_customers
+from sklearn_seqcrm._sklearn_compat import DOC_LINK, CallbackSupportMixin, FitTask
+from sklearn_seqcrm._store import Rows
+from sklearn_seqcrm.neural_network._base import _HAS_FUSED_OPTIMIZERS
+from sklearn_seqcrm.neural_network._epochs import EpochSteps
+from sklearn_seqcrm.neural_network._event_model._event_net import EventNet
+from sklearn_seqcrm.neural_network._event_model._learned import (
+    LearnedEvents,
+    learn_events,
+    one_row_per_stretch,
+)
+from sklearn_seqcrm.neural_network._event_model._mixed_batches import (
+    rows_in_mixed_batch,
+)
+from sklearn_seqcrm.neural_network._event_model._network import EventNetwork
+from sklearn_seqcrm.neural_network._event_model._statics import StaticNumbers
+from sklearn_seqcrm.neural_network._parameters import (
+    refuse_absent_device,
+    refuse_absent_precision,
+)
+from sklearn_seqcrm.neural_network._rows import RowData
+from sklearn_seqcrm.neural_network._settings import own_settings
+from sklearn_seqcrm.neural_network._split import set_customers_aside
+from sklearn_seqcrm.neural_network._training import Seeds, draw_seeds, train
+
+
+class BaseEventModel(CallbackSupportMixin, BaseEstimator):
+    """Learns from raw rows, and reads others as they were read then.
+
+    Attributes
+    ----------
+    nets_ : list of EventNet
+        The trained net, alone.
+    """
+
+    nets_: list[EventNet]
+    _reading: Reading
+    _learned: LearnedEvents
+    _statics: StaticNumbers
+
+    _doc_link_module = "sklearn_seqcrm"
+    _doc_link_template = DOC_LINK
+
+    @property
+    def net_(self) -> EventNet:
+        """The trained net."""
+        return self.nets_[0]
+
+    def _fit(self, X: Any, y: Any) -> Self:
+        """Train to the end, from the start or, with `warm_start`, from where it is."""
+        again = self.warm_start and hasattr(self, "nets_")
+        data, customers = self._start(X, again)
+        task = FitTask(self, X, y, n_steps=self.max_epochs)
+        seeds = self._draw_seeds(again)
+        net = self.net_ if again else self._build(data, seeds)
+        batch_size = self._rows_in_batch(data)
+        data, valid = set_customers_aside(
+            data, customers, self.early_stopping, self.validation_fraction, seeds.split
+        )
+        if valid is not None:
+            # Scoring callbacks of skorch see rows in the order of their predictions.
+            order = EventNet.rows_of_batches(valid, batch_size, share=False)
+            valid = valid.take(order)
+        self._train(net, seeds, batch_size, self.max_epochs, data, valid, task)
+        task.end()
+        return self
+
+    def _partial_fit(self, X: Any) -> Self:
+        """Train for one epoch on all rows, from where it is if it has begun."""
+        again = hasattr(self, "nets_")
+        data, _ = self._start(X, again)
+        seeds = self._draw_seeds(again)
+        net = self.net_ if again else self._build(data, seeds)
+        self._train(net, seeds, self._rows_in_batch(data), 1, data, None, None)
+        return self
+
+    # Before training --------------------------------------------------------------
+
+    def _check_parameters(self) -> None:
+        self._validate_params()
+        refuse_absent_device(self.device)
+        refuse_absent_precision(self.precision, self.device)
+
+    def _start(self, X: Any, again: bool) -> tuple[RowData, np.ndarray]:
+        """Rows to learn from, and the customer of each; a first call learns of events.
+
+        Each event is in one of the rows, whatever the number of rows of `X` that see
+        it.
+        """
+        table = Table.of(X)
+        if not again:
+            if hasattr(self, "nets_"):
+                # Should this fit fail, what it sets until then would not go with it.
+                del self.nets_
+            self._reading = Reading.of(table)
+        table = self._read(table)
+        [(name, array)] = table.histories.items()
+        stretches, row = one_row_per_stretch(array.rows)
+        if not len(row):
+            raise ValueError(
+                f"All {len(array)} histories in {name!r} are empty, so that there is "
+                "nothing to learn from. Do the customers and cutoffs of the rows fit "
+                "those of the log?"
+            )
+        if not again:
+            self._statics = StaticNumbers().fit(table)
+            self._learned = learn_events(
+                stretches, self.min_frequency, self.max_categories, self.n_components
+            )
+            validate_data(self, table.frame, reset=True, skip_check_array=True)
+        return self._data(table, stretches, row), row_customers([array])[row]
+
+    def _read(self, X: Any) -> Table:
+        """The columns that were learned, with one column of raw histories."""
+        name, histories = type(self).__name__, self._reading.histories
+        if len(histories) > 1:
+            raise ValueError(
+                f"X has {len(histories)} history columns, {list(histories)}, and "
+                f"{name} draws one sequence of events. EventLog.concat merges logs of "
+                "different fields, so that it is known what came before what."
+            )
+        table = self._reading.select(X, self).refuse_no_rows(name)
+        return table.refuse_encoded(name).refuse_missing()
+
+    def _data(self, table: Table, rows: Rows, row: np.ndarray) -> RowData:
+        """Rows as the network reads them; `row` says whose statics each has."""
+        [name] = table.histories
+        source, log_silence = self._learned.source(rows, name)
+        static = self._statics.transform(table)[row]
+        return RowData((source,), np.column_stack([static, log_silence]))
+
+    def _draw_seeds(self, again: bool) -> Seeds:
+        n_before = len(self.net_.history) if again else 0
+        return draw_seeds(self.random_state, [n_before])[0]
+
+    def _rows_in_batch(self, data: RowData) -> int:
+        if self.batch_size == "auto":
+            return rows_in_mixed_batch(len(data))
+        return int(self.batch_size)
+
+    # The net ----------------------------------------------------------------------
+
+    def _build(self, data: RowData, seeds: Seeds) -> EventNet:
+        """Make the net for rows like these, with its first weights."""
+        [source] = data.sources
+        net = EventNet(
+            EventNetwork,
+            criterion=torch.nn.Identity,
+            events_in_row=float((source.stop - source.start).mean()),
+            module__learned=self._learned,
+            module__n_static=data.static.shape[1] - 1,
+            module__cell=self.cell,
+            module__hidden_size=self.hidden_size,
+            module__num_layers=self.num_layers,
+            module__bidirectional=False,
+            module__bptt_steps=self.bptt_steps,
+            module__precision=self.precision,
+            module__dropout=self.dropout,
+            module__seed=seeds.weights,
+            optimizer=torch.optim.AdamW,
+            optimizer__weight_decay=self.weight_decay,
+            optimizer__fused=_HAS_FUSED_OPTIMIZERS,
+            lr=self.learning_rate,
+            device=self.device,
+            verbose=self.verbose,
+            share_sequences=False,
+            callbacks=[],
+        )
+        with own_settings(self.device):
+            net.initialize()
+        return net
+
+    def _train(
+        self,
+        net: EventNet,
+        seeds: Seeds,
+        batch_size: int,
+        max_epochs: int,
+        data: RowData,
+        valid: RowData | None,
+        task: FitTask | None,
+    ) -> None:
+        """Train the net with the parameters that may change from call to call."""
+        if torch.device(self.device) != torch.device(net.device):
+            raise ValueError(
+                f"The network goes on on its device, {str(net.device)!r}; got "
+                f"device={str(self.device)!r}. Set it back, or fit from the start."
+            )
+        self.nets_ = [net]
+        self.batch_size_ = net.batch_size = batch_size
+        net.max_epochs = max_epochs
+        net.shuffle_seed, net.dropout_seed = seeds.batches, seeds.dropout
+        reader = net.module_.reader
+        reader.bptt_steps, reader.precision = self.bptt_steps, self.precision
+        with own_settings(self.device):
+            net.set_params(lr=self.learning_rate, verbose=self.verbose)
+            train(
+                net,
+                data,
+                valid,
+                self.callbacks or (),
+                self.n_iter_no_change,
+                self.averaged_steps,
+                may_go_on=self.warm_start or task is None,
+                epochs=None if task is None else EpochSteps(task, self.nets_),
+            )
+        self.n_iter_ = len(net.history)
+        if not all(p.isfinite().all() for p in net.module_.parameters()):
+            del self.nets_
+            raise ValueError(
+                f"Training diverged in {self.n_iter_} epochs: weights of the network "
+                "are not finite. Lower learning_rate, and fit from the start."
+            )
+
+    # After training ---------------------------------------------------------------
+
+    def _rows_of(self, X: Any) -> RowData:
+        """Any rows as the network reads them."""
+        check_is_fitted(self, "nets_")
+        table = self._read(X)
+        [array] = table.histories.values()
+        return self._data(table, array.rows, np.arange(len(array)))

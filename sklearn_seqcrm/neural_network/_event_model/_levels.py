@@ -1,0 +1,154 @@
+"""A field of levels: what was learned of it, and the distribution of its next one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from sklearn_seqcrm._encoding import Vocabulary
+from sklearn_seqcrm._store import Column
+from sklearn_seqcrm.neural_network._event_model._mixtures import choose
+from sklearn_seqcrm.neural_network._event_model._output import new_output
+from sklearn_seqcrm.neural_network._layers import draw_vectors, without_drawing
+
+# Logits at once, 32 MiB. Of thousands of levels there would be gigabytes in a batch
+# otherwise; for gradients, those of a portion are computed again.
+_LOGITS_AT_ONCE = 2**23
+_UNSEEN, _MISSING, _FIRST_LEVEL = 0, 1, 2
+
+
+@dataclass(frozen=True, eq=False)
+class LevelField:
+    """What was learned of a categorical field.
+
+    Parameters
+    ----------
+    levels : Index
+        Levels with a code of their own, then those that share the last code.
+    n_codes : int
+        Number of codes.
+    shares : ndarray of shape (n_codes,)
+        Share of each code in the training events.
+    rare : ndarray of shape (n_rare,)
+        Share of each level that shares the last code, among them.
+    n_events : int
+        Number of training events.
+    some_missing : bool
+        Whether some of them have no level; otherwise no simulated event lacks one.
+    """
+
+    levels: pd.Index
+    n_codes: int
+    shares: np.ndarray
+    rare: np.ndarray
+    n_events: int
+    some_missing: bool
+
+    @classmethod
+    def of(cls, vocabulary: Vocabulary, column: Column) -> LevelField:
+        """Learn from the values of the training events."""
+        levels = vocabulary.levels.append(vocabulary.rare)
+        assert column.categories is not None
+        place = levels.get_indexer(column.categories)
+        codes = column.values[column.values >= 0]
+        counts = np.zeros(len(levels))
+        np.add.at(counts, place[codes], 1)
+        n_own, n_all = len(vocabulary.levels), len(column.values)
+        rare = counts[n_own:]
+        of_codes = np.zeros(vocabulary.n_codes)
+        of_codes[_MISSING] = n_all - len(codes)
+        of_codes[_FIRST_LEVEL : _FIRST_LEVEL + n_own] = counts[:n_own]
+        if len(rare):
+            of_codes[-1] = rare.sum()
+        # As if there had been half an event of each code more.
+        shares = (of_codes + 0.5) / (of_codes + 0.5)[_MISSING:].sum()
+        of_rare = rare / max(rare.sum(), 1)
+        some_missing = len(codes) < n_all
+        return cls(levels, len(shares), shares, of_rare, n_all, some_missing)
+
+    @property
+    def n_targets(self) -> int:
+        """Channels that a likelihood needs beside the codes."""
+        return 0
+
+    def column(self, codes: np.ndarray, rng: np.random.Generator) -> Column:
+        """Values of some events by their codes; rare ones are drawn.
+
+        Parameters
+        ----------
+        codes : ndarray of shape (n,), int64
+            From 1, missing, on.
+        rng : numpy.random.Generator
+            Draws which of the rare levels.
+        """
+        values = codes - _FIRST_LEVEL
+        n_rare = len(self.rare)
+        if n_rare:
+            is_rare = codes == self.n_codes - 1
+            drawn = rng.choice(n_rare, int(is_rare.sum()), p=self.rare)
+            values[is_rare] = len(self.levels) - n_rare + drawn
+        return Column(values.astype("int32"), self.levels)
+
+
+class LevelDensity(nn.Module):
+    """Distribution of the code of the next event: a softmax.
+
+    Parameters
+    ----------
+    size : int
+        Numbers of a state.
+    field : LevelField
+        What was learned of the field.
+    generator : torch.Generator
+        Draws first weights.
+    """
+
+    def __init__(
+        self, size: int, field: LevelField, generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.output = new_output(size, np.log(field.shares).tolist(), generator)
+        self.vectors = draw_vectors(
+            without_drawing(nn.Embedding, field.n_codes, size, padding_idx=_UNSEEN),
+            generator,
+        )
+        self.lowest = _MISSING if field.some_missing else _FIRST_LEVEL
+        # A level that n events did not have is the next one once in n + 1 times.
+        self.log_unseen = -float(np.log(field.n_events + 1))
+
+    def log_prob(self, states: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        """Log probability of codes, shape (n,)."""
+        at_once = max(1, _LOGITS_AT_ONCE // self.output.out_features)
+        portions = list(zip(states.split(at_once), codes.split(at_once), strict=True))
+        if len(portions) == 1 or not torch.is_grad_enabled():
+            return torch.cat([self._log_prob(*portion) for portion in portions])
+        saving: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
+        return torch.cat(
+            [checkpoint(self._log_prob, *portion, **saving) for portion in portions]
+        )
+
+    def _log_prob(self, states: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        known = (codes - _MISSING).clamp(min=0)
+        logits = self.output(states)[:, _MISSING:]
+        log_prob = -nn.functional.cross_entropy(logits, known, reduction="none")
+        return log_prob.masked_fill(codes == _UNSEEN, self.log_unseen)
+
+    def probabilities(self, states: torch.Tensor) -> torch.Tensor:
+        """Probability of each code, shape (n, n_codes); that of code 0 is 0."""
+        logits = self.output(states)
+        logits[:, _UNSEEN] = -torch.inf
+        return torch.softmax(logits, dim=1)
+
+    def draw(self, states: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        """Draw codes, shape (n,), int64: never that of unseen levels."""
+        return choose(self.output(states)[:, self.lowest :], generator) + self.lowest
+
+    def told(self, codes: torch.Tensor) -> torch.Tensor:
+        """What codes tell the fields after this one, shape (n, size)."""
+        return self.vectors(codes)

@@ -1,0 +1,243 @@
+"""The network: read events, and after each say when the next one comes, and what."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from sklearn_seqcrm.neural_network._batches import BatchPart
+from sklearn_seqcrm.neural_network._event_model._learned import LearnedEvents
+from sklearn_seqcrm.neural_network._event_model._levels import LevelDensity, LevelField
+from sklearn_seqcrm.neural_network._event_model._numbers import NumberDensity
+from sklearn_seqcrm.neural_network._event_model._time_density import TimeDensity
+from sklearn_seqcrm.neural_network._layers import (
+    Dropout,
+    draw_weights,
+    new_generator,
+    new_linear,
+    without_drawing,
+)
+from sklearn_seqcrm.neural_network._reader import HistoryReader
+
+
+class EventTerms(NamedTuple):
+    """Log probabilities of the events of some rows.
+
+    Parameters
+    ----------
+    row : Tensor of shape (n_events,), int64
+        Row of each event.
+    time : Tensor of shape (n_events,)
+        Of the gap before each event; 0 for the first one, which is given.
+    fields : list of Tensor of shape (n_events,)
+        Of each field; 0 where its events do not have it.
+    silence : Tensor of shape (n,)
+        Of no event between the last one and the cutoff; 0 for an empty history.
+    """
+
+    row: torch.Tensor
+    time: torch.Tensor
+    fields: list[torch.Tensor]
+    silence: torch.Tensor
+
+
+class EventNetwork(nn.Module):
+    """A reader, and the distribution of the next event after each event.
+
+    Statics are added to the state wherever it is read. They do not enter the reader,
+    which is the one of `LSTMClassifier`.
+
+    Parameters
+    ----------
+    learned : LearnedEvents
+        What was learned of the events.
+    n_static : int
+        Number of statics.
+    cell, hidden_size, num_layers, dropout, bptt_steps, precision
+        As in `HistoryReader`.
+    bidirectional : bool, default=False
+        Never: what comes next is not read backwards.
+    seed : int, default=0
+        Seed of the first weights.
+    """
+
+    def __init__(
+        self,
+        learned: LearnedEvents,
+        n_static: int,
+        cell: str,
+        hidden_size: int,
+        num_layers: int,
+        dropout: float,
+        bptt_steps: int | None = None,
+        precision: str = "float32",
+        bidirectional: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        generator = new_generator(seed)
+        layout = learned.encoder.layout
+        self.readers = nn.ModuleList(
+            [
+                HistoryReader(
+                    learned.spec,
+                    cell,
+                    hidden_size,
+                    num_layers,
+                    bidirectional,
+                    pooling=("last",),
+                    dropout=dropout,
+                    bptt_steps=bptt_steps,
+                    precision=precision,
+                    generator=generator,
+                )
+            ]
+        )
+        self.first = nn.Parameter(torch.zeros(hidden_size, dtype=torch.float32))
+        # A column at least, as torch warns of layers without inputs.
+        self.statics = new_linear(max(n_static, 1), hidden_size, generator)
+        nn.init.zeros_(self.statics.bias)
+        self.n_static = n_static
+        self.dropout = Dropout(dropout)
+        self.time = TimeDensity(hidden_size, learned.gaps, generator)
+        self.n_channels = len(layout.channels)
+        self.gap_channel = layout.gap_channel
+        self.enter = new_linear(hidden_size, hidden_size, generator)
+        self.times = draw_weights(
+            without_drawing(
+                nn.Linear, self.n_channels - self.gap_channel, hidden_size, bias=False
+            ),
+            self.n_channels - self.gap_channel,
+            generator,
+        )
+        self.fields = nn.ModuleDict()
+        self.codes: dict[str, int] = {}
+        self.channels: dict[str, list[int]] = {}
+        self.targets: dict[str, slice] = {}
+        at = self.n_channels + 2
+        for i, (name, field) in enumerate(learned.fields.items()):
+            key = f"{i}"  # a name may have a dot, which those of modules have not
+            if isinstance(field, LevelField):
+                self.codes[key] = layout.codes.index(name)
+                self.fields[key] = LevelDensity(hidden_size, field, generator)
+                continue
+            self.channels[key] = learned.channels_of(name)
+            n = len(self.channels[key])
+            self.fields[key] = NumberDensity(hidden_size, field, n, generator)
+            self.targets[key] = slice(at, at + field.n_targets)
+            at += field.n_targets
+        applies = learned.applies
+        self.register_buffer(
+            "applies", None if applies is None else torch.from_numpy(applies)
+        )
+
+    @property
+    def reader(self) -> HistoryReader:
+        """The reader of the events."""
+        return self.readers[0]
+
+    def forward(self, part: BatchPart) -> torch.Tensor:
+        """Negative log likelihood of each row that has a sequence of its own.
+
+        Parameters
+        ----------
+        part : BatchPart
+            Rows, each with its own sequence. The last column of statics is how long
+            there was no event before the cutoff.
+
+        Returns
+        -------
+        Tensor of shape (n, 1)
+            Of all events of the row together, and of no further one until its cutoff.
+        """
+        terms = self.terms(part)
+        of_events = terms.time
+        for one in terms.fields:
+            of_events = of_events + one
+        total = terms.silence.index_add(0, terms.row, of_events)
+        return -total[:, None]
+
+    def terms(self, part: BatchPart) -> EventTerms:
+        """Log probabilities of each event of such rows, and of the silence after it."""
+        [history] = part.histories
+        lengths, codes = history.lengths, history.codes
+        values = history.values
+        n_rows, n_steps = values.shape[:2]
+        steps = self.reader.embed(values[:, :, : self.n_channels], codes)
+        outputs, _ = self.reader.read(steps, lengths)
+        first = self.first.expand(n_rows, 1, -1)
+        states = torch.cat([first, outputs], dim=1)  # (B, T + 1, H): before each event
+        states = self.dropout(states + self.of_statics(part.static)[:, None])
+        is_event = torch.arange(n_steps, device=lengths.device) < lengths[:, None]
+        row, step = is_event.nonzero(as_tuple=True)
+        before, values, codes = states[row, step], values[row, step], codes[row, step]
+        later = step.nonzero()[:, 0]
+        cells = values[later, self.n_channels : self.n_channels + 2]
+        time = torch.zeros_like(before[:, 0]).index_copy(
+            0, later, self.time.log_prob(before[later], cells)
+        )
+        filled = lengths.nonzero()[:, 0]
+        silence = torch.zeros_like(states[:, 0, 0]).index_copy(
+            0,
+            filled,
+            self.time.log_survival(
+                states[filled, lengths[filled]], part.static[filled, -1]
+            ),
+        )
+        return EventTerms(row, time, self._log_probs(before, values, codes), silence)
+
+    def pooled(self, part: BatchPart) -> torch.Tensor:
+        """Output of the reader after the last event of each row, shape (n, H)."""
+        [history] = part.histories
+        steps = self.reader.embed(
+            history.values[:, :, : self.n_channels], history.codes
+        )
+        outputs, _ = self.reader.read(steps, history.lengths)
+        return history.take_rows(self.reader.pool(outputs, history))
+
+    def top_of(self, state: list[torch.Tensor]) -> torch.Tensor:
+        """The output of the reader in its state, shape (n, H)."""
+        return state[-(len(state) // len(self.reader.layers))]
+
+    def of_statics(self, static: torch.Tensor) -> torch.Tensor:
+        """What statics add to the state, shape (n, H); the last column is none."""
+        numbers = static[:, : self.n_static]
+        if not self.n_static:
+            numbers = static.new_zeros(len(static), 1)
+        return self.statics(numbers)
+
+    def told_time(self, states: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
+        """What the first field is told: the state, and when the event comes.
+
+        Parameters
+        ----------
+        states : Tensor of shape (n, H)
+            State before the event.
+        times : Tensor of shape (n, n_times)
+            Channels of the event from its gap on.
+        """
+        return self.enter(states) + self.times(times)
+
+    def _log_probs(
+        self, states: torch.Tensor, values: torch.Tensor, codes: torch.Tensor
+    ) -> list[torch.Tensor]:
+        """Log probability of each field of events, given those before it."""
+        told = self.told_time(states, values[:, self.gap_channel : self.n_channels])
+        found = []
+        for i, (key, density) in enumerate(self.fields.items()):
+            if key in self.codes:
+                own = codes[:, self.codes[key]]
+                log_prob = density.log_prob(torch.relu(told), own)
+            else:
+                own = values[:, self.channels[key]]
+                targets = values[:, self.targets[key]]
+                log_prob = density.log_prob(torch.relu(told), targets)
+            if self.applies is not None:
+                kind = codes[:, self.codes["0"]]
+                log_prob = log_prob.masked_fill(~self.applies[kind, i], 0.0)
+            found.append(log_prob)
+            if i < len(self.fields) - 1:
+                told = told + density.told(own)
+        return found

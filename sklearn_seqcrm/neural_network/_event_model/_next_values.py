@@ -1,0 +1,188 @@
+"""The most likely next values of a field, as a tidy table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm._ragged import ranges
+from sklearn_seqcrm.neural_network._event_model._learned import LearnedEvents
+from sklearn_seqcrm.neural_network._event_model._levels import LevelField
+from sklearn_seqcrm.neural_network._event_model._simulate import (
+    SimulatedEvents,
+    Simulator,
+)
+from sklearn_seqcrm.neural_network._rows import RowData
+
+# Probabilities at once, of all draws: 64 MiB.
+_NUMBERS_AT_ONCE = 2**24
+_FIRST_LEVEL = 2
+
+
+def level_field(learned: LearnedEvents, name: str) -> LevelField:
+    """The field of a name; a ValueError if there is none, or it has no levels."""
+    own = [key for key, one in learned.fields.items() if isinstance(one, LevelField)]
+    if name not in own:
+        raise ValueError(
+            f"field must be one of the categorical fields {own}; got {name!r}."
+        )
+    field = learned.fields[name]
+    assert isinstance(field, LevelField)
+    return field
+
+
+def next_probabilities(
+    simulator: Simulator, data: RowData, name: str, n_draws: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield rows, and the probability of each level in the next event of each.
+
+    Parameters
+    ----------
+    simulator : Simulator
+        Draws what is told before the field.
+    data : RowData of n
+        Rows.
+    name : str
+        A categorical field.
+    n_draws : int
+        Number of these draws.
+    """
+    field = level_field(simulator.learned, name)
+    n_own = len(field.levels) - len(field.rare)
+    for rows in portions_of(len(data), n_draws * field.n_codes):
+        shares = simulator.probabilities(data.take(rows), name, n_draws)
+        levels = [shares[:, _FIRST_LEVEL : _FIRST_LEVEL + n_own]]
+        if len(field.rare):
+            levels.append(shares[:, -1:] * field.rare)
+        yield rows, np.concatenate(levels, axis=1)
+
+
+def probabilities_within(
+    events: SimulatedEvents, field: LevelField, name: str, n_rows: int, n_paths: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield rows, and the share of the paths of each that have each level.
+
+    Parameters
+    ----------
+    events : SimulatedEvents
+        Paths of the rows.
+    field : LevelField
+        What was learned of the field.
+    name : str
+        Its name.
+    n_rows, n_paths : int
+        Number of rows, and of paths of each.
+    """
+    codes, n_levels = events.columns[name].values, len(field.levels)
+    known = codes >= 0
+    # Of each path each level once.
+    hits = np.unique(events.path[known] * n_levels + codes[known])
+    row = hits // n_levels // n_paths
+    for rows in portions_of(n_rows, n_levels):
+        own = hits[slice(*np.searchsorted(row, [rows[0], rows[-1] + 1]))]
+        place = (own // n_levels // n_paths - rows[0]) * n_levels + own % n_levels
+        counts = np.bincount(place, minlength=len(rows) * n_levels)
+        yield rows, counts.reshape(len(rows), n_levels) / n_paths
+
+
+def best_values(
+    found: Iterator[tuple[np.ndarray, np.ndarray]],
+    field: LevelField,
+    n: int,
+    allowed: np.ndarray,
+    seen: tuple[np.ndarray, np.ndarray] | None,
+) -> pd.DataFrame:
+    """The n most likely levels of each row.
+
+    Parameters
+    ----------
+    found : iterator of (rows, probabilities)
+        Probability of each level, some rows at a time.
+    field : LevelField
+        What was learned of the field.
+    n : int
+        Most values of a row.
+    allowed : ndarray of shape (n_levels,), bool
+        Levels that may be among them.
+    seen : tuple of (ndarray, ndarray) or None
+        Rows, ascending, and levels that may not be among theirs.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``row``, ``rank``, ``value`` and ``probability``.
+    """
+    tables = []
+    n = min(n, int(allowed.sum()))
+    for rows, shares in found:
+        shares[:, ~allowed] = -1
+        if seen is not None:
+            some = slice(*np.searchsorted(seen[0], [rows[0], rows[-1] + 1]))
+            shares[seen[0][some] - rows[0], seen[1][some]] = -1
+        top = np.argpartition(-shares, min(n, shares.shape[1] - 1), axis=1)[:, :n]
+        # By probability, then as levels are sorted.
+        top.sort(axis=1)
+        of_top = np.take_along_axis(shares, top, axis=1)
+        order = np.argsort(-of_top, axis=1, kind="stable")
+        top = np.take_along_axis(top, order, axis=1)
+        of_top = np.take_along_axis(of_top, order, axis=1)
+        kept = of_top >= 0
+        place, rank = kept.nonzero()
+        tables.append((rows[place], rank + 1, top[kept], of_top[kept]))
+    columns = [np.concatenate(parts) for parts in zip(*tables, strict=True)]
+    row, rank, level, share = columns
+    return pd.DataFrame(
+        {
+            "row": row,
+            "rank": rank,
+            "value": field.levels[level],
+            "probability": share.astype("float64"),
+        }
+    )
+
+
+def levels_seen(data: RowData, code: int, field: LevelField) -> Any:
+    """Rows and levels of all their events, for `best_values`; rare ones are not seen.
+
+    Parameters
+    ----------
+    data : RowData of n
+        Rows.
+    code : int
+        Position of the field among the codes.
+    field : LevelField
+        What was learned of the field.
+    """
+    [source] = data.sources
+    index, offsets = ranges(source.start, source.stop)
+    row = np.repeat(np.arange(len(data)), np.diff(offsets))
+    level = source.codes[index, code] - _FIRST_LEVEL
+    own = (level >= 0) & (level < len(field.levels) - len(field.rare))
+    return row[own], level[own]
+
+
+def allowed_levels(field: LevelField, candidates: Any, name: str) -> np.ndarray:
+    """Which levels are candidates, shape (n_levels,), bool."""
+    if candidates is None:
+        return np.ones(len(field.levels), dtype=bool)
+    wanted = pd.Index(candidates)
+    place = field.levels.get_indexer(wanted)
+    unknown = wanted[place < 0].tolist()
+    if unknown:
+        raise ValueError(
+            f"{len(unknown)} of {len(wanted)} candidates are no values of {name!r} in "
+            f"training, such as {unknown[0]!r}; leave them out."
+        )
+    allowed = np.zeros(len(field.levels), dtype=bool)
+    allowed[place] = True
+    return allowed
+
+
+def portions_of(n_rows: int, n_numbers: int) -> Iterator[np.ndarray]:
+    """Yield rows, as many at a time as memory has room for `n_numbers` of each."""
+    at_once = max(1, _NUMBERS_AT_ONCE // n_numbers)
+    for first in range(0, n_rows, at_once):
+        yield np.arange(first, min(first + at_once, n_rows))

@@ -1,0 +1,371 @@
+"""Simulated futures: many paths of each row, one event of all at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+
+from sklearn_seqcrm._store import Column
+from sklearn_seqcrm.neural_network._event_model._event_net import EventNet
+from sklearn_seqcrm.neural_network._event_model._learned import LearnedEvents, silence
+from sklearn_seqcrm.neural_network._event_model._levels import LevelField
+from sklearn_seqcrm.neural_network._event_model._likelihood import parts_of
+from sklearn_seqcrm.neural_network._event_model._network import EventNetwork
+from sklearn_seqcrm.neural_network._event_model._states import (
+    FlatState,
+    go_on,
+    read_to_ends,
+    state_at_first,
+)
+from sklearn_seqcrm.neural_network._rows import RowData
+
+# Paths that begin at once, and paths below which others do: most end soon, and a step
+# of few is mostly overhead. States of many more do not fit into a processor's caches.
+_PATHS_AT_ONCE, _FEWEST_PATHS = 2**13, 2**12
+_MISSING = 1
+# Paths that have an event, its time and its fields.
+Step: TypeAlias = tuple[np.ndarray, np.ndarray, dict[str, Column]]
+
+
+class SimulatedEvents(NamedTuple):
+    """Events of paths, sorted by path and time.
+
+    Parameters
+    ----------
+    path : ndarray of shape (n_events,), int64
+        Number of the path.
+    times : ndarray of shape (n_events,)
+        On the clock of the encoder.
+    columns : dict of str to Column
+        The fields, in the order of the log.
+    n_cut : int
+        Paths that were ended because they had too many events.
+    """
+
+    path: np.ndarray
+    times: np.ndarray
+    columns: dict[str, Column]
+    n_cut: int
+
+
+@dataclass(frozen=True, eq=False)
+class Paths:
+    """Paths that go on.
+
+    Parameters
+    ----------
+    number : ndarray of shape (n,), int64
+        Which paths these are.
+    times : ndarray of shape (n,)
+        Time of the last event.
+    end : ndarray of shape (n,)
+        First moment that is not simulated.
+    output : Tensor of shape (n, H)
+        What the reader returned for the last event.
+    static : Tensor of shape (n, H)
+        What statics add to it.
+    state : list of Tensor of shape (n, H)
+        State after the last event.
+    n_events : ndarray of shape (n,), int64
+        Number of simulated events.
+    """
+
+    number: np.ndarray
+    times: np.ndarray
+    end: np.ndarray
+    output: torch.Tensor
+    static: torch.Tensor
+    state: FlatState
+    n_events: np.ndarray
+
+    def take(self, kept: np.ndarray) -> Paths:
+        """The paths at some places, ascending."""
+        if len(kept) == len(self.number):
+            return self
+        there = torch.from_numpy(kept).to(self.output.device)
+        return Paths(
+            self.number[kept],
+            self.times[kept],
+            self.end[kept],
+            self.output[there],
+            self.static[there],
+            [numbers[there] for numbers in self.state],
+            self.n_events[kept],
+        )
+
+    def and_those(self, more: Paths) -> Paths:
+        """These paths and others."""
+        return Paths(
+            np.concatenate([self.number, more.number]),
+            np.concatenate([self.times, more.times]),
+            np.concatenate([self.end, more.end]),
+            torch.cat([self.output, more.output]),
+            torch.cat([self.static, more.static]),
+            [torch.cat(pair) for pair in zip(self.state, more.state, strict=True)],
+            np.concatenate([self.n_events, more.n_events]),
+        )
+
+
+class Simulator:
+    """Draws what comes next, again and again.
+
+    Parameters
+    ----------
+    net : EventNet
+        The trained net.
+    learned : LearnedEvents
+        What was learned of the events.
+    seed : int
+        Seed of all draws.
+    """
+
+    def __init__(self, net: EventNet, learned: LearnedEvents, seed: int) -> None:
+        self.net = net
+        self.module: EventNetwork = net.module_
+        self.device = torch.device(net.device)
+        self.learned = learned
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+        self.rng = np.random.default_rng(seed)
+        levels = {
+            name: one.column(np.zeros(0, "int64"), self.rng)
+            for name, one in learned.fields.items()
+            if isinstance(one, LevelField)
+        }
+        # Which have looked their levels up, once instead of in every step.
+        self.encoders = {
+            name: one.knowing(levels[name]) if name in levels else one
+            for name, one in learned.encoder.fields.items()
+        }
+
+    def run(
+        self, data: RowData, end: np.ndarray, n_paths: int, most_events: int
+    ) -> SimulatedEvents:
+        """Simulate.
+
+        Parameters
+        ----------
+        data : RowData of n
+            Rows.
+        end : ndarray of shape (n,)
+            First moment that is not simulated.
+        n_paths : int
+            Paths of each row; path ``k`` belongs to row ``k // n_paths``.
+        most_events : int
+            Paths with more events end there.
+        """
+        self.module.eval()
+        filled = np.flatnonzero(data.sources[0].stop > data.sources[0].start)
+        numbers = (filled[:, None] * n_paths + np.arange(n_paths)).ravel()
+        steps: list[Step] = []
+        n_cut, n_begun = 0, 0
+        paths: Paths | None = None
+        while n_begun < len(numbers) or (paths is not None and len(paths.number)):
+            few = paths is None or len(paths.number) < _FEWEST_PATHS
+            if few and n_begun < len(numbers):
+                some = numbers[n_begun : n_begun + _PATHS_AT_ONCE]
+                n_begun += len(some)
+                begun, step = self._next_events(*self._begin(data, end, some, n_paths))
+                paths = begun if paths is None else paths.and_those(begun)
+            else:
+                assert paths is not None
+                paths, step = self._next_events(paths)
+            steps.append(step)
+            too_many = paths.n_events >= most_events
+            if too_many.any():
+                n_cut += int(too_many.sum())
+                paths = paths.take(np.flatnonzero(~too_many))
+        return self._joined(steps, data, n_cut)
+
+    def _begin(
+        self, data: RowData, end: np.ndarray, numbers: np.ndarray, n_paths: int
+    ) -> tuple[Paths, torch.Tensor, np.ndarray]:
+        """Paths at the cutoffs of their rows, and how long nothing came before."""
+        rows, of_path = np.unique(numbers // n_paths, return_inverse=True)
+        own = data.take(rows)
+        [source] = own.sources
+        there = torch.from_numpy(of_path).to(self.device)
+        output, state = self.states(own)
+        is_empty = source.stop == source.start
+        output[self._moved(is_empty)] = self.module.first
+        last = source.cutoff.copy()
+        last[~is_empty] = source.times[source.stop[~is_empty] - 1]
+        static = torch.from_numpy(own.static).to(self.device)
+        paths = Paths(
+            numbers,
+            last[of_path],
+            end[rows][of_path],
+            output[there],
+            self.module.of_statics(static)[there],
+            [one[there] for one in state],
+            np.zeros(len(numbers), dtype="int64"),
+        )
+        # The first moment that is not over yet.
+        least = np.ceil(silence(source) / self.learned.gaps.step - 1e-6)
+        least = least.clip(1) * self.learned.gaps.step
+        return paths, static[there, -1], least[of_path]
+
+    def probabilities(self, data: RowData, name: str, n_draws: int) -> np.ndarray:
+        """Probabilities of the codes of a field of the next event.
+
+        Parameters
+        ----------
+        data : RowData of n
+            Rows, as many as memory has room for.
+        name : str
+            A categorical field.
+        n_draws : int
+            Draws of what is told before the field: when, and the fields before it.
+
+        Returns
+        -------
+        ndarray of shape (n, n_codes), float32
+            Means over the draws.
+        """
+        self.module.eval()
+        [source] = data.sources
+        numbers = np.arange(len(data) * n_draws)
+        paths, log_silence, least = self._begin(data, source.cutoff, numbers, n_draws)
+        longest = np.full(len(numbers), self.learned.most_events.lengths[-1])
+        states = paths.output + paths.static
+        gaps = self._draw_gaps(states, log_silence, least, 2 * longest)
+        # A first event has no gap.
+        is_empty = (source.stop == source.start)[numbers // n_draws]
+        later = np.where(is_empty, 0, gaps).astype(paths.times.dtype)
+        paths = replace(paths, times=paths.times + later)
+        gaps = np.where(is_empty, np.nan, gaps)
+        told = self._draw_fields(paths, gaps, until=name)[3]
+        key = list(self.module.fields)[list(self.learned.fields).index(name)]
+        shares = self.module.fields[key].probabilities(told)
+        return shares.unflatten(0, (len(data), n_draws)).mean(dim=1).cpu().numpy()
+
+    def states(self, data: RowData) -> tuple[torch.Tensor, FlatState]:
+        """Output of the reader, and its state, after the last event of each row."""
+        final = state_at_first(self.module.reader, len(data))
+        for rows, part in parts_of(self.net, data):
+            there = torch.from_numpy(rows).to(self.device)
+            for whole, one in zip(final, read_to_ends(self.module, part), strict=True):
+                whole[there] = one
+        return self.module.top_of(final), final
+
+    def _next_events(
+        self,
+        paths: Paths,
+        log_silence: torch.Tensor | None = None,
+        least: np.ndarray | None = None,
+    ) -> tuple[Paths, Step]:
+        """The paths that have another event before their end, and these events."""
+        states = paths.output + paths.static
+        gaps = self._draw_gaps(states, log_silence, least, paths.end - paths.times)
+        times = paths.times + gaps.astype(paths.times.dtype)
+        kept = np.flatnonzero(times < paths.end)
+        paths, gaps = paths.take(kept), gaps[kept]
+        values, codes, columns, _ = self._draw_fields(
+            replace(paths, times=times[kept]), gaps
+        )
+        output, state = go_on(self.module, values, codes, paths.state)
+        paths = replace(
+            paths,
+            times=times[kept],
+            output=output,
+            state=state,
+            n_events=paths.n_events + 1,
+        )
+        return paths, (paths.number, paths.times, columns)
+
+    def _draw_gaps(
+        self,
+        states: torch.Tensor,
+        log_silence: torch.Tensor | None,
+        least: np.ndarray | None,
+        left: np.ndarray,
+    ) -> np.ndarray:
+        """Ticks to the next event, shape (n,)."""
+        is_tie, logs = self.module.time.draw(states, self.generator, log_silence)
+        most = float(left.max()) + 2 * self.learned.gaps.step
+        gaps = self.learned.gaps.ticks(logs.cpu().numpy(), most)
+        if least is not None:
+            return np.maximum(gaps, least)
+        gaps[is_tie.cpu().numpy()] = 0
+        return gaps
+
+    def _draw_fields(
+        self, paths: Paths, gaps: np.ndarray, until: str | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor, dict[str, Column], torch.Tensor]:
+        """Channels and codes of the next event of each path, its fields, and the rest.
+
+        The rest is what the fields from `until` on are told, which are not drawn then.
+        """
+        module, learned = self.module, self.learned
+        layout = learned.encoder.layout
+        channels, codes = layout.empty(len(gaps))
+        learned.encoder.encode_times(
+            paths.times, gaps, out=channels[:, layout.gap_channel :]
+        )
+        times = self._moved(channels[:, layout.gap_channel :])
+        told = module.told_time(paths.output + paths.static, times)
+        columns = {}
+        applies = np.ones((len(gaps), len(learned.fields)), dtype=bool)
+        for i, (key, name) in enumerate(
+            zip(module.fields, learned.fields, strict=True)
+        ):
+            if name == until:
+                break
+            drawn = module.fields[key].draw(torch.relu(told), self.generator)
+            column = self._column(name, drawn, applies[:, i], paths.times)
+            numbers, is_missing = self.encoders[name].encode(column, paths.times)
+            if key in module.codes:
+                codes[:, module.codes[key]] = numbers
+                own = self._moved(codes[:, module.codes[key]].astype("int64"))
+                if i == 0 and learned.applies is not None:
+                    applies = learned.applies[numbers]
+            else:
+                channels[:, module.channels[key][0]] = numbers
+                if len(module.channels[key]) > 1:
+                    channels[:, module.channels[key][1]] = is_missing
+                own = self._moved(channels[:, module.channels[key]])
+            columns[name] = column
+            if i < len(learned.fields) - 1:
+                told = told + module.fields[key].told(own)
+        own_codes = self._moved(codes.astype("int64"))
+        return self._moved(channels), own_codes, columns, torch.relu(told)
+
+    def _column(
+        self, name: str, drawn: Any, applies: np.ndarray, times: np.ndarray
+    ) -> Column:
+        """Values of a field as the log has them, missing where it does not apply."""
+        one = self.learned.fields[name]
+        if isinstance(one, LevelField):
+            codes = np.where(applies, drawn.cpu().numpy(), _MISSING)
+            return one.column(codes, self.rng)
+        atom, folded = (numbers.cpu().numpy() for numbers in drawn)
+        return one.column(np.where(applies, atom, 0), folded.astype("float64"), times)
+
+    def _moved(self, numbers: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(numbers)).to(self.device)
+
+    def _joined(
+        self,
+        steps: list[Step],
+        data: RowData,
+        n_cut: int,
+    ) -> SimulatedEvents:
+        """All steps as one table."""
+        none = np.zeros(0, "int64")
+        path = np.concatenate([none, *(step[0] for step in steps)])
+        # A path has one event in a step, so that these stay in their order.
+        order = np.argsort(path, kind="stable")
+        nothing = np.zeros(0, data.sources[0].times.dtype)
+        times = np.concatenate([nothing, *(step[1] for step in steps)])[order]
+        columns = {}
+        for name in self.learned.encoder.fields:
+            one = self.learned.fields[name]
+            if isinstance(one, LevelField):
+                empty = one.column(none, self.rng)
+            else:
+                empty = one.column(none, np.zeros(0), nothing)
+            values = [empty.values, *(step[2][name].values for step in steps)]
+            columns[name] = Column(np.concatenate(values)[order], empty.categories)
+        return SimulatedEvents(path[order], times, columns, n_cut)

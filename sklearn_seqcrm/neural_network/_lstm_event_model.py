@@ -1,0 +1,653 @@
+"""Learn what customers do next, and simulate it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from numbers import Integral
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.base import TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_seqcrm._sklearn_compat import (
+    check_feature_names_in,
+    of_history_transformer,
+    with_callbacks,
+)
+from sklearn_seqcrm._store import later
+from sklearn_seqcrm.neural_network._event_model import (
+    CONSTRAINTS,
+    BaseEventModel,
+    SimulatedEvents,
+    Simulator,
+    allowed_levels,
+    best_values,
+    cumulative_hazards,
+    event_log_probs,
+    level_field,
+    levels_seen,
+    next_probabilities,
+    probabilities_within,
+    rows_of_paths,
+    states_at_cutoffs,
+    table_of,
+)
+from sklearn_seqcrm.neural_network._rows import RowData
+from sklearn_seqcrm.neural_network._settings import own_settings
+from sklearn_seqcrm.neural_network._time_curve import TimeCurve
+
+# Times at which survival is worked out.
+_N_TIMES = 64
+
+
+class LSTMEventModel(TransformerMixin, BaseEventModel):
+    """Learn what customers do next, without labels, and simulate it.
+
+    A recurrent network that after every event gives the distribution of the next one:
+    when it comes, and what its fields are. It is fitted to the histories themselves, as
+    a density is (`sklearn.mixture.GaussianMixture`), and answers many questions:
+    `sample` simulates futures, of which value, demand and churn are averages,
+    `predict_next` recommends, `score_samples` tells how surprising a history is, and
+    `transform` returns what the network knows of a customer as columns.
+
+    It reads raw `X`, as `EventLog.attach` makes it: what it simulates are events as the
+    log has them, so that it encodes histories itself. Nothing comes before it in a
+    pipeline.
+
+    Parameters
+    ----------
+    cell : {"lstm", "gru", "rnn"}, default="lstm"
+        Kind of recurrent cell. On CPUs only ``"lstm"`` has fast kernels.
+    hidden_size : int, default=64
+        Size of the recurrent state.
+    num_layers : int, default=1
+        Number of recurrent layers.
+    n_components : int, default=4
+        Number of components of each mixture, of gaps and of each numeric field.
+    min_frequency : int, float or None, default=None
+        Levels of a categorical field with fewer training events than this, or a smaller
+        share of them if it is a float, have one code together. Where it is drawn, one
+        of them is, by their shares.
+    max_categories : int or None, default=1000
+        At most this many levels of a field, the most frequent, have a code of their
+        own.
+    bptt_steps : int or None, default=None
+        Longest stretch of events through which gradients flow, as in `LSTMClassifier`.
+    precision : {"float32", "bfloat16"}, default="float32"
+        Arithmetic of the recurrent layers, as in `LSTMClassifier`.
+    dropout : float, default=0.1
+        Share of the state that training drops, also between layers.
+    learning_rate : float, default=0.005
+        Step size of AdamW.
+    weight_decay : float, default=0.01
+        Decoupled weight decay of AdamW.
+    averaged_steps : int, default=500
+        Steps over which weights are averaged, a running mean, which is what validation
+        and prediction see. Long simulations need it more than predictions do: they
+        repeat what little error there is.
+    batch_size : int or "auto", default="auto"
+        Histories in a step of training. ``"auto"``: 64 to 512, a 64th of all.
+    max_epochs : int, default=50
+        Most passes over the training events.
+    early_stopping : bool or "auto", default="auto"
+        Set customers aside, stop when their loss no longer falls, and go back to the
+        best epoch. ``"auto"``: with 50 customers or more, or 1,000 histories.
+    validation_fraction : float or "auto", default="auto"
+        Share of the customers that are set aside. ``"auto"``: a tenth or, if that is
+        less than 100 customers, up to a fifth.
+    n_iter_no_change : int, default=5
+        Epochs without improvement after which training stops.
+    callbacks : list of skorch callbacks or None, default=None
+        Called during training; each fit works on copies.
+    device : str or torch.device, default="cpu"
+        Device of torch, such as ``"cuda"``.
+    random_state : int, RandomState or None, default=None
+        Seed of the weights, the batches, the dropout and the validation split. No
+        global generator is seeded.
+    warm_start : bool, default=False
+        Go on from the network of the last fit, for `max_epochs` more. What was learned
+        of the events before the training of the network, such as the levels of fields,
+        stays as it was.
+    verbose : int, default=0
+        1 prints a line for each epoch.
+
+    Attributes
+    ----------
+    net_ : skorch.NeuralNet
+        The trained net; ``net_.history`` has the loss of each epoch, an event's mean
+        negative log likelihood.
+    n_iter_ : int
+        Number of epochs run.
+    batch_size_ : int
+        Histories in a step of the last training.
+    unique_times_ : ndarray of shape (64,)
+        Times after the cutoff at which `predict_survival_function` is worked out, in
+        days, or in the numbers of the log.
+    n_features_in_ : int
+        Number of columns seen in `fit`, without the keys.
+    feature_names_in_ : ndarray of shape (n_columns,)
+        Their names.
+
+    See Also
+    --------
+    LSTMClassifier : Predicts labels.
+    sklearn_seqcrm.events.EventLog.concat : Merges logs of different fields, whose
+        events are then simulated together.
+
+    Notes
+    -----
+    With the state ``h`` after an event (and before the first one, where it is learned),
+    to which a linear map of the statics is added:
+
+    - The gap ``g`` to the next event is 0 with a probability of its own, and otherwise
+      a mixture of log-normals, which is asked for the probability of the step of time
+      that was recorded: if all gaps are whole days, ``F(g) - F(g - 1 day)``.
+    - No event between the last one and the cutoff has the probability ``1 - F`` of that
+      silence. Without it a model would believe that everybody comes back.
+    - Fields come one after the other, in the order of the log, or with the kind of the
+      event first, each given ``h``, the time and the fields before it. A categorical
+      field is a softmax over its codes. A numeric field is missing, or one of up to 32
+      values that are frequent, or from a mixture of normals of the scaled number with
+      its tails folded in, asked for the probability of what rounds to the number.
+      Datetimes are days after the event.
+    - In merged logs, a field that a kind of event does not have is missing and costs
+      nothing.
+
+    The loss is the sum of all these over the events of a history, over the mean number
+    of events. The first event of a history has no gap, and is given as to its time.
+
+    Each event that some row can see is learned from once, up to the last cutoff of its
+    customer. Statics are those of the customer's first row; as they stand beside all of
+    its events, they should not be counts of those, but what a customer is: country, age
+    or where it came from.
+
+    What simulated events are is bounded by what training saw: numbers lie within their
+    range there, and a path with more than twice the events that any customer had in so
+    long a time ends with a warning. No input grows with time, so that simulations can
+    go on for longer than training did; but what was never seen, such as a season or the
+    end of a contract, is not in them.
+
+    References
+    ----------
+    O. Shchur, M. Biloš and S. Günnemann (2020), "Intensity-Free Learning of Temporal
+    Point Processes", ICLR, https://arxiv.org/abs/1909.12127.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_seqcrm.datasets import make_customer_journeys
+    >>> from sklearn_seqcrm.events import EventLog
+    >>> from sklearn_seqcrm.neural_network import LSTMEventModel
+    >>> from sklearn_seqcrm.targets import future_count
+    >>> journeys = make_customer_journeys(200, random_state=0)
+    >>> log = EventLog(journeys.events, customer="customer_id", time="timestamp")
+    >>> X = log.attach(journeys.rows[["customer_id", "cutoff"]], cutoff="cutoff")
+    >>> model = LSTMEventModel(max_epochs=2, random_state=0).fit(X)
+    >>> futures = model.sample(X[:3], "28D", n_paths=10, random_state=0)
+    >>> futures.columns[:3].tolist()
+    ['row', 'path', 'timestamp']
+    >>> counts = model.simulate_targets(
+    ...     X[:3], lambda rows: future_count(rows, "28D"), "28D", n_paths=10
+    ... )
+    >>> counts.shape
+    (3, 10)
+    """
+
+    _parameter_constraints: dict[str, list[Any]] = CONSTRAINTS
+
+    def __init__(
+        self,
+        *,
+        cell: str = "lstm",
+        hidden_size: int = 64,
+        num_layers: int = 1,
+        n_components: int = 4,
+        min_frequency: float | None = None,
+        max_categories: int | None = 1000,
+        bptt_steps: int | None = None,
+        precision: str = "float32",
+        dropout: float = 0.1,
+        learning_rate: float = 0.005,
+        weight_decay: float = 0.01,
+        averaged_steps: int = 500,
+        batch_size: int | str = "auto",
+        max_epochs: int = 50,
+        early_stopping: bool | str = "auto",
+        validation_fraction: float | str = "auto",
+        n_iter_no_change: int = 5,
+        callbacks: Sequence[Any] | None = None,
+        device: str | torch.device = "cpu",
+        random_state: Any = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+    ) -> None:
+        self.cell = cell
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.n_components = n_components
+        self.min_frequency = min_frequency
+        self.max_categories = max_categories
+        self.bptt_steps = bptt_steps
+        self.precision = precision
+        self.dropout = dropout
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.averaged_steps = averaged_steps
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.callbacks = callbacks
+        self.device = device
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+
+    # Fit --------------------------------------------------------------------------
+
+    @with_callbacks
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn from the events that the rows can see.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Rows with one column of raw histories, and statics of any kind.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        LSTMEventModel
+            The fitted estimator.
+
+        Raises
+        ------
+        TypeError
+            If the histories are encoded.
+        ValueError
+            If there are several history columns or none, no row sees an event, a
+            parameter is out of range, or the machine lacks `device` or `precision`.
+        """
+        self._check_parameters()
+        return self._fit(X, y)
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Go once over more rows, from the network as it is.
+
+        One epoch of training, without customers set aside. The first call settles what
+        is learned of the events before the training of the network: levels, scales and
+        the resolution of times. Its rows should be like those to come.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Rows with one column of raw histories, and statics of any kind.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        LSTMEventModel
+            The fitted estimator.
+
+        Raises
+        ------
+        TypeError
+            If the histories are encoded.
+        ValueError
+            As for `fit`.
+        """
+        self._check_parameters()
+        return self._partial_fit(X)
+
+    # Likelihood -------------------------------------------------------------------
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """Log likelihood of each row: of its events, and of none after them.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Rows as in `fit`.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Natural logarithms of probabilities, the sum over the events that the row
+            sees and the silence up to its cutoff; 0 for an empty history. Where times
+            or numbers have no resolution that shows, it is taken to be a millionth of a
+            typical gap, or of the spread of the numbers.
+        """
+        data = self._rows_of(X)
+        return -self.net_.outputs(data)[:, 0].astype("float64")
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """Mean log likelihood of an event.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Rows as in `fit`.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        float
+            Sum of `score_samples` over the number of events; the higher the better.
+
+        Raises
+        ------
+        ValueError
+            If no row sees an event.
+        """
+        data = self._rows_of(X)
+        [source] = data.sources
+        n_events = int((source.stop - source.start).sum())
+        if not n_events:
+            raise ValueError("No row of X sees an event, so that there is no mean.")
+        total = self.net_.outputs(data)[:, 0].astype("float64").sum()
+        return float(-total / n_events)
+
+    def score_events(self, X: Any) -> pd.DataFrame:
+        """Log likelihood of each event: how much of a surprise it was.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Rows as in `fit`.
+
+        Returns
+        -------
+        DataFrame of shape (n_events, 4 + n_fields)
+            A row for each event that a row of `X` sees, in order. ``row`` is the
+            position in `X` and ``event`` that in its history. ``log_prob`` is the sum
+            of ``log_prob_time``, 0 for a first event, and ``log_prob_<field>`` of each
+            field.
+        """
+        data = self._rows_of(X)
+        row, log_probs, _ = event_log_probs(self.net_, data)
+        [source] = data.sources
+        names = ["time", *self._learned.fields]
+        columns = dict(zip(names, log_probs.T, strict=True))
+        order = ["time", *self._learned.encoder.fields]
+        first = np.cumsum(source.stop - source.start) - (source.stop - source.start)
+        table = {
+            "row": row,
+            "event": np.arange(len(row)) - first[row],
+            "log_prob": log_probs.sum(axis=1),
+        }
+        return pd.DataFrame(
+            {**table, **{f"log_prob_{name}": columns[name] for name in order}}
+        )
+
+    # What comes next --------------------------------------------------------------
+
+    def sample(
+        self, X: Any, horizon: Any, n_paths: int = 100, random_state: Any = None
+    ) -> pd.DataFrame:
+        """Simulate futures of each row, from its cutoff on.
+
+        Each path goes on from what the row has seen, and from the time that has passed
+        since its last event.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Rows as in `fit`.
+        horizon : Timedelta, str or number
+            How long to simulate: events lie in ``[cutoff, cutoff + horizon)``.
+        n_paths : int, default=100
+            Simulated futures of each row.
+        random_state : int, RandomState or None, default=None
+            Seed of the draws.
+
+        Returns
+        -------
+        DataFrame of shape (n_events, 3 + n_fields)
+            Simulated events: ``row``, the position in `X`; ``path``, from 0 on; the
+            time and the fields, named as in the log. Paths without events, as are all
+            of an empty history, are not in it. It makes an `EventLog` of its own.
+
+        Raises
+        ------
+        ValueError
+            If `horizon` or `n_paths` is not positive.
+
+        Warns
+        -----
+        UserWarning
+            If paths have more than twice the events that any training customer had in
+            so long a time. They end there.
+        """
+        data = self._rows_of(X)
+        events, _ = self._simulate(data, horizon, n_paths, random_state)
+        clock = self._learned.encoder.clock
+        return table_of(events, clock, self._learned.names[1], n_paths)
+
+    def simulate_targets(
+        self,
+        X: Any,
+        target: Callable[[pd.DataFrame], Any],
+        horizon: Any,
+        n_paths: int = 100,
+        random_state: Any = None,
+    ) -> np.ndarray:
+        """Ask a target of simulated futures.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Rows as in `fit`.
+        target : callable
+            Takes rows with histories, and returns a number for each, as the functions
+            of `sklearn_seqcrm.targets` do: ``lambda rows: future_sum(rows, "amount",
+            "28D")``. The rows have no past, and no column but the histories.
+        horizon : Timedelta, str or number
+            How long to simulate; a target must not look further.
+        n_paths : int, default=100
+            Simulated futures of each row.
+        random_state : int, RandomState or None, default=None
+            Seed of the draws.
+
+        Returns
+        -------
+        ndarray of shape (n, n_paths)
+            The target of each path: its mean over paths is a prediction, and its
+            quantiles an interval.
+        """
+        data = self._rows_of(X)
+        events, end = self._simulate(data, horizon, n_paths, random_state)
+        [source] = data.sources
+        rows = rows_of_paths(
+            events,
+            self._learned.encoder.clock,
+            self._learned.names,
+            np.repeat(source.cutoff, n_paths),
+            np.repeat(end, n_paths),
+            self._reading.histories[0],
+        )
+        return np.asarray(target(rows)).reshape(len(data), n_paths)
+
+    def predict_survival_function(
+        self, X: Any, return_array: bool = False
+    ) -> np.ndarray:
+        """Chance of no event before each time after the cutoff.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Rows as in `fit`.
+        return_array : bool, default=False
+            Whether to return values at `unique_times_` instead of functions.
+
+        Returns
+        -------
+        ndarray of n TimeCurve, or of shape (n, 64)
+            Functions of time, called like the step functions of scikit-survival. An
+            empty history survives: nothing is known of when a first event comes.
+        """
+        data = self._rows_of(X)
+        hazard = cumulative_hazards(
+            self.net_, data, self._learned.gaps, self._ticks_of_times()
+        )
+        if return_array:
+            return np.exp(-hazard)
+        curves = np.empty(len(hazard), dtype=object)
+        curves[:] = [TimeCurve(self.unique_times_, one) for one in hazard]
+        return curves
+
+    def predict_next(
+        self,
+        X: Any,
+        field: str,
+        n: int = 10,
+        *,
+        within: Any = None,
+        exclude_seen: bool = False,
+        candidates: Any = None,
+        n_draws: int = 16,
+    ) -> pd.DataFrame:
+        """Most likely next values of a categorical field.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n_rows, n_columns)
+            Rows as in `fit`.
+        field : str
+            Name of the field.
+        n : int, default=10
+            Values of each row.
+        within : Timedelta, str, number or None, default=None
+            None: the probability that the next event has the value, whenever it comes.
+            A length of time: the probability that an event with the value comes before
+            it is over, among simulated futures.
+        exclude_seen : bool, default=False
+            Leave out what the row's history has.
+        candidates : list of values or None, default=None
+            Values that may be returned; None: all of training.
+        n_draws : int, default=16
+            Draws, over which probabilities are averaged: of when the next event comes
+            and of its fields before this one, or of simulated futures, where 1,000 are
+            few.
+
+        Returns
+        -------
+        DataFrame of shape (up to n_rows * n, 4)
+            ``row``, the position in `X`; ``rank``, from 1 on; ``value`` and
+            ``probability``. The same rows have the same probabilities in every call.
+
+        Raises
+        ------
+        ValueError
+            If there is no such categorical field, or a candidate was not in training.
+        """
+        data = self._rows_of(X)
+        known = level_field(self._learned, field)
+        allowed = allowed_levels(known, candidates, field)
+        if within is None:
+            simulator = Simulator(self.net_, self._learned, seed=0)
+            found = next_probabilities(simulator, data, field, n_draws)
+        else:
+            events, _ = self._simulate(data, within, n_draws, 0)
+            found = probabilities_within(events, known, field, len(data), n_draws)
+        seen = None
+        if exclude_seen:
+            code = self._learned.encoder.layout.codes.index(field)
+            seen = levels_seen(data, code, known)
+        with own_settings(self.device), torch.no_grad():
+            return best_values(found, known, n, allowed, seen)
+
+    # States -----------------------------------------------------------------------
+
+    def transform(self, X: Any) -> pd.DataFrame:
+        """What the network remembers of each history at the cutoff.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Rows as in `fit`.
+
+        Returns
+        -------
+        DataFrame of shape (n, hidden_size)
+            The state after the last event, between -1 and 1; 0 for an empty history.
+            It does not know how long ago that event was, which recency tells.
+        """
+        data = self._rows_of(X)
+        states = states_at_cutoffs(self.net_, data)
+        index = X.index if isinstance(X, pd.DataFrame) else None
+        return pd.DataFrame(states, index, self.get_feature_names_out())
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the names of the output columns.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            None, or the names that `fit` saw.
+
+        Returns
+        -------
+        ndarray of shape (hidden_size,), object
+            ``state0``, ``state1``, ...
+        """
+        check_is_fitted(self, "nets_")
+        check_feature_names_in(self, input_features)
+        n_states = self.net_.module_.first.shape[0]
+        return np.array([f"state{i}" for i in range(n_states)], dtype=object)
+
+    def __sklearn_tags__(self) -> Any:
+        return of_history_transformer(super().__sklearn_tags__())
+
+    # Simulation -------------------------------------------------------------------
+
+    @property
+    def unique_times_(self) -> np.ndarray:
+        """Times after the cutoff, in days or in the numbers of the log."""
+        check_is_fitted(self, "nets_")
+        return self._ticks_of_times() / (
+            self._learned.encoder.clock.ticks_per_day() or 1.0
+        )
+
+    def _ticks_of_times(self) -> np.ndarray:
+        """0, and times from a step of the log to the longest history."""
+        longest = max(
+            self._learned.most_events.lengths[-1], 2 * self._learned.gaps.step
+        )
+        return np.append(
+            0.0, np.geomspace(self._learned.gaps.step, longest, _N_TIMES - 1)
+        )
+
+    def _simulate(
+        self, data: RowData, horizon: Any, n_paths: int, random_state: Any
+    ) -> tuple[SimulatedEvents, np.ndarray]:
+        """Simulated events, and the first moment of each row that is not simulated."""
+        if not (isinstance(n_paths, Integral) and n_paths > 0):
+            raise ValueError(f"The number of paths must be positive; got {n_paths!r}.")
+        clock = self._learned.encoder.clock
+        length = clock.duration(horizon, "horizon", positive=True)
+        [source] = data.sources
+        end = later(source.cutoff, clock.rounded_up(horizon=horizon))
+        seed = check_random_state(random_state).randint(2**31 - 1)
+        most = self._learned.most_events.bound(float(length))
+        with own_settings(self.device), torch.no_grad():
+            simulator = Simulator(self.net_, self._learned, seed)
+            events = simulator.run(data, end, int(n_paths), most)
+        if events.n_cut:
+            warnings.warn(
+                f"{events.n_cut} of {len(data) * n_paths} simulated paths had {most} "
+                f"events within {horizon}, twice as many as any customer had in "
+                "training, and end there. Fit on more customers, or with more dropout, "
+                "if these are more than a few.",
+                UserWarning,
+                stacklevel=3,
+            )
+        return events, end
