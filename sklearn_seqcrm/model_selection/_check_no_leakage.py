@@ -67,9 +67,9 @@ def check_no_leakage(
     Parameters
     ----------
     fitted : fitted estimator
-        A transformer, classifier, regressor or pipeline. Checked are all outputs of
-        ``transform``, ``predict_proba``, ``decision_function`` and ``predict``,
-        whichever it has.
+        A transformer, classifier, regressor, density or pipeline. Checked are all
+        outputs of ``transform``, ``predict_proba``, ``decision_function``, ``predict``
+        and ``score_samples``, whichever it has.
     X : DataFrame of shape (n, n_columns)
         Rows with one or more columns of raw histories, which `fitted` takes.
     n_cutoffs : int or None, default=20

@@ -15,7 +15,13 @@ from sklearn_seqcrm._reading import as_history_array, holds_histories
 
 # Sums of float32 in another order agree to about this share of their size.
 _FLOAT32 = 1e-6
-METHODS = ("transform", "predict_proba", "decision_function", "predict")
+METHODS = (
+    "transform",
+    "predict_proba",
+    "decision_function",
+    "predict",
+    "score_samples",
+)
 
 
 class Output(NamedTuple):

@@ -477,6 +477,15 @@ def test_hidden_by_a_lookback_is_no_future():
 # All kinds of outputs -----------------------------------------------------------------
 
 
+METHODS = (
+    "transform",
+    "predict",
+    "predict_proba",
+    "decision_function",
+    "score_samples",
+)
+
+
 class Estimator(TransformerMixin, BaseEstimator):
     """Returns what the function makes of X, from all methods that it is told."""
 
@@ -489,7 +498,7 @@ class Estimator(TransformerMixin, BaseEstimator):
 
     def __getattribute__(self, name):
         get = object.__getattribute__
-        if name in ("transform", "predict", "predict_proba", "decision_function"):
+        if name in METHODS:
             if name not in get(self, "methods"):
                 raise AttributeError(name)
             return get(self, "make")
@@ -553,12 +562,11 @@ def test_outputs(case):
 
 
 def test_every_method_is_asked():
-    methods = ("transform", "predict", "predict_proba", "decision_function")
-    for method in methods:
+    for method in METHODS:
         with pytest.raises(AssertionError, match=f"\n- {method}, column 0: "):
             check_no_leakage(Estimator(leak_and_fine, (method,)), table())
-    with pytest.raises(AssertionError, match="4 of 8 outputs"):
-        check_no_leakage(Estimator(leak_and_fine, methods), table())
+    with pytest.raises(AssertionError, match="5 of 10 outputs"):
+        check_no_leakage(Estimator(leak_and_fine, METHODS), table())
 
 
 def test_names_of_classes_and_columns():
