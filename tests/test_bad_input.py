@@ -777,7 +777,7 @@ PARAMETERS = {
             0,
             r"int in the range \[1, inf\) or a str among {'auto'}. Got 0",
         ),
-        (CLASSIFIER, "max_epochs", 0, r"int in the range \[1, inf\). Got 0"),
+        (CLASSIFIER, "max_epochs", 0, r"int in the range \[1, inf\) or a .* Got 0"),
         (CLASSIFIER, "early_stopping", "always", "'early_stopping' .* Got 'always'"),
         (CLASSIFIER, "validation_fraction", 1.0, "'validation_fraction' .* Got 1.0"),
         (CLASSIFIER, "n_iter_no_change", 0, "'n_iter_no_change' .* Got 0"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,9 +47,7 @@ class EpochSteps(Callback):
         """End it; the weights are those of this epoch, be it the best or not."""
 
         def attributes() -> dict[str, Any]:
-            # A shallow copy of a skorch net has its own module; it needs no callbacks.
-            still = copy.copy(net)
-            still.callbacks, still.callbacks_ = [], []
+            still = net.at_rest()
             return {
                 "nets_": [still if one is net else one for one in self.nets],
                 "n_iter_": max(len(one.history) for one in self.nets),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -121,6 +122,14 @@ class HistoryNet(NeuralNet):
         if linear is not None:
             assert target is not None
             linear.start(data.static, target, data.weight)
+
+    def at_rest(self) -> HistoryNet:
+        """A copy without what training alone needs; its module is one of its own."""
+        still = copy.copy(self)
+        still.callbacks, still.callbacks_ = [], []
+        if hasattr(still, "_of_readers"):
+            del still._of_readers
+        return still
 
     def fit_loop(self, *args: Any, **kwargs: Any) -> Any:
         """Train, and have a generator for dropout as long as that takes."""

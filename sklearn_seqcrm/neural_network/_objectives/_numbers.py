@@ -18,6 +18,7 @@ from sklearn_seqcrm.neural_network._objectives._objective import Objective
 from sklearn_seqcrm.neural_network._scaling import exponent_of, of_any_weight
 
 _EPSILON = float(np.finfo("float64").eps)
+_LARGEST = float(np.finfo("float64").max)
 
 
 class Number(Objective):
@@ -153,7 +154,10 @@ class Number(Objective):
 
     def _in_units(self, scaled: np.ndarray) -> np.ndarray:
         """Scaled numbers, shape (n, k), in the units of the targets."""
-        return np.ldexp(scaled * self.scale + self.center, self.exponent)
+        # Targets may reach to the end of float64, and errors beyond.
+        with np.errstate(over="ignore"):
+            numbers = np.ldexp(scaled * self.scale + self.center, self.exponent)
+        return numbers.clip(-_LARGEST, _LARGEST)
 
 
 class SquaredError(Number):
