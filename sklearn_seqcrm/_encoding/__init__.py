@@ -2,13 +2,19 @@
 
 from sklearn_seqcrm._encoding._encode_rows import encode_rows
 from sklearn_seqcrm._encoding._encoded_log import EncodedLog
-from sklearn_seqcrm._encoding._event_encoder import EventEncoder
+from sklearn_seqcrm._encoding._event_encoder import CALENDAR_WEIGHT, EventEncoder
+from sklearn_seqcrm._encoding._fields import refuse_other_fields
 from sklearn_seqcrm._encoding._layout import Layout
 from sklearn_seqcrm._encoding._learn import learn
 from sklearn_seqcrm._encoding._number_field import NumericField
+from sklearn_seqcrm._encoding._row_features import (
+    row_features_of,
+    scale_row_features,
+)
 from sklearn_seqcrm._encoding._vocabulary import Vocabulary
 
 __all__ = [
+    "CALENDAR_WEIGHT",
     "EncodedLog",
     "EventEncoder",
     "Layout",
@@ -16,4 +22,7 @@ __all__ = [
     "Vocabulary",
     "encode_rows",
     "learn",
+    "refuse_other_fields",
+    "row_features_of",
+    "scale_row_features",
 ]

@@ -8,7 +8,11 @@ from typing import Any, Self
 import numpy as np
 
 from sklearn_seqcrm._encoding._layout import Layout
-from sklearn_seqcrm._encoding._row_features import raw_row_features, unfolded
+from sklearn_seqcrm._encoding._row_features import (
+    raw_row_features,
+    scale_row_features,
+    unfolded,
+)
 from sklearn_seqcrm._ragged import decayed_sums
 from sklearn_seqcrm._store import Log, Rows, Timeline, frozen
 
@@ -129,14 +133,11 @@ class EncodedLog(Log):
 
     def _scaled(self, raw: Iterator[np.ndarray]) -> np.ndarray:
         """Row features as a network reads them, shape (n, n_row_features), float32."""
-        center, scale = self._row_scale
-        # A far future or a new kind of customer must not blow a network up.
         parts = [
-            np.nan_to_num(np.clip((some - center) / scale, -10, 10).astype("float32"))
-            for some in raw
+            scale_row_features(some, self._row_scale).astype("float32") for some in raw
         ]
         if not parts:
-            return np.empty((0, len(center)), "float32")
+            return np.empty((0, self._row_scale.shape[1]), "float32")
         return np.concatenate(parts)
 
     def known_as(self, layout: Layout, row_scale: np.ndarray) -> EncodedLog:

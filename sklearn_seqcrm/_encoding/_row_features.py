@@ -41,21 +41,70 @@ def raw_row_features(
         ages = np.full((len(filled), 2), np.nan)
         # Only where there are some: `stop - 1` of an empty history is another's event.
         for column, event in enumerate((stop - 1, start)):
-            age = cutoff[filled] - times[event[filled]]
-            ages[filled, column] = np.log1p(age / layout.time_unit)
-        count, totals = sums[some, :, 0], sums[some, :, 1:]
-        # Over one event more than there is, of value 0: few or old events give a mean
-        # near 0, the usual value, and none at all is no division of 0 by 0.
-        means = totals / (count[:, :, None] + 1)
-        yield np.column_stack(
-            [
-                ages,
-                np.log1p(stop - start),
-                np.log1p(count),
-                means.reshape(len(filled), -1),
-                layout.waves(cutoff),
-            ]
-        )
+            ages[filled, column] = cutoff[filled] - times[event[filled]]
+        yield row_features_of(ages, stop - start, sums[some], cutoff, layout)
+
+
+def row_features_of(
+    ages: np.ndarray,
+    n_events: np.ndarray,
+    sums: np.ndarray,
+    cutoff: np.ndarray,
+    layout: Layout,
+) -> np.ndarray:
+    """Row features before they are scaled, of what is known of each row's events.
+
+    Parameters
+    ----------
+    ages : ndarray of shape (n, 2)
+        Ticks since the last and the first event; NaN where there is none.
+    n_events : ndarray of shape (n,)
+        Number of events.
+    sums : ndarray of shape (n, n_half_lives, 1 + n_decayed)
+        Decayed counts and sums, faded to the cutoff.
+    cutoff : ndarray of shape (n,)
+        Cutoffs.
+    layout : Layout
+        Units.
+
+    Returns
+    -------
+    ndarray of shape (n, n_row_features)
+        As `raw_row_features` says.
+    """
+    count, totals = sums[:, :, 0], sums[:, :, 1:]
+    # Over one event more than there is, of value 0: few or old events give a mean
+    # near 0, the usual value, and none at all is no division of 0 by 0.
+    means = totals / (count[:, :, None] + 1)
+    return np.column_stack(
+        [
+            np.log1p(ages / layout.time_unit),
+            np.log1p(n_events),
+            np.log1p(count),
+            means.reshape(len(ages), -1),
+            layout.waves(cutoff),
+        ]
+    )
+
+
+def scale_row_features(raw: np.ndarray, row_scale: np.ndarray) -> np.ndarray:
+    """Scale row features as among the training rows.
+
+    Parameters
+    ----------
+    raw : ndarray of shape (n, n_row_features)
+        Features as `row_features_of` returns them.
+    row_scale : ndarray of shape (2, n_row_features)
+        Center and scale.
+
+    Returns
+    -------
+    ndarray of shape (n, n_row_features)
+        0, the mean, for what an empty history does not have.
+    """
+    center, scale = row_scale
+    # A far future or a new kind of customer must not blow a network up.
+    return np.nan_to_num(np.clip((raw - center) / scale, -10, 10))
 
 
 def unfolded(facts: np.ndarray, layout: Layout) -> np.ndarray:

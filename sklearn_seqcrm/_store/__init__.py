@@ -2,7 +2,7 @@
 
 from sklearn_seqcrm._store._clock import LONGEST, Clock, earlier, later, short_time
 from sklearn_seqcrm._store._columns import Column, factorize, scatter
-from sklearn_seqcrm._store._ids import join_ids
+from sklearn_seqcrm._store._ids import exact_ids, join_ids, refuse_other_kind
 from sklearn_seqcrm._store._kinds import (
     Kinds,
     check_kinds,
@@ -31,6 +31,7 @@ __all__ = [
     "check_kinds",
     "earlier",
     "events_of_kinds",
+    "exact_ids",
     "factorize",
     "frozen",
     "ids_of",
@@ -40,6 +41,7 @@ __all__ = [
     "later",
     "missing_rows",
     "refuse_missing",
+    "refuse_other_kind",
     "rows_of_kinds",
     "scatter",
     "short_time",
