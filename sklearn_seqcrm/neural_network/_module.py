@@ -110,13 +110,35 @@ class HistoryNetwork(nn.Module):
             numbers = self._enter_head(batch, static[:, : self._n_static])
             for layer in list(self.head)[1:]:
                 numbers = layer(numbers)
+        return self._add_what_is_beside(numbers, static)
+
+    def read_pooled(
+        self, pooled: Sequence[torch.Tensor], static: torch.Tensor
+    ) -> torch.Tensor:
+        """Outputs of rows whose histories have been pooled, shape (n, n_outputs).
+
+        Parameters
+        ----------
+        pooled : sequence of Tensor of shape (n, output_size)
+            What the reader of each history column made of its histories.
+        static : Tensor of shape (n, S), float32
+            Row features and statics, and whatever goes beside the head.
+        """
+        of_head = static[:, : self._n_static]
+        numbers = self.head(torch.cat([*pooled, of_head], dim=1))
+        return self._add_what_is_beside(numbers, static)
+
+    def _add_what_is_beside(
+        self, outputs: torch.Tensor, static: torch.Tensor
+    ) -> torch.Tensor:
+        """Add the logarithm of the exposure, and the linear part."""
         if self.exposed:
-            offset = torch.zeros_like(numbers)
-            offset[:, self.exposed] = static[:, -1:].to(numbers.dtype)
-            numbers = numbers + offset
+            offset = torch.zeros_like(outputs)
+            offset[:, self.exposed] = static[:, -1:].to(outputs.dtype)
+            outputs = outputs + offset
         if self.linear is not None:
-            numbers = numbers + self.linear(static)
-        return numbers
+            outputs = outputs + self.linear(static)
+        return outputs
 
     def _enter_head(self, batch: BatchPart, static: torch.Tensor) -> torch.Tensor:
         """Outputs of the first layer of the head, shape (n, width).

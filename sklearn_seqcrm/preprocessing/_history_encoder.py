@@ -277,6 +277,8 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             )
             encoded[name] = HistoryArray.of(rows, array.dtype)
         self._reading, self._encoders = reading, encoders
+        # Histories that a lookback has cut off; a state could not forget their past.
+        self._windows = [n for n, a in table.histories.items() if _are_cut_off(a)]
         self.layouts_: dict[Any, Layout] = {
             name: encoder.layout for name, encoder in encoders.items()
         }
@@ -289,3 +291,11 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
                 "HistoryEncoder().set_output(transform='pandas'), which comes before "
                 "the global configuration."
             )
+
+
+def _are_cut_off(array: HistoryArray) -> bool:
+    """Whether a history leaves out events from before its first one."""
+    rows = array.rows
+    filled = rows.stop > rows.start
+    first = rows.log.timeline.offsets[rows.codes[filled]]
+    return bool((rows.start[filled] > first).any())
