@@ -1,0 +1,5 @@
+"""Scores of customers whose events keep coming: a small state each, and no history."""
+
+from sklearn_seqcrm.neural_network._streaming._streaming_scorer import StreamingScorer
+
+__all__ = ["StreamingScorer"]

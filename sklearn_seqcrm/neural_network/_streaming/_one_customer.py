@@ -1,0 +1,242 @@
+"""An event and a score of one customer, without a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from sklearn_seqcrm.neural_network._inputs import Inputs, read_inputs
+from sklearn_seqcrm.neural_network._rows import RowData
+from sklearn_seqcrm.neural_network._settings import own_settings
+from sklearn_seqcrm.neural_network._streaming._arrivals import Arrivals
+from sklearn_seqcrm.neural_network._streaming._moments import exact_tick_of, tick_of
+from sklearn_seqcrm.neural_network._streaming._one_event import OneEvent
+from sklearn_seqcrm.neural_network._streaming._one_row import OneRow, UnusualValueError
+from sklearn_seqcrm.neural_network._streaming._one_step import OneNetwork
+from sklearn_seqcrm.neural_network._streaming._parts import Parts
+from sklearn_seqcrm.neural_network._streaming._rows_to_score import (
+    ids_like,
+    latest_of,
+)
+from sklearn_seqcrm.neural_network._streaming._streamed_history import (
+    StreamedHistory,
+)
+from sklearn_seqcrm.neural_network._streaming._streamed_log import (
+    streamed_histories,
+)
+
+
+class OneCustomer:
+    """Reads single events, and scores single customers.
+
+    Parameters
+    ----------
+    parts : Parts
+        What was learned.
+    networks : sequence of OneNetwork
+        The networks.
+    streams : dict of str to StreamedHistory
+        The history columns, with the states of all customers.
+    keys : dict of str to (str, str)
+        Names of the customer and the time column of each.
+    exact : bool
+        Whether a row sees the events at its cutoff.
+    ignore_late : bool
+        Whether an event before the last one is left out, or refused.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        networks: Sequence[OneNetwork],
+        streams: Mapping[Any, StreamedHistory],
+        keys: Mapping[Any, tuple[str, str]],
+        exact: bool,
+        ignore_late: bool,
+    ) -> None:
+        self._parts = parts
+        self._networks = networks
+        self._streams = streams
+        self._keys = keys
+        self._exact = exact
+        self._ignore_late = ignore_late
+        self._one_event = {n: OneEvent(s.encoder) for n, s in streams.items()}
+        self._one_row = OneRow.of(parts)
+
+    def outputs(
+        self,
+        customer: Any,
+        event: Mapping[str, Any] | None,
+        statics: Mapping[str, Any],
+        cutoff: Any,
+        stream: StreamedHistory | None,
+    ) -> list[np.ndarray]:
+        """What each network returns, shape (1, n_outputs), after the event if any.
+
+        Parameters
+        ----------
+        customer : id, or mapping of str to id
+            The customer, or one for each history column.
+        event : mapping or None
+            A new event.
+        statics : mapping of str to object
+            Statics.
+        cutoff : datetime, number or None
+            Cutoff; None: the last event.
+        stream : StreamedHistory or None
+            The history column of the event; None without one.
+        """
+        streams = self._streams
+        ids = self._ids_of(customer)
+        slots = {name: one.states.find_one(ids[name]) for name, one in streams.items()}
+        tick = None
+        if stream is not None and event is not None:
+            tick = self._tick_of(event, stream, slots[stream.name])
+        cutoffs = {
+            name: self._cutoff_of(
+                one, slots[name], cutoff, tick if one is stream else None
+            )
+            for name, one in streams.items()
+        }
+        # All that may be refused is read before the event is.
+        beside = self._read_statics(statics, cutoffs)
+        if stream is not None and event is not None and tick is not None:
+            customer = ids[stream.name]
+            self._take(stream, customer, event, tick)
+            slots[stream.name] = stream.states.find_one(customer)
+        records = {
+            name: one.states.at_one(slots[name]) for name, one in streams.items()
+        }
+        views = {name: (one, cutoffs[name][0]) for name, one in records.items()}
+        features = [
+            one.features(records[name], cutoffs[name])[0]
+            for name, one in streams.items()
+        ]
+        static = np.concatenate([*features, beside]).astype("float32")[None]
+        rows = Inputs(RowData((), static), (), (), partial(np.arange, 1))
+        static = self._parts.estimator._in_logarithms(rows).data.static
+        outputs = []
+        for number, network in enumerate(self._networks):
+            pooled = [
+                one.pooled_one(*views[name], number) for name, one in streams.items()
+            ]
+            outputs.append(network.outputs(pooled, static[0])[None].astype("float64"))
+        return outputs
+
+    def _ids_of(self, customer: Any) -> dict[Any, Any]:
+        """The customer of each history column, in the form that states have."""
+        ids = {}
+        for name, stream in self._streams.items():
+            one = customer[name] if isinstance(customer, Mapping) else customer
+            if one is None or one is pd.NA or one != one:
+                raise ValueError(f"customer must not be missing; got {one!r}.")
+            known = stream.states.any_customer
+            if type(one) not in (str, int) or type(one) is not type(known):
+                one = ids_like(pd.Index([one]), known, "customer")[0]
+            ids[name] = one
+        return ids
+
+    def _tick_of(
+        self, event: Mapping[str, Any], stream: StreamedHistory, slot: int
+    ) -> Any:
+        """Time of an event; None if it is late, and that is to be ignored."""
+        column, clock = self._keys[stream.name][1], stream.encoder.clock
+        lost = [n for n in (column, *stream.encoder.kinds) if n not in event]
+        if lost:
+            raise KeyError(f"event lacks {lost}; it has {list(event)}.")
+        tick = exact_tick_of(clock, event[column], f"event[{column!r}]")
+        stream.span_with(tick, tick)
+        last = None if slot < 0 else stream.states.records["last"][slot]
+        if last is None or tick >= last:
+            return tick
+        if self._ignore_late:
+            return None
+        raise ValueError(
+            f"The event is at {clock.as_scalar(tick)}, before the last one of its "
+            f"customer at {clock.as_scalar(last)}, and a state cannot take it in any "
+            "more. late='ignore' leaves such events out."
+        )
+
+    def _cutoff_of(
+        self, stream: StreamedHistory, slot: int, cutoff: Any, tick: Any
+    ) -> np.ndarray:
+        """Cutoff for one history column, shape (1,), not before any event."""
+        clock, exact = stream.encoder.clock, self._exact
+        if cutoff is None:
+            exact = True
+            now = (
+                tick if stream.span is None and tick is not None else latest_of(stream)
+            )
+            now = now if tick is None else max(now, tick)
+        else:
+            now = tick_of(clock, cutoff, "cutoff", up=not exact)
+        if tick is not None and (tick > now if exact else tick >= now):
+            raise ValueError(
+                f"cutoff={cutoff!r} is not after the event at {clock.as_scalar(tick)}, "
+                "so that the score could not see it. allow_exact_matches=True lets "
+                "rows see the events at their cutoff."
+            )
+        now = np.array([now], clock.dtype)
+        stream.refuse_early(np.array([slot]), now, exact)
+        return now
+
+    def _read_statics(
+        self, statics: Mapping[str, Any], cutoffs: dict[Any, np.ndarray]
+    ) -> np.ndarray:
+        """Statics as the estimator reads them, shape (n_statics,)."""
+        wanted = self._parts.reading.statics
+        lost = [name for name in wanted if name not in statics]
+        if lost:
+            raise KeyError(
+                f"statics lacks {lost}; the pipeline was fitted on {list(wanted)}."
+            )
+        if self._one_row is not None:
+            first = next(iter(self._parts.encoders))
+            try:
+                return self._one_row.values(statics, cutoffs[first][0])
+            except UnusualValueError:
+                pass  # a table reads it, or says what is wrong
+        return self._from_table(statics, cutoffs)
+
+    def _from_table(
+        self, statics: Mapping[str, Any], cutoffs: dict[Any, np.ndarray]
+    ) -> np.ndarray:
+        parts = self._parts
+        row = pd.DataFrame({name: [statics[name]] for name in parts.reading.statics})
+        for name, encoder in parts.encoders.items():
+            nothing = np.zeros((1, len(encoder.layout.row_features)), "float32")
+            row[name] = streamed_histories(encoder, nothing, cutoffs[name])
+        frame = parts.reading.select(row, parts.estimator).frame
+        if parts.statics is not None:
+            frame = parts.statics.transform(frame)
+        static = read_inputs(parts.estimator, frame, reset=False).data.static[0]
+        return static[len(static) - len(parts.estimator._reading.statics) :]
+
+    def _take(
+        self,
+        stream: StreamedHistory,
+        customer: Any,
+        event: Mapping[str, Any],
+        tick: Any,
+    ) -> None:
+        """Read an event, which is not late."""
+        slot = stream.states.find_one(customer)
+        gap = np.nan
+        if slot >= 0:
+            gap = float(tick - stream.states.records["last"][slot])
+        numbers = self._one_event[stream.name].encode(event, tick, gap)
+        if numbers is not None:
+            stream.take_one(customer, tick, gap, *numbers)
+            return
+        keys = self._keys[stream.name]
+        moment = stream.encoder.clock.as_scalar(tick)
+        whole = {**event, keys[0]: customer, keys[1]: moment}
+        names = [*keys, *stream.encoder.kinds]
+        table = pd.DataFrame({name: [whole[name]] for name in names})
+        with own_settings("cpu"), torch.no_grad():
+            stream.take(Arrivals.of(table, *keys, stream.encoder, stream.name))

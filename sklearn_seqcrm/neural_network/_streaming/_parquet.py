@@ -1,0 +1,211 @@
+"""States in a Parquet file, which is whole or not there at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm.neural_network._module import HistoryNetwork
+from sklearn_seqcrm.neural_network._streaming._streamed_history import (
+    StreamedHistory,
+)
+
+_KEY = b"sklearn_seqcrm.states"
+_FORMAT = 1
+
+
+def write_states(
+    streams: Mapping[Any, StreamedHistory], digest: str, path: Any
+) -> None:
+    """Write the states of all customers.
+
+    Parameters
+    ----------
+    streams : mapping of str to StreamedHistory
+        History columns.
+    digest : str
+        That of the networks, without which states say nothing.
+    path : str or path-like
+        File to write. One that is there already is replaced when the new one is whole.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns: dict[str, Any] = {}
+    n_rows = max(len(stream.states) for stream in streams.values())
+    for i, stream in enumerate(streams.values()):
+        customers, records = stream.states.to_arrays()
+        columns[f"{i}_customer"] = _filled_up(_ids_as_arrow(customers), n_rows)
+        for field in records.dtype.names or ():
+            numbers = _as_arrow(records[field])
+            columns[f"{i}_{field}"] = _filled_up(numbers, n_rows)
+    note = {
+        "format": _FORMAT,
+        "digest": digest,
+        "histories": [
+            {"name": str(name), "n": len(one.states), "span": one.span}
+            for name, one in streams.items()
+        ],
+    }
+    table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(note)})
+    with _replacing(path) as beside:
+        # Nothing in states repeats, so that packing them takes time for nothing.
+        pq.write_table(
+            table,
+            beside,
+            compression="none",
+            use_dictionary=False,
+            write_page_checksum=True,
+        )
+
+
+def read_states(streams: Mapping[Any, StreamedHistory], digest: str, path: Any) -> None:
+    """Read what `write_states` wrote into streams without customers.
+
+    Parameters
+    ----------
+    streams : mapping of str to StreamedHistory
+        History columns.
+    digest : str
+        That of the networks.
+    path : str or path-like
+        File to read.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, is none of states, or has those of other networks or of
+        another dtype.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(Path(path), page_checksum_verification=True)
+    except pa.ArrowException as error:
+        raise ValueError(f"{path} is damaged, or no Parquet file: {error}") from error
+    except OSError as error:
+        if error.errno is not None:  # it is not there, or may not be read
+            raise
+        raise ValueError(f"{path} is damaged: {error}") from error
+    text = (table.schema.metadata or {}).get(_KEY)
+    if text is None:
+        raise ValueError(f"{path} was not written by StreamingScorer.to_parquet.")
+    note = json.loads(text)
+    _refuse_others(note, streams, digest, path)
+    for i, (stream, told) in enumerate(
+        zip(streams.values(), note["histories"], strict=True)
+    ):
+        own = table.slice(0, told["n"])
+        records = np.repeat(stream.states.at(np.array([-1])), told["n"])
+        for field in records.dtype.names or ():
+            records[field] = _from_arrow(own[f"{i}_{field}"], records[field], path)
+        customers = pd.Index(own[f"{i}_customer"].to_pandas()).tolist()
+        stream.states.restore(customers, records)
+        stream.span = None if told["span"] is None else tuple(told["span"])
+
+
+def digest_of(
+    networks: Sequence[HistoryNetwork], streams: Mapping[Any, StreamedHistory]
+) -> str:
+    """Tell what made states from anything else that could have."""
+    found = hashlib.sha256()
+    for stream in streams.values():
+        found.update(stream.encoder.layout.digest.encode())
+    for network in networks:
+        for reader in network.readers:
+            for name, weights in reader.state_dict().items():
+                found.update(name.encode() + weights.numpy().tobytes())
+    return found.hexdigest()
+
+
+def _refuse_others(
+    note: Mapping[str, Any],
+    streams: Mapping[Any, StreamedHistory],
+    digest: str,
+    path: Any,
+) -> None:
+    if note["format"] != _FORMAT:
+        raise ValueError(
+            f"The states in {path} have the format {note['format']}, and this version "
+            f"of sklearn_seqcrm reads the format {_FORMAT}."
+        )
+    names = [one["name"] for one in note["histories"]]
+    if names != [str(name) for name in streams] or note["digest"] != digest:
+        raise ValueError(
+            f"The states in {path}, of the histories {names}, were made by another "
+            "model, and mean nothing to this one. Read the events into a new scorer: "
+            "StreamingScorer(...).update(log)."
+        )
+
+
+def _as_arrow(numbers: np.ndarray) -> Any:
+    """Numbers of records as an Arrow array; several of each as a list."""
+    import pyarrow as pa
+
+    if numbers.ndim == 1:
+        return pa.array(np.ascontiguousarray(numbers))
+    width = int(np.prod(numbers.shape[1:]))
+    flat = pa.array(np.ascontiguousarray(numbers).reshape(-1))
+    if not width:
+        return pa.nulls(len(numbers))
+    return pa.FixedSizeListArray.from_arrays(flat, width)
+
+
+def _from_arrow(column: Any, like: np.ndarray, path: Any) -> np.ndarray:
+    """What `_as_arrow` made, of the type and shape of `like`."""
+    column = column.combine_chunks()
+    if like.ndim > 1 and like.size:
+        column = column.flatten()
+    elif like.ndim > 1:
+        return like
+    if column.type.to_pandas_dtype() != like.dtype:
+        raise ValueError(
+            f"The states in {path} are stored in {column.type}, and those of this "
+            f"scorer in {like.dtype}; choose dtype=... as it was."
+        )
+    return column.to_numpy(zero_copy_only=False).reshape(like.shape)
+
+
+def _ids_as_arrow(customers: list[Any]) -> Any:
+    import pyarrow as pa
+
+    try:
+        return pa.array(pd.Index(customers), from_pandas=True)
+    except (pa.ArrowException, TypeError, OverflowError) as error:
+        raise TypeError(
+            "Customers have ids of a type that Parquet cannot store "
+            f"({error}); make text of them before."
+        ) from error
+
+
+def _filled_up(column: Any, n: int) -> Any:
+    """A column of n rows, of which the last may be missing."""
+    import pyarrow as pa
+
+    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return pa.concat_arrays([column, pa.nulls(n - len(column), column.type)])
+
+
+@contextmanager
+def _replacing(path: Any) -> Iterator[Path]:
+    """A file to write beside another, whose place it takes when it is whole."""
+    target = Path(os.path.realpath(os.fspath(path)))
+    beside = target.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        yield beside
+        with beside.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(beside, target)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,115 @@
+"""Rows to be scored: who they are of, and what their cutoffs are."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm._store import exact_ids, refuse_missing, refuse_other_kind
+from sklearn_seqcrm.neural_network._streaming._streamed_history import (
+    StreamedHistory,
+)
+
+
+def customers_in(rows: pd.DataFrame, name: str, known: Hashable | None) -> list[Any]:
+    """Ids of the customers of rows, in the form that states have them.
+
+    Parameters
+    ----------
+    rows : DataFrame of shape (n, n_columns)
+        Rows.
+    name : str
+        Column of the customers.
+    known : hashable or None
+        One of the customers that are known, if there is any.
+    """
+    if name not in rows.columns:
+        raise KeyError(
+            f"rows has no customer column {name!r}; it has {list(rows.columns)}."
+        )
+    refuse_missing(rows[name], f"customer column {name!r} of rows")
+    return ids_like(
+        pd.Index(rows[name]), known, f"customers in column {name!r} of rows"
+    )
+
+
+def ids_like(ids: pd.Index, known: Hashable | None, what: str) -> list[Any]:
+    """Ids in the form that states have them; a TypeError if they are of another kind.
+
+    Parameters
+    ----------
+    ids : Index of shape (n,)
+        Ids.
+    known : hashable or None
+        One of the ids that are known, if there is any.
+    what : str
+        How an error names them.
+    """
+    if isinstance(ids.dtype, pd.CategoricalDtype):
+        ids = ids.astype(ids.dtype.categories.dtype)
+    exact = exact_ids(ids, what)
+    if known is not None:
+        others = exact_ids(pd.Index([known]), what)
+        refuse_other_kind(exact, others, what, "those of the events before are")
+    return exact.tolist()
+
+
+def cutoffs_of(
+    rows: pd.DataFrame, cutoff: Any, stream: StreamedHistory, exact: bool
+) -> tuple[np.ndarray, bool]:
+    """Cutoffs of rows on the clock of a history column.
+
+    Parameters
+    ----------
+    rows : DataFrame of shape (n, n_columns)
+        Rows.
+    cutoff : str, datetime, number or None
+        Their column, one for all, or None for everything that has been read.
+    stream : StreamedHistory
+        The history column.
+    exact : bool
+        Whether rows see the events at their cutoff.
+
+    Returns
+    -------
+    cutoffs : ndarray of shape (n,)
+        Cutoffs.
+    exact : bool
+        The same; True where `cutoff` is None.
+    """
+    clock = stream.encoder.clock
+    if cutoff is None:
+        ticks = np.array([latest_of(stream)], clock.dtype)
+        return np.repeat(ticks, len(rows)), True
+    if isinstance(cutoff, str) and cutoff in rows.columns:
+        refuse_missing(rows[cutoff], f"cutoff column {cutoff!r} of rows")
+        ticks = clock.read(rows[cutoff], f"cutoffs in {cutoff!r}", up=not exact)
+        return ticks, exact
+    if np.ndim(cutoff):
+        raise TypeError(
+            "cutoff must be a column of rows or one time for all of them; got "
+            f"{type(cutoff).__name__}."
+        )
+    try:
+        ticks = clock.read(cutoff, "cutoffs", up=not exact)
+    except ValueError as error:
+        if not isinstance(cutoff, str):
+            raise
+        raise ValueError(
+            f"cutoff={cutoff!r} is neither a column of rows, which has "
+            f"{list(rows.columns)}, nor a time like those of the events: {error}"
+        ) from error
+    return np.repeat(ticks, len(rows)), exact
+
+
+def latest_of(stream: StreamedHistory) -> Any:
+    """Time of the last event that has been read, of all customers."""
+    if stream.span is None:
+        raise ValueError(
+            f"cutoff=None stands for the last event that has been read, and none has "
+            f"been for {stream.name!r} yet; give a cutoff."
+        )
+    return stream.span[1]
