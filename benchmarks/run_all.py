@@ -20,6 +20,7 @@ SCRIPTS = {
     "bench_prefix_sharing": [],
     "bench_rows_per_event": ["--picture", str(DOCS / "images" / "rows_per_event.png")],
     "bench_scoring": [],
+    "bench_streaming": [],
     "bench_memory": [],
     "bench_growth": ["--picture", str(DOCS / "images" / "growth.png")],
     "bench_event_log": [],

@@ -1,0 +1,106 @@
+"""Streaming: a score after each event, and many events at once.
+
+The default network of 64 units, on one thread. The state is what a scorer keeps of a
+customer; the memory of a customer has the id, an entry of a dict, beside it.
+"""
+
+import argparse
+import time
+import tracemalloc
+
+import numpy as np
+import pandas as pd
+from measure import make_events, one_thread, seconds
+
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.neural_network import LSTMClassifier, StreamingScorer
+from sklearn_seqcrm.preprocessing import make_history_pipeline
+
+CUTOFF = pd.Timestamp("2023-01-02")
+
+
+def fitted(log, n_rows=500, **options):
+    """A pipeline that is hardly trained, and the statics of some customers."""
+    number = np.arange(min(n_rows, log.n_customers))
+    cities = np.array(["Rome", "Oslo", "Bern"])[number % 3]
+    people = pd.DataFrame(
+        {"customer": log.customers[number], "age": 30.0 + number % 40, "city": cities}
+    )
+    options = {"max_epochs": 1, "early_stopping": False, **options}
+    model = make_history_pipeline(LSTMClassifier(random_state=0, **options))
+    return model.fit(log.attach(people, cutoff=CUTOFF), number % 2), people
+
+
+def in_bulk(model, log):
+    """Print how fast a log becomes states, and return their scorer."""
+    scorer = StreamingScorer(model, "customer", "time")
+    took, n_events = seconds(lambda: scorer.update(log))
+    name = f"update with {n_events:,} events of {log.n_customers:,} customers"
+    print(f"{name:56s}{n_events / took:10,.0f} events/s")
+    return scorer
+
+
+def one_by_one(scorer, people, n_calls, rng):
+    """Print the time of an event and a score of one customer."""
+    statics = people.drop(columns="customer").to_dict("records")
+    ids, moment, took = people["customer"].tolist(), CUTOFF, []
+    for i in range(n_calls + 100):
+        at = int(rng.integers(len(ids)))
+        moment += pd.Timedelta("1min")
+        event = {"time": moment, "amount": float(rng.gamma(1, 10)), "category": "K7"}
+        cutoff = moment + pd.Timedelta("1s")
+        start = time.perf_counter(), time.thread_time()
+        scorer.score_one(ids[at], event, statics[at], cutoff)
+        if i >= 100:
+            now = time.perf_counter(), time.thread_time()
+            took.append((now[0] - start[0], now[1] - start[1]))
+    median, most = 1000 * np.quantile(took, [0.5, 0.99], axis=0)
+    for name, half, end in zip(("", ", of the processor"), median, most, strict=True):
+        name = f"score_one with an event, {n_calls:,} times{name}"
+        print(f"{name:56s}{half:10.2f} ms, 99 % below {end:.2f}")
+
+
+def many_rows(scorer, model, log, people):
+    """Print the time of scores of all rows, of states and of the log."""
+    later = CUTOFF + pd.Timedelta("300D")
+    of_states = seconds(lambda: scorer.predict_proba(people, later))[0]
+    of_log = seconds(lambda: model.predict_proba(log.attach(people, cutoff=CUTOFF)))[0]
+    name = f"predict_proba of {len(people)} rows, from states and log"
+    print(f"{name:56s}{1000 * of_states:10.1f} and {1000 * of_log:.1f} ms")
+
+
+def memory(model, n_customers):
+    """Print what a customer takes."""
+    ids = [f"C{i}" for i in range(n_customers)]
+    first = pd.DataFrame({"customer": ids, "time": CUTOFF, "amount": 1.0})
+    log = EventLog(first.assign(category="K7"), "customer", "time")
+    for dtype in ("float32", "float16"):
+        scorer = StreamingScorer(model, "customer", "time", dtype=dtype)
+        tracemalloc.start()
+        scorer.update(log)
+        found = tracemalloc.get_traced_memory()[0] / n_customers
+        tracemalloc.stop()
+        of_state = scorer.nbytes / n_customers
+        name = f"a customer of {n_customers:,} in {dtype}, and the state alone"
+        print(f"{name:56s}{found:10,.0f} and {of_state:,.0f} bytes")
+
+
+def main():
+    """Run all of them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--calls", type=int, default=5_000)
+    options = parser.parse_args()
+    one_thread()
+    rng = np.random.default_rng(0)
+    events = make_events(options.events, options.events // 30, rng)
+    log = EventLog(events, "customer", "time", observed_until=CUTOFF)
+    model, people = fitted(log)
+    scorer = in_bulk(model, log)
+    many_rows(scorer, model, log, people)
+    one_by_one(scorer, people, options.calls, rng)
+    memory(model, 50_000)
+
+
+if __name__ == "__main__":
+    main()
