@@ -37,6 +37,8 @@ class Layout:
     origins : tuple of float, default=()
         What a fact of 0 is before its tails are folded in, with the sign turned: its
         center over its scale, for each of the `n_decayed`.
+    marked : tuple of str, default=()
+        Facts that have a channel more, behind the facts, which marks missing values.
     digest : str, default=""
         Stands for everything learned, so that encoders of one shape are told apart.
     """
@@ -50,6 +52,7 @@ class Layout:
     calendar: tuple[tuple[str, float, int], ...]
     local_clock: LocalClock | None = None
     origins: tuple[float, ...] = ()
+    marked: tuple[str, ...] = ()
     digest: str = ""
 
     def empty(self, n_events: int) -> tuple[np.ndarray, np.ndarray]:
@@ -80,6 +83,13 @@ class Layout:
     def gap_channel(self) -> int:
         """Position of the gap to the previous event among the channels."""
         return len(self.channels) - len(cycle_names(self.calendar)) - 1
+
+    @property
+    def sources(self) -> list[str | None]:
+        """Field behind each channel, and then each code; None for the event's time."""
+        known = [*self.channels[: self.n_decayed], *self.marked]
+        times = [None] * (len(self.channels) - len(known))
+        return [*known, *times, *self.codes]
 
     @property
     def row_features(self) -> list[str]:

@@ -116,7 +116,8 @@ def _describe(
     """Name channels and codes, and settle the units of time."""
     coded = {name: one.n_codes for name, one in fields.items() if one.n_codes}
     facts = [name for name in fields if name not in coded]
-    marks = [f"{name}_missing" for name in facts if fields[name].some_missing]
+    marked = [name for name in facts if fields[name].some_missing]
+    marks = [f"{name}_missing" for name in marked]
     shown = training.times if local is None else local.read(training.times)
     calendar = supported_cycles(training.clock, shown)
     made = [*marks, "time_gap", *cycle_names(calendar)]
@@ -132,6 +133,7 @@ def _describe(
         calendar=calendar,
         local_clock=local,
         origins=tuple(fields[name].origin for name in facts),
+        marked=tuple(marked),
     )
 
 

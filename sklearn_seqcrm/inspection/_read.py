@@ -30,9 +30,14 @@ class Asked(NamedTuple):
 
     def with_histories(self, array: HistoryArray) -> pd.DataFrame:
         """The rows with other histories."""
-        frame = self.frame.copy(deep=False)
-        frame[self.name] = array
-        return frame
+        return with_column(self.frame, self.name, array)
+
+
+def with_column(X: pd.DataFrame, name: Any, values: Any) -> pd.DataFrame:
+    """Rows with other values in a column, whose name need not be text."""
+    X = X.copy(deep=False)
+    X[name] = values
+    return X
 
 
 def read_asked(estimator: Any, X: Any, history: Any, reader: str) -> Asked:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
@@ -24,6 +25,10 @@ from sklearn_seqcrm.neural_network._inputs import (
     Inputs,
     read_inputs,
     warn_if_all_empty,
+)
+from sklearn_seqcrm.neural_network._integrated_gradients import (
+    PathAttributions,
+    integrated_gradients,
 )
 from sklearn_seqcrm.neural_network._module import HistoryNetwork
 from sklearn_seqcrm.neural_network._net import HistoryNet
@@ -56,7 +61,7 @@ _HAS_FUSED_OPTIMIZERS = parse_version(torch.__version__) >= parse_version("2.4")
 _EPOCHS_TO_STOP_AMONG, _EPOCHS_UNSTOPPED = 50, 8
 
 
-class BaseLSTM(CallbackSupportMixin, BaseEstimator):
+class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
     """What classifier and regressor share: inputs, training and outputs.
 
     An estimator brings its objective to `_fit` and `_partial_fit`. Networks that go on
@@ -394,14 +399,65 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator):
 
         `mean_over_networks` makes one of what these say in the units of `y`.
         """
+        return self._outputs_of(self._read_to_predict(X).data)
+
+    def _read_to_predict(self, X: Any) -> Inputs:
+        """Read rows of the shapes of those in fit."""
         check_is_fitted(self, "nets_")
         sums = self._objective.is_linear
-        inputs = self._as_in_fit(read_inputs(self, X, reset=False, sums=sums))
-        return self._outputs_of(inputs.data)
+        return self._as_in_fit(read_inputs(self, X, reset=False, sums=sums))
 
     def _outputs_of(self, data: RowData) -> list[np.ndarray]:
         """What each network returns for rows that were read."""
         return [net.outputs(data).astype("float64", copy=False) for net in self.nets_]
+
+    @abstractmethod
+    def _say(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
+        """What all networks together say, by the outputs of each.
+
+        Parameters
+        ----------
+        outputs : sequence of ndarray of shape (n, n_outputs), float64
+            What each network returns.
+
+        Returns
+        -------
+        ndarray of n rows
+            Of a classifier probabilities, of others what `predict` returns.
+        """
+
+    def _integrated_gradients(
+        self,
+        X: Any,
+        explained: Callable[[np.ndarray, np.ndarray], np.ndarray],
+        n_steps: int,
+    ) -> PathAttributions:
+        """What each number of the events and features of X adds to what is predicted.
+
+        Parameters
+        ----------
+        X : DataFrame, padded tensors or array, n rows
+            As in `predict`.
+        explained : callable
+            ``explained(said, rows)``: what is made of what `_say` returns for some
+            rows, one number for each.
+        n_steps : int
+            Points on the path.
+
+        Returns
+        -------
+        PathAttributions
+            Its statics are row features, statics in the order of X, and sums.
+        """
+        inputs = self._read_to_predict(X)
+
+        def of_outputs(outputs: Sequence[np.ndarray], rows: np.ndarray) -> np.ndarray:
+            return explained(self._say(outputs), rows)
+
+        found = integrated_gradients(self.nets_, inputs.data, of_outputs, n_steps)
+        if self._exposure is None:
+            return found
+        return found._replace(static=self._exposure.in_place(found.static))
 
     def _as_in_fit(self, inputs: Inputs) -> Inputs:
         """Compare the shapes of X with those in fit; codes new to tensors become 0."""

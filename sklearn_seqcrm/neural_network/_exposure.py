@@ -54,6 +54,10 @@ class Exposure(NamedTuple):
         static = np.concatenate([others, offset[:, None]], axis=1)
         return inputs._replace(data=replace(inputs.data, static=static))
 
+    def in_place(self, static: np.ndarray) -> np.ndarray:
+        """Columns in the order before `as_offset`, shape (n, n_static)."""
+        return np.insert(static[:, :-1], self.column, static[:, -1], axis=1)
+
 
 def learn_exposure(inputs: Inputs, weight: np.ndarray | None, column: int) -> Exposure:
     """Learn the mean exposure, which rows of weight 0 do not say.

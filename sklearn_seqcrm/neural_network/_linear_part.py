@@ -45,6 +45,7 @@ class LinearPart(nn.Module):
         super().__init__()
         self.weights = without_drawing(Linear, n_inputs, n_outputs, bias=False)
         nn.init.zeros_(self.weights.weight)
+        self.within = nn.Hardtanh(-_FAR, _FAR)
         zeros = torch.zeros(n_inputs, dtype=torch.float32, device="cpu")
         self.register_buffer("center", zeros)
         self.register_buffer("spread", torch.ones_like(zeros))
@@ -52,7 +53,7 @@ class LinearPart(nn.Module):
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return the sum for each row, shape (n, n_outputs)."""
         away = (inputs - self.center) / self.spread
-        return self.weights(away.clamp(-_FAR, _FAR))
+        return self.weights(self.within(away))
 
     @torch.no_grad()
     def start(

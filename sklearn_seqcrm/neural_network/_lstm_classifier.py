@@ -398,8 +398,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             Probabilities in the order of `classes_`. Of several labels, shape (n, k):
             each its own, and they do not add up to 1.
         """
-        outputs = self._outputs(X)
-        return mean_over_networks(map(self._objective.predict_proba, outputs))
+        return self._say(self._outputs(X))
 
     def predict(self, X: Any) -> np.ndarray:
         """Most probable class, or the labels that are more likely than not.
@@ -416,3 +415,6 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         """
         probability = self.predict_proba(X)
         return self._objective.labels_of(probability)
+
+    def _say(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
+        return mean_over_networks(map(self._objective.predict_proba, outputs))

@@ -372,8 +372,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
             Predictions in the units of `y`, and of its shape. Of several quantiles,
             that next to the median.
         """
-        outputs = self._outputs(X)
-        return mean_over_networks(map(self._objective.predict, outputs))
+        return self._say(self._outputs(X))
 
     @_predicts("predict_quantiles")
     def predict_quantiles(self, X: Any, quantiles: Any = None) -> np.ndarray:
@@ -426,6 +425,9 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         """
         outputs = self._outputs(X)
         return mean_over_networks(map(self._objective.predict_proba_zero, outputs))
+
+    def _say(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
+        return mean_over_networks(map(self._objective.predict, outputs))
 
     def _new_objective(self) -> Number:
         """What parameters choose."""

@@ -403,8 +403,7 @@ class LSTMSurvival(BaseLSTM):
         ndarray of shape (n,)
             Chance that the event comes before that of a random customer.
         """
-        outputs = self._objective.of_several(self._outputs(X))
-        return self._objective.predict(outputs)
+        return self._say(self._outputs(X))
 
     def predict_survival_function(
         self, X: Any, return_array: bool = False
@@ -582,6 +581,9 @@ class LSTMSurvival(BaseLSTM):
         if sample_weight is not None:
             weight = check_sample_weight(sample_weight, risk, ensure_non_negative=True)
         return concordance(found.kind > 0, found.time, risk, weight)
+
+    def _say(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
+        return self._objective.predict(self._objective.of_several(outputs))
 
     def _cumulative_hazard(self, X: Any) -> np.ndarray:
         """Hazard of any event up to each edge, shape (n, n_bins + 1)."""

@@ -100,14 +100,25 @@ class HistoryNetwork(nn.Module):
             size = width
         self.head = nn.Sequential(*layers, new_linear(size, n_outputs, generator))
 
-    def forward(self, batch: BatchPart) -> torch.Tensor:
-        """Return the outputs of some rows, shape (n, n_outputs)."""
+    def forward(
+        self, batch: BatchPart, steps: Sequence[torch.Tensor] | None = None
+    ) -> torch.Tensor:
+        """Return the outputs of some rows, shape (n, n_outputs).
+
+        Parameters
+        ----------
+        batch : BatchPart
+            The rows.
+        steps : sequence of Tensor or None, default=None
+            What stands in for the embedded events of each history column.
+        """
         static = batch.static
         if not self.readers:
             static = self._as_precise_as_needed(static)
             numbers = self.head(static[:, : self._n_static])
         else:
-            numbers = self._enter_head(batch, static[:, : self._n_static])
+            events = steps or [None] * len(self.readers)
+            numbers = self._enter_head(batch, static[:, : self._n_static], events)
             for layer in list(self.head)[1:]:
                 numbers = layer(numbers)
         return self._add_what_is_beside(numbers, static)
@@ -140,7 +151,12 @@ class HistoryNetwork(nn.Module):
             outputs = outputs + self.linear(static)
         return outputs
 
-    def _enter_head(self, batch: BatchPart, static: torch.Tensor) -> torch.Tensor:
+    def _enter_head(
+        self,
+        batch: BatchPart,
+        static: torch.Tensor,
+        steps: Sequence[torch.Tensor | None],
+    ) -> torch.Tensor:
         """Outputs of the first layer of the head, shape (n, width).
 
         The columns for each reader and for the statics are applied one by one. To join
@@ -152,10 +168,10 @@ class HistoryNetwork(nn.Module):
         sizes = [reader.output_size for reader in self.readers]
         *weights, last = first.weight.split([*sizes, static.shape[1]], dim=1)
         numbers = nn.functional.linear(static, last, first.bias)
-        for reader, history, weight in zip(
-            self.readers, batch.histories, weights, strict=True
+        for reader, history, events, weight in zip(
+            self.readers, batch.histories, steps, weights, strict=True
         ):
-            pooled = reader.pool_places(history)  # (C * R, output_size)
+            pooled = reader.pool_places(history, events)  # (C * R, output_size)
             if len(pooled) > _PLACES_TO_MULTIPLY * len(numbers):
                 pooled = history.take_rows(pooled)
                 numbers = numbers + nn.functional.linear(pooled, weight)

@@ -184,12 +184,16 @@ class HistoryReader(nn.Module):
         """
         return batch.take_rows(self.pool_places(batch))
 
-    def pool_places(self, batch: HistoryBatch) -> torch.Tensor:
+    def pool_places(
+        self, batch: HistoryBatch, steps: torch.Tensor | None = None
+    ) -> torch.Tensor:
         """As `forward`, with a vector for each place, shape (C * R, output_size).
 
-        Those of places without a row are finite, and mean nothing.
+        Those of places without a row are finite, and mean nothing. `steps` stand in for
+        what `embed` returns of the events.
         """
-        steps = self.embed(batch.values, batch.codes)
+        if steps is None:
+            steps = self.embed(batch.values, batch.codes)
         outputs, _ = self.read(steps, batch.lengths)
         return self.pool(outputs, batch)
 

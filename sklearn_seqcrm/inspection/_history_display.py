@@ -1,0 +1,318 @@
+"""A picture of one history, in the colours of what its events did to the prediction."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm._reading import Table, one_history
+from sklearn_seqcrm.inspection._event_attributions import event_attributions
+
+_MOST_LANES = 8
+
+
+class HistoryDisplay:
+    """Show the events of one row up to its cutoff, coloured by their attributions.
+
+    It is made by `from_estimator` or `from_attributions`; what it holds are the
+    attributes below.
+
+    Parameters
+    ----------
+    events : DataFrame of shape (n_events, 4)
+        Of each event its ``time``, ``lane`` (the line on which it stands), ``size``
+        (from 0 to 1, NaN for a missing one) and ``attribution``.
+    cutoff : Timestamp, int or float
+        The cutoff.
+    title : str, default=""
+        Title of the plot.
+    unit : str, default="prediction"
+        What attributions are in, for the scale of colours.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes of the last plot.
+    figure_ : matplotlib Figure
+        Its figure.
+
+    See Also
+    --------
+    event_attributions : The numbers.
+    EventAttributionDisplay : A picture of many rows.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_seqcrm.inspection import HistoryDisplay
+    >>> events = pd.DataFrame(
+    ...     {
+    ...         "time": [1, 4, 6],
+    ...         "lane": ["buy", "visit", "buy"],
+    ...         "size": [0.5, 0.5, 1.0],
+    ...         "attribution": [0.1, -0.2, 0.7],
+    ...     }
+    ... )
+    >>> display = HistoryDisplay(events=events, cutoff=9).plot()
+    >>> [label.get_text() for label in display.ax_.get_yticklabels()]
+    ['buy', 'visit']
+    """
+
+    def __init__(
+        self,
+        *,
+        events: pd.DataFrame,
+        cutoff: Any,
+        title: str = "",
+        unit: str = "prediction",
+    ) -> None:
+        self.events = events
+        self.cutoff = cutoff
+        self.title = title
+        self.unit = unit
+
+    @classmethod
+    def from_attributions(
+        cls,
+        attributions: pd.DataFrame,
+        X: Any,
+        row: int = 0,
+        *,
+        history: Any = None,
+        kind_field: str | None = None,
+        size_field: str | None = None,
+        title: str | None = None,
+        unit: str = "prediction",
+        ax: Any = None,
+    ) -> Self:
+        """Plot the attributions of a row.
+
+        Parameters
+        ----------
+        attributions : DataFrame
+            What `event_attributions` returned for `X`, by event or by field. Events
+            that it left out have none, and no colour.
+        X : DataFrame of shape (n, n_columns)
+            Rows with raw histories.
+        row : int, default=0
+            Position of the row.
+        history : str or None, default=None
+            Name of the history column; None: the only one.
+        kind_field : str or None, default=None
+            Categorical field whose levels have a line each; None: that of the kinds of
+            a log that `EventLog.concat` merged, or the first with few levels.
+        size_field : str or None, default=None
+            Field of numbers that are the areas of the dots; None: the first.
+        title : str or None, default=None
+            Title of the plot; None: the customer.
+        unit : str, default="prediction"
+            What attributions are in.
+        ax : matplotlib Axes or None, default=None
+            Where to plot; None: new axes.
+
+        Returns
+        -------
+        HistoryDisplay
+            The display, plotted.
+
+        Raises
+        ------
+        IndexError
+            If there is no such row.
+        KeyError
+            If there is no such column or field.
+        """
+        table = Table.of(X).refuse_encoded("HistoryDisplay").refuse_missing()
+        array = one_history(table.frame, history)
+        [name] = [name for name, one in table.histories.items() if one is array]
+        one = array[row]
+        frame = one.to_frame()
+        own = attributions[
+            (attributions["row"] == row % len(array))
+            & (attributions["history"] == name)
+        ]
+        by_position = own.groupby("position")["attribution"].sum()
+        events = pd.DataFrame(
+            {
+                "time": one.times,
+                "lane": _lanes(frame, array.log.kind_field, kind_field),
+                "size": _sizes(frame.iloc[:, 2:], size_field),
+                "attribution": by_position.reindex(range(len(one))).to_numpy("float64"),
+            }
+        )
+        if title is None:
+            title = "unknown customer" if one.customer is None else str(one.customer)
+        return cls(events=events, cutoff=one.cutoff, title=title, unit=unit).plot(ax)
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        row: int = 0,
+        *,
+        method: str = "occlusion",
+        target: Any = None,
+        unit: str = "log_odds",
+        history: Any = None,
+        kind_field: str | None = None,
+        size_field: str | None = None,
+        ax: Any = None,
+    ) -> Self:
+        """Plot what a fitted estimator makes of the events of a row.
+
+        Parameters
+        ----------
+        estimator : fitted estimator
+            A classifier or regressor that takes raw `X`.
+        X : DataFrame of shape (n, n_columns)
+            Rows with raw histories.
+        row : int, default=0
+            Position of the row.
+        method, target, unit : object
+            As in `event_attributions`.
+        history, kind_field, size_field, ax : object
+            As in `from_attributions`.
+
+        Returns
+        -------
+        HistoryDisplay
+            The display, plotted. Its title has the customer and what is predicted.
+
+        Raises
+        ------
+        IndexError
+            If there is no such row.
+        """
+        one = X.iloc[[row]]
+        found, outputs = event_attributions(
+            estimator, one, method, target=target, unit=unit, return_outputs=True
+        )
+        words = "prediction"
+        if "target" in outputs:
+            words = f"{unit.replace('_', ' ')} of {outputs['target'].iloc[0]}"
+        customer = one_history(one, history).customers[0]
+        who = "unknown customer" if pd.isna(customer) else str(customer)
+        return cls.from_attributions(
+            found,
+            one,
+            history=history,
+            kind_field=kind_field,
+            size_field=size_field,
+            title=f"{who}, {words}: {outputs['output'].iloc[0]:.3g}",
+            unit=words,
+            ax=ax,
+        )
+
+    def plot(self, ax: Any = None) -> Self:
+        """Plot the events on lines, and the cutoff.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes or None, default=None
+            Where to plot; None: new axes.
+
+        Returns
+        -------
+        HistoryDisplay
+            The display, with `ax_` and `figure_`.
+        """
+        from matplotlib import pyplot as plt
+        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+        lanes = self.events["lane"].value_counts(sort=True).index.tolist()
+        if ax is None:
+            height = 1.7 + 0.4 * max(1, len(lanes))
+            _, ax = plt.subplots(figsize=(8, height), layout="constrained")
+        ink = plt.rcParams["text.color"]
+        for y in range(len(lanes)):
+            ax.axhline(y, color=ink, lw=0.6, alpha=0.3, zorder=0)
+        ax.axvline(self.cutoff, color=ink, lw=2)
+        self._plot_events(ax, lanes, ink)
+        ax.set_yticks(range(len(lanes)), [str(lane)[:30] for lane in lanes])
+        ax.set_ylim(max(1, len(lanes)) - 0.4, -0.6)
+        ax.annotate(
+            "cutoff",
+            (self.cutoff, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(-4, 3),
+            textcoords="offset points",
+            ha="right",
+            fontsize="small",
+        )
+        if isinstance(self.cutoff, pd.Timestamp) and len(self.events):
+            locator = AutoDateLocator()
+            ax.xaxis.set_major_locator(locator)
+            ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        ax.set_title(self.title, loc="left")
+        for side in ("left", "right", "top"):
+            ax.spines[side].set_visible(False)
+        ax.tick_params(axis="y", length=0)
+        self.ax_, self.figure_ = ax, ax.figure
+        return self
+
+    def _plot_events(self, ax: Any, lanes: list[Any], ink: str) -> None:
+        """Dots, the strongest on top; a scale that has 0 in its middle."""
+        events = self.events
+        strength = events["attribution"].abs().fillna(0.0)
+        events = events.iloc[np.argsort(strength.to_numpy(), kind="stable")]
+        most = float(strength.max()) if len(events) else 0.0
+        known = events["attribution"].notna()
+        dots = None
+        for some, color in ((events[~known], "none"), (events[known], None)):
+            if not len(some):
+                continue
+            area = 30 + 190 * some["size"].fillna(0.0)
+            style: dict[str, Any] = {"facecolors": "none"}
+            if color is None:
+                limit = most or 1.0
+                style = {"c": some["attribution"], "cmap": "PuOr_r"}
+                style |= {"vmin": -limit, "vmax": limit}
+            drawn = ax.scatter(
+                some["time"],
+                [lanes.index(lane) for lane in some["lane"]],
+                s=area,
+                edgecolors=ink,
+                linewidths=0.7,
+                zorder=3,
+                **style,
+            )
+            dots = drawn if color is None else dots
+        if dots is not None:
+            ax.figure.colorbar(dots, ax=ax, label=f"attribution\n({self.unit})")
+
+
+def _lanes(frame: pd.DataFrame, of_log: str | None, chosen: str | None) -> Any:
+    """Line of each event: the level of a field, or one line for all."""
+    fields = frame.iloc[:, 2:]
+    if chosen is not None and chosen not in fields:
+        raise KeyError(f"The log has no field {chosen!r}; it has {list(fields)}.")
+    name: Any = of_log if chosen is None else chosen
+    if name is None:
+        few = [
+            one
+            for one, column in fields.items()
+            if isinstance(column.dtype, pd.CategoricalDtype)
+            and len(column.dtype.categories) <= _MOST_LANES
+        ]
+        name = few[0] if few else None
+    if name is None:
+        return np.full(len(frame), "events", dtype=object)
+    levels = fields[name].astype(object)
+    return levels.where(levels.notna(), "(missing)").to_numpy()
+
+
+def _sizes(fields: pd.DataFrame, chosen: str | None) -> np.ndarray:
+    """Absolute numbers of a field as shares of the largest, shape (n_events,)."""
+    if chosen is not None and chosen not in fields:
+        raise KeyError(f"The log has no field {chosen!r}; it has {list(fields)}.")
+    names = [name for name, column in fields.items() if column.dtype.kind == "f"]
+    name = names[0] if chosen is None and names else chosen
+    if name is None:
+        return np.full(len(fields), 0.3)
+    sizes = np.abs(fields[name].to_numpy("float64"))
+    sizes = np.where(np.isfinite(sizes), sizes, np.nan)
+    known = sizes[~np.isnan(sizes)]
+    return sizes / (known.max() or 1.0) if len(known) else sizes

@@ -1,0 +1,537 @@
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib import pyplot as plt
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from sklearn.svm import LinearSVC
+
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.feature_extraction import HistoryAggregator
+from sklearn_seqcrm.inspection import (
+    EventAttributionDisplay,
+    HistoryDisplay,
+    _occlusion,
+    event_attributions,
+)
+from sklearn_seqcrm.neural_network import (
+    LSTMClassifier,
+    LSTMRegressor,
+    LSTMSurvival,
+)
+from sklearn_seqcrm.neural_network._batches import Batch
+from sklearn_seqcrm.neural_network._inputs import read_inputs
+from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
+from sklearn_seqcrm.testing._small_data import make_events, make_table, make_y
+
+matplotlib.use("agg")
+SMALL = {"hidden_size": 6, "head_sizes": (8,), "max_epochs": 2, "random_state": 0}
+COLUMNS = ["row", "history", "position", "customer", "time", "field", "value"]
+
+
+def network(X, y=None, kind=LSTMClassifier, **options):
+    model = make_history_pipeline(kind(**{**SMALL, **options}))
+    return model.fit(X, make_y(X) if y is None else y)
+
+
+def log_odds(model, X, k=1):
+    p = model.predict_proba(X)[:, k]
+    return np.log(p / (1 - p))
+
+
+@pytest.fixture(scope="module", name="X")
+def _table():
+    return make_table(n_customers=6, n_cutoffs=2)
+
+
+@pytest.fixture(scope="module")
+def lstm(X):
+    return network(X)
+
+
+@pytest.fixture(scope="module")
+def boosting(X):
+    model = make_pipeline(
+        HistoryAggregator(),
+        HistGradientBoostingClassifier(min_samples_leaf=2, max_iter=5, random_state=0),
+    )
+    return model.fit(X.drop(columns=["city", "joined"]), make_y(X))
+
+
+def cut_by_hand(X, i, drop=None, change=None):
+    """Row `i` over a log that was built without an event, or with another value."""
+    one = X.iloc[[i]]
+    events = one["history"].array.to_frame()
+    if change is not None:
+        position, field = change
+        events[field] = events[field].astype(object)
+        events.iloc[position, events.columns.get_loc(field)] = None
+        events[field] = events[field].astype(
+            X["history"].array.log.to_frame()[field].dtype
+        )
+    if drop is not None:
+        events = events.iloc[np.arange(len(events)) != drop]
+    # Events of another customer: without them the log might be empty.
+    rest = X["history"].array.log.to_frame().assign(who="somebody else")
+    log = EventLog(pd.concat([events, rest]), "who", "when", categorical=[])
+    return log.attach(one.drop(columns="history"), cutoff="at")
+
+
+@pytest.mark.parametrize("kind", ["boosting", "network"])
+def test_occlusion_is_a_log_without_the_event(X, boosting, lstm, kind):
+    model = boosting if kind == "boosting" else lstm
+    found = event_attributions(model, X)
+    assert list(found) == [*COLUMNS, "attribution"]
+    events = found[found["position"].notna()]
+    assert len(events) == X["history"].array.lengths.sum()
+    whole = log_odds(model, X)
+    for line in events.sample(8, random_state=0).itertuples():
+        without = cut_by_hand(X, line.row, drop=line.position)
+        expected = whole[line.row] - log_odds(model, without)[0]
+        assert line.attribution == pytest.approx(expected, abs=1e-5)
+    fields = event_attributions(model, X, by="field")
+    events = fields[fields["position"].notna()]
+    for line in events.sample(8, random_state=0).itertuples():
+        without = cut_by_hand(X, line.row, change=(line.position, line.field))
+        expected = whole[line.row] - log_odds(model, without)[0]
+        assert line.attribution == pytest.approx(expected, abs=1e-5)
+
+
+def test_lines_say_what_they_are_about(X, boosting):
+    found = event_attributions(boosting, X, by="field")
+    events = found[found["position"].notna()].reset_index(drop=True)
+    frame = X["history"].array.to_frame()
+    position = frame.groupby(level=0).cumcount()
+    expected = pd.concat(
+        [
+            pd.DataFrame(
+                {
+                    "row": frame.index,
+                    "history": "history",
+                    "position": position.to_numpy(),
+                    "customer": frame["who"],
+                    "time": frame["when"],
+                    "field": field,
+                    "value": frame[field].astype(object),
+                }
+            )
+            for field in ("amount", "kind", "due")
+        ]
+    ).sort_values(["row", "position"], kind="stable", ignore_index=True)
+    pd.testing.assert_frame_equal(events[COLUMNS], expected, check_dtype=False)
+    statics = found[found["position"].isna()]
+    assert statics["history"].isna().all()
+    assert statics["time"].isna().all()
+    assert list(statics["field"][statics["row"] == 3]) == [
+        "age",
+        "city",
+        "joined",
+        "member",
+    ]
+    age = statics[statics["field"] == "age"]
+    np.testing.assert_array_equal(age["value"].astype(float), X["age"])
+    missing = X.assign(age=np.nan)
+    expected = log_odds(boosting, X) - log_odds(boosting, missing)
+    np.testing.assert_allclose(age["attribution"], expected, atol=1e-12)
+
+
+def test_third_last_event_has_all_the_weight():
+    class ThirdLast(ClassifierMixin, BaseEstimator):
+        def fit(self, X, y):
+            self.classes_ = np.unique(y)
+            return self
+
+        def predict(self, X):
+            return self.classes_[(self.decision_function(X) > 0).astype(int)]
+
+        def decision_function(self, X):
+            frame = X["history"].array.to_frame()
+            amounts = frame["amount"].fillna(0)[(frame["kind"] == "A").to_numpy()]
+            from_end = amounts.groupby(level=0).cumcount(ascending=False)
+            return (
+                amounts[from_end == 2].reindex(range(len(X)), fill_value=0).to_numpy()
+            )
+
+    rng = np.random.default_rng(0)
+    events = pd.DataFrame(
+        {
+            "who": np.repeat(np.arange(20), 12),
+            "day": np.tile(np.arange(12), 20),
+            "amount": rng.normal(size=240),
+            "kind": rng.choice(list("AB"), 240),
+        }
+    )
+    X = EventLog(events, "who", "day").attach(pd.DataFrame({"who": np.arange(20)}))
+    model = ThirdLast().fit(X, np.arange(20) % 2)
+    found = event_attributions(model, X, by="field").query("field == 'amount'")
+    kinds = X["history"].array.to_frame()["kind"].to_numpy()
+    is_a = found.assign(is_a=kinds == "A").query("is_a")
+    third = is_a.groupby("row").cumcount(ascending=False) == 2
+    assert (found["attribution"].drop(is_a.index[third]) == 0).all()
+    values = is_a[third]["value"].astype(float)
+    np.testing.assert_allclose(is_a[third]["attribution"], values)
+    other = event_attributions(model, X, by="field", target=0)
+    np.testing.assert_allclose(
+        other.query("field == 'amount'")["attribution"], -found["attribution"]
+    )
+    with pytest.raises(ValueError, match="has no predict_proba"):
+        event_attributions(model, X, unit="probability")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"cell": "gru", "pooling": "attention", "bptt_steps": 3},
+        {"cell": "rnn", "num_layers": 2, "head_sizes": (5, 4)},
+        {"bidirectional": True, "head_sizes": ()},
+        {"n_networks": 2, "num_layers": 2},
+    ],
+)
+def test_integrated_gradients_sum_to_the_difference(X, options):
+    model = network(X, learning_rate=0.1, **options)
+    found, outputs = event_attributions(
+        model, X, "integrated_gradients", by="field", return_outputs=True
+    )
+    np.testing.assert_allclose(outputs["output"], log_odds(model, X), atol=1e-5)
+    sums = found.groupby("row")["attribution"].sum()
+    expected = outputs["output"] - outputs["baseline"]
+    assert expected.abs().max() > 0.3
+    np.testing.assert_allclose(sums, expected, atol=1e-3)
+    by_event = event_attributions(model, X, "integrated_gradients")
+    events = found[found["position"].notna()].groupby(["row", "position"])
+    whole = by_event[by_event["position"].notna()]
+    np.testing.assert_allclose(whole["attribution"], events["attribution"].sum())
+    assert {"amount", "kind", "due", "when"} < set(found["field"])
+    assert {"age", "city", "joined", "member", "since_last"} < set(found["field"])
+
+
+def test_integrated_gradients_are_those_of_torch(X):
+    """Against a sum over many points of plain gradients, one row at a time."""
+    model = network(X, learning_rate=0.1)
+    found = event_attributions(model, X, "integrated_gradients", by="field")
+    encoded = model[:-1].transform(X)
+    net = model[-1].net_
+    row = int(X["history"].array.lengths.argmax())
+    data = read_inputs(model[-1], encoded, reset=False).data
+    [part] = Batch(data, [np.array([row])], share=False)
+    module = net.module_.eval()
+    steps = module.readers[0].embed(part.histories[0].values, part.histories[0].codes)
+    steps, total, n = steps.detach(), 0.0, 600
+    for k in range(n):
+        at = ((k + 0.5) / n * steps).requires_grad_()
+        static = (k + 0.5) / n * part.static
+        [output] = module(type(part)(part.histories, static, None), [at])
+        total = total + torch.autograd.grad(output[1] - output[0], at)[0] / n
+    expected = (total * steps)[0].sum(dim=1)
+    events = found[(found["row"] == row) & found["position"].notna()]
+    actual = events.groupby("position")["attribution"].sum()
+    assert expected.abs().max() > 0.02
+    np.testing.assert_allclose(actual, expected, atol=2e-3)
+
+
+def test_other_targets(X):
+    y = make_y(X, classes=["a", "b", "c"])
+    model = network(X, y)
+    codes = np.argmax(model.predict_proba(X), axis=1)
+    p = model.predict_proba(X)
+    for method in ("occlusion", "integrated_gradients"):
+        _, outputs = event_attributions(model, X, method, return_outputs=True)
+        assert list(outputs["target"]) == list(np.array(["a", "b", "c"])[codes])
+        expected = np.log(p / (1 - p))[np.arange(len(X)), codes]
+        np.testing.assert_allclose(outputs["output"], expected, atol=1e-5)
+        found, outputs = event_attributions(
+            model, X, method, target="c", unit="probability", return_outputs=True
+        )
+        np.testing.assert_allclose(outputs["output"], p[:, 2], atol=1e-6)
+    sums = found.groupby("row")["attribution"].sum()
+    np.testing.assert_allclose(sums, outputs["output"] - outputs["baseline"], atol=1e-3)
+
+
+def check_regression(model, X, target=None):
+    """Integrated gradients start at a row of zeros, and sum to the prediction."""
+    method = "integrated_gradients"
+    found, outputs = event_attributions(
+        model, X, method, by="field", target=target, return_outputs=True
+    )
+    predicted = model.predict(X)
+    predicted = predicted if target is None else predicted[:, target]
+    scale = np.ptp(predicted)
+    assert scale > 0
+    np.testing.assert_allclose(outputs["output"], predicted, rtol=1e-4)
+    sums = found.groupby("row")["attribution"].sum()
+    expected = outputs["output"] - outputs["baseline"]
+    np.testing.assert_allclose(sums, expected, atol=1e-3 * scale)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("options", "shift"),
+    [
+        ({"loss": "squared_error"}, None),
+        ({"loss": "squared_error", "n_networks": 2}, None),
+        ({"loss": "poisson"}, None),
+        ({"loss": "poisson", "exposure": "age", "n_networks": 2}, None),
+        ({"loss": "squared_error"}, 1),
+        ({"loss": "zero_inflated_lognormal"}, 0),
+        ({"loss": "quantile", "quantile": [0.2, 0.5, 0.9]}, None),
+    ],
+)
+def test_regressors_are_explained_in_their_units(X, options, shift):
+    y = 100.0 * (1 + X["history"].array.lengths)
+    X = X.assign(age=np.arange(1.0, 1 + len(X)))
+    if shift is not None:
+        y = np.column_stack([y, 5 * X["history"].array.lengths[::-1]])
+    model = network(X, y, LSTMRegressor, **options)
+    found = check_regression(model, X, shift)
+    if options["loss"] == "squared_error":
+        assert {"amount_sum_0", "amount_0"} < set(found["field"])
+    occluded = event_attributions(model, X, target=shift)
+    assert occluded["attribution"].abs().max() > 0.1
+
+
+def test_linear_parts_add_what_they_are(X):
+    """A head of zeros leaves a sum, of which each input has its own share."""
+    y = 100.0 * X["history"].array.lengths
+    model = network(X, y, LSTMRegressor)
+    module = model[-1].net_.module_
+    with torch.no_grad():
+        module.head[-1].weight.zero_()
+        module.linear.spread[-1] /= 1e6  # beyond the bend
+    found = check_regression(model, X)
+    data = read_inputs(model[-1], model[:-1].transform(X), reset=False, sums=True).data
+    static, linear, objective = data.static, module.linear, model[-1]._objective
+    weight = linear.weights.weight[0].detach().numpy()
+    ends = [
+        np.clip((one - linear.center.numpy()) / linear.spread.numpy(), -1e3, 1e3)
+        for one in (static, np.zeros_like(static))
+    ]
+    expected = (ends[0] - ends[1]) * weight * objective.scale * 2.0**objective.exponent
+    layout = model[:-1].transform(X)["history"].array.log.layout
+    for name, column in [
+        ("since_last", layout.row_features.index("since_last")),
+        (layout.sums[0], -len(layout.sums)),
+        (layout.sums[-1], -1),
+    ]:
+        lines = found[(found["field"] == name) & found["history"].notna()]
+        assert np.abs(expected[:, column]).max() > 0
+        np.testing.assert_allclose(
+            lines["attribution"], expected[:, column], rtol=1e-3, atol=1e-3
+        )
+        if column < 0:
+            np.testing.assert_allclose(lines["value"].astype(float), static[:, column])
+
+
+def test_exposures_have_their_own_line(X):
+    X = X.assign(age=np.arange(1.0, 1 + len(X)), score=2.0)
+    y = X["history"].array.lengths + X["age"]
+    model = network(X, y, LSTMRegressor, loss="poisson", exposure="age")
+    with torch.no_grad():
+        model[-1].net_.module_.head[-1].weight.zero_()
+    found = check_regression(model, X)
+    others = found[found["field"] != "age"]
+    np.testing.assert_allclose(others["attribution"], 0, atol=1e-6)
+    rate = model.predict(X) / X["age"]
+    lines = found[found["field"] == "age"]
+    expected = rate * (X["age"] - X["age"].mean())
+    np.testing.assert_allclose(lines["attribution"], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_survival_networks_are_explained_by_their_risk(X):
+    y = pd.DataFrame(
+        {"event": np.arange(len(X)) % 3 > 0, "time": 1.0 + np.arange(len(X))}
+    )
+    model = network(X, y, LSTMSurvival, n_networks=2, learning_rate=0.05)
+    check_regression(model, X)
+
+
+def test_several_labels(X):
+    y = np.column_stack([make_y(X, [0, 1]), make_y(X, [1, 0])])
+    model = network(X, y)
+    for method in ("occlusion", "integrated_gradients"):
+        _, outputs = event_attributions(model, X, method, target=1, return_outputs=True)
+        np.testing.assert_allclose(outputs["output"], log_odds(model, X), atol=1e-5)
+    with pytest.raises(ValueError, match=r"give target=, its position, \[0, 1\]"):
+        event_attributions(model, X)
+
+
+@pytest.mark.parametrize("method", ["occlusion", "integrated_gradients"])
+def test_nothing_looks_past_the_cutoff(method):
+    events = make_events(6)
+    cutoff = pd.Timestamp("2023-06-01")
+    rows = pd.DataFrame({"who": sorted(events["who"].unique())})
+    later = (events["when"] >= cutoff).to_numpy()
+    assert later.any()
+    other = events.assign(
+        amount=events["amount"].mask(later, 1e9),
+        kind=events["kind"].mask(later, "order"),
+    )
+    X, Z = (
+        EventLog(some, "who", "when", categorical=[]).attach(rows, cutoff=cutoff)
+        for some in (events, other)
+    )
+    model = network(X)
+    found = [event_attributions(model, some, method, by="field") for some in (X, Z)]
+    pd.testing.assert_frame_equal(*found)
+    assert (found[0]["time"].dropna() < cutoff).all()
+
+
+@pytest.mark.parametrize("method", ["occlusion", "integrated_gradients"])
+def test_empty_histories_have_no_lines(X, lstm, method):
+    model = lstm
+    log = X["history"].array.log
+    empty = log.attach(X.drop(columns="history"), cutoff="2000-01-01")
+    found = event_attributions(model, empty, method)
+    assert len(found)
+    assert found["position"].isna().all()
+    alone = log.attach(pd.DataFrame({"who": ["c1", "new"]}), cutoff="2000-01-01")
+    model = network(X[["who", "at", "history"]])
+    for by in ("event", "field"):
+        only = event_attributions(model, alone, by=by)
+        assert list(only) == [*COLUMNS, "attribution"]
+        assert only.empty
+
+
+@pytest.mark.parametrize("method", ["occlusion", "integrated_gradients"])
+def test_last_events_and_several_histories(X, method):
+    more = X["history"].array.log.attach(X, cutoff="at", lookback="300D", name="recent")
+    model = network(more)
+    found = event_attributions(model, more, method, by="field")
+    some = event_attributions(model, more, method, by="field", last_events=2)
+    n_events = [
+        np.minimum(more[name].array.lengths, 2).sum() for name in ("history", "recent")
+    ]
+    fields = 3 if method == "occlusion" else 4
+    assert some["position"].notna().sum() == fields * sum(n_events)
+    keys = [*COLUMNS[:5], "field"]
+    both = some.merge(found, on=keys, how="left")
+    np.testing.assert_allclose(both["attribution_x"], both["attribution_y"], atol=1e-5)
+    jobs = event_attributions(model, more, method, by="field", last_events=2, n_jobs=1)
+    pd.testing.assert_frame_equal(jobs, some)
+
+
+def test_numbers_as_times_and_chunks(monkeypatch):
+    rng = np.random.default_rng(0)
+    events = pd.DataFrame(
+        {
+            "who": rng.integers(0, 5, 60),
+            "day": np.arange(60),
+            "amount": rng.normal(size=60),
+        }
+    )
+    X = EventLog(events, "who", "day").attach(pd.DataFrame({"who": range(5), "x": 1.0}))
+
+    def spent(X):
+        amount = X["history"].array.to_frame()["amount"]
+        return amount.groupby(level=0).sum().reindex(range(len(X))).to_frame()
+
+    model = make_pipeline(FunctionTransformer(spent), LinearRegression())
+    model.fit(X, spent(X)["amount"])
+    whole = event_attributions(model, X)
+    monkeypatch.setattr(_occlusion, "_EVENTS_AT_ONCE", 30)
+    found = event_attributions(model, X, n_jobs=1)
+    pd.testing.assert_frame_equal(found, whole)
+    lines = found[found["position"].notna()]
+    frame = X["history"].array.to_frame()
+    np.testing.assert_allclose(lines["attribution"], frame["amount"])
+    assert lines["time"].tolist() == frame["day"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"method": "shap"}, ValueError, "method"),
+        ({"target": 7}, ValueError, r"target=7 is none of the classes \[0, 1\]"),
+        ({"method": "integrated_gradients"}, TypeError, "Boosting.* has no gradients"),
+        ({"last_events": 0}, ValueError, "last_events"),
+    ],
+)
+def test_errors(X, boosting, change, error, message):
+    with pytest.raises(error, match=message):
+        event_attributions(boosting, X, **change)
+
+
+def test_errors_of_other_estimators(X, lstm):
+    with pytest.raises(TypeError, match="reads raw histories"):
+        event_attributions(lstm, HistoryEncoder().fit_transform(X))
+    model = network(X, make_y(X, (0.0, 1.0)), LSTMRegressor)
+    with pytest.raises(ValueError, match="has neither"):
+        event_attributions(model, X, target=1)
+    margins = make_pipeline(
+        HistoryAggregator(remainder="drop"),
+        FunctionTransformer(np.nan_to_num),
+        LinearSVC(),
+    ).fit(X, make_y(X))
+    found = event_attributions(margins, X[:3])
+    assert np.isfinite(found["attribution"]).all()
+
+
+# Displays -----------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    plt.close("all")
+
+
+def test_display_of_many_rows(X, lstm):
+    model = lstm
+    found = event_attributions(model, X, "integrated_gradients", by="field")
+    display = EventAttributionDisplay.from_attributions(found, max_events=3)
+    array = X["history"].array
+    filled = np.flatnonzero(array.lengths >= 2)
+    lines = found[found["field"] == "amount"].set_index(["row", "position"])
+    values = [abs(lines.at[(i, array.lengths[i] - 2), "attribution"]) for i in filled]
+    assert display.means.at[2, "amount"] == pytest.approx(np.mean(values))
+    assert list(display.means.index) == [1, 2, 3]
+    others = found[found["position"].isna()]["attribution"].abs().sum()
+    assert display.of_rows == pytest.approx(others / len(X))
+    heights = [bar.get_height() for bar in display.ax_.patches]
+    assert sum(heights) == pytest.approx(display.means.sum().sum() + display.of_rows)
+    assert [t.get_text() for t in display.ax_.get_xticklabels()] == [
+        "1",
+        "2",
+        "3",
+        "row",
+    ]
+    _, ax = plt.subplots()
+    other = EventAttributionDisplay.from_estimator(model, X, max_events=3, ax=ax)
+    assert other.ax_ is ax
+    assert list(other.means) == ["event"]
+    other.figure_.canvas.draw()
+
+
+def test_display_of_a_row(X, lstm):
+    model = lstm
+    row = int(X["history"].array.lengths.argmax())
+    display = HistoryDisplay.from_estimator(model, X, row)
+    one = X["history"].array[row]
+    events = display.events
+    assert list(events["time"]) == list(one.times)
+    kinds = one.to_frame()["kind"].astype(object).fillna("(missing)")
+    assert list(events["lane"]) == list(kinds)
+    found = event_attributions(model, X)
+    own = found[(found["row"] == row) & found["position"].notna()]
+    np.testing.assert_allclose(events["attribution"], own["attribution"], atol=1e-5)
+    value = log_odds(model, X)[row]
+    assert (
+        display.ax_.get_title("left") == f"{one.customer}, log odds of 1: {value:.3g}"
+    )
+    display.figure_.canvas.draw()
+    _, ax = plt.subplots()
+    some = event_attributions(model, X, last_events=1)
+    part = HistoryDisplay.from_attributions(some, X, row, size_field="amount", ax=ax)
+    assert part.events["attribution"].notna().sum() == 1
+    part.figure_.canvas.draw()
+    empty = int(X["history"].array.lengths.argmin())
+    HistoryDisplay.from_estimator(model, X, empty).figure_.canvas.draw()
+    with pytest.raises(KeyError, match="no field 'price'"):
+        HistoryDisplay.from_attributions(some, X, row, size_field="price")
+    with pytest.raises(IndexError):
+        HistoryDisplay.from_attributions(some, X, 99)
