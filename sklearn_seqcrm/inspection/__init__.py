@@ -1,5 +1,9 @@
 """What a fitted model saw: importances of what histories hold, and attributions."""
 
+from sklearn_seqcrm.inspection._channel_attribution import channel_attribution
+from sklearn_seqcrm.inspection._channel_attribution_display import (
+    ChannelAttributionDisplay,
+)
 from sklearn_seqcrm.inspection._event_attribution_display import (
     EventAttributionDisplay,
 )
@@ -9,11 +13,27 @@ from sklearn_seqcrm.inspection._history_importance import history_importance
 from sklearn_seqcrm.inspection._history_importance_display import (
     HistoryImportanceDisplay,
 )
+from sklearn_seqcrm.inspection._touch_rules import (
+    first_touch_credit,
+    last_touch_credit,
+    linear_credit,
+    markov_credit,
+    position_based_credit,
+    time_decay_credit,
+)
 
 __all__ = [
+    "ChannelAttributionDisplay",
     "EventAttributionDisplay",
     "HistoryDisplay",
     "HistoryImportanceDisplay",
+    "channel_attribution",
     "event_attributions",
+    "first_touch_credit",
     "history_importance",
+    "last_touch_credit",
+    "linear_credit",
+    "markov_credit",
+    "position_based_credit",
+    "time_decay_credit",
 ]

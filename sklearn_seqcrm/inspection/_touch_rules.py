@@ -1,0 +1,327 @@
+"""The rules by which marketers give credit to channels, each with its formula."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.utils import column_or_1d
+from sklearn.utils.validation import check_consistent_length
+
+from sklearn_seqcrm._reading import check_raw, one_history
+from sklearn_seqcrm.events import HistoryArray
+from sklearn_seqcrm.inspection._touches import Touches
+
+
+def first_touch_credit(X: Any, field: str, *, history: Any = None) -> pd.DataFrame:
+    """Give all credit of a row to the channel of its first touch.
+
+    Parameters
+    ----------
+    X : DataFrame, Series or HistoryArray of n rows
+        Rows with raw histories, mostly those that converted.
+    field : str
+        Categorical field of the log that holds the channel; events without one are no
+        touches.
+    history : str or None, default=None
+        Name of the history column; None: the only one.
+
+    Returns
+    -------
+    DataFrame of shape (n, n_channels)
+        Credit of each channel; 1 in each row, 0 in one without touches.
+
+    See Also
+    --------
+    channel_attribution : Credit by what a model predicts.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_seqcrm.events import EventLog
+    >>> from sklearn_seqcrm.inspection import first_touch_credit
+    >>> touches = pd.DataFrame({"who": 0, "day": [1, 2, 5], "channel": ["a", "b", "b"]})
+    >>> X = EventLog(touches, "who", "day").attach(pd.DataFrame({"who": [0]}))
+    >>> first_touch_credit(X, "channel")
+         a    b
+    0  1.0  0.0
+    """
+    return _shared(X, field, history, lambda place, n, age: (place == 0) * 1.0)
+
+
+def last_touch_credit(X: Any, field: str, *, history: Any = None) -> pd.DataFrame:
+    """Give all credit of a row to the channel of its last touch.
+
+    Parameters
+    ----------
+    X, field, history : object
+        As in `first_touch_credit`.
+
+    Returns
+    -------
+    DataFrame of shape (n, n_channels)
+        Credit of each channel; 1 in each row, 0 in one without touches.
+
+    See Also
+    --------
+    channel_attribution : Credit by what a model predicts.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_seqcrm.events import EventLog
+    >>> from sklearn_seqcrm.inspection import last_touch_credit
+    >>> touches = pd.DataFrame({"who": 0, "day": [1, 2, 5], "channel": ["a", "b", "b"]})
+    >>> X = EventLog(touches, "who", "day").attach(pd.DataFrame({"who": [0]}))
+    >>> last_touch_credit(X, "channel")
+         a    b
+    0  0.0  1.0
+    """
+    return _shared(X, field, history, lambda place, n, age: (place == n - 1) * 1.0)
+
+
+def linear_credit(X: Any, field: str, *, history: Any = None) -> pd.DataFrame:
+    """Give each of the n touches of a row the same credit, 1 / n.
+
+    Parameters
+    ----------
+    X, field, history : object
+        As in `first_touch_credit`.
+
+    Returns
+    -------
+    DataFrame of shape (n, n_channels)
+        Credit of each channel; 1 in each row, 0 in one without touches.
+
+    See Also
+    --------
+    channel_attribution : Credit by what a model predicts.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_seqcrm.events import EventLog
+    >>> from sklearn_seqcrm.inspection import linear_credit
+    >>> touches = pd.DataFrame({"who": 0, "day": [1, 2, 5], "channel": ["a", "b", "b"]})
+    >>> X = EventLog(touches, "who", "day").attach(pd.DataFrame({"who": [0]}))
+    >>> linear_credit(X, "channel").round(3)
+           a      b
+    0  0.333  0.667
+    """
+    return _shared(X, field, history, lambda place, n, age: np.ones(len(place)))
+
+
+def time_decay_credit(
+    X: Any, field: str, half_life: Any, *, history: Any = None
+) -> pd.DataFrame:
+    """Give a touch half the credit of one that came a half-life later.
+
+    A touch weighs ``0.5 ** (age / half_life)``, and weights are divided by their sum.
+
+    Parameters
+    ----------
+    X, field : object
+        As in `first_touch_credit`.
+    half_life : Timedelta, str or number
+        The half-life.
+    history : str or None, default=None
+        Name of the history column; None: the only one.
+
+    Returns
+    -------
+    DataFrame of shape (n, n_channels)
+        Credit of each channel; 1 in each row, 0 in one without touches.
+
+    See Also
+    --------
+    channel_attribution : Credit by what a model predicts.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_seqcrm.events import EventLog
+    >>> from sklearn_seqcrm.inspection import time_decay_credit
+    >>> touches = pd.DataFrame({"who": 0, "day": [1, 4], "channel": ["a", "b"]})
+    >>> X = EventLog(touches, "who", "day").attach(pd.DataFrame({"who": [0]}))
+    >>> time_decay_credit(X, "channel", half_life=3).round(3)
+           a      b
+    0  0.333  0.667
+    """
+    clock = _raw(X, history).log.timeline.clock
+    ticks = clock.duration(half_life, "half_life", positive=True)
+    # From the last touch on, so that no weight of an old history is 0.
+    return _shared(X, field, history, lambda place, n, age: 0.5 ** (age / ticks))
+
+
+def position_based_credit(
+    X: Any,
+    field: str,
+    *,
+    first: float = 0.4,
+    last: float = 0.4,
+    history: Any = None,
+) -> pd.DataFrame:
+    """Give much credit to the first and the last touch, and the rest to those between.
+
+    With two touches, or one, what would be for those between is shared by the two in
+    proportion.
+
+    Parameters
+    ----------
+    X, field : object
+        As in `first_touch_credit`.
+    first, last : float, default=0.4
+        Their shares, not negative, positive together, and not more than 1.
+    history : str or None, default=None
+        Name of the history column; None: the only one.
+
+    Returns
+    -------
+    DataFrame of shape (n, n_channels)
+        Credit of each channel; 1 in each row, 0 in one without touches.
+
+    Raises
+    ------
+    ValueError
+        If a share is out of range.
+
+    See Also
+    --------
+    channel_attribution : Credit by what a model predicts.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_seqcrm.events import EventLog
+    >>> from sklearn_seqcrm.inspection import position_based_credit
+    >>> touches = pd.DataFrame({"who": 0, "day": [1, 2, 5], "channel": ["a", "b", "b"]})
+    >>> X = EventLog(touches, "who", "day").attach(pd.DataFrame({"who": [0]}))
+    >>> position_based_credit(X, "channel").round(3)
+         a    b
+    0  0.4  0.6
+    """
+    if min(first, last) < 0 or not 0 < first + last <= 1:
+        raise ValueError(
+            "first and last must not be negative, and sum to more than 0 and to 1 at "
+            f"most; got {first!r} and {last!r}."
+        )
+
+    def weigh(place: np.ndarray, n: np.ndarray, age: np.ndarray) -> np.ndarray:
+        middle = (1 - first - last) / np.maximum(n - 2, 1)
+        weight = np.where(place == 0, first, middle)
+        weight = np.where(place == n - 1, last, weight)
+        return np.where(n == 1, 1.0, weight)
+
+    return _shared(X, field, history, weigh)
+
+
+def markov_credit(
+    X: Any, field: str, converted: Any, *, history: Any = None
+) -> pd.Series:
+    """Share of each channel by its removal from a Markov chain of touches.
+
+    A journey begins, goes from touch to touch, and ends with a conversion or without
+    one; where it goes depends on the channel of the last touch alone, with the shares
+    that were observed. The removal effect of a channel is the share of the conversions
+    that is lost if every journey that comes to it ends there without one. Shares are
+    removal effects over their sum.
+
+    Parameters
+    ----------
+    X, field : object
+        As in `first_touch_credit`, with rows that converted and rows that did not.
+    converted : array-like of shape (n,)
+        Whether each row converted.
+    history : str or None, default=None
+        Name of the history column; None: the only one.
+
+    Returns
+    -------
+    Series of shape (n_channels,)
+        Shares, which sum to 1, or are 0 if no row with a touch converted.
+
+    See Also
+    --------
+    channel_attribution : Credit by what a model predicts.
+
+    References
+    ----------
+    E. Anderl, I. Becker, F. von Wangenheim and J. H. Schumann, "Mapping the customer
+    journey", International Journal of Research in Marketing 33(3), 2016.
+    https://doi.org/10.1016/j.ijresmar.2016.03.001
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_seqcrm.events import EventLog
+    >>> from sklearn_seqcrm.inspection import markov_credit
+    >>> touches = pd.DataFrame(
+    ...     {"who": [0, 0, 1], "day": [1, 2, 1], "channel": ["a", "b", "a"]}
+    ... )
+    >>> X = EventLog(touches, "who", "day").attach(pd.DataFrame({"who": [0, 1]}))
+    >>> markov_credit(X, "channel", [1, 0])
+    a    0.5
+    b    0.5
+    dtype: float64
+    """
+    array = _raw(X, history)
+    converted = column_or_1d(converted).astype(bool)
+    check_consistent_length(array, converted)
+    touches = Touches.of(array, field)
+    is_touch = touches.channel >= 0
+    row, channel = touches.events.row[is_touch], touches.channel[is_touch]
+    n = len(touches.channels)
+    begin, end, lost = n, n, n + 1
+    first = np.append(True, row[1:] != row[:-1])[: len(row)]
+    last = np.append(row[1:] != row[:-1], True)[: len(row)]
+    # Steps from a channel, or the beginning, to a channel, a conversion or the end.
+    steps = np.zeros((n + 1, n + 2))
+    np.add.at(steps, (begin, channel[first]), 1)
+    np.add.at(steps, (channel[~last], channel[~first]), 1)
+    np.add.at(steps, (channel[last], np.where(converted[row[last]], end, lost)), 1)
+    steps /= np.maximum(steps.sum(axis=1, keepdims=True), 1)
+    whole = _share_converted(steps, np.arange(n))
+    without = [_share_converted(steps, np.delete(np.arange(n), i)) for i in range(n)]
+    effects = whole - np.array(without)
+    return pd.Series(effects / (effects.sum() or 1.0), index=touches.channels)
+
+
+def _share_converted(steps: np.ndarray, channels: np.ndarray) -> float:
+    """Share of the journeys that convert by way of some channels only."""
+    n = len(steps) - 1
+    between = steps[np.ix_(channels, channels)]
+    arrive = np.linalg.solve(np.eye(len(channels)) - between, steps[channels, n])
+    return float(steps[n, channels] @ arrive)
+
+
+def _raw(X: Any, history: Any) -> HistoryArray:
+    return check_raw(one_history(X, history), "Credit of channels")
+
+
+def _shared(X: Any, field: str, history: Any, weigh: Any) -> pd.DataFrame:
+    """Share the credit of each row by weights of its touches.
+
+    Parameters
+    ----------
+    X, field, history : object
+        As in `first_touch_credit`.
+    weigh : callable
+        ``weigh(place, n, age)``: weights of touches by their place among the n of
+        their row, and by their age at its last one, all of shape (n_touches,).
+    """
+    array = _raw(X, history)
+    touches = Touches.of(array, field)
+    is_touch = touches.channel >= 0
+    row, channel = touches.events.row[is_touch], touches.channel[is_touch]
+    times = touches.events.times[is_touch]
+    counts = np.bincount(row, minlength=len(array))
+    stop = np.cumsum(counts)
+    place = np.arange(len(row)) - (stop - counts)[row]
+    age = times[stop[row] - 1] - times
+    weight = weigh(place, counts[row], age)
+    weight = weight / np.bincount(row, weight, minlength=len(array))[row]
+    credit = np.zeros((len(array), len(touches.channels)))
+    np.add.at(credit, (row, channel), weight)
+    index = X.index if isinstance(X, pd.DataFrame | pd.Series) else None
+    return pd.DataFrame(credit, index=index, columns=touches.channels)

@@ -1,0 +1,258 @@
+from itertools import pairwise, permutations
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+from scipy.stats import spearmanr
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.pipeline import make_pipeline
+
+from sklearn_seqcrm.datasets import make_campaign_journeys
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.feature_extraction import HistoryAggregator
+from sklearn_seqcrm.inspection import (
+    ChannelAttributionDisplay,
+    _channel_attribution,
+    channel_attribution,
+    first_touch_credit,
+    last_touch_credit,
+    linear_credit,
+    markov_credit,
+    position_based_credit,
+    time_decay_credit,
+)
+
+matplotlib.use("agg")
+
+
+class Worth(RegressorMixin, BaseEstimator):
+    """A row is worth what a function says of the set of its channels, and its `x`."""
+
+    def fit(self, X, y=None):
+        self.fitted_ = True
+        return self
+
+    def predict(self, X):
+        frame = X["history"].array.to_frame()
+        found = np.zeros(len(X))
+        for i in range(len(X)):
+            own = frame[frame.index == i]
+            found[i] = worth(own["channel"].dropna()) + len(own[own["channel"].isna()])
+        return found + X["x"].to_numpy()
+
+
+def worth(channels):
+    here = set(channels)
+    synergy = 5.0 * ({"a", "b"} <= here) - 3.0 * ({"b", "c", "d"} <= here)
+    return sum(map(ord, here)) / 100 + synergy
+
+
+@pytest.fixture(scope="module", name="X")
+def _rows():
+    rng = np.random.default_rng(0)
+    channel = rng.choice(["a", "b", "c", "d", None], 60).astype(object)
+    events = pd.DataFrame(
+        {"who": rng.integers(0, 12, 60), "day": np.arange(60), "channel": channel}
+    )
+    rows = pd.DataFrame(
+        {"who": np.arange(14), "x": np.arange(14.0)}, index=range(5, 19)
+    )
+    return EventLog(events, "who", "day").attach(rows, cutoff=50)
+
+
+def by_hand(X):
+    """Shapley values as the mean over all orders."""
+    frame = X["history"].array.to_frame()
+    credit = np.zeros((len(X), 4))
+    for i in range(len(X)):
+        own = frame["channel"][frame.index == i].dropna().unique()
+        orders = list(permutations(own))
+        for order in orders:
+            for k, channel in enumerate(order):
+                gain = worth(order[: k + 1]) - worth(order[:k])
+                credit[i, "abcd".index(channel)] += gain / len(orders)
+    return credit
+
+
+def test_shapley_values_are_those_of_all_orders(X):
+    found = channel_attribution(Worth().fit(X), X, "channel")
+    np.testing.assert_allclose(found.credit, by_hand(X), atol=1e-10)
+    assert list(found.credit.index) == list(X.index)
+    assert list(found.credit) == list("abcd")
+    np.testing.assert_allclose(found.output, Worth().fit(X).predict(X))
+    # Events without a channel stay.
+    frame = X["history"].array.to_frame()
+    none = (
+        frame["channel"].isna().groupby(level=0).sum().reindex(range(14), fill_value=0)
+    )
+    np.testing.assert_allclose(found.baseline, none + X["x"].to_numpy())
+    sums = found.credit.sum(axis=1)
+    np.testing.assert_allclose(sums, found.output - found.baseline, atol=1e-10)
+    np.testing.assert_allclose(found.total, found.credit.sum())
+    assert found.share.sum() == pytest.approx(1)
+
+
+def test_drawn_orders_come_near_and_add_up(X, monkeypatch):
+    model = Worth().fit(X)
+    monkeypatch.setattr(_channel_attribution, "_EVENTS_AT_ONCE", 40)
+    found = channel_attribution(model, X, "channel", max_exact=1, n_orders=200)
+    np.testing.assert_allclose(found.credit, by_hand(X), atol=0.35)
+    sums = found.credit.sum(axis=1)
+    np.testing.assert_allclose(sums, found.output - found.baseline, atol=1e-10)
+    few = channel_attribution(model, X, "channel", max_exact=1, n_orders=1)
+    np.testing.assert_allclose(few.credit.sum(axis=1), sums)
+    exact = channel_attribution(model, X, "channel", n_jobs=1)
+    np.testing.assert_allclose(exact.credit, by_hand(X), atol=1e-10)
+
+
+def test_rules_against_loops(X):
+    touches = X["history"].array.to_frame().dropna(subset=["channel"])
+    found = {
+        "first": first_touch_credit(X, "channel"),
+        "last": last_touch_credit(X, "channel"),
+        "linear": linear_credit(X, "channel"),
+        "decay": time_decay_credit(X, "channel", half_life=7),
+        "position": position_based_credit(X, "channel", first=0.5, last=0.2),
+    }
+    for i in range(len(X)):
+        own = touches[touches.index == i]
+        n = len(own)
+        decay = 0.5 ** ((50 - own["day"].to_numpy()) / 7)
+        position = np.full(n, 0.3 / max(n - 2, 1))
+        position[:1], position[-1:] = 0.5, 0.2
+        weights = {
+            "first": np.arange(n) == 0,
+            "last": np.arange(n) == n - 1,
+            "linear": np.ones(n),
+            "decay": decay,
+            "position": position,
+        }
+        for name, weight in weights.items():
+            expected = pd.Series(0.0, list("abcd"))
+            for channel, one in zip(own["channel"], weight, strict=True):
+                expected[channel] += one / weight.sum()
+            np.testing.assert_allclose(found[name].iloc[i], expected)
+            assert list(found[name].index) == list(X.index)
+    with pytest.raises(ValueError, match="must not be negative"):
+        position_based_credit(X, "channel", first=0.9)
+
+
+def test_markov_chain_against_paths():
+    """Probabilities by walking the chain for many steps."""
+    rng = np.random.default_rng(0)
+    who = rng.integers(0, 40, 150)
+    events = pd.DataFrame(
+        {"who": who, "day": np.arange(150), "channel": rng.choice(list("abc"), 150)}
+    )
+    X = EventLog(events, "who", "day").attach(pd.DataFrame({"who": range(42)}))
+    y = rng.integers(0, 2, 42)
+    shares = markov_credit(X, "channel", y)
+    frame = X["history"].array.to_frame()
+    counts = pd.DataFrame(0.0, index=["start", *"abc"], columns=[*"abc", "yes", "no"])
+    for i, own in frame.groupby(level=0):
+        path = ["start", *own["channel"], "yes" if y[i] else "no"]
+        for one, other in pairwise(path):
+            counts.loc[one, other] += 1
+    steps = counts.div(counts.sum(axis=1), axis=0)
+
+    def converted(without=None):
+        at, yes = pd.Series({"start": 1.0, "a": 0.0, "b": 0.0, "c": 0.0}), 0.0
+        for _ in range(300):
+            moved = at @ steps
+            yes += moved["yes"]
+            at = pd.Series({"start": 0.0, **{k: moved[k] for k in "abc"}})
+            if without:
+                at[without] = 0.0
+        return yes
+
+    effects = pd.Series({k: 1 - converted(k) / converted() for k in "abc"})
+    np.testing.assert_allclose(shares, effects / effects.sum(), atol=1e-9)
+    assert (markov_credit(X, "channel", np.zeros(42)) == 0).all()
+
+
+def boosting():
+    return make_pipeline(
+        HistoryAggregator(),
+        HistGradientBoostingClassifier(
+            max_iter=50, learning_rate=0.05, max_leaf_nodes=8, random_state=0
+        ),
+    )
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_ahead_of_every_rule_on_journeys_with_a_known_answer(seed):
+    data = make_campaign_journeys(6000, random_state=seed)
+    log = EventLog(data.events, "customer_id", "timestamp")
+    X, y = log.attach(data.rows, cutoff="cutoff"), data.target
+    found = channel_attribution(boosting().fit(X, y), X, "channel")
+    truth = data.credit.sum() / data.credit.sum().sum()
+    bought = X[y == 1]
+    rules = [
+        rule(bought, "channel").sum() / (y == 1).sum()
+        for rule in (first_touch_credit, last_touch_credit, linear_credit)
+    ]
+    rules.append(time_decay_credit(bought, "channel", "7D").mean())
+    rules.append(position_based_credit(bought, "channel").mean())
+    rules.append(markov_credit(X, "channel", y))
+
+    def error(shares):
+        return (shares.reindex(data.channels) / shares.sum() - truth).abs().mean()
+
+    assert error(found.share) < 0.9 * min(map(error, rules))
+    assert spearmanr(found.share.reindex(data.channels), truth)[0] > 0.89
+
+
+def test_without_a_signal_credit_is_that_of_chance():
+    data = make_campaign_journeys(2000, random_state=0)
+    log = EventLog(data.events, "customer_id", "timestamp")
+    X, y = log.attach(data.rows, cutoff="cutoff"), data.target
+    found = channel_attribution(boosting().fit(X, y), X, "channel").total
+    rng = np.random.RandomState(0)
+    # One customer in fifty has no touch to compare with: chance is no small thing.
+    chance = pd.DataFrame(
+        [
+            channel_attribution(boosting().fit(X, some), X, "channel").total
+            for some in (rng.permutation(y) for _ in range(8))
+        ]
+    )
+    assert chance.abs().to_numpy().max() < found["search"]
+    error = chance.std() / np.sqrt(len(chance))
+    assert (chance.mean().abs() < 4 * error).all()
+
+
+def test_empty_histories_and_errors(X):
+    model = Worth().fit(X)
+    empty = X["history"].array.log.attach(X.drop(columns="history"), cutoff=0)
+    found = channel_attribution(model, empty, "channel")
+    assert found.credit.shape == (14, 0)
+    assert found.share.empty
+    np.testing.assert_allclose(found.output, found.baseline)
+    assert last_touch_credit(empty, "channel").shape == (14, 0)
+    with pytest.raises(KeyError, match="no field 'medium'"):
+        channel_attribution(model, X, "medium")
+    events = X["history"].array.log.to_frame().assign(channel=1.5)
+    numbers = EventLog(events, "who", "day").attach(X.drop(columns="history"))
+    with pytest.raises(ValueError, match="'channel' is numeric"):
+        channel_attribution(model, numbers, "channel")
+
+
+def test_display(X):
+    found = channel_attribution(Worth().fit(X), X, "channel")
+    ways = {
+        "model": found,
+        "last touch": last_touch_credit(X, "channel"),
+        "truth": pd.Series({"b": 3.0, "a": 1.0}),
+    }
+    _, ax = plt.subplots()
+    display = ChannelAttributionDisplay.from_credit(ways, ax=ax)
+    assert display.ax_ is ax
+    assert display.shares["truth"].tolist() == [0.25, 0.75, 0, 0]
+    np.testing.assert_allclose(display.shares.sum(), 1)
+    widths = [bar.get_width() for bar in ax.patches]
+    np.testing.assert_allclose(widths, 100 * display.shares.to_numpy().T.ravel())
+    with pytest.raises(TypeError, match="must be a dict"):
+        ChannelAttributionDisplay.from_credit(found)
+    plt.close("all")
