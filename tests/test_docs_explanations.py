@@ -1,0 +1,48 @@
+"""The page on explanations, run as it is."""
+
+import re
+from pathlib import Path
+
+import matplotlib
+import pytest
+from matplotlib import pyplot as plt
+
+matplotlib.use("agg")
+PAGE = Path(__file__).parents[1] / "docs" / "explanations.md"
+
+
+@pytest.fixture(scope="module")
+def page():
+    text = PAGE.read_text(encoding="utf-8")
+    code = "\n".join(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL))
+    names = {"print": lambda one: names.setdefault("printed", []).append(one)}
+    exec(compile(code, "explanations.md", "exec"), names)
+    yield names
+    plt.close("all")
+
+
+def test_attributions_sum_to_what_is_predicted(page):
+    assert page["printed"][-1]
+
+
+def test_what_is_said_of_the_figures(page):
+    overview = page["overview"]
+    assert overview.of_rows > overview.means.sum(axis=1).max()
+    lines = page["found"].table.set_index("group")
+    assert lines.loc["history", "importance"] == pytest.approx(
+        lines["importance"].max(), abs=0.03
+    )
+    assert page["picture"].events["attribution"].notna().all()
+    assert "price" in set(page["found"].table["name"])
+
+
+def test_what_is_said_of_channels(page):
+    shares = page["shares"]
+    errors = shares.sub(shares["truth"], axis=0).abs().mean().round(2)
+    assert errors.to_dict() == {
+        "truth": 0,
+        "model": pytest.approx(0.04, abs=0.011),
+        "first touch": pytest.approx(0.07, abs=0.011),
+        "last touch": pytest.approx(0.20, abs=0.011),
+        "Markov": pytest.approx(0.15, abs=0.011),
+    }
