@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from scipy import stats
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import check_scoring
 from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.validation import check_consistent_length, column_or_1d
@@ -172,7 +174,8 @@ def history_importance(
     The interval is that of other customers and other draws: by how much the mean over
     repeats varies where each of 20 random parts of the customers is left out, with all
     rows of each customer (the delete-a-group jackknife), and by what the repeats
-    differ. It takes no further prediction. With one customer it is NaN.
+    differ. It takes no further prediction. With one customer, or where the score is not
+    defined without one of the parts, it is NaN.
 
     Where events go from row to row, they keep the time before the cutoff, and so come
     to another weekday or hour if cutoffs differ in those. Events of the log that no row
@@ -324,12 +327,15 @@ class _Judge(NamedTuple):
         """Scores of each of the parts, shape (n_parts,)."""
         model = Remembered(self.estimator, X)
         found = [model.score(self.scorer, self.y, self.parts[0], self.sample_weight)]
-        for rows in self.parts[1:]:
-            try:
-                one = model.score(self.scorer, self.y, rows, self.sample_weight)
-            except ValueError:
-                one = np.nan  # the part left out has all rows of a class, perhaps
-            found.append(one)
+        with warnings.catch_warnings():
+            # The part left out has all rows of a class, perhaps: then it is NaN.
+            warnings.simplefilter("ignore", UndefinedMetricWarning)
+            for rows in self.parts[1:]:
+                try:
+                    one = model.score(self.scorer, self.y, rows, self.sample_weight)
+                except ValueError:
+                    one = np.nan
+                found.append(one)
         return np.array(found)
 
     def without(self, aspect: Aspect, seed: int) -> np.ndarray:

@@ -163,6 +163,10 @@ def test_rows_of_a_customer_and_weights(data):
     assert lines[0] > 1
     one = history_importance(model, part[:1], y[y > 5][:1], **options)
     assert one.table["lower"].isna().all()
+    # Without one of two customers there is no R2.
+    two = history_importance(model, X[:2], y[:2], "r2", n_repeats=1)
+    assert two.table["lower"].isna().all()
+    assert two.table["importance"].notna().all()
 
 
 @pytest.mark.parametrize(
