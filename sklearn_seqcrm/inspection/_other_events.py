@@ -111,7 +111,9 @@ class OwnEvents(NamedTuple):
         order = np.lexsort((rng.random_sample(len(self.row)), self.row))
         return self._replace(event=self.event[order])
 
-    def exchanged(self, cutoff: np.ndarray, which: np.ndarray, to: np.ndarray) -> Any:
+    def exchanged(
+        self, cutoff: np.ndarray, which: np.ndarray, to: np.ndarray
+    ) -> OwnEvents:
         """Give some events of each row to another, as long before its cutoff.
 
         Parameters

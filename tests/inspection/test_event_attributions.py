@@ -235,6 +235,25 @@ def test_integrated_gradients_are_those_of_torch(X):
     np.testing.assert_allclose(actual, expected, atol=2e-3)
 
 
+def test_settings_of_torch_have_no_say(X, lstm):
+    method = "integrated_gradients"
+    state, module = torch.get_rng_state(), lstm[-1].net_.module_
+    modes = [one.training for one in module.modules()]
+    expected = event_attributions(lstm, X, method)
+    with torch.inference_mode():
+        pd.testing.assert_frame_equal(event_attributions(lstm, X, method), expected)
+    with torch.no_grad(), torch.autocast("cpu"):
+        pd.testing.assert_frame_equal(event_attributions(lstm, X, method), expected)
+    torch.set_default_dtype(torch.float64)
+    try:
+        pd.testing.assert_frame_equal(event_attributions(lstm, X, method), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert [one.training for one in module.modules()] == modes
+    assert all(one.requires_grad for one in module.parameters())
+
+
 def test_other_targets(X):
     y = make_y(X, classes=["a", "b", "c"])
     model = network(X, y)
