@@ -138,9 +138,10 @@ def channel_attribution(
     output, baseline = np.zeros((2, n_rows))
     n_channels = touches.present.sum(axis=1)
     game = _Game(estimator, asked.frame, asked.name, asked.array, touches, question)
-    for size in np.unique(n_channels):
+    for size in np.unique(n_channels).tolist():
         rows = np.flatnonzero(n_channels == size)
-        sets = _sets_of(int(size), max_exact, n_orders, rng)
+        exact = size <= max_exact
+        sets = _all_sets(size) if exact else _drawn_sets(size, n_orders, rng)
         values = game.values(rows, sets.members, n_jobs)
         output[rows], baseline[rows] = values[:, -1], values[:, 0]
         own = np.nonzero(touches.present[rows])[1].reshape(len(rows), size)
@@ -172,50 +173,35 @@ class _Sets(NamedTuple):
     weights: np.ndarray
 
 
-def _sets_of(
-    size: int, max_exact: int, n_orders: int, rng: np.random.RandomState
-) -> _Sets:
-    """All sets of so many channels, or those that some orders go through."""
-    if size <= max_exact:
-        members = np.array(list(product([False, True], repeat=size)), dtype=bool)
-        members = members.reshape(2**size, size)
-        n_in = members.sum(axis=1)
-        # A set with a channel counts as often as orders have the others before it.
-        gained = np.array(
-            [1 / (size * comb(size - 1, n - 1)) if n else 0 for n in n_in]
-        )
-        missed = np.array(
-            [1 / (size * comb(size - 1, n)) if n < size else 0 for n in n_in]
-        )
-        return _Sets(members, np.where(members, gained[:, None], -missed[:, None]))
-    place: dict[bytes, int] = {}
-    found: list[np.ndarray] = []
-    gains: list[tuple[int, int, int]] = []
+def _all_sets(size: int) -> _Sets:
+    """All sets of so many channels, for exact values."""
+    every = list(product([False, True], repeat=size))
+    members = np.array(every, dtype=bool).reshape(2**size, size)
+    n_in = members.sum(axis=1)
+    # How often orders have just these channels before one, or with it.
+    before = [1 / (size * comb(size - 1, n)) for n in range(size)]
+    gained = np.array([0.0, *before])[n_in]
+    missed = np.array([*before, 0.0])[n_in]
+    return _Sets(members, np.where(members, gained[:, None], -missed[:, None]))
 
-    def position(members: np.ndarray) -> int:
-        key = members.tobytes()
-        if key not in place:
-            place[key] = len(found)
-            found.append(members.copy())
-        return place[key]
 
-    position(np.zeros(size, dtype=bool))
-    orders = [rng.permutation(size) for _ in range(n_orders)]
-    for order in [*orders, *(order[::-1] for order in orders)]:
-        members = np.zeros(size, dtype=bool)
-        before = position(members)
-        for channel in order[:-1]:
-            members[channel] = True
-            after = position(members)
-            gains.append((channel, before, after))
-            before = after
-        gains.append((order[-1], before, -1))
-    found.append(np.ones(size, dtype=bool))
-    weights = np.zeros((len(found), size))
-    for channel, before, after in gains:
-        weights[before, channel] -= 1 / (2 * n_orders)
-        weights[after, channel] += 1 / (2 * n_orders)
-    return _Sets(np.array(found), weights)
+def _drawn_sets(size: int, n_orders: int, rng: np.random.RandomState) -> _Sets:
+    """The sets that some orders of so many channels go through, both ways."""
+    orders = np.array([rng.permutation(size) for _ in range(n_orders)])
+    orders = np.concatenate([orders, orders[:, ::-1]])
+    # Place k of an order: the set of its first k channels.
+    ranks = np.argsort(orders, axis=1)
+    paths = ranks[:, None, :] < np.arange(size + 1)[:, None]  # (orders, size + 1, size)
+    by_size = np.lexsort((*paths.reshape(-1, size).T, paths.sum(axis=2).ravel()))
+    ordered = paths.reshape(-1, size)[by_size]
+    is_new = np.append(True, (ordered[1:] != ordered[:-1]).any(axis=1))
+    number = np.empty(len(by_size), dtype="int64")
+    number[by_size] = np.cumsum(is_new) - 1
+    place = number.reshape(len(orders), size + 1)
+    weights = np.zeros((is_new.sum(), size))
+    np.add.at(weights, (place[:, 1:], orders), 1 / len(orders))
+    np.add.at(weights, (place[:, :-1], orders), -1 / len(orders))
+    return _Sets(ordered[is_new], weights)
 
 
 class _Game(NamedTuple):
