@@ -1,0 +1,48 @@
+"""What a model of events is asked: the page, run as it is."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+PAGE = (Path(__file__).parents[1] / "docs" / "futures.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page():
+    code = "\n".join(re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL))
+    names = {"printed": [], "print": lambda *values: names["printed"].append(values)}
+    exec(compile(code, "futures.md", "exec"), names)
+    return names
+
+
+def test_sums_are_about_what_came(page):
+    ratio, covered = page["printed"][1]
+    assert 0.6 < ratio < 1.6
+    assert 0.6 < covered < 0.98
+
+
+def test_weeks_are_those_of_the_horizon(page):
+    mean, _ = page["printed"][0]
+    assert list(mean.index) == list(range(8))
+
+
+def test_lists_are_ranked_by_probability(page):
+    for table in (page["printed"][2][0], page["printed"][3][0]):
+        assert list(table["rank"]) == [1, 2, 3] * 2
+        assert table["probability"].between(0, 1).all()
+        falling = table.groupby("row")["probability"].diff().dropna() <= 0
+        assert falling.all()
+
+
+def test_the_silence_is_what_scores_have_beside_the_events(page):
+    """A probability, as are those of a curve, that falls."""
+    assert (page["silence"] < 0).all()
+    week, month = page["printed"][4][0]
+    assert 1 > week > month > 0
+
+
+def test_states_have_a_column_for_each_unit(page):
+    assert page["printed"][-1] == ((len(page["X"]), 32),)
+    assert np.abs(page["states"].to_numpy()).max() <= 1
