@@ -130,8 +130,8 @@ def channel_attribution(
     ((300, 5), '1.000')
     """
     asked = read_asked(estimator, X, history, "channel_attribution")
-    question = Question.of(estimator, asked.frame, target, unit)
     touches = Touches.of(asked.array, field)
+    question = Question.of(estimator, asked.frame, target, unit)
     rng = check_random_state(random_state)
     n_rows = len(asked.frame)
     credit = np.zeros((n_rows, len(touches.channels)))

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.pipeline import Pipeline
 
 from sklearn_seqcrm._reading import Reading, Table
 from sklearn_seqcrm.events import HistoryArray
+from sklearn_seqcrm.inspection._inside import network_of
 from sklearn_seqcrm.inspection._lines import event_lines, row_lines, values_of
 from sklearn_seqcrm.inspection._other_events import OwnEvents
 from sklearn_seqcrm.inspection._question import Question
@@ -41,14 +41,10 @@ def path_lines(
     output, baseline : ndarray of shape (n,)
         Ends of the path.
     """
-    network: Any = estimator[-1] if isinstance(estimator, Pipeline) else None
-    if not hasattr(network, "_integrated_gradients"):
-        last = type(estimator if network is None else network).__name__
-        raise TypeError(
-            "method='integrated_gradients' needs a pipeline with one of our networks "
-            "at its end, make_history_pipeline(LSTMClassifier()) for example; got "
-            f"{last}, which has no gradients. method='occlusion' is for any estimator."
-        )
+    network = network_of(
+        estimator,
+        "method='occlusion' is for any estimator; method='integrated_gradients'",
+    )
     encoded = estimator[:-1].transform(table.frame)
     found = network._integrated_gradients(encoded, question.of_predicted, n_steps)
     seen = Table.of(encoded)

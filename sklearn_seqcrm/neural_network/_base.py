@@ -21,6 +21,8 @@ from sklearn_seqcrm._sklearn_compat import (
 from sklearn_seqcrm.neural_network._batches import automatic_batch_size
 from sklearn_seqcrm.neural_network._epochs import EpochSteps
 from sklearn_seqcrm.neural_network._exposure import Exposure
+from sklearn_seqcrm.neural_network._gates import gates
+from sklearn_seqcrm.neural_network._gradient_flow import gradient_norms
 from sklearn_seqcrm.neural_network._inputs import (
     Inputs,
     read_inputs,
@@ -458,6 +460,25 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         if self._exposure is None:
             return found
         return found._replace(static=self._exposure.in_place(found.static))
+
+    def _gates(self, X: Any, i: int, layer: int, network: int) -> dict[str, np.ndarray]:
+        """Gates and states of a layer of a network after each event of X."""
+        return gates(self.nets_[network], self._read_to_predict(X).data, i, layer)
+
+    def _gradient_norms(
+        self,
+        X: Any,
+        explained: Callable[[np.ndarray, np.ndarray], np.ndarray],
+        i: int,
+        network: int,
+    ) -> np.ndarray:
+        """How much what one network says depends on its state after each event of X."""
+
+        def of_outputs(outputs: Sequence[np.ndarray], rows: np.ndarray) -> np.ndarray:
+            return explained(self._say(outputs), rows)
+
+        data = self._read_to_predict(X).data
+        return gradient_norms(self.nets_[network], data, i, of_outputs)
 
     def _as_in_fit(self, inputs: Inputs) -> Inputs:
         """Compare the shapes of X with those in fit; codes new to tensors become 0."""

@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
-from sklearn_seqcrm.neural_network._batches import BatchIterator, BatchPart
+from sklearn_seqcrm.neural_network._batches import BatchPart
+from sklearn_seqcrm.neural_network._looking_inside import (
+    Explained,
+    as_float64,
+    full_precision_copy,
+    n_visible,
+    put_events,
+    sequences_of_rows,
+    slopes_of,
+)
 from sklearn_seqcrm.neural_network._module import HistoryNetwork
 from sklearn_seqcrm.neural_network._net import HistoryNet
 from sklearn_seqcrm.neural_network._reader import HistoryReader
 from sklearn_seqcrm.neural_network._rows import RowData
 from sklearn_seqcrm.neural_network._settings import own_settings
-
-# Step for derivatives of what is made of outputs, which is smooth, in float64.
-_STEP = 1e-4
-# Larger batches are slower: what a step of the path needs leaves the cache.
-_ROWS_AT_ONCE, _STEPS_AT_ONCE = 256, 2**13
-
-
-class Explained(Protocol):
-    """What is explained: a number for each row."""
-
-    def __call__(self, outputs: Sequence[np.ndarray], rows: np.ndarray) -> np.ndarray:
-        """Take outputs of each network, (n, n_outputs), of some rows; return (n,)."""
 
 
 class PathAttributions(NamedTuple):
@@ -78,13 +74,14 @@ def integrated_gradients(
     points, weights = np.polynomial.legendre.leggauss(n_steps)
     points, weights = (points + 1) / 2, weights / 2
     n_rows = len(data)
-    counts = [source.stop - source.start for source in data.sources]
-    firsts = [np.cumsum(count) - count for count in counts]
     widths = [
         source.channels.shape[1] + source.codes.shape[1] for source in data.sources
     ]
     found = PathAttributions(
-        [np.zeros((int(c.sum()), w)) for c, w in zip(counts, widths, strict=True)],
+        [
+            np.zeros((n_visible(source), width))
+            for source, width in zip(data.sources, widths, strict=True)
+        ],
         np.zeros(data.static.shape),
         np.zeros(n_rows),
         np.zeros(n_rows),
@@ -92,36 +89,18 @@ def integrated_gradients(
     device = nets[0].device
     with own_settings(device), torch.enable_grad():
         modules = [_to_differentiate(net.module_) for net in nets]
-        for rows, part in _parts(data, device):
+        for rows, part in sequences_of_rows(data, device):
             path = _Path(modules, part, partial(explained, rows=rows))
             found.output[rows], found.baseline[rows] = path.at(1.0), path.at(0.0)
             events, found.static[rows] = path.integral(points, weights)
             for i, numbers in enumerate(events):
-                steps = np.arange(numbers.shape[1])
-                seen = steps < counts[i][rows][:, None]
-                place = (firsts[i][rows][:, None] + steps)[seen]
-                found.events[i][place] = numbers[seen]
+                put_events(found.events[i], numbers, data.sources[i], rows)
     return found
 
 
-def _parts(data: RowData, device: str) -> Iterator[tuple[np.ndarray, BatchPart]]:
-    """Rows, each with a sequence of its own, as gradients are those of sequences."""
-    batches = BatchIterator(
-        data, _ROWS_AT_ONCE, share=False, steps_at_once=_STEPS_AT_ONCE
-    )
-    for batch, _ in batches:
-        for rows, part in zip(batch.parts, batch, strict=True):
-            yield rows, part.to(device)
-
-
 def _to_differentiate(module: HistoryNetwork) -> HistoryNetwork:
-    """A copy whose recurrent layers keep what gradients need, in full precision."""
-    module = copy.deepcopy(module).eval().requires_grad_(False)
-    for reader in module.readers:
-        reader.bptt_steps, reader.precision = None, "float32"
-        for layer in reader.modules():
-            if isinstance(layer, nn.RNNBase):
-                layer.train()  # they have no dropout of their own
+    """A copy whose bends have their mean slope."""
+    module = full_precision_copy(module)
     module.head = nn.Sequential(
         *(_MeanSlope(one) if isinstance(one, nn.ReLU) else one for one in module.head)
     )
@@ -218,7 +197,7 @@ class _Path:
         """What is explained, at a share of the path, shape (n,)."""
         with torch.no_grad():
             outputs = self._outputs([numbers * point for numbers in self.inputs])
-        return self._explain(_as_float64(outputs))
+        return self._explain(as_float64(outputs))
 
     def integral(
         self, points: np.ndarray, weights: np.ndarray
@@ -235,13 +214,16 @@ class _Path:
             outputs = self._outputs(inputs)
             # A statics-only network has no events, a constant one no gradient.
             gradients = torch.autograd.grad(
-                outputs, inputs, self._slopes(outputs) * weight, allow_unused=True
+                outputs,
+                inputs,
+                slopes_of(self._explain, outputs) * weight,
+                allow_unused=True,
             )
             for one, gradient in zip(total, gradients, strict=True):
                 if gradient is not None:
                     one += gradient
         *events, static = [
-            _as_float64(one * numbers)
+            as_float64(one * numbers)
             for one, numbers in zip(total, self.inputs, strict=True)
         ]
         of_readers = list(map(_by_column, self.readers, events))
@@ -262,21 +244,3 @@ class _Path:
 
     def _explain(self, outputs: np.ndarray) -> np.ndarray:
         return self.explained(np.split(outputs, len(self.modules), axis=1))
-
-    def _slopes(self, outputs: torch.Tensor) -> torch.Tensor:
-        """Derivatives of what is explained by each output, shape (n, n_outputs).
-
-        By differences: what is made of outputs is in the hands of NumPy, and smooth.
-        """
-        values = _as_float64(outputs)
-        slopes = np.empty(values.shape)
-        for k in range(values.shape[1]):
-            step = np.zeros(values.shape[1])
-            step[k] = _STEP
-            rise = self._explain(values + step) - self._explain(values - step)
-            slopes[:, k] = rise / (2 * _STEP)
-        return torch.from_numpy(slopes).to(outputs)
-
-
-def _as_float64(numbers: torch.Tensor) -> np.ndarray:
-    return numbers.detach().cpu().numpy().astype("float64")
