@@ -36,6 +36,13 @@ def test_what_is_said_of_the_figures(page):
     assert "price" in set(page["found"].table["name"])
 
 
+def test_gates_and_flow(page):
+    n_events = page["some"]["history"].array.lengths.sum()
+    assert len(page["flow"]) == n_events
+    assert len(page["gates"]) == 16 * n_events
+    assert page["gates"]["forget"].between(0, 1).all()
+
+
 def test_what_is_said_of_channels(page):
     shares = page["shares"]
     errors = shares.sub(shares["truth"], axis=0).abs().mean().round(2)
