@@ -129,7 +129,7 @@ class GradientFlowDisplay:
     @property
     def ratios(self) -> pd.DataFrame:
         """Norms over that at the last event."""
-        return self.norms / self.norms.iloc[:1].to_numpy()
+        return self.norms.div(self.norms.iloc[0])
 
     def plot(self, ax: Any = None) -> Self:
         """Plot a line for each model.

@@ -50,7 +50,11 @@ def gradient_norms(
         module.readers[i] = steps = _StepByStep(module.readers[i])
         for rows, part in sequences_of_rows(data, net.device):
             outputs = module(part)
-            slopes = slopes_of(lambda one, rows=rows: explained([one], rows), outputs)
+
+            def say(one: torch.Tensor, rows: np.ndarray = rows) -> torch.Tensor:
+                return explained([one], rows)
+
+            slopes = slopes_of(say, outputs)
             # No one asks for the cell of an LSTM after the last event.
             gradients = torch.autograd.grad(
                 outputs,

@@ -228,7 +228,9 @@ class _Path:
         ]
         of_readers = list(map(_by_column, self.readers, events))
         n_histories = len(self.part.histories)
-        of_histories = [sum(of_readers[i::n_histories]) for i in range(n_histories)]
+        of_histories = [
+            np.sum(of_readers[i::n_histories], axis=0) for i in range(n_histories)
+        ]
         return of_histories, static
 
     def _outputs(self, inputs: list[torch.Tensor]) -> torch.Tensor:
