@@ -69,6 +69,9 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         Number of recurrent layers.
     n_components : int, default=4
         Number of components of each mixture, of gaps and of each numeric field.
+    copied_events : int, default=64
+        How many of the last events the next value of a categorical field may be copied
+        from, for what is bought again; 0: none.
     min_frequency : int, float or None, default=None
         Levels of a categorical field with fewer training events than this, or a smaller
         share of them if it is a float, have one code together. Where it is drawn, one
@@ -151,10 +154,14 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
       silence. Without it a model would believe that everybody comes back.
     - Fields come one after the other, in the order of the log, or with the kind of the
       event first, each given ``h``, the time and the fields before it. A categorical
-      field is a softmax over its codes. A numeric field is missing, or one of up to 32
-      values that are frequent, or from a mixture of normals of the scaled number with
-      its tails folded in, asked for the probability of what rounds to the number.
-      Datetimes are days after the event.
+      field is a mixture of a softmax over its codes and of what it was in the last
+      `copied_events` events, as in RepeatNet: learned weights of the lag, another one
+      for events at the very same time, and a gate that depends on the state. So what
+      one customer buys again and again is likely to be next, though others never
+      bought it. A numeric field is missing, or one of up to 32 values that are
+      frequent, or from a mixture of normals of the scaled number with its tails folded
+      in, asked for the probability of what rounds to the number. Datetimes are days
+      after the event.
     - In merged logs, a field that a kind of event does not have is missing and costs
       nothing.
 
@@ -176,6 +183,10 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
     ----------
     O. Shchur, M. Biloš and S. Günnemann (2020), "Intensity-Free Learning of Temporal
     Point Processes", ICLR, https://arxiv.org/abs/1909.12127.
+
+    P. Ren, Z. Chen, J. Li, Z. Ren, J. Ma and M. de Rijke (2019), "RepeatNet: A Repeat
+    Aware Neural Recommendation Machine for Session-based Recommendation", AAAI,
+    https://arxiv.org/abs/1812.02646.
 
     Examples
     --------
@@ -207,6 +218,7 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         hidden_size: int = 64,
         num_layers: int = 1,
         n_components: int = 4,
+        copied_events: int = 64,
         min_frequency: float | None = None,
         max_categories: int | None = 1000,
         bptt_steps: int | None = None,
@@ -230,6 +242,7 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         self.hidden_size = hidden_size
         self.num_layers = num_layers
         self.n_components = n_components
+        self.copied_events = copied_events
         self.min_frequency = min_frequency
         self.max_categories = max_categories
         self.bptt_steps = bptt_steps

@@ -48,7 +48,11 @@ def test_likelihood_is_that_of_a_loop():
     X = EventLog(events, "who", "day").attach(
         pd.DataFrame({"who": range(13), "age": rng.normal(size=13)}), cutoff=at
     )
-    model = LSTMEventModel(**SMALL).fit(X)
+    model = LSTMEventModel(**SMALL, copied_events=3).fit(X)
+    copies = model.net_.module_.fields["0"].copies
+    with torch.no_grad():  # twice as much, so that it matters
+        copies.log_at_once.fill_(0.7)
+        copies.gates.weight.mul_(5)
     encoded = HistoryEncoder().fit_transform(X)["history"].array
     module, unit = model.net_.module_, model._learned.gaps.unit / 86_400e6
     age = (X["age"] - X["age"].mean()) / X["age"].std(ddof=0)
@@ -70,7 +74,10 @@ def test_likelihood_is_that_of_a_loop():
                 module.enter(h) + module.times(values[module.gap_channel :])
             )
             logits = module.fields["0"].output(told)[1:]  # but that of unseen levels
-            expected += logits.log_softmax(0)["-abc".index(shop)].item()
+            generated = logits.softmax(0)["-abc".index(shop)].item()
+            before = [*own["shop"].iloc[:j]][-3:]
+            at_once = (own["day"].iloc[:j] == day).tolist()[-3:]
+            expected += np.log(share_of(copies, told, generated, before, at_once, shop))
             codes = torch.tensor(encoded.log.codes[start + j]).long()
             steps = module.reader.embed(values[None, None], codes[None, None])
             cell = module.reader.layers[0][0]
@@ -86,6 +93,26 @@ def test_likelihood_is_that_of_a_loop():
         assert_allclose(found[i], expected, rtol=1e-4, atol=1e-4, err_msg=f"row {i}")
     total = found.sum() / (events["day"] < at).sum()
     assert_allclose(model.score(X), total, rtol=1e-5)
+
+
+def share_of(copies, told, generated, before, at_once, shop):
+    """Probability of a shop that is generated, or one of those before."""
+    if not before:
+        return generated
+    gates = copies.gates(told).softmax(0).tolist()
+    weights = copies.log_weights.exp()[3 - len(before) :].tolist()
+    share = gates[0] * generated
+    for kind, gate in enumerate(gates[1:]):
+        own = [
+            w[kind] * (np.exp(0.7) if a else 1)
+            for w, a in zip(weights, at_once, strict=True)
+        ]
+        share += (
+            gate
+            * sum(w for w, b in zip(own, before, strict=True) if b == shop)
+            / sum(own)
+        )
+    return share
 
 
 def log_prob_of_gap(module, h, gap, unit):
@@ -340,6 +367,29 @@ def test_next_values_are_those_of_simulations(model, X):
     counts = pd.crosstab(some["row"], some["kind"]) / 2000
     for row, value, share in within[["row", "value", "probability"]].to_numpy():
         assert abs(counts.loc[row, value] - share) < 0.05
+
+
+def test_what_was_bought_is_bought_again():
+    """Of 60 products each customer has one, which others say nothing of."""
+    rng = np.random.default_rng(0)
+    who = np.repeat(range(120), 12)
+    own = rng.permutation(np.arange(120) % 60)[who]
+    item = np.where(rng.random(len(who)) < 0.8, own, rng.integers(0, 60, len(who)))
+    day = rng.integers(0, 60, len(who))
+    events = pd.DataFrame({"who": who, "day": day, "item": [f"{i}" for i in item]})
+    log = EventLog(events, "who", "day")
+    X = log.attach(pd.DataFrame({"who": range(120)}), cutoff=60)
+    params = {"hidden_size": 8, "max_epochs": 6, "batch_size": 16, "random_state": 0}
+    params |= {"learning_rate": 0.02, "averaged_steps": 10, "early_stopping": False}
+    model = LSTMEventModel(**params).fit(X[:90])
+    first = model.predict_next(X[90:], "item", n=1)
+    assert (first["value"] == own.reshape(120, 12)[90:, 0].astype(str)).mean() > 0.9
+    assert first["probability"].between(0.5, 0.95).mean() > 0.8
+    futures = model.sample(X[90:], 30, n_paths=5, random_state=0)
+    favourite = own.reshape(120, 12)[90:, 0].astype(str)[futures["row"]]
+    assert 0.6 < (futures["item"] == favourite).mean() < 0.95
+    without = LSTMEventModel(**params, copied_events=0).fit(X[:90])
+    assert without.score(X[90:]) < model.score(X[90:]) - 1
 
 
 @pytest.mark.parametrize("within", [None, "100D"])

@@ -167,6 +167,7 @@ class BaseEventModel(CallbackSupportMixin, BaseEstimator):
             module__bptt_steps=self.bptt_steps,
             module__precision=self.precision,
             module__dropout=self.dropout,
+            module__copied_events=self.copied_events,
             module__seed=seeds.weights,
             optimizer=torch.optim.AdamW,
             optimizer__weight_decay=self.weight_decay,

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 
 from sklearn_seqcrm._encoding import Vocabulary
 from sklearn_seqcrm._store import Column
+from sklearn_seqcrm.neural_network._event_model._copies import Copies, Past
 from sklearn_seqcrm.neural_network._event_model._mixtures import choose
 from sklearn_seqcrm.neural_network._event_model._output import new_output
 from sklearn_seqcrm.neural_network._layers import draw_vectors, without_drawing
@@ -97,7 +98,7 @@ class LevelField:
 
 
 class LevelDensity(nn.Module):
-    """Distribution of the code of the next event: a softmax.
+    """Distribution of the code of the next event: a softmax, and copies of the last.
 
     Parameters
     ----------
@@ -105,12 +106,14 @@ class LevelDensity(nn.Module):
         Numbers of a state.
     field : LevelField
         What was learned of the field.
+    n_copied : int
+        How many of the last events may be copied; 0: none is.
     generator : torch.Generator
         Draws first weights.
     """
 
     def __init__(
-        self, size: int, field: LevelField, generator: torch.Generator
+        self, size: int, field: LevelField, n_copied: int, generator: torch.Generator
     ) -> None:
         super().__init__()
         self.output = new_output(size, np.log(field.shares).tolist(), generator)
@@ -121,9 +124,29 @@ class LevelDensity(nn.Module):
         self.lowest = _MISSING if field.some_missing else _FIRST_LEVEL
         # A level that n events did not have is the next one once in n + 1 times.
         self.log_unseen = -float(np.log(field.n_events + 1))
+        self.copies = Copies(size, n_copied, generator) if n_copied else None
 
-    def log_prob(self, states: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        """Log probability of codes, shape (n,)."""
+    def log_prob(
+        self, states: torch.Tensor, codes: torch.Tensor, past: Past | None = None
+    ) -> torch.Tensor:
+        """Log probability of codes, shape (n,).
+
+        Parameters
+        ----------
+        states : Tensor of shape (n, size)
+            What is known before.
+        codes : Tensor of shape (n,), int64
+            Codes of the events.
+        past : Past of n or None, default=None
+            Codes before them; None: nothing is copied.
+        """
+        log_prob = self._generated(states, codes)
+        if self.copies is not None and past is not None:
+            log_prob = self.copies.log_prob(states, codes, past, log_prob)
+        return log_prob.masked_fill(codes == _UNSEEN, self.log_unseen)
+
+    def _generated(self, states: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        """Log probability that known codes are generated, shape (n,)."""
         at_once = max(1, _LOGITS_AT_ONCE // self.output.out_features)
         portions = list(zip(states.split(at_once), codes.split(at_once), strict=True))
         if len(portions) == 1 or not torch.is_grad_enabled():
@@ -136,17 +159,37 @@ class LevelDensity(nn.Module):
     def _log_prob(self, states: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
         known = (codes - _MISSING).clamp(min=0)
         logits = self.output(states)[:, _MISSING:]
-        log_prob = -nn.functional.cross_entropy(logits, known, reduction="none")
-        return log_prob.masked_fill(codes == _UNSEEN, self.log_unseen)
+        return -nn.functional.cross_entropy(logits, known, reduction="none")
 
-    def probabilities(self, states: torch.Tensor) -> torch.Tensor:
+    def probabilities(
+        self, states: torch.Tensor, past: Past | None = None
+    ) -> torch.Tensor:
         """Probability of each code, shape (n, n_codes); that of code 0 is 0."""
         logits = self.output(states)
         logits[:, _UNSEEN] = -torch.inf
-        return torch.softmax(logits, dim=1)
+        shares = torch.softmax(logits, dim=1)
+        if self.copies is None or past is None:
+            return shares
+        generated, copied = self.copies.shares(states, past)
+        return (shares * generated[:, None]).scatter_add(1, past.codes.long(), copied)
 
-    def draw(self, states: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def draw(
+        self,
+        states: torch.Tensor,
+        generator: torch.Generator,
+        past: Past | None = None,
+    ) -> torch.Tensor:
         """Draw codes, shape (n,), int64: never that of unseen levels."""
+        if self.copies is None or past is None:
+            return self._draw_new(states, generator)
+        codes = self.copies.draw(states, past, generator)
+        new = (codes == 0).nonzero()[:, 0]
+        return codes.index_copy(0, new, self._draw_new(states[new], generator))
+
+    def _draw_new(
+        self, states: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        """Draw codes that are generated, shape (n,), int64."""
         return choose(self.output(states)[:, self.lowest :], generator) + self.lowest
 
     def told(self, codes: torch.Tensor) -> torch.Tensor:

@@ -8,6 +8,12 @@ import torch
 from torch import nn
 
 from sklearn_seqcrm.neural_network._batches import BatchPart
+from sklearn_seqcrm.neural_network._event_model._copies import (
+    Past,
+    n_at_once_of,
+    past_of_steps,
+)
+from sklearn_seqcrm.neural_network._event_model._gaps import NO_GAP
 from sklearn_seqcrm.neural_network._event_model._learned import LearnedEvents
 from sklearn_seqcrm.neural_network._event_model._levels import LevelDensity, LevelField
 from sklearn_seqcrm.neural_network._event_model._numbers import NumberDensity
@@ -57,6 +63,8 @@ class EventNetwork(nn.Module):
         Number of statics.
     cell, hidden_size, num_layers, dropout, bptt_steps, precision
         As in `HistoryReader`.
+    copied_events : int
+        How many of the last events the levels of a field may be copied from.
     bidirectional : bool, default=False
         Never: what comes next is not read backwards.
     seed : int, default=0
@@ -71,6 +79,7 @@ class EventNetwork(nn.Module):
         hidden_size: int,
         num_layers: int,
         dropout: float,
+        copied_events: int,
         bptt_steps: int | None = None,
         precision: str = "float32",
         bidirectional: bool = False,
@@ -102,6 +111,7 @@ class EventNetwork(nn.Module):
         self.n_static = n_static
         self.dropout = Dropout(dropout)
         self.time = TimeDensity(hidden_size, learned.gaps, generator)
+        self.n_copied = copied_events
         self.n_channels = len(layout.channels)
         self.gap_channel = layout.gap_channel
         self.enter = new_linear(hidden_size, hidden_size, generator)
@@ -121,7 +131,9 @@ class EventNetwork(nn.Module):
             key = f"{i}"  # a name may have a dot, which those of modules have not
             if isinstance(field, LevelField):
                 self.codes[key] = layout.codes.index(name)
-                self.fields[key] = LevelDensity(hidden_size, field, generator)
+                self.fields[key] = LevelDensity(
+                    hidden_size, field, copied_events, generator
+                )
                 continue
             self.channels[key] = learned.channels_of(name)
             n = len(self.channels[key])
@@ -172,6 +184,13 @@ class EventNetwork(nn.Module):
         states = self.dropout(states + self.of_statics(part.static)[:, None])
         is_event = torch.arange(n_steps, device=lengths.device) < lengths[:, None]
         row, step = is_event.nonzero(as_tuple=True)
+        width = values[:, :, self.n_channels + 1]
+        n_at_once = n_at_once_of(width == NO_GAP)[row, step]
+        past = {
+            key: past_of_steps(codes[:, :, code], n_at_once, row, step, self.n_copied)
+            for key, code in self.codes.items()
+            if self.n_copied
+        }
         before, values, codes = states[row, step], values[row, step], codes[row, step]
         later = step.nonzero()[:, 0]
         cells = values[later, self.n_channels : self.n_channels + 2]
@@ -186,7 +205,8 @@ class EventNetwork(nn.Module):
                 states[filled, lengths[filled]], part.static[filled, -1]
             ),
         )
-        return EventTerms(row, time, self._log_probs(before, values, codes), silence)
+        fields = self._log_probs(before, values, codes, past)
+        return EventTerms(row, time, fields, silence)
 
     def pooled(self, part: BatchPart) -> torch.Tensor:
         """Output of the reader after the last event of each row, shape (n, H)."""
@@ -221,7 +241,11 @@ class EventNetwork(nn.Module):
         return self.enter(states) + self.times(times)
 
     def _log_probs(
-        self, states: torch.Tensor, values: torch.Tensor, codes: torch.Tensor
+        self,
+        states: torch.Tensor,
+        values: torch.Tensor,
+        codes: torch.Tensor,
+        past: dict[str, Past],
     ) -> list[torch.Tensor]:
         """Log probability of each field of events, given those before it."""
         told = self.told_time(states, values[:, self.gap_channel : self.n_channels])
@@ -229,7 +253,7 @@ class EventNetwork(nn.Module):
         for i, (key, density) in enumerate(self.fields.items()):
             if key in self.codes:
                 own = codes[:, self.codes[key]]
-                log_prob = density.log_prob(torch.relu(told), own)
+                log_prob = density.log_prob(torch.relu(told), own, past.get(key))
             else:
                 own = values[:, self.channels[key]]
                 targets = values[:, self.targets[key]]

@@ -9,8 +9,13 @@ import numpy as np
 import torch
 
 from sklearn_seqcrm._store import Column
+from sklearn_seqcrm.neural_network._event_model._copies import Past
 from sklearn_seqcrm.neural_network._event_model._event_net import EventNet
-from sklearn_seqcrm.neural_network._event_model._learned import LearnedEvents, silence
+from sklearn_seqcrm.neural_network._event_model._learned import (
+    LearnedEvents,
+    last_codes,
+    silence,
+)
 from sklearn_seqcrm.neural_network._event_model._levels import LevelField
 from sklearn_seqcrm.neural_network._event_model._likelihood import parts_of
 from sklearn_seqcrm.neural_network._event_model._network import EventNetwork
@@ -71,6 +76,11 @@ class Paths:
         State after the last event.
     n_events : ndarray of shape (n,), int64
         Number of simulated events.
+    past : Tensor of shape (n, W, C), int32
+        Codes of the last events that may be copied, the latest at the end; 0 where
+        there were fewer.
+    n_at_once : Tensor of shape (n,), int64
+        How many events before the last one were at its time.
     """
 
     number: np.ndarray
@@ -80,6 +90,8 @@ class Paths:
     static: torch.Tensor
     state: FlatState
     n_events: np.ndarray
+    past: torch.Tensor
+    n_at_once: torch.Tensor
 
     def take(self, kept: np.ndarray) -> Paths:
         """The paths at some places, ascending."""
@@ -94,6 +106,8 @@ class Paths:
             self.static[there],
             [numbers[there] for numbers in self.state],
             self.n_events[kept],
+            self.past[there],
+            self.n_at_once[there],
         )
 
     def and_those(self, more: Paths) -> Paths:
@@ -106,6 +120,8 @@ class Paths:
             torch.cat([self.static, more.static]),
             [torch.cat(pair) for pair in zip(self.state, more.state, strict=True)],
             np.concatenate([self.n_events, more.n_events]),
+            torch.cat([self.past, more.past]),
+            torch.cat([self.n_at_once, more.n_at_once]),
         )
 
 
@@ -201,6 +217,8 @@ class Simulator:
             self.module.of_statics(static)[there],
             [one[there] for one in state],
             np.zeros(len(numbers), dtype="int64"),
+            self._moved(last_codes(source, self.module.n_copied))[there],
+            torch.zeros(len(numbers), dtype=torch.int64, device=self.device),
         )
         # The first moment that is not over yet.
         least = np.ceil(silence(source) / self.learned.gaps.step - 1e-6)
@@ -238,7 +256,8 @@ class Simulator:
         gaps = np.where(is_empty, np.nan, gaps)
         told = self._draw_fields(paths, gaps, until=name)[3]
         key = list(self.module.fields)[list(self.learned.fields).index(name)]
-        shares = self.module.fields[key].probabilities(told)
+        past = self._past_of(paths, key)
+        shares = self.module.fields[key].probabilities(told, past)
         return shares.unflatten(0, (len(data), n_draws)).mean(dim=1).cpu().numpy()
 
     def states(self, data: RowData) -> tuple[torch.Tensor, FlatState]:
@@ -262,16 +281,16 @@ class Simulator:
         times = paths.times + gaps.astype(paths.times.dtype)
         kept = np.flatnonzero(times < paths.end)
         paths, gaps = paths.take(kept), gaps[kept]
-        values, codes, columns, _ = self._draw_fields(
-            replace(paths, times=times[kept]), gaps
-        )
+        n_at_once = (paths.n_at_once + 1) * self._moved(gaps == 0)
+        paths = replace(paths, times=times[kept], n_at_once=n_at_once)
+        values, codes, columns, _ = self._draw_fields(paths, gaps)
         output, state = go_on(self.module, values, codes, paths.state)
         paths = replace(
             paths,
-            times=times[kept],
             output=output,
             state=state,
             n_events=paths.n_events + 1,
+            past=torch.cat([paths.past, codes[:, None].int()], dim=1)[:, 1:],
         )
         return paths, (paths.number, paths.times, columns)
 
@@ -313,7 +332,12 @@ class Simulator:
         ):
             if name == until:
                 break
-            drawn = module.fields[key].draw(torch.relu(told), self.generator)
+            density, before = module.fields[key], torch.relu(told)
+            if key in module.codes:
+                past = self._past_of(paths, key)
+                drawn = density.draw(before, self.generator, past)
+            else:
+                drawn = density.draw(before, self.generator)
             column = self._column(name, drawn, applies[:, i], paths.times)
             numbers, is_missing = self.encoders[name].encode(column, paths.times)
             if key in module.codes:
@@ -328,9 +352,13 @@ class Simulator:
                 own = self._moved(channels[:, module.channels[key]])
             columns[name] = column
             if i < len(learned.fields) - 1:
-                told = told + module.fields[key].told(own)
+                told = told + density.told(own)
         own_codes = self._moved(codes.astype("int64"))
         return self._moved(channels), own_codes, columns, torch.relu(told)
+
+    def _past_of(self, paths: Paths, key: str) -> Past:
+        """What a field was in the last events of each path."""
+        return Past(paths.past[:, :, self.module.codes[key]], paths.n_at_once)
 
     def _column(
         self, name: str, drawn: Any, applies: np.ndarray, times: np.ndarray

@@ -11,6 +11,11 @@ from sklearn_seqcrm._encoding import NumericField, Vocabulary
 from sklearn_seqcrm._encoding._field_encoder import Training
 from sklearn_seqcrm._store import Clock, Column
 from sklearn_seqcrm.neural_network._event_model import _levels
+from sklearn_seqcrm.neural_network._event_model._copies import (
+    Past,
+    n_at_once_of,
+    past_of_steps,
+)
 from sklearn_seqcrm.neural_network._event_model._gaps import GapScale
 from sklearn_seqcrm.neural_network._event_model._levels import LevelDensity, LevelField
 from sklearn_seqcrm.neural_network._event_model._mixtures import (
@@ -196,7 +201,7 @@ def levels():
 
 
 def test_levels_are_a_softmax(levels, monkeypatch):
-    density = spread_out(LevelDensity(4, levels, generator()))
+    density = spread_out(LevelDensity(4, levels, 0, generator()))
     assert levels.n_codes == 6  # unseen, missing, a, b, c, and d, which is rare
     states = torch.randn(9, 4, generator=generator(1))
     codes = torch.arange(9) % 5 + 1
@@ -217,7 +222,7 @@ def test_levels_are_a_softmax(levels, monkeypatch):
 
 
 def test_levels_are_drawn_as_they_are_probable(levels):
-    density = spread_out(LevelDensity(4, levels, generator()))
+    density = spread_out(LevelDensity(4, levels, 0, generator()))
     state = torch.randn(1, 4, generator=generator(1)).expand(N_DRAWS, 4)
     with torch.no_grad():
         codes = density.draw(state, generator()).numpy()
@@ -226,6 +231,47 @@ def test_levels_are_drawn_as_they_are_probable(levels):
     column = levels.column(np.array([1, 2, 5]), np.random.default_rng(0))
     assert pd.Index(column.to_pandas()).tolist()[1:] == ["a", "d"]
     assert column.values[0] == -1
+
+
+def test_copies_are_drawn_as_they_are_probable(levels):
+    """Of a, a missing one, b, and twice c at once; the likelihood says the same."""
+    density = spread_out(LevelDensity(4, levels, 6, generator()))
+    with torch.no_grad():
+        density.copies.log_at_once.fill_(-1.0)
+        density.copies.gates.weight.mul_(5)
+    codes = torch.tensor([[0, 2, 1, 3, 4, 4]], dtype=torch.int32)
+    past = Past(codes, torch.tensor([2]))
+    state = torch.randn(1, 4, generator=generator(1))
+    with torch.no_grad():
+        shares = density.probabilities(state, past)[0]
+        new = density.probabilities(state)[0]
+        many = Past(codes.expand(N_DRAWS, 6), past.n_at_once.expand(N_DRAWS))
+        drawn = density.draw(state.expand(N_DRAWS, 4), generator(), many)
+        every = Past(codes.expand(5, 6), past.n_at_once.expand(5))
+        log_prob = density.log_prob(state.expand(5, 4), torch.arange(1, 6), every)
+    assert_allclose(shares.sum(), 1, rtol=1e-5)
+    assert_allclose(log_prob.exp(), shares[1:], rtol=1e-5)
+    assert_allclose(np.bincount(drawn, minlength=6) / N_DRAWS, shares, atol=SHARE)
+    # Missing levels and rare ones that were not there are generated alone.
+    assert_allclose(shares[1] / new[1], shares[5] / new[5], rtol=1e-5)
+    assert shares[1] < 0.95 * new[1]
+    nothing = Past(torch.zeros_like(codes), past.n_at_once)
+    with torch.no_grad():
+        assert_allclose(density.probabilities(state, nothing)[0], new, rtol=1e-6)
+
+
+def test_past_of_steps_is_that_of_a_loop():
+    codes = torch.randint(0, 9, (3, 7), generator=generator())
+    ties = torch.rand(3, 7, generator=generator()) < 0.5
+    row, step = torch.ones(3, 7).nonzero(as_tuple=True)
+    past = past_of_steps(codes, n_at_once_of(ties)[row, step], row, step, 4)
+    for i, (b, t) in enumerate(zip(row.tolist(), step.tolist(), strict=True)):
+        before = ([0] * 4 + codes[b, :t].tolist())[-4:]
+        assert past.codes[i].tolist() == before
+        n = 0
+        while t - n > 0 and ties[b, t - n]:
+            n += 1
+        assert past.n_at_once[i] == n
 
 
 def test_log_tail_is_that_of_scipy():
