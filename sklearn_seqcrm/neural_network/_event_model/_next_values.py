@@ -17,7 +17,7 @@ from sklearn_seqcrm.neural_network._event_model._simulate import (
 )
 from sklearn_seqcrm.neural_network._rows import RowData
 
-# Probabilities at once, of all draws: 64 MiB.
+# Probabilities, and what they come from, at once: 64 MiB.
 _NUMBERS_AT_ONCE = 2**24
 _FIRST_LEVEL = 2
 
@@ -52,7 +52,9 @@ def next_probabilities(
     """
     field = level_field(simulator.learned, name)
     n_own = len(field.levels) - len(field.rare)
-    for rows in portions_of(len(data), n_draws * field.n_codes):
+    module = simulator.module
+    of_draw = module.first.shape[0] + module.n_copied
+    for rows in portions_of(len(data), field.n_codes + n_draws * of_draw):
         shares = simulator.probabilities(data.take(rows), name, n_draws)
         levels = [shares[:, _FIRST_LEVEL : _FIRST_LEVEL + n_own]]
         if len(field.rare):
