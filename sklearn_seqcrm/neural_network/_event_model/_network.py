@@ -181,29 +181,19 @@ class EventNetwork(nn.Module):
         outputs, _ = self.reader.read(steps, lengths)
         first = self.first.expand(n_rows, 1, -1)
         states = torch.cat([first, outputs], dim=1)  # (B, T + 1, H): before each event
-        states = self.dropout(states + self.of_statics(part.static)[:, None])
+        static = self.of_statics(part.static)
         is_event = torch.arange(n_steps, device=lengths.device) < lengths[:, None]
         row, step = is_event.nonzero(as_tuple=True)
-        width = values[:, :, self.n_channels + 1]
-        n_at_once = n_at_once_of(width == NO_GAP)[row, step]
-        past = {
-            key: past_of_steps(codes[:, :, code], n_at_once, row, step, self.n_copied)
-            for key, code in self.codes.items()
-            if self.n_copied
-        }
-        before, values, codes = states[row, step], values[row, step], codes[row, step]
-        later = step.nonzero()[:, 0]
-        cells = values[later, self.n_channels : self.n_channels + 2]
-        time = torch.zeros_like(before[:, 0]).index_copy(
-            0, later, self.time.log_prob(before[later], cells)
-        )
+        # Padding is left behind before anything else is done to the states.
+        before = self.dropout(states[row, step] + static[row])
+        past = self._past(values, codes, row, step)
+        values, codes = values[row, step], codes[row, step]
+        cells = values[:, self.n_channels : self.n_channels + 2]
+        time = self.time.log_prob(before, cells).masked_fill(step == 0, 0.0)
         filled = lengths.nonzero()[:, 0]
+        last = self.dropout(states[filled, lengths[filled]] + static[filled])
         silence = torch.zeros_like(states[:, 0, 0]).index_copy(
-            0,
-            filled,
-            self.time.log_survival(
-                states[filled, lengths[filled]], part.static[filled, -1]
-            ),
+            0, filled, self.time.log_survival(last, part.static[filled, -1])
         )
         fields = self._log_probs(before, values, codes, past)
         return EventTerms(row, time, fields, silence)
@@ -239,6 +229,23 @@ class EventNetwork(nn.Module):
             Channels of the event from its gap on.
         """
         return self.enter(states) + self.times(times)
+
+    def _past(
+        self,
+        values: torch.Tensor,
+        codes: torch.Tensor,
+        row: torch.Tensor,
+        step: torch.Tensor,
+    ) -> dict[str, Past]:
+        """What each field of levels was before some events of padded sequences."""
+        if not (self.n_copied and self.codes):
+            return {}
+        is_tie = values[:, :, self.n_channels + 1] == NO_GAP
+        n_at_once = n_at_once_of(is_tie)[row, step]
+        return {
+            key: past_of_steps(codes[:, :, code], n_at_once, row, step, self.n_copied)
+            for key, code in self.codes.items()
+        }
 
     def _log_probs(
         self,
