@@ -27,7 +27,7 @@ from sklearn_seqcrm.model_selection import CutoffSplit
 HERE = Path(__file__).parent
 REAL = [name for name, task in TASKS.items() if isinstance(task, RealTask)]
 MODELS = ("boosting", "lstm", "hybrid")
-N_DRAWS = 1000
+N_DRAWS = 500
 
 
 def main():
