@@ -10,6 +10,7 @@ from sklearn_seqcrm._encoding._number_field import NumericField
 from sklearn_seqcrm._encoding._row_features import (
     row_features_of,
     scale_row_features,
+    unfolded,
 )
 from sklearn_seqcrm._encoding._vocabulary import Vocabulary
 
@@ -25,4 +26,5 @@ __all__ = [
     "refuse_other_fields",
     "row_features_of",
     "scale_row_features",
+    "unfolded",
 ]

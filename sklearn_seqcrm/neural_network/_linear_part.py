@@ -15,7 +15,7 @@ from sklearn_seqcrm.neural_network._layers import Linear, without_drawing
 _RIDGE = 0.05
 # Spreads from the center that an input counts at most; one customer among a million
 # is a thousand away.
-_FAR = 1000.0
+FAR = 1000.0
 _WIDTH = 64  # numbers of a row in work, about
 
 
@@ -45,7 +45,7 @@ class LinearPart(nn.Module):
         super().__init__()
         self.weights = without_drawing(Linear, n_inputs, n_outputs, bias=False)
         nn.init.zeros_(self.weights.weight)
-        self.within = nn.Hardtanh(-_FAR, _FAR)
+        self.within = nn.Hardtanh(-FAR, FAR)
         zeros = torch.zeros(n_inputs, dtype=torch.float32, device="cpu")
         self.register_buffer("center", zeros)
         self.register_buffer("spread", torch.ones_like(zeros))

@@ -21,6 +21,7 @@ from sklearn_seqcrm.neural_network import (
     HistoryPadder,
     LSTMClassifier,
     LSTMRegressor,
+    LSTMSurvival,
     StreamingScorer,
 )
 from sklearn_seqcrm.neural_network._poolings import POOLINGS
@@ -48,22 +49,28 @@ MODELS = {
     "max": LSTMClassifier(pooling="max", **SMALL),
     "counts": LSTMRegressor(loss="poisson", exposure="age", **SMALL),
     "two targets": LSTMRegressor(loss="quantile", quantile=[0.1, 0.9], **SMALL),
+    "amounts": LSTMRegressor(**SMALL),
+    "two amounts": LSTMRegressor(n_networks=2, **SMALL),
+    "two rates": LSTMRegressor(
+        loss="zero_inflated_lognormal", exposure="age", n_networks=2, **SMALL
+    ),
 }
+EXPOSED = ("counts", "two rates")
 
 
 @functools.cache
 def fitted(name):
     """A model on whole histories, with the gaps that statics have."""
     model, n = MODELS[name], len(ROWS)
-    rows = ROWS.assign(age=ROWS["age"].fillna(40)) if name == "counts" else ROWS
+    rows = ROWS.assign(age=ROWS["age"].fillna(40)) if name in EXPOSED else ROWS
     y = np.arange(n) % 2
-    if name == "two targets":
+    if name.startswith("two"):
         y = np.column_stack([y, np.arange(n) % 5])
     return make_history_pipeline(model).fit(LOG.attach(rows, cutoff="at"), y)
 
 
 def people_of(name):
-    return PEOPLE.assign(age=PEOPLE["age"].fillna(40)) if name == "counts" else PEOPLE
+    return PEOPLE.assign(age=PEOPLE["age"].fillna(40)) if name in EXPOSED else PEOPLE
 
 
 def new_scorer(name="lstm-1", **options):
@@ -110,7 +117,7 @@ def test_all_that_models_answer():
         (
             LSTMRegressor(loss="zero_inflated_lognormal", **SMALL),
             y % 4,
-            ["predict", "predict_quantiles"],
+            ["predict", "predict_quantiles", "predict_proba_zero"],
         ),
     ):
         model = make_history_pipeline(estimator).fit(X, target)
@@ -176,7 +183,7 @@ def _no_ties(events):
 
 @settings(max_examples=10, deadline=None)
 @given(
-    st.sampled_from(["lstm-2", "gru-1", "rnn-2", "several"]),
+    st.sampled_from(["lstm-2", "gru-1", "several", "counts", "two amounts"]),
     st.integers(0, 10**6),
     st.integers(1, 40),
 )
@@ -225,7 +232,8 @@ def test_values_of_unusual_types():
     assert_allclose(found, expected, **EXACT)
 
 
-def test_several_history_columns():
+@pytest.mark.parametrize("estimator", [LSTMClassifier, LSTMRegressor])
+def test_several_history_columns(estimator):
     """Of customers, and of the cities that they live in."""
     visits = EVENTS.assign(city=np.array(["Rome", "Oslo"])[EVENTS.index % 2])
     visits = visits.drop(columns=["who", "due"])
@@ -233,7 +241,7 @@ def test_several_history_columns():
     X = LOG.attach(ROWS.assign(place=ROWS["city"].fillna("Rome")), cutoff="at")
     X = cities.attach(X, customer="place", cutoff="at", name="visits")
     y = np.arange(len(X)) % 2
-    model = make_history_pipeline(LSTMClassifier(**SMALL)).fit(X, y)
+    model = make_history_pipeline(estimator(**SMALL)).fit(X, y)
     keys = {"history": "who", "visits": "place"}
     scorer = StreamingScorer(model, keys, "when")
     with pytest.raises(KeyError, match="history=None is none of"):
@@ -248,8 +256,8 @@ def test_several_history_columns():
         people, cutoff=AFTER
     )
     X = cities.attach(X, customer="place", cutoff=AFTER, name="visits")
-    expected = model.predict_proba(X)
-    assert_allclose(scorer.predict_proba(people, AFTER), expected, **EXACT)
+    expected = answer(model, X)
+    assert_allclose(answer(scorer, people, AFTER), expected, **EXACT)
     for row, wanted in zip(people.to_dict("records"), expected, strict=True):
         ids = {"history": row["who"], "visits": row["place"]}
         found = scorer.score_one(ids, None, as_event(row), AFTER)
@@ -411,6 +419,10 @@ def test_refusals():
     numbers = X[["age", "history"]].fillna({"age": 0})
     with pytest.raises(TypeError, match="got LSTMClassifier"):
         StreamingScorer(LSTMClassifier(), "who", "when")
+    waits = np.array([(i % 2 == 0, 1.0 + i) for i in range(len(y))], "?,f8")
+    survival = make_history_pipeline(LSTMSurvival(**SMALL)).fit(X, waits)
+    with pytest.raises(TypeError, match=r"got a Pipeline of .*'LSTMSurvival'"):
+        StreamingScorer(survival, "who", "when")
     both = make_history_pipeline(LSTMClassifier(bidirectional=True, **SMALL))
     with pytest.raises(ValueError, match="bidirectional network cannot be streamed"):
         StreamingScorer(both.fit(X, y), "who", "when")
@@ -536,7 +548,7 @@ def test_no_more_customers_than_there_may_be():
     assert some.forget_before(4) == 2
 
 
-@pytest.mark.parametrize("name", ["lstm-2", "two targets", "max"])
+@pytest.mark.parametrize("name", ["lstm-2", "two targets", "amounts", "max"])
 def test_saved_states_go_on(name, tmp_path):
     scorer = new_scorer(name)
     scorer.update(EVENTS.iloc[:50])

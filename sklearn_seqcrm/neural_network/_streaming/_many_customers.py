@@ -109,17 +109,19 @@ class ManyCustomers:
         for name, (slots, cutoff) in views.items():
             stream = self._streams[name]
             records[name] = stream.states.at(slots), cutoff
-            features = stream.features(*records[name])
-            histories[name] = streamed_histories(stream.encoder, features, cutoff)
+            known = stream.features(*records[name])
+            histories[name] = streamed_histories(stream.encoder, *known, cutoff)
         parts, estimator = self._parts, self._parts.estimator
         frame = parts.reading.select(rows.assign(**histories), estimator).frame
         if parts.statics is not None:
             frame = parts.statics.transform(frame)
-        inputs = estimator._as_in_fit(read_inputs(estimator, frame, reset=False))
+        sums = estimator._objective.is_linear
+        inputs = read_inputs(estimator, frame, reset=False, sums=sums)
+        inputs = estimator._as_in_fit(inputs)
         return self._read_states(records, inputs.data.static)
 
     def _read_states(self, records: _Views, static: np.ndarray) -> list[np.ndarray]:
-        """What each network returns for states, row features and statics."""
+        """What each network returns for states, and for all numbers beside them."""
         beside = torch.from_numpy(static)
         outputs = []
         for number, network in enumerate(self._parts.networks):

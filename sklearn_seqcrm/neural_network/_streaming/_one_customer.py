@@ -113,20 +113,27 @@ class OneCustomer:
             name: one.states.at_one(slots[name]) for name, one in streams.items()
         }
         views = {name: (one, cutoffs[name][0]) for name, one in records.items()}
-        features = [
-            one.features(records[name], cutoffs[name])[0]
-            for name, one in streams.items()
+        known = [
+            one.features(records[name], cutoffs[name]) for name, one in streams.items()
         ]
-        static = np.concatenate([*features, beside]).astype("float32")[None]
-        rows = Inputs(RowData((), static), (), (), partial(np.arange, 1))
-        static = self._parts.estimator._in_logarithms(rows).data.static
+        static = self._static(known, beside)
         outputs = []
         for number, network in enumerate(self._networks):
             pooled = [
                 one.pooled_one(*views[name], number) for name, one in streams.items()
             ]
-            outputs.append(network.outputs(pooled, static[0])[None].astype("float64"))
+            outputs.append(network.outputs(pooled, static)[None].astype("float64"))
         return outputs
+
+    def _static(
+        self, known: Sequence[tuple[np.ndarray, np.ndarray]], beside: np.ndarray
+    ) -> np.ndarray:
+        """All numbers beside the histories, in the order of `read_inputs`."""
+        features = [of_history[0] for of_history, _ in known]
+        static = np.concatenate([*features, beside], dtype="float32")[None]
+        rows = Inputs(RowData((), static), (), (), partial(np.arange, 1))
+        rows = rows.with_sums([sums for _, sums in known])
+        return self._parts.estimator._as_offset(rows).data.static[0]
 
     def _ids_of(self, customer: Any) -> dict[Any, Any]:
         """The customer of each history column, in the form that states have."""
@@ -210,7 +217,9 @@ class OneCustomer:
         row = pd.DataFrame({name: [statics[name]] for name in parts.reading.statics})
         for name, encoder in parts.encoders.items():
             nothing = np.zeros((1, len(encoder.layout.row_features)), "float32")
-            row[name] = streamed_histories(encoder, nothing, cutoffs[name])
+            row[name] = streamed_histories(
+                encoder, nothing, nothing[:, :0], cutoffs[name]
+            )
         frame = parts.reading.select(row, parts.estimator).frame
         if parts.statics is not None:
             frame = parts.statics.transform(frame)

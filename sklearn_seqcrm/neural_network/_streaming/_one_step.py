@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from sklearn_seqcrm.neural_network._layers import Linear
+from sklearn_seqcrm.neural_network._linear_part import FAR, LinearPart
 from sklearn_seqcrm.neural_network._module import HistoryNetwork
 from sklearn_seqcrm.neural_network._poolings import (
     Attention,
@@ -47,7 +48,9 @@ class OneNetwork:
     def __init__(self, network: HistoryNetwork) -> None:
         self.steps = [OneStep(reader) for reader in network.readers]
         self._head = [_matrices(one) for one in network.head if isinstance(one, Linear)]
-        self._offset = network.offset
+        self._n_static = network._n_static
+        self._exposed = network.exposed
+        self._linear = None if network.linear is None else _OneLinear(network.linear)
 
     def outputs(self, pooled: Sequence[np.ndarray], static: np.ndarray) -> np.ndarray:
         """Outputs of a row, shape (n_outputs,).
@@ -57,17 +60,36 @@ class OneNetwork:
         pooled : sequence of ndarray of shape (output_size,)
             What was read of each history.
         static : ndarray of shape (S,), float32
-            Row features and statics.
+            Row features and statics, and whatever goes beside the head.
         """
-        numbers = np.concatenate([*pooled, static])
+        numbers = np.concatenate([*pooled, static[: self._n_static]])
         *inner, last = self._head
         for weight, bias in inner:
             numbers = np.maximum(weight @ numbers + bias, 0)
         outputs = last[0] @ numbers + last[1]
-        if self._offset is not None:
-            place, slope, intercept, exposed = self._offset
-            outputs[list(exposed)] += static[place] * slope + intercept
+        if self._exposed:
+            outputs[self._exposed] += static[-1]
+        if self._linear is not None:
+            outputs += self._linear(static)
         return outputs
+
+
+class _OneLinear:
+    """The linear part for a single row.
+
+    Parameters
+    ----------
+    part : LinearPart
+        What was trained.
+    """
+
+    def __init__(self, part: LinearPart) -> None:
+        self._center, self._spread = part.center.numpy(), part.spread.numpy()
+        self._weights = part.weights.weight.detach().numpy()
+
+    def __call__(self, static: np.ndarray) -> np.ndarray:
+        away = (static - self._center) / self._spread
+        return self._weights @ away.clip(-FAR, FAR)
 
 
 class OneStep:

@@ -13,7 +13,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._encoding import EventEncoder
 from sklearn_seqcrm._reading import Reading
-from sklearn_seqcrm.neural_network._base import BaseLSTM
+from sklearn_seqcrm.neural_network._lstm_classifier import LSTMClassifier
+from sklearn_seqcrm.neural_network._lstm_regressor import LSTMRegressor
 from sklearn_seqcrm.neural_network._module import HistoryNetwork
 
 _WANTED = (
@@ -43,7 +44,7 @@ class Parts(NamedTuple):
     encoders: dict[Any, EventEncoder]
     reading: Reading
     statics: Pipeline | None
-    estimator: BaseLSTM
+    estimator: LSTMClassifier | LSTMRegressor
     networks: list[HistoryNetwork]
 
     @classmethod
@@ -67,7 +68,8 @@ class Parts(NamedTuple):
         check_is_fitted(pipeline)
         (_, encoder), *between = pipeline.steps[:-1] or [("", None)]
         estimator = pipeline.steps[-1][1]
-        if not hasattr(encoder, "layouts_") or not isinstance(estimator, BaseLSTM):
+        is_known = isinstance(estimator, LSTMClassifier | LSTMRegressor)
+        if not hasattr(encoder, "layouts_") or not is_known:
             steps = [type(step).__name__ for _, step in pipeline.steps]
             raise TypeError(f"{_WANTED}; got a Pipeline of {steps}.")
         check_is_fitted(estimator, "nets_")
@@ -98,7 +100,7 @@ def _on_processor(network: HistoryNetwork) -> HistoryNetwork:
     return network
 
 
-def _refuse_backwards(estimator: BaseLSTM) -> None:
+def _refuse_backwards(estimator: LSTMClassifier | LSTMRegressor) -> None:
     if estimator.net_.module__bidirectional:
         raise ValueError(
             "A bidirectional network cannot be streamed: backwards, it reads the last "

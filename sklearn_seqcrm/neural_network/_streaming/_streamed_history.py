@@ -12,6 +12,7 @@ from sklearn_seqcrm._encoding import (
     EventEncoder,
     row_features_of,
     scale_row_features,
+    unfolded,
 )
 from sklearn_seqcrm._ragged import blocks
 from sklearn_seqcrm._store import LONGEST, Column
@@ -21,6 +22,7 @@ from sklearn_seqcrm.neural_network._streaming._one_step import OneStep
 from sklearn_seqcrm.neural_network._streaming._schedule import portions, strides
 from sklearn_seqcrm.neural_network._streaming._states import States
 
+_HUGE = 1e38  # a sum that float32 holds
 _WIDTH = 4  # numbers of an event in work, as `encode_rows` has them
 
 
@@ -28,8 +30,9 @@ class StreamedHistory:
     """What is known of all customers' events of one history column.
 
     Of each customer the record has the fields ``first`` and ``last`` (times of these
-    events), ``count``, ``sums`` (decayed counts and sums at the last event), and, of
-    each network, ``vectors`` and ``weights``.
+    events), ``count``, ``sums`` (decayed counts and sums at the last event; with
+    `has_sums`, those of unfolded facts behind them), and, of each network, ``vectors``
+    and ``weights``.
 
     Parameters
     ----------
@@ -47,6 +50,8 @@ class StreamedHistory:
         Customers to remember; None: all.
     dtype : {"float32", "float16"}
         What vectors are stored in.
+    has_sums : bool
+        Whether rows see sums of the facts before their tails were folded in.
 
     Attributes
     ----------
@@ -65,15 +70,17 @@ class StreamedHistory:
         n_states: int,
         most: int | None,
         dtype: str,
+        has_sums: bool,
     ) -> None:
         self.name = name
         self.encoder = encoder
-        self.states = States(_start_record(encoder, readers, dtype))
+        self.states = States(_start_record(encoder, readers, dtype, has_sums))
         self.span: tuple[Any, Any] | None = None
         self._readers = readers
         self._steps = steps
         self._n_states = n_states
         self._most = most
+        self._has_sums = has_sums
         self._rates = np.log(2) / np.asarray(encoder.layout.half_lives)
 
     # Events in ------------------------------------------------------------------------
@@ -237,13 +244,18 @@ class StreamedHistory:
     def _sums_after(
         self, before: np.ndarray, times: np.ndarray, channels: np.ndarray
     ) -> np.ndarray:
-        """Decayed counts and sums after T events, shape (B, K, 1 + n_decayed)."""
-        facts = np.ones((*times.shape, 1 + self.encoder.layout.n_decayed))
-        facts[:, :, 1:] = channels[:, :, : facts.shape[2] - 1]
+        """Decayed counts and sums after T events, shape (B, K, n_numbers)."""
+        layout = self.encoder.layout
+        facts = channels[:, :, : layout.n_decayed]
+        parts = [np.ones((*times.shape, 1)), facts]
+        if self._has_sums:
+            amounts = unfolded(facts.reshape(times.size, layout.n_decayed), layout)
+            parts.append(amounts.reshape(facts.shape))
+        numbers = np.concatenate(parts, axis=2, dtype="float64")
         ages = times[:, -1:] - times
         fade = np.exp(ages[:, None] * -self._rates[:, None])  # (B, K, T)
         since = times[:, -1] - before["last"]
-        return self._faded(before, since) + np.matmul(fade, facts)
+        return self._faded(before, since) + np.matmul(fade, numbers)
 
     def _faded(self, records: np.ndarray, since: np.ndarray) -> np.ndarray:
         """Decayed counts and sums some ticks after the last event."""
@@ -282,8 +294,10 @@ class StreamedHistory:
                 "cannot go back; attach the rows to a log to score the past."
             )
 
-    def features(self, records: np.ndarray, cutoff: np.ndarray) -> np.ndarray:
-        """Row features of some customers, shape (n, n_row_features), float32.
+    def features(
+        self, records: np.ndarray, cutoff: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Row features and sums, as `EncodedLog.row_features_and_sums` has them.
 
         Parameters
         ----------
@@ -291,6 +305,14 @@ class StreamedHistory:
             Records of the customers.
         cutoff : ndarray of shape (n,)
             Cutoffs on the clock of the encoder.
+
+        Returns
+        -------
+        features : ndarray of shape (n, n_row_features), float32
+            Row features.
+        sums : ndarray of shape (n, n_sums), float32
+            Sums of facts before their tails were folded in; none of them unless
+            `has_sums`.
         """
         filled = records["count"] > 0
         ages = np.full((len(records), 2), np.nan)
@@ -298,8 +320,12 @@ class StreamedHistory:
             ages[filled, column] = (cutoff - records[name])[filled]
         sums = self._faded(records, cutoff - records["last"])
         layout = self.encoder.layout
+        sums, amounts = np.split(sums, [1 + layout.n_decayed], axis=2)
         raw = row_features_of(ages, records["count"], sums, cutoff, layout)
-        return scale_row_features(raw, self.encoder.row_scale)
+        features = scale_row_features(raw, self.encoder.row_scale).astype("float32")
+        width = amounts.shape[1] * amounts.shape[2]
+        amounts = amounts.reshape(len(records), width).clip(-_HUGE, _HUGE)
+        return features, amounts.astype("float32")
 
     def pooled(
         self, records: np.ndarray, cutoff: np.ndarray, number: int
@@ -340,17 +366,18 @@ class StreamedHistory:
 
 
 def _start_record(
-    encoder: EventEncoder, readers: Sequence[EventReader], dtype: str
+    encoder: EventEncoder, readers: Sequence[EventReader], dtype: str, has_sums: bool
 ) -> np.ndarray:
     """Record of a customer without events, shape (1,)."""
     layout, tick = encoder.layout, encoder.clock.dtype
     vectors = np.stack([reader.start.vectors[0].numpy() for reader in readers])
     weights = np.stack([reader.start.weights[0].numpy() for reader in readers])
+    n_numbers = 1 + (1 + has_sums) * layout.n_decayed
     fields: list[Any] = [
         ("first", tick),
         ("last", tick),
         ("count", "int64"),
-        ("sums", "float64", (len(layout.half_lives), 1 + layout.n_decayed)),
+        ("sums", "float64", (len(layout.half_lives), n_numbers)),
         ("weights", "float32", weights.shape),
         ("vectors", dtype, vectors.shape),
     ]

@@ -12,6 +12,7 @@ import torch
 from sklearn.utils.metaestimators import available_if
 
 from sklearn_seqcrm.neural_network._base import mean_over_networks
+from sklearn_seqcrm.neural_network._objectives import levels_of
 from sklearn_seqcrm.neural_network._settings import own_settings
 from sklearn_seqcrm.neural_network._streaming._answers import (
     predicted,
@@ -190,6 +191,7 @@ class StreamingScorer:
                 size * len(first),
                 self.max_customers,
                 self.dtype,
+                self._parts.estimator._objective.is_linear,
             )
             for i, name in enumerate(names)
         }
@@ -345,10 +347,31 @@ class StreamingScorer:
         """
         estimator: Any = self._parts.estimator
         levels = estimator.quantile if quantiles is None else quantiles
+        levels_of(levels, any_order=True)
         return mean_over_networks(
             estimator._objective.predict_quantiles(one, levels)
             for one in self._outputs(rows, cutoff)
         )
+
+    @_answers("predict_proba_zero")
+    def predict_proba_zero(self, rows: pd.DataFrame, cutoff: Any = None) -> np.ndarray:
+        """Predict the probability that the target is 0.
+
+        Parameters
+        ----------
+        rows : DataFrame of shape (n, n_columns)
+            As in `predict`.
+        cutoff : str, datetime, number or None, default=None
+            As in `predict`.
+
+        Returns
+        -------
+        ndarray of shape (n,) or (n, k)
+            As `LSTMRegressor.predict_proba_zero` returns it.
+        """
+        objective: Any = self._parts.estimator._objective
+        outputs = self._outputs(rows, cutoff)
+        return mean_over_networks(map(objective.predict_proba_zero, outputs))
 
     def _outputs(self, rows: Any, cutoff: Any) -> list[np.ndarray]:
         """What each network returns for rows, shape (n, n_outputs), float64."""
