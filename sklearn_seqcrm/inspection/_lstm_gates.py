@@ -27,7 +27,7 @@ def lstm_gates(
     network: int = 0,
     as_frame: bool = True,
 ) -> Any:
-    """Gates and states of a network after every event of each row.
+    """Find gates and states of a network after every event of each row.
 
     Parameters
     ----------
