@@ -28,6 +28,7 @@ extensions = [
 exclude_patterns = ["_build", "benchmark_results"]
 # The front page is the README, whose title is the project's name.
 myst_heading_anchors = 2
+myst_enable_extensions = ["dollarmath"]
 templates_path = ["_templates"]
 # Docstrings have single backticks for names and parameters alike: a name becomes a
 # link, and what cannot be found plain code, without a warning. (scikit-learn has
