@@ -24,11 +24,15 @@ LENGTHS = (25, 50, 100, 200, 400, 800, 1600)
 EVENTS_TO_GROW = 320_000
 
 
-def make_rows(shortest, longest, n_customers, cutoffs):
-    """Encoded rows of customers with that many events, and the number of events."""
+def make_rows(shortest, longest, n_customers, cutoffs=None):
+    """Encoded rows of customers with that many events, and the number of events.
+
+    At the cutoffs, or one before each event.
+    """
     rng = np.random.default_rng(0)
     log = make_log(rng.integers(shortest, longest + 1, n_customers), rng)
-    X = HistoryEncoder().fit_transform(log.snapshots(cutoffs))
+    X = log.snapshots_before_events() if cutoffs is None else log.snapshots(cutoffs)
+    X = HistoryEncoder().fit_transform(X)
     return X[["history"]], len(log)
 
 
@@ -46,7 +50,7 @@ def epoch_seconds(X, pooling, repeat):
 
 def compare_poolings(repeat):
     """Print events per second of 400 customers of 200 to 500 events each."""
-    before_each, n_events = make_rows(200, 500, 400, "events")
+    before_each, n_events = make_rows(200, 500, 400)
     last, _ = make_rows(200, 500, 400, [1001])
     print(
         f"400 customers, {n_events:,} events, {len(before_each):,} rows before events"
@@ -65,7 +69,7 @@ def measure_growth(repeat):
     print("\nevents of a customer   ms an epoch for each   events per second")
     found = {}
     for length in LENGTHS:
-        X, n_events = make_rows(length, length, EVENTS_TO_GROW // length, "events")
+        X, n_events = make_rows(length, length, EVENTS_TO_GROW // length)
         speed = n_events / epoch_seconds(X, DEFAULT, repeat)
         found[length] = 1000 * length / speed
         print(f"{length:20d}{found[length]:23.2f}{speed:18,.0f}/s", flush=True)
@@ -102,8 +106,7 @@ def compare_cutoffs(repeat):
     (one, n_events), (twelve, _), (before_each, _) = (
         (epoch_seconds(X, DEFAULT, 2 * repeat), n_events)
         for X, n_events in (
-            make_rows(20, 30, 3000, chosen)
-            for chosen in (cutoffs[-1:], cutoffs, "events")
+            make_rows(20, 30, 3000, chosen) for chosen in (cutoffs[-1:], cutoffs)
         )
     )
     print(
