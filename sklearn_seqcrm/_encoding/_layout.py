@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from sklearn_seqcrm._encoding._calendar import cycle_names, cycles
 from sklearn_seqcrm._encoding._local_clock import LocalClock
+from sklearn_seqcrm._store import unlike
 
 
 @dataclass(frozen=True)
@@ -103,39 +103,10 @@ class Layout:
             for channel in self.channels[: self.n_decayed]
         ]
         # A field may be called "count", for example.
-        return unlike([*names, *cycle_names(self.calendar)], [])
+        return unlike([*names, *cycle_names(self.calendar)])
 
     @property
     def sums(self) -> list[str]:
         """Names of what `EncodedLog.sums` returns."""
         facts = self.channels[: self.n_decayed]
         return [f"{f}_sum_{k}" for k in range(len(self.half_lives)) for f in facts]
-
-
-def unlike(names: Sequence[str], taken: Sequence[str]) -> list[str]:
-    """Make names differ from one another, and from those that are taken.
-
-    Parameters
-    ----------
-    names : sequence of str
-        Names as they are wanted.
-    taken : sequence of str
-        Names that stay as they are.
-
-    Returns
-    -------
-    list of str
-        The names, with underscores behind those that would be there twice.
-
-    Examples
-    --------
-    >>> unlike(["time_gap", "hour_sin1"], ["amount", "time_gap"])
-    ['time_gap_', 'hour_sin1']
-    """
-    used, found = set(taken), []
-    for name in names:
-        while name in used:
-            name = f"{name}_"
-        used.add(name)
-        found.append(name)
-    return found

@@ -14,10 +14,10 @@ from sklearn_seqcrm._encoding._encoded_log import EncodedLog
 from sklearn_seqcrm._encoding._event_encoder import EventEncoder
 from sklearn_seqcrm._encoding._field_encoder import FieldEncoder, Training
 from sklearn_seqcrm._encoding._fields import FIELD_ENCODERS, kind_of_field
-from sklearn_seqcrm._encoding._layout import Layout, unlike
+from sklearn_seqcrm._encoding._layout import Layout
 from sklearn_seqcrm._encoding._local_clock import LocalClock
 from sklearn_seqcrm._ragged import visible_events, visible_gaps
-from sklearn_seqcrm._store import Clock, RawLog, Rows
+from sklearn_seqcrm._store import Clock, RawLog, Rows, unlike
 
 # Half-lives in typical gaps: from "just now" to "ever", a factor of four apart.
 AUTO_HALF_LIVES = (1.0, 4.0, 16.0, 64.0)

@@ -11,8 +11,10 @@ from sklearn_seqcrm._store._kinds import (
     rows_of_kinds,
 )
 from sklearn_seqcrm._store._log import Log
+from sklearn_seqcrm._store._names import unlike
 from sklearn_seqcrm._store._raw_log import RawLog
 from sklearn_seqcrm._store._record import Record
+from sklearn_seqcrm._store._replacing import replacing
 from sklearn_seqcrm._store._rows import Rows, by_log, join_rows, missing_rows
 from sklearn_seqcrm._store._series import ids_of, refuse_missing, to_series
 from sklearn_seqcrm._store._timeline import Timeline, frozen
@@ -42,8 +44,10 @@ __all__ = [
     "missing_rows",
     "refuse_missing",
     "refuse_other_kind",
+    "replacing",
     "rows_of_kinds",
     "scatter",
     "short_time",
     "to_series",
+    "unlike",
 ]

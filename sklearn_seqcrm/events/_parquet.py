@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
-import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._store import Clock, Record
+from sklearn_seqcrm._store import Clock, Record, replacing
 
 _KEY = b"sklearn_seqcrm"
 _FORMAT = 1
@@ -288,7 +284,7 @@ def _write(table: Any, note: str, path: Any) -> None:
     import pyarrow.parquet as pq
 
     table = table.replace_schema_metadata({_KEY: note})
-    with _replacing(path) as beside:
+    with replacing(path) as beside:
         try:
             pq.write_table(table, beside, write_page_checksum=True)
         except pa.ArrowException as error:
@@ -297,7 +293,7 @@ def _write(table: Any, note: str, path: Any) -> None:
 
 
 def _seal(path: Path) -> None:
-    """Put the digest of the file before its footer, and the file onto the disk."""
+    """Put the digest of the file before its footer."""
     with path.open("r+b") as file:
         file.seek(-8, os.SEEK_END)
         n_footer = int.from_bytes(file.read(4), "little") + 8
@@ -309,8 +305,6 @@ def _seal(path: Path) -> None:
             digest.update(block)
         digest.update(footer)
         file.write(_MARK + digest.digest() + footer)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _check_seal(data: memoryview, path: Any) -> bool:
@@ -330,37 +324,3 @@ def _check_seal(data: memoryview, path: Any) -> bool:
             "wrote. Take another copy, or build the log anew."
         )
     return True
-
-
-@contextmanager
-def _replacing(path: Any) -> Iterator[Path]:
-    """A file to write beside another, whose place it takes at the end.
-
-    Until then, and for good if anything fails, the old file stays as it is. A link
-    keeps pointing to where it did, and the file there is replaced, as if it had been
-    written through the link. The new file has the permissions of the old one, or those
-    that any new file gets.
-    """
-    target = Path(os.path.realpath(os.fspath(path)))
-    # Asked once: another writer may make the file meanwhile.
-    mode = target.stat().st_mode if target.exists() else None
-    if mode is not None:
-        if not stat.S_ISREG(mode):
-            raise ValueError(f"{path} is no ordinary file, so that it is not replaced.")
-        if not os.access(target, os.W_OK):
-            raise PermissionError(f"{path} may not be written.")
-    # Shorter than a name may be, which that of the file may fill.
-    beside = target.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        beside.touch(exist_ok=False)
-    except OSError as error:
-        # A folder that is missing or closed, where the file itself would fail as well.
-        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
-    try:
-        if mode is not None:
-            beside.chmod(stat.S_IMODE(mode))
-        yield beside
-        os.replace(beside, target)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise

@@ -15,7 +15,7 @@ from sklearn_seqcrm._ragged import (
     visible_events,
 )
 from sklearn_seqcrm._reading import text_of
-from sklearn_seqcrm._store import Clock, RawLog, Rows
+from sklearn_seqcrm._store import Clock, RawLog, Rows, unlike
 from sklearn_seqcrm.feature_extraction._aggregates._block import Block, Decays, Lengths
 from sklearn_seqcrm.feature_extraction._aggregates._event_numbers import (
     CategoricalField,
@@ -27,7 +27,6 @@ from sklearn_seqcrm.feature_extraction._aggregates._features import (
     Labels,
     all_features,
     first_of,
-    unlike,
 )
 from sklearn_seqcrm.feature_extraction._aggregates._lengths import (
     Rhythm,

@@ -195,24 +195,3 @@ class Labels(NamedTuple):
             lengths = self.half_lives if feature.is_decayed else self.lookbacks
             words.append(lengths[length])
         return "_".join(words)
-
-
-def unlike(names: Iterable[str]) -> list[str]:
-    """Make names differ, as a field may be called "n_events", for example.
-
-    Parameters
-    ----------
-    names : iterable of str
-        Names, some of which may be there twice.
-
-    Returns
-    -------
-    list of str
-        The second of a name has an underscore behind it, the third two.
-    """
-    found: dict[str, None] = {}
-    for name in names:
-        while name in found:
-            name = f"{name}_"
-        found[name] = None
-    return list(found)

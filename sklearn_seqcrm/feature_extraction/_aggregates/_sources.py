@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._store import Column, RawLog, is_of_kinds
+from sklearn_seqcrm._store import Column, RawLog, is_of_kinds, unlike
 
 
 class Source(NamedTuple):
@@ -115,16 +114,9 @@ def sources_of(log: RawLog, seen: np.ndarray) -> dict[str, Source]:
             found[name] = source
             continue
         for kind in (kind for kind in kinds if kind in occurring):
-            own = _unlike(f"{name}_of_{kind}", [*log.fields, *found])
+            [own] = unlike([f"{name}_of_{kind}"], [*log.fields, *found])
             found[own] = Source(name, source.type, kind, kind_field)
     return found
-
-
-def _unlike(name: str, taken: Collection[str]) -> str:
-    """The name, or with as many underscores as make it another than those taken."""
-    while name in taken:
-        name += "_"
-    return name
 
 
 def frequent_levels(column: Column, customers: np.ndarray, most: int) -> pd.Index:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm._store import replacing
 from sklearn_seqcrm.neural_network._module import HistoryNetwork
 from sklearn_seqcrm.neural_network._streaming._streamed_history import (
     StreamedHistory,
@@ -57,7 +55,7 @@ def write_states(
         ],
     }
     table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(note)})
-    with _replacing(path) as beside:
+    with replacing(path) as beside:
         # Nothing in states repeats, so that packing them takes time for nothing.
         pq.write_table(
             table,
@@ -194,18 +192,3 @@ def _filled_up(column: Any, n: int) -> Any:
 
     column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     return pa.concat_arrays([column, pa.nulls(n - len(column), column.type)])
-
-
-@contextmanager
-def _replacing(path: Any) -> Iterator[Path]:
-    """A file to write beside another, whose place it takes when it is whole."""
-    target = Path(os.path.realpath(os.fspath(path)))
-    beside = target.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        yield beside
-        with beside.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(beside, target)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
