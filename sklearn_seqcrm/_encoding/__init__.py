@@ -10,6 +10,7 @@ from sklearn_seqcrm._encoding._number_field import NumericField
 from sklearn_seqcrm._encoding._row_features import (
     row_features_of,
     scale_row_features,
+    sums_of_amounts,
     unfolded,
 )
 from sklearn_seqcrm._encoding._vocabulary import Vocabulary
@@ -26,5 +27,6 @@ __all__ = [
     "refuse_other_fields",
     "row_features_of",
     "scale_row_features",
+    "sums_of_amounts",
     "unfolded",
 ]

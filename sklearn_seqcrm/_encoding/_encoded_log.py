@@ -11,12 +11,11 @@ from sklearn_seqcrm._encoding._layout import Layout
 from sklearn_seqcrm._encoding._row_features import (
     raw_row_features,
     scale_row_features,
+    sums_of_amounts,
     unfolded,
 )
 from sklearn_seqcrm._ragged import decayed_sums
 from sklearn_seqcrm._store import Log, Rows, Timeline, frozen
-
-_HUGE = 1e38  # a sum that float32 holds
 
 
 class EncodedLog(Log):
@@ -114,8 +113,7 @@ class EncodedLog(Log):
         raw = raw_row_features(
             rows, self._timeline.times, counts_and_facts, self._layout
         )
-        sums = sums.reshape(len(sums), -1).clip(-_HUGE, _HUGE)
-        return self._scaled(raw), sums.astype("float32")
+        return self._scaled(raw), sums_of_amounts(sums)
 
     def raw_row_features(self, rows: Rows) -> Iterator[np.ndarray]:
         """The same before it is scaled, some rows at a time; NaN for what is not."""

@@ -10,6 +10,7 @@ from sklearn_seqcrm._encoding._layout import Layout
 from sklearn_seqcrm._ragged import Views, blocks
 
 _WIDTH = 32  # row features in work, about
+_HUGE = 1e38  # a sum that float32 holds
 
 
 def raw_row_features(
@@ -128,3 +129,20 @@ def unfolded(facts: np.ndarray, layout: Layout) -> np.ndarray:
         folded = facts[some]
         amounts[some] = np.copysign(np.expm1(np.abs(folded)), folded) + origins
     return amounts
+
+
+def sums_of_amounts(decayed: np.ndarray) -> np.ndarray:
+    """Decayed sums of `unfolded` numbers as a network reads them.
+
+    Parameters
+    ----------
+    decayed : ndarray of shape (n, n_half_lives, n_amounts)
+        Sums.
+
+    Returns
+    -------
+    ndarray of shape (n, n_half_lives * n_amounts), float32
+        Columns named by `Layout.sums`.
+    """
+    sums = decayed.reshape(len(decayed), decayed.shape[1] * decayed.shape[2])
+    return sums.clip(-_HUGE, _HUGE).astype("float32")

@@ -12,6 +12,7 @@ from sklearn_seqcrm._encoding import (
     EventEncoder,
     row_features_of,
     scale_row_features,
+    sums_of_amounts,
     unfolded,
 )
 from sklearn_seqcrm._ragged import blocks
@@ -22,7 +23,6 @@ from sklearn_seqcrm.neural_network._streaming._one_step import OneStep
 from sklearn_seqcrm.neural_network._streaming._schedule import portions, strides
 from sklearn_seqcrm.neural_network._streaming._states import States
 
-_HUGE = 1e38  # a sum that float32 holds
 _WIDTH = 4  # numbers of an event in work, as `encode_rows` has them
 
 
@@ -323,9 +323,7 @@ class StreamedHistory:
         sums, amounts = np.split(sums, [1 + layout.n_decayed], axis=2)
         raw = row_features_of(ages, records["count"], sums, cutoff, layout)
         features = scale_row_features(raw, self.encoder.row_scale).astype("float32")
-        width = amounts.shape[1] * amounts.shape[2]
-        amounts = amounts.reshape(len(records), width).clip(-_HUGE, _HUGE)
-        return features, amounts.astype("float32")
+        return features, sums_of_amounts(amounts)
 
     def pooled(
         self, records: np.ndarray, cutoff: np.ndarray, number: int
