@@ -16,7 +16,6 @@ from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     CallbackSupportMixin,
     FitTask,
-    parse_version,
 )
 from sklearn_seqcrm.neural_network._batches import automatic_batch_size
 from sklearn_seqcrm.neural_network._epochs import EpochSteps
@@ -40,6 +39,7 @@ from sklearn_seqcrm.neural_network._parameters import (
     names_of_poolings,
     refuse_absent_device,
     refuse_absent_precision,
+    refuse_other_device,
     refuse_other_sizes,
 )
 from sklearn_seqcrm.neural_network._reader import HistorySpec
@@ -47,7 +47,12 @@ from sklearn_seqcrm.neural_network._rows import RowData
 from sklearn_seqcrm.neural_network._scaling import exponent_of
 from sklearn_seqcrm.neural_network._settings import own_settings
 from sklearn_seqcrm.neural_network._split import set_customers_aside
-from sklearn_seqcrm.neural_network._training import Seeds, draw_seeds, train
+from sklearn_seqcrm.neural_network._training import (
+    Seeds,
+    draw_seeds,
+    optimized_as_asked,
+    train_as_asked,
+)
 from sklearn_seqcrm.neural_network._weights import (
     in_unit_of,
     leave_out_weightless,
@@ -56,8 +61,6 @@ from sklearn_seqcrm.neural_network._weights import (
     read_weight,
 )
 
-# All parameters in one call, which saves an eighth of a step.
-_HAS_FUSED_OPTIMIZERS = parse_version(torch.__version__) >= parse_version("2.4")
 # Passes over the rows, at most: where nothing tells when to stop, networks on few
 # customers are best after some eight, and overfit soon; see ``docs/defaults.md``.
 _EPOCHS_TO_STOP_AMONG, _EPOCHS_UNSTOPPED = 50, 8
@@ -217,11 +220,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _refuse_changes(self, objective: Objective) -> None:
         """Raise a ValueError for parameters with which the network cannot go on."""
-        if torch.device(self.device) != torch.device(self.net_.device):
-            raise ValueError(
-                f"The network goes on on its device, {str(self.net_.device)!r}; got "
-                f"device={str(self.device)!r}. Set it back, or fit from the start."
-            )
+        refuse_other_device(self.device, self.net_.device)
         for name, before in self._objective.chosen_by.items():
             if before != (now := objective.chosen_by.get(name)):
                 raise ValueError(
@@ -327,14 +326,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
             module__seed=seeds.weights,
             module__n_sums=inputs.n_sums,
             module__is_linear=objective.is_linear,
-            optimizer=torch.optim.AdamW,
-            optimizer__weight_decay=self.weight_decay,
-            optimizer__fused=_HAS_FUSED_OPTIMIZERS,
-            lr=self.learning_rate,
-            device=self.device,
-            verbose=self.verbose,
+            **optimized_as_asked(self),
             share_sequences=not self.bidirectional,
-            callbacks=[],
         )
         target, weight = inputs.data.target, inputs.data.weight
         assert target is not None
@@ -362,22 +355,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
     ) -> None:
         """Train a net with the parameters that may change from call to call."""
         self.batch_size_ = net.batch_size = batch_size
-        net.max_epochs = max_epochs
-        net.shuffle_seed, net.dropout_seed = seeds.batches, seeds.dropout
-        for reader in net.module_.readers:
-            reader.bptt_steps, reader.precision = self.bptt_steps, self.precision
-        with own_settings(self.device):
-            net.set_params(lr=self.learning_rate, verbose=self.verbose)
-            train(
-                net,
-                data,
-                valid,
-                self.callbacks or (),
-                self.n_iter_no_change,
-                self.averaged_steps,
-                may_go_on=self.warm_start or epochs is None,
-                epochs=epochs,
-            )
+        train_as_asked(self, net, seeds, max_epochs, data, valid, epochs)
         self.n_iter_ = max(len(one.history) for one in self.nets_)
         if not all(p.isfinite().all() for p in net.module_.parameters()):
             del self.nets_

@@ -84,6 +84,15 @@ def refuse_absent_device(device: str | torch.device) -> None:
         ) from error
 
 
+def refuse_other_device(device: str | torch.device, before: Any) -> None:
+    """Raise a ValueError if a net is to go on elsewhere than where it is."""
+    if torch.device(device) != torch.device(before):
+        raise ValueError(
+            f"The network goes on on its device, {str(before)!r}; got "
+            f"device={str(device)!r}. Set it back, or fit from the start."
+        )
+
+
 def refuse_absent_precision(precision: str, device: str | torch.device) -> None:
     """Raise a ValueError if the device does not train in it."""
     if precision == "bfloat16" and not trains_in_bfloat16(torch.device(device).type):

@@ -6,13 +6,19 @@ import copy
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import torch
 from sklearn.utils import check_random_state
 from skorch.callbacks import EarlyStopping
 
+from sklearn_seqcrm._sklearn_compat import parse_version
 from sklearn_seqcrm.neural_network._averaging import AveragedWeights
 from sklearn_seqcrm.neural_network._epochs import EpochSteps, Interrupted, StopIfAsked
 from sklearn_seqcrm.neural_network._net import HistoryNet
 from sklearn_seqcrm.neural_network._rows import RowData
+from sklearn_seqcrm.neural_network._settings import own_settings
+
+# All parameters in one call, which saves an eighth of a step.
+_HAS_FUSED_OPTIMIZERS = parse_version(torch.__version__) >= parse_version("2.4")
 
 
 class Seeds(NamedTuple):
@@ -45,6 +51,61 @@ def draw_seeds(random_state: Any, n_before: Sequence[int]) -> list[Seeds]:
         Seeds(seeds[0][net][0], *seeds[n_epochs][net][1:])
         for net, n_epochs in enumerate(n_before)
     ]
+
+
+def optimized_as_asked(estimator: Any) -> dict[str, Any]:
+    """Arguments of a net: its optimizer, device and messages, as parameters say."""
+    return {
+        "optimizer": torch.optim.AdamW,
+        "optimizer__weight_decay": estimator.weight_decay,
+        "optimizer__fused": _HAS_FUSED_OPTIMIZERS,
+        "lr": estimator.learning_rate,
+        "device": estimator.device,
+        "verbose": estimator.verbose,
+        "callbacks": [],
+    }
+
+
+def train_as_asked(
+    estimator: Any,
+    net: HistoryNet,
+    seeds: Seeds,
+    max_epochs: int,
+    data: RowData,
+    valid: RowData | None,
+    epochs: EpochSteps | None,
+) -> None:
+    """Train a net with the parameters that may change from call to call.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Whose parameters these are.
+    net : HistoryNet
+        The net, initialized.
+    seeds : Seeds
+        Seeds of this training.
+    max_epochs : int
+        Most passes over the rows.
+    data, valid, epochs
+        As in `train`. Where nobody sees epochs, in `partial_fit`, the net goes on.
+    """
+    net.max_epochs = max_epochs
+    net.shuffle_seed, net.dropout_seed = seeds.batches, seeds.dropout
+    for reader in net.module_.readers:
+        reader.bptt_steps, reader.precision = estimator.bptt_steps, estimator.precision
+    with own_settings(estimator.device):
+        net.set_params(lr=estimator.learning_rate, verbose=estimator.verbose)
+        train(
+            net,
+            data,
+            valid,
+            estimator.callbacks or (),
+            estimator.n_iter_no_change,
+            estimator.averaged_steps,
+            may_go_on=estimator.warm_start or epochs is None,
+            epochs=epochs,
+        )
 
 
 def train(

@@ -12,7 +12,6 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from sklearn_seqcrm._reading import Reading, Table, row_customers
 from sklearn_seqcrm._sklearn_compat import DOC_LINK, CallbackSupportMixin, FitTask
 from sklearn_seqcrm._store import Rows
-from sklearn_seqcrm.neural_network._base import _HAS_FUSED_OPTIMIZERS
 from sklearn_seqcrm.neural_network._epochs import EpochSteps
 from sklearn_seqcrm.neural_network._event_model._event_net import EventNet
 from sklearn_seqcrm.neural_network._event_model._learned import (
@@ -28,11 +27,17 @@ from sklearn_seqcrm.neural_network._event_model._statics import StaticNumbers
 from sklearn_seqcrm.neural_network._parameters import (
     refuse_absent_device,
     refuse_absent_precision,
+    refuse_other_device,
 )
 from sklearn_seqcrm.neural_network._rows import RowData
 from sklearn_seqcrm.neural_network._settings import own_settings
 from sklearn_seqcrm.neural_network._split import set_customers_aside
-from sklearn_seqcrm.neural_network._training import Seeds, draw_seeds, train
+from sklearn_seqcrm.neural_network._training import (
+    Seeds,
+    draw_seeds,
+    optimized_as_asked,
+    train_as_asked,
+)
 
 
 class BaseEventModel(CallbackSupportMixin, BaseEstimator):
@@ -169,14 +174,8 @@ class BaseEventModel(CallbackSupportMixin, BaseEstimator):
             module__dropout=self.dropout,
             module__copied_events=self.copied_events,
             module__seed=seeds.weights,
-            optimizer=torch.optim.AdamW,
-            optimizer__weight_decay=self.weight_decay,
-            optimizer__fused=_HAS_FUSED_OPTIMIZERS,
-            lr=self.learning_rate,
-            device=self.device,
-            verbose=self.verbose,
+            **optimized_as_asked(self),
             share_sequences=False,
-            callbacks=[],
         )
         with own_settings(self.device):
             net.initialize()
@@ -193,29 +192,11 @@ class BaseEventModel(CallbackSupportMixin, BaseEstimator):
         task: FitTask | None,
     ) -> None:
         """Train the net with the parameters that may change from call to call."""
-        if torch.device(self.device) != torch.device(net.device):
-            raise ValueError(
-                f"The network goes on on its device, {str(net.device)!r}; got "
-                f"device={str(self.device)!r}. Set it back, or fit from the start."
-            )
+        refuse_other_device(self.device, net.device)
         self.nets_ = [net]
         self.batch_size_ = net.batch_size = batch_size
-        net.max_epochs = max_epochs
-        net.shuffle_seed, net.dropout_seed = seeds.batches, seeds.dropout
-        reader = net.module_.reader
-        reader.bptt_steps, reader.precision = self.bptt_steps, self.precision
-        with own_settings(self.device):
-            net.set_params(lr=self.learning_rate, verbose=self.verbose)
-            train(
-                net,
-                data,
-                valid,
-                self.callbacks or (),
-                self.n_iter_no_change,
-                self.averaged_steps,
-                may_go_on=self.warm_start or task is None,
-                epochs=None if task is None else EpochSteps(task, self.nets_),
-            )
+        epochs = None if task is None else EpochSteps(task, self.nets_)
+        train_as_asked(self, net, seeds, max_epochs, data, valid, epochs)
         self.n_iter_ = len(net.history)
         if not all(p.isfinite().all() for p in net.module_.parameters()):
             del self.nets_
