@@ -3,6 +3,8 @@
 import numpy as np
 from sklearn.metrics import log_loss, mean_poisson_deviance, roc_auc_score
 
+from sklearn_seqcrm.metrics import aggregate_bias
+
 # The first one is compared; larger is better of these, smaller of all others.
 MAIN = {"class": "auc", "count": "deviance", "number": "rmse"}
 LARGER_IS_BETTER = {"auc"}
@@ -13,19 +15,18 @@ def scores_of(task, model, X, y):
     if task.kind == "class":
         probability = model.predict_proba(X)[:, 1]
         return {
-            "auc": roc_auc_score(y, probability),
+            "auc": score("auc", y, probability),
             "log_loss": log_loss(y, probability),
             "accuracy": np.mean((probability > 0.5) == y),
         }
     predicted = model.predict(X)
     scores = {
-        "rmse": np.sqrt(np.mean((predicted - y) ** 2)),
+        "rmse": score("rmse", y, predicted),
         "mae": np.mean(np.abs(predicted - y)),
-        # By how much the total is missed.
-        "bias": predicted.sum() / y.sum() - 1,
+        "bias": aggregate_bias(y, predicted),
     }
     if task.kind == "count":
-        scores["deviance"] = mean_poisson_deviance(y, np.maximum(predicted, 1e-9))
+        scores["deviance"] = score("deviance", y, predicted)
     return scores
 
 
