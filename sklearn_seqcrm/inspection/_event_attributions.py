@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._reading import Table
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, validate_params
 from sklearn_seqcrm.inspection._lines import as_table
 from sklearn_seqcrm.inspection._occlusion import Occlusion
-from sklearn_seqcrm.inspection._path_lines import path_lines
+from sklearn_seqcrm.inspection._path_lines import Path, blanked_lines, path_lines
 from sklearn_seqcrm.inspection._question import Question
 
 
 @validate_params(
     {
-        "method": [StrOptions({"occlusion", "integrated_gradients"})],
+        "method": [StrOptions({"occlusion", "blanking", "integrated_gradients"})],
         "by": [StrOptions({"event", "field"})],
+        "fields": ["array-like", None],
         "unit": [StrOptions({"log_odds", "probability"})],
         "last_events": [Interval(Integral, 1, None, closed="left"), None],
         "n_steps": [Interval(Integral, 1, None, closed="left")],
+        "n_baselines": [Interval(Integral, 0, None, closed="left")],
         "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
         "return_outputs": ["boolean"],
     },
     # Not of the estimator, which is not ours.
@@ -36,11 +41,14 @@ def event_attributions(
     method: str = "occlusion",
     *,
     by: str = "event",
+    fields: Sequence[str] | None = None,
     target: Any = None,
     unit: str = "log_odds",
     last_events: int | None = None,
     n_steps: int = 32,
+    n_baselines: int = 0,
     n_jobs: int | None = None,
+    random_state: Any = 0,
     return_outputs: bool = False,
 ) -> Any:
     """How much each event, or each field of it, moved what a model says of each row.
@@ -51,7 +59,7 @@ def event_attributions(
         A classifier or regressor that takes raw `X`.
     X : DataFrame of shape (n, n_columns)
         Rows with raw histories.
-    method : {"occlusion", "integrated_gradients"}, default="occlusion"
+    method : {"occlusion", "blanking", "integrated_gradients"}, default="occlusion"
         ``"occlusion"``, for any estimator: the output less that of the row without the
         event, as if it had not happened, or, with ``by="field"``, with that field of it
         missing; statics are missing as well, but for the exposure of a network, which
@@ -60,8 +68,17 @@ def event_attributions(
         ``"integrated_gradients"``, for a pipeline with one of our networks at its end:
         gradients of the output, integrated on the straight path to what the network
         reads from a baseline of zeros. See the Notes for what that is.
+
+        ``"blanking"``, for the same: the output less that with one event, or one field
+        of it, at that baseline, and all else as it is, row features as well. An event
+        happened then, and nobody knows what it was. There are lines of events alone.
     by : {"event", "field"}, default="event"
         A line for each event, or for each field of each event.
+    fields : list of str or None, default=None
+        Fields of the log to explain. Everything else stays as it is: other fields, the
+        number of events and their times, row features and statics, which have no lines
+        then. With ``"integrated_gradients"`` the baseline is the row without these
+        fields. None: whole events, and what is of no event.
     target : object, default=None
         The class to be explained; None: the second of two classes, the most probable
         class of each row if there are more. Of several labels or targets, the position
@@ -75,8 +92,15 @@ def event_attributions(
         Look at so many of the last events of each row only; None: at all.
     n_steps : int, default=32
         Points on the path of integrated gradients.
+    n_baselines : int, default=0
+        With integrated gradients and `fields`: the mean over so many paths, each from
+        values of these fields that other events have, drawn from those of `X` (expected
+        gradients); 0: one path, from no value at all. A few points each, such as
+        ``n_steps=8``, will do.
     n_jobs : int or None, default=None
         Tables to ask about at a time, as in joblib, for ``"occlusion"``.
+    random_state : int, RandomState or None, default=0
+        Draws the baselines.
     return_outputs : bool, default=False
         Whether to return what was explained as well.
 
@@ -91,11 +115,14 @@ def event_attributions(
         either, and with integrated gradients its row features.
     outputs : DataFrame of shape (n, 2) or (n, 3)
         Only if `return_outputs` is True. ``output``, what was explained; ``baseline``,
-        where integrated gradients start, NaN with occlusion; and ``target``, the class,
+        where integrated gradients start (the mean of `n_baselines`), NaN with other
+        methods; and ``target``, the class,
         or the position of the label or target, if there are several.
 
     Raises
     ------
+    KeyError
+        If no history has one of the `fields`.
     TypeError
         If histories are encoded, or the estimator has no gradients and shall have.
     ValueError
@@ -177,14 +204,26 @@ def event_attributions(
     reader = "event_attributions"
     table = Table.of(X).refuse_no_rows(reader).refuse_encoded(reader).refuse_missing()
     question = Question.of(estimator, table.frame, target, unit)
+    chosen = None if fields is None else _known(fields, table)
+    if n_baselines and (chosen is None or method != "integrated_gradients"):
+        raise ValueError(
+            "n_baselines draws values of fields for method='integrated_gradients': "
+            "give fields=, those to be explained, or leave it out."
+        )
     if method == "occlusion":
         everyone = np.arange(len(table.frame))
         output = question.ask(estimator, table.frame, everyone)
-        baseline = np.full(len(output), np.nan)
         occlusion = Occlusion(estimator, table, question, output, n_jobs)
-        lines = list(occlusion.lines(by, last_events))
+        lines = list(occlusion.lines(by, chosen, last_events))
+    elif method == "blanking":
+        path = Path(by, chosen)
+        lines, output = blanked_lines(estimator, table, question, path)
     else:
-        lines, output, baseline = path_lines(estimator, table, question, by, n_steps)
+        seed = check_random_state(random_state).randint(2**31)
+        path = Path(by, chosen, n_steps, n_baselines, seed)
+        lines, output, baseline = path_lines(estimator, table, question, path)
+    if method != "integrated_gradients":
+        baseline = np.full(len(output), np.nan)
     found = as_table(lines)
     if method != "occlusion" and last_events is not None:
         found = _of_last_events(found, table, last_events)
@@ -194,6 +233,17 @@ def event_attributions(
     if question.targets is not None:
         outputs["target"] = question.targets
     return found, pd.DataFrame(outputs)
+
+
+def _known(fields: Sequence[str], table: Table) -> list[str]:
+    """The fields as a list, after a look at whether some history has each."""
+    there = {name for array in table.histories.values() for name in array.log.fields}
+    unknown = [name for name in fields if name not in there]
+    if unknown:
+        raise KeyError(
+            f"No history has the fields {unknown}; there are {sorted(there)}."
+        )
+    return list(fields)
 
 
 def _of_last_events(found: pd.DataFrame, table: Table, n_events: int) -> pd.DataFrame:

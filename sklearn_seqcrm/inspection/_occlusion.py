@@ -46,13 +46,18 @@ class Occlusion(NamedTuple):
     output: np.ndarray
     n_jobs: int | None
 
-    def lines(self, by: str, last_events: int | None) -> Iterator[pd.DataFrame]:
+    def lines(
+        self, by: str, fields: list[str] | None, last_events: int | None
+    ) -> Iterator[pd.DataFrame]:
         """Lines of events or their fields, and then of statics.
 
         Parameters
         ----------
         by : {"event", "field"}
             Whether whole events are left out, or each of their fields.
+        fields : list of str or None
+            Fields to look at: those of an event together, or each of them; None: whole
+            events, or each of all fields, and statics.
         last_events : int or None
             How many events of each row to look at; None: all.
         """
@@ -62,14 +67,21 @@ class Occlusion(NamedTuple):
             which = np.flatnonzero(from_end <= (last_events or from_end.max(initial=0)))
             looked_at = events.take(which)
             log = array.log
-            for field in ["event"] if by == "event" else log.fields:
+            own = (
+                log.fields if fields is None else [f for f in log.fields if f in fields]
+            )
+            if by == "event":
                 found = self._without_each(
-                    name, array, events, which, None if by == "event" else field
+                    name, array, events, which, None if fields is None else own
                 )
-                values = None
-                if by == "field":
-                    values = values_of(log.column(field), looked_at.event)
+                yield event_lines(name, array, looked_at, "event", None, found)
+                continue
+            for field in own:
+                found = self._without_each(name, array, events, which, [field])
+                values = values_of(log.column(field), looked_at.event)
                 yield event_lines(name, array, looked_at, field, values, found)
+        if fields is not None:
+            return
         first = next(iter(self.table.histories.values()))
         last = self.estimator[-1] if isinstance(self.estimator, Pipeline) else None
         for name, kind in Reading.of(self.table).statics.items():
@@ -86,14 +98,14 @@ class Occlusion(NamedTuple):
         array: HistoryArray,
         events: OwnEvents,
         which: np.ndarray,
-        field: str | None,
+        fields: list[str] | None,
     ) -> np.ndarray:
         """What goes with each of some events, shape (len(which),)."""
         loads = np.cumsum(array.lengths[events.row[which]])
         cuts = np.flatnonzero(np.diff(loads // _EVENTS_AT_ONCE)) + 1
         calls: Callable[..., Any] = delayed(self._without_some)
         found = Parallel(n_jobs=self.n_jobs)(
-            calls(name, array, events, some, field)
+            calls(name, array, events, some, fields)
             for some in np.split(which, cuts)
             if len(some)
         )
@@ -105,7 +117,7 @@ class Occlusion(NamedTuple):
         array: HistoryArray,
         events: OwnEvents,
         which: np.ndarray,
-        field: str | None,
+        fields: list[str] | None,
     ) -> np.ndarray:
         """What goes with each of a few events, by a copy of its row without it."""
         row = events.row[which]
@@ -115,13 +127,16 @@ class Occlusion(NamedTuple):
         is_it = index == which[copy]
         copies = array[row]
         own = OwnEvents(copy, events.event[index], events.times[index])
-        if field is None:
+        if fields is None:
             changed = own.take(~is_it).seen_from(copies)
         else:
-            column = array.log.column(field).take(own.event)
-            missing = column.without_values(1).values
-            column = column._replace(values=np.where(is_it, missing, column.values))
-            changed = own.seen_from(copies, {field: column})
+            columns = {}
+            for field in fields:
+                column = array.log.column(field).take(own.event)
+                missing = column.without_values(1).values
+                values = np.where(is_it, missing, column.values)
+                columns[field] = column._replace(values=values)
+            changed = own.seen_from(copies, columns)
         X = with_column(self.table.frame.iloc[row], name, changed)
         return self.output[row] - self._ask(X, row)
 

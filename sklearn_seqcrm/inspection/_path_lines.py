@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,10 +16,35 @@ from sklearn_seqcrm.inspection._other_events import OwnEvents
 from sklearn_seqcrm.inspection._question import Question
 
 
+class Path(NamedTuple):
+    """How to look into a network.
+
+    Parameters
+    ----------
+    by : {"event", "field"}
+        Whether the fields of an event are looked at together.
+    fields : list of str or None
+        Fields that are explained, the others stay as they are; None: all, and what is
+        of no event.
+    n_steps : int, default=1
+        Points on the path.
+    n_baselines : int, default=0
+        Paths from the values of other events; 0: one path from nothing.
+    seed : int, default=0
+        What draws these.
+    """
+
+    by: str
+    fields: list[str] | None
+    n_steps: int = 1
+    n_baselines: int = 0
+    seed: int = 0
+
+
 def path_lines(
-    estimator: Any, table: Table, question: Question, by: str, n_steps: int
+    estimator: Any, table: Table, question: Question, path: Path
 ) -> tuple[list[pd.DataFrame], np.ndarray, np.ndarray]:
-    """Attributions of a network at the end of a pipeline.
+    """Integrated gradients of a network at the end of a pipeline.
 
     Parameters
     ----------
@@ -29,10 +54,8 @@ def path_lines(
         Raw rows.
     question : Question
         What is explained of them.
-    by : {"event", "field"}
-        Whether the fields of an event are added up.
-    n_steps : int
-        Points on the path.
+    path : Path
+        From where, and of what.
 
     Returns
     -------
@@ -41,19 +64,24 @@ def path_lines(
     output, baseline : ndarray of shape (n,)
         Ends of the path.
     """
-    network = network_of(
-        estimator,
-        "method='occlusion' is for any estimator; method='integrated_gradients'",
+    network, encoded, seen = _look_into(estimator, table, "integrated_gradients")
+    moved = None if path.fields is None else _moved(seen, path.fields)
+    found = network._integrated_gradients(
+        encoded,
+        question.of_predicted,
+        path.n_steps,
+        moved,
+        path.n_baselines,
+        path.seed,
     )
-    encoded = estimator[:-1].transform(table.frame)
-    found = network._integrated_gradients(encoded, question.of_predicted, n_steps)
-    seen = Table.of(encoded)
     lines: list[pd.DataFrame] = []
     statics = [name for name in seen.frame if name not in seen.histories]
     of_features, of_statics, of_sums = _split(found.static, seen, len(statics))
     for i, (name, array) in enumerate(seen.histories.items()):
         raw, layout, log = table.histories[name], array.log.layout, array.log
-        lines += _of_events(name, raw, layout, found.events[i], by)
+        lines += _of_events(name, raw, layout, found.events[i], path)
+        if path.fields is not None:
+            continue
         columns = [(layout.row_features, log.row_features(array.rows), of_features[i])]
         if of_sums[i].shape[1]:
             _, sums = log.row_features_and_sums(array.rows)
@@ -63,8 +91,63 @@ def path_lines(
                 row_lines(name, raw, feature, values[:, j], numbers[:, j])
                 for j, feature in enumerate(names)
             ]
-    lines += _of_statics(table, statics, of_statics)
+    if path.fields is None:
+        lines += _of_statics(table, statics, of_statics)
     return lines, found.output, found.baseline
+
+
+def blanked_lines(
+    estimator: Any, table: Table, question: Question, path: Path
+) -> tuple[list[pd.DataFrame], np.ndarray]:
+    """What goes with what a network knows of each event, or of each field of it.
+
+    Parameters
+    ----------
+    estimator, table, question, path : object
+        As in `path_lines`.
+
+    Returns
+    -------
+    lines : list of DataFrame
+        Of events.
+    output : ndarray of shape (n,)
+        What is explained.
+    """
+    network, encoded, seen = _look_into(estimator, table, "blanking")
+    names = path.fields
+    if names is None:  # the time as well, which is that of no field
+        logs = [array.log for array in table.histories.values()]
+        names = list(dict.fromkeys(f for log in logs for f in [*log.fields, None]))
+    lines: list[pd.DataFrame] = []
+    for some in [names] if path.by == "event" else [[name] for name in names]:
+        moved = _moved(seen, some)
+        found, output = network._blanked_events(encoded, question.of_predicted, moved)
+        for (name, array), numbers in zip(table.histories.items(), found, strict=True):
+            events = OwnEvents.of(array)
+            if path.by == "event":
+                lines.append(event_lines(name, array, events, "event", None, numbers))
+            elif some[0] is None or some[0] in array.log.fields:
+                lines.append(_of_field(name, array, events, some[0], numbers))
+    return lines, output
+
+
+def _look_into(
+    estimator: Any, table: Table, method: str
+) -> tuple[Any, pd.DataFrame, Table]:
+    """The network, and what it reads."""
+    network = network_of(
+        estimator, f"method='occlusion' is for any estimator; method={method!r}"
+    )
+    encoded = estimator[:-1].transform(table.frame)
+    return network, encoded, Table.of(encoded)
+
+
+def _moved(seen: Table, fields: Sequence[Any]) -> list[np.ndarray]:
+    """Which channels and codes of each history are made of some fields."""
+    return [
+        np.array([source in fields for source in array.log.layout.sources], dtype=bool)
+        for array in seen.histories.values()
+    ]
 
 
 def _split(
@@ -82,22 +165,29 @@ def _split(
 
 
 def _of_events(
-    name: Any, array: HistoryArray, layout: Any, numbers: np.ndarray, by: str
+    name: Any, array: HistoryArray, layout: Any, numbers: np.ndarray, path: Path
 ) -> Iterator[pd.DataFrame]:
     """Lines of events: what channels and codes of a field add together."""
     events, log = OwnEvents.of(array), array.log
-    if by == "event":
+    if path.by == "event":
         yield event_lines(name, array, events, "event", None, numbers.sum(axis=1))
         return
     for field in [*log.fields, None]:
-        own = [i for i, source in enumerate(layout.sources) if source == field]
-        total = numbers[:, own].sum(axis=1)
-        if field is None:  # the gap to the event before, and the calendar
-            times = log.timeline.clock.as_index(events.times)
-            yield event_lines(name, array, events, log.names[1], times, total)
-        else:
-            values = values_of(log.column(field), events.event)
-            yield event_lines(name, array, events, field, values, total)
+        if path.fields is None or field in path.fields:
+            own = [i for i, source in enumerate(layout.sources) if source == field]
+            yield _of_field(name, array, events, field, numbers[:, own].sum(axis=1))
+
+
+def _of_field(
+    name: Any, array: HistoryArray, events: OwnEvents, field: Any, total: np.ndarray
+) -> pd.DataFrame:
+    """Lines of one field; None: the gap to the event before, and the calendar."""
+    log = array.log
+    if field is None:
+        times = log.timeline.clock.as_index(events.times)
+        return event_lines(name, array, events, log.names[1], times, total)
+    values = values_of(log.column(field), events.event)
+    return event_lines(name, array, events, field, values, total)
 
 
 def _of_statics(

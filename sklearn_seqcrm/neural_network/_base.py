@@ -29,6 +29,8 @@ from sklearn_seqcrm.neural_network._inputs import (
 )
 from sklearn_seqcrm.neural_network._integrated_gradients import (
     PathAttributions,
+    Start,
+    blanked_events,
     integrated_gradients,
 )
 from sklearn_seqcrm.neural_network._module import HistoryNetwork
@@ -411,6 +413,9 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         X: Any,
         explained: Callable[[np.ndarray, np.ndarray], np.ndarray],
         n_steps: int,
+        moved: list[np.ndarray] | None = None,
+        n_drawn: int = 0,
+        seed: int = 0,
     ) -> PathAttributions:
         """What each number of the events and features of X adds to what is predicted.
 
@@ -423,6 +428,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
             rows, one number for each.
         n_steps : int
             Points on the path.
+        moved, n_drawn, seed : object
+            As in `Start`; without `moved`, everything starts from zeros.
 
         Returns
         -------
@@ -430,14 +437,32 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
             Its statics are row features, statics in the order of X, and sums.
         """
         inputs = self._read_to_predict(X)
+        said = self._explained_by(explained)
+        start = None if moved is None else Start(moved, n_drawn, seed)
+        found = integrated_gradients(self.nets_, inputs.data, said, n_steps, start)
+        if self._exposure is None:
+            return found
+        return found._replace(static=self._exposure.in_place(found.static))
+
+    def _blanked_events(
+        self,
+        X: Any,
+        explained: Callable[[np.ndarray, np.ndarray], np.ndarray],
+        moved: list[np.ndarray],
+    ) -> tuple[list[np.ndarray], np.ndarray]:
+        """What goes with some numbers of each event of X, and what is explained."""
+        data, said = self._read_to_predict(X).data, self._explained_by(explained)
+        return blanked_events(self.nets_, data, said, Start(moved))
+
+    def _explained_by(
+        self, explained: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    ) -> Callable[[Sequence[np.ndarray], np.ndarray], np.ndarray]:
+        """What is made of outputs, from what is made of what the networks say."""
 
         def of_outputs(outputs: Sequence[np.ndarray], rows: np.ndarray) -> np.ndarray:
             return explained(self._say(outputs), rows)
 
-        found = integrated_gradients(self.nets_, inputs.data, of_outputs, n_steps)
-        if self._exposure is None:
-            return found
-        return found._replace(static=self._exposure.in_place(found.static))
+        return of_outputs
 
     def _gates(self, X: Any, i: int, layer: int, network: int) -> dict[str, np.ndarray]:
         """Gates and states of a layer of a network after each event of X."""
@@ -451,12 +476,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         network: int,
     ) -> np.ndarray:
         """How much what one network says depends on its state after each event of X."""
-
-        def of_outputs(outputs: Sequence[np.ndarray], rows: np.ndarray) -> np.ndarray:
-            return explained(self._say(outputs), rows)
-
-        data = self._read_to_predict(X).data
-        return gradient_norms(self.nets_[network], data, i, of_outputs)
+        data, said = self._read_to_predict(X).data, self._explained_by(explained)
+        return gradient_norms(self.nets_[network], data, i, said)
 
     def _as_in_fit(self, inputs: Inputs) -> Inputs:
         """Compare the shapes of X with those in fit; codes new to tensors become 0."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
+from sklearn_seqcrm._ragged import ranges
 from sklearn_seqcrm.neural_network._batches import BatchPart
 from sklearn_seqcrm.neural_network._looking_inside import (
     Explained,
@@ -48,8 +49,32 @@ class PathAttributions(NamedTuple):
     baseline: np.ndarray
 
 
+class Start(NamedTuple):
+    """Where paths start, if not from nothing.
+
+    Parameters
+    ----------
+    moved : list of ndarray of shape (F + C,), bool
+        Of each history column: which channels and codes are on the path. The others,
+        and row features and statics, are as they are all the way.
+    n_drawn : int, default=0
+        Paths start from the values of so many other events, drawn from those that rows
+        see, one after the other; 0: once, from zeros.
+    seed : int, default=0
+        What draws them.
+    """
+
+    moved: list[np.ndarray]
+    n_drawn: int = 0
+    seed: int = 0
+
+
 def integrated_gradients(
-    nets: Sequence[HistoryNet], data: RowData, explained: Explained, n_steps: int
+    nets: Sequence[HistoryNet],
+    data: RowData,
+    explained: Explained,
+    n_steps: int,
+    start: Start | None = None,
 ) -> PathAttributions:
     """Integrate gradients from nothing to the events and features of each row.
 
@@ -64,6 +89,8 @@ def integrated_gradients(
         What is made of the outputs, such as log odds.
     n_steps : int
         Points on the path, those of Gauss and Legendre.
+    start : Start or None, default=None
+        Where paths start; None: everything from zeros.
 
     Returns
     -------
@@ -87,15 +114,57 @@ def integrated_gradients(
         np.zeros(n_rows),
     )
     device = nets[0].device
+    rng = np.random.RandomState(0 if start is None else start.seed)
+    n_paths = 1 if start is None else max(1, start.n_drawn)
     with own_settings(device), torch.enable_grad():
         modules = [_to_differentiate(net.module_) for net in nets]
         for rows, part in sequences_of_rows(data, device):
-            path = _Path(modules, part, partial(explained, rows=rows))
-            found.output[rows], found.baseline[rows] = path.at(1.0), path.at(0.0)
-            events, found.static[rows] = path.integral(points, weights)
+            path = _Path(modules, part, partial(explained, rows=rows), start)
+            found.output[rows] = path.at(1.0)
+            totals: list[Any] = [0.0] * (len(data.sources) + 1)
+            for _ in range(n_paths):
+                if start is not None and start.n_drawn:
+                    path.start_from_others(data, rng)
+                found.baseline[rows] += path.at(0.0) / n_paths
+                added = path.integral(points, weights)
+                totals = [a + b / n_paths for a, b in zip(totals, added, strict=True)]
+            *events, found.static[rows] = totals
             for i, numbers in enumerate(events):
                 put_events(found.events[i], numbers, data.sources[i], rows)
     return found
+
+
+def blanked_events(
+    nets: Sequence[HistoryNet], data: RowData, explained: Explained, start: Start
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """What is explained, less that with each event where its path would start.
+
+    Parameters
+    ----------
+    nets, data, explained : object
+        As in `integrated_gradients`.
+    start : Start
+        Which channels and codes become 0 in one event at a time.
+
+    Returns
+    -------
+    events : list of ndarray of shape (n_visible,), float64
+        Of each history column, row by row.
+    output : ndarray of shape (n,), float64
+        What is explained.
+    """
+    found = [np.zeros(n_visible(source)) for source in data.sources]
+    output = np.zeros(len(data))
+    device = nets[0].device
+    with own_settings(device), torch.no_grad():
+        modules = [full_precision_copy(net.module_).eval() for net in nets]
+        for rows, part in sequences_of_rows(data, device):
+            path = _Path(modules, part, partial(explained, rows=rows), start)
+            output[rows] = path.at(1.0)
+            for i, source in enumerate(data.sources):
+                falls = output[rows, None] - path.without_each(i)
+                put_events(found[i], falls, source, rows)
+    return found, output
 
 
 def _to_differentiate(module: HistoryNetwork) -> HistoryNetwork:
@@ -164,8 +233,15 @@ def _by_column(reader: HistoryReader, numbers: np.ndarray) -> np.ndarray:
     return np.stack(columns, axis=2) if columns else numbers[:, :, :0]
 
 
+def _by_number(reader: HistoryReader, moved: np.ndarray) -> torch.Tensor:
+    """Which numbers of embedded events belong to some channels and codes."""
+    sizes = [embedding.embedding_dim for embedding in reader.embeddings]
+    n_channels = len(moved) - len(sizes)
+    return torch.from_numpy(np.repeat(moved, [*[1] * n_channels, *sizes]))
+
+
 class _Path:
-    """The straight path to the inputs of some rows, from zeros.
+    """The straight path to the inputs of some rows, from zeros or others.
 
     Parameters
     ----------
@@ -175,6 +251,8 @@ class _Path:
         The rows.
     explained : callable
         What is made of their outputs, those of each network.
+    start : Start or None
+        Where it starts; None: everything from zeros.
     """
 
     def __init__(
@@ -182,6 +260,7 @@ class _Path:
         modules: Sequence[HistoryNetwork],
         part: BatchPart,
         explained: Callable[[Sequence[np.ndarray]], np.ndarray],
+        start: Start | None,
     ) -> None:
         self.modules, self.part, self.explained = modules, part, explained
         self.readers = [reader for module in modules for reader in module.readers]
@@ -192,17 +271,72 @@ class _Path:
                 for reader, history in zip(self.readers, histories, strict=True)
             ]
         self.inputs = [*events, part.static]
+        self.start = start
+        self.starts = [torch.zeros_like(one) for one in self.inputs]
+        if start is not None:
+            self._start_from(events_at_start=self.starts[:-1])
+
+    def start_from_others(self, data: RowData, rng: np.random.RandomState) -> None:
+        """Start from the values of other events, drawn from those that rows see."""
+        drawn = []
+        for source, history in zip(data.sources, self.part.histories, strict=True):
+            seen = ranges(source.start, source.stop)[0]
+            if not len(seen):  # padding alone
+                drawn.append((history.values, history.codes))
+                continue
+            which = seen[rng.randint(len(seen), size=history.values.shape[:2])]
+            channels = torch.from_numpy(source.channels[which]).to(history.values)
+            codes = torch.from_numpy(source.codes[which]).to(history.codes)
+            drawn.append((channels, codes))
+        with torch.no_grad():
+            events = [
+                reader.embed(*numbers)
+                for reader, numbers in zip(
+                    self.readers, drawn * len(self.modules), strict=True
+                )
+            ]
+        self._start_from(events)
+
+    def _start_from(self, events_at_start: list[torch.Tensor]) -> None:
+        """Let what is moved start from these events, and the rest stay."""
+        assert self.start is not None
+        *events, static = self.inputs
+        moved = [*self.start.moved] * len(self.modules)
+        self.starts = [
+            torch.where(_by_number(reader, one).to(inputs.device), start, inputs)
+            for reader, one, start, inputs in zip(
+                self.readers, moved, events_at_start, events, strict=True
+            )
+        ]
+        self.starts.append(static)
+
+    def without_each(self, i: int) -> np.ndarray:
+        """What is explained with each event of a history at its start, shape (n, T)."""
+        n_histories = len(self.part.histories)
+        own = range(i, len(self.readers), n_histories)
+        found = []
+        for step in range(self.inputs[i].shape[1]):
+            inputs = [*self.inputs]
+            for k in own:
+                inputs[k] = inputs[k].clone()
+                inputs[k][:, step] = self.starts[k][:, step]
+            found.append(self._explain(as_float64(self._outputs(inputs))))
+        return np.stack(found, axis=1)
 
     def at(self, point: float) -> np.ndarray:
         """What is explained, at a share of the path, shape (n,)."""
         with torch.no_grad():
-            outputs = self._outputs([numbers * point for numbers in self.inputs])
+            outputs = self._outputs(self._inputs_at(point))
         return self._explain(as_float64(outputs))
 
-    def integral(
-        self, points: np.ndarray, weights: np.ndarray
-    ) -> tuple[list[np.ndarray], np.ndarray]:
-        """What each channel and code of each history adds, and each static."""
+    def _inputs_at(self, point: float) -> list[torch.Tensor]:
+        return [
+            start + (numbers - start) * point
+            for numbers, start in zip(self.inputs, self.starts, strict=True)
+        ]
+
+    def integral(self, points: np.ndarray, weights: np.ndarray) -> list[np.ndarray]:
+        """What each channel and code of each history adds, and, last, each static."""
         total = [torch.zeros_like(numbers) for numbers in self.inputs]
         ends = np.cumsum(weights).tolist()  # of the stretch around each point
         self.at(0.0)
@@ -210,7 +344,7 @@ class _Path:
             points.tolist(), weights.tolist(), ends, strict=True
         ):
             self.at(end)
-            inputs = [(numbers * point).requires_grad_() for numbers in self.inputs]
+            inputs = [one.requires_grad_() for one in self._inputs_at(point)]
             outputs = self._outputs(inputs)
             # A statics-only network has no events, a constant one no gradient.
             gradients = torch.autograd.grad(
@@ -223,15 +357,15 @@ class _Path:
                 if gradient is not None:
                     one += gradient
         *events, static = [
-            as_float64(one * numbers)
-            for one, numbers in zip(total, self.inputs, strict=True)
+            as_float64(one * (numbers - start))
+            for one, numbers, start in zip(total, self.inputs, self.starts, strict=True)
         ]
         of_readers = list(map(_by_column, self.readers, events))
         n_histories = len(self.part.histories)
         of_histories = [
             np.sum(of_readers[i::n_histories], axis=0) for i in range(n_histories)
         ]
-        return of_histories, static
+        return [*of_histories, static]
 
     def _outputs(self, inputs: list[torch.Tensor]) -> torch.Tensor:
         """Outputs of all networks side by side, shape (n, n_networks * n_outputs)."""

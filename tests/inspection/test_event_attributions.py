@@ -31,6 +31,7 @@ from sklearn_seqcrm.testing._small_data import make_events, make_table, make_y
 
 matplotlib.use("agg")
 SMALL = {"hidden_size": 6, "head_sizes": (8,), "max_epochs": 2, "random_state": 0}
+METHODS = ["occlusion", "blanking", "integrated_gradients"]
 COLUMNS = ["row", "history", "position", "customer", "time", "field", "value"]
 
 
@@ -254,6 +255,146 @@ def test_settings_of_torch_have_no_say(X, lstm):
     assert all(one.requires_grad for one in module.parameters())
 
 
+def test_only_the_chosen_fields_are_on_the_path(X):
+    """The rest of a row stays: the baseline is what is said without these fields."""
+    model = network(X, learning_rate=0.1)
+    options = {"by": "field", "fields": ["amount", "kind"], "return_outputs": True}
+    found, outputs = event_attributions(model, X, "integrated_gradients", **options)
+    assert found["field"].unique().tolist() == ["amount", "kind"]
+    assert found["position"].notna().all()
+    encoded = model[:-1].transform(X)
+    row = int(X["history"].array.lengths.argmax())
+    data = read_inputs(model[-1], encoded, reset=False).data
+    layout = encoded["history"].array.log.layout
+    [part] = Batch(data, [np.array([row])], share=False)
+    module = model[-1].net_.module_.eval()
+    batch = part.histories[0]
+    steps = module.readers[0].embed(batch.values, batch.codes).detach()
+    n_channels = len(layout.channels)
+    for j, source in enumerate(layout.sources[:n_channels]):
+        if source in ("amount", "kind"):
+            steps[:, :, j] = 0
+    steps[:, :, n_channels:] = 0  # the only code is that of the kind
+    [output] = module(part, [steps]).detach()
+    expected = float(output[1] - output[0])
+    assert outputs["baseline"][row] == pytest.approx(expected, abs=1e-5)
+    assert abs(outputs["baseline"][row] - outputs["output"][row]) > 0.01
+    sums = (
+        found.groupby("row")["attribution"].sum().reindex(range(len(X)), fill_value=0)
+    )
+    np.testing.assert_allclose(sums, outputs["output"] - outputs["baseline"], atol=1e-3)
+    whole, _ = event_attributions(
+        model, X, "integrated_gradients", **{**options, "by": "event"}
+    )
+    np.testing.assert_allclose(
+        whole["attribution"],
+        found.groupby(["row", "position"])["attribution"].sum(),
+        atol=1e-6,
+    )
+
+
+def test_paths_from_other_events(X):
+    model = network(X, learning_rate=0.1, n_networks=2)
+    options = {"by": "field", "fields": ["amount"], "return_outputs": True}
+    method = "integrated_gradients"
+    found, outputs = event_attributions(model, X, method, n_baselines=3, **options)
+    again, _ = event_attributions(model, X, method, n_baselines=3, **options)
+    pd.testing.assert_frame_equal(found, again)
+    sums = (
+        found.groupby("row")["attribution"].sum().reindex(range(len(X)), fill_value=0)
+    )
+    np.testing.assert_allclose(sums, outputs["output"] - outputs["baseline"], atol=1e-3)
+    other, _ = event_attributions(
+        model, X, method, n_baselines=3, random_state=1, **options
+    )
+    assert (other["attribution"] - found["attribution"]).abs().max() > 1e-4
+    # Where all events have the same values, they tell nothing apart.
+    events = make_events(6).assign(amount=5.0)
+    log = EventLog(events, "who", "when", categorical=[])
+    same = log.attach(X.drop(columns="history"), cutoff="at")
+    found = event_attributions(
+        network(same), same, method, n_baselines=1, fields=["amount"]
+    )
+    np.testing.assert_allclose(found["attribution"], 0, atol=1e-7)
+    # Rows without any event have nothing to draw from.
+    empty = X["history"].array.log.attach(
+        X.drop(columns="history"), cutoff="2000-01-01"
+    )
+    assert event_attributions(
+        model, empty, method, n_baselines=2, fields=["kind"]
+    ).empty
+
+
+@pytest.mark.parametrize("fields", [None, ["amount", "due"]])
+def test_blanking_takes_what_is_known_of_one_event(X, fields):
+    """Of rows with one event it is what integrated gradients sum to."""
+    model = network(X, learning_rate=0.1)
+    log = X["history"].array.log
+    statics = X.drop(columns="history")
+    one = log.attach(statics, cutoff="at", lookback="300D").pipe(
+        lambda Z: Z[Z["history"].array.lengths == 1]
+    )
+    assert len(one)
+    blank = event_attributions(model, one, "blanking", fields=fields)
+    found = event_attributions(model, one, "integrated_gradients", fields=fields)
+    found = found[found["position"].notna()]
+    if fields is not None:  # otherwise row features are on the path as well
+        np.testing.assert_allclose(
+            blank["attribution"], found["attribution"], atol=1e-3
+        )
+    blank, outputs = event_attributions(
+        model, X, "blanking", fields=fields, return_outputs=True
+    )
+    np.testing.assert_allclose(outputs["output"], log_odds(model, X), atol=1e-5)
+    assert outputs["baseline"].isna().all()
+    assert blank["attribution"].abs().max() > 0.01
+    parts = event_attributions(model, X, "blanking", by="field", fields=fields)
+    names = ["amount", "due"] if fields else ["amount", "kind", "due", "when"]
+    assert set(parts["field"]) == set(names)
+    same = event_attributions(model, X, "blanking", by="field", fields=["due"])
+    np.testing.assert_allclose(
+        parts.loc[parts["field"] == "due", "attribution"], same["attribution"]
+    )
+
+
+def test_the_strongest_events_have_one_sign_where_the_question_is_one(X):
+    """Blanking asks what integrated gradients do: what is known of an event."""
+    rng = np.random.default_rng(0)
+    n, length = 400, 15
+    events = pd.DataFrame(
+        {
+            "who": np.repeat(np.arange(n), length),
+            "day": np.cumsum(rng.integers(1, 9, n * length)),
+            "amount": rng.normal(size=n * length),
+            "kind": rng.choice(list("AB"), n * length),
+        }
+    )
+    Z = EventLog(events, "who", "day").attach(pd.DataFrame({"who": np.arange(n)}))
+    amount = (events["amount"] * (events["kind"] == "A")).to_numpy().reshape(n, length)
+    y = (amount @ np.linspace(0, 1, length) > 0).astype(int)
+    model = network(Z, y, max_epochs=6, learning_rate=0.01)
+    found = event_attributions(model, Z[:60], "integrated_gradients")
+    blank = event_attributions(model, Z[:60], "blanking").rename(
+        columns={"attribution": "blank"}
+    )
+    both = found.merge(blank[["row", "position", "blank"]], on=["row", "position"])
+    both["size"] = both["blank"].abs()
+    strongest = both.sort_values("size").groupby("row").tail(10)
+    assert (strongest["blank"] * strongest["attribution"] > 0).mean() > 0.9
+
+
+def test_occlusion_of_some_fields(X, boosting):
+    both = event_attributions(boosting, X, fields=["amount", "kind"])
+    assert both["position"].notna().all()
+    assert set(both["field"]) == {"event"}
+    all_fields = event_attributions(boosting, X, by="field")
+    one = event_attributions(boosting, X, by="field", fields=["kind"])
+    expected = all_fields[all_fields["field"] == "kind"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(one, expected, check_dtype=False)
+    alone = event_attributions(boosting, X, fields=["kind"])
+    np.testing.assert_allclose(alone["attribution"], one["attribution"])
+
+
 def test_other_targets(X):
     y = make_y(X, classes=["a", "b", "c"])
     model = network(X, y)
@@ -379,7 +520,7 @@ def test_several_labels(X):
         event_attributions(model, X)
 
 
-@pytest.mark.parametrize("method", ["occlusion", "integrated_gradients"])
+@pytest.mark.parametrize("method", METHODS)
 def test_nothing_looks_past_the_cutoff(method):
     events = make_events(6)
     cutoff = pd.Timestamp("2023-06-01")
@@ -400,23 +541,23 @@ def test_nothing_looks_past_the_cutoff(method):
     assert (found[0]["time"].dropna() < cutoff).all()
 
 
-@pytest.mark.parametrize("method", ["occlusion", "integrated_gradients"])
+@pytest.mark.parametrize("method", METHODS)
 def test_empty_histories_have_no_lines(X, lstm, method):
     model = lstm
     log = X["history"].array.log
     empty = log.attach(X.drop(columns="history"), cutoff="2000-01-01")
     found = event_attributions(model, empty, method)
-    assert len(found)
+    assert len(found) or method == "blanking"  # which has lines of events alone
     assert found["position"].isna().all()
     alone = log.attach(pd.DataFrame({"who": ["c1", "new"]}), cutoff="2000-01-01")
     model = network(X[["who", "at", "history"]])
     for by in ("event", "field"):
-        only = event_attributions(model, alone, by=by)
+        only = event_attributions(model, alone, method, by=by, fields=["amount"])
         assert list(only) == [*COLUMNS, "attribution"]
         assert only.empty
 
 
-@pytest.mark.parametrize("method", ["occlusion", "integrated_gradients"])
+@pytest.mark.parametrize("method", METHODS)
 def test_last_events_and_several_histories(X, method):
     more = X["history"].array.log.attach(X, cutoff="at", lookback="300D", name="recent")
     model = network(more)
@@ -467,7 +608,10 @@ def test_numbers_as_times_and_chunks(monkeypatch):
         ({"method": "shap"}, ValueError, "method"),
         ({"target": 7}, ValueError, r"target=7 is none of the classes \[0, 1\]"),
         ({"method": "integrated_gradients"}, TypeError, "Boosting.* has no gradients"),
+        ({"method": "blanking"}, TypeError, "Boosting.* has no gradients"),
         ({"last_events": 0}, ValueError, "last_events"),
+        ({"fields": ["price"]}, KeyError, r"has the fields \['price'\]; there are"),
+        ({"n_baselines": 2}, ValueError, "give fields="),
     ],
 )
 def test_errors(X, boosting, change, error, message):
