@@ -113,6 +113,13 @@ def channel_attribution(
     markov_credit : Removal from a Markov chain.
     sklearn_seqcrm.datasets.make_campaign_journeys : Channels whose effect is known.
 
+    Notes
+    -----
+    There are no intervals. Resampling the rows of ``credit`` makes narrow ones around
+    what the model made up: where conversions were shuffled, 38 of 40 such intervals of
+    95% left out 0. What chance gives is seen by fitting the model to shuffled
+    conversions, several times.
+
     Examples
     --------
     >>> from sklearn.ensemble import HistGradientBoostingClassifier

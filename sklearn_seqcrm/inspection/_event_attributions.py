@@ -93,10 +93,9 @@ def event_attributions(
     n_steps : int, default=32
         Points on the path of integrated gradients.
     n_baselines : int, default=0
-        With integrated gradients and `fields`: the mean over so many paths, each from
-        values of these fields that other events have, drawn from those of `X` (expected
-        gradients); 0: one path, from no value at all. A few points each, such as
-        ``n_steps=8``, will do.
+        With integrated gradients and `fields`: the mean over so many paths, each of
+        `n_steps` points, from values of these fields that other events have, drawn from
+        those that rows of `X` see (expected gradients); 0: one path, from no value.
     n_jobs : int or None, default=None
         Tables to ask about at a time, as in joblib, for ``"occlusion"``.
     random_state : int, RandomState or None, default=0
@@ -162,6 +161,16 @@ def event_attributions(
     it adds by way of all of them. The exposure of a row is a static, whose baseline is
     the mean exposure.
 
+    Half way from nothing, a network reads events that are half of a kind, which it has
+    never seen. Where kinds decide what amounts mean, ``fields=["amount"]`` keeps kinds
+    as they are, and `n_baselines` begins with amounts that there are.
+
+    **Blanking** asks what integrated gradients do, of one event at a time, and their
+    signs agree: on 92 to 99% of the 10 events of a row with the largest attributions,
+    where occlusion agrees on 38 to 83% (networks with different poolings on two
+    simulated logs). What occlusion adds to it is that an event happened at all: it
+    counts, ends a silence, and divides a gap.
+
     The integral is computed at the points of Gauss and Legendre, with the mean slope of
     each bend of the head (ReLU) over the stretch around a point. For 1,000 rows of 50
     events, whose log odds had a standard deviation of 5.3, sums were right to 8e-4 with
@@ -174,6 +183,11 @@ def event_attributions(
     ----------
     M. Sundararajan, A. Taly and Q. Yan, "Axiomatic Attribution for Deep Networks",
     ICML 2017. https://arxiv.org/abs/1703.01365
+
+    G. Erion, J. D. Janizek, P. Sturmfels, S. M. Lundberg and S.-I. Lee, "Improving
+    performance of deep learning models with axiomatic attribution priors and expected
+    gradients", Nature Machine Intelligence 3, 2021.
+    https://doi.org/10.1038/s42256-021-00343-w
 
     Examples
     --------

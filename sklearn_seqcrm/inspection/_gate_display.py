@@ -137,13 +137,13 @@ class GateDisplay:
                 squeeze=False,
                 layout="constrained",
             )
-        axes = np.ravel(ax)
+        axes, ink = np.ravel(ax), plt.rcParams["text.color"]
         for name, one in zip(names, axes, strict=True):
             by_event = self.gates.groupby("position")[name]
             at = 1 + np.arange(by_event.ngroups)
             low, high = by_event.quantile(0.1), by_event.quantile(0.9)
-            one.fill_between(at, low, high, step="mid", color="#0072B2", alpha=0.25)
-            one.step(at, by_event.mean(), where="mid", color="#0072B2")
+            one.fill_between(at, low, high, step="mid", color="#56B4E9", alpha=0.4)
+            one.step(at, by_event.mean(), where="mid", color=ink)
             one.set_ylim(0, 1)
             one.set_ylabel(name)
             for side in ("right", "top"):

@@ -93,7 +93,7 @@ class HistoryDisplay:
         ----------
         attributions : DataFrame
             What `event_attributions` returned for `X`, by event or by field. Events
-            that it left out have none, and no colour.
+            that it left out have none, and are crosses.
         X : DataFrame of shape (n, n_columns)
             Rows with raw histories.
         row : int, default=0
@@ -261,25 +261,29 @@ class HistoryDisplay:
         most = float(strength.max()) if len(events) else 0.0
         known = events["attribution"].notna()
         dots = None
-        for some, color in ((events[~known], "none"), (events[known], None)):
+        limit = most or 1.0
+        of_known = {
+            "c": events["attribution"][known],
+            "cmap": "PuOr_r",
+            "vmin": -limit,
+            "vmax": limit,
+            "edgecolors": ink,
+        }
+        # A circle without a color would look like one of 0, or on a dark page like one
+        # of the lowest.
+        of_unknown = {"c": ink, "marker": "x", "alpha": 0.6}
+        for some, style in ((events[~known], of_unknown), (events[known], of_known)):
             if not len(some):
                 continue
-            area = 30 + 190 * some["size"].fillna(0.0)
-            style: dict[str, Any] = {"facecolors": "none"}
-            if color is None:
-                limit = most or 1.0
-                style = {"c": some["attribution"], "cmap": "PuOr_r"}
-                style |= {"vmin": -limit, "vmax": limit}
             drawn = ax.scatter(
                 some["time"],
                 [lanes.index(lane) for lane in some["lane"]],
-                s=area,
-                edgecolors=ink,
+                s=30 + 190 * some["size"].fillna(0.0),
                 linewidths=0.7,
                 zorder=3,
                 **style,
             )
-            dots = drawn if color is None else dots
+            dots = drawn if style is of_known else dots
         if dots is not None:
             ax.figure.colorbar(dots, ax=ax, label=f"attribution\n({self.unit})")
 

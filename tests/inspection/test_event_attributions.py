@@ -691,6 +691,11 @@ def test_display_of_a_row(X, lstm):
     some = event_attributions(model, X, last_events=1)
     part = HistoryDisplay.from_attributions(some, X, row, size_field="amount", ax=ax)
     assert part.events["attribution"].notna().sum() == 1
+    # Crosses, as circles without a color look like those of 0 or of the lowest.
+    crosses, circles = ax.collections
+    assert len(crosses.get_offsets()) == len(part.events) - 1
+    assert len(crosses.get_paths()[0].vertices) == 4
+    assert len(circles.get_offsets()) == 1
     part.figure_.canvas.draw()
     empty = int(X["history"].array.lengths.argmin())
     HistoryDisplay.from_estimator(model, X, empty).figure_.canvas.draw()
