@@ -33,6 +33,7 @@ from sklearn_seqcrm.neural_network._integrated_gradients import (
     blanked_events,
     integrated_gradients,
 )
+from sklearn_seqcrm.neural_network._looking_inside import Explained
 from sklearn_seqcrm.neural_network._module import HistoryNetwork
 from sklearn_seqcrm.neural_network._net import HistoryNet
 from sklearn_seqcrm.neural_network._objectives import Objective
@@ -456,7 +457,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _explained_by(
         self, explained: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    ) -> Callable[[Sequence[np.ndarray], np.ndarray], np.ndarray]:
+    ) -> Explained:
         """What is made of outputs, from what is made of what the networks say."""
 
         def of_outputs(outputs: Sequence[np.ndarray], rows: np.ndarray) -> np.ndarray:
