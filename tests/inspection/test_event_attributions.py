@@ -357,7 +357,7 @@ def test_blanking_takes_what_is_known_of_one_event(X, fields):
     )
 
 
-def test_the_strongest_events_have_one_sign_where_the_question_is_one(X):
+def test_the_strongest_events_have_one_sign_where_the_question_is_one():
     """Blanking asks what integrated gradients do: what is known of an event."""
     rng = np.random.default_rng(0)
     n, length = 400, 15
