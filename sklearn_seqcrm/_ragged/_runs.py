@@ -79,7 +79,7 @@ def _sum(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
 
 
 def _mean(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    return _sum(values, starts) / _lengths(values, starts)
+    return (_sum(values, starts).T / _lengths(values, starts)).T
 
 
 def _first(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
@@ -121,7 +121,8 @@ def _most_frequent(codes: np.ndarray, starts: np.ndarray) -> np.ndarray:
 
 
 # What takes values of shape (n,), none of them missing, and where the runs start, of
-# shape (n_runs,), and returns a value for each run. Every run has a value.
+# shape (n_runs,), and returns a value for each run. Every run has a value. ``"mean"``,
+# ``"first"`` and ``"last"`` take vectors as well, of shape (n, n_components).
 RUN_SUMMARIES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "sum": _sum,
     "mean": _mean,

@@ -21,8 +21,9 @@ class Column(NamedTuple):
 
     Parameters
     ----------
-    values : ndarray of shape (n_events,)
-        Floats, datetimes, or int32 codes into `categories` (-1: missing).
+    values : ndarray of shape (n_events,) or (n_events, n_components)
+        Floats, datetimes, or int32 codes into `categories` (-1: missing). Of vectors
+        float32, finite, or NaN in all components where a vector is missing.
     categories : Index or None
         Levels of a categorical field, in ascending order.
     """
@@ -32,13 +33,15 @@ class Column(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """``"categorical"``, ``"datetime"`` or ``"numeric"``."""
+        """``"categorical"``, ``"datetime"``, ``"numeric"`` or ``"vector"``."""
         if self.categories is not None:
             return "categorical"
+        if self.values.ndim == 2:
+            return "vector"
         return "datetime" if self.values.dtype.kind == "M" else "numeric"
 
     def as_numbers(self, times: np.ndarray, clock: Clock) -> np.ndarray:
-        """Numbers of a field without categories; a datetime is days after its event.
+        """Numbers of a field that has one; a datetime is days after its event.
 
         Parameters
         ----------
@@ -67,7 +70,8 @@ class Column(NamedTuple):
         """Tell which values are not missing, shape (n_events,)."""
         if self.categories is not None:
             return self.values >= 0
-        return ~pd.isna(self.values)
+        first = self.values[:, 0] if self.kind == "vector" else self.values
+        return ~pd.isna(first)
 
     def without_values(self, n_events: int) -> Column:
         """A column of the same type in which every value is missing."""
@@ -75,7 +79,14 @@ class Column(NamedTuple):
         missing: Any = -1
         if self.categories is None:
             missing = np.datetime64("NaT") if dtype.kind == "M" else np.nan
-        return Column(np.full(n_events, missing, dtype=dtype), self.categories)
+        shape = (n_events, *self.values.shape[1:])
+        return Column(np.full(shape, missing, dtype=dtype), self.categories)
+
+    def missing_where(self, where: np.ndarray) -> Column:
+        """The column without its values at some events; `where` is boolean."""
+        values = self.values.copy()
+        values[where] = self.without_values(1).values
+        return Column(values, self.categories)
 
     def take(self, index: np.ndarray) -> Column:
         """Return the column at some events."""
@@ -112,10 +123,29 @@ class Column(NamedTuple):
         Categories have the levels that occur there: any other would tell what happens
         elsewhere in the log, to another customer or after a cutoff.
         """
-        values, levels = Column(self.values[index], self.categories).trimmed()
-        if levels is None:
+        some = Column(self.values[index], self.categories).trimmed()
+        values, levels = some
+        if levels is not None:
+            return pd.Categorical.from_codes(values, categories=levels)
+        if some.kind != "vector":
             return values
-        return pd.Categorical.from_codes(values, categories=levels)
+        vectors = np.full(len(values), None, dtype=object)
+        for i in np.flatnonzero(some.is_present()).tolist():
+            vectors[i] = values[i]
+        return vectors
+
+    def stored(self, index: np.ndarray | slice = slice(None)) -> Any:
+        """Values at some events as a file gets them: vectors as rows of a matrix."""
+        if self.kind == "vector":
+            return self.values[index]
+        return pd.Series(self.to_pandas(index))
+
+    def distinct(self) -> np.ndarray:
+        """Codes from 0 on, the same where values are, shape (n_events,), int64."""
+        values = self.values
+        if self.kind == "vector":
+            values = np.array([vector.tobytes() for vector in values], dtype=object)
+        return pd.factorize(values, use_na_sentinel=False)[0]
 
 
 def factorize(
@@ -195,7 +225,10 @@ def of_one_kind(columns: Mapping[str, Column], field: str) -> dict[str, Column]:
         for name, column in alike.items():
             if column.kind != like.kind:
                 alike[name] = like.without_values(len(column.values))
-    if next(iter(alike.values())).kind != "datetime":
+    kind = next(iter(alike.values())).kind
+    if kind == "vector":
+        _refuse_other_sizes(alike, field)
+    if kind != "datetime":
         return alike
     dtypes: Sequence[Any] = [column.values.dtype for column in alike.values()]
     unit = np.datetime_data(np.result_type(*dtypes))[0]
@@ -210,6 +243,15 @@ def of_one_kind(columns: Mapping[str, Column], field: str) -> dict[str, Column]:
             f"another times outside the years that this unit can hold ({error}); give "
             "both the coarser unit by .dt.as_unit before building the logs."
         ) from error
+
+
+def _refuse_other_sizes(columns: Mapping[str, Column], field: str) -> None:
+    sizes = {name: column.values.shape[1] for name, column in columns.items()}
+    if len(set(sizes.values())) > 1:
+        raise ValueError(
+            f"Field {field!r} has vectors of the lengths {sizes}; make them by one "
+            "model, or give the field different names, before building the logs."
+        )
 
 
 def scatter(
@@ -238,7 +280,8 @@ def scatter(
     """
     alike = of_one_kind(parts, field)
     dtypes: Sequence[Any] = [part.values.dtype for part in alike.values()]
-    empty = Column(np.empty(0, np.result_type(*dtypes)))
+    shape = next(iter(alike.values())).values.shape
+    empty = Column(np.empty((0, *shape[1:]), np.result_type(*dtypes)))
     levels = {n: p.categories for n, p in alike.items() if p.categories is not None}
     if levels:
         alike, union = _in_joint_codes(alike, levels, field)

@@ -208,10 +208,8 @@ def _blanked(columns: dict[str, Column], kinds: Kinds) -> dict[str, Column]:
         if field == kinds.field or not lacking:
             continue
         foreign = is_of_kinds(columns[kinds.field], lacking)
-        missing = column.without_values(len(column.values)).values
-        values = np.where(foreign, missing, column.values)
         # Levels of the blanked values alone would be of no event.
-        blanked[field] = Column(values, column.categories).trimmed()
+        blanked[field] = column.missing_where(foreign).trimmed()
     return blanked
 
 
@@ -302,12 +300,12 @@ def _without_repeated(
     key, _ = pd.factorize(np.append(run_of_old, first))
     index = np.append(old, suspect)
     for name, column in events.columns.items():
-        values = column.values[index]
+        some = column.take(index)
         if name in known and known[name].values.dtype == np.float32:
             with np.errstate(over="ignore"):  # infinite is what the log would hold
-                values = values.astype("float32")
-        codes, levels = pd.factorize(values, use_na_sentinel=False)
-        key, _ = pd.factorize(key * len(levels) + codes)
+                some = some._replace(values=some.values.astype("float32"))
+        codes = some.distinct()
+        key, _ = pd.factorize(key * (codes.max() + 1) + codes)
     repeated = suspect[np.isin(key[len(old) :], key[: len(old)])]
     if not len(repeated):
         return events

@@ -44,7 +44,7 @@ def rows_to_arrow(rows: Rows) -> Any:
     index, offsets = ranges(rows.start, rows.stop)
     clock = log.timeline.clock
     columns = {time: clock.as_index(log.timeline.times[index])}
-    columns |= {name: log.column(name).to_pandas(index) for name in log.fields}
+    columns |= {name: log.column(name).stored(index) for name in log.fields}
     arrays = [as_arrow(values, name) for name, values in columns.items()]
     fields = [
         pa.field(str(name), array.type, metadata={_TOLD: json.dumps(told_of(values))})

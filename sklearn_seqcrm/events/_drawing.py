@@ -29,7 +29,10 @@ def escaped(value: Any, most: int = _MOST_LETTERS) -> str:
     most : int, default=40
         Letters after which it is cut.
     """
-    if isinstance(value, float):
+    if isinstance(value, np.ndarray):
+        shown = [f"{number:.3g}" for number in value[:3].tolist()]
+        text = f"[{', '.join(shown)}{', …' if len(value) > 3 else ''}]"
+    elif isinstance(value, float):
         text = "" if value != value else f"{value:.6g}"
     else:
         text = "" if value is None or value is pd.NaT or value is pd.NA else str(value)

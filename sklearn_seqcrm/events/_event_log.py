@@ -46,7 +46,12 @@ class EventLog(ViewableLog):
     fields : sequence of str or None, default=None
         Columns to keep as facts of the event; None keeps all other columns. Numbers
         and booleans are stored as floats, where missing and infinite values are
-        allowed, datetimes as datetimes, everything else as categories.
+        allowed, datetimes as datetimes, everything else as categories. A column of
+        lists or arrays of numbers, all of one length, is a field of *vectors*, such as
+        embeddings of texts, products or images: of objects, where ``events["vector"] =
+        list(matrix)`` puts the rows of a matrix, or a list column of polars or Arrow.
+        They are stored as float32; None is a missing vector, and so is one of NaN
+        alone.
     observed_until : datetime or number, default=None
         The last moment that the table has recorded, which tells a customer who was
         silent from one who was not looked at any more. None: the last event.
@@ -64,8 +69,9 @@ class EventLog(ViewableLog):
         If `events` is no table, or a column has a type that cannot be stored.
     ValueError
         If there are no events, customers or times are missing, times lie further apart
-        than numbers of their unit can tell (292 years of nanoseconds), or ids are
-        floats too large to tell whole numbers apart (from 2**53 on).
+        than numbers of their unit can tell (292 years of nanoseconds), ids are
+        floats too large to tell whole numbers apart (from 2**53 on), or vectors have
+        different lengths, or numbers in them are missing or infinite.
 
     Warns
     -----
@@ -362,7 +368,8 @@ class EventLog(ViewableLog):
             - categories: ``"most_frequent"`` (default; the one that came first, if
               several are), ``"first"``, ``"last"``, ``"count_distinct"``;
             - datetimes: ``"last"`` (default), ``"first"``, ``"min"``, ``"max"``,
-              ``"count_distinct"``.
+              ``"count_distinct"``;
+            - vectors: ``"mean"`` (default), ``"first"``, ``"last"``.
 
             Missing values are left out; of nothing but missing values, the result is
             missing, sums and counts included. Counts are numbers, all else has the type
@@ -475,7 +482,9 @@ class EventLog(ViewableLog):
             If there is something else than a file at `path`.
         """
         note = {"record": record_note(self._timeline.record), "kinds": self._kinds}
-        write_log(self.to_frame(), self._names, note, path)
+        columns: dict[Any, Any] = dict(self.to_frame().items())
+        columns |= {name: self.column(name).stored() for name in self.fields}
+        write_log(columns, self._names, note, path)
 
     @classmethod
     def from_parquet(cls, path: Any) -> EventLog:

@@ -100,12 +100,12 @@ class History:
         dict
             ``"customer"``, ``"cutoff"`` and ``"events"``: a list with a dict for each
             event, of its time and every field under their own names. Numbers are
-            Python's, datetimes are Timestamps, for which ``json.dumps`` needs
-            ``default=str``.
+            Python's, a vector is a list of them, datetimes are Timestamps, for which
+            ``json.dumps`` needs ``default=str``.
         """
         events = self.to_frame().iloc[:, 1:]
         names = list(events.columns)
-        rows = zip(*(events[name].tolist() for name in names), strict=True)
+        rows = zip(*(_plain(events[name]) for name in names), strict=True)
         return {
             "customer": self.customer,
             "cutoff": self.cutoff,
@@ -184,3 +184,11 @@ class History:
 
     def _key(self) -> tuple[Any, ...]:
         return self._code, self._start, self._stop, self._cutoff
+
+
+def _plain(column: pd.Series) -> list[Any]:
+    """Values of a field as Python's own; a vector is a list of numbers."""
+    return [
+        value.tolist() if isinstance(value, np.ndarray) else value
+        for value in column.tolist()
+    ]

@@ -107,6 +107,8 @@ def _fields(log: RawLog) -> str:
 
 
 def _kind(column: Column) -> str:
+    if column.kind == "vector":
+        return f"vector, {counted(column.values.shape[1], 'component')}"
     if column.categories is None:
         return column.kind
     return f"{column.kind}, {counted(len(column.categories), 'level')}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -25,14 +26,14 @@ _SEAL = len(_MARK) + sha256().digest_size
 
 
 def write_log(
-    frame: pd.DataFrame, names: tuple[str, str], note: dict[str, Any], path: Any
+    frame: Mapping[str, Any], names: tuple[str, str], note: dict[str, Any], path: Any
 ) -> None:
     """Write the events, and beside them what the table alone does not say.
 
     Parameters
     ----------
-    frame : DataFrame of shape (n_events, 2 + n_fields)
-        All events.
+    frame : mapping of str to Series or ndarray
+        All events: customer, time and every field, vectors as rows of a matrix.
     names : tuple of (str, str)
         Names of the customer and the time column.
     note : dict of str to object
@@ -45,7 +46,7 @@ def write_log(
 
     columns = [{"name": name, **told_of(column)} for name, column in frame.items()]
     arrays = [_plain(as_arrow(column, name)) for name, column in frame.items()]
-    table = pa.table(arrays, names=list(frame.columns))
+    table = pa.table(arrays, names=list(frame))
     note = {"format": _FORMAT, "names": list(names), "columns": columns, **note}
     _write(table, json.dumps(note), path)
 
@@ -136,8 +137,8 @@ def as_arrow(values: Any, name: Any) -> Any:
 
     Parameters
     ----------
-    values : Series, Index, Categorical or ndarray of shape (n,)
-        The column.
+    values : Series, Index, Categorical or ndarray of shape (n,), or (n, n_components)
+        The column; vectors as rows of a matrix.
     name : str
         Its name, for errors.
 
@@ -148,6 +149,8 @@ def as_arrow(values: Any, name: Any) -> Any:
     """
     import pyarrow as pa
 
+    if values.ndim == 2:
+        return _lists(values)
     array = arrow_of(values, name)
     kind = getattr(array.type, "value_type", array.type)
     if isinstance(kind, pa.BaseExtensionType) or pa.types.is_nested(kind):
@@ -180,6 +183,17 @@ def arrow_of(values: Any, name: Any) -> Any:
         raise _refusal(name, told_of(values)["dtype"], f": {error}") from error
 
 
+def _lists(vectors: np.ndarray) -> Any:
+    """Vectors as a list each: of fixed size, not every reader knows a missing one."""
+    import pyarrow as pa
+
+    is_there = ~np.isnan(vectors[:, 0])
+    offsets = np.append(0, np.cumsum(is_there * vectors.shape[1]))
+    numbers = pa.array(vectors[is_there].ravel())
+    mask = pa.array(~is_there)
+    return pa.LargeListArray.from_arrays(pa.array(offsets), numbers, mask=mask)
+
+
 def _encoded(values: pd.Categorical) -> Any:
     """Categories as an Arrow array, which by itself would forget a time zone."""
     import pyarrow as pa
@@ -198,14 +212,18 @@ def told_of(values: Any) -> dict[str, Any]:
 
     Parameters
     ----------
-    values : Series, Index, Categorical or ndarray of shape (n,)
-        The column.
+    values : Series, Index, Categorical or ndarray of shape (n,), or (n, n_components)
+        The column; vectors as rows of a matrix.
 
     Returns
     -------
     dict of str to object
-        ``categorical`` and ``dtype``, as JSON holds them.
+        ``categorical`` and ``dtype``, as JSON holds them; of vectors, their
+        ``n_components`` as well.
     """
+    if values.ndim == 2:
+        told = {"categorical": False, "dtype": str(values.dtype)}
+        return {**told, "n_components": values.shape[1]}
     is_categorical = isinstance(values.dtype, pd.CategoricalDtype)
     dtype = values.dtype.categories.dtype if is_categorical else values.dtype
     return {"categorical": is_categorical, "dtype": str(dtype)}
@@ -228,6 +246,9 @@ def restored(column: Any, told: dict[str, Any]) -> pd.Series:
     """
     import pyarrow as pa
 
+    if "n_components" in told:
+        # A type that tells the length, be there a vector or not.
+        return pd.Series(_of_fixed_size(column, told["n_components"]))
     dtype, is_text = told["dtype"], told["dtype"] in ("object", "str")
     if not told["categorical"]:
         series = column.to_pandas()
@@ -241,6 +262,19 @@ def restored(column: Any, told: dict[str, Any]) -> pd.Series:
     codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
     levels = levels if is_text else levels.astype(dtype)
     return pd.Series(pd.Categorical.from_codes(codes, levels))
+
+
+def _of_fixed_size(lists: Any, size: int) -> pd.api.extensions.ExtensionArray:
+    """What `_lists` wrote, with the length of the vectors in its type."""
+    import pyarrow as pa
+
+    lists = pa.concat_arrays([pa.array([], lists.type), *lists.chunks])
+    is_there = np.asarray(lists.is_valid())
+    vectors = np.zeros((len(lists), size), "float32")
+    vectors[is_there] = lists.flatten().to_numpy().reshape(-1, size)
+    mask = pa.array(~is_there)
+    fixed = pa.FixedSizeListArray.from_arrays(vectors.ravel(), size, mask=mask)
+    return pd.arrays.ArrowExtensionArray(pa.chunked_array([fixed]))
 
 
 def _refusal(name: Any, dtype: Any, why: str) -> TypeError:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._store import Column, factorize, ids_of, to_series
+from sklearn_seqcrm.events._read_vectors import holds_lists, read_vectors
 
 
 def read_column(
@@ -15,10 +16,13 @@ def read_column(
     """Turn one column of a table into a field of a log.
 
     Numbers and booleans become floats (float32 stays), datetimes stay (aware ones as
-    UTC), everything else becomes categories, and so does what is asked to.
+    UTC), lists and arrays become vectors of float32, everything else categories, and
+    so does what is asked to.
     """
     if categorical:
         return Column(*factorize(ids_of(column), name, what))
+    if holds_lists(column):
+        return Column(read_vectors(column, name, what))
     if column.dtype == nw.Decimal:
         column = column.cast(nw.Float64)
     series = _unboxed(to_series(column))

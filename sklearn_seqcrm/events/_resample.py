@@ -29,6 +29,7 @@ _CHOICES = {
     "numeric": ("sum", "mean", "min", "max", "first", "last", "count_distinct"),
     "categorical": ("most_frequent", "first", "last", "count_distinct"),
     "datetime": ("last", "first", "min", "max", "count_distinct"),
+    "vector": ("mean", "first", "last"),
 }
 
 

@@ -130,12 +130,10 @@ class Occlusion(NamedTuple):
         if fields is None:
             changed = own.take(~is_it).seen_from(copies)
         else:
-            columns = {}
-            for field in fields:
-                column = array.log.column(field).take(own.event)
-                missing = column.without_values(1).values
-                values = np.where(is_it, missing, column.values)
-                columns[field] = column._replace(values=values)
+            columns = {
+                field: array.log.column(field).take(own.event).missing_where(is_it)
+                for field in fields
+            }
             changed = own.seen_from(copies, columns)
         X = with_column(self.table.frame.iloc[row], name, changed)
         return self.output[row] - self._ask(X, row)

@@ -73,9 +73,9 @@ def next_value(
         times of the log.
     ValueError
         If windows run past the end of the log, `horizon` is not longer than 0, there
-        is no event of one of `kinds`, `X` has no history column or
-        several, histories are missing or were joined from several
-        logs, or `censored` is "drop" and the index repeats a label.
+        is no event of one of `kinds`, the field holds vectors, `X` has no history
+        column or several, histories are missing or were joined from several logs, or
+        `censored` is "drop" and the index repeats a label.
 
     See Also
     --------
@@ -128,6 +128,11 @@ def next_value(
     """
     windows = windows_after(X, horizon, gap, history, kinds, kind_field, endless=True)
     column = windows.log.column(field)
+    if column.kind == "vector":
+        raise ValueError(
+            f"Field {field!r} is vector, and next_value has one number, date or level "
+            "for each row."
+        )
     at = windows.next_events()
     found = at >= 0
     missing: Any = "NaT" if column.kind == "datetime" else np.nan

@@ -327,8 +327,9 @@ BAD_INPUT = {
     ),
     "nested values": (
         (frame(basket=[["hat"], ["shoe"]]), "customer", "time"), TypeError,
-        "Column 'basket' holds values of the type list, which is no category; leave it "
-        "out of fields, or make a column of each part.",
+        "Column 'basket' of events holds values of the type list of string, and a "
+        "field of vectors needs lists of numbers, or None; leave it out of fields, or "
+        "make a column of each part.",
     ),
     "lengths of time": (
         (frame(wait=pd.to_timedelta(["1D", "2D"])), "customer", "time"), TypeError,

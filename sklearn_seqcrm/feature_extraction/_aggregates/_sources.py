@@ -82,12 +82,11 @@ class Values(NamedTuple):
         if self.kinds is None:
             return found
         mine = is_of_kinds(self.kinds.take(index), self.kind)
-        others = found.without_values(len(index)).values
-        return found._replace(values=np.where(mine, found.values, others))
+        return found.missing_where(~mine)
 
 
 def sources_of(log: RawLog, seen: np.ndarray) -> dict[str, Source]:
-    """All fields; numbers that several kinds of events have are told apart by kind.
+    """All fields but vectors; numbers of several kinds of events are told apart.
 
     The spend of orders and of returns have no common mean.
 
@@ -109,6 +108,8 @@ def sources_of(log: RawLog, seen: np.ndarray) -> dict[str, Source]:
         occurring = set() if levels is None else set(levels)
     for name in log.fields:
         source = Source(name, log.column(name).kind)
+        if source.type == "vector":
+            continue  # which is hundreds of numbers that mean nothing one by one
         kinds = [kind for kind, own in log.kinds.items() if name in own]
         if len(kinds) < 2 or source.type == "categorical":
             found[name] = source

@@ -1,0 +1,177 @@
+"""A column of lists or arrays of numbers as vectors of one length."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import narwhals.stable.v1 as nw
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm._ragged import blocks
+
+# What pandas calls numbers, of Python or NumPy; of nothing but None "empty".
+_NUMBERS = ["boolean", "decimal", "floating", "integer", "mixed-integer-float", "empty"]
+_MOST_LENGTHS = 3  # that an error names
+
+
+def holds_lists(column: nw.Series) -> bool:
+    """Tell whether a column of any dataframe library holds lists or arrays.
+
+    A column of objects is judged by its first value that is not missing.
+    """
+    if column.dtype in (nw.List, nw.Array):
+        return True
+    native = column.to_native()
+    if not isinstance(native, pd.Series) or native.dtype != object:
+        return False
+    is_there = native.notna().to_numpy()
+    if not is_there.any():
+        return False
+    value = native.to_numpy()[is_there.argmax()]
+    return isinstance(value, list | np.ndarray) and np.ndim(value) > 0
+
+
+def read_vectors(column: nw.Series, name: str, what: str = "events") -> np.ndarray:
+    """Turn a column of lists or arrays into vectors.
+
+    Parameters
+    ----------
+    column : narwhals.Series of shape (n,)
+        What `holds_lists` says yes to.
+    name : str
+        Its name, for errors.
+    what : str, default="events"
+        How an error names the table.
+
+    Returns
+    -------
+    ndarray of shape (n, n_components), float32
+        NaN in all components where a vector is missing.
+
+    Raises
+    ------
+    TypeError
+        If there is something else in it than lists of numbers.
+    ValueError
+        If the lengths differ or are 0, or numbers are missing or infinite.
+    """
+    is_there, lengths, numbers = _parts_of(column, name, what)
+    size = _length_of(column, lengths, name, what)
+    vectors = np.full((len(is_there), size), np.nan, dtype="float32")
+    vectors[is_there] = numbers(size)
+    _refuse_unknown(vectors, is_there, name, what)
+    return vectors
+
+
+def _parts_of(
+    column: nw.Series, name: str, what: str
+) -> tuple[np.ndarray, np.ndarray, Any]:
+    """Which vectors are there, their lengths, and a function from length to numbers."""
+    native = column.to_native()
+    if column.implementation.is_polars():
+        if column.dtype == nw.Array:
+            native = native.arr.to_list()
+        return _parts_of_objects(native.to_numpy(), name, what)
+    if isinstance(native, pd.Series) and native.dtype == object:
+        return _parts_of_objects(native.to_numpy(), name, what)
+    return _parts_of_arrow(native, name, what)
+
+
+def _parts_of_objects(
+    values: np.ndarray, name: str, what: str
+) -> tuple[np.ndarray, np.ndarray, Any]:
+    is_there = ~pd.isna(values)
+    lists = values[is_there]
+    for value in lists:
+        if not isinstance(value, list | tuple | np.ndarray) or np.ndim(value) != 1:
+            raise _no_vectors(name, what, type(value).__name__)
+
+    def numbers(size: int) -> np.ndarray:
+        found = np.empty((len(lists), size), dtype="float32")
+        for some in blocks(len(lists), size):
+            rows = np.array(lists[some].tolist())
+            found_kind = pd.api.types.infer_dtype(rows.ravel(), skipna=True)
+            if found_kind not in _NUMBERS:
+                raise _no_vectors(name, what, f"list of {found_kind}")
+            try:
+                with np.errstate(over="ignore"):  # and then it is infinite
+                    found[some] = rows
+            except (TypeError, ValueError) as error:
+                raise _no_vectors(name, what, f"list ({error})") from error
+        return found
+
+    return is_there, np.fromiter(map(len, lists), "int64", len(lists)), numbers
+
+
+def _parts_of_arrow(
+    native: Any, name: str, what: str
+) -> tuple[np.ndarray, np.ndarray, Any]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    array = pa.array(native) if isinstance(native, pd.Series) else native
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks or [pa.array([], type=array.type)])
+    is_there = np.asarray(array.is_valid())
+    array = array.filter(pa.array(is_there))
+    of = array.type.value_type
+    if pa.types.is_decimal(of):
+        array = array.cast(pa.list_(pa.float64()))
+    elif not any(is_it(of) for is_it in _number_types()):
+        raise _no_vectors(name, what, f"list of {of}")
+    lengths = pc.list_value_length(array).to_numpy(zero_copy_only=False)
+
+    def numbers(size: int) -> np.ndarray:
+        flat = array.flatten().to_numpy(zero_copy_only=False)
+        with np.errstate(over="ignore"):  # and then it is infinite
+            return flat.reshape(-1, size).astype("float32")
+
+    return is_there, lengths, numbers
+
+
+def _number_types() -> tuple[Any, ...]:
+    from pyarrow import types
+
+    return types.is_integer, types.is_floating, types.is_boolean, types.is_null
+
+
+def _length_of(column: nw.Series, lengths: np.ndarray, name: str, what: str) -> int:
+    """The length of all vectors, which a type may tell where there is none."""
+    if not len(lengths):
+        return int(column.dtype.shape[0]) if column.dtype == nw.Array else 1
+    found, counts = np.unique(lengths, return_counts=True)
+    if len(found) == 1 and found[0]:
+        return int(found[0])
+    order = np.argsort(-counts, kind="stable")[:_MOST_LENGTHS]
+    shown = ", ".join(f"{counts[i]} of length {found[i]}" for i in order.tolist())
+    more = ", ..." if len(found) > len(order) else ""
+    raise ValueError(
+        f"Column {name!r} of {what} holds vectors that differ in length or have none: "
+        f"{shown}{more}. The vectors of a field have one length; write None for one "
+        "that is missing, and make those of another length a field of their own."
+    )
+
+
+def _refuse_unknown(
+    vectors: np.ndarray, is_there: np.ndarray, name: str, what: str
+) -> None:
+    """Raise a ValueError for vectors that are neither whole nor missing as a whole."""
+    known = np.isfinite(vectors).sum(axis=1)
+    is_nan = np.isnan(vectors).all(axis=1)
+    bad = np.flatnonzero((known < vectors.shape[1]) & ~is_nan)
+    if len(bad):
+        raise ValueError(
+            f"{len(bad)} of the {is_there.sum()} vectors in column {name!r} of {what} "
+            "hold numbers that are missing, infinite or too large for float32, the "
+            f"first in row {bad[0]}; fill them in, or write None for a vector that is "
+            "missing."
+        )
+
+
+def _no_vectors(name: str, what: str, found: str) -> TypeError:
+    return TypeError(
+        f"Column {name!r} of {what} holds values of the type {found}, and a field of "
+        "vectors needs lists of numbers, or None; leave it out of fields, or make a "
+        "column of each part."
+    )
