@@ -3,7 +3,7 @@
 from sklearn_seqcrm._encoding._encode_rows import encode_rows
 from sklearn_seqcrm._encoding._encoded_log import EncodedLog
 from sklearn_seqcrm._encoding._event_encoder import CALENDAR_WEIGHT, EventEncoder
-from sklearn_seqcrm._encoding._fields import refuse_other_fields
+from sklearn_seqcrm._encoding._fields import column_of_nothing, refuse_other_fields
 from sklearn_seqcrm._encoding._layout import Layout
 from sklearn_seqcrm._encoding._learn import learn
 from sklearn_seqcrm._encoding._number_field import NumericField
@@ -13,6 +13,7 @@ from sklearn_seqcrm._encoding._row_features import (
     sums_of_amounts,
     unfolded,
 )
+from sklearn_seqcrm._encoding._vector_field import VectorField
 from sklearn_seqcrm._encoding._vocabulary import Vocabulary
 
 __all__ = [
@@ -21,7 +22,9 @@ __all__ = [
     "EventEncoder",
     "Layout",
     "NumericField",
+    "VectorField",
     "Vocabulary",
+    "column_of_nothing",
     "encode_rows",
     "learn",
     "refuse_other_fields",

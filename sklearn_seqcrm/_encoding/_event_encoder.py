@@ -78,18 +78,23 @@ class EventEncoder:
         layout = self.layout
         channels, codes = layout.empty(len(times)) if out is None else out
         fact, mark, code = 0, layout.n_decayed, 0
+        component = mark + len(layout.marked)
         for name, field in self.fields.items():
             numbers, is_missing = field.encode(columns[name], times)
             if field.n_codes:
                 codes[:, code] = numbers
                 code += 1
                 continue
-            channels[:, fact] = numbers
-            fact += 1
+            if field.n_components:
+                channels[:, component : component + field.n_components] = numbers
+                component += field.n_components
+            else:
+                channels[:, fact] = numbers
+                fact += 1
             if field.some_missing:
                 channels[:, mark] = is_missing
                 mark += 1
-        self.encode_times(times, gaps, out=channels[:, mark:])
+        self.encode_times(times, gaps, out=channels[:, layout.gap_channel :])
         return channels, codes
 
     def encode_times(

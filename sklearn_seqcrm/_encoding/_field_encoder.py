@@ -32,16 +32,21 @@ class Training(NamedTuple):
 
 
 class FieldEncoder(ABC):
-    """What was learned of one field: each event has a channel of it, or a code."""
+    """What was learned of one field: each event has channels of it, or a code."""
 
     @property
     def n_codes(self) -> int:
-        """Number of codes; 0 if the field is a channel."""
+        """Number of codes; 0 if the field is of channels."""
+        return 0
+
+    @property
+    def n_components(self) -> int:
+        """Components of a vector; 0 if the field is one number, or a code."""
         return 0
 
     @property
     def some_missing(self) -> bool:
-        """Whether a second channel marks the events that lack a value."""
+        """Whether another channel marks the events that lack a value."""
         return False
 
     @property
@@ -77,8 +82,9 @@ class FieldEncoder(ABC):
 
         Returns
         -------
-        numbers : ndarray of shape (n,)
-            A channel, float32 and finite, or codes below `n_codes`, int32.
+        numbers : ndarray of shape (n,) or (n, n_components)
+            A channel, float32 and finite, or codes below `n_codes`, int32; or the
+            channels of vectors.
         is_missing : ndarray of shape (n,), bool, or None
             Events that lack a value; None for codes, which have one for that.
         """

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._encoding._field_encoder import FieldEncoder
 from sklearn_seqcrm._encoding._number_field import NumericField
+from sklearn_seqcrm._encoding._vector_field import VectorField
 from sklearn_seqcrm._encoding._vocabulary import Vocabulary
 from sklearn_seqcrm._store import Column
 
@@ -16,21 +18,45 @@ FIELD_ENCODERS: dict[str, type[FieldEncoder]] = {
     "categorical": Vocabulary,
     "datetime": NumericField,
     "numeric": NumericField,
+    "vector": VectorField,
 }
+_VECTORS = "vectors of "
 _NUMBERED = "categorical (numbers)"
 
 
 def kind_of_field(column: Column, expected: str | None = None) -> str:
     """Kind of a field; levels that are numbers never equal levels that are text.
 
-    A field without any level is of the kind that is expected, if that has levels.
+    Vectors are of one kind if they are of one length. A field without any level is of
+    the kind that is expected, if that has levels.
     """
+    if column.kind == "vector":
+        return f"{_VECTORS}{column.values.shape[1]}"
     if column.categories is None:
         return column.kind
     if not len(column.categories) and expected in ("categorical", _NUMBERED):
         return expected
     numeric = pd.api.types.is_numeric_dtype(column.categories.dtype)
     return _NUMBERED if numeric and len(column.categories) else "categorical"
+
+
+def column_of_nothing(kind: str, n_events: int) -> Column | None:
+    """A column of some kind without any value; None of a kind that has levels.
+
+    Parameters
+    ----------
+    kind : str
+        What `kind_of_field` says.
+    n_events : int
+        Number of events.
+    """
+    if kind.startswith(_VECTORS):
+        size = int(kind.removeprefix(_VECTORS))
+        return Column(np.full((n_events, size), np.nan, "float32"))
+    if kind not in ("numeric", "datetime"):
+        return None
+    missing = np.nan if kind == "numeric" else np.datetime64("NaT", "us")
+    return Column(np.full(n_events, missing))
 
 
 def refuse_other_fields(

@@ -18,7 +18,7 @@ class Layout:
     Parameters
     ----------
     channels : tuple of str
-        Names of the float channels.
+        Names of the float channels: facts, marks, components of vectors, and times.
     n_decayed : int
         The first `n_decayed` channels are facts whose decayed means are row features.
     codes : tuple of str
@@ -38,7 +38,11 @@ class Layout:
         What a fact of 0 is before its tails are folded in, with the sign turned: its
         center over its scale, for each of the `n_decayed`.
     marked : tuple of str, default=()
-        Facts that have a channel more, behind the facts, which marks missing values.
+        Facts and vectors that have a channel more, behind the facts, which marks
+        missing values.
+    vectors : tuple of (str, int), default=()
+        Fields of vectors, and the number of their components, which have a channel
+        each behind the marks.
     digest : str, default=""
         Stands for everything learned, so that encoders of one shape are told apart.
     """
@@ -53,6 +57,7 @@ class Layout:
     local_clock: LocalClock | None = None
     origins: tuple[float, ...] = ()
     marked: tuple[str, ...] = ()
+    vectors: tuple[tuple[str, int], ...] = ()
     digest: str = ""
 
     def empty(self, n_events: int) -> tuple[np.ndarray, np.ndarray]:
@@ -88,6 +93,7 @@ class Layout:
     def sources(self) -> list[str | None]:
         """Field behind each channel, and then each code; None for the event's time."""
         known = [*self.channels[: self.n_decayed], *self.marked]
+        known += [name for name, size in self.vectors for _ in range(size)]
         times = [None] * (len(self.channels) - len(known))
         return [*known, *times, *self.codes]
 

@@ -115,14 +115,16 @@ def _describe(
 ) -> Layout:
     """Name channels and codes, and settle the units of time."""
     coded = {name: one.n_codes for name, one in fields.items() if one.n_codes}
-    facts = [name for name in fields if name not in coded]
-    marked = [name for name in facts if fields[name].some_missing]
+    vectors = {n: one.n_components for n, one in fields.items() if one.n_components}
+    facts = [name for name in fields if name not in coded and name not in vectors]
+    marked = [name for name, one in fields.items() if one.some_missing]
     marks = [f"{name}_missing" for name in marked]
+    components = [f"{n}_{i}" for n, size in vectors.items() for i in range(size)]
     shown = training.times if local is None else local.read(training.times)
     calendar = supported_cycles(training.clock, shown)
-    made = [*marks, "time_gap", *cycle_names(calendar)]
+    made = [*marks, *components, "time_gap", *cycle_names(calendar)]
     # Fields and columns of the log keep their names.
-    made = unlike(made, [*names, *facts, *coded])
+    made = unlike(made, [*names, *fields])
     return Layout(
         channels=(*facts, *made),
         n_decayed=len(facts),
@@ -134,6 +136,7 @@ def _describe(
         local_clock=local,
         origins=tuple(fields[name].origin for name in facts),
         marked=tuple(marked),
+        vectors=tuple(vectors.items()),
     )
 
 
