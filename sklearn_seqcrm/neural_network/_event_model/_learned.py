@@ -16,7 +16,7 @@ from sklearn_seqcrm._encoding import (
     learn,
 )
 from sklearn_seqcrm._ragged import ranges, visible_segments
-from sklearn_seqcrm._store import RawLog, Rows
+from sklearn_seqcrm._store import Log, RawLog, Rows
 from sklearn_seqcrm.neural_network._event_model._gaps import GapScale
 from sklearn_seqcrm.neural_network._event_model._levels import LevelField
 from sklearn_seqcrm.neural_network._event_model._most_events import MostEvents
@@ -125,6 +125,7 @@ def learn_events(
     n_components: int,
 ) -> LearnedEvents:
     """Learn from the events of training rows, no two of which see the same event."""
+    _refuse_vectors(rows.log)
     encoder, encoded = learn(rows, min_frequency, max_categories, "auto")
     raw = rows.log
     assert isinstance(raw, RawLog)
@@ -161,6 +162,20 @@ def learn_events(
         MostEvents.of(times, offsets),
         raw.names,
     )
+
+
+def _refuse_vectors(log: Log) -> None:
+    """Raise a ValueError for fields that no event can be drawn with."""
+    assert isinstance(log, RawLog)
+    vectors = [name for name, one in log.columns.items() if one.kind == "vector"]
+    if vectors:
+        others = [name for name in log.fields if name not in vectors]
+        raise ValueError(
+            f"The events have vectors in {vectors}, and this model says what the next "
+            "event will be, which it can of numbers, dates and levels. Build the log "
+            f"without them, EventLog(..., fields={others}), or with levels, such as "
+            "the number of the cluster that each vector is in."
+        )
 
 
 def _events_having(raw: RawLog, field: str, index: np.ndarray) -> np.ndarray:

@@ -7,12 +7,13 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from sklearn_seqcrm._encoding import EventEncoder, refuse_other_fields
+from sklearn_seqcrm._encoding import (
+    EventEncoder,
+    column_of_nothing,
+    refuse_other_fields,
+)
 from sklearn_seqcrm._store import Clock, Column, Timeline
 from sklearn_seqcrm.events import EventLog
-
-# Kinds of fields without levels.
-_PLAIN = ("numeric", "datetime")
 
 
 class Arrivals(NamedTuple):
@@ -59,7 +60,11 @@ class Arrivals(NamedTuple):
             than the encoder's, so that they would be rounded.
         """
         if not isinstance(events, EventLog):
-            levels = [n for n, kind in encoder.kinds.items() if kind not in _PLAIN]
+            levels = [
+                name
+                for name, kind in encoder.kinds.items()
+                if column_of_nothing(kind, 0) is None
+            ]
             events = EventLog(
                 events, customer, time, list(encoder.kinds), categorical=levels
             )
@@ -116,9 +121,7 @@ def _of_expected_kinds(
     """
     alike = dict(columns)
     for name, column in columns.items():
-        expected = kinds.get(name, column.kind)
-        if column.kind == expected or expected not in _PLAIN or not column.is_empty():
-            continue
-        missing = np.nan if expected == "numeric" else np.datetime64("NaT", "us")
-        alike[name] = Column(np.full(len(column.values), missing))
+        nothing = column_of_nothing(kinds.get(name, ""), len(column.values))
+        if nothing is not None and column.kind != nothing.kind and column.is_empty():
+            alike[name] = nothing
     return alike

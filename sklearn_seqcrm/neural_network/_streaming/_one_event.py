@@ -13,6 +13,7 @@ from sklearn_seqcrm._encoding import (
     CALENDAR_WEIGHT,
     EventEncoder,
     NumericField,
+    VectorField,
     Vocabulary,
 )
 from sklearn_seqcrm._store import Column
@@ -34,7 +35,7 @@ class OneEvent:
         self._encoder = encoder
         self._readers = {name: _reader_of(encoder, name) for name in encoder.fields}
         numeric = [f for f in encoder.fields.values() if isinstance(f, NumericField)]
-        self._marked = [i for i, one in enumerate(numeric) if one.some_missing]
+        self._marked = [n for n, one in encoder.fields.items() if one.some_missing]
         # The scales of all fields as one, of arrays.
         if numeric:
             scale: Any = numeric[0].scale
@@ -64,22 +65,37 @@ class OneEvent:
         codes : ndarray of shape (n_codes,), int32
             As well. None instead of the two, if a value is of a type that takes longer.
         """
-        numbers: list[float] = []
+        numbers: dict[str, float] = {}
+        vectors: list[np.ndarray] = []
         codes: list[int] = []
+        missing: set[str] = set()
         for name, read in self._readers.items():
             found = read(event[name], tick)
             if found is None:
                 return None
-            (codes if isinstance(read, _CodeOf) else numbers).append(found)
+            if isinstance(read, _CodeOf):
+                codes.append(found)
+            elif isinstance(read, _VectorOf):
+                vectors.append(found[0])
+                if found[1]:
+                    missing.add(name)
+            else:
+                numbers[name] = found
         layout = self._encoder.layout
         channels = np.empty(len(layout.channels), "float32")
-        n_facts, n_marks = len(numbers), len(self._marked)
         if numbers:
-            facts, is_missing = self._scale.fold(np.array(numbers))
-            channels[:n_facts] = facts
-            channels[n_facts : n_facts + n_marks] = is_missing[self._marked]
+            facts, is_missing = self._scale.fold(np.array(list(numbers.values())))
+            channels[: layout.n_decayed] = facts
+            if is_missing.any():
+                missing.update(np.array(list(numbers))[is_missing].tolist())
+        at = layout.n_decayed
+        for name in self._marked:
+            channels[at] = name in missing
+            at += 1
+        for vector in vectors:
+            channels[at : at + len(vector)] = vector
+            at += len(vector)
         center, spread = self._encoder.gap_scale
-        at = n_facts + n_marks
         channels[at] = 0.0
         if gap == gap:
             channels[at] = (np.log1p(gap / layout.time_unit) - center) / spread
@@ -94,6 +110,8 @@ def _reader_of(encoder: EventEncoder, name: str) -> Any:
     field = encoder.fields[name]
     if isinstance(field, Vocabulary):
         return _CodeOf(field)
+    if isinstance(field, VectorField):
+        return _VectorOf(field)
     return _number_of if encoder.kinds[name] == "numeric" else _DaysAfter(encoder)
 
 
@@ -129,6 +147,36 @@ class _CodeOf:
         if value != value:
             return self._missing
         return self._codes.get(value, 0)  # which stands for unseen levels
+
+
+class _VectorOf:
+    """Channels of a vector, and whether it is missing.
+
+    Parameters
+    ----------
+    field : VectorField
+        What was learned of it.
+    """
+
+    def __init__(self, field: VectorField) -> None:
+        self._field = field
+        self._missing = np.full((1, field.n_components), np.nan, "float32")
+
+    def __call__(self, value: Any, tick: Any) -> tuple[np.ndarray, bool] | None:
+        """Both; None for what is no vector of this length, or not whole."""
+        if value is None:
+            vector = self._missing
+        elif not isinstance(value, list | np.ndarray):
+            return None
+        else:
+            try:
+                vector = np.asarray(value, dtype="float32")[None]
+            except (TypeError, ValueError):
+                return None
+            if vector.shape != self._missing.shape or not np.isfinite(vector).all():
+                return None
+        numbers, is_missing = self._field.encode(Column(vector), np.zeros(1))
+        return numbers[0], bool(is_missing[0])
 
 
 class _DaysAfter:
