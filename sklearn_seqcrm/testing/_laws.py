@@ -401,6 +401,35 @@ def check_very_long_history(estimator: Any) -> None:
         assert_same_rows(outputs(fit, X.iloc[[i]]), [whole[i]], **TOLERANCE)
 
 
+def check_vectors(estimator: Any) -> None:
+    """Vectors of events, some of them missing, are read, left out, or refused by name.
+
+    Where they are read, a row alone is what it is beside others, and the vectors of
+    events at or after the cutoffs change nothing.
+    """
+    events = make_events(n_components=3)
+    rows = make_rows().drop_duplicates("who")
+    cutoff = events["who"].map(rows.set_index("who")["at"])
+    rewritten = events.copy()
+    future = np.flatnonzero(events["when"] >= cutoff)
+    rewritten["vector"] = rewritten["vector"].mask(events["when"] >= cutoff, None)
+    rewritten.at[future[0], "vector"] = [1e9, -1e9, 0.0]
+    X, other = (
+        EventLog(table, "who", "when").attach(rows, cutoff="at")
+        for table in (events, rewritten)
+    )
+    try:
+        fit = fitted(estimator, X)
+    except ValueError as error:
+        if "vectors in ['vector']" not in str(error):
+            raise
+        return
+    whole = outputs(fit, X)
+    longest = int(X["history"].array.lengths.argmax())
+    assert_same_rows(outputs(fit, X.iloc[[longest]]), [whole[longest]], **TOLERANCE)
+    assert_same_rows(outputs(fitted(estimator, other), other), whole, **TOLERANCE)
+
+
 def check_pickle(estimator: Any) -> None:
     """A fitted object out of a pickle gives identical outputs."""
     X = make_table()

@@ -15,12 +15,13 @@ START = pd.Timestamp("2022-01-01")
 
 
 def make_events(
-    n_customers: int = 10, mean_events: float = 8, seed: int = 0
+    n_customers: int = 10, mean_events: float = 8, seed: int = 0, n_components: int = 0
 ) -> pd.DataFrame:
     """Events over three years: a heavy-tailed amount with holes, a kind, a due date.
 
-    Customer ``c0`` has one event. Some events share their time, and a fifth of the
-    times are whole days, so that cutoffs (whole days) fall on events.
+    With `n_components`, vectors of so many as well, some of them missing. Customer
+    ``c0`` has one event. Some events share their time, and a fifth of the times are
+    whole days, so that cutoffs (whole days) fall on events.
     """
     rng = np.random.default_rng(seed)
     counts = rng.poisson(mean_events - 1, n_customers) + 1
@@ -37,7 +38,7 @@ def make_events(
     kind = rng.choice(["visit", "order", "return"], n_events, p=[0.6, 0.3, 0.1])
     kind = pd.Series(kind).mask(rng.random(n_events) < 0.1, None)
     due = pd.Series(time + pd.to_timedelta(rng.integers(-5, 30, n_events), unit="D"))
-    return pd.DataFrame(
+    events = pd.DataFrame(
         {
             "who": np.repeat([f"c{i}" for i in range(n_customers)], counts),
             "when": time,
@@ -45,7 +46,11 @@ def make_events(
             "kind": kind,
             "due": due.mask(rng.random(n_events) < 0.1),
         }
-    ).sample(frac=1, random_state=seed, ignore_index=True)
+    )
+    if n_components:
+        vectors = pd.Series(list(rng.normal(3, 2, (n_events, n_components))))
+        events["vector"] = vectors.mask(rng.random(n_events) < 0.1, None)
+    return events.sample(frac=1, random_state=seed, ignore_index=True)
 
 
 def make_rows(n_customers: int = 10, n_cutoffs: int = 4, seed: int = 0) -> pd.DataFrame:
@@ -78,9 +83,11 @@ def make_table(
     seed: int = 0,
     mean_events: float = 8,
     lookback: Any = None,
+    n_components: int = 0,
 ) -> pd.DataFrame:
     """Rows with one history column, attached by the columns ``who`` and ``at``."""
-    log = EventLog(make_events(n_customers, mean_events, seed), "who", "when")
+    events = make_events(n_customers, mean_events, seed, n_components)
+    log = EventLog(events, "who", "when")
     rows = make_rows(n_customers, n_cutoffs, seed)
     return log.attach(rows, cutoff="at", lookback=lookback)
 
