@@ -175,7 +175,8 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     levels, 5 and 20, while boosting takes time in proportion to the columns.
 
     A numeric field that several kinds of a merged log have (`EventLog.concat`) is
-    aggregated by kind, as ``<field>_of_<kind>``.
+    aggregated by kind, as ``<field>_of_<kind>``. Fields of vectors are left out: their
+    components, hundreds of numbers, mean nothing one by one.
 
     The four numbers of `RFMFeatures` in the dialect ``"marketing"`` are among these. To
     have those of ``"btyd"`` beside them, take ``make_union(RFMFeatures(dialect="btyd",

@@ -285,8 +285,9 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         TypeError
             If the histories are encoded.
         ValueError
-            If there are several history columns or none, no row sees an event, a
-            parameter is out of range, or the machine lacks `device` or `precision`.
+            If there are several history columns or none, no row sees an event, events
+            have a field of vectors (which cannot be drawn), a parameter is out of
+            range, or the machine lacks `device` or `precision`.
         """
         self._check_parameters()
         return self._fit(X, y)

@@ -71,6 +71,14 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
 
     Notes
     -----
+    A vector, such as the embedding of a text, becomes a channel for each component,
+    with mean 0 and deviation 1 among the training events, and bounded by 10 such
+    deviations. A missing one is 0 in all of them, beside a channel that marks it.
+    Vectors have no decayed means beside the events: `pooling` is for that. They are not
+    projected, as the input weights of a cell are a linear map already; to have fewer
+    components, for memory, take those of a PCA that was learned on earlier events
+    before the log is built.
+
     A number ``x`` becomes ``sign(z) * log1p(|z|)`` with ``z = (x - median) / (IQR /
     1.349)``, so that one huge order does not squeeze all others together. A missing
     or infinite number becomes 0, beside a channel that marks it if the training

@@ -703,3 +703,28 @@ def test_display_of_a_row(X, lstm):
         HistoryDisplay.from_attributions(some, X, row, size_field="price")
     with pytest.raises(IndexError):
         HistoryDisplay.from_attributions(some, X, 99)
+
+
+def test_a_vector_is_one_field():
+    """Its components add up in one line, which shows it."""
+    X = make_table(n_customers=6, n_cutoffs=2, n_components=3)
+    model = network(X)
+    for method in ("occlusion", "integrated_gradients"):
+        lines, ends = event_attributions(
+            model, X, method, by="field", return_outputs=True
+        )
+        of_events = lines[lines["position"].notna()]
+        own = of_events[of_events["field"] == "vector"]
+        frame = X["history"].array.to_frame()
+        assert len(own) == len(frame)
+        for shown, value in zip(own["value"], frame["vector"], strict=True):
+            assert (shown is None and value is None) or (shown == value).all()
+        assert own["attribution"].abs().max() > 0
+    total = lines.groupby("row")["attribution"].sum()
+    np.testing.assert_allclose(total, ends["output"] - ends["baseline"], atol=1e-4)
+    whole = event_attributions(model, X, method)
+    by_event = of_events.groupby(["row", "position"])["attribution"].sum()
+    expected = whole[whole["position"].notna()].set_index(["row", "position"])
+    np.testing.assert_allclose(by_event, expected["attribution"], atol=1e-9)
+    HistoryDisplay.from_estimator(model, X.iloc[[0]])
+    plt.close("all")

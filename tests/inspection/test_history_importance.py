@@ -215,3 +215,36 @@ def test_display(data):
     with pytest.raises(TypeError, match="what history_importance returns"):
         HistoryImportanceDisplay.from_importance(found.table)
     plt.close("all")
+
+
+class SumOfFirst(RegressorMixin, BaseEstimator):
+    """Adds up the first component of the vectors."""
+
+    def fit(self, X, y):
+        self.fitted_ = True
+        return self
+
+    def predict(self, X):
+        return sums_of_first(X)
+
+
+def sums_of_first(X):
+    frame = X["history"].array.to_frame()
+    first = frame["vector"].map(lambda vector: vector[0])
+    return first.groupby(level=0).sum().reindex(range(len(X)), fill_value=0.0)
+
+
+def test_a_vector_is_shuffled_as_one_field():
+    rng = np.random.default_rng(0)
+    events = pd.DataFrame({"who": np.repeat(np.arange(50), 4), "noise": 1.0})
+    events["day"] = np.tile(np.arange(4), 50)
+    events["vector"] = list(rng.normal(size=(200, 3)))
+    rows = pd.DataFrame({"who": np.arange(50)})
+    X = EventLog(events, "who", "day").attach(rows)
+    y = sums_of_first(X)
+    model = SumOfFirst().fit(X, y)
+    table = history_importance(model, X, y, "r2", n_repeats=2).table
+    fields = table[table["group"] == "field"].set_index("name")["importance"]
+    assert set(fields.index) == {"noise", "vector"}
+    assert fields["vector"] > 0.5
+    assert fields["noise"] == 0
