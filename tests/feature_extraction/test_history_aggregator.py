@@ -767,3 +767,14 @@ def test_a_network_reads_histories_and_aggregates():
     # Five aggregates more than the network alone reads, at least.
     alone = make_history_pipeline(clone(network)).fit(X, y)
     assert best[-1][-1]._n_static >= alone[-1]._n_static + 5
+
+
+def test_vectors_are_left_out():
+    """By both, which read the other fields as if there were no vectors."""
+    X, plain = make_table(n_components=3), make_table()
+    for features in (HistoryAggregator(), RFMFeatures("amount")):
+        found = features.fit_transform(X)
+        assert not found.columns.str.contains("vector").any()
+        pd.testing.assert_frame_equal(found, features.fit_transform(plain))
+    with pytest.raises(TypeError, match="is vector, but a monetary value"):
+        RFMFeatures("vector").fit(X)
