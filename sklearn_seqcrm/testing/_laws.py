@@ -410,10 +410,10 @@ def check_vectors(estimator: Any) -> None:
     events = make_events(n_components=3)
     rows = make_rows().drop_duplicates("who")
     cutoff = events["who"].map(rows.set_index("who")["at"])
-    rewritten = events.copy()
-    future = np.flatnonzero(events["when"] >= cutoff)
-    rewritten["vector"] = rewritten["vector"].mask(events["when"] >= cutoff, None)
-    rewritten.at[future[0], "vector"] = [1e9, -1e9, 0.0]
+    vectors = events["vector"].tolist()
+    for i in np.flatnonzero(events["when"] >= cutoff).tolist():
+        vectors[i] = [1e9, -1e9, 0.0] if i % 2 else None
+    rewritten = events.assign(vector=pd.Series(vectors, dtype=object))
     X, other = (
         EventLog(table, "who", "when").attach(rows, cutoff="at")
         for table in (events, rewritten)
