@@ -72,7 +72,11 @@ def _parts_of(
     if column.implementation.is_polars():
         if column.dtype == nw.Array:
             native = native.arr.to_list()
-        return _parts_of_objects(native.to_numpy(), name, what)
+        # One by one: as a whole, polars 1.0 gives some of them back as empty.
+        values = np.full(len(native), None, dtype=object)
+        for i, one in enumerate(native):
+            values[i] = None if one is None else one.to_numpy()
+        return _parts_of_objects(values, name, what)
     if isinstance(native, pd.Series) and native.dtype == object:
         return _parts_of_objects(native.to_numpy(), name, what)
     return _parts_of_arrow(native, name, what)

@@ -48,8 +48,10 @@ def make_events(
         }
     )
     if n_components:
-        vectors = pd.Series(list(rng.normal(3, 2, (n_events, n_components))))
-        events["vector"] = vectors.mask(rng.random(n_events) < 0.1, None)
+        vectors = list(rng.normal(3, 2, (n_events, n_components)))
+        for i in np.flatnonzero(rng.random(n_events) < 0.1).tolist():
+            vectors[i] = None
+        events["vector"] = pd.Series(vectors, dtype=object)
     return events.sample(frac=1, random_state=seed, ignore_index=True)
 
 
