@@ -169,7 +169,7 @@ print(scores.round(3))
 # ----------
 # With 3,000 labels, TF-IDF is ahead of a network that has to learn from them what each
 # character means. With vectors, the network is nearly as good; and as it is wrong about
-# other reviews, because it reads them in order, both together are better than either.
+# other reviews, both together are better than either.
 #
 # With 12,000 labels, 4,000 test reviews and the first 200 characters of each, vectors
 # made of the same 12,000 reviews (``benchmarks/quality/reviews.py``; one seed, of the
