@@ -6,6 +6,10 @@ from sklearn_seqcrm._encoding._event_encoder import CALENDAR_WEIGHT, EventEncode
 from sklearn_seqcrm._encoding._fields import column_of_nothing, refuse_other_fields
 from sklearn_seqcrm._encoding._layout import Layout
 from sklearn_seqcrm._encoding._learn import learn
+from sklearn_seqcrm._encoding._learned_encoding import (
+    LearnedEncoding,
+    learned_encoding,
+)
 from sklearn_seqcrm._encoding._number_field import NumericField
 from sklearn_seqcrm._encoding._row_features import (
     row_features_of,
@@ -21,12 +25,14 @@ __all__ = [
     "EncodedLog",
     "EventEncoder",
     "Layout",
+    "LearnedEncoding",
     "NumericField",
     "VectorField",
     "Vocabulary",
     "column_of_nothing",
     "encode_rows",
     "learn",
+    "learned_encoding",
     "refuse_other_fields",
     "row_features_of",
     "scale_row_features",

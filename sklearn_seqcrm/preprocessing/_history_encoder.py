@@ -13,7 +13,13 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from sklearn_seqcrm._encoding import EventEncoder, Layout, encode_rows, learn
+from sklearn_seqcrm._encoding import (
+    EventEncoder,
+    Layout,
+    LearnedEncoding,
+    encode_rows,
+    learn,
+)
 from sklearn_seqcrm._reading import Reading, Table
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
@@ -234,9 +240,9 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         """
         check_is_fitted(self)
         self._refuse_polars()
-        table = self._read(X, self._reading)
+        table = self._read(X, self._learned.reading)
         encoded = table.frame.copy(deep=False)
-        for name, encoder in self._encoders.items():
+        for name, encoder in self._learned.encoders.items():
             array = table.histories[name]
             rows = encode_rows(encoder, array.rows, name)
             encoded[name] = HistoryArray.of(rows, array.dtype)
@@ -284,9 +290,8 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
                 self.time_zone,
             )
             encoded[name] = HistoryArray.of(rows, array.dtype)
-        self._reading, self._encoders = reading, encoders
-        # Histories that a lookback has cut off; a state could not forget their past.
-        self._windows = [n for n, a in table.histories.items() if _are_cut_off(a)]
+        cut_off = [n for n, a in table.histories.items() if _are_cut_off(a)]
+        self._learned = LearnedEncoding(encoders, reading, cut_off)
         self.layouts_: dict[Any, Layout] = {
             name: encoder.layout for name, encoder in encoders.items()
         }

@@ -425,7 +425,7 @@ def test_times_of_another_unit_are_the_same_times(fit_unit, unit):
 
 def learned(X, **options):
     """Everything that a fitted encoder remembers of the events."""
-    encoder = HistoryEncoder(**options).fit(X)._encoders["history"]
+    encoder = HistoryEncoder(**options).fit(X)._learned.encoders["history"]
     fields = {name: field.learned() for name, field in encoder.fields.items()}
     return fields, encoder.layout, encoder.gap_scale, encoder.row_scale.tolist()
 

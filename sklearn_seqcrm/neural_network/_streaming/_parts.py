@@ -1,8 +1,9 @@
-"""What a scorer takes over of a fitted pipeline, and which pipelines have it not."""
+"""A fitted pipeline in pieces, and which pipelines a scorer cannot go on from."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,17 +12,10 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_seqcrm._encoding import EventEncoder
+from sklearn_seqcrm._encoding import EventEncoder, learned_encoding
 from sklearn_seqcrm._reading import Reading
-from sklearn_seqcrm.neural_network._lstm_classifier import LSTMClassifier
-from sklearn_seqcrm.neural_network._lstm_regressor import LSTMRegressor
+from sklearn_seqcrm.neural_network._base import BaseLSTM
 from sklearn_seqcrm.neural_network._module import HistoryNetwork
-
-_WANTED = (
-    "StreamingScorer goes on from what a Pipeline of a HistoryEncoder, steps for the "
-    "statics and an LSTMClassifier or LSTMRegressor has learned, which "
-    "make_history_pipeline makes"
-)
 
 
 class Parts(NamedTuple):
@@ -31,59 +25,93 @@ class Parts(NamedTuple):
     ----------
     encoders : dict of str to EventEncoder
         What was learned of each history column.
+    cut_off : list of str
+        History columns that a lookback had cut off in fit.
     reading : Reading
         Columns that the pipeline was fitted on.
     statics : Pipeline or None
         Steps between encoder and estimator; None: there are none.
-    estimator : LSTMClassifier or LSTMRegressor
+    estimator : BaseLSTM
         The last step, without its nets.
     networks : list of HistoryNetwork
         Its networks, on the processor.
     """
 
     encoders: dict[Any, EventEncoder]
+    cut_off: list[Any]
     reading: Reading
     statics: Pipeline | None
-    estimator: LSTMClassifier | LSTMRegressor
+    estimator: BaseLSTM
     networks: list[HistoryNetwork]
 
     @classmethod
-    def of(cls, pipeline: Any) -> Parts:
+    def of(cls, pipeline: Any, user: str, kinds: Sequence[type[BaseLSTM]]) -> Parts:
         """Take a fitted pipeline apart.
 
         Parameters
         ----------
         pipeline : Pipeline
             The pipeline.
+        user : str
+            Who goes on from it, for errors.
+        kinds : sequence of type
+            Estimators that may be its last step.
 
         Raises
         ------
         TypeError
             If it is no pipeline of these steps.
-        ValueError
-            If it reads what a state cannot tell.
         """
+        *others, last = (kind.__name__ for kind in kinds)
+        wanted = (
+            f"{user} goes on from what a Pipeline of a HistoryEncoder, steps for the "
+            f"statics and an {', '.join(others)} or {last} has learned, which "
+            "make_history_pipeline makes"
+        )
         if not isinstance(pipeline, Pipeline):
-            raise TypeError(f"{_WANTED}; got {type(pipeline).__name__}.")
+            raise TypeError(f"{wanted}; got {type(pipeline).__name__}.")
         check_is_fitted(pipeline)
         (_, encoder), *between = pipeline.steps[:-1] or [("", None)]
-        estimator = pipeline.steps[-1][1]
-        is_known = isinstance(estimator, LSTMClassifier | LSTMRegressor)
-        if not hasattr(encoder, "layouts_") or not is_known:
+        estimator: Any = pipeline.steps[-1][1]
+        learned = learned_encoding(encoder)
+        if learned is None or not isinstance(estimator, tuple(kinds)):
             steps = [type(step).__name__ for _, step in pipeline.steps]
-            raise TypeError(f"{_WANTED}; got a Pipeline of {steps}.")
+            raise TypeError(f"{wanted}; got a Pipeline of {steps}.")
+        assert isinstance(estimator, BaseLSTM)
         check_is_fitted(estimator, "nets_")
-        _refuse_backwards(estimator)
-        _refuse_windows(encoder)
         between = [step for step in between if step[1] not in (None, "passthrough")]
         for name, step in between:
-            _refuse_readers_of_events(name, step, list(encoder._encoders))
+            _refuse_readers_of_events(name, step, list(learned.encoders))
         statics = Pipeline(copy.deepcopy(between)) if between else None
         networks = [_on_processor(net.module_) for net in estimator.nets_]
         estimator = copy.copy(estimator)
         estimator._objective = copy.deepcopy(estimator._objective)
         del estimator.nets_
-        return cls(encoder._encoders, encoder._reading, statics, estimator, networks)
+        return cls(
+            learned.encoders,
+            learned.cut_off,
+            learned.reading,
+            statics,
+            estimator,
+            networks,
+        )
+
+    def why_no_states(self) -> str | None:
+        """Why a state cannot tell what the pipeline reads; None: it can."""
+        if len(self.networks[0].readers[0].layers[0]) > 1:
+            return (
+                "A bidirectional network cannot be streamed: backwards, it reads the "
+                "last event first, so that each event changes what it made of all "
+                "before. Fit with bidirectional=False."
+            )
+        if self.cut_off:
+            return (
+                f"The histories in {self.cut_off} were cut off by a lookback in fit, "
+                "and cannot be streamed: events leave such a window one by one, and a "
+                "state cannot forget one. Fit on histories without a lookback; "
+                "half_lives of the encoder and pooling='decay' fade what is old."
+            )
+        return None
 
 
 def _on_processor(network: HistoryNetwork) -> HistoryNetwork:
@@ -98,26 +126,6 @@ def _on_processor(network: HistoryNetwork) -> HistoryNetwork:
     for parameter in network.parameters():
         parameter.requires_grad_(False)
     return network
-
-
-def _refuse_backwards(estimator: LSTMClassifier | LSTMRegressor) -> None:
-    if estimator.net_.module__bidirectional:
-        raise ValueError(
-            "A bidirectional network cannot be streamed: backwards, it reads the last "
-            "event first, so that each event changes what it made of all before. Fit "
-            "with bidirectional=False."
-        )
-
-
-def _refuse_windows(encoder: Any) -> None:
-    windows = encoder._windows
-    if windows:
-        raise ValueError(
-            f"The histories in {windows} were cut off by a lookback in fit, and cannot "
-            "be streamed: events leave such a window one by one, and a state cannot "
-            "forget one. Fit on histories without a lookback; half_lives of the "
-            "encoder and pooling='decay' fade what is old."
-        )
 
 
 def _refuse_readers_of_events(name: str, step: Any, histories: list[Any]) -> None:

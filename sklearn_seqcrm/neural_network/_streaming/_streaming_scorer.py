@@ -12,6 +12,8 @@ import torch
 from sklearn.utils.metaestimators import available_if
 
 from sklearn_seqcrm.neural_network._base import mean_over_networks
+from sklearn_seqcrm.neural_network._lstm_classifier import LSTMClassifier
+from sklearn_seqcrm.neural_network._lstm_regressor import LSTMRegressor
 from sklearn_seqcrm.neural_network._objectives import levels_of
 from sklearn_seqcrm.neural_network._settings import own_settings
 from sklearn_seqcrm.neural_network._streaming._answers import (
@@ -161,7 +163,10 @@ class StreamingScorer:
         self.late = late
         self.max_customers = max_customers
         self.dtype = dtype
-        self._parts = parts = Parts.of(pipeline)
+        kinds = LSTMClassifier, LSTMRegressor
+        self._parts = parts = Parts.of(pipeline, type(self).__name__, kinds)
+        if (why := parts.why_no_states()) is not None:
+            raise ValueError(why)
         names = parts.estimator._reading.histories
         customers = _by_history(customer, names, "customer")
         times = _by_history(time, names, "time")
