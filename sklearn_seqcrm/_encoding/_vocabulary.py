@@ -75,5 +75,12 @@ class Vocabulary(FieldEncoder):
             codes[self.rare.get_indexer(categories) >= 0] = self.n_codes - 1
         return codes
 
+    def code_of_each(self) -> list[tuple[Any, int]]:
+        """All levels with their codes; all others are 0, and missing ones 1."""
+        codes = [*range(FIRST_LEVEL, FIRST_LEVEL + len(self.levels))]
+        codes += [self.n_codes - 1] * len(self.rare)
+        levels = [*self.levels.tolist(), *self.rare.tolist()]
+        return list(zip(levels, codes, strict=True))
+
     def learned(self) -> tuple[Any, ...]:
         return list(self.levels), list(self.rare)

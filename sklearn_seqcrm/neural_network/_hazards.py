@@ -17,6 +17,7 @@ from scipy.special import logsumexp
 from torch import nn
 
 from sklearn_seqcrm.neural_network._objectives import Objective
+from sklearn_seqcrm.neural_network._onnx_graph import Answer, Graph
 from sklearn_seqcrm.neural_network._scaling import of_any_weight
 from sklearn_seqcrm.neural_network._survival_targets import (
     SurvivalTargets,
@@ -212,3 +213,61 @@ class Hazards(Objective):
         """Chance to be before a random event of the training rows, shape (n,)."""
         survival = np.exp(-self.cumulative_hazard(outputs))
         return 1 - (survival[:, 1:] + survival[:, :-1]) / 2 @ self.mass
+
+    def answers(self, graph: Graph, outputs: Sequence[str]) -> dict[str, Answer]:
+        """Risks, cumulative hazards at the edges, and incidences of several kinds."""
+        constant, add = graph.constant, graph.add
+        n_kinds, n_bins = len(self.kinds), len(self.edges) - 1
+        odds = [graph.shaped(one, (n_kinds, n_bins)) for one in outputs]
+        odds_of_all = odds[0] if len(odds) == 1 else _of_several_in(graph, odds)
+        first = add("Sub", odds_of_all, odds_of_all)
+        first = add("ReduceSum", first, graph.integers(1, 2), keepdims=1)
+        first = add("Squeeze", first, graph.integers(1))  # a 0 for each row
+        passed = add("Squeeze", _left_over_in(graph, odds_of_all), graph.integers(1))
+        passed = add("CumSum", passed, constant(1, "int64"))
+        hazard = graph.join([first, passed], axis=1)
+        left = add("Exp", add("Neg", hazard))
+        sizes = [n_bins, 1]
+        before = graph.split(left, sizes, axis=1)[0]
+        after = graph.split(left, sizes[::-1], axis=1)[1]
+        risk = add("MatMul", add("Add", before, after), constant(self.mass / 2))
+        answers = {
+            "prediction": Answer(add("Sub", constant(1.0), risk), ()),
+            "cumulative_hazard": Answer(hazard, (n_bins + 1,)),
+        }
+        if n_kinds > 1:
+            shares = add("Softmax", odds_of_all, axis=1)
+            came = add("Unsqueeze", add("Sub", before, after), graph.integers(1))
+            came = add("CumSum", add("Mul", shares, came), constant(2, "int64"))
+            nothing = add("Unsqueeze", first, graph.integers(1))
+            nothing = graph.join([nothing] * n_kinds, axis=1)
+            came = graph.join([nothing, came], axis=2)
+            none = add("Unsqueeze", left, graph.integers(1))
+            incidence = graph.join([none, came], axis=1)
+            answers["incidence"] = Answer(incidence, (1 + n_kinds, n_bins + 1))
+        return answers
+
+
+def _left_over_in(graph: Graph, odds: str) -> str:
+    """``-log(1 - h)`` of each bin over all kinds, shape (n, 1, n_bins)."""
+    add, zero = graph.add, graph.constant(0.0)
+    top = add("Max", add("ReduceMax", odds, axes=[1], keepdims=1), zero)
+    others = add("Exp", add("Sub", odds, top))
+    others = add("ReduceSum", others, graph.integers(1), keepdims=1)
+    total = add("Add", others, add("Exp", add("Neg", top)))
+    return add("Add", top, add("Log", total))
+
+
+def _of_several_in(graph: Graph, odds: Sequence[str]) -> str:
+    """As `Hazards.of_several`, in a graph of ONNX."""
+    add, axis = graph.add, graph.constant(2, "int64")
+    left = [add("Neg", add("CumSum", _left_over_in(graph, o), axis)) for o in odds]
+    came = [add("Add", a, b) for a, b in zip(left, odds, strict=True)]
+    return add("Sub", _log_sum_in(graph, came), _log_sum_in(graph, left))
+
+
+def _log_sum_in(graph: Graph, logs: Sequence[str]) -> str:
+    """Logarithm of the sum of what tensors of one shape are logarithms of."""
+    top = graph.add("Max", *logs)
+    each = [graph.add("Exp", graph.add("Sub", one, top)) for one in logs]
+    return graph.add("Add", top, graph.add("Log", graph.add("Sum", *each)))

@@ -12,6 +12,7 @@ from torch import nn
 
 from sklearn_seqcrm.neural_network._objectives._checks import refuse_not_finite
 from sklearn_seqcrm.neural_network._objectives._objective import Objective
+from sklearn_seqcrm.neural_network._onnx_graph import Answer, Graph
 
 
 class Classes(Objective):
@@ -76,6 +77,10 @@ class Classes(Objective):
         """Probabilities in the order of `classes`, shape (n, n_classes)."""
         odds = np.exp(outputs - outputs.max(axis=1, keepdims=True))
         return odds / odds.sum(axis=1, keepdims=True)
+
+    def _answers_of(self, graph: Graph, outputs: str) -> dict[str, Answer]:
+        shares = graph.add("Softmax", outputs, axis=1)
+        return {"probabilities": Answer(shares, (self.n_outputs,))}
 
     def labels_of(self, shares: np.ndarray) -> np.ndarray:
         """What `predict` returns for probabilities (n, n_classes), shape (n,)."""

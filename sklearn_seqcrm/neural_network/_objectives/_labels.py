@@ -16,6 +16,7 @@ from sklearn_seqcrm.neural_network._objectives._checks import (
     refuse_other_shape,
 )
 from sklearn_seqcrm.neural_network._objectives._objective import Objective
+from sklearn_seqcrm.neural_network._onnx_graph import Answer, Graph
 
 ClassWeight = Mapping[int, float] | Sequence[Mapping[int, float]] | str | None
 
@@ -111,6 +112,10 @@ class Labels(Objective):
     def predict_proba(self, outputs: np.ndarray) -> np.ndarray:
         """Probability of each label, shape (n, k)."""
         return expit(outputs)
+
+    def _answers_of(self, graph: Graph, outputs: str) -> dict[str, Answer]:
+        shares = graph.add("Sigmoid", outputs)
+        return {"probabilities": Answer(shares, (self.n_outputs,))}
 
     def labels_of(self, shares: np.ndarray) -> np.ndarray:
         """What `predict` returns for probabilities of shape (n, k), of that shape."""

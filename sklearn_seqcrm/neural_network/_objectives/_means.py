@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import nn
 
 from sklearn_seqcrm.neural_network._objectives._numbers import Number, mean_of
+from sklearn_seqcrm.neural_network._onnx_graph import Answer, Graph
 from sklearn_seqcrm.neural_network._scaling import of_any_weight
 
 # Means beyond are none that float32 could have learned.
@@ -74,6 +77,12 @@ class LogMean(Number):
     def _numbers_of(self, outputs: np.ndarray) -> np.ndarray:
         logs = np.minimum(outputs[..., 0], _LARGEST_LOGARITHM)
         return self._in_units(np.exp(logs))
+
+    def _answers_by_target(
+        self, graph: Graph, parameters: Sequence[str]
+    ) -> dict[str, Answer]:
+        logs = graph.add("Min", parameters[0], graph.constant(_LARGEST_LOGARITHM))
+        return {"prediction": Answer(self._units_of(graph, graph.add("Exp", logs)), ())}
 
 
 class Poisson(LogMean):

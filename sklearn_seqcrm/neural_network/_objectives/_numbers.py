@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from sklearn_seqcrm.neural_network._objectives._checks import (
     refuse_other_shape,
 )
 from sklearn_seqcrm.neural_network._objectives._objective import Objective
+from sklearn_seqcrm.neural_network._onnx_graph import Answer, Graph
 from sklearn_seqcrm.neural_network._scaling import exponent_of, of_any_weight
 
 _EPSILON = float(np.finfo("float64").eps)
@@ -158,6 +160,38 @@ class Number(Objective):
         with np.errstate(over="ignore"):
             numbers = np.ldexp(scaled * self.scale + self.center, self.exponent)
         return numbers.clip(-_LARGEST, _LARGEST)
+
+    def _answers_of(self, graph: Graph, outputs: str) -> dict[str, Answer]:
+        shape = (self.n_targets, self.n_parameters)
+        by_target = graph.shaped(outputs, shape)
+        parameters = [
+            graph.add("Squeeze", one, graph.integers(2))
+            for one in graph.split(by_target, [1] * self.n_parameters, axis=2)
+        ]
+        answers = self._answers_by_target(graph, parameters)
+        return {
+            name: Answer(graph.shaped(one, own := (*self.shape, *shape)), own)
+            for name, (one, shape) in answers.items()
+        }
+
+    def _answers_by_target(
+        self, graph: Graph, parameters: Sequence[str]
+    ) -> dict[str, Answer]:
+        """Predictions by names, shape (n, k, ...); `parameters` have (n, k) each."""
+        return {"prediction": Answer(self._units_of(graph, parameters[0]), ())}
+
+    def _units_of(self, graph: Graph, scaled: str) -> str:
+        """As `_in_units`; graphs compute in float32, which some targets are beyond."""
+        with np.errstate(over="ignore"):
+            scale = np.ldexp(self.scale, self.exponent).astype("float32")
+            center = np.ldexp(self.center, self.exponent).astype("float32")
+        if not (np.isfinite(scale) & np.isfinite(center)).all():
+            raise ValueError(
+                "The targets were as large as float32, in which ONNX computes, cannot "
+                "tell. Divide them before fit."
+            )
+        numbers = graph.add("Mul", scaled, graph.constant(scale))
+        return graph.add("Add", numbers, graph.constant(center))
 
 
 class SquaredError(Number):

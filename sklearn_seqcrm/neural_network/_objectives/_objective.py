@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from sklearn_seqcrm.neural_network._onnx_graph import Answer, Graph
+
 
 class Objective(nn.Module, ABC):
     """What targets are, what a row costs, and what outputs say.
@@ -126,3 +128,28 @@ class Objective(nn.Module, ABC):
     def scored(self, outputs: torch.Tensor) -> torch.Tensor:
         """What scorers of skorch compare with encoded targets; a row for each."""
         return outputs
+
+    def answers(self, graph: Graph, outputs: Sequence[str]) -> dict[str, Answer]:
+        """What predictions are, in a graph of ONNX.
+
+        Parameters
+        ----------
+        graph : Graph
+            Where the nodes are added.
+        outputs : sequence of str
+            Outputs of each network, shape (n, n_outputs).
+
+        Returns
+        -------
+        dict of str to Answer
+            By the name of each prediction, that of all networks together.
+        """
+        each = [self._answers_of(graph, one) for one in outputs]
+        return {
+            name: Answer(graph.mean([one[name].tensor for one in each]), shape)
+            for name, (_, shape) in each[0].items()
+        }
+
+    def _answers_of(self, graph: Graph, outputs: str) -> dict[str, Answer]:
+        """What a single network predicts, by names."""
+        raise TypeError(f"The loss {self.name!r} has no form in ONNX.")

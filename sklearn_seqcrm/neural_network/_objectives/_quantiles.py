@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from sklearn_seqcrm.neural_network._objectives._numbers import Number, quantile_of
+from sklearn_seqcrm.neural_network._onnx_graph import Answer, Graph
 from sklearn_seqcrm.neural_network._scaling import of_any_weight
 
 # Hyperbolic sines beyond are none that float32 could have learned.
@@ -121,6 +122,34 @@ class Quantiles(Number):
         quantiles = [self._in_units(one) for one in np.moveaxis(bent, -1, 0)]
         found = np.maximum.accumulate(np.stack(quantiles, axis=-1), axis=-1)
         return found[..., which].reshape(len(outputs), *self.shape, len(which))
+
+    def _answers_by_target(
+        self, graph: Graph, parameters: Sequence[str]
+    ) -> dict[str, Answer]:
+        middle, *above = parameters
+        above = [graph.add("Softplus", one) for one in above]
+        quantiles: list[str] = []
+        for steps in self._steps:
+            bent = middle
+            for sign, one in zip(steps, above, strict=True):
+                if sign:
+                    bent = graph.add("Add" if sign > 0 else "Sub", bent, one)
+            found = self._units_of_bent(graph, bent)
+            if quantiles:
+                found = graph.add("Max", found, quantiles[-1])
+            quantiles.append(found)
+        columns = [graph.add("Unsqueeze", q, graph.integers(2)) for q in quantiles]
+        return {
+            "prediction": Answer(self._units_of_bent(graph, middle), ()),
+            "quantiles": Answer(graph.join(columns, axis=2), (self.n_parameters,)),
+        }
+
+    def _units_of_bent(self, graph: Graph, bent: str) -> str:
+        bounds = graph.constant(-_LARGEST_OUTPUT), graph.constant(_LARGEST_OUTPUT)
+        scaled = graph.add("Sinh", graph.add("Clip", bent, *bounds))
+        return graph.add(
+            "Max", self._units_of(graph, scaled), graph.constant(self.least)
+        )
 
 
 def levels_of(quantile: Any, any_order: bool = False) -> np.ndarray:

@@ -11,6 +11,7 @@ from scipy.special import expit, logsumexp, ndtri
 
 from sklearn_seqcrm.neural_network._objectives._numbers import Number, mean_of
 from sklearn_seqcrm.neural_network._objectives._quantiles import levels_of
+from sklearn_seqcrm.neural_network._onnx_graph import Answer, Graph
 from sklearn_seqcrm.neural_network._scaling import of_any_weight
 
 # Standard deviations of a row's logarithm, in units of that of all rows. Rows spread
@@ -170,6 +171,26 @@ class ZeroInflatedLognormal(Number):
         logs = mean[..., None] + deviation[..., None] * ndtri(below)
         return np.exp(logs).reshape(len(outputs), *self.shape, len(levels))
 
+    def _answers_by_target(
+        self, graph: Graph, parameters: Sequence[str]
+    ) -> dict[str, Answer]:
+        """Means and chances of 0; quantiles take a function that ONNX has not."""
+        log_rate, mean, spread = parameters
+        constant, add = graph.constant, graph.add
+        rate, log_some, number = _purchases_in(graph, log_rate)
+        width = constant((_LARGEST_SPREAD - _LEAST_SPREAD) * self.scale)
+        deviation = add("Mul", add("Sigmoid", spread), width)
+        deviation = add("Add", deviation, constant(_LEAST_SPREAD * self.scale))
+        half = add("Mul", add("Mul", deviation, deviation), constant(0.5))
+        logs = add("Mul", mean, constant(self.scale))
+        logs = add("Add", add("Add", logs, constant(self.center)), number)
+        logs = add("Min", add("Add", logs, half), constant(self.largest))
+        means = add("Exp", add("Add", logs, log_some))
+        return {
+            "prediction": Answer(add("Mul", means, constant(self.level)), ()),
+            "proba_zero": Answer(add("Exp", add("Neg", rate)), ()),
+        }
+
 
 def _purchases(
     log_rate: torch.Tensor,
@@ -186,6 +207,25 @@ def _purchases(
     some = -torch.expm1(-torch.where(rare, 1, rate))
     log_some = torch.where(rare, log_rate, some.log())
     return rate, log_some, low + torch.log1p(beyond) - log_some
+
+
+def _purchases_in(graph: Graph, log_rate: str) -> tuple[str, str, str]:
+    """As `_purchases`, in a graph of ONNX."""
+    constant, add = graph.constant, graph.add
+    low = add("Min", log_rate, constant(_STEEPEST))
+    beyond = add("Relu", add("Sub", log_rate, constant(_STEEPEST)))
+    more = add("Add", beyond, constant(1.0))
+    rate = add("Mul", add("Exp", low), more)
+    # ONNX has no expm1. Of a rate below exp(-4) three terms of its series are enough.
+    rare = add("Less", log_rate, constant(-4.0))
+    series = add("Mul", rate, constant(1 / 6))
+    series = add("Mul", rate, add("Sub", series, constant(0.5)))
+    series = add("Add", log_rate, add("Log", add("Add", series, constant(1.0))))
+    usual = add("Where", rare, constant(1.0), rate)
+    some = add("Sub", constant(1.0), add("Exp", add("Neg", usual)))
+    log_some = add("Where", rare, series, add("Log", some))
+    number = add("Sub", add("Add", low, add("Log", more)), log_some)
+    return rate, log_some, number
 
 
 def _refuse_negative(y: np.ndarray) -> None:

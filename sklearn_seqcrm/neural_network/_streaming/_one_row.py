@@ -37,6 +37,9 @@ class _Part(Protocol):
     def __call__(self, statics: Mapping[str, Any], cutoff: Any) -> Sequence[float]:
         """Numbers of a row whose cutoff is a tick of the first history."""
 
+    def learned(self) -> dict[str, Any]:
+        """Everything learned, in types that JSON has."""
+
 
 class OneRow:
     """The statics that an estimator reads, of a row that is a mapping.
@@ -103,6 +106,11 @@ class OneRow:
             raise UnusualValueError
         return values.astype("float32")
 
+    def learned(self) -> dict[str, Any]:
+        """Everything learned, in types that JSON has."""
+        parts = [part.learned() for part in self._parts]
+        return {"parts": parts, "order": self._order}
+
 
 def _names_of(step: ColumnTransformer, part: str) -> list[Any]:
     """Names of the columns that a part has made."""
@@ -140,6 +148,9 @@ class _Numbers:
     def __call__(self, statics: Mapping[str, Any], cutoff: Any) -> list[float]:
         return [_number_of(statics[name]) for name in self._columns]
 
+    def learned(self) -> dict[str, Any]:
+        return {"kind": "numbers", "columns": list(self._columns)}
+
 
 class _Days:
     """Datetimes as days before the cutoff."""
@@ -152,6 +163,9 @@ class _Days:
     def __call__(self, statics: Mapping[str, Any], cutoff: Any) -> list[float]:
         now = cutoff / self._per_day
         return [now - self._days_of(statics[name]) for name in self._columns]
+
+    def learned(self) -> dict[str, Any]:
+        return {"kind": "days before the cutoff", "columns": list(self._columns)}
 
     def _days_of(self, value: Any) -> float:
         if value is None:
@@ -180,6 +194,15 @@ class _Scaled:
         values = np.concatenate([values, missing[self._marked]])
         return ((values - self._mean) / self._scale).tolist()
 
+    def learned(self) -> dict[str, Any]:
+        return {
+            **self._numbers.learned(),
+            "typical": self._typical.tolist(),
+            "marked": self._marked.tolist(),
+            "mean": self._mean.tolist(),
+            "weight": (1 / self._scale).tolist(),  # of infinite scales as well
+        }
+
 
 class _Levels:
     """Levels, one-hot."""
@@ -204,6 +227,17 @@ class _Levels:
         frame = pd.DataFrame(columns, dtype=object)
         return np.asarray(one_hot.transform(frame), dtype="float64")
 
+    def learned(self) -> dict[str, Any]:
+        return {
+            "kind": "levels",
+            "columns": list(self._columns),
+            "missing": self._without.tolist(),
+            "changes": [
+                [[level, _nonzero(row)] for level, row in changes.items()]
+                for changes in self._changes
+            ],
+        }
+
     def __call__(self, statics: Mapping[str, Any], cutoff: Any) -> list[float]:
         row = self._without
         for name, changes in zip(self._columns, self._changes, strict=True):
@@ -213,6 +247,11 @@ class _Levels:
             change = changes.get(value if type(value) is str else text_of(value))
             row = row + (changes[None] if change is None else change)
         return row.tolist()
+
+
+def _nonzero(row: np.ndarray) -> list[list[Any]]:
+    """Positions and numbers that are not 0."""
+    return [[i, row[i].item()] for i in np.flatnonzero(row).tolist()]
 
 
 def _number_of(value: Any) -> float:

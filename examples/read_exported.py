@@ -1,0 +1,280 @@
+"""Events and statics to the inputs of the graphs that `export_onnx` has written.
+
+A reference for a reader in another language: nothing but NumPy, and what Python knows
+of JSON and of calendars. An event is a dict of its fields and ``"time"``. A row is a
+dict of ``"cutoff"``, ``"statics"`` and, by the name of each history column, its events
+in order, all of them before the cutoff. Times are datetimes or their text, with a zone
+if those of training had one, or numbers if those were.
+"""
+
+import json
+import math
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+DAY = 86_400 * 10**6  # microseconds
+FAR, HUGE = 1e38, 1e150
+
+
+class Exported:
+    """What ``model.json`` says, and inputs by it."""
+
+    def __init__(self, path):
+        with open(path, encoding="utf-8") as file:
+            self.told = json.load(file)
+        if self.told["format"] != 1:
+            raise ValueError(f"{path} has another format, {self.told['format']}.")
+        self.histories = [History(one) for one in self.told["histories"]]
+
+    def padded(self, rows):
+        """Inputs of ``model.onnx`` for some rows."""
+        inputs, beside = {}, []
+        for one in self.histories:
+            states = [State(one) for _ in rows]
+            events = [row.get(one.name, []) for row in rows]
+            numbers = [
+                [state.add(event) for event in own]
+                for state, own in zip(states, events, strict=True)
+            ]
+            cutoffs = [one.tick(row["cutoff"], up=True) for row in rows]
+            beside.append([s.at(c) for s, c in zip(states, cutoffs, strict=True)])
+            n_steps = max(1, *map(len, events))
+            values = np.zeros((len(rows), n_steps, one.n_channels + 1), "float32")
+            codes = np.zeros((len(rows), n_steps, one.n_codes), "int64")
+            for i, own in enumerate(numbers):
+                for j, (channels, found, _) in enumerate(own):
+                    age = cutoffs[i] - one.tick(events[i][j]["time"])
+                    values[i, j, :-1] = channels
+                    values[i, j, -1] = math.log1p(age / one.unit)
+                    codes[i, j] = found
+            inputs[f"{one.prefix}values"] = values
+            inputs[f"{one.prefix}lengths"] = np.array(list(map(len, events)), "int64")
+            if one.n_codes:
+                inputs[f"{one.prefix}codes"] = codes
+        return inputs | self._beside(rows, beside)
+
+    def new_states(self):
+        """States of a customer without events, by the name of the history column."""
+        return {one.name: State(one) for one in self.histories}
+
+    def step(self, states, row, event=None, history=None):
+        """Inputs of ``model.step.onnx``: an event of one customer, then a score.
+
+        Of the row, ``"cutoff"`` and ``"statics"`` are looked at. Give what the graph
+        returns to `keep` thereafter.
+        """
+        inputs, beside = {}, []
+        for one in self.histories:
+            state = states[one.name]
+            is_one = event is not None and history in (None, one.name)
+            nothing = np.zeros(one.n_channels), np.zeros(one.n_codes, "int64"), 0.0
+            channels, codes, gap = state.add(event) if is_one else nothing
+            cutoff = one.tick(row["cutoff"], up=True)
+            age = 0.0 if state.last is None else (cutoff - state.last) / one.unit
+            found = {
+                "values": np.array([channels], "float32"),
+                "codes": np.array([codes], "int64"),
+                "gap": np.array([gap], "float32"),
+                "event": np.array([is_one]),
+                "age": np.array([age], "float32"),
+                "vectors": state.vectors,
+                "weights": state.weights,
+            }
+            for name, tensor in found.items():
+                if tensor.shape[1:] != (0,):  # no codes, no weights
+                    inputs[one.prefix + name] = tensor
+            beside.append([state.at(cutoff)])
+        return inputs | self._beside([row], beside)
+
+    def keep(self, states, outputs):
+        """Go on from the state that the graph returned, a dict by output."""
+        for one in self.histories:
+            state = states[one.name]
+            state.vectors = outputs[f"{one.prefix}vectors_after"]
+            weights = outputs.get(f"{one.prefix}weights_after")
+            state.weights = state.weights if weights is None else weights
+
+    def _beside(self, rows, beside):
+        """Row features and statics, and sums if the network reads them."""
+        features = [np.array([f for f, _ in own]) for own in beside]
+        first = self.histories[0]
+        statics = [
+            self._statics(row["statics"], first.tick(row["cutoff"], up=True))
+            for row in rows
+        ]
+        found = np.concatenate([*features, np.array(statics)], axis=1)
+        inputs = {"static": found.astype("float32")}
+        if self.told["n_sums"]:
+            sums = np.concatenate([[s for _, s in own] for own in beside], axis=1)
+            inputs["sums"] = sums.clip(-FAR, FAR).astype("float32")
+        return inputs
+
+    def _statics(self, statics, cutoff):
+        told = self.told["statics"]
+        if told["parts"] is None:  # what your own steps returned
+            return [float(statics[name]) for name in told["names"]]
+        numbers = []
+        for part in told["parts"]:
+            if part["kind"] == "levels":
+                numbers += self._levels(part, statics)
+                continue
+            values = [statics[name] for name in part["columns"]]
+            if part["kind"] == "days before the cutoff":
+                clock = self.histories[0].clock
+                now = cutoff / clock["ticks_per_day"]
+                values = [None if v is None else now - days(v) for v in values]
+            numbers += scaled(part, values) if "mean" in part else map(float, values)
+        return [numbers[i] for i in told["order"]]
+
+    def _levels(self, part, statics):
+        row = np.array(part["missing"])
+        for name, changes in zip(part["columns"], part["changes"], strict=True):
+            value = statics[name]
+            if value is None or value != value:
+                continue
+            if isinstance(value, float) and value.is_integer():
+                value = int(value)
+            by_level = dict(changes)
+            for i, change in by_level.get(str(value), by_level[None]):
+                row[i] += change
+        return row.tolist()
+
+
+class History:
+    """What was learned of the events of one history column."""
+
+    def __init__(self, told):
+        self.told, self.clock = told, told["clock"]
+        self.name, self.prefix = told["name"], told["prefix"]
+        self.unit, self.n_facts = told["time_unit"], told["n_facts"]
+        self.n_channels, self.n_codes = len(told["channels"]), len(told["codes"])
+        self.rates = np.log(2) / np.array(told["half_lives"])
+        self.levels = {
+            field["name"]: {_key(level): code for level, code in field["levels"]}
+            for field in told["fields"]
+            if field["kind"] == "levels"
+        }
+
+    def tick(self, time, up=False):
+        """A moment on the clock; one between two ticks is the later one if `up`."""
+        if self.clock["ticks_per_day"] is None:
+            if not self.clock["whole"]:
+                return time
+            return math.ceil(time) if up else math.floor(time)
+        ticks = microseconds(time) * self.clock["ticks_per_day"]
+        return -(-ticks // DAY) if up else ticks // DAY
+
+    def encode(self, event, gap):
+        """Channels and codes of an event; the gap before is None of a first one."""
+        tick = self.tick(event["time"])
+        facts, marks, codes = [], [], []
+        for field in self.told["fields"]:
+            value = event[field["name"]]
+            if field["kind"] == "levels":
+                missing = value is None or value != value
+                levels = self.levels[field["name"]]
+                codes.append(1 if missing else levels.get(_key(value), 0))
+                continue
+            if field["kind"] == "days after the event" and value is not None:
+                per_day = self.clock["ticks_per_day"]
+                value = days(value) - (tick / per_day if per_day else 0)
+            known = value is not None and math.isfinite(value)
+            z = min(max(value, -HUGE), HUGE) if known else field["center"]
+            z = min(max((z - field["center"]) / field["scale"], -FAR), FAR)
+            facts.append(math.copysign(math.log1p(abs(z)), z))
+            if field["some_missing"]:
+                marks.append(float(not known))
+        scaled_gap = 0.0
+        if gap is not None:
+            scaled_gap = math.log1p(gap / self.unit) - self.told["gap_center"]
+            scaled_gap /= self.told["gap_scale"]
+        waves = [self.told["calendar_weight"] * one for one in self.waves(tick)]
+        return np.array([*facts, *marks, scaled_gap, *waves], "float32"), codes
+
+    def waves(self, tick):
+        """Sines and cosines of the calendar."""
+        if self.told["time_zone"] is not None:
+            per_day = self.clock["ticks_per_day"]
+            moment = datetime.fromtimestamp(tick * 86_400 / per_day, UTC)
+            ahead = moment.astimezone(ZoneInfo(self.told["time_zone"])).utcoffset()
+            tick += int(ahead.total_seconds() * per_day) // 86_400
+        found = []
+        for _, period, n_harmonics in self.told["calendar"]:
+            phase = tick % period * (2 * math.pi / period)
+            for harmonic in range(1, n_harmonics + 1):
+                found += [math.sin(harmonic * phase), math.cos(harmonic * phase)]
+        return found
+
+
+class State:
+    """What is kept of one customer's events of a history column."""
+
+    def __init__(self, history):
+        self.history = history
+        self.first = self.last = None
+        self.count = 0
+        n_numbers = 1 + 2 * history.n_facts
+        self.sums = np.zeros((len(history.rates), n_numbers))  # of counts and facts
+        start = history.told["start"]
+        if start is not None:
+            vectors = np.array(start["vectors"], "float32")[None, :, None]
+            self.vectors = np.repeat(vectors, start["size"], axis=2)
+            self.weights = np.array([start["weights"]], "float32")
+
+    def add(self, event):
+        """Count an event; its channels, codes, and the gap before in typical ones."""
+        one = self.history
+        tick = one.tick(event["time"])
+        gap = None if self.last is None else tick - self.last
+        channels, codes = one.encode(event, gap)
+        facts = channels[: one.n_facts].astype("float64")
+        amounts = np.copysign(np.expm1(np.abs(facts)), facts) + one.told["origins"]
+        fade = np.exp(-one.rates * (gap or 0))[:, None]
+        self.sums = fade * self.sums + np.concatenate([[1.0], facts, amounts])
+        self.first = tick if self.first is None else self.first
+        self.last, self.count = tick, self.count + 1
+        return channels, codes, (gap or 0) / one.unit
+
+    def at(self, cutoff):
+        """Row features and sums at a cutoff, a tick."""
+        one = self.history
+        ages = [np.nan, np.nan]
+        sums = self.sums
+        if self.count:
+            ages = [(cutoff - self.last) / one.unit, (cutoff - self.first) / one.unit]
+            sums = np.exp(-one.rates * (cutoff - self.last))[:, None] * sums
+        counts, facts, amounts = np.split(sums, [1, 1 + one.n_facts], axis=1)
+        means = (facts / (counts + 1)).ravel()
+        logs = np.log1p([*ages, self.count, *counts.ravel()])
+        raw = np.array([*logs, *means, *one.waves(cutoff)])
+        features = (raw - one.told["row_center"]) / one.told["row_scale"]
+        return np.nan_to_num(np.clip(features, -10, 10)), amounts.ravel()
+
+
+def scaled(part, values):
+    """Numbers imputed, marked where they are missing, and scaled."""
+    values = np.array([np.nan if v is None else float(v) for v in values])
+    values[np.isinf(values)] = np.nan
+    missing = np.isnan(values)
+    values = np.where(missing, part["typical"], values.clip(-HUGE, HUGE))
+    values = np.concatenate([values, missing[part["marked"]]])
+    return ((values - part["mean"]) * part["weight"]).tolist()
+
+
+def microseconds(time):
+    """Microseconds since 1970, of a datetime or of its text."""
+    moment = datetime.fromisoformat(time) if isinstance(time, str) else time
+    since = moment - datetime(1970, 1, 1, tzinfo=moment.tzinfo and UTC)
+    return (since.days * 86_400 + since.seconds) * 10**6 + since.microseconds
+
+
+def days(time):
+    """Days since 1970, of a datetime or of its text."""
+    return microseconds(time) / DAY
+
+
+def _key(level):
+    """Levels as they are told apart: a number is no text, and True is no number."""
+    return isinstance(level, str), isinstance(level, bool), level

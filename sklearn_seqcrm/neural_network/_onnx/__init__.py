@@ -1,0 +1,5 @@
+"""Fitted pipelines as ONNX, for services without torch or without Python."""
+
+from sklearn_seqcrm.neural_network._onnx._export import export_onnx
+
+__all__ = ["export_onnx"]
