@@ -1,0 +1,48 @@
+"""The law of streams on many random interleavings, not the few of the tests.
+
+Up to 40 events of ten customers come in at random, in tables and one by one, and all
+customers are scored after each; scores from states must be those of a log to 1e-5. An
+interleaving takes about a fifth of a second.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+from measure import one_thread, seconds
+
+TESTS = Path(__file__).parents[1] / "tests" / "neural_network"
+ALLOWED = 1e-5
+
+
+def main():
+    """Play as many as asked for, with each network in turn."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--interleavings", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    one_thread()
+    sys.path.insert(0, str(TESTS))
+    from test_streaming import MODELS, play
+
+    names, rng = list(MODELS), np.random.default_rng(options.seed)
+    worst = dict.fromkeys(names, 0.0)
+
+    def play_all():
+        for i in range(options.interleavings):
+            name, size = names[i % len(names)], int(rng.integers(1, 41))
+            found = play(name, int(rng.integers(2**31)), size)
+            worst[name] = max(worst[name], found)
+
+    took, _ = seconds(play_all)
+    print(f"{options.interleavings:,} interleavings in {took:,.0f} s")
+    for name, found in worst.items():
+        print(f"{name:16s} largest difference {found:.1e}")
+    beyond = [name for name, found in worst.items() if not found < ALLOWED]
+    if beyond:
+        raise SystemExit(f"Beyond {ALLOWED:g}: {beyond}.")
+
+
+if __name__ == "__main__":
+    main()
