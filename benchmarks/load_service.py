@@ -1,0 +1,224 @@
+"""The example of a service under load, and killed.
+
+The default network of 64 units. Clients post an event of one customer each, which is
+scored at once, one after the other over connections that stay open. Then the service
+is killed with SIGKILL while they post, again and again; after each start, every event
+that was acknowledged must be there, and in the end scores must be those of a log.
+"""
+
+import argparse
+import json
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import joblib
+import numpy as np
+import pandas as pd
+from measure import make_events
+
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.neural_network import LSTMClassifier
+from sklearn_seqcrm.preprocessing import make_history_pipeline
+
+SERVICE = Path(__file__).parents[1] / "examples" / "serve_scores.py"
+START, CUTOFF = pd.Timestamp("2024-01-01"), "2030-01-01T00:00:00"
+
+
+def train(folder, n_customers, rng):
+    """Write a model that is hardly trained, and return it."""
+    events = make_events(30 * n_customers, n_customers, rng)
+    events = events.rename(columns={"customer": "customer_id", "time": "timestamp"})
+    log = EventLog(events, "customer_id", "timestamp")
+    X = log.attach(pd.DataFrame({"customer_id": log.customers[:500]}))
+    X["age"] = 30.0 + np.arange(len(X)) % 40
+    model = make_history_pipeline(LSTMClassifier(max_epochs=1, random_state=0))
+    joblib.dump(model.fit(X, np.arange(len(X)) % 2), folder / "model.joblib")
+    return model
+
+
+class Server:
+    """The service in a process of its own."""
+
+    def __init__(self, folder):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}"
+        command = [sys.executable, SERVICE, folder / "model.joblib", folder, str(port)]
+        self.process = subprocess.Popen(list(map(str, command)))
+        while True:
+            try:
+                httpx.get(f"{self.url}/docs")
+                return
+            except httpx.TransportError:
+                if self.process.poll() is not None:
+                    raise SystemExit("The service did not start.") from None
+                time.sleep(0.05)
+
+    def processor_time(self):
+        """Seconds that it has computed for so far; Linux only."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2]
+        of_user, of_system = fields.split()[11:13]
+        return (int(of_user) + int(of_system)) / os.sysconf("SC_CLK_TCK")
+
+    def kill(self):
+        """End it without any warning."""
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
+class Client(threading.Thread):
+    """Posts events of its own customers until it is told to stop."""
+
+    def __init__(self, number, url, n_customers, begin):
+        super().__init__(daemon=True)
+        self.number, self.url, self.n_customers = number, url, n_customers
+        self.next, self.acknowledged, self.took, self.failed = begin, [], [], []
+        self.rng, self.done = np.random.default_rng([number, begin]), False
+
+    def run(self):
+        statics = json.dumps({"age": 40})
+        with httpx.Client(base_url=self.url, timeout=60) as web:
+            while not self.done:
+                event = self.event()
+                params = {"cutoff": CUTOFF, "statics": statics}
+                begin = time.perf_counter()
+                try:
+                    answer = web.post("/score", params=params, json=event)
+                except httpx.TransportError:
+                    break  # killed
+                if answer.status_code != 200:
+                    self.failed.append(answer.text)
+                    continue
+                self.took.append(time.perf_counter() - begin)
+                self.acknowledged.append(event["id"])
+
+    def event(self):
+        self.next += 1
+        customer = self.rng.integers(self.n_customers)
+        moment = START + pd.Timedelta(self.next, "s")
+        return {
+            "id": f"{self.number}-{self.next}",
+            "customer": f"{self.number}-{customer}",
+            "time": moment.isoformat(),
+            "fields": {
+                "amount": float(self.rng.gamma(1, 10)),
+                "category": f"K{self.rng.integers(50)}",
+            },
+        }
+
+
+def post(server, options, n_seconds, begin):
+    """Let clients post for a while, and return them."""
+    clients = [
+        Client(i, server.url, options.customers, begin) for i in range(options.clients)
+    ]
+    for client in clients:
+        client.start()
+    time.sleep(n_seconds)
+    return clients
+
+
+def under_load(server, options):
+    """Print requests a second and how long they take; return the clients."""
+    before = server.processor_time()
+    clients = post(server, options, options.seconds, 0)
+    for client in clients:
+        client.done = True
+    for client in clients:
+        client.join()
+    took = 1000 * np.concatenate([client.took for client in clients])
+    n_failed = sum(len(client.failed) for client in clients)
+    computed = 1000 * (server.processor_time() - before) / len(took)
+    half, most = np.quantile(took, [0.5, 0.99])
+    print(f"{options.clients} clients for {options.seconds:g} s:")
+    print(f"  {len(took) / options.seconds:,.0f} requests/s, {n_failed} errors")
+    print(f"  p50 {half:.1f} ms, p99 {most:.1f} ms")
+    print(f"  the service computes for {computed:.2f} ms a request")
+    return clients
+
+
+def stored(folder):
+    """All events on the disk, in order."""
+    base = sqlite3.connect(folder / "events.sqlite")
+    found = base.execute("SELECT body FROM events ORDER BY number").fetchall()
+    base.close()
+    return [json.loads(body) for (body,) in found]
+
+
+def compare_scores(model, server, events):
+    """Largest difference of the scores of some customers from those of a log."""
+    rows = [
+        {"customer_id": e["customer"], "timestamp": e["time"], **e["fields"]}
+        for e in events
+    ]
+    table = pd.DataFrame(rows)
+    table["timestamp"] = pd.to_datetime(table["timestamp"]).astype("M8[us]")
+    log = EventLog(table, "customer_id", "timestamp", observed_until=CUTOFF)
+    people = pd.DataFrame({"customer_id": log.customers[:200], "age": 40.0})
+    expected = model.predict_proba(log.attach(people, cutoff=CUTOFF))
+    params = {"cutoff": CUTOFF, "statics": '{"age": 40}'}
+    with httpx.Client(base_url=server.url, timeout=60) as web:
+        found = [
+            web.get(f"/score/{who}", params=params).json()["score"]
+            for who in people["customer_id"]
+        ]
+    return np.abs(found - expected).max()
+
+
+def main():
+    """Load, then kill."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--clients", type=int, default=8)
+    parser.add_argument("--customers", type=int, default=1_000, help="of a client")
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--kills", type=int, default=20)
+    options = parser.parse_args()
+    rng = np.random.default_rng(0)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        model = train(folder, 1_000, rng)
+        server = Server(folder)
+        clients = under_load(server, options)
+        acknowledged, starts = {i for c in clients for i in c.acknowledged}, []
+        n_lost = 0
+        for _ in range(options.kills):
+            begin = max(client.next for client in clients)
+            clients = post(server, options, rng.uniform(0.2, 1.0), begin)
+            server.kill()
+            for client in clients:
+                client.join()
+            acknowledged |= {i for c in clients for i in c.acknowledged}
+            n_lost = len(acknowledged - {event["id"] for event in stored(folder)})
+            if n_lost:
+                break
+            start = time.perf_counter()
+            server = Server(folder)
+            starts.append(time.perf_counter() - start)
+        print(f"{len(starts)} kills: {n_lost} of {len(acknowledged):,} events lost")
+        if starts:
+            print(
+                f"  started again in {np.median(starts):.1f} s, {starts[-1]:.1f} last"
+            )
+        # While the service runs, the file is its own.
+        server.kill()
+        events = stored(folder)
+        server = Server(folder)
+        difference = compare_scores(model, server, events)
+        server.kill()
+        print(f"  largest difference from scores of a log: {difference:.0e}")
+        if n_lost or difference > 1e-5:
+            raise SystemExit("Lost.")
+
+
+if __name__ == "__main__":
+    main()
