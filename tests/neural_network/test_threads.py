@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 import torch
-from joblib import Parallel, delayed, parallel_config
+from joblib import Parallel, cpu_count, delayed, parallel_config
 from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
@@ -76,6 +76,23 @@ def test_fits_in_threads_are_those_one_after_the_other():
     for _ in range(3):
         found = threads(delayed(probabilities)(seed) for seed in range(4))
         assert_array_equal(found, expected)
+
+
+def test_one_model_predicts_in_threads_what_it_predicts_alone():
+    model = LSTMClassifier(**DRAWS, random_state=0).fit(X, Y)
+    expected = model.predict_proba(X)
+    threads = Parallel(n_jobs=4, backend="threading")
+    for _ in range(3):
+        found = threads(delayed(model.predict_proba)(X) for _ in range(8))
+        assert_array_equal(found, [expected] * 8)
+
+
+def test_workers_together_have_no_more_threads_than_cores(monkeypatch):
+    """Of torch, which asks when it is loaded; joblib tells its workers."""
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    with parallel_config("loky", n_jobs=2):
+        found = Parallel()(delayed(torch.get_num_threads)() for _ in range(2))
+    assert sum(found) <= max(cpu_count(), 2)
 
 
 @pytest.mark.usefixtures("global_generators")
