@@ -21,13 +21,23 @@ SCRIPTS = {
     "bench_rows_per_event": ["--picture", str(DOCS / "images" / "rows_per_event.png")],
     "bench_scoring": [],
     "bench_streaming": [],
+    "bench_onnx": [],
     "bench_memory": [],
     "bench_growth": ["--picture", str(DOCS / "images" / "growth.png")],
     "bench_event_log": [],
     "bench_cutoffs": [],
     "bench_aggregates": [],
 }
-PACKAGES = ["torch", "scikit-learn", "skorch", "numpy", "pandas", "polars", "keras"]
+PACKAGES = [
+    "torch",
+    "scikit-learn",
+    "skorch",
+    "numpy",
+    "pandas",
+    "polars",
+    "keras",
+    "onnxruntime",
+]
 
 
 def machine():

@@ -92,7 +92,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": "auto_examples",
     "filename_pattern": r"plot_",
     # Others are shown on pages, and are no examples to be run.
-    "ignore_pattern": r"/(?!plot_)[^/]*\.py$",
+    "ignore_pattern": r"(^|/)(?!plot_)[^/]*\.py$",
     # Training nets takes minutes, so pages show code alone unless asked.
     "plot_gallery": os.environ.get("SEQCRM_DOCS_RUN") == "1",
     "abort_on_example_error": True,
