@@ -223,16 +223,29 @@ def test_several_history_columns(n_networks, tmp_path):
 
 def test_any_number_of_rows_and_steps(tmp_path):
     model = fit(LSTMClassifier(pooling=POOLINGS, **SMALL))
-    path = export_onnx(model, tmp_path / "model.onnx")[0]
-    X = LOG.attach(PEOPLE, cutoff=AFTER)
-    tensors = tensors_of(model, X)
-    expected = run(path, tensors)["probabilities"]
+    session = session_of(export_onnx(model, tmp_path / "model.onnx")[0])
+    tensors = tensors_of(model, LOG.attach(PEOPLE, cutoff=AFTER))
+    expected = ask(session, tensors)["probabilities"]
     for i, length in enumerate(tensors["lengths"].tolist()):
         own = {name: tensor[i : i + 1] for name, tensor in tensors.items()}
         for name in ("values", "codes"):
             own[name] = own[name][:, : max(length, 1)]
-        found = run(path, own)["probabilities"]
+        found = ask(session, own)["probabilities"]
         assert_allclose(found[0], expected[i], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_what_stands_in_padding_is_of_no_matter(bidirectional, tmp_path):
+    model = fit(LSTMClassifier(pooling=POOLINGS, bidirectional=bidirectional, **SMALL))
+    path = export_onnx(model, tmp_path / "model.onnx")[0]
+    tensors = tensors_of(model, LOG.attach(PEOPLE, cutoff=AFTER))
+    expected = run(path, tensors)["probabilities"]
+    steps = np.arange(tensors["values"].shape[1])
+    padding = steps >= tensors["lengths"][:, None]
+    values, codes = tensors["values"].copy(), tensors["codes"].copy()
+    values[padding], codes[padding] = 200.0, 1
+    found = run(path, {**tensors, "values": values, "codes": codes})
+    assert_allclose(found["probabilities"], expected, rtol=1e-6)
 
 
 # Answers ------------------------------------------------------------------------------
