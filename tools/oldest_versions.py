@@ -11,11 +11,13 @@ PYPROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 
 
 def oldest_versions(project):
-    """Turn ``name>=version`` into ``name==version``; of extras only those of tests."""
+    """Turn ``name>=version`` into ``name==version``; of extras those of tests."""
     extras = project["optional-dependencies"]
     for requirement in [
         *project["dependencies"],
+        *extras["onnx"],
         *extras["plotting"],
+        *extras["service"],
         *extras["tests"],
     ]:
         if found := re.fullmatch(r"([\w-]+)>=([\d.]+)", requirement):
