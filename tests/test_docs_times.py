@@ -35,7 +35,13 @@ def test_chances_are_what_comes(page):
 
 
 def test_kinds_add_up_and_are_what_came(page):
-    assert page["printed"][-1] == (True,)
+    assert page["printed"][-2] == (True,)
+
+
+def test_networks_are_compared_by_their_concordance(page):
+    [[differences]] = page["printed"][-1:]
+    assert differences["metric"].tolist() == ["concordance"]
+    assert differences["lower"].iloc[0] < differences["upper"].iloc[0]
     days = page["y"]["time"] / pd.Timedelta("1D")
     for kind, expected in ((1, page["ordered"]), (2, page["returned"])):
         # Nearly all rows were watched for 14 days.

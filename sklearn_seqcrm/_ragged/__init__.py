@@ -3,6 +3,7 @@
 from sklearn_seqcrm._ragged._blocks import blocks, event_blocks
 from sklearn_seqcrm._ragged._chunks import Chunks
 from sklearn_seqcrm._ragged._codes import look_up
+from sklearn_seqcrm._ragged._concordance import concordance
 from sklearn_seqcrm._ragged._decay import decayed_sums
 from sklearn_seqcrm._ragged._levels import Levels
 from sklearn_seqcrm._ragged._portions import Portion, portions
@@ -31,6 +32,7 @@ __all__ = [
     "Views",
     "begins_run",
     "blocks",
+    "concordance",
     "decayed_sums",
     "event_blocks",
     "first_at_or_after",

@@ -17,11 +17,18 @@ from sklearn_seqcrm._reading._statics import (
     numbers_of,
     text_of,
 )
+from sklearn_seqcrm._reading._survival_targets import (
+    DAY,
+    SurvivalTargets,
+    read_survival_targets,
+)
 from sklearn_seqcrm._reading._table import Table, check_raw, has_histories, one_history
 
 __all__ = [
+    "DAY",
     "ColumnsOfKind",
     "Reading",
+    "SurvivalTargets",
     "Table",
     "as_history_array",
     "as_levels",
@@ -35,6 +42,7 @@ __all__ = [
     "kind_of",
     "numbers_of",
     "one_history",
+    "read_survival_targets",
     "refuse_repeated_columns",
     "row_customers",
     "static_parts",

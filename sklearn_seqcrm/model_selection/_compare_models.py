@@ -48,6 +48,7 @@ def compare_models(
     scoring: Any,
     reference: str | None = None,
     history: str | None = None,
+    groups: Any = None,
     n_resamples: int = 1000,
     confidence_level: float = 0.95,
     n_jobs: int | None = None,
@@ -64,15 +65,17 @@ def compare_models(
     X : DataFrame of shape (n, n_columns)
         Rows with histories. Other tables are taken as well: then each row is a
         customer of its own.
-    y : array-like of shape (n,)
-        Targets.
+    y : array-like of shape (n,) or (n, k)
+        Targets. Of survival models: the DataFrame or the structured array of events and
+        times that all of them take.
     cv : splitter, int or iterable of splits
         Folds, such as those of a `CutoffSplit`. A splitter gets the customers as its
         groups. An int: so many folds of customers.
     scoring : str, callable, list of str, or dict of str to str or callable
         Scores, as in `sklearn.model_selection.cross_validate`: names of scikit-learn,
         such as ``"roc_auc"`` or ``"neg_log_loss"``, or of
-        `sklearn_seqcrm.metrics.get_scorer`, and scorers, which
+        `sklearn_seqcrm.metrics.get_scorer`; ``"concordance"`` of survival models, whose
+        ``predict`` tells risks; and scorers, which
         `sklearn.metrics.make_scorer` makes of any ``metric(y, prediction,
         sample_weight=...)``. The higher, the better.
     reference : str or None, default=None
@@ -80,6 +83,9 @@ def compare_models(
     history : str or None, default=None
         Name of the history column whose customers count; None: those of all columns,
         so that rows with any of them in common are together.
+    groups : array-like of shape (n,) or None, default=None
+        What stands for the customer of each row, such as its household or its shop, in
+        folds and in intervals. None: the customers of the histories.
     n_resamples : int, default=1000
         How often customers are drawn for the intervals.
     confidence_level : float, default=0.95
@@ -181,8 +187,11 @@ def compare_models(
     """
     reference = _reference(models, reference)
     metrics = read_metrics(scoring)
-    X, y = indexable(X, np.asarray(y))
+    # Of events and times, which differ in type, a table is all that tells them apart.
+    X, y = indexable(X, y if isinstance(y, pd.DataFrame) else np.asarray(y))
     customers = customers_of(X, history)
+    if groups is not None:
+        customers = _codes_of(groups, len(customers))
     jobs = _jobs(models, _folds(cv, X, y, customers))
     runs, interrupt = _finished(jobs, X, y, metrics, n_jobs, cache, verbose)
     complete = _complete(runs, len(models))
@@ -217,11 +226,23 @@ def _reference(models: Mapping[str, Any], reference: str | None) -> str:
     return reference
 
 
+def _codes_of(groups: Any, n_rows: int) -> np.ndarray:
+    """Number of the group of each row, from 0 on."""
+    codes, _ = pd.factorize(np.asarray(groups))
+    n_missing = int((codes < 0).sum())
+    if codes.shape != (n_rows,) or n_missing:
+        what = f"{n_missing} missing" if n_missing else f"{len(codes)}"
+        raise ValueError(
+            f"groups must have one value for each of the {n_rows} rows; got {what}."
+        )
+    return codes
+
+
 # Runs ---------------------------------------------------------------------------------
 
 
 def _folds(
-    cv: Any, X: Any, y: np.ndarray, customers: np.ndarray
+    cv: Any, X: Any, y: Any, customers: np.ndarray
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     splitter = GroupKFold(int(cv)) if isinstance(cv, Integral) else check_cv(cv)
     everyone = np.arange(len(y))
@@ -252,7 +273,7 @@ def _jobs(
 def _finished(
     jobs: Sequence[Job],
     X: Any,
-    y: np.ndarray,
+    y: Any,
     metrics: Sequence[Metric],
     n_jobs: int | None,
     cache: str | PathLike[str] | None,
@@ -273,7 +294,7 @@ def _finished(
 def _each(
     jobs: Sequence[Job],
     X: Any,
-    y: np.ndarray,
+    y: Any,
     metrics: Sequence[Metric],
     n_jobs: int | None,
     cache: str | PathLike[str] | None,
@@ -281,7 +302,7 @@ def _each(
     """Yield each run, and whether it was done before."""
     paths: list[Path | None] = [None] * len(jobs)
     if cache is not None:
-        data = joblib.hash((sklearn_seqcrm.__version__, *_contents(X), y))
+        data = joblib.hash((sklearn_seqcrm.__version__, *_contents(X), *_contents(y)))
         paths = [job.path(Path(cache), data) for job in jobs]
     to_do = []
     for job, path in zip(jobs, paths, strict=True):
@@ -297,16 +318,16 @@ def _each(
         yield run, False
 
 
-def _contents(X: Any) -> list[Any]:
-    """What the key of a run depends on.
+def _contents(table: Any) -> list[Any]:
+    """What the key of a run depends on, of X or y.
 
     Of a DataFrame it is columns, one by one: pandas pickles the whole differently once
     rows have been taken of it, and text once it was copied.
     """
-    if not isinstance(X, pd.DataFrame):
-        return [X]
-    columns = [_plain(X.iloc[:, place]) for place in range(X.shape[1])]
-    return [X.index, list(X.columns), *columns]
+    if not isinstance(table, pd.DataFrame):
+        return [table]
+    columns = [_plain(table.iloc[:, place]) for place in range(table.shape[1])]
+    return [table.index, list(table.columns), *columns]
 
 
 def _plain(column: pd.Series) -> Any:
@@ -353,7 +374,7 @@ def _scored(
     runs: Sequence[Run],
     tests: Mapping[int, np.ndarray],
     X: Any,
-    y: np.ndarray,
+    y: Any,
     metrics: Sequence[Metric],
     customers: np.ndarray,
 ) -> tuple[dict[int, FoldScores], int]:
@@ -362,7 +383,7 @@ def _scored(
     by_place = {(run.model, run.fold): run for run in runs}
     folds = {}
     for fold, test in tests.items():
-        rows = safe_indexing(X, test), y[test]
+        rows = safe_indexing(X, test), safe_indexing(y, test)
         scores = [by_place[name, fold].scores(metrics, *rows) for name in models]
         codes = np.searchsorted(tested, customers[test])
         folds[fold] = FoldScores(codes, scores)

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.exceptions import UndefinedMetricWarning
 
+from sklearn_seqcrm._ragged import concordance
+from sklearn_seqcrm._reading import read_survival_targets
 from sklearn_seqcrm.metrics import get_scorer
 
 # Takes weights of shape (n_weightings, n) and returns scores of shape (n_weightings,).
@@ -127,9 +129,26 @@ def read_metrics(scoring: Any) -> list[Metric]:
                 "it is a loss."
             )
     return [
-        Metric(name, get_scorer(s), s) if isinstance(s, str) else Metric(name, s, None)
+        Metric(name, _scorer_of(s), s) if isinstance(s, str) else Metric(name, s, None)
         for name, s in named.items()
     ]
+
+
+def _scorer_of(name: str) -> Callable[..., float]:
+    if name == "concordance":
+        return _concordance
+    try:
+        return get_scorer(name)
+    except ValueError as error:
+        error.add_note("compare_models also knows 'concordance', of survival models.")
+        raise
+
+
+def _concordance(model: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
+    """Share of pairs of rows of which the one with the earlier event has more risk."""
+    risk = np.asarray(model.predict(X), dtype="float64")
+    found = read_survival_targets(y)
+    return concordance(found.kind > 0, found.time, risk, sample_weight)
 
 
 # Means over rows ----------------------------------------------------------------------

@@ -16,13 +16,10 @@ import torch
 from scipy.special import logsumexp
 from torch import nn
 
+from sklearn_seqcrm._reading import SurvivalTargets, read_survival_targets
 from sklearn_seqcrm.neural_network._objectives import Objective
 from sklearn_seqcrm.neural_network._onnx_graph import Answer, Graph
 from sklearn_seqcrm.neural_network._scaling import of_any_weight
-from sklearn_seqcrm.neural_network._survival_targets import (
-    SurvivalTargets,
-    read_survival_targets,
-)
 from sklearn_seqcrm.neural_network._time_bins import edges_of, mass_of
 
 # Where a bin had no event, a share of the usual rate is where its outputs start; and

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from sklearn.utils import check_consistent_length
 
+from sklearn_seqcrm._ragged import concordance
 from sklearn_seqcrm._sklearn_compat import Interval, check_sample_weight, with_callbacks
 from sklearn_seqcrm.neural_network._base import BaseLSTM
-from sklearn_seqcrm.neural_network._concordance import concordance
 from sklearn_seqcrm.neural_network._constant_hazard import (
     at_own_time,
     incidence_of,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm.neural_network._survival_targets import DAY
+from sklearn_seqcrm._reading import DAY
 
 _EXAMPLE = "for example pd.Timedelta(days=14) or '14D'"
 # Bins of one length are as many as the times are long; a typing error may be millions.

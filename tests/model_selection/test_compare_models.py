@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_frame_equal
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import (
@@ -16,7 +16,7 @@ from sklearn.linear_model import (
     RidgeClassifier,
 )
 from sklearn.metrics import make_scorer, max_error, mean_pinball_loss
-from sklearn.model_selection import KFold
+from sklearn.model_selection import GroupKFold, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import get_tags
 
@@ -31,6 +31,9 @@ from sklearn_seqcrm.model_selection._bootstrap import (
 )
 from sklearn_seqcrm.model_selection._runs import PeakMemory, Replay
 from sklearn_seqcrm.model_selection._weighted_scores import read_metrics
+from sklearn_seqcrm.neural_network import LSTMSurvival
+from sklearn_seqcrm.preprocessing import make_history_pipeline
+from sklearn_seqcrm.targets import time_to_next
 from sklearn_seqcrm.testing._small_data import make_table, make_y
 
 RNG = np.random.default_rng(0)
@@ -540,3 +543,98 @@ def test_y_may_be_a_series():
     args = {"cv": 2, "scoring": "roc_auc", "n_resamples": 2}
     found = compare_models(models, pd.DataFrame(X), y, **args)
     assert_frame_equal(found.scores, compare_models(models, X, Y, **args).scores)
+
+
+# Events and times ---------------------------------------------------------------------
+
+
+class Hasty(BaseEstimator):
+    """Has a risk in its first column, and takes targets that tell events from times."""
+
+    def fit(self, X, y):
+        kinds = y.dtypes if isinstance(y, pd.DataFrame) else y.dtype.fields
+        assert len(kinds) == 2
+        return self
+
+    def predict(self, X):
+        return np.asarray(X)[:, 0]
+
+
+def make_waits(unit=1):
+    return pd.DataFrame({"event": Y > 0, "time": np.exp(-X[:, 0] + X[:, 1]) * unit})
+
+
+@pytest.mark.parametrize("form", ["frame", "durations", "records", "kinds"])
+def test_survival_targets_in_all_their_forms(form, tmp_path):
+    """Against all pairs of each fold."""
+    y = waits = make_waits()
+    if form == "durations":
+        y = make_waits(pd.Timedelta("1D"))
+    elif form == "records":
+        y = waits.to_records(index=False)
+    elif form == "kinds":
+        y = waits.assign(event=np.where(Y, 1 + (X[:, 2] > 0), 0))
+    cv = list(KFold(2).split(X))
+    args = {"cv": cv, "scoring": "concordance", "n_resamples": 20, "cache": tmp_path}
+    found = compare_models({"one": Hasty()}, X, y, **args)
+    for (_, test), score in zip(cv, found.scores["score"], strict=True):
+        event, time = waits.iloc[test].to_numpy().T
+        sooner = (event > 0)[:, None] & (time[:, None] < time)
+        right = X[test, 0][:, None] > X[test, 0]
+        assert_allclose(score, right[sooner].mean())
+    [whole] = found.summary.itertuples()
+    assert whole.lower < whole.score < whole.upper
+    compare_models({"one": Hasty()}, X, y.copy(), **args)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_survival_models_side_by_side():
+    ensemble = pytest.importorskip("sksurv.ensemble")
+    table = make_table(n_customers=40, n_cutoffs=2)
+    cv = list(GroupKFold(2).split(table, groups=table["who"]))
+    table = table[["history"]]
+    y = time_to_next(table, censored="keep")
+    y["time"] /= pd.Timedelta("1D")
+    network = LSTMSurvival(
+        hidden_size=4, head_sizes=(4,), bins=4, max_epochs=2, random_state=0
+    )
+    models = {
+        "LSTM": make_history_pipeline(network),
+        "forest": make_pipeline(
+            RFMFeatures(amount="amount"),
+            ensemble.RandomSurvivalForest(5, random_state=0),
+        ),
+    }
+    found = compare_models(
+        models,
+        table,
+        y.to_records(index=False),
+        cv=cv,
+        scoring="concordance",
+        n_resamples=10,
+    )
+    for row in found.scores.itertuples():
+        train, test = cv[row.fold - 1]
+        targets = [y.iloc[part].to_records(index=False) for part in (train, test)]
+        model = clone(models[row.model]).fit(table.iloc[train], targets[0])
+        expected = model.score(table.iloc[test], targets[1])
+        assert row.score == pytest.approx(expected, rel=1e-9)
+
+
+def test_groups_take_the_place_of_customers():
+    groups = np.repeat([f"shop {i}" for i in range(6)], N // 6)
+    args = {"cv": 3, "scoring": "r2", "n_resamples": 9}
+    found = compare_models({"one": Offset()}, X, Y, groups=groups, **args)
+    assert found.n_customers == 6
+    again = compare_models(
+        {"one": Offset()},
+        X,
+        Y,
+        **{**args, "cv": list(GroupKFold(3).split(X, Y, groups))},
+    )
+    assert_allclose(found.scores["score"], again.scores["score"])
+    with pytest.raises(ValueError, match="for each of the 60 rows; got 59"):
+        compare_models({"one": Offset()}, X, Y, groups=groups[1:], **args)
+    missing = [None, *groups[1:]]
+    with pytest.raises(ValueError, match="for each of the 60 rows; got 1 missing"):
+        compare_models({"one": Offset()}, X, Y, groups=missing, **args)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from sklearn_seqcrm.neural_network._concordance import concordance
+from sklearn_seqcrm._ragged import concordance
 
 
 def by_pairs(event, time, risk, weight):

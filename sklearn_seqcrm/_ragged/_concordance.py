@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sklearn_seqcrm._ragged import begins_run
+from sklearn_seqcrm._ragged._runs import begins_run
 
 
 def concordance(
