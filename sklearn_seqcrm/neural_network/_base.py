@@ -373,6 +373,14 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         if self._objective.adjusts:
             assert data.target is not None
             outputs = self._outputs_of(data)
+            if self._exposed():
+                offset = data.static[:, -1].astype("float64")
+                for i, net in enumerate(self.nets_):
+                    beyond = self._objective.slope_beyond(
+                        outputs[i], data.target, data.weight, offset
+                    )
+                    net.module_.steepen(beyond)
+                    outputs[i] = outputs[i] + offset[:, None] * beyond
             self._objective.adjust(outputs, data.target, data.weight)
 
     # After training ---------------------------------------------------------------

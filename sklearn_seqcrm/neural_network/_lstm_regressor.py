@@ -178,12 +178,19 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
 
     **Exposure**: means go with the exposure of the row. Its logarithm is added to that
     of the mean, which is the offset of generalised linear models, and for counts the
-    same as ``y / e`` with the weights ``e``. Where amounts are often 0, so does the
-    rate of what they are sums of: the probability of 0 is ``exp(-rate * e)``. The
-    exposure is a column and no argument, because only columns are there when
-    predicting, splitting and scoring. The network does not read it. If it is to learn
-    how far means do not go with the exposure, for predictions within the exposures that
-    it has seen, add the column once more under another name.
+    same as ``y / e`` with the weights ``e``. At the end of `fit`, each network learns a
+    slope close to 1 from all rows, so that means go with ``e ** slope``: customers
+    leave, and twice the time brings less than twice as much. Where amounts are often 0,
+    so does the rate of what they are sums of: the probability of 0 is ``exp(-rate *
+    e ** slope)``. The exposure is a column and no argument, because only columns are
+    there when predicting, splitting and scoring. The network does not read it. If it is
+    to learn of each row how far means do not go with the exposure, for predictions
+    within the exposures that it has seen, add the column once more under another name.
+
+    **Poisson and gamma**: `predict` returns ``level * mean``. The level, one number
+    close to 1, is learned at the end of `fit` from all rows. There, as where the loss
+    is least, predictions for them add up to their targets (gamma: the targets over the
+    predictions have the mean 1).
 
     **Zero-inflated log-normal**: with probability ``p`` a target is an amount whose
     logarithm is normal with mean ``m`` and standard deviation ``s``, and otherwise 0.
@@ -194,7 +201,8 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
 
     **Quantiles**: the network sees targets through an inverse hyperbolic sine, which is
     like a logarithm for large ones. Of several, those next to each other are some way
-    apart that is never negative.
+    apart that is never negative. At the end of `fit` each is shifted by one number, so
+    that the share of all rows below it is the one that it is named for.
 
     References
     ----------

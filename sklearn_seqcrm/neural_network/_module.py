@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -42,7 +43,8 @@ class HistoryNetwork(nn.Module):
     seed : int, default=0
         Seed of the first weights, which are the same on any device.
     exposed : tuple of int, default=()
-        Outputs to which the static after those is added. Empty: there is none.
+        Outputs to which the static after those is added, times a slope that is 1 until
+        `steepen` changes it. Empty: there is none.
     n_sums : int, default=0
         How many of the statics, the last ones, are for the linear part alone.
     is_linear : bool, default=False
@@ -50,6 +52,7 @@ class HistoryNetwork(nn.Module):
     """
 
     linear: LinearPart | None
+    slope: torch.Tensor | None
 
     def __init__(
         self,
@@ -72,7 +75,10 @@ class HistoryNetwork(nn.Module):
         is_linear: bool = False,
     ) -> None:
         super().__init__()
-        self.exposed = list(exposed)
+        slope = torch.zeros(n_outputs)
+        slope[list(exposed)] = 1.0
+        # Of outputs over the exposure. No step of training changes it.
+        self.register_buffer("slope", slope if len(exposed) else None)
         self._n_static = n_static
         n_linear = (n_static + n_sums) if is_linear else 0
         self.linear = LinearPart(n_linear, n_outputs) if n_linear else None
@@ -99,6 +105,11 @@ class HistoryNetwork(nn.Module):
             layers += [new_linear(size, width, generator), nn.ReLU(), Dropout(dropout)]
             size = width
         self.head = nn.Sequential(*layers, new_linear(size, n_outputs, generator))
+
+    def steepen(self, slope: np.ndarray) -> None:
+        """Add to the slopes of all outputs over the exposure, shape (n_outputs,)."""
+        assert self.slope is not None
+        self.slope += torch.as_tensor(slope, dtype=torch.float32).to(self.slope.device)
 
     def forward(
         self, batch: BatchPart, steps: Sequence[torch.Tensor] | None = None
@@ -143,10 +154,8 @@ class HistoryNetwork(nn.Module):
         self, outputs: torch.Tensor, static: torch.Tensor
     ) -> torch.Tensor:
         """Add the logarithm of the exposure, and the linear part."""
-        if self.exposed:
-            offset = torch.zeros_like(outputs)
-            offset[:, self.exposed] = static[:, -1:].to(outputs.dtype)
-            outputs = outputs + offset
+        if self.slope is not None:
+            outputs = outputs + static[:, -1:].to(outputs.dtype) * self.slope
         if self.linear is not None:
             outputs = outputs + self.linear(static)
         return outputs

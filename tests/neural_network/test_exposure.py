@@ -33,23 +33,47 @@ Y = np.random.default_rng(1).poisson(0.05 * DAYS).astype(float)
 def test_means_go_with_the_exposure(loss):
     model = make_history_pipeline(LSTMRegressor(**{**RATE, "loss": loss}))
     model.fit(X, Y + 1)
+    slope = model[-1].net_.module_.slope[0].item()
+    assert 0.5 < slope < 0.95  # one of each target comes in any time
     one, two = (model.predict(X.assign(days=days)) for days in (10, 20.0))
     assert np.ptp(one) > 0
-    assert_allclose(two, 2 * one, rtol=1e-5)
+    assert_allclose(two, 2**slope * one, rtol=1e-5)
     if loss == "zero_inflated_lognormal":
         zero = [
             model[-1].predict_proba_zero(model[:-1].transform(X.assign(days=days)))
             for days in (10, 20)
         ]
-        assert_allclose(zero[1], zero[0] ** 2, rtol=1e-4)
+        assert_allclose(zero[1], zero[0] ** 2**slope, rtol=1e-4)
 
 
 @pytest.mark.parametrize("loss", ["poisson", "zero_inflated_lognormal"])
 def test_means_of_several_targets_go_with_the_exposure(loss):
     model = make_history_pipeline(LSTMRegressor(**{**RATE, "loss": loss}))
     model.fit(X, np.column_stack([Y, 100 * Y]))
+    n_parameters = 1 if loss == "poisson" else 3
+    slopes = model[-1].net_.module_.slope.numpy()[::n_parameters]
     one, two = (model.predict(X.assign(days=days)) for days in (10, 20.0))
-    assert_allclose(two, 2 * one, rtol=1e-5)
+    assert_allclose(two, 2**slopes * one, rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["poisson", "zero_inflated_lognormal"])
+@pytest.mark.parametrize("power", [0.8, 1.0])
+def test_it_learns_how_far_means_go_with_the_exposure(loss, power):
+    """Customers who leave buy less than twice as much in twice the time."""
+    rng = np.random.default_rng(0)
+    rows = rng.choice([[10.0, 0], [30, 0], [100, 0]], 6000)
+    rows[:, 1] = rng.random(6000) < 0.5
+    rate = np.where(rows[:, 1], 0.2, 0.1)
+    y = rng.poisson(rate * rows[:, 0] ** power)
+    options = {**RATE, "max_epochs": 20, "learning_rate": 0.02, "dropout": 0.0}
+    options |= {"exposure": 0, "loss": loss}
+    model = LSTMRegressor(**options).fit(rows, y)
+    found = model.net_.module_.slope[0].item()
+    assert_allclose(found, power, atol=0.06)
+    assert_allclose(model.predict(rows).mean(), y.mean(), rtol=0.02)
+    before = model.predict(rows)
+    again = pickle.loads(pickle.dumps(model))
+    assert_array_equal(again.predict(rows), before)
 
 
 def test_it_learns_rates_of_rows_that_differ_in_exposure():
@@ -70,9 +94,11 @@ def test_it_learns_rates_of_rows_that_differ_in_exposure():
 def test_without_hidden_layers_it_is_the_glm_of_scikit_learn():
     """Whose convention is y / e with the weights e."""
     plain = np.column_stack([DAYS, RNG.normal(size=len(DAYS))])
-    options = {**RATE, "exposure": 0, "head_sizes": (), "max_epochs": 400}
+    options = {**RATE, "exposure": 0, "head_sizes": ()}
     options |= {"learning_rate": 0.05, "averaged_steps": 1, "weight_decay": 0}
-    model = LSTMRegressor(**options, early_stopping=False).fit(plain, Y)
+    model = LSTMRegressor(**options, early_stopping=False)
+    for _ in range(400):  # each is an epoch, and none learns a slope
+        model.partial_fit(plain, Y)
     reference = PoissonRegressor(alpha=0, tol=1e-8).fit(plain[:, 1:], Y / DAYS, DAYS)
     expected = DAYS * reference.predict(plain[:, 1:])
     assert_allclose(model.predict(plain), expected, rtol=1e-3)

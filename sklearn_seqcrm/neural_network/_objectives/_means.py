@@ -8,6 +8,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from sklearn_seqcrm.neural_network._objectives._level import (
+    learned_level,
+    slope_beyond,
+)
 from sklearn_seqcrm.neural_network._objectives._numbers import Number, mean_of
 from sklearn_seqcrm.neural_network._onnx_graph import Answer, Graph
 from sklearn_seqcrm.neural_network._scaling import of_any_weight
@@ -31,10 +35,14 @@ class LogMean(Number):
     ----------
     spread : ndarray of shape (k,)
         Standard deviation of targets over their mean, 1 at least.
+    level : ndarray of shape (k,)
+        What means are multiplied by.
     """
 
     exposed = (0,)
+    adjusts = True
     spread: np.ndarray
+    level: np.ndarray
 
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
         self._refuse(y, first=True)
@@ -45,6 +53,7 @@ class LogMean(Number):
             target, weight = target[used], weight[used]
         squares = np.average((target - 1) ** 2, axis=0, weights=weight)
         self.spread = np.maximum(np.sqrt(squares), 1.0)
+        self.level = np.ones(len(self.spread))
 
     def forward(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         if not self.shape:
@@ -74,9 +83,43 @@ class LogMean(Number):
         never = ~target.reshape(len(target), -1).any(axis=0)
         return np.where(never, np.log(0.5 / len(target)), 0.0)
 
+    def slope_beyond(
+        self,
+        outputs: np.ndarray,
+        target: np.ndarray,
+        weight: np.ndarray | None,
+        offset: np.ndarray,
+    ) -> np.ndarray:
+        y, mean = self._compared(target, self._means_of(self._by_target(outputs)))
+        return self._of_exposed(slope_beyond(y, mean, weight, offset))
+
+    def adjust(
+        self,
+        outputs: Sequence[np.ndarray],
+        target: np.ndarray,
+        weight: np.ndarray | None,
+    ) -> None:
+        """Learn the level of the means from all rows.
+
+        The loss has its least where they add up to the targets, but training stops
+        before.
+        """
+        each = [self._means_of(self._by_target(one)) / len(outputs) for one in outputs]
+        y, mean = self._compared(target, np.sum(each, axis=0))
+        self.level = learned_level(y, mean, weight)
+
+    def _compared(
+        self, target: np.ndarray, mean: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Targets and means, (n, k) each, whose sums are equal at the least loss."""
+        return target.reshape(mean.shape).astype("float64"), mean
+
+    def _means_of(self, outputs: np.ndarray) -> np.ndarray:
+        """Means without their level, in the unit of encoded targets, shape (n, k)."""
+        return np.exp(np.minimum(outputs[..., 0], _LARGEST_LOGARITHM))
+
     def _numbers_of(self, outputs: np.ndarray) -> np.ndarray:
-        logs = np.minimum(outputs[..., 0], _LARGEST_LOGARITHM)
-        return self._in_units(np.exp(logs))
+        return self._in_units(self._means_of(outputs) * self.level)
 
     def _answers_by_target(
         self, graph: Graph, parameters: Sequence[str]
@@ -124,6 +167,11 @@ class Gamma(LogMean):
                 "loss='poisson', or 'zero_inflated_lognormal', for amounts that may be "
                 "0, and 'squared_error' for negative ones."
             )
+
+    def _compared(
+        self, target: np.ndarray, mean: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        return target.reshape(mean.shape) / mean, np.ones_like(mean)
 
     def _loss_of(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         return target * _exp(-outputs) + outputs

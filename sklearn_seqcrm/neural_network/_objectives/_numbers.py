@@ -146,6 +146,12 @@ class Number(Objective):
         numbers = self._numbers_of(self._by_target(outputs))
         return numbers.reshape(len(outputs), *self.shape)
 
+    def _of_exposed(self, slopes: np.ndarray) -> np.ndarray:
+        """Slopes of targets, shape (k,), as those of outputs, shape (n_outputs,)."""
+        found = np.zeros((self.n_targets, self.n_parameters))
+        found[:, self.exposed] = slopes[:, None]
+        return found.ravel()
+
     def _by_target(self, outputs: np.ndarray) -> np.ndarray:
         """Outputs of each target, shape (n, k, n_parameters)."""
         return outputs.reshape(len(outputs), -1, self.n_parameters)

@@ -107,6 +107,31 @@ class Objective(nn.Module, ABC):
             Encoded targets.
         """
 
+    def slope_beyond(
+        self,
+        outputs: np.ndarray,
+        target: np.ndarray,
+        weight: np.ndarray | None,
+        offset: np.ndarray,
+    ) -> np.ndarray:
+        """How much steeper outputs had better go with the exposure, if `adjusts`.
+
+        Parameters
+        ----------
+        outputs : ndarray of shape (n, n_outputs), float64
+            What one network returns for all rows.
+        target, weight
+            As in `adjust`.
+        offset : ndarray of shape (n,)
+            Logarithm of the exposure of each row.
+
+        Returns
+        -------
+        ndarray of shape (n_outputs,)
+            Slopes; 0 for outputs that do not go with the exposure.
+        """
+        return np.zeros(self.n_outputs)
+
     def adjust(
         self,
         outputs: Sequence[np.ndarray],

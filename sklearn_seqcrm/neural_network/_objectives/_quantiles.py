@@ -40,10 +40,14 @@ class Quantiles(Number):
     ----------
     least : ndarray of shape (k,)
         What no quantile is below: 0 where no target of the first call is negative.
+    shift : ndarray of shape (k, q)
+        What is added to each quantile, bent.
     """
 
     name = "quantile"
+    adjusts = True
     least: np.ndarray
+    shift: np.ndarray
 
     def __init__(self, quantile: float | Sequence[float]) -> None:
         super().__init__()
@@ -61,6 +65,7 @@ class Quantiles(Number):
         used = y if weight is None else y[of_any_weight(weight)]
         negative = (used.reshape(len(used), -1) < 0).any(axis=0)
         self.least = np.where(negative, -np.inf, 0.0)
+        self.shift = np.zeros((len(self.scale), self.n_parameters))
 
     def _center_of(self, y: np.ndarray, weight: np.ndarray | None) -> float:
         return quantile_of(y, weight, self.levels[self._middle])
@@ -95,8 +100,44 @@ class Quantiles(Number):
         losses = torch.maximum(levels * beyond, (levels - 1) * beyond)
         return losses.mean(dim=-1) if self.n_parameters > 1 else losses
 
+    def adjust(
+        self,
+        outputs: Sequence[np.ndarray],
+        target: np.ndarray,
+        weight: np.ndarray | None,
+    ) -> None:
+        """Learn from all rows how far each quantile is off as a whole.
+
+        Where the loss is least, the share of targets below each is the one that it is
+        named for, but training stops before.
+        """
+        each = [self._bent_of(self._by_target(one)) / len(outputs) for one in outputs]
+        target = target.reshape(len(target), -1, 1).astype("float64")
+        beyond = np.moveaxis(target - np.sum(each, axis=0), 0, -1)
+        self.shift = np.array(
+            [
+                [
+                    quantile_of(one, weight, level)
+                    for one, level in zip(of_target, self.levels, strict=True)
+                ]
+                for of_target in beyond
+            ]
+        )
+
+    def _bent_of(self, outputs: np.ndarray) -> np.ndarray:
+        """All quantiles, bent and without their shift, shape (n, k, q)."""
+        above = np.logaddexp(0, outputs[..., 1:])
+        return outputs[..., :1] + above @ self._steps.T
+
     def _numbers_of(self, outputs: np.ndarray) -> np.ndarray:
-        return self._in_units(outputs[..., 0])
+        return self._quantiles_of(outputs)[..., self._middle]
+
+    def _quantiles_of(self, outputs: np.ndarray) -> np.ndarray:
+        """All quantiles in the units of the targets, shape (n, k, q), in order."""
+        bent = self._bent_of(outputs) + self.shift
+        quantiles = [self._in_units(one) for one in np.moveaxis(bent, -1, 0)]
+        # In the order of the levels: neither rounding nor shifts make any cross.
+        return np.maximum.accumulate(np.stack(quantiles, axis=-1), axis=-1)
 
     def _in_units(self, scaled: np.ndarray) -> np.ndarray:
         bounded = np.clip(scaled, -_LARGEST_OUTPUT, _LARGEST_OUTPUT)
@@ -115,12 +156,7 @@ class Quantiles(Number):
                     f"The network has learned the quantiles {self.levels.tolist()}; "
                     f"got {levels!r}. Name others in quantile= and fit again."
                 )
-        outputs = self._by_target(outputs)
-        # In the order of the levels, so that rounding makes none of them cross.
-        above = np.logaddexp(0, outputs[..., 1:])
-        bent = outputs[..., :1] + above @ self._steps.T
-        quantiles = [self._in_units(one) for one in np.moveaxis(bent, -1, 0)]
-        found = np.maximum.accumulate(np.stack(quantiles, axis=-1), axis=-1)
+        found = self._quantiles_of(self._by_target(outputs))
         return found[..., which].reshape(len(outputs), *self.shape, len(which))
 
     def _answers_by_target(

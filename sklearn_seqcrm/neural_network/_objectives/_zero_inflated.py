@@ -9,6 +9,10 @@ import numpy as np
 import torch
 from scipy.special import expit, logsumexp, ndtri
 
+from sklearn_seqcrm.neural_network._objectives._level import (
+    learned_level,
+    slope_beyond,
+)
 from sklearn_seqcrm.neural_network._objectives._numbers import Number, mean_of
 from sklearn_seqcrm.neural_network._objectives._quantiles import levels_of
 from sklearn_seqcrm.neural_network._onnx_graph import Answer, Graph
@@ -20,9 +24,6 @@ _LEAST_SPREAD, _LARGEST_SPREAD = 0.05, 2.0
 # Numbers of purchases grow with the output like exponentials, and from here on like
 # straight lines: there, none is as good as impossible.
 _STEEPEST = 8.0
-# Standard deviation that the logarithm of the level is taken to have before a row is
-# seen.
-_SPREAD_OF_LEVEL = 0.2
 
 
 class ZeroInflatedLognormal(Number):
@@ -110,6 +111,16 @@ class ZeroInflatedLognormal(Number):
         amounts = deviation.log() + (distance / deviation).square() / 2
         return torch.where(some, amounts - log_some, rate)
 
+    def slope_beyond(
+        self,
+        outputs: np.ndarray,
+        target: np.ndarray,
+        weight: np.ndarray | None,
+        offset: np.ndarray,
+    ) -> np.ndarray:
+        y, mean = self._in_one_unit([outputs], target)
+        return self._of_exposed(slope_beyond(y, mean, weight, offset))
+
     def adjust(
         self,
         outputs: Sequence[np.ndarray],
@@ -121,20 +132,19 @@ class ZeroInflatedLognormal(Number):
         The mean of a log-normal is ``exp(mean + deviation**2 / 2)``: it lives in a tail
         of which few rows tell, and is off if that is no log-normal one. A Poisson or
         squared loss ends where predictions add up to the targets, this one does not.
-        So means are multiplied by what makes them do so, as far as rows tell: on a
-        logarithmic scale, the factor is drawn towards 1 by its standard error.
+        So means are multiplied by what makes them do so, as far as rows tell.
         """
+        self.level = learned_level(*self._in_one_unit(outputs, target), weight)
+
+    def _in_one_unit(
+        self, outputs: Sequence[np.ndarray], target: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Targets and the means of all networks, (n, k) each, 1 at most."""
         logs = target.reshape(len(target), -1) * self.scale + self.center
         each = [self._log_means(self._by_target(one)) for one in outputs]
         found = logsumexp(each, axis=0) - np.log(len(each))
         most = np.maximum(logs.max(axis=0), found.max(axis=0))
-        y, mean = np.exp(logs - most), np.exp(found - most)  # at most 1
-        share = np.full(len(y), 1.0) if weight is None else weight / weight.max()
-        total, expected = share @ y, share @ mean
-        error = np.sqrt(share**2 @ (y - mean) ** 2) / expected
-        believed = _SPREAD_OF_LEVEL**2 / (_SPREAD_OF_LEVEL**2 + error**2)
-        ratio = np.where(total > 0, total, expected) / expected
-        self.level = np.exp(believed * np.log(ratio))
+        return np.exp(logs - most), np.exp(found - most)
 
     def _numbers_of(self, outputs: np.ndarray) -> np.ndarray:
         return np.exp(self._log_means(outputs)) * self.level

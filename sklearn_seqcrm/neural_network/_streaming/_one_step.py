@@ -49,7 +49,7 @@ class OneNetwork:
         self.steps = [OneStep(reader) for reader in network.readers]
         self._head = [_matrices(one) for one in network.head if isinstance(one, Linear)]
         self._n_static = network._n_static
-        self._exposed = network.exposed
+        self._slope = None if network.slope is None else network.slope.numpy()
         self._linear = None if network.linear is None else _OneLinear(network.linear)
 
     def outputs(self, pooled: Sequence[np.ndarray], static: np.ndarray) -> np.ndarray:
@@ -67,8 +67,8 @@ class OneNetwork:
         for weight, bias in inner:
             numbers = np.maximum(weight @ numbers + bias, 0)
         outputs = last[0] @ numbers + last[1]
-        if self._exposed:
-            outputs[self._exposed] += static[-1]
+        if self._slope is not None:
+            outputs += self._slope * static[-1]
         if self._linear is not None:
             outputs += self._linear(static)
         return outputs
