@@ -125,7 +125,8 @@ class LogMean(Number):
         self, graph: Graph, parameters: Sequence[str]
     ) -> dict[str, Answer]:
         logs = graph.add("Min", parameters[0], graph.constant(_LARGEST_LOGARITHM))
-        return {"prediction": Answer(self._units_of(graph, graph.add("Exp", logs)), ())}
+        means = graph.add("Mul", graph.add("Exp", logs), graph.constant(self.level))
+        return {"prediction": Answer(self._units_of(graph, means), ())}
 
 
 class Poisson(LogMean):

@@ -165,8 +165,8 @@ class Quantiles(Number):
         middle, *above = parameters
         above = [graph.add("Softplus", one) for one in above]
         quantiles: list[str] = []
-        for steps in self._steps:
-            bent = middle
+        for steps, shift in zip(self._steps, self.shift.T, strict=True):
+            bent = graph.add("Add", middle, graph.constant(shift))
             for sign, one in zip(steps, above, strict=True):
                 if sign:
                     bent = graph.add("Add" if sign > 0 else "Sub", bent, one)
@@ -176,7 +176,7 @@ class Quantiles(Number):
             quantiles.append(found)
         columns = [graph.add("Unsqueeze", q, graph.integers(2)) for q in quantiles]
         return {
-            "prediction": Answer(self._units_of_bent(graph, middle), ()),
+            "prediction": Answer(quantiles[self._middle], ()),
             "quantiles": Answer(graph.join(columns, axis=2), (self.n_parameters,)),
         }
 

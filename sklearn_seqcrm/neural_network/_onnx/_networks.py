@@ -299,9 +299,8 @@ def _outputs(
             weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
             numbers = graph.linear(numbers, weight, bias)
         if offset is not None:
-            exposed = np.zeros((1, layers[-1].out_features))
-            exposed[0, network.exposed] = 1
-            added = graph.add("Mul", offset, graph.constant(exposed))
+            assert network.slope is not None
+            added = graph.add("Mul", offset, graph.constant(network.slope.numpy()))
             numbers = graph.add("Add", numbers, added)
         if network.linear is not None:
             numbers = graph.add("Add", numbers, _line(graph, network.linear, beside))
