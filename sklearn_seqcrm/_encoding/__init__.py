@@ -1,6 +1,6 @@
 """Events as numbers that a network reads: learned, written, and said what they mean."""
 
-from sklearn_seqcrm._encoding._encode_rows import encode_rows
+from sklearn_seqcrm._encoding._encode_rows import encode_rows, view_encoded
 from sklearn_seqcrm._encoding._encoded_log import EncodedLog
 from sklearn_seqcrm._encoding._event_encoder import CALENDAR_WEIGHT, EventEncoder
 from sklearn_seqcrm._encoding._fields import column_of_nothing, refuse_other_fields
@@ -38,4 +38,5 @@ __all__ = [
     "scale_row_features",
     "sums_of_amounts",
     "unfolded",
+    "view_encoded",
 ]

@@ -2,41 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._ragged import blocks
 from sklearn_seqcrm._store import Clock
 
 _DAYS_TO_SEE_A_YEAR = 2 * 365  # with less, a season cannot be told from a trend
 
 
 def supported_cycles(
-    clock: Clock, times: np.ndarray
+    clock: Clock, times: Iterable[np.ndarray]
 ) -> tuple[tuple[str, float, int], ...]:
-    """Cycles that the resolution and the span of the visible events support."""
+    """Cycles that the resolution and the span of the visible events support.
+
+    Parameters
+    ----------
+    clock : Clock
+        What times mean.
+    times : iterable of ndarray of shape (n,)
+        Ticks since the epoch, some at a time, gone through several times.
+    """
     day = clock.ticks_per_day()
-    if day is None or not len(times):
+    first = next((some[:1] for some in times), None)
+    if day is None or first is None:
         return ()
     cycles: list[tuple[str, float, int]] = []
-    if _differ(times, lambda some: np.mod(some, day)):
+    if _differ(times, first, lambda some: np.mod(some, day)):
         cycles.append(("hour", day, 1))
     # Dates on one day of the month are months, which know no weekday.
-    if _differ(times, lambda some: pd.DatetimeIndex(clock.as_index(some)).day):
+    if _differ(times, first, lambda some: pd.DatetimeIndex(clock.as_index(some)).day):
         cycles.append(("weekday", 7 * day, 1))
-    if times.max() - times.min() >= _DAYS_TO_SEE_A_YEAR * day:
+    ends = [(int(some.min()), int(some.max())) for some in times]
+    if max(last for _, last in ends) - min(one for one, _ in ends) >= (
+        _DAYS_TO_SEE_A_YEAR * day
+    ):
         cycles.append(("year", 365.2425 * day, 1))
     return tuple(cycles)
 
 
-def _differ(times: np.ndarray, part: Callable[[np.ndarray], Any]) -> bool:
+def _differ(
+    times: Iterable[np.ndarray],
+    first: np.ndarray,
+    part: Callable[[np.ndarray], Any],
+) -> bool:
     """Whether a part of the times, such as the hour, is not one for all."""
-    first = part(times[:1])[0]
+    one = part(first)[0]
     # Mostly the first block tells.
-    return any((part(times[some]) != first).any() for some in blocks(len(times), 4))
+    return any((part(some) != one).any() for some in times)
 
 
 def cycles(times: np.ndarray, calendar: Sequence[tuple[str, float, int]]) -> np.ndarray:

@@ -7,7 +7,9 @@ import numpy as np
 from sklearn_seqcrm._encoding._encoded_log import EncodedLog
 from sklearn_seqcrm._encoding._event_encoder import EventEncoder
 from sklearn_seqcrm._encoding._fields import refuse_other_fields
+from sklearn_seqcrm._encoding._viewed_log import ViewedLog
 from sklearn_seqcrm._ragged import (
+    NO_ROW,
     blocks,
     first_of_filled,
     ranges,
@@ -17,6 +19,46 @@ from sklearn_seqcrm._ragged import (
 from sklearn_seqcrm._store import RawLog, Record, Rows, Timeline
 
 _WIDTH = 4  # numbers of an event in work
+
+
+def view_encoded(encoder: EventEncoder, rows: Rows, column: str) -> Rows:
+    """View encoded events; those of a log on a disk are encoded when they are read.
+
+    Parameters
+    ----------
+    encoder : EventEncoder
+        What was learned of the training log.
+    rows : Rows
+        Views of a raw log with the same fields.
+    column : str
+        Name of the history column, for errors.
+
+    Returns
+    -------
+    Rows
+        The same rows; their log is an `EncodedLog`. Rows that start at the same event,
+        and the order of their starts, are those of `encode_rows`.
+    """
+    log = rows.log
+    if not log.is_on_disk or log.timeline.clock != encoder.clock:
+        return encode_rows(encoder, rows, column)
+    assert isinstance(log, RawLog)
+    refuse_other_fields(log.columns, encoder.kinds, column)
+    seen = visible_segments(rows)
+    filled = seen.last > seen.first
+    begins = seen.first[filled]
+    begins = begins[begins > log.timeline.offsets[seen.codes[filled]]]
+    # Where segments without events would stand: before the next one that has some.
+    place = np.append(np.where(filled, seen.first, len(log)), len(log))
+    place = np.minimum.accumulate(place[::-1])[::-1]
+    start = np.where(rows.start == NO_ROW, NO_ROW, place[0])
+    start[seen.rows] = place[seen.of_row]
+    has_event = rows.stop > rows.start
+    start[has_event] = rows.start[has_event]
+    viewed = ViewedLog(log, encoder, begins)
+    return Rows(
+        viewed, rows.codes, start, start + (rows.stop - rows.start), rows.cutoff
+    )
 
 
 def encode_rows(encoder: EventEncoder, rows: Rows, column: str) -> Rows:

@@ -106,10 +106,9 @@ class EncodedLog(Log):
             Columns named by ``layout.sums``: each field in units of its spread, faded
             to the cutoff; 0 for an empty history.
         """
-        facts = self._facts
         # In one pass, as much of it is the same for all numbers of an event.
-        both = self._decayed(rows, np.hstack([facts, unfolded(facts, self._layout)]))
-        counts_and_facts, sums = np.split(both, [1 + facts.shape[1]], axis=2)
+        both = self._decayed(rows, self._facts_and_amounts)
+        counts_and_facts, sums = np.split(both, [1 + self._layout.n_decayed], axis=2)
         raw = raw_row_features(
             rows, self._timeline.times, counts_and_facts, self._layout
         )
@@ -124,6 +123,12 @@ class EncodedLog(Log):
     def _facts(self) -> np.ndarray:
         """Channels whose decayed means are features, shape (n_events, n_decayed)."""
         return self._channels[:, : self._layout.n_decayed]
+
+    @property
+    def _facts_and_amounts(self) -> np.ndarray:
+        """The same, and behind them what they were before their tails were folded."""
+        facts = self._facts
+        return np.hstack([facts, unfolded(facts, self._layout)])
 
     def _decayed(self, rows: Rows, values: np.ndarray) -> np.ndarray:
         half_lives = np.asarray(self._layout.half_lives)

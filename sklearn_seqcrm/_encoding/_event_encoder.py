@@ -75,27 +75,54 @@ class EventEncoder:
         codes : ndarray of shape (n, n_codes), int32
             Codes in the order of ``layout.codes``.
         """
-        layout = self.layout
-        channels, codes = layout.empty(len(times)) if out is None else out
-        fact, mark, code = 0, layout.n_decayed, 0
-        component = mark + len(layout.marked)
+        channels, codes = self.layout.empty(len(times)) if out is None else out
+        self.encode_facts(columns, times, out=channels)
+        self.encode_times(times, gaps, out=channels[:, self.layout.gap_channel :])
+        self.encode_levels(columns, times, out=codes)
+        return channels, codes
+
+    def encode_facts(
+        self, columns: Mapping[str, Column], times: np.ndarray, out: np.ndarray
+    ) -> None:
+        """Write the channels of fields, and the marks of those that are missing.
+
+        Parameters
+        ----------
+        columns, times : object
+            As in `encode`.
+        out : ndarray of shape (n, gap_channel) or wider, float32
+            Where to write them.
+        """
+        fact, mark = 0, self.layout.n_decayed
+        component = mark + len(self.layout.marked)
         for name, field in self.fields.items():
-            numbers, is_missing = field.encode(columns[name], times)
             if field.n_codes:
-                codes[:, code] = numbers
-                code += 1
                 continue
+            numbers, is_missing = field.encode(columns[name], times)
             if field.n_components:
-                channels[:, component : component + field.n_components] = numbers
+                out[:, component : component + field.n_components] = numbers
                 component += field.n_components
             else:
-                channels[:, fact] = numbers
+                out[:, fact] = numbers
                 fact += 1
             if field.some_missing:
-                channels[:, mark] = is_missing
+                out[:, mark] = is_missing
                 mark += 1
-        self.encode_times(times, gaps, out=channels[:, layout.gap_channel :])
-        return channels, codes
+
+    def encode_levels(
+        self, columns: Mapping[str, Column], times: np.ndarray, out: np.ndarray
+    ) -> None:
+        """Write the codes of fields.
+
+        Parameters
+        ----------
+        columns, times : object
+            As in `encode`.
+        out : ndarray of shape (n, n_codes), int32
+            Where to write them.
+        """
+        for code, name in enumerate(self.layout.codes):
+            out[:, code], _ = self.fields[name].encode(columns[name], times)
 
     def encode_times(
         self, times: np.ndarray, gaps: np.ndarray, out: np.ndarray

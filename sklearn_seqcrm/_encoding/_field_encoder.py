@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 
+from sklearn_seqcrm._ragged import event_blocks
 from sklearn_seqcrm._store import Clock, Column
 
 
@@ -15,20 +17,46 @@ class Training(NamedTuple):
 
     Parameters
     ----------
-    times : ndarray of shape (n,)
-        Times of the training events, in ticks of `clock`.
+    times : ndarray of shape (n_events,)
+        Times of all events of the log, in ticks of `clock`.
     clock : Clock
         What the times mean.
     min_events : float
         Fewest events of a level that has a code of its own.
     max_levels : int or None
         Most levels of a field that have one.
+    runs : tuple of (ndarray, ndarray) or None, default=None
+        What `visible_runs` found, the training events; None: all of the log.
     """
 
     times: np.ndarray
     clock: Clock
     min_events: float
     max_levels: int | None
+    runs: tuple[np.ndarray, np.ndarray] | None = None
+
+    def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Positions of the training events, and where runs begin, some at a time."""
+        runs = self.runs
+        if runs is None:
+            runs = np.zeros(1, "int64"), np.array([len(self.times)])
+        for _, index, first in event_blocks(*runs):
+            yield index, first
+
+    def times_in_blocks(self) -> Iterator[np.ndarray]:
+        """Times of the training events."""
+        for index, _ in self.blocks():
+            yield self.times[index]
+
+    def gaps_in_blocks(self) -> Iterator[np.ndarray]:
+        """Gaps between training events of a customer that follow one another.
+
+        Those of events at the same time are left out.
+        """
+        for index, first in self.blocks():
+            gaps = np.diff(self.times[index], prepend=self.times[index[:1]])
+            gaps[first] = 0
+            yield gaps[gaps > 0].astype("float64")
 
 
 class FieldEncoder(ABC):
@@ -61,10 +89,10 @@ class FieldEncoder(ABC):
 
         Parameters
         ----------
-        column : Column of n
-            The field of the training events, all at once.
+        column : Column of n_events
+            The field of the log.
         training : Training
-            Times of the same events, and the rules.
+            Which events to learn from, and the rules.
         """
 
     @abstractmethod

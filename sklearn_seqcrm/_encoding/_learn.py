@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from numbers import Integral
 from typing import Any
@@ -9,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from sklearn_seqcrm._encoding._calendar import cycle_names, supported_cycles
-from sklearn_seqcrm._encoding._encode_rows import encode_rows
+from sklearn_seqcrm._encoding._encode_rows import view_encoded
 from sklearn_seqcrm._encoding._encoded_log import EncodedLog
 from sklearn_seqcrm._encoding._event_encoder import EventEncoder
 from sklearn_seqcrm._encoding._field_encoder import FieldEncoder, Training
 from sklearn_seqcrm._encoding._fields import FIELD_ENCODERS, kind_of_field
 from sklearn_seqcrm._encoding._layout import Layout
 from sklearn_seqcrm._encoding._local_clock import LocalClock
-from sklearn_seqcrm._ragged import visible_events, visible_gaps
+from sklearn_seqcrm._ragged import Repeated, ranked, visible_runs
 from sklearn_seqcrm._store import Clock, RawLog, Rows, unlike
 
 # Half-lives in typical gaps: from "just now" to "ever", a factor of four apart.
@@ -51,30 +52,32 @@ def learn(
     encoder : EventEncoder
         What was learned: scales, levels, units of time and the layout.
     encoded : Rows
-        What `encode_rows` makes of `rows`. The scale of row features is learned from
+        What `view_encoded` makes of `rows`. The scale of row features is learned from
         it, so that it is there already.
 
     Notes
     -----
-    Medians and quartiles need all values, so that one field is looked at after the
-    other, each as a whole; the log's other fields need not be in memory. The calendar,
-    the encoding and the row features are worked out in blocks.
+    Everything is learned in blocks of events, in several passes: what is in memory at a
+    time does not grow with the log.
     """
-    log, index = rows.log, visible_events(rows, len(rows.log))
+    log, runs = rows.log, visible_runs(rows)
     assert isinstance(log, RawLog)
-    clock, times = log.timeline.clock, log.timeline.times[index]
-    training = Training(
-        times, clock, _fewest(min_frequency, len(index)), max_categories
-    )
+    clock, n_events = log.timeline.clock, int((runs[1] - runs[0]).sum())
+    fewest = _fewest(min_frequency, n_events)
+    training = Training(log.timeline.times, clock, fewest, max_categories, runs)
     fields = {
-        name: FIELD_ENCODERS[column.kind].learn(column.take(index), training)
+        name: FIELD_ENCODERS[column.kind].learn(column, training)
         for name, column in log.columns.items()
     }
-    gaps = visible_gaps(log.timeline.offsets, index, times)
-    gaps = gaps[gaps > 0]
-    unit = float(np.median(gaps) if len(gaps) else clock.ticks_per_day() or 1.0)
+    gaps = Repeated(training.gaps_in_blocks)
+    n_gaps = sum(len(some) for some in gaps)
+    unit = float(clock.ticks_per_day() or 1.0)
+    if n_gaps:
+        unit = float(ranked(gaps, n_gaps, [(n_gaps - 1) // 2, n_gaps // 2]).mean())
     # Events in one rhythm differ by the error of rounding, if at all.
-    center, spread = center_and_spread([np.log1p(gaps / unit)[:, None]])
+    center, spread = center_and_spread(
+        Repeated(lambda: (np.log1p(some / unit)[:, None] for some in gaps))
+    )
     local = None if time_zone is None else LocalClock.of(time_zone, clock)
     layout = _describe(fields, training, unit, half_lives, local, log.names)
     n_features = len(layout.row_features)
@@ -86,7 +89,7 @@ def learn(
         (float(center[0]), float(spread[0])),
         np.array([np.zeros(n_features), np.ones(n_features)]),
     )
-    return _scale_rows(encoder, encode_rows(encoder, rows, "X"))
+    return _scale_rows(encoder, view_encoded(encoder, rows, "X"))
 
 
 def _scale_rows(encoder: EventEncoder, encoded: Rows) -> tuple[EventEncoder, Rows]:
@@ -120,7 +123,9 @@ def _describe(
     marked = [name for name, one in fields.items() if one.some_missing]
     marks = [f"{name}_missing" for name in marked]
     components = [f"{n}_{i}" for n, size in vectors.items() for i in range(size)]
-    shown = training.times if local is None else local.read(training.times)
+    shown = Repeated(training.times_in_blocks)
+    if local is not None:
+        shown = Repeated(lambda: map(local.read, training.times_in_blocks()))
     calendar = supported_cycles(training.clock, shown)
     made = [*marks, *components, "time_gap", *cycle_names(calendar)]
     # Fields and columns of the log keep their names.
@@ -152,14 +157,19 @@ def _half_lives(half_lives: Any, clock: Clock, unit: float) -> tuple[float, ...]
     return ticks
 
 
-def center_and_spread(blocks: list[np.ndarray]) -> np.ndarray:
+def center_and_spread(blocks: Iterable[np.ndarray]) -> np.ndarray:
     """Mean and standard deviation of what is not NaN, shape (2, n_columns).
 
     Nothing has the mean 0. The deviation is 1 where rounding is all there is of it.
+    Blocks are of shape (n, n_columns), one at least, and gone through twice.
     """
-    n_known = np.sum([np.isfinite(block).sum(axis=0) for block in blocks], axis=0)
+    n_known = total = squares = np.zeros(1)
+    for block in blocks:
+        n_known = n_known + np.isfinite(block).sum(axis=0)
+        total = total + np.nansum(block, axis=0)
     n_known = n_known.clip(1)
-    center = np.sum([np.nansum(block, axis=0) for block in blocks], axis=0) / n_known
-    squares = [np.nansum((block - center) ** 2, axis=0) for block in blocks]
-    spread = np.sqrt(np.sum(squares, axis=0) / n_known)
+    center = total / n_known
+    for block in blocks:
+        squares = squares + np.nansum((block - center) ** 2, axis=0)
+    spread = np.sqrt(squares / n_known)
     return np.array([center, np.where(spread > 1e-6, spread, 1.0)])

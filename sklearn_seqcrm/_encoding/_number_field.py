@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from sklearn_seqcrm._encoding._field_encoder import FieldEncoder, Training
 from sklearn_seqcrm._encoding._numeric_scale import NumericScale
+from sklearn_seqcrm._ragged import Repeated
 from sklearn_seqcrm._store import Clock, Column
 
 
@@ -29,8 +31,12 @@ class NumericField(FieldEncoder):
 
     @classmethod
     def learn(cls, column: Column, training: Training) -> Self:
-        numbers = column.as_numbers(training.times, training.clock)
-        return cls(NumericScale.of(numbers), training.clock)
+        def blocks() -> Iterator[np.ndarray]:
+            for index, _ in training.blocks():
+                times = training.times[index]
+                yield column.take(index).as_numbers(times, training.clock)
+
+        return cls(NumericScale.of(Repeated(blocks)), training.clock)
 
     @property
     def some_missing(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -36,13 +37,14 @@ class VectorField(FieldEncoder):
 
     @classmethod
     def learn(cls, column: Column, training: Training) -> Self:
-        is_there = column.is_present()
-        n, size = is_there.sum(), column.values.shape[1]
+        size = column.values.shape[1]
+        n = n_missing = 0
         total, squares = np.zeros((2, size))
-        for vectors in _known(column, is_there):
+        for vectors, n_lacking in _known(column, training):
+            n, n_missing = n + len(vectors), n_missing + n_lacking
             total += vectors.sum(axis=0)
         center = total / max(n, 1)
-        for vectors in _known(column, is_there):
+        for vectors, _ in _known(column, training):
             squares += np.square(vectors - center).sum(axis=0)
         scale = np.sqrt(squares / max(n, 1))
         # Of what is constant, rounding is all there is.
@@ -51,7 +53,7 @@ class VectorField(FieldEncoder):
         center, scale = center.astype("float32"), scale.astype("float32")
         # Spreads too small for float32 would be 0 there.
         scale[scale == 0] = 1.0
-        return cls(center, scale, bool(n < len(is_there)))
+        return cls(center, scale, n_missing > 0)
 
     @property
     def n_components(self) -> int:
@@ -77,7 +79,10 @@ class VectorField(FieldEncoder):
         return self.n_components, self.any_missing, digest
 
 
-def _known(column: Column, is_there: np.ndarray) -> Any:
-    """The vectors that are there, in float64, one block after another."""
-    for some in blocks(*column.values.shape):
-        yield column.values[some][is_there[some]].astype("float64")
+def _known(column: Column, training: Training) -> Iterator[tuple[np.ndarray, int]]:
+    """Training vectors that are there, in float64, and how many are not, in blocks."""
+    for index, _ in training.blocks():
+        for some in blocks(len(index), column.values.shape[1]):
+            part = column.take(index[some])
+            is_there = part.is_present()
+            yield part.values[is_there].astype("float64"), int((~is_there).sum())

@@ -36,8 +36,10 @@ class Vocabulary(FieldEncoder):
     def learn(cls, column: Column, training: Training) -> Self:
         # The categories may hold levels that only the future knows.
         assert column.categories is not None
-        codes = column.values[column.values >= 0]
-        counts = np.bincount(codes, minlength=len(column.categories))
+        counts = np.zeros(len(column.categories), dtype="int64")
+        for index, _ in training.blocks():
+            codes = column.values[index]
+            counts += np.bincount(codes[codes >= 0], minlength=len(counts))
         present = np.flatnonzero(counts)
         by_count = present[np.argsort(-counts[present], kind="stable")]
         enough = counts[by_count] >= training.min_events

@@ -10,6 +10,39 @@ def first_of_filled(offsets: np.ndarray) -> np.ndarray:
     return offsets[:-1][np.diff(offsets) > 0]
 
 
+def is_first_of(starts: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Tell which events are the first of their segment.
+
+    Parameters
+    ----------
+    starts : ndarray of shape (n_segments,), int64
+        Where segments begin, ascending.
+    index : ndarray of shape (n,), int64
+        Positions of events. Where many follow one another, as those of sequences do,
+        starts are looked for once a stretch, and not once an event.
+
+    Returns
+    -------
+    ndarray of shape (n,), bool
+        Whether each is one of `starts`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> is_first_of(np.array([0, 3, 4]), np.array([7, 2, 3, 4, 5]))
+    array([False, False,  True,  True, False])
+    """
+    is_first = np.zeros(len(index), dtype=bool)
+    if not len(index):
+        return is_first
+    begins = np.append(0, np.flatnonzero(index[1:] != index[:-1] + 1) + 1)
+    low = index[begins]
+    high = low + np.diff(begins, append=len(index))
+    found, offsets = ranges(np.searchsorted(starts, low), np.searchsorted(starts, high))
+    is_first[starts[found] + np.repeat(begins - low, np.diff(offsets))] = True
+    return is_first
+
+
 def ranges(start: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Join the integer ranges ``start[i]:stop[i]``.
 

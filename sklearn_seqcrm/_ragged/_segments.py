@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sklearn_seqcrm._ragged._ranges import ranges
 from sklearn_seqcrm._ragged._views import NO_ROW, Views
 
 
@@ -73,27 +74,44 @@ def starts_among(seen: Segments, rows: Views, offsets: np.ndarray) -> np.ndarray
     return start
 
 
-def visible_events(rows: Views, n_events: int) -> np.ndarray:
+def visible_runs(rows: Views) -> tuple[np.ndarray, np.ndarray]:
+    """Find the stretches of events of which at least one row sees each.
+
+    Parameters
+    ----------
+    rows : Views
+        Rows.
+
+    Returns
+    -------
+    first, last : ndarray of shape (n_runs,), int64
+        Stretches ``first:last`` of one customer each, apart from one another and
+        ascending; none is empty.
+    """
+    filled = np.flatnonzero(rows.stop > rows.start)
+    order = filled[np.argsort(rows.start[filled], kind="stable")]
+    start, codes = rows.start[order], rows.codes[order]
+    until = np.maximum.accumulate(rows.stop[order])
+    new = np.ones(len(order), dtype=bool)
+    new[1:] = (start[1:] > until[:-1]) | (codes[1:] != codes[:-1])
+    at = np.flatnonzero(new)
+    return start[at], until[np.append(at[1:], len(order)) - 1] if len(at) else start
+
+
+def visible_events(rows: Views) -> np.ndarray:
     """Find the events that at least one row sees.
 
     Parameters
     ----------
     rows : Views
         Rows.
-    n_events : int
-        Number of all events.
 
     Returns
     -------
     ndarray of shape (n_visible,), int64
         Positions, ascending.
     """
-    # One more for each row that begins with an event, one less after its last.
-    steps = np.zeros(n_events + 1, dtype="int32")
-    filled = rows.stop > rows.start
-    np.add.at(steps, rows.start[filled], 1)
-    np.add.at(steps, rows.stop[filled], -1)
-    return np.flatnonzero(np.cumsum(steps[:-1]))
+    return ranges(*visible_runs(rows))[0]
 
 
 def visible_gaps(

@@ -2,7 +2,12 @@
 
 from sklearn_seqcrm._store._clock import LONGEST, Clock, earlier, later, short_time
 from sklearn_seqcrm._store._columns import Column, factorize, scatter
-from sklearn_seqcrm._store._ids import exact_ids, join_ids, refuse_other_kind
+from sklearn_seqcrm._store._ids import (
+    exact_ids,
+    find_ids,
+    join_ids,
+    refuse_other_kind,
+)
 from sklearn_seqcrm._store._kinds import (
     Kinds,
     check_kinds,
@@ -35,6 +40,7 @@ __all__ = [
     "events_of_kinds",
     "exact_ids",
     "factorize",
+    "find_ids",
     "frozen",
     "ids_of",
     "is_of_kinds",

@@ -50,6 +50,11 @@ class Log(ABC):
         return len(self._timeline.customers)
 
     @property
+    def is_on_disk(self) -> bool:
+        """Whether the events are in files, and in memory as far as they are read."""
+        return False
+
+    @property
     def customers(self) -> pd.Index:
         """The customers' ids, in ascending order; shape (n_customers,)."""
         return self._timeline.customers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -25,8 +25,11 @@ _OF_WHOLE_LOGS = (
     "snapshots_at_random",
     "snapshots_before_events",
     "snapshots_every",
+    "to_disk",
     "to_parquet",
 )
+# How to get a log without sending its events: a function and its arguments.
+Origin = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
 class RawLog(Log):
@@ -42,6 +45,8 @@ class RawLog(Log):
         What the customer and the time column were called.
     kinds : Kinds or None, default=None
         The kinds of events that the log was merged from.
+    origin : tuple of (callable, tuple) or None, default=None
+        What gives the same log to whoever can reach its files; None: it has none.
     """
 
     is_raw = True
@@ -52,8 +57,10 @@ class RawLog(Log):
         columns: dict[str, Column],
         names: tuple[str, str],
         kinds: Kinds | None = None,
+        origin: Origin | None = None,
     ) -> None:
         super().__init__(timeline, names)
+        self._origin = origin
         self._columns = {
             name: Column(frozen(column.values), column.categories)
             for name, column in columns.items()
@@ -67,12 +74,13 @@ class RawLog(Log):
         columns: dict[str, Column],
         names: tuple[str, str],
         kinds: Kinds | None = None,
+        origin: Origin | None = None,
     ) -> Self:
         """Wrap columns that are sorted and checked already, whatever the class.
 
         Parameters
         ----------
-        timeline, columns, names, kinds : object
+        timeline, columns, names, kinds, origin : object
             As `RawLog` takes them.
 
         Returns
@@ -81,7 +89,7 @@ class RawLog(Log):
             A log of this class.
         """
         log = cls.__new__(cls)
-        RawLog.__init__(log, timeline, columns, names, kinds)
+        RawLog.__init__(log, timeline, columns, names, kinds, origin)
         return log
 
     @classmethod
@@ -103,7 +111,10 @@ class RawLog(Log):
         raise AttributeError(f"{type(self).__name__!r} object has no {name!r}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Arrays come writeable out of a pickle; wrapped anew, they are not."""
+        """Send where the events are, or the events."""
+        if self._origin is not None:
+            return self._origin
+        # Arrays come writeable out of a pickle; wrapped anew, they are not.
         return self.of, (self._timeline, self._columns, self._names, self._kinds)
 
     def __repr__(self) -> str:
@@ -113,6 +124,11 @@ class RawLog(Log):
             f"{type(self).__name__}({len(self):,} events, {self.n_customers:,} "
             f"customers, {span}, fields: {', '.join(self.fields) or 'none'})"
         )
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether the events are in files, and in memory as far as they are read."""
+        return self._origin is not None
 
     @property
     def fields(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pandas.api.types import is_list_like
@@ -10,6 +10,7 @@ from pandas.api.types import is_list_like
 from sklearn_seqcrm._store import Kinds, events_of_kinds
 from sklearn_seqcrm.events._append import append_events
 from sklearn_seqcrm.events._concat import check_mergeable, merge_logs
+from sklearn_seqcrm.events._disk import open_log, write_log_to
 from sklearn_seqcrm.events._log_html import log_html
 from sklearn_seqcrm.events._look_like_ids import warn_of_ids
 from sklearn_seqcrm.events._parquet import (
@@ -19,6 +20,7 @@ from sklearn_seqcrm.events._parquet import (
     record_of,
     write_log,
 )
+from sklearn_seqcrm.events._parts import write_parts
 from sklearn_seqcrm.events._read import read_events, read_table
 from sklearn_seqcrm.events._resample import resample_events
 from sklearn_seqcrm.events._viewable_log import ViewableLog
@@ -517,3 +519,152 @@ class EventLog(ViewableLog):
             names,
             None if kinds is None else Kinds.of(*kinds),
         )
+
+    def to_disk(self, path: Any) -> None:
+        """Write the log into a new folder, from which `open` reads it piece by piece.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The folder, which must not be there. It gets its name when all of it is on
+            the disk; what a crash leaves has another name, and does not open.
+
+        Raises
+        ------
+        FileExistsError
+            If something is at `path`: a log may be in use, and is never replaced.
+        TypeError
+            If ids or levels are of a type that parquet cannot store.
+
+        See Also
+        --------
+        from_parts : Write a log that does not fit into memory.
+        to_parquet : A table in one file, for any reader.
+
+        Notes
+        -----
+        Times, offsets and the values of each field are files of NumPy (``.npy``), the
+        ids of customers and the levels of categories are Parquet, for which pyarrow is
+        needed, and ``log.json`` says what they mean.
+        """
+        write_log_to(path, self, self._kinds)
+
+    @classmethod
+    def open(cls, path: Any) -> EventLog:
+        """Open a log that `to_disk` or `from_parts` wrote, and leave it on the disk.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The folder.
+
+        Returns
+        -------
+        EventLog
+            The same events, customers and fields. Of the events, no more is in memory
+            than is being read; the ids of the customers and the levels of categories
+            are.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such folder.
+        ValueError
+            If it holds no log that was written to its end, a file was cut off, or
+            another version of this library wrote it. Sizes are compared; bytes are
+            not, as that would read all of them.
+
+        Notes
+        -----
+        A pickle of the log, or of rows that view it, holds its path and no events.
+        Whoever reads it needs the same folder at the same path, be it another process,
+        a worker of Dask, or the model of last month. `HistoryEncoder` leaves the events
+        of such rows on the disk, too, and encodes them when a batch asks for them.
+
+        What returns another log holds that one in memory: `append`, `only`, `resample`,
+        `concat`, and tables of rows that were joined from two logs.
+
+        Examples
+        --------
+        >>> import tempfile, pandas as pd
+        >>> from pathlib import Path
+        >>> from sklearn_seqcrm.events import EventLog
+        >>> visits = pd.DataFrame({"who": ["a", "a", "b"], "day": [1, 9, 12]})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     EventLog(visits, "who", "day").to_disk(Path(folder) / "visits")
+        ...     log = EventLog.open(Path(folder) / "visits")
+        ...     log.snapshots([10])
+          who  cutoff        history
+        0   a      10  2 events 1..9
+        """
+        return open_log(cls, path)
+
+    @classmethod
+    def from_parts(
+        cls,
+        parts: Iterable[Any],
+        path: Any,
+        customer: str,
+        time: str,
+        fields: Sequence[str] | None = None,
+        observed_until: Any = None,
+        categorical: Sequence[str] | None = None,
+    ) -> EventLog:
+        """Build a log on the disk from tables, one of which is in memory at a time.
+
+        Parameters
+        ----------
+        parts : iterable of tables
+            The events, in parts that `EventLog` would take. All customers of a part
+            come after those of the part before, but that the last customer there may
+            go on at the same or a later time; within a part, rows have any order.
+            So a query that is sorted by customer and time can be cut anywhere.
+        path : str or path-like
+            The folder, as of `to_disk`.
+        customer, time, fields, observed_until, categorical : object
+            As `EventLog` takes them. The first part says which type each field has,
+            and for None which fields there are.
+
+        Returns
+        -------
+        EventLog
+            The log, opened from the disk.
+
+        Raises
+        ------
+        FileExistsError
+            If something is at `path`.
+        KeyError
+            If a part lacks one of the columns.
+        TypeError
+            If a part is no table, or its customers or levels are of another type.
+        ValueError
+            If there are no events, parts are not in the order of their customers, a
+            field has another type than before, or for the reasons of `EventLog`.
+
+        Warns
+        -----
+        UserWarning
+            If numbers of the first part look like ids, as of `EventLog`.
+
+        See Also
+        --------
+        open : Open it the next time.
+
+        Examples
+        --------
+        A query that sorts a data set larger than memory, in DuckDB (see the page
+        :doc:`/scale`), gives the same kind of parts as this list.
+
+        >>> import tempfile, pandas as pd
+        >>> from pathlib import Path
+        >>> from sklearn_seqcrm.events import EventLog
+        >>> visits = pd.DataFrame({"who": ["a", "a", "b"], "day": [1, 9, 12]})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     EventLog.from_parts(
+        ...         [visits[:1], visits[1:]], Path(folder) / "visits", "who", "day"
+        ...     )
+        EventLog(3 events, 2 customers, 1..12, fields: none)
+        """
+        write_parts(parts, path, customer, time, fields, observed_until, categorical)
+        return open_log(cls, path)

@@ -487,12 +487,12 @@ class HistoryArray(ExtensionArray):
         well, and they need to know the kinds of events that there are, although none
         of these customers had one. So fields with few levels keep them; products, ids
         or texts of others stay behind. Where the rows have all customers, the log goes
-        as it is.
+        as it is; a log on a disk stays there, and its path goes.
         """
         if self._to_pickle is None:
             log, codes = self._rows.log, self._rows.codes
             used = np.unique(codes[codes >= 0])
-            if len(used) < log.n_customers:
+            if len(used) < log.n_customers and not log.is_on_disk:
                 rows = self._rows.compact()
                 rows = rows._replace(log=rows.log.trimmed(_N_KINDS))
             else:

@@ -16,7 +16,9 @@ _FEWEST = 1000  # different values of a field of which to say anything
 _MANY = 10_000  # different values, which few quantities have among so many events
 
 
-def warn_of_ids(columns: Mapping[str, Column], table: nw.DataFrame) -> None:
+def warn_of_ids(
+    columns: Mapping[str, Column], table: nw.DataFrame, stacklevel: int = 3
+) -> None:
     """Warn if fields that are to be quantities look like ids.
 
     Parameters
@@ -25,6 +27,8 @@ def warn_of_ids(columns: Mapping[str, Column], table: nw.DataFrame) -> None:
         The fields of the log, sorted by customer and time.
     table : narwhals.DataFrame
         The table that they were read from.
+    stacklevel : int, default=3
+        That of `warnings.warn`.
     """
     found = []
     for name, column in columns.items():
@@ -45,7 +49,7 @@ def warn_of_ids(columns: Mapping[str, Column], table: nw.DataFrame) -> None:
             "categories, or fields=[...] without them to leave them out; with "
             "categorical=[] they are quantities.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
 
 

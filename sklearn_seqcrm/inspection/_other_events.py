@@ -45,7 +45,7 @@ def with_field_shuffled(
     are exchanged within a kind: an event shall not get a field that its kind has not.
     """
     log, rows = array.log, array.rows
-    seen = visible_events(rows, len(log))
+    seen = visible_events(rows)
     groups = np.zeros(len(seen), dtype="int64")
     if log.kind_field not in (None, field):
         groups = log.column(log.kind_field).values[seen]

@@ -17,8 +17,8 @@ from sklearn_seqcrm._encoding import (
     EventEncoder,
     Layout,
     LearnedEncoding,
-    encode_rows,
     learn,
+    view_encoded,
 )
 from sklearn_seqcrm._reading import Reading, Table
 from sklearn_seqcrm._sklearn_compat import (
@@ -111,7 +111,9 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     repeats the customers or the cutoffs of all training rows is a key under any name.
 
     The cost of `transform` follows the events that the rows can see, not the size of
-    the log. The result holds no event after a row's cutoff.
+    the log. The result holds no event after a row's cutoff. The events of a log on a
+    disk (`EventLog.open`) stay there, and are encoded whenever a batch reads them: to
+    the last bit as in memory.
 
     Examples
     --------
@@ -244,7 +246,7 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         encoded = table.frame.copy(deep=False)
         for name, encoder in self._learned.encoders.items():
             array = table.histories[name]
-            rows = encode_rows(encoder, array.rows, name)
+            rows = view_encoded(encoder, array.rows, name)
             encoded[name] = HistoryArray.of(rows, array.dtype)
         return encoded
 

@@ -91,7 +91,7 @@ class Aggregates:
         auto = choose_lookbacks(rhythm, clock)
         self.lookbacks = _lengths(settings.lookbacks, auto, clock, "lookbacks")
         self.half_lives = _lengths(settings.half_lives, auto, clock, "half_lives")
-        seen = visible_events(rows, len(log))
+        seen = visible_events(rows)
         self.sources = sources_of(log, seen)
         customers = np.searchsorted(log.timeline.offsets, seen, side="right")
         self.levels = {

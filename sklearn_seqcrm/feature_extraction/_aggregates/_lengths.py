@@ -40,7 +40,7 @@ class Rhythm(NamedTuple):
             is NaN.
         """
         times, offsets = rows.log.timeline.times, rows.log.timeline.offsets
-        index = visible_events(rows, len(times))
+        index = visible_events(rows)
         gaps = visible_gaps(offsets, index, times[index])
         gaps = gaps[gaps > 0]
         filled = rows.stop > rows.start

@@ -1,0 +1,479 @@
+"""A log as a folder of files, which the system reads page by page."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import Any
+from weakref import WeakValueDictionary
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm._ragged import look_up
+from sklearn_seqcrm._store import (
+    Clock,
+    Column,
+    Kinds,
+    RawLog,
+    Record,
+    Timeline,
+    exact_ids,
+    factorize,
+    find_ids,
+    join_ids,
+    refuse_other_kind,
+)
+from sklearn_seqcrm.events._parquet import (
+    as_arrow,
+    entry_of,
+    record_note,
+    record_of,
+    restored,
+    told_of,
+)
+from sklearn_seqcrm.events._reach import refuse_wide
+from sklearn_seqcrm.events._read import Events
+
+_FORMAT = 1
+_NOTE = "log.json"  # written last
+_BLOCK = 2**20  # events that are copied at a time
+
+# What is open: a process that gets the same log many times has it once.
+_OPEN: WeakValueDictionary[tuple[type, str, str], Any] = WeakValueDictionary()
+_LOCK = Lock()
+
+
+# Writing --------------------------------------------------------------------------
+
+
+@contextmanager
+def new_log(path: Any, names: tuple[str, str]) -> Iterator[LogWriter]:
+    """A log to write, whose folder gets its name when it is whole and on the disk.
+
+    Parameters
+    ----------
+    path : str or path-like
+        Where it shall be, and nothing is yet.
+    names : tuple of (str, str)
+        What the customer and the time column are called.
+
+    Yields
+    ------
+    LogWriter
+        Writes into a folder beside it, which is removed if anything fails.
+
+    Raises
+    ------
+    FileExistsError
+        If something is at `path`, also if it came there meanwhile.
+    """
+    target = Path(os.path.abspath(os.fspath(path)))
+    refusal = FileExistsError(
+        f"{path} is there already. A log may be in use by whoever opened it, so that "
+        "none is replaced: choose another folder, or remove that one before."
+    )
+    if os.path.lexists(target):
+        raise refusal
+    beside = target.with_name(f".{secrets.token_hex(8)}.part")
+    beside.mkdir()
+    try:
+        with closing(LogWriter(beside, names)) as writer:
+            yield writer
+        for one in [*beside.iterdir(), beside]:
+            _to_the_disk(one)
+        if os.path.lexists(target):
+            raise refusal
+        beside.rename(target)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+
+
+def _to_the_disk(path: Path) -> None:
+    if os.name == "nt" and path.is_dir():  # which has nothing of its own to write
+        return
+    number = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+class LogWriter:
+    """Writes the events of a log, of some customers at a time, into a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        An empty folder.
+    names : tuple of (str, str)
+        What the customer and the time column are called.
+    """
+
+    def __init__(self, folder: Path, names: tuple[str, str]) -> None:
+        self._folder = folder
+        self._names = names
+        self._clock: Clock | None = None
+        self._record: Record | None = None
+        self._times: _Array
+        self._fields: dict[str, _Field] = {}
+        self._customers: list[pd.Index] = []
+        self._counts: list[np.ndarray] = []
+        self._last: Any = None  # time of the last event so far
+
+    def append(self, events: Events, what: str) -> None:
+        """Write more events.
+
+        Parameters
+        ----------
+        events : Events
+            Their customers come after all so far, but for the first one, who may go on.
+        what : str
+            How an error names them.
+        """
+        timeline = events.timeline
+        if self._clock is None:
+            self._clock, self._record = timeline.clock, timeline.record
+            self._times = _Array(self._folder / "times.npy", timeline.times.dtype)
+            self._fields = {
+                name: _Field(self._folder / f"field_{i}.npy", name)
+                for i, name in enumerate(events.columns)
+            }
+        times = f"times in column {self._names[1]!r} of {what}"
+        timeline = timeline.on(self._clock, times)
+        self._join_customers(timeline, what)
+        assert self._record is not None
+        self._record = Record(
+            max(self._record.until, timeline.record.until),
+            self._record.in_days and timeline.record.in_days,
+            timeline.record.limited_by,
+        )
+        self._times.append(timeline.times)
+        for name, field in self._fields.items():
+            field.append(events.columns[name], what)
+
+    def close(self) -> None:
+        """Close the files, whether they are whole or not."""
+        for field in self._fields.values():
+            field.close()
+        if self._clock is not None:
+            self._times.close()
+
+    def _join_customers(self, timeline: Timeline, what: str) -> None:
+        """Note customers and how many events they have."""
+        customers, counts = timeline.customers, timeline.counts
+        if self._customers:
+            before = self._customers[-1]
+            whose = "those before are"
+            refuse_other_kind(customers, before, f"customers of {what}", whose)
+            last, first = before[-1:].tolist()[0], customers[:1].tolist()[0]
+            goes_on = bool(last == first)
+            too_early = goes_on and timeline.times[0] < self._last
+            if too_early or not (goes_on or last < first):
+                raise ValueError(
+                    f"{what} begins with the customer {first!r}, and the part before "
+                    f"ends with {last!r}{' at a later time' if too_early else ''}; the "
+                    "parts must be in the order of customers, and of one customer in "
+                    "that of time. Sort the table by both, or cut it by customer."
+                )
+            if goes_on:
+                self._counts[-1] = self._counts[-1].copy()
+                self._counts[-1][-1] += counts[0]
+                customers, counts = customers[1:], counts[1:]
+        self._last = timeline.times[-1]
+        if len(customers):
+            self._customers.append(customers)
+            self._counts.append(counts)
+
+    def finish(self, kinds: Kinds | None, observed_until: Any = None) -> None:
+        """Write what the events alone do not say, after which the log can be opened.
+
+        Parameters
+        ----------
+        kinds : Kinds or None
+            The kinds of events that the log was merged from.
+        observed_until : datetime, number or None, default=None
+            The last moment that was recorded; None: what the parts say.
+        """
+        assert self._clock is not None
+        assert self._record is not None
+        times, clock, record = self._times.finish(), self._clock, self._record
+        parts = {f"part {i}": ids for i, ids in enumerate(self._customers)}
+        customers = join_ids(parts, f"customers in column {self._names[0]!r}")
+        if observed_until is not None:
+            until = np.array([record.until], clock.dtype)
+            told = Record.of(clock, until, observed_until)
+            record = record._replace(until=told.until)
+        offsets = np.append(0, np.cumsum(np.concatenate(self._counts)))
+        timeline = Timeline(customers, offsets, times, clock, record)
+        refuse_wide(timeline, f"times in column {self._names[1]!r}")
+        np.save(self._folder / "offsets.npy", offsets)
+        note = {
+            "format": _FORMAT,
+            "key": secrets.token_hex(16),
+            "names": self._names,
+            "clock": vars(clock),
+            "record": record_note(record),
+            "kinds": kinds,
+            "customers": _write_index(customers, self._folder / "customers.parquet"),
+            "fields": [field.finish() for field in self._fields.values()],
+        }
+        files = {one.name: one.stat().st_size for one in self._folder.iterdir()}
+        text = json.dumps({**note, "files": files}, indent=1)
+        (self._folder / _NOTE).write_text(text, encoding="utf-8")
+
+
+class _Array:
+    """A file of NumPy that grows."""
+
+    def __init__(self, path: Path, dtype: Any) -> None:
+        self.path, self.dtype, self._n = path, np.dtype(dtype), 0
+        self._file = path.open("wb")
+        self._write_header()
+
+    def _write_header(self) -> None:
+        # NumPy leaves room for more digits of the length.
+        header = {"descr": self.dtype.str, "fortran_order": False, "shape": (self._n,)}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+    def append(self, values: np.ndarray) -> None:
+        for at in range(0, len(values), _BLOCK):
+            self._file.write(values[at : at + _BLOCK].tobytes())
+        self._n += len(values)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def finish(self) -> np.ndarray:
+        """The array, mapped to memory, which may be changed."""
+        self._file.seek(0)
+        self._write_header()
+        self.close()
+        return np.load(self.path, mmap_mode="r+")
+
+
+class _Field:
+    """A field of a log as a file, with the levels that were seen so far."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._path, self._name = path, name
+        self._array: _Array | None = None
+        self._like: Column | None = None  # of no events
+        self._levels: pd.Index | None = None
+        self._n_before = 0  # events without a value before the first one that has one
+
+    def append(self, column: Column, what: str) -> None:
+        """Write the field of more events."""
+        if self._array is None:
+            if column.is_empty():
+                self._like, self._n_before = column, self._n_before + len(column.values)
+                return
+            self._start(column)
+        like, n = self._like, len(column.values)
+        assert like is not None
+        assert self._array is not None
+        types = (like.kind, like.values.dtype), (column.kind, column.values.dtype)
+        if types[0] != types[1]:
+            if not column.is_empty():
+                raise ValueError(
+                    f"Field {self._name!r} is {column.kind} ({column.values.dtype}) in "
+                    f"{what}, and was {like.kind} ({like.values.dtype}) before; give "
+                    "all parts one type."
+                )
+            column = like.without_values(n)
+        if column.categories is None:
+            self._array.append(column.values)
+        elif n:
+            table = self._codes_of(column.categories, what)
+            for at in range(0, n, _BLOCK):
+                self._array.append(look_up(table, column.values[at : at + _BLOCK]))
+
+    def _start(self, column: Column) -> None:
+        self._like = Column(column.values[:0], column.categories)
+        self._array = _Array(self._path, column.values.dtype)
+        for at in range(0, self._n_before, _BLOCK):
+            n = min(_BLOCK, self._n_before - at)
+            self._array.append(column.without_values(n).values)
+
+    def _codes_of(self, levels: pd.Index, what: str) -> np.ndarray:
+        """Codes of the levels of a part, in the order in which levels were seen."""
+        if self._levels is None or not len(self._levels):
+            self._levels = levels
+        if levels is self._levels or levels.equals(self._levels):
+            return np.arange(len(levels), dtype="int32")
+        name = f"levels of field {self._name!r}"
+        refuse_other_kind(levels, self._levels, f"{name} in {what}", "those before are")
+        codes = find_ids(levels, self._levels)
+        new = codes < 0
+        codes[new] = len(self._levels) + np.arange(new.sum())
+        if new.any():
+            self._levels = join_ids({"": self._levels, what: levels[new]}, name)
+        return codes.astype("int32")
+
+    def close(self) -> None:
+        if self._array is not None:
+            self._array.close()
+
+    def finish(self) -> dict[str, Any]:
+        """Put levels into their order, and tell what a reader needs to know."""
+        assert self._like is not None
+        if self._array is None:
+            self._start(self._like)
+        assert self._array is not None
+        values = self._array.finish()
+        told: dict[str, Any] = {"name": self._name, "file": self._path.name}
+        if self._like.categories is None:
+            return {**told, "levels": None}
+        seen = self._like.categories if self._levels is None else self._levels
+        codes, levels = factorize(pd.Series(seen), self._name)
+        if (np.diff(codes) < 0).any():
+            for at in range(0, len(values), _BLOCK):
+                some = slice(at, at + _BLOCK)
+                values[some] = look_up(codes, values[some])
+        values.flush()  # type: ignore[attr-defined]
+        file = self._path.with_suffix(".parquet")
+        return {**told, "levels": {"file": file.name, **_write_index(levels, file)}}
+
+
+def _write_index(index: pd.Index, path: Path) -> dict[str, Any]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    column = as_arrow(index, path.stem)
+    try:
+        pq.write_table(pa.table({"values": column}), path)
+    except pa.ArrowException as error:
+        raise TypeError(f"This log cannot be written to files: {error}") from error
+    return told_of(index)
+
+
+# Opening --------------------------------------------------------------------------
+
+
+def open_log(cls: Any, path: Any, key: str | None = None) -> Any:
+    """Open a log that `LogWriter` wrote.
+
+    Parameters
+    ----------
+    cls : type
+        Class of the log.
+    path : str or path-like
+        Its folder.
+    key : str or None, default=None
+        The key that the folder must have, of those who knew it before.
+
+    Returns
+    -------
+    log
+        The log, the same one for all who ask while it is in use.
+    """
+    folder = Path(os.path.realpath(os.fspath(path)))
+    note = _read_note(folder, path)
+    found = entry_of(note, "key", str, path)
+    if key is not None and found != key:
+        raise ValueError(
+            f"The log in {path} is another one than that which these histories view: "
+            "it was removed and written anew. Attach them to that one."
+        )
+    with _LOCK:
+        log = _OPEN.get((cls, str(folder), found))
+        if log is None:
+            log = _opened(cls, folder, note)
+            _OPEN[cls, str(folder), found] = log
+    return log
+
+
+def _read_note(folder: Path, path: Any) -> dict[str, Any]:
+    if not folder.exists():
+        raise FileNotFoundError(
+            f"There is no {path} here. A log on a disk is found by its path, which "
+            "must be the same wherever it is read."
+        )
+    try:
+        note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{path} is no log that EventLog.to_disk has written to its end: {error}"
+        ) from error
+    if not isinstance(note, dict):
+        raise ValueError(f"The note of the log in {path} is {note!r}.")
+    if entry_of(note, "format", int, path) != _FORMAT:
+        raise ValueError(
+            f"The log in {path} has the format {note['format']}, and this version of "
+            f"sklearn_seqcrm reads the format {_FORMAT}."
+        )
+    for name, size in entry_of(note, "files", dict, path).items():
+        file = folder / name
+        there = file.stat().st_size if file.exists() else 0
+        if there != size:
+            raise ValueError(
+                f"The log in {path} is damaged: its file {name} has {there:,} bytes, "
+                f"and {size:,} were written. Take another copy, or build it anew."
+            )
+    return note
+
+
+def _opened(cls: Any, folder: Path, note: dict[str, Any]) -> Any:
+    told = entry_of(note, "clock", dict, folder)
+    try:
+        clock = Clock(**told)
+        names = tuple(entry_of(note, "names", list, folder))
+        record = record_of(note, clock, folder)
+        ids = _read_index(folder / "customers.parquet", note["customers"])
+        columns = {
+            one["name"]: _read_column(folder, one)
+            for one in entry_of(note, "fields", list, folder)
+        }
+        kinds = None if note["kinds"] is None else Kinds.of(*note["kinds"])
+        times = _mapped(folder / "times.npy")
+        offsets = _mapped(folder / "offsets.npy")
+    except (KeyError, TypeError, OSError) as error:
+        raise ValueError(f"The log in {folder} is damaged: {error!r}.") from error
+    timeline = Timeline(ids, offsets, times, clock, record)
+    origin = open_log, (cls, str(folder), note["key"])
+    return cls.of(timeline, columns, names, kinds, origin)
+
+
+def _read_column(folder: Path, told: dict[str, Any]) -> Column:
+    levels = told["levels"]
+    values = _mapped(folder / told["file"])
+    if levels is None:
+        return Column(values)
+    return Column(values, _read_index(folder / levels["file"], levels))
+
+
+def _read_index(path: Path, told: dict[str, Any]) -> pd.Index:
+    import pyarrow.parquet as pq
+
+    column = pq.read_table(path)["values"]
+    return exact_ids(pd.Index(restored(column, told).array), path.stem)
+
+
+def _mapped(path: Path) -> np.ndarray:
+    """An array of a file, of which no more is in memory than is in use."""
+    # A view of NumPy's own class: slices of memmaps take many times as long.
+    return np.asarray(np.load(path, mmap_mode="r"))
+
+
+def write_log_to(path: Any, log: RawLog, kinds: Kinds | None) -> None:
+    """Write a whole log into a new folder.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The folder, which must not be there.
+    log : RawLog
+        The log.
+    kinds : Kinds or None
+        Its kinds.
+    """
+    with new_log(path, log.names) as writer:
+        writer.append(Events(log.timeline, log.columns), "the log")
+        writer.finish(kinds)
