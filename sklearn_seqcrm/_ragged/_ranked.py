@@ -54,8 +54,8 @@ def ranked(blocks: Iterable[np.ndarray], n: int, ranks: Sequence[int]) -> np.nda
     Notes
     -----
     Each pass counts the next 16 bits of those numbers that begin as the wanted ones do,
-    until what is left can be sorted. Of 10 million numbers, three quartiles took 0.15 s,
-    and a sort of all 0.8 s.
+    until what is left can be sorted. Of 10 million numbers, three quartiles took 0.15
+    s, and a sort of all 0.8 s.
 
     Examples
     --------

@@ -218,9 +218,7 @@ def test_another_format_and_what_is_no_log_are_refused(tmp_path):
     with pytest.raises(ValueError, match="is damaged"):
         EventLog.open(tmp_path / "log")
     note.write_text(note.read_text()[:-20])
-    with pytest.raises(
-        ValueError, match=r"no log that EventLog\.to_disk has"
-    ):
+    with pytest.raises(ValueError, match=r"no log that EventLog\.to_disk has"):
         EventLog.open(tmp_path / "log")
     with pytest.raises(FileNotFoundError, match="There is no"):
         EventLog.open(tmp_path / "nothing")

@@ -1,0 +1,149 @@
+"""Predictions for the customers of one partition of a table of events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm.events import EventLog
+
+
+def predict_partition(
+    events: Any,
+    rows: pd.DataFrame | None = None,
+    *,
+    model: Any,
+    customer: str,
+    time: str,
+    cutoff: Any,
+    fields: Sequence[str] | None = None,
+    categorical: Sequence[str] = (),
+    observed_until: Any = None,
+    method: str = "predict",
+) -> pd.DataFrame:
+    """Predict for the customers of one partition, from a table of their events.
+
+    A plain function of tables of pandas, which any system calls that cuts a table of
+    events by customer: ``map_partitions`` of Dask, ``mapInPandas`` of Spark, or a loop
+    over files.
+
+    Parameters
+    ----------
+    events : DataFrame, or iterable of DataFrames
+        All events of some customers, in any order: a partition, or the pieces that
+        ``mapInPandas`` hands a partition over in.
+    rows : DataFrame of shape (n, n_columns) or None, default=None
+        Rows of the same customers, with the statics that the model reads. None: one row
+        for each customer with an event before `cutoff`.
+    model : estimator
+        A fitted pipeline that takes rows with a column ``"history"``, or with that and
+        the columns of `rows`.
+    customer, time : str
+        Columns of `events`; `rows` have `customer` as well.
+    cutoff : str, datetime or number
+        One moment for all rows, or a column of `rows`. Only what happened before it is
+        read.
+    fields, categorical, observed_until : object
+        As `EventLog` takes them, and the same for all partitions. A field of whole
+        numbers that is not among `categorical` is a quantity.
+    method : {"predict", "predict_proba", "decision_function"}, default="predict"
+        Method of the model.
+
+    Returns
+    -------
+    DataFrame of shape (n, 3) or (n, 2 + n_outputs)
+        Customer, ``"cutoff"`` and ``"prediction"`` of each row. Where a method returns
+        several numbers, they are ``"prediction_0"`` and so on, by
+        ``model.classes_`` where it has some: ``"prediction_yes"``. The index is that of
+        `rows`. Without events and rows it has no rows, but all columns.
+
+    Raises
+    ------
+    KeyError
+        If a column is not there.
+    ValueError
+        If there are rows and no events at all, or what `EventLog` and the model refuse.
+
+    See Also
+    --------
+    sklearn_seqcrm.events.EventLog.open : A log larger than memory, on one machine.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn.linear_model import LinearRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn_seqcrm.events import EventLog
+    >>> from sklearn_seqcrm.feature_extraction import RFMFeatures
+    >>> from sklearn_seqcrm.preprocessing import predict_partition
+    >>> orders = pd.DataFrame({"who": list("aabbbc"), "day": range(6)})
+    >>> X = EventLog(orders, "who", "day").snapshots([6])[["history"]]
+    >>> model = make_pipeline(RFMFeatures(remainder="drop"), LinearRegression())
+    >>> model = model.fit(X, [1.0, 2.0, 3.0])
+    >>> some = orders[orders["who"] != "b"]
+    >>> predict_partition(
+    ...     some, model=model, customer="who", time="day", cutoff=6
+    ... ).round(2)
+      who  cutoff  prediction
+    0   a       6         1.0
+    1   c       6         3.0
+    """
+    if not isinstance(events, pd.DataFrame):
+        events = _joined(events)
+    if not len(events) and (rows is None or not len(rows)):
+        return _nothing(events, rows, model, customer, method)
+    log = EventLog(
+        events,
+        customer,
+        time,
+        fields=fields,
+        categorical=categorical,
+        observed_until=observed_until,
+    )
+    if rows is None:
+        X = log.snapshots([cutoff])
+        told, X = X[[customer, "cutoff"]], X[["history"]]
+    else:
+        X = log.attach(rows, customer, cutoff)
+        cutoffs = X["history"].array.cutoffs
+        told = pd.DataFrame({customer: rows[customer], "cutoff": cutoffs}, rows.index)
+    if not len(X):
+        return _nothing(events, rows, model, customer, method)
+    found = np.asarray(getattr(model, method)(X))
+    found = found[:, None] if found.ndim == 1 else found
+    names = _names(model, found.shape[1], method)
+    return told.assign(**dict(zip(names, found.T, strict=True)))
+
+
+def _joined(pieces: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """The pieces of a partition, which may be none."""
+    pieces = [piece for piece in pieces if len(piece)]
+    return pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame()
+
+
+def _names(model: Any, n_outputs: int | None, method: str) -> list[str]:
+    """Names of the outputs; None: as many as an empty partition must guess."""
+    classes = getattr(model, "classes_", None) if method == "predict_proba" else None
+    if isinstance(classes, np.ndarray) and n_outputs in (None, len(classes)):
+        return [f"prediction_{label}" for label in classes]
+    if n_outputs in (None, 1):
+        return ["prediction"]
+    return [f"prediction_{i}" for i in range(n_outputs)]
+
+
+def _nothing(
+    events: pd.DataFrame,
+    rows: pd.DataFrame | None,
+    model: Any,
+    customer: str,
+    method: str,
+) -> pd.DataFrame:
+    """What a partition without customers is predicted, of the types that it has."""
+    keys = events if rows is None else rows
+    ids = keys[customer] if customer in keys else pd.Series(dtype=object)
+    names = _names(model, None, method)
+    empty = {customer: ids[:0], "cutoff": pd.Series(dtype=object)}
+    return pd.DataFrame({**empty, **{name: pd.Series(dtype=float) for name in names}})

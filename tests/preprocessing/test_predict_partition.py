@@ -1,0 +1,98 @@
+import numpy as np
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.pipeline import make_pipeline
+
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.feature_extraction import RFMFeatures
+from sklearn_seqcrm.neural_network import LSTMRegressor
+from sklearn_seqcrm.preprocessing import make_history_pipeline, predict_partition
+from sklearn_seqcrm.testing._small_data import make_events, make_rows
+
+EVENTS, ROWS = make_events(20), make_rows(20)
+LOG = EventLog(EVENTS, "who", "when")
+PART = EVENTS["who"].map(lambda who: int(who[1:]) % 3)
+UNTIL = "2025-01-01"
+WHERE = {"customer": "who", "time": "when", "observed_until": UNTIL}
+
+
+@pytest.fixture(scope="module")
+def boosted():
+    """A model of histories alone, whose classes are text."""
+    X = LOG.snapshots_every("100D")[["history"]]
+    y = np.where(np.arange(len(X)) % 3, "yes", "no")
+    trees = HistGradientBoostingClassifier(max_iter=5, min_samples_leaf=2)
+    return make_pipeline(RFMFeatures(remainder="drop"), trees).fit(X, y)
+
+
+def test_partitions_are_predicted_as_the_whole(boosted):
+    X = LOG.snapshots([UNTIL])
+    expected = X[["who", "cutoff"]].assign(
+        prediction_no=boosted.predict_proba(X[["history"]])[:, 0],
+        prediction_yes=boosted.predict_proba(X[["history"]])[:, 1],
+    )
+    options = {**WHERE, "model": boosted, "method": "predict_proba", "cutoff": UNTIL}
+    parts = [predict_partition(part, **options) for _, part in EVENTS.groupby(PART)]
+    found = pd.concat(parts).sort_values("who", ignore_index=True)
+    assert_frame_equal(found, expected)
+
+
+def test_pieces_of_a_partition_are_one(boosted):
+    """As Spark hands them over: the events of a customer are in several."""
+    options = {**WHERE, "model": boosted, "cutoff": UNTIL}
+    pieces = (EVENTS[at : at + 9] for at in range(0, len(EVENTS), 9))
+    found = predict_partition(pieces, **options)
+    assert_frame_equal(found, predict_partition(EVENTS, **options))
+
+
+def test_rows_keep_their_index_and_have_cutoffs_of_their_own():
+    model = make_history_pipeline(
+        LSTMRegressor(max_epochs=1, hidden_size=4, random_state=0)
+    )
+    X = LOG.attach(ROWS, "who", "at")
+    model.fit(X, np.arange(len(X)) % 5)
+    known = ROWS[ROWS["who"].isin(EVENTS["who"])]
+    part = known["who"].map(lambda who: int(who[1:]) % 3)
+    found = pd.concat(
+        predict_partition(
+            EVENTS[number == PART],
+            known[part == number],
+            model=model,
+            cutoff="at",
+            **WHERE,
+        )
+        for number in range(3)
+    )
+    expected = pd.Series(model.predict(X), X.index)[found.index]
+    np.testing.assert_allclose(found["prediction"], expected, rtol=1e-5)
+    assert (found["cutoff"] == ROWS["at"][found.index]).all()
+    assert (found["who"] == ROWS["who"][found.index]).all()
+
+
+@pytest.mark.parametrize("events", [EVENTS[:0], [], [EVENTS[:0]]])
+def test_a_partition_without_events_has_the_columns(events, boosted):
+    options = {**WHERE, "model": boosted, "cutoff": UNTIL, "method": "predict_proba"}
+    found = predict_partition(events, **options)
+    assert found.columns.tolist() == [
+        "who",
+        "cutoff",
+        "prediction_no",
+        "prediction_yes",
+    ]
+    assert not len(found)
+    options["method"] = "predict"
+    names = predict_partition(events, ROWS[:0], **options).columns
+    assert names.tolist() == ["who", "cutoff", "prediction"]
+
+
+def test_a_partition_before_whose_events_all_cutoffs_lie_has_no_rows(boosted):
+    options = {**WHERE, "model": boosted, "cutoff": "2020-01-01"}
+    assert predict_partition(EVENTS, **options).shape == (0, 3)
+
+
+def test_rows_without_any_event_are_refused(boosted):
+    options = {**WHERE, "model": boosted, "cutoff": "at"}
+    with pytest.raises(ValueError, match="no rows"):
+        predict_partition(EVENTS[:0], ROWS, **options)

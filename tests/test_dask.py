@@ -1,0 +1,134 @@
+"""Searches and scores on the workers of Dask, which are processes of their own."""
+
+import os
+import pickle
+import signal
+
+import joblib
+import numpy as np
+import pytest
+from pandas.testing import assert_frame_equal
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.feature_extraction import RFMFeatures
+from sklearn_seqcrm.model_selection import compare_models
+from sklearn_seqcrm.preprocessing import predict_partition
+from sklearn_seqcrm.testing._small_data import make_events
+
+distributed = pytest.importorskip("distributed")
+dd = pytest.importorskip("dask.dataframe")
+
+EVENTS = make_events(300, mean_events=30)
+UNTIL = "2025-01-01"
+STEPS = [1, 2]
+
+
+@pytest.fixture(scope="module")
+def client():
+    options = {"threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    with (
+        distributed.LocalCluster(n_workers=2, **options) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory):
+    path = tmp_path_factory.mktemp("disk") / "log"
+    log = EventLog(EVENTS, "who", "when", observed_until=UNTIL)
+    log.to_disk(path)
+    return {"memory": log, "disk": EventLog.open(path)}
+
+
+def rows_and_target(log):
+    X = log.snapshots(["2023-06-01", "2024-06-01"])[["history"]]
+    return X, np.arange(len(X)) % 2
+
+
+def search(first=None, **options):
+    trees = HistGradientBoostingClassifier(min_samples_leaf=5)
+    model = make_pipeline(first, RFMFeatures(remainder="drop"), trees)
+    grid = {"histgradientboostingclassifier__max_iter": STEPS}
+    return GridSearchCV(model, grid, cv=4, **options)
+
+
+@pytest.mark.parametrize("where", ["memory", "disk"])
+def test_a_search_sends_the_rows_to_each_worker_at_most_once(
+    where, client, logs, monkeypatch
+):
+    tcp = distributed.comm.tcp.TCP
+    sent, write = [], tcp.write
+
+    async def counted(self, *args, **kwargs):
+        sent.append(await write(self, *args, **kwargs))
+        return sent[-1]
+
+    X, y = rows_and_target(logs[where])
+    expected = search().fit(X, y).cv_results_["mean_test_score"]
+    monkeypatch.setattr(tcp, "write", counted)
+    with joblib.parallel_config("dask"):
+        found = search().fit(X, y).cv_results_["mean_test_score"]
+    np.testing.assert_array_equal(found, expected)
+    # To the scheduler and from there to two workers, and not once for each of 8 fits.
+    rows = len(pickle.dumps((X, y)))
+    assert sum(sent) < 3 * rows + 30 * 8 * 1000
+    assert rows > (200_000 if where == "memory" else 15_000)
+
+
+def test_a_comparison_is_whole_although_a_worker_was_killed(client, logs, tmp_path):
+    X, y = rows_and_target(logs["disk"])
+    killed = tmp_path / "killed"
+
+    def kill_once(X):
+        if not killed.exists():
+            killed.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return X
+
+    def model(strategy):
+        dummy = DummyClassifier(strategy=strategy, random_state=0)
+        return make_pipeline(FunctionTransformer(kill_once), dummy)
+
+    models = {name: model(name) for name in ("prior", "stratified", "uniform")}
+    options = {"cv": 2, "scoring": "roc_auc", "n_resamples": 5}
+    with joblib.parallel_config("dask", scatter=[X, y]):
+        found = compare_models(models, X, y, **options)
+    assert killed.exists()
+    expected = compare_models(models, X, y, **options)
+    assert_frame_equal(found.scores, expected.scores)
+
+
+def test_partitions_are_scored_although_a_worker_was_killed(client, logs, tmp_path):
+    X, y = rows_and_target(logs["memory"])
+    model = search().fit(X, y)
+    killed = tmp_path / "killed"
+
+    def score(events):
+        if len(events) and not killed.exists():
+            killed.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return predict_partition(
+            events,
+            model=model,
+            customer="who",
+            time="when",
+            cutoff=UNTIL,
+            observed_until=UNTIL,
+        )
+
+    events = EVENTS[["who", "when", "amount"]]
+    table = dd.from_pandas(events, npartitions=4).shuffle("who", npartitions=3)
+    killed.touch()
+    meta = score(events[:0])
+    expected = score(events)
+    killed.unlink()
+    found = table.map_partitions(score, meta=meta).compute()
+    assert killed.exists()
+    found = found.astype(expected.dtypes).sort_values("who", ignore_index=True)
+    assert_frame_equal(found, expected)
