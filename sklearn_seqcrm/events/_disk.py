@@ -231,16 +231,17 @@ class LogWriter:
 
 
 class _Array:
-    """A file of NumPy that grows."""
+    """A file of NumPy that grows, of values that are all of one shape."""
 
-    def __init__(self, path: Path, dtype: Any) -> None:
-        self.path, self.dtype, self._n = path, np.dtype(dtype), 0
+    def __init__(self, path: Path, dtype: Any, shape: tuple[int, ...] = ()) -> None:
+        self.path, self.dtype, self.shape, self._n = path, np.dtype(dtype), shape, 0
         self._file = path.open("wb")
         self._write_header()
 
     def _write_header(self) -> None:
         # NumPy leaves room for more digits of the length.
-        header = {"descr": self.dtype.str, "fortran_order": False, "shape": (self._n,)}
+        shape = (self._n, *self.shape)
+        header = {"descr": self.dtype.str, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(self._file, header)
 
     def append(self, values: np.ndarray) -> None:
@@ -279,13 +280,12 @@ class _Field:
         like, n = self._like, len(column.values)
         assert like is not None
         assert self._array is not None
-        types = (like.kind, like.values.dtype), (column.kind, column.values.dtype)
-        if types[0] != types[1]:
+        before, now = _type_of(like), _type_of(column)
+        if before != now:
             if not column.is_empty():
                 raise ValueError(
-                    f"Field {self._name!r} is {column.kind} ({column.values.dtype}) in "
-                    f"{what}, and was {like.kind} ({like.values.dtype}) before; give "
-                    "all parts one type."
+                    f"Field {self._name!r} is {now} in {what}, and was {before} before; "
+                    "give all parts one type."
                 )
             column = like.without_values(n)
         if column.categories is None:
@@ -297,7 +297,8 @@ class _Field:
 
     def _start(self, column: Column) -> None:
         self._like = Column(column.values[:0], column.categories)
-        self._array = _Array(self._path, column.values.dtype)
+        values = column.values
+        self._array = _Array(self._path, values.dtype, values.shape[1:])
         for at in range(0, self._n_before, _BLOCK):
             n = min(_BLOCK, self._n_before - at)
             self._array.append(column.without_values(n).values)
@@ -340,6 +341,13 @@ class _Field:
         values.flush()  # type: ignore[attr-defined]
         file = self._path.with_suffix(".parquet")
         return {**told, "levels": {"file": file.name, **_write_index(levels, file)}}
+
+
+def _type_of(column: Column) -> str:
+    """What all parts of a field must have in common, in words."""
+    told = [str(column.values.dtype)]
+    told += [f"{size} components" for size in column.values.shape[1:]]
+    return f"{column.kind} ({', '.join(told)})"
 
 
 def _write_index(index: pd.Index, path: Path) -> dict[str, Any]:

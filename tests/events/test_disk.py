@@ -16,6 +16,7 @@ from pandas.testing import assert_frame_equal
 
 from sklearn_seqcrm.events import EventLog, _disk
 from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
+from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.targets import churned, future_sum, time_to_next
 from sklearn_seqcrm.testing._small_data import make_events, make_rows
 
@@ -330,3 +331,43 @@ def test_ids_among_fields_are_pointed_out(tmp_path):
     part = pd.DataFrame({"c": np.arange(n), "t": 1, "basket": basket})
     with pytest.warns(UserWarning, match="basket"):
         EventLog.from_parts([part], tmp_path / "log", "c", "t")
+
+
+# --- Vectors ----------------------------------------------------------------------
+
+
+def vectors_of(*lists):
+    events = pd.DataFrame({"c": list(range(len(lists))), "t": 1.0})
+    return events.assign(vector=pd.Series(list(lists), dtype=object))
+
+
+def test_vectors_come_back_from_files(tmp_path):
+    log = EventLog(vectors_of([1, 2], None, [3, 4]), "c", "t")
+    log.to_disk(tmp_path / "log")
+    back = EventLog.open(tmp_path / "log")
+    np.testing.assert_array_equal(
+        back.column("vector").values, [[1, 2], [np.nan, np.nan], [3, 4]]
+    )
+    assert back.column("vector").values.dtype == "float32"
+
+
+def test_vectors_of_parts_are_of_one_length(tmp_path):
+    """A first part without any vector takes the length of the next one."""
+    first = vectors_of([1, 2, 3]).assign(c=-1)
+    parts = [first, vectors_of([1, 2])]
+    with pytest.raises(ValueError, match=r"'vector' is vector \(float32, 2 comp"):
+        EventLog.from_parts(parts, tmp_path / "log", "c", "t")
+    assert not any(tmp_path.iterdir())
+
+
+def test_encoded_vectors_are_those_of_memory(tmp_path):
+    log = EventLog(vectors_of([1, 2], None, [3, 4], [9, 9]), "c", "t")
+    log.to_disk(tmp_path / "log")
+    frames = []
+    for one in (log, EventLog.open(tmp_path / "log")):
+        X = one.attach(pd.DataFrame({"c": [0, 1, 2]}), cutoff=2.0)
+        encoded = HistoryEncoder().fit_transform(X)["history"].array
+        assert encoded.log.is_on_disk == one.is_on_disk
+        frames.append(encoded.to_frame())
+    assert_frame_equal(*frames)
+    assert frames[0]["vector_0"].tolist() == [-1, 0, 1]
