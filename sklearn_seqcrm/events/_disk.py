@@ -284,8 +284,8 @@ class _Field:
         if before != now:
             if not column.is_empty():
                 raise ValueError(
-                    f"Field {self._name!r} is {now} in {what}, and was {before} before; "
-                    "give all parts one type."
+                    f"Field {self._name!r} is {now} in {what}, and was {before} "
+                    "before; give all parts one type."
                 )
             column = like.without_values(n)
         if column.categories is None:
