@@ -43,6 +43,8 @@ from sklearn_seqcrm.neural_network._time_curve import TimeCurve
 
 # Times at which survival is worked out.
 _N_TIMES = 64
+# What `predict_next` averages over.
+_DRAWS, _FUTURES = 4, 100
 
 
 class LSTMEventModel(TransformerMixin, BaseEventModel):
@@ -527,7 +529,7 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         within: Any = None,
         exclude_seen: bool = False,
         candidates: Any = None,
-        n_draws: int = 16,
+        n_draws: int | None = None,
     ) -> pd.DataFrame:
         """Most likely next values of a categorical field.
 
@@ -547,10 +549,11 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
             Leave out what the row's history has.
         candidates : list of values or None, default=None
             Values that may be returned; None: all of training.
-        n_draws : int, default=16
+        n_draws : int or None, default=None
             Draws, over which probabilities are averaged: of when the next event comes
             and of its fields before this one, or of simulated futures, where 1,000 are
-            few.
+            few. None: 4, as times are drawn from equal parts of their distribution,
+            or 100 futures.
 
         Returns
         -------
@@ -566,6 +569,8 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         data = self._rows_of(X)
         known = level_field(self._learned, field)
         allowed = allowed_levels(known, candidates, field)
+        if n_draws is None:
+            n_draws = _DRAWS if within is None else _FUTURES
         if within is None:
             simulator = Simulator(self.net_, self._learned, seed=0)
             found = next_probabilities(simulator, data, field, n_draws)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from sklearn_seqcrm.neural_network._event_model._mixtures import choose
+from sklearn_seqcrm.neural_network._event_model._mixtures import choose_by_weight
 from sklearn_seqcrm.neural_network._event_model._output import new_output
 
 _FIRST_LEVEL = 2
@@ -90,12 +90,12 @@ class Copies(nn.Module):
         generated : Tensor of shape (n,)
             Log probability that these are generated.
         """
-        there = self._there(past)
-        weights = self.log_weights.exp()
-        totals = there @ weights
+        # A missing level is no copy of one.
+        own = codes.int().masked_fill(codes < _FIRST_LEVEL, -1)
+        totals = self._weight_of(past.codes >= _FIRST_LEVEL, past)
+        matching = self._weight_of(past.codes == own[:, None], past)
         gates = self._log_gates(states, totals)
-        matching = there * (past.codes == codes.int()[:, None])
-        shares = matching @ weights / totals.clamp(min=_LEAST)
+        shares = matching / totals.clamp(min=_LEAST)
         copied = (gates[:, 1:].exp() * shares).sum(dim=1)
         return torch.logaddexp(gates[:, 0] + generated, copied.clamp(min=_LEAST).log())
 
@@ -123,8 +123,8 @@ class Copies(nn.Module):
     ) -> torch.Tensor:
         """Draw the codes that are copied, shape (n,), int64; 0 where none is."""
         generated, copied = self.shares(states, past)
-        logits = torch.cat([generated[:, None], copied], dim=1).log()
-        drawn = choose(logits, generator)
+        weights = torch.cat([generated[:, None], copied], dim=1)
+        drawn = choose_by_weight(weights, generator)
         with_none = nn.functional.pad(past.codes, (1, 0))
         return with_none.gather(1, drawn[:, None])[:, 0].long()
 
@@ -134,6 +134,21 @@ class Copies(nn.Module):
         at_once = places <= past.n_at_once[:, None]
         known = past.codes >= _FIRST_LEVEL
         return known * torch.where(at_once, self.log_at_once.exp(), 1.0)
+
+    def _weight_of(self, events: torch.Tensor, past: Past) -> torch.Tensor:
+        """Weight of some of the events before, in each kind of copy, shape (n, kinds).
+
+        As the product of `_there`, without gradients of the size of `events`.
+        """
+        weights = self.log_weights.exp()
+        total = events.float() @ weights
+        tied = past.n_at_once.nonzero()[:, 0]
+        if not len(tied):
+            return total
+        places = torch.arange(self.n_events, 0, -1, device=events.device)
+        at_once = events[tied] & (places <= past.n_at_once[tied, None])
+        more = at_once.float() @ weights * (self.log_at_once.exp() - 1)
+        return total.index_add(0, tied, more)
 
     def _log_gates(self, states: torch.Tensor, totals: torch.Tensor) -> torch.Tensor:
         """Log probability of no copy and of each kind, shape (n, 1 + kinds)."""

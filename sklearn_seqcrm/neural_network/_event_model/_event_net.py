@@ -41,7 +41,7 @@ class EventNet(HistoryNet):
             shuffle=True,
             share=False,
             seed=self.shuffle_seed,
-            **self._steps(training=True),
+            **self._steps(training=False),
         )
 
     def get_loss(

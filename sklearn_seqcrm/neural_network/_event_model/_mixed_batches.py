@@ -7,8 +7,6 @@ import numpy as np
 from sklearn_seqcrm.neural_network._batches import BatchIterator
 from sklearn_seqcrm.neural_network._rows import RowData
 
-# A part of its own costs as much time as so many padded steps.
-_STEPS_OF_A_PART = 2048
 _FEWEST_ROWS, _MOST_ROWS = 64, 512
 _STEPS_IN_EPOCH = 64
 
@@ -31,10 +29,9 @@ class MixedBatches(BatchIterator):
         plan = []
         for first in range(0, len(order), self.batch_size):
             rows = order[first : first + self.batch_size]
-            rows = rows[np.argsort(longest[rows], kind="stable")]
-            lengths = longest[rows]
-            cuts = {*_worth_cutting(lengths), *self._cut_parts(rows, lengths)}
-            plan.append(np.split(rows, sorted(cuts)))
+            rows = rows[np.argsort(-longest[rows], kind="stable")]
+            cuts = _cut_parts(longest[rows], self.steps_at_once, self.most_steps)
+            plan.append(np.split(rows, cuts))
         return plan
 
 
@@ -43,19 +40,19 @@ def rows_in_mixed_batch(n_rows: int) -> int:
     return max(_FEWEST_ROWS, min(_MOST_ROWS, n_rows // _STEPS_IN_EPOCH))
 
 
-def _worth_cutting(lengths: np.ndarray) -> list[int]:
-    """Where to cut ascending lengths, so that padding costs less than parts do."""
+def _cut_parts(lengths: np.ndarray, most_events: int, most_steps: int) -> list[int]:
+    """Where to cut descending lengths, so that parts have no more than they may."""
     cuts: list[int] = []
-    last = len(lengths)
-    while last > 1:
-        # What is saved if the rows before each place are not padded to the longest.
-        saved = np.arange(1, last) * (lengths[last - 1] - lengths[: last - 1])
-        best = int(saved.argmax())
-        if saved[best] < _STEPS_OF_A_PART:
-            break
-        last = best + 1
-        cuts.append(last)
-    return cuts
+    first = 0
+    while True:
+        own = lengths[first:]
+        fits = np.cumsum(own) <= most_events
+        fits &= own[0] * np.arange(1, len(own) + 1) <= most_steps
+        fits[0] = True
+        if fits.all():
+            return cuts
+        first += int(fits.argmin())
+        cuts.append(first)
 
 
 def _longest(data: RowData) -> np.ndarray:

@@ -74,13 +74,16 @@ def log_cell(
     low = torch.where(is_open, high.clamp(max=0) - _FAR, high - wide)
     middle = high - wide / 2
     density = wide.log() - middle.square() / 2 - _LOG_ROOT
+    is_narrow = (wide < _NARROW) & ~is_open
+    if is_narrow.all():  # of moments; the other branch takes most of the time
+        return density
     # Taken where both tails are small, which keeps the digits of their difference.
     turned = (middle > 0) & ~is_open
     larger = torch.special.log_ndtr(torch.where(turned, -low, high))
     smaller = torch.special.log_ndtr(torch.where(turned, -high, low))
     share = (smaller - larger).clamp(max=-1e-6)
     difference = larger + torch.log(-torch.expm1(share))
-    return torch.where((wide < _NARROW) & ~is_open, density, difference)
+    return torch.where(is_narrow, density, difference)
 
 
 def log_tail(
@@ -92,14 +95,54 @@ def log_tail(
 
 def choose(logits: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Draw an index from each row of logits, shape (n,), int64."""
-    shares = torch.softmax(logits, dim=1).cumsum(dim=1)
+    return choose_by_weight(torch.softmax(logits, dim=1), generator)
+
+
+def choose_by_weight(weights: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Draw an index from each row of weights, shape (n,), int64."""
+    reached = weights.cumsum(dim=1)
     drawn = torch.rand(
-        len(logits), 1, generator=generator, dtype=shares.dtype, device=shares.device
+        len(weights), 1, generator=generator, dtype=weights.dtype, device=weights.device
     )
-    # The last share may be just below 1, and what was drawn above it.
-    return torch.searchsorted(shares, drawn * shares[:, -1:], right=True)[:, 0].clamp(
-        max=logits.shape[1] - 1
+    # Rounding may take what was drawn up to the end.
+    index = torch.searchsorted(reached, drawn * reached[:, -1:], right=True)[:, 0]
+    return index.clamp(max=weights.shape[1] - 1)
+
+
+def choose_in_strata(
+    logits: torch.Tensor, n_strata: int, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw an index from each row of logits, and where in its share that was.
+
+    Parameters
+    ----------
+    logits : Tensor of shape (n * n_strata, K)
+        Rows, each repeated `n_strata` times.
+    n_strata : int
+        Draws of the same row are from equal parts of its distribution, one from each,
+        so that their mean is closer to that of the distribution.
+    generator : torch.Generator
+        Draws.
+
+    Returns
+    -------
+    index : Tensor of shape (n * n_strata,), int64
+        What was drawn.
+    drawn : Tensor of shape (n * n_strata,), float64
+        From 0 on and below 1, uniform for those of an index.
+    """
+    shares = torch.softmax(logits.double(), dim=1)
+    reached = shares.cumsum(dim=1)
+    place = torch.arange(len(logits), device=logits.device) % n_strata
+    place = place + torch.rand(
+        len(logits), generator=generator, dtype=torch.float64, device=logits.device
     )
+    place = place / n_strata * reached[:, -1]
+    index = torch.searchsorted(reached, place[:, None], right=True)[:, 0]
+    index = index.clamp(max=logits.shape[1] - 1)
+    own = pick(shares, index)
+    within = (place - pick(reached, index) + own) / own
+    return index, within.clamp(0, 1 - 1e-12)
 
 
 def draw_normal(
@@ -121,14 +164,14 @@ def draw_beyond(
     center: torch.Tensor,
     scale: torch.Tensor,
     component: torch.Tensor,
-    generator: torch.Generator,
+    drawn: torch.Tensor,
 ) -> torch.Tensor:
-    """Draw from one component each what lies beyond `lower`, shape (n,), float64."""
+    """Draw from one component each what lies beyond `lower`, shape (n,), float64.
+
+    `drawn`, of shape (n,), float64, are numbers from 0 on and below 1 that were drawn.
+    """
     center, scale = pick(center, component).double(), pick(scale, component).double()
     least = ((lower.double() - center) / scale).clamp(max=_LAST_TAIL)
-    drawn = torch.rand(
-        len(center), generator=generator, dtype=torch.float64, device=center.device
-    )
     # Never 0, whose quantile would be infinite.
     tail = torch.special.ndtr(-least) * (1 - drawn)
     normal = -torch.special.ndtri(tail.clamp(min=1e-300))

@@ -17,6 +17,7 @@ from sklearn_seqcrm.neural_network._event_model._gaps import NO_GAP
 from sklearn_seqcrm.neural_network._event_model._learned import LearnedEvents
 from sklearn_seqcrm.neural_network._event_model._levels import LevelDensity, LevelField
 from sklearn_seqcrm.neural_network._event_model._numbers import NumberDensity
+from sklearn_seqcrm.neural_network._event_model._stretches import read_in_stretches
 from sklearn_seqcrm.neural_network._event_model._time_density import TimeDensity
 from sklearn_seqcrm.neural_network._layers import (
     Dropout,
@@ -174,27 +175,20 @@ class EventNetwork(nn.Module):
     def terms(self, part: BatchPart) -> EventTerms:
         """Log probabilities of each event of such rows, and of the silence after it."""
         [history] = part.histories
-        lengths, codes = history.lengths, history.codes
-        values = history.values
-        n_rows, n_steps = values.shape[:2]
-        steps = self.reader.embed(values[:, :, : self.n_channels], codes)
-        outputs, _ = self.reader.read(steps, lengths)
-        first = self.first.expand(n_rows, 1, -1)
-        states = torch.cat([first, outputs], dim=1)  # (B, T + 1, H): before each event
-        static = self.of_statics(part.static)
-        is_event = torch.arange(n_steps, device=lengths.device) < lengths[:, None]
-        row, step = is_event.nonzero(as_tuple=True)
+        lengths, codes, values = history.lengths, history.codes, history.values
+        states, row, step = read_in_stretches(
+            self.reader, values[:, :, : self.n_channels], codes, lengths, self.first
+        )
+        rows = torch.cat([row, torch.arange(len(lengths), device=row.device)])
         # Padding is left behind before anything else is done to the states.
-        before = self.dropout(states[row, step] + static[row])
+        states = self.dropout(states + self.of_statics(part.static)[rows])
+        before, last = states[: len(row)], states[len(row) :]
         past = self._past(values, codes, row, step)
         values, codes = values[row, step], codes[row, step]
         cells = values[:, self.n_channels : self.n_channels + 2]
         time = self.time.log_prob(before, cells).masked_fill(step == 0, 0.0)
-        filled = lengths.nonzero()[:, 0]
-        last = self.dropout(states[filled, lengths[filled]] + static[filled])
-        silence = torch.zeros_like(states[:, 0, 0]).index_copy(
-            0, filled, self.time.log_survival(last, part.static[filled, -1])
-        )
+        silence = self.time.log_survival(last, part.static[:, -1])
+        silence = silence.masked_fill(lengths == 0, 0.0)
         fields = self._log_probs(before, values, codes, past)
         return EventTerms(row, time, fields, silence)
 

@@ -251,7 +251,7 @@ class Simulator:
         paths, log_silence, least = self._begin(data, source.cutoff, numbers, n_draws)
         longest = np.full(len(numbers), self.learned.most_events.lengths[-1])
         states = paths.output + paths.static
-        gaps = self._draw_gaps(states, log_silence, least, 2 * longest)
+        gaps = self._draw_gaps(states, log_silence, least, 2 * longest, n_draws)
         # A first event has no gap.
         is_empty = (source.stop == source.start)[numbers // n_draws]
         later = np.where(is_empty, 0, gaps).astype(paths.times.dtype)
@@ -312,9 +312,12 @@ class Simulator:
         log_silence: torch.Tensor | None,
         least: np.ndarray | None,
         left: np.ndarray,
+        n_strata: int = 1,
     ) -> np.ndarray:
         """Ticks to the next event, shape (n,)."""
-        is_tie, logs = self.module.time.draw(states, self.generator, log_silence)
+        is_tie, logs = self.module.time.draw(
+            states, self.generator, log_silence, n_strata
+        )
         most = float(left.max()) + 2 * self.learned.gaps.step
         gaps = self.learned.gaps.ticks(logs.cpu().numpy(), most)
         if least is not None:

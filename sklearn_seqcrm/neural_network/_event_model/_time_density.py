@@ -10,6 +10,7 @@ from torch import nn
 from sklearn_seqcrm.neural_network._event_model._gaps import NO_GAP, GapScale
 from sklearn_seqcrm.neural_network._event_model._mixtures import (
     choose,
+    choose_in_strata,
     draw_beyond,
     draw_normal,
     log_cell,
@@ -66,8 +67,12 @@ class TimeDensity(nn.Module):
         none, weights, center, scale = self._read(states)
         upper, width = cells.unbind(1)
         is_tie = width == NO_GAP
-        inside = log_cell(upper, width.masked_fill(is_tie, 1.0), center, scale)
-        return torch.where(is_tie, none, torch.logsumexp(weights + inside, dim=1))
+        some = (~is_tie).nonzero()[:, 0]
+        if len(some) < len(upper):  # no components where there is no gap
+            upper, width = upper[some], width[some]
+            weights, center, scale = weights[some], center[some], scale[some]
+        inside = weights + log_cell(upper, width, center, scale)
+        return none.index_copy(0, some, torch.logsumexp(inside, dim=1))
 
     def log_survival(
         self, states: torch.Tensor, log_silence: torch.Tensor
@@ -89,6 +94,7 @@ class TimeDensity(nn.Module):
         states: torch.Tensor,
         generator: torch.Generator,
         log_silence: torch.Tensor | None = None,
+        n_strata: int = 1,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw gaps.
 
@@ -100,6 +106,9 @@ class TimeDensity(nn.Module):
             Draws.
         log_silence : Tensor of shape (n,) or None, default=None
             How long it is known that nothing came; None: nothing is known.
+        n_strata : int, default=1
+            After a silence, so many draws of the same state, which adjoin, are from
+            equal parts of its distribution.
 
         Returns
         -------
@@ -111,8 +120,8 @@ class TimeDensity(nn.Module):
         none, weights, center, scale = self._read(states)
         if log_silence is not None:
             weights = weights + log_tail(log_silence, center, scale)
-            component = choose(weights, generator)
-            logs = draw_beyond(log_silence, center, scale, component, generator)
+            component, drawn = choose_in_strata(weights, n_strata, generator)
+            logs = draw_beyond(log_silence, center, scale, component, drawn)
             return torch.zeros_like(component, dtype=torch.bool), logs
         if not self.some_ties:
             none = none - torch.inf

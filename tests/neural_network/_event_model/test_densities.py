@@ -19,6 +19,7 @@ from sklearn_seqcrm.neural_network._event_model._copies import (
 from sklearn_seqcrm.neural_network._event_model._gaps import GapScale
 from sklearn_seqcrm.neural_network._event_model._levels import LevelDensity, LevelField
 from sklearn_seqcrm.neural_network._event_model._mixtures import (
+    choose_in_strata,
     draw_beyond,
     log_cell,
     log_tail,
@@ -95,13 +96,25 @@ def test_draws_beyond_a_point_are_those_of_a_truncated_normal():
     lower, n = 1.3, N_DRAWS
     numbers = [torch.full((n, 1), x) for x in (0.2, 0.6)]
     which = torch.zeros(n, dtype=torch.int64)
-    drawn = draw_beyond(torch.full((n,), lower), *numbers, which, generator())
+    uniform = torch.rand(n, dtype=torch.float64, generator=generator())
+    drawn = draw_beyond(torch.full((n,), lower), *numbers, which, uniform)
     truth = stats.truncnorm((lower - 0.2) / 0.6, np.inf, 0.2, 0.6)
     assert stats.kstest(drawn.numpy(), truth.cdf).statistic < 1.6 / np.sqrt(n)
     # A point that no float64 tells from the end of the normal.
-    far = draw_beyond(torch.full((n,), 40.0), *numbers, which, generator())
+    far = draw_beyond(torch.full((n,), 40.0), *numbers, which, uniform)
     assert far.isfinite().all()
     assert (far >= 40).all()
+
+
+def test_draws_in_strata_are_one_of_each_part():
+    weights = torch.tensor([0.1, 0.6, 0.3])
+    index, place = choose_in_strata(weights.log().expand(4000, 3), 10, generator())
+    # Ten draws of a state: one of the first, six of the second, three of the third.
+    counts = [(index.view(400, 10) == k).sum(dim=1).unique().tolist() for k in range(3)]
+    assert counts == [[1], [6], [3]]
+    for k in range(3):
+        own = place[index == k].numpy()
+        assert stats.kstest(own, "uniform").statistic < 1.6 / np.sqrt(len(own))
 
 
 @pytest.fixture
