@@ -41,6 +41,7 @@ class EventNet(HistoryNet):
             shuffle=True,
             share=False,
             seed=self.shuffle_seed,
+            # As many as without gradients: layers are given stretches of them.
             **self._steps(training=False),
         )
 

@@ -64,9 +64,7 @@ def read_in_stretches(
     at_once = None
     if device.type == "cpu":
         at_once = _STATES_AT_ONCE // (len(start) * len(reader.layers))
-    stretches = cut_stretches(
-        lengths[order].cpu().numpy(), reader.bptt_steps, at_once
-    )
+    stretches = cut_stretches(lengths[order].cpu().numpy(), reader.bptt_steps, at_once)
     # The output after step s - 1 of the k-th longest sequence stands at
     # ``offset[s] + k * stride[s]`` among all outputs, and `start` before them.
     offset, stride = np.zeros((2, values.shape[1] + 1), "int64")
@@ -113,7 +111,9 @@ def cut_stretches(
     """
     unit = bptt_steps or 1
     longest = int(lengths[0])
-    ends = {min(-(-end // unit) * unit, longest) for end in _worth_cutting(lengths[::-1])}
+    ends = {
+        min(-(-end // unit) * unit, longest) for end in _worth_cutting(lengths[::-1])
+    }
     stretches = []
     for first, last in pairwise(sorted({0, *ends})):
         n = int(np.count_nonzero(lengths > first))

@@ -1,5 +1,7 @@
 """Sequences of all lengths are read as each is by itself."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -53,7 +55,7 @@ def test_stretches_pad_little_and_are_few():
     found = cut_stretches(lengths, None, 4096)
     assert found[0].first == 0
     assert found[-1].last == lengths[0]
-    assert all(a.last == b.first for a, b in zip(found, found[1:], strict=False))
+    assert all(a.last == b.first for a, b in pairwise(found))
     for first, last, n in found:
         assert n == (lengths > first).sum()
         assert n * (last - first) <= 4096
