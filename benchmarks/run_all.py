@@ -27,6 +27,7 @@ SCRIPTS = {
     "bench_event_log": [],
     "bench_cutoffs": [],
     "bench_aggregates": [],
+    "bench_event_model": [],
 }
 PACKAGES = [
     "torch",
