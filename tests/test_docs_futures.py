@@ -44,5 +44,11 @@ def test_the_silence_is_what_scores_have_beside_the_events(page):
 
 
 def test_states_have_a_column_for_each_unit(page):
-    assert page["printed"][-1] == ((len(page["X"]), 32),)
+    assert page["printed"][6] == ((len(page["X"]), 32),)
     assert np.abs(page["states"].to_numpy()).max() <= 1
+
+
+def test_simulated_customers_are_about_as_far_from_real_ones_as_these_are(page):
+    (simulated, _), (by_chance,), (covered,) = page["printed"][-3:]
+    assert simulated < 3 * by_chance
+    assert 0.6 < covered < 0.95

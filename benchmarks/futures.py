@@ -1,0 +1,371 @@
+"""Whether simulated customers are like those who came: one command for all of it.
+
+Each run fits event models with one seed, and adds a line to the results, so that an
+interrupted command goes on where it was when it is given again: ``python
+benchmarks/futures.py --data FOLDER``. CDNOW and Online Retail II are read from that
+folder, ``cdnow_master.txt`` and ``online_retail_II.parquet``; Complete Journey is a
+package.
+``--sample`` is the path of ``CDNOW_sample.txt``, of the 2,357 customers that the papers
+on CDNOW have; the package lifetimes 0.11.3 has it.
+
+- ``cdnow``, ``retail``, ``journey``: the next 13 weeks from the middle of the record.
+  An event is a customer's day with its spend. CDNOW is asked for 39 weeks as well, as
+  long as the record until then, beside BG/NBD.
+- ``demand``: units of each department in each of the next eight weeks, from three
+  cutoffs, of a third of the households of Complete Journey, beside forecasts of each
+  series by itself.
+"""
+
+import argparse
+import json
+import os
+import time
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.metrics import roc_auc_score
+from value import END, SPLIT, btyd, read_events
+
+from sklearn_seqcrm.datasets import load_complete_journey
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.metrics import aggregate_bias, normalized_gini, pit_histogram
+from sklearn_seqcrm.neural_network import LSTMEventModel
+
+DOCS = Path(__file__).parent.parent / "docs"
+WEEK = pd.Timedelta("7D")
+HORIZON = 13 * WEEK
+N_PATHS, N_PATHS_LONG = 100, 400
+N_WEEKS, N_PATHS_DEMAND = 8, 20
+DEMAND_CUTOFFS = ["2017-07-03", "2017-09-04", "2017-10-30"]
+
+
+def main():
+    """Run what is asked for and not there yet, and write the tables."""
+    options = read_options()
+    torch.set_num_threads(1)
+    done = {(run["task"], run["seed"]) for run in read_runs(options)}
+    for task in options.tasks:
+        for seed in options.seeds:
+            if (task, seed) not in done:
+                start = time.process_time()
+                run = {"task": task, "seed": seed, **TASKS[task](options, seed)}
+                run["cpu_seconds"] = round(time.process_time() - start)
+                print(json.dumps(run), flush=True)
+                with options.results.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(run) + "\n")
+    write_report(read_runs(options))
+
+
+def read_options():
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", default=os.environ.get("SEQCRM_DATA"))
+    parser.add_argument("--sample")
+    parser.add_argument("--results", type=Path, default=Path("futures.jsonl"))
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
+    return parser.parse_args()
+
+
+def read_runs(options):
+    """Runs that are there."""
+    if not options.results.exists():
+        return []
+    lines = options.results.read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+# The next 13 weeks --------------------------------------------------------------------
+
+
+def cdnow(options, seed):
+    """Learn from the first 39 weeks; 13 weeks, and 39 beside BG/NBD."""
+    events = read_events(Namespace(data=options.data, sample=None))
+    model, X = fitted(events, "customer", SPLIT, seed)
+    run = calibration(model, X, events, "customer", SPLIT)
+    n = model.sample(X, END - SPLIT, N_PATHS_LONG, 0).groupby(["row", "path"]).size()
+    counts = on_grid(n, len(X), N_PATHS_LONG)
+    real = real_counts(X, events, "customer", SPLIT, END).to_numpy()
+    in_order, buyers = btyd(events, "count", seed)
+    assert (in_order == real).all()
+    groups = {"all": np.ones(len(X), dtype=bool)}
+    if options.sample:
+        sample = pd.read_csv(options.sample, sep=r"\s+", header=None)[0]
+        groups["papers"] = X["customer"].isin(sample).to_numpy()
+    run["long"] = {}
+    for name, own in groups.items():
+        simulated = counts[own]
+        share = (simulated > 0).mean(axis=1)
+        run["long"][name] = {
+            "event model": long_scores(real[own], simulated.mean(axis=1), share),
+            "BG/NBD": long_scores(real[own], buyers[own], buyers[own]),
+        }
+    return run
+
+
+def long_scores(real, predicted, share_active):
+    """Level, distance and order."""
+    return {
+        "bias": aggregate_bias(real, predicted) if real.sum() else np.nan,
+        "rmse": float(np.sqrt(np.mean((real - predicted) ** 2))),
+        "gini": normalized_gini(real, predicted),
+        "auc": roc_auc_score(real > 0, share_active),
+    }
+
+
+def retail(options, seed):
+    """Days on which customers of Online Retail II bought, from December 2010 on."""
+    lines = pd.read_parquet(Path(options.data) / "online_retail_II.parquet")
+    lines = lines.dropna(subset=["Customer ID"])
+    lines = lines[(lines["Quantity"] > 0) & (lines["Price"] > 0)]
+    events = pd.DataFrame(
+        {
+            "customer": lines["Customer ID"].astype("int64"),
+            "day": lines["InvoiceDate"].dt.normalize(),
+            "spend": lines["Quantity"] * lines["Price"],
+        }
+    )
+    events = events.groupby(["customer", "day"], as_index=False)["spend"].sum()
+    cutoff = pd.Timestamp(
+        options.retail_cutoff if hasattr(options, "retail_cutoff") else "2010-12-06"
+    )
+    model, X = fitted(events, "customer", cutoff, seed)
+    return calibration(model, X, events, "customer", cutoff)
+
+
+def journey(options, seed):
+    """Days on which households of Complete Journey shopped, from July 2017 on."""
+    lines = load_complete_journey(level="line", time_zone="America/New_York").events
+    events = lines.assign(day=lines["timestamp"].dt.normalize())
+    events = events.groupby(["household_id", "day"], as_index=False)["spend"].sum()
+    cutoff = pd.Timestamp("2017-07-03")
+    model, X = fitted(events, "household_id", cutoff, seed)
+    return calibration(model, X, events, "household_id", cutoff)
+
+
+def fitted(events, customer, cutoff, seed, **changed):
+    """A model of what was known at the cutoff, and everybody's row there."""
+    known = events[events["day"] < cutoff]
+    log = EventLog(known, customer, "day", observed_until=cutoff - pd.Timedelta("1s"))
+    X = log.snapshots([cutoff])
+    return LSTMEventModel(random_state=seed, **changed).fit(X), X
+
+
+def real_counts(X, events, customer, cutoff, end):
+    """Events of each row within its horizon."""
+    own = events[(events["day"] >= cutoff) & (events["day"] < end)]
+    return X[customer].map(own.groupby(customer).size()).fillna(0)
+
+
+def calibration(model, X, events, customer, cutoff):
+    """What came in 13 weeks, beside simulated customers."""
+    n, end = len(X), cutoff + HORIZON
+    futures = model.sample(X, HORIZON, N_PATHS, 0)
+    paths = futures.groupby(["row", "path"])
+    counts = on_grid(paths.size(), n, N_PATHS)
+    spend = on_grid(paths["spend"].sum(), n, N_PATHS)
+    # Days until the next event, infinite if there is none.
+    first = on_grid((paths["day"].min() - cutoff).dt.days + 1, n, N_PATHS)
+    first[first == 0] = np.inf
+    own = events[(events["day"] >= cutoff) & (events["day"] < end)].groupby(customer)
+    real = X[customer].map(own.size()).fillna(0).to_numpy()
+    real_spend = X[customer].map(own["spend"].sum()).fillna(0).to_numpy()
+    real_first = (X[customer].map(own["day"].min()) - cutoff).dt.days + 1
+    low, high = np.quantile(counts, [0.1, 0.9], axis=1)
+    gaps = pit_histogram(real_first.fillna(np.inf), first)
+    return {
+        "customers": n,
+        "events": aggregate_bias(real, counts.mean(axis=1)),
+        "spend": aggregate_bias(real_spend, spend.mean(axis=1)),
+        "active": float((real > 0).mean()),
+        "active_simulated": float((counts > 0).mean()),
+        "covered": float(((low <= real) & (real <= high)).mean()),
+        "covered_pit": float(pit_histogram(real, counts)[1:-1].sum()),
+        "pit_of_gaps": gaps.round(4).tolist(),
+        "epochs": model.n_iter_,
+    }
+
+
+def on_grid(values, n_rows, n_paths):
+    """Numbers of paths as an array; 0 for paths without events."""
+    found = np.zeros((n_rows, n_paths))
+    row, path = (values.index.get_level_values(name) for name in ("row", "path"))
+    found[row, path] = values
+    return found
+
+
+# Demand -------------------------------------------------------------------------------
+
+
+def demand(options, seed):
+    """Weekly units of each department, from three cutoffs."""
+    lines = load_complete_journey(level="line", time_zone="America/New_York").events
+    lines = lines[lines["household_id"] % 3 == 0]
+    department = lines["department"].astype(str)
+    common = department.value_counts().index[:8]
+    events = (
+        lines.assign(
+            day=lines["timestamp"].dt.normalize(),
+            department=department.where(department.isin(common), "OTHER"),
+        )
+        .groupby(["household_id", "day", "department"], as_index=False)["n_items"]
+        .sum()
+    )
+    errors = {}
+    for cutoff in map(pd.Timestamp, DEMAND_CUTOFFS):
+        model, X = fitted(
+            events, "household_id", cutoff, seed, hidden_size=32, max_epochs=15
+        )
+        futures = model.sample(X, N_WEEKS * WEEK, N_PATHS_DEMAND, 0)
+        for name in [*common, "OTHER"]:
+            units = weekly(events[events["department"] == name], cutoff)
+            past = units.loc[units.index.min() + 1 : -1]  # the first is half a week
+            scale = past.diff().abs().mean()
+            drawn = weekly(futures[futures["department"] == name], cutoff)
+            forecasts = {
+                "event model": drawn.to_numpy() / N_PATHS_DEMAND,
+                "last week": past.iloc[-1],
+                "last four weeks again": np.tile(past.iloc[-4:], N_WEEKS // 4),
+                "exponential smoothing": smoothed(past.to_numpy()),
+            }
+            for way, forecast in forecasts.items():
+                error = np.abs(forecast - units.loc[0:]).mean() / scale
+                errors.setdefault(way, []).append(error)
+    return {"mase": {way: float(np.mean(own)) for way, own in errors.items()}}
+
+
+def weekly(events, cutoff):
+    """Units by week, from the first one or the cutoff, week 0, to the last of them."""
+    week = (events["day"] - cutoff) // WEEK
+    units = events["n_items"].groupby(week).sum()
+    return units.reindex(range(min(0, units.index.min()), N_WEEKS), fill_value=0)
+
+
+def smoothed(past):
+    """The level of a series by simple exponential smoothing, of the best weight."""
+    best, level = np.inf, past[-1]
+    for weight in np.linspace(0.02, 1, 50):
+        now, squares = past[:4].mean(), 0.0
+        for value in past:
+            squares += (value - now) ** 2
+            now += weight * (value - now)
+        if squares < best:
+            best, level = squares, now
+    return level
+
+
+TASKS = {"cdnow": cdnow, "retail": retail, "journey": journey, "demand": demand}
+NAMES = {"cdnow": "CDNOW", "retail": "Online Retail II", "journey": "Complete Journey"}
+
+
+# Report -------------------------------------------------------------------------------
+
+
+def write_report(runs):
+    """Write the tables and the picture for the docs."""
+    sections = []
+    inside = [run for run in runs if run["task"] in NAMES]
+    if inside:
+        sections.append(calibration_table(inside))
+        draw_pit(inside)
+    long = [run for run in inside if "long" in run]
+    if long:
+        sections.append(long_table(long))
+    of_demand = [run["mase"] for run in runs if run["task"] == "demand"]
+    if of_demand:
+        sections.append(demand_table(of_demand))
+    path = DOCS / "benchmark_results" / "futures.md"
+    path.write_text("\n\n".join(sections) + "\n", encoding="utf-8")
+
+
+def table_of(header, lines):
+    """A table in Markdown."""
+    rows = [header, ["---"] * len(header), *lines]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def spread(values, form):
+    """The mean of seeds, and the least and the most of them."""
+    if len(values) == 1:
+        return form.format(values[0])
+    ends = f"{form.format(min(values))} to {form.format(max(values))}"
+    return f"{form.format(np.mean(values))} ({ends})"
+
+
+def calibration_table(runs):
+    """Levels and coverage of each data set."""
+    lines = []
+    for task, name in NAMES.items():
+        own = [run for run in runs if run["task"] == task]
+        if not own:
+            continue
+        n = own[0]["customers"]
+        lines.append(
+            [
+                f"{name}, {n:,} customers",
+                spread([run["events"] for run in own], "{:+.1%}"),
+                spread([run["spend"] for run in own], "{:+.1%}"),
+                f"{own[0]['active']:.1%}",
+                spread([run["active_simulated"] for run in own], "{:.1%}"),
+                f"{np.mean([run['covered'] for run in own]):.1%}",
+                f"{np.mean([run['covered_pit'] for run in own]):.1%}",
+            ]
+        )
+    header = ["13 weeks", "bias of events", "of spend", "active", "simulated"]
+    return table_of([*header, "in intervals", "by their PIT"], lines)
+
+
+def long_table(runs):
+    """39 weeks of CDNOW beside BG/NBD."""
+    names = {"all": "all 23,570", "papers": "the 2,357 of the papers"}
+    lines = []
+    for group, customers in names.items():
+        own = [run["long"][group] for run in runs if group in run["long"]]
+        for model in ("event model", "BG/NBD") if own else ():
+            scores = [one[model] for one in own]
+            if model == "BG/NBD":
+                scores = scores[:1]
+            forms = {
+                "bias": "{:+.1%}",
+                "rmse": "{:.3f}",
+                "gini": "{:.3f}",
+                "auc": "{:.3f}",
+            }
+            tell = spread if len(scores) > 1 else lambda v, form: form.format(v[0])
+            lines.append(
+                [
+                    f"{model}, {customers}",
+                    *(tell([s[key] for s in scores], f) for key, f in forms.items()),
+                ]
+            )
+    return table_of(["39 weeks", "bias", "RMSE", "Gini", "ROC AUC, active"], lines)
+
+
+def demand_table(errors):
+    """Mean absolute scaled errors."""
+    lines = [[way, spread([one[way] for one in errors], "{:.2f}")] for way in errors[0]]
+    return table_of(["weekly units of nine departments", "MASE"], lines)
+
+
+def draw_pit(runs):
+    """Where the next event lies among simulated ones."""
+    import matplotlib.pyplot as plt
+
+    own = [task for task in NAMES if any(run["task"] == task for run in runs)]
+    figure, axes = plt.subplots(
+        1, len(own), figsize=(3 * len(own), 2.6), sharey=True, squeeze=False
+    )
+    for axis, task in zip(axes[0], own, strict=True):
+        shares = [run["pit_of_gaps"] for run in runs if run["task"] == task]
+        axis.bar(np.arange(10) / 10 + 0.05, np.mean(shares, axis=0), 0.09)
+        axis.axhline(0.1, color="black", lw=0.8)
+        axis.set(title=NAMES[task], xlabel="among simulated times", ylim=(0, 0.2))
+    axes[0, 0].set_ylabel("share of customers")
+    figure.savefig(DOCS / "images" / "pit_of_gaps.png", dpi=100, bbox_inches="tight")
+
+
+if __name__ == "__main__":
+    main()
