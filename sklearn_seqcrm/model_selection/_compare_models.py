@@ -69,8 +69,8 @@ def compare_models(
         Targets. Of survival models: the DataFrame or the structured array of events and
         times that all of them take.
     cv : splitter, int or iterable of splits
-        Folds, such as those of a `CutoffSplit`. A splitter gets the customers as its
-        groups. An int: so many folds of customers.
+        Folds, such as those of a `CutoffSplit`. A splitter that asks for groups, such as
+        GroupKFold, gets the customers. An int: so many folds of customers.
     scoring : str, callable, list of str, or dict of str to str or callable
         Scores, as in `sklearn.model_selection.cross_validate`: names of scikit-learn,
         such as ``"roc_auc"`` or ``"neg_log_loss"``, or of
@@ -248,7 +248,7 @@ def _folds(
     everyone = np.arange(len(y))
     folds = [
         (everyone[train], everyone[test])
-        for train, test in splitter.split(X, y, customers)
+        for train, test in splitter.split(X, y, _groups_for(splitter, customers))
     ]
     if not folds:
         raise ValueError("cv makes no fold.")
@@ -257,6 +257,13 @@ def _folds(
             if not len(side):
                 raise ValueError(f"The fold {number} that cv makes has no {name} rows.")
     return folds
+
+
+def _groups_for(splitter: Any, customers: np.ndarray) -> np.ndarray | None:
+    """Customers, unless a splitter says that it ignores groups, at which it warns."""
+    routing = getattr(splitter, "get_metadata_routing", None)
+    ignored = routing is not None and not routing().split.requests.get("groups")
+    return None if ignored else customers
 
 
 def _jobs(

@@ -537,6 +537,21 @@ def test_y_may_have_several_columns():
         assert row.score == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("splitter", "same"), [(KFold(3), lambda X: KFold(3).split(X)), (GroupKFold(3), 3)]
+)
+def test_splitters_get_the_customers_if_they_ask(splitter, same):
+    """Others would warn that they ignore them."""
+    table = make_table(12)
+    y = np.arange(len(table), dtype=float)
+    models = {"mean": make_pipeline(RFMFeatures(amount=None), DummyRegressor())}
+    args = {"scoring": "neg_mean_squared_error", "n_resamples": 2}
+    found = compare_models(models, table, y, cv=splitter, **args)
+    cv = list(same(table)) if callable(same) else same
+    expected = compare_models(models, table, y, cv=cv, **args)
+    assert_frame_equal(found.scores, expected.scores)
+
+
 def test_y_may_be_a_series():
     y = pd.Series(Y, index=RNG.permutation(N))
     models = {"one": LogisticRegression()}
