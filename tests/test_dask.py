@@ -1,5 +1,6 @@
 """Searches and scores on the workers of Dask, which are processes of their own."""
 
+import itertools
 import os
 import pickle
 import signal
@@ -10,7 +11,7 @@ import pytest
 from pandas.testing import assert_frame_equal
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
@@ -28,13 +29,16 @@ UNTIL = "2025-01-01"
 STEPS = [1, 2]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def client():
+    """A client of two workers; a cluster of its own for each test, as some kill one."""
     options = {"threads_per_worker": 1, "processes": True, "dashboard_address": None}
     with (
         distributed.LocalCluster(n_workers=2, **options) as cluster,
         distributed.Client(cluster) as client,
     ):
+        # It would take copies away that nobody uses, until a worker is lost.
+        client.amm.stop()
         yield client
 
 
@@ -51,11 +55,11 @@ def rows_and_target(log):
     return X, np.arange(len(X)) % 2
 
 
-def search(first=None, **options):
+def search(first=None, cv=4):
     trees = HistGradientBoostingClassifier(min_samples_leaf=5)
     model = make_pipeline(first, RFMFeatures(remainder="drop"), trees)
     grid = {"histgradientboostingclassifier__max_iter": STEPS}
-    return GridSearchCV(model, grid, cv=4, **options)
+    return GridSearchCV(model, grid, cv=cv, refit=False)
 
 
 @pytest.mark.parametrize("where", ["memory", "disk"])
@@ -81,15 +85,36 @@ def test_a_search_sends_the_rows_to_each_worker_at_most_once(
     assert rows > (200_000 if where == "memory" else 15_000)
 
 
-def test_a_comparison_is_whole_although_a_worker_was_killed(client, logs, tmp_path):
-    X, y = rows_and_target(logs["disk"])
-    killed = tmp_path / "killed"
+def killer(killed):
+    """A function of X that kills its process, if no process has been killed before."""
 
     def kill_once(X):
         if not killed.exists():
             killed.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return X
+
+    return kill_once
+
+
+def test_a_search_is_whole_although_a_worker_was_killed(client, logs, tmp_path):
+    """If all workers have what joblib would send to one of them, the folds as well."""
+    X, y = rows_and_target(logs["disk"])
+    folds = list(KFold(4).split(X))
+    expected = search().set_params(cv=folds).fit(X, y)
+    killing = search(FunctionTransformer(killer(tmp_path / "killed")), cv=folds)
+    everywhere = [X, y, *itertools.chain(*folds)]
+    with joblib.parallel_config("dask", scatter=everywhere):
+        killing.fit(X, y)
+    assert (tmp_path / "killed").exists()
+    np.testing.assert_array_equal(
+        killing.cv_results_["mean_test_score"], expected.cv_results_["mean_test_score"]
+    )
+
+
+def test_a_comparison_is_whole_although_a_worker_was_killed(client, logs, tmp_path):
+    X, y = rows_and_target(logs["disk"])
+    kill_once = killer(tmp_path / "killed")
 
     def model(strategy):
         dummy = DummyClassifier(strategy=strategy, random_state=0)
@@ -99,14 +124,14 @@ def test_a_comparison_is_whole_although_a_worker_was_killed(client, logs, tmp_pa
     options = {"cv": 2, "scoring": "roc_auc", "n_resamples": 5}
     with joblib.parallel_config("dask", scatter=[X, y]):
         found = compare_models(models, X, y, **options)
-    assert killed.exists()
+    assert (tmp_path / "killed").exists()
     expected = compare_models(models, X, y, **options)
     assert_frame_equal(found.scores, expected.scores)
 
 
 def test_partitions_are_scored_although_a_worker_was_killed(client, logs, tmp_path):
     X, y = rows_and_target(logs["memory"])
-    model = search().fit(X, y)
+    model = search().set_params(refit=True).fit(X, y)
     killed = tmp_path / "killed"
 
     def score(events):
