@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-oldest test-processors lint format docs benchmark clean
+.PHONY: demo test test-oldest test-processors lint format docs dist benchmark clean
 # Two installs into one environment must not run at the same time.
 .NOTPARALLEL:
 
@@ -36,6 +36,7 @@ test-with-%: $(VENV)/.installed-tests
 lint: $(VENV)/.installed-lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python tools/check_docstrings.py
@@ -44,10 +45,17 @@ format: $(VENV)/.installed-lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# SEQCRM_DOCS_RUN=1 also runs the examples, for their figures; SEQCRM_DOCS_ONLINE=1 also
-# links to the documentation of other libraries.
+# All code of the pages and examples runs; SEQCRM_DOCS_RUN=0 shows it without running it.
+# SEQCRM_DOCS_ONLINE=1 also links to the documentation of other libraries.
 docs: $(VENV)/.installed-docs
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+# A wheel and an sdist, each installed into a new environment and used there.
+dist: $(VENV)/.installed-dist
+	rm -rf dist build
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python tools/smoke_test.py dist/*
 
 # All of them take forty minutes, and write docs/benchmark_results.
 benchmark: $(VENV)/.installed-benchmarks

@@ -18,7 +18,7 @@ version = release = installed_version("sklearn-seqcrm")
 
 extensions = [
     "linked_names",
-    "myst_parser",
+    "myst_nb",
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
@@ -28,6 +28,11 @@ extensions = [
 exclude_patterns = ["_build", "benchmark_results"]
 # The front page is the README, whose title is the project's name.
 myst_heading_anchors = 2
+nb_execution_mode = "cache"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_output_stderr = "remove-warn"
+nb_merge_streams = True
 myst_enable_extensions = ["dollarmath"]
 templates_path = ["_templates"]
 # Docstrings have single backticks for names and parameters alike: a name becomes a
@@ -64,12 +69,7 @@ html_theme_options = {
         "*/**": ["page-toc"],
     },
 }
-# Only these two have pages below them to navigate; the others keep the width.
-html_sidebars = {
-    "*": [],
-    "api": ["sidebar-nav-bs"],
-    "*/**": ["sidebar-nav-bs"],
-}
+html_sidebars = {"index": []}
 _, github_user, github_repo = URLS["Repository"].rsplit("/", 2)
 html_context = {
     "github_user": github_user,
@@ -93,8 +93,7 @@ sphinx_gallery_conf = {
     "filename_pattern": r"plot_",
     # Others are shown on pages, and are no examples to be run.
     "ignore_pattern": r"(^|/)(?!plot_)[^/]*\.py$",
-    # Training nets takes minutes, so pages show code alone unless asked.
-    "plot_gallery": os.environ.get("SEQCRM_DOCS_RUN") == "1",
+    "plot_gallery": runs,
     "abort_on_example_error": True,
     "show_signature": False,
     "write_computation_times": False,

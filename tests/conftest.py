@@ -1,0 +1,21 @@
+"""What tests of several pages share."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+@pytest.fixture(scope="session")
+def code_of() -> Callable[[str], str]:
+    """Return a function that gives the code of a page, to run it as it is."""
+
+    def read(page: str) -> str:
+        text = (DOCS / page).read_text(encoding="utf-8")
+        cells = re.findall(r"^```\{code-cell\}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+        return "\n".join(re.sub(r"\A:tags: .*\n", "", cell) for cell in cells)
+
+    return read

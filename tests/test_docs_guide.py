@@ -1,0 +1,106 @@
+"""Pages of the guide that have no test of their own run as they are, and say the truth."""
+
+import warnings
+
+import matplotlib
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+
+matplotlib.use("agg")
+
+
+@pytest.fixture
+def run(code_of, tmp_path, monkeypatch):
+    """Run a page in an empty folder, and return what it has named."""
+
+    def run_page(page):
+        monkeypatch.chdir(tmp_path)
+        names = {"print": lambda *values: None}
+        exec(compile(code_of(page), page, "exec"), names)
+        plt.close("all")
+        return names
+
+    return run_page
+
+
+def test_getting_started(run):
+    """Boosting and the network are level; the saved model scores all households."""
+    page = run("getting_started.md")
+    scores = page["comparison"].summary.set_index("model")["score"]
+    assert scores.min() > 0.83
+    assert scores.max() - scores.min() < 0.03
+    assert len(page["now"]) == 400
+    assert page["now"]["risk"].between(0, 1).all()
+
+
+def test_histories(run):
+    page = run("histories.md")
+    recent = page["recent"]
+    rows = recent.groupby("cutoff").size()
+    known = page["churned"](recent, "30D", censored="nan").groupby(recent["cutoff"])
+    assert known.count().tolist() == [rows.iloc[0], 0]
+
+
+def test_the_leak_is_ahead_of_the_truth(run):
+    auc = run("late_facts.md")["auc"]
+    assert auc["honest"] < auc["true probability"] < auc["leaky"] - 0.02
+
+
+def test_encoding(run):
+    page = run("encoding.md")
+    assert page["layout"].codes == ("category",)
+    assert list(page["both"].columns[-1:]) == ["outcomes"]
+
+
+def test_recurrent(run):
+    """The oldest event moves a plain cell the least."""
+    flows = run("recurrent.md")["flows"]
+    oldest = {cell: flow.groupby("age")["norm"].mean() for cell, flow in flows.items()}
+    ratio = pd.Series({cell: norm[30] / norm[1] for cell, norm in oldest.items()})
+    assert ratio["rnn"] < 0.01
+
+
+def test_models(run):
+    page = run("models.md")
+    assert set(page["search"].best_params_) == {
+        "estimator__dropout",
+        "estimator__hidden_size",
+    }
+    assert page["losses"]["valid_loss"].min() < 0.66
+
+
+def test_own_modules(run):
+    """Better than chance; and padding does not count."""
+    page = run("own_modules.md")
+    assert page["scores"].mean() > 0.6
+    tensors = page["tensors"]
+    shown = (tensors["codes"][:, :, 0] > 0).sum(axis=1)
+    assert (shown == tensors["lengths"]).all()
+
+
+def test_a_random_split_flatters(run):
+    """Two windows of 90 days that begin two weeks apart have most days in common."""
+    auc = run("validation.md")["auc"]
+    assert auc["rows at random"] > auc["what came later"] + 0.1
+    assert abs(auc["CutoffSplit"] - auc["what came later"]) < 0.06
+
+
+def test_comparison(run):
+    """The order of events is what these journeys have, and aggregates lack."""
+    found = run("comparison.md")["comparison"].differences.set_index("model")
+    assert found.loc["hybrid", "difference"] > 0
+    assert found.loc["RFM + boosting", "difference"] < 0.01
+
+
+def test_performance(run):
+    """Not how fast it is, which depends on the machine."""
+    assert sorted(run("performance.md")["seconds"]) == [1, 6, 12]
+
+
+def test_migrating(run):
+    """Histories of one event have no recency in the dialect of lifetimes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        page = run("migrating.md")
+    assert set(page["past"]) | set(page["future"]) == set(page["days"])
