@@ -22,18 +22,27 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx_copybutton",
+    "sphinx_design",
     "sphinx_gallery.gen_gallery",
 ]
-# Included by another page.
-exclude_patterns = ["_build", "benchmark_results"]
-# The front page is the README, whose title is the project's name.
+# The second is included by other pages; notebooks of the gallery are for download.
+exclude_patterns = ["_build", "benchmark_results", "auto_examples/*.ipynb"]
 myst_heading_anchors = 2
-nb_execution_mode = "cache"
+myst_enable_extensions = ["colon_fence", "dollarmath"]
+
+# Code of pages and examples runs, unless that is switched off; that of a page
+# again when it has changed. A warning that it prints is one of the build.
+runs = os.environ.get("SEQCRM_DOCS_RUN") != "0"
+nb_execution_mode = "cache" if runs else "off"
+nb_execution_in_temp = True
 nb_execution_raise_on_error = True
-nb_execution_timeout = 300
+nb_execution_timeout = 300  # seconds for a cell
 nb_output_stderr = "remove-warn"
 nb_merge_streams = True
-myst_enable_extensions = ["dollarmath"]
+# Small networks are as fast on one thread, and much faster beside other processes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 templates_path = ["_templates"]
 # Docstrings have single backticks for names and parameters alike: a name becomes a
 # link, and what cannot be found plain code, without a warning. (scikit-learn has

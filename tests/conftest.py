@@ -15,7 +15,9 @@ def code_of() -> Callable[[str], str]:
 
     def read(page: str) -> str:
         text = (DOCS / page).read_text(encoding="utf-8")
-        cells = re.findall(r"^```\{code-cell\}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+        cells = re.findall(
+            r"^```\{code-cell\}\n(.*?)^```", text, re.DOTALL | re.MULTILINE
+        )
         return "\n".join(re.sub(r"\A:tags: .*\n", "", cell) for cell in cells)
 
     return read

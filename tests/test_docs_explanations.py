@@ -1,20 +1,15 @@
 """The page on explanations, run as it is."""
 
-import re
-from pathlib import Path
-
 import matplotlib
 import pytest
 from matplotlib import pyplot as plt
 
 matplotlib.use("agg")
-PAGE = Path(__file__).parents[1] / "docs" / "explanations.md"
 
 
 @pytest.fixture(scope="module")
-def page():
-    text = PAGE.read_text(encoding="utf-8")
-    code = "\n".join(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL))
+def page(code_of):
+    code = code_of("explanations.md")
     names = {"print": lambda one: names.setdefault("printed", []).append(one)}
     exec(compile(code, "explanations.md", "exec"), names)
     yield names

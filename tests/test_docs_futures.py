@@ -1,17 +1,12 @@
 """What a model of events is asked: the page, run as it is."""
 
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-PAGE = (Path(__file__).parents[1] / "docs" / "futures.md").read_text(encoding="utf-8")
-
 
 @pytest.fixture(scope="module")
-def page():
-    code = "\n".join(re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL))
+def page(code_of):
+    code = code_of("futures.md")
     names = {"printed": [], "print": lambda *values: names["printed"].append(values)}
     exec(compile(code, "futures.md", "exec"), names)
     return names

@@ -1,4 +1,4 @@
-"""Pages of the guide that have no test of their own run as they are, and say the truth."""
+"""Pages of the guide that have no test of their own, run as they are."""
 
 import warnings
 
@@ -91,6 +91,12 @@ def test_comparison(run):
     found = run("comparison.md")["comparison"].differences.set_index("model")
     assert found.loc["hybrid", "difference"] > 0
     assert found.loc["RFM + boosting", "difference"] < 0.01
+
+
+def test_persistence(run):
+    """The loaded model is the one that was saved, and learns again."""
+    page = run("persistence.md")
+    assert page["again"].predict_proba(page["X"]).shape == (500, 2)
 
 
 def test_performance(run):

@@ -1,6 +1,5 @@
 """Which metric for which question: the page, run as it is."""
 
-import re
 from pathlib import Path
 
 from sklearn_seqcrm import metrics
@@ -8,8 +7,8 @@ from sklearn_seqcrm import metrics
 PAGE = (Path(__file__).parents[1] / "docs" / "metrics.md").read_text(encoding="utf-8")
 
 
-def test_the_page_runs():
-    code = "\n".join(re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL))
+def test_the_page_runs(code_of):
+    code = code_of("metrics.md")
     printed = []
     exec(compile(code, "metrics.md", "exec"), {"print": printed.append})
     gini, lift, bias, table, recall, ndcg, _ = printed

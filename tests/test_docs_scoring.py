@@ -1,8 +1,6 @@
 """Train in March, append April, score on the first of May: the page, run as it is."""
 
 import pickle
-import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +9,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.targets import churned
 
-PAGE = (Path(__file__).parents[1] / "docs" / "scoring.md").read_text(encoding="utf-8")
-
 
 @pytest.fixture(scope="module")
-def page():
-    code = "\n".join(re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL))
+def page(code_of):
+    code = code_of("scoring.md")
     names = {"print": lambda *values: names.setdefault("printed", values)}
     exec(compile(code, "scoring.md", "exec"), names)
     return names

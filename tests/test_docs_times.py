@@ -1,18 +1,13 @@
 """From a log to times, chances and kinds of events: the page, run as it is."""
 
-import re
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 
-PAGE = (Path(__file__).parents[1] / "docs" / "times.md").read_text(encoding="utf-8")
-
 
 @pytest.fixture(scope="module")
-def page():
-    code = "\n".join(re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL))
+def page(code_of):
+    code = code_of("times.md")
     names = {"printed": [], "print": lambda *values: names["printed"].append(values)}
     exec(compile(code, "times.md", "exec"), names)
     return names

@@ -1,6 +1,5 @@
 """Which loss for which question: the page, run as it is."""
 
-import re
 from pathlib import Path
 
 from sklearn_seqcrm.neural_network._objectives import LOSSES
@@ -8,8 +7,8 @@ from sklearn_seqcrm.neural_network._objectives import LOSSES
 PAGE = (Path(__file__).parents[1] / "docs" / "values.md").read_text(encoding="utf-8")
 
 
-def test_the_page_runs():
-    code = "\n".join(re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL))
+def test_the_page_runs(code_of):
+    code = code_of("values.md")
     printed = []
     exec(compile(code, "values.md", "exec"), {"print": lambda *a: printed.append(a)})
     (shape, zero), ratios, numbers, labels = printed

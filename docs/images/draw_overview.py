@@ -1,6 +1,7 @@
-"""Draw overview.svg, the picture of the front page: `python docs/images/draw_overview.py`.
+"""Draw overview.svg, the picture of the front page.
 
-Customers, events and cutoffs are those of the quickstart in the README.
+Run as ``python docs/images/draw_overview.py``. Customers, events and cutoffs are those
+of the quickstart in the README.
 """
 
 from pathlib import Path
@@ -22,14 +23,18 @@ log = EventLog(journeys.events, customer="customer_id", time="timestamp")
 X = log.attach(journeys.rows, cutoff="cutoff").head(N_ROWS)
 kinds = dict(zip(log.to_frame()["event"].cat.categories, COLORS, strict=False))
 
-plt.rcParams.update({"font.size": 9, "svg.fonttype": "none", "svg.hashsalt": "overview"})
+plt.rcParams.update(
+    {"font.size": 9, "svg.fonttype": "none", "svg.hashsalt": "overview"}
+)
 figure, (timelines, table, models) = plt.subplots(
     1, 3, figsize=(11, 3), width_ratios=[4.6, 4.6, 2.6], layout="constrained"
 )
 
 # Events, and what a row sees of them.
 for place, row in X.iterrows():
-    events = log.to_frame().loc[lambda t, who=row["customer_id"]: t["customer_id"] == who]
+    events = log.to_frame().loc[
+        lambda t, who=row["customer_id"]: t["customer_id"] == who
+    ]
     seen = events["timestamp"] < row["cutoff"]
     timelines.axhline(-place, color="#d0d7de", linewidth=0.8, zorder=0)
     for kind, color in kinds.items():
@@ -37,9 +42,16 @@ for place, row in X.iterrows():
         for which, alpha in ((seen, 1), (~seen, 0.25)):
             times = events.loc[of_kind & which, "timestamp"]
             timelines.scatter(
-                times, [-place] * len(times), s=22, color=color, alpha=alpha, linewidth=0
+                times,
+                [-place] * len(times),
+                s=22,
+                color=color,
+                alpha=alpha,
+                linewidth=0,
             )
-    timelines.vlines(row["cutoff"], -place - 0.35, -place + 0.35, color=INK, linewidth=2)
+    timelines.vlines(
+        row["cutoff"], -place - 0.35, -place + 0.35, color=INK, linewidth=2
+    )
 for kind, color in kinds.items():
     timelines.scatter([], [], s=22, color=color, label=kind)
 timelines.vlines([], 0, 1, color=INK, linewidth=2, label="cutoff")
@@ -58,12 +70,22 @@ timelines.tick_params(length=0)
 # X.
 cell = {"va": "center", "family": "monospace", "fontsize": 8}
 table.set_title("X: the history is a column", fontsize=10)
-places = {"customer_id": 0, "cutoff": 0.24, "age": 0.45, "region": 0.54, "history": 0.68}
+places = {
+    "customer_id": 0,
+    "cutoff": 0.24,
+    "age": 0.45,
+    "region": 0.54,
+    "history": 0.68,
+}
 for name, x in places.items():
     table.text(x, 0.8, name, color=INK, weight="bold", **cell)
 for place, row in X.iterrows():
     table.axhspan(
-        -place - 0.5, -place + 0.5, color="#0072B2", alpha=0.07 if place % 2 else 0, lw=0
+        -place - 0.5,
+        -place + 0.5,
+        color="#0072B2",
+        alpha=0.07 if place % 2 else 0,
+        lw=0,
     )
     values = {
         "customer_id": row["customer_id"],
