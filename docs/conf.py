@@ -40,6 +40,8 @@ nb_execution_raise_on_error = True
 nb_execution_timeout = 300  # seconds for a cell
 nb_output_stderr = "remove-warn"
 nb_merge_streams = True
+# What has not run does not tell its language.
+suppress_warnings = [] if runs else ["myst-nb.lexer"]
 # Small networks are as fast on one thread, and much faster beside other processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

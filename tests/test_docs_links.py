@@ -1,0 +1,51 @@
+"""Links between files of the project lead somewhere; the network is not asked."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+]
+LINK = r"\]\(([^)\s]+)\)"
+
+
+def where(page, link):
+    """The file that a link of a page means; pages of examples are made of scripts."""
+    path = link.split("#")[0]
+    example = re.fullmatch(r"auto_examples/(\w+)(\.rst)?", path)
+    if example:
+        name = {"index": "GALLERY_HEADER.rst"}.get(example[1], f"{example[1]}.py")
+        return ROOT / "examples" / name
+    return page.parent / path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page):
+    links = re.findall(LINK, page.read_text(encoding="utf-8"))
+    ours = [link for link in links if not re.match(r"https?://|mailto:|#", link)]
+    assert [link for link in ours if not where(page, link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_others_are_whole_and_safe(page):
+    links = re.findall(LINK, page.read_text(encoding="utf-8"))
+    others = [link for link in links if link.startswith("http")]
+    assert [
+        link for link in others if not re.match(r"https://[\w.-]+\.\w+", link)
+    ] == []
+
+
+def test_every_page_is_in_the_guide_or_on_the_front_page():
+    """Otherwise nobody finds it."""
+    text = "".join(
+        (ROOT / "docs" / name).read_text() for name in ("index.md", "guide.md")
+    )
+    trees = re.findall(r"```\{toctree\}(.*?)```", text, flags=re.DOTALL)
+    listed = set(re.findall(r"[\w/]+(?=>|$)", "\n".join(trees), flags=re.MULTILINE))
+    pages = {page.stem for page in (ROOT / "docs").glob("*.md")} - {"index"}
+    assert pages - listed == set()
