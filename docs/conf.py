@@ -42,6 +42,8 @@ nb_output_stderr = "remove-warn"
 nb_merge_streams = True
 # What has not run does not tell its language.
 suppress_warnings = [] if runs else ["myst-nb.lexer"]
+# With a backend of its own, a kernel would not show the figures of a page.
+os.environ.pop("MPLBACKEND", None)
 # Small networks are as fast on one thread, and much faster beside other processes.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
