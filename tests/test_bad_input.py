@@ -129,9 +129,9 @@ LOGS = {
         r"'amount' mixes values .* float, str; make them one type, .*astype\(str\)",
         TypeError,
     ),
-    "a field of lists": (
+    "a field of lists of text": (
         build(amount=[["a"]] * len(EVENTS)),
-        "'amount' holds values of the type list, .* leave it out of fields",
+        "'amount' of events holds values of the type list of string, .* leave it out",
         TypeError,
     ),
     "append: a field less": (

@@ -93,12 +93,6 @@ def test_comparison(run):
     assert found.loc["RFM + boosting", "difference"] < 0.01
 
 
-def test_persistence(run):
-    """The loaded model is the one that was saved, and learns again."""
-    page = run("persistence.md")
-    assert page["again"].predict_proba(page["X"]).shape == (500, 2)
-
-
 def test_performance(run):
     """Not how fast it is, which depends on the machine."""
     assert sorted(run("performance.md")["seconds"]) == [1, 6, 12]

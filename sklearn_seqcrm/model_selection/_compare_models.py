@@ -69,8 +69,8 @@ def compare_models(
         Targets. Of survival models: the DataFrame or the structured array of events and
         times that all of them take.
     cv : splitter, int or iterable of splits
-        Folds, such as those of a `CutoffSplit`. A splitter that asks for groups, such as
-        GroupKFold, gets the customers. An int: so many folds of customers.
+        Folds, such as those of a `CutoffSplit`. A splitter that asks for groups, as
+        GroupKFold does, gets the customers. An int: so many folds of customers.
     scoring : str, callable, list of str, or dict of str to str or callable
         Scores, as in `sklearn.model_selection.cross_validate`: names of scikit-learn,
         such as ``"roc_auc"`` or ``"neg_log_loss"``, or of

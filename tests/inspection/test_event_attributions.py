@@ -496,9 +496,9 @@ def test_exposures_have_their_own_line(X):
     found = check_regression(model, X)
     others = found[found["field"] != "age"]
     np.testing.assert_allclose(others["attribution"], 0, atol=1e-6)
-    rate = model.predict(X) / X["age"]
     lines = found[found["field"] == "age"]
-    expected = rate * (X["age"] - X["age"].mean())
+    slope = model[-1].net_.module_.slope.item()
+    expected = model.predict(X) * (1 - (X["age"].mean() / X["age"]) ** slope)
     np.testing.assert_allclose(lines["attribution"], expected, rtol=1e-3, atol=1e-3)
 
 

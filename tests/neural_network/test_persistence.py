@@ -123,12 +123,10 @@ def test_trained_in_bfloat16_and_loaded_without(monkeypatch):
     back.set_params(precision="float32").fit(X, Y)
 
 
-def test_the_page_on_persistence(tmp_path, monkeypatch, capsys):
+def test_the_page_on_persistence(code_of, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    text, names = PAGE.read_text(encoding="utf-8"), {}
-    for code in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
-        exec(compile(code, PAGE.name, "exec"), names)
+    exec(compile(code_of(PAGE.name), PAGE.name, "exec"), {})
     assert capsys.readouterr().out == "True\n"
-    (told,) = re.findall(r"about (\d+) kB", text)
+    (told,) = re.findall(r"about (\d+) kB", PAGE.read_text(encoding="utf-8"))
     size = (tmp_path / "model.joblib").stat().st_size
     assert size == pytest.approx(1000 * int(told), rel=0.1)

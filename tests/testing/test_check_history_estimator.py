@@ -90,6 +90,16 @@ class SeesItsCutoff(Counts):
         return (stop - rows.start).astype("float64") * (rows.codes >= 0)
 
 
+class SeesVectorsOfTheFuture(Counts):
+    """Whether any vector of the log is a large one, whoever sees it."""
+
+    @staticmethod
+    def counts(array):
+        column = array.log.columns.get("vector")
+        some_large = column is not None and np.nanmax(column.values) > 1e6
+        return array.lengths + float(some_large)
+
+
 class SeesBeforeItsLookback(Counts):
     @staticmethod
     def counts(array):
@@ -272,6 +282,7 @@ BROKEN = {
     ComesBack: "check_no_leakage",
     KeepsAFrame: "check_holds_no_events",
     ForgetsPickledRows: "check_pickled_rows",
+    SeesVectorsOfTheFuture: "check_vectors",
 }
 
 

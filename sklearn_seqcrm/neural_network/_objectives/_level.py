@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-# Standard deviations that the logarithm of the level, and how far a slope is from 1,
-# are taken to have before a row is seen.
+# Standard deviations that the logarithm of a level, and how far a slope is from 1, are
+# taken to have before a row is seen.
 _SPREAD_OF_LEVEL, _SPREAD_OF_SLOPE = 0.2, 0.1
 # No slope changes by more at once.
 _LARGEST_CHANGE = 0.5
 
 
-def learned_level(
+def full_level(
     y: np.ndarray, mean: np.ndarray, weight: np.ndarray | None
 ) -> np.ndarray:
-    """What means are multiplied by to add up to the targets, as far as rows tell.
-
-    On a logarithmic scale, the factor is drawn towards 1 by its standard error.
+    """What means are multiplied by to add up to the targets.
 
     Parameters
     ----------
@@ -30,12 +28,22 @@ def learned_level(
     ndarray of shape (k,)
         Levels; 1 where all targets are 0.
     """
-    share = np.full(len(y), 1.0) if weight is None else weight / weight.max()
+    share = _share_of(weight, len(y))
     total, expected = share @ y, share @ mean
-    error = np.sqrt(share**2 @ (y - mean) ** 2) / expected
+    return np.where(total > 0, total, expected) / expected
+
+
+def believed_level(
+    y: np.ndarray, mean: np.ndarray, weight: np.ndarray | None
+) -> np.ndarray:
+    """The same as far as rows tell, for targets of which few are most of the total.
+
+    On a logarithmic scale, the factor is drawn towards 1 by its standard error.
+    """
+    share = _share_of(weight, len(y))
+    error = np.sqrt(share**2 @ (y - mean) ** 2) / (share @ mean)
     believed = _SPREAD_OF_LEVEL**2 / (_SPREAD_OF_LEVEL**2 + error**2)
-    ratio = np.where(total > 0, total, expected) / expected
-    return np.exp(believed * np.log(ratio))
+    return full_level(y, mean, weight) ** believed
 
 
 def slope_beyond(
@@ -60,9 +68,14 @@ def slope_beyond(
     ndarray of shape (k,)
         Slopes; 0 where nothing tells them.
     """
-    share = np.full(len(y), 1.0) if weight is None else weight / weight.max()
+    share = _share_of(weight, len(y))
     columns = zip(y.T, mean.T, strict=True)
     return np.array([_slope(*column, share, offset) for column in columns])
+
+
+def _share_of(weight: np.ndarray | None, n: int) -> np.ndarray:
+    """Weights of `n` rows, the largest of them 1."""
+    return np.ones(n) if weight is None else weight / weight.max()
 
 
 def _slope(

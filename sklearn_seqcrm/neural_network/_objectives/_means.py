@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sklearn_seqcrm.neural_network._objectives._level import (
-    learned_level,
+    full_level,
     slope_beyond,
 )
 from sklearn_seqcrm.neural_network._objectives._numbers import Number, mean_of
@@ -106,7 +106,7 @@ class LogMean(Number):
         """
         each = [self._means_of(self._by_target(one)) / len(outputs) for one in outputs]
         y, mean = self._compared(target, np.sum(each, axis=0))
-        self.level = learned_level(y, mean, weight)
+        self.level = full_level(y, mean, weight)
 
     def _compared(
         self, target: np.ndarray, mean: np.ndarray

@@ -10,7 +10,7 @@ import torch
 from scipy.special import expit, logsumexp, ndtri
 
 from sklearn_seqcrm.neural_network._objectives._level import (
-    learned_level,
+    believed_level,
     slope_beyond,
 )
 from sklearn_seqcrm.neural_network._objectives._numbers import Number, mean_of
@@ -134,7 +134,7 @@ class ZeroInflatedLognormal(Number):
         squared loss ends where predictions add up to the targets, this one does not.
         So means are multiplied by what makes them do so, as far as rows tell.
         """
-        self.level = learned_level(*self._in_one_unit(outputs, target), weight)
+        self.level = believed_level(*self._in_one_unit(outputs, target), weight)
 
     def _in_one_unit(
         self, outputs: Sequence[np.ndarray], target: np.ndarray
