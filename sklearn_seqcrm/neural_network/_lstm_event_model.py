@@ -23,6 +23,7 @@ from sklearn_seqcrm._store import later
 from sklearn_seqcrm.neural_network._event_model import (
     CONSTRAINTS,
     BaseEventModel,
+    BasketSimulator,
     SimulatedEvents,
     Simulator,
     allowed_levels,
@@ -527,6 +528,7 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         n: int = 10,
         *,
         within: Any = None,
+        basket: bool = False,
         exclude_seen: bool = False,
         candidates: Any = None,
         n_draws: int | None = None,
@@ -545,6 +547,10 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
             None: the probability that the next event has the value, whenever it comes.
             A length of time: the probability that an event with the value comes before
             it is over, among simulated futures.
+        basket : bool, default=False
+            Whether to ask about all events at the time of the next one: the probability
+            that one of them has the value. The next event alone is more likely to be
+            of a small basket than of a large one.
         exclude_seen : bool, default=False
             Leave out what the row's history has.
         candidates : list of values or None, default=None
@@ -564,15 +570,22 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         Raises
         ------
         ValueError
-            If there is no such categorical field, or a candidate was not in training.
+            If there is no such categorical field, a candidate was not in training, or
+            `basket` and `within` are both asked for.
         """
+        if basket and within is not None:
+            raise ValueError(
+                f"basket=True asks about the next basket and within={within!r} about a "
+                "time; leave one of them out."
+            )
         data = self._rows_of(X)
         known = level_field(self._learned, field)
         allowed = allowed_levels(known, candidates, field)
         if n_draws is None:
             n_draws = _DRAWS if within is None else _FUTURES
         if within is None:
-            simulator = Simulator(self.net_, self._learned, seed=0)
+            kind = BasketSimulator if basket else Simulator
+            simulator = kind(self.net_, self._learned, seed=0)
             found = next_probabilities(simulator, data, field, n_draws)
         else:
             events, _ = self._simulate(data, within, n_draws, 0)

@@ -369,6 +369,38 @@ def test_next_values_are_those_of_simulations(model, X):
         assert abs(counts.loc[row, value] - share) < 0.05
 
 
+def test_next_baskets_are_those_of_simulations():
+    """Baskets of up to five lines, the first of which is often milk."""
+    rng = np.random.default_rng(0)
+    n_lines = rng.integers(1, 6, 400)
+    who, day = np.repeat(np.arange(400) % 40, n_lines), np.repeat(range(400), n_lines)
+    item = rng.choice([*"abcdef", None], len(who))
+    item[np.cumsum(n_lines) - n_lines] = rng.choice(["milk", "a"], 400, p=[0.8, 0.2])
+    events = pd.DataFrame({"who": who, "day": day, "item": item, "price": 1.0})
+    log = EventLog(events[["who", "day", "price", "item"]], "who", "day")
+    X = log.attach(pd.DataFrame({"who": range(40)}), cutoff=400)
+    model = LSTMEventModel(
+        hidden_size=8, max_epochs=5, learning_rate=0.02, random_state=0
+    ).fit(X)
+    rows = X[:3]
+    found = model.predict_next(rows, "item", basket=True, n_draws=600)
+    assert_frame_equal(
+        found, model.predict_next(rows, "item", basket=True, n_draws=600)
+    )
+    futures = model.sample(rows, 4000, n_paths=600, random_state=1)
+    first = futures.groupby(["row", "path"])["day"].transform("min")
+    basket = futures[futures["day"] == first].drop_duplicates(["row", "path", "item"])
+    counts = pd.crosstab(basket["row"], basket["item"]) / 600
+    assert basket.groupby(["row", "path"]).size().mean() > 2
+    for row, value, share in found[["row", "value", "probability"]].to_numpy():
+        assert abs(counts.loc[row, value] - share) < 0.08
+    assert found["probability"].groupby(found["row"]).sum().gt(1.5).all()
+    one = model.predict_next(rows, "item", n_draws=600)
+    assert one["probability"].groupby(one["row"]).sum().lt(1.01).all()
+    with pytest.raises(ValueError, match=r"basket=True .* within='3D' about a time"):
+        model.predict_next(rows, "item", basket=True, within="3D")
+
+
 def test_what_was_bought_is_bought_again():
     """Of 60 products each customer has one, which others say nothing of."""
     rng = np.random.default_rng(0)
@@ -489,7 +521,9 @@ def test_rows_without_events_have_no_future(model, X):
     assert (model.predict_survival_function(empty, return_array=True) == 1).all()
     counts = model.simulate_targets(empty, lambda r: future_count(r, "9D"), "9D", 3)
     assert_array_equal(counts, np.zeros((len(empty), 3)))
-    assert len(model.predict_next(empty, "kind", n=1)) == len(empty)
+    for basket in (False, True):
+        found = model.predict_next(empty, "kind", n=1, basket=basket)
+        assert len(found) == len(empty)
 
 
 @pytest.mark.parametrize("dtype", ["float64", "int64"])

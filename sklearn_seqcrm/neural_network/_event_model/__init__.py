@@ -7,6 +7,7 @@ from sklearn_seqcrm.neural_network._event_model._likelihood import (
     event_log_probs,
     states_at_cutoffs,
 )
+from sklearn_seqcrm.neural_network._event_model._next_baskets import BasketSimulator
 from sklearn_seqcrm.neural_network._event_model._next_values import (
     allowed_levels,
     best_values,
@@ -24,6 +25,7 @@ from sklearn_seqcrm.neural_network._event_model._simulate import (
 __all__ = [
     "CONSTRAINTS",
     "BaseEventModel",
+    "BasketSimulator",
     "SimulatedEvents",
     "Simulator",
     "allowed_levels",
