@@ -549,8 +549,8 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
             it is over, among simulated futures.
         basket : bool, default=False
             Whether to ask about all events at the time of the next one: the probability
-            that one of them has the value. The next event alone is more likely to be
-            of a small basket than of a large one.
+            that one of them has the value. The order of values that are close to each
+            other gains from 64 draws.
         exclude_seen : bool, default=False
             Leave out what the row's history has.
         candidates : list of values or None, default=None

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from sklearn_seqcrm.neural_network._event_model._copies import Past
 from sklearn_seqcrm.neural_network._event_model._simulate import Paths, Simulator
 from sklearn_seqcrm.neural_network._event_model._states import go_on
 from sklearn_seqcrm.neural_network._rows import RowData
@@ -18,10 +19,11 @@ _PROBABILITIES_AT_ONCE = 2**23
 class BasketSimulator(Simulator):
     """Draws the next event and those that follow without a gap.
 
-    A level is in a basket if one of its events is the first to have it. So that it is,
-    has the sum over the events of the probability that this one has it, where none
-    before had: a mean over draws of probabilities, which varies much less than the
-    share of the draws that have the level.
+    A level is not in a basket if event after event does not have it, where none before
+    had. The chance that event k has it is a mean over the draws in which it has not
+    come so far, and 0 where the basket is over. A product of such chances varies much
+    less than the share of the draws that have the level, or than a sum of chances that
+    ends where it is drawn.
     """
 
     def probabilities(self, data: RowData, name: str, n_draws: int) -> np.ndarray:
@@ -43,8 +45,9 @@ class BasketSimulator(Simulator):
         """
         self.module.eval()
         key = list(self.module.fields)[list(self.learned.fields).index(name)]
-        n_codes = len(self.module.fields[key].vectors.weight)
-        sums = torch.zeros((len(data), n_codes), device=self.device)
+        shape = (len(data), len(self.module.fields[key].vectors.weight))
+        log_absent = torch.zeros(shape, dtype=torch.float32, device=self.device)
+        n_without = torch.full_like(log_absent, n_draws)
         [source] = data.sources
         numbers = np.arange(len(data) * n_draws)
         paths, log_silence, least = self._begin(data, source.cutoff, numbers, n_draws)
@@ -59,13 +62,19 @@ class BasketSimulator(Simulator):
         drawn = torch.zeros((len(numbers), 0), dtype=torch.int64, device=self.device)
         for _ in range(self.learned.most_events.bound(self.learned.gaps.step)):
             told = self._draw_fields(paths, gaps, until=name)[3]
-            self._add_chances(sums, paths, told, key, drawn, n_draws)
+            row = self._moved(paths.number // n_draws)
+            chances = self._sums(paths, told, key, drawn, row, shape) / n_without
+            # Where all draws have it, there is none to learn more from.
+            chances = chances.nan_to_num(0.0).clamp(max=1 - 1e-6)
+            log_absent += torch.log1p(-chances)
             values, codes, _, _ = self._draw_fields(paths, gaps)
             output, state = go_on(self.module, values, codes, paths.state)
             past = torch.cat([paths.past, codes[:, None].int()], dim=1)[:, 1:]
             paths = replace(paths, output=output, state=state, past=past)
-            own = codes[:, self.module.codes[key], None]
-            drawn = torch.cat([drawn, own], dim=1)
+            own = codes[:, self.module.codes[key]]
+            is_first = (drawn != own[:, None]).all(dim=1).to(n_without.dtype)
+            n_without.index_put_((row, own), -is_first, accumulate=True)
+            drawn = torch.cat([drawn, own[:, None]], dim=1)
             states = paths.output + paths.static
             gaps = self._draw_gaps(states, None, None, left[: len(paths.number)])
             kept = np.flatnonzero(gaps == 0)
@@ -74,24 +83,25 @@ class BasketSimulator(Simulator):
             paths, gaps = paths.take(kept), gaps[kept]
             paths = replace(paths, n_at_once=paths.n_at_once + 1)
             drawn = drawn[self._moved(kept)]
-        return (sums / n_draws).clamp(max=1).cpu().numpy()
+        return (1 - log_absent.exp()).cpu().numpy()
 
-    def _add_chances(
+    def _sums(
         self,
-        sums: torch.Tensor,
         paths: Paths,
         told: torch.Tensor,
         key: str,
         drawn: torch.Tensor,
-        n_draws: int,
-    ) -> None:
-        """Add the chance of each code, of those that no earlier event of a path had."""
+        row: torch.Tensor,
+        shape: tuple[int, int],
+    ) -> torch.Tensor:
+        """Sum over the paths of a row of the chance of each code that is not drawn."""
         density, past = self.module.fields[key], self._past_of(paths, key)
-        row = self._moved(paths.number // n_draws)
-        at_once = max(1, _PROBABILITIES_AT_ONCE // sums.shape[1])
+        sums = torch.zeros(shape, dtype=torch.float32, device=self.device)
+        at_once = max(1, _PROBABILITIES_AT_ONCE // shape[1])
         parts = (told, past.codes, past.n_at_once, drawn, row)
         for states, codes, n_at_once, had, own in zip(
             *(one.split(at_once) for one in parts), strict=True
         ):
-            chances = density.probabilities(states, type(past)(codes, n_at_once))
+            chances = density.probabilities(states, Past(codes, n_at_once))
             sums.index_add_(0, own, chances.scatter(1, had, 0.0))
+        return sums
