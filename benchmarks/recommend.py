@@ -1,0 +1,309 @@
+"""What is in the next basket: `LSTMEventModel` beside counts of earlier baskets.
+
+An event is a thing that a customer bought on a day, and all things of a day are a
+basket. Models learn what came before the cutoff, and give ten things for the first
+basket of each customer after it. ``--task journey``: categories of products of the
+Complete Journey; ``retail``: stock codes of Online Retail II, of which the folder
+``--data`` has ``online_retail_II.parquet``. ``--share 4`` takes each fourth customer.
+``--next-event`` ranks by the next event alone, and not by the whole basket.
+
+Beside the network stand what most baskets had (``global``), what the customer's own
+had, and then what most had (``personal``, which is GP-TopFreq), the same with baskets
+that fade by a factor which earlier baskets chose (``recency``), and TIFU-KNN. Of the
+former tell Li, Jullien, Ariannezhad and de Rijke, "A Next Basket Recommendation Reality
+Check", ACM TOIS 41(4), 2023; of the latter Hu, He, Gao and Zhang, "Modeling
+Personalized Item Frequency Information for Next-basket Recommendation", SIGIR 2020. Its
+parameters are those of cornac. ``--cornac PYTHON`` adds cornac's own GPTop and TIFUKNN;
+it is the Python of an environment that has cornac 3.0.1. Intervals are of the
+difference of the network to each of the others, over draws of other customers.
+
+    python benchmarks/recommend.py --task journey --share 4 --epochs 18
+"""
+
+import argparse
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.sparse import csr_array
+
+from sklearn_seqcrm.datasets import load_complete_journey
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.metrics import ndcg_at_k, recall_at_k
+from sklearn_seqcrm.neural_network import LSTMEventModel
+
+N_BEST = 10
+N_DRAWS = 1000
+FADING = (0.8, 0.9, 0.95, 0.98)
+
+
+def main():
+    """Fit every model, and print scores and intervals."""
+    options = read_options()
+    torch.set_num_threads(1)
+    lines, cutoff = TASKS[options.task](options)
+    known, bought = split(lines, cutoff)
+    n_items = known["item"].nunique()
+    print(
+        f"{known['customer'].nunique():,} customers, {len(known):,} lines of "
+        f"{n_items:,} things; {bought['row'].nunique():,} next baskets of "
+        f"{len(bought):,} lines",
+        flush=True,
+    )
+    found = {}
+    for name in options.models:
+        for seed in options.seeds if name == "lstm" else options.seeds[:1]:
+            start = time.perf_counter()
+            lists = MODELS[name](known, cutoff, seed, options)
+            took = time.perf_counter() - start
+            key = f"{name} {seed}" if name == "lstm" else name
+            found[key] = scores_of(bought, lists)
+            print(
+                key, found[key].mean().round(4).to_dict(), f"{took:.0f} s", flush=True
+            )
+    if options.cornac:
+        for name, lists in of_cornac(known, options.cornac).items():
+            found[name] = scores_of(bought, lists)
+    print(report(found).to_string())
+
+
+def read_options():
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", default=os.environ.get("SEQCRM_DATA"))
+    parser.add_argument("--task", choices=TASKS, default="journey")
+    parser.add_argument("--share", type=int, default=1)
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--copied", type=int, default=512)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=7)
+    parser.add_argument("--next-event", action="store_true")
+    parser.add_argument("--cornac")
+    return parser.parse_args()
+
+
+# Lines --------------------------------------------------------------------------------
+
+
+def journey(options):
+    """Categories of products that a household bought on a day."""
+    lines = load_complete_journey(level="line", time_zone="America/New_York").events
+    lines = lines[lines["household_id"] % options.share == 0]
+    lines = lines.assign(day=lines["timestamp"].dt.normalize())
+    names = {"household_id": "customer", "product_category": "item"}
+    return lines.rename(columns=names), pd.Timestamp("2017-11-01")
+
+
+def retail(options):
+    """Stock codes that a customer ordered on a day, without cancellations."""
+    path = Path(options.data) / "online_retail_II.parquet"
+    lines = pd.read_parquet(path).dropna(subset="Customer ID")
+    lines = lines[~lines["Invoice"].str.startswith("C") & (lines["Quantity"] > 0)]
+    lines = lines.assign(
+        customer=lines["Customer ID"].astype("int64"),
+        item=lines["StockCode"].astype(str),
+        day=lines["InvoiceDate"].dt.normalize(),
+    )
+    chosen = lines["customer"] % options.share == 0
+    return lines[chosen], pd.Timestamp("2011-09-01")
+
+
+TASKS = {"journey": journey, "retail": retail}
+
+
+def split(lines, cutoff):
+    """Baskets before the cutoff, and the first one after it of who had some before.
+
+    The lines of a basket have no order, and are shuffled: sorted ones would teach what
+    is first in the alphabet.
+    """
+    lines = lines[["customer", "day", "item"]].dropna().drop_duplicates()
+    lines = lines.assign(item=lines["item"].astype(str))
+    lines = lines.sample(frac=1, random_state=0).sort_values(
+        ["customer", "day"], kind="stable", ignore_index=True
+    )
+    known, later = lines[lines["day"] < cutoff], lines[lines["day"] >= cutoff]
+    later = later[later["customer"].isin(known["customer"])]
+    first = later.groupby("customer")["day"].transform("min")
+    bought = later[later["day"] == first]
+    columns = {"customer": "row", "item": "value"}
+    return known, bought[["customer", "item"]].rename(columns=columns)
+
+
+def scores_of(bought, lists):
+    """Both metrics of each customer."""
+    return pd.DataFrame(
+        {
+            "recall": recall_at_k(bought, lists, N_BEST, per_row=True),
+            "ndcg": ndcg_at_k(bought, lists, N_BEST, per_row=True),
+        }
+    )
+
+
+def report(found):
+    """Means, and intervals of what the mean of the network's seeds is ahead."""
+    own = [scores for name, scores in found.items() if name.startswith("lstm")]
+    others = {n: scores for n, scores in found.items() if not n.startswith("lstm")}
+    table = {name: scores.mean().to_dict() for name, scores in others.items()}
+    if own:
+        mean = sum(own) / len(own)
+        table["lstm"] = mean.mean().to_dict()
+        rng = np.random.default_rng(0)
+        draws = rng.integers(len(mean), size=(N_DRAWS, len(mean)))
+        for name, scores in others.items():
+            for metric in mean:
+                ahead = (mean[metric] - scores[metric]).to_numpy()
+                low, high = np.quantile(ahead[draws].mean(axis=1), [0.025, 0.975])
+                table[name][f"lstm is ahead in {metric} by"] = (
+                    f"{ahead.mean():+.4f} [{low:+.4f}, {high:+.4f}]"
+                )
+    return pd.DataFrame(table).T
+
+
+# Models -------------------------------------------------------------------------------
+
+
+def lstm(known, cutoff, seed, options):
+    """The network: what is most likely in the next basket, or in the next event."""
+    end = cutoff - pd.Timedelta("1D")
+    log = EventLog(known, "customer", "day", observed_until=end)
+    X = log.snapshots([cutoff])
+    model = LSTMEventModel(
+        copied_events=options.copied,
+        max_categories=None,
+        batch_size=options.batch,
+        max_epochs=options.epochs,
+        random_state=seed,
+        verbose=1,
+    ).fit(X)
+    basket = not options.next_event
+    lists = model.predict_next(X, "item", N_BEST, basket=basket, n_draws=64)
+    return lists.assign(row=X["customer"].to_numpy()[lists["row"]])
+
+
+class Baskets:
+    """Baskets as a sparse matrix, with how many the customer had since each."""
+
+    def __init__(self, known):
+        by = known.groupby(["customer", "day"], sort=True).ngroup().to_numpy()
+        item, self.items = pd.factorize(known["item"])
+        ones = np.ones(len(known), dtype="float32")
+        self.matrix = csr_array((ones, (by, item)), (by.max() + 1, len(self.items)))
+        days = (
+            known[["customer", "day"]]
+            .drop_duplicates()
+            .sort_values(["customer", "day"])
+        )
+        self.customer, self.customers = pd.factorize(days["customer"])
+        self.lag = days.groupby("customer").cumcount(ascending=False).to_numpy()
+        self.n_baskets = np.bincount(self.customer)
+        # Below any count of a customer: orders what the customer never had.
+        popularity = np.asarray(self.matrix.sum(axis=0)).ravel()
+        self.popularity = popularity / popularity.max() * 1e-4
+
+    def weighted(self, weight):
+        """Sum of baskets of each customer, shape (n_customers, n_items), sparse."""
+        rows = np.arange(len(weight))
+        shape = (len(self.customers), len(weight))
+        return csr_array((weight, (self.customer, rows)), shape) @ self.matrix
+
+    def lists(self, sums):
+        """The best of each customer, the most popular ones where there are too few."""
+        tables = []
+        for i, customer in enumerate(self.customers):
+            score = self.popularity.copy()
+            own = slice(sums.indptr[i], sums.indptr[i + 1])
+            score[sums.indices[own]] += sums.data[own]
+            top = np.argsort(-score, kind="stable")[:N_BEST]
+            tables.append((np.full(len(top), customer), np.arange(len(top)), top))
+        row, rank, top = (np.concatenate(part) for part in zip(*tables, strict=True))
+        return pd.DataFrame({"row": row, "rank": rank, "value": self.items[top]})
+
+
+def most_popular(known, cutoff, seed, options):
+    """The same ten for everybody."""
+    baskets = Baskets(known)
+    return baskets.lists(baskets.weighted(np.zeros(len(baskets.lag))))
+
+
+def personal(known, cutoff, seed, options):
+    """How many of the customer's baskets had it."""
+    baskets = Baskets(known)
+    return baskets.lists(baskets.weighted(np.ones(len(baskets.lag))))
+
+
+def recency(known, cutoff, seed, options):
+    """The same, fading with each basket since; by how much, the last baskets choose."""
+    last = known.groupby("customer")["day"].transform("max") == known["day"]
+    has_more = known["customer"].isin(known.loc[~last, "customer"])
+    columns = {"customer": "row", "item": "value"}
+    bought = known.loc[last & has_more, list(columns)].rename(columns=columns)
+
+    def lists(some, factor):
+        baskets = Baskets(some)
+        return baskets.lists(baskets.weighted(factor**baskets.lag))
+
+    scores = [ndcg_at_k(bought, lists(known[~last], factor)) for factor in FADING]
+    return lists(known, FADING[int(np.argmax(scores))])
+
+
+def tifu_knn(known, cutoff, seed, options):
+    """Personal frequencies in groups of baskets, and those of like customers."""
+    n_groups, within, between, alpha, n_near = 7, 0.9, 0.7, 0.7, 300
+    baskets = Baskets(known)
+    n_near = min(n_near, len(baskets.customers) - 1)
+    n = baskets.n_baskets[baskets.customer]
+    # The groups are as even as can be, the larger ones last; the latest counts most.
+    size = np.maximum(n / n_groups, 1)
+    group = np.minimum((baskets.lag / size).astype(int), n_groups - 1)
+    in_group = baskets.lag - np.ceil(group * size)
+    keys = baskets.customer * n_groups + group
+    of_group = np.bincount(keys, minlength=len(baskets.customers) * n_groups)[keys]
+    used = np.minimum(n, n_groups)
+    weight = within**in_group * between**group / of_group / used
+    own = baskets.weighted(weight)
+    dense = own.toarray()
+    squares = (dense**2).sum(axis=1)
+    mixed = np.empty_like(dense)
+    for some in np.array_split(np.arange(len(dense)), max(1, len(dense) // 500)):
+        distance = squares - 2 * (dense[some] @ dense.T)
+        near = np.argpartition(distance, n_near, axis=1)[:, :n_near]
+        pick = csr_array(
+            (
+                np.full(near.size, 1 / n_near, dtype="float32"),
+                (np.repeat(np.arange(len(some)), n_near), near.ravel()),
+            ),
+            (len(some), len(dense)),
+        )
+        mixed[some] = alpha * dense[some] + (1 - alpha) * (pick @ own).toarray()
+    return baskets.lists(csr_array(mixed))
+
+
+def of_cornac(known, python):
+    """Lists of cornac's models, from a process of its own environment."""
+    script = Path(__file__).with_name("rival_cornac.py")
+    with tempfile.TemporaryDirectory() as folder:
+        source, result = (Path(folder) / name for name in ("known.csv", "lists.csv"))
+        known.to_csv(source, index=False)
+        subprocess.run([python, script, source, result], check=True)
+        lists = pd.read_csv(result, dtype={"value": str})
+    return {name: own.drop(columns="model") for name, own in lists.groupby("model")}
+
+
+MODELS = {
+    "global": most_popular,
+    "personal": personal,
+    "recency": recency,
+    "tifu_knn": tifu_knn,
+    "lstm": lstm,
+}
+
+
+if __name__ == "__main__":
+    main()
