@@ -10,8 +10,10 @@ import functools
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
+from sklearn.base import _clone_parametrized
 from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._param_validation import (
+    HasMethods,
     Interval,
     StrOptions,
     validate_parameter_constraints,
@@ -46,10 +48,12 @@ __all__ = [
     "DOC_LINK",
     "CallbackSupportMixin",
     "FitTask",
+    "HasMethods",
     "Interval",
     "StrOptions",
     "check_feature_names_in",
     "check_sample_weight",
+    "clone_with_fitted",
     "of_history_transformer",
     "one_task",
     "output_wanted",
@@ -112,6 +116,22 @@ def response_values(
         The class; None if the model is no classifier.
     """
     return _get_response_values(estimator, X, method, pos_label)
+
+
+def clone_with_fitted(estimator: Any, name: str) -> Any:
+    """Clone an estimator, but not the fitted model that one of its parameters is.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Whose ``__sklearn_clone__`` this is.
+    name : str
+        The parameter; a clone of its model would have forgotten what it was fitted
+        for.
+    """
+    cloned = _clone_parametrized(estimator)
+    setattr(cloned, name, getattr(estimator, name))
+    return cloned
 
 
 def of_history_transformer(tags: Any) -> Any:

@@ -5,7 +5,7 @@ from sklearn_seqcrm._encoding._encoded_log import EncodedLog
 from sklearn_seqcrm._encoding._event_encoder import CALENDAR_WEIGHT, EventEncoder
 from sklearn_seqcrm._encoding._fields import column_of_nothing, refuse_other_fields
 from sklearn_seqcrm._encoding._layout import Layout
-from sklearn_seqcrm._encoding._learn import learn
+from sklearn_seqcrm._encoding._learn import learn, learn_rows
 from sklearn_seqcrm._encoding._learned_encoding import (
     LearnedEncoding,
     learned_encoding,
@@ -32,6 +32,7 @@ __all__ = [
     "column_of_nothing",
     "encode_rows",
     "learn",
+    "learn_rows",
     "learned_encoding",
     "refuse_other_fields",
     "row_features_of",

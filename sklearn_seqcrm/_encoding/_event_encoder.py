@@ -158,9 +158,17 @@ class EventEncoder:
         fields = {name: one.knowing(columns[name]) for name, one in self.fields.items()}
         return replace(self, fields=fields)
 
-    def digest(self) -> str:
-        """Tell this encoder from any other that happens to have the same shape."""
+    def with_digests(self) -> EventEncoder:
+        """The same, told from any other that happens to have the same shape."""
         fields = {name: one.learned() for name, one in self.fields.items()}
-        learned = (replace(self.layout, digest=""), fields, self.gap_scale)
-        text = repr(learned) + repr(self.row_scale.tolist())
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        layout = replace(self.layout, half_lives=(), digest="", of_events="")
+        of_events = repr((layout, fields, self.gap_scale))
+        whole = of_events + repr((self.layout.half_lives, self.row_scale.tolist()))
+        layout = replace(
+            self.layout, digest=_digest(whole), of_events=_digest(of_events)
+        )
+        return replace(self, layout=layout)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

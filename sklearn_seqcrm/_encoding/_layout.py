@@ -45,6 +45,9 @@ class Layout:
         each behind the marks.
     digest : str, default=""
         Stands for everything learned, so that encoders of one shape are told apart.
+    of_events : str, default=""
+        Stands for what was learned of single events. Encoders that agree in it turn
+        an event into the same channels and codes, whatever rows see it.
     """
 
     channels: tuple[str, ...]
@@ -59,6 +62,7 @@ class Layout:
     marked: tuple[str, ...] = ()
     vectors: tuple[tuple[str, int], ...] = ()
     digest: str = ""
+    of_events: str = ""
 
     def empty(self, n_events: int) -> tuple[np.ndarray, np.ndarray]:
         """Arrays for the channels, float32, and the codes, int32, of some events."""

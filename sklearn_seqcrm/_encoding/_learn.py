@@ -92,13 +92,42 @@ def learn(
     return _scale_rows(encoder, view_encoded(encoder, rows, "X"))
 
 
+def learn_rows(
+    encoder: EventEncoder, rows: Rows, column: str, half_lives: Any
+) -> tuple[EventEncoder, Rows]:
+    """Learn all but how events are encoded, which an earlier encoder has settled.
+
+    Parameters
+    ----------
+    encoder : EventEncoder
+        What was learned of events, perhaps of many more.
+    rows : Rows
+        Training rows, views of a raw log with the same fields.
+    column : str
+        Name of the history column, for errors.
+    half_lives : "auto" or sequence of Timedelta, str or number
+        Half-lives of the decayed row features.
+
+    Returns
+    -------
+    encoder : EventEncoder
+        Agrees with the earlier one in ``layout.of_events``.
+    encoded : Rows
+        What `view_encoded` makes of `rows`.
+    """
+    unit = encoder.layout.time_unit
+    chosen = _half_lives(half_lives, encoder.clock, unit)
+    layout = replace(encoder.layout, half_lives=chosen)
+    encoder = replace(encoder, layout=layout)
+    return _scale_rows(encoder, view_encoded(encoder, rows, column))
+
+
 def _scale_rows(encoder: EventEncoder, encoded: Rows) -> tuple[EventEncoder, Rows]:
     """Learn the scale of the row features, which makes the encoder whole."""
     log = encoded.log
     assert isinstance(log, EncodedLog)
     row_scale = center_and_spread(list(log.raw_row_features(encoded)))
-    encoder = replace(encoder, row_scale=row_scale)
-    encoder = replace(encoder, layout=replace(encoder.layout, digest=encoder.digest()))
+    encoder = replace(encoder, row_scale=row_scale).with_digests()
     return encoder, encoded._replace(log=log.known_as(encoder.layout, row_scale))
 
 

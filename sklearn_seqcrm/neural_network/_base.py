@@ -16,12 +16,15 @@ from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     CallbackSupportMixin,
     FitTask,
+    HasMethods,
+    clone_with_fitted,
 )
 from sklearn_seqcrm.neural_network._batches import automatic_batch_size
 from sklearn_seqcrm.neural_network._epochs import EpochSteps
 from sklearn_seqcrm.neural_network._exposure import Exposure
 from sklearn_seqcrm.neural_network._gates import gates
 from sklearn_seqcrm.neural_network._gradient_flow import gradient_norms
+from sklearn_seqcrm.neural_network._init import refuse_other_reader, start_from
 from sklearn_seqcrm.neural_network._inputs import (
     Inputs,
     read_inputs,
@@ -84,7 +87,10 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
     _net_class: ClassVar[type[HistoryNet]] = HistoryNet
     _doc_link_module = "sklearn_seqcrm"
     _doc_link_template = DOC_LINK
-    _parameter_constraints: dict[str, list[Any]] = CONSTRAINTS
+    _parameter_constraints: dict[str, list[Any]] = {
+        **CONSTRAINTS,
+        "init": [HasMethods(["fit", "transform"]), None],
+    }
 
     @property
     def net_(self) -> HistoryNet:
@@ -156,6 +162,9 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         if hasattr(self, "nets_"):
             self._objective = self.net_.criterion_
 
+    def __sklearn_clone__(self) -> Self:
+        return clone_with_fitted(self, "init")
+
     # Before training --------------------------------------------------------------
 
     def _check_parameters(self) -> None:
@@ -165,6 +174,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         refuse_other_sizes(self.head_sizes)
         refuse_absent_device(self.device)
         refuse_absent_precision(self.precision, self.device)
+        refuse_other_reader(self)
 
     def _start(
         self,
@@ -337,6 +347,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         bias = objective.start_bias(target, weight)
         with own_settings(self.device):
             net.initialize()
+            if self.init is not None:
+                start_from(self.init, net.module_.readers, self._specs)
             with torch.no_grad():
                 last = net.module_.head[-1]
                 last.bias.copy_(torch.from_numpy(bias.astype("float32")))

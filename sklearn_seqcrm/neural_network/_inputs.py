@@ -209,10 +209,7 @@ def history_source(array: HistoryArray) -> HistorySource:
 
 def history_spec(log: EncodedLog) -> HistorySpec:
     """Shape of the events of an encoded log."""
-    layout = log.layout
-    half_lives = tuple(h / layout.time_unit for h in layout.half_lives)
-    n_channels = len(layout.channels)
-    return HistorySpec(n_channels, layout.n_levels, half_lives, layout.digest)
+    return HistorySpec.of(log.layout)
 
 
 def static_values(statics: pd.DataFrame) -> np.ndarray:

@@ -106,6 +106,11 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         makes runs on a CPU repeat exactly, be it in threads: torch's global generator
         is neither drawn from nor seeded. None takes a seed from NumPy's, as everywhere
         in scikit-learn.
+    init : fitted LSTMEventModel or None, default=None
+        A model whose reader the network starts from: its vectors of levels and
+        recurrent layers, which have learned from histories without labels. It has the
+        same `cell`, `hidden_size` and `num_layers`, and must not have seen the events
+        of any test period; see the Notes.
     warm_start : bool, default=False
         Go on from the networks of the last fit, for `max_epochs` more. What these are
         made of and how many they are stays as it was, and so do their loss, weight
@@ -137,6 +142,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     --------
     make_history_pipeline : Everything that has to come before, for raw `X`.
     LSTMRegressor : The same for numbers.
+    LSTMEventModel : Learns from histories without labels, and may be the `init`.
 
     Notes
     -----
@@ -152,6 +158,15 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
 
     Rows of one customer at several cutoffs share their events, and are trained and
     scored in one pass over them.
+
+    A network that starts from an `init` trains on from there, and its head is new.
+    Events have to be encoded as that model encodes them, as weights for other levels
+    and scales would mean nothing: `make_history_pipeline` sees to it, and in other
+    pipelines ``HistoryEncoder(init=event_model)``. It is fitted before and once; no
+    fold of a cross-validation fits it again. So it must not have seen any event at or
+    after the first cutoff that is judged, or else the scores are too good. Clones keep
+    it as it is, and a grid of several takes ``FrozenEstimator(event_model)``. What goes
+    on, with `warm_start` or `partial_fit`, does not start again.
 
     Histories are read in float32, which adds up in another order in another batch and
     on another processor: what is predicted for a row then agrees to about 1e-6 of what
@@ -216,6 +231,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         callbacks: Sequence[Any] | None = None,
         device: str | torch.device = "cpu",
         random_state: Any = None,
+        init: Any = None,
         warm_start: bool = False,
         verbose: int = 0,
     ) -> None:
@@ -242,6 +258,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         self.callbacks = callbacks
         self.device = device
         self.random_state = random_state
+        self.init = init
         self.warm_start = warm_start
         self.verbose = verbose
 
@@ -283,8 +300,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             If histories are raw, or a static is no number.
         ValueError
             If `y` has one class, missing values, or columns with others than 0 and 1, a
-            parameter is out of range, or the machine lacks `device` or, to train,
-            `precision`.
+            parameter is out of range, `init` reads other events or has other sizes, or
+            the machine lacks `device` or, to train, `precision`.
         """
         self._check_parameters()
         if are_several(y):

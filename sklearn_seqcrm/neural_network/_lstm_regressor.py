@@ -131,6 +131,9 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         makes runs on a CPU repeat exactly, be it in threads: torch's global generator
         is neither drawn from nor seeded. None takes a seed from NumPy's, as everywhere
         in scikit-learn.
+    init : fitted LSTMEventModel or None, default=None
+        A model whose reader the network starts from, as in `LSTMClassifier`. It must
+        not have seen the events of any test period.
     warm_start : bool, default=False
         Go on from the networks of the last fit, for `max_epochs` more. What these are
         made of and how many they are stays as it was, and so do their loss, weight
@@ -267,6 +270,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         callbacks: Sequence[Any] | None = None,
         device: str | torch.device = "cpu",
         random_state: Any = None,
+        init: Any = None,
         warm_start: bool = False,
         verbose: int = 0,
     ) -> None:
@@ -295,6 +299,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         self.callbacks = callbacks
         self.device = device
         self.random_state = random_state
+        self.init = init
         self.warm_start = warm_start
         self.verbose = verbose
 
@@ -323,8 +328,9 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
             If histories are raw, or a static is no number.
         ValueError
             If `y` has missing or infinite values, or ones that the loss does not take,
-            a parameter is out of range, there is no column `exposure` or it is not
-            larger than 0, or the machine lacks `device` or, to train, `precision`.
+            a parameter is out of range, `init` reads other events or has other sizes,
+            there is no column `exposure` or it is not larger than 0, or the machine
+            lacks `device` or, to train, `precision`.
         """
         self._check_parameters()
         return self._fit(X, y, sample_weight, self._new_objective())

@@ -112,6 +112,9 @@ class LSTMSurvival(BaseLSTM):
         makes runs on a CPU repeat exactly, be it in threads: torch's global generator
         is neither drawn from nor seeded. None takes a seed from NumPy's, as everywhere
         in scikit-learn.
+    init : fitted LSTMEventModel or None, default=None
+        A model whose reader the network starts from, as in `LSTMClassifier`. It must
+        not have seen the events of any test period.
     warm_start : bool, default=False
         Go on from the networks of the last fit, for `max_epochs` more. What these are
         made of and how many they are stays as it was, and so do their loss, weight
@@ -257,6 +260,7 @@ class LSTMSurvival(BaseLSTM):
         callbacks: Sequence[Any] | None = None,
         device: str | torch.device = "cpu",
         random_state: Any = None,
+        init: Any = None,
         warm_start: bool = False,
         verbose: int = 0,
     ) -> None:
@@ -283,6 +287,7 @@ class LSTMSurvival(BaseLSTM):
         self.callbacks = callbacks
         self.device = device
         self.random_state = random_state
+        self.init = init
         self.warm_start = warm_start
         self.verbose = verbose
 
@@ -341,8 +346,8 @@ class LSTMSurvival(BaseLSTM):
             another kind.
         ValueError
             If `y` has missing, infinite or negative times, no events, or columns that
-            cannot be told apart, a parameter is out of range, or the machine lacks
-            `device` or, to train, `precision`.
+            cannot be told apart, a parameter is out of range, `init` reads other events
+            or has other sizes, or the machine lacks `device` or, to train, `precision`.
         """
         self._check_parameters()
         return self._fit(X, y, sample_weight, Hazards(self.bins))

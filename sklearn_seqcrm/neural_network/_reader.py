@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from sklearn_seqcrm._encoding import Layout
 from sklearn_seqcrm.neural_network._layers import (
     Dropout,
     VectorDropout,
@@ -77,12 +78,26 @@ class HistorySpec:
         Half-lives of the decayed poolings, in typical gaps between events.
     digest : str, default=""
         Stands for the encoder that made the numbers, if one did.
+    of_events : str, default=""
+        Stands for what that has learned of single events.
     """
 
     n_channels: int
     n_levels: tuple[int, ...]
     half_lives: tuple[float, ...]
     digest: str = ""
+    of_events: str = ""
+
+    @classmethod
+    def of(cls, layout: Layout) -> HistorySpec:
+        """What the layout of an encoded log says of it."""
+        return cls(
+            len(layout.channels),
+            layout.n_levels,
+            tuple(h / layout.time_unit for h in layout.half_lives),
+            layout.digest,
+            layout.of_events,
+        )
 
 
 class HistoryReader(nn.Module):

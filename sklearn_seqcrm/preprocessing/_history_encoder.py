@@ -18,15 +18,18 @@ from sklearn_seqcrm._encoding import (
     Layout,
     LearnedEncoding,
     learn,
+    learn_rows,
     view_encoded,
 )
 from sklearn_seqcrm._reading import Reading, Table
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     CallbackSupportMixin,
+    HasMethods,
     Interval,
     StrOptions,
     check_feature_names_in,
+    clone_with_fitted,
     of_history_transformer,
     one_task,
     output_wanted,
@@ -58,6 +61,11 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         and cutoffs, with daylight saving, such as ``"Europe/Berlin"``; for logs whose
         times have a zone, which are stored as UTC. None: UTC, or the hour that naive
         times show.
+    init : fitted LSTMEventModel, fitted HistoryEncoder or None, default=None
+        What has learned of events before, perhaps of many more. The history columns
+        that it knows are encoded as it encodes events: `min_frequency`,
+        `max_categories` and `time_zone` are then for other columns alone. Row features
+        are scaled by the training rows as ever. Clones keep it as it is, fitted.
 
     Attributes
     ----------
@@ -145,6 +153,7 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         "max_categories": [Interval(Integral, 1, None, closed="left"), None],
         "half_lives": [StrOptions({"auto"}), list, tuple, np.ndarray],
         "time_zone": [str, None],
+        "init": [HasMethods(["fit", "transform"]), None],
     }
 
     def __init__(
@@ -154,11 +163,16 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         max_categories: int | None = 1000,
         half_lives: Any = "auto",
         time_zone: str | None = None,
+        init: Any = None,
     ) -> None:
         self.min_frequency = min_frequency
         self.max_categories = max_categories
         self.half_lives = half_lives
         self.time_zone = time_zone
+        self.init = init
+
+    def __sklearn_clone__(self) -> Self:
+        return clone_with_fitted(self, "init")
 
     @one_task
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -179,10 +193,10 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If there is no history column or no row, or `time_zone` is no zone or the
-            times of a log have none.
+            If there is no history column or no row, `time_zone` is no zone or the times
+            of a log have none, or `init` has learned of no column of that name.
         TypeError
-            If the histories are encoded already.
+            If the histories are encoded already, or `init` encodes none.
         """
         self._learn(X)
         return self
@@ -208,10 +222,11 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If there is no history column or no row, or `time_zone` is no zone or the
-            times of a log have none.
+            If there is no history column or no row, `time_zone` is no zone or the times
+            of a log have none, or `init` has learned of no column of that name.
         TypeError
-            If the histories are encoded already, or `set_output` asks for polars.
+            If the histories are encoded already, `init` encodes none, or `set_output`
+            asks for polars.
         """
         self._refuse_polars()
         return self._learn(X)
@@ -282,15 +297,21 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         table = self._read(table, reading)
         validate_data(self, table.frame, skip_check_array=True)
         encoders: dict[Any, EventEncoder] = {}
+        known = self._known_encoders(list(table.histories))
         encoded = table.frame.copy(deep=False)
         for name, array in table.histories.items():
-            encoders[name], rows = learn(
-                array.rows,
-                self.min_frequency,
-                self.max_categories,
-                self.half_lives,
-                self.time_zone,
-            )
+            if name in known:
+                encoders[name], rows = learn_rows(
+                    known[name], array.rows, name, self.half_lives
+                )
+            else:
+                encoders[name], rows = learn(
+                    array.rows,
+                    self.min_frequency,
+                    self.max_categories,
+                    self.half_lives,
+                    self.time_zone,
+                )
             encoded[name] = HistoryArray.of(rows, array.dtype)
         cut_off = [n for n, a in table.histories.items() if _are_cut_off(a)]
         self._learned = LearnedEncoding(encoders, reading, cut_off)
@@ -298,6 +319,34 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             name: encoder.layout for name, encoder in encoders.items()
         }
         return encoded
+
+    @property
+    def _encoders(self) -> dict[Any, EventEncoder]:
+        """How events are encoded, by history column; as an event model has it."""
+        return self._learned.encoders
+
+    def _known_encoders(self, histories: list[Any]) -> dict[Any, EventEncoder]:
+        """Encoders of events that `init` has learned, by history column."""
+        if self.init is None:
+            return {}
+        check_is_fitted(
+            self.init,
+            msg=f"init={type(self.init).__name__} must have been fitted, on rows with "
+            "histories; a grid of several takes FrozenEstimator(init), as clones "
+            "forget.",
+        )
+        known = getattr(self.init, "_encoders", None)
+        if known is None:
+            raise TypeError(
+                "init must be a fitted LSTMEventModel or HistoryEncoder; got "
+                f"{type(self.init).__name__}."
+            )
+        if not set(known) & set(histories):
+            raise ValueError(
+                f"init was fitted on histories in {list(known)}, and X has them in "
+                f"{histories}. Give the column of events the same name."
+            )
+        return dict(known)
 
     def _refuse_polars(self) -> None:
         if output_wanted(self) == "polars":

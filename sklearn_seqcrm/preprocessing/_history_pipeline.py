@@ -44,6 +44,8 @@ def make_history_pipeline(estimator: Any, *, memory: Any = None) -> Pipeline:
     Columns of rows to be scored are found by name, in any order; further ones are
     ignored.
 
+    If `estimator` starts from an ``init``, events are encoded as that has learned it.
+
     A column that `estimator` names as its ``exposure`` is passed on to it as it is.
 
     Every part has its parameters, such as ``encoder__max_categories``,
@@ -74,11 +76,18 @@ def make_history_pipeline(estimator: Any, *, memory: Any = None) -> Pipeline:
         verbose_feature_names_out=False,
     ).set_output(transform="pandas")
     # What comes between is no output, whatever table the user wants for those.
-    encoder = HistoryEncoder().set_output(transform="pandas")
+    encoder = HistoryEncoder(init=_known_before(estimator))
+    encoder.set_output(transform="pandas")
     return HistoryPipeline(
         [("encoder", encoder), ("statics", statics), ("estimator", estimator)],
         memory=memory,
     )
+
+
+def _known_before(estimator: Any) -> Any:
+    """The fitted model that an estimator starts from, if it encodes histories."""
+    init = getattr(estimator, "init", None)
+    return init if hasattr(init, "_encoders") else None
 
 
 class HistoryPipeline(Pipeline):

@@ -652,3 +652,24 @@ def test_columns_are_found_by_name_and_keys_under_any_name():
         ]
     with pytest.raises(ValueError, match=r"lacks 1 of the 5 columns.*\['age'\]"):
         encoder.transform(X.drop(columns="age"))
+
+
+def test_init_settles_how_events_are_encoded():
+    """Levels and scales of all customers, and row features scaled by a few rows."""
+    X = make_table()
+    few = X.iloc[:7]
+    everyone = HistoryEncoder().fit(X)
+    encoder = HistoryEncoder(init=everyone, half_lives=["3D"])
+    encoded = encoder.fit_transform(few)["history"].array
+    known = everyone.transform(few)["history"].array
+    assert_array_equal(encoded.log.channels, known.log.channels)
+    assert_array_equal(encoded.log.codes, known.log.codes)
+    own = HistoryEncoder(half_lives=["3D"]).fit_transform(few)["history"].array
+    assert own.log.layout.n_levels != encoded.log.layout.n_levels
+    features = encoded.log.row_features(encoded.rows)
+    assert_allclose(features.mean(axis=0), 0, atol=1e-5)
+    assert len(encoded.log.layout.half_lives) == 1
+    # Told apart from both.
+    layouts = [one.log.layout for one in (encoded, known, own)]
+    assert len({layout.digest for layout in layouts}) == 3
+    assert layouts[0].of_events == layouts[1].of_events != layouts[2].of_events

@@ -9,6 +9,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from sklearn_seqcrm._encoding import EventEncoder
 from sklearn_seqcrm._reading import Reading, Table, row_customers
 from sklearn_seqcrm._sklearn_compat import DOC_LINK, CallbackSupportMixin, FitTask
 from sklearn_seqcrm._store import Rows
@@ -89,6 +90,13 @@ class BaseEventModel(CallbackSupportMixin, BaseEstimator):
         net = self.net_ if again else self._build(data, seeds)
         self._train(net, seeds, self._rows_in_batch(data), 1, data, None, None)
         return self
+
+    @property
+    def _encoders(self) -> dict[Any, EventEncoder]:
+        """How events are encoded, by history column; as a `HistoryEncoder` has it."""
+        check_is_fitted(self, "nets_")
+        [name] = self._reading.histories
+        return {name: self._learned.encoder}
 
     # Before training --------------------------------------------------------------
 

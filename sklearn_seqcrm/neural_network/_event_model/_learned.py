@@ -56,11 +56,7 @@ class LearnedEvents:
     @property
     def spec(self) -> HistorySpec:
         """Shape of the events for a reader."""
-        layout = self.encoder.layout
-        half_lives = tuple(h / layout.time_unit for h in layout.half_lives)
-        return HistorySpec(
-            len(layout.channels), layout.n_levels, half_lives, layout.digest
-        )
+        return HistorySpec.of(self.encoder.layout)
 
     def channels_of(self, field: str) -> list[int]:
         """Channels that the encoder has of a numeric field."""
