@@ -24,7 +24,7 @@ def test_weeks_are_those_of_the_horizon(page):
 
 
 def test_lists_are_ranked_by_probability(page):
-    for table in (page["printed"][2][0], page["printed"][3][0]):
+    for (table,) in page["printed"][2:5]:
         assert list(table["rank"]) == [1, 2, 3] * 2
         assert table["probability"].between(0, 1).all()
         falling = table.groupby("row")["probability"].diff().dropna() <= 0
@@ -34,13 +34,18 @@ def test_lists_are_ranked_by_probability(page):
 def test_the_silence_is_what_scores_have_beside_the_events(page):
     """A probability, as are those of a curve, that falls."""
     assert (page["silence"] < 0).all()
-    week, month = page["printed"][4][0]
+    week, month = page["printed"][5][0]
     assert 1 > week > month > 0
 
 
 def test_states_have_a_column_for_each_unit(page):
-    assert page["printed"][6] == ((len(page["X"]), 32),)
+    assert page["printed"][7] == ((len(page["X"]), 32),)
     assert np.abs(page["states"].to_numpy()).max() <= 1
+
+
+def test_networks_start_from_the_model(page):
+    assert page["away"][-1].init is page["away"][0].init is page["model"]
+    assert (page["printed"][8][0] < 1).all()
 
 
 def test_simulated_customers_are_about_as_far_from_real_ones_as_these_are(page):

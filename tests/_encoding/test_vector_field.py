@@ -117,6 +117,6 @@ def test_a_digest_tells_encoders_apart():
     rows = rows_of(VECTORS)["history"].array.rows
     other = rows_of([[1.0, 2], [3, 2], None, [5, 9]])["history"].array.rows
     digests = [
-        learn(one, None, None, "auto")[0].digest() for one in (rows, rows, other)
+        learn(one, None, None, "auto")[0].layout.digest for one in (rows, rows, other)
     ]
     assert digests[0] == digests[1] != digests[2]
