@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from sklearn import config_context
 from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
@@ -39,9 +40,9 @@ def static_parts(exposure: Any = None) -> list[tuple[str, Any, Any]]:
         max_categories=50,
         sparse_output=False,
     )
-    numbers = FunctionTransformer(to_floats, feature_names_out="one-to-one")
+    numbers = FunctionTransformer(to_floats, feature_names_out=names_kept)
     days = FunctionTransformer(to_days, feature_names_out=names_but_the_first)
-    levels = FunctionTransformer(to_levels, feature_names_out="one-to-one")
+    levels = FunctionTransformer(to_levels, feature_names_out=names_kept)
     return [
         ("numeric", _scaled(numbers), ColumnsOfKind("numeric", exposure)),
         ("moment", _scaled(days), ColumnsOfKind("moment")),
@@ -137,6 +138,20 @@ def to_levels(X: pd.DataFrame) -> pd.DataFrame:
     # sort numbers among text.
     levels = {name: as_levels(X[name]) for name in X}
     return pd.DataFrame(levels, X.index, dtype=object)
+
+
+def names_kept(transformer: Any, names: np.ndarray | None) -> np.ndarray:
+    """Names of the columns that `to_floats` and `to_levels` return.
+
+    Raises
+    ------
+    NotFittedError
+        If there are no such columns, so that nothing was fitted. "one-to-one" would
+        return no array, at which the HTML of scikit-learn 1.9 fails.
+    """
+    if names is None:
+        raise NotFittedError("No column of this kind was seen in fit.")
+    return names
 
 
 def names_but_the_first(transformer: Any, names: np.ndarray) -> np.ndarray:

@@ -422,3 +422,13 @@ def test_tags_of_the_pipeline():
 
     assert get_tags(make_history_pipeline(LSTMClassifier())).classifier_tags
     assert get_tags(make_history_pipeline(LSTMRegressor())).regressor_tags
+
+
+@pytest.mark.parametrize("statics", [{}, {"age": [1.0, 2.0]}, {"name": ["x", "y"]}])
+def test_a_fitted_pipeline_shows_itself_in_a_notebook(statics):
+    """Also without statics of a kind, where a part of it was never fitted."""
+    X = LOG.attach(pd.DataFrame({"who": ["a", "b"], **statics}))
+    model = make_history_pipeline(Keep()).fit(X)
+    assert "HistoryEncoder" in model._repr_html_()
+    names = model[:-1].get_feature_names_out()
+    assert list(names) == list(model[:-1].transform(X).columns)
