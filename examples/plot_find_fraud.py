@@ -292,6 +292,7 @@ right.annotate(
 )
 figure.colorbar(drawn, label="surprise of its fields, in nats")
 right.set(title="One card", ylabel="amount", yscale="log")
+right.set_ylim(bottom=own["amount"].min() / 3)
 right.xaxis.set_major_formatter(ConciseDateFormatter(right.xaxis.get_major_locator()))
 right.legend(loc="upper left", fontsize=8)
 

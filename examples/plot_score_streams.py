@@ -160,7 +160,7 @@ left.set(
     title=f"Household {household}: chance not to be back within two weeks",
     ylim=(0, 1.3 * max(risks)),
 )
-left.yaxis.set_major_formatter(PercentFormatter(1))
+left.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
 left.xaxis.set_major_formatter(ConciseDateFormatter(left.xaxis.get_major_locator()))
 left.legend(loc="upper left")
 
@@ -180,7 +180,7 @@ right.set(
     xscale="log",
     yscale="log",
 )
-right.legend(loc="lower left", fontsize=9)
+right.legend(loc="center left", fontsize=9)
 
 output = Path("demo_output")
 output.mkdir(exist_ok=True)
