@@ -33,6 +33,7 @@ from sklearn_seqcrm._store import (
 from sklearn_seqcrm.events._parquet import (
     as_arrow,
     entry_of,
+    known_note,
     record_note,
     record_of,
     restored,
@@ -410,13 +411,7 @@ def _read_note(folder: Path, path: Any) -> dict[str, Any]:
         raise ValueError(
             f"{path} is no log that EventLog.to_disk has written to its end: {error}"
         ) from error
-    if not isinstance(note, dict):
-        raise ValueError(f"The note of the log in {path} is {note!r}.")
-    if entry_of(note, "format", int, path) != _FORMAT:
-        raise ValueError(
-            f"The log in {path} has the format {note['format']}, and this version of "
-            f"sklearn_seqcrm reads the format {_FORMAT}."
-        )
+    known_note(note, _FORMAT, path)
     for name, size in entry_of(note, "files", dict, path).items():
         file = folder / name
         there = file.stat().st_size if file.exists() else 0

@@ -292,12 +292,17 @@ def _read_note(text: bytes, path: Any) -> dict[str, Any]:
         raise ValueError(
             f"The note of the log in {path} is no JSON: {error}"
         ) from error
+    return known_note(note, _FORMAT, path)
+
+
+def known_note(note: Any, number: int, path: Any) -> dict[str, Any]:
+    """Return the note of a log, or a ValueError if it is no note of this format."""
     if not isinstance(note, dict):
         raise ValueError(f"The note of the log in {path} is {note!r}.")
-    if entry_of(note, "format", int, path) != _FORMAT:
+    if entry_of(note, "format", int, path) != number:
         raise ValueError(
             f"The log in {path} has the format {note['format']}, and this version of "
-            f"sklearn_seqcrm reads the format {_FORMAT}."
+            f"sklearn_seqcrm reads the format {number}."
         )
     return note
 
