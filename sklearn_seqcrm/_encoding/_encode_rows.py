@@ -6,7 +6,7 @@ import numpy as np
 
 from sklearn_seqcrm._encoding._encoded_log import EncodedLog
 from sklearn_seqcrm._encoding._event_encoder import EventEncoder
-from sklearn_seqcrm._encoding._fields import refuse_other_fields
+from sklearn_seqcrm._encoding._fields import fitting_columns
 from sklearn_seqcrm._encoding._viewed_log import ViewedLog
 from sklearn_seqcrm._ragged import (
     NO_ROW,
@@ -43,7 +43,7 @@ def view_encoded(encoder: EventEncoder, rows: Rows, column: str) -> Rows:
     if not log.is_on_disk or log.timeline.clock != encoder.clock:
         return encode_rows(encoder, rows, column)
     assert isinstance(log, RawLog)
-    refuse_other_fields(log.columns, encoder.kinds, column)
+    log = _fitting(log, encoder, column)
     seen = visible_segments(rows)
     filled = seen.last > seen.first
     begins = seen.first[filled]
@@ -80,7 +80,7 @@ def encode_rows(encoder: EventEncoder, rows: Rows, column: str) -> Rows:
     """
     log, seen = rows.log, visible_segments(rows)
     assert isinstance(log, RawLog)
-    refuse_other_fields(log.columns, encoder.kinds, column)
+    log = _fitting(log, encoder, column)
     index, offsets = ranges(seen.first, seen.last)
     clock, old = encoder.clock, log.timeline.clock
     times, cutoff = log.timeline.times[index], rows.cutoff
@@ -100,6 +100,13 @@ def encode_rows(encoder: EventEncoder, rows: Rows, column: str) -> Rows:
     # Whatever was left out before a row's first event, it sees as many as it did.
     stop = start + (rows.stop - rows.start)
     return Rows(encoded, codes_of_rows, start, stop, cutoff)
+
+
+def _fitting(log: RawLog, encoder: EventEncoder, column: str) -> RawLog:
+    """The log with fields of the kinds of training."""
+    columns = log.columns
+    fitting = fitting_columns(columns, encoder.kinds, column)
+    return log if fitting is columns else log.with_events(log.timeline, dict(fitting))
 
 
 def _encode_events(

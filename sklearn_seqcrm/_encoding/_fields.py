@@ -40,6 +40,30 @@ def kind_of_field(column: Column, expected: str | None = None) -> str:
     return _NUMBERED if numeric and len(column.categories) else "categorical"
 
 
+def fitting_columns(
+    columns: Mapping[str, Column], expected: Mapping[str, str], history: str
+) -> Mapping[str, Column]:
+    """Columns of the kinds of training; what has no value at all is of any kind.
+
+    A table of few events may lack all values of a field, so that nothing tells what
+    they would be. Parameters and errors are those of `refuse_other_fields`; if all
+    columns fit, they are returned as they are.
+    """
+    fitting: dict[str, Column] = {}
+    for name, column in columns.items():
+        kind = expected.get(name)
+        if kind in (None, kind_of_field(column, kind)) or not column.is_empty():
+            continue
+        n_events = len(column.values)
+        nothing = column_of_nothing(kind, n_events)
+        if nothing is None:
+            nothing = Column(np.full(n_events, -1, "int32"), pd.Index([], dtype=object))
+        fitting[name] = nothing
+    fitted = {**columns, **fitting} if fitting else columns
+    refuse_other_fields(fitted, expected, history)
+    return fitted
+
+
 def column_of_nothing(kind: str, n_events: int) -> Column | None:
     """A column of some kind without any value; None of a kind that has levels.
 

@@ -100,18 +100,15 @@ class ViewedLog(EncodedLog):
         return ViewedLog(self._raw, encoder, self._begins)
 
     def stack(self, logs: Sequence[Log], timeline: Timeline) -> Self:
-        return _in_memory(self).stack([_in_memory(log) for log in logs], timeline)  # type: ignore[return-value]
+        return self.in_memory().stack(logs, timeline)  # type: ignore[return-value]
+
+    def in_memory(self) -> EncodedLog:
+        """The same events, encoded."""
+        return self.take(self.timeline, np.arange(len(self)))
 
     def _with(self, timeline: Timeline, channels: np.ndarray, codes: np.ndarray) -> Any:
         layout, scale = self._layout, self._row_scale
         return EncodedLog(timeline, channels, codes, layout, scale, self._names)
-
-
-def _in_memory(log: Log) -> EncodedLog:
-    assert isinstance(log, EncodedLog)
-    if not isinstance(log, ViewedLog):
-        return log
-    return log.take(log.timeline, np.arange(len(log)))
 
 
 class _Encoded(ABC):

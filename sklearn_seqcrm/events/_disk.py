@@ -223,7 +223,9 @@ class LogWriter:
             "clock": vars(clock),
             "record": record_note(record),
             "kinds": kinds,
-            "customers": _write_index(customers, self._folder / "customers.parquet"),
+            "customers": _write_index(
+                customers, self._folder / "customers.parquet", self._names[0]
+            ),
             "fields": [field.finish() for field in self._fields.values()],
         }
         files = {one.name: one.stat().st_size for one in self._folder.iterdir()}
@@ -341,7 +343,10 @@ class _Field:
                 values[some] = look_up(codes, values[some])
         values.flush()  # type: ignore[attr-defined]
         file = self._path.with_suffix(".parquet")
-        return {**told, "levels": {"file": file.name, **_write_index(levels, file)}}
+        return {
+            **told,
+            "levels": {"file": file.name, **_write_index(levels, file, self._name)},
+        }
 
 
 def _type_of(column: Column) -> str:
@@ -351,11 +356,11 @@ def _type_of(column: Column) -> str:
     return f"{column.kind} ({', '.join(told)})"
 
 
-def _write_index(index: pd.Index, path: Path) -> dict[str, Any]:
+def _write_index(index: pd.Index, path: Path, name: str) -> dict[str, Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    column = as_arrow(index, path.stem)
+    column = as_arrow(index, name)
     try:
         pq.write_table(pa.table({"values": column}), path)
     except pa.ArrowException as error:

@@ -87,7 +87,9 @@ def _parts_of_objects(
 ) -> tuple[np.ndarray, np.ndarray, Any]:
     is_there = ~pd.isna(values)
     lists = values[is_there]
-    for value in lists:
+    for i, value in enumerate(lists):
+        if isinstance(value, np.ma.MaskedArray):
+            lists[i] = np.ma.filled(value.astype("float64"), np.nan)
         if not isinstance(value, list | tuple | np.ndarray) or np.ndim(value) != 1:
             raise _no_vectors(name, what, type(value).__name__)
 

@@ -228,10 +228,11 @@ def _reference(models: Mapping[str, Any], reference: str | None) -> str:
 
 def _codes_of(groups: Any, n_rows: int) -> np.ndarray:
     """Number of the group of each row, from 0 on."""
-    codes, _ = pd.factorize(np.asarray(groups))
+    groups = np.asarray(groups)
+    codes = pd.factorize(groups)[0] if groups.ndim == 1 else np.zeros(0)
     n_missing = int((codes < 0).sum())
     if codes.shape != (n_rows,) or n_missing:
-        what = f"{n_missing} missing" if n_missing else f"{len(codes)}"
+        what = f"{n_missing} missing" if n_missing else f"the shape {groups.shape}"
         raise ValueError(
             f"groups must have one value for each of the {n_rows} rows; got {what}."
         )

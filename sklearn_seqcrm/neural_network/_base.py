@@ -104,8 +104,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         seeds = self._draw_seeds(again)
         n_steps = len(seeds) * self._most_epochs(self.early_stopping is not False)
         task = FitTask(self, X, y, sample_weight, n_steps)
-        nets = self.nets_ if again else [self._build(inputs, one) for one in seeds]
         inputs = self._leave_out_weightless(inputs, again)
+        nets = self.nets_ if again else [self._build(inputs, one) for one in seeds]
         batch_size = self._rows_in_batch(inputs.data)
         customers = inputs.customers()
         for n_done, (net, of_net) in enumerate(zip(nets, seeds, strict=True)):
@@ -136,9 +136,9 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         again = hasattr(self, "nets_")
         inputs = self._start(X, y, sample_weight, objective, again, whole=False)
         seeds = self._draw_seeds(again)
+        inputs = self._leave_out_weightless(inputs, again)
         if not again:
             self.nets_ = [self._build(inputs, one) for one in seeds]
-        inputs = self._leave_out_weightless(inputs, again)
         data = over_mean_weight(inputs.data, self._mean_weight)
         batch_size = self._rows_in_batch(data)
         for net, of_net in zip(self.nets_, seeds, strict=True):
@@ -386,13 +386,16 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
             assert data.target is not None
             outputs = self._outputs_of(data)
             if self._exposed():
-                offset = data.static[:, -1].astype("float64")
+                offset = data.static[:, -1:].astype("float64")
                 for i, net in enumerate(self.nets_):
+                    # From 1 on, and not from where an earlier fit has got to, so that
+                    # fits again and again do not wear down what holds it there.
+                    as_is = outputs[i] - offset * net.module_.beyond()
                     beyond = self._objective.slope_beyond(
-                        outputs[i], data.target, data.weight, offset
+                        as_is, data.target, data.weight, offset[:, 0]
                     )
                     net.module_.steepen(beyond)
-                    outputs[i] = outputs[i] + offset[:, None] * beyond
+                    outputs[i] = as_is + offset * beyond
             self._objective.adjust(outputs, data.target, data.weight)
 
     # After training ---------------------------------------------------------------

@@ -75,10 +75,11 @@ class HistoryNetwork(nn.Module):
         is_linear: bool = False,
     ) -> None:
         super().__init__()
-        slope = torch.zeros(n_outputs)
-        slope[list(exposed)] = 1.0
+        self._first_slope = np.zeros(n_outputs, dtype="float32")
+        self._first_slope[list(exposed)] = 1.0
         # Of outputs over the exposure. No step of training changes it.
-        self.register_buffer("slope", slope if len(exposed) else None)
+        slope = torch.from_numpy(self._first_slope.copy()) if len(exposed) else None
+        self.register_buffer("slope", slope)
         self._n_static = n_static
         n_linear = (n_static + n_sums) if is_linear else 0
         self.linear = LinearPart(n_linear, n_outputs) if n_linear else None
@@ -106,10 +107,16 @@ class HistoryNetwork(nn.Module):
             size = width
         self.head = nn.Sequential(*layers, new_linear(size, n_outputs, generator))
 
-    def steepen(self, slope: np.ndarray) -> None:
-        """Add to the slopes of all outputs over the exposure, shape (n_outputs,)."""
+    def beyond(self) -> np.ndarray:
+        """How far slopes over the exposure are from where they start, (n_outputs,)."""
         assert self.slope is not None
-        self.slope += torch.as_tensor(slope, dtype=torch.float32).to(self.slope.device)
+        return self.slope.cpu().numpy() - self._first_slope
+
+    def steepen(self, beyond: np.ndarray) -> None:
+        """Set the slopes to so much more than where they start, shape (n_outputs,)."""
+        assert self.slope is not None
+        slope = torch.from_numpy((self._first_slope + beyond).astype("float32"))
+        self.slope.copy_(slope)
 
     def forward(
         self, batch: BatchPart, steps: Sequence[torch.Tensor] | None = None

@@ -58,14 +58,17 @@ def predict_partition(
         Customer, ``"cutoff"`` and ``"prediction"`` of each row. Where a method returns
         several numbers, they are ``"prediction_0"`` and so on, by
         ``model.classes_`` where it has some: ``"prediction_yes"``. The index is that of
-        `rows`. Without events and rows it has no rows, but all columns.
+        `rows`. Without events and rows it has no rows; what a method returns is then
+        taken for one number, or a probability of each class, so that for several other
+        ones Dask needs a ``meta`` that was made of some rows.
 
     Raises
     ------
     KeyError
         If a column is not there.
     ValueError
-        If there are rows and no events at all, or what `EventLog` and the model refuse.
+        If there are rows and no events at all, `customer` is called as a column of the
+        result, or what `EventLog` and the model refuse.
 
     See Also
     --------
@@ -91,6 +94,11 @@ def predict_partition(
     0   a       6         1.0
     1   c       6         3.0
     """
+    if customer == "cutoff" or str(customer).startswith("prediction"):
+        raise ValueError(
+            f"The customer column is called {customer!r}, as a column of the result; "
+            "rename it in events and rows."
+        )
     if not isinstance(events, pd.DataFrame):
         events = _joined(events)
     if not len(events) and (rows is None or not len(rows)):
@@ -120,8 +128,9 @@ def predict_partition(
 
 def _joined(pieces: Iterable[pd.DataFrame]) -> pd.DataFrame:
     """The pieces of a partition, which may be none."""
-    pieces = [piece for piece in pieces if len(piece)]
-    return pd.concat(pieces, ignore_index=True) if pieces else pd.DataFrame()
+    pieces = list(pieces)
+    filled = [piece for piece in pieces if len(piece)] or pieces[:1]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
 
 
 def _names(model: Any, n_outputs: int | None, method: str) -> list[str]:
@@ -141,7 +150,7 @@ def _nothing(
     customer: str,
     method: str,
 ) -> pd.DataFrame:
-    """What a partition without customers is predicted, of the types that it has."""
+    """What a partition without customers is predicted."""
     keys = events if rows is None else rows
     ids = keys[customer] if customer in keys else pd.Series(dtype=object)
     names = _names(model, None, method)

@@ -177,3 +177,21 @@ def test_a_stream_warms_up_from_a_disk(tables):
     rows = tables[0].drop(columns="history").assign(at=pd.Timestamp("2025-01-01"))
     expected, found = (s.predict_proba(rows, cutoff="at") for s in scorers)
     assert_array_equal(found, expected)
+
+
+def test_columns_of_memory_and_of_disk_are_one(tables, monkeypatch):
+    """In either order, and event by event in none."""
+    encoder = HistoryEncoder().fit(tables[0])
+    parts = [encoder.transform(X)[["history"]] for X in tables]
+    reads = []
+    encoded = _viewed_log._Encoded.__getitem__
+    monkeypatch.setattr(
+        _viewed_log._Encoded,
+        "__getitem__",
+        lambda self, index: reads.append(1) or encoded(self, index),
+    )
+    for both in (parts, parts[::-1]):
+        found = pd.concat(both, ignore_index=True)["history"].array.to_frame()
+        expected = pd.concat([parts[0]] * 2, ignore_index=True)["history"].array
+        assert_frame_equal(found, expected.to_frame())
+    assert len(reads) < 20

@@ -209,3 +209,25 @@ def test_rows_of_several_horizons_are_split_searched_and_blended():
     )
     assert np.isfinite(hybrid.fit(rows, y).predict(far)).all()
     check_no_leakage(search.best_estimator_, rows)
+
+
+def test_fits_again_and_again_hold_the_slope():
+    """A slope is drawn towards 1 as a whole, not what each fit adds to it."""
+    rng = np.random.default_rng(0)
+    exposure = rng.uniform(1, 4, 40)
+    y = rng.poisson(2 * exposure) + 1.0
+    X = np.c_[rng.normal(size=40), exposure]
+    again = LSTMRegressor(
+        loss="poisson",
+        exposure=1,
+        hidden_size=2,
+        head_sizes=(),
+        max_epochs=1,
+        early_stopping=False,
+        learning_rate=1e-12,
+        warm_start=True,
+        random_state=0,
+    )
+    slopes = [again.fit(X, y).net_.module_.slope.item() for _ in range(5)]
+    assert slopes[0] != 1
+    np.testing.assert_allclose(slopes, slopes[0], rtol=1e-4)

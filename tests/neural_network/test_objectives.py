@@ -365,3 +365,23 @@ def test_coverage_of_quantiles(seed):
     # As many of the rows of training as there should be.
     known = (y[:4000, None] <= model.predict_quantiles(X[:4000])).mean(axis=0)
     assert_allclose(known, levels, atol=0.001)
+
+
+@pytest.mark.parametrize("loss", ["poisson", "zero_inflated_lognormal"])
+def test_where_outputs_start_rows_without_weight_have_no_say(loss):
+    rng = np.random.default_rng(0)
+    X, more = rng.normal(size=(20, 2)), np.zeros((200, 2))
+    y = np.c_[np.arange(20.0), np.zeros(20)]
+    network = LSTMRegressor(
+        loss=loss,
+        hidden_size=2,
+        max_epochs=1,
+        early_stopping=False,
+        learning_rate=1e-12,
+        random_state=0,
+    )
+    expected = network.fit(X, y).predict(X)
+    for other in (0.0, 1.0):
+        weight = np.r_[np.ones(20), np.zeros(200)]
+        network.fit(np.r_[X, more], np.r_[y, more + other], weight)
+        np.testing.assert_allclose(network.predict(X), expected, rtol=1e-4)

@@ -96,3 +96,38 @@ def test_rows_without_any_event_are_refused(boosted):
     options = {**WHERE, "model": boosted, "cutoff": "at"}
     with pytest.raises(ValueError, match="no rows"):
         predict_partition(EVENTS[:0], ROWS, **options)
+
+
+def test_a_partition_in_which_a_field_has_no_value():
+    """Its customers are predicted as they are in the whole table."""
+    events = EVENTS.assign(amount=EVENTS["amount"].where(EVENTS["who"] != "c3"))
+    vectors = [[1.0, 2.0]] * len(events)
+    events["vector"] = pd.Series(vectors).where(events["who"] != "c3", None)
+    X = EventLog(events, "who", "when").snapshots([UNTIL])[["history"]]
+    network = LSTMRegressor(hidden_size=2, max_epochs=1, random_state=0)
+    model = make_history_pipeline(network).fit(X, np.arange(len(X)))
+    options = {**WHERE, "model": model, "cutoff": UNTIL}
+    whole = predict_partition(events, **options).set_index("who")
+    alone = events[events["who"] == "c3"]
+    for part in (alone, alone.assign(amount=None, kind=np.nan)):
+        found = predict_partition(part, **options)
+        if part is alone:
+            expected = whole.loc[["c3"], "prediction"]
+            np.testing.assert_allclose(found["prediction"], expected, rtol=1e-4)
+    with pytest.raises(ValueError, match="'amount' is categorical and was numeric"):
+        predict_partition(alone.assign(amount="much"), **options)
+
+
+@pytest.mark.parametrize("name", ["cutoff", "prediction"])
+def test_customers_that_the_result_would_write_over(name, boosted):
+    events = EVENTS.rename(columns={"who": name})
+    with pytest.raises(ValueError, match=f"called '{name}', as a column of the result"):
+        predict_partition(
+            events, model=boosted, customer=name, time="when", cutoff=UNTIL
+        )
+
+
+def test_pieces_without_events_keep_their_columns(boosted):
+    pieces = iter([EVENTS[:0]])
+    with pytest.raises(ValueError, match="at least one event"):
+        predict_partition(pieces, ROWS, model=boosted, cutoff="at", **WHERE)

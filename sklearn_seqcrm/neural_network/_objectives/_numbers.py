@@ -191,13 +191,18 @@ class Number(Objective):
         with np.errstate(over="ignore"):
             scale = np.ldexp(self.scale, self.exponent).astype("float32")
             center = np.ldexp(self.center, self.exponent).astype("float32")
-        if not (np.isfinite(scale) & np.isfinite(center)).all():
-            raise ValueError(
-                "The targets were as large as float32, in which ONNX computes, cannot "
-                "tell. Divide them before fit."
-            )
+        refuse_infinite(scale, center)
         numbers = graph.add("Mul", scaled, graph.constant(scale))
         return graph.add("Add", numbers, graph.constant(center))
+
+
+def refuse_infinite(*numbers: np.ndarray) -> None:
+    """Raise an error if numbers of a graph, in float32, are infinite."""
+    if not all(np.isfinite(some).all() for some in numbers):
+        raise ValueError(
+            "The targets were as large as float32, in which ONNX computes, cannot "
+            "tell. Divide them before fit."
+        )
 
 
 class SquaredError(Number):

@@ -13,7 +13,11 @@ from sklearn_seqcrm.neural_network._objectives._level import (
     believed_level,
     slope_beyond,
 )
-from sklearn_seqcrm.neural_network._objectives._numbers import Number, mean_of
+from sklearn_seqcrm.neural_network._objectives._numbers import (
+    Number,
+    mean_of,
+    refuse_infinite,
+)
 from sklearn_seqcrm.neural_network._objectives._quantiles import levels_of
 from sklearn_seqcrm.neural_network._onnx_graph import Answer, Graph
 from sklearn_seqcrm.neural_network._scaling import of_any_weight
@@ -186,6 +190,8 @@ class ZeroInflatedLognormal(Number):
     ) -> dict[str, Answer]:
         """Means and chances of 0; quantiles take a function that ONNX has not."""
         log_rate, mean, spread = parameters
+        with np.errstate(over="ignore"):
+            refuse_infinite((np.exp(self.largest) * self.level).astype("float32"))
         constant, add = graph.constant, graph.add
         rate, log_some, number = _purchases_in(graph, log_rate)
         width = constant((_LARGEST_SPREAD - _LEAST_SPREAD) * self.scale)

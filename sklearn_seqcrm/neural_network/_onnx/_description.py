@@ -114,7 +114,11 @@ def _field(encoder: EventEncoder, name: str) -> dict[str, Any]:
         levels = [[plain(one, what), code] for one, code in field.code_of_each()]
         return {"name": name, "kind": "levels", "levels": levels}
     if not isinstance(field, NumericField):
-        raise TypeError(f"{type(field).__name__} has no form in JSON.")
+        raise ValueError(
+            f"Events have vectors in the field {name!r}, which export_onnx does not "
+            "write. Leave it out, EventLog(..., fields=[...]), and fit again; or score "
+            "by StreamingScorer, which reads vectors."
+        )
     kind = "numbers" if encoder.kinds[name] == "numeric" else "days after the event"
     return {"name": name, "kind": kind, **field.scale._asdict()}
 
