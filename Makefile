@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-oldest test-processors lint format docs dist benchmark clean
+.PHONY: demo test test-oldest test-dask test-processors lint format docs dist benchmark clean
 # Two installs into one environment must not run at the same time.
 .NOTPARALLEL:
 
@@ -19,6 +19,16 @@ test: $(VENV)/.installed-tests
 # With the oldest versions that pyproject.toml allows, in an environment of its own.
 test-oldest: .venv-oldest/.installed
 	OMP_NUM_THREADS=1 MPLBACKEND=Agg .venv-oldest/bin/python -m pytest -n 2
+
+# In an environment of its own: Dask brings psutil, with which joblib ends workers whose
+# memory has grown, as that of torch does; a search was seen to wait for one for ever.
+test-dask: .venv-dask/.installed
+	OMP_NUM_THREADS=1 .venv-dask/bin/python -m pytest tests/test_dask.py
+
+.venv-dask/.installed: pyproject.toml
+	$(PYTHON) -m venv .venv-dask
+	.venv-dask/bin/python -m pip install --quiet --editable '.[dask,tests]'
+	touch $@
 
 # As on processors that are older than this one, and on this one as it is: the part of
 # the tests that computes with networks. Kernels of torch and of oneDNN are chosen apart.
@@ -69,7 +79,7 @@ benchmark: $(VENV)/.installed-benchmarks
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-lifestream build dist *.egg-info \
+	rm -rf $(VENV) .venv-oldest .venv-dask .venv-lifestream build dist *.egg-info \
 		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache \
 		demo_output examples/demo_output docs/_build docs/auto_examples docs/generated
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
