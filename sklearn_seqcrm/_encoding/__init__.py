@@ -3,7 +3,7 @@
 from sklearn_seqcrm._encoding._encode_rows import encode_rows, view_encoded
 from sklearn_seqcrm._encoding._encoded_log import EncodedLog
 from sklearn_seqcrm._encoding._event_encoder import CALENDAR_WEIGHT, EventEncoder
-from sklearn_seqcrm._encoding._fields import column_of_nothing, refuse_other_fields
+from sklearn_seqcrm._encoding._fields import fitting_columns, has_levels
 from sklearn_seqcrm._encoding._layout import Layout
 from sklearn_seqcrm._encoding._learn import learn, learn_rows
 from sklearn_seqcrm._encoding._learned_encoding import (
@@ -29,12 +29,12 @@ __all__ = [
     "NumericField",
     "VectorField",
     "Vocabulary",
-    "column_of_nothing",
     "encode_rows",
+    "fitting_columns",
+    "has_levels",
     "learn",
     "learn_rows",
     "learned_encoding",
-    "refuse_other_fields",
     "row_features_of",
     "scale_row_features",
     "sums_of_amounts",

@@ -22,6 +22,7 @@ FIELD_ENCODERS: dict[str, type[FieldEncoder]] = {
 }
 _VECTORS = "vectors of "
 _NUMBERED = "categorical (numbers)"
+_OF_LEVELS = ("categorical", _NUMBERED)
 
 
 def kind_of_field(column: Column, expected: str | None = None) -> str:
@@ -34,10 +35,15 @@ def kind_of_field(column: Column, expected: str | None = None) -> str:
         return f"{_VECTORS}{column.values.shape[1]}"
     if column.categories is None:
         return column.kind
-    if not len(column.categories) and expected in ("categorical", _NUMBERED):
+    if not len(column.categories) and expected in _OF_LEVELS:
         return expected
     numeric = pd.api.types.is_numeric_dtype(column.categories.dtype)
     return _NUMBERED if numeric and len(column.categories) else "categorical"
+
+
+def has_levels(kind: str) -> bool:
+    """Tell whether a kind of field, as `kind_of_field` says it, is of levels."""
+    return kind in _OF_LEVELS
 
 
 def fitting_columns(
@@ -45,48 +51,8 @@ def fitting_columns(
 ) -> Mapping[str, Column]:
     """Columns of the kinds of training; what has no value at all is of any kind.
 
-    A table of few events may lack all values of a field, so that nothing tells what
-    they would be. Parameters and errors are those of `refuse_other_fields`; if all
-    columns fit, they are returned as they are.
-    """
-    fitting: dict[str, Column] = {}
-    for name, column in columns.items():
-        kind = expected.get(name)
-        if kind in (None, kind_of_field(column, kind)) or not column.is_empty():
-            continue
-        n_events = len(column.values)
-        nothing = column_of_nothing(kind, n_events)
-        if nothing is None:
-            nothing = Column(np.full(n_events, -1, "int32"), pd.Index([], dtype=object))
-        fitting[name] = nothing
-    fitted = {**columns, **fitting} if fitting else columns
-    refuse_other_fields(fitted, expected, history)
-    return fitted
-
-
-def column_of_nothing(kind: str, n_events: int) -> Column | None:
-    """A column of some kind without any value; None of a kind that has levels.
-
-    Parameters
-    ----------
-    kind : str
-        What `kind_of_field` says.
-    n_events : int
-        Number of events.
-    """
-    if kind.startswith(_VECTORS):
-        size = int(kind.removeprefix(_VECTORS))
-        return Column(np.full((n_events, size), np.nan, "float32"))
-    if kind not in ("numeric", "datetime"):
-        return None
-    missing = np.nan if kind == "numeric" else np.datetime64("NaT", "us")
-    return Column(np.full(n_events, missing))
-
-
-def refuse_other_fields(
-    columns: Mapping[str, Column], expected: Mapping[str, str], history: str
-) -> None:
-    """Raise a ValueError if the fields of a log are not those of training.
+    A table of few events may lack all values of a field, and a column of nothing but
+    None does not say what it would have held.
 
     Parameters
     ----------
@@ -95,8 +61,45 @@ def refuse_other_fields(
     expected : mapping of str to str
         Kinds of the fields of training.
     history : str
-        Name of the history column, for the error.
+        Name of the history column, for errors.
+
+    Returns
+    -------
+    mapping of str to Column
+        `columns` themselves, if all of them fit.
+
+    Raises
+    ------
+    ValueError
+        If the fields are not those of training.
     """
+    fitting = {
+        name: _column_of_nothing(expected[name], len(column.values))
+        for name, column in columns.items()
+        if name in expected
+        and kind_of_field(column, expected[name]) != expected[name]
+        and column.is_empty()
+    }
+    fitted = {**columns, **fitting} if fitting else columns
+    _refuse_other_fields(fitted, expected, history)
+    return fitted
+
+
+def _column_of_nothing(kind: str, n_events: int) -> Column:
+    """A column of some kind without any value."""
+    if has_levels(kind):
+        return Column(np.full(n_events, -1, "int32"), pd.Index([], dtype=object))
+    if kind.startswith(_VECTORS):
+        size = int(kind.removeprefix(_VECTORS))
+        return Column(np.full((n_events, size), np.nan, "float32"))
+    missing = np.nan if kind == "numeric" else np.datetime64("NaT", "us")
+    return Column(np.full(n_events, missing))
+
+
+def _refuse_other_fields(
+    columns: Mapping[str, Column], expected: Mapping[str, str], history: str
+) -> None:
+    """Raise a ValueError if the fields of a log are not those of training."""
     kinds = {
         name: kind_of_field(column, expected.get(name))
         for name, column in columns.items()

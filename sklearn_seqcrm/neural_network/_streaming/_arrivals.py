@@ -9,8 +9,8 @@ import numpy as np
 
 from sklearn_seqcrm._encoding import (
     EventEncoder,
-    column_of_nothing,
-    refuse_other_fields,
+    fitting_columns,
+    has_levels,
 )
 from sklearn_seqcrm._store import Clock, Column, Timeline
 from sklearn_seqcrm.events import EventLog
@@ -60,16 +60,11 @@ class Arrivals(NamedTuple):
             than the encoder's, so that they would be rounded.
         """
         if not isinstance(events, EventLog):
-            levels = [
-                name
-                for name, kind in encoder.kinds.items()
-                if column_of_nothing(kind, 0) is None
-            ]
+            levels = [n for n, kind in encoder.kinds.items() if has_levels(kind)]
             events = EventLog(
                 events, customer, time, list(encoder.kinds), categorical=levels
             )
-        columns = _of_expected_kinds(events.columns, encoder.kinds)
-        refuse_other_fields(columns, encoder.kinds, history)
+        columns = dict(fitting_columns(events.columns, encoder.kinds, history))
         what = f"times of new events for {history!r}"
         timeline = events.timeline
         times = _times_on(encoder.clock, timeline, what)
@@ -109,19 +104,3 @@ def _times_on(clock: Clock, timeline: Timeline, what: str) -> np.ndarray:
             f"Round them before, for example by .dt.floor({unit!r})."
         )
     return times
-
-
-def _of_expected_kinds(
-    columns: Mapping[str, Column], kinds: Mapping[str, str]
-) -> dict[str, Column]:
-    """The same fields; one without any value is of the kind that training had.
-
-    A few events, or one, may all lack a number, and a column of nothing but None does
-    not say what it would have held.
-    """
-    alike = dict(columns)
-    for name, column in columns.items():
-        nothing = column_of_nothing(kinds.get(name, ""), len(column.values))
-        if nothing is not None and column.kind != nothing.kind and column.is_empty():
-            alike[name] = nothing
-    return alike
