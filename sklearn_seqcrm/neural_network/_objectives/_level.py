@@ -7,8 +7,8 @@ import numpy as np
 # Standard deviations that the logarithm of a level, and how far a slope is from 1, are
 # taken to have before a row is seen.
 _SPREAD_OF_LEVEL, _SPREAD_OF_SLOPE = 0.2, 0.1
-# No slope changes by more at once.
-_LARGEST_CHANGE = 0.5
+# No slope is further from 1.
+_FURTHEST = 0.5
 
 
 def full_level(
@@ -93,7 +93,7 @@ def _slope(
         curvature = expected @ apart**2
         score = apart * (share * y - expected)
         step = float(np.clip(score.sum() / curvature, -0.2, 0.2))
-        slope = float(np.clip(slope + step, -_LARGEST_CHANGE, _LARGEST_CHANGE))
+        slope = float(np.clip(slope + step, -_FURTHEST, _FURTHEST))
         if abs(step) < 1e-6:
             break
     variance = (score**2).sum() / curvature**2

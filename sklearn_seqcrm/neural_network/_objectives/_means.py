@@ -8,10 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sklearn_seqcrm.neural_network._objectives._level import (
-    full_level,
-    slope_beyond,
-)
+from sklearn_seqcrm.neural_network._objectives._level import full_level
 from sklearn_seqcrm.neural_network._objectives._numbers import Number, mean_of
 from sklearn_seqcrm.neural_network._onnx_graph import Answer, Graph
 from sklearn_seqcrm.neural_network._scaling import of_any_weight
@@ -83,16 +80,6 @@ class LogMean(Number):
         never = ~target.reshape(len(target), -1).any(axis=0)
         return np.where(never, np.log(0.5 / len(target)), 0.0)
 
-    def slope_beyond(
-        self,
-        outputs: np.ndarray,
-        target: np.ndarray,
-        weight: np.ndarray | None,
-        offset: np.ndarray,
-    ) -> np.ndarray:
-        y, mean = self._compared(target, self._means_of(self._by_target(outputs)))
-        return self._of_exposed(slope_beyond(y, mean, weight, offset))
-
     def adjust(
         self,
         outputs: Sequence[np.ndarray],
@@ -104,14 +91,13 @@ class LogMean(Number):
         The loss has its least where they add up to the targets, but training stops
         before.
         """
-        each = [self._means_of(self._by_target(one)) / len(outputs) for one in outputs]
-        y, mean = self._compared(target, np.sum(each, axis=0))
-        self.level = full_level(y, mean, weight)
+        self.level = full_level(*self._compared(outputs, target), weight)
 
     def _compared(
-        self, target: np.ndarray, mean: np.ndarray
+        self, outputs: Sequence[np.ndarray], target: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Targets and means, (n, k) each, whose sums are equal at the least loss."""
+        each = [self._means_of(self._by_target(one)) / len(outputs) for one in outputs]
+        mean = np.sum(each, axis=0)
         return target.reshape(mean.shape).astype("float64"), mean
 
     def _means_of(self, outputs: np.ndarray) -> np.ndarray:
@@ -170,9 +156,10 @@ class Gamma(LogMean):
             )
 
     def _compared(
-        self, target: np.ndarray, mean: np.ndarray
+        self, outputs: Sequence[np.ndarray], target: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        return target.reshape(mean.shape) / mean, np.ones_like(mean)
+        y, mean = super()._compared(outputs, target)
+        return y / mean, np.ones_like(mean)
 
     def _loss_of(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         return target * _exp(-outputs) + outputs

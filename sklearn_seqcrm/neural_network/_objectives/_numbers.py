@@ -15,6 +15,7 @@ from sklearn_seqcrm.neural_network._objectives._checks import (
     refuse_not_finite,
     refuse_other_shape,
 )
+from sklearn_seqcrm.neural_network._objectives._level import slope_beyond
 from sklearn_seqcrm.neural_network._objectives._objective import Objective
 from sklearn_seqcrm.neural_network._onnx_graph import Answer, Graph
 from sklearn_seqcrm.neural_network._scaling import exponent_of, of_any_weight
@@ -146,11 +147,27 @@ class Number(Objective):
         numbers = self._numbers_of(self._by_target(outputs))
         return numbers.reshape(len(outputs), *self.shape)
 
-    def _of_exposed(self, slopes: np.ndarray) -> np.ndarray:
-        """Slopes of targets, shape (k,), as those of outputs, shape (n_outputs,)."""
+    def slope_beyond(
+        self,
+        outputs: np.ndarray,
+        target: np.ndarray,
+        weight: np.ndarray | None,
+        offset: np.ndarray,
+    ) -> np.ndarray:
+        y, mean = self._compared([outputs], target)
         found = np.zeros((self.n_targets, self.n_parameters))
-        found[:, self.exposed] = slopes[:, None]
+        found[:, self.exposed] = slope_beyond(y, mean, weight, offset)[:, None]
         return found.ravel()
+
+    def _compared(
+        self, outputs: Sequence[np.ndarray], target: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Targets and the means of all networks without their level, (n, k) each.
+
+        In one unit, and such that their sums are equal at the least loss. Of losses
+        whose means may go with an exposure.
+        """
+        raise NotImplementedError
 
     def _by_target(self, outputs: np.ndarray) -> np.ndarray:
         """Outputs of each target, shape (n, k, n_parameters)."""

@@ -9,10 +9,7 @@ import numpy as np
 import torch
 from scipy.special import expit, logsumexp, ndtri
 
-from sklearn_seqcrm.neural_network._objectives._level import (
-    believed_level,
-    slope_beyond,
-)
+from sklearn_seqcrm.neural_network._objectives._level import believed_level
 from sklearn_seqcrm.neural_network._objectives._numbers import (
     Number,
     mean_of,
@@ -115,16 +112,6 @@ class ZeroInflatedLognormal(Number):
         amounts = deviation.log() + (distance / deviation).square() / 2
         return torch.where(some, amounts - log_some, rate)
 
-    def slope_beyond(
-        self,
-        outputs: np.ndarray,
-        target: np.ndarray,
-        weight: np.ndarray | None,
-        offset: np.ndarray,
-    ) -> np.ndarray:
-        y, mean = self._in_one_unit([outputs], target)
-        return self._of_exposed(slope_beyond(y, mean, weight, offset))
-
     def adjust(
         self,
         outputs: Sequence[np.ndarray],
@@ -138,17 +125,16 @@ class ZeroInflatedLognormal(Number):
         squared loss ends where predictions add up to the targets, this one does not.
         So means are multiplied by what makes them do so, as far as rows tell.
         """
-        self.level = believed_level(*self._in_one_unit(outputs, target), weight)
+        self.level = believed_level(*self._compared(outputs, target), weight)
 
-    def _in_one_unit(
+    def _compared(
         self, outputs: Sequence[np.ndarray], target: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Targets and the means of all networks, (n, k) each, 1 at most."""
         logs = target.reshape(len(target), -1) * self.scale + self.center
         each = [self._log_means(self._by_target(one)) for one in outputs]
         found = logsumexp(each, axis=0) - np.log(len(each))
         most = np.maximum(logs.max(axis=0), found.max(axis=0))
-        return np.exp(logs - most), np.exp(found - most)
+        return np.exp(logs - most), np.exp(found - most)  # at most 1
 
     def _numbers_of(self, outputs: np.ndarray) -> np.ndarray:
         return np.exp(self._log_means(outputs)) * self.level
