@@ -43,23 +43,13 @@ class BasketSimulator(Simulator):
         ndarray of shape (n, n_codes), float32
             Means over the draws.
         """
-        self.module.eval()
-        key = list(self.module.fields)[list(self.learned.fields).index(name)]
+        key = self._key_of(name)
         shape = (len(data), len(self.module.fields[key].vectors.weight))
         log_absent = torch.zeros(shape, dtype=torch.float32, device=self.device)
         n_without = torch.full_like(log_absent, n_draws)
-        [source] = data.sources
-        numbers = np.arange(len(data) * n_draws)
-        paths, log_silence, least = self._begin(data, source.cutoff, numbers, n_draws)
-        left = np.full(len(numbers), 2 * self.learned.most_events.lengths[-1])
-        states = paths.output + paths.static
-        gaps = self._draw_gaps(states, log_silence, least, left)
-        # A first event has no gap.
-        is_empty = (source.stop == source.start)[numbers // n_draws]
-        later = np.where(is_empty, 0, gaps).astype(paths.times.dtype)
-        paths = replace(paths, times=paths.times + later)
-        gaps = np.where(is_empty, np.nan, gaps)
-        drawn = torch.zeros((len(numbers), 0), dtype=torch.int64, device=self.device)
+        paths, gaps = self._at_next(data, n_draws)
+        left = np.full(len(gaps), 2 * self.learned.most_events.lengths[-1])
+        drawn = torch.zeros((len(gaps), 0), dtype=torch.int64, device=self.device)
         for _ in range(self.learned.most_events.bound(self.learned.gaps.step)):
             told = self._draw_fields(paths, gaps, until=name)[3]
             row = self._moved(paths.number // n_draws)

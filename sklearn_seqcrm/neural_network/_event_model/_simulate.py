@@ -245,20 +245,9 @@ class Simulator:
         ndarray of shape (n, n_codes), float32
             Means over the draws.
         """
-        self.module.eval()
-        [source] = data.sources
-        numbers = np.arange(len(data) * n_draws)
-        paths, log_silence, least = self._begin(data, source.cutoff, numbers, n_draws)
-        longest = np.full(len(numbers), self.learned.most_events.lengths[-1])
-        states = paths.output + paths.static
-        gaps = self._draw_gaps(states, log_silence, least, 2 * longest, n_draws)
-        # A first event has no gap.
-        is_empty = (source.stop == source.start)[numbers // n_draws]
-        later = np.where(is_empty, 0, gaps).astype(paths.times.dtype)
-        paths = replace(paths, times=paths.times + later)
-        gaps = np.where(is_empty, np.nan, gaps)
+        paths, gaps = self._at_next(data, n_draws, n_strata=n_draws)
         told = self._draw_fields(paths, gaps, until=name)[3]
-        key = list(self.module.fields)[list(self.learned.fields).index(name)]
+        key = self._key_of(name)
         density, past = self.module.fields[key], self._past_of(paths, key)
         n_codes = len(density.vectors.weight)
         at_once = max(1, _PROBABILITIES_AT_ONCE // (n_draws * n_codes))
@@ -271,6 +260,29 @@ class Simulator:
             )
         ]
         return torch.cat(means).cpu().numpy()
+
+    def _at_next(
+        self, data: RowData, n_draws: int, n_strata: int = 1
+    ) -> tuple[Paths, np.ndarray]:
+        """Paths at the time of their next event, and the gap before it, in ticks.
+
+        Rows have `n_draws` paths each. A first event has no gap, which is NaN then.
+        """
+        self.module.eval()
+        [source] = data.sources
+        numbers = np.arange(len(data) * n_draws)
+        paths, log_silence, least = self._begin(data, source.cutoff, numbers, n_draws)
+        longest = np.full(len(numbers), self.learned.most_events.lengths[-1])
+        states = paths.output + paths.static
+        gaps = self._draw_gaps(states, log_silence, least, 2 * longest, n_strata)
+        is_empty = (source.stop == source.start)[numbers // n_draws]
+        later = np.where(is_empty, 0, gaps).astype(paths.times.dtype)
+        paths = replace(paths, times=paths.times + later)
+        return paths, np.where(is_empty, np.nan, gaps)
+
+    def _key_of(self, name: str) -> str:
+        """Name of a field within the module."""
+        return list(self.module.fields)[list(self.learned.fields).index(name)]
 
     def states(self, data: RowData) -> tuple[torch.Tensor, FlatState]:
         """Output of the reader, and its state, after the last event of each row."""
