@@ -80,7 +80,6 @@ def read_options():
     parser.add_argument("--share", type=int, default=1)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--copied", type=int, default=512)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=7)
     parser.add_argument("--next-event", action="store_true")
@@ -175,7 +174,6 @@ def lstm(known, cutoff, seed, options):
     log = EventLog(known, "customer", "day", observed_until=end)
     X = log.snapshots([cutoff])
     model = LSTMEventModel(
-        copied_events=options.copied,
         max_categories=None,
         batch_size=options.batch,
         max_epochs=options.epochs,

@@ -72,9 +72,9 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         Number of recurrent layers.
     n_components : int, default=4
         Number of components of each mixture, of gaps and of each numeric field.
-    copied_events : int, default=64
-        How many of the last events the next value of a categorical field may be copied
-        from, for what is bought again; 0: none.
+    copies : bool, default=True
+        Whether the next value of a categorical field may be copied from what the
+        customer has had, for what is bought again and again.
     min_frequency : int, float or None, default=None
         Levels of a categorical field with fewer training events than this, or a smaller
         share of them if it is a float, have one code together. Where it is drawn, one
@@ -157,14 +157,15 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
       silence. Without it a model would believe that everybody comes back.
     - Fields come one after the other, in the order of the log, or with the kind of the
       event first, each given ``h``, the time and the fields before it. A categorical
-      field is a mixture of a softmax over its codes and of what it was in the last
-      `copied_events` events, as in RepeatNet: learned weights of the lag, another one
-      for events at the very same time, and a gate that depends on the state. So what
-      one customer buys again and again is likely to be next, though others never
-      bought it. A numeric field is missing, or one of up to 32 values that are
-      frequent, or from a mixture of normals of the scaled number with its tails folded
-      in, asked for the probability of what rounds to the number. Datetimes are days
-      after the event.
+      field is a mixture of a softmax over its codes and of what the customer has had,
+      as in RepeatNet: what is in the same basket, at the very same moment, already; and
+      what was at earlier moments and is not in this one, counted so that it fades
+      within 1, 4, 16 or 64 moments, or never. Gates depend on the state and on how much
+      there is of each. So what one customer buys again and again is likely to be next,
+      though others never bought it. A numeric field is missing,
+      or one of up to 32 values that are frequent, or from a mixture of normals of the
+      scaled number with its tails folded in, asked for the probability of what rounds
+      to the number. Datetimes are days after the event.
     - In merged logs, a field that a kind of event does not have is missing and costs
       nothing.
 
@@ -221,7 +222,7 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         hidden_size: int = 64,
         num_layers: int = 1,
         n_components: int = 4,
-        copied_events: int = 64,
+        copies: bool = True,
         min_frequency: float | None = None,
         max_categories: int | None = 1000,
         bptt_steps: int | None = None,
@@ -245,7 +246,7 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         self.hidden_size = hidden_size
         self.num_layers = num_layers
         self.n_components = n_components
-        self.copied_events = copied_events
+        self.copies = copies
         self.min_frequency = min_frequency
         self.max_categories = max_categories
         self.bptt_steps = bptt_steps

@@ -48,11 +48,11 @@ def test_likelihood_is_that_of_a_loop():
     X = EventLog(events, "who", "day").attach(
         pd.DataFrame({"who": range(13), "age": rng.normal(size=13)}), cutoff=at
     )
-    model = LSTMEventModel(**SMALL, copied_events=3).fit(X)
+    model = LSTMEventModel(**SMALL).fit(X)
     copies = model.net_.module_.fields["0"].copies
     with torch.no_grad():  # twice as much, so that it matters
-        copies.log_at_once.fill_(0.7)
         copies.gates.weight.mul_(5)
+        copies.of_totals.copy_(torch.randn(6, 7, generator=torch.manual_seed(0)))
     encoded = HistoryEncoder().fit_transform(X)["history"].array
     module, unit = model.net_.module_, model._learned.gaps.unit / 86_400e6
     age = (X["age"] - X["age"].mean()) / X["age"].std(ddof=0)
@@ -75,9 +75,8 @@ def test_likelihood_is_that_of_a_loop():
             )
             logits = module.fields["0"].output(told)[1:]  # but that of unseen levels
             generated = logits.softmax(0)["-abc".index(shop)].item()
-            before = [*own["shop"].iloc[:j]][-3:]
-            at_once = (own["day"].iloc[:j] == day).tolist()[-3:]
-            expected += np.log(share_of(copies, told, generated, before, at_once, shop))
+            before = own.iloc[:j]
+            expected += np.log(share_of(copies, told, generated, before, day, shop))
             codes = torch.tensor(encoded.log.codes[start + j]).long()
             steps = module.reader.embed(values[None, None], codes[None, None])
             cell = module.reader.layers[0][0]
@@ -95,23 +94,25 @@ def test_likelihood_is_that_of_a_loop():
     assert_allclose(model.score(X), total, rtol=1e-5)
 
 
-def share_of(copies, told, generated, before, at_once, shop):
+def share_of(copies, told, generated, before, day, shop):
     """Probability of a shop that is generated, or one of those before."""
-    if not before:
-        return generated
-    gates = copies.gates(told).softmax(0).tolist()
-    weights = copies.log_weights.exp()[3 - len(before) :].tolist()
+    today = before.loc[before["day"] == day, "shop"].value_counts()
+    lag = (before["day"].nunique() - before["day"].rank(method="dense") + 1)[
+        before["day"] < day
+    ] - (before["day"] == day).any()
+    counts = [today]
+    for reach in (1, 4, 16, 64, np.inf):
+        faded = np.exp(-lag / reach).groupby(before["shop"]).sum()
+        counts.append(faded[~faded.index.isin(today.index)])
+    total = np.array([kind.sum() for kind in counts])
+    logits = (
+        copies.gates(told) + torch.tensor(np.log1p(total)).float() @ copies.of_totals
+    )
+    logits[1:][torch.tensor(total == 0)] = -torch.inf
+    gates = logits.softmax(0).tolist()
     share = gates[0] * generated
-    for kind, gate in enumerate(gates[1:]):
-        own = [
-            w[kind] * (np.exp(0.7) if a else 1)
-            for w, a in zip(weights, at_once, strict=True)
-        ]
-        share += (
-            gate
-            * sum(w for w, b in zip(own, before, strict=True) if b == shop)
-            / sum(own)
-        )
+    for gate, kind in zip(gates[1:], counts, strict=True):
+        share += gate * kind.get(shop, 0) / max(kind.sum(), 1e-9)
     return share
 
 
@@ -420,7 +421,7 @@ def test_what_was_bought_is_bought_again():
     futures = model.sample(X[90:], 30, n_paths=5, random_state=0)
     favourite = own.reshape(120, 12)[90:, 0].astype(str)[futures["row"]]
     assert 0.6 < (futures["item"] == favourite).mean() < 0.95
-    without = LSTMEventModel(**params, copied_events=0).fit(X[:90])
+    without = LSTMEventModel(**params, copies=False).fit(X[:90])
     assert without.score(X[90:]) < model.score(X[90:]) - 1
 
 

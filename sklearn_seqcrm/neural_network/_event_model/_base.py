@@ -180,7 +180,7 @@ class BaseEventModel(CallbackSupportMixin, BaseEstimator):
             module__bptt_steps=self.bptt_steps,
             module__precision=self.precision,
             module__dropout=self.dropout,
-            module__copied_events=self.copied_events,
+            module__copies=self.copies,
             module__seed=seeds.weights,
             **optimized_as_asked(self),
             share_sequences=False,

@@ -8,74 +8,65 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from sklearn_seqcrm.neural_network._event_model._mixtures import choose_by_weight
 from sklearn_seqcrm.neural_network._event_model._output import new_output
 
-_FIRST_LEVEL = 2
-# How far back, in events, the kinds of copies look at first, and how often one is made.
-_REACHES = (2.0, 8.0, 32.0, 1e6)
-_START_SHARE = 0.2
-_LEAST = 1e-30  # of a weight or a probability, so that its logarithm is finite
+FIRST_LEVEL = 2
+# Moments after which what was had counts 1 / e, in each of the fading kinds of copies.
+REACHES = (1.0, 4.0, 16.0, 64.0, math.inf)
+N_KINDS = 1 + len(REACHES)
+# What is copied at first, and how much of that is from the same moment.
+_START_SHARE, _START_AGAIN = 0.5, 0.02
+# A kind of which less than this share is left, or so little in all, is none.
+_LEAST_LEFT, _LEAST_TOTAL = 0.01, 1e-30
+_LEAST = 1e-30  # of a probability, so that its logarithm is finite
 
 
 class Past(NamedTuple):
-    """What a field was in the events before some events.
+    """How much there is to copy before some events, in each kind of copy.
 
     Parameters
     ----------
-    codes : Tensor of shape (n, W), int32
-        Codes of the last W events, the latest in the last column; 0 where there were
-        fewer.
-    n_at_once : Tensor of shape (n,), int64
-        How many of the last events were at the very time of the event to come.
+    own : Tensor of shape (n, N_KINDS), float32
+        Of the level that each event has: how many events of the same moment had it,
+        then its fading counts at earlier moments, which are 0 if there was one.
+    total : Tensor of shape (n, N_KINDS), float32
+        The same of all levels together; 0 where a kind has nothing.
     """
 
-    codes: torch.Tensor
-    n_at_once: torch.Tensor
+    own: torch.Tensor
+    total: torch.Tensor
 
 
 class Copies(nn.Module):
-    """The chance that the next level is copied, and which of the last ones it is.
+    """The chance that the next level is copied, and in which manner.
 
     The probability of a level is, as in RepeatNet (P. Ren et al., "RepeatNet: A Repeat
     Aware Neural Recommendation Machine", AAAI 2019), a mixture of what the network
-    generates and of shares of the last events that had it. There are several kinds of
-    copies, which differ in the weight of the lag, and a gate of the state chooses.
+    generates and of how often the customer has had it. There are several kinds of
+    copies: what is in the same moment, the same basket, already; and what was at
+    earlier moments and is not in this one, counted so that it fades fast, slowly or
+    not at all. A gate of the state, and of how much there is, chooses.
 
     Parameters
     ----------
     size : int
         Numbers of a state.
-    n_events : int
-        How many of the last events may be copied.
     generator : torch.Generator
         Draws first weights.
     """
 
-    def __init__(self, size: int, n_events: int, generator: torch.Generator) -> None:
+    def __init__(self, size: int, generator: torch.Generator) -> None:
         super().__init__()
-        n = len(_REACHES)
-        bias = [math.log(1 - _START_SHARE), *[math.log(_START_SHARE / n)] * n]
-        self.gates = new_output(size, bias, generator)
-        lags = torch.arange(n_events, 0, -1, dtype=torch.float32, device="cpu")
-        reaches = torch.tensor(_REACHES, dtype=torch.float32, device="cpu")
-        self.log_weights = nn.Parameter(-lags[:, None] / reaches)  # (W, kinds)
-        # Of what is in the same basket: few buy it twice, but some logs repeat lines.
-        self.log_at_once = nn.Parameter(
-            torch.zeros((), dtype=torch.float32, device="cpu")
+        fading = (1 - _START_AGAIN) / len(REACHES)
+        shares = [_START_AGAIN, *[fading] * len(REACHES)]
+        bias = [1 - _START_SHARE, *[_START_SHARE * share for share in shares]]
+        self.gates = new_output(size, [math.log(share) for share in bias], generator)
+        self.of_totals = nn.Parameter(
+            torch.zeros(N_KINDS, 1 + N_KINDS, dtype=torch.float32, device="cpu")
         )
 
-    @property
-    def n_events(self) -> int:
-        """How many of the last events may be copied."""
-        return len(self.log_weights)
-
     def log_prob(
-        self,
-        states: torch.Tensor,
-        codes: torch.Tensor,
-        past: Past,
-        generated: torch.Tensor,
+        self, states: torch.Tensor, past: Past, generated: torch.Tensor
     ) -> torch.Tensor:
         """Log probability of codes, generated or copied, shape (n,).
 
@@ -83,113 +74,135 @@ class Copies(nn.Module):
         ----------
         states : Tensor of shape (n, size)
             What is known before.
-        codes : Tensor of shape (n,), int64
-            Codes of the events.
         past : Past of n
-            Codes before them.
+            How much there is to copy.
         generated : Tensor of shape (n,)
-            Log probability that these are generated.
+            Log probability that the codes are generated.
         """
-        # A missing level is no copy of one.
-        own = codes.int().masked_fill(codes < _FIRST_LEVEL, -1)
-        totals = self._weight_of(past.codes >= _FIRST_LEVEL, past)
-        matching = self._weight_of(past.codes == own[:, None], past)
-        gates = self._log_gates(states, totals)
-        shares = matching / totals.clamp(min=_LEAST)
+        gates = self.log_gates(states, past.total)
+        shares = past.own / past.total.clamp(min=_LEAST_TOTAL)
         copied = (gates[:, 1:].exp() * shares).sum(dim=1)
         return torch.logaddexp(gates[:, 0] + generated, copied.clamp(min=_LEAST).log())
 
-    def shares(
-        self, states: torch.Tensor, past: Past
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Probability that nothing is copied, and that each of the last events is.
+    def log_gates(self, states: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
+        """Log probability of no copy and of each kind, shape (n, 1 + N_KINDS).
 
-        Returns
-        -------
-        generated : Tensor of shape (n,)
-            Probability that the level is generated.
-        copied : Tensor of shape (n, W)
-            Probability that it is copied from each event.
+        Parameters
+        ----------
+        states : Tensor of shape (n, size)
+            What is known before.
+        total : Tensor of shape (n, N_KINDS)
+            As in `Past`.
         """
-        there = self._there(past)
-        weights = self.log_weights.exp()
-        totals = there @ weights
-        gates = self._log_gates(states, totals).exp()
-        each = (gates[:, 1:] / totals.clamp(min=_LEAST)) @ weights.T
-        return gates[:, 0], there * each
-
-    def draw(
-        self, states: torch.Tensor, past: Past, generator: torch.Generator
-    ) -> torch.Tensor:
-        """Draw the codes that are copied, shape (n,), int64; 0 where none is."""
-        generated, copied = self.shares(states, past)
-        weights = torch.cat([generated[:, None], copied], dim=1)
-        drawn = choose_by_weight(weights, generator)
-        with_none = nn.functional.pad(past.codes, (1, 0))
-        return with_none.gather(1, drawn[:, None])[:, 0].long()
-
-    def _there(self, past: Past) -> torch.Tensor:
-        """Weight of each event before, shape (n, W): 0 where it had no level."""
-        places = torch.arange(self.n_events, 0, -1, device=past.codes.device)
-        at_once = places <= past.n_at_once[:, None]
-        known = past.codes >= _FIRST_LEVEL
-        return known * torch.where(at_once, self.log_at_once.exp(), 1.0)
-
-    def _weight_of(self, events: torch.Tensor, past: Past) -> torch.Tensor:
-        """Weight of some of the events before, in each kind of copy, shape (n, kinds).
-
-        As the product of `_there`, without gradients of the size of `events`.
-        """
-        # Laid out for the product of its gradient, which took seven times as long.
-        weights = self.log_weights.exp().T.contiguous()
-        total = nn.functional.linear(events.float(), weights)
-        tied = past.n_at_once.nonzero()[:, 0]
-        if not len(tied):
-            return total
-        places = torch.arange(self.n_events, 0, -1, device=events.device)
-        at_once = events[tied] & (places <= past.n_at_once[tied, None])
-        more = nn.functional.linear(at_once.float(), weights)
-        return total.index_add(0, tied, more * (self.log_at_once.exp() - 1))
-
-    def _log_gates(self, states: torch.Tensor, totals: torch.Tensor) -> torch.Tensor:
-        """Log probability of no copy and of each kind, shape (n, 1 + kinds)."""
-        nothing = nn.functional.pad(totals <= _LEAST, (1, 0))
-        logits = self.gates(states).masked_fill(nothing, -torch.inf)
-        return torch.log_softmax(logits, dim=1)
+        nothing = nn.functional.pad(total <= 0, (1, 0))
+        logits = self.gates(states) + total.log1p() @ self.of_totals
+        return torch.log_softmax(logits.masked_fill(nothing, -torch.inf), dim=1)
 
 
 def past_of_steps(
     codes: torch.Tensor,
-    n_at_once: torch.Tensor,
+    n_codes: int,
+    is_tie: torch.Tensor,
     row: torch.Tensor,
     step: torch.Tensor,
-    n_events: int,
 ) -> Past:
-    """What a field was before some events of padded sequences.
+    """How much there is to copy before each event of padded sequences.
 
     Parameters
     ----------
     codes : Tensor of shape (B, T), int64
-        Codes of all events of the sequences.
-    n_at_once : Tensor of shape (n,), int64
-        As in `Past`.
+        Codes of a field.
+    n_codes : int
+        Number of codes.
+    is_tie : Tensor of shape (B, T), bool
+        Whether an event is at the moment of the one before; the first is not.
     row, step : Tensor of shape (n,), int64
-        Places of the events.
-    n_events : int
-        How many of those before.
+        Places of all events, row by row.
     """
-    padded = nn.functional.pad(codes.int(), (n_events, 0))
-    windows = padded.unfold(1, n_events, 1)  # (B, T + 1, W): those before each step
-    return Past(windows[row, step], n_at_once)
+    own = codes[row, step]
+    moment = (~is_tie).cumsum(dim=1)[row, step]
+    is_level = (own >= FIRST_LEVEL).float()
+    total, n_again = _counts_before(row, moment, is_level)
+    # By level; those of a level stay in their order.
+    level = row * n_codes + own
+    order = level.argsort(stable=True)
+    faded, again = torch.empty_like(total), torch.empty_like(n_again)
+    faded[order], again[order] = _counts_before(
+        level[order], moment[order], is_level[order]
+    )
+    again = again * is_level
+    # The first of its level in this moment takes what there was of it before.
+    faded = faded * (is_level * (again == 0))[:, None]
+    taken = _sums_before(faded.double(), _is_new(row) | _is_new(moment)).float()
+    return Past(
+        torch.cat([again[:, None], faded], dim=1),
+        torch.cat([n_again[:, None], what_is_left(total, taken)], dim=1),
+    )
 
 
-def n_at_once_of(is_tie: torch.Tensor) -> torch.Tensor:
-    """How many events before each one were at its time, shape (B, T), int64.
+def what_is_left(total: torch.Tensor, taken: torch.Tensor) -> torch.Tensor:
+    """Fading counts less those of what a moment has; 0 where that is nearly all."""
+    left = total - taken
+    some = (left > _LEAST_LEFT * total) & (total > _LEAST_TOTAL)
+    return torch.where(some, left, torch.zeros_like(left))
+
+
+def fade(lag: torch.Tensor) -> torch.Tensor:
+    """What is left after some moments in each fading kind, shape (n, n_reaches)."""
+    return torch.exp(-lag[:, None] / reaches_like(lag))
+
+
+def reaches_like(numbers: torch.Tensor) -> torch.Tensor:
+    """The reaches on the device of some numbers."""
+    return torch.tensor(REACHES, dtype=torch.float32, device=numbers.device)
+
+
+def _counts_before(
+    group: torch.Tensor, moment: torch.Tensor, weight: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Fading counts of earlier moments, and how many of the same one came before.
 
     Parameters
     ----------
-    is_tie : Tensor of shape (B, T), bool
-        Whether there was no gap before an event; that of the first is none.
+    group, moment : Tensor of shape (n,), int64
+        Groups of events, one after the other, and moments, ascending within each.
+    weight : Tensor of shape (n,), float32
+        How much an event counts.
+
+    Returns
+    -------
+    faded : Tensor of shape (n, n_reaches)
+        Counts of the earlier moments of the group.
+    same : Tensor of shape (n,)
+        Count of the events of this moment that stand before.
     """
-    steps = torch.arange(is_tie.shape[1], device=is_tie.device)
-    return steps - steps.masked_fill(is_tie, 0).cummax(dim=1).values
+    is_group = _is_new(group)
+    is_moment = is_group | _is_new(moment)
+    same = _sums_before(weight, is_moment)
+    number = is_moment.cumsum(dim=0) - 1
+    begin = is_moment.nonzero()[:, 0]
+    count = weight.new_zeros(len(begin)).index_add(0, number, weight)
+    lag = moment[begin].diff(prepend=moment[:1])
+    kept = fade(lag).masked_fill(is_group[begin, None], 0.0)
+    added = kept * count.roll(1)[:, None]
+    # S[i] = kept[i] * S[i - 1] + added[i], for spans that double until all have ended.
+    span = 1
+    while kept.any():
+        added[span:] += kept[span:] * added[:-span]
+        kept[span:] = kept[span:] * kept[:-span]
+        span *= 2
+    return added[number], same
+
+
+def _sums_before(numbers: torch.Tensor, is_new: torch.Tensor) -> torch.Tensor:
+    """Sums of the numbers that stand before each in its segment."""
+    before = numbers.cumsum(dim=0) - numbers
+    begin = is_new.nonzero()[:, 0]
+    return before - before[begin][is_new.cumsum(dim=0) - 1]
+
+
+def _is_new(numbers: torch.Tensor) -> torch.Tensor:
+    """Whether each is another than the one before, shape (n,), bool."""
+    is_new = torch.ones_like(numbers, dtype=torch.bool)
+    is_new[1:] = numbers[1:] != numbers[:-1]
+    return is_new

@@ -257,15 +257,3 @@ def silence(source: HistorySource) -> np.ndarray:
     last = source.times[source.stop[filled] - 1]
     quiet[filled] = source.cutoff[filled] - last
     return quiet
-
-
-def last_codes(source: HistorySource, n_events: int) -> np.ndarray:
-    """Codes of the last events of each row, shape (n, n_events, C), int32.
-
-    The latest are at the end, and 0 stands where a row sees fewer.
-    """
-    index = source.stop[:, None] - np.arange(n_events, 0, -1)
-    there = index >= source.start[:, None]
-    codes = np.zeros((*index.shape, source.codes.shape[1]), "int32")
-    codes[there] = source.codes[index[there]]
-    return codes

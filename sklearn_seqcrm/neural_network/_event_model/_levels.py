@@ -14,8 +14,12 @@ from torch.utils.checkpoint import checkpoint
 from sklearn_seqcrm._encoding import Vocabulary
 from sklearn_seqcrm._store import Column
 from sklearn_seqcrm.neural_network._event_model._copies import Copies, Past
-from sklearn_seqcrm.neural_network._event_model._mixtures import choose
+from sklearn_seqcrm.neural_network._event_model._mixtures import (
+    choose,
+    choose_by_weight,
+)
 from sklearn_seqcrm.neural_network._event_model._output import new_output
+from sklearn_seqcrm.neural_network._event_model._own_levels import OwnLevels
 from sklearn_seqcrm.neural_network._layers import draw_vectors, without_drawing
 
 # Logits at once, 32 MiB. Of thousands of levels there would be gigabytes in a batch
@@ -98,7 +102,7 @@ class LevelField:
 
 
 class LevelDensity(nn.Module):
-    """Distribution of the code of the next event: a softmax, and copies of the last.
+    """Distribution of the code of the next event: a softmax, and copies.
 
     Parameters
     ----------
@@ -106,14 +110,14 @@ class LevelDensity(nn.Module):
         Numbers of a state.
     field : LevelField
         What was learned of the field.
-    n_copied : int
-        How many of the last events may be copied; 0: none is.
+    copies : bool
+        Whether levels may be copied that the customer has had.
     generator : torch.Generator
         Draws first weights.
     """
 
     def __init__(
-        self, size: int, field: LevelField, n_copied: int, generator: torch.Generator
+        self, size: int, field: LevelField, copies: bool, generator: torch.Generator
     ) -> None:
         super().__init__()
         self.output = new_output(size, np.log(field.shares).tolist(), generator)
@@ -124,7 +128,7 @@ class LevelDensity(nn.Module):
         self.lowest = _MISSING if field.some_missing else _FIRST_LEVEL
         # A level that n events did not have is the next one once in n + 1 times.
         self.log_unseen = -float(np.log(field.n_events + 1))
-        self.copies = Copies(size, n_copied, generator) if n_copied else None
+        self.copies = Copies(size, generator) if copies else None
 
     def log_prob(
         self, states: torch.Tensor, codes: torch.Tensor, past: Past | None = None
@@ -138,11 +142,11 @@ class LevelDensity(nn.Module):
         codes : Tensor of shape (n,), int64
             Codes of the events.
         past : Past of n or None, default=None
-            Codes before them; None: nothing is copied.
+            How much there is to copy; None: nothing is copied.
         """
         log_prob = self._generated(states, codes)
         if self.copies is not None and past is not None:
-            log_prob = self.copies.log_prob(states, codes, past, log_prob)
+            log_prob = self.copies.log_prob(states, past, log_prob)
         return log_prob.masked_fill(codes == _UNSEEN, self.log_unseen)
 
     def _generated(self, states: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
@@ -162,29 +166,51 @@ class LevelDensity(nn.Module):
         return -nn.functional.cross_entropy(logits, known, reduction="none")
 
     def probabilities(
-        self, states: torch.Tensor, past: Past | None = None
+        self, states: torch.Tensor, own: OwnLevels | None = None
     ) -> torch.Tensor:
-        """Probability of each code, shape (n, n_codes); that of code 0 is 0."""
+        """Probability of each code, shape (n, n_codes); that of code 0 is 0.
+
+        Parameters
+        ----------
+        states : Tensor of shape (n, size)
+            What is known before.
+        own : OwnLevels of n or None, default=None
+            What may be copied; None: nothing is.
+        """
         logits = self.output(states)
         logits[:, _UNSEEN] = -torch.inf
         shares = torch.softmax(logits, dim=1)
-        if self.copies is None or past is None:
+        if self.copies is None or own is None:
             return shares
-        generated, copied = self.copies.shares(states, past)
-        return (shares * generated[:, None]).scatter_add(1, past.codes.long(), copied)
+        left = own.left()
+        gates = self.copies.log_gates(states, left).exp()
+        weights = torch.where(left > 0, gates[:, 1:] / left, 0.0)
+        return own.add_shares(weights, shares * gates[:, :1])
 
     def draw(
         self,
         states: torch.Tensor,
         generator: torch.Generator,
-        past: Past | None = None,
+        own: OwnLevels | None = None,
     ) -> torch.Tensor:
-        """Draw codes, shape (n,), int64: never that of unseen levels."""
-        if self.copies is None or past is None:
+        """Draw codes, shape (n,), int64: never that of unseen levels.
+
+        Parameters
+        ----------
+        states, own
+            As in `probabilities`.
+        generator : torch.Generator
+            Draws.
+        """
+        if self.copies is None or own is None:
             return self._draw_new(states, generator)
-        codes = self.copies.draw(states, past, generator)
-        new = (codes == 0).nonzero()[:, 0]
-        return codes.index_copy(0, new, self._draw_new(states[new], generator))
+        gates = self.copies.log_gates(states, own.left()).exp()
+        way = choose_by_weight(gates, generator)
+        codes = torch.zeros_like(way)
+        copied, new = way.nonzero()[:, 0], (way == 0).nonzero()[:, 0]
+        codes[copied] = own.take(copied).draw(way[copied] - 1, generator)
+        codes[new] = self._draw_new(states[new], generator)
+        return codes
 
     def _draw_new(
         self, states: torch.Tensor, generator: torch.Generator

@@ -8,11 +8,7 @@ import torch
 from torch import nn
 
 from sklearn_seqcrm.neural_network._batches import BatchPart
-from sklearn_seqcrm.neural_network._event_model._copies import (
-    Past,
-    n_at_once_of,
-    past_of_steps,
-)
+from sklearn_seqcrm.neural_network._event_model._copies import Past, past_of_steps
 from sklearn_seqcrm.neural_network._event_model._gaps import NO_GAP
 from sklearn_seqcrm.neural_network._event_model._learned import LearnedEvents
 from sklearn_seqcrm.neural_network._event_model._levels import LevelDensity, LevelField
@@ -64,8 +60,8 @@ class EventNetwork(nn.Module):
         Number of statics.
     cell, hidden_size, num_layers, dropout, bptt_steps, precision
         As in `HistoryReader`.
-    copied_events : int
-        How many of the last events the levels of a field may be copied from.
+    copies : bool
+        Whether levels of a field may be copied that the customer has had.
     bidirectional : bool, default=False
         Never: what comes next is not read backwards.
     seed : int, default=0
@@ -80,7 +76,7 @@ class EventNetwork(nn.Module):
         hidden_size: int,
         num_layers: int,
         dropout: float,
-        copied_events: int,
+        copies: bool,
         bptt_steps: int | None = None,
         precision: str = "float32",
         bidirectional: bool = False,
@@ -112,7 +108,7 @@ class EventNetwork(nn.Module):
         self.n_static = n_static
         self.dropout = Dropout(dropout)
         self.time = TimeDensity(hidden_size, learned.gaps, generator)
-        self.n_copied = copied_events
+        self.copies = copies
         self.n_channels = len(layout.channels)
         self.gap_channel = layout.gap_channel
         self.enter = new_linear(hidden_size, hidden_size, generator)
@@ -132,9 +128,7 @@ class EventNetwork(nn.Module):
             key = f"{i}"  # a name may have a dot, which those of modules have not
             if isinstance(field, LevelField):
                 self.codes[key] = layout.codes.index(name)
-                self.fields[key] = LevelDensity(
-                    hidden_size, field, copied_events, generator
-                )
+                self.fields[key] = LevelDensity(hidden_size, field, copies, generator)
                 continue
             self.channels[key] = learned.channels_of(name)
             n = len(self.channels[key])
@@ -231,15 +225,19 @@ class EventNetwork(nn.Module):
         row: torch.Tensor,
         step: torch.Tensor,
     ) -> dict[str, Past]:
-        """What each field of levels was before some events of padded sequences."""
-        if not (self.n_copied and self.codes):
+        """What may be copied before each event of padded sequences, of each field."""
+        if not self.copies:
             return {}
         is_tie = values[:, :, self.n_channels + 1] == NO_GAP
-        n_at_once = n_at_once_of(is_tie)[row, step]
+        is_tie[:, :1] = False
         return {
-            key: past_of_steps(codes[:, :, code], n_at_once, row, step, self.n_copied)
+            key: past_of_steps(codes[:, :, code], self.n_codes(key), is_tie, row, step)
             for key, code in self.codes.items()
         }
+
+    def n_codes(self, key: str) -> int:
+        """Number of codes of a field of levels."""
+        return self.fields[key].vectors.num_embeddings
 
     def _log_probs(
         self,

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import torch
 
-from sklearn_seqcrm.neural_network._event_model._copies import Past
 from sklearn_seqcrm.neural_network._event_model._simulate import Paths, Simulator
-from sklearn_seqcrm.neural_network._event_model._states import go_on
 from sklearn_seqcrm.neural_network._rows import RowData
 
 # Probabilities at once: 32 MiB.
@@ -44,7 +40,7 @@ class BasketSimulator(Simulator):
             Means over the draws.
         """
         key = self._key_of(name)
-        shape = (len(data), len(self.module.fields[key].vectors.weight))
+        shape = (len(data), self.module.n_codes(key))
         log_absent = torch.zeros(shape, dtype=torch.float32, device=self.device)
         n_without = torch.full_like(log_absent, n_draws)
         paths, gaps = self._at_next(data, n_draws)
@@ -58,9 +54,7 @@ class BasketSimulator(Simulator):
             chances = chances.nan_to_num(0.0).clamp(max=1 - 1e-6)
             log_absent += torch.log1p(-chances)
             values, codes, _, _ = self._draw_fields(paths, gaps)
-            output, state = go_on(self.module, values, codes, paths.state)
-            past = torch.cat([paths.past, codes[:, None].int()], dim=1)[:, 1:]
-            paths = replace(paths, output=output, state=state, past=past)
+            paths = self._read(paths, values, codes)
             own = codes[:, self.module.codes[key]]
             is_first = (drawn != own[:, None]).all(dim=1).to(n_without.dtype)
             n_without.index_put_((row, own), -is_first, accumulate=True)
@@ -70,8 +64,7 @@ class BasketSimulator(Simulator):
             kept = np.flatnonzero(gaps == 0)
             if not len(kept):
                 break
-            paths, gaps = paths.take(kept), gaps[kept]
-            paths = replace(paths, n_at_once=paths.n_at_once + 1)
+            paths, gaps = paths.take(kept).at_next(gaps[kept]), gaps[kept]
             drawn = drawn[self._moved(kept)]
         return (1 - log_absent.exp()).cpu().numpy()
 
@@ -85,13 +78,8 @@ class BasketSimulator(Simulator):
         shape: tuple[int, int],
     ) -> torch.Tensor:
         """Sum over the paths of a row of the chance of each code that is not drawn."""
-        density, past = self.module.fields[key], self._past_of(paths, key)
         sums = torch.zeros(shape, dtype=torch.float32, device=self.device)
         at_once = max(1, _PROBABILITIES_AT_ONCE // shape[1])
-        parts = (told, past.codes, past.n_at_once, drawn, row)
-        for states, codes, n_at_once, had, own in zip(
-            *(one.split(at_once) for one in parts), strict=True
-        ):
-            chances = density.probabilities(states, Past(codes, n_at_once))
-            sums.index_add_(0, own, chances.scatter(1, had, 0.0))
+        for there, chances in self._portions(paths, told, key, at_once):
+            sums.index_add_(0, row[there], chances.scatter(1, drawn[there], 0.0))
         return sums

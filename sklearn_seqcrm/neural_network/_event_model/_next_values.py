@@ -54,8 +54,8 @@ def next_probabilities(
     field = level_field(simulator.learned, name)
     n_own = len(field.levels) - len(field.rare)
     module = simulator.module
-    of_draw = module.first.shape[0] + module.n_copied
-    for rows in portions_of(len(data), field.n_codes + n_draws * of_draw):
+    n_units = module.first.shape[0]
+    for rows in portions_of(len(data), field.n_codes + n_draws * n_units):
         shares = simulator.probabilities(data.take(rows), name, n_draws)
         levels = shares[:, _FIRST_LEVEL : _FIRST_LEVEL + n_own]
         if len(field.rare):

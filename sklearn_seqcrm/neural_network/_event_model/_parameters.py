@@ -14,7 +14,7 @@ _WITHOUT = ("bidirectional", "head_sizes", "level_dropout", "n_networks", "pooli
 CONSTRAINTS: dict[str, list[Any]] = {
     **{name: one for name, one in OF_NETWORKS.items() if name not in _WITHOUT},
     "max_epochs": [Interval(Integral, 1, None, closed="left")],
-    "copied_events": [Interval(Integral, 0, None, closed="left")],
+    "copies": ["boolean"],
     "n_components": [Interval(Integral, 1, None, closed="left")],
     "min_frequency": [
         Interval(Integral, 1, None, closed="left"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
@@ -9,16 +10,18 @@ import numpy as np
 import torch
 
 from sklearn_seqcrm._store import Column
-from sklearn_seqcrm.neural_network._event_model._copies import Past
 from sklearn_seqcrm.neural_network._event_model._event_net import EventNet
 from sklearn_seqcrm.neural_network._event_model._learned import (
     LearnedEvents,
-    last_codes,
     silence,
 )
 from sklearn_seqcrm.neural_network._event_model._levels import LevelField
 from sklearn_seqcrm.neural_network._event_model._likelihood import parts_of
 from sklearn_seqcrm.neural_network._event_model._network import EventNetwork
+from sklearn_seqcrm.neural_network._event_model._own_levels import (
+    EarlierLevels,
+    OwnLevels,
+)
 from sklearn_seqcrm.neural_network._event_model._states import (
     FlatState,
     go_on,
@@ -79,11 +82,8 @@ class Paths:
         State after the last event.
     n_events : ndarray of shape (n,), int64
         Number of simulated events.
-    past : Tensor of shape (n, W, C), int32
-        Codes of the last events that may be copied, the latest at the end; 0 where
-        there were fewer.
-    n_at_once : Tensor of shape (n,), int64
-        How many events before the last one were at its time.
+    own : dict of str to OwnLevels of n
+        What may be copied, of each field of levels, by its name in the module.
     """
 
     number: np.ndarray
@@ -93,8 +93,7 @@ class Paths:
     static: torch.Tensor
     state: FlatState
     n_events: np.ndarray
-    past: torch.Tensor
-    n_at_once: torch.Tensor
+    own: dict[str, OwnLevels]
 
     def take(self, kept: np.ndarray) -> Paths:
         """The paths at some places, ascending."""
@@ -109,8 +108,7 @@ class Paths:
             self.static[there],
             [numbers[there] for numbers in self.state],
             self.n_events[kept],
-            self.past[there],
-            self.n_at_once[there],
+            {key: own.take(there) for key, own in self.own.items()},
         )
 
     def and_those(self, more: Paths) -> Paths:
@@ -123,8 +121,22 @@ class Paths:
             torch.cat([self.static, more.static]),
             [torch.cat(pair) for pair in zip(self.state, more.state, strict=True)],
             np.concatenate([self.n_events, more.n_events]),
-            torch.cat([self.past, more.past]),
-            torch.cat([self.n_at_once, more.n_at_once]),
+            {key: own.and_those(more.own[key]) for key, own in self.own.items()},
+        )
+
+    def at_next(self, gaps: np.ndarray) -> Paths:
+        """Paths at the time of their next event.
+
+        Parameters
+        ----------
+        gaps : ndarray of shape (n,)
+            Ticks until it, from the last one.
+        """
+        is_tie = torch.from_numpy(gaps == 0).to(self.output.device)
+        return replace(
+            self,
+            times=self.times + gaps.astype(self.times.dtype),
+            own={key: own.at_next(is_tie) for key, own in self.own.items()},
         )
 
 
@@ -178,6 +190,7 @@ class Simulator:
         self.module.eval()
         filled = np.flatnonzero(data.sources[0].stop > data.sources[0].start)
         numbers = (filled[:, None] * n_paths + np.arange(n_paths)).ravel()
+        earlier = self._earlier(data)
         steps: list[Step] = []
         n_cut, n_begun = 0, 0
         paths: Paths | None = None
@@ -186,7 +199,9 @@ class Simulator:
             if few and n_begun < len(numbers):
                 some = numbers[n_begun : n_begun + _PATHS_AT_ONCE]
                 n_begun += len(some)
-                begun, step = self._next_events(*self._begin(data, end, some, n_paths))
+                begun, step = self._next_events(
+                    *self._begin(data, end, some, n_paths, earlier)
+                )
                 paths = begun if paths is None else paths.and_those(begun)
             else:
                 assert paths is not None
@@ -198,8 +213,24 @@ class Simulator:
                 paths = paths.take(np.flatnonzero(~too_many))
         return self._joined(steps, data, n_cut)
 
+    def _earlier(self, data: RowData) -> dict[str, EarlierLevels]:
+        """Levels that rows have had, of each field that may be copied."""
+        module = self.module
+        if not module.copies:
+            return {}
+        [source] = data.sources
+        return {
+            key: EarlierLevels.of(source, code, module.n_codes(key), self.device)
+            for key, code in module.codes.items()
+        }
+
     def _begin(
-        self, data: RowData, end: np.ndarray, numbers: np.ndarray, n_paths: int
+        self,
+        data: RowData,
+        end: np.ndarray,
+        numbers: np.ndarray,
+        n_paths: int,
+        earlier: dict[str, EarlierLevels],
     ) -> tuple[Paths, torch.Tensor, np.ndarray]:
         """Paths at the cutoffs of their rows, and how long nothing came before."""
         rows, of_path = np.unique(numbers // n_paths, return_inverse=True)
@@ -212,6 +243,7 @@ class Simulator:
         last = source.cutoff.copy()
         last[~is_empty] = source.times[source.stop[~is_empty] - 1]
         static = torch.from_numpy(own.static).to(self.device)
+        row = self._moved(rows)[there]
         paths = Paths(
             numbers,
             last[of_path],
@@ -220,8 +252,7 @@ class Simulator:
             self.module.of_statics(static)[there],
             [one[there] for one in state],
             np.zeros(len(numbers), dtype="int64"),
-            self._moved(last_codes(source, self.module.n_copied))[there],
-            torch.zeros(len(numbers), dtype=torch.int64, device=self.device),
+            {key: OwnLevels.begin(one, row) for key, one in earlier.items()},
         )
         # The first moment that is not over yet.
         least = np.ceil(silence(source) / self.learned.gaps.step - 1e-6)
@@ -248,18 +279,21 @@ class Simulator:
         paths, gaps = self._at_next(data, n_draws, n_strata=n_draws)
         told = self._draw_fields(paths, gaps, until=name)[3]
         key = self._key_of(name)
-        density, past = self.module.fields[key], self._past_of(paths, key)
-        n_codes = len(density.vectors.weight)
-        at_once = max(1, _PROBABILITIES_AT_ONCE // (n_draws * n_codes))
+        at_once = max(1, _PROBABILITIES_AT_ONCE // (n_draws * self.module.n_codes(key)))
         means = [
-            density.probabilities(states, Past(*before))
-            .unflatten(0, (-1, n_draws))
-            .mean(dim=1)
-            for states, *before in zip(
-                *(one.split(at_once * n_draws) for one in (told, *past)), strict=True
-            )
+            some.unflatten(0, (-1, n_draws)).mean(dim=1)
+            for _, some in self._portions(paths, told, key, at_once * n_draws)
         ]
         return torch.cat(means).cpu().numpy()
+
+    def _portions(
+        self, paths: Paths, told: torch.Tensor, key: str, at_once: int
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield some paths, and the probability of each code of a field for them."""
+        density, own = self.module.fields[key], paths.own.get(key)
+        for there in torch.arange(len(told), device=self.device).split(at_once):
+            had = None if own is None else own.take(there)
+            yield there, density.probabilities(told[there], had)
 
     def _at_next(
         self, data: RowData, n_draws: int, n_strata: int = 1
@@ -271,13 +305,14 @@ class Simulator:
         self.module.eval()
         [source] = data.sources
         numbers = np.arange(len(data) * n_draws)
-        paths, log_silence, least = self._begin(data, source.cutoff, numbers, n_draws)
+        paths, log_silence, least = self._begin(
+            data, source.cutoff, numbers, n_draws, self._earlier(data)
+        )
         longest = np.full(len(numbers), self.learned.most_events.lengths[-1])
         states = paths.output + paths.static
         gaps = self._draw_gaps(states, log_silence, least, 2 * longest, n_strata)
         is_empty = (source.stop == source.start)[numbers // n_draws]
-        later = np.where(is_empty, 0, gaps).astype(paths.times.dtype)
-        paths = replace(paths, times=paths.times + later)
+        paths = paths.at_next(np.where(is_empty, 0, gaps))
         return paths, np.where(is_empty, np.nan, gaps)
 
     def _key_of(self, name: str) -> str:
@@ -305,18 +340,21 @@ class Simulator:
         times = paths.times + gaps.astype(paths.times.dtype)
         kept = np.flatnonzero(times < paths.end)
         paths, gaps = paths.take(kept), gaps[kept]
-        n_at_once = (paths.n_at_once + 1) * self._moved(gaps == 0)
-        paths = replace(paths, times=times[kept], n_at_once=n_at_once)
+        paths = paths.at_next(gaps)
         values, codes, columns, _ = self._draw_fields(paths, gaps)
-        output, state = go_on(self.module, values, codes, paths.state)
-        paths = replace(
-            paths,
-            output=output,
-            state=state,
-            n_events=paths.n_events + 1,
-            past=torch.cat([paths.past, codes[:, None].int()], dim=1)[:, 1:],
-        )
+        paths = self._read(paths, values, codes)
         return paths, (paths.number, paths.times, columns)
+
+    def _read(self, paths: Paths, values: torch.Tensor, codes: torch.Tensor) -> Paths:
+        """The paths after an event of these channels and codes."""
+        output, state = go_on(self.module, values, codes, paths.state)
+        own = {
+            key: one.with_drawn(codes[:, self.module.codes[key]])
+            for key, one in paths.own.items()
+        }
+        return replace(
+            paths, output=output, state=state, n_events=paths.n_events + 1, own=own
+        )
 
     def _draw_gaps(
         self,
@@ -361,8 +399,7 @@ class Simulator:
                 break
             density, before = module.fields[key], torch.relu(told)
             if key in module.codes:
-                past = self._past_of(paths, key)
-                drawn = density.draw(before, self.generator, past)
+                drawn = density.draw(before, self.generator, paths.own.get(key))
             else:
                 drawn = density.draw(before, self.generator)
             column = self._column(name, drawn, applies[:, i], paths.times)
@@ -382,10 +419,6 @@ class Simulator:
                 told = told + density.told(own)
         own_codes = self._moved(codes.astype("int64"))
         return self._moved(channels), own_codes, columns, torch.relu(told)
-
-    def _past_of(self, paths: Paths, key: str) -> Past:
-        """What a field was in the last events of each path."""
-        return Past(paths.past[:, :, self.module.codes[key]], paths.n_at_once)
 
     def _column(
         self, name: str, drawn: Any, applies: np.ndarray, times: np.ndarray

@@ -11,11 +11,7 @@ from sklearn_seqcrm._encoding import NumericField, Vocabulary
 from sklearn_seqcrm._encoding._field_encoder import Training
 from sklearn_seqcrm._store import Clock, Column
 from sklearn_seqcrm.neural_network._event_model import _levels
-from sklearn_seqcrm.neural_network._event_model._copies import (
-    Past,
-    n_at_once_of,
-    past_of_steps,
-)
+from sklearn_seqcrm.neural_network._event_model._copies import past_of_steps
 from sklearn_seqcrm.neural_network._event_model._gaps import GapScale
 from sklearn_seqcrm.neural_network._event_model._levels import LevelDensity, LevelField
 from sklearn_seqcrm.neural_network._event_model._mixtures import (
@@ -30,7 +26,12 @@ from sklearn_seqcrm.neural_network._event_model._numbers import (
     NumberDensity,
     NumberField,
 )
+from sklearn_seqcrm.neural_network._event_model._own_levels import (
+    EarlierLevels,
+    OwnLevels,
+)
 from sklearn_seqcrm.neural_network._event_model._time_density import TimeDensity
+from sklearn_seqcrm.neural_network._rows import HistorySource
 
 N_DRAWS = 40_000
 # Of a share of so many draws: five standard deviations.
@@ -214,7 +215,7 @@ def levels():
 
 
 def test_levels_are_a_softmax(levels, monkeypatch):
-    density = spread_out(LevelDensity(4, levels, 0, generator()))
+    density = spread_out(LevelDensity(4, levels, False, generator()))
     assert levels.n_codes == 6  # unseen, missing, a, b, c, and d, which is rare
     states = torch.randn(9, 4, generator=generator(1))
     codes = torch.arange(9) % 5 + 1
@@ -235,7 +236,7 @@ def test_levels_are_a_softmax(levels, monkeypatch):
 
 
 def test_levels_are_drawn_as_they_are_probable(levels):
-    density = spread_out(LevelDensity(4, levels, 0, generator()))
+    density = spread_out(LevelDensity(4, levels, False, generator()))
     state = torch.randn(1, 4, generator=generator(1)).expand(N_DRAWS, 4)
     with torch.no_grad():
         codes = density.draw(state, generator()).numpy()
@@ -248,43 +249,38 @@ def test_levels_are_drawn_as_they_are_probable(levels):
 
 def test_copies_are_drawn_as_they_are_probable(levels):
     """Of a, a missing one, b, and twice c at once; the likelihood says the same."""
-    density = spread_out(LevelDensity(4, levels, 6, generator()))
+    density = spread_out(LevelDensity(4, levels, True, generator()))
     with torch.no_grad():
-        density.copies.log_at_once.fill_(-1.0)
         density.copies.gates.weight.mul_(5)
-    codes = torch.tensor([[0, 2, 1, 3, 4, 4]], dtype=torch.int32)
-    past = Past(codes, torch.tensor([2]))
+    codes, times = (
+        np.array([[2], [1], [3], [4], [4]], "int32"),
+        np.array([0, 1, 3, 5, 5]),
+    )
+    ends = (np.array([0]), np.array([5]), np.array([9]))
+    rows = HistorySource(np.zeros((5, 1), "float32"), codes, times, *ends)
+    earlier = EarlierLevels.of(rows, 0, levels.n_codes, torch.device("cpu"))
+    n = N_DRAWS
+    own = OwnLevels.begin(earlier, torch.zeros(n, dtype=torch.int64))
+    own = own.at_next(torch.zeros(n, dtype=torch.bool))
+    # Then a once more, and another at the same moment.
+    own = own.with_drawn(torch.full((n,), 2)).at_next(torch.ones(n, dtype=torch.bool))
+    seen = torch.tensor([[2, 1, 3, 4, 4, 2, code] for code in range(1, 6)])
+    ties = torch.tensor([[False, False, False, False, True, False, True]]).expand(5, 7)
+    row, step = torch.ones(5, 7).nonzero(as_tuple=True)
+    past = past_of_steps(seen, levels.n_codes, ties, row, step)
     state = torch.randn(1, 4, generator=generator(1))
     with torch.no_grad():
-        shares = density.probabilities(state, past)[0]
+        one = own.take(torch.tensor([0]))
+        shares = density.probabilities(state, one)[0]
         new = density.probabilities(state)[0]
-        many = Past(codes.expand(N_DRAWS, 6), past.n_at_once.expand(N_DRAWS))
-        drawn = density.draw(state.expand(N_DRAWS, 4), generator(), many)
-        every = Past(codes.expand(5, 6), past.n_at_once.expand(5))
-        log_prob = density.log_prob(state.expand(5, 4), torch.arange(1, 6), every)
+        drawn = density.draw(state.expand(n, 4), generator(), own)
+        whole = density.log_prob(state.expand(35, 4), seen.flatten(), past)
     assert_allclose(shares.sum(), 1, rtol=1e-5)
-    assert_allclose(log_prob.exp(), shares[1:], rtol=1e-5)
-    assert_allclose(np.bincount(drawn, minlength=6) / N_DRAWS, shares, atol=SHARE)
+    assert_allclose(whole[step == 6].exp(), shares[1:], rtol=1e-4)
+    assert_allclose(np.bincount(drawn, minlength=6) / n, shares, atol=SHARE)
     # Missing levels and rare ones that were not there are generated alone.
     assert_allclose(shares[1] / new[1], shares[5] / new[5], rtol=1e-5)
     assert shares[1] < 0.95 * new[1]
-    nothing = Past(torch.zeros_like(codes), past.n_at_once)
-    with torch.no_grad():
-        assert_allclose(density.probabilities(state, nothing)[0], new, rtol=1e-6)
-
-
-def test_past_of_steps_is_that_of_a_loop():
-    codes = torch.randint(0, 9, (3, 7), generator=generator())
-    ties = torch.rand(3, 7, generator=generator()) < 0.5
-    row, step = torch.ones(3, 7).nonzero(as_tuple=True)
-    past = past_of_steps(codes, n_at_once_of(ties)[row, step], row, step, 4)
-    for i, (b, t) in enumerate(zip(row.tolist(), step.tolist(), strict=True)):
-        before = ([0] * 4 + codes[b, :t].tolist())[-4:]
-        assert past.codes[i].tolist() == before
-        n = 0
-        while t - n > 0 and ties[b, t - n]:
-            n += 1
-        assert past.n_at_once[i] == n
 
 
 def test_log_tail_is_that_of_scipy():

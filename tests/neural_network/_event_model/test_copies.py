@@ -1,0 +1,205 @@
+"""What may be copied: against loops, draws, and sequences that were simulated."""
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sklearn_seqcrm.neural_network._event_model._copies import (
+    N_KINDS,
+    REACHES,
+    Copies,
+    Past,
+    past_of_steps,
+)
+from sklearn_seqcrm.neural_network._event_model._own_levels import (
+    EarlierLevels,
+    OwnLevels,
+)
+from sklearn_seqcrm.neural_network._rows import HistorySource
+
+N_CODES = 7  # unseen, missing, and five levels
+CPU = torch.device("cpu")
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def loop(codes, ties, step):
+    """Counts of every level before an event, by kind: a dict for each."""
+    moments = np.cumsum(~np.asarray(ties))
+    counts = [{} for _ in range(N_KINDS)]
+    for i in range(step):
+        lag = moments[step] - moments[i]
+        if codes[i] < 2:
+            continue
+        if lag == 0:
+            counts[0][codes[i]] = counts[0].get(codes[i], 0) + 1
+            continue
+        for k, reach in enumerate(REACHES, start=1):
+            counts[k][codes[i]] = counts[k].get(codes[i], 0) + np.exp(-lag / reach)
+    for k in range(1, N_KINDS):
+        whole = sum(counts[k].values())
+        counts[k] = {c: n for c, n in counts[k].items() if c not in counts[0]}
+        if sum(counts[k].values()) <= 0.01 * whole:
+            counts[k] = {}
+    return counts
+
+
+@pytest.fixture
+def sequences():
+    codes = torch.randint(0, N_CODES, (5, 40), generator=generator())
+    ties = torch.rand(5, 40, generator=generator(1)) < 0.5
+    ties[:, 0] = False
+    return codes, ties
+
+
+def test_past_of_steps_is_that_of_a_loop(sequences):
+    codes, ties = sequences
+    lengths = torch.tensor([40, 0, 1, 13, 40])
+    row, step = (torch.arange(40) < lengths[:, None]).nonzero(as_tuple=True)
+    past = past_of_steps(codes, N_CODES, ties, row, step)
+    for i, (b, t) in enumerate(zip(row.tolist(), step.tolist(), strict=True)):
+        counts = loop(codes[b].tolist(), ties[b].tolist(), t)
+        total = [sum(kind.values()) for kind in counts]
+        assert_allclose(past.total[i], total, rtol=1e-4, atol=1e-6)
+        own = [kind.get(codes[b, t].item(), 0) for kind in counts]
+        some = past.total[i] > 0
+        assert_allclose(past.own[i][some], np.array(own)[some], rtol=1e-4, atol=1e-6)
+
+
+def test_past_of_nothing():
+    none = torch.zeros((3, 0), dtype=torch.int64)
+    nowhere = none[0]
+    past = past_of_steps(none, N_CODES, none.bool(), nowhere, nowhere)
+    assert past.own.shape == past.total.shape == (0, N_KINDS)
+
+
+def test_counts_do_not_overflow_on_long_sequences():
+    """A level of the first of 5,000 moments has faded to nothing, or not at all."""
+    codes = torch.full((1, 5000), 3)
+    codes[0, 0] = codes[0, -1] = 2
+    row, step = torch.ones(1, 5000).nonzero(as_tuple=True)
+    past = past_of_steps(codes, N_CODES, torch.zeros(1, 5000) > 0, row, step)
+    assert_allclose(past.own[-1], [0, 0, 0, 0, 0, 1], atol=1e-12)
+    assert_allclose(past.total[-1, -1], 4999)
+    sums = [1 / np.expm1(1 / reach) for reach in REACHES[:-1]]
+    assert_allclose(past.total[-1, 1:-1], sums, rtol=1e-4)
+
+
+def source_of(codes, ties, lengths):
+    """Rows that see the first events of sequences, at other times each."""
+    n, width = codes.shape
+    times = (torch.arange(n)[:, None] * 1000 + (~ties).cumsum(dim=1)).numpy()
+    start = np.arange(n) * width
+    return HistorySource(
+        np.zeros((n * width, 1), "float32"),
+        codes.numpy().reshape(-1, 1).astype("int32"),
+        times.ravel(),
+        start,
+        start + lengths,
+        times[:, -1] + 1,
+    )
+
+
+def went_on(codes, ties, n_before):
+    """Sequences whose last events were drawn, at the moment of the event to come."""
+    source = source_of(codes, ties, np.full(len(codes), n_before))
+    earlier = EarlierLevels.of(source, 0, N_CODES, CPU)
+    own = OwnLevels.begin(earlier, torch.arange(len(codes)))
+    for step in range(n_before, codes.shape[1]):
+        own = own.at_next(ties[:, step])
+        if step < codes.shape[1] - 1:
+            own = own.with_drawn(codes[:, step])
+    return own
+
+
+@pytest.mark.parametrize("n_before", [0, 1, 20, 38])
+def test_what_was_drawn_counts_as_what_was_seen(sequences, n_before):
+    """Wherever a simulation begins: a new moment, as no first gap is 0."""
+    codes, ties = sequences[0], sequences[1].clone()
+    ties[:, n_before] = False
+    own = went_on(codes, ties, n_before)
+    weights = torch.rand(5, N_KINDS, generator=generator(2)) * (own.left() > 0)
+    shares = own.shares(weights)
+    for b in range(5):
+        counts = loop(codes[b].tolist(), ties[b].tolist(), 39)
+        total = [sum(kind.values()) for kind in counts]
+        assert_allclose(own.left()[b], total, rtol=1e-3, atol=1e-5)
+        for code in range(N_CODES):
+            own_counts = [kind.get(code, 0) for kind in counts]
+            expected = weights[b].numpy() @ own_counts
+            assert_allclose(shares[b, code], expected, rtol=1e-3, atol=1e-5)
+
+
+def test_rows_of_one_customer_have_their_own_levels():
+    """Two rows that see other events of the same sequence."""
+    codes = torch.tensor([[2, 3, 3, 4]])
+    source = source_of(codes, torch.zeros(1, 4) > 0, np.array([4]))
+    rows = HistorySource(
+        source.channels,
+        source.codes,
+        source.times,
+        np.array([0, 1, 2]),
+        np.array([2, 4, 2]),
+        np.array([9, 9, 9]),
+    )
+    earlier = EarlierLevels.of(rows, 0, N_CODES, CPU)
+    never = torch.eye(N_KINDS)[[-1] * 3]
+    shares = OwnLevels.begin(earlier, torch.arange(3)).shares(never)
+    assert_array_equal(
+        shares[:, 2:5], torch.tensor([[1.0, 1, 0], [0, 2, 1], [0, 0, 0]])
+    )
+
+
+@pytest.mark.parametrize("n_before", [0, 12, 38])
+def test_copies_are_drawn_by_their_counts(sequences, n_before):
+    codes, ties = sequences[0], sequences[1].clone()
+    ties[:, n_before] = False
+    ties[:, 35] = False
+    ties[:, 36:] = True  # so that something is at this moment
+    if n_before == 38:
+        ties[:, 38] = False
+    own = went_on(codes, ties, n_before)
+    n = 4_000
+    for b in range(5):
+        for kind in (own.left()[b] > 0).nonzero()[:, 0].tolist():
+            weights = torch.eye(N_KINDS)[[kind]] / own.left()[b, kind]
+            shares = own.take(torch.tensor([b])).shares(weights)[0]
+            many = own.take(torch.full((n,), b))
+            drawn = many.draw(torch.full((n,), kind), generator(kind))
+            found = torch.bincount(drawn, minlength=N_CODES) / n
+            assert_allclose(found, shares, atol=5 * 0.5 / np.sqrt(n))
+
+
+def test_paths_that_begin_later_join_those_that_go_on(sequences):
+    codes, ties = sequences[0], sequences[1].clone()
+    ties[:, 30] = False
+    own = went_on(codes, ties, 30)
+    begun = OwnLevels.begin(own.earlier, torch.tensor([3, 1]))
+    both = own.and_those(begun)
+    assert_array_equal(both.left()[:5], own.left())
+    assert_array_equal(both.left()[5:], begun.left())
+    weights = torch.ones(7, N_KINDS)
+    assert_allclose(both.shares(weights)[:5], own.shares(weights[:5]))
+    assert_allclose(both.shares(weights)[5:], begun.shares(weights[5:]))
+
+
+def test_likelihood_of_a_copy_is_its_share():
+    """Two kinds with what there is, by hand; what is not there gets no gate."""
+    copies = Copies(3, generator())
+    states = torch.randn(2, 3, generator=generator(1))
+    total = torch.tensor([[0.0, 0, 2, 0, 0, 4], [0.0, 0, 0, 0, 0, 0]])
+    own = torch.tensor([[0.0, 0, 1, 0, 0, 3], [0.0, 0, 0, 0, 0, 0]])
+    with torch.no_grad():
+        copies.of_totals.copy_(torch.randn(copies.of_totals.shape))
+        logits = copies.gates(states) + torch.log1p(total) @ copies.of_totals
+        gates = torch.softmax(logits[0, [0, 3, 6]], dim=0)
+        past = Past(own, total)
+        found = copies.log_prob(states, past, torch.tensor([0.1, 0.2]).log())
+    expected = gates[0] * 0.1 + gates[1] * 1 / 2 + gates[2] * 3 / 4
+    assert_allclose(found.exp(), [expected, 0.2], rtol=1e-5)
+    found = copies.log_prob(states, past, torch.tensor([0.1, 0.2]).log())
+    found.sum().backward()
+    assert all(one.grad.isfinite().all() for one in copies.parameters())
