@@ -160,12 +160,11 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
       field is a mixture of a softmax over its codes and of what the customer has had,
       as in RepeatNet: what is in the same basket, at the very same moment, already; and
       what was at earlier moments and is not in this one, counted so that it fades
-      within 1, 4, 16 or 64 moments, or never. Gates depend on the state and on how much
-      there is of each. So what one customer buys again and again is likely to be next,
-      though others never bought it. A numeric field is missing,
-      or one of up to 32 values that are frequent, or from a mixture of normals of the
-      scaled number with its tails folded in, asked for the probability of what rounds
-      to the number. Datetimes are days after the event.
+      within 1, 4, 16 or 64 moments, or never. Gates depend on the state. So what one
+      customer buys again and again is likely to be next, though others never bought it.
+      A numeric field is missing, or one of up to 32 values that are frequent, or from a
+      mixture of normals of the scaled number with its tails folded in, asked for the
+      probability of what rounds to the number. Datetimes are days after the event.
     - In merged logs, a field that a kind of event does not have is missing and costs
       nothing.
 

@@ -45,7 +45,7 @@ class Copies(nn.Module):
     generates and of how often the customer has had it. There are several kinds of
     copies: what is in the same moment, the same basket, already; and what was at
     earlier moments and is not in this one, counted so that it fades fast, slowly or
-    not at all. A gate of the state, and of how much there is, chooses.
+    not at all. A gate of the state chooses among those of which there is something.
 
     Parameters
     ----------
@@ -61,9 +61,6 @@ class Copies(nn.Module):
         shares = [_START_AGAIN, *[fading] * len(REACHES)]
         bias = [1 - _START_SHARE, *[_START_SHARE * share for share in shares]]
         self.gates = new_output(size, [math.log(share) for share in bias], generator)
-        self.of_totals = nn.Parameter(
-            torch.zeros(N_KINDS, 1 + N_KINDS, dtype=torch.float32, device="cpu")
-        )
 
     def log_prob(
         self, states: torch.Tensor, past: Past, generated: torch.Tensor
@@ -95,8 +92,8 @@ class Copies(nn.Module):
             As in `Past`.
         """
         nothing = nn.functional.pad(total <= 0, (1, 0))
-        logits = self.gates(states) + total.log1p() @ self.of_totals
-        return torch.log_softmax(logits.masked_fill(nothing, -torch.inf), dim=1)
+        logits = self.gates(states).masked_fill(nothing, -torch.inf)
+        return torch.log_softmax(logits, dim=1)
 
 
 def past_of_steps(

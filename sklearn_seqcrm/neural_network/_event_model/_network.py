@@ -102,10 +102,10 @@ class EventNetwork(nn.Module):
             ]
         )
         self.first = nn.Parameter(torch.zeros(hidden_size, dtype=torch.float32))
-        # A column at least, as torch warns of layers without inputs.
-        self.statics = new_linear(max(n_static, 1), hidden_size, generator)
-        nn.init.zeros_(self.statics.bias)
         self.n_static = n_static
+        if n_static:
+            self.statics = new_linear(n_static, hidden_size, generator)
+            nn.init.zeros_(self.statics.bias)
         self.dropout = Dropout(dropout)
         self.time = TimeDensity(hidden_size, learned.gaps, generator)
         self.copies = copies
@@ -173,9 +173,11 @@ class EventNetwork(nn.Module):
         states, row, step = read_in_stretches(
             self.reader, values[:, :, : self.n_channels], codes, lengths, self.first
         )
-        rows = torch.cat([row, torch.arange(len(lengths), device=row.device)])
         # Padding is left behind before anything else is done to the states.
-        states = self.dropout(states + self.of_statics(part.static)[rows])
+        if self.n_static:
+            rows = torch.cat([row, torch.arange(len(lengths), device=row.device)])
+            states = states + self.of_statics(part.static)[rows]
+        states = self.dropout(states)
         before, last = states[: len(row)], states[len(row) :]
         past = self._past(values, codes, row, step)
         values, codes = values[row, step], codes[row, step]
@@ -201,10 +203,9 @@ class EventNetwork(nn.Module):
 
     def of_statics(self, static: torch.Tensor) -> torch.Tensor:
         """What statics add to the state, shape (n, H); the last column is none."""
-        numbers = static[:, : self.n_static]
         if not self.n_static:
-            numbers = static.new_zeros(len(static), 1)
-        return self.statics(numbers)
+            return static.new_zeros(len(static), len(self.first))
+        return self.statics(static[:, : self.n_static])
 
     def told_time(self, states: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
         """What the first field is told: the state, and when the event comes.
