@@ -48,6 +48,7 @@ def main():
     torch.set_num_threads(1)
     lines, cutoff = TASKS[options.task](options)
     known, bought = split(lines, cutoff)
+    options.buyers = bought["row"].unique()
     n_items = known["item"].nunique()
     print(
         f"{known['customer'].nunique():,} customers, {len(known):,} lines of "
@@ -180,6 +181,7 @@ def lstm(known, cutoff, seed, options):
         random_state=seed,
         verbose=1,
     ).fit(X)
+    X = X[X["customer"].isin(options.buyers)]
     basket = not options.next_event
     lists = model.predict_next(X, "item", N_BEST, basket=basket, n_draws=64)
     return lists.assign(row=X["customer"].to_numpy()[lists["row"]])
