@@ -53,6 +53,17 @@ def test_encoding(run):
     assert list(page["both"].columns[-1:]) == ["outcomes"]
 
 
+def test_statics(run):
+    """Those of the customer help; a count of today is the answer, until it is used."""
+    page = run("statics.md")
+    auc, leak = page["auc"], page["leak"]
+    for name in page["models"]:
+        assert auc[f"{name}, with statics"] > auc[f"{name}, histories alone"]
+    assert leak["as of today"] > leak["true probability"] + 0.02
+    assert leak["as of today, in use"] < auc["aggregates + boosting, histories alone"]
+    assert abs(leak["as of the cutoff"] - leak["without it"]) < 0.02
+
+
 def test_recurrent(run):
     """The oldest event moves a plain cell the least."""
     flows = run("recurrent.md")["flows"]
