@@ -28,7 +28,12 @@ def test_what_is_said_of_the_figures(page):
         lines["importance"].max(), abs=0.03
     )
     assert page["picture"].events["attribution"].notna().all()
-    assert "price" in set(page["found"].table["name"])
+    assert lines.loc["history", "lower"] > 0
+    names = page["found"].table.set_index("name")
+    assert names.loc["channel", "lower"] < 0 < names.loc["channel", "upper"]
+    kinds = names[names["group"] == "kind"]
+    assert kinds["importance"].idxmax() == "order"
+    assert names.loc["30D", "lower"] > 0 > names.loc["180D", "lower"]
 
 
 def test_gates_and_flow(page):
@@ -39,7 +44,7 @@ def test_gates_and_flow(page):
 
 
 def test_what_is_said_of_channels(page):
-    shares = page["shares"]
+    shares = page["display"].shares
     errors = shares.sub(shares["truth"], axis=0).abs().mean().round(2)
     assert errors.to_dict() == {
         "truth": 0,
