@@ -84,7 +84,7 @@ html_theme_options = {
 }
 html_sidebars = {"index": []}
 html_static_path = ["_static"]
-html_css_files = ["tables.css"]
+html_css_files = ["narrow.css"]
 _, github_user, github_repo = URLS["Repository"].rsplit("/", 2)
 html_context = {
     "github_user": github_user,
