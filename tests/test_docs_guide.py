@@ -1,6 +1,8 @@
-"""Pages of the guide that have no test of their own, run as they are."""
+"""The guide; and its pages that have no test of their own, run as they are."""
 
+import re
 import warnings
+from pathlib import Path
 
 import matplotlib
 import pandas as pd
@@ -8,6 +10,22 @@ import pytest
 from matplotlib import pyplot as plt
 
 matplotlib.use("agg")
+
+DOCS = Path(__file__).parents[1] / "docs"
+GUIDE = (DOCS / "guide.md").read_text(encoding="utf-8")
+PAGES = re.findall(r"^.* <(\w+)>$", GUIDE, flags=re.MULTILINE)
+
+
+def test_the_guide_says_what_each_of_its_pages_is_about():
+    assert re.findall(r"^- \[\]\((\w+)\.md\): ", GUIDE, flags=re.MULTILINE) == PAGES
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_pages_have_code_that_runs_and_a_figure(page, code_of):
+    text = (DOCS / f"{page}.md").read_text(encoding="utf-8")
+    drawn = re.search(r"Display\.from_|plt\.subplots|\.plot[.(]", code_of(f"{page}.md"))
+    assert drawn or re.search(r"!\[[^]]+\]\(images/", text)
+    assert code_of(f"{page}.md")
 
 
 @pytest.fixture
