@@ -122,7 +122,7 @@ class OwnLevels:
     row : Tensor of shape (n,), int64
         Row of each path.
     drawn : Tensor of shape (n, S), int32
-        Codes of simulated events; 0 where there is none.
+        Codes of simulated events, the last one last; 0 where there is none.
     at : Tensor of shape (n, S), int32
         Number of the moment of each.
     moment : Tensor of shape (n,), int64
@@ -170,9 +170,9 @@ class OwnLevels:
 
     def and_those(self, more: OwnLevels) -> OwnLevels:
         """These paths and others of the same rows."""
-        width = max(self.drawn.shape[1], more.drawn.shape[1])
+        width = max(self._width(), more._width())
         drawn, at = (
-            torch.cat([_widened(own, width), _widened(other, width)])
+            torch.cat([_of_width(own, width), _of_width(other, width)])
             for own, other in ((self.drawn, more.drawn), (self.at, more.at))
         )
         return OwnLevels(
@@ -310,6 +310,10 @@ class OwnLevels:
         flat.index_add_(0, of_now, weights[now, 0])
         return found
 
+    def _width(self) -> int:
+        """Most simulated events of a path; those that had more may have ended."""
+        return int((self.at > 0).sum(dim=1).max()) if len(self.at) else 0
+
     def _is_now(self) -> torch.Tensor:
         """Which simulated events are at the moment that a path is at."""
         return self.at == self.moment[:, None]
@@ -368,6 +372,6 @@ class OwnLevels:
         return codes
 
 
-def _widened(codes: torch.Tensor, width: int) -> torch.Tensor:
-    """Codes with zeros behind, shape (n, width)."""
-    return nn.functional.pad(codes, (0, width - codes.shape[1]))
+def _of_width(codes: torch.Tensor, width: int) -> torch.Tensor:
+    """The last columns of codes, behind zeros if there are fewer, shape (n, width)."""
+    return nn.functional.pad(codes, (width - codes.shape[1], 0))

@@ -186,6 +186,22 @@ def test_paths_that_begin_later_join_those_that_go_on(sequences):
     assert_allclose(both.shares(weights)[5:], begun.shares(weights[5:]))
 
 
+def test_a_path_that_has_joined_knows_what_its_moment_has():
+    """Its basket goes on among paths with more events; those that ended leave room."""
+    codes, none = torch.tensor([[2, 3, 3, 4]]), torch.zeros(1, dtype=torch.int64)
+    source = source_of(codes, torch.zeros(1, 4) > 0, np.array([4]))
+    own = OwnLevels.begin(EarlierLevels.of(source, 0, N_CODES, CPU), none)
+    busy, other = own, own.at_next(none > 0).with_drawn(torch.tensor([3]))
+    for code in (2, 4, 2):
+        busy = busy.at_next(none > 0).with_drawn(torch.tensor([code]))
+    both = busy.and_those(other).at_next(torch.tensor([False, True]))
+    alone = other.at_next(torch.tensor([True]))
+    assert_array_equal(both.left()[1:], alone.left())
+    ones = torch.ones(2, N_KINDS)
+    assert_array_equal(both.shares(ones)[1:], alone.shares(ones[:1]))
+    assert both.take(torch.tensor([1])).and_those(alone).drawn.shape == (2, 1)
+
+
 def test_likelihood_of_a_copy_is_its_share():
     """Two kinds with what there is, by hand; what is not there gets no gate."""
     copies = Copies(3, generator())
