@@ -28,7 +28,8 @@ class Past(NamedTuple):
     ----------
     own : Tensor of shape (n, N_KINDS), float32
         Of the level that each event has: how many events of the same moment had it,
-        then its fading counts at earlier moments, which are 0 if there was one.
+        then its fading counts at earlier moments, which are 0 if there was one, and
+        in a kind that has nothing.
     total : Tensor of shape (n, N_KINDS), float32
         The same of all levels together; 0 where a kind has nothing.
     """
@@ -131,9 +132,10 @@ def past_of_steps(
     # The first of its level in this moment takes what there was of it before.
     faded = faded * (is_level * (again == 0))[:, None]
     taken = _sums_before(faded.double(), _is_new(row) | _is_new(moment)).float()
+    left = what_is_left(total, taken)
     return Past(
-        torch.cat([again[:, None], faded], dim=1),
-        torch.cat([n_again[:, None], what_is_left(total, taken)], dim=1),
+        torch.cat([again[:, None], faded * (left > 0)], dim=1),
+        torch.cat([n_again[:, None], left], dim=1),
     )
 
 

@@ -87,9 +87,13 @@ class EarlierLevels(NamedTuple):
         )
         of_row = keys // n_codes
         bounds = np.searchsorted(of_row, np.arange(n + 1))
-        summed = np.concatenate([np.zeros((1, len(REACHES))), counts.cumsum(axis=0)])
-        total = summed[bounds[1:]] - summed[bounds[:-1]]
-        share = (summed[1:] - summed[bounds[of_row]]) / total[of_row]
+        # Each row by itself: of many of others, few of its own would not be left.
+        total = np.stack(
+            [np.bincount(of_row, one, minlength=n) for one in counts.T], axis=1
+        )
+        share = counts / np.maximum(total[of_row], np.finfo("float64").tiny)
+        summed = np.concatenate([np.zeros((1, len(REACHES))), share.cumsum(axis=0)])
+        share = summed[1:] - summed[bounds[of_row]]
         # Rounding must not take a level beyond the end of its row.
         reached = of_row[:, None] + np.minimum(share, 1.0)
 

@@ -153,6 +153,22 @@ def test_rows_of_one_customer_have_their_own_levels():
     )
 
 
+def test_rows_know_nothing_of_others():
+    """A level of 51 or 2,001 moments ago, which others had again and again since."""
+    codes = torch.ones((3, 2001), dtype=torch.int64)
+    codes[0], codes[1:, 0] = 3, 4
+    ties = torch.zeros(3, 2001) > 0
+    source = source_of(codes, ties, np.array([2001, 51, 2001]))
+    many = EarlierLevels.of(source, 0, N_CODES, CPU)
+    for row in range(3):
+        alone = EarlierLevels.of(source.take(np.array([row])), 0, N_CODES, CPU)
+        assert_array_equal(many.total[row], alone.total[0])
+        assert_allclose(many.reached[:, row], row + alone.reached[:, 0])
+    lag = np.array([50, 2000])[:, None]
+    expected = np.exp(-lag / np.array(REACHES))
+    assert_allclose(many.total[1:], expected, rtol=1e-6, atol=1e-37)
+
+
 @pytest.mark.parametrize("n_before", [0, 12, 38])
 def test_copies_are_drawn_by_their_counts(sequences, n_before):
     codes, ties = sequences[0], sequences[1].clone()
@@ -216,4 +232,19 @@ def test_likelihood_of_a_copy_is_its_share():
     assert_allclose(found.exp(), [expected, 0.2], rtol=1e-5)
     found = copies.log_prob(states, past, torch.tensor([0.1, 0.2]).log())
     found.sum().backward()
+    assert all(one.grad.isfinite().all() for one in copies.parameters())
+
+
+def test_a_level_of_what_is_hardly_left_counts_for_nothing():
+    """The basket has 990 of 1,000; gradients of an unlikely level are finite."""
+    codes = torch.tensor([[2] * 10 + [3] * 990 + [4, 3, 2]])
+    ties = torch.zeros(codes.shape) > 0
+    ties[0, -2:] = True
+    row, step = torch.ones(codes.shape).nonzero(as_tuple=True)
+    past = past_of_steps(codes, N_CODES, ties, row, step)
+    last = Past(past.own[-1:], past.total[-1:])
+    assert (last.own[last.total == 0] == 0).all()
+    copies = Copies(3, generator())
+    states = torch.randn(1, 3, generator=generator(1))
+    copies.log_prob(states, last, torch.tensor([-18.0])).sum().backward()
     assert all(one.grad.isfinite().all() for one in copies.parameters())
