@@ -422,6 +422,27 @@ def test_what_was_bought_is_bought_again():
     assert without.score(X[90:]) < model.score(X[90:]) - 1
 
 
+def test_what_rounding_parts_is_one_basket():
+    """Its time costs what that of a tie does, and what is next is the same."""
+    rng = np.random.default_rng(0)
+    events = pd.DataFrame({"who": rng.integers(0, 9, 90), "t": rng.uniform(0, 9, 90)})
+    events["item"] = rng.choice([*"abc"], 90)
+    log = EventLog(events, "who", "t")
+    model = LSTMEventModel(**SMALL).fit(log.snapshots([10.0]))
+    copies = model.net_.module_.fields["0"].copies
+    with torch.no_grad():  # all that is copied is of the last moment
+        copies.gates.bias[2] = 9.0
+    scores, shares = [], []
+    for second in (0.3, 0.1 + 0.2):
+        own = pd.DataFrame({"who": 0, "t": [0.1, 0.3, second], "item": [*"bac"]})
+        X = EventLog(own, "who", "t").snapshots([5.0])
+        scores.append(model.score_events(X)["log_prob"].to_numpy())
+        found = model.predict_next(X, "item").set_index("value")
+        shares.append(found["probability"][[*"abc"]].to_numpy())
+    assert_allclose(scores[1], scores[0], rtol=1e-4)
+    assert_allclose(shares[1], shares[0], rtol=1e-4)
+
+
 @pytest.mark.parametrize("within", [None, "100D"])
 def test_next_values_leave_out_what_they_shall(model, X, within):
     only = model.predict_next(X, "kind", candidates=["order", "visit"], within=within)

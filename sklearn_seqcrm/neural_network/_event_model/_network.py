@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -229,12 +229,19 @@ class EventNetwork(nn.Module):
         """What may be copied before each event of padded sequences, of each field."""
         if not self.copies:
             return {}
-        is_tie = values[:, :, self.n_channels + 1] == NO_GAP
+        is_tie = self.is_tie(values)
         is_tie[:, :1] = False
         return {
             key: past_of_steps(codes[:, :, code], self.n_codes(key), is_tie, row, step)
             for key, code in self.codes.items()
         }
+
+    def is_tie(self, values: Any) -> Any:
+        """Which events of some channels, (..., F), are at the moment of the one before.
+
+        The first ones of histories are none, whatever it says.
+        """
+        return values[..., self.n_channels + 1] == NO_GAP
 
     def n_codes(self, key: str) -> int:
         """Number of codes of a field of levels."""

@@ -25,6 +25,9 @@ from sklearn_seqcrm.neural_network._event_model._mixtures import (
 )
 from sklearn_seqcrm.neural_network._rows import HistorySource
 
+# Events that are counted at once, of some 200 bytes each, if a row has no more.
+_EVENTS_AT_ONCE = 2**20
+
 
 class EarlierLevels(NamedTuple):
     """Levels of a field that rows have had until their cutoffs, each once.
@@ -54,7 +57,12 @@ class EarlierLevels(NamedTuple):
 
     @classmethod
     def of(
-        cls, source: HistorySource, code: int, n_codes: int, device: torch.device
+        cls,
+        source: HistorySource,
+        is_tie: np.ndarray,
+        code: int,
+        n_codes: int,
+        device: torch.device,
     ) -> EarlierLevels:
         """Count the levels of rows.
 
@@ -62,6 +70,8 @@ class EarlierLevels(NamedTuple):
         ----------
         source : HistorySource of n
             Rows.
+        is_tie : ndarray of shape (n_events,), bool
+            Whether an event is at the moment of the one before.
         code : int
             Position of the field among the codes.
         n_codes : int
@@ -70,21 +80,13 @@ class EarlierLevels(NamedTuple):
             Where to put the counts.
         """
         n = len(source.stop)
-        index, offsets = ranges(source.start, source.stop)
-        row = np.repeat(np.arange(n), np.diff(offsets))
-        times = source.times[index]
-        moment = np.cumsum(np.diff(times, prepend=times[:1]) != 0)
-        last = np.zeros(n, dtype="int64")
-        filled = np.diff(offsets) > 0
-        last[filled] = moment[offsets[1:][filled] - 1]
-        codes = source.codes[index, code].astype("int64")
-        is_level = codes >= FIRST_LEVEL
-        row, age = row[is_level], (last[row] - moment)[is_level]
-        keys, place = np.unique(row * n_codes + codes[is_level], return_inverse=True)
-        weights = np.exp(-age[:, None] / np.array(REACHES))
-        counts = np.stack(
-            [np.bincount(place, one, minlength=len(keys)) for one in weights.T], axis=1
-        )
+        portion = np.cumsum(source.stop - source.start) // _EVENTS_AT_ONCE
+        cuts = np.flatnonzero(np.diff(portion)) + 1
+        found = [
+            _counts_of(source, is_tie, code, n_codes, rows)
+            for rows in np.split(np.arange(n), cuts)
+        ]
+        keys, counts = (np.concatenate(parts) for parts in zip(*found, strict=True))
         of_row = keys // n_codes
         bounds = np.searchsorted(of_row, np.arange(n + 1))
         # Each row by itself: of many of others, few of its own would not be left.
@@ -108,6 +110,24 @@ class EarlierLevels(NamedTuple):
             moved(reached.T, "float64"),
             moved(total, "float32"),
         )
+
+
+def _counts_of(
+    source: HistorySource, is_tie: np.ndarray, code: int, n_codes: int, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Keys and fading counts of the levels of some rows, as in `EarlierLevels`."""
+    index, offsets = ranges(source.start[rows], source.stop[rows])
+    moment = np.cumsum(~is_tie[index])
+    lengths = np.diff(offsets)
+    last = np.repeat(moment[offsets[1:][lengths > 0] - 1], lengths[lengths > 0])
+    codes = source.codes[index, code]
+    is_level = codes >= FIRST_LEVEL
+    age = (last - moment)[is_level]
+    keys = np.repeat(rows, lengths) * n_codes + codes
+    keys, place = np.unique(keys[is_level], return_inverse=True)
+    weights = [np.exp(-age / reach) for reach in REACHES]
+    counts = [np.bincount(place, one, minlength=len(keys)) for one in weights]
+    return keys, np.stack(counts, axis=1)
 
 
 # Draws that may be thrown away before all levels are looked at; shares at once: 32 MiB.

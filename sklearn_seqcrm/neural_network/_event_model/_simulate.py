@@ -219,8 +219,11 @@ class Simulator:
         if not module.copies:
             return {}
         [source] = data.sources
+        is_tie = module.is_tie(source.channels)
         return {
-            key: EarlierLevels.of(source, code, module.n_codes(key), self.device)
+            key: EarlierLevels.of(
+                source, is_tie, code, module.n_codes(key), self.device
+            )
             for key, code in module.codes.items()
         }
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
+from sklearn_seqcrm.neural_network._event_model import _own_levels
 from sklearn_seqcrm.neural_network._event_model._copies import (
     N_KINDS,
     REACHES,
@@ -103,10 +104,14 @@ def source_of(codes, ties, lengths):
     )
 
 
+def earlier_of(codes, ties, lengths):
+    source = source_of(codes, ties, lengths)
+    return EarlierLevels.of(source, ties.numpy().ravel(), 0, N_CODES, CPU)
+
+
 def went_on(codes, ties, n_before):
     """Sequences whose last events were drawn, at the moment of the event to come."""
-    source = source_of(codes, ties, np.full(len(codes), n_before))
-    earlier = EarlierLevels.of(source, 0, N_CODES, CPU)
+    earlier = earlier_of(codes, ties, np.full(len(codes), n_before))
     own = OwnLevels.begin(earlier, torch.arange(len(codes)))
     for step in range(n_before, codes.shape[1]):
         own = own.at_next(ties[:, step])
@@ -145,7 +150,7 @@ def test_rows_of_one_customer_have_their_own_levels():
         np.array([2, 4, 2]),
         np.array([9, 9, 9]),
     )
-    earlier = EarlierLevels.of(rows, 0, N_CODES, CPU)
+    earlier = EarlierLevels.of(rows, np.zeros(4) > 0, 0, N_CODES, CPU)
     never = torch.eye(N_KINDS)[[-1] * 3]
     shares = OwnLevels.begin(earlier, torch.arange(3)).shares(never)
     assert_array_equal(
@@ -157,16 +162,25 @@ def test_rows_know_nothing_of_others():
     """A level of 51 or 2,001 moments ago, which others had again and again since."""
     codes = torch.ones((3, 2001), dtype=torch.int64)
     codes[0], codes[1:, 0] = 3, 4
-    ties = torch.zeros(3, 2001) > 0
-    source = source_of(codes, ties, np.array([2001, 51, 2001]))
-    many = EarlierLevels.of(source, 0, N_CODES, CPU)
+    source = source_of(codes, torch.zeros(3, 2001) > 0, np.array([2001, 51, 2001]))
+    none = np.zeros(codes.numel()) > 0
+    many = EarlierLevels.of(source, none, 0, N_CODES, CPU)
     for row in range(3):
-        alone = EarlierLevels.of(source.take(np.array([row])), 0, N_CODES, CPU)
+        own = source.take(np.array([row]))
+        alone = EarlierLevels.of(own, none, 0, N_CODES, CPU)
         assert_array_equal(many.total[row], alone.total[0])
         assert_allclose(many.reached[:, row], row + alone.reached[:, 0])
     lag = np.array([50, 2000])[:, None]
     expected = np.exp(-lag / np.array(REACHES))
     assert_allclose(many.total[1:], expected, rtol=1e-6, atol=1e-37)
+
+
+def test_rows_are_counted_a_few_at_a_time(sequences, monkeypatch):
+    lengths = np.array([40, 0, 1, 13, 40])
+    whole = earlier_of(*sequences, lengths)
+    monkeypatch.setattr(_own_levels, "_EVENTS_AT_ONCE", 15)
+    for one, other in zip(earlier_of(*sequences, lengths), whole, strict=True):
+        assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("n_before", [0, 12, 38])
@@ -205,8 +219,8 @@ def test_paths_that_begin_later_join_those_that_go_on(sequences):
 def test_a_path_that_has_joined_knows_what_its_moment_has():
     """Its basket goes on among paths with more events; those that ended leave room."""
     codes, none = torch.tensor([[2, 3, 3, 4]]), torch.zeros(1, dtype=torch.int64)
-    source = source_of(codes, torch.zeros(1, 4) > 0, np.array([4]))
-    own = OwnLevels.begin(EarlierLevels.of(source, 0, N_CODES, CPU), none)
+    earlier = earlier_of(codes, torch.zeros(1, 4) > 0, np.array([4]))
+    own = OwnLevels.begin(earlier, none)
     busy, other = own, own.at_next(none > 0).with_drawn(torch.tensor([3]))
     for code in (2, 4, 2):
         busy = busy.at_next(none > 0).with_drawn(torch.tensor([code]))

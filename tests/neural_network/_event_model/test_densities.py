@@ -252,13 +252,12 @@ def test_copies_are_drawn_as_they_are_probable(levels):
     density = spread_out(LevelDensity(4, levels, True, generator()))
     with torch.no_grad():
         density.copies.gates.weight.mul_(5)
-    codes, times = (
-        np.array([[2], [1], [3], [4], [4]], "int32"),
-        np.array([0, 1, 3, 5, 5]),
-    )
+    codes = np.array([[2], [1], [3], [4], [4]], "int32")
+    times = np.array([0, 1, 3, 5, 5])
     ends = (np.array([0]), np.array([5]), np.array([9]))
     rows = HistorySource(np.zeros((5, 1), "float32"), codes, times, *ends)
-    earlier = EarlierLevels.of(rows, 0, levels.n_codes, torch.device("cpu"))
+    ties, cpu = np.diff(times, prepend=-1) == 0, torch.device("cpu")
+    earlier = EarlierLevels.of(rows, ties, 0, levels.n_codes, cpu)
     n = N_DRAWS
     own = OwnLevels.begin(earlier, torch.zeros(n, dtype=torch.int64))
     own = own.at_next(torch.zeros(n, dtype=torch.bool))
