@@ -308,7 +308,8 @@ def test_paths_that_explode_end_with_a_warning(model, X, monkeypatch):
     assert make_counts(futures, len(X), 4).max() == 3
 
 
-def test_merged_logs_keep_the_fields_of_their_kinds():
+def make_merged():
+    """Orders, which have an amount, and visits, which have a page."""
     events = make_events(30)
     orders = events.loc[np.isfinite(events["amount"]), ["who", "when", "amount"]]
     visits = events[["who", "when", "due"]].assign(page=events["kind"].fillna("none"))
@@ -319,7 +320,11 @@ def test_merged_logs_keep_the_fields_of_their_kinds():
         },
         kind_field="event",
     )
-    X = log.attach(make_rows(30), cutoff="at")
+    return log.attach(make_rows(30), cutoff="at")
+
+
+def test_merged_logs_keep_the_fields_of_their_kinds():
+    X = make_merged()
     model = LSTMEventModel(**SMALL).fit(X)
     futures = model.sample(X, "300D", n_paths=10, random_state=0)
     is_order = futures["event"] == "order"
@@ -397,6 +402,33 @@ def test_next_baskets_are_those_of_simulations():
     assert one["probability"].groupby(one["row"]).sum().lt(1.01).all()
     with pytest.raises(ValueError, match=r"basket=True .* within='3D' about a time"):
         model.predict_next(rows, "item", basket=True, within="3D")
+
+
+@pytest.mark.parametrize("basket", [False, True])
+def test_what_is_next_of_a_field_that_some_kinds_have(basket):
+    """It is none of its values if the event is of another kind."""
+    X = make_merged()
+    model = LSTMEventModel(**SMALL).fit(X)
+    rows = X[X["history"].array.lengths > 2].iloc[:3]
+    params = {"basket": basket, "n_draws": 600}
+    found = model.predict_next(rows, "page", **params)
+    futures = model.sample(rows, "1500D", n_paths=600, random_state=0)
+    first = futures.groupby(["row", "path"])["when"].transform("min")
+    ahead = futures[futures["when"] == first]
+    by = ["row", "path", "page"] if basket else ["row", "path"]
+    ahead = ahead.drop_duplicates(by)
+    counts = pd.crosstab(ahead["row"], ahead["page"]) / 600
+    for row, value, share in found[["row", "value", "probability"]].to_numpy():
+        assert abs(counts.loc[row, value] - share) < 0.08
+    if basket:
+        return
+    # Which of the kinds that have it is drawn, and weighed with the chance of them all.
+    kinds = model.predict_next(rows, "event", n_draws=600).set_index(["row", "value"])
+    visits = kinds["probability"].xs("visit", level="value")
+    few = model.predict_next(rows, "page", n_draws=2)
+    total = few.groupby("row")["probability"].sum()
+    assert_allclose(total, visits, rtol=0.05)
+    assert not total.gt(0.9).any()
 
 
 def test_what_was_bought_is_bought_again():

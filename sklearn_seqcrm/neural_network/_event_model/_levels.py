@@ -168,7 +168,7 @@ class LevelDensity(nn.Module):
     def probabilities(
         self, states: torch.Tensor, own: OwnLevels | None = None
     ) -> torch.Tensor:
-        """Probability of each code, shape (n, n_codes); that of code 0 is 0.
+        """Probability that each code is drawn, shape (n, n_codes).
 
         Parameters
         ----------
@@ -178,7 +178,7 @@ class LevelDensity(nn.Module):
             What may be copied; None: nothing is.
         """
         logits = self.output(states)
-        logits[:, _UNSEEN] = -torch.inf
+        logits[:, : self.lowest] = -torch.inf
         shares = torch.softmax(logits, dim=1)
         if self.copies is None or own is None:
             return shares

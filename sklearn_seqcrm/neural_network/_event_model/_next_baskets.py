@@ -47,13 +47,14 @@ class BasketSimulator(Simulator):
         left = np.full(len(gaps), 2 * self.learned.most_events.lengths[-1])
         drawn = torch.zeros((len(gaps), 0), dtype=torch.int64, device=self.device)
         for _ in range(self.learned.most_events.bound(self.learned.gaps.step)):
-            told = self._draw_fields(paths, gaps, until=name)[3]
+            *_, told, having = self._draw_fields(paths, gaps, until=name)
             row = self._moved(paths.number // n_draws)
-            chances = self._sums(paths, told, key, drawn, row, shape) / n_without
+            chances = self._sums(paths, told, having, key, drawn, row, shape)
+            chances = chances / n_without
             # Where all draws have it, there is none to learn more from.
             chances = chances.nan_to_num(0.0).clamp(max=1 - 1e-6)
             log_absent += torch.log1p(-chances)
-            values, codes, _, _ = self._draw_fields(paths, gaps)
+            values, codes, *_ = self._draw_fields(paths, gaps)
             paths = self._read(paths, values, codes)
             own = codes[:, self.module.codes[key]]
             is_first = (drawn != own[:, None]).all(dim=1).to(n_without.dtype)
@@ -72,6 +73,7 @@ class BasketSimulator(Simulator):
         self,
         paths: Paths,
         told: torch.Tensor,
+        having: torch.Tensor,
         key: str,
         drawn: torch.Tensor,
         row: torch.Tensor,
@@ -80,6 +82,6 @@ class BasketSimulator(Simulator):
         """Sum over the paths of a row of the chance of each code that is not drawn."""
         sums = torch.zeros(shape, dtype=torch.float32, device=self.device)
         at_once = max(1, _PROBABILITIES_AT_ONCE // shape[1])
-        for there, chances in self._portions(paths, told, key, at_once):
+        for there, chances in self._portions(paths, told, having, key, at_once):
             sums.index_add_(0, row[there], chances.scatter(1, drawn[there], 0.0))
         return sums

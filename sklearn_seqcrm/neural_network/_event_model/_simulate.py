@@ -17,6 +17,7 @@ from sklearn_seqcrm.neural_network._event_model._learned import (
 )
 from sklearn_seqcrm.neural_network._event_model._levels import LevelField
 from sklearn_seqcrm.neural_network._event_model._likelihood import parts_of
+from sklearn_seqcrm.neural_network._event_model._mixtures import choose_by_weight
 from sklearn_seqcrm.neural_network._event_model._network import EventNetwork
 from sklearn_seqcrm.neural_network._event_model._own_levels import (
     EarlierLevels,
@@ -280,23 +281,31 @@ class Simulator:
             Means over the draws.
         """
         paths, gaps = self._at_next(data, n_draws, n_strata=n_draws)
-        told = self._draw_fields(paths, gaps, until=name)[3]
+        *_, told, having = self._draw_fields(paths, gaps, until=name)
         key = self._key_of(name)
         at_once = max(1, _PROBABILITIES_AT_ONCE // (n_draws * self.module.n_codes(key)))
         means = [
             some.unflatten(0, (-1, n_draws)).mean(dim=1)
-            for _, some in self._portions(paths, told, key, at_once * n_draws)
+            for _, some in self._portions(paths, told, having, key, at_once * n_draws)
         ]
         return torch.cat(means).cpu().numpy()
 
     def _portions(
-        self, paths: Paths, told: torch.Tensor, key: str, at_once: int
+        self,
+        paths: Paths,
+        told: torch.Tensor,
+        having: torch.Tensor,
+        key: str,
+        at_once: int,
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield some paths, and the probability of each code of a field for them."""
         density, own = self.module.fields[key], paths.own.get(key)
         for there in torch.arange(len(told), device=self.device).split(at_once):
             had = None if own is None else own.take(there)
-            yield there, density.probabilities(told[there], had)
+            chances = density.probabilities(told[there], had)
+            chances *= having[there, None]
+            chances[:, _MISSING] += 1 - having[there]
+            yield there, chances
 
     def _at_next(
         self, data: RowData, n_draws: int, n_strata: int = 1
@@ -344,7 +353,7 @@ class Simulator:
         kept = np.flatnonzero(times < paths.end)
         paths, gaps = paths.take(kept), gaps[kept]
         paths = paths.at_next(gaps)
-        values, codes, columns, _ = self._draw_fields(paths, gaps)
+        values, codes, columns, *_ = self._draw_fields(paths, gaps)
         paths = self._read(paths, values, codes)
         return paths, (paths.number, paths.times, columns)
 
@@ -380,10 +389,13 @@ class Simulator:
 
     def _draw_fields(
         self, paths: Paths, gaps: np.ndarray, until: str | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor, dict[str, Column], torch.Tensor]:
+    ) -> tuple[
+        torch.Tensor, torch.Tensor, dict[str, Column], torch.Tensor, torch.Tensor
+    ]:
         """Channels and codes of the next event of each path, its fields, and the rest.
 
-        The rest is what the fields from `until` on are told, which are not drawn then.
+        The rest is what the fields from `until` on are told, which are not drawn then,
+        and the chance that the event has that field: it does if its kind is drawn.
         """
         module, learned = self.module, self.learned
         layout = learned.encoder.layout
@@ -393,6 +405,7 @@ class Simulator:
         )
         times = self._moved(channels[:, layout.gap_channel :])
         told = module.told_time(paths.output + paths.static, times)
+        having = torch.ones_like(told[:, 0])
         columns = {}
         applies = np.ones((len(gaps), len(learned.fields)), dtype=bool)
         for i, (key, name) in enumerate(
@@ -402,7 +415,11 @@ class Simulator:
                 break
             density, before = module.fields[key], torch.relu(told)
             if key in module.codes:
-                drawn = density.draw(before, self.generator, paths.own.get(key))
+                own_levels = paths.own.get(key)
+                if i == 0 and until is not None and learned.applies is not None:
+                    drawn, having = self._draw_kind_having(until, before, own_levels)
+                else:
+                    drawn = density.draw(before, self.generator, own_levels)
             else:
                 drawn = density.draw(before, self.generator)
             column = self._column(name, drawn, applies[:, i], paths.times)
@@ -421,7 +438,20 @@ class Simulator:
             if i < len(learned.fields) - 1:
                 told = told + density.told(own)
         own_codes = self._moved(codes.astype("int64"))
-        return self._moved(channels), own_codes, columns, torch.relu(told)
+        return self._moved(channels), own_codes, columns, torch.relu(told), having
+
+    def _draw_kind_having(
+        self, name: str, before: torch.Tensor, own: OwnLevels | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw kinds of events that have a field; and the chance of any of these.
+
+        Were all kinds drawn, few draws might have none that has the field.
+        """
+        assert self.learned.applies is not None
+        applies = self.learned.applies[:, list(self.learned.fields).index(name)]
+        chances = self.module.fields["0"].probabilities(before, own)
+        chances *= self._moved(applies)
+        return choose_by_weight(chances, self.generator), chances.sum(dim=1)
 
     def _column(
         self, name: str, drawn: Any, applies: np.ndarray, times: np.ndarray

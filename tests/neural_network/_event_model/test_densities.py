@@ -1,10 +1,12 @@
 """Densities of gaps, numbers and levels: against scipy, torch and their own draws."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
 from sklearn_seqcrm._encoding import NumericField, Vocabulary
@@ -245,6 +247,15 @@ def test_levels_are_drawn_as_they_are_probable(levels):
     column = levels.column(np.array([1, 2, 5]), np.random.default_rng(0))
     assert pd.Index(column.to_pandas()).tolist()[1:] == ["a", "d"]
     assert column.values[0] == -1
+
+
+def test_no_level_is_missing_where_training_missed_none(levels):
+    density = LevelDensity(4, replace(levels, some_missing=False), False, generator())
+    states = torch.zeros(N_DRAWS, 4)
+    assert (density.draw(states, generator()) > 1).all()
+    shares = density.probabilities(states[:1])[0].detach()
+    assert_array_equal(shares[:2], torch.zeros(2))
+    assert_allclose(shares.sum().item(), 1, rtol=1e-5)
 
 
 def test_copies_are_drawn_as_they_are_probable(levels):
