@@ -131,7 +131,7 @@ def past_of_steps(
     again = again * is_level
     # The first of its level in this moment takes what there was of it before.
     faded = faded * (is_level * (again == 0))[:, None]
-    taken = _sums_before(faded.double(), _is_new(row) | _is_new(moment)).float()
+    taken = _sums_before(faded, _is_new(row) | _is_new(moment))
     left = what_is_left(total, taken)
     return Past(
         torch.cat([again[:, None], faded * (left > 0)], dim=1),
@@ -177,27 +177,32 @@ def _counts_before(
     """
     is_group = _is_new(group)
     is_moment = is_group | _is_new(moment)
-    same = _sums_before(weight, is_moment)
+    same = _sums_before(weight[:, None], is_moment)[:, 0]
     number = is_moment.cumsum(dim=0) - 1
     begin = is_moment.nonzero()[:, 0]
     count = weight.new_zeros(len(begin)).index_add(0, number, weight)
     lag = moment[begin].diff(prepend=moment[:1])
     kept = fade(lag).masked_fill(is_group[begin, None], 0.0)
-    added = kept * count.roll(1)[:, None]
-    # S[i] = kept[i] * S[i - 1] + added[i], for spans that double until all have ended.
-    span = 1
+    return _carried_on(kept, kept * count.roll(1)[:, None])[number], same
+
+
+def _sums_before(numbers: torch.Tensor, is_new: torch.Tensor) -> torch.Tensor:
+    """Sums of the numbers, shape (n, k), that stand before each in its segment.
+
+    Differences of sums over all segments would have the rounding of the largest.
+    """
+    kept = (~is_new[:, None]).to(numbers.dtype)
+    return _carried_on(kept, kept * numbers.roll(1, dims=0))
+
+
+def _carried_on(kept: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
+    """``S[i] = kept[i] * S[i - 1] + added[i]``, shape (n, k); both are used up."""
+    span = 1  # doubles, until all segments have ended
     while kept.any():
         added[span:] += kept[span:] * added[:-span]
         kept[span:] = kept[span:] * kept[:-span]
         span *= 2
-    return added[number], same
-
-
-def _sums_before(numbers: torch.Tensor, is_new: torch.Tensor) -> torch.Tensor:
-    """Sums of the numbers that stand before each in its segment."""
-    before = numbers.cumsum(dim=0) - numbers
-    begin = is_new.nonzero()[:, 0]
-    return before - before[begin][is_new.cumsum(dim=0) - 1]
+    return added
 
 
 def _is_new(numbers: torch.Tensor) -> torch.Tensor:

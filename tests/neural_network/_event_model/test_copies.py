@@ -89,6 +89,21 @@ def test_counts_do_not_overflow_on_long_sequences():
     assert_allclose(past.total[-1, 1:-1], sums, rtol=1e-4)
 
 
+def test_sequences_know_nothing_of_others():
+    """The only level, of 50 moments ago, is in the basket, and nothing else is left."""
+    codes = torch.full((2, 3000), 3)
+    codes[1, :53] = torch.tensor([2] + [1] * 50 + [2, 4])
+    ties = torch.zeros(2, 3000) > 0
+    ties[1, 52] = True
+    lengths = torch.tensor([3000, 53])
+    row, step = (torch.arange(3000) < lengths[:, None]).nonzero(as_tuple=True)
+    many = past_of_steps(codes, N_CODES, ties, row, step)
+    alone = past_of_steps(codes[1:], N_CODES, ties[1:], row[-53:] - 1, step[-53:])
+    assert_array_equal(many.total[-1], torch.tensor([1.0, 0, 0, 0, 0, 0]))
+    assert_allclose(many.total[-53:], alone.total, rtol=1e-5)
+    assert_allclose(many.own[-53:], alone.own, rtol=1e-5)
+
+
 def source_of(codes, ties, lengths):
     """Rows that see the first events of sequences, at other times each."""
     n, width = codes.shape
