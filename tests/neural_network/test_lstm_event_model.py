@@ -488,6 +488,18 @@ def test_next_values_leave_out_what_they_shall(model, X, within):
     assert set(zip(new["row"], new["value"], strict=True)) == expected
 
 
+def test_what_is_sure_is_no_more_than_that():
+    """A field of one level, copied and generated: rounding adds to no more than 1."""
+    rng = np.random.default_rng(0)
+    events = pd.DataFrame({"who": rng.integers(0, 30, 600), "item": "a"})
+    events["t"], events["shop"] = rng.integers(0, 60, 600), rng.choice([*"xy"], 600)
+    X = EventLog(events, "who", "t").snapshots([61])
+    model = LSTMEventModel(hidden_size=8, max_epochs=2, random_state=0).fit(X)
+    found = model.predict_next(X, "item", n_draws=1)["probability"]
+    assert found.max() <= 1
+    assert_allclose(found, 1, rtol=1e-5)
+
+
 def test_rare_values_share_their_probability():
     X = make_table(30)
     model = LSTMEventModel(**SMALL, max_categories=1).fit(X)

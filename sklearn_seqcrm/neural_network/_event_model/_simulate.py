@@ -288,7 +288,8 @@ class Simulator:
             some.unflatten(0, (-1, n_draws)).mean(dim=1)
             for _, some in self._portions(paths, told, having, key, at_once * n_draws)
         ]
-        return torch.cat(means).cpu().numpy()
+        # Of generated and copied shares together, which are rounded.
+        return torch.cat(means).clamp(max=1).cpu().numpy()
 
     def _portions(
         self,
