@@ -8,9 +8,10 @@ package.
 ``--sample`` is the path of ``CDNOW_sample.txt``, of the 2,357 customers that the papers
 on CDNOW have; the package lifetimes 0.11.3 has it.
 
-- ``cdnow``, ``retail``, ``journey``: the next 13 weeks from the middle of the record.
-  An event is a customer's day with its spend. CDNOW is asked for 39 weeks as well, as
-  long as the record until then, beside BG/NBD.
+- ``cdnow``, ``retail``, ``journey``: the next 13 weeks from the middle of the record,
+  and with more to a name from later on. An event is a customer's day with its spend.
+  CDNOW is asked for 39 weeks as well, as long as the record until then, beside BG/NBD.
+- ``rivals``: the level of these 13 weeks by BG/NBD, and as it was in the 13 before.
 - ``demand``: units of each department in each of the next eight weeks, from three
   cutoffs, of a third of the households of Complete Journey, beside forecasts of each
   series by itself.
@@ -27,7 +28,7 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.metrics import roc_auc_score
-from value import END, SPLIT, btyd, read_events
+from value import END, SPLIT, expected_purchases, read_events
 
 from sklearn_seqcrm.datasets import load_complete_journey
 from sklearn_seqcrm.events import EventLog
@@ -48,7 +49,7 @@ def main():
     torch.set_num_threads(1)
     done = {(run["task"], run["seed"]) for run in read_runs(options)}
     for task in options.tasks:
-        for seed in options.seeds:
+        for seed in [0] if task == "rivals" else options.seeds:
             if (task, seed) not in done:
                 start = time.process_time()
                 run = {"task": task, "seed": seed, **TASKS[task](options, seed)}
@@ -81,29 +82,84 @@ def read_runs(options):
 # The next 13 weeks --------------------------------------------------------------------
 
 
-def cdnow(options, seed):
-    """Learn from the first 39 weeks; 13 weeks, and 39 beside BG/NBD."""
-    events = read_events(Namespace(data=options.data, sample=None))
-    model, X = fitted(events, "customer", SPLIT, seed)
-    run = calibration(model, X, events, "customer", SPLIT)
+def cdnow_days(options):
+    """Days on which customers of CDNOW bought."""
+    return read_events(Namespace(data=options.data, sample=None))
+
+
+def retail_days(options):
+    """Days on which customers of Online Retail II bought."""
+    lines = pd.read_parquet(Path(options.data) / "online_retail_II.parquet")
+    lines = lines.dropna(subset=["Customer ID"])
+    lines = lines[(lines["Quantity"] > 0) & (lines["Price"] > 0)]
+    events = pd.DataFrame(
+        {
+            "customer": lines["Customer ID"].astype("int64"),
+            "day": lines["InvoiceDate"].dt.normalize(),
+            "spend": lines["Quantity"] * lines["Price"],
+        }
+    )
+    return events.groupby(["customer", "day"], as_index=False)["spend"].sum()
+
+
+def journey_days(options):
+    """Days on which households of Complete Journey shopped."""
+    lines = journey_lines()
+    return lines.groupby(["customer", "day"], as_index=False)["spend"].sum()
+
+
+def journey_lines():
+    """Lines of all baskets, with the day there."""
+    lines = load_complete_journey(level="line", time_zone="America/New_York").events
+    lines = lines.rename(columns={"household_id": "customer"})
+    return lines.assign(day=lines["timestamp"].dt.normalize())
+
+
+# What is read, its name in the report, and the day from which on it is to be known.
+CUTOFFS = {
+    "cdnow": (cdnow_days, "CDNOW", SPLIT),
+    "cdnow_january": (cdnow_days, "CDNOW", pd.Timestamp("1998-01-01")),
+    "retail": (retail_days, "Online Retail II", pd.Timestamp("2010-12-06")),
+    "retail_march": (retail_days, "Online Retail II", pd.Timestamp("2011-03-07")),
+    "retail_june": (retail_days, "Online Retail II", pd.Timestamp("2011-06-06")),
+    "journey": (journey_days, "Complete Journey", pd.Timestamp("2017-07-03")),
+}
+
+
+def next_weeks(name):
+    """Learn what was known at a cutoff, and ask for 13 weeks."""
+    read, _, cutoff = CUTOFFS[name]
+
+    def run(options, seed):
+        events = read(options)
+        model, X = fitted(events, cutoff, seed)
+        run = calibration(model, X, events, cutoff)
+        if name == "cdnow":
+            run["long"] = long_weeks(model, X, events, options.sample)
+        return run
+
+    return run
+
+
+def long_weeks(model, X, events, path):
+    """39 weeks of CDNOW beside BG/NBD."""
     n = model.sample(X, END - SPLIT, N_PATHS_LONG, 0).groupby(["row", "path"]).size()
     counts = on_grid(n, len(X), N_PATHS_LONG)
-    real = real_counts(X, events, "customer", SPLIT, END).to_numpy()
-    in_order, buyers = btyd(events, "count", seed)
-    assert (in_order == real).all()
+    real = real_counts(X, events, SPLIT, END)
+    buyers = bg_nbd(X, events, SPLIT, END)
     groups = {"all": np.ones(len(X), dtype=bool)}
-    if options.sample:
-        sample = pd.read_csv(options.sample, sep=r"\s+", header=None)[0]
+    if path:
+        sample = pd.read_csv(path, sep=r"\s+", header=None)[0]
         groups["papers"] = X["customer"].isin(sample).to_numpy()
-    run["long"] = {}
+    found = {}
     for name, own in groups.items():
         simulated = counts[own]
         share = (simulated > 0).mean(axis=1)
-        run["long"][name] = {
+        found[name] = {
             "event model": long_scores(real[own], simulated.mean(axis=1), share),
             "BG/NBD": long_scores(real[own], buyers[own], buyers[own]),
         }
-    return run
+    return found
 
 
 def long_scores(real, predicted, share_active):
@@ -116,51 +172,54 @@ def long_scores(real, predicted, share_active):
     }
 
 
-def retail(options, seed):
-    """Days on which customers of Online Retail II bought, from December 2010 on."""
-    lines = pd.read_parquet(Path(options.data) / "online_retail_II.parquet")
-    lines = lines.dropna(subset=["Customer ID"])
-    lines = lines[(lines["Quantity"] > 0) & (lines["Price"] > 0)]
-    events = pd.DataFrame(
-        {
-            "customer": lines["Customer ID"].astype("int64"),
-            "day": lines["InvoiceDate"].dt.normalize(),
-            "spend": lines["Quantity"] * lines["Price"],
+def rivals(options, seed):
+    """The level of events by what knows less, for each cutoff."""
+    found = {}
+    for name, (read, _, cutoff) in CUTOFFS.items():
+        events = read(options)
+        X = known_rows(events, cutoff)
+        real = real_counts(X, events, cutoff, cutoff + HORIZON)
+        before = real_counts(X, events, cutoff - HORIZON, cutoff)
+        first = X["customer"].map(events.groupby("customer")["day"].min())
+        came = int((first >= cutoff - HORIZON).sum())
+        found[name] = {
+            "BG/NBD": aggregate_bias(real, bg_nbd(X, events, cutoff, cutoff + HORIZON)),
+            "before": aggregate_bias(real, before),
+            "repeats before": float((before.sum() - came) / real.sum() - 1),
         }
-    )
-    events = events.groupby(["customer", "day"], as_index=False)["spend"].sum()
-    cutoff = pd.Timestamp(
-        options.retail_cutoff if hasattr(options, "retail_cutoff") else "2010-12-06"
-    )
-    model, X = fitted(events, "customer", cutoff, seed)
-    return calibration(model, X, events, "customer", cutoff)
+    return {"bias": found}
 
 
-def journey(options, seed):
-    """Days on which households of Complete Journey shopped, from July 2017 on."""
-    lines = load_complete_journey(level="line", time_zone="America/New_York").events
-    events = lines.assign(day=lines["timestamp"].dt.normalize())
-    events = events.groupby(["household_id", "day"], as_index=False)["spend"].sum()
-    cutoff = pd.Timestamp("2017-07-03")
-    model, X = fitted(events, "household_id", cutoff, seed)
-    return calibration(model, X, events, "household_id", cutoff)
+def bg_nbd(X, events, cutoff, end):
+    """Events of each row until the end by BG/NBD."""
+    seen = events[events["day"] < cutoff].groupby("customer")
+    by = X["customer"]
+    first, last = (by.map(seen["day"].agg(one)) for one in ("min", "max"))
+    repeats = by.map(seen.size()).to_numpy() - 1.0
+    recency, age = ((to - first).dt.days.to_numpy() / 7 for to in (last, cutoff))
+    return expected_purchases((end - cutoff).days / 7, repeats, recency, age)
 
 
-def fitted(events, customer, cutoff, seed, **changed):
+def fitted(events, cutoff, seed, **changed):
     """A model of what was known at the cutoff, and everybody's row there."""
-    known = events[events["day"] < cutoff]
-    log = EventLog(known, customer, "day", observed_until=cutoff - pd.Timedelta("1s"))
-    X = log.snapshots([cutoff])
+    X = known_rows(events, cutoff)
     return LSTMEventModel(random_state=seed, **changed).fit(X), X
 
 
-def real_counts(X, events, customer, cutoff, end):
-    """Events of each row within its horizon."""
-    own = events[(events["day"] >= cutoff) & (events["day"] < end)]
-    return X[customer].map(own.groupby(customer).size()).fillna(0)
+def known_rows(events, cutoff):
+    """Everybody who was known at the cutoff, and nothing of what came then."""
+    known = events[events["day"] < cutoff]
+    log = EventLog(known, "customer", "day", observed_until=cutoff - pd.Timedelta("1s"))
+    return log.snapshots([cutoff])
 
 
-def calibration(model, X, events, customer, cutoff):
+def real_counts(X, events, start, end):
+    """Events of each row from `start` until `end`."""
+    own = events[(events["day"] >= start) & (events["day"] < end)]
+    return X["customer"].map(own.groupby("customer").size()).fillna(0).to_numpy()
+
+
+def calibration(model, X, events, cutoff):
     """What came in 13 weeks, beside simulated customers."""
     n, end = len(X), cutoff + HORIZON
     futures = model.sample(X, HORIZON, N_PATHS, 0)
@@ -170,10 +229,10 @@ def calibration(model, X, events, customer, cutoff):
     # Days until the next event, infinite if there is none.
     first = on_grid((paths["day"].min() - cutoff).dt.days + 1, n, N_PATHS)
     first[first == 0] = np.inf
-    own = events[(events["day"] >= cutoff) & (events["day"] < end)].groupby(customer)
-    real = X[customer].map(own.size()).fillna(0).to_numpy()
-    real_spend = X[customer].map(own["spend"].sum()).fillna(0).to_numpy()
-    real_first = (X[customer].map(own["day"].min()) - cutoff).dt.days + 1
+    own = events[(events["day"] >= cutoff) & (events["day"] < end)].groupby("customer")
+    real = real_counts(X, events, cutoff, end)
+    real_spend = X["customer"].map(own["spend"].sum()).fillna(0).to_numpy()
+    real_first = (X["customer"].map(own["day"].min()) - cutoff).dt.days + 1
     low, high = np.quantile(counts, [0.1, 0.9], axis=1)
     gaps = pit_histogram(real_first.fillna(np.inf), first)
     return {
@@ -202,23 +261,18 @@ def on_grid(values, n_rows, n_paths):
 
 def demand(options, seed):
     """Weekly units of each department, from three cutoffs."""
-    lines = load_complete_journey(level="line", time_zone="America/New_York").events
-    lines = lines[lines["household_id"] % 3 == 0]
+    lines = journey_lines()
+    lines = lines[lines["customer"] % 3 == 0]
     department = lines["department"].astype(str)
     common = department.value_counts().index[:8]
     events = (
-        lines.assign(
-            day=lines["timestamp"].dt.normalize(),
-            department=department.where(department.isin(common), "OTHER"),
-        )
-        .groupby(["household_id", "day", "department"], as_index=False)["n_items"]
+        lines.assign(department=department.where(department.isin(common), "OTHER"))
+        .groupby(["customer", "day", "department"], as_index=False)["n_items"]
         .sum()
     )
     errors = {}
     for cutoff in map(pd.Timestamp, DEMAND_CUTOFFS):
-        model, X = fitted(
-            events, "household_id", cutoff, seed, hidden_size=32, max_epochs=15
-        )
+        model, X = fitted(events, cutoff, seed, hidden_size=32, max_epochs=15)
         futures = model.sample(X, N_WEEKS * WEEK, N_PATHS_DEMAND, 0)
         for name in [*common, "OTHER"]:
             units = weekly(events[events["department"] == name], cutoff)
@@ -257,8 +311,8 @@ def smoothed(past):
     return level
 
 
-TASKS = {"cdnow": cdnow, "retail": retail, "journey": journey, "demand": demand}
-NAMES = {"cdnow": "CDNOW", "retail": "Online Retail II", "journey": "Complete Journey"}
+TASKS = {name: next_weeks(name) for name in CUTOFFS}
+TASKS |= {"rivals": rivals, "demand": demand}
 
 
 # Report -------------------------------------------------------------------------------
@@ -267,10 +321,13 @@ NAMES = {"cdnow": "CDNOW", "retail": "Online Retail II", "journey": "Complete Jo
 def write_report(runs):
     """Write the tables and the picture for the docs."""
     sections = []
-    inside = [run for run in runs if run["task"] in NAMES]
+    inside = [run for run in runs if run["task"] in CUTOFFS]
     if inside:
         sections.append(calibration_table(inside))
         draw_pit(inside)
+    for run in runs:
+        if run["task"] == "rivals":
+            sections.append(level_table(inside, run["bias"]))
     long = [run for run in inside if "long" in run]
     if long:
         sections.append(long_table(long))
@@ -295,17 +352,25 @@ def spread(values, form):
     return f"{form.format(np.mean(values))} ({ends})"
 
 
+def by_cutoff(runs):
+    """Runs of each cutoff that has any."""
+    found = {task: [run for run in runs if run["task"] == task] for task in CUTOFFS}
+    return {task: own for task, own in found.items() if own}
+
+
+def name_of(task):
+    """The data, and the day from which on it was asked for."""
+    _, name, cutoff = CUTOFFS[task]
+    return f"{name} from {cutoff:%Y-%m-%d}"
+
+
 def calibration_table(runs):
     """Levels and coverage of each data set."""
     lines = []
-    for task, name in NAMES.items():
-        own = [run for run in runs if run["task"] == task]
-        if not own:
-            continue
-        n = own[0]["customers"]
+    for task, own in by_cutoff(runs).items():
         lines.append(
             [
-                f"{name}, {n:,} customers",
+                f"{name_of(task)}, {own[0]['customers']:,} customers",
                 spread([run["events"] for run in own], "{:+.1%}"),
                 spread([run["spend"] for run in own], "{:+.1%}"),
                 f"{own[0]['active']:.1%}",
@@ -316,6 +381,22 @@ def calibration_table(runs):
         )
     header = ["13 weeks", "bias of events", "of spend", "active", "simulated"]
     return table_of([*header, "in intervals", "by their PIT"], lines)
+
+
+def level_table(runs, bias):
+    """The level of 13 weeks beside what knows less."""
+    ways = ["BG/NBD", "before", "repeats before"]
+    lines = [
+        [
+            name_of(task),
+            spread([run["events"] for run in own], "{:+.1%}"),
+            *(f"{bias[task][way]:+.1%}" for way in ways),
+        ]
+        for task, own in by_cutoff(runs).items()
+    ]
+    header = ["bias of events in 13 weeks", "event model", "BG/NBD"]
+    header += ["as in the 13 before", "the same without first purchases"]
+    return table_of(header, lines)
 
 
 def long_table(runs):
@@ -354,16 +435,26 @@ def draw_pit(runs):
     """Where the next event lies among simulated ones."""
     import matplotlib.pyplot as plt
 
-    own = [task for task in NAMES if any(run["task"] == task for run in runs)]
+    shares = {
+        name_of(task): np.mean([run["pit_of_gaps"] for run in own], axis=0)
+        for task, own in by_cutoff(runs).items()
+    }
+    n_lines = -(-len(shares) // 3)
     figure, axes = plt.subplots(
-        1, len(own), figsize=(3 * len(own), 2.6), sharey=True, squeeze=False
+        n_lines, 3, figsize=(9, 2.6 * n_lines), sharex=True, sharey=True, squeeze=False
     )
-    for axis, task in zip(axes[0], own, strict=True):
-        shares = [run["pit_of_gaps"] for run in runs if run["task"] == task]
-        axis.bar(np.arange(10) / 10 + 0.05, np.mean(shares, axis=0), 0.09)
+    for axis in axes.flat[len(shares) :]:
+        axis.set_visible(False)
+    for axis, (name, share) in zip(axes.flat, shares.items(), strict=False):
+        axis.bar(np.arange(10) / 10 + 0.05, share, 0.09)
         axis.axhline(0.1, color="black", lw=0.8)
-        axis.set(title=NAMES[task], xlabel="among simulated times", ylim=(0, 0.2))
-    axes[0, 0].set_ylabel("share of customers")
+        axis.set_title(name, fontsize=10)
+        axis.set_ylim(0, 0.2)
+    for axis in axes[-1]:
+        axis.set_xlabel("among simulated times")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("share of customers")
+    figure.tight_layout()
     figure.savefig(DOCS / "images" / "pit_of_gaps.png", dpi=100, bbox_inches="tight")
 
 
