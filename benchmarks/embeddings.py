@@ -3,6 +3,10 @@
 The tasks are those of ``quality/tasks.py``. Event model and trees learn from the same
 training rows, whose label windows end before the first test cutoff, and are compared on
 the test rows, with intervals for which customers are drawn again.
+
+Beside the states, which are what the model remembers at the last event, stands what it
+says at the cutoff: the chance of an event within the horizon of the task. ``--trees
+small`` has trees that many columns mislead less.
 """
 
 import argparse
@@ -13,7 +17,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline, make_union
 
 from sklearn_seqcrm.feature_extraction import RFMFeatures
@@ -24,6 +30,16 @@ sys.path.append(str(Path(__file__).parent / "quality"))
 from tasks import TASKS
 
 REPURCHASE = ("cdnow_active_90", "retail_active_90", "journey_active_14")
+TREES = {
+    "default": {},
+    "small": {
+        "learning_rate": 0.05,
+        "max_leaf_nodes": 15,
+        "min_samples_leaf": 100,
+        "max_features": 0.3,
+        "l2_regularization": 10.0,
+    },
+}
 
 
 def main():
@@ -35,11 +51,21 @@ def main():
         both, labels = pd.concat([X, X_test]), np.concatenate([y, y_test])
         split = [(np.arange(len(X)), np.arange(len(X), len(both)))]
         for seed in options.seeds:
+            event_model = LSTMEventModel(
+                hidden_size=options.hidden_size,
+                max_epochs=options.epochs,
+                random_state=seed,
+            ).fit(X)
             found = compare_models(
-                models(options, seed), both, labels, cv=split, scoring="roc_auc"
+                models(event_model, TASKS[task].horizon, options.trees, seed),
+                both,
+                labels,
+                cv=split,
+                scoring="roc_auc",
             )
             print(f"{task}, seed {seed}, {len(X):,} and {len(X_test):,} rows")
             print(found.scores.to_string(), found.differences.to_string(), sep="\n")
+            sys.stdout.flush()
 
 
 def read_options():
@@ -48,27 +74,54 @@ def read_options():
     parser.add_argument("--data", default=os.environ.get("SEQCRM_DATA"))
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=REPURCHASE)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--customers", type=int, default=2500)
-    parser.add_argument("--hidden-size", type=int, default=32)
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--customers", type=int, help="so many of them; all")
+    parser.add_argument("--hidden-size", type=int, default=64)
+    parser.add_argument("--epochs", type=int, default=50)
+    parser.add_argument("--trees", choices=TREES, default="default")
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
 
 
-def models(options, seed):
-    """Boosted trees on RFM, and on RFM and states."""
-    event_model = LSTMEventModel(
-        hidden_size=options.hidden_size, max_epochs=options.epochs, random_state=seed
-    )
+class Chance(TransformerMixin, BaseEstimator):
+    """The chance that an event comes within a horizon, which an event model says."""
+
+    def __init__(self, event_model, horizon):
+        self.event_model = event_model
+        self.horizon = horizon
+
+    def fit(self, X, y=None):
+        """Nothing is learned: the event model is fitted."""
+        return self
+
+    def transform(self, X):
+        """One column."""
+        curves = self.event_model.predict_survival_function(X)
+        days = pd.Timedelta(self.horizon) / pd.Timedelta("1D")
+        return pd.DataFrame({"chance": [1 - curve(days) for curve in curves]}, X.index)
+
+    def get_feature_names_out(self, input_features=None):
+        """The name of the column."""
+        return np.array(["chance"], dtype=object)
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+
+def models(event_model, horizon, trees, seed):
+    """Boosted trees on RFM, on states beside it, and on what the model says."""
+    rfm, states = RFMFeatures(amount="spend"), FrozenEstimator(event_model)
+    chance = Chance(states, horizon)
     columns = {
-        "RFM": RFMFeatures(amount="spend"),
-        "RFM + states": make_union(RFMFeatures(amount="spend"), event_model),
+        "RFM": rfm,
+        "RFM + states": make_union(rfm, states),
+        "RFM + chance": make_union(rfm, chance),
+        "RFM + states + chance": make_union(rfm, states, chance),
     }
     return {
         name: make_pipeline(
             one.set_output(transform="pandas"),
             HistGradientBoostingClassifier(
-                categorical_features="from_dtype", random_state=seed
+                categorical_features="from_dtype", random_state=seed, **TREES[trees]
             ),
         )
         for name, one in columns.items()

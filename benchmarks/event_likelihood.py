@@ -5,16 +5,27 @@ self-exciting ones (Hawkes, exponential kernel). 1,000 are trained on and 500 ar
 the test. Printed is the mean log density of a gap, given those before it, less that of
 the process itself, in nats. EasyTPP (``pip install easy-tpp``) may be missing; its
 models have the size of ours, Adam with a learning rate of .005, and as many passes.
+
+``python benchmarks/event_likelihood.py --real --data FOLDER`` asks for real gaps, whole
+days between the days of a customer: log probabilities of days of customers who are not
+trained on, a quarter of all, beside what knows less. All have the silence up to the end
+of the record in their likelihood. Two simulated sets come first, of which the truth is
+known.
 """
 
 import argparse
 import importlib.util
+import os
+from collections import namedtuple
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import torch
+from futures import CUTOFFS
 from scipy import stats
+from scipy.optimize import minimize
+from scipy.special import betaln, log_ndtr, log_softmax, logsumexp
 from sklearn.mixture import GaussianMixture
 
 from sklearn_seqcrm.events import EventLog
@@ -145,12 +156,237 @@ def of_easy_tpp(name):
     return run
 
 
+# Real gaps ----------------------------------------------------------------------------
+
+N_SIMULATED, SIMULATED_DAYS = 4000, 365
+N_BOOTSTRAP = 2000
+# Gaps in days with the position of their customers, and the days of silence of each.
+Days = namedtuple("Days", ["customer", "gap", "silence"])
+
+
+def simulated_days(rng, draw):
+    """Days of customers whose gaps are drawn, in the first year of a shop."""
+    n = N_SIMULATED
+    days = np.column_stack([rng.integers(90, size=n), draw(rng, (n, SIMULATED_DAYS))])
+    days = days.cumsum(axis=1)
+    customer, event = np.nonzero(days < SIMULATED_DAYS)
+    start = pd.Timestamp("2024-01-01")
+    day = start + pd.to_timedelta(days[customer, event], unit="D")
+    events = pd.DataFrame({"customer": customer, "day": day})
+    return events, start + pd.Timedelta(SIMULATED_DAYS, "D")
+
+
+def log_normal_days(rng):
+    """Two log-normals, and what they make of days."""
+    truth = np.log([0.6, 0.4]), np.log([5.0, 60.0]), np.array([0.5, 1.0])
+
+    def draw(rng, shape):
+        late = (rng.random(shape) < 0.4).astype(int)
+        logs = rng.normal(truth[1][late], truth[2][late])
+        return np.ceil(np.exp(logs)).astype("int64")
+
+    return *simulated_days(rng, draw), by_customer(*of_mixture(*truth))
+
+
+def exponential_days(rng):
+    """One rate of all, and what it makes of days."""
+    rate = 0.05
+
+    def draw(rng, shape):
+        return np.ceil(rng.exponential(1 / rate, shape)).astype("int64")
+
+    return *simulated_days(rng, draw), by_customer(*of_rate(rate))
+
+
+def recorded(name):
+    """Days of a record, of which nobody knows the truth."""
+
+    def run(rng, options):
+        events = CUTOFFS[name][0](options)
+        return events, events["day"].max() + pd.Timedelta("1D"), None
+
+    return run
+
+
+def days_of(X, events, end):
+    """Gaps and silences of the rows of X."""
+    place = pd.Series(np.arange(len(X)), X["customer"])
+    own = events[events["customer"].isin(X["customer"])]
+    own = own.assign(row=own["customer"].map(place)).sort_values(["row", "day"])
+    gap = own.groupby("row")["day"].diff().dt.days
+    some = gap.notna()
+    silence = (end - own.groupby("row")["day"].max()).dt.days
+    row = own.loc[some, "row"].to_numpy()
+    return Days(row, gap[some].to_numpy("int64"), silence.to_numpy())
+
+
+def by_customer(log_prob, log_survival):
+    """Score gaps and silences of customers by functions of days."""
+
+    def score(days):
+        sums = np.bincount(days.customer, log_prob(days.gap), len(days.silence))
+        # Of the last day nothing is known: an event there is after the cutoff.
+        return sums, log_survival(days.silence - 1)
+
+    return score
+
+
+def event_model_of_days(X, X_test, seed):
+    """The same by the event model, which also sees what was spent."""
+    model = LSTMEventModel(random_state=seed).fit(X)
+    found = model.score_events(X_test).groupby("row")
+    silence = model.score_samples(X_test) - found["log_prob"].sum().to_numpy()
+    return found["log_prob_time"].sum().to_numpy(), silence
+
+
+def mixture_of_days(train):
+    """Four log-normals for all gaps, of maximum likelihood."""
+    gap, n_gaps = np.unique(train.gap, return_counts=True)
+    quiet, n_quiet = np.unique(train.silence - 1, return_counts=True)
+    begun = np.log(np.concatenate([train.gap, 2 * train.silence]))
+
+    def cost(parameters):
+        log_prob, log_survival = of_mixture(*unpacked(parameters))
+        total = n_gaps @ log_prob(gap) + n_quiet @ log_survival(quiet)
+        return -total / len(train.gap)
+
+    rng = np.random.default_rng(0)
+    centers = np.quantile(begun, [0.125, 0.375, 0.625, 0.875])
+    found = []
+    for _ in range(8):
+        start = np.concatenate([np.zeros(4), centers, np.zeros(4)])
+        start += rng.normal(0, 0.5, size=12)
+        found.append(minimize(cost, start, method="L-BFGS-B"))
+    best = min(found, key=lambda one: one.fun).x
+    return by_customer(*of_mixture(*unpacked(best)))
+
+
+def unpacked(parameters):
+    """Log shares, centers and scales."""
+    logits, centers, log_scales = parameters.reshape(3, 4)
+    return log_softmax(logits), centers, np.exp(log_scales.clip(-4.6, 4.6))
+
+
+def of_mixture(log_shares, centers, scales):
+    """Log probability of a day, and of none until the end of one."""
+
+    def standard(days):
+        with np.errstate(divide="ignore"):
+            logs = np.log(days)
+        return (logs[:, None] - centers) / scales
+
+    def log_prob(gap):
+        low, high = standard(gap - 1), standard(gap)
+        # Taken where both tails are small, which keeps the digits of the difference.
+        low, high = np.where(low > 0, [-high, -low], [low, high])
+        larger = log_ndtr(high)
+        with np.errstate(divide="ignore"):
+            inside = larger + np.log(-np.expm1(log_ndtr(low) - larger))
+        return logsumexp(log_shares + inside, axis=1)
+
+    def log_survival(silence):
+        return logsumexp(log_shares + log_ndtr(-standard(silence)), axis=1)
+
+    return log_prob, log_survival
+
+
+def exponential_of_days(train):
+    """One rate for all: of the days that were over, how many ended a gap."""
+    n = len(train.gap)
+    over = (train.gap - 1).sum() + (train.silence - 1).sum()
+    return by_customer(*of_rate(np.log1p(n / over)))
+
+
+def of_rate(rate):
+    """Log probability of a day, and of none until the end of one."""
+    return (
+        lambda gap: np.log(-np.expm1(-rate)) - rate * (gap - 1),
+        lambda silence: -rate * silence,
+    )
+
+
+def own_rates(train):
+    """A chance of each customer, a beta draw: learned from the customer's past days."""
+
+    def log_likelihood(a, b, days):
+        """Of the gaps of each customer, and of the silence after them."""
+        n = len(days.silence)
+        ended = np.bincount(days.customer, minlength=n)
+        over = np.bincount(days.customer, days.gap - 1, n)
+        gaps = betaln(a + ended, b + over) - betaln(a, b)
+        both = betaln(a + ended, b + over + days.silence - 1) - betaln(a, b)
+        return gaps, both - gaps
+
+    def cost(logs):
+        return -sum(log_likelihood(*np.exp(logs), train)).mean()
+
+    found = minimize(cost, [0.0, 3.0], method="Nelder-Mead").x
+    return lambda days: log_likelihood(*np.exp(found), days)
+
+
+def real(options):
+    """Print how likely days of other customers were."""
+    sets = {
+        "log-normal": lambda rng, _: log_normal_days(rng),
+        "exponential": lambda rng, _: exponential_days(rng),
+        **{name: recorded(name) for name in ("cdnow", "retail", "journey")},
+    }
+    for name in options.sets or sets:
+        for seed in options.seeds:
+            rng = np.random.default_rng(seed)
+            events, end, truth = sets[name](rng, options)
+            log = EventLog(
+                events, "customer", "day", observed_until=end - pd.Timedelta("1s")
+            )
+            X = log.snapshots([end])
+            is_test = rng.random(len(X)) < 0.25
+            train, test = (days_of(X[own], events, end) for own in (~is_test, is_test))
+            scores = {
+                "LSTMEventModel": event_model_of_days(X[~is_test], X[is_test], seed),
+                "four log-normals": mixture_of_days(train)(test),
+                "exponential gaps": exponential_of_days(train)(test),
+                "a rate of each customer": own_rates(train)(test),
+            }
+            if truth:
+                scores["the truth"] = truth(test)
+            n_gaps, n = len(test.gap), len(test.silence)
+            print(f"{name}, seed {seed}: {n:,} customers, {n_gaps:,} gaps", flush=True)
+            tell(scores, np.bincount(test.customer, minlength=n), rng)
+
+
+def tell(scores, n_gaps, rng):
+    """Print means, and how far the first is ahead, with 95% intervals."""
+    n = len(n_gaps)
+    drawn = rng.multinomial(n, np.full(n, 1 / n), size=N_BOOTSTRAP)
+    first = next(iter(scores))
+    for way, (gaps, silence) in scores.items():
+        line = f"  {way:25s}"
+        # A customer has as many events as gaps and a silence.
+        for own, best, count in (
+            (gaps, scores[first][0], n_gaps),
+            (gaps + silence, sum(scores[first]), n_gaps + 1),
+        ):
+            line += f"{own.sum() / count.sum():+9.4f}"
+            if way != first:
+                ahead = best - own
+                low, high = np.quantile(drawn @ ahead / (drawn @ count), [0.025, 0.975])
+                mean = ahead.sum() / count.sum()
+                line += f" behind by {mean:+.4f} [{low:+.4f}, {high:+.4f}]"
+        print(line, flush=True)
+
+
 def main():
     """Print a table, of means and of spreads over the seeds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--real", action="store_true")
+    parser.add_argument("--sets", nargs="+", help="which of the sets of --real")
+    parser.add_argument("--data", default=os.environ.get("SEQCRM_DATA"))
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.real:
+        real(options)
+        return
     ways = {
         "LSTMEventModel": event_model,
         "mixture of four log-normals": unconditional,
