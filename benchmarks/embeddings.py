@@ -6,7 +6,8 @@ the test rows, with intervals for which customers are drawn again.
 
 Beside the states, which are what the model remembers at the last event, stands what it
 says at the cutoff: the chance of an event within the horizon of the task. ``--trees
-small`` has trees that many columns mislead less.
+small`` has trees that many columns mislead less. ``--split validation`` judges on the
+cutoffs before those of the test, to choose by.
 """
 
 import argparse
@@ -47,7 +48,7 @@ def main():
     options = read_options()
     torch.set_num_threads(options.threads)
     for task in options.tasks:
-        ((X, y, X_test, y_test),) = TASKS[task].folds("test", None, options)
+        ((X, y, X_test, y_test),) = TASKS[task].folds(options.split, None, options)
         both, labels = pd.concat([X, X_test]), np.concatenate([y, y_test])
         split = [(np.arange(len(X)), np.arange(len(X), len(both)))]
         for seed in options.seeds:
@@ -56,16 +57,17 @@ def main():
                 max_epochs=options.epochs,
                 random_state=seed,
             ).fit(X)
-            found = compare_models(
-                models(event_model, TASKS[task].horizon, options.trees, seed),
-                both,
-                labels,
-                cv=split,
-                scoring="roc_auc",
-            )
             print(f"{task}, seed {seed}, {len(X):,} and {len(X_test):,} rows")
-            print(found.scores.to_string(), found.differences.to_string(), sep="\n")
-            sys.stdout.flush()
+            for trees in options.trees:
+                found = compare_models(
+                    models(event_model, TASKS[task].horizon, trees, seed),
+                    both,
+                    labels,
+                    cv=split,
+                    scoring="roc_auc",
+                )
+                print(f"{trees} trees", found.scores.to_string(), sep="\n")
+                print(found.differences.to_string(), flush=True)
 
 
 def read_options():
@@ -77,7 +79,8 @@ def read_options():
     parser.add_argument("--customers", type=int, help="so many of them; all")
     parser.add_argument("--hidden-size", type=int, default=64)
     parser.add_argument("--epochs", type=int, default=50)
-    parser.add_argument("--trees", choices=TREES, default="default")
+    parser.add_argument("--trees", nargs="+", choices=TREES, default=["default"])
+    parser.add_argument("--split", choices=["test", "validation"], default="test")
     parser.add_argument("--threads", type=int, default=1)
     return parser.parse_args()
 
