@@ -287,7 +287,7 @@ def demand(options, seed):
             )
             forecasts = {
                 "event model": drawn,
-                "event model, level as it was right 8 weeks ago": drawn
+                "event model, corrected by the last 8 weeks": drawn
                 * (past.iloc[-N_WEEKS:].sum() / drawn_ago.sum()),
                 "last week": past.iloc[-1],
                 "last four weeks again": np.tile(past.iloc[-4:], N_WEEKS // 4),
@@ -374,7 +374,7 @@ def table_of(header, lines):
 
 def spread(values, form):
     """The mean of seeds, and the least and the most of them."""
-    if len(values) == 1:
+    if min(values) == max(values):
         return form.format(values[0])
     ends = f"{form.format(min(values))} to {form.format(max(values))}"
     return f"{form.format(np.mean(values))} ({ends})"
