@@ -52,6 +52,8 @@ def test_likelihood_is_that_of_a_loop():
     copies = model.net_.module_.fields["0"].copies
     with torch.no_grad():  # twice as much, so that it matters
         copies.gates.weight.mul_(5)
+    popular = events.loc[events["day"] < at, "shop"].value_counts() + 0.5
+    popular /= popular.sum()
     encoded = HistoryEncoder().fit_transform(X)["history"].array
     module, unit = model.net_.module_, model._learned.gaps.unit / 86_400e6
     age = (X["age"] - X["age"].mean()) / X["age"].std(ddof=0)
@@ -75,7 +77,8 @@ def test_likelihood_is_that_of_a_loop():
             logits = module.fields["0"].output(told)[1:]  # but that of unseen levels
             generated = logits.softmax(0)["-abc".index(shop)].item()
             before = own.iloc[:j]
-            expected += np.log(share_of(copies, told, generated, before, day, shop))
+            shares = {"generated": generated, "popular": popular[shop]}
+            expected += np.log(share_of(copies, told, shares, before, day, shop))
             codes = torch.tensor(encoded.log.codes[start + j]).long()
             steps = module.reader.embed(values[None, None], codes[None, None])
             cell = module.reader.layers[0][0]
@@ -93,8 +96,8 @@ def test_likelihood_is_that_of_a_loop():
     assert_allclose(model.score(X), total, rtol=1e-5)
 
 
-def share_of(copies, told, generated, before, day, shop):
-    """Probability of a shop that is generated, or one of those before."""
+def share_of(copies, told, shares, before, day, shop):
+    """Probability of a shop that is generated, a popular one, or one of those before."""
     today = before.loc[before["day"] == day, "shop"].value_counts()
     lag = (before["day"].nunique() - before["day"].rank(method="dense") + 1)[
         before["day"] < day
@@ -105,10 +108,10 @@ def share_of(copies, told, generated, before, day, shop):
         counts.append(faded[~faded.index.isin(today.index)])
     total = np.array([kind.sum() for kind in counts])
     logits = copies.gates(told)
-    logits[1:][torch.tensor(total == 0)] = -torch.inf
+    logits[2:][torch.tensor(total == 0)] = -torch.inf
     gates = logits.softmax(0).tolist()
-    share = gates[0] * generated
-    for gate, kind in zip(gates[1:], counts, strict=True):
+    share = gates[0] * shares["generated"] + gates[1] * shares["popular"]
+    for gate, kind in zip(gates[2:], counts, strict=True):
         share += gate * kind.get(shop, 0) / max(kind.sum(), 1e-9)
     return share
 
@@ -463,7 +466,7 @@ def test_what_rounding_parts_is_one_basket():
     model = LSTMEventModel(**SMALL).fit(log.snapshots([10.0]))
     copies = model.net_.module_.fields["0"].copies
     with torch.no_grad():  # all that is copied is of the last moment
-        copies.gates.bias[2] = 9.0
+        copies.gates.bias[3] = 9.0
     scores, shares = [], []
     for second in (0.3, 0.1 + 0.2):
         own = pd.DataFrame({"who": 0, "t": [0.1, 0.3, second], "item": [*"bac"]})

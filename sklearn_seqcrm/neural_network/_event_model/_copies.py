@@ -14,8 +14,9 @@ FIRST_LEVEL = 2
 # Moments after which what was had counts 1 / e, in each of the fading kinds of copies.
 REACHES = (1.0, 4.0, 16.0, 64.0, math.inf)
 N_KINDS = 1 + len(REACHES)
-# What is copied at first, and how much of that is from the same moment.
-_START_SHARE, _START_AGAIN = 0.5, 0.02
+# What is copied at first, and how much of that is from the same moment; of all else,
+# half is as popular as with everybody.
+_START_SHARE, _START_AGAIN, _START_POPULAR = 0.5, 0.02, 0.5
 # A kind of which less than this share is left, or so little in all, is none.
 _LEAST_LEFT, _LEAST_TOTAL = 0.01, 1e-30
 _LEAST = 1e-30  # of a probability, so that its logarithm is finite
@@ -39,14 +40,16 @@ class Past(NamedTuple):
 
 
 class Copies(nn.Module):
-    """The chance that the next level is copied, and in which manner.
+    """The chance that the next level is copied, and from what.
 
     The probability of a level is, as in RepeatNet (P. Ren et al., "RepeatNet: A Repeat
     Aware Neural Recommendation Machine", AAAI 2019), a mixture of what the network
     generates and of how often the customer has had it. There are several kinds of
     copies: what is in the same moment, the same basket, already; and what was at
     earlier moments and is not in this one, counted so that it fades fast, slowly or
-    not at all. A gate of the state chooses among those of which there is something.
+    not at all. Beside them stands what all customers have had: of thousands of levels
+    the network is sure of more than it can know. A gate of the state chooses among
+    those of which there is something.
 
     Parameters
     ----------
@@ -60,11 +63,17 @@ class Copies(nn.Module):
         super().__init__()
         fading = (1 - _START_AGAIN) / len(REACHES)
         shares = [_START_AGAIN, *[fading] * len(REACHES)]
-        bias = [1 - _START_SHARE, *[_START_SHARE * share for share in shares]]
+        new = 1 - _START_SHARE
+        bias = [new * (1 - _START_POPULAR), new * _START_POPULAR]
+        bias += [_START_SHARE * share for share in shares]
         self.gates = new_output(size, [math.log(share) for share in bias], generator)
 
     def log_prob(
-        self, states: torch.Tensor, past: Past, generated: torch.Tensor
+        self,
+        states: torch.Tensor,
+        past: Past,
+        generated: torch.Tensor,
+        popular: torch.Tensor,
     ) -> torch.Tensor:
         """Log probability of codes, generated or copied, shape (n,).
 
@@ -76,14 +85,19 @@ class Copies(nn.Module):
             How much there is to copy.
         generated : Tensor of shape (n,)
             Log probability that the codes are generated.
+        popular : Tensor of shape (n,)
+            Share of the codes among all customers.
         """
         gates = self.log_gates(states, past.total)
         shares = past.own / past.total.clamp(min=_LEAST_TOTAL)
+        shares = torch.cat([popular[:, None], shares], dim=1)
         copied = (gates[:, 1:].exp() * shares).sum(dim=1)
         return torch.logaddexp(gates[:, 0] + generated, copied.clamp(min=_LEAST).log())
 
     def log_gates(self, states: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
-        """Log probability of no copy and of each kind, shape (n, 1 + N_KINDS).
+        """Log probability of each way, shape (n, 2 + N_KINDS).
+
+        The first is that of the network, the second that of all customers.
 
         Parameters
         ----------
@@ -92,7 +106,7 @@ class Copies(nn.Module):
         total : Tensor of shape (n, N_KINDS)
             As in `Past`.
         """
-        nothing = nn.functional.pad(total <= 0, (1, 0))
+        nothing = nn.functional.pad(total <= 0, (2, 0))
         logits = self.gates(states).masked_fill(nothing, -torch.inf)
         return torch.log_softmax(logits, dim=1)
 

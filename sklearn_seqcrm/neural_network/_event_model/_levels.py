@@ -129,6 +129,9 @@ class LevelDensity(nn.Module):
         # A level that n events did not have is the next one once in n + 1 times.
         self.log_unseen = -float(np.log(field.n_events + 1))
         self.copies = Copies(size, generator) if copies else None
+        popular = torch.tensor(field.shares, dtype=torch.float32, device="cpu")
+        popular[: self.lowest] = 0.0
+        self.register_buffer("popular", popular / popular.sum())
 
     def log_prob(
         self, states: torch.Tensor, codes: torch.Tensor, past: Past | None = None
@@ -146,7 +149,7 @@ class LevelDensity(nn.Module):
         """
         log_prob = self._generated(states, codes)
         if self.copies is not None and past is not None:
-            log_prob = self.copies.log_prob(states, past, log_prob)
+            log_prob = self.copies.log_prob(states, past, log_prob, self.popular[codes])
         return log_prob.masked_fill(codes == _UNSEEN, self.log_unseen)
 
     def _generated(self, states: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
@@ -184,8 +187,9 @@ class LevelDensity(nn.Module):
             return shares
         left = own.left()
         gates = self.copies.log_gates(states, left).exp()
-        weights = torch.where(left > 0, gates[:, 1:] / left, 0.0)
-        return own.add_shares(weights, shares * gates[:, :1])
+        weights = torch.where(left > 0, gates[:, 2:] / left, 0.0)
+        shares = shares * gates[:, :1] + self.popular * gates[:, 1:2]
+        return own.add_shares(weights, shares)
 
     def draw(
         self,
@@ -207,9 +211,12 @@ class LevelDensity(nn.Module):
         gates = self.copies.log_gates(states, own.left()).exp()
         way = choose_by_weight(gates, generator)
         codes = torch.zeros_like(way)
-        copied, new = way.nonzero()[:, 0], (way == 0).nonzero()[:, 0]
-        codes[copied] = own.take(copied).draw(way[copied] - 1, generator)
+        new, popular, copied = (
+            some.nonzero()[:, 0] for some in (way == 0, way == 1, way > 1)
+        )
         codes[new] = self._draw_new(states[new], generator)
+        codes[popular] = self._draw_popular(len(popular), generator)
+        codes[copied] = own.take(copied).draw(way[copied] - 2, generator)
         return codes
 
     def _draw_new(
@@ -217,6 +224,15 @@ class LevelDensity(nn.Module):
     ) -> torch.Tensor:
         """Draw codes that are generated, shape (n,), int64."""
         return choose(self.output(states)[:, self.lowest :], generator) + self.lowest
+
+    def _draw_popular(self, n: int, generator: torch.Generator) -> torch.Tensor:
+        """Draw n codes by their shares among all customers, int64."""
+        reached = self.popular.double().cumsum(dim=0)
+        drawn = torch.rand(
+            n, generator=generator, dtype=reached.dtype, device=reached.device
+        )
+        codes = torch.searchsorted(reached, drawn * reached[-1], right=True)
+        return codes.clamp(max=len(reached) - 1)
 
     def told(self, codes: torch.Tensor) -> torch.Tensor:
         """What codes tell the fields after this one, shape (n, size)."""

@@ -254,12 +254,13 @@ def test_likelihood_of_a_copy_is_its_share():
     total = torch.tensor([[0.0, 0, 2, 0, 0, 4], [0.0, 0, 0, 0, 0, 0]])
     own = torch.tensor([[0.0, 0, 1, 0, 0, 3], [0.0, 0, 0, 0, 0, 0]])
     with torch.no_grad():
-        gates = torch.softmax(copies.gates(states)[0, [0, 3, 6]], dim=0)
-        past = Past(own, total)
-        found = copies.log_prob(states, past, torch.tensor([0.1, 0.2]).log())
-    expected = gates[0] * 0.1 + gates[1] * 1 / 2 + gates[2] * 3 / 4
-    assert_allclose(found.exp(), [expected, 0.2], rtol=1e-5)
-    found = copies.log_prob(states, past, torch.tensor([0.1, 0.2]).log())
+        some = torch.softmax(copies.gates(states)[0, [0, 1, 4, 7]], dim=0)
+        none = torch.softmax(copies.gates(states)[1, :2], dim=0)
+    generated, popular = torch.tensor([0.1, 0.2]).log(), torch.tensor([0.05, 0.4])
+    found = copies.log_prob(states, Past(own, total), generated, popular)
+    expected = some @ torch.tensor([0.1, 0.05, 1 / 2, 3 / 4])
+    expected = [expected, none @ torch.tensor([0.2, 0.4])]
+    assert_allclose(found.exp().detach(), expected, rtol=1e-5)
     found.sum().backward()
     assert all(one.grad.isfinite().all() for one in copies.parameters())
 
@@ -275,5 +276,6 @@ def test_a_level_of_what_is_hardly_left_counts_for_nothing():
     assert (last.own[last.total == 0] == 0).all()
     copies = Copies(3, generator())
     states = torch.randn(1, 3, generator=generator(1))
-    copies.log_prob(states, last, torch.tensor([-18.0])).sum().backward()
+    unlikely = torch.tensor([-18.0])
+    copies.log_prob(states, last, unlikely, unlikely.exp()).sum().backward()
     assert all(one.grad.isfinite().all() for one in copies.parameters())
