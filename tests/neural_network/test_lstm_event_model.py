@@ -97,7 +97,7 @@ def test_likelihood_is_that_of_a_loop():
 
 
 def share_of(copies, told, shares, before, day, shop):
-    """Probability of a shop that is generated, a popular one, or one of those before."""
+    """Probability of a shop: generated, a popular one, or one of those before."""
     today = before.loc[before["day"] == day, "shop"].value_counts()
     lag = (before["day"].nunique() - before["day"].rank(method="dense") + 1)[
         before["day"] < day
