@@ -47,6 +47,7 @@ def main():
     options = read_options()
     torch.set_num_threads(1)
     lines, cutoff = TASKS[options.task](options)
+    cutoff = options.cutoff or cutoff
     known, bought = split(lines, cutoff)
     options.buyers = bought["row"].unique()
     n_items = known["item"].nunique()
@@ -83,6 +84,8 @@ def read_options():
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--epochs", type=int, default=7)
+    parser.add_argument("--weight-decay", type=float, default=0.01)
+    parser.add_argument("--cutoff", type=pd.Timestamp)
     parser.add_argument("--next-event", action="store_true")
     parser.add_argument("--cornac")
     return parser.parse_args()
@@ -177,6 +180,7 @@ def lstm(known, cutoff, seed, options):
     model = LSTMEventModel(
         max_categories=None,
         batch_size=options.batch,
+        weight_decay=options.weight_decay,
         max_epochs=options.epochs,
         random_state=seed,
         verbose=1,
