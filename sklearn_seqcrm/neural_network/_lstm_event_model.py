@@ -97,7 +97,8 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         and prediction see. Long simulations need it more than predictions do: they
         repeat what little error there is.
     batch_size : int or "auto", default="auto"
-        Histories in a step of training. ``"auto"``: 64 to 512, a 64th of all.
+        Histories in a step of training. ``"auto"``: a 64th of all, 512 at most, and not
+        less than 64 or, of long histories, than what has 1,024 events, or 8.
     max_epochs : int, default=50
         Most passes over the training events.
     early_stopping : bool or "auto", default="auto"

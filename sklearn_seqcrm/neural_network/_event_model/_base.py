@@ -159,7 +159,9 @@ class BaseEventModel(CallbackSupportMixin, BaseEstimator):
 
     def _rows_in_batch(self, data: RowData) -> int:
         if self.batch_size == "auto":
-            return rows_in_mixed_batch(len(data))
+            [source] = data.sources
+            n_events = int((source.stop - source.start).sum())
+            return rows_in_mixed_batch(len(data), n_events)
         return int(self.batch_size)
 
     # The net ----------------------------------------------------------------------

@@ -7,8 +7,12 @@ import numpy as np
 from sklearn_seqcrm.neural_network._batches import BatchIterator
 from sklearn_seqcrm.neural_network._rows import RowData
 
-_FEWEST_ROWS, _MOST_ROWS = 64, 512
+_MOST_ROWS = 512
 _STEPS_IN_EPOCH = 64
+# However few rows there are, a step has 64, or as many as have 1,024 events, and 8 at
+# least. Of 400 households with 100 events each, fifteen epochs of seven steps learned
+# half a nat of an event less than fifteen of forty.
+_FEWEST_ROWS, _FEWEST_EVENTS = (8, 64), 1024
 
 
 class MixedBatches(BatchIterator):
@@ -35,9 +39,12 @@ class MixedBatches(BatchIterator):
         return plan
 
 
-def rows_in_mixed_batch(n_rows: int) -> int:
-    """Rows of a step of training that suit so many rows: 64 to 512."""
-    return max(_FEWEST_ROWS, min(_MOST_ROWS, n_rows // _STEPS_IN_EPOCH))
+def rows_in_mixed_batch(n_rows: int, n_events: int) -> int:
+    """Rows of a step of training that suit so many rows and events: 8 to 512."""
+    least, most = _FEWEST_ROWS
+    enough = -(-_FEWEST_EVENTS * n_rows // max(n_events, 1))
+    fewest = max(least, min(most, enough))
+    return max(fewest, min(_MOST_ROWS, n_rows // _STEPS_IN_EPOCH))
 
 
 def _cut_parts(lengths: np.ndarray, most_events: int, most_steps: int) -> list[int]:

@@ -177,4 +177,7 @@ def test_batches_are_mixed_and_parts_alike():
     assert max(lengths[part].sum() for part in parts) <= 5000
     assert max(lengths[part].max() * len(part) for part in parts) <= 20_000
     assert len(parts) < 4 * len(plan)
-    assert [rows_in_mixed_batch(n) for n in (10, 20_000, 10**6)] == [64, 312, 512]
+    of_few_events = [rows_in_mixed_batch(n, 3 * n) for n in (10, 20_000, 10**6)]
+    assert of_few_events == [64, 312, 512]
+    assert [rows_in_mixed_batch(400, 400 * n) for n in (16, 100, 5000)] == [64, 11, 8]
+    assert rows_in_mixed_batch(2400, 2400 * 100) == 37
