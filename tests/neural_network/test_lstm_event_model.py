@@ -342,6 +342,29 @@ def test_merged_logs_keep_the_fields_of_their_kinds():
     assert (scores.loc[codes == "visit", "log_prob_page"] < 0).all()
 
 
+def test_a_kind_that_no_training_row_has_had_yet():
+    """Nothing is known of its fields, and nothing that is not finite is learned."""
+    days = np.arange(60.0)
+    orders = pd.DataFrame({"who": days % 12, "t": days, "item": [*"abc"] * 20})
+    returns = pd.DataFrame({"who": days % 12, "t": days + 60, "why": [*"xy"] * 30})
+    returns["fee"] = days
+    log = EventLog.concat(
+        {
+            "order": EventLog(orders, "who", "t"),
+            "return": EventLog(returns, "who", "t"),
+        },
+        observed_until=120.0,
+    )
+    X = log.snapshots([60.0])
+    model = LSTMEventModel(**SMALL).fit(X)
+    futures = model.sample(X, 20.0, n_paths=4, random_state=0)
+    assert futures["item"].notna().all()
+    assert futures[["why", "fee"]].isna().all(axis=None)
+    scores = model.score_events(log.snapshots([100.0]))
+    assert scores.notna().all(axis=None)
+    assert set(model.predict_next(X, "item", 3)["value"]) == {*"abc"}
+
+
 # What comes next ----------------------------------------------------------------------
 
 

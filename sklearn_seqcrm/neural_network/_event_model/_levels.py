@@ -45,7 +45,8 @@ class LevelField:
     n_events : int
         Number of training events.
     some_missing : bool
-        Whether some of them have no level; otherwise no simulated event lacks one.
+        Whether some of them have no level, or there are none; otherwise no simulated
+        event lacks one.
     """
 
     levels: pd.Index
@@ -74,7 +75,7 @@ class LevelField:
         # As if there had been half an event of each code more.
         shares = (of_codes + 0.5) / (of_codes + 0.5)[_MISSING:].sum()
         of_rare = rare / max(rare.sum(), 1)
-        some_missing = len(codes) < n_all
+        some_missing = len(codes) < n_all or not n_all
         return cls(levels, len(shares), shares, of_rare, n_all, some_missing)
 
     @property
