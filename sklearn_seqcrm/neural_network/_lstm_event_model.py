@@ -74,7 +74,8 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         Number of components of each mixture, of gaps and of each numeric field.
     copies : bool, default=True
         Whether the next value of a categorical field may be copied from what the
-        customer has had, for what is bought again and again.
+        customer has had, for what is bought again and again, or be as popular as with
+        all customers.
     min_frequency : int, float or None, default=None
         Levels of a categorical field with fewer training events than this, or a smaller
         share of them if it is a float, have one code together. Where it is drawn, one
@@ -158,11 +159,12 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
       silence. Without it a model would believe that everybody comes back.
     - Fields come one after the other, in the order of the log, or with the kind of the
       event first, each given ``h``, the time and the fields before it. A categorical
-      field is a mixture of a softmax over its codes and of what the customer has had,
-      as in RepeatNet: what is in the same basket, at the very same moment, already; and
-      what was at earlier moments and is not in this one, counted so that it fades
-      within 1, 4, 16 or 64 moments, or never. Gates depend on the state. So what one
-      customer buys again and again is likely to be next, though others never bought it.
+      field is a mixture of a softmax over its codes, of the shares that they have in
+      training, and of what the customer has had, as in RepeatNet: what is in the same
+      basket, at the very same moment, already; and what was at earlier moments and is
+      not in this one, counted so that it fades within 1, 4, 16 or 64 moments, or never.
+      Gates depend on the state. So what one customer buys again and again is likely to
+      be next, though others never bought it.
       A numeric field is missing, or one of up to 32 values that are frequent, or from a
       mixture of normals of the scaled number with its tails folded in, asked for the
       probability of what rounds to the number. Datetimes are days after the event.

@@ -1,4 +1,4 @@
-"""Copies: the next level of a field may be one that the customer has had before."""
+"""Copies: the next level of a field may be one that was had before."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Past(NamedTuple):
 
 
 class Copies(nn.Module):
-    """The chance that the next level is copied, and from what.
+    """The chance that the next level is a copy, and of what.
 
     The probability of a level is, as in RepeatNet (P. Ren et al., "RepeatNet: A Repeat
     Aware Neural Recommendation Machine", AAAI 2019), a mixture of what the network
@@ -75,7 +75,7 @@ class Copies(nn.Module):
         generated: torch.Tensor,
         popular: torch.Tensor,
     ) -> torch.Tensor:
-        """Log probability of codes, generated or copied, shape (n,).
+        """Log probability of codes, whichever way they come, shape (n,).
 
         Parameters
         ----------

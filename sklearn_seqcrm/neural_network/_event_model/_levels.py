@@ -103,7 +103,7 @@ class LevelField:
 
 
 class LevelDensity(nn.Module):
-    """Distribution of the code of the next event: a softmax, and copies.
+    """Distribution of the code of the next event: a softmax, what is popular, copies.
 
     Parameters
     ----------
@@ -112,7 +112,8 @@ class LevelDensity(nn.Module):
     field : LevelField
         What was learned of the field.
     copies : bool
-        Whether levels may be copied that the customer has had.
+        Whether levels may be copied that the customer has had, or be as popular as
+        with all customers.
     generator : torch.Generator
         Draws first weights.
     """
@@ -146,7 +147,7 @@ class LevelDensity(nn.Module):
         codes : Tensor of shape (n,), int64
             Codes of the events.
         past : Past of n or None, default=None
-            How much there is to copy; None: nothing is copied.
+            How much there is to copy; None: all is generated.
         """
         log_prob = self._generated(states, codes)
         if self.copies is not None and past is not None:
@@ -179,7 +180,7 @@ class LevelDensity(nn.Module):
         states : Tensor of shape (n, size)
             What is known before.
         own : OwnLevels of n or None, default=None
-            What may be copied; None: nothing is.
+            What may be copied; None: all is generated.
         """
         logits = self.output(states)
         logits[:, : self.lowest] = -torch.inf

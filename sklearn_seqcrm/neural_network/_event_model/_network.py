@@ -61,7 +61,8 @@ class EventNetwork(nn.Module):
     cell, hidden_size, num_layers, dropout, bptt_steps, precision
         As in `HistoryReader`.
     copies : bool
-        Whether levels of a field may be copied that the customer has had.
+        Whether levels of a field may be copied that the customer has had, or be as
+        popular as with all customers.
     bidirectional : bool, default=False
         Never: what comes next is not read backwards.
     seed : int, default=0
