@@ -18,10 +18,18 @@ from sklearn_seqcrm._encoding._row_features import (
     unfolded,
 )
 from sklearn_seqcrm._encoding._vector_field import VectorField
-from sklearn_seqcrm._encoding._vocabulary import Vocabulary
+from sklearn_seqcrm._encoding._vocabulary import (
+    FIRST_LEVEL,
+    MISSING,
+    UNSEEN,
+    Vocabulary,
+)
 
 __all__ = [
     "CALENDAR_WEIGHT",
+    "FIRST_LEVEL",
+    "MISSING",
+    "UNSEEN",
     "EncodedLog",
     "EventEncoder",
     "Layout",

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
+from sklearn_seqcrm._encoding import FIRST_LEVEL
 from sklearn_seqcrm.neural_network._event_model._output import new_output
 
-FIRST_LEVEL = 2
 # Moments after which what was had counts 1 / e, in each of the fading kinds of copies.
 REACHES = (1.0, 4.0, 16.0, 64.0, math.inf)
 N_KINDS = 1 + len(REACHES)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._encoding import (
+    FIRST_LEVEL,
     EncodedLog,
     EventEncoder,
     NumericField,
@@ -194,8 +195,8 @@ def _applies(
     kind = fields[raw.kind_field]
     assert isinstance(kind, LevelField)
     applies = np.ones((kind.n_codes, len(fields)), dtype=bool)
-    n_own = kind.n_codes - 2 - (len(kind.rare) > 0)
-    for code, level in enumerate(kind.levels[:n_own], start=2):
+    n_own = kind.n_codes - FIRST_LEVEL - (len(kind.rare) > 0)
+    for code, level in enumerate(kind.levels[:n_own], start=FIRST_LEVEL):
         own = {raw.kind_field, *raw.kinds.get(level, fields)}
         applies[code] = [name in own for name in fields]
     return applies

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from sklearn_seqcrm._encoding import Vocabulary
+from sklearn_seqcrm._encoding import FIRST_LEVEL, MISSING, UNSEEN, Vocabulary
 from sklearn_seqcrm._store import Column
 from sklearn_seqcrm.neural_network._event_model._copies import Copies, Past
 from sklearn_seqcrm.neural_network._event_model._mixtures import (
@@ -25,7 +25,6 @@ from sklearn_seqcrm.neural_network._layers import draw_vectors, without_drawing
 # Logits at once, 32 MiB. Of thousands of levels there would be gigabytes in a batch
 # otherwise; for gradients, those of a portion are computed again.
 _LOGITS_AT_ONCE = 2**23
-_UNSEEN, _MISSING, _FIRST_LEVEL = 0, 1, 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,12 +67,12 @@ class LevelField:
         n_own, n_all = len(vocabulary.levels), len(column.values)
         rare = counts[n_own:]
         of_codes = np.zeros(vocabulary.n_codes)
-        of_codes[_MISSING] = n_all - len(codes)
-        of_codes[_FIRST_LEVEL : _FIRST_LEVEL + n_own] = counts[:n_own]
+        of_codes[MISSING] = n_all - len(codes)
+        of_codes[FIRST_LEVEL : FIRST_LEVEL + n_own] = counts[:n_own]
         if len(rare):
             of_codes[-1] = rare.sum()
         # As if there had been half an event of each code more.
-        shares = (of_codes + 0.5) / (of_codes + 0.5)[_MISSING:].sum()
+        shares = (of_codes + 0.5) / (of_codes + 0.5)[MISSING:].sum()
         of_rare = rare / max(rare.sum(), 1)
         some_missing = len(codes) < n_all or not n_all
         return cls(levels, len(shares), shares, of_rare, n_all, some_missing)
@@ -93,7 +92,7 @@ class LevelField:
         rng : numpy.random.Generator
             Draws which of the rare levels.
         """
-        values = codes - _FIRST_LEVEL
+        values = codes - FIRST_LEVEL
         n_rare = len(self.rare)
         if n_rare:
             is_rare = codes == self.n_codes - 1
@@ -124,10 +123,10 @@ class LevelDensity(nn.Module):
         super().__init__()
         self.output = new_output(size, np.log(field.shares).tolist(), generator)
         self.vectors = draw_vectors(
-            without_drawing(nn.Embedding, field.n_codes, size, padding_idx=_UNSEEN),
+            without_drawing(nn.Embedding, field.n_codes, size, padding_idx=UNSEEN),
             generator,
         )
-        self.lowest = _MISSING if field.some_missing else _FIRST_LEVEL
+        self.lowest = MISSING if field.some_missing else FIRST_LEVEL
         # A level that n events did not have is the next one once in n + 1 times.
         self.log_unseen = -float(np.log(field.n_events + 1))
         self.copies = Copies(size, generator) if copies else None
@@ -152,7 +151,7 @@ class LevelDensity(nn.Module):
         log_prob = self._generated(states, codes)
         if self.copies is not None and past is not None:
             log_prob = self.copies.log_prob(states, past, log_prob, self.popular[codes])
-        return log_prob.masked_fill(codes == _UNSEEN, self.log_unseen)
+        return log_prob.masked_fill(codes == UNSEEN, self.log_unseen)
 
     def _generated(self, states: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
         """Log probability that known codes are generated, shape (n,)."""
@@ -166,8 +165,8 @@ class LevelDensity(nn.Module):
         )
 
     def _log_prob(self, states: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        known = (codes - _MISSING).clamp(min=0)
-        logits = self.output(states)[:, _MISSING:]
+        known = (codes - MISSING).clamp(min=0)
+        logits = self.output(states)[:, MISSING:]
         return -nn.functional.cross_entropy(logits, known, reduction="none")
 
     def probabilities(

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from sklearn_seqcrm._encoding import FIRST_LEVEL
 from sklearn_seqcrm._ragged import ranges
 from sklearn_seqcrm.neural_network._event_model._learned import LearnedEvents
 from sklearn_seqcrm.neural_network._event_model._levels import LevelField
@@ -20,7 +21,6 @@ from sklearn_seqcrm.neural_network._rows import RowData
 
 # Probabilities, and what they come from, at once: 64 MiB.
 _NUMBERS_AT_ONCE = 2**24
-_FIRST_LEVEL = 2
 
 
 def level_field(learned: LearnedEvents, name: str) -> LevelField:
@@ -57,7 +57,7 @@ def next_probabilities(
     n_units = module.first.shape[0]
     for rows in portions_of(len(data), field.n_codes + n_draws * n_units):
         shares = simulator.probabilities(data.take(rows), name, n_draws)
-        levels = shares[:, _FIRST_LEVEL : _FIRST_LEVEL + n_own]
+        levels = shares[:, FIRST_LEVEL : FIRST_LEVEL + n_own]
         if len(field.rare):
             levels = np.concatenate([levels, shares[:, -1:] * field.rare], axis=1)
         yield rows, levels
@@ -164,7 +164,7 @@ def levels_seen(data: RowData, code: int, field: LevelField) -> Any:
     [source] = data.sources
     index, offsets = ranges(source.start, source.stop)
     row = np.repeat(np.arange(len(data)), np.diff(offsets))
-    level = source.codes[index, code] - _FIRST_LEVEL
+    level = source.codes[index, code] - FIRST_LEVEL
     own = (level >= 0) & (level < len(field.levels) - len(field.rare))
     return row[own], level[own]
 

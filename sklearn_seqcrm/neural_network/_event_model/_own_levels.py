@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from sklearn_seqcrm._encoding import FIRST_LEVEL
 from sklearn_seqcrm._ragged import ranges
 from sklearn_seqcrm.neural_network._event_model._copies import (
-    FIRST_LEVEL,
     N_KINDS,
     REACHES,
     fade,

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import torch
 
+from sklearn_seqcrm._encoding import MISSING
 from sklearn_seqcrm._store import Column
 from sklearn_seqcrm.neural_network._event_model._event_net import EventNet
 from sklearn_seqcrm.neural_network._event_model._learned import (
@@ -37,7 +38,6 @@ _PATHS_AT_ONCE, _FEWEST_PATHS = 2**13, 2**12
 # Probabilities of all draws of some rows at once: 2 MiB, which caches hold. Of 10,000
 # levels and 16 draws, 64 MiB at once took half as much time more.
 _PROBABILITIES_AT_ONCE = 2**19
-_MISSING = 1
 # Paths that have an event, its time and its fields.
 Step: TypeAlias = tuple[np.ndarray, np.ndarray, dict[str, Column]]
 
@@ -305,7 +305,7 @@ class Simulator:
             had = None if own is None else own.take(there)
             chances = density.probabilities(told[there], had)
             chances *= having[there, None]
-            chances[:, _MISSING] += 1 - having[there]
+            chances[:, MISSING] += 1 - having[there]
             yield there, chances
 
     def _at_next(
@@ -460,7 +460,7 @@ class Simulator:
         """Values of a field as the log has them, missing where it does not apply."""
         one = self.learned.fields[name]
         if isinstance(one, LevelField):
-            codes = np.where(applies, drawn.cpu().numpy(), _MISSING)
+            codes = np.where(applies, drawn.cpu().numpy(), MISSING)
             return one.column(codes, self.rng)
         atom, folded = (numbers.cpu().numpy() for numbers in drawn)
         return one.column(np.where(applies, atom, 0), folded.astype("float64"), times)
