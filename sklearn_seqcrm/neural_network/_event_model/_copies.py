@@ -15,8 +15,8 @@ from sklearn_seqcrm.neural_network._event_model._output import new_output
 REACHES = (1.0, 4.0, 16.0, 64.0, math.inf)
 N_KINDS = 1 + len(REACHES)
 # What is copied at first, how much of that from the same moment, and how much of the
-# rest is as popular as with everybody. Where departments of a basket are in order, halves
-# led the network to a poor optimum: -1.11 nats an event instead of -1.04.
+# rest is as popular as with everybody. Halves led the network to a poor optimum where
+# departments of a basket are in order: -1.11 nats an event instead of -1.04.
 _START_SHARE, _START_AGAIN, _START_POPULAR = 0.1, 0.02, 0.1
 # A kind of which less than this share is left, or so little in all, is none.
 _LEAST_LEFT, _LEAST_TOTAL = 0.01, 1e-30
