@@ -136,8 +136,7 @@ print(table.to_string(index=False, float_format="{:.3f}".format))
 # --------------------------
 # On the left all households. On the right the list of one: how likely the network finds
 # each category to be in the next basket, and in which share of its baskets it was. What
-# it then bought has a star. Trust the order and not the level: after so few epochs the
-# network still takes too little from what was bought before.
+# it then bought has a star.
 figure, (left, right) = plt.subplots(
     1, 2, figsize=(12, 4.8), width_ratios=[1, 1.3], layout="constrained"
 )
