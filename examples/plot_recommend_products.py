@@ -57,9 +57,9 @@ print(f"{len(X):,} households, {len(known):,} events")
 # %%
 # A network
 # ---------
-# Histories are long and few, so that a step of training has eight of them. What is bought
-# again and again is copied from the household's own baskets. `basket=True` asks for all
-# events at the time of the next one: the next event alone would be one of many.
+# Histories are long and few, so that a step of training has eight of them. What is
+# bought again and again is copied from the household's own baskets. `basket=True` asks
+# for all events at the time of the next one: the next event alone would be one of many.
 model = LSTMEventModel(hidden_size=32, batch_size=8, max_epochs=7, random_state=0)
 model.fit(X)
 chances = model.predict_next(X, FIELD, n=10_000, basket=True, n_draws=32)
