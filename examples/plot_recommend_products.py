@@ -10,11 +10,10 @@ probability of each category, and part of it is a copy of what the household had
 
 Beside it stands what is hard to beat in groceries, and was hard to beat in the
 literature: how many of the household's own baskets had the category. Mind two things.
-A network needs many baskets to be as good at counting as a count is: with a quarter of
-the households and a few epochs, as here, it comes as far for what is bought again, puts
-the first places in a slightly worse order, and is ahead by a little in what is new. And
-that something is bought after it was recommended does not mean that it is bought
-because of it.
+A network needs many baskets to be better at counting than a count is: with a quarter of
+the households and a few epochs, as here, it comes as far for what is bought again, and
+is ahead by a little in what is new. And that something is bought after it was
+recommended does not mean that it is bought because of it.
 """
 
 # %%
