@@ -166,10 +166,10 @@ print(f"states: {other_seed:.2f} between two networks; {between:.2f} with RFM")
 # %%
 # What is a segment good for?
 # ---------------------------
-# Households that spend alike have other baskets, which segments by states tell apart: of
-# the last two, which spend little, one buys much produce and the other hardly any. So
-# they tell more than RFM of produce in the next weeks, and less of the sum. Of the two
-# networks, each puts some households elsewhere.
+# Households that spend alike have other baskets, which segments by states tell apart:
+# of the last two, which spend little, one buys much produce and the other hardly any.
+# So they tell more than RFM of produce in the next weeks, and less of the sum. Of the
+# two networks, each puts some households elsewhere.
 figure, axes = plt.subplots(
     1, 3, figsize=(13, 4.2), layout="constrained", width_ratios=(1.3, 1.2, 0.8)
 )
