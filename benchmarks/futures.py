@@ -200,10 +200,10 @@ def bg_nbd(X, events, cutoff, end):
     return expected_purchases((end - cutoff).days / 7, repeats, recency, age)
 
 
-def fitted(events, cutoff, seed, **changed):
+def fitted(events, cutoff, seed):
     """A model of what was known at the cutoff, and everybody's row there."""
     X = known_rows(events, cutoff)
-    return LSTMEventModel(random_state=seed, **changed).fit(X), X
+    return LSTMEventModel(random_state=seed).fit(X), X
 
 
 def known_rows(events, cutoff):
@@ -435,19 +435,16 @@ def long_table(runs):
         own = [run["long"][group] for run in runs if group in run["long"]]
         for model in ("event model", "BG/NBD") if own else ():
             scores = [one[model] for one in own]
-            if model == "BG/NBD":
-                scores = scores[:1]
             forms = {
                 "bias": "{:+.1%}",
                 "rmse": "{:.3f}",
                 "gini": "{:.3f}",
                 "auc": "{:.3f}",
             }
-            tell = spread if len(scores) > 1 else lambda v, form: form.format(v[0])
             lines.append(
                 [
                     f"{model}, {customers}",
-                    *(tell([s[key] for s in scores], f) for key, f in forms.items()),
+                    *(spread([s[key] for s in scores], f) for key, f in forms.items()),
                 ]
             )
     return table_of(["39 weeks", "bias", "RMSE", "Gini", "ROC AUC, active"], lines)

@@ -30,9 +30,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from futures import journey_lines
 from scipy.sparse import csr_array
 
-from sklearn_seqcrm.datasets import load_complete_journey
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.metrics import ndcg_at_k, recall_at_k
 from sklearn_seqcrm.neural_network import LSTMEventModel
@@ -96,11 +96,9 @@ def read_options():
 
 def journey(options):
     """Categories of products that a household bought on a day."""
-    lines = load_complete_journey(level="line", time_zone="America/New_York").events
-    lines = lines[lines["household_id"] % options.share == 0]
-    lines = lines.assign(day=lines["timestamp"].dt.normalize())
-    names = {"household_id": "customer", "product_category": "item"}
-    return lines.rename(columns=names), pd.Timestamp("2017-11-01")
+    lines = journey_lines().rename(columns={"product_category": "item"})
+    lines = lines[lines["customer"] % options.share == 0]
+    return lines, pd.Timestamp("2017-11-01")
 
 
 def retail(options):

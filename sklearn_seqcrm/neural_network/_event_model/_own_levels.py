@@ -27,6 +27,9 @@ from sklearn_seqcrm.neural_network._rows import HistorySource
 
 # Events that are counted at once, of some 200 bytes each, if a row has no more.
 _EVENTS_AT_ONCE = 2**20
+# Draws that may be thrown away before all levels are looked at; shares at once: 32 MiB.
+_TRIES = 4
+_SHARES_AT_ONCE = 2**23
 
 
 class EarlierLevels(NamedTuple):
@@ -128,11 +131,6 @@ def _counts_of(
     weights = [np.exp(-age / reach) for reach in REACHES]
     counts = [np.bincount(place, one, minlength=len(keys)) for one in weights]
     return keys, np.stack(counts, axis=1)
-
-
-# Draws that may be thrown away before all levels are looked at; shares at once: 32 MiB.
-_TRIES = 4
-_SHARES_AT_ONCE = 2**23
 
 
 @dataclass(frozen=True, eq=False)
