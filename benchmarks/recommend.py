@@ -82,8 +82,8 @@ def read_options():
     parser.add_argument("--share", type=int, default=1)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--epochs", type=int, default=7)
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--weight-decay", type=float, default=0.01)
     parser.add_argument("--cutoff", type=pd.Timestamp)
     parser.add_argument("--next-event", action="store_true")
@@ -177,7 +177,7 @@ def lstm(known, cutoff, seed, options):
     X = log.snapshots([cutoff])
     model = LSTMEventModel(
         max_categories=None,
-        batch_size=options.batch,
+        batch_size=options.batch or "auto",
         weight_decay=options.weight_decay,
         max_epochs=options.epochs,
         random_state=seed,

@@ -25,6 +25,7 @@ from sklearn_seqcrm.neural_network._event_model._mixed_batches import (
 )
 from sklearn_seqcrm.neural_network._event_model._network import EventNetwork
 from sklearn_seqcrm.neural_network._event_model._statics import StaticNumbers
+from sklearn_seqcrm.neural_network._event_model._trust import learn_trust
 from sklearn_seqcrm.neural_network._parameters import (
     refuse_absent_device,
     refuse_absent_precision,
@@ -214,6 +215,8 @@ class BaseEventModel(CallbackSupportMixin, BaseEstimator):
                 f"Training diverged in {self.n_iter_} epochs: weights of the network "
                 "are not finite. Lower learning_rate, and fit from the start."
             )
+        if valid is not None:
+            learn_trust(net, valid)
 
     # After training ---------------------------------------------------------------
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -56,12 +57,18 @@ class Copies(nn.Module):
     ----------
     size : int
         Numbers of a state.
+    repeats : ndarray of shape (n_codes,)
+        How much each code counts for what comes again, as `repeat_weights` has it.
     generator : torch.Generator
         Draws first weights.
     """
 
-    def __init__(self, size: int, generator: torch.Generator) -> None:
+    def __init__(
+        self, size: int, repeats: np.ndarray, generator: torch.Generator
+    ) -> None:
         super().__init__()
+        weights = torch.tensor(repeats, dtype=torch.float32, device="cpu")
+        self.register_buffer("repeats", weights)
         fading = (1 - _START_AGAIN) / len(REACHES)
         shares = [_START_AGAIN, *[fading] * len(REACHES)]
         new = 1 - _START_SHARE
@@ -114,7 +121,7 @@ class Copies(nn.Module):
 
 def past_of_steps(
     codes: torch.Tensor,
-    n_codes: int,
+    repeats: torch.Tensor,
     is_tie: torch.Tensor,
     row: torch.Tensor,
     step: torch.Tensor,
@@ -125,8 +132,8 @@ def past_of_steps(
     ----------
     codes : Tensor of shape (B, T), int64
         Codes of a field.
-    n_codes : int
-        Number of codes.
+    repeats : Tensor of shape (n_codes,), float32
+        How much each code counts at later moments.
     is_tie : Tensor of shape (B, T), bool
         Whether an event is at the moment of the one before; the first is not.
     row, step : Tensor of shape (n,), int64
@@ -134,14 +141,14 @@ def past_of_steps(
     """
     own = codes[row, step]
     moment = (~is_tie).cumsum(dim=1)[row, step]
-    is_level = (own >= FIRST_LEVEL).float()
-    total, n_again = _counts_before(row, moment, is_level)
+    is_level, weight = (own >= FIRST_LEVEL).float(), repeats[own]
+    total, n_again = _counts_before(row, moment, is_level, weight)
     # By level; those of a level stay in their order.
-    level = row * n_codes + own
+    level = row * len(repeats) + own
     order = level.argsort(stable=True)
     faded, again = torch.empty_like(total), torch.empty_like(n_again)
     faded[order], again[order] = _counts_before(
-        level[order], moment[order], is_level[order]
+        level[order], moment[order], is_level[order], weight[order]
     )
     again = again * is_level
     # The first of its level in this moment takes what there was of it before.
@@ -172,27 +179,30 @@ def reaches_like(numbers: torch.Tensor) -> torch.Tensor:
 
 
 def _counts_before(
-    group: torch.Tensor, moment: torch.Tensor, weight: torch.Tensor
+    group: torch.Tensor,
+    moment: torch.Tensor,
+    is_level: torch.Tensor,
+    weight: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Fading counts of earlier moments, and how many of the same one came before.
+    """Fading weights of earlier moments, and how many of the same one came before.
 
     Parameters
     ----------
     group, moment : Tensor of shape (n,), int64
         Groups of events, one after the other, and moments, ascending within each.
-    weight : Tensor of shape (n,), float32
-        How much an event counts.
+    is_level, weight : Tensor of shape (n,), float32
+        How much an event counts at its own moment and at later ones.
 
     Returns
     -------
     faded : Tensor of shape (n, n_reaches)
-        Counts of the earlier moments of the group.
+        Weights of the earlier moments of the group.
     same : Tensor of shape (n,)
         Count of the events of this moment that stand before.
     """
     is_group = _is_new(group)
     is_moment = is_group | _is_new(moment)
-    same = _sums_before(weight[:, None], is_moment)[:, 0]
+    same = _sums_before(is_level[:, None], is_moment)[:, 0]
     number = is_moment.cumsum(dim=0) - 1
     begin = is_moment.nonzero()[:, 0]
     count = weight.new_zeros(len(begin)).index_add(0, number, weight)

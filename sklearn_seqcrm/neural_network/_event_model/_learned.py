@@ -133,6 +133,8 @@ def learn_events(
     gaps = np.diff(times, prepend=times[:1])
     is_first = np.zeros(len(times), dtype=bool)
     is_first[offsets[:-1]] = True
+    customer = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    moment = np.cumsum(is_first | (gaps > 0))
     names = list(encoder.fields)
     if raw.kind_field in names:
         names.remove(raw.kind_field)
@@ -142,7 +144,7 @@ def learn_events(
         one, having = encoder.fields[name], _events_having(raw, name, index)
         column = raw.columns[name].take(index[having])
         if isinstance(one, Vocabulary):
-            fields[name] = LevelField.of(one, column)
+            fields[name] = LevelField.of(one, column, moment[having], customer[having])
         else:
             assert isinstance(one, NumericField)
             fields[name] = NumberField.of(one, column, times[having], n_components)

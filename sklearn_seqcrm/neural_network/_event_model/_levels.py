@@ -20,6 +20,7 @@ from sklearn_seqcrm.neural_network._event_model._mixtures import (
 )
 from sklearn_seqcrm.neural_network._event_model._output import new_output
 from sklearn_seqcrm.neural_network._event_model._own_levels import OwnLevels
+from sklearn_seqcrm.neural_network._event_model._repeats import repeat_weights
 from sklearn_seqcrm.neural_network._layers import draw_vectors, without_drawing
 
 # Logits at once, 32 MiB. Of thousands of levels there would be gigabytes in a batch
@@ -41,6 +42,8 @@ class LevelField:
         Share of each code in the training events.
     rare : ndarray of shape (n_rare,)
         Share of each level that shares the last code, among them.
+    repeats : ndarray of shape (n_codes,)
+        How much each code counts for what comes again, as `repeat_weights` has it.
     n_events : int
         Number of training events.
     some_missing : bool
@@ -52,30 +55,51 @@ class LevelField:
     n_codes: int
     shares: np.ndarray
     rare: np.ndarray
+    repeats: np.ndarray
     n_events: int
     some_missing: bool
 
     @classmethod
-    def of(cls, vocabulary: Vocabulary, column: Column) -> LevelField:
-        """Learn from the values of the training events."""
+    def of(
+        cls,
+        vocabulary: Vocabulary,
+        column: Column,
+        moment: np.ndarray,
+        customer: np.ndarray,
+    ) -> LevelField:
+        """Learn from the values of the training events.
+
+        Parameters
+        ----------
+        vocabulary : Vocabulary
+            Codes of the levels.
+        column : Column of n
+            Values, customer by customer, in order.
+        moment, customer : ndarray of shape (n,), int64
+            As for `repeat_weights`.
+        """
         levels = vocabulary.levels.append(vocabulary.rare)
         assert column.categories is not None
         place = levels.get_indexer(column.categories)
-        codes = column.values[column.values >= 0]
-        counts = np.zeros(len(levels))
-        np.add.at(counts, place[codes], 1)
-        n_own, n_all = len(vocabulary.levels), len(column.values)
-        rare = counts[n_own:]
-        of_codes = np.zeros(vocabulary.n_codes)
-        of_codes[MISSING] = n_all - len(codes)
-        of_codes[FIRST_LEVEL : FIRST_LEVEL + n_own] = counts[:n_own]
-        if len(rare):
-            of_codes[-1] = rare.sum()
+        had = column.values >= 0
+        level = np.full(len(had), -1, dtype="int64")
+        level[had] = place[column.values[had]]
+        n_own, n_codes = len(vocabulary.levels), vocabulary.n_codes
+        codes = np.where(had, np.minimum(level + FIRST_LEVEL, n_codes - 1), MISSING)
+        of_codes = np.bincount(codes, minlength=n_codes).astype("float64")
+        of_codes[UNSEEN] = 0
         # As if there had been half an event of each code more.
         shares = (of_codes + 0.5) / (of_codes + 0.5)[MISSING:].sum()
-        of_rare = rare / max(rare.sum(), 1)
-        some_missing = len(codes) < n_all or not n_all
-        return cls(levels, len(shares), shares, of_rare, n_all, some_missing)
+        rare = np.bincount(level[level >= n_own] - n_own, minlength=len(levels) - n_own)
+        return cls(
+            levels,
+            n_codes,
+            shares,
+            rare / max(rare.sum(), 1),
+            repeat_weights(codes, moment, customer, n_codes),
+            len(had),
+            not had.all() or not len(had),
+        )
 
     @property
     def n_targets(self) -> int:
@@ -121,7 +145,8 @@ class LevelDensity(nn.Module):
         self, size: int, field: LevelField, copies: bool, generator: torch.Generator
     ) -> None:
         super().__init__()
-        self.output = new_output(size, np.log(field.shares).tolist(), generator)
+        bias = np.log(field.shares).tolist()
+        self.output = new_output(size + 1, bias, generator)
         self.vectors = draw_vectors(
             without_drawing(nn.Embedding, field.n_codes, size, padding_idx=UNSEEN),
             generator,
@@ -129,13 +154,20 @@ class LevelDensity(nn.Module):
         self.lowest = MISSING if field.some_missing else FIRST_LEVEL
         # A level that n events did not have is the next one once in n + 1 times.
         self.log_unseen = -float(np.log(field.n_events + 1))
-        self.copies = Copies(size, generator) if copies else None
+        self.copies = Copies(size + 1, field.repeats, generator) if copies else None
         popular = torch.tensor(field.shares, dtype=torch.float32, device="cpu")
         popular[: self.lowest] = 0.0
         self.register_buffer("popular", popular / popular.sum())
+        self.register_buffer(
+            "trust", torch.ones(2, 2, dtype=torch.float32, device="cpu")
+        )
 
     def log_prob(
-        self, states: torch.Tensor, codes: torch.Tensor, past: Past | None = None
+        self,
+        states: torch.Tensor,
+        codes: torch.Tensor,
+        past: Past | None = None,
+        is_tie: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Log probability of codes, shape (n,).
 
@@ -147,11 +179,33 @@ class LevelDensity(nn.Module):
             Codes of the events.
         past : Past of n or None, default=None
             How much there is to copy; None: all is generated.
+        is_tie : Tensor of shape (n,), bool, or None, default=None
+            Whether an event is at the moment of the one before, which says how much the
+            network is trusted; None: it is.
         """
-        log_prob = self._generated(states, codes)
+        of_output, of_gates = self._trusted(states, is_tie)
+        log_prob = self._generated(of_output, codes)
         if self.copies is not None and past is not None:
-            log_prob = self.copies.log_prob(states, past, log_prob, self.popular[codes])
+            popular = self.popular[codes]
+            log_prob = self.copies.log_prob(of_gates, past, log_prob, popular)
         return log_prob.masked_fill(codes == UNSEEN, self.log_unseen)
+
+    def _trusted(
+        self, states: torch.Tensor, is_tie: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the softmax and the gates are told, two of shape (n, size + 1).
+
+        States, shrunk as far as they are not trusted, and whether a moment is new.
+        """
+        if is_tie is None:
+            is_tie = torch.zeros(len(states), dtype=torch.bool, device=states.device)
+        is_new = (~is_tie).to(states.dtype)[:, None]
+        if self.training or (self.trust == 1).all():
+            told = torch.cat([states, is_new], dim=1)
+            return told, told
+        trust = self.trust[:, is_tie.long(), None]
+        of_output, of_gates = (torch.cat([states * t, is_new], dim=1) for t in trust)
+        return of_output, of_gates
 
     def _generated(self, states: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
         """Log probability that known codes are generated, shape (n,)."""
@@ -170,7 +224,10 @@ class LevelDensity(nn.Module):
         return -nn.functional.cross_entropy(logits, known, reduction="none")
 
     def probabilities(
-        self, states: torch.Tensor, own: OwnLevels | None = None
+        self,
+        states: torch.Tensor,
+        own: OwnLevels | None = None,
+        is_tie: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Probability that each code is drawn, shape (n, n_codes).
 
@@ -180,14 +237,17 @@ class LevelDensity(nn.Module):
             What is known before.
         own : OwnLevels of n or None, default=None
             What may be copied; None: all is generated.
+        is_tie : Tensor of shape (n,), bool, or None, default=None
+            As in `log_prob`.
         """
-        logits = self.output(states)
+        of_output, of_gates = self._trusted(states, is_tie)
+        logits = self.output(of_output)
         logits[:, : self.lowest] = -torch.inf
         shares = torch.softmax(logits, dim=1)
         if self.copies is None or own is None:
             return shares
         left = own.left()
-        gates = self.copies.log_gates(states, left).exp()
+        gates = self.copies.log_gates(of_gates, left).exp()
         weights = torch.where(left > 0, gates[:, 2:] / left, 0.0)
         shares = shares * gates[:, :1] + self.popular * gates[:, 1:2]
         return own.add_shares(weights, shares)
@@ -197,25 +257,27 @@ class LevelDensity(nn.Module):
         states: torch.Tensor,
         generator: torch.Generator,
         own: OwnLevels | None = None,
+        is_tie: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Draw codes, shape (n,), int64: never that of unseen levels.
 
         Parameters
         ----------
-        states, own
+        states, own, is_tie
             As in `probabilities`.
         generator : torch.Generator
             Draws.
         """
+        of_output, of_gates = self._trusted(states, is_tie)
         if self.copies is None or own is None:
-            return self._draw_new(states, generator)
-        gates = self.copies.log_gates(states, own.left()).exp()
+            return self._draw_new(of_output, generator)
+        gates = self.copies.log_gates(of_gates, own.left()).exp()
         way = choose_by_weight(gates, generator)
         codes = torch.zeros_like(way)
         new, popular, copied = (
             some.nonzero()[:, 0] for some in (way == 0, way == 1, way > 1)
         )
-        codes[new] = self._draw_new(states[new], generator)
+        codes[new] = self._draw_new(of_output[new], generator)
         codes[popular] = self._draw_popular(len(popular), generator)
         codes[copied] = own.take(copied).draw(way[copied] - 2, generator)
         return codes

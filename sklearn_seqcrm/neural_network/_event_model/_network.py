@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -44,6 +45,37 @@ class EventTerms(NamedTuple):
     time: torch.Tensor
     fields: list[torch.Tensor]
     silence: torch.Tensor
+
+
+class ReadEvents(NamedTuple):
+    """Events of some rows, and what the network knows before each.
+
+    Parameters
+    ----------
+    row, step : Tensor of shape (n_events,), int64
+        Row of each event, and its place there.
+    states : Tensor of shape (n_events, H)
+        State before it.
+    values : Tensor of shape (n_events, F)
+        Its channels.
+    codes : Tensor of shape (n_events, C), int64
+        Its codes.
+    is_tie : Tensor of shape (n_events,), bool
+        Whether it is at the moment of the one before.
+    past : dict of str to Past of n_events
+        What may be copied, of each field of levels.
+    last : Tensor of shape (n, H)
+        State after the last event of each row.
+    """
+
+    row: torch.Tensor
+    step: torch.Tensor
+    states: torch.Tensor
+    values: torch.Tensor
+    codes: torch.Tensor
+    is_tie: torch.Tensor
+    past: dict[str, Past]
+    last: torch.Tensor
 
 
 class EventNetwork(nn.Module):
@@ -170,6 +202,21 @@ class EventNetwork(nn.Module):
     def terms(self, part: BatchPart) -> EventTerms:
         """Log probabilities of each event of such rows, and of the silence after it."""
         [history] = part.histories
+        events = self.read(part)
+        cells = events.values[:, self.n_channels : self.n_channels + 2]
+        time = self.time.log_prob(events.states, cells)
+        time = time.masked_fill(events.step == 0, 0.0)
+        silence = self.time.log_survival(events.last, part.static[:, -1])
+        silence = silence.masked_fill(history.lengths == 0, 0.0)
+        fields = [
+            self.log_prob_of(key, told, events)
+            for key, told in self.told_fields(events)
+        ]
+        return EventTerms(events.row, time, fields, silence)
+
+    def read(self, part: BatchPart) -> ReadEvents:
+        """Read rows that have a sequence each."""
+        [history] = part.histories
         lengths, codes, values = history.lengths, history.codes, history.values
         states, row, step = read_in_stretches(
             self.reader, values[:, :, : self.n_channels], codes, lengths, self.first
@@ -179,15 +226,52 @@ class EventNetwork(nn.Module):
             rows = torch.cat([row, torch.arange(len(lengths), device=row.device)])
             states = states + self.of_statics(part.static)[rows]
         states = self.dropout(states)
-        before, last = states[: len(row)], states[len(row) :]
-        past = self._past(values, codes, row, step)
-        values, codes = values[row, step], codes[row, step]
-        cells = values[:, self.n_channels : self.n_channels + 2]
-        time = self.time.log_prob(before, cells).masked_fill(step == 0, 0.0)
-        silence = self.time.log_survival(last, part.static[:, -1])
-        silence = silence.masked_fill(lengths == 0, 0.0)
-        fields = self._log_probs(before, values, codes, past)
-        return EventTerms(row, time, fields, silence)
+        is_tie = self.is_tie(values)
+        is_tie[:, :1] = False
+        past = {}
+        if self.copies:
+            for key, code in self.codes.items():
+                repeats = self.fields[key].copies.repeats
+                past[key] = past_of_steps(codes[:, :, code], repeats, is_tie, row, step)
+        return ReadEvents(
+            row,
+            step,
+            states[: len(row)],
+            values[row, step],
+            codes[row, step],
+            is_tie[row, step],
+            past,
+            states[len(row) :],
+        )
+
+    def told_fields(self, events: ReadEvents) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield each field, and what it is told of events, given those before it."""
+        times = events.values[:, self.gap_channel : self.n_channels]
+        told = self.told_time(events.states, times)
+        for i, (key, density) in enumerate(self.fields.items()):
+            yield key, torch.relu(told)
+            if i < len(self.fields) - 1:
+                own = (
+                    events.codes[:, self.codes[key]]
+                    if key in self.codes
+                    else events.values[:, self.channels[key]]
+                )
+                told = told + density.told(own)
+
+    def log_prob_of(
+        self, key: str, told: torch.Tensor, events: ReadEvents
+    ) -> torch.Tensor:
+        """Log probability of a field; 0 for events whose kind does not have it."""
+        density = self.fields[key]
+        if key in self.codes:
+            own, past = events.codes[:, self.codes[key]], events.past.get(key)
+            log_prob = density.log_prob(told, own, past, events.is_tie)
+        else:
+            log_prob = density.log_prob(told, events.values[:, self.targets[key]])
+        if self.applies is None:
+            return log_prob
+        kind = events.codes[:, self.codes["0"]]
+        return log_prob.masked_fill(~self.applies[kind, int(key)], 0.0)
 
     def pooled(self, part: BatchPart) -> torch.Tensor:
         """Output of the reader after the last event of each row, shape (n, H)."""
@@ -220,23 +304,6 @@ class EventNetwork(nn.Module):
         """
         return self.enter(states) + self.times(times)
 
-    def _past(
-        self,
-        values: torch.Tensor,
-        codes: torch.Tensor,
-        row: torch.Tensor,
-        step: torch.Tensor,
-    ) -> dict[str, Past]:
-        """What may be copied before each event of padded sequences, of each field."""
-        if not self.copies:
-            return {}
-        is_tie = self.is_tie(values)
-        is_tie[:, :1] = False
-        return {
-            key: past_of_steps(codes[:, :, code], self.n_codes(key), is_tie, row, step)
-            for key, code in self.codes.items()
-        }
-
     def is_tie(self, values: Any) -> Any:
         """Which events of some channels, (..., F), are at the moment of the one before.
 
@@ -247,29 +314,3 @@ class EventNetwork(nn.Module):
     def n_codes(self, key: str) -> int:
         """Number of codes of a field of levels."""
         return self.fields[key].vectors.num_embeddings
-
-    def _log_probs(
-        self,
-        states: torch.Tensor,
-        values: torch.Tensor,
-        codes: torch.Tensor,
-        past: dict[str, Past],
-    ) -> list[torch.Tensor]:
-        """Log probability of each field of events, given those before it."""
-        told = self.told_time(states, values[:, self.gap_channel : self.n_channels])
-        found = []
-        for i, (key, density) in enumerate(self.fields.items()):
-            if key in self.codes:
-                own = codes[:, self.codes[key]]
-                log_prob = density.log_prob(torch.relu(told), own, past.get(key))
-            else:
-                own = values[:, self.channels[key]]
-                targets = values[:, self.targets[key]]
-                log_prob = density.log_prob(torch.relu(told), targets)
-            if self.applies is not None:
-                kind = codes[:, self.codes["0"]]
-                log_prob = log_prob.masked_fill(~self.applies[kind, i], 0.0)
-            found.append(log_prob)
-            if i < len(self.fields) - 1:
-                told = told + density.told(own)
-        return found

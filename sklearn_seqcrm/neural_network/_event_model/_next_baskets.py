@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from sklearn_seqcrm.neural_network._event_model._simulate import Paths, Simulator
+from sklearn_seqcrm.neural_network._event_model._simulate import (
+    Paths,
+    Simulator,
+    Told,
+)
 from sklearn_seqcrm.neural_network._rows import RowData
 
 # Probabilities at once: 32 MiB.
@@ -47,9 +51,9 @@ class BasketSimulator(Simulator):
         left = np.full(len(gaps), 2 * self.learned.most_events.lengths[-1])
         drawn = torch.zeros((len(gaps), 0), dtype=torch.int64, device=self.device)
         for _ in range(self.learned.most_events.bound(self.learned.gaps.step)):
-            *_, told, having = self._draw_fields(paths, gaps, until=name)
+            *_, told = self._draw_fields(paths, gaps, until=name)
             row = self._moved(paths.number // n_draws)
-            chances = self._sums(paths, told, having, key, drawn, row, shape)
+            chances = self._sums(paths, told, key, drawn, row, shape)
             chances = chances / n_without
             # Where all draws have it, there is none to learn more from.
             chances = chances.nan_to_num(0.0).clamp(max=1 - 1e-6)
@@ -72,8 +76,7 @@ class BasketSimulator(Simulator):
     def _sums(
         self,
         paths: Paths,
-        told: torch.Tensor,
-        having: torch.Tensor,
+        told: Told,
         key: str,
         drawn: torch.Tensor,
         row: torch.Tensor,
@@ -82,6 +85,6 @@ class BasketSimulator(Simulator):
         """Sum over the paths of a row of the chance of each code that is not drawn."""
         sums = torch.zeros(shape, dtype=torch.float32, device=self.device)
         at_once = max(1, _PROBABILITIES_AT_ONCE // shape[1])
-        for there, chances in self._portions(paths, told, having, key, at_once):
+        for there, chances in self._portions(paths, told, key, at_once):
             sums.index_add_(0, row[there], chances.scatter(1, drawn[there], 0.0))
         return sums

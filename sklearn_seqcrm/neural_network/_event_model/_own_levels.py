@@ -41,10 +41,10 @@ class EarlierLevels(NamedTuple):
         Row ``i`` has the levels ``offsets[i]:offsets[i + 1]``.
     keys : Tensor of shape (n_levels,), int64
         ``row * n_codes + code`` of each, ascending.
-    n_codes : int
-        Number of codes.
+    repeats : Tensor of shape (n_codes,), float32
+        How much each code counts at later moments.
     counts : Tensor of shape (n_levels, n_reaches), float32
-        Fading counts of each, at the moment of the row's last event.
+        Fading counts of each, so weighted, at the moment of the row's last event.
     reached : Tensor of shape (n_reaches, n_levels), float64
         Row, and share of its counts up to each level, of which draws are made.
     total : Tensor of shape (n, n_reaches), float32
@@ -53,7 +53,7 @@ class EarlierLevels(NamedTuple):
 
     offsets: torch.Tensor
     keys: torch.Tensor
-    n_codes: int
+    repeats: torch.Tensor
     counts: torch.Tensor
     reached: torch.Tensor
     total: torch.Tensor
@@ -64,8 +64,7 @@ class EarlierLevels(NamedTuple):
         source: HistorySource,
         is_tie: np.ndarray,
         code: int,
-        n_codes: int,
-        device: torch.device,
+        repeats: torch.Tensor,
     ) -> EarlierLevels:
         """Count the levels of rows.
 
@@ -77,16 +76,16 @@ class EarlierLevels(NamedTuple):
             Whether an event is at the moment of the one before.
         code : int
             Position of the field among the codes.
-        n_codes : int
-            Number of codes of the field.
-        device : torch.device
-            Where to put the counts.
+        repeats : Tensor of shape (n_codes,), float32
+            How much each code of the field counts at later moments; on the device where
+            the counts are to be.
         """
-        n = len(source.stop)
+        n, n_codes = len(source.stop), len(repeats)
+        weights = repeats.double().cpu().numpy()
         portion = np.cumsum(source.stop - source.start) // _EVENTS_AT_ONCE
         cuts = np.flatnonzero(np.diff(portion)) + 1
         found = [
-            _counts_of(source, is_tie, code, n_codes, rows)
+            _counts_of(source, is_tie, code, weights, rows)
             for rows in np.split(np.arange(n), cuts)
         ]
         keys, counts = (np.concatenate(parts) for parts in zip(*found, strict=True))
@@ -103,20 +102,30 @@ class EarlierLevels(NamedTuple):
         reached = of_row[:, None] + np.minimum(share, 1.0)
 
         def moved(numbers: np.ndarray, dtype: str) -> torch.Tensor:
-            return torch.from_numpy(np.ascontiguousarray(numbers, dtype)).to(device)
+            array = np.ascontiguousarray(numbers, dtype)
+            return torch.from_numpy(array).to(repeats.device)
 
         return cls(
             moved(bounds, "int64"),
             moved(keys, "int64"),
-            n_codes,
+            repeats,
             moved(counts, "float32"),
             moved(reached.T, "float64"),
             moved(total, "float32"),
         )
 
+    @property
+    def n_codes(self) -> int:
+        """Number of codes."""
+        return len(self.repeats)
+
 
 def _counts_of(
-    source: HistorySource, is_tie: np.ndarray, code: int, n_codes: int, rows: np.ndarray
+    source: HistorySource,
+    is_tie: np.ndarray,
+    code: int,
+    repeats: np.ndarray,
+    rows: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Keys and fading counts of the levels of some rows, as in `EarlierLevels`."""
     index, offsets = ranges(source.start[rows], source.stop[rows])
@@ -126,11 +135,11 @@ def _counts_of(
     codes = source.codes[index, code]
     is_level = codes >= FIRST_LEVEL
     age = (last - moment)[is_level]
-    keys = np.repeat(rows, lengths) * n_codes + codes
+    keys = np.repeat(rows, lengths) * len(repeats) + codes
     keys, place = np.unique(keys[is_level], return_inverse=True)
     weights = [np.exp(-age / reach) for reach in REACHES]
     counts = [np.bincount(place, one, minlength=len(keys)) for one in weights]
-    return keys, np.stack(counts, axis=1)
+    return keys, np.stack(counts, axis=1) * repeats[keys % len(repeats), None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,6 +160,8 @@ class OwnLevels:
         Number of the moment that a path is at; 0 at the last event before the cutoff.
     total : Tensor of shape (n, N_KINDS), float32
         Events with a level at this moment, and the counts of all earlier ones.
+    now : Tensor of shape (n,), float32
+        What the events of this moment will count at later ones.
     taken : Tensor of shape (n, n_reaches), float32
         Counts of the earlier moments that are of levels which this moment has.
     """
@@ -161,6 +172,7 @@ class OwnLevels:
     at: torch.Tensor
     moment: torch.Tensor
     total: torch.Tensor
+    now: torch.Tensor
     taken: torch.Tensor
 
     @classmethod
@@ -175,6 +187,7 @@ class OwnLevels:
             nothing,
             torch.zeros_like(row),
             nn.functional.pad(counts, (1, 0)),
+            counts.new_zeros(len(row)),
             torch.zeros_like(counts),
         )
 
@@ -187,6 +200,7 @@ class OwnLevels:
             self.at[kept],
             self.moment[kept],
             self.total[kept],
+            self.now[kept],
             self.taken[kept],
         )
 
@@ -204,6 +218,7 @@ class OwnLevels:
             at,
             torch.cat([self.moment, more.moment]),
             torch.cat([self.total, more.total]),
+            torch.cat([self.now, more.now]),
             torch.cat([self.taken, more.taken]),
         )
 
@@ -216,9 +231,8 @@ class OwnLevels:
             Whether it is. None is at that of the last event before the cutoff.
         """
         is_tie = is_tie & (self.moment > 0)
-        total = (self.total[:, 1:] + self.total[:, :1]) * fade(
-            torch.ones_like(self.moment)
-        )
+        faded = fade(torch.ones_like(self.moment))
+        total = (self.total[:, 1:] + self.now[:, None]) * faded
         total = torch.where(
             is_tie[:, None], self.total, nn.functional.pad(total, (1, 0))
         )
@@ -226,7 +240,13 @@ class OwnLevels:
         tied = is_tie.nonzero()[:, 0]
         if len(tied):
             taken[tied] += self.take(tied)._counts_of_last()
-        return replace(self, moment=self.moment + ~is_tie, total=total, taken=taken)
+        return replace(
+            self,
+            moment=self.moment + ~is_tie,
+            total=total,
+            now=self.now * is_tie,
+            taken=taken,
+        )
 
     def with_drawn(self, codes: torch.Tensor) -> OwnLevels:
         """Paths with one more event at this moment, of codes of shape (n,)."""
@@ -237,6 +257,7 @@ class OwnLevels:
             drawn=torch.cat([self.drawn, codes[:, None].int()], dim=1),
             at=torch.cat([self.at, self.moment[:, None].int()], dim=1),
             total=total,
+            now=self.now + self.earlier.repeats[codes],
         )
 
     def left(self) -> torch.Tensor:
@@ -324,9 +345,9 @@ class OwnLevels:
         counts = (faded[path] * self.earlier.counts[there]).sum(dim=1)
         flat.index_add_(0, path * n_codes + self.earlier.keys[there] % n_codes, counts)
         path, event = (is_level & ~is_now).nonzero(as_tuple=True)
-        lag = self.moment[path] - self.at[path, event]
-        counts = (weights[path, 1:] * fade(lag)).sum(dim=1)
-        flat.index_add_(0, path * n_codes + self.drawn[path, event], counts)
+        lag, code = self.moment[path] - self.at[path, event], self.drawn[path, event]
+        counts = (weights[path, 1:] * fade(lag)).sum(dim=1) * self._weight_of(code)
+        flat.index_add_(0, path * n_codes + code, counts)
         # Of earlier moments nothing that this one has.
         flat[of_now] = kept
         flat.index_add_(0, of_now, weights[now, 0])
@@ -335,6 +356,10 @@ class OwnLevels:
     def _width(self) -> int:
         """Most simulated events of a path; those that had more may have ended."""
         return int((self.at > 0).sum(dim=1).max()) if len(self.at) else 0
+
+    def _weight_of(self, codes: torch.Tensor) -> torch.Tensor:
+        """How much codes count at later moments."""
+        return self.earlier.repeats[codes.long()]
 
     def _is_now(self) -> torch.Tensor:
         """Which simulated events are at the moment that a path is at."""
@@ -348,6 +373,7 @@ class OwnLevels:
         path, event = (is_same & ~is_now).nonzero(as_tuple=True)
         counts = torch.zeros_like(self.taken)
         counts.index_add_(0, path, fade(self.moment[path] - self.at[path, event]))
+        counts *= self._weight_of(code)
         keys = self.row * self.earlier.n_codes + code[:, 0]
         if len(self.earlier.keys):
             place = torch.searchsorted(self.earlier.keys, keys)
@@ -389,6 +415,7 @@ class OwnLevels:
         if len(since):
             lag = self.moment[since, None] - self.at[since]
             logits = -lag / reaches_like(lag)[reach[since], None]
+            logits += self._weight_of(self.drawn[since]).log()
             logits.masked_fill_(~is_since[since], -torch.inf)
             codes[since] = pick(self.drawn[since], choose(logits, generator)).long()
         return codes

@@ -42,6 +42,24 @@ _PROBABILITIES_AT_ONCE = 2**19
 Step: TypeAlias = tuple[np.ndarray, np.ndarray, dict[str, Column]]
 
 
+class Told(NamedTuple):
+    """What a field is told of the next event of paths, before it is drawn.
+
+    Parameters
+    ----------
+    states : Tensor of shape (n, H)
+        The state, when the event comes, and the fields before.
+    is_tie : Tensor of shape (n,), bool
+        Whether it is at the moment of the simulated event before.
+    having : Tensor of shape (n,)
+        Chance that the event has the field; it does if its kind is drawn.
+    """
+
+    states: torch.Tensor
+    is_tie: torch.Tensor
+    having: torch.Tensor
+
+
 class SimulatedEvents(NamedTuple):
     """Events of paths, sorted by path and time.
 
@@ -223,7 +241,7 @@ class Simulator:
         is_tie = module.is_tie(source.channels)
         return {
             key: EarlierLevels.of(
-                source, is_tie, code, module.n_codes(key), self.device
+                source, is_tie, code, module.fields[key].copies.repeats
             )
             for key, code in module.codes.items()
         }
@@ -281,12 +299,12 @@ class Simulator:
             Means over the draws.
         """
         paths, gaps = self._at_next(data, n_draws, n_strata=n_draws)
-        *_, told, having = self._draw_fields(paths, gaps, until=name)
+        *_, told = self._draw_fields(paths, gaps, until=name)
         key = self._key_of(name)
         at_once = max(1, _PROBABILITIES_AT_ONCE // (n_draws * self.module.n_codes(key)))
         means = [
             some.unflatten(0, (-1, n_draws)).mean(dim=1)
-            for _, some in self._portions(paths, told, having, key, at_once * n_draws)
+            for _, some in self._portions(paths, told, key, at_once * n_draws)
         ]
         # Of generated and copied shares together, which are rounded.
         return torch.cat(means).clamp(max=1).cpu().numpy()
@@ -294,18 +312,19 @@ class Simulator:
     def _portions(
         self,
         paths: Paths,
-        told: torch.Tensor,
-        having: torch.Tensor,
+        told: Told,
         key: str,
         at_once: int,
     ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Yield some paths, and the probability of each code of a field for them."""
         density, own = self.module.fields[key], paths.own.get(key)
-        for there in torch.arange(len(told), device=self.device).split(at_once):
+        n = len(told.states)
+        for there in torch.arange(n, device=self.device).split(at_once):
             had = None if own is None else own.take(there)
-            chances = density.probabilities(told[there], had)
-            chances *= having[there, None]
-            chances[:, MISSING] += 1 - having[there]
+            states, is_tie, having = (one[there] for one in told)
+            chances = density.probabilities(states, had, is_tie)
+            chances *= having[:, None]
+            chances[:, MISSING] += 1 - having
             yield there, chances
 
     def _at_next(
@@ -354,7 +373,7 @@ class Simulator:
         kept = np.flatnonzero(times < paths.end)
         paths, gaps = paths.take(kept), gaps[kept]
         paths = paths.at_next(gaps)
-        values, codes, columns, *_ = self._draw_fields(paths, gaps)
+        values, codes, columns, _ = self._draw_fields(paths, gaps)
         paths = self._read(paths, values, codes)
         return paths, (paths.number, paths.times, columns)
 
@@ -390,13 +409,10 @@ class Simulator:
 
     def _draw_fields(
         self, paths: Paths, gaps: np.ndarray, until: str | None = None
-    ) -> tuple[
-        torch.Tensor, torch.Tensor, dict[str, Column], torch.Tensor, torch.Tensor
-    ]:
-        """Channels and codes of the next event of each path, its fields, and the rest.
+    ) -> tuple[torch.Tensor, torch.Tensor, dict[str, Column], Told]:
+        """Channels and codes of the next event of each path, and its fields.
 
-        The rest is what the fields from `until` on are told, which are not drawn then,
-        and the chance that the event has that field: it does if its kind is drawn.
+        At last what the field `until` is told; it and those after it are not drawn.
         """
         module, learned = self.module, self.learned
         layout = learned.encoder.layout
@@ -407,6 +423,8 @@ class Simulator:
         times = self._moved(channels[:, layout.gap_channel :])
         told = module.told_time(paths.output + paths.static, times)
         having = torch.ones_like(told[:, 0])
+        # None is at the moment of what came before the cutoff.
+        is_tie = self._moved((gaps == 0) & (paths.n_events > 0))
         columns = {}
         applies = np.ones((len(gaps), len(learned.fields)), dtype=bool)
         for i, (key, name) in enumerate(
@@ -418,9 +436,11 @@ class Simulator:
             if key in module.codes:
                 own_levels = paths.own.get(key)
                 if i == 0 and until is not None and learned.applies is not None:
-                    drawn, having = self._draw_kind_having(until, before, own_levels)
+                    drawn, having = self._draw_kind_having(
+                        until, before, own_levels, is_tie
+                    )
                 else:
-                    drawn = density.draw(before, self.generator, own_levels)
+                    drawn = density.draw(before, self.generator, own_levels, is_tie)
             else:
                 drawn = density.draw(before, self.generator)
             column = self._column(name, drawn, applies[:, i], paths.times)
@@ -439,10 +459,15 @@ class Simulator:
             if i < len(learned.fields) - 1:
                 told = told + density.told(own)
         own_codes = self._moved(codes.astype("int64"))
-        return self._moved(channels), own_codes, columns, torch.relu(told), having
+        told_all = Told(torch.relu(told), is_tie, having)
+        return self._moved(channels), own_codes, columns, told_all
 
     def _draw_kind_having(
-        self, name: str, before: torch.Tensor, own: OwnLevels | None
+        self,
+        name: str,
+        before: torch.Tensor,
+        own: OwnLevels | None,
+        is_tie: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw kinds of events that have a field; and the chance of any of these.
 
@@ -450,7 +475,7 @@ class Simulator:
         """
         assert self.learned.applies is not None
         applies = self.learned.applies[:, list(self.learned.fields).index(name)]
-        chances = self.module.fields["0"].probabilities(before, own)
+        chances = self.module.fields["0"].probabilities(before, own, is_tie)
         chances *= self._moved(applies)
         return choose_by_weight(chances, self.generator), chances.sum(dim=1)
 

@@ -20,7 +20,8 @@ from sklearn_seqcrm.neural_network._event_model._own_levels import (
 from sklearn_seqcrm.neural_network._rows import HistorySource
 
 N_CODES = 7  # unseen, missing, and five levels
-CPU = torch.device("cpu")
+REPEATS = torch.tensor([0.0, 0, 1, 0.5, 2, 1, 0.25])
+ALIKE = torch.tensor([0.0, 0, 1, 1, 1, 1, 1])
 
 
 def generator(seed=0):
@@ -28,7 +29,7 @@ def generator(seed=0):
 
 
 def loop(codes, ties, step):
-    """Counts of every level before an event, by kind: a dict for each."""
+    """Weighted counts of every level before an event, by kind: a dict for each."""
     moments = np.cumsum(~np.asarray(ties))
     counts = [{} for _ in range(N_KINDS)]
     for i in range(step):
@@ -39,7 +40,8 @@ def loop(codes, ties, step):
             counts[0][codes[i]] = counts[0].get(codes[i], 0) + 1
             continue
         for k, reach in enumerate(REACHES, start=1):
-            counts[k][codes[i]] = counts[k].get(codes[i], 0) + np.exp(-lag / reach)
+            weight = REPEATS[codes[i]].item() * np.exp(-lag / reach)
+            counts[k][codes[i]] = counts[k].get(codes[i], 0) + weight
     for k in range(1, N_KINDS):
         whole = sum(counts[k].values())
         counts[k] = {c: n for c, n in counts[k].items() if c not in counts[0]}
@@ -60,7 +62,7 @@ def test_past_of_steps_is_that_of_a_loop(sequences):
     codes, ties = sequences
     lengths = torch.tensor([40, 0, 1, 13, 40])
     row, step = (torch.arange(40) < lengths[:, None]).nonzero(as_tuple=True)
-    past = past_of_steps(codes, N_CODES, ties, row, step)
+    past = past_of_steps(codes, REPEATS, ties, row, step)
     for i, (b, t) in enumerate(zip(row.tolist(), step.tolist(), strict=True)):
         counts = loop(codes[b].tolist(), ties[b].tolist(), t)
         total = [sum(kind.values()) for kind in counts]
@@ -73,7 +75,7 @@ def test_past_of_steps_is_that_of_a_loop(sequences):
 def test_past_of_nothing():
     none = torch.zeros((3, 0), dtype=torch.int64)
     nowhere = none[0]
-    past = past_of_steps(none, N_CODES, none.bool(), nowhere, nowhere)
+    past = past_of_steps(none, REPEATS, none.bool(), nowhere, nowhere)
     assert past.own.shape == past.total.shape == (0, N_KINDS)
 
 
@@ -82,7 +84,7 @@ def test_counts_do_not_overflow_on_long_sequences():
     codes = torch.full((1, 5000), 3)
     codes[0, 0] = codes[0, -1] = 2
     row, step = torch.ones(1, 5000).nonzero(as_tuple=True)
-    past = past_of_steps(codes, N_CODES, torch.zeros(1, 5000) > 0, row, step)
+    past = past_of_steps(codes, ALIKE, torch.zeros(1, 5000) > 0, row, step)
     assert_allclose(past.own[-1], [0, 0, 0, 0, 0, 1], atol=1e-12)
     assert_allclose(past.total[-1, -1], 4999)
     sums = [1 / np.expm1(1 / reach) for reach in REACHES[:-1]]
@@ -97,8 +99,8 @@ def test_sequences_know_nothing_of_others():
     ties[1, 52] = True
     lengths = torch.tensor([3000, 53])
     row, step = (torch.arange(3000) < lengths[:, None]).nonzero(as_tuple=True)
-    many = past_of_steps(codes, N_CODES, ties, row, step)
-    alone = past_of_steps(codes[1:], N_CODES, ties[1:], row[-53:] - 1, step[-53:])
+    many = past_of_steps(codes, ALIKE, ties, row, step)
+    alone = past_of_steps(codes[1:], ALIKE, ties[1:], row[-53:] - 1, step[-53:])
     assert_array_equal(many.total[-1], torch.tensor([1.0, 0, 0, 0, 0, 0]))
     assert_allclose(many.total[-53:], alone.total, rtol=1e-5)
     assert_allclose(many.own[-53:], alone.own, rtol=1e-5)
@@ -121,7 +123,7 @@ def source_of(codes, ties, lengths):
 
 def earlier_of(codes, ties, lengths):
     source = source_of(codes, ties, lengths)
-    return EarlierLevels.of(source, ties.numpy().ravel(), 0, N_CODES, CPU)
+    return EarlierLevels.of(source, ties.numpy().ravel(), 0, REPEATS)
 
 
 def went_on(codes, ties, n_before):
@@ -165,7 +167,7 @@ def test_rows_of_one_customer_have_their_own_levels():
         np.array([2, 4, 2]),
         np.array([9, 9, 9]),
     )
-    earlier = EarlierLevels.of(rows, np.zeros(4) > 0, 0, N_CODES, CPU)
+    earlier = EarlierLevels.of(rows, np.zeros(4) > 0, 0, ALIKE)
     never = torch.eye(N_KINDS)[[-1] * 3]
     shares = OwnLevels.begin(earlier, torch.arange(3)).shares(never)
     assert_array_equal(
@@ -179,10 +181,10 @@ def test_rows_know_nothing_of_others():
     codes[0], codes[1:, 0] = 3, 4
     source = source_of(codes, torch.zeros(3, 2001) > 0, np.array([2001, 51, 2001]))
     none = np.zeros(codes.numel()) > 0
-    many = EarlierLevels.of(source, none, 0, N_CODES, CPU)
+    many = EarlierLevels.of(source, none, 0, ALIKE)
     for row in range(3):
         own = source.take(np.array([row]))
-        alone = EarlierLevels.of(own, none, 0, N_CODES, CPU)
+        alone = EarlierLevels.of(own, none, 0, ALIKE)
         assert_array_equal(many.total[row], alone.total[0])
         assert_allclose(many.reached[:, row], row + alone.reached[:, 0])
     lag = np.array([50, 2000])[:, None]
@@ -249,7 +251,7 @@ def test_a_path_that_has_joined_knows_what_its_moment_has():
 
 def test_likelihood_of_a_copy_is_its_share():
     """Two kinds with what there is, by hand; what is not there gets no gate."""
-    copies = Copies(3, generator())
+    copies = Copies(3, ALIKE.numpy(), generator())
     states = torch.randn(2, 3, generator=generator(1))
     total = torch.tensor([[0.0, 0, 2, 0, 0, 4], [0.0, 0, 0, 0, 0, 0]])
     own = torch.tensor([[0.0, 0, 1, 0, 0, 3], [0.0, 0, 0, 0, 0, 0]])
@@ -271,10 +273,10 @@ def test_a_level_of_what_is_hardly_left_counts_for_nothing():
     ties = torch.zeros(codes.shape) > 0
     ties[0, -2:] = True
     row, step = torch.ones(codes.shape).nonzero(as_tuple=True)
-    past = past_of_steps(codes, N_CODES, ties, row, step)
+    past = past_of_steps(codes, ALIKE, ties, row, step)
     last = Past(past.own[-1:], past.total[-1:])
     assert (last.own[last.total == 0] == 0).all()
-    copies = Copies(3, generator())
+    copies = Copies(3, ALIKE.numpy(), generator())
     states = torch.randn(1, 3, generator=generator(1))
     unlikely = torch.tensor([-18.0])
     copies.log_prob(states, last, unlikely, unlikely.exp()).sum().backward()

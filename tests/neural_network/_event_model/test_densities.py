@@ -213,7 +213,9 @@ def levels():
     values = pd.Categorical(list("aaaaabbbbccd") + [None] * 3)
     column = Column(values.codes.astype("int32"), values.categories)
     training = Training(np.zeros(15, "int64"), CLOCK, 2, None)
-    return LevelField.of(Vocabulary.learn(column, training), column)
+    vocabulary, alone = Vocabulary.learn(column, training), np.arange(15)
+    field = LevelField.of(vocabulary, column, alone, alone)
+    return replace(field, repeats=np.array([0, 0, 1, 0.5, 3, 1]))
 
 
 def test_levels_are_a_softmax(levels, monkeypatch):
@@ -221,7 +223,8 @@ def test_levels_are_a_softmax(levels, monkeypatch):
     assert levels.n_codes == 6  # unseen, missing, a, b, c, and d, which is rare
     states = torch.randn(9, 4, generator=generator(1))
     codes = torch.arange(9) % 5 + 1
-    expected = density.output(states)[:, 1:].log_softmax(dim=1)
+    at_new_moment = torch.cat([states, torch.ones(9, 1)], dim=1)
+    expected = density.output(at_new_moment)[:, 1:].log_softmax(dim=1)
     expected = expected[torch.arange(9), codes - 1]
     whole = density.log_prob(states, codes)
     assert_allclose(whole.detach(), expected.detach(), rtol=1e-5)
@@ -258,17 +261,19 @@ def test_no_level_is_missing_where_training_missed_none(levels):
     assert_allclose(shares.sum().item(), 1, rtol=1e-5)
 
 
-def test_copies_are_drawn_as_they_are_probable(levels):
+@pytest.mark.parametrize("trust", [1.0, 0.3])
+def test_copies_are_drawn_as_they_are_probable(levels, trust):
     """Of a, a missing one, b, and twice c at once; the likelihood says the same."""
-    density = spread_out(LevelDensity(4, levels, True, generator()))
+    density = spread_out(LevelDensity(4, levels, True, generator())).eval()
     with torch.no_grad():
         density.copies.gates.weight.mul_(5)
+    density.trust[:, 1] = trust
     codes = np.array([[2], [1], [3], [4], [4]], "int32")
     times = np.array([0, 1, 3, 5, 5])
     ends = (np.array([0]), np.array([5]), np.array([9]))
     rows = HistorySource(np.zeros((5, 1), "float32"), codes, times, *ends)
-    ties, cpu = np.diff(times, prepend=-1) == 0, torch.device("cpu")
-    earlier = EarlierLevels.of(rows, ties, 0, levels.n_codes, cpu)
+    ties, repeats = np.diff(times, prepend=-1) == 0, density.copies.repeats
+    earlier = EarlierLevels.of(rows, ties, 0, repeats)
     n = N_DRAWS
     own = OwnLevels.begin(earlier, torch.zeros(n, dtype=torch.int64))
     own = own.at_next(torch.zeros(n, dtype=torch.bool))
@@ -277,20 +282,24 @@ def test_copies_are_drawn_as_they_are_probable(levels):
     seen = torch.tensor([[2, 1, 3, 4, 4, 2, code] for code in range(1, 6)])
     ties = torch.tensor([[False, False, False, False, True, False, True]]).expand(5, 7)
     row, step = torch.ones(5, 7).nonzero(as_tuple=True)
-    past = past_of_steps(seen, levels.n_codes, ties, row, step)
+    past = past_of_steps(seen, repeats, ties, row, step)
     state = torch.randn(1, 4, generator=generator(1))
     with torch.no_grad():
         one = own.take(torch.tensor([0]))
-        shares = density.probabilities(state, one)[0]
-        new = density.probabilities(state)[0]
-        drawn = density.draw(state.expand(n, 4), generator(), own)
-        whole = density.log_prob(state.expand(35, 4), seen.flatten(), past)
+        tie = torch.ones(n, dtype=torch.bool)
+        shares = density.probabilities(state, one, tie[:1])[0]
+        new = density.probabilities(state, None, tie[:1])[0]
+        drawn = density.draw(state.expand(n, 4), generator(), own, tie)
+        whole = density.log_prob(
+            state.expand(35, 4), seen.flatten(), past, ties.flatten()
+        )
     assert_allclose(shares.sum(), 1, rtol=1e-5)
     assert_allclose(whole[step == 6].exp(), shares[1:], rtol=1e-4)
     assert_allclose(np.bincount(drawn, minlength=6) / n, shares, atol=SHARE)
     # Missing levels and rare ones that were not there are no copies.
     with torch.no_grad():
-        gates = density.copies.log_gates(state, one.left())[0].exp()
+        told = torch.cat([trust * state, torch.zeros(1, 1)], dim=1)
+        gates = density.copies.log_gates(told, one.left())[0].exp()
     popular = torch.tensor(levels.shares[[1, 5]] / levels.shares[1:].sum())
     expected = gates[0] * new[[1, 5]] + gates[1] * popular
     assert_allclose(shares[[1, 5]], expected, rtol=1e-5)
