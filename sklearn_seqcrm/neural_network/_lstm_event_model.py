@@ -162,9 +162,12 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
       field is a mixture of a softmax over its codes, of the shares that they have in
       training, and of what the customer has had, as in RepeatNet: what is in the same
       basket, at the very same moment, already; and what was at earlier moments and is
-      not in this one, counted so that it fades within 1, 4, 16 or 64 moments, or never.
-      Gates depend on the state. So what one customer buys again and again is likely to
-      be next, though others never bought it.
+      not in this one, counted so that it fades within 1, 4, 16 or 64 moments, or never,
+      and weighted by how often it comes again with all customers. Gates depend on the
+      state. So what one customer buys again and again is likely to be next, though
+      others never bought it. How far softmax and gates trust the state, at new moments
+      and in baskets that have begun, is what makes those customers most likely who are
+      set aside for early stopping, if there are any.
       A numeric field is missing, or one of up to 32 values that are frequent, or from a
       mixture of normals of the scaled number with its tails folded in, asked for the
       probability of what rounds to the number. Datetimes are days after the event.
