@@ -25,7 +25,10 @@ from sklearn_seqcrm.neural_network._event_model._mixed_batches import (
 )
 from sklearn_seqcrm.neural_network._event_model._network import EventNetwork
 from sklearn_seqcrm.neural_network._event_model._statics import StaticNumbers
-from sklearn_seqcrm.neural_network._event_model._trust import learn_trust
+from sklearn_seqcrm.neural_network._event_model._trust import (
+    learn_trust,
+    trust_fully,
+)
 from sklearn_seqcrm.neural_network._parameters import (
     refuse_absent_device,
     refuse_absent_precision,
@@ -206,6 +209,9 @@ class BaseEventModel(CallbackSupportMixin, BaseEstimator):
         refuse_other_device(self.device, net.device)
         self.nets_ = [net]
         self.batch_size_ = net.batch_size = batch_size
+        if valid is not None:
+            # What was chosen for the weights so far would have a say in when to stop.
+            trust_fully(net)
         epochs = None if task is None else EpochSteps(task, self.nets_)
         train_as_asked(self, net, seeds, max_epochs, data, valid, epochs)
         self.n_iter_ = len(net.history)

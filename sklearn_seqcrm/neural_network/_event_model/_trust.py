@@ -17,6 +17,12 @@ _TRUSTS = (0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.05, 0.0)
 _MOST_EVENTS = 2**15
 
 
+def trust_fully(net: EventNet) -> None:
+    """Believe all that the network knows of levels, as training does."""
+    for key in net.module_.codes:
+        net.module_.fields[key].trust.fill_(1.0)
+
+
 def learn_trust(net: EventNet, valid: RowData) -> None:
     """Choose how much of what the network knows is believed of levels.
 
@@ -36,6 +42,7 @@ def learn_trust(net: EventNet, valid: RowData) -> None:
     module = net.module_.eval()
     if not module.codes:
         return
+    trust_fully(net)
     [source] = valid.sources
     n_events = int((source.stop - source.start).sum())
     valid = valid.take(np.arange(0, len(valid), 1 + n_events // _MOST_EVENTS))
@@ -68,7 +75,6 @@ def _choose(
             )
         return torch.cat(found)
 
-    density.trust.fill_(1.0)
     start = of_rows()
     for part in range(2 if module.copies else 1):
         best, of_best = torch.ones(2, dtype=torch.float64), start.clone()

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_array_equal
+from skorch.callbacks import Callback
 
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import LSTMEventModel
@@ -107,3 +108,23 @@ def test_nothing_is_learned_of_trust_in_training():
         assert_array_equal(one[:, 16], [1.0, 0.0])
     for one in things.train()._trusted(states, is_tie):
         assert_array_equal(one[:, :16], states)
+
+
+class SeenTrust(Callback):
+    """Keeps how far the network is trusted about things when an epoch is judged."""
+
+    seen = []
+
+    def on_epoch_end(self, net, **kwargs):
+        self.seen.append(net.module_.fields["0"].trust.clone())
+
+
+def test_epochs_that_go_on_are_judged_as_the_first_ones():
+    """By the network alone, and not by how far another one was trusted."""
+    shares = {"early_stopping": True, "validation_fraction": 0.2, "max_epochs": 1}
+    model, others = fitted(baskets(60, 1), warm_start=True, **shares)
+    model.net_.module_.fields["0"].trust.fill_(0.5)
+    SeenTrust.seen.clear()
+    model.set_params(callbacks=[SeenTrust()]).fit(others)
+    [trust] = SeenTrust.seen
+    assert_array_equal(trust, torch.ones(2, 2))
