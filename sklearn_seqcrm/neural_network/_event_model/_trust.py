@@ -79,16 +79,19 @@ def _choose(
     for part in range(2 if module.copies else 1):
         best, of_best = torch.ones(2, dtype=torch.float64), start.clone()
         most = torch.zeros_like(best)
-        for trust in _TRUSTS:
-            density.trust[part] = trust
-            now = of_rows()
-            gain = now - start
-            total = gain.sum(dim=0).cpu()
-            error = gain.square().sum(dim=0).sqrt().cpu()
-            better = (total > most) & (total > error)
-            if not better.any():
-                break
-            best[better], most[better] = trust, total[better]
-            of_best[:, better] = now[:, better]
-        density.trust[part] = best
+        try:
+            for trust in _TRUSTS:
+                density.trust[part] = trust
+                now = of_rows()
+                gain = now - start
+                total = gain.sum(dim=0).cpu()
+                error = gain.square().sum(dim=0).sqrt().cpu()
+                better = (total > most) & (total > error)
+                if not better.any():
+                    break
+                best[better], most[better] = trust, total[better]
+                of_best[:, better] = now[:, better]
+        finally:
+            # If somebody interrupts, nothing stays that was only tried.
+            density.trust[part] = best
         start = of_best

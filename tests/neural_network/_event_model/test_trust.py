@@ -12,6 +12,7 @@ from skorch.callbacks import Callback
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import LSTMEventModel
 from sklearn_seqcrm.neural_network._event_model import _base
+from sklearn_seqcrm.neural_network._event_model._network import EventNetwork
 from sklearn_seqcrm.neural_network._event_model._trust import learn_trust
 
 N_LEVELS = 12
@@ -128,3 +129,20 @@ def test_epochs_that_go_on_are_judged_as_the_first_ones():
     model.set_params(callbacks=[SeenTrust()]).fit(others)
     [trust] = SeenTrust.seen
     assert_array_equal(trust, torch.ones(2, 2))
+
+
+def test_what_is_only_tried_does_not_stay(monkeypatch):
+    """Whoever interrupts has what was best so far: here all of what is known."""
+    model, others = fitted(baskets(120, 24), max_epochs=30)
+    asked, log_prob_of = [], EventNetwork.log_prob_of
+
+    def interrupted(*args):
+        asked.append(args)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return log_prob_of(*args)
+
+    monkeypatch.setattr(EventNetwork, "log_prob_of", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        learn_trust(model.net_, model._rows_of(others))
+    assert_array_equal(trusts(model)[0], torch.ones(2, 2))
