@@ -11,7 +11,7 @@ from sklearn_seqcrm.neural_network._event_model._network import EventNetwork, Re
 from sklearn_seqcrm.neural_network._rows import RowData
 from sklearn_seqcrm.neural_network._settings import own_settings
 
-# What is tried, until no field gains.
+# What is tried, until neither new moments nor later events gain.
 _TRUSTS = (0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.08, 0.05, 0.0)
 # Events that are enough to choose among them.
 _MOST_EVENTS = 2**15
@@ -63,29 +63,25 @@ def _choose(
     """Choose for a field, first how its softmax is trusted and then its gates."""
     density = module.fields[key]
 
-    def of_rows() -> torch.Tensor:
+    def of_rows() -> np.ndarray:
         """Log likelihoods of rows, shape (n, 2): at new moments, and later in them."""
         found = []
         for events, states in zip(parts, told, strict=True):
-            log_prob = module.log_prob_of(key, states, events)
-            place = 2 * events.row + events.is_tie
-            sums = log_prob.new_zeros(2 * len(events.last), dtype=torch.float64)
-            found.append(
-                sums.index_add(0, place, log_prob.double()).unflatten(0, (-1, 2))
-            )
-        return torch.cat(found)
+            log_prob = module.log_prob_of(key, states, events).cpu().numpy()
+            place = (2 * events.row + events.is_tie).cpu().numpy()
+            sums = np.bincount(place, log_prob, minlength=2 * len(events.last))
+            found.append(sums.reshape(-1, 2))
+        return np.concatenate(found)
 
     start = of_rows()
     for part in range(2 if module.copies else 1):
-        best, of_best = torch.ones(2, dtype=torch.float64), start.clone()
-        most = torch.zeros_like(best)
+        best, most, of_best = np.ones(2), np.zeros(2), start.copy()
         try:
             for trust in _TRUSTS:
                 density.trust[part] = trust
                 now = of_rows()
                 gain = now - start
-                total = gain.sum(dim=0).cpu()
-                error = gain.square().sum(dim=0).sqrt().cpu()
+                total, error = gain.sum(axis=0), np.sqrt(np.square(gain).sum(axis=0))
                 better = (total > most) & (total > error)
                 if not better.any():
                     break
@@ -93,5 +89,5 @@ def _choose(
                 of_best[:, better] = now[:, better]
         finally:
             # If somebody interrupts, nothing stays that was only tried.
-            density.trust[part] = best
+            density.trust[part] = torch.from_numpy(best.astype("float32"))
         start = of_best

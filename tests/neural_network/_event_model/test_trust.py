@@ -8,6 +8,7 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 from skorch.callbacks import Callback
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import LSTMEventModel
@@ -146,3 +147,18 @@ def test_what_is_only_tried_does_not_stay(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         learn_trust(model.net_, model._rows_of(others))
     assert_array_equal(trusts(model)[0], torch.ones(2, 2))
+
+
+class NoFloat64(TorchDispatchMode):
+    """A device without float64, as ``"mps"`` is."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        assert getattr(found, "dtype", None) != torch.float64, func
+        return found
+
+
+def test_a_device_needs_no_float64():
+    model, others = fitted(baskets(20, 1), max_epochs=1)
+    with NoFloat64():
+        learn_trust(model.net_, model._rows_of(others))
