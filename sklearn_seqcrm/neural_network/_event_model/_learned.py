@@ -18,7 +18,7 @@ from sklearn_seqcrm._encoding import (
 )
 from sklearn_seqcrm._ragged import ranges, visible_segments
 from sklearn_seqcrm._store import Log, RawLog, Rows
-from sklearn_seqcrm.neural_network._event_model._gaps import GapScale
+from sklearn_seqcrm.neural_network._event_model._gaps import NO_GAP, GapScale
 from sklearn_seqcrm.neural_network._event_model._levels import LevelField
 from sklearn_seqcrm.neural_network._event_model._most_events import MostEvents
 from sklearn_seqcrm.neural_network._event_model._numbers import NumberField
@@ -133,8 +133,15 @@ def learn_events(
     gaps = np.diff(times, prepend=times[:1])
     is_first = np.zeros(len(times), dtype=bool)
     is_first[offsets[:-1]] = True
+    scale = GapScale.of(
+        gaps[~is_first],
+        encoded.cutoff - times[offsets[1:] - 1],
+        encoder.layout.time_unit,
+        n_components,
+    )
     customer = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    moment = np.cumsum(is_first | (gaps > 0))
+    is_tie = scale.cells(gaps_before(times, offsets))[:, 1] == NO_GAP
+    moment = np.cumsum(is_first | ~is_tie)
     names = list(encoder.fields)
     if raw.kind_field in names:
         names.remove(raw.kind_field)
@@ -150,12 +157,7 @@ def learn_events(
             fields[name] = NumberField.of(one, column, times[having], n_components)
     return LearnedEvents(
         encoder,
-        GapScale.of(
-            gaps[~is_first],
-            encoded.cutoff - times[offsets[1:] - 1],
-            encoder.layout.time_unit,
-            n_components,
-        ),
+        scale,
         fields,
         _applies(raw, fields),
         MostEvents.of(times, offsets),

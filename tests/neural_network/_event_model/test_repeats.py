@@ -1,8 +1,11 @@
 """How often levels come again: against a loop, and customers who like one thing."""
 
 import numpy as np
+import pandas as pd
 from numpy.testing import assert_allclose, assert_array_equal
 
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.neural_network import LSTMEventModel
 from sklearn_seqcrm.neural_network._event_model._repeats import repeat_weights
 
 N_CODES = 8  # unseen, missing, and six levels, of which the last never comes
@@ -50,3 +53,20 @@ def test_nothing_comes_again():
     assert_array_equal(repeat_weights(nothing, nothing, nothing, 4), [0, 0, 1, 1])
     once = np.arange(3)
     assert_array_equal(repeat_weights(once + 2, once, once, 5), [0, 0, 1, 1, 1])
+
+
+def test_what_rounding_parts_does_not_come_again():
+    """Of four baskets one has its thing twice, at times that rounding may part."""
+    rng = np.random.default_rng(0)
+    t, twice = rng.uniform(1, 9, 200), np.where(np.arange(200) % 4, 1, 2)
+    events = pd.DataFrame({"who": np.arange(200) // 20, "t": t})
+    events["thing"] = rng.choice([*"abc"], 200, p=[0.7, 0.2, 0.1])
+    events = events.loc[events.index.repeat(twice)]
+    is_second = events.index.duplicated()
+    found = []
+    for second in (events["t"], np.nextafter(events["t"], np.inf)):
+        parted = events.assign(t=np.where(is_second, second, events["t"]))
+        X = EventLog(parted, "who", "t").snapshots([10.0])
+        model = LSTMEventModel(hidden_size=2, max_epochs=1, random_state=0).fit(X)
+        found.append(model.net_.module_.fields["0"].copies.repeats)
+    assert_allclose(found[1], found[0], rtol=1e-6)
