@@ -15,6 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.model_selection import check_no_leakage
 from sklearn_seqcrm.neural_network import LSTMEventModel
+from sklearn_seqcrm.neural_network._event_model._levels import LevelDensity
 from sklearn_seqcrm.neural_network._event_model._most_events import MostEvents
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.targets import churned, future_count, future_sum
@@ -217,6 +218,47 @@ def test_simulated_events_are_events_after_the_cutoff(model, X):
     assert futures["when"].dtype == X["history"].array.log.to_frame()["when"].dtype
     assert set(futures["row"]) <= set(np.flatnonzero(X["history"].array.lengths))
     EventLog(futures.assign(id=futures["row"] * 20 + futures["path"]), "id", "when")
+
+
+def test_simulated_events_are_as_probable_as_the_likelihood_says(monkeypatch):
+    """Each one, in baskets that begin and go on, whatever is copied and believed."""
+    rng = np.random.default_rng(0)
+    events = pd.DataFrame({"who": rng.integers(0, 12, 200)})
+    events["day"], events["item"] = (
+        rng.integers(0, 20, 200),
+        rng.choice([*"abcde"], 200),
+    )
+    X = EventLog(events, "who", "day").snapshots([20])
+    model = LSTMEventModel(**SMALL).fit(X)
+    density = model.net_.module_.fields["0"]
+    with torch.no_grad():
+        density.output.weight.mul_(10)
+        density.copies.gates.weight.mul_(10)
+        density.copies.repeats[2:] = torch.tensor([0.2, 0.5, 1.0, 2.0, 4.0])
+        density.trust.copy_(torch.tensor([[0.1, 0.8], [0.4, 1.0]]))
+    said, draw = [], LevelDensity.draw
+
+    def kept(self, states, generator, *args):
+        codes = draw(self, states, generator, *args)
+        shares = self.probabilities(states, *args)
+        said.append(shares.gather(1, codes[:, None])[:, 0].log().numpy())
+        return codes
+
+    monkeypatch.setattr(LevelDensity, "draw", kept)
+    futures = model.sample(X, 5, random_state=0, n_paths=1)
+    # A step has the next event of all paths that go on, by their number.
+    number = futures.groupby("row").cumcount()
+    order = np.lexsort((futures["row"], number))
+    histories = events.sort_values("day", kind="stable")
+    ahead = futures.assign(who=X["who"].to_numpy()[futures["row"]])
+    both = pd.concat([histories, ahead])[["who", "day", "item"]]
+    scores = model.score_events(EventLog(both, "who", "day").snapshots([25]))
+    had = events.groupby("who").size().to_numpy()
+    found = scores["log_prob_item"][scores["event"] >= had[scores["row"]]].to_numpy()
+    is_tie = futures.duplicated(["row", "day"])
+    assert 10 < is_tie.sum() < len(futures) - 10
+    # What no training event lacks has a small share of the likelihood alone.
+    assert_allclose(np.concatenate(said), found[order], atol=0.02)
 
 
 def test_simulations_repeat_and_know_no_future(model, X):

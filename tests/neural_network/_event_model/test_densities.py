@@ -261,13 +261,13 @@ def test_no_level_is_missing_where_training_missed_none(levels):
     assert_allclose(shares.sum().item(), 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize("trust", [1.0, 0.3])
+@pytest.mark.parametrize("trust", [(1.0, 1.0), (0.1, 0.8), (0.8, 0.1)])
 def test_copies_are_drawn_as_they_are_probable(levels, trust):
     """Of a, a missing one, b, and twice c at once; the likelihood says the same."""
     density = spread_out(LevelDensity(4, levels, True, generator())).eval()
     with torch.no_grad():
-        density.copies.gates.weight.mul_(5)
-    density.trust[:, 1] = trust
+        density.copies.gates.weight.mul_(20)
+    density.trust[:, 1] = torch.tensor(trust)
     codes = np.array([[2], [1], [3], [4], [4]], "int32")
     times = np.array([0, 1, 3, 5, 5])
     ends = (np.array([0]), np.array([5]), np.array([9]))
@@ -298,7 +298,7 @@ def test_copies_are_drawn_as_they_are_probable(levels, trust):
     assert_allclose(np.bincount(drawn, minlength=6) / n, shares, atol=SHARE)
     # Missing levels and rare ones that were not there are no copies.
     with torch.no_grad():
-        told = torch.cat([trust * state, torch.zeros(1, 1)], dim=1)
+        told = torch.cat([trust[1] * state, torch.zeros(1, 1)], dim=1)
         gates = density.copies.log_gates(told, one.left())[0].exp()
     popular = torch.tensor(levels.shares[[1, 5]] / levels.shares[1:].sum())
     expected = gates[0] * new[[1, 5]] + gates[1] * popular
