@@ -482,11 +482,17 @@ def test_next_baskets_are_those_of_simulations():
         model.predict_next(rows, "item", basket=True, within="3D")
 
 
+@pytest.mark.filterwarnings("ignore:.* simulated paths had")
 @pytest.mark.parametrize("basket", [False, True])
 def test_what_is_next_of_a_field_that_some_kinds_have(basket):
     """It is none of its values if the event is of another kind."""
     X = make_merged()
     model = LSTMEventModel(**SMALL).fit(X)
+    module = model.net_.module_
+    module.time.some_ties = True
+    with torch.no_grad():  # of many events in a basket, later ones are visits
+        module.time.output.bias[0] += 3
+        module.fields["0"].output.weight[:, -1] += torch.tensor([0.0, 0, 3, -3])
     rows = X[X["history"].array.lengths > 2].iloc[:3]
     params = {"basket": basket, "n_draws": 600}
     found = model.predict_next(rows, "page", **params)
