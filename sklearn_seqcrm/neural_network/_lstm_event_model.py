@@ -304,9 +304,10 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Go once over more rows, from the network as it is.
 
-        One epoch of training, without customers set aside. The first call settles what
-        is learned of the events before the training of the network: levels, scales and
-        the resolution of times. Its rows should be like those to come.
+        One epoch of training, without customers set aside: how far the network is
+        trusted stays as it is. The first call settles what is learned of the events
+        before the training of the network: levels, what comes again, scales and the
+        resolution of times. Its rows should be like those to come.
 
         Parameters
         ----------

@@ -31,8 +31,8 @@ class Past(NamedTuple):
     ----------
     own : Tensor of shape (n, N_KINDS), float32
         Of the level that each event has: how many events of the same moment had it,
-        then its fading counts at earlier moments, which are 0 if there was one, and
-        in a kind that has nothing.
+        then its fading counts at earlier moments times its weight, which are 0 if
+        there was one, and in a kind that has nothing.
     total : Tensor of shape (n, N_KINDS), float32
         The same of all levels together; 0 where a kind has nothing.
     """
@@ -162,7 +162,7 @@ def past_of_steps(
 
 
 def what_is_left(total: torch.Tensor, taken: torch.Tensor) -> torch.Tensor:
-    """Fading counts less those of what a moment has; 0 where that is nearly all."""
+    """Fading weights less those of what a moment has; 0 where that is nearly all."""
     left = total - taken
     some = (left > _LEAST_LEFT * total) & (total > _LEAST_TOTAL)
     return torch.where(some, left, torch.zeros_like(left))

@@ -87,7 +87,6 @@ class LevelField:
         n_own, n_codes = len(vocabulary.levels), vocabulary.n_codes
         codes = np.where(had, np.minimum(level + FIRST_LEVEL, n_codes - 1), MISSING)
         of_codes = np.bincount(codes, minlength=n_codes).astype("float64")
-        of_codes[UNSEEN] = 0
         # As if there had been half an event of each code more.
         shares = (of_codes + 0.5) / (of_codes + 0.5)[MISSING:].sum()
         rare = np.bincount(level[level >= n_own] - n_own, minlength=len(levels) - n_own)
@@ -181,7 +180,7 @@ class LevelDensity(nn.Module):
             How much there is to copy; None: all is generated.
         is_tie : Tensor of shape (n,), bool, or None, default=None
             Whether an event is at the moment of the one before, which says how much the
-            network is trusted; None: it is.
+            network is trusted; None: none is.
         """
         of_output, of_gates = self._trusted(states, is_tie)
         log_prob = self._generated(of_output, codes)

@@ -159,11 +159,11 @@ class OwnLevels:
     moment : Tensor of shape (n,), int64
         Number of the moment that a path is at; 0 at the last event before the cutoff.
     total : Tensor of shape (n, N_KINDS), float32
-        Events with a level at this moment, and the counts of all earlier ones.
+        Events with a level at this moment, and the weighted counts of earlier ones.
     now : Tensor of shape (n,), float32
         What the events of this moment will count at later ones.
     taken : Tensor of shape (n, n_reaches), float32
-        Counts of the earlier moments that are of levels which this moment has.
+        Weighted counts of earlier moments, of levels which this moment has.
     """
 
     earlier: EarlierLevels
@@ -366,7 +366,7 @@ class OwnLevels:
         return self.at == self.moment[:, None]
 
     def _counts_of_last(self) -> torch.Tensor:
-        """Counts, at earlier moments, of the level drawn last, if it is new now."""
+        """Weighted counts of the level drawn last at earlier moments, if it is new."""
         code, before = self.drawn[:, -1:], self.drawn[:, :-1]
         is_same = (before == code) & (code >= FIRST_LEVEL)
         is_now = self._is_now()[:, :-1]
