@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sklearn_seqcrm.neural_network._event_model._week import Week
+
 # Where times are no multiples of anything, cells are this share of a typical gap, as if
 # nobody could tell times apart that are closer.
 _FINE = 1e-6
@@ -31,6 +33,10 @@ class GapScale(NamedTuple):
         Of the logarithms of the other gaps, in units: where components start.
     spread : float
         Standard deviation of these logarithms.
+    week : Week or None
+        The clock on which gaps pass: of each, what the weekdays of its steps are worth.
+        A step has the weekday of the moment that it ends at, as events are stamped with
+        the start of their day. None: real time.
     """
 
     unit: float
@@ -40,10 +46,18 @@ class GapScale(NamedTuple):
     some_ties: bool
     quantiles: tuple[float, ...]
     spread: float
+    week: Week | None
 
     @classmethod
     def of(
-        cls, gaps: np.ndarray, silence: np.ndarray, unit: float, n_components: int
+        cls,
+        gaps: np.ndarray,
+        starts: np.ndarray,
+        silence: np.ndarray,
+        last: np.ndarray,
+        unit: float,
+        n_components: int,
+        week: Week | None,
     ) -> GapScale:
         """Learn from the gaps of the training events.
 
@@ -51,37 +65,53 @@ class GapScale(NamedTuple):
         ----------
         gaps : ndarray of shape (n,)
             Ticks between successive events, 0 among them.
+        starts : ndarray of shape (n,)
+            Ticks at which they begin.
         silence : ndarray of shape (n_rows,)
             Ticks between the last event of each row and its cutoff.
+        last : ndarray of shape (n_rows,)
+            Ticks of these events.
         unit : float
             Ticks in a typical gap.
         n_components : int
             Number of quantiles.
+        week : Week or None
+            How weekdays differ. It is left out where a day is no number of steps.
         """
-        positive = gaps[gaps > 0]
+        some, quiet = gaps > 0, silence > 0
+        positive = gaps[some]
         step = _common_step(positive)
         is_lattice = step is not None or not len(positive)
         if step is None:
             step = 1.0 if is_lattice else _FINE * unit
+        if week is not None and week.day % step:
+            week = None
         # As if there had been a gap of either kind more.
         no_gap_share = (len(gaps) - len(positive) + 0.5) / (len(gaps) + 1)
         # A customer who has been silent for long will be about as long again. Without
         # them, components would start where those are who come back soon.
-        begun = np.concatenate([positive, 2 * silence[silence > 0]])
+        begun = np.concatenate([positive, 2 * silence[quiet]])
+        if week is not None:
+            start = np.concatenate([starts[some], last[quiet]])
+            begun = week.passed(_next_step(start, step), begun)
         logs = np.log(begun / unit) if len(begun) else np.zeros(1)
         at = (np.arange(n_components) + 0.5) / n_components
         quantiles = tuple(np.quantile(logs, at).tolist())
         spread = float(logs.std()) or 1.0
         some_ties = len(positive) < len(gaps)
-        return cls(unit, step, is_lattice, no_gap_share, some_ties, quantiles, spread)
+        return cls(
+            unit, step, is_lattice, no_gap_share, some_ties, quantiles, spread, week
+        )
 
-    def cells(self, gaps: np.ndarray) -> np.ndarray:
+    def cells(self, gaps: np.ndarray, starts: np.ndarray) -> np.ndarray:
         """Cells of gaps on the axis of logarithms.
 
         Parameters
         ----------
         gaps : ndarray of shape (n,)
             Ticks, not negative.
+        starts : ndarray of shape (n,)
+            Ticks at which they begin.
 
         Returns
         -------
@@ -91,13 +121,20 @@ class GapScale(NamedTuple):
         """
         steps = np.ceil(gaps / self.step - 1e-6)
         some = steps > 0
-        upper = np.log(np.where(some, steps, 1.0) * (self.step / self.unit))
+        steps = np.maximum(steps, 1.0)
+        passed, last = steps, np.ones(len(steps))
+        if self.week is not None:
+            passed = self._passed(steps, starts)
+            before = ((steps - 1) * self.step).astype("int64")
+            last = self._passed(last, starts + before)
+        upper = np.log(passed * (self.step / self.unit))
         with np.errstate(divide="ignore"):
-            width = -np.log1p(-1 / np.maximum(steps, 1.0))
+            width = -np.log1p(-last / passed)
+        width[steps == 1] = np.inf
         width[~some] = NO_GAP
         return np.column_stack([upper, width]).astype("float32")
 
-    def log_silence(self, silence: np.ndarray) -> np.ndarray:
+    def log_silence(self, silence: np.ndarray, starts: np.ndarray) -> np.ndarray:
         """What a gap is known to exceed, on the axis of logarithms.
 
         Parameters
@@ -105,19 +142,22 @@ class GapScale(NamedTuple):
         silence : ndarray of shape (n,)
             Ticks from the last event to the end of what is known, in which there was
             no other.
+        starts : ndarray of shape (n,)
+            Ticks of the last event.
 
         Returns
         -------
         ndarray of shape (n,), float64
             Logarithm of the last step that is over.
         """
-        steps = np.ceil(silence / self.step - 1e-6) - 1
+        steps = (np.ceil(silence / self.step - 1e-6) - 1).clip(0)
+        passed = self._passed(steps, starts)
         with np.errstate(divide="ignore"):
-            logs = np.log(steps.clip(0) * (self.step / self.unit))
+            logs = np.log(passed * (self.step / self.unit))
         # Of no step, what lies below any gap.
         return np.maximum(logs, np.log(self.step / self.unit) - 50.0)
 
-    def ticks(self, logs: np.ndarray, most: float) -> np.ndarray:
+    def ticks(self, logs: np.ndarray, most: float, starts: np.ndarray) -> np.ndarray:
         """Gaps in ticks, whole steps of them, of what was drawn.
 
         Parameters
@@ -126,9 +166,38 @@ class GapScale(NamedTuple):
             Drawn logarithms of gaps in units.
         most : float
             Longer gaps become as long as this, about.
+        starts : ndarray of shape (n,)
+            Ticks at which they begin.
+
+        Returns
+        -------
+        ndarray of shape (n,), float64
+            The fewest steps in which so much passes, one at least.
         """
-        steps = np.exp(np.minimum(logs, np.log(most / self.unit))) * self.unit
-        return np.ceil(steps / self.step - 1e-9).clip(1) * self.step
+        # In ticks of the fastest weekday no less passes than in any others.
+        fastest = 1.0 if self.week is None else max(self.week.rates)
+        bound = np.log(most * fastest / self.unit)
+        ticks = np.exp(np.minimum(logs, bound)) * self.unit
+        if self.week is not None:
+            ticks = self.week.gaps(_next_step(starts, self.step), ticks)
+            ticks = np.minimum(ticks, most)
+        return np.ceil(ticks / self.step - 1e-9).clip(1) * self.step
+
+    def _passed(self, steps: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """What so many steps are worth, in steps of real time on average."""
+        if self.week is None:
+            return steps
+        start = _next_step(starts, self.step)
+        return self.week.passed(start, steps * self.step) / self.step
+
+
+def _next_step(times: np.ndarray, step: float) -> np.ndarray:
+    """The end of the step that begins at each time or before it.
+
+    The step that ends at a time is worth what follows this time, which has its weekday,
+    as days are whole steps.
+    """
+    return times - times % int(step) + int(step)
 
 
 def _common_step(gaps: np.ndarray) -> float | None:

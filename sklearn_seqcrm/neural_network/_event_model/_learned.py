@@ -22,6 +22,7 @@ from sklearn_seqcrm.neural_network._event_model._gaps import NO_GAP, GapScale
 from sklearn_seqcrm.neural_network._event_model._levels import LevelField
 from sklearn_seqcrm.neural_network._event_model._most_events import MostEvents
 from sklearn_seqcrm.neural_network._event_model._numbers import NumberField
+from sklearn_seqcrm.neural_network._event_model._week import Week
 from sklearn_seqcrm.neural_network._reader import HistorySpec
 from sklearn_seqcrm.neural_network._rows import HistorySource
 
@@ -95,7 +96,8 @@ class LearnedEvents:
         seen = visible_segments(rows)
         index, offsets = ranges(seen.first, seen.last)
         times = log.timeline.times
-        parts = [log.channels, self.gaps.cells(gaps_before(times, offsets))]
+        gaps = gaps_before(times, offsets)
+        parts = [log.channels, self.gaps.cells(gaps, times - gaps)]
         parts += [
             one.targets(raw.columns[name].take(index), times)
             for name, one in self.fields.items()
@@ -111,7 +113,7 @@ class LearnedEvents:
             self.encoder.layout.time_unit,
             self.encoder.layout.gap_channel,
         )
-        log_silence = self.gaps.log_silence(silence(source))
+        log_silence = self.gaps.log_silence(silence(source), last_times(source))
         return source, log_silence.astype("float32")
 
 
@@ -130,17 +132,22 @@ def learn_events(
     index, offsets = ranges(rows.start, rows.stop)
     own, _ = ranges(encoded.start, encoded.stop)
     times = times[own]
-    gaps = np.diff(times, prepend=times[:1])
+    gaps = gaps_before(times, offsets)
+    starts = times - gaps
     is_first = np.zeros(len(times), dtype=bool)
     is_first[offsets[:-1]] = True
+    last = times[offsets[1:] - 1]
     scale = GapScale.of(
         gaps[~is_first],
-        encoded.cutoff - times[offsets[1:] - 1],
+        starts[~is_first],
+        encoded.cutoff - last,
+        last,
         encoder.layout.time_unit,
         n_components,
+        Week.of(times[~is_first & (gaps > 0)], encoder.clock),
     )
     customer = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    is_tie = scale.cells(gaps_before(times, offsets))[:, 1] == NO_GAP
+    is_tie = scale.cells(gaps, starts)[:, 1] == NO_GAP
     moment = np.cumsum(is_first | ~is_tie)
     names = list(encoder.fields)
     if raw.kind_field in names:
@@ -255,10 +262,14 @@ def gaps_before(times: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     return gaps
 
 
+def last_times(source: HistorySource) -> np.ndarray:
+    """Time of the last event of each row, or its cutoff if it has none, shape (n,)."""
+    filled = source.stop > source.start
+    last = source.cutoff.copy()
+    last[filled] = source.times[source.stop[filled] - 1]
+    return last
+
+
 def silence(source: HistorySource) -> np.ndarray:
     """Ticks from the last event of each row to its cutoff, shape (n,), float64."""
-    filled = source.stop > source.start
-    quiet = np.zeros(len(source.stop))
-    last = source.times[source.stop[filled] - 1]
-    quiet[filled] = source.cutoff[filled] - last
-    return quiet
+    return (source.cutoff - last_times(source)).astype("float64")

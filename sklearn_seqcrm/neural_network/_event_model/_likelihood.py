@@ -10,7 +10,10 @@ import torch
 from sklearn_seqcrm.neural_network._batches import BatchIterator, BatchPart
 from sklearn_seqcrm.neural_network._event_model._event_net import EventNet
 from sklearn_seqcrm.neural_network._event_model._gaps import GapScale
-from sklearn_seqcrm.neural_network._event_model._learned import silence
+from sklearn_seqcrm.neural_network._event_model._learned import (
+    last_times,
+    silence,
+)
 from sklearn_seqcrm.neural_network._event_model._states import read_to_ends
 from sklearn_seqcrm.neural_network._rows import RowData
 from sklearn_seqcrm.neural_network._settings import own_settings
@@ -112,7 +115,7 @@ def cumulative_hazards(
     """
     module = net.module_.eval()
     [source] = data.sources
-    elapsed = silence(source)
+    elapsed, last = silence(source), last_times(source)
     found = np.zeros((len(data), len(ticks)))
     with own_settings(net.device), torch.no_grad():
         for rows, part in parts_of(net, data):
@@ -120,8 +123,8 @@ def cumulative_hazards(
             read = module.top_of(states) + module.of_statics(part.static)
             known = module.time.log_survival(read, part.static[:, -1])
             for column, tick in enumerate(ticks):
-                until = gaps.log_silence(elapsed[rows] + tick).astype("float32")
-                until_there = torch.from_numpy(until).to(read.device)
+                until = gaps.log_silence(elapsed[rows] + tick, last[rows])
+                until_there = torch.from_numpy(until.astype("float32")).to(read.device)
                 survival = module.time.log_survival(read, until_there)
                 found[rows, column] = (known - survival).cpu().numpy()
     found[source.stop == source.start] = 0

@@ -64,8 +64,7 @@ class BasketSimulator(Simulator):
             is_first = (drawn != own[:, None]).all(dim=1).to(n_without.dtype)
             n_without.index_put_((row, own), -is_first, accumulate=True)
             drawn = torch.cat([drawn, own[:, None]], dim=1)
-            states = paths.output + paths.static
-            gaps = self._draw_gaps(states, None, None, left[: len(paths.number)])
+            gaps = self._draw_gaps(paths, None, None, left[: len(paths.number)])
             kept = np.flatnonzero(gaps == 0)
             if not len(kept):
                 break

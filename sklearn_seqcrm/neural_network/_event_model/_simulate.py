@@ -14,6 +14,7 @@ from sklearn_seqcrm._store import Column
 from sklearn_seqcrm.neural_network._event_model._event_net import EventNet
 from sklearn_seqcrm.neural_network._event_model._learned import (
     LearnedEvents,
+    last_times,
     silence,
 )
 from sklearn_seqcrm.neural_network._event_model._levels import LevelField
@@ -262,13 +263,11 @@ class Simulator:
         output, state = self.states(own)
         is_empty = source.stop == source.start
         output[self._moved(is_empty)] = self.module.first
-        last = source.cutoff.copy()
-        last[~is_empty] = source.times[source.stop[~is_empty] - 1]
         static = torch.from_numpy(own.static).to(self.device)
         row = self._moved(rows)[there]
         paths = Paths(
             numbers,
-            last[of_path],
+            last_times(source)[of_path],
             end[rows][of_path],
             output[there],
             self.module.of_statics(static)[there],
@@ -341,8 +340,7 @@ class Simulator:
             data, source.cutoff, numbers, n_draws, self._earlier(data)
         )
         longest = np.full(len(numbers), self.learned.most_events.lengths[-1])
-        states = paths.output + paths.static
-        gaps = self._draw_gaps(states, log_silence, least, 2 * longest, n_strata)
+        gaps = self._draw_gaps(paths, log_silence, least, 2 * longest, n_strata)
         is_empty = (source.stop == source.start)[numbers // n_draws]
         paths = paths.at_next(np.where(is_empty, 0, gaps))
         return paths, np.where(is_empty, np.nan, gaps)
@@ -367,8 +365,8 @@ class Simulator:
         least: np.ndarray | None = None,
     ) -> tuple[Paths, Step]:
         """The paths that have another event before their end, and these events."""
-        states = paths.output + paths.static
-        gaps = self._draw_gaps(states, log_silence, least, paths.end - paths.times)
+        left = paths.end - paths.times
+        gaps = self._draw_gaps(paths, log_silence, least, left)
         times = paths.times + gaps.astype(paths.times.dtype)
         kept = np.flatnonzero(times < paths.end)
         paths, gaps = paths.take(kept), gaps[kept]
@@ -390,7 +388,7 @@ class Simulator:
 
     def _draw_gaps(
         self,
-        states: torch.Tensor,
+        paths: Paths,
         log_silence: torch.Tensor | None,
         least: np.ndarray | None,
         left: np.ndarray,
@@ -398,10 +396,10 @@ class Simulator:
     ) -> np.ndarray:
         """Ticks to the next event, shape (n,)."""
         is_tie, logs = self.module.time.draw(
-            states, self.generator, log_silence, n_strata
+            paths.output + paths.static, self.generator, log_silence, n_strata
         )
         most = float(left.max()) + 2 * self.learned.gaps.step
-        gaps = self.learned.gaps.ticks(logs.cpu().numpy(), most)
+        gaps = self.learned.gaps.ticks(logs.cpu().numpy(), most, paths.times)
         if least is not None:
             return np.maximum(gaps, least)
         gaps[is_tie.cpu().numpy()] = 0

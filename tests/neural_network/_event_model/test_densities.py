@@ -125,31 +125,35 @@ def gaps():
     rng = np.random.default_rng(0)
     days = np.ceil(np.exp(rng.normal(1, 1, 2000))).astype("int64")
     days[:300] = 0
-    return GapScale.of(days, np.array([30, 90]), float(np.median(days[300:])), 3)
+    start, unit = np.zeros(len(days), "int64"), float(np.median(days[300:]))
+    return GapScale.of(days, start, np.array([30, 90]), start[:2], unit, 3, None)
 
 
 def test_gaps_have_probabilities_that_add_up_and_that_draws_follow(gaps):
     density = spread_out(TimeDensity(4, gaps, generator()))
     states = torch.randn(2, 4, generator=generator(1))
-    grid = np.arange(200.0)
+    grid, start = np.arange(200.0), np.zeros(N_DRAWS)
     with torch.no_grad():
         for state in states:
             shares = density.log_prob(
-                state.expand(200, 4), torch.from_numpy(gaps.cells(grid))
+                state.expand(200, 4), torch.from_numpy(gaps.cells(grid, grid))
             )
             shares = shares.exp().numpy()
-            quiet = torch.from_numpy(gaps.log_silence(np.array([200.0]))).float()
+            quiet = torch.from_numpy(
+                gaps.log_silence(np.array([200.0]), grid[:1])
+            ).float()
             tail = density.log_survival(state[None], quiet).exp().item()
             assert_allclose(shares.sum() + tail, 1, atol=1e-4)
             many = state.expand(N_DRAWS, 4)
             is_tie, logs = density.draw(many, generator())
-            days = np.where(is_tie, 0, gaps.ticks(logs.numpy(), 1e6))
+            days = np.where(is_tie, 0, gaps.ticks(logs.numpy(), 1e6, start))
             found = np.bincount(days.astype(int).clip(max=200), minlength=201)
             assert_allclose(found[:200] / N_DRAWS, shares, atol=SHARE)
             # After ten days of silence the next event is on the tenth at the earliest.
-            quiet = torch.from_numpy(gaps.log_silence(np.full(N_DRAWS, 10.0))).float()
+            quiet = gaps.log_silence(np.full(N_DRAWS, 10.0), start)
+            quiet = torch.from_numpy(quiet).float()
             is_tie, logs = density.draw(many, generator(), quiet)
-            days = gaps.ticks(logs.numpy(), 1e6).astype(int)
+            days = gaps.ticks(logs.numpy(), 1e6, start).astype(int)
             assert not is_tie.any()
             assert days.min() == 10
             found = np.bincount(days.clip(max=200), minlength=201)[:200] / N_DRAWS
@@ -158,7 +162,8 @@ def test_gaps_have_probabilities_that_add_up_and_that_draws_follow(gaps):
 
 
 def test_no_tie_is_drawn_where_training_had_none():
-    scale = GapScale.of(np.array([1, 2, 3]), np.zeros(0), 2.0, 2)
+    none = np.zeros(0)
+    scale = GapScale.of(np.array([1, 2, 3]), np.zeros(3), none, none, 2.0, 2, None)
     density = TimeDensity(4, scale, generator())
     with torch.no_grad():
         is_tie, _ = density.draw(torch.zeros(N_DRAWS, 4), generator())

@@ -36,21 +36,24 @@ DAY = 86_400_000_000
 )
 def test_resolution_of_times(gaps, step, is_lattice):
     unit = float(np.median(gaps[gaps > 0])) if gaps.any() else 1.0
-    found = GapScale.of(gaps, np.zeros(0), unit, 2)
+    none = np.zeros(0)
+    found = GapScale.of(gaps, np.zeros(len(gaps)), none, none, unit, 2, None)
     assert_allclose(found.step, step)
     assert found.is_lattice == is_lattice
 
 
 def test_cells_of_gaps():
-    gaps = GapScale.of(np.array([2, 4]), np.zeros(0), 4.0, 1)
-    upper, width = gaps.cells(np.array([0.0, 2, 4, 12])).T
+    none, start = np.zeros(0), np.zeros(4)
+    gaps = GapScale.of(np.array([2, 4]), start[:2], none, none, 4.0, 1, None)
+    upper, width = gaps.cells(np.array([0.0, 2, 4, 12]), start).T
     assert_allclose(upper[1:], np.log([0.5, 1, 3]), rtol=1e-6)
     assert_allclose(width, [-1, np.inf, np.log(2), np.log(6 / 5)], rtol=1e-6)
     # Of a silence of 5, steps 2 and 4 are over; at 6, when the cutoff is, nothing is
     # known yet.
-    assert_allclose(gaps.log_silence(np.array([5.0, 6.0])), np.log([1, 1]))
-    assert (gaps.log_silence(np.array([0.0, 2.0])) < -40).all()
-    assert_array_equal(gaps.ticks(np.log([0.01, 0.5, 0.6, 1e9]), 20), [2, 2, 4, 20])
+    assert_allclose(gaps.log_silence(np.array([5.0, 6.0]), start[:2]), np.log([1, 1]))
+    assert (gaps.log_silence(np.array([0.0, 2.0]), start[:2]) < -40).all()
+    drawn = gaps.ticks(np.log([0.01, 0.5, 0.6, 1e9]), 20, start)
+    assert_array_equal(drawn, [2, 2, 4, 20])
 
 
 @pytest.mark.parametrize(
