@@ -155,6 +155,12 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
     - The gap ``g`` to the next event is 0 with a probability of its own, and otherwise
       a mixture of log-normals, which is asked for the probability of the step of time
       that was recorded: if all gaps are whole days, ``F(g) - F(g - 1 day)``.
+    - Where weekdays differ much in how many events they have (by .02 nats of an event,
+      in training events of 8 weeks and 500 moments or more), gaps and silences are
+      measured in a time that passes as fast as each weekday has events: a shop that is
+      closed on Sundays has none then. These are the days of the clock of the log, in
+      naive datetimes alone: times with a zone are stored as UTC, whose days are others.
+      For local weekdays, build the log of ``times.dt.tz_localize(None)``.
     - No event between the last one and the cutoff has the probability ``1 - F`` of that
       silence. Without it a model would believe that everybody comes back.
     - Fields come one after the other, in the order of the log, or with the kind of the
@@ -306,8 +312,8 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
 
         One epoch of training, without customers set aside: how far the network is
         trusted stays as it is. The first call settles what is learned of the events
-        before the training of the network: levels, what comes again, scales and the
-        resolution of times. Its rows should be like those to come.
+        before the training of the network: levels, what comes again, scales, weekdays
+        and the resolution of times. Its rows should be like those to come.
 
         Parameters
         ----------
