@@ -130,7 +130,6 @@ class GapScale(NamedTuple):
         upper = np.log(passed * (self.step / self.unit))
         with np.errstate(divide="ignore"):
             width = -np.log1p(-last / passed)
-        width[steps == 1] = np.inf
         width[~some] = NO_GAP
         return np.column_stack([upper, width]).astype("float32")
 

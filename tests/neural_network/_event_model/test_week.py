@@ -85,7 +85,7 @@ FIRSTS = pd.date_range("2020-01-01", periods=24, freq="MS", unit="us")
         (moments(range(5), 20, 2000), Clock("int64")),
         (moments(range(5), 20, 2000), Clock("int64", "us", aware=True)),
         (moments(range(5), 20, 400), Clock("int64", "us")),
-        (moments(range(5), 7, 2000), Clock("int64", "us")),
+        (moments(range(5), 8, 2000), Clock("int64", "us")),
         (moments(range(7), 20, 2000), Clock("int64", "us")),
         # Of 24 dates some weekdays have none, which says nothing of other dates.
         (np.repeat(FIRSTS.asi8, 50), Clock("int64", "us")),
@@ -282,6 +282,21 @@ def test_first_events_follow_the_survival_function(model):
             active = np.bincount(some, minlength=4) / 4000
             error = 5 * np.sqrt(0.25 / 4000) + 1e-3
             assert_allclose(active, 1 - survival[:, place], atol=error)
+
+
+def test_silence_is_as_likely_as_its_survival_function_says(model):
+    """Of the same events known until later, by which no other has come."""
+    events = visits()
+    at = FIRST + 347 * DAY + pd.Timedelta(hours=13)
+    seen = events[events["day"] < at]
+    rows = rows_of(seen, 20, at)
+    log_survival = np.log(model.predict_survival_function(rows, return_array=True))
+    for place in (5, 25, 35):
+        later = at + pd.Timedelta(days=model.unique_times_[place]).ceil("us")
+        quiet = model.score_samples(rows_of(seen, 20, later))
+        found = quiet - model.score_samples(rows)
+        # float32 of sums of some 100 nats.
+        assert_allclose(found, log_survival[:, place], rtol=1e-4, atol=2e-4)
 
 
 def test_a_week_is_kept(model, X):
