@@ -173,7 +173,7 @@ class GapScale(NamedTuple):
         ndarray of shape (n,), float64
             The fewest steps in which so much passes, one at least.
         """
-        # In ticks of the fastest weekday no less passes than in any others.
+        # No more than this passes on the clock in so many ticks.
         fastest = 1.0 if self.week is None else max(self.week.rates)
         bound = np.log(most * fastest / self.unit)
         ticks = np.exp(np.minimum(logs, bound)) * self.unit
