@@ -124,9 +124,8 @@ class Week:
 
     def _days(self) -> tuple[np.ndarray, np.ndarray]:
         """Rates of the days from a Monday on, and days of this clock before each."""
-        rates = np.tile(
-            self.rates, 3
-        )  # a week from a Sunday on, and what rounding adds
+        # A week from a Sunday on, and what rounding adds.
+        rates = np.tile(self.rates, 3)
         return rates, np.concatenate([[0.0], np.cumsum(rates)])
 
 
