@@ -11,10 +11,10 @@ from all that was known by the first of October, and simulates eight weeks from 
 Beside it stands what costs nothing: that things go on as in the last eight weeks. Mind
 three limits. For sums and means of regular shoppers that guess is hard to beat: here it
 is about as close for sums, and closer for those who spend much; but it does not say how
-sure it is. What was never seen is not in simulations: one year tells nothing of a season, such
-as Thanksgiving, the last week here. And households are drawn one by one, so that what
-moves all of them at once (weather, a campaign, errors of the model itself) is in no
-fan: those of sums are too narrow.
+sure it is. What was never seen is not in simulations: one year tells nothing of a
+season, such as Thanksgiving, the last week here. And households are drawn one by one,
+so that what moves all of them at once (weather, a campaign, errors of the model itself)
+is in no fan: those of sums are too narrow.
 """
 
 # %%
