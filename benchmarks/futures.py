@@ -208,10 +208,10 @@ def bg_nbd(X, events, cutoff, end):
     return expected_purchases((end - cutoff).days / 7, repeats, recency, age)
 
 
-def fitted(events, cutoff, seed, **options):
+def fitted(events, cutoff, seed, **changed):
     """A model of what was known at the cutoff, and everybody's row there."""
     X = known_rows(events, cutoff)
-    return LSTMEventModel(random_state=seed, **options).fit(X), X
+    return LSTMEventModel(random_state=seed, **changed).fit(X), X
 
 
 def known_rows(events, cutoff):

@@ -103,6 +103,13 @@ class GapScale(NamedTuple):
             unit, step, is_lattice, no_gap_share, some_ties, quantiles, spread, week
         )
 
+    def steps(self, gaps: np.ndarray) -> np.ndarray:
+        """Steps that gaps in ticks end in, whole numbers, shape (n,).
+
+        0 for a gap that is none, or is not told from none.
+        """
+        return np.ceil(gaps / self.step - 1e-6)
+
     def cells(self, gaps: np.ndarray, starts: np.ndarray) -> np.ndarray:
         """Cells of gaps on the axis of logarithms.
 
@@ -119,7 +126,7 @@ class GapScale(NamedTuple):
             Upper end and width. A gap of ``k`` steps is anything above ``k - 1`` of
             them, up to ``k``: for ``k = 1`` the width is infinite, and for 0 `NO_GAP`.
         """
-        steps = np.ceil(gaps / self.step - 1e-6)
+        steps = self.steps(gaps)
         some = steps > 0
         steps = np.maximum(steps, 1.0)
         passed, last = steps, np.ones(len(steps))
@@ -149,7 +156,7 @@ class GapScale(NamedTuple):
         ndarray of shape (n,), float64
             Logarithm of the last step that is over.
         """
-        steps = (np.ceil(silence / self.step - 1e-6) - 1).clip(0)
+        steps = (self.steps(silence) - 1).clip(0)
         passed = self._passed(steps, starts)
         with np.errstate(divide="ignore"):
             logs = np.log(passed * (self.step / self.unit))

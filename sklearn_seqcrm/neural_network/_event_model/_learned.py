@@ -18,7 +18,7 @@ from sklearn_seqcrm._encoding import (
 )
 from sklearn_seqcrm._ragged import ranges, visible_segments
 from sklearn_seqcrm._store import Log, RawLog, Rows
-from sklearn_seqcrm.neural_network._event_model._gaps import NO_GAP, GapScale
+from sklearn_seqcrm.neural_network._event_model._gaps import GapScale
 from sklearn_seqcrm.neural_network._event_model._levels import LevelField
 from sklearn_seqcrm.neural_network._event_model._most_events import MostEvents
 from sklearn_seqcrm.neural_network._event_model._numbers import NumberField
@@ -133,22 +133,20 @@ def learn_events(
     own, _ = ranges(encoded.start, encoded.stop)
     times = times[own]
     gaps = gaps_before(times, offsets)
-    starts = times - gaps
     is_first = np.zeros(len(times), dtype=bool)
     is_first[offsets[:-1]] = True
     last = times[offsets[1:] - 1]
     scale = GapScale.of(
         gaps[~is_first],
-        starts[~is_first],
+        (times - gaps)[~is_first],
         encoded.cutoff - last,
         last,
         encoder.layout.time_unit,
         n_components,
-        Week.of(times[~is_first & (gaps > 0)], encoder.clock),
+        Week.of(times[gaps > 0], encoder.clock),
     )
     customer = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    is_tie = scale.cells(gaps, starts)[:, 1] == NO_GAP
-    moment = np.cumsum(is_first | ~is_tie)
+    moment = np.cumsum(is_first | (scale.steps(gaps) > 0))
     names = list(encoder.fields)
     if raw.kind_field in names:
         names.remove(raw.kind_field)

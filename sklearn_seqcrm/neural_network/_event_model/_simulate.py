@@ -276,8 +276,8 @@ class Simulator:
             {key: OwnLevels.begin(one, row) for key, one in earlier.items()},
         )
         # The first moment that is not over yet.
-        least = np.ceil(silence(source) / self.learned.gaps.step - 1e-6)
-        least = least.clip(1) * self.learned.gaps.step
+        scale = self.learned.gaps
+        least = scale.steps(silence(source)).clip(1) * scale.step
         return paths, static[there, -1], least[of_path]
 
     def probabilities(self, data: RowData, name: str, n_draws: int) -> np.ndarray:
