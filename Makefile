@@ -20,8 +20,7 @@ test: $(VENV)/.installed-tests
 test-oldest: .venv-oldest/.installed
 	OMP_NUM_THREADS=1 MPLBACKEND=Agg .venv-oldest/bin/python -m pytest -n 2
 
-# In an environment of its own: Dask brings psutil, with which joblib ends workers whose
-# memory has grown, as that of torch does; a search was seen to wait for one for ever.
+# In an environment of its own, so that the other tests show what works without Dask.
 test-dask: .venv-dask/.installed
 	OMP_NUM_THREADS=1 .venv-dask/bin/python -m pytest tests/test_dask.py
 
