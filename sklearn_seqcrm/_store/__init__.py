@@ -1,7 +1,19 @@
 """The store of events: a timeline, columns, and logs of them."""
 
-from sklearn_seqcrm._store._clock import LONGEST, Clock, earlier, later, short_time
+from sklearn_seqcrm._store._clock import (
+    LONGEST,
+    TICKS_PER_SECOND,
+    Clock,
+    earlier,
+    later,
+    short_time,
+)
 from sklearn_seqcrm._store._columns import Column, factorize, scatter
+from sklearn_seqcrm._store._days import (
+    days_between,
+    days_between_ticks,
+    moments_after,
+)
 from sklearn_seqcrm._store._ids import (
     exact_ids,
     find_ids,
@@ -26,6 +38,7 @@ from sklearn_seqcrm._store._timeline import Timeline, frozen
 
 __all__ = [
     "LONGEST",
+    "TICKS_PER_SECOND",
     "Clock",
     "Column",
     "Kinds",
@@ -36,6 +49,8 @@ __all__ = [
     "Timeline",
     "by_log",
     "check_kinds",
+    "days_between",
+    "days_between_ticks",
     "earlier",
     "events_of_kinds",
     "exact_ids",
@@ -48,6 +63,7 @@ __all__ = [
     "join_rows",
     "later",
     "missing_rows",
+    "moments_after",
     "refuse_missing",
     "refuse_other_kind",
     "replacing",

@@ -10,6 +10,7 @@ import pandas as pd
 
 from sklearn_seqcrm._ragged import look_up
 from sklearn_seqcrm._store._clock import Clock
+from sklearn_seqcrm._store._days import days_between, unit_of
 from sklearn_seqcrm._store._ids import exact_ids, join_ids
 
 # Where all levels occur, mostly they do so among the first values.
@@ -41,7 +42,7 @@ class Column(NamedTuple):
         return "datetime" if self.values.dtype.kind == "M" else "numeric"
 
     def as_numbers(self, times: np.ndarray, clock: Clock) -> np.ndarray:
-        """Numbers of a field that has one; a datetime is days after its event.
+        """Numbers of the field; a datetime becomes days after its event.
 
         Parameters
         ----------
@@ -57,10 +58,10 @@ class Column(NamedTuple):
         """
         if self.kind == "numeric":
             return self.values
-        days = self.values.astype("M8[us]").astype("int64") / 86_400e6
-        days[np.isnat(self.values)] = np.nan
-        per_day = clock.ticks_per_day()
-        return days if per_day is None else days - times / per_day
+        start = np.zeros(1, "M8[s]")
+        if clock.unit is not None:
+            start = times.view(f"M8[{clock.unit}]")
+        return days_between(start, self.values)
 
     def is_empty(self) -> bool:
         """Tell whether all values are missing, shape of none included."""
@@ -231,7 +232,7 @@ def of_one_kind(columns: Mapping[str, Column], field: str) -> dict[str, Column]:
     if kind != "datetime":
         return alike
     dtypes: Sequence[Any] = [column.values.dtype for column in alike.values()]
-    unit = np.datetime_data(np.result_type(*dtypes))[0]
+    unit = unit_of(np.empty(0, np.result_type(*dtypes)))
     try:
         return {
             name: Column(pd.DatetimeIndex(column.values).as_unit(unit).to_numpy())  # type: ignore[arg-type]
