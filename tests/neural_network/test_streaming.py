@@ -16,7 +16,6 @@ from sklearn.compose import make_column_transformer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from sklearn_seqcrm._reading import days_before
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import (
     HistoryPadder,
@@ -27,7 +26,6 @@ from sklearn_seqcrm.neural_network import (
 )
 from sklearn_seqcrm.neural_network._poolings import POOLINGS
 from sklearn_seqcrm.neural_network._streaming._arrivals import Arrivals
-from sklearn_seqcrm.neural_network._streaming._moments import days_after
 from sklearn_seqcrm.neural_network._streaming._one_customer import OneCustomer
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.testing._small_data import make_events, make_rows
@@ -210,25 +208,6 @@ def test_single_events_and_rows_need_no_table(monkeypatch):
     log = EventLog(EVENTS, "who", "when", observed_until=AFTER)
     expected = fitted("lstm-1").predict_proba(log.attach(PEOPLE, cutoff=AFTER))
     assert_allclose(scorer.predict_proba(PEOPLE, AFTER), expected, **EXACT)
-
-
-@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
-def test_days_of_a_single_event_and_row_are_those_of_a_table(unit):
-    """To the last digit: a delay that is a constant in training stays one."""
-    when = pd.Timestamp("2024-01-01") + pd.to_timedelta(79_191 * np.arange(40), "s")
-    delay = pd.to_timedelta(np.arange(40) % 3, "us") + pd.Timedelta("36h 17min")
-    events = pd.DataFrame({"who": "a", "when": when.as_unit(unit)})
-    events["sent"] = when.as_unit("us") + delay
-    log = EventLog(events, "who", "when")
-    clock = log.timeline.clock
-    expected = log.column("sent").as_numbers(log.timeline.times, clock)
-    found = [
-        days_after(sent, int(tick), clock, aware=False)
-        for sent, tick in zip(events["sent"], log.timeline.times, strict=True)
-    ]
-    assert_array_equal(found, expected)
-    cutoffs = pd.DatetimeIndex(events["when"])
-    assert_array_equal(-np.array(found), days_before(events["sent"], cutoffs))
 
 
 def test_values_of_unusual_types():
