@@ -165,7 +165,7 @@ def factorize(
     try:
         levels = exact_ids(levels, f"values in column {name!r} of {what}")
         order = np.asarray(levels.argsort())
-    except TypeError as error:
+    except (RuntimeError, TypeError) as error:  # the former of tensors
         kinds = sorted({type(level).__name__ for level in levels})
         if len(kinds) == 1:
             raise TypeError(
@@ -188,7 +188,7 @@ def _distinct(series: pd.Series, name: str) -> tuple[np.ndarray, pd.Index]:
     """Codes of values, and the distinct values in order of appearance."""
     try:
         codes, levels = pd.factorize(series)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:  # the latter of memoryviews
         kind = type(series.dropna().iloc[0]).__name__
         raise TypeError(
             f"Column {name!r} holds values of the type {kind}, which is no category; "

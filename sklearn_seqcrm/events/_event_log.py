@@ -55,7 +55,10 @@ class EventLog(ViewableLog):
         alone.
     observed_until : datetime or number, default=None
         The last moment that the table has recorded, which tells a customer who was
-        silent from one who was not looked at any more. None: the last event.
+        silent from one who was not looked at any more. None: the last event. Of a table
+        of March it is the midnight after it, ``"2024-04-01"``: until 23:59:59 the last
+        second would be unknown, and targets refuse windows that end at midnight. Where
+        all times are midnights, a day is recorded to its end: ``"2024-03-31"``.
     categorical : sequence of str or None, default=None
         Fields to store as categories, whatever their type: the ids of a product, a
         shop or a basket are no quantities, even if they are numbers. None: those that
