@@ -263,8 +263,8 @@ class Checksums(NamedTuple):
                 file.seek(at)
                 ends.update(file.read(_END))
             file.seek(0)
-            digest = hashlib.file_digest(file, "sha256") if whole else None
-        return cls(size, ends.hexdigest(), digest and digest.hexdigest())
+            digest = hashlib.file_digest(file, "sha256").hexdigest() if whole else None
+        return cls(size, ends.hexdigest(), digest)
 
 
 class _Array:

@@ -643,7 +643,7 @@ def test_a_month_that_is_said_to_end_at_23_59_59(unit):
     with pytest.raises(ValueError, match=text):
         churned(X, "30D")
     log = EventLog(orders, observed_until="2024-04-01", **options)
-    assert churned(log.snapshots(["2024-03-02"]), "30D").tolist() == [0]
+    assert churned(log.snapshots(["2024-03-02"]), "30D").tolist() == [1]
     X = log.snapshots(["2024-03-03"])
     with pytest.raises(ValueError, match="recorded for longer than until its last"):
         churned(X, "30D")
