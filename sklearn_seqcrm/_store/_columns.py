@@ -10,7 +10,7 @@ import pandas as pd
 
 from sklearn_seqcrm._ragged import look_up
 from sklearn_seqcrm._store._clock import Clock
-from sklearn_seqcrm._store._days import days_between, unit_of
+from sklearn_seqcrm._store._days import days_between
 from sklearn_seqcrm._store._ids import exact_ids, join_ids
 
 # Where all levels occur, mostly they do so among the first values.
@@ -232,7 +232,7 @@ def of_one_kind(columns: Mapping[str, Column], field: str) -> dict[str, Column]:
     if kind != "datetime":
         return alike
     dtypes: Sequence[Any] = [column.values.dtype for column in alike.values()]
-    unit = unit_of(np.empty(0, np.result_type(*dtypes)))
+    unit = np.datetime_data(np.result_type(*dtypes))[0]
     try:
         return {
             name: Column(pd.DatetimeIndex(column.values).as_unit(unit).to_numpy())  # type: ignore[arg-type]

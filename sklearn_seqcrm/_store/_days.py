@@ -36,8 +36,9 @@ def days_between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
     >>> days_between(ordered, sent)
     array([1.25,  nan])
     """
+    units = [np.datetime_data(moments.dtype)[0] for moments in (start, end)]
     days = days_between_ticks(
-        start.view("int64"), unit_of(start), end.view("int64"), unit_of(end)
+        start.view("int64"), units[0], end.view("int64"), units[1]
     )
     return np.where(np.isnat(start) | np.isnat(end), np.nan, days)
 
@@ -103,11 +104,6 @@ def moments_after(
     steps = (microseconds + step_length // 2) // step_length
     found[there] = (steps * step).view("M8[s]")
     return found
-
-
-def unit_of(moments: np.ndarray) -> str:
-    """The unit of an array of datetimes."""
-    return np.datetime_data(moments.dtype)[0]
 
 
 def _split(ticks: Any, unit: str, fine_day: int) -> tuple[Any, Any]:

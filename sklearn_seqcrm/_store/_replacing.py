@@ -186,12 +186,11 @@ def _lock(part: Path) -> int | None:
     try:
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
         part.stat()  # it may have been removed before it was locked
-    except (BlockingIOError, FileNotFoundError):
+    except OSError as error:
         os.close(number)
-        raise
-    except OSError:  # a file system without locks
-        os.close(number)
-        return None
+        if isinstance(error, BlockingIOError | FileNotFoundError):
+            raise
+        return None  # a file system without locks
     return number
 
 

@@ -47,11 +47,8 @@ from sklearn_seqcrm.events._reach import refuse_wide
 from sklearn_seqcrm.events._read import Events
 
 _NOTE = "log.json"  # written last
-_WRITER = Writer(
-    "EventLog.to_disk",
-    anew="build the log anew from its events",
-    of_others="choose the folder of a log",
-)
+_ANEW = "build the log anew from its events"
+_WRITER = Writer("EventLog.to_disk", anew=_ANEW, of_others=_ANEW)
 _BLOCK = 2**20  # events that are copied at a time
 _END = 2**12  # bytes at both ends of a file that are read whenever it is opened
 

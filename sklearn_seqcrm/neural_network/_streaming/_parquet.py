@@ -17,9 +17,7 @@ from sklearn_seqcrm.neural_network._streaming._streamed_history import (
 
 _KEY = b"sklearn_seqcrm.states"
 _ANEW = "read the events into a new scorer: StreamingScorer(...).update(log)"
-_WRITER = Writer(
-    "StreamingScorer.to_parquet", anew=_ANEW, of_others="its states are in other files"
-)
+_WRITER = Writer("StreamingScorer.to_parquet", anew=_ANEW, of_others=_ANEW)
 
 
 def write_states(
