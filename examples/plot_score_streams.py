@@ -41,14 +41,14 @@ from sklearn_seqcrm.targets import churned
 torch.set_num_threads(1)
 
 KEYS = ["household_id", "timestamp"]
-SPLIT, END = pd.Timestamp("2017-10-01"), pd.Timestamp("2017-12-31 23:59:59")
+SPLIT, END = pd.Timestamp("2017-10-01"), pd.Timestamp("2018-01-01")
 
 receipts = load_complete_journey(level="basket", time_zone="America/New_York").events
 receipts = receipts[[*KEYS, "spend", "n_items", "discount", "department"]]
 receipts = receipts[receipts["household_id"] % 2 == 0]
 is_known = receipts["timestamp"] < SPLIT
 known, later = receipts[is_known], receipts[~is_known].sort_values("timestamp")
-log = EventLog(known, *KEYS, observed_until=SPLIT - pd.Timedelta("1s"))
+log = EventLog(known, *KEYS, observed_until=SPLIT)
 X = log.snapshots(pd.date_range("2017-03-01", SPLIT - pd.Timedelta("14D"), freq="14D"))
 y = churned(X, "14D")
 model = make_history_pipeline(

@@ -56,15 +56,22 @@ class Summary(NamedTuple):
 
     def mean(self, of_none: float = np.nan) -> np.ndarray:
         """Means, and a number for what has none."""
-        mean = self.total / np.maximum(self.n, 1)
+        # Of equal numbers it is that number, which their rounded sum would miss.
+        mean = np.where(self._are_equal, self.low, self.total / np.maximum(self.n, 1))
         mean[self.n == 0] = of_none
         return mean
 
     def std(self) -> np.ndarray:
         """Standard deviations of samples, missing for less than two numbers."""
         std = np.sqrt(self.squares / np.maximum(self.n - 1, 1))
+        std[self._are_equal] = 0.0
         std[self.n < 2] = np.nan
         return std
+
+    @property
+    def _are_equal(self) -> np.ndarray:
+        """Whether the numbers of a set are one and the same; not so without any."""
+        return self.low == self.high
 
     def extreme(self, which: str) -> np.ndarray:
         """The smallest or the largest, missing where there is none."""

@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._ragged import look_up
+from sklearn_seqcrm._store import days_between
 
 _DAY = pd.Timedelta(days=1)
 _KINDS_OF_OBJECTS = {
@@ -200,7 +201,12 @@ def days_before(column: pd.Series, cutoffs: pd.Index) -> np.ndarray:
             f"Column {column.name!r} and the cutoffs are not both naive or both "
             "time-zone aware; tz_localize or tz_convert one of them."
         )
-    return np.asarray((cutoffs - moments) / _DAY)
+    return days_between(_naive(moments), _naive(cutoffs))
+
+
+def _naive(moments: pd.DatetimeIndex) -> np.ndarray:
+    """Datetimes as NumPy has them; aware ones in UTC."""
+    return moments.asi8.view(f"M8[{moments.unit}]")
 
 
 def as_levels(column: pd.Series | pd.Index) -> np.ndarray:

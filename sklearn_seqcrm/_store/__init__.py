@@ -1,7 +1,19 @@
 """The store of events: a timeline, columns, and logs of them."""
 
-from sklearn_seqcrm._store._clock import LONGEST, Clock, earlier, later, short_time
+from sklearn_seqcrm._store._clock import (
+    LONGEST,
+    TICKS_PER_SECOND,
+    Clock,
+    earlier,
+    later,
+    short_time,
+)
 from sklearn_seqcrm._store._columns import Column, factorize, scatter
+from sklearn_seqcrm._store._days import (
+    days_between,
+    days_between_ticks,
+    moments_after,
+)
 from sklearn_seqcrm._store._ids import (
     exact_ids,
     find_ids,
@@ -19,13 +31,24 @@ from sklearn_seqcrm._store._log import Log
 from sklearn_seqcrm._store._names import unlike
 from sklearn_seqcrm._store._raw_log import RawLog
 from sklearn_seqcrm._store._record import Record
-from sklearn_seqcrm._store._replacing import replacing
+from sklearn_seqcrm._store._replacing import part_of, replacing, to_the_disk
 from sklearn_seqcrm._store._rows import Rows, by_log, join_rows, missing_rows
+from sklearn_seqcrm._store._sealed import (
+    SEALED,
+    Writer,
+    entry_of,
+    read_sealed_json,
+    read_sealed_table,
+    write_sealed_json,
+    write_sealed_table,
+)
 from sklearn_seqcrm._store._series import ids_of, refuse_missing, to_series
 from sklearn_seqcrm._store._timeline import Timeline, frozen
 
 __all__ = [
     "LONGEST",
+    "SEALED",
+    "TICKS_PER_SECOND",
     "Clock",
     "Column",
     "Kinds",
@@ -34,9 +57,13 @@ __all__ = [
     "Record",
     "Rows",
     "Timeline",
+    "Writer",
     "by_log",
     "check_kinds",
+    "days_between",
+    "days_between_ticks",
     "earlier",
+    "entry_of",
     "events_of_kinds",
     "exact_ids",
     "factorize",
@@ -48,6 +75,10 @@ __all__ = [
     "join_rows",
     "later",
     "missing_rows",
+    "moments_after",
+    "part_of",
+    "read_sealed_json",
+    "read_sealed_table",
     "refuse_missing",
     "refuse_other_kind",
     "replacing",
@@ -55,5 +86,8 @@ __all__ = [
     "scatter",
     "short_time",
     "to_series",
+    "to_the_disk",
     "unlike",
+    "write_sealed_json",
+    "write_sealed_table",
 ]

@@ -12,7 +12,7 @@ import pandas as pd
 
 LONGEST = int(np.iinfo("int64").max)
 _EARLIEST = int(np.iinfo("int64").min)
-_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+TICKS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _EXACT = 2**53  # up to here, every integer is a float as well
 _EXAMPLE = "for example pd.Timedelta(days=14) or '14D'"
 
@@ -170,13 +170,13 @@ class Clock:
 
     def ticks_per_day(self) -> float | None:
         """Length of a day on this axis; None for plain numbers."""
-        return None if self.unit is None else 86400.0 * _PER_SECOND[self.unit]
+        return None if self.unit is None else 86400.0 * TICKS_PER_SECOND[self.unit]
 
     def ticks_of(self, other: Clock) -> float:
         """Number of ticks of this axis in one tick of another."""
         if self.unit is None or other.unit is None:
             return 1.0
-        return _PER_SECOND[self.unit] / _PER_SECOND[other.unit]
+        return TICKS_PER_SECOND[self.unit] / TICKS_PER_SECOND[other.unit]
 
     def parse(self, value: Any, what: str) -> Any:
         """One point in time; text is read where dates belong.
@@ -227,7 +227,7 @@ class Clock:
         if self.unit is None:
             return _whole_numbers(values, what), 0, 1
         moments = _int64_of(values)
-        parts = _PER_SECOND[_unit_of(values)] // _PER_SECOND[self.unit]
+        parts = TICKS_PER_SECOND[_unit_of(values)] // TICKS_PER_SECOND[self.unit]
         if parts > 1:
             return *np.divmod(moments, parts), parts
         if parts == 1:
@@ -260,10 +260,10 @@ class Clock:
                 raise ValueError(f"{what} {wanted}")
             return Fraction(number)
         delta = self._timedelta(value, what)
-        ticks = int(delta.asm8.view("int64")) * _PER_SECOND[self.unit]
+        ticks = int(delta.asm8.view("int64")) * TICKS_PER_SECOND[self.unit]
         if ticks < 0:
             raise ValueError(f"{what} {wanted}")
-        return Fraction(ticks, _PER_SECOND[np.datetime_data(delta.asm8.dtype)[0]])
+        return Fraction(ticks, TICKS_PER_SECOND[np.datetime_data(delta.asm8.dtype)[0]])
 
     def _timedelta(self, value: Any, what: str) -> pd.Timedelta:
         if _is_number(value) and value != 0:

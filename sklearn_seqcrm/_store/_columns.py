@@ -10,6 +10,7 @@ import pandas as pd
 
 from sklearn_seqcrm._ragged import look_up
 from sklearn_seqcrm._store._clock import Clock
+from sklearn_seqcrm._store._days import days_between
 from sklearn_seqcrm._store._ids import exact_ids, join_ids
 
 # Where all levels occur, mostly they do so among the first values.
@@ -41,7 +42,7 @@ class Column(NamedTuple):
         return "datetime" if self.values.dtype.kind == "M" else "numeric"
 
     def as_numbers(self, times: np.ndarray, clock: Clock) -> np.ndarray:
-        """Numbers of a field that has one; a datetime is days after its event.
+        """Numbers of the field; a datetime becomes days after its event.
 
         Parameters
         ----------
@@ -57,10 +58,10 @@ class Column(NamedTuple):
         """
         if self.kind == "numeric":
             return self.values
-        days = self.values.astype("M8[us]").astype("int64") / 86_400e6
-        days[np.isnat(self.values)] = np.nan
-        per_day = clock.ticks_per_day()
-        return days if per_day is None else days - times / per_day
+        start = np.zeros(1, "M8[s]")
+        if clock.unit is not None:
+            start = times.view(f"M8[{clock.unit}]")
+        return days_between(start, self.values)
 
     def is_empty(self) -> bool:
         """Tell whether all values are missing, shape of none included."""
@@ -164,7 +165,7 @@ def factorize(
     try:
         levels = exact_ids(levels, f"values in column {name!r} of {what}")
         order = np.asarray(levels.argsort())
-    except TypeError as error:
+    except (RuntimeError, TypeError) as error:  # the former of tensors
         kinds = sorted({type(level).__name__ for level in levels})
         if len(kinds) == 1:
             raise TypeError(
@@ -187,7 +188,7 @@ def _distinct(series: pd.Series, name: str) -> tuple[np.ndarray, pd.Index]:
     """Codes of values, and the distinct values in order of appearance."""
     try:
         codes, levels = pd.factorize(series)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:  # the latter of memoryviews
         kind = type(series.dropna().iloc[0]).__name__
         raise TypeError(
             f"Column {name!r} holds values of the type {kind}, which is no category; "

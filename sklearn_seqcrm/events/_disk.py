@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
 import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -18,22 +17,27 @@ import pandas as pd
 
 from sklearn_seqcrm._ragged import look_up
 from sklearn_seqcrm._store import (
+    SEALED,
     Clock,
     Column,
     Kinds,
     RawLog,
     Record,
     Timeline,
+    Writer,
+    entry_of,
     exact_ids,
     factorize,
     find_ids,
     join_ids,
+    part_of,
+    read_sealed_json,
     refuse_other_kind,
+    to_the_disk,
+    write_sealed_json,
 )
 from sklearn_seqcrm.events._parquet import (
     as_arrow,
-    entry_of,
-    known_note,
     record_note,
     record_of,
     restored,
@@ -42,9 +46,11 @@ from sklearn_seqcrm.events._parquet import (
 from sklearn_seqcrm.events._reach import refuse_wide
 from sklearn_seqcrm.events._read import Events
 
-_FORMAT = 1
 _NOTE = "log.json"  # written last
+_ANEW = "build the log anew from its events"
+_WRITER = Writer("EventLog.to_disk", anew=_ANEW, of_others=_ANEW)
 _BLOCK = 2**20  # events that are copied at a time
+_END = 2**12  # bytes at both ends of a file that are read whenever it is opened
 
 # What is open: a process that gets the same log many times has it once.
 _OPEN: WeakValueDictionary[tuple[type, str, str], Any] = WeakValueDictionary()
@@ -68,12 +74,14 @@ def new_log(path: Any, names: tuple[str, str]) -> Iterator[LogWriter]:
     Yields
     ------
     LogWriter
-        Writes into a folder beside it, which is removed if anything fails.
+        Writes into a folder beside it, as `part_of` makes it.
 
     Raises
     ------
     FileExistsError
         If something is at `path`, also if it came there meanwhile.
+    FileNotFoundError
+        If the folder that it is in is missing.
     """
     target = Path(os.path.abspath(os.fspath(path)))
     refusal = FileExistsError(
@@ -82,29 +90,14 @@ def new_log(path: Any, names: tuple[str, str]) -> Iterator[LogWriter]:
     )
     if os.path.lexists(target):
         raise refusal
-    beside = target.with_name(f".{secrets.token_hex(8)}.part")
-    beside.mkdir()
-    try:
-        with closing(LogWriter(beside, names)) as writer:
+    with part_of(target, path, is_folder=True) as part:
+        with closing(LogWriter(part, names)) as writer:
             yield writer
-        for one in [*beside.iterdir(), beside]:
-            _to_the_disk(one)
+        for one in [*part.iterdir(), part]:
+            to_the_disk(one)
         if os.path.lexists(target):
             raise refusal
-        beside.rename(target)
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
-
-
-def _to_the_disk(path: Path) -> None:
-    if os.name == "nt" and path.is_dir():  # which has nothing of its own to write
-        return
-    number = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
+        part.rename(target)
 
 
 class LogWriter:
@@ -217,7 +210,6 @@ class LogWriter:
         refuse_wide(timeline, f"times in column {self._names[1]!r}")
         np.save(self._folder / "offsets.npy", offsets)
         note = {
-            "format": _FORMAT,
             "key": secrets.token_hex(16),
             "names": self._names,
             "clock": vars(clock),
@@ -228,9 +220,48 @@ class LogWriter:
             ),
             "fields": [field.finish() for field in self._fields.values()],
         }
-        files = {one.name: one.stat().st_size for one in self._folder.iterdir()}
-        text = json.dumps({**note, "files": files}, indent=1)
-        (self._folder / _NOTE).write_text(text, encoding="utf-8")
+        files = sorted(self._folder.iterdir())
+        checksums = {one.name: Checksums.of(one)._asdict() for one in files}
+        write_sealed_json({**note, "files": checksums}, self._folder / _NOTE)
+
+
+class Checksums(NamedTuple):
+    """Size and checksums of a file of a log.
+
+    Parameters
+    ----------
+    bytes : int
+        Its size.
+    ends : str or None, default=None
+        SHA-256 of its first and its last 4,096 bytes; None in logs of version 0.1.0.
+    sha256 : str or None, default=None
+        That of all bytes.
+    """
+
+    bytes: int
+    ends: str | None = None
+    sha256: str | None = None
+
+    @classmethod
+    def of(cls, path: Path, *, whole: bool = True) -> Checksums:
+        """Compute those of a file.
+
+        Parameters
+        ----------
+        path : Path
+            The file.
+        whole : bool, default=True
+            Whether to read all of it, for `sha256`.
+        """
+        with path.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            ends = hashlib.sha256()
+            for at in (0, max(size - _END, 0)):
+                file.seek(at)
+                ends.update(file.read(_END))
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256").hexdigest() if whole else None
+        return cls(size, ends.hexdigest(), digest)
 
 
 class _Array:
@@ -371,7 +402,9 @@ def _write_index(index: pd.Index, path: Path, name: str) -> dict[str, Any]:
 # Opening --------------------------------------------------------------------------
 
 
-def open_log(cls: Any, path: Any, key: str | None = None) -> Any:
+def open_log(
+    cls: Any, path: Any, key: str | None = None, *, verify: bool = False
+) -> Any:
     """Open a log that `LogWriter` wrote.
 
     Parameters
@@ -382,12 +415,16 @@ def open_log(cls: Any, path: Any, key: str | None = None) -> Any:
         Its folder.
     key : str or None, default=None
         The key that the folder must have, of those who knew it before.
+    verify : bool, default=False
+        Whether to compare all bytes with what was written.
 
     Returns
     -------
     log
         The log, the same one for all who ask while it is in use.
     """
+    if not isinstance(verify, bool):
+        raise TypeError(f"verify must be True or False; got {verify!r}.")
     folder = Path(os.path.realpath(os.fspath(path)))
     note = _read_note(folder, path)
     found = entry_of(note, "key", str, path)
@@ -396,11 +433,12 @@ def open_log(cls: Any, path: Any, key: str | None = None) -> Any:
             f"The log in {path} is another one than that which these histories view: "
             "it was removed and written anew. Attach them to that one."
         )
+    known = cls, str(folder), found
+    _check_files(folder, note, path, read_none=known in _OPEN, read_all=verify)
     with _LOCK:
-        log = _OPEN.get((cls, str(folder), found))
+        log = _OPEN.get(known)
         if log is None:
-            log = _opened(cls, folder, note)
-            _OPEN[cls, str(folder), found] = log
+            log = _OPEN[known] = _opened(cls, folder, note)
     return log
 
 
@@ -411,21 +449,46 @@ def _read_note(folder: Path, path: Any) -> dict[str, Any]:
             "must be the same wherever it is read."
         )
     try:
-        note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return read_sealed_json(folder / _NOTE, _WRITER)
+    except OSError as error:
         raise ValueError(
             f"{path} is no log that EventLog.to_disk has written to its end: {error}"
         ) from error
-    known_note(note, _FORMAT, path)
-    for name, size in entry_of(note, "files", dict, path).items():
+
+
+def _check_files(
+    folder: Path, note: dict[str, Any], path: Any, *, read_none: bool, read_all: bool
+) -> None:
+    """Raise a ValueError if a file is not the one that was written.
+
+    Sizes are compared always. Of a log that is opened, the files that opening reads are
+    compared as a whole, and of the events, which it does not read, both ends: files of
+    another log differ there.
+    """
+    files = entry_of(note, "files", dict, path)
+    if read_all and note["format"] < SEALED:
+        raise ValueError(
+            f"The log in {path} was written by version 0.1.0, which noted no checksums "
+            "that verify=True could compare. Open it without, and write it into a new "
+            "folder by to_disk."
+        )
+    for name, told in files.items():
+        written = Checksums(**told) if isinstance(told, dict) else Checksums(told)
         file = folder / name
-        there = file.stat().st_size if file.exists() else 0
-        if there != size:
-            raise ValueError(
-                f"The log in {path} is damaged: its file {name} has {there:,} bytes, "
-                f"and {size:,} were written. Take another copy, or build it anew."
+        size = file.stat().st_size if file.exists() else 0
+        if size != written.bytes:
+            raise _WRITER.damaged(
+                f"The log in {path}",
+                f"its file {name} has {size:,} bytes, and {written.bytes:,} were "
+                "written",
             )
-    return note
+        if written.sha256 is None or (read_none and not read_all):
+            continue
+        is_read = file.suffix == ".parquet" or name == "offsets.npy"
+        found = Checksums.of(file, whole=read_all or is_read)
+        if found.ends != written.ends or found.sha256 not in (None, written.sha256):
+            why = f"the bytes of its file {name} are not those that were written"
+            raise _WRITER.damaged(f"The log in {path}", why)
 
 
 def _opened(cls: Any, folder: Path, note: dict[str, Any]) -> Any:
@@ -442,8 +505,9 @@ def _opened(cls: Any, folder: Path, note: dict[str, Any]) -> Any:
         kinds = None if note["kinds"] is None else Kinds.of(*note["kinds"])
         times = _mapped(folder / "times.npy")
         offsets = _mapped(folder / "offsets.npy")
-    except (KeyError, TypeError, OSError) as error:
-        raise ValueError(f"The log in {folder} is damaged: {error!r}.") from error
+    except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
+        # Only of a log without checksums, as version 0.1.0 wrote it.
+        raise _WRITER.damaged(f"The log in {folder}", repr(error)) from error
     timeline = Timeline(ids, offsets, times, clock, record)
     origin = open_log, (cls, str(folder), note["key"])
     return cls.of(timeline, columns, names, kinds, origin)

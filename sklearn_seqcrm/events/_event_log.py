@@ -7,14 +7,13 @@ from typing import Any
 
 from pandas.api.types import is_list_like
 
-from sklearn_seqcrm._store import Kinds, events_of_kinds
+from sklearn_seqcrm._store import Kinds, entry_of, events_of_kinds
 from sklearn_seqcrm.events._append import append_events
 from sklearn_seqcrm.events._concat import check_mergeable, merge_logs
 from sklearn_seqcrm.events._disk import open_log, write_log_to
 from sklearn_seqcrm.events._log_html import log_html
 from sklearn_seqcrm.events._look_like_ids import warn_of_ids
 from sklearn_seqcrm.events._parquet import (
-    entry_of,
     read_log,
     record_note,
     record_of,
@@ -56,7 +55,10 @@ class EventLog(ViewableLog):
         alone.
     observed_until : datetime or number, default=None
         The last moment that the table has recorded, which tells a customer who was
-        silent from one who was not looked at any more. None: the last event.
+        silent from one who was not looked at any more. None: the last event. Of a table
+        of March it is the midnight after it, ``"2024-04-01"``: until 23:59:59 the last
+        second would be unknown, and targets refuse windows that end at midnight. Where
+        all times are midnights, a day is recorded to its end: ``"2024-03-31"``.
     categorical : sequence of str or None, default=None
         Fields to store as categories, whatever their type: the ids of a product, a
         shop or a basket are no quantities, even if they are numbers. None: those that
@@ -475,6 +477,8 @@ class EventLog(ViewableLog):
 
         Raises
         ------
+        FileNotFoundError
+            If the folder of the file is missing.
         PermissionError
             If the file is there and may not be written.
         TypeError
@@ -482,6 +486,11 @@ class EventLog(ViewableLog):
             intervals of ``pd.cut`` and periods.
         ValueError
             If there is something else than a file at `path`.
+
+        Notes
+        -----
+        The metadata of the file hold a SHA-256 of all its bytes, under the key
+        ``sklearn_seqcrm.seal``, which `from_parquet` compares.
         """
         note = {"record": record_note(self._timeline.record), "kinds": self._kinds}
         columns: dict[Any, Any] = dict(self.to_frame().items())
@@ -506,8 +515,8 @@ class EventLog(ViewableLog):
         ------
         ValueError
             If the file is an ordinary table, which does not say what its customer and
-            time are, if it was changed or cut off since it was written, or if it was
-            written by another version of this library.
+            time are, if any byte of it was changed or lost since it was written, or if
+            a later version of this library wrote it.
         """
         frame, names, note = read_log(path)
         log = cls(frame, *names, categorical=[])
@@ -526,13 +535,17 @@ class EventLog(ViewableLog):
         Parameters
         ----------
         path : str or path-like
-            The folder, which must not be there. It gets its name when all of it is on
-            the disk; what a crash leaves has another name, and does not open.
+            The folder, which must not be there, in a folder that is. It gets its name
+            when all of it is on the disk. A process that is killed before leaves
+            ``.<name>.<digits>.part`` beside it, which does not open, and which the next
+            writer of `path` removes.
 
         Raises
         ------
         FileExistsError
             If something is at `path`: a log may be in use, and is never replaced.
+        FileNotFoundError
+            If the folder that `path` is in is missing.
         TypeError
             If ids or levels are of a type that parquet cannot store.
 
@@ -545,18 +558,23 @@ class EventLog(ViewableLog):
         -----
         Times, offsets and the values of each field are files of NumPy (``.npy``), the
         ids of customers and the levels of categories are Parquet, for which pyarrow is
-        needed, and ``log.json`` says what they mean.
+        needed. ``log.json`` says what they mean, and holds the size and a SHA-256 of
+        each of them and of itself; see `open`.
         """
         write_log_to(path, self, self._kinds)
 
     @classmethod
-    def open(cls, path: Any) -> EventLog:
+    def open(cls, path: Any, *, verify: bool = False) -> EventLog:
         """Open a log that `to_disk` or `from_parts` wrote, and leave it on the disk.
 
         Parameters
         ----------
         path : str or path-like
             The folder.
+        verify : bool, default=False
+            Compare every byte with what was written, which reads all files once (about
+            a second per gigabyte). By default only what opening reads anyway is
+            compared; see the notes.
 
         Returns
         -------
@@ -570,12 +588,19 @@ class EventLog(ViewableLog):
         FileNotFoundError
             If there is no such folder.
         ValueError
-            If it holds no log that was written to its end, a file was cut off, or
-            another version of this library wrote it. Sizes are compared; bytes are
-            not, as that would read all of them.
+            If it holds no log that was written to its end, a file is damaged or comes
+            from another log, or a later version of this library wrote it. With
+            `verify`, also if version 0.1.0 wrote it, which noted no checksums.
 
         Notes
         -----
+        Opening compares ``log.json``, the ids, the levels and the offsets with their
+        checksums as a whole. Of times and fields, which it does not read, it compares
+        the sizes and the first and the last 4,096 bytes: that finds files that were cut
+        off, mixed up or written anew, but no bit that was flipped in the middle. Open
+        a folder with ``verify=True`` once after it was copied or restored from a
+        backup. Pickles and workers open logs without.
+
         A pickle of the log, or of rows that view it, holds its path and no events.
         Whoever reads it needs the same folder at the same path, be it another process,
         a worker of Dask, or the model of last month. `HistoryEncoder` leaves the events
@@ -597,7 +622,7 @@ class EventLog(ViewableLog):
           who  cutoff        history
         0   a      10  2 events 1..9
         """
-        return open_log(cls, path)
+        return open_log(cls, path, verify=verify)
 
     @classmethod
     def from_parts(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -12,17 +10,27 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._store import Clock, Record, replacing
+from sklearn_seqcrm._store import (
+    SEALED,
+    Clock,
+    Record,
+    Writer,
+    entry_of,
+    read_sealed_table,
+    write_sealed_table,
+)
 
 _KEY = b"sklearn_seqcrm"
-_FORMAT = 1
-# A parquet file ends with its footer, the length of the footer, and this.
-_END = b"PAR1"
-# Between the pages and the footer, where readers do not look, stand this mark and the
-# digest of all the rest. The checksums of pages leave the footer and the heads of the
-# pages out: of 600 files with one bit flipped, some were read as other data.
-_MARK = b"sklearn_seqcrm sha256\n"
-_SEAL = len(_MARK) + sha256().digest_size
+_WRITER = Writer(
+    "EventLog.to_parquet",
+    anew="build the log anew from its events",
+    of_others="read it as a table and give that to EventLog, with its customer and "
+    "time columns",
+)
+# In files of version 0.1.0 this mark and the digest of all the rest stand between the
+# pages and the footer.
+_OLD_MARK = b"sklearn_seqcrm sha256\n"
+_OLD_SEAL = len(_OLD_MARK) + sha256().digest_size
 
 
 def write_log(
@@ -47,8 +55,11 @@ def write_log(
     columns = [{"name": name, **told_of(column)} for name, column in frame.items()]
     arrays = [_plain(as_arrow(column, name)) for name, column in frame.items()]
     table = pa.table(arrays, names=list(frame))
-    note = {"format": _FORMAT, "names": list(names), "columns": columns, **note}
-    _write(table, json.dumps(note), path)
+    note = {"names": list(names), "columns": columns, **note}
+    try:
+        write_sealed_table(table, _KEY, note, path)
+    except pa.ArrowException as error:
+        raise TypeError(f"This log cannot be written to {path}: {error}") from error
 
 
 def read_log(path: Any) -> tuple[pd.DataFrame, tuple[str, str], dict[str, Any]]:
@@ -68,28 +79,9 @@ def read_log(path: Any) -> tuple[pd.DataFrame, tuple[str, str], dict[str, Any]]:
     note : dict of str to object
         What else was to be remembered.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    data = memoryview(Path(path).read_bytes())
-    is_sealed = _check_seal(data, path)
-    try:
-        table = pq.read_table(pa.BufferReader(data), page_checksum_verification=True)
-    except (OSError, pa.ArrowException) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    text = (table.schema.metadata or {}).get(_KEY)
-    if text is None:
-        raise ValueError(
-            f"{path} was not written by EventLog.to_parquet; read it as a table and "
-            "give that to EventLog, with its customer and time columns."
-        )
-    if not is_sealed:
-        raise ValueError(
-            f"{path} was written by EventLog.to_parquet of another version, was "
-            "changed by another program, or is damaged; read it as a table and give "
-            "that to EventLog, with its customer and time columns."
-        )
-    note = _read_note(text, path)
+    table, note = read_sealed_table(path, _KEY, _WRITER)
+    if note["format"] < SEALED:
+        _check_old_seal(path)
     columns = entry_of(note, "columns", list, path)
     try:
         told = [column["name"] for column in columns]
@@ -98,22 +90,11 @@ def read_log(path: Any) -> tuple[pd.DataFrame, tuple[str, str], dict[str, Any]]:
         customer, time = (told[told.index(name)] for name in names)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
-            f"The note of the log in {path} does not fit its table, which has the "
+            f"The note in {path} does not fit its table, which has the "
             f"columns {table.column_names}: {error}"
         ) from error
     frame = pd.DataFrame(dict(enumerate(series))).set_axis(told, axis=1)
     return frame, (customer, time), note
-
-
-def entry_of(note: dict[str, Any], key: str, kind: Any, path: Any) -> Any:
-    """One entry of a note, after a look at whether it is there and of its type."""
-    if key not in note:
-        raise ValueError(f"The note of the log in {path} lacks the entry {key!r}.")
-    if not isinstance(note[key], kind):
-        raise ValueError(
-            f"The entry {key!r} in the note of the log in {path} is {note[key]!r}."
-        )
-    return note[key]
 
 
 def record_note(record: Record) -> dict[str, Any]:
@@ -285,28 +266,6 @@ def _refusal(name: Any, dtype: Any, why: str) -> TypeError:
     )
 
 
-def _read_note(text: bytes, path: Any) -> dict[str, Any]:
-    try:
-        note = json.loads(text)
-    except ValueError as error:
-        raise ValueError(
-            f"The note of the log in {path} is no JSON: {error}"
-        ) from error
-    return known_note(note, _FORMAT, path)
-
-
-def known_note(note: Any, number: int, path: Any) -> dict[str, Any]:
-    """Return the note of a log, or a ValueError if it is no note of this format."""
-    if not isinstance(note, dict):
-        raise ValueError(f"The note of the log in {path} is {note!r}.")
-    if entry_of(note, "format", int, path) != number:
-        raise ValueError(
-            f"The log in {path} has the format {note['format']}, and this version of "
-            f"sklearn_seqcrm reads the format {number}."
-        )
-    return note
-
-
 def _plain(array: Any) -> Any:
     """Levels that are no text as plain values, as not every reader knows others."""
     import pyarrow as pa
@@ -318,48 +277,16 @@ def _plain(array: Any) -> Any:
     return array if is_text else array.dictionary_decode()
 
 
-def _write(table: Any, note: str, path: Any) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    table = table.replace_schema_metadata({_KEY: note})
-    with replacing(path) as beside:
-        try:
-            pq.write_table(table, beside, write_page_checksum=True)
-        except pa.ArrowException as error:
-            raise TypeError(f"This log cannot be written to {path}: {error}") from error
-        _seal(beside)
-
-
-def _seal(path: Path) -> None:
-    """Put the digest of the file before its footer."""
-    with path.open("r+b") as file:
-        file.seek(-8, os.SEEK_END)
-        n_footer = int.from_bytes(file.read(4), "little") + 8
-        at = file.seek(-n_footer, os.SEEK_END)
-        footer = file.read()
-        file.seek(0)
-        digest = sha256()
-        while block := file.read(min(2**20, at - file.tell())):
-            digest.update(block)
-        digest.update(footer)
-        file.write(_MARK + digest.digest() + footer)
-
-
-def _check_seal(data: memoryview, path: Any) -> bool:
-    """Whether a file has a digest, which must be its own."""
-    if len(data) < 12 or data[-4:] != _END:
-        raise ValueError(
-            f"{path} does not end as a parquet file does: it was cut off, or is none."
-        )
+def _check_old_seal(path: Any) -> None:
+    """Raise a ValueError unless a file of version 0.1.0 has the digest of its bytes."""
+    data = memoryview(Path(path).read_bytes())
     at = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
-    if at < _SEAL or data[at - _SEAL : at - _SEAL + len(_MARK)] != _MARK:
-        return False
-    digest = sha256(data[: at - _SEAL])
-    digest.update(data[at:])
-    if digest.digest() != data[at - _SEAL + len(_MARK) : at]:
+    if data[at - _OLD_SEAL : at - _OLD_SEAL + len(_OLD_MARK)] != _OLD_MARK:
         raise ValueError(
-            f"{path} is damaged: its bytes are not those that EventLog.to_parquet "
-            "wrote. Take another copy, or build the log anew."
+            f"{path} has lost the checksum of {_WRITER.name}: it is damaged, or was "
+            f"written anew by another program; {_WRITER.of_others}."
         )
-    return True
+    digest = sha256(data[: at - _OLD_SEAL])
+    digest.update(data[at:])
+    if digest.digest() != data[at - _OLD_SEAL + len(_OLD_MARK) : at]:
+        raise _WRITER.damaged(path, "its checksum is of other bytes")

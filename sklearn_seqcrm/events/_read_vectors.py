@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import narwhals.stable.v1 as nw
@@ -13,6 +14,8 @@ from sklearn_seqcrm._ragged import blocks
 # What pandas calls numbers, of Python or NumPy; of nothing but None "empty".
 _NUMBERS = ["boolean", "decimal", "floating", "integer", "mixed-integer-float", "empty"]
 _MOST_LENGTHS = 3  # that an error names
+# Beginnings of the names of Arrow's types, which can be read without pyarrow.
+_LIST_VIEWS = "list_view<", "large_list_view<"
 
 
 def holds_lists(column: nw.Series) -> bool:
@@ -20,16 +23,42 @@ def holds_lists(column: nw.Series) -> bool:
 
     A column of objects is judged by its first value that is not missing.
     """
-    if column.dtype in (nw.List, nw.Array):
+    if column.dtype in (nw.List, nw.Array) or _is_list_view(column):
         return True
-    native = column.to_native()
-    if not isinstance(native, pd.Series) or native.dtype != object:
+    values = _objects_of(column)
+    if values is None:
         return False
-    is_there = native.notna().to_numpy()
+    is_there = ~pd.isna(values)
     if not is_there.any():
         return False
-    value = native.to_numpy()[is_there.argmax()]
-    return isinstance(value, list | np.ndarray) and np.ndim(value) > 0
+    value = values[is_there.argmax()]
+    return isinstance(value, list) or _is_array(value)
+
+
+def _objects_of(column: nw.Series) -> np.ndarray | None:
+    """The values of a column of Python objects; None for any other column."""
+    native = column.to_native()
+    if isinstance(native, pd.Series):
+        return native.to_numpy() if native.dtype == object else None
+    return column.to_numpy() if column.dtype == nw.Object else None
+
+
+def _is_array(value: Any) -> bool:
+    """Whether a value is an array of any library, such as a tensor of torch."""
+    if not (hasattr(value, "__array__") or hasattr(value, "__dlpack__")):
+        return False
+    # NumPy's numbers are arrays of no dimension; series of pandas and polars have one.
+    return getattr(value, "ndim", 1) > 0 and not isinstance(value, type)
+
+
+def _is_list_view(column: nw.Series) -> bool:
+    """Whether a column is an Arrow list view, of which narwhals tells no type."""
+    native = column.to_native()
+    if isinstance(native, pd.Series):
+        type_of_values = getattr(native.dtype, "pyarrow_dtype", None)
+    else:
+        type_of_values = native.type if column.implementation.is_pyarrow() else None
+    return str(type_of_values).startswith(_LIST_VIEWS)
 
 
 def read_vectors(column: nw.Series, name: str, what: str = "events") -> np.ndarray:
@@ -68,6 +97,9 @@ def _parts_of(
     column: nw.Series, name: str, what: str
 ) -> tuple[np.ndarray, np.ndarray, Any]:
     """Which vectors are there, their lengths, and a function from length to numbers."""
+    values = _objects_of(column)
+    if values is not None:
+        return _parts_of_objects(values, name, what)
     native = column.to_native()
     if column.implementation.is_polars():
         if column.dtype == nw.Array:
@@ -77,8 +109,6 @@ def _parts_of(
         for i, one in enumerate(native):
             values[i] = None if one is None else one.to_numpy()
         return _parts_of_objects(values, name, what)
-    if isinstance(native, pd.Series) and native.dtype == object:
-        return _parts_of_objects(native.to_numpy(), name, what)
     return _parts_of_arrow(native, name, what)
 
 
@@ -90,7 +120,12 @@ def _parts_of_objects(
     for i, value in enumerate(lists):
         if isinstance(value, np.ma.MaskedArray):
             lists[i] = np.ma.filled(value.astype("float64"), np.nan)
-        if not isinstance(value, list | tuple | np.ndarray) or np.ndim(value) != 1:
+        elif not isinstance(value, list | tuple | np.ndarray) and _is_array(value):
+            lists[i] = _as_numpy(value, name, what)
+        if (
+            not isinstance(lists[i], list | tuple | np.ndarray)
+            or np.ndim(lists[i]) != 1
+        ):
             raise _no_vectors(name, what, type(value).__name__)
 
     def numbers(size: int) -> np.ndarray:
@@ -110,6 +145,19 @@ def _parts_of_objects(
     return is_there, np.fromiter(map(len, lists), "int64", len(lists)), numbers
 
 
+def _as_numpy(value: Any, name: str, what: str) -> np.ndarray:
+    """An array of another library."""
+    try:
+        has_array = hasattr(value, "__array__")
+        return np.asarray(value) if has_array else np.from_dlpack(value)
+    except Exception as error:  # whatever the library raises
+        raise TypeError(
+            f"Column {name!r} of {what} holds values of the type "
+            f"{type(value).__name__} that NumPy cannot read ({error}). Make arrays of "
+            "them before: of tensors of torch by .detach().cpu().float().numpy()."
+        ) from error
+
+
 def _parts_of_arrow(
     native: Any, name: str, what: str
 ) -> tuple[np.ndarray, np.ndarray, Any]:
@@ -120,12 +168,19 @@ def _parts_of_arrow(
     if isinstance(array, pa.ChunkedArray):
         array = pa.concat_arrays(array.chunks or [pa.array([], type=array.type)])
     is_there = np.asarray(array.is_valid())
-    array = array.filter(pa.array(is_there))
     of = array.type.value_type
-    if pa.types.is_decimal(of):
-        array = array.cast(pa.list_(pa.float64()))
-    elif not any(is_it(of) for is_it in _number_types()):
+    is_decimal = pa.types.is_decimal(of)
+    if not is_decimal and not any(is_it(of) for is_it in _number_types()):
         raise _no_vectors(name, what, f"list of {of}")
+    if str(array.type).startswith(_LIST_VIEWS):
+        values = array.values.cast(pa.float64()) if is_decimal else array.values
+        first, sizes = (
+            part.to_numpy()[is_there] for part in (array.offsets, array.sizes)
+        )
+        return is_there, sizes, partial(_gathered, values, first)
+    array = array.filter(pa.array(is_there))
+    if is_decimal:
+        array = array.cast(pa.list_(pa.float64()))
     lengths = pc.list_value_length(array).to_numpy(zero_copy_only=False)
 
     def numbers(size: int) -> np.ndarray:
@@ -134,6 +189,13 @@ def _parts_of_arrow(
             return flat.reshape(-1, size).astype("float32")
 
     return is_there, lengths, numbers
+
+
+def _gathered(values: Any, first: np.ndarray, size: int) -> np.ndarray:
+    """Vectors that begin at some places of an Arrow array, in any order."""
+    numbers = values.to_numpy(zero_copy_only=False)
+    with np.errstate(over="ignore"):  # and then it is infinite
+        return numbers[first[:, None] + np.arange(size)].astype("float32")
 
 
 def _number_types() -> tuple[Any, ...]:

@@ -66,9 +66,9 @@ def _moved(
     """
     values, unit = column.values.copy(), timeline.clock.unit
     if column.kind == "datetime" and unit is not None:
-        times = timeline.times.view(f"M8[{unit}]")
-        since = column.values[of] - times[of]
-        values[to] = (times[to] + since).astype(values.dtype)
+        # As lengths, since a far date has more ticks of a fine unit than int64 holds.
+        shift = (timeline.times[to] - timeline.times[of]).view(f"m8[{unit}]")
+        values[to] = values[of] + shift.astype(values.dtype.str.replace("M8", "m8"))
     else:
         values[to] = column.values[of]
     return Column(values, column.categories)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import pandas as pd
 
 from sklearn_seqcrm._ragged import first_at_or_after
 from sklearn_seqcrm._reading import check_raw, one_history
-from sklearn_seqcrm._store import RawLog, events_of_kinds, later
+from sklearn_seqcrm._store import TICKS_PER_SECOND, RawLog, events_of_kinds, later
 
 
 @dataclass(frozen=True)
@@ -222,6 +223,15 @@ def refuse_incomplete(windows: Windows, *, may_keep: bool = False) -> None:
         )
     timeline, latest = windows.log.timeline, windows.latest
     assert latest is not None  # these windows end
+    second = TICKS_PER_SECOND.get(timeline.clock.unit or "", 0)
+    end = math.ceil(windows.begin[cut].max().item() + windows.length)
+    if limit is None and end <= timeline.end + second:
+        # As where a month is said to end at 23:59:59.
+        longer = (
+            f"as they lack less than a second after {windows.log.observed_until}: if "
+            "that was recorded as well, EventLog(..., "
+            f"observed_until={str(timeline.clock.as_scalar(end))!r})."
+        )
     if timeline.clock.dtype == "int64":
         latest //= 1
     earlier = ""

@@ -10,6 +10,7 @@ from sklearn_seqcrm._ragged._blocks import BLOCK
 from sklearn_seqcrm._ragged._ranges import ranges
 from sklearn_seqcrm._ragged._segments import visible_segments
 from sklearn_seqcrm._store._columns import Column
+from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.testing._small_data import make_table
 
 
@@ -48,3 +49,20 @@ def test_a_vocabulary_prepared_for_one_log_reads_any(few_levels, monkeypatch):
         # Of fewer events than levels, only theirs are looked up.
         few = Column(values[2:3], other.categories)
         assert_array_equal(one.encode(few, values)[0], [4])
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_a_delay_that_is_always_the_same_is_a_constant(unit):
+    """Days since 1970 differ by 1e-12 in rounding, which was taken for a spread."""
+    ordered = pd.Timestamp("2024-01-01") + pd.to_timedelta(7919 * np.arange(60), "s")
+    orders = pd.DataFrame(
+        {
+            "who": np.repeat(list("abcdef"), 10),
+            "when": ordered.as_unit(unit),
+            "sent": ordered.as_unit("us") + pd.Timedelta("36h 17min"),
+        }
+    )
+    X = EventLog(orders, "who", "when").snapshots(["2024-02-01"])
+    encoder, encoded = learn(X["history"].array.rows, None, None, "auto")
+    assert encoder.fields["sent"].scale == (36 / 24 + 17 / 1440, 1.0, False)
+    assert_array_equal(encoded.log.channels[:, 0], 0)

@@ -251,6 +251,15 @@ def test_numbers_are_no_datetimes(column):
         days_before(pd.Series(column, name="v"), DATES[[0, 0]])
 
 
+def test_days_before_a_cutoff_are_exact():
+    """Also where a contract ends in a year that the cutoff's unit cannot hold."""
+    cutoffs = pd.DatetimeIndex(["2024-01-01 10:00", "2024-01-02 13:30"]).as_unit("ns")
+    signup = pd.Series(cutoffs - pd.Timedelta("36h 17min"))
+    assert set(days_before(signup, cutoffs)) == {36 / 24 + 17 / 1440}
+    ends = pd.Series(np.array(["9999-12-31 10:00", "NaT"], "M8[s]"))
+    assert_array_equal(days_before(ends, cutoffs), [-2913173, np.nan])
+
+
 def test_values_of_another_kind_than_in_fit():
     with pytest.raises(TypeError, match=r"'v' held numbers in fit, but now.*soon"):
         as_numbers(pd.Series(["soon"], name="v"))

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 from datetime import date
 from decimal import Decimal
 
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pytest
 from pandas.testing import assert_frame_equal
 
+from sklearn_seqcrm._store import _replacing
 from sklearn_seqcrm.events import EventLog, _disk
 from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
 from sklearn_seqcrm.preprocessing import HistoryEncoder
@@ -212,13 +214,14 @@ def test_another_format_and_what_is_no_log_are_refused(tmp_path):
     LOG.to_disk(tmp_path / "log")
     note = tmp_path / "log" / "log.json"
     told = json.loads(note.read_text())
-    note.write_text(json.dumps({**told, "format": 2}))
-    with pytest.raises(ValueError, match=r"format 2, and this version .* format 1"):
+    del told["seal"]
+    note.write_text(json.dumps({**told, "format": 3}))
+    with pytest.raises(ValueError, match=r"format 3, and this version .* up to 2"):
         EventLog.open(tmp_path / "log")
-    note.write_text(json.dumps({**told, "clock": {"unit": 1}}))
-    with pytest.raises(ValueError, match="is damaged"):
+    note.write_text(json.dumps(told))
+    with pytest.raises(ValueError, match="is damaged: it has lost its checksum"):
         EventLog.open(tmp_path / "log")
-    note.write_text(note.read_text()[:-20])
+    note.unlink()
     with pytest.raises(ValueError, match=r"no log that EventLog\.to_disk has"):
         EventLog.open(tmp_path / "log")
     with pytest.raises(FileNotFoundError, match="There is no"):
@@ -232,7 +235,7 @@ def test_nothing_is_replaced(tmp_path):
     assert [one.name for one in tmp_path.iterdir()] == ["log"]
 
 
-@pytest.mark.parametrize("at", ["finish", "append", "_to_the_disk"])
+@pytest.mark.parametrize("at", ["finish", "append", "to_the_disk"])
 def test_a_crash_leaves_nothing_that_opens(at, tmp_path, monkeypatch):
     class Killed(BaseException):
         pass
@@ -240,19 +243,109 @@ def test_a_crash_leaves_nothing_that_opens(at, tmp_path, monkeypatch):
     def killed(*args, **kwargs):
         raise Killed
 
-    where = _disk if at == "_to_the_disk" else _disk.LogWriter
+    where = _disk if at == "to_the_disk" else _disk.LogWriter
     monkeypatch.setattr(where, at, killed)
     # As the kernel does it, which lets nobody tidy up.
-    monkeypatch.setattr(_disk.shutil, "rmtree", lambda *args, **kwargs: None)
+    monkeypatch.setattr(_replacing, "_remove", lambda part: None)
     with pytest.raises(Killed):
         LOG.to_disk(tmp_path / "log")
     left = [one.name for one in tmp_path.iterdir()]
     assert len(left) == 1
-    assert left[0].endswith(".part")
+    assert re.fullmatch(r"\.log\.[0-9a-f]{16}\.part", left[0])
     with pytest.raises(FileNotFoundError):
         EventLog.open(tmp_path / "log")
     monkeypatch.undo()
     LOG.to_disk(tmp_path / "log")
+    assert [one.name for one in tmp_path.iterdir()] == ["log"]
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"mkdir\(parents=True\)") as caught:
+        LOG.to_disk(tmp_path / "no" / "log")
+    assert caught.value.filename == str(tmp_path / "no" / "log")
+    with pytest.raises(FileNotFoundError, match="There is no folder to write into"):
+        EventLog.from_parts([EVENTS], tmp_path / "no" / "log", "who", "when")
+    (tmp_path / "file").touch()
+    with pytest.raises(NotADirectoryError) as caught:
+        LOG.to_disk(tmp_path / "file" / "log")
+    assert caught.value.filename == str(tmp_path / "file" / "log")
+
+
+# --- Damage -----------------------------------------------------------------------
+
+FEW = EventLog(EVENTS[:12], "who", "when")
+FILES = {
+    "log.json", "customers.parquet", "offsets.npy", "times.npy",
+    "field_0.npy", "field_1.npy", "field_1.parquet", "field_2.npy",
+}  # fmt: skip
+
+
+def test_every_flipped_bit_is_found(tmp_path):
+    FEW.to_disk(tmp_path / "log")
+    assert {one.name for one in (tmp_path / "log").iterdir()} == FILES
+    rng = np.random.default_rng(0)
+    for name in sorted(FILES):
+        file = tmp_path / "log" / name
+        good = file.read_bytes()
+        for bit in rng.choice(8 * len(good), 40, replace=False):
+            bad = bytearray(good)
+            bad[bit // 8] ^= 1 << bit % 8
+            file.write_bytes(bad)
+            with pytest.raises(ValueError, match="is damaged: ") as caught:
+                EventLog.open(tmp_path / "log", verify=True)
+            assert name in str(caught.value)
+            assert "build the log anew" in str(caught.value)
+        file.write_bytes(good)
+    assert_same_log(EventLog.open(tmp_path / "log", verify=True), FEW)
+
+
+def test_files_of_another_log_are_found(tmp_path):
+    """Without `verify`: both ends of each file tell the logs apart."""
+    n = 3000
+    events = pd.DataFrame({"who": [0, *range(n - 1)], "when": 0, "x": 1.0, "k": "a"})
+    other = pd.DataFrame({"who": [*range(n - 1), n], "when": 1, "x": 2.0, "k": "b"})
+    for label, table in (("a", events), ("b", other)):
+        EventLog(table, "who", "when").to_disk(tmp_path / label)
+    alike = {"log.json", "field_1.npy"}  # that of the other log is whole, or the same
+    for file in (tmp_path / "a" / name for name in FILES - alike - {"field_2.npy"}):
+        good = file.read_bytes()
+        file.write_bytes((tmp_path / "b" / file.name).read_bytes())
+        with pytest.raises(ValueError, match=f"damaged: .*its file {file.name} "):
+            EventLog.open(tmp_path / "a")
+        file.write_bytes(good)
+    assert len(EventLog.open(tmp_path / "a")) == n
+
+
+def test_what_opening_does_not_read_is_compared_on_request(tmp_path):
+    events = pd.DataFrame({"who": 1, "when": range(5000)})
+    EventLog(events, "who", "when").to_disk(tmp_path / "log")
+    file = tmp_path / "log" / "times.npy"
+    bad = bytearray(file.read_bytes())
+    bad[20_000] ^= 1
+    file.write_bytes(bad)
+    log = EventLog.open(tmp_path / "log")
+    text = "bytes of its file times.npy are not those that were written"
+    with pytest.raises(ValueError, match=text):
+        EventLog.open(tmp_path / "log", verify=True)
+    assert pickle.loads(pickle.dumps(log)) is log
+    with pytest.raises(TypeError, match="verify must be True or False; got 'yes'"):
+        EventLog.open(tmp_path / "log", verify="yes")
+
+
+def test_a_log_of_version_0_1_0_has_no_checksums(tmp_path):
+    LOG.to_disk(tmp_path / "log")
+    file = tmp_path / "log" / "log.json"
+    note = json.loads(file.read_text())
+    note["files"] = {name: told["bytes"] for name, told in note["files"].items()}
+    del note["seal"]
+    file.write_text(json.dumps({**note, "format": 1}))
+    assert_same_log(EventLog.open(tmp_path / "log"), LOG)
+    with pytest.raises(ValueError, match=r"version 0\.1\.0, which noted no checksums"):
+        EventLog.open(tmp_path / "log", verify=True)
+    note["clock"] = {"unit": 1}
+    file.write_text(json.dumps({**note, "key": "other", "format": 1}))
+    with pytest.raises(ValueError, match="is damaged"):
+        EventLog.open(tmp_path / "log")
 
 
 # --- Parts ------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import re
 import stat
 import threading
 from decimal import Decimal
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sklearn_seqcrm._store import _sealed
 from sklearn_seqcrm.events import EventLog, HistoryDtype, _parquet
 from tests.events.reference import histories
 
@@ -415,21 +417,71 @@ def test_two_writers_of_one_file_leave_it_whole(tmp_path, log):
 # --- Files that are not --- -------------------------------------------------------
 
 
+def with_bit_flipped(data, bit):
+    bad = bytearray(data)
+    bad[bit // 8] ^= 1 << bit % 8
+    return bad
+
+
 def test_every_flipped_bit_is_refused(tmp_path, log):
-    """In pages, their heads, the footer, its length, and the digest itself."""
+    """In pages, their heads, the footer, its length, and the seal itself."""
     path = tmp_path / "log.parquet"
     log.to_parquet(path)
     good = path.read_bytes()
     n_bits = 8 * len(good)
     some = np.random.default_rng(0).choice(n_bits, 400, replace=False)
     for bit in [*some, *range(n_bits - 64, n_bits)]:
-        bad = bytearray(good)
-        bad[bit // 8] ^= 1 << bit % 8
-        path.write_bytes(bad)
-        with pytest.raises(ValueError, match=re.escape(str(path))):
+        path.write_bytes(with_bit_flipped(good, bit))
+        with pytest.raises(ValueError, match=re.escape(f"{path} is damaged: ")):
             EventLog.from_parquet(path)
     path.write_bytes(good)
     assert len(EventLog.from_parquet(path)) == len(log)
+
+
+def as_version_0_1_0(path):
+    """Write a file as that version did: no seal, and a digest before the footer."""
+    table = pq.read_table(path)
+    note = json.loads(table.schema.metadata[b"sklearn_seqcrm"]) | {"format": 1}
+    table = table.replace_schema_metadata({b"sklearn_seqcrm": json.dumps(note)})
+    pq.write_table(table, path, write_page_checksum=True)
+    data = path.read_bytes()
+    at = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    digest = b"sklearn_seqcrm sha256\n" + sha256(data).digest()
+    path.write_bytes(data[:at] + digest + data[at:])
+
+
+def test_files_of_version_0_1_0_are_read_and_compared(tmp_path, log):
+    path = tmp_path / "log.parquet"
+    log.to_parquet(path)
+    as_version_0_1_0(path)
+    assert pl.read_parquet(path).columns == ["customer", "day", "x"]
+    back = EventLog.from_parquet(path)
+    pd.testing.assert_frame_equal(back.to_frame(), log.to_frame())
+    good = path.read_bytes()
+    n_bits = 8 * len(good)
+    for bit in np.random.default_rng(0).choice(n_bits, 60, replace=False):
+        path.write_bytes(with_bit_flipped(good, bit))
+        with pytest.raises(ValueError, match=re.escape(str(path))):
+            EventLog.from_parquet(path)
+
+
+def test_the_seal_covers_all_bytes_and_other_readers_see_it(tmp_path, log):
+    path = tmp_path / "log.parquet"
+    log.to_parquet(path)
+    seal = pq.read_metadata(path).metadata[b"sklearn_seqcrm.seal"].decode()
+    mark, digest = seal.split("=")
+    data = path.read_bytes().replace(digest.encode(), b"0" * 64)
+    assert (mark, digest) == ("sklearn_seqcrm.sha256", sha256(data).hexdigest())
+    for frame in (pl.read_parquet(path), pd.read_parquet(path), pq.read_table(path)):
+        assert frame.shape == (6, 3)
+
+
+def test_a_column_may_be_called_as_the_seal_begins(tmp_path):
+    name = "sklearn_seqcrm.sha256=" + 64 * "0"
+    events = pd.DataFrame({"who": [name], "when": [1], name: [name]})
+    EventLog(events, "who", "when").to_parquet(tmp_path / "log.parquet")
+    back = EventLog.from_parquet(tmp_path / "log.parquet")
+    assert back.customers.tolist() == back.fields == [name]
 
 
 def test_a_file_that_was_cut_off_is_refused(tmp_path, log):
@@ -438,8 +490,8 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path, log):
     good = path.read_bytes()
     for n_bytes in (0, 3, 4, 11, 12, len(good) // 2, len(good) - 1):
         path.write_bytes(good[:n_bytes])
-        text = f"{path} does not end as a parquet file does: it was cut off, or is none"
-        with pytest.raises(ValueError, match=re.escape(text)):
+        text = rf"{re.escape(str(path))} is damaged: .* or build the log anew"
+        with pytest.raises(ValueError, match=text):
             EventLog.from_parquet(path)
     with pytest.raises(FileNotFoundError):
         EventLog.from_parquet(tmp_path / "nothing.parquet")
@@ -458,20 +510,25 @@ def test_pages_carry_checksums_for_other_readers(tmp_path, log):
 
 
 def test_a_file_that_another_program_wrote_anew(tmp_path, log):
-    """It has no digest, so that nobody knows what it lost on the way."""
+    """Nothing can tell what it lost on the way."""
     path = tmp_path / "log.parquet"
     log.to_parquet(path)
-    pq.write_table(pq.read_table(path), path)
-    text = f"{path} was written by EventLog.to_parquet of another version, was changed"
-    with pytest.raises(ValueError, match=re.escape(text)):
+    table = pq.read_table(path)
+    pq.write_table(table, path)
+    text = f"{path} was written anew by another program, .*; read it as a table"
+    with pytest.raises(ValueError, match=text):
+        EventLog.from_parquet(path)
+    del (metadata := dict(table.schema.metadata))[b"sklearn_seqcrm.seal"]
+    pq.write_table(table.replace_schema_metadata(metadata), path)
+    with pytest.raises(ValueError, match="is damaged: it has lost its checksum"):
         EventLog.from_parquet(path)
 
 
 DAMAGED_NOTES = {
-    "no JSON": ("{", "is no JSON"),
-    "no dict": ("[1]", r"is \[1\]"),
+    "no JSON": ("{", "its note is no JSON"),
+    "no dict": ("[1]", r"its note is \[1\]"),
     "no format": ({"format": None}, "lacks the entry 'format'"),
-    "a later format": ({"format": 2}, "has the format 2, .* reads the format 1"),
+    "a later format": ({"format": 3}, "has the format 3, .* reads formats up to 2"),
     "no names": ({"names": None}, "lacks the entry 'names'"),
     "names of another type": ({"names": "who"}, "entry 'names' .* is 'who'"),
     "names that are no columns": (
@@ -507,7 +564,9 @@ def test_a_damaged_note(tmp_path, log, case):
     if not isinstance(change, str):
         note = json.loads(table.schema.metadata[b"sklearn_seqcrm"]) | change
         change = json.dumps({key: one for key, one in note.items() if one is not None})
-    _parquet._write(table, change, path)
+    metadata = {b"sklearn_seqcrm": change, "sklearn_seqcrm.seal": _sealed._SEAL}
+    pq.write_table(table.replace_schema_metadata(metadata), path)
+    _sealed._seal(path)
     with pytest.raises(ValueError, match=text) as caught:
         EventLog.from_parquet(path)
     assert str(path) in str(caught.value)

@@ -6,6 +6,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.targets import next_value
@@ -41,6 +42,53 @@ def as_polars(type_of_lists):
     )
 
 
+def of_arrays(make):
+    """Arrays of another library as objects, as ``list(matrix)`` gives them."""
+    vectors = np.full(4, None, dtype=object)
+    for i, numbers in enumerate(events()["vector"]):
+        if numbers is not None:
+            vectors[i] = make(numbers)
+    return events().assign(vector=pd.Series(vectors))
+
+
+class OnlyDLPack:
+    """What else a library of arrays may offer."""
+
+    def __init__(self, numbers):
+        self._numbers = np.array(numbers, "float32")
+
+    def __dlpack__(self, **options):
+        return self._numbers.__dlpack__(**options)
+
+    def __dlpack_device__(self):
+        return self._numbers.__dlpack_device__()
+
+
+def as_unordered_list_view():
+    """The numbers of vectors may stand anywhere, and those of a missing one too."""
+    pa = pytest.importorskip("pyarrow")
+    places, sizes = (pa.array(x, pa.int32()) for x in ([4, 2, 9, 0], [2, 2, 0, 2]))
+    numbers = pa.array([6.0, 7, 2, 3, 0, 1, 9, 9, 9, 9])
+    mask = pa.array([False, False, True, False])
+    vectors = pa.ListViewArray.from_arrays(places, sizes, numbers, mask=mask)
+    table = events()
+    return pa.table({"who": table["who"], "day": table["day"], "vector": vectors})
+
+
+def as_pandas_list_view():
+    table = as_arrow(lambda pa: pa.list_view(pa.float32()))
+    vectors = pd.arrays.ArrowExtensionArray(table["vector"])
+    return events().assign(vector=pd.Series(vectors))
+
+
+def as_polars_objects():
+    pl = pytest.importorskip("polars")
+    vectors = of_arrays(torch.tensor)["vector"].tolist()
+    return pl.from_pandas(events().drop(columns="vector")).with_columns(
+        pl.Series("vector", vectors, pl.Object)
+    )
+
+
 TABLES = {
     "pandas, lists": events,
     "pandas, float32 arrays": lambda: events(
@@ -52,6 +100,19 @@ TABLES = {
     "pandas, Arrow": lambda: as_arrow(lambda pa: pa.list_(pa.float64(), 2)).to_pandas(
         types_mapper=pd.ArrowDtype
     ),
+    "tensors of torch": lambda: of_arrays(torch.tensor),
+    "rows of a matrix of torch": lambda: of_arrays(
+        lambda v: torch.arange(8.0).reshape(4, 2)[v[0] // 2]
+    ),
+    "series of pandas": lambda: of_arrays(pd.Series),
+    "arrays that know DLPack alone": lambda: of_arrays(OnlyDLPack),
+    "tensors in polars": as_polars_objects,
+    "Arrow, list views": lambda: as_arrow(lambda pa: pa.list_view(pa.float32())),
+    "Arrow, large list views": lambda: as_arrow(
+        lambda pa: pa.large_list_view(pa.float64())
+    ),
+    "Arrow, list views in no order": as_unordered_list_view,
+    "pandas, Arrow's list views": as_pandas_list_view,
     "Arrow, fixed size": lambda: as_arrow(lambda pa: pa.list_(pa.float32(), 2)),
     "Arrow, lists of integers": lambda: as_arrow(lambda pa: pa.list_(pa.int16())),
     "Arrow, large lists": lambda: as_arrow(lambda pa: pa.large_list(pa.float64())),
@@ -69,9 +130,42 @@ def test_tables(table):
 
 
 def test_a_slice_of_an_arrow_table():
-    table = as_arrow(lambda pa: pa.list_(pa.float32(), 2)).slice(1, 2)
-    values = EventLog(table, "who", "day").column("vector").values
-    np.testing.assert_array_equal(values, STORED[:2])
+    fixed = as_arrow(lambda pa: pa.list_(pa.float32(), 2))
+    for table in (fixed, as_unordered_list_view()):
+        values = EventLog(table.slice(1, 2), "who", "day").column("vector").values
+        np.testing.assert_array_equal(values, STORED[:2])
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda v: torch.tensor(v, dtype=torch.bfloat16), r"BFloat16.*\.detach\(\)"),
+        (lambda v: torch.tensor([1.0] * len(v), requires_grad=True), "requires grad"),
+        (lambda v: torch.tensor([v]), "type Tensor, and a field of vectors needs"),
+        (lambda v: torch.tensor(v[: 1 + v[0] % 4]), "differ in length"),
+        (lambda v: torch.tensor([1.0, 0.0]) / (v[0] - 2), "1 of the 3 vectors in"),
+    ],
+)  # fmt: skip
+def test_bad_arrays_of_another_library(make, text):
+    with pytest.raises((TypeError, ValueError), match=text):
+        EventLog(of_arrays(make), "who", "day")
+
+
+def test_bad_list_views():
+    pa = pytest.importorskip("pyarrow")
+    table = events()
+    for vectors, text in (([[1], [2, 3]] * 2, "differ in length"),
+                          ([["a", "b"]] * 4, "list of string")):  # fmt: skip
+        values = pa.array(vectors[0] + vectors[1] + vectors[0] + vectors[1])
+        sizes = pa.array([len(v) for v in vectors], pa.int32())
+        places = pa.array(np.cumsum([0, *(len(v) for v in vectors)])[:-1], pa.int32())
+        column = pa.ListViewArray.from_arrays(places, sizes, values)
+        with pytest.raises((TypeError, ValueError), match=text):
+            EventLog(
+                pa.table({"who": table["who"], "day": table["day"], "vector": column}),
+                "who",
+                "day",
+            )
 
 
 WHOLE = "The vectors of a field have one length; write None for one that is missing"
@@ -129,8 +223,10 @@ def test_bad_lists_of_other_libraries(case, library):
 
 
 def test_categories_are_no_vectors():
-    with pytest.raises(TypeError, match="'vector' holds values of the type list"):
-        EventLog(events(), "who", "day", categorical=["vector"])
+    for table, found in ((events(), "list"), (of_arrays(torch.tensor), "Tensor")):
+        text = f"'vector' holds values of the type {found}"
+        with pytest.raises(TypeError, match=text):
+            EventLog(table, "who", "day", categorical=["vector"])
 
 
 def test_it_is_shown_as_the_user_gave_it():

@@ -131,6 +131,24 @@ def test_events_at_the_cutoff_against_those_before():
     assert found["product_now_share"] == 3 / 7
 
 
+def test_what_never_varies_has_no_spread():
+    """Neither rounded days since 1970 nor the rounded mean of 0.1 are a deviation."""
+    day = pd.Timestamp("2024-01-01") + pd.to_timedelta(79_191 * np.arange(60), "s")
+    orders = pd.DataFrame({"who": list("abc") * 20, "day": day, "fee": 0.1})
+    orders["sent"] = day + pd.Timedelta("36h 17min")
+    X = EventLog(orders, "who", "day").attach(
+        orders[["who", "day"]], "who", "day", allow_exact_matches=True
+    )
+    found = HistoryAggregator(remainder="drop").fit_transform(X)
+    for field, value in {"fee": 0.1, "sent": 36 / 24 + 17 / 1440}.items():
+        several = found[f"history__{field}_std"].dropna()
+        assert len(several) == 57
+        assert_array_equal(several, 0)
+        for statistic in ("mean", "min", "max", "last"):
+            assert_array_equal(found[f"history__{field}_{statistic}"], value)
+        assert f"history__{field}_now_zscore" not in found  # which no row has
+
+
 # Against a loop -----------------------------------------------------------------------
 
 

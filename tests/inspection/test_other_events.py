@@ -144,3 +144,21 @@ def test_unseen_events_are_not_used():
         frame = changed.to_frame()
         assert (frame["amount"] == 1).all()
         assert (frame["when"] < cutoff).all()
+
+
+def test_dates_too_far_for_the_unit_of_the_times_keep_their_distance():
+    """A contract that ends in 9999, in a log of nanoseconds."""
+    day = pd.date_range("2024-01-01", periods=6, unit="ns")
+    ends = (day.as_unit("s") + pd.Timedelta("40D").as_unit("s")).to_numpy().copy()
+    ends[3] = np.datetime64("9999-12-31")
+    events = pd.DataFrame({"who": list("aabbcc"), "day": day, "ends": ends})
+    X = EventLog(events, "who", "day").attach(events[["who"]].drop_duplicates())
+    changed = with_field_shuffled(
+        X["history"].array, "ends", np.random.RandomState(1)
+    ).log.to_frame()
+    distance = [
+        sorted((frame["ends"] - frame["day"].dt.as_unit("s")).dt.days)
+        for frame in (events, changed)
+    ]
+    assert distance[0] == distance[1]
+    assert changed["ends"].tolist() != events["ends"].tolist()

@@ -629,3 +629,21 @@ def test_the_last_nanosecond_of_a_window_counts(unit):
     assert future_count(X, day + nano).tolist() == [1]
     assert future_count(X, "10D", gap=day).tolist() == [1]
     assert future_count(X, "10D", gap=day + nano).tolist() == [0]
+
+
+@pytest.mark.parametrize("unit", ["us", "ns"])
+def test_a_month_that_is_said_to_end_at_23_59_59(unit):
+    """The midnight after it is meant, and completes the window that ends there."""
+    when = pd.to_datetime(["2024-03-01 10:00", "2024-03-20 12:00"]).as_unit(unit)
+    orders = pd.DataFrame({"who": ["a", "b"], "when": when})
+    options = {"customer": "who", "time": "when"}
+    log = EventLog(orders, observed_until="2024-03-31 23:59:59", **options)
+    X = log.snapshots(["2024-03-02"])
+    text = "less than a second after .*observed_until='2024-04-01 00:00:00'"
+    with pytest.raises(ValueError, match=text):
+        churned(X, "30D")
+    log = EventLog(orders, observed_until="2024-04-01", **options)
+    assert churned(log.snapshots(["2024-03-02"]), "30D").tolist() == [1]
+    X = log.snapshots(["2024-03-03"])
+    with pytest.raises(ValueError, match="recorded for longer than until its last"):
+        churned(X, "30D")

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from sklearn_seqcrm._encoding import NumericField
-from sklearn_seqcrm._store import Clock, Column
+from sklearn_seqcrm._store import Clock, Column, moments_after
 from sklearn_seqcrm.neural_network._event_model._mixtures import (
     choose,
     draw_normal,
@@ -175,13 +175,8 @@ class NumberField:
         numbers[atom == _MISSING] = np.nan
         if np.dtype(self.dtype).kind != "M":
             return Column(numbers.astype(self.dtype))
-        per_day = self.clock.ticks_per_day()
-        days = numbers if per_day is None else numbers + times / per_day
-        unit = 1.0 if self.in_days else 86_400.0  # to the day, or to the second
-        moments = np.full(len(days), np.datetime64("NaT"), dtype="M8[s]")
-        there = np.isfinite(days)
-        seconds = np.round(days[there] * unit) * (86_400 / unit)
-        moments[there] = seconds.astype("int64").astype("M8[s]")
+        step = 86_400 if self.in_days else 1  # to the day, or to the second
+        moments = moments_after(numbers, times, self.clock, step)
         return Column(moments.astype(self.dtype))
 
 

@@ -11,10 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._store import Clock
-
-_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-_DAY = 86_400
+from sklearn_seqcrm._store import TICKS_PER_SECOND, Clock, days_between_ticks
 
 
 def tick_of(clock: Clock, value: Any, what: str, *, up: bool = True) -> Any:
@@ -58,8 +55,25 @@ def exact_tick_of(clock: Clock, value: Any, what: str) -> Any:
     return tick
 
 
-def days_of(value: Any, *, aware: bool) -> float | None:
-    """Days since 1970 of a datetime; None for what is none, or of another zone."""
+def days_after(value: Any, tick: Any, clock: Clock, *, aware: bool) -> float | None:
+    """Days from a tick of a clock to a datetime, as a table of one has them.
+
+    Parameters
+    ----------
+    value : object
+        The datetime.
+    tick : int
+        The tick; 1970 counts instead of it, if those of the clock are plain numbers.
+    clock : Clock
+        The clock.
+    aware : bool
+        Whether the datetime must have a time zone.
+
+    Returns
+    -------
+    float or None
+        NaN for NaT; None for what is no datetime, or one of the other kind of zone.
+    """
     if not isinstance(value, datetime.datetime | np.datetime64):
         return None
     moment = pd.Timestamp(value)
@@ -67,7 +81,9 @@ def days_of(value: Any, *, aware: bool) -> float | None:
         return np.nan
     if (moment.tzinfo is not None) != aware:
         return None
-    return moment.asm8.astype("M8[us]").astype("int64").item() / (_DAY * 1e6)
+    start = (0, "s") if clock.unit is None else (int(tick), clock.unit)
+    ticks = moment.asm8.view("int64").item()
+    return days_between_ticks(*start, ticks, moment.unit)
 
 
 def _is_plain(clock: Clock, value: Any) -> bool:
@@ -86,5 +102,5 @@ def _split(clock: Clock, value: Any) -> tuple[int, int] | None:
         return None
     # Of an aware one it is the moment in UTC.
     number = moment.asm8.view("int64").item()
-    parts, per_second = _PER_SECOND[moment.unit], _PER_SECOND[str(clock.unit)]
-    return divmod(number * per_second, parts)
+    parts = TICKS_PER_SECOND[moment.unit]
+    return divmod(number * TICKS_PER_SECOND[str(clock.unit)], parts)

@@ -17,7 +17,7 @@ from sklearn_seqcrm._encoding import (
     Vocabulary,
 )
 from sklearn_seqcrm._store import Column
-from sklearn_seqcrm.neural_network._streaming._moments import days_of
+from sklearn_seqcrm.neural_network._streaming._moments import days_after
 
 _NUMBERS = (int, float, np.number, np.bool_)
 
@@ -189,17 +189,14 @@ class _DaysAfter:
     """
 
     def __init__(self, encoder: EventEncoder) -> None:
-        self._per_day = encoder.clock.ticks_per_day()
+        self._clock = encoder.clock
 
     def __call__(self, value: Any, tick: Any) -> float | None:
         """The number; None for what is no datetime."""
         if value is None:
             return np.nan
         is_aware = isinstance(value, datetime.datetime) and value.tzinfo is not None
-        days = days_of(value, aware=is_aware)
-        if days is None or self._per_day is None:
-            return days
-        return days - tick / self._per_day
+        return days_after(value, tick, self._clock, aware=is_aware)
 
 
 def _number_of(value: Any, tick: Any) -> float | None:

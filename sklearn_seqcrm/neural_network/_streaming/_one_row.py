@@ -17,7 +17,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from sklearn_seqcrm._reading import bounded, text_of
 from sklearn_seqcrm._store import Clock
-from sklearn_seqcrm.neural_network._streaming._moments import days_of
+from sklearn_seqcrm.neural_network._streaming._moments import days_after
 from sklearn_seqcrm.neural_network._streaming._parts import (
     Parts,
     function_of,
@@ -157,23 +157,21 @@ class _Days:
 
     def __init__(self, columns: Sequence[Any], clock: Clock) -> None:
         self._columns = columns
-        self._aware = clock.aware
-        self._per_day = clock.ticks_per_day() or np.nan
+        self._clock = clock
 
     def __call__(self, statics: Mapping[str, Any], cutoff: Any) -> list[float]:
-        now = cutoff / self._per_day
-        return [now - self._days_of(statics[name]) for name in self._columns]
+        return [self._days_before(cutoff, statics[name]) for name in self._columns]
 
     def learned(self) -> dict[str, Any]:
         return {"kind": "days before the cutoff", "columns": list(self._columns)}
 
-    def _days_of(self, value: Any) -> float:
+    def _days_before(self, cutoff: Any, value: Any) -> float:
         if value is None:
             return np.nan
-        days = days_of(value, aware=self._aware)
+        days = days_after(value, cutoff, self._clock, aware=self._clock.aware)
         if days is None:
             raise UnusualValueError
-        return days
+        return -days
 
 
 class _Scaled:

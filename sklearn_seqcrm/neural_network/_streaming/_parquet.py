@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._store import replacing
+from sklearn_seqcrm._store import Writer, read_sealed_table, write_sealed_table
 from sklearn_seqcrm.neural_network._module import HistoryNetwork
 from sklearn_seqcrm.neural_network._streaming._streamed_history import (
     StreamedHistory,
 )
 
 _KEY = b"sklearn_seqcrm.states"
-_FORMAT = 1
+_ANEW = "read the events into a new scorer: StreamingScorer(...).update(log)"
+_WRITER = Writer("StreamingScorer.to_parquet", anew=_ANEW, of_others=_ANEW)
 
 
 def write_states(
@@ -36,7 +35,6 @@ def write_states(
         File to write. One that is there already is replaced when the new one is whole.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     columns: dict[str, Any] = {}
     n_rows = max(len(stream.states) for stream in streams.values())
@@ -47,23 +45,16 @@ def write_states(
             numbers = _as_arrow(records[field])
             columns[f"{i}_{field}"] = _filled_up(numbers, n_rows)
     note = {
-        "format": _FORMAT,
         "digest": digest,
         "histories": [
             {"name": str(name), "n": len(one.states), "span": one.span}
             for name, one in streams.items()
         ],
     }
-    table = pa.table(columns).replace_schema_metadata({_KEY: json.dumps(note)})
-    with replacing(path) as beside:
-        # Nothing in states repeats, so that packing them takes time for nothing.
-        pq.write_table(
-            table,
-            beside,
-            compression="none",
-            use_dictionary=False,
-            write_page_checksum=True,
-        )
+    # Nothing in states repeats, so that packing them takes time for nothing.
+    write_sealed_table(
+        pa.table(columns), _KEY, note, path, compression="none", use_dictionary=False
+    )
 
 
 def read_states(streams: Mapping[Any, StreamedHistory], digest: str, path: Any) -> None:
@@ -84,22 +75,22 @@ def read_states(streams: Mapping[Any, StreamedHistory], digest: str, path: Any) 
         If the file is damaged, is none of states, or has those of other networks or of
         another dtype.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+    table, note = read_sealed_table(path, _KEY, _WRITER)
     try:
-        table = pq.read_table(Path(path), page_checksum_verification=True)
-    except pa.ArrowException as error:
-        raise ValueError(f"{path} is damaged, or no Parquet file: {error}") from error
-    except OSError as error:
-        if error.errno is not None:  # it is not there, or may not be read
-            raise
-        raise ValueError(f"{path} is damaged: {error}") from error
-    text = (table.schema.metadata or {}).get(_KEY)
-    if text is None:
-        raise ValueError(f"{path} was not written by StreamingScorer.to_parquet.")
-    note = json.loads(text)
-    _refuse_others(note, streams, digest, path)
+        _refuse_others(note, streams, digest, path)
+        _restore(streams, table, note, path)
+    except (AttributeError, LookupError, TypeError) as error:
+        # Only of a file without a seal, as version 0.1.0 wrote it.
+        raise _WRITER.damaged(path, repr(error)) from error
+
+
+def _restore(
+    streams: Mapping[Any, StreamedHistory],
+    table: Any,
+    note: Mapping[str, Any],
+    path: Any,
+) -> None:
+    """Put states and customers into streams."""
     for i, (stream, told) in enumerate(
         zip(streams.values(), note["histories"], strict=True)
     ):
@@ -132,17 +123,11 @@ def _refuse_others(
     digest: str,
     path: Any,
 ) -> None:
-    if note["format"] != _FORMAT:
-        raise ValueError(
-            f"The states in {path} have the format {note['format']}, and this version "
-            f"of sklearn_seqcrm reads the format {_FORMAT}."
-        )
     names = [one["name"] for one in note["histories"]]
     if names != [str(name) for name in streams] or note["digest"] != digest:
         raise ValueError(
             f"The states in {path}, of the histories {names}, were made by another "
-            "model, and mean nothing to this one. Read the events into a new scorer: "
-            "StreamingScorer(...).update(log)."
+            f"model, and mean nothing to this one; {_ANEW}."
         )
 
 
