@@ -349,11 +349,15 @@ def _infer_times(series: pd.Series, what: str) -> pd.Series:
             "pd.to_datetime(..., utc=True) makes all of them aware."
         )
     if all(hasattr(value, "year") for value in series):
-        return (
-            pd.to_datetime(series, utc=True)
-            if zones == {False}
-            else (pd.to_datetime(series))
-        )
+        try:
+            return pd.to_datetime(series, utc=zones == {False})
+        except (pd.errors.OutOfBoundsDatetime, OverflowError):
+            # pandas before version 3 reads objects as nanoseconds, which end in 2262.
+            # Its Timestamps have a unit of their own all the same.
+            stamps = [pd.Timestamp(value).as_unit("us") for value in series]
+            ticks = np.array([stamp.value for stamp in stamps], dtype="datetime64[us]")
+            found = pd.Series(ticks, series.index)
+            return found.dt.tz_localize("UTC") if zones == {False} else found
     return series.infer_objects()
 
 

@@ -37,7 +37,7 @@ def test_shapes_and_columns(data):
 
 def test_newsletters_are_sent_at_full_hours_drawn_at_random(data):
     mailings = data.mailings
-    assert (mailings["day"] + mailings["hour"] * HOUR).equals(mailings["timestamp"])
+    assert (mailings["day"] + mailings["hour"] * HOUR == mailings["timestamp"]).all()
     assert not mailings.duplicated(["customer_id", "day"]).any()
     shares = mailings["hour"].value_counts(normalize=True)
     # Four standard errors.

@@ -217,7 +217,8 @@ def visits(n=300, opened=OPEN, seed=0):
     rng = np.random.default_rng(seed)
     often = rng.gamma(2, 0.03, n)[:, None] * opened[np.arange(N_DAYS) % 7]
     who, day = np.nonzero(rng.random((n, N_DAYS)) < often)
-    return pd.DataFrame({"who": who, "day": FIRST + day * DAY})
+    days = pd.DatetimeIndex(FIRST + day * DAY).as_unit("us")  # whatever pandas makes
+    return pd.DataFrame({"who": who, "day": days})
 
 
 def rows_of(events, n=300, at=FIRST + N_DAYS * DAY):
