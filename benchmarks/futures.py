@@ -283,16 +283,11 @@ def demand(options, seed):
         # What it would have said of the weeks that are over.
         ago = cutoff - N_WEEKS * WEEK
         X_ago = known_rows(events, ago)
-        futures, again = (
-            model.sample(rows, N_WEEKS * WEEK, N_PATHS_DEMAND, 0) for rows in (X, X_ago)
-        )
+        drawn_units, drawn_units_ago = (simulated_units(model, x) for x in (X, X_ago))
         for name in [*common, "OTHER"]:
             units = weekly(events[events["department"] == name], cutoff)
             past = units.loc[units.index.min() + 1 : -1]  # the first is half a week
-            drawn, drawn_ago = (
-                weekly(sampled[sampled["department"] == name], start) / N_PATHS_DEMAND
-                for sampled, start in ((futures, cutoff), (again, ago))
-            )
+            drawn, drawn_ago = drawn_units[name], drawn_units_ago[name]
             forecasts = {
                 "event model": drawn,
                 "event model, corrected by the last 8 weeks": drawn
@@ -312,6 +307,22 @@ def demand(options, seed):
             )
     ways = pd.DataFrame([one["mase"] for one in series])
     return {"mase": ways.mean().to_dict(), "series": series}
+
+
+def simulated_units(model, X):
+    """Mean units of each week, from week 0 on, by department."""
+    units = model.demand(
+        X,
+        "department",
+        N_WEEKS * WEEK,
+        every=WEEK,
+        value="n_items",
+        n_paths=N_PATHS_DEMAND,
+        random_state=0,
+    )
+    return units.pivot(index="start", columns="level", values="mean").reset_index(
+        drop=True
+    )
 
 
 def errors_of(forecasts, past, units):

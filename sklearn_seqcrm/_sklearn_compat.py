@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from numbers import Integral
 from typing import Any, ParamSpec, TypeVar
 
 from sklearn.base import _clone_parametrized
 from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._param_validation import (
     HasMethods,
-    Interval,
     StrOptions,
     validate_parameter_constraints,
 )
+from sklearn.utils._param_validation import Interval as _Interval
 from sklearn.utils._param_validation import validate_params as _validate_params
 from sklearn.utils._response import _get_response_values
 from sklearn.utils._set_output import _get_output_config
@@ -54,6 +55,7 @@ __all__ = [
     "check_feature_names_in",
     "check_sample_weight",
     "clone_with_fitted",
+    "is_count",
     "of_history_transformer",
     "one_task",
     "output_wanted",
@@ -71,6 +73,22 @@ DOC_LINK = (
     "https://sklearn-seqcrm.readthedocs.io/en/stable"
     "/generated/{estimator_module}.{estimator_name}.html"
 )
+
+
+class Interval(_Interval):
+    """scikit-learn's interval of numbers, without True and False.
+
+    They are integers to Python, so that ``n=True`` would pass for 1.
+    """
+
+    def is_satisfied_by(self, val: Any) -> bool:
+        """Tell whether a value is a number within the interval."""
+        return not isinstance(val, bool) and super().is_satisfied_by(val)
+
+
+def is_count(value: Any, least: int = 1) -> bool:
+    """Tell whether a value is a whole number, `least` or more; True is none."""
+    return Interval(Integral, least, None, closed="left").is_satisfied_by(value)
 
 
 def validate_params(

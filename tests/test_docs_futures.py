@@ -18,9 +18,19 @@ def test_sums_are_about_what_came(page):
     assert 0.6 < covered < 0.98
 
 
-def test_weeks_are_those_of_the_horizon(page):
-    mean, _ = page["printed"][0]
-    assert list(mean.index) == list(range(8))
+def test_demand_is_about_what_came(page):
+    (demand,) = page["printed"][0]
+    assert demand["start"].dt.days.unique().tolist() == [0, 28]
+    assert set(demand["level"]) == set(page["orders"]["category"])
+    came, months = page["came"].sum(), demand.groupby("start")["mean"].sum()
+    assert 0.6 < months.sum() / came < 1.6
+    assert (demand["lower"] <= demand["mean"]).all()
+
+
+def test_several_horizons_have_a_column_each(page):
+    values = page["values"]
+    assert values.columns.days.tolist() == [28, 56]
+    np.testing.assert_allclose(values.iloc[:, 1].sum(), page["value"].sum(), rtol=0.1)
 
 
 def test_lists_are_ranked_by_probability(page):

@@ -64,7 +64,8 @@ class Known(NamedTuple):
     @classmethod
     def of(cls, clock: Clock, min_events: Any, active_within: Any) -> Known:
         """Read what a user gave."""
-        if not isinstance(min_events, int | np.integer) or min_events < 0:
+        is_whole = isinstance(min_events, int | np.integer)
+        if not is_whole or isinstance(min_events, bool) or min_events < 0:
             raise ValueError(
                 f"min_events must be a whole number from 0 on; got {min_events!r}."
             )

@@ -17,7 +17,7 @@ from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from sklearn_seqcrm._reading import row_customers
-from sklearn_seqcrm._sklearn_compat import Interval, validate_params
+from sklearn_seqcrm._sklearn_compat import Interval, is_count, validate_params
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.inspection._other_events import (
     OwnEvents,
@@ -258,7 +258,7 @@ def _aspects(
         yield from (Aspect("kind", kind) for kind in _kinds(array, kind_field))
     yield Aspect("order", "order")
     for number in n_last:
-        if not isinstance(number, Integral) or number < 1:
+        if not is_count(number):
             raise ValueError(
                 f"last_events must be whole numbers of 1 or more; got {number!r}."
             )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from numbers import Integral
 from typing import Any, Self
 
 import numpy as np
@@ -14,6 +13,7 @@ from sklearn.base import TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_seqcrm._reading import Table
 from sklearn_seqcrm._sklearn_compat import (
     check_feature_names_in,
     of_history_transformer,
@@ -24,17 +24,18 @@ from sklearn_seqcrm.neural_network._event_model import (
     CONSTRAINTS,
     BaseEventModel,
     BasketSimulator,
-    SimulatedEvents,
+    DemandCells,
     Simulator,
     allowed_levels,
     best_values,
+    check_arguments,
     cumulative_hazards,
     event_log_probs,
     level_field,
     levels_seen,
     next_probabilities,
     probabilities_within,
-    rows_of_paths,
+    simulated_targets,
     states_at_cutoffs,
     table_of,
 )
@@ -449,7 +450,7 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         Raises
         ------
         ValueError
-            If `horizon` or `n_paths` is not positive.
+            If `horizon` is not longer than 0, or another argument is out of range.
 
         Warns
         -----
@@ -457,6 +458,7 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
             If paths have more than twice the events that any training customer had in
             so long a time. They end there.
         """
+        check_arguments("sample", n_paths=n_paths, random_state=random_state)
         data = self._rows_of(X)
         events, _ = self._simulate(data, horizon, n_paths, random_state)
         clock = self._learned.encoder.clock
@@ -469,19 +471,21 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         horizon: Any,
         n_paths: int = 100,
         random_state: Any = None,
-    ) -> np.ndarray:
-        """Ask a target of simulated futures.
+    ) -> np.ndarray | pd.DataFrame:
+        """Compute a target on simulated futures.
 
         Parameters
         ----------
         X : DataFrame of shape (n, n_columns)
             Rows as in `fit`.
         target : callable
-            Takes rows with histories, and returns a number for each, as the functions
-            of `sklearn_seqcrm.targets` do: ``lambda rows: future_sum(rows, "amount",
-            "28D")``. The rows have no past, and no column but the histories.
+            Takes rows with histories and returns one value or several for each, as the
+            functions of `sklearn_seqcrm.targets` do: ``lambda rows: future_sum(rows,
+            "amount", ["7D", "28D"])``. The rows have no past, and no column but the
+            histories. It is called once for all rows of the same cutoff.
         horizon : Timedelta, str or number
-            How long to simulate; a target must not look further.
+            How long to simulate. The record ends there, so that a window of a target
+            that ends later is incomplete.
         n_paths : int, default=100
             Simulated futures of each row.
         random_state : int, RandomState or None, default=None
@@ -489,22 +493,145 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
 
         Returns
         -------
-        ndarray of shape (n, n_paths)
+        ndarray of shape (n, n_paths), or DataFrame of n * n_paths rows
             The target of each path: its mean over paths is a prediction, and its
-            quantiles an interval.
+            quantiles an interval. If the target returns a DataFrame, so does this
+            method: the same columns with their types, and an index of the levels
+            ``"row"``, the position in `X`, and ``"path"``. ``groupby("row").mean()``
+            is the mean over paths. From arrays of shape (m, k) it is an array of shape
+            (n, n_paths, k).
+
+        Raises
+        ------
+        TypeError
+            If the target returns no values of rows.
+        ValueError
+            If it returns another number of them, or an argument is out of range.
+
+        Warns
+        -----
+        UserWarning
+            As for `sample`.
         """
+        check_arguments(
+            "simulate_targets",
+            target=target,
+            n_paths=n_paths,
+            random_state=random_state,
+        )
         data = self._rows_of(X)
         events, end = self._simulate(data, horizon, n_paths, random_state)
         [source] = data.sources
-        rows = rows_of_paths(
+        return simulated_targets(
+            target,
             events,
             self._learned.encoder.clock,
             self._learned.names,
-            np.repeat(source.cutoff, n_paths),
-            np.repeat(end, n_paths),
+            source.cutoff,
+            end,
+            int(n_paths),
             self._reading.histories[0],
         )
-        return np.asarray(target(rows)).reshape(len(data), n_paths)
+
+    def demand(
+        self,
+        X: Any,
+        field: str | None,
+        horizon: Any,
+        *,
+        every: Any = None,
+        value: str | None = None,
+        by: Any = None,
+        n_paths: int = 100,
+        interval: float = 0.9,
+        random_state: Any = None,
+    ) -> pd.DataFrame:
+        """Simulate the demand of all rows together, by period and level.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Rows as in `fit`, one for each customer.
+        field : str or None
+            Categorical field whose levels are told apart, such as the product. None:
+            all events together.
+        horizon : Timedelta, str or number
+            How long to simulate: events lie in ``[cutoff, cutoff + horizon)``.
+        every : Timedelta, str, number or None, default=None
+            Length of a period, of which `horizon` must be a multiple. Periods begin at
+            the cutoff of each row. None: the horizon is one period.
+        value : str or None, default=None
+            Numeric field that is summed, missing values as 0. None: events are counted.
+        by : str or None, default=None
+            Column of `X`, each value of which has a demand of its own, such as the
+            region of the customers. Missing values are a group.
+        n_paths : int, default=100
+            Simulated futures of each row. Path ``k`` of all rows is one future of them
+            together.
+        interval : float, default=0.9
+            Share of the futures between ``lower`` and ``upper``.
+        random_state : int, RandomState or None, default=None
+            Seed of the draws. The same seed draws the events of `sample`.
+
+        Returns
+        -------
+        DataFrame of shape (n_groups * n_periods * n_levels, 4 to 6)
+            A row for each group, period and level, zeros included: ``group``, if there
+            is `by`; ``start``, the time from the cutoff to the start of the period;
+            ``level``, if there is a `field`, one of its values in training; ``mean``
+            over the futures; ``lower`` and ``upper``, the quantiles
+            ``(1 - interval) / 2`` and ``(1 + interval) / 2``. Events without a value of
+            `field` belong to no level.
+
+        Raises
+        ------
+        TypeError
+            If a length of time is of another kind than the times of the log.
+        ValueError
+            If `field` is no categorical field, `value` no numeric one, `by` no column,
+            `horizon` no multiple of `every`, or another argument is out of range.
+
+        Warns
+        -----
+        UserWarning
+            As for `sample`.
+
+        See Also
+        --------
+        simulate_targets : Targets of each row by itself.
+
+        Notes
+        -----
+        Totals are kept, and not events, so that memory does not grow with the number of
+        simulated events. Customers are drawn independently: what moves all of them at
+        once is in no path, and intervals of large totals are too narrow.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from sklearn_seqcrm.datasets import make_order_returns
+        >>> from sklearn_seqcrm.events import EventLog
+        >>> from sklearn_seqcrm.neural_network import LSTMEventModel
+        >>> orders = make_order_returns(50, random_state=0).orders
+        >>> fields = ["category", "price"]
+        >>> log = EventLog(orders, "customer_id", "timestamp", fields=fields)
+        >>> X = log.snapshots(["2024-09-01"])
+        >>> model = LSTMEventModel(max_epochs=1, random_state=0).fit(X)
+        >>> sales = model.demand(X, "category", "28D", every="7D", value="price")
+        >>> sales.columns.tolist()
+        ['start', 'level', 'mean', 'lower', 'upper']
+        >>> today = pd.Timestamp("2024-09-01")
+        >>> (today + sales["start"]).dt.day.unique().tolist()
+        [1, 8, 15, 22]
+        """
+        check_arguments(
+            "demand", n_paths=n_paths, interval=interval, random_state=random_state
+        )
+        data = self._rows_of(X)
+        frame = Table.of(X).frame
+        cells = DemandCells.of(self._learned, frame, field, horizon, every, value, by)
+        totals, _ = self._simulate(data, horizon, n_paths, random_state, cells.add_up)
+        return cells.table(totals, interval)
 
     def predict_survival_function(
         self, X: Any, return_array: bool = False
@@ -566,7 +693,7 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
             other gains from 64 draws.
         exclude_seen : bool, default=False
             Leave out what the row's history has.
-        candidates : list of values or None, default=None
+        candidates : value, list of values or None, default=None
             Values that may be returned; None: all of training.
         n_draws : int or None, default=None
             Draws, over which probabilities are averaged: of when the next event comes
@@ -583,9 +710,16 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         Raises
         ------
         ValueError
-            If there is no such categorical field, a candidate was not in training, or
-            `basket` and `within` are both asked for.
+            If there is no such categorical field, a candidate was not in training,
+            `basket` and `within` are both asked for, or an argument is out of range.
         """
+        check_arguments(
+            "predict_next",
+            n=n,
+            basket=basket,
+            exclude_seen=exclude_seen,
+            n_draws=n_draws,
+        )
         if basket and within is not None:
             raise ValueError(
                 f"basket=True asks about the next basket and within={within!r} about a "
@@ -601,7 +735,7 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
             simulator = kind(self.net_, self._learned, seed=0)
             found = next_probabilities(simulator, data, field, n_draws)
         else:
-            events, _ = self._simulate(data, within, n_draws, 0)
+            events, _ = self._simulate(data, within, n_draws, 0, what="within")
             found = probabilities_within(events, known, field, len(data), n_draws)
         seen = None
         if exclude_seen:
@@ -672,27 +806,44 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         )
 
     def _simulate(
-        self, data: RowData, horizon: Any, n_paths: int, random_state: Any
-    ) -> tuple[SimulatedEvents, np.ndarray]:
-        """Simulated events, and the first moment of each row that is not simulated."""
-        if not (isinstance(n_paths, Integral) and n_paths > 0):
-            raise ValueError(f"The number of paths must be positive; got {n_paths!r}.")
+        self,
+        data: RowData,
+        horizon: Any,
+        n_paths: int,
+        random_state: Any,
+        collect: Callable[..., Any] = Simulator.run,
+        what: str = "horizon",
+    ) -> tuple[Any, np.ndarray]:
+        """Return the collected simulation, and where each row's simulation ends.
+
+        Parameters
+        ----------
+        data : RowData of n
+            Rows.
+        horizon, n_paths, random_state
+            As for `sample`.
+        collect : callable, default=Simulator.run
+            Takes a simulator and the arguments of its `run`, and returns something
+            with `n_cut`.
+        what : str, default="horizon"
+            How an error names the horizon.
+        """
         clock = self._learned.encoder.clock
-        length = clock.duration(horizon, "horizon", positive=True)
+        length = clock.duration(horizon, what, positive=True)
         [source] = data.sources
         end = later(source.cutoff, clock.rounded_up(horizon=horizon))
         seed = check_random_state(random_state).randint(2**31 - 1)
         most = self._learned.most_events.bound(float(length))
         with own_settings(self.device), torch.no_grad():
             simulator = Simulator(self.net_, self._learned, seed)
-            events = simulator.run(data, end, int(n_paths), most)
-        if events.n_cut:
+            found = collect(simulator, data, end, int(n_paths), most)
+        if found.n_cut:
             warnings.warn(
-                f"{events.n_cut} of {len(data) * n_paths} simulated paths had {most} "
+                f"{found.n_cut} of {len(data) * n_paths} simulated paths had {most} "
                 f"events within {horizon}, twice as many as any customer had in "
                 "training, and end there. Fit on more customers, or with more dropout, "
                 "if these are more than a few.",
                 UserWarning,
                 stacklevel=3,
             )
-        return events, end
+        return found, end

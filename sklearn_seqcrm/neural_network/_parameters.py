@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
-import numpy as np
 import torch
 
-from sklearn_seqcrm._sklearn_compat import Interval, StrOptions
+from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, is_count
 from sklearn_seqcrm.neural_network._poolings import POOLINGS
 from sklearn_seqcrm.neural_network._reader import (
     CELLS,
@@ -68,7 +67,7 @@ def names_of_poolings(pooling: str | Sequence[str]) -> tuple[str, ...]:
 
 def refuse_other_sizes(head_sizes: Sequence[int]) -> None:
     """Raise a ValueError for what are no sizes of layers."""
-    if not all(isinstance(n, int | np.integer) and n >= 1 for n in head_sizes):
+    if not all(map(is_count, head_sizes)):
         raise ValueError(f"head_sizes must be positive integers; got {head_sizes!r}.")
 
 

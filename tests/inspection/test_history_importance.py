@@ -175,6 +175,7 @@ def test_rows_of_a_customer_and_weights(data):
         ({"fields": ["price"]}, KeyError, "no field 'price'"),
         ({"kind_field": "amount"}, ValueError, "'amount' is numeric"),
         ({"last_events": [0]}, ValueError, "whole numbers of 1 or more; got 0"),
+        ({"last_events": [True]}, ValueError, "whole numbers of 1 or more; got True"),
         ({"last_time": ["2D"]}, TypeError, "must be a number"),
         ({"history": "story"}, KeyError, "no column 'story'"),
         ({"n_repeats": 0}, ValueError, "n_repeats"),

@@ -18,7 +18,13 @@ from sklearn_seqcrm.neural_network import LSTMEventModel
 from sklearn_seqcrm.neural_network._event_model._levels import LevelDensity
 from sklearn_seqcrm.neural_network._event_model._most_events import MostEvents
 from sklearn_seqcrm.preprocessing import HistoryEncoder
-from sklearn_seqcrm.targets import churned, future_count, future_sum
+from sklearn_seqcrm.targets import (
+    churned,
+    future_count,
+    future_sum,
+    next_value,
+    time_to_next,
+)
 from sklearn_seqcrm.testing._small_data import make_events, make_rows, make_table
 
 SMALL = {"hidden_size": 6, "max_epochs": 2, "random_state": 0}
@@ -334,6 +340,100 @@ def test_targets_of_simulated_futures(model, X):
     assert_array_equal(found, orders)
 
 
+def by_path(futures, n_rows, n_paths):
+    """Yield the place of each path and its simulated events."""
+    paths = dict(iter(futures.groupby(["row", "path"])))
+    for key in np.ndindex(n_rows, n_paths):
+        yield key, paths.get(key, futures[:0])
+
+
+def test_targets_of_several_horizons_keep_their_names(model, X):
+    """And their types, as do the columns of `time_to_next`."""
+    X = X.iloc[:20]
+    at, n, horizons = X["at"].to_numpy(), len(X), ["30D", "90D"]
+
+    def simulated(target):
+        return model.simulate_targets(X, target, "90D", 3, random_state=0)
+
+    counts = simulated(lambda rows: future_count(rows, horizons))
+    sums = simulated(lambda rows: future_sum(rows, "amount", horizons))
+    away = simulated(lambda rows: churned(rows, horizons))
+    waits = simulated(lambda rows: time_to_next(rows, "90D"))
+    for table in (counts, sums, away, waits):
+        assert table.index.names == ["row", "path"]
+        assert table.index.tolist() == list(np.ndindex(n, 3))
+    for table in (counts, sums, away):
+        assert table.columns.tolist() == [pd.Timedelta(one) for one in horizons]
+    assert (counts.dtypes == "int64").all()
+    assert waits.dtypes["event"] == "bool"
+    assert waits.dtypes["time"].kind == "m"
+    futures = model.sample(X, "90D", n_paths=3, random_state=0)
+    for (row, path), own in by_path(futures, n, 3):
+        since = own["when"] - at[row]
+        for horizon in map(pd.Timedelta, horizons):
+            there, place = since < horizon, ((row, path), horizon)
+            assert counts.loc[place] == there.sum()
+            assert away.loc[place] == (not there.any())
+            assert_allclose(sums.loc[place], own.loc[there, "amount"].sum())
+        wait = since.min() if len(own) else pd.Timedelta("90D")
+        assert waits.loc[(row, path)].tolist() == [len(own) > 0, wait]
+    means = counts.groupby("row").mean()
+    both = simulated(lambda rows: future_count(rows, horizons).to_numpy())
+    assert both.shape == (n, 3, 2)
+    assert_allclose(both.mean(axis=1), means, rtol=1e-12)
+
+
+def test_targets_that_are_values_of_the_next_event(model, X):
+    X = X.iloc[:20]
+
+    def simulated(field):
+        return model.simulate_targets(
+            X, lambda rows: next_value(rows, field, "90D"), "90D", 3, random_state=0
+        )
+
+    kinds, due = simulated("kind"), simulated("due")
+    assert kinds.shape == due.shape == (len(X), 3)
+    assert due.dtype.kind == "M"
+    futures = model.sample(X, "90D", n_paths=3, random_state=0)
+    for place, own in by_path(futures, len(X), 3):
+        if not len(own) or pd.isna(own["kind"].iloc[0]):
+            assert pd.isna(kinds[place])
+        else:
+            assert kinds[place] == own["kind"].iloc[0]
+        first = own["due"].iloc[0] if len(own) else pd.NaT
+        assert pd.isna(due[place]) == pd.isna(first)
+        assert pd.isna(first) or due[place] == first
+
+
+def test_targets_end_with_the_simulation_of_their_row(model, X):
+    """Not with that of the last cutoff among the rows."""
+    assert X["at"].nunique() > 1
+
+    def simulated(target):
+        return model.simulate_targets(X, target, "90D", 3, random_state=0)
+
+    waits = simulated(lambda rows: time_to_next(rows, censored="keep"))
+    expected = simulated(lambda rows: time_to_next(rows, "90D"))
+    assert_array_equal(waits["event"], expected["event"])
+    # Up to the last moment of the record, a tick before its end.
+    shorter = expected["time"] - waits["time"]
+    assert shorter.between(pd.Timedelta(0), pd.Timedelta("1us")).all()
+    longer = simulated(lambda rows: future_count(rows, ["9D", "91D"], censored="nan"))
+    assert longer.notna().all().tolist() == [True, False]
+    assert longer.isna().all().tolist() == [False, True]
+    with pytest.raises(ValueError, match="run past the end of the log"):
+        simulated(lambda rows: future_count(rows, "91D"))
+
+
+def test_targets_in_another_order_are_put_in_place(model, X):
+    def simulated(target):
+        return model.simulate_targets(X, target, "90D", 3, random_state=0)
+
+    counts = simulated(lambda rows: future_count(rows, "90D"))
+    turned = simulated(lambda rows: future_count(rows, "90D").sort_values())
+    assert_array_equal(turned, counts)
+
+
 def test_weekly_customers_stay_weekly():
     """What a rhythm is in training it is in simulations, day by day."""
     rng = np.random.default_rng(0)
@@ -563,6 +663,10 @@ def test_what_rounding_parts_is_one_basket():
 def test_next_values_leave_out_what_they_shall(model, X, within):
     only = model.predict_next(X, "kind", candidates=["order", "visit"], within=within)
     assert set(only["value"]) == {"order", "visit"}
+    one = model.predict_next(X, "kind", candidates="order", within=within)
+    listed = model.predict_next(X, "kind", candidates=["order"], within=within)
+    assert_frame_equal(one, listed)
+    assert set(one["value"]) == {"order"}
     new = model.predict_next(X, "kind", exclude_seen=True, within=within)
     seen = X["history"].array.to_frame()["kind"].to_numpy()
     row = np.repeat(range(len(X)), X["history"].array.lengths)
@@ -647,16 +751,6 @@ def test_bad_input(model, X):
         LSTMEventModel().fit(two)
     with pytest.raises(TypeError, match="LSTMEventModel reads raw histories"):
         LSTMEventModel().fit(HistoryEncoder().fit_transform(X))
-    with pytest.raises(
-        ValueError, match=r"categorical fields \['kind'\]; got 'amount'"
-    ):
-        model.predict_next(X, "amount")
-    with pytest.raises(ValueError, match="1 of 2 candidates are no values of 'kind'"):
-        model.predict_next(X, "kind", candidates=["order", "phone"])
-    with pytest.raises(ValueError, match="horizon must be longer than 0"):
-        model.sample(X, "0D")
-    with pytest.raises(ValueError, match="number of paths must be positive; got 0"):
-        model.sample(X, "9D", n_paths=0)
     with pytest.raises(ValueError, match="'n_components' parameter"):
         LSTMEventModel(n_components=0).fit(X)
 

@@ -470,7 +470,8 @@ def test_other_steps_for_statics():
 def test_bad_input():
     scorer = new_scorer()
     scorer.update(EVENTS.iloc[:20])
-    for options in ({"late": "drop"}, {"dtype": "int8"}, {"max_customers": 0}):
+    counts = [{"max_customers": n} for n in (0, 1.5, True, "9")]
+    for options in ({"late": "drop"}, {"dtype": "int8"}, *counts):
         with pytest.raises(ValueError, match=next(iter(options))):
             new_scorer(**options)
     more = EVENTS.iloc[20:]

@@ -1,7 +1,11 @@
 """The generative model of events: when the next one comes, and what it is."""
 
 from sklearn_seqcrm.neural_network._event_model._base import BaseEventModel
-from sklearn_seqcrm.neural_network._event_model._futures import rows_of_paths, table_of
+from sklearn_seqcrm.neural_network._event_model._demand import DemandCells
+from sklearn_seqcrm.neural_network._event_model._futures import (
+    simulated_targets,
+    table_of,
+)
 from sklearn_seqcrm.neural_network._event_model._likelihood import (
     cumulative_hazards,
     event_log_probs,
@@ -16,7 +20,10 @@ from sklearn_seqcrm.neural_network._event_model._next_values import (
     next_probabilities,
     probabilities_within,
 )
-from sklearn_seqcrm.neural_network._event_model._parameters import CONSTRAINTS
+from sklearn_seqcrm.neural_network._event_model._parameters import (
+    CONSTRAINTS,
+    check_arguments,
+)
 from sklearn_seqcrm.neural_network._event_model._simulate import (
     SimulatedEvents,
     Simulator,
@@ -26,17 +33,19 @@ __all__ = [
     "CONSTRAINTS",
     "BaseEventModel",
     "BasketSimulator",
+    "DemandCells",
     "SimulatedEvents",
     "Simulator",
     "allowed_levels",
     "best_values",
+    "check_arguments",
     "cumulative_hazards",
     "event_log_probs",
     "level_field",
     "levels_seen",
     "next_probabilities",
     "probabilities_within",
-    "rows_of_paths",
+    "simulated_targets",
     "states_at_cutoffs",
     "table_of",
 ]

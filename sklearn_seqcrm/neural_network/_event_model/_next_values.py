@@ -173,8 +173,17 @@ def allowed_levels(field: LevelField, candidates: Any, name: str) -> np.ndarray:
     """Which levels are candidates, shape (n_levels,), bool."""
     if candidates is None:
         return np.ones(len(field.levels), dtype=bool)
-    wanted = pd.Index(candidates)
-    place = field.levels.get_indexer(wanted)
+    if not pd.api.types.is_list_like(candidates):
+        candidates = [candidates]
+    # As objects, since a CategoricalIndex and a MultiIndex look values up differently.
+    wanted = pd.Index(list(candidates), dtype=object, tupleize_cols=False)
+    try:
+        place = field.levels.get_indexer(wanted)
+    except TypeError as error:
+        raise TypeError(
+            f"candidates must be values of {name!r}, one or a list of them; got "
+            f"{candidates!r}."
+        ) from error
     unknown = wanted[place < 0].tolist()
     if unknown:
         raise ValueError(

@@ -194,7 +194,24 @@ class Simulator:
     def run(
         self, data: RowData, end: np.ndarray, n_paths: int, most_events: int
     ) -> SimulatedEvents:
-        """Simulate.
+        """Simulate, and keep all events.
+
+        Parameters
+        ----------
+        data, end, n_paths, most_events
+            As for `steps`.
+        """
+        steps: list[Step] = []
+        n_cut = 0
+        for step, n_ended in self.steps(data, end, n_paths, most_events):
+            steps.append(step)
+            n_cut += n_ended
+        return self._joined(steps, data, n_cut)
+
+    def steps(
+        self, data: RowData, end: np.ndarray, n_paths: int, most_events: int
+    ) -> Iterator[tuple[Step, int]]:
+        """Yield the next event of some paths, and how many of these end with it.
 
         Parameters
         ----------
@@ -205,19 +222,18 @@ class Simulator:
         n_paths : int
             Paths of each row; path ``k`` belongs to row ``k // n_paths``.
         most_events : int
-            Paths with more events end there.
+            Paths with so many events end there.
         """
         self.module.eval()
         filled = np.flatnonzero(data.sources[0].stop > data.sources[0].start)
-        numbers = (filled[:, None] * n_paths + np.arange(n_paths)).ravel()
         earlier = self._earlier(data)
-        steps: list[Step] = []
-        n_cut, n_begun = 0, 0
+        n_begun, n_all = 0, len(filled) * n_paths
         paths: Paths | None = None
-        while n_begun < len(numbers) or (paths is not None and len(paths.number)):
+        while n_begun < n_all or (paths is not None and len(paths.number)):
             few = paths is None or len(paths.number) < _FEWEST_PATHS
-            if few and n_begun < len(numbers):
-                some = numbers[n_begun : n_begun + _PATHS_AT_ONCE]
+            if few and n_begun < n_all:
+                place = np.arange(n_begun, min(n_begun + _PATHS_AT_ONCE, n_all))
+                some = filled[place // n_paths] * n_paths + place % n_paths
                 n_begun += len(some)
                 begun, step = self._next_events(
                     *self._begin(data, end, some, n_paths, earlier)
@@ -226,12 +242,10 @@ class Simulator:
             else:
                 assert paths is not None
                 paths, step = self._next_events(paths)
-            steps.append(step)
             too_many = paths.n_events >= most_events
+            yield step, int(too_many.sum())
             if too_many.any():
-                n_cut += int(too_many.sum())
                 paths = paths.take(np.flatnonzero(~too_many))
-        return self._joined(steps, data, n_cut)
 
     def _earlier(self, data: RowData) -> dict[str, EarlierLevels]:
         """Levels that rows have had, of each field that may be copied."""

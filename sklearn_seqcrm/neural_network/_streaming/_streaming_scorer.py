@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from sklearn.utils.metaestimators import available_if
 
+from sklearn_seqcrm._sklearn_compat import is_count
 from sklearn_seqcrm.neural_network._base import mean_over_networks
 from sklearn_seqcrm.neural_network._lstm_classifier import LSTMClassifier
 from sklearn_seqcrm.neural_network._lstm_regressor import LSTMRegressor
@@ -157,8 +158,11 @@ class StreamingScorer:
     ) -> None:
         _check_choice(late, "late", LATE)
         _check_choice(dtype, "dtype", DTYPES)
-        if max_customers is not None and max_customers < 1:
-            raise ValueError(f"max_customers must be 1 or more; got {max_customers}.")
+        if max_customers is not None and not is_count(max_customers):
+            raise ValueError(
+                f"max_customers must be a whole number, 1 or more; got "
+                f"{max_customers!r}."
+            )
         self.allow_exact_matches = allow_exact_matches
         self.late = late
         self.max_customers = max_customers
