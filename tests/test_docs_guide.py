@@ -110,9 +110,12 @@ def test_own_modules(run):
 
 def test_a_random_split_flatters(run):
     """Two windows of 90 days that begin two weeks apart have most days in common."""
-    auc = run("validation.md")["auc"]
+    page = run("validation.md")
+    auc = page["auc"]
     assert auc["rows at random"] > auc["what came later"] + 0.1
     assert abs(auc["CutoffSplit"] - auc["what came later"]) < 0.06
+    for by_cutoff in page["coverage"].values():
+        assert by_cutoff.between(0.83, 0.97).all()
 
 
 def test_comparison(run):
