@@ -138,13 +138,6 @@ def test_the_size_of_a_model_does_not_go_with_the_customers(run):
     assert growth["the log, to_parquet"] > 8
 
 
-def test_other_tools(run):
-    """Levels that came later move the codes of all that training knew."""
-    before, after = run("other_tools.md")["levels"].values()
-    assert len(after.difference(before)) == 3
-    assert all(before.get_loc(name) < after.get_loc(name) for name in before)
-
-
 def test_migrating(run):
     """Histories of one event have no recency in the dialect of lifetimes."""
     with warnings.catch_warnings():

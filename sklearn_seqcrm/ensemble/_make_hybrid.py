@@ -74,12 +74,9 @@ def make_hybrid(
 
     `HistoryAggregator` returns text as columns of categories, which
     HistGradientBoosting and LightGBM read. XGBoost needs ``enable_categorical=True``
-    for them, and classes that are 0, 1, 2, ... CatBoost takes no missing categories:
-    with ``one_hot = OneHotEncoder(handle_unknown="infrequent_if_exist",
-    max_categories=50, sparse_output=False)`` and ``columns =
-    make_column_transformer((one_hot, make_column_selector(dtype_include="category")),
-    remainder="passthrough")``, pass ``make_pipeline(HistoryAggregator(), columns,
-    CatBoostClassifier())``.
+    for them, and classes that are 0, 1, 2, ... CatBoost takes no missing categories
+    and gets one-hot columns: ``make_pipeline(HistoryAggregator(), columns,
+    CatBoostClassifier())``, with the `columns` of the page on other tools.
 
     Examples
     --------
