@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time as clock
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,7 @@ def predict_partition(
     fields: Sequence[str] | None = None,
     categorical: Sequence[str] = (),
     observed_until: Any = None,
-    method: str = "predict",
+    method: Literal["predict", "predict_proba", "decision_function"] = "predict",
     time_zone: str | None = "UTC",
 ) -> pd.DataFrame:
     """Predict for the customers of one partition, from a table of their events.
