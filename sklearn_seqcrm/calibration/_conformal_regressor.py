@@ -175,7 +175,8 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
             If `y` is not finite, a parameter is out of range, all rows belong to one
             customer, or `cv` makes several splits.
         TypeError
-            If ``conformity_score="cqr"`` and the estimator predicts no quantiles.
+            If ``conformity_score="cqr"`` and the estimator predicts no quantiles, or
+            `y` holds durations or datetimes.
         """
         return self._fit(X, y)
 
@@ -228,6 +229,11 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
 
     def _read_target(self, y: Any) -> np.ndarray:
         y = column_or_1d(y, warn=True)
+        if y.dtype.kind in "mM":
+            raise TypeError(
+                f"y must be numbers; got {y.dtype}. Pass durations in a unit, such as "
+                "y / pd.Timedelta('1D')."
+            )
         return check_array(y, ensure_2d=False, dtype="float64", input_name="y")
 
     def _levels(self) -> list[float]:

@@ -303,6 +303,8 @@ def test_what_is_refused(shop):
         TypeError, match=r"(?s)needs .* predict_quantiles.*\[0\.1, 0\.5, 0"
     ):
         ConformalRegressor(base, conformity_score="cqr", confidence_level=0.8).fit(X, y)
+    with pytest.raises(TypeError, match=r"y must be numbers; got timedelta64"):
+        ConformalRegressor(base).fit(X, pd.to_timedelta(y, unit="D"))
     with pytest.raises(TypeError, match=r"needs a classifier with predict_proba"):
         ConformalClassifier(RidgeClassifier()).fit(X, churn)
     with pytest.raises(ValueError, match=r"'conformity_score' parameter"):
