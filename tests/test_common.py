@@ -16,6 +16,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import estimator_checks, get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from sklearn_seqcrm.calibration import ConformalClassifier, ConformalRegressor
 from sklearn_seqcrm.ensemble import make_hybrid
 from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
 from sklearn_seqcrm.neural_network import (
@@ -57,9 +58,14 @@ UNCERTAIN_CHECKS = {
 }
 
 
+# Half of the rows, of which the checks have few, are calibration rows.
+FEW_ROWS = {"confidence_level": 0.5, "calibration_fraction": 0.5, "random_state": 0}
+
 # Settings of those that scikit-learn's checks fit; a new estimator is checked as it is.
 # Hybrids take whatever their parts take, which is arrays here.
 SETTINGS = {
+    "ConformalClassifier": {"estimator": LogisticRegression(), **FEW_ROWS},
+    "ConformalRegressor": {"estimator": Ridge(), **FEW_ROWS},
     "HybridClassifier": {
         "lstm": LogisticRegression(),
         "boosting": HistGradientBoostingClassifier(min_samples_leaf=5, random_state=0),
@@ -153,6 +159,18 @@ READERS = [
     ),
     lstm(LSTMRegressor, loss="quantile", quantile=[0.1, 0.5, 0.9]),
     lstm(LSTMRegressor, loss="zero_inflated_lognormal"),
+    ConformalClassifier(
+        make_pipeline(
+            RFMFeatures(),
+            HistGradientBoostingClassifier(min_samples_leaf=3, random_state=0),
+        ),
+        **FEW_ROWS,
+    ),
+    ConformalRegressor(
+        lstm(LSTMRegressor, loss="quantile", quantile=[0.25, 0.5, 0.75]),
+        conformity_score="cqr",
+        **FEW_ROWS,
+    ),
     make_hybrid(lstm(LSTMClassifier), random_state=0),
     make_hybrid(lstm(LSTMRegressor), cv=2, random_state=0),
     lstm(LSTMSurvival, bins=[1.0, 2.0, 6.0]),

@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 LIGHT = [
+    "calibration",
     "datasets",
     "events",
     "feature_extraction",

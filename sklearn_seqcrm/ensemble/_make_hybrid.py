@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, overload
 
 from sklearn.base import is_classifier, is_regressor
 
@@ -13,11 +13,53 @@ from sklearn_seqcrm.ensemble._parts import boosting_part, lstm_part
 _TASKS = ("classification", "regression")
 
 
+@overload
 def make_hybrid(
     lstm: Any = None,
     boosting: Any = None,
     *,
-    task: str | None = None,
+    task: Literal["classification"],
+    lstm_weight: float | None = None,
+    cv: Any = None,
+    validation_fraction: float = 0.2,
+    refit: bool = True,
+    random_state: Any = None,
+) -> HybridClassifier: ...
+
+
+@overload
+def make_hybrid(
+    lstm: Any = None,
+    boosting: Any = None,
+    *,
+    task: Literal["regression"],
+    lstm_weight: float | None = None,
+    cv: Any = None,
+    validation_fraction: float = 0.2,
+    refit: bool = True,
+    random_state: Any = None,
+) -> HybridRegressor: ...
+
+
+@overload
+def make_hybrid(
+    lstm: Any = None,
+    boosting: Any = None,
+    *,
+    task: None = None,
+    lstm_weight: float | None = None,
+    cv: Any = None,
+    validation_fraction: float = 0.2,
+    refit: bool = True,
+    random_state: Any = None,
+) -> HybridClassifier | HybridRegressor: ...
+
+
+def make_hybrid(
+    lstm: Any = None,
+    boosting: Any = None,
+    *,
+    task: Literal["classification", "regression"] | None = None,
     lstm_weight: float | None = None,
     cv: Any = None,
     validation_fraction: float = 0.2,
@@ -74,12 +116,9 @@ def make_hybrid(
 
     `HistoryAggregator` returns text as columns of categories, which
     HistGradientBoosting and LightGBM read. XGBoost needs ``enable_categorical=True``
-    for them, and classes that are 0, 1, 2, ... CatBoost takes no missing categories:
-    with ``one_hot = OneHotEncoder(handle_unknown="infrequent_if_exist",
-    max_categories=50, sparse_output=False)`` and ``columns =
-    make_column_transformer((one_hot, make_column_selector(dtype_include="category")),
-    remainder="passthrough")``, pass ``make_pipeline(HistoryAggregator(), columns,
-    CatBoostClassifier())``.
+    for them, and classes that are 0, 1, 2, ... CatBoost takes no missing categories
+    and gets one-hot columns: ``make_pipeline(HistoryAggregator(), columns,
+    CatBoostClassifier())``, with the `columns` of the page on other tools.
 
     Examples
     --------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from pandas.api.types import is_list_like
 
@@ -137,7 +137,7 @@ class EventLog(ViewableLog):
         more: Any,
         observed_until: Any = None,
         *,
-        duplicates: str = "warn",
+        duplicates: Literal["warn", "keep", "drop", "raise"] = "warn",
         new_kinds: bool = False,
     ) -> EventLog:
         """Return a log that also holds more events.

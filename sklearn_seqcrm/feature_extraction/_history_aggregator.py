@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral
-from typing import Any, Self
+from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,8 @@ from sklearn_seqcrm.feature_extraction._statics import (
     refuse_repeated,
     statics_of,
 )
+
+_Durations: TypeAlias = list[Any] | tuple[Any, ...] | np.ndarray
 
 
 class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
@@ -238,14 +240,22 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
 
     def __init__(
         self,
-        lookbacks: Any = "auto",
+        lookbacks: Literal["auto"]
+        | list[Any]
+        | tuple[Any, ...]
+        | np.ndarray
+        | None = "auto",
         *,
-        half_lives: Any = None,
+        half_lives: Literal["auto"]
+        | list[Any]
+        | tuple[Any, ...]
+        | np.ndarray
+        | None = None,
         max_levels: int = 10,
         max_features: int | None = 100,
         min_rows: int = 10,
         time_unit: Any = None,
-        remainder: str = "passthrough",
+        remainder: Literal["passthrough", "drop"] = "passthrough",
         max_categories: int | None = 255,
         keep_histories: bool = False,
     ) -> None:

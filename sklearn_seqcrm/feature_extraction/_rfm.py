@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection
 from numbers import Integral
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -193,12 +193,12 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         self,
         amount: str | None = "auto",
         *,
-        dialect: str = "marketing",
+        dialect: Literal["marketing", "btyd"] = "marketing",
         time_unit: Any = None,
         period: Any = None,
         kinds: Any = None,
         kind_field: str = "event",
-        remainder: str = "passthrough",
+        remainder: Literal["passthrough", "drop"] = "passthrough",
         max_categories: int | None = 255,
     ) -> None:
         self.amount = amount
@@ -209,6 +209,10 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         self.kind_field = kind_field
         self.remainder = remainder
         self.max_categories = max_categories
+
+    if TYPE_CHECKING:  # scikit-learn's own has no types
+
+        def fit_transform(self, X: Any, y: Any = None) -> pd.DataFrame: ...
 
     @one_task
     def fit(self, X: Any, y: Any = None) -> Self:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import product
 from math import comb
 from numbers import Integral
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -43,7 +43,7 @@ def channel_attribution(
     *,
     history: Any = None,
     target: Any = None,
-    unit: str = "probability",
+    unit: Literal["log_odds", "probability"] = "probability",
     max_exact: int = 6,
     n_orders: int = 50,
     n_jobs: int | None = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -119,10 +119,10 @@ class EventAttributionDisplay:
         estimator: Any,
         X: Any,
         *,
-        method: str = "occlusion",
-        by: str = "event",
+        method: Literal["occlusion", "blanking", "integrated_gradients"] = "occlusion",
+        by: Literal["event", "field"] = "event",
         target: Any = None,
-        unit: str = "log_odds",
+        unit: Literal["log_odds", "probability"] = "log_odds",
         max_events: int = 15,
         n_jobs: int | None = None,
         ax: Any = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -38,12 +38,12 @@ from sklearn_seqcrm.inspection._question import Question
 def event_attributions(
     estimator: Any,
     X: Any,
-    method: str = "occlusion",
+    method: Literal["occlusion", "blanking", "integrated_gradients"] = "occlusion",
     *,
-    by: str = "event",
+    by: Literal["event", "field"] = "event",
     fields: Sequence[str] | None = None,
     target: Any = None,
-    unit: str = "log_odds",
+    unit: Literal["log_odds", "probability"] = "log_odds",
     last_events: int | None = None,
     n_steps: int = 32,
     n_baselines: int = 0,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -23,7 +23,7 @@ def gradient_flow(
     *,
     history: Any = None,
     target: Any = None,
-    unit: str = "log_odds",
+    unit: Literal["log_odds", "probability"] = "log_odds",
     network: int = 0,
 ) -> pd.DataFrame:
     """Measure how much the output depends on the state after each event.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -153,9 +153,9 @@ class HistoryDisplay:
         X: Any,
         row: int = 0,
         *,
-        method: str = "occlusion",
+        method: Literal["occlusion", "blanking", "integrated_gradients"] = "occlusion",
         target: Any = None,
-        unit: str = "log_odds",
+        unit: Literal["log_odds", "probability"] = "log_odds",
         history: Any = None,
         kind_field: str | None = None,
         size_field: str | None = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
@@ -93,12 +93,16 @@ class HistoryPadder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     def __init__(
         self,
         max_length: int | None = None,
-        padding: str = "post",
-        truncation: str = "oldest",
+        padding: Literal["post", "pre"] = "post",
+        truncation: Literal["oldest", "newest"] = "oldest",
     ) -> None:
         self.max_length = max_length
         self.padding = padding
         self.truncation = truncation
+
+    if TYPE_CHECKING:  # scikit-learn's own has no types
+
+        def fit_transform(self, X: Any, y: Any = None) -> PaddedHistories: ...
 
     @one_task
     def fit(self, X: Any, y: Any = None) -> Self:

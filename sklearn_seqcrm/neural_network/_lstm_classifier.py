@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from sklearn_seqcrm.neural_network._objectives import (
     Labels,
     are_several,
 )
+from sklearn_seqcrm.neural_network._parameters import Pooling
 from sklearn_seqcrm.neural_network._scaling import exponent_of
 
 
@@ -208,13 +209,13 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     def __init__(
         self,
         *,
-        cell: str = "lstm",
+        cell: Literal["lstm", "gru", "rnn"] = "lstm",
         hidden_size: int = 64,
         num_layers: int = 1,
         bidirectional: bool = False,
-        pooling: str | Sequence[str] = ("last", "mean", "decay"),
+        pooling: Pooling | Sequence[Pooling] = ("last", "mean", "decay"),
         bptt_steps: int | None = None,
-        precision: str = "float32",
+        precision: Literal["float32", "bfloat16"] = "float32",
         dropout: float = 0.3,
         level_dropout: float = 0.0,
         head_sizes: Sequence[int] = (64,),
@@ -222,12 +223,15 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         weight_decay: float = 0.01,
         n_networks: int = 1,
         averaged_steps: int = 200,
-        batch_size: int | str = "auto",
-        max_epochs: int | str = "auto",
-        early_stopping: bool | str = "auto",
-        validation_fraction: float | str = "auto",
+        batch_size: int | Literal["auto"] = "auto",
+        max_epochs: int | Literal["auto"] = "auto",
+        early_stopping: bool | Literal["auto"] = "auto",
+        validation_fraction: float | Literal["auto"] = "auto",
         n_iter_no_change: int = 5,
-        class_weight: Any = None,
+        class_weight: Mapping[Any, float]
+        | Sequence[Mapping[Any, float]]
+        | Literal["balanced"]
+        | None = None,
         callbacks: Sequence[Any] | None = None,
         device: str | torch.device = "cpu",
         random_state: Any = None,

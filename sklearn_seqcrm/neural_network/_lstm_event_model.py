@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -230,7 +230,7 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
     def __init__(
         self,
         *,
-        cell: str = "lstm",
+        cell: Literal["lstm", "gru", "rnn"] = "lstm",
         hidden_size: int = 64,
         num_layers: int = 1,
         n_components: int = 4,
@@ -238,15 +238,15 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         min_frequency: float | None = None,
         max_categories: int | None = 1000,
         bptt_steps: int | None = None,
-        precision: str = "float32",
+        precision: Literal["float32", "bfloat16"] = "float32",
         dropout: float = 0.1,
         learning_rate: float = 0.005,
         weight_decay: float = 0.01,
         averaged_steps: int = 500,
-        batch_size: int | str = "auto",
+        batch_size: int | Literal["auto"] = "auto",
         max_epochs: int = 50,
-        early_stopping: bool | str = "auto",
-        validation_fraction: float | str = "auto",
+        early_stopping: bool | Literal["auto"] = "auto",
+        validation_fraction: float | Literal["auto"] = "auto",
         n_iter_no_change: int = 5,
         callbacks: Sequence[Any] | None = None,
         device: str | torch.device = "cpu",
@@ -745,6 +745,10 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
             return best_values(found, known, n, allowed, seen)
 
     # States -----------------------------------------------------------------------
+
+    if TYPE_CHECKING:  # scikit-learn's own has no types
+
+        def fit_transform(self, X: Any, y: Any = None) -> pd.DataFrame: ...
 
     def transform(self, X: Any) -> pd.DataFrame:
         """What the network remembers of each history at the cutoff.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from sklearn_seqcrm.neural_network._objectives import (
     Quantiles,
     levels_of,
 )
+from sklearn_seqcrm.neural_network._parameters import Pooling
 
 
 def _predicts(method: str) -> Any:
@@ -245,13 +246,13 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
     def __init__(
         self,
         *,
-        cell: str = "lstm",
+        cell: Literal["lstm", "gru", "rnn"] = "lstm",
         hidden_size: int = 64,
         num_layers: int = 1,
         bidirectional: bool = False,
-        pooling: str | Sequence[str] = ("last", "mean", "decay"),
+        pooling: Pooling | Sequence[Pooling] = ("last", "mean", "decay"),
         bptt_steps: int | None = None,
-        precision: str = "float32",
+        precision: Literal["float32", "bfloat16"] = "float32",
         dropout: float = 0.3,
         level_dropout: float = 0.0,
         head_sizes: Sequence[int] = (64,),
@@ -259,12 +260,19 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         weight_decay: float = 0.01,
         n_networks: int = 1,
         averaged_steps: int = 200,
-        batch_size: int | str = "auto",
-        max_epochs: int | str = "auto",
-        early_stopping: bool | str = "auto",
-        validation_fraction: float | str = "auto",
+        batch_size: int | Literal["auto"] = "auto",
+        max_epochs: int | Literal["auto"] = "auto",
+        early_stopping: bool | Literal["auto"] = "auto",
+        validation_fraction: float | Literal["auto"] = "auto",
         n_iter_no_change: int = 5,
-        loss: str = "squared_error",
+        loss: Literal[
+            "squared_error",
+            "absolute_error",
+            "poisson",
+            "gamma",
+            "quantile",
+            "zero_inflated_lognormal",
+        ] = "squared_error",
         quantile: float | Sequence[float] = 0.5,
         exposure: str | int | None = None,
         callbacks: Sequence[Any] | None = None,

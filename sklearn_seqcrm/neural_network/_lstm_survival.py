@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from numbers import Integral
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from sklearn_seqcrm.neural_network._constant_hazard import (
     time_of,
 )
 from sklearn_seqcrm.neural_network._hazards import Hazards
+from sklearn_seqcrm.neural_network._parameters import Pooling
 from sklearn_seqcrm.neural_network._time_bins import as_number, as_numbers
 from sklearn_seqcrm.neural_network._time_curve import TimeCurve
 
@@ -237,13 +238,13 @@ class LSTMSurvival(BaseLSTM):
     def __init__(
         self,
         *,
-        cell: str = "lstm",
+        cell: Literal["lstm", "gru", "rnn"] = "lstm",
         hidden_size: int = 64,
         num_layers: int = 1,
         bidirectional: bool = False,
-        pooling: str | Sequence[str] = ("last", "mean", "decay"),
+        pooling: Pooling | Sequence[Pooling] = ("last", "mean", "decay"),
         bptt_steps: int | None = None,
-        precision: str = "float32",
+        precision: Literal["float32", "bfloat16"] = "float32",
         dropout: float = 0.3,
         level_dropout: float = 0.0,
         head_sizes: Sequence[int] = (64,),
@@ -251,10 +252,10 @@ class LSTMSurvival(BaseLSTM):
         weight_decay: float = 0.01,
         n_networks: int = 1,
         averaged_steps: int = 200,
-        batch_size: int | str = "auto",
-        max_epochs: int | str = "auto",
-        early_stopping: bool | str = "auto",
-        validation_fraction: float | str = "auto",
+        batch_size: int | Literal["auto"] = "auto",
+        max_epochs: int | Literal["auto"] = "auto",
+        early_stopping: bool | Literal["auto"] = "auto",
+        validation_fraction: float | Literal["auto"] = "auto",
         n_iter_no_change: int = 5,
         bins: Any = 20,
         callbacks: Sequence[Any] | None = None,

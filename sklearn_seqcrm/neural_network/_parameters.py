@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 
@@ -18,6 +18,8 @@ from sklearn_seqcrm.neural_network._reader import (
     PRECISIONS,
     trains_in_bfloat16,
 )
+
+Pooling: TypeAlias = Literal["last", "mean", "max", "attention", "decay"]
 
 CONSTRAINTS: dict[str, list[Any]] = {
     "cell": [StrOptions(set(CELLS))],

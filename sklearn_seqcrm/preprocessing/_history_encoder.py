@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -161,7 +161,7 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         *,
         min_frequency: float | None = None,
         max_categories: int | None = 1000,
-        half_lives: Any = "auto",
+        half_lives: Literal["auto"] | list[Any] | tuple[Any, ...] | np.ndarray = "auto",
         time_zone: str | None = None,
         init: Any = None,
     ) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+import time as clock
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -22,7 +24,8 @@ def predict_partition(
     fields: Sequence[str] | None = None,
     categorical: Sequence[str] = (),
     observed_until: Any = None,
-    method: str = "predict",
+    method: Literal["predict", "predict_proba", "decision_function"] = "predict",
+    time_zone: str | None = "UTC",
 ) -> pd.DataFrame:
     """Predict for the customers of one partition, from a table of their events.
 
@@ -51,6 +54,12 @@ def predict_partition(
         numbers that is not among `categorical` is a quantity.
     method : {"predict", "predict_proba", "decision_function"}, default="predict"
         Method of the model.
+    time_zone : str or None, default="UTC"
+        Time zone of the clock that naive times were read from when the model was
+        trained, such as ``"Europe/Berlin"``. Times are not converted. They are compared
+        with the session time zone in a task of Spark, which hands columns of type
+        ``timestamp`` over as naive times of that zone. None: no comparison, as for
+        columns of type ``timestamp_ntz``.
 
     Returns
     -------
@@ -68,7 +77,8 @@ def predict_partition(
         If a column is not there.
     ValueError
         If there are rows and no events at all, `customer` is called as a column of the
-        result, or what `EventLog` and the model refuse.
+        result, naive times come from a Spark session whose time zone differs from
+        `time_zone`, or what `EventLog` and the model refuse.
 
     See Also
     --------
@@ -103,6 +113,8 @@ def predict_partition(
         events = _joined(events)
     if not len(events) and (rows is None or not len(rows)):
         return _nothing(events, rows, model, customer, method)
+    if time_zone is not None:
+        _check_spark_zone(events, time, time_zone)
     log = EventLog(
         events,
         customer,
@@ -131,6 +143,43 @@ def _joined(pieces: Iterable[pd.DataFrame]) -> pd.DataFrame:
     pieces = list(pieces)
     filled = [piece for piece in pieces if len(piece)] or pieces[:1]
     return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
+
+
+def _check_spark_zone(events: pd.DataFrame, time: str, expected: str) -> None:
+    """Refuse naive times that Spark has converted to another zone than expected.
+
+    Only the task knows the zone of the session: neither the DataFrame nor its schema
+    tells naive times of one zone from those of another.
+    """
+    spark = sys.modules.get("pyspark")
+    task = None if spark is None else spark.TaskContext.get()
+    naive = time in events and events[time].dtype.kind == "M"
+    if task is None or not naive or isinstance(events[time].dtype, pd.DatetimeTZDtype):
+        return
+    session = task.getLocalProperty("spark.sql.session.timeZone")
+    hours = pd.DatetimeIndex(events[time].dropna().dt.floor("h").unique())
+    shifts = _utc_offsets(hours, session) - _utc_offsets(hours, expected)
+    if not shifts.any():
+        return
+    zone = "the zone of the machine" if session is None else repr(session)
+    largest = shifts[np.abs(shifts).argmax()] / 3600
+    raise ValueError(
+        f"Spark hands column {time!r} over as naive times in its session time zone, "
+        f"{zone}, but time_zone={expected!r}: events are shifted by up to {largest:+g} "
+        f"hours. Set 'spark.sql.session.timeZone' to {expected!r}. If the model was "
+        "trained on times of the session's zone, pass that as time_zone; if the column "
+        "is of type timestamp_ntz, pass None."
+    )
+
+
+def _utc_offsets(times: pd.DatetimeIndex, zone: str | None) -> np.ndarray:
+    """Offsets of a zone from UTC in seconds, shape (n,); None: zone of the machine."""
+    if zone is None:
+        # Spark's default, of which tasks are not told.
+        seconds = (times - pd.Timestamp(0)) // pd.Timedelta(seconds=1)
+        return np.array([clock.localtime(s).tm_gmtoff for s in seconds], dtype="int64")
+    local = times.tz_localize("UTC").tz_convert(zone).tz_localize(None)
+    return np.asarray((local - times) // pd.Timedelta(seconds=1), dtype="int64")
 
 
 def _names(model: Any, n_outputs: int | None, method: str) -> list[str]:

@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._sklearn_compat import StrOptions, validate_params
-from sklearn_seqcrm.targets._horizons import over_horizons
+from sklearn_seqcrm.targets._horizons import Duration, Durations, over_horizons
 from sklearn_seqcrm.targets._windows import Windows, windows_after
+
+
+@overload
+def churned(
+    X: Any,
+    horizon: Duration,
+    *,
+    gap: Duration = 0,
+    censored: Literal["raise", "drop", "nan"] = "raise",
+    history: str | int | None = None,
+    kinds: str | Sequence[str] | None = None,
+    kind_field: str = "event",
+) -> pd.Series: ...
+
+
+@overload
+def churned(
+    X: Any,
+    horizon: Durations,
+    *,
+    gap: Duration = 0,
+    censored: Literal["raise", "drop", "nan"] = "raise",
+    history: str | int | None = None,
+    kinds: str | Sequence[str] | None = None,
+    kind_field: str = "event",
+) -> pd.DataFrame: ...
 
 
 @validate_params(
@@ -23,12 +50,12 @@ from sklearn_seqcrm.targets._windows import Windows, windows_after
 )
 def churned(
     X: Any,
-    horizon: Any,
+    horizon: Duration | Durations,
     *,
-    gap: Any = 0,
-    censored: str = "raise",
+    gap: Duration = 0,
+    censored: Literal["raise", "drop", "nan"] = "raise",
     history: str | int | None = None,
-    kinds: Any = None,
+    kinds: str | Sequence[str] | None = None,
     kind_field: str = "event",
 ) -> pd.Series | pd.DataFrame:
     """Tell which customers have no event in a window after their cutoff.

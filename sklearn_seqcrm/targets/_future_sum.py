@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._ragged import event_blocks
 from sklearn_seqcrm._sklearn_compat import StrOptions, validate_params
-from sklearn_seqcrm.targets._horizons import over_horizons
+from sklearn_seqcrm.targets._horizons import Duration, Durations, over_horizons
 from sklearn_seqcrm.targets._windows import Windows, windows_after
+
+
+@overload
+def future_sum(
+    X: Any,
+    field: str,
+    horizon: Duration,
+    *,
+    gap: Duration = 0,
+    censored: Literal["raise", "drop", "nan"] = "raise",
+    history: str | int | None = None,
+    kinds: str | Sequence[str] | None = None,
+    kind_field: str = "event",
+) -> pd.Series: ...
+
+
+@overload
+def future_sum(
+    X: Any,
+    field: str,
+    horizon: Durations,
+    *,
+    gap: Duration = 0,
+    censored: Literal["raise", "drop", "nan"] = "raise",
+    history: str | int | None = None,
+    kinds: str | Sequence[str] | None = None,
+    kind_field: str = "event",
+) -> pd.DataFrame: ...
 
 
 @validate_params(
@@ -26,12 +55,12 @@ from sklearn_seqcrm.targets._windows import Windows, windows_after
 def future_sum(
     X: Any,
     field: str,
-    horizon: Any,
+    horizon: Duration | Durations,
     *,
-    gap: Any = 0,
-    censored: str = "raise",
+    gap: Duration = 0,
+    censored: Literal["raise", "drop", "nan"] = "raise",
     history: str | int | None = None,
-    kinds: Any = None,
+    kinds: str | Sequence[str] | None = None,
     kind_field: str = "event",
 ) -> pd.Series | pd.DataFrame:
     """Sum a field over the events of each customer in a window after their cutoff.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,13 @@ from sklearn_seqcrm.targets._windows import (
     refuse_incomplete,
     refuse_repeated_index,
     to_target,
+)
+
+# What `pd.Timedelta` takes, or a number where the times of the log are numbers.
+Duration: TypeAlias = str | float | datetime.timedelta | np.timedelta64 | np.number[Any]
+# Not any sequence: text is one of those.
+Durations: TypeAlias = (
+    list[Any] | tuple[Any, ...] | np.ndarray[Any, Any] | pd.Index | pd.Series
 )
 
 

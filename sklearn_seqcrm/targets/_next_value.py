@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._sklearn_compat import StrOptions, validate_params
+from sklearn_seqcrm.targets._horizons import Duration
 from sklearn_seqcrm.targets._windows import to_target, windows_after
 
 
@@ -24,12 +26,12 @@ from sklearn_seqcrm.targets._windows import to_target, windows_after
 def next_value(
     X: Any,
     field: str,
-    horizon: Any = None,
+    horizon: Duration | None = None,
     *,
-    gap: Any = 0,
-    censored: str = "raise",
+    gap: Duration = 0,
+    censored: Literal["raise", "drop", "nan"] = "raise",
     history: str | int | None = None,
-    kinds: Any = None,
+    kinds: str | Sequence[str] | None = None,
     kind_field: str = "event",
 ) -> pd.Series:
     """Return a field of the first event of each customer after their cutoff.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Integral
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._sklearn_compat import StrOptions, validate_params
+from sklearn_seqcrm.targets._horizons import Duration
 from sklearn_seqcrm.targets._windows import Windows, to_target, windows_after
 
 
@@ -22,12 +24,12 @@ from sklearn_seqcrm.targets._windows import Windows, to_target, windows_after
 )
 def time_to_next(
     X: Any,
-    horizon: Any = None,
+    horizon: Duration | None = None,
     *,
-    gap: Any = 0,
-    censored: str = "raise",
+    gap: Duration = 0,
+    censored: Literal["raise", "drop", "nan", "keep"] = "raise",
     history: str | int | None = None,
-    kinds: Any = None,
+    kinds: str | Sequence[str] | None = None,
     kind_field: str = "event",
 ) -> pd.DataFrame:
     """Measure the time to the first event of each customer after their cutoff.

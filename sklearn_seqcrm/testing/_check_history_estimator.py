@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 from unittest import SkipTest
 
 from sklearn.base import clone
@@ -18,7 +18,7 @@ _ON_FAIL = ("raise", "warn", None)
 def check_history_estimator(
     estimator: Any,
     *,
-    on_fail: str | None = "raise",
+    on_fail: Literal["raise", "warn"] | None = "raise",
     expected_failed_checks: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
     """Check that an estimator treats histories as it should.

@@ -1,3 +1,7 @@
+import sys
+import time as clock
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +13,7 @@ from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.neural_network import LSTMRegressor
 from sklearn_seqcrm.preprocessing import make_history_pipeline, predict_partition
-from sklearn_seqcrm.testing._small_data import make_events, make_rows
+from sklearn_seqcrm.testing._small_data import START, make_events, make_rows
 
 EVENTS, ROWS = make_events(20), make_rows(20)
 LOG = EventLog(EVENTS, "who", "when")
@@ -131,3 +135,70 @@ def test_pieces_without_events_keep_their_columns(boosted):
     pieces = iter([EVENTS[:0]])
     with pytest.raises(ValueError, match="at least one event"):
         predict_partition(pieces, ROWS, model=boosted, cutoff="at", **WHERE)
+
+
+@pytest.fixture
+def spark_task(monkeypatch):
+    """Pretend to be a task of Spark in a session of some time zone."""
+
+    def begin(zone):
+        properties = {"spark.sql.session.timeZone": zone}
+        task = SimpleNamespace(getLocalProperty=properties.get)
+        spark = SimpleNamespace(TaskContext=SimpleNamespace(get=lambda: task))
+        monkeypatch.setitem(sys.modules, "pyspark", spark)
+
+    return begin
+
+
+def test_times_of_another_spark_session_zone_are_refused(boosted, spark_task):
+    """Spark hands timestamps over as naive times of its session time zone."""
+    options = {**WHERE, "model": boosted, "cutoff": UNTIL}
+    expected = predict_partition(EVENTS, **options)
+    spark_task("Europe/Berlin")
+    shifted = EVENTS.assign(
+        when=EVENTS["when"].dt.tz_localize("UTC").dt.tz_convert("Europe/Berlin")
+    )
+    pieces = [shifted.assign(when=shifted["when"].dt.tz_localize(None))]
+    with pytest.raises(ValueError, match=r"'when' .* 'Europe/Berlin', .* \+2 hours"):
+        predict_partition(pieces, **options)
+    with pytest.raises(ValueError, match=r"time_zone='America/New_York': .* \+6 h"):
+        predict_partition(EVENTS, **options, time_zone="America/New_York")
+    for zone, time_zone in [
+        ("Etc/UTC", "UTC"),
+        ("+00:00", "UTC"),
+        ("Europe/Berlin", "Europe/Vienna"),
+        ("Europe/Berlin", None),
+    ]:
+        spark_task(zone)
+        found = predict_partition(EVENTS, **options, time_zone=time_zone)
+        assert_frame_equal(found, expected)
+
+
+def test_zone_of_the_machine_where_the_session_names_none(
+    boosted, spark_task, monkeypatch
+):
+    spark_task(None)
+    options = {**WHERE, "model": boosted, "cutoff": UNTIL}
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Kolkata")
+        clock.tzset()
+        predict_partition(EVENTS, **options, time_zone="Asia/Kolkata")
+        with pytest.raises(ValueError, match=r"zone of the machine, .* \+5\.5 hours"):
+            predict_partition(EVENTS, **options)
+    clock.tzset()
+
+
+def test_times_that_spark_does_not_convert_are_taken(spark_task):
+    """Numbers, and times with a zone, mean the same in every session."""
+    spark_task("Europe/Berlin")
+    options = {"customer": "who", "time": "when", "method": "predict_proba"}
+    hours = EVENTS["when"].map(lambda t: (t - START) / pd.Timedelta("1h"))
+    aware = EVENTS["when"].dt.tz_localize("UTC")
+    for times, cutoff in [(hours, 3e4), (aware, f"{UNTIL}T00:00:00Z")]:
+        events = EVENTS.assign(when=times)[["who", "when", "amount"]]
+        X = EventLog(events, "who", "when").snapshots([cutoff])[["history"]]
+        trees = HistGradientBoostingClassifier(max_iter=2, min_samples_leaf=2)
+        model = make_pipeline(RFMFeatures(remainder="drop"), trees)
+        model.fit(X, np.arange(len(X)) % 2)
+        found = predict_partition(events, model=model, cutoff=cutoff, **options)
+        assert len(found) == len(X)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -152,9 +152,9 @@ class StreamingScorer:
         time: str | Mapping[str, str],
         *,
         allow_exact_matches: bool = False,
-        late: str = "raise",
+        late: Literal["raise", "ignore"] = "raise",
         max_customers: int | None = None,
-        dtype: str = "float32",
+        dtype: Literal["float32", "float16"] = "float32",
     ) -> None:
         _check_choice(late, "late", LATE)
         _check_choice(dtype, "dtype", DTYPES)
@@ -523,9 +523,9 @@ class StreamingScorer:
         time: str | Mapping[str, str],
         *,
         allow_exact_matches: bool = False,
-        late: str = "raise",
+        late: Literal["raise", "ignore"] = "raise",
         max_customers: int | None = None,
-        dtype: str = "float32",
+        dtype: Literal["float32", "float16"] = "float32",
     ) -> Self:
         """Make a scorer that goes on from the states in a file.
 

@@ -217,12 +217,13 @@ def visits(n=300, opened=OPEN, seed=0):
     rng = np.random.default_rng(seed)
     often = rng.gamma(2, 0.03, n)[:, None] * opened[np.arange(N_DAYS) % 7]
     who, day = np.nonzero(rng.random((n, N_DAYS)) < often)
-    days = pd.DatetimeIndex(FIRST + day * DAY).as_unit("us")  # whatever pandas makes
-    return pd.DataFrame({"who": who, "day": days})
+    return pd.DataFrame({"who": who, "day": FIRST + day * DAY})
 
 
 def rows_of(events, n=300, at=FIRST + N_DAYS * DAY):
     rows = pd.DataFrame({"who": range(n)})
+    # Whatever unit this version of pandas makes.
+    events = events.assign(day=events["day"].dt.as_unit("us"))
     return EventLog(events, "who", "day", observed_until=at).attach(rows, cutoff=at)
 
 

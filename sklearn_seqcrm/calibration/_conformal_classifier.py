@@ -1,0 +1,256 @@
+"""Prediction sets around any classifier."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.utils import check_array, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_seqcrm._sklearn_compat import StrOptions
+from sklearn_seqcrm.calibration._base import BaseConformal
+
+
+class ConformalClassifier(ClassifierMixin, BaseConformal):
+    """Predict sets of classes that contain the true one with a given probability.
+
+    Split conformal prediction around any classifier with `predict_proba` that reads
+    the rows of `X`, such as a pipeline on histories. The classifier is fitted on one
+    part of the customers; the threshold of the sets is calibrated on the others.
+
+    Parameters
+    ----------
+    estimator : estimator or None, default=None
+        A classifier, pipeline or search with `predict_proba` that reads `X`. One in a
+        `sklearn.frozen.FrozenEstimator` is fitted already, and all rows given to `fit`
+        are calibration rows; it must not have been fitted on them. None:
+        `HistoryAggregator` and `HistGradientBoostingClassifier`.
+    confidence_level : float, default=0.9
+        Probability with which a set shall contain the true class, between 0 and 1.
+    conformity_score : {"lac", "aps"}, default="lac"
+        ``"lac"``: least ambiguous sets, the smallest ones on average; they are empty
+        where no class is probable enough. ``"aps"``: adaptive prediction sets, never
+        empty, larger where the classifier is less certain.
+    cv : splitter, iterable of one split or None, default=None
+        How rows are split into training and calibration rows. None:
+        `calibration_fraction` of the customers, set aside. ``CutoffSplit(1,
+        horizon=...)`` calibrates on the latest cutoffs.
+    calibration_fraction : float, default=0.2
+        Share of the customers that are set aside, between 0 and 1, if `cv` is None.
+    random_state : int, RandomState or None, default=None
+        Draws the customers that are set aside. Pass an int for the same ones in every
+        fit.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels that the classifier was fitted on.
+    estimator_ : estimator
+        The fitted classifier.
+    threshold_ : float
+        The calibrated threshold of the scores, between 0 and 1; infinite if there are
+        too few calibration customers.
+    n_calibration_rows_ : int
+        Number of calibration rows.
+    n_calibration_customers_ : int
+        Number of their customers.
+    n_features_in_ : int
+        Number of columns that the classifier was fitted on.
+    feature_names_in_ : ndarray of shape (n_columns,)
+        Their names, if `X` was a DataFrame.
+
+    Warns
+    -----
+    UserWarning
+        If there are fewer calibration customers than ``level / (1 - level)``, or too
+        many of them have a class that the training rows lack, so that all sets hold
+        all classes.
+
+    See Also
+    --------
+    ConformalRegressor : The same for numbers.
+    sklearn.calibration.CalibratedClassifierCV : Calibrates probabilities instead.
+
+    Notes
+    -----
+    With ``p_k(x)`` the predicted probability of class ``k``, the conformity score of a
+    class is ``1 - p_k(x)`` for ``"lac"`` [1]_, and for ``"aps"`` the sum of the
+    probabilities of all classes that are more probable than ``k`` [2]_ (without the
+    randomization of the paper: the set of a row depends on that row alone; equally
+    probable classes follow the order of `classes_`). The threshold ``t`` is the
+    smallest score of a true class in the calibration rows such that ``sum_c share_c(t)
+    >= level * (n_customers + 1)``, where ``share_c`` is the share of the rows of
+    calibration customer ``c`` with a score of at most ``t`` [3]_. A set holds the
+    classes with a score of at most ``t``. With one row for each customer this is
+    ordinary split conformal prediction.
+
+    **Guarantee**: if a new customer is exchangeable with the calibration customers, the
+    set of a row drawn at random from those of the new customer contains the true class
+    with a probability of `confidence_level` or more. What this includes, and what a
+    change over time does to it, is in the Notes of `ConformalRegressor`. Without
+    randomization, ``"aps"`` covers more than it has to if the most probable class is
+    right in a larger share of the rows than `confidence_level`.
+
+    References
+    ----------
+    .. [1] M. Sadinle, J. Lei and L. Wasserman, "Least Ambiguous Set-Valued Classifiers
+       With Bounded Error Levels", Journal of the American Statistical Association 114,
+       2019. https://doi.org/10.1080/01621459.2017.1395341
+    .. [2] Y. Romano, M. Sesia and E. Candès, "Classification with Valid and Adaptive
+       Coverage", Advances in Neural Information Processing Systems 33, 2020.
+       https://doi.org/10.48550/arXiv.2006.02544
+    .. [3] Y. Lee, R. F. Barber and R. Willett, "Distribution-free inference with
+       hierarchical data", 2023. https://doi.org/10.48550/arXiv.2306.06342
+
+    Examples
+    --------
+    >>> from sklearn_seqcrm.calibration import ConformalClassifier
+    >>> from sklearn_seqcrm.datasets import make_customer_journeys
+    >>> from sklearn_seqcrm.events import EventLog
+    >>> journeys = make_customer_journeys(200, random_state=0)
+    >>> log = EventLog(journeys.events, customer="customer_id", time="timestamp")
+    >>> X = log.attach(journeys.rows, cutoff="cutoff")
+    >>> model = ConformalClassifier(random_state=0).fit(X, journeys.target)
+    >>> model.n_calibration_customers_
+    40
+    >>> model.predict_set(X).shape
+    (200, 2)
+    """
+
+    _boosting: ClassVar[type[Any]] = HistGradientBoostingClassifier
+    _parameter_constraints: dict[str, list[Any]] = {
+        **BaseConformal._parameter_constraints,
+        "conformity_score": [StrOptions({"lac", "aps"})],
+    }
+
+    def __init__(
+        self,
+        estimator: Any = None,
+        *,
+        confidence_level: float = 0.9,
+        conformity_score: Literal["lac", "aps"] = "lac",
+        cv: Any = None,
+        calibration_fraction: float = 0.2,
+        random_state: Any = None,
+    ) -> None:
+        super().__init__(
+            estimator,
+            confidence_level=confidence_level,
+            conformity_score=conformity_score,
+            cv=cv,
+            calibration_fraction=calibration_fraction,
+            random_state=random_state,
+        )
+
+    @property
+    def classes_(self) -> np.ndarray:
+        """Labels that the classifier was fitted on."""
+        return self.estimator_.classes_
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Fit the classifier, and calibrate the sets on other rows.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Rows as the classifier takes them.
+        y : array-like of shape (n,)
+            Class labels.
+
+        Returns
+        -------
+        ConformalClassifier
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If `y` has missing labels, a parameter is out of range, all rows belong to
+            one customer, or `cv` makes several splits.
+        TypeError
+            If the estimator has no `predict_proba`.
+        """
+        return self._fit(X, y)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the class by the fitted classifier.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Rows with the columns that `fit` saw.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Class labels.
+        """
+        check_is_fitted(self)
+        return np.asarray(self.estimator_.predict(X))
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Predict the probability of each class by the fitted classifier.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Rows with the columns that `fit` saw.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes)
+            Probabilities in the order of `classes_`.
+        """
+        check_is_fitted(self)
+        return np.asarray(self.estimator_.predict_proba(X))
+
+    def predict_set(self, X: Any) -> np.ndarray:
+        """Predict a set of classes for each row.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Rows with the columns that `fit` saw.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes), bool
+            Whether the set holds a class, in the order of `classes_`.
+        """
+        return self._class_scores(self.predict_proba(X)) <= self.threshold_
+
+    def _check_estimator(self, estimator: Any) -> None:
+        if not hasattr(estimator, "predict_proba"):
+            raise TypeError(
+                "ConformalClassifier needs a classifier with predict_proba; got "
+                f"{estimator!r}. CalibratedClassifierCV adds it to one without."
+            )
+
+    def _read_target(self, y: Any) -> np.ndarray:
+        y = column_or_1d(y, warn=True)
+        check_array(y, ensure_2d=False, dtype=None, input_name="y")  # nothing missing
+        check_classification_targets(y)
+        return y
+
+    def _conformity_scores(self, X: Any, y: np.ndarray) -> np.ndarray:
+        scores = self._class_scores(self.predict_proba(X))
+        # A class that the classifier does not know is in no set.
+        place = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
+        known = self.classes_[place] == y
+        return np.where(known, scores[np.arange(len(y)), place], np.inf)
+
+    def _class_scores(self, shares: np.ndarray) -> np.ndarray:
+        """Conformity score of each class, shape (n, n_classes)."""
+        if self.conformity_score == "lac":
+            return 1 - shares
+        order = np.argsort(-shares, axis=1, kind="stable")
+        descending = np.take_along_axis(shares, order, axis=1)
+        before = np.zeros_like(descending)
+        before[:, 1:] = np.cumsum(descending, axis=1)[:, :-1]
+        scores = np.empty_like(before)
+        np.put_along_axis(scores, order, before, axis=1)
+        return scores

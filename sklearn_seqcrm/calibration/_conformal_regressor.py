@@ -1,0 +1,256 @@
+"""Prediction intervals around any regressor."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from sklearn.base import RegressorMixin
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.utils import check_array, column_or_1d
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_seqcrm._sklearn_compat import StrOptions
+from sklearn_seqcrm.calibration._base import BaseConformal
+
+
+class ConformalRegressor(RegressorMixin, BaseConformal):
+    """Predict intervals that contain the target with a given probability.
+
+    Split conformal prediction around any regressor that reads the rows of `X`, such as
+    a pipeline on histories. The regressor is fitted on one part of the customers; the
+    width of the intervals is calibrated on the others.
+
+    Parameters
+    ----------
+    estimator : estimator or None, default=None
+        A regressor, pipeline or search that reads `X`. One in a
+        `sklearn.frozen.FrozenEstimator` is fitted already, and all rows given to `fit`
+        are calibration rows; it must not have been fitted on them. None:
+        `HistoryAggregator` and `HistGradientBoostingRegressor`.
+    confidence_level : float, default=0.9
+        Probability with which an interval shall contain the target, between 0 and 1.
+    conformity_score : {"absolute", "cqr"}, default="absolute"
+        ``"absolute"``: absolute residuals, which make all intervals equally wide.
+        ``"cqr"``: conformalized quantile regression, which widens or narrows the
+        interval between two quantiles of each row. It needs an estimator with a method
+        ``predict_quantiles(X, quantiles)``, such as the pipeline of an
+        `LSTMRegressor` with ``loss="quantile"`` and ``quantile=[0.05, 0.5, 0.95]`` for
+        the default level.
+    cv : splitter, iterable of one split or None, default=None
+        How rows are split into training and calibration rows. None:
+        `calibration_fraction` of the customers, set aside. ``CutoffSplit(1,
+        horizon=...)`` calibrates on the latest cutoffs.
+    calibration_fraction : float, default=0.2
+        Share of the customers that are set aside, between 0 and 1, if `cv` is None.
+    random_state : int, RandomState or None, default=None
+        Draws the customers that are set aside. Pass an int for the same ones in every
+        fit.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        The fitted regressor.
+    threshold_ : float
+        The calibrated threshold, in units of the target: half the width of each
+        interval, or for ``"cqr"`` what is added at both ends, which may be negative.
+        Infinite if there are too few calibration customers.
+    n_calibration_rows_ : int
+        Number of calibration rows.
+    n_calibration_customers_ : int
+        Number of their customers.
+    n_features_in_ : int
+        Number of columns that the regressor was fitted on.
+    feature_names_in_ : ndarray of shape (n_columns,)
+        Their names, if `X` was a DataFrame.
+
+    Warns
+    -----
+    UserWarning
+        If there are fewer calibration customers than ``level / (1 - level)``, so that
+        all intervals are infinite.
+
+    See Also
+    --------
+    ConformalClassifier : The same for classes.
+    sklearn_seqcrm.model_selection.CutoffSplit : Calibration forward in time.
+
+    Notes
+    -----
+    With ``f`` the prediction and ``q_a`` the predicted quantile of level ``a``, the
+    conformity score of a calibration row is ``|y - f(x)|`` [1]_, or, for ``"cqr"``,
+    ``max(q_lo(x) - y, y - q_hi(x))`` with ``lo = (1 - level) / 2`` and ``hi = 1 - lo``
+    [2]_. The threshold ``t`` is the smallest score such that ``sum_c share_c(t) >=
+    level * (n_customers + 1)``, where ``share_c`` is the share of the rows of
+    calibration customer ``c`` with a score of at most ``t`` [3]_. Intervals are
+    ``[f(x) - t, f(x) + t]`` and ``[q_lo(x) - t, q_hi(x) + t]``. With one row for each
+    customer this is ordinary split conformal prediction.
+
+    **Guarantee**: if a new customer is exchangeable with the calibration customers, a
+    row drawn at random from those of the new customer is covered with a probability of
+    `confidence_level` or more, whatever the regressor and the distribution. The
+    probability is over customers, calibration customers included: it does not hold for
+    each customer or each group of them, and one calibration sample of ``n`` customers
+    may cover about ``sqrt(level * (1 - level) / n)`` less or more. Rows of one customer
+    need not be independent, as each customer counts once.
+
+    **Time**: rows of next month are not exchangeable with those of last month if
+    customers, prices or the season change, and then nothing is guaranteed. Customers
+    set aside have the cutoffs of the training rows; ``cv=CutoffSplit(1, horizon=...)``
+    calibrates on cutoffs after those of training, as the model is used, so that the
+    threshold includes the loss of accuracy over one such step. Measure the coverage on
+    the latest rows whose targets are known, and calibrate again when it drops.
+
+    References
+    ----------
+    .. [1] J. Lei, M. G'Sell, A. Rinaldo, R. J. Tibshirani and L. Wasserman,
+       "Distribution-Free Predictive Inference for Regression", Journal of the American
+       Statistical Association 113, 2018. https://doi.org/10.1080/01621459.2017.1307116
+    .. [2] Y. Romano, E. Patterson and E. Candès, "Conformalized Quantile Regression",
+       Advances in Neural Information Processing Systems 32, 2019.
+       https://doi.org/10.48550/arXiv.1905.03222
+    .. [3] Y. Lee, R. F. Barber and R. Willett, "Distribution-free inference with
+       hierarchical data", 2023. https://doi.org/10.48550/arXiv.2306.06342
+
+    Examples
+    --------
+    >>> from sklearn_seqcrm.calibration import ConformalRegressor
+    >>> from sklearn_seqcrm.datasets import make_order_returns
+    >>> from sklearn_seqcrm.events import EventLog
+    >>> from sklearn_seqcrm.targets import future_sum
+    >>> orders = make_order_returns(200, random_state=0).orders
+    >>> log = EventLog(orders, customer="customer_id", time="timestamp")
+    >>> X = log.snapshots(["2024-03-01"])
+    >>> y = future_sum(X, "price", "90D")
+    >>> model = ConformalRegressor(random_state=0).fit(X, y)
+    >>> model.n_calibration_customers_
+    37
+    >>> model.predict_interval(X).shape
+    (184, 2)
+    """
+
+    _boosting: ClassVar[type[Any]] = HistGradientBoostingRegressor
+    _parameter_constraints: dict[str, list[Any]] = {
+        **BaseConformal._parameter_constraints,
+        "conformity_score": [StrOptions({"absolute", "cqr"})],
+    }
+
+    def __init__(
+        self,
+        estimator: Any = None,
+        *,
+        confidence_level: float = 0.9,
+        conformity_score: Literal["absolute", "cqr"] = "absolute",
+        cv: Any = None,
+        calibration_fraction: float = 0.2,
+        random_state: Any = None,
+    ) -> None:
+        super().__init__(
+            estimator,
+            confidence_level=confidence_level,
+            conformity_score=conformity_score,
+            cv=cv,
+            calibration_fraction=calibration_fraction,
+            random_state=random_state,
+        )
+
+    def fit(self, X: Any, y: Any) -> Self:
+        """Fit the regressor, and calibrate the intervals on other rows.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Rows as the regressor takes them.
+        y : array-like of shape (n,)
+            Numbers.
+
+        Returns
+        -------
+        ConformalRegressor
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If `y` is not finite, a parameter is out of range, all rows belong to one
+            customer, or `cv` makes several splits.
+        TypeError
+            If ``conformity_score="cqr"`` and the estimator predicts no quantiles, or
+            `y` holds durations or datetimes.
+        """
+        return self._fit(X, y)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the target by the fitted regressor.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Rows with the columns that `fit` saw.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Predictions in the unit of `y`.
+        """
+        check_is_fitted(self)
+        return np.asarray(self.estimator_.predict(X))
+
+    def predict_interval(self, X: Any) -> np.ndarray:
+        """Predict an interval for the target of each row.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Rows with the columns that `fit` saw.
+
+        Returns
+        -------
+        ndarray of shape (n, 2)
+            Lower and upper ends, in the unit of `y`; an empty interval of ``"cqr"`` is
+            its midpoint twice. They may lie beyond what is possible, such as below 0;
+            clipping them there does not change the coverage.
+        """
+        check_is_fitted(self)
+        lower, upper = self._bounds(X)
+        # A negative threshold can be more than half the distance of two quantiles.
+        step = np.maximum(self.threshold_, (lower - upper) / 2)
+        return np.column_stack([lower - step, upper + step])
+
+    def _check_estimator(self, estimator: Any) -> None:
+        if self.conformity_score == "cqr" and not hasattr(
+            estimator, "predict_quantiles"
+        ):
+            raise TypeError(
+                "conformity_score='cqr' needs an estimator with predict_quantiles, "
+                "such as make_history_pipeline(LSTMRegressor(loss='quantile', quantile="
+                f"{[self._levels()[0], 0.5, self._levels()[1]]})); got {estimator!r}."
+            )
+
+    def _read_target(self, y: Any) -> np.ndarray:
+        y = column_or_1d(y, warn=True)
+        if y.dtype.kind in "mM":
+            raise TypeError(
+                f"y must be numbers; got {y.dtype}. Pass durations in a unit, such as "
+                "y / pd.Timedelta('1D')."
+            )
+        return check_array(y, ensure_2d=False, dtype="float64", input_name="y")
+
+    def _levels(self) -> list[float]:
+        """Levels of the two quantiles: .05 and .95, rather than 0.04999999999999999."""
+        lower = round((1 - self.confidence_level) / 2, 12)
+        return [lower, round(1 - lower, 12)]
+
+    def _bounds(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
+        """What the regressor predicts, from which scores count, each of shape (n,)."""
+        if self.conformity_score == "cqr":
+            both = np.asarray(
+                self.estimator_.predict_quantiles(X, self._levels()), dtype="float64"
+            )
+            return both[:, 0], both[:, 1]
+        found = column_or_1d(self.estimator_.predict(X), dtype="float64")
+        return found, found
+
+    def _conformity_scores(self, X: Any, y: np.ndarray) -> np.ndarray:
+        lower, upper = self._bounds(X)
+        return np.maximum(lower - y, y - upper)

@@ -1,0 +1,94 @@
+"""The types that a user's code sees; `make lint` runs type checkers over this file.
+
+Nothing is run. A line that must be an error ends in a `type: ignore` that names it, and
+is an error itself if the line has become right.
+"""
+
+from typing import assert_type
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm.calibration import ConformalClassifier, ConformalRegressor
+from sklearn_seqcrm.ensemble import HybridClassifier, HybridRegressor, make_hybrid
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
+from sklearn_seqcrm.neural_network import (
+    HistoryPadder,
+    LSTMClassifier,
+    LSTMEventModel,
+    LSTMRegressor,
+    LSTMSurvival,
+)
+from sklearn_seqcrm.preprocessing import HistoryEncoder, predict_partition
+from sklearn_seqcrm.targets import (
+    churned,
+    future_count,
+    future_sum,
+    next_value,
+    time_to_next,
+)
+
+
+def read(orders: pd.DataFrame) -> pd.DataFrame:
+    """Make rows of a table of orders."""
+    log = EventLog(orders, customer="customer_id", time="timestamp")
+    assert_type(log, EventLog)
+    assert_type(log.append(orders, duplicates="drop"), EventLog)
+    log.append(orders, duplicates="once")  # type: ignore[arg-type]
+    return log.snapshots(["2024-01-01"])
+
+
+def look_ahead(X: pd.DataFrame) -> pd.Series:
+    """One horizon is a Series, several are a DataFrame."""
+    several = ["30D", "90D"]
+    assert_type(churned(X, several), pd.DataFrame)
+    assert_type(future_count(X, pd.to_timedelta(several)), pd.DataFrame)
+    assert_type(future_sum(X, "price", np.array([30, 90])), pd.DataFrame)
+    assert_type(future_sum(X, "price", ("30D", "90D")), pd.DataFrame)
+    for horizon in ("30D", 30, 30.5, pd.Timedelta("30D"), np.timedelta64(30, "D")):
+        churned(X, horizon, gap=horizon).sum()
+    future_count(X, 30, censored="keep")  # type: ignore[call-overload]
+    time_to_next(X, "30D", censored="keep").join(X)
+    next_value(X, "price", pd.Timedelta("30D"), kinds=["order", "return"]).sum()
+    return churned(X, "30D", kinds="order").rename("gone")
+
+
+def prepare(X: pd.DataFrame) -> pd.DataFrame:
+    """Transformers return DataFrames."""
+    assert_type(HistoryEncoder().fit_transform(X), pd.DataFrame)
+    assert_type(HistoryEncoder().fit(X).transform(X), pd.DataFrame)
+    assert_type(RFMFeatures(dialect="btyd").fit_transform(X), pd.DataFrame)
+    assert_type(LSTMEventModel(cell="gru").fit_transform(X), pd.DataFrame)
+    HistoryPadder(padding="pre").fit_transform(X)["lengths"]
+    RFMFeatures(dialect="retail")  # type: ignore[arg-type]
+    HistoryAggregator(remainder="keep")  # type: ignore[arg-type]
+    return HistoryAggregator(remainder="drop").fit_transform(X)
+
+
+def learn(X: pd.DataFrame, y: pd.Series) -> np.ndarray:
+    """Estimators return themselves from fit, and arrays from predict."""
+    classifier = LSTMClassifier(cell="gru", pooling=["last", "max"], batch_size="auto")
+    assert_type(classifier.fit(X, y), LSTMClassifier)
+    LSTMRegressor(loss="poisson", max_epochs=3, early_stopping=False).fit(X, y)
+    LSTMSurvival(precision="bfloat16", validation_fraction=0.2)
+    LSTMClassifier(class_weight={0: 1, 1: 2.5})
+    LSTMClassifier(cell="transformer")  # type: ignore[arg-type]
+    LSTMClassifier(pooling="first")  # type: ignore[arg-type]
+    LSTMClassifier(max_epochs="many")  # type: ignore[arg-type]
+    LSTMRegressor(loss="huber")  # type: ignore[arg-type]
+    ConformalClassifier(conformity_score="cqr")  # type: ignore[arg-type]
+    assert_type(ConformalRegressor().fit(X, y), ConformalRegressor)
+    return classifier.predict_proba(X)
+
+
+def blend(X: pd.DataFrame, y: pd.Series) -> HybridClassifier:
+    """The task decides which hybrid it is."""
+    assert_type(make_hybrid(task="regression"), HybridRegressor)
+    assert_type(make_hybrid(LSTMClassifier()), HybridClassifier | HybridRegressor)
+    make_hybrid(task="ranking")  # type: ignore[call-overload]
+    scores = predict_partition(
+        X, model=LSTMClassifier(), customer="who", time="day", cutoff="2024-01-01"
+    )
+    assert_type(scores, pd.DataFrame)
+    return make_hybrid(task="classification").fit(X, y)
