@@ -140,8 +140,10 @@ class HistoryArray(ExtensionArray):
     ----------
     log : EventLog, log of histories that were read back, or encoded log
         The log that holds the events.
-    codes : ndarray of shape (n,), int64
-        Positions of the customers in ``log.customers``, -1 for an unknown customer.
+    identities : ndarray of shape (n,), int64
+        Positions of the customers in ``log.customers``. Customers that the log does not
+        know have numbers below -1, so that their rows can be grouped; -1 stands for
+        nobody in particular.
     start, stop : ndarray of shape (n,), int64
         Row ``i`` sees the events ``start[i]:stop[i]``; -1 in both is a missing
         history.
@@ -168,13 +170,13 @@ class HistoryArray(ExtensionArray):
     def __init__(
         self,
         log: Log,
-        codes: np.ndarray,
+        identities: np.ndarray,
         start: np.ndarray,
         stop: np.ndarray,
         cutoff: np.ndarray,
         dtype: HistoryDtype | None = None,
     ) -> None:
-        self._rows = Rows(log, codes, start, stop, cutoff)
+        self._rows = Rows(log, identities, start, stop, cutoff)
         self._dtype = HistoryDtype() if dtype is None else dtype
         self._to_pickle: Rows | None = None
 
@@ -296,11 +298,15 @@ class HistoryArray(ExtensionArray):
         """One history for an integer, an array of them for anything else."""
         item = check_array_indexer(self, item)
         if isinstance(item, int | np.integer):
-            log, codes, start, stop, cutoff = self._rows
+            log, identities, start, stop, cutoff = self._rows
             if start[item] == NO_ROW:
                 return self._dtype.na_value
             return History(
-                log, int(codes[item]), int(start[item]), int(stop[item]), cutoff[item]
+                log,
+                int(identities[item]),
+                int(start[item]),
+                int(stop[item]),
+                cutoff[item],
             )
         if isinstance(item, tuple):
             item = next(one for one in item if one is not Ellipsis)
@@ -460,7 +466,7 @@ class HistoryArray(ExtensionArray):
         mixed = pd.util.hash_array(events ^ pd.util.hash_array(place))
         sums = np.concatenate([np.zeros(1, "uint64"), np.cumsum(mixed)])
         log, codes, missing = self._rows.log, self._rows.codes, self.isna()
-        customers, known = np.zeros(len(self), "uint64"), codes >= 0
+        customers, known = self._rows.identities.astype("uint64"), codes >= 0
         ids = log.customers[codes[known]]
         customers[known] = pd.util.hash_pandas_object(ids, **options).to_numpy()
         rows = pd.DataFrame(
@@ -517,9 +523,9 @@ def rows_from_scalars(scalars: Sequence[History | None]) -> Rows:
     for log, numbers in places_of.items():
         own = [present[number] for number in numbers]
         keys = zip(*(scalars[i]._key() for i in own), strict=True)  # type: ignore[union-attr]
-        codes, start, stop, cutoff = (np.array(column) for column in keys)
+        who, start, stop, cutoff = (np.array(column) for column in keys)
         ticks = cutoff.astype(log.timeline.clock.dtype)
-        parts.append(Rows(log, codes, start, stop, ticks))
+        parts.append(Rows(log, who, start, stop, ticks))
         places.append(own)
     absent = [i for i, one in enumerate(scalars) if one is None]
     if absent:
