@@ -59,10 +59,11 @@ class Shares(ClassifierMixin, BaseEstimator):
         return shares / shares.sum(axis=1, keepdims=True)
 
 
-def rows_of(n_customers, n_rows=1):
+def rows_of(n_customers, n_rows=1, n_known=None):
     """One column, the number of the row, beside histories of customers."""
     who = np.repeat(np.arange(n_customers), n_rows)
-    log = EventLog(pd.DataFrame({"who": np.unique(who), "day": 0}), "who", "day")
+    known = np.unique(who)[:n_known]  # to the log
+    log = EventLog(pd.DataFrame({"who": known, "day": 0}), "who", "day")
     rows = pd.DataFrame({"who": who, "at": np.arange(len(who)) + 1, "x": 0.0})
     return log.attach(rows, cutoff="at")
 
@@ -171,8 +172,9 @@ def test_it_is_the_blend_of_its_parts():
     assert_allclose(numbers.predict(X), expected)
 
 
+@pytest.mark.parametrize("n_known", [10, 1])
 @pytest.mark.parametrize("cv", [None, 3])
-def test_customers_are_on_one_side(cv):
+def test_customers_are_on_one_side(cv, n_known):
     """Each row set aside was predicted by parts that had not seen its customer."""
     aside = []
 
@@ -182,7 +184,7 @@ def test_customers_are_on_one_side(cv):
             aside.append(X)
             return super().predict(X)
 
-    rows = rows_of(10, 4)
+    rows = rows_of(10, 4, n_known)
     model = HybridRegressor(Watching(1.0), Constant(-1.0), cv=cv, random_state=0)
     model.fit(rows, np.full(40, 0.2))
     assert model.n_customers_ == (2 if cv is None else 10)
