@@ -190,9 +190,10 @@ def test_names_of_columns_and_levels_that_would_collide():
 
 
 def test_aggregates_with_rare_levels_beside_the_history():
-    n = 400
+    n = 1000
     rng = np.random.default_rng(0)
-    shop = [*rng.choice(["x", "y", "z"], n - 20), *(f"rare{i}" for i in range(20))]
+    common = rng.choice(["x", "y", "z"], n - 24).tolist()
+    shop = [*common, *"wwww", *(f"rare{i}" for i in range(20))]
     events = pd.DataFrame({"who": range(n), "day": 1, "shop": shop})
     log = EventLog(events, "who", "day")
     X = log.attach(pd.DataFrame({"who": range(n)}), cutoff=9)
