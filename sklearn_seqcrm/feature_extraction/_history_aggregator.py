@@ -129,7 +129,7 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     categories_ : dict of str to CategoricalDtype
         Categories of those among them that are categorical in the output.
     n_features_in_ : int
-        Number of columns that are read, without the keys.
+        Number of columns seen in `fit`, those that are not read included.
     feature_names_in_ : ndarray of shape (n_columns,)
         Their names.
 
@@ -317,8 +317,8 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         """Set what `fit` learns, and return what `transform` would of the same rows."""
         self._validate_params()
         self._reading, table = read_to_fit(X, self.remainder)
-        table = self._reading.select(table, self).refuse_encoded("HistoryAggregator")
         validate_data(self, table.frame, skip_check_array=True)
+        table = self._reading.select(table, self).refuse_encoded("HistoryAggregator")
         settings = Settings(
             self.lookbacks,
             self.half_lives,

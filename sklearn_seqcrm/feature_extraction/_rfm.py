@@ -108,7 +108,7 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     categories_ : dict of str to CategoricalDtype
         Categories of those among them that are categorical in the output.
     n_features_in_ : int
-        Number of columns that are read, without the keys.
+        Number of columns seen in `fit`, those that are not read included.
     feature_names_in_ : ndarray of shape (n_columns,)
         Their names.
 
@@ -241,9 +241,9 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         """
         self._validate_params()
         self._reading, table = read_to_fit(X, self.remainder)
+        validate_data(self, table.frame, skip_check_array=True)
         table = self._reading.select(table, self).refuse_encoded("RFMFeatures")
         X = table.frame
-        validate_data(self, X, skip_check_array=True)
         self.history_columns_ = list(self._reading.histories)
         logs = {name: array.log for name, array in table.histories.items()}
         self.amounts_ = _amount_fields(self.amount, logs)

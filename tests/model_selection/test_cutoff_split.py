@@ -140,7 +140,9 @@ def slow_folds(rows, options):
     """Cutoffs and roles of each fold, None if there are none to train or test on."""
     # Customers that the log does not know come last, in the order of their numbers.
     numbers = attached(rows, rows["at"].dtype)["history"].array.rows.identities
-    drawn_from = sorted({(n < 0, n, i) for n, i in zip(numbers, rows["id"], strict=True)})
+    drawn_from = sorted(
+        {(n < 0, n, i) for n, i in zip(numbers, rows["id"], strict=True)}
+    )
     customers = [i for _, _, i in drawn_from]
     held_out = set()
     if options["holdout_customers"] is not None:
