@@ -280,10 +280,10 @@ def test_stacking_with_pandas_output_and_histories_passed_through():
     with pytest.warns(UserWarning, match="RFMFeatures was fitted without feature"):
         shares = stack.predict_proba(X)
     assert_is_probability(shares)
-    with pytest.warns(UserWarning, match="read by their positions"):
-        table = stack.transform(X)[stack.get_feature_names_out()]
-        assert_array_equal(stack.final_estimator_.predict_proba(table), shares)
+    table = stack.transform(X)
     assert list(table) == ["stackingclassifier_rfm", *X]
+    array = table.to_numpy(dtype=object)
+    assert_array_equal(stack.final_estimator_.predict_proba(array), shares)
 
 
 def test_column_transformer_before_the_encoder():

@@ -29,7 +29,7 @@ class Reading:
         The kind of every other of them.
     n_columns : int
         Number of columns of X, with the keys.
-    is_named : bool
+    is_named : bool, default=True
         Whether the columns of X had names; see `Table`.
     """
 
@@ -37,7 +37,7 @@ class Reading:
     histories: tuple[Any, ...]
     statics: dict[Any, str]
     n_columns: int
-    is_named: bool
+    is_named: bool = True
 
     @classmethod
     def of(cls, table: Table) -> Self:

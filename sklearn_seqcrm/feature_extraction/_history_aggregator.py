@@ -25,8 +25,10 @@ from sklearn_seqcrm._sklearn_compat import (
 )
 from sklearn_seqcrm.feature_extraction._aggregates import Aggregates, Settings
 from sklearn_seqcrm.feature_extraction._statics import (
+    clocks_of,
     filled_statics,
     learn_statics,
+    read_again,
     read_to_fit,
     refuse_repeated,
     statics_of,
@@ -319,6 +321,7 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         self._reading, table = read_to_fit(X, self.remainder)
         validate_data(self, table.frame, skip_check_array=True)
         table = self._reading.select(table, self).refuse_encoded("HistoryAggregator")
+        self._clocks = clocks_of(table)
         settings = Settings(
             self.lookbacks,
             self.half_lives,
@@ -374,10 +377,11 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             If a column that held histories in `fit` does not now, or a field of their
             events is of another type.
         ValueError
-            If a column that `fit` saw is missing, or a log lacks a field.
+            If a column that `fit` saw is missing, a log lacks a field, or its times are
+            datetimes and were numbers in `fit`, or the other way round.
         """
         check_is_fitted(self)
-        table = self._reading.check(X, self).refuse_encoded("HistoryAggregator")
+        table = read_again(X, self._reading, self._clocks, self)
         frames = [
             self._fitted[name].frame(array.rows, name)
             for name, array in table.histories.items()

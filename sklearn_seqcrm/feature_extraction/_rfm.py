@@ -28,8 +28,10 @@ from sklearn_seqcrm._store import check_kinds, rows_of_kinds
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.feature_extraction._rfm_dialects import btyd, marketing
 from sklearn_seqcrm.feature_extraction._statics import (
+    clocks_of,
     filled_statics,
     learn_statics,
+    read_again,
     read_to_fit,
     refuse_repeated,
     statics_of,
@@ -244,6 +246,7 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         validate_data(self, table.frame, skip_check_array=True)
         table = self._reading.select(table, self).refuse_encoded("RFMFeatures")
         X = table.frame
+        self._clocks = clocks_of(table)
         self.history_columns_ = list(self._reading.histories)
         logs = {name: array.log for name, array in table.histories.items()}
         self.amounts_ = _amount_fields(self.amount, logs)
@@ -278,10 +281,11 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         TypeError
             If a column that held histories in `fit` does not now.
         ValueError
-            If a column that `fit` saw is missing, or a log lacks the amount.
+            If a column that `fit` saw is missing, a log lacks the amount, or its times
+            are datetimes and were numbers in `fit`, or the other way round.
         """
         check_is_fitted(self)
-        table = self._reading.check(X, self).refuse_encoded("RFMFeatures")
+        table = read_again(X, self._reading, self._clocks, self)
         columns: list[Any] = []
         for name, array in table.histories.items():
             columns += self._features(name, array).values()

@@ -140,10 +140,8 @@ def slow_folds(rows, options):
     """Cutoffs and roles of each fold, None if there are none to train or test on."""
     # Customers that the log does not know come last, in the order of their numbers.
     numbers = attached(rows, rows["at"].dtype)["history"].array.rows.identities
-    drawn_from = sorted(
-        {(n < 0, n, i) for n, i in zip(numbers, rows["id"], strict=True)}
-    )
-    customers = [i for _, _, i in drawn_from]
+    found = {(n < 0, n, i) for n, i in zip(numbers, rows["id"], strict=True)}
+    customers = [i for _, _, i in sorted(found)]
     held_out = set()
     if options["holdout_customers"] is not None:
         drawn = np.random.RandomState(options["random_state"]).permutation(customers)

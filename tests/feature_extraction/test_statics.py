@@ -1,0 +1,38 @@
+"""What RFMFeatures and HistoryAggregator share."""
+
+import pandas as pd
+import pytest
+
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
+
+NUMBERS = pd.Series([1, 5, 2, 9])
+TIMES = {
+    "plain numbers": NUMBERS,
+    "naive datetimes": pd.Timestamp("2024-01-01") + pd.to_timedelta(NUMBERS, unit="D"),
+    "time-zone aware datetimes": (
+        pd.Timestamp("2024-01-01", tz="Asia/Tokyo") + pd.to_timedelta(NUMBERS, unit="D")
+    ),
+}
+
+
+def make_X(kind):
+    events = pd.DataFrame({"who": list("aabb"), "time": TIMES[kind], "x": 1.0})
+    return EventLog(events, "who", "time").attach(pd.DataFrame({"who": ["a", "b"]}))
+
+
+@pytest.mark.parametrize("transformer", [RFMFeatures(), HistoryAggregator()])
+@pytest.mark.parametrize("in_fit", TIMES)
+@pytest.mark.parametrize("later", TIMES)
+def test_times_of_another_kind(transformer, in_fit, later):
+    transformer.fit(make_X(in_fit))
+    X = make_X(later)
+    if (in_fit == "plain numbers") == (later == "plain numbers"):
+        assert len(transformer.transform(X)) == 2
+        return
+    message = (
+        f"histories in 'history' are {later}, but those that "
+        f"{type(transformer).__name__} saw in fit were {in_fit}; build both logs"
+    )
+    with pytest.raises(ValueError, match=message):
+        transformer.transform(X)
