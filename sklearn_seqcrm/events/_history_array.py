@@ -16,6 +16,7 @@ from pandas.api.extensions import (
     register_extension_dtype,
 )
 from pandas.api.indexers import check_array_indexer
+from pandas.api.types import is_list_like
 
 from sklearn_seqcrm._ragged import NO_ROW, ranges
 from sklearn_seqcrm._store import Log, RawLog, Rows, by_log, join_rows, missing_rows
@@ -438,15 +439,38 @@ class HistoryArray(ExtensionArray):
         return sum(column.nbytes for column in self._rows[1:])
 
     def __eq__(self, other: Any) -> Any:
-        """Compare row by row."""
+        """Compare row by row; no history equals a value of another type."""
         if isinstance(other, pd.Series | pd.DataFrame | pd.Index):
             return NotImplemented
-        if isinstance(other, History) or _is_missing(other):
-            other = [other] * len(self)
+        if isinstance(other, History):
+            pairs = zip(self._rows[1:], other._key(), strict=True)
+            same = [column == value for column, value in pairs]
+            is_view = self._rows.log is other._log
+            return np.all([*same, ~self.isna()], axis=0) & is_view
+        if not is_list_like(other):
+            return np.zeros(len(self), dtype=bool)
         if len(other) != len(self):
             raise ValueError("Lengths must match to compare")
         pairs = zip(self, other, strict=True)
         return np.array([isinstance(a, History) and a == b for a, b in pairs], bool)
+
+    def value_counts(self, dropna: bool = True) -> pd.Series:
+        """Count how often each history is there.
+
+        Parameters
+        ----------
+        dropna : bool, default=True
+            Whether to leave missing histories out.
+
+        Returns
+        -------
+        Series of shape (n_different,)
+            Counts by history, in the order of their first appearance.
+        """
+        codes, histories = self.factorize(use_na_sentinel=dropna)
+        counts = np.bincount(codes[codes >= 0], minlength=len(histories))
+        # Under pandas 2, extension arrays have no such method, and describe wants one.
+        return pd.Series(counts, pd.Index(histories), name="count")
 
     def _hash_pandas_object(
         self, *, encoding: str, hash_key: str, categorize: bool

@@ -16,7 +16,7 @@ TIMES = {
 }
 
 
-def make_X(kind):
+def make_table(kind):
     events = pd.DataFrame({"who": list("aabb"), "time": TIMES[kind], "x": 1.0})
     return EventLog(events, "who", "time").attach(pd.DataFrame({"who": ["a", "b"]}))
 
@@ -25,8 +25,8 @@ def make_X(kind):
 @pytest.mark.parametrize("in_fit", TIMES)
 @pytest.mark.parametrize("later", TIMES)
 def test_times_of_another_kind(transformer, in_fit, later):
-    transformer.fit(make_X(in_fit))
-    X = make_X(later)
+    transformer.fit(make_table(in_fit))
+    X = make_table(later)
     if (in_fit == "plain numbers") == (later == "plain numbers"):
         assert len(transformer.transform(X)) == 2
         return
