@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from sklearn.utils.validation import validate_data
 
 from sklearn_seqcrm._reading._find import as_history_array
 from sklearn_seqcrm._reading._keys import key_names, repeated_keys
@@ -64,6 +65,23 @@ class Reading:
         columns = X.columns[[name in statics or name in histories for name in X]]
         n_columns, is_named = X.shape[1], table.is_named
         return cls(columns, tuple(histories), statics, n_columns, is_named)
+
+    def set_names(self, X: pd.DataFrame, estimator: Any) -> None:
+        """Set `n_features_in_` and `feature_names_in_` to all columns of `fit`.
+
+        scikit-learn compares what it passes with these, keys included.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Training rows.
+        estimator : estimator
+            Whose attributes are set.
+        """
+        if len({isinstance(name, str) for name in X.columns}) > 1:
+            # A key called 0 beside names that are text, which scikit-learn refuses.
+            X = X.loc[:, self.columns]
+        validate_data(estimator, X, reset=True, skip_check_array=True)
 
     def of_histories(self) -> Self:
         """The same without statics."""

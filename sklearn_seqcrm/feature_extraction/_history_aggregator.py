@@ -10,7 +10,6 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import (
     check_is_fitted,
-    validate_data,
 )
 
 from sklearn_seqcrm._reading import Table
@@ -319,7 +318,7 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         """Set what `fit` learns, and return what `transform` would of the same rows."""
         self._validate_params()
         self._reading, table = read_to_fit(X, self.remainder)
-        validate_data(self, table.frame, skip_check_array=True)
+        self._reading.set_names(table.frame, self)
         table = self._reading.select(table, self).refuse_encoded("HistoryAggregator")
         self._clocks = clocks_of(table)
         settings = Settings(

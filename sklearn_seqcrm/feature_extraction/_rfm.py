@@ -12,7 +12,6 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import (
     check_is_fitted,
-    validate_data,
 )
 
 from sklearn_seqcrm._sklearn_compat import (
@@ -243,7 +242,7 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         """
         self._validate_params()
         self._reading, table = read_to_fit(X, self.remainder)
-        validate_data(self, table.frame, skip_check_array=True)
+        self._reading.set_names(table.frame, self)
         table = self._reading.select(table, self).refuse_encoded("RFMFeatures")
         X = table.frame
         self._clocks = clocks_of(table)

@@ -156,7 +156,7 @@ def _read_frame(estimator: Any, X: Any, reset: bool, sums: bool) -> Inputs:
         X = Table.of(X)
         reading = Reading.of(X)
     if reset:
-        validate_data(estimator, X.frame, reset=True, skip_check_array=True)
+        reading.set_names(X.frame, estimator)
     table = reading.select(X, estimator).refuse_no_rows(type(estimator).__name__)
     if reset:
         estimator._reading = reading

@@ -10,7 +10,6 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import (
     check_is_fitted,
-    validate_data,
 )
 
 from sklearn_seqcrm._encoding import (
@@ -295,7 +294,7 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         self._validate_params()
         table = Table.of(X)
         reading = Reading.of(table)
-        validate_data(self, table.frame, skip_check_array=True)
+        reading.set_names(table.frame, self)
         table = self._read(table, reading)
         encoders: dict[Any, EventEncoder] = {}
         known = self._known_encoders(list(table.histories))

@@ -22,6 +22,14 @@ def make_table(kind):
 
 
 @pytest.mark.parametrize("transformer", [RFMFeatures(), HistoryAggregator()])
+def test_a_key_whose_name_is_a_number(transformer):
+    """scikit-learn takes no names of several types, and a key is not read."""
+    X = make_table("plain numbers").rename(columns={"who": 0})
+    assert transformer.fit(X).feature_names_in_.tolist() == ["history"]
+    assert len(transformer.transform(X)) == 2
+
+
+@pytest.mark.parametrize("transformer", [RFMFeatures(), HistoryAggregator()])
 @pytest.mark.parametrize("in_fit", TIMES)
 @pytest.mark.parametrize("later", TIMES)
 def test_times_of_another_kind(transformer, in_fit, later):
