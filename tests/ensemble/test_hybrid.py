@@ -403,3 +403,55 @@ def test_errors_of_fit():
         model.fit([[0.5, 0.5]] * 4, [0, 1, 0, 1], [1, 1, 2, 1])
     with pytest.raises(ValueError, match="NaN"):
         HybridRegressor(DummyRegressor(), Constant()).fit(rows, [1, np.nan, 2, 3])
+
+
+# Callbacks ----------------------------------------------------------------------------
+
+
+class Note:
+    """A callback of scikit-learn that notes what happens, in other estimators too."""
+
+    max_propagation_depth = None
+
+    def __init__(self):
+        self.seen = []
+
+    def setup(self, estimator, context):
+        self.seen.append("setup")
+
+    def teardown(self, estimator, context):
+        self.seen.append("teardown")
+
+    def on_fit_task_begin(self, estimator, context, *, X=None):
+        self.seen.append((context.estimator_name, context.task_name, len(X)))
+
+    def on_fit_task_end(self, estimator, context):
+        pass
+
+
+@pytest.mark.parametrize("kind", [HybridClassifier, HybridRegressor])
+def test_callbacks_see_the_fits_of_parts(kind):
+    pytest.importorskip("sklearn.callback")  # scikit-learn 1.9
+    note, rows = Note(), rows_of(10, 4)
+    part = (
+        Constant()
+        if kind is HybridRegressor
+        else make_pipeline(
+            FunctionTransformer(lambda X: X[["x"]]), LogisticRegression()
+        )
+    )
+    lstm = LSTMRegressor if kind is HybridRegressor else LSTMClassifier
+    model = kind(make_history_pipeline(lstm(**SMALL)), part, random_state=0)
+    plain = clone(model).fit(rows, np.arange(40) % 2)
+    with pytest.warns(UserWarning, match="does not support callbacks"):
+        model.set_callbacks(note).fit(rows, np.arange(40) % 2)
+    assert (note.seen[0], note.seen[-1]) == ("setup", "teardown")
+    assert note.seen[1] == (kind.__name__, "fit", 40)
+    # 32 rows of four fifths of the customers, then all of them.
+    fits = [one for one in note.seen[1:-1] if one[:2] == ("HistoryPipeline", "fit")]
+    assert [n for *_, n in fits] == [32, 40]
+    epochs = [one for one in note.seen[1:-1] if one[1] == "epoch"]
+    assert len(epochs) == 2 * SMALL["max_epochs"]
+    assert_array_equal(model.predict(rows), plain.predict(rows))
+    assert model.weights_ == plain.weights_
+    assert not hasattr(model, "_callback_fit_ctx")
