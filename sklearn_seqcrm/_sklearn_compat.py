@@ -7,7 +7,8 @@ break this file alone.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from numbers import Integral
 from typing import Any, ParamSpec, TypeVar
 
@@ -184,8 +185,8 @@ class FitTask:
         Arguments of `fit`.
     sample_weight : array-like or None, default=None
         Another, which scorers get as well.
-    n_steps : int, default=0
-        Most steps.
+    n_steps : int or None, default=0
+        Most steps; None if nobody knows before.
     """
 
     def __init__(
@@ -194,7 +195,7 @@ class FitTask:
         X: Any,
         y: Any,
         sample_weight: Any = None,
-        n_steps: int = 0,
+        n_steps: int | None = 0,
     ) -> None:
         weight = {} if sample_weight is None else {"sample_weight": sample_weight}
         self._given = {"estimator": estimator, "X": X, "y": y, "metadata": weight}
@@ -224,6 +225,29 @@ class FitTask:
         return self._step.call_on_fit_task_end(
             **self._given, reconstruction_attributes=attributes
         )
+
+    @contextmanager
+    def fit_of(self, part: Any, name: str, X: Any, y: Any) -> Iterator[None]:
+        """Make the fit of another estimator a step, whose callbacks see it.
+
+        Parameters
+        ----------
+        part : estimator
+            The estimator, which is fitted within the block.
+        name : str
+            Name of the step.
+        X, y : object
+            What it is fitted on.
+        """
+        if self._context is None:
+            yield
+            return
+        step = self._context.subcontext(task_name=name)
+        given = {"estimator": self._given["estimator"], "X": X, "y": y}
+        with step.propagate_callback_context(part):
+            step.call_on_fit_task_begin(**given)
+            yield
+            step.call_on_fit_task_end(**given)
 
     def end(self) -> None:
         """Tell callbacks that the estimator is fitted."""

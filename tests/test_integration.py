@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import sklearn
 from numpy.testing import assert_allclose, assert_array_equal
+from pandas.testing import assert_frame_equal
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
@@ -35,8 +36,13 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from sklearn_seqcrm.datasets import make_order_returns
 from sklearn_seqcrm.events import EventLog, HistoryDtype
-from sklearn_seqcrm.feature_extraction import RFMFeatures
-from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier, LSTMRegressor
+from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
+from sklearn_seqcrm.neural_network import (
+    HistoryPadder,
+    LSTMClassifier,
+    LSTMEventModel,
+    LSTMRegressor,
+)
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.testing._small_data import make_table, make_y
 
@@ -223,6 +229,61 @@ def test_column_transformer_with_and_without_dataframes():
         for one in (of_frames, of_objects)
     ]
     assert_array_equal(*scores)
+
+
+TRANSFORMERS = {
+    "rfm": RFMFeatures(amount="amount"),
+    "rfm alone": RFMFeatures(amount="amount", remainder="drop"),
+    "aggregator": HistoryAggregator(),
+    "encoder": HistoryEncoder(),
+    "event model": LSTMEventModel(hidden_size=4, max_epochs=1, random_state=0),
+}
+
+
+@pytest.mark.parametrize("kind", TRANSFORMERS)
+def test_column_transformer_of_all_columns(kind):
+    """Columns seen in fit are all columns of X, keys and those left out included."""
+    part = clone(TRANSFORMERS[kind])
+    step = ColumnTransformer([("part", part, list(X))]).set_output(transform="pandas")
+    out = step.fit(X).transform(X)
+    names = clone(part).fit(X).get_feature_names_out(X.columns)
+    assert out.columns.tolist() == [f"part__{name}" for name in names]
+    assert step.get_feature_names_out().tolist() == out.columns.tolist()
+    inner = step.named_transformers_["part"]
+    assert inner.feature_names_in_.tolist() == list(X)
+    assert inner.n_features_in_ == X.shape[1]
+    # Keys may be elsewhere in rows to be scored, or not be there.
+    there = inner.transform(X)
+    other = inner.transform(X[X.columns[::-1]].drop(columns=["who", "at"]))
+    assert list(other) == list(there)
+    if kind != "encoder":
+        assert_frame_equal(other, there)
+
+
+def test_networks_see_all_columns():
+    encoded = HistoryEncoder().fit_transform(X)[["age", "history"]].fillna(0)
+    encoded.insert(1, "who", X["who"])
+    for model in (LSTMClassifier(**SMALL), HistoryPadder()):
+        model.fit(encoded, Y)
+        assert model.feature_names_in_.tolist() == ["age", "who", "history"]
+        assert model.n_features_in_ == 3
+
+
+def test_stacking_with_pandas_output_and_histories_passed_through():
+    last = make_pipeline(RFMFeatures(remainder="drop", amount=None), SimpleImputer())
+    last = make_pipeline(last, LogisticRegression())
+    stack = StackingClassifier(
+        [("rfm", baseline())], last, cv=2, passthrough=True
+    ).set_output(transform="pandas")
+    stack.fit(X, Y)
+    # scikit-learn shows the last step an array in fit.
+    with pytest.warns(UserWarning, match="RFMFeatures was fitted without feature"):
+        shares = stack.predict_proba(X)
+    assert_is_probability(shares)
+    table = stack.transform(X)
+    assert list(table) == ["stackingclassifier_rfm", *X]
+    array = table.to_numpy(dtype=object)
+    assert_array_equal(stack.final_estimator_.predict_proba(array), shares)
 
 
 def test_column_transformer_before_the_encoder():

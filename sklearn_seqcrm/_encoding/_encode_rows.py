@@ -57,7 +57,7 @@ def view_encoded(encoder: EventEncoder, rows: Rows, column: str) -> Rows:
     start[has_event] = rows.start[has_event]
     viewed = ViewedLog(log, encoder, begins)
     return Rows(
-        viewed, rows.codes, start, start + (rows.stop - rows.start), rows.cutoff
+        viewed, rows.identities, start, start + (rows.stop - rows.start), rows.cutoff
     )
 
 
@@ -94,12 +94,12 @@ def encode_rows(encoder: EventEncoder, rows: Rows, column: str) -> Rows:
     encoded = EncodedLog(
         timeline, channels, codes, encoder.layout, encoder.row_scale, log.names
     )
-    codes_of_rows = np.full(len(rows.codes), -1)
-    codes_of_rows[seen.rows] = seen.of_row
+    identities = rows.identities.copy()
+    identities[seen.rows] = seen.of_row
     start = starts_among(seen, rows, offsets)
     # Whatever was left out before a row's first event, it sees as many as it did.
     stop = start + (rows.stop - rows.start)
-    return Rows(encoded, codes_of_rows, start, stop, cutoff)
+    return Rows(encoded, identities, start, stop, cutoff)
 
 
 def _fitting(log: RawLog, encoder: EventEncoder, column: str) -> RawLog:

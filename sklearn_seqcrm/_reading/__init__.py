@@ -7,7 +7,12 @@ from sklearn_seqcrm._reading._find import (
     refuse_repeated_columns,
 )
 from sklearn_seqcrm._reading._reading import Reading
-from sklearn_seqcrm._reading._static_parts import ColumnsOfKind, static_parts
+from sklearn_seqcrm._reading._static_parts import (
+    ColumnsOfKind,
+    LevelEncoder,
+    MarkingImputer,
+    static_parts,
+)
 from sklearn_seqcrm._reading._statics import (
     as_levels,
     bounded,
@@ -27,6 +32,8 @@ from sklearn_seqcrm._reading._table import Table, check_raw, has_histories, one_
 __all__ = [
     "DAY",
     "ColumnsOfKind",
+    "LevelEncoder",
+    "MarkingImputer",
     "Reading",
     "SurvivalTargets",
     "Table",

@@ -11,6 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from sklearn_seqcrm._reading._table import Table, has_histories, one_history
+from sklearn_seqcrm._store import hashed_ids
 from sklearn_seqcrm.events import HistoryArray
 
 
@@ -27,7 +28,7 @@ def customers_of(X: Any, history: Any = None) -> np.ndarray:
     Returns
     -------
     ndarray of shape (n,), int64
-        Equal for rows with a customer in common, as `row_customers` says.
+        Equal for rows with a customer in common; see `row_customers`.
     """
     if history is not None:
         return row_customers([one_history(X, history)])
@@ -39,23 +40,58 @@ def customers_of(X: Any, history: Any = None) -> np.ndarray:
 def row_customers(arrays: Sequence[HistoryArray]) -> np.ndarray:
     """Number the rows so that those with a customer in common have one number.
 
-    Rows are joined through any of the history columns, which may be keyed by different
-    things. A customer that a log does not know joins no rows: it has no event that
-    could tell of another row.
+    Parameters
+    ----------
+    arrays : sequence of HistoryArray of shape (n,)
+        The history columns, at least one. They may be keyed by different things: rows
+        are joined through any of them.
+
+    Returns
+    -------
+    ndarray of shape (n,), int64
+        Numbers from 0 on. Of a single column, they follow the order of the customers'
+        ids; those that its log does not know come last. Customers are told apart by
+        the ids that the histories were attached by, whether a log knows them or not. A
+        missing history joins no rows.
     """
-    n_rows = len(arrays[0])
-    ends: list[np.ndarray] = []
-    rows: list[np.ndarray] = []
-    n_nodes = n_rows
+    if len(arrays) == 1:
+        return _with_own_numbers(_customers_of_rows(arrays[0]))
+    n_rows = n_nodes = len(arrays[0])
+    rows, ends = [], []
     for array in arrays:
-        known = np.flatnonzero(array.rows.codes >= 0)
-        found, place = np.unique(array.rows.codes[known], return_inverse=True)
-        # A log that was stacked from several may know a customer twice.
-        code, ids = pd.factorize(array.log.customers[found])
-        rows.append(known)
-        ends.append(n_nodes + code[place])
-        n_nodes += len(ids)
+        numbers = _customers_of_rows(array)
+        rows.append(np.flatnonzero(numbers >= 0))
+        ends.append(n_nodes + numbers[rows[-1]])
+        n_nodes += numbers.max(initial=-1) + 1
     # Older versions of scipy search graphs of 32-bit numbers only.
     edges = (np.concatenate(rows).astype("int32"), np.concatenate(ends).astype("int32"))
     graph = coo_array((np.ones(len(edges[0])), edges), shape=(n_nodes, n_nodes))
     return connected_components(graph, directed=False)[1][:n_rows].astype("int64")
+
+
+def _customers_of_rows(array: HistoryArray) -> np.ndarray:
+    """Number of each row's customer in one column, -1 for nobody; shape (n,)."""
+    who, ids = array.rows.identities, array.log.customers
+    known, unknown = who >= 0, who < -1
+    found, place = np.unique(who[known], return_inverse=True)
+    ids = ids[found]
+    numbers = np.arange(len(ids))
+    if not (ids.is_monotonic_increasing and ids.is_unique):
+        # A log that was stacked from several may have a customer twice.
+        numbers, ids = pd.factorize(ids, sort=True)
+    result = np.full(len(who), -1)
+    result[known] = numbers[place]
+    if unknown.any():
+        # One log of several may know a customer that another does not.
+        others, place = np.unique(who[unknown], return_inverse=True)
+        both = np.concatenate([hashed_ids(ids), others])
+        result[unknown] = pd.factorize(both)[0][len(ids) :][place]
+    return result
+
+
+def _with_own_numbers(numbers: np.ndarray) -> np.ndarray:
+    """Replace each -1 by a number that no other row has."""
+    alone = numbers < 0
+    first = numbers.max(initial=-1) + 1
+    numbers[alone] = np.arange(first, first + alone.sum())
+    return numbers

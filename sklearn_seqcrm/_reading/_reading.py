@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+from sklearn.utils.validation import validate_data
 
 from sklearn_seqcrm._reading._find import as_history_array
 from sklearn_seqcrm._reading._keys import key_names, repeated_keys
 from sklearn_seqcrm._reading._statics import kind_of
-from sklearn_seqcrm._reading._table import Table, as_frame
+from sklearn_seqcrm._reading._table import Table, as_frame, names_of_unnamed
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,12 +30,15 @@ class Reading:
         The kind of every other of them.
     n_columns : int
         Number of columns of X, with the keys.
+    is_named : bool, default=True
+        Whether the columns of X had names; see `Table`.
     """
 
     columns: pd.Index
     histories: tuple[Any, ...]
     statics: dict[Any, str]
     n_columns: int
+    is_named: bool = True
 
     @classmethod
     def of(cls, table: Table) -> Self:
@@ -58,7 +63,25 @@ class Reading:
             name: kind_of(column) for name, column in beside.items() if name not in keys
         }
         columns = X.columns[[name in statics or name in histories for name in X]]
-        return cls(columns, tuple(histories), statics, X.shape[1])
+        n_columns, is_named = X.shape[1], table.is_named
+        return cls(columns, tuple(histories), statics, n_columns, is_named)
+
+    def set_names(self, X: pd.DataFrame, estimator: Any) -> None:
+        """Set `n_features_in_` and `feature_names_in_` to all columns of `fit`.
+
+        scikit-learn compares what it passes with these, keys included.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Training rows.
+        estimator : estimator
+            Whose attributes are set.
+        """
+        if len({isinstance(name, str) for name in X.columns}) > 1:
+            # A key called 0 beside names that are text, which scikit-learn refuses.
+            X = X.loc[:, self.columns]
+        validate_data(estimator, X, reset=True, skip_check_array=True)
 
     def of_histories(self) -> Self:
         """The same without statics."""
@@ -126,10 +149,30 @@ class Reading:
                 f"X has {X.shape[1]} columns without names, but "
                 f"{type(estimator).__name__} was fitted on {self.n_columns}."
             )
+        if not self.is_named and len(frame.columns) == self.n_columns:
+            frame = self._by_position(frame, estimator)
         place = frame.columns.get_indexer(self.columns)
         if (place < 0).any():
             self._refuse_lost(frame, estimator)
         return frame, place
+
+    def _by_position(self, frame: pd.DataFrame, estimator: Any) -> pd.DataFrame:
+        """Name the columns as those of an array, which is what `fit` saw.
+
+        StackingClassifier shows its last step an array in `fit` and, with `set_output`,
+        a DataFrame in `predict`. As in scikit-learn, that is a warning.
+        """
+        names = names_of_unnamed(self.n_columns)
+        if list(frame.columns) == names:
+            return frame
+        name = type(estimator).__name__
+        warnings.warn(
+            f"X has feature names, but {name} was fitted without feature names; its "
+            "columns are read by position.",
+            UserWarning,
+            stacklevel=2,
+        )
+        return frame.set_axis(names, axis=1)
 
     def _refuse_lost(self, X: pd.DataFrame, estimator: Any) -> None:
         lost = [name for name in self.columns if name not in X.columns]

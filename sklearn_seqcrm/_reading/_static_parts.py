@@ -10,10 +10,11 @@ from sklearn import config_context
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.impute import SimpleImputer
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
 from sklearn_seqcrm._reading._statics import as_levels, days_before, kind_of, numbers_of
+from sklearn_seqcrm._store import unlike
 from sklearn_seqcrm.events import HistoryDtype
 
 
@@ -34,7 +35,7 @@ def static_parts(exposure: Any = None) -> list[tuple[str, Any, Any]]:
         other objects one-hot; levels that are rare or were not seen in training share
         a column.
     """
-    one_hot = OneHotEncoder(
+    one_hot = LevelEncoder(
         handle_unknown="infrequent_if_exist",
         min_frequency=0.005,
         max_categories=50,
@@ -43,10 +44,11 @@ def static_parts(exposure: Any = None) -> list[tuple[str, Any, Any]]:
     numbers = FunctionTransformer(to_floats, feature_names_out=names_kept)
     days = FunctionTransformer(to_days, feature_names_out=names_but_the_first)
     levels = FunctionTransformer(to_levels, feature_names_out=names_kept)
+    category = Pipeline([("functiontransformer", levels), ("onehotencoder", one_hot)])
     return [
         ("numeric", _scaled(numbers), ColumnsOfKind("numeric", exposure)),
         ("moment", _scaled(days), ColumnsOfKind("moment")),
-        ("category", make_pipeline(levels, one_hot), ColumnsOfKind("category")),
+        ("category", category, ColumnsOfKind("category")),
     ]
 
 
@@ -84,6 +86,55 @@ class ColumnsOfKind:
         """Return the call that makes it."""
         exposure = "" if self.exposure is None else f", {self.exposure!r}"
         return f"{type(self).__name__}({self.kind!r}{exposure})"
+
+
+class LevelEncoder(OneHotEncoder):
+    """One-hot encode levels, under names that differ from one another.
+
+    scikit-learn calls the rare levels of a column "infrequent_sklearn". A column may
+    have a level of that name, as those of HistoryAggregator do; and the level "b_c" of
+    a column "a" is called like the level "c" of a column "a_b".
+    """
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the names of the output columns.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            None, or the names that `fit` saw.
+
+        Returns
+        -------
+        ndarray of shape (n_features_out,), object
+            ``<column>_<level>``, with underscores behind names that come again.
+        """
+        names = super().get_feature_names_out(input_features)
+        return np.array(unlike(names), dtype=object)
+
+
+class MarkingImputer(SimpleImputer):
+    """Impute numbers, and name the columns that mark missing ones like no other.
+
+    scikit-learn calls that of a column "a" "missingindicator_a", as another may be.
+    """
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the names of the output columns.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            None, or the names that `fit` saw.
+
+        Returns
+        -------
+        ndarray of shape (n_features_out,), object
+            The names of the columns, then ``missingindicator_<column>``, with
+            underscores behind names that come again.
+        """
+        names = super().get_feature_names_out(input_features)
+        return np.array(unlike(names), dtype=object)
 
 
 class SteadyScaler(StandardScaler):
@@ -160,7 +211,7 @@ def names_but_the_first(transformer: Any, names: np.ndarray) -> np.ndarray:
 
 
 def _scaled(to_numbers: BaseEstimator) -> Pipeline:
-    impute = SimpleImputer(
+    impute = MarkingImputer(
         strategy="median", add_indicator=True, keep_empty_features=True
     )
     with config_context(enable_metadata_routing=True):

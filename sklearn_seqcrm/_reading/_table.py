@@ -28,10 +28,13 @@ class Table:
         The rows.
     histories : dict of name to HistoryArray of shape (n,)
         The history columns, in the order of the columns.
+    is_named : bool, default=True
+        Whether the columns had names. Those of an array get ``"x0"``, ``"x1"``, ...
     """
 
     frame: pd.DataFrame
     histories: Mapping[Any, HistoryArray]
+    is_named: bool = True
 
     @classmethod
     def of(cls, X: Any) -> Self:
@@ -57,7 +60,8 @@ class Table:
         frame, names = _converted(_framed(X))
         if not names:
             _refuse_no_history(frame)
-        return cls(frame, {name: frame[name].array for name in names})
+        histories = {name: frame[name].array for name in names}
+        return cls(frame, histories, not isinstance(X, np.ndarray))
 
     def refuse_encoded(self, reader: str) -> Self:
         """Raise a TypeError if histories are encoded and `reader` needs raw ones."""
@@ -126,11 +130,15 @@ def as_frame(X: Any) -> pd.DataFrame:
     return _converted(_framed(X))[0]
 
 
+def names_of_unnamed(n_columns: int) -> list[str]:
+    """Names for the columns of an array."""
+    return [f"x{i}" for i in range(n_columns)]
+
+
 def _framed(X: Any) -> pd.DataFrame:
     """X with names for its columns, each once; histories may be objects."""
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 2:
-        names = [f"x{i}" for i in range(X.shape[1])]
-        X = pd.DataFrame(X, columns=names).infer_objects()
+        X = pd.DataFrame(X, columns=names_of_unnamed(X.shape[1])).infer_objects()
     if not isinstance(X, pd.DataFrame):
         way = "After another transformer, its set_output(transform='pandas') keeps it."
         if hasattr(X, "to_pandas"):

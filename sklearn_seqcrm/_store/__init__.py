@@ -17,6 +17,7 @@ from sklearn_seqcrm._store._days import (
 from sklearn_seqcrm._store._ids import (
     exact_ids,
     find_ids,
+    hashed_ids,
     join_ids,
     refuse_other_kind,
 )
@@ -69,6 +70,7 @@ __all__ = [
     "factorize",
     "find_ids",
     "frozen",
+    "hashed_ids",
     "ids_of",
     "is_of_kinds",
     "join_ids",

@@ -136,8 +136,8 @@ def rows_of_kinds(rows: Rows, column: Column, kinds: Any) -> Rows:
     stop = start + (rows.stop - rows.start)
     known = start != NO_ROW
     start[known], stop[known] = n_before[start[known]], n_before[stop[known]]
-    codes = np.full(len(rows.codes), -1)
-    codes[seen.rows] = seen.of_row
+    identities = rows.identities.copy()
+    identities[seen.rows] = seen.of_row
     index = index[kept]
     log = rows.log.take(
         Timeline(
@@ -149,4 +149,4 @@ def rows_of_kinds(rows: Rows, column: Column, kinds: Any) -> Rows:
         ),
         index,
     )
-    return Rows(log, codes, start, stop, rows.cutoff)
+    return Rows(log, identities, start, stop, rows.cutoff)

@@ -18,8 +18,10 @@ class Rows(NamedTuple):
     ----------
     log : Log
         The log that holds the events.
-    codes : ndarray of shape (n,), int64
-        Positions of the customers in ``log.customers``, -1 for an unknown one.
+    identities : ndarray of shape (n,), int64
+        Positions of the customers in ``log.customers``. Customers that the log does not
+        know have numbers below -1 (`hashed_ids`), so that their rows can be grouped;
+        -1 stands for nobody in particular.
     start, stop : ndarray of shape (n,), int64
         Row ``i`` sees the events ``start[i]:stop[i]``, `NO_ROW` if it is missing.
     cutoff : ndarray of shape (n,)
@@ -27,10 +29,15 @@ class Rows(NamedTuple):
     """
 
     log: Log
-    codes: np.ndarray
+    identities: np.ndarray
     start: np.ndarray
     stop: np.ndarray
     cutoff: np.ndarray
+
+    @property
+    def codes(self) -> np.ndarray:
+        """Positions of the customers, -1 for unknown ones; shape (n,), int64."""
+        return np.maximum(self.identities, -1)
 
     def select(self, of_column: Callable[[np.ndarray], np.ndarray]) -> Rows:
         """Apply one and the same selection to every column."""
@@ -38,11 +45,11 @@ class Rows(NamedTuple):
 
     def moved(self, log: Log, code_shift: int) -> Rows:
         """The same views after their log became part of another."""
-        known = self.codes >= 0
+        known = self.identities >= 0
         n_before = int(log.timeline.offsets[code_shift])
         return Rows(
             log,
-            np.where(known, self.codes + code_shift, -1),
+            np.where(known, self.identities + code_shift, self.identities),
             np.where(known, self.start + n_before, self.start),
             np.where(known, self.stop + n_before, self.stop),
             self.cutoff,
@@ -54,14 +61,13 @@ class Rows(NamedTuple):
 
     def within(self, log: Log, kept: np.ndarray) -> Rows:
         """The same views after their log became the subset of the customers `kept`."""
-        known = self.codes >= 0
-        codes = np.where(known, np.searchsorted(kept, self.codes), -1)
-        shift = np.zeros(len(codes), dtype="int64")
-        shift[known] = (
-            log.timeline.offsets[codes[known]]
-            - self.log.timeline.offsets[self.codes[known]]
-        )
-        return Rows(log, codes, self.start + shift, self.stop + shift, self.cutoff)
+        known = self.identities >= 0
+        old = self.identities[known]
+        new = np.searchsorted(kept, old)
+        identities, shift = self.identities.copy(), np.zeros(len(known), dtype="int64")
+        identities[known] = new
+        shift[known] = log.timeline.offsets[new] - self.log.timeline.offsets[old]
+        return Rows(log, identities, self.start + shift, self.stop + shift, self.cutoff)
 
 
 def missing_rows(log: Log, n_rows: int) -> Rows:

@@ -12,7 +12,12 @@ import pandas as pd
 
 from sklearn_seqcrm._ragged import first_at_or_after, ranges
 from sklearn_seqcrm._store._clock import Clock
-from sklearn_seqcrm._store._ids import exact_ids, find_ids, refuse_other_kind
+from sklearn_seqcrm._store._ids import (
+    exact_ids,
+    find_ids,
+    hashed_ids,
+    refuse_other_kind,
+)
 from sklearn_seqcrm._store._record import Record
 from sklearn_seqcrm._store._series import ids_of
 
@@ -84,8 +89,8 @@ class Timeline:
         """Number of events of each customer, shape (n_customers,)."""
         return np.diff(self.offsets)
 
-    def codes_of(self, ids: pd.Series, what: str) -> np.ndarray:
-        """Position of each id among the customers, -1 for an unknown one.
+    def identities_of(self, ids: pd.Series, what: str) -> np.ndarray:
+        """Numbers that identify customers: their positions, where they are known.
 
         Parameters
         ----------
@@ -97,7 +102,7 @@ class Timeline:
         Returns
         -------
         ndarray of shape (n,), int64
-            Codes into `customers`.
+            Positions in `customers`, and `hashed_ids` of unknown ones.
         """
         if not self.customers.is_unique:
             raise ValueError(
@@ -108,11 +113,15 @@ class Timeline:
             ids = ids_of(nw.from_native(ids, series_only=True))
         if isinstance(ids.dtype, pd.CategoricalDtype):
             # Each category once, however many rows have it.
-            of_category = self.codes_of(pd.Series(ids.cat.categories), what)
+            of_category = self.identities_of(pd.Series(ids.cat.categories), what)
             return of_category[ids.cat.codes.to_numpy()]
         exact = exact_ids(pd.Index(ids), what)
         refuse_other_kind(exact, self.customers, what, "the customers of the log are")
-        return find_ids(exact, self.customers)
+        found = find_ids(exact, self.customers)
+        unknown = found < 0
+        if unknown.any():
+            found[unknown] = hashed_ids(exact[unknown])
+        return found
 
     def positions(
         self, codes: np.ndarray, times: np.ndarray, *, after: bool = False

@@ -24,6 +24,8 @@ from sklearn.utils.validation import check_consistent_length
 from sklearn_seqcrm._reading import customers_of
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
+    CallbackSupportMixin,
+    FitTask,
     Interval,
     check_sample_weight,
     safe_indexing,
@@ -54,7 +56,7 @@ class _Rows(NamedTuple):
         return _Rows(safe_indexing(self.X, rows), *(part[rows] for part in self[1:]))
 
 
-class BaseHybrid(BaseEstimator, ABC):
+class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
     """Fit a network and boosted trees on the same rows, and blend their predictions.
 
     A subclass says how targets become numbers, what a part predicts, and which `Blend`
@@ -119,16 +121,20 @@ class BaseHybrid(BaseEstimator, ABC):
         rng = check_random_state(self.random_state)
         parts = {name: _seeded(part, rng) for name, part in self._parts().items()}
         keys = self._weight_keys(parts, given)
+        # How many fits there are depends on the splits.
+        task = FitTask(self, X, y, sample_weight, n_steps=None)
         fitted = None
         self.losses_: dict[str, float] = {}
         self.n_customers_ = 0
         weight = self.lstm_weight
         if weight is None:
-            weight, fitted = self._learn(rows, parts, keys, rng.randint(2**31 - 1))
+            seed = rng.randint(2**31 - 1)
+            weight, fitted = self._learn(rows, parts, keys, seed, task)
         self.weights_ = {"lstm": float(weight), "boosting": 1 - float(weight)}
         if self.refit or fitted is None:
-            fitted = _fit_parts(parts, keys, rows.take(rows.used))
+            fitted = _fit_parts(parts, keys, rows.take(rows.used), task)
         self.lstm_, self.boosting_ = (fitted[name] for name in NAMES)
+        task.end()
         return self
 
     def _blended(self, X: Any) -> Blend:
@@ -211,6 +217,7 @@ class BaseHybrid(BaseEstimator, ABC):
         parts: dict[str, Any],
         keys: dict[str, list[str]],
         seed: int,
+        task: FitTask,
     ) -> tuple[float, dict[str, Any] | None]:
         """Learn the weight of the network on rows that the parts were not fitted on.
 
@@ -231,7 +238,7 @@ class BaseHybrid(BaseEstimator, ABC):
             return 0.5, None
         outputs = []
         for train, test in folds:
-            fitted = _fit_parts(parts, keys, rows.take(train))
+            fitted = _fit_parts(parts, keys, rows.take(train), task)
             X = safe_indexing(rows.X, test)
             outputs.append([self._output(fitted[name], X) for name in NAMES])
         first, second = (np.concatenate(one) for one in zip(*outputs, strict=True))
@@ -284,12 +291,14 @@ class BaseHybrid(BaseEstimator, ABC):
 
 
 def _fit_parts(
-    parts: dict[str, Any], keys: dict[str, list[str]], rows: _Rows
+    parts: dict[str, Any], keys: dict[str, list[str]], rows: _Rows, task: FitTask
 ) -> dict[str, Any]:
-    return {
-        name: clone(part).fit(rows.X, rows.y, **dict.fromkeys(keys[name], rows.weight))
-        for name, part in parts.items()
-    }
+    """Fit clones of both parts on the same rows, as steps of a fit."""
+    fitted = {name: clone(part) for name, part in parts.items()}
+    for name, part in fitted.items():
+        with task.fit_of(part, f"fit-{name}", rows.X, rows.y):
+            part.fit(rows.X, rows.y, **dict.fromkeys(keys[name], rows.weight))
+    return fitted
 
 
 def _seeded(part: Any, rng: np.random.RandomState) -> Any:

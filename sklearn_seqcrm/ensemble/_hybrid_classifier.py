@@ -10,6 +10,7 @@ from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_seqcrm._sklearn_compat import with_callbacks
 from sklearn_seqcrm.ensemble._base import BaseHybrid
 from sklearn_seqcrm.ensemble._blends import (
     Blend,
@@ -101,6 +102,11 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
     is one half, too, where nothing can be set aside: all rows have one customer,
     or those left to fit on have one class.
 
+    Callbacks of scikit-learn (``set_callbacks``, from version 1.9 on) see the fit of
+    each part as a step, and those that pass to other estimators, such as `ProgressBar`,
+    the epochs of the network within it. Callbacks of skorch are a parameter of the
+    network, ``lstm__estimator__callbacks``.
+
     Rows of weight 0 are left out. Other weights go to the last step of each part, and
     count in the loss.
 
@@ -127,6 +133,7 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
     classes_: np.ndarray
     _classify: ClassVar[bool] = True
 
+    @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Learn the weights, and fit both parts.
 

@@ -9,6 +9,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_seqcrm._sklearn_compat import with_callbacks
 from sklearn_seqcrm.ensemble._base import BaseHybrid
 from sklearn_seqcrm.ensemble._blends import Blend, OfNumbers
 
@@ -114,6 +115,7 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
 
     _classify: ClassVar[bool] = False
 
+    @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
         """Learn the weights, and fit both parts.
 

@@ -19,7 +19,7 @@ _TOLD = b"sklearn_seqcrm"
 
 
 def rows_to_arrow(rows: Rows) -> Any:
-    """Write rows as a struct of customer, cutoff and a list of the visible events.
+    """Write rows as structs of customer, cutoff and a list of the visible events.
 
     Parameters
     ----------
@@ -30,7 +30,9 @@ def rows_to_arrow(rows: Rows) -> Any:
     Returns
     -------
     pyarrow.StructArray of shape (n,)
-        ``{customer, cutoff, events: [{time, field, ...}]}``, null where missing.
+        ``{customer, cutoff, events: [{time, field, ...}], unknown_customer}``, null
+        where missing. The last field identifies customers that the log does not know,
+        whose ``customer`` is null, see `Rows`.
     """
     import pyarrow as pa
 
@@ -51,13 +53,14 @@ def rows_to_arrow(rows: Rows) -> Any:
         for (name, values), array in zip(columns.items(), arrays, strict=True)
     ]
     events = pa.StructArray.from_arrays(arrays, fields=fields)
-    known = np.where(rows.codes >= 0, rows.codes, 0)
+    unknown = rows.identities < 0
     ids = arrow_of(log.customers, customer)
-    customers = ids.take(pa.array(known, mask=rows.codes < 0))
+    customers = ids.take(pa.array(np.where(unknown, 0, rows.identities), mask=unknown))
+    others = pa.array(rows.identities, mask=rows.identities >= -1)
     lists = pa.LargeListArray.from_arrays(pa.array(offsets), events)
     return pa.StructArray.from_arrays(
-        [customers, pa.array(clock.as_index(rows.cutoff)), lists],
-        names=[customer, "cutoff", "events"],
+        [customers, pa.array(clock.as_index(rows.cutoff)), lists, others],
+        names=[customer, "cutoff", "events", f"unknown_{customer}"],
         mask=pa.array(rows.start == NO_ROW),
     )
 
@@ -87,7 +90,7 @@ def rows_from_arrow(array: Any) -> Rows:
 
     missing = np.asarray(array.is_null())
     customer = array.type[0].name
-    ids, cutoff, lists = array.flatten()
+    ids, cutoff, lists, *others = array.flatten()
     events = lists.flatten()
     time = events.type[0].name
     frame = _frame_of(events)
@@ -106,11 +109,15 @@ def rows_from_arrow(array: Any) -> Rows:
         name: read_column(nw.from_native(frame[name], series_only=True), name)
         for name in frame
     }
-    codes = np.where(known, np.cumsum(known) - 1, -1)
-    start = np.where(known, offsets[codes], np.where(missing, NO_ROW, 0))
+    start = np.where(missing, NO_ROW, 0)
+    start[known] = offsets[:-1]
+    # Files of version 0.1 do not identify unknown customers.
+    unknown = others[0] if others else pa.nulls(len(known), "int64")
+    identities = unknown.fill_null(-1).to_numpy(zero_copy_only=False).copy()
+    identities[known] = np.arange(len(offsets) - 1)
     return Rows(
         RawLog(timeline, columns, (customer, time)),
-        codes,
+        identities,
         start,
         start + lengths,
         ticks,

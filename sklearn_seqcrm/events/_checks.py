@@ -64,13 +64,8 @@ def _chosen(
     return chosen
 
 
-def check_rows(rows: Any, name: str) -> None:
+def check_rows(rows: pd.DataFrame, name: str) -> None:
     """Refuse rows that cannot take a history column of some name."""
-    if not isinstance(rows, pd.DataFrame):
-        raise TypeError(
-            "rows must be a pandas DataFrame, which can hold histories; got "
-            f"{type(rows).__module__}.{type(rows).__name__}; try to_pandas()."
-        )
     if name in rows.columns:
         raise ValueError(
             f"rows has a column {name!r} already; choose another with name=..."

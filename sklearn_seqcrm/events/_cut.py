@@ -47,8 +47,8 @@ def histories_of_rows(
     check_rows(rows, name)
     key = log.names[0] if customer is None else customer
     ids = column_of(rows, key, "customer")
-    codes = log.timeline.codes_of(ids, f"customers in column {key!r} of rows")
-    warn_of_strangers(ids, codes, log.customers)
+    who = log.timeline.identities_of(ids, f"customers in column {key!r} of rows")
+    warn_of_strangers(ids, who, log.customers)
     by_column = isinstance(cutoff, str) and cutoff in rows.columns
     if cutoff is None:
         cutoff = max(log.observed_until, log.time_span[1])
@@ -59,7 +59,7 @@ def histories_of_rows(
     else:
         moments, what = one_cutoff(cutoff, rows, log.timeline.clock), "cutoffs"
     dtype = HistoryDtype(key, cutoff if by_column else None)
-    return _cut(log, codes, moments, what, lookback, exact, dtype)
+    return _cut(log, who, moments, what, lookback, exact, dtype)
 
 
 def refuse_equal_names(log: RawLog, name: str) -> None:
@@ -102,7 +102,7 @@ def histories_at(log: RawLog, moments: Moments, lookback: Any) -> HistoryArray:
 
 def _cut(
     log: RawLog,
-    codes: np.ndarray,
+    identities: np.ndarray,
     moments: Any,
     what: str,
     lookback: Any,
@@ -115,8 +115,8 @@ def _cut(
     ----------
     log : RawLog
         The log that holds the events.
-    codes : ndarray of shape (n,), int64
-        Positions of the customers in ``log.customers``, -1 for an unknown one.
+    identities : ndarray of shape (n,), int64
+        The customers, as `Rows` numbers them.
     moments : Series of shape (n,), datetime or number
         Cutoffs.
     what : str
@@ -136,6 +136,7 @@ def _cut(
     timeline, clock = log.timeline, log.timeline.clock
     ticks = clock.read(moments, what, up=not exact)
     refuse_wide(timeline, what, ticks)
+    codes = np.maximum(identities, -1)
     cutoff = np.broadcast_to(ticks, len(codes)).copy()
     warn_of_silence(timeline, cutoff, stacklevel=4)
     stop = timeline.positions(codes, cutoff, after=exact)
@@ -145,4 +146,4 @@ def _cut(
         since = clock.read(moments, what, back=lookback)
         since = np.broadcast_to(since, len(codes))
         start = timeline.positions(codes, since)
-    return HistoryArray(log, codes, start, stop, cutoff, dtype)
+    return HistoryArray(log, identities, start, stop, cutoff, dtype)

@@ -25,7 +25,8 @@ class History:
     log : Log
         The log that holds the events.
     code : int
-        Position of the customer in ``log.customers``, -1 for an unknown customer.
+        Position of the customer in ``log.customers``; below 0 for an unknown one, see
+        `HistoryArray`.
     start, stop : int
         The events are ``start:stop`` of the log.
     cutoff : int or float

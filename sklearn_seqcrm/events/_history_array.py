@@ -16,6 +16,7 @@ from pandas.api.extensions import (
     register_extension_dtype,
 )
 from pandas.api.indexers import check_array_indexer
+from pandas.api.types import is_list_like
 
 from sklearn_seqcrm._ragged import NO_ROW, ranges
 from sklearn_seqcrm._store import Log, RawLog, Rows, by_log, join_rows, missing_rows
@@ -140,8 +141,10 @@ class HistoryArray(ExtensionArray):
     ----------
     log : EventLog, log of histories that were read back, or encoded log
         The log that holds the events.
-    codes : ndarray of shape (n,), int64
-        Positions of the customers in ``log.customers``, -1 for an unknown customer.
+    identities : ndarray of shape (n,), int64
+        Positions of the customers in ``log.customers``. Customers that the log does not
+        know have numbers below -1, so that their rows can be grouped; -1 stands for
+        nobody in particular.
     start, stop : ndarray of shape (n,), int64
         Row ``i`` sees the events ``start[i]:stop[i]``; -1 in both is a missing
         history.
@@ -168,13 +171,13 @@ class HistoryArray(ExtensionArray):
     def __init__(
         self,
         log: Log,
-        codes: np.ndarray,
+        identities: np.ndarray,
         start: np.ndarray,
         stop: np.ndarray,
         cutoff: np.ndarray,
         dtype: HistoryDtype | None = None,
     ) -> None:
-        self._rows = Rows(log, codes, start, stop, cutoff)
+        self._rows = Rows(log, identities, start, stop, cutoff)
         self._dtype = HistoryDtype() if dtype is None else dtype
         self._to_pickle: Rows | None = None
 
@@ -296,11 +299,15 @@ class HistoryArray(ExtensionArray):
         """One history for an integer, an array of them for anything else."""
         item = check_array_indexer(self, item)
         if isinstance(item, int | np.integer):
-            log, codes, start, stop, cutoff = self._rows
+            log, identities, start, stop, cutoff = self._rows
             if start[item] == NO_ROW:
                 return self._dtype.na_value
             return History(
-                log, int(codes[item]), int(start[item]), int(stop[item]), cutoff[item]
+                log,
+                int(identities[item]),
+                int(start[item]),
+                int(stop[item]),
+                cutoff[item],
             )
         if isinstance(item, tuple):
             item = next(one for one in item if one is not Ellipsis)
@@ -432,15 +439,38 @@ class HistoryArray(ExtensionArray):
         return sum(column.nbytes for column in self._rows[1:])
 
     def __eq__(self, other: Any) -> Any:
-        """Compare row by row."""
+        """Compare row by row; no history equals a value of another type."""
         if isinstance(other, pd.Series | pd.DataFrame | pd.Index):
             return NotImplemented
-        if isinstance(other, History) or _is_missing(other):
-            other = [other] * len(self)
+        if isinstance(other, History):
+            pairs = zip(self._rows[1:], other._key(), strict=True)
+            same = [column == value for column, value in pairs]
+            is_view = self._rows.log is other._log
+            return np.all([*same, ~self.isna()], axis=0) & is_view
+        if not is_list_like(other):
+            return np.zeros(len(self), dtype=bool)
         if len(other) != len(self):
             raise ValueError("Lengths must match to compare")
         pairs = zip(self, other, strict=True)
         return np.array([isinstance(a, History) and a == b for a, b in pairs], bool)
+
+    def value_counts(self, dropna: bool = True) -> pd.Series:
+        """Count how often each history is there.
+
+        Parameters
+        ----------
+        dropna : bool, default=True
+            Whether to leave missing histories out.
+
+        Returns
+        -------
+        Series of shape (n_different,)
+            Counts by history, in the order of their first appearance.
+        """
+        codes, histories = self.factorize(use_na_sentinel=dropna)
+        counts = np.bincount(codes[codes >= 0], minlength=len(histories))
+        # Under pandas 2, extension arrays have no such method, and describe wants one.
+        return pd.Series(counts, pd.Index(histories), name="count")
 
     def _hash_pandas_object(
         self, *, encoding: str, hash_key: str, categorize: bool
@@ -460,7 +490,7 @@ class HistoryArray(ExtensionArray):
         mixed = pd.util.hash_array(events ^ pd.util.hash_array(place))
         sums = np.concatenate([np.zeros(1, "uint64"), np.cumsum(mixed)])
         log, codes, missing = self._rows.log, self._rows.codes, self.isna()
-        customers, known = np.zeros(len(self), "uint64"), codes >= 0
+        customers, known = self._rows.identities.astype("uint64"), codes >= 0
         ids = log.customers[codes[known]]
         customers[known] = pd.util.hash_pandas_object(ids, **options).to_numpy()
         rows = pd.DataFrame(
@@ -517,9 +547,9 @@ def rows_from_scalars(scalars: Sequence[History | None]) -> Rows:
     for log, numbers in places_of.items():
         own = [present[number] for number in numbers]
         keys = zip(*(scalars[i]._key() for i in own), strict=True)  # type: ignore[union-attr]
-        codes, start, stop, cutoff = (np.array(column) for column in keys)
+        who, start, stop, cutoff = (np.array(column) for column in keys)
         ticks = cutoff.astype(log.timeline.clock.dtype)
-        parts.append(Rows(log, codes, start, stop, ticks))
+        parts.append(Rows(log, who, start, stop, ticks))
         places.append(own)
     absent = [i for i, one in enumerate(scalars) if one is None]
     if absent:

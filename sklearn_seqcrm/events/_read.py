@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import narwhals.stable.v1 as nw
+import pandas as pd
 from narwhals.exceptions import DuplicateError
 
 from sklearn_seqcrm._ragged import sort_events
@@ -74,6 +75,25 @@ def read_table(table: Any, what: str = "events") -> nw.DataFrame:
         "(a LazyFrame, a DuckDB relation, whatever has __arrow_c_stream__); got "
         f"{type(table).__module__}.{type(table).__name__}."
     )
+
+
+def read_rows(rows: Any) -> pd.DataFrame:
+    """Rows of any table as a pandas DataFrame, which can hold histories.
+
+    Parameters
+    ----------
+    rows : pandas, polars or pyarrow table, lazy frame or Arrow stream
+        As `read_table` takes it.
+
+    Returns
+    -------
+    DataFrame of shape (n, n_columns)
+        `rows` themselves if they are one. Integers beside missing values stay exact.
+    """
+    if isinstance(rows, pd.DataFrame):
+        return rows
+    table = read_table(rows, "rows")
+    return pd.DataFrame({name: to_series(table[name]) for name in table.columns})
 
 
 def read_events(

@@ -23,6 +23,7 @@ from sklearn_seqcrm.events._moments import (
     listed,
     regular,
 )
+from sklearn_seqcrm.events._read import read_rows
 
 
 class ViewableLog(RawLog):
@@ -30,7 +31,7 @@ class ViewableLog(RawLog):
 
     def attach(
         self,
-        rows: pd.DataFrame,
+        rows: Any,
         customer: str | None = None,
         cutoff: Any = None,
         lookback: Any = None,
@@ -41,8 +42,9 @@ class ViewableLog(RawLog):
 
         Parameters
         ----------
-        rows : DataFrame of shape (n, n_columns)
-            One row per prediction.
+        rows : pandas, polars or pyarrow table of shape (n, n_columns)
+            One row per prediction. A query is run: a lazy frame of polars, a relation
+            of DuckDB, and all else that has ``__arrow_c_stream__``.
         customer : str or None, default=None
             Column of `rows` that holds the customer; None: the name it has in the
             log. Customers that the log does not know get an empty history, with a
@@ -63,14 +65,15 @@ class ViewableLog(RawLog):
         Returns
         -------
         DataFrame of shape (n, n_columns + 1)
-            `rows` in their order, with their index and columns, and the histories.
+            `rows` in their order, with their index and columns, and the histories. It
+            is of pandas, whatever `rows` were.
 
         Raises
         ------
         KeyError
             If `rows` lacks a column.
         TypeError
-            If `rows` is no pandas DataFrame, its customers are of another type, or
+            If `rows` is no table, its customers are of another type, or
             `cutoff` is neither a column nor one time.
         ValueError
             If customers or cutoffs are missing, the cutoffs are of another kind of
@@ -84,6 +87,7 @@ class ViewableLog(RawLog):
             meant: by more than a tenth of what the log spans and 31 days, or, of plain
             numbers, by more than the whole span and 20.
         """
+        rows = read_rows(rows)
         array = histories_of_rows(
             self, rows, customer, cutoff, lookback, allow_exact_matches, name
         )

@@ -10,7 +10,6 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import (
     check_is_fitted,
-    validate_data,
 )
 
 from sklearn_seqcrm._reading import Table
@@ -25,8 +24,10 @@ from sklearn_seqcrm._sklearn_compat import (
 )
 from sklearn_seqcrm.feature_extraction._aggregates import Aggregates, Settings
 from sklearn_seqcrm.feature_extraction._statics import (
+    clocks_of,
     filled_statics,
     learn_statics,
+    read_again,
     read_to_fit,
     refuse_repeated,
     statics_of,
@@ -131,7 +132,7 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     categories_ : dict of str to CategoricalDtype
         Categories of those among them that are categorical in the output.
     n_features_in_ : int
-        Number of columns that are read, without the keys.
+        Number of columns seen in `fit`, those that are not read included.
     feature_names_in_ : ndarray of shape (n_columns,)
         Their names.
 
@@ -327,8 +328,9 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         """Set what `fit` learns, and return what `transform` would of the same rows."""
         self._validate_params()
         self._reading, table = read_to_fit(X, self.remainder)
+        self._reading.set_names(table.frame, self)
         table = self._reading.select(table, self).refuse_encoded("HistoryAggregator")
-        validate_data(self, table.frame, skip_check_array=True)
+        self._clocks = clocks_of(table)
         settings = Settings(
             self.lookbacks,
             self.half_lives,
@@ -384,10 +386,11 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             If a column that held histories in `fit` does not now, or a field of their
             events is of another type.
         ValueError
-            If a column that `fit` saw is missing, or a log lacks a field.
+            If a column that `fit` saw is missing, a log lacks a field, or its times are
+            datetimes and were numbers in `fit`, or the other way round.
         """
         check_is_fitted(self)
-        table = self._reading.check(X, self).refuse_encoded("HistoryAggregator")
+        table = read_again(X, self._reading, self._clocks, self)
         frames = [
             self._fitted[name].frame(array.rows, name)
             for name, array in table.histories.items()

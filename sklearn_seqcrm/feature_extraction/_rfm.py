@@ -12,7 +12,6 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import (
     check_is_fitted,
-    validate_data,
 )
 
 from sklearn_seqcrm._sklearn_compat import (
@@ -28,8 +27,10 @@ from sklearn_seqcrm._store import check_kinds, rows_of_kinds
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.feature_extraction._rfm_dialects import btyd, marketing
 from sklearn_seqcrm.feature_extraction._statics import (
+    clocks_of,
     filled_statics,
     learn_statics,
+    read_again,
     read_to_fit,
     refuse_repeated,
     statics_of,
@@ -108,7 +109,7 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     categories_ : dict of str to CategoricalDtype
         Categories of those among them that are categorical in the output.
     n_features_in_ : int
-        Number of columns that are read, without the keys.
+        Number of columns seen in `fit`, those that are not read included.
     feature_names_in_ : ndarray of shape (n_columns,)
         Their names.
 
@@ -245,9 +246,10 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         """
         self._validate_params()
         self._reading, table = read_to_fit(X, self.remainder)
+        self._reading.set_names(table.frame, self)
         table = self._reading.select(table, self).refuse_encoded("RFMFeatures")
         X = table.frame
-        validate_data(self, X, skip_check_array=True)
+        self._clocks = clocks_of(table)
         self.history_columns_ = list(self._reading.histories)
         logs = {name: array.log for name, array in table.histories.items()}
         self.amounts_ = _amount_fields(self.amount, logs)
@@ -282,10 +284,11 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         TypeError
             If a column that held histories in `fit` does not now.
         ValueError
-            If a column that `fit` saw is missing, or a log lacks the amount.
+            If a column that `fit` saw is missing, a log lacks the amount, or its times
+            are datetimes and were numbers in `fit`, or the other way round.
         """
         check_is_fitted(self)
-        table = self._reading.check(X, self).refuse_encoded("RFMFeatures")
+        table = read_again(X, self._reading, self._clocks, self)
         columns: list[Any] = []
         for name, array in table.histories.items():
             columns += self._features(name, array).values()

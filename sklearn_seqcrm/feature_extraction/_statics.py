@@ -18,6 +18,7 @@ from sklearn_seqcrm._reading import (
     numbers_of,
     text_of,
 )
+from sklearn_seqcrm._store import Clock
 
 RARE = "infrequent_sklearn"  # what encoders of scikit-learn call it
 
@@ -42,6 +43,49 @@ def read_to_fit(X: Any, remainder: str) -> tuple[Reading, Table]:
     table = Table.of(X)
     reading = Reading.of(table)
     return (reading if remainder == "passthrough" else reading.of_histories()), table
+
+
+def clocks_of(table: Table) -> dict[Any, Clock]:
+    """What the times of each history column are."""
+    return {name: one.log.timeline.clock for name, one in table.histories.items()}
+
+
+def read_again(
+    X: Any, reading: Reading, clocks: Mapping[Any, Clock], estimator: Any
+) -> Table:
+    """Read rows with the columns of `fit`, whose histories are raw.
+
+    Parameters
+    ----------
+    X : DataFrame or object array
+        Rows.
+    reading : Reading
+        The columns of `fit`.
+    clocks : mapping of str to Clock
+        What `clocks_of` returned for the rows of `fit`.
+    estimator : estimator
+        Who reads them, for errors.
+
+    Returns
+    -------
+    Table
+        All columns of `X`.
+
+    Raises
+    ------
+    ValueError
+        If times were numbers and are datetimes, or the other way round.
+    """
+    name = type(estimator).__name__
+    table = reading.check(X, estimator).refuse_encoded(name)
+    for column, clock in clocks_of(table).items():
+        if (clock.unit is None) != (clocks[column].unit is None):
+            raise ValueError(
+                f"The times of the histories in {column!r} are {clock}, but those that "
+                f"{name} saw in fit were {clocks[column]}; build both logs from the "
+                "same kind of times, or fit again."
+            )
+    return table
 
 
 def filled_statics(X: pd.DataFrame, reading: Reading) -> list[Any]:

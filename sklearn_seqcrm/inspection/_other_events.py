@@ -170,12 +170,12 @@ class OwnEvents(NamedTuple):
             name: other[name] if name in other else log.column(name).take(self.event)
             for name in log.fields
         }
-        code = np.where(known, np.cumsum(known) - 1, -1)
+        identities = np.where(known, np.cumsum(known) - 1, rows.identities)
         start = np.where(rows.start == NO_ROW, NO_ROW, 0)
         start[known] = offsets[:-1]
         return HistoryArray(
             log.with_events(timeline, taken),
-            code,
+            identities,
             start,
             start + counts,
             rows.cutoff,

@@ -13,9 +13,9 @@ from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
 from sklearn_seqcrm._ragged import begins_run
-from sklearn_seqcrm._reading import one_history
+from sklearn_seqcrm._reading import one_history, row_customers
 from sklearn_seqcrm._sklearn_compat import Interval, validate_parameter_constraints
-from sklearn_seqcrm._store import Clock, later, refuse_missing
+from sklearn_seqcrm._store import Clock, later
 from sklearn_seqcrm.events import HistoryArray
 
 # What becomes of a row in a fold; each row has one role.
@@ -189,7 +189,7 @@ class CutoffSplit(BaseCrossValidator):
             If a parameter is out of its range, there are too few distinct cutoffs or
             customers, or a fold has nothing to train on.
         """
-        for fold in self._folds(X, self._histories(X)):
+        for fold in self._folds(self._histories(X)):
             yield np.flatnonzero(fold.roles == _TRAIN), fold.test
 
     def report(self, X: Any) -> pd.DataFrame:
@@ -220,7 +220,7 @@ class CutoffSplit(BaseCrossValidator):
         array = self._histories(X)
         clock, cutoff = array.log.timeline.clock, array.rows.cutoff
         spans, counts = [], []
-        for fold in self._folds(X, array):
+        for fold in self._folds(array):
             trained, tested = cutoff[fold.roles == _TRAIN], cutoff[fold.test]
             ends = [(part.min(), part.max()) for part in (trained, tested)]
             spans.append([t for a, b in ends for t in (a, b, later(b, fold.wait))])
@@ -251,23 +251,23 @@ class CutoffSplit(BaseCrossValidator):
             clock.duration(self.train_window, "train_window", positive=True)
         return array
 
-    def _folds(self, X: Any, array: HistoryArray) -> Iterator[_Fold]:
+    def _folds(self, array: HistoryArray) -> Iterator[_Fold]:
         """Yield the role of every row in each fold."""
         clock, cutoff = array.log.timeline.clock, array.rows.cutoff
         wait = clock.rounded_up(gap=self.gap, horizon=self.horizon)
         held_out = None
         if self.holdout_customers is not None:
-            codes = _customer_codes(X, array)
-            held_out = self._held_out(self.holdout_customers, codes)
+            customers = row_customers([array])
+            held_out = self._held_out(self.holdout_customers, customers)
         for number, tested in enumerate(self._tested(cutoff, held_out), start=1):
             roles = self._roles(clock, cutoff, wait, tested, held_out)
             if not (roles == _TRAIN).any():
                 self._refuse_empty_train(clock, cutoff, wait, number, tested[0], roles)
             yield _Fold(roles, wait)
 
-    def _held_out(self, share: float, codes: np.ndarray) -> np.ndarray:
+    def _held_out(self, share: float, customers: np.ndarray) -> np.ndarray:
         """Whether the customer of each row is held out, shape (n,)."""
-        n_customers = codes.max(initial=-1) + 1
+        n_customers = customers.max(initial=-1) + 1
         # .07 * 100 is a little more than 7.
         n_held_out = math.ceil(round(share * n_customers, 9))
         if n_held_out >= n_customers:
@@ -278,7 +278,7 @@ class CutoffSplit(BaseCrossValidator):
         rng = check_random_state(self.random_state)
         chosen = np.zeros(n_customers, dtype=bool)
         chosen[rng.permutation(n_customers)[:n_held_out]] = True
-        return chosen[codes]
+        return chosen[customers]
 
     def _tested(self, cutoff: np.ndarray, held_out: np.ndarray | None) -> np.ndarray:
         """Cutoffs that each fold tests, of shape (n_splits, test_size)."""
@@ -377,27 +377,3 @@ def _distinct(times: np.ndarray) -> np.ndarray:
     """Distinct times, ascending: a million in .05 s, where np.unique took .8 s."""
     times = np.sort(times)
     return times[begins_run(times)]
-
-
-def _customer_codes(X: Any, array: HistoryArray) -> np.ndarray:
-    """Number the customers of the rows in the order of their ids, shape (n,)."""
-    codes, customers = array.rows.codes, array.log.customers
-    if len(codes) and codes.min() >= 0 and customers.is_unique:
-        # Customers of a log ascend, so that only those without a row have to go.
-        present = np.zeros(len(customers), dtype=bool)
-        present[codes] = True
-        return (np.cumsum(present) - 1)[codes]
-    key = array.dtype.customer
-    if isinstance(X, pd.DataFrame) and key in X.columns:
-        ids: Any = X[key].astype(object)
-        refuse_missing(ids, f"customer column {key!r} of X")
-    elif (codes >= 0).all():
-        ids = array.customers
-    else:
-        raise ValueError(
-            f"{(codes < 0).sum()} of {len(codes)} rows have customers that the log "
-            "does not know, and X has no column that names them, so that they cannot "
-            "be held out; give the DataFrame with the column that the histories were "
-            "attached by."
-        )
-    return pd.factorize(ids, sort=True)[0]

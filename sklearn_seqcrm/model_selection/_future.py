@@ -158,13 +158,15 @@ class Future(NamedTuple):
         if log.n_customers < self.log.n_customers:
             filled = self.begin > old.offsets[:-1]
             moved = np.where(filled, np.cumsum(filled) - 1, -1)
-        codes = np.where(rows.codes >= 0, moved[rows.codes], -1)
+        known = rows.codes >= 0
+        codes = np.where(known, moved[rows.codes], -1)
         shift = new.offsets[codes] - old.offsets[rows.codes]
         start, stop = (
             np.where(codes >= 0, one + shift, np.where(one == NO_ROW, NO_ROW, 0))
             for one in (rows.start, rows.stop)
         )
-        return HistoryArray(log, codes, start, stop, rows.cutoff, array.dtype)
+        identities = np.where(known, codes, rows.identities)
+        return HistoryArray(log, identities, start, stop, rows.cutoff, array.dtype)
 
     def _step(self) -> Any:
         """A sixteenth of the time that the log spans, at least one tick."""

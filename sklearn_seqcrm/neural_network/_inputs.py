@@ -155,10 +155,11 @@ def _read_frame(estimator: Any, X: Any, reset: bool, sums: bool) -> Inputs:
     if reading is None:
         X = Table.of(X)
         reading = Reading.of(X)
+    if reset:
+        reading.set_names(X.frame, estimator)
     table = reading.select(X, estimator).refuse_no_rows(type(estimator).__name__)
     if reset:
         estimator._reading = reading
-        validate_data(estimator, table.frame, reset=True, skip_check_array=True)
     for name, array in table.histories.items():
         _refuse_raw(array, name, estimator)
     table.refuse_missing()

@@ -138,7 +138,7 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         Times after the cutoff at which `predict_survival_function` is worked out, in
         days, or in the numbers of the log.
     n_features_in_ : int
-        Number of columns seen in `fit`, without the keys.
+        Number of columns seen in `fit`, the keys included.
     feature_names_in_ : ndarray of shape (n_columns,)
         Their names.
 

@@ -10,7 +10,6 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import (
     check_is_fitted,
-    validate_data,
 )
 
 from sklearn_seqcrm._encoding import (
@@ -74,7 +73,7 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         `n_levels` of each code, `time_unit` (ticks in a typical gap), `half_lives`,
         `calendar`, `local_clock` and `row_features`.
     n_features_in_ : int
-        Number of columns seen in `fit`, without the keys.
+        Number of columns seen in `fit`, the keys included.
     feature_names_in_ : ndarray of shape (n_columns,)
         Their names.
 
@@ -275,16 +274,17 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
 
         Parameters
         ----------
-        input_features : None or array-like of str
-            Ignored but for a check against `feature_names_in_`.
+        input_features : array-like of str or None, default=None
+            None, or the names that `fit` saw.
 
         Returns
         -------
-        ndarray of shape (n_columns,), object
-            The names.
+        ndarray of shape (n_features_out,), object
+            The names of all columns but the keys.
         """
         check_is_fitted(self)
-        return check_feature_names_in(self, input_features)
+        check_feature_names_in(self, input_features)
+        return self._learned.reading.columns.to_numpy(dtype=object)
 
     def __sklearn_tags__(self) -> Any:
         return of_history_transformer(super().__sklearn_tags__())
@@ -294,8 +294,8 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         self._validate_params()
         table = Table.of(X)
         reading = Reading.of(table)
+        reading.set_names(table.frame, self)
         table = self._read(table, reading)
-        validate_data(self, table.frame, skip_check_array=True)
         encoders: dict[Any, EventEncoder] = {}
         known = self._known_encoders(list(table.histories))
         encoded = table.frame.copy(deep=False)

@@ -99,8 +99,8 @@ def windows_after(
     """
     array = check_raw(one_history(X, history), "A target")
     log: Any  # raw, so that it has columns
-    log, codes, _, stop, cutoff = array.rows
-    timeline = log.timeline
+    log, rows = array.log, array.rows
+    stop, cutoff, timeline = rows.stop, rows.cutoff, log.timeline
     if not timeline.customers.is_unique:
         raise ValueError(
             "These histories were joined from several logs, each of which may end at "
@@ -109,7 +109,7 @@ def windows_after(
     clock = timeline.clock
     pause, wait = clock.duration(gap, "gap"), clock.rounded_up(gap=gap)
     begin = later(cutoff, wait)
-    first, last = stop, timeline.offsets[codes + 1]
+    first, last = stop, timeline.offsets[rows.codes + 1]
     # Where a history stops and the cutoff are the same place.
     if pause > 0:
         first = first_at_or_after(timeline.times, first, last, begin)

@@ -59,10 +59,11 @@ class Shares(ClassifierMixin, BaseEstimator):
         return shares / shares.sum(axis=1, keepdims=True)
 
 
-def rows_of(n_customers, n_rows=1):
+def rows_of(n_customers, n_rows=1, n_known=None):
     """One column, the number of the row, beside histories of customers."""
     who = np.repeat(np.arange(n_customers), n_rows)
-    log = EventLog(pd.DataFrame({"who": np.unique(who), "day": 0}), "who", "day")
+    known = np.unique(who)[:n_known]  # to the log
+    log = EventLog(pd.DataFrame({"who": known, "day": 0}), "who", "day")
     rows = pd.DataFrame({"who": who, "at": np.arange(len(who)) + 1, "x": 0.0})
     return log.attach(rows, cutoff="at")
 
@@ -171,8 +172,9 @@ def test_it_is_the_blend_of_its_parts():
     assert_allclose(numbers.predict(X), expected)
 
 
+@pytest.mark.parametrize("n_known", [10, 1])
 @pytest.mark.parametrize("cv", [None, 3])
-def test_customers_are_on_one_side(cv):
+def test_customers_are_on_one_side(cv, n_known):
     """Each row set aside was predicted by parts that had not seen its customer."""
     aside = []
 
@@ -182,7 +184,7 @@ def test_customers_are_on_one_side(cv):
             aside.append(X)
             return super().predict(X)
 
-    rows = rows_of(10, 4)
+    rows = rows_of(10, 4, n_known)
     model = HybridRegressor(Watching(1.0), Constant(-1.0), cv=cv, random_state=0)
     model.fit(rows, np.full(40, 0.2))
     assert model.n_customers_ == (2 if cv is None else 10)
@@ -271,7 +273,8 @@ def test_grid_search_clone_and_pickle():
     assert_array_equal(clone(best).fit(X, y).predict_proba(X), shares)
     assert_array_equal(pickle.loads(pickle.dumps(best)).predict_proba(X), shares)
     check_no_leakage(best, X, n_cutoffs=3)
-    assert best.n_features_in_ == len(best.feature_names_in_) == 5
+    assert best.feature_names_in_.tolist() == list(X)
+    assert best.n_features_in_ == X.shape[1]
 
 
 def test_seeds_are_for_those_that_have_none():
@@ -400,3 +403,55 @@ def test_errors_of_fit():
         model.fit([[0.5, 0.5]] * 4, [0, 1, 0, 1], [1, 1, 2, 1])
     with pytest.raises(ValueError, match="NaN"):
         HybridRegressor(DummyRegressor(), Constant()).fit(rows, [1, np.nan, 2, 3])
+
+
+# Callbacks ----------------------------------------------------------------------------
+
+
+class Note:
+    """A callback of scikit-learn that notes what happens, in other estimators too."""
+
+    max_propagation_depth = None
+
+    def __init__(self):
+        self.seen = []
+
+    def setup(self, estimator, context):
+        self.seen.append("setup")
+
+    def teardown(self, estimator, context):
+        self.seen.append("teardown")
+
+    def on_fit_task_begin(self, estimator, context, *, X=None):
+        self.seen.append((context.estimator_name, context.task_name, len(X)))
+
+    def on_fit_task_end(self, estimator, context):
+        pass
+
+
+@pytest.mark.parametrize("kind", [HybridClassifier, HybridRegressor])
+def test_callbacks_see_the_fits_of_parts(kind):
+    pytest.importorskip("sklearn.callback")  # scikit-learn 1.9
+    note, rows = Note(), rows_of(10, 4)
+    part = (
+        Constant()
+        if kind is HybridRegressor
+        else make_pipeline(
+            FunctionTransformer(lambda X: X[["x"]]), LogisticRegression()
+        )
+    )
+    lstm = LSTMRegressor if kind is HybridRegressor else LSTMClassifier
+    model = kind(make_history_pipeline(lstm(**SMALL)), part, random_state=0)
+    plain = clone(model).fit(rows, np.arange(40) % 2)
+    with pytest.warns(UserWarning, match="does not support callbacks"):
+        model.set_callbacks(note).fit(rows, np.arange(40) % 2)
+    assert (note.seen[0], note.seen[-1]) == ("setup", "teardown")
+    assert note.seen[1] == (kind.__name__, "fit", 40)
+    # 32 rows of four fifths of the customers, then all of them.
+    fits = [one for one in note.seen[1:-1] if one[:2] == ("HistoryPipeline", "fit")]
+    assert [n for *_, n in fits] == [32, 40]
+    epochs = [one for one in note.seen[1:-1] if one[1] == "epoch"]
+    assert len(epochs) == 2 * SMALL["max_epochs"]
+    assert_array_equal(model.predict(rows), plain.predict(rows))
+    assert model.weights_ == plain.weights_
+    assert not hasattr(model, "_callback_fit_ctx")

@@ -3,6 +3,7 @@ import re
 import numpy as np
 import pandas as pd
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from sklearn_seqcrm.events import EventLog, HistoryDtype
@@ -230,13 +231,59 @@ def test_a_customer_column_may_have_a_number_for_a_name(log):
     assert X["history"].array.customers.tolist() == ["ann", "bob"]
 
 
+class Stream:
+    """What DuckDB, ADBC and others return: nothing but a stream of Arrow."""
+
+    def __init__(self, table):
+        self.table = pa.Table.from_pandas(table)
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        return self.table.__arrow_c_stream__(requested_schema)
+
+
+TABLES = {
+    "polars": pl.from_pandas,
+    "polars, lazy": lambda rows: pl.from_pandas(rows).lazy(),
+    "Arrow": pa.Table.from_pandas,
+    "stream": Stream,
+}
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_rows_of_other_libraries(log, kind):
+    """The result is of pandas, with numbers as they are beside missing values."""
+    at = pd.to_datetime(["2024-02-01", "2024-01-06", "2024-03-01"]).as_unit("us")
+    rows = pd.DataFrame(
+        {
+            "customer": ["bob", "ann", "nobody"],
+            "at": at,
+            "large": pd.array([2**60 + 1, None, 3], dtype="Int64"),
+            "city": ["Rome", None, "Oslo"],
+            "share": [0.5, np.nan, 1.5],
+        }
+    )
+    X = log.attach(TABLES[kind](rows), cutoff="at")
+    expected = log.attach(rows, cutoff="at")
+    assert type(X) is pd.DataFrame
+    assert X.columns.tolist() == expected.columns.tolist()
+    assert X["history"].tolist() == expected["history"].tolist()
+    assert X["history"].dtype == expected["history"].dtype
+    assert X["at"].tolist() == at.tolist()
+    assert X["large"].dtype == "Int64"
+    assert X["large"][0] == 2**60 + 1
+    for name in ("large", "city", "share"):
+        assert X[name].isna().tolist() == [False, True, False]
+        assert X[name].dropna().tolist() == rows[name].dropna().tolist()
+
+
 ROWS = pd.DataFrame({"customer": ["ann", "bob"], "at": pd.Timestamp("2024-02-01")})
 AWARE = ROWS.assign(at=ROWS["at"].dt.tz_localize("UTC"))
 BAD_ROWS = {
-    "no DataFrame": (
-        pl.from_pandas(ROWS), {}, TypeError,
-        "rows must be a pandas DataFrame, which can hold histories; got "
-        "polars.dataframe.frame.DataFrame; try to_pandas().",
+    "no table": (
+        ROWS.to_numpy(), {}, TypeError,
+        "rows must be a pandas, polars or pyarrow table, or a query that gives one "
+        "(a LazyFrame, a DuckDB relation, whatever has __arrow_c_stream__); got "
+        "numpy.ndarray.",
     ),
     "no customer column": (
         ROWS.rename(columns={"customer": "who"}), {}, KeyError,

@@ -3,6 +3,7 @@ import copy
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.testing import assert_array_equal
 
 from sklearn_seqcrm.events import EventLog, HistoryArray, HistoryDtype
 from tests.events.reference import histories
@@ -283,3 +284,59 @@ def test_the_hash_of_a_row_does_not_depend_on_others(dated):
     for i in range(4):
         alone = pd.util.hash_pandas_object(X[i : i + 1], index=False)
         assert alone.tolist() == [whole[i]]
+
+
+# --- What pandas does with every column of a table ---------------------------------
+
+
+OTHER_VALUES = [0, 1.5, "x", "", np.inf, True, pd.Timestamp("2024-01-01"), pd.NaT]
+
+
+@pytest.mark.parametrize("value", OTHER_VALUES, ids=repr)
+def test_no_history_equals_another_value(log, value):
+    rows = pd.DataFrame({"customer": ["ann", "bob"], "number": [0.0, 1.5]})
+    X = log.attach(rows).reindex(range(3))
+    assert not (X["history"] == value).any()
+    assert (X["history"] != value).all()
+    assert not (X["history"].array == value).any()
+    same = X.eq(value)
+    assert not same["history"].any()
+    assert_array_equal(same["number"], X["number"].eq(value))
+
+
+def test_equal_to_one_history(log):
+    rows = pd.DataFrame({"customer": ["ann", "bob", "ann", "nobody", "nobody"]})
+    X = log.attach(rows).reindex(range(6))
+    for row, expected in ((0, [0, 2]), (1, [1]), (3, [3, 4])):
+        same = X["history"] == X["history"][row]
+        assert np.flatnonzero(same).tolist() == expected
+    other = log.attach(pd.DataFrame({"customer": ["ann"]}), cutoff=log.time_span[0])
+    assert not (X["history"] == other["history"][0]).any()
+
+
+def test_replace_leaves_histories_alone(log):
+    rows = pd.DataFrame({"customer": ["ann", "bob"], "number": [np.inf, 0.0]})
+    X = log.attach(rows)
+    for old, new in (([np.inf, -np.inf], np.nan), (0, 1), ("ann", "x")):
+        found = X.replace(old, new)
+        pd.testing.assert_series_equal(found["history"], X["history"])
+    assert X.replace([np.inf, -np.inf], np.nan)["number"].isna().tolist() == [
+        True,
+        False,
+    ]
+    assert X["history"].replace(X["history"][0], X["history"][1]).nunique() == 1
+
+
+def test_counts_and_descriptions(log):
+    rows = pd.DataFrame({"customer": ["bob", "ann", "bob", "bob"]})
+    X = log.attach(rows).reindex(range(5))
+    history = X["history"]
+    counts = history.value_counts()
+    assert counts.tolist() == [3, 1]
+    assert counts.index.tolist() == [history[0], history[1]]
+    counts = history.value_counts(dropna=False, sort=False)
+    assert counts.tolist() == [3, 1, 1]
+    assert pd.isna(counts.index[-1])
+    told = X.describe(include="all")["history"]
+    assert told[["count", "unique", "freq"]].tolist() == [4, 2, 3]
+    assert told["top"] == history[0]

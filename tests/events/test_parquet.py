@@ -96,6 +96,22 @@ def test_integer_customers(tmp_path):
     assert back["history"].array.log.names == ("who", "time")
 
 
+def test_files_without_unknown_customers(tmp_path):
+    """Version 0.1.0 did not write who they are."""
+    X = make_rows(DAYS)
+    table = pa.Table.from_pandas(X)
+    at = table.schema.get_field_index("history")
+    column = table["history"].combine_chunks()
+    assert column.type.names == ["customer", "cutoff", "events", "unknown_customer"]
+    old = pa.StructArray.from_arrays(
+        column.flatten()[:3], column.type.names[:3], mask=column.is_null()
+    )
+    field = table.schema.field(at).with_type(old.type)
+    table = table.set_column(at, field, old)
+    pq.write_table(table, tmp_path / "X.parquet")
+    assert_same(pd.read_parquet(tmp_path / "X.parquet"), X)
+
+
 def test_a_column_without_history(tmp_path):
     X = pd.DataFrame({"history": pd.array([None, None], dtype="history")})
     X.to_parquet(tmp_path / "X.parquet")

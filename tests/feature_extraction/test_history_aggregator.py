@@ -599,7 +599,7 @@ def test_names():
     # A field may be called like a statistic.
     assert {"orders__n_events_trend_30D", "orders__n_events_trend_30D_"} < set(names)
     assert {"orders__n_events_36h", 'orders__a,"b"=tea_share_30D'} < set(names)
-    assert model.n_features_in_ == 2
+    assert model.feature_names_in_.tolist() == X.columns.tolist()
     assert model.static_columns_ == ["age"]
 
 

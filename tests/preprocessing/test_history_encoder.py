@@ -640,16 +640,17 @@ def test_levels_that_are_numbers_are_told_from_text():
 def test_columns_are_found_by_name_and_keys_under_any_name():
     X = make_table()
     encoder = HistoryEncoder().fit(X)
-    assert encoder.n_features_in_ == 5
+    assert encoder.n_features_in_ == 7
+    assert encoder.get_feature_names_out(X.columns).tolist() == list(X)[2:]
     expected, events = encoder.transform(X), encoded(encoder, X)
     moved = X[X.columns[::-1]].assign(segment="new")
     renamed = X.rename(columns={"who": "id", "at": "looked_at"})
     for other in (moved, renamed, X.drop(columns=["who", "at"])):
         assert list(encoder.transform(other)) == list(expected)
         assert_frame_equal(encoded(encoder, other), events)
-        assert list(HistoryEncoder().fit(renamed).feature_names_in_) == [
-            *encoder.feature_names_in_
-        ]
+    again = HistoryEncoder().fit(renamed)
+    assert list(again.feature_names_in_) == list(renamed)
+    assert_array_equal(again.get_feature_names_out(), encoder.get_feature_names_out())
     with pytest.raises(ValueError, match=r"lacks 1 of the 5 columns.*\['age'\]"):
         encoder.transform(X.drop(columns="age"))
 

@@ -16,6 +16,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 
 from sklearn_seqcrm.events import EventLog, HistoryDtype
+from sklearn_seqcrm.feature_extraction import HistoryAggregator
+from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.testing._small_data import make_table
 
@@ -170,6 +172,40 @@ def test_unseen_level_is_no_column_or_the_rare_one():
     there = statics_of(many, other)
     assert list(there) == ["v_x", "v_y", "v_infrequent_sklearn"]
     assert_array_equal(there, [[0, 0, 1], [1, 0, 0], [0, 0, 1]])
+
+
+def test_names_of_columns_and_levels_that_would_collide():
+    rare = ["x", "infrequent_sklearn", "x"]
+    many = pd.concat([attach(v=rare)] * 150 + [attach(v=["rare", "x", "x"])])
+    names = ["v_infrequent_sklearn", "v_x", "v_infrequent_sklearn_"]
+    there = statics_of(many, attach(v=["infrequent_sklearn", "x", "new"]))
+    assert list(there) == names
+    assert_array_equal(there, np.eye(3))
+    there = statics_of(attach(a=["b_c", "d", "d"], a_b=["e", "c", "c"]))
+    assert list(there) == ["a_b_c", "a_d", "a_b_c_", "a_b_e"]
+    assert_array_equal(there, [[1, 0, 0, 1], [0, 1, 1, 0], [0, 1, 1, 0]])
+    marked = attach(a=[1.0, NAN, 3.0], missingindicator_a=[1.0, 2.0, 3.0])
+    expected = ["a", "missingindicator_a", "missingindicator_a_"]
+    assert list(statics_of(marked)) == expected
+
+
+def test_aggregates_with_rare_levels_beside_the_history():
+    n = 1000
+    rng = np.random.default_rng(0)
+    common = rng.choice(["x", "y", "z"], n - 24).tolist()
+    shop = [*common, *"wwww", *(f"rare{i}" for i in range(20))]
+    events = pd.DataFrame({"who": range(n), "day": 1, "shop": shop})
+    log = EventLog(events, "who", "day")
+    X = log.attach(pd.DataFrame({"who": range(n)}), cutoff=9)
+    model = make_pipeline(
+        HistoryAggregator(keep_histories=True, max_levels=4),
+        make_history_pipeline(LSTMClassifier(max_epochs=1, hidden_size=2)),
+    )
+    model.fit(X, rng.integers(2, size=n))
+    statics = model[-1].named_steps["statics"].get_feature_names_out()
+    twice = ["history__shop_last_infrequent_sklearn"] * 2
+    assert [n.rstrip("_") for n in statics if n.startswith(twice[0])] == twice
+    assert model.predict_proba(X).shape == (n, 2)
 
 
 def test_columns_without_a_value():

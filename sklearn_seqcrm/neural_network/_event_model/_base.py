@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._encoding import EventEncoder
 from sklearn_seqcrm._reading import Reading, Table, row_customers
@@ -121,6 +121,7 @@ class BaseEventModel(CallbackSupportMixin, BaseEstimator):
                 # Should this fit fail, what it sets until then would not go with it.
                 del self.nets_
             self._reading = Reading.of(table)
+            self._reading.set_names(table.frame, self)
         table = self._read(table)
         [(name, array)] = table.histories.items()
         stretches, row = one_row_per_stretch(array.rows)
@@ -135,7 +136,6 @@ class BaseEventModel(CallbackSupportMixin, BaseEstimator):
             self._learned = learn_events(
                 stretches, self.min_frequency, self.max_categories, self.n_components
             )
-            validate_data(self, table.frame, reset=True, skip_check_array=True)
         return self._data(table, stretches, row), row_customers([array])[row]
 
     def _read(self, X: Any) -> Table:

@@ -15,7 +15,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from sklearn_seqcrm._reading import bounded, text_of
+from sklearn_seqcrm._reading import LevelEncoder, MarkingImputer, bounded, text_of
 from sklearn_seqcrm._store import Clock
 from sklearn_seqcrm.neural_network._streaming._moments import days_after
 from sklearn_seqcrm.neural_network._streaming._parts import (
@@ -25,6 +25,9 @@ from sklearn_seqcrm.neural_network._streaming._parts import (
 )
 
 _NUMBERS = (int, float, np.number, np.bool_)
+# Any other subclass may compute something else.
+_ONE_HOT = (OneHotEncoder, LevelEncoder)
+_IMPUTERS = (SimpleImputer, MarkingImputer)
 
 
 class UnusualValueError(Exception):
@@ -122,10 +125,9 @@ def _part_of(transformer: Any, columns: list[Any], clock: Clock) -> _Part | None
         return _Numbers(columns)
     function = function_of(transformer)
     steps = [step for _, step in getattr(transformer, "steps", [])[1:]]
-    kinds = [type(step) for step in steps]
-    if function == "to_levels" and kinds == [OneHotEncoder]:
-        return _Levels(columns, steps[0])
-    if len(steps) != 2 or kinds[0] is not SimpleImputer:
+    if function == "to_levels" and len(steps) == 1:
+        return _Levels(columns, steps[0]) if type(steps[0]) in _ONE_HOT else None
+    if len(steps) != 2 or type(steps[0]) not in _IMPUTERS:
         return None
     imputer, scaler = steps
     if not isinstance(scaler, StandardScaler) or not imputer.add_indicator:

@@ -1,0 +1,46 @@
+"""What RFMFeatures and HistoryAggregator share."""
+
+import pandas as pd
+import pytest
+
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
+
+NUMBERS = pd.Series([1, 5, 2, 9])
+TIMES = {
+    "plain numbers": NUMBERS,
+    "naive datetimes": pd.Timestamp("2024-01-01") + pd.to_timedelta(NUMBERS, unit="D"),
+    "time-zone aware datetimes": (
+        pd.Timestamp("2024-01-01", tz="Asia/Tokyo") + pd.to_timedelta(NUMBERS, unit="D")
+    ),
+}
+
+
+def make_table(kind):
+    events = pd.DataFrame({"who": list("aabb"), "time": TIMES[kind], "x": 1.0})
+    return EventLog(events, "who", "time").attach(pd.DataFrame({"who": ["a", "b"]}))
+
+
+@pytest.mark.parametrize("transformer", [RFMFeatures(), HistoryAggregator()])
+def test_a_key_whose_name_is_a_number(transformer):
+    """scikit-learn takes no names of several types, and a key is not read."""
+    X = make_table("plain numbers").rename(columns={"who": 0})
+    assert transformer.fit(X).feature_names_in_.tolist() == ["history"]
+    assert len(transformer.transform(X)) == 2
+
+
+@pytest.mark.parametrize("transformer", [RFMFeatures(), HistoryAggregator()])
+@pytest.mark.parametrize("in_fit", TIMES)
+@pytest.mark.parametrize("later", TIMES)
+def test_times_of_another_kind(transformer, in_fit, later):
+    transformer.fit(make_table(in_fit))
+    X = make_table(later)
+    if (in_fit == "plain numbers") == (later == "plain numbers"):
+        assert len(transformer.transform(X)) == 2
+        return
+    message = (
+        f"histories in 'history' are {later}, but those that "
+        f"{type(transformer).__name__} saw in fit were {in_fit}; build both logs"
+    )
+    with pytest.raises(ValueError, match=message):
+        transformer.transform(X)
