@@ -100,7 +100,8 @@ class LSTMSurvival(BaseLSTM):
         equal shares of the events by the Kaplan-Meier estimate, up to the longest time
         in `y`. A duration, such as ``"1D"``: bins of that length. Otherwise their
         edges, ascending, as durations or in the unit of the times; 0 need not be
-        among them, and bins beyond the longest time in `y` are left out.
+        among them, and bins beyond the longest time in `y` are left out. Bins have
+        their left edge and not their right one, see Notes.
     callbacks : list of skorch callbacks or None, default=None
         Called during training; each fit works on copies. Those that watch the
         validation loss need ``early_stopping=True``. Those of scikit-learn go into
@@ -128,7 +129,8 @@ class LSTMSurvival(BaseLSTM):
         Edges of the bins, from 0 on: days if the times of `y` were durations, and
         otherwise in their unit.
     kinds_ : ndarray of shape (n_kinds,), int64
-        Kinds of events, in order; ``[1]`` if events are booleans.
+        Kinds of the events before the last edge, in order; ``[1]`` if events are
+        booleans.
     nets_ : list of skorch.NeuralNet
         The trained nets. There are fewer than `n_networks` if a callback of
         scikit-learn has ended the fit before.
@@ -173,8 +175,11 @@ class LSTMSurvival(BaseLSTM):
     whole days the estimates of scikit-survival, of none up to ``t``, are those of a day
     later.
 
-    **Beyond the last edge** nothing is known. Events there count as none by the last
-    edge, quantiles there are infinite, and probabilities an error.
+    **At and beyond the last edge** nothing is known. Events there count as none before
+    the last edge, quantiles there are infinite, and probabilities of later times are an
+    error. Bins of one length go on until they hold the last event. With an int as
+    `bins`, events at the longest time in `y` are in no bin: if many are, as with a few
+    whole numbers as times, give edges that end later.
 
     **Risk.** `predict` returns the chance that the event of a row comes before that of
     a random customer, ``sum(m * (1 - (S[1:] + S[:-1]) / 2))``, where ``m`` are the

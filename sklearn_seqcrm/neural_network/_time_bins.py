@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from sklearn_seqcrm._reading import DAY
 _EXAMPLE = "for example pd.Timedelta(days=14) or '14D'"
 # Bins of one length are as many as the times are long; a typing error may be millions.
 _MOST_BINS = 10_000
+# Milliseconds of a day, and six decimal places.
+_LARGEST_DENOMINATOR = 86_400_000
 
 
 def edges_of(
@@ -39,13 +42,18 @@ def edges_of(
     Returns
     -------
     ndarray of shape (n_bins + 1,), float64
-        Ascending.
+        Ascending. Bins are half-open, ``[edges[j], edges[j + 1])``, so that an event at
+        the last edge is in none of them. Edges that are given, or at equal distances,
+        go on beyond the last event; those of quantiles end with the longest time, as
+        nothing tells how long a bin beyond it would be.
     """
     end = time.max() or 1.0
     if isinstance(bins, int | np.integer):
         return _edges_of_quantiles(int(bins), kind, time, weight, end)
+    ends_with_event = bool((time[kind > 0] == end).any())
     if isinstance(bins, str) or not np.iterable(bins):
-        return _edges_of_length(as_number(bins, "bins", in_days), end)
+        length = as_number(bins, "bins", in_days)
+        return _edges_of_length(length, end, ends_with_event)
     edges = as_numbers(list(bins), "bins", in_days)
     if len(edges) and edges[0] > 0:
         edges = np.append(0.0, edges)
@@ -54,8 +62,9 @@ def edges_of(
             "bins must be edges that ascend, one beyond 0 at least; got "
             f"{edges.tolist()}."
         )
-    # Of bins in which no row was watched, nothing is known.
-    return edges[: np.searchsorted(edges[1:], end) + 2]
+    # No row was observed in later bins.
+    side = "right" if ends_with_event else "left"
+    return edges[: np.searchsorted(edges[1:], end, side=side) + 2]
 
 
 def _edges_of_quantiles(
@@ -67,6 +76,8 @@ def _edges_of_quantiles(
 ) -> np.ndarray:
     """Edges between which the Kaplan-Meier estimate falls by equal amounts."""
     moments, survival = kaplan_meier(kind > 0, time, weight)
+    if moments[0] == end:  # all events come at the longest time, as that of a single row
+        return np.array([0.0, end, 2 * end])
     before = np.append(0.0, 1 - survival)  # the fall before each moment, and after all
     # An edge is not put off to the next moment by what rounding leaves.
     levels = before[-1] * np.arange(1, n_bins) / n_bins * (1 - 1e-12)
@@ -79,17 +90,23 @@ def _edges_of_quantiles(
     return np.append(edges[edges < end], end)
 
 
-def _edges_of_length(length: float, end: float) -> np.ndarray:
-    """Edges at equal distances, the last of which no time exceeds."""
+def _edges_of_length(length: float, end: float, ends_with_event: bool) -> np.ndarray:
+    """Edges at equal distances, the last of which is not before `end`, or after it."""
     if not length > 0:
         raise ValueError("bins must be longer than 0.")
-    n_bins = int(np.ceil(min(end / length, _MOST_BINS + 1)))
-    if n_bins > _MOST_BINS:
+    if end / length > _MOST_BINS:
         raise ValueError(
             f"bins of the length {length:g} would be more than {_MOST_BINS:,} until "
             f"{end:g}, where the longest watch ended; choose longer ones."
         )
-    return np.arange(n_bins + 1) * length
+    # An hour is 1/24 of a day: 5 * (1 / 24) is above 5 / 24, and an event at 5 hours
+    # would be in the bin before.
+    ratio = Fraction(length).limit_denominator(_LARGEST_DENOMINATOR)
+    edges = np.arange(int(end / length) + 3) * length
+    if float(ratio) == length:
+        edges = np.arange(len(edges)) * ratio.numerator / ratio.denominator
+    side = "right" if ends_with_event else "left"
+    return edges[: np.searchsorted(edges, end, side=side) + 1]
 
 
 def kaplan_meier(
@@ -123,10 +140,12 @@ def kaplan_meier(
 def mass_of(
     edges: np.ndarray, event: np.ndarray, time: np.ndarray, weight: np.ndarray | None
 ) -> np.ndarray:
-    """Share of events that come in each bin, of those in any, shape (n_bins,)."""
+    """Share of events that come in each bin, of those in any, shape (n_bins,).
+
+    A bin has the events at its left edge, and not those at its right one.
+    """
     moments, survival = kaplan_meier(event, time, weight)
     before = np.searchsorted(moments, edges)
-    before[-1] = np.searchsorted(moments, edges[-1], side="right")
     fallen = np.append(0.0, 1 - survival)[before]
     return np.diff(fallen) / fallen[-1]
 
