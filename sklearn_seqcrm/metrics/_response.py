@@ -36,9 +36,16 @@ def response(
     """
     if not is_classifier(estimator):
         return response_values(estimator, X, "predict", None)
-    if len(estimator.classes_) != 2:
+    classes = estimator.classes_
+    if isinstance(classes, list) or np.ndim(classes) == 2:
         raise ValueError(
-            f"{type(estimator).__name__} has {len(estimator.classes_)} classes; the "
+            f"{type(estimator).__name__} predicts {len(classes)} labels for each row; "
+            "the rows can be put in order by one of them. Compute from predictions: "
+            "pass the column of y and that of predict_proba."
+        )
+    if len(classes) != 2:
+        raise ValueError(
+            f"{type(estimator).__name__} has {len(classes)} classes; the "
             "rows can be put in order by one of two. With more, compute from "
             "predictions: pass y == one of them, and its column of predict_proba."
         )
