@@ -9,6 +9,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_seqcrm._durations import as_floats, refuse_times
 from sklearn_seqcrm.ensemble._base import BaseHybrid
 from sklearn_seqcrm.ensemble._blends import Blend, OfNumbers
 
@@ -137,7 +138,8 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
             If `y` is no finite number, a parameter is out of range, or `refit` is
             False and there are several splits.
         TypeError
-            If a part takes no weights, and there are some.
+            If `y` holds durations, datetimes or text, or a part takes no weights, and
+            there are some.
         """
         return self._fit(X, y, sample_weight)
 
@@ -158,9 +160,10 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
         return self._blended(X).blend(self.weights_["lstm"])
 
     def _read_target(self, y: Any) -> tuple[np.ndarray, np.ndarray]:
+        refuse_times(y, "y")
         y = column_or_1d(y, warn=True)
-        target = check_array(y, ensure_2d=False, dtype="float64", input_name="y")
-        return y, target
+        target, _ = as_floats(y, "y")
+        return y, check_array(target, ensure_2d=False, input_name="y")
 
     def _output(self, part: Any, X: Any) -> np.ndarray:
         return np.asarray(part.predict(X), dtype="float64").ravel()

@@ -36,6 +36,14 @@ def response(
     """
     if not is_classifier(estimator):
         return response_values(estimator, X, "predict", None)
+    two_classes(estimator)
+    methods = ["predict_proba", "decision_function"]
+    wanted = methods[:1] if only_probabilities else methods
+    return response_values(estimator, X, wanted, pos_label)
+
+
+def two_classes(estimator: Any) -> np.ndarray:
+    """Classes of a classifier; a ValueError if they are not two."""
     classes = estimator.classes_
     if isinstance(classes, list) or np.ndim(classes) == 2:
         raise ValueError(
@@ -49,6 +57,4 @@ def response(
             "rows can be put in order by one of two. With more, compute from "
             "predictions: pass y == one of them, and its column of predict_proba."
         )
-    methods = ["predict_proba", "decision_function"]
-    wanted = methods[:1] if only_probabilities else methods
-    return response_values(estimator, X, wanted, pos_label)
+    return classes

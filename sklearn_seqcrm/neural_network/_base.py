@@ -28,6 +28,7 @@ from sklearn_seqcrm.neural_network._init import refuse_other_reader, start_from
 from sklearn_seqcrm.neural_network._inputs import (
     Inputs,
     read_inputs,
+    refuse_untrainable,
     warn_if_all_empty,
 )
 from sklearn_seqcrm.neural_network._integrated_gradients import (
@@ -215,6 +216,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
             # Should this fit fail, what it sets until then would not go with them.
             del self.nets_
         inputs = read_inputs(self, X, reset=not again, sums=objective.is_linear)
+        refuse_untrainable(self, inputs)
         y = objective.read(y)
         check_consistent_length(inputs.data.static, y)
         weight = self._weight_in_unit(sample_weight, inputs.data, again, whole)

@@ -531,7 +531,9 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         if return_array:
             return np.exp(-hazard)
         curves = np.empty(len(hazard), dtype=object)
-        curves[:] = [TimeCurve(self.unique_times_, one) for one in hazard]
+        in_days = self._learned.encoder.clock.unit is not None
+        times = self.unique_times_
+        curves[:] = [TimeCurve(times, one, in_days=in_days) for one in hazard]
         return curves
 
     def predict_next(

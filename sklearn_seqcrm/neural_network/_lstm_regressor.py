@@ -325,7 +325,8 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         Raises
         ------
         TypeError
-            If histories are raw, or a static is no number.
+            If histories are raw, a static is no number, or `y` holds durations,
+            datetimes or text.
         ValueError
             If `y` has missing or infinite values, or ones that the loss does not take,
             a parameter is out of range, `init` reads other events or has other sizes,
@@ -363,7 +364,8 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         Raises
         ------
         TypeError
-            If histories are raw, or a static is no number.
+            If histories are raw, a static is no number, or `y` holds durations,
+            datetimes or text.
         ValueError
             If `y` has missing or infinite values, or ones that the loss does not take,
             a parameter is out of range, there is no column `exposure` or it is not

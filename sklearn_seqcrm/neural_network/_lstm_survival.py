@@ -353,6 +353,11 @@ class LSTMSurvival(BaseLSTM):
             If `y` has missing, infinite or negative times, no events, or columns that
             cannot be told apart, a parameter is out of range, `init` reads other events
             or has other sizes, or the machine lacks `device` or, to train, `precision`.
+
+        Warns
+        -----
+        UserWarning
+            If `y` has times alone, and those are 0 and 1, as labels are.
         """
         self._check_parameters()
         return self._fit(X, y, sample_weight, Hazards(self.bins))
@@ -462,9 +467,9 @@ class LSTMSurvival(BaseLSTM):
         ----------
         X : DataFrame, padded tensors or array, n rows
             See the Notes of `LSTMClassifier`.
-        times : array-like of shape (n_times,) or None, default=None
-            Times, as durations or in the unit of `unique_times_`, which are the
-            default.
+        times : duration, float, array-like of shape (n_times,) or None, default=None
+            One time or several, as durations or in the unit of `unique_times_`, which
+            are the default.
 
         Returns
         -------
@@ -482,6 +487,8 @@ class LSTMSurvival(BaseLSTM):
         edges = objective.edges
         moments = edges
         if times is not None:
+            if isinstance(times, str) or not np.iterable(times):
+                times = [times]
             moments = as_numbers(times, "times", objective.in_days)
             refuse_outside(moments, edges, "times")
         hazard, shares = objective.cumulative_hazard(outputs), objective.shares(outputs)
@@ -603,6 +610,7 @@ class LSTMSurvival(BaseLSTM):
     def _curves(self, hazard: np.ndarray, survival: bool) -> np.ndarray:
         """A function of time for each row, shape (n,)."""
         curves = np.empty(len(hazard), dtype=object)
+        edges, in_days = self._objective.edges, self._objective.in_days
         for i, row in enumerate(hazard):
-            curves[i] = TimeCurve(self._objective.edges, row, survival)
+            curves[i] = TimeCurve(edges, row, survival, in_days)
         return curves

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._reading import DAY
+from sklearn_seqcrm._durations import DAY
 
 _EXAMPLE = "for example pd.Timedelta(days=14) or '14D'"
 # Bins of one length are as many as the times are long; a typing error may be millions.
@@ -156,7 +156,7 @@ def as_numbers(values: Any, what: str, in_days: bool) -> np.ndarray:
     Parameters
     ----------
     values : sequence of n numbers or durations
-        Lengths of time.
+        Lengths of time, durations as ``pd.Timedelta`` takes them.
     what : str
         How an error names them.
     in_days : bool
@@ -178,6 +178,8 @@ def as_number(value: Any, what: str, in_days: bool) -> float:
     ):
         return float(_finite(np.array([value], dtype="float64"), what)[0])
     try:
+        if isinstance(value, bool | np.bool_) or _is_decimal(value):
+            raise ValueError("a length of time has a unit")
         length = pd.Timedelta(value)
     except (TypeError, ValueError) as error:
         raise ValueError(
@@ -189,6 +191,17 @@ def as_number(value: Any, what: str, in_days: bool) -> float:
             f"{value!r}. time_to_next gives durations, if the log has datetimes."
         )
     return float(_finite(np.array([length / DAY]), what)[0])
+
+
+def _is_decimal(value: Any) -> bool:
+    """Whether text is a bare number, which pandas would take for nanoseconds."""
+    if not isinstance(value, str):
+        return False
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _finite(numbers: np.ndarray, what: str) -> np.ndarray:

@@ -290,6 +290,33 @@ def test_horizons_of_any_kind(horizon):
     assert_allclose(FITTED.predict_proba_before(X, horizon), expected)
 
 
+@pytest.mark.parametrize(
+    ("time", "days"),
+    [
+        ("36h", 1.5),
+        (pd.Timedelta("36h"), 1.5),
+        (np.timedelta64(36, "h"), 1.5),
+        (["36h", "7D"], [1.5, 7]),
+        (pd.to_timedelta(["36h", "7D"]), [1.5, 7]),
+        ([["36h"], ["7D"]], [[1.5], [7]]),
+        (range(3), [0, 1, 2]),
+    ],
+)
+def test_curves_at_times_of_any_kind(time, days):
+    curve = FITTED.predict_survival_function(X)[0]
+    assert_array_equal(curve(time), curve(np.array(days, dtype=float)))
+    incidence = COMPETING.predict_cumulative_incidence
+    if np.ndim(days) < 2:
+        expected = incidence(X, np.atleast_1d(days))
+        assert_array_equal(incidence(X, time), expected)
+
+
+def test_labels_as_times_are_warned_of():
+    labels = (np.arange(len(X)) % 2).astype(float)
+    with pytest.warns(UserWarning, match=r"0 and 1 alone, .*targets\.time_to_next\(X"):
+        LSTMSurvival(**SMALL).fit(X, labels)
+
+
 def test_horizons_row_by_row():
     horizon = np.linspace(0, FITTED.unique_times_[-1], len(X))
     curves = FITTED.predict_survival_function(X)
