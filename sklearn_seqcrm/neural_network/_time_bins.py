@@ -167,6 +167,8 @@ def as_numbers(values: Any, what: str, in_days: bool) -> np.ndarray:
             values = np.asarray(values) / DAY
         if values.dtype.kind in "iuf":
             return _finite(np.asarray(values, dtype="float64"), what)
+        if values.dtype.kind == "U":
+            values = values.tolist()  # an error shows text as text
     numbers = [as_number(value, what, in_days) for value in values]
     return np.array(numbers, dtype="float64")
 
