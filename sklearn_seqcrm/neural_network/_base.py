@@ -44,8 +44,10 @@ from sklearn_seqcrm.neural_network._objectives import Objective
 from sklearn_seqcrm.neural_network._parameters import (
     CONSTRAINTS,
     names_of_poolings,
+    network_parameters,
     refuse_absent_device,
     refuse_absent_precision,
+    refuse_changes,
     refuse_other_device,
     refuse_other_sizes,
 )
@@ -83,6 +85,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
     nets_: list[HistoryNet]
     _objective: Objective
     _exposure: Exposure | None = None
+    _network_parameters: dict[str, Any]
 
     # What scorers of skorch take the net for.
     _net_class: ClassVar[type[HistoryNet]] = HistoryNet
@@ -215,6 +218,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         elif hasattr(self, "nets_"):
             # Should this fit fail, what it sets until then would not go with them.
             del self.nets_
+        if not again:
+            self._network_parameters = network_parameters(self)
         inputs = read_inputs(self, X, reset=not again, sums=objective.is_linear)
         refuse_untrainable(self, inputs)
         y = objective.read(y)
@@ -236,12 +241,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
     def _refuse_changes(self, objective: Objective) -> None:
         """Raise a ValueError for parameters with which the network cannot go on."""
         refuse_other_device(self.device, self.net_.device)
-        for name, before in self._objective.chosen_by.items():
-            if before != (now := objective.chosen_by.get(name)):
-                raise ValueError(
-                    f"The network goes on with {name}={before!r}; got {now!r}. Set it "
-                    "back, or fit from the start."
-                )
+        refuse_changes(self._network_parameters, network_parameters(self))
+        refuse_changes(self._objective.chosen_by, objective.chosen_by)
 
     def _weight_in_unit(
         self, sample_weight: Any, data: RowData, again: bool, whole: bool

@@ -114,7 +114,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     warm_start : bool, default=False
         Go on from the networks of the last fit, for `max_epochs` more. What these are
         made of and how many they are stays as it was, and so do their loss, weight
-        decay and device; an int as `random_state` sets the same customers aside again.
+        decay and device: other values for these are an error. An int as
+        `random_state` sets the same customers aside again.
     verbose : int, default=0
         1 prints a line for each epoch.
 

@@ -120,7 +120,8 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
     warm_start : bool, default=False
         Go on from the network of the last fit, for `max_epochs` more. What was learned
         of the events before the training of the network, such as the levels of fields,
-        stays as it was.
+        stays as it was, and so do the network and its weight decay and device: other
+        values for these are an error.
     verbose : int, default=0
         1 prints a line for each epoch.
 

@@ -27,6 +27,7 @@ from sklearn_seqcrm.neural_network._objectives import (
     Quantiles,
     levels_of,
 )
+from sklearn_seqcrm.neural_network._parameters import refuse_changes
 
 
 def _predicts(method: str) -> Any:
@@ -137,7 +138,8 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
     warm_start : bool, default=False
         Go on from the networks of the last fit, for `max_epochs` more. What these are
         made of and how many they are stays as it was, and so do their loss, weight
-        decay and device; an int as `random_state` sets the same customers aside again.
+        decay and device: other values for these are an error. An int as
+        `random_state` sets the same customers aside again.
     verbose : int, default=0
         1 prints a line for each epoch.
 
@@ -459,12 +461,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
 
     def _refuse_changes(self, objective: Objective) -> None:
         super()._refuse_changes(objective)
-        before = self._exposed_by
-        if before != self.exposure:
-            raise ValueError(
-                f"The network goes on with exposure={before!r}; got {self.exposure!r}. "
-                "Set it back, or fit from the start."
-            )
+        refuse_changes({"exposure": self._exposed_by}, {"exposure": self.exposure})
 
     def _learn_exposure(
         self, inputs: Inputs, weight: np.ndarray | None
