@@ -11,7 +11,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._durations import as_floats, refuse_times
 from sklearn_seqcrm.ensemble._base import BaseHybrid
-from sklearn_seqcrm.ensemble._blends import Blend, OfNumbers
+from sklearn_seqcrm.ensemble._blends import Blend, OfNumbers, OfQuantiles
+from sklearn_seqcrm.ensemble._predicted_quantile import common_quantile
 
 
 class HybridRegressor(RegressorMixin, BaseHybrid):
@@ -51,9 +52,12 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
     weights_ : dict of str to float
         Weights of ``"lstm"`` and ``"boosting"``, which add up to 1.
     losses_ : dict of str to float
-        Mean squared error on the rows set aside, of ``"lstm"``, ``"boosting"`` and
-        ``"hybrid"``; the last is a little flattered, as its weight was chosen there.
-        Empty if nothing was learned.
+        Mean squared error on the rows set aside, or mean pinball loss if both parts
+        predict a quantile, of ``"lstm"``, ``"boosting"`` and ``"hybrid"``; the last is
+        a little flattered, as its weight was chosen there. Empty if nothing was learned.
+    quantile_ : float or None
+        The quantile that both parts predict, by their losses; None if they predict
+        means.
     n_customers_ : int
         Number of customers set aside, 0 if nothing was learned.
     lstm_ : estimator
@@ -68,8 +72,10 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
 
     Notes
     -----
-    Means are what both parts should predict: with a network of ``loss="poisson"``, for
-    counts, boosted trees of ``loss="poisson"`` go well.
+    Both parts should predict the same: with a network of ``loss="poisson"``, for
+    counts, boosted trees of ``loss="poisson"`` go well. Where the losses of both are
+    those of a quantile, or of absolute errors, the weight is learned by the pinball
+    loss of that quantile. Where they are those of different quantities, `fit` refuses.
 
     Parts are fitted on some customers and predict the others: all rows of a customer
     are on one side, because what a network has learned about a customer by heart would
@@ -84,8 +90,8 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
     for the next: classifying groceries, the network got a weight of .07 from customers
     set aside and of .35 from the last cutoff, and the hybrid an AUC of .849 and .851.
 
-    The weight of the network is the one with the least squared error on the rows set
-    aside, drawn towards one half as far as their customers leave it open: its prior is
+    The weight of the network is the one with the least loss on the rows set aside,
+    the squared error or that of a quantile, drawn towards one half as far as their customers leave it open: its prior is
     a normal distribution around one half of standard deviation 0.25, and the loss
     counts by what its slopes tell from customer to customer, so that hundreds of rows
     of a customer are no hundreds of observations. With few customers, or parts that
@@ -135,12 +141,14 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
         Raises
         ------
         ValueError
-            If `y` is no finite number, a parameter is out of range, or `refit` is
-            False and there are several splits.
+            If `y` is no finite number, a parameter is out of range, the losses of the
+            parts are those of different quantiles, or of a quantile and a mean, or
+            `refit` is False and there are several splits.
         TypeError
             If `y` holds durations, datetimes or text, or a part takes no weights, and
             there are some.
         """
+        self.quantile_ = common_quantile(self._parts())
         return self._fit(X, y, sample_weight)
 
     def predict(self, X: Any) -> np.ndarray:
@@ -169,4 +177,6 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
         return np.asarray(part.predict(X), dtype="float64").ravel()
 
     def _blend(self, first: np.ndarray, second: np.ndarray) -> Blend:
-        return OfNumbers(first, second)
+        if self.quantile_ is None:
+            return OfNumbers(first, second)
+        return OfQuantiles(first, second, self.quantile_)

@@ -387,6 +387,19 @@ def test_where_outputs_start_rows_without_weight_have_no_say(loss):
         np.testing.assert_allclose(network.predict(X), expected, rtol=1e-4)
 
 
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("shape", [(60,), (60, 2)])
+def test_counts_that_are_all_0_have_a_small_mean(shape, early_stopping):
+    """As those of a column beside others: half an event in all rows to begin with."""
+    model = LSTMRegressor(loss="poisson", max_epochs=2, random_state=0)
+    plain = RNG.normal(size=(60, 2))
+    model.set_params(early_stopping=early_stopping).fit(plain, np.zeros(shape))
+    found = model.predict(plain)
+    assert found.shape == shape
+    assert (found > 0).all()
+    assert (found < 2 * 0.5 / 60).all()
+
+
 @pytest.mark.parametrize("n_networks", [1, 2])
 @pytest.mark.parametrize("loss", ["poisson", "gamma", "zero_inflated_lognormal"])
 def test_predictions_for_training_rows_add_up_as_documented(loss, n_networks):
