@@ -68,8 +68,8 @@ def as_floats(
     """
     if isinstance(values, pd.DataFrame):
         columns = [as_floats(values.iloc[:, i], name) for i in range(values.shape[1])]
-        numbers = [column for column, _ in columns]
-        return np.column_stack(numbers), any(in_days for _, in_days in columns)
+        table = np.column_stack([column for column, _ in columns])
+        return table, any(in_days for _, in_days in columns)
     array = values if isinstance(values, pd.Series) else np.asarray(values)
     column = pd.Series(array if array.ndim == 1 else array.ravel())
     if isinstance(column.dtype, pd.CategoricalDtype):

@@ -534,7 +534,7 @@ SURVIVAL_TARGETS = {
     "negative bins": (survive(WHEN, bins=[-1, 2]), "finite and not negative; got -1"),
     "bins before all events": (
         survive(WHEN, bins=[1e-9]),
-        "No event comes before 1e-09, where the last of the bins .*Give bins edges that go on",
+        "No event comes before 1e-09, where the last of the bins .*Give bins edges",
     ),
     "bins: durations of numbers": (
         survive(IN_NUMBERS, bins="7D"),

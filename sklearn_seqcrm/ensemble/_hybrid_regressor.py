@@ -53,8 +53,9 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
         Weights of ``"lstm"`` and ``"boosting"``, which add up to 1.
     losses_ : dict of str to float
         Mean squared error on the rows set aside, or mean pinball loss if both parts
-        predict a quantile, of ``"lstm"``, ``"boosting"`` and ``"hybrid"``; the last is
-        a little flattered, as its weight was chosen there. Empty if nothing was learned.
+        predict a quantile, of ``"lstm"``, ``"boosting"`` and ``"hybrid"``. That of the
+        hybrid is a little too low, as its weight was chosen on these rows. Empty if
+        nothing was learned.
     quantile_ : float or None
         The quantile that both parts predict, by their losses; None if they predict
         means.
@@ -91,12 +92,13 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
     set aside and of .35 from the last cutoff, and the hybrid an AUC of .849 and .851.
 
     The weight of the network is the one with the least loss on the rows set aside,
-    the squared error or that of a quantile, drawn towards one half as far as their customers leave it open: its prior is
-    a normal distribution around one half of standard deviation 0.25, and the loss
-    counts by what its slopes tell from customer to customer, so that hundreds of rows
-    of a customer are no hundreds of observations. With few customers, or parts that
-    predict much the same, it stays at one half, which is seldom far from the best. It
-    is one half, too, where nothing can be set aside: all rows have one customer.
+    the squared error or that of a quantile, drawn towards one half as far as their
+    customers leave it open: its prior is a normal distribution around one half of
+    standard deviation 0.25, and the loss is scaled by the variance of its slopes over
+    customers, so that hundreds of rows of one customer do not count as hundreds of
+    observations. With few customers, or parts that predict much the same, it stays at
+    one half, which is seldom far from the best. It is one half, too, where nothing can
+    be set aside: all rows have one customer.
 
     Rows of weight 0 are left out. Other weights go to the last step of each part, and
     count in the loss.

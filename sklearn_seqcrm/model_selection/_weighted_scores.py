@@ -279,8 +279,7 @@ def _average_precision(hits: np.ndarray, misses: np.ndarray) -> np.ndarray:
 
 def _precision(model: Any, X: Any, y: np.ndarray) -> Score | None:
     """Average precision; scikit-learn's scorer takes a label 1 for the positive one."""
-    classes = getattr(model, "classes_", ())
-    if len(classes) == 2 and np.array_equal(classes[0], 1):
+    if np.array_equal(getattr(model, "classes_", [])[:1], [1]):
         return None
     return _ranking(_average_precision)(model, X, y)
 

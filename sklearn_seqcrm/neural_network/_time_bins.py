@@ -50,10 +50,10 @@ def edges_of(
     end = time.max() or 1.0
     if isinstance(bins, int | np.integer):
         return _edges_of_quantiles(int(bins), kind, time, weight, end)
-    ends_with_event = bool((time[kind > 0] == end).any())
+    if (time[kind > 0] == end).any():
+        end = np.nextafter(end, np.inf)  # an edge there would leave that event out
     if isinstance(bins, str) or not np.iterable(bins):
-        length = as_number(bins, "bins", in_days)
-        return _edges_of_length(length, end, ends_with_event)
+        return _edges_of_length(as_number(bins, "bins", in_days), end)
     edges = as_numbers(list(bins), "bins", in_days)
     if len(edges) and edges[0] > 0:
         edges = np.append(0.0, edges)
@@ -63,8 +63,7 @@ def edges_of(
             f"{edges.tolist()}."
         )
     # No row was observed in later bins.
-    side = "right" if ends_with_event else "left"
-    return edges[: np.searchsorted(edges[1:], end, side=side) + 2]
+    return edges[: np.searchsorted(edges[1:], end) + 2]
 
 
 def _edges_of_quantiles(
@@ -76,7 +75,7 @@ def _edges_of_quantiles(
 ) -> np.ndarray:
     """Edges between which the Kaplan-Meier estimate falls by equal amounts."""
     moments, survival = kaplan_meier(kind > 0, time, weight)
-    if moments[0] == end:  # all events come at the longest time, as that of a single row
+    if moments[0] == end:  # all events come at the longest time
         return np.array([0.0, end, 2 * end])
     before = np.append(0.0, 1 - survival)  # the fall before each moment, and after all
     # An edge is not put off to the next moment by what rounding leaves.
@@ -90,8 +89,8 @@ def _edges_of_quantiles(
     return np.append(edges[edges < end], end)
 
 
-def _edges_of_length(length: float, end: float, ends_with_event: bool) -> np.ndarray:
-    """Edges at equal distances, the last of which is not before `end`, or after it."""
+def _edges_of_length(length: float, end: float) -> np.ndarray:
+    """Edges at equal distances, the last of which no time exceeds."""
     if not length > 0:
         raise ValueError("bins must be longer than 0.")
     if end / length > _MOST_BINS:
@@ -105,8 +104,7 @@ def _edges_of_length(length: float, end: float, ends_with_event: bool) -> np.nda
     edges = np.arange(int(end / length) + 3) * length
     if float(ratio) == length:
         edges = np.arange(len(edges)) * ratio.numerator / ratio.denominator
-    side = "right" if ends_with_event else "left"
-    return edges[: np.searchsorted(edges, end, side=side) + 1]
+    return edges[: np.searchsorted(edges, end) + 1]
 
 
 def kaplan_meier(

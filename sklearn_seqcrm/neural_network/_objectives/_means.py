@@ -124,8 +124,8 @@ class Poisson(LogMean):
         n_negative = int((y < 0).sum())
         if n_negative:
             raise ValueError(
-                f"The Poisson loss needs targets that are not negative; {n_negative} of "
-                f"{y.size} are negative. Use loss='squared_error'."
+                "The Poisson loss needs targets that are not negative; "
+                f"{n_negative} of {y.size} are negative. Use loss='squared_error'."
             )
 
     def _loss_of(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
