@@ -13,6 +13,7 @@ from numbers import Integral
 from typing import Any, ParamSpec, TypeVar
 
 from sklearn.base import _clone_parametrized
+from sklearn.metrics._scorer import _Scorer as Scorer
 from sklearn.utils import _safe_indexing as safe_indexing
 from sklearn.utils._param_validation import (
     HasMethods,
@@ -52,6 +53,7 @@ __all__ = [
     "FitTask",
     "HasMethods",
     "Interval",
+    "Scorer",
     "StrOptions",
     "check_feature_names_in",
     "check_sample_weight",

@@ -394,10 +394,14 @@ NUMERIC_TARGETS_AND_WEIGHTS = {
         regress(without(Y, np.inf).astype(object)),
         "contains infinity: 1 of 48",
     ),
-    "text": (regress(make_y(X, ["a", "b"])), "could not convert string to float"),
+    "text": (
+        regress(make_y(X, ["a", "b"])),
+        "y must hold numbers or durations; got text, such as",
+        TypeError,
+    ),
     "negative counts": (
         regress(without(Y, -1, -2), loss="poisson"),
-        "not negative and not all zero; 2 of 48 are negative. Use loss='squared_error'",
+        "that are not negative; 2 of 48 are negative. Use loss='squared_error'",
     ),
     "gamma: zeros": (
         regress(without(Y + 1, 0, -1), loss="gamma"),
@@ -433,13 +437,12 @@ NUMERIC_TARGETS_AND_WEIGHTS = {
             ENCODED.assign(days=without(Y + 1, np.nan)),
             Y,
         ),
-        r"missing or infinite values \(count\): 'days' \(1\)",
+        "Exposures must be known; 1 of 48 in 'days' are missing or infinite",
     ),
     "exposure: a loss without": (
         regress(Y, exposure="age"),
         "goes with the losses .*'poisson'.*; for loss='squared_error' leave the column",
     ),
-    "no counts": (regress(0 * Y, loss="poisson"), "not all zero; all are 0"),
     "zero weights": (
         weigh(np.zeros(len(X))),
         "sample_weight is zero|at least one non-zero",
@@ -481,7 +484,7 @@ SURVIVAL_TARGETS = {
     "infinite times": (survive(at(np.inf)), "contains infinity: 1 of 48 times are inf"),
     "datetimes": (
         survive(WHEN.assign(time=X["at"])),
-        "must be counted from the cutoff of each row, .*time_to_next does, and are dat",
+        "times in y must hold .* durations; got datetimes, .* the cutoff of each row",
         TypeError,
     ),
     "censored='nan'": (
@@ -536,7 +539,7 @@ SURVIVAL_TARGETS = {
     "negative bins": (survive(WHEN, bins=[-1, 2]), "finite and not negative; got -1"),
     "bins before all events": (
         survive(WHEN, bins=[1e-9]),
-        "No event comes before 1e-09, where the last of the bins .*Use later edges",
+        "No event comes before 1e-09, where the last of the bins .*Give bins edges",
     ),
     "bins: durations of numbers": (
         survive(IN_NUMBERS, bins="7D"),
@@ -569,6 +572,20 @@ SURVIVAL_TARGETS = {
         partial(SURVIVAL.predict_survival_function(ENCODED)[0], [1.0, 1e6]),
         "time must lie between 0 and .*; 1 of 2 do not, such as 1e",
     ),
+    "a curve at a bare number as text": (
+        partial(SURVIVAL.predict_survival_function(ENCODED)[0], "7"),
+        "time must be a number or a length of time, for example .*'14D'; got '7'",
+    ),
+    "a curve at durations of numbers": (
+        partial(SURVIVAL_IN_NUMBERS.predict_survival_function(ENCODED)[0], "7D"),
+        "time must be a number, because the times of y were plain numbers; got '7D'",
+        TypeError,
+    ),
+    "times as text": (
+        survive(["3 days"] * len(X)),
+        "times in y must hold numbers or durations; got text, .*pd.to_timedelta makes",
+        TypeError,
+    ),
     "q=1": (partial(SURVIVAL.predict_quantile, ENCODED, 1), "between 0 and 1, .*got 1"),
     "q=0": (
         partial(SURVIVAL.predict_quantile, ENCODED, [0.5, 0]),
@@ -596,7 +613,16 @@ HOLES = ENCODED.assign(
     age=without(Y, np.nan, np.nan), spend=without(Y, np.inf, -np.inf, np.nan)
 )
 MISSING = ENCODED.assign(history=ENCODED["history"].where(np.arange(len(X)) > 0))
+HUGE = ENCODED.assign(spend=without(Y, 1e38), age=without(Y, -2e18, 1e17))
 NETWORK = {
+    "huge statics": (
+        network(HUGE),
+        r"values beyond 1e\+18, .* \(count\): 'age' \(1\), 'spend' \(1\)\. make_hi",
+    ),
+    "huge numbers in an array": (
+        network(np.where(np.arange(2 * len(X)).reshape(-1, 2) == 1, 1e38, 0)),
+        r"values beyond 1e\+18, .* \(count\): 1 \(1\)",
+    ),
     "raw histories": (
         network(X),
         r"histories in 'history' are raw events.*Write make_history_pipeline"

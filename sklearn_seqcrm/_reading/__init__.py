@@ -23,14 +23,12 @@ from sklearn_seqcrm._reading._statics import (
     text_of,
 )
 from sklearn_seqcrm._reading._survival_targets import (
-    DAY,
     SurvivalTargets,
     read_survival_targets,
 )
 from sklearn_seqcrm._reading._table import Table, check_raw, has_histories, one_history
 
 __all__ = [
-    "DAY",
     "ColumnsOfKind",
     "LevelEncoder",
     "MarkingImputer",

@@ -74,7 +74,8 @@ class ColumnsOfKind:
             name: "history" if isinstance(dtype, HistoryDtype) else kind_of(X[name])
             for name, dtype in X.dtypes.items()
         }
-        if self.exposure in kinds and kinds[self.exposure] == "numeric":
+        if self.exposure in kinds:
+            _refuse_no_quantity(X[self.exposure], kinds[self.exposure])
             kinds[self.exposure] = "exposure"
         histories = [name for name, kind in kinds.items() if kind == "history"]
         if self.kind == "history":
@@ -135,6 +136,17 @@ class MarkingImputer(SimpleImputer):
         """
         names = super().get_feature_names_out(input_features)
         return np.array(unlike(names), dtype=object)
+
+
+def _refuse_no_quantity(exposure: pd.Series, kind: str) -> None:
+    """Raise a TypeError for an exposure that is neither number nor duration."""
+    if kind != "numeric":
+        what = "datetimes" if kind == "moment" else f"no numbers but {exposure.dtype}"
+        raise TypeError(
+            f"The exposure {exposure.name!r} must hold numbers or durations; it holds "
+            f"{what}, such as {exposure.iloc[:2].tolist()}. pd.to_numeric and "
+            "pd.to_timedelta read text; a datetime becomes a duration by subtraction."
+        )
 
 
 class SteadyScaler(StandardScaler):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from sklearn.utils import column_or_1d
 
-DAY = np.timedelta64(1, "D")
+from sklearn_seqcrm._durations import as_floats
 
 
 class SurvivalTargets(NamedTuple):
@@ -76,6 +77,14 @@ def _read_times_alone(y: Any) -> SurvivalTargets:
             "time_to_next(X, censored='keep') with both."
         )
     time, in_days = _read_times(pd.Series(y))
+    if not in_days and np.array_equal(np.unique(time), [0, 1]):
+        warnings.warn(
+            "y has the values 0 and 1 alone, which are read as times at which the "
+            "event came. If they are labels, such as those of targets.churned, use "
+            "targets.time_to_next(X, censored='keep'), which makes times.",
+            UserWarning,
+            stacklevel=2,
+        )
     return SurvivalTargets(np.ones(len(time), dtype="int64"), time, in_days)
 
 
@@ -123,16 +132,7 @@ def _read_kinds(event: pd.Series) -> np.ndarray:
 
 def _read_times(time: pd.Series) -> tuple[np.ndarray, bool]:
     """Times as numbers, and whether they were durations, which become days."""
-    in_days = time.dtype.kind == "m"
-    if in_days:
-        numbers = time.to_numpy() / DAY
-    elif time.dtype.kind == "M":
-        raise TypeError(
-            "Times in y must be counted from the cutoff of each row, as "
-            "targets.time_to_next does, and are datetimes."
-        )
-    else:
-        numbers = time.to_numpy(dtype="float64", na_value=np.nan)
+    numbers, in_days = as_floats(time, "The times in y")
     for what, wrong, way in (
         ("contains NaN", np.isnan(numbers), "are missing; drop those rows from X and"),
         ("contains infinity", np.isinf(numbers), "are infinite; drop those from X and"),

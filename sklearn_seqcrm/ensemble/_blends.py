@@ -25,7 +25,10 @@ class Blend(Protocol):
         """Loss of each row, shape (n,); convex in the weight."""
 
     def derivatives(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """First and second derivative of the losses by the weight, at one half."""
+        """First and second derivative of the losses by the weight, at one half.
+
+        The second one may be a mean over weights.
+        """
 
 
 class OfProbabilities(NamedTuple):
@@ -84,6 +87,46 @@ class OfNumbers(NamedTuple):
         difference = self.first - self.second
         slope = -2 * (y - self.blend(0.5)) * difference
         return slope, 2 * difference**2
+
+
+class OfQuantiles(NamedTuple):
+    """Predictions of one quantile, which are averaged.
+
+    Parameters
+    ----------
+    first, second : ndarray of shape (n,)
+        Predictions.
+    level : float
+        The quantile, between 0 and 1.
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    level: float
+
+    def blend(self, weight: float) -> np.ndarray:
+        """Numbers, shape (n,)."""
+        return weight * self.first + (1 - weight) * self.second
+
+    def losses(self, y: np.ndarray, weight: float) -> np.ndarray:
+        """Pinball losses."""
+        beyond = y - self.blend(weight)
+        return np.maximum(self.level * beyond, (self.level - 1) * beyond)
+
+    def derivatives(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Slope at one half, and the mean curvature from a weight of 0 to one of 1.
+
+        A pinball loss is straight but for its kink. Over all weights, its curvature is
+        the difference of the slopes at both ends, which is never negative.
+        """
+        ends = self._slopes(y, 1.0) - self._slopes(y, 0.0)
+        return self._slopes(y, 0.5), ends
+
+    def _slopes(self, y: np.ndarray, weight: float) -> np.ndarray:
+        is_above = y > self.blend(weight)
+        return np.where(is_above, -self.level, 1 - self.level) * (
+            self.first - self.second
+        )
 
 
 def log_probabilities(

@@ -9,9 +9,11 @@ from sklearn.base import RegressorMixin
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_seqcrm._durations import as_floats, refuse_times
 from sklearn_seqcrm._sklearn_compat import with_callbacks
 from sklearn_seqcrm.ensemble._base import BaseHybrid
-from sklearn_seqcrm.ensemble._blends import Blend, OfNumbers
+from sklearn_seqcrm.ensemble._blends import Blend, OfNumbers, OfQuantiles
+from sklearn_seqcrm.ensemble._predicted_quantile import common_quantile
 
 
 class HybridRegressor(RegressorMixin, BaseHybrid):
@@ -51,9 +53,13 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
     weights_ : dict of str to float
         Weights of ``"lstm"`` and ``"boosting"``, which add up to 1.
     losses_ : dict of str to float
-        Mean squared error on the rows set aside, of ``"lstm"``, ``"boosting"`` and
-        ``"hybrid"``; the last is a little flattered, as its weight was chosen there.
-        Empty if nothing was learned.
+        Mean squared error on the rows set aside, or mean pinball loss if both parts
+        predict a quantile, of ``"lstm"``, ``"boosting"`` and ``"hybrid"``. That of the
+        hybrid is a little too low, as its weight was chosen on these rows. Empty if
+        nothing was learned.
+    quantile_ : float or None
+        The quantile that both parts predict, by their losses; None if they predict
+        means.
     n_customers_ : int
         Number of customers set aside, 0 if nothing was learned.
     lstm_ : estimator
@@ -68,8 +74,10 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
 
     Notes
     -----
-    Means are what both parts should predict: with a network of ``loss="poisson"``, for
-    counts, boosted trees of ``loss="poisson"`` go well.
+    Both parts should predict the same: with a network of ``loss="poisson"``, for
+    counts, boosted trees of ``loss="poisson"`` go well. Where the losses of both are
+    those of a quantile, or of absolute errors, the weight is learned by the pinball
+    loss of that quantile. Where they are those of different quantities, `fit` refuses.
 
     Parts are fitted on some customers and predict the others: all rows of a customer
     are on one side, because what a network has learned about a customer by heart would
@@ -84,13 +92,14 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
     for the next: classifying groceries, the network got a weight of .07 from customers
     set aside and of .35 from the last cutoff, and the hybrid an AUC of .849 and .851.
 
-    The weight of the network is the one with the least squared error on the rows set
-    aside, drawn towards one half as far as their customers leave it open: its prior is
-    a normal distribution around one half of standard deviation 0.25, and the loss
-    counts by what its slopes tell from customer to customer, so that hundreds of rows
-    of a customer are no hundreds of observations. With few customers, or parts that
-    predict much the same, it stays at one half, which is seldom far from the best. It
-    is one half, too, where nothing can be set aside: all rows have one customer.
+    The weight of the network is the one with the least loss on the rows set aside,
+    the squared error or that of a quantile, drawn towards one half as far as their
+    customers leave it open: its prior is a normal distribution around one half of
+    standard deviation 0.25, and the loss is scaled by the variance of its slopes over
+    customers, so that hundreds of rows of one customer do not count as hundreds of
+    observations. With few customers, or parts that predict much the same, it stays at
+    one half, which is seldom far from the best. It is one half, too, where nothing can
+    be set aside: all rows have one customer.
 
     Rows of weight 0 are left out. Other weights go to the last step of each part, and
     count in the loss.
@@ -136,11 +145,14 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
         Raises
         ------
         ValueError
-            If `y` is no finite number, a parameter is out of range, or `refit` is
-            False and there are several splits.
+            If `y` is no finite number, a parameter is out of range, the losses of the
+            parts are those of different quantiles, or of a quantile and a mean, or
+            `refit` is False and there are several splits.
         TypeError
-            If a part takes no weights, and there are some.
+            If `y` holds durations, datetimes or text, or a part takes no weights, and
+            there are some.
         """
+        self.quantile_ = common_quantile(self._parts())
         return self._fit(X, y, sample_weight)
 
     def predict(self, X: Any) -> np.ndarray:
@@ -160,12 +172,15 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
         return self._blended(X).blend(self.weights_["lstm"])
 
     def _read_target(self, y: Any) -> tuple[np.ndarray, np.ndarray]:
+        refuse_times(y, "y")
         y = column_or_1d(y, warn=True)
-        target = check_array(y, ensure_2d=False, dtype="float64", input_name="y")
-        return y, target
+        target, _ = as_floats(y, "y")
+        return y, check_array(target, ensure_2d=False, input_name="y")
 
     def _output(self, part: Any, X: Any) -> np.ndarray:
         return np.asarray(part.predict(X), dtype="float64").ravel()
 
     def _blend(self, first: np.ndarray, second: np.ndarray) -> Blend:
-        return OfNumbers(first, second)
+        if self.quantile_ is None:
+            return OfNumbers(first, second)
+        return OfQuantiles(first, second, self.quantile_)

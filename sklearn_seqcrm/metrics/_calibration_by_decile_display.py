@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import pandas as pd
 
-from sklearn_seqcrm.metrics._deciles import decile_table
+from sklearn_seqcrm.metrics._deciles import table_of
 from sklearn_seqcrm.metrics._read import read_rows
 from sklearn_seqcrm.metrics._response import response
 
@@ -162,10 +162,7 @@ class CalibrationByDecileDisplay:
             What `decile_table` refuses.
         """
         rows = read_rows(y_true, y_pred, sample_weight, pos_label=pos_label)
-        table = decile_table(
-            rows.y, rows.score, n_bins=n_bins, sample_weight=rows.weight
-        )
-        return cls(table=table, name=name).plot(ax)
+        return cls(table=table_of(rows, n_bins), name=name).plot(ax)
 
     def plot(self, ax: Any = None, *, name: str | None = None) -> Self:
         """Plot bars and line.

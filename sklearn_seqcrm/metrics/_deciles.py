@@ -10,7 +10,7 @@ import pandas as pd
 
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
 from sklearn_seqcrm.metrics._ranked import Ranked
-from sklearn_seqcrm.metrics._read import read_rows, warn_undefined
+from sklearn_seqcrm.metrics._read import ScoredRows, read_rows, warn_undefined
 
 _N_BINS = {"n_bins": [Interval(Integral, 1, None, closed="left")]}
 
@@ -80,7 +80,12 @@ def decile_table(
     1                  50.0         60.0   2.0   1.0
     2                  10.0          0.0   0.0   1.0
     """
-    rows = read_rows(y_true, y_pred, sample_weight)
+    return table_of(read_rows(y_true, y_pred, sample_weight), n_bins)
+
+
+@validate_params(_N_BINS, prefer_skip_nested_validation=True)
+def table_of(rows: ScoredRows, n_bins: int) -> pd.DataFrame:
+    """Make the table of `decile_table` from rows that were read."""
     ranked = Ranked.of(rows)
     pieces = ranked.in_bins(n_bins)
     predicted = pieces.mean(ranked.score)
@@ -90,14 +95,14 @@ def decile_table(
     first = np.searchsorted(pieces.bin, np.arange(n_bins))
     last = np.append(first[1:], len(pieces.bin)) - 1
     columns = {
-        "weight": np.bincount(pieces.bin, pieces.weight),
+        "weight": np.ldexp(np.bincount(pieces.bin, pieces.weight), rows.exponent),
         "min_prediction": ranked.score[pieces.group[last]],
         "max_prediction": ranked.score[pieces.group[first]],
         "mean_prediction": predicted,
         "mean_target": target,
         "bias": predicted / np.where(target == 0, np.nan, target) - 1,
         "lift": target / known,
-        "gain": np.cumsum(target) / n_bins / known,
+        "gain": np.cumsum(target / n_bins) / known,
     }
     return pd.DataFrame(columns, pd.RangeIndex(1, n_bins + 1, name="decile"))
 

@@ -84,9 +84,11 @@ def normalized_gini(y_true: Any, y_pred: Any, *, sample_weight: Any = None) -> f
     if rows.y.min() == rows.y.max():
         warn_undefined("All of y_true are equal, so that every order is as good")
         return np.nan
+    # The unit of y cancels out, and differences of the largest floats would overflow.
+    y = np.ldexp(rows.y, -int(np.frexp(np.abs(rows.y).max())[1]))
     # About their mean the total is 0, so that areas are those beside the diagonal. The
     # lowest first: a mean of large numbers is rounded at their size.
-    y = rows.y - rows.y.min()
+    y -= y.min()
     y -= np.average(y, weights=rows.weight)
     found = Ranked.of(rows._replace(y=y)).area()
     best = Ranked.of(rows._replace(y=y, score=rows.y)).area()

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from sklearn_seqcrm._durations import as_floats
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
 
 
@@ -21,7 +22,8 @@ def pit_histogram(y_true: Any, simulated: Any, *, n_bins: int = 10) -> np.ndarra
     ----------
     y_true : array-like of shape (n,)
         What came: counts, spend, or the time to the next event; infinite where there
-        was none within the horizon.
+        was none within the horizon. Durations are read as days, here and in
+        `simulated`.
     simulated : array-like of shape (n, n_paths)
         What a model thought might come, in as many draws for each row; infinite where
         a path had none within the horizon.
@@ -39,6 +41,8 @@ def pit_histogram(y_true: Any, simulated: Any, *, n_bins: int = 10) -> np.ndarra
     ------
     ValueError
         If shapes do not fit, there is no row or no path, or a value is missing.
+    TypeError
+        If values are datetimes, text, or anything else than numbers and durations.
 
     See Also
     --------
@@ -71,7 +75,8 @@ def pit_histogram(y_true: Any, simulated: Any, *, n_bins: int = 10) -> np.ndarra
     >>> pit_histogram([0, 3], [[0, 0, 1], [0, 1, 2]], n_bins=4).round(3).tolist()
     [0.167, 0.167, 0.167, 0.5]
     """
-    y, paths = np.asarray(y_true, "float64"), np.asarray(simulated, "float64")
+    y, _ = as_floats(y_true, "y_true")
+    paths, _ = as_floats(simulated, "simulated")
     _check(y, paths)
     # One pass over the paths for each side, and no floats of their size.
     below = np.count_nonzero(paths < y[:, None], axis=1)

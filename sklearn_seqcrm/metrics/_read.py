@@ -9,9 +9,16 @@ import numpy as np
 import pandas as pd
 from sklearn.exceptions import UndefinedMetricWarning
 
+from sklearn_seqcrm._durations import as_floats
+
+_LABELS_HINT = (
+    "Of labels, say which one counts: y_true == 'yes', or pos_label='yes' where a "
+    "metric has that"
+)
+
 
 class ScoredRows(NamedTuple):
-    """Rows that count: targets, what was said of them, and weights above 0.
+    """Rows that count: their targets, scores and weights above 0.
 
     Parameters
     ----------
@@ -20,12 +27,16 @@ class ScoredRows(NamedTuple):
     score : ndarray of shape (n,)
         Predictions, or anything that orders the rows.
     weight : ndarray of shape (n,)
-        Weights.
+        Weights over a power of 2, by which they sum to 1 at most: a weighted sum of
+        numbers is then no larger than the largest of them, and cannot overflow.
+    exponent : int
+        That power of 2.
     """
 
     y: np.ndarray
     score: np.ndarray
     weight: np.ndarray
+    exponent: int
 
 
 def read_rows(
@@ -45,7 +56,8 @@ def read_rows(
     sample_weight : array-like of shape (n,) or None
         Weights; None: 1 for each row.
     pos_label : int, float, bool, str or None, default=None
-        Label that counts as 1, all others as 0; None: targets are numbers.
+        Label that counts as 1, all others as 0; None: targets are numbers. It must
+        occur, unless all rows have one other label.
     score_name : str, default="y_pred"
         How an error names the predictions.
 
@@ -74,7 +86,15 @@ def read_rows(
         what = "has no row" if not len(y) else "has no row with a weight above 0"
         raise ValueError(f"y_true {what}, so that there is nothing to measure.")
     counts = weight > 0
-    return ScoredRows(y[counts], score[counts], weight[counts])
+    weight, exponent = _over_power_of_2(weight[counts])
+    return ScoredRows(y[counts], score[counts], weight, exponent)
+
+
+def _over_power_of_2(weight: np.ndarray) -> tuple[np.ndarray, int]:
+    """Weights that sum to 1 at most, without rounding, and the exponent."""
+    most, count = float(weight.max()), float(len(weight))
+    exponent = int(np.frexp(most)[1]) + int(np.frexp(count)[1])
+    return np.ldexp(weight, -exponent), exponent
 
 
 def _is_label(labels: pd.Series, pos_label: Any) -> pd.Series:
@@ -84,7 +104,13 @@ def _is_label(labels: pd.Series, pos_label: Any) -> pd.Series:
             f"y_true has {n_missing} missing labels among {len(labels)}; leave those "
             "rows out."
         )
-    return labels == pos_label
+    is_label = labels == pos_label
+    if not is_label.any() and labels.nunique() > 1:
+        raise ValueError(
+            f"pos_label={pos_label!r} is none of the labels in y_true, such as "
+            f"{labels.unique()[:3].tolist()}."
+        )
+    return is_label
 
 
 def numbers(values: Any, name: str) -> np.ndarray:
@@ -93,7 +119,7 @@ def numbers(values: Any, name: str) -> np.ndarray:
     Parameters
     ----------
     values : array-like of shape (n,) or (n, 1)
-        Numbers or booleans.
+        Numbers, booleans, or durations, which are read as days.
     name : str
         How an error names them.
 
@@ -102,17 +128,7 @@ def numbers(values: Any, name: str) -> np.ndarray:
     ndarray of shape (n,)
         The numbers.
     """
-    array = pd.Series(flat(values, name))
-    if array.dtype == object:
-        array = array.infer_objects()
-    if array.dtype.kind not in "biuf":
-        some = array.iloc[:2].tolist()
-        raise TypeError(
-            f"{name} must hold numbers; got {array.dtype}, such as {some}. Of labels, "
-            "say which one counts: y_true == 'yes', or pos_label='yes' where a metric "
-            "has that."
-        )
-    found = array.to_numpy(dtype="float64", na_value=np.nan)
+    found, _ = as_floats(flat(values, name), name, text_hint=_LABELS_HINT)
     n_bad = int((~np.isfinite(found)).sum())
     if n_bad:
         raise ValueError(

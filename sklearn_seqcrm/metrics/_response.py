@@ -36,12 +36,25 @@ def response(
     """
     if not is_classifier(estimator):
         return response_values(estimator, X, "predict", None)
-    if len(estimator.classes_) != 2:
-        raise ValueError(
-            f"{type(estimator).__name__} has {len(estimator.classes_)} classes; the "
-            "rows can be put in order by one of two. With more, compute from "
-            "predictions: pass y == one of them, and its column of predict_proba."
-        )
+    two_classes(estimator)
     methods = ["predict_proba", "decision_function"]
     wanted = methods[:1] if only_probabilities else methods
     return response_values(estimator, X, wanted, pos_label)
+
+
+def two_classes(estimator: Any) -> np.ndarray:
+    """Classes of a classifier; a ValueError if they are not two."""
+    classes = estimator.classes_
+    if isinstance(classes, list) or np.ndim(classes) == 2:
+        raise ValueError(
+            f"{type(estimator).__name__} predicts {len(classes)} labels for each row; "
+            "the rows can be put in order by one of them. Compute from predictions: "
+            "pass the column of y and that of predict_proba."
+        )
+    if len(classes) != 2:
+        raise ValueError(
+            f"{type(estimator).__name__} has {len(classes)} classes; the "
+            "rows can be put in order by one of two. With more, compute from "
+            "predictions: pass y == one of them, and its column of predict_proba."
+        )
+    return classes

@@ -9,10 +9,12 @@ from typing import Any
 import sklearn.metrics
 from sklearn.metrics import make_scorer
 
+from sklearn_seqcrm._sklearn_compat import Scorer
 from sklearn_seqcrm.metrics._aggregate_bias import aggregate_bias
 from sklearn_seqcrm.metrics._deciles import decile_mape
 from sklearn_seqcrm.metrics._gain_curve import lift_at
 from sklearn_seqcrm.metrics._normalized_gini import normalized_gini
+from sklearn_seqcrm.metrics._response import two_classes
 
 
 def absolute_bias(y_true: Any, y_pred: Any, *, sample_weight: Any = None) -> float:
@@ -20,11 +22,29 @@ def absolute_bias(y_true: Any, y_pred: Any, *, sample_weight: Any = None) -> flo
     return abs(aggregate_bias(y_true, y_pred, sample_weight=sample_weight))
 
 
+class SecondClassScorer(Scorer):
+    """Score probabilities of the second class by a metric that has a `pos_label`.
+
+    A scorer of `make_scorer` takes these probabilities as well, and leaves the labels
+    to the metric, which would read 1 and 2 as amounts.
+    """
+
+    def _score(
+        self, method_caller: Any, estimator: Any, X: Any, y_true: Any, **kwargs: Any
+    ) -> float:
+        pos_label = two_classes(estimator)[1]
+        return super()._score(
+            method_caller, estimator, X, y_true, pos_label=pos_label, **kwargs
+        )
+
+
 _SCORERS = {
     "neg_absolute_bias": make_scorer(absolute_bias, greater_is_better=False),
     "neg_decile_mape": make_scorer(decile_mape, greater_is_better=False),
     "normalized_gini": make_scorer(normalized_gini),
-    "top_decile_lift": make_scorer(lift_at, response_method="predict_proba"),
+    "top_decile_lift": SecondClassScorer(
+        lift_at, sign=1, kwargs={}, response_method="predict_proba"
+    ),
     "top_decile_value": make_scorer(lift_at),
 }
 
@@ -61,16 +81,16 @@ def get_scorer(scoring: str | Callable[..., float]) -> Callable[..., float]:
     ``neg_absolute_bias``  minus the absolute `aggregate_bias` of ``predict``
     ``top_decile_value``   `lift_at` a tenth, rows in the order of ``predict``
     ``top_decile_lift``    `lift_at` a tenth, rows in the order of the probability
-                           of the second class; for targets of 1 and 0
+                           of the second class, whatever the labels are
     =====================  =======================================================
 
     ``scoring=`` of scikit-learn takes names of its own alone, and so needs the scorer:
     ``GridSearchCV(model, grid, scoring=get_scorer("normalized_gini"))``.
     `sklearn_seqcrm.model_selection.compare_models` takes the names as they are.
 
-    Other fractions, or labels that are text, are options of the metric:
+    Other fractions, and the first of two classes, are options of the metric:
     ``make_scorer(lift_at, response_method="predict_proba", fraction=0.05,
-    pos_label="yes")``.
+    pos_label="yes")``. It takes `pos_label` for labels other than 1 and 0.
 
     Examples
     --------

@@ -16,6 +16,7 @@ from sklearn.model_selection import GroupKFold, check_cv
 from sklearn.utils import check_random_state, indexable
 
 import sklearn_seqcrm
+from sklearn_seqcrm._durations import refuse_times
 from sklearn_seqcrm._reading import customers_of
 from sklearn_seqcrm._sklearn_compat import Interval, safe_indexing, validate_params
 from sklearn_seqcrm.model_selection._bootstrap import FoldScores, resampled_scores
@@ -109,7 +110,8 @@ def compare_models(
     Raises
     ------
     TypeError
-        If `scoring` is of another kind, or a metric takes no `sample_weight`.
+        If `scoring` is of another kind, a metric takes no `sample_weight`, or `y`
+        holds durations or datetimes, and scores are others than ``"concordance"``.
     ValueError
         If there is no model or no score, `reference` is none of the models, a
         parameter is out of range, or a score is not defined on a fold.
@@ -189,6 +191,8 @@ def compare_models(
     metrics = read_metrics(scoring)
     # Of events and times, which differ in type, a table is all that tells them apart.
     X, y = indexable(X, y if isinstance(y, pd.DataFrame) else np.asarray(y))
+    if any(metric.known_as not in (None, "concordance") for metric in metrics):
+        refuse_times(y, "y")
     customers = customers_of(X, history)
     if groups is not None:
         customers = _codes_of(groups, len(customers))

@@ -207,7 +207,7 @@ def _column_names(fitted: Any, method: str) -> list[str] | None:
         except (AttributeError, ValueError):  # a step of a pipeline has none
             return None
     classes = getattr(fitted, "classes_", None)
-    if isinstance(classes, np.ndarray) and method != "predict":
+    if isinstance(classes, np.ndarray) and classes.ndim == 1 and method != "predict":
         return [f"class {label!r}" for label in classes.tolist()]
     return None
 

@@ -73,7 +73,9 @@ class _Recorder:
         def ask(X: Any) -> Any:
             if name not in self.outputs:
                 start = time.perf_counter()
-                self.outputs[name] = np.asarray(found(X))
+                output = found(X)  # a list of arrays, of several labels
+                is_list = isinstance(output, list)
+                self.outputs[name] = output if is_list else np.asarray(output)
                 self.seconds += time.perf_counter() - start
             return self.outputs[name]
 

@@ -232,7 +232,10 @@ def _brier(model: Any, X: Any, y: np.ndarray) -> Score | None:
 def _ranking(
     summary: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> Callable[[Any, Any, np.ndarray], Score | None]:
-    """Scores of the order of two classes, sorted once for all weightings."""
+    """Scores of the order of two classes, sorted once for all weightings.
+
+    The second class is the positive one.
+    """
 
     def make(model: Any, X: Any, y: np.ndarray) -> Score | None:
         classes = getattr(model, "classes_", ())
@@ -274,6 +277,13 @@ def _average_precision(hits: np.ndarray, misses: np.ndarray) -> np.ndarray:
     return (steps * precision).sum(axis=1) / hits[:, -1]
 
 
+def _precision(model: Any, X: Any, y: np.ndarray) -> Score | None:
+    """Average precision; scikit-learn's scorer takes a label 1 for the positive one."""
+    if np.array_equal(getattr(model, "classes_", [])[:1], [1]):
+        return None
+    return _ranking(_average_precision)(model, X, y)
+
+
 def _of_second_class(model: Any, X: Any) -> np.ndarray:
     if hasattr(model, "decision_function"):
         return np.asarray(model.decision_function(X))
@@ -296,7 +306,7 @@ def _minus_root(mean: np.ndarray) -> np.ndarray:
 # Each returns None for what it does not know, which is left to the scorer.
 _FAST: dict[str, Callable[[Any, Any, np.ndarray], Score | None]] = {
     "accuracy": _accuracy,
-    "average_precision": _ranking(_average_precision),
+    "average_precision": _precision,
     "neg_brier_score": _brier,
     "neg_log_loss": _log_loss,
     "neg_mean_absolute_error": _error(np.abs),

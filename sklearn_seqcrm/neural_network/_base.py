@@ -28,6 +28,7 @@ from sklearn_seqcrm.neural_network._init import refuse_other_reader, start_from
 from sklearn_seqcrm.neural_network._inputs import (
     Inputs,
     read_inputs,
+    refuse_untrainable,
     warn_if_all_empty,
 )
 from sklearn_seqcrm.neural_network._integrated_gradients import (
@@ -43,8 +44,10 @@ from sklearn_seqcrm.neural_network._objectives import Objective
 from sklearn_seqcrm.neural_network._parameters import (
     CONSTRAINTS,
     names_of_poolings,
+    network_parameters,
     refuse_absent_device,
     refuse_absent_precision,
+    refuse_changes,
     refuse_other_device,
     refuse_other_sizes,
 )
@@ -82,6 +85,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
     nets_: list[HistoryNet]
     _objective: Objective
     _exposure: Exposure | None = None
+    _network_parameters: dict[str, Any]
 
     # What scorers of skorch take the net for.
     _net_class: ClassVar[type[HistoryNet]] = HistoryNet
@@ -214,7 +218,10 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         elif hasattr(self, "nets_"):
             # Should this fit fail, what it sets until then would not go with them.
             del self.nets_
+        if not again:
+            self._network_parameters = network_parameters(self)
         inputs = read_inputs(self, X, reset=not again, sums=objective.is_linear)
+        refuse_untrainable(self, inputs)
         y = objective.read(y)
         check_consistent_length(inputs.data.static, y)
         weight = self._weight_in_unit(sample_weight, inputs.data, again, whole)
@@ -234,12 +241,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
     def _refuse_changes(self, objective: Objective) -> None:
         """Raise a ValueError for parameters with which the network cannot go on."""
         refuse_other_device(self.device, self.net_.device)
-        for name, before in self._objective.chosen_by.items():
-            if before != (now := objective.chosen_by.get(name)):
-                raise ValueError(
-                    f"The network goes on with {name}={before!r}; got {now!r}. Set it "
-                    "back, or fit from the start."
-                )
+        refuse_changes(self._network_parameters, network_parameters(self))
+        refuse_changes(self._objective.chosen_by, objective.chosen_by)
 
     def _weight_in_unit(
         self, sample_weight: Any, data: RowData, again: bool, whole: bool

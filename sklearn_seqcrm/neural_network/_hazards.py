@@ -38,10 +38,11 @@ class Hazards(Objective):
     Attributes
     ----------
     edges : ndarray of shape (n_bins + 1,), float64
-        Edges of the bins, from 0 on. A time at an edge belongs to the later bin, and
-        one at the last edge to the last.
+        Edges of the bins, from 0 on. Each bin has its left edge and not its right one:
+        an event at an edge belongs to the later bin, and one at the last edge is none
+        by the end of the last bin.
     kinds : ndarray of shape (n_kinds,), int64
-        Kinds of events.
+        Kinds of events that come before the last edge.
     mass : ndarray of shape (n_bins,), float64
         Share of the training rows' events that come in each bin.
     """
@@ -105,23 +106,27 @@ class Hazards(Objective):
                 "ends where the log does."
             )
         self.edges = edges_of(self._bins, kind, time, weight, self.in_days)
-        self.kinds = np.unique(kind[(kind > 0) & (time <= self.edges[-1])])
+        self.kinds = np.unique(kind[self._within(y)])
         if not len(self.kinds):
             raise ValueError(
                 f"No event comes before {self.edges[-1]:g}, where the last of the bins "
-                f"ends; the first one comes at {time[kind > 0].min():g}. Use later "
-                "edges."
+                f"ends; the first one comes at {time[kind > 0].min():g}. Give bins "
+                "edges that go on beyond that."
             )
         self.mass = mass_of(self.edges, kind > 0, time, weight)
         self.n_outputs = len(self.kinds) * (len(self.edges) - 1)
 
     def check(self, y: np.ndarray, whole: bool) -> None:
-        unknown = np.setdiff1d(y[:, 0], [0, *self.kinds]).astype("int64")
+        unknown = np.setdiff1d(y[self._within(y), 0], self.kinds).astype("int64")
         if len(unknown):
             raise ValueError(
                 f"y has events of the kinds {unknown.tolist()}, which were not in the "
                 f"first call, {self.kinds.tolist()}. Fit from the start."
             )
+
+    def _within(self, y: np.ndarray) -> np.ndarray:
+        """Whether each row has an event before the last edge, shape (n,)."""
+        return (y[:, 0] > 0) & (y[:, 1] < self.edges[-1])
 
     def encode(self, y: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
         """How many bins passed, and the number of the event, shape (n, 2), float32.
@@ -137,7 +142,7 @@ class Hazards(Objective):
         begin, end = self.edges[at], self.edges[at + 1]
         passed = at + np.minimum((time - begin) / (end - begin), 1.0)
         number = np.searchsorted(self.kinds, kind) + 1
-        number[~np.isin(kind, self.kinds) | (time > self.edges[-1])] = 0
+        number[~(self._within(y) & np.isin(kind, self.kinds))] = 0
         passed = np.where(number > 0, at + 1.0, passed)
         return np.column_stack([passed, number]).astype("float32")
 

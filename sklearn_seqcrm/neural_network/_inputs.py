@@ -28,6 +28,7 @@ from sklearn_seqcrm.neural_network._padded import padded_inputs
 from sklearn_seqcrm.neural_network._reader import HistorySpec
 from sklearn_seqcrm.neural_network._rows import HistorySource, RowData
 
+_LARGEST_STATIC = 1e18
 _PIPELINE = "make_history_pipeline({estimator}(...)).fit(X, y)"
 
 
@@ -136,6 +137,41 @@ def read_inputs(estimator: Any, X: Any, *, reset: bool, sums: bool = False) -> I
     return Inputs(RowData((), X), (), (), partial(np.arange, len(X)))
 
 
+def refuse_untrainable(estimator: Any, inputs: Inputs) -> None:
+    """Raise a ValueError for statics that are too large to be trained on.
+
+    A gradient is as large as the static that it belongs to, and its square has to be
+    finite in float32.
+
+    Parameters
+    ----------
+    estimator : estimator
+        That has just read `inputs`, whose columns it knows.
+    inputs : Inputs
+        Rows as `read_inputs` returns them.
+    """
+    statics, _ = inputs.split_static()
+    counts = (np.abs(statics) > _LARGEST_STATIC).sum(axis=0)
+    if not counts.any():
+        return
+    names: Sequence[Any] = getattr(estimator, "feature_names_in_", range(len(counts)))
+    if hasattr(estimator, "_reading"):
+        names = [*estimator._reading.statics]
+    # Row features come before statics. An exposure is read through its logarithm.
+    exposure, own = getattr(estimator, "exposure", None), counts[-len(names) :]
+    found = [
+        f"{name!r} ({n})"
+        for name, n in zip(names, own, strict=True)
+        if n and name != exposure
+    ]
+    if found:
+        raise ValueError(
+            f"Columns have values beyond {_LARGEST_STATIC:g}, on which no network can "
+            f"be trained (count): {', '.join(found)}. make_history_pipeline scales "
+            "them; else clip them, or leave those rows out."
+        )
+
+
 def warn_if_all_empty(inputs: Inputs) -> None:
     """Warn of history columns without any event; `fit` is two calls above."""
     for name, source in zip(inputs.names, inputs.data.sources, strict=True):
@@ -175,7 +211,7 @@ def _read_frame(estimator: Any, X: Any, reset: bool, sums: bool) -> Inputs:
     )
     statics = table.frame.take(place, axis=1)
     _refuse_text(statics, estimator)
-    columns.append(static_values(statics))
+    columns.append(static_values(statics, getattr(estimator, "exposure", None)))
     sources = tuple(history_source(array) for array in arrays)
     inputs = Inputs(
         RowData(sources, np.concatenate(columns, axis=1)),
@@ -213,9 +249,19 @@ def history_spec(log: EncodedLog) -> HistorySpec:
     return HistorySpec.of(log.layout)
 
 
-def static_values(statics: pd.DataFrame) -> np.ndarray:
-    """Numeric statics as float32, shape (n, S); not finite ones are an error."""
+def static_values(statics: pd.DataFrame, exposure: Any = None) -> np.ndarray:
+    """Numeric statics as float32, shape (n, S); not finite ones are an error.
+
+    Parameters
+    ----------
+    statics : DataFrame of shape (n, S)
+        Numbers, booleans or durations.
+    exposure : str or None, default=None
+        The column that is an exposure, if one is.
+    """
     values = numbers_of(statics)
+    if exposure is not None and exposure in statics.columns:
+        _refuse_missing_exposure(values[:, statics.columns.get_loc(exposure)], exposure)
     missing = np.isnan(values).sum(axis=0)
     with np.errstate(over="ignore"):  # too large for float32 is infinite
         values = values.astype("float32")
@@ -240,6 +286,15 @@ def static_values(statics: pd.DataFrame) -> np.ndarray:
             )
             raise ValueError(f"Columns have {what} (count): {found}. {way}.")
     return values
+
+
+def _refuse_missing_exposure(values: np.ndarray, name: Any) -> None:
+    n_missing = int(np.isnan(values).sum())
+    if n_missing:
+        raise ValueError(
+            f"Exposures must be known; {n_missing} of {len(values)} in {name!r} are "
+            "missing or infinite. Leave those rows out."
+        )
 
 
 def _refuse_raw(array: HistoryArray, name: str, estimator: Any) -> None:

@@ -115,14 +115,15 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     warm_start : bool, default=False
         Go on from the networks of the last fit, for `max_epochs` more. What these are
         made of and how many they are stays as it was, and so do their loss, weight
-        decay and device; an int as `random_state` sets the same customers aside again.
+        decay and device: other values for these are an error. An int as
+        `random_state` sets the same customers aside again.
     verbose : int, default=0
         1 prints a line for each epoch.
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
-        Class labels; of several labels their numbers, from 0 on.
+    classes_ : ndarray of shape (n_classes,) or (k, 2)
+        Class labels; of several labels ``[0, 1]`` for each.
     n_outputs_ : int
         Number of labels of a row: 1, or `k` if `y` had several columns.
     nets_ : list of skorch.NeuralNet
@@ -155,7 +156,10 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     Several labels, such as which categories will be bought, are a `y` of shape (n, k)
     with 0 and 1 (multilabel, in scikit-learn's words), read from one network. The loss
     of a row is the mean of theirs. As `sklearn.neural_network.MLPClassifier` does it,
-    `predict_proba` and `predict` have the shape (n, k).
+    `predict_proba` and `predict` have the shape (n, k). The scorers
+    ``"roc_auc"`` and ``"average_precision"`` of scikit-learn average over labels. Its
+    ``"neg_log_loss"`` is no score of several labels, be it of this or of any other
+    estimator: it leaves out the labels that a row does not have.
 
     Rows of one customer at several cutoffs share their events, and are trained and
     scored in one pass over them.
@@ -268,7 +272,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
 
     @property
     def classes_(self) -> np.ndarray:
-        """Class labels."""
+        """Class labels, or those of each of several labels."""
         if not hasattr(self, "_objective"):
             raise AttributeError(
                 f"{type(self).__name__!r} object has no attribute 'classes_'"

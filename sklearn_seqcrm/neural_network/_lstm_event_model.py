@@ -121,7 +121,8 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
     warm_start : bool, default=False
         Go on from the network of the last fit, for `max_epochs` more. What was learned
         of the events before the training of the network, such as the levels of fields,
-        stays as it was.
+        stays as it was, and so do the network and its weight decay and device: other
+        values for these are an error.
     verbose : int, default=0
         1 prints a line for each epoch.
 
@@ -658,7 +659,9 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         if return_array:
             return np.exp(-hazard)
         curves = np.empty(len(hazard), dtype=object)
-        curves[:] = [TimeCurve(self.unique_times_, one) for one in hazard]
+        in_days = self._learned.encoder.clock.unit is not None
+        times = self.unique_times_
+        curves[:] = [TimeCurve(times, one, in_days=in_days) for one in hazard]
         return curves
 
     def predict_next(

@@ -101,7 +101,8 @@ class LSTMSurvival(BaseLSTM):
         equal shares of the events by the Kaplan-Meier estimate, up to the longest time
         in `y`. A duration, such as ``"1D"``: bins of that length. Otherwise their
         edges, ascending, as durations or in the unit of the times; 0 need not be
-        among them, and bins beyond the longest time in `y` are left out.
+        among them, and bins beyond the longest time in `y` are left out. Bins have
+        their left edge and not their right one, see Notes.
     callbacks : list of skorch callbacks or None, default=None
         Called during training; each fit works on copies. Those that watch the
         validation loss need ``early_stopping=True``. Those of scikit-learn go into
@@ -119,7 +120,8 @@ class LSTMSurvival(BaseLSTM):
     warm_start : bool, default=False
         Go on from the networks of the last fit, for `max_epochs` more. What these are
         made of and how many they are stays as it was, and so do their loss, weight
-        decay and device; an int as `random_state` sets the same customers aside again.
+        decay and device: other values for these are an error. An int as
+        `random_state` sets the same customers aside again.
     verbose : int, default=0
         1 prints a line for each epoch.
 
@@ -129,7 +131,8 @@ class LSTMSurvival(BaseLSTM):
         Edges of the bins, from 0 on: days if the times of `y` were durations, and
         otherwise in their unit.
     kinds_ : ndarray of shape (n_kinds,), int64
-        Kinds of events, in order; ``[1]`` if events are booleans.
+        Kinds of the events before the last edge, in order; ``[1]`` if events are
+        booleans.
     nets_ : list of skorch.NeuralNet
         The trained nets. There are fewer than `n_networks` if a callback of
         scikit-learn has ended the fit before.
@@ -174,8 +177,11 @@ class LSTMSurvival(BaseLSTM):
     whole days the estimates of scikit-survival, of none up to ``t``, are those of a day
     later.
 
-    **Beyond the last edge** nothing is known. Events there count as none by the last
-    edge, quantiles there are infinite, and probabilities an error.
+    **At and beyond the last edge** nothing is known. Events there count as none before
+    the last edge, quantiles there are infinite, and probabilities of later times are an
+    error. Bins of one length go on until they hold the last event. With an int as
+    `bins`, events at the longest time in `y` are in no bin: if many are, as with a few
+    whole numbers as times, give edges that end later.
 
     **Risk.** `predict` returns the chance that the event of a row comes before that of
     a random customer, ``sum(m * (1 - (S[1:] + S[:-1]) / 2))``, where ``m`` are the
@@ -349,6 +355,11 @@ class LSTMSurvival(BaseLSTM):
             If `y` has missing, infinite or negative times, no events, or columns that
             cannot be told apart, a parameter is out of range, `init` reads other events
             or has other sizes, or the machine lacks `device` or, to train, `precision`.
+
+        Warns
+        -----
+        UserWarning
+            If `y` has times alone, and those are 0 and 1, as labels are.
         """
         self._check_parameters()
         return self._fit(X, y, sample_weight, Hazards(self.bins))
@@ -458,9 +469,9 @@ class LSTMSurvival(BaseLSTM):
         ----------
         X : DataFrame, padded tensors or array, n rows
             See the Notes of `LSTMClassifier`.
-        times : array-like of shape (n_times,) or None, default=None
-            Times, as durations or in the unit of `unique_times_`, which are the
-            default.
+        times : duration, float, array-like of shape (n_times,) or None, default=None
+            One time or several, as durations or in the unit of `unique_times_`, which
+            are the default.
 
         Returns
         -------
@@ -478,6 +489,8 @@ class LSTMSurvival(BaseLSTM):
         edges = objective.edges
         moments = edges
         if times is not None:
+            if isinstance(times, str) or not np.iterable(times):
+                times = [times]
             moments = as_numbers(times, "times", objective.in_days)
             refuse_outside(moments, edges, "times")
         hazard, shares = objective.cumulative_hazard(outputs), objective.shares(outputs)
@@ -599,6 +612,7 @@ class LSTMSurvival(BaseLSTM):
     def _curves(self, hazard: np.ndarray, survival: bool) -> np.ndarray:
         """A function of time for each row, shape (n,)."""
         curves = np.empty(len(hazard), dtype=object)
+        edges, in_days = self._objective.edges, self._objective.in_days
         for i, row in enumerate(hazard):
-            curves[i] = TimeCurve(self._objective.edges, row, survival)
+            curves[i] = TimeCurve(edges, row, survival, in_days)
         return curves

@@ -236,8 +236,8 @@ class HistoryClassifierNet(ClassifierMixin, HistoryNet):
 
     @property
     def classes_(self) -> np.ndarray:
-        """Codes of the classes, shape (n_classes,)."""
-        return np.arange(self.module__n_outputs)
+        """Codes of the classes, shape (n_classes,), or of each label, (k, 2)."""
+        return self.criterion_.code_classes
 
     def predict(self, X: RowData) -> np.ndarray:
         """Code of the most probable class of each row, or labels, a row for each."""

@@ -5,7 +5,7 @@ What scikit-learn's constraints cannot say of a single parameter, functions say.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, Literal, TypeAlias
 
@@ -53,6 +53,52 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "warm_start": ["boolean"],
     "verbose": ["verbose"],
 }
+
+
+# Parameters that a network has from its first training on.
+_OF_THE_NETWORK = (
+    "cell",
+    "hidden_size",
+    "num_layers",
+    "bidirectional",
+    "pooling",
+    "dropout",
+    "level_dropout",
+    "head_sizes",
+    "weight_decay",
+    "n_networks",
+    "n_components",
+    "copies",
+    "min_frequency",
+    "max_categories",
+)
+
+
+def network_parameters(estimator: Any) -> dict[str, Any]:
+    """Parameters that stay the same as long as the networks go on, comparable.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Whose parameters have been checked.
+    """
+    params = estimator.get_params(deep=False)
+    found = {name: params[name] for name in _OF_THE_NETWORK if name in params}
+    if "pooling" in found:
+        found["pooling"] = names_of_poolings(found["pooling"])
+    if "head_sizes" in found:
+        found["head_sizes"] = tuple(int(size) for size in found["head_sizes"])
+    return found
+
+
+def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise a ValueError if parameters of networks that go on have other values."""
+    for name, value in before.items():
+        if value != (other := now.get(name)):
+            raise ValueError(
+                f"The network goes on with {name}={value!r}; got {other!r}. Set it "
+                "back, or fit from the start."
+            )
 
 
 def names_of_poolings(pooling: str | Sequence[str]) -> tuple[str, ...]:

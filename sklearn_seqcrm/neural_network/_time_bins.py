@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._reading import DAY
+from sklearn_seqcrm._durations import DAY
 
 _EXAMPLE = "for example pd.Timedelta(days=14) or '14D'"
 # Bins of one length are as many as the times are long; a typing error may be millions.
 _MOST_BINS = 10_000
+# Milliseconds of a day, and six decimal places.
+_LARGEST_DENOMINATOR = 86_400_000
 
 
 def edges_of(
@@ -39,11 +42,16 @@ def edges_of(
     Returns
     -------
     ndarray of shape (n_bins + 1,), float64
-        Ascending.
+        Ascending. Bins are half-open, ``[edges[j], edges[j + 1])``, so that an event at
+        the last edge is in none of them. Edges that are given, or at equal distances,
+        go on beyond the last event; those of quantiles end with the longest time, as
+        nothing tells how long a bin beyond it would be.
     """
     end = time.max() or 1.0
     if isinstance(bins, int | np.integer):
         return _edges_of_quantiles(int(bins), kind, time, weight, end)
+    if (time[kind > 0] == end).any():
+        end = np.nextafter(end, np.inf)  # an edge there would leave that event out
     if isinstance(bins, str) or not np.iterable(bins):
         return _edges_of_length(as_number(bins, "bins", in_days), end)
     edges = as_numbers(list(bins), "bins", in_days)
@@ -54,7 +62,7 @@ def edges_of(
             "bins must be edges that ascend, one beyond 0 at least; got "
             f"{edges.tolist()}."
         )
-    # Of bins in which no row was watched, nothing is known.
+    # No row was observed in later bins.
     return edges[: np.searchsorted(edges[1:], end) + 2]
 
 
@@ -67,6 +75,8 @@ def _edges_of_quantiles(
 ) -> np.ndarray:
     """Edges between which the Kaplan-Meier estimate falls by equal amounts."""
     moments, survival = kaplan_meier(kind > 0, time, weight)
+    if moments[0] == end:  # all events come at the longest time
+        return np.array([0.0, end, 2 * end])
     before = np.append(0.0, 1 - survival)  # the fall before each moment, and after all
     # An edge is not put off to the next moment by what rounding leaves.
     levels = before[-1] * np.arange(1, n_bins) / n_bins * (1 - 1e-12)
@@ -83,13 +93,18 @@ def _edges_of_length(length: float, end: float) -> np.ndarray:
     """Edges at equal distances, the last of which no time exceeds."""
     if not length > 0:
         raise ValueError("bins must be longer than 0.")
-    n_bins = int(np.ceil(min(end / length, _MOST_BINS + 1)))
-    if n_bins > _MOST_BINS:
+    if end / length > _MOST_BINS:
         raise ValueError(
             f"bins of the length {length:g} would be more than {_MOST_BINS:,} until "
             f"{end:g}, where the longest watch ended; choose longer ones."
         )
-    return np.arange(n_bins + 1) * length
+    # An hour is 1/24 of a day: 5 * (1 / 24) is above 5 / 24, and an event at 5 hours
+    # would be in the bin before.
+    ratio = Fraction(length).limit_denominator(_LARGEST_DENOMINATOR)
+    edges = np.arange(int(end / length) + 3) * length
+    if float(ratio) == length:
+        edges = np.arange(len(edges)) * ratio.numerator / ratio.denominator
+    return edges[: np.searchsorted(edges, end) + 1]
 
 
 def kaplan_meier(
@@ -123,10 +138,12 @@ def kaplan_meier(
 def mass_of(
     edges: np.ndarray, event: np.ndarray, time: np.ndarray, weight: np.ndarray | None
 ) -> np.ndarray:
-    """Share of events that come in each bin, of those in any, shape (n_bins,)."""
+    """Share of events that come in each bin, of those in any, shape (n_bins,).
+
+    A bin has the events at its left edge, and not those at its right one.
+    """
     moments, survival = kaplan_meier(event, time, weight)
     before = np.searchsorted(moments, edges)
-    before[-1] = np.searchsorted(moments, edges[-1], side="right")
     fallen = np.append(0.0, 1 - survival)[before]
     return np.diff(fallen) / fallen[-1]
 
@@ -137,7 +154,7 @@ def as_numbers(values: Any, what: str, in_days: bool) -> np.ndarray:
     Parameters
     ----------
     values : sequence of n numbers or durations
-        Lengths of time.
+        Lengths of time, durations as ``pd.Timedelta`` takes them.
     what : str
         How an error names them.
     in_days : bool
@@ -148,6 +165,8 @@ def as_numbers(values: Any, what: str, in_days: bool) -> np.ndarray:
             values = np.asarray(values) / DAY
         if values.dtype.kind in "iuf":
             return _finite(np.asarray(values, dtype="float64"), what)
+        if values.dtype.kind == "U":
+            values = values.tolist()  # an error shows text as text
     numbers = [as_number(value, what, in_days) for value in values]
     return np.array(numbers, dtype="float64")
 
@@ -159,6 +178,8 @@ def as_number(value: Any, what: str, in_days: bool) -> float:
     ):
         return float(_finite(np.array([value], dtype="float64"), what)[0])
     try:
+        if isinstance(value, bool | np.bool_) or _is_decimal(value):
+            raise ValueError("a length of time has a unit")
         length = pd.Timedelta(value)
     except (TypeError, ValueError) as error:
         raise ValueError(
@@ -170,6 +191,17 @@ def as_number(value: Any, what: str, in_days: bool) -> float:
             f"{value!r}. time_to_next gives durations, if the log has datetimes."
         )
     return float(_finite(np.array([length / DAY]), what)[0])
+
+
+def _is_decimal(value: Any) -> bool:
+    """Whether text is a bare number, which pandas would take for nanoseconds."""
+    if not isinstance(value, str):
+        return False
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _finite(numbers: np.ndarray, what: str) -> np.ndarray:

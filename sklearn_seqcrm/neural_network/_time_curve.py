@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from sklearn_seqcrm.neural_network._constant_hazard import refuse_outside
+from sklearn_seqcrm.neural_network._time_bins import as_numbers
 
 
 class TimeCurve:
@@ -24,6 +25,8 @@ class TimeCurve:
         Cumulative hazard at those times.
     survival : bool, default=True
         Whether its value is ``exp(-H)``, the survival, and not ``H``.
+    in_days : bool, default=False
+        Whether times are days, so that it can be called with durations.
 
     Attributes
     ----------
@@ -45,14 +48,25 @@ class TimeCurve:
     [1.0, 0.25]
     >>> round(float(curve(1.0)), 2)
     0.5
+
+    Curves that a model predicts take durations, if its times are days:
+
+    >>> curve = TimeCurve(curve.x, np.array([0.0, np.log(4)]), in_days=True)
+    >>> curve(["24h", "2D"]).round(2).tolist()
+    [0.5, 0.25]
     """
 
     def __init__(
-        self, x: np.ndarray, cumulative_hazard: np.ndarray, survival: bool = True
+        self,
+        x: np.ndarray,
+        cumulative_hazard: np.ndarray,
+        survival: bool = True,
+        in_days: bool = False,
     ) -> None:
         self.x = x
         self._hazard = cumulative_hazard
         self._survival = survival
+        self._in_days = in_days
 
     @property
     def y(self) -> np.ndarray:
@@ -69,8 +83,9 @@ class TimeCurve:
 
         Parameters
         ----------
-        time : float or array-like
-            Times within the domain.
+        time : float, duration or array-like of these
+            Times within the domain: numbers in the unit of `x` or, if that is a day,
+            durations, such as ``"7D"``.
 
         Returns
         -------
@@ -79,12 +94,15 @@ class TimeCurve:
 
         Raises
         ------
+        TypeError
+            If a time is a duration, and those of the model are plain numbers.
         ValueError
-            If a time lies outside, where nothing is known.
+            If a time lies outside, where nothing is known, or is no time.
         """
-        times = np.asarray(time, dtype="float64")
-        refuse_outside(times.ravel(), self.x, "time")
-        hazard = np.interp(times, self.x, self._hazard)
+        values = np.asarray(time)
+        times = as_numbers(values.ravel(), "time", self._in_days)
+        refuse_outside(times, self.x, "time")
+        hazard = np.interp(times.reshape(values.shape), self.x, self._hazard)
         return np.exp(-hazard) if self._survival else hazard
 
     def __repr__(self) -> str:

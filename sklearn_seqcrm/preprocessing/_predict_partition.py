@@ -185,6 +185,8 @@ def _utc_offsets(times: pd.DatetimeIndex, zone: str | None) -> np.ndarray:
 def _names(model: Any, n_outputs: int | None, method: str) -> list[str]:
     """Names of the outputs; None: as many as an empty partition must guess."""
     classes = getattr(model, "classes_", None) if method == "predict_proba" else None
+    if isinstance(classes, np.ndarray) and classes.ndim == 2:  # of several labels
+        classes = np.arange(len(classes))
     if isinstance(classes, np.ndarray) and n_outputs in (None, len(classes)):
         return [f"prediction_{label}" for label in classes]
     if n_outputs in (None, 1):

@@ -8,8 +8,17 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.ensemble import (
+    GradientBoostingRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+)
+from sklearn.linear_model import (
+    LinearRegression,
+    LogisticRegression,
+    QuantileRegressor,
+)
+from sklearn.metrics import mean_pinball_loss
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -19,9 +28,11 @@ from sklearn_seqcrm.ensemble import HybridClassifier, HybridRegressor, make_hybr
 from sklearn_seqcrm.ensemble._blends import (
     OfNumbers,
     OfProbabilities,
+    OfQuantiles,
     learn_weight,
     log_probabilities,
 )
+from sklearn_seqcrm.ensemble._predicted_quantile import predicted_quantile
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.model_selection import CutoffSplit, check_no_leakage
@@ -143,6 +154,45 @@ def test_derivatives_of_classes_are_those_of_the_losses(n_classes):
         odds = np.log(shares[..., 1] / shares[..., 0])
         expected = 1 / (1 + np.exp(-(0.3 * odds[0] + 0.7 * odds[1])))
         assert_allclose(blend.blend(0.3)[:, 1], expected)
+
+
+def test_a_quantile_is_blended_by_its_pinball_loss():
+    """The first part is right at .9, the second is best for the mean."""
+    rng = np.random.default_rng(0)
+    signal, y = rng.normal(size=(2, 50_000))
+    y = y + signal
+    first, second = signal + 1.2816, 0.5 * signal
+    who, one = np.arange(len(y)), np.ones(len(y))
+    blend = OfQuantiles(first, second, 0.9)
+    for weight in (0.0, 0.3, 1.0):
+        expected = mean_pinball_loss(y, blend.blend(weight), alpha=0.9)
+        assert_allclose(blend.losses(y, weight).mean(), expected)
+    grid = np.linspace(0, 1, 101)
+    best = grid[np.argmin([blend.losses(y, weight).mean() for weight in grid])]
+    found = learn_weight(blend, y, who, one)
+    assert found == pytest.approx(best, abs=0.03)
+    assert found > 0.9
+    # Squared errors would take the other part: the blend would be no quantile.
+    assert learn_weight(OfNumbers(first, second), y, who, one) < 0.5
+    # With few customers it stays close to one half.
+    few = learn_weight(blend, y, who // 25_000, one)
+    assert 0.5 < few < 0.75
+
+
+def test_the_curvature_of_a_pinball_loss_is_its_mean_over_weights():
+    rng = np.random.default_rng(0)
+    first, second, y = rng.normal(size=(3, 40))
+    blend, step = OfQuantiles(first, second, 0.3), 1e-6
+    slope, curvature = blend.derivatives(y)
+
+    def slope_at(weight):
+        low, high = (blend.losses(y, weight + s) for s in (-step, step))
+        return (high - low) / (2 * step)
+
+    assert_allclose(slope, slope_at(0.5), atol=1e-6)
+    assert_allclose(curvature, slope_at(1.0) - slope_at(0.0), atol=1e-6)
+    assert (curvature >= 0).all()
+    assert curvature.any()
 
 
 def test_parts_that_agree_have_one_half():
@@ -366,6 +416,56 @@ def test_folds_without_weight_on_a_side_are_left_out():
     quarters = [*halves, (first[:10], first[10:])]
     hybrid = HybridRegressor(*parts, cv=quarters).fit(table, y, weight)
     assert hybrid.n_customers_ == 5
+
+
+@pytest.mark.parametrize(
+    ("part", "quantile"),
+    [
+        (LSTMRegressor(), "mean"),
+        (LSTMRegressor(loss="quantile", quantile=0.9), 0.9),
+        (LSTMRegressor(loss="quantile", quantile=[0.1, 0.4, 0.9]), 0.4),
+        (LSTMRegressor(loss="absolute_error"), 0.5),
+        (HistGradientBoostingRegressor(loss="quantile", quantile=0.2), 0.2),
+        (HistGradientBoostingRegressor(loss="poisson"), "mean"),
+        (GradientBoostingRegressor(loss="quantile", alpha=0.7), 0.7),
+        (QuantileRegressor(quantile=0.8), 0.8),
+        (DummyRegressor(strategy="quantile", quantile=0.6), 0.6),
+        (DummyRegressor(strategy="median"), 0.5),
+        (LinearRegression(), None),
+        (Constant(), None),
+        (
+            GridSearchCV(
+                make_history_pipeline(LSTMRegressor(loss="quantile", quantile=0.9)), {}
+            ),
+            0.9,
+        ),
+    ],
+)
+def test_quantiles_that_parts_predict(part, quantile):
+    assert predicted_quantile(part) == quantile
+
+
+def test_hybrids_of_quantiles():
+    y = np.random.default_rng(0).exponential(size=len(X))
+    lstm = LSTMRegressor(**SMALL, loss="quantile", quantile=0.9, random_state=0)
+    trees = HistGradientBoostingRegressor(loss="quantile", quantile=0.9, max_iter=3)
+    model = make_hybrid(lstm, trees, refit=False, random_state=0)
+    who = X["who"].to_numpy()
+    aside = np.isin(who, np.unique(who)[:9])
+    model.set_params(cv=[(np.flatnonzero(~aside), np.flatnonzero(aside))]).fit(X, y)
+    assert model.quantile_ == 0.9
+    for name, part in (("lstm", model.lstm_), ("boosting", model.boosting_)):
+        expected = mean_pinball_loss(y[aside], part.predict(X[aside]), alpha=0.9)
+        assert_allclose(model.losses_[name], expected)
+    expected = mean_pinball_loss(y[aside], model.predict(X[aside]), alpha=0.9)
+    assert_allclose(model.losses_["hybrid"], expected)
+    for other, what in (
+        (None, "the mean"),
+        (HistGradientBoostingRegressor(loss="quantile", quantile=0.5), "the quantile"),
+    ):
+        message = f"different ones: lstm the quantile 0.9, boosting {what}"
+        with pytest.raises(ValueError, match=message):
+            make_hybrid(lstm, other).fit(X, y)
 
 
 def test_several_folds_and_no_refit_are_refused_before_anything_is_fitted():

@@ -1,11 +1,18 @@
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 from sklearn import config_context
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.dummy import DummyRegressor
+from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import make_scorer, roc_auc_score
-from sklearn.model_selection import GridSearchCV, cross_validate
+from sklearn.model_selection import (
+    GridSearchCV,
+    KFold,
+    cross_val_score,
+    cross_validate,
+)
 
 from sklearn_seqcrm.metrics import (
     aggregate_bias,
@@ -14,6 +21,7 @@ from sklearn_seqcrm.metrics import (
     lift_at,
     normalized_gini,
 )
+from sklearn_seqcrm.model_selection import compare_models
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(300, 2))
@@ -63,6 +71,39 @@ def test_scorers_of_probabilities():
     )
     expected = lift_at(y, -model.predict_proba(X)[:, 1], 0.2)
     assert scorer(model, X, labels) == expected > 1
+
+
+@pytest.mark.parametrize(
+    "labels", [(0, 1), (1, 2), (-1, 1), (False, True), ("no", "yes"), (2.0, 7.0)]
+)
+def test_the_top_decile_is_of_the_second_class(labels):
+    """Labels are no amounts: 1 and 2 would be 1.4 times as much, not 3.4."""
+    y, expected_y = np.asarray(labels)[(Y > 2).astype(int)], Y > 2
+    model = LogisticRegression().fit(X, y)
+    expected = lift_at(expected_y, model.predict_proba(X)[:, 1], sample_weight=WEIGHT)
+    scorer = get_scorer("top_decile_lift")
+    assert scorer(model, X, y, sample_weight=WEIGHT) == expected > 2
+    folds = list(KFold(3).split(X))
+    scored, compared = [], []
+    for target in (y, expected_y):
+        scores = cross_val_score(model, X, target, cv=folds, scoring=scorer)
+        scored.append(scores)
+        found = compare_models(
+            {"it": model}, X, target, cv=folds, scoring="top_decile_lift", n_resamples=9
+        )
+        compared.append(found.scores["score"])
+    assert_array_equal(scored[0], scored[1])
+    assert_array_equal(compared[0], compared[1])
+    # Of one class alone there is no doubt which it is.
+    assert scorer(model, X[expected_y], y[expected_y]) == 1
+    with pytest.warns(UndefinedMetricWarning):
+        assert np.isnan(scorer(model, X[~expected_y], y[~expected_y]))
+
+
+def test_the_top_decile_is_of_two_classes():
+    three = np.digitize(Y, [0.5, 2])
+    with pytest.raises(ValueError, match="LogisticRegression has 3 classes"):
+        get_scorer("top_decile_lift")(LogisticRegression().fit(X, three), X, three)
 
 
 def test_a_search_finds_the_factor_without_bias():

@@ -260,7 +260,11 @@ def test_forms(metric, form):
         (([1, 2], [1, 2, 3]), ValueError, "y_true has 2 rows, but y_.* has 3"),
         (([], []), ValueError, "y_true has no row"),
         (([1, 2], [[1, 2], [3, 4]]), ValueError, r"got the shape \(2, 2\).*second"),
-        ((["yes", "no"], [1, 2]), TypeError, "y_true must hold numbers; got .*'yes'"),
+        (
+            (["yes", "no"], [1, 2]),
+            TypeError,
+            "y_true must hold numbers or durations; got text, such as .'yes', .*pos_la",
+        ),
         (([1, 2], ["a", "b"]), TypeError, "must hold numbers"),
     ],
 )
@@ -278,6 +282,40 @@ def test_ranges_of_options():
         decile_table([1, 2], [1, 2], n_bins=0)
     with pytest.raises(ValueError, match="1 missing labels among 2"):
         lift_at(["yes", None], [1, 2], pos_label="yes")
+
+
+@pytest.mark.parametrize("metric", [lift_at, cumulative_gain_curve])
+@pytest.mark.parametrize(
+    ("labels", "pos_label"),
+    [(["no", "yes"], "Yes"), ([1, 2], 0), ([-1, 1], "1"), ([False, True], "True")],
+)
+def test_a_label_that_is_not_there_is_refused(metric, labels, pos_label):
+    with pytest.raises(ValueError, match=f"pos_label={pos_label!r} is none of the lab"):
+        metric(labels, [1, 2], pos_label=pos_label)
+    # As in scikit-learn, all rows may be of the other class.
+    with pytest.warns(UndefinedMetricWarning):
+        metric(labels[:1] * 2, [1, 2], pos_label=labels[1])
+
+
+@pytest.mark.parametrize("size", [1e307, 1e-300])
+@pytest.mark.parametrize("weight", [None, np.array([1, 2, 1, 3, 1.0]) * 1e307])
+def test_the_largest_and_smallest_numbers_have_scores(size, weight):
+    y, score = np.array([0.0, 17, 4, 9, 2]), np.array([3.0, 11, 9, 4, 0])
+    small = None if weight is None else weight / 1e307
+    for metric in (normalized_gini, aggregate_bias, lift_at):
+        expected = metric(y, score, sample_weight=small)
+        found = metric(y * size, score * size, sample_weight=weight)
+        assert_allclose(found, expected, rtol=1e-12)
+    expected = decile_table(y, score, n_bins=3, sample_weight=small)
+    found = decile_table(y * size, score * size, n_bins=3, sample_weight=weight)
+    free = ["bias", "lift", "gain"]
+    assert_allclose(found[free], expected[free], rtol=1e-12, atol=1e-15)
+    means = ["mean_prediction", "mean_target"]
+    assert_allclose(found[means], expected[means] * size, rtol=1e-12)
+    if weight is not None:
+        assert_allclose(found["weight"], expected["weight"] * 1e307, rtol=1e-12)
+    # Their differences are beyond what a float holds.
+    assert normalized_gini([-1.7e308, 0, 1.7e308], [1, 2, 3]) == 1
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_frame_equal
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.dummy import DummyClassifier, DummyRegressor
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import (
     LinearRegression,
     LogisticRegression,
@@ -104,6 +104,36 @@ def test_fast_scores_are_those_of_scikit_learn(name, digits, monkeypatch):
     monkeypatch.setattr(type(metric), "_by_scorer", None)  # it is not asked
     found = metric.on(model, X, Y)(weights)
     assert_allclose(found, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("labels", [(1, 2), (-1, 1), (False, True), (0.0, 1.0)])
+@pytest.mark.parametrize("name", CLASSES)
+def test_scores_of_any_labels_are_those_of_scikit_learn(name, labels):
+    """Of 1 and 2, its average precision takes 1 for the positive class."""
+    classes = np.asarray(labels)
+    values, y = RNG.random(N), classes[Y.astype(int)]
+    model = shares_of(values)
+    outputs = {**model.outputs, "predict": classes[model.outputs["predict"]]}
+    model = replay(DummyClassifier(), classes, **outputs)
+    weights = RNG.integers(1, 4, size=(5, N)).astype(float)
+    try:
+        scorer = get_scorer(name)
+        expected = [scorer(model, X, y, sample_weight=weight) for weight in weights]
+    except ValueError:
+        pytest.skip("an older scikit-learn has no Brier score of these labels")
+    [metric] = read_metrics(name)
+    assert_allclose(metric.on(model, X, y)(weights), expected, rtol=1e-12)
+
+
+def test_lists_of_probabilities_of_several_labels():
+    """As forests return them."""
+    rows = RNG.normal(size=(N, 2))
+    y = (rows + RNG.normal(size=(N, 2)) > 0).astype(int)
+    forest = RandomForestClassifier(5, max_depth=2, random_state=0)
+    found = compare_models(
+        {"forest": forest}, rows, y, cv=2, scoring="roc_auc", n_resamples=9
+    )
+    assert found.scores["score"].between(0.6, 1).all()
 
 
 def test_scores_that_only_the_scorer_knows():

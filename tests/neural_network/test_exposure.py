@@ -151,7 +151,8 @@ def test_it_goes_on_and_is_copied_with_its_exposure():
     [
         (0.0, "larger than 0; 2 of 48 in 'days' are not"),
         (-3.0, "larger than 0; 2 of 48 in 'days' are not"),
-        (np.nan, r"missing or infinite values .*'days' \(2\)"),
+        (np.nan, "must be known; 2 of 48 in 'days' are missing or infinite"),
+        (np.inf, "must be known; 2 of 48 in 'days' are missing or infinite"),
     ],
 )
 def test_exposures_that_are_none(days, message):
@@ -163,6 +164,29 @@ def test_exposures_that_are_none(days, message):
     ):
         with pytest.raises(ValueError, match=message):
             call()
+
+
+def test_a_missing_duration_is_no_exposure():
+    days = pd.Series(pd.to_timedelta(DAYS, unit="D"), X.index)
+    pipeline = make_history_pipeline(LSTMRegressor(**RATE))
+    of_days = clone(pipeline).fit(X.assign(days=days), Y).predict(X)
+    assert_array_equal(of_days, clone(pipeline).fit(X, Y).predict(X))
+    with pytest.raises(ValueError, match="must be known; 1 of 48 in 'days'"):
+        pipeline.fit(X.assign(days=days.where(np.arange(48) > 0)), Y)
+
+
+@pytest.mark.parametrize(
+    ("days", "what"),
+    [
+        ("30 days", "no numbers but .*'30 days', '30 days'.*pd.to_timedelta"),
+        ("30", "no numbers but .*pd.to_numeric"),
+        (pd.Timestamp("2024-01-01"), "datetimes, such as"),
+    ],
+)
+def test_exposures_that_are_no_quantities(days, what):
+    pipeline = make_history_pipeline(LSTMRegressor(**RATE))
+    with pytest.raises(TypeError, match=f"'days' must hold .*; it holds {what}"):
+        pipeline.fit(X.assign(days=days), Y)
 
 
 def test_exposures_that_are_not_there():

@@ -290,6 +290,7 @@ def test_simulations_follow_the_survival_function(model, X):
     assert (np.diff(survival, axis=1) <= 1e-9).all()
     curve = model.predict_survival_function(rows)[3]
     assert_allclose(curve(model.unique_times_), survival[3], rtol=1e-9)
+    assert_array_equal(curve(["36h", "5D"]), curve([1.5, 5.0]))
     for at in (40, 55):
         horizon = pd.Timedelta(days=model.unique_times_[at]).ceil("min")
         futures = model.sample(rows, horizon, n_paths, random_state=0)
@@ -297,6 +298,16 @@ def test_simulations_follow_the_survival_function(model, X):
         active = np.bincount(some, minlength=8) / n_paths
         error = 5 * np.sqrt(0.25 / n_paths) + 1e-3
         assert_allclose(active, 1 - survival[:, at], atol=error)
+
+
+@pytest.mark.parametrize("number", [1e38, -1.7e308])
+def test_a_number_far_from_all_others_is_improbable_and_no_end_of_training(number):
+    events = make_events(10)
+    events.loc[len(events) // 2, "amount"] = number
+    X = EventLog(events, "who", "when").attach(make_rows(10), cutoff="at")
+    model = LSTMEventModel(**SMALL).fit(X)
+    found = model.score_events(X)["log_prob_amount"]
+    assert np.isfinite(found.dropna()).all()
 
 
 def test_more_paths_than_at_once(model, X, monkeypatch):

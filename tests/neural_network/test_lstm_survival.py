@@ -45,8 +45,7 @@ def cost_by_hand(outputs, kind, time, edges):
     none = 1 / (1 + odds.sum(axis=0))
     cost = 0.0
     for j, (begin, end) in enumerate(pairwise(edges)):
-        is_last = j == len(edges) - 2
-        if time >= end and not (is_last and kind and time == end):
+        if time >= end:
             cost -= np.log(none[j])
         elif kind:
             return cost - np.log(odds[kind - 1, j] * none[j])
@@ -65,8 +64,7 @@ def test_loss_is_the_likelihood_of_each_row(n_kinds):
     outputs = rng.normal(size=(len(time), n_kinds * 3))
     found = objective(torch.from_numpy(outputs), torch.from_numpy(target).double())
     expected = [
-        # What comes beyond the last edge is none.
-        cost_by_hand(z.reshape(n_kinds, 3), k * (t <= 8), t, edges)
+        cost_by_hand(z.reshape(n_kinds, 3), k, t, edges)
         for z, k, t in zip(outputs, kind, time, strict=True)
     ]
     assert_allclose(found.numpy(), expected, rtol=1e-6)  # shares are float32
@@ -76,7 +74,7 @@ def test_loss_is_the_likelihood_of_each_row(n_kinds):
 def test_start_bias_is_where_the_loss_is_least(weight):
     rng = np.random.default_rng(1)
     kind, time = rng.integers(0, 3, 300), rng.integers(0, 8, 300) * 1.0
-    objective, target = hazards([2.0, 4.0, 7.0], kind, time, weight)
+    objective, target = hazards([2.0, 4.0, 8.0], kind, time, weight)
     bias = torch.from_numpy(objective.start_bias(target, weight)).requires_grad_()
     rows = torch.from_numpy(target).double()
     losses = objective(bias.expand(len(rows), -1), rows)
@@ -92,6 +90,85 @@ def test_huge_outputs_have_finite_losses_and_probabilities():
         hazard = objective.cumulative_hazard(outputs.double().numpy())
         assert np.isfinite(hazard).all()
         assert np.isfinite(objective.shares(outputs.double().numpy())).all()
+
+
+# Events at edges ----------------------------------------------------------------------
+
+
+def left_before(event, time, moments):
+    """Share of rows without an event before each moment, by Kaplan and Meier.
+
+    A row whose watch ended at a moment was not seen at that moment.
+    """
+    shares = []
+    for moment in moments:
+        share = 1.0
+        for earlier in np.unique(time[event & (time < moment)]):
+            came = event & (time == earlier)
+            share *= 1 - came.sum() / (came | (time > earlier)).sum()
+        shares.append(share)
+    return np.array(shares)
+
+
+@pytest.mark.parametrize("watched", ["all", "some"])
+@pytest.mark.parametrize(
+    ("bins", "edges"),
+    [
+        ([1, 2, 3, 4], [0, 1, 2, 3, 4]),
+        ([1, 2, 3], [0, 1, 2, 3]),
+        ([1, 2, 3, 4, 9, 10], [0, 1, 2, 3, 4, 9]),
+        (20, [0, 1, 2, 3, 4]),
+        ("1D", [0, 1, 2, 3, 4, 5]),
+    ],
+)
+def test_an_event_at_an_edge_does_not_come_before_it(bins, edges, watched):
+    """Rows that tell nothing, of whole days: predictions at edges are shares of them.
+
+    The longest time ends with an event, which nothing but later edges can hold.
+    """
+    rng = np.random.default_rng(0)
+    time = rng.integers(0, 5, 2000) * 1.0
+    event = rng.random(2000) < (1.0 if watched == "all" else 0.6)
+    # What is censored in the middle of a bin counts in part: censor at its end.
+    time = np.where(event, time, np.minimum(time + 1, 4))
+    event[0], time[0] = True, 4.0
+    y = pd.DataFrame({"event": event, "time": pd.to_timedelta(time, unit="D")})
+    model = LSTMSurvival(bins=bins, head_sizes=(), max_epochs=1, early_stopping=False)
+    model.set_params(learning_rate=1e-9).fit(np.zeros((2000, 1)), y)
+    assert_array_equal(model.unique_times_, edges)
+    before = [1 - model.predict_proba_before([[0.0]], edge)[0] for edge in edges]
+    at_edges = model.predict_survival_function([[0.0]], return_array=True)[0]
+    assert_allclose(at_edges, before)
+    expected = left_before(event, time, edges)
+    # Where all rows had their event, outputs start from one hundredth left over.
+    assert_allclose(before, expected, rtol=1e-5, atol=0.011 * (expected == 0).any())
+
+
+def test_kaplan_meier_of_another_library_agrees():
+    """It counts events up to a time, so that its value at a day is ours a day later."""
+    nonparametric = pytest.importorskip("sksurv.nonparametric")
+    rng = np.random.default_rng(1)
+    event, time = rng.random(500) < 0.7, rng.integers(0, 6, 500) * 1.0
+    moments, left = nonparametric.kaplan_meier_estimator(event, time)
+    # Its censored rows were seen on their last day.
+    time = np.where(event, time, time + 1)
+    assert_allclose(left_before(event, time, moments + 1), left)
+    y = pd.DataFrame({"event": event, "time": time})
+    model = LSTMSurvival(bins=np.arange(1, 7), head_sizes=(), max_epochs=1)
+    model.set_params(learning_rate=1e-9, early_stopping=False)
+    [survival] = model.fit(np.zeros((500, 1)), y).predict_survival_function([[0.0]])
+    assert_allclose(survival(moments + 1.0), left, rtol=1e-5, atol=0.01)
+
+
+def test_bins_of_an_hour_begin_at_hours():
+    """Of a day, 5 * (1 / 24) is a little more than 5 / 24."""
+    hours = pd.to_timedelta(np.arange(300) % 100, unit="h")
+    y = pd.DataFrame({"event": True, "time": hours})
+    objective = Hazards("1h")
+    found = objective.read(y)
+    objective.learn(found, None)
+    passed, _ = objective.encode(found).T
+    assert_array_equal(passed, np.arange(300) % 100 + 1)  # its own bin is the last
 
 
 # A simulator with a weekly cycle ------------------------------------------------------
@@ -213,6 +290,33 @@ def test_horizons_of_any_kind(horizon):
     assert_allclose(FITTED.predict_proba_before(X, horizon), expected)
 
 
+@pytest.mark.parametrize(
+    ("time", "days"),
+    [
+        ("36h", 1.5),
+        (pd.Timedelta("36h"), 1.5),
+        (np.timedelta64(36, "h"), 1.5),
+        (["36h", "7D"], [1.5, 7]),
+        (pd.to_timedelta(["36h", "7D"]), [1.5, 7]),
+        ([["36h"], ["7D"]], [[1.5], [7]]),
+        (range(3), [0, 1, 2]),
+    ],
+)
+def test_curves_at_times_of_any_kind(time, days):
+    curve = FITTED.predict_survival_function(X)[0]
+    assert_array_equal(curve(time), curve(np.array(days, dtype=float)))
+    incidence = COMPETING.predict_cumulative_incidence
+    if np.ndim(days) < 2:
+        expected = incidence(X, np.atleast_1d(days))
+        assert_array_equal(incidence(X, time), expected)
+
+
+def test_labels_as_times_are_warned_of():
+    labels = (np.arange(len(X)) % 2).astype(float)
+    with pytest.warns(UserWarning, match=r"0 and 1 alone, .*targets\.time_to_next\(X"):
+        LSTMSurvival(**SMALL).fit(X, labels)
+
+
 def test_horizons_row_by_row():
     horizon = np.linspace(0, FITTED.unique_times_[-1], len(X))
     curves = FITTED.predict_survival_function(X)
@@ -247,15 +351,9 @@ def test_incidence_of_kinds_is_that_of_the_rows():
     found = model.fit(np.zeros((4000, 1)), y).predict_cumulative_incidence([[0.0]])[0]
     left, incidence = 1.0, np.zeros(2)
     for day in range(9):
-        # Those whose watch ended at the beginning of a day were not there that day.
+        # Rows that were last seen at the beginning of a day are not at risk on it.
         at_risk = (time > day) | ((time == day) & (kind > 0))
-        if day == 8:  # the last bin has its end as well
-            ends, at_risk = time >= 8, at_risk & ~((time == 8) & (kind == 0))
-            share_of_nine = ((time == 9) & (kind == 0)).sum()
-            assert share_of_nine > 0
-        else:
-            ends = time == day
-        shares = [(ends & at_risk & (kind == k)).sum() / at_risk.sum() for k in (1, 2)]
+        shares = [((time == day) & (kind == k)).sum() / at_risk.sum() for k in (1, 2)]
         incidence += left * np.array(shares)
         left *= 1 - sum(shares)
         assert_allclose(found[:, day + 1], [left, *incidence], rtol=1e-5)
@@ -264,12 +362,13 @@ def test_incidence_of_kinds_is_that_of_the_rows():
 @pytest.mark.parametrize(
     ("kind", "time", "weight", "expected"),
     [
-        ([1, 1, 2, 1], [1, 2, 3, 5], None, [1 / 4, 3 / 4]),
-        ([1, 1, 1, 1], [1, 2, 3, 9], None, [1 / 3, 2 / 3]),  # the last is beyond
-        # Of those left at 1.5, half are gone, and three quarters at 5.
-        ([1, 0, 1, 1], [1, 1.5, 3, 5], None, [1 / 4, 3 / 4]),
+        ([1, 1, 2, 1], [1, 2, 3, 4], None, [1 / 4, 3 / 4]),
+        ([1, 1, 1, 1], [1, 2, 3, 5], None, [1 / 3, 2 / 3]),  # the last is beyond
+        ([1, 1, 1, 1], [1, 2, 3, 9], None, [1 / 3, 2 / 3]),
+        # Of those left at 1.5, half are gone at 3, and all at 4.
+        ([1, 0, 1, 1], [1, 1.5, 3, 4], None, [1 / 4, 3 / 4]),
         ([1, 0, 1, 0], [1, 1.5, 3, 5], None, [2 / 5, 3 / 5]),
-        ([1, 1, 1, 1], [1, 2, 3, 5], [6, 1, 1, 0], [3 / 4, 1 / 4]),
+        ([1, 1, 1, 1], [1, 2, 3, 4], [6, 1, 1, 0], [3 / 4, 1 / 4]),
     ],
 )
 def test_shares_of_events_in_bins(kind, time, weight, expected):
@@ -361,7 +460,11 @@ def test_bins_have_equal_shares_of_the_events():
         # Rows without weight say nothing.
         (2, [1, 1, 1, 1, 0], [1, 2, 9, 99, 3], [1, 1, 0, 0, 1], [0, 2, 3]),
         ([2.0, 5.0], [1, 1], [1, 7], None, [0, 2, 5]),
-        ([0, 2, 5, 7, 9, 11], [1, 1], [1, 7], None, [0, 2, 5, 7]),
+        # An event at an edge is in the bin that begins there.
+        ([0, 2, 5, 7, 9, 11], [1, 1], [1, 7], None, [0, 2, 5, 7, 9]),
+        ([0, 2, 5, 7, 9, 11], [1, 0], [1, 7], None, [0, 2, 5, 7]),
+        ([0, 2, 5, 7], [1, 1], [1, 7], None, [0, 2, 5, 7]),
+        (3, [1, 1], [4, 4], None, [0, 4, 8]),
         ([0, 2, 5, 7, 9, 11], [1, 1], [1, 8], None, [0, 2, 5, 7, 9]),
     ],
 )

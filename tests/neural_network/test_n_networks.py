@@ -116,8 +116,6 @@ def test_repeats_and_survives_pickle(estimator):
 def test_all_networks_go_on(again):
     model = LSTMRegressor(**SMALL, n_networks=3, warm_start=True).fit(X, COUNTS)
     nets, before = [*model.nets_], outputs(model)
-    # As with sizes, those that are there stay.
-    model.set_params(n_networks=2)
     getattr(model, again)(X, COUNTS)
     assert [*map(id, model.nets_)] == [*map(id, nets)]
     for one, other in zip(before, outputs(model), strict=True):

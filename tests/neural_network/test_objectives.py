@@ -385,3 +385,39 @@ def test_where_outputs_start_rows_without_weight_have_no_say(loss):
         weight = np.r_[np.ones(20), np.zeros(200)]
         network.fit(np.r_[X, more], np.r_[y, more + other], weight)
         np.testing.assert_allclose(network.predict(X), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("shape", [(60,), (60, 2)])
+def test_counts_that_are_all_0_have_a_small_mean(shape, early_stopping):
+    """As those of a column beside others: half an event in all rows to begin with."""
+    model = LSTMRegressor(loss="poisson", max_epochs=2, random_state=0)
+    plain = RNG.normal(size=(60, 2))
+    model.set_params(early_stopping=early_stopping).fit(plain, np.zeros(shape))
+    found = model.predict(plain)
+    assert found.shape == shape
+    assert (found > 0).all()
+    assert (found < 2 * 0.5 / 60).all()
+
+
+@pytest.mark.parametrize("n_networks", [1, 2])
+@pytest.mark.parametrize("loss", ["poisson", "gamma", "zero_inflated_lognormal"])
+def test_predictions_for_training_rows_add_up_as_documented(loss, n_networks):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(500, 2))
+    y = np.exp(2 + X[:, 0] + rng.normal(size=500))
+    if loss != "gamma":
+        y[rng.random(500) < 0.7] = 0.0
+    model = LSTMRegressor(loss=loss, max_epochs=3, n_networks=n_networks)
+    found = model.set_params(random_state=0).fit(X, y).predict(X)
+    if loss == "gamma":
+        assert_allclose((y / found).mean(), 1, rtol=1e-5)
+    elif loss == "poisson":
+        assert_allclose(found.sum(), y.sum(), rtol=1e-5)
+    else:
+        means = found / model._objective.level
+        ratio = y.sum() / means.sum()
+        error = np.sqrt(((y - means) ** 2).sum()) / means.sum()
+        level = ratio ** (0.04 / (0.04 + error**2))
+        assert_allclose(found.sum() / y.sum(), level / ratio, rtol=1e-5)
+        assert 0.001 < abs(found.sum() / y.sum() - 1) < 0.21

@@ -7,7 +7,12 @@ from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
-from sklearn_seqcrm.neural_network import LSTMClassifier
+from sklearn_seqcrm.neural_network import (
+    LSTMClassifier,
+    LSTMEventModel,
+    LSTMRegressor,
+    LSTMSurvival,
+)
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.testing._small_data import make_table, make_y
 
@@ -44,6 +49,54 @@ def test_level_dropout_changes_training_alone():
     proba = model.predict_proba(X)
     assert np.abs(proba - expected).max() > 1e-5
     assert_array_equal(model.predict_proba(X), proba)
+
+
+CHANGES = {
+    "cell": "gru",
+    "hidden_size": 16,
+    "num_layers": 2,
+    "bidirectional": True,
+    "pooling": "last",
+    "dropout": 0.7,
+    "level_dropout": 0.5,
+    "head_sizes": (3,),
+    "weight_decay": 0.5,
+    "n_networks": 2,
+    "n_components": 2,
+    "copies": False,
+    "min_frequency": 3,
+    "max_categories": 2,
+}
+AS_BEFORE = {"pooling": ["last", "mean", "decay"], "head_sizes": [np.int64(4)]}
+
+
+@pytest.mark.parametrize("call", ["fit", "partial_fit"])
+@pytest.mark.parametrize(
+    "kind", [LSTMClassifier, LSTMRegressor, LSTMSurvival, LSTMEventModel]
+)
+def test_a_network_goes_on_as_it_is_or_not_at_all(kind, call):
+    """A changed size used to do nothing, and to be reported by get_params."""
+    params = {"hidden_size": 4, "max_epochs": 1, "random_state": 0, "warm_start": True}
+    model, rows, y = kind(**params), X, Y + 1.0
+    if kind is LSTMEventModel:
+        rows, y = make_table(), None
+    else:
+        model.set_params(head_sizes=(4,))
+    model.fit(rows, y)
+    known = model.get_params()
+    for name in CHANGES.keys() & known.keys():
+        model.set_params(**{name: CHANGES[name]})
+        with pytest.raises(ValueError, match=f"goes on with {name}=.*; got .*Set it b"):
+            getattr(model, call)(rows, y)
+        model.set_params(**{name: known[name]})
+    # A refused call changes nothing, and other types of a value are the same one.
+    model.set_params(**{k: AS_BEFORE[k] for k in AS_BEFORE.keys() & known.keys()})
+    getattr(model, call)(rows, y)
+    assert len(model.net_.history) == 2
+    # From the start, everything may be new.
+    model.set_params(warm_start=False, hidden_size=16).fit(rows, y)
+    assert len(model.net_.history) == 1
+    assert getattr(model.set_params(warm_start=True), call)(rows, y) is model
 
 
 def test_a_device_of_torch():

@@ -158,9 +158,8 @@ def test_weights_keep_their_scale():
 
 def test_a_slow_day_has_counts_of_0():
     model = LSTMRegressor(**SMALL, loss="poisson")
-    with pytest.raises(ValueError, match="not all zero"):
-        model.partial_fit(X, 0 * NUMBERS)
-    model.partial_fit(X, NUMBERS).partial_fit(X, 0 * NUMBERS)
+    model.partial_fit(X, 0 * NUMBERS).partial_fit(X, NUMBERS)
+    model.partial_fit(X, 0 * NUMBERS)
     with pytest.raises(ValueError, match="48 of 48 are negative"):
         model.partial_fit(X, -NUMBERS)
 

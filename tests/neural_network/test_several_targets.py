@@ -6,13 +6,24 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse import csr_matrix
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.metrics import accuracy_score, r2_score
-from sklearn.model_selection import cross_val_score
+from sklearn.exceptions import ConvergenceWarning, DataConversionWarning
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    brier_score_loss,
+    get_scorer,
+    r2_score,
+    roc_auc_score,
+)
+from sklearn.model_selection import GridSearchCV, cross_val_predict, cross_val_score
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.neural_network import MLPClassifier
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import check_classifier_multioutput
+from skorch.callbacks import EpochScoring
 
+from sklearn_seqcrm.metrics import GainDisplay
+from sklearn_seqcrm.model_selection import compare_models
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.neural_network._objectives import LOSSES
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
@@ -108,7 +119,6 @@ def test_labels_are_predicted_as_scikit_learn_does():
     plain = RNG.normal(size=(len(X), 2))
     with pytest.warns(ConvergenceWarning):
         reference = MLPClassifier(max_iter=2, random_state=0).fit(plain, LABELS)
-    assert_array_equal(model.classes_, reference.classes_)
     assert model.n_outputs_ == 3
     shares, labels = model.predict_proba(X), model.predict(X)
     assert shares.shape == reference.predict_proba(plain).shape == (len(X), 3)
@@ -118,6 +128,75 @@ def test_labels_are_predicted_as_scikit_learn_does():
     assert_allclose(model.score(X, LABELS), accuracy_score(LABELS, labels))
     assert get_tags(model).classifier_tags.multi_label
     check_classifier_multioutput("LSTMClassifier", LSTMClassifier(**SMALL))
+
+
+@pytest.mark.parametrize("dtype", ["int64", "bool", "float64"])
+@pytest.mark.parametrize("n_labels", [2, 3])
+def test_classes_of_labels_are_those_of_scikit_learn(n_labels, dtype):
+    """Numbers of two labels, 0 and 1, would look like the classes of one target."""
+    y = (RNG.random((len(X), n_labels)) < 0.5).astype(dtype)
+    reference = KNeighborsClassifier().fit(np.zeros((len(X), 1)), y)
+    model = LSTMClassifier(**SMALL).fit(X, y)
+    assert_array_equal(model.classes_, np.stack(reference.classes_), strict=True)
+
+
+def labels_of(n_labels):
+    """Labels that all occur in each half of the rows."""
+    return np.column_stack([np.arange(len(X)) // (i + 1) % 2 for i in range(n_labels)])
+
+
+@pytest.mark.parametrize("n_labels", [2, 3])
+@pytest.mark.parametrize("form", ["network", "pipeline", "search"])
+@pytest.mark.filterwarnings("ignore:The y_prob values do not sum to one")
+def test_scorers_of_scikit_learn_see_each_label(form, n_labels):
+    y, rows = labels_of(n_labels), X if form == "network" else TABLE
+    model = LSTMClassifier(**SMALL)
+    if form != "network":
+        model = make_history_pipeline(model)
+    if form == "search":
+        grid = {"estimator__learning_rate": [0.01]}
+        model = GridSearchCV(model, grid, scoring="roc_auc", cv=2, error_score="raise")
+    model.fit(rows, y)
+    shares = model.predict_proba(rows)
+    each = [roc_auc_score(a, b) for a, b in zip(y.T, shares.T, strict=True)]
+    assert_allclose(get_scorer("roc_auc")(model, rows, y), np.mean(each))
+    each = [average_precision_score(a, b) for a, b in zip(y.T, shares.T, strict=True)]
+    assert_allclose(get_scorer("average_precision")(model, rows, y), np.mean(each))
+    if form == "search":
+        assert 0 < model.best_score_ < 1
+    try:
+        expected = -brier_score_loss(y, shares)
+    except ValueError:  # before scikit-learn 1.7 there is none of several labels
+        return
+    assert_allclose(get_scorer("neg_brier_score")(model, rows, y), expected)
+
+
+def test_labels_in_folds_comparisons_and_callbacks():
+    y = labels_of(2)
+    model = make_history_pipeline(LSTMClassifier(**SMALL))
+    found = cross_val_predict(model, TABLE, y, cv=2, method="predict_proba")
+    assert found.shape == (len(X), 2)
+    comparison = compare_models(
+        {"one": model, "two": model}, TABLE, y, cv=2, scoring="roc_auc", n_resamples=9
+    )
+    assert comparison.scores["score"].between(0, 1).all()
+    score = EpochScoring("roc_auc", lower_is_better=False)
+    model = LSTMClassifier(**SMALL, callbacks=[score], early_stopping=True).fit(X, y)
+    assert 0 <= model.net_.history[-1, "roc_auc"] <= 1
+    with pytest.raises(ValueError, match="LSTMClassifier predicts 2 labels for each"):
+        GainDisplay.from_estimator(model, X, y)
+
+
+def test_one_column_is_one_target():
+    column = labels_of(1)
+    with pytest.warns(DataConversionWarning):
+        model = LSTMClassifier(**SMALL).fit(X, column)
+    assert_array_equal(model.classes_, [0, 1])
+    expected = LSTMClassifier(**SMALL).fit(X, column[:, 0])
+    assert_array_equal(model.predict_proba(X), expected.predict_proba(X))
+    for name in ("roc_auc", "neg_log_loss", "neg_brier_score"):
+        scorer = get_scorer(name)
+        assert scorer(model, X, column) == scorer(expected, X, column[:, 0])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from sklearn.pipeline import make_pipeline
 
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
-from sklearn_seqcrm.neural_network import LSTMRegressor
+from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import make_history_pipeline, predict_partition
 from sklearn_seqcrm.testing._small_data import START, make_events, make_rows
 
@@ -89,6 +89,17 @@ def test_a_partition_without_events_has_the_columns(events, boosted):
     options["method"] = "predict"
     names = predict_partition(events, ROWS[:0], **options).columns
     assert names.tolist() == ["who", "cutoff", "prediction"]
+
+
+def test_several_labels_have_numbers_with_and_without_events():
+    X = LOG.snapshots([UNTIL])[["history"]]
+    labels = np.column_stack([np.arange(len(X)) % 2, np.arange(len(X)) % 3 == 0])
+    network = LSTMClassifier(max_epochs=1, hidden_size=4, random_state=0)
+    model = make_history_pipeline(network).fit(X, labels)
+    options = {**WHERE, "model": model, "cutoff": UNTIL, "method": "predict_proba"}
+    for events in (EVENTS, EVENTS[:0]):
+        names = predict_partition(events, **options).columns
+        assert names.tolist() == ["who", "cutoff", "prediction_0", "prediction_1"]
 
 
 def test_a_partition_before_whose_events_all_cutoffs_lie_has_no_rows(boosted):

@@ -30,8 +30,10 @@ from sklearn_seqcrm.neural_network._event_model._trust import (
     trust_fully,
 )
 from sklearn_seqcrm.neural_network._parameters import (
+    network_parameters,
     refuse_absent_device,
     refuse_absent_precision,
+    refuse_changes,
     refuse_other_device,
 )
 from sklearn_seqcrm.neural_network._rows import RowData
@@ -58,6 +60,7 @@ class BaseEventModel(CallbackSupportMixin, BaseEstimator):
     _reading: Reading
     _learned: LearnedEvents
     _statics: StaticNumbers
+    _network_parameters: dict[str, Any]
 
     _doc_link_module = "sklearn_seqcrm"
     _doc_link_template = DOC_LINK
@@ -116,10 +119,13 @@ class BaseEventModel(CallbackSupportMixin, BaseEstimator):
         it.
         """
         table = Table.of(X)
-        if not again:
+        if again:
+            refuse_changes(self._network_parameters, network_parameters(self))
+        else:
             if hasattr(self, "nets_"):
                 # Should this fit fail, what it sets until then would not go with it.
                 del self.nets_
+            self._network_parameters = network_parameters(self)
             self._reading = Reading.of(table)
             self._reading.set_names(table.frame, self)
         table = self._read(table)

@@ -27,6 +27,7 @@ _LEAST_SHARE, _MOST_ATOMS = 0.01, 32
 # Digits after the point that numbers are rounded to, if they are.
 _DECIMALS = range(5)
 _FINE = 1e-6  # of the spread: the width of a cell where there is no such number
+_LEAST_WIDTH = 1e-30  # of a cell on the axis of components
 _NO_ATOM, _MISSING = -1, 0
 
 
@@ -146,6 +147,8 @@ class NumberField:
         wide = width > 1e-3
         below = fold(numbers[wide] - self.step / 2, self.center, self.scale)
         width[wide] = upper[wide] - below
+        # That of a number 1e38 times as large as others would be 0 in float32.
+        width = np.maximum(width, _LEAST_WIDTH)
         atom = np.full(len(numbers), _NO_ATOM)
         if len(self.atoms):
             place = np.searchsorted(self.atoms, numbers).clip(max=len(self.atoms) - 1)

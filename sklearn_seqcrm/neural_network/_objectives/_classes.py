@@ -31,6 +31,11 @@ class Classes(Objective):
         super().__init__()
         self._given = classes
 
+    @property
+    def code_classes(self) -> np.ndarray:
+        """Codes of the classes, shape (n_classes,)."""
+        return np.arange(self.n_outputs)
+
     def read(self, y: Any) -> np.ndarray:
         y = column_or_1d(y, warn=True)
         refuse_not_finite(y)

@@ -31,8 +31,6 @@ class Labels(Objective):
 
     Attributes
     ----------
-    classes : ndarray of shape (k,)
-        Numbers of the labels.
     dtype : dtype
         That of the targets in the first call, and of predictions.
     label_weight : ndarray of shape (2, k), or None
@@ -40,7 +38,6 @@ class Labels(Objective):
     """
 
     name = "log_loss"
-    classes: np.ndarray
     dtype: np.dtype
     label_weight: np.ndarray | None
 
@@ -51,6 +48,21 @@ class Labels(Objective):
     @property
     def chosen_by(self) -> dict[str, Any]:
         return {**super().chosen_by, "class_weight": self._class_weight}
+
+    @property
+    def classes(self) -> np.ndarray:
+        """Classes of each label, in the dtype of the targets, shape (k, 2).
+
+        By this shape scikit-learn's scorers tell several labels from classes: numbers
+        of two labels would be the classes of one binary target. It wants an array in
+        `cross_val_predict`, and no list, as `predict_proba` returns an array.
+        """
+        return self.code_classes.astype(self.dtype)
+
+    @property
+    def code_classes(self) -> np.ndarray:
+        """Codes of the classes of each label, shape (k, 2)."""
+        return np.tile([0, 1], (self.n_targets, 1))
 
     def read(self, y: Any) -> np.ndarray:
         y = np.asarray(y.toarray() if issparse(y) else y)
@@ -66,7 +78,6 @@ class Labels(Objective):
 
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
         self.n_outputs = self.n_targets = y.shape[1]
-        self.classes = np.arange(self.n_targets)
         self.dtype = y.dtype if y.dtype.kind in "biuf" else np.dtype("int64")
         self.label_weight = None
         if self._class_weight is not None:

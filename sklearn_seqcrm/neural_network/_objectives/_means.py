@@ -42,7 +42,7 @@ class LogMean(Number):
     level: np.ndarray
 
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
-        self._refuse(y, first=True)
+        self._refuse(y)
         super().learn(y, weight)
         target = self.encode(y, weight).astype("float64").reshape(len(y), -1)
         if weight is not None:
@@ -62,9 +62,9 @@ class LogMean(Number):
 
     def check(self, y: np.ndarray, whole: bool) -> None:
         super().check(y, whole)
-        self._refuse(y, first=False)
+        self._refuse(y)
 
-    def _refuse(self, y: np.ndarray, first: bool) -> None:
+    def _refuse(self, y: np.ndarray) -> None:
         """Raise a ValueError for targets that have no such mean."""
 
     def _center_of(self, y: np.ndarray, weight: np.ndarray | None) -> float:
@@ -120,18 +120,13 @@ class Poisson(LogMean):
 
     name = "poisson"
 
-    def _refuse(self, y: np.ndarray, first: bool) -> None:
+    def _refuse(self, y: np.ndarray) -> None:
         n_negative = int((y < 0).sum())
         if n_negative:
-            wrong = f"{n_negative} of {y.size} are negative"
-        elif first and not y.any():
-            wrong = "all are 0"
-        else:
-            return
-        raise ValueError(
-            "The Poisson loss needs targets that are not negative and not all zero; "
-            f"{wrong}. Use loss='squared_error'."
-        )
+            raise ValueError(
+                "The Poisson loss needs targets that are not negative; "
+                f"{n_negative} of {y.size} are negative. Use loss='squared_error'."
+            )
 
     def _loss_of(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         return nn.functional.poisson_nll_loss(outputs, target, reduction="none")
@@ -145,7 +140,7 @@ class Gamma(LogMean):
 
     name = "gamma"
 
-    def _refuse(self, y: np.ndarray, first: bool) -> None:
+    def _refuse(self, y: np.ndarray) -> None:
         n_negative, n_zero = int((y < 0).sum()), int((y == 0).sum())
         if n_negative or n_zero:
             raise ValueError(

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from sklearn_seqcrm._durations import as_floats, refuse_times
 from sklearn_seqcrm.neural_network._objectives._checks import (
     as_columns,
     refuse_not_finite,
@@ -54,10 +55,9 @@ class Number(Objective):
     scale: np.ndarray
 
     def read(self, y: Any) -> np.ndarray:
-        y = as_columns(y)
+        refuse_times(y, "y")
+        y, _ = as_floats(as_columns(y), "y")
         refuse_not_finite(y)
-        y = np.asarray(y, dtype="float64")
-        refuse_not_finite(y)  # numbers may have been objects before
         return y
 
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:

@@ -120,10 +120,12 @@ class ZeroInflatedLognormal(Number):
     ) -> None:
         """Learn the level of the means from all rows.
 
-        The mean of a log-normal is ``exp(mean + deviation**2 / 2)``: it lives in a tail
-        of which few rows tell, and is off if that is no log-normal one. A Poisson or
-        squared loss ends where predictions add up to the targets, this one does not.
-        So means are multiplied by what makes them do so, as far as rows tell.
+        The mean of a log-normal is ``exp(mean + deviation**2 / 2)``. It depends on a
+        tail of which there are few rows, and is wrong if the tail is no log-normal one.
+        A Poisson or squared loss is least where predictions add up to the targets, this
+        one is not. So means are multiplied by what makes them add up, drawn towards 1
+        by its standard error: where a few rows have most of the total, predictions do
+        not add up to it.
         """
         self.level = believed_level(*self._compared(outputs, target), weight)
 

@@ -129,9 +129,10 @@ def _answers(parts: Parts) -> dict[str, Any]:
     objective = estimator._objective
     found: dict[str, Any] = {"loss": objective.name}
     if hasattr(objective, "classes"):
-        classes = objective.classes.tolist()
+        several = objective.n_targets > 1
+        classes = range(objective.n_targets) if several else objective.classes.tolist()
         found["classes"] = [plain(one, "classes") for one in classes]
-        found["several_labels"] = objective.n_targets > 1
+        found["several_labels"] = several
     if hasattr(objective, "levels"):
         found["quantiles"] = objective.levels.tolist()
     if isinstance(estimator, LSTMSurvival):

@@ -1,0 +1,140 @@
+"""Numbers that may be durations: read as floats, and durations as days.
+
+This is the one rule for times in targets and for the arguments of metrics:
+
+==========================  ==========================================================
+values                      read as
+==========================  ==========================================================
+numbers, booleans           floats; missing ones are NaN
+durations, also as objects  days; NaT is NaN
+datetimes, text, the rest   a TypeError
+==========================  ==========================================================
+
+Targets of a regression are the exception: they must be numbers, see `refuse_times`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+DAY = np.timedelta64(1, "D")
+_TEXT_HINT = "pd.to_timedelta makes durations of text such as '3 days'"
+_DATETIME_HINT = (
+    "Subtract a moment from them, such as the cutoff of each row, to get durations"
+)
+_KINDS_OF_OBJECTS = {
+    **dict.fromkeys(("timedelta", "timedelta64"), "duration"),
+    **dict.fromkeys(("datetime", "datetime64", "date"), "datetimes"),
+    **dict.fromkeys(("string", "bytes"), "text"),
+}
+
+
+def as_floats(
+    values: Any, name: str, *, text_hint: str = _TEXT_HINT
+) -> tuple[np.ndarray, bool]:
+    """Read numbers or durations as floats.
+
+    Parameters
+    ----------
+    values : array-like of any shape
+        Numbers, booleans or durations, or objects that are such.
+    name : str
+        How an error names them.
+    text_hint : str
+        What an error says about text.
+
+    Returns
+    -------
+    numbers : ndarray of the shape of `values`, float64
+        Numbers, or days; NaN where a value is missing.
+    in_days : bool
+        Whether some were durations.
+
+    Raises
+    ------
+    TypeError
+        If values are datetimes, text, or nothing that is a quantity.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> as_floats(pd.Series(pd.to_timedelta(["36h", None])), "y")
+    (array([1.5, nan]), True)
+    >>> as_floats([True, None, 3], "y")
+    (array([ 1., nan,  3.]), False)
+    """
+    if isinstance(values, pd.DataFrame):
+        columns = [as_floats(values.iloc[:, i], name) for i in range(values.shape[1])]
+        table = np.column_stack([column for column, _ in columns])
+        return table, any(in_days for _, in_days in columns)
+    array = values if isinstance(values, pd.Series) else np.asarray(values)
+    column = pd.Series(array if array.ndim == 1 else array.ravel())
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype(column.cat.categories.dtype)
+    kind = _kind_of(column)
+    hints = {"text": text_hint, "datetimes": _DATETIME_HINT}
+    if kind in hints:
+        raise TypeError(
+            f"{name} must hold numbers or durations; got {kind}, such as "
+            f"{column.iloc[:2].tolist()}. {hints[kind]}."
+        )
+    if kind == "duration":
+        column = pd.to_timedelta(column) / pd.Timedelta(DAY)
+    try:
+        if column.dtype.kind == "c":
+            raise TypeError("complex numbers have no order")
+        numbers = column.to_numpy(dtype="float64", na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"{name} must hold numbers or durations; its type is {column.dtype}, and "
+            f"some values are neither ({error})."
+        ) from error
+    return numbers.reshape(array.shape), kind == "duration"
+
+
+def refuse_times(y: Any, name: str) -> None:
+    """Raise a TypeError for durations and datetimes as targets of a regression.
+
+    scikit-learn's metrics take them for numbers, in a unit that depends on their
+    dtype: a mean absolute error of 4 days came out as 3.2e11 and as 3.2e14.
+
+    Parameters
+    ----------
+    y : array-like of shape (n,) or (n, k)
+        Targets of any kind.
+    name : str
+        How the error names them.
+    """
+    if isinstance(y, pd.DataFrame):
+        columns = [y.iloc[:, i] for i in range(y.shape[1])]
+    else:
+        array = np.asarray(y)
+        columns = [] if array.dtype.names else [pd.Series(array.ravel())]
+    kinds = {_kind_of(column) for column in columns}
+    if "duration" in kinds:
+        raise TypeError(
+            f"{name} holds durations, which scikit-learn's metrics would compare as "
+            f"counts of their own unit. Make numbers of them, such as days: {name} / "
+            "pd.Timedelta(days=1)."
+        )
+    if "datetimes" in kinds:
+        raise TypeError(
+            f"{name} holds datetimes, which are no quantities. Make days of them that "
+            f"count from a moment: ({name} - moment) / pd.Timedelta(days=1)."
+        )
+
+
+def _kind_of(column: pd.Series) -> str:
+    """Tell durations, datetimes and text from what may be numbers."""
+    dtype = column.dtype
+    if pd.api.types.is_object_dtype(dtype):
+        found = pd.api.types.infer_dtype(column, skipna=True)
+        return _KINDS_OF_OBJECTS.get(found, "number")
+    if dtype.kind == "m":
+        return "duration"
+    if pd.api.types.is_datetime64_any_dtype(dtype):
+        return "datetimes"
+    return "text" if pd.api.types.is_string_dtype(dtype) else "number"

@@ -1,0 +1,124 @@
+"""Durations as targets and as arguments of metrics: days, or an error."""
+
+import datetime
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from numpy.testing import assert_array_equal
+from sklearn.dummy import DummyRegressor
+from sklearn.linear_model import LinearRegression
+from sklearn.metrics import make_scorer
+
+from sklearn_seqcrm._durations import as_floats
+from sklearn_seqcrm.ensemble import make_hybrid
+from sklearn_seqcrm.metrics import aggregate_bias, normalized_gini, pit_histogram
+from sklearn_seqcrm.model_selection import compare_models
+from sklearn_seqcrm.neural_network import LSTMRegressor, LSTMSurvival
+
+SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 1, "random_state": 0}
+DAYS = np.array([0.5, 1.0, 2.0, 5.0, 9.0, 30.0])
+X = np.arange(6.0)[:, None]
+MOMENTS = pd.Timestamp("2024-01-01") + pd.to_timedelta(DAYS, unit="D")
+
+
+def durations(form):
+    found = pd.Series(pd.to_timedelta(DAYS, unit="D"))
+    return {
+        "series": found,
+        "seconds": found.to_numpy().astype("m8[s]"),
+        "microseconds": found.to_numpy().astype("m8[us]"),
+        "objects": found.astype(object),
+        "list": found.tolist(),
+        "datetime": [datetime.timedelta(days=day) for day in DAYS],
+        "arrow": found.astype(pd.ArrowDtype(pa.duration("ms"))),
+    }[form]
+
+
+FORMS = pytest.mark.parametrize(
+    "form",
+    ["series", "seconds", "microseconds", "objects", "list", "datetime", "arrow"],
+)
+
+
+@FORMS
+def test_metrics_read_durations_as_days(form):
+    y = durations(form)
+    assert_array_equal(as_floats(y, "y")[0], DAYS)
+    assert aggregate_bias(y, DAYS) == 0
+    assert aggregate_bias(2 * DAYS, y) == -0.5
+    assert normalized_gini(y, DAYS) == 1
+    paths = np.sort(np.linspace(0, 31, 24)).reshape(6, 4)
+    expected = pit_histogram(DAYS, paths, n_bins=4)
+    assert_array_equal(pit_histogram(y, paths, n_bins=4), expected)
+    of_paths = (paths * 86_400e6).astype("m8[us]")
+    assert_array_equal(pit_histogram(y, of_paths, n_bins=4), expected)
+
+
+@FORMS
+def test_survival_reads_durations_as_days(form):
+    model = LSTMSurvival(**SMALL, bins=[4, 40]).fit(X, durations(form))
+    assert model.predict_proba_before(X, "40D").shape == (6,)
+    y = pd.DataFrame({"event": True, "time": durations(form)})
+    again = LSTMSurvival(**SMALL, bins=[4, 40]).fit(X, y)
+    assert_array_equal(again.predict(X), model.predict(X))
+
+
+@FORMS
+def test_regressors_refuse_durations_that_scorers_would_misread(form):
+    for model in (LSTMRegressor(**SMALL), make_hybrid(task="regression")):
+        with pytest.raises(TypeError, match=r"y holds durations.*y / pd.Timedelta\("):
+            model.fit(X, durations(form))
+    two = pd.DataFrame({"spend": DAYS, "wait": durations(form)})
+    with pytest.raises(TypeError, match="y holds durations"):
+        LSTMRegressor(**SMALL).partial_fit(X, two)
+
+
+def test_comparisons_refuse_durations_but_of_survival_models():
+    models = {"line": LinearRegression(), "mean": DummyRegressor()}
+    y = durations("series")
+    for scoring in ("r2", "neg_absolute_bias"):
+        with pytest.raises(TypeError, match="y holds durations"):
+            compare_models(models, X, y, cv=2, scoring=scoring)
+    with pytest.raises(TypeError, match="y holds datetimes"):
+        compare_models(models, X, MOMENTS, cv=2, scoring="r2")
+    own = make_scorer(normalized_gini)
+    network = {"network": LSTMSurvival(**SMALL)}
+    for scoring in ("concordance", {"gini": own}):
+        compare_models(network, X, y, cv=2, scoring=scoring, n_resamples=9)
+
+
+@pytest.mark.parametrize(
+    ("y", "words"),
+    [
+        (MOMENTS, "datetimes"),
+        (MOMENTS.astype(object), "datetimes"),
+        (MOMENTS.tz_localize("Europe/Berlin"), "datetimes"),
+        (MOMENTS.date, "datetimes"),
+        (["3 days"] * 6, "text, such as .*pd.to_timedelta makes durations"),
+        (pd.Series(["3 days"] * 6, dtype="category"), "text, such as"),
+        ([1.0, *durations("list")[1:]], "some values are neither"),
+    ],
+)
+def test_times_of_another_kind_are_refused(y, words):
+    networks = LSTMRegressor(**SMALL), LSTMSurvival(**SMALL)
+    for model in (*networks, make_hybrid(task="regression")):
+        with pytest.raises(TypeError, match=words.split(",")[0]):
+            model.fit(X, y)
+    with pytest.raises(TypeError, match=f"y_true must hold numbers.*{words}"):
+        pit_histogram(y, X)
+    for metric in (aggregate_bias, normalized_gini):
+        with pytest.raises(TypeError, match=r"y_true must hold numbers or durations"):
+            metric(y, DAYS)
+
+
+def test_a_missing_duration_is_no_number():
+    """NaT is the smallest of the integers by which durations are stored."""
+    y = durations("series").where(DAYS > 1)
+    with pytest.raises(ValueError, match="y_true has 2 missing values; leave those"):
+        pit_histogram(y, X)
+    with pytest.raises(ValueError, match="y_true has 2 missing or infinite values"):
+        aggregate_bias(y, DAYS)
+    with pytest.raises(ValueError, match="2 of 6 times are missing"):
+        LSTMSurvival(**SMALL).fit(X, y)
