@@ -124,9 +124,9 @@ class OneEvent:
         """Days after the event, or since 1970 where times are numbers."""
         if value is None:
             return None
-        days = value.astype("int64").item() / 86_400e6
-        per_day = self._encoder.clock.ticks_per_day()
-        return days if per_day is None else days - tick / per_day
+        clock = self._encoder.clock
+        times = np.array([tick], clock.dtype)
+        return Column(np.array([value])).as_numbers(times, clock)[0]
 
 
 def _codes_of(field: Vocabulary) -> dict[Any, int]:
