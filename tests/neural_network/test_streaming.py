@@ -20,8 +20,8 @@ from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import (
     HistoryPadder,
     LSTMClassifier,
+    LSTMEventModel,
     LSTMRegressor,
-    LSTMSurvival,
     StreamingScorer,
 )
 from sklearn_seqcrm.neural_network._poolings import POOLINGS
@@ -420,10 +420,10 @@ def test_refusals():
     numbers = X[["age", "history"]].fillna({"age": 0})
     with pytest.raises(TypeError, match="got LSTMClassifier"):
         StreamingScorer(LSTMClassifier(), "who", "when")
-    waits = np.array([(i % 2 == 0, 1.0 + i) for i in range(len(y))], "?,f8")
-    survival = make_history_pipeline(LSTMSurvival(**SMALL)).fit(X, waits)
-    with pytest.raises(TypeError, match=r"got a Pipeline of .*'LSTMSurvival'"):
-        StreamingScorer(survival, "who", "when")
+    events = make_pipeline(HistoryEncoder(), LSTMEventModel(max_epochs=1))
+    events.fit(X[["history"]])
+    with pytest.raises(TypeError, match=r"got a Pipeline of .*'LSTMEventModel'"):
+        StreamingScorer(events, "who", "when")
     both = make_history_pipeline(LSTMClassifier(bidirectional=True, **SMALL))
     with pytest.raises(ValueError, match="bidirectional network cannot be streamed"):
         StreamingScorer(both.fit(X, y), "who", "when")

@@ -9,18 +9,15 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.utils.metaestimators import available_if
+from pandas.api.types import is_list_like
 
 from sklearn_seqcrm._store import one_or_many, refuse_missing
-from sklearn_seqcrm.neural_network._base import mean_over_networks
+from sklearn_seqcrm.neural_network._base import BaseLSTM, NetworkOutputs
+from sklearn_seqcrm.neural_network._constant_hazard import refuse_outside
 from sklearn_seqcrm.neural_network._lstm_classifier import LSTMClassifier
 from sklearn_seqcrm.neural_network._lstm_regressor import LSTMRegressor
-from sklearn_seqcrm.neural_network._objectives import levels_of
+from sklearn_seqcrm.neural_network._lstm_survival import LSTMSurvival
 from sklearn_seqcrm.neural_network._settings import own_settings
-from sklearn_seqcrm.neural_network._streaming._answers import (
-    predicted,
-    probabilities,
-)
 from sklearn_seqcrm.neural_network._streaming._arrivals import Arrivals
 from sklearn_seqcrm.neural_network._streaming._event_reader import EventReader
 from sklearn_seqcrm.neural_network._streaming._many_customers import ManyCustomers
@@ -33,6 +30,7 @@ from sklearn_seqcrm.neural_network._streaming._parquet import (
     write_states,
 )
 from sklearn_seqcrm.neural_network._streaming._parts import Parts
+from sklearn_seqcrm.neural_network._streaming._row_scores import RowScores
 from sklearn_seqcrm.neural_network._streaming._rows_to_score import (
     ids_like,
     one_id_like,
@@ -41,17 +39,13 @@ from sklearn_seqcrm.neural_network._streaming._states import States
 from sklearn_seqcrm.neural_network._streaming._streamed_history import (
     StreamedHistory,
 )
+from sklearn_seqcrm.neural_network._time_bins import as_numbers
 
 LATE = ("raise", "ignore")
 DTYPES = ("float32", "float16")
 
 
-def _answers(method: str) -> Any:
-    """Make a method available if the estimator of the pipeline has it."""
-    return available_if(lambda scorer: hasattr(scorer._parts.estimator, method))
-
-
-class StreamingScorer:
+class StreamingScorer(RowScores):
     """Score customers whose events keep coming, without reading their past again.
 
     Keeps one small state for each customer: what the network made of all events so far,
@@ -63,8 +57,8 @@ class StreamingScorer:
     ----------
     pipeline : Pipeline
         Fitted, as `make_history_pipeline` makes it: a `HistoryEncoder`, steps for the
-        statics if any, and an `LSTMClassifier` or `LSTMRegressor`. What it learned is
-        copied: fitting it again does not change the scorer.
+        statics if any, and an `LSTMClassifier`, `LSTMRegressor` or `LSTMSurvival`. What
+        it learned is copied: fitting it again does not change the scorer.
     customer : str or dict of str to str
         Column of the customer ids, in tables of events and in rows to be scored. A dict
         by history column, if histories are those of different things.
@@ -170,7 +164,7 @@ class StreamingScorer:
         self.late = late
         self.max_customers = max_customers
         self.dtype = dtype
-        kinds = LSTMClassifier, LSTMRegressor
+        kinds = LSTMClassifier, LSTMRegressor, LSTMSurvival
         self._parts = parts = Parts.of(pipeline, type(self).__name__, kinds)
         if (why := parts.why_no_states()) is not None:
             raise ValueError(why)
@@ -302,105 +296,11 @@ class StreamingScorer:
 
     # Scores ---------------------------------------------------------------------------
 
-    def predict(self, rows: pd.DataFrame, cutoff: Any = None) -> np.ndarray:
-        """Predict the target of rows.
-
-        Parameters
-        ----------
-        rows : DataFrame of shape (n, n_columns)
-            The customers and the statics that the pipeline was fitted on, without
-            histories. Customers without events have an empty history.
-        cutoff : str, datetime, number or None, default=None
-            Column of `rows` that holds each row's cutoff, or one cutoff for all. None:
-            the last event that has been read, of all customers, which rows see then.
-
-        Returns
-        -------
-        ndarray of shape (n,) or (n, k)
-            As `predict` of the pipeline returns it.
-
-        Raises
-        ------
-        KeyError
-            If `rows` lacks the column of customers.
-        TypeError
-            If `rows` is no DataFrame, or customers are of another type than before.
-        ValueError
-            If a cutoff is not after the last event of its customer (with
-            `allow_exact_matches`, before it), or a static column is missing.
-        """
-        return predicted(self._parts.estimator, self._outputs(rows, cutoff))
-
-    @_answers("predict_proba")
-    def predict_proba(self, rows: pd.DataFrame, cutoff: Any = None) -> np.ndarray:
-        """Probability of each class, or of each label.
-
-        Parameters
-        ----------
-        rows : DataFrame of shape (n, n_columns)
-            As in `predict`.
-        cutoff : str, datetime, number or None, default=None
-            As in `predict`.
-
-        Returns
-        -------
-        ndarray of shape (n, n_classes)
-            As `predict_proba` of the pipeline returns it.
-        """
-        return probabilities(self._parts.estimator, self._outputs(rows, cutoff))
-
-    @_answers("predict_quantiles")
-    def predict_quantiles(
-        self, rows: pd.DataFrame, cutoff: Any = None, quantiles: Any = None
-    ) -> np.ndarray:
-        """Predict quantiles of the target.
-
-        Parameters
-        ----------
-        rows : DataFrame of shape (n, n_columns)
-            As in `predict`.
-        cutoff : str, datetime, number or None, default=None
-            As in `predict`.
-        quantiles : float, array-like of shape (q,) or None, default=None
-            As in `LSTMRegressor.predict_quantiles`.
-
-        Returns
-        -------
-        ndarray of shape (n, q) or (n, k, q)
-            As `LSTMRegressor.predict_quantiles` returns it.
-        """
-        estimator: Any = self._parts.estimator
-        levels = estimator.quantile if quantiles is None else quantiles
-        levels_of(levels, any_order=True)
-        return mean_over_networks(
-            estimator._objective.predict_quantiles(one, levels)
-            for one in self._outputs(rows, cutoff)
-        )
-
-    @_answers("predict_proba_zero")
-    def predict_proba_zero(self, rows: pd.DataFrame, cutoff: Any = None) -> np.ndarray:
-        """Predict the probability that the target is 0.
-
-        Parameters
-        ----------
-        rows : DataFrame of shape (n, n_columns)
-            As in `predict`.
-        cutoff : str, datetime, number or None, default=None
-            As in `predict`.
-
-        Returns
-        -------
-        ndarray of shape (n,) or (n, k)
-            As `LSTMRegressor.predict_proba_zero` returns it.
-        """
-        objective: Any = self._parts.estimator._objective
-        outputs = self._outputs(rows, cutoff)
-        return mean_over_networks(map(objective.predict_proba_zero, outputs))
-
-    def _outputs(self, rows: Any, cutoff: Any) -> list[np.ndarray]:
-        """What each network returns for rows, shape (n, n_outputs), float64."""
+    def _predict(self, method: str, rows: Any, cutoff: Any, *args: Any) -> np.ndarray:
+        """Call a method of the estimator on what the networks return for rows."""
         with self._lock, own_settings("cpu"), torch.no_grad():
-            return self._many_customers.outputs(rows, cutoff)
+            outputs = self._many_customers.outputs(rows, cutoff)
+        return getattr(self._parts.estimator, method)(NetworkOutputs(outputs), *args)
 
     # One customer ---------------------------------------------------------------------
 
@@ -411,6 +311,7 @@ class StreamingScorer:
         statics: Mapping[str, Any] | None = None,
         cutoff: Any = None,
         history: Any = None,
+        horizon: Any = None,
     ) -> Any:
         """Read an event of one customer, if there is one, and score the customer.
 
@@ -432,12 +333,17 @@ class StreamingScorer:
             is seen then.
         history : str or None, default=None
             History column that the event belongs to; None: the only one.
+        horizon : duration, float, array-like of shape (n_times,) or None, default=None
+            Of an `LSTMSurvival`: one length of time from the cutoff on, or several.
+            None: the risk is returned.
 
         Returns
         -------
         ndarray or float
             Of a classifier the probabilities, shape (n_classes,) or (k,); of a
-            regressor the prediction, a float or an array of shape (k,).
+            regressor the prediction, a float or an array of shape (k,). Of an
+            `LSTMSurvival` the risk, a float; with `horizon` the probability of an event
+            before it, a float or an array of shape (n_times,).
 
         Raises
         ------
@@ -447,15 +353,21 @@ class StreamingScorer:
             As in `update` and `predict`. The event has not been read then. One that is
             late and ignored changes nothing, and the customer is scored without it.
         """
+        estimator: Any = self._parts.estimator
+        times = None if horizon is None else _times_of(estimator, horizon)
         with self._lock:
             stream = None if event is None else self._stream(history)
             outputs = self._one_customer.outputs(
                 customer, event, statics or {}, cutoff, stream
             )
-        estimator = self._parts.estimator
+        if times is not None:
+            outputs = [one.repeat(len(times), axis=0) for one in outputs]
+            found = estimator.predict_proba_before(NetworkOutputs(outputs), times)
+            return found if is_list_like(horizon) else found[0]
+        rows = NetworkOutputs(outputs)
         if hasattr(estimator, "predict_proba"):
-            return probabilities(estimator, outputs)[0]
-        return predicted(estimator, outputs)[0]
+            return estimator.predict_proba(rows)[0]
+        return estimator.predict(rows)[0]
 
     # Forgetting -----------------------------------------------------------------------
 
@@ -591,6 +503,19 @@ class StreamingScorer:
 
     def _digest(self) -> str:
         return digest_of(self._parts.networks, self._streams)
+
+
+def _times_of(estimator: BaseLSTM, horizon: Any) -> np.ndarray:
+    """One horizon or several, within the bins of a survival estimator, (n_times,)."""
+    if not isinstance(estimator, LSTMSurvival):
+        raise TypeError(
+            f"horizon={horizon!r} is for LSTMSurvival; the pipeline has an "
+            f"{type(estimator).__name__}."
+        )
+    objective = estimator._objective
+    times = as_numbers(one_or_many(horizon, "horizon"), "horizon", objective.in_days)
+    refuse_outside(times, objective.edges, "horizon")
+    return times
 
 
 def _check_choice(value: Any, name: str, choices: Sequence[str]) -> None:
