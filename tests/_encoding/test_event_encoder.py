@@ -1,3 +1,5 @@
+from datetime import date
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,8 @@ from sklearn_seqcrm._ragged._blocks import BLOCK
 from sklearn_seqcrm._ragged._ranges import ranges
 from sklearn_seqcrm._ragged._segments import visible_segments
 from sklearn_seqcrm._store._columns import Column
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.testing._small_data import make_table
 
 
@@ -48,3 +52,27 @@ def test_a_vocabulary_prepared_for_one_log_reads_any(few_levels, monkeypatch):
         # Of fewer events than levels, only theirs are looked up.
         few = Column(values[2:3], other.categories)
         assert_array_equal(one.encode(few, values)[0], [4])
+
+
+def test_levels_of_another_kind_are_an_error():
+    """Booleans are no numbers, although 1 == True."""
+    rows = pd.DataFrame({"who": ["a"]})
+    pages = {
+        kind: EventLog(
+            pd.DataFrame({"who": "a", "day": [1, 2], "code": codes}),
+            "who",
+            "day",
+            categorical=["code"],
+        ).attach(rows)
+        for kind, codes in (
+            ("numbers", [0, 1]),
+            ("booleans", [False, True]),
+            ("dates", [date(2024, 1, 1), date(2024, 1, 2)]),
+        )
+    }
+    for kind, X in pages.items():
+        encoder = HistoryEncoder().fit(X)
+        for other in pages:
+            if other != kind:
+                with pytest.raises(ValueError, match=f"categorical .{other}. and was"):
+                    encoder.transform(pages[other])

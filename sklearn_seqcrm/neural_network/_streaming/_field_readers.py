@@ -71,46 +71,51 @@ class FieldReader(ABC):
         """As `read`, of a value that is not missing."""
 
     @abstractmethod
-    def _joined(self, values: Sequence[Any]) -> Column:
-        """A column of what `read` returned."""
+    def join(self, values: Sequence[Any]) -> Column:
+        """Make a column of what `read` returned.
 
-    def read_column(self, column: nw.Series, what: str) -> Column:
+        Parameters
+        ----------
+        values : sequence of n objects
+            Values in the form that the field has, and None.
+        """
+
+    def read_column(self, column: nw.Series, foreign: np.ndarray, what: str) -> Column:
         """Read a column of a table of any dataframe library.
 
         Parameters
         ----------
         column : narwhals.Series of shape (n,)
             The values.
+        foreign : ndarray of shape (n,), bool
+            Events of kinds that do not have the field, whose values are not looked at.
         what : str
             How an error names the table.
         """
         objects = self._objects_of(column)
         if objects is not None:
-            return self.join(objects, what)
+            return self._read_objects(objects, foreign, what)
+        if foreign.all():
+            return self.join([None] * len(foreign))
         found = read_column(column, self._name, what, categorical=self._has_levels)
+        if foreign.any():
+            found = found.missing_where(foreign).trimmed()
         if found.is_empty():
-            return self._joined([None] * len(found.values))
+            return self.join([None] * len(foreign))
         if (kind := kind_of_field(found, self._kind)) != self._kind:
             raise self._other_type(f"is {kind}")
         return found
 
-    def join(self, objects: Sequence[Any], what: str) -> Column:
-        """Read values one by one into a column.
-
-        Parameters
-        ----------
-        objects : sequence of n objects
-            Values of any types.
-        what : str
-            How an error names the table.
-        """
+    def _read_objects(
+        self, objects: Sequence[Any], foreign: np.ndarray, what: str
+    ) -> Column:
         values = []
-        for i, value in enumerate(objects):
+        for i, (value, skip) in enumerate(zip(objects, foreign, strict=True)):
             try:
-                values.append(self.read(value))
+                values.append(None if skip else self.read(value))
             except (TypeError, ValueError) as error:
                 raise type(error)(f"Row {i} of {what}: {error}") from error
-        return self._joined(values)
+        return self.join(values)
 
     _has_levels = False
 
@@ -151,7 +156,7 @@ class NumberReader(FieldReader):
                 "the largest float of 1.8e308; leave it out, or write None."
             ) from error
 
-    def _joined(self, values: Sequence[Any]) -> Column:
+    def join(self, values: Sequence[Any]) -> Column:
         return Column(np.array(values, dtype="float64"))
 
 
@@ -166,7 +171,7 @@ class DateReader(FieldReader):
         # Of an aware one it is the moment in UTC.
         return pd.Timestamp(value).asm8.astype("M8[us]")
 
-    def _joined(self, values: Sequence[Any]) -> Column:
+    def join(self, values: Sequence[Any]) -> Column:
         return Column(np.array(values, dtype="M8[us]"))
 
 
@@ -205,7 +210,7 @@ class LevelReader(FieldReader):
             raise self._other_type(f"has the value {_short(value)}")
         return found.tolist()[0]
 
-    def _joined(self, values: Sequence[Any]) -> Column:
+    def join(self, values: Sequence[Any]) -> Column:
         return Column(*factorize(pd.Series(values, dtype=object), self._name))
 
 
@@ -257,7 +262,7 @@ class VectorReader(FieldReader):
             vector = value.astype("float32")
         return vector if len(vector) and np.isfinite(vector).all() else None
 
-    def _joined(self, values: Sequence[Any]) -> Column:
+    def join(self, values: Sequence[Any]) -> Column:
         vectors = np.full((len(values), self._size), np.nan, dtype="float32")
         for i, vector in enumerate(values):
             if vector is not None:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from sklearn_seqcrm.neural_network._inputs import Inputs, read_inputs
 from sklearn_seqcrm.neural_network._rows import RowData
-from sklearn_seqcrm.neural_network._streaming._arrivals import refuse_lost
+from sklearn_seqcrm.neural_network._streaming._event_fields import refuse_lost
 from sklearn_seqcrm.neural_network._streaming._field_readers import is_missing
 from sklearn_seqcrm.neural_network._streaming._moments import exact_tick_of, tick_of
 from sklearn_seqcrm.neural_network._streaming._one_event import OneEvent
@@ -96,7 +96,7 @@ class OneCustomer:
         tick, values = None, {}
         if stream is not None and event is not None:
             column = self._keys[stream.name][1]
-            refuse_lost(event, [column, *stream.encoder.kinds], "event")
+            refuse_lost(event, [column], "event")
             values = self._one_event[stream.name].read(event)
             tick = self._tick_of(event[column], column, stream, slots[stream.name])
         cutoffs = {

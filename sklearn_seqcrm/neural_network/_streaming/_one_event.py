@@ -17,7 +17,7 @@ from sklearn_seqcrm._encoding import (
     Vocabulary,
 )
 from sklearn_seqcrm._store import Column
-from sklearn_seqcrm.neural_network._streaming._field_readers import reader_of
+from sklearn_seqcrm.neural_network._streaming._event_fields import EventFields
 
 
 class OneEvent:
@@ -31,7 +31,7 @@ class OneEvent:
 
     def __init__(self, encoder: EventEncoder) -> None:
         self._encoder = encoder
-        self._readers = {name: reader_of(encoder, name) for name in encoder.fields}
+        self._fields = EventFields(encoder)
         self._codes = {
             name: _codes_of(one)
             for name, one in encoder.fields.items()
@@ -69,7 +69,7 @@ class OneEvent:
         dict of str to object
             What `FieldReader.read` returns for each.
         """
-        return {name: one.read(event[name]) for name, one in self._readers.items()}
+        return self._fields.read(event, "event")
 
     def encode(
         self, values: Mapping[str, Any], tick: Any, gap: float

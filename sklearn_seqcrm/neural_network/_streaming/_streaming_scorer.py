@@ -231,10 +231,15 @@ class StreamingScorer(RowScores):
 
         Parameters
         ----------
-        events : EventLog, table as EventLog takes it, or list of mappings
+        events : EventLog, table as EventLog takes it, list of mappings, or dict
             Events with the fields that the encoder has learned, in any order. Those of
             a customer must not be earlier than what has been read. A list holds events
             as `score_one` takes them, each with its customer.
+
+            If the log of the training was merged of several kinds by `EventLog.concat`,
+            events need the fields of their kinds only, as in `EventLog.append`: a dict
+            holds events by kind, ``{"order": orders, "return": returns}``, and a table
+            or a list has the field of kinds. Events of a kind that is new need all.
         history : str or None, default=None
             History column that they belong to; None: the only one.
 
@@ -265,8 +270,6 @@ class StreamingScorer(RowScores):
         """
         with self._lock, own_settings("cpu"), torch.no_grad():
             stream = self._stream(history)
-            if hasattr(events, "__len__") and not len(events):
-                return 0
             arrivals = self._arrivals(events, stream)
             late = stream.are_late(arrivals)
             if late.any():
@@ -281,6 +284,8 @@ class StreamingScorer(RowScores):
         name = stream.name
         arrivals = Arrivals.of(events, *self._keys[name], stream.encoder, name)
         what = f"customers of new events for {name!r}"
+        if not arrivals.customers:
+            return arrivals
         one_id_like(arrivals.customers[0], stream.states.any_customer, what)
         return arrivals
 
@@ -315,7 +320,7 @@ class StreamingScorer(RowScores):
     ) -> Any:
         """Read an event of one customer, if there is one, and score the customer.
 
-        For a service: no table is made, unless a value is of an unusual type or the
+        For a service: no table is made, unless a static is of an unusual type or the
         statics go through other steps than those of `make_history_pipeline`.
 
         Parameters

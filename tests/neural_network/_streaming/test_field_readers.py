@@ -246,7 +246,7 @@ def test_a_missing_field_is_missing_alone_and_in_company():
         scorer.score_one("a", lacking, None, AFTER)
     with pytest.raises(KeyError, match=r"Event 1 of the list lacks \['amount'\]"):
         scorer.update([whole, lacking])
-    with pytest.raises(TypeError, match="number 1 is a str"):
+    with pytest.raises(TypeError, match=r"Event 1 of the list must be a map"):
         scorer.update([whole, "a"])
     assert scorer.n_customers == {"history": 0}
 
@@ -303,6 +303,42 @@ def test_ids_of_several_types_are_one_customer(ids):
     scores = scorer.predict_proba(rows, AFTER)
     assert_allclose(scorer.score_one(ids[-1], cutoff=AFTER), scores[0], atol=1e-6)
     assert scorer.forget(ids[:1]) == 1
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        [1, 2, 3, 4],
+        [np.int32(1), 2.5, Decimal(3), 4],
+        [True, False, True, False],
+        [("a", 1), ("a", 2), ("b", 1), ("b",)],
+        [DAY, DAY + pd.Timedelta("1D"), DAY.to_pydatetime(), DAY + pd.Timedelta("2D")],
+    ],
+)
+def test_streams_of_any_ids_and_equal_times_equal_a_log(ids, tmp_path):
+    """Live, replayed, and after states were written and read."""
+    events = EVENTS.assign(when=EVENTS["when"].dt.floor("8D"))
+    who = np.empty(N, dtype=object)
+    who[:] = ids * 3
+    events["who"] = pd.Series(who, dtype=object)
+    levels = ["shop", "code", "gift"]
+    log = EventLog(events, "who", "when", observed_until=AFTER, categorical=levels)
+    rows = pd.DataFrame({"who": events["who"].iloc[:4]})
+    expected = model().predict_proba(log.attach(rows, cutoff=AFTER))
+    live, replayed, table = (new_scorer() for _ in range(3))
+    records = events.to_dict("records")
+    for event in records[:6]:
+        live.score_one(event["who"], event, None, AFTER)
+    if not isinstance(ids[0], tuple):  # which Parquet does not store
+        path = tmp_path / "states"
+        live.to_parquet(path)
+        live = StreamingScorer.from_parquet(path, model(), "who", "when")
+    for event in records[6:]:
+        live.score_one(event["who"], event, None, AFTER)
+    replayed.update(records), table.update(events)
+    for scorer in (live, replayed, table):
+        found = scorer.predict_proba(rows, AFTER)
+        assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
