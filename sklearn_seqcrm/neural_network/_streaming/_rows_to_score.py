@@ -31,7 +31,7 @@ def customers_in(rows: pd.DataFrame, name: str, known: Hashable | None) -> list[
             f"rows has no customer column {name!r}; it has {list(rows.columns)}."
         )
     refuse_missing(rows[name], f"customer column {name!r} of rows")
-    ids = pd.Index(rows[name], tupleize_cols=False)
+    ids = pd.Index(rows[name], dtype=rows[name].dtype)  # tuples stay tuples
     return ids_like(ids, known, f"customers in column {name!r} of rows")
 
 
