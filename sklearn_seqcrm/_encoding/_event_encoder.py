@@ -10,7 +10,7 @@ import numpy as np
 
 from sklearn_seqcrm._encoding._field_encoder import FieldEncoder
 from sklearn_seqcrm._encoding._layout import Layout
-from sklearn_seqcrm._store import Clock, Column
+from sklearn_seqcrm._store import Clock, Column, Kinds
 
 # Most calendars say little, and a network of this size learns their noise by heart if
 # they are as loud as the rest: on simulated journeys that cost .02 in AUC.
@@ -38,6 +38,8 @@ class EventEncoder:
         Center and scale of the logarithms of gaps.
     row_scale : ndarray of shape (2, n_row_features)
         Center and scale of the row features among the training rows.
+    merged_from : Kinds or None, default=None
+        Kinds of events with their fields, if the training log was merged of several.
     """
 
     clock: Clock
@@ -46,6 +48,7 @@ class EventEncoder:
     layout: Layout
     gap_scale: tuple[float, float]
     row_scale: np.ndarray
+    merged_from: Kinds | None = None
 
     def encode(
         self,

@@ -18,7 +18,7 @@ from sklearn_seqcrm._encoding._fields import FIELD_ENCODERS, kind_of_field
 from sklearn_seqcrm._encoding._layout import Layout
 from sklearn_seqcrm._encoding._local_clock import LocalClock
 from sklearn_seqcrm._ragged import Repeated, ranked, visible_runs
-from sklearn_seqcrm._store import Clock, RawLog, Rows, unlike
+from sklearn_seqcrm._store import Clock, Kinds, RawLog, Rows, unlike
 
 # Half-lives in typical gaps: from "just now" to "ever", a factor of four apart.
 AUTO_HALF_LIVES = (1.0, 4.0, 16.0, 64.0)
@@ -88,6 +88,7 @@ def learn(
         layout,
         (float(center[0]), float(spread[0])),
         np.array([np.zeros(n_features), np.ones(n_features)]),
+        Kinds.of(log.kind_field, log.kinds) if log.kind_field else None,
     )
     return _scale_rows(encoder, view_encoded(encoder, rows, "X"))
 

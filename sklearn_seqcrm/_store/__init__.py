@@ -19,6 +19,7 @@ from sklearn_seqcrm._store._ids import (
     find_ids,
     hashed_ids,
     join_ids,
+    kind_of_ids,
     refuse_other_kind,
 )
 from sklearn_seqcrm._store._kinds import (
@@ -28,6 +29,7 @@ from sklearn_seqcrm._store._kinds import (
     is_of_kinds,
     rows_of_kinds,
 )
+from sklearn_seqcrm._store._lists import many, one_or_many
 from sklearn_seqcrm._store._log import Log
 from sklearn_seqcrm._store._names import unlike
 from sklearn_seqcrm._store._raw_log import RawLog
@@ -75,9 +77,12 @@ __all__ = [
     "is_of_kinds",
     "join_ids",
     "join_rows",
+    "kind_of_ids",
     "later",
+    "many",
     "missing_rows",
     "moments_after",
+    "one_or_many",
     "part_of",
     "read_sealed_json",
     "read_sealed_table",

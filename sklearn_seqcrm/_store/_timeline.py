@@ -115,7 +115,7 @@ class Timeline:
             # Each category once, however many rows have it.
             of_category = self.identities_of(pd.Series(ids.cat.categories), what)
             return of_category[ids.cat.codes.to_numpy()]
-        exact = exact_ids(pd.Index(ids), what)
+        exact = exact_ids(pd.Index(ids, dtype=ids.dtype), what)
         refuse_other_kind(exact, self.customers, what, "the customers of the log are")
         found = find_ids(exact, self.customers)
         unknown = found < 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -73,6 +73,18 @@ from sklearn_seqcrm.neural_network._weights import (
 # Passes over the rows, at most: where nothing tells when to stop, networks on few
 # customers are best after some eight, and overfit soon; see ``docs/defaults.md``.
 _EPOCHS_TO_STOP_AMONG, _EPOCHS_UNSTOPPED = 50, 8
+
+
+class NetworkOutputs(NamedTuple):
+    """Outputs of all networks for some rows; prediction methods take them as X.
+
+    Parameters
+    ----------
+    of_each : list of ndarray of shape (n, n_outputs), float64
+        Outputs of each network.
+    """
+
+    of_each: list[np.ndarray]
 
 
 class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
@@ -406,8 +418,11 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
     def _outputs(self, X: Any) -> list[np.ndarray]:
         """What each network returns for the rows of X, shape (n, n_outputs), float64.
 
-        `mean_over_networks` makes one of what these say in the units of `y`.
+        `mean_over_networks` makes one of what these say in the units of `y`. X may be
+        `NetworkOutputs`, where another reader of histories has run the networks.
         """
+        if isinstance(X, NetworkOutputs):
+            return X.of_each
         return self._outputs_of(self._read_to_predict(X).data)
 
     def _read_to_predict(self, X: Any) -> Inputs:

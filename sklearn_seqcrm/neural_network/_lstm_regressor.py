@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._sklearn_compat import StrOptions, with_callbacks
 from sklearn_seqcrm.neural_network._base import BaseLSTM, mean_over_networks
@@ -429,7 +428,6 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         ValueError
             If quantiles are not between 0 and 1, or were not learned.
         """
-        check_is_fitted(self, "nets_")
         levels = self.quantile if quantiles is None else quantiles
         levels_of(levels, any_order=True)
         outputs = self._outputs(X)

@@ -65,7 +65,15 @@ class Pooling(nn.Module):
 
 
 class EventPooling(Pooling, ABC):
-    """A pooling that is there event by event as well: all but `BothEnds`."""
+    """A pooling that is there event by event as well: all but `BothEnds`.
+
+    Attributes
+    ----------
+    adds_up : bool
+        Whether its vectors are sums over all events, which grow with their number.
+    """
+
+    adds_up = False
 
     @abstractmethod
     def start(self, outputs: torch.Tensor) -> State:
@@ -165,6 +173,8 @@ class Last(WeightedPooling):
 class Mean(WeightedPooling):
     """The mean of all outputs."""
 
+    adds_up = True
+
     def weigh(self, outputs: torch.Tensor, batch: HistoryBatch) -> Weights:
         step = torch.arange(batch.block_length, device=outputs.device)
         seen = step < batch.seen_in_block()[:, :, None]
@@ -234,6 +244,8 @@ class Attention(WeightedPooling):
     generator : torch.Generator
         What first weights are drawn from.
     """
+
+    adds_up = True
 
     def __init__(self, size: int, generator: torch.Generator) -> None:
         super().__init__()

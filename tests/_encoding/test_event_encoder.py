@@ -1,3 +1,5 @@
+from datetime import date
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +13,7 @@ from sklearn_seqcrm._ragged._ranges import ranges
 from sklearn_seqcrm._ragged._segments import visible_segments
 from sklearn_seqcrm._store._columns import Column
 from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.testing._small_data import make_table
 
 
@@ -66,3 +69,27 @@ def test_a_delay_that_is_always_the_same_is_a_constant(unit):
     encoder, encoded = learn(X["history"].array.rows, None, None, "auto")
     assert encoder.fields["sent"].scale == (36 / 24 + 17 / 1440, 1.0, False)
     assert_array_equal(encoded.log.channels[:, 0], 0)
+
+
+def test_levels_of_another_kind_are_an_error():
+    """Booleans are no numbers, although 1 == True."""
+    rows = pd.DataFrame({"who": ["a"]})
+    pages = {
+        kind: EventLog(
+            pd.DataFrame({"who": "a", "day": [1, 2], "code": codes}),
+            "who",
+            "day",
+            categorical=["code"],
+        ).attach(rows)
+        for kind, codes in (
+            ("numbers", [0, 1]),
+            ("booleans", [False, True]),
+            ("dates", [date(2024, 1, 1), date(2024, 1, 2)]),
+        )
+    }
+    for kind, X in pages.items():
+        encoder = HistoryEncoder().fit(X)
+        for other in pages:
+            if other != kind:
+                with pytest.raises(ValueError, match=f"categorical .{other}. and was"):
+                    encoder.transform(pages[other])

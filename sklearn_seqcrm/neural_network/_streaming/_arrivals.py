@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+import pandas as pd
 
-from sklearn_seqcrm._encoding import (
-    EventEncoder,
-    fitting_columns,
-    has_levels,
+from sklearn_seqcrm._encoding import EventEncoder, fitting_columns
+from sklearn_seqcrm._ragged import sort_events
+from sklearn_seqcrm._store import (
+    Clock,
+    Column,
+    factorize,
+    ids_of,
+    join_ids,
+    refuse_missing,
+    scatter,
+    to_series,
 )
-from sklearn_seqcrm._store import Clock, Column, Timeline
-from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.events import EventLog, read_table
+from sklearn_seqcrm.neural_network._streaming._event_fields import (
+    EventFields,
+    refuse_lost,
+)
+from sklearn_seqcrm.neural_network._streaming._moments import exact_tick_of
 
 
 class Arrivals(NamedTuple):
@@ -40,12 +52,12 @@ class Arrivals(NamedTuple):
     def of(
         cls, events: Any, customer: str, time: str, encoder: EventEncoder, history: str
     ) -> Self:
-        """Read a table, or the events of a log.
+        """Read a table, a list of events, or the events of a log.
 
         Parameters
         ----------
-        events : EventLog, or table as EventLog takes it
-            At least one event.
+        events : EventLog, table as EventLog takes it, or list of mappings
+            Events; or a mapping of kinds of events to these.
         customer, time : str
             Names of the key columns of a table.
         encoder : EventEncoder
@@ -55,20 +67,64 @@ class Arrivals(NamedTuple):
 
         Raises
         ------
+        KeyError
+            If a column is missing.
+        TypeError
+            If a value is of a type that its field does not take, or there are no kinds.
         ValueError
-            If fields are missing or of another type, or times of another kind or finer
+            If customers or times are missing, or times are of another kind or finer
             than the encoder's, so that they would be rounded.
         """
-        if not isinstance(events, EventLog):
-            levels = [n for n, kind in encoder.kinds.items() if has_levels(kind)]
-            events = EventLog(
-                events, customer, time, list(encoder.kinds), categorical=levels
-            )
-        columns = dict(fitting_columns(events.columns, encoder.kinds, history))
-        what = f"times of new events for {history!r}"
-        timeline = events.timeline
-        times = _times_on(encoder.clock, timeline, what)
-        return cls(timeline.customers.tolist(), timeline.offsets, times, columns)
+        fields, what = EventFields(encoder), f"new events for {history!r}"
+        sources = {what: (events, None)}
+        if isinstance(events, Mapping):
+            if fields.kind_field is None:
+                raise TypeError(
+                    "events is a dict of tables by kind, but the log that the pipeline "
+                    "was fitted on has no kinds, which EventLog.concat gives; give one "
+                    "table."
+                )
+            sources = {f"{kind!r} of {what}": (t, kind) for kind, t in events.items()}
+        parts = {}
+        for name, (source, kind) in sources.items():
+            if hasattr(source, "__len__") and not len(source):
+                continue
+            part = _read(source, (customer, time), fields, encoder, name, kind)
+            if len(part.times):
+                parts[name] = part
+        if not parts:
+            return cls([], np.zeros(1, "int64"), np.zeros(0, encoder.clock.dtype), {})
+        if isinstance(events, EventLog):  # which is sorted
+            counts = np.bincount(parts[what].codes, minlength=events.n_customers)
+            offsets = np.append(0, np.cumsum(counts))
+            return cls(events.customers.tolist(), offsets, *parts[what][2:])
+        return cls._sorted(parts, customer)
+
+    @classmethod
+    def _sorted(cls, parts: Mapping[str, _Part], customer: str) -> Self:
+        """Sort the events of all parts; equal times keep the order of the parts."""
+        ids = {name: part.customers for name, part in parts.items()}
+        joint = pd.Series(join_ids(ids, "customers of new events"))
+        place, customers = factorize(joint, customer, "new events")
+        starts = np.cumsum([0, *map(len, ids.values())]).tolist()
+        codes = [
+            place[start:][part.codes]
+            for start, part in zip(starts, parts.values(), strict=False)
+        ]
+        times = np.concatenate([part.times for part in parts.values()])
+        order, offsets, times = sort_events(
+            np.concatenate(codes), times, len(customers)
+        )
+        ends = np.cumsum([len(part.times) for part in parts.values()]).tolist()
+        places = {
+            name: slice(end - len(part.times), end)
+            for (name, part), end in zip(parts.items(), ends, strict=True)
+        }
+        columns = {}
+        for field in next(iter(parts.values())).columns:
+            having = {name: part.columns[field] for name, part in parts.items()}
+            columns[field] = scatter(having, places, len(times), field).take(order)
+        return cls(customers.tolist(), offsets, times, columns)
 
     def only(self, kept: np.ndarray) -> Arrivals:
         """Some of the events, and the customers who have one of them.
@@ -89,11 +145,93 @@ class Arrivals(NamedTuple):
         )
 
 
-def _times_on(clock: Clock, timeline: Timeline, what: str) -> np.ndarray:
-    """Times on a clock, none of them rounded."""
-    if timeline.clock == clock:
-        return timeline.times
-    moments = timeline.clock.as_index(timeline.times)
+class _Part(NamedTuple):
+    """Events as they come.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_events,)
+        Positions of their customers in `customers`.
+    customers : Index
+        Different customers, in the form of `exact_ids`.
+    times : ndarray of shape (n_events,)
+        Times on the clock of the encoder.
+    columns : dict of str to Column
+        Fields of the events.
+    """
+
+    codes: np.ndarray
+    customers: pd.Index
+    times: np.ndarray
+    columns: Mapping[str, Column]
+
+
+def _read(
+    events: Any,
+    keys: tuple[str, str],
+    fields: EventFields,
+    encoder: EventEncoder,
+    what: str,
+    kind: str | None,
+) -> _Part:
+    """Read the events of a log, a list or a table, of one kind or any."""
+    if isinstance(events, EventLog):
+        timeline = events.timeline
+        columns = fields.complete(events.columns, len(events), what, kind)
+        columns = dict(fitting_columns(columns, encoder.kinds, what))
+        codes = np.repeat(np.arange(events.n_customers), timeline.counts)
+        moments = pd.Series(timeline.clock.as_index(timeline.times))
+        times = _times_of(moments, encoder.clock, f"times of {what}")
+        return _Part(codes, timeline.customers, times, columns)
+    if isinstance(events, list | tuple):
+        own = {} if kind is None else {str(fields.kind_field): kind}
+        values = []
+        for i, event in enumerate(events):
+            name = f"Event {i} of the list"
+            if not isinstance(event, Mapping):
+                raise TypeError(
+                    f"{name} must be a mapping; got {type(event).__name__}."
+                )
+            refuse_lost(event, keys, name)
+            try:
+                values.append(fields.read({**event, **own}, name))
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"{name}: {error}") from error
+        columns = fields.join(values)
+        ids, moments = (_objects([event[key] for event in events]) for key in keys)
+    else:
+        table = read_table(events, what)
+        _refuse_keys_lost(table.columns, keys, what)
+        columns = fields.read_table(table, what, kind)
+        ids, moments = ids_of(table[keys[0]]), to_series(table[keys[1]])
+    refuse_missing(ids, f"customer column {keys[0]!r} of {what}")
+    refuse_missing(moments, f"time column {keys[1]!r} of {what}")
+    codes, customers = factorize(ids, keys[0], what)
+    times = _times_of(moments, encoder.clock, f"times of {what}")
+    return _Part(codes, customers, times, columns)
+
+
+def _objects(values: list[Any]) -> pd.Series:
+    """A column of objects, as they are: pandas makes floats of integers beside None."""
+    objects = np.empty(len(values), dtype=object)
+    objects[:] = values
+    return pd.Series(objects, dtype=object)
+
+
+def _refuse_keys_lost(columns: Sequence[str], keys: Sequence[str], what: str) -> None:
+    for name, role in zip(keys, ("customer", "time"), strict=True):
+        if name not in columns:
+            raise KeyError(
+                f"The table of {what} has no {role} column {name!r}; it has "
+                f"{list(columns)}."
+            )
+
+
+def _times_of(moments: pd.Series, clock: Clock, what: str) -> np.ndarray:
+    """Times on a clock, none of them rounded; text is read as `exact_tick_of` does."""
+    if moments.dtype == object or pd.api.types.is_string_dtype(moments.dtype):
+        ticks = [exact_tick_of(clock, one, what) for one in moments]
+        return np.array(ticks, dtype=clock.dtype)
     times = clock.read(moments, what, up=False)
     finer = int((times != clock.read(moments, what)).sum())
     if finer:

@@ -54,6 +54,8 @@ class EventReader:
     ----------
     start : Packed
         State before the first event, of one history.
+    adds_up : list of N bool
+        Which vectors are sums over all events.
     """
 
     def __init__(self, reader: HistoryReader, hidden_size: int) -> None:
@@ -72,6 +74,9 @@ class EventReader:
         nothing = outputs[None]
         cell = (nothing,) * self._n_cells if self._n_cells > 1 else nothing
         self.start = self._pack([[cell] for _ in reader.layers], pooled)
+        self.adds_up = [False] * (self._n_cells * len(reader.layers))
+        for pooling, (n, _) in zip(self._poolings, self._sizes, strict=True):
+            self.adds_up += [pooling.adds_up] * n
 
     def advance(
         self,

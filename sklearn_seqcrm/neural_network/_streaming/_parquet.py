@@ -164,7 +164,7 @@ def _ids_as_arrow(customers: list[Any]) -> Any:
 
     try:
         return pa.array(pd.Index(customers), from_pandas=True)
-    except (pa.ArrowException, TypeError, OverflowError) as error:
+    except (pa.ArrowException, TypeError, OverflowError, UnicodeError) as error:
         raise TypeError(
             "Customers have ids of a type that Parquet cannot store "
             f"({error}); make text of them before."

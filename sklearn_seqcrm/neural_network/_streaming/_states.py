@@ -115,7 +115,7 @@ class States:
         old = self.records["last"][slots] < moment
         return [one for one, is_old in zip(self._slots, old, strict=True) if is_old]
 
-    def keep_latest(self, most: int) -> None:
+    def keep_latest(self, most: int, slot: int = -1) -> None:
         """Forget those who have been silent for longest, if there are more.
 
         Parameters
@@ -123,14 +123,17 @@ class States:
         most : int
             Customers that may stay. If there are more, a 64th of them goes as well, so
             that the next ones find room.
+        slot : int, default=-1
+            Slot of a customer that stays, however silent; -1: there is none.
         """
         if len(self) <= most:
             return
         slots = np.fromiter(self._slots.values(), "int64", count=len(self))
         n_gone = len(self) - most + most // _AT_ONCE
-        last = self.records["last"][slots]
+        by_last = np.argsort(self.records["last"][slots], kind="stable")
+        by_last = by_last[slots[by_last] != slot]
         oldest = np.zeros(len(self), dtype=bool)
-        oldest[np.argsort(last, kind="stable")[:n_gone]] = True
+        oldest[by_last[:n_gone]] = True
         self.forget([c for c, gone in zip(self._slots, oldest, strict=True) if gone])
 
     def to_arrays(self) -> tuple[list[Any], np.ndarray]:

@@ -22,6 +22,7 @@ from sklearn_seqcrm.neural_network._streaming._event_reader import EventReader, 
 from sklearn_seqcrm.neural_network._streaming._one_step import OneStep
 from sklearn_seqcrm.neural_network._streaming._schedule import portions, strides
 from sklearn_seqcrm.neural_network._streaming._states import States
+from sklearn_seqcrm.neural_network._streaming._stored_vectors import StoredVectors
 
 _WIDTH = 4  # numbers of an event in work, as `encode_rows` has them
 
@@ -31,8 +32,8 @@ class StreamedHistory:
 
     Of each customer the record has the fields ``first`` and ``last`` (times of these
     events), ``count``, ``sums`` (decayed counts and sums at the last event; with
-    `has_sums`, those of unfolded facts behind them), and, of each network, ``vectors``
-    and ``weights``.
+    `has_sums`, those of unfolded facts behind them), and, of each network, ``weights``
+    and the fields of `StoredVectors`.
 
     Parameters
     ----------
@@ -49,7 +50,7 @@ class StreamedHistory:
     most : int or None
         Customers to remember; None: all.
     dtype : {"float32", "float16"}
-        What vectors are stored in.
+        What vectors are stored in that are no sums over all events.
     has_sums : bool
         Whether rows see sums of the facts before their tails were folded in.
 
@@ -74,7 +75,9 @@ class StreamedHistory:
     ) -> None:
         self.name = name
         self.encoder = encoder
-        self.states = States(_start_record(encoder, readers, dtype, has_sums))
+        self._stored = StoredVectors(dtype, readers[0].adds_up)
+        start = _start_record(encoder, readers, self._stored, has_sums)
+        self.states = States(start)
         self.span: tuple[Any, Any] | None = None
         self._readers = readers
         self._steps = steps
@@ -150,13 +153,16 @@ class StreamedHistory:
         """
         span = self.span_with(tick, tick)
         [slot] = self.states.add([customer])
-        record = self.states.records[slot]  # not a copy
+        records = self.states.records
+        record = records[slot]  # not a copy
         gap_in_units = 0.0 if np.isnan(gap) else gap / self.encoder.layout.time_unit
         for number, step in enumerate(self._steps):
-            vectors = record["vectors"][number].astype("float32", copy=False)
-            weights = record["weights"][number]
+            vectors, weights = (
+                self._stored.load(record, number),
+                record["weights"][number],
+            )
             step.advance(vectors, weights, channels, codes, gap_in_units)
-            record["vectors"][number] = vectors
+            self._stored.store(records, slot, number, vectors)
         times = np.array([[tick]], self.encoder.clock.dtype)
         own = self.states.records[slot : slot + 1]
         own["sums"] = self._sums_after(own, times, channels[None, None])
@@ -166,7 +172,7 @@ class StreamedHistory:
         record["count"] += 1
         self.span = span
         if self._most is not None:
-            self.states.keep_latest(self._most)
+            self.states.keep_latest(self._most, slot)
 
     def span_with(self, first: Any, last: Any) -> tuple[Any, Any]:
         """Times of the first and the last event of all, with new ones.
@@ -231,12 +237,13 @@ class StreamedHistory:
             torch.from_numpy(codes.astype("int64")),
             torch.from_numpy(gaps_in_units.astype("float32")),
         )
+        before = records[slots]
         for number, reader in enumerate(self._readers):
-            after = reader.advance(_packed(records, slots, number), *tensors)
-            records["vectors"][slots, number] = after.vectors.numpy()
+            after = reader.advance(self._packed(before, number), *tensors)
+            self._stored.store(records, slots, number, after.vectors.numpy())
             records["weights"][slots, number] = after.weights.numpy()
-        records["sums"][slots] = self._sums_after(records[slots], times, channels)
-        is_first = records["count"][slots] == 0
+        records["sums"][slots] = self._sums_after(before, times, channels)
+        is_first = before["count"] == 0
         records["first"][slots[is_first]] = times[is_first, 0]
         records["last"][slots] = times[:, -1]
         records["count"][slots] += times.shape[1]
@@ -341,7 +348,7 @@ class StreamedHistory:
         """
         since = np.where(records["count"] > 0, cutoff - records["last"], 0)
         age = (since / self.encoder.layout.time_unit).astype("float32")
-        state = _packed(records, slice(None), number)
+        state = self._packed(records, number)
         return self._readers[number].read(state, torch.from_numpy(age))
 
     def pooled_one(self, record: np.ndarray, cutoff: Any, number: int) -> np.ndarray:
@@ -358,13 +365,22 @@ class StreamedHistory:
         """
         one = record[0]
         since = cutoff - one["last"] if one["count"] else 0
-        vectors = one["vectors"][number].astype("float32", copy=False)
+        vectors = self._stored.load(one, number)
         age = since / self.encoder.layout.time_unit
         return self._steps[number].read(vectors, one["weights"][number], age)
 
+    def _packed(self, records: np.ndarray, number: int) -> Packed:
+        """States of one network at some records."""
+        vectors = self._stored.load(records, number)
+        weights = torch.from_numpy(records["weights"][:, number])
+        return Packed(torch.from_numpy(vectors), weights)
+
 
 def _start_record(
-    encoder: EventEncoder, readers: Sequence[EventReader], dtype: str, has_sums: bool
+    encoder: EventEncoder,
+    readers: Sequence[EventReader],
+    stored: StoredVectors,
+    has_sums: bool,
 ) -> np.ndarray:
     """Record of a customer without events, shape (1,)."""
     layout, tick = encoder.layout, encoder.clock.dtype
@@ -377,18 +393,13 @@ def _start_record(
         ("count", "int64"),
         ("sums", "float64", (len(layout.half_lives), n_numbers)),
         ("weights", "float32", weights.shape),
-        ("vectors", dtype, vectors.shape),
+        *stored.fields(len(readers), vectors.shape[-1]),
     ]
     record = np.zeros(1, np.dtype(fields, align=True))
-    record["vectors"], record["weights"] = vectors, weights
+    record["weights"] = weights
+    for number, of_network in enumerate(vectors):
+        stored.store(record, 0, number, of_network)
     return record
-
-
-def _packed(records: np.ndarray, some: Any, number: int) -> Packed:
-    """States of one network at some records."""
-    vectors = records["vectors"][some, number].astype("float32", copy=False)
-    weights = records["weights"][some, number]
-    return Packed(torch.from_numpy(vectors), torch.from_numpy(weights))
 
 
 def _encode(

@@ -9,18 +9,19 @@ from typing import Any, Literal, Self
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.utils.metaestimators import available_if
+from pandas.api.types import is_list_like
 
 from sklearn_seqcrm._sklearn_compat import is_count
-from sklearn_seqcrm.neural_network._base import mean_over_networks
+from sklearn_seqcrm._store import one_or_many, refuse_missing
+from sklearn_seqcrm.neural_network._base import (
+    BaseLSTM,
+    NetworkOutputs,
+)
+from sklearn_seqcrm.neural_network._constant_hazard import refuse_outside
 from sklearn_seqcrm.neural_network._lstm_classifier import LSTMClassifier
 from sklearn_seqcrm.neural_network._lstm_regressor import LSTMRegressor
-from sklearn_seqcrm.neural_network._objectives import levels_of
+from sklearn_seqcrm.neural_network._lstm_survival import LSTMSurvival
 from sklearn_seqcrm.neural_network._settings import own_settings
-from sklearn_seqcrm.neural_network._streaming._answers import (
-    predicted,
-    probabilities,
-)
 from sklearn_seqcrm.neural_network._streaming._arrivals import Arrivals
 from sklearn_seqcrm.neural_network._streaming._event_reader import EventReader
 from sklearn_seqcrm.neural_network._streaming._many_customers import ManyCustomers
@@ -33,21 +34,22 @@ from sklearn_seqcrm.neural_network._streaming._parquet import (
     write_states,
 )
 from sklearn_seqcrm.neural_network._streaming._parts import Parts
-from sklearn_seqcrm.neural_network._streaming._rows_to_score import ids_like
+from sklearn_seqcrm.neural_network._streaming._row_scores import RowScores
+from sklearn_seqcrm.neural_network._streaming._rows_to_score import (
+    ids_like,
+    one_id_like,
+)
+from sklearn_seqcrm.neural_network._streaming._states import States
 from sklearn_seqcrm.neural_network._streaming._streamed_history import (
     StreamedHistory,
 )
+from sklearn_seqcrm.neural_network._time_bins import as_numbers
 
 LATE = ("raise", "ignore")
 DTYPES = ("float32", "float16")
 
 
-def _answers(method: str) -> Any:
-    """Make a method available if the estimator of the pipeline has it."""
-    return available_if(lambda scorer: hasattr(scorer._parts.estimator, method))
-
-
-class StreamingScorer:
+class StreamingScorer(RowScores):
     """Score customers whose events keep coming, without reading their past again.
 
     Keeps one small state for each customer: what the network made of all events so far,
@@ -59,8 +61,8 @@ class StreamingScorer:
     ----------
     pipeline : Pipeline
         Fitted, as `make_history_pipeline` makes it: a `HistoryEncoder`, steps for the
-        statics if any, and an `LSTMClassifier` or `LSTMRegressor`. What it learned is
-        copied: fitting it again does not change the scorer.
+        statics if any, and an `LSTMClassifier`, `LSTMRegressor` or `LSTMSurvival`. What
+        it learned is copied: fitting it again does not change the scorer.
     customer : str or dict of str to str
         Column of the customer ids, in tables of events and in rows to be scored. A dict
         by history column, if histories are those of different things.
@@ -75,11 +77,13 @@ class StreamingScorer:
     max_customers : int or None, default=None
         How many customers to remember, for each history column. If there are more,
         those who have been silent for longest are forgotten, and a 64th of them at
-        once. None: all.
+        once. The customer that `score_one` scores stays. None: all.
     dtype : {"float32", "float16"}, default="float32"
-        What states are stored in. Half as many bytes make scores differ from those of
-        the pipeline by about a thousandth, and should be tried out on the longest
-        histories: what is added up over thousands of events loses its last digits.
+        What states are stored in. With ``"float16"`` they take some 60 % of the bytes,
+        and scores differ from those of the pipeline by about a hundred-thousandth. Sums
+        over all events (the poolings ``"mean"`` and ``"attention"``) stay in float32.
+        Where thousands of events of a customer come a hundred times as fast as is
+        typical, sums of ``"decay"`` grow as well, and scores differ by a thousandth.
 
     Attributes
     ----------
@@ -167,7 +171,7 @@ class StreamingScorer:
         self.late = late
         self.max_customers = max_customers
         self.dtype = dtype
-        kinds = LSTMClassifier, LSTMRegressor
+        kinds = LSTMClassifier, LSTMRegressor, LSTMSurvival
         self._parts = parts = Parts.of(pipeline, type(self).__name__, kinds)
         if (why := parts.why_no_states()) is not None:
             raise ValueError(why)
@@ -175,6 +179,8 @@ class StreamingScorer:
         customers = _by_history(customer, names, "customer")
         times = _by_history(time, names, "time")
         self._keys = {name: (customers[name], times[name]) for name in names}
+        for name, keys in self._keys.items():
+            _refuse_repeated(keys, parts.encoders[name].kinds, name)
         with own_settings("cpu"), torch.no_grad():
             ones = [OneNetwork(network) for network in parts.networks]
             self._streams = self._make_streams(names, ones)
@@ -232,9 +238,15 @@ class StreamingScorer:
 
         Parameters
         ----------
-        events : EventLog, or table as EventLog takes it
+        events : EventLog, table as EventLog takes it, list of mappings, or dict
             Events with the fields that the encoder has learned, in any order. Those of
-            a customer must not be earlier than what has been read.
+            a customer must not be earlier than what has been read. A list holds events
+            as `score_one` takes them, each with its customer.
+
+            If the log of the training was merged of several kinds by `EventLog.concat`,
+            events need the fields of their kinds only, as in `EventLog.append`: a dict
+            holds events by kind, ``{"order": orders, "return": returns}``, and a table
+            or a list has the field of kinds. Events of a kind that is new need all.
         history : str or None, default=None
             History column that they belong to; None: the only one.
 
@@ -248,16 +260,23 @@ class StreamingScorer:
         KeyError
             If the table lacks a column.
         TypeError
-            If `events` is no table, or customers are of another type than before.
+            If `events` is no table, customers are of another type than before, or a
+            value is of a type that its field does not take.
         ValueError
-            If events are late, fields or times are of another kind than in training,
-            or times are finer, so that they would be rounded; or customers or times
-            are missing. Nothing has been read then.
+            If events are late, times are of another kind than in training or finer, so
+            that they would be rounded, or customers or times are missing. Nothing has
+            been read then.
+
+        Notes
+        -----
+        Each value is read by itself, and as `score_one` reads it: an event that one of
+        them takes, the other takes as well, with the same result, whatever events stand
+        beside it. But pandas makes floats of integers beside None, and fills fields
+        that some events lack: give events that come from JSON as a list, not as a
+        table.
         """
         with self._lock, own_settings("cpu"), torch.no_grad():
             stream = self._stream(history)
-            if hasattr(events, "__len__") and not len(events):
-                return 0
             arrivals = self._arrivals(events, stream)
             late = stream.are_late(arrivals)
             if late.any():
@@ -272,7 +291,9 @@ class StreamingScorer:
         name = stream.name
         arrivals = Arrivals.of(events, *self._keys[name], stream.encoder, name)
         what = f"customers of new events for {name!r}"
-        ids_like(pd.Index(arrivals.customers[:1]), stream.states.any_customer, what)
+        if not arrivals.customers:
+            return arrivals
+        one_id_like(arrivals.customers[0], stream.states.any_customer, what)
         return arrivals
 
     def _stream(self, history: Any) -> StreamedHistory:
@@ -287,105 +308,11 @@ class StreamingScorer:
 
     # Scores ---------------------------------------------------------------------------
 
-    def predict(self, rows: pd.DataFrame, cutoff: Any = None) -> np.ndarray:
-        """Predict the target of rows.
-
-        Parameters
-        ----------
-        rows : DataFrame of shape (n, n_columns)
-            The customers and the statics that the pipeline was fitted on, without
-            histories. Customers without events have an empty history.
-        cutoff : str, datetime, number or None, default=None
-            Column of `rows` that holds each row's cutoff, or one cutoff for all. None:
-            the last event that has been read, of all customers, which rows see then.
-
-        Returns
-        -------
-        ndarray of shape (n,) or (n, k)
-            As `predict` of the pipeline returns it.
-
-        Raises
-        ------
-        KeyError
-            If `rows` lacks the column of customers.
-        TypeError
-            If `rows` is no DataFrame, or customers are of another type than before.
-        ValueError
-            If a cutoff is not after the last event of its customer (with
-            `allow_exact_matches`, before it), or a static column is missing.
-        """
-        return predicted(self._parts.estimator, self._outputs(rows, cutoff))
-
-    @_answers("predict_proba")
-    def predict_proba(self, rows: pd.DataFrame, cutoff: Any = None) -> np.ndarray:
-        """Probability of each class, or of each label.
-
-        Parameters
-        ----------
-        rows : DataFrame of shape (n, n_columns)
-            As in `predict`.
-        cutoff : str, datetime, number or None, default=None
-            As in `predict`.
-
-        Returns
-        -------
-        ndarray of shape (n, n_classes)
-            As `predict_proba` of the pipeline returns it.
-        """
-        return probabilities(self._parts.estimator, self._outputs(rows, cutoff))
-
-    @_answers("predict_quantiles")
-    def predict_quantiles(
-        self, rows: pd.DataFrame, cutoff: Any = None, quantiles: Any = None
-    ) -> np.ndarray:
-        """Predict quantiles of the target.
-
-        Parameters
-        ----------
-        rows : DataFrame of shape (n, n_columns)
-            As in `predict`.
-        cutoff : str, datetime, number or None, default=None
-            As in `predict`.
-        quantiles : float, array-like of shape (q,) or None, default=None
-            As in `LSTMRegressor.predict_quantiles`.
-
-        Returns
-        -------
-        ndarray of shape (n, q) or (n, k, q)
-            As `LSTMRegressor.predict_quantiles` returns it.
-        """
-        estimator: Any = self._parts.estimator
-        levels = estimator.quantile if quantiles is None else quantiles
-        levels_of(levels, any_order=True)
-        return mean_over_networks(
-            estimator._objective.predict_quantiles(one, levels)
-            for one in self._outputs(rows, cutoff)
-        )
-
-    @_answers("predict_proba_zero")
-    def predict_proba_zero(self, rows: pd.DataFrame, cutoff: Any = None) -> np.ndarray:
-        """Predict the probability that the target is 0.
-
-        Parameters
-        ----------
-        rows : DataFrame of shape (n, n_columns)
-            As in `predict`.
-        cutoff : str, datetime, number or None, default=None
-            As in `predict`.
-
-        Returns
-        -------
-        ndarray of shape (n,) or (n, k)
-            As `LSTMRegressor.predict_proba_zero` returns it.
-        """
-        objective: Any = self._parts.estimator._objective
-        outputs = self._outputs(rows, cutoff)
-        return mean_over_networks(map(objective.predict_proba_zero, outputs))
-
-    def _outputs(self, rows: Any, cutoff: Any) -> list[np.ndarray]:
-        """What each network returns for rows, shape (n, n_outputs), float64."""
+    def _predict(self, method: str, rows: Any, cutoff: Any, *args: Any) -> np.ndarray:
+        """Call a method of the estimator on what the networks return for rows."""
         with self._lock, own_settings("cpu"), torch.no_grad():
-            return self._many_customers.outputs(rows, cutoff)
+            outputs = self._many_customers.outputs(rows, cutoff)
+        return getattr(self._parts.estimator, method)(NetworkOutputs(outputs), *args)
 
     # One customer ---------------------------------------------------------------------
 
@@ -396,10 +323,11 @@ class StreamingScorer:
         statics: Mapping[str, Any] | None = None,
         cutoff: Any = None,
         history: Any = None,
+        horizon: Any = None,
     ) -> Any:
         """Read an event of one customer, if there is one, and score the customer.
 
-        For a service: no table is made, unless a value is of an unusual type or the
+        For a service: no table is made, unless a static is of an unusual type or the
         statics go through other steps than those of `make_history_pipeline`.
 
         Parameters
@@ -417,12 +345,17 @@ class StreamingScorer:
             is seen then.
         history : str or None, default=None
             History column that the event belongs to; None: the only one.
+        horizon : duration, float, array-like of shape (n_times,) or None, default=None
+            Of an `LSTMSurvival`: one length of time from the cutoff on, or several.
+            None: the risk is returned.
 
         Returns
         -------
         ndarray or float
             Of a classifier the probabilities, shape (n_classes,) or (k,); of a
-            regressor the prediction, a float or an array of shape (k,).
+            regressor the prediction, a float or an array of shape (k,). Of an
+            `LSTMSurvival` the risk, a float; with `horizon` the probability of an event
+            before it, a float or an array of shape (n_times,).
 
         Raises
         ------
@@ -432,25 +365,31 @@ class StreamingScorer:
             As in `update` and `predict`. The event has not been read then. One that is
             late and ignored changes nothing, and the customer is scored without it.
         """
+        estimator: Any = self._parts.estimator
+        times = None if horizon is None else _times_of(estimator, horizon)
         with self._lock:
             stream = None if event is None else self._stream(history)
             outputs = self._one_customer.outputs(
                 customer, event, statics or {}, cutoff, stream
             )
-        estimator = self._parts.estimator
+        if times is not None:
+            outputs = [one.repeat(len(times), axis=0) for one in outputs]
+            found = estimator.predict_proba_before(NetworkOutputs(outputs), times)
+            return found if is_list_like(horizon) else found[0]
+        rows = NetworkOutputs(outputs)
         if hasattr(estimator, "predict_proba"):
-            return probabilities(estimator, outputs)[0]
-        return predicted(estimator, outputs)[0]
+            return estimator.predict_proba(rows)[0]
+        return estimator.predict(rows)[0]
 
     # Forgetting -----------------------------------------------------------------------
 
-    def forget(self, customers: Iterable[Any], history: Any = None) -> int:
+    def forget(self, customers: Any, history: Any = None) -> int:
         """Forget customers, who are unknown from then on.
 
         Parameters
         ----------
-        customers : iterable of ids
-            Customers; unknown ones are left alone.
+        customers : id or iterable of ids
+            One customer, or several; unknown ones are left alone. A tuple is several.
         history : str or None, default=None
             History column in which to forget them; None: in all of them.
 
@@ -458,15 +397,21 @@ class StreamingScorer:
         -------
         int
             Number of states that were given up.
+
+        Raises
+        ------
+        TypeError
+            If customers are of another type than those of the events. Nobody has been
+            forgotten then.
         """
-        ids = pd.Index(list(customers))
+        what = "customers to forget"
+        ids = pd.Index(one_or_many(customers, "customers"), tupleize_cols=False)
+        refuse_missing(pd.Series(ids), what)
         chosen = self._streams if history is None else [self._stream(history).name]
         with self._lock:
-            n_gone = 0
-            for states in (self._streams[name].states for name in chosen):
-                known = ids_like(ids, states.any_customer, "customers to forget")
-                n_gone += states.forget(known)
-            return n_gone
+            all_states = [self._streams[name].states for name in chosen]
+            known = [ids_like(ids, one.any_customer, what) for one in all_states]
+            return sum(map(States.forget, all_states, known))
 
     def forget_before(self, moment: Any, history: Any = None) -> int:
         """Forget the customers whose last event lies before a moment.
@@ -572,6 +517,19 @@ class StreamingScorer:
         return digest_of(self._parts.networks, self._streams)
 
 
+def _times_of(estimator: BaseLSTM, horizon: Any) -> np.ndarray:
+    """One horizon or several, within the bins of a survival estimator, (n_times,)."""
+    if not isinstance(estimator, LSTMSurvival):
+        raise TypeError(
+            f"horizon={horizon!r} is for LSTMSurvival; the pipeline has an "
+            f"{type(estimator).__name__}."
+        )
+    objective = estimator._objective
+    times = as_numbers(one_or_many(horizon, "horizon"), "horizon", objective.in_days)
+    refuse_outside(times, objective.edges, "horizon")
+    return times
+
+
 def _check_choice(value: Any, name: str, choices: Sequence[str]) -> None:
     if value not in choices:
         raise ValueError(f"{name} must be one of {list(choices)}; got {value!r}.")
@@ -585,6 +543,20 @@ def _by_history(value: Any, names: Sequence[Any], what: str) -> dict[Any, str]:
     if lost:
         raise ValueError(f"{what} has no entry for the history columns {lost}.")
     return {name: value[name] for name in names}
+
+
+def _refuse_repeated(
+    keys: tuple[str, str], fields: Iterable[str], history: Any
+) -> None:
+    """Raise a ValueError for a key that is another key, or a field."""
+    if keys[0] == keys[1]:
+        raise ValueError(f"customer and time are the same column {keys[0]!r}.")
+    repeated = [key for key in keys if key in fields]
+    if repeated:
+        raise ValueError(
+            f"customer or time are called like fields of {history!r}: {repeated}. Name "
+            "the columns that hold the ids and the times of new events."
+        )
 
 
 def _refuse_late(arrivals: Arrivals, late: np.ndarray, stream: StreamedHistory) -> None:
