@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -75,6 +75,7 @@ class OneCustomer:
         statics: Mapping[str, Any],
         cutoff: Any,
         stream: StreamedHistory | None,
+        on_accept: Callable[[], Any] | None = None,
     ) -> list[np.ndarray]:
         """What each network returns, shape (1, n_outputs), after the event if any.
 
@@ -90,6 +91,8 @@ class OneCustomer:
             Cutoff; None: the last event.
         stream : StreamedHistory or None
             The history column of the event; None without one.
+        on_accept : callable or None, default=None
+            As in `StreamingScorer.score_one`.
         """
         streams = self._streams
         ids = self._ids_of(customer)
@@ -107,7 +110,7 @@ class OneCustomer:
         beside = self._read_statics(statics, cutoffs)
         if stream is not None and event is not None and tick is not None:
             customer = ids[stream.name]
-            self._take(stream, customer, event, tick)
+            self._take(stream, customer, event, tick, on_accept)
             slots[stream.name] = stream.states.find_one(customer)
         records = {
             name: one.states.at_one(slots[name]) for name, one in streams.items()
@@ -232,6 +235,7 @@ class OneCustomer:
         customer: Any,
         event: Mapping[str, Any],
         tick: Any,
+        on_accept: Callable[[], Any] | None,
     ) -> None:
         """Read an event, which is not late."""
         slot = stream.states.find_one(customer)
@@ -240,6 +244,8 @@ class OneCustomer:
             gap = float(tick - stream.states.records["last"][slot])
         numbers = self._one_event[stream.name].encode(event, tick, gap)
         if numbers is not None:
+            if on_accept is not None:
+                on_accept()
             stream.take_one(customer, tick, gap, *numbers)
             return
         keys = self._keys[stream.name]
@@ -247,5 +253,8 @@ class OneCustomer:
         whole = {**event, keys[0]: customer, keys[1]: moment}
         names = [*keys, *stream.encoder.kinds]
         table = pd.DataFrame({name: [whole[name]] for name in names})
+        arrivals = Arrivals.of(table, *keys, stream.encoder, stream.name)
+        if on_accept is not None:
+            on_accept()
         with own_settings("cpu"), torch.no_grad():
-            stream.take(Arrivals.of(table, *keys, stream.encoder, stream.name))
+            stream.take(arrivals)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -223,7 +223,13 @@ class StreamingScorer:
 
     # Events ---------------------------------------------------------------------------
 
-    def update(self, events: Any, history: Any = None) -> int:
+    def update(
+        self,
+        events: Any,
+        history: Any = None,
+        *,
+        on_accept: Callable[[], Any] | None = None,
+    ) -> int:
         """Read new events, those of a table or of a whole log.
 
         Parameters
@@ -233,6 +239,11 @@ class StreamingScorer:
             a customer must not be earlier than what has been read.
         history : str or None, default=None
             History column that they belong to; None: the only one.
+        on_accept : callable or None, default=None
+            Called without arguments when nothing can refuse the events any more, and
+            before any state changes, to write them down: the commit of a transaction.
+            If it raises, no event has been read. It is not called if there is no
+            event to read, and must not call the scorer.
 
         Returns
         -------
@@ -261,6 +272,9 @@ class StreamingScorer:
                     _refuse_late(arrivals, late, stream)
                 arrivals = arrivals.only(~late)
             if len(arrivals.times):
+                stream.span_with(arrivals.times.min(), arrivals.times.max())
+                if on_accept is not None:
+                    on_accept()
                 stream.take(arrivals)
             return len(arrivals.times)
 
@@ -392,6 +406,8 @@ class StreamingScorer:
         statics: Mapping[str, Any] | None = None,
         cutoff: Any = None,
         history: Any = None,
+        *,
+        on_accept: Callable[[], Any] | None = None,
     ) -> Any:
         """Read an event of one customer, if there is one, and score the customer.
 
@@ -413,6 +429,8 @@ class StreamingScorer:
             is seen then.
         history : str or None, default=None
             History column that the event belongs to; None: the only one.
+        on_accept : callable or None, default=None
+            As in `update`: called before the event is read, and not without one.
 
         Returns
         -------
@@ -431,7 +449,7 @@ class StreamingScorer:
         with self._lock:
             stream = None if event is None else self._stream(history)
             outputs = self._one_customer.outputs(
-                customer, event, statics or {}, cutoff, stream
+                customer, event, statics or {}, cutoff, stream, on_accept
             )
         estimator = self._parts.estimator
         if hasattr(estimator, "predict_proba"):
