@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import joblib
-import pandas as pd
 import uvicorn
 from event_journal import Event, Journal, OtherEventError, StartError
 from fastapi import FastAPI, HTTPException, Request
@@ -26,7 +25,7 @@ from sklearn_seqcrm.neural_network import StreamingScorer
 CUSTOMER, TIME = "customer_id", "timestamp"  # their names in the log of the training
 STATES_EVERY = 50_000  # events between two files of states
 MAX_BODY = 2**20  # bytes of a request
-MAX_TEXT = 1_000  # characters of a value
+MAX_LENGTH = 1_000  # characters of a text, numbers of a vector
 MAX_WHOLE = 2**53  # beyond it, floats skip whole numbers
 EARLIEST, MAX_AHEAD = datetime(2000, 1, 1, tzinfo=UTC), timedelta(days=1)
 
@@ -34,19 +33,23 @@ EARLIEST, MAX_AHEAD = datetime(2000, 1, 1, tzinfo=UTC), timedelta(days=1)
 # What comes in, and its bounds --------------------------------------------------------
 
 
+def is_number(value):
+    """Whether a value is a number, or true or false, that a float can hold."""
+    if isinstance(value, int):
+        return abs(value) <= MAX_WHOLE
+    return isinstance(value, float) and abs(value) < float("inf")
+
+
 def check_value(value):
-    """Refuse lists, objects and what is too large."""
-    if value is None or isinstance(value, bool):
+    """Refuse what is too large, or nested deeper than a vector."""
+    is_short = isinstance(value, str | list) and len(value) <= MAX_LENGTH
+    if is_short and (isinstance(value, str) or all(map(is_number, value))):
         return value
-    if isinstance(value, str) and len(value) <= MAX_TEXT:
-        return value
-    if isinstance(value, int) and abs(value) <= MAX_WHOLE:
-        return value
-    if isinstance(value, float) and abs(value) < float("inf"):
+    if value is None or is_number(value):
         return value
     raise ValueError(
-        f"must be a finite number (a whole one up to {MAX_WHOLE}), a text of up to "
-        f"{MAX_TEXT} characters, true, false or null"
+        f"must be a finite number (a whole one up to {MAX_WHOLE}), true, false, null, "
+        f"or a text or list of numbers of a length up to {MAX_LENGTH}"
     )
 
 
@@ -91,6 +94,11 @@ async def body_of(request):
     return bytes(body)
 
 
+def as_row(event):
+    """An event as the scorer takes it, which looks at the fields of its model only."""
+    return {**event.fields, CUSTOMER: event.customer, TIME: event.time}
+
+
 # The service --------------------------------------------------------------------------
 
 
@@ -99,8 +107,6 @@ class Service:
 
     def __init__(self, model, folder, states_every=STATES_EVERY):
         self.pipeline = joblib.load(model)  # runs what is in it: load only your own
-        [layout] = self.pipeline[0].layouts_.values()  # one history column
-        self.fields = sorted({name for name in layout.sources if name})
         self.states_every, self.problems = states_every, {}
         self.journal = Journal(folder)
         try:
@@ -128,7 +134,7 @@ class Service:
         self.scorer.forget(journal.forgotten_since(number))
         for last, events in journal.after(number):
             try:
-                self.scorer.update(self.table(events))
+                self.scorer.update([as_row(event) for event in events])
             except (LookupError, TypeError, ValueError) as error:
                 raise StartError(
                     f"The model cannot read the events up to number {last}: {error} "
@@ -154,19 +160,6 @@ class Service:
             "Restore them from a backup, or make them from a log: put_states."
         )
 
-    def row(self, event):
-        """An event as a row of a table, without fields that the model does not have."""
-        if lost := [name for name in self.fields if name not in event.fields]:
-            raise ValueError(
-                f"The event {event.id!r} lacks the fields {lost}; null stands for a "
-                "missing value."
-            )
-        known = {name: event.fields[name] for name in self.fields}
-        return {**known, CUSTOMER: event.customer, TIME: event.time}
-
-    def table(self, events):
-        return pd.DataFrame([self.row(event) for event in events])
-
     def keep(self, events, read):
         """Have the events that are new read by `read`, which commits them before."""
         # In order of time, so that any part of the journal is so for each customer.
@@ -188,11 +181,11 @@ class Service:
         return answer
 
     def update(self, new):
-        commit = self.journal.commit
-        return {"new": self.scorer.update(self.table(new), on_accept=commit)}
+        rows, commit = [as_row(event) for event in new], self.journal.commit
+        return {"new": self.scorer.update(rows, on_accept=commit)}
 
     def score(self, new, customer, cutoff, statics):
-        event, commit = self.row(new[0]) if new else None, self.journal.commit
+        event, commit = as_row(new[0]) if new else None, self.journal.commit
         score = self.scorer.score_one(
             customer, event, statics, cutoff, on_accept=commit
         )

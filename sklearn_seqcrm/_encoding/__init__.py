@@ -3,7 +3,7 @@
 from sklearn_seqcrm._encoding._encode_rows import encode_rows, view_encoded
 from sklearn_seqcrm._encoding._encoded_log import EncodedLog
 from sklearn_seqcrm._encoding._event_encoder import CALENDAR_WEIGHT, EventEncoder
-from sklearn_seqcrm._encoding._fields import fitting_columns, has_levels
+from sklearn_seqcrm._encoding._fields import fitting_columns, kind_of_field
 from sklearn_seqcrm._encoding._layout import Layout
 from sklearn_seqcrm._encoding._learn import learn, learn_rows
 from sklearn_seqcrm._encoding._learned_encoding import (
@@ -39,7 +39,7 @@ __all__ = [
     "Vocabulary",
     "encode_rows",
     "fitting_columns",
-    "has_levels",
+    "kind_of_field",
     "learn",
     "learn_rows",
     "learned_encoding",

@@ -11,7 +11,7 @@ from sklearn_seqcrm._encoding._field_encoder import FieldEncoder
 from sklearn_seqcrm._encoding._number_field import NumericField
 from sklearn_seqcrm._encoding._vector_field import VectorField
 from sklearn_seqcrm._encoding._vocabulary import Vocabulary
-from sklearn_seqcrm._store import Column
+from sklearn_seqcrm._store import Column, kind_of_ids
 
 # By `Column.kind`. A kind of field is a class and an entry here.
 FIELD_ENCODERS: dict[str, type[FieldEncoder]] = {
@@ -21,29 +21,29 @@ FIELD_ENCODERS: dict[str, type[FieldEncoder]] = {
     "vector": VectorField,
 }
 _VECTORS = "vectors of "
-_NUMBERED = "categorical (numbers)"
-_OF_LEVELS = ("categorical", _NUMBERED)
+_OF_LEVELS = "categorical"
 
 
 def kind_of_field(column: Column, expected: str | None = None) -> str:
-    """Kind of a field; levels that are numbers never equal levels that are text.
+    """Kind of a field; levels of one kind never equal levels of another.
 
-    Vectors are of one kind if they are of one length. A field without any level is of
-    the kind that is expected, if that has levels.
+    Levels are of the kinds that ids have: text, numbers, booleans, ... Vectors are of
+    one kind if they are of one length. A field without any level is of the kind that
+    is expected, if that has levels.
     """
     if column.kind == "vector":
         return f"{_VECTORS}{column.values.shape[1]}"
     if column.categories is None:
         return column.kind
-    if not len(column.categories) and expected in _OF_LEVELS:
-        return expected
-    numeric = pd.api.types.is_numeric_dtype(column.categories.dtype)
-    return _NUMBERED if numeric and len(column.categories) else "categorical"
+    if not len(column.categories):
+        return expected if expected and _has_levels(expected) else _OF_LEVELS
+    kind = kind_of_ids(column.categories)
+    return _OF_LEVELS if kind == "text" else f"{_OF_LEVELS} ({kind}s)"
 
 
-def has_levels(kind: str) -> bool:
-    """Tell whether a kind of field, as `kind_of_field` says it, is of levels."""
-    return kind in _OF_LEVELS
+def _has_levels(kind: str) -> bool:
+    """Tell whether a kind of field, as `kind_of_field` returns it, is of levels."""
+    return kind.startswith(_OF_LEVELS)
 
 
 def fitting_columns(
@@ -87,7 +87,7 @@ def fitting_columns(
 
 def _column_of_nothing(kind: str, n_events: int) -> Column:
     """A column of some kind without any value."""
-    if has_levels(kind):
+    if _has_levels(kind):
         return Column(np.full(n_events, -1, "int32"), pd.Index([], dtype=object))
     if kind.startswith(_VECTORS):
         size = int(kind.removeprefix(_VECTORS))

@@ -6,6 +6,7 @@ from sklearn_seqcrm._store._ids import (
     exact_ids,
     find_ids,
     join_ids,
+    kind_of_ids,
     refuse_other_kind,
 )
 from sklearn_seqcrm._store._kinds import (
@@ -15,6 +16,7 @@ from sklearn_seqcrm._store._kinds import (
     is_of_kinds,
     rows_of_kinds,
 )
+from sklearn_seqcrm._store._lists import many, one_or_many
 from sklearn_seqcrm._store._log import Log
 from sklearn_seqcrm._store._names import unlike
 from sklearn_seqcrm._store._raw_log import RawLog
@@ -46,8 +48,11 @@ __all__ = [
     "is_of_kinds",
     "join_ids",
     "join_rows",
+    "kind_of_ids",
     "later",
+    "many",
     "missing_rows",
+    "one_or_many",
     "refuse_missing",
     "refuse_other_kind",
     "replacing",

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_list_like
 
 from sklearn_seqcrm._ragged import (
     NO_ROW,
@@ -17,6 +16,7 @@ from sklearn_seqcrm._ragged import (
     visible_segments,
 )
 from sklearn_seqcrm._store._columns import Column
+from sklearn_seqcrm._store._lists import one_or_many
 from sklearn_seqcrm._store._rows import Rows
 from sklearn_seqcrm._store._timeline import Timeline
 
@@ -89,13 +89,13 @@ def events_of_kinds(column: Column, kinds: Any, name: str) -> np.ndarray:
 def is_of_kinds(column: Column, kinds: Any) -> np.ndarray:
     """Tell which events are of some kinds, shape (n_events,)."""
     assert column.categories is not None
-    wanted = list(kinds) if is_list_like(kinds) else [kinds]
+    wanted = one_or_many(kinds, "kinds")
     return look_up(column.categories.isin(wanted), column.values, missing=False)
 
 
 def check_kinds(column: Column, kinds: Any, name: str) -> None:
     """Raise a ValueError if a field has no kinds, or not those that are wanted."""
-    wanted = list(kinds) if is_list_like(kinds) else [kinds]
+    wanted = one_or_many(kinds, "kinds")
     if column.categories is None:
         raise ValueError(f"Field {name!r} is {column.kind}, and has no kinds.")
     if not wanted:

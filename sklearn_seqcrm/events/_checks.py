@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._store import Clock, refuse_missing
+from sklearn_seqcrm._store import Clock, many, refuse_missing
 
 # Fewer customers, none of whom the log knows, are no sign of ids gone wrong.
 _FEW = 10
@@ -44,8 +44,7 @@ def field_names(
 
 def chosen_among(names: Any, among: Sequence[str], what: str, option: str) -> list[str]:
     """Names that a user chose, each once, after a look at whether they exist."""
-    if isinstance(names, str):
-        raise TypeError(f"{option} must be a list of columns; got the text {names!r}.")
+    names = many(names, option, "columns")
     lost = [name for name in names if name not in among]
     if lost:
         raise KeyError(

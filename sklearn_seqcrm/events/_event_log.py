@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pandas.api.types import is_list_like
-
-from sklearn_seqcrm._store import Kinds, events_of_kinds
+from sklearn_seqcrm._store import Kinds, events_of_kinds, one_or_many
 from sklearn_seqcrm.events._append import append_events
 from sklearn_seqcrm.events._concat import check_mergeable, merge_logs
 from sklearn_seqcrm.events._disk import open_log, write_log_to
@@ -323,8 +321,8 @@ class EventLog(ViewableLog):
           who  day event
         0   a    2   buy
         """
-        if len(kinds) == 1 and is_list_like(kinds[0]):
-            kinds = tuple(kinds[0])  # a list is fine, too
+        if len(kinds) == 1:
+            kinds = tuple(one_or_many(kinds[0], "kinds"))  # a list is fine, too
         index = events_of_kinds(self.column(kind_field), kinds, kind_field)
         log = self.take(self._timeline.at(index), index)
         if self._kinds is not None and self._kinds.field == kind_field:

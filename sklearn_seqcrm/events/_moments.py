@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from pandas.api.types import is_list_like
 from pandas.tseries.frequencies import to_offset
 
 from sklearn_seqcrm._ragged import begins_run
-from sklearn_seqcrm._store import LONGEST, Clock, Timeline, refuse_missing
+from sklearn_seqcrm._store import LONGEST, Clock, Timeline, one_or_many, refuse_missing
 from sklearn_seqcrm.events._reach import refuse_wide
 
 
@@ -237,9 +236,9 @@ def listed(timeline: Timeline, cutoffs: Any) -> np.ndarray:
     """Read cutoffs that a user lists, ascending and without repeats."""
     if cutoffs is None:
         raise ValueError("cutoffs is None; snapshots_every makes regular ones.")
-    one_or_many: Any = list(cutoffs) if is_list_like(cutoffs) else [cutoffs]
     clock = timeline.clock
-    moments = pd.Series([_moment(cutoff, clock) for cutoff in one_or_many])
+    times = one_or_many(cutoffs, "cutoffs")
+    moments = pd.Series([_moment(one, clock) for one in times])
     if not len(moments):
         raise ValueError("cutoffs is empty; it needs at least one time.")
     refuse_missing(moments, "sequence cutoffs")

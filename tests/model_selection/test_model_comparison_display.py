@@ -102,6 +102,10 @@ def test_errors(comparison):
         show({})
     with pytest.raises(ValueError, match=r"no metrics \['auc'\]; there are"):
         show(comparison, metrics=["auc"])
+    with pytest.raises(
+        TypeError, match="metrics must be a list of names; got the text"
+    ):
+        show(comparison, metrics="r2")
     with pytest.raises(ValueError, match="2 metrics need as many axes; got 1"):
         show(comparison, axes=plt.subplots()[1])
     alone = compare_models({"a": Noisy(1, 0)}, X, X[:, 0], cv=2, scoring="r2")

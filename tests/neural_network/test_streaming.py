@@ -505,7 +505,7 @@ def test_bad_input():
     more = EVENTS.iloc[20:]
     with pytest.raises(KeyError, match="no columns \\['kind'\\]"):
         scorer.update(more.drop(columns="kind"))
-    with pytest.raises(ValueError, match=r"other types: 'amount' is categorical"):
+    with pytest.raises(TypeError, match=r"'amount' is categorical; .* takes numbers"):
         scorer.update(more.assign(amount="much"))
     with pytest.raises(TypeError, match="type int64, but those of the events before"):
         scorer.update(more.assign(who=1))
@@ -554,6 +554,25 @@ def test_forgotten_customers_are_unknown():
     kept = PEOPLE["who"].isin(last.index[4:]).to_numpy()
     found = scorer.predict_proba(PEOPLE, AFTER)
     assert_allclose(found, np.where(kept[:, None], everybody, nobody), rtol=1e-5)
+
+
+def test_text_is_one_customer():
+    """And not the customers whose ids are its letters."""
+    events = EVENTS.assign(who=EVENTS["who"].replace({"c1": "a", "c2": "b"}))
+    scorer = new_scorer()
+    scorer.update(events)
+    assert scorer.forget("ab") == 0
+    assert scorer.forget("a") == 1
+    assert scorer.forget(pd.Series(["b", "a", "c3"])) == 2
+    assert scorer.forget(np.array(["c4"])) == 1
+    before = scorer.n_customers
+    with pytest.raises(TypeError, match="customers to forget are of the type int64"):
+        scorer.forget(7)
+    with pytest.raises(TypeError, match="a DataFrame of 2 dimensions"):
+        scorer.forget(PEOPLE)
+    with pytest.raises(ValueError, match="missing values"):
+        scorer.forget(["c5", None])
+    assert scorer.n_customers == before
 
 
 def test_no_more_customers_than_there_may_be():

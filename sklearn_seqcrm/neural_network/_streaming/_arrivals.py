@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
+import pandas as pd
 
-from sklearn_seqcrm._encoding import (
-    EventEncoder,
-    fitting_columns,
-    has_levels,
+from sklearn_seqcrm._encoding import EventEncoder, fitting_columns
+from sklearn_seqcrm._ragged import sort_events
+from sklearn_seqcrm._store import (
+    Clock,
+    Column,
+    factorize,
+    ids_of,
+    refuse_missing,
+    to_series,
 )
-from sklearn_seqcrm._store import Clock, Column, Timeline
-from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.events import EventLog, read_table
+from sklearn_seqcrm.neural_network._streaming._field_readers import reader_of
+from sklearn_seqcrm.neural_network._streaming._moments import exact_tick_of
 
 
 class Arrivals(NamedTuple):
@@ -40,11 +47,11 @@ class Arrivals(NamedTuple):
     def of(
         cls, events: Any, customer: str, time: str, encoder: EventEncoder, history: str
     ) -> Self:
-        """Read a table, or the events of a log.
+        """Read a table, a list of events, or the events of a log.
 
         Parameters
         ----------
-        events : EventLog, or table as EventLog takes it
+        events : EventLog, table as EventLog takes it, or list of mappings
             At least one event.
         customer, time : str
             Names of the key columns of a table.
@@ -55,20 +62,42 @@ class Arrivals(NamedTuple):
 
         Raises
         ------
+        KeyError
+            If a column is missing.
+        TypeError
+            If a value is of a type that its field does not take.
         ValueError
-            If fields are missing or of another type, or times of another kind or finer
+            If customers or times are missing, or times are of another kind or finer
             than the encoder's, so that they would be rounded.
         """
-        if not isinstance(events, EventLog):
-            levels = [n for n, kind in encoder.kinds.items() if has_levels(kind)]
-            events = EventLog(
-                events, customer, time, list(encoder.kinds), categorical=levels
+        what = f"new events for {history!r}"
+        if isinstance(events, EventLog):
+            columns = dict(fitting_columns(events.columns, encoder.kinds, history))
+            timeline = events.timeline
+            moments = pd.Series(timeline.clock.as_index(timeline.times))
+            times = _times_of(moments, encoder.clock, f"times of {what}")
+            return cls(timeline.customers.tolist(), timeline.offsets, times, columns)
+        names = [customer, time, *encoder.kinds]
+        if isinstance(events, list | tuple):
+            table = read_table(_table_of(events, names), what)
+        else:
+            table = read_table(events, what)
+        lost = [name for name in names if name not in table.columns]
+        if lost:
+            raise KeyError(
+                f"The table of {what} has no columns {lost}; it has {table.columns}."
             )
-        columns = dict(fitting_columns(events.columns, encoder.kinds, history))
-        what = f"times of new events for {history!r}"
-        timeline = events.timeline
-        times = _times_on(encoder.clock, timeline, what)
-        return cls(timeline.customers.tolist(), timeline.offsets, times, columns)
+        ids, moments = ids_of(table[customer]), to_series(table[time])
+        refuse_missing(ids, f"customer column {customer!r} of {what}")
+        refuse_missing(moments, f"time column {time!r} of {what}")
+        codes, customers = factorize(ids, customer, what)
+        times = _times_of(moments, encoder.clock, f"times of {what}")
+        order, offsets, times = sort_events(codes, times, len(customers))
+        columns = {
+            name: reader_of(encoder, name).read_column(table[name], what).take(order)
+            for name in encoder.kinds
+        }
+        return cls(customers.tolist(), offsets, times, columns)
 
     def only(self, kept: np.ndarray) -> Arrivals:
         """Some of the events, and the customers who have one of them.
@@ -89,11 +118,39 @@ class Arrivals(NamedTuple):
         )
 
 
-def _times_on(clock: Clock, timeline: Timeline, what: str) -> np.ndarray:
-    """Times on a clock, none of them rounded."""
-    if timeline.clock == clock:
-        return timeline.times
-    moments = timeline.clock.as_index(timeline.times)
+def _table_of(events: Sequence[Any], names: Sequence[str]) -> pd.DataFrame:
+    """A table of mappings, of Python objects as they are."""
+    for i, event in enumerate(events):
+        if not isinstance(event, Mapping):
+            raise TypeError(
+                f"A list of events must hold mappings; number {i} is a "
+                f"{type(event).__name__}."
+            )
+        refuse_lost(event, names, f"Event {i} of the list")
+    # Left to itself, pandas makes floats of large integers beside None.
+    columns = {name: [event[name] for event in events] for name in names}
+    return pd.DataFrame({name: _objects(values) for name, values in columns.items()})
+
+
+def _objects(values: list[Any]) -> pd.Series:
+    """A column of objects, lists among them."""
+    objects = np.empty(len(values), dtype=object)
+    objects[:] = values
+    return pd.Series(objects, dtype=object)
+
+
+def refuse_lost(event: Mapping[str, Any], names: Sequence[str], what: str) -> None:
+    """Raise a KeyError for an event without one of its columns."""
+    lost = [name for name in names if name not in event]
+    if lost:
+        raise KeyError(f"{what} lacks {lost}; it has {list(event)}.")
+
+
+def _times_of(moments: pd.Series, clock: Clock, what: str) -> np.ndarray:
+    """Times on a clock, none of them rounded; text is read as `exact_tick_of` does."""
+    if moments.dtype == object or pd.api.types.is_string_dtype(moments.dtype):
+        ticks = [exact_tick_of(clock, one, what) for one in moments]
+        return np.array(ticks, dtype=clock.dtype)
     times = clock.read(moments, what, up=False)
     finer = int((times != clock.read(moments, what)).sum())
     if finer:

@@ -47,7 +47,15 @@ def tick_of(clock: Clock, value: Any, what: str, *, up: bool = True) -> Any:
 
 
 def exact_tick_of(clock: Clock, value: Any, what: str) -> Any:
-    """The tick of an event, which is not to be rounded; as `tick_of`."""
+    """The tick of an event, which is not to be rounded; as `tick_of`.
+
+    Text must be in ISO 8601. What else pandas reads as a time, such as "now" or
+    "10:00", would be another moment on another day, when a service reads it again.
+    """
+    if np.ndim(value):
+        raise TypeError(f"{what} must be one time; got {type(value).__name__}.")
+    if isinstance(value, str) and not _is_iso(value):
+        raise ValueError(f"{what} must be a time in ISO 8601; got {value!r}.")
     tick = tick_of(clock, value, what, up=False)
     if tick != tick_of(clock, value, what):
         raise ValueError(
@@ -68,6 +76,14 @@ def days_of(value: Any, *, aware: bool) -> float | None:
     if (moment.tzinfo is not None) != aware:
         return None
     return moment.asm8.astype("M8[us]").astype("int64").item() / (_DAY * 1e6)
+
+
+def _is_iso(text: str) -> bool:
+    try:
+        datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_plain(clock: Clock, value: Any) -> bool:

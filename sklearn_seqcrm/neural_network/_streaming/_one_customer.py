@@ -8,20 +8,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from sklearn_seqcrm.neural_network._inputs import Inputs, read_inputs
 from sklearn_seqcrm.neural_network._rows import RowData
-from sklearn_seqcrm.neural_network._settings import own_settings
-from sklearn_seqcrm.neural_network._streaming._arrivals import Arrivals
+from sklearn_seqcrm.neural_network._streaming._arrivals import refuse_lost
+from sklearn_seqcrm.neural_network._streaming._field_readers import is_missing
 from sklearn_seqcrm.neural_network._streaming._moments import exact_tick_of, tick_of
 from sklearn_seqcrm.neural_network._streaming._one_event import OneEvent
 from sklearn_seqcrm.neural_network._streaming._one_row import OneRow, UnusualValueError
 from sklearn_seqcrm.neural_network._streaming._one_step import OneNetwork
 from sklearn_seqcrm.neural_network._streaming._parts import Parts
 from sklearn_seqcrm.neural_network._streaming._rows_to_score import (
-    ids_like,
     latest_of,
+    one_id_like,
 )
 from sklearn_seqcrm.neural_network._streaming._streamed_history import (
     StreamedHistory,
@@ -97,9 +96,12 @@ class OneCustomer:
         streams = self._streams
         ids = self._ids_of(customer)
         slots = {name: one.states.find_one(ids[name]) for name, one in streams.items()}
-        tick = None
+        tick, values = None, {}
         if stream is not None and event is not None:
-            tick = self._tick_of(event, stream, slots[stream.name])
+            column = self._keys[stream.name][1]
+            refuse_lost(event, [column, *stream.encoder.kinds], "event")
+            values = self._one_event[stream.name].read(event)
+            tick = self._tick_of(event[column], column, stream, slots[stream.name])
         cutoffs = {
             name: self._cutoff_of(
                 one, slots[name], cutoff, tick if one is stream else None
@@ -108,9 +110,11 @@ class OneCustomer:
         }
         # All that may be refused is read before the event is.
         beside = self._read_statics(statics, cutoffs)
-        if stream is not None and event is not None and tick is not None:
+        if stream is not None and tick is not None:
             customer = ids[stream.name]
-            self._take(stream, customer, event, tick, on_accept)
+            if on_accept is not None:
+                on_accept()
+            self._take(stream, customer, values, tick)
             slots[stream.name] = stream.states.find_one(customer)
         records = {
             name: one.states.at_one(slots[name]) for name, one in streams.items()
@@ -143,23 +147,20 @@ class OneCustomer:
         ids = {}
         for name, stream in self._streams.items():
             one = customer[name] if isinstance(customer, Mapping) else customer
-            if one is None or one is pd.NA or one != one:
+            if is_missing(one):
                 raise ValueError(f"customer must not be missing; got {one!r}.")
             known = stream.states.any_customer
             if type(one) not in (str, int) or type(one) is not type(known):
-                one = ids_like(pd.Index([one]), known, "customer")[0]
+                one = one_id_like(one, known, "customer")
             ids[name] = one
         return ids
 
     def _tick_of(
-        self, event: Mapping[str, Any], stream: StreamedHistory, slot: int
+        self, moment: Any, column: str, stream: StreamedHistory, slot: int
     ) -> Any:
         """Time of an event; None if it is late, and that is to be ignored."""
-        column, clock = self._keys[stream.name][1], stream.encoder.clock
-        lost = [n for n in (column, *stream.encoder.kinds) if n not in event]
-        if lost:
-            raise KeyError(f"event lacks {lost}; it has {list(event)}.")
-        tick = exact_tick_of(clock, event[column], f"event[{column!r}]")
+        clock = stream.encoder.clock
+        tick = exact_tick_of(clock, moment, f"event[{column!r}]")
         stream.span_with(tick, tick)
         last = None if slot < 0 else stream.states.records["last"][slot]
         if last is None or tick >= last:
@@ -233,28 +234,13 @@ class OneCustomer:
         self,
         stream: StreamedHistory,
         customer: Any,
-        event: Mapping[str, Any],
+        values: Mapping[str, Any],
         tick: Any,
-        on_accept: Callable[[], Any] | None,
     ) -> None:
-        """Read an event, which is not late."""
+        """Take in an event that was read, and is not late."""
         slot = stream.states.find_one(customer)
         gap = np.nan
         if slot >= 0:
             gap = float(tick - stream.states.records["last"][slot])
-        numbers = self._one_event[stream.name].encode(event, tick, gap)
-        if numbers is not None:
-            if on_accept is not None:
-                on_accept()
-            stream.take_one(customer, tick, gap, *numbers)
-            return
-        keys = self._keys[stream.name]
-        moment = stream.encoder.clock.as_scalar(tick)
-        whole = {**event, keys[0]: customer, keys[1]: moment}
-        names = [*keys, *stream.encoder.kinds]
-        table = pd.DataFrame({name: [whole[name]] for name in names})
-        arrivals = Arrivals.of(table, *keys, stream.encoder, stream.name)
-        if on_accept is not None:
-            on_accept()
-        with own_settings("cpu"), torch.no_grad():
-            stream.take(arrivals)
+        numbers = self._one_event[stream.name].encode(values, tick, gap)
+        stream.take_one(customer, tick, gap, *numbers)

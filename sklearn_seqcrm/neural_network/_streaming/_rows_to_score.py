@@ -31,9 +31,8 @@ def customers_in(rows: pd.DataFrame, name: str, known: Hashable | None) -> list[
             f"rows has no customer column {name!r}; it has {list(rows.columns)}."
         )
     refuse_missing(rows[name], f"customer column {name!r} of rows")
-    return ids_like(
-        pd.Index(rows[name]), known, f"customers in column {name!r} of rows"
-    )
+    ids = pd.Index(rows[name], tupleize_cols=False)
+    return ids_like(ids, known, f"customers in column {name!r} of rows")
 
 
 def ids_like(ids: pd.Index, known: Hashable | None, what: str) -> list[Any]:
@@ -52,9 +51,21 @@ def ids_like(ids: pd.Index, known: Hashable | None, what: str) -> list[Any]:
         ids = ids.astype(ids.dtype.categories.dtype)
     exact = exact_ids(ids, what)
     if known is not None:
-        others = exact_ids(pd.Index([known]), what)
+        others = exact_ids(_index_of(known), what)
         refuse_other_kind(exact, others, what, "those of the events before are")
     return exact.tolist()
+
+
+def one_id_like(one: Any, known: Hashable | None, what: str) -> Any:
+    """As `ids_like` of a single id, which may be a tuple."""
+    return ids_like(_index_of(one), known, what)[0]
+
+
+def _index_of(one: Any) -> pd.Index:
+    """An index of one id, as an object: a tuple is one id, and not several levels."""
+    objects = np.empty(1, dtype=object)
+    objects[0] = one
+    return pd.Index(objects, tupleize_cols=False)
 
 
 def cutoffs_of(

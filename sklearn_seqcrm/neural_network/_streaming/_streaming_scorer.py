@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 from sklearn.utils.metaestimators import available_if
 
+from sklearn_seqcrm._store import one_or_many, refuse_missing
 from sklearn_seqcrm.neural_network._base import mean_over_networks
 from sklearn_seqcrm.neural_network._lstm_classifier import LSTMClassifier
 from sklearn_seqcrm.neural_network._lstm_regressor import LSTMRegressor
@@ -32,7 +33,11 @@ from sklearn_seqcrm.neural_network._streaming._parquet import (
     write_states,
 )
 from sklearn_seqcrm.neural_network._streaming._parts import Parts
-from sklearn_seqcrm.neural_network._streaming._rows_to_score import ids_like
+from sklearn_seqcrm.neural_network._streaming._rows_to_score import (
+    ids_like,
+    one_id_like,
+)
+from sklearn_seqcrm.neural_network._streaming._states import States
 from sklearn_seqcrm.neural_network._streaming._streamed_history import (
     StreamedHistory,
 )
@@ -171,6 +176,8 @@ class StreamingScorer:
         customers = _by_history(customer, names, "customer")
         times = _by_history(time, names, "time")
         self._keys = {name: (customers[name], times[name]) for name in names}
+        for name, keys in self._keys.items():
+            _refuse_repeated(keys, parts.encoders[name].kinds, name)
         with own_settings("cpu"), torch.no_grad():
             ones = [OneNetwork(network) for network in parts.networks]
             self._streams = self._make_streams(names, ones)
@@ -234,9 +241,10 @@ class StreamingScorer:
 
         Parameters
         ----------
-        events : EventLog, or table as EventLog takes it
+        events : EventLog, table as EventLog takes it, or list of mappings
             Events with the fields that the encoder has learned, in any order. Those of
-            a customer must not be earlier than what has been read.
+            a customer must not be earlier than what has been read. A list holds events
+            as `score_one` takes them, each with its customer.
         history : str or None, default=None
             History column that they belong to; None: the only one.
         on_accept : callable or None, default=None
@@ -255,11 +263,20 @@ class StreamingScorer:
         KeyError
             If the table lacks a column.
         TypeError
-            If `events` is no table, or customers are of another type than before.
+            If `events` is no table, customers are of another type than before, or a
+            value is of a type that its field does not take.
         ValueError
-            If events are late, fields or times are of another kind than in training,
-            or times are finer, so that they would be rounded; or customers or times
-            are missing. Nothing has been read then.
+            If events are late, times are of another kind than in training or finer, so
+            that they would be rounded, or customers or times are missing. Nothing has
+            been read then.
+
+        Notes
+        -----
+        Each value is read by itself, and as `score_one` reads it: an event that one of
+        them takes, the other takes as well, with the same result, whatever events stand
+        beside it. But pandas makes floats of integers beside None, and fills fields
+        that some events lack: give events that come from JSON as a list, not as a
+        table.
         """
         with self._lock, own_settings("cpu"), torch.no_grad():
             stream = self._stream(history)
@@ -282,7 +299,7 @@ class StreamingScorer:
         name = stream.name
         arrivals = Arrivals.of(events, *self._keys[name], stream.encoder, name)
         what = f"customers of new events for {name!r}"
-        ids_like(pd.Index(arrivals.customers[:1]), stream.states.any_customer, what)
+        one_id_like(arrivals.customers[0], stream.states.any_customer, what)
         return arrivals
 
     def _stream(self, history: Any) -> StreamedHistory:
@@ -458,13 +475,13 @@ class StreamingScorer:
 
     # Forgetting -----------------------------------------------------------------------
 
-    def forget(self, customers: Iterable[Any], history: Any = None) -> int:
+    def forget(self, customers: Any, history: Any = None) -> int:
         """Forget customers, who are unknown from then on.
 
         Parameters
         ----------
-        customers : iterable of ids
-            Customers; unknown ones are left alone.
+        customers : id or iterable of ids
+            One customer, or several; unknown ones are left alone. A tuple is several.
         history : str or None, default=None
             History column in which to forget them; None: in all of them.
 
@@ -472,15 +489,21 @@ class StreamingScorer:
         -------
         int
             Number of states that were given up.
+
+        Raises
+        ------
+        TypeError
+            If customers are of another type than those of the events. Nobody has been
+            forgotten then.
         """
-        ids = pd.Index(list(customers))
+        what = "customers to forget"
+        ids = pd.Index(one_or_many(customers, "customers"), tupleize_cols=False)
+        refuse_missing(pd.Series(ids), what)
         chosen = self._streams if history is None else [self._stream(history).name]
         with self._lock:
-            n_gone = 0
-            for states in (self._streams[name].states for name in chosen):
-                known = ids_like(ids, states.any_customer, "customers to forget")
-                n_gone += states.forget(known)
-            return n_gone
+            all_states = [self._streams[name].states for name in chosen]
+            known = [ids_like(ids, one.any_customer, what) for one in all_states]
+            return sum(map(States.forget, all_states, known))
 
     def forget_before(self, moment: Any, history: Any = None) -> int:
         """Forget the customers whose last event lies before a moment.
@@ -599,6 +622,20 @@ def _by_history(value: Any, names: Sequence[Any], what: str) -> dict[Any, str]:
     if lost:
         raise ValueError(f"{what} has no entry for the history columns {lost}.")
     return {name: value[name] for name in names}
+
+
+def _refuse_repeated(
+    keys: tuple[str, str], fields: Iterable[str], history: Any
+) -> None:
+    """Raise a ValueError for a key that is another key, or a field."""
+    if keys[0] == keys[1]:
+        raise ValueError(f"customer and time are the same column {keys[0]!r}.")
+    repeated = [key for key in keys if key in fields]
+    if repeated:
+        raise ValueError(
+            f"customer or time are called like fields of {history!r}: {repeated}. Name "
+            "the columns that hold the ids and the times of new events."
+        )
 
 
 def _refuse_late(arrivals: Arrivals, late: np.ndarray, stream: StreamedHistory) -> None:
