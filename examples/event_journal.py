@@ -117,11 +117,11 @@ class Journal:
         return True
 
     def after(self, number, n=10_000):
-        """Yield lists of events after a number, and the number of their last one."""
+        """Yield lists of the events after a number, in order."""
         query = f"SELECT * FROM events WHERE number > ? ORDER BY number LIMIT {n}"
         while rows := self.base.execute(query, [number]).fetchall():
             number = rows[-1][0]
-            yield number, [Event.model_validate_json(row[-1]) for row in rows]
+            yield [Event.model_validate_json(row[-1]) for row in rows]
 
     def forget(self, customer):
         """Remove the events of a customer; states from before must not be used."""

@@ -59,7 +59,7 @@ def in_utc(time):
 
 
 def check_time(time):
-    """Refuse the far future above all: what its customer does next would be late."""
+    """Refuse times out of bounds; after one of next year, all others would be late."""
     if not EARLIEST <= in_utc(time) <= datetime.now(UTC) + MAX_AHEAD:
         span = f"from {EARLIEST:%Y-%m-%d} to {MAX_AHEAD.days} day from now"
         raise ValueError(f"must be {span}")
@@ -131,15 +131,16 @@ class Service:
             part.unlink()
         self.scorer, number = self.newest_states()
         self.written, self.next_states = number, number + self.states_every
-        self.scorer.forget(journal.forgotten_since(number))
-        for last, events in journal.after(number):
-            try:
+        try:
+            # Nobody is called "": an error if the customers of the states are not text.
+            self.scorer.forget(["", *journal.forgotten_since(number)])
+            for events in journal.after(number):
                 self.scorer.update([as_row(event) for event in events])
-            except (LookupError, TypeError, ValueError) as error:
-                raise StartError(
-                    f"The model cannot read the events up to number {last}: {error} "
-                    "A model with other fields needs states from a log: put_states."
-                ) from error
+        except (LookupError, TypeError, ValueError) as error:
+            raise StartError(
+                f"The model cannot go on from event {number}: {error} A model with "
+                "other fields needs states from a log: put_states."
+            ) from error
 
     def newest_states(self):
         """A scorer, and the number of the last event in its states."""
@@ -161,8 +162,8 @@ class Service:
         )
 
     def keep(self, events, read):
-        """Have the events that are new read by `read`, which commits them before."""
-        # In order of time, so that any part of the journal is so for each customer.
+        """Add events to the journal; `read` commits the new ones, and reads them."""
+        # In order of time: no block of the journal then has late ones.
         events = sorted(events, key=lambda event: in_utc(event.time))
         before = self.journal.last
         try:

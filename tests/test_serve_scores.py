@@ -427,6 +427,15 @@ def test_states_of_a_log_come_before_the_first_event(
     assert_has_read(start(), model[1], events[:30])
 
 
+def test_customers_are_text(start, example, model, tmp_path):
+    scorer = example.StreamingScorer(model[1], "customer_id", "timestamp")
+    rows = [event(i)["fields"] | {"customer_id": i} for i in range(3)]
+    scorer.update([row | {"timestamp": pd.Timestamp("2024-01-01")} for row in rows])
+    sys.modules["event_journal"].put_states(tmp_path, scorer)
+    with pytest.raises(example.StartError, match="customers to forget"):
+        start()
+
+
 def test_only_one_process_uses_a_folder(start, example, tmp_path):
     start()
     with pytest.raises(example.StartError, match="Another process"):
