@@ -1,100 +1,269 @@
-"""A service, on the page "In production": serve_scores.py model.joblib folder 8000."""
+"""A service that scores customers as their events come in.
 
-import json
-import os
+``python serve_scores.py model.joblib folder 8000``; the page "In production" says more.
+
+An event is checked, written into the journal, read into the state of its customer, and
+then acknowledged. From time to time all states are written into a file. A start loads
+the newest states and reads the events since. Journal and files: event_journal.py.
+"""
+
 import sqlite3
 import sys
-from datetime import datetime
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
 
 import joblib
-import pandas as pd
 import uvicorn
-from fastapi import FastAPI
+from event_journal import Event, Journal, OtherEventError, StartError
+from fastapi import FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import AfterValidator, Field, Strict, TypeAdapter, ValidationError
 
 from sklearn_seqcrm.neural_network import StreamingScorer
 
-CUSTOMER, TIME = "customer_id", "timestamp"  # as the log of the training called them
+CUSTOMER, TIME = "customer_id", "timestamp"  # their names in the log of the training
+STATES_EVERY = 50_000  # events between two files of states
+MAX_BODY = 2**20  # bytes of a request
+MAX_LENGTH = 1_000  # characters of a text, numbers of a vector
+MAX_WHOLE = 2**53  # beyond it, floats skip whole numbers
+EARLIEST, MAX_AHEAD = datetime(2000, 1, 1, tzinfo=UTC), timedelta(days=1)
 
 
-class Event(BaseModel):
-    id: str
-    customer: str
-    time: datetime
-    fields: dict[str, bool | float | str | None] = {}
+# What comes in, and its bounds --------------------------------------------------------
 
-    def as_row(self):
-        return {**self.fields, CUSTOMER: self.customer, TIME: self.time}
+
+def is_number(value):
+    """Whether a value is a number, or true or false, that a float can hold."""
+    if isinstance(value, int):
+        return abs(value) <= MAX_WHOLE
+    return isinstance(value, float) and abs(value) < float("inf")
+
+
+def check_value(value):
+    """Refuse what is too large, or nested deeper than a vector."""
+    is_short = isinstance(value, str | list) and len(value) <= MAX_LENGTH
+    if is_short and (isinstance(value, str) or all(map(is_number, value))):
+        return value
+    if value is None or is_number(value):
+        return value
+    raise ValueError(
+        f"must be a finite number (a whole one up to {MAX_WHOLE}), true, false, null, "
+        f"or a text or list of numbers of a length up to {MAX_LENGTH}"
+    )
+
+
+def in_utc(time):
+    """A time that can be compared with others; without a zone it counts as UTC."""
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def check_time(time):
+    """Refuse times out of bounds; after one of next year, all others would be late."""
+    if not EARLIEST <= in_utc(time) <= datetime.now(UTC) + MAX_AHEAD:
+        span = f"from {EARLIEST:%Y-%m-%d} to {MAX_AHEAD.days} day from now"
+        raise ValueError(f"must be {span}")
+    return time.astimezone(UTC) if time.tzinfo else time
+
+
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^\P{C}+$")]
+Value = Annotated[Any, AfterValidator(check_value)]
+Fields = Annotated[dict[Name, Value], Field(max_length=100)]
+
+
+class NewEvent(Event):
+    """An event in a request."""
+
+    id: Name
+    customer: Name
+    time: Annotated[datetime, Strict(), AfterValidator(check_time)]
+    fields: Fields = {}
+
+
+ONE, MANY = TypeAdapter(NewEvent), TypeAdapter(list[NewEvent])
+STATICS = TypeAdapter(Fields)
+
+
+async def body_of(request):
+    """The body of a request, unless it is too long."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_BODY:
+            raise HTTPException(413, f"The body has more than {MAX_BODY} bytes.")
+    return bytes(body)
+
+
+def as_row(event):
+    """An event as the scorer takes it, which looks at the fields of its model only."""
+    return {**event.fields, CUSTOMER: event.customer, TIME: event.time}
+
+
+# The service --------------------------------------------------------------------------
 
 
 class Service:
-    def __init__(self, model, folder, states_every=50_000):
-        self.folder, self.states_every = folder, states_every
-        pipeline = joblib.load(model)  # runs what is in it: load files of yours alone
-        self.written, self.scorer = 0, StreamingScorer(pipeline, CUSTOMER, TIME)
-        for file in sorted(folder.glob("states-*.parquet"))[-1:]:
-            self.written = int(file.stem.split("-")[1])
-            self.scorer = StreamingScorer.from_parquet(file, pipeline, CUSTOMER, TIME)
-        self.base = sqlite3.connect(folder / "events.sqlite", check_same_thread=False)
-        for rule in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=FULL"):
-            self.base.execute(f"PRAGMA {rule}").fetchall()
-        table = "events (number INTEGER PRIMARY KEY, id TEXT UNIQUE, body TEXT)"
-        self.base.execute(f"CREATE TABLE IF NOT EXISTS {table}")
-        query = "SELECT body FROM events WHERE number > ? ORDER BY number"
-        missed = self.base.execute(query, [self.written])
-        self.update([Event.model_validate_json(body) for (body,) in missed])
+    """A scorer that has read the events of a journal."""
 
-    def update(self, events):
-        return {"new": self.scorer.update(pd.DataFrame(map(Event.as_row, events)))}
-
-    def is_new(self, event):
-        insert = "INSERT OR IGNORE INTO events (id, body) VALUES (?, ?)"
-        return self.base.execute(insert, (event.id, event.model_dump_json())).rowcount
-
-    def keep(self, events, use):
-        """Write down the events that are new, if `use` takes them, and then answer."""
+    def __init__(self, model, folder, states_every=STATES_EVERY):
+        self.pipeline = joblib.load(model)  # runs what is in it: load only your own
+        self.states_every, self.problems = states_every, {}
+        self.journal = Journal(folder)
         try:
-            with self.base:  # a transaction, which an error takes back
-                answer = use([event for event in events if self.is_new(event)])
-        except sqlite3.Error:  # a full disk, say: states must not be ahead of it
-            os._exit(1)
-        [last] = self.base.execute("SELECT max(number) FROM events").fetchone()
-        if last is not None and last >= self.written + self.states_every:
-            self.scorer.to_parquet(self.folder / f"states-{last:012}.parquet")
-            self.written = last
+            self.load()
+        except BaseException:
+            self.journal.close()
+            raise
+
+    def load(self):
+        """Take the newest states that can be read, and the events since."""
+        journal = self.journal
+        found = {file.name for file in journal.states()}
+        if unknown := sorted(found - journal.known_states()):
+            raise StartError(
+                f"The states {unknown} do not belong to the journal in "
+                f"{journal.folder}, which is older than they are, or another one, and "
+                "lacks events that were acknowledged. Put the right journal back, with "
+                "its -wal file. If it is lost, move these states away: the service "
+                "goes on from the events of this journal. Send later ones again."
+            )
+        for part in journal.folder.glob(".*.part"):  # left by a process that was killed
+            part.unlink()
+        self.scorer, number = self.newest_states()
+        self.written, self.next_states = number, number + self.states_every
+        try:
+            # Nobody is called "": an error if the customers of the states are not text.
+            self.scorer.forget(["", *journal.forgotten_since(number)])
+            for events in journal.after(number):
+                self.scorer.update([as_row(event) for event in events])
+        except (LookupError, TypeError, ValueError) as error:
+            raise StartError(
+                f"The model cannot go on from event {number}: {error} A model with "
+                "other fields needs states from a log: put_states."
+            ) from error
+
+    def newest_states(self):
+        """A scorer, and the number of the last event in its states."""
+        keys = self.pipeline, CUSTOMER, TIME
+        removed, unusable = self.journal.removed, {}
+        for file, number in self.journal.states().items():
+            try:
+                if number < (removed or 0):
+                    raise ValueError(f"the journal begins after event {removed}")
+                return StreamingScorer.from_parquet(file, *keys), number
+            except (LookupError, OSError, ValueError) as error:
+                unusable[file.name] = self.problems["states"] = str(error)
+        if removed is None:
+            return StreamingScorer(*keys), 0
+        raise StartError(
+            f"The journal in {self.journal.folder} has no events up to number "
+            f"{removed}, so that it needs states, and none can be used: {unusable}. "
+            "Restore them from a backup, or make them from a log: put_states."
+        )
+
+    def keep(self, events, read):
+        """Add events to the journal; `read` commits the new ones, and reads them."""
+        # In order of time: no block of the journal then has late ones.
+        events = sorted(events, key=lambda event: in_utc(event.time))
+        before = self.journal.last
+        try:
+            with self.journal.transaction():
+                answer = read([event for event in events if self.journal.add(event)])
+        except sqlite3.Error as error:
+            self.problems["journal"] = str(error)
+            raise
+        except Exception:
+            if self.journal.last > before:  # committed, and perhaps not read
+                self.load()
+            raise
+        self.problems.pop("journal", None)
+        if self.journal.last >= self.next_states:
+            self.write_states()
         return answer
+
+    def update(self, new):
+        rows, commit = [as_row(event) for event in new], self.journal.commit
+        return {"new": self.scorer.update(rows, on_accept=commit)}
+
+    def score(self, new, customer, cutoff, statics):
+        event, commit = as_row(new[0]) if new else None, self.journal.commit
+        score = self.scorer.score_one(
+            customer, event, statics, cutoff, on_accept=commit
+        )
+        return {"score": score.tolist()}
+
+    def write_states(self):
+        """Write the states. If that fails, events are safe; a start takes longer."""
+        number = self.journal.last
+        try:
+            self.journal.write_states(self.scorer, number)
+        except (OSError, sqlite3.Error) as error:
+            self.problems["states"] = str(error)
+            self.next_states = number + self.states_every // 10
+        else:
+            self.problems.pop("states", None)
+            self.written, self.next_states = number, number + self.states_every
+
+    def forget(self, customer):
+        """Remove a customer from the journal and all states."""
+        n_events = self.journal.forget(customer)
+        self.scorer.forget([customer])
+        self.write_states()
+        return {"events": n_events, **self.health()}
+
+    def health(self):
+        """The last event, the last one in states on the disk, and what has failed."""
+        numbers = {"last event": self.journal.last, "states up to": self.written}
+        return {**numbers, "problems": self.problems, "ok": not self.problems}
 
 
 def make_app(service):
     app = FastAPI()
 
     @app.post("/events")
-    async def read(events: list[Event]):
-        return service.keep(events, service.update)
+    async def read(request: Request):
+        return service.keep(MANY.validate_json(await body_of(request)), service.update)
 
     @app.post("/score")
-    async def judge(event: Event, cutoff: datetime, statics: str = "{}"):
-        who, statics = event.customer, json.loads(statics)
-        return service.keep([event], lambda new: score(who, new, statics, cutoff))
+    async def judge(request: Request, cutoff: datetime, statics: str = "{}"):
+        event = ONE.validate_json(await body_of(request))
+        about = event.customer, cutoff, STATICS.validate_json(statics)
+        return service.keep([event], lambda new: service.score(new, *about))
 
-    @app.get("/score/{who}")
-    async def look(who: str, cutoff: datetime, statics: str = "{}"):
-        return score(who, [], json.loads(statics), cutoff)
+    @app.get("/score")
+    async def look(customer: Name, cutoff: datetime, statics: str = "{}"):
+        return service.score([], customer, cutoff, STATICS.validate_json(statics))
 
-    def score(who, new, statics, cutoff):
-        event = new[0].as_row() if new else None
-        return {"score": service.scorer.score_one(who, event, statics, cutoff).tolist()}
+    @app.delete("/customer")
+    async def forget(customer: Name):
+        return service.forget(customer)
+
+    @app.get("/health")
+    async def health():
+        return service.health()
 
     async def refuse(request, error):
-        return JSONResponse({"reason": str(error.args[0])}, status_code=422)
+        status, reason = 422, str(error.args[0] if error.args else error)
+        if isinstance(error, HTTPException):
+            status, reason = error.status_code, error.detail
+        elif isinstance(error, OtherEventError):
+            status = 409
+        elif isinstance(error, sqlite3.Error):
+            status, reason = 503, f"Nothing can be written, and nothing was: {reason}."
+        elif isinstance(error, RequestValidationError | ValidationError):
+            first = error.errors()[0]
+            reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}".lstrip(": ")
+        return JSONResponse({"reason": reason[:1000]}, status_code=status)
 
-    for kind in (LookupError, TypeError, ValueError):
+    refused = ArithmeticError, LookupError, TypeError, ValueError, OtherEventError
+    for kind in (*refused, HTTPException, RequestValidationError, sqlite3.Error):
         app.exception_handler(kind)(refuse)
     return app
 
 
 if __name__ == "__main__":
-    app = make_app(Service(sys.argv[1], Path(sys.argv[2])))
-    uvicorn.run(app, port=int(sys.argv[3]), log_level="warning")
+    try:
+        service = Service(sys.argv[1], sys.argv[2])
+    except StartError as error:
+        sys.exit(str(error))
+    uvicorn.run(make_app(service), port=int(sys.argv[3]), log_level="warning")

@@ -392,6 +392,35 @@ def test_late_events(one):
     assert_allclose(lax.predict_proba(PEOPLE, AFTER), expected, **EXACT)
 
 
+@pytest.mark.parametrize("one", [False, True])
+def test_events_are_written_down_before_they_are_read(one):
+    scorer, written = new_scorer(late="ignore"), []
+    person = as_event(PEOPLE.iloc[0])
+
+    def read(event, on_accept, cutoff=AFTER):
+        if one:
+            options = {"cutoff": cutoff, "on_accept": on_accept}
+            scorer.score_one(event["who"], event, person, **options)
+        else:
+            scorer.update(pd.DataFrame([event]), on_accept=on_accept)
+
+    def fail():
+        raise OSError("full")
+
+    event = {**EVENTS.iloc[-1].to_dict(), "who": person["who"]}
+    with pytest.raises(OSError, match="full"):
+        read(event, fail)
+    assert scorer.n_customers == {"history": 0}
+    with pytest.raises((KeyError, ValueError)):
+        read({**event, "when": None}, fail)
+    # When it is called, the event has not been read.
+    read(event, lambda: written.append(dict(scorer.n_customers)))
+    assert written == [{"history": 0}]
+    assert scorer.n_customers == {"history": 1}
+    # A late one that is ignored is not to be written.
+    read({**event, "when": EVENTS["when"].min()}, fail)
+
+
 def test_an_event_and_its_cutoff():
     """An event that the score could not see is not read."""
     scorer = new_scorer()

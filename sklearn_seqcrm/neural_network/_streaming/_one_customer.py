@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -74,6 +74,7 @@ class OneCustomer:
         statics: Mapping[str, Any],
         cutoff: Any,
         stream: StreamedHistory | None,
+        on_accept: Callable[[], Any] | None = None,
     ) -> list[np.ndarray]:
         """What each network returns, shape (1, n_outputs), after the event if any.
 
@@ -89,6 +90,8 @@ class OneCustomer:
             Cutoff; None: the last event.
         stream : StreamedHistory or None
             The history column of the event; None without one.
+        on_accept : callable or None, default=None
+            As in `StreamingScorer.score_one`.
         """
         streams = self._streams
         ids = self._ids_of(customer)
@@ -109,6 +112,8 @@ class OneCustomer:
         beside = self._read_statics(statics, cutoffs)
         if stream is not None and tick is not None:
             customer = ids[stream.name]
+            if on_accept is not None:
+                on_accept()
             self._take(stream, customer, values, tick)
             slots[stream.name] = stream.states.find_one(customer)
         records = {

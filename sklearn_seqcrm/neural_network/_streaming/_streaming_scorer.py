@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -233,7 +233,13 @@ class StreamingScorer(RowScores):
 
     # Events ---------------------------------------------------------------------------
 
-    def update(self, events: Any, history: Any = None) -> int:
+    def update(
+        self,
+        events: Any,
+        history: Any = None,
+        *,
+        on_accept: Callable[[], Any] | None = None,
+    ) -> int:
         """Read new events, those of a table or of a whole log.
 
         Parameters
@@ -249,6 +255,11 @@ class StreamingScorer(RowScores):
             or a list has the field of kinds. Events of a kind that is new need all.
         history : str or None, default=None
             History column that they belong to; None: the only one.
+        on_accept : callable or None, default=None
+            Called without arguments when nothing can refuse the events any more, and
+            before any state changes, to write them down: the commit of a transaction.
+            If it raises, no event has been read. It is not called if there is no
+            event to read, and must not call the scorer.
 
         Returns
         -------
@@ -284,6 +295,9 @@ class StreamingScorer(RowScores):
                     _refuse_late(arrivals, late, stream)
                 arrivals = arrivals.only(~late)
             if len(arrivals.times):
+                stream.span_with(arrivals.times.min(), arrivals.times.max())
+                if on_accept is not None:
+                    on_accept()
                 stream.take(arrivals)
             return len(arrivals.times)
 
@@ -324,6 +338,8 @@ class StreamingScorer(RowScores):
         cutoff: Any = None,
         history: Any = None,
         horizon: Any = None,
+        *,
+        on_accept: Callable[[], Any] | None = None,
     ) -> Any:
         """Read an event of one customer, if there is one, and score the customer.
 
@@ -348,6 +364,8 @@ class StreamingScorer(RowScores):
         horizon : duration, float, array-like of shape (n_times,) or None, default=None
             Of an `LSTMSurvival`: one length of time from the cutoff on, or several.
             None: the risk is returned.
+        on_accept : callable or None, default=None
+            As in `update`: called before the event is read, and not without one.
 
         Returns
         -------
@@ -370,7 +388,7 @@ class StreamingScorer(RowScores):
         with self._lock:
             stream = None if event is None else self._stream(history)
             outputs = self._one_customer.outputs(
-                customer, event, statics or {}, cutoff, stream
+                customer, event, statics or {}, cutoff, stream, on_accept
             )
         if times is not None:
             outputs = [one.repeat(len(times), axis=0) for one in outputs]
