@@ -25,6 +25,7 @@ from sklearn_seqcrm.neural_network._streaming._event_fields import (
     EventFields,
     refuse_lost,
 )
+from sklearn_seqcrm.neural_network._streaming._field_readers import error_at
 from sklearn_seqcrm.neural_network._streaming._moments import exact_tick_of
 
 
@@ -180,8 +181,10 @@ def _read(
         columns = fields.complete(events.columns, len(events), what, kind)
         columns = dict(fitting_columns(columns, encoder.kinds, what))
         codes = np.repeat(np.arange(events.n_customers), timeline.counts)
-        moments = pd.Series(timeline.clock.as_index(timeline.times))
-        times = _times_of(moments, encoder.clock, f"times of {what}")
+        times = timeline.times
+        if timeline.clock != encoder.clock:
+            moments = pd.Series(timeline.clock.as_index(times))
+            times = _times_of(moments, encoder.clock, f"times of {what}")
         return _Part(codes, timeline.customers, times, columns)
     if isinstance(events, list | tuple):
         own = {} if kind is None else {str(fields.kind_field): kind}
@@ -196,7 +199,7 @@ def _read(
             try:
                 values.append(fields.read({**event, **own}, name))
             except (TypeError, ValueError) as error:
-                raise type(error)(f"{name}: {error}") from error
+                raise error_at(name, error) from error
         columns = fields.join(values)
         ids, moments = (_objects([event[key] for event in events]) for key in keys)
     else:

@@ -62,7 +62,7 @@ class EventFields:
             refuse_lost(event, [self._kinds.field], what)
             kind = self._readers[self._kinds.field].read(event[self._kinds.field])
             if kind is None:
-                raise ValueError(f"{what} has no kind in {self._kinds.field!r}.")
+                raise ValueError(f"An event has no kind in {self._kinds.field!r}.")
             needed = self._fields_of(kind)
         refuse_lost(event, needed, what)
         found = dict.fromkeys(self._readers)

@@ -19,6 +19,7 @@ from typing import Any
 import narwhals.stable.v1 as nw
 import numpy as np
 import pandas as pd
+from pandas.api.types import infer_dtype
 
 from sklearn_seqcrm._encoding import (
     EventEncoder,
@@ -44,6 +45,7 @@ class FieldReader(ABC):
     """
 
     takes: str  # what an error says that the field takes
+    _has_levels = False
 
     def __init__(self, name: str, kind: str) -> None:
         self._name = name
@@ -114,16 +116,16 @@ class FieldReader(ABC):
             try:
                 values.append(None if skip else self.read(value))
             except (TypeError, ValueError) as error:
-                raise type(error)(f"Row {i} of {what}: {error}") from error
+                raise error_at(f"Row {i} of {what}", error) from error
         return self.join(values)
-
-    _has_levels = False
 
     def _objects_of(self, column: nw.Series) -> list[Any] | None:
         """Values of a column that may be of several types; None for one type."""
         native = column.to_native()
         if isinstance(native, pd.Series) and native.dtype == object:
-            return native.to_list()
+            # Older pandas has text as objects, and reading it as a whole is faster.
+            is_text = self._has_levels and infer_dtype(native, skipna=True) == "string"
+            return None if is_text else native.to_list()
         if column.dtype == nw.Object:
             return column.to_list()
         if column.dtype in (nw.Categorical, nw.Enum) and not self._has_levels:
@@ -278,6 +280,12 @@ def reader_of(encoder: EventEncoder, name: str) -> FieldReader:
     if isinstance(field, VectorField):
         return VectorReader(name, kind, field)
     return NumberReader(name, kind) if kind == "numeric" else DateReader(name, kind)
+
+
+def error_at(place: str, error: Exception) -> Exception:
+    """An error that says where it is, a TypeError if it was one."""
+    kind = TypeError if isinstance(error, TypeError) else ValueError
+    return kind(f"{place}: {error}")
 
 
 def is_missing(value: Any) -> bool:
