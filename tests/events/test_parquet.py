@@ -102,9 +102,10 @@ def test_files_without_unknown_customers(tmp_path):
     table = pa.Table.from_pandas(X)
     at = table.schema.get_field_index("history")
     column = table["history"].combine_chunks()
-    assert column.type.names == ["customer", "cutoff", "events", "unknown_customer"]
+    names = [field.name for field in column.type]
+    assert names == ["customer", "cutoff", "events", "unknown_customer"]
     old = pa.StructArray.from_arrays(
-        column.flatten()[:3], column.type.names[:3], mask=column.is_null()
+        column.flatten()[:3], names[:3], mask=column.is_null()
     )
     field = table.schema.field(at).with_type(old.type)
     table = table.set_column(at, field, old)
