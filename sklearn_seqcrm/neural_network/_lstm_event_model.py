@@ -19,7 +19,8 @@ from sklearn_seqcrm._sklearn_compat import (
     of_history_transformer,
     with_callbacks,
 )
-from sklearn_seqcrm._store import later
+from sklearn_seqcrm._store import LONGEST, later
+from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.neural_network._event_model import (
     CONSTRAINTS,
     BaseEventModel,
@@ -30,6 +31,8 @@ from sklearn_seqcrm.neural_network._event_model import (
     best_values,
     cumulative_hazards,
     event_log_probs,
+    keys_of,
+    last_times,
     level_field,
     levels_seen,
     next_probabilities,
@@ -38,7 +41,7 @@ from sklearn_seqcrm.neural_network._event_model import (
     states_at_cutoffs,
     table_of,
 )
-from sklearn_seqcrm.neural_network._rows import RowData
+from sklearn_seqcrm.neural_network._rows import HistorySource, RowData
 from sklearn_seqcrm.neural_network._settings import own_settings
 from sklearn_seqcrm.neural_network._time_curve import TimeCurve
 
@@ -79,10 +82,11 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
     min_frequency : int, float or None, default=None
         Levels of a categorical field with fewer training events than this, or a smaller
         share of them if it is a float, have one code together. Where it is drawn, one
-        of them is, by their shares.
+        of them is, by their shares. Each kind of events of a merged log has a code of
+        its own, however rare it is, as its events have fields of their own.
     max_categories : int or None, default=1000
         At most this many levels of a field, the most frequent, have a code of their
-        own.
+        own, and all kinds of events.
     bptt_steps : int or None, default=None
         Longest stretch of events through which gradients flow, as in `LSTMClassifier`.
     precision : {"float32", "bfloat16"}, default="float32"
@@ -457,8 +461,7 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
             If paths have more than twice the events that any training customer had in
             so long a time. They end there.
         """
-        data = self._rows_of(X)
-        events, _ = self._simulate(data, horizon, n_paths, random_state)
+        events, _, _ = self._futures(X, horizon, n_paths, random_state)
         clock = self._learned.encoder.clock
         return table_of(events, clock, self._learned.names[1], n_paths)
 
@@ -493,9 +496,7 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
             The target of each path: its mean over paths is a prediction, and its
             quantiles an interval.
         """
-        data = self._rows_of(X)
-        events, end = self._simulate(data, horizon, n_paths, random_state)
-        [source] = data.sources
+        events, source, end = self._futures(X, horizon, n_paths, random_state)
         rows = rows_of_paths(
             events,
             self._learned.encoder.clock,
@@ -504,7 +505,7 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
             np.repeat(end, n_paths),
             self._reading.histories[0],
         )
-        return np.asarray(target(rows)).reshape(len(data), n_paths)
+        return np.asarray(target(rows)).reshape(len(source.cutoff), n_paths)
 
     def predict_survival_function(
         self, X: Any, return_array: bool = False
@@ -591,22 +592,22 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
                 f"basket=True asks about the next basket and within={within!r} about a "
                 "time; leave one of them out."
             )
-        data = self._rows_of(X)
+        data, array = self._rows_and_histories(X)
         known = level_field(self._learned, field)
         allowed = allowed_levels(known, candidates, field)
+        keys = _row_keys(array, 0, count=False)
         if n_draws is None:
             n_draws = _DRAWS if within is None else _FUTURES
         if within is None:
             kind = BasketSimulator if basket else Simulator
-            simulator = kind(self.net_, self._learned, seed=0)
-            found = next_probabilities(simulator, data, field, n_draws)
+            simulator = kind(self.net_, self._learned)
+            found = next_probabilities(simulator, data, keys, field, n_draws)
         else:
-            events, _ = self._simulate(data, within, n_draws, 0)
+            events, _ = self._simulate(data, keys, within, n_draws)
             found = probabilities_within(events, known, field, len(data), n_draws)
         seen = None
         if exclude_seen:
-            code = self._learned.encoder.layout.codes.index(field)
-            seen = levels_seen(data, code, known)
+            seen = levels_seen(array.rows, field, known)
         with own_settings(self.device), torch.no_grad():
             return best_values(found, known, n, allowed, seen)
 
@@ -671,8 +672,18 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
             0.0, np.geomspace(self._learned.gaps.step, longest, _N_TIMES - 1)
         )
 
+    def _futures(
+        self, X: Any, horizon: Any, n_paths: int, random_state: Any
+    ) -> tuple[SimulatedEvents, HistorySource, np.ndarray]:
+        """Simulate as `sample` does; also return the rows and where paths end."""
+        data, array = self._rows_and_histories(X)
+        seed = check_random_state(random_state).randint(2**31 - 1)
+        keys = _row_keys(array, seed, count=True)
+        events, end = self._simulate(data, keys, horizon, n_paths)
+        return events, data.sources[0], end
+
     def _simulate(
-        self, data: RowData, horizon: Any, n_paths: int, random_state: Any
+        self, data: RowData, keys: np.ndarray, horizon: Any, n_paths: int
     ) -> tuple[SimulatedEvents, np.ndarray]:
         """Simulated events, and the first moment of each row that is not simulated."""
         if not (isinstance(n_paths, Integral) and n_paths > 0):
@@ -681,11 +692,12 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         length = clock.duration(horizon, "horizon", positive=True)
         [source] = data.sources
         end = later(source.cutoff, clock.rounded_up(horizon=horizon))
-        seed = check_random_state(random_state).randint(2**31 - 1)
+        if clock.dtype == "int64":  # so that no time between them is too long for it
+            end = np.minimum(end, later(last_times(source), LONGEST))
         most = self._learned.most_events.bound(float(length))
         with own_settings(self.device), torch.no_grad():
-            simulator = Simulator(self.net_, self._learned, seed)
-            events = simulator.run(data, end, int(n_paths), most)
+            simulator = Simulator(self.net_, self._learned)
+            events = simulator.run(data, keys, end, int(n_paths), most)
         if events.n_cut:
             warnings.warn(
                 f"{events.n_cut} of {len(data) * n_paths} simulated paths had {most} "
@@ -693,6 +705,12 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
                 "training, and end there. Fit on more customers, or with more dropout, "
                 "if these are more than a few.",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
         return events, end
+
+
+def _row_keys(array: HistoryArray, seed: int, count: bool) -> np.ndarray:
+    """Keys of rows by customer, cutoff and events, as `keys_of` returns them."""
+    rows = pd.util.hash_pandas_object(pd.Series(array), index=False)
+    return keys_of(rows.to_numpy(), seed, count)

@@ -1,7 +1,9 @@
 """The generative model of events: when the next one comes, and what it is."""
 
 from sklearn_seqcrm.neural_network._event_model._base import BaseEventModel
+from sklearn_seqcrm.neural_network._event_model._draws import keys_of
 from sklearn_seqcrm.neural_network._event_model._futures import rows_of_paths, table_of
+from sklearn_seqcrm.neural_network._event_model._learned import last_times
 from sklearn_seqcrm.neural_network._event_model._likelihood import (
     cumulative_hazards,
     event_log_probs,
@@ -32,6 +34,8 @@ __all__ = [
     "best_values",
     "cumulative_hazards",
     "event_log_probs",
+    "keys_of",
+    "last_times",
     "level_field",
     "levels_seen",
     "next_probabilities",
