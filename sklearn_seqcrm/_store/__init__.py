@@ -16,7 +16,7 @@ from sklearn_seqcrm._store._kinds import (
     rows_of_kinds,
 )
 from sklearn_seqcrm._store._log import Log
-from sklearn_seqcrm._store._names import unlike
+from sklearn_seqcrm._store._names import refuse_taken, unlike
 from sklearn_seqcrm._store._raw_log import RawLog
 from sklearn_seqcrm._store._record import Record
 from sklearn_seqcrm._store._replacing import replacing
@@ -50,6 +50,7 @@ __all__ = [
     "missing_rows",
     "refuse_missing",
     "refuse_other_kind",
+    "refuse_taken",
     "replacing",
     "rows_of_kinds",
     "scatter",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._store import Clock, refuse_missing
+from sklearn_seqcrm._store import Clock, refuse_missing, refuse_taken
 
 # Fewer customers, none of whom the log knows, are no sign of ids gone wrong.
 _FEW = 10
@@ -71,10 +71,7 @@ def check_rows(rows: Any, name: str) -> None:
             "rows must be a pandas DataFrame, which can hold histories; got "
             f"{type(rows).__module__}.{type(rows).__name__}; try to_pandas()."
         )
-    if name in rows.columns:
-        raise ValueError(
-            f"rows has a column {name!r} already; choose another with name=..."
-        )
+    refuse_taken(name, rows.columns, "rows", "name")
 
 
 def column_of(rows: pd.DataFrame, name: str, role: str) -> pd.Series:

@@ -19,7 +19,7 @@ from sklearn_seqcrm._sklearn_compat import (
     of_history_transformer,
     with_callbacks,
 )
-from sklearn_seqcrm._store import LONGEST, later
+from sklearn_seqcrm._store import later, refuse_taken, unlike
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.neural_network._event_model import (
     CONSTRAINTS,
@@ -32,7 +32,6 @@ from sklearn_seqcrm.neural_network._event_model import (
     cumulative_hazards,
     event_log_probs,
     keys_of,
-    last_times,
     level_field,
     levels_seen,
     next_probabilities,
@@ -41,14 +40,15 @@ from sklearn_seqcrm.neural_network._event_model import (
     states_at_cutoffs,
     table_of,
 )
-from sklearn_seqcrm.neural_network._rows import HistorySource, RowData
+from sklearn_seqcrm.neural_network._rows import RowData
 from sklearn_seqcrm.neural_network._settings import own_settings
 from sklearn_seqcrm.neural_network._time_curve import TimeCurve
 
 # Times at which survival is worked out.
 _N_TIMES = 64
-# What `predict_next` averages over.
-_DRAWS, _FUTURES = 4, 100
+# Draws that `predict_next` averages over, of the next event and of the next basket, and
+# futures within a time.
+_DRAWS, _BASKETS, _FUTURES = 16, 100, 100
 
 
 class LSTMEventModel(TransformerMixin, BaseEventModel):
@@ -403,29 +403,37 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         DataFrame of shape (n_events, 4 + n_fields)
             A row for each event that a row of `X` sees, in order. ``row`` is the
             position in `X` and ``event`` that in its history. ``log_prob`` is the sum
-            of ``log_prob_time``, 0 for a first event, and ``log_prob_<field>`` of each
-            field.
+            of ``log_prob_time``, that of the gap, which is 0 for a first event, and
+            ``log_prob_<field>`` of each field; that of a field called ``time`` is
+            ``log_prob_time_``.
         """
         data = self._rows_of(X)
         row, log_probs, _ = event_log_probs(self.net_, data)
         [source] = data.sources
-        names = ["time", *self._learned.fields]
-        columns = dict(zip(names, log_probs.T, strict=True))
-        order = ["time", *self._learned.encoder.fields]
+        of_fields = dict(zip(self._learned.fields, log_probs.T[1:], strict=True))
+        fields = list(self._learned.encoder.fields)
+        names = unlike([f"log_prob_{name}" for name in fields], ["log_prob_time"])
         first = np.cumsum(source.stop - source.start) - (source.stop - source.start)
         table = {
             "row": row,
             "event": np.arange(len(row)) - first[row],
             "log_prob": log_probs.sum(axis=1),
+            "log_prob_time": log_probs[:, 0],
         }
-        return pd.DataFrame(
-            {**table, **{f"log_prob_{name}": columns[name] for name in order}}
-        )
+        columns = [of_fields[field] for field in fields]
+        return pd.DataFrame({**table, **dict(zip(names, columns, strict=True))})
 
     # What comes next --------------------------------------------------------------
 
     def sample(
-        self, X: Any, horizon: Any, n_paths: int = 100, random_state: Any = None
+        self,
+        X: Any,
+        horizon: Any,
+        n_paths: int = 100,
+        random_state: Any = None,
+        *,
+        row: str = "row",
+        path: str = "path",
     ) -> pd.DataFrame:
         """Simulate futures of each row, from its cutoff on.
 
@@ -442,6 +450,9 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
             Simulated futures of each row.
         random_state : int, RandomState or None, default=None
             Seed of the draws.
+        row, path : str, default="row", "path"
+            Names of two columns of the table; choose others if the log has columns of
+            these names.
 
         Returns
         -------
@@ -453,17 +464,32 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         Raises
         ------
         ValueError
-            If `horizon` or `n_paths` is not positive.
+            If `horizon` or `n_paths` is not positive, or the log has a column called
+            like `row` or `path`.
 
         Warns
         -----
         UserWarning
             If paths have more than twice the events that any training customer had in
             so long a time. They end there.
+
+        Notes
+        -----
+        With a seed, the random numbers of a path follow from the customer, the cutoff
+        and the events of its row, from its number among the paths of the row, and from
+        how many rows before it in `X` are equal to it. So a row has the same paths
+        alone and in any table in which it is not repeated. What remains is the rounding
+        of float32, which differs with the rows of a batch: where a number falls within
+        about 1e-6 of the border between two outcomes, a path may go another way.
         """
-        events, _, _ = self._futures(X, horizon, n_paths, random_state)
+        check_is_fitted(self, "nets_")
+        taken = [*self._learned.names, *self._learned.fields]
+        refuse_taken(row, taken, "The log", "row")
+        refuse_taken(path, [row, *taken], "The table", "path")
+        data, keys = self._rows_and_keys(X, random_state)
+        events, _ = self._simulate(data, keys, horizon, n_paths)
         clock = self._learned.encoder.clock
-        return table_of(events, clock, self._learned.names[1], n_paths)
+        return table_of(events, clock, self._learned.names[1], n_paths, row, path)
 
     def simulate_targets(
         self,
@@ -488,7 +514,7 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         n_paths : int, default=100
             Simulated futures of each row.
         random_state : int, RandomState or None, default=None
-            Seed of the draws.
+            Seed of the draws. With the same seed, paths are those of `sample`.
 
         Returns
         -------
@@ -496,7 +522,9 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
             The target of each path: its mean over paths is a prediction, and its
             quantiles an interval.
         """
-        events, source, end = self._futures(X, horizon, n_paths, random_state)
+        data, keys = self._rows_and_keys(X, random_state)
+        events, end = self._simulate(data, keys, horizon, n_paths)
+        [source] = data.sources
         rows = rows_of_paths(
             events,
             self._learned.encoder.clock,
@@ -505,7 +533,7 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
             np.repeat(end, n_paths),
             self._reading.histories[0],
         )
-        return np.asarray(target(rows)).reshape(len(source.cutoff), n_paths)
+        return np.asarray(target(rows)).reshape(len(data), n_paths)
 
     def predict_survival_function(
         self, X: Any, return_array: bool = False
@@ -563,23 +591,22 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
             it is over, among simulated futures.
         basket : bool, default=False
             Whether to ask about all events at the time of the next one: the probability
-            that one of them has the value. The order of values that are close to each
-            other gains from 64 draws.
+            that one of them has the value.
         exclude_seen : bool, default=False
             Leave out what the row's history has.
         candidates : list of values or None, default=None
             Values that may be returned; None: all of training.
         n_draws : int or None, default=None
             Draws, over which probabilities are averaged: of when the next event comes
-            and of its fields before this one, or of simulated futures, where 1,000 are
-            few. None: 4, as times are drawn from equal parts of their distribution,
-            or 100 futures.
+            and of its fields before this one, of the whole next basket, or of simulated
+            futures, where 1,000 are few. None: 16, 100 and 100.
 
         Returns
         -------
         DataFrame of shape (up to n_rows * n, 4)
             ``row``, the position in `X`; ``rank``, from 1 on; ``value`` and
-            ``probability``. The same rows have the same probabilities in every call.
+            ``probability``. A row has the same probabilities in every call, whatever
+            rows are beside it, but for the rounding of float32 (see `sample`).
 
         Raises
         ------
@@ -597,7 +624,9 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         allowed = allowed_levels(known, candidates, field)
         keys = _row_keys(array, 0, count=False)
         if n_draws is None:
-            n_draws = _DRAWS if within is None else _FUTURES
+            n_draws = _FUTURES
+            if within is None:
+                n_draws = _BASKETS if basket else _DRAWS
         if within is None:
             kind = BasketSimulator if basket else Simulator
             simulator = kind(self.net_, self._learned)
@@ -672,15 +701,11 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
             0.0, np.geomspace(self._learned.gaps.step, longest, _N_TIMES - 1)
         )
 
-    def _futures(
-        self, X: Any, horizon: Any, n_paths: int, random_state: Any
-    ) -> tuple[SimulatedEvents, HistorySource, np.ndarray]:
-        """Simulate as `sample` does; also return the rows and where paths end."""
+    def _rows_and_keys(self, X: Any, random_state: Any) -> tuple[RowData, np.ndarray]:
+        """Rows as the network reads them, and keys of their random numbers."""
         data, array = self._rows_and_histories(X)
         seed = check_random_state(random_state).randint(2**31 - 1)
-        keys = _row_keys(array, seed, count=True)
-        events, end = self._simulate(data, keys, horizon, n_paths)
-        return events, data.sources[0], end
+        return data, _row_keys(array, seed, count=True)
 
     def _simulate(
         self, data: RowData, keys: np.ndarray, horizon: Any, n_paths: int
@@ -692,8 +717,6 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         length = clock.duration(horizon, "horizon", positive=True)
         [source] = data.sources
         end = later(source.cutoff, clock.rounded_up(horizon=horizon))
-        if clock.dtype == "int64":  # so that no time between them is too long for it
-            end = np.minimum(end, later(last_times(source), LONGEST))
         most = self._learned.most_events.bound(float(length))
         with own_settings(self.device), torch.no_grad():
             simulator = Simulator(self.net_, self._learned)
@@ -705,7 +728,7 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
                 "training, and end there. Fit on more customers, or with more dropout, "
                 "if these are more than a few.",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=3,
             )
         return events, end
 

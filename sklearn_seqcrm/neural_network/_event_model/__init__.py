@@ -3,7 +3,6 @@
 from sklearn_seqcrm.neural_network._event_model._base import BaseEventModel
 from sklearn_seqcrm.neural_network._event_model._draws import keys_of
 from sklearn_seqcrm.neural_network._event_model._futures import rows_of_paths, table_of
-from sklearn_seqcrm.neural_network._event_model._learned import last_times
 from sklearn_seqcrm.neural_network._event_model._likelihood import (
     cumulative_hazards,
     event_log_probs,
@@ -35,7 +34,6 @@ __all__ = [
     "cumulative_hazards",
     "event_log_probs",
     "keys_of",
-    "last_times",
     "level_field",
     "levels_seen",
     "next_probabilities",

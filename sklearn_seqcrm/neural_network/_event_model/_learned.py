@@ -125,7 +125,8 @@ def learn_events(
 ) -> LearnedEvents:
     """Learn from the events of training rows, no two of which see the same event."""
     _refuse_vectors(rows.log)
-    # Kinds decide which fields an event has: rare ones together would have those of all.
+    # A kind decides which fields an event has; rare kinds that share a code would have
+    # the fields of all kinds.
     encoder, encoded = learn(
         rows, min_frequency, max_categories, "auto", keep_kinds=True
     )

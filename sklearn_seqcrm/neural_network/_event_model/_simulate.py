@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from sklearn_seqcrm._encoding import MISSING
-from sklearn_seqcrm._store import Column, later
+from sklearn_seqcrm._store import LONGEST, Column, later
 from sklearn_seqcrm.neural_network._event_model._draws import PathDraws
 from sklearn_seqcrm.neural_network._event_model._event_net import EventNet
 from sklearn_seqcrm.neural_network._event_model._learned import (
@@ -388,7 +388,7 @@ class Simulator:
         least: np.ndarray | None = None,
     ) -> tuple[Paths, Step]:
         """The paths that have another event before their end, and these events."""
-        left = paths.end - paths.times
+        left = _until(paths.times, paths.end)
         gaps = self._draw_gaps(paths, log_silence, least, left)
         # A gap beyond the end of the axis of times is no number of it.
         is_within = gaps < left
@@ -565,3 +565,10 @@ class Simulator:
             values = [empty.values, *(step[2][name].values for step in steps)]
             columns[name] = Column(np.concatenate(values)[order], empty.categories)
         return SimulatedEvents(path[order], times, columns, n_cut)
+
+
+def _until(times: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Ticks from each time to an end after it, or as many as the axis can tell."""
+    if times.dtype == "int64":
+        end = np.minimum(end, later(times, LONGEST))
+    return end - times
