@@ -187,8 +187,8 @@ class NumberField:
         there = np.isfinite(days)
         seconds = np.round(days[there] * unit) * (86_400 / unit)
         # No later than what the type can hold, nor earlier: an overflow would be both.
-        last = np.timedelta64(LONGEST, np.datetime_data(self.dtype)[0])
-        limit = min(int(last.astype("m8[s]").astype("int64")), 2**53)
+        last = np.array([LONGEST]).view(self.dtype).astype("M8[s]").astype("int64")
+        limit = min(int(last[0]), 2**53)
         moments[there] = seconds.clip(-limit, limit).astype("int64").astype("M8[s]")
         return Column(moments.astype(self.dtype))
 
