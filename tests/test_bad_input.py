@@ -181,7 +181,7 @@ LOGS = {
     ),
     "attach: the name is taken": (
         partial(LOG.attach, X, cutoff="at"),
-        "a column 'history' already; choose another with name=",
+        "a column 'history' already; choose another name with name=",
     ),
     "snapshots: no step": (
         partial(LOG.snapshots_every, 0),

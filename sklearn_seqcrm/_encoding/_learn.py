@@ -30,6 +30,7 @@ def learn(
     max_categories: int | None,
     half_lives: Any,
     time_zone: str | None = None,
+    keep_kinds: bool = False,
 ) -> tuple[EventEncoder, Rows]:
     """Learn an encoder, which the training rows are encoded by in passing.
 
@@ -46,6 +47,9 @@ def learn(
         Half-lives of the decayed row features.
     time_zone : str or None, default=None
         Zone whose clocks show hours and weekdays; None: the clock of the log.
+    keep_kinds : bool, default=False
+        Whether each kind of events that `EventLog.concat` merged has a code of its own,
+        however rare it is.
 
     Returns
     -------
@@ -65,8 +69,11 @@ def learn(
     clock, n_events = log.timeline.clock, int((runs[1] - runs[0]).sum())
     fewest = _fewest(min_frequency, n_events)
     training = Training(log.timeline.times, clock, fewest, max_categories, runs)
+    of_kinds = training._replace(min_events=0, max_levels=None)
     fields = {
-        name: FIELD_ENCODERS[column.kind].learn(column, training)
+        name: FIELD_ENCODERS[column.kind].learn(
+            column, of_kinds if keep_kinds and name == log.kind_field else training
+        )
         for name, column in log.columns.items()
     }
     gaps = Repeated(training.gaps_in_blocks)

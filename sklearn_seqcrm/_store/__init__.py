@@ -31,7 +31,7 @@ from sklearn_seqcrm._store._kinds import (
 )
 from sklearn_seqcrm._store._lists import many, one_or_many
 from sklearn_seqcrm._store._log import Log
-from sklearn_seqcrm._store._names import unlike
+from sklearn_seqcrm._store._names import refuse_taken, unlike
 from sklearn_seqcrm._store._raw_log import RawLog
 from sklearn_seqcrm._store._record import Record
 from sklearn_seqcrm._store._replacing import part_of, replacing, to_the_disk
@@ -88,6 +88,7 @@ __all__ = [
     "read_sealed_table",
     "refuse_missing",
     "refuse_other_kind",
+    "refuse_taken",
     "replacing",
     "rows_of_kinds",
     "scatter",

@@ -307,10 +307,11 @@ class Clock:
         )
 
 
-def later(times: np.ndarray, length: float) -> np.ndarray:
+def later(times: np.ndarray, length: float | np.ndarray) -> np.ndarray:
     """``times + length``, or the end of the axis: an overflow would be in the past.
 
-    On an axis of integers the length is one as well; see `Clock.rounded_up`.
+    On an axis of integers the length, which is not negative, is one as well; see
+    `Clock.rounded_up`.
     """
     if times.dtype != "int64":
         return times + length

@@ -95,7 +95,9 @@ def moments_after(
     """
     found = np.full(len(days), np.datetime64("NaT"), dtype="M8[s]")
     there = np.isfinite(days)
-    microseconds = np.round(days[there] * 86_400e6).astype("int64")
+    # Beyond 270,000 years microseconds would overflow.
+    near = days[there].clip(-1e8, 1e8)
+    microseconds = np.round(near * 86_400e6).astype("int64")
     if clock.unit is not None:
         microseconds += (
             times[there].view(f"M8[{clock.unit}]").astype("M8[us]").view("int64")

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._ragged import NO_ROW, ranges
-from sklearn_seqcrm._store import Clock, RawLog, Record, Rows, Timeline
+from sklearn_seqcrm._store import Clock, RawLog, Record, Rows, Timeline, unlike
 from sklearn_seqcrm.events._parquet import arrow_of, as_arrow, restored, told_of
 from sklearn_seqcrm.events._read_column import read_column
 
@@ -60,7 +60,10 @@ def rows_to_arrow(rows: Rows) -> Any:
     lists = pa.LargeListArray.from_arrays(pa.array(offsets), events)
     return pa.StructArray.from_arrays(
         [customers, pa.array(clock.as_index(rows.cutoff)), lists, others],
-        names=[customer, "cutoff", "events", f"unknown_{customer}"],
+        names=[
+            customer,
+            *unlike(["cutoff", "events", f"unknown_{customer}"], [customer]),
+        ],
         mask=pa.array(rows.start == NO_ROW),
     )
 

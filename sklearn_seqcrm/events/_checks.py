@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._store import Clock, many, refuse_missing
+from sklearn_seqcrm._store import Clock, many, refuse_missing, refuse_taken
 
 # Fewer customers, none of whom the log knows, are no sign of ids gone wrong.
 _FEW = 10
@@ -65,10 +65,7 @@ def _chosen(
 
 def check_rows(rows: pd.DataFrame, name: str) -> None:
     """Refuse rows that cannot take a history column of some name."""
-    if name in rows.columns:
-        raise ValueError(
-            f"rows has a column {name!r} already; choose another with name=..."
-        )
+    refuse_taken(name, rows.columns, "rows", "name")
 
 
 def column_of(rows: pd.DataFrame, name: str, role: str) -> pd.Series:

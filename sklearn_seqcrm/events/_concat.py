@@ -17,6 +17,7 @@ from sklearn_seqcrm._store import (
     Timeline,
     factorize,
     join_ids,
+    refuse_taken,
     scatter,
 )
 from sklearn_seqcrm.events._reach import refuse_wide, warn_of_early_end
@@ -135,11 +136,8 @@ def check_mergeable(logs: Any, kind: str, log_type: type[Any]) -> None:
                 f"{type(log).__name__}. EventLog(table, customer, time) makes one."
             )
         refuse_keys_as_fields(log.fields, keys, name, "the first log")
-        if kind in [*log.names, *log.fields]:
-            raise ValueError(
-                f"The log of kind {name!r} has a column {kind!r} already; choose "
-                "another name with kind_field=..."
-            )
+        own = [*log.names, *log.fields]
+        refuse_taken(kind, own, f"The log of kind {name!r}", "kind_field")
 
 
 def refuse_keys_as_fields(

@@ -17,6 +17,7 @@ from sklearn_seqcrm._store import (
     Timeline,
     is_of_kinds,
     later,
+    refuse_taken,
 )
 from sklearn_seqcrm.events._checks import chosen_among
 from sklearn_seqcrm.events._concat import merge_events
@@ -172,11 +173,7 @@ def _summaries(
         )
     if not isinstance(count_field, str):
         raise TypeError(f"count_field must be a name; got {count_field!r}.")
-    if count_field in [*log.names, *log.fields]:
-        raise ValueError(
-            f"The log has a column {count_field!r} already; choose another name for "
-            "the number of merged events with count_field=..."
-        )
+    refuse_taken(count_field, [*log.names, *log.fields], "The log", "count_field")
     chosen = dict(how or {})
     chosen_among(list(chosen), log.fields, "the log", "how")
     summaries = {}

@@ -19,7 +19,8 @@ from sklearn_seqcrm._sklearn_compat import (
     of_history_transformer,
     with_callbacks,
 )
-from sklearn_seqcrm._store import later
+from sklearn_seqcrm._store import later, refuse_taken, unlike
+from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.neural_network._event_model import (
     CONSTRAINTS,
     BaseEventModel,
@@ -31,6 +32,7 @@ from sklearn_seqcrm.neural_network._event_model import (
     check_arguments,
     cumulative_hazards,
     event_log_probs,
+    keys_of,
     level_field,
     levels_seen,
     next_probabilities,
@@ -45,8 +47,9 @@ from sklearn_seqcrm.neural_network._time_curve import TimeCurve
 
 # Times at which survival is worked out.
 _N_TIMES = 64
-# What `predict_next` averages over.
-_DRAWS, _FUTURES = 4, 100
+# Draws that `predict_next` averages over, of the next event and of the next basket, and
+# futures within a time.
+_DRAWS, _BASKETS, _FUTURES = 16, 100, 100
 
 
 class LSTMEventModel(TransformerMixin, BaseEventModel):
@@ -80,10 +83,11 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
     min_frequency : int, float or None, default=None
         Levels of a categorical field with fewer training events than this, or a smaller
         share of them if it is a float, have one code together. Where it is drawn, one
-        of them is, by their shares.
+        of them is, by their shares. Each kind of events of a merged log has a code of
+        its own, however rare it is, as its events have fields of their own.
     max_categories : int or None, default=1000
         At most this many levels of a field, the most frequent, have a code of their
-        own.
+        own, and all kinds of events.
     bptt_steps : int or None, default=None
         Longest stretch of events through which gradients flow, as in `LSTMClassifier`.
     precision : {"float32", "bfloat16"}, default="float32"
@@ -401,29 +405,37 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         DataFrame of shape (n_events, 4 + n_fields)
             A row for each event that a row of `X` sees, in order. ``row`` is the
             position in `X` and ``event`` that in its history. ``log_prob`` is the sum
-            of ``log_prob_time``, 0 for a first event, and ``log_prob_<field>`` of each
-            field.
+            of ``log_prob_time``, that of the gap, which is 0 for a first event, and
+            ``log_prob_<field>`` of each field; that of a field called ``time`` is
+            ``log_prob_time_``.
         """
         data = self._rows_of(X)
         row, log_probs, _ = event_log_probs(self.net_, data)
         [source] = data.sources
-        names = ["time", *self._learned.fields]
-        columns = dict(zip(names, log_probs.T, strict=True))
-        order = ["time", *self._learned.encoder.fields]
+        of_fields = dict(zip(self._learned.fields, log_probs.T[1:], strict=True))
+        fields = list(self._learned.encoder.fields)
+        names = unlike([f"log_prob_{name}" for name in fields], ["log_prob_time"])
         first = np.cumsum(source.stop - source.start) - (source.stop - source.start)
         table = {
             "row": row,
             "event": np.arange(len(row)) - first[row],
             "log_prob": log_probs.sum(axis=1),
+            "log_prob_time": log_probs[:, 0],
         }
-        return pd.DataFrame(
-            {**table, **{f"log_prob_{name}": columns[name] for name in order}}
-        )
+        columns = [of_fields[field] for field in fields]
+        return pd.DataFrame({**table, **dict(zip(names, columns, strict=True))})
 
     # What comes next --------------------------------------------------------------
 
     def sample(
-        self, X: Any, horizon: Any, n_paths: int = 100, random_state: Any = None
+        self,
+        X: Any,
+        horizon: Any,
+        n_paths: int = 100,
+        random_state: Any = None,
+        *,
+        row: str = "row",
+        path: str = "path",
     ) -> pd.DataFrame:
         """Simulate futures of each row, from its cutoff on.
 
@@ -440,6 +452,9 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
             Simulated futures of each row.
         random_state : int, RandomState or None, default=None
             Seed of the draws.
+        row, path : str, default="row", "path"
+            Names of two columns of the table; choose others if the log has columns of
+            these names.
 
         Returns
         -------
@@ -451,19 +466,33 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         Raises
         ------
         ValueError
-            If `horizon` is not longer than 0, or another argument is out of range.
+            If `horizon` is not longer than 0, another argument is out of range, or the
+            log has a column called like `row` or `path`.
 
         Warns
         -----
         UserWarning
             If paths have more than twice the events that any training customer had in
             so long a time. They end there.
+
+        Notes
+        -----
+        With a seed, the random numbers of a path follow from the customer, the cutoff
+        and the events of its row, from its number among the paths of the row, and from
+        how many rows before it in `X` are equal to it. So a row has the same paths
+        alone and in any table in which it is not repeated. What remains is the rounding
+        of float32, which differs with the rows of a batch: where a number falls within
+        about 1e-6 of the border between two outcomes, a path may go another way.
         """
         check_arguments("sample", n_paths=n_paths, random_state=random_state)
-        data = self._rows_of(X)
-        events, _ = self._simulate(data, horizon, n_paths, random_state)
+        check_is_fitted(self, "nets_")
+        taken = [*self._learned.names, *self._learned.fields]
+        refuse_taken(row, taken, "The log", "row")
+        refuse_taken(path, [row, *taken], "The table", "path")
+        data, keys = self._rows_and_keys(X, random_state)
+        events, _ = self._simulate(data, keys, horizon, n_paths)
         clock = self._learned.encoder.clock
-        return table_of(events, clock, self._learned.names[1], n_paths)
+        return table_of(events, clock, self._learned.names[1], n_paths, row, path)
 
     def simulate_targets(
         self,
@@ -490,7 +519,7 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         n_paths : int, default=100
             Simulated futures of each row.
         random_state : int, RandomState or None, default=None
-            Seed of the draws.
+            Seed of the draws. With the same seed, paths are those of `sample`.
 
         Returns
         -------
@@ -520,8 +549,8 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
             n_paths=n_paths,
             random_state=random_state,
         )
-        data = self._rows_of(X)
-        events, end = self._simulate(data, horizon, n_paths, random_state)
+        data, keys = self._rows_and_keys(X, random_state)
+        events, end = self._simulate(data, keys, horizon, n_paths)
         [source] = data.sources
         return simulated_targets(
             target,
@@ -628,10 +657,10 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         check_arguments(
             "demand", n_paths=n_paths, interval=interval, random_state=random_state
         )
-        data = self._rows_of(X)
+        data, keys = self._rows_and_keys(X, random_state)
         frame = Table.of(X).frame
         cells = DemandCells.of(self._learned, frame, field, horizon, every, value, by)
-        totals, _ = self._simulate(data, horizon, n_paths, random_state, cells.add_up)
+        totals, _ = self._simulate(data, keys, horizon, n_paths, cells.add_up)
         return cells.table(totals, interval)
 
     def predict_survival_function(
@@ -692,23 +721,22 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
             it is over, among simulated futures.
         basket : bool, default=False
             Whether to ask about all events at the time of the next one: the probability
-            that one of them has the value. The order of values that are close to each
-            other gains from 64 draws.
+            that one of them has the value.
         exclude_seen : bool, default=False
             Leave out what the row's history has.
         candidates : value, list of values or None, default=None
             Values that may be returned; None: all of training.
         n_draws : int or None, default=None
             Draws, over which probabilities are averaged: of when the next event comes
-            and of its fields before this one, or of simulated futures, where 1,000 are
-            few. None: 4, as times are drawn from equal parts of their distribution,
-            or 100 futures.
+            and of its fields before this one, of the whole next basket, or of simulated
+            futures, where 1,000 are few. None: 16, 100 and 100.
 
         Returns
         -------
         DataFrame of shape (up to n_rows * n, 4)
             ``row``, the position in `X`; ``rank``, from 1 on; ``value`` and
-            ``probability``. The same rows have the same probabilities in every call.
+            ``probability``. A row has the same probabilities in every call, whatever
+            rows are beside it, but for the rounding of float32 (see `sample`).
 
         Raises
         ------
@@ -728,22 +756,24 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
                 f"basket=True asks about the next basket and within={within!r} about a "
                 "time; leave one of them out."
             )
-        data = self._rows_of(X)
+        data, array = self._rows_and_histories(X)
         known = level_field(self._learned, field)
         allowed = allowed_levels(known, candidates, field)
+        keys = _row_keys(array, 0, count=False)
         if n_draws is None:
-            n_draws = _DRAWS if within is None else _FUTURES
+            n_draws = _FUTURES
+            if within is None:
+                n_draws = _BASKETS if basket else _DRAWS
         if within is None:
             kind = BasketSimulator if basket else Simulator
-            simulator = kind(self.net_, self._learned, seed=0)
-            found = next_probabilities(simulator, data, field, n_draws)
+            simulator = kind(self.net_, self._learned)
+            found = next_probabilities(simulator, data, keys, field, n_draws)
         else:
-            events, _ = self._simulate(data, within, n_draws, 0, what="within")
+            events, _ = self._simulate(data, keys, within, n_draws, what="within")
             found = probabilities_within(events, known, field, len(data), n_draws)
         seen = None
         if exclude_seen:
-            code = self._learned.encoder.layout.codes.index(field)
-            seen = levels_seen(data, code, known)
+            seen = levels_seen(array.rows, field, known)
         with own_settings(self.device), torch.no_grad():
             return best_values(found, known, n, allowed, seen)
 
@@ -812,12 +842,18 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
             0.0, np.geomspace(self._learned.gaps.step, longest, _N_TIMES - 1)
         )
 
+    def _rows_and_keys(self, X: Any, random_state: Any) -> tuple[RowData, np.ndarray]:
+        """Rows as the network reads them, and keys of their random numbers."""
+        data, array = self._rows_and_histories(X)
+        seed = check_random_state(random_state).randint(2**31 - 1)
+        return data, _row_keys(array, seed, count=True)
+
     def _simulate(
         self,
         data: RowData,
+        keys: np.ndarray,
         horizon: Any,
         n_paths: int,
-        random_state: Any,
         collect: Callable[..., Any] = Simulator.run,
         what: str = "horizon",
     ) -> tuple[Any, np.ndarray]:
@@ -827,7 +863,9 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         ----------
         data : RowData of n
             Rows.
-        horizon, n_paths, random_state
+        keys : ndarray of shape (n,), uint64
+            Keys of the random numbers of rows.
+        horizon, n_paths
             As for `sample`.
         collect : callable, default=Simulator.run
             Takes a simulator and the arguments of its `run`, and returns something
@@ -839,11 +877,10 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         length = clock.duration(horizon, what, positive=True)
         [source] = data.sources
         end = later(source.cutoff, clock.rounded_up(horizon=horizon))
-        seed = check_random_state(random_state).randint(2**31 - 1)
         most = self._learned.most_events.bound(float(length))
         with own_settings(self.device), torch.no_grad():
-            simulator = Simulator(self.net_, self._learned, seed)
-            found = collect(simulator, data, end, int(n_paths), most)
+            simulator = Simulator(self.net_, self._learned)
+            found = collect(simulator, data, keys, end, int(n_paths), most)
         if found.n_cut:
             warnings.warn(
                 f"{found.n_cut} of {len(data) * n_paths} simulated paths had {most} "
@@ -854,3 +891,9 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
                 stacklevel=3,
             )
         return found, end
+
+
+def _row_keys(array: HistoryArray, seed: int, count: bool) -> np.ndarray:
+    """Keys of rows by customer, cutoff and events, as `keys_of` returns them."""
+    rows = pd.util.hash_pandas_object(pd.Series(array), index=False)
+    return keys_of(rows.to_numpy(), seed, count)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._sklearn_compat import validate_params
+from sklearn_seqcrm._store import refuse_taken
 
 
 @validate_params(
@@ -85,10 +86,7 @@ def stack_horizons(
             "a target of the rows of X. If it has been left without some of them, "
             "X.loc[y.index] are the others."
         )
-    if name in X.columns:
-        raise ValueError(
-            f"X has a column {name!r} already; choose another name for the horizon."
-        )
+    refuse_taken(name, X.columns, "X", "name")
     known = y.notna().to_numpy()
     row, column = np.nonzero(known)
     rows = X.iloc[row]

@@ -312,7 +312,7 @@ BAD_ROWS = {
     ),
     "a name that is taken": (
         ROWS, {"name": "at"}, ValueError,
-        "rows has a column 'at' already; choose another with name=...",
+        "rows has a column 'at' already; choose another name with name=...",
     ),
     "an unknown cutoff column": (
         ROWS, {"cutoff": "when"}, KeyError,

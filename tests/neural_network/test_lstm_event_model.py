@@ -251,7 +251,7 @@ def test_simulated_events_are_as_probable_as_the_likelihood_says(monkeypatch):
         return codes
 
     monkeypatch.setattr(LevelDensity, "draw", kept)
-    futures = model.sample(X, 5, random_state=0, n_paths=1)
+    futures = model.sample(X, 5, random_state=1, n_paths=1)
     # A step has the next event of all paths that go on, by their number.
     number = futures.groupby("row").cumcount()
     order = np.lexsort((futures["row"], number))

@@ -2,6 +2,7 @@
 
 from sklearn_seqcrm.neural_network._event_model._base import BaseEventModel
 from sklearn_seqcrm.neural_network._event_model._demand import DemandCells
+from sklearn_seqcrm.neural_network._event_model._draws import keys_of
 from sklearn_seqcrm.neural_network._event_model._futures import (
     simulated_targets,
     table_of,
@@ -41,6 +42,7 @@ __all__ = [
     "check_arguments",
     "cumulative_hazards",
     "event_log_probs",
+    "keys_of",
     "level_field",
     "levels_seen",
     "next_probabilities",

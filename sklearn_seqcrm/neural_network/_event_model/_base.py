@@ -13,6 +13,7 @@ from sklearn_seqcrm._encoding import EventEncoder
 from sklearn_seqcrm._reading import Reading, Table, row_customers
 from sklearn_seqcrm._sklearn_compat import DOC_LINK, CallbackSupportMixin, FitTask
 from sklearn_seqcrm._store import Rows
+from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.neural_network._epochs import EpochSteps
 from sklearn_seqcrm.neural_network._event_model._event_net import EventNet
 from sklearn_seqcrm.neural_network._event_model._learned import (
@@ -234,7 +235,11 @@ class BaseEventModel(CallbackSupportMixin, BaseEstimator):
 
     def _rows_of(self, X: Any) -> RowData:
         """Any rows as the network reads them."""
+        return self._rows_and_histories(X)[0]
+
+    def _rows_and_histories(self, X: Any) -> tuple[RowData, HistoryArray]:
+        """Any rows as the network reads them, and their raw histories."""
         check_is_fitted(self, "nets_")
         table = self._read(X)
         [array] = table.histories.values()
-        return self._data(table, array.rows, np.arange(len(array)))
+        return self._data(table, array.rows, np.arange(len(array))), array

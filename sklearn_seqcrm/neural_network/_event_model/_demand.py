@@ -141,6 +141,7 @@ class DemandCells:
         self,
         simulator: Simulator,
         data: RowData,
+        keys: np.ndarray,
         end: np.ndarray,
         n_paths: int,
         most_events: int,
@@ -151,12 +152,12 @@ class DemandCells:
         ----------
         simulator : Simulator
             Draws the events.
-        data, end, n_paths, most_events
+        data, keys, end, n_paths, most_events
             As for `Simulator.steps`.
         """
         totals = PathTotals(n_paths, int(np.prod(self.shape)))
         cutoff = data.sources[0].cutoff
-        for step, n_ended in simulator.steps(data, end, n_paths, most_events):
+        for step, n_ended in simulator.steps(data, keys, end, n_paths, most_events):
             row, path = np.divmod(step[0], n_paths)
             cell, amount = self._find(step, row, cutoff)
             counts = cell >= 0

@@ -19,7 +19,7 @@ _PATH_KEYS = ("row", "path")
 
 
 def table_of(
-    events: SimulatedEvents, clock: Clock, time: str, n_paths: int
+    events: SimulatedEvents, clock: Clock, time: str, n_paths: int, row: str, path: str
 ) -> pd.DataFrame:
     """Simulated events with their fields, sorted by row, path and time.
 
@@ -33,18 +33,14 @@ def table_of(
         What the time column was called.
     n_paths : int
         Paths of each row.
+    row, path : str
+        Names of the columns of their numbers, which no column of the log has.
     """
     columns = {
-        "row": events.path // n_paths,
-        "path": events.path % n_paths,
+        row: events.path // n_paths,
+        path: events.path % n_paths,
         time: clock.as_index(events.times),
     }
-    taken = [name for name in columns if name in events.columns]
-    if taken:
-        raise ValueError(
-            f"The log has fields named {taken}, as are the columns that tell simulated "
-            "events apart; build it with other names."
-        )
     fields = {name: column.to_pandas() for name, column in events.columns.items()}
     return pd.DataFrame({**columns, **fields})
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from sklearn_seqcrm._store import later
 from sklearn_seqcrm.neural_network._event_model._week import Week
 
 # Where times are no multiples of anything, cells are this share of a typical gap, as if
@@ -203,7 +204,7 @@ def _next_step(times: np.ndarray, step: float) -> np.ndarray:
     The step that ends at a time is worth what follows this time, which has its weekday,
     as days are whole steps.
     """
-    return times - times % int(step) + int(step)
+    return later(times - times % int(step), int(step))
 
 
 def _common_step(gaps: np.ndarray) -> float | None:

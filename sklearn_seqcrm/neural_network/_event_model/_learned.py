@@ -125,7 +125,11 @@ def learn_events(
 ) -> LearnedEvents:
     """Learn from the events of training rows, no two of which see the same event."""
     _refuse_vectors(rows.log)
-    encoder, encoded = learn(rows, min_frequency, max_categories, "auto")
+    # A kind decides which fields an event has; rare kinds that share a code would have
+    # the fields of all kinds.
+    encoder, encoded = learn(
+        rows, min_frequency, max_categories, "auto", keep_kinds=True
+    )
     raw = rows.log
     assert isinstance(raw, RawLog)
     times = encoded.log.timeline.times
@@ -204,8 +208,7 @@ def _applies(
     kind = fields[raw.kind_field]
     assert isinstance(kind, LevelField)
     applies = np.ones((kind.n_codes, len(fields)), dtype=bool)
-    n_own = kind.n_codes - FIRST_LEVEL - (len(kind.rare) > 0)
-    for code, level in enumerate(kind.levels[:n_own], start=FIRST_LEVEL):
+    for code, level in enumerate(kind.levels, start=FIRST_LEVEL):
         own = {raw.kind_field, *raw.kinds.get(level, fields)}
         applies[code] = [name in own for name in fields]
     return applies

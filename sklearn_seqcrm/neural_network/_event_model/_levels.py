@@ -14,6 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from sklearn_seqcrm._encoding import FIRST_LEVEL, MISSING, UNSEEN, Vocabulary
 from sklearn_seqcrm._store import Column
 from sklearn_seqcrm.neural_network._event_model._copies import Copies, Past
+from sklearn_seqcrm.neural_network._event_model._draws import PathDraws
 from sklearn_seqcrm.neural_network._event_model._mixtures import (
     choose,
     choose_by_weight,
@@ -105,21 +106,26 @@ class LevelField:
         """Channels that a likelihood needs beside the codes."""
         return 0
 
-    def column(self, codes: np.ndarray, rng: np.random.Generator) -> Column:
+    def no_column(self) -> Column:
+        """Values of no events."""
+        return Column(np.zeros(0, "int32"), self.levels)
+
+    def column(self, codes: np.ndarray, draws: PathDraws) -> Column:
         """Values of some events by their codes; rare ones are drawn.
 
         Parameters
         ----------
         codes : ndarray of shape (n,), int64
             From 1, missing, on.
-        rng : numpy.random.Generator
+        draws : PathDraws of n
             Draws which of the rare levels.
         """
         values = codes - FIRST_LEVEL
         n_rare = len(self.rare)
         if n_rare:
-            is_rare = codes == self.n_codes - 1
-            drawn = rng.choice(n_rare, int(is_rare.sum()), p=self.rare)
+            is_rare = np.flatnonzero(codes == self.n_codes - 1)
+            shares = torch.from_numpy(self.rare).expand(len(is_rare), n_rare)
+            drawn = choose_by_weight(shares, draws.take(is_rare)).numpy()
             values[is_rare] = len(self.levels) - n_rare + drawn
         return Column(values.astype("int32"), self.levels)
 
@@ -248,13 +254,13 @@ class LevelDensity(nn.Module):
         left = own.left()
         gates = self.copies.log_gates(of_gates, left).exp()
         weights = torch.where(left > 0, gates[:, 2:] / left, 0.0)
-        shares = shares * gates[:, :1] + self.popular * gates[:, 1:2]
+        shares.mul_(gates[:, :1]).addr_(gates[:, 1], self.popular)
         return own.add_shares(weights, shares)
 
     def draw(
         self,
         states: torch.Tensor,
-        generator: torch.Generator,
+        draws: PathDraws,
         own: OwnLevels | None = None,
         is_tie: torch.Tensor | None = None,
     ) -> torch.Tensor:
@@ -264,35 +270,31 @@ class LevelDensity(nn.Module):
         ----------
         states, own, is_tie
             As in `probabilities`.
-        generator : torch.Generator
+        draws : PathDraws of n
             Draws.
         """
         of_output, of_gates = self._trusted(states, is_tie)
         if self.copies is None or own is None:
-            return self._draw_new(of_output, generator)
+            return self._draw_new(of_output, draws)
         gates = self.copies.log_gates(of_gates, own.left()).exp()
-        way = choose_by_weight(gates, generator)
+        way = choose_by_weight(gates, draws)
         codes = torch.zeros_like(way)
         new, popular, copied = (
             some.nonzero()[:, 0] for some in (way == 0, way == 1, way > 1)
         )
-        codes[new] = self._draw_new(of_output[new], generator)
-        codes[popular] = self._draw_popular(len(popular), generator)
-        codes[copied] = own.take(copied).draw(way[copied] - 2, generator)
+        codes[new] = self._draw_new(of_output[new], draws.take(new))
+        codes[popular] = self._draw_popular(draws.take(popular))
+        codes[copied] = own.take(copied).draw(way[copied] - 2, draws.take(copied))
         return codes
 
-    def _draw_new(
-        self, states: torch.Tensor, generator: torch.Generator
-    ) -> torch.Tensor:
+    def _draw_new(self, states: torch.Tensor, draws: PathDraws) -> torch.Tensor:
         """Draw codes that are generated, shape (n,), int64."""
-        return choose(self.output(states)[:, self.lowest :], generator) + self.lowest
+        return choose(self.output(states)[:, self.lowest :], draws) + self.lowest
 
-    def _draw_popular(self, n: int, generator: torch.Generator) -> torch.Tensor:
-        """Draw n codes by their shares among all customers, int64."""
+    def _draw_popular(self, draws: PathDraws) -> torch.Tensor:
+        """Draw codes by their shares among all customers, shape (n,), int64."""
         reached = self.popular.double().cumsum(dim=0)
-        drawn = torch.rand(
-            n, generator=generator, dtype=reached.dtype, device=reached.device
-        )
+        drawn = draws.uniform(reached)
         codes = torch.searchsorted(reached, drawn * reached[-1], right=True)
         return codes.clamp(max=len(reached) - 1)
 

@@ -12,6 +12,8 @@ import math
 import torch
 from torch import nn
 
+from sklearn_seqcrm.neural_network._event_model._draws import PathDraws
+
 # Below this width, in standard deviations, the density in the middle is as good as a
 # difference of two float32 numbers that agree in most digits; the error is a 10,000th.
 _NARROW = 0.03
@@ -93,51 +95,50 @@ def log_tail(
     return torch.special.log_ndtr((center - lower[:, None]) / scale)
 
 
-def choose(logits: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def choose(logits: torch.Tensor, draws: PathDraws) -> torch.Tensor:
     """Draw an index from each row of logits, shape (n,), int64."""
-    return choose_by_weight(torch.softmax(logits, dim=1), generator)
+    return choose_by_weight(torch.softmax(logits, dim=1), draws)
 
 
-def choose_by_weight(weights: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def choose_by_weight(weights: torch.Tensor, draws: PathDraws) -> torch.Tensor:
     """Draw an index from each row of weights, shape (n,), int64."""
+    return index_at(weights, draws.uniform(weights))
+
+
+def index_at(weights: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
+    """Index in each row of weights, shape (n,), int64, by the inverse of their sums.
+
+    `drawn`, of shape (n,), are numbers from 0 on and below 1 that were drawn.
+    """
     reached = weights.cumsum(dim=1)
-    drawn = torch.rand(
-        len(weights), 1, generator=generator, dtype=weights.dtype, device=weights.device
-    )
     # Rounding may take what was drawn up to the end.
-    index = torch.searchsorted(reached, drawn * reached[:, -1:], right=True)[:, 0]
+    place = drawn[:, None] * reached[:, -1:]
+    index = torch.searchsorted(reached, place, right=True)[:, 0]
     return index.clamp(max=weights.shape[1] - 1)
 
 
-def choose_in_strata(
-    logits: torch.Tensor, n_strata: int, generator: torch.Generator
+def choose_and_place(
+    logits: torch.Tensor, draws: PathDraws
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Draw an index from each row of logits, and where in its share that was.
+    """Draw an index from each row of logits, and a number within its share.
 
     Parameters
     ----------
-    logits : Tensor of shape (n * n_strata, K)
-        Rows, each repeated `n_strata` times.
-    n_strata : int
-        Draws of the same row are from equal parts of its distribution, one from each,
-        so that their mean is closer to that of the distribution.
-    generator : torch.Generator
-        Draws.
+    logits : Tensor of shape (n, K)
+        Rows.
+    draws : PathDraws of n
+        Draws one number for both, so that what stratifies it stratifies both.
 
     Returns
     -------
-    index : Tensor of shape (n * n_strata,), int64
+    index : Tensor of shape (n,), int64
         What was drawn.
-    drawn : Tensor of shape (n * n_strata,), float64
+    drawn : Tensor of shape (n,), float64
         From 0 on and below 1, uniform for those of an index.
     """
     shares = torch.softmax(logits.double(), dim=1)
     reached = shares.cumsum(dim=1)
-    place = torch.arange(len(logits), device=logits.device) % n_strata
-    place = place + torch.rand(
-        len(logits), generator=generator, dtype=torch.float64, device=logits.device
-    )
-    place = place / n_strata * reached[:, -1]
+    place = draws.uniform(reached) * reached[:, -1]
     index = torch.searchsorted(reached, place[:, None], right=True)[:, 0]
     index = index.clamp(max=logits.shape[1] - 1)
     own = pick(shares, index)
@@ -149,14 +150,11 @@ def draw_normal(
     center: torch.Tensor,
     scale: torch.Tensor,
     component: torch.Tensor,
-    generator: torch.Generator,
+    draws: PathDraws,
 ) -> torch.Tensor:
     """Draw from one component each, shape (n,)."""
     center, scale = pick(center, component), pick(scale, component)
-    normal = torch.randn(
-        len(center), generator=generator, dtype=center.dtype, device=center.device
-    )
-    return center + scale * normal
+    return center + scale * draws.normal(center)
 
 
 def draw_beyond(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from sklearn_seqcrm.neural_network._event_model._mixtures import index_at
 from sklearn_seqcrm.neural_network._event_model._simulate import (
     Paths,
     Simulator,
@@ -12,8 +13,8 @@ from sklearn_seqcrm.neural_network._event_model._simulate import (
 )
 from sklearn_seqcrm.neural_network._rows import RowData
 
-# Probabilities at once: 32 MiB.
-_PROBABILITIES_AT_ONCE = 2**23
+# Probabilities at once: 2 MiB, which caches hold. 32 MiB took a quarter more time.
+_PROBABILITIES_AT_ONCE = 2**19
 
 
 class BasketSimulator(Simulator):
@@ -26,13 +27,17 @@ class BasketSimulator(Simulator):
     ends where it is drawn.
     """
 
-    def probabilities(self, data: RowData, name: str, n_draws: int) -> np.ndarray:
+    def probabilities(
+        self, data: RowData, keys: np.ndarray, name: str, n_draws: int
+    ) -> np.ndarray:
         """Probability of each code of a field to be in the next basket.
 
         Parameters
         ----------
         data : RowData of n
             Rows, as many as memory has room for.
+        keys : ndarray of shape (n,), uint64
+            As for `run`.
         name : str
             A categorical field.
         n_draws : int
@@ -44,46 +49,91 @@ class BasketSimulator(Simulator):
             Means over the draws.
         """
         key = self._key_of(name)
-        shape = (len(data), self.module.n_codes(key))
-        log_absent = torch.zeros(shape, dtype=torch.float32, device=self.device)
-        n_without = torch.full_like(log_absent, n_draws)
-        paths, gaps = self._at_next(data, n_draws)
-        left = np.full(len(gaps), 2 * self.learned.most_events.lengths[-1])
-        drawn = torch.zeros((len(gaps), 0), dtype=torch.int64, device=self.device)
+        chances = _Absence((len(data), self.module.n_codes(key)), n_draws, self.device)
+        paths, gaps = self._at_next(data, keys, n_draws)
+        # A basket goes on while the probability that it does, which every event lowers,
+        # is above a number that was drawn once, for each of a row's draws from another
+        # part of [0, 1): their lengths vary less than if each event drew anew.
+        log_going_on = torch.zeros(len(gaps), dtype=torch.float64, device=self.device)
+        log_least = paths.draws.uniform(log_going_on).log()
+        # Of fields that some kinds have, events are drawn once more: with one of these
+        # kinds, and weighed with its chance.
+        is_of_all = self.learned.applies is None or key == "0"
         for _ in range(self.learned.most_events.bound(self.learned.gaps.step)):
-            *_, told = self._draw_fields(paths, gaps, until=name)
             row = self._moved(paths.number // n_draws)
-            chances = self._sums(paths, told, key, drawn, row, shape)
-            chances = chances / n_without
-            # Where all draws have it, there is none to learn more from.
-            chances = chances.nan_to_num(0.0).clamp(max=1 - 1e-6)
-            log_absent += torch.log1p(-chances)
-            values, codes, *_ = self._draw_fields(paths, gaps)
+
+            def draw(
+                told: Told, paths: Paths = paths, row: torch.Tensor = row
+            ) -> torch.Tensor:
+                """Add the chances of the codes to those of earlier events, and draw."""
+                drawn = paths.draws.uniform(told.states)
+                codes = torch.zeros_like(row)
+                at_once = max(1, _PROBABILITIES_AT_ONCE // chances.shape[1])
+                for there, found in self._portions(paths, told, key, at_once):
+                    codes[there] = index_at(found, drawn[there])
+                    chances.add(there, row[there], found)
+                return codes
+
+            if is_of_all:
+                values, codes, *_ = self._draw_fields(paths, gaps, draw={name: draw})
+            else:
+                draw(self._draw_fields(paths, gaps, until=name)[-1])
+                values, codes, *_ = self._draw_fields(paths, gaps)
             paths = self._read(paths, values, codes)
-            own = codes[:, self.module.codes[key]]
-            is_first = (drawn != own[:, None]).all(dim=1).to(n_without.dtype)
-            n_without.index_put_((row, own), -is_first, accumulate=True)
-            drawn = torch.cat([drawn, own[:, None]], dim=1)
-            gaps = self._draw_gaps(paths, None, None, left[: len(paths.number)])
-            kept = np.flatnonzero(gaps == 0)
+            chances.next_event(row, codes[:, self.module.codes[key]])
+            log_going_on = log_going_on + self.module.time.log_tie(
+                paths.output + paths.static
+            )
+            kept = (log_going_on > log_least).nonzero()[:, 0]
             if not len(kept):
                 break
-            paths, gaps = paths.take(kept).at_next(gaps[kept]), gaps[kept]
-            drawn = drawn[self._moved(kept)]
-        return (1 - log_absent.exp()).cpu().numpy()
+            gaps = np.zeros(len(kept))
+            paths = paths.take(kept.cpu().numpy()).at_next(gaps)
+            log_going_on, log_least = log_going_on[kept], log_least[kept]
+            chances.keep(kept)
+        return (1 - chances.log_absent.exp()).cpu().numpy()
 
-    def _sums(
-        self,
-        paths: Paths,
-        told: Told,
-        key: str,
-        drawn: torch.Tensor,
-        row: torch.Tensor,
-        shape: tuple[int, int],
-    ) -> torch.Tensor:
-        """Sum over the paths of a row of the chance of each code that is not drawn."""
-        sums = torch.zeros(shape, dtype=torch.float32, device=self.device)
-        at_once = max(1, _PROBABILITIES_AT_ONCE // shape[1])
-        for there, chances in self._portions(paths, told, key, at_once):
-            sums.index_add_(0, row[there], chances.scatter(1, drawn[there], 0.0))
-        return sums
+
+class _Absence:
+    """Probability that no event of a basket so far has each code.
+
+    Parameters
+    ----------
+    shape : tuple of (int, int)
+        Number of rows and of codes.
+    n_draws : int
+        Draws of each row.
+    device : torch.device
+        Where the numbers are.
+    """
+
+    def __init__(
+        self, shape: tuple[int, int], n_draws: int, device: torch.device
+    ) -> None:
+        self.shape = shape
+        self.log_absent = torch.zeros(shape, dtype=torch.float32, device=device)
+        self._n_without = torch.full_like(self.log_absent, n_draws)
+        self._sums = torch.zeros_like(self.log_absent)
+        n_paths = shape[0] * n_draws
+        self._drawn = torch.zeros((n_paths, 0), dtype=torch.int64, device=device)
+
+    def add(
+        self, there: torch.Tensor, row: torch.Tensor, chances: torch.Tensor
+    ) -> None:
+        """Add the chance of each code for the draws `there`, which may be changed."""
+        chances = chances.scatter_(1, self._drawn[there], 0.0)
+        self._sums.index_add_(0, row, chances)
+
+    def next_event(self, row: torch.Tensor, codes: torch.Tensor) -> None:
+        """Go on to the next event of each draw, after one of these codes."""
+        # Where all draws have a code, there is none to learn more from.
+        mean = (self._sums / self._n_without).nan_to_num(0.0).clamp(max=1 - 1e-6)
+        self.log_absent += torch.log1p(-mean)
+        self._sums.zero_()
+        is_first = (self._drawn != codes[:, None]).all(dim=1).to(mean.dtype)
+        self._n_without.index_put_((row, codes), -is_first, accumulate=True)
+        self._drawn = torch.cat([self._drawn, codes[:, None]], dim=1)
+
+    def keep(self, kept: torch.Tensor) -> None:
+        """Go on with the draws whose basket does."""
+        self._drawn = self._drawn[kept]

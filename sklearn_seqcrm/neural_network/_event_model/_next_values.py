@@ -10,7 +10,8 @@ import pandas as pd
 import torch
 
 from sklearn_seqcrm._encoding import FIRST_LEVEL
-from sklearn_seqcrm._ragged import ranges
+from sklearn_seqcrm._ragged import look_up, ranges
+from sklearn_seqcrm._store import RawLog, Rows
 from sklearn_seqcrm.neural_network._event_model._learned import LearnedEvents
 from sklearn_seqcrm.neural_network._event_model._levels import LevelField
 from sklearn_seqcrm.neural_network._event_model._simulate import (
@@ -36,7 +37,7 @@ def level_field(learned: LearnedEvents, name: str) -> LevelField:
 
 
 def next_probabilities(
-    simulator: Simulator, data: RowData, name: str, n_draws: int
+    simulator: Simulator, data: RowData, keys: np.ndarray, name: str, n_draws: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield rows, and the probability of each level in the next event of each.
 
@@ -46,6 +47,8 @@ def next_probabilities(
         Draws what is told before the field.
     data : RowData of n
         Rows.
+    keys : ndarray of shape (n,), uint64
+        Key of each row, as for `Simulator.run`.
     name : str
         A categorical field.
     n_draws : int
@@ -56,7 +59,7 @@ def next_probabilities(
     module = simulator.module
     n_units = module.first.shape[0]
     for rows in portions_of(len(data), field.n_codes + n_draws * n_units):
-        shares = simulator.probabilities(data.take(rows), name, n_draws)
+        shares = simulator.probabilities(data.take(rows), keys[rows], name, n_draws)
         levels = shares[:, FIRST_LEVEL : FIRST_LEVEL + n_own]
         if len(field.rare):
             levels = np.concatenate([levels, shares[:, -1:] * field.rare], axis=1)
@@ -149,24 +152,34 @@ def best_values(
     )
 
 
-def levels_seen(data: RowData, code: int, field: LevelField) -> Any:
-    """Rows and levels of all their events, for `best_values`; rare ones are not seen.
+def levels_seen(
+    rows: Rows, name: str, field: LevelField
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and levels of all their events, for `best_values`.
 
     Parameters
     ----------
-    data : RowData of n
-        Rows.
-    code : int
-        Position of the field among the codes.
+    rows : Rows of n
+        Views of a raw log: codes of the encoder do not tell rare levels apart.
+    name : str
+        The field.
     field : LevelField
         What was learned of the field.
+
+    Returns
+    -------
+    row, level : ndarray of int64
+        Row, ascending, and position in ``field.levels``, of each event that has one.
     """
-    [source] = data.sources
-    index, offsets = ranges(source.start, source.stop)
-    row = np.repeat(np.arange(len(data)), np.diff(offsets))
-    level = source.codes[index, code] - FIRST_LEVEL
-    own = (level >= 0) & (level < len(field.levels) - len(field.rare))
-    return row[own], level[own]
+    assert isinstance(rows.log, RawLog)
+    column = rows.log.column(name)
+    assert column.categories is not None
+    index, offsets = ranges(rows.start, rows.stop)
+    row = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    place = field.levels.get_indexer(column.categories)
+    level = look_up(place, column.values[index], -1)
+    is_level = level >= 0
+    return row[is_level], level[is_level]
 
 
 def allowed_levels(field: LevelField, candidates: Any, name: str) -> np.ndarray:

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from sklearn_seqcrm._encoding import NumericField
-from sklearn_seqcrm._store import Clock, Column, moments_after
+from sklearn_seqcrm._store import LONGEST, Clock, Column, moments_after
+from sklearn_seqcrm.neural_network._event_model._draws import PathDraws
 from sklearn_seqcrm.neural_network._event_model._mixtures import (
     choose,
     draw_normal,
@@ -61,6 +62,8 @@ class NumberField:
         Whether datetimes are whole days.
     some_missing : bool
         Whether some training events have none; otherwise no simulated one lacks it.
+    some_others : bool
+        Whether some have another number than `atoms`; otherwise no simulated one has.
     """
 
     center: float
@@ -77,6 +80,7 @@ class NumberField:
     clock: Clock
     in_days: bool
     some_missing: bool
+    some_others: bool
 
     @classmethod
     def of(
@@ -113,7 +117,8 @@ class NumberField:
             column.values.dtype.str,
             clock,
             column.kind == "datetime" and _are_days(column.values),
-            len(known) < len(numbers),
+            len(known) < len(numbers) or not len(numbers),
+            bool(n_others),
         )
 
     @property
@@ -180,6 +185,10 @@ class NumberField:
             return Column(numbers.astype(self.dtype))
         step = 86_400 if self.in_days else 1  # to the day, or to the second
         moments = moments_after(numbers, times, self.clock, step)
+        # No later than what the type can hold, nor earlier: an overflow would be both.
+        last = np.array([LONGEST]).view(self.dtype).astype("M8[s]")
+        first = np.array([-LONGEST]).view(self.dtype).astype("M8[s]") + 1
+        moments = np.maximum(np.minimum(moments, last), first)
         return Column(moments.astype(self.dtype))
 
 
@@ -223,7 +232,7 @@ class NumberDensity(nn.Module):
         super().__init__()
         n = self.n_components = len(field.quantiles)
         self.n_atoms = len(field.shares)
-        self.some_missing = field.some_missing
+        self.some_missing, self.some_others = field.some_missing, field.some_others
         others = math.log((1 - field.shares.sum()) / n)
         logits = [*np.log(field.shares).tolist(), *[others] * n]
         start = start_of_components(list(field.quantiles), 0.7 * field.spread)
@@ -250,7 +259,7 @@ class NumberDensity(nn.Module):
         return torch.where(atom == _MISSING, own, value)
 
     def draw(
-        self, states: torch.Tensor, generator: torch.Generator
+        self, states: torch.Tensor, draws: PathDraws
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw numbers.
 
@@ -265,9 +274,11 @@ class NumberDensity(nn.Module):
         logits = torch.cat([atoms, weights], dim=1)
         if not self.some_missing:
             logits[:, _MISSING] = -torch.inf
-        drawn = choose(logits, generator)
+        if not self.some_others:
+            logits[:, self.n_atoms :] = -torch.inf
+        drawn = choose(logits, draws)
         component = drawn - self.n_atoms
-        folded = draw_normal(center, scale, component.clamp(min=0), generator)
+        folded = draw_normal(center, scale, component.clamp(min=0), draws)
         return drawn.masked_fill(component >= 0, _NO_ATOM), folded
 
     def told(self, channels: torch.Tensor) -> torch.Tensor:
@@ -286,13 +297,16 @@ def _resolution(values: np.ndarray, eps: float) -> tuple[float | None, int | Non
     """The step that all values are multiples of, and its digits after the point."""
     if not len(values):
         return 1.0, 0
-    largest = np.abs(values).max()
+    sizes = np.abs(values)
+    largest = sizes.max()
+    # What sums leave of 0 is small beside most numbers, however small those are.
+    residue = 1e-9 * min(1.0, float(np.median(sizes[sizes > 0]))) if largest else 0.0
     for decimals in _DECIMALS:
         whole = values * 10.0**decimals
         if largest * 10.0**decimals > 2.0**53:
             break
         off = np.abs(whole - np.round(whole))
-        if (off <= 4 * eps * np.abs(whole) + 1e-9).all():
+        if (off <= 4 * eps * np.abs(whole) + residue).all():
             step = int(np.gcd.reduce(np.round(whole).astype("int64"))) or 1
             return step / 10.0**decimals, decimals
     return None, None

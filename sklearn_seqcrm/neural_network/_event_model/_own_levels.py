@@ -18,6 +18,7 @@ from sklearn_seqcrm.neural_network._event_model._copies import (
     reaches_like,
     what_is_left,
 )
+from sklearn_seqcrm.neural_network._event_model._draws import PathDraws
 from sklearn_seqcrm.neural_network._event_model._mixtures import (
     choose,
     choose_by_weight,
@@ -265,14 +266,14 @@ class OwnLevels:
         earlier = what_is_left(self.total[:, 1:], self.taken)
         return torch.cat([self.total[:, :1], earlier], dim=1)
 
-    def draw(self, kind: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def draw(self, kind: torch.Tensor, draws: PathDraws) -> torch.Tensor:
         """Draw levels by their counts.
 
         Parameters
         ----------
         kind : Tensor of shape (n,), int64
             Kind of copy of each path, of which something is left.
-        generator : torch.Generator
+        draws : PathDraws of n
             Draws.
 
         Returns
@@ -283,13 +284,13 @@ class OwnLevels:
         codes = torch.zeros_like(self.row)
         again = (kind == 0).nonzero()[:, 0]
         if len(again):
-            codes[again] = self.take(again)._draw_again(generator)
+            codes[again] = self.take(again)._draw_again(draws.take(again))
         left = kind.nonzero()[:, 0]
         for _ in range(_TRIES):
             if not len(left):
                 return codes
             paths = self if len(left) == len(kind) else self.take(left)
-            drawn = paths._draw_earlier(kind[left] - 1, generator)
+            drawn = paths._draw_earlier(kind[left] - 1, draws.take(left))
             # Not what this moment has; that is mostly a small part.
             is_new = ~(paths._is_now() & (paths.drawn == drawn[:, None])).any(dim=1)
             codes[left[is_new]] = drawn[is_new]
@@ -297,7 +298,7 @@ class OwnLevels:
         for some in left.split(max(1, _SHARES_AT_ONCE // self.earlier.n_codes)):
             weights = nn.functional.one_hot(kind[some], N_KINDS).float()
             shares = self.take(some).shares(weights)
-            codes[some] = choose_by_weight(shares, generator)
+            codes[some] = choose_by_weight(shares, draws.take(some))
         return codes
 
     def shares(self, weights: torch.Tensor) -> torch.Tensor:
@@ -383,19 +384,15 @@ class OwnLevels:
             counts += own * has_had[:, None]
         return counts * ~(is_same & is_now).any(dim=1)[:, None]
 
-    def _draw_again(self, generator: torch.Generator) -> torch.Tensor:
+    def _draw_again(self, draws: PathDraws) -> torch.Tensor:
         """Draw from the events of this moment, shape (n,), int64."""
         weights = (self._is_now() & (self.drawn >= FIRST_LEVEL)).float()
-        return pick(self.drawn, choose_by_weight(weights, generator)).long()
+        return pick(self.drawn, choose_by_weight(weights, draws)).long()
 
-    def _draw_earlier(
-        self, reach: torch.Tensor, generator: torch.Generator
-    ) -> torch.Tensor:
+    def _draw_earlier(self, reach: torch.Tensor, draws: PathDraws) -> torch.Tensor:
         """Draw from earlier moments by fading counts, shape (n,), int64."""
-        n = len(self.row)
-        drawn = torch.rand(
-            2, n, generator=generator, dtype=torch.float64, device=self.row.device
-        )
+        like = self.total.new_zeros(0, dtype=torch.float64)
+        drawn = draws.uniform(like), draws.uniform(like)
         faded = torch.exp(-self.moment / reaches_like(reach)[reach])
         before = self.earlier.total[self.row, reach] * faded
         is_since = (self.drawn >= FIRST_LEVEL) & ~self._is_now()
@@ -407,7 +404,7 @@ class OwnLevels:
             own = (is_before & (reach == k)).nonzero()[:, 0]
             row = self.row[own]
             place = torch.searchsorted(
-                self.earlier.reached[k], row + drawn[1, own], right=True
+                self.earlier.reached[k], row + drawn[1][own], right=True
             )
             place = torch.minimum(place, self.earlier.offsets[row + 1] - 1)
             codes[own] = self.earlier.keys[place] % self.earlier.n_codes
@@ -417,7 +414,8 @@ class OwnLevels:
             logits = -lag / reaches_like(lag)[reach[since], None]
             logits += self._weight_of(self.drawn[since]).log()
             logits.masked_fill_(~is_since[since], -torch.inf)
-            codes[since] = pick(self.drawn[since], choose(logits, generator)).long()
+            place = choose(logits, draws.take(since))
+            codes[since] = pick(self.drawn[since], place).long()
         return codes
 
 

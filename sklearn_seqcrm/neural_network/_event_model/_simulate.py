@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from sklearn_seqcrm._encoding import MISSING
-from sklearn_seqcrm._store import Column
+from sklearn_seqcrm._store import LONGEST, Column, later
+from sklearn_seqcrm.neural_network._event_model._draws import PathDraws
 from sklearn_seqcrm.neural_network._event_model._event_net import EventNet
 from sklearn_seqcrm.neural_network._event_model._learned import (
     LearnedEvents,
@@ -104,6 +105,8 @@ class Paths:
         Number of simulated events.
     own : dict of str to OwnLevels of n
         What may be copied, of each field of levels, by its name in the module.
+    draws : PathDraws of n
+        Random numbers of each path.
     """
 
     number: np.ndarray
@@ -114,6 +117,7 @@ class Paths:
     state: FlatState
     n_events: np.ndarray
     own: dict[str, OwnLevels]
+    draws: PathDraws
 
     def take(self, kept: np.ndarray) -> Paths:
         """The paths at some places, ascending."""
@@ -129,6 +133,7 @@ class Paths:
             [numbers[there] for numbers in self.state],
             self.n_events[kept],
             {key: own.take(there) for key, own in self.own.items()},
+            self.draws.take(kept),
         )
 
     def and_those(self, more: Paths) -> Paths:
@@ -142,6 +147,7 @@ class Paths:
             [torch.cat(pair) for pair in zip(self.state, more.state, strict=True)],
             np.concatenate([self.n_events, more.n_events]),
             {key: own.and_those(more.own[key]) for key, own in self.own.items()},
+            self.draws.and_those(more.draws),
         )
 
     def at_next(self, gaps: np.ndarray) -> Paths:
@@ -155,7 +161,7 @@ class Paths:
         is_tie = torch.from_numpy(gaps == 0).to(self.output.device)
         return replace(
             self,
-            times=self.times + gaps.astype(self.times.dtype),
+            times=later(self.times, gaps.astype(self.times.dtype)),
             own={key: own.at_next(is_tie) for key, own in self.own.items()},
         )
 
@@ -169,47 +175,48 @@ class Simulator:
         The trained net.
     learned : LearnedEvents
         What was learned of the events.
-    seed : int
-        Seed of all draws.
     """
 
-    def __init__(self, net: EventNet, learned: LearnedEvents, seed: int) -> None:
+    def __init__(self, net: EventNet, learned: LearnedEvents) -> None:
         self.net = net
         self.module: EventNetwork = net.module_
         self.device = torch.device(net.device)
         self.learned = learned
-        self.generator = torch.Generator(self.device).manual_seed(seed)
-        self.rng = np.random.default_rng(seed)
-        levels = {
-            name: one.column(np.zeros(0, "int64"), self.rng)
-            for name, one in learned.fields.items()
-            if isinstance(one, LevelField)
-        }
         # Which have looked their levels up, once instead of in every step.
-        self.encoders = {
-            name: one.knowing(levels[name]) if name in levels else one
-            for name, one in learned.encoder.fields.items()
-        }
+        self.encoders = dict(learned.encoder.fields)
+        for name, one in learned.fields.items():
+            if isinstance(one, LevelField):
+                self.encoders[name] = self.encoders[name].knowing(one.no_column())
 
     def run(
-        self, data: RowData, end: np.ndarray, n_paths: int, most_events: int
+        self,
+        data: RowData,
+        keys: np.ndarray,
+        end: np.ndarray,
+        n_paths: int,
+        most_events: int,
     ) -> SimulatedEvents:
         """Simulate, and keep all events.
 
         Parameters
         ----------
-        data, end, n_paths, most_events
+        data, keys, end, n_paths, most_events
             As for `steps`.
         """
         steps: list[Step] = []
         n_cut = 0
-        for step, n_ended in self.steps(data, end, n_paths, most_events):
+        for step, n_ended in self.steps(data, keys, end, n_paths, most_events):
             steps.append(step)
             n_cut += n_ended
         return self._joined(steps, data, n_cut)
 
     def steps(
-        self, data: RowData, end: np.ndarray, n_paths: int, most_events: int
+        self,
+        data: RowData,
+        keys: np.ndarray,
+        end: np.ndarray,
+        n_paths: int,
+        most_events: int,
     ) -> Iterator[tuple[Step, int]]:
         """Yield the next event of some paths, and how many of these end with it.
 
@@ -217,6 +224,9 @@ class Simulator:
         ----------
         data : RowData of n
             Rows.
+        keys : ndarray of shape (n,), uint64
+            Key of each row, as `keys_of` returns them. The random numbers of a path
+            follow from the key of its row and its number there.
         end : ndarray of shape (n,)
             First moment that is not simulated.
         n_paths : int
@@ -236,7 +246,7 @@ class Simulator:
                 some = filled[place // n_paths] * n_paths + place % n_paths
                 n_begun += len(some)
                 begun, step = self._next_events(
-                    *self._begin(data, end, some, n_paths, earlier)
+                    *self._begin(data, keys, end, some, n_paths, earlier)
                 )
                 paths = begun if paths is None else paths.and_those(begun)
             else:
@@ -264,10 +274,12 @@ class Simulator:
     def _begin(
         self,
         data: RowData,
+        keys: np.ndarray,
         end: np.ndarray,
         numbers: np.ndarray,
         n_paths: int,
         earlier: dict[str, EarlierLevels],
+        stratified: bool = False,
     ) -> tuple[Paths, torch.Tensor, np.ndarray]:
         """Paths at the cutoffs of their rows, and how long nothing came before."""
         rows, of_path = np.unique(numbers // n_paths, return_inverse=True)
@@ -288,19 +300,28 @@ class Simulator:
             [one[there] for one in state],
             np.zeros(len(numbers), dtype="int64"),
             {key: OwnLevels.begin(one, row) for key, one in earlier.items()},
+            PathDraws.of_paths(
+                keys[rows][of_path],
+                numbers % n_paths,
+                of_path if stratified else None,
+            ),
         )
         # The first moment that is not over yet.
         scale = self.learned.gaps
         least = scale.steps(silence(source)).clip(1) * scale.step
         return paths, static[there, -1], least[of_path]
 
-    def probabilities(self, data: RowData, name: str, n_draws: int) -> np.ndarray:
+    def probabilities(
+        self, data: RowData, keys: np.ndarray, name: str, n_draws: int
+    ) -> np.ndarray:
         """Probabilities of the codes of a field of the next event.
 
         Parameters
         ----------
         data : RowData of n
             Rows, as many as memory has room for.
+        keys : ndarray of shape (n,), uint64
+            As for `run`.
         name : str
             A categorical field.
         n_draws : int
@@ -311,7 +332,7 @@ class Simulator:
         ndarray of shape (n, n_codes), float32
             Means over the draws.
         """
-        paths, gaps = self._at_next(data, n_draws, n_strata=n_draws)
+        paths, gaps = self._at_next(data, keys, n_draws)
         *_, told = self._draw_fields(paths, gaps, until=name)
         key = self._key_of(name)
         at_once = max(1, _PROBABILITIES_AT_ONCE // (n_draws * self.module.n_codes(key)))
@@ -341,20 +362,27 @@ class Simulator:
             yield there, chances
 
     def _at_next(
-        self, data: RowData, n_draws: int, n_strata: int = 1
+        self, data: RowData, keys: np.ndarray, n_draws: int
     ) -> tuple[Paths, np.ndarray]:
         """Paths at the time of their next event, and the gap before it, in ticks.
 
-        Rows have `n_draws` paths each. A first event has no gap, which is NaN then.
+        Rows have `n_draws` paths each, whose random numbers are stratified. A first
+        event has no gap, which is NaN then.
         """
         self.module.eval()
         [source] = data.sources
         numbers = np.arange(len(data) * n_draws)
         paths, log_silence, least = self._begin(
-            data, source.cutoff, numbers, n_draws, self._earlier(data)
+            data,
+            keys,
+            source.cutoff,
+            numbers,
+            n_draws,
+            self._earlier(data),
+            stratified=True,
         )
         longest = np.full(len(numbers), self.learned.most_events.lengths[-1])
-        gaps = self._draw_gaps(paths, log_silence, least, 2 * longest, n_strata)
+        gaps = self._draw_gaps(paths, log_silence, least, 2 * longest)
         is_empty = (source.stop == source.start)[numbers // n_draws]
         paths = paths.at_next(np.where(is_empty, 0, gaps))
         return paths, np.where(is_empty, np.nan, gaps)
@@ -379,10 +407,12 @@ class Simulator:
         least: np.ndarray | None = None,
     ) -> tuple[Paths, Step]:
         """The paths that have another event before their end, and these events."""
-        left = paths.end - paths.times
+        left = _until(paths.times, paths.end)
         gaps = self._draw_gaps(paths, log_silence, least, left)
-        times = paths.times + gaps.astype(paths.times.dtype)
-        kept = np.flatnonzero(times < paths.end)
+        # A gap beyond the end of the axis of times is no number of it.
+        is_within = gaps < left
+        ticks = np.where(is_within, gaps, 0).astype(paths.times.dtype)
+        kept = np.flatnonzero(is_within & (later(paths.times, ticks) < paths.end))
         paths, gaps = paths.take(kept), gaps[kept]
         paths = paths.at_next(gaps)
         values, codes, columns, _ = self._draw_fields(paths, gaps)
@@ -406,11 +436,10 @@ class Simulator:
         log_silence: torch.Tensor | None,
         least: np.ndarray | None,
         left: np.ndarray,
-        n_strata: int = 1,
     ) -> np.ndarray:
         """Ticks to the next event, shape (n,)."""
         is_tie, logs = self.module.time.draw(
-            paths.output + paths.static, self.generator, log_silence, n_strata
+            paths.output + paths.static, paths.draws, log_silence
         )
         most = float(left.max()) + 2 * self.learned.gaps.step
         gaps = self.learned.gaps.ticks(logs.cpu().numpy(), most, paths.times)
@@ -420,11 +449,34 @@ class Simulator:
         return gaps
 
     def _draw_fields(
-        self, paths: Paths, gaps: np.ndarray, until: str | None = None
+        self,
+        paths: Paths,
+        gaps: np.ndarray,
+        until: str | None = None,
+        draw: dict[str, Callable[[Told], torch.Tensor]] | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor, dict[str, Column], Told]:
-        """Channels and codes of the next event of each path, and its fields.
+        """Draw the fields of the next event of each path.
 
-        At last what the field `until` is told; it and those after it are not drawn.
+        Parameters
+        ----------
+        paths : Paths of n
+            Paths at the time of the event.
+        gaps : ndarray of shape (n,)
+            Ticks since the one before.
+        until : str or None, default=None
+            Stop before this field, which the kinds of events that are drawn have.
+        draw : dict of str to callable, or None, default=None
+            Draws the codes of some fields, given what they are told; the density of a
+            field draws all others.
+
+        Returns
+        -------
+        channels, codes : Tensor of shape (n, F) and (n, C)
+            The events as the network reads them.
+        columns : dict of str to Column
+            Their fields as the log has them.
+        told : Told of n
+            What the field `until` is told.
         """
         module, learned = self.module, self.learned
         layout = learned.encoder.layout
@@ -445,17 +497,19 @@ class Simulator:
             if name == until:
                 break
             density, before = module.fields[key], torch.relu(told)
-            if key in module.codes:
+            if draw is not None and name in draw:
+                drawn = draw[name](Told(before, is_tie, having))
+            elif key in module.codes:
                 own_levels = paths.own.get(key)
                 if i == 0 and until is not None and learned.applies is not None:
                     drawn, having = self._draw_kind_having(
-                        until, before, own_levels, is_tie
+                        until, before, paths.draws, own_levels, is_tie
                     )
                 else:
-                    drawn = density.draw(before, self.generator, own_levels, is_tie)
+                    drawn = density.draw(before, paths.draws, own_levels, is_tie)
             else:
-                drawn = density.draw(before, self.generator)
-            column = self._column(name, drawn, applies[:, i], paths.times)
+                drawn = density.draw(before, paths.draws)
+            column = self._column(name, drawn, applies[:, i], paths)
             numbers, is_missing = self.encoders[name].encode(column, paths.times)
             if key in module.codes:
                 codes[:, module.codes[key]] = numbers
@@ -478,6 +532,7 @@ class Simulator:
         self,
         name: str,
         before: torch.Tensor,
+        draws: PathDraws,
         own: OwnLevels | None,
         is_tie: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -489,18 +544,19 @@ class Simulator:
         applies = self.learned.applies[:, list(self.learned.fields).index(name)]
         chances = self.module.fields["0"].probabilities(before, own, is_tie)
         chances *= self._moved(applies)
-        return choose_by_weight(chances, self.generator), chances.sum(dim=1)
+        return choose_by_weight(chances, draws), chances.sum(dim=1)
 
     def _column(
-        self, name: str, drawn: Any, applies: np.ndarray, times: np.ndarray
+        self, name: str, drawn: Any, applies: np.ndarray, paths: Paths
     ) -> Column:
         """Values of a field as the log has them, missing where it does not apply."""
         one = self.learned.fields[name]
         if isinstance(one, LevelField):
             codes = np.where(applies, drawn.cpu().numpy(), MISSING)
-            return one.column(codes, self.rng)
+            return one.column(codes, paths.draws)
         atom, folded = (numbers.cpu().numpy() for numbers in drawn)
-        return one.column(np.where(applies, atom, 0), folded.astype("float64"), times)
+        atom = np.where(applies, atom, 0)
+        return one.column(atom, folded.astype("float64"), paths.times)
 
     def _moved(self, numbers: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(numbers)).to(self.device)
@@ -522,9 +578,16 @@ class Simulator:
         for name in self.learned.encoder.fields:
             one = self.learned.fields[name]
             if isinstance(one, LevelField):
-                empty = one.column(none, self.rng)
+                empty = one.no_column()
             else:
                 empty = one.column(none, np.zeros(0), nothing)
             values = [empty.values, *(step[2][name].values for step in steps)]
             columns[name] = Column(np.concatenate(values)[order], empty.categories)
         return SimulatedEvents(path[order], times, columns, n_cut)
+
+
+def _until(times: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Ticks from each time to an end after it, or as many as the axis can tell."""
+    if times.dtype == "int64":
+        end = np.minimum(end, later(times, LONGEST))
+    return end - times

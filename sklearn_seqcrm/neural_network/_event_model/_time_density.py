@@ -7,10 +7,11 @@ import math
 import torch
 from torch import nn
 
+from sklearn_seqcrm.neural_network._event_model._draws import PathDraws
 from sklearn_seqcrm.neural_network._event_model._gaps import NO_GAP, GapScale
 from sklearn_seqcrm.neural_network._event_model._mixtures import (
     choose,
-    choose_in_strata,
+    choose_and_place,
     draw_beyond,
     draw_normal,
     log_cell,
@@ -89,12 +90,22 @@ class TimeDensity(nn.Module):
         _, weights, center, scale = self._read(states)
         return torch.logsumexp(weights + log_tail(log_silence, center, scale), dim=1)
 
+    def log_tie(self, states: torch.Tensor) -> torch.Tensor:
+        """Log probability that the next event comes at once, shape (n,).
+
+        Parameters
+        ----------
+        states : Tensor of shape (n, size)
+            State after the last event.
+        """
+        none = self._read(states)[0]
+        return none if self.some_ties else torch.full_like(none, -torch.inf)
+
     def draw(
         self,
         states: torch.Tensor,
-        generator: torch.Generator,
+        draws: PathDraws,
         log_silence: torch.Tensor | None = None,
-        n_strata: int = 1,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Draw gaps.
 
@@ -102,13 +113,10 @@ class TimeDensity(nn.Module):
         ----------
         states : Tensor of shape (n, size)
             State after the last event.
-        generator : torch.Generator
+        draws : PathDraws of n
             Draws.
         log_silence : Tensor of shape (n,) or None, default=None
             How long it is known that nothing came; None: nothing is known.
-        n_strata : int, default=1
-            After a silence, so many draws of the same state, which adjoin, are from
-            equal parts of its distribution.
 
         Returns
         -------
@@ -117,16 +125,15 @@ class TimeDensity(nn.Module):
         logs : Tensor of shape (n,), float64
             Logarithm of the other gaps, in units.
         """
-        none, weights, center, scale = self._read(states)
+        _, weights, center, scale = self._read(states)
         if log_silence is not None:
             weights = weights + log_tail(log_silence, center, scale)
-            component, drawn = choose_in_strata(weights, n_strata, generator)
+            component, drawn = choose_and_place(weights, draws)
             logs = draw_beyond(log_silence, center, scale, component, drawn)
             return torch.zeros_like(component, dtype=torch.bool), logs
-        if not self.some_ties:
-            none = none - torch.inf
-        component = choose(torch.cat([none[:, None], weights], dim=1), generator) - 1
-        logs = draw_normal(center, scale, component.clamp(min=0), generator)
+        none = self.log_tie(states)
+        component = choose(torch.cat([none[:, None], weights], dim=1), draws) - 1
+        logs = draw_normal(center, scale, component.clamp(min=0), draws)
         return component < 0, logs.double()
 
     def _read(self, states: torch.Tensor) -> tuple[torch.Tensor, ...]:

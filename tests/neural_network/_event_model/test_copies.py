@@ -13,6 +13,7 @@ from sklearn_seqcrm.neural_network._event_model._copies import (
     Past,
     past_of_steps,
 )
+from sklearn_seqcrm.neural_network._event_model._draws import PathDraws
 from sklearn_seqcrm.neural_network._event_model._own_levels import (
     EarlierLevels,
     OwnLevels,
@@ -215,7 +216,7 @@ def test_copies_are_drawn_by_their_counts(sequences, n_before):
             weights = torch.eye(N_KINDS)[[kind]] / own.left()[b, kind]
             shares = own.take(torch.tensor([b])).shares(weights)[0]
             many = own.take(torch.full((n,), b))
-            drawn = many.draw(torch.full((n,), kind), generator(kind))
+            drawn = many.draw(torch.full((n,), kind), PathDraws.of_seed(kind, n))
             found = torch.bincount(drawn, minlength=N_CODES) / n
             assert_allclose(found, shares, atol=5 * 0.5 / np.sqrt(n))
 

@@ -14,10 +14,11 @@ from sklearn_seqcrm._encoding._field_encoder import Training
 from sklearn_seqcrm._store import Clock, Column
 from sklearn_seqcrm.neural_network._event_model import _levels
 from sklearn_seqcrm.neural_network._event_model._copies import past_of_steps
+from sklearn_seqcrm.neural_network._event_model._draws import PathDraws
 from sklearn_seqcrm.neural_network._event_model._gaps import GapScale
 from sklearn_seqcrm.neural_network._event_model._levels import LevelDensity, LevelField
 from sklearn_seqcrm.neural_network._event_model._mixtures import (
-    choose_in_strata,
+    choose_and_place,
     draw_beyond,
     log_cell,
     log_tail,
@@ -43,6 +44,10 @@ CLOCK = Clock("int64")
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
+
+
+def draws(n=N_DRAWS, seed=0):
+    return PathDraws.of_seed(seed, n)
 
 
 def spread_out(density):
@@ -99,7 +104,7 @@ def test_draws_beyond_a_point_are_those_of_a_truncated_normal():
     lower, n = 1.3, N_DRAWS
     numbers = [torch.full((n, 1), x) for x in (0.2, 0.6)]
     which = torch.zeros(n, dtype=torch.int64)
-    uniform = torch.rand(n, dtype=torch.float64, generator=generator())
+    uniform = draws(n).uniform(torch.zeros(0, dtype=torch.float64))
     drawn = draw_beyond(torch.full((n,), lower), *numbers, which, uniform)
     truth = stats.truncnorm((lower - 0.2) / 0.6, np.inf, 0.2, 0.6)
     assert stats.kstest(drawn.numpy(), truth.cdf).statistic < 1.6 / np.sqrt(n)
@@ -111,7 +116,9 @@ def test_draws_beyond_a_point_are_those_of_a_truncated_normal():
 
 def test_draws_in_strata_are_one_of_each_part():
     weights = torch.tensor([0.1, 0.6, 0.3])
-    index, place = choose_in_strata(weights.log().expand(4000, 3), 10, generator())
+    row = np.repeat(np.arange(400), 10)
+    of_rows = PathDraws.of_paths(row.astype("uint64"), np.arange(4000), row)
+    index, place = choose_and_place(weights.log().expand(4000, 3), of_rows)
     # Ten draws of a state: one of the first, six of the second, three of the third.
     counts = [(index.view(400, 10) == k).sum(dim=1).unique().tolist() for k in range(3)]
     assert counts == [[1], [6], [3]]
@@ -145,14 +152,14 @@ def test_gaps_have_probabilities_that_add_up_and_that_draws_follow(gaps):
             tail = density.log_survival(state[None], quiet).exp().item()
             assert_allclose(shares.sum() + tail, 1, atol=1e-4)
             many = state.expand(N_DRAWS, 4)
-            is_tie, logs = density.draw(many, generator())
+            is_tie, logs = density.draw(many, draws())
             days = np.where(is_tie, 0, gaps.ticks(logs.numpy(), 1e6, start))
             found = np.bincount(days.astype(int).clip(max=200), minlength=201)
             assert_allclose(found[:200] / N_DRAWS, shares, atol=SHARE)
             # After ten days of silence the next event is on the tenth at the earliest.
             quiet = gaps.log_silence(np.full(N_DRAWS, 10.0), start)
             quiet = torch.from_numpy(quiet).float()
-            is_tie, logs = density.draw(many, generator(), quiet)
+            is_tie, logs = density.draw(many, draws(), quiet)
             days = gaps.ticks(logs.numpy(), 1e6, start).astype(int)
             assert not is_tie.any()
             assert days.min() == 10
@@ -166,7 +173,7 @@ def test_no_tie_is_drawn_where_training_had_none():
     scale = GapScale.of(np.array([1, 2, 3]), np.zeros(3), none, none, 2.0, 2, None)
     density = TimeDensity(4, scale, generator())
     with torch.no_grad():
-        is_tie, _ = density.draw(torch.zeros(N_DRAWS, 4), generator())
+        is_tie, _ = density.draw(torch.zeros(N_DRAWS, 4), draws())
     assert not is_tie.any()
     assert scale.no_gap_share > 0  # as one may come all the same, and has to cost
 
@@ -193,7 +200,7 @@ def test_numbers_have_probabilities_that_add_up_and_that_draws_follow():
     with torch.no_grad():
         shares = density.log_prob(state.expand(len(grid), 4), targets).exp().numpy()
         assert_allclose(shares.sum(), 1, atol=2e-3)
-        atom, folded = density.draw(state.expand(N_DRAWS, 4), generator())
+        atom, folded = density.draw(state.expand(N_DRAWS, 4), draws())
     drawn = field.column(
         atom.numpy(), folded.numpy().astype("float64"), np.zeros(N_DRAWS, "int64")
     ).values
@@ -209,7 +216,7 @@ def test_numbers_have_probabilities_that_add_up_and_that_draws_follow():
 def test_nothing_is_missing_where_training_missed_nothing():
     field = number_field([1.0, 2.0, 3.5])
     density = NumberDensity(4, field, 1, generator())
-    atom, _ = density.draw(torch.zeros(N_DRAWS, 4), generator())
+    atom, _ = density.draw(torch.zeros(N_DRAWS, 4), draws())
     assert (atom != 0).all()
 
 
@@ -249,10 +256,10 @@ def test_levels_are_drawn_as_they_are_probable(levels):
     density = spread_out(LevelDensity(4, levels, False, generator()))
     state = torch.randn(1, 4, generator=generator(1)).expand(N_DRAWS, 4)
     with torch.no_grad():
-        codes = density.draw(state, generator()).numpy()
+        codes = density.draw(state, draws()).numpy()
         shares = density.probabilities(state[:1])[0].numpy()
     assert_allclose(np.bincount(codes, minlength=6) / N_DRAWS, shares, atol=SHARE)
-    column = levels.column(np.array([1, 2, 5]), np.random.default_rng(0))
+    column = levels.column(np.array([1, 2, 5]), draws(3))
     assert pd.Index(column.to_pandas()).tolist()[1:] == ["a", "d"]
     assert column.values[0] == -1
 
@@ -260,7 +267,7 @@ def test_levels_are_drawn_as_they_are_probable(levels):
 def test_no_level_is_missing_where_training_missed_none(levels):
     density = LevelDensity(4, replace(levels, some_missing=False), False, generator())
     states = torch.zeros(N_DRAWS, 4)
-    assert (density.draw(states, generator()) > 1).all()
+    assert (density.draw(states, draws()) > 1).all()
     shares = density.probabilities(states[:1])[0].detach()
     assert_array_equal(shares[:2], torch.zeros(2))
     assert_allclose(shares.sum().item(), 1, rtol=1e-5)
@@ -294,7 +301,7 @@ def test_copies_are_drawn_as_they_are_probable(levels, trust):
         tie = torch.ones(n, dtype=torch.bool)
         shares = density.probabilities(state, one, tie[:1])[0]
         new = density.probabilities(state, None, tie[:1])[0]
-        drawn = density.draw(state.expand(n, 4), generator(), own, tie)
+        drawn = density.draw(state.expand(n, 4), draws(), own, tie)
         whole = density.log_prob(
             state.expand(35, 4), seen.flatten(), past, ties.flatten()
         )

@@ -12,6 +12,7 @@ from pandas.testing import assert_frame_equal
 from sklearn_seqcrm._store import Clock
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import LSTMEventModel
+from sklearn_seqcrm.neural_network._event_model._draws import PathDraws
 from sklearn_seqcrm.neural_network._event_model._gaps import GapScale
 from sklearn_seqcrm.neural_network._event_model._time_density import TimeDensity
 from sklearn_seqcrm.neural_network._event_model._week import Week
@@ -153,8 +154,9 @@ def test_cells_tile_and_draws_follow_them(step, n):
             shares = shares.exp().numpy()
             tail = density.log_survival(state, torch.from_numpy(quiet).float())
             many = state.expand(N_DRAWS, 4)
-            is_tie, logs = density.draw(many, generator())
-            _, later = density.draw(many, generator(), torch.from_numpy(after).float())
+            quiet_for = torch.from_numpy(after).float()
+            is_tie, logs = density.draw(many, PathDraws.of_seed(0, N_DRAWS))
+            _, later = density.draw(many, PathDraws.of_seed(1, N_DRAWS), quiet_for)
         assert_allclose(shares.sum() + tail.exp().item(), 1, atol=1e-4)
         steps = np.where(is_tie, 0, scale.ticks(logs.numpy(), 1e6 * US, start) / step)
         found = np.bincount(steps.astype(int).clip(max=n), minlength=n + 1)[:n]

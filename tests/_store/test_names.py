@@ -1,0 +1,17 @@
+"""Names of columns that the library adds."""
+
+import pytest
+
+from sklearn_seqcrm._store import refuse_taken, unlike
+
+
+def test_made_names_differ_from_all_others():
+    assert unlike(["a", "b", "a"], ["b", "b_"]) == ["a", "b__", "a_"]
+    assert unlike([], ["b"]) == []
+
+
+def test_taken_names_are_refused_with_the_way_out():
+    refuse_taken("row", ["path"], "The log", "row")
+    message = r"The log has a column 'row' already; choose another name with row=\.\.\."
+    with pytest.raises(ValueError, match=message):
+        refuse_taken("row", ["row"], "The log", "row")
