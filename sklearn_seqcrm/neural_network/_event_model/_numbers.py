@@ -187,7 +187,7 @@ class NumberField:
         moments = moments_after(numbers, times, self.clock, step)
         # No later than what the type can hold, nor earlier: an overflow would be both.
         last = np.array([LONGEST]).view(self.dtype).astype("M8[s]")
-        first = np.array([-LONGEST]).view(self.dtype).astype("M8[s]") + 1
+        first = (-last.view("int64")).view("M8[s]")
         moments = np.maximum(np.minimum(moments, last), first)
         return Column(moments.astype(self.dtype))
 

@@ -219,13 +219,12 @@ def visits(n=300, opened=OPEN, seed=0):
     rng = np.random.default_rng(seed)
     often = rng.gamma(2, 0.03, n)[:, None] * opened[np.arange(N_DAYS) % 7]
     who, day = np.nonzero(rng.random((n, N_DAYS)) < often)
-    return pd.DataFrame({"who": who, "day": FIRST + day * DAY})
+    days = pd.DatetimeIndex(FIRST + day * DAY).as_unit("us")  # pandas 2 makes "ns"
+    return pd.DataFrame({"who": who, "day": days})
 
 
 def rows_of(events, n=300, at=FIRST + N_DAYS * DAY):
     rows = pd.DataFrame({"who": range(n)})
-    # Whatever unit this version of pandas makes.
-    events = events.assign(day=events["day"].dt.as_unit("us"))
     return EventLog(events, "who", "day", observed_until=at).attach(rows, cutoff=at)
 
 
@@ -351,6 +350,7 @@ def test_seconds_and_several_events_a_day(monkeypatch):
     days = visits()
     events = days.loc[days.index.repeat(rng.integers(1, 4, len(days)))]
     opening = pd.to_timedelta(rng.integers(9 * 3600, 18 * 3600, len(events)), "s")
+    opening = opening.as_unit("us")
     X = rows_of(events.assign(day=events["day"] + opening))
     model = LSTMEventModel(**SMALL).fit(X)
     assert model._learned.gaps.step == 1e6
