@@ -41,10 +41,14 @@ START_OF_TIME = pd.Timestamp("1990-01-01")
 # What the laws are about --------------------------------------------------------------
 
 
+def target_of(estimator: Any, X: Any) -> np.ndarray:
+    """A target for the rows of X, always the same: classes, or numbers."""
+    return make_y(X, (0, 1) if is_classifier(estimator) else (0.0, 1.0, 5.0))
+
+
 def fitted(estimator: Any, X: Any) -> Any:
-    """A fitted clone; the target is as long as `X` and always the same."""
-    classes = (0, 1) if is_classifier(estimator) else (0.0, 1.0, 5.0)
-    return clone(estimator).fit(X, make_y(X, classes))
+    """A fitted clone."""
+    return clone(estimator).fit(X, target_of(estimator, X))
 
 
 def outputs(estimator: Any, X: Any) -> list[np.ndarray]:
@@ -186,7 +190,8 @@ def check_clone_and_params(estimator: Any) -> None:
         "A clone has other parameters."
     )
     copy.set_params(**copy.get_params())
-    fit = copy.fit(make_table(), make_y(make_table()))
+    X = make_table()
+    fit = copy.fit(X, target_of(estimator, X))
     assert fit is copy, "fit does not return the estimator itself."
     settings = fit.get_params(deep=False)
     for name, value in estimator.get_params(deep=False).items():
@@ -199,9 +204,8 @@ def check_fit_is_idempotent(estimator: Any) -> None:
     X, other = make_table(), make_table(n_customers=5, seed=3)
     once = fitted(estimator, X)
     twice = clone(estimator)
-    twice.fit(other, make_y(other)).fit(
-        X, make_y(X, (0, 1) if is_classifier(estimator) else (0.0, 1.0, 5.0))
-    )
+    for rows in (other, X):
+        twice.fit(rows, target_of(estimator, rows))
     assert_same_rows(outputs(twice, X), outputs(once, X))
 
 
@@ -219,7 +223,7 @@ def check_random_state_repeats(estimator: Any) -> None:
 def check_input_is_untouched(estimator: Any) -> None:
     """Neither fit nor predict change rows, histories or events."""
     X = make_table()
-    y = make_y(X)
+    y = target_of(estimator, X)
     before, parts = snapshot(X)
     fit = clone(estimator).fit(X, y)
     outputs(fit, X)
@@ -231,7 +235,7 @@ def check_input_is_untouched(estimator: Any) -> None:
     for was, now in zip(parts["history"][1:], after["history"][1:], strict=True):
         assert_array_equal(was, now, "The histories have changed.")
     assert_frame_equal(parts["history log"][0], after["history log"][0])
-    assert_array_equal(y, make_y(X), "y has changed.")
+    assert_array_equal(y, target_of(estimator, X), "y has changed.")
 
 
 def check_predict_writes_nothing(estimator: Any) -> None:
