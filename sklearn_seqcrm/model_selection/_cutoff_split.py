@@ -13,7 +13,7 @@ from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
 from sklearn_seqcrm._ragged import begins_run
-from sklearn_seqcrm._reading import one_history, row_customers
+from sklearn_seqcrm._reading import one_history, ranked_customers
 from sklearn_seqcrm._sklearn_compat import Interval, validate_parameter_constraints
 from sklearn_seqcrm._store import Clock, later
 from sklearn_seqcrm.events import HistoryArray
@@ -257,7 +257,7 @@ class CutoffSplit(BaseCrossValidator):
         wait = clock.rounded_up(gap=self.gap, horizon=self.horizon)
         held_out = None
         if self.holdout_customers is not None:
-            customers = row_customers([array])
+            customers = ranked_customers(array)
             held_out = self._held_out(self.holdout_customers, customers)
         for number, tested in enumerate(self._tested(cutoff, held_out), start=1):
             roles = self._roles(clock, cutoff, wait, tested, held_out)

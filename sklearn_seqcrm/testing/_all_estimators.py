@@ -28,7 +28,7 @@ def all_estimators() -> list[tuple[str, type[Any]]]:
     --------
     >>> from sklearn_seqcrm.testing import all_estimators
     >>> [name for name, _ in all_estimators()]
-    ['HistoryAggregator', 'HistoryEncoder', 'HistoryPadder', 'HybridClassifier', ...]
+    ['ConformalClassifier', 'ConformalRegressor', 'HistoryAggregator', ...]
     """
     found = {}
     for package in pkgutil.iter_modules(sklearn_seqcrm.__path__):

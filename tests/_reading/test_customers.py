@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 
-from sklearn_seqcrm._reading import customers_of, row_customers
+from sklearn_seqcrm._reading import customers_of, ranked_customers, row_customers
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 
@@ -54,12 +54,21 @@ def test_unknown_customers_are_told_apart(form, tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_numbers_do_not_depend_on_the_order_of_the_rows(seed):
+def test_ranks_do_not_depend_on_the_order_of_the_rows(seed):
     X = make_table()
+    array = X["history"].array
     order = np.random.default_rng(seed).permutation(len(X))
-    assert_array_equal(customers_of(X.iloc[order]), customers_of(X)[order])
-    assert sorted(set(customers_of(X))) == [0, 1, 2, 3]
-    assert customers_of(X)[[4, 1]].tolist() == [0, 1]  # a, b
+    assert_array_equal(ranked_customers(array[order]), ranked_customers(array)[order])
+    assert sorted(set(ranked_customers(array))) == [0, 1, 2, 3]
+    assert ranked_customers(array)[[4, 1]].tolist() == [0, 1]  # a, b
+
+
+def test_numbers_do_not_depend_on_who_is_in_the_log():
+    """Or a split would change with the events of a customer before a lookback."""
+    rows = pd.DataFrame({"who": ["c", "a", "b", "a"]})
+    for known in (["a", "b", "c"], ["b"], ["z"]):
+        X = log_of(known).attach(rows, cutoff=9)
+        assert_array_equal(customers_of(X), [0, 1, 2, 1])
 
 
 def test_one_log_knows_who_another_does_not():

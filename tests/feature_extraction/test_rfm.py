@@ -729,7 +729,7 @@ def test_time_of_another_kind_in_transform():
         EventLog(read_orders(ORDERS), "id", "time").snapshots(["2024-02"])
     )
     numbers = EventLog(read_orders("a 1 10", dates=False), "id", "time").snapshots([3])
-    with pytest.raises(TypeError, match="time_unit must be a number"):
+    with pytest.raises(ValueError, match="'history' are plain numbers, but those that"):
         rfm.transform(numbers)
 
 

@@ -300,7 +300,7 @@ def test_an_honest_one_passes():
         make_pipeline(
             RFMFeatures(),
             FunctionTransformer(numbers_only),
-            RandomForestClassifier(random_state=0),
+            RandomForestClassifier(n_estimators=5, random_state=0),
         ),
     ],
 )
