@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -219,7 +219,7 @@ class SimulationMixin(ABC):
         X : DataFrame of shape (n, n_columns)
             Rows as in `fit`, one for each customer.
         field : str or None
-            Categorical field whose levels are told apart, such as the product. None:
+            Categorical field, such as the product, whose levels have a row each. None:
             all events together.
         horizon : Timedelta, str or number
             How long to simulate: events lie in ``[cutoff, cutoff + horizon)``.
@@ -229,8 +229,8 @@ class SimulationMixin(ABC):
         value : str or None, default=None
             Numeric field that is summed, missing values as 0. None: events are counted.
         by : str or None, default=None
-            Column of `X`, each value of which has a demand of its own, such as the
-            region of the customers. Missing values are a group.
+            Column of `X` to group by, such as the region of the customers. Missing
+            values are a group. None: all rows are one group.
         n_paths : int, default=100
             Simulated futures of each row. Path ``k`` of all rows is one future of them
             together.
@@ -381,22 +381,32 @@ class SimulationMixin(ABC):
         known = level_field(self._learned, field)
         allowed = allowed_levels(known, candidates, field)
         keys = _row_keys(array, 0, count=False)
-        if n_draws is None:
-            n_draws = _FUTURES
-            if within is None:
-                n_draws = _BASKETS if basket else _DRAWS
-        if within is None:
-            kind = BasketSimulator if basket else Simulator
-            simulator = kind(self.net_, self._learned)
-            found = next_probabilities(simulator, data, keys, field, n_draws)
-        else:
-            events, _ = self._simulate(data, keys, within, n_draws, what="within")
-            found = probabilities_within(events, known, field, len(data), n_draws)
-        seen = None
-        if exclude_seen:
-            seen = levels_seen(array.rows, field, known)
+        found = self._probabilities(data, keys, field, within, basket, n_draws)
+        seen = levels_seen(array.rows, field, known) if exclude_seen else None
         with own_settings(self.device), torch.no_grad():
             return best_values(found, known, n, allowed, seen)
+
+    def _probabilities(
+        self,
+        data: RowData,
+        keys: np.ndarray,
+        field: str,
+        within: Any,
+        basket: bool,
+        n_draws: int | None,
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield rows, and the probabilities that `predict_next` sorts."""
+        if within is not None:
+            n_paths = n_draws or _FUTURES
+            events, _ = self._simulate(
+                data, keys, within, n_paths, what="within", stacklevel=4
+            )
+            known = level_field(self._learned, field)
+            return probabilities_within(events, known, field, len(data), n_paths)
+        kind = BasketSimulator if basket else Simulator
+        n_draws = n_draws or (_BASKETS if basket else _DRAWS)
+        simulator = kind(self.net_, self._learned)
+        return next_probabilities(simulator, data, keys, field, n_draws)
 
     def _rows_and_keys(self, X: Any, random_state: Any) -> tuple[RowData, np.ndarray]:
         """Rows as the network reads them, and keys of their random numbers."""
@@ -412,6 +422,7 @@ class SimulationMixin(ABC):
         n_paths: int,
         collect: Callable[..., Any] = Simulator.run,
         what: str = "horizon",
+        stacklevel: int = 3,
     ) -> tuple[Any, np.ndarray]:
         """Return the collected simulation, and where each row's simulation ends.
 
@@ -428,6 +439,8 @@ class SimulationMixin(ABC):
             with `n_cut`.
         what : str, default="horizon"
             How an error names the horizon.
+        stacklevel : int, default=3
+            Of the warning; 3 is the caller of the method that calls this one.
         """
         clock = self._learned.encoder.clock
         length = clock.duration(horizon, what, positive=True)
@@ -444,7 +457,7 @@ class SimulationMixin(ABC):
                 "training, and end there. Fit on more customers, or with more dropout, "
                 "if these are more than a few.",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=stacklevel,
             )
         return found, end
 
