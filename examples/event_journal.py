@@ -8,7 +8,7 @@ events since, so that older events are removed from the journal.
 import shutil
 import sqlite3
 import uuid
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,8 @@ class Journal:
 
     def __init__(self, folder):
         self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise StartError(f"There is no folder {folder}.")
         options = {"isolation_level": None, "check_same_thread": False}
         self.lock = sqlite3.connect(self.folder / "lock.sqlite", timeout=0, **options)
         self.base = sqlite3.connect(self.folder / "journal.sqlite", **options)
@@ -174,9 +176,11 @@ class Journal:
 def put_states(folder, scorer, number=0):
     """Let a service begin with states of a log that has all events up to a number."""
     with closing(Journal(folder)) as journal:
-        if number > journal.last:
+        first, last = journal.removed or 0, journal.last
+        if not first <= number <= last:
             raise ValueError(
-                f"number={number}, and the journal ends at {journal.last}."
+                f"number must be from {first} to {last}, as the journal has the events "
+                f"after number {first} only; got {number}."
             )
         # The log may have events from before the journal, so that states are needed.
         journal.base.execute("INSERT INTO removed VALUES (0)")
@@ -188,6 +192,16 @@ def back_up(folder, copy):
     folder, copy = Path(folder), Path(copy)
     copy.mkdir(parents=True)
     for file in folder.glob("states-*.parquet"):  # before the journal that names them
-        shutil.copy(file, copy)
+        with suppress(FileNotFoundError):  # a running service replaces old ones
+            shutil.copy(file, copy)
     with closing(sqlite3.connect(folder / "journal.sqlite")) as base:
         base.execute("VACUUM INTO ?", [str(copy / "journal.sqlite")])
+    with closing(Journal(copy)) as journal:
+        for file in journal.states():
+            if file.name not in journal.known_states():  # replaced since it was copied
+                file.unlink()
+        if journal.removed is not None and not journal.states():
+            raise StartError(
+                f"All states were replaced while they were copied to {copy}. Delete "
+                "this copy, and back up again."
+            )

@@ -421,7 +421,7 @@ def test_states_of_a_log_come_before_the_first_event(
     with pytest.raises(example.StartError, match="needs states"):
         start()
     scorer.update(log_of(events[20:25]))
-    with pytest.raises(ValueError, match="the journal ends at 10"):
+    with pytest.raises(ValueError, match="must be from 0 to 10"):
         put_states(tmp_path, scorer, number=11)
     put_states(tmp_path, scorer, number=5)
     assert_has_read(start(), model[1], events[:30])
@@ -434,6 +434,11 @@ def test_customers_are_text(start, example, model, tmp_path):
     sys.modules["event_journal"].put_states(tmp_path, scorer)
     with pytest.raises(example.StartError, match="customers to forget"):
         start()
+
+
+def test_a_folder_that_is_missing(start, example, tmp_path):
+    with pytest.raises(example.StartError, match="There is no folder"):
+        start(tmp_path / "missing")
 
 
 def test_only_one_process_uses_a_folder(start, example, tmp_path):
@@ -497,6 +502,40 @@ def test_a_backup_of_a_running_service_starts(start, model, tmp_path):
     assert_has_read(web, model[1], events[:15])
     assert web.post(events).json() == {"new": 15}
     assert_has_read(web, model[1], events)
+
+
+def test_states_may_be_replaced_during_a_backup(start, model, tmp_path, monkeypatch):
+    web, events = start(states_every=10), [event(i) for i in range(40)]
+    for first in range(0, 30, 10):
+        web.post(events[first : first + 10])
+    journal, copied = sys.modules["event_journal"], []
+
+    def copy_and_post(file, folder):
+        copied.append(shutil.copyfile(file, folder / file.name))
+        if len(copied) == 3:
+            web.post(events[30:])
+
+    monkeypatch.setattr(journal.shutil, "copy", copy_and_post)
+    journal.back_up(tmp_path, tmp_path / "copy")
+    monkeypatch.undo()
+    assert states_in(tmp_path / "copy") == [20, 30]
+    assert_has_read(start(tmp_path / "copy"), model[1], events)
+
+
+def test_a_backup_without_any_states_is_refused(start, tmp_path, monkeypatch):
+    web, events = start(states_every=1), [event(i) for i in range(20)]
+    journal = sys.modules["event_journal"]
+    monkeypatch.setattr(journal, "EVENTS_KEPT", 0)
+    for one in events[:5]:
+        web.post([one])
+
+    def copy_and_post(file, folder):
+        for one in events[5:8]:
+            web.post([one])
+
+    monkeypatch.setattr(journal.shutil, "copy", copy_and_post)
+    with pytest.raises(journal.StartError, match="All states were replaced while"):
+        journal.back_up(tmp_path, tmp_path / "copy")
 
 
 @pytest.mark.parametrize("damage", ["half of the last page", "more pages of garbage"])

@@ -253,7 +253,9 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
     def _refuse_changes(self, objective: Objective) -> None:
         """Raise a ValueError for parameters with which the network cannot go on."""
         refuse_other_device(self.device, self.net_.device)
-        refuse_changes(self._network_parameters, network_parameters(self))
+        # Estimators pickled by version 0.1.0 did not keep them.
+        before = getattr(self, "_network_parameters", {})
+        refuse_changes(before, network_parameters(self))
         refuse_changes(self._objective.chosen_by, objective.chosen_by)
 
     def _weight_in_unit(

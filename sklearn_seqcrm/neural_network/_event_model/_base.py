@@ -66,6 +66,16 @@ class BaseEventModel(CallbackSupportMixin, BaseEstimator):
     _doc_link_module = "sklearn_seqcrm"
     _doc_link_template = DOC_LINK
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Refuse a model of version 0.1.0, whose parts lack what newer code reads."""
+        if "nets_" in state and "_network_parameters" not in state:
+            raise ValueError(
+                f"This {type(self).__name__} was pickled by version 0.1.0 of "
+                "sklearn_seqcrm, and cannot be used by this version. Load it with "
+                "version 0.1.0, or fit it again."
+            )
+        super().__setstate__(state)
+
     @property
     def net_(self) -> EventNet:
         """The trained net."""

@@ -47,7 +47,7 @@ class GapScale(NamedTuple):
     some_ties: bool
     quantiles: tuple[float, ...]
     spread: float
-    week: Week | None
+    week: Week | None = None
 
     @classmethod
     def of(

@@ -25,7 +25,10 @@ from sklearn_seqcrm.neural_network._streaming._event_fields import (
     EventFields,
     refuse_lost,
 )
-from sklearn_seqcrm.neural_network._streaming._field_readers import error_at
+from sklearn_seqcrm.neural_network._streaming._field_readers import (
+    error_at,
+    refuse_surrogates,
+)
 from sklearn_seqcrm.neural_network._streaming._moments import exact_tick_of
 
 
@@ -196,6 +199,8 @@ def _read(
                     f"{name} must be a mapping; got {type(event).__name__}."
                 )
             refuse_lost(event, keys, name)
+            if isinstance(event[keys[0]], str):
+                refuse_surrogates(event[keys[0]], f"customer of {name}")
             try:
                 values.append(fields.read({**event, **own}, name))
             except (TypeError, ValueError) as error:

@@ -200,6 +200,7 @@ class LevelReader(FieldReader):
 
     def _read(self, value: Any) -> Any:
         if type(value) is str and self._of == "text":
+            refuse_surrogates(value, f"Field {self._name!r}")
             return value
         if self._of == "number":
             if type(value) is int:
@@ -295,6 +296,19 @@ def is_missing(value: Any) -> bool:
     if isinstance(value, float):
         return value != value
     return bool(pd.api.types.is_scalar(value) and pd.isna(value))
+
+
+def refuse_surrogates(text: str, what: str) -> None:
+    """Raise a ValueError for text that UTF-8, and so tables and files, cannot hold."""
+    if text.isascii():
+        return
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"{what} has the text {text!r}, which is no valid Unicode: it has half of "
+            "a surrogate pair. Decode it with errors='replace'."
+        ) from error
 
 
 def _short(value: Any) -> str:

@@ -12,7 +12,10 @@ import pandas as pd
 from sklearn_seqcrm.neural_network._inputs import Inputs, read_inputs
 from sklearn_seqcrm.neural_network._rows import RowData
 from sklearn_seqcrm.neural_network._streaming._event_fields import refuse_lost
-from sklearn_seqcrm.neural_network._streaming._field_readers import is_missing
+from sklearn_seqcrm.neural_network._streaming._field_readers import (
+    is_missing,
+    refuse_surrogates,
+)
 from sklearn_seqcrm.neural_network._streaming._moments import exact_tick_of, tick_of
 from sklearn_seqcrm.neural_network._streaming._one_event import OneEvent
 from sklearn_seqcrm.neural_network._streaming._one_row import OneRow, UnusualValueError
@@ -149,6 +152,8 @@ class OneCustomer:
             one = customer[name] if isinstance(customer, Mapping) else customer
             if is_missing(one):
                 raise ValueError(f"customer must not be missing; got {one!r}.")
+            if isinstance(one, str):
+                refuse_surrogates(one, "customer")
             known = stream.states.any_customer
             if type(one) not in (str, int) or type(one) is not type(known):
                 one = one_id_like(one, known, "customer")

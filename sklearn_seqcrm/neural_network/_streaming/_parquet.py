@@ -96,7 +96,14 @@ def _restore(
     ):
         own = table.slice(0, told["n"])
         records = np.repeat(stream.states.at(np.array([-1])), told["n"])
-        for field in records.dtype.names or ():
+        names = list(records.dtype.names or ())
+        if "totals" in names and f"{i}_totals" not in own.column_names:
+            # Of version 0.1.0, or a file of float32, which is refused.
+            like = stream.stored.narrow_like(records)
+            vectors = _from_arrow(own[f"{i}_vectors"], like, path)
+            stream.stored.store_narrow(records, vectors)
+            names = [n for n in names if n not in ("vectors", "totals")]
+        for field in names:
             records[field] = _from_arrow(own[f"{i}_{field}"], records[field], path)
         customers = pd.Index(own[f"{i}_customer"].to_pandas()).tolist()
         stream.states.restore(customers, records)

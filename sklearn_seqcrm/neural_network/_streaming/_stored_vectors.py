@@ -7,6 +7,8 @@ fades. The fields of a record, for M networks with N vectors each, W of which ad
     dtype      vectors                      totals
     float32    (M, N, H) float32            none
     float16    (M, N - W, H) float16        (M, W, H) float32
+
+Version 0.1.0 stored all vectors in float16, (M, N, H), and had no totals.
 """
 
 from __future__ import annotations
@@ -62,6 +64,25 @@ class StoredVectors:
         vectors[..., self._wide, :] = wide
         return vectors
 
+    def store_narrow(self, records: np.ndarray, vectors: np.ndarray) -> None:
+        """Write vectors that were all stored in float16, as version 0.1.0 did.
+
+        Parameters
+        ----------
+        records : structured array of shape (B,)
+            The records.
+        vectors : ndarray of shape (B, M, N, H), float16
+            The vectors.
+        """
+        for number in range(vectors.shape[1]):
+            self.store(records, slice(None), number, vectors[:, number])
+
+    def narrow_like(self, records: np.ndarray) -> np.ndarray:
+        """Zeros of the shape and type that `store_narrow` takes."""
+        n_records, n_networks, _, size = records["vectors"].shape
+        shape = n_records, n_networks, len(self._narrow) + len(self._wide), size
+        return np.zeros(shape, self._dtype)
+
     def store(
         self, records: np.ndarray, slots: Any, number: int, vectors: np.ndarray
     ) -> None:
@@ -71,11 +92,11 @@ class StoredVectors:
         ----------
         records : structured array
             All records.
-        slots : int or ndarray of shape (B,)
+        slots : int, slice or ndarray of shape (B,)
             Which of them.
         number : int
             Which network.
-        vectors : ndarray of shape (N, H) or (B, N, H), float32
+        vectors : ndarray of shape (N, H) or (B, N, H)
             The vectors.
         """
         if not len(self._wide):

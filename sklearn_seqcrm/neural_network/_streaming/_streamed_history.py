@@ -75,8 +75,8 @@ class StreamedHistory:
     ) -> None:
         self.name = name
         self.encoder = encoder
-        self._stored = StoredVectors(dtype, readers[0].adds_up)
-        start = _start_record(encoder, readers, self._stored, has_sums)
+        self.stored = StoredVectors(dtype, readers[0].adds_up)
+        start = _start_record(encoder, readers, self.stored, has_sums)
         self.states = States(start)
         self.span: tuple[Any, Any] | None = None
         self._readers = readers
@@ -158,11 +158,11 @@ class StreamedHistory:
         gap_in_units = 0.0 if np.isnan(gap) else gap / self.encoder.layout.time_unit
         for number, step in enumerate(self._steps):
             vectors, weights = (
-                self._stored.load(record, number),
+                self.stored.load(record, number),
                 record["weights"][number],
             )
             step.advance(vectors, weights, channels, codes, gap_in_units)
-            self._stored.store(records, slot, number, vectors)
+            self.stored.store(records, slot, number, vectors)
         times = np.array([[tick]], self.encoder.clock.dtype)
         own = self.states.records[slot : slot + 1]
         own["sums"] = self._sums_after(own, times, channels[None, None])
@@ -240,7 +240,7 @@ class StreamedHistory:
         before = records[slots]
         for number, reader in enumerate(self._readers):
             after = reader.advance(self._packed(before, number), *tensors)
-            self._stored.store(records, slots, number, after.vectors.numpy())
+            self.stored.store(records, slots, number, after.vectors.numpy())
             records["weights"][slots, number] = after.weights.numpy()
         records["sums"][slots] = self._sums_after(before, times, channels)
         is_first = before["count"] == 0
@@ -365,13 +365,13 @@ class StreamedHistory:
         """
         one = record[0]
         since = cutoff - one["last"] if one["count"] else 0
-        vectors = self._stored.load(one, number)
+        vectors = self.stored.load(one, number)
         age = since / self.encoder.layout.time_unit
         return self._steps[number].read(vectors, one["weights"][number], age)
 
     def _packed(self, records: np.ndarray, number: int) -> Packed:
         """States of one network at some records."""
-        vectors = self._stored.load(records, number)
+        vectors = self.stored.load(records, number)
         weights = torch.from_numpy(records["weights"][:, number])
         return Packed(torch.from_numpy(vectors), weights)
 

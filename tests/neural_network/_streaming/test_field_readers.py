@@ -356,3 +356,17 @@ def test_ids_of_two_kinds_are_refused(first, second):
     ):
         with pytest.raises(TypeError, match=r"of the type|of the types|mixes|\.astype"):
             read()
+
+
+@pytest.mark.parametrize("name", ["who", "shop"])
+def test_text_that_is_no_unicode_is_refused(name):
+    """Neither a table nor a file of states could hold it."""
+    plain, odd = with_keys([PLAIN, PLAIN])
+    odd[name] = "\ud800"
+    for first in ([], [plain]):
+        scorer = new_scorer()
+        scorer.update(first)
+        with pytest.raises(ValueError, match="half of a surrogate pair"):
+            scorer.score_one(odd["who"], odd, None, AFTER)
+        with pytest.raises(ValueError, match="half of a surrogate pair"):
+            scorer.update([odd])
