@@ -9,7 +9,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_seqcrm._durations import as_floats, refuse_times
+from sklearn_seqcrm._durations import as_quantities
 from sklearn_seqcrm._sklearn_compat import with_callbacks
 from sklearn_seqcrm.ensemble._base import BaseHybrid
 from sklearn_seqcrm.ensemble._blends import Blend, OfNumbers, OfQuantiles
@@ -172,9 +172,8 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
         return self._blended(X).blend(self.weights_["lstm"])
 
     def _read_target(self, y: Any) -> tuple[np.ndarray, np.ndarray]:
-        refuse_times(y, "y")
         y = column_or_1d(y, warn=True)
-        target, _ = as_floats(y, "y")
+        target = as_quantities(y, "y")
         return y, check_array(target, ensure_2d=False, input_name="y")
 
     def _output(self, part: Any, X: Any) -> np.ndarray:
