@@ -489,8 +489,6 @@ class LSTMSurvival(BaseLSTM):
         edges = objective.edges
         moments = edges
         if times is not None:
-            if isinstance(times, str) or not np.iterable(times):
-                times = [times]
             moments = as_numbers(times, "times", objective.in_days)
             refuse_outside(moments, edges, "times")
         hazard, shares = objective.cumulative_hazard(outputs), objective.shares(outputs)

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._durations import DAY
+from sklearn_seqcrm._store import one_or_many
 
 _EXAMPLE = "for example pd.Timedelta(days=14) or '14D'"
 # Bins of one length are as many as the times are long; a typing error may be millions.
@@ -153,26 +154,28 @@ def as_numbers(values: Any, what: str, in_days: bool) -> np.ndarray:
 
     Parameters
     ----------
-    values : sequence of n numbers or durations
-        Lengths of time, durations as ``pd.Timedelta`` takes them.
+    values : number, duration, or array-like of n of these
+        One length of time or several; durations as ``pd.Timedelta`` takes them.
     what : str
         How an error names them.
     in_days : bool
         Whether that unit is a day.
     """
-    if isinstance(values, pd.Series | pd.Index | np.ndarray):
+    if isinstance(values, pd.Series | pd.Index | np.ndarray) and values.ndim:
         if values.dtype.kind == "m" and in_days:
             values = np.asarray(values) / DAY
         if values.dtype.kind in "iuf":
             return _finite(np.asarray(values, dtype="float64"), what)
         if values.dtype.kind == "U":
             values = values.tolist()  # an error shows text as text
-    numbers = [as_number(value, what, in_days) for value in values]
+    numbers = [as_number(value, what, in_days) for value in one_or_many(values, what)]
     return np.array(numbers, dtype="float64")
 
 
 def as_number(value: Any, what: str, in_days: bool) -> float:
     """One length of time in the unit of the targets."""
+    if isinstance(value, np.ndarray) and not value.ndim:
+        value = value[()]
     if isinstance(value, int | float | np.number) and not isinstance(
         value, bool | np.timedelta64
     ):
