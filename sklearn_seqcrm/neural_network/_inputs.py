@@ -158,7 +158,8 @@ def refuse_untrainable(estimator: Any, inputs: Inputs) -> None:
     if hasattr(estimator, "_reading"):
         names = [*estimator._reading.statics]
     # Row features come before statics. An exposure is read through its logarithm.
-    exposure, own = getattr(estimator, "exposure", None), counts[-len(names) :]
+    exposure = getattr(estimator, "exposure", None)
+    own = counts[len(counts) - len(names) :]
     found = [
         f"{name!r} ({n})"
         for name, n in zip(names, own, strict=True)
