@@ -7,14 +7,16 @@ break this file alone.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from numbers import Integral
 from typing import Any, ParamSpec, TypeVar
 
 from sklearn.base import _clone_parametrized
 from sklearn.metrics._scorer import _Scorer as Scorer
+from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing as safe_indexing
+from sklearn.utils import get_tags
 from sklearn.utils._param_validation import (
     HasMethods,
     StrOptions,
@@ -68,6 +70,7 @@ __all__ = [
     "validate_parameter_constraints",
     "validate_params",
     "with_callbacks",
+    "with_inputs_of",
 ]
 
 # Where the documentation of an estimator is, for its HTML representation: scikit-learn
@@ -174,6 +177,33 @@ def of_history_transformer(tags: Any) -> Any:
     tags.input_tags.allow_nan = True
     tags.transformer_tags.preserves_dtype = []
     return tags
+
+
+def with_inputs_of(tags: Any, estimators: Iterable[Any]) -> Any:
+    """Set the tags of a meta-estimator to inputs that all of its estimators take.
+
+    Parameters
+    ----------
+    tags : sklearn.utils.Tags
+        Tags of the meta-estimator; changed in place.
+    estimators : iterable of estimator
+        The estimators. Of a pipeline, the first step reads the input.
+
+    Returns
+    -------
+    sklearn.utils.Tags
+        The same object.
+    """
+    taken = [get_tags(_first_step(one)).input_tags for one in estimators]
+    for name in ("two_d_array", "sparse", "categorical", "string", "allow_nan"):
+        setattr(tags.input_tags, name, all(getattr(one, name) for one in taken))
+    return tags
+
+
+def _first_step(estimator: Any) -> Any:
+    while isinstance(estimator, Pipeline):
+        estimator = estimator.steps[0][1]
+    return estimator
 
 
 class FitTask:

@@ -1,6 +1,10 @@
 """Read X: which columns hold histories, which are keys, and what the others are."""
 
-from sklearn_seqcrm._reading._customers import customers_of, row_customers
+from sklearn_seqcrm._reading._customers import (
+    customers_of,
+    row_customers,
+    split_customers,
+)
 from sklearn_seqcrm._reading._find import (
     as_history_array,
     holds_histories,
@@ -50,6 +54,7 @@ __all__ = [
     "read_survival_targets",
     "refuse_repeated_columns",
     "row_customers",
+    "split_customers",
     "static_parts",
     "text_of",
 ]

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from sklearn.model_selection import GroupShuffleSplit
 
 from sklearn_seqcrm._reading._table import Table, has_histories, one_history
 from sklearn_seqcrm._store import hashed_ids
@@ -67,6 +68,30 @@ def row_customers(arrays: Sequence[HistoryArray]) -> np.ndarray:
     edges = (np.concatenate(rows).astype("int32"), np.concatenate(ends).astype("int32"))
     graph = coo_array((np.ones(len(edges[0])), edges), shape=(n_nodes, n_nodes))
     return connected_components(graph, directed=False)[1][:n_rows].astype("int64")
+
+
+def split_customers(
+    customers: np.ndarray, fraction: float, random_state: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Set a random part of the customers aside, each with all of its rows.
+
+    Parameters
+    ----------
+    customers : ndarray of shape (n,), int64
+        Number of the customer of each row, of two customers or more.
+    fraction : float
+        Share of the customers to set aside, rounded up.
+    random_state : int, RandomState or None
+        Source of the choice.
+
+    Returns
+    -------
+    train, aside : ndarray of int64
+        Positions of the rows of both parts.
+    """
+    splitter = GroupShuffleSplit(1, test_size=fraction, random_state=random_state)
+    train, aside = next(splitter.split(customers, groups=customers))
+    return train, aside
 
 
 def _customers_of_rows(array: HistoryArray) -> np.ndarray:
