@@ -93,7 +93,7 @@ class Interval(_Interval):
 
 
 def is_count(value: Any, least: int = 1) -> bool:
-    """Tell whether a value is a whole number, `least` or more; True is none."""
+    """Tell whether a value is an integer of at least `least`; True is not."""
     return Interval(Integral, least, None, closed="left").is_satisfied_by(value)
 
 
@@ -218,7 +218,7 @@ class FitTask:
     sample_weight : array-like or None, default=None
         Another, which scorers get as well.
     n_steps : int or None, default=0
-        Most steps; None if nobody knows before.
+        Largest number of steps; None if it is not known in advance.
     """
 
     def __init__(

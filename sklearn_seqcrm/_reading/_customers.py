@@ -95,7 +95,7 @@ def split_customers(
 
 
 def _customers_of_rows(array: HistoryArray) -> np.ndarray:
-    """Number of each row's customer in one column, -1 for nobody; shape (n,)."""
+    """Number of each row's customer in one column, -1 if unidentified; shape (n,)."""
     who, ids = array.rows.identities, array.log.customers
     known, unknown = who >= 0, who < -1
     found, place = np.unique(who[known], return_inverse=True)

@@ -30,8 +30,8 @@ from sklearn_seqcrm.feature_extraction import HistoryAggregator
 class BaseConformal(BaseEstimator, ABC):
     """Fit an estimator, and calibrate a threshold for its conformity scores.
 
-    A subclass defines the conformity score of a row and its target, the larger the
-    worse they agree, and the default estimator.
+    A subclass defines the default estimator and the conformity score of a row and its
+    target, which is larger where prediction and target differ more.
     """
 
     estimator_: Any
@@ -161,7 +161,7 @@ class BaseConformal(BaseEstimator, ABC):
         return train, rows
 
     def _warn_unbounded(self, scores: np.ndarray) -> None:
-        """Say why the threshold is infinite, and what to do."""
+        """Warn that the threshold is infinite, with the reason and the way out."""
         level, n = self.confidence_level, self.n_calibration_customers_
         # n / (n + 1) must reach the level.
         needed = math.ceil(level / (1 - level) - 1e-9)

@@ -238,7 +238,7 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
         return [lower, round(1 - lower, 12)]
 
     def _bounds(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
-        """What the regressor predicts, from which scores count, each of shape (n,)."""
+        """Predictions below and above which scores are positive, each of shape (n,)."""
         if self.conformity_score == "cqr":
             both = np.asarray(
                 self.estimator_.predict_quantiles(X, self._levels()), dtype="float64"

@@ -74,10 +74,11 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
 
     Notes
     -----
-    Both parts should predict the same: with a network of ``loss="poisson"``, for
-    counts, boosted trees of ``loss="poisson"`` go well. Where the losses of both are
-    those of a quantile, or of absolute errors, the weight is learned by the pinball
-    loss of that quantile. Where they are those of different quantities, `fit` refuses.
+    Both parts should predict the same quantity: for counts, combine a network with
+    ``loss="poisson"`` and boosted trees with ``loss="poisson"``. If both parts are
+    fitted by the loss of one quantile, or by absolute errors, the weight is learned by
+    the pinball loss of that quantile. If they are fitted by losses of different
+    quantities, `fit` raises an error.
 
     Parts are fitted on some customers and predict the others: all rows of a customer
     are on one side, because what a network has learned about a customer by heart would

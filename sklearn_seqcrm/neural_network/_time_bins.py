@@ -45,8 +45,8 @@ def edges_of(
     ndarray of shape (n_bins + 1,), float64
         Ascending. Bins are half-open, ``[edges[j], edges[j + 1])``, so that an event at
         the last edge is in none of them. Edges that are given, or at equal distances,
-        go on beyond the last event; those of quantiles end with the longest time, as
-        nothing tells how long a bin beyond it would be.
+        go on beyond the last event. Those of quantiles end at the longest time, as
+        there is no natural length for a bin beyond it.
     """
     end = time.max() or 1.0
     if isinstance(bins, int | np.integer):
@@ -141,7 +141,7 @@ def mass_of(
 ) -> np.ndarray:
     """Share of events that come in each bin, of those in any, shape (n_bins,).
 
-    A bin has the events at its left edge, and not those at its right one.
+    A bin includes the events at its left edge, but not those at its right edge.
     """
     moments, survival = kaplan_meier(event, time, weight)
     before = np.searchsorted(moments, edges)
