@@ -73,7 +73,7 @@ def as_floats(
         table = np.column_stack([column for column, _ in columns])
         return table, any(in_days for _, in_days in columns)
     array = values if isinstance(values, pd.Series) else np.asarray(values)
-    column = pd.Series(array if array.ndim == 1 else array.ravel())
+    column = _column_of(array)
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)
     kind = _kind_of(column)
@@ -147,7 +147,7 @@ def refuse_times(y: Any, name: str) -> None:
         columns = [y.iloc[:, i] for i in range(y.shape[1])]
     else:
         array = np.asarray(y)
-        columns = [] if array.dtype.names else [pd.Series(array.ravel())]
+        columns = [] if array.dtype.names else [_column_of(array)]
     kinds = {_kind_of(column) for column in columns}
     if "duration" in kinds:
         raise TypeError(
@@ -160,6 +160,13 @@ def refuse_times(y: Any, name: str) -> None:
             f"{name} holds datetimes, which are no quantities. Make days of them that "
             f"count from a moment: ({name} - moment) / pd.Timedelta(days=1)."
         )
+
+
+def _column_of(array: np.ndarray | pd.Series) -> pd.Series:
+    """All values in one column; objects stay what they are."""
+    # pandas 2 would convert objects here, and fail on integers that are too large.
+    dtype = object if array.dtype == object else None
+    return pd.Series(array if array.ndim == 1 else array.ravel(), dtype=dtype)
 
 
 def _in_days(durations: pd.Series) -> pd.Series:
