@@ -10,7 +10,8 @@ durations, also as objects  days; NaT is NaN
 datetimes, text, the rest   a TypeError
 ==========================  ==========================================================
 
-Targets of a regression are the exception: they must be numbers, see `refuse_times`.
+Targets of a regression are the exception: durations are a TypeError as well, see
+`as_quantities`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import pandas as pd
 
 DAY = np.timedelta64(1, "D")
 _TEXT_HINT = "pd.to_timedelta makes durations of text such as '3 days'"
+_NUMBER_HINT = "pd.to_numeric makes numbers of text such as '1.5'"
 _DATETIME_HINT = (
     "Subtract a moment from them, such as the cutoff of each row, to get durations"
 )
@@ -71,7 +73,7 @@ def as_floats(
         table = np.column_stack([column for column, _ in columns])
         return table, any(in_days for _, in_days in columns)
     array = values if isinstance(values, pd.Series) else np.asarray(values)
-    column = pd.Series(array if array.ndim == 1 else array.ravel())
+    column = _column_of(array)
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)
     kind = _kind_of(column)
@@ -82,17 +84,50 @@ def as_floats(
             f"{column.iloc[:2].tolist()}. {hints[kind]}."
         )
     if kind == "duration":
-        column = pd.to_timedelta(column) / pd.Timedelta(DAY)
+        column = _in_days(column)
     try:
         if column.dtype.kind == "c":
             raise TypeError("complex numbers have no order")
         numbers = column.to_numpy(dtype="float64", na_value=np.nan)
+    except OverflowError as error:
+        raise ValueError(
+            f"{name} holds an integer that is too large for a float: {error}."
+        ) from error
     except (TypeError, ValueError) as error:
         raise TypeError(
             f"{name} must hold numbers or durations; its type is {column.dtype}, and "
             f"some values are neither ({error})."
         ) from error
     return numbers.reshape(array.shape), kind == "duration"
+
+
+def as_quantities(y: Any, name: str) -> np.ndarray:
+    """Read the targets of a regression, which must be numbers.
+
+    Parameters
+    ----------
+    y : array-like of shape (n,) or (n, k)
+        Targets.
+    name : str
+        How an error names them.
+
+    Returns
+    -------
+    ndarray of the shape of `y`, float64
+        Numbers; NaN where a target is missing.
+
+    Raises
+    ------
+    TypeError
+        If targets are durations, datetimes or text.
+    """
+    refuse_times(y, name)
+    return as_floats(y, name, text_hint=_NUMBER_HINT)[0]
+
+
+def durations_in_days(column: pd.Series) -> pd.Series:
+    """Return a column of durations, also as objects, in days; any other as it is."""
+    return _in_days(column) if _kind_of(column) == "duration" else column
 
 
 def refuse_times(y: Any, name: str) -> None:
@@ -112,7 +147,7 @@ def refuse_times(y: Any, name: str) -> None:
         columns = [y.iloc[:, i] for i in range(y.shape[1])]
     else:
         array = np.asarray(y)
-        columns = [] if array.dtype.names else [pd.Series(array.ravel())]
+        columns = [] if array.dtype.names else [_column_of(array)]
     kinds = {_kind_of(column) for column in columns}
     if "duration" in kinds:
         raise TypeError(
@@ -125,6 +160,17 @@ def refuse_times(y: Any, name: str) -> None:
             f"{name} holds datetimes, which are no quantities. Make days of them that "
             f"count from a moment: ({name} - moment) / pd.Timedelta(days=1)."
         )
+
+
+def _column_of(array: np.ndarray | pd.Series) -> pd.Series:
+    """All values in one column; objects stay what they are."""
+    # pandas 2 would convert objects here, and fail on integers that are too large.
+    dtype = object if array.dtype == object else None
+    return pd.Series(array if array.ndim == 1 else array.ravel(), dtype=dtype)
+
+
+def _in_days(durations: pd.Series) -> pd.Series:
+    return pd.to_timedelta(durations) / pd.Timedelta(DAY)
 
 
 def _kind_of(column: pd.Series) -> str:

@@ -7,14 +7,16 @@ break this file alone.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from numbers import Integral
 from typing import Any, ParamSpec, TypeVar
 
 from sklearn.base import _clone_parametrized
 from sklearn.metrics._scorer import _Scorer as Scorer
+from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing as safe_indexing
+from sklearn.utils import get_tags
 from sklearn.utils._param_validation import (
     HasMethods,
     StrOptions,
@@ -68,6 +70,7 @@ __all__ = [
     "validate_parameter_constraints",
     "validate_params",
     "with_callbacks",
+    "with_inputs_of",
 ]
 
 # Where the documentation of an estimator is, for its HTML representation: scikit-learn
@@ -90,7 +93,7 @@ class Interval(_Interval):
 
 
 def is_count(value: Any, least: int = 1) -> bool:
-    """Tell whether a value is a whole number, `least` or more; True is none."""
+    """Tell whether a value is an integer of at least `least`; True is not."""
     return Interval(Integral, least, None, closed="left").is_satisfied_by(value)
 
 
@@ -176,6 +179,33 @@ def of_history_transformer(tags: Any) -> Any:
     return tags
 
 
+def with_inputs_of(tags: Any, estimators: Iterable[Any]) -> Any:
+    """Set the tags of a meta-estimator to inputs that all of its estimators take.
+
+    Parameters
+    ----------
+    tags : sklearn.utils.Tags
+        Tags of the meta-estimator; changed in place.
+    estimators : iterable of estimator
+        The estimators. Of a pipeline, the first step reads the input.
+
+    Returns
+    -------
+    sklearn.utils.Tags
+        The same object.
+    """
+    taken = [get_tags(_first_step(one)).input_tags for one in estimators]
+    for name in ("two_d_array", "sparse", "categorical", "string", "allow_nan"):
+        setattr(tags.input_tags, name, all(getattr(one, name) for one in taken))
+    return tags
+
+
+def _first_step(estimator: Any) -> Any:
+    while isinstance(estimator, Pipeline):
+        estimator = estimator.steps[0][1]
+    return estimator
+
+
 class FitTask:
     """A fit and its steps, as callbacks see them.
 
@@ -188,7 +218,7 @@ class FitTask:
     sample_weight : array-like or None, default=None
         Another, which scorers get as well.
     n_steps : int or None, default=0
-        Most steps; None if nobody knows before.
+        Largest number of steps; None if it is not known in advance.
     """
 
     def __init__(

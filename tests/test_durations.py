@@ -12,6 +12,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics import make_scorer
 
 from sklearn_seqcrm._durations import as_floats
+from sklearn_seqcrm.calibration import ConformalRegressor
 from sklearn_seqcrm.ensemble import make_hybrid
 from sklearn_seqcrm.metrics import aggregate_bias, normalized_gini, pit_histogram
 from sklearn_seqcrm.model_selection import compare_models
@@ -67,7 +68,8 @@ def test_survival_reads_durations_as_days(form):
 
 @FORMS
 def test_regressors_refuse_durations_that_scorers_would_misread(form):
-    for model in (LSTMRegressor(**SMALL), make_hybrid(task="regression")):
+    conformal = ConformalRegressor(LinearRegression())
+    for model in (LSTMRegressor(**SMALL), make_hybrid(task="regression"), conformal):
         with pytest.raises(TypeError, match=r"y holds durations.*y / pd.Timedelta\("):
             model.fit(X, durations(form))
     two = pd.DataFrame({"spend": DAYS, "wait": durations(form)})
@@ -103,7 +105,8 @@ def test_comparisons_refuse_durations_but_of_survival_models():
 )
 def test_times_of_another_kind_are_refused(y, words):
     networks = LSTMRegressor(**SMALL), LSTMSurvival(**SMALL)
-    for model in (*networks, make_hybrid(task="regression")):
+    conformal = ConformalRegressor(LinearRegression())
+    for model in (*networks, make_hybrid(task="regression"), conformal):
         with pytest.raises(TypeError, match=words.split(",")[0]):
             model.fit(X, y)
     with pytest.raises(TypeError, match=f"y_true must hold numbers.*{words}"):
@@ -111,6 +114,14 @@ def test_times_of_another_kind_are_refused(y, words):
     for metric in (aggregate_bias, normalized_gini):
         with pytest.raises(TypeError, match=r"y_true must hold numbers or durations"):
             metric(y, DAYS)
+
+
+def test_integers_beyond_the_largest_float_are_refused():
+    y = [10**400, 1, 2, 3, 4, 5]
+    with pytest.raises(ValueError, match="y holds an integer that is too large"):
+        LSTMRegressor(**SMALL).fit(X, y)
+    with pytest.raises(ValueError, match="y_true holds an integer that is too large"):
+        aggregate_bias(y, DAYS)
 
 
 def test_a_missing_duration_is_no_number():

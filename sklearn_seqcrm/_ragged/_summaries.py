@@ -56,7 +56,7 @@ class Summary(NamedTuple):
 
     def mean(self, of_none: float = np.nan) -> np.ndarray:
         """Means, and a number for what has none."""
-        # Of equal numbers it is that number, which their rounded sum would miss.
+        # The mean of equal numbers is that number; their sum may have been rounded.
         mean = np.where(self._are_equal, self.low, self.total / np.maximum(self.n, 1))
         mean[self.n == 0] = of_none
         return mean
@@ -70,7 +70,7 @@ class Summary(NamedTuple):
 
     @property
     def _are_equal(self) -> np.ndarray:
-        """Whether the numbers of a set are one and the same; not so without any."""
+        """Whether all numbers of a set are equal; False for an empty set."""
         return self.low == self.high
 
     def extreme(self, which: str) -> np.ndarray:

@@ -4,6 +4,7 @@ from sklearn_seqcrm._reading._customers import (
     customers_of,
     ranked_customers,
     row_customers,
+    split_customers,
 )
 from sklearn_seqcrm._reading._find import (
     as_history_array,
@@ -55,6 +56,7 @@ __all__ = [
     "read_survival_targets",
     "refuse_repeated_columns",
     "row_customers",
+    "split_customers",
     "static_parts",
     "text_of",
 ]

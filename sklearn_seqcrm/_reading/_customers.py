@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from sklearn.model_selection import GroupShuffleSplit
 
 from sklearn_seqcrm._reading._table import Table, has_histories, one_history
 from sklearn_seqcrm._store import hashed_ids
@@ -88,8 +89,32 @@ def ranked_customers(array: HistoryArray) -> np.ndarray:
     return _with_own_numbers(_customers_of_rows(array))
 
 
+def split_customers(
+    customers: np.ndarray, fraction: float, random_state: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Set a random part of the customers aside, each with all of its rows.
+
+    Parameters
+    ----------
+    customers : ndarray of shape (n,), int64
+        Number of the customer of each row, of two customers or more.
+    fraction : float
+        Share of the customers to set aside, rounded up.
+    random_state : int, RandomState or None
+        Source of the choice.
+
+    Returns
+    -------
+    train, aside : ndarray of int64
+        Positions of the rows of both parts.
+    """
+    splitter = GroupShuffleSplit(1, test_size=fraction, random_state=random_state)
+    train, aside = next(splitter.split(customers, groups=customers))
+    return train, aside
+
+
 def _customers_of_rows(array: HistoryArray) -> np.ndarray:
-    """Number of each row's customer in one column, -1 for nobody; shape (n,)."""
+    """Number of each row's customer in one column, -1 if unidentified; shape (n,)."""
     who, ids = array.rows.identities, array.log.customers
     known, unknown = who >= 0, who < -1
     found, place = np.unique(who[known], return_inverse=True)

@@ -90,11 +90,11 @@ class ColumnsOfKind:
 
 
 class LevelEncoder(OneHotEncoder):
-    """One-hot encode levels, under names that differ from one another.
+    """One-hot encode levels into columns with unique names.
 
     scikit-learn calls the rare levels of a column "infrequent_sklearn". A column may
-    have a level of that name, as those of HistoryAggregator do; and the level "b_c" of
-    a column "a" is called like the level "c" of a column "a_b".
+    have a level of that name, such as those that HistoryAggregator returns. The level
+    "b_c" of a column "a" has the same name as the level "c" of a column "a_b".
     """
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
@@ -115,9 +115,10 @@ class LevelEncoder(OneHotEncoder):
 
 
 class MarkingImputer(SimpleImputer):
-    """Impute numbers, and name the columns that mark missing ones like no other.
+    """Impute numbers, and give the missing-value indicators unique names.
 
-    scikit-learn calls that of a column "a" "missingindicator_a", as another may be.
+    scikit-learn calls the indicator of a column "a" "missingindicator_a", which may be
+    the name of another column.
     """
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
@@ -141,7 +142,7 @@ class MarkingImputer(SimpleImputer):
 def _refuse_no_quantity(exposure: pd.Series, kind: str) -> None:
     """Raise a TypeError for an exposure that is neither number nor duration."""
     if kind != "numeric":
-        what = "datetimes" if kind == "moment" else f"no numbers but {exposure.dtype}"
+        what = "datetimes" if kind == "moment" else f"values of type {exposure.dtype}"
         raise TypeError(
             f"The exposure {exposure.name!r} must hold numbers or durations; it holds "
             f"{what}, such as {exposure.iloc[:2].tolist()}. pd.to_numeric and "

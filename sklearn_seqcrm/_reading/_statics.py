@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm._durations import durations_in_days
 from sklearn_seqcrm._ragged import look_up
 from sklearn_seqcrm._store import days_between
 
-_DAY = pd.Timedelta(days=1)
 _KINDS_OF_OBJECTS = {
     **dict.fromkeys(("boolean", "decimal", "floating", "integer"), "numeric"),
     **dict.fromkeys(("mixed-integer-float", "timedelta", "timedelta64"), "numeric"),
@@ -120,13 +120,7 @@ def _floats(column: pd.Series) -> np.ndarray:
         if column.notna().any():
             raise TypeError("datetimes and complex numbers are no quantities")
         return np.full(len(column), np.nan)
-    objects = pd.api.types.is_object_dtype(column.dtype)
-    durations = column.dtype.kind == "m" or (
-        objects and pd.api.types.infer_dtype(column).startswith("timedelta")
-    )
-    if durations:
-        column = pd.to_timedelta(column) / _DAY
-    return column.to_numpy("float64", na_value=np.nan)
+    return durations_in_days(column).to_numpy("float64", na_value=np.nan)
 
 
 def numbers_of(X: pd.DataFrame) -> np.ndarray:

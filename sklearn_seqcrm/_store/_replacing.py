@@ -1,4 +1,4 @@
-"""Files and folders that are whole, or as they were."""
+"""Write files and folders completely, or leave them as they were."""
 
 from __future__ import annotations
 
@@ -122,8 +122,8 @@ def to_the_disk(path: Path) -> None:
 def _prefix_of(name: str) -> str:
     """Beginning of the names of the parts of a target that this kernel can lock.
 
-    A lock on a network's file system may be known to one machine alone. So parts that
-    were written under another kernel are never looked at.
+    On a network file system, a lock may be visible on one machine only. So parts that
+    were written under another kernel are never removed.
     """
     short = os.fsencode(name)[:_LONGEST].decode(errors="ignore")
     return f".{short}.{_kernel()}"
@@ -153,7 +153,7 @@ def _new_part(
         except OSError as error:
             # A folder that is closed, where the file itself would fail as well.
             raise OSError(error.errno, error.strerror, os.fspath(path)) from error
-        # Between the two lines, another writer may take it for stale.
+        # Another writer may remove the part before it is locked; then try again.
         with suppress(FileNotFoundError, BlockingIOError):
             return part, _lock(part)
 

@@ -20,8 +20,8 @@ class Rows(NamedTuple):
         The log that holds the events.
     identities : ndarray of shape (n,), int64
         Positions of the customers in ``log.customers``. Customers that the log does not
-        know have numbers below -1 (`hashed_ids`), so that their rows can be grouped;
-        -1 stands for nobody in particular.
+        know have numbers below -1 (`hashed_ids`), so that their rows can be grouped.
+        -1: the customer cannot be identified.
     start, stop : ndarray of shape (n,), int64
         Row ``i`` sees the events ``start[i]:stop[i]``, `NO_ROW` if it is missing.
     cutoff : ndarray of shape (n,)

@@ -1,11 +1,11 @@
 """Files with a checksum of themselves, and a note of what they hold.
 
-A sealed file holds, once, its *seal*: ``sklearn_seqcrm.sha256=`` and 64 hexadecimal
-digits, the SHA-256 of all bytes of the file with zeros in the place of the digits. So
-there is no byte that it leaves out, and it stands where any reader of the format
-expects a text: in the metadata of a Parquet file under the key ``sklearn_seqcrm.seal``,
-in a JSON file under ``"seal"``. Notes have a number of their format; from `SEALED` on,
-a file without a seal is damaged.
+A sealed file contains its *seal* once: ``sklearn_seqcrm.sha256=`` and 64 hexadecimal
+digits, the SHA-256 of all bytes of the file with zeros in the place of the digits. The
+checksum covers every byte. Other readers of the format see an ordinary text: in a
+Parquet file it is in the metadata under the key ``sklearn_seqcrm.seal``, in a JSON file
+under ``"seal"``. Each note has the number of its format. From format `SEALED` on, a
+file without a seal is damaged.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def write_sealed_table(
     key : bytes
         Key of the note in the metadata of the file.
     note : dict of str to object
-        What the table alone does not say, as JSON holds it.
+        What is stored beside the table; JSON can hold it.
     path : str or path-like
         File to write. One that is there already is replaced when the new one is whole.
     **options : object
@@ -239,7 +239,7 @@ def _seal(path: Path) -> None:
 
 
 def _mapped(path: Path) -> Any:
-    """The bytes of a file, of which no more is in memory than is being read."""
+    """The bytes of a file, mapped into memory and read on demand."""
     with path.open("rb") as file:
         if not path.stat().st_size:  # which cannot be mapped
             return b""

@@ -11,29 +11,27 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection import GroupShuffleSplit, check_cv
+from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline
-from sklearn.utils import get_tags, indexable
+from sklearn.utils import indexable
 from sklearn.utils.validation import check_consistent_length
 
-from sklearn_seqcrm._reading import customers_of
+from sklearn_seqcrm._reading import customers_of, split_customers
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     HasMethods,
     Interval,
     safe_indexing,
+    with_inputs_of,
 )
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
-
-# What X may be is up to the first step of the estimator.
-_INPUTS = ("two_d_array", "sparse", "categorical", "string", "allow_nan")
 
 
 class BaseConformal(BaseEstimator, ABC):
     """Fit an estimator, and calibrate a threshold for its conformity scores.
 
-    A subclass defines the conformity score of a row and its target, the larger the
-    worse they agree, and the default estimator.
+    A subclass defines the default estimator and the conformity score of a row and its
+    target, which is larger where prediction and target differ more.
     """
 
     estimator_: Any
@@ -118,14 +116,7 @@ class BaseConformal(BaseEstimator, ABC):
         return self.estimator_.feature_names_in_
 
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        first = self._estimator()
-        while isinstance(first, Pipeline):
-            first = first.steps[0][1]
-        takes = get_tags(first).input_tags
-        for name in _INPUTS:
-            setattr(tags.input_tags, name, getattr(takes, name))
-        return tags
+        return with_inputs_of(super().__sklearn_tags__(), [self._estimator()])
 
     # Steps of fit ------------------------------------------------------------------
 
@@ -158,9 +149,7 @@ class BaseConformal(BaseEstimator, ABC):
                     "FrozenEstimator."
                 )
             share, seed = self.calibration_fraction, self.random_state
-            splitter = GroupShuffleSplit(1, test_size=share, random_state=seed)
-            train, rows = next(splitter.split(y, groups=customers))
-            return train, rows
+            return split_customers(customers, share, seed)
         folds = list(check_cv(self.cv).split(X, y, customers))
         if len(folds) != 1:
             raise ValueError(
@@ -172,7 +161,7 @@ class BaseConformal(BaseEstimator, ABC):
         return train, rows
 
     def _warn_unbounded(self, scores: np.ndarray) -> None:
-        """Say why the threshold is infinite, and what to do."""
+        """Warn that the threshold is infinite, with the reason and the way out."""
         level, n = self.confidence_level, self.n_calibration_customers_
         # n / (n + 1) must reach the level.
         needed = math.ceil(level / (1 - level) - 1e-9)

@@ -237,8 +237,13 @@ class ConformalClassifier(ClassifierMixin, BaseConformal):
         return y
 
     def _conformity_scores(self, X: Any, y: np.ndarray) -> np.ndarray:
+        if isinstance(self.classes_, list) or np.ndim(self.classes_) > 1:
+            raise ValueError(
+                f"The estimator predicts {len(self.classes_)} labels for each row; "
+                "ConformalClassifier needs a classifier of one target."
+            )
         scores = self._class_scores(self.predict_proba(X))
-        # A class that the classifier does not know is in no set.
+        # A class without a training row is in no set.
         place = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
         known = self.classes_[place] == y
         return np.where(known, scores[np.arange(len(y)), place], np.inf)

@@ -10,6 +10,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_seqcrm._durations import as_quantities
 from sklearn_seqcrm._sklearn_compat import StrOptions
 from sklearn_seqcrm.calibration._base import BaseConformal
 
@@ -176,7 +177,7 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
             customer, or `cv` makes several splits.
         TypeError
             If ``conformity_score="cqr"`` and the estimator predicts no quantiles, or
-            `y` holds durations or datetimes.
+            `y` holds durations, datetimes or text.
         """
         return self._fit(X, y)
 
@@ -228,13 +229,8 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
             )
 
     def _read_target(self, y: Any) -> np.ndarray:
-        y = column_or_1d(y, warn=True)
-        if y.dtype.kind in "mM":
-            raise TypeError(
-                f"y must be numbers; got {y.dtype}. Pass durations in a unit, such as "
-                "y / pd.Timedelta('1D')."
-            )
-        return check_array(y, ensure_2d=False, dtype="float64", input_name="y")
+        numbers = as_quantities(column_or_1d(y, warn=True), "y")
+        return check_array(numbers, ensure_2d=False, input_name="y")
 
     def _levels(self) -> list[float]:
         """Levels of the two quantiles: .05 and .95, rather than 0.04999999999999999."""
@@ -242,7 +238,7 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
         return [lower, round(1 - lower, 12)]
 
     def _bounds(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
-        """What the regressor predicts, from which scores count, each of shape (n,)."""
+        """Predictions below and above which scores are positive, each of shape (n,)."""
         if self.conformity_score == "cqr":
             both = np.asarray(
                 self.estimator_.predict_quantiles(X, self._levels()), dtype="float64"

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from sklearn import get_config
 from sklearn.base import BaseEstimator, clone
-from sklearn.model_selection import GroupKFold, GroupShuffleSplit, check_cv
+from sklearn.model_selection import GroupKFold, check_cv
 from sklearn.pipeline import Pipeline
-from sklearn.utils import check_random_state, get_tags, indexable
+from sklearn.utils import check_random_state, indexable
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
     MethodMapping,
@@ -21,7 +21,7 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.validation import check_consistent_length
 
-from sklearn_seqcrm._reading import customers_of
+from sklearn_seqcrm._reading import customers_of, split_customers
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     CallbackSupportMixin,
@@ -29,13 +29,12 @@ from sklearn_seqcrm._sklearn_compat import (
     Interval,
     check_sample_weight,
     safe_indexing,
+    with_inputs_of,
 )
 from sklearn_seqcrm.ensemble._blends import Blend, learn_weight
 from sklearn_seqcrm.ensemble._parts import boosting_part, lstm_part
 
 NAMES = ("lstm", "boosting")
-# All parts must take what the hybrid is to take.
-_INPUTS = ("two_d_array", "sparse", "categorical", "string", "allow_nan")
 
 
 class _Rows(NamedTuple):
@@ -166,11 +165,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         return router
 
     def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        takes = [get_tags(_first(part)).input_tags for part in self._parts().values()]
-        for name in _INPUTS:
-            setattr(tags.input_tags, name, all(getattr(one, name) for one in takes))
-        return tags
+        return with_inputs_of(super().__sklearn_tags__(), self._parts().values())
 
     # Steps of fit ------------------------------------------------------------------
 
@@ -271,15 +266,11 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         """Yield positions of both sides; nothing if there is one customer."""
         # By first appearance: other rows, now left out, must not change the numbers.
         codes, found = pd.factorize(customers)
-        splitter: Any
         if self.cv is not None:
             splitter = GroupKFold(int(self.cv), shuffle=True, random_state=seed)
-        elif len(found) < 2:
-            return
-        else:
-            share = self.validation_fraction
-            splitter = GroupShuffleSplit(1, test_size=share, random_state=seed)
-        yield from splitter.split(codes, groups=codes)
+            yield from splitter.split(codes, groups=codes)
+        elif len(found) > 1:
+            yield split_customers(codes, self.validation_fraction, seed)
 
     def _refuse_several(self, n_folds: int) -> None:
         if n_folds > 1 and not self.refit:
@@ -320,8 +311,3 @@ def _weight_key(part: Any) -> str:
         name, step = part.steps[-1]
         return f"{name}__{_weight_key(step)}"
     return "sample_weight"
-
-
-def _first(part: Any) -> Any:
-    """What meets X first."""
-    return _first(part.steps[0][1]) if isinstance(part, Pipeline) else part

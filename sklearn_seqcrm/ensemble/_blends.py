@@ -116,8 +116,9 @@ class OfQuantiles(NamedTuple):
     def derivatives(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Slope at one half, and the mean curvature from a weight of 0 to one of 1.
 
-        A pinball loss is straight but for its kink. Over all weights, its curvature is
-        the difference of the slopes at both ends, which is never negative.
+        A pinball loss is piecewise linear, with curvature at its kink only. The
+        integral of the curvature over all weights is the difference of the slopes at
+        both ends, which is never negative.
         """
         ends = self._slopes(y, 1.0) - self._slopes(y, 0.0)
         return self._slopes(y, 0.5), ends

@@ -9,7 +9,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils import check_array, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_seqcrm._durations import as_floats, refuse_times
+from sklearn_seqcrm._durations import as_quantities
 from sklearn_seqcrm._sklearn_compat import with_callbacks
 from sklearn_seqcrm.ensemble._base import BaseHybrid
 from sklearn_seqcrm.ensemble._blends import Blend, OfNumbers, OfQuantiles
@@ -74,10 +74,11 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
 
     Notes
     -----
-    Both parts should predict the same: with a network of ``loss="poisson"``, for
-    counts, boosted trees of ``loss="poisson"`` go well. Where the losses of both are
-    those of a quantile, or of absolute errors, the weight is learned by the pinball
-    loss of that quantile. Where they are those of different quantities, `fit` refuses.
+    Both parts should predict the same quantity: for counts, combine a network with
+    ``loss="poisson"`` and boosted trees with ``loss="poisson"``. If both parts are
+    fitted by the loss of one quantile, or by absolute errors, the weight is learned by
+    the pinball loss of that quantile. If they are fitted by losses of different
+    quantities, `fit` raises an error.
 
     Parts are fitted on some customers and predict the others: all rows of a customer
     are on one side, because what a network has learned about a customer by heart would
@@ -172,9 +173,8 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
         return self._blended(X).blend(self.weights_["lstm"])
 
     def _read_target(self, y: Any) -> tuple[np.ndarray, np.ndarray]:
-        refuse_times(y, "y")
         y = column_or_1d(y, warn=True)
-        target, _ = as_floats(y, "y")
+        target = as_quantities(y, "y")
         return y, check_array(target, ensure_2d=False, input_name="y")
 
     def _output(self, part: Any, X: Any) -> np.ndarray:

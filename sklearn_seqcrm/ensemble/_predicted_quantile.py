@@ -30,7 +30,10 @@ def predicted_quantile(part: Any) -> float | str | None:
         The quantile; ``"mean"`` if it has another loss; None if it has no parameter
         that names one.
     """
-    params = _innermost(part).get_params(deep=False)
+    innermost = _innermost(part)
+    if not hasattr(innermost, "get_params"):
+        return None  # no estimator, which fit refuses
+    params = innermost.get_params(deep=False)
     loss = next((name for name in _LOSSES if name in params), None)
     if loss is None:
         # QuantileRegressor of scikit-learn has that loss alone.

@@ -46,7 +46,7 @@ def read_to_fit(X: Any, remainder: str) -> tuple[Reading, Table]:
 
 
 def clocks_of(table: Table) -> dict[Any, Clock]:
-    """What the times of each history column are."""
+    """Clock of each history column."""
     return {name: one.log.timeline.clock for name, one in table.histories.items()}
 
 
@@ -62,9 +62,9 @@ def read_again(
     reading : Reading
         The columns of `fit`.
     clocks : mapping of str to Clock
-        What `clocks_of` returned for the rows of `fit`.
+        Clocks of the histories in `fit`; see `clocks_of`.
     estimator : estimator
-        Who reads them, for errors.
+        The estimator that reads the rows, for errors.
 
     Returns
     -------

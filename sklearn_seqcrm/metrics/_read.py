@@ -12,8 +12,8 @@ from sklearn.exceptions import UndefinedMetricWarning
 from sklearn_seqcrm._durations import as_floats
 
 _LABELS_HINT = (
-    "Of labels, say which one counts: y_true == 'yes', or pos_label='yes' where a "
-    "metric has that"
+    "For labels, name the one that counts: y_true == 'yes', or pos_label='yes' where "
+    "a metric has that"
 )
 
 

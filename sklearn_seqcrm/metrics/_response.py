@@ -47,14 +47,14 @@ def two_classes(estimator: Any) -> np.ndarray:
     classes = estimator.classes_
     if isinstance(classes, list) or np.ndim(classes) == 2:
         raise ValueError(
-            f"{type(estimator).__name__} predicts {len(classes)} labels for each row; "
-            "the rows can be put in order by one of them. Compute from predictions: "
-            "pass the column of y and that of predict_proba."
+            f"The classifier predicts {len(classes)} labels for each row, and this "
+            "measure is of one label. Call the metric with a column of y and that of "
+            "predict_proba."
         )
     if len(classes) != 2:
         raise ValueError(
-            f"{type(estimator).__name__} has {len(classes)} classes; the "
-            "rows can be put in order by one of two. With more, compute from "
-            "predictions: pass y == one of them, and its column of predict_proba."
+            f"The classifier has {len(classes)} classes, and this measure is of two. "
+            "Call the metric with y == one of the classes and the column of "
+            "predict_proba for it."
         )
     return classes

@@ -420,8 +420,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
     def _outputs(self, X: Any) -> list[np.ndarray]:
         """What each network returns for the rows of X, shape (n, n_outputs), float64.
 
-        `mean_over_networks` makes one of what these say in the units of `y`. X may be
-        `NetworkOutputs`, where another reader of histories has run the networks.
+        `mean_over_networks` averages them in the unit of `y`. X may be
+        `NetworkOutputs`, if the networks have been run elsewhere, as in streaming.
         """
         if isinstance(X, NetworkOutputs):
             return X.of_each

@@ -38,9 +38,9 @@ class Hazards(Objective):
     Attributes
     ----------
     edges : ndarray of shape (n_bins + 1,), float64
-        Edges of the bins, from 0 on. Each bin has its left edge and not its right one:
-        an event at an edge belongs to the later bin, and one at the last edge is none
-        by the end of the last bin.
+        Edges of the bins, from 0 on. Bins are half-open, ``[edges[j], edges[j + 1])``:
+        an event at an edge belongs to the later bin, and an event at the last edge is
+        in no bin.
     kinds : ndarray of shape (n_kinds,), int64
         Kinds of events that come before the last edge.
     mass : ndarray of shape (n_bins,), float64

@@ -140,13 +140,13 @@ def read_inputs(estimator: Any, X: Any, *, reset: bool, sums: bool = False) -> I
 def refuse_untrainable(estimator: Any, inputs: Inputs) -> None:
     """Raise a ValueError for statics that are too large to be trained on.
 
-    A gradient is as large as the static that it belongs to, and its square has to be
-    finite in float32.
+    Gradients are proportional to the statics, and their squares must be finite in
+    float32.
 
     Parameters
     ----------
     estimator : estimator
-        That has just read `inputs`, whose columns it knows.
+        The estimator that has read `inputs`.
     inputs : Inputs
         Rows as `read_inputs` returns them.
     """
@@ -158,7 +158,8 @@ def refuse_untrainable(estimator: Any, inputs: Inputs) -> None:
     if hasattr(estimator, "_reading"):
         names = [*estimator._reading.statics]
     # Row features come before statics. An exposure is read through its logarithm.
-    exposure, own = getattr(estimator, "exposure", None), counts[-len(names) :]
+    exposure = getattr(estimator, "exposure", None)
+    own = counts[len(counts) - len(names) :]
     found = [
         f"{name!r} ({n})"
         for name, n in zip(names, own, strict=True)
@@ -257,7 +258,7 @@ def static_values(statics: pd.DataFrame, exposure: Any = None) -> np.ndarray:
     statics : DataFrame of shape (n, S)
         Numbers, booleans or durations.
     exposure : str or None, default=None
-        The column that is an exposure, if one is.
+        Name of the exposure column, if there is one.
     """
     values = numbers_of(statics)
     if exposure is not None and exposure in statics.columns:

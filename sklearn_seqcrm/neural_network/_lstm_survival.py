@@ -101,8 +101,8 @@ class LSTMSurvival(BaseLSTM):
         equal shares of the events by the Kaplan-Meier estimate, up to the longest time
         in `y`. A duration, such as ``"1D"``: bins of that length. Otherwise their
         edges, ascending, as durations or in the unit of the times; 0 need not be
-        among them, and bins beyond the longest time in `y` are left out. Bins have
-        their left edge and not their right one, see Notes.
+        among them, and bins beyond the longest time in `y` are left out. Bins include
+        their left edge, but not their right edge, see Notes.
     callbacks : list of skorch callbacks or None, default=None
         Called during training; each fit works on copies. Those that watch the
         validation loss need ``early_stopping=True``. Those of scikit-learn go into
@@ -489,8 +489,6 @@ class LSTMSurvival(BaseLSTM):
         edges = objective.edges
         moments = edges
         if times is not None:
-            if isinstance(times, str) or not np.iterable(times):
-                times = [times]
             moments = as_numbers(times, "times", objective.in_days)
             refuse_outside(moments, edges, "times")
         hazard, shares = objective.cumulative_hazard(outputs), objective.shares(outputs)

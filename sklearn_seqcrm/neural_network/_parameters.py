@@ -55,7 +55,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
 }
 
 
-# Parameters that a network has from its first training on.
+# Parameters that cannot change after the first training of a network.
 _OF_THE_NETWORK = (
     "cell",
     "hidden_size",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.model_selection import GroupShuffleSplit
 
+from sklearn_seqcrm._reading import split_customers
 from sklearn_seqcrm.neural_network._rows import RowData
 
 # With fewer customers, or else rows, those set aside are too few to tell epochs apart.
@@ -66,6 +66,5 @@ def set_customers_aside(
     if fraction == "auto":
         share = _CUSTOMERS_ASIDE / n_customers
         fraction = min(max(share, _LEAST_SHARE), _LARGEST_SHARE)
-    splitter = GroupShuffleSplit(1, test_size=fraction, random_state=seed)
-    train, valid = next(splitter.split(data.static, groups=customers))
+    train, valid = split_customers(customers, float(fraction), seed)
     return data.take(train), data.take(valid)

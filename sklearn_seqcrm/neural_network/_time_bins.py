@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._durations import DAY
+from sklearn_seqcrm._store import one_or_many
 
 _EXAMPLE = "for example pd.Timedelta(days=14) or '14D'"
 # Bins of one length are as many as the times are long; a typing error may be millions.
@@ -44,8 +45,8 @@ def edges_of(
     ndarray of shape (n_bins + 1,), float64
         Ascending. Bins are half-open, ``[edges[j], edges[j + 1])``, so that an event at
         the last edge is in none of them. Edges that are given, or at equal distances,
-        go on beyond the last event; those of quantiles end with the longest time, as
-        nothing tells how long a bin beyond it would be.
+        go on beyond the last event. Those of quantiles end at the longest time, as
+        there is no natural length for a bin beyond it.
     """
     end = time.max() or 1.0
     if isinstance(bins, int | np.integer):
@@ -140,7 +141,7 @@ def mass_of(
 ) -> np.ndarray:
     """Share of events that come in each bin, of those in any, shape (n_bins,).
 
-    A bin has the events at its left edge, and not those at its right one.
+    A bin includes the events at its left edge, but not those at its right edge.
     """
     moments, survival = kaplan_meier(event, time, weight)
     before = np.searchsorted(moments, edges)
@@ -153,26 +154,28 @@ def as_numbers(values: Any, what: str, in_days: bool) -> np.ndarray:
 
     Parameters
     ----------
-    values : sequence of n numbers or durations
-        Lengths of time, durations as ``pd.Timedelta`` takes them.
+    values : number, duration, or array-like of n of these
+        One length of time or several; durations as ``pd.Timedelta`` takes them.
     what : str
         How an error names them.
     in_days : bool
         Whether that unit is a day.
     """
-    if isinstance(values, pd.Series | pd.Index | np.ndarray):
+    if isinstance(values, pd.Series | pd.Index | np.ndarray) and values.ndim:
         if values.dtype.kind == "m" and in_days:
             values = np.asarray(values) / DAY
         if values.dtype.kind in "iuf":
             return _finite(np.asarray(values, dtype="float64"), what)
         if values.dtype.kind == "U":
             values = values.tolist()  # an error shows text as text
-    numbers = [as_number(value, what, in_days) for value in values]
+    numbers = [as_number(value, what, in_days) for value in one_or_many(values, what)]
     return np.array(numbers, dtype="float64")
 
 
 def as_number(value: Any, what: str, in_days: bool) -> float:
     """One length of time in the unit of the targets."""
+    if isinstance(value, np.ndarray) and not value.ndim:
+        value = value[()]
     if isinstance(value, int | float | np.number) and not isinstance(
         value, bool | np.timedelta64
     ):

@@ -148,8 +148,8 @@ def _joined(pieces: Iterable[pd.DataFrame]) -> pd.DataFrame:
 def _check_spark_zone(events: pd.DataFrame, time: str, expected: str) -> None:
     """Refuse naive times that Spark has converted to another zone than expected.
 
-    Only the task knows the zone of the session: neither the DataFrame nor its schema
-    tells naive times of one zone from those of another.
+    The zone of the session is a property of the task. Neither the DataFrame nor its
+    schema records the zone of naive times.
     """
     spark = sys.modules.get("pyspark")
     task = None if spark is None else spark.TaskContext.get()
@@ -175,7 +175,7 @@ def _check_spark_zone(events: pd.DataFrame, time: str, expected: str) -> None:
 def _utc_offsets(times: pd.DatetimeIndex, zone: str | None) -> np.ndarray:
     """Offsets of a zone from UTC in seconds, shape (n,); None: zone of the machine."""
     if zone is None:
-        # Spark's default, of which tasks are not told.
+        # Spark's default, which is no property of tasks.
         seconds = (times - pd.Timestamp(0)) // pd.Timedelta(seconds=1)
         return np.array([clock.localtime(s).tm_gmtoff for s in seconds], dtype="int64")
     local = times.tz_localize("UTC").tz_convert(zone).tz_localize(None)

@@ -100,10 +100,9 @@ def time_to_next(
     The two columns are what survival analysis calls the event indicator and the
     observed time, ``min(time of the event, time of censoring)``. Keep all rows for it
     by ``censored="keep"``, as leaving out the rows without an event yet makes
-    customers look quicker than they are. scikit-survival takes times as numbers, and
-    makes them of durations in whatever unit those have: microseconds, mostly, from
-    ``Surv.from_dataframe("event", "time", y)``, which no model can tell from days.
-    Divide first::
+    customers look quicker than they are. scikit-survival needs times as numbers.
+    ``Surv.from_dataframe("event", "time", y)`` converts durations to numbers of their
+    unit, mostly microseconds. Divide by the unit of your choice first::
 
         y["time"] /= pd.Timedelta("1D")
         y.to_records(index=False)  # or Surv.from_dataframe("event", "time", y)

@@ -9,7 +9,12 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 
-from sklearn_seqcrm._reading import customers_of, ranked_customers, row_customers
+from sklearn_seqcrm._reading import (
+    customers_of,
+    ranked_customers,
+    row_customers,
+    split_customers,
+)
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 
@@ -116,3 +121,11 @@ def test_equal_ids_of_other_types_are_one_customer(case):
     parts = [log.attach(pd.DataFrame({"who": one}), cutoff=9) for one in forms]
     numbers = customers_of(pd.concat(parts, ignore_index=True))
     assert_array_equal(pd.factorize(numbers)[0], [0, 1] * len(forms))
+
+
+def test_customers_are_set_aside_with_all_rows():
+    customers = np.array([7, 3, 3, 5, 7, 9, 3, 1])
+    train, aside = split_customers(customers, 0.25, 0)
+    assert_array_equal(np.sort([*train, *aside]), np.arange(8))
+    assert len(set(customers[aside])) == 2  # 1.25, rounded up
+    assert not set(customers[aside]) & set(customers[train])

@@ -11,6 +11,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.model_selection import GridSearchCV, GroupShuffleSplit
 from sklearn.pipeline import make_pipeline
+from sklearn.tree import DecisionTreeClassifier
 
 from sklearn_seqcrm.calibration import ConformalClassifier, ConformalRegressor
 from sklearn_seqcrm.calibration._base import conformal_quantile
@@ -288,6 +289,13 @@ def test_too_few_calibration_customers_are_unbounded():
     assert np.isfinite(model.threshold_)
 
 
+def test_classifiers_of_several_labels_are_refused():
+    X, labels = np.arange(8.0)[:, None], np.tile([[0, 1], [1, 0]], (4, 1))
+    frozen = FrozenEstimator(DecisionTreeClassifier().fit(X, labels))
+    with pytest.raises(ValueError, match=r"predicts 2 labels for each row"):
+        ConformalClassifier(frozen).fit(X, labels[:, 0])
+
+
 def test_what_is_refused(shop):
     X, y, churn = shop
     base = make_pipeline(RFMFeatures("price", remainder="drop"), Ridge())
@@ -303,8 +311,6 @@ def test_what_is_refused(shop):
         TypeError, match=r"(?s)needs .* predict_quantiles.*\[0\.1, 0\.5, 0"
     ):
         ConformalRegressor(base, conformity_score="cqr", confidence_level=0.8).fit(X, y)
-    with pytest.raises(TypeError, match=r"y must be numbers; got timedelta64"):
-        ConformalRegressor(base).fit(X, pd.to_timedelta(y, unit="D"))
     with pytest.raises(TypeError, match=r"needs a classifier with predict_proba"):
         ConformalClassifier(RidgeClassifier()).fit(X, churn)
     with pytest.raises(ValueError, match=r"'conformity_score' parameter"):

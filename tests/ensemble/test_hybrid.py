@@ -445,6 +445,11 @@ def test_quantiles_that_parts_predict(part, quantile):
     assert predicted_quantile(part) == quantile
 
 
+def test_a_part_that_is_no_estimator_is_refused():
+    with pytest.raises(TypeError, match="does not seem to be a scikit-learn estimator"):
+        HybridRegressor(boosting="trees").fit(np.ones((4, 1)), np.arange(4.0))
+
+
 def test_hybrids_of_quantiles():
     y = np.random.default_rng(0).exponential(size=len(X))
     lstm = LSTMRegressor(**SMALL, loss="quantile", quantile=0.9, random_state=0)

@@ -93,7 +93,7 @@ def test_classes(display, pos_label):
 @DISPLAYS
 def test_more_classes_are_refused(display):
     three = np.digitize(X[:, 0], [-1, 1])
-    with pytest.raises(ValueError, match="LogisticRegression has 3 classes"):
+    with pytest.raises(ValueError, match="The classifier has 3 classes"):
         display.from_estimator(LogisticRegression().fit(X, three), X, three)
 
 

@@ -102,7 +102,7 @@ def test_the_top_decile_is_of_the_second_class(labels):
 
 def test_the_top_decile_is_of_two_classes():
     three = np.digitize(Y, [0.5, 2])
-    with pytest.raises(ValueError, match="LogisticRegression has 3 classes"):
+    with pytest.raises(ValueError, match="The classifier has 3 classes"):
         get_scorer("top_decile_lift")(LogisticRegression().fit(X, three), X, three)
 
 

@@ -178,8 +178,8 @@ def test_a_missing_duration_is_no_exposure():
 @pytest.mark.parametrize(
     ("days", "what"),
     [
-        ("30 days", "no numbers but .*'30 days', '30 days'.*pd.to_timedelta"),
-        ("30", "no numbers but .*pd.to_numeric"),
+        ("30 days", "values of type .*'30 days', '30 days'.*pd.to_timedelta"),
+        ("30", "values of type .*pd.to_numeric"),
         (pd.Timestamp("2024-01-01"), "datetimes, such as"),
     ],
 )

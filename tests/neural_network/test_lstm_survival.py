@@ -280,6 +280,7 @@ def test_functions_arrays_and_quantiles_agree():
         pd.Timedelta("36h"),
         np.timedelta64(36, "h"),
         1.5,
+        np.array(1.5),
         np.full(len(X), 1.5),
         pd.Series([DAY * 1.5] * len(X)),
         ["36h"] * len(X),
@@ -300,6 +301,7 @@ def test_horizons_of_any_kind(horizon):
         (pd.to_timedelta(["36h", "7D"]), [1.5, 7]),
         ([["36h"], ["7D"]], [[1.5], [7]]),
         (range(3), [0, 1, 2]),
+        (np.array(1.5), 1.5),
     ],
 )
 def test_curves_at_times_of_any_kind(time, days):
@@ -309,6 +311,11 @@ def test_curves_at_times_of_any_kind(time, days):
     if np.ndim(days) < 2:
         expected = incidence(X, np.atleast_1d(days))
         assert_array_equal(incidence(X, time), expected)
+
+
+def test_times_in_a_table_are_refused():
+    with pytest.raises(TypeError, match="times must be one value or a list of them"):
+        COMPETING.predict_cumulative_incidence(X, pd.DataFrame({"day": [1.0]}))
 
 
 def test_labels_as_times_are_warned_of():

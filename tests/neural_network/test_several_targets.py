@@ -183,7 +183,7 @@ def test_labels_in_folds_comparisons_and_callbacks():
     score = EpochScoring("roc_auc", lower_is_better=False)
     model = LSTMClassifier(**SMALL, callbacks=[score], early_stopping=True).fit(X, y)
     assert 0 <= model.net_.history[-1, "roc_auc"] <= 1
-    with pytest.raises(ValueError, match="LSTMClassifier predicts 2 labels for each"):
+    with pytest.raises(ValueError, match="The classifier predicts 2 labels"):
         GainDisplay.from_estimator(model, X, y)
 
 

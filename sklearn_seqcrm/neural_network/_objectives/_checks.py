@@ -6,18 +6,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.utils import column_or_1d
 
 
 def are_several(y: Any) -> bool:
     """Whether targets have several columns."""
     shape = y.shape if hasattr(y, "shape") else np.asarray(y).shape
     return len(shape) == 2 and shape[1] > 1
-
-
-def as_columns(y: Any) -> np.ndarray:
-    """Targets as they are, shape (n,) or (n, k) with several columns."""
-    return np.asarray(y) if are_several(y) else column_or_1d(y, warn=True)
 
 
 def refuse_not_finite(y: np.ndarray) -> None:

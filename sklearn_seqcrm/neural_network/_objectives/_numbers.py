@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
+from sklearn.utils import column_or_1d
 from torch import nn
 
-from sklearn_seqcrm._durations import as_floats, refuse_times
+from sklearn_seqcrm._durations import as_quantities
 from sklearn_seqcrm.neural_network._objectives._checks import (
-    as_columns,
+    are_several,
     refuse_not_finite,
     refuse_other_shape,
 )
@@ -55,8 +56,8 @@ class Number(Objective):
     scale: np.ndarray
 
     def read(self, y: Any) -> np.ndarray:
-        refuse_times(y, "y")
-        y, _ = as_floats(as_columns(y), "y")
+        # Each column of a DataFrame has its own type, which its array would lose.
+        y = as_quantities(y if are_several(y) else column_or_1d(y, warn=True), "y")
         refuse_not_finite(y)
         return y
 

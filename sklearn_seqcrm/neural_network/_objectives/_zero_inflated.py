@@ -121,11 +121,11 @@ class ZeroInflatedLognormal(Number):
         """Learn the level of the means from all rows.
 
         The mean of a log-normal is ``exp(mean + deviation**2 / 2)``. It depends on a
-        tail of which there are few rows, and is wrong if the tail is no log-normal one.
-        A Poisson or squared loss is least where predictions add up to the targets, this
-        one is not. So means are multiplied by what makes them add up, drawn towards 1
-        by its standard error: where a few rows have most of the total, predictions do
-        not add up to it.
+        tail with few rows, and is wrong if the tail is not log-normal. At the minimum
+        of a Poisson or squared loss, predictions add up to the targets; at the minimum
+        of this loss they do not. So means are multiplied by the ratio of both totals,
+        shrunken towards 1 by its standard error: if a few rows have most of the total,
+        predictions do not add up to it.
         """
         self.level = believed_level(*self._compared(outputs, target), weight)
 
