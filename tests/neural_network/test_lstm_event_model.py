@@ -48,6 +48,7 @@ def test_likelihood_is_that_of_a_loop():
     """Days and shops of one customer after the other, by formulas and one cell."""
     rng = np.random.default_rng(0)
     days = pd.Timestamp("2024-01-01") + rng.integers(0, 60, 80) * DAY
+    days = pd.DatetimeIndex(days).as_unit("us")  # pandas 2 makes "ns"
     events = pd.DataFrame(
         {"who": rng.integers(0, 12, 80), "day": days, "shop": rng.choice([*"abc"], 80)}
     ).sort_values(["who", "day"], ignore_index=True)

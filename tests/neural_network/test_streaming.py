@@ -506,14 +506,14 @@ def test_bad_input():
     more = EVENTS.iloc[20:]
     with pytest.raises(KeyError, match="no columns \\['kind'\\]"):
         scorer.update(more.drop(columns="kind"))
-    with pytest.raises(TypeError, match=r"'amount' is categorical; .* takes numbers"):
+    with pytest.raises(TypeError, match="'amount' .* takes numbers"):
         scorer.update(more.assign(amount="much"))
     with pytest.raises(TypeError, match="type int64, but those of the events before"):
         scorer.update(more.assign(who=1))
-    with pytest.raises(ValueError, match="finer than the unit us"):
-        scorer.update(
-            more.assign(when=more["when"].astype("datetime64[ns]") + pd.Timedelta(1))
-        )
+    if EVENTS["when"].dt.unit == "us":  # pandas 2 makes "ns", and nothing is finer
+        later = more["when"].astype("datetime64[ns]") + pd.Timedelta(1)
+        with pytest.raises(ValueError, match="finer than the unit us"):
+            scorer.update(more.assign(when=later))
     with pytest.raises(ValueError, match="time-zone aware"):
         scorer.update(more.assign(when=more["when"].dt.tz_localize("UTC")))
     with pytest.raises(ValueError, match="missing values"):

@@ -140,8 +140,12 @@ def _refuse_readers_of_events(name: str, step: Any, histories: list[Any]) -> Non
             "estimator, use ColumnTransformers that pass histories through."
         )
     for part, transformer, columns in step.transformers_:
+        # Before the columns, since scikit-learn 1.6 warns when those that remain are
+        # looked at.
+        if passes_through(transformer) or _reads_cutoffs(transformer):
+            continue
         reads = [one for one in _names_of(step, columns) if one in histories]
-        if reads and not (passes_through(transformer) or _reads_cutoffs(transformer)):
+        if reads:
             raise TypeError(
                 f"The part {part!r} of the step {name!r} reads the histories {reads}, "
                 "and a scorer keeps no events. Histories must be 'passthrough'."
