@@ -506,7 +506,7 @@ def test_bad_input():
     more = EVENTS.iloc[20:]
     with pytest.raises(KeyError, match="no columns \\['kind'\\]"):
         scorer.update(more.drop(columns="kind"))
-    with pytest.raises(TypeError, match="'amount' .* takes numbers"):
+    with pytest.raises(TypeError, match=r"'amount' .* takes numbers"):
         scorer.update(more.assign(amount="much"))
     with pytest.raises(TypeError, match="type int64, but those of the events before"):
         scorer.update(more.assign(who=1))
