@@ -132,7 +132,7 @@ class Service:
         self.scorer, number = self.newest_states()
         self.written, self.next_states = number, number + self.states_every
         try:
-            # Nobody is called "": an error if the customers of the states are not text.
+            # Nobody has the id "". Raises an error if ids in the states are no text.
             self.scorer.forget(["", *journal.forgotten_since(number)])
             for events in journal.after(number):
                 self.scorer.update([as_row(event) for event in events])

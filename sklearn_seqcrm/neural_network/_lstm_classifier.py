@@ -158,8 +158,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     of a row is the mean of theirs. As `sklearn.neural_network.MLPClassifier` does it,
     `predict_proba` and `predict` have the shape (n, k). The scorers
     ``"roc_auc"`` and ``"average_precision"`` of scikit-learn average over labels. Its
-    ``"neg_log_loss"`` is no score of several labels, be it of this or of any other
-    estimator: it leaves out the labels that a row does not have.
+    ``"neg_log_loss"`` does not score several labels, of any estimator: it leaves out
+    the labels that a row does not have.
 
     Rows of one customer at several cutoffs share their events, and are trained and
     scored in one pass over them.

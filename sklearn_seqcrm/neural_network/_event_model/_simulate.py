@@ -466,8 +466,8 @@ class Simulator:
         until : str or None, default=None
             Stop before this field, which the kinds of events that are drawn have.
         draw : dict of str to callable, or None, default=None
-            Draws the codes of some fields, given what they are told; the density of a
-            field draws all others.
+            Draws the codes of some fields, given their context; the density of a field
+            draws all others.
 
         Returns
         -------
@@ -476,7 +476,7 @@ class Simulator:
         columns : dict of str to Column
             Their fields as the log has them.
         told : Told of n
-            What the field `until` is told.
+            The context of the field `until`.
         """
         module, learned = self.module, self.learned
         layout = learned.encoder.layout

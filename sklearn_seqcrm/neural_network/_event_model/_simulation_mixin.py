@@ -75,8 +75,8 @@ class SimulationMixin(ABC):
     ) -> pd.DataFrame:
         """Simulate futures of each row, from its cutoff on.
 
-        Each path goes on from what the row has seen, and from the time that has passed
-        since its last event.
+        Each path continues the history of its row, given the time since the last event
+        of the history.
 
         Parameters
         ----------

@@ -419,8 +419,8 @@ class StreamingScorer(RowScores):
         Raises
         ------
         TypeError
-            If customers are of another type than those of the events. Nobody has been
-            forgotten then.
+            If customers are of another type than those of the events. No customer is
+            forgotten in that case.
         """
         what = "customers to forget"
         ids = pd.Index(one_or_many(customers, "customers"), tupleize_cols=False)

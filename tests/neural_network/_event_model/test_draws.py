@@ -22,7 +22,7 @@ def test_numbers_are_uniform_and_normal(like):
     limit = 1.6 / np.sqrt(N)
     assert stats.kstest(one.numpy(), "uniform").statistic < limit
     assert stats.kstest(normal.numpy(), "norm").statistic < limit
-    # Neither neighbours nor successive numbers of a path tell of one another.
+    # Neighbouring paths and successive numbers of a path are uncorrelated.
     assert abs(np.corrcoef(one, other)[0, 1]) < 4 / np.sqrt(N)
     assert abs(np.corrcoef(one[1:], one[:-1])[0, 1]) < 4 / np.sqrt(N)
 
