@@ -543,7 +543,7 @@ def _times_of(estimator: BaseLSTM, horizon: Any) -> np.ndarray:
             f"{type(estimator).__name__}."
         )
     objective = estimator._objective
-    times = as_numbers(one_or_many(horizon, "horizon"), "horizon", objective.in_days)
+    times = as_numbers(horizon, "horizon", objective.in_days)
     refuse_outside(times, objective.edges, "horizon")
     return times
 
