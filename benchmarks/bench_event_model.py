@@ -20,8 +20,9 @@ import numpy as np
 import pandas as pd
 from measure import lognormal_lengths, one_thread, random_times, seconds
 
+from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog
-from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMEventModel
+from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 
 CUTOFF = pd.Timestamp("2023-01-01")

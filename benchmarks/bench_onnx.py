@@ -17,7 +17,8 @@ from bench_streaming import CUTOFF, fitted
 from measure import make_events, one_thread
 
 from sklearn_seqcrm.events import EventLog
-from sklearn_seqcrm.neural_network import HistoryPadder, export_onnx
+from sklearn_seqcrm.neural_network import HistoryPadder
+from sklearn_seqcrm.serving import export_onnx
 
 OPTIONS = {
     "lstm, default": {},

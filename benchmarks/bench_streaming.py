@@ -13,8 +13,9 @@ import pandas as pd
 from measure import make_events, one_thread, seconds
 
 from sklearn_seqcrm.events import EventLog
-from sklearn_seqcrm.neural_network import LSTMClassifier, StreamingScorer
+from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import make_history_pipeline
+from sklearn_seqcrm.serving import StreamingScorer
 
 CUTOFF = pd.Timestamp("2023-01-02")
 

@@ -23,9 +23,9 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline, make_union
 
+from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.model_selection import compare_models
-from sklearn_seqcrm.neural_network import LSTMEventModel
 
 sys.path.append(str(Path(__file__).parent / "quality"))
 from tasks import TASKS

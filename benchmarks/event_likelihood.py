@@ -28,8 +28,8 @@ from scipy.optimize import minimize
 from scipy.special import betaln, log_ndtr, log_softmax, logsumexp
 from sklearn.mixture import GaussianMixture
 
+from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog
-from sklearn_seqcrm.neural_network import LSTMEventModel
 
 N_TRAIN, N_TEST, N_EVENTS = 1000, 500, 30
 HIDDEN, EPOCHS, RATE = 32, 40, 0.005

@@ -32,9 +32,9 @@ from sklearn.metrics import roc_auc_score
 from value import END, SPLIT, expected_purchases, read_events
 
 from sklearn_seqcrm.datasets import load_complete_journey
+from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.metrics import aggregate_bias, normalized_gini, pit_histogram
-from sklearn_seqcrm.neural_network import LSTMEventModel
 
 DOCS = Path(__file__).parent.parent / "docs"
 WEEK = pd.Timedelta("7D")

@@ -80,7 +80,7 @@ def one_thread():
 
 def precisions():
     """Those that this processor trains with; says so where one is missing."""
-    from sklearn_seqcrm.neural_network._reader import trains_in_bfloat16
+    from sklearn_seqcrm._recurrent.network._reader import trains_in_bfloat16
 
     if trains_in_bfloat16("cpu"):
         return ["float32", "bfloat16"]

@@ -20,9 +20,10 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.pipeline import make_pipeline
 
+from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
-from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMEventModel
+from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 
 sys.path.append(str(Path(__file__).parent / "quality"))
@@ -103,7 +104,7 @@ def models(event_model, seed):
     return {
         "network": make_history_pipeline(LSTMClassifier(random_state=seed)),
         "from event model": make_history_pipeline(
-            LSTMClassifier(init=event_model, random_state=seed)
+            LSTMClassifier(pretrained=event_model, random_state=seed)
         ),
         "boosting": make_pipeline(RFMFeatures(amount="spend"), boosting),
     }

@@ -33,9 +33,9 @@ import torch
 from futures import journey_lines
 from scipy.sparse import csr_array
 
+from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.metrics import ndcg_at_k, recall_at_k
-from sklearn_seqcrm.neural_network import LSTMEventModel
 
 N_BEST = 10
 N_DRAWS = 1000

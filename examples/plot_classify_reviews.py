@@ -114,7 +114,7 @@ print(log)
 # %%
 # A network on levels, and one on vectors
 # ---------------------------------------
-# A level has a vector as well, which the network learns from labels. `level_dropout`
+# A level has a vector as well, which the network learns from labels. `category_dropout`
 # drops half of the levels in training, so that the network does not rely on a few of
 # them; that and more dropout than usual serve texts.
 
@@ -127,7 +127,7 @@ def network(fields):
             bidirectional=True,
             pooling=["max", "mean"],
             dropout=0.5,
-            level_dropout=0.5,
+            category_dropout=0.5,
             batch_size=32,
             max_epochs=20,
             n_iter_no_change=3,

@@ -38,9 +38,10 @@ from matplotlib.dates import ConciseDateFormatter
 from sklearn.ensemble import HistGradientBoostingClassifier, IsolationForest
 from sklearn.metrics import average_precision_score
 
+from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
-from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMEventModel
+from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 
 # At these sizes one thread is as fast as two.

@@ -30,9 +30,9 @@ import pandas as pd
 import torch
 
 from sklearn_seqcrm.datasets import load_complete_journey
+from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.metrics import ndcg_at_k, recall_at_k
-from sklearn_seqcrm.neural_network import LSTMEventModel
 
 # At these sizes one thread is as fast as two.
 torch.set_num_threads(1)

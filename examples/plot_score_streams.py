@@ -33,8 +33,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn_seqcrm.datasets import load_complete_journey
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
-from sklearn_seqcrm.neural_network import LSTMClassifier, StreamingScorer
+from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import make_history_pipeline
+from sklearn_seqcrm.serving import StreamingScorer
 from sklearn_seqcrm.targets import churned
 
 # One event at a time leaves nothing for a second thread to do.

@@ -32,9 +32,9 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
 from sklearn_seqcrm.datasets import load_complete_journey
+from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
-from sklearn_seqcrm.neural_network import LSTMEventModel
 
 # At these sizes one thread is as fast as two.
 torch.set_num_threads(1)

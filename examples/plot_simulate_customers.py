@@ -32,9 +32,9 @@ import torch
 from matplotlib.dates import ConciseDateFormatter
 
 from sklearn_seqcrm.datasets import load_complete_journey
+from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.metrics import normalized_gini, pit_histogram
-from sklearn_seqcrm.neural_network import LSTMEventModel
 from sklearn_seqcrm.targets import future_sum
 
 # At these sizes one thread is as fast as two.

@@ -20,7 +20,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, Field, Strict, TypeAdapter, ValidationError
 
-from sklearn_seqcrm.neural_network import StreamingScorer
+from sklearn_seqcrm.serving import StreamingScorer
 
 CUSTOMER, TIME = "customer_id", "timestamp"  # their names in the log of the training
 STATES_EVERY = 50_000  # events between two files of states

@@ -13,13 +13,13 @@ import pandas as pd
 import pytest
 from sklearn.base import clone
 
+from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.model_selection import CutoffSplit
 from sklearn_seqcrm.neural_network import (
     HistoryPadder,
     LSTMClassifier,
-    LSTMEventModel,
     LSTMRegressor,
     LSTMSurvival,
 )

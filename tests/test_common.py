@@ -16,17 +16,17 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils import estimator_checks, get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from sklearn_seqcrm._recurrent.network._poolings import POOLINGS
 from sklearn_seqcrm.calibration import ConformalClassifier, ConformalRegressor
 from sklearn_seqcrm.ensemble import make_hybrid
+from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
 from sklearn_seqcrm.neural_network import (
     HistoryPadder,
     LSTMClassifier,
-    LSTMEventModel,
     LSTMRegressor,
     LSTMSurvival,
 )
-from sklearn_seqcrm.neural_network._poolings import POOLINGS
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.testing import all_estimators, parametrize_with_history_checks
 

@@ -18,7 +18,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.model_selection import compare_models
-from sklearn_seqcrm.preprocessing import predict_partition
+from sklearn_seqcrm.serving import predict_partition
 from sklearn_seqcrm.testing._small_data import make_events
 
 distributed = pytest.importorskip("distributed")

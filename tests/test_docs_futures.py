@@ -54,7 +54,7 @@ def test_states_have_a_column_for_each_unit(page):
 
 
 def test_networks_start_from_the_model(page):
-    assert page["away"][-1].init is page["away"][0].init is page["model"]
+    assert page["away"][-1].pretrained is page["away"][0].pretrained is page["model"]
     assert (page["printed"][8][0] < 1).all()
 
 

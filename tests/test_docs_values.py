@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sklearn_seqcrm.neural_network._objectives import LOSSES
+from sklearn_seqcrm._recurrent.objectives import LOSSES
 
 PAGE = (Path(__file__).parents[1] / "docs" / "values.md").read_text(encoding="utf-8")
 

@@ -35,14 +35,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from sklearn_seqcrm.datasets import make_order_returns
+from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog, HistoryDtype
 from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
-from sklearn_seqcrm.neural_network import (
-    HistoryPadder,
-    LSTMClassifier,
-    LSTMEventModel,
-    LSTMRegressor,
-)
+from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.testing._small_data import make_table, make_y
 

@@ -8,10 +8,10 @@ from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.pipeline import make_pipeline
 
+from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
 from sklearn_seqcrm.inspection import channel_attribution, event_attributions
-from sklearn_seqcrm.neural_network import LSTMEventModel
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.targets import future_sum
 

@@ -11,16 +11,17 @@ import pandas as pd
 
 from sklearn_seqcrm.calibration import ConformalClassifier, ConformalRegressor
 from sklearn_seqcrm.ensemble import HybridClassifier, HybridRegressor, make_hybrid
+from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
 from sklearn_seqcrm.neural_network import (
     HistoryPadder,
     LSTMClassifier,
-    LSTMEventModel,
     LSTMRegressor,
     LSTMSurvival,
 )
-from sklearn_seqcrm.preprocessing import HistoryEncoder, predict_partition
+from sklearn_seqcrm.preprocessing import HistoryEncoder
+from sklearn_seqcrm.serving import predict_partition
 from sklearn_seqcrm.targets import (
     churned,
     future_count,

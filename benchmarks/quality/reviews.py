@@ -30,10 +30,10 @@ N_TEST = 4000
 SIZE, WINDOW, FEWEST = 48, 4, 5  # of vectors: components, characters around, occasions
 LEVELS = ["character", "pair"]
 VECTORS = ["vector_of_character", "vector_of_pair"]
-CLOSELY = {"dropout": 0.5, "level_dropout": 0.5}
+CLOSELY = {"dropout": 0.5, "category_dropout": 0.5}
 # What each network reads, and how it differs from those that were tuned on texts.
 NETWORKS = {
-    "characters, defaults": (["character"], {"dropout": 0.3, "level_dropout": 0.0}),
+    "characters, defaults": (["character"], {"dropout": 0.3, "category_dropout": 0.0}),
     "characters": (["character"], CLOSELY),
     "characters and pairs": (LEVELS, CLOSELY),
     "vectors of both": (VECTORS, CLOSELY),
@@ -87,14 +87,14 @@ def _numbered(tokens):
     return names.get_indexer(tokens), names
 
 
-def network(seed, dropout, level_dropout, n_networks=1):
+def network(seed, dropout, category_dropout, n_networks=1):
     """A bidirectional network, which reads maxima and means of its outputs."""
     return make_history_pipeline(
         LSTMClassifier(
             bidirectional=True,
             pooling=("max", "mean"),
             dropout=dropout,
-            level_dropout=level_dropout,
+            category_dropout=category_dropout,
             n_networks=n_networks,
             n_iter_no_change=3,
             random_state=seed,

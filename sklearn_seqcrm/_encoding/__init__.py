@@ -1,29 +1,31 @@
 """Events as numbers that a network reads: learned, written, and said what they mean."""
 
 from sklearn_seqcrm._encoding._encode_rows import encode_rows, view_encoded
-from sklearn_seqcrm._encoding._encoded_log import EncodedLog
-from sklearn_seqcrm._encoding._event_encoder import CALENDAR_WEIGHT, EventEncoder
-from sklearn_seqcrm._encoding._fields import fitting_columns, kind_of_field
-from sklearn_seqcrm._encoding._layout import Layout
-from sklearn_seqcrm._encoding._learn import learn, learn_rows
-from sklearn_seqcrm._encoding._learned_encoding import (
-    LearnedEncoding,
-    learned_encoding,
-)
-from sklearn_seqcrm._encoding._number_field import NumericField
-from sklearn_seqcrm._encoding._row_features import (
+from sklearn_seqcrm._encoding._encoded_log import (
+    EncodedLog,
     row_features_of,
     scale_row_features,
     sums_of_amounts,
-    unfolded,
+    symexp,
 )
-from sklearn_seqcrm._encoding._vector_field import VectorField
-from sklearn_seqcrm._encoding._vocabulary import (
+from sklearn_seqcrm._encoding._event_encoder import (
+    CALENDAR_WEIGHT,
+    EventEncoder,
+    LearnedEncoding,
+    learned_encoding,
+)
+from sklearn_seqcrm._encoding._fields import (
     FIRST_LEVEL,
     MISSING,
     UNSEEN,
+    NumericField,
+    VectorField,
     Vocabulary,
+    fitting_columns,
+    kind_of_field,
 )
+from sklearn_seqcrm._encoding._layout import Layout
+from sklearn_seqcrm._encoding._learn import learn, learn_rows
 
 __all__ = [
     "CALENDAR_WEIGHT",
@@ -46,6 +48,6 @@ __all__ = [
     "row_features_of",
     "scale_row_features",
     "sums_of_amounts",
-    "unfolded",
+    "symexp",
     "view_encoded",
 ]

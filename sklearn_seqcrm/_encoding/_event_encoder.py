@@ -1,14 +1,15 @@
-"""What was learned about the events of one history column, and events by it."""
+"""A fitted encoder of the events of one history column."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from sklearn_seqcrm._encoding._field_encoder import FieldEncoder
+from sklearn_seqcrm._encoding._fields import FieldEncoder
 from sklearn_seqcrm._encoding._layout import Layout
 from sklearn_seqcrm._store import Clock, Column, Kinds
 
@@ -175,3 +176,35 @@ class EventEncoder:
 
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class LearnedEncoding(NamedTuple):
+    """What the encoder of all history columns of a table has learned.
+
+    An encoder keeps it as ``_learned``, and others ask `learned_encoding`.
+
+    Parameters
+    ----------
+    encoders : dict of str to EventEncoder
+        What was learned of each history column.
+    reading : ColumnRoles
+        Columns of the table.
+    cut_off : list of str
+        History columns that a lookback had cut off in fit.
+    """
+
+    encoders: dict[Any, EventEncoder]
+    reading: Any
+    cut_off: list[Any]
+
+
+def learned_encoding(transformer: Any) -> LearnedEncoding | None:
+    """What a transformer has learned, if it is a fitted encoder of histories.
+
+    Parameters
+    ----------
+    transformer : object
+        Any step of a pipeline.
+    """
+    learned = getattr(transformer, "_learned", None)
+    return learned if isinstance(learned, LearnedEncoding) else None

@@ -9,14 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_seqcrm._encoding._calendar import cycle_names, supported_cycles
 from sklearn_seqcrm._encoding._encode_rows import view_encoded
 from sklearn_seqcrm._encoding._encoded_log import EncodedLog
 from sklearn_seqcrm._encoding._event_encoder import EventEncoder
-from sklearn_seqcrm._encoding._field_encoder import FieldEncoder, Training
-from sklearn_seqcrm._encoding._fields import FIELD_ENCODERS, kind_of_field
-from sklearn_seqcrm._encoding._layout import Layout
-from sklearn_seqcrm._encoding._local_clock import LocalClock
+from sklearn_seqcrm._encoding._fields import (
+    FIELD_ENCODERS,
+    FieldEncoder,
+    Training,
+    kind_of_field,
+)
+from sklearn_seqcrm._encoding._layout import (
+    Layout,
+    LocalClock,
+    cycle_names,
+    supported_cycles,
+)
 from sklearn_seqcrm._ragged import Repeated, ranked, visible_runs
 from sklearn_seqcrm._store import Clock, Kinds, RawLog, Rows, unlike
 

@@ -7,10 +7,13 @@ from collections.abc import Iterator
 import numpy as np
 from scipy.sparse import csr_array
 
-from sklearn_seqcrm._ragged._blocks import blocks, groups
-from sklearn_seqcrm._ragged._ranges import ranges
-from sklearn_seqcrm._ragged._segments import visible_segments
-from sklearn_seqcrm._ragged._views import Views
+from sklearn_seqcrm._ragged._segments import (
+    Views,
+    blocks,
+    groups,
+    ranges,
+    visible_segments,
+)
 
 _WIDTH = 8  # numbers of an event, or of a row, in work
 # What is taken off may be so many times what is left: a thousand of the 4.5e15 that a

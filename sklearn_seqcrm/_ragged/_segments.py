@@ -1,13 +1,205 @@
-"""What the rows of each customer see together."""
+"""Segments of a log that views see: ranges, cache-sized blocks, shared prefixes."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from sklearn_seqcrm._ragged._ranges import ranges
-from sklearn_seqcrm._ragged._views import NO_ROW, Views
+
+def first_of_filled(offsets: np.ndarray) -> np.ndarray:
+    """Where the segments ``offsets[i]:offsets[i + 1]`` that are not empty begin."""
+    return offsets[:-1][np.diff(offsets) > 0]
+
+
+def is_first_of(starts: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Tell which events are the first of their segment.
+
+    Parameters
+    ----------
+    starts : ndarray of shape (n_segments,), int64
+        Where segments begin, ascending.
+    index : ndarray of shape (n,), int64
+        Positions of events. Where many follow one another, as those of sequences do,
+        starts are looked for once a stretch, and not once an event.
+
+    Returns
+    -------
+    ndarray of shape (n,), bool
+        Whether each is one of `starts`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> is_first_of(np.array([0, 3, 4]), np.array([7, 2, 3, 4, 5]))
+    array([False, False,  True,  True, False])
+    """
+    is_first = np.zeros(len(index), dtype=bool)
+    if not len(index):
+        return is_first
+    begins = np.append(0, np.flatnonzero(index[1:] != index[:-1] + 1) + 1)
+    low = index[begins]
+    high = low + np.diff(begins, append=len(index))
+    found, offsets = ranges(np.searchsorted(starts, low), np.searchsorted(starts, high))
+    is_first[starts[found] + np.repeat(begins - low, np.diff(offsets))] = True
+    return is_first
+
+
+def ranges(start: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Join the integer ranges ``start[i]:stop[i]``.
+
+    Parameters
+    ----------
+    start, stop : ndarray of shape (n,), int64
+        Ends of the ranges, ``start <= stop``.
+
+    Returns
+    -------
+    index : ndarray of shape (sum(stop - start),), int64
+        All ranges one after the other.
+    offsets : ndarray of shape (n + 1,), int64
+        Range ``i`` is ``index[offsets[i]:offsets[i + 1]]``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ranges(np.array([5, 0]), np.array([7, 3]))
+    (array([5, 6, 0, 1, 2]), array([0, 2, 5]))
+    """
+    lengths = stop - start
+    offsets = np.zeros(len(lengths) + 1, dtype="int64")
+    np.cumsum(lengths, out=offsets[1:])
+    shift = np.repeat(start - offsets[:-1], lengths)
+    shift += np.arange(offsets[-1])
+    return shift, offsets
+
+
+# Numbers in work at a time, 2 MB. Of larger arrays each pass is read from memory, and
+# malloc takes the pages from the system anew each time: both took longer than the
+# arithmetic.
+BLOCK = 2**18
+
+
+def blocks(n: int, width: int) -> Iterator[slice]:
+    """Yield slices of `n` things, of as many as stay in the cache.
+
+    Parameters
+    ----------
+    n : int
+        Number of things.
+    width : int
+        Numbers in work for each of them, in all arrays together.
+
+    Yields
+    ------
+    slice
+        Of ``BLOCK // width`` things, the last one of fewer.
+
+    Examples
+    --------
+    >>> list(blocks(5, BLOCK // 2))
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
+    size = max(1, BLOCK // width)
+    for at in range(0, n, size):
+        yield slice(at, min(at + size, n))
+
+
+def groups(load: np.ndarray, width: int) -> Iterator[tuple[int, int]]:
+    """Yield ranges of things of unequal size, of as many as stay in the cache.
+
+    Parameters
+    ----------
+    load : ndarray of shape (n,), int
+        Size of each thing and of all before it.
+    width : int
+        Numbers in work for a size of 1.
+
+    Yields
+    ------
+    start, stop : int
+        Of about ``BLOCK // width`` in all, or a single thing. Things of no size that
+        come first are in none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> list(groups(np.array([2, 3, 9, 10]), BLOCK // 4))
+    [(0, 2), (2, 4)]
+    """
+    group = (load - 1) // max(1, BLOCK // width)
+    start = 0
+    for stop in (np.flatnonzero(np.diff(group, append=-1)) + 1).tolist():
+        yield start, stop
+        start = stop
+
+
+def event_blocks(
+    start: np.ndarray, stop: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield the visible events of all rows, some rows at a time.
+
+    Parameters
+    ----------
+    start, stop : ndarray of shape (n,), int64
+        Row ``i`` sees the events ``start[i]:stop[i]``.
+
+    Yields
+    ------
+    rows : ndarray of shape (k,), int64
+        Positions of rows with at least one event; every such row comes once.
+    index : ndarray of shape (m,), int64
+        Positions of their events, row by row.
+    first : ndarray of shape (k,), int64
+        Where in `index` each row begins, as ``np.ufunc.reduceat`` takes it.
+
+    Notes
+    -----
+    Differences of one cumulative sum over the log would cost less where rows overlap,
+    but one large amount anywhere would take the digits of all smaller ones.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> spend = np.array([1.0, 2.0, 4.0, 8.0])
+    >>> for rows, index, first in event_blocks(
+    ...     np.array([0, 2, 1]), np.array([3, 2, 4])
+    ... ):
+    ...     print(rows, np.add.reduceat(spend[index], first))
+    [0 2] [ 7. 14.]
+    """
+    filled = np.flatnonzero(stop > start)
+    ends = np.cumsum((stop - start)[filled])
+    n_events = ends[-1] if len(ends) else 0
+    cuts = np.searchsorted(ends, np.arange(BLOCK, n_events, BLOCK))
+    for rows in np.split(filled, cuts):
+        if len(rows):
+            index, offsets = ranges(start[rows], stop[rows])
+            yield rows, index, offsets[:-1]
+
+
+NO_ROW = -1  # start and stop of a missing history
+
+
+class Views(Protocol):
+    """Four numbers of each of n rows."""
+
+    @property
+    def codes(self) -> np.ndarray:
+        """Positions of the customers, -1 for an unknown one; shape (n,), int64."""
+
+    @property
+    def start(self) -> np.ndarray:
+        """Row ``i`` sees the events ``start[i]:stop[i]``; shape (n,), int64."""
+
+    @property
+    def stop(self) -> np.ndarray:
+        """See `start`; both are `NO_ROW` where the history is missing."""
+
+    @property
+    def cutoff(self) -> np.ndarray:
+        """Cutoffs on the time axis of the events; shape (n,)."""
 
 
 class Segments(NamedTuple):

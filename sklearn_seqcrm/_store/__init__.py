@@ -4,15 +4,32 @@ from sklearn_seqcrm._store._clock import (
     LONGEST,
     TICKS_PER_SECOND,
     Clock,
-    earlier,
-    later,
-    short_time,
-)
-from sklearn_seqcrm._store._columns import Column, factorize, scatter
-from sklearn_seqcrm._store._days import (
     days_between,
     days_between_ticks,
+    earlier,
+    later,
     moments_after,
+    short_time,
+)
+from sklearn_seqcrm._store._columns import (
+    Column,
+    factorize,
+    ids_of,
+    refuse_missing,
+    scatter,
+    to_series,
+)
+from sklearn_seqcrm._store._files import (
+    SEALED,
+    Writer,
+    entry_of,
+    part_of,
+    read_sealed_json,
+    read_sealed_table,
+    replacing,
+    to_the_disk,
+    write_sealed_json,
+    write_sealed_table,
 )
 from sklearn_seqcrm._store._ids import (
     exact_ids,
@@ -22,31 +39,17 @@ from sklearn_seqcrm._store._ids import (
     kind_of_ids,
     refuse_other_kind,
 )
-from sklearn_seqcrm._store._kinds import (
+from sklearn_seqcrm._store._log import Log, Rows, by_log, join_rows, missing_rows
+from sklearn_seqcrm._store._names import many, one_or_many, refuse_taken, unlike
+from sklearn_seqcrm._store._raw_log import (
     Kinds,
+    RawLog,
     check_kinds,
     events_of_kinds,
     is_of_kinds,
     rows_of_kinds,
 )
-from sklearn_seqcrm._store._lists import many, one_or_many
-from sklearn_seqcrm._store._log import Log
-from sklearn_seqcrm._store._names import refuse_taken, unlike
-from sklearn_seqcrm._store._raw_log import RawLog
-from sklearn_seqcrm._store._record import Record
-from sklearn_seqcrm._store._replacing import part_of, replacing, to_the_disk
-from sklearn_seqcrm._store._rows import Rows, by_log, join_rows, missing_rows
-from sklearn_seqcrm._store._sealed import (
-    SEALED,
-    Writer,
-    entry_of,
-    read_sealed_json,
-    read_sealed_table,
-    write_sealed_json,
-    write_sealed_table,
-)
-from sklearn_seqcrm._store._series import ids_of, refuse_missing, to_series
-from sklearn_seqcrm._store._timeline import Timeline, frozen
+from sklearn_seqcrm._store._timeline import ObservationWindow, Timeline, frozen
 
 __all__ = [
     "LONGEST",
@@ -56,8 +59,8 @@ __all__ = [
     "Column",
     "Kinds",
     "Log",
+    "ObservationWindow",
     "RawLog",
-    "Record",
     "Rows",
     "Timeline",
     "Writer",

@@ -1,17 +1,72 @@
-"""Fields of an events table: from any dataframe to NumPy columns and categories."""
+"""Columns of any dataframe library as NumPy columns and categories."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
+import narwhals.stable.v1 as nw
 import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._ragged import look_up
-from sklearn_seqcrm._store._clock import Clock
-from sklearn_seqcrm._store._days import days_between
+from sklearn_seqcrm._store._clock import Clock, days_between
 from sklearn_seqcrm._store._ids import exact_ids, join_ids
+
+
+def to_series(column: nw.Series) -> pd.Series:
+    """One column as a pandas Series, without a copy where it is one already.
+
+    Integers, booleans and Decimals beside missing values stay what they are: floats
+    would make one of two large ids.
+    """
+    native = column.to_native()
+    if isinstance(native, pd.Series) and not isinstance(native.dtype, pd.ArrowDtype):
+        return native
+    if isinstance(column.dtype, nw.Datetime) and column.dtype.time_zone is not None:
+        zone = column.dtype.time_zone
+        naive = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+        return pd.Series(naive.to_numpy()).dt.tz_localize("UTC").dt.tz_convert(zone)
+    if column.dtype in (nw.Categorical, nw.Enum):
+        # ChunkedArray.to_numpy repeats a value where a dictionary's is missing.
+        values = pd.Series(column.to_numpy(), dtype=object)
+        return values.mask(column.is_null().to_numpy()).astype("category")
+    if column.dtype == nw.Date:
+        column = column.cast(nw.Datetime("us"))
+    elif column.dtype == nw.Boolean:
+        values, missing = column.fill_null(False).to_numpy(), column.is_null()
+        masked = pd.arrays.BooleanArray(values.astype(bool), missing.to_numpy())
+        return pd.Series(masked if masked.isna().any() else masked.to_numpy(dtype=bool))
+    elif column.dtype in (nw.Int128, nw.UInt128):
+        return pd.Series(column.to_list(), dtype=object)
+    elif column.dtype.is_integer() and column.null_count():
+        values, missing = column.fill_null(0).to_numpy(), column.is_null()
+        return pd.Series(pd.arrays.IntegerArray(values, missing.to_numpy()))
+    return pd.Series(column.to_numpy())
+
+
+def ids_of(column: nw.Series) -> pd.Series:
+    """One column of ids as a pandas Series; whole Decimals without the long way."""
+    is_polars = column.implementation.is_polars()  # which would cut fractions off
+    if column.dtype == nw.Decimal and not is_polars:
+        # Fractions, and what is longer than 64 bits, stay Python's Decimals.
+        with suppress(ValueError):
+            column = column.cast(nw.Int64)
+    return to_series(column)
+
+
+def refuse_missing(values: pd.Series, what: str) -> None:
+    """Raise a ValueError that counts missing values and shows the first."""
+    missing = values.isna().to_numpy()
+    if missing.any():
+        where = np.flatnonzero(missing)
+        first = ", ".join(str(values.index[i]) for i in where[:5])
+        raise ValueError(
+            f"The {what} has {len(where)} missing values, the first in the rows "
+            f"{first}; drop or fill them."
+        )
+
 
 # Where all levels occur, mostly they do so among the first values.
 _SOME_VALUES = 2**16

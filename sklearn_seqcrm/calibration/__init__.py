@@ -3,4 +3,7 @@
 from sklearn_seqcrm.calibration._conformal_classifier import ConformalClassifier
 from sklearn_seqcrm.calibration._conformal_regressor import ConformalRegressor
 
-__all__ = ["ConformalClassifier", "ConformalRegressor"]
+__all__ = [
+    "ConformalClassifier",
+    "ConformalRegressor",
+]

@@ -16,7 +16,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import indexable
 from sklearn.utils.validation import check_consistent_length
 
-from sklearn_seqcrm._reading import customers_of, split_customers
+from sklearn_seqcrm._columns import customers_of, split_customers
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     HasMethods,

@@ -9,8 +9,12 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import pandas as pd
-from sklearn import get_config
+from sklearn import config_context, get_config
 from sklearn.base import BaseEstimator, clone
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+)
 from sklearn.model_selection import GroupKFold, check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state, indexable
@@ -21,7 +25,7 @@ from sklearn.utils.metadata_routing import (
 )
 from sklearn.utils.validation import check_consistent_length
 
-from sklearn_seqcrm._reading import customers_of, split_customers
+from sklearn_seqcrm._columns import customers_of, split_customers
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     CallbackSupportMixin,
@@ -32,7 +36,47 @@ from sklearn_seqcrm._sklearn_compat import (
     with_inputs_of,
 )
 from sklearn_seqcrm.ensemble._blends import Blend, learn_weight
-from sklearn_seqcrm.ensemble._parts import boosting_part, lstm_part
+from sklearn_seqcrm.feature_extraction import HistoryAggregator
+from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
+from sklearn_seqcrm.preprocessing import make_history_pipeline
+
+
+def history_columns() -> Any:
+    """What turns histories into columns of numbers for the boosting."""
+    return HistoryAggregator()
+
+
+def lstm_part(lstm: Any, classify: bool) -> Any:
+    """A pipeline that reads raw X, from one, from a network, or from None."""
+    if _reads_raw(lstm):
+        return lstm
+    if lstm is None:
+        lstm = _weighted(LSTMClassifier() if classify else LSTMRegressor())
+    return make_history_pipeline(lstm)
+
+
+def boosting_part(boosting: Any, classify: bool) -> Any:
+    """A pipeline that reads raw X, from one, from what reads tables, or from None."""
+    if _reads_raw(boosting):
+        return boosting
+    if boosting is None:
+        kinds = HistGradientBoostingRegressor, HistGradientBoostingClassifier
+        boosting = _weighted(kinds[classify]())
+    return Pipeline([("features", history_columns()), ("estimator", boosting)])
+
+
+def _reads_raw(part: Any) -> bool:
+    """Whether it is a pipeline, or a search, a calibration or the like around one."""
+    while not isinstance(part, Pipeline) and hasattr(part, "estimator"):
+        part = part.estimator
+    return isinstance(part, Pipeline)
+
+
+def _weighted(estimator: Any) -> Any:
+    """The estimator, which wants weights also where metadata are routed."""
+    with config_context(enable_metadata_routing=True):
+        return estimator.set_fit_request(sample_weight=True)
+
 
 NAMES = ("lstm", "boosting")
 

@@ -12,11 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._sklearn_compat import with_callbacks
 from sklearn_seqcrm.ensemble._base import BaseHybrid
-from sklearn_seqcrm.ensemble._blends import (
-    Blend,
-    OfProbabilities,
-    log_probabilities,
-)
+from sklearn_seqcrm.ensemble._blends import Blend, OfProbabilities, log_probabilities
 
 
 class HybridClassifier(ClassifierMixin, BaseHybrid):

@@ -6,9 +6,9 @@ from typing import Any, Literal, overload
 
 from sklearn.base import is_classifier, is_regressor
 
+from sklearn_seqcrm.ensemble._base import boosting_part, lstm_part
 from sklearn_seqcrm.ensemble._hybrid_classifier import HybridClassifier
 from sklearn_seqcrm.ensemble._hybrid_regressor import HybridRegressor
-from sklearn_seqcrm.ensemble._parts import boosting_part, lstm_part
 
 _TASKS = ("classification", "regression")
 

@@ -5,8 +5,13 @@ from sklearn_seqcrm.events._history import History
 from sklearn_seqcrm.events._history_array import HistoryArray, HistoryDtype
 
 # For other packages of the library; no part of its public interface.
+from sklearn_seqcrm.events._read import read_column as read_column
 from sklearn_seqcrm.events._read import read_table as read_table
-from sklearn_seqcrm.events._read_column import read_column as read_column
 from sklearn_seqcrm.events._read_vectors import read_vectors as read_vectors
 
-__all__ = ["EventLog", "History", "HistoryArray", "HistoryDtype"]
+__all__ = [
+    "EventLog",
+    "History",
+    "HistoryArray",
+    "HistoryDtype",
+]

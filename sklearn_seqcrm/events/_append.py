@@ -1,19 +1,33 @@
-"""Add events to a log: of one table, or of one for each kind of event."""
+"""Append events to a log: from one table, one per kind, or part by part."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._ragged import ranges
-from sklearn_seqcrm._store import Column, Kinds, RawLog, Record, Timeline, is_of_kinds
-from sklearn_seqcrm.events._checks import chosen_among, field_names
+from sklearn_seqcrm._store import (
+    Column,
+    Kinds,
+    ObservationWindow,
+    RawLog,
+    Timeline,
+    is_of_kinds,
+)
 from sklearn_seqcrm.events._concat import merge_events, refuse_keys_as_fields, with_kind
-from sklearn_seqcrm.events._read import Events, read_events, read_table
+from sklearn_seqcrm.events._disk import new_log
+from sklearn_seqcrm.events._look_like_ids import warn_of_ids
+from sklearn_seqcrm.events._read import (
+    Events,
+    chosen_among,
+    field_names,
+    read_events,
+    read_table,
+)
 
 DUPLICATES = ("warn", "keep", "drop", "raise")
 
@@ -247,7 +261,7 @@ def _last_of_kinds(timeline: Timeline, column: Column) -> dict[str, Any]:
     return last
 
 
-def _found(timelines: Sequence[Timeline], ends: Mapping[str, Any]) -> Record:
+def _found(timelines: Sequence[Timeline], ends: Mapping[str, Any]) -> ObservationWindow:
     """The record of a log and its new parts: as far as all kinds have one.
 
     As in `EventLog.concat`, what one kind did not record is never a zero.
@@ -258,14 +272,18 @@ def _found(timelines: Sequence[Timeline], ends: Mapping[str, Any]) -> Record:
         return ours
     limit = min(ends, key=ends.__getitem__)
     until = max(ours.until, ends[limit])
-    return Record(until, in_days, limit if max(ends.values()) > until else None)
+    return ObservationWindow(
+        until, in_days, limit if max(ends.values()) > until else None
+    )
 
 
-def _told(timelines: Sequence[Timeline], observed_until: Any, *, early: bool) -> Record:
+def _told(
+    timelines: Sequence[Timeline], observed_until: Any, *, early: bool
+) -> ObservationWindow:
     """The record that ends where a user says, which is no earlier than it did."""
     clock, ours = timelines[0].clock, timelines[0].record
     last = max(timeline.times.max() for timeline in timelines if len(timeline.times))
-    record = Record.of(clock, np.array([last]), observed_until, early=early)
+    record = ObservationWindow.of(clock, np.array([last]), observed_until, early=early)
     if record.until < ours.until:
         raise ValueError(
             f"observed_until={observed_until} lies before {clock.as_scalar(ours.until)}"
@@ -331,3 +349,44 @@ def _shown(timeline: Timeline, index: np.ndarray) -> str:
     when = timeline.clock.as_index(timeline.times[few])
     shown = [f"{one!r} at {time}" for one, time in zip(who.tolist(), when, strict=True)]
     return ", ".join(shown) + (", ..." if len(index) > len(few) else "")
+
+
+def write_parts(
+    parts: Iterable[Any],
+    path: Any,
+    customer: str,
+    time: str,
+    fields: Sequence[str] | None,
+    observed_until: Any,
+    categorical: Sequence[str] | None,
+) -> None:
+    """Write a log, as `EventLog.from_parts` describes it.
+
+    Parameters
+    ----------
+    parts : iterable of tables
+        The events.
+    path : str or path-like
+        Folder of the log.
+    customer, time, fields, observed_until, categorical
+        As `EventLog` takes them.
+    """
+    n_read = 0
+    with new_log(path, (customer, time)) as writer:
+        for i, part in enumerate(parts):
+            what = f"part {i}"
+            table = read_table(part, what)
+            if not len(table):
+                continue
+            events = read_events(
+                table, customer, time, fields, categorical=categorical or (), what=what
+            )
+            if not n_read:
+                fields = list(events.columns)
+                if categorical is None:
+                    warn_of_ids(events.columns, table, stacklevel=4)
+            writer.append(events, what)
+            n_read += 1
+        if not n_read:
+            raise ValueError("There are no events; a log needs at least one.")
+        writer.finish(None, observed_until)

@@ -10,9 +10,16 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._ragged import NO_ROW, ranges
-from sklearn_seqcrm._store import Clock, RawLog, Record, Rows, Timeline, unlike
+from sklearn_seqcrm._store import (
+    Clock,
+    ObservationWindow,
+    RawLog,
+    Rows,
+    Timeline,
+    unlike,
+)
 from sklearn_seqcrm.events._parquet import arrow_of, as_arrow, restored, told_of
-from sklearn_seqcrm.events._read_column import read_column
+from sklearn_seqcrm.events._read import read_column
 
 # Under this key, each field of the events tells the type that it had in the log.
 _TOLD = b"sklearn_seqcrm"
@@ -104,7 +111,7 @@ def rows_from_arrow(array: Any) -> Rows:
     cutoff = pc.fill_null(cutoff, pa.scalar(0, cutoff.type))
     ticks = clock.read(cutoff.to_pandas(), "cutoffs")
     # What came after the cutoffs was not written.
-    record = Record.before(ticks[known].min() if known.any() else 0, clock)
+    record = ObservationWindow.before(ticks[known].min() if known.any() else 0, clock)
     timeline = Timeline(
         pd.Index(ids.filter(pa.array(known)).to_pandas()), offsets, times, clock, record
     )

@@ -13,15 +13,15 @@ from sklearn_seqcrm._store import (
     Clock,
     Column,
     Kinds,
-    Record,
+    ObservationWindow,
     Timeline,
     factorize,
     join_ids,
     refuse_taken,
     scatter,
 )
-from sklearn_seqcrm.events._reach import refuse_wide, warn_of_early_end
 from sklearn_seqcrm.events._read import Events
+from sklearn_seqcrm.events._time_range import refuse_wide, warn_of_early_end
 
 _UNITS = ("s", "ms", "us", "ns")
 
@@ -54,7 +54,7 @@ def merge_logs(
         record = _earliest_record(timelines)
     else:
         times = np.concatenate([t.times for t in timelines.values()])
-        record = Record.of(clock, times, observed_until, early=True)
+        record = ObservationWindow.of(clock, times, observed_until, early=True)
     parts = {
         name: Events(timelines[name], with_kind(log.columns, kind, name, len(log)))
         for name, log in logs.items()
@@ -64,7 +64,7 @@ def merge_logs(
 
 
 def merge_events(
-    parts: Mapping[str, Events], record: Record
+    parts: Mapping[str, Events], record: ObservationWindow
 ) -> tuple[Events, dict[str, np.ndarray]]:
     """Sort events of one clock together, with all their fields.
 
@@ -72,7 +72,7 @@ def merge_events(
     ----------
     parts : mapping of str to Events
         Events by the name of where they come from, which errors show.
-    record : Record
+    record : ObservationWindow
         How far all of them have recorded.
 
     Returns
@@ -175,7 +175,7 @@ def _on_one_clock(logs: Mapping[str, Any]) -> dict[str, Timeline]:
     }
 
 
-def _earliest_record(timelines: dict[str, Timeline]) -> Record:
+def _earliest_record(timelines: dict[str, Timeline]) -> ObservationWindow:
     """The earliest end, so that what one kind did not record is never a zero."""
     ends = {name: timeline.end for name, timeline in timelines.items()}
     kind = min(ends, key=ends.__getitem__)

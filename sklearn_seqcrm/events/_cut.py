@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._store import RawLog
-from sklearn_seqcrm.events._checks import (
+from sklearn_seqcrm.events._history_array import HistoryArray, HistoryDtype
+from sklearn_seqcrm.events._moments import Moments
+from sklearn_seqcrm.events._read import (
     check_rows,
     column_of,
     one_cutoff,
-    warn_of_strangers,
+    warn_unknown_customers,
 )
-from sklearn_seqcrm.events._history_array import HistoryArray, HistoryDtype
-from sklearn_seqcrm.events._moments import Moments
-from sklearn_seqcrm.events._reach import refuse_wide, warn_of_silence
+from sklearn_seqcrm.events._time_range import refuse_wide, warn_of_silence
 
 
 def histories_of_rows(
@@ -48,7 +48,7 @@ def histories_of_rows(
     key = log.names[0] if customer is None else customer
     ids = column_of(rows, key, "customer")
     who = log.timeline.identities_of(ids, f"customers in column {key!r} of rows")
-    warn_of_strangers(ids, who, log.customers)
+    warn_unknown_customers(ids, who, log.customers)
     by_column = isinstance(cutoff, str) and cutoff in rows.columns
     if cutoff is None:
         cutoff = max(log.observed_until, log.time_span[1])

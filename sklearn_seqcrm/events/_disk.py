@@ -21,8 +21,8 @@ from sklearn_seqcrm._store import (
     Clock,
     Column,
     Kinds,
+    ObservationWindow,
     RawLog,
-    Record,
     Timeline,
     Writer,
     entry_of,
@@ -43,8 +43,8 @@ from sklearn_seqcrm.events._parquet import (
     restored,
     told_of,
 )
-from sklearn_seqcrm.events._reach import refuse_wide
 from sklearn_seqcrm.events._read import Events
+from sklearn_seqcrm.events._time_range import refuse_wide
 
 _NOTE = "log.json"  # written last
 _ANEW = "build the log anew from its events"
@@ -115,7 +115,7 @@ class LogWriter:
         self._folder = folder
         self._names = names
         self._clock: Clock | None = None
-        self._record: Record | None = None
+        self._record: ObservationWindow | None = None
         self._times: _Array
         self._fields: dict[str, _Field] = {}
         self._customers: list[pd.Index] = []
@@ -144,7 +144,7 @@ class LogWriter:
         timeline = timeline.on(self._clock, times)
         self._join_customers(timeline, what)
         assert self._record is not None
-        self._record = Record(
+        self._record = ObservationWindow(
             max(self._record.until, timeline.record.until),
             self._record.in_days and timeline.record.in_days,
             timeline.record.limited_by,
@@ -203,7 +203,7 @@ class LogWriter:
         customers = join_ids(parts, f"customers in column {self._names[0]!r}")
         if observed_until is not None:
             until = np.array([record.until], clock.dtype)
-            told = Record.of(clock, until, observed_until)
+            told = ObservationWindow.of(clock, until, observed_until)
             record = record._replace(until=told.until)
         offsets = np.append(0, np.cumsum(np.concatenate(self._counts)))
         timeline = Timeline(customers, offsets, times, clock, record)

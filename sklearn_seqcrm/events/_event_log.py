@@ -6,18 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from sklearn_seqcrm._store import Kinds, entry_of, events_of_kinds, one_or_many
-from sklearn_seqcrm.events._append import append_events
+from sklearn_seqcrm.events._append import append_events, write_parts
 from sklearn_seqcrm.events._concat import check_mergeable, merge_logs
 from sklearn_seqcrm.events._disk import open_log, write_log_to
-from sklearn_seqcrm.events._log_html import log_html
+from sklearn_seqcrm.events._html import log_html
 from sklearn_seqcrm.events._look_like_ids import warn_of_ids
-from sklearn_seqcrm.events._parquet import (
-    read_log,
-    record_note,
-    record_of,
-    write_log,
-)
-from sklearn_seqcrm.events._parts import write_parts
+from sklearn_seqcrm.events._parquet import read_log, record_note, record_of, write_log
 from sklearn_seqcrm.events._read import read_events, read_table
 from sklearn_seqcrm.events._resample import resample_events
 from sklearn_seqcrm.events._viewable_log import ViewableLog

@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._store import Log, RawLog, short_time
-from sklearn_seqcrm.events._drawing import places
-from sklearn_seqcrm.events._history_html import Shown, history_html
+from sklearn_seqcrm.events._html import Shown, history_html, places
 
 
 class History:

@@ -21,8 +21,8 @@ from pandas.api.types import is_list_like
 from sklearn_seqcrm._ragged import NO_ROW, ranges
 from sklearn_seqcrm._store import Log, RawLog, Rows, by_log, join_rows, missing_rows
 from sklearn_seqcrm.events._arrow import rows_from_arrow, rows_to_arrow
-from sklearn_seqcrm.events._histories_html import histories_html
 from sklearn_seqcrm.events._history import History
+from sklearn_seqcrm.events._html import histories_html
 
 # A field with so many levels may say of what kind an event is.
 _N_KINDS = 100

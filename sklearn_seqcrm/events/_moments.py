@@ -10,7 +10,7 @@ from pandas.tseries.frequencies import to_offset
 
 from sklearn_seqcrm._ragged import begins_run
 from sklearn_seqcrm._store import LONGEST, Clock, Timeline, one_or_many, refuse_missing
-from sklearn_seqcrm.events._reach import refuse_wide
+from sklearn_seqcrm.events._time_range import refuse_wide
 
 
 class Moments(NamedTuple):

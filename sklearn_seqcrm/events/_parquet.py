@@ -13,7 +13,7 @@ import pandas as pd
 from sklearn_seqcrm._store import (
     SEALED,
     Clock,
-    Record,
+    ObservationWindow,
     Writer,
     entry_of,
     read_sealed_table,
@@ -97,16 +97,16 @@ def read_log(path: Any) -> tuple[pd.DataFrame, tuple[str, str], dict[str, Any]]:
     return frame, (customer, time), note
 
 
-def record_note(record: Record) -> dict[str, Any]:
+def record_note(record: ObservationWindow) -> dict[str, Any]:
     """The record of a log as JSON holds it."""
     return {**record._asdict(), "until": np.asarray(record.until).item()}
 
 
-def record_of(note: dict[str, Any], clock: Clock, path: Any) -> Record:
+def record_of(note: dict[str, Any], clock: Clock, path: Any) -> ObservationWindow:
     """Read what `record_note` made."""
     told = entry_of(note, "record", dict, path)
     number = int if clock.dtype == "int64" else float
-    return Record(
+    return ObservationWindow(
         entry_of(told, "until", number, path),
         entry_of(told, "in_days", bool, path),
         entry_of(told, "limited_by", str | None, path),

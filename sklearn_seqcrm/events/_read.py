@@ -1,11 +1,13 @@
-"""From a table of any dataframe library to the timeline and the fields of a log."""
+"""Read a table of any dataframe library into a timeline and fields."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import narwhals.stable.v1 as nw
+import numpy as np
 import pandas as pd
 from narwhals.exceptions import DuplicateError
 
@@ -13,16 +15,179 @@ from sklearn_seqcrm._ragged import sort_events
 from sklearn_seqcrm._store import (
     Clock,
     Column,
-    Record,
+    ObservationWindow,
     Timeline,
     factorize,
     ids_of,
+    many,
     refuse_missing,
+    refuse_taken,
     to_series,
 )
-from sklearn_seqcrm.events._checks import chosen_among, field_names
-from sklearn_seqcrm.events._reach import refuse_wide
-from sklearn_seqcrm.events._read_column import read_column
+from sklearn_seqcrm.events._read_vectors import holds_lists, read_vectors
+from sklearn_seqcrm.events._time_range import refuse_wide
+
+# Fewer customers, none of whom the log knows, are no sign of ids gone wrong.
+_FEW = 10
+
+
+def field_names(
+    columns: Iterable[str],
+    customer: str,
+    time: str,
+    fields: Sequence[str] | None,
+    what: str = "events",
+) -> list[str]:
+    """The fields to store, after a look at whether all columns are there."""
+    columns = list(columns)
+    for name, role in ((customer, "customer"), (time, "time")):
+        if name not in columns:
+            raise KeyError(f"{what} has no {role} column {name!r}; it has {columns}.")
+    if customer == time:
+        raise ValueError(f"customer and time are the same column {customer!r}.")
+    if fields is None:
+        chosen = [name for name in columns if name not in (customer, time)]
+    else:
+        chosen = _chosen(columns, (customer, time), fields, what)
+    numbered = [name for name in (customer, time, *chosen) if not isinstance(name, str)]
+    if numbered:
+        raise TypeError(
+            f"{what} has columns whose names are no text, {numbered}; name them, for "
+            f"example {what}.columns.astype(str) makes text of numbers."
+        )
+    return chosen
+
+
+def chosen_among(names: Any, among: Sequence[str], what: str, option: str) -> list[str]:
+    """Names that a user chose, each once, after a look at whether they exist."""
+    names = many(names, option, "columns")
+    lost = [name for name in names if name not in among]
+    if lost:
+        raise KeyError(
+            f"{what} has no columns {lost} for {option}; it has {list(among)}."
+        )
+    return list(dict.fromkeys(names))
+
+
+def _chosen(
+    columns: Sequence[str], keys: tuple[str, str], fields: Any, what: str
+) -> list[str]:
+    chosen = chosen_among(fields, columns, what, "fields")
+    repeated = [name for name in chosen if name in keys]
+    if repeated:
+        raise ValueError(f"fields repeats the customer or time column: {repeated}.")
+    return chosen
+
+
+def check_rows(rows: pd.DataFrame, name: str) -> None:
+    """Refuse rows that cannot take a history column of some name."""
+    refuse_taken(name, rows.columns, "rows", "name")
+
+
+def column_of(rows: pd.DataFrame, name: str, role: str) -> pd.Series:
+    """A column of the rows without missing values."""
+    if name not in rows.columns:
+        raise KeyError(
+            f"rows has no {role} column {name!r}; it has {list(rows.columns)}."
+        )
+    column = rows[name]
+    if column.ndim > 1:
+        raise ValueError(
+            f"rows has {column.shape[1]} columns {name!r}, so that it is not clear "
+            f"which holds the {role}; rename them."
+        )
+    refuse_missing(column, f"{role} column {name!r} of rows")
+    return column
+
+
+def warn_unknown_customers(ids: pd.Series, codes: np.ndarray, known: pd.Index) -> None:
+    """Warn if none of many customers is known; a few may well be new ones."""
+    if not len(codes) or (codes >= 0).any() or not len(known):
+        return
+    strangers = pd.Series(ids.unique())
+    if len(strangers) < _FEW:
+        return
+    shown = [", ".join(map(repr, some[:3].tolist())) for some in (strangers, known)]
+    warnings.warn(
+        f"None of the {len(strangers):,} customers in column {ids.name!r} of rows is "
+        f"known to the log, so that all histories are empty: {shown[0]}, ... in rows, "
+        f"and {shown[1]}, ... in the log. Are their ids written differently?",
+        UserWarning,
+        stacklevel=4,
+    )
+
+
+def one_cutoff(cutoff: Any, rows: pd.DataFrame, clock: Clock) -> Any:
+    """A cutoff for all rows, after a look at whether it is one."""
+    if np.ndim(cutoff):
+        raise TypeError(
+            "cutoff must be a column of rows or one time for all of them; got "
+            f"{type(cutoff).__name__}."
+        )
+    if pd.isna(cutoff):
+        raise ValueError("cutoff is missing; None stands for everything known.")
+    if isinstance(cutoff, str) and not _is_date(cutoff, clock):
+        raise KeyError(
+            f"cutoff={cutoff!r} is neither a column of rows, which has "
+            f"{list(rows.columns)}, nor a time like those of the log."
+        )
+    return clock.parse(cutoff, "cutoffs")
+
+
+def _is_date(text: str, clock: Clock) -> bool:
+    """Whether a text can be a time of the log, apart from its time zone."""
+    try:
+        return clock.unit is not None and pd.Timestamp(text) is not pd.NaT
+    except ValueError:
+        return False
+
+
+def read_column(
+    column: nw.Series, name: str, what: str = "events", *, categorical: bool = False
+) -> Column:
+    """Turn one column of a table into a field of a log.
+
+    Numbers and booleans become floats (float32 stays), datetimes stay (aware ones as
+    UTC), lists and arrays become vectors of float32, everything else categories, and
+    so does what is asked to.
+    """
+    if categorical:
+        return Column(*factorize(ids_of(column), name, what))
+    if holds_lists(column):
+        return Column(read_vectors(column, name, what))
+    if column.dtype == nw.Decimal:
+        column = column.cast(nw.Float64)
+    series = _unboxed(to_series(column))
+    dtype = series.dtype
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        return Column(series.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy())
+    if pd.api.types.is_datetime64_dtype(dtype):
+        return Column(series.to_numpy())
+    if pd.api.types.is_timedelta64_dtype(dtype):
+        raise TypeError(
+            f"Field {name!r} holds lengths of time; make numbers of them, for example "
+            f"{what}[{name!r}] / pd.Timedelta(days=1)."
+        )
+    # pandas calls categories of booleans booleans as well.
+    has_levels = isinstance(dtype, pd.CategoricalDtype)
+    if not has_levels and (
+        pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)
+    ):
+        wanted = "float32" if dtype == np.float32 else "float64"
+        return Column(series.to_numpy(dtype=wanted, na_value=np.nan))
+    return Column(*factorize(series, name, what))
+
+
+def _unboxed(series: pd.Series) -> pd.Series:
+    """Numbers and dates kept as Python objects, which is what database drivers do."""
+    if series.dtype != object:
+        return series
+    kind = pd.api.types.infer_dtype(series, skipna=True)
+    if kind in ("date", "datetime"):
+        return pd.to_datetime(series)
+    if kind in ("boolean", "decimal", "floating", "integer", "mixed-integer-float"):
+        return pd.Series(series.to_numpy(dtype="float64", na_value=np.nan))
+    return series
 
 
 class Events(NamedTuple):
@@ -140,7 +305,7 @@ def read_events(
     clock, times = Clock.of(moments, f"times in column {time!r}{where}")
     order, offsets, times = sort_events(codes, times, len(customers))
     del codes, ids, moments
-    record = Record.of(clock, times, observed_until)
+    record = ObservationWindow.of(clock, times, observed_until)
     # Categories first: reading them needs most memory beside what is kept.
     by_need = sorted(names, key=lambda name: table[name].dtype.is_numeric())
     columns = {

@@ -19,11 +19,10 @@ from sklearn_seqcrm._store import (
     later,
     refuse_taken,
 )
-from sklearn_seqcrm.events._checks import chosen_among
 from sklearn_seqcrm.events._concat import merge_events
 from sklearn_seqcrm.events._moments import calendar_step
-from sklearn_seqcrm.events._reach import refuse_wide
-from sklearn_seqcrm.events._read import Events
+from sklearn_seqcrm.events._read import Events, chosen_among
+from sklearn_seqcrm.events._time_range import refuse_wide
 
 # What can be made of the values of each kind of field; the first is the default.
 _CHOICES = {

@@ -3,4 +3,7 @@
 from sklearn_seqcrm.feature_extraction._history_aggregator import HistoryAggregator
 from sklearn_seqcrm.feature_extraction._rfm import RFMFeatures
 
-__all__ = ["HistoryAggregator", "RFMFeatures"]
+__all__ = [
+    "HistoryAggregator",
+    "RFMFeatures",
+]

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._ragged import look_up
-from sklearn_seqcrm._reading import (
-    Reading,
+from sklearn_seqcrm._columns import (
+    ColumnRoles,
     Table,
     as_levels,
     coded_levels,
@@ -18,12 +17,13 @@ from sklearn_seqcrm._reading import (
     numbers_of,
     text_of,
 )
+from sklearn_seqcrm._ragged import look_up
 from sklearn_seqcrm._store import Clock
 
 RARE = "infrequent_sklearn"  # what encoders of scikit-learn call it
 
 
-def read_to_fit(X: Any, remainder: str) -> tuple[Reading, Table]:
+def read_to_fit(X: Any, remainder: str) -> tuple[ColumnRoles, Table]:
     """Find the histories, and the other columns if these are handed on.
 
     Parameters
@@ -35,13 +35,13 @@ def read_to_fit(X: Any, remainder: str) -> tuple[Reading, Table]:
 
     Returns
     -------
-    reading : Reading
+    reading : ColumnRoles
         The columns to read again.
     table : Table
         All columns of `X`.
     """
     table = Table.of(X)
-    reading = Reading.of(table)
+    reading = ColumnRoles.of(table)
     return (reading if remainder == "passthrough" else reading.of_histories()), table
 
 
@@ -51,7 +51,7 @@ def clocks_of(table: Table) -> dict[Any, Clock]:
 
 
 def read_again(
-    X: Any, reading: Reading, clocks: Mapping[Any, Clock], estimator: Any
+    X: Any, reading: ColumnRoles, clocks: Mapping[Any, Clock], estimator: Any
 ) -> Table:
     """Read rows with the columns of `fit`, whose histories are raw.
 
@@ -59,7 +59,7 @@ def read_again(
     ----------
     X : DataFrame or object array
         Rows.
-    reading : Reading
+    reading : ColumnRoles
         The columns of `fit`.
     clocks : mapping of str to Clock
         Clocks of the histories in `fit`; see `clocks_of`.
@@ -88,7 +88,7 @@ def read_again(
     return table
 
 
-def filled_statics(X: pd.DataFrame, reading: Reading) -> list[Any]:
+def filled_statics(X: pd.DataFrame, reading: ColumnRoles) -> list[Any]:
     """Choose the columns beside the histories that are handed on.
 
     Histogram-based boosting of scikit-learn 1.9 stops at a column without a number.
@@ -97,7 +97,7 @@ def filled_statics(X: pd.DataFrame, reading: Reading) -> list[Any]:
     ----------
     X : DataFrame of shape (n, n_columns)
         Training rows.
-    reading : Reading
+    reading : ColumnRoles
         Its columns.
 
     Returns
@@ -113,7 +113,7 @@ def filled_statics(X: pd.DataFrame, reading: Reading) -> list[Any]:
 
 
 def learn_statics(
-    X: pd.DataFrame, reading: Reading, most: int | None
+    X: pd.DataFrame, reading: ColumnRoles, most: int | None
 ) -> dict[Any, pd.CategoricalDtype]:
     """Learn the categories of the columns that are neither numbers nor datetimes.
 
@@ -121,7 +121,7 @@ def learn_statics(
     ----------
     X : DataFrame of shape (n, n_columns)
         Training rows.
-    reading : Reading
+    reading : ColumnRoles
         Its columns.
     most : int or None
         Most categories of a column; None for any number.
@@ -140,7 +140,7 @@ def learn_statics(
 
 def statics_of(
     table: Table,
-    reading: Reading,
+    reading: ColumnRoles,
     names: Sequence[Any],
     categories: Mapping[Any, pd.CategoricalDtype],
 ) -> dict[Any, Any]:
@@ -150,7 +150,7 @@ def statics_of(
     ----------
     table : Table of n rows
         Rows with the columns of `reading`.
-    reading : Reading
+    reading : ColumnRoles
         What `fit` saw.
     names : sequence of str
         What `filled_statics` chose.

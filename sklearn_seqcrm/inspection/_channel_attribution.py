@@ -16,9 +16,8 @@ from sklearn_seqcrm._ragged import ranges
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, validate_params
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.inspection._other_events import OwnEvents
-from sklearn_seqcrm.inspection._question import Question
-from sklearn_seqcrm.inspection._read import read_asked, with_column
-from sklearn_seqcrm.inspection._touches import Touches
+from sklearn_seqcrm.inspection._question import Question, read_asked, with_column
+from sklearn_seqcrm.inspection._touch_rules import Touches
 
 # Events of the rows that are asked about at once.
 _EVENTS_AT_ONCE = 2**18

@@ -11,7 +11,7 @@ import pandas as pd
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_seqcrm._reading import Table
+from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, validate_params
 from sklearn_seqcrm.inspection._lines import as_table
 from sklearn_seqcrm.inspection._occlusion import Occlusion

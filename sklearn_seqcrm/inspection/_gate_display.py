@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm.inspection._lstm_gates import lstm_gates
+from sklearn_seqcrm.inspection._network_signals import lstm_gates
 
 _GATES = ("input", "forget", "output", "reset", "update")
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import pandas as pd
 
-from sklearn_seqcrm.inspection._gradient_flow import gradient_flow
+from sklearn_seqcrm.inspection._network_signals import gradient_flow
 
 # Told apart by everybody (Okabe and Ito, 2008), and by their lines.
 _COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")

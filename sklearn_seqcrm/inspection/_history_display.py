@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._reading import Table, one_history
+from sklearn_seqcrm._columns import Table, one_history
 from sklearn_seqcrm.inspection._event_attributions import event_attributions
 
 _MOST_LANES = 8

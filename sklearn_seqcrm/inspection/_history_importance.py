@@ -13,11 +13,16 @@ from joblib import Parallel, delayed
 from scipy import stats
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import check_scoring
-from sklearn.utils import Bunch, check_random_state
+from sklearn.utils import Bunch, check_random_state, get_tags
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
-from sklearn_seqcrm._reading import row_customers
-from sklearn_seqcrm._sklearn_compat import Interval, is_count, validate_params
+from sklearn_seqcrm._columns import row_customers
+from sklearn_seqcrm._sklearn_compat import (
+    Interval,
+    is_count,
+    safe_indexing,
+    validate_params,
+)
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.inspection._other_events import (
     OwnEvents,
@@ -25,8 +30,77 @@ from sklearn_seqcrm.inspection._other_events import (
     last_time,
     with_field_shuffled,
 )
-from sklearn_seqcrm.inspection._read import Asked, read_asked
-from sklearn_seqcrm.inspection._remembered import Remembered
+from sklearn_seqcrm.inspection._question import Asked, read_asked
+
+_METHODS = ("predict", "predict_proba", "predict_log_proba", "decision_function")
+
+
+class Remembered:
+    """A fitted model in front of the rows of one table, which asks it once.
+
+    Scorers take it for the model. It answers for the rows that `look_at` named last,
+    whatever it is given.
+
+    Parameters
+    ----------
+    fitted : fitted estimator
+        The model.
+    X : DataFrame of shape (n, n_columns)
+        All rows.
+    """
+
+    def __init__(self, fitted: Any, X: pd.DataFrame) -> None:
+        self._fitted = fitted
+        self._X = X
+        self._said: dict[str, Any] = {}
+        self._rows: Any = slice(None)
+
+    def __getattr__(self, name: str) -> Any:
+        """What the model has, and its answers."""
+        if name.startswith("__"):  # which copies and pickles look for
+            raise AttributeError(name)
+        found = getattr(self._fitted, name)
+        if name not in _METHODS:
+            return found
+
+        def ask(X: Any) -> Any:
+            if name not in self._said:
+                self._said[name] = np.asarray(found(self._X))
+            return self._said[name][self._rows]
+
+        # scikit-learn reads it to know what comes back.
+        ask.__name__ = name
+        return ask
+
+    def __sklearn_tags__(self) -> Any:
+        """What kind of model it is."""
+        return get_tags(self._fitted)
+
+    def score(
+        self,
+        scorer: Callable[..., float],
+        y: Any,
+        rows: np.ndarray,
+        sample_weight: np.ndarray | None,
+    ) -> float:
+        """Score what the model said of some rows.
+
+        Parameters
+        ----------
+        scorer : callable
+            ``scorer(model, X, y)``, and `sample_weight` if there are weights.
+        y : array-like of shape (n,)
+            Targets of all rows.
+        rows : ndarray of int64
+            The rows to score.
+        sample_weight : ndarray of shape (n,) or None
+            Weights of all rows.
+        """
+        self._rows = rows
+        weight = {} if sample_weight is None else {"sample_weight": sample_weight[rows]}
+        found = scorer(self, self._X.iloc[rows], safe_indexing(y, rows), **weight)
+        return float(found)
+
 
 # Parts of the customers, each of which is left out once for the intervals.
 _N_PARTS = 20

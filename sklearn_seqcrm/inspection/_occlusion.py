@@ -10,13 +10,12 @@ import pandas as pd
 from joblib import Parallel, delayed
 from sklearn.pipeline import Pipeline
 
+from sklearn_seqcrm._columns import ColumnRoles, Table
 from sklearn_seqcrm._ragged import ranges
-from sklearn_seqcrm._reading import Reading, Table
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.inspection._lines import event_lines, row_lines, values_of
 from sklearn_seqcrm.inspection._other_events import OwnEvents
-from sklearn_seqcrm.inspection._question import Question
-from sklearn_seqcrm.inspection._read import with_column
+from sklearn_seqcrm.inspection._question import Question, with_column
 
 # Events of the rows that are asked about at once: each event of a history is left out
 # of a copy of its own, so that long histories come to many.
@@ -84,7 +83,7 @@ class Occlusion(NamedTuple):
             return
         first = next(iter(self.table.histories.values()))
         last = self.estimator[-1] if isinstance(self.estimator, Pipeline) else None
-        for name, kind in Reading.of(self.table).statics.items():
+        for name, kind in ColumnRoles.of(self.table).statics.items():
             if last is not None and name == getattr(last, "exposure", None):
                 continue  # nobody was looked at for a missing length of time
             found = self.output - self._ask(

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._reading import Reading, Table
+from sklearn_seqcrm._columns import ColumnRoles, Table
 from sklearn_seqcrm.events import HistoryArray
-from sklearn_seqcrm.inspection._inside import network_of
 from sklearn_seqcrm.inspection._lines import event_lines, row_lines, values_of
+from sklearn_seqcrm.inspection._network_signals import network_of
 from sklearn_seqcrm.inspection._other_events import OwnEvents
 from sklearn_seqcrm.inspection._question import Question
 
@@ -195,7 +195,7 @@ def _of_statics(
 ) -> Iterator[pd.DataFrame]:
     """Lines of statics: what the columns made of each add together."""
     array = next(iter(table.histories.values()))
-    statics = list(Reading.of(table).statics)
+    statics = list(ColumnRoles.of(table).statics)
     sources = [_source_of(name, statics) for name in made]
     for name in dict.fromkeys(sources):
         own = [i for i, source in enumerate(sources) if source == name]

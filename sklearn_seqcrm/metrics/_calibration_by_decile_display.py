@@ -8,7 +8,7 @@ import pandas as pd
 
 from sklearn_seqcrm.metrics._deciles import table_of
 from sklearn_seqcrm.metrics._read import read_rows
-from sklearn_seqcrm.metrics._response import response
+from sklearn_seqcrm.metrics._scorers import response
 
 
 class CalibrationByDecileDisplay:

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
-from sklearn_seqcrm.metrics._ranked import Ranked
 from sklearn_seqcrm.metrics._read import ScoredRows, read_rows, warn_undefined
+from sklearn_seqcrm.metrics._sums_and_order import Ranked
 
 _N_BINS = {"n_bins": [Interval(Integral, 1, None, closed="left")]}
 

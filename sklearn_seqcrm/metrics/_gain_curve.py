@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
-from sklearn_seqcrm.metrics._ranked import Ranked
 from sklearn_seqcrm.metrics._read import ScoredRows, read_rows, warn_undefined
+from sklearn_seqcrm.metrics._sums_and_order import Ranked
 
 
 def cumulative_gain_curve(

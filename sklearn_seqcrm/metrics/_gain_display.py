@@ -7,9 +7,9 @@ from typing import Any, Self
 import numpy as np
 
 from sklearn_seqcrm.metrics._gain_curve import gain_curve
-from sklearn_seqcrm.metrics._normalized_gini import normalized_gini
 from sklearn_seqcrm.metrics._read import read_rows
-from sklearn_seqcrm.metrics._response import response
+from sklearn_seqcrm.metrics._scorers import response
+from sklearn_seqcrm.metrics._sums_and_order import normalized_gini
 
 
 class GainDisplay:

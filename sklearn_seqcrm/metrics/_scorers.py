@@ -1,4 +1,4 @@
-"""Scorers for searches and comparisons."""
+"""Scorers for searches and comparisons, and the response they score."""
 
 from __future__ import annotations
 
@@ -6,15 +6,65 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import sklearn.metrics
+from sklearn.base import is_classifier
 from sklearn.metrics import make_scorer
 
-from sklearn_seqcrm._sklearn_compat import Scorer
-from sklearn_seqcrm.metrics._aggregate_bias import aggregate_bias
+from sklearn_seqcrm._sklearn_compat import Scorer, response_values
 from sklearn_seqcrm.metrics._deciles import decile_mape
 from sklearn_seqcrm.metrics._gain_curve import lift_at
-from sklearn_seqcrm.metrics._normalized_gini import normalized_gini
-from sklearn_seqcrm.metrics._response import two_classes
+from sklearn_seqcrm.metrics._sums_and_order import aggregate_bias, normalized_gini
+
+
+def response(
+    estimator: Any, X: Any, pos_label: Any, *, only_probabilities: bool = False
+) -> tuple[np.ndarray, Any]:
+    """Predictions of a regressor, or of one class of a classifier of two.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A fitted model.
+    X : DataFrame or array-like of n rows
+        Rows.
+    pos_label : int, float, bool, str or None
+        The class; None: the second one.
+    only_probabilities : bool, default=False
+        Whether a classifier without probabilities is an error; else its decision
+        function takes their place.
+
+    Returns
+    -------
+    score : ndarray of shape (n,)
+        Predictions, probabilities or decisions.
+    pos_label : int, float, bool, str or None
+        The class; None for a regressor.
+    """
+    if not is_classifier(estimator):
+        return response_values(estimator, X, "predict", None)
+    two_classes(estimator)
+    methods = ["predict_proba", "decision_function"]
+    wanted = methods[:1] if only_probabilities else methods
+    return response_values(estimator, X, wanted, pos_label)
+
+
+def two_classes(estimator: Any) -> np.ndarray:
+    """Classes of a classifier; a ValueError if they are not two."""
+    classes = estimator.classes_
+    if isinstance(classes, list) or np.ndim(classes) == 2:
+        raise ValueError(
+            f"The classifier predicts {len(classes)} labels for each row, and this "
+            "measure is of one label. Call the metric with a column of y and that of "
+            "predict_proba."
+        )
+    if len(classes) != 2:
+        raise ValueError(
+            f"The classifier has {len(classes)} classes, and this measure is of two. "
+            "Call the metric with y == one of the classes and the column of "
+            "predict_proba for it."
+        )
+    return classes
 
 
 def absolute_bias(y_true: Any, y_pred: Any, *, sample_weight: Any = None) -> float:

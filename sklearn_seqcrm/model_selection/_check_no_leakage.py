@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import check_random_state
 
-from sklearn_seqcrm._reading import Table
+from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
 from sklearn_seqcrm._store import RawLog
 from sklearn_seqcrm.events import HistoryArray

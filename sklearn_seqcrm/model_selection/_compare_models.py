@@ -16,8 +16,8 @@ from sklearn.model_selection import GroupKFold, check_cv
 from sklearn.utils import check_random_state, indexable
 
 import sklearn_seqcrm
+from sklearn_seqcrm._columns import customers_of
 from sklearn_seqcrm._durations import refuse_times
-from sklearn_seqcrm._reading import customers_of
 from sklearn_seqcrm._sklearn_compat import Interval, safe_indexing, validate_params
 from sklearn_seqcrm.model_selection._bootstrap import FoldScores, resampled_scores
 from sklearn_seqcrm.model_selection._model_comparison import ModelComparison, tabulated

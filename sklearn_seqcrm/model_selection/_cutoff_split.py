@@ -12,8 +12,8 @@ import pandas as pd
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
+from sklearn_seqcrm._columns import one_history, ranked_customers
 from sklearn_seqcrm._ragged import begins_run
-from sklearn_seqcrm._reading import one_history, ranked_customers
 from sklearn_seqcrm._sklearn_compat import Interval, validate_parameter_constraints
 from sklearn_seqcrm._store import Clock, later
 from sklearn_seqcrm.events import HistoryArray

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._reading import one_history
+from sklearn_seqcrm._columns import one_history
 from sklearn_seqcrm.model_selection._cutoff_split import CutoffSplit
 
 _TRAIN, _TEST, _DROPPED = "tab:blue", "tab:orange", "0.6"

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import issparse
 
+from sklearn_seqcrm._columns import as_history_array, holds_histories
 from sklearn_seqcrm._encoding import EncodedLog
 from sklearn_seqcrm._ragged import ranges
-from sklearn_seqcrm._reading import as_history_array, holds_histories
 
 # Sums of float32 in another order agree to about this share of their size.
 _FLOAT32 = 1e-6

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from sklearn.exceptions import UndefinedMetricWarning
 
+from sklearn_seqcrm._columns import read_survival_targets
 from sklearn_seqcrm._ragged import concordance
-from sklearn_seqcrm._reading import read_survival_targets
 from sklearn_seqcrm.metrics import get_scorer
 
 # Takes weights of shape (n_weightings, n) and returns scores of shape (n_weightings,).

@@ -1,21 +1,19 @@
-"""Recurrent networks on ragged histories; the only package that imports torch."""
+"""Recurrent networks on ragged histories."""
 
+from sklearn_seqcrm._recurrent.objectives import SurvivalCurve
+
+# For other packages of the library; no part of its public interface.
+from sklearn_seqcrm.neural_network._base import BaseLSTM as BaseLSTM
+from sklearn_seqcrm.neural_network._base import NetworkOutputs as NetworkOutputs
 from sklearn_seqcrm.neural_network._history_padder import HistoryPadder
 from sklearn_seqcrm.neural_network._lstm_classifier import LSTMClassifier
-from sklearn_seqcrm.neural_network._lstm_event_model import LSTMEventModel
 from sklearn_seqcrm.neural_network._lstm_regressor import LSTMRegressor
 from sklearn_seqcrm.neural_network._lstm_survival import LSTMSurvival
-from sklearn_seqcrm.neural_network._onnx import export_onnx
-from sklearn_seqcrm.neural_network._streaming import StreamingScorer
-from sklearn_seqcrm.neural_network._time_curve import TimeCurve
 
 __all__ = [
     "HistoryPadder",
     "LSTMClassifier",
-    "LSTMEventModel",
     "LSTMRegressor",
     "LSTMSurvival",
-    "StreamingScorer",
-    "TimeCurve",
-    "export_onnx",
+    "SurvivalCurve",
 ]

@@ -12,62 +12,61 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+from sklearn_seqcrm._recurrent.data import (
+    HistorySpec,
+    Inputs,
+    RowData,
+    automatic_batch_size,
+    read_inputs,
+    refuse_untrainable,
+    set_customers_aside,
+    warn_if_all_empty,
+)
+from sklearn_seqcrm._recurrent.explain import (
+    Explained,
+    PathAttributions,
+    Start,
+    blanked_events,
+    gates,
+    gradient_norms,
+    integrated_gradients,
+)
+from sklearn_seqcrm._recurrent.network import HistoryNetwork
+from sklearn_seqcrm._recurrent.objectives import (
+    Exposure,
+    Objective,
+    exponent_of,
+    in_unit_of,
+    leave_out_weightless,
+    mean_weight,
+    over_mean_weight,
+    read_weight,
+)
+from sklearn_seqcrm._recurrent.training import (
+    CONSTRAINTS,
+    EpochSteps,
+    HistoryNet,
+    Seeds,
+    copy_pretrained_weights,
+    draw_seeds,
+    isolated_torch_settings,
+    names_of_poolings,
+    network_parameters,
+    optimized_as_asked,
+    refuse_absent_device,
+    refuse_absent_precision,
+    refuse_changes,
+    refuse_other_architecture,
+    refuse_other_device,
+    refuse_other_sizes,
+    train_as_asked,
+)
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     CallbackSupportMixin,
     FitTask,
     HasMethods,
     clone_with_fitted,
-)
-from sklearn_seqcrm.neural_network._batches import automatic_batch_size
-from sklearn_seqcrm.neural_network._epochs import EpochSteps
-from sklearn_seqcrm.neural_network._exposure import Exposure
-from sklearn_seqcrm.neural_network._gates import gates
-from sklearn_seqcrm.neural_network._gradient_flow import gradient_norms
-from sklearn_seqcrm.neural_network._init import refuse_other_reader, start_from
-from sklearn_seqcrm.neural_network._inputs import (
-    Inputs,
-    read_inputs,
-    refuse_untrainable,
-    warn_if_all_empty,
-)
-from sklearn_seqcrm.neural_network._integrated_gradients import (
-    PathAttributions,
-    Start,
-    blanked_events,
-    integrated_gradients,
-)
-from sklearn_seqcrm.neural_network._looking_inside import Explained
-from sklearn_seqcrm.neural_network._module import HistoryNetwork
-from sklearn_seqcrm.neural_network._net import HistoryNet
-from sklearn_seqcrm.neural_network._objectives import Objective
-from sklearn_seqcrm.neural_network._parameters import (
-    CONSTRAINTS,
-    names_of_poolings,
-    network_parameters,
-    refuse_absent_device,
-    refuse_absent_precision,
-    refuse_changes,
-    refuse_other_device,
-    refuse_other_sizes,
-)
-from sklearn_seqcrm.neural_network._reader import HistorySpec
-from sklearn_seqcrm.neural_network._rows import RowData
-from sklearn_seqcrm.neural_network._scaling import exponent_of
-from sklearn_seqcrm.neural_network._settings import own_settings
-from sklearn_seqcrm.neural_network._split import set_customers_aside
-from sklearn_seqcrm.neural_network._training import (
-    Seeds,
-    draw_seeds,
-    optimized_as_asked,
-    train_as_asked,
-)
-from sklearn_seqcrm.neural_network._weights import (
-    in_unit_of,
-    leave_out_weightless,
-    mean_weight,
-    over_mean_weight,
-    read_weight,
 )
 
 # Passes over the rows, at most: where nothing tells when to stop, networks on few
@@ -105,7 +104,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
     _doc_link_template = DOC_LINK
     _parameter_constraints: dict[str, list[Any]] = {
         **CONSTRAINTS,
-        "init": [HasMethods(["fit", "transform"]), None],
+        "pretrained": [HasMethods(["fit", "transform"]), None],
     }
 
     @property
@@ -179,7 +178,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
             self._objective = self.net_.criterion_
 
     def __sklearn_clone__(self) -> Self:
-        return clone_with_fitted(self, "init")
+        return clone_with_fitted(self, "pretrained")
 
     # Before training --------------------------------------------------------------
 
@@ -190,7 +189,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         refuse_other_sizes(self.head_sizes)
         refuse_absent_device(self.device)
         refuse_absent_precision(self.precision, self.device)
-        refuse_other_reader(self)
+        refuse_other_architecture(self)
 
     def _start(
         self,
@@ -256,7 +255,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         # Estimators pickled by version 0.1.0 did not keep them.
         before = getattr(self, "_network_parameters", {})
         refuse_changes(before, network_parameters(self))
-        refuse_changes(self._objective.chosen_by, objective.chosen_by)
+        refuse_changes(self._objective.hyperparameters, objective.hyperparameters)
 
     def _weight_in_unit(
         self, sample_weight: Any, data: RowData, again: bool, whole: bool
@@ -351,7 +350,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
             module__bptt_steps=self.bptt_steps,
             module__precision=self.precision,
             module__dropout=self.dropout,
-            module__level_dropout=self.level_dropout,
+            module__category_dropout=self.category_dropout,
             module__head_sizes=tuple(int(size) for size in self.head_sizes),
             module__seed=seeds.weights,
             module__n_sums=inputs.n_sums,
@@ -362,10 +361,12 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         target, weight = inputs.data.target, inputs.data.weight
         assert target is not None
         bias = objective.start_bias(target, weight)
-        with own_settings(self.device):
+        with isolated_torch_settings(self.device):
             net.initialize()
-            if self.init is not None:
-                start_from(self.init, net.module_.readers, self._specs)
+            if self.pretrained is not None:
+                copy_pretrained_weights(
+                    self.pretrained, net.module_.readers, self._specs
+                )
             with torch.no_grad():
                 last = net.module_.head[-1]
                 last.bias.copy_(torch.from_numpy(bias.astype("float32")))
@@ -411,7 +412,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
                     beyond = self._objective.slope_beyond(
                         as_is, data.target, data.weight, offset[:, 0]
                     )
-                    net.module_.steepen(beyond)
+                    net.module_.set_offset_slope(beyond)
                     outputs[i] = as_is + offset * beyond
             self._objective.adjust(outputs, data.target, data.weight)
 
@@ -438,7 +439,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         return [net.outputs(data).astype("float64", copy=False) for net in self.nets_]
 
     @abstractmethod
-    def _say(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
+    def _combine(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
         """What all networks together say, by the outputs of each.
 
         Parameters
@@ -468,7 +469,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         X : DataFrame, padded tensors or array, n rows
             As in `predict`.
         explained : callable
-            ``explained(said, rows)``: what is made of what `_say` returns for some
+            ``explained(said, rows)``: what is made of what `_combine` returns for some
             rows, one number for each.
         n_steps : int
             Points on the path.
@@ -504,7 +505,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         """What is made of outputs, from what is made of what the networks say."""
 
         def of_outputs(outputs: Sequence[np.ndarray], rows: np.ndarray) -> np.ndarray:
-            return explained(self._say(outputs), rows)
+            return explained(self._combine(outputs), rows)
 
         return of_outputs
 

@@ -9,6 +9,12 @@ import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from sklearn_seqcrm._recurrent.data import (
+    HistorySource,
+    Inputs,
+    PaddedHistories,
+    read_inputs,
+)
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     CallbackSupportMixin,
@@ -17,9 +23,6 @@ from sklearn_seqcrm._sklearn_compat import (
     of_history_transformer,
     one_task,
 )
-from sklearn_seqcrm.neural_network._inputs import Inputs, read_inputs
-from sklearn_seqcrm.neural_network._padded import PaddedHistories
-from sklearn_seqcrm.neural_network._rows import HistorySource
 
 
 class HistoryPadder(TransformerMixin, CallbackSupportMixin, BaseEstimator):

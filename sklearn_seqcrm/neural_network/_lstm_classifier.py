@@ -10,16 +10,15 @@ import torch
 from sklearn.base import ClassifierMixin
 from sklearn.utils.class_weight import compute_class_weight
 
-from sklearn_seqcrm._sklearn_compat import StrOptions, with_callbacks
-from sklearn_seqcrm.neural_network._base import BaseLSTM, mean_over_networks
-from sklearn_seqcrm.neural_network._net import HistoryClassifierNet
-from sklearn_seqcrm.neural_network._objectives import (
+from sklearn_seqcrm._recurrent.objectives import (
     Classes,
     Labels,
     are_several,
+    exponent_of,
 )
-from sklearn_seqcrm.neural_network._parameters import Pooling
-from sklearn_seqcrm.neural_network._scaling import exponent_of
+from sklearn_seqcrm._recurrent.training import HistoryClassifierNet, Pooling
+from sklearn_seqcrm._sklearn_compat import StrOptions, with_callbacks
+from sklearn_seqcrm.neural_network._base import BaseLSTM, mean_over_networks
 
 
 class LSTMClassifier(ClassifierMixin, BaseLSTM):
@@ -57,7 +56,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         that was trained elsewhere predicts there in float32.
     dropout : float, default=0.3
         Share of units that training drops between layers, and in the head.
-    level_dropout : float, default=0.0
+    category_dropout : float, default=0.0
         Share of events at which training drops the level of a field, field by field. A
         third helps with texts, whose characters or words are levels; fields of products
         of a shop did without.
@@ -107,7 +106,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         makes runs on a CPU repeat exactly, be it in threads: torch's global generator
         is neither drawn from nor seeded. None takes a seed from NumPy's, as everywhere
         in scikit-learn.
-    init : fitted LSTMEventModel or None, default=None
+    pretrained : fitted LSTMEventModel or None, default=None
         A model whose reader the network starts from: its vectors of levels and
         recurrent layers, which have learned from histories without labels. It has the
         same `cell`, `hidden_size` and `num_layers`, and must not have seen the events
@@ -144,7 +143,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     --------
     make_history_pipeline : Everything that has to come before, for raw `X`.
     LSTMRegressor : The same for numbers.
-    LSTMEventModel : Learns from histories without labels, and may be the `init`.
+    LSTMEventModel : Learns from histories without labels, and may be the `pretrained`.
 
     Notes
     -----
@@ -164,10 +163,10 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     Rows of one customer at several cutoffs share their events, and are trained and
     scored in one pass over them.
 
-    A network that starts from an `init` trains on from there, and its head is new.
+    A network that starts from `pretrained` trains on from there, and its head is new.
     Events have to be encoded as that model encodes them, as weights for other levels
     and scales would mean nothing: `make_history_pipeline` sees to it, and in other
-    pipelines ``HistoryEncoder(init=event_model)``. It is fitted before and once; no
+    pipelines ``HistoryEncoder(pretrained=event_model)``. It is fitted before, once; no
     fold of a cross-validation fits it again. So it must not have seen any event at or
     after the first cutoff that is judged, or else the scores are too good. Clones keep
     it as it is, and a grid of several takes ``FrozenEstimator(event_model)``. What goes
@@ -221,7 +220,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         bptt_steps: int | None = None,
         precision: Literal["float32", "bfloat16"] = "float32",
         dropout: float = 0.3,
-        level_dropout: float = 0.0,
+        category_dropout: float = 0.0,
         head_sizes: Sequence[int] = (64,),
         learning_rate: float = 0.002,
         weight_decay: float = 0.01,
@@ -239,7 +238,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         callbacks: Sequence[Any] | None = None,
         device: str | torch.device = "cpu",
         random_state: Any = None,
-        init: Any = None,
+        pretrained: Any = None,
         warm_start: bool = False,
         verbose: int = 0,
     ) -> None:
@@ -251,7 +250,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         self.bptt_steps = bptt_steps
         self.precision = precision
         self.dropout = dropout
-        self.level_dropout = level_dropout
+        self.category_dropout = category_dropout
         self.head_sizes = head_sizes
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
@@ -266,7 +265,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         self.callbacks = callbacks
         self.device = device
         self.random_state = random_state
-        self.init = init
+        self.pretrained = pretrained
         self.warm_start = warm_start
         self.verbose = verbose
 
@@ -308,7 +307,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             If histories are raw, or a static is no number.
         ValueError
             If `y` has one class, missing values, or columns with others than 0 and 1, a
-            parameter is out of range, `init` reads other events or has other sizes, or
+            parameter is out of range, `pretrained` reads other events or sizes, or
             the machine lacks `device` or, to train, `precision`.
         """
         self._check_parameters()
@@ -423,7 +422,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             Probabilities in the order of `classes_`. Of several labels, shape (n, k):
             each its own, and they do not add up to 1.
         """
-        return self._say(self._outputs(X))
+        return self._combine(self._outputs(X))
 
     def predict(self, X: Any) -> np.ndarray:
         """Most probable class, or the labels that are more likely than not.
@@ -441,5 +440,5 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         probability = self.predict_proba(X)
         return self._objective.labels_of(probability)
 
-    def _say(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
+    def _combine(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
         return mean_over_networks(map(self._objective.predict_proba, outputs))

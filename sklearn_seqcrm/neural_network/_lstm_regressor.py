@@ -11,22 +11,20 @@ import torch
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils.metaestimators import available_if
 
-from sklearn_seqcrm._sklearn_compat import StrOptions, with_callbacks
-from sklearn_seqcrm.neural_network._base import BaseLSTM, mean_over_networks
-from sklearn_seqcrm.neural_network._exposure import (
-    Exposure,
-    learn_exposure,
-    place_of_exposure,
-)
-from sklearn_seqcrm.neural_network._inputs import Inputs
-from sklearn_seqcrm.neural_network._objectives import (
+from sklearn_seqcrm._recurrent.data import Inputs
+from sklearn_seqcrm._recurrent.objectives import (
     LOSSES,
+    Exposure,
     Number,
     Objective,
     Quantiles,
+    learn_exposure,
     levels_of,
+    place_of_exposure,
 )
-from sklearn_seqcrm.neural_network._parameters import Pooling, refuse_changes
+from sklearn_seqcrm._recurrent.training import Pooling, refuse_changes
+from sklearn_seqcrm._sklearn_compat import StrOptions, with_callbacks
+from sklearn_seqcrm.neural_network._base import BaseLSTM, mean_over_networks
 
 
 def _predicts(method: str) -> Any:
@@ -67,7 +65,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         that was trained elsewhere predicts there in float32.
     dropout : float, default=0.3
         Share of units that training drops between layers, and in the head.
-    level_dropout : float, default=0.0
+    category_dropout : float, default=0.0
         Share of events at which training drops the level of a field, field by field. A
         third helps with texts, whose characters or words are levels; fields of products
         of a shop did without.
@@ -131,7 +129,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         makes runs on a CPU repeat exactly, be it in threads: torch's global generator
         is neither drawn from nor seeded. None takes a seed from NumPy's, as everywhere
         in scikit-learn.
-    init : fitted LSTMEventModel or None, default=None
+    pretrained : fitted LSTMEventModel or None, default=None
         A model whose reader the network starts from, as in `LSTMClassifier`. It must
         not have seen the events of any test period.
     warm_start : bool, default=False
@@ -259,7 +257,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         bptt_steps: int | None = None,
         precision: Literal["float32", "bfloat16"] = "float32",
         dropout: float = 0.3,
-        level_dropout: float = 0.0,
+        category_dropout: float = 0.0,
         head_sizes: Sequence[int] = (64,),
         learning_rate: float = 0.002,
         weight_decay: float = 0.01,
@@ -283,7 +281,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         callbacks: Sequence[Any] | None = None,
         device: str | torch.device = "cpu",
         random_state: Any = None,
-        init: Any = None,
+        pretrained: Any = None,
         warm_start: bool = False,
         verbose: int = 0,
     ) -> None:
@@ -295,7 +293,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         self.bptt_steps = bptt_steps
         self.precision = precision
         self.dropout = dropout
-        self.level_dropout = level_dropout
+        self.category_dropout = category_dropout
         self.head_sizes = head_sizes
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
@@ -312,7 +310,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         self.callbacks = callbacks
         self.device = device
         self.random_state = random_state
-        self.init = init
+        self.pretrained = pretrained
         self.warm_start = warm_start
         self.verbose = verbose
 
@@ -342,7 +340,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
             datetimes or text.
         ValueError
             If `y` has missing or infinite values, or ones that the loss does not take,
-            a parameter is out of range, `init` reads other events or has other sizes,
+            a parameter is out of range, `pretrained` reads other events or sizes,
             there is no column `exposure` or it is not larger than 0, or the machine
             lacks `device` or, to train, `precision`.
         """
@@ -401,7 +399,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
             Predictions in the units of `y`, and of its shape. Of several quantiles,
             that next to the median.
         """
-        return self._say(self._outputs(X))
+        return self._combine(self._outputs(X))
 
     @_predicts("predict_quantiles")
     def predict_quantiles(self, X: Any, quantiles: Any = None) -> np.ndarray:
@@ -454,7 +452,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         outputs = self._outputs(X)
         return mean_over_networks(map(self._objective.predict_proba_zero, outputs))
 
-    def _say(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
+    def _combine(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
         return mean_over_networks(map(self._objective.predict, outputs))
 
     def _new_objective(self) -> Number:

@@ -12,18 +12,19 @@ import torch
 from sklearn.utils import check_consistent_length
 
 from sklearn_seqcrm._ragged import concordance
-from sklearn_seqcrm._sklearn_compat import Interval, check_sample_weight, with_callbacks
-from sklearn_seqcrm.neural_network._base import BaseLSTM
-from sklearn_seqcrm.neural_network._constant_hazard import (
+from sklearn_seqcrm._recurrent.objectives import (
+    Hazards,
+    SurvivalCurve,
+    as_number,
+    as_numbers,
     at_own_time,
     incidence_of,
     refuse_outside,
     time_of,
 )
-from sklearn_seqcrm.neural_network._hazards import Hazards
-from sklearn_seqcrm.neural_network._parameters import Pooling
-from sklearn_seqcrm.neural_network._time_bins import as_number, as_numbers
-from sklearn_seqcrm.neural_network._time_curve import TimeCurve
+from sklearn_seqcrm._recurrent.training import Pooling
+from sklearn_seqcrm._sklearn_compat import Interval, check_sample_weight, with_callbacks
+from sklearn_seqcrm.neural_network._base import BaseLSTM
 
 
 class LSTMSurvival(BaseLSTM):
@@ -61,7 +62,7 @@ class LSTMSurvival(BaseLSTM):
         that was trained elsewhere predicts there in float32.
     dropout : float, default=0.3
         Share of units that training drops between layers, and in the head.
-    level_dropout : float, default=0.0
+    category_dropout : float, default=0.0
         Share of events at which training drops the level of a field, field by field. A
         third helps with texts, whose characters or words are levels; fields of products
         of a shop did without.
@@ -114,7 +115,7 @@ class LSTMSurvival(BaseLSTM):
         makes runs on a CPU repeat exactly, be it in threads: torch's global generator
         is neither drawn from nor seeded. None takes a seed from NumPy's, as everywhere
         in scikit-learn.
-    init : fitted LSTMEventModel or None, default=None
+    pretrained : fitted LSTMEventModel or None, default=None
         A model whose reader the network starts from, as in `LSTMClassifier`. It must
         not have seen the events of any test period.
     warm_start : bool, default=False
@@ -130,7 +131,7 @@ class LSTMSurvival(BaseLSTM):
     unique_times_ : ndarray of shape (n_bins + 1,)
         Edges of the bins, from 0 on: days if the times of `y` were durations, and
         otherwise in their unit.
-    kinds_ : ndarray of shape (n_kinds,), int64
+    event_types_ : ndarray of shape (n_kinds,), int64
         Kinds of the events before the last edge, in order; ``[1]`` if events are
         booleans.
     nets_ : list of skorch.NeuralNet
@@ -252,7 +253,7 @@ class LSTMSurvival(BaseLSTM):
         bptt_steps: int | None = None,
         precision: Literal["float32", "bfloat16"] = "float32",
         dropout: float = 0.3,
-        level_dropout: float = 0.0,
+        category_dropout: float = 0.0,
         head_sizes: Sequence[int] = (64,),
         learning_rate: float = 0.002,
         weight_decay: float = 0.01,
@@ -267,7 +268,7 @@ class LSTMSurvival(BaseLSTM):
         callbacks: Sequence[Any] | None = None,
         device: str | torch.device = "cpu",
         random_state: Any = None,
-        init: Any = None,
+        pretrained: Any = None,
         warm_start: bool = False,
         verbose: int = 0,
     ) -> None:
@@ -279,7 +280,7 @@ class LSTMSurvival(BaseLSTM):
         self.bptt_steps = bptt_steps
         self.precision = precision
         self.dropout = dropout
-        self.level_dropout = level_dropout
+        self.category_dropout = category_dropout
         self.head_sizes = head_sizes
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
@@ -294,7 +295,7 @@ class LSTMSurvival(BaseLSTM):
         self.callbacks = callbacks
         self.device = device
         self.random_state = random_state
-        self.init = init
+        self.pretrained = pretrained
         self.warm_start = warm_start
         self.verbose = verbose
 
@@ -304,9 +305,9 @@ class LSTMSurvival(BaseLSTM):
         return self._learned("unique_times_").edges
 
     @property
-    def kinds_(self) -> np.ndarray:
+    def event_types_(self) -> np.ndarray:
         """Kinds of events."""
-        return self._learned("kinds_").kinds
+        return self._learned("event_types_").kinds
 
     def _learned(self, name: str) -> Hazards:
         """The objective of the fitted network, for an attribute that is its own."""
@@ -353,7 +354,7 @@ class LSTMSurvival(BaseLSTM):
             another kind.
         ValueError
             If `y` has missing, infinite or negative times, no events, or columns that
-            cannot be told apart, a parameter is out of range, `init` reads other events
+            cannot be told apart, a parameter is out of range, `pretrained` reads others
             or has other sizes, or the machine lacks `device` or, to train, `precision`.
 
         Warns
@@ -420,7 +421,7 @@ class LSTMSurvival(BaseLSTM):
         ndarray of shape (n,)
             Chance that the event comes before that of a random customer.
         """
-        return self._say(self._outputs(X))
+        return self._combine(self._outputs(X))
 
     def predict_survival_function(
         self, X: Any, return_array: bool = False
@@ -436,7 +437,7 @@ class LSTMSurvival(BaseLSTM):
 
         Returns
         -------
-        ndarray of n TimeCurve, or of shape (n, n_bins + 1)
+        ndarray of n SurvivalCurve, or of shape (n, n_bins + 1)
             Functions of time, called like the step functions of scikit-survival.
         """
         hazard = self._cumulative_hazard(X)
@@ -456,7 +457,7 @@ class LSTMSurvival(BaseLSTM):
 
         Returns
         -------
-        ndarray of n TimeCurve, or of shape (n, n_bins + 1)
+        ndarray of n SurvivalCurve, or of shape (n, n_bins + 1)
             Functions of time, called like the step functions of scikit-survival.
         """
         hazard = self._cumulative_hazard(X)
@@ -476,7 +477,7 @@ class LSTMSurvival(BaseLSTM):
         Returns
         -------
         ndarray of shape (n, 1 + n_kinds, n_times)
-            No event first, then the kinds in the order of `kinds_`, as in the library
+            No event first, then the order of `event_types_`, as in the library
             ``hazardous``. At each time they add up to 1.
 
         Raises
@@ -484,7 +485,7 @@ class LSTMSurvival(BaseLSTM):
         ValueError
             If a time lies beyond the last bin.
         """
-        outputs = self._objective.of_several(self._outputs(X))
+        outputs = self._objective.average_networks(self._outputs(X))
         objective = self._objective
         edges = objective.edges
         moments = edges
@@ -599,12 +600,12 @@ class LSTMSurvival(BaseLSTM):
             weight = check_sample_weight(sample_weight, risk, ensure_non_negative=True)
         return concordance(found.kind > 0, found.time, risk, weight)
 
-    def _say(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
-        return self._objective.predict(self._objective.of_several(outputs))
+    def _combine(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
+        return self._objective.predict(self._objective.average_networks(outputs))
 
     def _cumulative_hazard(self, X: Any) -> np.ndarray:
         """Hazard of any event up to each edge, shape (n, n_bins + 1)."""
-        outputs = self._objective.of_several(self._outputs(X))
+        outputs = self._objective.average_networks(self._outputs(X))
         return self._objective.cumulative_hazard(outputs)
 
     def _curves(self, hazard: np.ndarray, survival: bool) -> np.ndarray:
@@ -612,5 +613,5 @@ class LSTMSurvival(BaseLSTM):
         curves = np.empty(len(hazard), dtype=object)
         edges, in_days = self._objective.edges, self._objective.in_days
         for i, row in enumerate(hazard):
-            curves[i] = TimeCurve(edges, row, survival, in_days)
+            curves[i] = SurvivalCurve(edges, row, survival, in_days)
         return curves

@@ -12,6 +12,7 @@ from sklearn.utils.validation import (
     check_is_fitted,
 )
 
+from sklearn_seqcrm._columns import ColumnRoles, Table
 from sklearn_seqcrm._encoding import (
     EventEncoder,
     Layout,
@@ -20,7 +21,6 @@ from sklearn_seqcrm._encoding import (
     learn_rows,
     view_encoded,
 )
-from sklearn_seqcrm._reading import Reading, Table
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     CallbackSupportMixin,
@@ -60,7 +60,7 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         and cutoffs, with daylight saving, such as ``"Europe/Berlin"``; for logs whose
         times have a zone, which are stored as UTC. None: UTC, or the hour that naive
         times show.
-    init : fitted LSTMEventModel, fitted HistoryEncoder or None, default=None
+    pretrained : fitted LSTMEventModel, fitted HistoryEncoder or None, default=None
         What has learned of events before, perhaps of many more. The history columns
         that it knows are encoded as it encodes events: `min_frequency`,
         `max_categories` and `time_zone` are then for other columns alone. Row features
@@ -152,7 +152,7 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         "max_categories": [Interval(Integral, 1, None, closed="left"), None],
         "half_lives": [StrOptions({"auto"}), list, tuple, np.ndarray],
         "time_zone": [str, None],
-        "init": [HasMethods(["fit", "transform"]), None],
+        "pretrained": [HasMethods(["fit", "transform"]), None],
     }
 
     def __init__(
@@ -162,16 +162,16 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         max_categories: int | None = 1000,
         half_lives: Literal["auto"] | list[Any] | tuple[Any, ...] | np.ndarray = "auto",
         time_zone: str | None = None,
-        init: Any = None,
+        pretrained: Any = None,
     ) -> None:
         self.min_frequency = min_frequency
         self.max_categories = max_categories
         self.half_lives = half_lives
         self.time_zone = time_zone
-        self.init = init
+        self.pretrained = pretrained
 
     def __sklearn_clone__(self) -> Self:
-        return clone_with_fitted(self, "init")
+        return clone_with_fitted(self, "pretrained")
 
     @one_task
     def fit(self, X: Any, y: Any = None) -> Self:
@@ -193,9 +193,9 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         ------
         ValueError
             If there is no history column or no row, `time_zone` is no zone or the times
-            of a log have none, or `init` has learned of no column of that name.
+            of a log have none, or `pretrained` has learned of no column of that name.
         TypeError
-            If the histories are encoded already, or `init` encodes none.
+            If the histories are encoded already, or `pretrained` encodes none.
         """
         self._learn(X)
         return self
@@ -222,9 +222,9 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         ------
         ValueError
             If there is no history column or no row, `time_zone` is no zone or the times
-            of a log have none, or `init` has learned of no column of that name.
+            of a log have none, or `pretrained` has learned of no column of that name.
         TypeError
-            If the histories are encoded already, `init` encodes none, or `set_output`
+            If histories are encoded already, `pretrained` encodes none, or `set_output`
             asks for polars.
         """
         self._refuse_polars()
@@ -264,7 +264,7 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             encoded[name] = HistoryArray.of(rows, array.dtype)
         return encoded
 
-    def _read(self, X: Any, reading: Reading) -> Table:
+    def _read(self, X: Any, reading: ColumnRoles) -> Table:
         """The columns that were learned, whose histories must be raw and there."""
         table = reading.select(X, self).refuse_no_rows("HistoryEncoder")
         return table.refuse_encoded("HistoryEncoder").refuse_missing()
@@ -293,7 +293,7 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         """Set what `fit` learns, and return what `transform` would of the same rows."""
         self._validate_params()
         table = Table.of(X)
-        reading = Reading.of(table)
+        reading = ColumnRoles.of(table)
         reading.set_names(table.frame, self)
         table = self._read(table, reading)
         encoders: dict[Any, EventEncoder] = {}
@@ -326,24 +326,25 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         return self._learned.encoders
 
     def _known_encoders(self, histories: list[Any]) -> dict[Any, EventEncoder]:
-        """Encoders of events that `init` has learned, by history column."""
-        if self.init is None:
+        """Encoders of events that `pretrained` has learned, by history column."""
+        if self.pretrained is None:
             return {}
         check_is_fitted(
-            self.init,
-            msg=f"init={type(self.init).__name__} must have been fitted, on rows with "
-            "histories; a grid of several takes FrozenEstimator(init), as clones "
+            self.pretrained,
+            msg=f"pretrained={type(self.pretrained).__name__} must have been fitted, "
+            "on rows with histories; a grid of several takes FrozenEstimator(pretrained), as clones "
             "forget.",
         )
-        known = getattr(self.init, "_encoders", None)
+        known = getattr(self.pretrained, "_encoders", None)
         if known is None:
             raise TypeError(
-                "init must be a fitted LSTMEventModel or HistoryEncoder; got "
-                f"{type(self.init).__name__}."
+                "pretrained must be a fitted LSTMEventModel or HistoryEncoder; got "
+                f"{type(self.pretrained).__name__}."
             )
         if not set(known) & set(histories):
             raise ValueError(
-                f"init was fitted on histories in {list(known)}, and X has them in "
+                f"pretrained was fitted on histories in {list(known)}, and X has them "
+                "in "
                 f"{histories}. Give the column of events the same name."
             )
         return dict(known)

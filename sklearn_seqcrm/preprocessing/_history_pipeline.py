@@ -7,7 +7,7 @@ from typing import Any
 from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
-from sklearn_seqcrm._reading import ColumnsOfKind, static_parts
+from sklearn_seqcrm._columns import ColumnsOfKind, static_parts
 from sklearn_seqcrm.preprocessing._history_encoder import HistoryEncoder
 
 
@@ -44,7 +44,7 @@ def make_history_pipeline(estimator: Any, *, memory: Any = None) -> Pipeline:
     Columns of rows to be scored are found by name, in any order; further ones are
     ignored.
 
-    If `estimator` starts from an ``init``, events are encoded as that has learned it.
+    If `estimator` has `pretrained`, events are encoded as that model learned to.
 
     A column that `estimator` names as its ``exposure`` is passed on to it as it is.
 
@@ -76,7 +76,7 @@ def make_history_pipeline(estimator: Any, *, memory: Any = None) -> Pipeline:
         verbose_feature_names_out=False,
     ).set_output(transform="pandas")
     # What comes between is no output, whatever table the user wants for those.
-    encoder = HistoryEncoder(init=_known_before(estimator))
+    encoder = HistoryEncoder(pretrained=_known_before(estimator))
     encoder.set_output(transform="pandas")
     return HistoryPipeline(
         [("encoder", encoder), ("statics", statics), ("estimator", estimator)],
@@ -86,8 +86,8 @@ def make_history_pipeline(estimator: Any, *, memory: Any = None) -> Pipeline:
 
 def _known_before(estimator: Any) -> Any:
     """The fitted model that an estimator starts from, if it encodes histories."""
-    init = getattr(estimator, "init", None)
-    return init if hasattr(init, "_encoders") else None
+    pretrained = getattr(estimator, "pretrained", None)
+    return pretrained if hasattr(pretrained, "_encoders") else None
 
 
 class HistoryPipeline(Pipeline):

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm._columns import check_raw, one_history
 from sklearn_seqcrm._ragged import first_at_or_after
-from sklearn_seqcrm._reading import check_raw, one_history
 from sklearn_seqcrm._store import TICKS_PER_SECOND, RawLog, events_of_kinds, later
 
 

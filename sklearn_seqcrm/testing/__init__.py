@@ -1,7 +1,7 @@
 """Tests for estimators that read histories: ours, and yours."""
 
-from sklearn_seqcrm.testing._all_estimators import all_estimators
 from sklearn_seqcrm.testing._check_history_estimator import (
+    all_estimators,
     check_history_estimator,
     parametrize_with_history_checks,
 )

@@ -2,15 +2,50 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import pkgutil
 import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 from unittest import SkipTest
 
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 
+import sklearn_seqcrm
 from sklearn_seqcrm.testing import _laws
+
+
+def all_estimators() -> list[tuple[str, type[Any]]]:
+    """Find every public estimator and transformer of sklearn_seqcrm.
+
+    Returns
+    -------
+    list of (str, type)
+        Name and class of each, by name. Loads all packages, torch included.
+
+    See Also
+    --------
+    sklearn.utils.discovery.all_estimators : Those of scikit-learn.
+
+    Examples
+    --------
+    >>> from sklearn_seqcrm.testing import all_estimators
+    >>> [name for name, _ in all_estimators()]
+    ['ConformalClassifier', 'ConformalRegressor', 'HistoryAggregator', ...]
+    """
+    found = {}
+    for package in pkgutil.iter_modules(sklearn_seqcrm.__path__):
+        if package.name.startswith("_"):
+            continue
+        module = importlib.import_module(f"sklearn_seqcrm.{package.name}")
+        for name in module.__all__:
+            member = getattr(module, name)
+            if inspect.isclass(member) and issubclass(member, BaseEstimator):
+                found[name] = member
+    return sorted(found.items())
+
 
 _ON_FAIL = ("raise", "warn", None)
 

@@ -5,12 +5,10 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 
-from sklearn_seqcrm._encoding import _encode_rows, _vocabulary
+from sklearn_seqcrm._encoding import _encode_rows, _fields
+from sklearn_seqcrm._encoding._fields import Vocabulary
 from sklearn_seqcrm._encoding._learn import learn
-from sklearn_seqcrm._encoding._vocabulary import Vocabulary
-from sklearn_seqcrm._ragged._blocks import BLOCK
-from sklearn_seqcrm._ragged._ranges import ranges
-from sklearn_seqcrm._ragged._segments import visible_segments
+from sklearn_seqcrm._ragged._segments import BLOCK, ranges, visible_segments
 from sklearn_seqcrm._store._columns import Column
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.preprocessing import HistoryEncoder
@@ -42,7 +40,7 @@ def test_a_block_of_events_is_encoded_by_itself(n, monkeypatch):
 
 @pytest.mark.parametrize("few_levels", [0, 256])
 def test_a_vocabulary_prepared_for_one_log_reads_any(few_levels, monkeypatch):
-    monkeypatch.setattr(_vocabulary, "_FEW_LEVELS", few_levels)
+    monkeypatch.setattr(_fields, "_FEW_LEVELS", few_levels)
     vocabulary = Vocabulary(pd.Index(["b", "c"]), rare=pd.Index(["d"]))
     values = np.array([0, 1, 2, -1], "int32")
     own, other = (Column(values, pd.Index([*levels])) for levels in ("bcd", "abd"))

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_seqcrm._encoding import _row_features
+from sklearn_seqcrm._encoding import _encoded_log
 from sklearn_seqcrm._encoding._learn import center_and_spread
 from sklearn_seqcrm._ragged import _decay
-from sklearn_seqcrm._ragged._blocks import BLOCK
+from sklearn_seqcrm._ragged._segments import BLOCK
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.testing._small_data import make_events, make_rows, make_table
@@ -93,7 +93,7 @@ def raw_features(array):
 @pytest.mark.parametrize("at_once", [1, 7, 2**13])
 @pytest.mark.parametrize("lookback", LOOKBACKS)
 def test_row_features(lookback, at_once, monkeypatch):
-    monkeypatch.setattr(_row_features, "_WIDTH", BLOCK // at_once)
+    monkeypatch.setattr(_encoded_log, "_WIDTH", BLOCK // at_once)
     X = make_table(lookback=lookback)
     encoder = HistoryEncoder().fit(X)
     array = encoder.transform(X)["history"].array

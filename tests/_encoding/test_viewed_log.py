@@ -8,16 +8,12 @@ import pytest
 from numpy.testing import assert_array_equal
 from pandas.testing import assert_frame_equal
 
-from sklearn_seqcrm._encoding import _viewed_log, learned_encoding
+from sklearn_seqcrm._encoding import _encode_rows, learned_encoding
+from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog, HistoryArray
-from sklearn_seqcrm.neural_network import (
-    HistoryPadder,
-    LSTMClassifier,
-    LSTMEventModel,
-    LSTMRegressor,
-    StreamingScorer,
-)
+from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
+from sklearn_seqcrm.serving import StreamingScorer
 from sklearn_seqcrm.testing._small_data import make_table
 
 
@@ -46,7 +42,7 @@ def arrays(tables, **options):
 @pytest.mark.parametrize("portion", [1, 2**15])
 def test_events_and_row_features_are_those_of_memory(portion, tables, monkeypatch):
     """Also where portions are of a customer each."""
-    monkeypatch.setattr(_viewed_log, "_PORTION", portion)
+    monkeypatch.setattr(_encode_rows, "_PORTION", portion)
     encoders, (expected, viewed) = arrays(tables)
     assert encoders[0].layouts_ == encoders[1].layouts_
     assert viewed.log.is_on_disk
@@ -186,9 +182,9 @@ def test_columns_of_memory_and_of_disk_are_one(tables, monkeypatch):
     encoder = HistoryEncoder().fit(tables[0])
     parts = [encoder.transform(X)[["history"]] for X in tables]
     reads = []
-    encoded = _viewed_log._Encoded.__getitem__
+    encoded = _encode_rows._Encoded.__getitem__
     monkeypatch.setattr(
-        _viewed_log._Encoded,
+        _encode_rows._Encoded,
         "__getitem__",
         lambda self, index: reads.append(1) or encoded(self, index),
     )

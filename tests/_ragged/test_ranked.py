@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from sklearn_seqcrm._ragged import _ranked, is_first_of, ranked
+from sklearn_seqcrm._ragged import _search, is_first_of, ranked
 
 NUMBERS = {
     "normal": np.random.default_rng(0).normal(size=500),
@@ -16,7 +16,7 @@ NUMBERS = {
 @pytest.mark.parametrize("held", [0, 1, 40, 10_000])
 @pytest.mark.parametrize("name", NUMBERS)
 def test_ranks_are_those_of_a_sort(name, held, monkeypatch):
-    monkeypatch.setattr(_ranked, "_HELD", held)
+    monkeypatch.setattr(_search, "_HELD", held)
     numbers, n = NUMBERS[name], len(NUMBERS[name])
     ranks = [0, n // 4, n // 2, n // 2, n - 1]
     found = ranked(np.array_split(numbers, 7), n, ranks)

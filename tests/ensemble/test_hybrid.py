@@ -32,7 +32,7 @@ from sklearn_seqcrm.ensemble._blends import (
     learn_weight,
     log_probabilities,
 )
-from sklearn_seqcrm.ensemble._predicted_quantile import predicted_quantile
+from sklearn_seqcrm.ensemble._hybrid_regressor import predicted_quantile
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.model_selection import CutoffSplit, check_no_leakage

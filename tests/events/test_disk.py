@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from pandas.testing import assert_frame_equal
 
-from sklearn_seqcrm._store import _replacing
+from sklearn_seqcrm._store import _files
 from sklearn_seqcrm.events import EventLog, _disk
 from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
 from sklearn_seqcrm.preprocessing import HistoryEncoder
@@ -246,7 +246,7 @@ def test_a_crash_leaves_nothing_that_opens(at, tmp_path, monkeypatch):
     where = _disk if at == "to_the_disk" else _disk.LogWriter
     monkeypatch.setattr(where, at, killed)
     # As the kernel does it, which lets nobody tidy up.
-    monkeypatch.setattr(_replacing, "_remove", lambda part: None)
+    monkeypatch.setattr(_files, "_remove", lambda part: None)
     with pytest.raises(Killed):
         LOG.to_disk(tmp_path / "log")
     left = [one.name for one in tmp_path.iterdir()]

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklearn_seqcrm._ragged._ranges import ranges
-from sklearn_seqcrm._ragged._sort import sort_events
+from sklearn_seqcrm._ragged._runs import sort_events
+from sklearn_seqcrm._ragged._segments import ranges
 from sklearn_seqcrm._store._clock import Clock
 from sklearn_seqcrm._store._timeline import Timeline
 from sklearn_seqcrm.events import EventLog, HistoryArray

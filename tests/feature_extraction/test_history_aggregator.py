@@ -14,7 +14,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline, make_union
 
-from sklearn_seqcrm._ragged import _blocks
+from sklearn_seqcrm._ragged import _segments
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
 from sklearn_seqcrm.feature_extraction._aggregates._lengths import label_of
@@ -333,7 +333,7 @@ def random_table(n_events, n_customers, n_rows, seed=0):
 )
 @pytest.mark.parametrize("axis", AXES)
 def test_equal_to_a_loop(axis, attach, block, monkeypatch):
-    monkeypatch.setattr(_blocks, "BLOCK", block)
+    monkeypatch.setattr(_segments, "BLOCK", block)
     events, rows = random_table(150, 8, 60)
     found = compare(events, rows, axis, 24, [10, 70], [5, 50], **attach)
     assert found.notna().any().all()

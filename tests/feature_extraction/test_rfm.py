@@ -17,7 +17,7 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from sklearn_seqcrm._ragged import _blocks
+from sklearn_seqcrm._ragged import _segments
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.preprocessing import HistoryEncoder
@@ -239,7 +239,7 @@ AXES = {
 @pytest.mark.parametrize("dialect", ["marketing", "btyd"])
 @pytest.mark.parametrize("axis", AXES)
 def test_features_equal_a_loop(axis, dialect, lookback, block, monkeypatch):
-    monkeypatch.setattr(_blocks, "BLOCK", block)
+    monkeypatch.setattr(_segments, "BLOCK", block)
     times, hours = AXES[axis]
     rng = np.random.default_rng(1)
     amount = rng.lognormal(size=150).round(2)

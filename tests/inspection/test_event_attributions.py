@@ -11,6 +11,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import LinearSVC
 
+from sklearn_seqcrm._recurrent.data._batches import Batch
+from sklearn_seqcrm._recurrent.data._inputs import read_inputs
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.inspection import (
@@ -19,13 +21,7 @@ from sklearn_seqcrm.inspection import (
     _occlusion,
     event_attributions,
 )
-from sklearn_seqcrm.neural_network import (
-    LSTMClassifier,
-    LSTMRegressor,
-    LSTMSurvival,
-)
-from sklearn_seqcrm.neural_network._batches import Batch
-from sklearn_seqcrm.neural_network._inputs import read_inputs
+from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.testing._small_data import make_events, make_table, make_y
 

@@ -13,9 +13,9 @@ from sklearn.pipeline import make_pipeline
 from skorch import NeuralNetClassifier
 from skorch.helper import SliceDict
 
+from sklearn_seqcrm._recurrent.network._poolings import POOLINGS
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier, LSTMRegressor
-from sklearn_seqcrm.neural_network._poolings import POOLINGS
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.testing._small_data import make_events, make_table, make_y
 

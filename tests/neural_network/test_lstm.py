@@ -17,16 +17,11 @@ from skorch.callbacks import (
     LRScheduler,
 )
 
+from sklearn_seqcrm._recurrent.data import _batches
+from sklearn_seqcrm._recurrent.network import _reader
+from sklearn_seqcrm._recurrent.training import _net, _training
 from sklearn_seqcrm.events import EventLog
-from sklearn_seqcrm.neural_network import (
-    LSTMClassifier,
-    LSTMRegressor,
-    _net,
-    _objectives,
-    _parameters,
-    _reader,
-    _split,
-)
+from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, _objectives
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.testing._small_data import DAY, make_events, make_table, make_y
 
@@ -394,7 +389,7 @@ def test_rows_are_set_aside_only_if_wanted(monkeypatch):
     _, seen = fit_and_see(LSTMClassifier(**SMALL), X, Y)
     assert seen[0][1] is None
     assert len(seen[0][0]) == len(X)
-    monkeypatch.setattr(_split, "_ROWS_TO_STOP_EARLY", len(X))
+    monkeypatch.setattr(_batches, "_ROWS_TO_STOP_EARLY", len(X))
     _, seen = fit_and_see(LSTMClassifier(**SMALL), X, Y)
     assert seen[0][1] is not None
     _, seen = fit_and_see(LSTMClassifier(**SMALL, early_stopping=False), X, Y)
@@ -674,7 +669,7 @@ def test_long_gradients_of_readers_are_shortened(monkeypatch):
     [("lstm", {"bptt_steps": 2}), ("gru", {"precision": "bfloat16"})],
 )
 def test_how_gradients_are_computed_may_change(cell, option, monkeypatch):
-    monkeypatch.setattr(_parameters, "trains_in_bfloat16", lambda _: True)
+    monkeypatch.setattr(_training, "trains_in_bfloat16", lambda _: True)
     monkeypatch.setattr(_reader, "trains_in_bfloat16", lambda _: True)
     plain = LSTMClassifier(**EXACT, cell=cell).fit(X, Y)
     other = LSTMClassifier(**EXACT, cell=cell, **option).fit(X, Y)

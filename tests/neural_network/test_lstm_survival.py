@@ -9,10 +9,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV, cross_val_score
 
+from sklearn_seqcrm._recurrent.objectives._hazards import Hazards
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.model_selection import CutoffSplit
 from sklearn_seqcrm.neural_network import LSTMSurvival
-from sklearn_seqcrm.neural_network._hazards import Hazards
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.targets import time_to_next
 from sklearn_seqcrm.testing._small_data import DAY, make_table
@@ -332,7 +332,7 @@ def test_horizons_row_by_row():
 
 
 def test_kinds_share_what_any_event_has():
-    assert_array_equal(COMPETING.kinds_, [1, 2])
+    assert_array_equal(COMPETING.event_types_, [1, 2])
     times = np.linspace(0, COMPETING.unique_times_[-1], 30)
     found = COMPETING.predict_cumulative_incidence(X, times)
     assert found.shape == (len(X), 3, 30)
@@ -430,7 +430,7 @@ def test_times_alone_ended_with_the_event():
     expected = LSTMSurvival(**SMALL).fit(X, y)
     found = LSTMSurvival(**SMALL).fit(X, time)
     assert_array_equal(found.predict(X), expected.predict(X))
-    assert_array_equal(found.kinds_, [1])
+    assert_array_equal(found.event_types_, [1])
 
 
 # Bins ---------------------------------------------------------------------------------

@@ -11,12 +11,8 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from skorch.callbacks import Callback
 
-from sklearn_seqcrm.neural_network import (
-    LSTMClassifier,
-    LSTMRegressor,
-    LSTMSurvival,
-)
-from sklearn_seqcrm.neural_network._inputs import read_inputs
+from sklearn_seqcrm._recurrent.data._inputs import read_inputs
+from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.testing._small_data import make_table, make_y
 

@@ -9,12 +9,8 @@ from numpy.testing import assert_array_equal
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
-from sklearn_seqcrm.neural_network import (
-    LSTMClassifier,
-    LSTMEventModel,
-    LSTMRegressor,
-    LSTMSurvival,
-)
+from sklearn_seqcrm.event_model import LSTMEventModel
+from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.testing._small_data import make_table, make_y
 
@@ -47,7 +43,7 @@ def test_head_sizes_that_are_none(head_sizes):
 def test_level_dropout_changes_training_alone():
     assert X["history"].array.log.layout.n_levels
     expected = LSTMClassifier(**SMALL).fit(X, Y).predict_proba(X)
-    model = LSTMClassifier(**SMALL, level_dropout=0.5).fit(X, Y)
+    model = LSTMClassifier(**SMALL, category_dropout=0.5).fit(X, Y)
     proba = model.predict_proba(X)
     assert np.abs(proba - expected).max() > 1e-5
     assert_array_equal(model.predict_proba(X), proba)
@@ -60,7 +56,7 @@ CHANGES = {
     "bidirectional": True,
     "pooling": "last",
     "dropout": 0.7,
-    "level_dropout": 0.5,
+    "category_dropout": 0.5,
     "head_sizes": (3,),
     "weight_decay": 0.5,
     "n_networks": 2,

@@ -12,9 +12,11 @@ import torch
 from numpy.testing import assert_array_equal
 from skorch.exceptions import DeviceWarning
 
+from sklearn_seqcrm._recurrent.network import _reader
+from sklearn_seqcrm._recurrent.training import _training
 from sklearn_seqcrm._store._log import Log
 from sklearn_seqcrm.events import EventLog, HistoryArray
-from sklearn_seqcrm.neural_network import LSTMClassifier, _parameters, _reader
+from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.testing._small_data import (
     make_events,
@@ -106,7 +108,7 @@ def test_a_device_that_is_not_there(device):
 
 def test_trained_in_bfloat16_and_loaded_without(monkeypatch):
     def say(available):
-        for module in (_parameters, _reader):
+        for module in (_training, _reader):
             monkeypatch.setattr(module, "trains_in_bfloat16", lambda _: available)
 
     say(True)

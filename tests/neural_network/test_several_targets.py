@@ -22,10 +22,10 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import check_classifier_multioutput
 from skorch.callbacks import EpochScoring
 
+from sklearn_seqcrm._recurrent.objectives import LOSSES
 from sklearn_seqcrm.metrics import GainDisplay
 from sklearn_seqcrm.model_selection import compare_models
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
-from sklearn_seqcrm.neural_network._objectives import LOSSES
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.testing._small_data import make_table, make_y
 

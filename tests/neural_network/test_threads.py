@@ -13,10 +13,12 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
 
-from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, _net
-from sklearn_seqcrm.neural_network._layers import Dropout
-from sklearn_seqcrm.neural_network._module import HistoryNetwork
-from sklearn_seqcrm.neural_network._reader import HistorySpec, trains_in_bfloat16
+from sklearn_seqcrm._recurrent.data._rows import HistorySpec
+from sklearn_seqcrm._recurrent.network._layers import Dropout
+from sklearn_seqcrm._recurrent.network._module import HistoryNetwork
+from sklearn_seqcrm._recurrent.network._reader import trains_in_bfloat16
+from sklearn_seqcrm._recurrent.training import _net
+from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.testing._small_data import make_table, make_y
 

@@ -5,15 +5,12 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 
+from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog
-from sklearn_seqcrm.neural_network import (
-    HistoryPadder,
-    LSTMClassifier,
-    LSTMEventModel,
-    StreamingScorer,
-)
-from sklearn_seqcrm.neural_network._streaming._arrivals import Arrivals
+from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
+from sklearn_seqcrm.serving import StreamingScorer
+from sklearn_seqcrm.serving._streaming._arrivals import Arrivals
 from sklearn_seqcrm.testing._small_data import (
     make_events,
     make_rows,

@@ -660,7 +660,7 @@ def test_init_settles_how_events_are_encoded():
     X = make_table()
     few = X.iloc[:7]
     everyone = HistoryEncoder().fit(X)
-    encoder = HistoryEncoder(init=everyone, half_lives=["3D"])
+    encoder = HistoryEncoder(pretrained=everyone, half_lives=["3D"])
     encoded = encoder.fit_transform(few)["history"].array
     known = everyone.transform(few)["history"].array
     assert_array_equal(encoded.log.channels, known.log.channels)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 
-from sklearn_seqcrm._ragged import _blocks
+from sklearn_seqcrm._ragged import _segments
 from sklearn_seqcrm.events import EventLog, HistoryArray
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.targets import (
@@ -339,7 +339,7 @@ def test_sums_over_several_blocks(monkeypatch):
     X = EventLog(events, "id", "time").snapshots(np.arange(0, 200, 9), min_events=0)
     whole = future_sum(X, "x", 100)
     for block in (1, 10, 13, 40, 100):
-        monkeypatch.setattr(_blocks, "BLOCK", block)
+        monkeypatch.setattr(_segments, "BLOCK", block)
         assert_array_equal(future_sum(X, "x", 100), whole)
 
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from sklearn_seqcrm._ragged._blocks import BLOCK
 from sklearn_seqcrm._ragged._search import first_at_or_after
+from sklearn_seqcrm._ragged._segments import BLOCK
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.targets import (
     churned,

@@ -5,4 +5,7 @@ from sklearn_seqcrm.feature_extraction._aggregates._aggregates import (
     Settings,
 )
 
-__all__ = ["Aggregates", "Settings"]
+__all__ = [
+    "Aggregates",
+    "Settings",
+]

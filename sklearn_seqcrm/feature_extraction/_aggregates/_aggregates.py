@@ -7,14 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._ragged import (
-    NO_ROW,
-    Portion,
-    look_up,
-    portions,
-    visible_events,
-)
-from sklearn_seqcrm._reading import text_of
+from sklearn_seqcrm._columns import text_of
+from sklearn_seqcrm._ragged import NO_ROW, Portion, look_up, portions, visible_events
 from sklearn_seqcrm._store import Clock, RawLog, Rows, unlike
 from sklearn_seqcrm.feature_extraction._aggregates._block import Block, Decays, Lengths
 from sklearn_seqcrm.feature_extraction._aggregates._event_numbers import (

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from sklearn_seqcrm._columns import bounded
 from sklearn_seqcrm._ragged import (
     Chunks,
     Levels,
@@ -14,7 +15,6 @@ from sklearn_seqcrm._ragged import (
     begins_run,
     first_of_filled,
 )
-from sklearn_seqcrm._reading import bounded
 
 
 class EventNumbers:

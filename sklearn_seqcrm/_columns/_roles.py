@@ -1,0 +1,295 @@
+"""The roles of the columns of X: histories, keys, and statics by kind."""
+
+from __future__ import annotations
+
+import datetime
+import warnings
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
+from numbers import Real
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from sklearn.utils.validation import validate_data
+
+from sklearn_seqcrm._columns._statics import as_levels, kind_of, text_of
+from sklearn_seqcrm._columns._table import (
+    Table,
+    as_frame,
+    as_history_array,
+    names_of_unnamed,
+)
+from sklearn_seqcrm._store import Clock
+from sklearn_seqcrm.events import HistoryArray, HistoryDtype
+
+_FEW = 20  # rows to look at before all
+
+
+def key_names(X: pd.DataFrame) -> set[Any]:
+    """Names that the customer and cutoff columns had when histories were attached.
+
+    Parameters
+    ----------
+    X : DataFrame of shape (n, n_columns)
+        Rows. Histories in object columns have forgotten their keys.
+
+    Returns
+    -------
+    set of str
+        Whether X has such columns or not.
+    """
+    return {key for d in X.dtypes if isinstance(d, HistoryDtype) for key in d.keys}
+
+
+def repeated_keys(X: pd.DataFrame, array: HistoryArray) -> set[Any]:
+    """Find the columns that repeat the customers or the cutoffs of histories.
+
+    Columns may be renamed after histories were attached, and a ColumnTransformer gives
+    them other names, or none. Read as a feature, an id is learned by heart.
+
+    Parameters
+    ----------
+    X : DataFrame of shape (n, n_columns)
+        Any columns.
+    array : HistoryArray of shape (n,)
+        Histories of the same rows.
+
+    Returns
+    -------
+    set of str
+        Their names. None where all rows have one customer, or one cutoff, which a
+        column may equal by chance; nothing can be learned from that.
+    """
+    rows, ids = array.rows, array.log.customers
+    clock = array.log.timeline.clock
+
+    def same_customers(column: pd.Series, at: np.ndarray) -> bool:
+        return _same_ids(column.iloc[at], ids[rows.codes[at]])
+
+    def same_cutoffs(column: pd.Series, at: np.ndarray) -> bool:
+        return _same_times(column.iloc[at], rows.cutoff[at], clock)
+
+    found: set[Any] = set()
+    for keys, there, may_be, same in (
+        (rows.codes, rows.codes >= 0, lambda c: _of_id(ids[c]), same_customers),
+        (rows.cutoff, ~array.isna(), lambda t: _of_time(t, clock), same_cutoffs),
+    ):
+        at = np.flatnonzero(there)
+        if not len(at) or (keys[at] == keys[at[0]]).all():
+            continue
+        # Most columns are seen in one row to be no key.
+        first = X.iloc[at[:1]].to_numpy(dtype=object)[0]
+        is_candidate = may_be(keys[at[0]])
+        for name, value in zip(X.columns, first, strict=True):
+            if is_candidate(value) and same(X[name], at[:_FEW]) and same(X[name], at):
+                found.add(name)
+    return found
+
+
+def _of_id(key: Any) -> Callable[[Any], bool]:
+    """Whether a value may be a customer's id, of whatever type."""
+    text = text_of(key)
+
+    def is_candidate(value: Any) -> bool:
+        return isinstance(value, Hashable) and text_of(value) == text
+
+    if isinstance(key, datetime.date):
+        return lambda value: isinstance(value, datetime.date) or is_candidate(value)
+    return is_candidate
+
+
+def _of_time(tick: Any, clock: Clock) -> Callable[[Any], bool]:
+    """Whether a value may be the time that a clock has rounded to a tick."""
+    if clock.unit is not None:
+        return lambda value: isinstance(value, datetime.date)
+    return lambda value: isinstance(value, Real) and abs(value - tick) <= 1
+
+
+def _same_ids(values: pd.Series, customers: pd.Index) -> bool:
+    try:
+        return bool((as_levels(values) == as_levels(customers)).all())
+    except TypeError:  # lists, for example, are no ids
+        return False
+
+
+def _same_times(values: pd.Series, cutoffs: np.ndarray, clock: Clock) -> bool:
+    """Whether these are the times that the clock had rounded up, or down."""
+    if values.isna().any():
+        return False
+    try:
+        return any(
+            (clock.read(values, "", up=up) == cutoffs).all() for up in (False, True)
+        )
+    except (TypeError, ValueError):  # of another kind, or beyond the clock
+        return False
+
+
+@dataclass(frozen=True, eq=False)
+class ColumnRoles:
+    """What an estimator saw of X in `fit`, and will read of X again.
+
+    Parameters
+    ----------
+    columns : Index
+        Names of the histories and statics, in the order that they had.
+    histories : tuple
+        Names of the history columns among them.
+    statics : dict of name to {"numeric", "moment", "category"}
+        The kind of every other of them.
+    n_columns : int
+        Number of columns of X, with the keys.
+    is_named : bool, default=True
+        Whether the columns of X had names; see `Table`.
+    """
+
+    columns: pd.Index
+    histories: tuple[Any, ...]
+    statics: dict[Any, str]
+    n_columns: int
+    is_named: bool = True
+
+    @classmethod
+    def of(cls, table: Table) -> Self:
+        """Sort the columns of training rows.
+
+        Parameters
+        ----------
+        table : Table
+            Training rows.
+
+        Returns
+        -------
+        ColumnRoles
+            The columns without the keys.
+        """
+        X, histories = table.frame, table.histories
+        keys = key_names(X)
+        beside = X[[name for name in X if name not in keys and name not in histories]]
+        for array in histories.values():
+            keys |= repeated_keys(beside, array)
+        statics = {
+            name: kind_of(column) for name, column in beside.items() if name not in keys
+        }
+        columns = X.columns[[name in statics or name in histories for name in X]]
+        n_columns, is_named = X.shape[1], table.is_named
+        return cls(columns, tuple(histories), statics, n_columns, is_named)
+
+    def set_names(self, X: pd.DataFrame, estimator: Any) -> None:
+        """Set `n_features_in_` and `feature_names_in_` to all columns of `fit`.
+
+        scikit-learn compares what it passes with these, keys included.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Training rows.
+        estimator : estimator
+            Whose attributes are set.
+        """
+        if len({isinstance(name, str) for name in X.columns}) > 1:
+            # A key called 0 beside names that are text, which scikit-learn refuses.
+            X = X.loc[:, self.columns]
+        validate_data(estimator, X, reset=True, skip_check_array=True)
+
+    def of_histories(self) -> Self:
+        """The same without statics."""
+        columns = self.columns[self.columns.isin(self.histories)]
+        return replace(self, columns=columns, statics={})
+
+    def select(self, X: Any, estimator: Any) -> Table:
+        """Take the columns of `fit` out of other rows, in the order of `fit`.
+
+        Parameters
+        ----------
+        X : Table, or what `as_frame` takes
+            Rows. Further columns of a DataFrame are ignored, keys among them.
+        estimator : estimator
+            Who reads them, for errors.
+
+        Returns
+        -------
+        Table
+            Rows with these columns and no other.
+
+        Raises
+        ------
+        TypeError
+            If a column that held histories does not.
+        ValueError
+            If a column is missing.
+        """
+        frame, place = self._find(X, estimator)
+        if not frame.columns.equals(self.columns):
+            frame = frame.take(place, axis=1)
+        return self._table(frame)
+
+    def check(self, X: Any, estimator: Any) -> Table:
+        """Look whether other rows have the columns of `fit`.
+
+        Parameters
+        ----------
+        X, estimator
+            As in `select`, which takes time with hundreds of columns.
+
+        Returns
+        -------
+        Table
+            Rows with all their columns, in their order.
+
+        Raises
+        ------
+        TypeError
+            If a column that held histories does not.
+        ValueError
+            If a column is missing.
+        """
+        return self._table(self._find(X, estimator)[0])
+
+    def _table(self, frame: pd.DataFrame) -> Table:
+        histories = {name: as_history_array(frame[name]) for name in self.histories}
+        return Table(frame, histories)
+
+    def _find(self, X: Any, estimator: Any) -> tuple[pd.DataFrame, np.ndarray]:
+        """The rows as a DataFrame, and where the columns of `fit` are in it."""
+        frame = X.frame if isinstance(X, Table) else as_frame(X)
+        if isinstance(X, np.ndarray) and X.shape[1] != self.n_columns:
+            raise ValueError(
+                f"X has {X.shape[1]} columns without names, but "
+                f"{type(estimator).__name__} was fitted on {self.n_columns}."
+            )
+        if not self.is_named and len(frame.columns) == self.n_columns:
+            frame = self._by_position(frame, estimator)
+        place = frame.columns.get_indexer(self.columns)
+        if (place < 0).any():
+            self._refuse_lost(frame, estimator)
+        return frame, place
+
+    def _by_position(self, frame: pd.DataFrame, estimator: Any) -> pd.DataFrame:
+        """Name the columns as those of an array, which is what `fit` saw.
+
+        StackingClassifier shows its last step an array in `fit` and, with `set_output`,
+        a DataFrame in `predict`. As in scikit-learn, that is a warning.
+        """
+        names = names_of_unnamed(self.n_columns)
+        if list(frame.columns) == names:
+            return frame
+        name = type(estimator).__name__
+        warnings.warn(
+            f"X has feature names, but {name} was fitted without feature names; its "
+            "columns are read by position.",
+            UserWarning,
+            stacklevel=2,
+        )
+        return frame.set_axis(names, axis=1)
+
+    def _refuse_lost(self, X: pd.DataFrame, estimator: Any) -> None:
+        lost = [name for name in self.columns if name not in X.columns]
+        expected = {*self.columns, *key_names(X)}
+        more = [name for name in X.columns if name not in expected]
+        others = f" It has others that fit had not: {more}." if more else ""
+        raise ValueError(
+            f"X lacks {len(lost)} of the {len(self.columns)} columns that "
+            f"{type(estimator).__name__} saw in fit: {lost}.{others} Add or rename "
+            "columns, or fit again."
+        )

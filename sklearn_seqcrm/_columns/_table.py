@@ -1,0 +1,450 @@
+"""X as a table of histories and statics, and the customer of each row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from sklearn.model_selection import GroupShuffleSplit
+
+from sklearn_seqcrm._store import RawLog, hashed_ids
+from sklearn_seqcrm.events import History, HistoryArray, HistoryDtype
+
+
+def holds_histories(column: pd.Series) -> bool:
+    """Tell whether a column holds histories.
+
+    Parameters
+    ----------
+    column : Series
+        Any column of a DataFrame.
+
+    Returns
+    -------
+    bool
+        True for a history column, and for an object column whose first value that is
+        not missing is a History. A ColumnTransformer makes the latter of the former.
+    """
+    if column.dtype != object:
+        return isinstance(column.dtype, HistoryDtype)
+    present = column.notna().to_numpy()
+    return bool(present.any()) and isinstance(column.iloc[present.argmax()], History)
+
+
+def names_of_histories(X: pd.DataFrame) -> list[Any]:
+    """Names of the columns that hold histories, if any; they may be repeated.
+
+    Parameters
+    ----------
+    X : DataFrame of shape (n, n_columns)
+        Any rows.
+
+    Returns
+    -------
+    list of str
+        Names in the order of the columns. Only object columns are taken out of `X`:
+        taking out hundreds would cost as much as the rest of scoring a row.
+    """
+    return [
+        name
+        for i, (name, dtype) in enumerate(X.dtypes.items())
+        if isinstance(dtype, HistoryDtype)
+        or (pd.api.types.is_object_dtype(dtype) and holds_histories(X.iloc[:, i]))
+    ]
+
+
+def refuse_repeated_columns(X: pd.DataFrame) -> None:
+    """Raise a ValueError if two columns have the same name."""
+    if not X.columns.is_unique:
+        twice = X.columns[X.columns.duplicated()].unique().tolist()
+        raise ValueError(f"X has several columns of the names {twice}; rename them.")
+
+
+def as_history_array(column: pd.Series) -> HistoryArray:
+    """The histories of a column.
+
+    Parameters
+    ----------
+    column : Series of shape (n,)
+        A history column, or an object column of History scalars.
+
+    Returns
+    -------
+    HistoryArray of shape (n,)
+        The array itself, or a new one over the same log.
+
+    Raises
+    ------
+    TypeError
+        If the column holds something else.
+    """
+    if isinstance(column.array, HistoryArray):
+        return column.array
+    if not holds_histories(column):
+        raise TypeError(
+            f"Column {column.name!r} must hold histories, but its type is "
+            f"{column.dtype}; EventLog.attach makes them."
+        )
+    return HistoryArray._from_sequence(column.array)
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Rows of X, and the histories among its columns.
+
+    Parameters
+    ----------
+    frame : DataFrame of shape (n, n_columns)
+        The rows.
+    histories : dict of name to HistoryArray of shape (n,)
+        The history columns, in the order of the columns.
+    is_named : bool, default=True
+        Whether the columns had names. Those of an array get ``"x0"``, ``"x1"``, ...
+    """
+
+    frame: pd.DataFrame
+    histories: Mapping[Any, HistoryArray]
+    is_named: bool = True
+
+    @classmethod
+    def of(cls, X: Any) -> Self:
+        """Read rows with at least one history column.
+
+        Parameters
+        ----------
+        X : DataFrame, or object array of shape (n, n_columns)
+            As `as_frame` takes it.
+
+        Returns
+        -------
+        Table
+            The rows with all columns.
+
+        Raises
+        ------
+        TypeError
+            If `X` is neither.
+        ValueError
+            If no column holds histories, or two columns have the same name.
+        """
+        frame, names = _converted(_framed(X))
+        if not names:
+            _refuse_no_history(frame)
+        histories = {name: frame[name].array for name in names}
+        return cls(frame, histories, not isinstance(X, np.ndarray))
+
+    def refuse_encoded(self, reader: str) -> Self:
+        """Raise a TypeError if histories are encoded and `reader` needs raw ones."""
+        for name, array in self.histories.items():
+            check_raw(array, reader, f"those in {name!r}")
+        return self
+
+    def refuse_missing(self) -> Self:
+        """Raise a ValueError if a row has no history, which is not an empty one."""
+        for name, array in self.histories.items():
+            n_missing = int(array.isna().sum())
+            if n_missing:
+                raise ValueError(
+                    f"Column {name!r} has {n_missing} missing histories; a customer "
+                    "without events has an empty history, which EventLog.attach makes."
+                )
+        return self
+
+    def refuse_no_rows(self, reader: str) -> Self:
+        """Raise a ValueError if there is no row."""
+        if not len(self.frame):
+            raise ValueError(f"X has no rows; {reader} needs at least one.")
+        return self
+
+
+def has_histories(X: Any) -> bool:
+    """Tell whether one of the columns of X holds histories.
+
+    Parameters
+    ----------
+    X : object
+        Anything. A DataFrame, or an object array of shape (n, n_columns), can.
+
+    Returns
+    -------
+    bool
+        True if a column is a history column, or an object column of histories.
+    """
+    if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 2:
+        X = pd.DataFrame(X)
+    return isinstance(X, pd.DataFrame) and bool(names_of_histories(X))
+
+
+def as_frame(X: Any) -> pd.DataFrame:
+    """Return X as a DataFrame whose histories are history columns.
+
+    Parameters
+    ----------
+    X : DataFrame, or object array of shape (n, n_columns)
+        An object array is what ColumnTransformer makes of a DataFrame with histories
+        unless it was told to ``set_output(transform="pandas")``.
+
+    Returns
+    -------
+    DataFrame of shape (n, n_columns)
+        `X` itself if nothing had to be converted. The columns of an array are named
+        ``"x0"``, ``"x1"``, ...
+
+    Raises
+    ------
+    TypeError
+        If `X` is neither.
+    ValueError
+        If two columns have the same name.
+    """
+    return _converted(_framed(X))[0]
+
+
+def names_of_unnamed(n_columns: int) -> list[str]:
+    """Names for the columns of an array."""
+    return [f"x{i}" for i in range(n_columns)]
+
+
+def _framed(X: Any) -> pd.DataFrame:
+    """X with names for its columns, each once; histories may be objects."""
+    if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 2:
+        X = pd.DataFrame(X, columns=names_of_unnamed(X.shape[1])).infer_objects()
+    if not isinstance(X, pd.DataFrame):
+        way = "After another transformer, its set_output(transform='pandas') keeps it."
+        if hasattr(X, "to_pandas"):
+            way = "X.to_pandas() makes a DataFrame; attach histories to that."
+        raise TypeError(
+            "X must be a pandas DataFrame with a history column, which EventLog.attach "
+            f"adds; got {type(X).__module__}.{type(X).__name__}. {way}"
+        )
+    refuse_repeated_columns(X)
+    return X
+
+
+def _converted(X: pd.DataFrame) -> tuple[pd.DataFrame, list[Any]]:
+    """X with histories that were objects as history columns, and the names of all."""
+    names = names_of_histories(X)
+    objects = {n: as_history_array(X[n]) for n in names if X[n].dtype == object}
+    if objects:
+        X = X.copy(deep=False)
+    for name, array in objects.items():  # whose names need not be text
+        X[name] = array
+    return X, names
+
+
+def _refuse_no_history(X: pd.DataFrame) -> None:
+    raise ValueError(
+        "X has no history column; EventLog.attach adds one. Its columns are "
+        f"{list(X.columns)}."
+    )
+
+
+def one_history(X: Any, history: Any = None) -> HistoryArray:
+    """The histories of all rows, from the one column to be read.
+
+    Parameters
+    ----------
+    X : DataFrame, object array, Series or HistoryArray
+        Rows with a history column, that column, or its array.
+    history : str or None, default=None
+        Name of the column of a DataFrame; None: the only one that holds histories.
+
+    Returns
+    -------
+    HistoryArray of shape (n,)
+        Histories, none of them missing.
+
+    Raises
+    ------
+    KeyError
+        If `X` has no column `history`.
+    TypeError
+        If `X` or the column holds no histories.
+    ValueError
+        If there is no history column, several and no choice, or histories are missing.
+    """
+    if isinstance(X, HistoryArray):
+        array = X
+    elif isinstance(X, pd.Series):
+        array = as_history_array(X)
+    else:
+        array = _choose(_framed(X), history)
+    n_missing = int(array.isna().sum())
+    if n_missing:
+        raise ValueError(
+            f"{n_missing} of {len(array)} rows have no history (missing, which is not "
+            "the same as empty), and so no cutoff; drop them, or attach them again."
+        )
+    return array
+
+
+def check_raw(array: HistoryArray, reader: str, which: str = "these") -> HistoryArray:
+    """Let raw histories pass and say what to do with encoded ones.
+
+    Parameters
+    ----------
+    array : HistoryArray of shape (n,)
+        Histories of any log.
+    reader : str
+        Who needs raw histories, for the error.
+    which : str, default="these"
+        How the error names them.
+
+    Returns
+    -------
+    HistoryArray of shape (n,)
+        The same array.
+    """
+    if not isinstance(array.log, RawLog):
+        raise TypeError(
+            f"{reader} reads raw histories, but {which} are encoded; give it the X "
+            "that EventLog.attach made, as it was before a HistoryEncoder."
+        )
+    return array
+
+
+def _choose(X: pd.DataFrame, history: Any) -> HistoryArray:
+    """The column to read; no other is looked into."""
+    found = names_of_histories(X)
+    if not found:
+        _refuse_no_history(X)
+    if history is None:
+        if len(found) > 1:
+            raise ValueError(
+                f"X has {len(found)} history columns, {found}; choose one of them with "
+                f"history={found[0]!r}."
+            )
+        history = found[0]
+    elif history not in X.columns:
+        raise KeyError(f"X has no column {history!r}; its history columns are {found}.")
+    return as_history_array(X[history])
+
+
+def customers_of(X: Any, history: Any = None) -> np.ndarray:
+    """Number the customers of the rows of X.
+
+    Parameters
+    ----------
+    X : DataFrame with history columns, or anything of n rows
+        Rows; without histories each is a customer of its own.
+    history : str or None, default=None
+        Name of the column whose customers count; None: all that hold histories.
+
+    Returns
+    -------
+    ndarray of shape (n,), int64
+        Equal for rows with a customer in common; see `row_customers`.
+    """
+    if history is not None:
+        return row_customers([one_history(X, history)])
+    if has_histories(X):
+        return row_customers(list(Table.of(X).histories.values()))
+    return np.arange(X.shape[0] if hasattr(X, "shape") else len(X))
+
+
+def row_customers(arrays: Sequence[HistoryArray]) -> np.ndarray:
+    """Number the rows so that those with a customer in common have one number.
+
+    Parameters
+    ----------
+    arrays : sequence of HistoryArray of shape (n,)
+        The history columns, at least one. They may be keyed by different things: rows
+        are joined through any of them.
+
+    Returns
+    -------
+    ndarray of shape (n,), int64
+        Numbers from 0 on, in the order in which customers first appear. So a split by
+        them does not depend on which customers the log knows, as it would by numbers
+        in the order of ids: a customer without events could change who is set aside.
+        Customers are told apart by the ids that the histories were attached by, whether
+        a log knows them or not. A missing history joins no rows.
+    """
+    if len(arrays) == 1:
+        return pd.factorize(ranked_customers(arrays[0]))[0].astype("int64")
+    n_rows = n_nodes = len(arrays[0])
+    rows, ends = [], []
+    for array in arrays:
+        numbers = _customers_of_rows(array)
+        rows.append(np.flatnonzero(numbers >= 0))
+        ends.append(n_nodes + numbers[rows[-1]])
+        n_nodes += numbers.max(initial=-1) + 1
+    # Older versions of scipy search graphs of 32-bit numbers only.
+    edges = (np.concatenate(rows).astype("int32"), np.concatenate(ends).astype("int32"))
+    graph = coo_array((np.ones(len(edges[0])), edges), shape=(n_nodes, n_nodes))
+    return connected_components(graph, directed=False)[1][:n_rows].astype("int64")
+
+
+def ranked_customers(array: HistoryArray) -> np.ndarray:
+    """Number the customers of one column in the order of their ids, whatever the rows'.
+
+    Parameters
+    ----------
+    array : HistoryArray of shape (n,)
+        The column.
+
+    Returns
+    -------
+    ndarray of shape (n,), int64
+        Numbers from 0 on. Customers that the log does not know come behind those that
+        it knows, in the order of the hashes of their ids. A missing history is a
+        customer of its own, behind all others.
+    """
+    return _with_own_numbers(_customers_of_rows(array))
+
+
+def split_customers(
+    customers: np.ndarray, fraction: float, random_state: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Set a random part of the customers aside, each with all of its rows.
+
+    Parameters
+    ----------
+    customers : ndarray of shape (n,), int64
+        Number of the customer of each row, of two customers or more.
+    fraction : float
+        Share of the customers to set aside, rounded up.
+    random_state : int, RandomState or None
+        Source of the choice.
+
+    Returns
+    -------
+    train, aside : ndarray of int64
+        Positions of the rows of both parts.
+    """
+    splitter = GroupShuffleSplit(1, test_size=fraction, random_state=random_state)
+    train, aside = next(splitter.split(customers, groups=customers))
+    return train, aside
+
+
+def _customers_of_rows(array: HistoryArray) -> np.ndarray:
+    """Number of each row's customer in one column, -1 if unidentified; shape (n,)."""
+    who, ids = array.rows.identities, array.log.customers
+    known, unknown = who >= 0, who < -1
+    found, place = np.unique(who[known], return_inverse=True)
+    ids = ids[found]
+    numbers = np.arange(len(ids))
+    if not (ids.is_monotonic_increasing and ids.is_unique):
+        # A log that was stacked from several may have a customer twice.
+        numbers, ids = pd.factorize(ids, sort=True)
+    result = np.full(len(who), -1)
+    result[known] = numbers[place]
+    if unknown.any():
+        # One log of several may know a customer that another does not.
+        others, place = np.unique(who[unknown], return_inverse=True)
+        both = np.concatenate([hashed_ids(ids), others])
+        result[unknown] = pd.factorize(both)[0][len(ids) :][place]
+    return result
+
+
+def _with_own_numbers(numbers: np.ndarray) -> np.ndarray:
+    """Replace each -1 by a number that no other row has."""
+    alone = numbers < 0
+    first = numbers.max(initial=-1) + 1
+    numbers[alone] = np.arange(first, first + alone.sum())
+    return numbers

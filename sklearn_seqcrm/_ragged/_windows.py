@@ -1,0 +1,320 @@
+"""Statistics of many overlapping windows: counts of levels, sums and extremes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from sklearn_seqcrm._ragged._portions import SIZE, Chunks
+from sklearn_seqcrm._ragged._runs import begins_run
+from sklearn_seqcrm._ragged._search import first_at_or_after
+
+
+class Levels:
+    """The levels of one field, customer by customer.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_events,), int
+        Level of each event, -1 where it is missing.
+    offsets : ndarray of shape (n_customers + 1,), int64
+        Segments of the customers.
+    chunks : Chunks
+        Their chunks.
+
+    Notes
+    -----
+    A window has as many levels as events whose level was last seen before it begins.
+    In a chunk whose places of that are sorted, a binary search counts them.
+    """
+
+    def __init__(self, codes: np.ndarray, offsets: np.ndarray, chunks: Chunks) -> None:
+        self._chunks = chunks
+        self._order, begins = _by_level(codes, offsets)
+        # Where each event is in that order, and where those of its level begin.
+        self._place = np.zeros(len(codes), dtype="int64")
+        self._place[self._order] = np.arange(len(self._order))
+        self._first = np.zeros(len(codes), dtype="int64")
+        of_level = np.maximum.accumulate(np.where(begins, np.arange(len(begins)), 0))
+        self._first[self._order] = of_level
+        # Never before any window, so that a missing level is never counted.
+        before = np.full(len(codes), len(codes))
+        before[self._order[1:]] = self._order[:-1]
+        before[self._order[begins]] = -1
+        self._before = before
+        self._sorted = []
+        first, inner = 0, before[:, None]
+        for own, parts in chunks.sizes:
+            inner = np.sort(inner[parts - first].reshape(len(parts), -1), axis=1)
+            first = own.start
+            self._sorted.append(inner.ravel())
+
+    def count_different(
+        self, customers: np.ndarray, begin: np.ndarray, end: np.ndarray
+    ) -> np.ndarray:
+        """Count the different levels of the events ``begin:end``.
+
+        Parameters
+        ----------
+        customers : ndarray of shape (n,), int64
+            Whose they are.
+        begin, end : ndarray of shape (n,), int64
+            Windows.
+
+        Returns
+        -------
+        ndarray of shape (n,), int64
+            Numbers of levels.
+        """
+        found = np.zeros(len(begin), dtype="int64")
+        filled = np.flatnonzero(end > begin)
+        if not len(filled):
+            return found
+        index, offsets = self._chunks.pieces(
+            customers[filled], begin[filled], end[filled]
+        )
+        since = np.repeat(begin[filled], np.diff(offsets))
+        new = self._count_pieces(index, since)
+        found[filled] = np.add.reduceat(new, offsets[:-1])
+        return found
+
+    def count_same(
+        self, events: np.ndarray, begin: np.ndarray, end: np.ndarray
+    ) -> np.ndarray:
+        """Count the events ``begin:end`` that have the level of a later one.
+
+        Parameters
+        ----------
+        events : ndarray of shape (n,), int64
+            Events with a level, each of the customer of its window and not in it.
+        begin, end : ndarray of shape (n,), int64
+            Windows.
+
+        Returns
+        -------
+        ndarray of shape (n,), int64
+            Numbers of events.
+        """
+        first, place = self._first[events], self._place[events]
+        until, since = (
+            first_at_or_after(self._order, first, place, when) for when in (end, begin)
+        )
+        return until - since
+
+    def _count_pieces(self, index: np.ndarray, since: np.ndarray) -> np.ndarray:
+        """Events of each piece whose level was last seen before `since`."""
+        if not self._sorted:
+            return (self._before[index] < since).astype("int64")
+        new = np.zeros(len(index), dtype="int64")
+        is_event = index < self._chunks.n_events
+        new[is_event] = self._before[index[is_event]] < since[is_event]
+        width = 1
+        for (own, _), places in zip(self._chunks.sizes, self._sorted, strict=True):
+            width *= SIZE
+            here = np.flatnonzero((index >= own.start) & (index < own.stop))
+            low = (index[here] - own.start) * width
+            new[here] = first_at_or_after(places, low, low + width, since[here]) - low
+        return new
+
+
+def _by_level(codes: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Events that have a level, by customer, level and time; which begin a level."""
+    known = np.flatnonzero(codes >= 0)
+    customer = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))[known]
+    levels = codes[known].astype("int64")
+    key = customer * (int(levels.max(initial=0)) + 1) + levels
+    order = np.argsort(key, kind="stable")
+    return known[order], begins_run(key[order])
+
+
+class Summary(NamedTuple):
+    """What is known of the recorded numbers of some sets of events.
+
+    Parameters
+    ----------
+    n : ndarray of shape (...), int64
+        How many there are.
+    total : ndarray of shape (...)
+        Their sum.
+    squares : ndarray of shape (...)
+        Sum of the squared distances from their mean.
+    low, high : ndarray of shape (...)
+        The smallest and the largest, infinite if there is none.
+    """
+
+    n: np.ndarray
+    total: np.ndarray
+    squares: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    def at(self, place: int) -> Summary:
+        """Those of one place in the first dimension."""
+        return Summary(*(part[place] for part in self))
+
+    def joined(self, other: Self) -> Summary:
+        """The summary of both sets together, which have no event in common.
+
+        Notes
+        -----
+        Squared distances from a mean are joined by the formula of Chan, Golub and
+        LeVeque, which subtracts means and never large sums.
+        """
+        count = self.n + other.n
+        both = np.multiply(self.n, other.n, dtype="float64")
+        apart = self.mean(0.0) - other.mean(0.0)
+        between = apart * apart * (both / np.maximum(count, 1))
+        return Summary(
+            count,
+            self.total + other.total,
+            self.squares + other.squares + between,
+            np.minimum(self.low, other.low),
+            np.maximum(self.high, other.high),
+        )
+
+    def mean(self, of_none: float = np.nan) -> np.ndarray:
+        """Means, and a number for what has none."""
+        # The mean of equal numbers is that number; their sum may have been rounded.
+        mean = np.where(self._are_equal, self.low, self.total / np.maximum(self.n, 1))
+        mean[self.n == 0] = of_none
+        return mean
+
+    def std(self) -> np.ndarray:
+        """Standard deviations of samples, missing for less than two numbers."""
+        std = np.sqrt(self.squares / np.maximum(self.n - 1, 1))
+        std[self._are_equal] = 0.0
+        std[self.n < 2] = np.nan
+        return std
+
+    @property
+    def _are_equal(self) -> np.ndarray:
+        """Whether all numbers of a set are equal; False for an empty set."""
+        return self.low == self.high
+
+    def extreme(self, which: str) -> np.ndarray:
+        """The smallest or the largest, missing where there is none."""
+        values = self.low if which == "min" else self.high
+        return np.where(self.n > 0, values, np.nan)
+
+
+class Bands:
+    """Stretches of events between successive cuts through the history of each row.
+
+    Parameters
+    ----------
+    chunks : Chunks
+        Chunks of the events.
+    codes : ndarray of shape (n,), int64
+        Customer of each row.
+    cuts : ndarray of shape (1 + n_bands, n), int64
+        Band ``k`` of row ``i`` holds the events ``cuts[k + 1, i]:cuts[k, i]``.
+    """
+
+    def __init__(self, chunks: Chunks, codes: np.ndarray, cuts: np.ndarray) -> None:
+        self._cuts = cuts
+        end, begin = cuts[:-1].ravel(), cuts[1:].ravel()
+        self._filled = np.flatnonzero(end > begin)
+        index, offsets = chunks.pieces(
+            np.tile(codes, len(cuts) - 1)[self._filled],
+            begin[self._filled],
+            end[self._filled],
+        )
+        self._index, self._first = index, offsets[:-1]
+        self._n_pieces = np.diff(offsets)
+
+    def summary(self, numbers: Numbers) -> Summary:
+        """Summarise the numbers of each band, shape (n_bands, n)."""
+        n_before = numbers.n_before[self._cuts]
+        count = n_before[:-1] - n_before[1:]
+        total, squares = np.zeros(count.size), np.zeros(count.size)
+        low, high = np.full(count.size, np.inf), np.full(count.size, -np.inf)
+        parts = (total, squares, low, high)
+        if len(self._filled):
+            of_filled = self._summarise(numbers, count.ravel()[self._filled])
+            for part, values in zip(parts, of_filled, strict=True):
+                part[self._filled] = values
+        return Summary(count, *(part.reshape(count.shape) for part in parts))
+
+    def _summarise(
+        self, numbers: Numbers, count: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Sum, squared distances and extremes of the bands that are not empty."""
+        index, first = self._index, self._first
+        totals = numbers.total[index]
+        total = np.add.reduceat(totals, first)
+        mean = np.repeat(total / np.maximum(count, 1), self._n_pieces)
+        if numbers.is_plain:
+            apart = totals - mean
+            apart *= apart
+            squares, low, high = np.add.reduceat(apart, first), totals, totals
+        else:
+            apart = _apart(totals, numbers.count[index], mean)
+            apart += numbers.squares[index]
+            squares = np.add.reduceat(apart, first)
+            low, high = numbers.low[index], numbers.high[index]
+        return (
+            total,
+            squares,
+            np.minimum.reduceat(low, first),
+            np.maximum.reduceat(high, first),
+        )
+
+
+class Numbers:
+    """One number of each event, summarised over the chunks.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_events,)
+        Numbers; what is not finite was not recorded.
+    chunks : Chunks
+        Chunks of the events.
+
+    Attributes
+    ----------
+    n_before : ndarray of shape (n_events + 1,), int64
+        How many are recorded before each event.
+    count, total, squares, low, high : ndarray of shape (n_pieces,)
+        The summary of each piece.
+    is_plain : bool
+        Whether all pieces are single events with a recorded number.
+    """
+
+    def __init__(self, values: np.ndarray, chunks: Chunks) -> None:
+        recorded = np.isfinite(values)
+        self.n_before = np.append(0, np.cumsum(recorded))
+        numbers = np.where(recorded, values, 0.0)
+        self.is_plain = not chunks.sizes and bool(recorded.all())
+        self.total = chunks.extended(numbers, _sum)
+        if self.is_plain:
+            return
+        self.count = chunks.extended(recorded.astype("float64"), _sum)
+        self.low = chunks.extended(np.where(recorded, numbers, np.inf), _min)
+        self.high = chunks.extended(np.where(recorded, numbers, -np.inf), _max)
+        self.squares = np.zeros(chunks.n_pieces)
+        for own, parts in chunks.sizes:
+            mean = self.total[own] / np.maximum(self.count[own], 1)
+            apart = _apart(self.total[parts], self.count[parts], mean[:, None])
+            self.squares[own] = _sum(self.squares[parts] + apart)
+
+
+def _apart(total: np.ndarray, count: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Squared distance of the mean of each piece from another, times its count."""
+    apart = total - count * mean
+    # In this order, as the square of a long chunk's could be beyond all numbers.
+    found = apart / np.maximum(count, 1)
+    found *= apart
+    return found
+
+
+def _sum(chunks: np.ndarray) -> np.ndarray:
+    return chunks.sum(axis=1)
+
+
+def _min(chunks: np.ndarray) -> np.ndarray:
+    return chunks.min(axis=1)
+
+
+def _max(chunks: np.ndarray) -> np.ndarray:
+    return chunks.max(axis=1)

@@ -1,0 +1,1 @@
+"""The torch core of the recurrent estimators: data, network, objectives, training."""

@@ -1,0 +1,35 @@
+"""Rows, batches and padded tensors of ragged histories."""
+
+from sklearn_seqcrm._recurrent.data._batches import (
+    Batch,
+    BatchIterator,
+    BatchPart,
+    automatic_batch_size,
+    set_customers_aside,
+)
+from sklearn_seqcrm._recurrent.data._inputs import (
+    Inputs,
+    PaddedHistories,
+    read_inputs,
+    refuse_untrainable,
+    warn_if_all_empty,
+)
+from sklearn_seqcrm._recurrent.data._padding import HistoryBatch
+from sklearn_seqcrm._recurrent.data._rows import HistorySource, HistorySpec, RowData
+
+__all__ = [
+    "Batch",
+    "BatchIterator",
+    "BatchPart",
+    "HistoryBatch",
+    "HistorySource",
+    "HistorySpec",
+    "Inputs",
+    "PaddedHistories",
+    "RowData",
+    "automatic_batch_size",
+    "read_inputs",
+    "refuse_untrainable",
+    "set_customers_aside",
+    "warn_if_all_empty",
+]

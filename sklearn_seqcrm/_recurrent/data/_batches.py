@@ -1,0 +1,353 @@
+"""Batches of rows of similar length, and customers set aside for validation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from sklearn_seqcrm._columns import split_customers
+from sklearn_seqcrm._recurrent.data._padding import (
+    HistoryBatch,
+    n_weights,
+    pad,
+    starts_sequence,
+)
+from sklearn_seqcrm._recurrent.data._rows import RowData
+
+# Rows are shuffled in pools of this many batches and sorted by length within a pool:
+# short enough a sort for training to stay stochastic, long enough for little padding.
+_POOL = 64
+# A part of a batch has as many sequences as this, however long, if memory allows: the
+# kernels are slow on fewer.
+_FEWEST_SEQUENCES = 8
+# It never has more weights of an event for a row, which a single customer of many rows
+# among many of one row would blow up: 1,024 such rows took 12 s and 3 GB to predict.
+_MOST_WEIGHTS = 2**22
+# An automatic batch has 128 rows, or all rows of 32 sequences if those are more; but
+# an epoch keeps 64 steps, and a batch has 4,096 rows at most.
+_FEWEST_ROWS, _MOST_ROWS = 128, 4096
+_SEQUENCES_IN_BATCH = 32
+_STEPS_IN_EPOCH = 64
+
+
+@dataclass(frozen=True)
+class BatchPart:
+    """What a network reads at once.
+
+    Parameters
+    ----------
+    histories : list of HistoryBatch
+        One for each history column.
+    static : Tensor of shape (n, S), float32
+        Row features and statics.
+    weight : Tensor of shape (n,), float32, or None
+        Weight of each row in the loss.
+    """
+
+    histories: list[HistoryBatch]
+    static: torch.Tensor
+    weight: torch.Tensor | None
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.static)
+
+    def to(self, device: torch.device | str) -> BatchPart:
+        """Return the part on a device."""
+        return BatchPart(
+            [history.to(device) for history in self.histories],
+            self.static.to(device),
+            None if self.weight is None else self.weight.to(device),
+        )
+
+
+class Batch:
+    """Rows of one step of training; iterate to gather them part by part.
+
+    Parameters
+    ----------
+    data : RowData
+        All rows.
+    parts : list of ndarray of int64
+        Rows of each part.
+    share : bool
+        Let rows that start at the same event share a sequence.
+    """
+
+    def __init__(self, data: RowData, parts: list[np.ndarray], share: bool) -> None:
+        self.parts = parts
+        self.rows = np.concatenate(parts)
+        self._data = data
+        self._share = share
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.rows)
+
+    @property
+    def weight(self) -> torch.Tensor | None:
+        """Weights of the rows in the order of `rows`, shape (n,), or None."""
+        weight = self._data.weight
+        return None if weight is None else torch.from_numpy(weight[self.rows])
+
+    @property
+    def target(self) -> torch.Tensor:
+        """Targets in the order of `rows`, shape (n,) or (n, k); 0 without any."""
+        if self._data.target is None:
+            return torch.zeros(len(self), dtype=torch.float32, device="cpu")
+        return torch.from_numpy(self._data.target[self.rows])
+
+    def __iter__(self) -> Iterator[BatchPart]:
+        """Gather a part at a time, in the order of `rows`."""
+        data = self._data
+        for rows in self.parts:
+            yield BatchPart(
+                [pad(source, rows, self._share) for source in data.sources],
+                torch.from_numpy(data.static[rows]),
+                None if data.weight is None else torch.from_numpy(data.weight[rows]),
+            )
+
+
+class BatchIterator:
+    """Batches of rows of similar length, for skorch to iterate over.
+
+    Parameters
+    ----------
+    data : RowData
+        All rows.
+    batch_size : int
+        Rows in a batch.
+    shuffle : bool, default=False
+        Draw new batches, in another order, on each iteration.
+    share : bool, default=True
+        Let rows that start at the same event share a sequence. False gives each row
+        a sequence of its own, which a bidirectional network needs.
+    seed : int, default=0
+        Seed of the shuffling.
+    steps_at_once : int, default=2**18
+        Padded steps in a part of a batch, of each history column, unless eight
+        sequences have more.
+    most_steps : int, default=2**18
+        Most padded steps in a part, unless a single row has more.
+    """
+
+    def __init__(
+        self,
+        data: RowData,
+        batch_size: int,
+        shuffle: bool = False,
+        share: bool = True,
+        seed: int = 0,
+        steps_at_once: int = 2**18,
+        most_steps: int = 2**18,
+    ) -> None:
+        self.data = data
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+        self.share = share
+        self.steps_at_once = steps_at_once
+        self.most_steps = most_steps
+        self.rng = np.random.default_rng(seed)
+        self._groups = _group_rows(data, batch_size, share)
+
+    def __iter__(self) -> Iterator[tuple[Batch, torch.Tensor]]:
+        """Yield a batch and its targets at a time; targets are 0 if there are none."""
+        for parts in self.plan():
+            batch = Batch(self.data, parts, self.share)
+            yield batch, batch.target
+
+    def plan(self) -> list[list[np.ndarray]]:
+        """Choose the rows of each part of each batch."""
+        order, bounds, lengths = self._groups
+        sizes = np.diff(bounds)
+        if self.shuffle:
+            groups = self.rng.permutation(len(lengths))
+            # The sort is by pool, then by length: pools stay in their drawn order.
+            pool = np.cumsum(sizes[groups]) // (_POOL * self.batch_size)
+            groups = groups[np.lexsort((lengths[groups], pool))]
+        else:
+            groups = np.argsort(lengths, kind="stable")
+        plan = []
+        for first, last in pairwise(_cut_batches(sizes[groups], self.batch_size)):
+            batch = groups[first:last]
+            n = sizes[batch]
+            before = np.cumsum(n) - n
+            # Group i has the rows from bounds[i] on, and stands from before[i] on here.
+            # A loop over groups took a third of the time to score rows of statics.
+            rows = order[np.repeat(bounds[batch] - before, n) + np.arange(n.sum())]
+            cuts = self._cut_parts(rows, np.repeat(lengths[batch], n))
+            plan.append(np.split(rows, cuts))
+        if self.shuffle:
+            self.rng.shuffle(plan)
+        return plan
+
+    def _cut_parts(self, rows: np.ndarray, longest: np.ndarray) -> list[int]:
+        """Where to cut the rows of a batch into parts.
+
+        `longest` is of the group of each row, so that a group is cut only where memory
+        demands it.
+        """
+        # Of each history column, the sequences up to a row, and the rows of its own.
+        counts, slots = np.ones((2, max(1, len(self.data.sources)), len(rows)), "int64")
+        for source, count, slot in zip(self.data.sources, counts, slots, strict=False):
+            new = starts_sequence(source.start[rows], self.share)
+            count[:] = np.cumsum(new)
+            # Rows since the first one of the sequence, which is the count-th of them.
+            slot[:] = np.arange(len(rows)) - np.flatnonzero(new)[count - 1] + 1
+        cuts: list[int] = []
+        first = 0
+        while True:
+            # What a part from `first` up to each row would hold, of the history column
+            # that has most of it. None of this shrinks with another row.
+            n_sequences = (counts[:, first:] - counts[:, [first]] + 1).max(axis=0)
+            n_slots = np.maximum.accumulate(slots[:, first:].max(axis=0))
+            steps = np.maximum.accumulate(longest[first:]) * n_sequences
+            fits = (steps <= self.steps_at_once) | (n_sequences <= _FEWEST_SEQUENCES)
+            n_rows = np.arange(1, len(steps) + 1)
+            fits &= steps <= self.most_steps
+            fits &= n_weights(steps, n_slots, n_rows) <= _MOST_WEIGHTS
+            fits[0] = True
+            if fits.all():
+                return cuts
+            first += int(fits.argmin())
+            cuts.append(first)
+
+
+def automatic_batch_size(data: RowData, share: bool) -> int:
+    """Rows of a step of training that suit the rows.
+
+    The more rows share a sequence, the less is new in a batch of a given size, and the
+    more steps an epoch has, each of which has a fixed cost. What batches that grow with
+    the rows cost of AUC, .001 or nothing, is under "Several rows of a customer" in
+    ``docs/benchmarks.md``.
+
+    Parameters
+    ----------
+    data : RowData
+        Rows, one at least.
+    share : bool
+        Whether rows that start at the same event share a sequence.
+
+    Returns
+    -------
+    int
+        From 128 to 4,096.
+    """
+    if not share or not data.sources:
+        return _FEWEST_ROWS
+    n_rows, n_sequences = len(data), len(np.unique(data.sources[0].start))
+    wanted = _SEQUENCES_IN_BATCH * n_rows // n_sequences
+    most = min(_MOST_ROWS, n_rows // _STEPS_IN_EPOCH)
+    return max(_FEWEST_ROWS, min(wanted, most))
+
+
+def _group_rows(
+    data: RowData, batch_size: int, share: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows that share a sequence, at most a batch of them, stand together.
+
+    Returns
+    -------
+    order : ndarray of shape (n,)
+        Rows, group by group.
+    bounds : ndarray of shape (n_groups + 1,)
+        Group ``i`` is ``order[bounds[i]:bounds[i + 1]]``.
+    lengths : ndarray of shape (n_groups,)
+        Longest history of each group, over all history columns.
+    """
+    n_rows = len(data)
+    longest = np.zeros(n_rows, dtype="int64")
+    for source in data.sources:
+        np.maximum(longest, source.stop - source.start, out=longest)
+    if not share or not data.sources:
+        return np.arange(n_rows), np.arange(n_rows + 1), longest
+    start = data.sources[0].start
+    # Ordered by length within a group, so that a group that is split has its short
+    # rows in a batch of their own.
+    order = np.lexsort((longest, start))
+    new = np.ones(n_rows, dtype=bool)
+    new[1:] = start[order[1:]] != start[order[:-1]]
+    position = np.arange(n_rows)
+    since = position - np.maximum.accumulate(np.where(new, position, 0))
+    new |= since % batch_size == 0
+    bounds = np.append(np.flatnonzero(new), n_rows)
+    return order, bounds, np.maximum.reduceat(longest[order], bounds[:-1])
+
+
+def _cut_batches(sizes: np.ndarray, batch_size: int) -> list[int]:
+    """Cut groups into batches of about `batch_size` rows, and not more."""
+    ends = np.cumsum(sizes)
+    cuts = [0]
+    while cuts[-1] < len(sizes):
+        first = cuts[-1]
+        done = ends[first - 1] if first else 0
+        last = int(np.searchsorted(ends, done + batch_size, side="right"))
+        cuts.append(max(last, first + 1))
+    return cuts
+
+
+# With fewer customers, or else rows, those set aside are too few to tell epochs apart.
+_CUSTOMERS_TO_STOP_EARLY, _ROWS_TO_STOP_EARLY = 50, 1000
+# What is set aside: 100 customers, but no less than the first share and no more than
+# the second, as those who are left must be enough to learn from.
+_CUSTOMERS_ASIDE = 100
+_LEAST_SHARE, _LARGEST_SHARE = 0.1, 0.2
+
+
+def set_customers_aside(
+    data: RowData,
+    customers: np.ndarray,
+    wanted: bool | str,
+    fraction: float | str,
+    seed: int,
+) -> tuple[RowData, RowData | None]:
+    """Split rows for early stopping, all rows of a customer on one side.
+
+    Parameters
+    ----------
+    data : RowData
+        Rows to be split.
+    customers : ndarray of shape (n,), int64
+        Number of the customer of each row.
+    wanted : bool or "auto"
+        Whether to split at all. ``"auto"``: with 50 customers or more, or with 1,000
+        rows of several customers.
+    fraction : float or "auto"
+        Share of the customers that are set aside. ``"auto"``: a tenth or, if that is
+        less than 100 customers, up to a fifth.
+    seed : int
+        Seed of the choice.
+
+    Returns
+    -------
+    train : RowData
+        Rows to learn from.
+    valid : RowData or None
+        Rows set aside, if any.
+
+    Raises
+    ------
+    ValueError
+        If a split is wanted, and all rows belong to one customer.
+    """
+    n_customers = len(np.unique(customers))
+    if wanted == "auto":
+        wanted = n_customers >= _CUSTOMERS_TO_STOP_EARLY or (
+            len(data) >= _ROWS_TO_STOP_EARLY and n_customers > 1
+        )
+    if not wanted:
+        return data, None
+    if n_customers < 2:
+        raise ValueError(
+            "early_stopping=True sets customers aside for validation, but all "
+            f"{len(data)} rows belong to one customer; use early_stopping=False."
+        )
+    if fraction == "auto":
+        share = _CUSTOMERS_ASIDE / n_customers
+        fraction = min(max(share, _LEAST_SHARE), _LARGEST_SHARE)
+    train, valid = split_customers(customers, float(fraction), seed)
+    return data.take(train), data.take(valid)

@@ -1,0 +1,504 @@
+"""The three forms of X that the estimators take, read into rows for a network."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import issparse
+from sklearn.utils.validation import validate_data
+from skorch.helper import SliceDict
+
+from sklearn_seqcrm._columns import (
+    ColumnRoles,
+    Table,
+    has_histories,
+    kind_of,
+    numbers_of,
+    refuse_repeated_columns,
+    row_customers,
+)
+from sklearn_seqcrm._encoding import EncodedLog
+from sklearn_seqcrm._recurrent.data._rows import HistorySource, HistorySpec, RowData
+from sklearn_seqcrm.events import HistoryArray
+
+# Half-lives, in events, for tensors that do not say when events happened.
+_HALF_LIVES = (1.0, 4.0, 16.0, 64.0)
+_TENSORS = ("values", "codes", "lengths")
+
+
+class PaddedHistories(SliceDict):
+    """Padded tensors that remember what they were padded from.
+
+    Made by `HistoryPadder`. Selecting rows keeps `layout`, and the customers of the
+    rows that were selected.
+
+    Parameters
+    ----------
+    **tensors : ndarray
+        ``values``, ``codes``, ``lengths``, ``static``; see `HistoryPadder`.
+    """
+
+    layout: dict[str, HistorySpec] | None = None
+    padding: str = "post"
+    customers: np.ndarray | None = None
+    sums: np.ndarray | None = None
+
+    def with_layout(
+        self,
+        layout: dict[str, HistorySpec],
+        padding: str,
+        customers: np.ndarray,
+        sums: np.ndarray,
+    ) -> PaddedHistories:
+        """Set what the tensors alone do not say, and return the object.
+
+        Parameters
+        ----------
+        layout : dict of str to HistorySpec
+            Shape of each history, by the name before its keys.
+        padding : {"post", "pre"}
+            Where the zeros are.
+        customers : ndarray of shape (n,), int64
+            Number of the customer of each row.
+        sums : ndarray of shape (n, n_sums), float32
+            Sums of the histories, which only a network of ours with a linear part
+            reads.
+        """
+        self.layout, self.padding = layout, padding
+        self.customers, self.sums = customers, sums
+        return self
+
+    def __getitem__(self, rows: Any) -> Any:
+        """A tensor for a name, some rows of all tensors for anything else."""
+        selected = super().__getitem__(rows)
+        if isinstance(selected, PaddedHistories) and self.layout is not None:
+            assert self.customers is not None
+            assert self.sums is not None
+            selected.with_layout(
+                self.layout, self.padding, self.customers[rows], self.sums[rows]
+            )
+        return selected
+
+    def copy(self) -> PaddedHistories:
+        """The same tensors in a new dict; SliceDict would forget the layout."""
+        return self[:]
+
+
+def padded_inputs(
+    X: dict[str, Any],
+) -> tuple[RowData, tuple[HistorySpec, ...], tuple[str, ...], np.ndarray]:
+    """Read padded tensors, with or without a layout, into ragged rows.
+
+    Parameters
+    ----------
+    X : dict of ndarray or Tensor
+        ``values`` (n, T, F), ``lengths`` (n,), and optionally ``codes`` (n, T, C) and
+        ``static`` (n, S), padded after the events. Several histories have their name
+        before each key but the last: ``"orders_values"``.
+
+    Returns
+    -------
+    data : RowData
+        Rows, without targets.
+    specs : tuple of HistorySpec
+        Shape of each history.
+    names : tuple of str
+        Names of the histories.
+    customers : ndarray of shape (n,), int64
+        Rows with equal numbers belong to one customer.
+    """
+    tensors = {key: np.asarray(X[key]) for key in X}
+    prefixes = [key.removesuffix("values") for key in tensors if key.endswith("values")]
+    known = [f"{prefix}{key}" for prefix in prefixes for key in _TENSORS]
+    unknown = [key for key in tensors if key not in [*known, "static"]]
+    if not prefixes or unknown:
+        raise ValueError(
+            "Padded tensors are 'values' (n, T, F), 'lengths' (n,) and, if there are "
+            "any, 'codes' (n, T, C) and 'static' (n, S), each but the last with the "
+            f"name of its history before it if there are several; got {list(tensors)}."
+            " HistoryPadder makes them."
+        )
+    n_rows = len(tensors[f"{prefixes[0]}values"])
+    uneven = {key: len(tensor) for key, tensor in tensors.items()}
+    if set(uneven.values()) != {n_rows}:
+        raise ValueError(f"Padded tensors differ in their number of rows: {uneven}.")
+    if not n_rows:
+        raise ValueError("X has no rows; at least one is needed.")
+    layout = getattr(X, "layout", None)
+    padding = getattr(X, "padding", "post")
+    sources, specs = [], []
+    for prefix in prefixes:
+        source, spec = _unpad(tensors, prefix, padding, has_ages=layout is not None)
+        name = prefix.removesuffix("_")
+        sources.append(source)
+        specs.append(spec if layout is None else layout[name])
+    static = tensors.get("static", np.zeros((n_rows, 0))).astype("float32")
+    if not np.isfinite(static).all():
+        n_bad = int((~np.isfinite(static)).sum())
+        raise ValueError(f"'static' has {n_bad} missing or infinite values; fill them.")
+    customers = getattr(X, "customers", None)
+    return (
+        RowData(tuple(sources), static),
+        tuple(specs),
+        tuple(prefix.removesuffix("_") for prefix in prefixes),
+        np.arange(n_rows) if customers is None else customers,
+    )
+
+
+def _unpad(
+    tensors: dict[str, np.ndarray], prefix: str, padding: str, *, has_ages: bool
+) -> tuple[HistorySource, HistorySpec]:
+    """One history, flattened to its events."""
+    values = tensors[f"{prefix}values"]
+    if values.ndim != 3:
+        raise ValueError(
+            f"'{prefix}values' must have the shape (n, T, F); got {values.shape}."
+        )
+    n_rows, n_steps = values.shape[:2]
+    lengths = tensors.get(f"{prefix}lengths")
+    if lengths is None or lengths.ndim != 1 or lengths.dtype.kind not in "iu":
+        raise ValueError(f"'{prefix}lengths' must have one integer for each row.")
+    lengths = lengths.astype("int64")
+    if lengths.min() < 0 or lengths.max() > n_steps:
+        raise ValueError(
+            f"'{prefix}lengths' must lie between 0 and {n_steps}, the number of steps; "
+            f"got {lengths.min()} to {lengths.max()}."
+        )
+    step = np.arange(n_steps)
+    real = step < lengths[:, None]
+    if padding == "pre":
+        real = real[:, ::-1]
+    codes = tensors.get(f"{prefix}codes", np.zeros((n_rows, n_steps, 0), "int64"))
+    if codes.ndim != 3 or codes.shape[:2] != values.shape[:2]:
+        raise ValueError(
+            f"'{prefix}codes' must have the shape ({n_rows}, {n_steps}, C), like "
+            f"'{prefix}values'; got {codes.shape}."
+        )
+    channels, codes = values[real].astype("float32"), codes[real].astype("int32")
+    n_bad = int((~np.isfinite(channels)).sum())
+    if n_bad:
+        raise ValueError(
+            f"'{prefix}values' has {n_bad} missing or infinite values; fill them."
+        )
+    if codes.size and codes.min() < 0:
+        raise ValueError(
+            f"'{prefix}codes' has {(codes < 0).sum()} negative codes; 0 stands for a "
+            "level that is not known."
+        )
+    stop = np.cumsum(lengths, dtype="int64")
+    start = stop - lengths
+    if has_ages:
+        ages = np.expm1(channels[:, -1].astype("float64"))
+        channels = np.ascontiguousarray(channels[:, :-1])
+    else:
+        ages = np.repeat(stop, lengths) - 1.0 - np.arange(len(channels))
+    n_levels = tuple(int(column.max(initial=1)) + 1 for column in codes.T)
+    spec = HistorySpec(channels.shape[1], n_levels, _HALF_LIVES)
+    source = HistorySource(channels, codes, -ages, start, stop, np.zeros(n_rows))
+    return source, spec
+
+
+_LARGEST_STATIC = 1e18
+_PIPELINE = "make_history_pipeline({estimator}(...)).fit(X, y)"
+
+
+class Inputs(NamedTuple):
+    """What an estimator reads of X.
+
+    Parameters
+    ----------
+    data : RowData
+        Rows, without targets and weights when they have just been read.
+    specs : tuple of HistorySpec
+        Shape of each history column.
+    names : tuple of str
+        Names of the history columns.
+    customers : callable
+        Numbers the rows, shape (n,), int64: equal where they belong to one customer.
+        Prediction does not ask.
+    encoded : bool, default=True
+        Whether an encoder made the codes. Otherwise nobody knows how many there are.
+    n_sums : int, default=0
+        How many of the statics, the last ones, are sums of the histories.
+    """
+
+    data: RowData
+    specs: tuple[HistorySpec, ...]
+    names: tuple[str, ...]
+    customers: Callable[[], np.ndarray]
+    encoded: bool = True
+    n_sums: int = 0
+
+    def split_static(self) -> tuple[np.ndarray, np.ndarray]:
+        """Row features and statics, and sums, each of shape (n, ...)."""
+        static = self.data.static
+        first, second = np.split(static, [static.shape[1] - self.n_sums], axis=1)
+        return first, second
+
+    def with_sums(self, sums: Sequence[np.ndarray]) -> Inputs:
+        """The same rows, with sums of the histories behind all other statics."""
+        static = np.concatenate([self.data.static, *sums], axis=1)
+        n_sums = static.shape[1] - self.data.static.shape[1]
+        return self._replace(data=replace(self.data, static=static), n_sums=n_sums)
+
+    def take(self, rows: np.ndarray) -> Inputs:
+        """Return the inputs of some rows."""
+        customers = self.customers
+        return self._replace(
+            data=self.data.take(rows), customers=lambda: customers()[rows]
+        )
+
+    def within(self, specs: Sequence[HistorySpec]) -> Inputs:
+        """The same rows; codes that `specs` do not have become 0, unseen."""
+        sources = tuple(
+            replace(
+                source, codes=np.where(source.codes < spec.n_levels, source.codes, 0)
+            )
+            for source, spec in zip(self.data.sources, specs, strict=True)
+        )
+        return self._replace(data=replace(self.data, sources=sources))
+
+
+def read_inputs(estimator: Any, X: Any, *, reset: bool, sums: bool = False) -> Inputs:
+    """Read X in any of its three forms.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Whose `n_features_in_` and `feature_names_in_` are set or checked.
+    X : DataFrame, padded tensors, or array of shape (n, n_columns)
+        Encoded histories with numeric statics, the result of `HistoryPadder`, or
+        statics alone.
+    reset : bool
+        True in `fit`.
+    sums : bool, default=False
+        Whether to read the sums of the histories as well.
+
+    Returns
+    -------
+    Inputs
+        Rows, shapes and customers.
+
+    Raises
+    ------
+    TypeError
+        If histories are raw, or a static is no number.
+    ValueError
+        If a static is not finite, or columns differ from those in `fit`.
+    """
+    if isinstance(X, dict) and not issparse(X):  # a dok_matrix is both
+        if reset:
+            _forget_columns(estimator)
+        has_layout = getattr(X, "layout", None) is not None
+        data, specs, names, customers = padded_inputs(X)
+        inputs = Inputs(data, specs, names, lambda: customers, encoded=has_layout)
+        beside = getattr(X, "sums", None)
+        return inputs if beside is None or not sums else inputs.with_sums([beside])
+    if has_histories(X):
+        return _read_frame(estimator, X, reset, sums)
+    if isinstance(X, pd.DataFrame):
+        refuse_repeated_columns(X)
+        _refuse_text(X, estimator)
+        if any(dtype.kind not in "biuf" for dtype in X.dtypes):
+            X = pd.DataFrame(numbers_of(X), X.index, X.columns)
+    if reset:
+        _forget_columns(estimator)
+    X = validate_data(estimator, X, dtype=np.float32, reset=reset)
+    return Inputs(RowData((), X), (), (), partial(np.arange, len(X)))
+
+
+def refuse_untrainable(estimator: Any, inputs: Inputs) -> None:
+    """Raise a ValueError for statics that are too large to be trained on.
+
+    Gradients are proportional to the statics, and their squares must be finite in
+    float32.
+
+    Parameters
+    ----------
+    estimator : estimator
+        The estimator that has read `inputs`.
+    inputs : Inputs
+        Rows as `read_inputs` returns them.
+    """
+    statics, _ = inputs.split_static()
+    counts = (np.abs(statics) > _LARGEST_STATIC).sum(axis=0)
+    if not counts.any():
+        return
+    names: Sequence[Any] = getattr(estimator, "feature_names_in_", range(len(counts)))
+    if hasattr(estimator, "_reading"):
+        names = [*estimator._reading.statics]
+    # Row features come before statics. An exposure is read through its logarithm.
+    exposure = getattr(estimator, "exposure", None)
+    own = counts[len(counts) - len(names) :]
+    found = [
+        f"{name!r} ({n})"
+        for name, n in zip(names, own, strict=True)
+        if n and name != exposure
+    ]
+    if found:
+        raise ValueError(
+            f"Columns have values beyond {_LARGEST_STATIC:g}, on which no network can "
+            f"be trained (count): {', '.join(found)}. make_history_pipeline scales "
+            "them; else clip them, or leave those rows out."
+        )
+
+
+def warn_if_all_empty(inputs: Inputs) -> None:
+    """Warn of history columns without any event; `fit` is two calls above."""
+    for name, source in zip(inputs.names, inputs.data.sources, strict=True):
+        if not (source.stop > source.start).any():
+            warnings.warn(
+                f"All {len(source.start)} histories in {name!r} are empty, so that the "
+                "model learns from statics alone. Do the customers and cutoffs of the "
+                "rows fit those of the log?",
+                UserWarning,
+                stacklevel=4,
+            )
+
+
+def _read_frame(estimator: Any, X: Any, reset: bool, sums: bool) -> Inputs:
+    # Padded tensors, if the fit was on those, have no columns to be compared with.
+    reading = None if reset else getattr(estimator, "_reading", None)
+    if reading is None:
+        X = Table.of(X)
+        reading = ColumnRoles.of(X)
+    if reset:
+        reading.set_names(X.frame, estimator)
+    table = reading.select(X, estimator).refuse_no_rows(type(estimator).__name__)
+    if reset:
+        estimator._reading = reading
+    for name, array in table.histories.items():
+        _refuse_raw(array, name, estimator)
+    table.refuse_missing()
+    arrays = list(table.histories.values())
+    if sums:
+        read = [array.log.row_features_and_sums(array.rows) for array in arrays]
+        columns = [features for features, _ in read]
+    else:
+        columns = [array.log.row_features(array.rows) for array in arrays]
+    # X[names] takes three times as long, a sixth of scoring a row.
+    place = table.frame.columns.get_indexer(
+        pd.Index([*reading.statics], tupleize_cols=False)
+    )
+    statics = table.frame.take(place, axis=1)
+    _refuse_text(statics, estimator)
+    columns.append(static_values(statics, getattr(estimator, "exposure", None)))
+    sources = tuple(history_source(array) for array in arrays)
+    inputs = Inputs(
+        RowData(sources, np.concatenate(columns, axis=1)),
+        tuple(history_spec(array.log) for array in arrays),
+        reading.histories,
+        partial(row_customers, arrays),
+    )
+    return inputs.with_sums([of_column for _, of_column in read]) if sums else inputs
+
+
+def _forget_columns(estimator: Any) -> None:
+    """Drop the columns of an earlier fit, as other forms of X have none like them."""
+    for name in ("n_features_in_", "feature_names_in_", "_reading"):
+        if hasattr(estimator, name):
+            delattr(estimator, name)
+
+
+def history_source(array: HistoryArray) -> HistorySource:
+    """Channels, codes and times behind encoded histories."""
+    rows, log = array.rows, array.log
+    return HistorySource(
+        log.channels,
+        log.codes,
+        log.timeline.times,
+        np.maximum(rows.start, 0),
+        np.maximum(rows.stop, 0),
+        rows.cutoff,
+        log.layout.time_unit,
+        log.layout.gap_channel,
+    )
+
+
+def history_spec(log: EncodedLog) -> HistorySpec:
+    """Shape of the events of an encoded log."""
+    return HistorySpec.of(log.layout)
+
+
+def static_values(statics: pd.DataFrame, exposure: Any = None) -> np.ndarray:
+    """Numeric statics as float32, shape (n, S); not finite ones are an error.
+
+    Parameters
+    ----------
+    statics : DataFrame of shape (n, S)
+        Numbers, booleans or durations.
+    exposure : str or None, default=None
+        Name of the exposure column, if there is one.
+    """
+    values = numbers_of(statics)
+    if exposure is not None and exposure in statics.columns:
+        _refuse_missing_exposure(values[:, statics.columns.get_loc(exposure)], exposure)
+    missing = np.isnan(values).sum(axis=0)
+    with np.errstate(over="ignore"):  # too large for float32 is infinite
+        values = values.astype("float32")
+    beyond = np.isinf(values).sum(axis=0)
+    for counts, what, way in (
+        (
+            missing,
+            "missing or infinite values",
+            "make_history_pipeline imputes them, or fill them before",
+        ),
+        (
+            beyond,
+            "values beyond the range of float32, 3e38",
+            "clip them, or leave those rows out",
+        ),
+    ):
+        if counts.any():
+            found = ", ".join(
+                f"{name!r} ({n})"
+                for name, n in zip(statics.columns, counts, strict=True)
+                if n
+            )
+            raise ValueError(f"Columns have {what} (count): {found}. {way}.")
+    return values
+
+
+def _refuse_missing_exposure(values: np.ndarray, name: Any) -> None:
+    n_missing = int(np.isnan(values).sum())
+    if n_missing:
+        raise ValueError(
+            f"Exposures must be known; {n_missing} of {len(values)} in {name!r} are "
+            "missing or infinite. Leave those rows out."
+        )
+
+
+def _refuse_raw(array: HistoryArray, name: str, estimator: Any) -> None:
+    if not isinstance(array.log, EncodedLog):
+        line = _PIPELINE.format(estimator=type(estimator).__name__)
+        raise TypeError(
+            f"The histories in {name!r} are raw events, and a network reads encoded "
+            f"ones. Write {line}, or put HistoryEncoder() before it in your pipeline."
+        )
+
+
+def _refuse_text(statics: pd.DataFrame, estimator: Any) -> None:
+    """Text, categories and datetimes are no numbers yet."""
+    text = [
+        f"{name!r} ({dtype})"
+        for i, (name, dtype) in enumerate(statics.dtypes.items())
+        # Taking out each of hundreds would cost as much as the rest of scoring a row.
+        if dtype.kind not in "biuf" and _holds_others(statics.iloc[:, i])
+    ]
+    if text:
+        line = _PIPELINE.format(estimator=type(estimator).__name__)
+        raise TypeError(
+            f"Columns that are no numbers: {', '.join(text)}. Write {line}, which "
+            "encodes them, or drop or encode them before."
+        )
+
+
+def _holds_others(column: pd.Series) -> bool:
+    """Whether a column has values that are no numbers."""
+    return kind_of(column) != "numeric" and bool(column.notna().any())

@@ -1,0 +1,67 @@
+"""The network: layers, cells, poolings, a reader per history column, and a head."""
+
+from sklearn_seqcrm._recurrent.network._layers import (
+    Dropout,
+    Linear,
+    draw_vectors,
+    draw_weights,
+    new_generator,
+    new_linear,
+    without_drawing,
+)
+from sklearn_seqcrm._recurrent.network._module import FAR, HistoryNetwork, LinearPart
+from sklearn_seqcrm._recurrent.network._poolings import (
+    POOLINGS,
+    Attention,
+    BothEnds,
+    Decay,
+    EventPooling,
+    Last,
+    Max,
+    Mean,
+    Pooling,
+    State,
+    WeightedPooling,
+)
+from sklearn_seqcrm._recurrent.network._reader import (
+    CELLS,
+    PRECISIONS,
+    CellState,
+    HistoryReader,
+    ReaderState,
+    join,
+    read_both_ways,
+    trains_in_bfloat16,
+)
+
+__all__ = [
+    "CELLS",
+    "FAR",
+    "POOLINGS",
+    "PRECISIONS",
+    "Attention",
+    "BothEnds",
+    "CellState",
+    "Decay",
+    "Dropout",
+    "EventPooling",
+    "HistoryNetwork",
+    "HistoryReader",
+    "Last",
+    "Linear",
+    "LinearPart",
+    "Max",
+    "Mean",
+    "Pooling",
+    "ReaderState",
+    "State",
+    "WeightedPooling",
+    "draw_vectors",
+    "draw_weights",
+    "join",
+    "new_generator",
+    "new_linear",
+    "read_both_ways",
+    "trains_in_bfloat16",
+    "without_drawing",
+]

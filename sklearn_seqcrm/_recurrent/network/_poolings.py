@@ -1,0 +1,502 @@
+"""How outputs of a reader become one vector for a row: by batch, or event by event.
+
+Each pooling but `BothEnds` has two forms that agree. In a batch it reads all outputs at
+once. Event by event it keeps a state: `update` takes one event in, `read` returns what
+a row sees at an age of the last event. The state is a tuple of tensors whose first axis
+are the histories; its size does not grow with their length.
+
+All but ``"max"`` are weighted sums with one recurrence: what is summed fades by a
+factor of at most 1 from event to event, and is divided by the sum of its weights, or by
+1 if that is more. In a batch the weights of all rows are written out, as far as the
+block of events that a row ends in; what the blocks before it leave is carried into it
+as one more vector. Nothing is ever divided by a factor that fades.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from sklearn_seqcrm._recurrent.data import HistoryBatch
+from sklearn_seqcrm._recurrent.network._layers import new_linear
+
+State = tuple[torch.Tensor, ...]
+
+# Most blocks among which states are carried by one product of matrices.
+_BLOCKS_AT_ONCE = 32
+
+
+class Weights(NamedTuple):
+    """Weights of P poolings, before they are divided by their sums.
+
+    Parameters
+    ----------
+    rows : Tensor of shape (C, R, P, K)
+        Of the K events of a block, for each row that ends in it.
+    carried : Tensor of shape (C, R, P) or None
+        Of the state before the block, for each row. None if sequences are one block,
+        and so for the others.
+    ends : Tensor of shape (B, N, P, K) or None
+        Of the events of each of N blocks, at its end.
+    kept : Tensor of shape (B, N, P) or None
+        Of the state before a block, at its end.
+    """
+
+    rows: torch.Tensor
+    carried: torch.Tensor | None = None
+    ends: torch.Tensor | None = None
+    kept: torch.Tensor | None = None
+
+
+class Pooling(nn.Module):
+    """A pooling in a batch.
+
+    Attributes
+    ----------
+    n_vectors : int
+        Number of vectors, each of the size of an output, that it returns for a row.
+    """
+
+    n_vectors = 1
+
+
+class EventPooling(Pooling, ABC):
+    """A pooling that is there event by event as well: all but `BothEnds`.
+
+    Attributes
+    ----------
+    adds_up : bool
+        Whether its vectors are sums over all events, which grow with their number.
+    """
+
+    adds_up = False
+
+    @abstractmethod
+    def start(self, outputs: torch.Tensor) -> State:
+        """State before the first event.
+
+        Parameters
+        ----------
+        outputs : Tensor of shape (n, H)
+            Outputs of any events: their number, size, dtype and device count.
+        """
+
+    @abstractmethod
+    def update(self, state: State, output: torch.Tensor, gap: torch.Tensor) -> State:
+        """State after one more event of each history.
+
+        Parameters
+        ----------
+        state : tuple of Tensor
+            State before the event.
+        output : Tensor of shape (n, H)
+            What the reader returned for the event.
+        gap : Tensor of shape (n,)
+            Time since the event before, in typical gaps; of no matter for the first.
+        """
+
+    @abstractmethod
+    def read(self, state: State, age: torch.Tensor) -> torch.Tensor:
+        """What a row sees, shape (n, n_vectors * H); 0 before the first event.
+
+        Parameters
+        ----------
+        state : tuple of Tensor
+            State after the last event that the row sees.
+        age : Tensor of shape (n,)
+            Time since then, in typical gaps.
+        """
+
+
+class WeightedPooling(EventPooling):
+    """A weighted sum of outputs. Its state are P sums, and the sums of the weights."""
+
+    @abstractmethod
+    def weigh(self, outputs: torch.Tensor, batch: HistoryBatch) -> Weights:
+        """Weights of the rows of a batch.
+
+        Parameters
+        ----------
+        outputs : Tensor of shape (B, N * K, H)
+            Outputs of the reader, padded to whole blocks.
+        batch : HistoryBatch
+            The batch.
+        """
+
+    def fade(self, time: torch.Tensor) -> torch.Tensor:
+        """Share of a weight that is left after some typical gaps, shape (n, P)."""
+        return time.new_ones(len(time), self.n_vectors)
+
+    def start(self, outputs: torch.Tensor) -> State:
+        n, size = outputs.shape
+        sums = outputs.new_zeros(n, self.n_vectors, size)
+        return sums, outputs.new_zeros(n, self.n_vectors)
+
+    def update(self, state: State, output: torch.Tensor, gap: torch.Tensor) -> State:
+        sums, weight = state
+        fade = self.fade(gap)
+        return sums * fade[:, :, None] + output[:, None], weight * fade + 1
+
+    def read(self, state: State, age: torch.Tensor) -> torch.Tensor:
+        sums, weight = state[:2]
+        fade = self.fade(age)
+        share = fade / (weight * fade).clamp(min=1)
+        return (sums * share[:, :, None]).flatten(1)
+
+
+class Last(WeightedPooling):
+    """The output of the last event."""
+
+    def weigh(self, outputs: torch.Tensor, batch: HistoryBatch) -> Weights:
+        n_seen = batch.seen_in_block()  # (C, R)
+        step = torch.arange(batch.block_length, device=outputs.device)
+        rows = (step == n_seen[:, :, None] - 1).to(outputs)[:, :, None]
+        if batch.blocks is None:
+            return Weights(rows)
+        shape = (*batch.blocks.gaps.shape, 1)
+        end = (step == batch.block_length - 1).to(outputs)
+        return Weights(
+            rows,
+            (n_seen == 0).to(outputs)[:, :, None],
+            end.expand(*shape, -1),
+            outputs.new_zeros(shape),
+        )
+
+    def update(self, state: State, output: torch.Tensor, gap: torch.Tensor) -> State:
+        return output[:, None], torch.ones_like(state[1])
+
+
+class Mean(WeightedPooling):
+    """The mean of all outputs."""
+
+    adds_up = True
+
+    def weigh(self, outputs: torch.Tensor, batch: HistoryBatch) -> Weights:
+        step = torch.arange(batch.block_length, device=outputs.device)
+        seen = step < batch.seen_in_block()[:, :, None]
+        rows = seen.to(outputs)[:, :, None]
+        if batch.blocks is None:
+            return Weights(rows)
+        shape = (*batch.blocks.gaps.shape, 1)
+        return Weights(
+            rows,
+            outputs.new_ones(*rows.shape[:2], 1),
+            outputs.new_ones(*shape, batch.block_length),
+            outputs.new_ones(shape),
+        )
+
+
+class Decay(WeightedPooling):
+    """Means faded by age, one for each half-life.
+
+    Normed by the events of the most recent time constant at least, so that the pool of
+    a long silence fades out.
+
+    Parameters
+    ----------
+    half_lives : sequence of float
+        Half-lives, in typical gaps.
+    """
+
+    def __init__(self, half_lives: Sequence[float]) -> None:
+        super().__init__()
+        # In a typical gap.
+        halvings = 1 / torch.tensor(half_lives, dtype=torch.float32, device="cpu")
+        self.register_buffer("halvings", halvings)
+        self.n_vectors = len(halvings)
+
+    def fade(self, time: torch.Tensor) -> torch.Tensor:
+        # In powers of 2: torch's exp takes six times as long where the age of an event
+        # is infinite.
+        return torch.exp2(time[..., None] * -self.halvings)
+
+    def weigh(self, outputs: torch.Tensor, batch: HistoryBatch) -> Weights:
+        rows = self._by_event(batch.ages)
+        if batch.blocks is None:
+            return Weights(rows)
+        blocks = batch.blocks
+        return Weights(
+            rows,
+            self.fade(blocks.ages),
+            self._by_event(blocks.end_ages),
+            self.fade(blocks.gaps),
+        )
+
+    def _by_event(self, ages: torch.Tensor) -> torch.Tensor:
+        """Fades of K events in the last axis, shape (..., P, K)."""
+        return torch.exp2(ages[..., None, :] * -self.halvings[:, None])
+
+
+class Attention(WeightedPooling):
+    """A mean with learned weights: the softmax of a score of each output.
+
+    Scores are taken relative to the largest one so far, as softmax does. Where that
+    grows from event to event, what was summed before fades.
+
+    Parameters
+    ----------
+    size : int
+        Size of an output.
+    generator : torch.Generator
+        What first weights are drawn from.
+    """
+
+    adds_up = True
+
+    def __init__(self, size: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.score = new_linear(size, 1, generator)
+
+    def weigh(self, outputs: torch.Tensor, batch: HistoryBatch) -> Weights:
+        scores = self.score(outputs).squeeze(2)  # (B, N * K)
+        # The result does not depend on what scores are relative to.
+        largest = scores.detach().cummax(dim=1).values
+        length, n_seen = batch.block_length, batch.seen_in_block()
+        blocks, step = batch.blocks, torch.arange(length, device=outputs.device)
+        by_block = scores.view(-1, length)  # (B * N, K)
+        top = at_last_event(largest[:, :, None], batch).squeeze(2)  # (C, R)
+        chosen = by_block if blocks is None else by_block[blocks.block]
+        relative = chosen[:, None] - top[:, :, None]
+        hidden = step >= n_seen[:, :, None]
+        rows = relative.masked_fill(hidden, -torch.inf).exp()[:, :, None]
+        if blocks is None:
+            return Weights(rows)
+        shape = blocks.gaps.shape
+        at_end = largest.view(*shape, length)[:, :, -1]  # (B, N)
+        # The first block has no state before it.
+        before = torch.cat([at_end[:, :1], at_end[:, :-1]], dim=1)
+        # As in `update`: what a block adds is relative to the largest score at its end,
+        # and what is kept of before fades as that has grown.
+        ends = (scores.view(*shape, length) - at_end[:, :, None]).exp()
+        carried = (before.flatten()[blocks.block][:, None] - top).exp()
+        # A row that sees nothing of a first block may be below what follows it.
+        carried = carried.masked_fill(batch.visible < length, 0)
+        return Weights(
+            rows,
+            carried[:, :, None],
+            ends[:, :, None],
+            (before - at_end).exp()[:, :, None],
+        )
+
+    def start(self, outputs: torch.Tensor) -> State:
+        largest = outputs.new_full((len(outputs), 1), -torch.inf)
+        return *super().start(outputs), largest
+
+    def update(self, state: State, output: torch.Tensor, gap: torch.Tensor) -> State:
+        sums, weight, largest = state
+        score = self.score(output)  # (n, 1)
+        top = torch.maximum(largest, score.detach())
+        fade, own = (largest - top).exp(), (score - top).exp()
+        sums = sums * fade[:, :, None] + output[:, None] * own[:, :, None]
+        return sums, weight * fade + own, top
+
+
+class Max(EventPooling):
+    """The largest output, number by number."""
+
+    def pool(self, outputs: torch.Tensor, batch: HistoryBatch) -> torch.Tensor:
+        """What the rows of a batch see, shape (C, R, H)."""
+        return at_last_event(torch.cummax(outputs, dim=1).values, batch)
+
+    def start(self, outputs: torch.Tensor) -> State:
+        return (torch.full_like(outputs, -torch.inf),)
+
+    def update(self, state: State, output: torch.Tensor, gap: torch.Tensor) -> State:
+        return (torch.maximum(state[0], output),)
+
+    def read(self, state: State, age: torch.Tensor) -> torch.Tensor:
+        [largest] = state
+        return largest.masked_fill(largest == -torch.inf, 0)
+
+
+class BothEnds(Pooling):
+    """Output of both directions where each has read everything.
+
+    The backward direction has so at the first event, and starts over with each event:
+    there is no form event by event.
+    """
+
+    def pool(self, outputs: torch.Tensor, batch: HistoryBatch) -> torch.Tensor:
+        """What the rows of a batch see, shape (C, 1, H)."""
+        half = outputs.shape[2] // 2
+        forward = at_last_event(outputs[:, :, :half], batch)
+        backward = outputs[:, :1, half:] * (batch.visible > 0)[:, :, None]
+        return torch.cat([forward, backward], dim=2)
+
+
+def at_last_event(numbers: torch.Tensor, batch: HistoryBatch) -> torch.Tensor:
+    """Take numbers of events where rows end, shape (C, R, H); 0 if they see nothing.
+
+    `numbers` has the shape (B, T, H).
+    """
+    n_steps, size = numbers.shape[1:]
+    seen = (batch.visible > 0)[:, :, None]
+    at = (batch.visible - 1).clamp(min=0)
+    if batch.blocks is None:
+        return numbers.gather(1, at[:, :, None].expand(-1, -1, size)) * seen
+    sequence = batch.blocks.block // batch.blocks.gaps.shape[1]
+    at = at + sequence[:, None] * n_steps
+    return nn.functional.embedding(at, numbers.flatten(0, 1)) * seen
+
+
+def weighted_sums(
+    weights: Sequence[Weights], outputs: torch.Tensor, batch: HistoryBatch
+) -> torch.Tensor:
+    """Sum outputs by weights that are divided by their sum, or 1 if that is more.
+
+    Parameters
+    ----------
+    weights : sequence of Weights
+        Of each pooling; they have P vectors together.
+    outputs : Tensor of shape (B, N * K, H)
+        Outputs of the reader, padded to whole blocks.
+    batch : HistoryBatch
+        The batch.
+
+    Returns
+    -------
+    Tensor of shape (C, R, P * H)
+        What each row sees.
+    """
+    # One product for all poolings and rows of a block, instead of a copy of the
+    # outputs for each row.
+    rows = torch.cat([one.rows for one in weights], dim=2)  # (C, R, P, K)
+    n_rows, n_pools = rows.shape[1:3]
+    total = rows.sum(3, keepdim=True)
+    blocks = batch.blocks
+    if blocks is None:
+        values = outputs
+        shares = rows / total.clamp(min=1)
+    else:
+        sums, weight = _states_before_blocks(weights, outputs, batch)
+        values = outputs.reshape(len(sums), batch.block_length, -1)
+        values = torch.cat([values, sums], dim=1)  # (B * N, K + P, H)
+        # Rows as index_select takes them, with a faster backward.
+        values = nn.functional.embedding(blocks.block, values.flatten(1))
+        values = values.unflatten(1, (-1, outputs.shape[2]))  # (C, K + P, H)
+        carried = torch.cat([_not_none(one.carried) for one in weights], dim=2)
+        total = total + (carried * weight[blocks.block][:, None])[:, :, :, None]
+        # A pooling takes the state of its own, and 0 of those of the others.
+        shares = torch.cat([rows, torch.diag_embed(carried)], dim=3)
+        shares = shares / total.clamp(min=1)
+    product = torch.bmm(shares.flatten(1, 2), values)  # (C, R * P, H)
+    return product.unflatten(1, (n_rows, n_pools)).flatten(2)
+
+
+def _states_before_blocks(
+    weights: Sequence[Weights], outputs: torch.Tensor, batch: HistoryBatch
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What all events before each block leave to it.
+
+    Returns
+    -------
+    sums : Tensor of shape (B * N, P, H)
+        Weighted sums of outputs, at the start of the block.
+    weight : Tensor of shape (B * N, P)
+        Sums of the weights.
+    """
+    ends = torch.cat([_not_none(one.ends) for one in weights], dim=2)  # (B, N, P, K)
+    kept = torch.cat([_not_none(one.kept) for one in weights], dim=2)  # (B, N, P)
+    shape = kept.shape[:2]
+    ends = ends.flatten(0, 1)
+    by_block = outputs.reshape(len(ends), batch.block_length, -1)
+    sums = torch.cat([torch.bmm(ends, by_block), ends.sum(2, keepdim=True)], dim=2)
+    sums = sums.unflatten(0, shape).transpose(1, 2)  # (B, P, N, H+1)
+    before = carry_over(kept.transpose(1, 2), sums)
+    before = before.transpose(1, 2).flatten(0, 1)
+    weight = before[:, :, -1]
+    # Beside outputs, weights would get a gradient that goes nowhere unless they are
+    # learned. It took up to a tenth of training on rows before all events.
+    return before[:, :, :-1], weight if ends.requires_grad else weight.detach()
+
+
+def carry_over(kept: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
+    """States before each of N blocks, which fade over a block and then grow.
+
+    Parameters
+    ----------
+    kept : Tensor of shape (B, P, N)
+        Factor of the state over each block, at most 1. No gradient goes there.
+    added : Tensor of shape (B, P, N, H)
+        What each block adds.
+
+    Returns
+    -------
+    Tensor of shape (B, P, N, H)
+        0 before the first block, ``state[n - 1] * kept[n - 1] + added[n - 1]`` before
+        block n.
+    """
+    n_blocks = kept.shape[2]
+    if n_blocks <= _BLOCKS_AT_ONCE:
+        return torch.matmul(_factors_between(kept), added)
+    # Blocks of blocks: states within each, and those that are carried between them.
+    missing = -n_blocks % _BLOCKS_AT_ONCE
+    kept = nn.functional.pad(kept, (0, missing)).unflatten(2, (-1, _BLOCKS_AT_ONCE))
+    added = nn.functional.pad(added, (0, 0, 0, missing))
+    added = added.unflatten(2, (-1, _BLOCKS_AT_ONCE))  # (B, P, M, 32, H)
+    inner = torch.matmul(_factors_between(kept), added)
+    whole = inner[..., -1, :] * kept[..., -1:] + added[..., -1, :]
+    before = carry_over(kept.prod(3), whole)  # (B, P, M, H)
+    since = nn.functional.pad(kept[..., :-1], (1, 0), value=1).cumprod(3)
+    states = torch.addcmul(inner, since[..., None], before[..., None, :])
+    return states.flatten(2, 3)[:, :, :n_blocks]
+
+
+@torch.no_grad()
+def _factors_between(kept: torch.Tensor) -> torch.Tensor:
+    """Of what block j adds, the factor before block i, shape (..., N, N); 0 if j >= i.
+
+    As products, so that a factor that is 0, or nearly so, does no harm.
+    """
+    n_blocks = kept.shape[-1]
+    block = torch.arange(n_blocks, device=kept.device)
+    before = nn.functional.pad(kept[..., :-1], (1, 0), value=1)  # over block i - 1
+    # Down column j stands 1 as far as block j + 1; from there on each row has faded by
+    # one block more.
+    between = block[:, None] - 1 > block
+    factors = torch.where(between, before[..., None], 1).cumprod(-2)
+    return factors.tril(-1)
+
+
+def _not_none(tensor: torch.Tensor | None) -> torch.Tensor:
+    assert tensor is not None
+    return tensor
+
+
+def make_poolings(
+    names: Sequence[str],
+    half_lives: Sequence[float],
+    size: int,
+    bidirectional: bool,
+    generator: torch.Generator,
+) -> nn.ModuleDict:
+    """Make poolings by their names.
+
+    Parameters
+    ----------
+    names : sequence of str
+        Different ones of `POOLINGS`.
+    half_lives : sequence of float
+        Half-lives of ``"decay"``, in typical gaps.
+    size : int
+        Size of an output.
+    bidirectional : bool
+        Whether outputs are those of two directions, side by side.
+    generator : torch.Generator
+        What first weights are drawn from.
+    """
+    makers = {
+        "last": BothEnds if bidirectional else Last,
+        "mean": Mean,
+        "max": Max,
+        "attention": lambda: Attention(size, generator),
+        "decay": lambda: Decay(half_lives),
+    }
+    return nn.ModuleDict({name: makers[name]() for name in names})
+
+
+POOLINGS = ("last", "mean", "max", "attention", "decay")

@@ -1,0 +1,112 @@
+"""One of several classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from torch import nn
+
+from sklearn_seqcrm._recurrent.objectives._objective import Objective, refuse_not_finite
+from sklearn_seqcrm._recurrent.objectives._onnx_graph import Graph, OnnxOutput
+
+
+class Classes(Objective):
+    """One of several classes, by the cross-entropy of their probabilities.
+
+    Parameters
+    ----------
+    classes : ndarray of shape (n_classes,) or None, default=None
+        All classes in order. None: those of the first call, which are all.
+    """
+
+    name = "log_loss"
+    classes: np.ndarray
+
+    def __init__(self, classes: np.ndarray | None = None) -> None:
+        super().__init__()
+        self._given = classes
+
+    @property
+    def code_classes(self) -> np.ndarray:
+        """Codes of the classes, shape (n_classes,)."""
+        return np.arange(self.n_outputs)
+
+    def read(self, y: Any) -> np.ndarray:
+        y = column_or_1d(y, warn=True)
+        refuse_not_finite(y)
+        check_classification_targets(y)
+        return y
+
+    def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
+        if self._given is not None:
+            _refuse_unknown(y, self._given)
+        self.classes = _classes_of(y) if self._given is None else self._given
+        self.n_outputs = len(self.classes)
+
+    def check(self, y: np.ndarray, whole: bool) -> None:
+        if not whole:
+            _refuse_unknown(y, self.classes)
+        elif not np.array_equal(classes := _classes_of(y), self.classes):
+            raise ValueError(
+                f"warm_start needs the classes of the last fit, {self.classes}; got "
+                f"{classes}."
+            )
+
+    def encode(self, y: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
+        """Code of each class, from 0 on, shape (n,), int64."""
+        return np.searchsorted(self.classes, y).astype("int64")
+
+    def start_bias(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+        share = np.bincount(target, weight, minlength=self.n_outputs).astype(float)
+        # A class that may come in a later call counts as one row.
+        n_rows = len(target) if weight is None else np.count_nonzero(weight)
+        share[share == 0] = share.sum() / n_rows
+        return np.log(share / share.sum())
+
+    def forward(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return nn.functional.cross_entropy(outputs, target, reduction="none")
+
+    def scored(self, outputs: torch.Tensor) -> torch.Tensor:
+        return torch.softmax(outputs, dim=-1)
+
+    def codes_of(self, shares: np.ndarray) -> np.ndarray:
+        """Code of the most probable class of each row, shape (n,)."""
+        return shares.argmax(axis=1)
+
+    def predict_proba(self, outputs: np.ndarray) -> np.ndarray:
+        """Probabilities in the order of `classes`, shape (n, n_classes)."""
+        odds = np.exp(outputs - outputs.max(axis=1, keepdims=True))
+        return odds / odds.sum(axis=1, keepdims=True)
+
+    def _answers_of(self, graph: Graph, outputs: str) -> dict[str, OnnxOutput]:
+        shares = graph.add("Softmax", outputs, axis=1)
+        return {"probabilities": OnnxOutput(shares, (self.n_outputs,))}
+
+    def labels_of(self, shares: np.ndarray) -> np.ndarray:
+        """What `predict` returns for probabilities (n, n_classes), shape (n,)."""
+        return self.classes[self.codes_of(shares)]
+
+
+def _classes_of(y: np.ndarray) -> np.ndarray:
+    """Classes that occur, in order; a ValueError if that is one."""
+    classes = np.unique(y)
+    if len(classes) < 2:
+        raise ValueError(
+            "A classifier needs at least 2 classes in y; got 1 class, "
+            f"{classes.tolist()[0]!r}, in all {len(y)} rows."
+        )
+    return classes
+
+
+def _refuse_unknown(y: np.ndarray, classes: np.ndarray) -> None:
+    """Raise a ValueError for labels that are none of the classes."""
+    unknown = np.setdiff1d(y, classes)
+    if len(unknown):
+        raise ValueError(
+            f"y has the labels {unknown.tolist()}, which are not in classes, "
+            f"{classes.tolist()}."
+        )

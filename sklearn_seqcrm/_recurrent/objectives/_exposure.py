@@ -1,0 +1,114 @@
+"""Rows that were looked at for different lengths of time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from sklearn_seqcrm._recurrent.data import Inputs
+from sklearn_seqcrm._recurrent.objectives._weights import of_any_weight
+
+
+class Exposure(NamedTuple):
+    """Which static is the exposure of a row.
+
+    Its logarithm is added to that of a rate (an offset, as statisticians say), and the
+    head does not read it. Long windows are those of early cutoffs, and so of other
+    customers: a head that reads the length takes one for the other, and goes on with
+    that for lengths that it has not seen.
+
+    Parameters
+    ----------
+    column : int
+        Its place among the row features and statics.
+    mean : float
+        Logarithm of the mean exposure in the first call, which is what a rate is of.
+    """
+
+    column: int
+    mean: float
+
+    def as_offset(self, inputs: Inputs, name: Any) -> Inputs:
+        """The same rows; the last static is the logarithm of exposures over their mean.
+
+        Raises
+        ------
+        ValueError
+            If exposures are not larger than 0.
+        """
+        static = inputs.data.static
+        found = static[:, self.column].astype("float64")
+        bad = int((~(found > 0)).sum())
+        if bad:
+            raise ValueError(
+                f"Exposures must be larger than 0; {bad} of {len(found)} in "
+                f"{name!r} are not. Leave those rows out. If a step before has scaled "
+                "the column, let that pass it on as it is, like make_history_pipeline "
+                "does for the exposure of the estimator that it is given."
+            )
+        offset = (np.log(found) - self.mean).astype(static.dtype)
+        others = np.delete(static, self.column, axis=1)
+        static = np.concatenate([others, offset[:, None]], axis=1)
+        return inputs._replace(data=replace(inputs.data, static=static))
+
+    def in_place(self, static: np.ndarray) -> np.ndarray:
+        """Columns in the order before `as_offset`, shape (n, n_static)."""
+        return np.insert(static[:, :-1], self.column, static[:, -1], axis=1)
+
+
+def learn_exposure(inputs: Inputs, weight: np.ndarray | None, column: int) -> Exposure:
+    """Learn the mean exposure, which rows of weight 0 do not say.
+
+    Parameters
+    ----------
+    inputs : Inputs
+        Rows as they have been read.
+    weight : ndarray of shape (n,) or None
+        Their weights.
+    column : int
+        Place of the exposure among their row features and statics.
+    """
+    found = inputs.data.static[:, column].astype("float64")
+    if weight is not None:
+        found = found[of_any_weight(weight)]
+    found = found[found > 0]
+    return Exposure(column, float(np.log(found.mean())) if len(found) else 0.0)
+
+
+def place_of_exposure(name: Any, names: Sequence[Any] | None, n_static: int) -> int:
+    """Place of the exposure among the row features and statics.
+
+    Parameters
+    ----------
+    name : str or int
+        Name of its column; of arrays and padded tensors, its position.
+    names : sequence or None
+        Names of the statics, which come last. None: nobody knows them.
+    n_static : int
+        Number of row features and statics.
+
+    Raises
+    ------
+    ValueError
+        If there is no such column.
+    """
+    if names is not None:
+        if name in names:
+            return n_static - len(names) + list(names).index(name)
+        raise ValueError(
+            f"X has no column {name!r} to be the exposure; its statics are "
+            f"{list(names)}."
+        )
+    if isinstance(name, str):
+        raise ValueError(
+            f"exposure={name!r} is the name of a column, and this X has no names. Give "
+            "a DataFrame, or the position of the column."
+        )
+    if not -n_static <= name < n_static:
+        raise ValueError(
+            f"exposure={name!r} is no position of a column; X has {n_static}."
+        )
+    return int(name) % n_static

@@ -1,0 +1,156 @@
+"""Several labels, each of which a row has or has not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.sparse import issparse
+from scipy.special import expit, logit
+from torch import nn
+
+from sklearn_seqcrm._recurrent.objectives._objective import (
+    Objective,
+    refuse_not_finite,
+    refuse_other_shape,
+)
+from sklearn_seqcrm._recurrent.objectives._onnx_graph import Graph, OnnxOutput
+
+ClassWeight = Mapping[int, float] | Sequence[Mapping[int, float]] | str | None
+
+
+class Labels(Objective):
+    """Several labels, each 0 or 1, by the mean of their cross-entropies.
+
+    Parameters
+    ----------
+    class_weight : dict, list of dict, "balanced" or None, default=None
+        Weights of 0 and 1, for all labels or for each of them.
+
+    Attributes
+    ----------
+    dtype : dtype
+        That of the targets in the first call, and of predictions.
+    label_weight : ndarray of shape (2, k), or None
+        Weights of 0 and of 1, of mean 1 over the targets of the first call.
+    """
+
+    name = "log_loss"
+    dtype: np.dtype
+    label_weight: np.ndarray | None
+
+    def __init__(self, class_weight: ClassWeight = None) -> None:
+        super().__init__()
+        self._class_weight = class_weight
+
+    @property
+    def hyperparameters(self) -> dict[str, Any]:
+        return {**super().hyperparameters, "class_weight": self._class_weight}
+
+    @property
+    def classes(self) -> np.ndarray:
+        """Classes of each label, in the dtype of the targets, shape (k, 2).
+
+        By this shape scikit-learn's scorers tell several labels from classes: numbers
+        of two labels would be the classes of one binary target. It wants an array in
+        `cross_val_predict`, and no list, as `predict_proba` returns an array.
+        """
+        return self.code_classes.astype(self.dtype)
+
+    @property
+    def code_classes(self) -> np.ndarray:
+        """Codes of the classes of each label, shape (k, 2)."""
+        return np.tile([0, 1], (self.n_targets, 1))
+
+    def read(self, y: Any) -> np.ndarray:
+        y = np.asarray(y.toarray() if issparse(y) else y)
+        refuse_not_finite(y)
+        others = [label for label in np.unique(y).tolist() if label not in (0, 1)]
+        if others:
+            raise ValueError(
+                f"y has the shape {y.shape}, and the labels of several columns must be "
+                f"0 or 1 each; got {others[:5]}. For columns of classes, fit a "
+                "classifier for each: MultiOutputClassifier of scikit-learn does."
+            )
+        return y
+
+    def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
+        self.n_outputs = self.n_targets = y.shape[1]
+        self.dtype = y.dtype if y.dtype.kind in "biuf" else np.dtype("int64")
+        self.label_weight = None
+        if self._class_weight is not None:
+            share = np.average(y.astype("float64"), axis=0, weights=weight)
+            shares = np.stack([1 - share, share])
+            found = _weights_of(self._class_weight, shares)
+            self.label_weight = found / (found * shares).sum(axis=0).mean()
+
+    def check(self, y: np.ndarray, whole: bool) -> None:
+        refuse_other_shape(y, (self.n_targets,))
+
+    def encode(self, y: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
+        """Zeros and ones, shape (n, k), float32."""
+        return y.astype("float32")
+
+    def start_bias(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+        # Half a row more of either kind, so that none is certain.
+        share = np.average(target, axis=0, weights=weight)
+        share = (share * len(target) + 0.5) / (len(target) + 1)
+        bias = logit(share)
+        if self.label_weight is not None:
+            bias += np.log(self.label_weight[1]) - np.log(self.label_weight[0])
+        return bias
+
+    def forward(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        losses = nn.functional.binary_cross_entropy_with_logits(
+            outputs, target, reduction="none"
+        )
+        if self.label_weight is not None:
+            absent, present = torch.tensor(
+                self.label_weight, dtype=losses.dtype, device=losses.device
+            )
+            losses = losses * torch.where(target > 0, present, absent)
+        return losses.mean(dim=1)
+
+    def scored(self, outputs: torch.Tensor) -> torch.Tensor:
+        return torch.sigmoid(outputs)
+
+    def codes_of(self, shares: np.ndarray) -> np.ndarray:
+        """Whether each label is more likely than not, shape (n, k), int64."""
+        return (shares > 0.5).astype("int64")
+
+    def predict_proba(self, outputs: np.ndarray) -> np.ndarray:
+        """Probability of each label, shape (n, k)."""
+        return expit(outputs)
+
+    def _answers_of(self, graph: Graph, outputs: str) -> dict[str, OnnxOutput]:
+        shares = graph.add("Sigmoid", outputs)
+        return {"probabilities": OnnxOutput(shares, (self.n_outputs,))}
+
+    def labels_of(self, shares: np.ndarray) -> np.ndarray:
+        """What `predict` returns for probabilities of shape (n, k), of that shape."""
+        return self.codes_of(shares).astype(self.dtype)
+
+
+def _weights_of(class_weight: ClassWeight, shares: np.ndarray) -> np.ndarray:
+    """Weights of 0 and 1 for each label, shape (2, k); `shares` are theirs."""
+    n_labels = shares.shape[1]
+    if isinstance(class_weight, str):  # "balanced"
+        return np.where(shares > 0, 0.5 / np.where(shares > 0, shares, 1), 1.0)
+    each = (
+        [class_weight] * n_labels if isinstance(class_weight, Mapping) else class_weight
+    )
+    assert each is not None
+    if len(each) != n_labels:
+        raise ValueError(
+            f"class_weight must be a dict for all {n_labels} labels, or a list of one "
+            f"for each; got {len(each)}."
+        )
+    weights = np.array([[one.get(label, 1.0) for one in each] for label in (0, 1)])
+    if not (weights > 0).all():
+        raise ValueError(
+            "class_weight must be larger than 0 for labels of several columns; got "
+            f"{class_weight!r}."
+        )
+    return weights

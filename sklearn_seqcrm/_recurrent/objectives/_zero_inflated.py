@@ -1,0 +1,244 @@
+"""Amounts that are often zero, and large at times."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import expit, logsumexp, ndtri
+
+from sklearn_seqcrm._recurrent.objectives._numbers import (
+    Number,
+    mean_of,
+    refuse_infinite,
+    shrunken_calibration_factor,
+)
+from sklearn_seqcrm._recurrent.objectives._onnx_graph import Graph, OnnxOutput
+from sklearn_seqcrm._recurrent.objectives._quantiles import levels_of
+from sklearn_seqcrm._recurrent.objectives._weights import of_any_weight
+
+# Standard deviations of a row's logarithm, in units of that of all rows. Rows spread
+# half as much as all of them do, or all of what they do; seldom more than twice.
+_LEAST_SPREAD, _LARGEST_SPREAD = 0.05, 2.0
+# Numbers of purchases grow with the output like exponentials, and from here on like
+# straight lines: there, none is as good as impossible.
+_STEEPEST = 8.0
+
+
+class ZeroInflatedLognormal(Number):
+    """Zero with some probability, and log-normal otherwise, by its likelihood.
+
+    The first output is the logarithm of a rate, the number of purchases if these were a
+    Poisson process: none of them has the probability ``exp(-rate)``. So the probability
+    of 0 follows the exposure of a row. The others are the mean of the logarithm of an
+    amount, less that of the mean number of purchases in it, and, through a sigmoid
+    between bounds, its standard deviation. So the mean of a row is the rate times that
+    of a purchase, and goes with the exposure as well. Without exposures that is one way
+    of writing any probability, mean and deviation.
+
+    The network sees logarithms, centred and scaled, and minus infinity for 0.
+
+    Attributes
+    ----------
+    largest : ndarray of shape (k,)
+        Logarithm of the largest mean of an amount that `predict` believes.
+    level : ndarray of shape (k,)
+        What means are multiplied by.
+
+    References
+    ----------
+    X. Wang, T. Liu and J. Miao, "A Deep Probabilistic Model for Customer Lifetime
+    Value Prediction", 2019. https://arxiv.org/abs/1912.07753
+    """
+
+    name = "zero_inflated_lognormal"
+    n_parameters = 3
+    exposed = (0,)
+    adjusts = True
+    largest: np.ndarray
+    level: np.ndarray
+
+    def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
+        _refuse_negative(y)
+        super().learn(y, weight)
+        used = y if weight is None else y[of_any_weight(weight)]
+        most = used.reshape(len(used), -1).max(axis=0)
+        # A mean is no larger than the largest of what it is a mean of.
+        self.largest = np.log(np.where(most > 0, most, 1.0)) + self.scale
+        self.level = np.ones(len(self.scale))
+
+    def _learn_one(
+        self, y: np.ndarray, weight: np.ndarray | None
+    ) -> tuple[int, float, float]:
+        """Center and scale of the logarithms of all amounts but 0."""
+        some = y > 0
+        if not some.any():
+            return 0, 0.0, 1.0
+        logs, weight = np.log(y[some]), None if weight is None else weight[some]
+        center = mean_of(logs, weight)
+        spread = np.sqrt(mean_of((logs - center) ** 2, weight))
+        return 0, center, float(spread) if spread > 1e-6 else 1.0
+
+    def check(self, y: np.ndarray, whole: bool) -> None:
+        super().check(y, whole)
+        _refuse_negative(y)
+
+    def encode(self, y: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+        with np.errstate(divide="ignore"):
+            logs = np.log(y.reshape(len(y), -1))
+        return ((logs - self.center) / self.scale).astype("float32").reshape(y.shape)
+
+    def start_bias(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
+        some = np.isfinite(target.reshape(len(target), -1))
+        # Half a row of either kind, so that no probability is 0 or 1.
+        share = (np.average(some, axis=0, weights=weight) * len(some) + 0.5) / (
+            len(some) + 1
+        )
+        rate = -np.log1p(-share)
+        number = np.log(rate) - np.log(share)
+        return np.stack([np.log(rate), -number / self.scale, 0 * share], axis=1).ravel()
+
+    def _loss_of(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        log_rate, mean, spread = outputs.unbind(dim=-1)
+        some = target > -torch.inf
+        rate, log_some, number = _purchases(log_rate)
+        scale = torch.as_tensor(self.scale, dtype=rate.dtype, device=rate.device)
+        scale = scale if self.shape else scale[0]
+        deviation = _LEAST_SPREAD + (_LARGEST_SPREAD - _LEAST_SPREAD) * spread.sigmoid()
+        # Where there is no amount, a number takes its place that no gradient sees.
+        distance = torch.where(some, target, 0.0) - mean - number / scale
+        amounts = deviation.log() + (distance / deviation).square() / 2
+        return torch.where(some, amounts - log_some, rate)
+
+    def adjust(
+        self,
+        outputs: Sequence[np.ndarray],
+        target: np.ndarray,
+        weight: np.ndarray | None,
+    ) -> None:
+        """Learn the level of the means from all rows.
+
+        The mean of a log-normal is ``exp(mean + deviation**2 / 2)``. It depends on a
+        tail with few rows, and is wrong if the tail is not log-normal. At the minimum
+        of a Poisson or squared loss, predictions add up to the targets; at the minimum
+        of this loss they do not. So means are multiplied by the ratio of both totals,
+        shrunken towards 1 by its standard error: if a few rows have most of the total,
+        predictions do not add up to it.
+        """
+        self.level = shrunken_calibration_factor(
+            *self._compared(outputs, target), weight
+        )
+
+    def _compared(
+        self, outputs: Sequence[np.ndarray], target: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        logs = target.reshape(len(target), -1) * self.scale + self.center
+        each = [self._log_means(self._by_target(one)) for one in outputs]
+        found = logsumexp(each, axis=0) - np.log(len(each))
+        most = np.maximum(logs.max(axis=0), found.max(axis=0))
+        return np.exp(logs - most), np.exp(found - most)  # at most 1
+
+    def _numbers_of(self, outputs: np.ndarray) -> np.ndarray:
+        return np.exp(self._log_means(outputs)) * self.level
+
+    def _log_means(self, outputs: np.ndarray) -> np.ndarray:
+        """Logarithm of the mean without its level, shape (n, k)."""
+        log_some, mean, deviation = self._parameters_of(outputs)
+        return np.minimum(mean + deviation**2 / 2, self.largest) + log_some
+
+    def _parameters_of(self, outputs: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Parameters of each target, of shape (n, k) each.
+
+        Logarithm of the probability of an amount, and mean and standard deviation of
+        its logarithm.
+        """
+        spread = expit(outputs[..., 2])
+        deviation = _LEAST_SPREAD + (_LARGEST_SPREAD - _LEAST_SPREAD) * spread
+        _, log_some, number = _purchases(torch.from_numpy(outputs[..., 0]))
+        mean = self.center + self.scale * outputs[..., 1] + number.numpy()
+        return log_some.numpy(), mean, self.scale * deviation
+
+    def predict_proba_zero(self, outputs: np.ndarray) -> np.ndarray:
+        """Probability of no amount, shape (n,) or (n, k)."""
+        rates = torch.from_numpy(self._by_target(outputs)[..., 0])
+        share = np.exp(-_purchases(rates)[0].numpy())
+        return share.reshape(len(outputs), *self.shape)
+
+    def predict_quantiles(self, outputs: np.ndarray, levels: Any) -> np.ndarray:
+        """Quantiles, shape (n, q) or (n, k, q): 0 up to the probability of 0."""
+        levels = levels_of(levels, any_order=True)
+        log_some, mean, deviation = self._parameters_of(self._by_target(outputs))
+        # Share of the amounts that lie below; of them, the row has `some` in all.
+        below = 1 - np.minimum((1 - levels) / np.exp(log_some)[..., None], 1)
+        logs = mean[..., None] + deviation[..., None] * ndtri(below)
+        return np.exp(logs).reshape(len(outputs), *self.shape, len(levels))
+
+    def _answers_by_target(
+        self, graph: Graph, parameters: Sequence[str]
+    ) -> dict[str, OnnxOutput]:
+        """Means and chances of 0; quantiles take a function that ONNX has not."""
+        log_rate, mean, spread = parameters
+        with np.errstate(over="ignore"):
+            refuse_infinite((np.exp(self.largest) * self.level).astype("float32"))
+        constant, add = graph.constant, graph.add
+        rate, log_some, number = _purchases_in(graph, log_rate)
+        width = constant((_LARGEST_SPREAD - _LEAST_SPREAD) * self.scale)
+        deviation = add("Mul", add("Sigmoid", spread), width)
+        deviation = add("Add", deviation, constant(_LEAST_SPREAD * self.scale))
+        half = add("Mul", add("Mul", deviation, deviation), constant(0.5))
+        logs = add("Mul", mean, constant(self.scale))
+        logs = add("Add", add("Add", logs, constant(self.center)), number)
+        logs = add("Min", add("Add", logs, half), constant(self.largest))
+        means = add("Exp", add("Add", logs, log_some))
+        return {
+            "prediction": OnnxOutput(add("Mul", means, constant(self.level)), ()),
+            "proba_zero": OnnxOutput(add("Exp", add("Neg", rate)), ()),
+        }
+
+
+def _purchases(
+    log_rate: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Of Poisson processes, each of the shape of `log_rate`.
+
+    Their rate, the logarithm of the probability of any purchase, and the logarithm of
+    the mean number of purchases where there are any.
+    """
+    low, beyond = log_rate.clamp(max=_STEEPEST), torch.relu(log_rate - _STEEPEST)
+    rate = low.exp() * (1 + beyond)
+    # Of rare purchases the probability is the rate, of which float32 may know nothing.
+    rare = log_rate < -10
+    some = -torch.expm1(-torch.where(rare, 1, rate))
+    log_some = torch.where(rare, log_rate, some.log())
+    return rate, log_some, low + torch.log1p(beyond) - log_some
+
+
+def _purchases_in(graph: Graph, log_rate: str) -> tuple[str, str, str]:
+    """As `_purchases`, in a graph of ONNX."""
+    constant, add = graph.constant, graph.add
+    low = add("Min", log_rate, constant(_STEEPEST))
+    beyond = add("Relu", add("Sub", log_rate, constant(_STEEPEST)))
+    more = add("Add", beyond, constant(1.0))
+    rate = add("Mul", add("Exp", low), more)
+    # ONNX has no expm1. Of a rate below exp(-4) three terms of its series are enough.
+    rare = add("Less", log_rate, constant(-4.0))
+    series = add("Mul", rate, constant(1 / 6))
+    series = add("Mul", rate, add("Sub", series, constant(0.5)))
+    series = add("Add", log_rate, add("Log", add("Add", series, constant(1.0))))
+    usual = add("Where", rare, constant(1.0), rate)
+    some = add("Sub", constant(1.0), add("Exp", add("Neg", usual)))
+    log_some = add("Where", rare, series, add("Log", some))
+    number = add("Sub", add("Add", low, add("Log", more)), log_some)
+    return rate, log_some, number
+
+
+def _refuse_negative(y: np.ndarray) -> None:
+    n_negative = int((y < 0).sum())
+    if n_negative:
+        raise ValueError(
+            "The zero-inflated log-normal loss needs targets that are not negative; "
+            f"{n_negative} of {y.size} are. Use loss='squared_error', or count returns "
+            "as 0."
+        )

@@ -1,0 +1,47 @@
+"""Train a skorch net: epochs, averaging, parameters, pretrained weights."""
+
+from sklearn_seqcrm._recurrent.training._net import (
+    EpochSteps,
+    HistoryClassifierNet,
+    HistoryNet,
+    isolated_torch_settings,
+)
+from sklearn_seqcrm._recurrent.training._training import (
+    CONSTRAINTS,
+    Pooling,
+    Seeds,
+    copy_pretrained_weights,
+    draw_seeds,
+    names_of_poolings,
+    network_parameters,
+    optimized_as_asked,
+    refuse_absent_device,
+    refuse_absent_precision,
+    refuse_changes,
+    refuse_other_architecture,
+    refuse_other_device,
+    refuse_other_sizes,
+    train_as_asked,
+)
+
+__all__ = [
+    "CONSTRAINTS",
+    "EpochSteps",
+    "HistoryClassifierNet",
+    "HistoryNet",
+    "Pooling",
+    "Seeds",
+    "copy_pretrained_weights",
+    "draw_seeds",
+    "isolated_torch_settings",
+    "names_of_poolings",
+    "network_parameters",
+    "optimized_as_asked",
+    "refuse_absent_device",
+    "refuse_absent_precision",
+    "refuse_changes",
+    "refuse_other_architecture",
+    "refuse_other_device",
+    "refuse_other_sizes",
+    "train_as_asked",
+]

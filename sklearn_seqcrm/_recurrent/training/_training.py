@@ -1,0 +1,425 @@
+"""From parameters to a trained net, and weights copied from a pretrained one.
+
+What scikit-learn's constraints cannot say of a single parameter, functions say.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import torch
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import check_random_state
+from skorch.callbacks import EarlyStopping
+from torch import nn
+
+from sklearn_seqcrm._recurrent.data import HistorySpec, RowData
+from sklearn_seqcrm._recurrent.network import (
+    CELLS,
+    POOLINGS,
+    PRECISIONS,
+    trains_in_bfloat16,
+)
+from sklearn_seqcrm._recurrent.training._net import (
+    AveragedWeights,
+    EpochSteps,
+    HistoryNet,
+    Interrupted,
+    StopIfAsked,
+    isolated_torch_settings,
+)
+from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, is_count, parse_version
+
+Pooling: TypeAlias = Literal["last", "mean", "max", "attention", "decay"]
+
+CONSTRAINTS: dict[str, list[Any]] = {
+    "cell": [StrOptions(set(CELLS))],
+    "hidden_size": [Interval(Integral, 1, None, closed="left")],
+    "num_layers": [Interval(Integral, 1, None, closed="left")],
+    "bidirectional": ["boolean"],
+    "pooling": [StrOptions(set(POOLINGS)), list, tuple],
+    "bptt_steps": [Interval(Integral, 1, None, closed="left"), None],
+    "precision": [StrOptions(set(PRECISIONS))],
+    "dropout": [Interval(Real, 0, 1, closed="left")],
+    "category_dropout": [Interval(Real, 0, 1, closed="left")],
+    "head_sizes": ["array-like"],
+    "learning_rate": [Interval(Real, 0, None, closed="neither")],
+    "weight_decay": [Interval(Real, 0, None, closed="left")],
+    "n_networks": [Interval(Integral, 1, None, closed="left")],
+    "averaged_steps": [Interval(Integral, 1, None, closed="left")],
+    "batch_size": [
+        Interval(Integral, 1, None, closed="left"),
+        StrOptions({"auto"}),
+    ],
+    "max_epochs": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+    "early_stopping": ["boolean", StrOptions({"auto"})],
+    "validation_fraction": [
+        Interval(Real, 0, 1, closed="neither"),
+        StrOptions({"auto"}),
+    ],
+    "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+    "callbacks": [list, tuple, None],
+    "device": [str, torch.device],
+    "random_state": ["random_state"],
+    "warm_start": ["boolean"],
+    "verbose": ["verbose"],
+}
+
+
+# Parameters that cannot change after the first training of a network.
+_OF_THE_NETWORK = (
+    "cell",
+    "hidden_size",
+    "num_layers",
+    "bidirectional",
+    "pooling",
+    "dropout",
+    "category_dropout",
+    "head_sizes",
+    "weight_decay",
+    "n_networks",
+    "n_components",
+    "copies",
+    "min_frequency",
+    "max_categories",
+)
+
+
+def network_parameters(estimator: Any) -> dict[str, Any]:
+    """Parameters that stay the same as long as the networks go on, comparable.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Whose parameters have been checked.
+    """
+    params = estimator.get_params(deep=False)
+    found = {name: params[name] for name in _OF_THE_NETWORK if name in params}
+    if "pooling" in found:
+        found["pooling"] = names_of_poolings(found["pooling"])
+    if "head_sizes" in found:
+        found["head_sizes"] = tuple(int(size) for size in found["head_sizes"])
+    return found
+
+
+def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise a ValueError if parameters of networks that go on have other values."""
+    for name, value in before.items():
+        if value != (other := now.get(name)):
+            raise ValueError(
+                f"The network goes on with {name}={value!r}; got {other!r}. Set it "
+                "back, or fit from the start."
+            )
+
+
+def names_of_poolings(pooling: str | Sequence[str]) -> tuple[str, ...]:
+    """The poolings, one or several; a ValueError if there are no such."""
+    names = (pooling,) if isinstance(pooling, str) else tuple(pooling)
+    unknown = [name for name in names if name not in POOLINGS]
+    if unknown or not names or len(set(names)) < len(names):
+        raise ValueError(
+            f"pooling must be one or several different ones of {list(POOLINGS)}; "
+            f"got {pooling!r}."
+        )
+    return names
+
+
+def refuse_other_sizes(head_sizes: Sequence[int]) -> None:
+    """Raise a ValueError for what are no sizes of layers."""
+    if not all(map(is_count, head_sizes)):
+        raise ValueError(f"head_sizes must be positive integers; got {head_sizes!r}.")
+
+
+def refuse_absent_device(device: str | torch.device) -> None:
+    """Raise a ValueError for a device that this machine does not have."""
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError) as error:  # as torch was built
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"device={str(device)!r} cannot be used here ({reason}); "
+            "set_params(device='cpu') trains on the processor."
+        ) from error
+
+
+def refuse_other_device(device: str | torch.device, before: Any) -> None:
+    """Raise a ValueError if a net is to go on elsewhere than where it is."""
+    if torch.device(device) != torch.device(before):
+        raise ValueError(
+            f"The network goes on on its device, {str(before)!r}; got "
+            f"device={str(device)!r}. Set it back, or fit from the start."
+        )
+
+
+def refuse_absent_precision(precision: str, device: str | torch.device) -> None:
+    """Raise a ValueError if the device does not train in it."""
+    if precision == "bfloat16" and not trains_in_bfloat16(torch.device(device).type):
+        raise ValueError(
+            f"precision='bfloat16' cannot be used here (device {str(device)!r} does "
+            "not train recurrent layers in it); set_params(precision='float32') trains "
+            "on any device."
+        )
+
+
+# What the shapes of all weights of a reader follow from, beside the events.
+_SIZES = ("cell", "hidden_size", "num_layers")
+
+
+def refuse_other_architecture(estimator: Any) -> None:
+    """Raise an error if the network could not start from ``estimator.pretrained``.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Whose parameters these are.
+
+    Raises
+    ------
+    TypeError
+        If `pretrained` is no event model.
+    NotFittedError
+        If it has not been fitted.
+    ValueError
+        If it reads events otherwise.
+    """
+    pretrained, name = estimator.pretrained, type(estimator).__name__
+    if pretrained is None:
+        return
+    if not hasattr(pretrained, "predict_next"):
+        raise TypeError(
+            f"pretrained of {name} must be a fitted LSTMEventModel or None; got "
+            f"{type(pretrained).__name__}."
+        )
+    if not hasattr(pretrained, "nets_"):
+        raise NotFittedError(
+            f"{name} needs pretrained to be a fitted LSTMEventModel, and it has "
+            "not. Fit it before, on rows that see nothing of what is to be predicted; "
+            "a grid of several takes FrozenEstimator(pretrained), as clones forget."
+        )
+    net = pretrained.net_
+    other = [
+        f"{size}={getattr(estimator, size)!r} where it has "
+        f"{getattr(net, 'module__' + size)!r}"
+        for size in _SIZES
+        if getattr(estimator, size) != getattr(net, "module__" + size)
+    ]
+    if estimator.bidirectional:
+        other.append("bidirectional=True where it reads forward alone")
+    if other:
+        raise ValueError(
+            f"{name} cannot start from pretrained: it has {', '.join(other)}. Give "
+            "both the same."
+        )
+
+
+@torch.no_grad()
+def copy_pretrained_weights(
+    pretrained: Any, readers: Sequence[nn.Module], specs: Sequence[HistorySpec]
+) -> None:
+    """Copy the embeddings and recurrent layers of a fitted event model.
+
+    Parameters
+    ----------
+    pretrained : LSTMEventModel
+        The fitted model.
+    readers : sequence of HistoryReader
+        One for each history column.
+    specs : sequence of HistorySpec
+        What they read. Those that read what `pretrained` does start from it.
+
+    Raises
+    ------
+    ValueError
+        If none does.
+    """
+    learned, [encoder] = pretrained.net_.module_.reader, pretrained._encoders.values()
+    same = [
+        reader
+        for reader, spec in zip(readers, specs, strict=True)
+        if spec.of_events == encoder.layout.of_events
+    ]
+    if not same:
+        raise ValueError(
+            f"No history column of X (of {len(specs)}) is encoded as the events that "
+            "pretrained was fitted on: other channels, levels or scales mean other "
+            "weights. "
+            "HistoryEncoder(pretrained=event_model) encodes so, and "
+            "make_history_pipeline("
+            "LSTMClassifier(pretrained=event_model)) has it."
+        )
+    for reader in same:
+        reader.embeddings.load_state_dict(learned.embeddings.state_dict())
+        reader.layers.load_state_dict(learned.layers.state_dict())
+
+
+# All parameters in one call, which saves an eighth of a step.
+_HAS_FUSED_OPTIMIZERS = parse_version(torch.__version__) >= parse_version("2.4")
+
+
+class Seeds(NamedTuple):
+    """One seed for each that draws anything."""
+
+    split: int
+    batches: int
+    weights: int
+    dropout: int
+
+
+def draw_seeds(random_state: Any, n_before: Sequence[int]) -> list[Seeds]:
+    """Draw the seeds of a training, for each of several networks.
+
+    They are others in each call, if they are several, but for the customers set aside:
+    those of the last call would be among the training rows. Networks do not differ in
+    what their first one draws.
+
+    Parameters
+    ----------
+    random_state : int, RandomState or None
+        As the estimator has it.
+    n_before : sequence of int
+        Epochs that each network has been trained for.
+    """
+    rng = check_random_state(random_state)
+    shape = max(n_before) + 1, len(n_before), 4
+    seeds = rng.randint(2**31 - 1, size=shape).tolist()
+    return [
+        Seeds(seeds[0][net][0], *seeds[n_epochs][net][1:])
+        for net, n_epochs in enumerate(n_before)
+    ]
+
+
+def optimized_as_asked(estimator: Any) -> dict[str, Any]:
+    """Arguments of a net: its optimizer, device and messages, as parameters say."""
+    return {
+        "optimizer": torch.optim.AdamW,
+        "optimizer__weight_decay": estimator.weight_decay,
+        "optimizer__fused": _HAS_FUSED_OPTIMIZERS,
+        "lr": estimator.learning_rate,
+        "device": estimator.device,
+        "verbose": estimator.verbose,
+        "callbacks": [],
+    }
+
+
+def train_as_asked(
+    estimator: Any,
+    net: HistoryNet,
+    seeds: Seeds,
+    max_epochs: int,
+    data: RowData,
+    valid: RowData | None,
+    epochs: EpochSteps | None,
+) -> None:
+    """Train a net with the parameters that may change from call to call.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Whose parameters these are.
+    net : HistoryNet
+        The net, initialized.
+    seeds : Seeds
+        Seeds of this training.
+    max_epochs : int
+        Most passes over the rows.
+    data, valid, epochs
+        As in `train`. Where nobody sees epochs, in `partial_fit`, the net goes on.
+    """
+    net.max_epochs = max_epochs
+    net.shuffle_seed, net.dropout_seed = seeds.batches, seeds.dropout
+    for reader in net.module_.readers:
+        reader.bptt_steps, reader.precision = estimator.bptt_steps, estimator.precision
+    with isolated_torch_settings(estimator.device):
+        net.set_params(lr=estimator.learning_rate, verbose=estimator.verbose)
+        train(
+            net,
+            data,
+            valid,
+            estimator.callbacks or (),
+            estimator.n_iter_no_change,
+            estimator.averaged_steps,
+            may_go_on=estimator.warm_start or epochs is None,
+            epochs=epochs,
+        )
+
+
+def train(
+    net: HistoryNet,
+    data: RowData,
+    valid: RowData | None,
+    callbacks: Sequence[Any],
+    patience: int,
+    averaged_steps: int,
+    may_go_on: bool,
+    epochs: EpochSteps | None,
+) -> None:
+    """Run the epochs of a net, `net.max_epochs` at most, with callbacks of both kinds.
+
+    Parameters
+    ----------
+    net : HistoryNet
+        The net, initialized.
+    data : RowData
+        Rows to learn from, with weights of mean 1.
+    valid : RowData or None
+        Rows whose loss says when to stop. None: never.
+    callbacks : sequence of skorch callbacks
+        The user's. The net gets copies, which keep their own state.
+    patience : int
+        Epochs without improvement after which training stops.
+    averaged_steps : int
+        Steps over which weights are averaged; 1 does not.
+    may_go_on : bool
+        Whether to keep what a later call needs to go on as if it were this one.
+    epochs : EpochSteps or None
+        What shows epochs to callbacks of scikit-learn, or None if they see none.
+    """
+    own = [copy.deepcopy(callback) for callback in callbacks]
+    averaged = AveragedWeights(averaged_steps, net.last_step)
+    averaging = [averaged] if averaged_steps > 1 else []
+    net.last_step = None
+    watching: list[Any] = []
+    stopping: list[Any] = []
+    asking: list[Any] = []
+    if epochs is not None:
+        watching = [("epochs", epochs)]
+        asking = [("stop_if_asked", StopIfAsked(epochs))]
+    if valid is not None:
+        stopping = [("stop_early", _stop_early(patience, bool(net.verbose)))]
+    # set_params would take new callbacks without initializing them. Early stopping
+    # ends an epoch before later callbacks see it, so that the others come first. All of
+    # them see averaged weights.
+    net.callbacks = [*averaging, *own, *watching, *stopping, *asking]
+    net.initialize_callbacks()
+    try:
+        net.partial_fit((data, valid))
+        if averaging and may_go_on:
+            net.last_step = averaged.last_step()
+    except Interrupted as interrupted:
+        if averaging:
+            averaged.show()
+        raise KeyboardInterrupt from interrupted
+    finally:
+        net.callbacks = [*own, *stopping]
+        _forget(net, [*averaging, *(step for _, step in watching + asking)])
+
+
+def _stop_early(patience: int, verbose: bool) -> EarlyStopping:
+    sink = print if verbose else _say_nothing
+    return EarlyStopping(patience=patience, load_best=True, sink=sink)
+
+
+def _say_nothing(*text: Any) -> None:
+    """Where messages of callbacks go unless `verbose`."""
+
+
+def _forget(net: HistoryNet, steps: Sequence[Any]) -> None:
+    """Drop what training alone needs: data, and what grows with it."""
+    # These hold the data, and perhaps threads.
+    net.callbacks_ = [(name, c) for name, c in net.callbacks_ if c not in steps]
+    for epoch in net.history:
+        # A loss for each batch: the more rows, the more of them.
+        epoch["batches"].clear()

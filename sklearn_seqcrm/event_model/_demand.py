@@ -1,0 +1,283 @@
+"""Demand of simulated customers: events by group, period and level, over paths."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from sklearn_seqcrm._recurrent.data import RowData
+from sklearn_seqcrm._store import Clock, later
+from sklearn_seqcrm.event_model._learned import LearnedEvents
+from sklearn_seqcrm.event_model._next_values import level_field
+from sklearn_seqcrm.event_model._numbers import NumberField
+from sklearn_seqcrm.event_model._simulate import Simulator, Step
+
+# Fewest events that wait until they are added up: 6 MiB.
+_FEWEST_WAITING = 2**18
+# Totals of cells on all paths at once, 32 MiB.
+_TOTALS_AT_ONCE = 2**22
+
+
+@dataclass(frozen=True, eq=False)
+class Periods:
+    """Periods of one length after each cutoff.
+
+    Parameters
+    ----------
+    starts : ndarray of shape (n_periods,)
+        Their starts after the cutoff, in ticks.
+    lengths : Index of shape (n_periods,)
+        The same as users see it: Timedeltas, or numbers.
+    """
+
+    starts: np.ndarray
+    lengths: pd.Index
+
+    @classmethod
+    def of(cls, clock: Clock, horizon: Any, every: Any) -> Periods:
+        """Cut a horizon into periods; None: into one.
+
+        Raises
+        ------
+        ValueError
+            If the last period would be shorter than the others.
+        """
+        total = clock.duration(horizon, "horizon", positive=True)
+        one = total
+        if every is not None:
+            one = clock.duration(every, "every", positive=True)
+        n = round(total / one)
+        if not n or abs(total / one - n) > 1e-9 * n:
+            raise ValueError(
+                f"horizon must be a multiple of every, so that all periods are of one "
+                f"length; got horizon={horizon!r} and every={every!r}."
+            )
+        length = horizon if every is None else every
+        if clock.unit is not None:
+            length = pd.Timedelta(length)
+        lengths = [k * length for k in range(n)]
+        starts = [clock.rounded_up(every=one) for one in lengths]
+        return cls(np.array(starts, dtype=clock.dtype), pd.Index(lengths))
+
+    def find(self, times: np.ndarray, cutoff: np.ndarray) -> np.ndarray:
+        """Number of the period of each event, shape (n,), int64.
+
+        Parameters
+        ----------
+        times, cutoff : ndarray of shape (n,)
+            Times of events, and the cutoffs of their rows, none of which is later.
+        """
+        last = len(self.starts) - 1
+        found = np.searchsorted(self.starts, times - cutoff, side="right") - 1
+        # A difference of floats may be rounded across the start of a period, whose
+        # windows in `targets` begin at the sum.
+        found = np.clip(found, 0, last)
+        following = np.minimum(found + 1, last)
+        is_later = times >= later(cutoff, self.starts[following])
+        found = np.where(is_later, following, found)
+        return found - (times < later(cutoff, self.starts[found]))
+
+
+@dataclass(frozen=True, eq=False)
+class DemandCells:
+    """The cells of a table of demand: each group with each period and each level.
+
+    Parameters
+    ----------
+    groups : Index or None
+        Groups of rows; None: all rows are one.
+    group : ndarray of shape (n,), int64
+        Group of each row.
+    periods : Periods
+        Periods after the cutoffs.
+    field : str or None
+        Field whose levels are told apart; None: none are.
+    levels : Index or None
+        Its levels.
+    value : str or None
+        Numeric field that is summed; None: events are counted.
+    """
+
+    groups: pd.Index | None
+    group: np.ndarray
+    periods: Periods
+    field: str | None
+    levels: pd.Index | None
+    value: str | None
+
+    @classmethod
+    def of(
+        cls,
+        learned: LearnedEvents,
+        X: pd.DataFrame,
+        field: str | None,
+        horizon: Any,
+        every: Any,
+        value: str | None,
+        by: Any,
+    ) -> DemandCells:
+        """Read what a user asks for; a ValueError where it cannot be answered."""
+        levels = None if field is None else level_field(learned, field).levels
+        if value is not None:
+            _refuse_no_numbers(learned, value)
+        periods = Periods.of(learned.encoder.clock, horizon, every)
+        group, groups = np.zeros(len(X), dtype="int64"), None
+        if by is not None:
+            group, groups = _groups_of(X, by)
+        return cls(groups, group, periods, field, levels, value)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Number of groups, of periods and of levels."""
+        n_groups = 1 if self.groups is None else len(self.groups)
+        n_levels = 1 if self.levels is None else len(self.levels)
+        return n_groups, len(self.periods.starts), n_levels
+
+    def add_up(
+        self,
+        simulator: Simulator,
+        data: RowData,
+        keys: np.ndarray,
+        end: np.ndarray,
+        n_paths: int,
+        most_events: int,
+    ) -> PathTotals:
+        """Simulate, and keep the total of each cell on each path, but no events.
+
+        Parameters
+        ----------
+        simulator : Simulator
+            Draws the events.
+        data, keys, end, n_paths, most_events
+            As for `Simulator.steps`.
+        """
+        totals = PathTotals(n_paths, int(np.prod(self.shape)))
+        cutoff = data.sources[0].cutoff
+        for step, n_ended in simulator.steps(data, keys, end, n_paths, most_events):
+            row, path = np.divmod(step[0], n_paths)
+            cell, amount = self._find(step, row, cutoff)
+            counts = cell >= 0
+            totals.add(path[counts], cell[counts], amount[counts])
+            totals.n_cut += n_ended
+        return totals
+
+    def _find(
+        self, step: Step, row: np.ndarray, cutoff: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Cell of each event, -1 without a level, and what it adds to the cell."""
+        _, times, columns = step
+        period = self.periods.find(times, cutoff[row])
+        level = np.zeros(len(row), dtype="int64")
+        if self.field is not None:
+            level = columns[self.field].values
+        cell = np.ravel_multi_index(
+            (self.group[row], period, np.maximum(level, 0)), self.shape
+        )
+        amount = np.ones(len(row))
+        if self.value is not None:
+            amount = np.nan_to_num(columns[self.value].values.astype("float64"))
+        return np.where(level < 0, -1, cell), amount
+
+    def table(self, totals: PathTotals, interval: float) -> pd.DataFrame:
+        """Mean and interval of each cell, by group, period and level."""
+        n_groups, n_periods, n_levels = self.shape
+        columns: dict[str, Any] = {}
+        if self.groups is not None:
+            columns["group"] = self.groups.repeat(n_periods * n_levels)
+        starts = self.periods.lengths.repeat(n_levels)
+        columns["start"] = starts.take(np.tile(np.arange(len(starts)), n_groups))
+        if self.levels is not None:
+            place = np.tile(np.arange(n_levels), n_groups * n_periods)
+            columns["level"] = self.levels.take(place)
+        columns |= totals.summary(interval)
+        return pd.DataFrame(columns)
+
+
+class PathTotals:
+    """Totals of cells on each simulated path; only those that are not 0 are stored.
+
+    Parameters
+    ----------
+    n_paths, n_cells : int
+        Number of paths and of cells.
+
+    Attributes
+    ----------
+    n_cut : int
+        Paths that were ended because they had too many events.
+    """
+
+    def __init__(self, n_paths: int, n_cells: int) -> None:
+        self.n_cut = 0
+        self._totals = sparse.csr_array((n_paths, n_cells), dtype="float64")
+        self._waiting: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+        self._n_waiting = 0
+
+    def add(self, path: np.ndarray, cell: np.ndarray, amount: np.ndarray) -> None:
+        """Add amounts to cells of paths, all of shape (n,)."""
+        self._waiting.append((path, cell, amount))
+        self._n_waiting += len(path)
+        # As many as there are totals, so that each is copied few times.
+        if self._n_waiting > max(_FEWEST_WAITING, self._totals.nnz):
+            self._add_waiting()
+
+    def summary(self, interval: float) -> dict[str, np.ndarray]:
+        """Mean over the paths, and quantiles, each of shape (n_cells,).
+
+        Parameters
+        ----------
+        interval : float
+            Share of the paths between the quantiles.
+        """
+        self._add_waiting()
+        by_cell = self._totals.tocsc()
+        n_paths, n_cells = by_cell.shape
+        at = [(1 - interval) / 2, (1 + interval) / 2]
+        found = np.empty((3, n_cells))
+        at_once = max(1, _TOTALS_AT_ONCE // n_paths)
+        for first in range(0, n_cells, at_once):
+            some = by_cell[:, first : first + at_once].toarray()
+            found[0, first : first + at_once] = some.mean(axis=0)
+            found[1:, first : first + at_once] = np.quantile(some, at, axis=0)
+        return dict(zip(("mean", "lower", "upper"), found, strict=True))
+
+    def _add_waiting(self) -> None:
+        if self._waiting:
+            path, cell, amount = map(np.concatenate, zip(*self._waiting, strict=True))
+            shape = self._totals.shape
+            more = sparse.coo_array((amount, (path, cell)), shape=shape).tocsr()
+            self._totals = self._totals + more
+        self._waiting, self._n_waiting = [], 0
+
+
+def _refuse_no_numbers(learned: LearnedEvents, value: Any) -> None:
+    """Raise a ValueError for what is no numeric field."""
+    numeric = [
+        name
+        for name, one in learned.fields.items()
+        if isinstance(one, NumberField) and np.dtype(one.dtype).kind != "M"
+    ]
+    if value not in numeric:
+        raise ValueError(
+            f"value must be one of the numeric fields {numeric}; got {value!r}."
+        )
+
+
+def _groups_of(X: pd.DataFrame, by: Any) -> tuple[np.ndarray, pd.Index]:
+    """Group of each row by a column, missing values as a group, and the groups."""
+    if not pd.api.types.is_hashable(by) or by not in X.columns:
+        raise ValueError(
+            f"by must be one of the columns of X, {list(X.columns)}; got {by!r}."
+        )
+    try:
+        codes, groups = pd.factorize(X[by], sort=True, use_na_sentinel=False)
+    except TypeError as error:
+        raise TypeError(
+            f"The values of column {by!r} cannot be groups; choose a column of text, "
+            "numbers or dates."
+        ) from error
+    return codes.astype("int64"), pd.Index(groups)

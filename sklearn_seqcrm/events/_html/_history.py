@@ -1,0 +1,277 @@
+"""HTML of one history and of an array of histories."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm._ragged import NO_ROW
+from sklearn_seqcrm._store import Rows
+from sklearn_seqcrm.events._html._drawing import (
+    ACCENT,
+    bars,
+    block,
+    counted,
+    escaped,
+    line,
+    moment,
+    picture,
+    places,
+    rule,
+    table,
+    word,
+)
+
+_WIDTH, _LANE, _MARGIN, _LABELS = 640, 22, 14, 112
+# Dots of more events would hide each other: then bars count them.
+_MOST_DOTS = 120
+_N_BARS = 128
+_MOST_LANES = 6
+_MOST_EVENTS, _MOST_FIELDS, _FIELDS_OF_A_DOT = 6, 10, 4
+
+
+class Shown(NamedTuple):
+    """What a history shows.
+
+    Parameters
+    ----------
+    customer : object
+        Id of the customer, None if the log does not know them.
+    cutoff : Timestamp, int or float
+        The cutoff.
+    times : Index of shape (n_events,)
+        Times of the events.
+    fields : DataFrame of shape (n_events, n_fields)
+        Their fields.
+    places : ndarray of shape (n_events,)
+        Where the times are between the first of them, 0, and the cutoff, 1.
+    kind_field : str or None
+        Field that tells kinds of events apart, if the log was merged from some.
+    """
+
+    customer: Any
+    cutoff: Any
+    times: pd.Index
+    fields: pd.DataFrame
+    places: np.ndarray
+    kind_field: str | None
+
+    def moment(self, time: Any) -> str:
+        """A time as text, as exactly as the span of the events asks for."""
+        return moment(time, self.times[0] if len(self.times) else time, self.cutoff)
+
+
+class Lanes(NamedTuple):
+    """Events sorted into lines, one for each level of a field.
+
+    Parameters
+    ----------
+    names : list of str
+        Names of the lines; one without a name where no field sorts events.
+    of_event : ndarray of shape (n_events,), int64
+        Line of each event.
+    """
+
+    names: list[str]
+    of_event: np.ndarray
+
+
+def history_html(shown: Shown) -> str:
+    """A history as HTML: when, a timeline, and its last events in a table.
+
+    Its size is bounded, however many events and fields there are.
+    """
+    customer = escaped(shown.customer)
+    who = f"<b>{customer}</b>, " if customer else "unknown customer, "
+    cutoff, n_events = escaped(shown.moment(shown.cutoff)), len(shown.times)
+    if not n_events:
+        return block(line(f"{who}no events before {cutoff}"))
+    first, last = (escaped(shown.moment(shown.times[i])) for i in (0, -1))
+    when = f"from {first} to {last}" if n_events > 1 else f"on {first}"
+    head = f"{counted(n_events, 'event')} {when}, cutoff {cutoff}"
+    return block(line(who + head), _timeline(shown, head), _last_events(shown))
+
+
+def _timeline(shown: Shown, head: str) -> str:
+    """Events from the first one to the cutoff, on a line for each kind."""
+    lane_field = _lane_field(shown)
+    lanes = _lanes(shown.fields, lane_field)
+    left = _MARGIN if lane_field is None else _LABELS
+    right, bottom = _WIDTH - _MARGIN, _LANE * len(lanes.names) + 8
+    parts = []
+    for i, name in enumerate(lanes.names):
+        parts.append(rule(left, _middle(i), right, _middle(i)))
+        if lane_field is not None:
+            parts.append(word(left - 12, _middle(i) + 4, name, "end", 16))
+    if len(shown.times) <= _MOST_DOTS:
+        size_field = _size_field(shown.fields)
+        parts += _dots(shown, lanes, left + (right - left) * shown.places, size_field)
+        how = "" if size_field is None else f", with areas by {size_field}"
+    else:
+        parts += _counts(lanes, shown.places, left, right - left)
+        how = f", counted in {_N_BARS} spans of equal length"
+    parts += [
+        rule(right, 0, right, bottom, width=2),
+        word(left, bottom + 14, shown.moment(shown.times[0])),
+        word(_WIDTH - 2, bottom + 14, f"cutoff {shown.moment(shown.cutoff)}", "end"),
+    ]
+    by = "" if lane_field is None else f" by {lane_field}"
+    label = f"Timeline{by}{how}"
+    return (
+        picture(_WIDTH, bottom + 20, f"{label}: {head}", parts)
+        + f"<div><small>{escaped(label, 100)}</small></div>"
+    )
+
+
+def _middle(lane: int) -> float:
+    return _LANE * (lane + 0.5) + 4
+
+
+def _lane_field(shown: Shown) -> Any:
+    """The field whose levels have a line each; None if no field has few levels."""
+    if shown.kind_field is not None:
+        return shown.kind_field
+    for name, column in shown.fields.items():
+        dtype: Any = column.dtype
+        has_levels = isinstance(dtype, pd.CategoricalDtype)
+        if has_levels and 1 <= len(dtype.categories) <= _MOST_LANES:
+            return name
+    return None
+
+
+def _lanes(fields: pd.DataFrame, lane_field: Any) -> Lanes:
+    """Sort events into lines, frequent levels first; the rare share the last."""
+    if lane_field is None:
+        return Lanes([""], np.zeros(len(fields), dtype="int64"))
+    levels = fields[lane_field].astype(object)
+    levels = levels.where(levels.notna(), "(missing)").map(str)
+    counts = levels.value_counts(sort=False)
+    names = counts.sort_values(ascending=False, kind="stable").index.tolist()
+    if len(names) > _MOST_LANES:
+        names = [*names[: _MOST_LANES - 1], f"{len(names) - _MOST_LANES + 1} others"]
+    place = pd.Index(names).get_indexer(pd.Index(levels))
+    return Lanes(names, np.where(place >= 0, place, len(names) - 1))
+
+
+def _size_field(fields: pd.DataFrame) -> Any:
+    """The first field of numbers that are not all the same; None without one."""
+    for name, column in fields.items():
+        if column.dtype.kind == "f":
+            numbers = np.abs(column.to_numpy())
+            numbers = numbers[np.isfinite(numbers)]
+            if len(numbers) and numbers.min() < numbers.max():
+                return name
+    return None
+
+
+def _dots(shown: Shown, lanes: Lanes, x: np.ndarray, size_field: Any) -> list[str]:
+    """A dot for each event, which says what it was where the mouse rests on it."""
+    radius = np.full(len(x), 5.0)
+    filled = np.ones(len(x), dtype=bool)
+    if size_field is not None:
+        numbers = np.abs(shown.fields[size_field].to_numpy())
+        filled = np.isfinite(numbers)
+        # Areas as sizes, but none too small to be seen.
+        share = np.where(filled, numbers, 0) / numbers[filled].max()
+        radius = 2.5 + 6.5 * np.sqrt(share)
+    said = shown.fields.iloc[:, :_FIELDS_OF_A_DOT]
+    facts = {escaped(name, 20): said[name].tolist() for name in said}
+    dots = []
+    for i, time in enumerate(shown.times):
+        texts = [f"{name}: {escaped(of[i], 24)}" for name, of in facts.items()]
+        title = ", ".join([escaped(time, 36), *texts])
+        fill = ACCENT if filled[i] else "none"
+        dots.append(
+            f'<circle cx="{x[i]:.1f}" cy="{_middle(lanes.of_event[i]):g}" '
+            f'r="{radius[i]:.1f}" fill="{fill}" fill-opacity="0.7" '
+            f'stroke="{ACCENT}"><title>{title}</title></circle>'
+        )
+    return dots
+
+
+def _counts(lanes: Lanes, x: np.ndarray, left: float, width: float) -> list[str]:
+    """Bars that count the events of each line."""
+    spans = np.minimum((x * _N_BARS).astype("int64"), _N_BARS - 1)
+    counts = np.zeros((len(lanes.names), _N_BARS))
+    np.add.at(counts, (lanes.of_event, spans), 1)
+    return [
+        bars(of_lane / counts.max(), left, _middle(i), width, _LANE / 2 + 2)
+        for i, of_lane in enumerate(counts)
+    ]
+
+
+def _last_events(shown: Shown) -> str:
+    """The last events as a table that opens."""
+    n_events, n_fields = shown.fields.shape
+    last = shown.fields.iloc[-_MOST_EVENTS:, :_MOST_FIELDS]
+    columns = [shown.times[-_MOST_EVENTS:].tolist()]
+    columns += [last[name].tolist() for name in last]
+    rows = [[escaped(value) for value in row] for row in zip(*columns, strict=True)]
+    which = "Events" if n_events == len(rows) else f"The last {len(rows)} events"
+    n_more = n_fields - last.shape[1]
+    more = f", without {counted(n_more, 'more field')}" if n_more else ""
+    name = shown.times.name or "time"
+    return (
+        f"<details><summary>{which}{more}</summary>"
+        f"{table([name, *last], rows)}</details>"
+    )
+
+
+_WIDTH, _HEIGHT, _N_BARS = 360, 20, 90
+_MOST_ROWS = 10
+
+
+def histories_html(rows: Rows) -> str:
+    """Histories as HTML, of bounded size.
+
+    Parameters
+    ----------
+    rows : Rows of n
+        Raw or encoded histories. No event that a row does not see is shown.
+    """
+    n = len(rows.codes)
+    lengths = rows.stop - rows.start
+    head = (
+        f"<b>HistoryArray</b>: {counted(n, 'row')}, "
+        f"{counted(int(lengths.sum()), 'visible event')}"
+    )
+    shown = rows.select(lambda column: column[:_MOST_ROWS])
+    there = np.flatnonzero(shown.start != NO_ROW)
+    if not len(there):
+        return block(line(head))
+    # The rows that are shown have one axis of time.
+    filled = there[shown.stop[there] > shown.start[there]]
+    times = rows.log.timeline.times
+    begins = [*times[shown.start[filled]], *shown.cutoff[there]]
+    ends = min(begins), max(shown.cutoff[there])
+    cells = [_row(shown, i, ends) for i in range(len(shown.codes))]
+    hidden = n - len(cells)
+    more = line(f"and {counted(hidden, 'more row')}") if hidden else ""
+    names = [rows.log.names[0], "events", "time, up to the cutoff", "cutoff"]
+    return block(line(head), table(names, cells), more)
+
+
+def _row(rows: Rows, i: int, ends: tuple[Any, Any]) -> list[str]:
+    """Cells of a row."""
+    log, code, start, stop, cutoff = rows.select(lambda column: column[i])
+    if start == NO_ROW:
+        return ["", "missing", "", ""]
+    clock = log.timeline.clock
+    when = escaped(moment(clock.as_scalar(cutoff), *map(clock.as_scalar, ends)))
+    customer = escaped(log.customers[code]) if code >= 0 else "unknown to the log"
+    x = places(log.timeline.times[start:stop], *ends)
+    at = np.minimum((x * _N_BARS).astype("int64"), _N_BARS - 1)
+    counts = np.bincount(at, minlength=_N_BARS)
+    here = 4 + (_WIDTH - 8) * places(np.array([cutoff]), *ends)[0]
+    # Roots, so that one event is seen beside a hundred.
+    heights = np.sqrt(counts / max(1, counts.max()))
+    n_events = counted(int(stop - start), "event")
+    parts = [
+        rule(4, _HEIGHT - 2, here, _HEIGHT - 2),
+        bars(heights, 4, _HEIGHT - 2, _WIDTH - 8, _HEIGHT - 5, gap=0.5),
+        rule(here, 1, here, _HEIGHT - 1, width=2),
+    ]
+    image = picture(_WIDTH, _HEIGHT, f"{n_events} up to the cutoff {when}", parts)
+    return [customer, f"{stop - start:,}", image, when]

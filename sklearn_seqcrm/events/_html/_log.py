@@ -1,0 +1,161 @@
+"""What a notebook shows of a log: sizes, fields, and two histograms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm._store import Column, RawLog
+from sklearn_seqcrm.events._html._drawing import (
+    bars,
+    block,
+    counted,
+    escaped,
+    line,
+    moment,
+    picture,
+    places,
+    rule,
+    table,
+    word,
+)
+
+_WIDTH, _HEIGHT, _BASE = 300, 84, 66
+_N_BARS = 60
+_MOST_FIELDS, _MOST_LEVELS = 20, 3
+# Of more events, quartiles are those of a sample: sorting takes the time of a read.
+_SOME_EVENTS = 100_000
+
+
+def log_html(log: RawLog) -> str:
+    """A log as HTML, of bounded size.
+
+    Parameters
+    ----------
+    log : RawLog
+        Any log. All its events are shown, those after any cutoff as well.
+    """
+    name = escaped(log.names[0])
+    head = (
+        f"<b>{type(log).__name__}</b>: {counted(len(log), 'event')}, "
+        f"{counted(log.n_customers, 'customer')} ({name})"
+    )
+    if not len(log):
+        return block(line(head))
+    first, last = log.time_span
+    time, until = (
+        escaped(log.names[1]),
+        escaped(moment(log.observed_until, first, last)),
+    )
+    ends = [escaped(moment(end, first, last)) for end in (first, last)]
+    when = f"{time} from {ends[0]} to {ends[1]}, recorded until {until}"
+    pictures = _events_over_time(log, ends) + _lengths(log.timeline.counts)
+    return block(line(head), line(when), pictures, _fields(log))
+
+
+def _events_over_time(log: RawLog, ends: list[str]) -> str:
+    first, last = log.timeline.times.min(), log.timeline.times.max()
+    x = places(log.timeline.times, first, last)
+    at = np.minimum((x * _N_BARS).astype("int64"), _N_BARS - 1)
+    counts = np.bincount(at, minlength=_N_BARS)
+    return _histogram(counts, "Events over time", ends[0], ends[1])
+
+
+def _lengths(counts: np.ndarray) -> str:
+    """Events of a customer; where lengths differ much, of ever wider bars."""
+    shortest, longest = int(counts.min()), int(counts.max())
+    title = f"Events per customer, median {np.median(counts):,g}"
+    if longest - shortest < _N_BARS:
+        heights = np.bincount(counts - shortest)
+    else:
+        edges = np.geomspace(shortest, longest + 1, _N_BARS // 2 + 1)
+        # Whole numbers between edges, so that no bar is empty for want of any.
+        edges = np.unique(np.ceil(edges).astype("int64"))
+        heights, _ = np.histogram(counts, edges)
+        title += ", on a log scale"
+    return _histogram(heights, title, f"{shortest:,}", f"{longest:,}")
+
+
+def _histogram(heights: np.ndarray, title: str, low: str, high: str) -> str:
+    """Bars between two ends, with the highest one's count."""
+    most = int(heights.max())
+    parts = [
+        word(6, 12, title, most=60),
+        bars(heights / most, 6, _BASE, _WIDTH - 24, _BASE - 22, gap=0.5),
+        rule(6, _BASE, _WIDTH - 18, _BASE),
+        word(6, _BASE + 14, low),
+        word(_WIDTH - 18, _BASE + 14, high, "end"),
+    ]
+    label = f"{title}: from {low} to {high}, at most {most:,} in one bar"
+    return picture(_WIDTH, _HEIGHT, label, parts)
+
+
+def _fields(log: RawLog) -> str:
+    """Type, missing share and values of each field."""
+    columns = list(log.columns.items())
+    rows = [
+        [escaped(name), _kind(column), _missing(column), _values(column)]
+        for name, column in columns[:_MOST_FIELDS]
+    ]
+    n_more = len(columns) - len(rows)
+    more = line(f"and {counted(n_more, 'more field')}") if n_more else ""
+    if not rows:
+        return line("no fields")
+    return table(["field", "type", "missing", "values"], rows) + more
+
+
+def _kind(column: Column) -> str:
+    if column.kind == "vector":
+        return f"vector, {counted(column.values.shape[1], 'component')}"
+    if column.categories is None:
+        return column.kind
+    return f"{column.kind}, {counted(len(column.categories), 'level')}"
+
+
+def _missing(column: Column) -> str:
+    n_missing = int((~column.is_present()).sum())
+    if n_missing in (0, len(column.values)):
+        return "all" if n_missing else "none"
+    # That of a single event in a million is not none, nor all but it all.
+    share = np.clip(100 * n_missing / len(column.values), 0.1, 99.9)
+    return f"{share:.1f}%"
+
+
+def _values(column: Column) -> str:
+    """Most frequent levels, or quartiles between the ends."""
+    present = column.values[column.is_present()]
+    if not len(present):
+        return "none"
+    if column.categories is not None:
+        return _levels(present, column.categories)
+    some = present[:: -(-len(present) // _SOME_EVENTS)]
+    if column.kind == "datetime":
+        low, high = pd.Timestamp(present.min()), pd.Timestamp(present.max())
+        return (
+            f"{escaped(moment(low, low, high))} to {escaped(moment(high, low, high))}"
+        )
+    finite = some[np.isfinite(some)]
+    if not len(finite):
+        return "infinite"
+    low, middle, high = np.quantile(finite, [0.25, 0.5, 0.75])
+    return (
+        f"{_short(present.min())} to {_short(present.max())}, median {_short(middle)}, "
+        f"quartiles {_short(low)} and {_short(high)}"
+    )
+
+
+def _levels(codes: np.ndarray, levels: pd.Index) -> str:
+    counts = np.bincount(codes, minlength=len(levels))
+    largest = np.argsort(-counts, kind="stable")[:_MOST_LEVELS]
+    shown = [
+        f"{escaped(levels[i], 24)} {100 * counts[i] / len(codes):.2g}%"
+        for i in largest.tolist()
+        if counts[i]
+    ]
+    return ", ".join(shown) + (", …" if len(levels) > _MOST_LEVELS else "")
+
+
+def _short(number: Any) -> str:
+    return f"{float(number):.4g}"

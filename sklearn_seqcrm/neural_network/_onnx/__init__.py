@@ -1,5 +1,0 @@
-"""Fitted pipelines as ONNX, for services without torch or without Python."""
-
-from sklearn_seqcrm.neural_network._onnx._export import export_onnx
-
-__all__ = ["export_onnx"]

@@ -1,0 +1,11 @@
+"""Score events as they arrive, export to ONNX, and predict partitions."""
+
+from sklearn_seqcrm.serving._onnx import export_onnx
+from sklearn_seqcrm.serving._predict_partition import predict_partition
+from sklearn_seqcrm.serving._streaming import StreamingScorer
+
+__all__ = [
+    "StreamingScorer",
+    "export_onnx",
+    "predict_partition",
+]

@@ -1,0 +1,311 @@
+"""Write a fitted pipeline as graphs of ONNX, with what they are to be fed in JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sklearn_seqcrm._encoding import (
+    CALENDAR_WEIGHT,
+    EventEncoder,
+    NumericField,
+    Vocabulary,
+)
+from sklearn_seqcrm._recurrent.objectives import OPSET, Graph
+from sklearn_seqcrm._recurrent.training import isolated_torch_settings
+from sklearn_seqcrm._store import Clock, replacing
+from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
+from sklearn_seqcrm.serving._onnx._networks import (
+    Sizes,
+    StateStart,
+    outputs_of_padded,
+    outputs_of_step,
+)
+from sklearn_seqcrm.serving._streaming import FittedPipeline, StaticsRowEncoder
+
+FORMAT = 1
+
+
+def describe(
+    parts: FittedPipeline, sizes: Sizes, starts: Sequence[StateStart] | None
+) -> dict[str, Any]:
+    """All that was learned but the networks, in types that JSON has.
+
+    Parameters
+    ----------
+    parts : FittedPipeline
+        What was learned.
+    sizes : Sizes
+        Inputs of the graphs.
+    starts : sequence of StateStart or None
+        States before the first event; None: there is no graph of a step.
+
+    Raises
+    ------
+    TypeError
+        If levels or classes are of a type that JSON does not have.
+    """
+    histories = []
+    for i, (name, encoder) in enumerate(parts.encoders.items()):
+        start = None if starts is None else starts[i]._asdict()
+        one = {"name": plain(name, "names of history columns")}
+        one |= {"prefix": sizes.prefixes[i], "start": start}
+        histories.append({**one, **_history(encoder)})
+    row = StaticsRowEncoder.of(parts)
+    statics = {"columns": [plain(c, "names") for c in parts.reading.statics]}
+    names = [plain(c, "names") for c in parts.estimator._reading.statics]
+    return {
+        "format": FORMAT,
+        "histories": histories,
+        "statics": {
+            **statics,
+            **({"parts": None} if row is None else row.learned()),
+            "names": names,
+        },
+        "n_sums": sizes.n_sums,
+        "answers": _answers(parts),
+    }
+
+
+def plain(value: Any, what: str) -> Any:
+    """A value as JSON has it, or a TypeError."""
+    value = value.item() if isinstance(value, np.generic) else value
+    if not isinstance(value, str | int | float):
+        raise TypeError(
+            f"JSON has no {type(value).__name__}, such as {value!r} of the {what}. "
+            "Make text or numbers of them before fit."
+        )
+    return value
+
+
+def _history(encoder: EventEncoder) -> dict[str, Any]:
+    layout = encoder.layout
+    center, scale = encoder.row_scale.tolist()
+    local = layout.local_clock
+    return {
+        "clock": _clock(encoder.clock),
+        "fields": [_field(encoder, name) for name in encoder.fields],
+        "channels": list(layout.channels),
+        "codes": list(layout.codes),
+        "n_codes": list(layout.n_levels),
+        "n_facts": layout.n_decayed,
+        "origins": list(layout.origins),
+        "time_unit": layout.time_unit,
+        "gap_center": encoder.gap_scale[0],
+        "gap_scale": encoder.gap_scale[1],
+        "calendar": [list(cycle) for cycle in layout.calendar],
+        "calendar_weight": CALENDAR_WEIGHT,
+        "time_zone": None if local is None else local.zone,
+        "half_lives": list(layout.half_lives),
+        "row_features": layout.row_features,
+        "row_center": center,
+        "row_scale": scale,
+    }
+
+
+def _clock(clock: Clock) -> dict[str, Any]:
+    per_day = clock.ticks_per_day()
+    return {
+        "ticks_per_day": None if per_day is None else int(per_day),
+        "aware": clock.aware,
+        "whole": clock.dtype == "int64",
+    }
+
+
+def _field(encoder: EventEncoder, name: str) -> dict[str, Any]:
+    field = encoder.fields[name]
+    if isinstance(field, Vocabulary):
+        what = f"levels of the field {name!r}"
+        levels = [[plain(one, what), code] for one, code in field.code_of_each()]
+        return {"name": name, "kind": "levels", "levels": levels}
+    if not isinstance(field, NumericField):
+        raise ValueError(
+            f"Events have vectors in the field {name!r}, which export_onnx does not "
+            "write. Leave it out, EventLog(..., fields=[...]), and fit again; or score "
+            "by StreamingScorer, which reads vectors."
+        )
+    kind = "numbers" if encoder.kinds[name] == "numeric" else "days after the event"
+    return {"name": name, "kind": kind, **field.scale._asdict()}
+
+
+def _answers(parts: FittedPipeline) -> dict[str, Any]:
+    """What else the outputs of the graphs mean."""
+    estimator: Any = parts.estimator
+    objective = estimator._objective
+    found: dict[str, Any] = {"loss": objective.name}
+    if hasattr(objective, "classes"):
+        several = objective.n_targets > 1
+        classes = range(objective.n_targets) if several else objective.classes.tolist()
+        found["classes"] = [plain(one, "classes") for one in classes]
+        found["several_labels"] = several
+    if hasattr(objective, "levels"):
+        found["quantiles"] = objective.levels.tolist()
+    if isinstance(estimator, LSTMSurvival):
+        found["edges"] = objective.edges.tolist()
+        found["kinds"] = objective.kinds.tolist()
+        found["in_days"] = objective.in_days
+    return found
+
+
+def export_onnx(pipeline: Any, path: Any) -> list[Path]:
+    """Write a fitted pipeline for services without torch, or without Python.
+
+    Parameters
+    ----------
+    pipeline : Pipeline
+        Fitted, as `make_history_pipeline` makes it: a `HistoryEncoder`, steps for the
+        statics if any, and an `LSTMClassifier`, `LSTMRegressor` or `LSTMSurvival`.
+    path : str or path-like
+        File to write, whose name ends with ``.onnx``. Others are written beside it.
+
+    Returns
+    -------
+    list of Path
+        The files: the graph of padded histories, ``model.onnx``; that of a single
+        event, ``model.step.onnx``, unless histories cannot be read event by event; and
+        ``model.json``, which says how events and statics become their inputs.
+
+    Raises
+    ------
+    ImportError
+        If onnx is not installed; ``pip install 'sklearn-seqcrm[onnx]'``.
+    TypeError
+        If it is no such pipeline; or levels of a field, classes or names are neither
+        text nor numbers, which JSON has no form for.
+    ValueError
+        If the name of the file does not end with ``.onnx``, or targets are as large as
+        float32 cannot tell.
+
+    See Also
+    --------
+    StreamingScorer : The same scores in Python, with less to write.
+
+    Notes
+    -----
+    The graphs are of opset 17, in float32, and have any number of rows, ``n``. Those of
+    all `n_networks` are one, whose answers are means, as those of `predict` are.
+
+    **Padded histories.** Inputs are the tensors of `HistoryPadder` with
+    ``padding="post"``: ``values`` (n, steps, F + 1), ``codes`` (n, steps, C) int64,
+    ``lengths`` (n,) int64, each with ``<name>_`` before it if there are several history
+    columns, and ``static`` (n, S). There must be one step at least; what stands in
+    padding is of no matter, as long as it is finite. Where the loss is
+    ``"squared_error"``, ``sums`` is one more, the attribute of that name of the
+    tensors. An exposure is one of the statics, as it is. Inputs without any column,
+    such as codes if no field has levels, are left out.
+
+    **A step.** Inputs are an event of each of n customers, ``values`` (n, F) and
+    ``codes`` (n, C); ``gap`` (n,), the time since the event before, in typical gaps, 0
+    for a first one; ``event`` (n,) bool, whether there is one: where not, the state
+    stays, and the other numbers of the event are of no matter; the state before it,
+    ``vectors`` (n, V, H) and ``weights`` (n, W); ``age`` (n,), the time from the last
+    event to the cutoff in typical gaps, 0 if there was none; and ``static`` and
+    ``sums`` as above. Outputs are ``vectors_after``, ``weights_after``, and the answers
+    at the cutoff. Bidirectional networks and histories that a lookback has cut off have
+    no such graph.
+
+    **Answers.** Of classifiers ``probabilities`` (n, n_classes), or (n, k) of several
+    labels. Of regressors ``prediction`` (n,) or (n, k); with ``"quantile"`` also
+    ``quantiles`` (n, q) or (n, k, q), and with ``"zero_inflated_lognormal"``
+    ``proba_zero``. Its quantiles are not there, as they take the inverse of the normal
+    distribution, which ONNX has not. Of `LSTMSurvival` ``prediction`` (n,), the risk;
+    ``cumulative_hazard`` (n, n_bins + 1) at the edges, straight between them, and
+    ``incidence`` (n, 1 + n_kinds, n_bins + 1) with several kinds of events.
+
+    **The JSON** has what was learned of events and statics, classes, quantiles and
+    edges. ``examples/read_exported.py`` reads it with nothing but NumPy: a reference
+    for a reader in another language. Steps for the statics other than those of
+    `make_history_pipeline` are not in it (``parts`` is null): compute what they return,
+    columns ``names``. All files have one ``digest``, in the metadata of the graphs, so
+    that those of two exports are told apart.
+
+    Each file is replaced when all are whole. Weights that trained in bfloat16 are
+    written, and compute, in float32.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_seqcrm.events import EventLog
+    >>> from sklearn_seqcrm.neural_network import LSTMClassifier
+    >>> from sklearn_seqcrm.serving import export_onnx
+    >>> from sklearn_seqcrm.preprocessing import make_history_pipeline
+    >>> orders = pd.DataFrame(
+    ...     {"who": list("aabbbc"), "day": range(6), "amount": [5.0, 7, 6, 1, 2, 4]}
+    ... )
+    >>> X = EventLog(orders, "who", "day").attach(pd.DataFrame({"who": list("abc")}))
+    >>> model = make_history_pipeline(LSTMClassifier(max_epochs=2, random_state=0))
+    >>> files = export_onnx(model.fit(X, [0, 1, 1]), "churn.onnx")  # doctest: +SKIP
+    >>> [file.name for file in files]  # doctest: +SKIP
+    ['churn.onnx', 'churn.step.onnx', 'churn.json']
+    """
+    path = Path(os.fspath(path))
+    if path.suffix != ".onnx":
+        raise ValueError(
+            f"The name of the file must end with .onnx; got {path.name!r}."
+        )
+    kinds = LSTMClassifier, LSTMRegressor, LSTMSurvival
+    parts = FittedPipeline.of(pipeline, "export_onnx", kinds)
+    with isolated_torch_settings("cpu"), torch.no_grad():
+        texts = _graphs_and_text(parts)
+    names = [path, path.with_suffix(".step.onnx"), path.with_suffix(".json")]
+    files = [name for name, text in zip(names, texts, strict=True) if text is not None]
+    with ExitStack() as stack:
+        beside = [stack.enter_context(replacing(file)) for file in files]
+        found = [text for text in texts if text is not None]
+        for file, text in zip(beside, found, strict=True):
+            file.write_bytes(text)
+    if texts[1] is None:
+        names[1].unlink(missing_ok=True)  # of an export before
+    return files
+
+
+def _graphs_and_text(parts: FittedPipeline) -> list[bytes | None]:
+    """The two graphs, the second of which may be missing, and the JSON."""
+    sizes = _sizes_of(parts)
+    padded = Graph("padded")
+    _add_answers(padded, outputs_of_padded(padded, parts.networks, sizes), parts)
+    step = starts = None
+    if parts.streaming_obstacle() is None:
+        step = Graph("step")
+        outputs, starts = outputs_of_step(step, parts.networks, sizes)
+        _add_answers(step, outputs, parts)
+    note = describe(parts, sizes, starts)
+    note["opset"] = OPSET
+    found = hashlib.sha256(padded.to_bytes({}))
+    found.update(json.dumps(note).encode())
+    digest = found.hexdigest()
+    note = {"digest": digest, **note}
+    text = json.dumps(note, ensure_ascii=False, allow_nan=False, indent=1)
+    graphs = [
+        None if g is None else g.to_bytes({"digest": digest}) for g in (padded, step)
+    ]
+    return [*graphs, text.encode()]
+
+
+def _sizes_of(parts: FittedPipeline) -> Sizes:
+    names = [str(name) for name in parts.encoders]
+    several = len(names) > 1
+    layouts = [one.layout for one in parts.encoders.values()]
+    n_static = sum(len(layout.row_features) for layout in layouts)
+    estimator = parts.estimator
+    is_linear = estimator._objective.is_linear
+    return Sizes(
+        tuple(f"{name}_" if several else "" for name in names),
+        n_static + len(estimator._reading.statics),
+        sum(len(layout.sums) for layout in layouts) if is_linear else 0,
+        estimator._exposure,
+    )
+
+
+def _add_answers(graph: Graph, outputs: Sequence[str], parts: FittedPipeline) -> None:
+    answers = parts.estimator._objective.answers(graph, outputs)
+    for name, (tensor, shape) in answers.items():
+        graph.output(name, tensor, ["n", *shape])

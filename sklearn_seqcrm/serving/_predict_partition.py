@@ -1,0 +1,209 @@
+"""Predictions for the customers of one partition of a table of events."""
+
+from __future__ import annotations
+
+import sys
+import time as clock
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm.events import EventLog
+
+
+def predict_partition(
+    events: Any,
+    rows: pd.DataFrame | None = None,
+    *,
+    model: Any,
+    customer: str,
+    time: str,
+    cutoff: Any,
+    fields: Sequence[str] | None = None,
+    categorical: Sequence[str] = (),
+    observed_until: Any = None,
+    method: Literal["predict", "predict_proba", "decision_function"] = "predict",
+    time_zone: str | None = "UTC",
+) -> pd.DataFrame:
+    """Predict for the customers of one partition, from a table of their events.
+
+    A plain function of tables of pandas, which any system calls that cuts a table of
+    events by customer: ``map_partitions`` of Dask, ``mapInPandas`` of Spark, or a loop
+    over files.
+
+    Parameters
+    ----------
+    events : DataFrame, or iterable of DataFrames
+        All events of some customers, in any order: a partition, or the pieces that
+        ``mapInPandas`` hands a partition over in.
+    rows : DataFrame of shape (n, n_columns) or None, default=None
+        Rows of the same customers, with the statics that the model reads. None: one row
+        for each customer with an event before `cutoff`.
+    model : estimator
+        A fitted pipeline that takes rows with a column ``"history"``, or with that and
+        the columns of `rows`.
+    customer, time : str
+        Columns of `events`; `rows` have `customer` as well.
+    cutoff : str, datetime or number
+        One moment for all rows, or a column of `rows`. Only what happened before it is
+        read.
+    fields, categorical, observed_until : object
+        As `EventLog` takes them, and the same for all partitions. A field of whole
+        numbers that is not among `categorical` is a quantity.
+    method : {"predict", "predict_proba", "decision_function"}, default="predict"
+        Method of the model.
+    time_zone : str or None, default="UTC"
+        Time zone of the clock that naive times were read from when the model was
+        trained, such as ``"Europe/Berlin"``. Times are not converted. They are compared
+        with the session time zone in a task of Spark, which hands columns of type
+        ``timestamp`` over as naive times of that zone. None: no comparison, as for
+        columns of type ``timestamp_ntz``.
+
+    Returns
+    -------
+    DataFrame of shape (n, 3) or (n, 2 + n_outputs)
+        Customer, ``"cutoff"`` and ``"prediction"`` of each row. Where a method returns
+        several numbers, they are ``"prediction_0"`` and so on, by
+        ``model.classes_`` where it has some: ``"prediction_yes"``. The index is that of
+        `rows`. Without events and rows it has no rows; what a method returns is then
+        taken for one number, or a probability of each class, so that for several other
+        ones Dask needs a ``meta`` that was made of some rows.
+
+    Raises
+    ------
+    KeyError
+        If a column is not there.
+    ValueError
+        If there are rows and no events at all, `customer` is called as a column of the
+        result, naive times come from a Spark session whose time zone differs from
+        `time_zone`, or what `EventLog` and the model refuse.
+
+    See Also
+    --------
+    sklearn_seqcrm.events.EventLog.open : A log larger than memory, on one machine.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn.linear_model import LinearRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn_seqcrm.events import EventLog
+    >>> from sklearn_seqcrm.feature_extraction import RFMFeatures
+    >>> from sklearn_seqcrm.serving import predict_partition
+    >>> orders = pd.DataFrame({"who": list("aabbbc"), "day": range(6)})
+    >>> X = EventLog(orders, "who", "day").snapshots([6])[["history"]]
+    >>> model = make_pipeline(RFMFeatures(remainder="drop"), LinearRegression())
+    >>> model = model.fit(X, [1.0, 2.0, 3.0])
+    >>> some = orders[orders["who"] != "b"]
+    >>> predict_partition(
+    ...     some, model=model, customer="who", time="day", cutoff=6
+    ... ).round(2)
+      who  cutoff  prediction
+    0   a       6         1.0
+    1   c       6         3.0
+    """
+    if customer == "cutoff" or str(customer).startswith("prediction"):
+        raise ValueError(
+            f"The customer column is called {customer!r}, as a column of the result; "
+            "rename it in events and rows."
+        )
+    if not isinstance(events, pd.DataFrame):
+        events = _joined(events)
+    if not len(events) and (rows is None or not len(rows)):
+        return _nothing(events, rows, model, customer, method)
+    if time_zone is not None:
+        _check_spark_zone(events, time, time_zone)
+    log = EventLog(
+        events,
+        customer,
+        time,
+        fields=fields,
+        categorical=categorical,
+        observed_until=observed_until,
+    )
+    if rows is None:
+        X = log.snapshots([cutoff])
+        told, X = X[[customer, "cutoff"]], X[["history"]]
+    else:
+        X = log.attach(rows, customer, cutoff)
+        cutoffs = X["history"].array.cutoffs
+        told = pd.DataFrame({customer: rows[customer], "cutoff": cutoffs}, rows.index)
+    if not len(X):
+        return _nothing(events, rows, model, customer, method)
+    found = np.asarray(getattr(model, method)(X))
+    found = found[:, None] if found.ndim == 1 else found
+    names = _names(model, found.shape[1], method)
+    return told.assign(**dict(zip(names, found.T, strict=True)))
+
+
+def _joined(pieces: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """The pieces of a partition, which may be none."""
+    pieces = list(pieces)
+    filled = [piece for piece in pieces if len(piece)] or pieces[:1]
+    return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
+
+
+def _check_spark_zone(events: pd.DataFrame, time: str, expected: str) -> None:
+    """Refuse naive times that Spark has converted to another zone than expected.
+
+    The zone of the session is a property of the task. Neither the DataFrame nor its
+    schema records the zone of naive times.
+    """
+    spark = sys.modules.get("pyspark")
+    task = None if spark is None else spark.TaskContext.get()
+    naive = time in events and events[time].dtype.kind == "M"
+    if task is None or not naive or isinstance(events[time].dtype, pd.DatetimeTZDtype):
+        return
+    session = task.getLocalProperty("spark.sql.session.timeZone")
+    hours = pd.DatetimeIndex(events[time].dropna().dt.floor("h").unique())
+    shifts = _utc_offsets(hours, session) - _utc_offsets(hours, expected)
+    if not shifts.any():
+        return
+    zone = "the zone of the machine" if session is None else repr(session)
+    largest = shifts[np.abs(shifts).argmax()] / 3600
+    raise ValueError(
+        f"Spark hands column {time!r} over as naive times in its session time zone, "
+        f"{zone}, but time_zone={expected!r}: events are shifted by up to {largest:+g} "
+        f"hours. Set 'spark.sql.session.timeZone' to {expected!r}. If the model was "
+        "trained on times of the session's zone, pass that as time_zone; if the column "
+        "is of type timestamp_ntz, pass None."
+    )
+
+
+def _utc_offsets(times: pd.DatetimeIndex, zone: str | None) -> np.ndarray:
+    """Offsets of a zone from UTC in seconds, shape (n,); None: zone of the machine."""
+    if zone is None:
+        # Spark's default, which is no property of tasks.
+        seconds = (times - pd.Timestamp(0)) // pd.Timedelta(seconds=1)
+        return np.array([clock.localtime(s).tm_gmtoff for s in seconds], dtype="int64")
+    local = times.tz_localize("UTC").tz_convert(zone).tz_localize(None)
+    return np.asarray((local - times) // pd.Timedelta(seconds=1), dtype="int64")
+
+
+def _names(model: Any, n_outputs: int | None, method: str) -> list[str]:
+    """Names of the outputs; None: as many as an empty partition must guess."""
+    classes = getattr(model, "classes_", None) if method == "predict_proba" else None
+    if isinstance(classes, np.ndarray) and classes.ndim == 2:  # of several labels
+        classes = np.arange(len(classes))
+    if isinstance(classes, np.ndarray) and n_outputs in (None, len(classes)):
+        return [f"prediction_{label}" for label in classes]
+    if n_outputs in (None, 1):
+        return ["prediction"]
+    return [f"prediction_{i}" for i in range(n_outputs)]
+
+
+def _nothing(
+    events: pd.DataFrame,
+    rows: pd.DataFrame | None,
+    model: Any,
+    customer: str,
+    method: str,
+) -> pd.DataFrame:
+    """What a partition without customers is predicted."""
+    keys = events if rows is None else rows
+    ids = keys[customer] if customer in keys else pd.Series(dtype=object)
+    names = _names(model, None, method)
+    empty = {customer: ids[:0], "cutoff": pd.Series(dtype=object)}
+    return pd.DataFrame({**empty, **{name: pd.Series(dtype=float) for name in names}})

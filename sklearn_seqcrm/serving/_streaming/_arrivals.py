@@ -1,0 +1,359 @@
+"""Tables of new events, on the clock and with the fields that an encoder knows.
+
+What is unusual in any way goes to `Clock.read`, which reads it or says what is wrong.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm._encoding import EventEncoder, fitting_columns
+from sklearn_seqcrm._ragged import sort_events
+from sklearn_seqcrm._store import (
+    TICKS_PER_SECOND,
+    Clock,
+    Column,
+    days_between_ticks,
+    factorize,
+    ids_of,
+    join_ids,
+    refuse_missing,
+    scatter,
+    to_series,
+)
+from sklearn_seqcrm.events import EventLog, read_table
+from sklearn_seqcrm.serving._streaming._event_fields import EventFields, refuse_lost
+from sklearn_seqcrm.serving._streaming._field_readers import error_at, refuse_surrogates
+
+
+def tick_of(clock: Clock, value: Any, what: str, *, up: bool = True) -> Any:
+    """A moment on the axis of a clock.
+
+    Parameters
+    ----------
+    clock : Clock
+        The clock.
+    value : datetime, number or str
+        The moment.
+    what : str
+        How an error names it.
+    up : bool, default=True
+        Whether a moment between two ticks is the later one.
+
+    Returns
+    -------
+    int or float
+        The tick.
+    """
+    ticks: tuple[Any, int] | None = None
+    if clock.unit is not None:
+        ticks = _split(clock, value)
+    elif _is_plain(clock, value):
+        ticks = value, 0
+    if ticks is None:
+        return clock.read(value, what, up=up)[0].item()
+    return ticks[0] + (up and ticks[1] > 0)
+
+
+def exact_tick_of(clock: Clock, value: Any, what: str) -> Any:
+    """The tick of an event, which is not to be rounded; as `tick_of`.
+
+    Text must be in ISO 8601. What else pandas reads as a time, such as "now" or
+    "10:00", would be another moment on another day, when a service reads it again.
+    """
+    if np.ndim(value):
+        raise TypeError(f"{what} must be one time; got {type(value).__name__}.")
+    if isinstance(value, str) and not _is_iso(value):
+        raise ValueError(f"{what} must be a time in ISO 8601; got {value!r}.")
+    tick = tick_of(clock, value, what, up=False)
+    if tick != tick_of(clock, value, what):
+        raise ValueError(
+            f"{what} is {value!r}, which is finer than the unit "
+            f"{clock.unit or 'integer'} of the events that the encoder has learned "
+            "from, so that it would be rounded; round it before."
+        )
+    return tick
+
+
+def days_after(value: Any, tick: Any, clock: Clock, *, aware: bool) -> float | None:
+    """Days from a tick of a clock to a datetime, as a table of one has them.
+
+    Parameters
+    ----------
+    value : object
+        The datetime.
+    tick : int
+        The tick; 1970 counts instead of it, if those of the clock are plain numbers.
+    clock : Clock
+        The clock.
+    aware : bool
+        Whether the datetime must have a time zone.
+
+    Returns
+    -------
+    float or None
+        NaN for NaT; None for what is no datetime, or one of the other kind of zone.
+    """
+    if not isinstance(value, datetime.datetime | np.datetime64):
+        return None
+    moment = pd.Timestamp(value)
+    if moment is pd.NaT:
+        return np.nan
+    if (moment.tzinfo is not None) != aware:
+        return None
+    start = (0, "s") if clock.unit is None else (int(tick), clock.unit)
+    ticks = moment.asm8.view("int64").item()
+    return days_between_ticks(*start, ticks, moment.unit)
+
+
+def _is_iso(text: str) -> bool:
+    try:
+        datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_plain(clock: Clock, value: Any) -> bool:
+    """Whether a value is one of the numbers of a clock already."""
+    if clock.dtype == "int64":
+        return type(value) is int and abs(value) < 2**62
+    return type(value) is float and abs(value) < np.inf
+
+
+def _split(clock: Clock, value: Any) -> tuple[int, int] | None:
+    """Whole ticks, rounded down, and what is left."""
+    if not isinstance(value, datetime.datetime | np.datetime64):
+        return None
+    moment = pd.Timestamp(value)
+    if moment is pd.NaT or (moment.tzinfo is not None) != clock.aware:
+        return None
+    # Of an aware one it is the moment in UTC.
+    number = moment.asm8.view("int64").item()
+    parts = TICKS_PER_SECOND[moment.unit]
+    return divmod(number * TICKS_PER_SECOND[str(clock.unit)], parts)
+
+
+class Arrivals(NamedTuple):
+    """New events, sorted by customer and time.
+
+    Parameters
+    ----------
+    customers : list of n hashables
+        Different customers.
+    offsets : ndarray of shape (n + 1,), int64
+        The events of customer ``i`` are ``offsets[i]:offsets[i + 1]``.
+    times : ndarray of shape (n_events,)
+        Times on the clock of the encoder.
+    columns : dict of str to Column
+        Fields of the events.
+    """
+
+    customers: list[Any]
+    offsets: np.ndarray
+    times: np.ndarray
+    columns: Mapping[str, Column]
+
+    @classmethod
+    def of(
+        cls, events: Any, customer: str, time: str, encoder: EventEncoder, history: str
+    ) -> Self:
+        """Read a table, a list of events, or the events of a log.
+
+        Parameters
+        ----------
+        events : EventLog, table as EventLog takes it, or list of mappings
+            Events; or a mapping of kinds of events to these.
+        customer, time : str
+            Names of the key columns of a table.
+        encoder : EventEncoder
+            What was learned of the history column.
+        history : str
+            Name of the history column, for errors.
+
+        Raises
+        ------
+        KeyError
+            If a column is missing.
+        TypeError
+            If a value is of a type that its field does not take, or there are no kinds.
+        ValueError
+            If customers or times are missing, or times are of another kind or finer
+            than the encoder's, so that they would be rounded.
+        """
+        fields, what = EventFields(encoder), f"new events for {history!r}"
+        sources = {what: (events, None)}
+        if isinstance(events, Mapping):
+            if fields.kind_field is None:
+                raise TypeError(
+                    "events is a dict of tables by kind, but the log that the pipeline "
+                    "was fitted on has no kinds, which EventLog.concat gives; give one "
+                    "table."
+                )
+            sources = {f"{kind!r} of {what}": (t, kind) for kind, t in events.items()}
+        parts = {}
+        for name, (source, kind) in sources.items():
+            if hasattr(source, "__len__") and not len(source):
+                continue
+            part = _read(source, (customer, time), fields, encoder, name, kind)
+            if len(part.times):
+                parts[name] = part
+        if not parts:
+            return cls([], np.zeros(1, "int64"), np.zeros(0, encoder.clock.dtype), {})
+        if isinstance(events, EventLog):  # which is sorted
+            counts = np.bincount(parts[what].codes, minlength=events.n_customers)
+            offsets = np.append(0, np.cumsum(counts))
+            return cls(events.customers.tolist(), offsets, *parts[what][2:])
+        return cls._sorted(parts, customer)
+
+    @classmethod
+    def _sorted(cls, parts: Mapping[str, _Part], customer: str) -> Self:
+        """Sort the events of all parts; equal times keep the order of the parts."""
+        ids = {name: part.customers for name, part in parts.items()}
+        joint = pd.Series(join_ids(ids, "customers of new events"))
+        place, customers = factorize(joint, customer, "new events")
+        starts = np.cumsum([0, *map(len, ids.values())]).tolist()
+        codes = [
+            place[start:][part.codes]
+            for start, part in zip(starts, parts.values(), strict=False)
+        ]
+        times = np.concatenate([part.times for part in parts.values()])
+        order, offsets, times = sort_events(
+            np.concatenate(codes), times, len(customers)
+        )
+        ends = np.cumsum([len(part.times) for part in parts.values()]).tolist()
+        places = {
+            name: slice(end - len(part.times), end)
+            for (name, part), end in zip(parts.items(), ends, strict=True)
+        }
+        columns = {}
+        for field in next(iter(parts.values())).columns:
+            having = {name: part.columns[field] for name, part in parts.items()}
+            columns[field] = scatter(having, places, len(times), field).take(order)
+        return cls(customers.tolist(), offsets, times, columns)
+
+    def only(self, kept: np.ndarray) -> Arrivals:
+        """Some of the events, and the customers who have one of them.
+
+        Parameters
+        ----------
+        kept : ndarray of shape (n_events,), bool
+            Events to keep.
+        """
+        n_before = np.append(0, np.cumsum(kept))[self.offsets]
+        filled = np.flatnonzero(np.diff(n_before))
+        index = np.flatnonzero(kept)
+        return Arrivals(
+            [self.customers[i] for i in filled.tolist()],
+            np.append(n_before[filled], n_before[-1]),
+            self.times[index],
+            {name: column.take(index) for name, column in self.columns.items()},
+        )
+
+
+class _Part(NamedTuple):
+    """Events as they come.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n_events,)
+        Positions of their customers in `customers`.
+    customers : Index
+        Different customers, in the form of `exact_ids`.
+    times : ndarray of shape (n_events,)
+        Times on the clock of the encoder.
+    columns : dict of str to Column
+        Fields of the events.
+    """
+
+    codes: np.ndarray
+    customers: pd.Index
+    times: np.ndarray
+    columns: Mapping[str, Column]
+
+
+def _read(
+    events: Any,
+    keys: tuple[str, str],
+    fields: EventFields,
+    encoder: EventEncoder,
+    what: str,
+    kind: str | None,
+) -> _Part:
+    """Read the events of a log, a list or a table, of one kind or any."""
+    if isinstance(events, EventLog):
+        timeline = events.timeline
+        columns = fields.complete(events.columns, len(events), what, kind)
+        columns = dict(fitting_columns(columns, encoder.kinds, what))
+        codes = np.repeat(np.arange(events.n_customers), timeline.counts)
+        times = timeline.times
+        if timeline.clock != encoder.clock:
+            moments = pd.Series(timeline.clock.as_index(times))
+            times = _times_of(moments, encoder.clock, f"times of {what}")
+        return _Part(codes, timeline.customers, times, columns)
+    if isinstance(events, list | tuple):
+        own = {} if kind is None else {str(fields.kind_field): kind}
+        values = []
+        for i, event in enumerate(events):
+            name = f"Event {i} of the list"
+            if not isinstance(event, Mapping):
+                raise TypeError(
+                    f"{name} must be a mapping; got {type(event).__name__}."
+                )
+            refuse_lost(event, keys, name)
+            if isinstance(event[keys[0]], str):
+                refuse_surrogates(event[keys[0]], f"customer of {name}")
+            try:
+                values.append(fields.read({**event, **own}, name))
+            except (TypeError, ValueError) as error:
+                raise error_at(name, error) from error
+        columns = fields.join(values)
+        ids, moments = (_objects([event[key] for event in events]) for key in keys)
+    else:
+        table = read_table(events, what)
+        _refuse_keys_lost(table.columns, keys, what)
+        columns = fields.read_table(table, what, kind)
+        ids, moments = ids_of(table[keys[0]]), to_series(table[keys[1]])
+    refuse_missing(ids, f"customer column {keys[0]!r} of {what}")
+    refuse_missing(moments, f"time column {keys[1]!r} of {what}")
+    codes, customers = factorize(ids, keys[0], what)
+    times = _times_of(moments, encoder.clock, f"times of {what}")
+    return _Part(codes, customers, times, columns)
+
+
+def _objects(values: list[Any]) -> pd.Series:
+    """A column of objects, as they are: pandas makes floats of integers beside None."""
+    objects = np.empty(len(values), dtype=object)
+    objects[:] = values
+    return pd.Series(objects, dtype=object)
+
+
+def _refuse_keys_lost(columns: Sequence[str], keys: Sequence[str], what: str) -> None:
+    for name, role in zip(keys, ("customer", "time"), strict=True):
+        if name not in columns:
+            raise KeyError(
+                f"The table of {what} has no {role} column {name!r}; it has "
+                f"{list(columns)}."
+            )
+
+
+def _times_of(moments: pd.Series, clock: Clock, what: str) -> np.ndarray:
+    """Times on a clock, none of them rounded; text is read as `exact_tick_of` does."""
+    if moments.dtype == object or pd.api.types.is_string_dtype(moments.dtype):
+        ticks = [exact_tick_of(clock, one, what) for one in moments]
+        return np.array(ticks, dtype=clock.dtype)
+    times = clock.read(moments, what, up=False)
+    finer = int((times != clock.read(moments, what)).sum())
+    if finer:
+        unit = clock.unit or "integer"
+        raise ValueError(
+            f"{finer} of {len(times)} {what} are finer than the unit {unit} of the "
+            "events that the encoder has learned from, so that they would be rounded. "
+            f"Round them before, for example by .dt.floor({unit!r})."
+        )
+    return times

@@ -1,0 +1,129 @@
+"""Scores of many customers, the rows of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from sklearn_seqcrm._ragged import blocks
+from sklearn_seqcrm._recurrent.data import read_inputs
+from sklearn_seqcrm.serving._streaming._fitted_pipeline import FittedPipeline
+from sklearn_seqcrm.serving._streaming._rows_to_score import (
+    customers_in,
+    cutoffs_of,
+    streamed_histories,
+)
+from sklearn_seqcrm.serving._streaming._streamed_history import StreamedHistory
+
+_WIDTH = 64  # numbers of a row in work
+
+# Slots, or records, of the customers of some rows, and their cutoffs.
+_Views = dict[Any, tuple[np.ndarray, np.ndarray]]
+
+
+class ManyCustomers:
+    """Scores rows of a table as the pipeline would, from states.
+
+    Parameters
+    ----------
+    parts : FittedPipeline
+        What was learned.
+    streams : mapping of str to StreamedHistory
+        The history columns, with the states of all customers.
+    keys : mapping of str to (str, str)
+        Names of the customer and the time column of each.
+    exact : bool
+        Whether a row sees the events at its cutoff.
+    """
+
+    def __init__(
+        self,
+        parts: FittedPipeline,
+        streams: Mapping[Any, StreamedHistory],
+        keys: Mapping[Any, tuple[str, str]],
+        exact: bool,
+    ) -> None:
+        self._parts = parts
+        self._streams = streams
+        self._keys = keys
+        self._exact = exact
+
+    def outputs(self, rows: Any, cutoff: Any) -> list[np.ndarray]:
+        """What each network returns, shape (n, n_outputs), float64.
+
+        Parameters
+        ----------
+        rows : DataFrame of shape (n, n_columns)
+            Customers and statics.
+        cutoff : str, datetime, number or None
+            As `StreamingScorer.predict` takes it.
+        """
+        self._check(rows)
+        views = {name: self._view(rows, cutoff, name) for name in self._streams}
+        parts = [
+            self._outputs_of_some(
+                rows.iloc[some],
+                {name: (slots[some], at[some]) for name, (slots, at) in views.items()},
+            )
+            for some in blocks(len(rows), _WIDTH)
+        ]
+        return [np.concatenate(of_network) for of_network in zip(*parts, strict=True)]
+
+    def _check(self, rows: Any) -> None:
+        if not isinstance(rows, pd.DataFrame):
+            raise TypeError(
+                "rows must be a pandas DataFrame; got "
+                f"{type(rows).__module__}.{type(rows).__name__}."
+            )
+        taken = [name for name in self._streams if name in rows.columns]
+        if taken:
+            raise ValueError(
+                f"rows has columns {taken}, and the scorer knows these histories. "
+                "Leave them out, or score rows with histories by the pipeline itself."
+            )
+        if not len(rows):
+            raise ValueError("rows has no rows; at least one is needed.")
+
+    def _view(
+        self, rows: pd.DataFrame, cutoff: Any, name: Any
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Slots and cutoffs of the rows for one history column."""
+        stream = self._streams[name]
+        known = stream.states.any_customer
+        slots = stream.states.find(customers_in(rows, self._keys[name][0], known))
+        cutoffs, exact = cutoffs_of(rows, cutoff, stream, self._exact)
+        stream.refuse_early(slots, cutoffs, exact)
+        return slots, cutoffs
+
+    def _outputs_of_some(self, rows: pd.DataFrame, views: _Views) -> list[np.ndarray]:
+        records: _Views = {}
+        histories = {}
+        for name, (slots, cutoff) in views.items():
+            stream = self._streams[name]
+            records[name] = stream.states.at(slots), cutoff
+            known = stream.features(*records[name])
+            histories[name] = streamed_histories(stream.encoder, *known, cutoff)
+        parts, estimator = self._parts, self._parts.estimator
+        frame = parts.reading.select(rows.assign(**histories), estimator).frame
+        if parts.statics is not None:
+            frame = parts.statics.transform(frame)
+        sums = estimator._objective.is_linear
+        inputs = read_inputs(estimator, frame, reset=False, sums=sums)
+        inputs = estimator._as_in_fit(inputs)
+        return self._read_states(records, inputs.data.static)
+
+    def _read_states(self, records: _Views, static: np.ndarray) -> list[np.ndarray]:
+        """What each network returns for states, and for all numbers beside them."""
+        beside = torch.from_numpy(static)
+        outputs = []
+        for number, network in enumerate(self._parts.networks):
+            pooled = [
+                stream.pooled(*records[name], number)
+                for name, stream in self._streams.items()
+            ]
+            outputs.append(network.read_pooled(pooled, beside).double().numpy())
+        return outputs

@@ -1,0 +1,248 @@
+"""An event and a score of one customer, without a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm._recurrent.data import Inputs, RowData, read_inputs
+from sklearn_seqcrm.serving._streaming._arrivals import exact_tick_of, tick_of
+from sklearn_seqcrm.serving._streaming._event_fields import EventRowEncoder, refuse_lost
+from sklearn_seqcrm.serving._streaming._field_readers import (
+    is_missing,
+    refuse_surrogates,
+)
+from sklearn_seqcrm.serving._streaming._fitted_pipeline import FittedPipeline
+from sklearn_seqcrm.serving._streaming._numpy_rnn import OneNetwork
+from sklearn_seqcrm.serving._streaming._rows_to_score import (
+    latest_of,
+    one_id_like,
+    streamed_histories,
+)
+from sklearn_seqcrm.serving._streaming._statics_row import (
+    StaticsRowEncoder,
+    UnusualValueError,
+)
+from sklearn_seqcrm.serving._streaming._streamed_history import StreamedHistory
+
+
+class OneCustomer:
+    """Reads single events, and scores single customers.
+
+    Parameters
+    ----------
+    parts : FittedPipeline
+        What was learned.
+    networks : sequence of OneNetwork
+        The networks.
+    streams : dict of str to StreamedHistory
+        The history columns, with the states of all customers.
+    keys : dict of str to (str, str)
+        Names of the customer and the time column of each.
+    exact : bool
+        Whether a row sees the events at its cutoff.
+    ignore_late : bool
+        Whether an event before the last one is left out, or refused.
+    """
+
+    def __init__(
+        self,
+        parts: FittedPipeline,
+        networks: Sequence[OneNetwork],
+        streams: Mapping[Any, StreamedHistory],
+        keys: Mapping[Any, tuple[str, str]],
+        exact: bool,
+        ignore_late: bool,
+    ) -> None:
+        self._parts = parts
+        self._networks = networks
+        self._streams = streams
+        self._keys = keys
+        self._exact = exact
+        self._ignore_late = ignore_late
+        self._one_event = {n: EventRowEncoder(s.encoder) for n, s in streams.items()}
+        self._one_row = StaticsRowEncoder.of(parts)
+
+    def outputs(
+        self,
+        customer: Any,
+        event: Mapping[str, Any] | None,
+        statics: Mapping[str, Any],
+        cutoff: Any,
+        stream: StreamedHistory | None,
+        on_accept: Callable[[], Any] | None = None,
+    ) -> list[np.ndarray]:
+        """What each network returns, shape (1, n_outputs), after the event if any.
+
+        Parameters
+        ----------
+        customer : id, or mapping of str to id
+            The customer, or one for each history column.
+        event : mapping or None
+            A new event.
+        statics : mapping of str to object
+            Statics.
+        cutoff : datetime, number or None
+            Cutoff; None: the last event.
+        stream : StreamedHistory or None
+            The history column of the event; None without one.
+        on_accept : callable or None, default=None
+            As in `StreamingScorer.score_one`.
+        """
+        streams = self._streams
+        ids = self._ids_of(customer)
+        slots = {name: one.states.find_one(ids[name]) for name, one in streams.items()}
+        tick, values = None, {}
+        if stream is not None and event is not None:
+            column = self._keys[stream.name][1]
+            refuse_lost(event, [column], "event")
+            values = self._one_event[stream.name].read(event)
+            tick = self._tick_of(event[column], column, stream, slots[stream.name])
+        cutoffs = {
+            name: self._cutoff_of(
+                one, slots[name], cutoff, tick if one is stream else None
+            )
+            for name, one in streams.items()
+        }
+        # All that may be refused is read before the event is.
+        beside = self._read_statics(statics, cutoffs)
+        if stream is not None and tick is not None:
+            customer = ids[stream.name]
+            if on_accept is not None:
+                on_accept()
+            self._take(stream, customer, values, tick)
+            slots[stream.name] = stream.states.find_one(customer)
+        records = {
+            name: one.states.at_one(slots[name]) for name, one in streams.items()
+        }
+        views = {name: (one, cutoffs[name][0]) for name, one in records.items()}
+        known = [
+            one.features(records[name], cutoffs[name]) for name, one in streams.items()
+        ]
+        static = self._static(known, beside)
+        outputs = []
+        for number, network in enumerate(self._networks):
+            pooled = [
+                one.pooled_one(*views[name], number) for name, one in streams.items()
+            ]
+            outputs.append(network.outputs(pooled, static)[None].astype("float64"))
+        return outputs
+
+    def _static(
+        self, known: Sequence[tuple[np.ndarray, np.ndarray]], beside: np.ndarray
+    ) -> np.ndarray:
+        """All numbers beside the histories, in the order of `read_inputs`."""
+        features = [of_history[0] for of_history, _ in known]
+        static = np.concatenate([*features, beside], dtype="float32")[None]
+        rows = Inputs(RowData((), static), (), (), partial(np.arange, 1))
+        rows = rows.with_sums([sums for _, sums in known])
+        return self._parts.estimator._as_offset(rows).data.static[0]
+
+    def _ids_of(self, customer: Any) -> dict[Any, Any]:
+        """The customer of each history column, in the form that states have."""
+        ids = {}
+        for name, stream in self._streams.items():
+            one = customer[name] if isinstance(customer, Mapping) else customer
+            if is_missing(one):
+                raise ValueError(f"customer must not be missing; got {one!r}.")
+            if isinstance(one, str):
+                refuse_surrogates(one, "customer")
+            known = stream.states.any_customer
+            if type(one) not in (str, int) or type(one) is not type(known):
+                one = one_id_like(one, known, "customer")
+            ids[name] = one
+        return ids
+
+    def _tick_of(
+        self, moment: Any, column: str, stream: StreamedHistory, slot: int
+    ) -> Any:
+        """Time of an event; None if it is late, and that is to be ignored."""
+        clock = stream.encoder.clock
+        tick = exact_tick_of(clock, moment, f"event[{column!r}]")
+        stream.span_with(tick, tick)
+        last = None if slot < 0 else stream.states.records["last"][slot]
+        if last is None or tick >= last:
+            return tick
+        if self._ignore_late:
+            return None
+        raise ValueError(
+            f"The event is at {clock.as_scalar(tick)}, before the last one of its "
+            f"customer at {clock.as_scalar(last)}, and a state cannot take it in any "
+            "more. late='ignore' leaves such events out."
+        )
+
+    def _cutoff_of(
+        self, stream: StreamedHistory, slot: int, cutoff: Any, tick: Any
+    ) -> np.ndarray:
+        """Cutoff for one history column, shape (1,), not before any event."""
+        clock, exact = stream.encoder.clock, self._exact
+        if cutoff is None:
+            exact = True
+            now = (
+                tick if stream.span is None and tick is not None else latest_of(stream)
+            )
+            now = now if tick is None else max(now, tick)
+        else:
+            now = tick_of(clock, cutoff, "cutoff", up=not exact)
+        if tick is not None and (tick > now if exact else tick >= now):
+            raise ValueError(
+                f"cutoff={cutoff!r} is not after the event at {clock.as_scalar(tick)}, "
+                "so that the score could not see it. allow_exact_matches=True lets "
+                "rows see the events at their cutoff."
+            )
+        now = np.array([now], clock.dtype)
+        stream.refuse_early(np.array([slot]), now, exact)
+        return now
+
+    def _read_statics(
+        self, statics: Mapping[str, Any], cutoffs: dict[Any, np.ndarray]
+    ) -> np.ndarray:
+        """Statics as the estimator reads them, shape (n_statics,)."""
+        wanted = self._parts.reading.statics
+        lost = [name for name in wanted if name not in statics]
+        if lost:
+            raise KeyError(
+                f"statics lacks {lost}; the pipeline was fitted on {list(wanted)}."
+            )
+        if self._one_row is not None:
+            first = next(iter(self._parts.encoders))
+            try:
+                return self._one_row.values(statics, cutoffs[first][0])
+            except UnusualValueError:
+                pass  # a table reads it, or says what is wrong
+        return self._from_table(statics, cutoffs)
+
+    def _from_table(
+        self, statics: Mapping[str, Any], cutoffs: dict[Any, np.ndarray]
+    ) -> np.ndarray:
+        parts = self._parts
+        row = pd.DataFrame({name: [statics[name]] for name in parts.reading.statics})
+        for name, encoder in parts.encoders.items():
+            nothing = np.zeros((1, len(encoder.layout.row_features)), "float32")
+            row[name] = streamed_histories(
+                encoder, nothing, nothing[:, :0], cutoffs[name]
+            )
+        frame = parts.reading.select(row, parts.estimator).frame
+        if parts.statics is not None:
+            frame = parts.statics.transform(frame)
+        static = read_inputs(parts.estimator, frame, reset=False).data.static[0]
+        return static[len(static) - len(parts.estimator._reading.statics) :]
+
+    def _take(
+        self,
+        stream: StreamedHistory,
+        customer: Any,
+        values: Mapping[str, Any],
+        tick: Any,
+    ) -> None:
+        """Take in an event that was read, and is not late."""
+        slot = stream.states.find_one(customer)
+        gap = np.nan
+        if slot >= 0:
+            gap = float(tick - stream.states.records["last"][slot])
+        numbers = self._one_event[stream.name].encode(values, tick, gap)
+        stream.take_one(customer, tick, gap, *numbers)

@@ -1,0 +1,184 @@
+"""States in a Parquet file, which is whole or not there at all."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm._recurrent.network import HistoryNetwork
+from sklearn_seqcrm._store import Writer, read_sealed_table, write_sealed_table
+from sklearn_seqcrm.serving._streaming._streamed_history import StreamedHistory
+
+_KEY = b"sklearn_seqcrm.states"
+_ANEW = "read the events into a new scorer: StreamingScorer(...).update(log)"
+_WRITER = Writer("StreamingScorer.to_parquet", anew=_ANEW, of_others=_ANEW)
+
+
+def write_states(
+    streams: Mapping[Any, StreamedHistory], digest: str, path: Any
+) -> None:
+    """Write the states of all customers.
+
+    Parameters
+    ----------
+    streams : mapping of str to StreamedHistory
+        History columns.
+    digest : str
+        That of the networks, without which states say nothing.
+    path : str or path-like
+        File to write. One that is there already is replaced when the new one is whole.
+    """
+    import pyarrow as pa
+
+    columns: dict[str, Any] = {}
+    n_rows = max(len(stream.states) for stream in streams.values())
+    for i, stream in enumerate(streams.values()):
+        customers, records = stream.states.to_arrays()
+        columns[f"{i}_customer"] = _filled_up(_ids_as_arrow(customers), n_rows)
+        for field in records.dtype.names or ():
+            numbers = _as_arrow(records[field])
+            columns[f"{i}_{field}"] = _filled_up(numbers, n_rows)
+    note = {
+        "digest": digest,
+        "histories": [
+            {"name": str(name), "n": len(one.states), "span": one.span}
+            for name, one in streams.items()
+        ],
+    }
+    # Nothing in states repeats, so that packing them takes time for nothing.
+    write_sealed_table(
+        pa.table(columns), _KEY, note, path, compression="none", use_dictionary=False
+    )
+
+
+def read_states(streams: Mapping[Any, StreamedHistory], digest: str, path: Any) -> None:
+    """Read what `write_states` wrote into streams without customers.
+
+    Parameters
+    ----------
+    streams : mapping of str to StreamedHistory
+        History columns.
+    digest : str
+        That of the networks.
+    path : str or path-like
+        File to read.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, is none of states, or has those of other networks or of
+        another dtype.
+    """
+    table, note = read_sealed_table(path, _KEY, _WRITER)
+    try:
+        _refuse_others(note, streams, digest, path)
+        _restore(streams, table, note, path)
+    except (AttributeError, LookupError, TypeError) as error:
+        # Only of a file without a seal, as version 0.1.0 wrote it.
+        raise _WRITER.damaged(path, repr(error)) from error
+
+
+def _restore(
+    streams: Mapping[Any, StreamedHistory],
+    table: Any,
+    note: Mapping[str, Any],
+    path: Any,
+) -> None:
+    """Put states and customers into streams."""
+    for i, (stream, told) in enumerate(
+        zip(streams.values(), note["histories"], strict=True)
+    ):
+        own = table.slice(0, told["n"])
+        records = np.repeat(stream.states.at(np.array([-1])), told["n"])
+        names = list(records.dtype.names or ())
+        if "totals" in names and f"{i}_totals" not in own.column_names:
+            # Of version 0.1.0, or a file of float32, which is refused.
+            like = stream.stored.narrow_like(records)
+            vectors = _from_arrow(own[f"{i}_vectors"], like, path)
+            stream.stored.store_narrow(records, vectors)
+            names = [n for n in names if n not in ("vectors", "totals")]
+        for field in names:
+            records[field] = _from_arrow(own[f"{i}_{field}"], records[field], path)
+        customers = pd.Index(own[f"{i}_customer"].to_pandas()).tolist()
+        stream.states.restore(customers, records)
+        stream.span = None if told["span"] is None else tuple(told["span"])
+
+
+def digest_of(
+    networks: Sequence[HistoryNetwork], streams: Mapping[Any, StreamedHistory]
+) -> str:
+    """Tell what made states from anything else that could have."""
+    found = hashlib.sha256()
+    for stream in streams.values():
+        found.update(stream.encoder.layout.digest.encode())
+    for network in networks:
+        for reader in network.readers:
+            for name, weights in reader.state_dict().items():
+                found.update(name.encode() + weights.numpy().tobytes())
+    return found.hexdigest()
+
+
+def _refuse_others(
+    note: Mapping[str, Any],
+    streams: Mapping[Any, StreamedHistory],
+    digest: str,
+    path: Any,
+) -> None:
+    names = [one["name"] for one in note["histories"]]
+    if names != [str(name) for name in streams] or note["digest"] != digest:
+        raise ValueError(
+            f"The states in {path}, of the histories {names}, were made by another "
+            f"model, and mean nothing to this one; {_ANEW}."
+        )
+
+
+def _as_arrow(numbers: np.ndarray) -> Any:
+    """Numbers of records as an Arrow array; several of each as a list."""
+    import pyarrow as pa
+
+    if numbers.ndim == 1:
+        return pa.array(np.ascontiguousarray(numbers))
+    width = int(np.prod(numbers.shape[1:]))
+    flat = pa.array(np.ascontiguousarray(numbers).reshape(-1))
+    if not width:
+        return pa.nulls(len(numbers))
+    return pa.FixedSizeListArray.from_arrays(flat, width)
+
+
+def _from_arrow(column: Any, like: np.ndarray, path: Any) -> np.ndarray:
+    """What `_as_arrow` made, of the type and shape of `like`."""
+    column = column.combine_chunks()
+    if like.ndim > 1 and like.size:
+        column = column.flatten()
+    elif like.ndim > 1:
+        return like
+    if column.type.to_pandas_dtype() != like.dtype:
+        raise ValueError(
+            f"The states in {path} are stored in {column.type}, and those of this "
+            f"scorer in {like.dtype}; choose dtype=... as it was."
+        )
+    return column.to_numpy(zero_copy_only=False).reshape(like.shape)
+
+
+def _ids_as_arrow(customers: list[Any]) -> Any:
+    import pyarrow as pa
+
+    try:
+        return pa.array(pd.Index(customers), from_pandas=True)
+    except (pa.ArrowException, TypeError, OverflowError, UnicodeError) as error:
+        raise TypeError(
+            "Customers have ids of a type that Parquet cannot store "
+            f"({error}); make text of them before."
+        ) from error
+
+
+def _filled_up(column: Any, n: int) -> Any:
+    """A column of n rows, of which the last may be missing."""
+    import pyarrow as pa
+
+    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    return pa.concat_arrays([column, pa.nulls(n - len(column), column.type)])

@@ -1,0 +1,226 @@
+"""Prediction methods of a scorer: those of its estimator, of rows without histories."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.utils.metaestimators import available_if
+
+from sklearn_seqcrm.serving._streaming._fitted_pipeline import FittedPipeline
+
+
+def _answers(method: str) -> Any:
+    """Make a method available if the estimator of the pipeline has it."""
+    return available_if(lambda scorer: hasattr(scorer._parts.estimator, method))
+
+
+class RowScores(ABC):
+    """Prediction methods, as far as the estimator of a pipeline has them."""
+
+    _parts: FittedPipeline
+
+    @abstractmethod
+    def _predict(self, method: str, rows: Any, cutoff: Any, *args: Any) -> np.ndarray:
+        """Call a method of the estimator on what the networks return for rows."""
+
+    def predict(self, rows: pd.DataFrame, cutoff: Any = None) -> np.ndarray:
+        """Predict the target of rows; with `LSTMSurvival` their risks.
+
+        Parameters
+        ----------
+        rows : DataFrame of shape (n, n_columns)
+            The customers and the statics that the pipeline was fitted on, without
+            histories. Customers without events have an empty history.
+        cutoff : str, datetime, number or None, default=None
+            Column of `rows` that holds each row's cutoff, or one cutoff for all. None:
+            the last event that has been read, of all customers, which rows see then.
+
+        Returns
+        -------
+        ndarray of shape (n,) or (n, k)
+            As `predict` of the pipeline returns it.
+
+        Raises
+        ------
+        KeyError
+            If `rows` lacks the column of customers.
+        TypeError
+            If `rows` is no DataFrame, or customers are of another type than before.
+        ValueError
+            If a cutoff is not after the last event of its customer (with
+            `allow_exact_matches`, before it), or a static column is missing.
+        """
+        return self._predict("predict", rows, cutoff)
+
+    @_answers("predict_proba")
+    def predict_proba(self, rows: pd.DataFrame, cutoff: Any = None) -> np.ndarray:
+        """Probability of each class, or of each label.
+
+        Parameters
+        ----------
+        rows : DataFrame of shape (n, n_columns)
+            As in `predict`.
+        cutoff : str, datetime, number or None, default=None
+            As in `predict`.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes)
+            As `predict_proba` of the pipeline returns it.
+        """
+        return self._predict("predict_proba", rows, cutoff)
+
+    @_answers("predict_quantiles")
+    def predict_quantiles(
+        self, rows: pd.DataFrame, cutoff: Any = None, quantiles: Any = None
+    ) -> np.ndarray:
+        """Predict quantiles of the target.
+
+        Parameters
+        ----------
+        rows : DataFrame of shape (n, n_columns)
+            As in `predict`.
+        cutoff : str, datetime, number or None, default=None
+            As in `predict`.
+        quantiles : float, array-like of shape (q,) or None, default=None
+            As in `LSTMRegressor.predict_quantiles`.
+
+        Returns
+        -------
+        ndarray of shape (n, q) or (n, k, q)
+            As `LSTMRegressor.predict_quantiles` returns it.
+        """
+        return self._predict("predict_quantiles", rows, cutoff, quantiles)
+
+    @_answers("predict_proba_zero")
+    def predict_proba_zero(self, rows: pd.DataFrame, cutoff: Any = None) -> np.ndarray:
+        """Predict the probability that the target is 0.
+
+        Parameters
+        ----------
+        rows : DataFrame of shape (n, n_columns)
+            As in `predict`.
+        cutoff : str, datetime, number or None, default=None
+            As in `predict`.
+
+        Returns
+        -------
+        ndarray of shape (n,) or (n, k)
+            As `LSTMRegressor.predict_proba_zero` returns it.
+        """
+        return self._predict("predict_proba_zero", rows, cutoff)
+
+    @_answers("predict_proba_before")
+    def predict_proba_before(
+        self, rows: pd.DataFrame, cutoff: Any = None, *, horizon: Any
+    ) -> np.ndarray:
+        """Predict the probability of an event before the horizon.
+
+        Parameters
+        ----------
+        rows : DataFrame of shape (n, n_columns)
+            As in `predict`.
+        cutoff : str, datetime, number or None, default=None
+            As in `predict`.
+        horizon : duration, float or array-like of shape (n,)
+            Length of time from the cutoff on, as in
+            `LSTMSurvival.predict_proba_before`.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Probabilities.
+        """
+        return self._predict("predict_proba_before", rows, cutoff, horizon)
+
+    @_answers("predict_survival_function")
+    def predict_survival_function(
+        self, rows: pd.DataFrame, cutoff: Any = None, *, return_array: bool = False
+    ) -> np.ndarray:
+        """Predict the probability of no event before each time from the cutoff on.
+
+        Parameters
+        ----------
+        rows : DataFrame of shape (n, n_columns)
+            As in `predict`.
+        cutoff : str, datetime, number or None, default=None
+            As in `predict`.
+        return_array : bool, default=False
+            Whether to return values at ``unique_times_`` instead of functions.
+
+        Returns
+        -------
+        ndarray of n SurvivalCurve, or of shape (n, n_bins + 1)
+            As `LSTMSurvival.predict_survival_function` returns them.
+        """
+        return self._predict("predict_survival_function", rows, cutoff, return_array)
+
+    @_answers("predict_cumulative_hazard_function")
+    def predict_cumulative_hazard_function(
+        self, rows: pd.DataFrame, cutoff: Any = None, *, return_array: bool = False
+    ) -> np.ndarray:
+        """Predict the hazard summed up to each time from the cutoff on.
+
+        Parameters
+        ----------
+        rows : DataFrame of shape (n, n_columns)
+            As in `predict`.
+        cutoff : str, datetime, number or None, default=None
+            As in `predict`.
+        return_array : bool, default=False
+            Whether to return values at ``unique_times_`` instead of functions.
+
+        Returns
+        -------
+        ndarray of n SurvivalCurve, or of shape (n, n_bins + 1)
+            As `LSTMSurvival.predict_cumulative_hazard_function` returns them.
+        """
+        method = "predict_cumulative_hazard_function"
+        return self._predict(method, rows, cutoff, return_array)
+
+    @_answers("predict_cumulative_incidence")
+    def predict_cumulative_incidence(
+        self, rows: pd.DataFrame, cutoff: Any = None, *, times: Any = None
+    ) -> np.ndarray:
+        """Predict the probabilities of no event, and of each kind, before each time.
+
+        Parameters
+        ----------
+        rows : DataFrame of shape (n, n_columns)
+            As in `predict`.
+        cutoff : str, datetime, number or None, default=None
+            As in `predict`.
+        times : array-like of shape (n_times,) or None, default=None
+            As in `LSTMSurvival.predict_cumulative_incidence`.
+
+        Returns
+        -------
+        ndarray of shape (n, 1 + n_kinds, n_times)
+            As `LSTMSurvival.predict_cumulative_incidence` returns it.
+        """
+        return self._predict("predict_cumulative_incidence", rows, cutoff, times)
+
+    @_answers("predict_quantile")
+    def predict_quantile(
+        self, rows: pd.DataFrame, cutoff: Any = None, *, q: Any = 0.5
+    ) -> np.ndarray:
+        """Predict the time by which an event has come with some probability.
+
+        Parameters
+        ----------
+        rows : DataFrame of shape (n, n_columns)
+            As in `predict`.
+        cutoff : str, datetime, number or None, default=None
+            As in `predict`.
+        q : float or array-like of shape (n_q,), default=0.5
+            As in `LSTMSurvival.predict_quantile`.
+
+        Returns
+        -------
+        ndarray of shape (n,) or (n, n_q)
+            As `LSTMSurvival.predict_quantile` returns it.
+        """
+        return self._predict("predict_quantile", rows, cutoff, q)

@@ -1,0 +1,216 @@
+"""Rows to be scored: who they are of, and what their cutoffs are."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm._encoding import EncodedLog, EventEncoder
+from sklearn_seqcrm._store import (
+    ObservationWindow,
+    Rows,
+    Timeline,
+    exact_ids,
+    refuse_missing,
+    refuse_other_kind,
+)
+from sklearn_seqcrm.events import HistoryArray
+from sklearn_seqcrm.serving._streaming._streamed_history import StreamedHistory
+
+
+class StreamedLog(EncodedLog):
+    """A log without events whose row features and sums are known.
+
+    Parameters
+    ----------
+    encoder : EventEncoder
+        What was learned of the history column.
+    features : ndarray of shape (n, n_row_features), float32
+        Row features of n rows, whose customers are 0 to n - 1.
+    sums : ndarray of shape (n, n_sums), float32
+        Their sums; none if the estimator does not read them.
+    """
+
+    def __init__(
+        self, encoder: EventEncoder, features: np.ndarray, sums: np.ndarray
+    ) -> None:
+        n, clock = len(features), encoder.clock
+        nothing = np.zeros(0, clock.dtype)
+        timeline = Timeline(
+            pd.RangeIndex(n),
+            np.zeros(n + 1, "int64"),
+            nothing,
+            clock,
+            ObservationWindow(0, in_days=False),
+        )
+        channels, codes = encoder.layout.empty(0)
+        names = ("customer", "time")
+        super().__init__(
+            timeline, channels, codes, encoder.layout, encoder.row_scale, names
+        )
+        self._features = features
+        self._sums = sums
+
+    def row_features(self, rows: Rows) -> np.ndarray:
+        """Those that are known, shape (n, n_row_features), float32.
+
+        Parameters
+        ----------
+        rows : Rows
+            Views of this log.
+        """
+        return self._features[rows.codes]
+
+    def row_features_and_sums(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+        """Both that are known, float32.
+
+        Parameters
+        ----------
+        rows : Rows
+            Views of this log.
+
+        Returns
+        -------
+        features : ndarray of shape (n, n_row_features)
+            Row features.
+        sums : ndarray of shape (n, n_sums)
+            Sums.
+        """
+        return self._features[rows.codes], self._sums[rows.codes]
+
+
+def streamed_histories(
+    encoder: EventEncoder, features: np.ndarray, sums: np.ndarray, cutoff: np.ndarray
+) -> HistoryArray:
+    """A column of histories that are nothing but cutoffs, row features and sums.
+
+    Parameters
+    ----------
+    encoder : EventEncoder
+        What was learned of the history column.
+    features : ndarray of shape (n, n_row_features), float32
+        Row features.
+    sums : ndarray of shape (n, n_sums), float32
+        Sums; none if the estimator does not read them.
+    cutoff : ndarray of shape (n,)
+        Cutoffs on the clock of the encoder.
+    """
+    log: Any = StreamedLog(encoder, features, sums)
+    n = len(features)
+    nothing = np.zeros(n, "int64")
+    return HistoryArray.of(Rows(log, np.arange(n), nothing, nothing, cutoff))
+
+
+def customers_in(rows: pd.DataFrame, name: str, known: Hashable | None) -> list[Any]:
+    """Ids of the customers of rows, in the form that states have them.
+
+    Parameters
+    ----------
+    rows : DataFrame of shape (n, n_columns)
+        Rows.
+    name : str
+        Column of the customers.
+    known : hashable or None
+        One of the customers that are known, if there is any.
+    """
+    if name not in rows.columns:
+        raise KeyError(
+            f"rows has no customer column {name!r}; it has {list(rows.columns)}."
+        )
+    refuse_missing(rows[name], f"customer column {name!r} of rows")
+    ids = pd.Index(rows[name], dtype=rows[name].dtype)  # tuples stay tuples
+    return ids_like(ids, known, f"customers in column {name!r} of rows")
+
+
+def ids_like(ids: pd.Index, known: Hashable | None, what: str) -> list[Any]:
+    """Ids in the form that states have them; a TypeError if they are of another kind.
+
+    Parameters
+    ----------
+    ids : Index of shape (n,)
+        Ids.
+    known : hashable or None
+        One of the ids that are known, if there is any.
+    what : str
+        How an error names them.
+    """
+    if isinstance(ids.dtype, pd.CategoricalDtype):
+        ids = ids.astype(ids.dtype.categories.dtype)
+    exact = exact_ids(ids, what)
+    if known is not None:
+        others = exact_ids(_index_of(known), what)
+        refuse_other_kind(exact, others, what, "those of the events before are")
+    return exact.tolist()
+
+
+def one_id_like(one: Any, known: Hashable | None, what: str) -> Any:
+    """As `ids_like` of a single id, which may be a tuple."""
+    return ids_like(_index_of(one), known, what)[0]
+
+
+def _index_of(one: Any) -> pd.Index:
+    """An index of one id, as an object: a tuple is one id, and not several levels."""
+    objects = np.empty(1, dtype=object)
+    objects[0] = one
+    return pd.Index(objects, tupleize_cols=False)
+
+
+def cutoffs_of(
+    rows: pd.DataFrame, cutoff: Any, stream: StreamedHistory, exact: bool
+) -> tuple[np.ndarray, bool]:
+    """Cutoffs of rows on the clock of a history column.
+
+    Parameters
+    ----------
+    rows : DataFrame of shape (n, n_columns)
+        Rows.
+    cutoff : str, datetime, number or None
+        Their column, one for all, or None for everything that has been read.
+    stream : StreamedHistory
+        The history column.
+    exact : bool
+        Whether rows see the events at their cutoff.
+
+    Returns
+    -------
+    cutoffs : ndarray of shape (n,)
+        Cutoffs.
+    exact : bool
+        The same; True where `cutoff` is None.
+    """
+    clock = stream.encoder.clock
+    if cutoff is None:
+        ticks = np.array([latest_of(stream)], clock.dtype)
+        return np.repeat(ticks, len(rows)), True
+    if isinstance(cutoff, str) and cutoff in rows.columns:
+        refuse_missing(rows[cutoff], f"cutoff column {cutoff!r} of rows")
+        ticks = clock.read(rows[cutoff], f"cutoffs in {cutoff!r}", up=not exact)
+        return ticks, exact
+    if np.ndim(cutoff):
+        raise TypeError(
+            "cutoff must be a column of rows or one time for all of them; got "
+            f"{type(cutoff).__name__}."
+        )
+    try:
+        ticks = clock.read(cutoff, "cutoffs", up=not exact)
+    except ValueError as error:
+        if not isinstance(cutoff, str):
+            raise
+        raise ValueError(
+            f"cutoff={cutoff!r} is neither a column of rows, which has "
+            f"{list(rows.columns)}, nor a time like those of the events: {error}"
+        ) from error
+    return np.repeat(ticks, len(rows)), exact
+
+
+def latest_of(stream: StreamedHistory) -> Any:
+    """Time of the last event that has been read, of all customers."""
+    if stream.span is None:
+        raise ValueError(
+            f"cutoff=None stands for the last event that has been read, and none has "
+            f"been for {stream.name!r} yet; give a cutoff."
+        )
+    return stream.span[1]

@@ -1,0 +1,262 @@
+"""The statics of a single row as numbers, without a table.
+
+The ColumnTransformer of make_history_pipeline takes some ten milliseconds for a row,
+most of it for making tables. What it has learned is a few numbers for each column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from sklearn_seqcrm._columns import LevelEncoder, MarkingImputer, bounded, text_of
+from sklearn_seqcrm._store import Clock
+from sklearn_seqcrm.serving._streaming._arrivals import days_after
+from sklearn_seqcrm.serving._streaming._fitted_pipeline import (
+    FittedPipeline,
+    function_of,
+    passes_through,
+)
+
+_NUMBERS = (int, float, np.number, np.bool_)
+# Any other subclass may compute something else.
+_ONE_HOT = (OneHotEncoder, LevelEncoder)
+_IMPUTERS = (SimpleImputer, MarkingImputer)
+
+
+class UnusualValueError(Exception):
+    """A value of a type that a table has to be asked about."""
+
+
+class _Part(Protocol):
+    """Some columns of the ColumnTransformer."""
+
+    def __call__(self, statics: Mapping[str, Any], cutoff: Any) -> Sequence[float]:
+        """Numbers of a row whose cutoff is a tick of the first history."""
+
+    def learned(self) -> dict[str, Any]:
+        """Everything learned, in types that JSON has."""
+
+
+class StaticsRowEncoder:
+    """The statics that an estimator reads, of a row that is a mapping.
+
+    Parameters
+    ----------
+    parts : sequence of callable
+        What makes numbers of the columns.
+    order : sequence of int
+        Positions of the statics of the estimator among these numbers.
+    """
+
+    def __init__(self, parts: Sequence[_Part], order: Sequence[int]) -> None:
+        self._parts = parts
+        self._order = list(order)
+
+    @classmethod
+    def of(cls, parts: FittedPipeline) -> StaticsRowEncoder | None:
+        """Take over what a pipeline has learned; None if its steps are not known."""
+        wanted = list(parts.estimator._reading.statics)
+        if parts.statics is None:
+            return cls([_Numbers(wanted)], range(len(wanted)))
+        [(_, step), *others] = parts.statics.steps
+        if others:
+            return None
+        clock = next(iter(parts.encoders.values())).clock
+        made, names = [], []
+        for name, transformer, columns in step.transformers_:
+            if not len(columns) or name == "remainder":
+                continue
+            if set(columns) <= set(parts.encoders):
+                continue
+            one = _part_of(transformer, list(columns), clock)
+            if one is None:
+                return None
+            made.append(one)
+            names += _names_of(step, name)
+        if not set(wanted) <= set(names):
+            return None
+        return cls(made, [names.index(one) for one in wanted])
+
+    def values(self, statics: Mapping[str, Any], cutoff: Any) -> np.ndarray:
+        """Statics of a row, shape (n_statics,), float32.
+
+        Parameters
+        ----------
+        statics : mapping of str to object
+            Values by the name of their column.
+        cutoff : int or float
+            Cutoff of the row, on the clock of the first history.
+
+        Raises
+        ------
+        UnusualValueError
+            If a value is of a type that is not known here.
+        KeyError
+            If a column is missing.
+        """
+        numbers: list[float] = []
+        for part in self._parts:
+            numbers += part(statics, cutoff)
+        values = np.array(numbers, dtype="float64")[self._order]
+        if not np.isfinite(values).all() or (np.abs(values) > 1e38).any():
+            raise UnusualValueError
+        return values.astype("float32")
+
+    def learned(self) -> dict[str, Any]:
+        """Everything learned, in types that JSON has."""
+        parts = [part.learned() for part in self._parts]
+        return {"parts": parts, "order": self._order}
+
+
+def _names_of(step: ColumnTransformer, part: str) -> list[Any]:
+    """Names of the columns that a part has made."""
+    return list(step.get_feature_names_out()[step.output_indices_[part]])
+
+
+def _part_of(transformer: Any, columns: list[Any], clock: Clock) -> _Part | None:
+    if passes_through(transformer):
+        return _Numbers(columns)
+    function = function_of(transformer)
+    steps = [step for _, step in getattr(transformer, "steps", [])[1:]]
+    if function == "to_levels" and len(steps) == 1:
+        return _Levels(columns, steps[0]) if type(steps[0]) in _ONE_HOT else None
+    if len(steps) != 2 or type(steps[0]) not in _IMPUTERS:
+        return None
+    imputer, scaler = steps
+    if not isinstance(scaler, StandardScaler) or not imputer.add_indicator:
+        return None
+    if scaler.mean_ is None or scaler.scale_ is None:
+        return None
+    if function == "to_floats":
+        return _Scaled(_Numbers(columns), imputer, scaler)
+    if function == "to_days":
+        return _Scaled(_Days(columns[1:], clock), imputer, scaler)
+    return None
+
+
+class _Numbers:
+    """Numbers as they are; missing ones are NaN."""
+
+    def __init__(self, columns: Sequence[Any]) -> None:
+        self._columns = columns
+
+    def __call__(self, statics: Mapping[str, Any], cutoff: Any) -> list[float]:
+        return [_number_of(statics[name]) for name in self._columns]
+
+    def learned(self) -> dict[str, Any]:
+        return {"kind": "numbers", "columns": list(self._columns)}
+
+
+class _Days:
+    """Datetimes as days before the cutoff."""
+
+    def __init__(self, columns: Sequence[Any], clock: Clock) -> None:
+        self._columns = columns
+        self._clock = clock
+
+    def __call__(self, statics: Mapping[str, Any], cutoff: Any) -> list[float]:
+        return [self._days_before(cutoff, statics[name]) for name in self._columns]
+
+    def learned(self) -> dict[str, Any]:
+        return {"kind": "days before the cutoff", "columns": list(self._columns)}
+
+    def _days_before(self, cutoff: Any, value: Any) -> float:
+        if value is None:
+            return np.nan
+        days = days_after(value, cutoff, self._clock, aware=self._clock.aware)
+        if days is None:
+            raise UnusualValueError
+        return -days
+
+
+class _Scaled:
+    """Numbers imputed, marked where they are missing, and scaled."""
+
+    def __init__(
+        self, numbers: _Part, imputer: SimpleImputer, scaler: StandardScaler
+    ) -> None:
+        self._numbers = numbers
+        self._typical = imputer.statistics_
+        self._marked = imputer.indicator_.features_
+        self._mean, self._scale = scaler.mean_, scaler.scale_
+
+    def __call__(self, statics: Mapping[str, Any], cutoff: Any) -> list[float]:
+        values = bounded(np.array(self._numbers(statics, cutoff), dtype="float64"))
+        missing = np.isnan(values)
+        values = np.where(missing, self._typical, values)
+        values = np.concatenate([values, missing[self._marked]])
+        return ((values - self._mean) / self._scale).tolist()
+
+    def learned(self) -> dict[str, Any]:
+        return {
+            **self._numbers.learned(),
+            "typical": self._typical.tolist(),
+            "marked": self._marked.tolist(),
+            "mean": self._mean.tolist(),
+            "weight": (1 / self._scale).tolist(),  # of infinite scales as well
+        }
+
+
+class _Levels:
+    """Levels, one-hot."""
+
+    def __init__(self, columns: Sequence[Any], one_hot: OneHotEncoder) -> None:
+        self._columns = columns
+        self._without = self._rows_of(one_hot, 0, [None])[0]
+        # What a level changes in the row of one that lacks all of them.
+        self._changes: list[dict[Any, np.ndarray]] = []
+        for i, levels in enumerate(one_hot.categories_):
+            known = [one for one in levels.tolist() if isinstance(one, str)]
+            new = f"not {known}"  # none of them, whatever they are
+            rows = self._rows_of(one_hot, i, [*known, new]) - self._without
+            self._changes.append(dict(zip([*known, None], rows, strict=True)))
+
+    def _rows_of(self, one_hot: OneHotEncoder, i: int, levels: list[Any]) -> np.ndarray:
+        """Rows of nothing but the levels of one column."""
+        columns = {
+            name: levels if i == j else [None] * len(levels)
+            for j, name in enumerate(self._columns)
+        }
+        frame = pd.DataFrame(columns, dtype=object)
+        return np.asarray(one_hot.transform(frame), dtype="float64")
+
+    def learned(self) -> dict[str, Any]:
+        return {
+            "kind": "levels",
+            "columns": list(self._columns),
+            "missing": self._without.tolist(),
+            "changes": [
+                [[level, _nonzero(row)] for level, row in changes.items()]
+                for changes in self._changes
+            ],
+        }
+
+    def __call__(self, statics: Mapping[str, Any], cutoff: Any) -> list[float]:
+        row = self._without
+        for name, changes in zip(self._columns, self._changes, strict=True):
+            value = statics[name]
+            if value is None or value is pd.NA or value != value:
+                continue
+            change = changes.get(value if type(value) is str else text_of(value))
+            row = row + (changes[None] if change is None else change)
+        return row.tolist()
+
+
+def _nonzero(row: np.ndarray) -> list[list[Any]]:
+    """Positions and numbers that are not 0."""
+    return [[i, row[i].item()] for i in np.flatnonzero(row).tolist()]
+
+
+def _number_of(value: Any) -> float:
+    if value is None:
+        return np.nan
+    if not isinstance(value, _NUMBERS):
+        raise UnusualValueError
+    return float(value)

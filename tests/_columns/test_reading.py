@@ -1,0 +1,272 @@
+from datetime import date
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from numpy.testing import assert_array_equal
+
+from sklearn_seqcrm._columns._roles import ColumnRoles
+from sklearn_seqcrm._columns._statics import as_levels, as_numbers, days_before, kind_of
+from sklearn_seqcrm._columns._table import Table
+from sklearn_seqcrm.events import EventLog
+
+EVENTS = pd.DataFrame({"id": [11, 11, 12, 13], "time": [1, 3, 2, 4]})
+LOG = EventLog(EVENTS, "id", "time")
+ROWS = pd.DataFrame({"id": [12, 11, 13], "age": [30, 50, 40], "at": [3, 3, 4]})
+
+
+def statics_of(X):
+    return list(ColumnRoles.of(Table.of(X)).statics)
+
+
+def test_columns_are_sorted():
+    X = LOG.attach(LOG.attach(ROWS, cutoff=2, name="old"), cutoff="at", name="new")
+    reading = ColumnRoles.of(Table.of(X))
+    assert reading.histories == ("old", "new")
+    assert reading.statics == {"age": "numeric"}
+    assert list(reading.columns) == ["age", "old", "new"]
+    # A constant cutoff has no column; the row's own "at" is a feature then.
+    assert statics_of(LOG.attach(ROWS, cutoff=2)) == ["age", "at"]
+
+
+# Keys under any name ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda ids: ids,
+        lambda ids: ids.astype(float),
+        lambda ids: ids.astype(str),
+        lambda ids: ids.astype(object),
+        lambda ids: ids.astype("category"),
+        lambda ids: ids.astype("Int64"),
+        lambda ids: ids.map(Decimal),
+        lambda ids: (ids / Decimal("1.00")).astype(object),
+    ],
+)
+def test_customers_are_no_static_under_another_name(other):
+    X = LOG.attach(ROWS, cutoff="at").rename(columns={"id": "who"})
+    assert statics_of(X.assign(who=other(X["who"]))) == ["age"]
+
+
+def test_cutoffs_are_no_static_under_another_name():
+    X = LOG.attach(ROWS, cutoff="at").rename(columns={"at": "when"})
+    assert statics_of(X) == ["age"]
+    for unit in ("s", "ns"):
+        days = pd.to_datetime(EVENTS["time"], unit="D").dt.as_unit("ms")
+        rows = ROWS.assign(at=pd.to_datetime(ROWS["at"], unit="D").dt.as_unit(unit))
+        log = EventLog(EVENTS.assign(time=days), "id", "time")
+        X = log.attach(rows, cutoff="at").rename(columns={"at": "when"})
+        assert statics_of(X) == ["age"]
+        assert statics_of(X.assign(when=X["when"] - pd.Timedelta("1D"))) == [
+            "age",
+            "when",
+        ]
+        assert statics_of(X.assign(when=X["when"].astype(object))) == ["age"]
+        assert statics_of(X.assign(when=X["when"].dt.tz_localize("UTC"))) == [
+            "age",
+            "when",
+        ]
+
+
+@pytest.mark.parametrize(("exact", "cutoffs"), [(False, [3, 3, 4]), (True, [2, 3, 3])])
+def test_cutoffs_between_the_ticks_of_the_log(exact, cutoffs):
+    rows = ROWS.assign(at=[2.5, 3.0, 3.5])
+    X = LOG.attach(rows, cutoff="at", allow_exact_matches=exact)
+    assert_array_equal(X["history"].array.rows.cutoff, cutoffs)
+    assert statics_of(X.rename(columns={"at": "when"})) == ["age"]
+
+
+def test_ids_that_are_moments_in_another_zone():
+    ids = pd.to_datetime(["2024-01-01", "2024-01-02", "2024-01-03"], utc=True)
+    log = EventLog(pd.DataFrame({"id": ids, "time": [1, 2, 3]}), "id", "time")
+    rows = pd.DataFrame({"id": ids, "age": [30, 50, 40]})
+    X = log.attach(rows, cutoff=9).rename(columns={"id": "since"})
+    assert statics_of(X.assign(since=X["since"].dt.tz_convert("Asia/Tokyo"))) == ["age"]
+
+
+def test_keys_of_the_second_history():
+    shops = pd.DataFrame({"shop": ["x", "y", "z"], "when": [1.0, 2.0, 3.0]})
+    X = LOG.attach(ROWS, cutoff="at").assign(shop=["x", "y", "z"], then=[1.5, 2.5, 9.5])
+    X = EventLog(shops, "shop", "when").attach(X, cutoff="then", name="shops")
+    assert statics_of(X.rename(columns={"shop": "store", "then": "later"})) == ["age"]
+
+
+def test_one_other_value_makes_a_static():
+    many = pd.DataFrame({"id": np.tile([11, 12, 13], 20), "at": np.arange(60)})
+    X = LOG.attach(many, cutoff="at").assign(who=many["id"], when=many["at"])
+    assert statics_of(X) == []
+    X.loc[59, ["who", "when"]] = 14
+    assert statics_of(X) == ["who", "when"]
+
+
+def test_customers_that_the_log_does_not_know_say_nothing():
+    rows = ROWS.assign(id=[12, 99, 13])
+    X = LOG.attach(rows, cutoff="at").rename(columns={"id": "who"})
+    assert statics_of(X) == ["age"]
+
+
+def test_one_customer_and_one_cutoff_may_be_chance():
+    X = LOG.attach(pd.DataFrame({"id": [11, 11], "age": [11, 11]}), cutoff=3)
+    assert statics_of(X) == ["age"]
+    assert statics_of(X.assign(week=3)) == ["age", "week"]
+
+
+def test_keys_of_an_object_array():
+    X = LOG.attach(ROWS, cutoff="at")[["at", "age", "history", "id"]]
+    objects = pd.DataFrame(X.to_numpy(dtype=object), columns=list("abcd"))
+    array = X["history"].array
+    assert statics_of(objects.assign(c=array.astype(object))) == ["b"]
+
+
+def test_values_that_cannot_be_told_apart_are_no_keys():
+    X = LOG.attach(ROWS, cutoff="at").assign(tags=[["a"], ["b"], []])
+    assert statics_of(X) == ["age", "tags"]
+
+
+# Rows to be scored ------------------------------------------------------------
+
+
+def test_columns_are_found_by_name():
+    X = LOG.attach(ROWS, cutoff="at").assign(city=["x", "y", "z"])
+    reading = ColumnRoles.of(Table.of(X))
+    first = reading.select(X, None).frame
+    assert list(first) == ["age", "history", "city"]
+    assert reading.select(first, None).frame is first
+    moved = X[["city", "history", "age"]].assign(more=1, later=2)
+    pd.testing.assert_frame_equal(reading.select(moved, None).frame, first)
+
+
+def test_missing_columns():
+    X = LOG.attach(ROWS, cutoff="at")
+    reading = ColumnRoles.of(Table.of(X))
+    with pytest.raises(
+        ValueError,
+        match=r"lacks 1 of the 2 columns that object saw in fit: \['history'\]\. "
+        r"It has others that fit had not: \['past'\]",
+    ):
+        reading.select(X.rename(columns={"history": "past"}), object())
+
+
+def test_arrays_have_no_names_to_go_by():
+    objects = LOG.attach(ROWS, cutoff="at").to_numpy(dtype=object)
+    reading = ColumnRoles.of(Table.of(objects))
+    assert list(reading.columns) == ["x1", "x3"]
+    with pytest.raises(ValueError, match=r"has 3 columns without names.*fitted on 4"):
+        reading.select(objects[:, :3], object())
+
+
+# Kinds ------------------------------------------------------------------------
+
+NAN = np.nan
+DATES = pd.to_datetime(["2024-01-09", None])
+KINDS = {
+    "int": ([1, 2], "numeric", [1, 2]),
+    "infinite": ([np.inf, -np.inf], "numeric", [NAN, NAN]),
+    "huge": ([1e300, -1e300], "numeric", [1e150, -1e150]),
+    "bool": ([True, False], "numeric", [1, 0]),
+    "nullable": (pd.array([3, None], "Int64"), "numeric", [3, NAN]),
+    "arrow decimal": (
+        pd.array([Decimal(3), None], pd.ArrowDtype(pa.decimal128(5))),
+        "numeric",
+        [3, NAN],
+    ),
+    "decimals": ([Decimal("2.5"), None], "numeric", [2.5, NAN]),
+    "decimals and floats": ([Decimal("2.5"), 1.5], "numeric", [2.5, 1.5]),
+    "objects": (pd.Series([1, NAN], dtype=object), "numeric", [1, NAN]),
+    "bool objects": (pd.Series([True, None], dtype=object), "numeric", [1, NAN]),
+    "durations": (pd.to_timedelta(["36h", None]), "numeric", [1.5, NAN]),
+    "duration objects": (
+        pd.Series([pd.Timedelta("36h"), None], dtype=object),
+        "numeric",
+        [1.5, NAN],
+    ),
+    "datetimes": (DATES, "moment", [1, NAN]),
+    "datetime objects": (
+        pd.Series([DATES[0], None], dtype=object),
+        "moment",
+        [1, NAN],
+    ),
+    "dates": ([date(2024, 1, 9), None], "moment", [1, NAN]),
+    "arrow dates": (
+        pd.array([date(2024, 1, 9), None], "date32[pyarrow]"),
+        "moment",
+        [1, NAN],
+    ),
+    "text": (["x", None], "category", ["x", None]),
+    "categories": (pd.Categorical(["x", None]), "category", ["x", None]),
+    "numbers as categories": (pd.Categorical([7, None]), "category", ["7", None]),
+    "the same as floats": (pd.Categorical([7.0, None]), "category", ["7", None]),
+    "mixed": ([7, "x"], "category", ["7", "x"]),
+    "nothing": (pd.Series([None, None], dtype=object), "category", [None, None]),
+    "NA": (pd.Series(["x", pd.NA], dtype="string"), "category", ["x", None]),
+}
+
+
+@pytest.mark.parametrize("case", KINDS)
+def test_one_table_of_kinds(case):
+    values, kind, expected = KINDS[case]
+    column = pd.Series(values, name="v")
+    assert kind_of(column) == kind
+    cutoffs = pd.DatetimeIndex(["2024-01-10"] * 2)
+    read = {
+        "numeric": as_numbers,
+        "moment": lambda column: days_before(column, cutoffs),
+        "category": as_levels,
+    }[kind]
+    assert_array_equal(read(column), np.array(expected))
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        pd.to_datetime([None, None]),
+        pd.Series([pd.NaT, None], dtype=object),
+        pd.to_timedelta([None, None]),
+        [NAN, NAN],
+        pd.Series([None, pd.NA], dtype=object),
+    ],
+)
+def test_nothing_is_missing_whatever_its_type(missing):
+    """A row of NaT alone is one of datetimes, of a duration as well."""
+    column = pd.Series(missing)
+    assert np.isnan(as_numbers(column)).all()
+    assert np.isnan(days_before(column.astype(object), DATES[[0, 0]])).all()
+    assert as_levels(column).tolist() == [None, None]
+
+
+@pytest.mark.parametrize("column", [DATES, [1j, 2.0]])
+def test_what_is_no_quantity(column):
+    with pytest.raises(TypeError, match="'v' held numbers in fit, but now"):
+        as_numbers(pd.Series(column, name="v"))
+
+
+@pytest.mark.parametrize("column", [[20240109, 20240110], [2024.0, NAN], [True, False]])
+def test_numbers_are_no_datetimes(column):
+    """Since 1970, but in what unit?"""
+    with pytest.raises(ValueError, match="'v' must hold datetimes"):
+        days_before(pd.Series(column, name="v"), DATES[[0, 0]])
+
+
+def test_days_before_a_cutoff_are_exact():
+    """Also where a contract ends in a year that the cutoff's unit cannot hold."""
+    cutoffs = pd.DatetimeIndex(["2024-01-01 10:00", "2024-01-02 13:30"]).as_unit("ns")
+    signup = pd.Series(cutoffs - pd.Timedelta("36h 17min"))
+    assert set(days_before(signup, cutoffs)) == {36 / 24 + 17 / 1440}
+    ends = pd.Series(np.array(["9999-12-31 10:00", "NaT"], "M8[s]"))
+    assert_array_equal(days_before(ends, cutoffs), [-2913173, np.nan])
+
+
+def test_values_of_another_kind_than_in_fit():
+    with pytest.raises(TypeError, match=r"'v' held numbers in fit, but now.*soon"):
+        as_numbers(pd.Series(["soon"], name="v"))
+    with pytest.raises(ValueError, match=r"'v' must hold datetimes"):
+        days_before(pd.Series(["soon"], name="v"), DATES[:1])
+    zones = pd.Series([DATES[0].tz_localize(zone) for zone in ("UTC", "Asia/Tokyo")])
+    with pytest.raises(ValueError, match=r"of one time zone.*utc=True"):
+        days_before(zones, DATES.tz_localize("UTC"))
+    with pytest.raises(TypeError, match=r"'v' holds values of the type list"):
+        as_levels(pd.Series([["a"], None], name="v"))

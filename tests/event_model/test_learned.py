@@ -1,0 +1,180 @@
+"""What is learned of events: gaps, numbers, stretches, and how busy customers are."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sklearn_seqcrm._encoding import NumericField
+from sklearn_seqcrm._encoding._fields import Training
+from sklearn_seqcrm._recurrent.data._rows import HistorySource, RowData
+from sklearn_seqcrm._store import Clock, Column, Rows
+from sklearn_seqcrm.event_model._event_net import MixedBatches, rows_in_mixed_batch
+from sklearn_seqcrm.event_model._interarrival import InterarrivalGrid
+from sklearn_seqcrm.event_model._learned import MostEvents, one_row_per_stretch
+from sklearn_seqcrm.event_model._numbers import NumberField, fold, unfold
+
+DAY = 86_400_000_000
+
+
+@pytest.mark.parametrize(
+    ("gaps", "step", "is_lattice"),
+    [
+        (np.array([2, 4, 0, 10]) * DAY, 2 * DAY, True),
+        (np.array([3 * DAY, 60_000_000]), 60_000_000, True),
+        (np.array([3.0, 9.0, 0.0]), 3.0, True),
+        (np.array([0.25, 1.5, 3.0]), 1.5e-6, False),
+        (np.array([0, 0]), 1.0, True),
+    ],
+)
+def test_resolution_of_times(gaps, step, is_lattice):
+    unit = float(np.median(gaps[gaps > 0])) if gaps.any() else 1.0
+    none = np.zeros(0)
+    found = InterarrivalGrid.of(gaps, np.zeros(len(gaps)), none, none, unit, 2, None)
+    assert_allclose(found.step, step)
+    assert found.is_lattice == is_lattice
+
+
+def test_cells_of_gaps():
+    none, start = np.zeros(0), np.zeros(4)
+    gaps = InterarrivalGrid.of(np.array([2, 4]), start[:2], none, none, 4.0, 1, None)
+    upper, width = gaps.cells(np.array([0.0, 2, 4, 12]), start).T
+    assert_allclose(upper[1:], np.log([0.5, 1, 3]), rtol=1e-6)
+    assert_allclose(width, [-1, np.inf, np.log(2), np.log(6 / 5)], rtol=1e-6)
+    # Of a silence of 5, steps 2 and 4 are over; at 6, when the cutoff is, nothing is
+    # known yet.
+    assert_allclose(
+        gaps.log_censoring_time(np.array([5.0, 6.0]), start[:2]), np.log([1, 1])
+    )
+    assert (gaps.log_censoring_time(np.array([0.0, 2.0]), start[:2]) < -40).all()
+    drawn = gaps.ticks(np.log([0.01, 0.5, 0.6, 1e9]), 20, start)
+    assert_array_equal(drawn, [2, 2, 4, 20])
+
+
+@pytest.mark.parametrize(
+    ("values", "step", "decimals"),
+    [
+        ([1.0, 5.0, 3.0], 1.0, 0),
+        ([100.0, 300.0], 100.0, 0),
+        ([9.99, 0.5, 12.0], 0.01, 2),
+        (np.array([9.99, 0.5, 12.0], "float32"), 0.01, 2),
+        ([np.pi, np.e, 1.0], None, None),
+        ([1e200, 3.0], None, None),
+        ([np.nan, np.inf], 1.0, 0),
+    ],
+)
+def test_resolution_of_numbers(values, step, decimals):
+    field = number_field(Column(np.asarray(values)))
+    assert field.decimals == decimals
+    assert_allclose(field.step, 1e-6 * field.scale if step is None else step)
+
+
+def number_field(column, times=None, clock=None):
+    clock = clock or Clock("int64")
+    times = np.zeros(len(column.values), "int64") if times is None else times
+    encoder = NumericField.learn(column, Training(times, clock, 0, None))
+    return NumberField.of(encoder, column, times, 2)
+
+
+def test_numbers_there_and_back():
+    rng = np.random.default_rng(0)
+    values = np.round(np.exp(rng.normal(3, 2, 500)), 2)
+    field = number_field(Column(values))
+    folded = fold(values, field.center, field.scale)
+    assert_allclose(unfold(folded, field.center, field.scale), values, rtol=1e-12)
+    no_atom = np.full(500, -1)
+    back = field.column(no_atom, folded, np.zeros(500, "int64")).values
+    assert_allclose(back, values, rtol=1e-12, atol=1e-9)
+    upper, width, atom = field.targets(Column(values), np.zeros(500, "int64")).T
+    high, low = (fold(values + x, field.center, field.scale) for x in (0.005, -0.005))
+    assert_allclose(upper, high, rtol=1e-6, atol=1e-6)
+    assert_allclose(width, high - low, rtol=1e-3)
+    assert (atom == -1).all()
+
+
+@pytest.mark.parametrize("in_days", [True, False])
+def test_datetimes_there_and_back(in_days):
+    rng = np.random.default_rng(0)
+    clock = Clock("int64", "us")
+    times = rng.integers(0, 1000, 200) * DAY + (0 if in_days else 3_600_000_000)
+    due = times + rng.integers(-5, 30, 200) * DAY
+    due = due // DAY * DAY if in_days else due
+    column = Column(due.astype("M8[us]"))
+    column.values[3] = np.datetime64("NaT")
+    field = number_field(column, times, clock)
+    assert field.in_days == in_days
+    targets = field.targets(column, times)
+    days = column.as_numbers(times, clock)
+    folded = fold(np.nan_to_num(days), field.center, field.scale)
+    back = field.column(targets[:, 2].astype("int64"), folded, times)
+    assert back.values.dtype == column.values.dtype
+    assert_array_equal(back.values, column.values)
+
+
+def test_rows_join_into_stretches_of_events():
+    #        customer, start, stop, cutoff
+    rows = [
+        (0, 0, 2, 10),  # two rows that overlap,
+        (0, 0, 4, 20),
+        (0, 6, 7, 30),  # a lookback hides events 4 and 5,
+        (2, 7, 7, 99),  # nothing,
+        (2, 7, 9, 50),  # one after the other's end
+        (-1, 0, 0, 5),
+        (2, 9, 11, 40),  # goes on where another row stops
+        (0, 1, 3, 15),
+    ]
+    codes, start, stop, cutoff = np.array(rows).T
+    order = np.random.default_rng(0).permutation(len(rows))
+    joined, first = one_row_per_stretch(
+        Rows(None, codes[order], start[order], stop[order], cutoff[order])
+    )
+    assert_array_equal(joined.start, [0, 6, 7])
+    assert_array_equal(joined.stop, [4, 7, 11])
+    assert_array_equal(joined.codes, [0, 0, 2])
+    assert_array_equal(joined.cutoff, [20, 30, 50])
+    assert_array_equal(order[first], [0, 2, 6])
+
+
+def test_most_events_against_a_loop():
+    rng = np.random.default_rng(0)
+    counts = rng.integers(1, 9, 20)
+    offsets = np.concatenate([[0], np.cumsum(counts)])
+    times = np.concatenate([np.sort(rng.integers(0, 500, n)) for n in counts])
+    found = MostEvents.of(times, offsets)
+    for length, count in zip(found.lengths, found.counts, strict=True):
+        most = max(
+            np.sum((own >= time) & (own <= time + length))
+            for own in np.split(times, offsets[1:-1])
+            for time in own
+        )
+        assert count == most
+    assert found.bound(found.lengths[-1]) == max(20, 2 * counts.max())
+    # For longer than anyone was seen, at the same pace.
+    assert found.bound(10 * found.lengths[-1]) == 20 * found.counts[-1]
+
+
+def test_batches_are_mixed_and_parts_alike():
+    """Rows come in any batch, whatever their length; parts have as much as they may."""
+    rng = np.random.default_rng(0)
+    lengths = np.where(rng.random(2000) < 0.1, 400, rng.integers(1, 4, 2000))
+    stop = np.cumsum(lengths)
+    none = np.zeros((stop[-1], 0), "float32")
+    source = HistorySource(
+        none, none.astype("int32"), np.arange(stop[-1]), stop - lengths, stop, stop
+    )
+    data = RowData((source,), np.zeros((2000, 0), "float32"))
+    plan = MixedBatches(
+        data, 200, shuffle=True, share=False, steps_at_once=5000, most_steps=20_000
+    ).plan()
+    assert_array_equal(
+        np.sort(np.concatenate([np.concatenate(b) for b in plan])), range(2000)
+    )
+    share_long = [np.mean(lengths[np.concatenate(batch)] == 400) for batch in plan]
+    assert max(share_long) < 0.2
+    parts = [part for batch in plan for part in batch]
+    assert max(lengths[part].sum() for part in parts) <= 5000
+    assert max(lengths[part].max() * len(part) for part in parts) <= 20_000
+    assert len(parts) < 4 * len(plan)
+    of_few_events = [rows_in_mixed_batch(n, 3 * n) for n in (10, 20_000, 10**6)]
+    assert of_few_events == [64, 312, 512]
+    assert [rows_in_mixed_batch(400, 400 * n) for n in (16, 100, 5000)] == [64, 11, 8]
+    assert rows_in_mixed_batch(2400, 2400 * 100) == 37

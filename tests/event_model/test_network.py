@@ -1,0 +1,63 @@
+"""Sequences of all lengths are read as each is by itself."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sklearn_seqcrm._recurrent.data._rows import HistorySpec
+from sklearn_seqcrm._recurrent.network._reader import HistoryReader
+from sklearn_seqcrm.event_model._network import cut_stretches, read_in_stretches
+
+
+@pytest.mark.parametrize("bptt_steps", [None, 7])
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_outputs_and_gradients_are_those_of_each_alone(cell, bptt_steps):
+    rng = np.random.default_rng(0)
+    lengths = torch.tensor([0, 90, 3, 40, 1, 3, 0, 200, *rng.integers(1, 9, 60)])
+    values = torch.tensor(rng.normal(size=(len(lengths), 200, 2)).astype("float32"))
+    codes = torch.zeros(len(lengths), 200, 0, dtype=torch.int64)
+    reader = HistoryReader(
+        HistorySpec(2, (), ()), cell, 5, 2, False, ("last",), 0.0, bptt_steps
+    )
+    start = torch.full((5,), 0.3, requires_grad=True)
+    found, row, step = read_in_stretches(reader, values, codes, lengths, start)
+    of_each = []
+    for sequence, length in zip(values, lengths, strict=True):
+        outputs = [start[None]]
+        if length:
+            own, _ = reader.read(sequence[None, :length], length[None])
+            outputs.append(own[0])
+        of_each.append(torch.cat(outputs))
+    before = torch.cat([one[:-1] for one in of_each])
+    last = torch.stack([one[-1] for one in of_each])
+    expected = torch.cat([before, last])
+    assert_array_equal(row, np.repeat(range(len(lengths)), lengths.numpy()))
+    assert_array_equal(step, np.concatenate([range(n) for n in lengths.tolist()]))
+    assert_allclose(found.detach(), expected.detach(), atol=1e-5)
+    weights = [start, *reader.parameters()]
+    pairs = zip(
+        torch.autograd.grad(found.square().sum(), weights),
+        torch.autograd.grad(expected.square().sum(), weights),
+        strict=True,
+    )
+    for gradient, of_loop in pairs:
+        assert_allclose(gradient, of_loop, rtol=1e-3, atol=1e-3)
+
+
+def test_stretches_pad_little_and_are_few():
+    rng = np.random.default_rng(0)
+    lengths = -np.sort(-np.exp(rng.normal(3, 1, 300)).astype(int))
+    found = cut_stretches(lengths, None, 4096)
+    assert found[0].first == 0
+    assert found[-1].last == lengths[0]
+    assert all(a.last == b.first for a, b in pairwise(found))
+    for first, last, n in found:
+        assert n == (lengths > first).sum()
+        assert n * (last - first) <= 4096
+    assert sum(n * (last - first) for first, last, n in found) < 1.3 * lengths.sum()
+    assert len(found) < 15
+    assert cut_stretches(np.zeros(3, "int64"), None, 4096) == []
+    assert {one.last % 10 for one in cut_stretches(lengths, 10, 40)[:-1]} == {0}

@@ -1,0 +1,71 @@
+"""The next basket: beside simulations, and whatever rows are beside a row."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+
+from sklearn_seqcrm.event_model import LSTMEventModel
+from sklearn_seqcrm.event_model._learned import MostEvents
+from sklearn_seqcrm.events import EventLog
+
+
+def make_rows(n_customers=60):
+    """Baskets of one to nine lines of which each customer has favourites."""
+    rng = np.random.default_rng(0)
+    taste = rng.dirichlet(np.full(12, 0.3), n_customers)
+    n_lines = 1 + rng.poisson(rng.choice([0, 4], 8 * n_customers))
+    basket = np.repeat(np.arange(8 * n_customers), n_lines)
+    who, day = basket % n_customers, basket // n_customers * 7 + basket % 5
+    item = [f"i{rng.choice(12, p=taste[i])}" for i in who]
+    events = pd.DataFrame({"who": who, "day": day, "price": day % 3, "item": item})
+    log = EventLog(events, "who", "day", categorical=[])
+    return log.attach(pd.DataFrame({"who": range(n_customers)}), cutoff=60)
+
+
+@pytest.fixture(scope="module", name="X")
+def rows():
+    return make_rows()
+
+
+@pytest.fixture(scope="module")
+def model(X):
+    params = {"max_epochs": 4, "learning_rate": 0.02, "random_state": 0}
+    return LSTMEventModel(hidden_size=8, **params).fit(X)
+
+
+def probabilities(found):
+    return found.pivot(index="row", columns="value", values="probability")
+
+
+@pytest.mark.filterwarnings("ignore:.* simulated paths had")
+def test_errors_are_small(model, X, monkeypatch):
+    """Of eight rows, beside the share of 1,000 simulated baskets, by other code."""
+    rows, n_paths = X[:8], 1000
+    # All that is asked of paths is their first basket.
+    monkeypatch.setattr(MostEvents, "bound", lambda *_: 20)
+    found = probabilities(model.predict_next(rows, "item", n=12, basket=True))
+    futures = model.sample(rows, 2000, n_paths, random_state=1)
+    first = futures.groupby(["row", "path"])["day"].transform("min")
+    basket = futures[futures["day"] == first].drop_duplicates(["row", "path", "item"])
+    counts = pd.crosstab(basket["row"], basket["item"]) / n_paths
+    error = (found - counts[found.columns]).to_numpy()
+    noise = (counts * (1 - counts)).to_numpy().mean() / n_paths
+    assert found.to_numpy().max() > 0.5
+    assert np.sqrt(np.square(error).mean() - noise) < 0.02
+    assert np.abs(error).max() < 0.1
+
+
+@pytest.mark.filterwarnings("ignore:.* simulated paths had")
+@pytest.mark.parametrize(
+    "params", [{}, {"basket": True, "n_draws": 4}, {"within": 9, "n_draws": 20}]
+)
+def test_a_row_has_the_same_answer_in_any_company(model, X, params):
+    whole = probabilities(model.predict_next(X, "item", n=12, **params))
+    few = [40, 3, 17]
+    some = probabilities(model.predict_next(X.iloc[few], "item", n=12, **params))
+    # Rounding may send a draw another way once in 100,000 times.
+    assert_allclose(some.to_numpy(), whole.loc[few].to_numpy(), atol=1e-4)
+    twice = X.iloc[[5, 5]]
+    both = probabilities(model.predict_next(twice, "item", n=12, **params))
+    assert_allclose(both.loc[1], both.loc[0], atol=1e-5)

@@ -1,0 +1,160 @@
+"""Simulated events: whose they are, when they are, and which fields they have."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_array_equal
+from pandas.testing import assert_frame_equal
+
+from sklearn_seqcrm.event_model import LSTMEventModel
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.targets import future_count, future_sum
+from sklearn_seqcrm.testing._small_data import make_table
+
+SMALL = {"hidden_size": 6, "max_epochs": 2, "random_state": 0}
+
+
+@pytest.fixture(scope="module", name="X")
+def rows():
+    return make_table(30)
+
+
+@pytest.fixture(scope="module")
+def model(X):
+    return LSTMEventModel(**SMALL).fit(X)
+
+
+# Company ------------------------------------------------------------------------------
+
+
+def test_a_row_has_the_same_paths_in_any_company(model, X):
+    whole = model.sample(X, "200D", n_paths=4, random_state=0)
+    rows = np.flatnonzero(X["history"].array.lengths)[[20, 3, 11]]
+    some = model.sample(X.iloc[rows], "200D", n_paths=4, random_state=0)
+    for i, row in enumerate(rows):
+        own, expected = (
+            events[events["row"] == place].drop(columns="row").reset_index(drop=True)
+            for events, place in ((some, i), (whole, row))
+        )
+        assert len(own)
+        # Numbers come out of the network in float32.
+        assert_frame_equal(own, expected, rtol=1e-4)
+
+    def count(rows):
+        return future_count(rows, "200D")
+
+    targets = model.simulate_targets(X, count, "200D", 4, random_state=0)
+    few = model.simulate_targets(X.iloc[rows], count, "200D", 4, random_state=0)
+    assert_array_equal(few, targets[rows])
+
+
+def test_repeated_rows_have_paths_of_their_own(model, X):
+    row = np.flatnonzero(X["history"].array.lengths > 3)[0]
+    futures = model.sample(X.iloc[[row] * 50], "200D", n_paths=1, random_state=0)
+    first = futures.groupby("row")["when"].min()
+    assert first.nunique() > 0.9 * len(first) > 10
+
+
+# Times --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("unit", "start"),
+    [("ns", "1950-01-01"), ("ns", "2250-01-01"), ("us", "2250-01-01")],
+)
+def test_no_horizon_leads_beyond_the_end_of_the_axis(unit, start):
+    """Nanoseconds end in 2262: what lies behind is not simulated, nor in 1677."""
+    rng, start = np.random.default_rng(0), pd.Timestamp(start)
+    days = pd.to_timedelta(rng.integers(0, 3000, 40), "D")
+    events = pd.DataFrame({"who": rng.integers(0, 10, 40), "when": start + days})
+    events["due"] = events["when"] + pd.to_timedelta(rng.integers(0, 400, 40), "D")
+    events[["when", "due"]] = events[["when", "due"]].astype(f"M8[{unit}]")
+    cutoff = start + pd.Timedelta(3001, "D")
+    X = EventLog(events, "who", "when").snapshots([cutoff])
+    model = LSTMEventModel(**SMALL).fit(X)
+    futures = model.sample(X, "106000D", n_paths=1, random_state=0)
+    assert len(futures)
+    assert futures["when"].min() >= cutoff
+    assert futures["due"].min() >= start
+    if unit == "us":
+        last = cutoff.as_unit("us") + pd.Timedelta(106000, "D").as_unit("us")
+        assert last.year - 60 < futures["when"].max().year <= last.year
+    counts = model.simulate_targets(
+        X, lambda rows: future_count(rows, "106000D"), "106000D", 1, random_state=0
+    )
+    assert counts.sum() == len(futures)
+
+
+# Fields -------------------------------------------------------------------------------
+
+
+def make_events(rng, n, n_customers, n_days):
+    who, day = rng.integers(0, n_customers, n), rng.integers(0, n_days, n)
+    return pd.DataFrame({"who": who, "t": day})
+
+
+def make_kinds():
+    """Orders, and three rare kinds of which one has an amount as well."""
+    rng = np.random.default_rng(0)
+    logs = {}
+    for kind, n in (("visit", 300), ("order", 60), ("call", 40), ("letter", 30)):
+        table = make_events(rng, n, 30, 100)
+        if kind == "order":
+            table["spend"] = rng.integers(5, 50, n)
+        elif kind == "call":
+            table["minutes"] = rng.integers(1, 9, n)
+        logs[kind] = EventLog(table, "who", "t", categorical=[])
+    return EventLog.concat(logs, observed_until=99).snapshots([100])
+
+
+@pytest.mark.parametrize("rare", [{"max_categories": 1}, {"min_frequency": 0.5}])
+def test_rare_kinds_have_the_fields_of_their_kind(rare):
+    X = make_kinds()
+    model = LSTMEventModel(**SMALL, **rare).fit(X)
+    futures = model.sample(X, 30, n_paths=10, random_state=0)
+    own = {"order": "spend", "call": "minutes"}
+    assert set(futures["event"]) == {"visit", "order", "call", "letter"}
+    for kind, events in futures.groupby("event", observed=True):
+        for field in ("spend", "minutes"):
+            there = events[field].notna()
+            assert there.all() if own.get(kind) == field else not there.any()
+    spend = model.simulate_targets(
+        X, lambda rows: future_sum(rows, "spend", 30), 30, 10, random_state=0
+    )
+    n_orders = (futures["event"] == "order").sum()
+    assert spend.sum() == futures["spend"].sum()
+    assert 5 * n_orders <= spend.sum() <= 50 * n_orders
+    scores = model.score_events(X)
+    kinds = X["history"].array.to_frame()["event"].to_numpy()
+    assert (scores.loc[kinds != "order", "log_prob_spend"] == 0).all()
+
+
+@pytest.mark.parametrize("within", [None, 30])
+def test_rare_values_that_a_customer_has_had_are_left_out(within):
+    rng = np.random.default_rng(0)
+    events = make_events(rng, 120, 20, 50)
+    events["item"] = rng.choice([*"aaaabcdefg"], 120)
+    X = EventLog(events, "who", "t").snapshots([50])
+    model = LSTMEventModel(**SMALL, max_categories=2).fit(X)
+    found = model.predict_next(X, "item", exclude_seen=True, within=within)
+    row = X["who"].reset_index().set_index("who")["index"]
+    had = set(zip(events["who"].map(row), events["item"], strict=True))
+    every = {(i, value) for i in range(len(X)) for value in "abcdefg"}
+    assert set(zip(found["row"], found["value"], strict=True)) == every - had
+
+
+def test_small_numbers_and_missing_ones():
+    """Amounts below 1e-9 differ; a field that was never there never is."""
+    rng = np.random.default_rng(0)
+    events = make_events(rng, 200, 20, 90)
+    events["tiny"] = 1e-10 * np.exp(rng.normal(size=200))
+    events["nothing"] = np.nan
+    events["three"] = rng.choice([10.0, 20.0, 50.0], 200)
+    X = EventLog(events, "who", "t").snapshots([90])
+    model = LSTMEventModel(**SMALL).fit(X)
+    futures = model.sample(X, 90, n_paths=40, random_state=0)
+    assert len(futures) > 1000
+    assert futures["nothing"].isna().all()
+    assert set(futures["three"]) == {10.0, 20.0, 50.0}
+    assert futures["tiny"].nunique() > 0.5 * len(futures)
+    assert futures["tiny"].between(events["tiny"].min(), events["tiny"].max()).all()

@@ -1,0 +1,152 @@
+"""Files of states: whole, or refused by name."""
+
+import json
+import re
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.neural_network import LSTMClassifier
+from sklearn_seqcrm.preprocessing import make_history_pipeline
+from sklearn_seqcrm.serving import StreamingScorer
+from sklearn_seqcrm.serving._streaming._parquet import read_states
+
+KEY = b"sklearn_seqcrm.states"
+EVENTS = pd.DataFrame(
+    {"who": list("abcabcaab"), "when": range(9), "amount": np.arange(9.0)}
+)
+
+
+@pytest.fixture(scope="module")
+def model():
+    X = EventLog(EVENTS, "who", "when").snapshots([4, 9])
+    net = LSTMClassifier(hidden_size=2, head_sizes=(), max_epochs=1, random_state=0)
+    return make_history_pipeline(net).fit(X, np.arange(len(X)) % 2)
+
+
+@pytest.fixture(scope="module")
+def scorer(model):
+    scorer = StreamingScorer(model, "who", "when")
+    scorer.update(EVENTS)
+    return scorer
+
+
+@pytest.fixture
+def file(scorer, tmp_path):
+    scorer.to_parquet(tmp_path / "states.parquet")
+    return tmp_path / "states.parquet"
+
+
+@pytest.fixture
+def read(model, file):
+    return lambda: StreamingScorer.from_parquet(file, model, "who", "when")
+
+
+def states_of(scorer):
+    return scorer._streams["history"].states.to_arrays()
+
+
+def test_every_flipped_bit_is_found(file, read):
+    good = file.read_bytes()
+    n_bits = 8 * len(good)
+    some = np.random.default_rng(0).choice(n_bits, 300, replace=False)
+    for bit in [*some, *range(n_bits - 64, n_bits)]:
+        bad = bytearray(good)
+        bad[bit // 8] ^= 1 << bit % 8
+        file.write_bytes(bad)
+        with pytest.raises(ValueError, match=re.escape(f"{file} is damaged: ")) as info:
+            read_states({}, "", file)
+        assert "into a new scorer" in str(info.value)
+    with pytest.raises(ValueError, match=re.escape(f"{file} is damaged: ")):
+        read()
+
+
+def test_files_that_were_cut_off_or_lengthened(file, read, scorer):
+    good = file.read_bytes()
+    for data in (b"", good[:4], good[:11], good[:-1], good[: len(good) // 2], good * 2):
+        file.write_bytes(data)
+        with pytest.raises(ValueError, match="is damaged"):
+            read()
+    file.write_bytes(good)
+    for found, expected in zip(states_of(read()), states_of(scorer), strict=True):
+        assert_array_equal(found, expected)
+    file.unlink()
+    with pytest.raises(FileNotFoundError):
+        read()
+
+
+def test_other_readers_see_a_table(file):
+    for frame in (pd.read_parquet(file), pl.read_parquet(file), pq.read_table(file)):
+        assert len(frame) == 3
+        assert "0_customer" in getattr(frame, "column_names", frame.columns)
+
+
+def test_files_of_version_0_1_0_are_read(file, read, scorer):
+    """They have no seal; what is missing in them is no bare KeyError."""
+    table = pq.read_table(file)
+    note = {**json.loads(table.schema.metadata[KEY]), "format": 1}
+
+    def write(table, **changed):
+        text = json.dumps(note | changed)
+        pq.write_table(table.replace_schema_metadata({KEY: text}), file)
+
+    write(table)
+    for found, expected in zip(states_of(read()), states_of(scorer), strict=True):
+        assert_array_equal(found, expected)
+    write(table.drop_columns("0_last"))
+    with pytest.raises(ValueError, match=r"is damaged: KeyError.*0_last"):
+        read()
+    write(table, histories=[{"name": "history"}])
+    with pytest.raises(ValueError, match=r"is damaged: KeyError\('n'\)"):
+        read()
+    write(table, format=2)
+    with pytest.raises(ValueError, match="is damaged: it has lost its checksum"):
+        read()
+    write(table, format=3)
+    with pytest.raises(ValueError, match="has the format 3, and this version"):
+        read()
+
+
+def test_float16_states_of_version_0_1_0_are_read(model, tmp_path):
+    """Version 0.1.0 stored the sums over all events in float16 as well."""
+    import pyarrow as pa
+
+    file, options = tmp_path / "states.parquet", {"dtype": "float16"}
+    scorer = StreamingScorer(model, "who", "when", **options)
+    scorer.update(EVENTS)
+    scorer.to_parquet(file)
+    table, records = pq.read_table(file), states_of(scorer)[1]
+    stored = scorer._streams["history"].stored
+    assert "totals" in records.dtype.names
+    # As they were: all vectors of a network in their order, in one column.
+    vectors = stored.load(records, 0)[:, None].astype("float16")
+    flat = pa.array(vectors.reshape(-1))
+    place = table.column_names.index("0_vectors")
+    column = pa.FixedSizeListArray.from_arrays(flat, vectors[0].size)
+    table = table.set_column(place, "0_vectors", column).drop_columns("0_totals")
+    note = {**json.loads(table.schema.metadata[KEY]), "format": 1}
+    pq.write_table(table.replace_schema_metadata({KEY: json.dumps(note)}), file)
+
+    found = StreamingScorer.from_parquet(file, model, "who", "when", **options)
+    rows = pd.DataFrame({"who": list("abcd")})
+    assert_allclose(
+        found.predict_proba(rows, 10), scorer.predict_proba(rows, 10), atol=1e-3
+    )
+    with pytest.raises(ValueError, match="stored in halffloat"):
+        StreamingScorer.from_parquet(file, model, "who", "when")
+
+
+def test_a_float32_file_is_no_file_of_version_0_1_0(file, model):
+    with pytest.raises(ValueError, match="stored in float, and those of this scorer"):
+        StreamingScorer.from_parquet(file, model, "who", "when", dtype="float16")
+
+
+def test_states_that_another_program_wrote_anew(file, read):
+    pq.write_table(pq.read_table(file), file)
+    with pytest.raises(ValueError, match="was written anew by another program"):
+        read()

@@ -1,0 +1,216 @@
+import sys
+import time as clock
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from pandas.testing import assert_frame_equal
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.pipeline import make_pipeline
+
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.feature_extraction import RFMFeatures
+from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
+from sklearn_seqcrm.preprocessing import make_history_pipeline
+from sklearn_seqcrm.serving import predict_partition
+from sklearn_seqcrm.testing._small_data import START, make_events, make_rows
+
+EVENTS, ROWS = make_events(20), make_rows(20)
+LOG = EventLog(EVENTS, "who", "when")
+PART = EVENTS["who"].map(lambda who: int(who[1:]) % 3)
+UNTIL = "2025-01-01"
+WHERE = {"customer": "who", "time": "when", "observed_until": UNTIL}
+
+
+@pytest.fixture(scope="module")
+def boosted():
+    """A model of histories alone, whose classes are text."""
+    X = LOG.snapshots_every("100D")[["history"]]
+    y = np.where(np.arange(len(X)) % 3, "yes", "no")
+    trees = HistGradientBoostingClassifier(max_iter=5, min_samples_leaf=2)
+    return make_pipeline(RFMFeatures(remainder="drop"), trees).fit(X, y)
+
+
+def test_partitions_are_predicted_as_the_whole(boosted):
+    X = LOG.snapshots([UNTIL])
+    expected = X[["who", "cutoff"]].assign(
+        prediction_no=boosted.predict_proba(X[["history"]])[:, 0],
+        prediction_yes=boosted.predict_proba(X[["history"]])[:, 1],
+    )
+    options = {**WHERE, "model": boosted, "method": "predict_proba", "cutoff": UNTIL}
+    parts = [predict_partition(part, **options) for _, part in EVENTS.groupby(PART)]
+    found = pd.concat(parts).sort_values("who", ignore_index=True)
+    assert_frame_equal(found, expected)
+
+
+def test_pieces_of_a_partition_are_one(boosted):
+    """As Spark hands them over: the events of a customer are in several."""
+    options = {**WHERE, "model": boosted, "cutoff": UNTIL}
+    pieces = (EVENTS[at : at + 9] for at in range(0, len(EVENTS), 9))
+    found = predict_partition(pieces, **options)
+    assert_frame_equal(found, predict_partition(EVENTS, **options))
+
+
+def test_rows_keep_their_index_and_have_cutoffs_of_their_own():
+    model = make_history_pipeline(
+        LSTMRegressor(max_epochs=1, hidden_size=4, random_state=0)
+    )
+    X = LOG.attach(ROWS, "who", "at")
+    model.fit(X, np.arange(len(X)) % 5)
+    known = ROWS[ROWS["who"].isin(EVENTS["who"])]
+    part = known["who"].map(lambda who: int(who[1:]) % 3)
+    found = pd.concat(
+        predict_partition(
+            EVENTS[number == PART],
+            known[part == number],
+            model=model,
+            cutoff="at",
+            **WHERE,
+        )
+        for number in range(3)
+    )
+    expected = pd.Series(model.predict(X), X.index)[found.index]
+    np.testing.assert_allclose(found["prediction"], expected, rtol=1e-5)
+    assert (found["cutoff"] == ROWS["at"][found.index]).all()
+    assert (found["who"] == ROWS["who"][found.index]).all()
+
+
+@pytest.mark.parametrize("events", [EVENTS[:0], [], [EVENTS[:0]]])
+def test_a_partition_without_events_has_the_columns(events, boosted):
+    options = {**WHERE, "model": boosted, "cutoff": UNTIL, "method": "predict_proba"}
+    found = predict_partition(events, **options)
+    assert found.columns.tolist() == [
+        "who",
+        "cutoff",
+        "prediction_no",
+        "prediction_yes",
+    ]
+    assert not len(found)
+    options["method"] = "predict"
+    names = predict_partition(events, ROWS[:0], **options).columns
+    assert names.tolist() == ["who", "cutoff", "prediction"]
+
+
+def test_several_labels_have_numbers_with_and_without_events():
+    X = LOG.snapshots([UNTIL])[["history"]]
+    labels = np.column_stack([np.arange(len(X)) % 2, np.arange(len(X)) % 3 == 0])
+    network = LSTMClassifier(max_epochs=1, hidden_size=4, random_state=0)
+    model = make_history_pipeline(network).fit(X, labels)
+    options = {**WHERE, "model": model, "cutoff": UNTIL, "method": "predict_proba"}
+    for events in (EVENTS, EVENTS[:0]):
+        names = predict_partition(events, **options).columns
+        assert names.tolist() == ["who", "cutoff", "prediction_0", "prediction_1"]
+
+
+def test_a_partition_before_whose_events_all_cutoffs_lie_has_no_rows(boosted):
+    options = {**WHERE, "model": boosted, "cutoff": "2020-01-01"}
+    assert predict_partition(EVENTS, **options).shape == (0, 3)
+
+
+def test_rows_without_any_event_are_refused(boosted):
+    options = {**WHERE, "model": boosted, "cutoff": "at"}
+    with pytest.raises(ValueError, match="no rows"):
+        predict_partition(EVENTS[:0], ROWS, **options)
+
+
+def test_a_partition_in_which_a_field_has_no_value():
+    """Its customers are predicted as they are in the whole table."""
+    events = EVENTS.assign(amount=EVENTS["amount"].where(EVENTS["who"] != "c3"))
+    vectors = [[1.0, 2.0]] * len(events)
+    events["vector"] = pd.Series(vectors).where(events["who"] != "c3", None)
+    X = EventLog(events, "who", "when").snapshots([UNTIL])[["history"]]
+    network = LSTMRegressor(hidden_size=2, max_epochs=1, random_state=0)
+    model = make_history_pipeline(network).fit(X, np.arange(len(X)))
+    options = {**WHERE, "model": model, "cutoff": UNTIL}
+    whole = predict_partition(events, **options).set_index("who")
+    alone = events[events["who"] == "c3"]
+    for part in (alone, alone.assign(amount=None, kind=np.nan)):
+        found = predict_partition(part, **options)
+        if part is alone:
+            expected = whole.loc[["c3"], "prediction"]
+            np.testing.assert_allclose(found["prediction"], expected, rtol=1e-4)
+    with pytest.raises(ValueError, match="'amount' is categorical and was numeric"):
+        predict_partition(alone.assign(amount="much"), **options)
+
+
+@pytest.mark.parametrize("name", ["cutoff", "prediction"])
+def test_customers_that_the_result_would_write_over(name, boosted):
+    events = EVENTS.rename(columns={"who": name})
+    with pytest.raises(ValueError, match=f"called '{name}', as a column of the result"):
+        predict_partition(
+            events, model=boosted, customer=name, time="when", cutoff=UNTIL
+        )
+
+
+def test_pieces_without_events_keep_their_columns(boosted):
+    pieces = iter([EVENTS[:0]])
+    with pytest.raises(ValueError, match="at least one event"):
+        predict_partition(pieces, ROWS, model=boosted, cutoff="at", **WHERE)
+
+
+@pytest.fixture
+def spark_task(monkeypatch):
+    """Pretend to be a task of Spark in a session of some time zone."""
+
+    def begin(zone):
+        properties = {"spark.sql.session.timeZone": zone}
+        task = SimpleNamespace(getLocalProperty=properties.get)
+        spark = SimpleNamespace(TaskContext=SimpleNamespace(get=lambda: task))
+        monkeypatch.setitem(sys.modules, "pyspark", spark)
+
+    return begin
+
+
+def test_times_of_another_spark_session_zone_are_refused(boosted, spark_task):
+    """Spark hands timestamps over as naive times of its session time zone."""
+    options = {**WHERE, "model": boosted, "cutoff": UNTIL}
+    expected = predict_partition(EVENTS, **options)
+    spark_task("Europe/Berlin")
+    shifted = EVENTS.assign(
+        when=EVENTS["when"].dt.tz_localize("UTC").dt.tz_convert("Europe/Berlin")
+    )
+    pieces = [shifted.assign(when=shifted["when"].dt.tz_localize(None))]
+    with pytest.raises(ValueError, match=r"'when' .* 'Europe/Berlin', .* \+2 hours"):
+        predict_partition(pieces, **options)
+    with pytest.raises(ValueError, match=r"time_zone='America/New_York': .* \+6 h"):
+        predict_partition(EVENTS, **options, time_zone="America/New_York")
+    for zone, time_zone in [
+        ("Etc/UTC", "UTC"),
+        ("+00:00", "UTC"),
+        ("Europe/Berlin", "Europe/Vienna"),
+        ("Europe/Berlin", None),
+    ]:
+        spark_task(zone)
+        found = predict_partition(EVENTS, **options, time_zone=time_zone)
+        assert_frame_equal(found, expected)
+
+
+def test_zone_of_the_machine_where_the_session_names_none(
+    boosted, spark_task, monkeypatch
+):
+    spark_task(None)
+    options = {**WHERE, "model": boosted, "cutoff": UNTIL}
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Kolkata")
+        clock.tzset()
+        predict_partition(EVENTS, **options, time_zone="Asia/Kolkata")
+        with pytest.raises(ValueError, match=r"zone of the machine, .* \+5\.5 hours"):
+            predict_partition(EVENTS, **options)
+    clock.tzset()
+
+
+def test_times_that_spark_does_not_convert_are_taken(spark_task):
+    """Numbers, and times with a zone, mean the same in every session."""
+    spark_task("Europe/Berlin")
+    options = {"customer": "who", "time": "when", "method": "predict_proba"}
+    hours = EVENTS["when"].map(lambda t: (t - START) / pd.Timedelta("1h"))
+    aware = EVENTS["when"].dt.tz_localize("UTC")
+    for times, cutoff in [(hours, 3e4), (aware, f"{UNTIL}T00:00:00Z")]:
+        events = EVENTS.assign(when=times)[["who", "when", "amount"]]
+        X = EventLog(events, "who", "when").snapshots([cutoff])[["history"]]
+        trees = HistGradientBoostingClassifier(max_iter=2, min_samples_leaf=2)
+        model = make_pipeline(RFMFeatures(remainder="drop"), trees)
+        model.fit(X, np.arange(len(X)) % 2)
+        found = predict_partition(events, model=model, cutoff=cutoff, **options)
+        assert len(found) == len(X)

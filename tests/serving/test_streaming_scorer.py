@@ -1,0 +1,710 @@
+"""Scores from states are those of the pipeline on a log of the same events."""
+
+import functools
+import itertools
+from decimal import Decimal
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from joblib import Parallel, delayed
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.compose import make_column_transformer
+from sklearn.dummy import DummyClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from sklearn_seqcrm._recurrent.network._poolings import POOLINGS
+from sklearn_seqcrm.events import EventLog
+from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier, LSTMRegressor
+from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
+from sklearn_seqcrm.serving import StreamingScorer
+from sklearn_seqcrm.serving._streaming._arrivals import Arrivals
+from sklearn_seqcrm.serving._streaming._event_fields import EventRowEncoder
+from sklearn_seqcrm.serving._streaming._one_customer import OneCustomer
+from sklearn_seqcrm.testing._small_data import make_events, make_rows
+
+EVENTS = make_events(10).sort_values("when", kind="stable", ignore_index=True)
+ROWS = make_rows(10)
+PEOPLE = ROWS.drop_duplicates("who").drop(columns="at").reset_index(drop=True)
+LOG = EventLog(EVENTS, "who", "when")
+AFTER = EVENTS["when"].max() + pd.Timedelta("9D")
+SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 1, "random_state": 0}
+# What states add up one by one a batch adds up in other orders, all in float32.
+EXACT = {"rtol": 1e-5, "atol": 1e-5}
+MODELS = {
+    **{
+        f"{cell}-{layers}": LSTMClassifier(
+            cell=cell, num_layers=layers, pooling=POOLINGS, **SMALL
+        )
+        for cell, layers in itertools.product(("lstm", "gru", "rnn"), (1, 2))
+    },
+    "several": LSTMClassifier(n_networks=2, **SMALL),
+    "max": LSTMClassifier(pooling="max", **SMALL),
+    "counts": LSTMRegressor(loss="poisson", exposure="age", **SMALL),
+    "two targets": LSTMRegressor(loss="quantile", quantile=[0.1, 0.9], **SMALL),
+    "amounts": LSTMRegressor(**SMALL),
+    "two amounts": LSTMRegressor(n_networks=2, **SMALL),
+    "two rates": LSTMRegressor(
+        loss="zero_inflated_lognormal", exposure="age", n_networks=2, **SMALL
+    ),
+}
+EXPOSED = ("counts", "two rates")
+
+
+@functools.cache
+def fitted(name):
+    """A model on whole histories, with the gaps that statics have."""
+    model, n = MODELS[name], len(ROWS)
+    rows = ROWS.assign(age=ROWS["age"].fillna(40)) if name in EXPOSED else ROWS
+    y = np.arange(n) % 2
+    if name.startswith("two"):
+        y = np.column_stack([y, np.arange(n) % 5])
+    return make_history_pipeline(model).fit(LOG.attach(rows, cutoff="at"), y)
+
+
+def people_of(name):
+    return PEOPLE.assign(age=PEOPLE["age"].fillna(40)) if name in EXPOSED else PEOPLE
+
+
+def new_scorer(name="lstm-1", **options):
+    return StreamingScorer(fitted(name), "who", "when", **options)
+
+
+def answer(model, *args):
+    return getattr(model, "predict_proba", model.predict)(*args)
+
+
+def as_event(row):
+    """A row of a table as a mapping, with None for what is missing."""
+    return {k: None if pd.isna(v) else v for k, v in row.items()}
+
+
+# The law ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_streams_of_every_network_equal_batches(name):
+    model, people = fitted(name), people_of(name)
+    scorer, done = new_scorer(name), 0
+    for size in (1, 30, 2, len(EVENTS)):
+        some = EVENTS.iloc[done : done + size]
+        done += len(some)
+        assert scorer.update(some) == len(some)
+        log = EventLog(EVENTS.iloc[:done], "who", "when", observed_until=AFTER)
+        for cutoff in (some["when"].max() + pd.Timedelta("1min"), AFTER):
+            expected = answer(model, log.attach(people, cutoff=cutoff))
+            assert_allclose(answer(scorer, people, cutoff), expected, **EXACT)
+    for row, wanted in zip(people.to_dict("records"), expected, strict=True):
+        found = scorer.score_one(row["who"], None, as_event(row), AFTER)
+        assert_allclose(found, wanted, **EXACT)
+
+
+def test_all_that_models_answer():
+    y = np.arange(len(ROWS))
+    X = LOG.attach(ROWS, cutoff="at")
+    log = EventLog(EVENTS, "who", "when", observed_until=AFTER)
+    rows = log.attach(PEOPLE, cutoff=AFTER)
+    for estimator, target, methods in (
+        (LSTMClassifier(**SMALL), np.array(["no", "yes"])[y % 2], ["predict"]),
+        (LSTMClassifier(**SMALL), np.eye(3, dtype=int)[y % 3], ["predict"]),
+        (
+            LSTMRegressor(loss="zero_inflated_lognormal", **SMALL),
+            y % 4,
+            ["predict", "predict_quantiles", "predict_proba_zero"],
+        ),
+    ):
+        model = make_history_pipeline(estimator).fit(X, target)
+        scorer = StreamingScorer(model, "who", "when")
+        scorer.update(EVENTS)
+        for method in methods:
+            found = getattr(scorer, method)(PEOPLE, AFTER)
+            expected = getattr(model[-1], method)(model[:-1].transform(rows))
+            if expected.dtype.kind == "f":
+                assert_allclose(found, expected, **EXACT)
+            else:
+                assert_array_equal(found, expected)
+    assert not hasattr(scorer, "predict_proba")
+    assert_allclose(
+        scorer.predict_quantiles(PEOPLE, AFTER, [0.2, 0.7]),
+        model[-1].predict_quantiles(model[:-1].transform(rows), [0.2, 0.7]),
+        **EXACT,
+    )
+
+
+def play(name, seed, size):
+    """Let customers' events in at random, in tables and one by one; the difference."""
+    rng = np.random.default_rng(seed)
+    some = rng.choice(len(EVENTS), size, replace=False)
+    events = EVENTS.iloc[np.sort(some)]
+    # Any order that leaves that of each customer as it is.
+    turns = rng.permutation(events["who"].to_numpy())
+    waiting = dict(list(events.groupby("who")))
+    taken = dict.fromkeys(waiting, 0)
+    rows = []
+    for who in turns:
+        rows.append(waiting[who].iloc[taken[who]])
+        taken[who] += 1
+    events = pd.DataFrame(rows).astype(EVENTS.dtypes)
+    people, model, scorer = people_of(name), fitted(name), new_scorer(name)
+    statics = {row["who"]: as_event(row) for row in people.to_dict("records")}
+    done, worst = 0, 0.0
+    while done < size:
+        n = int(rng.choice([1, 1, 2, 5, size]))
+        some = events.iloc[done : done + n]
+        done += len(some)
+        log = EventLog(events.iloc[:done], "who", "when", observed_until=AFTER)
+        cutoff = AFTER - pd.Timedelta(int(rng.integers(8 * 24)), "h")
+        expected = answer(model, log.attach(people, cutoff=cutoff))
+        if len(some) > 1:
+            scorer.update(
+                some.sample(frac=1, random_state=seed) if _no_ties(some) else some
+            )
+        else:
+            [event] = some.to_dict("records")
+            who = event["who"]
+            found = scorer.score_one(who, as_event(event), statics[who], cutoff)
+            wanted = expected[people["who"].tolist().index(who)]
+            worst = max(worst, np.abs(found - wanted).max())
+        found = answer(scorer, people, cutoff)
+        worst = max(worst, np.abs(found - expected).max())
+    return worst
+
+
+def _no_ties(events):
+    return not events.duplicated(["who", "when"]).any()
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    st.sampled_from(["lstm-2", "gru-1", "several", "counts", "two amounts"]),
+    st.integers(0, 10**6),
+    st.integers(1, 40),
+)
+def test_any_interleaving(name, seed, size):
+    assert play(name, seed, size) < 1e-5
+
+
+def test_single_events_and_rows_need_no_table(monkeypatch):
+    scorer = new_scorer()
+    statics = {row["who"]: as_event(row) for row in PEOPLE.to_dict("records")}
+    scorer.update(EVENTS.iloc[:40])
+
+    def refuse(*args):
+        raise AssertionError("a table was made")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Arrivals, "of", refuse)
+        patch.setattr(OneCustomer, "_from_table", refuse)
+        for event in EVENTS.iloc[40:].to_dict("records"):
+            who = event["who"]
+            scorer.score_one(who, as_event(event), statics[who], AFTER)
+    log = EventLog(EVENTS, "who", "when", observed_until=AFTER)
+    expected = fitted("lstm-1").predict_proba(log.attach(PEOPLE, cutoff=AFTER))
+    assert_allclose(scorer.predict_proba(PEOPLE, AFTER), expected, **EXACT)
+
+
+def test_values_of_unusual_types():
+    """As text, objects or NumPy's own: then a table reads them, to the same end."""
+    scorer, model = new_scorer(), fitted("lstm-1")
+    scorer.update(EVENTS)
+    event = {
+        "when": str(AFTER),
+        "amount": Decimal("3.5"),
+        "kind": np.str_("visit"),
+        "due": AFTER.date(),
+    }
+    statics = {"age": Decimal(30), "city": "Bern", "joined": None, "member": np.True_}
+    cutoff = AFTER + pd.Timedelta("1D")
+    found = scorer.score_one(np.str_("c1"), event, statics, str(cutoff))
+    more = {"who": "c1", "when": AFTER, "amount": 3.5, "kind": "visit"}
+    more = pd.DataFrame([{**more, "due": AFTER.normalize()}])
+    log = EventLog(pd.concat([EVENTS, more]), "who", "when", observed_until=cutoff)
+    row = pd.DataFrame([{"who": "c1", "age": 30, "city": "Bern", "member": True}])
+    row["joined"] = pd.NaT
+    [expected] = model.predict_proba(log.attach(row, cutoff=cutoff))
+    assert_allclose(found, expected, **EXACT)
+
+
+@pytest.mark.parametrize("estimator", [LSTMClassifier, LSTMRegressor])
+def test_several_history_columns(estimator):
+    """Of customers, and of the cities that they live in."""
+    visits = EVENTS.assign(city=np.array(["Rome", "Oslo"])[EVENTS.index % 2])
+    visits = visits.drop(columns=["who", "due"])
+    cities = EventLog(visits, "city", "when", observed_until=AFTER)
+    X = LOG.attach(ROWS.assign(place=ROWS["city"].fillna("Rome")), cutoff="at")
+    X = cities.attach(X, customer="place", cutoff="at", name="visits")
+    y = np.arange(len(X)) % 2
+    model = make_history_pipeline(estimator(**SMALL)).fit(X, y)
+    keys = {"history": "who", "visits": "place"}
+    scorer = StreamingScorer(model, keys, "when")
+    with pytest.raises(KeyError, match="history=None is none of"):
+        scorer.update(LOG)
+    scorer.update(LOG, history="history")
+    table = visits.rename(columns={"city": "place"})
+    scorer.update(table.iloc[:20], history="visits")
+    scorer.update(table.iloc[20:], history="visits")
+    assert scorer.n_customers == {"history": 10, "visits": 2}
+    people = PEOPLE.assign(place=PEOPLE["city"].fillna("Rome"))
+    X = EventLog(EVENTS, "who", "when", observed_until=AFTER).attach(
+        people, cutoff=AFTER
+    )
+    X = cities.attach(X, customer="place", cutoff=AFTER, name="visits")
+    expected = answer(model, X)
+    assert_allclose(answer(scorer, people, AFTER), expected, **EXACT)
+    for row, wanted in zip(people.to_dict("records"), expected, strict=True):
+        ids = {"history": row["who"], "visits": row["place"]}
+        found = scorer.score_one(ids, None, as_event(row), AFTER)
+        assert_allclose(found, wanted, **EXACT)
+
+
+@pytest.mark.parametrize("kind", ["days", "floats", "aware", "text ids", "seconds"])
+def test_times_and_ids_of_any_kind(kind):
+    """Read one by one and as a table, with numbers, zones, and coarser units."""
+    events, after = EVENTS[["who", "when", "kind"]].copy(), AFTER
+    days = (events["when"] - pd.Timestamp("2020-01-01")) / pd.Timedelta("1D")
+    if kind == "days":
+        events["when"], after = days.astype("int64"), 2000
+    if kind == "floats":
+        events["when"], after = days, 2000.5
+    if kind == "aware":
+        utc = events["when"].dt.tz_localize("UTC")
+        events["when"], after = (
+            utc.dt.tz_convert("Asia/Tokyo"),
+            after.tz_localize("UTC"),
+        )
+    if kind == "text ids":
+        events["who"] = events["who"].str[1:].astype("int64")
+    if kind == "seconds":
+        events["when"] = events["when"].astype("datetime64[s]")
+    people = events[["who"]].drop_duplicates().assign(age=3)
+    people["age"] += np.arange(len(people))
+    log = EventLog(events, "who", "when", observed_until=after)
+    X = log.attach(people, cutoff=after)
+    model = make_history_pipeline(LSTMClassifier(**SMALL))
+    if kind == "aware":
+        model.set_params(encoder__time_zone="Europe/Berlin")
+    model.fit(X, people["age"] % 2)
+    scorer = StreamingScorer(model, "who", "when")
+    scorer.update(events.iloc[:9])
+    statics = dict(zip(people["who"], people["age"], strict=True))
+    for event in events.iloc[9:].to_dict("records"):
+        age = {"age": statics[event["who"]]}
+        scorer.score_one(event["who"], as_event(event), age, after)
+    assert_allclose(
+        scorer.predict_proba(people, after), model.predict_proba(X), **EXACT
+    )
+
+
+def test_a_long_history():
+    """Of more events than are read in one go."""
+    n = 333
+    rng = np.random.default_rng(0)
+    when = pd.Timestamp("2022-01-01") + pd.to_timedelta(
+        np.sort(rng.integers(0, 10**6, n)), unit="min"
+    )
+    long = pd.DataFrame({"who": "c1", "when": when, "amount": rng.normal(size=n)})
+    long = long.assign(kind="visit", due=when)
+    until = when.max() + pd.Timedelta("2D")
+    log = EventLog(long, "who", "when", observed_until=until)
+    for name in ("lstm-2", "gru-1"):
+        expected = fitted(name).predict_proba(log.attach(PEOPLE, cutoff=until))
+        whole, parts = new_scorer(name), new_scorer(name)
+        whole.update(log)
+        for first in range(0, n, 70):
+            parts.update(long.iloc[first : first + 70])
+        for scorer in (whole, parts):
+            assert_allclose(scorer.predict_proba(PEOPLE, until), expected, **EXACT)
+
+
+# Cutoffs and late events --------------------------------------------------------------
+
+
+def test_a_cutoff_must_be_after_all_events():
+    scorer = new_scorer()
+    scorer.update(EVENTS)
+    last = EVENTS.groupby("who")["when"].max()
+    rows = PEOPLE[PEOPLE["who"].isin(last.index)]
+    rows = rows.assign(at=rows["who"].map(last))
+    with pytest.raises(
+        ValueError, match="10 of 10 rows have a cutoff that is not after"
+    ):
+        scorer.predict_proba(rows, "at")
+    with pytest.raises(ValueError, match=r"not after.*allow_exact_matches=True"):
+        scorer.score_one("c1", None, as_event(PEOPLE.iloc[1]), last["c1"])
+    exact = new_scorer(allow_exact_matches=True)
+    exact.update(EVENTS)
+    X = LOG.attach(rows, cutoff="at", allow_exact_matches=True)
+    expected = fitted("lstm-1").predict_proba(X)
+    assert_allclose(exact.predict_proba(rows, "at"), expected, **EXACT)
+    early = rows.assign(at=rows["at"] - pd.Timedelta("1ns"))
+    with pytest.raises(ValueError, match="10 of 10"):
+        exact.predict_proba(early, "at")
+    # A moment between two ticks of the clock is the next one.
+    soon = rows.assign(at=(rows["at"] + pd.Timedelta("1ns")).astype("datetime64[ns]"))
+    expected = fitted("lstm-1").predict_proba(LOG.attach(soon, cutoff="at"))
+    assert_allclose(scorer.predict_proba(soon, "at"), expected, **EXACT)
+
+
+def test_without_a_cutoff_rows_see_everything():
+    scorer = new_scorer()
+    with pytest.raises(ValueError, match="none has been for 'history' yet"):
+        scorer.predict_proba(PEOPLE)
+    scorer.update(EVENTS)
+    expected = fitted("lstm-1").predict_proba(LOG.attach(PEOPLE))
+    assert_allclose(scorer.predict_proba(PEOPLE), expected, **EXACT)
+    for row, wanted in zip(PEOPLE.to_dict("records"), expected, strict=True):
+        found = scorer.score_one(row["who"], None, as_event(row))
+        assert_allclose(found, wanted, **EXACT)
+
+
+@pytest.mark.parametrize("one", [False, True])
+def test_late_events(one):
+    first, last = EVENTS.iloc[:50], EVENTS.iloc[50:]
+    old = EVENTS[EVENTS["who"] == last["who"].iloc[-1]].iloc[:1]
+    old = old.assign(when=old["when"] - pd.Timedelta("1h"))
+    both = pd.concat([last, old])
+    strict, lax = new_scorer(), new_scorer(late="ignore")
+    strict.update(first), lax.update(first)
+    before = strict.predict_proba(PEOPLE, AFTER)
+    statics = as_event(PEOPLE[PEOPLE["who"] == old["who"].iloc[0]].iloc[0])
+    if one:
+        event = as_event(old.iloc[0])
+        with pytest.raises(ValueError, match="before the last one of its customer"):
+            strict.score_one(event["who"], event, statics, AFTER)
+        found = lax.score_one(event["who"], event, statics, AFTER)
+        assert_allclose(found, before[PEOPLE["who"] == event["who"]][0], **EXACT)
+    else:
+        with pytest.raises(ValueError, match="1 of 23 events for 'history' are late"):
+            strict.update(both)
+    # What is refused leaves no trace.
+    assert_allclose(strict.predict_proba(PEOPLE, AFTER), before, rtol=0)
+    assert lax.update(both) == len(last)
+    log = EventLog(EVENTS, "who", "when", observed_until=AFTER)
+    expected = fitted("lstm-1").predict_proba(log.attach(PEOPLE, cutoff=AFTER))
+    assert_allclose(lax.predict_proba(PEOPLE, AFTER), expected, **EXACT)
+
+
+@pytest.mark.parametrize("one", [False, True])
+def test_events_are_written_down_before_they_are_read(one):
+    scorer, written = new_scorer(late="ignore"), []
+    person = as_event(PEOPLE.iloc[0])
+
+    def read(event, on_accept, cutoff=AFTER):
+        if one:
+            options = {"cutoff": cutoff, "on_accept": on_accept}
+            scorer.score_one(event["who"], event, person, **options)
+        else:
+            scorer.update(pd.DataFrame([event]), on_accept=on_accept)
+
+    def fail():
+        raise OSError("full")
+
+    event = {**EVENTS.iloc[-1].to_dict(), "who": person["who"]}
+    with pytest.raises(OSError, match="full"):
+        read(event, fail)
+    assert scorer.n_customers == {"history": 0}
+    with pytest.raises((KeyError, ValueError)):
+        read({**event, "when": None}, fail)
+    # When it is called, the event has not been read.
+    read(event, lambda: written.append(dict(scorer.n_customers)))
+    assert written == [{"history": 0}]
+    assert scorer.n_customers == {"history": 1}
+    # A late one that is ignored is not to be written.
+    read({**event, "when": EVENTS["when"].min()}, fail)
+
+
+def test_an_event_and_its_cutoff():
+    """An event that the score could not see is not read."""
+    scorer = new_scorer()
+    scorer.update(EVENTS)
+    before = scorer.predict_proba(PEOPLE, AFTER)
+    event = {"when": AFTER, "amount": 3, "kind": "visit", "due": None}
+    statics = as_event(PEOPLE.iloc[1])
+    who = statics["who"]
+    with pytest.raises(ValueError, match="not after the event"):
+        scorer.score_one(who, event, statics, AFTER)
+    for bad in ({**event, "amount": "3"}, {**event, "kind": 3}, {**event, "due": 3}):
+        with pytest.raises((TypeError, ValueError)):
+            scorer.score_one(who, bad, statics, AFTER + pd.Timedelta("1h"))
+    with pytest.raises(KeyError, match=r"event lacks \['kind'\]"):
+        scorer.score_one(who, {"when": AFTER, "amount": 1, "due": None}, statics)
+    with pytest.raises(KeyError, match=r"statics lacks \['age'"):
+        scorer.score_one(who, event, {}, AFTER + pd.Timedelta("1h"))
+    assert_allclose(scorer.predict_proba(PEOPLE, AFTER), before, rtol=0)
+
+
+# What cannot be streamed --------------------------------------------------------------
+
+
+def test_refusals():
+    X, y = LOG.attach(ROWS, cutoff="at"), np.arange(len(ROWS)) % 2
+    numbers = X[["age", "history"]].fillna({"age": 0})
+    with pytest.raises(TypeError, match="got LSTMClassifier"):
+        StreamingScorer(LSTMClassifier(), "who", "when")
+    other = make_pipeline(HistoryEncoder(), DummyClassifier()).fit(X, y)
+    with pytest.raises(TypeError, match=r"got a Pipeline of .*'DummyClassifier'"):
+        StreamingScorer(other, "who", "when")
+    both = make_history_pipeline(LSTMClassifier(bidirectional=True, **SMALL))
+    with pytest.raises(ValueError, match="bidirectional network cannot be streamed"):
+        StreamingScorer(both.fit(X, y), "who", "when")
+    window = LOG.attach(ROWS, cutoff="at", lookback="90D")
+    model = make_history_pipeline(LSTMClassifier(**SMALL)).fit(window, y)
+    with pytest.raises(ValueError, match=r"\['history'\] were cut off by a lookback"):
+        StreamingScorer(model, "who", "when")
+    padded = make_pipeline(HistoryEncoder(), HistoryPadder(5), LSTMClassifier(**SMALL))
+    with pytest.raises(TypeError, match="HistoryPadder, which may read events"):
+        StreamingScorer(padded.fit(numbers, y), "who", "when")
+
+    def lengths(frame):
+        return frame.assign(history=0).to_numpy()
+
+    reads = make_column_transformer(
+        (FunctionTransformer(lengths), ["history"]),
+        ("passthrough", ["history"]),
+        verbose_feature_names_out=False,
+    )
+    model = make_pipeline(HistoryEncoder(), reads, LSTMClassifier(**SMALL))
+    with pytest.raises(TypeError, match="reads the histories"):
+        StreamingScorer(model.fit(numbers, y), "who", "when")
+
+
+def test_other_steps_for_statics():
+    """Rows go through whatever the pipeline has, and so does a single row."""
+    X, y = LOG.attach(ROWS, cutoff="at").fillna({"age": 0}), np.arange(len(ROWS)) % 2
+    doubled = make_column_transformer(
+        ("passthrough", ["history"]),
+        (FunctionTransformer(lambda frame: 2 * frame), ["age"]),
+        verbose_feature_names_out=False,
+    ).set_output(transform="pandas")
+    model = make_pipeline(HistoryEncoder(), doubled, LSTMClassifier(**SMALL)).fit(X, y)
+    scorer, people = StreamingScorer(model, "who", "when"), PEOPLE.fillna({"age": 0})
+    scorer.update(EVENTS)
+    log = EventLog(EVENTS, "who", "when", observed_until=AFTER)
+    expected = model.predict_proba(log.attach(people, cutoff=AFTER))
+    assert_allclose(scorer.predict_proba(people, AFTER), expected, **EXACT)
+    found = scorer.score_one("c3", None, as_event(people.iloc[3]), AFTER)
+    at = people["who"].tolist().index("c3")
+    found = scorer.score_one("c3", None, as_event(people.iloc[at]), AFTER)
+    assert_allclose(found, expected[at], **EXACT)
+
+
+def test_bad_input():
+    scorer = new_scorer()
+    scorer.update(EVENTS.iloc[:20])
+    counts = [{"max_customers": n} for n in (0, 1.5, True, "9")]
+    for options in ({"late": "drop"}, {"dtype": "int8"}, *counts):
+        with pytest.raises(ValueError, match=next(iter(options))):
+            new_scorer(**options)
+    more = EVENTS.iloc[20:]
+    with pytest.raises(KeyError, match="no columns \\['kind'\\]"):
+        scorer.update(more.drop(columns="kind"))
+    with pytest.raises(TypeError, match=r"'amount' .* takes numbers"):
+        scorer.update(more.assign(amount="much"))
+    with pytest.raises(TypeError, match="type int64, but those of the events before"):
+        scorer.update(more.assign(who=1))
+    if EVENTS["when"].dt.unit == "us":  # pandas 2 makes "ns", and nothing is finer
+        later = more["when"].astype("datetime64[ns]") + pd.Timedelta(1)
+        with pytest.raises(ValueError, match="finer than the unit us"):
+            scorer.update(more.assign(when=later))
+    with pytest.raises(ValueError, match="time-zone aware"):
+        scorer.update(more.assign(when=more["when"].dt.tz_localize("UTC")))
+    with pytest.raises(ValueError, match="missing values"):
+        scorer.update(more.assign(who=None))
+    with pytest.raises(KeyError, match="no customer column 'who'"):
+        scorer.predict(PEOPLE.drop(columns="who"), AFTER)
+    with pytest.raises(ValueError, match="lacks 1 of the 5 columns"):
+        scorer.predict(PEOPLE.drop(columns="age"), AFTER)
+    with pytest.raises(ValueError, match="knows these histories"):
+        scorer.predict(LOG.attach(PEOPLE, cutoff=AFTER), AFTER)
+    with pytest.raises(ValueError, match="neither a column of rows"):
+        scorer.predict(PEOPLE, "then")
+    with pytest.raises(ValueError, match="must not be missing"):
+        scorer.score_one(None, None, as_event(PEOPLE.iloc[0]), AFTER)
+    assert scorer.update(more.iloc[:0]) == 0
+    assert scorer.update(more) == len(more)
+
+
+# Many customers, threads, and files ---------------------------------------------------
+
+
+def test_forgotten_customers_are_unknown():
+    scorer = new_scorer()
+    scorer.update(EVENTS)
+    nobody = new_scorer().predict_proba(PEOPLE, AFTER)
+    everybody = scorer.predict_proba(PEOPLE, AFTER)
+    gone = PEOPLE["who"].isin(["c1", "c7"]).to_numpy()
+    assert scorer.forget(["c1", "c7", "new1"]) == 2
+    found = scorer.predict_proba(PEOPLE, AFTER)
+    assert_allclose(found, np.where(gone[:, None], nobody, everybody), rtol=1e-6)
+    # Who comes back begins anew, in a slot that somebody else may have had.
+    again = EVENTS[EVENTS["who"].isin(["c7"])]
+    scorer.update(again)
+    gone = (PEOPLE["who"] == "c1").to_numpy()
+    found = scorer.predict_proba(PEOPLE, AFTER)
+    assert_allclose(found, np.where(gone[:, None], nobody, everybody), rtol=1e-5)
+    last = EVENTS[EVENTS["who"] != "c1"].groupby("who")["when"].max().sort_values()
+    assert scorer.forget_before(last.iloc[4]) == 4
+    kept = PEOPLE["who"].isin(last.index[4:]).to_numpy()
+    found = scorer.predict_proba(PEOPLE, AFTER)
+    assert_allclose(found, np.where(kept[:, None], everybody, nobody), rtol=1e-5)
+
+
+def test_text_is_one_customer():
+    """And not the customers whose ids are its letters."""
+    events = EVENTS.assign(who=EVENTS["who"].replace({"c1": "a", "c2": "b"}))
+    scorer = new_scorer()
+    scorer.update(events)
+    assert scorer.forget("ab") == 0
+    assert scorer.forget("a") == 1
+    assert scorer.forget(pd.Series(["b", "a", "c3"])) == 2
+    assert scorer.forget(np.array(["c4"])) == 1
+    before = scorer.n_customers
+    with pytest.raises(TypeError, match="customers to forget are of the type int64"):
+        scorer.forget(7)
+    with pytest.raises(TypeError, match="a DataFrame of 2 dimensions"):
+        scorer.forget(PEOPLE)
+    with pytest.raises(ValueError, match="missing values"):
+        scorer.forget(["c5", None])
+    assert scorer.n_customers == before
+
+
+def test_no_more_customers_than_there_may_be():
+    """Those stay who have been seen last; a 64th makes room for others."""
+    times = np.random.default_rng(0).permutation(1000)
+    events = pd.DataFrame({"who": np.arange(1000), "day": times, "amount": 1.0})
+    log = EventLog(events, "who", "day")
+    rows = events[["who"]].assign(age=np.arange(1000) % 7)
+    X = log.attach(rows.iloc[:50], cutoff=1001)
+    model = make_history_pipeline(LSTMClassifier(**SMALL)).fit(X, np.arange(50) % 2)
+    scorer = StreamingScorer(model, "who", "day", max_customers=640)
+    scorer.update(log)
+    assert scorer.n_customers == {"history": 630}
+    kept = rows[times >= 370]
+    expected = model.predict_proba(log.attach(kept, cutoff=1001))
+    assert_allclose(scorer.predict_proba(kept, 1001), expected, **EXACT)
+    some = StreamingScorer(model, "who", "day", max_customers=3)
+    for who in range(5):
+        some.score_one(who, {"day": who, "amount": 1.0}, {"age": 1}, 10)
+    assert sorted(some._streams["history"].states.customers) == [2, 3, 4]
+    assert some.forget_before(4) == 2
+
+
+def test_the_customer_that_is_scored_stays():
+    """Even if no other has been silent for as long."""
+    few, all_ = new_scorer(max_customers=3), new_scorer()
+    newest = EVENTS.drop_duplicates("who", keep="last")
+    for scorer in (few, all_):
+        scorer.update(newest.iloc[-3:])
+    event = as_event(newest.iloc[0])
+    statics = as_event(PEOPLE[PEOPLE["who"] == event["who"]].iloc[0])
+    scores = [s.score_one(event["who"], event, statics, AFTER) for s in (few, all_)]
+    assert_allclose(*scores, rtol=1e-6)
+    assert few.n_customers == {"history": 3}
+
+
+@pytest.mark.parametrize("name", ["lstm-2", "two targets", "amounts", "max"])
+def test_saved_states_go_on(name, tmp_path):
+    scorer = new_scorer(name)
+    scorer.update(EVENTS.iloc[:50])
+    scorer.forget(["c2"])
+    scorer.to_parquet(tmp_path / "states")
+    joblib.dump(scorer, tmp_path / "scorer")
+    again = [
+        StreamingScorer.from_parquet(tmp_path / "states", fitted(name), "who", "when"),
+        joblib.load(tmp_path / "scorer"),
+    ]
+    scorer.update(EVENTS.iloc[50:])
+    expected = answer(scorer, PEOPLE, AFTER)
+    for one in again:
+        one.update(EVENTS.iloc[50:])
+        assert_allclose(answer(one, PEOPLE, AFTER), expected, rtol=1e-6)
+        assert one.n_customers == scorer.n_customers
+
+
+def test_files_that_are_refused(tmp_path):
+    scorer, path = new_scorer(), tmp_path / "states"
+    scorer.to_parquet(path)  # of nobody
+    scorer.update(EVENTS)
+    scorer.to_parquet(path)
+    whole = path.read_bytes()
+    with pytest.raises(ValueError, match="made by another model"):
+        StreamingScorer.from_parquet(path, fitted("gru-1"), "who", "when")
+    with pytest.raises(
+        ValueError, match="stored in float, and those of this scorer in"
+    ):
+        StreamingScorer.from_parquet(
+            path, fitted("lstm-1"), "who", "when", dtype="float16"
+        )
+    path.write_bytes(whole[:-9])
+    with pytest.raises(ValueError, match="damaged"):
+        StreamingScorer.from_parquet(path, fitted("lstm-1"), "who", "when")
+    PEOPLE.to_parquet(path)
+    with pytest.raises(ValueError, match="not written by StreamingScorer"):
+        StreamingScorer.from_parquet(path, fitted("lstm-1"), "who", "when")
+    path.write_bytes(whole)
+    scorer._streams["history"].states._slots[object()] = 0
+    with pytest.raises(TypeError, match="make text of them"):
+        scorer.to_parquet(path)
+    assert path.read_bytes() == whole
+    assert [one.name for one in tmp_path.iterdir()] == ["states"]
+
+
+def test_threads():
+    """Events of different customers from several threads, scored in between."""
+    scorer, own = new_scorer(), dict(list(EVENTS.groupby("who")))
+    statics = {row["who"]: as_event(row) for row in PEOPLE.to_dict("records")}
+
+    def play_one(who):
+        for event in own[who].to_dict("records"):
+            scorer.score_one(who, as_event(event), statics[who], AFTER)
+        scorer.predict_proba(PEOPLE, AFTER)
+
+    Parallel(n_jobs=4, backend="threading")(delayed(play_one)(who) for who in own)
+    log = EventLog(EVENTS, "who", "when", observed_until=AFTER)
+    expected = fitted("lstm-1").predict_proba(log.attach(PEOPLE, cutoff=AFTER))
+    assert_allclose(scorer.predict_proba(PEOPLE, AFTER), expected, **EXACT)
+
+
+def test_training_goes_on_without_the_scorer():
+    X, y = LOG.attach(ROWS, cutoff="at"), np.arange(len(ROWS)) % 2
+    model = make_history_pipeline(LSTMClassifier(**SMALL)).fit(X, y)
+    scorer = StreamingScorer(model, "who", "when")
+    scorer.update(EVENTS)
+    before = scorer.predict_proba(PEOPLE, AFTER)
+    model[-1].partial_fit(model[:-1].transform(X), 1 - y)
+    assert_allclose(scorer.predict_proba(PEOPLE, AFTER), before, rtol=0)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "attention"])
+def test_float16_does_not_lose_events(pooling):
+    """From a sum of 2,048 on, a float16 would not change by what is added."""
+    n = 3_000
+    events = pd.DataFrame({"who": ["a", "b"], "day": [0, 1], "kind": ["x", "y"]})
+    X = EventLog(events, "who", "day").attach(events[["who"]], cutoff=2)
+    estimator = LSTMClassifier(pooling=pooling, **SMALL)
+    model = make_history_pipeline(estimator).fit(X[["history"]], [0, 1])
+    states = []
+    for dtype in ("float32", "float16"):
+        stream = StreamingScorer(model, "who", "day", dtype=dtype)._streams["history"]
+        one = EventRowEncoder(stream.encoder)
+        kinds = [one.encode({"kind": kind}, 0, 1.0) for kind in ("x", "y")]
+        for day in range(n):
+            stream.take_one("a", day, 1.0, *kinds[day >= n // 2])
+        pooled = stream.pooled(stream.states.records[:1], np.array([n]), 0)
+        states.append(pooled.numpy())
+    # States of cells are rounded by 2 ** -11 of their size.
+    assert_allclose(states[1], states[0], rtol=0, atol=5e-4)
+
+
+def test_half_of_the_bytes():
+    """Numbers of 11 bits are rounded by 0.0005 of their size, and some 50 are read."""
+    whole, half = new_scorer("lstm-2"), new_scorer("lstm-2", dtype="float16")
+    assert whole.update(EVENTS) == half.update(EVENTS)
+    assert half.nbytes < 0.8 * whole.nbytes
+    found, expected = (one.predict_proba(PEOPLE, AFTER) for one in (half, whole))
+    assert_allclose(found, expected, rtol=0, atol=5e-3)
+    assert np.abs(found - expected).max() > 1e-7
