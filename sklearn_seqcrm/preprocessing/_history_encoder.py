@@ -332,8 +332,8 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         check_is_fitted(
             self.pretrained,
             msg=f"pretrained={type(self.pretrained).__name__} must have been fitted, "
-            "on rows with histories; a grid of several takes FrozenEstimator(pretrained), as clones "
-            "forget.",
+            "on rows with histories; a grid of several takes "
+            "FrozenEstimator(pretrained), as clones forget.",
         )
         known = getattr(self.pretrained, "_encoders", None)
         if known is None:
