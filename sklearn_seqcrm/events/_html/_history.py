@@ -219,7 +219,7 @@ def _last_events(shown: Shown) -> str:
     )
 
 
-_CELL_WIDTH, _CELL_HEIGHT, _N_BARS = 360, 20, 90
+_CELL_WIDTH, _CELL_HEIGHT, _N_CELL_BARS = 360, 20, 90
 _MOST_ROWS = 10
 
 
@@ -262,8 +262,8 @@ def _row(rows: Rows, i: int, ends: tuple[Any, Any]) -> list[str]:
     when = escaped(moment(clock.as_scalar(cutoff), *map(clock.as_scalar, ends)))
     customer = escaped(log.customers[code]) if code >= 0 else "unknown to the log"
     x = places(log.timeline.times[start:stop], *ends)
-    at = np.minimum((x * _N_BARS).astype("int64"), _N_BARS - 1)
-    counts = np.bincount(at, minlength=_N_BARS)
+    at = np.minimum((x * _N_CELL_BARS).astype("int64"), _N_CELL_BARS - 1)
+    counts = np.bincount(at, minlength=_N_CELL_BARS)
     here = 4 + (_CELL_WIDTH - 8) * places(np.array([cutoff]), *ends)[0]
     # Roots, so that one event is seen beside a hundred.
     heights = np.sqrt(counts / max(1, counts.max()))
