@@ -1,4 +1,29 @@
-"""Kernels on ragged arrays: flat columns of events, and offsets into them."""
+"""Kernels on ragged arrays: flat columns of events, and offsets into them.
+
+A log keeps the events of all customers in flat arrays, sorted by customer and time. All
+kernels use the same words for parts of it::
+
+    position    0  1  2  3  4  5  6  7  8   into times, codes and values
+    customer    a  a  a  a  a  b  b  b  b
+    segment     [------------)[---------)   all events of a customer: offsets 0, 5, 9
+    view           [-----)                  the events that a row sees: start:stop = 1:3
+    view           [--------)               another row of the same customer: 1:4
+    visible        [--------)               all that the rows of a customer see
+    run         ======---=== ~~~~~~======   adjacent events with equal values
+
+========  ==============================================================================
+word      meaning
+========  ==============================================================================
+segment   the events of one customer, ``offsets[i]:offsets[i + 1]``
+view      the events of one row, ``start:stop`` within the segment of its customer
+run       adjacent events with the same value, within one segment
+chunk     16, 256, ... consecutive events of a customer that are summarized once
+piece     an event or a chunk: windows are put together of pieces
+block     as many rows (or events) as stay in the cache while they are worked on
+group     the same for things of unequal size, such as customers
+portion   the rows of a group of customers, with the events that they see
+========  ==============================================================================
+"""
 
 from sklearn_seqcrm._ragged._concordance import concordance
 from sklearn_seqcrm._ragged._decay import decayed_sums
