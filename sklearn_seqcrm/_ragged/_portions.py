@@ -193,8 +193,11 @@ class Portion(NamedTuple):
     def in_blocks(self, width: int) -> Iterator[tuple[slice, Portion]]:
         """Yield the rows in blocks, with `width` numbers in work for each row."""
         for some in blocks(len(self.rows), width):
-            of_rows = (column[some] for column in self[:5])
-            yield some, Portion(*of_rows, self.events, self.offsets)
+            names = ("rows", "codes", "start", "stop", "cutoff")
+            yield (
+                some,
+                self._replace(**{name: getattr(self, name)[some] for name in names}),
+            )
 
 
 def portions(rows: Views) -> Iterator[Portion]:

@@ -45,7 +45,7 @@ def test_a_lone_complaint_ends_the_record_not_without_a_word():
         log = EventLog.concat({"order": ORDERS, "complaint": COMPLAINT})
     assert caught[0].filename == __file__
     assert log.observed_until == pd.Timestamp("2024-02-03")
-    assert log.timeline.record.limited_by == "complaint"
+    assert log.timeline.observation.limited_by == "complaint"
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_a_lone_complaint_ends_the_record_not_without_a_word():
 )
 def test_a_kind_may_end_a_little_earlier_or_where_told(logs, options, limit):
     log = EventLog.concat(logs, **options)
-    assert log.timeline.record.limited_by == limit
+    assert log.timeline.observation.limited_by == limit
 
 
 def test_what_was_limited_is_told_where_windows_are_incomplete(tmp_path):
@@ -94,10 +94,10 @@ def test_newer_events_lift_the_limit():
     longer = log.append(more)
     # Orders were recorded until their last one at least.
     assert longer.observed_until == WEEKS[-1]
-    assert longer.timeline.record.limited_by == "order"
+    assert longer.timeline.observation.limited_by == "order"
     earlier = log.append(more.assign(when=WEEKS[0]))
     assert earlier.observed_until == log.observed_until
-    assert earlier.timeline.record.limited_by == "complaint"
+    assert earlier.timeline.observation.limited_by == "complaint"
 
 
 # --- Cutoffs long past the record --- ---------------------------------------------

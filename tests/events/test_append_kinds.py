@@ -235,9 +235,9 @@ def test_both_ways_to_append_record_the_same():
     log = merged(observed_until=3)
     for returns in (NEW_RETURNS.assign(day=8), NEW_RETURNS[:0]):
         one, other = both_ways(log, NEW_ORDERS, returns)
-        assert one.timeline.record == other.timeline.record
+        assert one.timeline.observation == other.timeline.observation
         assert one.observed_until == (8 if len(returns) else 3)
-        assert one.timeline.record.limited_by == "return"
+        assert one.timeline.observation.limited_by == "return"
         # Nobody has said that there were no returns.
         with pytest.raises(
             ValueError, match=r"events of kind 'return'.*append \(observed_until"
@@ -249,7 +249,7 @@ def test_a_log_of_all_kinds_says_until_when_they_were_recorded():
     more = merged(NEW_ORDERS, NEW_RETURNS.assign(day=8), observed_until=30)
     joint = merged(observed_until=3).append(more)
     assert joint.observed_until == 30
-    assert joint.timeline.record.limited_by is None
+    assert joint.timeline.observation.limited_by is None
 
 
 def test_the_record_is_not_limited_where_all_kinds_end_together():
@@ -257,7 +257,7 @@ def test_the_record_is_not_limited_where_all_kinds_end_together():
     day = NEW_ORDERS["day"].max()
     for joint in both_ways(log, NEW_ORDERS, NEW_RETURNS.assign(day=day)):
         assert joint.observed_until == day
-        assert joint.timeline.record.limited_by is None
+        assert joint.timeline.observation.limited_by is None
 
 
 def test_a_day_appended_twice_counts_by_kind():

@@ -235,8 +235,8 @@ def test_a_log_of_days_stays_one(tmp_path):
         log = EventLog(table, "who", "when").subset(np.array([0]))
         log.to_parquet(tmp_path / "log.parquet")
         back = EventLog.from_parquet(tmp_path / "log.parquet")
-        assert back.timeline.record == log.timeline.record
-        assert back.timeline.record.in_days == in_days
+        assert back.timeline.observation == log.timeline.observation
+        assert back.timeline.observation.in_days == in_days
 
 
 # Types that parquet gives back as numbers, or of which it forgets a part.
@@ -599,7 +599,7 @@ def test_a_timeline_is_not_written_into(tmp_path, log):
     log.to_parquet(tmp_path / "log.parquet")
     back = EventLog.from_parquet(tmp_path / "log.parquet")
     for one in (log, back):
-        with pytest.raises(AttributeError, match="cannot assign to field 'record'"):
-            one.timeline.record = None
+        with pytest.raises(AttributeError, match="cannot assign to field 'observation'"):
+            one.timeline.observation = None
         with pytest.raises(ValueError, match="read-only"):
             one.timeline.times[0] = 0
