@@ -49,30 +49,6 @@ except ImportError:  # before scikit-learn 1.9
 P = ParamSpec("P")
 R = TypeVar("R")
 
-__all__ = [
-    "DOC_LINK",
-    "CallbackSupportMixin",
-    "FitTask",
-    "HasMethods",
-    "Interval",
-    "Scorer",
-    "StrOptions",
-    "check_feature_names_in",
-    "check_sample_weight",
-    "clone_with_fitted",
-    "is_count",
-    "of_history_transformer",
-    "one_task",
-    "output_wanted",
-    "parse_version",
-    "response_values",
-    "safe_indexing",
-    "validate_parameter_constraints",
-    "validate_params",
-    "with_callbacks",
-    "with_inputs_of",
-]
-
 # URL of the documentation of an estimator, for its HTML representation: scikit-learn
 # fills in the public package and the name of the class.
 DOC_LINK = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from sklearn_seqcrm._ragged._runs import begins_run
+from sklearn_seqcrm._ragged._segments import inverse_permutation
 
 
 def concordance(
@@ -134,6 +135,4 @@ def _partition(first: np.ndarray, end: np.ndarray, is_later: np.ndarray) -> np.n
         first + early_of_group + n_later[rows] - n_later[first],
         first + n_early[rows] - n_early[first],
     )
-    order = np.empty_like(rows)
-    order[place] = rows
-    return order
+    return inverse_permutation(place)

@@ -29,6 +29,7 @@ from sklearn_seqcrm._ragged._segments import (
     Views,
     blocks,
     groups,
+    inverse_permutation,
     ranges,
     visible_segments,
 )
@@ -200,11 +201,10 @@ class _Cuts:
         self._number = number[by_number]
         order, _ = ranges(first, first + self._number)
         self.begin, self.end = (begin + back)[order], (cut + back)[order]
-        # The inverse permutation: the cut that was at `order[i]` is now at `i`.
-        turned = np.empty_like(order)
-        turned[order] = np.arange(len(order))
-        self.of_stop = turned[place[stop] - 1]
-        self.of_start = turned[place[start[is_late]] - 1]
+        # The cut that was at `order[i]` is now at `i`.
+        moved_to = inverse_permutation(order)
+        self.of_stop = moved_to[place[stop] - 1]
+        self.of_start = moved_to[place[start[is_late]] - 1]
 
     def in_portions(self) -> Iterator[tuple[np.ndarray, slice]]:
         """Yield the numbers of cuts of some customers, and the slice of their cuts.

@@ -22,6 +22,7 @@ from sklearn_seqcrm._ragged._segments import (
     Views,
     blocks,
     groups,
+    inverse_permutation,
     ranges,
     visible_segments,
 )
@@ -219,10 +220,9 @@ def portions(rows: Views) -> Iterator[Portion]:
     row, customer = seen.rows[filled], seen.of_row[filled]
     n_events = seen.last - seen.first
     # Customers in the order of their number of events, so that those of a portion are
-    # alike; `place` is the inverse of the permutation.
+    # alike.
     by_length = np.argsort(n_events, kind="stable")
-    place = np.empty_like(by_length)
-    place[by_length] = np.arange(len(by_length))
+    place = inverse_permutation(by_length)
     order = np.argsort(place[customer], kind="stable")
     row, customer = row[order], place[customer[order]]
     first, last = seen.first[by_length], seen.last[by_length]

@@ -80,6 +80,13 @@ def ranges(start: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return shift, offsets
 
 
+def inverse_permutation(order: np.ndarray) -> np.ndarray:
+    """Return the new position of each element that `order` moves, shape (n,)."""
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    return place
+
+
 def first_of_filled(offsets: np.ndarray) -> np.ndarray:
     """Return the starts of the segments ``offsets[i]:offsets[i + 1]`` with events."""
     return offsets[:-1][np.diff(offsets) > 0]

@@ -292,6 +292,12 @@ class Timeline:
         observation = self.observation.on(self.clock, clock)
         return replace(self, times=times, clock=clock, observation=observation)
 
+    def codes_of(self, index: np.ndarray) -> np.ndarray:
+        """Return the customer code of each event at `index`, shape (n,)."""
+        # A customer without events has the same offset as the next one, who owns the
+        # event: side="right" finds the last of equal offsets.
+        return np.searchsorted(self.offsets, index, side="right") - 1
+
     def at(self, index: np.ndarray) -> Timeline:
         """Keep some events, and the customers who have one of them.
 
@@ -300,10 +306,7 @@ class Timeline:
         index : ndarray of shape (n,), int64
             Positions of events, ascending.
         """
-        # A customer without events has the same offset as the next one, who owns the
-        # event: side="right" finds the last of equal offsets.
-        of_customer = np.searchsorted(self.offsets, index, side="right") - 1
-        codes, counts = np.unique(of_customer, return_counts=True)
+        codes, counts = np.unique(self.codes_of(index), return_counts=True)
         return self._of_customers(codes, np.append(0, np.cumsum(counts)), index)
 
     def subset(self, codes: np.ndarray) -> tuple[Timeline, np.ndarray]:

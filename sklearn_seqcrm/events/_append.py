@@ -1,4 +1,4 @@
-"""Append events to a log: from one table, one per kind, or part by part.
+"""Append events to a log: from one table, or from one table per kind.
 
 The log and the new parts are merged and sorted together. Where customer and time are
 equal, the events of the log come first, so that repeated events are found within runs
@@ -12,7 +12,7 @@ equal times::
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,8 +29,6 @@ from sklearn_seqcrm._store import (
     is_of_kinds,
 )
 from sklearn_seqcrm.events._concat import merge_events, refuse_keys_as_fields, with_kind
-from sklearn_seqcrm.events._disk import new_log
-from sklearn_seqcrm.events._look_like_ids import warn_id_like_fields
 from sklearn_seqcrm.events._read import (
     Events,
     chosen_among,
@@ -318,8 +316,7 @@ def _without_repeated(
     # The events at one time are a run, in which those of the log come first: a new
     # event can be repeated only if the event before it has the same time.
     suspect = new[(new > 0) & (times[new] == times[new - 1])]
-    of_customer = np.searchsorted(timeline.offsets, suspect, side="right") - 1
-    first = timeline.positions(of_customer, times[suspect])
+    first = timeline.positions(timeline.codes_of(suspect), times[suspect])
     runs, first_suspect = np.unique(first, return_index=True)
     index, offsets = ranges(runs, suspect[first_suspect])
     is_old = np.ones(len(times), dtype=bool)
@@ -359,44 +356,7 @@ def _without_repeated(
 def _shown(timeline: Timeline, index: np.ndarray) -> str:
     """Return customer and time of the first few events, as text."""
     few = index[:3]
-    who = timeline.customers[np.searchsorted(timeline.offsets, few, side="right") - 1]
+    who = timeline.customers[timeline.codes_of(few)]
     when = timeline.clock.as_index(timeline.times[few])
     shown = [f"{one!r} at {time}" for one, time in zip(who.tolist(), when, strict=True)]
     return ", ".join(shown) + (", ..." if len(index) > len(few) else "")
-
-
-def write_parts(
-    parts: Iterable[Any],
-    path: Any,
-    customer: str,
-    time: str,
-    fields: Sequence[str] | None,
-    observed_until: Any,
-    categorical: Sequence[str] | None,
-) -> None:
-    """Write a log to the disk, as `EventLog.from_parts` describes it.
-
-    Parameters
-    ----------
-    parts, path, customer, time, fields, observed_until, categorical : object
-        Arguments of `EventLog.from_parts`.
-    """
-    n_read = 0
-    with new_log(path, (customer, time)) as writer:
-        for i, part in enumerate(parts):
-            what = f"part {i}"
-            table = read_table(part, what)
-            if not len(table):
-                continue
-            events = read_events(
-                table, customer, time, fields, categorical=categorical or (), what=what
-            )
-            if not n_read:
-                fields = list(events.columns)
-                if categorical is None:
-                    warn_id_like_fields(events.columns, table, stacklevel=4)
-            writer.append(events, what)
-            n_read += 1
-        if not n_read:
-            raise ValueError("There are no events; a log needs at least one.")
-        writer.finish(None, observed_until)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._ragged import sort_events
+from sklearn_seqcrm._ragged import inverse_permutation, sort_events
 from sklearn_seqcrm._store import (
     TICKS_PER_SECOND,
     Clock,
@@ -100,11 +100,9 @@ def merge_events(
     order, offsets, times = sort_events(np.repeat(codes, counts), times, len(customers))
     timeline = Timeline(customers, offsets, times, timelines[0].clock, observation)
     refuse_wide(timeline, f"times of {' and '.join(parts)}")
-    # The inverse permutation, split by part.
-    place = np.empty(len(order), dtype=order.dtype)
-    place[order] = np.arange(len(order), dtype=order.dtype)
     ends = np.cumsum([len(one.times) for one in timelines])
-    places = dict(zip(parts, np.split(place, ends[:-1]), strict=True))
+    of_parts = np.split(inverse_permutation(order), ends[:-1])
+    places = dict(zip(parts, of_parts, strict=True))
     columns = {}
     for field in dict.fromkeys(f for part in parts.values() for f in part.columns):
         having = {n: p.columns[field] for n, p in parts.items() if field in p.columns}

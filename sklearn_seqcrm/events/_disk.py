@@ -145,6 +145,11 @@ class LogWriter:
         self._counts: list[np.ndarray] = []
         self._last: Any = None  # time of the last event so far
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no events were written yet."""
+        return self._clock is None
+
     def append(self, events: Events, what: str) -> None:
         """Write a part of the events.
 
@@ -179,7 +184,7 @@ class LogWriter:
         """Close the files, complete or not."""
         for field in self._fields.values():
             field.close()
-        if self._clock is not None:
+        if not self.is_empty:
             self._times.close()
 
     def _join_customers(self, timeline: Timeline, what: str) -> None:

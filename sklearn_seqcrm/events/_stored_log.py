@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any, Self
 
 from sklearn_seqcrm._store import Kinds, get_entry
-from sklearn_seqcrm.events._append import write_parts
 from sklearn_seqcrm.events._disk import new_log, open_log
+from sklearn_seqcrm.events._look_like_ids import warn_id_like_fields
 from sklearn_seqcrm.events._parquet import (
     observation_from_json,
     observation_to_json,
@@ -248,5 +248,23 @@ class StoredLog(ViewableLog):
         ...     )
         EventLog(3 events, 2 customers, 1..12, fields: none)
         """
-        write_parts(parts, path, customer, time, fields, observed_until, categorical)
+        as_categories = categorical or ()
+        with new_log(path, (customer, time)) as writer:
+            for i, part in enumerate(parts):
+                what = f"part {i}"
+                table = read_table(part, what)
+                if not len(table):
+                    continue
+                events = read_events(
+                    table, customer, time, fields, categorical=as_categories, what=what
+                )
+                if writer.is_empty:
+                    # All parts have the fields and the types of the first one.
+                    fields = list(events.columns)
+                    if categorical is None:
+                        warn_id_like_fields(events.columns, table)
+                writer.append(events, what)
+            if writer.is_empty:
+                raise ValueError("There are no events; a log needs at least one.")
+            writer.finish(None, observed_until)
         return open_log(cls, path)

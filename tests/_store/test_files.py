@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from sklearn_seqcrm._store import _files, temporary_sibling, replacing
+from sklearn_seqcrm._store import _files, replacing, temporary_sibling
 
 WRITE = """
 import sys, time

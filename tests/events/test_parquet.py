@@ -599,7 +599,7 @@ def test_a_timeline_is_not_written_into(tmp_path, log):
     log.to_parquet(tmp_path / "log.parquet")
     back = EventLog.from_parquet(tmp_path / "log.parquet")
     for one in (log, back):
-        with pytest.raises(AttributeError, match="cannot assign to field 'observation'"):
+        with pytest.raises(AttributeError, match="cannot assign to field"):
             one.timeline.observation = None
         with pytest.raises(ValueError, match="read-only"):
             one.timeline.times[0] = 0
