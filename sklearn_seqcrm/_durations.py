@@ -68,6 +68,7 @@ def as_floats(
     >>> as_floats([True, None, 3], "y")
     (array([ 1., nan,  3.]), False)
     """
+    # Column by column: durations and numbers may stand side by side.
     if isinstance(values, pd.DataFrame):
         columns = [as_floats(values.iloc[:, i], name) for i in range(values.shape[1])]
         table = np.column_stack([column for column, _ in columns])
@@ -86,6 +87,7 @@ def as_floats(
     if found == "duration":
         column = _in_days(column)
     try:
+        # A cast would drop the imaginary parts with no more than a warning.
         if column.dtype.kind == "c":
             raise TypeError("complex numbers have no order")
         numbers = column.to_numpy(dtype="float64", na_value=np.nan)
@@ -147,6 +149,7 @@ def refuse_times(y: Any, name: str) -> None:
         columns = [y.iloc[:, i] for i in range(y.shape[1])]
     else:
         array = np.asarray(y)
+        # A structured array is a target of survival; its fields are checked there.
         columns = [] if array.dtype.names else [_column_of(array)]
     types = {_type_of(column) for column in columns}
     if "duration" in types:

@@ -219,8 +219,7 @@ def portions(rows: Views) -> Iterator[Portion]:
     filled = rows.stop[seen.rows] > rows.start[seen.rows]
     row, customer = seen.rows[filled], seen.of_row[filled]
     n_events = seen.last - seen.first
-    # Customers in the order of their number of events, so that those of a portion are
-    # alike.
+    # Sort customers by their number of events: those of a portion are then alike.
     by_length = np.argsort(n_events, kind="stable")
     place = inverse_permutation(by_length)
     order = np.argsort(place[customer], kind="stable")

@@ -3,13 +3,13 @@
 Rows of one customer share events, and rows of a training set see only part of the log.
 So work on events starts from what the rows see together, not from the whole log::
 
-    position    0   1   2   3   4   5   6   7   8   9
-    segment     [------ customer 0 -----)[- customer 1 -)
-    row 0           [---)
-    row 1                   [---)
-    row 2                                    [---)
-    visible segment [-----------)            [---)      one for each customer with a row
-    visible run     [---)   [---)            [---)      without what no row sees
+    position        0   1   2   3   4   5   6   7   8   9
+    segment         [----- customer 0 -----)[- customer 1 -)
+    row 0               [------)
+    row 1                           [------)
+    row 2                                       [------)
+    visible segment     [------------------)    [------)      one for each customer
+    visible run         [------)    [------)    [------)      only visible events
 """
 
 from __future__ import annotations

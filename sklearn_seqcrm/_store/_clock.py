@@ -10,14 +10,13 @@ whole numbers                int64      the numbers
 other numbers                float64    the numbers
 ===========================  =========  ==========================================
 
-Cutoffs, lengths and other times of the user are converted to this axis (`Clock`). A
-time
-between two ticks is rounded to the side that keeps the comparison with every event::
+`Clock` converts cutoffs, lengths and other times of the user to this axis. A time
+between two ticks is rounded to the side that keeps its comparison with every event::
 
-    ticks       |           |           |
-    time                 ^
-    up=True     ---------------------->|       event < time   stays as it is
-    up=False    |<-------                      event <= time  stays as it is
+    ticks       |           |
+    time                ^
+    up=True             --->|      event < time   stays as it is
+    up=False    |<-------          event <= time  stays as it is
 
 Days are computed from whole days and the rest of a day, never as the difference of two
 floats: days since 1970 are rounded to a ten-millionth of a second, so that a constant
@@ -244,6 +243,7 @@ class Clock:
         if self.unit is None and values.dtype.kind == "f":
             numbers = values.to_numpy(dtype="float64", na_value=np.nan)
             _refuse_not_finite(numbers, what)
+            # 2**63 - 1 is no float: the bound is exclusive.
             beyond = (numbers < -(2.0**63)) | (numbers >= 2.0**63)
             _refuse_beyond_integers(numbers, beyond, what)
             whole = np.floor(numbers)
@@ -278,11 +278,13 @@ class Clock:
                     f"{what} must be a number, because the times of the log are plain "
                     f"numbers; got {value!r}."
                 )
+            # Integers beyond 2**53 stay exact.
             whole = isinstance(value, int | np.integer)
             number = int(value) if whole else float(value)
             if not 0 <= number < math.inf:
                 raise ValueError(f"{what} {wanted}")
             return Fraction(number)
+        # A Timedelta has a unit of its own: ticks may be a fraction of this axis's.
         delta = self._timedelta(value, what)
         ticks = int(delta.asm8.view("int64")) * TICKS_PER_SECOND[self.unit]
         if ticks < 0:
@@ -290,6 +292,7 @@ class Clock:
         return Fraction(ticks, TICKS_PER_SECOND[np.datetime_data(delta.asm8.dtype)[0]])
 
     def _timedelta(self, value: Any, what: str) -> pd.Timedelta:
+        # pandas would read a number as nanoseconds; 0 needs no unit.
         if _is_number(value) and value != 0:
             raise TypeError(
                 f"{what} must be a length of time, {_EXAMPLE}, because the times of "

@@ -167,6 +167,7 @@ class Log(ABC):
             These events, with only the levels that they have.
         """
         index, clock = np.arange(start, stop), self._timeline.clock
+        # The log of an unknown customer has no customer, and the offsets [0].
         timeline = Timeline(
             self.customers[[code] if code >= 0 else []],
             np.array([0, len(index)] if code >= 0 else [0]),
@@ -229,6 +230,7 @@ def stack_logs(logs: Sequence[Log]) -> tuple[Log, np.ndarray]:
     # A log without customers adds no event, so it need not have the others' fields.
     filled = [log for log in logs if log.n_customers] or [first]
     event_shifts = np.append(0, np.cumsum([len(log) for log in filled]))
+    # Offsets of each log move by the number of events before it; the total is the last.
     offsets = [
         log.timeline.offsets[:-1] + shift
         for log, shift in zip(filled, event_shifts[:-1], strict=True)
@@ -279,6 +281,7 @@ class Rows(NamedTuple):
 
     def moved(self, log: Log, code_shift: int) -> Rows:
         """Return the same views after their log became part of another."""
+        # Unknown customers have neither a position nor events that could move.
         known = self.identities >= 0
         n_before = int(log.timeline.offsets[code_shift])
         return Rows(
@@ -295,6 +298,7 @@ class Rows(NamedTuple):
 
     def within(self, log: Log, kept: np.ndarray) -> Rows:
         """Return the same views after their log became its subset of `kept`."""
+        # A segment moves as a whole, and views keep their places in it.
         known = self.identities >= 0
         old = self.identities[known]
         new = np.searchsorted(kept, old)
@@ -314,6 +318,7 @@ def missing_rows(log: Log, n_rows: int) -> Rows:
 def join_rows(parts: Sequence[Rows]) -> Rows:
     """Concatenate rows; the events of different logs are copied once."""
     logs = _viewed_logs(parts)
+    # Only the customers of these rows are copied from different logs.
     if len(logs) > 1:
         parts = _compact(parts)
         logs = _viewed_logs(parts)

@@ -41,6 +41,7 @@ def one_or_many(values: Any, option: str) -> list[Any]:
     >>> one_or_many("ab", "kinds"), one_or_many(("a", "b"), "kinds")
     (['ab'], ['a', 'b'])
     """
+    # Arrays, Series and tensors have a dimension; lists count as one-dimensional.
     if getattr(values, "ndim", 1) > 1:
         raise TypeError(
             f"{option} must be one value or a list of them; got a "
@@ -48,6 +49,7 @@ def one_or_many(values: Any, option: str) -> list[Any]:
         )
     if not is_list_like(values):
         return [values]
+    # Arrow arrays iterate over scalars of their own type, which compare with nothing.
     return values.to_pylist() if hasattr(values, "to_pylist") else list(values)
 
 
@@ -103,6 +105,7 @@ def unlike(names: Iterable[str], taken: Collection[str] = ()) -> list[str]:
     ['time_gap_', 'hour_sin1']
     """
     used, found = set(taken), []
+    # New names are in use for those that follow: ["a", "a"] becomes ["a", "a_"].
     for name in names:
         while name in used:
             name = f"{name}_"

@@ -92,6 +92,7 @@ def is_of_kinds(column: Column, kinds: Any) -> np.ndarray:
     """Tell which events are of some kinds, shape (n_events,)."""
     assert column.categories is not None
     wanted = one_or_many(kinds, "kinds")
+    # Compare the few levels, not the many events.
     return look_up(column.categories.isin(wanted), column.values, missing=False)
 
 
@@ -130,10 +131,11 @@ def rows_of_kinds(rows: Rows, column: Column, kinds: Any) -> Rows:
     Rows of n
         Views of a log of those events of these kinds that some row sees.
     """
-    seen, timeline = visible_segments(rows), rows.log.timeline
+    seen = visible_segments(rows)
+    # The visible events of all customers, concatenated, (n_visible,).
     index, offsets = ranges(seen.first, seen.last)
     kept = is_of_kinds(column.take(index), kinds)
-    n_before = np.append(0, np.cumsum(kept))  # kept events before each, (n_seen + 1,)
+    n_before = np.append(0, np.cumsum(kept))  # of the kept events, (n_visible + 1,)
     start = starts_among(seen, rows, offsets)
     stop = start + (rows.stop - rows.start)
     # From positions among the visible events to positions among those that are kept.
@@ -142,16 +144,8 @@ def rows_of_kinds(rows: Rows, column: Column, kinds: Any) -> Rows:
     identities = rows.identities.copy()
     identities[seen.rows] = seen.of_row
     index = index[kept]
-    log = rows.log.take(
-        Timeline(
-            timeline.customers[seen.codes],
-            n_before[offsets],
-            timeline.times[index],
-            timeline.clock,
-            timeline.observation,
-        ),
-        index,
-    )
+    timeline = rows.log.timeline.select(seen.codes, n_before[offsets], index)
+    log = rows.log.take(timeline, index)
     return Rows(log, identities, start, stop, rows.cutoff)
 
 
@@ -248,6 +242,7 @@ class RawLog(Log):
 
     def __getattr__(self, name: str) -> Any:
         """Explain why a log of the events of some rows lacks methods of an EventLog."""
+        # Python calls it only for attributes that it did not find.
         if name in _OF_WHOLE_LOGS:
             raise AttributeError(
                 f"This log has no {name}: it was read back with histories, and holds "
@@ -371,6 +366,7 @@ class RawLog(Log):
             name: column.trimmed(more_than) for name, column in self._columns.items()
         }
         kinds = self._kinds
+        # Kinds are the levels of their field: those that were trimmed go as well.
         if kinds is not None:
             found = columns[kinds.field].categories
             kinds = kinds.only([] if found is None else list(found))

@@ -1,8 +1,7 @@
 """The times of all events of a log, and how far the log was observed.
 
-A timeline is three arrays. The segment of customer ``i`` is ``offsets[i]:offsets[i +
-1]``
-of the arrays of events, and ``customers[i]`` their id::
+A timeline is three arrays. Customer ``i`` has the id ``customers[i]`` and the segment
+``offsets[i]:offsets[i + 1]`` of the arrays of events::
 
     customers   [ "ann",           "bob",     "eve" ]        (n_customers,)
     offsets     [ 0,               3,         5,      6 ]    (n_customers + 1,)
@@ -307,7 +306,7 @@ class Timeline:
             Positions of events, ascending.
         """
         codes, counts = np.unique(self.codes_of(index), return_counts=True)
-        return self._of_customers(codes, np.append(0, np.cumsum(counts)), index)
+        return self.select(codes, np.append(0, np.cumsum(counts)), index)
 
     def subset(self, codes: np.ndarray) -> tuple[Timeline, np.ndarray]:
         """Keep some customers with all their events.
@@ -325,12 +324,22 @@ class Timeline:
             Former positions of their events.
         """
         index, offsets = ranges(self.offsets[codes], self.offsets[codes + 1])
-        return self._of_customers(codes, offsets, index), index
+        return self.select(codes, offsets, index), index
 
-    def _of_customers(
+    def select(
         self, codes: np.ndarray, offsets: np.ndarray, index: np.ndarray
     ) -> Timeline:
-        """Return the customers at `codes` with the events at `index`."""
+        """Return the customers at `codes` with the events at `index`.
+
+        Parameters
+        ----------
+        codes : ndarray of shape (n,), int64
+            Customer codes.
+        offsets : ndarray of shape (n + 1,), int64
+            The events of the ``i``-th of them are ``index[offsets[i]:offsets[i + 1]]``.
+        index : ndarray of shape (n_events,), int64
+            Positions of events.
+        """
         kept, times = self.customers[codes], self.times[index]
         return replace(self, customers=kept, offsets=offsets, times=times)
 

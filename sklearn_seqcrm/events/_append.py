@@ -1,9 +1,8 @@
 """Append events to a log: from one table, or from one table per kind.
 
 The log and the new parts are merged and sorted together. Where customer and time are
-equal, the events of the log come first, so that repeated events are found within runs
-of
-equal times::
+equal, the events of the log come first: repeated events are found within runs of equal
+times::
 
     time of a customer    3  3  3  3  7 event                 a  b  a  c  a from
     log  | new      the second "a" at 3 is repeated, that at 7 is not
@@ -78,6 +77,7 @@ def append_events(
     if observed_until is not None:
         observation = _given_observation(timelines, observed_until, kinds is not None)
     else:
+        # An EventLog has an end of observation of its own, a table only a last event.
         one_table = not isinstance(more, Mapping | type(log))
         ends = _ends_of_kinds(log, parts, kinds, one_table=one_table)
         observation = _joint_observation(log.timeline.observation, ends)
@@ -146,6 +146,7 @@ def _of_one_table(
             "drop or fill them."
         )
     assert column.categories is not None
+    # A category without events is not a kind of this table.
     for name in column.categories[np.unique(column.values)]:
         if name not in kinds.fields:
             _refuse_new(name, kinds, new_kinds)

@@ -66,6 +66,7 @@ def rows_to_arrow(rows: Rows) -> Any:
             "HistoryEncoder, and write that."
         )
     customer, time = log.names
+    # A missing history has start = stop = -1, and so no events.
     index, offsets = ranges(rows.start, rows.stop)
     clock = log.timeline.clock
     columns = {time: clock.as_index(log.timeline.times[index])}
@@ -78,6 +79,7 @@ def rows_to_arrow(rows: Rows) -> Any:
     ]
     events = pa.StructArray.from_arrays(arrays, fields=fields)
     unknown = rows.identities < 0
+    # The mask hides the customer at position 0, who stands in for unknown ones.
     ids = arrow_of(log.customers, customer)
     customers = ids.take(pa.array(np.where(unknown, 0, rows.identities), mask=unknown))
     others = pa.array(rows.identities, mask=rows.identities >= -1)
@@ -112,6 +114,7 @@ def rows_from_arrow(array: Any) -> Rows:
         array = pa.concat_arrays(array.chunks or [pa.array([], type=array.type)])
     missing = np.asarray(array.is_null())
     customer = array.type[0].name
+    # The fields come in the order of the format; the user chose the first name.
     ids, cutoff, lists, *others = array.flatten()
     events = lists.flatten()
     time = events.type[0].name
@@ -131,6 +134,7 @@ def rows_from_arrow(array: Any) -> Rows:
         name: read_column(nw.from_native(frame[name], series_only=True), name)
         for name in frame
     }
+    # Each row of a known customer has a segment of its own and sees all of it.
     start = np.where(missing, NO_ROW, 0)
     start[known] = offsets[:-1]
     # Files of version 0.1 do not identify unknown customers.

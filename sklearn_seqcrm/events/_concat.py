@@ -94,6 +94,7 @@ def merge_events(
     """
     timelines = [part.timeline for part in parts.values()]
     ids = {name: part.timeline.customers for name, part in parts.items()}
+    # One code for each segment of each part; a customer of two parts has one code.
     codes, customers = factorize(pd.Series(join_ids(ids, "customers")), "customer")
     counts = np.concatenate([timeline.counts for timeline in timelines])
     times = np.concatenate([timeline.times for timeline in timelines])

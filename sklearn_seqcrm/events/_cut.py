@@ -67,14 +67,17 @@ def histories_of_rows(
     _warn_unknown_customers(ids, identities, log.customers)
     by_column = isinstance(cutoff, str) and cutoff in rows.columns
     if cutoff is None:
+        # With kinds, the last event may lie after the end of observation.
         cutoff = max(log.observed_until, log.time_span[1])
         exact = True
     if by_column:
         moments, what = _column_of(rows, cutoff, "cutoff"), f"cutoffs in {cutoff!r}"
     else:
         moments, what = _one_cutoff(cutoff, rows, clock), "cutoffs"
+    # Down for histories that include their cutoff, so that no event after it is seen.
     ticks = clock.read(moments, what, up=not exact)  # (n,), or (1,) for all rows
     refuse_wide(timeline, what, ticks)
+    # Unknown customers keep their identities, but have no segment to search.
     codes = np.maximum(identities, -1)
     cutoffs = np.broadcast_to(ticks, len(codes)).copy()
     warn_late_cutoffs(timeline, cutoffs, stacklevel=3)
@@ -116,6 +119,7 @@ def _starts(
     """Return the first visible event of each customer, shape (n,)."""
     if lookback is None:
         return np.where(codes >= 0, timeline.offsets[codes], 0)
+    # Subtracted before rounding: `cutoff - lookback` may lie between two ticks.
     since = timeline.clock.read(moments, what, back=lookback)
     return timeline.positions(codes, np.broadcast_to(since, len(codes)))
 

@@ -194,6 +194,7 @@ class LogWriter:
             before = self._customers[-1]
             whose = "those before are"
             refuse_other_kind(customers, before, f"customers of {what}", whose)
+            # As Python objects: NumPy would compare int64 and uint64 as floats.
             last, first = before[-1:].tolist()[0], customers[:1].tolist()[0]
             goes_on = bool(last == first)
             too_early = goes_on and timeline.times[0] < self._last
@@ -246,6 +247,7 @@ class LogWriter:
             ),
             "fields": [field.finish() for field in self._fields.values()],
         }
+        # All files so far; the note has a seal of its own.
         files = sorted(self._folder.iterdir())
         checksums = {one.name: Checksums.of(one)._asdict() for one in files}
         write_sealed_json({**note, "files": checksums}, self._folder / _NOTE)
@@ -464,6 +466,7 @@ def open_log(
         )
     known = cls, str(folder), found
     _check_files(folder, note, path, read_none=known in _OPEN, read_all=verify)
+    # Another thread may have opened it in the meantime.
     with _LOCK:
         log = _OPEN.get(known)
         if log is None:

@@ -191,6 +191,8 @@ class EventLog(StoredLog):
             self, self._kinds, more, observed_until, duplicates, new_kinds
         )
         joint = self.of(*events, self._names, kinds)
+        # Without new events, kinds or observation, the log itself: its rows and those
+        # of the result then share a log, and can be concatenated without a copy.
         same = len(joint) == len(self) and kinds == self._kinds
         if same and joint.timeline.observation == self.timeline.observation:
             return self

@@ -481,8 +481,7 @@ class HistoryArray(ExtensionArray):
         """
         codes, histories = self.factorize(use_na_sentinel=dropna)
         counts = np.bincount(codes[codes >= 0], minlength=len(histories))
-        # `Series.describe` calls it, and pandas 2 has no such method for extension
-        # arrays.
+        # `Series.describe` calls it; pandas 2 has none for extension arrays.
         return pd.Series(counts, pd.Index(histories), name="count")
 
     def _hash_pandas_object(

@@ -100,8 +100,7 @@ def _verdict(values: np.ndarray) -> bool | None:
     if pairs <= len(values) / 5000:
         dense = not pairs and expected >= 10 and len(starts) >= _FEWEST
         return True if dense or len(values) >= _MANY else None
-    # Far too many pairs: ids that recur, unless the last digits are uneven as of
-    # prices.
+    # Far too many pairs: ids that recur, or prices, whose last digits are uneven.
     last_digit = np.bincount((values[starts] % 10).astype("int64"), minlength=10)
     even = last_digit.max() < 0.15 * len(starts)
     return True if even and len(starts) >= _MANY else None

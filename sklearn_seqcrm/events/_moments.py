@@ -74,10 +74,11 @@ class Known(NamedTuple):
 
     def among(self, moments: Moments, timeline: Timeline) -> Moments:
         """Keep the moments at which the customer has enough history."""
-        n_events = moments.stop - timeline.offsets[moments.codes]
+        n_events = moments.stop - timeline.offsets[moments.codes]  # before the cutoff
         keep = n_events >= self.min_events
         if self.active_within is not None:
             keep &= n_events > 0
+            # Without events before the cutoff, it is one of another customer.
             last = timeline.times[np.maximum(moments.stop - 1, 0)]
             keep &= moments.cutoff - last <= self.active_within
         return moments if keep.all() else moments.keep(keep)
@@ -167,6 +168,7 @@ def at_random(timeline: Timeline, random_state: Any, start: Any, end: Any) -> Mo
     codes = np.flatnonzero(low <= last)
     low = low[codes]
     if timeline.clock.dtype == "int64":
+        # The upper bound of `randint` is exclusive.
         cutoff = rng.randint(low, int(last) + 1, dtype="int64")
     else:
         cutoff = rng.uniform(low, last)
@@ -230,6 +232,7 @@ def calendar_step(step: Any) -> str | None:
         offset = to_offset(step)
     except ValueError:
         return None
+    # A day of pandas is a calendar day; in UTC it has 24 hours.
     fixed = pd.offsets.Tick | pd.offsets.Day | pd.offsets.Week
     return None if isinstance(offset, fixed) else offset.freqstr
 

@@ -1,8 +1,8 @@
 """A log as a parquet file, which any other reader sees as a plain table.
 
 The columns of the table are customer, time and the fields, one row per event in the
-order of the log. The file is sealed (see `_store`), and its note restores what parquet
-does not
+order of the log. The file is sealed (see `_store`). Its note holds what parquet does
+not
 keep::
 
     {
@@ -307,6 +307,7 @@ def _plain(array: Any) -> Any:
 def _check_old_seal(path: Any) -> None:
     """Compare the digest of a file of version 0.1.0 with its bytes."""
     data = memoryview(Path(path).read_bytes())
+    # Start of the footer: its length is in the 4 bytes before the last 4.
     at = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
     if data[at - _OLD_SEAL : at - _OLD_SEAL + len(_OLD_MARK)] != _OLD_MARK:
         raise ValueError(

@@ -77,6 +77,7 @@ def read_table(table: Any, what: str = "events") -> nw.DataFrame:
             f"{what} has columns of the same name; rename them. {error}"
         ) from error
     except TypeError:
+        # Not a table in memory: a query or a stream, or nothing of the kind.
         found = nw.from_native(table, pass_through=True)
     if isinstance(found, nw.LazyFrame):
         return found.collect()
@@ -134,7 +135,7 @@ def read_events(
     where = "" if what == "events" else f" of {what}"
     clock, times = Clock.of(moments, f"times in column {time!r}{where}")
     order, offsets, times = sort_events(codes, times, len(customers))
-    del codes, ids, moments
+    del codes, ids, moments  # before the fields are read, to save memory
     observation = ObservationWindow.of(clock, times, observed_until)
     # Categories first: reading them needs the most memory beside the result.
     by_need = sorted(names, key=lambda name: table[name].dtype.is_numeric())
@@ -206,6 +207,7 @@ def read_column(
     categorical : bool, default=False
         Whether to read the values as categories, whatever their dtype.
     """
+    # Exactly: ids that are Decimals or large integers never become floats.
     if categorical:
         return Column(*factorize(ids_of(column), name, what))
     if holds_lists(column):

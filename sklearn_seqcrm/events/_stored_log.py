@@ -50,6 +50,7 @@ class StoredLog(ViewableLog):
         ``sklearn_seqcrm.seal``, which `from_parquet` verifies.
         """
         observation = observation_to_json(self._timeline.observation)
+        # Vectors as matrices: in a DataFrame they are objects.
         columns: dict[Any, Any] = dict(self.to_frame().items())
         columns |= {name: self.column(name).stored() for name in self.fields}
         note = {"record": observation, "kinds": self._kinds}
@@ -78,6 +79,7 @@ class StoredLog(ViewableLog):
         """
         frame, names, note = read_log(path)
         timeline, columns = read_events(read_table(frame), *names, None)
+        # A table alone would end with its last event.
         observation = observation_from_json(note, timeline.clock, path)
         timeline = replace(timeline, observation=observation)
         kinds = get_entry(note, "kinds", list | None, path)
@@ -253,6 +255,7 @@ class StoredLog(ViewableLog):
             for i, part in enumerate(parts):
                 what = f"part {i}"
                 table = read_table(part, what)
+                # A partition of a query may be empty.
                 if not len(table):
                     continue
                 events = read_events(
