@@ -3,13 +3,14 @@
 A log keeps the events of all customers in flat arrays, sorted by customer and time. All
 kernels use the same words for parts of it::
 
-    position    0  1  2  3  4  5  6  7  8   into times, codes and values
+    position    0  1  2  3  4  5  6  7  8     into times, codes and values
     customer    a  a  a  a  a  b  b  b  b
-    segment     [------------)[---------)   all events of a customer: offsets 0, 5, 9
-    view           [-----)                  the events that a row sees: start:stop = 1:3
-    view           [--------)               another row of the same customer: 1:4
-    visible        [--------)               all that the rows of a customer see
-    run         ======---=== ~~~~~~======   adjacent events with equal values
+    segment     [-------------)[----------)   offsets 0, 5, 9
+    view           [----)                     a row sees start:stop = 1:3
+    view           [-------)                  another row of customer a
+    visible        [-------)                  what the rows of a customer see
+    value       x  x  y  x  x  x  z  z  z
+    run         [----)[-)[----)[-)[-------)   equal values of a customer
 
 ========  ==============================================================================
 word      meaning
