@@ -163,7 +163,7 @@ class OwnEvents(NamedTuple):
             offsets,
             self.times.astype(old.times.dtype, copy=False),
             old.clock,
-            old.record,
+            old.observation,
         )
         other = {} if columns is None else columns
         taken = {

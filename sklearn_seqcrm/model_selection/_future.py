@@ -74,7 +74,7 @@ class Future(NamedTuple):
         index, offsets = ranges(timeline.offsets[:-1], self.begin)
         filled = np.diff(offsets) > 0
         until = min(timeline.observed_until, self.cutoff)
-        record = timeline.record._replace(until=until)
+        record = timeline.observation._replace(until=until)
         kept = Timeline(
             timeline.customers[filled],
             np.append(offsets[:-1][filled], offsets[-1]),
@@ -176,7 +176,7 @@ class Future(NamedTuple):
 
     def _timeline(self, offsets: np.ndarray, times: np.ndarray) -> Timeline:
         old = self.log.timeline
-        record = old.record._replace(until=max(old.observed_until, times.max()))
+        record = old.observation._replace(until=max(old.observed_until, times.max()))
         return Timeline(old.customers, offsets, times, old.clock, record)
 
 

@@ -208,7 +208,7 @@ def refuse_incomplete(windows: Windows, *, may_keep: bool = False) -> None:
         "if the log was recorded for longer than until its last event, "
         "EventLog(..., observed_until=...)."
     )
-    limit = windows.log.timeline.record.limited_by
+    limit = windows.log.timeline.observation.limited_by
     if limit is not None:
         longer = (
             f"as its record ends at {windows.log.observed_until} with the events of "
