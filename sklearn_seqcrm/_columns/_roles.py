@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.validation import validate_data
 
-from sklearn_seqcrm._columns._statics import as_levels, kind_of, text_of
+from sklearn_seqcrm._columns._static_types import kind_of
+from sklearn_seqcrm._columns._statics import as_levels, text_of
 from sklearn_seqcrm._columns._table import (
     Table,
     as_frame,

@@ -7,36 +7,16 @@ from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import (
-    check_is_fitted,
-)
 
 from sklearn_seqcrm._columns import Table
-from sklearn_seqcrm._sklearn_compat import (
-    DOC_LINK,
-    CallbackSupportMixin,
-    Interval,
-    StrOptions,
-    check_feature_names_in,
-    of_history_transformer,
-    one_task,
-)
+from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, one_task
 from sklearn_seqcrm.feature_extraction._aggregates import Aggregates, Settings
-from sklearn_seqcrm.feature_extraction._statics import (
-    clocks_of,
-    filled_statics,
-    learn_statics,
-    read_again,
-    read_to_fit,
-    refuse_repeated,
-    statics_of,
-)
+from sklearn_seqcrm.feature_extraction._base import BaseHistoryFeatures
 
-_Durations: TypeAlias = list[Any] | tuple[Any, ...] | np.ndarray
+_Lengths: TypeAlias = Literal["auto"] | list[Any] | tuple[Any, ...] | np.ndarray | None
 
 
-class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
+class HistoryAggregator(BaseHistoryFeatures):
     """Turn each history column into aggregates over windows before the cutoff.
 
     What is made by hand for gradient boosting, as columns beside the others of the
@@ -225,33 +205,21 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     1         3.0              1.0           5.0               5.0
     """
 
-    _doc_link_module = "sklearn_seqcrm"
-    _doc_link_template = DOC_LINK
     _parameter_constraints: dict[str, Any] = {
+        **BaseHistoryFeatures._parameter_constraints,
         "lookbacks": [StrOptions({"auto"}), list, tuple, np.ndarray, None],
         "half_lives": [StrOptions({"auto"}), list, tuple, np.ndarray, None],
         "max_levels": [Interval(Integral, 0, None, closed="left")],
         "max_features": [Interval(Integral, 1, None, closed="left"), None],
         "min_rows": [Interval(Integral, 0, None, closed="left")],
-        "time_unit": "no_validation",  # the clock of the log knows what it takes
-        "remainder": [StrOptions({"passthrough", "drop"})],
-        "max_categories": [Interval(Integral, 2, None, closed="left"), None],
         "keep_histories": ["boolean"],
     }
 
     def __init__(
         self,
-        lookbacks: Literal["auto"]
-        | list[Any]
-        | tuple[Any, ...]
-        | np.ndarray
-        | None = "auto",
+        lookbacks: _Lengths = "auto",
         *,
-        half_lives: Literal["auto"]
-        | list[Any]
-        | tuple[Any, ...]
-        | np.ndarray
-        | None = None,
+        half_lives: _Lengths = None,
         max_levels: int = 10,
         max_features: int | None = 100,
         min_rows: int = 10,
@@ -326,11 +294,7 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
 
     def _learn(self, X: Any) -> pd.DataFrame:
         """Set what `fit` learns, and return what `transform` would of the same rows."""
-        self._validate_params()
-        self._reading, table = read_to_fit(X, self.remainder)
-        self._reading.set_names(table.frame, self)
-        table = self._reading.select(table, self).refuse_encoded("HistoryAggregator")
-        self._clocks = clocks_of(table)
+        table = self._read_to_fit(X)
         settings = Settings(
             self.lookbacks,
             self.half_lives,
@@ -346,7 +310,6 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             self._fitted[name].learn_known(array.rows, name, self.min_rows)
             for name, array in table.histories.items()
         ]
-        self.history_columns_ = [*self._fitted]
         self.lookbacks_ = {n: one.lookbacks for n, one in self._fitted.items()}
         self.half_lives_ = {n: one.half_lives for n, one in self._fitted.items()}
         self.time_units_ = {n: one.unit for n, one in self._fitted.items()}
@@ -358,11 +321,7 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             name: [f"{name}__{feature}" for feature in one.left_out]
             for name, one in self._fitted.items()
         }
-        self.static_columns_ = filled_statics(table.frame, self._reading)
-        self.categories_ = learn_statics(
-            table.frame, self._reading, self.max_categories
-        )
-        refuse_repeated(self.get_feature_names_out())
+        self._learn_statics(table)
         return self._joined(table, frames)
 
     def transform(self, X: Any) -> pd.DataFrame:
@@ -389,8 +348,7 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             If a column that `fit` saw is missing, a log lacks a field, or its times are
             datetimes and were numbers in `fit`, or the other way round.
         """
-        check_is_fitted(self)
-        table = read_again(X, self._reading, self._clocks, self)
+        table = self._read(X)
         frames = [
             self._fitted[name].frame(array.rows, name)
             for name, array in table.histories.items()
@@ -399,11 +357,9 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
 
     def _joined(self, table: Table, frames: list[pd.DataFrame]) -> pd.DataFrame:
         """Aggregates and the columns that are handed on, under their names."""
-        statics = statics_of(
-            table, self._reading, self.static_columns_, self.categories_
-        )
-        # Names come last: of tuples among them pandas would make several levels.
-        beside = pd.DataFrame(dict(enumerate(statics.values())))
+        statics = self._statics(table)
+        # Names come last: pandas would make several levels of tuples among them.
+        beside = pd.DataFrame(dict(enumerate(statics)))
         frames = [*frames, beside] if statics else frames
         if self.keep_histories:
             histories = [table.histories[name] for name in self.history_columns_]
@@ -427,15 +383,13 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             ``<history column>__<feature>``, then the columns that are handed on; the
             histories come first if they are kept.
         """
-        check_is_fitted(self)
-        check_feature_names_in(self, input_features)
-        names = [
+        names = super().get_feature_names_out(input_features)
+        kept = self.history_columns_ if self.keep_histories else []
+        return np.array([*kept, *names], dtype=object)
+
+    def _feature_names(self) -> list[str]:
+        return [
             f"{history}__{name}"
             for history, fitted in self._fitted.items()
             for name in fitted.names
         ]
-        kept = self.history_columns_ if self.keep_histories else []
-        return np.array([*kept, *names, *self.static_columns_], dtype=object)
-
-    def __sklearn_tags__(self) -> Any:
-        return of_history_transformer(super().__sklearn_tags__())

@@ -4,44 +4,23 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection
-from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import (
-    check_is_fitted,
-)
 
-from sklearn_seqcrm._sklearn_compat import (
-    DOC_LINK,
-    CallbackSupportMixin,
-    Interval,
-    StrOptions,
-    check_feature_names_in,
-    of_history_transformer,
-    one_task,
-)
+from sklearn_seqcrm._sklearn_compat import StrOptions, one_task
 from sklearn_seqcrm._store import check_kinds, rows_of_kinds
 from sklearn_seqcrm.events import HistoryArray
+from sklearn_seqcrm.feature_extraction._base import BaseHistoryFeatures
 from sklearn_seqcrm.feature_extraction._rfm_dialects import btyd, marketing
-from sklearn_seqcrm.feature_extraction._statics import (
-    clocks_of,
-    filled_statics,
-    learn_statics,
-    read_again,
-    read_to_fit,
-    refuse_repeated,
-    statics_of,
-)
 
 _DIALECTS = {"marketing": marketing, "btyd": btyd}
 # What `EventLog.resample` calls the number of merged events, which is no amount.
 _COUNT_FIELD = "n_events"
 
 
-class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
+class RFMFeatures(BaseHistoryFeatures):
     """Turn each history column into recency, frequency, monetary value and tenure.
 
     The classic description of a customer by four numbers, as columns that any
@@ -177,17 +156,13 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     1         0.0           0.0          0.0        3.0
     """
 
-    _doc_link_module = "sklearn_seqcrm"
-    _doc_link_template = DOC_LINK
     _parameter_constraints: dict[str, Any] = {
+        **BaseHistoryFeatures._parameter_constraints,
         "amount": [str, None],
         "dialect": [StrOptions(set(_DIALECTS))],
-        "time_unit": "no_validation",  # the clock of the log knows what it takes
-        "period": "no_validation",
+        "period": "no_validation",  # the clock of the log validates it
         "kinds": [str, "array-like", None],
         "kind_field": [str],
-        "remainder": [StrOptions({"passthrough", "drop"})],
-        "max_categories": [Interval(Integral, 2, None, closed="left"), None],
     }
 
     def __init__(
@@ -244,13 +219,7 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             `kinds`, a length of time is not longer than 0, or an output has the name
             of another column.
         """
-        self._validate_params()
-        self._reading, table = read_to_fit(X, self.remainder)
-        self._reading.set_names(table.frame, self)
-        table = self._reading.select(table, self).refuse_encoded("RFMFeatures")
-        X = table.frame
-        self._clocks = clocks_of(table)
-        self.history_columns_ = list(self._reading.histories)
+        table = self._read_to_fit(X)
         logs = {name: array.log for name, array in table.histories.items()}
         self.amounts_ = _amount_fields(self.amount, logs)
         self.time_units_ = {
@@ -260,9 +229,7 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             self._lengths(name, log)
         if self.kinds is not None:
             _check_kinds(logs.values(), self.kinds, self.kind_field)
-        self.static_columns_ = filled_statics(X, self._reading)
-        self.categories_ = learn_statics(X, self._reading, self.max_categories)
-        refuse_repeated(self.get_feature_names_out())
+        self._learn_statics(table)
         return self
 
     def transform(self, X: Any) -> pd.DataFrame:
@@ -287,40 +254,23 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             If a column that `fit` saw is missing, a log lacks the amount, or its times
             are datetimes and were numbers in `fit`, or the other way round.
         """
-        check_is_fitted(self)
-        table = read_again(X, self._reading, self._clocks, self)
+        table = self._read(X)
         columns: list[Any] = []
         for name, array in table.histories.items():
             columns += self._features(name, array).values()
-        columns += statics_of(
-            table, self._reading, self.static_columns_, self.categories_
-        ).values()
+        columns += self._statics(table)
         names = self.get_feature_names_out()
         columns_by_name = dict(zip(names, columns, strict=True))
         return pd.DataFrame(columns_by_name, index=table.frame.index)
 
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return the names of the output columns.
-
-        Parameters
-        ----------
-        input_features : array-like of str or None, default=None
-            None, or the names that `fit` saw.
-
-        Returns
-        -------
-        ndarray of shape (n_features_out,), object
-            ``<history column>__<feature>``, then the columns that are handed on.
-        """
-        check_is_fitted(self)
-        check_feature_names_in(self, input_features)
+    def _feature_names(self) -> list[str]:
         names = []
         for history, field in self.amounts_.items():
             features = ["recency", "frequency", "monetary", "tenure"]
             if field is None:
                 features.remove("monetary")
             names += [f"{history}__{feature}" for feature in features]
-        return np.array([*names, *self.static_columns_], dtype=object)
+        return names
 
     def _features(self, name: Any, array: HistoryArray) -> dict[str, np.ndarray]:
         """Features of one history column, in order."""
@@ -343,9 +293,6 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             log.timeline.clock.duration(value, parameter, positive=True)
             for parameter, value in (("time_unit", unit), ("period", period))
         ]
-
-    def __sklearn_tags__(self) -> Any:
-        return of_history_transformer(super().__sklearn_tags__())
 
 
 def _or_default(time_unit: Any, log: Any) -> Any:

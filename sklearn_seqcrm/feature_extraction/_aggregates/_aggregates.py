@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._columns import text_of
+from sklearn_seqcrm._columns import RARE, text_of
 from sklearn_seqcrm._ragged import NO_ROW, Portion, look_up, portions, visible_events
 from sklearn_seqcrm._store import Clock, RawLog, Rows, unlike
 from sklearn_seqcrm.feature_extraction._aggregates._block import Block, Decays, Lengths
@@ -33,7 +33,6 @@ from sklearn_seqcrm.feature_extraction._aggregates._sources import (
     places_among,
     sources_of,
 )
-from sklearn_seqcrm.feature_extraction._statics import RARE
 
 _WIDTH = 64  # numbers of a row in work
 

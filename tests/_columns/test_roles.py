@@ -8,7 +8,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from sklearn_seqcrm._columns._roles import ColumnRoles
-from sklearn_seqcrm._columns._statics import as_levels, as_numbers, days_before, kind_of
+from sklearn_seqcrm._columns import as_levels, as_numbers, days_before, kind_of
 from sklearn_seqcrm._columns._table import Table
 from sklearn_seqcrm.events import EventLog
 
@@ -23,10 +23,10 @@ def statics_of(X):
 
 def test_columns_are_sorted():
     X = LOG.attach(LOG.attach(ROWS, cutoff=2, name="old"), cutoff="at", name="new")
-    reading = ColumnRoles.of(Table.of(X))
-    assert reading.histories == ("old", "new")
-    assert reading.statics == {"age": "numeric"}
-    assert list(reading.columns) == ["age", "old", "new"]
+    roles = ColumnRoles.of(Table.of(X))
+    assert roles.histories == ("old", "new")
+    assert roles.statics == {"age": "numeric"}
+    assert list(roles.columns) == ["age", "old", "new"]
     # A constant cutoff has no column; the row's own "at" is a feature then.
     assert statics_of(LOG.attach(ROWS, cutoff=2)) == ["age", "at"]
 
@@ -132,31 +132,31 @@ def test_values_that_cannot_be_told_apart_are_no_keys():
 
 def test_columns_are_found_by_name():
     X = LOG.attach(ROWS, cutoff="at").assign(city=["x", "y", "z"])
-    reading = ColumnRoles.of(Table.of(X))
-    first = reading.select(X, None).frame
+    roles = ColumnRoles.of(Table.of(X))
+    first = roles.select(X, None).frame
     assert list(first) == ["age", "history", "city"]
-    assert reading.select(first, None).frame is first
+    assert roles.select(first, None).frame is first
     moved = X[["city", "history", "age"]].assign(more=1, later=2)
-    pd.testing.assert_frame_equal(reading.select(moved, None).frame, first)
+    pd.testing.assert_frame_equal(roles.select(moved, None).frame, first)
 
 
 def test_missing_columns():
     X = LOG.attach(ROWS, cutoff="at")
-    reading = ColumnRoles.of(Table.of(X))
+    roles = ColumnRoles.of(Table.of(X))
     with pytest.raises(
         ValueError,
         match=r"lacks 1 of the 2 columns that object saw in fit: \['history'\]\. "
         r"It has others that fit had not: \['past'\]",
     ):
-        reading.select(X.rename(columns={"history": "past"}), object())
+        roles.select(X.rename(columns={"history": "past"}), object())
 
 
 def test_arrays_have_no_names_to_go_by():
     objects = LOG.attach(ROWS, cutoff="at").to_numpy(dtype=object)
-    reading = ColumnRoles.of(Table.of(objects))
-    assert list(reading.columns) == ["x1", "x3"]
+    roles = ColumnRoles.of(Table.of(objects))
+    assert list(roles.columns) == ["x1", "x3"]
     with pytest.raises(ValueError, match=r"has 3 columns without names.*fitted on 4"):
-        reading.select(objects[:, :3], object())
+        roles.select(objects[:, :3], object())
 
 
 # Kinds ------------------------------------------------------------------------
