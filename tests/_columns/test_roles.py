@@ -7,8 +7,8 @@ import pyarrow as pa
 import pytest
 from numpy.testing import assert_array_equal
 
-from sklearn_seqcrm._columns._roles import ColumnRoles
 from sklearn_seqcrm._columns import as_levels, as_numbers, days_before, kind_of
+from sklearn_seqcrm._columns._roles import ColumnRoles
 from sklearn_seqcrm._columns._table import Table
 from sklearn_seqcrm.events import EventLog
 
