@@ -261,7 +261,28 @@ class ColumnsOfKind:
         return f"{type(self).__name__}({self.kind!r}{exposure})"
 
 
-class LevelEncoder(OneHotEncoder):
+class _UniqueNamesMixin:
+    """Append underscores to output names that are repeated."""
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the names of the output columns.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            None, or the names that `fit` saw.
+
+        Returns
+        -------
+        ndarray of shape (n_features_out,), object
+            The names that scikit-learn gives; underscores are appended to repeated
+            names.
+        """
+        names = super().get_feature_names_out(input_features)  # type: ignore[misc]
+        return np.array(unlike(names), dtype=object)
+
+
+class LevelEncoder(_UniqueNamesMixin, OneHotEncoder):
     """One-hot encode levels into columns with unique names.
 
     scikit-learn names the column of rare levels "infrequent_sklearn". A column may
@@ -269,46 +290,13 @@ class LevelEncoder(OneHotEncoder):
     "b_c" of a column "a" has the same name as the level "c" of a column "a_b".
     """
 
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return the names of the output columns.
 
-        Parameters
-        ----------
-        input_features : array-like of str or None, default=None
-            None, or the names that `fit` saw.
-
-        Returns
-        -------
-        ndarray of shape (n_features_out,), object
-            ``<column>_<level>``; underscores are appended to repeated names.
-        """
-        names = super().get_feature_names_out(input_features)
-        return np.array(unlike(names), dtype=object)
-
-
-class MarkingImputer(SimpleImputer):
+class MarkingImputer(_UniqueNamesMixin, SimpleImputer):
     """Impute numbers, and give the missing-value indicators unique names.
 
     scikit-learn names the indicator of a column "a" "missingindicator_a", which may be
     the name of another column.
     """
-
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return the names of the output columns.
-
-        Parameters
-        ----------
-        input_features : array-like of str or None, default=None
-            None, or the names that `fit` saw.
-
-        Returns
-        -------
-        ndarray of shape (n_features_out,), object
-            The names of the columns, then ``missingindicator_<column>``; underscores
-            are appended to repeated names.
-        """
-        names = super().get_feature_names_out(input_features)
-        return np.array(unlike(names), dtype=object)
 
 
 def _refuse_no_quantity(exposure: pd.Series, static_type: str) -> None:
