@@ -10,7 +10,7 @@ import pandas as pd
 
 from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, one_task
-from sklearn_seqcrm.feature_extraction._aggregates import Aggregates, Settings
+from sklearn_seqcrm.feature_extraction._aggregates import Aggregates
 from sklearn_seqcrm.feature_extraction._base import BaseHistoryFeatures
 
 _Lengths: TypeAlias = Literal["auto"] | list[Any] | tuple[Any, ...] | np.ndarray | None
@@ -295,15 +295,8 @@ class HistoryAggregator(BaseHistoryFeatures):
     def _learn(self, X: Any) -> pd.DataFrame:
         """Set what `fit` learns, and return what `transform` would of the same rows."""
         table = self._read_to_fit(X)
-        settings = Settings(
-            self.lookbacks,
-            self.half_lives,
-            self.max_levels,
-            self.max_features,
-            self.time_unit,
-        )
         self._fitted = {
-            name: Aggregates(array.rows, settings)
+            name: Aggregates(array.rows, self)
             for name, array in table.histories.items()
         }
         frames = [

@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline, make_union
 from sklearn_seqcrm._ragged import _segments
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
-from sklearn_seqcrm.feature_extraction._aggregates._lengths import label_of
+from sklearn_seqcrm.feature_extraction._aggregates import label_of
 from sklearn_seqcrm.model_selection import check_no_leakage
 from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import make_history_pipeline
