@@ -34,8 +34,7 @@ from sklearn_seqcrm.feature_extraction._aggregates._sources import (
     sources_of,
 )
 
-# Numbers per row of a block: the memory in use is about 64 floats a row, whatever the
-# number of aggregates.
+# A block has so many rows that 64 floats for each fit into the working memory.
 _WIDTH = 64
 
 

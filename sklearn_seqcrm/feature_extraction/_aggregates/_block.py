@@ -54,8 +54,8 @@ class Windows(NamedTuple):
     now : Summary
         Of the events at the cutoff.
     bands : list of Summary
-        Between each lookback and the next longer one; the last one is what precedes
-        the longest.
+        The shortest lookback without the own events, then the events between each
+        lookback and the next longer one; the last band precedes the longest lookback.
     """
 
     within: list[Summary]
