@@ -22,9 +22,9 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import make_history_pipeline
+from tests.logs import log_of_table
 
 for name in ("fastapi", "uvicorn"):
     pytest.importorskip(name)
@@ -34,6 +34,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 CUTOFF = "2025-01-01T00:00:00"
 N_EVENTS = 40
 PEOPLE = pd.DataFrame({"customer_id": [f"c{i}" for i in range(5)], "age": 30.0})
+COLUMNS = {"customer": "customer_id", "time": "timestamp"}
 STATICS = {"cutoff": CUTOFF, "statics": '{"age": 30}'}
 
 
@@ -48,20 +49,19 @@ def event(number, **others):
     }
 
 
-def log_of(events):
+def log_of_events(events):
     rows = [
-        {"customer_id": e["customer"], "timestamp": e["time"], **e["fields"]}
+        {"customer": e["customer"], "time": pd.Timestamp(e["time"]), **e["fields"]}
         for e in events
     ]
-    table = pd.DataFrame(rows)
-    table["timestamp"] = pd.to_datetime(table["timestamp"]).astype("M8[us]")
-    return EventLog(table, "customer_id", "timestamp", observed_until=CUTOFF)
+    table = pd.DataFrame(rows).astype({"time": "M8[us]"})
+    return log_of_table(table.rename(columns=COLUMNS), observed_until=CUTOFF)
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     """The file of a model, and the model."""
-    X = log_of(map(event, range(N_EVENTS))).attach(PEOPLE, cutoff=CUTOFF)
+    X = log_of_events(map(event, range(N_EVENTS))).attach(PEOPLE, cutoff=CUTOFF)
     X["age"] = [30.0, 40, 50, 60, 70]
     estimator = LSTMClassifier(hidden_size=4, max_epochs=1, random_state=0)
     fitted = make_history_pipeline(estimator).fit(X, np.arange(5) % 2)
@@ -123,7 +123,7 @@ def start(example, model, tmp_path):
 
 
 def scores_of(fitted, events):
-    return fitted.predict_proba(log_of(events).attach(PEOPLE, cutoff=CUTOFF))
+    return fitted.predict_proba(log_of_events(events).attach(PEOPLE, cutoff=CUTOFF))
 
 
 def assert_has_read(web, fitted, events):
@@ -409,7 +409,7 @@ def test_states_of_a_log_come_before_the_first_event(
     put_states = sys.modules["event_journal"].put_states
     events = [event(i) for i in range(N_EVENTS)]
     scorer = example.StreamingScorer(model[1], "customer_id", "timestamp")
-    scorer.update(log_of(events[:20]))
+    scorer.update(log_of_events(events[:20]))
     put_states(tmp_path, scorer)
     web = start()
     web.post(events[20:30])
@@ -420,7 +420,7 @@ def test_states_of_a_log_come_before_the_first_event(
         file.unlink()
     with pytest.raises(example.StartError, match="needs states"):
         start()
-    scorer.update(log_of(events[20:25]))
+    scorer.update(log_of_events(events[20:25]))
     with pytest.raises(ValueError, match="must be from 0 to 10"):
         put_states(tmp_path, scorer, number=11)
     put_states(tmp_path, scorer, number=5)
