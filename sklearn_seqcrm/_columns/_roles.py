@@ -171,6 +171,7 @@ class ColumnRoles:
         """
         X, histories = table.frame, table.histories
         keys = key_names(X)
+        # First by name, then by value: a renamed key is found among the other columns.
         beside = X[[name for name in X if name not in keys and name not in histories]]
         for array in histories.values():
             keys |= repeated_keys(beside, array)
@@ -264,6 +265,7 @@ class ColumnRoles:
                 f"X has {X.shape[1]} columns without names, but "
                 f"{type(estimator).__name__} was fitted on {self.n_columns}."
             )
+        # An array has no names: its columns, keys included, are found by position.
         if not self.is_named and len(frame.columns) == self.n_columns:
             frame = self._by_position(frame, estimator)
         place = frame.columns.get_indexer(self.columns)

@@ -77,6 +77,7 @@ def _read_times_alone(y: Any) -> SurvivalTargets:
             "time_to_next(X, censored='keep') with both."
         )
     time, in_days = _read_times(pd.Series(y))
+    # Labels by mistake: times of 0 and 1 alone are possible, but rare.
     if not in_days and np.array_equal(np.unique(time), [0, 1]):
         warnings.warn(
             "y has the values 0 and 1 alone, which are read as times at which the "

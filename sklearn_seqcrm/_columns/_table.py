@@ -398,7 +398,12 @@ def ranked_customers(array: HistoryArray) -> np.ndarray:
         the log come after the others, in the order of the hashes of their ids. Each
         missing history is a customer of its own, after all others.
     """
-    return _with_own_numbers(_customers_of_rows(array))
+    numbers = _customers_of_rows(array)
+    alone = numbers < 0
+    # A missing history must not join rows that share nothing but being unidentified.
+    first = numbers.max(initial=-1) + 1
+    numbers[alone] = np.arange(first, first + alone.sum())
+    return numbers
 
 
 def split_customers(
@@ -445,11 +450,3 @@ def _customers_of_rows(array: HistoryArray) -> np.ndarray:
         both = np.concatenate([hashed_ids(ids), others])
         result[unknown] = pd.factorize(both)[0][len(ids) :][place]
     return result
-
-
-def _with_own_numbers(numbers: np.ndarray) -> np.ndarray:
-    """Replace each -1 by a number of its own."""
-    alone = numbers < 0
-    first = numbers.max(initial=-1) + 1
-    numbers[alone] = np.arange(first, first + alone.sum())
-    return numbers

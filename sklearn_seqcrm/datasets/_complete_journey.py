@@ -182,6 +182,7 @@ def _read_lines(directory: Any, time_zone: str) -> pd.DataFrame:
     products = products.astype("category").reindex(lines["product_id"])
     products.index = lines.index
 
+    # Quantities of fuel are volumes, some ten thousand a line; count one item.
     is_fuel = products["product_type"] == "GASOLINE-REG UNLEADED"
     timestamp = lines["transaction_timestamp"].astype("datetime64[us]")
     local = timestamp.dt.tz_localize("UTC").dt.tz_convert(time_zone)
@@ -229,12 +230,14 @@ def _of_largest_spend(lines: pd.DataFrame, group: pd.Series, field: str) -> pd.S
     spend = lines.groupby([group.rename("group"), field], observed=True)["spend"].sum()
     # Of tied levels the first; a group with missing levels only has no entry.
     ranked = spend.reset_index().sort_values("spend", ascending=False, kind="stable")
+    # Sorted by spend: the first line of each group has the largest.
     largest = ranked.drop_duplicates("group").set_index("group")[field]
     return largest.reindex(range(group.max() + 1))
 
 
 def _read_customers(directory: Any, household_ids: Any) -> pd.DataFrame:
     demographics = _read(directory, "demographics").set_index("household_id")
+    # All households with purchases; demographics are known of a third of them.
     customers = demographics[list(DEMOGRAPHICS)].reindex(household_ids)
     for name, levels in DEMOGRAPHICS.items():
         dtype = pd.CategoricalDtype(levels, ordered=levels is not None)

@@ -274,6 +274,7 @@ def _effects(
     ago = cutoff[owner] - seconds
     weight = 0.5 ** (ago / HALF_LIFE)
 
+    # The age of the last event, at most 90 days, also without any event.
     recency = np.full(len(rows), MAX_RECENCY)
     np.minimum.at(recency, owner, ago)
     spend = np.where(kind == ORDER, weight * amount, 0.0)
@@ -291,6 +292,8 @@ def _effects(
 
 def _order_signs(owner: np.ndarray, kind: np.ndarray) -> np.ndarray:
     """Mark with +1 a visit right after a mailing, -1 a mailing right after a visit."""
+    # Events are sorted by customer and time, so that neighbours are consecutive events;
+    # pairs across two customers are reset to 0.
     before, after = kind[:-1], kind[1:]
     signs = np.zeros(len(kind))
     signs[1:] += (before == MAILING) & (after == VISIT)

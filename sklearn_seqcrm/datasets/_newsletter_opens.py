@@ -251,8 +251,8 @@ def _open_chances(
     hour: np.ndarray,
 ) -> np.ndarray:
     """Return the probability of an open in each hour from sending, (n, 24)."""
-    lag = np.arange(N_HOURS)
-    later = hour[:, None] + lag
+    lag = np.arange(N_HOURS)  # k, (24,)
+    later = hour[:, None] + lag  # (n, 24); 24 and more is the next day
     peak = peaks[owner[:, None], day[:, None] + later // N_HOURS]
     angle = 2 * np.pi / N_HOURS * (later % N_HOURS + 0.5 - peak)
     rate = LEAST_RATE + MOST_RATE * np.exp(SHARPNESS * (np.cos(angle) - 1))
@@ -264,6 +264,8 @@ def _open_chances(
 
 def _draw_lags(rng: np.random.RandomState, chances: np.ndarray) -> np.ndarray:
     """Draw the hour from sending to opening, 24 for never, by inversion of the CDF."""
+    # The number of hours whose CDF is at most a uniform number; the CDF ends below 1,
+    # and the rest is the probability of no open.
     threshold = rng.uniform(size=len(chances))
     return (np.cumsum(chances, axis=1) <= threshold[:, None]).sum(axis=1)
 

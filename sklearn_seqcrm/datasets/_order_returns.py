@@ -325,7 +325,8 @@ def _draw_outcomes(
     known_at = seconds + RETURN_WINDOW
     for step in range(rank.max() + 1):
         now = np.flatnonzero(rank == step)
-        # Earlier items of the customer; those not yet known have weight 0.
+        # All earlier items of each customer, flat, and the basket `of` each. Outcomes
+        # that are not yet known have weight 0.
         past, of = _with_place(opening[now], first[now])
         age = seconds[first[now]][of] - known_at[past]
         weight = np.where(age >= 0, 0.5 ** (age.clip(0) / HALF_LIFE), 0.0)

@@ -62,6 +62,7 @@ def boosting_part(boosting: Any, classify: bool) -> Any:
 
 def _reads_raw(part: Any) -> bool:
     """Tell whether a part is a pipeline, or a search or calibration around one."""
+    # GridSearchCV, CalibratedClassifierCV and others wrap an `estimator`.
     while not isinstance(part, Pipeline) and hasattr(part, "estimator"):
         part = part.estimator
     return isinstance(part, Pipeline)
@@ -166,9 +167,10 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         self._validate_params()
         rows, given = self._read(X, y, sample_weight)
         rng = check_random_state(self.random_state)
+        # Seeds are set once: the parts of all splits, and the final ones, share them.
         parts = {name: _seeded(part, rng) for name, part in self._parts().items()}
         keys = self._weight_keys(parts, given)
-        # The number of fits depends on the splits.
+        # The number of steps, fits of parts, depends on the splits.
         task = FitTask(self, X, y, sample_weight, n_steps=None)
         fitted = None
         self.losses_: dict[str, float] = {}
@@ -250,6 +252,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         if not given:
             return {name: [] for name in parts}
         if get_config()["enable_metadata_routing"]:
+            # A placeholder: only the names of the routed arguments matter.
             routed = process_routing(self, "fit", sample_weight=True)
             return {name: list(routed[name].fit) for name in parts}
         return {name: [_weight_key(part)] for name, part in parts.items()}
@@ -289,13 +292,15 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
             fitted = _fit_parts(parts, keys, rows.take(train), task)
             X = safe_indexing(rows.X, test)
             outputs.append([self._output(fitted[name], X) for name in NAMES])
-        # Held-out predictions of all splits together: one weight for all.
+        # Held-out predictions of all splits together, for one weight: (n_held_out,), or
+        # (n_held_out, n_classes). A row may be held out several times.
         first, second = (np.concatenate(one) for one in zip(*outputs, strict=True))
         blend = self._blend(first, second)
         aside = np.concatenate([test for _, test in folds])
         target, share = rows.target[aside], rows.weight[aside]
         weight = learn_weight(blend, target, rows.customers[aside], share)
         self.n_customers_ = len(np.unique(rows.customers[aside]))
+        # A weight of 1 is the network alone, of 0 the boosted trees alone.
         self.losses_ = {
             name: float(np.average(blend.losses(target, one), weights=share))
             for name, one in (("lstm", 1.0), ("boosting", 0.0), ("hybrid", weight))
@@ -304,28 +309,23 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _folds(self, rows: _Rows, seed: int) -> Iterator[tuple[Any, Any]]:
         """Yield rows to fit on and rows held out, all of them with weight."""
-        if self.cv is None or isinstance(self.cv, Integral):
-            # Rows without weight must not influence the split.
-            used = rows.used
-            for train, test in self._folds_of_customers(rows.customers[used], seed):
-                yield used[train], used[test]
-            return
-        for fold in check_cv(self.cv).split(rows.X, rows.y, rows.customers):
-            train, test = (np.arange(len(rows.y))[one] for one in fold)
-            yield train[rows.weight[train] > 0], test[rows.weight[test] > 0]
-
-    def _folds_of_customers(
-        self, customers: np.ndarray, seed: int
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield positions of both sides; nothing if there is only one customer."""
-        # Renumber by first appearance: rows that were left out must not change the
-        # numbers, and with them the split.
-        codes, found = pd.factorize(customers)
-        if self.cv is not None:
+        used = rows.used
+        # Rows without weight must not influence the split: leave them out, and renumber
+        # the customers of the others by first appearance.
+        codes, found = pd.factorize(rows.customers[used])
+        splits: Any = []
+        if isinstance(self.cv, Integral):
             splitter = GroupKFold(int(self.cv), shuffle=True, random_state=seed)
-            yield from splitter.split(codes, groups=codes)
+            splits = splitter.split(codes, groups=codes)
+        elif self.cv is not None:
+            # A splitter sees all rows: an iterable of splits counts them.
+            used = np.arange(len(rows.y))
+            splits = check_cv(self.cv).split(rows.X, rows.y, rows.customers)
         elif len(found) > 1:
-            yield split_customers(codes, self.validation_fraction, seed)
+            splits = [split_customers(codes, self.validation_fraction, seed)]
+        for train, test in splits:
+            train, test = used[train], used[test]  # positions, also of masks
+            yield train[rows.weight[train] > 0], test[rows.weight[test] > 0]
 
 
 def _fit_parts(
@@ -355,6 +355,7 @@ def _seeded(part: Any, rng: np.random.RandomState) -> Any:
 
 def _weight_key(part: Any) -> str:
     """Return the name of `sample_weight` for the last step in the `fit` of a part."""
+    # Without metadata routing, Pipeline takes "<step>__sample_weight".
     if isinstance(part, Pipeline):
         name, step = part.steps[-1]
         return f"{name}__{_weight_key(step)}"

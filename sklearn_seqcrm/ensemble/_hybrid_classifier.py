@@ -202,6 +202,7 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
         return y, codes
 
     def _can_fit(self, target: np.ndarray) -> bool:
+        # Neither part can be fitted on a single class; such a split is skipped.
         return bool((target != target[0]).any())
 
     def _output(self, part: Any, X: Any) -> np.ndarray:

@@ -13,6 +13,9 @@ from sklearn_seqcrm.ensemble._hybrid_regressor import HybridRegressor
 _TASKS = ("classification", "regression")
 
 
+# One overload per task: type checkers infer the class of the hybrid.
+
+
 @overload
 def make_hybrid(
     lstm: Any = None,
@@ -134,6 +137,7 @@ def make_hybrid(
     >>> model.fit(X, journeys.target).predict(X).shape
     (200,)
     """
+    # The parts are built here, not in `fit`, so that their parameters can be searched.
     classify = _task_of(lstm, boosting, task) == "classification"
     kind = HybridClassifier if classify else HybridRegressor
     return kind(

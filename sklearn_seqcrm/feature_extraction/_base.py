@@ -56,6 +56,7 @@ class BaseHistoryFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator,
         self._roles = roles if self.remainder == "passthrough" else roles.of_histories()
         self._roles.set_names(table.frame, self)
         table = self._roles.select(table, self).refuse_encoded(type(self).__name__)
+        # Time axes of the training logs; rows to be scored may have another log.
         self._clocks = {
             name: array.log.timeline.clock for name, array in table.histories.items()
         }
@@ -75,6 +76,7 @@ class BaseHistoryFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator,
             for name, one in types.items()
             if one == "category"
         }
+        # A static may be called "history__recency". Keys are not in the output.
         names = pd.Index(self.get_feature_names_out())
         repeated = names[names.duplicated()].tolist()
         if repeated:
@@ -90,6 +92,7 @@ class BaseHistoryFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator,
         table = self._roles.check(X, self).refuse_encoded(name)
         for column, array in table.histories.items():
             clock, fitted = array.log.timeline.clock, self._clocks[column]
+            # Units may differ: lengths are converted to the ticks of each log.
             if (clock.unit is None) != (fitted.unit is None):
                 raise ValueError(
                     f"The times of the histories in {column!r} are {clock}, but those "

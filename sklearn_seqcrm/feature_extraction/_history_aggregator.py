@@ -304,6 +304,8 @@ class HistoryAggregator(BaseHistoryFeatures):
             name: Aggregates(array.rows, self)
             for name, array in table.histories.items()
         }
+        # Computed in any case, to drop columns without values. `fit_transform` uses them
+        # instead of computing them again.
         frames = [
             self._fitted[name].learn_known(array.rows, name, self.min_rows)
             for name, array in table.histories.items()
@@ -356,12 +358,13 @@ class HistoryAggregator(BaseHistoryFeatures):
     def _joined(self, table: Table, frames: list[pd.DataFrame]) -> pd.DataFrame:
         """Join histories, aggregates and statics under the names of the output."""
         statics = self._statics(table)
-        # Names come last: pandas would make several levels of tuples among them.
+        # Integer names until the end: pandas would make a MultiIndex of tuples.
         beside = pd.DataFrame(dict(enumerate(statics)))
         frames = [*frames, beside] if statics else frames
         if self.keep_histories:
             histories = [table.histories[name] for name in self.history_columns_]
             frames = [pd.DataFrame(dict(enumerate(histories))), *frames]
+        # One frame needs no copy.
         joined = pd.concat(frames, axis=1) if len(frames) > 1 else frames[0]
         return joined.set_axis(self.get_feature_names_out(), axis=1).set_axis(
             table.frame.index

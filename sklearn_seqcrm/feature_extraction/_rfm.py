@@ -238,6 +238,7 @@ class RFMFeatures(BaseHistoryFeatures):
         self.time_units_ = {
             name: _or_default(self.time_unit, log) for name, log in logs.items()
         }
+        # Validate here; `transform` converts to the ticks of its own log.
         for name, log in logs.items():
             self._lengths(name, log)
         if self.kinds is not None:
@@ -293,6 +294,7 @@ class RFMFeatures(BaseHistoryFeatures):
             _check_numeric(field, name, log)
         rows: Any = array.rows
         lengths = self._lengths(name, log)
+        # Views of a log of these kinds: the formulas see no other event.
         if self.kinds is not None and self.kind_field in log.fields:
             rows = rows_of_kinds(rows, log.column(self.kind_field), self.kinds)
         amount = None if field is None else rows.log.column(field).values

@@ -35,6 +35,7 @@ def marketing(
     seen, first, last, cutoff = _moments(rows)
     features = {
         "recency": _spread((cutoff - last) / time_unit, seen),
+        # An empty history has frequency 0, a missing one (start < 0) has none.
         "frequency": np.where(rows.start >= 0, rows.stop - rows.start, np.nan),
     }
     if amount is not None:
@@ -97,6 +98,8 @@ def _spread(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
 def _mean_amount(rows: Rows, amount: np.ndarray) -> np.ndarray:
     """Return the mean of the recorded amounts, NaN without one."""
     mean = np.full(len(rows.start), np.nan)
+    # A block of rows at a time: `index` concatenates their events, and the events of
+    # row i begin at first[i].
     for block, index, first in event_blocks(rows.start, rows.stop):
         amounts, recorded = _recorded(amount[index])
         mean[block] = _ratio(
@@ -138,6 +141,7 @@ def _mean_repeat(
     amounts, recorded = _recorded(amounts)
     total = np.add.reduceat(amounts, transaction)
     known = np.logical_or.reduceat(recorded, transaction)
+    # Gamma-gamma models repeat purchases: the first transaction does not count.
     total[acquired], known[acquired] = 0.0, False
     return _ratio(
         np.add.reduceat(total, acquired),

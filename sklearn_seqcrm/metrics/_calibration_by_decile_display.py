@@ -179,6 +179,7 @@ class CalibrationByDecileDisplay:
         CalibrationByDecileDisplay
             The display, with `bars_`, `line_`, `ax_` and `figure_`.
         """
+        # Imported here, so that metrics work without matplotlib.
         from matplotlib import pyplot as plt
 
         if ax is None:

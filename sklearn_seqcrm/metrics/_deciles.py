@@ -88,11 +88,13 @@ def table_of(rows: ScoredRows, n_bins: int) -> pd.DataFrame:
     """Compute the table of `decile_table`."""
     groups = ScoreGroups.of(rows)
     pieces = groups.in_bins(n_bins)
+    # P[k] and T[k], the weighted means of predictions and targets in decile k.
     predicted = pieces.mean(groups.score)
     target = pieces.mean(groups.total / groups.weight)
     # Weights are scaled by 2**-exponent, see ScoredRows; only "weight" shows them.
     overall = np.average(rows.y, weights=rows.weight)
     known = overall if overall > 0 else np.nan
+    # Pieces are sorted by bin, and by descending score within a bin.
     first = np.searchsorted(pieces.bin, np.arange(n_bins))
     last = np.append(first[1:], len(pieces.bin)) - 1
     columns = {
@@ -101,6 +103,8 @@ def table_of(rows: ScoredRows, n_bins: int) -> pd.DataFrame:
         "max_prediction": groups.score[pieces.group[first]],
         "mean_prediction": predicted,
         "mean_target": target,
+        # bias[k] = P[k] / T[k] - 1, lift[k] = T[k] / T, and with equal weights of the
+        # deciles gain[k] = (T[1] + ... + T[k]) / (n_bins * T).
         "bias": predicted / np.where(target == 0, np.nan, target) - 1,
         "lift": target / known,
         "gain": np.cumsum(target / n_bins) / known,
@@ -180,7 +184,7 @@ def decile_mape(
             "is a share of that; n_bins makes fewer and larger parts"
         )
         return np.nan
-    return float(table["bias"].abs().mean())
+    return float(table["bias"].abs().mean())  # |P / T - 1| = |P - T| / |T|
 
 
 def aggregate_bias(y_true: Any, y_pred: Any, *, sample_weight: Any = None) -> float:

@@ -180,6 +180,7 @@ class GainDisplay:
             gain=gain,
             best_fraction=best_fraction,
             best_gain=best_gain,
+            # Weights are scaled by a power of 2, which cancels in the ratio.
             gini=normalized_gini(rows.y, rows.score, sample_weight=rows.weight),
             name=name,
         )
@@ -213,11 +214,13 @@ class GainDisplay:
         GainDisplay
             The display, with `line_`, `ax_` and `figure_`.
         """
+        # Imported here, so that metrics work without matplotlib.
         from matplotlib import pyplot as plt
 
         if ax is None:
             _, ax = plt.subplots(layout="constrained")
         name = self.name if name is None else name
+        # No leading zero: "Gini .90".
         gini = f"Gini {self.gini:.2f}".replace("0.", ".")
         options = {"label": gini if name is None else f"{name} ({gini})"}
         (self.line_,) = ax.plot(

@@ -21,6 +21,15 @@ class Hits(NamedTuple):
         Position in `rows`, ascending.
     place : ndarray of shape (n_hits,), int64
         Place in the list of the row, from 1, ascending within a row.
+
+    Notes
+    -----
+    For example, ann bought milk and tea, and bob milk::
+
+        ann's list  jam  milk        rows      ann  bob
+        bob's list  milk tea         n_bought    2    1
+                                     row         0    1     one hit each,
+                                     place       2    1     at places 2 and 1
     """
 
     rows: pd.Index
@@ -31,6 +40,7 @@ class Hits(NamedTuple):
     @classmethod
     def of(cls, bought: Any, recommended: Any, row: str, value: str, rank: str) -> Hits:
         """Read both tables and match their items; see `recall_at_k`."""
+        # Whatever the types of rows and items, match integer codes.
         had = _read_bought(bought, row, value)
         offered = _read_table(recommended, "recommended", [row, value, rank])
         _refuse_text_beside_numbers(had, offered, row, value)
@@ -97,10 +107,12 @@ def _refuse_text_beside_numbers(
     had: pd.DataFrame, offered: pd.DataFrame, row: str, value: str
 ) -> None:
     """Raise a TypeError if one table has text and the other numbers: no match."""
+    # pandas would find no equal pair, and every score would be 0.
     if not len(had) or not len(offered):
         return
     for column in (row, value):
         types = {
+            # A thousand values suffice; inference reads all of them.
             name: pd.api.types.infer_dtype(table[column].iloc[:1000])
             for name, table in (("bought", had), ("recommended", offered))
         }
@@ -145,6 +157,7 @@ def _in_order(
             f"{rows[:1].tolist()[0]!r} beside {offered[row].tolist()[0]!r}; both must "
             "name rows in the same way."
         )
+    # The last key is the primary one: by row, then by rank.
     order = asked[np.lexsort((offered[rank].to_numpy()[asked], of_line[asked]))]
     offered, of_line = offered.iloc[order], of_line[order]
     _refuse_equal_ranks(of_line, offered, row, rank)

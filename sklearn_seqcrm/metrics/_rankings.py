@@ -109,6 +109,7 @@ def recall_at_k(
     Name: recall_at_k, dtype: float64
     """
     hits = Hits.of(bought, recommended, row, value, rank)
+    # recall@k = (sum of hit[p] over p = 1 ... k) / |B|
     found = hits.up_to(k).sums()
     return _result(found / hits.n_bought, hits, "recall_at_k", row, per_row)
 
@@ -281,6 +282,7 @@ def hit_rate_at_k(
     0.5
     """
     hits = Hits.of(bought, recommended, row, value, rank)
+    # hit@k = 1 if any of hit[1], ..., hit[k] is 1
     found = hits.up_to(k).sums() > 0
     return _result(found.astype("float64"), hits, "hit_rate_at_k", row, per_row)
 
@@ -369,7 +371,8 @@ def mean_reciprocal_rank(
     """
     hits = Hits.of(bought, recommended, row, value, rank)
     near = hits.up_to(k)
-    # Hits are sorted by row and place: the first of each row is its best.
+    # RR = 1 / min{p: hit[p]}. Hits are sorted by row and place: the first hit of each
+    # row has the smallest p.
     first = np.flatnonzero(np.diff(near.row, prepend=-1))
     found = np.zeros(len(hits.rows))
     found[near.row[first]] = 1 / near.place[first]

@@ -85,6 +85,7 @@ def read_rows(
     if not len(y) or not weight.any():
         what = "has no row" if not len(y) else "has no row with a weight above 0"
         raise ValueError(f"y_true {what}, so that there is nothing to measure.")
+    # A row of weight 0 has no influence, not even on ties or on the range of scores.
     counts = weight > 0
     weight, exponent = _over_power_of_2(weight[counts])
     return ScoredRows(y[counts], score[counts], weight, exponent)
@@ -106,6 +107,7 @@ def _is_label(labels: pd.Series, pos_label: Any) -> pd.Series:
             f"y_true has {n_missing} missing labels among {len(labels)}; leave those "
             "rows out."
         )
+    # As in scikit-learn: without the label at all, all rows may be of the other class.
     is_label = labels == pos_label
     if not is_label.any() and labels.nunique() > 1:
         raise ValueError(
@@ -143,7 +145,7 @@ def numbers(values: Any, name: str) -> np.ndarray:
 def flat(values: Any, name: str) -> Any:
     """Return values as a Series or an array of one dimension."""
     if isinstance(values, pd.Series):
-        return values.reset_index(drop=True)
+        return values.reset_index(drop=True)  # a Series, as arrays lose nullable types
     array = np.asarray(values)
     if array.ndim == 2 and array.shape[1] == 1:
         return array[:, 0]

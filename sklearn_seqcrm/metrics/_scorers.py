@@ -40,6 +40,7 @@ def response(
     pos_label : int, float, bool, str or None
         The class; None for a regressor.
     """
+    # A regressor's targets are numbers: no label counts as 1.
     if not is_classifier(estimator):
         return response_values(estimator, X, "predict", None)
     two_classes(estimator)
@@ -51,6 +52,7 @@ def response(
 def two_classes(estimator: Any) -> np.ndarray:
     """Return the classes of a classifier; raise a ValueError if they are not two."""
     classes = estimator.classes_
+    # Classifiers of several labels have a list of arrays, or an array per label.
     if isinstance(classes, list) or np.ndim(classes) == 2:
         raise ValueError(
             f"The classifier predicts {len(classes)} labels for each row, and this "
@@ -87,6 +89,8 @@ class SecondClassScorer(Scorer):
         )
 
 
+# Higher is better for all: errors are negated ("neg_"). `lift_at` is the scorer of both
+# amounts, by `predict`, and labels, by `predict_proba`.
 _SCORERS = {
     "neg_absolute_bias": make_scorer(absolute_bias, greater_is_better=False),
     "neg_decile_mape": make_scorer(decile_mape, greater_is_better=False),
@@ -151,6 +155,7 @@ def get_scorer(scoring: str | Callable[..., float]) -> Callable[..., float]:
     1.0
     """
     if isinstance(scoring, str) and scoring in _SCORERS:
+        # `set_score_request` changes a scorer in place.
         return copy.deepcopy(_SCORERS[scoring])
     try:
         return sklearn.metrics.get_scorer(scoring)

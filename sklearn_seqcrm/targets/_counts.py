@@ -18,6 +18,8 @@ from sklearn_seqcrm.targets._windows import (
     windows_after,
 )
 
+# Type checkers infer a Series for one horizon, and a DataFrame for several.
+
 
 @overload
 def churned(
@@ -156,7 +158,7 @@ def churned(
 
     def target(one: Any) -> tuple[np.ndarray, Windows]:
         windows = windows_after(X, one, gap, history, kinds, kind_field)
-        # No event in the window; the gap in front of it does not matter.
+        # Events in the gap do not count: neither as activity nor against churn.
         return (windows.first == windows.last).astype("int64"), windows
 
     return over_horizons(target, horizon, censored, "churned")

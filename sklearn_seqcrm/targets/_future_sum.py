@@ -161,6 +161,7 @@ def future_sum(
         column = windows.log.column(field)
         if column.kind != "numeric":
             raise ValueError(f"Field {field!r} is {column.kind}, and cannot be summed.")
+        # Of the events of the chosen kinds only; first and last are positions in these.
         amounts = column.values[windows.events].astype("float64")
         amounts[~np.isfinite(amounts)] = 0
         # sums[i] = amounts[first[i]:last[i]].sum(), for a block of rows. Rejected:

@@ -47,6 +47,7 @@ def over_horizons(
     if not pd.api.types.is_list_like(horizon):
         values, windows = target(horizon)
         return to_target(values, windows, censored, name)
+    # One search per horizon. They share nothing but the histories, which are views.
     found = [target(one) for one in horizon]
     if not found:
         raise ValueError(f"horizon must be one or several; got {horizon!r}.")
@@ -60,6 +61,7 @@ def over_horizons(
             refuse_incomplete(windows)
     if censored == "drop":
         refuse_repeated_index(all_windows[0].index)
+    # "drop" and "raise" need all rows first: a row is dropped for any of its windows.
     how = "nan" if censored == "nan" else "keep"
     table = pd.concat(
         [to_target(values, windows, how, name) for values, windows in found], axis=1
@@ -72,7 +74,7 @@ def over_horizons(
 
 def _as_index(windows: list[Windows]) -> pd.Index:
     """Return the horizons as column names: Timedeltas, or the numbers of the log."""
-    unit: Any = windows[0].log.timeline.clock.unit
+    unit: Any = windows[0].log.timeline.clock.unit  # None on a numeric time axis
     lengths = np.array([one.length for one in windows])
     index = pd.Index(lengths) if unit is None else pd.to_timedelta(lengths, unit=unit)
     return index.rename("horizon")

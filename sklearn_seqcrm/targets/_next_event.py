@@ -140,6 +140,7 @@ def next_value(
     missing: Any = "NaT" if column.kind == "datetime" else np.nan
     if column.categories is not None:
         missing = -1  # the code of a missing category
+    # In the dtype of the field: float32 stays float32, and all levels are kept.
     values: Any = np.full(len(at), missing, dtype=column.values.dtype)
     values[found] = column.values[at[found]]
     if column.categories is not None:
@@ -268,7 +269,8 @@ def time_to_next(
     at = windows.next_events()
     event = at >= 0
     unit = windows.log.timeline.clock.unit
-    time = _censoring_time(windows)  # C; where there is an event, T <= C replaces it
+    # min(T, C): the censoring time C, replaced by T wherever there is an event.
+    time = _censoring_time(windows)
     time[event] = windows.log.timeline.times[at[event]] - windows.begin[event]
     columns = {"event": event, "time": _as_lengths(time, unit)}
     return pd.DataFrame(
@@ -281,6 +283,7 @@ def time_to_next(
 
 def _censoring_time(windows: Windows) -> np.ndarray:
     """Return how long each window has been observed, in ticks, shape (n,)."""
+    # `observed_until`, the last recorded time: C must not exceed what was observed.
     until = windows.log.timeline.observed_until
     observed = until - np.minimum(windows.begin, until)
     if windows.length is None:

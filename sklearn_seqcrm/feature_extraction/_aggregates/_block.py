@@ -115,6 +115,7 @@ class Block:
         ndarray of shape (n,)
             Its value in each row.
         """
+        # All arrays below have the shape (n,): one number per row of the block.
         if isinstance(field, NumericField):
             return self._of_numbers(feature, field)
         if isinstance(field, CategoricalField):
@@ -130,6 +131,7 @@ class Block:
             case "recency":
                 return events.ages(rows.cutoff, rows.stop - 1)
             case "recency_past":
+                # -1: all events are at the cutoff, and nothing precedes them.
                 last = np.where(self._past_end > rows.start, self._past_end - 1, -1)
                 return events.ages(rows.cutoff, last)
             case "tenure":
@@ -159,6 +161,7 @@ class Block:
         summary: Summary = self._summarised[1]
         if statistic != "gaps_since_last":
             return _STATISTICS[statistic.removeprefix("gap_")](summary)
+        # 1 is as usual; a customer with 2 is late by one mean interarrival time.
         recency = self._events.ages(rows.cutoff, rows.stop - 1)
         return _ratio(recency, summary.mean())
 
@@ -229,6 +232,7 @@ class Block:
         event, offsets = ranges(end, rows.stop)  # (n_own,), events at the cutoff
         row = np.repeat(np.arange(len(end)), np.diff(offsets))
         row, event = row[field.known[event]], event[field.known[event]]
+        # For each own event with a level: past events of its row with the same level.
         same = field.levels.count_same(event, rows.start[row], end[row])
         n_past = field.n_known[end] - field.n_known[rows.start]
         total = np.bincount(row, same, len(end))
@@ -280,6 +284,7 @@ class Decays:
         half_lives: Sequence[float],
     ) -> None:
         self._place = {name: 1 + i for i, name in enumerate(fields)}
+        # (n_events, n_fields); a missing number adds nothing to a sum.
         values = np.empty((len(times), len(fields)))
         for i, field in enumerate(fields.values()):
             values[:, i] = np.nan_to_num(field.values)

@@ -111,6 +111,7 @@ def sources_of(log: RawLog, seen: np.ndarray) -> dict[str, Source]:
         source = Source(name, log.column(name).kind)
         if source.type == "vector":
             continue
+        # The kinds of a merged log that have this field.
         kinds = [kind for kind, own in log.kinds.items() if name in own]
         if len(kinds) < 2 or source.type == "categorical":
             found[name] = source
@@ -147,6 +148,7 @@ def frequent_levels(column: Column, customers: np.ndarray, most: int) -> pd.Inde
     of_pair = np.unique(codes * n_owners + owners) // n_owners
     n_customers = np.bincount(of_pair, minlength=len(levels))
     fewest = 2 if len(customers) and customers[0] != customers[-1] else 1
+    # Stable: equally frequent levels keep the order of the categories.
     order = np.argsort(-counts, kind="stable")
     shared = order[(n_customers[order] >= fewest) & (counts[order] > 0)]
     return levels[shared[:most]]
