@@ -19,7 +19,7 @@ import datetime
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from numbers import Number
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -38,6 +38,8 @@ from sklearn_seqcrm._columns._statics import (
 )
 from sklearn_seqcrm._store import unlike
 from sklearn_seqcrm.events import HistoryDtype
+
+Dtypes: TypeAlias = Mapping[Any, pd.CategoricalDtype]
 
 
 class StaticType(ABC):
@@ -72,9 +74,7 @@ class StaticType(ABC):
         """Return the transformer that makes standardised numbers for a network."""
 
     @abstractmethod
-    def features(
-        self, X: pd.DataFrame, cutoffs: pd.Index, categories: Mapping[Any, Any]
-    ) -> list[Any]:
+    def features(self, X: pd.DataFrame, cutoffs: pd.Index, dtypes: Dtypes) -> list[Any]:
         """Return the values for estimators of tables, an array of shape (n,) a column.
 
         Parameters
@@ -83,8 +83,8 @@ class StaticType(ABC):
             Columns of this type.
         cutoffs : Index of shape (n,)
             Cutoffs of the rows.
-        categories : mapping of str to CategoricalDtype
-            Categories of the columns that are categorical in the output.
+        dtypes : mapping of str to CategoricalDtype
+            Dtypes of the columns that are categorical in the output.
         """
 
 
@@ -105,9 +105,7 @@ class NumericType(StaticType):
     def encoder(self) -> Pipeline:
         return _scaled(FunctionTransformer(to_floats, feature_names_out=names_kept))
 
-    def features(
-        self, X: pd.DataFrame, cutoffs: pd.Index, categories: Mapping[Any, Any]
-    ) -> list[Any]:
+    def features(self, X: pd.DataFrame, cutoffs: pd.Index, dtypes: Dtypes) -> list[Any]:
         return list(numbers_of(X).T)
 
 
@@ -129,9 +127,7 @@ class MomentType(StaticType):
         names_out = names_but_the_first
         return _scaled(FunctionTransformer(to_days, feature_names_out=names_out))
 
-    def features(
-        self, X: pd.DataFrame, cutoffs: pd.Index, categories: Mapping[Any, Any]
-    ) -> list[Any]:
+    def features(self, X: pd.DataFrame, cutoffs: pd.Index, dtypes: Dtypes) -> list[Any]:
         return [days_before(column, cutoffs) for _, column in X.items()]
 
 
@@ -155,10 +151,8 @@ class CategoryType(StaticType):
         )
         return Pipeline([("functiontransformer", levels), ("onehotencoder", one_hot)])
 
-    def features(
-        self, X: pd.DataFrame, cutoffs: pd.Index, categories: Mapping[Any, Any]
-    ) -> list[Any]:
-        return [to_category(X[name], categories[name]) for name in X]
+    def features(self, X: pd.DataFrame, cutoffs: pd.Index, dtypes: Dtypes) -> list[Any]:
+        return [to_category(X[name], dtypes[name]) for name in X]
 
 
 # The first that includes a column is its type: categories come last.

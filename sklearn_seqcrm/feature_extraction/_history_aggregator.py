@@ -304,8 +304,8 @@ class HistoryAggregator(BaseHistoryFeatures):
             name: Aggregates(array.rows, self)
             for name, array in table.histories.items()
         }
-        # Computed in any case, to drop columns without values. `fit_transform` uses them
-        # instead of computing them again.
+        # Computed in any case, to drop columns without values. `fit_transform` returns
+        # them instead of computing them again.
         frames = [
             self._fitted[name].learn_known(array.rows, name, self.min_rows)
             for name, array in table.histories.items()

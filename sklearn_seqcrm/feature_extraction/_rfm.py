@@ -235,9 +235,12 @@ class RFMFeatures(BaseHistoryFeatures):
         table = self._read_to_fit(X)
         logs = {name: array.log for name, array in table.histories.items()}
         self.amounts_ = _amount_fields(self.amount, logs)
-        self.time_units_ = {
-            name: _or_default(self.time_unit, log) for name, log in logs.items()
-        }
+        self.time_units_ = dict.fromkeys(logs, self.time_unit)
+        if self.time_unit is None:
+            self.time_units_ = {
+                name: 1 if log.timeline.clock.unit is None else pd.Timedelta(days=1)
+                for name, log in logs.items()
+            }
         # Validate here; `transform` converts to the ticks of its own log.
         for name, log in logs.items():
             self._lengths(name, log)
@@ -308,12 +311,6 @@ class RFMFeatures(BaseHistoryFeatures):
             log.timeline.clock.duration(value, parameter, positive=True)
             for parameter, value in (("time_unit", unit), ("period", period))
         ]
-
-
-def _or_default(time_unit: Any, log: Any) -> Any:
-    if time_unit is not None:
-        return time_unit
-    return 1 if log.timeline.clock.unit is None else pd.Timedelta(days=1)
 
 
 def _amount_fields(amount: str | None, logs: dict[Any, Any]) -> dict[Any, str | None]:

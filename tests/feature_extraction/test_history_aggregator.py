@@ -1,4 +1,3 @@
-import pickle
 from functools import partial
 from itertools import pairwise
 
@@ -11,7 +10,6 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_frame_equal
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline, make_union
 
 from sklearn_seqcrm._ragged import _segments
@@ -440,7 +438,7 @@ def test_no_leakage():
     X = EventLog(events, "who", "when").attach(
         make_rows(), cutoff="at", allow_exact_matches=True
     )
-    check_no_leakage(Aggregator().fit(X), X)
+    check_no_leakage(Aggregator().fit(X), X, n_cutoffs=3)
 
 
 # What is learned ----------------------------------------------------------------------
@@ -597,7 +595,7 @@ def test_max_features_keeps_the_first_by_priority():
     assert "history__amount_max" not in few
 
 
-# The contract of a transformer --------------------------------------------------------
+# Names and the other columns; tests/test_common.py has the contract ------------------
 
 
 def test_names():
@@ -661,24 +659,15 @@ def test_missing_histories_and_no_rows():
     assert len(Aggregator().fit(X.iloc[:0]).transform(X)) == 4
 
 
-def test_rows_keep_their_index_and_order():
+def test_rows_keep_their_index():
     X = make_table().set_axis(range(48, 0, -1))
-    model = Aggregator().fit(X)
-    whole = model.transform(X)
-    assert whole.index.equals(X.index)
-    order = np.random.default_rng(0).permutation(len(X))
-    assert_frame_equal(model.transform(X.iloc[order]), whole.iloc[order], rtol=1e-12)
-    more = X.assign(further=1)[["further", *X.columns[::-1]]]
-    assert_frame_equal(model.transform(more), whole)
+    assert Aggregator().fit_transform(X).index.equals(X.index)
 
 
-def test_clone_pickle_and_other_units():
+def test_logs_of_other_units():
     X = make_table()
     model = Aggregator(["30D"], half_lives=["1D"], max_levels=3)
-    assert clone(model).get_params() == model.get_params()
     whole = model.fit(X).transform(X)
-    again, back = pickle.loads(pickle.dumps((model, X)))
-    assert_frame_equal(again.transform(back), whole)
     events = make_events().assign(when=make_events()["when"].astype("datetime64[ns]"))
     finer = EventLog(events, "who", "when").attach(make_rows(), cutoff="at")
     assert_frame_equal(model.transform(finer), whole, rtol=1e-12)
@@ -779,34 +768,24 @@ def test_columns_that_few_rows_have_are_left_out():
 
 
 def test_a_network_reads_histories_and_aggregates():
-    """In one pipeline: search, clone, no leakage."""
     X = make_table(n_customers=10)
     y = make_y(X)
     network = LSTMClassifier(hidden_size=2, max_epochs=1, random_state=0)
     model = make_pipeline(
-        HistoryAggregator(keep_histories=True, max_features=20),
+        HistoryAggregator(keep_histories=True, max_features=5),
         make_history_pipeline(network),
     )
     table = model[0].fit_transform(X)
     assert table.columns[0] == "history"
     assert table["history"].array.equals(X["history"].array)
-    plain = HistoryAggregator(max_features=20).fit_transform(X)
+    plain = HistoryAggregator(max_features=5).fit_transform(X)
     assert_frame_equal(table.drop(columns="history"), plain)
-    grid = {"historyaggregator__max_features": [5]}
-    best = GridSearchCV(model, grid, cv=2, error_score="raise").fit(X, y)
-    best = best.best_estimator_
-    check_no_leakage(best, X, n_cutoffs=2)
+    check_no_leakage(clone(model).fit(X, y), X, n_cutoffs=1)
     # The network reads the five aggregates as further statics.
     alone = make_history_pipeline(clone(network)).fit(X, y)
-    assert best[-1][-1]._n_static >= alone[-1]._n_static + 5
+    assert model.fit(X, y)[-1][-1]._n_static >= alone[-1]._n_static + 5
 
 
-def test_vectors_are_left_out():
-    """Both transformers use the other fields as if there were no vectors."""
-    X, plain = make_table(n_components=3), make_table()
-    for features in (HistoryAggregator(), RFMFeatures("amount")):
-        found = features.fit_transform(X)
-        assert not found.columns.str.contains("vector").any()
-        pd.testing.assert_frame_equal(found, features.fit_transform(plain))
+def test_a_vector_is_no_amount():
     with pytest.raises(TypeError, match="is vector, but a monetary value"):
-        RFMFeatures("vector").fit(X)
+        RFMFeatures("vector").fit(make_table(n_components=3))

@@ -1,4 +1,3 @@
-import pickle
 from datetime import date
 from decimal import Decimal
 
@@ -7,7 +6,6 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_frame_equal
-from sklearn.base import clone
 from sklearn.compose import make_column_selector, make_column_transformer
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import NotFittedError
@@ -598,7 +596,7 @@ def test_linear_models_read_numbers_and_text():
     assert model.fit(X, [0, 1, 0, 1]).predict_proba(X).shape == (4, 2)
 
 
-# The contract of a transformer ------------------------------------------------
+# Names, index and output; tests/test_common.py has the rest -------------------
 
 
 def test_rows_keep_index_and_order():
@@ -606,31 +604,6 @@ def test_rows_keep_index_and_order():
     table = RFMFeatures().fit_transform(X)
     assert table.index.tolist() == [7, 7, 8, 9]
     assert_frame_equal(RFMFeatures().fit_transform(X[::-1]), table[::-1])
-
-
-def test_fit_is_idempotent_and_leaves_input_alone():
-    X = small_rows()
-    before = X.copy()
-    rfm = RFMFeatures()
-    first = rfm.fit(X).transform(X)
-    state = dict(vars(rfm))
-    assert_frame_equal(rfm.transform(X), first)
-    assert vars(rfm) == state
-    assert_frame_equal(rfm.fit(X).transform(X), first)
-    assert_frame_equal(X, before)
-    first.loc[0, "age"] = -1
-    assert_frame_equal(X, before)
-
-
-def test_clone_and_pickle():
-    rfm = RFMFeatures(
-        "amount", dialect="btyd", time_unit="7D", period="1D", remainder="drop"
-    )
-    assert clone(rfm).get_params() == rfm.get_params()
-    X = small_rows()
-    expected = rfm.fit_transform(X)
-    restored, X_restored = pickle.loads(pickle.dumps((rfm, X)))
-    assert_frame_equal(restored.transform(X_restored), expected)
 
 
 def test_names():
@@ -655,13 +628,6 @@ def test_set_output():
     table = RFMFeatures().set_output(transform="polars").fit_transform(X)
     assert table.columns == expected.columns.tolist()
     assert table["history__monetary"].to_list()[:2] == [40, 5]
-
-
-def test_object_column_of_histories():
-    X = small_rows()
-    objects = X.assign(history=X["history"].astype(object)).drop(columns="id")
-    expected = RFMFeatures().fit_transform(X)
-    assert_frame_equal(RFMFeatures().fit_transform(objects), expected)
 
 
 def test_object_array():

@@ -244,8 +244,7 @@ class _LogAggregates:
             [clock.duration(x, "lookbacks") for x in learned.lookbacks],
             [clock.duration(x, "half_lives") for x in learned.half_lives],
         )
-        self._features, self._sees_own = learned.features, learned.sees_own
-        self._levels = learned.levels
+        self._learned = learned
         decayed = {feature.field for feature in learned.features if feature.is_decayed}
         self._decayed = [name for name in learned.sources if name in decayed]
         wanted = {feature.field for feature in learned.features}
@@ -269,8 +268,8 @@ class _LogAggregates:
         to_decay = {name: fields[name] for name in self._decayed}
         decays = Decays(portion, times, to_decay, self._lengths.half_lives)
         for some, rows in portion.in_blocks(_WIDTH):
-            block = Block(rows, events, self._lengths, self._sees_own)
-            for feature, row in zip(self._features, values, strict=True):
+            block = Block(rows, events, self._lengths, self._learned.sees_own)
+            for feature, row in zip(self._learned.features, values, strict=True):
                 if feature.is_decayed:
                     row[some] = decays.of(feature)[some]
                 else:
@@ -286,7 +285,7 @@ class _LogAggregates:
             numbers = column.as_numbers(events.times, self._clock)
             return NumericField(numbers, events.chunks)
         places = look_up(self._tables[name], column.values)
-        n_frequent = len(self._levels[name])
+        n_frequent = len(self._learned.levels[name])
         return CategoricalField(
             column.values, places, n_frequent, events.chunks, events.offsets
         )
