@@ -53,9 +53,9 @@ class StaticType(ABC):
     # Whether `encoder` needs the cutoffs: then the first history precedes its columns,
     # because a ColumnTransformer shows its parts no other column.
     needs_cutoffs: ClassVar[bool]
-    # Whether a column without any value is handed on to estimators of tables. Boosting
-    # of scikit-learn 1.9 fails on a numeric one.
-    keeps_empty: ClassVar[bool]
+    # Whether estimators of tables get levels instead of numbers. A column without any
+    # number is not handed on: boosting of scikit-learn 1.9 fails on it.
+    is_categorical: ClassVar[bool]
 
     @abstractmethod
     def includes(self, dtype: Any, objects: str | None) -> bool:
@@ -93,7 +93,7 @@ class NumericType(StaticType):
 
     name = "numeric"
     needs_cutoffs = False
-    keeps_empty = False
+    is_categorical = False
     _OBJECTS = ("boolean", "decimal", "floating", "integer", "mixed-integer-float")
     _DURATIONS = ("timedelta", "timedelta64")
 
@@ -114,7 +114,7 @@ class MomentType(StaticType):
 
     name = "moment"
     needs_cutoffs = True
-    keeps_empty = False
+    is_categorical = False
 
     def includes(self, dtype: Any, objects: str | None) -> bool:
         if objects is not None:
@@ -136,7 +136,7 @@ class CategoryType(StaticType):
 
     name = "category"
     needs_cutoffs = False
-    keeps_empty = True
+    is_categorical = True
 
     def includes(self, dtype: Any, objects: str | None) -> bool:
         return True

@@ -123,6 +123,7 @@ def _read_kinds(event: pd.Series) -> np.ndarray:
             "Events in y must be booleans, or whole numbers that name their kind, and "
             f"are of the type {event.dtype}."
         ) from error
+    # Competing risks: kind 1, 2, ...; 0 is censored.
     wrong = (numbers < 0) | (numbers != np.floor(numbers))
     if wrong.any():
         raise ValueError(

@@ -32,6 +32,7 @@ def holds_histories(column: pd.Series) -> bool:
     """
     if column.dtype != object:
         return isinstance(column.dtype, HistoryDtype)
+    # The first value decides; to check all would take time in proportion to the rows.
     present = column.notna().to_numpy()
     return bool(present.any()) and isinstance(column.iloc[present.argmax()], History)
 
@@ -425,6 +426,7 @@ def split_customers(
     train, aside : ndarray of int64
         Positions of the rows of both parts.
     """
+    # Rows of one customer are dependent: all are on one side.
     splitter = GroupShuffleSplit(1, test_size=fraction, random_state=random_state)
     train, aside = next(splitter.split(customers, groups=customers))
     return train, aside

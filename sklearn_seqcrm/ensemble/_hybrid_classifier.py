@@ -193,6 +193,7 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
         y = column_or_1d(y, warn=True)
         check_array(y, ensure_2d=False, dtype=None, input_name="y")  # nothing missing
         check_classification_targets(y)
+        # Parts get labels, losses get their codes.
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(

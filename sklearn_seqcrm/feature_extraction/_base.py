@@ -69,12 +69,12 @@ class BaseHistoryFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator,
         self.static_columns_ = [
             name
             for name, one in types.items()
-            if STATIC_TYPES[one].keeps_empty or X[name].notna().any() or X.empty
+            if STATIC_TYPES[one].is_categorical or X[name].notna().any() or X.empty
         ]
         self.categories_ = {
             name: learn_categories(X[name], self.max_categories)
             for name, one in types.items()
-            if one == "category"
+            if STATIC_TYPES[one].is_categorical
         }
         # A static may be called "history__recency". Keys are not in the output.
         names = pd.Index(self.get_feature_names_out())

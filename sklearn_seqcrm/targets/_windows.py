@@ -231,6 +231,7 @@ def refuse_incomplete(windows: Windows, *, may_keep: bool = False) -> None:
         "if the log was recorded for longer than until its last event, "
         "EventLog(..., observed_until=...)."
     )
+    # A merged log ends with the kind that was recorded for the shortest time.
     limit = timeline.record.limited_by
     if limit is not None:
         longer = (
@@ -256,7 +257,7 @@ def refuse_incomplete(windows: Windows, *, may_keep: bool = False) -> None:
             f"observed_until={str(timeline.clock.as_scalar(end))!r})."
         )
     if timeline.clock.dtype == "int64":
-        latest //= 1
+        latest //= 1  # a cutoff is a whole tick
     earlier = ""
     if len(timeline.times) and latest >= timeline.times.min():
         earlier = f"cutoffs up to {timeline.clock.as_scalar(latest)}, "

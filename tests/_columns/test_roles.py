@@ -229,7 +229,7 @@ def test_types_and_values_of_statics(case):
 
 def test_a_type_without_a_method_cannot_be_made():
     class Duration(StaticType):
-        name, needs_cutoffs, keeps_empty = "duration", False, False
+        name, needs_cutoffs, is_categorical = "duration", False, False
 
     with pytest.raises(TypeError, match=r"abstract.*(encoder|features|includes)"):
         Duration()

@@ -125,6 +125,7 @@ class Block:
         return self._of_events(feature)
 
     def _of_events(self, feature: Feature) -> np.ndarray:
+        """Return an aggregate of the times of events."""
         rows, events = self._rows, self._events
         begin = self._begin(feature)
         match feature.statistic:
@@ -150,6 +151,7 @@ class Block:
         raise KeyError(feature.statistic)
 
     def _of_gaps(self, statistic: str) -> np.ndarray:
+        """Return a statistic of the interarrival times within histories."""
         rows, gaps = self._rows, self._events.gap_field
         # The interarrival time of the first event in a history began before it.
         begin = rows.start + 1
@@ -161,11 +163,12 @@ class Block:
         summary: Summary = self._summarised[1]
         if statistic != "gaps_since_last":
             return _STATISTICS[statistic.removeprefix("gap_")](summary)
-        # 1 is as usual; a customer with 2 is late by one mean interarrival time.
+        # 1: the time since the last event is the mean interarrival time; 2: twice that.
         recency = self._events.ages(rows.cutoff, rows.stop - 1)
         return _ratio(recency, summary.mean())
 
     def _of_numbers(self, feature: Feature, field: NumericField) -> np.ndarray:
+        """Return an aggregate of a numeric field."""
         statistic, length = feature.statistic, feature.length
         if statistic == "last":
             return field.last(self._rows.start, self._rows.stop)
@@ -182,6 +185,7 @@ class Block:
         return _STATISTICS[statistic](windows.within[-1 if length is None else length])
 
     def _windows(self, field: NumericField) -> Windows:
+        """Summarise a field over all windows, or return the last summaries."""
         if self._summarised[0] is not field:
             bands = self._bands.summary(field.numbers)
             now, *parts = (bands.at(place) for place in range(len(bands.n)))
@@ -192,6 +196,7 @@ class Block:
         return self._summarised[1]
 
     def _of_levels(self, feature: Feature, field: CategoricalField) -> np.ndarray:
+        """Return an aggregate of a categorical field."""
         rows, begin = self._rows, self._begin(feature)
         level = feature.level
         match feature.statistic:
