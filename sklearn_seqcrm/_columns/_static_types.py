@@ -373,7 +373,7 @@ def names_kept(transformer: Any, names: np.ndarray | None) -> np.ndarray:
         return no array, at which the HTML of scikit-learn 1.9 fails.
     """
     if names is None:
-        raise NotFittedError("No column of this kind was seen in fit.")
+        raise NotFittedError("No column of this type was seen in fit.")
     return names
 
 

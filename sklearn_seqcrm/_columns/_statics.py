@@ -201,9 +201,9 @@ def coded_levels(column: pd.Series | pd.Index) -> tuple[np.ndarray, list[str]]:
     try:
         codes, levels = pd.factorize(column)
     except TypeError as error:
-        kind = type(column.dropna()[:1].tolist()[0]).__name__
+        name = type(column.dropna()[:1].tolist()[0]).__name__
         raise TypeError(
-            f"Column {column.name!r} holds values of the type {kind}, which is no "
+            f"Column {column.name!r} holds values of the type {name}, which is no "
             "category; drop it, or make a column of each part."
         ) from error
     return codes, [text_of(level) for level in levels]

@@ -114,16 +114,16 @@ class OfQuantiles(OfNumbers):
     ----------
     first, second : ndarray of shape (n,)
         Predictions.
-    level : float
+    quantile : float
         The quantile, between 0 and 1.
     """
 
-    level: float
+    quantile: float
 
     def losses(self, y: np.ndarray, weight: float) -> np.ndarray:
-        """Return pinball losses max(level * e, (level - 1) * e) of e = y - b(w)."""
+        """Return pinball losses max(q * e, (q - 1) * e) of e = y - b(w)."""
         beyond = y - self.blend(weight)
-        return np.maximum(self.level * beyond, (self.level - 1) * beyond)
+        return np.maximum(self.quantile * beyond, (self.quantile - 1) * beyond)
 
     def derivatives(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the slope at one half, and the mean curvature over weights 0 to 1.
@@ -137,7 +137,7 @@ class OfQuantiles(OfNumbers):
 
     def _slopes(self, y: np.ndarray, weight: float) -> np.ndarray:
         is_above = y > self.blend(weight)
-        return np.where(is_above, -self.level, 1 - self.level) * (
+        return np.where(is_above, -self.quantile, 1 - self.quantile) * (
             self.first - self.second
         )
 

@@ -19,7 +19,7 @@ from sklearn_seqcrm.ensemble._blends import Blend, OfNumbers, OfQuantiles
 # Names and values of the parameters for losses and quantiles in scikit-learn, LightGBM,
 # XGBoost and CatBoost.
 _LOSSES = ("loss", "objective", "loss_function", "strategy")
-_LEVELS = ("quantile", "quantile_alpha", "alpha")
+_QUANTILES = ("quantile", "quantile_alpha", "alpha")
 _OF_QUANTILES = ("quantile", "reg:quantileerror")
 _OF_MEDIANS = ("absolute_error", "mae", "l1", "regression_l1", "reg:absoluteerror")
 _WRAPPED = ("estimator", "regressor")
@@ -51,7 +51,7 @@ def predicted_quantile(part: Any) -> float | str | None:
     if name in (*_OF_MEDIANS, "median"):
         return 0.5
     if name in _OF_QUANTILES:
-        return _level(params)
+        return _quantile(params)
     if name.startswith("quantile:alpha="):  # CatBoost: "Quantile:alpha=0.9"
         return float(name.removeprefix("quantile:alpha="))
     return "mean"
@@ -95,11 +95,12 @@ def _innermost(part: Any) -> Any:
         part = wrapped[0]
 
 
-def _level(params: Mapping[str, Any]) -> float:
+def _quantile(params: Mapping[str, Any]) -> float:
     """Return the quantile; of several the one nearest the median, as `predict` does."""
-    given = [params[name] for name in _LEVELS if params.get(name) is not None]
-    levels = np.atleast_1d(np.asarray(given[0] if given else 0.9, dtype="float64"))
-    return float(levels[np.abs(levels - 0.5).argmin()])
+    given = [params[name] for name in _QUANTILES if params.get(name) is not None]
+    # LightGBM has the default 0.9, and no parameter of it before one is set.
+    quantiles = np.atleast_1d(np.asarray(given[0] if given else 0.9, dtype="float64"))
+    return float(quantiles[np.abs(quantiles - 0.5).argmin()])
 
 
 class HybridRegressor(RegressorMixin, BaseHybrid):

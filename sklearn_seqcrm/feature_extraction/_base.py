@@ -97,7 +97,7 @@ class BaseHistoryFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator,
                 raise ValueError(
                     f"The times of the histories in {column!r} are {clock}, but those "
                     f"that {name} saw in fit were {fitted}; build both logs from the "
-                    "same kind of times, or fit again."
+                    "same type of times, or fit again."
                 )
         return table
 

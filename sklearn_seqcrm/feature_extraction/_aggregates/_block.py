@@ -121,7 +121,7 @@ class Block:
         if isinstance(field, CategoricalField):
             return self._of_levels(feature, field)
         if feature.statistic.startswith("gap"):
-            return self._of_gaps(feature.statistic)
+            return self._of_interarrival_times(feature.statistic)
         return self._of_events(feature)
 
     def _of_events(self, feature: Feature) -> np.ndarray:
@@ -150,16 +150,16 @@ class Block:
                 return self._trend(rows.stop - begin, n_earlier, feature.length)
         raise KeyError(feature.statistic)
 
-    def _of_gaps(self, statistic: str) -> np.ndarray:
+    def _of_interarrival_times(self, statistic: str) -> np.ndarray:
         """Return a statistic of the interarrival times within histories."""
-        rows, gaps = self._rows, self._events.gap_field
+        rows, field = self._rows, self._events.interarrival_field
         # The interarrival time of the first event in a history began before it.
         begin = rows.start + 1
         if statistic == "gap_last":
-            return gaps.last(begin, rows.stop)
-        if self._summarised[0] is not gaps:
+            return field.last(begin, rows.stop)
+        if self._summarised[0] is not field:
             bands = Bands(self._events.chunks, rows.codes, np.array([rows.stop, begin]))
-            self._summarised = gaps, bands.summary(gaps.numbers).at(0)
+            self._summarised = field, bands.summary(field.numbers).at(0)
         summary: Summary = self._summarised[1]
         if statistic != "gaps_since_last":
             return _STATISTICS[statistic.removeprefix("gap_")](summary)

@@ -35,7 +35,7 @@ class EventNumbers:
         Chunks of the events.
     n_periods : ndarray of shape (n_events,), int64
         Number of events up to this one that begin a period of their customer.
-    gap_field : NumericField
+    interarrival_field : NumericField
         Interarrival times: time since the previous event, for events that begin a
         period; missing for all others.
     """
@@ -47,9 +47,11 @@ class EventNumbers:
         first = first_of_filled(portion.offsets)  # of each customer
         begins = begins_run(period, first)
         self.n_periods = np.cumsum(begins)
-        gaps = np.diff(times, prepend=times[:1]) / unit
+        between = np.diff(times, prepend=times[:1]) / unit
         begins[first] = False  # nothing precedes the first event of a customer
-        self.gap_field = NumericField(np.where(begins, gaps, np.nan), self.chunks)
+        self.interarrival_field = NumericField(
+            np.where(begins, between, np.nan), self.chunks
+        )
 
     def ages(self, cutoff: np.ndarray, events: np.ndarray) -> np.ndarray:
         """Return the time from events to cutoffs, missing where the event is -1."""

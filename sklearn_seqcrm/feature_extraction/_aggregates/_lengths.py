@@ -25,7 +25,7 @@ _MIN_UNITS = 10  # in the tenure
 class Rhythm(NamedTuple):
     """Typical interarrival time and tenure of training rows, in ticks."""
 
-    gap: float
+    interarrival: float
     tenure: float
 
     @classmethod
@@ -40,12 +40,12 @@ class Rhythm(NamedTuple):
         """
         times, offsets = rows.log.timeline.times, rows.log.timeline.offsets
         index = visible_events(rows)
-        gaps = visible_gaps(offsets, index, times[index])
-        gaps = gaps[gaps > 0]
+        times_between = visible_gaps(offsets, index, times[index])
+        times_between = times_between[times_between > 0]
         filled = rows.stop > rows.start
         tenures = rows.cutoff[filled] - times[rows.start[filled]]
         return cls(
-            float(np.median(gaps)) if len(gaps) else np.nan,
+            float(np.median(times_between)) if len(times_between) else np.nan,
             float(np.quantile(tenures, _TENURE_QUANTILE)) if len(tenures) else np.nan,
         )
 
@@ -93,10 +93,10 @@ def choose_lookbacks(rhythm: Rhythm, clock: Clock) -> list[Any]:
 
     Examples
     --------
-    >>> choose_lookbacks(Rhythm(gap=3, tenure=200), Clock("int64"))
+    >>> choose_lookbacks(Rhythm(interarrival=3, tenure=200), Clock("int64"))
     [3, 10, 30, 100]
     """
-    if not rhythm.gap <= rhythm.tenure:
+    if not rhythm.interarrival <= rhythm.tenure:
         return []
     lengths: list[Any] = [pd.Timedelta(text) for text in _ROUND_LENGTHS]
     if clock.unit is None:
@@ -106,7 +106,7 @@ def choose_lookbacks(rhythm: Rhythm, clock: Clock) -> list[Any]:
         length
         for length, number in zip(lengths, ticks, strict=True)
         # The interarrival time is a difference of floats, and so rounded.
-        if rhythm.gap * (1 - 1e-9) <= number < rhythm.tenure
+        if rhythm.interarrival * (1 - 1e-9) <= number < rhythm.tenure
     ]
     if len(suitable) <= _MAX_LOOKBACKS:
         return suitable
@@ -116,7 +116,7 @@ def choose_lookbacks(rhythm: Rhythm, clock: Clock) -> list[Any]:
 
 def _round_numbers(rhythm: Rhythm, whole: bool) -> list[Any]:
     """Return 1, 3, 10, 30, ... from below the interarrival time to the tenure."""
-    first, last = np.log10([rhythm.gap, rhythm.tenure])
+    first, last = np.log10([rhythm.interarrival, rhythm.tenure])
     powers = range(int(np.floor(first)), int(np.ceil(last)) + 1)
     numbers = [digit * 10.0**power for power in powers for digit in (1, 3)]
     # One digit: 0.3 instead of 0.30000000000000004
