@@ -294,9 +294,9 @@ def _ranking(
 def _area(hits: np.ndarray, misses: np.ndarray) -> np.ndarray:
     """Return the area under the ROC curve, by the trapezoidal rule.
 
-    ``sum_s dFP(s) (TP(s) - dTP(s) / 2) / (P N)``, where ``d`` is the difference from the
-    threshold before, and ``P`` and ``N`` are the weights of all positives and negatives.
-    A tie of a positive and a negative counts one half.
+    ``sum_s dFP(s) (TP(s) - dTP(s) / 2) / (P N)``, where ``d`` is the difference from
+    the threshold before, and ``P`` and ``N`` are the weights of all positives and
+    negatives. A tie of a positive and a negative counts one half.
     """
     steps = np.diff(misses, axis=1, prepend=0)
     before = hits - np.diff(hits, axis=1, prepend=0) / 2
