@@ -92,7 +92,7 @@ habits = EventLog(by_hour, *KEYS, **end)
 aggregator = HistoryAggregator(lookbacks=["120D"], max_levels=24, max_features=None)
 
 
-def turned(shares, hour):
+def rotated(shares, hour):
     """Take the shares of the hours around that of each row."""
     columns = {}
     for since in ("", "_120D"):
@@ -109,9 +109,9 @@ def turned(shares, hour):
 shares = aggregator.fit_transform(
     habits.attach(rows[["customer_id", "day"]], cutoff="day")
 )
-turned_rows = turned(shares, rows["hour"].to_numpy())
+rotated_rows = rotated(shares, rows["hour"].to_numpy())
 shares = aggregator.transform(habits.attach(data.next_days, cutoff="day"))
-turned_candidates = turned(
+rotated_candidates = rotated(
     shares.loc[shares.index.repeat(24)], candidates["hour"].to_numpy()
 )
 
@@ -143,7 +143,7 @@ def with_both(X, clock):
 
 
 def chances(model, X_train, X_test):
-    """Train, and predict the chance of each hour."""
+    """Train, and predict the probability of each hour."""
     model.fit(X_train, y)
     return model.predict_proba(X_test)[:, 1].reshape(-1, 24)
 
@@ -152,12 +152,14 @@ boosting = HistGradientBoostingClassifier(
     learning_rate=0.05, early_stopping=True, random_state=0
 )
 predicted = {
-    "turned clock + boosting": chances(
-        boosting, for_trees(X, turned_rows), for_trees(candidates, turned_candidates)
+    "rotated shares + boosting": chances(
+        boosting, for_trees(X, rotated_rows), for_trees(candidates, rotated_candidates)
     ),
     "LSTM": chances(network(12), with_clock(X), with_clock(candidates)),
-    "LSTM + turned clock": chances(
-        network(6), with_both(X, turned_rows), with_both(candidates, turned_candidates)
+    "LSTM + rotated shares": chances(
+        network(6),
+        with_both(X, rotated_rows),
+        with_both(candidates, rotated_candidates),
     ),
 }
 
@@ -213,7 +215,7 @@ for wanted, panel in zip((7, 13), panels, strict=True):
     customer = data.next_days["customer_id"].iloc[i]
     panel.step(hours["hour"], truth[i], "k--", where="mid", lw=1.2, label="truth")
     for name, color in zip(
-        ["LSTM", "LSTM + turned clock"], ["tab:orange", "tab:blue"], strict=True
+        ["LSTM", "LSTM + rotated shares"], ["tab:orange", "tab:blue"], strict=True
     ):
         chance, at = predicted[name][i], chosen[name][i]
         panel.step(hours["hour"], chance, where="mid", color=color, label=name)
@@ -223,7 +225,7 @@ for wanted, panel in zip((7, 13), panels, strict=True):
     at = times.dt.hour + times.dt.minute / 60
     panel.plot(at, np.full(len(at), -0.02), "|", color="tab:green", markersize=9)
     panel.set(title=f"Customer {customer}", xlabel="hour", xticks=range(0, 25, 6))
-panels[0].set_ylabel("chance to open")
+panels[0].set_ylabel("probability to open")
 panels[1].sharey(panels[0])
 panels[0].legend(loc="upper right", fontsize=8)
 

@@ -163,7 +163,7 @@ train = pd.DataFrame({"last": rows["action"], "next": following})[~is_test]
 chain = pd.crosstab(train["last"], train["next"], normalize="index")[actions]
 nexts["last action alone"] = chain.loc[rows["action"][is_test]].to_numpy()
 for name, chance in nexts.items():
-    chance = chance.clip(1e-6)  # what never followed in training is not impossible
+    chance = chance.clip(1e-6)  # unseen is not impossible
     chance = chance / chance.sum(axis=1, keepdims=True)
     loss = log_loss(following[is_test], chance, labels=actions)
     print(f"next action, {name}: log loss {loss:.3f}")
@@ -232,7 +232,7 @@ for panel, number in zip(panels, chosen, strict=True):
     end = "an order" if own["ordered"].iloc[0] else "leaving"
     panel.set(title=f"A visit that ended with {end}", xlabel="click", ylim=(0, 1))
     panel.yaxis.set_major_formatter(PercentFormatter(1))
-panels[0].set_ylabel("chance of an order (LSTM)")
+panels[0].set_ylabel("probability of an order (LSTM)")
 panels[1].legend(loc="upper right")
 
 output = Path("demo_output")

@@ -111,7 +111,7 @@ print(table.to_string(float_format="{:.3f}".format, formatters=formats))
 differences = comparison.differences.query("metric == 'roc_auc'").set_index("model")
 for model, found in differences.iterrows():
     lower, upper = found["lower"], found["upper"]
-    verdict = "ahead" if lower > 0 else "behind" if upper < 0 else "level"
+    verdict = "better" if lower > 0 else "worse" if upper < 0 else "equal"
     print(
         f"{model}: {verdict}, {found['difference']:+.4f} in AUC to "
         f"{comparison.reference}, 95% interval {lower:+.4f} to {upper:+.4f}"

@@ -131,7 +131,9 @@ for i, curve in zip(
     if came[i] and waited[i] <= 42:
         left.plot(waited[i], curve(waited[i]), "o", color=line.get_color())
 left.set(
-    xlabel="days from 1 November", ylabel="chance of no purchase yet", ylim=(0, 1.02)
+    xlabel="days from 1 November",
+    ylabel="probability of no purchase yet",
+    ylim=(0, 1.02),
 )
 left.legend(title="median time to return", fontsize=8, title_fontsize=8)
 
@@ -143,7 +145,7 @@ for horizon, panel in zip((3, 7, 21), panels, strict=True):
         found = pd.DataFrame({"chance": chance, "came": back}).groupby(group).mean()
         panel.plot(found["chance"], found["came"], marker, ms=5, alpha=0.8, label=name)
     panel.plot([0, 1], [0, 1], color="grey", lw=1, zorder=0)
-    panel.set(title=f"back before {horizon} days", xlabel="predicted chance")
+    panel.set(title=f"back before {horizon} days", xlabel="predicted probability")
 panels[0].set_ylabel("share that came")
 panels[-1].legend(fontsize=8)
 

@@ -165,7 +165,11 @@ came = own["value"].isin(bought.loc[bought["household_id"] == household, "value"
 names = [f"{'★ ' if c else ''}{v}" for v, c in zip(own["value"], came, strict=True)]
 places = -np.arange(len(own))
 right.barh(
-    places + 0.2, own["probability"], 0.38, color="tab:blue", label="network: chance"
+    places + 0.2,
+    own["probability"],
+    0.38,
+    color="tab:blue",
+    label="network: probability",
 )
 right.barh(
     places - 0.2, was, 0.38, color="tab:orange", label="share of its earlier baskets"

@@ -159,7 +159,7 @@ figure, (left, right) = plt.subplots(
 left.plot(moments, risks, color="tab:blue", lw=1.2, label="as time goes by")
 left.plot(*zip(*at_receipt, strict=True), "o", color="black", ms=5, label="a receipt")
 left.set(
-    title=f"Household {household}: chance not to be back within two weeks",
+    title=f"Household {household}: probability of no visit in two weeks",
     ylim=(0, 1.3 * max(risks)),
 )
 left.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))

@@ -43,7 +43,7 @@ def test_lists_are_ranked_by_probability(page):
 
 def test_a_score_is_that_of_the_events_and_of_the_censoring_time(page):
     """The censoring term is the log of a probability, and survival curves fall."""
-    assert (page["silence"] < 0).all()
+    assert (page["censoring"] < 0).all()
     week, month = page["printed"][5][0]
     assert 1 > week > month > 0
 

@@ -46,8 +46,8 @@ def test_getting_started(run):
     """Boosting and the network are equally good; the saved model scores everybody."""
     page = run("getting_started.md")
     scores = page["comparison"].summary.set_index("model")["score"]
-    assert scores.min() > 0.83
-    assert scores.max() - scores.min() < 0.03
+    assert scores.min() > 0.8
+    assert abs(scores["LSTM"] - scores["aggregates + boosting"]) < 0.03
     assert len(page["now"]) == 400
     assert page["now"]["risk"].between(0, 1).all()
 
@@ -119,7 +119,7 @@ def test_a_random_split_is_too_optimistic(run):
 
 
 def test_comparison(run):
-    """In these journeys the order of events matters, which aggregates do not contain."""
+    """In these journeys the order of events matters; aggregates do not contain it."""
     found = run("comparison.md")["comparison"].differences.set_index("model")
     assert found.loc["hybrid", "difference"] > 0
     assert found.loc["RFM + boosting", "difference"] < 0.01

@@ -15,8 +15,8 @@ def page(code_of):
 
 def test_answers_agree(page):
     """Probability, quantiles and curve of the first customer are consistent."""
-    chance, median, low, high = (one[0] for one in page["answers"].values())
-    np.testing.assert_allclose(page["curve"](30), 1 - chance)
+    probability, median, low, high = (one[0] for one in page["answers"].values())
+    np.testing.assert_allclose(page["curve"](30), 1 - probability)
     assert low < median < high
     np.testing.assert_allclose(page["curve"](median), 0.5)
 
@@ -25,7 +25,7 @@ def test_probabilities_are_close_to_observed_shares(page):
     """The share of 500 customers who are back."""
     days = page["truth"]["time"] / pd.Timedelta("1D")
     back = page["truth"]["event"] & (days < 30)
-    assert abs(back.mean() - page["chance"].mean()) < 0.08
+    assert abs(back.mean() - page["probability"].mean()) < 0.08
     assert page["printed"][1][0] > 0.55
 
 
