@@ -1,15 +1,14 @@
 """Window aggregates of a million events at twelve cutoffs.
 
-Side by side on the same events: `HistoryAggregator`, the same aggregates written in
-polars (for each cutoff one filter and `group_by` per window, joined; all cutoffs are
-collected together, on all cores), and a function of one customer's events in pandas
-(`groupby.apply`), on a hundredth of the customers, which its ratio makes up for. All of
-them start from sorted events and give the same numbers, which is checked. They run in
-turn, `--repeat` times after one that does not count, and the table shows medians and
-ratios. `HistoryAggregator` uses one core; the seconds of processor time are beside.
+Three implementations on the same sorted events: `HistoryAggregator`; polars (for each
+cutoff one filter and `group_by` per window, joined, with all cutoffs collected together
+on all cores); and pandas `groupby.apply` with a function of one customer's events, on a
+hundredth of the customers, scaled up. They return equal numbers, which is checked. They
+run in turn, `--repeat` times after a warm-up, and the table has medians and ratios.
+`HistoryAggregator` uses one core; CPU seconds are in a separate column.
 
-The last lines have one row per event of customers with long histories, whose windows
-overlap most, and the memory at the peak.
+The last lines are for one row per event of customers with long histories, whose windows
+overlap most, with the peak of memory.
 """
 
 import argparse

@@ -1,9 +1,9 @@
 """Snapshots, targets and splits of a large panel.
 
-One log of 10 million events of 500,000 customers is seen from 12 cutoffs, 30 days
-apart, which makes about 6 million rows. The table has the median seconds of making
-those rows, of each target on them, and of `CutoffSplit` on one million rows, with the
-memory at the peak of the first. `--events` makes a smaller try.
+A log of 10 million events of 500,000 customers has 12 cutoffs, 30 days apart, which
+gives about 6 million rows. The table has the median seconds for making the rows, for
+each target on them, and for `CutoffSplit` on one million rows, and the peak of memory
+while making the rows. `--events` sets a smaller size.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""A search on two workers of Dask beside two processes of loky: seconds and bytes.
+"""A search on two workers of Dask and in two loky processes: seconds and bytes.
 
 24 fits of boosted trees on features of histories. Needs dask[distributed].
 """

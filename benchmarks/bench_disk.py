@@ -1,12 +1,12 @@
-"""Logs larger than memory: events a second and memory, beside the same in memory.
+"""Logs larger than memory: events per second and memory, on disk and in memory.
 
 A data set of Parquet files in the order of time is cut by customer with Arrow and built
-into a log on the disk; then rows of all customers are attached, their targets counted,
-an encoder fitted to all their events, and a network trained and asked for one epoch of
-some of them. Each step runs in a process of its own that may allocate 4 GiB and no more
-(the limit of the kernel on data, RLIMIT_DATA; pages of files are not in it, which the
-kernel takes back when it needs them). With --in-memory the same is done with a log in
-memory and no limit. Needs pyarrow, and 60 bytes of disk for each event.
+into a log on the disk. Then rows of all customers are attached, their targets computed,
+an encoder fitted to all their events, and a network trained for one epoch on some of
+them, which then predicts. Each step runs in a separate process that may allocate 4 GiB
+(the limit of the kernel on data, RLIMIT_DATA; it does not include pages of files, which
+the kernel drops when memory is short). With --in-memory the same is done with a log in
+memory and without a limit. Needs pyarrow, and 60 bytes of disk for each event.
 """
 
 import argparse

@@ -1,11 +1,10 @@
 """Build an EventLog from 10 million events, and cut histories from it.
 
-Side by side on one unsorted table: this library, pandas (`sort_values` and
+Three implementations on one unsorted table: this library, pandas (`sort_values` and
 `groupby.agg(list)`), and polars (`sort` and `group_by.agg(all)`). They run in turn,
-`--repeat` times, and the table shows medians and their ratios. pandas runs once, as it
-takes that long, and so does the preprocessor of pytorch-lifestream, in an environment
-of its own and on a tenth of the customers, which its ratio makes up for. `--events`
-makes a smaller try.
+`--repeat` times, and the table has medians and their ratios. pandas is slow and runs
+once. So does the preprocessor of pytorch-lifestream, in a separate environment and on a
+tenth of the customers, scaled up. `--events` sets a smaller size.
 """
 
 import argparse

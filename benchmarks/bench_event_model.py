@@ -1,16 +1,15 @@
-"""Event models: training beside the classifier, simulations, and lists of products.
+"""Event models: speed of training, of simulations, and of lists of products.
 
 Histories of log-normal lengths (median 20, 95th percentile about 104, at most 1,000)
-have one field of 50 levels, drawn at random, at moments of three years that are drawn
-to the microsecond, or are whole days. Timed are fits of one epoch, with a tenth of the
-customers set aside: of the classifier the pipeline from raw events, with a linear head
-on the last state; the event model reads raw events itself. Both encode events first,
-which is in the time, and have the batches that they choose themselves. They take turns
-in one process; the table shows medians of real (not padded) events per second, and
-medians of the ratios.
+have one field of 50 levels, drawn at random, at times within three years, in
+microseconds or in whole days. Timed are fits of one epoch with a tenth of the customers
+for validation: the classifier in a pipeline from raw events, with a linear head on the
+last state, and the event model on raw events. Both times include the encoding of
+events, and batch sizes are automatic. The two run in turn in one process; the table has
+medians of real (not padded) events per second, and medians of the ratios.
 
-Simulations are of 200 rows and 100 paths each, to a horizon of half a year. Lists are
-of the ten most likely of 10,000 levels for 10,000 customers, by `predict_next`.
+Simulations are of 200 rows with 100 paths each and a horizon of half a year. Lists are
+the ten most probable of 10,000 levels for 10,000 customers, by `predict_next`.
 """
 
 import argparse

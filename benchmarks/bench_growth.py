@@ -1,8 +1,8 @@
-"""How training speed grows with everything that may grow, as a picture.
+"""Speed of training by size of the data and of the network, as a picture.
 
-Events a second of an epoch, the first one left out, against the number of events, the
-longest history, the size of the state and the rows per customer. `--picture` names the
-file; without it, only the table is printed.
+Events per second of an epoch after the first one, against the number of events, the
+longest history, the size of the state and the rows per customer. `--picture` is the
+file of the picture; without it, only the table is printed.
 """
 
 import argparse

@@ -1,8 +1,8 @@
-"""Memory of training, where a few histories are very long.
+"""Memory of training with a few very long histories.
 
-Peak memory of a fit beyond its log (Linux only): 100,000 customers, one of whom has
-20,000 events, and 16 customers of 50,000 events each, in full or with gradients that
-flow through stretches of `bptt_steps` events.
+Peak memory of a fit in addition to its log (Linux only): 100,000 customers, one of whom
+has 20,000 events, and 16 customers of 50,000 events each, with full gradients or with
+gradients truncated after `bptt_steps` events.
 """
 
 import argparse

@@ -1,9 +1,8 @@
-"""ONNX: sizes of files, and seconds beside torch.
+"""ONNX: sizes of files, and seconds compared with torch.
 
-Networks of 64 units on histories of 30 events on average, on one thread, in time of the
-processor. ONNX reads tensors that are padded before the clock starts; torch pads ragged
-histories batch by batch. A step is an event and a score of one customer, whose 99th
-percentile stands in parentheses.
+Networks of 64 units on histories of 30 events on average, on one thread, in CPU time.
+ONNX gets tensors that were padded before; torch pads ragged histories batch by batch. A
+step is an event and a score of one customer, with the 99th percentile in parentheses.
 """
 
 import argparse

@@ -1,12 +1,12 @@
 """Several rows of a customer share one pass over their events.
 
-Who of the Complete Journey's households shops again within 14 days? The more cutoffs a
-household is asked at, the more rows; read one by one, each of them would start over at
-the first event. The first table shows the time of an epoch, as a multiple of that with
-one row per household, and what the same rows cost one by one. The batch size counts
-rows, so that an epoch of 25 rows per household has up to 25 times the steps, too; the
-automatic batch size grows with the rows of a household. The second table tests nets of
-several seeds, trained both ways, on the last month.
+Which households of the Complete Journey shop again within 14 days? More cutoffs per
+household mean more rows. Without sharing, each row starts at the first event. The first
+table has the time of an epoch as a multiple of that with one row per household, with
+and without sharing. The batch size is a number of rows, so an epoch of 25 rows per
+household has up to 25 times the steps; the automatic batch size grows with the rows of
+a household. The second table tests networks of several seeds, trained both ways, on the
+last month.
 """
 
 import argparse

@@ -1,12 +1,12 @@
-"""A row before each event: a prediction after everything that happens.
+"""A row before each event: a prediction at every event.
 
-Customers with 7 random numbers for each event, and a row before each of their events:
-as many rows as events, all of which share one pass over a history. The table shows the
-events per second of an epoch with several poolings, beside an epoch with one row per
-customer, the first epoch left out; then how the default grows with the histories, at an
-equal number of events. The last line is about customers of 20 to 30 events: rows at
-twelve cutoffs, as a multiple of one row, and before each event. `--picture` names the
-file of the growth.
+Customers have 7 random numbers for each event, and a row before each of their events,
+so there are as many rows as events, and all rows share one pass over a history. The
+table has the events per second of an epoch for several poolings, compared with one row
+per customer, without the first epoch; then the default for increasing lengths of
+histories with an equal number of events. The last line is for customers of 20 to 30
+events: rows at twelve cutoffs, and before each event, as a multiple of one row.
+`--picture` is the file of the picture.
 """
 
 import argparse

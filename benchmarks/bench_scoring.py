@@ -1,4 +1,4 @@
-"""Scoring: many events a second, one row in real time, and searches on two cores."""
+"""Scoring: events per second, one row in real time, and searches on two cores."""
 
 import argparse
 import statistics

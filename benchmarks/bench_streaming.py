@@ -1,7 +1,7 @@
 """Streaming: a score after each event, and many events at once.
 
-The default network of 64 units, on one thread. The state is what a scorer keeps of a
-customer; the memory of a customer has the id, an entry of a dict, beside it.
+The default network of 64 units, on one thread. The state of a customer is what a scorer
+stores; the memory of a customer includes the id and an entry of a dict.
 """
 
 import argparse

@@ -1,15 +1,16 @@
-"""Training on ragged histories, against what a user would pick instead.
+"""Training on ragged histories, compared with common alternatives.
 
 Histories of random numbers have log-normal lengths (median 20, 95th percentile about
-104, at most 1,000); an event has 7 fields. All nets have one LSTM, read at a row's last
-event, a linear head, batches of 128 rows, AdamW, and a tenth of the rows set aside for
-early stopping. Timed are fits of one epoch: of ours the whole pipeline from raw events,
-with the fit of its encoder; of the others nets on arrays that are ready. They take
-turns in one process, pytorch-lifestream in a process and an environment of its own
-(`make .venv-lifestream/.installed`), without its start. The table shows medians, in
-real (not padded) events per second, medians of the ratios, and what share of the
-machine's matrix product the LSTM's own operations are: 8 x H x (D + H) for an event of
-D channels forwards, and twice as many backwards, which the rows set aside do not need.
+104, at most 1,000); an event has 7 fields. All networks have one LSTM, whose output at
+the last event of a row is pooled, a linear head, batches of 128 rows, AdamW, and a
+tenth of the rows for early stopping. Timed are fits of one epoch: of this library the
+whole pipeline from raw events, with the fit of its encoder; of the others networks on
+arrays that are ready. They run in turn in one process, pytorch-lifestream in a separate
+process and environment (`make .venv-lifestream/.installed`), without its start. The
+table has medians, in real (not padded) events per second, medians of the ratios, and
+the LSTM's operations as a share of the speed of the machine's matrix product: 8 x H x
+(D + H) for an event of D channels forwards, and twice as many backwards, which
+validation rows do not need.
 """
 
 import argparse

@@ -1,9 +1,9 @@
-"""The example of a service, killed and damaged in all the ways that it must survive.
+"""Kill and damage the example service in all the ways that it must survive.
 
-Prints a table: how often it was started, how many events it had acknowledged, and how
-many of them were lost or counted twice. Scores must be those of a log of the events in
-the journal, or those from before the damage. Where a start would lose events, it has to
-be refused with the way out, which is then taken. All of it takes about ten minutes.
+Prints a table: the number of starts and of acknowledged events, and how many of them
+were lost or counted twice. Scores must be those of a log of the events in the journal,
+or those from before the damage. If a start would lose events, the service must refuse
+to start and say what to do, which is then done. All of it takes about ten minutes.
 """
 
 import argparse

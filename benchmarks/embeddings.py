@@ -1,13 +1,13 @@
-"""Whether the states of an event model help boosted trees that have RFM already.
+"""Do the states of an event model help boosted trees that have RFM already?
 
-The tasks are those of ``quality/tasks.py``. Event model and trees learn from the same
-training rows, whose label windows end before the first test cutoff, and are compared on
-the test rows, with intervals for which customers are drawn again.
+The tasks are those of ``quality/tasks.py``. Event model and trees are trained on the
+same rows, whose label windows end before the first test cutoff, and compared on the
+test rows, with bootstrap intervals over customers.
 
-Beside the states, which are what the model remembers at the last event, stands what it
-says at the cutoff: the chance of an event within the horizon of the task. ``--trees
-small`` has trees that many columns mislead less. ``--split validation`` judges on the
-cutoffs before those of the test, to choose by.
+The alternative to the states at the last event is a prediction at the cutoff: the
+probability of an event within the horizon of the task. ``--trees small`` has trees that
+many columns mislead less. ``--split validation`` evaluates on the cutoffs before those
+of the test, to choose settings.
 """
 
 import argparse

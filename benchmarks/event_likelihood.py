@@ -1,16 +1,16 @@
-"""Likelihood of simulated processes, beside their own and EasyTPP's models.
+"""Likelihood of simulated processes, compared with the truth and with EasyTPP.
 
-Sequences of 30 events: renewals (gaps of a gamma distribution of shape 3) and
-self-exciting ones (Hawkes, exponential kernel). 1,000 are trained on and 500 are for
-the test. Printed is the mean log density of a gap, given those before it, less that of
-the process itself, in nats. EasyTPP (``pip install easy-tpp``) may be missing; its
-models have the size of ours, Adam with a learning rate of .005, and as many passes.
+Sequences of 30 events: renewals (gamma interarrival times of shape 3) and self-exciting
+ones (Hawkes, exponential kernel); 1,000 for training and 500 for the test. Printed is
+the mean log density of an interarrival time, given those before it, minus that of the
+process itself, in nats. EasyTPP (``pip install easy-tpp``) is optional; its models have
+the size of ours, Adam with a learning rate of .005, and the same number of epochs.
 
-``python benchmarks/event_likelihood.py --real --data FOLDER`` asks for real gaps, whole
-days between the days of a customer: log probabilities of days of customers who are not
-trained on, a quarter of all, beside what knows less. All have the silence up to the end
-of the record in their likelihood. Two simulated sets come first, of which the truth is
-known.
+``python benchmarks/event_likelihood.py --real --data FOLDER`` takes real interarrival
+times, whole days between the days of a customer: log probabilities for a quarter of the
+customers who are not in training, compared with simpler models. All likelihoods include
+the censoring time up to the end of the log. Two simulated sets with a known truth come
+first.
 """
 
 import argparse

@@ -1,21 +1,19 @@
-"""Whether simulated customers are like those who came: one command for all of it.
+"""Are simulated customers like real ones? One command for all comparisons.
 
-Each run fits event models with one seed, and adds a line to the results, so that an
-interrupted command goes on where it was when it is given again: ``python
-benchmarks/futures.py --data FOLDER``. CDNOW and Online Retail II are read from that
-folder, ``cdnow_master.txt`` and ``online_retail_II.parquet``; Complete Journey is a
-package.
-``--sample`` is the path of ``CDNOW_sample.txt``, of the 2,357 customers that the papers
-on CDNOW have; the package lifetimes 0.11.3 has it.
+Each run fits event models with one seed, and adds a line to the results, so an
+interrupted command continues where it was: ``python benchmarks/futures.py --data
+FOLDER``. CDNOW and Online Retail II are in that folder, ``cdnow_master.txt`` and
+``online_retail_II.parquet``; Complete Journey is a package.
+``--sample`` is the path of ``CDNOW_sample.txt``, with the 2,357 customers of the papers
+on CDNOW; the package lifetimes 0.11.3 has it.
 
-- ``cdnow``, ``retail``, ``journey``: the next 13 weeks from the middle of the record,
-  and with more to a name from later on. An event is a customer's day with its spend.
-  CDNOW is asked for 39 weeks as well, as long as the record until then, beside BG/NBD.
+- ``cdnow``, ``retail``, ``journey``: the next 13 weeks from cutoffs in the middle of the
+  log and later. An event is a day of a customer with its spend. For CDNOW also 39
+  weeks, as long as the log until then, compared with BG/NBD.
 - ``dropout``: these 39 weeks by networks with more dropout, which was chosen on them.
-- ``rivals``: the level of these 13 weeks by BG/NBD, and as it was in the 13 before.
+- ``rivals``: totals of these 13 weeks by BG/NBD, and as in the 13 weeks before.
 - ``demand``: units of each department in each of the next eight weeks, from three
-  cutoffs, of all households of Complete Journey, beside forecasts of each series by
-  itself.
+  cutoffs, for all households of Complete Journey, compared with forecasts of each series.
 """
 
 import argparse

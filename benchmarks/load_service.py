@@ -1,7 +1,7 @@
-"""The example of a service under load.
+"""The example service under load.
 
-The default network of 64 units. Clients post an event of one customer each, which is
-scored at once, one after the other over connections that stay open. In the end, scores
+The default network of 64 units. Each client posts events of one customer, one after the
+other over a persistent connection, and each event is scored at once. In the end, scores
 must be those of a log. benchmarks/break_service.py kills and damages the service.
 """
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share: events to run on, a stopwatch, and the peak of memory."""
+"""Shared by the benchmarks: events to run on, a stopwatch, and the peak of memory."""
 
 import time
 from pathlib import Path

@@ -1,9 +1,10 @@
-"""How many labels a network needs that starts from an event model.
+"""How many labels does a network need that starts from an event model?
 
-An event model learns from all histories without labels, up to the first test cutoff;
-classifiers learn from a few labelled rows, with the reader of the event model and
-without. Each number of labels is drawn anew with each seed, and both classifiers get
-the same rows. Boosted trees on recency, frequency and monetary value stand beside them.
+An event model is trained on all histories without labels, up to the first test cutoff.
+Classifiers are trained on a few labelled rows, with and without the recurrent network
+of the event model. Each seed draws new rows for each number of labels, and both
+classifiers get the same rows. The baseline is boosted trees on recency, frequency and
+monetary value.
 """
 
 import argparse

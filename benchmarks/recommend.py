@@ -1,21 +1,21 @@
-"""What is in the next basket: `LSTMEventModel` beside counts of earlier baskets.
+"""What is in the next basket? `LSTMEventModel` against counts of earlier baskets.
 
-An event is a thing that a customer bought on a day, and all things of a day are a
-basket. Models learn what came before the cutoff, and give ten things for the first
-basket of each customer after it. ``--task journey``: categories of products of the
-Complete Journey; ``retail``: stock codes of Online Retail II, of which the folder
-``--data`` has ``online_retail_II.parquet``. ``--share 4`` takes each fourth customer.
-``--next-event`` ranks by the next event alone, and not by the whole basket.
+An event is an item that a customer bought on a day, and all items of a day are a
+basket. Models are trained on the events before the cutoff, and list ten items for the
+first basket of each customer after it. ``--task journey``: categories of products of
+the Complete Journey; ``retail``: stock codes of Online Retail II, with
+``online_retail_II.parquet`` in the folder ``--data``. ``--share 4`` takes each fourth
+customer. ``--next-event`` ranks by the next event, not by the whole basket.
 
-Beside the network stand what most baskets had (``global``), what the customer's own
-had, and then what most had (``personal``, which is GP-TopFreq), the same with baskets
-that fade by a factor which earlier baskets chose (``recency``), and TIFU-KNN. Of the
-former tell Li, Jullien, Ariannezhad and de Rijke, "A Next Basket Recommendation Reality
-Check", ACM TOIS 41(4), 2023; of the latter Hu, He, Gao and Zhang, "Modeling
+The baselines are the items of most baskets (``global``), of most of the customer's own
+baskets and then of most baskets (``personal``, which is GP-TopFreq), the same with
+baskets that decay by a factor chosen on earlier baskets (``recency``), and TIFU-KNN.
+For the former see Li, Jullien, Ariannezhad and de Rijke, "A Next Basket Recommendation
+Reality Check", ACM TOIS 41(4), 2023; for the latter Hu, He, Gao and Zhang, "Modeling
 Personalized Item Frequency Information for Next-basket Recommendation", SIGIR 2020. Its
 parameters are those of cornac. ``--cornac PYTHON`` adds cornac's own GPTop and TIFUKNN;
-it is the Python of an environment that has cornac 3.0.1. Intervals are of the
-difference of the network to each of the others, over draws of other customers.
+it is the Python of an environment with cornac 3.0.1. Intervals are from a bootstrap
+over customers, for the difference between the network and each of the others.
 
     python benchmarks/recommend.py --task journey --share 4 --epochs 18
 """

@@ -1,4 +1,4 @@
-"""What pytorch-lifestream 0.6.0 needs for the same work, in its own environment.
+"""The same work with pytorch-lifestream 0.6.0, in a separate environment.
 
 ``train FILE HIDDEN_SIZE`` trains an epoch on pickled arrays, ``preprocess FILE`` makes
 sequences of a pickled table. Both print seconds as JSON.

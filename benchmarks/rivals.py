@@ -1,4 +1,4 @@
-"""What a user would pick instead: skorch and Keras on arrays, pytorch-lifestream."""
+"""Common alternatives: skorch and Keras on arrays, pytorch-lifestream."""
 
 import json
 import os

@@ -1,6 +1,6 @@
-"""Run benchmarks one after the other, and write what they print for the docs.
+"""Run benchmarks one after the other, and write their output into the docs.
 
-All of them, or those that are named: ``run_all.py bench_memory``.
+Runs all of them, or those named: ``run_all.py bench_memory``.
 """
 
 import ast

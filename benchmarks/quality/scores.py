@@ -1,4 +1,4 @@
-"""How good predictions are: the first score of each kind is the one in the tables."""
+"""Scores of predictions; the tables have the first score of each type."""
 
 import numpy as np
 from sklearn.metrics import log_loss, mean_poisson_deviance, roc_auc_score

@@ -1,9 +1,9 @@
 """Questions about real and simulated customers, each split forward in time.
 
-A task of real customers has rows at regular cutoffs. Its last cutoffs are for the test,
-those before for validation, on which defaults are chosen. What is trained on has label
-windows that end before the first of the cutoffs it is judged at, so that no choice has
-seen a test label.
+A task of real customers has rows at regular cutoffs. The last cutoffs are for the test,
+those before for validation, on which defaults are chosen. Label windows of training
+rows end before the first cutoff of the evaluation, so no choice depends on a test
+label.
 """
 
 import importlib.util

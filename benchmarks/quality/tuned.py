@@ -1,4 +1,4 @@
-"""Boosted trees of LightGBM on window aggregates, tuned as a careful user would."""
+"""LightGBM on window aggregates, tuned as a careful user would."""
 
 from lightgbm import LGBMClassifier, LGBMRegressor
 from scipy.stats import loguniform, randint, uniform
