@@ -28,7 +28,7 @@ LIMIT = 4 * 2**30
 
 
 def make_files(folder, n_events):
-    """Files in the order of time, in each of which all customers occur."""
+    """Write files in the order of time, each with all customers."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -51,7 +51,7 @@ def make_files(folder, n_events):
 
 
 def build(files, cut, path, n_events):
-    """Cut the files by customer, then read one part after the other."""
+    """Cut the files by customer, then build the log part by part."""
     import pyarrow.compute as pc
     import pyarrow.dataset as ds
 
@@ -76,7 +76,7 @@ def build(files, cut, path, n_events):
 
 
 class Watch(threading.Thread):
-    """Seconds of each step, and the most memory beside pages of files."""
+    """Seconds of each step, and the peak of memory without pages of files."""
 
     def __init__(self):
         super().__init__(daemon=True)
@@ -100,7 +100,7 @@ class Watch(threading.Thread):
 
 
 def work(path, n_rows, in_memory):
-    """Everything from rows to predictions."""
+    """Run everything from rows to predictions."""
     one_thread()
     from sklearn_seqcrm.events import EventLog
     from sklearn_seqcrm.neural_network import LSTMClassifier
@@ -136,7 +136,7 @@ def work(path, n_rows, in_memory):
 
 
 def alone(limited, function, *args):
-    """Run in a process of its own."""
+    """Run in a separate process."""
 
     def run():
         if limited:

@@ -28,7 +28,7 @@ CUTOFF = pd.Timestamp("2023-01-01")
 
 
 def make_rows(lengths, n_levels, rng, days=False):
-    """Histories of one field, at the end of what is known."""
+    """Make histories of one field, with the cutoff at the end of the log."""
     n_events = lengths.sum()
     times = random_times(n_events, rng)
     events = pd.DataFrame(
@@ -43,7 +43,7 @@ def make_rows(lengths, n_levels, rng, days=False):
 
 
 def classifier():
-    """The network that reads the same events to answer one question."""
+    """Make a classifier on the same events."""
     model = LSTMClassifier(
         pooling="last",
         head_sizes=(),
@@ -55,13 +55,13 @@ def classifier():
 
 
 def event_model(**changed):
-    """A network of the same size, trained as long."""
+    """Make an event model of the same size and training."""
     options = {"max_epochs": 1, "early_stopping": True, "random_state": 0}
     return LSTMEventModel(**{**options, **changed})
 
 
 def training(n_customers, repeat):
-    """Print events a second of both, and the ratio."""
+    """Print events per second of both, and the ratio."""
     print(f"{'fit, one epoch':44s}{'events/s':>12s}{'of the classifier':>20s}")
     some = make_rows(np.full(100, 20), 50, np.random.default_rng(0))
     classifier().fit(some, np.arange(100) % 2)  # once to warm up
@@ -86,7 +86,7 @@ def training(n_customers, repeat):
 
 
 def simulation(n_customers, repeat):
-    """Print simulated events a second."""
+    """Print simulated events per second."""
     rng = np.random.default_rng(0)
     X = make_rows(lognormal_lengths(n_customers, rng), 50, rng)
     model, some = event_model().fit(X), X.iloc[:200]

@@ -23,7 +23,7 @@ SWEEPS = {
 
 
 def speed(n_events=400_000, longest=1000, hidden=64, n_rows=1, repeat=3):
-    """Median of the events that an epoch reads in a second, each counted once."""
+    """Return the median of events per second of an epoch, each counted once."""
     rng = np.random.default_rng(0)
     lengths = lognormal_lengths(n_events // 20, rng, longest)
     lengths[:8] = longest
@@ -41,7 +41,7 @@ def speed(n_events=400_000, longest=1000, hidden=64, n_rows=1, repeat=3):
 
 
 def draw(found, path):
-    """One panel for each sweep."""
+    """Draw one panel for each sweep."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, len(found), figsize=(12, 3.2), sharey=True)

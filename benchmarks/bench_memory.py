@@ -16,13 +16,13 @@ from sklearn_seqcrm.preprocessing import make_history_pipeline
 
 
 def make_rows(lengths, rng):
-    """Raw histories of some lengths, and labels."""
+    """Make raw histories of some lengths, and labels."""
     X = make_log(lengths, rng).snapshots([1001])
     return X[["history"]], np.arange(len(X)) % 2
 
 
 def report(name, X, y, **options):
-    """Fit in a process of its own, which has no freed memory to take from."""
+    """Fit in a new process, which has no freed memory to use."""
     process = get_context("fork").Process(target=fit, args=(name, X, y, options))
     process.start()
     process.join()

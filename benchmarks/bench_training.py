@@ -34,13 +34,13 @@ from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 
 
 def make_rows(n_customers, rng):
-    """Raw histories of log-normal length, and random labels."""
+    """Make raw histories of log-normal length, and random labels."""
     X = make_log(lognormal_lengths(n_customers, rng), rng).snapshots([1001])
     return X[["history"]], rng.integers(0, 2, n_customers)
 
 
 def matrix_products(size=1024):
-    """Floating-point operations a second of a float32 matrix product, on one thread."""
+    """Measure operations per second of a float32 matrix product, on one thread."""
     a, b = torch.randn(2, size, size)
     a @ b
     return 2 * size**3 / min(seconds(lambda: a @ b)[0] for _ in range(20))
@@ -127,7 +127,7 @@ def main():
             speeds[name].append(n_read / run())
     limit = statistics.median(limits)
     operations = 8 * options.hidden * (n_channels + options.hidden)
-    operations *= 0.9 * 3 + 0.1  # a tenth is only read
+    operations *= 0.9 * 3 + 0.1  # a tenth is for validation, forwards only
     print(f"{'':45s}{'events/s':>11s}{'of ours':>9s}{'of the limit':>14s}")
     for name, found in speeds.items():
         speed = statistics.median(found)

@@ -86,24 +86,24 @@ def read_options():
 
 
 class Chance(TransformerMixin, BaseEstimator):
-    """The chance that an event comes within a horizon, which an event model says."""
+    """Probability of an event within a horizon, by a fitted event model."""
 
     def __init__(self, event_model, horizon):
         self.event_model = event_model
         self.horizon = horizon
 
     def fit(self, X, y=None):
-        """Nothing is learned: the event model is fitted."""
+        """Do nothing: the event model is fitted."""
         return self
 
     def transform(self, X):
-        """One column."""
+        """Return one column of probabilities."""
         curves = self.event_model.predict_survival_function(X)
         days = pd.Timedelta(self.horizon) / pd.Timedelta("1D")
         return pd.DataFrame({"chance": [1 - curve(days) for curve in curves]}, X.index)
 
     def get_feature_names_out(self, input_features=None):
-        """The name of the column."""
+        """Return the name of the column."""
         return np.array(["chance"], dtype=object)
 
     def __sklearn_is_fitted__(self):
@@ -111,7 +111,7 @@ class Chance(TransformerMixin, BaseEstimator):
 
 
 def models(event_model, horizon, trees, seed):
-    """Boosted trees on RFM, on states beside it, and on what the model says."""
+    """Make boosted trees on RFM, also with states and with the probability."""
     rfm, states = RFMFeatures(amount="spend"), FrozenEstimator(event_model)
     chance = Chance(states, horizon)
     columns = {

@@ -42,7 +42,7 @@ PACKAGES = [
 
 
 def machine():
-    """Processor, cores, memory, versions and date, in a sentence each."""
+    """Describe processor, cores, memory, versions and date in a sentence."""
     name = platform.processor() or platform.machine()
     cpu = Path("/proc/cpuinfo")
     if cpu.exists():
@@ -59,7 +59,7 @@ def machine():
 
 
 def installed(package):
-    """Whether a package is there."""
+    """Return whether a package is installed."""
     try:
         importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

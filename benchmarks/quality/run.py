@@ -26,12 +26,12 @@ from scores import scores_of
 from tasks import TASKS
 
 HERE = Path(__file__).parent
-# Those that are run unless others are asked for; reviews have no customers.
+# The default tasks; reviews have no customers.
 CUSTOMERS = [name for name in TASKS if name != "reviews"]
 
 
 def main():
-    """Run what is asked for and not there yet, and write the tables."""
+    """Run the chosen runs that have no result yet, and write the tables."""
     options = read_options()
     torch.set_num_threads(options.threads)
     done = {key(run) for run in read_runs(options.results)}
@@ -80,7 +80,7 @@ def _value(text):
 
 
 def fit_and_score(run, options):
-    """Scores of a run, means over its folds, and its seconds."""
+    """Return scores of a run, means over its folds, and its seconds."""
     task = TASKS[run["task"]]
     found, seconds = [], 0.0
     for X, y, X_judged, y_judged in task.folds(run["split"], run["seed"], options):
@@ -94,20 +94,20 @@ def fit_and_score(run, options):
 
 
 def key(run):
-    """What a run is known by."""
+    """Return the key of a run."""
     names = ("task", "split", "customers", "model", "settings", "label", "seed")
     return json.dumps([run[name] for name in names], sort_keys=True)
 
 
 def read_runs(path):
-    """All runs so far, each a dict."""
+    """Return all runs so far, each a dict."""
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def add_run(options, run):
-    """Show a run, and add it to the results."""
+    """Print a run, and add it to the results."""
     print(*(f"{k}={v}" for k, v in run.items() if v not in ({}, "", None)), flush=True)
     with options.results.open("a") as file:
         file.write(json.dumps(run) + "\n")
