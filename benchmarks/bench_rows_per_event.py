@@ -77,12 +77,12 @@ def measure_growth(repeat):
 
 
 def draw(found, path):
-    """Plot the time per customer against the number of events, and a linear fit."""
+    """Plot the time per customer by number of events, and a line of constant speed."""
     import matplotlib.pyplot as plt
 
     figure, axis = plt.subplots(figsize=(5, 3.6))
     lengths, times = np.array(list(found)), np.array(list(found.values()))
-    # The line of the geometric mean.
+    # At the geometric mean of the speeds.
     per_event = np.exp(np.log(times / lengths).mean())
     axis.plot(lengths, per_event * lengths, "--", color="grey", label="linear")
     axis.plot(lengths, times, marker="o", label="measured")
