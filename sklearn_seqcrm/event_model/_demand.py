@@ -12,7 +12,6 @@ from scipy import sparse
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._store import Clock, later
 from sklearn_seqcrm.event_model._learned import LearnedEvents
-from sklearn_seqcrm.event_model._next_values import level_field
 from sklearn_seqcrm.event_model._numbers import NumberField
 from sklearn_seqcrm.event_model._simulate import Simulator, Step
 
@@ -121,7 +120,7 @@ class DemandCells:
         by: Any,
     ) -> DemandCells:
         """Read what a user asks for; a ValueError where it cannot be answered."""
-        levels = None if field is None else level_field(learned, field).levels
+        levels = None if field is None else learned.level_field(field).levels
         if value is not None:
             _refuse_no_numbers(learned, value)
         periods = Periods.of(learned.encoder.clock, horizon, every)

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._recurrent.objectives import SurvivalCurve
-from sklearn_seqcrm._sklearn_compat import (
-    check_feature_names_in,
-    of_history_transformer,
-    with_callbacks,
-)
+from sklearn_seqcrm._sklearn_compat import check_feature_names_in
 from sklearn_seqcrm._store import unlike
 from sklearn_seqcrm.event_model._base import CONSTRAINTS, BaseEventModel
 from sklearn_seqcrm.event_model._likelihood import (
@@ -24,13 +19,13 @@ from sklearn_seqcrm.event_model._likelihood import (
     event_log_probs,
     states_at_cutoffs,
 )
-from sklearn_seqcrm.event_model._simulation_mixin import SimulationMixin
+from sklearn_seqcrm.event_model._next_values import NextValuesMixin
 
 # Times at which survival is worked out.
 _N_TIMES = 64
 
 
-class LSTMEventModel(TransformerMixin, BaseEventModel, SimulationMixin):
+class LSTMEventModel(BaseEventModel, NextValuesMixin):
     """Learn what customers do next, without labels, and simulate it.
 
     A recurrent network that after every event gives the distribution of the next one:
@@ -261,66 +256,6 @@ class LSTMEventModel(TransformerMixin, BaseEventModel, SimulationMixin):
         self.warm_start = warm_start
         self.verbose = verbose
 
-    # Fit --------------------------------------------------------------------------
-
-    @with_callbacks
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn from the events that the rows can see.
-
-        Parameters
-        ----------
-        X : DataFrame of shape (n, n_columns)
-            Rows with one column of raw histories, and statics of any kind.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        LSTMEventModel
-            The fitted estimator.
-
-        Raises
-        ------
-        TypeError
-            If the histories are encoded.
-        ValueError
-            If there are several history columns or none, no row sees an event, events
-            have a field of vectors (which cannot be drawn), a parameter is out of
-            range, or the machine lacks `device` or `precision`.
-        """
-        self._check_parameters()
-        return self._fit(X, y)
-
-    def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """Go once over more rows, from the network as it is.
-
-        One epoch of training, without customers set aside: how far the network is
-        trusted stays as it is. The first call settles what is learned of the events
-        before the training of the network: levels, what comes again, scales, weekdays
-        and the resolution of times. Its rows should be like those to come.
-
-        Parameters
-        ----------
-        X : DataFrame of shape (n, n_columns)
-            Rows with one column of raw histories, and statics of any kind.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        LSTMEventModel
-            The fitted estimator.
-
-        Raises
-        ------
-        TypeError
-            If the histories are encoded.
-        ValueError
-            As for `fit`.
-        """
-        self._check_parameters()
-        return self._partial_fit(X)
-
     # Likelihood -------------------------------------------------------------------
 
     def score_samples(self, X: Any) -> np.ndarray:
@@ -339,7 +274,7 @@ class LSTMEventModel(TransformerMixin, BaseEventModel, SimulationMixin):
             or numbers have no resolution that shows, it is taken to be a millionth of a
             typical gap, or of the spread of the numbers.
         """
-        data = self._rows_of(X)
+        data = self._read(X)
         return -self.net_.outputs(data)[:, 0].astype("float64")
 
     def score(self, X: Any, y: Any = None) -> float:
@@ -362,7 +297,7 @@ class LSTMEventModel(TransformerMixin, BaseEventModel, SimulationMixin):
         ValueError
             If no row sees an event.
         """
-        data = self._rows_of(X)
+        data = self._read(X)
         [source] = data.sources
         n_events = int((source.stop - source.start).sum())
         if not n_events:
@@ -387,8 +322,8 @@ class LSTMEventModel(TransformerMixin, BaseEventModel, SimulationMixin):
             ``log_prob_<field>`` of each field; that of a field called ``time`` is
             ``log_prob_time_``.
         """
-        data = self._rows_of(X)
-        row, log_probs, _ = event_log_probs(self.net_, data)
+        data = self._read(X)
+        row, log_probs = event_log_probs(self.net_, data)
         [source] = data.sources
         of_fields = dict(zip(self._learned.fields, log_probs.T[1:], strict=True))
         fields = list(self._learned.encoder.fields)
@@ -423,9 +358,9 @@ class LSTMEventModel(TransformerMixin, BaseEventModel, SimulationMixin):
             Functions of time, called like the step functions of scikit-survival. An
             empty history survives: nothing is known of when a first event comes.
         """
-        data = self._rows_of(X)
+        data = self._read(X)
         hazard = cumulative_hazards(
-            self.net_, data, self._learned.gaps, self._ticks_of_times()
+            self.net_, data, self._learned.grid, self._ticks_of_times()
         )
         if return_array:
             return np.exp(-hazard)
@@ -446,10 +381,10 @@ class LSTMEventModel(TransformerMixin, BaseEventModel, SimulationMixin):
     def _ticks_of_times(self) -> np.ndarray:
         """0, and times from a step of the log to the longest history."""
         longest = max(
-            self._learned.most_events.lengths[-1], 2 * self._learned.gaps.step
+            self._learned.most_events.lengths[-1], 2 * self._learned.grid.step
         )
         return np.append(
-            0.0, np.geomspace(self._learned.gaps.step, longest, _N_TIMES - 1)
+            0.0, np.geomspace(self._learned.grid.step, longest, _N_TIMES - 1)
         )
 
     # States -----------------------------------------------------------------------
@@ -472,7 +407,7 @@ class LSTMEventModel(TransformerMixin, BaseEventModel, SimulationMixin):
             The state after the last event, between -1 and 1; 0 for an empty history.
             It does not know how long ago that event was, which recency tells.
         """
-        data = self._rows_of(X)
+        data = self._read(X)
         states = states_at_cutoffs(self.net_, data)
         index = X.index if isinstance(X, pd.DataFrame) else None
         return pd.DataFrame(states, index, self.get_feature_names_out())
@@ -492,8 +427,5 @@ class LSTMEventModel(TransformerMixin, BaseEventModel, SimulationMixin):
         """
         check_is_fitted(self, "nets_")
         check_feature_names_in(self, input_features)
-        n_states = self.net_.module_.first.shape[0]
+        n_states = len(self.net_.module_.initial_output)
         return np.array([f"state{i}" for i in range(n_states)], dtype=object)
-
-    def __sklearn_tags__(self) -> Any:
-        return of_history_transformer(super().__sklearn_tags__())
