@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -48,6 +48,11 @@ from sklearn_seqcrm.event_model._distributions import (
     draw_weights,
     new_output,
     pick,
+)
+from sklearn_seqcrm.event_model._segments import (
+    linear_recurrence,
+    starts_run,
+    sums_before,
 )
 
 # Moments after which a level counts 1 / e, for each source of earlier moments.
@@ -246,7 +251,7 @@ def copy_candidates(
     same = same * is_level
     # The first event of its level in a moment excludes the level from then on.
     decayed = decayed * (is_level * (same == 0))[:, None]
-    excluded = _sums_before(decayed, _is_new(row) | _is_new(moment))
+    excluded = sums_before(decayed, starts_run(row) | starts_run(moment))
     rest = remaining(total, excluded)
     return CopyCandidates(
         torch.cat([same[:, None], decayed * (rest > 0)], dim=1),  # (n, N_SOURCES)
@@ -276,45 +281,15 @@ def _counts_before(
     same : Tensor of shape (n,)
         Events of this moment before this one.
     """
-    is_group = _is_new(group)
-    is_moment = is_group | _is_new(moment)
-    same = _sums_before(is_level[:, None], is_moment)[:, 0]
+    is_group = starts_run(group)
+    is_moment = is_group | starts_run(moment)
+    same = sums_before(is_level[:, None], is_moment)[:, 0]
     number = is_moment.cumsum(dim=0) - 1
     begin = is_moment.nonzero()[:, 0]  # (n_moments,)
     count = weight.new_zeros(len(begin)).index_add(0, number, weight)
     lag = moment[begin].diff(prepend=moment[:1])
     kept = decay(lag).masked_fill(is_group[begin, None], 0.0)
-    return _linear_recurrence(kept, kept * count.roll(1)[:, None])[number], same
-
-
-def _sums_before(numbers: torch.Tensor, is_new: torch.Tensor) -> torch.Tensor:
-    """Return sums of the numbers, shape (n, k), before each within its segment.
-
-    Differences of cumulative sums would have the rounding of the largest of them.
-    """
-    kept = (~is_new[:, None]).to(numbers.dtype)
-    return _linear_recurrence(kept, kept * numbers.roll(1, dims=0))
-
-
-def _linear_recurrence(kept: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
-    """Return S[i] = kept[i] S[i - 1] + added[i], shape (n, k); overwrites both.
-
-    A parallel scan (Blelloch, "Prefix Sums and Their Applications", 1990): after the
-    pass with a span, S[i] covers 2 * span terms. It ends when all segments have begun.
-    """
-    span = 1
-    while kept.any():
-        added[span:] += kept[span:] * added[:-span]
-        kept[span:] = kept[span:] * kept[:-span]
-        span *= 2
-    return added
-
-
-def _is_new(numbers: torch.Tensor) -> torch.Tensor:
-    """Return whether each number differs from the one before, shape (n,), bool."""
-    is_new = torch.ones_like(numbers, dtype=torch.bool)
-    is_new[1:] = numbers[1:] != numbers[:-1]
-    return is_new
+    return linear_recurrence(kept, kept * count.roll(1)[:, None])[number], same
 
 
 # Simulated paths ---------------------------------------------------------------------
@@ -475,8 +450,9 @@ class CopyState:
             torch.zeros_like(counts),
         )
 
-    def take(self, kept: torch.Tensor) -> CopyState:
-        """Return the paths at some positions."""
+    def take(self, kept: Any) -> CopyState:
+        """Return the paths at some positions, an array or tensor of int64."""
+        kept = torch.as_tensor(kept, device=self.row.device)
         return replace(self, **{n: one[kept] for n, one in self._of_paths().items()})
 
     def concat(self, more: CopyState) -> CopyState:
@@ -501,11 +477,8 @@ class CopyState:
     def advance(self, is_tie: torch.Tensor) -> CopyState:
         """Return paths at the moment of their next event.
 
-        Parameters
-        ----------
-        is_tie : Tensor of shape (n,), bool
-            Whether that is the moment they are at. The moment of the last event before
-            the cutoff is over.
+        `is_tie`, of shape (n,), bool, tells whether that is the moment they are at. The
+        moment of the last event before the cutoff is over.
         """
         is_tie = is_tie & (self.moment > 0)
         # N_j after the moment = exp(-1 / s_j) (N_j + lift of its events).
@@ -542,19 +515,9 @@ class CopyState:
         return torch.cat([self.total[:, :1], earlier], dim=1)
 
     def draw(self, source: torch.Tensor, draws: PathDraws) -> torch.Tensor:
-        """Draw levels in proportion to the counts n_j of a source.
+        """Draw codes in proportion to the counts n_j of a source, shape (n,), int64.
 
-        Parameters
-        ----------
-        source : Tensor of shape (n,), int64
-            Source of each path, of which something remains.
-        draws : PathDraws of n
-            Random numbers.
-
-        Returns
-        -------
-        Tensor of shape (n,), int64
-            Their codes.
+        `source`, of shape (n,), int64, is that of each path; something of it remains.
         """
         codes = torch.zeros_like(self.row)
         same = (source == 0).nonzero()[:, 0]
@@ -577,17 +540,9 @@ class CopyState:
         return codes
 
     def counts(self, weights: torch.Tensor) -> torch.Tensor:
-        """Return the weighted sum over sources of the counts of each code.
+        """Return ``sum_j weights_j n_j(c)`` of each code c, shape (n, n_codes).
 
-        Parameters
-        ----------
-        weights : Tensor of shape (n, N_SOURCES)
-            Weight of each source.
-
-        Returns
-        -------
-        Tensor of shape (n, n_codes)
-            ``sum_j weights_j n_j(c)``.
+        `weights`, of shape (n, N_SOURCES), are those of the sources.
         """
         found = weights.new_zeros((len(weights), self.observed.n_codes))
         return self.add_counts(weights, found)

@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._store import Clock, later
 from sklearn_seqcrm.event_model._learned import LearnedEvents
 from sklearn_seqcrm.event_model._numbers import NumberField
-from sklearn_seqcrm.event_model._simulate import Simulator, Step
+from sklearn_seqcrm.event_model._simulate import SimulationPlan, Simulator, Step
 
 # Fewest events that wait until they are added up: 6 MiB.
 _FEWEST_WAITING = 2**18
@@ -136,28 +135,12 @@ class DemandCells:
         n_levels = 1 if self.levels is None else len(self.levels)
         return n_groups, len(self.periods.starts), n_levels
 
-    def add_up(
-        self,
-        simulator: Simulator,
-        data: RowData,
-        keys: np.ndarray,
-        end: np.ndarray,
-        n_paths: int,
-        most_events: int,
-    ) -> PathTotals:
-        """Simulate, and keep the total of each cell on each path, but no events.
-
-        Parameters
-        ----------
-        simulator : Simulator
-            Draws the events.
-        data, keys, end, n_paths, most_events
-            As for `Simulator.steps`.
-        """
-        totals = PathTotals(n_paths, int(np.prod(self.shape)))
-        cutoff = data.sources[0].cutoff
-        for step, n_ended in simulator.steps(data, keys, end, n_paths, most_events):
-            row, path = np.divmod(step[0], n_paths)
+    def add_up(self, simulator: Simulator, plan: SimulationPlan) -> PathTotals:
+        """Simulate, and keep the total of each cell on each path, but no events."""
+        totals = PathTotals(plan.n_paths, int(np.prod(self.shape)))
+        cutoff = plan.data.sources[0].cutoff
+        for step, n_ended in simulator.steps(plan):
+            row, path = np.divmod(step[0], plan.n_paths)
             cell, amount = self._find(step, row, cutoff)
             counts = cell >= 0
             totals.add(path[counts], cell[counts], amount[counts])

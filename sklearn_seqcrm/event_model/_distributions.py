@@ -246,6 +246,12 @@ def new_output(
     return layer
 
 
+def start_of_components(values: np.ndarray, n: int) -> tuple[tuple[float, ...], float]:
+    """Return n quantiles of values, and their standard deviation (1 if it is 0)."""
+    quantiles = np.quantile(values, (np.arange(n) + 0.5) / n)
+    return tuple(quantiles.tolist()), float(values.std()) or 1.0
+
+
 class AtomMixture(NamedTuple):
     """For each row a mixture of A atoms (point masses) and K normal components.
 

@@ -7,7 +7,7 @@ A new type is one file with a `LearnedField` and a `FieldDensity`, and a line in
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -20,9 +20,6 @@ from sklearn_seqcrm.event_model._copy_mechanism import (
     CopyState,
 )
 from sklearn_seqcrm.event_model._distributions import PathDraws
-
-if TYPE_CHECKING:
-    from sklearn_seqcrm.event_model._network import EventStates
 
 
 class TrainingEvents(NamedTuple):
@@ -61,11 +58,100 @@ class FieldBlocks(NamedTuple):
     targets: slice
 
 
+class FieldDensity(nn.Module, ABC):
+    """The distribution of a field of the next event, given a context.
+
+    Parameters
+    ----------
+    size : int
+        Length of a context.
+    field : LearnedField
+        What was learned of the field.
+    blocks : FieldBlocks
+        Where the field stands in the encoded events.
+    copies : bool
+        Whether values may be copied from the history, if the type of field can.
+    generator : torch.Generator
+        Draws first weights.
+
+    Attributes
+    ----------
+    copies : CopyMechanism or None
+        None: no value is copied from the history.
+    shrinkage : Tensor or None
+        Factors of the context outside of training; None: it is never shrunk.
+    """
+
+    copies: CopyMechanism | None
+    shrinkage: torch.Tensor | None
+
+    @abstractmethod
+    def own_input(self, values: Any, codes: Any) -> Any:
+        """Return what the network takes in of this field, from channels and codes."""
+
+    @abstractmethod
+    def own_target(self, values: Any, codes: Any) -> Any:
+        """Return what `log_prob` takes of this field, from channels and codes."""
+
+    @abstractmethod
+    def context(self, own: torch.Tensor) -> torch.Tensor:
+        """Return what a value adds to the context of later fields, shape (n, size)."""
+
+    @abstractmethod
+    def log_prob(
+        self,
+        context: torch.Tensor,
+        target: torch.Tensor,
+        candidates: CopyCandidates | None = None,
+        is_tie: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return the log probability of values, shape (n,).
+
+        Parameters
+        ----------
+        context : Tensor of shape (n, size)
+            State, time and fields before this one.
+        target : Tensor of shape (n,) or (n, k)
+            The values, as `own_target` returns them.
+        candidates : CopyCandidates of n or None, default=None
+            What can be copied; None: nothing.
+        is_tie : Tensor of shape (n,), bool, or None, default=None
+            Whether the event is at the moment of the previous one; None: none is.
+        """
+
+    @abstractmethod
+    def draw(
+        self,
+        context: torch.Tensor,
+        draws: PathDraws,
+        state: CopyState | None = None,
+        is_tie: torch.Tensor | None = None,
+    ) -> Any:
+        """Draw values for `LearnedField.column`.
+
+        Parameters
+        ----------
+        context, is_tie
+            As in `log_prob`.
+        draws : PathDraws of n
+            Random numbers.
+        state : CopyState of n or None, default=None
+            What can be copied; None: nothing.
+        """
+
+    @abstractmethod
+    def write(
+        self, encoded: tuple[Any, Any], channels: np.ndarray, codes: np.ndarray
+    ) -> None:
+        """Write encoded values to their place in channels and codes."""
+
+
 class LearnedField(ABC):
     """What was learned of a field from the training events."""
 
     # Channels that the likelihood needs beside what the network takes in.
-    n_targets: int
+    n_targets: ClassVar[int]
+    density: ClassVar[type[FieldDensity]]
 
     @classmethod
     @abstractmethod
@@ -84,28 +170,6 @@ class LearnedField(ABC):
             When and whose they are.
         n_components : int
             Components of a mixture.
-        """
-
-    @abstractmethod
-    def density(
-        self,
-        size: int,
-        blocks: FieldBlocks,
-        copies: bool,
-        generator: torch.Generator,
-    ) -> FieldDensity:
-        """Return the distribution of the field, with first weights.
-
-        Parameters
-        ----------
-        size : int
-            Length of a context.
-        blocks : FieldBlocks
-            Where the field stands in the encoded events.
-        copies : bool
-            Whether values may be copied from the history.
-        generator : torch.Generator
-            Draws first weights.
         """
 
     @abstractmethod
@@ -133,57 +197,3 @@ class LearnedField(ABC):
     @abstractmethod
     def empty_column(self) -> Column:
         """Return a column of no events."""
-
-
-class FieldDensity(nn.Module, ABC):
-    """The distribution of a field of the next event, given a context."""
-
-    # None: no value is copied from the history.
-    copies: CopyMechanism | None
-    # Factors of the context outside of training; None: it is never shrunk.
-    shrinkage: torch.Tensor | None
-
-    @abstractmethod
-    def own_input(self, values: Any, codes: Any) -> Any:
-        """Return what the network takes in of this field, from channels and codes."""
-
-    @abstractmethod
-    def context(self, own: torch.Tensor) -> torch.Tensor:
-        """Return what a value adds to the context of later fields, shape (n, size)."""
-
-    @abstractmethod
-    def event_log_prob(
-        self,
-        context: torch.Tensor,
-        events: EventStates,
-        candidates: CopyCandidates | None,
-    ) -> torch.Tensor:
-        """Return the log probability of the values of events, shape (n,)."""
-
-    @abstractmethod
-    def draw(
-        self,
-        context: torch.Tensor,
-        draws: PathDraws,
-        state: CopyState | None = None,
-        is_tie: torch.Tensor | None = None,
-    ) -> Any:
-        """Draw values for `LearnedField.column`.
-
-        Parameters
-        ----------
-        context : Tensor of shape (n, size)
-            State, time and fields before this one.
-        draws : PathDraws of n
-            Random numbers.
-        state : CopyState of n or None, default=None
-            What can be copied; None: nothing.
-        is_tie : Tensor of shape (n,), bool, or None, default=None
-            Whether the event is at the moment of the previous one; None: none is.
-        """
-
-    @abstractmethod
-    def write(
-        self, encoded: tuple[Any, Any], channels: np.ndarray, codes: np.ndarray
-    ) -> None:
-        """Write encoded values to their place in channels and codes."""

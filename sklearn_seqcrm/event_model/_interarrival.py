@@ -26,6 +26,7 @@ from sklearn_seqcrm.event_model._distributions import (
     AtomMixture,
     MixtureDensity,
     PathDraws,
+    start_of_components,
 )
 
 # Operational time --------------------------------------------------------------------
@@ -271,15 +272,15 @@ class InterarrivalGrid(NamedTuple):
             start = np.concatenate([starts[some], last[censored]])
             expected = operational_time.warp(_next_step(start, step), expected)
         logs = np.log(expected / unit) if len(expected) else np.zeros(1)
-        at = (np.arange(n_components) + 0.5) / n_components
+        quantiles, spread = start_of_components(logs, n_components)
         return cls(
             unit,
             step,
             is_lattice,
             tie_share,
             some_ties=len(positive) < len(interarrival),
-            quantiles=tuple(np.quantile(logs, at).tolist()),
-            spread=float(logs.std()) or 1.0,
+            quantiles=quantiles,
+            spread=spread,
             operational_time=operational_time,
         )
 

@@ -111,43 +111,37 @@ class EventNetwork(nn.Module):
         What was learned of the events.
     n_static : int
         Number of statics.
-    cell, hidden_size, num_layers, dropout, bptt_steps, precision
-        As in `HistoryReader`.
     copies : bool
         Whether categorical fields have a copy mechanism.
-    bidirectional : bool, default=False
-        False: the future is not read.
-    seed : int, default=0
+    seed : int
         Seed of the first weights.
+    hidden_size : int
+        Length of the state.
+    dropout : float
+        Share of the state, and of outputs between layers, that training drops.
+    **reader_options
+        Other parameters of `HistoryReader`, which reads forwards alone.
     """
 
     def __init__(
         self,
         learned: LearnedEvents,
         n_static: int,
-        cell: str,
-        hidden_size: int,
-        num_layers: int,
-        dropout: float,
         copies: bool,
-        bptt_steps: int | None = None,
-        precision: str = "float32",
-        bidirectional: bool = False,
-        seed: int = 0,
+        seed: int,
+        hidden_size: int,
+        dropout: float,
+        **reader_options: Any,
     ) -> None:
         super().__init__()
         generator = new_generator(seed)
         reader = HistoryReader(
             learned.spec,
-            cell,
-            hidden_size,
-            num_layers,
-            bidirectional,
-            pooling=("last",),
+            hidden_size=hidden_size,
             dropout=dropout,
-            bptt_steps=bptt_steps,
-            precision=precision,
+            pooling=("last",),
             generator=generator,
+            **reader_options,
         )
         self.readers = nn.ModuleList([reader])
         self.initial_output = nn.Parameter(
@@ -168,7 +162,7 @@ class EventNetwork(nn.Module):
         self.fields = nn.ModuleDict()
         for i, (name, field) in enumerate(learned.fields.items()):
             self.fields[f"{i}"] = field.density(
-                hidden_size, learned.blocks_of(name), copies, generator
+                hidden_size, field, learned.blocks_of(name), copies, generator
             )
         applies = learned.applies
         self.register_buffer(
@@ -261,9 +255,10 @@ class EventNetwork(nn.Module):
         self, key: str, context: torch.Tensor, events: EventStates
     ) -> torch.Tensor:
         """Return log probabilities of a field; 0 for events that do not have it."""
-        found = self.fields[key].event_log_prob(
-            context, events, events.candidates.get(key)
-        )
+        density = self.fields[key]
+        target = density.own_target(events.values, events.codes)
+        candidates = events.candidates.get(key)
+        found = density.log_prob(context, target, candidates, events.is_tie)
         if self.applies is None:
             return found
         kind = self.fields["0"].own_input(events.values, events.codes)
@@ -450,6 +445,6 @@ class EventNet(HistoryNet):
             Let rows that start at the same event share a sequence.
         """
         steps = self._steps(training=False)
-        for batch, _ in BatchIterator(data, _ROWS_AT_ONCE, share=share, **steps):
+        for batch, _ in BatchIterator(data, _ROWS_AT_ONCE, False, share, **steps):
             for rows, part in zip(batch.parts, batch, strict=True):
                 yield rows, part.to(self.device)

@@ -376,12 +376,10 @@ def _most_likely(
             shares[seen[0][some] - rows[0], seen[1][some]] = -1
         # A tenth of the time that a partition by NumPy takes.
         top = torch.topk(torch.from_numpy(shares), n, dim=1).indices.numpy()
-        # By probability; equal ones in the order of levels.
-        top = np.sort(top, axis=1)
         of_top = np.take_along_axis(shares, top, axis=1)
-        order = np.argsort(-of_top, axis=1, kind="stable")
-        top = np.take_along_axis(top, order, axis=1)
-        of_top = np.take_along_axis(of_top, order, axis=1)
+        # By probability; equal ones in the order of levels.
+        order = np.lexsort((top, -of_top), axis=1)
+        top, of_top = (np.take_along_axis(a, order, axis=1) for a in (top, of_top))
         kept = of_top >= 0
         place, rank = kept.nonzero()
         tables.append((rows[place], rank + 1, top[kept], of_top[kept]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from sklearn_seqcrm.event_model._distributions import (
     MixtureDensity,
     PathDraws,
     pick,
+    start_of_components,
 )
 from sklearn_seqcrm.event_model._fields import (
     FieldBlocks,
@@ -24,9 +25,6 @@ from sklearn_seqcrm.event_model._fields import (
     LearnedField,
     TrainingEvents,
 )
-
-if TYPE_CHECKING:
-    from sklearn_seqcrm.event_model._network import EventStates
 
 # Values with so large a share of the events are atoms, the most frequent of them: one
 # piece, free delivery, the price of a subscription.
@@ -36,6 +34,113 @@ _DECIMALS = range(5)
 _FINE = 1e-6  # width of a cell, as a part of the scale, where numbers have no step
 _LEAST_WIDTH = 1e-30  # of a cell on the symlog axis
 _MISSING = 0  # the first atom
+
+
+def symlog(numbers: np.ndarray, center: float, scale: float) -> np.ndarray:
+    """Return sign(z) log(1 + |z|) of z = (x - center) / scale, in float64.
+
+    Hafner et al., "Mastering Diverse Domains through World Models", 2023,
+    https://arxiv.org/abs/2301.04104.
+    """
+    z = (numbers - center) / scale
+    return np.copysign(np.log1p(np.abs(z)), z)
+
+
+def symexp(scaled: np.ndarray, center: float, scale: float) -> np.ndarray:
+    """Return the inverse of `symlog`; sizes are clipped at 80 on the symlog axis."""
+    return center + scale * np.copysign(np.expm1(np.abs(scaled).clip(max=80)), scaled)
+
+
+class NumberDensity(MixtureDensity, FieldDensity):
+    """Distribution of the number of the next event.
+
+    A missing number and each frequent value is an atom with probability ``a_j``; normal
+    components on the symlog axis, with weights ``w_k``, cover all values::
+
+        P(missing)         = a_0
+        P(x), x is atom j  = a_j + C(x)
+        P(x), x is no atom = C(x)
+        C(x) = sum_k w_k [Phi((upper - m_k) / s_k) - Phi((upper - width - m_k) / s_k)]
+
+    where ``(upper - width, upper]`` are the numbers that round to x (interval
+    censoring), and all ``a_j`` and ``w_k`` add up to 1.
+
+    The parameters are those of `FieldDensity`.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        field: NumberField,
+        blocks: FieldBlocks,
+        copies: bool,
+        generator: torch.Generator,
+    ) -> None:
+        n_atoms, n = len(field.atoms), len(field.quantiles)
+        super().__init__(
+            size,
+            field.shares,
+            field.quantiles,
+            field.spread,
+            [field.some_missing, *[True] * n_atoms, *[field.some_others] * n],
+            generator,
+        )
+        self.copies = self.shrinkage = None
+        self.blocks = blocks
+        self.embed = new_linear(len(blocks.channels), size, generator)
+
+    def own_input(self, values: Any, codes: Any) -> Any:
+        """Return the channels of the field, shape (n, n_channels)."""
+        return values[:, self.blocks.channels]
+
+    def own_target(self, values: Any, codes: Any) -> Any:
+        """Return the cell and the atom of the numbers, shape (n, 3)."""
+        return values[:, self.blocks.targets]
+
+    def context(self, own: torch.Tensor) -> torch.Tensor:
+        """Return what numbers add to the context of later fields, shape (n, size)."""
+        return self.embed(own)
+
+    def log_prob(
+        self,
+        context: torch.Tensor,
+        target: torch.Tensor,
+        candidates: CopyCandidates | None = None,
+        is_tie: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return the log probability of `NumberField.targets`, shape (n,)."""
+        mixture = self.mixture(context)
+        upper, width, atom = target.unbind(1)
+        inside = mixture.log_cell(upper, width)
+        own = pick(mixture.log_atoms, atom.long().clamp(min=0))
+        # A component may give the value of an atom, too.
+        value = torch.where(atom != NO_ATOM, torch.logaddexp(own, inside), inside)
+        return torch.where(atom == _MISSING, own, value)
+
+    def draw(
+        self,
+        context: torch.Tensor,
+        draws: PathDraws,
+        state: CopyState | None = None,
+        is_tie: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw numbers; see `FieldDensity.draw`.
+
+        Returns
+        -------
+        atom : Tensor of shape (n,), int64
+            Number of the atom; -1 for none.
+        scaled : Tensor of shape (n,), float32
+            Number on the symlog axis, where there is no atom.
+        """
+        return self.mixture(context).draw(draws, self.is_possible)
+
+    def write(
+        self, encoded: tuple[Any, Any], channels: np.ndarray, codes: np.ndarray
+    ) -> None:
+        """Write scaled numbers, and marks of missing ones, to their channels."""
+        for channel, numbers in zip(self.blocks.channels, encoded, strict=False):
+            channels[:, channel] = numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +193,7 @@ class NumberField(LearnedField):
     some_missing: bool
     some_others: bool
     n_targets: ClassVar[int] = 3
+    density: ClassVar[type[FieldDensity]] = NumberDensity
 
     @classmethod
     def learn(
@@ -113,7 +219,7 @@ class NumberField(LearnedField):
         n_each = np.append(len(numbers) - len(known), counts[often]) + 0.5
         rest = known[~np.isin(known, atoms)] if n_others else known
         scaled = symlog((rest if len(rest) else np.zeros(1)), center, scale)
-        at = (np.arange(n_components) + 0.5) / n_components
+        quantiles, spread = start_of_components(scaled, n_components)
         return cls(
             center,
             scale,
@@ -123,24 +229,14 @@ class NumberField(LearnedField):
             float(values[-1]) if len(values) else 0.0,
             atoms,
             n_each / (n_each.sum() + n_others + 0.5),
-            tuple(np.quantile(scaled, at).tolist()),
-            float(scaled.std()) or 1.0,
+            quantiles,
+            spread,
             column.values.dtype.str,
             clock,
             column.kind == "datetime" and _are_days(column.values),
             len(known) < len(numbers) or not len(numbers),
             bool(n_others),
         )
-
-    def density(
-        self,
-        size: int,
-        blocks: FieldBlocks,
-        copies: bool,
-        generator: torch.Generator,
-    ) -> NumberDensity:
-        """Return the distribution of the field; see `LearnedField.density`."""
-        return NumberDensity(size, self, blocks.channels, blocks.targets, generator)
 
     def targets(self, column: Column, times: np.ndarray) -> np.ndarray:
         """Return the cell and the atom of numbers.
@@ -213,131 +309,6 @@ class NumberField(LearnedField):
     def empty_column(self) -> Column:
         """Return a column of no events."""
         return Column(np.zeros(0, self.dtype))
-
-
-def symlog(numbers: np.ndarray, center: float, scale: float) -> np.ndarray:
-    """Return sign(z) log(1 + |z|) of z = (x - center) / scale, in float64.
-
-    Hafner et al., "Mastering Diverse Domains through World Models", 2023,
-    https://arxiv.org/abs/2301.04104.
-    """
-    z = (numbers - center) / scale
-    return np.copysign(np.log1p(np.abs(z)), z)
-
-
-def symexp(scaled: np.ndarray, center: float, scale: float) -> np.ndarray:
-    """Return the inverse of `symlog`; sizes are clipped at 80 on the symlog axis."""
-    return center + scale * np.copysign(np.expm1(np.abs(scaled).clip(max=80)), scaled)
-
-
-class NumberDensity(MixtureDensity, FieldDensity):
-    """Distribution of the number of the next event.
-
-    A missing number and each frequent value is an atom with probability ``a_j``; normal
-    components on the symlog axis, with weights ``w_k``, cover all values::
-
-        P(missing)         = a_0
-        P(x), x is atom j  = a_j + C(x)
-        P(x), x is no atom = C(x)
-        C(x) = sum_k w_k [Phi((upper - m_k) / s_k) - Phi((upper - width - m_k) / s_k)]
-
-    where ``(upper - width, upper]`` are the numbers that round to x (interval
-    censoring), and all ``a_j`` and ``w_k`` add up to 1.
-
-    Parameters
-    ----------
-    size : int
-        Length of a context.
-    field : NumberField
-        What was learned of the field.
-    channels : list of int
-        Channels of the field among those of the encoder.
-    targets : slice
-        Channels of its targets.
-    generator : torch.Generator
-        Draws first weights.
-    """
-
-    def __init__(
-        self,
-        size: int,
-        field: NumberField,
-        channels: list[int],
-        targets: slice,
-        generator: torch.Generator,
-    ) -> None:
-        n_atoms, n = len(field.atoms), len(field.quantiles)
-        super().__init__(
-            size,
-            field.shares,
-            field.quantiles,
-            field.spread,
-            [field.some_missing, *[True] * n_atoms, *[field.some_others] * n],
-            generator,
-        )
-        self.copies = self.shrinkage = None
-        self.channels, self.targets = channels, targets
-        self.embed = new_linear(len(channels), size, generator)
-
-    def own_input(self, values: Any, codes: Any) -> Any:
-        """Return the channels of the field, shape (n, n_channels)."""
-        return values[:, self.channels]
-
-    def context(self, own: torch.Tensor) -> torch.Tensor:
-        """Return what numbers add to the context of later fields, shape (n, size)."""
-        return self.embed(own)
-
-    def event_log_prob(
-        self,
-        context: torch.Tensor,
-        events: EventStates,
-        candidates: CopyCandidates | None = None,
-    ) -> torch.Tensor:
-        """Return the log probability of the numbers of events, shape (n,)."""
-        return self.log_prob(context, events.values[:, self.targets])
-
-    def log_prob(self, context: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Return the log probability of numbers, shape (n,).
-
-        Parameters
-        ----------
-        context : Tensor of shape (n, size)
-            State, time and fields before this one.
-        targets : Tensor of shape (n, 3)
-            As `NumberField.targets` returns them.
-        """
-        mixture = self.mixture(context)
-        upper, width, atom = targets.unbind(1)
-        inside = mixture.log_cell(upper, width)
-        own = pick(mixture.log_atoms, atom.long().clamp(min=0))
-        # A component may give the value of an atom, too.
-        value = torch.where(atom != NO_ATOM, torch.logaddexp(own, inside), inside)
-        return torch.where(atom == _MISSING, own, value)
-
-    def draw(
-        self,
-        context: torch.Tensor,
-        draws: PathDraws,
-        state: CopyState | None = None,
-        is_tie: torch.Tensor | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draw numbers; see `FieldDensity.draw`.
-
-        Returns
-        -------
-        atom : Tensor of shape (n,), int64
-            Number of the atom; -1 for none.
-        scaled : Tensor of shape (n,), float32
-            Number on the symlog axis, where there is no atom.
-        """
-        return self.mixture(context).draw(draws, self.is_possible)
-
-    def write(
-        self, encoded: tuple[Any, Any], channels: np.ndarray, codes: np.ndarray
-    ) -> None:
-        """Write scaled numbers, and marks of missing ones, to their channels."""
-        for channel, numbers in zip(self.channels, encoded, strict=False):
-            channels[:, channel] = numbers
 
 
 def _resolution(values: np.ndarray, eps: float) -> tuple[float | None, int | None]:

@@ -12,7 +12,7 @@ first, and rows that have ended leave the batch::
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -79,7 +79,7 @@ def _cut_parts(lengths: np.ndarray, most_events: int, most_steps: int) -> list[i
         cuts.append(first)
 
 
-# Segments ----------------------------------------------------------------------------
+# Segments of steps -------------------------------------------------------------------
 
 # A call of the layers costs as much time as so many padded steps.
 _STEPS_OF_A_CALL = 256
@@ -214,16 +214,42 @@ def _worth_cutting(lengths: np.ndarray) -> list[int]:
 def _first_sequences(state: ReaderState, n: int, detached: bool) -> ReaderState:
     """Return the state of the first sequences, (1, n, H) in each of its tensors."""
 
-    def of_first(numbers: torch.Tensor) -> torch.Tensor:
-        kept = numbers[:, :n]
-        return kept.detach() if detached else kept
+    def of_first(one: Any) -> Any:
+        if isinstance(one, tuple):
+            return tuple(map(of_first, one))
+        return one[:, :n].detach() if detached else one[:, :n]
 
-    return [
-        [
-            of_first(one)
-            if isinstance(one, torch.Tensor)
-            else (of_first(one[0]), of_first(one[1]))
-            for one in layer
-        ]
-        for layer in state
-    ]
+    return [[of_first(one) for one in layer] for layer in state]
+
+
+# Sums within segments of a flat array -------------------------------------------------
+
+
+def sums_before(numbers: torch.Tensor, is_new: torch.Tensor) -> torch.Tensor:
+    """Return sums of the numbers, shape (n, k), before each within its segment.
+
+    Differences of cumulative sums would have the rounding of the largest of them.
+    """
+    kept = (~is_new[:, None]).to(numbers.dtype)
+    return linear_recurrence(kept, kept * numbers.roll(1, dims=0))
+
+
+def linear_recurrence(kept: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
+    """Return S[i] = kept[i] S[i - 1] + added[i], shape (n, k); overwrites both.
+
+    A parallel scan (Blelloch, "Prefix Sums and Their Applications", 1990): after the
+    pass with a span, S[i] covers 2 * span terms. It ends when all segments have begun.
+    """
+    span = 1
+    while kept.any():
+        added[span:] += kept[span:] * added[:-span]
+        kept[span:] = kept[span:] * kept[:-span]
+        span *= 2
+    return added
+
+
+def starts_run(numbers: torch.Tensor) -> torch.Tensor:
+    """Return where a run of equal numbers starts, shape (n,), bool."""
+    is_new = torch.ones_like(numbers, dtype=torch.bool)
+    is_new[1:] = numbers[1:] != numbers[:-1]
+    return is_new

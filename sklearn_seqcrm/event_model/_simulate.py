@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -51,6 +51,30 @@ _PATHS_AT_ONCE, _FEWEST_PATHS = 2**13, 2**12
 _PROBABILITIES_AT_ONCE = 2**19
 # Number of each path that has an event, its time and its fields.
 Step: TypeAlias = tuple[np.ndarray, np.ndarray, dict[str, Column]]
+
+
+class SimulationPlan(NamedTuple):
+    """What to simulate.
+
+    Parameters
+    ----------
+    data : RowData of n
+        Rows.
+    keys : ndarray of shape (n,), uint64
+        Key of each row, as `row_keys` returns them.
+    end : ndarray of shape (n,)
+        First moment that is not simulated.
+    n_paths : int
+        Paths of each row; path ``k`` belongs to row ``k // n_paths``.
+    most_events : int
+        Paths with so many events end there.
+    """
+
+    data: RowData
+    keys: np.ndarray
+    end: np.ndarray
+    n_paths: int
+    most_events: int
 
 
 class FieldContext(NamedTuple):
@@ -132,32 +156,12 @@ class Paths:
         """Return the paths at some positions, ascending."""
         if len(kept) == len(self.number):
             return self
-        there = torch.from_numpy(kept).to(self.output.device)
-        return Paths(
-            self.number[kept],
-            self.times[kept],
-            self.end[kept],
-            self.n_events[kept],
-            self.output[there],
-            self.static_effect[there],
-            [numbers[there] for numbers in self.state],
-            {key: one.take(there) for key, one in self.copies.items()},
-            self.draws.take(kept),
-        )
+        return replace(self, **{n: _take(one, kept) for n, one in vars(self).items()})
 
     def concat(self, more: Paths) -> Paths:
         """Return these paths followed by others."""
-        return Paths(
-            np.concatenate([self.number, more.number]),
-            np.concatenate([self.times, more.times]),
-            np.concatenate([self.end, more.end]),
-            np.concatenate([self.n_events, more.n_events]),
-            torch.cat([self.output, more.output]),
-            torch.cat([self.static_effect, more.static_effect]),
-            [torch.cat(pair) for pair in zip(self.state, more.state, strict=True)],
-            {key: one.concat(more.copies[key]) for key, one in self.copies.items()},
-            self.draws.concat(more.draws),
-        )
+        pairs = zip(vars(self).items(), vars(more).values(), strict=True)
+        return replace(self, **{name: _concat(one, two) for (name, one), two in pairs})
 
     @property
     def states(self) -> torch.Tensor:
@@ -172,6 +176,30 @@ class Paths:
             times=later(self.times, interarrival.astype(self.times.dtype)),
             copies={key: one.advance(is_tie) for key, one in self.copies.items()},
         )
+
+
+def _take(one: Any, kept: np.ndarray) -> Any:
+    """Return the entries of some paths, in an attribute of `Paths`."""
+    if isinstance(one, dict):
+        return {key: _take(part, kept) for key, part in one.items()}
+    if isinstance(one, list):
+        return [_take(part, kept) for part in one]
+    if isinstance(one, np.ndarray):
+        return one[kept]
+    if isinstance(one, torch.Tensor):
+        return one[torch.from_numpy(kept).to(one.device)]
+    return one.take(kept)
+
+
+def _concat(one: Any, two: Any) -> Any:
+    """Return the entries of paths followed by those of others."""
+    if isinstance(one, dict):
+        return {key: _concat(part, two[key]) for key, part in one.items()}
+    if isinstance(one, list):
+        return [_concat(*pair) for pair in zip(one, two, strict=True)]
+    if isinstance(one, np.ndarray):
+        return np.concatenate([one, two])
+    return torch.cat([one, two]) if isinstance(one, torch.Tensor) else one.concat(two)
 
 
 class Simulator:
@@ -198,21 +226,14 @@ class Simulator:
 
     # Paths up to an end -----------------------------------------------------------
 
-    def run(
-        self,
-        data: RowData,
-        keys: np.ndarray,
-        end: np.ndarray,
-        n_paths: int,
-        most_events: int,
-    ) -> SimulatedEvents:
-        """Simulate, and keep all events; see `steps` for the parameters."""
-        times = data.sources[0].times[:0]
+    def run(self, plan: SimulationPlan) -> SimulatedEvents:
+        """Simulate, and keep all events."""
+        times = plan.data.sources[0].times[:0]
         fields = self.learned.fields
         columns = {n: fields[n].empty_column() for n in self.learned.encoder.fields}
         steps: list[Step] = [(np.zeros(0, "int64"), times, columns)]
         n_cut = 0
-        for step, n_ended in self.steps(data, keys, end, n_paths, most_events):
+        for step, n_ended in self.steps(plan):
             steps.append(step)
             n_cut += n_ended
         path = np.concatenate([step[0] for step in steps])
@@ -225,31 +246,11 @@ class Simulator:
             joined[name] = Column(values[order], column.categories)
         return SimulatedEvents(path[order], times, joined, n_cut)
 
-    def steps(
-        self,
-        data: RowData,
-        keys: np.ndarray,
-        end: np.ndarray,
-        n_paths: int,
-        most_events: int,
-    ) -> Iterator[tuple[Step, int]]:
-        """Yield the next event of some paths, and how many of these end with it.
-
-        Parameters
-        ----------
-        data : RowData of n
-            Rows.
-        keys : ndarray of shape (n,), uint64
-            Key of each row, as `path_keys` returns them.
-        end : ndarray of shape (n,)
-            First moment that is not simulated.
-        n_paths : int
-            Paths of each row; path ``k`` belongs to row ``k // n_paths``.
-        most_events : int
-            Paths with so many events end there.
-        """
-        filled = np.flatnonzero(data.sources[0].stop > data.sources[0].start)
-        observed = self._observed_levels(data)
+    def steps(self, plan: SimulationPlan) -> Iterator[tuple[Step, int]]:
+        """Yield the next event of some paths, and how many of these end with it."""
+        [source], n_paths = plan.data.sources, plan.n_paths
+        filled = np.flatnonzero(source.stop > source.start)
+        observed = self._observed_levels(plan.data)
         n_begun, n_all = 0, len(filled) * n_paths
         paths: Paths | None = None
         while n_begun < n_all or (paths is not None and len(paths.number)):
@@ -258,14 +259,12 @@ class Simulator:
                 place = np.arange(n_begun, min(n_begun + _PATHS_AT_ONCE, n_all))
                 some = filled[place // n_paths] * n_paths + place % n_paths
                 n_begun += len(some)
-                begun, step = self._next_events(
-                    *self._begin(data, keys, end, some, n_paths, observed)
-                )
+                begun, step = self._next_events(*self._begin(plan, some, observed))
                 paths = begun if paths is None else paths.concat(begun)
             else:
                 assert paths is not None
                 paths, step = self._next_events(paths)
-            too_many = paths.n_events >= most_events
+            too_many = paths.n_events >= plan.most_events
             yield step, int(too_many.sum())
             if too_many.any():
                 paths = paths.take(np.flatnonzero(~too_many))
@@ -349,15 +348,10 @@ class Simulator:
         event of an empty history has no interarrival time: it is NaN.
         """
         [source] = data.sources
+        plan = SimulationPlan(data, keys, source.cutoff, n_draws, most_events=0)
         numbers = np.arange(len(data) * n_draws)
         paths, log_censoring_time, least = self._begin(
-            data,
-            keys,
-            source.cutoff,
-            numbers,
-            n_draws,
-            self._observed_levels(data),
-            stratified=True,
+            plan, numbers, self._observed_levels(data), stratified=True
         )
         longest = np.full(len(numbers), self.learned.most_events.lengths[-1])
         drawn = self._draw_times(paths, log_censoring_time, least, 2 * longest)
@@ -383,11 +377,8 @@ class Simulator:
 
     def _begin(
         self,
-        data: RowData,
-        keys: np.ndarray,
-        end: np.ndarray,
+        plan: SimulationPlan,
         numbers: np.ndarray,
-        n_paths: int,
         observed: dict[str, ObservedLevels],
         stratified: bool = False,
     ) -> tuple[Paths, torch.Tensor, np.ndarray]:
@@ -402,8 +393,8 @@ class Simulator:
         least : ndarray of shape (n,)
             The same in ticks: up to the first moment that is not over.
         """
-        rows, of_path = np.unique(numbers // n_paths, return_inverse=True)
-        own = data.take(rows)
+        rows, of_path = np.unique(numbers // plan.n_paths, return_inverse=True)
+        own = plan.data.take(rows)
         [source] = own.sources
         there = torch.from_numpy(of_path).to(self.device)
         state = self._final_states(own)
@@ -414,15 +405,15 @@ class Simulator:
         paths = Paths(
             numbers,
             last_times(source)[of_path],
-            end[rows][of_path],
+            plan.end[rows][of_path],
             np.zeros(len(numbers), dtype="int64"),
             output[there],
             self.module.static_effect(static)[there],
             [one[there] for one in state],
             {key: CopyState.at_cutoff(one, row) for key, one in observed.items()},
             PathDraws.of_paths(
-                keys[rows][of_path],
-                numbers % n_paths,
+                plan.keys[rows][of_path],
+                numbers % plan.n_paths,
                 of_path if stratified else None,
             ),
         )

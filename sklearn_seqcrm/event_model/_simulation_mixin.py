@@ -22,7 +22,7 @@ from sklearn_seqcrm.event_model._demand import DemandCells
 from sklearn_seqcrm.event_model._futures import simulated_targets, table_of
 from sklearn_seqcrm.event_model._learned import LearnedEvents
 from sklearn_seqcrm.event_model._network import EventNet
-from sklearn_seqcrm.event_model._simulate import Simulator, row_keys
+from sklearn_seqcrm.event_model._simulate import SimulationPlan, Simulator, row_keys
 
 _CONSTRAINTS: dict[str, list[Any]] = {
     "n_paths": [Interval(Integral, 1, None, closed="left")],
@@ -312,8 +312,7 @@ class SimulationMixin:
         horizon, n_paths
             As for `sample`.
         collect : callable, default=Simulator.run
-            Takes a simulator and the arguments of its `run`, and returns something
-            with `n_cut`.
+            Takes a simulator and a plan, and returns something with `n_cut`.
         what : str, default="horizon"
             Name of the horizon in errors.
         """
@@ -324,7 +323,8 @@ class SimulationMixin:
         most = self._learned.most_events.bound(float(length))
         with isolated_torch_settings(self.device), torch.no_grad():
             simulator = Simulator(self.nets_[0], self._learned)
-            found = collect(simulator, data, keys, end, int(n_paths), most)
+            plan = SimulationPlan(data, keys, end, int(n_paths), most)
+            found = collect(simulator, plan)
         if found.n_cut:
             warnings.warn(
                 f"{found.n_cut} of {len(data) * n_paths} simulated paths had {most} "
