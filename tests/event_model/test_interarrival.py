@@ -11,9 +11,12 @@ from pandas.testing import assert_frame_equal
 
 from sklearn_seqcrm._store import Clock
 from sklearn_seqcrm.event_model import LSTMEventModel
-from sklearn_seqcrm.event_model._draws import PathDraws
-from sklearn_seqcrm.event_model._interarrival import InterarrivalGrid, OperationalTime
-from sklearn_seqcrm.event_model._time_density import TimeDensity
+from sklearn_seqcrm.event_model._distributions import PathDraws
+from sklearn_seqcrm.event_model._interarrival import (
+    InterarrivalGrid,
+    OperationalTime,
+    TimeDensity,
+)
 from sklearn_seqcrm.events import EventLog
 
 DAY = pd.Timedelta(days=1)
@@ -44,10 +47,10 @@ def test_time_passes_as_in_a_loop_over_days(unit, day):
     gaps[:40] = rng.integers(0, 40, 40) * day
     gaps[40:80] = rng.integers(0, 50, 40)  # a few ticks
     expected = [slowly_passed(*one, unit, day) for one in zip(start, gaps, strict=True)]
-    passed = week.passed(start, gaps)
+    passed = week.warp(start, gaps)
     assert_allclose(passed, expected, rtol=1e-14)
     # As many digits as a sum of days leaves on the slowest of them.
-    assert_allclose(week.gaps(start, passed), gaps, rtol=1e-12, atol=1e-12 * day)
+    assert_allclose(week.unwarp(start, passed), gaps, rtol=1e-12, atol=1e-12 * day)
 
 
 def slowly_passed(start, gap, unit, day):
@@ -206,7 +209,7 @@ def test_a_day_that_is_no_number_of_steps_has_no_week():
         found = InterarrivalGrid.of(
             steps * step, steps * US, steps[:0], steps[:0], US, 2, week
         )
-        assert found.week is None
+        assert found.operational_time is None
 
 
 # A shop -------------------------------------------------------------------------------
@@ -249,7 +252,7 @@ def without_week(monkeypatch, X):
     with monkeypatch.context() as patch:
         patch.setattr(OperationalTime, "of", lambda *args: None)
         model = LSTMEventModel(**SMALL).fit(X)
-    assert model._learned.gaps.week is None
+    assert model._learned.grid.operational_time is None
     return model
 
 
@@ -306,17 +309,17 @@ def test_silence_is_as_likely_as_its_survival_function_says(model):
 
 
 def test_a_week_is_kept(model, X):
-    week = model._learned.gaps.week
+    week = model._learned.grid.operational_time
     assert week is not None
     back = pickle.loads(pickle.dumps(model))
-    assert back._learned.gaps.week == week
+    assert back._learned.grid.operational_time == week
     futures = [one.sample(X[:9], "91D", 5, random_state=0) for one in (model, back)]
     assert_frame_equal(*futures)
     # Of weekdays that are all alike nothing would be learned by now.
     others = rows_of(visits(100, np.ones(7), seed=1), 100)
-    assert back.partial_fit(others)._learned.gaps.week == week
+    assert back.partial_fit(others)._learned.grid.operational_time == week
     again = back.set_params(warm_start=True, max_epochs=1).fit(others)
-    assert again._learned.gaps.week == week
+    assert again._learned.grid.operational_time == week
 
 
 @pytest.mark.parametrize("kind", ["alike", "numbers"])
@@ -328,7 +331,7 @@ def test_most_logs_have_no_week(kind):
         events["day"] = (events["day"] - FIRST).dt.days
         X = rows_of(events, at=N_DAYS)
     found = LSTMEventModel(**{**SMALL, "max_epochs": 1}).fit(X)
-    assert found._learned.gaps.week is None
+    assert found._learned.grid.operational_time is None
 
 
 def test_days_of_a_zone_with_summer_time():
@@ -340,12 +343,12 @@ def test_days_of_a_zone_with_summer_time():
     X = rows_of(aware, at=end.tz_localize("Europe/Berlin"))
     one_epoch = {**SMALL, "max_epochs": 1}
     model = LSTMEventModel(**one_epoch).fit(X)
-    assert model._learned.gaps.week is None
+    assert model._learned.grid.operational_time is None
     assert len(model.sample(X, "91D", 2, random_state=0))
     naive = aware.assign(day=aware["day"].dt.tz_localize(None))
     found = LSTMEventModel(**one_epoch).fit(rows_of(naive))
-    assert_allclose(found._learned.gaps.step, US, rtol=0)
-    assert found._learned.gaps.week is not None
+    assert_allclose(found._learned.grid.step, US, rtol=0)
+    assert found._learned.grid.operational_time is not None
 
 
 def test_seconds_and_several_events_a_day(monkeypatch):
@@ -356,7 +359,7 @@ def test_seconds_and_several_events_a_day(monkeypatch):
     opening = opening.as_unit("us")
     X = rows_of(events.assign(day=events["day"] + opening))
     model = LSTMEventModel(**SMALL).fit(X)
-    assert model._learned.gaps.step == 1e6
+    assert model._learned.grid.step == 1e6
     assert np.isfinite(model.score_samples(X)).all()
     assert model.score(X) > without_week(monkeypatch, X).score(X) + 0.1
     futures = model.sample(X, "91D", n_paths=4, random_state=0)

@@ -5,10 +5,16 @@ import pandas as pd
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_seqcrm.event_model import LSTMEventModel
+from sklearn_seqcrm.event_model._fields import TrainingEvents
 from sklearn_seqcrm.event_model._levels import repeat_purchase_lift
 from sklearn_seqcrm.events import EventLog
 
 N_CODES = 8  # unseen, missing, and six levels, of which the last never comes
+
+
+def lift_of(codes, moment, customer, n_codes):
+    events = TrainingEvents(moment, moment, customer)
+    return repeat_purchase_lift(codes, events, n_codes)
 
 
 def loop(codes, moment, customer):
@@ -33,7 +39,7 @@ def test_weights_are_those_of_a_loop():
     codes = rng.integers(0, N_CODES - 1, 400)
     came, expected = loop(codes, moment, customer)
     assert_allclose(came.sum(), expected.sum())
-    weights = repeat_purchase_lift(codes, moment, customer, N_CODES)
+    weights = lift_of(codes, moment, customer, N_CODES)
     assert_allclose(weights[2:], ((came + 30) / (expected + 30))[2:])
     assert_array_equal(weights[[0, 1, 7]], [0, 0, 1])
 
@@ -42,7 +48,7 @@ def test_milk_comes_again_and_lamps_do_not():
     """Each customer buys a lamp (2) and milk (3) at first, and milk from then on."""
     codes = np.tile([2, 3, 3, 3, 3], 500)
     moment = np.tile([0, 0, 1, 2, 3], 500) + np.repeat(np.arange(500) * 4, 5)
-    weights = repeat_purchase_lift(codes, moment, np.repeat(np.arange(500), 5), 4)
+    weights = lift_of(codes, moment, np.repeat(np.arange(500), 5), 4)
     # Of three that came again, the lamp should have had 1/2, 1/3 and 1/4.
     share = 500 * (1 / 2 + 1 / 3 + 1 / 4)
     assert_allclose(weights[2:], [30 / (share + 30), 1530 / (1500 - share + 30)])
@@ -50,9 +56,9 @@ def test_milk_comes_again_and_lamps_do_not():
 
 def test_nothing_comes_again():
     nothing = np.zeros(0, "int64")
-    assert_array_equal(repeat_purchase_lift(nothing, nothing, nothing, 4), [0, 0, 1, 1])
+    assert_array_equal(lift_of(nothing, nothing, nothing, 4), [0, 0, 1, 1])
     once = np.arange(3)
-    assert_array_equal(repeat_purchase_lift(once + 2, once, once, 5), [0, 0, 1, 1, 1])
+    assert_array_equal(lift_of(once + 2, once, once, 5), [0, 0, 1, 1, 1])
 
 
 def test_what_rounding_parts_does_not_come_again():
@@ -68,5 +74,5 @@ def test_what_rounding_parts_does_not_come_again():
         parted = events.assign(t=np.where(is_second, second, events["t"]))
         X = EventLog(parted, "who", "t").snapshots([10.0])
         model = LSTMEventModel(hidden_size=2, max_epochs=1, random_state=0).fit(X)
-        found.append(model.net_.module_.fields["0"].copies.repeats)
+        found.append(model.net_.module_.fields["0"].copies.lift)
     assert_allclose(found[1], found[0], rtol=1e-6)

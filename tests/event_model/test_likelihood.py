@@ -44,11 +44,11 @@ def fitted(events, **changed):
 
 
 def trusts(model):
-    return [one.trust.clone() for one in model.net_.module_.fields.values()]
+    return [one.shrinkage.clone() for one in model.net_.module_.fields.values()]
 
 
 @pytest.mark.parametrize("copies", [True, False])
-def test_a_network_that_says_too_much_is_trusted_less(copies):
+def test_a_network_that_says_too_much_is_shrunken_less(copies):
     """Its softmax of things, for what begins a basket and what goes on with it."""
     model, others = fitted(baskets(60, 1), copies=copies)
     things, shops = model.net_.module_.fields.values()
@@ -56,23 +56,23 @@ def test_a_network_that_says_too_much_is_trusted_less(copies):
         things.output.weight[:, :16].mul_(30)
         shops.output.weight.zero_()  # says that all are as before
     before = model.score_events(others)
-    calibrate_state_shrinkage(model.net_, model._rows_of(others))
+    calibrate_state_shrinkage(model.net_, model._read(others))
     after = model.score_events(others)
-    assert (things.trust[0] < 0.4).all()
-    assert_array_equal(shops.trust[0], [1.0, 1.0])
+    assert (things.shrinkage[0] < 0.4).all()
+    assert_array_equal(shops.shrinkage[0], [1.0, 1.0])
     if not copies:
-        assert_array_equal(things.trust[1], [1.0, 1.0])  # there are no gates
+        assert_array_equal(things.shrinkage[1], [1.0, 1.0])  # there are no gates
     gain = (after - before).groupby(before["event"] % 4 == 0).mean()
     assert (gain["log_prob_thing"] > 0.5).all()
-    chosen = things.trust.clone()
+    chosen = things.shrinkage.clone()
     for factor in (0.5, 2):  # more or less of it is worse
-        things.trust[0] = chosen[0] * factor
+        things.shrinkage[0] = chosen[0] * factor
         assert model.score(others) < after["log_prob"].mean() + 1e-3
 
 
-def test_a_network_that_is_right_is_trusted():
+def test_a_network_that_is_right_is_shrunken():
     model, others = fitted(baskets(120, 24), max_epochs=30)
-    calibrate_state_shrinkage(model.net_, model._rows_of(others))
+    calibrate_state_shrinkage(model.net_, model._read(others))
     things, _ = trusts(model)
     assert_array_equal(things[0], [1.0, 1.0])
 
@@ -83,7 +83,7 @@ def test_fit_asks_those_who_are_set_aside(monkeypatch):
 
     def keep(net, valid):
         asked.append(valid)
-        net.module_.fields["0"].trust.fill_(0.5)
+        net.module_.fields["0"].shrinkage.fill_(0.5)
 
     monkeypatch.setattr(_base, "calibrate_state_shrinkage", keep)
     shares = {"early_stopping": True, "validation_fraction": 0.2, "max_epochs": 1}
@@ -91,7 +91,7 @@ def test_fit_asks_those_who_are_set_aside(monkeypatch):
     [valid] = asked
     assert len(valid) == 6
     trusted = model.score(others)
-    model.net_.module_.fields["0"].trust.fill_(1.0)
+    model.net_.module_.fields["0"].shrinkage.fill_(1.0)
     assert model.score(others) != trusted
     fitted(baskets(60, 1), max_epochs=1)
     assert len(asked) == 1
@@ -102,12 +102,12 @@ def test_nothing_is_learned_of_trust_in_training():
     module = model.net_.module_
     things = module.fields["0"]
     states, is_tie = torch.ones(2, 16), torch.tensor([False, True])
-    things.trust.copy_(torch.tensor([[0.5, 0.25], [0.125, 1.0]]))
-    told = things.eval()._trusted(states, is_tie)
-    for one, trust in zip(told, things.trust, strict=True):
+    things.shrinkage.copy_(torch.tensor([[0.5, 0.25], [0.125, 1.0]]))
+    told = things.eval()._shrunken(states, is_tie)
+    for one, trust in zip(told, things.shrinkage, strict=True):
         assert_array_equal(one[:, :16], trust[:, None].expand(2, 16))
         assert_array_equal(one[:, 16], [1.0, 0.0])
-    for one in things.train()._trusted(states, is_tie):
+    for one in things.train()._shrunken(states, is_tie):
         assert_array_equal(one[:, :16], states)
 
 
@@ -117,14 +117,14 @@ class SeenTrust(Callback):
     seen = []
 
     def on_epoch_end(self, net, **kwargs):
-        self.seen.append(net.module_.fields["0"].trust.clone())
+        self.seen.append(net.module_.fields["0"].shrinkage.clone())
 
 
 def test_epochs_that_go_on_are_judged_as_the_first_ones():
     """By the network alone, and not by how far another one was trusted."""
     shares = {"early_stopping": True, "validation_fraction": 0.2, "max_epochs": 1}
     model, others = fitted(baskets(60, 1), warm_start=True, **shares)
-    model.net_.module_.fields["0"].trust.fill_(0.5)
+    model.net_.module_.fields["0"].shrinkage.fill_(0.5)
     SeenTrust.seen.clear()
     model.set_params(callbacks=[SeenTrust()]).fit(others)
     [trust] = SeenTrust.seen
@@ -134,17 +134,17 @@ def test_epochs_that_go_on_are_judged_as_the_first_ones():
 def test_what_is_only_tried_does_not_stay(monkeypatch):
     """Whoever interrupts has what was best so far: here all of what is known."""
     model, others = fitted(baskets(120, 24), max_epochs=30)
-    asked, log_prob_of = [], EventNetwork.log_prob_of
+    asked, field_log_prob = [], EventNetwork.field_log_prob
 
     def interrupted(*args):
         asked.append(args)
         if len(asked) == 3:
             raise KeyboardInterrupt
-        return log_prob_of(*args)
+        return field_log_prob(*args)
 
-    monkeypatch.setattr(EventNetwork, "log_prob_of", interrupted)
+    monkeypatch.setattr(EventNetwork, "field_log_prob", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        calibrate_state_shrinkage(model.net_, model._rows_of(others))
+        calibrate_state_shrinkage(model.net_, model._read(others))
     assert_array_equal(trusts(model)[0], torch.ones(2, 2))
 
 
@@ -160,4 +160,4 @@ class NoFloat64(TorchDispatchMode):
 def test_a_device_needs_no_float64():
     model, others = fitted(baskets(20, 1), max_epochs=1)
     with NoFloat64():
-        calibrate_state_shrinkage(model.net_, model._rows_of(others))
+        calibrate_state_shrinkage(model.net_, model._read(others))

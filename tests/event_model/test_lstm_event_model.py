@@ -61,34 +61,39 @@ def test_likelihood_is_that_of_a_loop():
     copies = density.copies
     with torch.no_grad():  # so that all of it matters
         copies.gates.weight.mul_(5)
-        copies.repeats[2:] = torch.tensor([0.5, 1.0, 2.0])
-        density.trust.copy_(torch.tensor([[0.3, 0.8], [0.6, 1.0]]))
+        copies.lift[2:] = torch.tensor([0.5, 1.0, 2.0])
+        density.shrinkage.copy_(torch.tensor([[0.3, 0.8], [0.6, 1.0]]))
     popular = events.loc[events["day"] < at, "shop"].value_counts() + 0.5
     popular /= popular.sum()
     encoded = HistoryEncoder().fit_transform(X)["history"].array
-    module, unit = model.net_.module_, model._learned.gaps.unit / 86_400e6
+    module, unit = model.net_.module_, model._learned.grid.unit / 86_400e6
     age = (X["age"] - X["age"].mean()) / X["age"].std(ddof=0)
     found = model.score_samples(X)
     for i in range(13):
         own = events[(events["who"] == i) & (events["day"] < at)]
         start = encoded.rows.start[i]
         expected, state = 0.0, None
-        output = module.first
+        output = module.initial_output
         for j, (day, shop) in enumerate(zip(own["day"], own["shop"], strict=True)):
-            h = output + module.statics.bias + module.statics.weight[:, 0] * age[i]
+            h = (
+                output
+                + module.from_statics.bias
+                + module.from_statics.weight[:, 0] * age[i]
+            )
             if j:
                 gap = (day - own["day"].iloc[j - 1]).days
-                expected += log_prob_of_gap(module, h, gap, unit)
+                expected += field_log_prob_gap(module, h, gap, unit)
             values = torch.tensor(encoded.log.channels[start + j])
             if not j:
-                values[module.gap_channel] = 0
+                values[module.blocks.time.start] = 0
             told = torch.relu(
-                module.enter(h) + module.times(values[module.gap_channel :])
+                module.from_state(h)
+                + module.from_time(values[module.blocks.time.start :])
             )
             is_tie = j > 0 and gap == 0
             of_output, of_gates = (
                 torch.cat([told * trust[int(is_tie)], torch.tensor([1.0 - is_tie])])
-                for trust in density.trust
+                for trust in density.shrinkage
             )
             logits = density.output(of_output)[1:]  # but that of unseen levels
             generated = logits.softmax(0)["-abc".index(shop)].item()
@@ -101,10 +106,15 @@ def test_likelihood_is_that_of_a_loop():
             outputs, state = cell(steps, state)
             output = outputs[0, 0]
         if len(own):
-            h = output + module.statics.bias + module.statics.weight[:, 0] * age[i]
+            h = (
+                output
+                + module.from_statics.bias
+                + module.from_statics.weight[:, 0] * age[i]
+            )
             silence = (at - own["day"].iloc[-1]).days
             shares = [
-                np.exp(log_prob_of_gap(module, h, gap, unit)) for gap in range(silence)
+                np.exp(field_log_prob_gap(module, h, gap, unit))
+                for gap in range(silence)
             ]
             expected += np.log(1 - np.sum(shares))
         assert_allclose(found[i], expected, rtol=1e-4, atol=1e-4, err_msg=f"row {i}")
@@ -120,7 +130,7 @@ def share_of(copies, told, shares, before, day, shop):
     ] - (before["day"] == day).any()
     counts = [today]
     for reach in (1, 4, 16, 64, np.inf):
-        weight = before["shop"].map(lambda x: copies.repeats["__abc".index(x)].item())
+        weight = before["shop"].map(lambda x: copies.lift["__abc".index(x)].item())
         weight = weight.astype("float64")
         faded = (weight * np.exp(-lag / reach)).groupby(before["shop"]).sum()
         counts.append(faded[~faded.index.isin(today.index)])
@@ -134,7 +144,7 @@ def share_of(copies, told, shares, before, day, shop):
     return share
 
 
-def log_prob_of_gap(module, h, gap, unit):
+def field_log_prob_gap(module, h, gap, unit):
     """Logarithm of the probability of so many days, by scipy."""
     numbers = module.time.output(h).detach().double().numpy()
     shares = np.exp(numbers[:5]) / np.exp(numbers[:5]).sum()
@@ -199,7 +209,7 @@ def test_likelihood_comes_close_to_the_truth(kind):
         hidden_size=16, max_epochs=8, learning_rate=0.01, random_state=0
     ).fit(X)
     # A density is a probability over the width of the cells.
-    density = model.score(X) - (1 - 600 / n_events) * np.log(model._learned.gaps.step)
+    density = model.score(X) - (1 - 600 / n_events) * np.log(model._learned.grid.step)
     assert abs(density - truth / n_events) < 0.03
 
 
@@ -241,8 +251,8 @@ def test_simulated_events_are_as_probable_as_the_likelihood_says(monkeypatch):
     with torch.no_grad():
         density.output.weight.mul_(10)
         density.copies.gates.weight.mul_(10)
-        density.copies.repeats[2:] = torch.tensor([0.2, 0.5, 1.0, 2.0, 4.0])
-        density.trust.copy_(torch.tensor([[0.1, 0.8], [0.4, 1.0]]))
+        density.copies.lift[2:] = torch.tensor([0.2, 0.5, 1.0, 2.0, 4.0])
+        density.shrinkage.copy_(torch.tensor([[0.1, 0.8], [0.4, 1.0]]))
     said, draw = [], LevelDensity.draw
 
     def kept(self, states, generator, *args):
@@ -601,7 +611,7 @@ def test_what_is_next_of_a_field_that_some_kinds_have(basket):
     X = make_merged()
     model = LSTMEventModel(**SMALL).fit(X)
     module = model.net_.module_
-    module.time.some_ties = True
+    module.time.is_possible[0] = True
     with torch.no_grad():  # of many events in a basket, later ones are visits
         module.time.output.bias[0] += 3
         module.fields["0"].output.weight[:, -1] += torch.tensor([0.0, 0, 3, -3])
