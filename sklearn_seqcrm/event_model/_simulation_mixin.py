@@ -115,8 +115,7 @@ class SimulationMixin:
         refuse_taken(path, [row, *taken], "The table", "path")
         data, keys = self._rows_and_keys(X, random_state)
         events, _ = self._simulate(data, keys, horizon, n_paths)
-        clock = self._learned.encoder.clock
-        return table_of(events, clock, self._learned.names[1], n_paths, row, path)
+        return table_of(events, self._learned, n_paths, row, path)
 
     def simulate_targets(
         self,
@@ -174,14 +173,7 @@ class SimulationMixin:
         events, end = self._simulate(data, keys, horizon, n_paths)
         [source] = data.sources
         return simulated_targets(
-            target,
-            events,
-            self._learned.encoder.clock,
-            self._learned.names,
-            source.cutoff,
-            end,
-            int(n_paths),
-            self._learned.roles.histories[0],
+            target, events, self._learned, source.cutoff, end, int(n_paths)
         )
 
     def demand(

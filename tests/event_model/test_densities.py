@@ -27,7 +27,7 @@ from sklearn_seqcrm.event_model._interarrival import InterarrivalGrid, TimeDensi
 from sklearn_seqcrm.event_model._levels import LevelDensity, LevelField
 from sklearn_seqcrm.event_model._numbers import NumberDensity, NumberField
 
-N_DRAWS = 40_000
+N_DRAWS = 20_000
 # Of a share of so many draws: five standard deviations.
 SHARE = 5 * 0.5 / np.sqrt(N_DRAWS)
 CLOCK = Clock("int64")

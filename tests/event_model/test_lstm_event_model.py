@@ -73,22 +73,17 @@ def test_likelihood_is_that_of_a_loop():
         own = events[(events["who"] == i) & (events["day"] < at)]
         start = encoded.rows.start[i]
         expected, state = 0.0, None
-        output = module.initial_output
+        output, statics = module.initial_output, module.from_statics
         for j, (day, shop) in enumerate(zip(own["day"], own["shop"], strict=True)):
-            h = (
-                output
-                + module.from_statics.bias
-                + module.from_statics.weight[:, 0] * age[i]
-            )
+            h = output + statics.bias + statics.weight[:, 0] * age[i]
             if j:
                 gap = (day - own["day"].iloc[j - 1]).days
-                expected += field_log_prob_gap(module, h, gap, unit)
+                expected += log_prob_of_gap(module, h, gap, unit)
             values = torch.tensor(encoded.log.channels[start + j])
             if not j:
                 values[module.blocks.time.start] = 0
             told = torch.relu(
-                module.from_state(h)
-                + module.from_time(values[module.blocks.time.start :])
+                module.from_state(h) + module.from_time(values[module.blocks.time])
             )
             is_tie = j > 0 and gap == 0
             of_output, of_gates = (
@@ -106,15 +101,10 @@ def test_likelihood_is_that_of_a_loop():
             outputs, state = cell(steps, state)
             output = outputs[0, 0]
         if len(own):
-            h = (
-                output
-                + module.from_statics.bias
-                + module.from_statics.weight[:, 0] * age[i]
-            )
+            h = output + statics.bias + statics.weight[:, 0] * age[i]
             silence = (at - own["day"].iloc[-1]).days
             shares = [
-                np.exp(field_log_prob_gap(module, h, gap, unit))
-                for gap in range(silence)
+                np.exp(log_prob_of_gap(module, h, gap, unit)) for gap in range(silence)
             ]
             expected += np.log(1 - np.sum(shares))
         assert_allclose(found[i], expected, rtol=1e-4, atol=1e-4, err_msg=f"row {i}")
@@ -144,7 +134,7 @@ def share_of(copies, told, shares, before, day, shop):
     return share
 
 
-def field_log_prob_gap(module, h, gap, unit):
+def log_prob_of_gap(module, h, gap, unit):
     """Logarithm of the probability of so many days, by scipy."""
     numbers = module.time.output(h).detach().double().numpy()
     shares = np.exp(numbers[:5]) / np.exp(numbers[:5]).sum()
