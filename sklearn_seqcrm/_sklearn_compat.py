@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from numbers import Integral
 from typing import Any, ParamSpec, TypeVar
 
-from sklearn.base import _clone_parametrized
+from sklearn.base import TransformerMixin, _clone_parametrized
 from sklearn.metrics._scorer import _Scorer as Scorer
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing as safe_indexing
@@ -54,6 +54,7 @@ __all__ = [
     "CallbackSupportMixin",
     "FitTask",
     "HasMethods",
+    "HistoryTransformerMixin",
     "Interval",
     "Scorer",
     "StrOptions",
@@ -177,6 +178,13 @@ def of_history_transformer(tags: Any) -> Any:
     tags.input_tags.allow_nan = True
     tags.transformer_tags.preserves_dtype = []
     return tags
+
+
+class HistoryTransformerMixin(TransformerMixin):
+    """A transformer of DataFrames with histories."""
+
+    def __sklearn_tags__(self) -> Any:
+        return of_history_transformer(super().__sklearn_tags__())
 
 
 def with_inputs_of(tags: Any, estimators: Iterable[Any]) -> Any:

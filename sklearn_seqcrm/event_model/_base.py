@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._columns import ColumnRoles, Table, row_customers
@@ -31,8 +31,8 @@ from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     CallbackSupportMixin,
     FitTask,
+    HistoryTransformerMixin,
     Interval,
-    of_history_transformer,
     with_callbacks,
 )
 from sklearn_seqcrm.event_model._learned import (
@@ -66,7 +66,7 @@ CONSTRAINTS: dict[str, list[Any]] = {
 }
 
 
-class BaseEventModel(TransformerMixin, CallbackSupportMixin, BaseEstimator):
+class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimator):
     """Learn from raw rows, and encode others with what was learned.
 
     Attributes
@@ -91,9 +91,6 @@ class BaseEventModel(TransformerMixin, CallbackSupportMixin, BaseEstimator):
                 "version 0.1.0, or fit it again."
             )
         super().__setstate__(state)
-
-    def __sklearn_tags__(self) -> Any:
-        return of_history_transformer(super().__sklearn_tags__())
 
     @property
     def net_(self) -> EventNet:

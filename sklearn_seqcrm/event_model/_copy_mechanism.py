@@ -136,19 +136,10 @@ class CopyMechanism(nn.Module):
         self.gates = new_output(size, [math.log(share) for share in bias], generator)
 
     def log_gates(self, context: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
-        """Return log probabilities of generated, popular and each source.
+        """Return log g_gen, log g_pop and log g_j, shape (n, 2 + N_SOURCES).
 
-        Parameters
-        ----------
-        context : Tensor of shape (n, size)
-            Context of the field.
-        total : Tensor of shape (n, N_SOURCES)
-            As in `CopyCandidates`: sources with nothing get no probability.
-
-        Returns
-        -------
-        Tensor of shape (n, 2 + N_SOURCES)
-            Log probabilities.
+        `context` has the shape (n, size), and `total` holds N_j, shape (n, N_SOURCES):
+        sources with nothing get no probability.
         """
         nothing = nn.functional.pad(total <= 0, (2, 0))
         logits = self.gates(context).masked_fill(nothing, -torch.inf)
@@ -161,18 +152,9 @@ class CopyMechanism(nn.Module):
         log_generated: torch.Tensor,
         popularity: torch.Tensor,
     ) -> torch.Tensor:
-        """Return the log probability of codes, shape (n,).
+        """Return the log probability of known codes, shape (n,).
 
-        Parameters
-        ----------
-        context : Tensor of shape (n, size)
-            Context of the field.
-        candidates : CopyCandidates of n
-            Counts of the codes.
-        log_generated : Tensor of shape (n,)
-            log G of the codes.
-        popularity : Tensor of shape (n,)
-            S of the codes.
+        `log_generated` and `popularity`, of shape (n,), are log G and S of the codes.
         """
         gates = self.log_gates(context, candidates.total)
         shares = candidates.count / candidates.total.clamp(min=_LEAST_TOTAL)
@@ -189,16 +171,8 @@ class CopyMechanism(nn.Module):
     ) -> torch.Tensor:
         """Return the probability of each code, shape (n, n_codes).
 
-        Parameters
-        ----------
-        context : Tensor of shape (n, size)
-            Context of the field.
-        state : CopyState of n
-            What can be copied.
-        generated : Tensor of shape (n, n_codes)
-            G, which is overwritten.
-        popularity : Tensor of shape (n_codes,)
-            S.
+        `generated` is G of the same shape, and is overwritten; `popularity`, of shape
+        (n_codes,), is S.
         """
         total = state.remaining()
         gates = self.log_gates(context, total).exp()
@@ -265,21 +239,10 @@ def _counts_before(
     is_level: torch.Tensor,
     weight: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return decayed weights of earlier moments, and counts of the same moment so far.
+    """Return decayed counts of earlier moments, (n, S), and of the same one, (n,).
 
-    Parameters
-    ----------
-    group, moment : Tensor of shape (n,), int64
-        Groups of events, one after the other, and moments, ascending within each.
-    is_level, weight : Tensor of shape (n,), float32
-        Weight of an event at its own moment and at later ones.
-
-    Returns
-    -------
-    decayed : Tensor of shape (n, S)
-        Weights of earlier moments of the group, decayed to the moment of the event.
-    same : Tensor of shape (n,)
-        Events of this moment before this one.
+    Events stand one after the other by `group` and `moment`, which ascends within a
+    group. They count `is_level` at their own moment and `weight` at later ones.
     """
     is_group = starts_run(group)
     is_moment = is_group | starts_run(moment)
@@ -328,16 +291,9 @@ class ObservedLevels(NamedTuple):
     ) -> ObservedLevels:
         """Count the levels of rows.
 
-        Parameters
-        ----------
-        source : HistorySource of n
-            Rows.
-        is_tie : ndarray of shape (n_events,), bool
-            Whether an event is at the moment of the previous one.
-        code : int
-            Column of the field among the codes.
-        lift : Tensor of shape (n_codes,), float32
-            Weight of each code at later moments; gives the device of the counts.
+        `is_tie`, of shape (n_events,), tells whether an event is at the moment of the
+        previous one; `code` is the column of the field among the codes; `lift` gives
+        the device of the counts.
         """
         n, n_codes = len(source.stop), len(lift)
         portion = np.cumsum(source.stop - source.start) // _EVENTS_AT_ONCE
@@ -475,11 +431,8 @@ class CopyState:
         return {name: one for name, one in vars(self).items() if name != "observed"}
 
     def advance(self, is_tie: torch.Tensor) -> CopyState:
-        """Return paths at the moment of their next event.
-
-        `is_tie`, of shape (n,), bool, tells whether that is the moment they are at. The
-        moment of the last event before the cutoff is over.
-        """
+        """Return paths at the moment of their next event, the same one in a tie."""
+        # The moment of the last event before the cutoff is over.
         is_tie = is_tie & (self.moment > 0)
         # N_j after the moment = exp(-1 / s_j) (N_j + lift of its events).
         one_moment = decay(torch.ones_like(self.moment))
@@ -540,10 +493,7 @@ class CopyState:
         return codes
 
     def counts(self, weights: torch.Tensor) -> torch.Tensor:
-        """Return ``sum_j weights_j n_j(c)`` of each code c, shape (n, n_codes).
-
-        `weights`, of shape (n, N_SOURCES), are those of the sources.
-        """
+        """Return ``sum_j weights_j n_j(c)`` of each code c, shape (n, n_codes)."""
         found = weights.new_zeros((len(weights), self.observed.n_codes))
         return self.add_counts(weights, found)
 
