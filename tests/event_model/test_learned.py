@@ -1,4 +1,4 @@
-"""What is learned of events: gaps, numbers, stretches, and how busy customers are."""
+"""What is learned of events: times, numbers, joined rows, and busy customers."""
 
 import numpy as np
 import pytest
@@ -36,14 +36,14 @@ def test_resolution_of_times(gaps, step, is_lattice):
     assert found.is_lattice == is_lattice
 
 
-def test_cells_of_gaps():
+def test_cells_of_interarrival_times():
     none, start = np.zeros(0), np.zeros(4)
     gaps = InterarrivalGrid.of(np.array([2, 4]), start[:2], none, none, 4.0, 1, None)
     upper, width = gaps.cells(np.array([0.0, 2, 4, 12]), start).T
     assert_allclose(upper[1:], np.log([0.5, 1, 3]), rtol=1e-6)
     assert_allclose(width, [-1, np.inf, np.log(2), np.log(6 / 5)], rtol=1e-6)
-    # Of a silence of 5, steps 2 and 4 are over; at 6, when the cutoff is, nothing is
-    # known yet.
+    # With 5 ticks since the last event, steps 2 and 4 are over; the step that ends at
+    # the cutoff, 6, is not.
     assert_allclose(
         gaps.log_censoring_time(np.array([5.0, 6.0]), start[:2]), np.log([1, 1])
     )
@@ -118,7 +118,7 @@ def test_datetimes_there_and_back(in_days):
     assert_array_equal(back.values, column.values)
 
 
-def test_rows_join_into_stretches_of_events():
+def test_rows_that_overlap_are_joined():
     #        customer, start, stop, cutoff
     rows = [
         (0, 0, 2, 10),  # two rows that overlap,
@@ -161,7 +161,7 @@ def test_most_events_against_a_loop():
 
 
 def test_batches_are_mixed_and_parts_alike():
-    """Rows come in any batch, whatever their length; parts have as much as they may."""
+    """Rows of any length share batches; parts are as large as memory allows."""
     rng = np.random.default_rng(0)
     lengths = np.where(rng.random(2000) < 0.1, 400, rng.integers(1, 4, 2000))
     stop = np.cumsum(lengths)

@@ -1,4 +1,4 @@
-"""Sequences of all lengths are read as each is by itself."""
+"""Segments: outputs and gradients as if each sequence were read alone."""
 
 from itertools import pairwise
 
@@ -47,7 +47,7 @@ def test_outputs_and_gradients_are_those_of_each_alone(cell, bptt_steps):
         assert_allclose(gradient, of_loop, rtol=1e-3, atol=1e-3)
 
 
-def test_stretches_pad_little_and_are_few():
+def test_segments_pad_little_and_are_few():
     rng = np.random.default_rng(0)
     lengths = -np.sort(-np.exp(rng.normal(3, 1, 300)).astype(int))
     found = cut_segments(lengths, None, 4096)
