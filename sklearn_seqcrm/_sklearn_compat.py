@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from numbers import Integral
 from typing import Any, ParamSpec, TypeVar
 
-from sklearn.base import _clone_parametrized
+from sklearn.base import TransformerMixin, _clone_parametrized
 from sklearn.metrics._scorer import _Scorer as Scorer
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing as safe_indexing
@@ -48,6 +48,31 @@ except ImportError:  # before scikit-learn 1.9
 # types.
 P = ParamSpec("P")
 R = TypeVar("R")
+
+__all__ = [
+    "DOC_LINK",
+    "CallbackSupportMixin",
+    "FitTask",
+    "HasMethods",
+    "HistoryTransformerMixin",
+    "Interval",
+    "Scorer",
+    "StrOptions",
+    "check_feature_names_in",
+    "check_sample_weight",
+    "clone_with_fitted",
+    "is_count",
+    "of_history_transformer",
+    "one_task",
+    "output_wanted",
+    "parse_version",
+    "response_values",
+    "safe_indexing",
+    "validate_parameter_constraints",
+    "validate_params",
+    "with_callbacks",
+    "with_inputs_of",
+]
 
 # URL of the documentation of an estimator, for its HTML representation: scikit-learn
 # fills in the public package and the name of the class.
@@ -152,6 +177,13 @@ def of_history_transformer(tags: Any) -> Any:
     tags.input_tags.allow_nan = True
     tags.transformer_tags.preserves_dtype = []
     return tags
+
+
+class HistoryTransformerMixin(TransformerMixin):
+    """A transformer of DataFrames with histories."""
+
+    def __sklearn_tags__(self) -> Any:
+        return of_history_transformer(super().__sklearn_tags__())
 
 
 def with_inputs_of(tags: Any, estimators: Iterable[Any]) -> Any:
