@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from abc import ABC
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -33,7 +33,6 @@ from sklearn_seqcrm._recurrent.explain import (
 )
 from sklearn_seqcrm._recurrent.network import HistoryNetwork
 from sklearn_seqcrm._recurrent.objectives import (
-    Exposure,
     Objective,
     exponent_of,
     in_unit_of,
@@ -95,7 +94,6 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
 
     nets_: list[HistoryNet]
     _objective: Objective
-    _exposure: Exposure | None = None
     _network_parameters: dict[str, Any]
 
     # What scorers of skorch take the net for.
@@ -242,8 +240,9 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         else:
             objective.learn(y, weight)
             self._objective = objective
-            self._exposure = self._learn_exposure(inputs, weight)
-            inputs = self._as_offset(inputs)
+            self._specs, self._n_static = inputs.specs, _n_columns(inputs)
+            self._learn_offset(inputs, weight)
+            inputs = self._with_offset(inputs)
         weight = self._weigh_targets(y, weight)
         target = objective.encode(y, weight)
         warn_if_all_empty(inputs)
@@ -278,14 +277,11 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         """Weights of the rows, if targets have a say in them."""
         return weight
 
-    def _learn_exposure(
-        self, inputs: Inputs, weight: np.ndarray | None
-    ) -> Exposure | None:
-        """Which static is an exposure, if the estimator has any."""
-        return None
+    def _learn_offset(self, inputs: Inputs, weight: np.ndarray | None) -> None:
+        """Learn where the offset of a row stands, if the estimator has offsets."""
 
-    def _as_offset(self, inputs: Inputs) -> Inputs:
-        """The same rows; their exposures, if they have any, are the last static."""
+    def _with_offset(self, inputs: Inputs) -> Inputs:
+        """Return the same rows with their offset in its field."""
         return inputs
 
     def _leave_out_weightless(self, inputs: Inputs, again: bool) -> Inputs:
@@ -331,17 +327,15 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _build(self, inputs: Inputs, seeds: Seeds) -> HistoryNet:
         """Make a net for rows like these, with its first weights."""
-        self._specs = inputs.specs
-        self._n_static = inputs.data.static.shape[1]
-        objective, exposed = self._objective, self._exposed()
+        objective = self._objective
         net = self._net_class(
             HistoryNetwork,
             criterion=objective,
             predict_nonlinearity=objective.scored,
             module__specs=self._specs,
-            module__n_static=self._n_static - bool(exposed) - inputs.n_sums,
+            module__n_static=inputs.data.static.shape[1],
             module__n_outputs=objective.n_outputs,
-            module__exposed=exposed,
+            module__offset_outputs=self._offset_outputs(),
             module__cell=self.cell,
             module__hidden_size=self.hidden_size,
             module__num_layers=self.num_layers,
@@ -372,8 +366,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
                 last.bias.copy_(torch.from_numpy(bias.astype("float32")))
         return net
 
-    def _exposed(self) -> tuple[int, ...]:
-        """Outputs to which the network adds the last static, which is an offset."""
+    def _offset_outputs(self) -> tuple[int, ...]:
+        """Outputs to which the network adds the offset of a row."""
         return ()
 
     def _train(
@@ -402,31 +396,30 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         """Let the objective learn from what the networks return, if it wants to."""
         if self._objective.adjusts:
             assert data.target is not None
-            outputs = self._outputs_of(data)
-            if self._exposed():
-                offset = data.static[:, -1:].astype("float64")
-                for i, net in enumerate(self.nets_):
-                    # From 1 on, and not from where an earlier fit has got to, so that
-                    # fits again and again do not wear down what holds it there.
-                    as_is = outputs[i] - offset * net.module_.beyond()
-                    beyond = self._objective.slope_beyond(
-                        as_is, data.target, data.weight, offset[:, 0]
-                    )
-                    net.module_.set_offset_slope(beyond)
-                    outputs[i] = as_is + offset * beyond
+            outputs = self._outputs_with_slopes(data)
             self._objective.adjust(outputs, data.target, data.weight)
+
+    def _outputs_with_slopes(self, data: RowData) -> list[np.ndarray]:
+        """Return the outputs for all rows, once slopes over offsets are learned."""
+        return self._outputs_of(data)
 
     # After training ---------------------------------------------------------------
 
     def _outputs(self, X: Any) -> list[np.ndarray]:
         """What each network returns for the rows of X, shape (n, n_outputs), float64.
 
-        `mean_over_networks` averages them in the unit of `y`. X may be
-        `NetworkOutputs`, if the networks have been run elsewhere, as in streaming.
+        X may be `NetworkOutputs`, if the networks have been run elsewhere, as in
+        streaming.
         """
         if isinstance(X, NetworkOutputs):
             return X.of_each
         return self._outputs_of(self._read_to_predict(X).data)
+
+    def _combined(
+        self, predict: Callable[..., np.ndarray], X: Any, *args: Any
+    ) -> np.ndarray:
+        """Return the ensemble's mean of a prediction that the objective makes."""
+        return self._objective.combine(predict, self._outputs(X), *args)
 
     def _read_to_predict(self, X: Any) -> Inputs:
         """Read rows of the shapes of those in fit."""
@@ -437,21 +430,6 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
     def _outputs_of(self, data: RowData) -> list[np.ndarray]:
         """What each network returns for rows that were read."""
         return [net.outputs(data).astype("float64", copy=False) for net in self.nets_]
-
-    @abstractmethod
-    def _combine(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
-        """What all networks together say, by the outputs of each.
-
-        Parameters
-        ----------
-        outputs : sequence of ndarray of shape (n, n_outputs), float64
-            What each network returns.
-
-        Returns
-        -------
-        ndarray of n rows
-            Of a classifier probabilities, of others what `predict` returns.
-        """
 
     def _integrated_gradients(
         self,
@@ -469,8 +447,9 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         X : DataFrame, padded tensors or array, n rows
             As in `predict`.
         explained : callable
-            ``explained(said, rows)``: what is made of what `_combine` returns for some
-            rows, one number for each.
+            ``explained(predictions, rows)``: one number for each of some rows, from
+            the ensemble predictions for these: probabilities of a classifier, and of
+            others what `predict` returns.
         n_steps : int
             Points on the path.
         moved, n_drawn, seed : object
@@ -479,15 +458,12 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         Returns
         -------
         PathAttributions
-            Its statics are row features, statics in the order of X, and sums.
+            ``beside["static"]`` has row features and statics in the order of X.
         """
         inputs = self._read_to_predict(X)
-        said = self._explained_by(explained)
+        of_outputs = self._explained_by(explained)
         start = None if moved is None else Start(moved, n_drawn, seed)
-        found = integrated_gradients(self.nets_, inputs.data, said, n_steps, start)
-        if self._exposure is None:
-            return found
-        return found._replace(static=self._exposure.in_place(found.static))
+        return integrated_gradients(self.nets_, inputs.data, of_outputs, n_steps, start)
 
     def _blanked_events(
         self,
@@ -502,10 +478,11 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
     def _explained_by(
         self, explained: Callable[[np.ndarray, np.ndarray], np.ndarray]
     ) -> Explained:
-        """What is made of outputs, from what is made of what the networks say."""
+        """Compose the explained quantity with the ensemble prediction."""
+        objective = self._objective
 
         def of_outputs(outputs: Sequence[np.ndarray], rows: np.ndarray) -> np.ndarray:
-            return explained(self._combine(outputs), rows)
+            return explained(objective.combine(objective.predict, outputs), rows)
 
         return of_outputs
 
@@ -526,7 +503,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _as_in_fit(self, inputs: Inputs) -> Inputs:
         """Compare the shapes of X with those in fit; codes new to tensors become 0."""
-        n_static = inputs.data.static.shape[1]
+        n_static = _n_columns(inputs)
         now, then = (
             _shapes(specs, inputs.encoded) for specs in (inputs.specs, self._specs)
         )
@@ -537,18 +514,12 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
                 f"and {self._n_static}. Use the encoder that was fitted with it."
             )
         inputs = inputs if inputs.encoded else inputs.within(self._specs)
-        return self._as_offset(inputs)
+        return self._with_offset(inputs)
 
 
-def mean_over_networks(predictions: Iterable[np.ndarray]) -> np.ndarray:
-    """Mean of what each network predicts, of any one shape.
-
-    Means of probabilities and of numbers in the units of `y`: means of outputs were as
-    good for classes, and worse for counts, whose outputs are logarithms.
-    """
-    each = list(predictions)
-    # Divided before they are added up, or the largest numbers would overflow.
-    return np.sum([one / len(each) for one in each], axis=0)
+def _n_columns(inputs: Inputs) -> int:
+    """Number of row features, statics and sums as they have been read."""
+    return inputs.data.static.shape[1] + inputs.n_sums
 
 
 def _shapes(specs: Sequence[HistorySpec], encoded: bool) -> list[tuple[Any, ...]]:

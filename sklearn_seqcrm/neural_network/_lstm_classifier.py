@@ -18,7 +18,7 @@ from sklearn_seqcrm._recurrent.objectives import (
 )
 from sklearn_seqcrm._recurrent.training import HistoryClassifierNet, Pooling
 from sklearn_seqcrm._sklearn_compat import StrOptions, with_callbacks
-from sklearn_seqcrm.neural_network._base import BaseLSTM, mean_over_networks
+from sklearn_seqcrm.neural_network._base import BaseLSTM
 
 
 class LSTMClassifier(ClassifierMixin, BaseLSTM):
@@ -422,7 +422,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             Probabilities in the order of `classes_`. Of several labels, shape (n, k):
             each its own, and they do not add up to 1.
         """
-        return self._combine(self._outputs(X))
+        return self._combined(self._objective.predict, X)
 
     def predict(self, X: Any) -> np.ndarray:
         """Most probable class, or the labels that are more likely than not.
@@ -437,8 +437,4 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         ndarray of shape (n,) or (n, k)
             Class labels.
         """
-        probability = self.predict_proba(X)
-        return self._objective.labels_of(probability)
-
-    def _combine(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
-        return mean_over_networks(map(self._objective.predict_proba, outputs))
+        return self._objective.labels_of(self.predict_proba(X))

@@ -11,7 +11,8 @@ import torch
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils.metaestimators import available_if
 
-from sklearn_seqcrm._recurrent.data import Inputs
+from sklearn_seqcrm._recurrent.data import Inputs, RowData
+from sklearn_seqcrm._recurrent.explain import PathAttributions
 from sklearn_seqcrm._recurrent.objectives import (
     LOSSES,
     Exposure,
@@ -24,7 +25,7 @@ from sklearn_seqcrm._recurrent.objectives import (
 )
 from sklearn_seqcrm._recurrent.training import Pooling, refuse_changes
 from sklearn_seqcrm._sklearn_compat import StrOptions, with_callbacks
-from sklearn_seqcrm.neural_network._base import BaseLSTM, mean_over_networks
+from sklearn_seqcrm.neural_network._base import BaseLSTM
 
 
 def _predicts(method: str) -> Any:
@@ -238,6 +239,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
     """
 
     _objective: Number
+    _exposure: Exposure | None
 
     _parameter_constraints: dict[str, list[Any]] = {
         **BaseLSTM._parameter_constraints,
@@ -399,7 +401,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
             Predictions in the units of `y`, and of its shape. Of several quantiles,
             that next to the median.
         """
-        return self._combine(self._outputs(X))
+        return self._combined(self._objective.predict, X)
 
     @_predicts("predict_quantiles")
     def predict_quantiles(self, X: Any, quantiles: Any = None) -> np.ndarray:
@@ -428,10 +430,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         """
         levels = self.quantile if quantiles is None else quantiles
         levels_of(levels, any_order=True)
-        outputs = self._outputs(X)
-        return mean_over_networks(
-            self._objective.predict_quantiles(one, levels) for one in outputs
-        )
+        return self._combined(self._objective.predict_quantiles, X, levels)
 
     @_predicts("predict_proba_zero")
     def predict_proba_zero(self, X: Any) -> np.ndarray:
@@ -449,17 +448,13 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         ndarray of shape (n,) or (n, k)
             Probabilities.
         """
-        outputs = self._outputs(X)
-        return mean_over_networks(map(self._objective.predict_proba_zero, outputs))
-
-    def _combine(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
-        return mean_over_networks(map(self._objective.predict, outputs))
+        return self._combined(self._objective.predict_proba_zero, X)
 
     def _new_objective(self) -> Number:
         """What parameters choose."""
         loss = LOSSES[self.loss]
-        if self.exposure is not None and not loss.exposed:
-            rates = [name for name in LOSSES if LOSSES[name].exposed]
+        if self.exposure is not None and not loss.offset_parameters:
+            rates = [name for name in LOSSES if LOSSES[name].offset_parameters]
             raise ValueError(
                 f"exposure={self.exposure!r} goes with the losses {rates}; for "
                 f"loss={self.loss!r} leave the column among the statics."
@@ -471,26 +466,51 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         super()._refuse_changes(objective)
         refuse_changes({"exposure": self._exposed_by}, {"exposure": self.exposure})
 
-    def _learn_exposure(
-        self, inputs: Inputs, weight: np.ndarray | None
-    ) -> Exposure | None:
-        self._exposed_by = self.exposure
+    # Offsets: logarithms of exposures -----------------------------------------------
+
+    def _learn_offset(self, inputs: Inputs, weight: np.ndarray | None) -> None:
+        self._exposed_by, self._exposure = self.exposure, None
         if self.exposure is None:
-            return None
+            return
         names = getattr(self, "feature_names_in_", None)
         if hasattr(self, "_reading"):
             names = self._reading.statics
         n_static = inputs.data.static.shape[1]
-        place = place_of_exposure(self.exposure, names, n_static)
-        return learn_exposure(inputs, weight, place)
+        column = place_of_exposure(self.exposure, names, n_static)
+        self._exposure = learn_exposure(inputs.data, weight, column)
 
-    def _as_offset(self, inputs: Inputs) -> Inputs:
+    def _with_offset(self, inputs: Inputs) -> Inputs:
         if self._exposure is None:
             return inputs
-        return self._exposure.as_offset(inputs, self._exposed_by)
+        data = self._exposure.to_offset(inputs.data, self._exposed_by)
+        return inputs._replace(data=data)
 
-    def _exposed(self) -> tuple[int, ...]:
-        if self._exposure is None:
-            return ()
-        each = range(0, self._objective.n_outputs, self._objective.n_parameters)
-        return tuple(i + j for i in each for j in self._objective.exposed)
+    def _offset_outputs(self) -> tuple[int, ...]:
+        return () if self._exposure is None else self._objective.offset_outputs
+
+    def _outputs_with_slopes(self, data: RowData) -> list[np.ndarray]:
+        outputs = self._outputs_of(data)
+        if data.offset is None:
+            return outputs
+        assert data.target is not None
+        offset = data.offset.astype("float64")[:, None]  # (n, 1)
+        first = np.zeros(self._objective.n_outputs, dtype="float32")
+        first[list(self._objective.offset_outputs)] = 1.0
+        for i, net in enumerate(self.nets_):
+            # Starts from slopes of 1, and not from those of an earlier fit: fits again
+            # and again would wear down the shrinkage towards 1.
+            as_is = outputs[i] - offset * (net.module_.offset_slope - first)
+            excess = self._objective.offset_slope_excess(
+                as_is, data.target, data.weight, offset[:, 0]
+            )
+            net.module_.set_offset_slope(first + excess)
+            outputs[i] = as_is + offset * excess
+        return outputs
+
+    def _integrated_gradients(self, *args: Any, **kwargs: Any) -> PathAttributions:
+        found = super()._integrated_gradients(*args, **kwargs)
+        if self._exposure is not None:
+            static, offset = found.beside["static"], found.beside["offset"]
+            column = self._exposure.column
+            found.beside["static"] = np.insert(static, column, offset, axis=1)
+        return found

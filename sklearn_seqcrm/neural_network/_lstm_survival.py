@@ -15,11 +15,7 @@ from sklearn_seqcrm._ragged import concordance
 from sklearn_seqcrm._recurrent.objectives import (
     Hazards,
     SurvivalCurve,
-    as_number,
-    as_numbers,
     at_own_time,
-    incidence_of,
-    refuse_outside,
     time_of,
 )
 from sklearn_seqcrm._recurrent.training import Pooling
@@ -421,7 +417,7 @@ class LSTMSurvival(BaseLSTM):
         ndarray of shape (n,)
             Chance that the event comes before that of a random customer.
         """
-        return self._combine(self._outputs(X))
+        return self._combined(self._objective.predict, X)
 
     def predict_survival_function(
         self, X: Any, return_array: bool = False
@@ -485,15 +481,9 @@ class LSTMSurvival(BaseLSTM):
         ValueError
             If a time lies beyond the last bin.
         """
-        outputs = self._objective.average_networks(self._outputs(X))
         objective = self._objective
-        edges = objective.edges
-        moments = edges
-        if times is not None:
-            moments = as_numbers(times, "times", objective.in_days)
-            refuse_outside(moments, edges, "times")
-        hazard, shares = objective.cumulative_hazard(outputs), objective.shares(outputs)
-        return incidence_of(hazard, shares, edges, moments)
+        at = None if times is None else objective.times(times, "times")
+        return self._combined(objective.incidence, X, at)
 
     def predict_quantile(self, X: Any, q: Any = 0.5) -> np.ndarray:
         """Time by which an event has come with some probability.
@@ -551,18 +541,16 @@ class LSTMSurvival(BaseLSTM):
             If it lies beyond the last bin, or there is not one for each row.
         """
         hazard = self._cumulative_hazard(X)
-        edges, in_days = self._objective.edges, self._objective.in_days
         if isinstance(horizon, str) or not np.iterable(horizon):
-            times = np.full(len(hazard), as_number(horizon, "horizon", in_days))
+            times = self._objective.times([horizon], "horizon").repeat(len(hazard))
         else:
-            times = as_numbers(horizon, "horizon", in_days)
+            times = self._objective.times(horizon, "horizon")
         if len(times) != len(hazard):
             raise ValueError(
                 f"horizon must be one for all rows, or one for each; got {len(times)} "
                 f"for {len(hazard)} rows."
             )
-        refuse_outside(times, edges, "horizon")
-        return -np.expm1(-at_own_time(hazard, edges, times))
+        return -np.expm1(-at_own_time(hazard, self._objective.edges, times))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return Harrell's concordance of the risks with the times.
@@ -600,13 +588,9 @@ class LSTMSurvival(BaseLSTM):
             weight = check_sample_weight(sample_weight, risk, ensure_non_negative=True)
         return concordance(found.kind > 0, found.time, risk, weight)
 
-    def _combine(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
-        return self._objective.predict(self._objective.average_networks(outputs))
-
     def _cumulative_hazard(self, X: Any) -> np.ndarray:
         """Hazard of any event up to each edge, shape (n, n_bins + 1)."""
-        outputs = self._objective.average_networks(self._outputs(X))
-        return self._objective.cumulative_hazard(outputs)
+        return self._combined(self._objective.cumulative_hazard, X)
 
     def _curves(self, hazard: np.ndarray, survival: bool) -> np.ndarray:
         """A function of time for each row, shape (n,)."""

@@ -16,7 +16,7 @@ from sklearn_seqcrm._recurrent.data._padding import (
     pad,
     starts_sequence,
 )
-from sklearn_seqcrm._recurrent.data._rows import RowData
+from sklearn_seqcrm._recurrent.data._rows import RowData, TensorFields
 
 # Rows are shuffled in pools of this many batches and sorted by length within a pool:
 # short enough a sort for training to stay stochastic, long enough for little padding.
@@ -35,8 +35,8 @@ _STEPS_IN_EPOCH = 64
 
 
 @dataclass(frozen=True)
-class BatchPart:
-    """What a network reads at once.
+class BatchPart(TensorFields):
+    """What a network reads at once: the fields of `RowData` as tensors of n rows.
 
     Parameters
     ----------
@@ -46,23 +46,44 @@ class BatchPart:
         Row features and statics.
     weight : Tensor of shape (n,), float32, or None
         Weight of each row in the loss.
+    sums : Tensor of shape (n, n_sums), float32, or None
+        Sums of the histories.
+    offset : Tensor of shape (n,), float32, or None
+        Logarithm of the exposure.
+    log_censoring_time : Tensor of shape (n,), float32, or None
+        Logarithm of the time from the last event to the cutoff.
     """
 
     histories: list[HistoryBatch]
     static: torch.Tensor
-    weight: torch.Tensor | None
+    weight: torch.Tensor | None = None
+    sums: torch.Tensor | None = None
+    offset: torch.Tensor | None = None
+    log_censoring_time: torch.Tensor | None = None
+
+    @classmethod
+    def of(
+        cls, data: RowData, rows: np.ndarray | slice, histories: list[HistoryBatch]
+    ) -> BatchPart:
+        """Take all fields but histories, which have been padded, of some rows."""
+        columns = ("static", "weight", "sums", "offset", "log_censoring_time")
+        found = {name: getattr(data, name) for name in columns}
+        tensors = {
+            name: None if column is None else torch.from_numpy(column[rows])
+            for name, column in found.items()
+        }
+        return cls(histories, **tensors)
 
     def __len__(self) -> int:
         """Number of rows."""
         return len(self.static)
 
-    def to(self, device: torch.device | str) -> BatchPart:
-        """Return the part on a device."""
-        return BatchPart(
-            [history.to(device) for history in self.histories],
-            self.static.to(device),
-            None if self.weight is None else self.weight.to(device),
-        )
+    @property
+    def linear_inputs(self) -> torch.Tensor:
+        """Inputs of the linear part: `static` and `sums`, shape (n, S + n_sums)."""
+        if self.sums is None:
+            return self.static
+        return torch.cat([self.static, self.sums], dim=1)
 
 
 class Batch:
@@ -105,11 +126,8 @@ class Batch:
         """Gather a part at a time, in the order of `rows`."""
         data = self._data
         for rows in self.parts:
-            yield BatchPart(
-                [pad(source, rows, self._share) for source in data.sources],
-                torch.from_numpy(data.static[rows]),
-                None if data.weight is None else torch.from_numpy(data.weight[rows]),
-            )
+            histories = [pad(source, rows, self._share) for source in data.sources]
+            yield BatchPart.of(data, rows, histories)
 
 
 class BatchIterator:

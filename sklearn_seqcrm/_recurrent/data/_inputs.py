@@ -224,8 +224,6 @@ class Inputs(NamedTuple):
         Prediction does not ask.
     encoded : bool, default=True
         Whether an encoder made the codes. Otherwise nobody knows how many there are.
-    n_sums : int, default=0
-        How many of the statics, the last ones, are sums of the histories.
     """
 
     data: RowData
@@ -233,19 +231,12 @@ class Inputs(NamedTuple):
     names: tuple[str, ...]
     customers: Callable[[], np.ndarray]
     encoded: bool = True
-    n_sums: int = 0
 
-    def split_static(self) -> tuple[np.ndarray, np.ndarray]:
-        """Row features and statics, and sums, each of shape (n, ...)."""
-        static = self.data.static
-        first, second = np.split(static, [static.shape[1] - self.n_sums], axis=1)
-        return first, second
-
-    def with_sums(self, sums: Sequence[np.ndarray]) -> Inputs:
-        """The same rows, with sums of the histories behind all other statics."""
-        static = np.concatenate([self.data.static, *sums], axis=1)
-        n_sums = static.shape[1] - self.data.static.shape[1]
-        return self._replace(data=replace(self.data, static=static), n_sums=n_sums)
+    @property
+    def n_sums(self) -> int:
+        """Number of sums of the histories."""
+        sums = self.data.sums
+        return 0 if sums is None else sums.shape[1]
 
     def take(self, rows: np.ndarray) -> Inputs:
         """Return the inputs of some rows."""
@@ -297,9 +288,9 @@ def read_inputs(estimator: Any, X: Any, *, reset: bool, sums: bool = False) -> I
             _forget_columns(estimator)
         has_layout = getattr(X, "layout", None) is not None
         data, specs, names, customers = padded_inputs(X)
-        inputs = Inputs(data, specs, names, lambda: customers, encoded=has_layout)
-        beside = getattr(X, "sums", None)
-        return inputs if beside is None or not sums else inputs.with_sums([beside])
+        if sums:
+            data = replace(data, sums=getattr(X, "sums", None))
+        return Inputs(data, specs, names, lambda: customers, encoded=has_layout)
     if has_histories(X):
         return _read_frame(estimator, X, reset, sums)
     if isinstance(X, pd.DataFrame):
@@ -326,8 +317,7 @@ def refuse_untrainable(estimator: Any, inputs: Inputs) -> None:
     inputs : Inputs
         Rows as `read_inputs` returns them.
     """
-    statics, _ = inputs.split_static()
-    counts = (np.abs(statics) > _LARGEST_STATIC).sum(axis=0)
+    counts = (np.abs(inputs.data.static) > _LARGEST_STATIC).sum(axis=0)
     if not counts.any():
         return
     names: Sequence[Any] = getattr(estimator, "feature_names_in_", range(len(counts)))
@@ -377,9 +367,11 @@ def _read_frame(estimator: Any, X: Any, reset: bool, sums: bool) -> Inputs:
         _refuse_raw(array, name, estimator)
     table.refuse_missing()
     arrays = list(table.histories.values())
+    of_histories = None
     if sums:
         read = [array.log.row_features_and_sums(array.rows) for array in arrays]
         columns = [features for features, _ in read]
+        of_histories = np.concatenate([one for _, one in read], axis=1)
     else:
         columns = [array.log.row_features(array.rows) for array in arrays]
     # X[names] takes three times as long, a sixth of scoring a row.
@@ -390,13 +382,12 @@ def _read_frame(estimator: Any, X: Any, reset: bool, sums: bool) -> Inputs:
     _refuse_text(statics, estimator)
     columns.append(static_values(statics, getattr(estimator, "exposure", None)))
     sources = tuple(history_source(array) for array in arrays)
-    inputs = Inputs(
-        RowData(sources, np.concatenate(columns, axis=1)),
-        tuple(history_spec(array.log) for array in arrays),
+    return Inputs(
+        RowData(sources, np.concatenate(columns, axis=1), sums=of_histories),
+        tuple(HistorySpec.of(array.log.layout) for array in arrays),
         reading.histories,
         partial(row_customers, arrays),
     )
-    return inputs.with_sums([of_column for _, of_column in read]) if sums else inputs
 
 
 def _forget_columns(estimator: Any) -> None:
@@ -419,11 +410,6 @@ def history_source(array: HistoryArray) -> HistorySource:
         log.layout.time_unit,
         log.layout.gap_channel,
     )
-
-
-def history_spec(log: EncodedLog) -> HistorySpec:
-    """Shape of the events of an encoded log."""
-    return HistorySpec.of(log.layout)
 
 
 def static_values(statics: pd.DataFrame, exposure: Any = None) -> np.ndarray:

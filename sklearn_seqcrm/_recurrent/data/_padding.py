@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from sklearn_seqcrm._recurrent.data._rows import HistorySource
+from sklearn_seqcrm._recurrent.data._rows import HistorySource, TensorFields
 
 # Events of a block. In smaller ones more is carried from block to block, in larger ones
 # a row weighs more events.
@@ -16,7 +16,7 @@ _BLOCK = 16
 
 
 @dataclass(frozen=True)
-class Blocks:
+class Blocks(TensorFields):
     """How sequences are cut into N blocks of K events each, and when those end.
 
     A block is followed by an empty one where the longest sequence ends with it, so that
@@ -43,13 +43,9 @@ class Blocks:
     end_ages: torch.Tensor
     gaps: torch.Tensor
 
-    def to(self, device: torch.device | str) -> Blocks:
-        """Return the blocks on a device."""
-        return Blocks(**_moved(self, device))
-
 
 @dataclass(frozen=True)
-class HistoryBatch:
+class HistoryBatch(TensorFields):
     """Padded sequences of one history column, and where each row reads them.
 
     A sequence starts where its rows start, and rows that start at the same event share
@@ -120,10 +116,6 @@ class HistoryBatch:
         # As index_select does. Its backward takes half the time where the gradient is
         # a part of a wider one.
         return torch.nn.functional.embedding(self.place, numbers)
-
-    def to(self, device: torch.device | str) -> HistoryBatch:
-        """Return the batch on a device."""
-        return HistoryBatch(**_moved(self, device))
 
 
 def n_weights(
@@ -354,12 +346,3 @@ def _in_gaps(
     if n_real is not None:
         numbers[np.arange(numbers.shape[-1]) >= n_real] = np.inf
     return torch.from_numpy(numbers)
-
-
-def _moved(tensors: Any, device: torch.device | str) -> dict[str, Any]:
-    """The fields of a dataclass of tensors, on a device."""
-    there = {field.name: getattr(tensors, field.name) for field in fields(tensors)}
-    return {
-        name: None if tensor is None else tensor.to(device)
-        for name, tensor in there.items()
-    }

@@ -13,7 +13,7 @@ from sklearn_seqcrm._recurrent.objectives._exposure import (
     learn_exposure,
     place_of_exposure,
 )
-from sklearn_seqcrm._recurrent.objectives._hazards import Hazards, as_number, as_numbers
+from sklearn_seqcrm._recurrent.objectives._hazards import Hazards
 from sklearn_seqcrm._recurrent.objectives._labels import Labels
 from sklearn_seqcrm._recurrent.objectives._means import Gamma, Poisson
 from sklearn_seqcrm._recurrent.objectives._numbers import (
@@ -27,8 +27,6 @@ from sklearn_seqcrm._recurrent.objectives._quantiles import Quantiles, levels_of
 from sklearn_seqcrm._recurrent.objectives._survival_curve import (
     SurvivalCurve,
     at_own_time,
-    incidence_of,
-    refuse_outside,
     time_of,
 )
 from sklearn_seqcrm._recurrent.objectives._weights import (
@@ -71,12 +69,9 @@ __all__ = [
     "SurvivalCurve",
     "ZeroInflatedLognormal",
     "are_several",
-    "as_number",
-    "as_numbers",
     "at_own_time",
     "exponent_of",
     "in_unit_of",
-    "incidence_of",
     "learn_exposure",
     "leave_out_weightless",
     "levels_of",
@@ -84,6 +79,5 @@ __all__ = [
     "over_mean_weight",
     "place_of_exposure",
     "read_weight",
-    "refuse_outside",
     "time_of",
 ]

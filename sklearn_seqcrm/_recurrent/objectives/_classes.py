@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,12 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from torch import nn
 
-from sklearn_seqcrm._recurrent.objectives._objective import Objective, refuse_not_finite
-from sklearn_seqcrm._recurrent.objectives._onnx_graph import Graph, OnnxOutput
+from sklearn_seqcrm._recurrent.objectives._objective import (
+    Array,
+    Objective,
+    refuse_not_finite,
+    softmax,
+)
 
 
 class Classes(Objective):
@@ -77,14 +82,17 @@ class Classes(Objective):
         """Code of the most probable class of each row, shape (n,)."""
         return shares.argmax(axis=1)
 
-    def predict_proba(self, outputs: np.ndarray) -> np.ndarray:
-        """Probabilities in the order of `classes`, shape (n, n_classes)."""
-        odds = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-        return odds / odds.sum(axis=1, keepdims=True)
+    def predict(self, outputs: Array) -> Array:
+        """Return probabilities in the order of `classes`, shape (n, n_classes)."""
+        return softmax(outputs)
 
-    def _answers_of(self, graph: Graph, outputs: str) -> dict[str, OnnxOutput]:
-        shares = graph.add("Softmax", outputs, axis=1)
-        return {"probabilities": OnnxOutput(shares, (self.n_outputs,))}
+    @property
+    def predictions(self) -> dict[str, Callable[[Array], Array]]:
+        return {"probabilities": self.predict}
+
+    def describe(self) -> dict[str, Any]:
+        classes = {"classes": self.classes.tolist(), "several_labels": False}
+        return {**super().describe(), **classes}
 
     def labels_of(self, shares: np.ndarray) -> np.ndarray:
         """What `predict` returns for probabilities (n, n_classes), shape (n,)."""

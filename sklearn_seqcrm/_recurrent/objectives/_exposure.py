@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sklearn_seqcrm._recurrent.data import Inputs
+from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.objectives._weights import of_any_weight
 
 
@@ -31,16 +31,15 @@ class Exposure(NamedTuple):
     column: int
     mean: float
 
-    def as_offset(self, inputs: Inputs, name: Any) -> Inputs:
-        """The same rows; the last static is the logarithm of exposures over their mean.
+    def to_offset(self, data: RowData, name: Any) -> RowData:
+        """Move the exposure from the statics of rows into their offset.
 
         Raises
         ------
         ValueError
             If exposures are not larger than 0.
         """
-        static = inputs.data.static
-        found = static[:, self.column].astype("float64")
+        found = data.static[:, self.column].astype("float64")
         bad = int((~(found > 0)).sum())
         if bad:
             raise ValueError(
@@ -49,29 +48,24 @@ class Exposure(NamedTuple):
                 "the column, let that pass it on as it is, like make_history_pipeline "
                 "does for the exposure of the estimator that it is given."
             )
-        offset = (np.log(found) - self.mean).astype(static.dtype)
-        others = np.delete(static, self.column, axis=1)
-        static = np.concatenate([others, offset[:, None]], axis=1)
-        return inputs._replace(data=replace(inputs.data, static=static))
-
-    def in_place(self, static: np.ndarray) -> np.ndarray:
-        """Columns in the order before `as_offset`, shape (n, n_static)."""
-        return np.insert(static[:, :-1], self.column, static[:, -1], axis=1)
+        offset = (np.log(found) - self.mean).astype(data.static.dtype)
+        others = np.delete(data.static, self.column, axis=1)
+        return replace(data, static=others, offset=offset)
 
 
-def learn_exposure(inputs: Inputs, weight: np.ndarray | None, column: int) -> Exposure:
-    """Learn the mean exposure, which rows of weight 0 do not say.
+def learn_exposure(data: RowData, weight: np.ndarray | None, column: int) -> Exposure:
+    """Learn the mean exposure from the rows with a weight.
 
     Parameters
     ----------
-    inputs : Inputs
+    data : RowData
         Rows as they have been read.
     weight : ndarray of shape (n,) or None
         Their weights.
     column : int
         Place of the exposure among their row features and statics.
     """
-    found = inputs.data.static[:, column].astype("float64")
+    found = data.static[:, column].astype("float64")
     if weight is not None:
         found = found[of_any_weight(weight)]
     found = found[found > 0]

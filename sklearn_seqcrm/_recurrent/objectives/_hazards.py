@@ -8,24 +8,31 @@ with several the multinomial one of Tutz and Schmid (2016, chapter 8).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import reduce
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
-from scipy.special import logsumexp
-from torch import nn
 
 from sklearn_seqcrm._columns import SurvivalTargets, read_survival_targets
-from sklearn_seqcrm._durations import DAY
-from sklearn_seqcrm._recurrent.objectives._objective import Objective
-from sklearn_seqcrm._recurrent.objectives._onnx_graph import Graph, OnnxOutput
+from sklearn_seqcrm._recurrent.objectives._objective import (
+    Array,
+    Objective,
+    softmax,
+    softplus,
+)
+from sklearn_seqcrm._recurrent.objectives._survival_curve import (
+    as_number,
+    as_numbers,
+    at_times,
+    incidence_of,
+    place_of,
+    refuse_outside,
+)
 from sklearn_seqcrm._recurrent.objectives._weights import of_any_weight
-from sklearn_seqcrm._store import one_or_many
 
-_EXAMPLE = "for example pd.Timedelta(days=14) or '14D'"
 # Bins of one length are as many as the times are long; a typing error may be millions.
 _MOST_BINS = 10_000
 # Milliseconds of a day, and six decimal places.
@@ -161,73 +168,6 @@ def mass_of(
     before = np.searchsorted(moments, edges)
     fallen = np.append(0.0, 1 - survival)[before]
     return np.diff(fallen) / fallen[-1]
-
-
-def as_numbers(values: Any, what: str, in_days: bool) -> np.ndarray:
-    """Lengths of time in the unit of the targets, shape (n,).
-
-    Parameters
-    ----------
-    values : number, duration, or array-like of n of these
-        One length of time or several; durations as ``pd.Timedelta`` takes them.
-    what : str
-        How an error names them.
-    in_days : bool
-        Whether that unit is a day.
-    """
-    if isinstance(values, pd.Series | pd.Index | np.ndarray) and values.ndim:
-        if values.dtype.kind == "m" and in_days:
-            values = np.asarray(values) / DAY
-        if values.dtype.kind in "iuf":
-            return _finite(np.asarray(values, dtype="float64"), what)
-        if values.dtype.kind == "U":
-            values = values.tolist()  # an error shows text as text
-    numbers = [as_number(value, what, in_days) for value in one_or_many(values, what)]
-    return np.array(numbers, dtype="float64")
-
-
-def as_number(value: Any, what: str, in_days: bool) -> float:
-    """One length of time in the unit of the targets."""
-    if isinstance(value, np.ndarray) and not value.ndim:
-        value = value[()]
-    if isinstance(value, int | float | np.number) and not isinstance(
-        value, bool | np.timedelta64
-    ):
-        return float(_finite(np.array([value], dtype="float64"), what)[0])
-    try:
-        if isinstance(value, bool | np.bool_) or _is_decimal(value):
-            raise ValueError("a length of time has a unit")
-        length = pd.Timedelta(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"{what} must be a number or a length of time, {_EXAMPLE}; got {value!r}."
-        ) from error
-    if not in_days:
-        raise TypeError(
-            f"{what} must be a number, because the times of y were plain numbers; got "
-            f"{value!r}. time_to_next gives durations, if the log has datetimes."
-        )
-    return float(_finite(np.array([length / DAY]), what)[0])
-
-
-def _is_decimal(value: Any) -> bool:
-    """Whether text is a bare number, which pandas would take for nanoseconds."""
-    if not isinstance(value, str):
-        return False
-    try:
-        float(value)
-    except ValueError:
-        return False
-    return True
-
-
-def _finite(numbers: np.ndarray, what: str) -> np.ndarray:
-    wrong = ~(np.isfinite(numbers) & (numbers >= 0))
-    if wrong.any():
-        raise ValueError(
-            f"{what} must be finite and not negative; got {numbers[wrong][0]}."
-        )
-    return numbers
 
 
 # Where a bin had no event, a share of the usual rate is where its outputs start; and
@@ -375,109 +315,126 @@ class Hazards(Objective):
         passed, number = target.unbind(1)
         position = torch.arange(n_bins, dtype=passed.dtype, device=passed.device)
         share = (passed[:, None] - position).clamp(0, 1)  # (n, n_bins)
-        losses = (share * self._minus_log_left(outputs, n_bins)).sum(dim=1)
+        losses = (share * minus_log_left(self._odds(outputs))).sum(dim=1)
         place = (number - 1) * n_bins + passed - 1  # of events; negative for others
         place = place.clamp(min=0).long()
         came = outputs.gather(1, place[:, None]).squeeze(1)
         return losses - torch.where(number > 0, came, torch.zeros_like(came))
 
-    def _minus_log_left(self, outputs: torch.Tensor, n_bins: int) -> torch.Tensor:
-        """``-log(1 - h)`` of each bin, over all kinds of events; (n, n_bins)."""
-        if len(self.kinds) == 1:
-            return nn.functional.softplus(outputs)
-        odds = outputs.unflatten(1, (len(self.kinds), n_bins))
-        none = torch.zeros_like(odds[:, :1])
-        return torch.cat([none, odds], dim=1).logsumexp(dim=1)
+    def _odds(self, outputs: Any) -> Any:
+        """Logarithms of odds against no event, shape (n, n_kinds, n_bins)."""
+        return outputs.reshape(-1, len(self.kinds), len(self.edges) - 1)
 
-    # What outputs say -------------------------------------------------------------
+    # Predictions ------------------------------------------------------------------
 
-    def average_networks(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
-        """Outputs that say what several networks say in the mean, of the shape of each.
+    def combine(
+        self, predict: Callable[..., Array], outputs: Sequence[Array], *args: Any
+    ) -> Array:
+        return predict(self.average_networks(outputs), *args)
+
+    def average_networks(self, outputs: Sequence[Array]) -> Array:
+        """Average the networks' survival curves and return the equivalent outputs.
 
         The chances to be left at each edge, and those of each kind until then, are
         means. A network that has taken a row for gone has less of a say in later bins.
         """
-        odds = np.stack([self._odds(one) for one in outputs])
-        stays = -np.logaddexp.reduce(odds, axis=2, keepdims=True, initial=0.0)
-        left = np.cumsum(stays, axis=-1)  # logarithms, as all of these are
-        came = logsumexp(left + odds, axis=0)
-        return (came - logsumexp(left, axis=0)).reshape(outputs[0].shape)
+        if len(outputs) == 1:
+            return outputs[0]
+        odds = [self._odds(one) for one in outputs]
+        # Logarithms of the survival after each bin, and of chances of an event in it.
+        left = [-minus_log_left(one)[:, None].cumsum(axis=2) for one in odds]
+        came = [a + b for a, b in zip(left, odds, strict=True)]
+        mean = reduce(np.logaddexp, came) - reduce(np.logaddexp, left)
+        return mean.reshape(-1, self.n_outputs)
 
-    def cumulative_hazard(self, outputs: np.ndarray) -> np.ndarray:
-        """Hazard of any event up to each edge, shape (n, n_bins + 1)."""
-        total = np.logaddexp.reduce(self._odds(outputs), axis=1, initial=0.0)
-        start = np.zeros((len(outputs), 1))
-        return np.concatenate([start, np.cumsum(total, axis=1)], axis=1)
+    def cumulative_hazard(self, outputs: Array) -> Array:
+        """Return the hazard of any event up to each edge, shape (n, n_bins + 1)."""
+        hazard = minus_log_left(self._odds(outputs)).cumsum(axis=1)
+        return np.concatenate([np.zeros_like(hazard[:, :1]), hazard], axis=1)
 
-    def shares(self, outputs: np.ndarray) -> np.ndarray:
+    def shares(self, outputs: Array) -> Array:
         """Chance that an event in a bin is of each kind, (n, n_kinds, n_bins)."""
-        odds = self._odds(outputs)
-        share = np.exp(odds - odds.max(axis=1, keepdims=True))
-        return share / share.sum(axis=1, keepdims=True)
+        return softmax(self._odds(outputs))
 
-    def _odds(self, outputs: np.ndarray) -> np.ndarray:
-        """Outputs, which are logarithms of odds against no event, by kind and bin."""
-        return outputs.reshape(len(outputs), len(self.kinds), -1)
+    def incidence(self, outputs: Array, times: np.ndarray | None = None) -> Array:
+        """Return the chances of no event and of each kind before some times.
 
-    def predict(self, outputs: np.ndarray) -> np.ndarray:
+        Parameters
+        ----------
+        outputs : ndarray of shape (n, n_outputs) or GraphTensor
+            Outputs of one network, or those equivalent to several.
+        times : ndarray of shape (n_times,) or None, default=None
+            Times between the first and the last edge. None: all edges.
+
+        Returns
+        -------
+        ndarray of shape (n, 1 + n_kinds, n_times) or GraphTensor
+            The first is that of no event; they add up to 1.
+        """
+        hazard, shares = self.cumulative_hazard(outputs), self.shares(outputs)
+        at_edges = incidence_of(hazard, shares)
+        if times is None:
+            return at_edges
+        at, _ = place_of(times, self.edges)
+        before = at_edges[:, :, at]
+        left = np.exp(-at_times(hazard, self.edges, times))[:, None]
+        # Events between the edge before and the time itself.
+        own = shares[:, :, at] * (before[:, :1] - left)
+        return np.concatenate([left, before[:, 1:] + own], axis=1)
+
+    def times(self, values: Any, what: str) -> np.ndarray:
+        """Return times within the bins as numbers in the unit of the targets.
+
+        Parameters
+        ----------
+        values : number, duration, or array-like of n of these
+            One time or several.
+        what : str
+            How an error names them.
+        """
+        times = as_numbers(values, what, self.in_days)
+        refuse_outside(times, self.edges, what)
+        return times
+
+    def predict(self, outputs: Array) -> Array:
         """Chance to be before a random event of the training rows, shape (n,)."""
         survival = np.exp(-self.cumulative_hazard(outputs))
         return 1 - (survival[:, 1:] + survival[:, :-1]) / 2 @ self.mass
 
-    def answers(self, graph: Graph, outputs: Sequence[str]) -> dict[str, OnnxOutput]:
-        """Risks, cumulative hazards at the edges, and incidences of several kinds."""
-        constant, add = graph.constant, graph.add
-        n_kinds, n_bins = len(self.kinds), len(self.edges) - 1
-        odds = [graph.shaped(one, (n_kinds, n_bins)) for one in outputs]
-        odds_of_all = odds[0] if len(odds) == 1 else _of_several_in(graph, odds)
-        first = add("Sub", odds_of_all, odds_of_all)
-        first = add("ReduceSum", first, graph.integers(1, 2), keepdims=1)
-        first = add("Squeeze", first, graph.integers(1))  # a 0 for each row
-        passed = add("Squeeze", _left_over_in(graph, odds_of_all), graph.integers(1))
-        passed = add("CumSum", passed, constant(1, "int64"))
-        hazard = graph.join([first, passed], axis=1)
-        left = add("Exp", add("Neg", hazard))
-        sizes = [n_bins, 1]
-        before = graph.split(left, sizes, axis=1)[0]
-        after = graph.split(left, sizes[::-1], axis=1)[1]
-        risk = add("MatMul", add("Add", before, after), constant(self.mass / 2))
-        answers = {
-            "prediction": OnnxOutput(add("Sub", constant(1.0), risk), ()),
-            "cumulative_hazard": OnnxOutput(hazard, (n_bins + 1,)),
+    @property
+    def predictions(self) -> dict[str, Callable[[Array], Array]]:
+        curves: dict[str, Callable[[Array], Array]] = {
+            "prediction": self.predict,
+            "cumulative_hazard": self.cumulative_hazard,
         }
-        if n_kinds > 1:
-            shares = add("Softmax", odds_of_all, axis=1)
-            came = add("Unsqueeze", add("Sub", before, after), graph.integers(1))
-            came = add("CumSum", add("Mul", shares, came), constant(2, "int64"))
-            nothing = add("Unsqueeze", first, graph.integers(1))
-            nothing = graph.join([nothing] * n_kinds, axis=1)
-            came = graph.join([nothing, came], axis=2)
-            none = add("Unsqueeze", left, graph.integers(1))
-            incidence = graph.join([none, came], axis=1)
-            answers["incidence"] = OnnxOutput(incidence, (1 + n_kinds, n_bins + 1))
-        return answers
+        if len(self.kinds) > 1:
+            curves["incidence"] = self.incidence
+        return curves
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            **super().describe(),
+            "edges": self.edges.tolist(),
+            "kinds": self.kinds.tolist(),
+            "in_days": self.in_days,
+        }
 
 
-def _left_over_in(graph: Graph, odds: str) -> str:
-    """``-log(1 - h)`` of each bin over all kinds, shape (n, 1, n_bins)."""
-    add, zero = graph.add, graph.constant(0.0)
-    top = add("Max", add("ReduceMax", odds, axes=[1], keepdims=1), zero)
-    others = add("Exp", add("Sub", odds, top))
-    others = add("ReduceSum", others, graph.integers(1), keepdims=1)
-    total = add("Add", others, add("Exp", add("Neg", top)))
-    return add("Add", top, add("Log", total))
+def minus_log_left(odds: Any) -> Any:
+    """``-log(1 - h)`` of each bin: ``log(1 + sum over kinds of exp(odds))``.
 
+    Parameters
+    ----------
+    odds : Tensor, ndarray or GraphTensor of shape (n, n_kinds, n_bins)
+        Logarithms of odds against no event.
 
-def _of_several_in(graph: Graph, odds: Sequence[str]) -> str:
-    """As `Hazards.average_networks`, in a graph of ONNX."""
-    add, axis = graph.add, graph.constant(2, "int64")
-    left = [add("Neg", add("CumSum", _left_over_in(graph, o), axis)) for o in odds]
-    came = [add("Add", a, b) for a, b in zip(left, odds, strict=True)]
-    return add("Sub", _log_sum_in(graph, came), _log_sum_in(graph, left))
-
-
-def _log_sum_in(graph: Graph, logs: Sequence[str]) -> str:
-    """Logarithm of the sum of what tensors of one shape are logarithms of."""
-    top = graph.add("Max", *logs)
-    each = [graph.add("Exp", graph.add("Sub", one, top)) for one in logs]
-    return graph.add("Add", top, graph.add("Log", graph.add("Sum", *each)))
+    Returns
+    -------
+    Tensor, ndarray or GraphTensor of shape (n, n_bins)
+        Hazard of any event in each bin.
+    """
+    if not isinstance(odds, torch.Tensor):
+        return np.logaddexp.reduce(odds, axis=1, initial=0.0)
+    if odds.shape[1] == 1:
+        return softplus(odds.squeeze(1))
+    return torch.cat([torch.zeros_like(odds[:, :1]), odds], dim=1).logsumexp(dim=1)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from scipy.sparse import issparse
-from scipy.special import expit, logit
+from scipy.special import logit
 from torch import nn
 
 from sklearn_seqcrm._recurrent.objectives._objective import (
+    Array,
     Objective,
     refuse_not_finite,
     refuse_other_shape,
+    sigmoid,
 )
-from sklearn_seqcrm._recurrent.objectives._onnx_graph import Graph, OnnxOutput
 
 ClassWeight = Mapping[int, float] | Sequence[Mapping[int, float]] | str | None
 
@@ -120,13 +121,17 @@ class Labels(Objective):
         """Whether each label is more likely than not, shape (n, k), int64."""
         return (shares > 0.5).astype("int64")
 
-    def predict_proba(self, outputs: np.ndarray) -> np.ndarray:
-        """Probability of each label, shape (n, k)."""
-        return expit(outputs)
+    def predict(self, outputs: Array) -> Array:
+        """Return the probability of each label, shape (n, k)."""
+        return sigmoid(outputs)
 
-    def _answers_of(self, graph: Graph, outputs: str) -> dict[str, OnnxOutput]:
-        shares = graph.add("Sigmoid", outputs)
-        return {"probabilities": OnnxOutput(shares, (self.n_outputs,))}
+    @property
+    def predictions(self) -> dict[str, Callable[[Array], Array]]:
+        return {"probabilities": self.predict}
+
+    def describe(self) -> dict[str, Any]:
+        labels = {"classes": list(range(self.n_targets)), "several_labels": True}
+        return {**super().describe(), **labels}
 
     def labels_of(self, shares: np.ndarray) -> np.ndarray:
         """What `predict` returns for probabilities of shape (n, k), of that shape."""

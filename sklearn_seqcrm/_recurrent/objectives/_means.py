@@ -13,7 +13,7 @@ from sklearn_seqcrm._recurrent.objectives._numbers import (
     calibration_factor,
     mean_of,
 )
-from sklearn_seqcrm._recurrent.objectives._onnx_graph import Graph, OnnxOutput
+from sklearn_seqcrm._recurrent.objectives._objective import Array
 from sklearn_seqcrm._recurrent.objectives._weights import of_any_weight
 
 # Means beyond are none that float32 could have learned.
@@ -39,7 +39,7 @@ class LogMean(Number):
         What means are multiplied by.
     """
 
-    exposed = (0,)
+    offset_parameters = (0,)
     adjusts = True
     spread: np.ndarray
     level: np.ndarray
@@ -103,19 +103,12 @@ class LogMean(Number):
         mean = np.sum(each, axis=0)
         return target.reshape(mean.shape).astype("float64"), mean
 
-    def _means_of(self, outputs: np.ndarray) -> np.ndarray:
+    def _means_of(self, outputs: Array) -> Array:
         """Means without their level, in the unit of encoded targets, shape (n, k)."""
         return np.exp(np.minimum(outputs[..., 0], _LARGEST_LOGARITHM))
 
-    def _numbers_of(self, outputs: np.ndarray) -> np.ndarray:
+    def _numbers_of(self, outputs: Array) -> Array:
         return self._in_units(self._means_of(outputs) * self.level)
-
-    def _answers_by_target(
-        self, graph: Graph, parameters: Sequence[str]
-    ) -> dict[str, OnnxOutput]:
-        logs = graph.add("Min", parameters[0], graph.constant(_LARGEST_LOGARITHM))
-        means = graph.add("Mul", graph.add("Exp", logs), graph.constant(self.level))
-        return {"prediction": OnnxOutput(self._units_of(graph, means), ())}
 
 
 class Poisson(LogMean):

@@ -13,12 +13,12 @@ from torch import nn
 
 from sklearn_seqcrm._durations import as_quantities
 from sklearn_seqcrm._recurrent.objectives._objective import (
+    Array,
     Objective,
     are_several,
     refuse_not_finite,
     refuse_other_shape,
 )
-from sklearn_seqcrm._recurrent.objectives._onnx_graph import Graph, OnnxOutput
 from sklearn_seqcrm._recurrent.objectives._weights import exponent_of, of_any_weight
 
 # Standard deviations that the logarithm of a level, and how far a slope is from 1, are
@@ -63,7 +63,7 @@ def shrunken_calibration_factor(
     return calibration_factor(y, mean, weight) ** believed
 
 
-def slope_beyond(
+def offset_slope_excess(
     y: np.ndarray, mean: np.ndarray, weight: np.ndarray | None, offset: np.ndarray
 ) -> np.ndarray:
     """How much steeper than predicted means go with the exposure, as far as rows tell.
@@ -132,7 +132,7 @@ class Number(Objective):
     ----------
     n_parameters : int
         Outputs for each target.
-    exposed : tuple of int
+    offset_parameters : tuple of int
         Those of them that are logarithms of a rate, to which the logarithm of an
         exposure is added.
     shape : tuple of int
@@ -144,7 +144,7 @@ class Number(Objective):
     """
 
     n_parameters: int = 1
-    exposed: ClassVar[tuple[int, ...]] = ()
+    offset_parameters: ClassVar[tuple[int, ...]] = ()
     shape: tuple[int, ...]
     exponent: np.ndarray
     center: np.ndarray
@@ -238,22 +238,44 @@ class Number(Objective):
             Encoded targets.
         """
 
-    def predict(self, outputs: np.ndarray) -> np.ndarray:
-        """Predictions in the units of the targets, shape (n,) or (n, k)."""
-        numbers = self._numbers_of(self._by_target(outputs))
-        return numbers.reshape(len(outputs), *self.shape)
+    def predict(self, outputs: Array) -> Array:
+        """Return predictions in the units of the targets, shape (n,) or (n, k)."""
+        return self._by_row(self._numbers_of(self._by_target(outputs)))
 
-    def slope_beyond(
+    @property
+    def offset_outputs(self) -> tuple[int, ...]:
+        """Outputs to which an offset, the logarithm of an exposure, is added."""
+        each = range(0, self.n_outputs, self.n_parameters)
+        return tuple(i + j for i in each for j in self.offset_parameters)
+
+    def offset_slope_excess(
         self,
         outputs: np.ndarray,
         target: np.ndarray,
         weight: np.ndarray | None,
         offset: np.ndarray,
     ) -> np.ndarray:
+        """Return by how much slopes over the offset should exceed 1.
+
+        Parameters
+        ----------
+        outputs : ndarray of shape (n, n_outputs), float64
+            What one network returns for all rows, with slopes of 1.
+        target, weight
+            As in `adjust`.
+        offset : ndarray of shape (n,)
+            Logarithm of the exposure of each row.
+
+        Returns
+        -------
+        ndarray of shape (n_outputs,)
+            0 for outputs without an offset.
+        """
         y, mean = self._compared([outputs], target)
-        found = np.zeros((self.n_targets, self.n_parameters))
-        found[:, self.exposed] = slope_beyond(y, mean, weight, offset)[:, None]
-        return found.ravel()
+        excess = np.zeros((self.n_targets, self.n_parameters))
+        by_target = offset_slope_excess(y, mean, weight, offset)
+        excess[:, self.offset_parameters] = by_target[:, None]
+        return excess.ravel()
 
     def _compared(
         self, outputs: Sequence[np.ndarray], target: np.ndarray
@@ -265,57 +287,24 @@ class Number(Objective):
         """
         raise NotImplementedError
 
-    def _by_target(self, outputs: np.ndarray) -> np.ndarray:
-        """Outputs of each target, shape (n, k, n_parameters)."""
-        return outputs.reshape(len(outputs), -1, self.n_parameters)
+    def _by_target(self, outputs: Array) -> Array:
+        """Return the outputs of each target, shape (n, k, n_parameters)."""
+        return outputs.reshape(-1, self.n_targets, self.n_parameters)
 
-    def _numbers_of(self, outputs: np.ndarray) -> np.ndarray:
-        """Predictions, shape (n, k), from the outputs of each target."""
+    def _by_row(self, numbers: Array) -> Array:
+        """Drop the axis of targets, of (n, k, ...), where a row has a single one."""
+        return numbers if self.shape else numbers[:, 0]
+
+    def _numbers_of(self, outputs: Array) -> Array:
+        """Return predictions, shape (n, k), from the outputs of each target."""
         return self._in_units(outputs[..., 0])
 
-    def _in_units(self, scaled: np.ndarray) -> np.ndarray:
-        """Scaled numbers, shape (n, k), in the units of the targets."""
+    def _in_units(self, scaled: Array) -> Array:
+        """Return scaled numbers, shape (..., k), in the units of the targets."""
         # Targets may reach to the end of float64, and errors beyond.
         with np.errstate(over="ignore"):
             numbers = np.ldexp(scaled * self.scale + self.center, self.exponent)
         return numbers.clip(-_LARGEST, _LARGEST)
-
-    def _answers_of(self, graph: Graph, outputs: str) -> dict[str, OnnxOutput]:
-        shape = (self.n_targets, self.n_parameters)
-        by_target = graph.shaped(outputs, shape)
-        parameters = [
-            graph.add("Squeeze", one, graph.integers(2))
-            for one in graph.split(by_target, [1] * self.n_parameters, axis=2)
-        ]
-        answers = self._answers_by_target(graph, parameters)
-        return {
-            name: OnnxOutput(graph.shaped(one, own := (*self.shape, *shape)), own)
-            for name, (one, shape) in answers.items()
-        }
-
-    def _answers_by_target(
-        self, graph: Graph, parameters: Sequence[str]
-    ) -> dict[str, OnnxOutput]:
-        """Predictions by names, shape (n, k, ...); `parameters` have (n, k) each."""
-        return {"prediction": OnnxOutput(self._units_of(graph, parameters[0]), ())}
-
-    def _units_of(self, graph: Graph, scaled: str) -> str:
-        """As `_in_units`; graphs compute in float32, which some targets are beyond."""
-        with np.errstate(over="ignore"):
-            scale = np.ldexp(self.scale, self.exponent).astype("float32")
-            center = np.ldexp(self.center, self.exponent).astype("float32")
-        refuse_infinite(scale, center)
-        numbers = graph.add("Mul", scaled, graph.constant(scale))
-        return graph.add("Add", numbers, graph.constant(center))
-
-
-def refuse_infinite(*numbers: np.ndarray) -> None:
-    """Raise an error if numbers of a graph, in float32, are infinite."""
-    if not all(np.isfinite(some).all() for some in numbers):
-        raise ValueError(
-            "The targets were as large as float32, in which ONNX computes, cannot "
-            "tell. Divide them before fit."
-        )
 
 
 class SquaredError(Number):

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import operator
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import reduce
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import pandas as pd
 import torch
+from scipy.special import expit
 from torch import nn
 
-from sklearn_seqcrm._recurrent.objectives._onnx_graph import Graph, OnnxOutput
+from sklearn_seqcrm._recurrent.objectives._onnx_graph import Graph, GraphTensor
+
+# What predictions are computed on: float64 numbers, or tensors of an ONNX graph.
+Array: TypeAlias = Any
 
 
 class Objective(nn.Module, ABC):
@@ -108,31 +114,6 @@ class Objective(nn.Module, ABC):
             Encoded targets.
         """
 
-    def slope_beyond(
-        self,
-        outputs: np.ndarray,
-        target: np.ndarray,
-        weight: np.ndarray | None,
-        offset: np.ndarray,
-    ) -> np.ndarray:
-        """How much steeper outputs had better go with the exposure, if `adjusts`.
-
-        Parameters
-        ----------
-        outputs : ndarray of shape (n, n_outputs), float64
-            What one network returns for all rows.
-        target, weight
-            As in `adjust`.
-        offset : ndarray of shape (n,)
-            Logarithm of the exposure of each row.
-
-        Returns
-        -------
-        ndarray of shape (n_outputs,)
-            Slopes; 0 for outputs that do not go with the exposure.
-        """
-        return np.zeros(self.n_outputs)
-
     def adjust(
         self,
         outputs: Sequence[np.ndarray],
@@ -155,8 +136,48 @@ class Objective(nn.Module, ABC):
         """What scorers of skorch compare with encoded targets; a row for each."""
         return outputs
 
-    def answers(self, graph: Graph, outputs: Sequence[str]) -> dict[str, OnnxOutput]:
-        """What predictions are, in a graph of ONNX.
+    @abstractmethod
+    def predict(self, outputs: Array) -> Array:
+        """Return the main prediction of one network: probabilities, numbers or risks.
+
+        It is written with functions of NumPy that `GraphTensor` has as well.
+
+        Parameters
+        ----------
+        outputs : ndarray of shape (n, n_outputs), float64, or GraphTensor
+            Outputs of the network.
+        """
+
+    def combine(
+        self, predict: Callable[..., Array], outputs: Sequence[Array], *args: Any
+    ) -> Array:
+        """Return the ensemble mean of a prediction.
+
+        Means of probabilities and of numbers in the units of the targets: means of
+        outputs were as good for classes, and worse for counts, whose outputs are
+        logarithms.
+
+        Parameters
+        ----------
+        predict : callable
+            `predict`, or another method of the objective that makes a prediction of
+            the outputs of one network.
+        outputs : sequence of ndarray of shape (n, n_outputs) or GraphTensor
+            Outputs of each network.
+        *args : object
+            Further arguments of `predict`.
+        """
+        return mean_over_networks(predict(one, *args) for one in outputs)
+
+    @property
+    def predictions(self) -> Mapping[str, Callable[[Array], Array]]:
+        """Methods whose results an ONNX graph returns, by the names of its outputs."""
+        return {"prediction": self.predict}
+
+    def onnx_outputs(
+        self, graph: Graph, outputs: Sequence[str]
+    ) -> dict[str, GraphTensor]:
+        """Add all predictions of the ensemble to a graph of ONNX.
 
         Parameters
         ----------
@@ -167,18 +188,54 @@ class Objective(nn.Module, ABC):
 
         Returns
         -------
-        dict of str to Answer
-            By the name of each prediction, that of all networks together.
+        dict of str to GraphTensor
+            Tensors by the name of the prediction.
         """
-        each = [self._answers_of(graph, one) for one in outputs]
+        tensors = [GraphTensor(graph, one, (self.n_outputs,)) for one in outputs]
         return {
-            name: OnnxOutput(graph.mean([one[name].tensor for one in each]), shape)
-            for name, (_, shape) in each[0].items()
+            name: self.combine(predict, tensors)
+            for name, predict in self.predictions.items()
         }
 
-    def _answers_of(self, graph: Graph, outputs: str) -> dict[str, OnnxOutput]:
-        """What a single network predicts, by names."""
-        raise TypeError(f"The loss {self.name!r} has no form in ONNX.")
+    def describe(self) -> dict[str, Any]:
+        """Return what explains the predictions, as entries of a JSON object."""
+        return {"loss": self.name}
+
+
+def mean_over_networks(predictions: Iterable[Array]) -> Array:
+    """Return the mean of arrays of one shape."""
+    each = list(predictions)
+    if len(each) == 1:
+        return each[0]
+    # Divided before they are added up, or the largest numbers would overflow.
+    return reduce(operator.add, [one / len(each) for one in each])
+
+
+# A formula that loss and prediction share is written with the functions that torch and
+# NumPy have by the same names (``namespace_of(x).exp``), and with these two.
+
+
+def namespace_of(x: Any) -> Any:
+    """Return the module whose functions take `x`: torch, or NumPy for all else."""
+    return torch if isinstance(x, torch.Tensor) else np
+
+
+def sigmoid(x: Any) -> Any:
+    """Return ``1 / (1 + exp(-x))``."""
+    return x.sigmoid() if isinstance(x, torch.Tensor) else expit(x)
+
+
+def softplus(x: Any) -> Any:
+    """Return ``log(1 + exp(x))``."""
+    if isinstance(x, torch.Tensor):
+        return nn.functional.softplus(x)
+    return np.logaddexp(0, x)
+
+
+def softmax(x: Array) -> Array:
+    """Return ``exp(x)`` over its sum along axis 1."""
+    odds = np.exp(x - x.max(axis=1, keepdims=True))
+    return odds / odds.sum(axis=1, keepdims=True)
 
 
 def are_several(y: Any) -> bool:

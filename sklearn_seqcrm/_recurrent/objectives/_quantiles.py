@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from sklearn_seqcrm._recurrent.objectives._numbers import Number, quantile_of
-from sklearn_seqcrm._recurrent.objectives._onnx_graph import Graph, OnnxOutput
+from sklearn_seqcrm._recurrent.objectives._objective import Array, softplus
 from sklearn_seqcrm._recurrent.objectives._weights import of_any_weight
 
 # Hyperbolic sines beyond are none that float32 could have learned.
@@ -93,8 +92,7 @@ class Quantiles(Number):
         levels = torch.tensor(self.levels, dtype=outputs.dtype, device=outputs.device)
         if self.n_parameters > 1:
             steps = torch.tensor(self._steps, dtype=levels.dtype, device=levels.device)
-            above = nn.functional.softplus(outputs[..., 1:])
-            outputs = outputs[..., :1] + above @ steps.T
+            outputs = outputs[..., :1] + softplus(outputs[..., 1:]) @ steps.T
             target = target.unsqueeze(-1)
         beyond = target - outputs
         losses = torch.maximum(levels * beyond, (levels - 1) * beyond)
@@ -124,68 +122,47 @@ class Quantiles(Number):
             ]
         )
 
-    def _bent_of(self, outputs: np.ndarray) -> np.ndarray:
+    def _bent_of(self, outputs: Array) -> Array:
         """All quantiles, bent and without their shift, shape (n, k, q)."""
-        above = np.logaddexp(0, outputs[..., 1:])
-        return outputs[..., :1] + above @ self._steps.T
+        if self.n_parameters == 1:
+            return outputs
+        return outputs[..., :1] + softplus(outputs[..., 1:]) @ self._steps.T
 
-    def _numbers_of(self, outputs: np.ndarray) -> np.ndarray:
+    def _numbers_of(self, outputs: Array) -> Array:
         return self._quantiles_of(outputs)[..., self._middle]
 
-    def _quantiles_of(self, outputs: np.ndarray) -> np.ndarray:
+    def _quantiles_of(self, outputs: Array) -> Array:
         """All quantiles in the units of the targets, shape (n, k, q), in order."""
         bent = self._bent_of(outputs) + self.shift
-        quantiles = [self._in_units(one) for one in np.moveaxis(bent, -1, 0)]
+        quantiles = self._in_units(bent.swapaxes(1, 2)).swapaxes(1, 2)
         # In the order of the levels: neither rounding nor shifts make any cross.
-        return np.maximum.accumulate(np.stack(quantiles, axis=-1), axis=-1)
+        return np.maximum.accumulate(quantiles, axis=-1)
 
-    def _in_units(self, scaled: np.ndarray) -> np.ndarray:
-        bounded = np.clip(scaled, -_LARGEST_OUTPUT, _LARGEST_OUTPUT)
+    def _in_units(self, scaled: Array) -> Array:
+        bounded = scaled.clip(-_LARGEST_OUTPUT, _LARGEST_OUTPUT)
         return np.maximum(super()._in_units(np.sinh(bounded)), self.least)
 
-    def predict_quantiles(self, outputs: np.ndarray, levels: Any) -> np.ndarray:
+    def predict_quantiles(self, outputs: Array, levels: Any = None) -> Array:
         """Some of the quantiles, shape (n, q) or (n, k, q); None: all of them."""
-        which = np.arange(self.n_parameters)
-        if levels is not None:
-            apart = np.abs(
-                np.subtract.outer(levels_of(levels, any_order=True), self.levels)
-            )
-            which = apart.argmin(axis=1)
-            if (apart.min(axis=1) > 1e-9).any():
-                raise ValueError(
-                    f"The network has learned the quantiles {self.levels.tolist()}; "
-                    f"got {levels!r}. Name others in quantile= and fit again."
-                )
-        found = self._quantiles_of(self._by_target(outputs))
-        return found[..., which].reshape(len(outputs), *self.shape, len(which))
-
-    def _answers_by_target(
-        self, graph: Graph, parameters: Sequence[str]
-    ) -> dict[str, OnnxOutput]:
-        middle, *above = parameters
-        above = [graph.add("Softplus", one) for one in above]
-        quantiles: list[str] = []
-        for steps, shift in zip(self._steps, self.shift.T, strict=True):
-            bent = graph.add("Add", middle, graph.constant(shift))
-            for sign, one in zip(steps, above, strict=True):
-                if sign:
-                    bent = graph.add("Add" if sign > 0 else "Sub", bent, one)
-            found = self._units_of_bent(graph, bent)
-            if quantiles:
-                found = graph.add("Max", found, quantiles[-1])
-            quantiles.append(found)
-        columns = [graph.add("Unsqueeze", q, graph.integers(2)) for q in quantiles]
-        return {
-            "prediction": OnnxOutput(quantiles[self._middle], ()),
-            "quantiles": OnnxOutput(graph.join(columns, axis=2), (self.n_parameters,)),
-        }
-
-    def _units_of_bent(self, graph: Graph, bent: str) -> str:
-        bounds = graph.constant(-_LARGEST_OUTPUT), graph.constant(_LARGEST_OUTPUT)
-        scaled = graph.add("Sinh", graph.add("Clip", bent, *bounds))
-        return graph.add(
-            "Max", self._units_of(graph, scaled), graph.constant(self.least)
+        quantiles = self._by_row(self._quantiles_of(self._by_target(outputs)))
+        if levels is None:
+            return quantiles
+        apart = np.abs(
+            np.subtract.outer(levels_of(levels, any_order=True), self.levels)
         )
+        if (apart.min(axis=1) > 1e-9).any():
+            raise ValueError(
+                f"The network has learned the quantiles {self.levels.tolist()}; "
+                f"got {levels!r}. Name others in quantile= and fit again."
+            )
+        return quantiles[..., apart.argmin(axis=1)]
+
+    @property
+    def predictions(self) -> dict[str, Callable[[Array], Array]]:
+        return {"prediction": self.predict, "quantiles": self.predict_quantiles}
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "quantiles": self.levels.tolist()}
 
 
 def levels_of(quantile: Any, any_order: bool = False) -> np.ndarray:

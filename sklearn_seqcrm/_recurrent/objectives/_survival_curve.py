@@ -9,8 +9,80 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from sklearn_seqcrm._recurrent.objectives._hazards import as_numbers
+from sklearn_seqcrm._durations import DAY
+from sklearn_seqcrm._recurrent.objectives._objective import Array
+from sklearn_seqcrm._store import one_or_many
+
+_EXAMPLE = "for example pd.Timedelta(days=14) or '14D'"
+
+
+def as_numbers(values: Any, what: str, in_days: bool) -> np.ndarray:
+    """Lengths of time in the unit of the targets, shape (n,).
+
+    Parameters
+    ----------
+    values : number, duration, or array-like of n of these
+        One length of time or several; durations as ``pd.Timedelta`` takes them.
+    what : str
+        How an error names them.
+    in_days : bool
+        Whether that unit is a day.
+    """
+    if isinstance(values, pd.Series | pd.Index | np.ndarray) and values.ndim:
+        if values.dtype.kind == "m" and in_days:
+            values = np.asarray(values) / DAY
+        if values.dtype.kind in "iuf":
+            return _finite(np.asarray(values, dtype="float64"), what)
+        if values.dtype.kind == "U":
+            values = values.tolist()  # an error shows text as text
+    numbers = [as_number(value, what, in_days) for value in one_or_many(values, what)]
+    return np.array(numbers, dtype="float64")
+
+
+def as_number(value: Any, what: str, in_days: bool) -> float:
+    """One length of time in the unit of the targets."""
+    if isinstance(value, np.ndarray) and not value.ndim:
+        value = value[()]
+    if isinstance(value, int | float | np.number) and not isinstance(
+        value, bool | np.timedelta64
+    ):
+        return float(_finite(np.array([value], dtype="float64"), what)[0])
+    try:
+        if isinstance(value, bool | np.bool_) or _is_decimal(value):
+            raise ValueError("a length of time has a unit")
+        length = pd.Timedelta(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{what} must be a number or a length of time, {_EXAMPLE}; got {value!r}."
+        ) from error
+    if not in_days:
+        raise TypeError(
+            f"{what} must be a number, because the times of y were plain numbers; got "
+            f"{value!r}. time_to_next gives durations, if the log has datetimes."
+        )
+    return float(_finite(np.array([length / DAY]), what)[0])
+
+
+def _is_decimal(value: Any) -> bool:
+    """Whether text is a bare number, which pandas would take for nanoseconds."""
+    if not isinstance(value, str):
+        return False
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _finite(numbers: np.ndarray, what: str) -> np.ndarray:
+    wrong = ~(np.isfinite(numbers) & (numbers >= 0))
+    if wrong.any():
+        raise ValueError(
+            f"{what} must be finite and not negative; got {numbers[wrong][0]}."
+        )
+    return numbers
 
 
 def refuse_outside(times: np.ndarray, edges: np.ndarray, what: str) -> None:
@@ -112,10 +184,8 @@ def time_of(hazard: np.ndarray, edges: np.ndarray, wanted: float) -> np.ndarray:
     return times
 
 
-def incidence_of(
-    hazard: np.ndarray, shares: np.ndarray, edges: np.ndarray, times: np.ndarray
-) -> np.ndarray:
-    """Chances of no event and of each kind up to the same times for all rows.
+def incidence_of(hazard: Array, shares: Array) -> Array:
+    """Return the chances of no event and of each kind before each edge.
 
     Parameters
     ----------
@@ -123,23 +193,16 @@ def incidence_of(
         Cumulative hazard of any event at the edges.
     shares : ndarray of shape (n, n_kinds, n_bins)
         Chance that an event in a bin is of each kind.
-    edges : ndarray of shape (n_bins + 1,)
-        Edges of the bins.
-    times : ndarray of shape (n_times,)
-        Times between the first and the last edge.
 
     Returns
     -------
-    ndarray of shape (n, 1 + n_kinds, n_times)
+    ndarray of shape (n, 1 + n_kinds, n_bins + 1)
         The first is that of no event; they add up to 1.
     """
-    at, _ = place_of(times, edges)
-    survival = np.exp(-hazard)
-    left = np.exp(-at_times(hazard, edges, times))
-    before = np.cumsum(shares * -np.diff(survival)[:, None], axis=2)
-    before = np.concatenate([np.zeros_like(before[:, :, :1]), before], axis=2)
-    own = shares[:, :, at] * (survival[:, at] - left)[:, None]
-    return np.concatenate([left[:, None], before[:, :, at] + own], axis=1)
+    survival = np.exp(-hazard)[:, None]  # (n, 1, n_bins + 1)
+    came = (shares * (survival[..., :-1] - survival[..., 1:])).cumsum(axis=2)
+    came = np.concatenate([np.zeros_like(came[..., :1]), came], axis=2)
+    return np.concatenate([survival, came], axis=1)
 
 
 class SurvivalCurve:

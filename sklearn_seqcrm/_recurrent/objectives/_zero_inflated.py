@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import expit, logsumexp, ndtri
+from scipy.special import logsumexp, ndtri
 
 from sklearn_seqcrm._recurrent.objectives._numbers import (
     Number,
     mean_of,
-    refuse_infinite,
     shrunken_calibration_factor,
 )
-from sklearn_seqcrm._recurrent.objectives._onnx_graph import Graph, OnnxOutput
+from sklearn_seqcrm._recurrent.objectives._objective import (
+    Array,
+    namespace_of,
+    sigmoid,
+)
+from sklearn_seqcrm._recurrent.objectives._onnx_graph import (
+    Graph,
+    GraphTensor,
+    refuse_infinite,
+)
 from sklearn_seqcrm._recurrent.objectives._quantiles import levels_of
 from sklearn_seqcrm._recurrent.objectives._weights import of_any_weight
 
@@ -55,7 +63,7 @@ class ZeroInflatedLognormal(Number):
 
     name = "zero_inflated_lognormal"
     n_parameters = 3
-    exposed = (0,)
+    offset_parameters = (0,)
     adjusts = True
     largest: np.ndarray
     level: np.ndarray
@@ -103,10 +111,10 @@ class ZeroInflatedLognormal(Number):
     def _loss_of(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         log_rate, mean, spread = outputs.unbind(dim=-1)
         some = target > -torch.inf
-        rate, log_some, number = _purchases(log_rate)
+        rate, log_some, number = purchases_of(log_rate)
         scale = torch.as_tensor(self.scale, dtype=rate.dtype, device=rate.device)
         scale = scale if self.shape else scale[0]
-        deviation = _LEAST_SPREAD + (_LARGEST_SPREAD - _LEAST_SPREAD) * spread.sigmoid()
+        deviation = _deviation_of(spread)
         # Where there is no amount, a number takes its place that no gradient sees.
         distance = torch.where(some, target, 0.0) - mean - number / scale
         amounts = deviation.log() + (distance / deviation).square() / 2
@@ -140,31 +148,28 @@ class ZeroInflatedLognormal(Number):
         most = np.maximum(logs.max(axis=0), found.max(axis=0))
         return np.exp(logs - most), np.exp(found - most)  # at most 1
 
-    def _numbers_of(self, outputs: np.ndarray) -> np.ndarray:
+    def _numbers_of(self, outputs: Array) -> Array:
         return np.exp(self._log_means(outputs)) * self.level
 
-    def _log_means(self, outputs: np.ndarray) -> np.ndarray:
+    def _log_means(self, outputs: Array) -> Array:
         """Logarithm of the mean without its level, shape (n, k)."""
         log_some, mean, deviation = self._parameters_of(outputs)
         return np.minimum(mean + deviation**2 / 2, self.largest) + log_some
 
-    def _parameters_of(self, outputs: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _parameters_of(self, outputs: Array) -> tuple[Array, Array, Array]:
         """Parameters of each target, of shape (n, k) each.
 
         Logarithm of the probability of an amount, and mean and standard deviation of
         its logarithm.
         """
-        spread = expit(outputs[..., 2])
-        deviation = _LEAST_SPREAD + (_LARGEST_SPREAD - _LEAST_SPREAD) * spread
-        _, log_some, number = _purchases(torch.from_numpy(outputs[..., 0]))
-        mean = self.center + self.scale * outputs[..., 1] + number.numpy()
-        return log_some.numpy(), mean, self.scale * deviation
+        _, log_some, number = purchases_of(outputs[..., 0])
+        mean = self.center + self.scale * outputs[..., 1] + number
+        return log_some, mean, self.scale * _deviation_of(outputs[..., 2])
 
-    def predict_proba_zero(self, outputs: np.ndarray) -> np.ndarray:
+    def predict_proba_zero(self, outputs: Array) -> Array:
         """Probability of no amount, shape (n,) or (n, k)."""
-        rates = torch.from_numpy(self._by_target(outputs)[..., 0])
-        share = np.exp(-_purchases(rates)[0].numpy())
-        return share.reshape(len(outputs), *self.shape)
+        rate, _, _ = purchases_of(self._by_target(outputs)[..., 0])
+        return self._by_row(np.exp(-rate))
 
     def predict_quantiles(self, outputs: np.ndarray, levels: Any) -> np.ndarray:
         """Quantiles, shape (n, q) or (n, k, q): 0 up to the probability of 0."""
@@ -173,65 +178,41 @@ class ZeroInflatedLognormal(Number):
         # Share of the amounts that lie below; of them, the row has `some` in all.
         below = 1 - np.minimum((1 - levels) / np.exp(log_some)[..., None], 1)
         logs = mean[..., None] + deviation[..., None] * ndtri(below)
-        return np.exp(logs).reshape(len(outputs), *self.shape, len(levels))
+        return self._by_row(np.exp(logs))
 
-    def _answers_by_target(
-        self, graph: Graph, parameters: Sequence[str]
-    ) -> dict[str, OnnxOutput]:
-        """Means and chances of 0; quantiles take a function that ONNX has not."""
-        log_rate, mean, spread = parameters
+    @property
+    def predictions(self) -> dict[str, Callable[[Array], Array]]:
+        # Quantiles take the inverse of the normal distribution, which ONNX lacks.
+        return {"prediction": self.predict, "proba_zero": self.predict_proba_zero}
+
+    def onnx_outputs(
+        self, graph: Graph, outputs: Sequence[str]
+    ) -> dict[str, GraphTensor]:
         with np.errstate(over="ignore"):
-            refuse_infinite((np.exp(self.largest) * self.level).astype("float32"))
-        constant, add = graph.constant, graph.add
-        rate, log_some, number = _purchases_in(graph, log_rate)
-        width = constant((_LARGEST_SPREAD - _LEAST_SPREAD) * self.scale)
-        deviation = add("Mul", add("Sigmoid", spread), width)
-        deviation = add("Add", deviation, constant(_LEAST_SPREAD * self.scale))
-        half = add("Mul", add("Mul", deviation, deviation), constant(0.5))
-        logs = add("Mul", mean, constant(self.scale))
-        logs = add("Add", add("Add", logs, constant(self.center)), number)
-        logs = add("Min", add("Add", logs, half), constant(self.largest))
-        means = add("Exp", add("Add", logs, log_some))
-        return {
-            "prediction": OnnxOutput(add("Mul", means, constant(self.level)), ()),
-            "proba_zero": OnnxOutput(add("Exp", add("Neg", rate)), ()),
-        }
+            largest = np.exp(self.largest) * self.level
+            refuse_infinite(largest, largest.astype("float32"))
+        return super().onnx_outputs(graph, outputs)
 
 
-def _purchases(
-    log_rate: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _deviation_of(spread: Any) -> Any:
+    """Standard deviation of a row's logarithm, in units of that of all rows."""
+    return _LEAST_SPREAD + (_LARGEST_SPREAD - _LEAST_SPREAD) * sigmoid(spread)
+
+
+def purchases_of(log_rate: Any) -> tuple[Any, Any, Any]:
     """Of Poisson processes, each of the shape of `log_rate`.
 
     Their rate, the logarithm of the probability of any purchase, and the logarithm of
     the mean number of purchases where there are any.
     """
-    low, beyond = log_rate.clamp(max=_STEEPEST), torch.relu(log_rate - _STEEPEST)
-    rate = low.exp() * (1 + beyond)
+    xp = namespace_of(log_rate)
+    low, beyond = log_rate.clip(max=_STEEPEST), (log_rate - _STEEPEST).clip(min=0)
+    rate = xp.exp(low) * (1 + beyond)
     # Of rare purchases the probability is the rate, of which float32 may know nothing.
     rare = log_rate < -10
-    some = -torch.expm1(-torch.where(rare, 1, rate))
-    log_some = torch.where(rare, log_rate, some.log())
-    return rate, log_some, low + torch.log1p(beyond) - log_some
-
-
-def _purchases_in(graph: Graph, log_rate: str) -> tuple[str, str, str]:
-    """As `_purchases`, in a graph of ONNX."""
-    constant, add = graph.constant, graph.add
-    low = add("Min", log_rate, constant(_STEEPEST))
-    beyond = add("Relu", add("Sub", log_rate, constant(_STEEPEST)))
-    more = add("Add", beyond, constant(1.0))
-    rate = add("Mul", add("Exp", low), more)
-    # ONNX has no expm1. Of a rate below exp(-4) three terms of its series are enough.
-    rare = add("Less", log_rate, constant(-4.0))
-    series = add("Mul", rate, constant(1 / 6))
-    series = add("Mul", rate, add("Sub", series, constant(0.5)))
-    series = add("Add", log_rate, add("Log", add("Add", series, constant(1.0))))
-    usual = add("Where", rare, constant(1.0), rate)
-    some = add("Sub", constant(1.0), add("Exp", add("Neg", usual)))
-    log_some = add("Where", rare, series, add("Log", some))
-    number = add("Sub", add("Add", low, add("Log", more)), log_some)
-    return rate, log_some, number
+    log_some = xp.log(-xp.expm1(-xp.where(rare, 1.0, rate)))
+    log_some = xp.where(rare, log_rate, log_some)
+    return rate, log_some, low + xp.log1p(beyond) - log_some
 
 
 def _refuse_negative(y: np.ndarray) -> None:
