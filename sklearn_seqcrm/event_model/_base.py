@@ -210,7 +210,7 @@ class BaseEventModel(CallbackSupportMixin, BaseEstimator):
         [name] = table.histories
         source, log_censoring_time = self._learned.source(rows, name)
         static = self._statics.transform(table)[row]
-        return RowData((source,), static, log_censoring_time=log_censoring_time)
+        return RowData((source,), np.column_stack([static, log_censoring_time]))
 
     def _draw_seeds(self, again: bool) -> Seeds:
         n_before = len(self.net_.history) if again else 0
@@ -233,7 +233,7 @@ class BaseEventModel(CallbackSupportMixin, BaseEstimator):
             criterion=torch.nn.Identity,
             events_in_row=float((source.stop - source.start).mean()),
             module__learned=self._learned,
-            module__n_static=data.static.shape[1],
+            module__n_static=data.static.shape[1] - 1,
             module__cell=self.cell,
             module__hidden_size=self.hidden_size,
             module__num_layers=self.num_layers,

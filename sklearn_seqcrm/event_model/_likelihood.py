@@ -117,7 +117,7 @@ def cumulative_hazards(
         for rows, part in parts_of(net, data):
             states = read_to_ends(module, part)
             read = module.top_of(states) + module.of_statics(part.static)
-            known = module.time.log_survival(read, part.log_censoring_time)
+            known = module.time.log_survival(read, part.static[:, -1])
             for column, tick in enumerate(ticks):
                 until = gaps.log_censoring_time(elapsed[rows] + tick, last[rows])
                 until_there = torch.from_numpy(until.astype("float32")).to(read.device)

@@ -335,7 +335,8 @@ class EventNetwork(nn.Module):
         Parameters
         ----------
         part : BatchPart
-            Rows, each with its own sequence.
+            Rows, each with its own sequence. The last column of statics is how long
+            there was no event before the cutoff.
 
         Returns
         -------
@@ -356,7 +357,7 @@ class EventNetwork(nn.Module):
         cells = events.values[:, self.n_channels : self.n_channels + 2]
         time = self.time.log_prob(events.states, cells)
         time = time.masked_fill(events.step == 0, 0.0)
-        silence = self.time.log_survival(events.last, part.log_censoring_time)
+        silence = self.time.log_survival(events.last, part.static[:, -1])
         silence = silence.masked_fill(history.lengths == 0, 0.0)
         fields = [
             self.log_prob_of(key, told, events)
@@ -437,10 +438,10 @@ class EventNetwork(nn.Module):
         return state[-(len(state) // len(self.reader.layers))]
 
     def of_statics(self, static: torch.Tensor) -> torch.Tensor:
-        """What statics add to the state, shape (n, H)."""
+        """What statics add to the state, shape (n, H); the last column is none."""
         if not self.n_static:
             return static.new_zeros(len(static), len(self.first))
-        return self.statics(static)
+        return self.statics(static[:, : self.n_static])
 
     def told_time(self, states: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
         """What the first field is told: the state, and when the event comes.

@@ -302,9 +302,7 @@ class Simulator:
         # The first moment that is not over yet.
         scale = self.learned.gaps
         least = scale.steps(silence(source)).clip(1) * scale.step
-        assert own.log_censoring_time is not None
-        silent = self._moved(own.log_censoring_time)[there]
-        return paths, silent, least[of_path]
+        return paths, static[there, -1], least[of_path]
 
     def probabilities(
         self, data: RowData, keys: np.ndarray, name: str, n_draws: int

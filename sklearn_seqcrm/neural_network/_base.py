@@ -26,7 +26,7 @@ from sklearn_seqcrm._recurrent.explain import (
     Explained,
     PathAttributions,
     Start,
-    blanked_events,
+    event_blanking,
     gates,
     gradient_norms,
     integrated_gradients,
@@ -34,12 +34,12 @@ from sklearn_seqcrm._recurrent.explain import (
 from sklearn_seqcrm._recurrent.network import HistoryNetwork
 from sklearn_seqcrm._recurrent.objectives import (
     Objective,
+    drop_weightless,
     exponent_of,
     in_unit_of,
-    leave_out_weightless,
     mean_weight,
-    over_mean_weight,
     read_weight,
+    scale_to_mean_weight,
 )
 from sklearn_seqcrm._recurrent.training import (
     CONSTRAINTS,
@@ -115,21 +115,21 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         again = self.warm_start and hasattr(self, "nets_")
         inputs = self._start(X, y, sample_weight, objective, again, whole=True)
         seeds = self._draw_seeds(again)
-        n_steps = len(seeds) * self._most_epochs(self.early_stopping is not False)
+        n_steps = len(seeds) * self._max_epochs(self.early_stopping is not False)
         task = FitTask(self, X, y, sample_weight, n_steps)
-        inputs = self._leave_out_weightless(inputs, again)
+        inputs = self._drop_weightless(inputs, again)
         nets = self.nets_ if again else [self._build(inputs, one) for one in seeds]
-        batch_size = self._rows_in_batch(inputs.data)
+        batch_size = self._batch_size(inputs.data)
         customers = inputs.customers()
         for n_done, (net, of_net) in enumerate(zip(nets, seeds, strict=True)):
             # What a fit that ends early has trained is a model of fewer networks.
             self.nets_ = nets if again else nets[: n_done + 1]
-            data, valid = self._set_aside(
+            data, valid = self._set_customers_aside(
                 inputs.data, customers, batch_size, of_net.split
             )
             if not again:
                 net.start_linear_part(data)
-            max_epochs = self._most_epochs(valid is not None)
+            max_epochs = self._max_epochs(valid is not None)
             epochs = EpochSteps(task, self.nets_)
             self._train(net, of_net, batch_size, max_epochs, data, valid, epochs)
             if epochs.stop:
@@ -149,11 +149,11 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         again = hasattr(self, "nets_")
         inputs = self._start(X, y, sample_weight, objective, again, whole=False)
         seeds = self._draw_seeds(again)
-        inputs = self._leave_out_weightless(inputs, again)
+        inputs = self._drop_weightless(inputs, again)
         if not again:
             self.nets_ = [self._build(inputs, one) for one in seeds]
-        data = over_mean_weight(inputs.data, self._mean_weight)
-        batch_size = self._rows_in_batch(data)
+        data = scale_to_mean_weight(inputs.data, self._mean_weight)
+        batch_size = self._batch_size(data)
         for net, of_net in zip(self.nets_, seeds, strict=True):
             if not again:
                 net.start_linear_part(data)
@@ -284,9 +284,9 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         """Return the same rows with their offset in its field."""
         return inputs
 
-    def _leave_out_weightless(self, inputs: Inputs, again: bool) -> Inputs:
+    def _drop_weightless(self, inputs: Inputs, again: bool) -> Inputs:
         """Leave out rows without weight; the first call says what a weight of 1 is."""
-        inputs = leave_out_weightless(inputs)
+        inputs = drop_weightless(inputs)
         if not again:
             self._mean_weight = mean_weight(inputs.data)
         return inputs
@@ -298,7 +298,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         )
         return draw_seeds(self.random_state, n_before)
 
-    def _set_aside(
+    def _set_customers_aside(
         self, data: RowData, customers: np.ndarray, batch_size: int, seed: int
     ) -> tuple[RowData, RowData | None]:
         """Rows to learn from and rows that say when to stop, if any."""
@@ -310,15 +310,15 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
             order = HistoryNet.rows_of_batches(
                 valid, batch_size, share=not self.bidirectional
             )
-            valid = over_mean_weight(valid.take(order))
-        return over_mean_weight(data), valid
+            valid = scale_to_mean_weight(valid.take(order))
+        return scale_to_mean_weight(data), valid
 
-    def _rows_in_batch(self, data: RowData) -> int:
+    def _batch_size(self, data: RowData) -> int:
         if self.batch_size == "auto":
             return automatic_batch_size(data, share=not self.bidirectional)
         return int(self.batch_size)
 
-    def _most_epochs(self, stops_early: bool) -> int:
+    def _max_epochs(self, stops_early: bool) -> int:
         if self.max_epochs == "auto":
             return _EPOCHS_TO_STOP_AMONG if stops_early else _EPOCHS_UNSTOPPED
         return int(self.max_epochs)
@@ -380,26 +380,17 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         valid: RowData | None = None,
         epochs: EpochSteps | None = None,
     ) -> None:
-        """Train a net with the parameters that may change from call to call."""
         self.batch_size_ = net.batch_size = batch_size
         train_as_asked(self, net, seeds, max_epochs, data, valid, epochs)
-        self.n_iter_ = max(len(one.history) for one in self.nets_)
-        if not all(p.isfinite().all() for p in net.module_.parameters()):
-            del self.nets_
-            raise ValueError(
-                f"Training diverged in {len(net.history)} epochs: weights of the "
-                "network are not finite. Lower learning_rate or scale the statics, and "
-                "fit from the start."
-            )
 
     def _adjust(self, data: RowData) -> None:
         """Let the objective learn from what the networks return, if it wants to."""
         if self._objective.adjusts:
             assert data.target is not None
-            outputs = self._outputs_with_slopes(data)
+            outputs = self._outputs_with_learned_slopes(data)
             self._objective.adjust(outputs, data.target, data.weight)
 
-    def _outputs_with_slopes(self, data: RowData) -> list[np.ndarray]:
+    def _outputs_with_learned_slopes(self, data: RowData) -> list[np.ndarray]:
         """Return the outputs for all rows, once slopes over offsets are learned."""
         return self._outputs_of(data)
 
@@ -473,7 +464,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
     ) -> tuple[list[np.ndarray], np.ndarray]:
         """What goes with some numbers of each event of X, and what is explained."""
         data, said = self._read_to_predict(X).data, self._explained_by(explained)
-        return blanked_events(self.nets_, data, said, Start(moved))
+        return event_blanking(self.nets_, data, said, Start(moved))
 
     def _explained_by(
         self, explained: Callable[[np.ndarray, np.ndarray], np.ndarray]

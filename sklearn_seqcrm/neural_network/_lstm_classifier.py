@@ -13,8 +13,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn_seqcrm._recurrent.objectives import (
     Classes,
     Labels,
-    are_several,
     exponent_of,
+    is_multioutput,
 )
 from sklearn_seqcrm._recurrent.training import HistoryClassifierNet, Pooling
 from sklearn_seqcrm._sklearn_compat import StrOptions, with_callbacks
@@ -311,7 +311,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             the machine lacks `device` or, to train, `precision`.
         """
         self._check_parameters()
-        if are_several(y):
+        if is_multioutput(y):
             return self._fit(X, y, sample_weight, Labels(self.class_weight))
         return self._fit(X, y, sample_weight, Classes())
 
@@ -358,7 +358,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
                 "class_weight='balanced' needs all rows at once; give partial_fit a "
                 "dict of weights, which compute_class_weight makes."
             )
-        if are_several(y):
+        if is_multioutput(y):
             return self._partial_fit(X, y, sample_weight, Labels(self.class_weight))
         objective = Classes(self._all_classes(classes))
         return self._partial_fit(X, y, sample_weight, objective)

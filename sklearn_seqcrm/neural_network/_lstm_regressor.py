@@ -19,9 +19,9 @@ from sklearn_seqcrm._recurrent.objectives import (
     Number,
     Objective,
     Quantiles,
+    check_quantiles,
+    exposure_column,
     learn_exposure,
-    levels_of,
-    place_of_exposure,
 )
 from sklearn_seqcrm._recurrent.training import Pooling, refuse_changes
 from sklearn_seqcrm._sklearn_compat import StrOptions, with_callbacks
@@ -429,7 +429,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
             If quantiles are not between 0 and 1, or were not learned.
         """
         levels = self.quantile if quantiles is None else quantiles
-        levels_of(levels, any_order=True)
+        check_quantiles(levels, any_order=True)
         return self._combined(self._objective.predict_quantiles, X, levels)
 
     @_predicts("predict_proba_zero")
@@ -459,36 +459,36 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
                 f"exposure={self.exposure!r} goes with the losses {rates}; for "
                 f"loss={self.loss!r} leave the column among the statics."
             )
-        levels_of(self.quantile)
+        check_quantiles(self.quantile)
         return Quantiles(self.quantile) if loss is Quantiles else loss()
 
     def _refuse_changes(self, objective: Objective) -> None:
         super()._refuse_changes(objective)
-        refuse_changes({"exposure": self._exposed_by}, {"exposure": self.exposure})
+        refuse_changes({"exposure": self._exposure_name}, {"exposure": self.exposure})
 
     # Offsets: logarithms of exposures -----------------------------------------------
 
     def _learn_offset(self, inputs: Inputs, weight: np.ndarray | None) -> None:
-        self._exposed_by, self._exposure = self.exposure, None
+        self._exposure_name, self._exposure = self.exposure, None
         if self.exposure is None:
             return
         names = getattr(self, "feature_names_in_", None)
         if hasattr(self, "_reading"):
             names = self._reading.statics
         n_static = inputs.data.static.shape[1]
-        column = place_of_exposure(self.exposure, names, n_static)
+        column = exposure_column(self.exposure, names, n_static)
         self._exposure = learn_exposure(inputs.data, weight, column)
 
     def _with_offset(self, inputs: Inputs) -> Inputs:
         if self._exposure is None:
             return inputs
-        data = self._exposure.to_offset(inputs.data, self._exposed_by)
+        data = self._exposure.to_offset(inputs.data, self._exposure_name)
         return inputs._replace(data=data)
 
     def _offset_outputs(self) -> tuple[int, ...]:
         return () if self._exposure is None else self._objective.offset_outputs
 
-    def _outputs_with_slopes(self, data: RowData) -> list[np.ndarray]:
+    def _outputs_with_learned_slopes(self, data: RowData) -> list[np.ndarray]:
         outputs = self._outputs_of(data)
         if data.offset is None:
             return outputs

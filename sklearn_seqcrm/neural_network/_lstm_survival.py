@@ -15,8 +15,8 @@ from sklearn_seqcrm._ragged import concordance
 from sklearn_seqcrm._recurrent.objectives import (
     Hazards,
     SurvivalCurve,
-    at_own_time,
-    time_of,
+    hazard_at_own_time,
+    time_at_hazard,
 )
 from sklearn_seqcrm._recurrent.training import Pooling
 from sklearn_seqcrm._sklearn_compat import Interval, check_sample_weight, with_callbacks
@@ -510,11 +510,9 @@ class LSTMSurvival(BaseLSTM):
         within = (probabilities > 0) & (probabilities < 1)
         if probabilities.ndim > 1 or not within.all():
             raise ValueError(f"q must be between 0 and 1, one or several; got {q!r}.")
-        hazard = self._cumulative_hazard(X)
-        wanted = -np.log1p(-probabilities)
-        times = [
-            time_of(hazard, self._objective.edges, one) for one in np.atleast_1d(wanted)
-        ]
+        hazard, edges = self._cumulative_hazard(X), self._objective.edges
+        wanted = np.atleast_1d(-np.log1p(-probabilities))
+        times = [time_at_hazard(hazard, edges, one) for one in wanted]
         return np.column_stack(times) if probabilities.ndim else times[0]
 
     def predict_proba_before(self, X: Any, horizon: Any) -> np.ndarray:
@@ -550,7 +548,7 @@ class LSTMSurvival(BaseLSTM):
                 f"horizon must be one for all rows, or one for each; got {len(times)} "
                 f"for {len(hazard)} rows."
             )
-        return -np.expm1(-at_own_time(hazard, self._objective.edges, times))
+        return -np.expm1(-hazard_at_own_time(hazard, self._objective.edges, times))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return Harrell's concordance of the risks with the times.

@@ -50,8 +50,6 @@ class BatchPart(TensorFields):
         Sums of the histories.
     offset : Tensor of shape (n,), float32, or None
         Logarithm of the exposure.
-    log_censoring_time : Tensor of shape (n,), float32, or None
-        Logarithm of the time from the last event to the cutoff.
     """
 
     histories: list[HistoryBatch]
@@ -59,14 +57,13 @@ class BatchPart(TensorFields):
     weight: torch.Tensor | None = None
     sums: torch.Tensor | None = None
     offset: torch.Tensor | None = None
-    log_censoring_time: torch.Tensor | None = None
 
     @classmethod
     def of(
         cls, data: RowData, rows: np.ndarray | slice, histories: list[HistoryBatch]
     ) -> BatchPart:
         """Take all fields but histories, which have been padded, of some rows."""
-        columns = ("static", "weight", "sums", "offset", "log_censoring_time")
+        columns = ("static", "weight", "sums", "offset")
         found = {name: getattr(data, name) for name in columns}
         tensors = {
             name: None if column is None else torch.from_numpy(column[rows])

@@ -141,9 +141,6 @@ class RowData(IndexedFields):
         Sums of the histories, which only the linear part reads, after `static`.
     offset : ndarray of shape (n,), float32, or None
         Logarithm of the exposure over its mean, which is added to outputs.
-    log_censoring_time : ndarray of shape (n,), float32, or None
-        Logarithm of the time from the last event to the cutoff, as an event model
-        scales it.
     """
 
     sources: tuple[HistorySource, ...]
@@ -152,7 +149,6 @@ class RowData(IndexedFields):
     weight: np.ndarray | None = None
     sums: np.ndarray | None = None
     offset: np.ndarray | None = None
-    log_censoring_time: np.ndarray | None = None
 
     def __len__(self) -> int:
         """Number of rows."""

@@ -18,9 +18,9 @@ from sklearn_seqcrm._recurrent.explain._inside import (
     as_float64,
     full_precision_copy,
     n_visible,
-    put_events,
-    sequences_of_rows,
-    slopes_of,
+    numeric_slopes,
+    parts_of_single_rows,
+    scatter_events,
 )
 from sklearn_seqcrm._recurrent.network import HistoryNetwork, HistoryReader
 from sklearn_seqcrm._recurrent.training import HistoryNet, isolated_torch_settings
@@ -123,8 +123,8 @@ def integrated_gradients(
     rng = np.random.RandomState(0 if start is None else start.seed)
     n_paths = 1 if start is None else max(1, start.n_drawn)
     with isolated_torch_settings(device), torch.enable_grad():
-        modules = [_to_differentiate(net.module_) for net in nets]
-        for rows, part in sequences_of_rows(data, device):
+        modules = [_differentiable_copy(net.module_) for net in nets]
+        for rows, part in parts_of_single_rows(data, device):
             path = _Path(modules, part, partial(explained, rows=rows), start)
             found.output[rows] = path.at(1.0)
             totals: list[Any] = [0.0] * (len(data.sources) + len(found.beside))
@@ -135,7 +135,7 @@ def integrated_gradients(
                 added = path.integral(points, weights)
                 totals = [a + b / n_paths for a, b in zip(totals, added, strict=True)]
             for i, source in enumerate(data.sources):
-                put_events(found.events[i], totals[i], source, rows)
+                scatter_events(found.events[i], totals[i], source, rows)
             columns = found.beside.values()
             for column, numbers in zip(
                 columns, totals[len(data.sources) :], strict=True
@@ -144,7 +144,7 @@ def integrated_gradients(
     return found
 
 
-def blanked_events(
+def event_blanking(
     nets: Sequence[HistoryNet], data: RowData, explained: Explained, start: Start
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """What is explained, less that with each event where its path would start.
@@ -168,16 +168,16 @@ def blanked_events(
     device = nets[0].device
     with isolated_torch_settings(device), torch.no_grad():
         modules = [full_precision_copy(net.module_).eval() for net in nets]
-        for rows, part in sequences_of_rows(data, device):
+        for rows, part in parts_of_single_rows(data, device):
             path = _Path(modules, part, partial(explained, rows=rows), start)
             output[rows] = path.at(1.0)
             for i, source in enumerate(data.sources):
                 falls = output[rows, None] - path.without_each(i)
-                put_events(found[i], falls, source, rows)
+                scatter_events(found[i], falls, source, rows)
     return found, output
 
 
-def _to_differentiate(module: HistoryNetwork) -> HistoryNetwork:
+def _differentiable_copy(module: HistoryNetwork) -> HistoryNetwork:
     """A copy whose bends have their mean slope."""
     module = full_precision_copy(module)
     module.head = nn.Sequential(
@@ -370,7 +370,7 @@ class _Path:
             gradients = torch.autograd.grad(
                 outputs,
                 inputs,
-                slopes_of(self._explain, outputs) * weight,
+                numeric_slopes(self._explain, outputs) * weight,
                 allow_unused=True,
             )
             for one, gradient in zip(total, gradients, strict=True):

@@ -10,8 +10,8 @@ To add a loss of `LSTMRegressor`, write its class and name it in `LOSSES`.
 from sklearn_seqcrm._recurrent.objectives._classes import Classes
 from sklearn_seqcrm._recurrent.objectives._exposure import (
     Exposure,
+    exposure_column,
     learn_exposure,
-    place_of_exposure,
 )
 from sklearn_seqcrm._recurrent.objectives._hazards import Hazards
 from sklearn_seqcrm._recurrent.objectives._labels import Labels
@@ -21,21 +21,21 @@ from sklearn_seqcrm._recurrent.objectives._numbers import (
     Number,
     SquaredError,
 )
-from sklearn_seqcrm._recurrent.objectives._objective import Objective, are_several
+from sklearn_seqcrm._recurrent.objectives._objective import Objective, is_multioutput
 from sklearn_seqcrm._recurrent.objectives._onnx_graph import OPSET, Graph
-from sklearn_seqcrm._recurrent.objectives._quantiles import Quantiles, levels_of
+from sklearn_seqcrm._recurrent.objectives._quantiles import Quantiles, check_quantiles
 from sklearn_seqcrm._recurrent.objectives._survival_curve import (
     SurvivalCurve,
-    at_own_time,
-    time_of,
+    hazard_at_own_time,
+    time_at_hazard,
 )
 from sklearn_seqcrm._recurrent.objectives._weights import (
+    drop_weightless,
     exponent_of,
     in_unit_of,
-    leave_out_weightless,
     mean_weight,
-    over_mean_weight,
     read_weight,
+    scale_to_mean_weight,
 )
 from sklearn_seqcrm._recurrent.objectives._zero_inflated import ZeroInflatedLognormal
 
@@ -68,16 +68,16 @@ __all__ = [
     "SquaredError",
     "SurvivalCurve",
     "ZeroInflatedLognormal",
-    "are_several",
-    "at_own_time",
+    "check_quantiles",
+    "drop_weightless",
     "exponent_of",
+    "exposure_column",
+    "hazard_at_own_time",
     "in_unit_of",
+    "is_multioutput",
     "learn_exposure",
-    "leave_out_weightless",
-    "levels_of",
     "mean_weight",
-    "over_mean_weight",
-    "place_of_exposure",
     "read_weight",
-    "time_of",
+    "scale_to_mean_weight",
+    "time_at_hazard",
 ]

@@ -49,13 +49,13 @@ class Classes(Objective):
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
         if self._given is not None:
             _refuse_unknown(y, self._given)
-        self.classes = _classes_of(y) if self._given is None else self._given
+        self.classes = _sorted_classes(y) if self._given is None else self._given
         self.n_outputs = len(self.classes)
 
     def check(self, y: np.ndarray, whole: bool) -> None:
         if not whole:
             _refuse_unknown(y, self.classes)
-        elif not np.array_equal(classes := _classes_of(y), self.classes):
+        elif not np.array_equal(classes := _sorted_classes(y), self.classes):
             raise ValueError(
                 f"warm_start needs the classes of the last fit, {self.classes}; got "
                 f"{classes}."
@@ -99,7 +99,7 @@ class Classes(Objective):
         return self.classes[self.codes_of(shares)]
 
 
-def _classes_of(y: np.ndarray) -> np.ndarray:
+def _sorted_classes(y: np.ndarray) -> np.ndarray:
     """Classes that occur, in order; a ValueError if that is one."""
     classes = np.unique(y)
     if len(classes) < 2:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sklearn_seqcrm._recurrent.data import RowData
-from sklearn_seqcrm._recurrent.objectives._weights import of_any_weight
+from sklearn_seqcrm._recurrent.objectives._weights import has_weight
 
 
 class Exposure(NamedTuple):
@@ -67,12 +67,12 @@ def learn_exposure(data: RowData, weight: np.ndarray | None, column: int) -> Exp
     """
     found = data.static[:, column].astype("float64")
     if weight is not None:
-        found = found[of_any_weight(weight)]
+        found = found[has_weight(weight)]
     found = found[found > 0]
     return Exposure(column, float(np.log(found.mean())) if len(found) else 0.0)
 
 
-def place_of_exposure(name: Any, names: Sequence[Any] | None, n_static: int) -> int:
+def exposure_column(name: Any, names: Sequence[Any] | None, n_static: int) -> int:
     """Place of the exposure among the row features and statics.
 
     Parameters

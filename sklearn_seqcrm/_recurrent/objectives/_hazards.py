@@ -24,14 +24,14 @@ from sklearn_seqcrm._recurrent.objectives._objective import (
     softplus,
 )
 from sklearn_seqcrm._recurrent.objectives._survival_curve import (
-    as_number,
-    as_numbers,
-    at_times,
-    incidence_of,
-    place_of,
+    bin_and_share,
+    duration_as_number,
+    durations_as_numbers,
+    hazard_at,
+    incidence_at_edges,
     refuse_outside,
 )
-from sklearn_seqcrm._recurrent.objectives._weights import of_any_weight
+from sklearn_seqcrm._recurrent.objectives._weights import has_weight
 
 # Bins of one length are as many as the times are long; a typing error may be millions.
 _MOST_BINS = 10_000
@@ -39,7 +39,7 @@ _MOST_BINS = 10_000
 _LARGEST_DENOMINATOR = 86_400_000
 
 
-def edges_of(
+def bin_edges(
     bins: Any,
     kind: np.ndarray,
     time: np.ndarray,
@@ -71,12 +71,12 @@ def edges_of(
     """
     end = time.max() or 1.0
     if isinstance(bins, int | np.integer):
-        return _edges_of_quantiles(int(bins), kind, time, weight, end)
+        return _quantile_edges(int(bins), kind, time, weight, end)
     if (time[kind > 0] == end).any():
         end = np.nextafter(end, np.inf)  # an edge there would leave that event out
     if isinstance(bins, str) or not np.iterable(bins):
-        return _edges_of_length(as_number(bins, "bins", in_days), end)
-    edges = as_numbers(list(bins), "bins", in_days)
+        return _equal_edges(duration_as_number(bins, "bins", in_days), end)
+    edges = durations_as_numbers(list(bins), "bins", in_days)
     if len(edges) and edges[0] > 0:
         edges = np.append(0.0, edges)
     if len(edges) < 2 or not (np.diff(edges) > 0).all():
@@ -88,7 +88,7 @@ def edges_of(
     return edges[: np.searchsorted(edges[1:], end) + 2]
 
 
-def _edges_of_quantiles(
+def _quantile_edges(
     n_bins: int,
     kind: np.ndarray,
     time: np.ndarray,
@@ -111,7 +111,7 @@ def _edges_of_quantiles(
     return np.append(edges[edges < end], end)
 
 
-def _edges_of_length(length: float, end: float) -> np.ndarray:
+def _equal_edges(length: float, end: float) -> np.ndarray:
     """Edges at equal distances, the last of which no time exceeds."""
     if not length > 0:
         raise ValueError("bins must be longer than 0.")
@@ -157,7 +157,7 @@ def kaplan_meier(
     return moments[came > 0], survival[came > 0]
 
 
-def mass_of(
+def event_mass(
     edges: np.ndarray, event: np.ndarray, time: np.ndarray, weight: np.ndarray | None
 ) -> np.ndarray:
     """Share of events that come in each bin, of those in any, shape (n_bins,).
@@ -244,7 +244,7 @@ class Hazards(Objective):
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
         """Learn the bins and the kinds, which rows of weight 0 do not say."""
         if weight is not None:
-            used = of_any_weight(weight)
+            used = has_weight(weight)
             y, weight = y[used], weight[used]
         kind, time = y[:, 0].astype("int64"), y[:, 1]
         if not kind.any():
@@ -253,7 +253,7 @@ class Hazards(Objective):
                 "one comes. Use a longer horizon or earlier cutoffs, as time_to_next "
                 "ends where the log does."
             )
-        self.edges = edges_of(self._bins, kind, time, weight, self.in_days)
+        self.edges = bin_edges(self._bins, kind, time, weight, self.in_days)
         self.kinds = np.unique(kind[self._within(y)])
         if not len(self.kinds):
             raise ValueError(
@@ -261,7 +261,7 @@ class Hazards(Objective):
                 f"ends; the first one comes at {time[kind > 0].min():g}. Give bins "
                 "edges that go on beyond that."
             )
-        self.mass = mass_of(self.edges, kind > 0, time, weight)
+        self.mass = event_mass(self.edges, kind > 0, time, weight)
         self.n_outputs = len(self.kinds) * (len(self.edges) - 1)
 
     def check(self, y: np.ndarray, whole: bool) -> None:
@@ -315,7 +315,7 @@ class Hazards(Objective):
         passed, number = target.unbind(1)
         position = torch.arange(n_bins, dtype=passed.dtype, device=passed.device)
         share = (passed[:, None] - position).clamp(0, 1)  # (n, n_bins)
-        losses = (share * minus_log_left(self._odds(outputs))).sum(dim=1)
+        losses = (share * bin_hazards(self._odds(outputs))).sum(dim=1)
         place = (number - 1) * n_bins + passed - 1  # of events; negative for others
         place = place.clamp(min=0).long()
         came = outputs.gather(1, place[:, None]).squeeze(1)
@@ -342,14 +342,14 @@ class Hazards(Objective):
             return outputs[0]
         odds = [self._odds(one) for one in outputs]
         # Logarithms of the survival after each bin, and of chances of an event in it.
-        left = [-minus_log_left(one)[:, None].cumsum(axis=2) for one in odds]
+        left = [-bin_hazards(one)[:, None].cumsum(axis=2) for one in odds]
         came = [a + b for a, b in zip(left, odds, strict=True)]
         mean = reduce(np.logaddexp, came) - reduce(np.logaddexp, left)
         return mean.reshape(-1, self.n_outputs)
 
     def cumulative_hazard(self, outputs: Array) -> Array:
         """Return the hazard of any event up to each edge, shape (n, n_bins + 1)."""
-        hazard = minus_log_left(self._odds(outputs)).cumsum(axis=1)
+        hazard = bin_hazards(self._odds(outputs)).cumsum(axis=1)
         return np.concatenate([np.zeros_like(hazard[:, :1]), hazard], axis=1)
 
     def shares(self, outputs: Array) -> Array:
@@ -372,12 +372,12 @@ class Hazards(Objective):
             The first is that of no event; they add up to 1.
         """
         hazard, shares = self.cumulative_hazard(outputs), self.shares(outputs)
-        at_edges = incidence_of(hazard, shares)
+        at_edges = incidence_at_edges(hazard, shares)
         if times is None:
             return at_edges
-        at, _ = place_of(times, self.edges)
+        at, _ = bin_and_share(times, self.edges)
         before = at_edges[:, :, at]
-        left = np.exp(-at_times(hazard, self.edges, times))[:, None]
+        left = np.exp(-hazard_at(hazard, self.edges, times))[:, None]
         # Events between the edge before and the time itself.
         own = shares[:, :, at] * (before[:, :1] - left)
         return np.concatenate([left, before[:, 1:] + own], axis=1)
@@ -392,7 +392,7 @@ class Hazards(Objective):
         what : str
             How an error names them.
         """
-        times = as_numbers(values, what, self.in_days)
+        times = durations_as_numbers(values, what, self.in_days)
         refuse_outside(times, self.edges, what)
         return times
 
@@ -420,7 +420,7 @@ class Hazards(Objective):
         }
 
 
-def minus_log_left(odds: Any) -> Any:
+def bin_hazards(odds: Any) -> Any:
     """``-log(1 - h)`` of each bin: ``log(1 + sum over kinds of exp(odds))``.
 
     Parameters

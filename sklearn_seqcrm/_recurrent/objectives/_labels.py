@@ -84,7 +84,7 @@ class Labels(Objective):
         if self._class_weight is not None:
             share = np.average(y.astype("float64"), axis=0, weights=weight)
             shares = np.stack([1 - share, share])
-            found = _weights_of(self._class_weight, shares)
+            found = _label_weights(self._class_weight, shares)
             self.label_weight = found / (found * shares).sum(axis=0).mean()
 
     def check(self, y: np.ndarray, whole: bool) -> None:
@@ -138,7 +138,7 @@ class Labels(Objective):
         return self.codes_of(shares).astype(self.dtype)
 
 
-def _weights_of(class_weight: ClassWeight, shares: np.ndarray) -> np.ndarray:
+def _label_weights(class_weight: ClassWeight, shares: np.ndarray) -> np.ndarray:
     """Weights of 0 and 1 for each label, shape (2, k); `shares` are theirs."""
     n_labels = shares.shape[1]
     if isinstance(class_weight, str):  # "balanced"

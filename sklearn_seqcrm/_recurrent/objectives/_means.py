@@ -11,10 +11,10 @@ from torch import nn
 from sklearn_seqcrm._recurrent.objectives._numbers import (
     Number,
     calibration_factor,
-    mean_of,
+    weighted_mean,
 )
 from sklearn_seqcrm._recurrent.objectives._objective import Array
-from sklearn_seqcrm._recurrent.objectives._weights import of_any_weight
+from sklearn_seqcrm._recurrent.objectives._weights import has_weight
 
 # Means beyond are none that float32 could have learned.
 _LARGEST_LOGARITHM = 88.0
@@ -49,7 +49,7 @@ class LogMean(Number):
         super().learn(y, weight)
         target = self.encode(y, weight).astype("float64").reshape(len(y), -1)
         if weight is not None:
-            used = of_any_weight(weight)
+            used = has_weight(weight)
             target, weight = target[used], weight[used]
         squares = np.average((target - 1) ** 2, axis=0, weights=weight)
         self.spread = np.maximum(np.sqrt(squares), 1.0)
@@ -70,13 +70,11 @@ class LogMean(Number):
     def _refuse(self, y: np.ndarray) -> None:
         """Raise a ValueError for targets that have no such mean."""
 
-    def _center_of(self, y: np.ndarray, weight: np.ndarray | None) -> float:
+    def _center(self, y: np.ndarray, weight: np.ndarray | None) -> float:
         return 0.0
 
-    def _scale_of(
-        self, y: np.ndarray, center: float, weight: np.ndarray | None
-    ) -> float:
-        return mean_of(y, weight)
+    def _scale(self, y: np.ndarray, center: float, weight: np.ndarray | None) -> float:
+        return weighted_mean(y, weight)
 
     def start_bias(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
         """The logarithm of 1, the mean; of half an event, where none has any."""
@@ -94,21 +92,26 @@ class LogMean(Number):
         The loss has its least where they add up to the targets, but training stops
         before.
         """
-        self.level = calibration_factor(*self._compared(outputs, target), weight)
+        self.level = calibration_factor(
+            *self._targets_and_means(outputs, target), weight
+        )
 
-    def _compared(
+    def _targets_and_means(
         self, outputs: Sequence[np.ndarray], target: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        each = [self._means_of(self._by_target(one)) / len(outputs) for one in outputs]
+        each = [
+            self._uncalibrated_means(self._by_target(one)) / len(outputs)
+            for one in outputs
+        ]
         mean = np.sum(each, axis=0)
         return target.reshape(mean.shape).astype("float64"), mean
 
-    def _means_of(self, outputs: Array) -> Array:
+    def _uncalibrated_means(self, outputs: Array) -> Array:
         """Means without their level, in the unit of encoded targets, shape (n, k)."""
         return np.exp(np.minimum(outputs[..., 0], _LARGEST_LOGARITHM))
 
-    def _numbers_of(self, outputs: Array) -> Array:
-        return self._in_units(self._means_of(outputs) * self.level)
+    def _predict_by_target(self, outputs: Array) -> Array:
+        return self._to_units(self._uncalibrated_means(outputs) * self.level)
 
 
 class Poisson(LogMean):
@@ -146,10 +149,10 @@ class Gamma(LogMean):
                 "0, and 'squared_error' for negative ones."
             )
 
-    def _compared(
+    def _targets_and_means(
         self, outputs: Sequence[np.ndarray], target: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        y, mean = super()._compared(outputs, target)
+        y, mean = super()._targets_and_means(outputs, target)
         return y / mean, np.ones_like(mean)
 
     def _loss_of(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -15,11 +15,11 @@ from sklearn_seqcrm._durations import as_quantities
 from sklearn_seqcrm._recurrent.objectives._objective import (
     Array,
     Objective,
-    are_several,
+    is_multioutput,
     refuse_not_finite,
     refuse_other_shape,
 )
-from sklearn_seqcrm._recurrent.objectives._weights import exponent_of, of_any_weight
+from sklearn_seqcrm._recurrent.objectives._weights import exponent_of, has_weight
 
 # Standard deviations that the logarithm of a level, and how far a slope is from 1, are
 # taken to have before a row is seen.
@@ -45,7 +45,7 @@ def calibration_factor(
     ndarray of shape (k,)
         Levels; 1 where all targets are 0.
     """
-    share = _share_of(weight, len(y))
+    share = _relative_weight(weight, len(y))
     total, expected = share @ y, share @ mean
     return np.where(total > 0, total, expected) / expected
 
@@ -57,7 +57,7 @@ def shrunken_calibration_factor(
 
     On a logarithmic scale, the factor is drawn towards 1 by its standard error.
     """
-    share = _share_of(weight, len(y))
+    share = _relative_weight(weight, len(y))
     error = np.sqrt(share**2 @ (y - mean) ** 2) / (share @ mean)
     believed = _SPREAD_OF_LEVEL**2 / (_SPREAD_OF_LEVEL**2 + error**2)
     return calibration_factor(y, mean, weight) ** believed
@@ -85,12 +85,12 @@ def offset_slope_excess(
     ndarray of shape (k,)
         Slopes; 0 where nothing tells them.
     """
-    share = _share_of(weight, len(y))
+    share = _relative_weight(weight, len(y))
     columns = zip(y.T, mean.T, strict=True)
     return np.array([_slope(*column, share, offset) for column in columns])
 
 
-def _share_of(weight: np.ndarray | None, n: int) -> np.ndarray:
+def _relative_weight(weight: np.ndarray | None, n: int) -> np.ndarray:
     """Weights of `n` rows, the largest of them 1."""
     return np.ones(n) if weight is None else weight / weight.max()
 
@@ -152,14 +152,14 @@ class Number(Objective):
 
     def read(self, y: Any) -> np.ndarray:
         # Each column of a DataFrame has its own type, which its array would lose.
-        y = as_quantities(y if are_several(y) else column_or_1d(y, warn=True), "y")
+        y = as_quantities(y if is_multioutput(y) else column_or_1d(y, warn=True), "y")
         refuse_not_finite(y)
         return y
 
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
         """Learn where the targets are, which those of weight 0 do not say."""
         if weight is not None:
-            used = of_any_weight(weight)
+            used = has_weight(weight)
             y, weight = y[used], weight[used]
         self.shape = y.shape[1:]
         columns = [self._learn_one(column, weight) for column in _columns(y).T]
@@ -175,8 +175,8 @@ class Number(Objective):
         """Exponent, center and scale of one target, of shape (n,)."""
         exponent = exponent_of(y)
         y = np.ldexp(y, -exponent)
-        center = self._center_of(y, weight)
-        scale = self._scale_of(y, center, weight)
+        center = self._center(y, weight)
+        scale = self._scale(y, center, weight)
         if not scale:
             # One in the unit of `y`, or the size of `y` if this is smaller; but no less
             # than what rounding leaves of equal targets.
@@ -184,14 +184,12 @@ class Number(Objective):
             scale = min(abs(center), one) or 1.0
         return exponent, center, scale
 
-    def _center_of(self, y: np.ndarray, weight: np.ndarray | None) -> float:
-        return mean_of(y, weight)
+    def _center(self, y: np.ndarray, weight: np.ndarray | None) -> float:
+        return weighted_mean(y, weight)
 
-    def _scale_of(
-        self, y: np.ndarray, center: float, weight: np.ndarray | None
-    ) -> float:
+    def _scale(self, y: np.ndarray, center: float, weight: np.ndarray | None) -> float:
         """Spread about the center; 0 if targets are the same but for rounding."""
-        spread = np.sqrt(mean_of((y - center) ** 2, weight))
+        spread = np.sqrt(weighted_mean((y - center) ** 2, weight))
         return float(spread) if spread > _EPSILON else 0.0
 
     def check(self, y: np.ndarray, whole: bool) -> None:
@@ -204,7 +202,7 @@ class Number(Objective):
             target = self._scaled(quotients).astype("float32")
         bad = np.isinf(target).any(axis=1)
         if weight is not None:
-            bad &= of_any_weight(weight)
+            bad &= has_weight(weight)
         if bad.any():
             raise ValueError(
                 f"{bad.sum()} of {len(y)} targets are more than 1e38 times as far from "
@@ -240,7 +238,7 @@ class Number(Objective):
 
     def predict(self, outputs: Array) -> Array:
         """Return predictions in the units of the targets, shape (n,) or (n, k)."""
-        return self._by_row(self._numbers_of(self._by_target(outputs)))
+        return self._by_row(self._predict_by_target(self._by_target(outputs)))
 
     @property
     def offset_outputs(self) -> tuple[int, ...]:
@@ -271,13 +269,13 @@ class Number(Objective):
         ndarray of shape (n_outputs,)
             0 for outputs without an offset.
         """
-        y, mean = self._compared([outputs], target)
+        y, mean = self._targets_and_means([outputs], target)
         excess = np.zeros((self.n_targets, self.n_parameters))
         by_target = offset_slope_excess(y, mean, weight, offset)
         excess[:, self.offset_parameters] = by_target[:, None]
         return excess.ravel()
 
-    def _compared(
+    def _targets_and_means(
         self, outputs: Sequence[np.ndarray], target: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Targets and the means of all networks without their level, (n, k) each.
@@ -295,11 +293,11 @@ class Number(Objective):
         """Drop the axis of targets, of (n, k, ...), where a row has a single one."""
         return numbers if self.shape else numbers[:, 0]
 
-    def _numbers_of(self, outputs: Array) -> Array:
+    def _predict_by_target(self, outputs: Array) -> Array:
         """Return predictions, shape (n, k), from the outputs of each target."""
-        return self._in_units(outputs[..., 0])
+        return self._to_units(outputs[..., 0])
 
-    def _in_units(self, scaled: Array) -> Array:
+    def _to_units(self, scaled: Array) -> Array:
         """Return scaled numbers, shape (..., k), in the units of the targets."""
         # Targets may reach to the end of float64, and errors beyond.
         with np.errstate(over="ignore"):
@@ -322,19 +320,19 @@ class AbsoluteError(Number):
 
     name = "absolute_error"
 
-    def _center_of(self, y: np.ndarray, weight: np.ndarray | None) -> float:
-        return quantile_of(y, weight, 0.5)
+    def _center(self, y: np.ndarray, weight: np.ndarray | None) -> float:
+        return weighted_quantile(y, weight, 0.5)
 
     def _loss_of(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         return nn.functional.l1_loss(outputs, target, reduction="none")
 
 
-def mean_of(y: np.ndarray, weight: np.ndarray | None) -> float:
+def weighted_mean(y: np.ndarray, weight: np.ndarray | None) -> float:
     """Weighted mean of targets of shape (n,)."""
     return float(np.average(y, weights=weight))
 
 
-def quantile_of(y: np.ndarray, weight: np.ndarray | None, share: float) -> float:
+def weighted_quantile(y: np.ndarray, weight: np.ndarray | None, share: float) -> float:
     """The smallest target that this share of the weight does not exceed."""
     order = np.argsort(y, kind="stable")
     below = np.cumsum(np.ones(len(y)) if weight is None else weight[order])

@@ -238,7 +238,7 @@ def softmax(x: Array) -> Array:
     return odds / odds.sum(axis=1, keepdims=True)
 
 
-def are_several(y: Any) -> bool:
+def is_multioutput(y: Any) -> bool:
     """Whether targets have several columns."""
     shape = y.shape if hasattr(y, "shape") else np.asarray(y).shape
     return len(shape) == 2 and shape[1] > 1

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from sklearn_seqcrm._recurrent.objectives._numbers import Number, quantile_of
+from sklearn_seqcrm._recurrent.objectives._numbers import Number, weighted_quantile
 from sklearn_seqcrm._recurrent.objectives._objective import Array, softplus
-from sklearn_seqcrm._recurrent.objectives._weights import of_any_weight
+from sklearn_seqcrm._recurrent.objectives._weights import has_weight
 
 # Hyperbolic sines beyond are none that float32 could have learned.
 _LARGEST_OUTPUT = 88.0
@@ -50,7 +50,7 @@ class Quantiles(Number):
 
     def __init__(self, quantile: float | Sequence[float]) -> None:
         super().__init__()
-        self.levels = levels_of(quantile)
+        self.levels = check_quantiles(quantile)
         self.n_parameters = len(self.levels)
         self._middle = int(np.abs(self.levels - 0.5).argmin())
         self._steps = _steps(self.n_parameters, self._middle)
@@ -61,17 +61,15 @@ class Quantiles(Number):
 
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
         super().learn(y, weight)
-        used = y if weight is None else y[of_any_weight(weight)]
+        used = y if weight is None else y[has_weight(weight)]
         negative = (used.reshape(len(used), -1) < 0).any(axis=0)
         self.least = np.where(negative, -np.inf, 0.0)
         self.shift = np.zeros((len(self.scale), self.n_parameters))
 
-    def _center_of(self, y: np.ndarray, weight: np.ndarray | None) -> float:
-        return quantile_of(y, weight, self.levels[self._middle])
+    def _center(self, y: np.ndarray, weight: np.ndarray | None) -> float:
+        return weighted_quantile(y, weight, self.levels[self._middle])
 
-    def _scale_of(
-        self, y: np.ndarray, center: float, weight: np.ndarray | None
-    ) -> float:
+    def _scale(self, y: np.ndarray, center: float, weight: np.ndarray | None) -> float:
         """Mean distance from the center, which a few large amounts hardly move."""
         apart = float(np.average(np.abs(y - center), weights=weight))
         return apart if apart > np.finfo("float64").eps else 0.0
@@ -83,7 +81,7 @@ class Quantiles(Number):
         """Quantiles of the targets, shape (n_outputs,)."""
         bias = []
         for column in target.reshape(len(target), -1).T:
-            found = [quantile_of(column, weight, level) for level in self.levels]
+            found = [weighted_quantile(column, weight, level) for level in self.levels]
             apart = np.maximum(np.diff(found), _LEAST_START)
             bias += [found[self._middle], *np.log(np.expm1(apart))]
         return np.array(bias)
@@ -109,38 +107,41 @@ class Quantiles(Number):
         Where the loss is least, the share of targets below each is the one that it is
         named for, but training stops before.
         """
-        each = [self._bent_of(self._by_target(one)) / len(outputs) for one in outputs]
+        each = [
+            self._transformed_quantiles(self._by_target(one)) / len(outputs)
+            for one in outputs
+        ]
         target = target.reshape(len(target), -1, 1).astype("float64")
         beyond = np.moveaxis(target - np.sum(each, axis=0), 0, -1)
         self.shift = np.array(
             [
                 [
-                    quantile_of(one, weight, level)
+                    weighted_quantile(one, weight, level)
                     for one, level in zip(of_target, self.levels, strict=True)
                 ]
                 for of_target in beyond
             ]
         )
 
-    def _bent_of(self, outputs: Array) -> Array:
+    def _transformed_quantiles(self, outputs: Array) -> Array:
         """All quantiles, bent and without their shift, shape (n, k, q)."""
         if self.n_parameters == 1:
             return outputs
         return outputs[..., :1] + softplus(outputs[..., 1:]) @ self._steps.T
 
-    def _numbers_of(self, outputs: Array) -> Array:
+    def _predict_by_target(self, outputs: Array) -> Array:
         return self._quantiles_of(outputs)[..., self._middle]
 
     def _quantiles_of(self, outputs: Array) -> Array:
         """All quantiles in the units of the targets, shape (n, k, q), in order."""
-        bent = self._bent_of(outputs) + self.shift
-        quantiles = self._in_units(bent.swapaxes(1, 2)).swapaxes(1, 2)
+        bent = self._transformed_quantiles(outputs) + self.shift
+        quantiles = self._to_units(bent.swapaxes(1, 2)).swapaxes(1, 2)
         # In the order of the levels: neither rounding nor shifts make any cross.
         return np.maximum.accumulate(quantiles, axis=-1)
 
-    def _in_units(self, scaled: Array) -> Array:
+    def _to_units(self, scaled: Array) -> Array:
         bounded = scaled.clip(-_LARGEST_OUTPUT, _LARGEST_OUTPUT)
-        return np.maximum(super()._in_units(np.sinh(bounded)), self.least)
+        return np.maximum(super()._to_units(np.sinh(bounded)), self.least)
 
     def predict_quantiles(self, outputs: Array, levels: Any = None) -> Array:
         """Some of the quantiles, shape (n, q) or (n, k, q); None: all of them."""
@@ -148,7 +149,7 @@ class Quantiles(Number):
         if levels is None:
             return quantiles
         apart = np.abs(
-            np.subtract.outer(levels_of(levels, any_order=True), self.levels)
+            np.subtract.outer(check_quantiles(levels, any_order=True), self.levels)
         )
         if (apart.min(axis=1) > 1e-9).any():
             raise ValueError(
@@ -165,7 +166,7 @@ class Quantiles(Number):
         return {**super().describe(), "quantiles": self.levels.tolist()}
 
 
-def levels_of(quantile: Any, any_order: bool = False) -> np.ndarray:
+def check_quantiles(quantile: Any, any_order: bool = False) -> np.ndarray:
     """Quantiles as an array, or a ValueError if they are none.
 
     Parameters

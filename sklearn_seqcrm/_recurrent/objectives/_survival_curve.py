@@ -18,7 +18,7 @@ from sklearn_seqcrm._store import one_or_many
 _EXAMPLE = "for example pd.Timedelta(days=14) or '14D'"
 
 
-def as_numbers(values: Any, what: str, in_days: bool) -> np.ndarray:
+def durations_as_numbers(values: Any, what: str, in_days: bool) -> np.ndarray:
     """Lengths of time in the unit of the targets, shape (n,).
 
     Parameters
@@ -37,11 +37,13 @@ def as_numbers(values: Any, what: str, in_days: bool) -> np.ndarray:
             return _finite(np.asarray(values, dtype="float64"), what)
         if values.dtype.kind == "U":
             values = values.tolist()  # an error shows text as text
-    numbers = [as_number(value, what, in_days) for value in one_or_many(values, what)]
+    numbers = [
+        duration_as_number(value, what, in_days) for value in one_or_many(values, what)
+    ]
     return np.array(numbers, dtype="float64")
 
 
-def as_number(value: Any, what: str, in_days: bool) -> float:
+def duration_as_number(value: Any, what: str, in_days: bool) -> float:
     """One length of time in the unit of the targets."""
     if isinstance(value, np.ndarray) and not value.ndim:
         value = value[()]
@@ -106,14 +108,16 @@ def refuse_outside(times: np.ndarray, edges: np.ndarray, what: str) -> None:
         )
 
 
-def place_of(times: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def bin_and_share(
+    times: np.ndarray, edges: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Bin of each time, and the share of it that has passed by then, both (n,)."""
     at = np.searchsorted(edges, times, side="right") - 1
     at = np.minimum(at, len(edges) - 2)
     return at, (times - edges[at]) / (edges[at + 1] - edges[at])
 
 
-def at_times(hazard: np.ndarray, edges: np.ndarray, times: np.ndarray) -> np.ndarray:
+def hazard_at(hazard: np.ndarray, edges: np.ndarray, times: np.ndarray) -> np.ndarray:
     """Cumulative hazard of all rows at the same times.
 
     Parameters
@@ -130,11 +134,13 @@ def at_times(hazard: np.ndarray, edges: np.ndarray, times: np.ndarray) -> np.nda
     ndarray of shape (n, n_times)
         Cumulative hazard.
     """
-    at, share = place_of(times, edges)
+    at, share = bin_and_share(times, edges)
     return hazard[:, at] * (1 - share) + hazard[:, at + 1] * share
 
 
-def at_own_time(hazard: np.ndarray, edges: np.ndarray, times: np.ndarray) -> np.ndarray:
+def hazard_at_own_time(
+    hazard: np.ndarray, edges: np.ndarray, times: np.ndarray
+) -> np.ndarray:
     """Cumulative hazard of each row at its own time.
 
     Parameters
@@ -151,12 +157,12 @@ def at_own_time(hazard: np.ndarray, edges: np.ndarray, times: np.ndarray) -> np.
     ndarray of shape (n,)
         Cumulative hazard.
     """
-    at, share = place_of(times, edges)
+    at, share = bin_and_share(times, edges)
     row = np.arange(len(times))
     return hazard[row, at] * (1 - share) + hazard[row, at + 1] * share
 
 
-def time_of(hazard: np.ndarray, edges: np.ndarray, wanted: float) -> np.ndarray:
+def time_at_hazard(hazard: np.ndarray, edges: np.ndarray, wanted: float) -> np.ndarray:
     """When the cumulative hazard of each row reaches what is wanted.
 
     Parameters
@@ -184,7 +190,7 @@ def time_of(hazard: np.ndarray, edges: np.ndarray, wanted: float) -> np.ndarray:
     return times
 
 
-def incidence_of(hazard: Array, shares: Array) -> Array:
+def incidence_at_edges(hazard: Array, shares: Array) -> Array:
     """Return the chances of no event and of each kind before each edge.
 
     Parameters
@@ -295,7 +301,7 @@ class SurvivalCurve:
             If a time lies outside, where nothing is known, or is no time.
         """
         values = np.asarray(time)
-        times = as_numbers(values.ravel(), "time", self._in_days)
+        times = durations_as_numbers(values.ravel(), "time", self._in_days)
         refuse_outside(times, self.x, "time")
         hazard = np.interp(times.reshape(values.shape), self.x, self._hazard)
         return np.exp(-hazard) if self._survival else hazard

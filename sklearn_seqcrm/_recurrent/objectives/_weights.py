@@ -37,7 +37,7 @@ def exponent_of(numbers: np.ndarray) -> int:
     return int(np.frexp(np.abs(numbers).max(initial=0.0))[1])
 
 
-def of_any_weight(weight: np.ndarray) -> np.ndarray:
+def has_weight(weight: np.ndarray) -> np.ndarray:
     """Whether each row has a weight, and not 0 or as good as 0 beside the others."""
     return weight > _NO_WEIGHT * weight.max()
 
@@ -91,10 +91,10 @@ def in_unit_of(
     return in_unit(np.ones(n_rows) if weight is None else weight, exponent)
 
 
-def leave_out_weightless(inputs: Inputs) -> Inputs:
+def drop_weightless(inputs: Inputs) -> Inputs:
     """Leave out rows of weight 0, which nothing may depend on."""
     weight = inputs.data.weight
-    if weight is None or (used := of_any_weight(weight)).all():
+    if weight is None or (used := has_weight(weight)).all():
         return inputs
     return inputs.take(np.flatnonzero(used))
 
@@ -104,7 +104,7 @@ def mean_weight(data: RowData) -> float:
     return 1.0 if data.weight is None else data.weight.mean()
 
 
-def over_mean_weight(data: RowData, mean: float | None = None) -> RowData:
+def scale_to_mean_weight(data: RowData, mean: float | None = None) -> RowData:
     """The same rows with weights as the loss of the net wants them.
 
     Parameters

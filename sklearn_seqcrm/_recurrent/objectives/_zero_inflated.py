@@ -11,8 +11,8 @@ from scipy.special import logsumexp, ndtri
 
 from sklearn_seqcrm._recurrent.objectives._numbers import (
     Number,
-    mean_of,
     shrunken_calibration_factor,
+    weighted_mean,
 )
 from sklearn_seqcrm._recurrent.objectives._objective import (
     Array,
@@ -24,8 +24,8 @@ from sklearn_seqcrm._recurrent.objectives._onnx_graph import (
     GraphTensor,
     refuse_infinite,
 )
-from sklearn_seqcrm._recurrent.objectives._quantiles import levels_of
-from sklearn_seqcrm._recurrent.objectives._weights import of_any_weight
+from sklearn_seqcrm._recurrent.objectives._quantiles import check_quantiles
+from sklearn_seqcrm._recurrent.objectives._weights import has_weight
 
 # Standard deviations of a row's logarithm, in units of that of all rows. Rows spread
 # half as much as all of them do, or all of what they do; seldom more than twice.
@@ -71,7 +71,7 @@ class ZeroInflatedLognormal(Number):
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
         _refuse_negative(y)
         super().learn(y, weight)
-        used = y if weight is None else y[of_any_weight(weight)]
+        used = y if weight is None else y[has_weight(weight)]
         most = used.reshape(len(used), -1).max(axis=0)
         # A mean is no larger than the largest of what it is a mean of.
         self.largest = np.log(np.where(most > 0, most, 1.0)) + self.scale
@@ -85,8 +85,8 @@ class ZeroInflatedLognormal(Number):
         if not some.any():
             return 0, 0.0, 1.0
         logs, weight = np.log(y[some]), None if weight is None else weight[some]
-        center = mean_of(logs, weight)
-        spread = np.sqrt(mean_of((logs - center) ** 2, weight))
+        center = weighted_mean(logs, weight)
+        spread = np.sqrt(weighted_mean((logs - center) ** 2, weight))
         return 0, center, float(spread) if spread > 1e-6 else 1.0
 
     def check(self, y: np.ndarray, whole: bool) -> None:
@@ -111,10 +111,10 @@ class ZeroInflatedLognormal(Number):
     def _loss_of(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         log_rate, mean, spread = outputs.unbind(dim=-1)
         some = target > -torch.inf
-        rate, log_some, number = purchases_of(log_rate)
+        rate, log_some, number = purchase_process(log_rate)
         scale = torch.as_tensor(self.scale, dtype=rate.dtype, device=rate.device)
         scale = scale if self.shape else scale[0]
-        deviation = _deviation_of(spread)
+        deviation = _deviation(spread)
         # Where there is no amount, a number takes its place that no gradient sees.
         distance = torch.where(some, target, 0.0) - mean - number / scale
         amounts = deviation.log() + (distance / deviation).square() / 2
@@ -136,10 +136,10 @@ class ZeroInflatedLognormal(Number):
         predictions do not add up to it.
         """
         self.level = shrunken_calibration_factor(
-            *self._compared(outputs, target), weight
+            *self._targets_and_means(outputs, target), weight
         )
 
-    def _compared(
+    def _targets_and_means(
         self, outputs: Sequence[np.ndarray], target: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         logs = target.reshape(len(target), -1) * self.scale + self.center
@@ -148,7 +148,7 @@ class ZeroInflatedLognormal(Number):
         most = np.maximum(logs.max(axis=0), found.max(axis=0))
         return np.exp(logs - most), np.exp(found - most)  # at most 1
 
-    def _numbers_of(self, outputs: Array) -> Array:
+    def _predict_by_target(self, outputs: Array) -> Array:
         return np.exp(self._log_means(outputs)) * self.level
 
     def _log_means(self, outputs: Array) -> Array:
@@ -162,18 +162,18 @@ class ZeroInflatedLognormal(Number):
         Logarithm of the probability of an amount, and mean and standard deviation of
         its logarithm.
         """
-        _, log_some, number = purchases_of(outputs[..., 0])
+        _, log_some, number = purchase_process(outputs[..., 0])
         mean = self.center + self.scale * outputs[..., 1] + number
-        return log_some, mean, self.scale * _deviation_of(outputs[..., 2])
+        return log_some, mean, self.scale * _deviation(outputs[..., 2])
 
     def predict_proba_zero(self, outputs: Array) -> Array:
         """Probability of no amount, shape (n,) or (n, k)."""
-        rate, _, _ = purchases_of(self._by_target(outputs)[..., 0])
+        rate, _, _ = purchase_process(self._by_target(outputs)[..., 0])
         return self._by_row(np.exp(-rate))
 
     def predict_quantiles(self, outputs: np.ndarray, levels: Any) -> np.ndarray:
         """Quantiles, shape (n, q) or (n, k, q): 0 up to the probability of 0."""
-        levels = levels_of(levels, any_order=True)
+        levels = check_quantiles(levels, any_order=True)
         log_some, mean, deviation = self._parameters_of(self._by_target(outputs))
         # Share of the amounts that lie below; of them, the row has `some` in all.
         below = 1 - np.minimum((1 - levels) / np.exp(log_some)[..., None], 1)
@@ -194,12 +194,12 @@ class ZeroInflatedLognormal(Number):
         return super().onnx_outputs(graph, outputs)
 
 
-def _deviation_of(spread: Any) -> Any:
+def _deviation(spread: Any) -> Any:
     """Standard deviation of a row's logarithm, in units of that of all rows."""
     return _LEAST_SPREAD + (_LARGEST_SPREAD - _LEAST_SPREAD) * sigmoid(spread)
 
 
-def purchases_of(log_rate: Any) -> tuple[Any, Any, Any]:
+def purchase_process(log_rate: Any) -> tuple[Any, Any, Any]:
     """Of Poisson processes, each of the shape of `log_rate`.
 
     Their rate, the logarithm of the probability of any purchase, and the logarithm of
