@@ -1,10 +1,11 @@
-"""What a network is trained for: a class for each loss.
+"""Objectives: targets, loss and predictions of a network, a class for each loss.
 
-An objective says all that depends on the loss, and nothing that depends on `X`: which
-targets there may be, what the network sees of them, how many outputs it has and where
-they start, what a row costs, and what outputs say in the units of the user.
+An objective holds everything that depends on the loss and nothing that depends on `X`:
+which targets are valid, how they are encoded, the number of outputs and their initial
+bias, the loss of a row, and predictions in the units of the targets.
 
-To add a loss of `LSTMRegressor`, write its class and name it in `LOSSES`.
+To add a loss of `LSTMRegressor`, write its class in a file and name it in `LOSSES`.
+Streaming and ONNX follow from its `predict`.
 """
 
 from sklearn_seqcrm._recurrent.objectives._classes import Classes
@@ -54,7 +55,6 @@ LOSSES: dict[str, type[Number]] = {
 __all__ = [
     "LOSSES",
     "OPSET",
-    "AbsoluteError",
     "Classes",
     "Exposure",
     "Gamma",
@@ -65,9 +65,7 @@ __all__ = [
     "Objective",
     "Poisson",
     "Quantiles",
-    "SquaredError",
     "SurvivalCurve",
-    "ZeroInflatedLognormal",
     "check_quantiles",
     "drop_weightless",
     "exponent_of",

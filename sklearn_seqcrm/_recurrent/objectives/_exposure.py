@@ -1,4 +1,4 @@
-"""Rows that were looked at for different lengths of time."""
+"""Exposures of rows: the time over which a target was counted."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from sklearn_seqcrm._recurrent.objectives._weights import has_weight
 
 
 class Exposure(NamedTuple):
-    """Which static is the exposure of a row.
+    """The column with the exposure of each row, and its mean.
 
-    Its logarithm is added to that of a rate (an offset, as statisticians say), and the
-    head does not read it. Long windows are those of early cutoffs, and so of other
-    customers: a head that reads the length takes one for the other, and goes on with
-    that for lengths that it has not seen.
+    The logarithm of the exposure is an offset, as in generalised linear models: it is
+    added to the logarithm of the rate, ``log(rate) = z + log(exposure / mean)``. The
+    head does not read it. Long windows belong to early cutoffs and hence to other
+    customers: a head that reads the length confounds the two, and extrapolates the
+    confounded effect to lengths that it has not seen.
 
     Parameters
     ----------
     column : int
-        Its place among the row features and statics.
+        Position of the exposure among the row features and statics.
     mean : float
-        Logarithm of the mean exposure in the first call, which is what a rate is of.
+        Logarithm of the mean exposure in the first call.
     """
 
     column: int
@@ -63,7 +64,7 @@ def learn_exposure(data: RowData, weight: np.ndarray | None, column: int) -> Exp
     weight : ndarray of shape (n,) or None
         Their weights.
     column : int
-        Place of the exposure among their row features and statics.
+        Position of the exposure among their row features and statics.
     """
     found = data.static[:, column].astype("float64")
     if weight is not None:
@@ -73,14 +74,14 @@ def learn_exposure(data: RowData, weight: np.ndarray | None, column: int) -> Exp
 
 
 def exposure_column(name: Any, names: Sequence[Any] | None, n_static: int) -> int:
-    """Place of the exposure among the row features and statics.
+    """Return the position of the exposure among the row features and statics.
 
     Parameters
     ----------
     name : str or int
-        Name of its column; of arrays and padded tensors, its position.
+        Name of its column; for arrays and padded tensors its position.
     names : sequence or None
-        Names of the statics, which come last. None: nobody knows them.
+        Names of the statics, which follow the row features. None: unknown.
     n_static : int
         Number of row features and statics.
 

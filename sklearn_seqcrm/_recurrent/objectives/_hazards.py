@@ -1,9 +1,10 @@
-"""The hazard of events in bins of time: what a survival network is trained for.
+"""Discrete-time hazards of one or several competing kinds of events.
 
-In bin ``j`` a row that had no event before has one of kind ``k`` with the probability
-``h[k, j] = exp(z[k, j]) / (1 + sum over kinds of exp(z[:, j]))``, where ``z`` are the
-outputs. With one kind that is the logistic hazard of Gensheimer and Narasimhan (2019),
-with several the multinomial one of Tutz and Schmid (2016, chapter 8).
+In bin ``j``, a row without an event before has an event of kind ``k`` with the
+probability ``h[k, j] = exp(z[k, j]) / (1 + sum over kinds of exp(z[:, j]))``, where
+``z`` are the outputs. With one kind, this is the logistic hazard of Gensheimer and
+Narasimhan (2019, https://doi.org/10.7717/peerj.6257), with several the multinomial one
+of Tutz and Schmid (2016, chapter 8, https://doi.org/10.1007/978-3-319-28158-2).
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ from sklearn_seqcrm._recurrent.objectives._survival_curve import (
 )
 from sklearn_seqcrm._recurrent.objectives._weights import has_weight
 
-# Bins of one length are as many as the times are long; a typing error may be millions.
+# The number of bins of equal length grows with the longest time; a mistyped length may
+# mean millions.
 _MOST_BINS = 10_000
 # Milliseconds of a day, and six decimal places.
 _LARGEST_DENOMINATOR = 86_400_000
@@ -46,34 +48,33 @@ def bin_edges(
     weight: np.ndarray | None,
     in_days: bool,
 ) -> np.ndarray:
-    """Edges of the bins, the first of which is 0.
+    """Return the edges of the bins, the first of which is 0.
 
     Parameters
     ----------
     bins : int, str, Timedelta or sequence
-        How many, of what length, or the edges.
+        Number of bins, their length, or their edges.
     kind : ndarray of shape (n,), int64
         Kind of the event of each row, 0 for none.
     time : ndarray of shape (n,), float64
-        Time to it, or to the end of the watch.
+        Time to it, or to censoring.
     weight : ndarray of shape (n,) or None
         Weight of each row.
     in_days : bool
-        Whether times are days, so that durations have a meaning.
+        Whether times are days, so that durations are valid.
 
     Returns
     -------
     ndarray of shape (n_bins + 1,), float64
         Ascending. Bins are half-open, ``[edges[j], edges[j + 1])``, so that an event at
-        the last edge is in none of them. Edges that are given, or at equal distances,
-        go on beyond the last event. Those of quantiles end at the longest time, as
-        there is no natural length for a bin beyond it.
+        the last edge is in no bin. Given or equidistant edges continue beyond the last
+        event. Quantiles end at the longest time: a later bin has no natural length.
     """
     end = time.max() or 1.0
     if isinstance(bins, int | np.integer):
         return _quantile_edges(int(bins), kind, time, weight, end)
     if (time[kind > 0] == end).any():
-        end = np.nextafter(end, np.inf)  # an edge there would leave that event out
+        end = np.nextafter(end, np.inf)  # an edge at the event would exclude it
     if isinstance(bins, str) or not np.iterable(bins):
         return _equal_edges(duration_as_number(bins, "bins", in_days), end)
     edges = durations_as_numbers(list(bins), "bins", in_days)
@@ -95,16 +96,16 @@ def _quantile_edges(
     weight: np.ndarray | None,
     end: float,
 ) -> np.ndarray:
-    """Edges between which the Kaplan-Meier estimate falls by equal amounts."""
+    """Return edges between which the Kaplan-Meier estimate falls by equal amounts."""
     moments, survival = kaplan_meier(kind > 0, time, weight)
     if moments[0] == end:  # all events come at the longest time
         return np.array([0.0, end, 2 * end])
-    before = np.append(0.0, 1 - survival)  # the fall before each moment, and after all
-    # An edge is not put off to the next moment by what rounding leaves.
+    before = np.append(0.0, 1 - survival)  # fall before each moment, and in total
+    # Less a rounding error, which would move an edge to the next moment.
     levels = before[-1] * np.arange(1, n_bins) / n_bins * (1 - 1e-12)
     at = np.searchsorted(before[:-1], levels)
     edges = np.unique(np.append(0.0, moments[at[at < len(moments)]]))
-    # Where a long watch follows the last event, it is a bin of its own.
+    # A long observation time after the last event is a bin of its own.
     last = time[time > moments[-1]].min(initial=end)
     if end - last > last - edges[-1]:
         edges = np.append(edges[edges < last], last)
@@ -112,16 +113,16 @@ def _quantile_edges(
 
 
 def _equal_edges(length: float, end: float) -> np.ndarray:
-    """Edges at equal distances, the last of which no time exceeds."""
+    """Return equidistant edges, the last of which no time exceeds."""
     if not length > 0:
         raise ValueError("bins must be longer than 0.")
     if end / length > _MOST_BINS:
         raise ValueError(
             f"bins of the length {length:g} would be more than {_MOST_BINS:,} until "
-            f"{end:g}, where the longest watch ended; choose longer ones."
+            f"{end:g}, the longest time in y; choose longer ones."
         )
-    # An hour is 1/24 of a day: 5 * (1 / 24) is above 5 / 24, and an event at 5 hours
-    # would be in the bin before.
+    # An hour is 1/24 of a day, and in floats 5 * (1 / 24) > 5 / 24: an event at 5 hours
+    # would be in the bin before. So edges are computed as fractions where possible.
     ratio = Fraction(length).limit_denominator(_LARGEST_DENOMINATOR)
     edges = np.arange(int(end / length) + 3) * length
     if float(ratio) == length:
@@ -132,21 +133,21 @@ def _equal_edges(length: float, end: float) -> np.ndarray:
 def kaplan_meier(
     event: np.ndarray, time: np.ndarray, weight: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Share of rows without an event, after each time at which there was one.
+    """Return the Kaplan-Meier estimate of the survival after each time of an event.
 
     Parameters
     ----------
     event : ndarray of shape (n,), bool
         Whether time ended with an event, in one row at least.
     time : ndarray of shape (n,), float64
-        Time to the event, or to the end of the watch.
+        Time to the event, or to censoring.
     weight : ndarray of shape (n,) or None
         Weight of each row.
 
     Returns
     -------
     moments, survival : ndarray of shape (n_moments,)
-        Different times of events, ascending, and the shares.
+        Distinct times of events, ascending, and the survival after each.
     """
     moments, place = np.unique(time, return_inverse=True)
     weight = np.ones(len(time)) if weight is None else weight
@@ -160,7 +161,7 @@ def kaplan_meier(
 def event_mass(
     edges: np.ndarray, event: np.ndarray, time: np.ndarray, weight: np.ndarray | None
 ) -> np.ndarray:
-    """Share of events that come in each bin, of those in any, shape (n_bins,).
+    """Return the share of events in each bin, by Kaplan-Meier, shape (n_bins,).
 
     A bin includes the events at its left edge, but not those at its right edge.
     """
@@ -170,18 +171,26 @@ def event_mass(
     return np.diff(fallen) / fallen[-1]
 
 
-# Where a bin had no event, a share of the usual rate is where its outputs start; and
-# where all rows had one, as large a share of them is taken for left over.
+# Initial hazards: a bin without events starts with this share of the usual rate, and a
+# bin in which all rows had their event with this share of them left over.
 _LEAST = 0.01
 
 
 class Hazards(Objective):
-    """Chances of an event in each bin of time, by the likelihood of what was seen.
+    """Discrete-time hazards, by the likelihood of right-censored times.
+
+    With the negative log probability of no event in bin ``j``, ``H[j] = log(1 + sum
+    over kinds of exp(z[:, j]))``, the loss of a row is::
+
+        sum(H[:J + 1]) - z[k, J]            event of kind k in bin J
+        sum(H[:J]) + share * H[J]           censored after a share of bin J
+
+    In bin J of an event, ``H[J] - z[k, J]`` is ``-log(h[k, J])``.
 
     Parameters
     ----------
     bins : int, str, Timedelta or sequence
-        As users give it.
+        Parameter of `LSTMSurvival`.
 
     Attributes
     ----------
@@ -190,9 +199,9 @@ class Hazards(Objective):
         an event at an edge belongs to the later bin, and an event at the last edge is
         in no bin.
     kinds : ndarray of shape (n_kinds,), int64
-        Kinds of events that come before the last edge.
+        Kinds of events before the last edge.
     mass : ndarray of shape (n_bins,), float64
-        Share of the training rows' events that come in each bin.
+        Share of the training rows' events in each bin.
     """
 
     name = "log_likelihood"
@@ -207,7 +216,7 @@ class Hazards(Objective):
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
-        """Parameters that chose it: the bins, as they can be compared."""
+        """The bins, in a form that can be compared."""
         bins = self._bins
         if np.iterable(bins) and not isinstance(bins, str):
             bins = tuple(bins.tolist() if isinstance(bins, np.ndarray) else bins)
@@ -215,21 +224,21 @@ class Hazards(Objective):
 
     @property
     def in_days(self) -> bool:
-        """Whether times are days, as they were durations in the first call."""
+        """Whether times are days, because the first targets were durations."""
         return bool(self._in_days)
 
     # Targets ----------------------------------------------------------------------
 
     def read(self, y: Any) -> np.ndarray:
-        """Kinds and times, shape (n, 2), float64."""
+        """Return kinds and times as columns, shape (n, 2), float64."""
         found = self.read_targets(y)
         return np.column_stack([found.kind, found.time])
 
     def read_targets(self, y: Any) -> SurvivalTargets:
-        """Kinds and times of any call; the first one settles their unit.
+        """Return kinds and times of any call; the first call determines their unit.
 
-        Numbers are days where durations came before. Durations are no numbers of an
-        unknown unit.
+        After durations, numbers are days. After numbers, whose unit is unknown,
+        durations are an error.
         """
         found = read_survival_targets(y)
         if self._in_days is None:
@@ -242,15 +251,15 @@ class Hazards(Objective):
         return found
 
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
-        """Learn the bins and the kinds, which rows of weight 0 do not say."""
+        """Learn bins and kinds from the rows with a weight."""
         if weight is not None:
             used = has_weight(weight)
             y, weight = y[used], weight[used]
         kind, time = y[:, 0].astype("int64"), y[:, 1]
         if not kind.any():
             raise ValueError(
-                f"None of the {len(kind)} rows has an event, so that nothing says when "
-                "one comes. Use a longer horizon or earlier cutoffs, as time_to_next "
+                f"None of the {len(kind)} rows has an event, so that there is nothing "
+                "to learn. Use a longer horizon or earlier cutoffs, as time_to_next "
                 "ends where the log does."
             )
         self.edges = bin_edges(self._bins, kind, time, weight, self.in_days)
@@ -264,7 +273,7 @@ class Hazards(Objective):
         self.mass = event_mass(self.edges, kind > 0, time, weight)
         self.n_outputs = len(self.kinds) * (len(self.edges) - 1)
 
-    def check(self, y: np.ndarray, whole: bool) -> None:
+    def check(self, y: np.ndarray, is_full_data: bool) -> None:
         unknown = np.setdiff1d(y[self._within(y), 0], self.kinds).astype("int64")
         if len(unknown):
             raise ValueError(
@@ -273,15 +282,15 @@ class Hazards(Objective):
             )
 
     def _within(self, y: np.ndarray) -> np.ndarray:
-        """Whether each row has an event before the last edge, shape (n,)."""
+        """Return whether each row has an event before the last edge, shape (n,)."""
         return (y[:, 0] > 0) & (y[:, 1] < self.edges[-1])
 
     def encode(self, y: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
-        """How many bins passed, and the number of the event, shape (n, 2), float32.
+        """Return bins passed and number of the event, shape (n, 2), float32.
 
-        Of a bin in which the watch ended, the share that was watched has passed, and
-        all of one with an event: the bin is all that counts of its time. Events are
-        numbered from 1 on; 0 is none.
+        The bin of an event counts as passed in full, because times within a bin are
+        equivalent. The bin of a censoring time counts by the share that was observed.
+        Events are numbered from 1 on; 0 is censored.
         """
         kind, time = y[:, 0], y[:, 1]
         n_bins = len(self.edges) - 1
@@ -295,7 +304,7 @@ class Hazards(Objective):
         return np.column_stack([passed, number]).astype("float32")
 
     def start_bias(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
-        """Outputs of the hazards of all rows, kinds one after the other."""
+        """Return the log odds of the hazards of all rows, kinds one after the other."""
         n_bins, n_kinds = len(self.edges) - 1, len(self.kinds)
         passed, number = target[:, 0].astype("float64"), target[:, 1].astype("int64")
         weight = np.ones(len(target)) if weight is None else weight
@@ -303,26 +312,29 @@ class Hazards(Objective):
         place = (number[came] - 1) * n_bins + passed[came].astype("int64") - 1
         events = np.bincount(place, weight[came], n_kinds * n_bins)
         events = events.reshape(n_kinds, n_bins)
+        # Rows at risk in each bin; censored ones by the share that was observed.
         at_risk = np.array([weight @ np.clip(passed - j, 0, 1) for j in range(n_bins)])
         rate = events.sum(axis=1, keepdims=True) / at_risk.sum()
         left = np.maximum(at_risk - events.sum(axis=0), _LEAST * at_risk)
         return np.log(np.maximum(events, _LEAST * rate * at_risk) / left).ravel()
 
-    # The network ------------------------------------------------------------------
+    # Loss -------------------------------------------------------------------------
 
     def forward(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         n_bins = len(self.edges) - 1
         passed, number = target.unbind(1)
         position = torch.arange(n_bins, dtype=passed.dtype, device=passed.device)
-        share = (passed[:, None] - position).clamp(0, 1)  # (n, n_bins)
+        share = (passed[:, None] - position).clamp(0, 1)  # passed of each, (n, n_bins)
         losses = (share * bin_hazards(self._odds(outputs))).sum(dim=1)
-        place = (number - 1) * n_bins + passed - 1  # of events; negative for others
+        # Position of the output of the event among (n_kinds * n_bins); censored rows
+        # read any.
+        place = (number - 1) * n_bins + passed - 1
         place = place.clamp(min=0).long()
         came = outputs.gather(1, place[:, None]).squeeze(1)
         return losses - torch.where(number > 0, came, torch.zeros_like(came))
 
     def _odds(self, outputs: Any) -> Any:
-        """Logarithms of odds against no event, shape (n, n_kinds, n_bins)."""
+        """Return the log odds against no event, shape (n, n_kinds, n_bins)."""
         return outputs.reshape(-1, len(self.kinds), len(self.edges) - 1)
 
     # Predictions ------------------------------------------------------------------
@@ -335,15 +347,18 @@ class Hazards(Objective):
     def average_networks(self, outputs: Sequence[Array]) -> Array:
         """Average the networks' survival curves and return the equivalent outputs.
 
-        The chances to be left at each edge, and those of each kind until then, are
-        means. A network that has taken a row for gone has less of a say in later bins.
+        The survival at each edge and the incidence of each kind are means over the
+        networks. Means of hazards would not be: a network that predicts an early event
+        has less weight in later bins.
         """
         if len(outputs) == 1:
             return outputs[0]
         odds = [self._odds(one) for one in outputs]
-        # Logarithms of the survival after each bin, and of chances of an event in it.
+        # log S(j), the survival after bin j, and log(S(j) * exp(z[k, j])), the log
+        # probability of an event of kind k in bin j.
         left = [-bin_hazards(one)[:, None].cumsum(axis=2) for one in odds]
         came = [a + b for a, b in zip(left, odds, strict=True)]
+        # log(sum of S * exp(z) / sum of S): the networks' number cancels.
         mean = reduce(np.logaddexp, came) - reduce(np.logaddexp, left)
         return mean.reshape(-1, self.n_outputs)
 
@@ -353,7 +368,7 @@ class Hazards(Objective):
         return np.concatenate([np.zeros_like(hazard[:, :1]), hazard], axis=1)
 
     def shares(self, outputs: Array) -> Array:
-        """Chance that an event in a bin is of each kind, (n, n_kinds, n_bins)."""
+        """Return the share of each kind in events of a bin, (n, n_kinds, n_bins)."""
         return softmax(self._odds(outputs))
 
     def incidence(self, outputs: Array, times: np.ndarray | None = None) -> Array:
@@ -397,8 +412,9 @@ class Hazards(Objective):
         return times
 
     def predict(self, outputs: Array) -> Array:
-        """Chance to be before a random event of the training rows, shape (n,)."""
+        """Return the risk: the chance to precede a random training event, (n,)."""
         survival = np.exp(-self.cumulative_hazard(outputs))
+        # Within a bin, the order of two events is a coin toss: the mean of its edges.
         return 1 - (survival[:, 1:] + survival[:, :-1]) / 2 @ self.mass
 
     @property
@@ -421,12 +437,12 @@ class Hazards(Objective):
 
 
 def bin_hazards(odds: Any) -> Any:
-    """``-log(1 - h)`` of each bin: ``log(1 + sum over kinds of exp(odds))``.
+    """Return ``-log(1 - h)`` of each bin: ``log(1 + sum over kinds of exp(odds))``.
 
     Parameters
     ----------
     odds : Tensor, ndarray or GraphTensor of shape (n, n_kinds, n_bins)
-        Logarithms of odds against no event.
+        Log odds against no event.
 
     Returns
     -------

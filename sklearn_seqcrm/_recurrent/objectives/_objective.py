@@ -1,4 +1,4 @@
-"""Targets of one column or several, and what no objective takes for them."""
+"""The contract of objectives, and functions that several of them share."""
 
 from __future__ import annotations
 
@@ -21,77 +21,77 @@ Array: TypeAlias = Any
 
 
 class Objective(nn.Module, ABC):
-    """What targets are, what a row costs, and what outputs say.
+    """Targets, loss and predictions of a network.
 
-    It is the criterion of the net, and the same object for as long as that net goes on:
-    what `learn` finds in the targets of the first call measures those of all others.
-    That is numbers and arrays of NumPy. It has no tensors: skorch moves those of a net
-    in a file to the device at hand, and would not find them here.
+    It is the criterion of the net. A net that is trained further keeps its objective:
+    what `learn` found in the first targets scales all later ones. An objective holds
+    numbers and NumPy arrays, and no tensors: skorch maps the tensors of a pickled net
+    to the available device, and would miss those of a criterion.
 
     Attributes
     ----------
     name : str
         Name of the loss.
     n_outputs : int
-        Outputs of the network for a row, known when `learn` has returned.
+        Number of outputs of the network for a row, set by `learn`.
     n_targets : int
-        Targets of a row, known when `learn` has returned.
+        Number of targets of a row, set by `learn`.
     is_linear : bool
-        Whether an output is a mean in the unit of the targets, to which the network
-        has a linear part.
+        Whether outputs are means in the unit of the targets, so that the network adds
+        a linear part.
     """
 
     name: ClassVar[str]
     is_linear: ClassVar[bool] = False
     n_outputs = 1
     n_targets = 1
-    # Whether `adjust` wants to see what trained networks return.
+    # Whether `fit` ends with `adjust`, which needs the outputs for all rows.
     adjusts: ClassVar[bool] = False
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
-        """Parameters that chose it, with their values; no net goes on with others."""
+        """Parameters that must not change when training is continued."""
         return {"loss": self.name}
 
     @abstractmethod
     def read(self, y: Any) -> np.ndarray:
-        """Read the targets of any call, shape (n,) or (n, k).
+        """Validate the targets of any call; shape (n,) or (n, k).
 
         Raises
         ------
         ValueError
-            If they are of another kind, or some are missing.
+            If targets are missing or of a wrong type.
         """
 
     @abstractmethod
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
-        """Learn from the targets of the first call, or refuse to.
+        """Learn scales, classes or bins from the targets of the first call.
 
         Parameters
         ----------
-        y : ndarray of n targets
-            As `read` returns them.
+        y : ndarray of shape (n,) or (n, k)
+            Targets as `read` returns them.
         weight : ndarray of shape (n,), float64, or None
             Weight of each row.
         """
 
-    def check(self, y: np.ndarray, whole: bool) -> None:
-        """Refuse targets of a later call that do not go with those of the first.
+    def check(self, y: np.ndarray, is_full_data: bool) -> None:
+        """Refuse targets of a later call that differ in kind from the first ones.
 
         Parameters
         ----------
-        y : ndarray of n targets
-            As `read` returns them.
-        whole : bool
-            Whether these are all rows, as in `fit`, or some of many.
+        y : ndarray of shape (n,) or (n, k)
+            Targets as `read` returns them.
+        is_full_data : bool
+            Whether these are all rows, as in `fit`, or a part, as in `partial_fit`.
         """
 
     @abstractmethod
     def encode(self, y: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
-        """Targets as `forward` takes them, a row for each: shape (n,) or (n, k)."""
+        """Return targets as `forward` takes them, shape (n,) or (n, k)."""
 
     def start_bias(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
-        """What a network without inputs had best return, shape (n_outputs,).
+        """Return the outputs of the best constant model, shape (n_outputs,).
 
         Parameters
         ----------
@@ -104,12 +104,12 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Loss of each row, shape (n,); the net weights them.
+        """Return the loss of each row, shape (n,), without weights.
 
         Parameters
         ----------
         outputs : Tensor of shape (n, n_outputs)
-            What the network returns.
+            Outputs of the network.
         target : Tensor of shape (n,) or (n, k)
             Encoded targets.
         """
@@ -120,20 +120,20 @@ class Objective(nn.Module, ABC):
         target: np.ndarray,
         weight: np.ndarray | None,
     ) -> None:
-        """Learn what predictions need, at the end of `fit`, if `adjusts`.
+        """Calibrate predictions at the end of `fit`, if `adjusts`.
 
         Parameters
         ----------
         outputs : sequence of ndarray of shape (n, n_outputs), float64
-            What each network returns for all rows.
+            Outputs of each network for all rows.
         target : ndarray of shape (n,) or (n, k)
-            Their encoded targets.
+            Encoded targets.
         weight : ndarray of shape (n,) or None
-            Their weights.
+            Weight of each row.
         """
 
     def scored(self, outputs: torch.Tensor) -> torch.Tensor:
-        """What scorers of skorch compare with encoded targets; a row for each."""
+        """Return what scorers of skorch compare with encoded targets, (n, ...)."""
         return outputs
 
     @abstractmethod
@@ -239,7 +239,7 @@ def softmax(x: Array) -> Array:
 
 
 def is_multioutput(y: Any) -> bool:
-    """Whether targets have several columns."""
+    """Return whether targets have several columns."""
     shape = y.shape if hasattr(y, "shape") else np.asarray(y).shape
     return len(shape) == 2 and shape[1] > 1
 
@@ -261,14 +261,14 @@ def refuse_not_finite(y: np.ndarray) -> None:
 
 
 def refuse_other_shape(y: np.ndarray, shape: tuple[int, ...]) -> None:
-    """Raise a ValueError for targets of other columns than in the first call.
+    """Raise a ValueError if the number of targets differs from the first call.
 
     Parameters
     ----------
     y : ndarray of shape (n,) or (n, k)
         Targets.
     shape : tuple of int
-        Shape of the target of one row in the first call.
+        Shape of the target of a row in the first call.
     """
     if y.shape[1:] != shape:
         then, now = (

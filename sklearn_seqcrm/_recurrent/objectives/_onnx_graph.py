@@ -58,14 +58,14 @@ class Graph:
         self._known: dict[Any, list[str]] = {}
 
     def input(self, name: str, dtype: str, shape: Sequence[str | int]) -> str:
-        """An input; axes that are named have any length.
+        """Add an input; named axes have any length.
 
         Parameters
         ----------
         name : str
             Its name.
         dtype : {"float32", "int64", "bool"}
-            Type of its numbers.
+            Its dtype.
         shape : sequence of str or int
             Its axes.
 
@@ -83,7 +83,7 @@ class Graph:
         Parameters
         ----------
         name : str
-            What it is called outside.
+            Name of the output.
         tensor : str
             The tensor.
         shape : sequence of str or int
@@ -93,14 +93,14 @@ class Graph:
         self._outputs.append(self._typed(name, "float32", shape))
 
     def constant(self, values: Any, dtype: str = "float32") -> str:
-        """A tensor that is part of the graph.
+        """Return a constant tensor.
 
         Parameters
         ----------
         values : array-like
-            Its numbers.
+            Its values.
         dtype : str, default="float32"
-            Their type.
+            Its dtype.
 
         Returns
         -------
@@ -117,18 +117,18 @@ class Graph:
         return self._known[key][0]
 
     def integers(self, *values: int) -> str:
-        """A constant vector of int64, such as axes and shapes."""
+        """Return a constant vector of int64, such as axes and shapes."""
         return self.constant(values, "int64")
 
     def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        """A node of one output.
+        """Add a node of one output.
 
         Parameters
         ----------
         operator : str
-            Its kind.
+            ONNX operator.
         *inputs : str
-            Names of its inputs; "" for one that is left out.
+            Names of its inputs; "" omits one.
         **attributes : object
             Its attributes.
 
@@ -153,32 +153,32 @@ class Graph:
         return self._known[key]
 
     def join(self, tensors: Sequence[str], axis: int) -> str:
-        """Tensors one after the other; a single one as it is."""
+        """Concatenate tensors."""
         if len(tensors) == 1:
             return tensors[0]
         return self.add("Concat", *tensors, axis=axis)
 
     def split(self, tensor: str, sizes: Sequence[int], axis: int) -> list[str]:
-        """Pieces of a tensor; a single one is the whole."""
+        """Split a tensor into pieces of some sizes."""
         if len(sizes) == 1:
             return [tensor]
         inputs = [tensor, self.integers(*sizes)]
         return self.add_several("Split", inputs, len(sizes), axis=axis)
 
     def linear(self, numbers: str, weight: np.ndarray, bias: np.ndarray | None) -> str:
-        """What a layer of torch with these weights makes of (..., D): (..., K)."""
+        """Apply a linear layer of torch, (..., D) to (..., K)."""
         product = self.add("MatMul", numbers, self.constant(weight.T))
         if bias is None:
             return product
         return self.add("Add", product, self.constant(bias))
 
     def to_bytes(self, notes: dict[str, str]) -> bytes:
-        """The graph as a file holds it, checked.
+        """Return the checked graph in the format of an ONNX file.
 
         Parameters
         ----------
         notes : dict of str to str
-            What stands in its metadata.
+            Metadata of the file.
         """
         helper = self._onnx.helper
         graph = helper.make_graph(

@@ -1,4 +1,4 @@
-"""Quantiles of the target, several of which never cross."""
+"""Quantiles of the target, which never cross."""
 
 from __future__ import annotations
 
@@ -12,23 +12,29 @@ from sklearn_seqcrm._recurrent.objectives._numbers import Number, weighted_quant
 from sklearn_seqcrm._recurrent.objectives._objective import Array, softplus
 from sklearn_seqcrm._recurrent.objectives._weights import has_weight
 
-# Hyperbolic sines beyond are none that float32 could have learned.
+# sinh(88) is about the largest number of float32, so that none larger was learned.
 _LARGEST_OUTPUT = 88.0
-# Least distance of two quantiles that a network starts from.
+# Least initial distance of two quantiles: softplus(z) = 0 has no finite z.
 _LEAST_START = 0.01
 
 
 class Quantiles(Number):
-    """One or several quantiles, by their pinball loss.
+    """One or several quantiles, by the pinball loss.
 
-    The network sees the inverse hyperbolic sine of scaled targets. That is like the
-    targets themselves about their center, and like their logarithm far from it, where
-    amounts are some times and not some units apart. A quantile of what has been bent
-    is the quantile, bent, so that nothing but the network sees it.
+    The loss of quantile ``q`` at ``z`` is ``max(q * (t - z), (q - 1) * (t - z))``
+    (Koenker and Bassett, 1978).
 
-    Of several quantiles, the first output is that next to the median, which `predict`
-    returns. The others are what each is above the one before, through a softplus: added
-    up from there, and taken off downwards, quantiles are in order whatever the outputs.
+    Encoded targets are ``t = asinh((y - center) / scale)``. The inverse hyperbolic sine
+    is linear around the center and logarithmic far from it, where ratios of amounts
+    matter rather than differences. It is monotone, so that the quantile of transformed
+    targets is the transformed quantile.
+
+    With several quantiles, the first output ``z[0]`` is the one next to the median,
+    which `predict` returns. The others are softplus steps to the neighbours, added
+    upwards and subtracted downwards, so that quantiles are in order for any outputs.
+    With three::
+
+        z[0] - softplus(z[1]) < z[0] < z[0] + softplus(z[2])
 
     Parameters
     ----------
@@ -38,9 +44,9 @@ class Quantiles(Number):
     Attributes
     ----------
     least : ndarray of shape (k,)
-        What no quantile is below: 0 where no target of the first call is negative.
+        Lower bound of quantiles: 0 where no target of the first call is negative.
     shift : ndarray of shape (k, q)
-        What is added to each quantile, bent.
+        Correction of each transformed quantile, learned by `adjust`.
     """
 
     name = "quantile"
@@ -50,14 +56,14 @@ class Quantiles(Number):
 
     def __init__(self, quantile: float | Sequence[float]) -> None:
         super().__init__()
-        self.levels = check_quantiles(quantile)
-        self.n_parameters = len(self.levels)
-        self._middle = int(np.abs(self.levels - 0.5).argmin())
+        self.quantiles = check_quantiles(quantile)
+        self.n_parameters = len(self.quantiles)
+        self._middle = int(np.abs(self.quantiles - 0.5).argmin())
         self._steps = _steps(self.n_parameters, self._middle)
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
-        return {**super().hyperparameters, "quantile": tuple(self.levels.tolist())}
+        return {**super().hyperparameters, "quantile": tuple(self.quantiles.tolist())}
 
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
         super().learn(y, weight)
@@ -67,10 +73,10 @@ class Quantiles(Number):
         self.shift = np.zeros((len(self.scale), self.n_parameters))
 
     def _center(self, y: np.ndarray, weight: np.ndarray | None) -> float:
-        return weighted_quantile(y, weight, self.levels[self._middle])
+        return weighted_quantile(y, weight, self.quantiles[self._middle])
 
     def _scale(self, y: np.ndarray, center: float, weight: np.ndarray | None) -> float:
-        """Mean distance from the center, which a few large amounts hardly move."""
+        """Return the mean distance from the center, robust to a few large amounts."""
         apart = float(np.average(np.abs(y - center), weights=weight))
         return apart if apart > np.finfo("float64").eps else 0.0
 
@@ -78,16 +84,21 @@ class Quantiles(Number):
         return np.arcsinh(super()._scaled(quotients))
 
     def start_bias(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
-        """Quantiles of the targets, shape (n_outputs,)."""
+        """Return outputs for the quantiles of all targets, shape (n_outputs,)."""
         bias = []
         for column in target.reshape(len(target), -1).T:
-            found = [weighted_quantile(column, weight, level) for level in self.levels]
+            found = [
+                weighted_quantile(column, weight, level) for level in self.quantiles
+            ]
             apart = np.maximum(np.diff(found), _LEAST_START)
+            # softplus(log(expm1(apart))) = apart
             bias += [found[self._middle], *np.log(np.expm1(apart))]
         return np.array(bias)
 
     def _loss_of(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        levels = torch.tensor(self.levels, dtype=outputs.dtype, device=outputs.device)
+        levels = torch.tensor(
+            self.quantiles, dtype=outputs.dtype, device=outputs.device
+        )
         if self.n_parameters > 1:
             steps = torch.tensor(self._steps, dtype=levels.dtype, device=levels.device)
             outputs = outputs[..., :1] + softplus(outputs[..., 1:]) @ steps.T
@@ -102,10 +113,10 @@ class Quantiles(Number):
         target: np.ndarray,
         weight: np.ndarray | None,
     ) -> None:
-        """Learn from all rows how far each quantile is off as a whole.
+        """Learn the correction of each quantile from all rows.
 
-        Where the loss is least, the share of targets below each is the one that it is
-        named for, but training stops before.
+        At its minimum the loss would put the share ``q`` of the targets below each
+        quantile by itself, but early stopping ends training sooner.
         """
         each = [
             self._transformed_quantiles(self._by_target(one)) / len(outputs)
@@ -117,14 +128,14 @@ class Quantiles(Number):
             [
                 [
                     weighted_quantile(one, weight, level)
-                    for one, level in zip(of_target, self.levels, strict=True)
+                    for one, level in zip(of_target, self.quantiles, strict=True)
                 ]
                 for of_target in beyond
             ]
         )
 
     def _transformed_quantiles(self, outputs: Array) -> Array:
-        """All quantiles, bent and without their shift, shape (n, k, q)."""
+        """Return transformed quantiles without their correction, shape (n, k, q)."""
         if self.n_parameters == 1:
             return outputs
         return outputs[..., :1] + softplus(outputs[..., 1:]) @ self._steps.T
@@ -133,10 +144,11 @@ class Quantiles(Number):
         return self._quantiles_of(outputs)[..., self._middle]
 
     def _quantiles_of(self, outputs: Array) -> Array:
-        """All quantiles in the units of the targets, shape (n, k, q), in order."""
+        """Return all quantiles in the units of the targets, shape (n, k, q)."""
         bent = self._transformed_quantiles(outputs) + self.shift
+        # Scales are by target: (n, q, k) and back.
         quantiles = self._to_units(bent.swapaxes(1, 2)).swapaxes(1, 2)
-        # In the order of the levels: neither rounding nor shifts make any cross.
+        # Neither rounding nor the corrections make quantiles cross.
         return np.maximum.accumulate(quantiles, axis=-1)
 
     def _to_units(self, scaled: Array) -> Array:
@@ -144,16 +156,16 @@ class Quantiles(Number):
         return np.maximum(super()._to_units(np.sinh(bounded)), self.least)
 
     def predict_quantiles(self, outputs: Array, levels: Any = None) -> Array:
-        """Some of the quantiles, shape (n, q) or (n, k, q); None: all of them."""
+        """Return quantiles `levels`, or all, shape (n, q) or (n, k, q)."""
         quantiles = self._by_row(self._quantiles_of(self._by_target(outputs)))
         if levels is None:
             return quantiles
         apart = np.abs(
-            np.subtract.outer(check_quantiles(levels, any_order=True), self.levels)
+            np.subtract.outer(check_quantiles(levels, any_order=True), self.quantiles)
         )
         if (apart.min(axis=1) > 1e-9).any():
             raise ValueError(
-                f"The network has learned the quantiles {self.levels.tolist()}; "
+                f"The network has learned the quantiles {self.quantiles.tolist()}; "
                 f"got {levels!r}. Name others in quantile= and fit again."
             )
         return quantiles[..., apart.argmin(axis=1)]
@@ -163,18 +175,18 @@ class Quantiles(Number):
         return {"prediction": self.predict, "quantiles": self.predict_quantiles}
 
     def describe(self) -> dict[str, Any]:
-        return {**super().describe(), "quantiles": self.levels.tolist()}
+        return {**super().describe(), "quantiles": self.quantiles.tolist()}
 
 
 def check_quantiles(quantile: Any, any_order: bool = False) -> np.ndarray:
-    """Quantiles as an array, or a ValueError if they are none.
+    """Return quantiles as an array, or raise a ValueError if they are invalid.
 
     Parameters
     ----------
     quantile : float or sequence of float
         Quantiles.
     any_order : bool, default=False
-        Whether they may be in any order, and repeated.
+        Whether they may be in any order and repeated.
     """
     levels = np.atleast_1d(np.asarray(quantile, dtype="float64"))
     if levels.ndim > 1 or not levels.size or not ((levels > 0) & (levels < 1)).all():
@@ -191,7 +203,7 @@ def check_quantiles(quantile: Any, any_order: bool = False) -> np.ndarray:
 
 
 def _steps(n_levels: int, middle: int) -> np.ndarray:
-    """What steps between quantiles add to each of them, shape (q, q - 1)."""
+    """Return the sign with which each step enters each quantile, (q, q - 1)."""
     level, step = np.arange(n_levels)[:, None], np.arange(1, n_levels)
     return 1.0 * ((middle < step) & (step <= level)) - 1.0 * (
         (level < step) & (step <= middle)

@@ -1,7 +1,13 @@
-"""Survival or cumulative hazard of a row, as a function of time.
+"""Survival and cumulative hazard as functions of time, and lengths of time.
 
-The cumulative hazard ``H`` runs straight from edge to edge, the survival is
-``exp(-H)``.
+Within a bin the hazard is constant: the cumulative hazard ``H`` is piecewise linear
+with knots at the edges of the bins, and the survival is ``S = exp(-H)``::
+
+    H |            .-'
+      |        .-'
+      |  __.-'
+      +---+----+----+--> t
+      0   edges[1]  edges[3]
 """
 
 from __future__ import annotations
@@ -19,16 +25,16 @@ _EXAMPLE = "for example pd.Timedelta(days=14) or '14D'"
 
 
 def durations_as_numbers(values: Any, what: str, in_days: bool) -> np.ndarray:
-    """Lengths of time in the unit of the targets, shape (n,).
+    """Return lengths of time in the unit of the targets, shape (n,).
 
     Parameters
     ----------
     values : number, duration, or array-like of n of these
-        One length of time or several; durations as ``pd.Timedelta`` takes them.
+        One length of time or several, in any form that ``pd.Timedelta`` takes.
     what : str
-        How an error names them.
+        Name in error messages.
     in_days : bool
-        Whether that unit is a day.
+        Whether the unit is a day.
     """
     if isinstance(values, pd.Series | pd.Index | np.ndarray) and values.ndim:
         if values.dtype.kind == "m" and in_days:
@@ -44,7 +50,7 @@ def durations_as_numbers(values: Any, what: str, in_days: bool) -> np.ndarray:
 
 
 def duration_as_number(value: Any, what: str, in_days: bool) -> float:
-    """One length of time in the unit of the targets."""
+    """Return one length of time in the unit of the targets."""
     if isinstance(value, np.ndarray) and not value.ndim:
         value = value[()]
     if isinstance(value, int | float | np.number) and not isinstance(
@@ -68,7 +74,7 @@ def duration_as_number(value: Any, what: str, in_days: bool) -> float:
 
 
 def _is_decimal(value: Any) -> bool:
-    """Whether text is a bare number, which pandas would take for nanoseconds."""
+    """Return whether text is a bare number, which pandas reads as nanoseconds."""
     if not isinstance(value, str):
         return False
     try:
@@ -88,7 +94,7 @@ def _finite(numbers: np.ndarray, what: str) -> np.ndarray:
 
 
 def refuse_outside(times: np.ndarray, edges: np.ndarray, what: str) -> None:
-    """Raise a ValueError for times at which nothing is known.
+    """Raise a ValueError for times outside the bins.
 
     Parameters
     ----------
@@ -97,7 +103,7 @@ def refuse_outside(times: np.ndarray, edges: np.ndarray, what: str) -> None:
     edges : ndarray of shape (n_bins + 1,)
         Edges of the bins.
     what : str
-        How the error names the times.
+        Name of the times in the error message.
     """
     outside = ~((times >= edges[0]) & (times <= edges[-1]))
     if outside.any():
@@ -111,14 +117,14 @@ def refuse_outside(times: np.ndarray, edges: np.ndarray, what: str) -> None:
 def bin_and_share(
     times: np.ndarray, edges: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Bin of each time, and the share of it that has passed by then, both (n,)."""
+    """Return the bin of each time and its share before that time, both (n,)."""
     at = np.searchsorted(edges, times, side="right") - 1
     at = np.minimum(at, len(edges) - 2)
     return at, (times - edges[at]) / (edges[at + 1] - edges[at])
 
 
 def hazard_at(hazard: np.ndarray, edges: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Cumulative hazard of all rows at the same times.
+    """Return the cumulative hazard of all rows at the same times.
 
     Parameters
     ----------
@@ -141,7 +147,7 @@ def hazard_at(hazard: np.ndarray, edges: np.ndarray, times: np.ndarray) -> np.nd
 def hazard_at_own_time(
     hazard: np.ndarray, edges: np.ndarray, times: np.ndarray
 ) -> np.ndarray:
-    """Cumulative hazard of each row at its own time.
+    """Return the cumulative hazard of each row at its own time.
 
     Parameters
     ----------
@@ -163,7 +169,7 @@ def hazard_at_own_time(
 
 
 def time_at_hazard(hazard: np.ndarray, edges: np.ndarray, wanted: float) -> np.ndarray:
-    """When the cumulative hazard of each row reaches what is wanted.
+    """Return the time at which the cumulative hazard of each row reaches a value.
 
     Parameters
     ----------
@@ -177,9 +183,9 @@ def time_at_hazard(hazard: np.ndarray, edges: np.ndarray, wanted: float) -> np.n
     Returns
     -------
     ndarray of shape (n,)
-        Times; infinity where it is not reached by the last edge.
+        Times; infinite where the value is not reached by the last edge.
     """
-    # Row by row the number of edges before it is that of the bin in which it happens.
+    # H ascends, so that the number of edges below the value is the bin that reaches it.
     after = (hazard < wanted).sum(axis=1)
     row = np.flatnonzero(after < len(edges))
     after = after[row]
@@ -191,19 +197,19 @@ def time_at_hazard(hazard: np.ndarray, edges: np.ndarray, wanted: float) -> np.n
 
 
 def incidence_at_edges(hazard: Array, shares: Array) -> Array:
-    """Return the chances of no event and of each kind before each edge.
+    """Return the probabilities of no event and of each kind before each edge.
 
     Parameters
     ----------
     hazard : ndarray of shape (n, n_bins + 1)
         Cumulative hazard of any event at the edges.
     shares : ndarray of shape (n, n_kinds, n_bins)
-        Chance that an event in a bin is of each kind.
+        Share of each kind in the events of a bin.
 
     Returns
     -------
     ndarray of shape (n, 1 + n_kinds, n_bins + 1)
-        The first is that of no event; they add up to 1.
+        No event first; the probabilities at an edge add up to 1.
     """
     survival = np.exp(-hazard)[:, None]  # (n, 1, n_bins + 1)
     came = (shares * (survival[..., :-1] - survival[..., 1:])).cumsum(axis=2)
@@ -214,27 +220,27 @@ def incidence_at_edges(hazard: Array, shares: Array) -> Array:
 class SurvivalCurve:
     """Survival or cumulative hazard of one row as a function of time.
 
-    What the step functions of scikit-survival are, and continuous: between the times
-    `x` the hazard is constant, so that the cumulative hazard runs straight, and the
-    logarithm of the survival with it.
+    The counterpart of the step functions of scikit-survival, and continuous: between
+    the times `x` the hazard is constant, so that the cumulative hazard and the
+    logarithm of the survival are linear.
 
     Parameters
     ----------
     x : ndarray of shape (n_times,)
-        Ascending times, from 0 on.
+        Times, ascending from 0.
     cumulative_hazard : ndarray of shape (n_times,)
         Cumulative hazard at those times.
     survival : bool, default=True
-        Whether its value is ``exp(-H)``, the survival, and not ``H``.
+        Whether values are ``exp(-H)``, the survival, or ``H``.
     in_days : bool, default=False
-        Whether times are days, so that it can be called with durations.
+        Whether times are days, so that the curve can be called with durations.
 
     Attributes
     ----------
     y : ndarray of shape (n_times,)
         Values at the times `x`.
     domain : tuple of float
-        First and last time at which there is a value.
+        First and last time with a value.
 
     See Also
     --------
@@ -250,7 +256,7 @@ class SurvivalCurve:
     >>> round(float(curve(1.0)), 2)
     0.5
 
-    Curves that a model predicts take durations, if its times are days:
+    Curves in days take durations:
 
     >>> curve = SurvivalCurve(curve.x, np.array([0.0, np.log(4)]), in_days=True)
     >>> curve(["24h", "2D"]).round(2).tolist()
@@ -276,11 +282,11 @@ class SurvivalCurve:
 
     @property
     def domain(self) -> tuple[float, float]:
-        """First and last time at which there is a value."""
+        """First and last time with a value."""
         return float(self.x[0]), float(self.x[-1])
 
     def __call__(self, time: Any) -> Any:
-        """Value at one time or several.
+        """Return the value at one time or several.
 
         Parameters
         ----------
@@ -296,9 +302,9 @@ class SurvivalCurve:
         Raises
         ------
         TypeError
-            If a time is a duration, and those of the model are plain numbers.
+            If a time is a duration and the times of the model are plain numbers.
         ValueError
-            If a time lies outside, where nothing is known, or is no time.
+            If a time lies outside the domain or is invalid.
         """
         values = np.asarray(time)
         times = durations_as_numbers(values.ravel(), "time", self._in_days)
