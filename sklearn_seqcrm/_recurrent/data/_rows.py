@@ -55,7 +55,7 @@ def _changed(value: Any, function: Callable[[Any], Any]) -> Any:
 
 @dataclass(frozen=True)
 class HistorySpec:
-    """What the network has to know of one history column.
+    """Sizes of the inputs from one history column.
 
     Parameters
     ----------
@@ -64,11 +64,11 @@ class HistorySpec:
     n_levels : tuple of int
         Number of codes of each of the C coded fields.
     half_lives : tuple of float
-        Half-lives of the decayed poolings, in typical gaps between events.
+        Half-lives of the decayed poolings, in typical interarrival times.
     digest : str, default=""
-        Stands for the encoder that made the numbers, if one did.
+        Digest of the encoder; empty for tensors without one.
     of_events : str, default=""
-        Stands for what that has learned of single events.
+        Digest of what the encoder learned about single events, without row features.
     """
 
     n_channels: int
@@ -79,7 +79,7 @@ class HistorySpec:
 
     @classmethod
     def of(cls, layout: Layout) -> HistorySpec:
-        """What the layout of an encoded log says of it."""
+        """Return the sizes of an encoded log with this layout."""
         return cls(
             len(layout.channels),
             layout.n_levels,
@@ -106,10 +106,10 @@ class HistorySource(IndexedFields):
     cutoff : ndarray of shape (n,)
         Cutoffs, on the axis of `times`.
     time_unit : float, default=1.0
-        Typical gap between events, on that axis.
+        Typical interarrival time, on that axis.
     gap : int or None, default=None
-        Channel of the gap to the previous event, which is 0 for the first event that
-        a row sees: a lookback hides the one before.
+        Channel of the time since the previous event, which is set to 0 for the first
+        event that a row sees: a lookback hides the previous one.
     """
 
     channels: np.ndarray = field(metadata=_OF_ALL_ROWS)
