@@ -153,10 +153,10 @@ def test_norms_are_those_of_differences(X, options):
             more, state = reader.read(step, history.lengths, state)
             outputs = torch.cat([outputs, more.double()], dim=1)
         pooled = reader.pool(outputs, history)
-        parts = [pooled, static[:, : module._n_static]]
+        parts = [pooled, static]
         returned = module.head(torch.cat(parts, dim=1))
         if module.linear is not None:
-            returned = returned + module.linear(static)
+            returned = returned + module.linear(part.linear_inputs.double())
         if hasattr(network_, "classes_"):
             return returned[0, 1] - returned[0, 0]
         objective = network_._objective

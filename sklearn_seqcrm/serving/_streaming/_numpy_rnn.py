@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.network import (
     FAR,
     Attention,
@@ -49,29 +50,29 @@ class OneNetwork:
     def __init__(self, network: HistoryNetwork) -> None:
         self.steps = [NumpyRNN(reader) for reader in network.readers]
         self._head = [_matrices(one) for one in network.head if isinstance(one, Linear)]
-        self._n_static = network._n_static
         self._slope = None if network.slope is None else network.slope.numpy()
         self._linear = None if network.linear is None else _OneLinear(network.linear)
 
-    def outputs(self, pooled: Sequence[np.ndarray], static: np.ndarray) -> np.ndarray:
+    def outputs(self, pooled: Sequence[np.ndarray], row: RowData) -> np.ndarray:
         """Outputs of a row, shape (n_outputs,).
 
         Parameters
         ----------
         pooled : sequence of ndarray of shape (output_size,)
             What was read of each history.
-        static : ndarray of shape (S,), float32
-            Row features and statics, and whatever goes beside the head.
+        row : RowData of 1
+            Everything else of the row.
         """
-        numbers = np.concatenate([*pooled, static[: self._n_static]])
+        numbers = np.concatenate([*pooled, row.static[0]])
         *inner, last = self._head
         for weight, bias in inner:
             numbers = np.maximum(weight @ numbers + bias, 0)
         outputs = last[0] @ numbers + last[1]
         if self._slope is not None:
-            outputs += self._slope * static[-1]
+            assert row.offset is not None
+            outputs += self._slope * row.offset[0]
         if self._linear is not None:
-            outputs += self._linear(static)
+            outputs += self._linear(row.linear_inputs[0])
         return outputs
 
 

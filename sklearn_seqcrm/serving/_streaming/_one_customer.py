@@ -123,24 +123,24 @@ class OneCustomer:
         known = [
             one.features(records[name], cutoffs[name]) for name, one in streams.items()
         ]
-        static = self._static(known, beside)
+        row = self._row(known, beside)
         outputs = []
         for number, network in enumerate(self._networks):
             pooled = [
                 one.pooled_one(*views[name], number) for name, one in streams.items()
             ]
-            outputs.append(network.outputs(pooled, static)[None].astype("float64"))
+            outputs.append(network.outputs(pooled, row)[None].astype("float64"))
         return outputs
 
-    def _static(
+    def _row(
         self, known: Sequence[tuple[np.ndarray, np.ndarray]], beside: np.ndarray
-    ) -> np.ndarray:
-        """All numbers beside the histories, in the order of `read_inputs`."""
+    ) -> RowData:
+        """All numbers beside the histories, as `read_inputs` returns them."""
         features = [of_history[0] for of_history, _ in known]
         static = np.concatenate([*features, beside], dtype="float32")[None]
-        rows = Inputs(RowData((), static), (), (), partial(np.arange, 1))
-        rows = rows.with_sums([sums for _, sums in known])
-        return self._parts.estimator._as_offset(rows).data.static[0]
+        sums = np.concatenate([sums for _, sums in known], axis=1)
+        rows = Inputs(RowData((), static, sums=sums), (), (), partial(np.arange, 1))
+        return self._parts.estimator._with_offset(rows).data
 
     def _ids_of(self, customer: Any) -> dict[Any, Any]:
         """The customer of each history column, in the form that states have."""
