@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from sklearn_seqcrm._recurrent.data import Batch, BatchIterator, BatchPart, RowData
-from sklearn_seqcrm._recurrent.network import HistoryReader, ReaderState
+from sklearn_seqcrm._recurrent.network import HistoryReader, RecurrentState
 from sklearn_seqcrm._recurrent.training import HistoryNet
 from sklearn_seqcrm.event_model._network import EventNetwork
 
@@ -150,7 +150,7 @@ def read_to_ends(module: EventNetwork, part: BatchPart) -> FlatState:
     order = lengths.argsort(descending=True)
     sorted_lengths = lengths[order]
     final = [numbers.clone() for numbers in state_at_first(reader, len(lengths))]
-    state: ReaderState | None = None
+    state: RecurrentState | None = None
     at = 0
     for end in lengths.unique().tolist():
         if end == 0:
@@ -199,31 +199,15 @@ def go_on(
 
 def state_at_first(reader: HistoryReader, n: int) -> FlatState:
     """The state before any event, which is 0."""
-    sizes = [(layer[0].hidden_size, layer[0].mode) for layer in reader.layers]
-    device = next(reader.parameters()).device
-    return [
-        torch.zeros(n, size, dtype=torch.float32, device=device)
-        for size, mode in sizes
-        for _ in range(1 + (mode == "LSTM"))
-    ]
+    return flat(reader.start(n))
 
 
-def flat(state: ReaderState) -> FlatState:
+def flat(state: RecurrentState) -> FlatState:
     """The tensors of a state as one list."""
-    return [numbers[0].float() for layer in state for numbers in _tensors(layer[0])]
+    return [numbers.float() for layer in state.cells for numbers in layer]
 
 
-def shaped(reader: HistoryReader, tensors: FlatState) -> ReaderState:
+def shaped(reader: HistoryReader, tensors: FlatState) -> RecurrentState:
     """A state as the reader takes it."""
-    left = iter(numbers[None].contiguous() for numbers in tensors)
-    return [
-        [(next(left), next(left)) if layer[0].mode == "LSTM" else next(left)]
-        for layer in reader.layers
-    ]
-
-
-def _tensors(state: torch.Tensor | tuple[torch.Tensor, ...]) -> Iterator[torch.Tensor]:
-    if isinstance(state, torch.Tensor):
-        yield state
-    else:
-        yield from state
+    each = [iter(tensors)] * reader.cell.n_states
+    return RecurrentState(tuple(zip(*each, strict=True)))

@@ -14,7 +14,6 @@ from sklearn_seqcrm._recurrent.data import BatchPart
 from sklearn_seqcrm._recurrent.network import (
     Dropout,
     HistoryReader,
-    ReaderState,
     draw_weights,
     new_generator,
     new_linear,
@@ -89,7 +88,9 @@ def read_in_stretches(
         rows = order[:n]
         steps = reader.embed(values[rows, first:last], codes[rows, first:last])
         if state is not None:
-            state = _of_first(state, n, detached=reader.bptt_steps is not None)
+            state = state.take(slice(n))
+            if reader.bptt_steps is not None:
+                state = state.map(torch.Tensor.detach)
         output, state = reader.read(steps, lengths[rows], state)
         outputs.append(output.flatten(0, 1))
         offset[first + 1 : last + 1] = at + np.arange(last - first)
@@ -157,24 +158,6 @@ def _worth_cutting(lengths: np.ndarray) -> list[int]:
         if saved[best] >= _STEPS_OF_A_CALL:
             uncut += [(first, first + best + 1), (first + best + 1, last)]
     return ends
-
-
-def _of_first(state: ReaderState, n: int, detached: bool) -> ReaderState:
-    """The state of the first sequences, shape (1, n, H) in each of its tensors."""
-
-    def of_first(numbers: torch.Tensor) -> torch.Tensor:
-        kept = numbers[:, :n]
-        return kept.detach() if detached else kept
-
-    return [
-        [
-            of_first(one)
-            if isinstance(one, torch.Tensor)
-            else (of_first(one[0]), of_first(one[1]))
-            for one in layer
-        ]
-        for layer in state
-    ]
 
 
 class EventTerms(NamedTuple):

@@ -197,7 +197,7 @@ class HistoryNetwork(nn.Module):
         # Of outputs over the exposure. No step of training changes it.
         slope = torch.from_numpy(self._first_slope.copy()) if len(exposed) else None
         self.register_buffer("slope", slope)
-        self._n_static = n_static
+        self.n_static = n_static
         n_linear = (n_static + n_sums) if is_linear else 0
         self.linear = LinearPart(n_linear, n_outputs) if n_linear else None
         generator = new_generator(seed)
@@ -250,10 +250,10 @@ class HistoryNetwork(nn.Module):
         static = batch.static
         if not self.readers:
             static = self._as_precise_as_needed(static)
-            numbers = self.head(static[:, : self._n_static])
+            numbers = self.head(static[:, : self.n_static])
         else:
             events = steps or [None] * len(self.readers)
-            numbers = self._enter_head(batch, static[:, : self._n_static], events)
+            numbers = self._enter_head(batch, static[:, : self.n_static], events)
             for layer in list(self.head)[1:]:
                 numbers = layer(numbers)
         return self._add_what_is_beside(numbers, static)
@@ -270,7 +270,7 @@ class HistoryNetwork(nn.Module):
         static : Tensor of shape (n, S), float32
             Row features and statics, and whatever goes beside the head.
         """
-        of_head = static[:, : self._n_static]
+        of_head = static[:, : self.n_static]
         numbers = self.head(torch.cat([*pooled, of_head], dim=1))
         return self._add_what_is_beside(numbers, static)
 

@@ -1,33 +1,57 @@
-"""How outputs of a reader become one vector for a row: by batch, or event by event.
+"""Poolings: the outputs of a reader up to a row's cutoff become P vectors.
 
-Each pooling but `BothEnds` has two forms that agree. In a batch it reads all outputs at
-once. Event by event it keeps a state: `update` takes one event in, `read` returns what
-a row sees at an age of the last event. The state is a tuple of tensors whose first axis
-are the histories; its size does not grow with their length.
+Each pooling but `BothEnds` has two forms, which agree (the tests compare them).
 
-All but ``"max"`` are weighted sums with one recurrence: what is summed fades by a
-factor of at most 1 from event to event, and is divided by the sum of its weights, or by
-1 if that is more. In a batch the weights of all rows are written out, as far as the
-block of events that a row ends in; what the blocks before it leave is carried into it
-as one more vector. Nothing is ever divided by a factor that fades.
+*By batch*: all rows at once, for training. `WeightedPooling.weigh` returns a matrix of
+weights, `EventPooling.pool` the vectors themselves.
+
+*By event*: a state, which `update` changes by one event and `read` turns into what a
+row sees at an age of the last event. These formulas run on torch tensors, NumPy arrays
+and the symbolic arrays of the ONNX export alike, see `_cells`.
+
+All but ``"max"`` are weighted means with one recurrence: for an event with output h
+after a silence t, with fade(t) <= 1 (and 1 for all but ``"decay"``)::
+
+    sums'   = fade(t) sums   + w h
+    weight' = fade(t) weight + w
+    read    = sums / max(weight, 1)
+
+By batch the weights of all rows are written out for the block of events that a row ends
+in. What the blocks before leave is carried into it as one more vector::
+
+    sequence   | block 0         | block 1         | block 2         |
+    events     e e e e e e e e e e e e e e e e e e e e e e e e e e e
+    carried    0                 >state            >state
+    a row                                           sees e e e, and the state
+
+Nothing is ever divided by a factor that fades, which may underflow.
 """
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
+import numpy as np
 import torch
 from torch import nn
 
 from sklearn_seqcrm._recurrent.data import HistoryBatch
+from sklearn_seqcrm._recurrent.network._cells import (
+    Affine,
+    Array,
+    State,
+    array_namespace,
+    at_least,
+)
 from sklearn_seqcrm._recurrent.network._layers import new_linear
-
-State = tuple[torch.Tensor, ...]
 
 # Most blocks among which states are carried by one product of matrices.
 _BLOCKS_AT_ONCE = 32
+# Stands for minus infinity where that cannot be written, as in JSON.
+LOWEST = float(np.finfo("float32").min)
 
 
 class Weights(NamedTuple):
@@ -65,7 +89,7 @@ class Pooling(nn.Module):
 
 
 class EventPooling(Pooling, ABC):
-    """A pooling that is there event by event as well: all but `BothEnds`.
+    """A pooling that can also be updated event by event.
 
     Attributes
     ----------
@@ -75,49 +99,68 @@ class EventPooling(Pooling, ABC):
 
     adds_up = False
 
+    def to_numpy(self) -> Self:
+        """Return a copy whose formulas compute in NumPy."""
+        twin = copy.copy(self)
+        # An instance attribute is found before the tensor or layer of the same name,
+        # which `nn.Module.__getattr__` looks up, and ten times as fast.
+        twin.__dict__ |= {k: one.numpy() for k, one in self.named_buffers()}
+        twin.__dict__ |= {k: Affine.of(one) for k, one in self.named_children()}
+        return twin
+
     @abstractmethod
-    def start(self, outputs: torch.Tensor) -> State:
-        """State before the first event.
+    def start(self, size: int) -> State:
+        """Return the state of one history before its first event.
 
         Parameters
         ----------
-        outputs : Tensor of shape (n, H)
-            Outputs of any events: their number, size, dtype and device count.
+        size : int
+            Size of an output, H.
+
+        Returns
+        -------
+        tuple of ndarray
+            Vectors (P, H), then any arrays of numbers (P,); empty without a state.
         """
 
     @abstractmethod
-    def update(self, state: State, output: torch.Tensor, gap: torch.Tensor) -> State:
-        """State after one more event of each history.
+    def update(self, state: State, output: Array, gap: Array) -> State:
+        """Return the state after one more event.
 
         Parameters
         ----------
-        state : tuple of Tensor
+        state : tuple of arrays of shape (..., P, H) and (..., P)
             State before the event.
-        output : Tensor of shape (n, H)
-            What the reader returned for the event.
-        gap : Tensor of shape (n,)
-            Time since the event before, in typical gaps; of no matter for the first.
+        output : array of shape (..., H)
+            Output of the reader for the event.
+        gap : array of shape (...,)
+            Interarrival time in typical ones; any finite number for a first event.
         """
 
     @abstractmethod
-    def read(self, state: State, age: torch.Tensor) -> torch.Tensor:
-        """What a row sees, shape (n, n_vectors * H); 0 before the first event.
+    def read(self, state: State, output: Array, age: Array) -> Array:
+        """Return what a row sees, shape (..., P, H); 0 before the first event.
 
         Parameters
         ----------
-        state : tuple of Tensor
+        state : tuple of arrays
             State after the last event that the row sees.
-        age : Tensor of shape (n,)
-            Time since then, in typical gaps.
+        output : array of shape (..., H)
+            Output of the reader for that event; 0 before the first.
+        age : array of shape (...,)
+            Time since then, in typical interarrival times.
         """
 
 
 class WeightedPooling(EventPooling):
-    """A weighted sum of outputs. Its state are P sums, and the sums of the weights."""
+    """A weighted mean of outputs, divided by 1 at least.
+
+    The state has P weighted sums, (..., P, H), and the sums of the weights, (..., P).
+    """
 
     @abstractmethod
     def weigh(self, outputs: torch.Tensor, batch: HistoryBatch) -> Weights:
-        """Weights of the rows of a batch.
+        """Return the weights of the rows of a batch.
 
         Parameters
         ----------
@@ -127,25 +170,17 @@ class WeightedPooling(EventPooling):
             The batch.
         """
 
-    def fade(self, time: torch.Tensor) -> torch.Tensor:
-        """Share of a weight that is left after some typical gaps, shape (n, P)."""
-        return time.new_ones(len(time), self.n_vectors)
+    def start(self, size: int) -> State:
+        sums = np.zeros((self.n_vectors, size), "float32")
+        return sums, np.zeros(self.n_vectors, "float32")
 
-    def start(self, outputs: torch.Tensor) -> State:
-        n, size = outputs.shape
-        sums = outputs.new_zeros(n, self.n_vectors, size)
-        return sums, outputs.new_zeros(n, self.n_vectors)
-
-    def update(self, state: State, output: torch.Tensor, gap: torch.Tensor) -> State:
+    def update(self, state: State, output: Array, gap: Array) -> State:
         sums, weight = state
-        fade = self.fade(gap)
-        return sums * fade[:, :, None] + output[:, None], weight * fade + 1
+        return sums + output[..., None, :], weight + 1
 
-    def read(self, state: State, age: torch.Tensor) -> torch.Tensor:
+    def read(self, state: State, output: Array, age: Array) -> Array:
         sums, weight = state[:2]
-        fade = self.fade(age)
-        share = fade / (weight * fade).clamp(min=1)
-        return (sums * share[:, :, None]).flatten(1)
+        return sums * (1 / at_least(weight, 1))[..., None]
 
 
 class Last(WeightedPooling):
@@ -166,8 +201,16 @@ class Last(WeightedPooling):
             outputs.new_zeros(shape),
         )
 
-    def update(self, state: State, output: torch.Tensor, gap: torch.Tensor) -> State:
-        return output[:, None], torch.ones_like(state[1])
+    # By event, the state of the last cell is all it needs.
+
+    def start(self, size: int) -> State:
+        return ()
+
+    def update(self, state: State, output: Array, gap: Array) -> State:
+        return ()
+
+    def read(self, state: State, output: Array, age: Array) -> Array:
+        return output[..., None, :]
 
 
 class Mean(WeightedPooling):
@@ -209,10 +252,11 @@ class Decay(WeightedPooling):
         self.register_buffer("halvings", halvings)
         self.n_vectors = len(halvings)
 
-    def fade(self, time: torch.Tensor) -> torch.Tensor:
+    def fade(self, time: Array) -> Array:
+        """Return the share of a weight that is left, (..., P), after a time (...,)."""
         # In powers of 2: torch's exp takes six times as long where the age of an event
         # is infinite.
-        return torch.exp2(time[..., None] * -self.halvings)
+        return array_namespace(time).exp2(time[..., None] * -self.halvings)
 
     def weigh(self, outputs: torch.Tensor, batch: HistoryBatch) -> Weights:
         rows = self._by_event(batch.ages)
@@ -227,8 +271,20 @@ class Decay(WeightedPooling):
         )
 
     def _by_event(self, ages: torch.Tensor) -> torch.Tensor:
-        """Fades of K events in the last axis, shape (..., P, K)."""
+        """Return the fades of K events in the last axis, shape (..., P, K)."""
         return torch.exp2(ages[..., None, :] * -self.halvings[:, None])
+
+    def _after(self, state: State, time: Array) -> State:
+        """Return the state after a time without events."""
+        sums, weight = state
+        fade = self.fade(time)
+        return sums * fade[..., None], weight * fade
+
+    def update(self, state: State, output: Array, gap: Array) -> State:
+        return super().update(self._after(state, gap), output, gap)
+
+    def read(self, state: State, output: Array, age: Array) -> Array:
+        return super().read(self._after(state, age), output, age)
 
 
 class Attention(WeightedPooling):
@@ -282,16 +338,16 @@ class Attention(WeightedPooling):
             (before - at_end).exp()[:, :, None],
         )
 
-    def start(self, outputs: torch.Tensor) -> State:
-        largest = outputs.new_full((len(outputs), 1), -torch.inf)
-        return *super().start(outputs), largest
+    def start(self, size: int) -> State:
+        return *super().start(size), np.full(1, -np.inf, "float32")
 
-    def update(self, state: State, output: torch.Tensor, gap: torch.Tensor) -> State:
+    def update(self, state: State, output: Array, gap: Array) -> State:
         sums, weight, largest = state
-        score = self.score(output)  # (n, 1)
-        top = torch.maximum(largest, score.detach())
-        fade, own = (largest - top).exp(), (score - top).exp()
-        sums = sums * fade[:, :, None] + output[:, None] * own[:, :, None]
+        xp = array_namespace(output)
+        score = self.score(output)  # (..., 1)
+        top = xp.maximum(largest, score)
+        fade, own = xp.exp(largest - top), xp.exp(score - top)
+        sums = sums * fade[..., None] + output[..., None, :] * own[..., None]
         return sums, weight * fade + own, top
 
 
@@ -302,15 +358,15 @@ class Max(EventPooling):
         """What the rows of a batch see, shape (C, R, H)."""
         return at_last_event(torch.cummax(outputs, dim=1).values, batch)
 
-    def start(self, outputs: torch.Tensor) -> State:
-        return (torch.full_like(outputs, -torch.inf),)
+    def start(self, size: int) -> State:
+        return (np.full((1, size), -np.inf, "float32"),)
 
-    def update(self, state: State, output: torch.Tensor, gap: torch.Tensor) -> State:
-        return (torch.maximum(state[0], output),)
+    def update(self, state: State, output: Array, gap: Array) -> State:
+        return (array_namespace(output).maximum(state[0], output[..., None, :]),)
 
-    def read(self, state: State, age: torch.Tensor) -> torch.Tensor:
+    def read(self, state: State, output: Array, age: Array) -> Array:
         [largest] = state
-        return largest.masked_fill(largest == -torch.inf, 0)
+        return array_namespace(largest).where(largest > LOWEST, largest, 0.0)
 
 
 class BothEnds(Pooling):
@@ -460,6 +516,21 @@ def _factors_between(kept: torch.Tensor) -> torch.Tensor:
     between = block[:, None] - 1 > block
     factors = torch.where(between, before[..., None], 1).cumprod(-2)
     return factors.tril(-1)
+
+
+def order_poolings(poolings: Sequence[Pooling]) -> list[int]:
+    """Return the positions of poolings in the order of what a row sees.
+
+    Both ends of a bidirectional reader come first, weighted poolings next (one product
+    of matrices makes them), then the others.
+    """
+
+    def rank(i: int) -> int:
+        if isinstance(poolings[i], BothEnds):
+            return 0
+        return 1 if isinstance(poolings[i], WeightedPooling) else 2
+
+    return sorted(range(len(poolings)), key=rank)
 
 
 def _not_none(tensor: torch.Tensor | None) -> torch.Tensor:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._recurrent.data import Inputs, RowData, read_inputs
+from sklearn_seqcrm._recurrent.network import StepHead
 from sklearn_seqcrm.serving._streaming._arrivals import exact_tick_of, tick_of
 from sklearn_seqcrm.serving._streaming._event_fields import EventRowEncoder, refuse_lost
 from sklearn_seqcrm.serving._streaming._field_readers import (
@@ -17,7 +18,6 @@ from sklearn_seqcrm.serving._streaming._field_readers import (
     refuse_surrogates,
 )
 from sklearn_seqcrm.serving._streaming._fitted_pipeline import FittedPipeline
-from sklearn_seqcrm.serving._streaming._numpy_rnn import OneNetwork
 from sklearn_seqcrm.serving._streaming._rows_to_score import (
     latest_of,
     one_id_like,
@@ -37,8 +37,6 @@ class OneCustomer:
     ----------
     parts : FittedPipeline
         What was learned.
-    networks : sequence of OneNetwork
-        The networks.
     streams : dict of str to StreamedHistory
         The history columns, with the states of all customers.
     keys : dict of str to (str, str)
@@ -52,14 +50,13 @@ class OneCustomer:
     def __init__(
         self,
         parts: FittedPipeline,
-        networks: Sequence[OneNetwork],
         streams: Mapping[Any, StreamedHistory],
         keys: Mapping[Any, tuple[str, str]],
         exact: bool,
         ignore_late: bool,
     ) -> None:
         self._parts = parts
-        self._networks = networks
+        self._heads = [StepHead(network) for network in parts.networks]
         self._streams = streams
         self._keys = keys
         self._exact = exact
@@ -125,11 +122,11 @@ class OneCustomer:
         ]
         static = self._static(known, beside)
         outputs = []
-        for number, network in enumerate(self._networks):
+        for number, head in enumerate(self._heads):
             pooled = [
                 one.pooled_one(*views[name], number) for name, one in streams.items()
             ]
-            outputs.append(network.outputs(pooled, static)[None].astype("float64"))
+            outputs.append(head.outputs(pooled, static)[None].astype("float64"))
         return outputs
 
     def _static(

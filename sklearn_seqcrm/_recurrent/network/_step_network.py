@@ -1,0 +1,169 @@
+"""A trained network for one event and one row at a time, in NumPy.
+
+The formulas are those of `Cell`, `EventPooling` and `HistoryNetwork`. torch takes ten
+times as long to call a layer as the arithmetic of a single event takes. The export to
+ONNX runs the same code on symbolic arrays, which turns each operation into a node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from sklearn_seqcrm._recurrent.network._cells import Affine, Array
+from sklearn_seqcrm._recurrent.network._layers import Linear
+from sklearn_seqcrm._recurrent.network._module import FAR, HistoryNetwork
+from sklearn_seqcrm._recurrent.network._poolings import (
+    EventPooling,
+    order_poolings,
+)
+from sklearn_seqcrm._recurrent.network._reader import HistoryReader
+from sklearn_seqcrm._recurrent.network._state import RecurrentState
+
+
+def event_poolings(reader: HistoryReader) -> list[EventPooling]:
+    """Return the poolings of a reader, or raise a TypeError for one without a state."""
+    for pooling in reader.poolings.values():
+        if not isinstance(pooling, EventPooling):
+            raise TypeError(
+                f"The pooling {type(pooling).__name__} cannot be updated event by "
+                "event: it has no state, as EventPooling defines it."
+            )
+    return list(reader.poolings.values())
+
+
+def start_state(reader: HistoryReader) -> RecurrentState:
+    """Return the state of one history before its first event, in NumPy."""
+    cells = reader.start(1).take(0).map(lambda one: one.cpu().numpy()).cells
+    poolings = event_poolings(reader)
+    return RecurrentState(cells, tuple(p.start(reader.hidden_size) for p in poolings))
+
+
+def read_poolings(
+    poolings: Sequence[EventPooling], state: RecurrentState, age: Array
+) -> list[Array]:
+    """Read all poolings, in the order of `order_poolings`.
+
+    Parameters
+    ----------
+    poolings : sequence of EventPooling
+        Poolings in the order of the reader.
+    state : RecurrentState
+        State after the last event that each row sees.
+    age : array of shape (...,)
+        Time since then, in typical interarrival times.
+
+    Returns
+    -------
+    list of arrays of shape (..., P, H)
+        What the rows see; 0 before the first event.
+    """
+    return [
+        poolings[i].read(state.poolings[i], state.output, age)
+        for i in order_poolings(poolings)
+    ]
+
+
+class StepReader:
+    """A reader that takes one event of each history at a time.
+
+    Parameters
+    ----------
+    reader : HistoryReader
+        A trained reader with one direction.
+
+    Attributes
+    ----------
+    start : RecurrentState
+        State of one history before its first event.
+
+    Raises
+    ------
+    TypeError
+        If a pooling has no state.
+    """
+
+    def __init__(self, reader: HistoryReader) -> None:
+        self.start = start_state(reader)
+        self._embeddings = [one.weight.detach().numpy() for one in reader.embeddings]
+        self._cells = [reader.cell.of(layer[0]) for layer in reader.layers]
+        self._poolings = [one.to_numpy() for one in event_poolings(reader)]
+
+    def update(
+        self, state: RecurrentState, values: Array, codes: Array, gap: Array
+    ) -> RecurrentState:
+        """Return the state after one more event of each history.
+
+        Parameters
+        ----------
+        state : RecurrentState
+            State before the event.
+        values : array of shape (..., F), float32
+            Channels.
+        codes : array of shape (..., C)
+            Codes.
+        gap : array of shape (...,), float32
+            Interarrival time in typical ones; any finite number for a first event.
+        """
+        embedded = [
+            np.take(vectors, codes[..., i], axis=0)
+            for i, vectors in enumerate(self._embeddings)
+        ]
+        output = np.concatenate([values, *embedded], axis=-1)  # (..., D)
+        cells = []
+        for cell, before in zip(self._cells, state.cells, strict=True):
+            after = cell.update(before, output)
+            output = after[0]  # (..., H)
+            cells.append(after)
+        poolings = tuple(
+            pooling.update(before, output, gap)
+            for pooling, before in zip(self._poolings, state.poolings, strict=True)
+        )
+        return RecurrentState(tuple(cells), poolings)
+
+    def read(self, state: RecurrentState, age: Array) -> list[Array]:
+        """Read the poolings of a state, see `read_poolings`."""
+        return read_poolings(self._poolings, state, age)
+
+
+class StepHead:
+    """The head of a trained network for pooled histories.
+
+    Parameters
+    ----------
+    network : HistoryNetwork
+        A trained network.
+    """
+
+    def __init__(self, network: HistoryNetwork) -> None:
+        self._layers = [Affine.of(one) for one in network.head if isinstance(one, Linear)]
+        self._n_static = network.n_static
+        self._slope = None if network.slope is None else network.slope.numpy()
+        self._linear = None
+        if (part := network.linear) is not None:
+            weight = part.weights.weight.detach().numpy().T
+            self._linear = part.center.numpy(), part.spread.numpy(), weight
+
+    def outputs(self, pooled: Sequence[Array], static: Array) -> Array:
+        """Return the outputs, shape (..., n_outputs), as `HistoryNetwork` computes them.
+
+        Parameters
+        ----------
+        pooled : sequence of arrays of shape (..., output_size)
+            The pooled vectors of each history column.
+        static : array of shape (..., S), float32
+            Row features, statics, and what is added beside the head.
+        """
+        numbers = np.concatenate([*pooled, static[..., : self._n_static]], axis=-1)
+        *hidden, last = self._layers
+        for layer in hidden:
+            numbers = np.maximum(layer(numbers), 0)
+        outputs = last(numbers)
+        if self._slope is not None:
+            outputs = outputs + static[..., -1:] * self._slope
+        if self._linear is not None:
+            center, spread, weight = self._linear
+            away = (static - center) / spread
+            outputs = outputs + np.minimum(np.maximum(away, -FAR), FAR) @ weight
+        return outputs
