@@ -33,6 +33,7 @@ from sklearn_seqcrm._recurrent.network._poolings import (
     Mean,
     Pooling,
     WeightedPooling,
+    order_poolings,
 )
 from sklearn_seqcrm._recurrent.network._reader import (
     PRECISIONS,
@@ -46,7 +47,6 @@ from sklearn_seqcrm._recurrent.network._step_network import (
     StepHead,
     StepReader,
     event_poolings,
-    read_poolings,
     start_state,
 )
 
@@ -87,8 +87,8 @@ __all__ = [
     "join",
     "new_generator",
     "new_linear",
+    "order_poolings",
     "read_both_ways",
-    "read_poolings",
     "start_state",
     "trains_in_bfloat16",
     "without_drawing",

@@ -256,7 +256,7 @@ class Decay(WeightedPooling):
         """Return the share of a weight that is left, (..., P), after a time (...,)."""
         # In powers of 2: torch's exp takes six times as long where the age of an event
         # is infinite.
-        return array_namespace(time).exp2(time[..., None] * -self.halvings)
+        return array_namespace(time).exp2((-time)[..., None] * self.halvings)
 
     def weigh(self, outputs: torch.Tensor, batch: HistoryBatch) -> Weights:
         rows = self._by_event(batch.ages)

@@ -7,7 +7,7 @@ ONNX runs the same code on symbolic arrays, which turns each operation into a no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -40,31 +40,6 @@ def start_state(reader: HistoryReader) -> RecurrentState:
     return RecurrentState(cells, tuple(p.start(reader.hidden_size) for p in poolings))
 
 
-def read_poolings(
-    poolings: Sequence[EventPooling], state: RecurrentState, age: Array
-) -> list[Array]:
-    """Read all poolings, in the order of `order_poolings`.
-
-    Parameters
-    ----------
-    poolings : sequence of EventPooling
-        Poolings in the order of the reader.
-    state : RecurrentState
-        State after the last event that each row sees.
-    age : array of shape (...,)
-        Time since then, in typical interarrival times.
-
-    Returns
-    -------
-    list of arrays of shape (..., P, H)
-        What the rows see; 0 before the first event.
-    """
-    return [
-        poolings[i].read(state.poolings[i], state.output, age)
-        for i in order_poolings(poolings)
-    ]
-
-
 class StepReader:
     """A reader that takes one event of each history at a time.
 
@@ -72,6 +47,8 @@ class StepReader:
     ----------
     reader : HistoryReader
         A trained reader with one direction.
+    constant : callable, default=numpy.asarray
+        Converts the embeddings to arrays that codes can index.
 
     Attributes
     ----------
@@ -84,11 +61,18 @@ class StepReader:
         If a pooling has no state.
     """
 
-    def __init__(self, reader: HistoryReader) -> None:
+    def __init__(
+        self,
+        reader: HistoryReader,
+        constant: Callable[[np.ndarray], Array] = np.asarray,
+    ) -> None:
         self.start = start_state(reader)
-        self._embeddings = [one.weight.detach().numpy() for one in reader.embeddings]
+        self._embeddings = [
+            constant(one.weight.detach().numpy()) for one in reader.embeddings
+        ]
         self._cells = [reader.cell.of(layer[0]) for layer in reader.layers]
         self._poolings = [one.to_numpy() for one in event_poolings(reader)]
+        self._order = order_poolings(self._poolings)
 
     def update(
         self, state: RecurrentState, values: Array, codes: Array, gap: Array
@@ -107,8 +91,7 @@ class StepReader:
             Interarrival time in typical ones; any finite number for a first event.
         """
         embedded = [
-            np.take(vectors, codes[..., i], axis=0)
-            for i, vectors in enumerate(self._embeddings)
+            vectors[codes[..., i]] for i, vectors in enumerate(self._embeddings)
         ]
         output = np.concatenate([values, *embedded], axis=-1)  # (..., D)
         cells = []
@@ -122,9 +105,22 @@ class StepReader:
         )
         return RecurrentState(tuple(cells), poolings)
 
-    def read(self, state: RecurrentState, age: Array) -> list[Array]:
-        """Read the poolings of a state, see `read_poolings`."""
-        return read_poolings(self._poolings, state, age)
+    def read(self, state: RecurrentState, age: Array) -> Array:
+        """Return what rows see, shape (..., P, H) of all poolings; 0 before any event.
+
+        Parameters
+        ----------
+        state : RecurrentState
+            State after the last event that each row sees.
+        age : array of shape (...,), float32
+            Time since then in typical interarrival times; any finite number before the
+            first event.
+        """
+        seen = [
+            self._poolings[i].read(state.poolings[i], state.output, age)
+            for i in self._order
+        ]
+        return np.concatenate(seen, axis=-2)
 
 
 class StepHead:

@@ -12,7 +12,7 @@ from sklearn_seqcrm._recurrent.network import (
     RecurrentState,
     StepReader,
     event_poolings,
-    read_poolings,
+    order_poolings,
 )
 
 # Events of a customer that are read in one go, at most; a power of 2.
@@ -158,5 +158,8 @@ class EventReader:
             Time since then, in typical interarrival times; any finite number before the
             first event.
         """
-        pooled = torch.cat(read_poolings(self._poolings, state, age), dim=1)
-        return pooled.flatten(1)  # (B, P, H) to (B, P H)
+        seen = [
+            self._poolings[i].read(state.poolings[i], state.output, age)
+            for i in order_poolings(self._poolings)
+        ]
+        return torch.cat(seen, dim=1).flatten(1)  # (B, P, H) to (B, P H)

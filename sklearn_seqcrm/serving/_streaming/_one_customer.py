@@ -27,7 +27,10 @@ from sklearn_seqcrm.serving._streaming._statics_row import (
     StaticsRowEncoder,
     UnusualValueError,
 )
-from sklearn_seqcrm.serving._streaming._streamed_history import StreamedHistory
+from sklearn_seqcrm.serving._streaming._streamed_history import (
+    StreamedHistory,
+    is_early,
+)
 
 
 class OneCustomer:
@@ -133,10 +136,10 @@ class OneCustomer:
         self, known: Sequence[tuple[np.ndarray, np.ndarray]], beside: np.ndarray
     ) -> np.ndarray:
         """All numbers beside the histories, in the order of `read_inputs`."""
-        features = [of_history[0] for of_history, _ in known]
-        static = np.concatenate([*features, beside], dtype="float32")[None]
+        features = [features[0] for features, _ in known]
+        sums = [sums[0] for _, sums in known]
+        static = np.concatenate([*features, beside, *sums], dtype="float32")[None]
         rows = Inputs(RowData((), static), (), (), partial(np.arange, 1))
-        rows = rows.with_sums([sums for _, sums in known])
         return self._parts.estimator._as_offset(rows).data.static[0]
 
     def _ids_of(self, customer: Any) -> dict[Any, Any]:
@@ -192,7 +195,9 @@ class OneCustomer:
                 "rows see the events at their cutoff."
             )
         now = np.array([now], clock.dtype)
-        stream.refuse_early(np.array([slot]), now, exact)
+        # NumPy's calls for a single row would take longer than all other checks.
+        if slot >= 0 and is_early(stream.states.records["last"][slot], now[0], exact):
+            stream.refuse_early(np.array([slot]), now, exact)
         return now
 
     def _read_statics(

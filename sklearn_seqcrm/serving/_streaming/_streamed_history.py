@@ -283,10 +283,8 @@ class StreamedHistory:
             Whether rows see the events at their cutoff.
         """
         known = np.flatnonzero(slots >= 0)
-        if not len(known):
-            return
-        last = self.states.records["last"][slots[known]]
-        early = last > cutoff[known] if exact else last >= cutoff[known]
+        last, cutoff = self.states.records["last"][slots[known]], cutoff[known]
+        early = is_early(last, cutoff, exact)
         if early.any():
             at, clock = early.argmax(), self.encoder.clock
             way = (
@@ -295,7 +293,7 @@ class StreamedHistory:
             raise ValueError(
                 f"{early.sum()} of {len(slots)} rows have a cutoff that is not after "
                 f"the last event in {self.name!r} of their customer{way}: the first of "
-                f"them is at {clock.as_scalar(cutoff[known[at]])}, with an event at "
+                f"them is at {clock.as_scalar(cutoff[at])}, with an event at "
                 f"{clock.as_scalar(last[at])}. States have read these events, and "
                 "cannot go back; attach the rows to a log to score the past."
             )
@@ -320,13 +318,11 @@ class StreamedHistory:
             Sums of facts before their tails were folded in; none of them unless
             `has_sums`.
         """
-        filled = records["count"] > 0
-        ages = np.full((len(records), 2), np.nan)
-        for column, name in enumerate(("last", "first")):
-            ages[filled, column] = (cutoff - records[name])[filled]
+        ages = np.stack([cutoff - records["last"], cutoff - records["first"]], axis=1)
+        ages = np.where(records["count"][:, None] > 0, ages, np.nan)  # (n, 2)
+        layout, n_facts = self.encoder.layout, 1 + self.encoder.layout.n_decayed
         sums = self._faded(records, cutoff - records["last"])
-        layout = self.encoder.layout
-        sums, amounts = np.split(sums, [1 + layout.n_decayed], axis=2)
+        sums, amounts = sums[:, :, :n_facts], sums[:, :, n_facts:]
         raw = row_features_of(ages, records["count"], sums, cutoff, layout)
         features = scale_row_features(raw, self.encoder.row_scale).astype("float32")
         return features, sums_of_amounts(amounts)
@@ -366,7 +362,7 @@ class StreamedHistory:
         since = cutoff - one["last"] if one["count"] else 0
         age = np.float32(since / self.encoder.layout.time_unit)
         state = self._state_of(one, number)
-        return np.concatenate(self._readers[number].step.read(state, age)).ravel()
+        return self._readers[number].step.read(state, age).ravel()
 
     # A packed state in the fields "vectors" (and "totals") and "weights" ---------------
 
@@ -381,6 +377,11 @@ class StreamedHistory:
         vectors, numbers = state.pack()
         self.stored.store(self.states.records, slots, number, vectors)
         self.states.records["weights"][slots, number] = numbers
+
+
+def is_early(last: Any, cutoff: Any, exact: bool) -> Any:
+    """Return whether a row at a cutoff does not see the last event that was read."""
+    return last > cutoff if exact else last >= cutoff
 
 
 def _start_record(
