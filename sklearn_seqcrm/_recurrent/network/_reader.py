@@ -385,12 +385,17 @@ def read_one_way(
         return _run(direction, steps, state)
     outputs = []
     for stretch in steps.split(bptt_steps, dim=1):
-        output, state = checkpoint(
-            _run, direction, stretch, state, use_reentrant=False, preserve_rng_state=False
+        output, after = checkpoint(
+            _run,
+            direction,
+            stretch,
+            state,
+            use_reentrant=False,
+            preserve_rng_state=False,
         )
-        state = tuple(one.detach() for one in state)
+        state = after = tuple(one.detach() for one in after)
         outputs.append(output)
-    return torch.cat(outputs, dim=1), state
+    return torch.cat(outputs, dim=1), after
 
 
 def _run(

@@ -133,7 +133,9 @@ class StepHead:
     """
 
     def __init__(self, network: HistoryNetwork) -> None:
-        self._layers = [Affine.of(one) for one in network.head if isinstance(one, Linear)]
+        self._layers = [
+            Affine.of(one) for one in network.head if isinstance(one, Linear)
+        ]
         self._n_static = network.n_static
         self._slope = None if network.slope is None else network.slope.numpy()
         self._linear = None
@@ -142,7 +144,7 @@ class StepHead:
             self._linear = part.center.numpy(), part.spread.numpy(), weight
 
     def outputs(self, pooled: Sequence[Array], static: Array) -> Array:
-        """Return the outputs, shape (..., n_outputs), as `HistoryNetwork` computes them.
+        """Return the outputs of `HistoryNetwork`, shape (..., n_outputs).
 
         Parameters
         ----------

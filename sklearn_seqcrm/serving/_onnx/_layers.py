@@ -14,6 +14,7 @@ import numpy as np
 from sklearn_seqcrm._recurrent.network import (
     LOWEST,
     Affine,
+    Array,
     Attention,
     BothEnds,
     Cell,
@@ -57,9 +58,7 @@ def refuse_not_exportable(reader: HistoryReader) -> None:
             )
 
 
-def embed(
-    reader: HistoryReader, values: SymbolicArray, codes: SymbolicArray | None
-) -> SymbolicArray:
+def embed(reader: HistoryReader, values: Array, codes: Array | None) -> Array:
     """Concatenate channels (N, T, F) and embeddings of codes (N, T, C): (N, T, D)."""
     parts = [values]
     for i, embedding in enumerate(reader.embeddings):
@@ -69,9 +68,7 @@ def embed(
     return np.concatenate(parts, axis=-1)
 
 
-def run_layers(
-    reader: HistoryReader, steps: SymbolicArray, lengths: SymbolicArray
-) -> SymbolicArray:
+def run_layers(reader: HistoryReader, steps: Array, lengths: Array) -> Array:
     """Run the recurrent layers of a reader.
 
     Parameters
@@ -137,16 +134,14 @@ class PaddedOutputs(NamedTuple):
         Age of each event in typical interarrival times; any number in padding.
     """
 
-    outputs: SymbolicArray
-    is_seen: SymbolicArray
-    is_last: SymbolicArray
-    is_filled: SymbolicArray
-    ages: SymbolicArray
+    outputs: Array
+    is_seen: Array
+    is_last: Array
+    is_filled: Array
+    ages: Array
 
     @classmethod
-    def of(
-        cls, outputs: SymbolicArray, lengths: SymbolicArray, ages: SymbolicArray
-    ) -> PaddedOutputs:
+    def of(cls, outputs: Array, lengths: Array, ages: Array) -> PaddedOutputs:
         """Compare steps with the lengths of shape (N,), int64."""
         graph = outputs.graph
         zero, one = (graph.constant(i, "int64") for i in (0, 1))
@@ -158,7 +153,7 @@ class PaddedOutputs(NamedTuple):
         return cls(outputs, steps < ends, is_last, is_filled, ages)
 
 
-def pool(reader: HistoryReader, rows: PaddedOutputs) -> SymbolicArray:
+def pool(reader: HistoryReader, rows: PaddedOutputs) -> Array:
     """Pool the outputs of rows, shape (N, output_size)."""
     poolings = list(reader.poolings.values())
     pooled = []
@@ -170,25 +165,25 @@ def pool(reader: HistoryReader, rows: PaddedOutputs) -> SymbolicArray:
     return np.concatenate(pooled, axis=1)
 
 
-def _weighted_mean(weights: SymbolicArray, rows: PaddedOutputs) -> SymbolicArray:
+def _weighted_mean(weights: Array, rows: PaddedOutputs) -> Array:
     shares = weights / np.maximum(weights.sum(axis=2), 1.0)
     return shares @ rows.outputs
 
 
-def _last(pooling: Pooling, rows: PaddedOutputs) -> SymbolicArray:
+def _last(pooling: Pooling, rows: PaddedOutputs) -> Array:
     return rows.is_last.as_floats()[..., None, :]
 
 
-def _mean(pooling: Pooling, rows: PaddedOutputs) -> SymbolicArray:
+def _mean(pooling: Pooling, rows: PaddedOutputs) -> Array:
     return rows.is_seen.as_floats()[..., None, :]
 
 
-def _decay(pooling: Decay, rows: PaddedOutputs) -> SymbolicArray:
+def _decay(pooling: Decay, rows: PaddedOutputs) -> Array:
     ages = np.where(rows.is_seen, rows.ages, np.inf)
     return np.exp2(ages[..., None, :] * -pooling.halvings.numpy()[:, None])
 
 
-def _attention(pooling: Attention, rows: PaddedOutputs) -> SymbolicArray:
+def _attention(pooling: Attention, rows: PaddedOutputs) -> Array:
     score = Affine.of(pooling.score)(rows.outputs)[..., 0]  # (N, T)
     score = np.where(rows.is_seen, score, LOWEST)
     # Relative to the largest one. Of a row without events all are the largest.
@@ -196,12 +191,12 @@ def _attention(pooling: Attention, rows: PaddedOutputs) -> SymbolicArray:
     return weights[..., None, :]
 
 
-def _max(pooling: Pooling, rows: PaddedOutputs) -> SymbolicArray:
+def _max(pooling: Pooling, rows: PaddedOutputs) -> Array:
     outputs = np.where(rows.is_seen[..., None], rows.outputs, LOWEST)
     return np.where(rows.is_filled[..., None], outputs.max(axis=1), 0.0)  # (N, 1, H)
 
 
-def _both_ends(pooling: Pooling, rows: PaddedOutputs) -> SymbolicArray:
+def _both_ends(pooling: Pooling, rows: PaddedOutputs) -> Array:
     # Each direction where it has run over all events: the forward one at the last
     # event, the backward one at the first.
     at_last = _weighted_mean(_last(pooling, rows), rows)  # (N, 1, 2 H)

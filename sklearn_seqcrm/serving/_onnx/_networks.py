@@ -9,6 +9,7 @@ import numpy as np
 
 from sklearn_seqcrm._recurrent.network import (
     LOWEST,
+    Array,
     HistoryNetwork,
     HistoryReader,
     StepHead,
@@ -71,7 +72,7 @@ def outputs_of_padded(
 
     Inputs of the graph are the tensors of `HistoryPadder`, and the sums beside them.
     """
-    pooled: list[list[SymbolicArray]] = [[] for _ in networks]
+    pooled: list[list[Array]] = [[] for _ in networks]
     for i, prefix in enumerate(sizes.prefixes):
         first = networks[0].readers[i]
         refuse_not_exportable(first)
@@ -101,10 +102,10 @@ def outputs_of_step(
     networks lie one after the other: ``vectors`` (N, V, H) and ``weights`` (N, W).
     """
 
-    def constant(values: np.ndarray) -> SymbolicArray:
+    def constant(values: np.ndarray) -> Array:
         return SymbolicArray(graph, graph.constant(values))
 
-    pooled: list[list[SymbolicArray]] = [[] for _ in networks]
+    pooled: list[list[Array]] = [[] for _ in networks]
     starts = []
     for i, prefix in enumerate(sizes.prefixes):
         first = networks[0].readers[i]
@@ -137,7 +138,9 @@ def outputs_of_step(
             )
             own.append(reader.read(reader.start.unpack(*kept), age).flatten())
             after.append(kept)
-        all_after = [np.concatenate(each, axis=1) for each in zip(*after, strict=True)]
+        all_after: list[Array] = [
+            np.concatenate(each, axis=1) for each in zip(*after, strict=True)
+        ]
         graph.output(f"{prefix}vectors_after", all_after[0].name, shapes[0])
         if weights_of:
             graph.output(f"{prefix}weights_after", all_after[1].name, shapes[1])
@@ -148,7 +151,7 @@ def _outputs(
     graph: Graph,
     networks: Sequence[HistoryNetwork],
     sizes: Sizes,
-    pooled: Sequence[Sequence[SymbolicArray]],
+    pooled: Sequence[Sequence[Array]],
 ) -> list[str]:
     """Return the outputs of each network for rows whose histories have been pooled."""
     inputs = [_input(graph, "static", "float32", ["n", sizes.n_static])]
@@ -163,7 +166,7 @@ def _outputs(
     ]
 
 
-def _with_offset(static: SymbolicArray, sizes: Sizes) -> list[SymbolicArray]:
+def _with_offset(static: Array, sizes: Sizes) -> list[Array]:
     """Return the other statics, and the log of the exposure over its mean, (N, 1)."""
     assert sizes.exposure is not None
     column, integers = sizes.exposure.column, static.graph.integers
@@ -173,15 +176,13 @@ def _with_offset(static: SymbolicArray, sizes: Sizes) -> list[SymbolicArray]:
     return [static.add("Gather", integers(*others), axis=1), offset]
 
 
-def _input(
-    graph: Graph, name: str, dtype: str, shape: Sequence[str | int]
-) -> SymbolicArray:
+def _input(graph: Graph, name: str, dtype: str, shape: Sequence[str | int]) -> Array:
     return SymbolicArray(graph, graph.input(name, dtype, shape))
 
 
 def _codes_of(
     graph: Graph, prefix: str, reader: HistoryReader, axes: Sequence[str]
-) -> SymbolicArray | None:
+) -> Array | None:
     """Return the input of codes, if there are any."""
     n_codes = len(reader.embeddings)
     if not n_codes:

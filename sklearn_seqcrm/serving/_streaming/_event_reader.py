@@ -111,9 +111,7 @@ class EventReader:
         self._poolings = event_poolings(reader)
         self.step = StepReader(reader)
         self.adds_up = [False for layer in self.step.start.cells for _ in layer]
-        for pooling, own in zip(
-            self._poolings, self.step.start.poolings, strict=True
-        ):
+        for pooling, own in zip(self._poolings, self.step.start.poolings, strict=True):
             self.adds_up += [pooling.adds_up] * (len(own[0]) if own else 0)
 
     def advance(

@@ -156,11 +156,13 @@ class StreamedHistory:
         [slot] = self.states.add([customer])
         records = self.states.records
         record = records[slot]  # not a copy
+        # As in `advance`: 0 for a first event.
         gap_in_units = 0.0 if np.isnan(gap) else gap / self.encoder.layout.time_unit
-        gap_in_units = np.float32(gap_in_units)
         for number, reader in enumerate(self._readers):
             before = self._state_of(record, number)
-            after = reader.step.update(before, channels, codes, gap_in_units)
+            after = reader.step.update(
+                before, channels, codes, np.float32(gap_in_units)
+            )
             self._store(slot, number, after)
         times = np.array([[tick]], self.encoder.clock.dtype)
         own = self.states.records[slot : slot + 1]
@@ -364,7 +366,7 @@ class StreamedHistory:
         state = self._state_of(one, number)
         return self._readers[number].step.read(state, age).ravel()
 
-    # A packed state in the fields "vectors" (and "totals") and "weights" ---------------
+    # Packed states: fields "vectors" (and "totals") and "weights" ---------------------
 
     def _state_of(self, records: Any, number: int) -> RecurrentState:
         """Return the states of one network in records, or in a single one."""
