@@ -29,7 +29,7 @@ from sklearn_seqcrm._recurrent.data import Batch, BatchIterator, BatchPart, RowD
 from sklearn_seqcrm._recurrent.network import (
     Dropout,
     HistoryReader,
-    ReaderState,
+    RecurrentState,
     draw_weights,
     new_generator,
     new_linear,
@@ -304,11 +304,7 @@ class EventNetwork(nn.Module):
 
     def initial_state(self, n: int) -> FlatState:
         """Return the recurrent state before any event, which is 0."""
-        return [
-            self.initial_output.new_zeros(n, layer[0].hidden_size)
-            for layer in self.reader.layers
-            for _ in range(1 + (layer[0].mode == "LSTM"))
-        ]
+        return _pack(self.reader.start(n))
 
     def output_of(self, state: FlatState) -> torch.Tensor:
         """Return the output of the reader in a state, shape (n, H)."""
@@ -326,8 +322,9 @@ class EventNetwork(nn.Module):
         steps = reader.embed(history.values[:, :, self.blocks.network], history.codes)
         order = lengths.argsort(descending=True)
         sorted_lengths = lengths[order]
-        final = self.initial_state(len(lengths))
-        state: ReaderState | None = None
+        # Written to in place below; the tensors of an initial state are one.
+        final = [one.clone() for one in self.initial_state(len(lengths))]
+        state: RecurrentState | None = None
         at = 0
         for end in lengths.unique().tolist():
             if end == 0:
@@ -368,22 +365,15 @@ class EventNetwork(nn.Module):
         outputs, after = self.reader.read(steps, ones, self._unpack(state))
         return outputs[:, 0], _pack(after)
 
-    def _unpack(self, tensors: FlatState) -> ReaderState:
-        """Return a state in the form of the reader, (1, n, H) in each tensor."""
-        left = iter(numbers[None].contiguous() for numbers in tensors)
-        return [
-            [(next(left), next(left)) if layer[0].mode == "LSTM" else next(left)]
-            for layer in self.reader.layers
-        ]
+    def _unpack(self, tensors: FlatState) -> RecurrentState:
+        """Return a state in the form of the reader: tensors by layer."""
+        each = [iter(tensors)] * self.reader.cell.n_states
+        return RecurrentState(tuple(zip(*each, strict=True)))
 
 
-def _pack(state: ReaderState) -> FlatState:
+def _pack(state: RecurrentState) -> FlatState:
     """Return the tensors of a state as one list."""
-    return [
-        numbers[0].float()
-        for [one] in state
-        for numbers in ([one] if isinstance(one, torch.Tensor) else one)
-    ]
+    return [numbers.float() for layer in state.cells for numbers in layer]
 
 
 # The skorch net ----------------------------------------------------------------------

@@ -12,14 +12,14 @@ first, and rows that have ended leave the batch::
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
 from sklearn_seqcrm._recurrent.data import BatchIterator
-from sklearn_seqcrm._recurrent.network import HistoryReader, ReaderState
+from sklearn_seqcrm._recurrent.network import HistoryReader
 
 # Batches -----------------------------------------------------------------------------
 
@@ -141,7 +141,9 @@ def read_in_segments(
         rows = order[:n]
         steps = reader.embed(values[rows, first:last], codes[rows, first:last])
         if state is not None:
-            state = _first_sequences(state, n, detached=reader.bptt_steps is not None)
+            state = state.take(slice(n))
+            if reader.bptt_steps is not None:
+                state = state.map(torch.Tensor.detach)
         output, state = reader.read(steps, lengths[rows], state)
         outputs.append(output.flatten(0, 1))  # (n, last - first, H) to rows of H
         offset[first + 1 : last + 1] = at + np.arange(last - first)
@@ -209,17 +211,6 @@ def _worth_cutting(lengths: np.ndarray) -> list[int]:
         if saved[best] >= _STEPS_OF_A_CALL:
             uncut += [(first, first + best + 1), (first + best + 1, last)]
     return ends
-
-
-def _first_sequences(state: ReaderState, n: int, detached: bool) -> ReaderState:
-    """Return the state of the first sequences, (1, n, H) in each of its tensors."""
-
-    def of_first(one: Any) -> Any:
-        if isinstance(one, tuple):
-            return tuple(map(of_first, one))
-        return one[:, :n].detach() if detached else one[:, :n]
-
-    return [[of_first(one) for one in layer] for layer in state]
 
 
 # Sums within segments of a flat array -------------------------------------------------

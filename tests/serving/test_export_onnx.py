@@ -15,7 +15,9 @@ from sklearn.compose import make_column_transformer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from sklearn_seqcrm._recurrent.network._poolings import POOLINGS
+from sklearn_seqcrm._recurrent.data import HistorySpec
+from sklearn_seqcrm._recurrent.network import POOLINGS, HistoryReader, Pooling
+from sklearn_seqcrm._recurrent.objectives import Graph
 from sklearn_seqcrm.event_model import LSTMEventModel
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import (
@@ -26,6 +28,8 @@ from sklearn_seqcrm.neural_network import (
 )
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.serving import export_onnx
+from sklearn_seqcrm.serving._onnx._layers import refuse_not_exportable
+from sklearn_seqcrm.serving._onnx._symbolic import SymbolicArray
 from sklearn_seqcrm.testing._small_data import make_events, make_rows
 
 pytest.importorskip("onnx")
@@ -434,3 +438,18 @@ def test_refusals(tmp_path, monkeypatch):
     with pytest.raises(ImportError, match=r"pip install 'sklearn-seqcrm\[onnx\]'"):
         export_onnx(model, path)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_has_no_form_in_onnx_says_so():
+    class Median(Pooling):
+        pass
+
+    reader = HistoryReader(HistorySpec(1, (), (1.0,)), "gru", 2, 1, False, ["max"], 0)
+    refuse_not_exportable(reader)
+    reader.poolings["median"] = Median()
+    with pytest.raises(TypeError, match="Median is not exportable"):
+        refuse_not_exportable(reader)
+    array = SymbolicArray(Graph("example"), "x")
+    for function in (np.sin, np.median):
+        with pytest.raises(TypeError, match=f"cannot write {function.__name__}:"):
+            function(array)

@@ -18,7 +18,6 @@ from sklearn_seqcrm._recurrent.data import (
     RowData,
 )
 from sklearn_seqcrm._recurrent.network import (
-    CellState,
     HistoryNetwork,
     HistoryReader,
     read_both_ways,
@@ -232,7 +231,7 @@ def gradient_norms(
                 allow_unused=True,
                 materialize_grads=True,
             )
-            squares = [gradient.square().sum(dim=(0, 2)) for gradient in gradients]
+            squares = [gradient.square().sum(dim=1) for gradient in gradients]
             norms = torch.stack(squares).unflatten(0, (steps.n_steps, -1)).sum(1).sqrt()
             scatter_events(found, as_float64(norms.T), source, rows)
     return found
@@ -250,7 +249,7 @@ class _StepByStep(nn.Module):
 
     Attributes
     ----------
-    changes : list of Tensor of shape (1, B, H)
+    changes : list of Tensor of shape (B, H)
         Those of the last batch: of each step, of each layer, the tensors of its state.
     n_steps : int
         Number of steps of that batch.
@@ -273,18 +272,11 @@ class _StepByStep(nn.Module):
         state, outputs = None, []
         for event in steps.split(1, dim=1):
             _, after = self.reader.read(event, batch.lengths, state)
-            state = [[self._changed(one) for one in layer] for layer in after]
-            last = state[-1][0]
-            hidden = last if isinstance(last, torch.Tensor) else last[0]
-            outputs.append(hidden[0])
+            state = after.map(self._changed)
+            outputs.append(state.output)
         return self.reader.pool(torch.stack(outputs, dim=1), batch)
 
-    def _changed(self, state: CellState) -> CellState:
-        if isinstance(state, torch.Tensor):
-            change = torch.zeros_like(state, requires_grad=True)
-            self.changes.append(change)
-            return state + change
-        hidden, cell = map(self._changed, state)
-        assert isinstance(hidden, torch.Tensor)
-        assert isinstance(cell, torch.Tensor)
-        return hidden, cell
+    def _changed(self, state: torch.Tensor) -> torch.Tensor:
+        change = torch.zeros_like(state, requires_grad=True)
+        self.changes.append(change)
+        return state + change

@@ -1,5 +1,16 @@
 """The network: layers, cells, poolings, a reader per history column, and a head."""
 
+from sklearn_seqcrm._recurrent.network._cells import (
+    CELLS,
+    Affine,
+    Array,
+    Cell,
+    GRUCell,
+    LSTMCell,
+    RNNCell,
+    State,
+    array_namespace,
+)
 from sklearn_seqcrm._recurrent.network._layers import (
     Dropout,
     Linear,
@@ -11,6 +22,7 @@ from sklearn_seqcrm._recurrent.network._layers import (
 )
 from sklearn_seqcrm._recurrent.network._module import FAR, HistoryNetwork, LinearPart
 from sklearn_seqcrm._recurrent.network._poolings import (
+    LOWEST,
     POOLINGS,
     Attention,
     BothEnds,
@@ -20,48 +32,64 @@ from sklearn_seqcrm._recurrent.network._poolings import (
     Max,
     Mean,
     Pooling,
-    State,
     WeightedPooling,
+    order_poolings,
 )
 from sklearn_seqcrm._recurrent.network._reader import (
-    CELLS,
     PRECISIONS,
-    CellState,
     HistoryReader,
-    ReaderState,
     join,
     read_both_ways,
     trains_in_bfloat16,
+)
+from sklearn_seqcrm._recurrent.network._state import RecurrentState
+from sklearn_seqcrm._recurrent.network._step_network import (
+    StepHead,
+    StepReader,
+    event_poolings,
+    start_state,
 )
 
 __all__ = [
     "CELLS",
     "FAR",
+    "LOWEST",
     "POOLINGS",
     "PRECISIONS",
+    "Affine",
+    "Array",
     "Attention",
     "BothEnds",
-    "CellState",
+    "Cell",
     "Decay",
     "Dropout",
     "EventPooling",
+    "GRUCell",
     "HistoryNetwork",
     "HistoryReader",
+    "LSTMCell",
     "Last",
     "Linear",
     "LinearPart",
     "Max",
     "Mean",
     "Pooling",
-    "ReaderState",
+    "RNNCell",
+    "RecurrentState",
     "State",
+    "StepHead",
+    "StepReader",
     "WeightedPooling",
+    "array_namespace",
     "draw_vectors",
     "draw_weights",
+    "event_poolings",
     "join",
     "new_generator",
     "new_linear",
+    "order_poolings",
     "read_both_ways",
+    "start_state",
     "trains_in_bfloat16",
     "without_drawing",
 ]

@@ -1,49 +1,73 @@
-"""How outputs of a reader become one vector for a row: by batch, or event by event.
+"""Poolings: the outputs of a reader up to a row's cutoff become P vectors.
 
-Each pooling but `BothEnds` has two forms that agree. In a batch it reads all outputs at
-once. Event by event it keeps a state: `update` takes one event in, `read` returns what
-a row sees at an age of the last event. The state is a tuple of tensors whose first axis
-are the histories; its size does not grow with their length.
+Each pooling but `BothEnds` has two forms, which agree (the tests compare them).
 
-All but ``"max"`` are weighted sums with one recurrence: what is summed fades by a
-factor of at most 1 from event to event, and is divided by the sum of its weights, or by
-1 if that is more. In a batch the weights of all rows are written out, as far as the
-block of events that a row ends in; what the blocks before it leave is carried into it
-as one more vector. Nothing is ever divided by a factor that fades.
+*By batch*: all rows at once, for training. `WeightedPooling.weigh` returns a matrix of
+weights, `EventPooling.pool` the vectors themselves.
+
+*By event*: a state, which `update` changes by one event and `read` turns into what a
+row sees at an age of the last event. These formulas run on torch tensors, NumPy arrays
+and the symbolic arrays of the ONNX export alike, see `_cells`.
+
+All but ``"max"`` are weighted means with one recurrence: for an event with output h
+after a silence t, with fade(t) <= 1 (and 1 for all but ``"decay"``)::
+
+    sums'   = fade(t) sums   + w h
+    weight' = fade(t) weight + w
+    read    = sums / max(weight, 1)
+
+By batch the weights of all rows are written out for the block of events that a row ends
+in. What the blocks before leave is carried into it as one more vector::
+
+    sequence   | block 0         | block 1         | block 2         |
+    events     e e e e e e e e e e e e e e e e e e e e e e e e e e e
+    carried    0                 >state            >state
+    a row                                           sees e e e, and the state
+
+Nothing is ever divided by a factor that fades, which may underflow.
 """
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
+import numpy as np
 import torch
 from torch import nn
 
 from sklearn_seqcrm._recurrent.data import HistoryBatch
+from sklearn_seqcrm._recurrent.network._cells import (
+    Affine,
+    Array,
+    State,
+    array_namespace,
+    at_least,
+)
 from sklearn_seqcrm._recurrent.network._layers import new_linear
-
-State = tuple[torch.Tensor, ...]
 
 # Most blocks among which states are carried by one product of matrices.
 _BLOCKS_AT_ONCE = 32
+# Stands for minus infinity where that cannot be written, as in JSON.
+LOWEST = float(np.finfo("float32").min)
 
 
 class Weights(NamedTuple):
-    """Weights of P poolings, before they are divided by their sums.
+    """Weights of P vectors, before they are divided by their sums.
 
     Parameters
     ----------
     rows : Tensor of shape (C, R, P, K)
-        Of the K events of a block, for each row that ends in it.
+        Weights of the K events of a block, for each row that ends in it.
     carried : Tensor of shape (C, R, P) or None
-        Of the state before the block, for each row. None if sequences are one block,
-        and so for the others.
+        Weight of the state before the block, for each row. None if each sequence is one
+        block; so are the next two.
     ends : Tensor of shape (B, N, P, K) or None
-        Of the events of each of N blocks, at its end.
+        Weights of the events of each of N blocks, at the end of the block.
     kept : Tensor of shape (B, N, P) or None
-        Of the state before a block, at its end.
+        Weight of the state before a block, at the end of the block.
     """
 
     rows: torch.Tensor
@@ -65,7 +89,7 @@ class Pooling(nn.Module):
 
 
 class EventPooling(Pooling, ABC):
-    """A pooling that is there event by event as well: all but `BothEnds`.
+    """A pooling that can also be updated event by event.
 
     Attributes
     ----------
@@ -75,49 +99,68 @@ class EventPooling(Pooling, ABC):
 
     adds_up = False
 
+    def to_numpy(self) -> Self:
+        """Return a copy whose formulas compute in NumPy."""
+        twin = copy.copy(self)
+        # An instance attribute is found before the tensor or layer of the same name,
+        # which `nn.Module.__getattr__` looks up, and ten times as fast.
+        twin.__dict__ |= {k: one.numpy() for k, one in self.named_buffers()}
+        twin.__dict__ |= {k: Affine.of(one) for k, one in self.named_children()}
+        return twin
+
     @abstractmethod
-    def start(self, outputs: torch.Tensor) -> State:
-        """State before the first event.
+    def start(self, size: int) -> State:
+        """Return the state of one history before its first event.
 
         Parameters
         ----------
-        outputs : Tensor of shape (n, H)
-            Outputs of any events: their number, size, dtype and device count.
+        size : int
+            Size of an output, H.
+
+        Returns
+        -------
+        tuple of ndarray
+            Vectors (P, H), then any arrays of numbers (P,); empty without a state.
         """
 
     @abstractmethod
-    def update(self, state: State, output: torch.Tensor, gap: torch.Tensor) -> State:
-        """State after one more event of each history.
+    def update(self, state: State, output: Array, gap: Array) -> State:
+        """Return the state after one more event.
 
         Parameters
         ----------
-        state : tuple of Tensor
+        state : tuple of arrays of shape (..., P, H) and (..., P)
             State before the event.
-        output : Tensor of shape (n, H)
-            What the reader returned for the event.
-        gap : Tensor of shape (n,)
-            Time since the event before, in typical gaps; of no matter for the first.
+        output : array of shape (..., H)
+            Output of the reader for the event.
+        gap : array of shape (...,)
+            Interarrival time in typical ones; any finite number for a first event.
         """
 
     @abstractmethod
-    def read(self, state: State, age: torch.Tensor) -> torch.Tensor:
-        """What a row sees, shape (n, n_vectors * H); 0 before the first event.
+    def read(self, state: State, output: Array, age: Array) -> Array:
+        """Return what a row sees, shape (..., P, H); 0 before the first event.
 
         Parameters
         ----------
-        state : tuple of Tensor
+        state : tuple of arrays
             State after the last event that the row sees.
-        age : Tensor of shape (n,)
-            Time since then, in typical gaps.
+        output : array of shape (..., H)
+            Output of the reader for that event; 0 before the first.
+        age : array of shape (...,)
+            Time since then, in typical interarrival times.
         """
 
 
 class WeightedPooling(EventPooling):
-    """A weighted sum of outputs. Its state are P sums, and the sums of the weights."""
+    """A weighted mean of outputs, divided by 1 at least.
+
+    The state has P weighted sums, (..., P, H), and the sums of the weights, (..., P).
+    """
 
     @abstractmethod
     def weigh(self, outputs: torch.Tensor, batch: HistoryBatch) -> Weights:
-        """Weights of the rows of a batch.
+        """Return the weights of the rows of a batch.
 
         Parameters
         ----------
@@ -127,25 +170,17 @@ class WeightedPooling(EventPooling):
             The batch.
         """
 
-    def fade(self, time: torch.Tensor) -> torch.Tensor:
-        """Share of a weight that is left after some typical gaps, shape (n, P)."""
-        return time.new_ones(len(time), self.n_vectors)
+    def start(self, size: int) -> State:
+        sums = np.zeros((self.n_vectors, size), "float32")
+        return sums, np.zeros(self.n_vectors, "float32")
 
-    def start(self, outputs: torch.Tensor) -> State:
-        n, size = outputs.shape
-        sums = outputs.new_zeros(n, self.n_vectors, size)
-        return sums, outputs.new_zeros(n, self.n_vectors)
-
-    def update(self, state: State, output: torch.Tensor, gap: torch.Tensor) -> State:
+    def update(self, state: State, output: Array, gap: Array) -> State:
         sums, weight = state
-        fade = self.fade(gap)
-        return sums * fade[:, :, None] + output[:, None], weight * fade + 1
+        return sums + output[..., None, :], weight + 1
 
-    def read(self, state: State, age: torch.Tensor) -> torch.Tensor:
+    def read(self, state: State, output: Array, age: Array) -> Array:
         sums, weight = state[:2]
-        fade = self.fade(age)
-        share = fade / (weight * fade).clamp(min=1)
-        return (sums * share[:, :, None]).flatten(1)
+        return sums * (1 / at_least(weight, 1))[..., None]
 
 
 class Last(WeightedPooling):
@@ -153,21 +188,30 @@ class Last(WeightedPooling):
 
     def weigh(self, outputs: torch.Tensor, batch: HistoryBatch) -> Weights:
         n_seen = batch.seen_in_block()  # (C, R)
-        step = torch.arange(batch.block_length, device=outputs.device)
-        rows = (step == n_seen[:, :, None] - 1).to(outputs)[:, :, None]
+        step = torch.arange(batch.block_length, device=outputs.device)  # (K,)
+        rows = (step == n_seen[:, :, None] - 1).to(outputs)[:, :, None]  # (C, R, 1, K)
         if batch.blocks is None:
             return Weights(rows)
-        shape = (*batch.blocks.gaps.shape, 1)
+        shape = (*batch.blocks.gaps.shape, 1)  # (B, N, 1)
         end = (step == batch.block_length - 1).to(outputs)
         return Weights(
             rows,
-            (n_seen == 0).to(outputs)[:, :, None],
-            end.expand(*shape, -1),
+            # A row that sees nothing of its block reads the event before the block.
+            (n_seen == 0).to(outputs)[:, :, None],  # (C, R, 1)
+            end.expand(*shape, -1),  # (B, N, 1, K)
             outputs.new_zeros(shape),
         )
 
-    def update(self, state: State, output: torch.Tensor, gap: torch.Tensor) -> State:
-        return output[:, None], torch.ones_like(state[1])
+    # By event, the state of the last cell is all it needs.
+
+    def start(self, size: int) -> State:
+        return ()
+
+    def update(self, state: State, output: Array, gap: Array) -> State:
+        return ()
+
+    def read(self, state: State, output: Array, age: Array) -> Array:
+        return output[..., None, :]
 
 
 class Mean(WeightedPooling):
@@ -177,8 +221,8 @@ class Mean(WeightedPooling):
 
     def weigh(self, outputs: torch.Tensor, batch: HistoryBatch) -> Weights:
         step = torch.arange(batch.block_length, device=outputs.device)
-        seen = step < batch.seen_in_block()[:, :, None]
-        rows = seen.to(outputs)[:, :, None]
+        seen = step < batch.seen_in_block()[:, :, None]  # (C, R, K)
+        rows = seen.to(outputs)[:, :, None]  # (C, R, 1, K)
         if batch.blocks is None:
             return Weights(rows)
         shape = (*batch.blocks.gaps.shape, 1)
@@ -191,58 +235,72 @@ class Mean(WeightedPooling):
 
 
 class Decay(WeightedPooling):
-    """Means faded by age, one for each half-life.
+    """Means whose weights halve with age, one for each half-life.
 
-    Normed by the events of the most recent time constant at least, so that the pool of
-    a long silence fades out.
+    The sum of the weights is divided out only where it is more than 1, so that after a
+    long silence the mean fades to 0 instead of staying what it was.
 
     Parameters
     ----------
     half_lives : sequence of float
-        Half-lives, in typical gaps.
+        Half-lives, in typical interarrival times.
     """
 
     def __init__(self, half_lives: Sequence[float]) -> None:
         super().__init__()
-        # In a typical gap.
+        # Halvings per typical interarrival time.
         halvings = 1 / torch.tensor(half_lives, dtype=torch.float32, device="cpu")
         self.register_buffer("halvings", halvings)
         self.n_vectors = len(halvings)
 
-    def fade(self, time: torch.Tensor) -> torch.Tensor:
+    def fade(self, time: Array) -> Array:
+        """Return the share of a weight that is left, (..., P), after a time (...,)."""
         # In powers of 2: torch's exp takes six times as long where the age of an event
         # is infinite.
-        return torch.exp2(time[..., None] * -self.halvings)
+        return array_namespace(time).exp2((-time)[..., None] * self.halvings)
 
     def weigh(self, outputs: torch.Tensor, batch: HistoryBatch) -> Weights:
-        rows = self._by_event(batch.ages)
+        rows = self._by_event(batch.ages)  # (C, R, P, K)
         if batch.blocks is None:
             return Weights(rows)
         blocks = batch.blocks
         return Weights(
             rows,
-            self.fade(blocks.ages),
-            self._by_event(blocks.end_ages),
-            self.fade(blocks.gaps),
+            self.fade(blocks.ages),  # (C, R, P)
+            self._by_event(blocks.end_ages),  # (B, N, P, K)
+            self.fade(blocks.gaps),  # (B, N, P)
         )
 
     def _by_event(self, ages: torch.Tensor) -> torch.Tensor:
-        """Fades of K events in the last axis, shape (..., P, K)."""
+        """Return the fades of K events in the last axis, shape (..., P, K)."""
         return torch.exp2(ages[..., None, :] * -self.halvings[:, None])
+
+    def _after(self, state: State, time: Array) -> State:
+        """Return the state after a time without events."""
+        sums, weight = state
+        fade = self.fade(time)
+        return sums * fade[..., None], weight * fade
+
+    def update(self, state: State, output: Array, gap: Array) -> State:
+        return super().update(self._after(state, gap), output, gap)
+
+    def read(self, state: State, output: Array, age: Array) -> Array:
+        return super().read(self._after(state, age), output, age)
 
 
 class Attention(WeightedPooling):
-    """A mean with learned weights: the softmax of a score of each output.
+    """A mean with learned weights, the softmax of a score of each output.
 
-    Scores are taken relative to the largest one so far, as softmax does. Where that
-    grows from event to event, what was summed before fades.
+    Scores are relative to the largest one so far, as a stable softmax computes them.
+    Where a new event has a larger score, the sums so far are scaled down: the online
+    softmax of Milakov and Gimelshein (2018, arXiv:1805.02867).
 
     Parameters
     ----------
     size : int
         Size of an output.
     generator : torch.Generator
-        What first weights are drawn from.
+        Generator of the initial weights.
     """
 
     adds_up = True
@@ -253,27 +311,28 @@ class Attention(WeightedPooling):
 
     def weigh(self, outputs: torch.Tensor, batch: HistoryBatch) -> Weights:
         scores = self.score(outputs).squeeze(2)  # (B, N * K)
-        # The result does not depend on what scores are relative to.
-        largest = scores.detach().cummax(dim=1).values
+        # The result does not depend on what scores are relative to: no gradient there.
+        largest = scores.detach().cummax(dim=1).values  # (B, N * K)
         length, n_seen = batch.block_length, batch.seen_in_block()
         blocks, step = batch.blocks, torch.arange(length, device=outputs.device)
         by_block = scores.view(-1, length)  # (B * N, K)
         top = at_last_event(largest[:, :, None], batch).squeeze(2)  # (C, R)
-        chosen = by_block if blocks is None else by_block[blocks.block]
-        relative = chosen[:, None] - top[:, :, None]
+        chosen = by_block if blocks is None else by_block[blocks.block]  # (C, K)
+        relative = chosen[:, None] - top[:, :, None]  # (C, R, K)
         hidden = step >= n_seen[:, :, None]
         rows = relative.masked_fill(hidden, -torch.inf).exp()[:, :, None]
         if blocks is None:
             return Weights(rows)
-        shape = blocks.gaps.shape
+        shape = blocks.gaps.shape  # (B, N)
         at_end = largest.view(*shape, length)[:, :, -1]  # (B, N)
         # The first block has no state before it.
         before = torch.cat([at_end[:, :1], at_end[:, :-1]], dim=1)
-        # As in `update`: what a block adds is relative to the largest score at its end,
-        # and what is kept of before fades as that has grown.
-        ends = (scores.view(*shape, length) - at_end[:, :, None]).exp()
-        carried = (before.flatten()[blocks.block][:, None] - top).exp()
-        # A row that sees nothing of a first block may be below what follows it.
+        # As in `update`: the scores of a block are relative to the largest one at its
+        # end, and the state before the block is scaled down as that has grown.
+        ends = (scores.view(*shape, length) - at_end[:, :, None]).exp()  # (B, N, K)
+        carried = (before.flatten()[blocks.block][:, None] - top).exp()  # (C, R)
+        # For a row that sees nothing of a first block, `top` is 0, and may be less
+        # than `before`: exp could overflow, and there is no state before the block.
         carried = carried.masked_fill(batch.visible < length, 0)
         return Weights(
             rows,
@@ -282,76 +341,95 @@ class Attention(WeightedPooling):
             (before - at_end).exp()[:, :, None],
         )
 
-    def start(self, outputs: torch.Tensor) -> State:
-        largest = outputs.new_full((len(outputs), 1), -torch.inf)
-        return *super().start(outputs), largest
+    def start(self, size: int) -> State:
+        return *super().start(size), np.full(1, -np.inf, "float32")
 
-    def update(self, state: State, output: torch.Tensor, gap: torch.Tensor) -> State:
+    def update(self, state: State, output: Array, gap: Array) -> State:
         sums, weight, largest = state
-        score = self.score(output)  # (n, 1)
-        top = torch.maximum(largest, score.detach())
-        fade, own = (largest - top).exp(), (score - top).exp()
-        sums = sums * fade[:, :, None] + output[:, None] * own[:, :, None]
+        xp = array_namespace(output)
+        score = self.score(output)  # (..., 1)
+        top = xp.maximum(largest, score)
+        fade, own = xp.exp(largest - top), xp.exp(score - top)
+        sums = sums * fade[..., None] + output[..., None, :] * own[..., None]
         return sums, weight * fade + own, top
 
 
 class Max(EventPooling):
-    """The largest output, number by number."""
+    """The largest output, element by element."""
 
     def pool(self, outputs: torch.Tensor, batch: HistoryBatch) -> torch.Tensor:
-        """What the rows of a batch see, shape (C, R, H)."""
+        """Return what the rows of a batch see, shape (C, R, H)."""
         return at_last_event(torch.cummax(outputs, dim=1).values, batch)
 
-    def start(self, outputs: torch.Tensor) -> State:
-        return (torch.full_like(outputs, -torch.inf),)
+    def start(self, size: int) -> State:
+        return (np.full((1, size), -np.inf, "float32"),)
 
-    def update(self, state: State, output: torch.Tensor, gap: torch.Tensor) -> State:
-        return (torch.maximum(state[0], output),)
+    def update(self, state: State, output: Array, gap: Array) -> State:
+        return (array_namespace(output).maximum(state[0], output[..., None, :]),)
 
-    def read(self, state: State, age: torch.Tensor) -> torch.Tensor:
+    def read(self, state: State, output: Array, age: Array) -> Array:
         [largest] = state
-        return largest.masked_fill(largest == -torch.inf, 0)
+        return array_namespace(largest).where(largest > LOWEST, largest, 0.0)
 
 
 class BothEnds(Pooling):
-    """Output of both directions where each has read everything.
+    """The output of each direction after all of its steps.
 
-    The backward direction has so at the first event, and starts over with each event:
-    there is no form event by event.
+    The backward direction ends at the first event, and starts anew with each new last
+    event: it cannot be updated event by event.
     """
 
     def pool(self, outputs: torch.Tensor, batch: HistoryBatch) -> torch.Tensor:
-        """What the rows of a batch see, shape (C, 1, H)."""
+        """Return what the rows of a batch see, shape (C, 1, H)."""
         half = outputs.shape[2] // 2
-        forward = at_last_event(outputs[:, :, :half], batch)
+        forward = at_last_event(outputs[:, :, :half], batch)  # (C, 1, H / 2)
         backward = outputs[:, :1, half:] * (batch.visible > 0)[:, :, None]
         return torch.cat([forward, backward], dim=2)
 
 
 def at_last_event(numbers: torch.Tensor, batch: HistoryBatch) -> torch.Tensor:
-    """Take numbers of events where rows end, shape (C, R, H); 0 if they see nothing.
+    """Take the numbers of the last event that each row sees.
 
-    `numbers` has the shape (B, T, H).
+    Parameters
+    ----------
+    numbers : Tensor of shape (B, T, H)
+        Numbers of all events.
+    batch : HistoryBatch
+        The batch.
+
+    Returns
+    -------
+    Tensor of shape (C, R, H)
+        Numbers of the rows; 0 for a row that sees nothing.
     """
     n_steps, size = numbers.shape[1:]
     seen = (batch.visible > 0)[:, :, None]
-    at = (batch.visible - 1).clamp(min=0)
+    at = (batch.visible - 1).clamp(min=0)  # (C, R)
     if batch.blocks is None:
         return numbers.gather(1, at[:, :, None].expand(-1, -1, size)) * seen
     sequence = batch.blocks.block // batch.blocks.gaps.shape[1]
-    at = at + sequence[:, None] * n_steps
+    at = at + sequence[:, None] * n_steps  # among the B * T events of all sequences
     return nn.functional.embedding(at, numbers.flatten(0, 1)) * seen
 
 
 def weighted_sums(
     weights: Sequence[Weights], outputs: torch.Tensor, batch: HistoryBatch
 ) -> torch.Tensor:
-    """Sum outputs by weights that are divided by their sum, or 1 if that is more.
+    """Return weighted means of outputs, sums divided by ``max(weight, 1)``.
+
+    One batched product of matrices serves all poolings and all rows of a block. The
+    alternative, a copy of the outputs for each row, needs R times the memory::
+
+        shares (R * P, K + P)  @  values (K + P, H)     for each of C chunks
+
+        values    outputs of the K events of the block
+                  states of the P vectors before the block
+        shares    weights of the K events | diagonal: weight of the own state
 
     Parameters
     ----------
     weights : sequence of Weights
-        Of each pooling; they have P vectors together.
+        Weights of each pooling; P vectors together.
     outputs : Tensor of shape (B, N * K, H)
         Outputs of the reader, padded to whole blocks.
     batch : HistoryBatch
@@ -362,25 +440,24 @@ def weighted_sums(
     Tensor of shape (C, R, P * H)
         What each row sees.
     """
-    # One product for all poolings and rows of a block, instead of a copy of the
-    # outputs for each row.
     rows = torch.cat([one.rows for one in weights], dim=2)  # (C, R, P, K)
     n_rows, n_pools = rows.shape[1:3]
-    total = rows.sum(3, keepdim=True)
+    total = rows.sum(3, keepdim=True)  # (C, R, P, 1)
     blocks = batch.blocks
     if blocks is None:
         values = outputs
         shares = rows / total.clamp(min=1)
     else:
         sums, weight = _states_before_blocks(weights, outputs, batch)
-        values = outputs.reshape(len(sums), batch.block_length, -1)
+        values = outputs.reshape(len(sums), batch.block_length, -1)  # (B * N, K, H)
         values = torch.cat([values, sums], dim=1)  # (B * N, K + P, H)
         # Rows as index_select takes them, with a faster backward.
         values = nn.functional.embedding(blocks.block, values.flatten(1))
         values = values.unflatten(1, (-1, outputs.shape[2]))  # (C, K + P, H)
         carried = torch.cat([_not_none(one.carried) for one in weights], dim=2)
+        # (C, R, P)
         total = total + (carried * weight[blocks.block][:, None])[:, :, :, None]
-        # A pooling takes the state of its own, and 0 of those of the others.
+        # A vector takes its own state, and 0 of the states of the others.
         shares = torch.cat([rows, torch.diag_embed(carried)], dim=3)
         shares = shares / total.clamp(min=1)
     product = torch.bmm(shares.flatten(1, 2), values)  # (C, R * P, H)
@@ -390,12 +467,12 @@ def weighted_sums(
 def _states_before_blocks(
     weights: Sequence[Weights], outputs: torch.Tensor, batch: HistoryBatch
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What all events before each block leave to it.
+    """Return the weighted sums of all events before each block.
 
     Returns
     -------
     sums : Tensor of shape (B * N, P, H)
-        Weighted sums of outputs, at the start of the block.
+        Weighted sums of outputs, with weights as at the end of the block before.
     weight : Tensor of shape (B * N, P)
         Sums of the weights.
     """
@@ -404,42 +481,47 @@ def _states_before_blocks(
     shape = kept.shape[:2]
     ends = ends.flatten(0, 1)
     by_block = outputs.reshape(len(ends), batch.block_length, -1)
+    # The sum of the weights is one more column beside the H of the outputs.
     sums = torch.cat([torch.bmm(ends, by_block), ends.sum(2, keepdim=True)], dim=2)
     sums = sums.unflatten(0, shape).transpose(1, 2)  # (B, P, N, H+1)
     before = carry_over(kept.transpose(1, 2), sums)
-    before = before.transpose(1, 2).flatten(0, 1)
+    before = before.transpose(1, 2).flatten(0, 1)  # (B * N, P, H + 1)
     weight = before[:, :, -1]
-    # Beside outputs, weights would get a gradient that goes nowhere unless they are
-    # learned. It took up to a tenth of training on rows before all events.
+    # Beside outputs, weights get a gradient, which is thrown away unless weights are
+    # learned. It took up to a tenth of training with a row before each event.
     return before[:, :, :-1], weight if ends.requires_grad else weight.detach()
 
 
 def carry_over(kept: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
-    """States before each of N blocks, which fade over a block and then grow.
+    """Solve the recurrence of states over N blocks, as products of matrices.
+
+    ``state[n] = state[n - 1] * kept[n - 1] + added[n - 1]``, in parallel: a matrix of
+    products of `kept` times `added`, for 32 blocks at once and then for blocks of
+    blocks, so that memory grows with N and not with its square.
 
     Parameters
     ----------
     kept : Tensor of shape (B, P, N)
-        Factor of the state over each block, at most 1. No gradient goes there.
+        Factor of the state over each block, at most 1. It gets no gradient.
     added : Tensor of shape (B, P, N, H)
         What each block adds.
 
     Returns
     -------
     Tensor of shape (B, P, N, H)
-        0 before the first block, ``state[n - 1] * kept[n - 1] + added[n - 1]`` before
-        block n.
+        State before each block; 0 before the first.
     """
     n_blocks = kept.shape[2]
     if n_blocks <= _BLOCKS_AT_ONCE:
         return torch.matmul(_factors_between(kept), added)
-    # Blocks of blocks: states within each, and those that are carried between them.
+    # Blocks of blocks: M groups of 32. First the states within each group as if it
+    # began with 0, then the states that are carried from group to group.
     missing = -n_blocks % _BLOCKS_AT_ONCE
     kept = nn.functional.pad(kept, (0, missing)).unflatten(2, (-1, _BLOCKS_AT_ONCE))
     added = nn.functional.pad(added, (0, 0, 0, missing))
     added = added.unflatten(2, (-1, _BLOCKS_AT_ONCE))  # (B, P, M, 32, H)
-    inner = torch.matmul(_factors_between(kept), added)
-    whole = inner[..., -1, :] * kept[..., -1:] + added[..., -1, :]
+    inner = torch.matmul(_factors_between(kept), added)  # (B, P, M, 32, H)
+    whole = inner[..., -1, :] * kept[..., -1:] + added[..., -1, :]  # (B, P, M, H)
     before = carry_over(kept.prod(3), whole)  # (B, P, M, H)
     since = nn.functional.pad(kept[..., :-1], (1, 0), value=1).cumprod(3)
     states = torch.addcmul(inner, since[..., None], before[..., None, :])
@@ -448,18 +530,42 @@ def carry_over(kept: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def _factors_between(kept: torch.Tensor) -> torch.Tensor:
-    """Of what block j adds, the factor before block i, shape (..., N, N); 0 if j >= i.
+    """Return the factor of what block j adds in the state before block i.
 
-    As products, so that a factor that is 0, or nearly so, does no harm.
+    ::
+
+                      j = 0       j = 1    j = 2
+        i = 0           0           0        0
+        i = 1           1           0        0
+        i = 2         kept[1]       1        0
+        i = 3    kept[1] kept[2]  kept[2]    1
+
+    Products, and no quotients of cumulative products: a factor may be 0, or nearly.
+    Shape (..., N, N).
     """
     n_blocks = kept.shape[-1]
     block = torch.arange(n_blocks, device=kept.device)
     before = nn.functional.pad(kept[..., :-1], (1, 0), value=1)  # over block i - 1
-    # Down column j stands 1 as far as block j + 1; from there on each row has faded by
-    # one block more.
+    # Column j has ones up to row j + 1, then kept[i - 1]; a product down the column
+    # gives the table.
     between = block[:, None] - 1 > block
     factors = torch.where(between, before[..., None], 1).cumprod(-2)
     return factors.tril(-1)
+
+
+def order_poolings(poolings: Sequence[Pooling]) -> list[int]:
+    """Return the positions of poolings in the order of what a row sees.
+
+    Both ends of a bidirectional reader come first, weighted poolings next (one product
+    of matrices makes them), then the others.
+    """
+
+    def rank(i: int) -> int:
+        if isinstance(poolings[i], BothEnds):
+            return 0
+        return 1 if isinstance(poolings[i], WeightedPooling) else 2
+
+    return sorted(range(len(poolings)), key=rank)
 
 
 def _not_none(tensor: torch.Tensor | None) -> torch.Tensor:
@@ -479,15 +585,15 @@ def make_poolings(
     Parameters
     ----------
     names : sequence of str
-        Different ones of `POOLINGS`.
+        Names among `POOLINGS`, none twice.
     half_lives : sequence of float
-        Half-lives of ``"decay"``, in typical gaps.
+        Half-lives of ``"decay"``, in typical interarrival times.
     size : int
         Size of an output.
     bidirectional : bool
         Whether outputs are those of two directions, side by side.
     generator : torch.Generator
-        What first weights are drawn from.
+        Generator of the initial weights.
     """
     makers = {
         "last": BothEnds if bidirectional else Last,

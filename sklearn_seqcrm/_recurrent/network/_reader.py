@@ -1,17 +1,39 @@
-"""Read the events of one history column in three steps: embed, read, pool."""
+"""Read the events of one history column in three steps: embed, run the cells, pool.
+
+How rows lie in a batch (`HistoryBatch` has the tensors). Rows that start at the same
+event share one padded *sequence*, of which each row sees the first events::
+
+    sequence 0   e0 e1 e2 e3 e4 e5 e6 e7     row a sees 3 events, row b 7, row c 8
+    sequence 1   e0 e1 e2 .  .  .  .  .      row d sees 3 events; dots are padding
+
+Long sequences are cut into *blocks* of K events (here 4), and rows that end in the same
+block stand in a *chunk* with R *slots*, so that a row weighs the K events of its block
+and not all of its sequence. A row that sees whole blocks only ends in the next one, of
+which it sees nothing; therefore an empty block may follow the last event::
+
+    blocks       | e0 e1 e2 e3 | e4 e5 e6 e7 |  .  .  .  . |     N = 3 blocks
+    chunk 0      | slots: a    |             |             |     R = 1 slot
+    chunk 1      |             | slots: b    |             |
+    chunk 2      |             |             | slots: c    |     sees 0 events of it
+
+Without blocks each sequence is its own chunk: C = B and K = T. Shapes are written with
+B sequences, T steps, N blocks of K events, C chunks with R slots, and H for the size of
+an output.
+"""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from sklearn_seqcrm._recurrent.data import HistoryBatch, HistorySpec
+from sklearn_seqcrm._recurrent.network._cells import CELLS, State
 from sklearn_seqcrm._recurrent.network._layers import (
     Dropout,
     VectorDropout,
@@ -25,20 +47,17 @@ from sklearn_seqcrm._recurrent.network._poolings import (
     BothEnds,
     WeightedPooling,
     make_poolings,
+    order_poolings,
     weighted_sums,
 )
+from sklearn_seqcrm._recurrent.network._state import RecurrentState
 
-CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 PRECISIONS = ("float32", "bfloat16")
-
-# Of a cell: a tensor, or two of an LSTM. Of a reader: for each layer, its directions.
-CellState: TypeAlias = torch.Tensor | tuple[torch.Tensor, torch.Tensor]
-ReaderState = list[list[CellState]]
 
 
 @functools.cache
 def trains_in_bfloat16(device_type: str) -> bool:
-    """Whether an LSTM can be trained in bfloat16 there.
+    """Return whether an LSTM can be trained in bfloat16 on a type of device.
 
     Parameters
     ----------
@@ -48,8 +67,8 @@ def trains_in_bfloat16(device_type: str) -> bool:
     Returns
     -------
     bool
-        Where it is False a GRU may train in bfloat16 all the same, but slower than in
-        float32, as its numbers are converted to and fro.
+        Where it is False a GRU can still be trained in bfloat16, but more slowly than
+        in float32, as its numbers are converted back and forth.
     """
     with torch.inference_mode(False):  # which switches gradients on as well
         layer = without_drawing(nn.LSTM, 1, 1).to(device_type)
@@ -57,38 +76,43 @@ def trains_in_bfloat16(device_type: str) -> bool:
         try:
             with torch.autocast(device_type, torch.bfloat16):
                 layer(numbers)[0].sum().backward()
-        except RuntimeError:  # as torch was built, or the processor is
+        except RuntimeError:  # depends on the build of torch and on the processor
             return False
     return True
 
 
 class HistoryReader(nn.Module):
-    """Read the sequences of one history column, and pool what each row sees.
+    """Embed, run and pool the sequences of one history column.
 
     Parameters
     ----------
     spec : HistorySpec
         Channels, codes and half-lives of the column.
     cell : {"lstm", "gru", "rnn"}
-        Kind of recurrent cell.
+        Type of the recurrent cell.
     hidden_size : int
-        Size of the state, H.
+        Size of the hidden state, H.
     num_layers : int
         Number of layers.
     bidirectional : bool
-        Also read backwards. Needs one row per sequence.
+        Also run backwards. Needs one row per sequence.
     pooling : sequence of str
-        How outputs up to a row's cutoff become one vector.
+        How the outputs up to a row's cutoff become one vector.
     dropout : float
-        Share of outputs that training drops between layers.
+        Share of the outputs that training drops between layers.
     bptt_steps : int or None, default=None
         Longest stretch of events through which gradients flow.
     precision : {"float32", "bfloat16"}, default="float32"
         Arithmetic of the layers; float32 where the device lacks bfloat16.
     category_dropout : float, default=0.0
-        Share of events whose vector of a code training drops, field by field.
+        Share of events whose embedded code training drops, field by field.
     generator : torch.Generator or None, default=None
-        What first weights are drawn from, on the processor; None is seeded with 0.
+        Generator of the initial weights, on the CPU; None is seeded with 0.
+
+    Attributes
+    ----------
+    output_size : int
+        Size of what a row sees.
     """
 
     def __init__(
@@ -107,10 +131,12 @@ class HistoryReader(nn.Module):
     ) -> None:
         super().__init__()
         generator = generator or new_generator(0)
+        self.cell = CELLS[cell]
+        self.hidden_size = hidden_size
         self.bptt_steps = bptt_steps
         self.precision = precision
         self.embeddings = nn.ModuleList(
-            # Code 0 is a level that training did not know, and padding: it stays 0.
+            # Code 0 is a level that training did not see, and padding: it stays 0.
             draw_vectors(
                 without_drawing(nn.Embedding, n, embedding_size(n), padding_idx=0),
                 generator,
@@ -126,7 +152,7 @@ class HistoryReader(nn.Module):
             directions = [
                 draw_weights(
                     without_drawing(
-                        CELLS[cell], max(size, 1), hidden_size, batch_first=True
+                        self.cell.layer, max(size, 1), hidden_size, batch_first=True
                     ),
                     hidden_size,
                     generator,
@@ -147,7 +173,7 @@ class HistoryReader(nn.Module):
         self.output_size = size * sum(one.n_vectors for one in self.poolings.values())
 
     def forward(self, batch: HistoryBatch) -> torch.Tensor:
-        """Embed, read and pool a batch.
+        """Embed, run and pool a batch.
 
         Parameters
         ----------
@@ -164,10 +190,20 @@ class HistoryReader(nn.Module):
     def pool_places(
         self, batch: HistoryBatch, steps: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """As `forward`, with a vector for each place, shape (C * R, output_size).
+        """Embed, run and pool a batch, with a vector for each slot.
 
-        Those of places without a row are finite, and mean nothing. `steps` stand in for
-        what `embed` returns of the events.
+        Parameters
+        ----------
+        batch : HistoryBatch
+            Padded sequences and their rows.
+        steps : Tensor of shape (B, T, D) or None, default=None
+            Embedded events, in place of what `embed` returns.
+
+        Returns
+        -------
+        Tensor of shape (C * R, output_size)
+            One vector per slot. Those of slots without a row are finite and have no
+            meaning.
         """
         if steps is None:
             steps = self.embed(batch.values, batch.codes)
@@ -175,7 +211,7 @@ class HistoryReader(nn.Module):
         return self.pool(outputs, batch)
 
     def embed(self, values: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        """Join the channels of events with vectors of their codes.
+        """Concatenate the channels of events and the embeddings of their codes.
 
         Parameters
         ----------
@@ -190,10 +226,10 @@ class HistoryReader(nn.Module):
             Inputs of the first layer; a column of zeros if there is neither.
         """
         embedded = [
-            self.category_dropout(embedding(codes[:, :, i]))
+            self.category_dropout(embedding(codes[:, :, i]))  # (B, T, dim)
             for i, embedding in enumerate(self.embeddings)
         ]
-        steps = join([values, *embedded])
+        steps = join([values, *embedded])  # (B, T, D)
         if steps.shape[2] == 0:
             steps = steps.new_zeros(*steps.shape[:2], 1)
         return steps
@@ -202,8 +238,8 @@ class HistoryReader(nn.Module):
         self,
         steps: torch.Tensor,
         lengths: torch.Tensor,
-        state: ReaderState | None = None,
-    ) -> tuple[torch.Tensor, ReaderState]:
+        state: RecurrentState | None = None,
+    ) -> tuple[torch.Tensor, RecurrentState]:
         """Run the recurrent layers over embedded events.
 
         Parameters
@@ -211,22 +247,23 @@ class HistoryReader(nn.Module):
         steps : Tensor of shape (B, T, D)
             Embedded events, padded after their ends.
         lengths : Tensor of shape (B,), int64
-            Number of events of each sequence, which reading backwards needs.
-        state : list or None, default=None
-            Where a call with the events before ended. None: at the beginning.
+            Number of events of each sequence, for the backward direction.
+        state : RecurrentState or None, default=None
+            State after the events before, as an earlier call returned it. None: there
+            are none.
 
         Returns
         -------
         outputs : Tensor of shape (B, T, H'), float32
-            Outputs of the last layer.
-        state : list
-            State of each direction of each layer after the last step, padding
-            included, from which another call goes on.
+            Outputs of the last layer; H' is 2 H with two directions.
+        state : RecurrentState
+            State of the forward direction of each layer after the last step, padding
+            included. It has no poolings.
 
         Raises
         ------
         ValueError
-            If a bidirectional reader is to go on.
+            If a bidirectional reader is given a state.
         """
         if state is not None and len(self.layers[0]) == 2:
             raise ValueError(
@@ -237,20 +274,26 @@ class HistoryReader(nn.Module):
         device_type = steps.device.type
         if self.precision == "bfloat16" and trains_in_bfloat16(device_type):
             arithmetic = torch.autocast(device_type, torch.bfloat16)
-        states = []
+        cells = []
         with arithmetic:
             for depth, layer in enumerate(self.layers):
                 if depth:
                     steps = self.dropout(steps)
-                before = None if state is None else state[depth]
-                steps, after = read_both_ways(
+                before = None if state is None else state.cells[depth]
+                steps, after = read_both_ways(  # (B, T, H')
                     layer, steps, lengths, self.bptt_steps, before
                 )
-                states.append(after)
-        return steps.float(), states
+                cells.append(after)
+        return steps.float(), RecurrentState(tuple(cells))
+
+    def start(self, n: int) -> RecurrentState:
+        """Return the state of n histories before any event, without poolings: 0."""
+        device = next(self.parameters()).device
+        zeros = torch.zeros(n, self.hidden_size, dtype=torch.float32, device=device)
+        return RecurrentState(((zeros,) * self.cell.n_states,) * len(self.layers))
 
     def pool(self, outputs: torch.Tensor, batch: HistoryBatch) -> torch.Tensor:
-        """Turn the outputs up to each row's cutoff into one vector.
+        """Pool the outputs up to each row's cutoff.
 
         Parameters
         ----------
@@ -262,31 +305,31 @@ class HistoryReader(nn.Module):
         Returns
         -------
         Tensor of shape (C * R, output_size)
-            One vector per place: weighted poolings stand before ``"max"``, and both
-            ends of a bidirectional reader before those.
+            One vector per slot, poolings in the order of `order_poolings`.
         """
         missing = batch.n_steps_of_blocks - outputs.shape[1]
         if missing:
-            outputs = nn.functional.pad(outputs, (0, 0, 0, missing))
-        weights, before, after = [], [], []
-        for pooling in self.poolings.values():
-            if isinstance(pooling, WeightedPooling):
-                weights.append(pooling.weigh(outputs, batch))
-            elif isinstance(pooling, BothEnds):
-                before.append(pooling.pool(outputs, batch))
-            else:
-                after.append(pooling.pool(outputs, batch))
-        summed = [weighted_sums(weights, outputs, batch)] if weights else []
-        return join([*before, *summed, *after]).flatten(0, 1)
+            outputs = nn.functional.pad(outputs, (0, 0, 0, missing))  # (B, N K, H')
+        poolings = list(self.poolings.values())
+        pooled, weights = [], []
+        for i in order_poolings(poolings):
+            if isinstance(poolings[i], WeightedPooling):
+                weights.append(poolings[i].weigh(outputs, batch))
+                continue
+            pooled.append(poolings[i].pool(outputs, batch))  # (C, R, H')
+        if weights:
+            at = sum(isinstance(one, BothEnds) for one in poolings)
+            pooled.insert(at, weighted_sums(weights, outputs, batch))  # (C, R, P H')
+        return join(pooled).flatten(0, 1)
 
 
 def embedding_size(n_levels: int) -> int:
-    """Size of the vector of a code: room for every level to stand alone, at most 16."""
+    """Return the size of an embedding: a dimension for every level, at most 16."""
     return min(16, n_levels)
 
 
 def join(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Tensors side by side in the last axis; a single one is not copied."""
+    """Concatenate tensors along the last axis; a single one is not copied."""
     return tensors[0] if len(tensors) == 1 else torch.cat(tuple(tensors), dim=-1)
 
 
@@ -295,57 +338,74 @@ def read_both_ways(
     steps: torch.Tensor,
     lengths: torch.Tensor,
     bptt_steps: int | None = None,
-    states: Sequence[CellState | None] | None = None,
-) -> tuple[torch.Tensor, list[CellState]]:
-    """Run one layer over padded sequences, backwards as well if it has two directions.
+    state: State | None = None,
+) -> tuple[torch.Tensor, State]:
+    """Run one layer over padded sequences, also backwards if it has two directions.
 
     Padding comes after the events, so that the forward direction never meets it. For
-    the backward direction each sequence is turned around within its own length. That
-    keeps both on the padded kernels of oneDNN, which are several times faster than
-    those for packed sequences. Returns outputs, and the state of each direction.
+    the backward direction each sequence is reversed within its own length::
+
+        steps       e0 e1 e2 .  .
+        reversed    e2 e1 e0 .  .      (the padding stays where it is)
+
+    So both use oneDNN's kernels for padded sequences, which are several times faster
+    than those for packed ones. Returns outputs (B, T, H'), and the state of the forward
+    direction, whose arrays have shape (B, H).
     """
-    before = None if states is None else states[0]
-    forward, state = read_one_way(directions[0], steps, bptt_steps, before)
+    forward, state = read_one_way(directions[0], steps, bptt_steps, state)
     if len(directions) == 1:
-        return forward, [state]
+        return forward, state
     step = torch.arange(steps.shape[1], device=steps.device)
     turned = lengths[:, None] - 1 - step  # (B, T)
-    turned = torch.where(turned >= 0, turned, step)[:, :, None]
+    turned = torch.where(turned >= 0, turned, step)[:, :, None]  # (B, T, 1)
     backward = steps.gather(1, turned.expand_as(steps))
-    backward, other = read_one_way(directions[1], backward, bptt_steps)
+    backward, _ = read_one_way(directions[1], backward, bptt_steps)
     backward = backward.gather(1, turned.expand_as(backward))
-    return torch.cat([forward, backward], dim=2), [state, other]
+    return torch.cat([forward, backward], dim=2), state  # (B, T, 2 H)
 
 
 def read_one_way(
     direction: nn.Module,
     steps: torch.Tensor,
     bptt_steps: int | None,
-    state: CellState | None = None,
-) -> tuple[torch.Tensor, CellState]:
+    state: State | None = None,
+) -> tuple[torch.Tensor, State]:
     """Run one direction over padded sequences, in stretches if they are long.
 
-    A stretch begins every `bptt_steps` events, so that it does not depend on what else
-    is in the batch, and gradients end there. What a stretch needs for them is computed
-    again when they arrive: memory holds outputs, and the inside of one stretch. Returns
-    outputs and the last state.
+    A stretch begins every `bptt_steps` events, whatever else is in the batch, and
+    gradients end there. The gates of a stretch are computed again when its gradient is
+    (gradient checkpointing): memory holds all outputs, and the gates of one stretch
+    only. Returns outputs (B, T, H) and the last state.
     """
     if (
         bptt_steps is None
         or steps.shape[1] <= bptt_steps
         or not torch.is_grad_enabled()
     ):
-        return direction(steps, state)
+        return _run(direction, steps, state)
     outputs = []
     for stretch in steps.split(bptt_steps, dim=1):
-        output, state = checkpoint(
-            direction, stretch, state, use_reentrant=False, preserve_rng_state=False
+        output, after = checkpoint(
+            _run,
+            direction,
+            stretch,
+            state,
+            use_reentrant=False,
+            preserve_rng_state=False,
         )
-        # An LSTM has two tensors of state, other cells one.
-        state = (
-            state.detach()
-            if isinstance(state, torch.Tensor)
-            else tuple(tensor.detach() for tensor in state)
-        )
+        state = after = tuple(one.detach() for one in after)
         outputs.append(output)
-    return torch.cat(outputs, dim=1), state
+    return torch.cat(outputs, dim=1), after
+
+
+def _run(
+    direction: nn.Module, steps: torch.Tensor, state: State | None
+) -> tuple[torch.Tensor, State]:
+    """Run a layer of torch, whose states have an axis of layers: (1, B, H)."""
+    before: Any = None
+    if state is not None:
+        before = tuple(one[None].contiguous() for one in state)
+        before = before if len(before) > 1 else before[0]  # a tuple of an LSTM only
+    outputs, after = direction(steps, before)
+    after = after if isinstance(after, tuple) else (after,)
+    return outputs, tuple(one[0] for one in after)

@@ -1,351 +1,216 @@
-"""Embeddings, recurrent layers and poolings as nodes of ONNX.
+"""The batch graph: embeddings, recurrent layers and poolings of padded histories.
 
-The arithmetic is that of `EventPooling.update` and `read`, and of `Pooling` in a batch
-of sequences that each have a single row.
+Each row has a sequence of its own, (N, T). Layers are the standard operators of ONNX,
+which run faster than a loop over steps. The step graph has no code of its own: it runs
+`StepReader` and `StepHead` on symbolic arrays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from torch import nn
 
 from sklearn_seqcrm._recurrent.network import (
+    LOWEST,
+    Affine,
+    Array,
     Attention,
     BothEnds,
+    Cell,
     Decay,
+    GRUCell,
     HistoryReader,
     Last,
+    LSTMCell,
     Max,
     Mean,
     Pooling,
+    RNNCell,
     WeightedPooling,
+    order_poolings,
 )
-from sklearn_seqcrm._recurrent.objectives import Graph
+from sklearn_seqcrm.serving._onnx._symbolic import SymbolicArray
 
-# By the layer of torch: the operator, where its gates stand among those of torch, and
-# its attributes.
-_OPERATORS: dict[Any, tuple[str, tuple[int, ...], dict[str, Any]]] = {
-    nn.LSTM: ("LSTM", (0, 3, 1, 2), {}),
-    nn.GRU: ("GRU", (1, 0, 2), {"linear_before_reset": 1}),
-    nn.RNN: ("RNN", (0,), {}),
+
+class _Operator(NamedTuple):
+    """An operator of ONNX: its gates as positions among torch's, and attributes."""
+
+    name: str
+    gates: tuple[int, ...]
+    attributes: dict[str, int]
+
+
+_OPERATORS: dict[type[Cell], _Operator] = {
+    LSTMCell: _Operator("LSTM", (0, 3, 1, 2), {}),
+    GRUCell: _Operator("GRU", (1, 0, 2), {"linear_before_reset": 1}),
+    RNNCell: _Operator("RNN", (0,), {}),
 }
 
 
-def embed(graph: Graph, reader: HistoryReader, values: str, codes: str | None) -> str:
-    """Channels (..., F) beside vectors of the codes (..., C), shape (..., D)."""
+def refuse_not_exportable(reader: HistoryReader) -> None:
+    """Raise a TypeError for a cell or a pooling without a form in the batch graph."""
+    for one in (reader.cell, *map(type, reader.poolings.values())):
+        if one not in _OPERATORS and one not in _POOLINGS:
+            raise TypeError(
+                f"{one.__name__} is not exportable: serving._onnx._layers has no batch "
+                "form of it. Fit with another cell or pooling, or write one there."
+            )
+
+
+def embed(reader: HistoryReader, values: Array, codes: Array | None) -> Array:
+    """Concatenate channels (N, T, F) and embeddings of codes (N, T, C): (N, T, D)."""
     parts = [values]
     for i, embedding in enumerate(reader.embeddings):
         assert codes is not None
-        code = graph.add("Gather", codes, graph.constant(i, "int64"), axis=-1)
-        vectors = graph.constant(embedding.weight.detach().numpy())
-        parts.append(graph.add("Gather", vectors, code, axis=0))
-    return graph.join(parts, axis=-1)
+        vectors = values.graph.constant(embedding.weight.detach().numpy())
+        parts.append(SymbolicArray(values.graph, vectors)[codes[..., i]])
+    return np.concatenate(parts, axis=-1)
 
 
-def run_layers(
-    graph: Graph,
-    reader: HistoryReader,
-    steps: str,
-    lengths: str = "",
-    states: Sequence[Sequence[str]] | None = None,
-) -> tuple[str, list[list[str]]]:
+def run_layers(reader: HistoryReader, steps: Array, lengths: Array) -> Array:
     """Run the recurrent layers of a reader.
 
     Parameters
     ----------
-    graph : Graph
-        Where the nodes are added.
     reader : HistoryReader
-        What was trained.
-    steps : str
-        Embedded events, shape (T, N, D).
-    lengths : str, default=""
-        Number of events, 1 at least, shape (N,), int32; "": all T.
-    states : sequence of sequence of str or None, default=None
-        Of each layer the states that it goes on from, one or, of an LSTM, two, shape
-        (1, N, H). None: at the beginning.
+        A trained reader.
+    steps : SymbolicArray of shape (N, T, D)
+        Embedded events.
+    lengths : SymbolicArray of shape (N,), int32
+        Number of events, 1 at least.
 
     Returns
     -------
-    outputs : str
-        Outputs of the last layer, shape (T, N, H').
-    states : list of list of str
-        Last states of each layer.
+    SymbolicArray of shape (N, T, H')
+        Outputs of the last layer.
     """
-    after = []
-    for depth, directions in enumerate(reader.layers):
-        operator, order, attributes = _OPERATORS[type(directions[0])]
-        weights = [_weights_of(one, order) for one in directions]
+    operator, graph = _OPERATORS[reader.cell], steps.graph
+    steps = steps.swap_axes()  # (T, N, D), as the operators take them
+    for directions in reader.layers:
+        weights = [_weights_of(one, operator.gates) for one in directions]
         inputs = [graph.constant(np.stack(each)) for each in zip(*weights, strict=True)]
-        before = list(states[depth]) if states is not None else []
-        n_states = 2 if operator == "LSTM" else 1
-        outputs, *last = graph.add_several(
-            operator,
-            [steps, *inputs, lengths, *before],
-            1 + n_states,
-            hidden_size=directions[0].hidden_size,
+        outputs = steps.add(
+            operator.name,
+            *inputs,
+            lengths.name,
+            hidden_size=reader.hidden_size,
             direction="forward" if len(directions) == 1 else "bidirectional",
-            **attributes,
-        )
-        # From (T, directions, N, H) to (T, N, directions * H).
-        outputs = graph.add("Transpose", outputs, perm=[0, 2, 1, 3])
-        steps = graph.add("Reshape", outputs, graph.integers(0, 0, -1))
-        after.append(last)
-    return steps, after
+            **operator.attributes,
+        )  # (T, directions, N, H)
+        outputs = outputs.add("Transpose", perm=[0, 2, 1, 3])
+        steps = outputs.add("Reshape", graph.integers(0, 0, -1))  # (T, N, H')
+    return steps.swap_axes()
 
 
-def _weights_of(layer: Any, order: Sequence[int]) -> list[np.ndarray]:
-    """Weights of inputs and states, and biases, with the gates in the order of ONNX."""
+def _weights_of(layer: Any, gates: tuple[int, ...]) -> list[np.ndarray]:
+    """Return weights of inputs and states, and biases, with the gates as ONNX has them.
+
+    torch stacks gates along the first axis; ONNX does as well, in another order, and
+    puts both biases into one vector.
+    """
     found = {
-        name: one.detach().numpy().reshape(len(order), layer.hidden_size, -1)
+        name.removesuffix("_l0"): np.concatenate(
+            [np.split(one.detach().numpy(), len(gates))[gate] for gate in gates]
+        )
         for name, one in layer.named_parameters()
     }
-    own = {name: one[list(order)] for name, one in found.items()}
-    bias = [own["bias_ih_l0"].ravel(), own["bias_hh_l0"].ravel()]
-    rows = len(order) * layer.hidden_size
-    return [
-        own["weight_ih_l0"].reshape(rows, -1),
-        own["weight_hh_l0"].reshape(rows, -1),
-        np.concatenate(bias),
-    ]
+    biases = np.concatenate([found["bias_ih"], found["bias_hh"]])
+    return [found["weight_ih"], found["weight_hh"], biases]
 
 
-# Stands for minus infinity, which JSON cannot write.
-LOWEST = float(np.finfo("float32").min)
-_FORMS = (Attention, BothEnds, Decay, Last, Max, Mean)
-
-
-def refuse_unknown(pooling: Pooling) -> None:
-    """Raise a TypeError for a pooling that has no form here."""
-    if type(pooling) not in _FORMS:
-        raise TypeError(f"{type(pooling).__name__} has no form in ONNX here.")
-
-
-class PaddedPoolings:
-    """Pools the outputs of rows that have a sequence each.
+class PaddedOutputs(NamedTuple):
+    """Outputs for N rows with a padded sequence each.
 
     Parameters
     ----------
-    graph : Graph
-        Where the nodes are added.
-    outputs : str
-        Outputs of the reader, shape (T, N, H).
-    lengths : str
-        Number of events, shape (N,), int64.
-    ages : str
-        Age of each event in typical gaps, shape (N, T); any number in padding.
+    outputs : SymbolicArray of shape (N, T, H)
+        Outputs of the reader.
+    is_seen, is_last : SymbolicArray of shape (N, T), bool
+        Whether a step is an event, and the last one.
+    is_filled : SymbolicArray of shape (N, 1), bool
+        Whether there is any event.
+    ages : SymbolicArray of shape (N, T)
+        Age of each event in typical interarrival times; any number in padding.
     """
 
-    def __init__(self, graph: Graph, outputs: str, lengths: str, ages: str) -> None:
-        self._graph = graph
-        self._by_step = outputs
-        self._outputs = graph.add("Transpose", outputs, perm=[1, 0, 2])  # (N, T, H)
-        self._ages = ages
-        n_steps = graph.add("Shape", outputs, start=0, end=1)
+    outputs: Array
+    is_seen: Array
+    is_last: Array
+    is_filled: Array
+    ages: Array
+
+    @classmethod
+    def of(cls, outputs: Array, lengths: Array, ages: Array) -> PaddedOutputs:
+        """Compare steps with the lengths of shape (N,), int64."""
+        graph = outputs.graph
         zero, one = (graph.constant(i, "int64") for i in (0, 1))
-        n_steps = graph.add("Squeeze", n_steps)
-        steps = graph.add("Range", zero, n_steps, one)
-        ends = graph.add("Unsqueeze", lengths, graph.integers(1))  # (N, 1)
-        self._seen = graph.add("Less", steps, ends)  # (N, T)
-        last = graph.add("Equal", steps, graph.add("Sub", ends, one))
-        self._is_last = graph.add("Cast", last, to=1)
-        self._is_seen = graph.add("Cast", self._seen, to=1)
-        self._filled = graph.add("Greater", ends, zero)  # (N, 1)
-
-    def pool(self, reader: HistoryReader) -> str:
-        """What each row sees, shape (N, output_size)."""
-        before, after, weights = [], [], []
-        for pooling in reader.poolings.values():
-            if isinstance(pooling, WeightedPooling):
-                weights.append(self._weigh(pooling))
-            elif isinstance(pooling, BothEnds):
-                before.append(self._both_ends(reader.layers[-1][0].hidden_size))
-            else:
-                after.append(self._largest())
-        summed = [self._sum(self._graph.join(weights, axis=1))] if weights else []
-        return self._graph.join([*before, *summed, *after], axis=1)
-
-    def _weigh(self, pooling: Any) -> str:
-        """Weights of all events, shape (N, P, T)."""
-        graph = self._graph
-        if isinstance(pooling, Last):
-            return self._with_axis(self._is_last)
-        if isinstance(pooling, Mean):
-            return self._with_axis(self._is_seen)
-        if isinstance(pooling, Attention):
-            score = graph.linear(
-                self._outputs, *_weights_of_attention(pooling)
-            )  # (N, T, 1)
-            score = graph.add("Squeeze", score, graph.integers(2))
-            score = graph.add("Where", self._seen, score, graph.constant(LOWEST))
-            top = graph.add("ReduceMax", score, axes=[1], keepdims=1)
-            weight = graph.add("Exp", graph.add("Sub", score, top))
-            return self._with_axis(graph.add("Mul", weight, self._is_seen))
-        halvings = pooling.halvings.numpy()[:, None]
-        ages = self._with_axis(self._ages)  # (N, 1, T)
-        weight = _powers_of_half(graph, ages, halvings)
-        return graph.add("Mul", weight, self._with_axis(self._is_seen))
-
-    def _with_axis(self, numbers: str) -> str:
-        return self._graph.add("Unsqueeze", numbers, self._graph.integers(1))
-
-    def _sum(self, weights: str) -> str:
-        graph = self._graph
-        total = graph.add("ReduceSum", weights, graph.integers(2), keepdims=1)
-        shares = graph.add("Div", weights, graph.add("Max", total, graph.constant(1.0)))
-        summed = graph.add("MatMul", shares, self._outputs)  # (N, P, H)
-        return graph.add("Reshape", summed, graph.integers(0, -1))
-
-    def _largest(self) -> str:
-        graph = self._graph
-        seen = graph.add("Unsqueeze", self._seen, graph.integers(2))
-        outputs = graph.add("Where", seen, self._outputs, graph.constant(LOWEST))
-        largest = graph.add("ReduceMax", outputs, axes=[1], keepdims=0)
-        return graph.add("Where", self._filled, largest, graph.constant(0.0))
-
-    def _both_ends(self, size: int) -> str:
-        """Both directions where each has read everything, shape (N, 2 * size)."""
-        graph = self._graph
-        at_last = self._sum(self._with_axis(self._is_last))
-        first = graph.add("Gather", self._by_step, graph.constant(0, "int64"), axis=0)
-        forward, _ = graph.split(at_last, [size, size], axis=1)
-        _, backward = graph.split(first, [size, size], axis=1)
-        filled = graph.add("Cast", self._filled, to=1)
-        backward = graph.add("Mul", backward, filled)
-        return graph.join([forward, backward], axis=1)
+        n_steps = outputs.add("Shape", start=1, end=2).add("Squeeze").name
+        steps = SymbolicArray(graph, graph.add("Range", zero, n_steps, one))  # (T,)
+        ends = lengths[..., None]  # (N, 1)
+        is_last = steps.add("Equal", ends.add("Sub", one).name)
+        is_filled = ends.add("Greater", zero)
+        return cls(outputs, steps < ends, is_last, is_filled, ages)
 
 
-class StepPooling:
-    """A pooling that takes events in one by one.
-
-    Parameters
-    ----------
-    graph : Graph
-        Where the nodes are added.
-    pooling : EventPooling
-        What was trained; any but `Last`, which has no state of its own.
-
-    Attributes
-    ----------
-    n_vectors, n_weights : int
-        Vectors and numbers of its state.
-    start : list of float
-        What each vector is full of, and each number is, before the first event.
-    is_weighted : bool
-        Whether it is one of the weighted sums, which stand before others.
-    """
-
-    def __init__(self, graph: Graph, pooling: Any) -> None:
-        self._graph = graph
-        self._pooling = pooling
-        self.is_weighted = isinstance(pooling, WeightedPooling)
-        self.n_vectors = pooling.n_vectors
-        self.n_weights = self.n_vectors if self.is_weighted else 0
-        self.start = [0.0] * (self.n_vectors + self.n_weights)
-        if isinstance(pooling, Max):
-            self.start = [LOWEST]
-        if isinstance(pooling, Attention):
-            self.n_weights += 1
-            self.start.append(LOWEST)
-
-    def update(
-        self, sums: str, weights: str | None, output: str, gap: str
-    ) -> tuple[str, str | None]:
-        """State after an event.
-
-        Parameters
-        ----------
-        sums : str
-            Shape (N, P, H).
-        weights : str or None
-            Shape (N, n_weights); None without any.
-        output : str
-            Output of the reader for the event, shape (N, 1, H).
-        gap : str
-            Time since the event before, shape (N, 1).
-        """
-        graph = self._graph
-        if weights is None:
-            return graph.add("Max", sums, output), None
-        if isinstance(self._pooling, Attention):
-            return self._attend(sums, weights, output)
-        fade = self._fade(gap)
-        if fade is not None:
-            weights = graph.add("Mul", weights, fade)
-            fade = graph.add("Unsqueeze", fade, graph.integers(2))
-            sums = graph.add("Mul", sums, fade)
-        weights = graph.add("Add", weights, graph.constant(1.0))
-        return graph.add("Add", sums, output), weights
-
-    def _attend(self, sums: str, weights: str, output: str) -> tuple[str, str]:
-        graph = self._graph
-        score = graph.linear(output, *_weights_of_attention(self._pooling))  # (N, 1, 1)
-        score = graph.add("Squeeze", score, graph.integers(2))
-        weight, largest = graph.split(weights, [1, 1], axis=1)
-        top = graph.add("Max", largest, score)
-        fade, own = (
-            graph.add("Exp", graph.add("Sub", one, top)) for one in (largest, score)
-        )
-        weight = graph.add("Add", graph.add("Mul", weight, fade), own)
-        fade, own = (
-            graph.add("Unsqueeze", one, graph.integers(2)) for one in (fade, own)
-        )
-        sums = graph.add("Mul", sums, fade)
-        sums = graph.add("Add", sums, graph.add("Mul", output, own))
-        return sums, graph.join([weight, top], axis=1)
-
-    def read(self, sums: str, weights: str | None, age: str) -> str:
-        """What a row sees at an age (N, 1) of the last event, shape (N, P * H)."""
-        graph = self._graph
-        if weights is None:
-            is_one = graph.add("Greater", sums, graph.constant(LOWEST))
-            sums = graph.add("Where", is_one, sums, graph.constant(0.0))
-            return graph.add("Reshape", sums, graph.integers(0, -1))
-        if self.n_weights > self.n_vectors:
-            weights = graph.split(weights, [1, 1], axis=1)[0]
-        fade, one = self._fade(age), graph.constant(1.0)
-        if fade is None:
-            share = graph.add("Div", one, graph.add("Max", weights, one))
-        else:
-            faded = graph.add("Mul", weights, fade)
-            share = graph.add("Div", fade, graph.add("Max", faded, one))
-        share = graph.add("Unsqueeze", share, graph.integers(2))
-        pooled = graph.add("Mul", sums, share)
-        return graph.add("Reshape", pooled, graph.integers(0, -1))
-
-    def _fade(self, time: str) -> str | None:
-        """Share of each weight that is left after a time (N, 1); None: all."""
-        if not isinstance(self._pooling, Decay):
-            return None
-        return _powers_of_half(self._graph, time, self._pooling.halvings.numpy())
+def pool(reader: HistoryReader, rows: PaddedOutputs) -> Array:
+    """Pool the outputs of rows, shape (N, output_size)."""
+    poolings = list(reader.poolings.values())
+    pooled = []
+    for i in order_poolings(poolings):
+        found = _POOLINGS[type(poolings[i])](poolings[i], rows)
+        if isinstance(poolings[i], WeightedPooling):  # (N, P, T)
+            found = _weighted_mean(found, rows)  # (N, P, H)
+        pooled.append(found.flatten())
+    return np.concatenate(pooled, axis=1)
 
 
-def read_poolings(
-    poolings: Sequence[StepPooling | None], read: Callable[[Any], str], last: str
-) -> list[str]:
-    """What rows see of each pooling, weighted sums first, as a reader has them.
-
-    Parameters
-    ----------
-    poolings : sequence of StepPooling or None
-        Poolings in the order of the reader; None is `Last`.
-    read : callable
-        What a row sees of one of the others.
-    last : str
-        What it sees of `Last`.
-    """
-    found = [(last, True) if p is None else (read(p), p.is_weighted) for p in poolings]
-    return [name for kind in (True, False) for name, is_one in found if is_one is kind]
+def _weighted_mean(weights: Array, rows: PaddedOutputs) -> Array:
+    shares = weights / np.maximum(weights.sum(axis=2), 1.0)
+    return shares @ rows.outputs
 
 
-def _powers_of_half(graph: Graph, times: str, halvings: np.ndarray) -> str:
-    logarithms = graph.add("Mul", times, graph.constant(-np.log(2) * halvings))
-    return graph.add("Exp", logarithms)
+def _last(pooling: Pooling, rows: PaddedOutputs) -> Array:
+    return rows.is_last.as_floats()[..., None, :]
 
 
-def _weights_of_attention(attention: Any) -> tuple[np.ndarray, np.ndarray]:
-    layer = attention.score
-    return layer.weight.detach().numpy(), layer.bias.detach().numpy()
+def _mean(pooling: Pooling, rows: PaddedOutputs) -> Array:
+    return rows.is_seen.as_floats()[..., None, :]
+
+
+def _decay(pooling: Decay, rows: PaddedOutputs) -> Array:
+    ages = np.where(rows.is_seen, rows.ages, np.inf)
+    return np.exp2(ages[..., None, :] * -pooling.halvings.numpy()[:, None])
+
+
+def _attention(pooling: Attention, rows: PaddedOutputs) -> Array:
+    score = Affine.of(pooling.score)(rows.outputs)[..., 0]  # (N, T)
+    score = np.where(rows.is_seen, score, LOWEST)
+    # Relative to the largest one. Of a row without events all are the largest.
+    weights = np.exp(score - score.max(axis=1)) * rows.is_seen.as_floats()
+    return weights[..., None, :]
+
+
+def _max(pooling: Pooling, rows: PaddedOutputs) -> Array:
+    outputs = np.where(rows.is_seen[..., None], rows.outputs, LOWEST)
+    return np.where(rows.is_filled[..., None], outputs.max(axis=1), 0.0)  # (N, 1, H)
+
+
+def _both_ends(pooling: Pooling, rows: PaddedOutputs) -> Array:
+    # Each direction where it has run over all events: the forward one at the last
+    # event, the backward one at the first.
+    at_last = _weighted_mean(_last(pooling, rows), rows)  # (N, 1, 2 H)
+    at_first = rows.outputs[..., :1, :] * rows.is_filled.as_floats()[..., None]
+    forward, backward = at_last.split(2), at_first.split(2)
+    return np.concatenate([forward[0], backward[1]], axis=2)
+
+
+# Weights (N, P, T) of a weighted pooling, and the vectors (N, P, H) of another.
+_POOLINGS: dict[type[Pooling], Any] = {
+    Attention: _attention,
+    BothEnds: _both_ends,
+    Decay: _decay,
+    Last: _last,
+    Max: _max,
+    Mean: _mean,
+}

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._recurrent.data import Inputs, RowData, read_inputs
+from sklearn_seqcrm._recurrent.network import StepHead
 from sklearn_seqcrm.serving._streaming._arrivals import exact_tick_of, tick_of
 from sklearn_seqcrm.serving._streaming._event_fields import EventRowEncoder, refuse_lost
 from sklearn_seqcrm.serving._streaming._field_readers import (
@@ -17,7 +18,6 @@ from sklearn_seqcrm.serving._streaming._field_readers import (
     refuse_surrogates,
 )
 from sklearn_seqcrm.serving._streaming._fitted_pipeline import FittedPipeline
-from sklearn_seqcrm.serving._streaming._numpy_rnn import OneNetwork
 from sklearn_seqcrm.serving._streaming._rows_to_score import (
     latest_of,
     one_id_like,
@@ -27,7 +27,10 @@ from sklearn_seqcrm.serving._streaming._statics_row import (
     StaticsRowEncoder,
     UnusualValueError,
 )
-from sklearn_seqcrm.serving._streaming._streamed_history import StreamedHistory
+from sklearn_seqcrm.serving._streaming._streamed_history import (
+    StreamedHistory,
+    is_early,
+)
 
 
 class OneCustomer:
@@ -37,8 +40,6 @@ class OneCustomer:
     ----------
     parts : FittedPipeline
         What was learned.
-    networks : sequence of OneNetwork
-        The networks.
     streams : dict of str to StreamedHistory
         The history columns, with the states of all customers.
     keys : dict of str to (str, str)
@@ -52,14 +53,13 @@ class OneCustomer:
     def __init__(
         self,
         parts: FittedPipeline,
-        networks: Sequence[OneNetwork],
         streams: Mapping[Any, StreamedHistory],
         keys: Mapping[Any, tuple[str, str]],
         exact: bool,
         ignore_late: bool,
     ) -> None:
         self._parts = parts
-        self._networks = networks
+        self._heads = [StepHead(network) for network in parts.networks]
         self._streams = streams
         self._keys = keys
         self._exact = exact
@@ -125,11 +125,15 @@ class OneCustomer:
         ]
         row = self._row(known, beside)
         outputs = []
-        for number, network in enumerate(self._networks):
+        for number, head in enumerate(self._heads):
             pooled = [
                 one.pooled_one(*views[name], number) for name, one in streams.items()
             ]
-            outputs.append(network.outputs(pooled, row)[None].astype("float64"))
+            outputs.append(
+                head.outputs(pooled, row.static[0], row.offset, row.linear_inputs[0])[
+                    None
+                ].astype("float64")
+            )
         return outputs
 
     def _row(
@@ -195,7 +199,9 @@ class OneCustomer:
                 "rows see the events at their cutoff."
             )
         now = np.array([now], clock.dtype)
-        stream.refuse_early(np.array([slot]), now, exact)
+        # NumPy's calls for a single row would take longer than all other checks.
+        if slot >= 0 and is_early(stream.states.records["last"][slot], now[0], exact):
+            stream.refuse_early(np.array([slot]), now, exact)
         return now
 
     def _read_statics(

@@ -57,7 +57,7 @@ class StaticsRowEncoder:
 
     def __init__(self, parts: Sequence[_Part], order: Sequence[int]) -> None:
         self._parts = parts
-        self._order = list(order)
+        self._order = np.array(order, dtype="intp")
 
     @classmethod
     def of(cls, parts: FittedPipeline) -> StaticsRowEncoder | None:
@@ -105,14 +105,14 @@ class StaticsRowEncoder:
         for part in self._parts:
             numbers += part(statics, cutoff)
         values = np.array(numbers, dtype="float64")[self._order]
-        if not np.isfinite(values).all() or (np.abs(values) > 1e38).any():
+        if not (np.abs(values) <= 1e38).all():  # NaN is not, either
             raise UnusualValueError
         return values.astype("float32")
 
     def learned(self) -> dict[str, Any]:
         """Everything learned, in types that JSON has."""
         parts = [part.learned() for part in self._parts]
-        return {"parts": parts, "order": self._order}
+        return {"parts": parts, "order": self._order.tolist()}
 
 
 def _names_of(step: ColumnTransformer, part: str) -> list[Any]:

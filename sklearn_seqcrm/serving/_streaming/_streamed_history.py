@@ -16,6 +16,7 @@ from sklearn_seqcrm._encoding import (
     symexp,
 )
 from sklearn_seqcrm._ragged import blocks
+from sklearn_seqcrm._recurrent.network import RecurrentState
 from sklearn_seqcrm._store import LONGEST, Column
 from sklearn_seqcrm.serving._streaming._arrivals import Arrivals
 from sklearn_seqcrm.serving._streaming._customer_states import (
@@ -24,11 +25,9 @@ from sklearn_seqcrm.serving._streaming._customer_states import (
 )
 from sklearn_seqcrm.serving._streaming._event_reader import (
     EventReader,
-    PackedState,
     portions,
     strides,
 )
-from sklearn_seqcrm.serving._streaming._numpy_rnn import NumpyRNN
 
 _WIDTH = 4  # numbers of an event in work, as `encode_rows` has them
 
@@ -48,9 +47,7 @@ class StreamedHistory:
     encoder : EventEncoder
         What was learned of its events.
     readers : sequence of EventReader
-        One for each network, for events of many customers.
-    steps : sequence of NumpyRNN
-        The same, for single ones.
+        One for each network.
     n_states : int
         States of the cells that a network has in work for an event.
     most : int or None
@@ -73,7 +70,6 @@ class StreamedHistory:
         name: str,
         encoder: EventEncoder,
         readers: Sequence[EventReader],
-        steps: Sequence[NumpyRNN],
         n_states: int,
         most: int | None,
         dtype: str,
@@ -86,7 +82,6 @@ class StreamedHistory:
         self.states = CustomerStateTable(start)
         self.span: tuple[Any, Any] | None = None
         self._readers = readers
-        self._steps = steps
         self._n_states = n_states
         self._most = most
         self._has_sums = has_sums
@@ -161,14 +156,14 @@ class StreamedHistory:
         [slot] = self.states.add([customer])
         records = self.states.records
         record = records[slot]  # not a copy
+        # As in `advance`: 0 for a first event.
         gap_in_units = 0.0 if np.isnan(gap) else gap / self.encoder.layout.time_unit
-        for number, step in enumerate(self._steps):
-            vectors, weights = (
-                self.stored.load(record, number),
-                record["weights"][number],
+        for number, reader in enumerate(self._readers):
+            before = self._state_of(record, number)
+            after = reader.step.update(
+                before, channels, codes, np.float32(gap_in_units)
             )
-            step.advance(vectors, weights, channels, codes, gap_in_units)
-            self.stored.store(records, slot, number, vectors)
+            self._store(slot, number, after)
         times = np.array([[tick]], self.encoder.clock.dtype)
         own = self.states.records[slot : slot + 1]
         own["sums"] = self._sums_after(own, times, channels[None, None])
@@ -245,9 +240,9 @@ class StreamedHistory:
         )
         before = records[slots]
         for number, reader in enumerate(self._readers):
-            after = reader.advance(self._packed(before, number), *tensors)
-            self.stored.store(records, slots, number, after.vectors.numpy())
-            records["weights"][slots, number] = after.weights.numpy()
+            state = self._state_of(before, number).map(torch.from_numpy)
+            after = reader.advance(state, *tensors)
+            self._store(slots, number, after.map(torch.Tensor.numpy))
         records["sums"][slots] = self._sums_after(before, times, channels)
         is_first = before["count"] == 0
         records["first"][slots[is_first]] = times[is_first, 0]
@@ -290,10 +285,8 @@ class StreamedHistory:
             Whether rows see the events at their cutoff.
         """
         known = np.flatnonzero(slots >= 0)
-        if not len(known):
-            return
-        last = self.states.records["last"][slots[known]]
-        early = last > cutoff[known] if exact else last >= cutoff[known]
+        last, cutoff = self.states.records["last"][slots[known]], cutoff[known]
+        early = is_early(last, cutoff, exact)
         if early.any():
             at, clock = early.argmax(), self.encoder.clock
             way = (
@@ -302,7 +295,7 @@ class StreamedHistory:
             raise ValueError(
                 f"{early.sum()} of {len(slots)} rows have a cutoff that is not after "
                 f"the last event in {self.name!r} of their customer{way}: the first of "
-                f"them is at {clock.as_scalar(cutoff[known[at]])}, with an event at "
+                f"them is at {clock.as_scalar(cutoff[at])}, with an event at "
                 f"{clock.as_scalar(last[at])}. States have read these events, and "
                 "cannot go back; attach the rows to a log to score the past."
             )
@@ -327,13 +320,11 @@ class StreamedHistory:
             Sums of facts before their tails were folded in; none of them unless
             `has_sums`.
         """
-        filled = records["count"] > 0
-        ages = np.full((len(records), 2), np.nan)
-        for column, name in enumerate(("last", "first")):
-            ages[filled, column] = (cutoff - records[name])[filled]
+        ages = np.stack([cutoff - records["last"], cutoff - records["first"]], axis=1)
+        ages = np.where(records["count"][:, None] > 0, ages, np.nan)  # (n, 2)
+        layout, n_facts = self.encoder.layout, 1 + self.encoder.layout.n_decayed
         sums = self._faded(records, cutoff - records["last"])
-        layout = self.encoder.layout
-        sums, amounts = np.split(sums, [1 + layout.n_decayed], axis=2)
+        sums, amounts = sums[:, :, :n_facts], sums[:, :, n_facts:]
         raw = row_features_of(ages, records["count"], sums, cutoff, layout)
         features = scale_row_features(raw, self.encoder.row_scale).astype("float32")
         return features, sums_of_amounts(amounts)
@@ -354,7 +345,7 @@ class StreamedHistory:
         """
         since = np.where(records["count"] > 0, cutoff - records["last"], 0)
         age = (since / self.encoder.layout.time_unit).astype("float32")
-        state = self._packed(records, number)
+        state = self._state_of(records, number).map(torch.from_numpy)
         return self._readers[number].read(state, torch.from_numpy(age))
 
     def pooled_one(self, record: np.ndarray, cutoff: Any, number: int) -> np.ndarray:
@@ -371,15 +362,28 @@ class StreamedHistory:
         """
         one = record[0]
         since = cutoff - one["last"] if one["count"] else 0
-        vectors = self.stored.load(one, number)
-        age = since / self.encoder.layout.time_unit
-        return self._steps[number].read(vectors, one["weights"][number], age)
+        age = np.float32(since / self.encoder.layout.time_unit)
+        state = self._state_of(one, number)
+        return self._readers[number].step.read(state, age).ravel()
 
-    def _packed(self, records: np.ndarray, number: int) -> PackedState:
-        """States of one network at some records."""
+    # Packed states: fields "vectors" (and "totals") and "weights" ---------------------
+
+    def _state_of(self, records: Any, number: int) -> RecurrentState:
+        """Return the states of one network in records, or in a single one."""
         vectors = self.stored.load(records, number)
-        weights = torch.from_numpy(records["weights"][:, number])
-        return PackedState(torch.from_numpy(vectors), weights)
+        numbers = records["weights"][..., number, :]
+        return self._readers[number].step.start.unpack(vectors, numbers)
+
+    def _store(self, slots: Any, number: int, state: RecurrentState) -> None:
+        """Write the states of one network into slots, or into a single one."""
+        vectors, numbers = state.pack()
+        self.stored.store(self.states.records, slots, number, vectors)
+        self.states.records["weights"][slots, number] = numbers
+
+
+def is_early(last: Any, cutoff: Any, exact: bool) -> Any:
+    """Return whether a row at a cutoff does not see the last event that was read."""
+    return last > cutoff if exact else last >= cutoff
 
 
 def _start_record(
@@ -390,8 +394,8 @@ def _start_record(
 ) -> np.ndarray:
     """Record of a customer without events, shape (1,)."""
     layout, tick = encoder.layout, encoder.clock.dtype
-    vectors = np.stack([reader.start.vectors[0].numpy() for reader in readers])
-    weights = np.stack([reader.start.weights[0].numpy() for reader in readers])
+    packed = [reader.step.start.pack() for reader in readers]
+    vectors, weights = (np.stack(each) for each in zip(*packed, strict=True))
     n_numbers = 1 + (1 + has_sums) * layout.n_decayed
     fields: list[Any] = [
         ("first", tick),

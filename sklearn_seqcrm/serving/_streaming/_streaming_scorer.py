@@ -25,7 +25,6 @@ from sklearn_seqcrm.serving._streaming._customer_states import CustomerStateTabl
 from sklearn_seqcrm.serving._streaming._event_reader import EventReader
 from sklearn_seqcrm.serving._streaming._fitted_pipeline import FittedPipeline
 from sklearn_seqcrm.serving._streaming._many_customers import ManyCustomers
-from sklearn_seqcrm.serving._streaming._numpy_rnn import OneNetwork
 from sklearn_seqcrm.serving._streaming._one_customer import OneCustomer
 from sklearn_seqcrm.serving._streaming._parquet import (
     digest_of,
@@ -174,28 +173,23 @@ class StreamingScorer(RowScores):
         for name, keys in self._keys.items():
             _refuse_repeated(keys, parts.encoders[name].kinds, name)
         with isolated_torch_settings("cpu"), torch.no_grad():
-            ones = [OneNetwork(network) for network in parts.networks]
-            self._streams = self._make_streams(names, ones)
+            self._streams = self._make_streams(names)
         exact, ignore_late = allow_exact_matches, late == "ignore"
         self._many_customers = ManyCustomers(parts, self._streams, self._keys, exact)
         self._one_customer = OneCustomer(
-            parts, ones, self._streams, self._keys, exact, ignore_late
+            parts, self._streams, self._keys, exact, ignore_late
         )
         self._lock = threading.RLock()
 
-    def _make_streams(
-        self, names: Sequence[Any], ones: Sequence[OneNetwork]
-    ) -> dict[Any, StreamedHistory]:
+    def _make_streams(self, names: Sequence[Any]) -> dict[Any, StreamedHistory]:
         networks = self._parts.networks
-        first = networks[0].readers[0].layers
-        size = first[0][0].hidden_size
+        first = networks[0].readers[0]
         return {
             name: StreamedHistory(
                 name,
                 self._parts.encoders[name],
-                [EventReader(network.readers[i], size) for network in networks],
-                [network.steps[i] for network in ones],
-                size * len(first),
+                [EventReader(network.readers[i]) for network in networks],
+                first.hidden_size * len(first.layers),
                 self.max_customers,
                 self.dtype,
                 self._parts.estimator._objective.is_linear,

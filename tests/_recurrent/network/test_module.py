@@ -10,17 +10,18 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from sklearn_seqcrm._recurrent.data._batches import BatchIterator
 from sklearn_seqcrm._recurrent.data._rows import HistorySource, HistorySpec, RowData
-from sklearn_seqcrm._recurrent.network import _module, _reader
-from sklearn_seqcrm._recurrent.network._layers import Dropout
-from sklearn_seqcrm._recurrent.network._module import HistoryNetwork
-from sklearn_seqcrm._recurrent.network._poolings import POOLINGS
-from sklearn_seqcrm._recurrent.network._reader import (
+from sklearn_seqcrm._recurrent.network import (
     CELLS,
+    POOLINGS,
+    Dropout,
+    HistoryNetwork,
     HistoryReader,
+    _module,
+    _reader,
     read_both_ways,
-    read_one_way,
     trains_in_bfloat16,
 )
+from sklearn_seqcrm._recurrent.network._reader import read_one_way
 from tests._recurrent.data.test_batches import gathered, make_data
 
 SPEC = HistorySpec(n_channels=3, n_levels=(5, 5), half_lives=(1.0, 4.0))
@@ -112,11 +113,11 @@ def test_pooling(pooling, bidirectional, cell, num_layers):
 @torch.no_grad()
 def test_both_directions_equal_a_packed_network(cell):
     torch.manual_seed(0)
-    packed = CELLS[cell](3, 4, num_layers=2, bidirectional=True, batch_first=True)
+    packed = CELLS[cell].layer(3, 4, num_layers=2, bidirectional=True, batch_first=True)
     layers = []
     for depth in range(2):
         size = 3 if depth == 0 else 8
-        pair = [CELLS[cell](size, 4, batch_first=True) for _ in range(2)]
+        pair = [CELLS[cell].layer(size, 4, batch_first=True) for _ in range(2)]
         for direction, suffix in zip(pair, ("", "_reverse"), strict=True):
             for name, parameter in direction.named_parameters():
                 name = name.replace("_l0", f"_l{depth}{suffix}")
@@ -317,7 +318,7 @@ def test_decay_fades_with_silence():
 def test_gradients_end_where_a_stretch_begins(cell):
     """As in a loop over equal stretches whose first state is a constant."""
     torch.manual_seed(0)
-    layer = CELLS[cell](3, 4, batch_first=True)
+    layer = CELLS[cell].layer(3, 4, batch_first=True)
     steps = torch.randn(2, 10, 3)
     weight = torch.randn(2, 10, 4)
 
@@ -346,7 +347,7 @@ def test_gradients_end_where_a_stretch_begins(cell):
 
 def test_where_gradients_end_does_not_depend_on_the_batch():
     torch.manual_seed(0)
-    layer = CELLS["lstm"](1, 4, batch_first=True)
+    layer = CELLS["lstm"].layer(1, 4, batch_first=True)
     steps = torch.randn(2, 11, 1, requires_grad=True)
     outputs, _ = read_one_way(layer, steps, 5)
     (outputs[0, 4] + outputs[1, 8]).sum().backward()
@@ -356,7 +357,7 @@ def test_where_gradients_end_does_not_depend_on_the_batch():
 
 def test_memory_of_stretches():
     """What is kept for the gradients are outputs, and not the gates of every event."""
-    layer, steps = CELLS["lstm"](8, 64, batch_first=True), torch.randn(1, 2000, 8)
+    layer, steps = CELLS["lstm"].layer(8, 64, batch_first=True), torch.randn(1, 2000, 8)
 
     def kept(bptt_steps):
         sizes = {}

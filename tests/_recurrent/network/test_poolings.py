@@ -1,5 +1,7 @@
 """Poolings: by blocks, by whole sequences and event by event, against a loop."""
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -8,12 +10,8 @@ from numpy.testing import assert_allclose
 from sklearn_seqcrm._recurrent.data import _padding
 from sklearn_seqcrm._recurrent.data._batches import BatchIterator
 from sklearn_seqcrm._recurrent.data._rows import HistorySource, HistorySpec, RowData
-from sklearn_seqcrm._recurrent.network._poolings import (
-    POOLINGS,
-    carry_over,
-    make_poolings,
-)
-from sklearn_seqcrm._recurrent.network._reader import HistoryReader
+from sklearn_seqcrm._recurrent.network import POOLINGS, HistoryReader
+from sklearn_seqcrm._recurrent.network._poolings import carry_over, make_poolings
 from tests._recurrent.data.test_batches import gathered
 
 HALF_LIVES = (0.5, 8.0)
@@ -130,9 +128,10 @@ def test_blocks_and_whole_sequences_agree(pooling, before_each, monkeypatch):
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
+@pytest.mark.parametrize("library", ["torch", "numpy"])
 @torch.no_grad()
-def test_event_by_event(pooling):
-    """After each event, and a while later, a state tells what a batch does."""
+def test_event_by_event(pooling, library):
+    """After each event, and a while later, a state reads what a batch pools."""
     data = make_rows((200,), seed=3)
     reader = HistoryReader(SPEC, "gru", 3, 1, False, [pooling], 0.0)
     expected, n_blocks = read(reader, data)
@@ -142,21 +141,27 @@ def test_event_by_event(pooling):
         torch.from_numpy(source.channels)[None], torch.zeros(1, 200, 0)
     )
     outputs, _ = reader.read(steps, torch.tensor([200]))
-    one = reader.poolings[pooling]
-    state, n_events = one.start(outputs[:, 0]), 0
-    sizes = {tensor.shape for tensor in state}
-    times = source.times
+    one, number = reader.poolings[pooling], np.float32
+    if library == "numpy":
+        one, outputs = one.to_numpy(), outputs.numpy()
+    else:
+        number = functools.partial(torch.tensor, dtype=torch.float32)
+    state, n_events = one.start(3), 0
+    if library == "torch":
+        state = tuple(map(torch.from_numpy, state))
+    sizes = {array.shape for array in state}
+    times, last = source.times, outputs[0, 0] * 0
     for row in np.argsort(source.stop):
         if source.stop[row] > n_events:
+            last = outputs[0, n_events]
             gap = (times[n_events] - times[max(n_events - 1, 0)]) / 1.5
-            gap = torch.tensor([gap], dtype=torch.float32)
-            state = one.update(state, outputs[:, n_events], gap)
+            state = one.update(state, last, number(gap))
             n_events += 1
         assert source.stop[row] == n_events
         age = max(source.cutoff[row] - times[max(n_events - 1, 0)], 0) / 1.5
-        found = one.read(state, torch.tensor([age], dtype=torch.float32))[0]
-        torch.testing.assert_close(found, expected[row], rtol=0, atol=5e-6)
-    assert {tensor.shape for tensor in state} == sizes
+        found = one.read(state, last, number(age)).ravel()
+        assert_allclose(found, expected[row], rtol=0, atol=5e-6)
+    assert {array.shape for array in state} == sizes
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
@@ -189,24 +194,6 @@ def test_states_are_carried_from_block_to_block(n_blocks):
     if n_blocks > 1:
         assert (added.grad[0, 0, 0] == n_blocks - 1).all()
         assert (added.grad[0, 1, 0] == 1).all()
-
-
-def test_going_on_from_a_state():
-    reader = HistoryReader(SPEC, "lstm", 3, 2, False, ["last"], 0.0)
-    steps, lengths = torch.randn(2, 9, 2), torch.tensor([9, 9])
-    whole, end = reader.read(steps, lengths)
-    head, state = reader.read(steps[:, :4], lengths - 5)
-    tail, other = reader.read(steps[:, 4:], lengths - 4, state)
-    torch.testing.assert_close(torch.cat([head, tail], dim=1), whole)
-    torch.testing.assert_close(other, end)
-
-
-def test_reading_both_ways_does_not_go_on():
-    reader = HistoryReader(SPEC, "lstm", 3, 1, True, ["last"], 0.0)
-    steps, lengths = torch.zeros(1, 2, 2), torch.tensor([2])
-    _, state = reader.read(steps, lengths)
-    with pytest.raises(ValueError, match="cannot go on from a state"):
-        reader.read(steps, lengths, state)
 
 
 def test_weights_grow_with_the_events_and_not_with_their_square():

@@ -1,0 +1,200 @@
+"""Recurrent cells: the formula of one step, written once for every kind of array.
+
+torch's layers (`Cell.layer`) run whole sequences in training. Everything that sees one
+event at a time (a streamed event, the step graph of ONNX, the tests of the layers)
+computes `Cell.update`. Shapes are (..., D): any number of leading axes, or none for a
+single history.
+
+Arrays are NumPy arrays, torch tensors, or whatever implements NumPy's protocols
+``__array_ufunc__`` and ``__array_function__``, as the symbolic arrays of the ONNX
+export do. `array_namespace` is all that tells them apart.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from torch import nn
+
+Array: TypeAlias = Any
+State: TypeAlias = tuple[Array, ...]
+
+
+def array_namespace(array: Array) -> Any:
+    """Return the module with the functions of an array: torch or numpy.
+
+    Formulas use the names that both have: ``concatenate``, ``exp``, ``exp2``,
+    ``maximum``, ``tanh`` and ``where``.
+    """
+    return torch if isinstance(array, torch.Tensor) else np
+
+
+def at_least(array: Array, bound: float) -> Array:
+    """Return the maximum of an array and a number, which torch's maximum refuses."""
+    if isinstance(array, torch.Tensor):
+        return array.clamp(min=bound)
+    return np.maximum(array, bound)
+
+
+def sigmoid(array: Array) -> Array:
+    """Return the logistic function, in a form that never overflows."""
+    return 0.5 * (1 + array_namespace(array).tanh(0.5 * array))
+
+
+class Affine(NamedTuple):
+    """A linear layer of torch with NumPy weights.
+
+    Parameters
+    ----------
+    weight : ndarray of shape (D, K)
+        Weights, transposed as compared to torch.
+    bias : ndarray of shape (K,)
+        Biases.
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+
+    @classmethod
+    def of(cls, layer: Any) -> Affine:
+        """Take the weights of a `torch.nn.Linear`."""
+        return cls(layer.weight.detach().numpy().T, layer.bias.detach().numpy())
+
+    def __call__(self, inputs: Array) -> Array:
+        """Return outputs of shape (..., K) for inputs of shape (..., D)."""
+        return inputs @ self.weight + self.bias
+
+
+class Cell(ABC):
+    """A recurrent cell with its weights.
+
+    Parameters
+    ----------
+    weight_ih : array of shape (G * H, D)
+        Weights of the event, for G gates below one another, in torch's order.
+    weight_hh : array of shape (G * H, H)
+        Weights of the hidden state.
+    bias_ih, bias_hh : array of shape (G * H,)
+        Biases, which torch has for both.
+
+    Attributes
+    ----------
+    layer : type
+        Layer of torch that runs the cell over sequences.
+    n_states : int
+        Number of vectors in the state. The first one is the hidden state, which is also
+        the output.
+    """
+
+    layer: type[nn.Module]
+    n_states = 1
+
+    def __init__(
+        self, weight_ih: Array, weight_hh: Array, bias_ih: Array, bias_hh: Array
+    ) -> None:
+        # One product for event and hidden state: for a single history, the calls take
+        # longer than the arithmetic.
+        xp = array_namespace(weight_ih)
+        self._weight = xp.concatenate([weight_ih, weight_hh], axis=1).T
+        self._bias = bias_ih + bias_hh
+
+    @classmethod
+    def of(cls, layer: nn.Module) -> Cell:
+        """Take the weights of a layer with one direction, as NumPy arrays."""
+        found = {
+            name.removesuffix("_l0"): one.detach().numpy()
+            for name, one in layer.named_parameters()
+        }
+        return cls(**found)
+
+    @abstractmethod
+    def update(self, state: State, event: Array) -> State:
+        """Return the state after an event.
+
+        Parameters
+        ----------
+        state : tuple of n_states arrays of shape (..., H)
+            State before the event, 0 at the beginning.
+        event : array of shape (..., D)
+            The embedded event.
+        """
+
+    def _affine(self, event: Array, hidden: Array) -> Array:
+        """Return ``W_ih x + b_ih + W_hh h + b_hh``, shape (..., G * H)."""
+        both = array_namespace(event).concatenate([event, hidden], axis=-1)
+        return both @ self._weight + self._bias
+
+
+class LSTMCell(Cell):
+    """Long short-term memory with a forget gate (Hochreiter and Schmidhuber, 1997).
+
+    ::
+
+        i, f, o = sigmoid(.), sigmoid(.), sigmoid(.)    input, forget and output gate
+        g = tanh(.)                                     candidate
+        c' = f c + i g                                  memory
+        h' = o tanh(c')                                 hidden state
+    """
+
+    layer = nn.LSTM
+    n_states = 2
+
+    def update(self, state: State, event: Array) -> State:
+        hidden, memory = state
+        tanh = array_namespace(event).tanh
+        gates = self._affine(event, hidden)  # (..., 4 H): i, f, g, o
+        n = len(self._bias) // 4
+        opened = sigmoid(gates[..., : 2 * n])  # i and f at once
+        memory = opened[..., n:] * memory + opened[..., :n] * tanh(
+            gates[..., 2 * n : 3 * n]
+        )
+        return sigmoid(gates[..., 3 * n :]) * tanh(memory), memory
+
+
+class GRUCell(Cell):
+    """Gated recurrent unit (Cho et al., 2014) in the variant of torch.
+
+    ::
+
+        r, z = sigmoid(.), sigmoid(.)                   reset and update gate
+        n = tanh(W x + b + r (U h + d))                 candidate
+        h' = (1 - z) n + z h
+
+    The reset gate multiplies the product ``U h + d``, not ``h``: the event and the
+    hidden state cannot share one product.
+    """
+
+    layer = nn.GRU
+
+    def __init__(
+        self, weight_ih: Array, weight_hh: Array, bias_ih: Array, bias_hh: Array
+    ) -> None:
+        self._of_event = Affine(weight_ih.T, bias_ih)
+        self._of_hidden = Affine(weight_hh.T, bias_hh)
+
+    def update(self, state: State, event: Array) -> State:
+        [hidden] = state
+        new, old = self._of_event(event), self._of_hidden(hidden)  # (..., 3 H): r, z, n
+        n = len(self._of_event.bias) // 3
+        opened = sigmoid(new[..., : 2 * n] + old[..., : 2 * n])  # r and z at once
+        reset, keep = opened[..., :n], opened[..., n:]
+        candidate = array_namespace(event).tanh(
+            new[..., 2 * n :] + reset * old[..., 2 * n :]
+        )
+        return ((1 - keep) * candidate + keep * hidden,)
+
+
+class RNNCell(Cell):
+    """Elman's network: ``h' = tanh(W x + b + U h + d)``."""
+
+    layer = nn.RNN
+
+    def update(self, state: State, event: Array) -> State:
+        [hidden] = state
+        return (array_namespace(event).tanh(self._affine(event, hidden)),)
+
+
+CELLS: dict[str, type[Cell]] = {"lstm": LSTMCell, "gru": GRUCell, "rnn": RNNCell}

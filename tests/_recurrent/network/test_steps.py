@@ -1,0 +1,142 @@
+"""One event at a time, in NumPy or torch, against layers that run whole sequences."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from sklearn_seqcrm._recurrent.data import HistorySpec
+from sklearn_seqcrm._recurrent.network import (
+    CELLS,
+    POOLINGS,
+    HistoryReader,
+    Pooling,
+    RecurrentState,
+    StepReader,
+)
+
+SPEC = HistorySpec(n_channels=2, n_levels=(3,), half_lives=(0.5, 8.0))
+# What is added up has a size of about 1, in float32.
+EXACT = {"rtol": 0, "atol": 2e-6}
+
+
+def make_reader(cell="lstm", num_layers=1, pooling=POOLINGS, bidirectional=False):
+    reader = HistoryReader(SPEC, cell, 3, num_layers, bidirectional, pooling, 0.0)
+    return reader.requires_grad_(False)
+
+
+def some_events(n, n_events, seed):
+    """Channels, codes and interarrival times, shapes (n_events, n, ...)."""
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=(n_events, n, 2)).astype("float32")
+    codes = rng.integers(0, 3, (n_events, n, 1))
+    return values, codes, rng.exponential(2, (n_events, n)).astype("float32")
+
+
+def run(steps, state, events):
+    """The state after all of some events, one at a time."""
+    for event in zip(*events, strict=True):
+        state = steps.update(state, *event)
+    return state
+
+
+@pytest.mark.parametrize("library", ["torch", "numpy"])
+@pytest.mark.parametrize("num_layers", [1, 2])
+@pytest.mark.parametrize("cell", CELLS)
+def test_steps_of_a_cell_are_those_of_a_layer(cell, num_layers, library):
+    reader = make_reader(cell, num_layers)
+    values, codes, _ = (one.swapaxes(0, 1) for one in some_events(4, 30, seed=1))
+    inputs = reader.embed(torch.from_numpy(values), torch.from_numpy(codes))
+    expected, end = reader.read(inputs, torch.full((4,), 30))
+    state, outputs = reader.start(4), []
+    cells = [reader.cell.of(layer[0]) for layer in reader.layers]
+    if library == "torch":
+        cells = [
+            reader.cell(*(one.detach() for one in layer[0].parameters()))
+            for layer in reader.layers
+        ]
+    else:
+        inputs, state = inputs.numpy(), state.map(torch.Tensor.numpy)
+    layers = list(state.cells)
+    for step in range(30):
+        output = inputs[:, step]
+        for i, one in enumerate(cells):
+            layers[i] = one.update(layers[i], output)
+            output = layers[i][0]
+        outputs.append(output)
+    assert_allclose(np.stack(outputs, axis=1), expected, **EXACT)
+    found, _ = RecurrentState(tuple(layers)).pack()
+    assert_allclose(found, end.pack()[0], **EXACT)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.sampled_from(list(CELLS)),
+    st.lists(st.sampled_from(POOLINGS), min_size=1, unique=True),
+    st.integers(1, 2),
+    st.integers(0, 6),
+    st.integers(0, 6),
+    st.integers(0, 10**6),
+)
+def test_states_are_taken_packed_and_gone_on_from(
+    cell, pooling, num_layers, n_before, n_after, seed
+):
+    steps = StepReader(make_reader(cell, num_layers, pooling))
+    start = steps.start.map(lambda one: np.stack([one] * 3))
+    events = some_events(3, n_before + n_after, seed)
+    before = run(steps, start, [one[:n_before] for one in events])
+    rest = [one[n_before:] for one in events]
+    expected, age = run(steps, before, rest), np.float32([0, 0.5, 30])
+    # Through storage: the same numbers, so the same results.
+    vectors, numbers = before.pack()
+    assert vectors.dtype == numbers.dtype == "float32"
+    again = steps.start.unpack(vectors, numbers)
+    for one, other in zip(again.pack(), (vectors, numbers), strict=True):
+        assert_array_equal(one, other)
+    found = run(steps, again, rest)
+    assert_array_equal(steps.read(found, age), steps.read(expected, age))
+    # One history alone, without an axis, and two of them in another order.
+    alone = run(steps, before.take(1), [one[:, 1] for one in rest])
+    pair = run(steps, before.take([2, 1]), [one[:, [2, 1]] for one in rest])
+    assert_allclose(steps.read(alone, age[1]), steps.read(expected, age)[1], **EXACT)
+    wanted = steps.read(expected, age)[[2, 1]]
+    assert_allclose(steps.read(pair, age[[2, 1]]), wanted, **EXACT)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_before_the_first_event_poolings_are_0(pooling):
+    steps = StepReader(make_reader(pooling=[pooling]))
+    assert not steps.read(steps.start, np.float32(3)).any()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_call_goes_on_from_the_state_of_another(cell):
+    reader = make_reader(cell, num_layers=2)
+    steps, lengths = torch.randn(2, 9, 5), torch.tensor([9, 9])
+    whole, end = reader.read(steps, lengths)
+    head, state = reader.read(steps[:, :4], lengths - 5)
+    tail, other = reader.read(steps[:, 4:], lengths - 4, state)
+    torch.testing.assert_close(torch.cat([head, tail], dim=1), whole)
+    torch.testing.assert_close(other.pack()[0], end.pack()[0])
+
+
+def test_a_bidirectional_reader_has_no_state_to_go_on_from():
+    reader = make_reader(bidirectional=True, pooling=["last"])
+    steps, lengths = torch.zeros(1, 2, 5), torch.tensor([2])
+    _, state = reader.read(steps, lengths)
+    with pytest.raises(ValueError, match="cannot go on from a state"):
+        reader.read(steps, lengths, state)
+    with pytest.raises(TypeError, match="BothEnds cannot be updated event by event"):
+        StepReader(reader)
+
+
+def test_a_pooling_without_a_state_says_so():
+    class Median(Pooling):
+        pass
+
+    reader = make_reader()
+    reader.poolings["median"] = Median()
+    with pytest.raises(TypeError, match="Median cannot be updated event by event"):
+        StepReader(reader)
