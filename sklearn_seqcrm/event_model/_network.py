@@ -304,7 +304,8 @@ class EventNetwork(nn.Module):
 
     def initial_state(self, n: int) -> FlatState:
         """Return the recurrent state before any event, which is 0."""
-        return _pack(self.reader.start(n))
+        # Callers write to these tensors in place; those of the reader are one.
+        return [one.clone() for one in _pack(self.reader.start(n))]
 
     def output_of(self, state: FlatState) -> torch.Tensor:
         """Return the output of the reader in a state, shape (n, H)."""
@@ -322,8 +323,7 @@ class EventNetwork(nn.Module):
         steps = reader.embed(history.values[:, :, self.blocks.network], history.codes)
         order = lengths.argsort(descending=True)
         sorted_lengths = lengths[order]
-        # Written to in place below; the tensors of an initial state are one.
-        final = [one.clone() for one in self.initial_state(len(lengths))]
+        final = self.initial_state(len(lengths))
         state: RecurrentState | None = None
         at = 0
         for end in lengths.unique().tolist():
