@@ -425,7 +425,7 @@ def verify_seal(data: Any, path: Any, writer: Writer) -> bool:
     found, end = data[at : at + len(_BLANK)], at + len(_BLANK)
     if found == _BLANK:
         raise ValueError(
-            f"{path} was written anew by another program, which kept the note of "
+            f"{path} was rewritten by another program, which kept the note of "
             f"{writer.name}, but not its checksum; {writer.of_others}."
         )
     digest = sha256()

@@ -167,7 +167,7 @@ class Timeline:
         object.__setattr__(self, "times", frozen(self.times))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Build the timeline anew: arrays from a pickle are writeable."""
+        """Build the timeline again: arrays from a pickle are writeable."""
         return type(self), tuple(getattr(self, one.name) for one in fields(self))
 
     @cached_property

@@ -37,7 +37,7 @@ from sklearn_seqcrm._store import (
 _KEY = b"sklearn_seqcrm"
 _WRITER = Writer(
     "EventLog.to_parquet",
-    anew="build the log anew from its events",
+    anew="build the log again from its events",
     of_others="read it as a table and give that to EventLog, with its customer and "
     "time columns",
 )
@@ -312,7 +312,7 @@ def _check_old_seal(path: Any) -> None:
     if data[at - _OLD_SEAL : at - _OLD_SEAL + len(_OLD_MARK)] != _OLD_MARK:
         raise ValueError(
             f"{path} has lost the checksum of {_WRITER.name}: it is damaged, or was "
-            f"written anew by another program; {_WRITER.of_others}."
+            f"rewritten by another program; {_WRITER.of_others}."
         )
     digest = sha256(data[: at - _OLD_SEAL])
     digest.update(data[at:])
