@@ -182,16 +182,12 @@ def arrow_of(values: Any, name: Any) -> Any:
 def _lists(vectors: np.ndarray) -> Any:
     """Convert vectors to lists: not every reader can miss a list of fixed size.
 
-    ::
+    .. code-block:: text
 
-        vectors(n, n_components)[[1, 2], [nan, nan], [3, 4]]
-        offsets(
-            n + 1,
-        )[0, 2, 2, 4]
-        numbers[1, 2, 3, 4]
-        mask(
-            n,
-        )[False, True, False]
+        vectors    [[1, 2], [nan, nan], [3, 4]]     (n, n_components)
+        numbers    [1, 2, 3, 4]                     (n_there * n_components,)
+        offsets    [0, 2, 2, 4]                     (n + 1,)
+        mask       [False, True, False]             (n,)
     """
     import pyarrow as pa
 
