@@ -77,7 +77,7 @@ def test_regressors_refuse_durations_that_scorers_would_misread(form):
         LSTMRegressor(**SMALL).partial_fit(X, two)
 
 
-def test_comparisons_refuse_durations_but_of_survival_models():
+def test_comparisons_take_durations_only_for_survival():
     models = {"line": LinearRegression(), "mean": DummyRegressor()}
     y = durations("series")
     for scoring in ("r2", "neg_absolute_bias"):
@@ -125,7 +125,7 @@ def test_integers_beyond_the_largest_float_are_refused():
 
 
 def test_a_missing_duration_is_no_number():
-    """NaT is the smallest of the integers by which durations are stored."""
+    """NaT is stored as the smallest integer."""
     y = durations("series").where(DAYS > 1)
     with pytest.raises(ValueError, match="y_true has 2 missing values; leave those"):
         pit_histogram(y, X)

@@ -5,10 +5,10 @@ others of its customer. The events between two cuts are summed once, and each cu
 its decayed sum on to the next one of the customer::
 
     position    0   1   2   3   4   5   6
-    row 0       [----------)                  stop: a cut at 3
-    row 1               [------------)        start: a cut at 2; stop: a cut at 5
-    cuts                |   |        |
-    summed      [ 0, 1 )[ 2 )[ 3, 4  )        event 5 on: no row sees it
+    row 0       [----------)                 stop: a cut at 3
+    row 1               [----------)         start: a cut at 2; stop: a cut at 5
+    cuts                |   |       |
+    summed      [------)[--)[------)         from event 5 on: no row sees them
 
     S(cut 2) = sum of 0:2
     S(cut 3) = sum of 2:3 + decayed S(cut 2)

@@ -139,8 +139,7 @@ class Chunks:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return ranges of pieces of one size each, shape (n, 1 + 2 * n_sizes).
 
-        The columns go from single events to the largest chunks in the middle, and
-        back::
+        From single events to the largest chunks in the middle, and back::
 
             [events][chunks of 16][chunks of 256][chunks of 16][events]
         """

@@ -255,14 +255,13 @@ class Bands:
         """Summarize the numbers of each band, shape (n_bands, n)."""
         n_before = numbers.n_before[self._cuts]
         count = n_before[:-1] - n_before[1:]
-        total, squares = np.zeros(count.size), np.zeros(count.size)
-        low, high = np.full(count.size, np.inf), np.full(count.size, -np.inf)
-        parts = (total, squares, low, high)
+        # Total, squares, low and high of no numbers, (4, n_bands * n).
+        parts = np.full((4, count.size), [[0.0], [0.0], [np.inf], [-np.inf]])
         if len(self._filled):
-            of_filled = self._summarize(numbers, count.ravel()[self._filled])
-            for part, values in zip(parts, of_filled, strict=True):
-                part[self._filled] = values
-        return Summary(count, *(part.reshape(count.shape) for part in parts))
+            parts[:, self._filled] = self._summarize(
+                numbers, count.ravel()[self._filled]
+            )
+        return Summary(count, *parts.reshape(4, *count.shape))
 
     def _summarize(self, numbers: Numbers, count: np.ndarray) -> list[np.ndarray]:
         """Return sum, squared distances and extremes of the bands with events."""

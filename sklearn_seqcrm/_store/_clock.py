@@ -314,20 +314,17 @@ class Clock:
         """Raise a ValueError for numbers on an axis of datetimes, and so on."""
         aware = isinstance(values.dtype, pd.DatetimeTZDtype)
         dated = values.dtype.kind == "M"
+        given = Clock("int64", "ns" if dated else None, aware)
+        if str(given) == str(self):
+            return
+        fix = "build both from times of the same type"
         if dated and self.unit is not None:
-            if aware == self.aware:
-                return
             fix = (
                 "tz_convert(None) makes naive datetimes of aware ones"
                 if aware
                 else "tz_localize('UTC'), or the zone that they were recorded in, "
                 "makes aware datetimes of naive ones"
             )
-        elif not dated and self.unit is None:
-            return
-        else:
-            fix = "build both from times of the same type"
-        given = Clock("int64", "ns" if dated else None, aware)
         raise ValueError(
             f"{what} are {given}, but the times of the log are {self}; {fix}."
         )

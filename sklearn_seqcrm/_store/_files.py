@@ -301,11 +301,11 @@ def read_note(data: Any, path: Any, writer: Writer, *, is_sealed: bool) -> Any:
     return note
 
 
-def get_entry(note: dict[str, Any], key: str, kind: Any, path: Any) -> Any:
+def get_entry(note: dict[str, Any], key: str, wanted: Any, path: Any) -> Any:
     """Return an entry of a note; raise a ValueError if it is missing or mistyped."""
     if key not in note:
         raise ValueError(f"The note in {path} lacks the entry {key!r}.")
-    if not isinstance(note[key], kind):
+    if not isinstance(note[key], wanted):
         raise ValueError(f"The entry {key!r} of the note in {path} is {note[key]!r}.")
     return note[key]
 
@@ -425,7 +425,7 @@ def verify_seal(data: Any, path: Any, writer: Writer) -> bool:
     found, end = data[at : at + len(_BLANK)], at + len(_BLANK)
     if found == _BLANK:
         raise ValueError(
-            f"{path} was written anew by another program, which kept the note of "
+            f"{path} was rewritten by another program, which kept the note of "
             f"{writer.name}, but not its checksum; {writer.of_others}."
         )
     digest = sha256()

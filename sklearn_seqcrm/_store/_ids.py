@@ -132,8 +132,7 @@ def kind_of_ids(ids: pd.Index) -> str:
     dtype: Any = ids.dtype
     if is_object_dtype(dtype):
         # The index caches it, and so checks all its values only once.
-        kind = ids.inferred_type
-        if kind == "string":
+        if ids.inferred_type == "string":
             return "text"
         if isinstance(ids[0], Number):
             return "number"

@@ -3,10 +3,9 @@
 A timeline is three arrays. Customer ``i`` has the id ``customers[i]`` and the segment
 ``offsets[i]:offsets[i + 1]`` of the arrays of events::
 
-    customers   [ "ann",           "bob",     "eve" ]        (n_customers,)
-    offsets     [ 0,               3,         5,      6 ]    (n_customers + 1,)
-    times       [ 2,   5,   9,     1,   7,    4 ]            (n_events,), ascending in
-                                                             each segment
+    customers    "ann"        "bob"    "eve"         (n_customers,)
+    offsets      0            3        5       6     (n_customers + 1,)
+    times        2   5   9    1   7    4             (n_events,), ascend in a segment
 
 The columns of the fields have the same order, (n_events,) each.
 """
@@ -41,9 +40,10 @@ class ObservationWindow(NamedTuple):
     A log of whole days has observed its last day to the end, although the time of that
     day's events is the midnight at which it begins::
 
-        times       |day 1      |day 2      |day 3      | in_days
-        --------------------------------x-->|   until = day 3, end = day 4 otherwise
-        ------------------------>x|             until = x,     end = next tick
+        times        |day 1    |day 2    |day 3    |
+        in_days      ----------------------------->|    until = day 3, end = day 4
+        otherwise    --------------->|                  until = x, end = the next tick
+                                     x
 
     So where all times are whole days, or whole numbers, observation ends one day, or 1,
     after `until`; otherwise right after `until`. Which of the two holds is decided when
@@ -167,7 +167,7 @@ class Timeline:
         object.__setattr__(self, "times", frozen(self.times))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Build the timeline anew: arrays from a pickle are writeable."""
+        """Build the timeline again: arrays from a pickle are writeable."""
         return type(self), tuple(getattr(self, one.name) for one in fields(self))
 
     @cached_property

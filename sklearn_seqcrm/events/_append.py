@@ -4,8 +4,10 @@ The log and the new parts are merged and sorted together. Where customer and tim
 equal, the events of the log come first: repeated events are found within runs of equal
 times::
 
-    time of a customer    3  3  3  3  7 event                 a  b  a  c  a from
-    log  | new      the second "a" at 3 is repeated, that at 7 is not
+    time of a customer    3      3    3    3    7
+    event                 a      b    a    c    a
+    part                  log    log  new  new  new
+    repeated                          ^ as the log has "a" at 3, but not at 7
 """
 
 from __future__ import annotations

@@ -2,11 +2,11 @@
 
 A history is a view of the segment of its customer, found by binary search::
 
-    segment    [ e0    e1       e2   e3    e4 )      times ascend
-    time       ---|-----|--------|----|--x--|--->    x: the cutoff
-    start:stop [ e0    e1       e2   e3 )            strictly before the cutoff
-    lookback               |<----------->x
-    start:stop                 [ e2   e3 )           in [cutoff - lookback, cutoff)
+    segment       [ e0   e1       e2   e3   e4 )     times ascend
+    time            |    |        |    |  x |        x: the cutoff
+    start:stop    [ e0   e1       e2   e3 )          strictly before the cutoff
+    lookback                   |<-------->x
+    start:stop                  [ e2   e3 )          in [cutoff - lookback, cutoff)
 """
 
 from __future__ import annotations

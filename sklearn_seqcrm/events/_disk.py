@@ -71,7 +71,7 @@ from sklearn_seqcrm.events._read import Events
 from sklearn_seqcrm.events._time_range import refuse_wide
 
 _NOTE = "log.json"
-_AGAIN = "build the log anew from its events"
+_AGAIN = "build the log again from its events"
 _WRITER = Writer("EventLog.to_disk", anew=_AGAIN, of_others=_AGAIN)
 _END = 2**12  # bytes at both ends of a file that are compared whenever it is opened
 
@@ -332,29 +332,28 @@ class _Field:
     def __init__(self, path: Path, name: str) -> None:
         self._path, self._name = path, name
         self._array: _Array | None = None
-        self._like: Column | None = None  # the dtype of the field, without events
+        self._like: Column  # the dtype of the field, without events
         self._levels: pd.Index | None = None
         self._n_before = 0  # events before the first part with a value
 
     def append(self, column: Column, what: str) -> None:
         """Write the values of more events."""
+        n = len(column.values)
         if self._array is None:
+            self._like = Column(column.values[:0], column.categories)
             # A part without any value does not show the dtype of the field.
             if column.is_empty():
-                self._like, self._n_before = column, self._n_before + len(column.values)
+                self._n_before += n
                 return
-            self._start(column)
-        like, n = self._like, len(column.values)
-        assert like is not None
-        assert self._array is not None
-        before, now = _type_of(like), _type_of(column)
+            self._array = self._start()
+        before, now = _type_of(self._like), _type_of(column)
         if before != now:
             if not column.is_empty():
                 raise ValueError(
                     f"Field {self._name!r} is {now} in {what}, and was {before} "
                     "before; give all parts one type."
                 )
-            column = like.without_values(n)
+            column = self._like.without_values(n)
         if column.categories is None:
             self._array.append(column.values)
         elif n:
@@ -362,13 +361,13 @@ class _Field:
             for some in blocks(n, 1):
                 self._array.append(look_up(table, column.values[some]))
 
-    def _start(self, column: Column) -> None:
-        self._like = Column(column.values[:0], column.categories)
-        values = column.values
-        self._array = _Array(self._path, values.dtype, values.shape[1:])
+    def _start(self) -> _Array:
+        """Open the file, and write missing values for the events before."""
+        values = self._like.values
+        array = _Array(self._path, values.dtype, values.shape[1:])
         for some in blocks(self._n_before, 1):
-            missing = column.without_values(some.stop - some.start)
-            self._array.append(missing.values)
+            array.append(self._like.without_values(some.stop - some.start).values)
+        return array
 
     def _codes_of(self, levels: pd.Index, what: str) -> np.ndarray:
         """Return the codes of the levels of a part; new levels get the next codes."""
@@ -391,11 +390,7 @@ class _Field:
 
     def finish(self) -> dict[str, Any]:
         """Sort the levels, rewrite the codes, and return the note of the field."""
-        assert self._like is not None
-        if self._array is None:
-            self._start(self._like)
-        assert self._array is not None
-        values = self._array.finish()
+        values = (self._array or self._start()).finish()
         note: dict[str, Any] = {"name": self._name, "file": self._path.name}
         if self._like.categories is None:
             return {**note, "levels": None}
@@ -462,7 +457,7 @@ def open_log(
     if key is not None and found != key:
         raise ValueError(
             f"The log in {path} is another one than that which these histories view: "
-            "it was removed and written anew. Attach them to that one."
+            "it was removed and written again. Attach them to that one."
         )
     known = cls, str(folder), found
     _check_files(folder, note, path, read_none=known in _OPEN, read_all=verify)

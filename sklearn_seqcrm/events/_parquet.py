@@ -37,7 +37,7 @@ from sklearn_seqcrm._store import (
 _KEY = b"sklearn_seqcrm"
 _WRITER = Writer(
     "EventLog.to_parquet",
-    anew="build the log anew from its events",
+    anew="build the log again from its events",
     of_others="read it as a table and give that to EventLog, with its customer and "
     "time columns",
 )
@@ -182,16 +182,12 @@ def arrow_of(values: Any, name: Any) -> Any:
 def _lists(vectors: np.ndarray) -> Any:
     """Convert vectors to lists: not every reader can miss a list of fixed size.
 
-    ::
+    .. code-block:: text
 
-        vectors(n, n_components)[[1, 2], [nan, nan], [3, 4]]
-        offsets(
-            n + 1,
-        )[0, 2, 2, 4]
-        numbers[1, 2, 3, 4]
-        mask(
-            n,
-        )[False, True, False]
+        vectors    [[1, 2], [nan, nan], [3, 4]]     (n, n_components)
+        numbers    [1, 2, 3, 4]                     (n_there * n_components,)
+        offsets    [0, 2, 2, 4]                     (n + 1,)
+        mask       [False, True, False]             (n,)
     """
     import pyarrow as pa
 
@@ -312,7 +308,7 @@ def _check_old_seal(path: Any) -> None:
     if data[at - _OLD_SEAL : at - _OLD_SEAL + len(_OLD_MARK)] != _OLD_MARK:
         raise ValueError(
             f"{path} has lost the checksum of {_WRITER.name}: it is damaged, or was "
-            f"written anew by another program; {_WRITER.of_others}."
+            f"rewritten by another program; {_WRITER.of_others}."
         )
     digest = sha256(data[: at - _OLD_SEAL])
     digest.update(data[at:])

@@ -2,16 +2,14 @@
 
 The column may hold Python objects, be a list column of polars, or one of Arrow. Each is
 taken apart into the same three things, of which the last is computed only when all
-lengths are known to be equal::
+lengths are known to be equal:
 
-    column[[1, 2], None, [3, 4]]
-    is_there[True, False, True](
-        n,
-    )
-    lengths[2, 2](
-        n_there,
-    )
-    numbers(2)[[1, 2], [3, 4]](n_there, n_components), float32
+.. code-block:: text
+
+    column        [[1, 2], None, [3, 4]]
+    is_there      [True, False, True]       (n,)
+    lengths       [2, 2]                    (n_there,)
+    numbers(2)    [[1, 2], [3, 4]]          (n_there, n_components), float32
 """
 
 from __future__ import annotations

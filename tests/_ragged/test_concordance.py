@@ -1,3 +1,5 @@
+"""Concordance of a sort against all pairs and scikit-survival."""
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -30,7 +32,7 @@ def draw(n, n_values, seed):
 
 @pytest.mark.parametrize("n_values", [2, 5, 1000])
 @pytest.mark.parametrize("n", [2, 3, 17, 64, 120])
-def test_is_that_of_all_pairs(n, n_values):
+def test_concordance_equals_a_loop_over_all_pairs(n, n_values):
     """With many and with few equal times and risks."""
     event, time, risk, weight = draw(n, n_values, seed=n)
     expected = by_pairs(event, time, risk, np.ones(n))
@@ -40,7 +42,7 @@ def test_is_that_of_all_pairs(n, n_values):
 
 
 @pytest.mark.parametrize("n_values", [5, 1000])
-def test_is_that_of_scikit_survival(n_values):
+def test_concordance_equals_scikit_survival(n_values):
     metrics = pytest.importorskip("sksurv.metrics")
     event, time, risk, _ = draw(500, n_values, seed=0)
     expected = metrics.concordance_index_censored(event, time, risk)[0]
@@ -50,6 +52,6 @@ def test_is_that_of_scikit_survival(n_values):
 @pytest.mark.parametrize(
     ("event", "time"), [([False, False], [1, 2]), ([True, True], [1, 1]), ([True], [1])]
 )
-def test_nothing_to_compare(event, time):
+def test_no_comparable_pair_is_an_error(event, time):
     with pytest.raises(ValueError, match=f"No two of the {len(time)} rows can be com"):
         concordance(np.array(event), np.array(time, float), np.zeros(len(time)))

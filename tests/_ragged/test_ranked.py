@@ -1,3 +1,5 @@
+"""Order statistics and starts of segments."""
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
@@ -15,7 +17,7 @@ NUMBERS = {
 
 @pytest.mark.parametrize("held", [0, 1, 40, 10_000])
 @pytest.mark.parametrize("name", NUMBERS)
-def test_ranks_are_those_of_a_sort(name, held, monkeypatch):
+def test_order_statistics_equal_a_sort(name, held, monkeypatch):
     monkeypatch.setattr(_search, "_HELD", held)
     numbers, n = NUMBERS[name], len(NUMBERS[name])
     ranks = [0, n // 4, n // 2, n // 2, n - 1]

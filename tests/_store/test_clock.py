@@ -168,7 +168,7 @@ def test_text_that_is_no_time(cutoff):
 
 
 def test_an_undefined_number_that_arrow_does_not_miss():
-    """0 / 0 is no null, so that pandas 2 does not take it for missing."""
+    """Arrow's 0 / 0 is NaN, not null, and so not missing for pandas 2."""
     _, times = Clock.of(pd.Series([0.0, 1.0]), "times")
     assert times.tolist() == [0, 1]
     with pytest.raises(ValueError, match=r"times hold 1 undefined \(NaN\) values"):
@@ -256,7 +256,7 @@ def test_a_broken_training_window_of_large_integers():
     [("MS", "MS"), ("1MS", "MS"), (pd.offsets.MonthBegin(2), "2MS"), ("B", "B")],
 )
 def test_steps_of_the_calendar_are_listed(every, freq):
-    """Of "1MS", pandas reads one millisecond where it reads lengths of time."""
+    """As a length of time, pandas reads "1MS" as one millisecond."""
     log = numbered_log(
         pd.to_datetime(["2024-01-05 09:00", "2024-06-09"], format="mixed")
     )

@@ -1,3 +1,5 @@
+"""Columns without the levels that no event has."""
+
 import numpy as np
 import pandas as pd
 import pytest

@@ -1,4 +1,4 @@
-"""Days between moments, of which equal delays are equal numbers."""
+"""Days between datetimes: equal delays are equal numbers."""
 
 from fractions import Fraction
 
@@ -25,7 +25,7 @@ def some_moments(n=200):
 
 @pytest.mark.parametrize("end_unit", UNITS)
 @pytest.mark.parametrize("start_unit", UNITS)
-def test_equal_delays_are_one_number(start_unit, end_unit):
+def test_equal_delays_give_equal_days(start_unit, end_unit):
     delay = np.timedelta64(36 * 3600 + 17 * 60, "s")
     start = some_moments()
     end = (start + delay).astype(f"M8[{end_unit}]")
@@ -63,7 +63,7 @@ def test_within_a_rounding_of_the_exact_quotient(start_unit, end_unit):
 
 
 def test_far_dates_beside_fine_ticks():
-    """The nanoseconds until the year 9999 are more than int64 holds."""
+    """int64 cannot count the nanoseconds until the year 9999."""
     start = np.array(["2024-01-01", "NaT", "2024-01-01"], "M8[ns]")
     end = np.array(["9999-12-31", "9999-12-31", "NaT"], "M8[s]")
     days = (np.datetime64("9999-12-31") - np.datetime64("2024-01-01")).astype(int)

@@ -1,4 +1,4 @@
-"""Parts of files and folders: removed when their writers are gone, and only then."""
+"""Temporary files and folders: removed if and only if their writers are gone."""
 
 import os
 import re
@@ -83,10 +83,10 @@ def test_where_nothing_can_be_locked_nothing_is_removed(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("is_folder", [True, False])
-def test_a_part_that_another_writer_takes_for_stale_is_made_anew(
+def test_a_part_that_another_writer_removed_is_created_again(
     is_folder, tmp_path, monkeypatch
 ):
-    """It may come between making a part and locking it."""
+    """It may be removed between its creation and its lock."""
     locked, prefix = [], _files._prefix_of("log")
     lock = _files._lock
 
@@ -117,7 +117,7 @@ def test_many_writers_of_one_name(tmp_path):
     assert (tmp_path / "states").read_bytes() == b"whole"
 
 
-def test_long_names_have_short_parts(tmp_path):
+def test_temporary_names_of_long_names_are_short(tmp_path):
     for name in ("n" * 255, "ä" * 127):
         assert len(_files._prefix_of(name).encode()) < 120
         write(tmp_path / name, is_folder=False)

@@ -60,7 +60,7 @@ def table_of(ids):
         (events_of(pd.Categorical([3.0, 1.0])), [1, 3]),
     ],
 )
-def test_whole_numbers_are_integers_whatever_their_type_was(events, expected):
+def test_whole_numbers_of_any_type_become_integers(events, expected):
     log = EventLog(events, "who", "time")
     customers = log.customers.tolist()
     assert customers == expected
@@ -278,7 +278,7 @@ LONG = 10**35  # more digits than the decimal context has
     ],
 )
 @pytest.mark.parametrize("precision", [28, 3])
-def test_decimals_of_more_digits_than_the_context_has(events, precision):
+def test_decimals_longer_than_the_context_are_exact(events, precision):
     with decimal.localcontext() as context:
         context.prec = precision
         log = EventLog(events, "who", "time")
@@ -421,7 +421,7 @@ def test_one_kind_in_two_types(stored, given):
 # --- Nobody is known --------------------------------------------------------------
 
 
-def test_several_customers_of_whom_none_is_known_are_a_warning():
+def test_ten_unknown_customers_are_a_warning():
     log = EventLog(events_of(["C01", "C02", "C03", "C04"]), "who", "time")
     rows = pd.DataFrame({"who": [f"c{i}" for i in range(10)] * 2})
     text = (

@@ -1,3 +1,5 @@
+"""Parameters that take one value or several."""
+
 import numpy as np
 import pandas as pd
 import polars as pl

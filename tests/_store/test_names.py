@@ -5,12 +5,12 @@ import pytest
 from sklearn_seqcrm._store import refuse_taken, unlike
 
 
-def test_made_names_differ_from_all_others():
+def test_new_names_are_unique():
     assert unlike(["a", "b", "a"], ["b", "b_"]) == ["a", "b__", "a_"]
     assert unlike([], ["b"]) == []
 
 
-def test_taken_names_are_refused_with_the_way_out():
+def test_taken_names_are_refused():
     refuse_taken("row", ["path"], "The log", "row")
     message = r"The log has a column 'row' already; choose another name with row=\.\.\."
     with pytest.raises(ValueError, match=message):

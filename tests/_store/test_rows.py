@@ -1,4 +1,4 @@
-"""Rows of views, when the segments that they see are moved."""
+"""Views of rows after their visible segments were concatenated."""
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ EVENTS = pd.DataFrame(
 ROWS = pd.DataFrame({"customer": [*"abab"], "cutoff": [1, 9, 4, 7]})
 
 
-def test_an_empty_history_starts_within_what_its_customer_shows():
+def test_an_empty_history_starts_within_the_visible_segment():
     X = EventLog(EVENTS, "customer", "time").attach(ROWS, cutoff="cutoff", lookback=2)
     assert histories(X) == [[], [], [1, 2], [4, 5]]
     rows = X["history"].array.rows
@@ -29,7 +29,7 @@ def test_an_empty_history_starts_within_what_its_customer_shows():
     assert start.tolist() == [0, 2, 0, 2]
 
 
-def test_a_customer_who_shows_nothing_has_an_empty_segment():
+def test_a_customer_without_visible_events_has_an_empty_segment():
     X = EventLog(EVENTS, "customer", "time").attach(ROWS[:2], cutoff=4, lookback=2)
     X = X.assign(history=X["history"].array[[1, 0]])
     rows = X["history"].array.rows
@@ -39,7 +39,7 @@ def test_a_customer_who_shows_nothing_has_an_empty_segment():
     ]
 
 
-def test_kinds_are_taken_out_of_empty_histories():
+def test_empty_histories_stay_empty_without_some_kinds():
     log = EventLog(EVENTS, "customer", "time")
     X = log.attach(ROWS, cutoff="cutoff", lookback=2)
     rows = rows_of_kinds(X["history"].array.rows, log.column("kind"), "click")

@@ -1,4 +1,4 @@
-"""How far a log has recorded, and which windows that completes."""
+"""The end of observation of a log, and which horizons it completes."""
 
 import re
 import warnings
@@ -14,8 +14,8 @@ from tests.logs import log_of
 MIDNIGHTS = pd.date_range("2020-01-01", periods=1500, freq="D")
 
 
-def test_one_moment_among_many_days_makes_no_log_of_days():
-    """Found wherever it stands, here after a long run of midnights."""
+def test_one_time_within_a_day_makes_a_log_of_moments():
+    """Wherever it is, here after a long run of midnights."""
     moments = MIDNIGHTS.insert(1200, MIDNIGHTS[1200] + pd.Timedelta("10h"))
     for times, is_complete in ((MIDNIGHTS, True), (moments, False)):
         log = log_of(times)
@@ -32,7 +32,7 @@ ORDERS = log_of(WEEKS)
 COMPLAINT = log_of([pd.Timestamp("2024-02-03")])
 
 
-def test_a_lone_complaint_ends_the_record_not_without_a_word():
+def test_a_kind_that_ends_early_limits_the_log_with_a_warning():
     text = (
         "The last event of kind 'complaint' is at 2024-02-03 00:00:00, and other kinds "
         "go on until 2024-12-30 00:00:00.*EventLog.concat.*observed_until='2024-12-30 "
@@ -55,12 +55,12 @@ def test_a_lone_complaint_ends_the_record_not_without_a_word():
         ({"a": ORDERS, "b": log_of(WEEKS[3:])}, {}, None),
     ],
 )
-def test_a_kind_may_end_a_little_earlier_or_where_told(logs, options, limit):
+def test_a_kind_may_end_a_little_early_or_where_given(logs, options, limit):
     log = EventLog.concat(logs, **options)
     assert log.timeline.observation.limited_by == limit
 
 
-def test_what_was_limited_is_told_where_windows_are_incomplete(tmp_path):
+def test_errors_of_incomplete_windows_name_the_limiting_kind(tmp_path):
     with pytest.warns(UserWarning, match="complaint"):
         log = EventLog.concat({"order": ORDERS, "complaint": COMPLAINT})
     log.to_parquet(tmp_path / "log.parquet")
@@ -86,13 +86,13 @@ def test_newer_events_lift_the_limit():
     with pytest.warns(UserWarning, match="complaint"):
         log = EventLog.concat({"order": ORDERS, "complaint": COMPLAINT})
     more = pd.DataFrame(
-        {"who": "a", "when": WEEKS[-1:] + pd.Timedelta("7D"), "event": "complaint"}
+        {"who": "a", "time": WEEKS[-1:] + pd.Timedelta("7D"), "event": "complaint"}
     )
     longer = log.append(more)
     # Orders were recorded until their last one at least.
     assert longer.observed_until == WEEKS[-1]
     assert longer.timeline.observation.limited_by == "order"
-    earlier = log.append(more.assign(when=WEEKS[0]))
+    earlier = log.append(more.assign(time=WEEKS[0]))
     assert earlier.observed_until == log.observed_until
     assert earlier.timeline.observation.limited_by == "complaint"
 
@@ -113,7 +113,7 @@ ROWS = pd.DataFrame({"who": ["a", "b"]})
         lambda log: log.snapshots_every("182D", end="2025-12-30", start="2025-12-30"),
     ],
 )
-def test_a_cutoff_a_year_past_the_record_is_told(look):
+def test_a_cutoff_a_year_after_observation_is_a_warning(look):
     text = (
         "cutoffs lie after 2024-12-30 00:00:00, the last moment that the log has "
         r"recorded, up to 2025-12-30 00:00:00, .*log.append\(...\).*observed_until="
@@ -135,12 +135,12 @@ def test_a_cutoff_a_year_past_the_record_is_told(look):
         (["2014-01-01", "2024-05-01"], "2025-05-01"),
     ],
 )
-def test_scoring_today_on_a_log_of_lately_is_no_news(times, cutoff):
+def test_a_cutoff_soon_after_observation_is_no_warning(times, cutoff):
     X = log_of(pd.to_datetime(times)).attach(ROWS, cutoff=cutoff)
     assert X["history"].array.lengths.tolist() == [len(times), 0]
 
 
-def test_numbers_are_far_where_as_much_again_lies_between():
+def test_plain_numbers_warn_beyond_a_whole_span():
     log = log_of(np.arange(100))
     log.attach(ROWS, cutoff=200)
     with pytest.warns(UserWarning, match="2 of 2 cutoffs lie after 99, .* up to 201"):

@@ -1,4 +1,4 @@
-"""What a history holds, in the slowest and most obvious way."""
+"""Histories and snapshots, computed in the slowest and most obvious way."""
 
 import pandas as pd
 

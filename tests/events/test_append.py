@@ -1,3 +1,5 @@
+"""Appending a table to a log equals building the log from both."""
+
 import pickle
 import re
 
@@ -61,8 +63,8 @@ def test_append_of_times_that_the_unit_of_a_field_cannot_hold():
         log.append(first.assign(due=np.datetime64("9999-12-31", "us")))
 
 
-def test_a_record_of_days_and_of_moments():
-    """Only where all are whole days does the record reach to the end of the last."""
+def test_days_stay_days_only_if_all_parts_have_days():
+    """Only if all times are whole days is the last day observed to its end."""
     days = pd.DataFrame({"customer": ["a"], "time": pd.to_datetime(["2024-01-02"])})
     later = days.assign(time=pd.Timestamp("2024-01-05"))
     moments = days.assign(time=pd.Timestamp("2024-01-04 10:00"))
@@ -205,7 +207,7 @@ def test_a_log_can_be_appended(events, log):
 # --- How far the record reaches ---------------------------------------------------
 
 
-def test_an_appended_table_may_extend_the_record(log, events):
+def test_append_may_extend_observation(log, events):
     later = events.assign(day=events["day"] + pd.Timedelta(days=366))
     assert log.append(later).observed_until == pd.Timestamp("2025-03-02")
     joint = log.append(later, observed_until="2025-03-31")
@@ -261,7 +263,7 @@ def test_a_day_appended_twice_is_a_warning():
         ("due", pd.to_datetime([None, "2024-01-01", "2024-01-01", "2024-01-01"])),
     ],
 )
-def test_what_differs_somewhere_is_no_duplicate(column, values):
+def test_events_that_differ_in_one_field_are_no_duplicates(column, values):
     more = DAY.assign(**{column: values})
     assert len(EventLog(DAY, "who", "time").append(more)) == 8
 
@@ -271,8 +273,8 @@ def test_duplicates_within_one_table_are_events():
     assert len(log) == 12
 
 
-def test_duplicates_are_told_in_the_type_of_the_log():
-    """A file of text gives back more digits than float32 had."""
+def test_duplicates_are_compared_in_the_type_of_the_log():
+    """A text file may return more digits than float32 has."""
     events = DAY.assign(amount=np.array([0.1, np.nan, 1e38, 16777216], "float32"))
     more = DAY.assign(amount=[0.1, np.nan, 1e38, 16777216])
     log = EventLog(events, "who", "time")
@@ -293,7 +295,7 @@ def test_duplicates_in_datetimes_of_another_unit():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_dropped_are_those_that_a_loop_finds(seed):
+def test_dropped_duplicates_equal_a_loop(seed):
     random = np.random.default_rng(seed)
     first, more = (
         pd.DataFrame(
@@ -317,14 +319,14 @@ def test_dropped_are_those_that_a_loop_finds(seed):
     pd.testing.assert_frame_equal(dropped.to_frame(), expected.to_frame())
 
 
-def test_an_unknown_way_with_duplicates(log, events):
+def test_unknown_duplicates_option(log, events):
     text = "duplicates must be one of ['warn', 'keep', 'drop', 'raise']; got 'ignore'."
     with pytest.raises(ValueError, match=re.escape(text)):
         log.append(events, duplicates="ignore")
 
 
 @pytest.mark.parametrize("drop", ["customer", "day", "x"])
-def test_an_empty_table_is_looked_at_as_well(log, events, drop):
+def test_an_empty_table_is_validated(log, events, drop):
     empty = events.drop(columns=drop)[:0]
     with pytest.raises(KeyError, match=f"more has no .*{drop}"):
         log.append(empty, observed_until="2030-01-01")

@@ -77,7 +77,7 @@ def test_a_log_without_kinds_says_so():
 
 @pytest.mark.parametrize("wrap", [lambda table: table, log_of_table])
 def test_one_table_of_all_kinds_is_blanked(wrap):
-    """As exported from a warehouse, where a join has filled what does not belong."""
+    """As exported from a warehouse, where a join filled fields of other kinds."""
     both = pd.concat(
         [NEW_ORDERS.assign(event="order"), NEW_RETURNS.assign(event="return")]
     )
@@ -146,7 +146,7 @@ def test_a_new_kind_is_refused_unless_asked_for():
 
 @pytest.mark.parametrize("name", ["who", "day"])
 def test_a_new_kind_has_no_field_called_like_a_key(name):
-    """Of a log with other keys, it would take their place."""
+    """It would replace the keys of a log with other names."""
     calls = pd.DataFrame({"customer": ["a"], "time": [31], name: [99.0]})
     calls = EventLog(calls, "customer", "time")
     text = (
@@ -203,7 +203,7 @@ def test_a_blanked_field_keeps_no_level_of_its_own():
         ({1: NEW_ORDERS}, TypeError, "The kinds of events must be text; got 1."),
     ],
 )  # fmt: skip
-def test_what_cannot_be_appended(more, error, text):
+def test_bad_tables_of_kinds(more, error, text):
     with pytest.raises(error) as caught:
         merged().append(more)
     assert text in str(caught.value.args[0])
@@ -212,7 +212,7 @@ def test_what_cannot_be_appended(more, error, text):
 # --- The record -------------------------------------------------------------------
 
 
-def test_the_record_ends_with_the_kind_that_ends_first():
+def test_observation_ends_with_the_kind_that_ends_first():
     log = merged(observed_until=3)
     both = {"order": NEW_ORDERS, "return": NEW_RETURNS.assign(day=8)}
     assert log.append(both).observed_until == 8
@@ -232,7 +232,7 @@ def both_ways(log, orders, returns):
     return log.append({"order": orders, "return": returns}), log.append(table)
 
 
-def test_both_ways_to_append_record_the_same():
+def test_both_ways_to_append_observe_the_same():
     log = merged(observed_until=3)
     for returns in (NEW_RETURNS.assign(day=8), NEW_RETURNS[:0]):
         one, other = both_ways(log, NEW_ORDERS, returns)
@@ -246,14 +246,14 @@ def test_both_ways_to_append_record_the_same():
             churned(one.snapshots([8]), 5)
 
 
-def test_a_log_of_all_kinds_says_until_when_they_were_recorded():
+def test_an_appended_log_of_all_kinds_gives_their_observation():
     more = merged(NEW_ORDERS, NEW_RETURNS.assign(day=8), observed_until=30)
     joint = merged(observed_until=3).append(more)
     assert joint.observed_until == 30
     assert joint.timeline.observation.limited_by is None
 
 
-def test_the_record_is_not_limited_where_all_kinds_end_together():
+def test_no_kind_limits_observation_if_all_end_together():
     log = merged(observed_until=3)
     day = NEW_ORDERS["day"].max()
     for joint in both_ways(log, NEW_ORDERS, NEW_RETURNS.assign(day=day)):
@@ -271,8 +271,8 @@ def test_a_day_appended_twice_counts_by_kind():
     )
 
 
-def test_nothing_extends_a_record_that_a_user_has_ended():
-    """Events after it, of any kind, do not say that all were recorded."""
+def test_observation_given_by_the_user_stays():
+    """Later events of one kind do not extend the observation of all kinds."""
     log = merged(RETURNS.assign(shop="n").drop(columns="reason"), observed_until=1)
     assert log.append({"order": NEW_ORDERS}).observed_until == 1
     assert log.append({"order": NEW_ORDERS[:0]}).observed_until == 1

@@ -1,3 +1,5 @@
+"""Histories attached to rows, compared with a loop."""
+
 import re
 
 import numpy as np
@@ -149,7 +151,7 @@ def test_one_cutoff_for_all_rows(log, cutoff, expected):
     assert X["history"].dtype == HistoryDtype("customer", None)
 
 
-def test_no_cutoff_means_all_that_was_observed(events):
+def test_without_a_cutoff_everything_is_visible(events):
     log = EventLog(events, "customer", "day", observed_until="2024-03-31")
     X = log.attach(pd.DataFrame({"customer": ["bob"]}), lookback="31D")
     assert X["history"].array.cutoffs.tolist() == [pd.Timestamp("2024-03-31")]
@@ -175,7 +177,7 @@ def test_aware_times_compare_across_zones():
 @pytest.mark.parametrize(
     "lookback", ["4D", pd.Timedelta(days=4), np.timedelta64(4, "D"), pd.offsets.Day(4)]
 )
-def test_a_lookback_is_anything_that_makes_a_timedelta(log, lookback):
+def test_a_lookback_is_anything_that_pandas_parses(log, lookback):
     rows = pd.DataFrame({"customer": ["ann"]})
     X = log.attach(rows, cutoff="2024-01-09", lookback=lookback)
     assert histories(X) == [[1.0]]
@@ -251,7 +253,7 @@ TABLES = {
 
 @pytest.mark.parametrize("kind", TABLES)
 def test_rows_of_other_libraries(log, kind):
-    """The result is of pandas, with numbers as they are beside missing values."""
+    """The result is a pandas table; numbers beside missing values stay exact."""
     at = pd.to_datetime(["2024-02-01", "2024-01-06", "2024-03-01"]).as_unit("us")
     rows = pd.DataFrame(
         {

@@ -1,4 +1,4 @@
-"""Logs of several kinds, merged and taken apart again."""
+"""Logs of several kinds, merged and separated again."""
 
 import numpy as np
 import pandas as pd
@@ -27,14 +27,14 @@ def merged(**options):
     return EventLog.concat(logs, **options)
 
 
-def test_merging_is_building_from_the_tables_below_one_another():
+def test_merging_equals_building_from_concatenated_tables():
     both = pd.concat([ORDERS.assign(event="order"), RETURNS.assign(event="return")])
     columns = ["who", "time", "event", "price", "shop", "reason"]
     expected = log_of_table(both[columns]).to_frame()
     pd.testing.assert_frame_equal(merged().to_frame(), expected)
 
 
-def test_the_mapping_orders_what_happens_at_once():
+def test_ties_keep_the_order_of_the_mapping():
     at = pd.DataFrame({"who": ["a"], "time": [5]})
     logs = {"z": log_of_table(at), "b": log_of_table(at), "m": log_of_table(at)}
     assert EventLog.concat(logs).to_frame()["event"].tolist() == ["z", "b", "m"]
@@ -81,7 +81,7 @@ def test_fields_get_the_finest_unit():
         assert log.to_frame()["due"].tolist() == [pd.Timestamp("2024-01-02")] * 2
 
 
-def test_the_record_ends_with_the_log_that_ends_first_or_where_told():
+def test_observation_ends_with_the_first_log_or_where_given():
     later = pd.Timestamp("2024-03-01")
     logs = {
         "order": log_of_table(ORDERS, observed_until=later),
@@ -94,7 +94,7 @@ def test_the_record_ends_with_the_log_that_ends_first_or_where_told():
     assert EventLog.concat(logs, observed_until=later).observed_until == later
 
 
-def test_some_kinds_may_be_recorded_for_longer_than_all():
+def test_events_may_lie_after_the_end_of_observation():
     orders = pd.DataFrame({"who": ["a"] * 3, "time": [1, 60, 100]})
     returns = pd.DataFrame({"who": ["a"], "time": [20]})
     logs = {
@@ -107,7 +107,7 @@ def test_some_kinds_may_be_recorded_for_longer_than_all():
         assert len(log) == 4
 
 
-def test_what_is_known_now_is_everything():
+def test_without_a_cutoff_rows_see_all_kinds():
     late = pd.DataFrame({"who": ["a"], "time": [9]})
     early = pd.DataFrame({"who": ["a"], "time": [1]})
     log = EventLog.concat({"order": log_of_table(late), "return": log_of_table(early)})
@@ -244,7 +244,7 @@ NUMBERED = pd.DataFrame({"who": ["a"], "time": [1], "price": [1.0]})
         ),
     ],
 )
-def test_what_cannot_be_merged(logs, options, error, message):
+def test_bad_logs_to_merge(logs, options, error, message):
     with pytest.raises(error, match=message):
         EventLog.concat(logs, **options)
 
@@ -258,6 +258,6 @@ def test_what_cannot_be_merged(logs, options, error, message):
         (("order",), {"kind_field": "price"}, ValueError, "'price' is numeric"),
     ],
 )
-def test_what_only_cannot_keep(kinds, options, error, message):
+def test_bad_kinds_to_keep(kinds, options, error, message):
     with pytest.raises(error, match=message):
         merged().only(*kinds, **options)

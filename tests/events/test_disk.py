@@ -94,7 +94,7 @@ def test_ids_that_parquet_cannot_hold_are_refused_and_leave_nothing(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
-def test_values_are_views_of_files_that_nobody_can_write(disk):
+def test_values_are_read_only_views_of_files(disk):
     for values in (disk.timeline.times, disk.column("amount").values):
         base = values
         while isinstance(base.base, np.ndarray):
@@ -118,7 +118,7 @@ def test_values_are_views_of_files_that_nobody_can_write(disk):
         lambda log: log.snapshots_at_random(random_state=0),
     ],
 )
-def test_rows_and_what_is_made_of_them_are_the_same(of_log, disk):
+def test_rows_and_features_equal_those_in_memory(of_log, disk):
     X, expected = of_log(disk), of_log(LOG)
     keys = [name for name in X if name != "history"]
     assert_frame_equal(X[keys], expected[keys])
@@ -135,7 +135,7 @@ def test_rows_and_what_is_made_of_them_are_the_same(of_log, disk):
         assert_frame_equal(*(pd.DataFrame(target(one)) for one in (X, expected)))
 
 
-def test_logs_that_are_made_of_it_are_the_same_and_in_memory(disk, tmp_path):
+def test_derived_logs_are_equal_and_in_memory(disk, tmp_path):
     more = EVENTS[:5].assign(when=lambda e: e["when"] + pd.Timedelta("900D"))
     for of_log in (
         lambda log: log.append(more, "2029-01-01"),
@@ -177,21 +177,21 @@ def test_a_pickle_holds_the_path_and_finds_the_open_log(disk):
     assert joblib.hash(X) == joblib.hash(pickle.loads(pickle.dumps(X)))
 
 
-def test_a_single_history_pickles_what_it_shows_and_no_path(disk):
+def test_a_single_history_pickles_its_events_and_no_path(disk):
     history = disk.snapshots(["2024-01-01"])["history"][1]
     back = pickle.loads(pickle.dumps(history))
     assert_frame_equal(back.to_frame(), history.to_frame())
     assert not back._log.is_on_disk
 
 
-def test_a_log_that_was_written_anew_is_another_one(tmp_path):
+def test_a_log_that_was_rewritten_is_another_one(tmp_path):
     LOG.to_disk(tmp_path / "log")
     text = pickle.dumps(EventLog.open(tmp_path / "log"))
     os.rename(tmp_path / "log", tmp_path / "old")
     with pytest.raises(FileNotFoundError, match=r"log here.*same wherever it is read"):
         pickle.loads(text)
     LOG.to_disk(tmp_path / "log")
-    with pytest.raises(ValueError, match="removed and written anew"):
+    with pytest.raises(ValueError, match="removed and written again"):
         pickle.loads(text)
 
 
@@ -210,7 +210,7 @@ def test_a_file_that_was_cut_off_is_refused(name, tmp_path):
         EventLog.open(tmp_path / "log")
 
 
-def test_another_format_and_what_is_no_log_are_refused(tmp_path):
+def test_other_formats_and_other_folders_are_refused(tmp_path):
     LOG.to_disk(tmp_path / "log")
     note = tmp_path / "log" / "log.json"
     told = json.loads(note.read_text())
@@ -236,7 +236,7 @@ def test_nothing_is_replaced(tmp_path):
 
 
 @pytest.mark.parametrize("at", ["finish", "append", "sync_to_disk"])
-def test_a_crash_leaves_nothing_that_opens(at, tmp_path, monkeypatch):
+def test_a_crash_leaves_no_log(at, tmp_path, monkeypatch):
     class Killed(BaseException):
         pass
 
@@ -294,13 +294,13 @@ def test_every_flipped_bit_is_found(tmp_path):
             with pytest.raises(ValueError, match="is damaged: ") as caught:
                 EventLog.open(tmp_path / "log", verify=True)
             assert name in str(caught.value)
-            assert "build the log anew" in str(caught.value)
+            assert "build the log again" in str(caught.value)
         file.write_bytes(good)
     assert_same_log(EventLog.open(tmp_path / "log", verify=True), FEW)
 
 
 def test_files_of_another_log_are_found(tmp_path):
-    """Without `verify`: both ends of each file tell the logs apart."""
+    """Without `verify`, by both ends of each file."""
     n = 3000
     events = pd.DataFrame({"who": [0, *range(n - 1)], "when": 0, "x": 1.0, "k": "a"})
     other = pd.DataFrame({"who": [*range(n - 1), n], "when": 1, "x": 2.0, "k": "b"})
@@ -316,7 +316,7 @@ def test_files_of_another_log_are_found(tmp_path):
     assert len(EventLog.open(tmp_path / "a")) == n
 
 
-def test_what_opening_does_not_read_is_compared_on_request(tmp_path):
+def test_verify_compares_all_bytes(tmp_path):
     events = pd.DataFrame({"who": 1, "when": range(5000)})
     EventLog(events, "who", "when").to_disk(tmp_path / "log")
     file = tmp_path / "log" / "times.npy"
@@ -354,7 +354,7 @@ def test_a_log_of_version_0_1_0_has_no_checksums(tmp_path):
 @pytest.mark.parametrize("size", [1, 7, 1000])
 @pytest.mark.parametrize("library", [pd.DataFrame, pl.DataFrame, pa.Table.from_pandas])
 def test_parts_of_a_sorted_table_are_one_log(size, library, tmp_path):
-    """Also where a level, or a value of a field, comes first in a late part."""
+    """Also if the first level or value of a field is in a late part."""
     parts = (library(SORTED[at : at + size]) for at in range(0, len(SORTED), size))
     log = EventLog.from_parts(
         parts, tmp_path / "log", "who", "when", observed_until="2025-06-01"
@@ -370,7 +370,7 @@ def test_a_part_has_its_own_customers_in_any_order(tmp_path):
     assert_same_log(log, EventLog(EVENTS, "who", "when", **options))
 
 
-def test_fields_without_values_wait_for_their_type(tmp_path):
+def test_a_field_gets_its_type_from_the_first_part_with_values(tmp_path):
     parts = [
         pd.DataFrame({"c": [c], "t": [c], "x": [x], "k": [k], "no": [None]})
         for c, x, k in [(1, None, None), (2, 5.0, "b"), (3, None, None), (4, 6.0, "a")]
@@ -404,7 +404,7 @@ def test_fields_without_values_wait_for_their_type(tmp_path):
         ),
     ],
 )
-def test_parts_that_do_not_go_together_are_refused(parts, error, message, tmp_path):
+def test_parts_that_do_not_fit_are_refused(parts, error, message, tmp_path):
     base = {"c": [1], "t": [5], "x": [1.0], "k": ["b"]}
     tables = (pd.DataFrame({**base, **part}) for part in parts)
     with pytest.raises(error, match=message):
@@ -418,7 +418,7 @@ def test_a_part_that_lacks_a_field_is_named(tmp_path):
         EventLog.from_parts(parts, tmp_path / "log", "who", "when")
 
 
-def test_ids_among_fields_are_pointed_out(tmp_path):
+def test_fields_that_look_like_ids_are_a_warning(tmp_path):
     n = 2000
     basket = 10**6 + np.random.default_rng(0).permutation(n)
     part = pd.DataFrame({"c": np.arange(n), "t": 1, "basket": basket})

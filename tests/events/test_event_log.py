@@ -1,3 +1,5 @@
+"""Logs from tables of every library and dtype."""
+
 import copy
 import datetime
 import decimal
@@ -63,7 +65,7 @@ def test_long_runs_of_ties_keep_their_input_order():
     assert frame["x"].tolist() == np.argsort(times, kind="stable").tolist()
 
 
-def test_what_a_log_says_about_itself(log):
+def test_properties_of_a_log(log):
     assert len(log) == 6
     assert log.n_customers == 3
     assert log.customers.tolist() == ["ann", "bob", "eve"]
@@ -104,7 +106,7 @@ class OnlyAStream:
         self.table = table
 
     def __arrow_c_stream__(self, requested_schema=None):
-        """Give the table away."""
+        """Return the stream of the table."""
         return self.table.__arrow_c_stream__(requested_schema)
 
 
@@ -154,7 +156,7 @@ def test_ids_as_categories_are_exact_in_every_library(library):
         ([None, None, None], [], [-1, -1, -1]),
     ],
 )
-def test_what_is_asked_to_becomes_categories(values, levels, codes):
+def test_given_fields_become_categories(values, levels, codes):
     events = pd.DataFrame({"customer": "a", "time": [1, 2, 3], "x": values})
     column = EventLog(events, "customer", "time", categorical=["x"]).column("x")
     assert column.categories.tolist() == levels
@@ -433,7 +435,7 @@ def test_stored_arrays_cannot_be_written(log):
             stored[0] = 0
 
 
-def test_a_log_does_not_follow_its_table(events):
+def test_a_log_copies_its_table(events):
     log = EventLog(events, "customer", "day")
     before = log.to_frame()
     events.loc[:, "x"] = -1.0

@@ -213,7 +213,7 @@ def test_sort_events_is_a_stable_sort(times, dtype, data):
 
 @many
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 5)), max_size=10))
-def test_ranges_are_ranges(pairs):
+def test_ranges_equal_a_loop(pairs):
     start = np.array([first for first, _ in pairs], dtype="int64")
     lengths = np.array([n for _, n in pairs], dtype="int64")
     index, offsets = ranges(start, start + lengths)

@@ -1,3 +1,5 @@
+"""A single history: only visible events, in every form."""
+
 import copy
 import json
 import pickle
@@ -26,7 +28,7 @@ def nobody(log):
     ][0]
 
 
-def test_what_a_history_says_about_itself(ann):
+def test_properties_of_a_history(ann):
     assert isinstance(ann, History)
     assert len(ann) == 2
     assert ann.customer == "ann"
@@ -41,7 +43,7 @@ def test_what_a_history_says_about_itself(ann):
     pd.testing.assert_frame_equal(ann.to_frame(), expected)
 
 
-def test_an_unknown_customer_is_none(log, nobody):
+def test_the_customer_is_none_if_unknown(log, nobody):
     assert nobody.customer is None
     assert nobody.cutoff == pd.Timestamp("2024-01-09")
     assert len(nobody) == 0
@@ -117,7 +119,7 @@ SECRETS = ("later", "mallory", "secret", "2031", "1925424000")
 
 @pytest.fixture
 def guarded():
-    """Two customers' histories before 2024-02-01, of a log that keeps secrets."""
+    """Two histories before 2024-02-01 from a log with secrets elsewhere."""
     events = pd.DataFrame(
         {
             "who": ["ann", "ann", "mallory", "ann", "bob"],

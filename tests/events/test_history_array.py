@@ -1,3 +1,5 @@
+"""The array of histories: selection, joins, hashes and comparisons."""
+
 import copy
 
 import numpy as np
@@ -21,7 +23,7 @@ def small_log(**columns):
 # --- What an array says about itself ----------------------------------------------
 
 
-def test_what_an_array_says_about_itself(log):
+def test_properties_of_an_array(log):
     array = log.attach(ROWS, cutoff="2024-01-09")["history"].array
     assert isinstance(array, HistoryArray)
     assert array.log is log
@@ -272,7 +274,7 @@ def test_joined_logs_end_where_the_first_of_them_ends():
 
 @pytest.mark.parametrize("dated", [False, True])
 def test_the_hash_of_a_row_does_not_depend_on_others(dated):
-    """An unknown customer, and a missing history, change the type of a whole column."""
+    """An unknown customer or a missing history changes the dtype of a whole column."""
     times = pd.to_datetime(["2024-01-01", "2024-01-02"]) if dated else [1, 2]
     log = EventLog(
         pd.DataFrame({"who": [5, 6], "when": times, "x": 1.5}), "who", "when"

@@ -1,4 +1,4 @@
-"""Fields that are ids, and quantities that must not be taken for some."""
+"""Fields of ids are recognized, and quantities are not mistaken for ids."""
 
 import re
 import warnings
@@ -77,7 +77,7 @@ def test_ids_are_a_warning(case, seed):
 
 @pytest.mark.parametrize("case", quantities())
 @pytest.mark.parametrize("seed", range(3))
-def test_quantities_are_none(case, seed):
+def test_quantities_are_no_warning(case, seed):
     assert log_of_values(quantities(seed)[case]).column("x").kind == "numeric"
 
 
@@ -111,7 +111,7 @@ def test_the_warning_points_at_the_caller():
         ({"fields": []}, None),
     ],
 )
-def test_who_has_decided_is_not_warned(options, kind):
+def test_a_given_categorical_is_no_warning(options, kind):
     log = log_of_values(np.arange(N), **options)
     assert (log.column("x").kind if log.fields else None) == kind
 

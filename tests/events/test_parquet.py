@@ -1,4 +1,4 @@
-"""Logs and histories that travel through parquet files."""
+"""Logs and histories in parquet files."""
 
 import errno
 import json
@@ -97,7 +97,7 @@ def test_integer_customers(tmp_path):
 
 
 def test_files_without_unknown_customers(tmp_path):
-    """Version 0.1.0 did not write who they are."""
+    """Version 0.1.0 did not write their identities."""
     X = make_rows(DAYS)
     table = pa.Table.from_pandas(X)
     at = table.schema.get_field_index("history")
@@ -130,7 +130,7 @@ def test_a_file_holds_nothing_after_the_cutoffs(tmp_path):
     assert len(pd.read_parquet(tmp_path / "X.parquet")["history"].array.log) == 1
 
 
-def test_arrow_gets_no_level_that_only_the_future_has():
+def test_arrow_has_no_level_of_the_future():
     events = pd.DataFrame(
         {"who": list("aab"), "day": [1, 5, 1], "item": ["hat", "later", "other"]}
     )
@@ -227,8 +227,8 @@ def test_an_ordinary_file_is_no_log(tmp_path, events):
         EventLog.from_parquet(path)
 
 
-def test_a_log_of_days_stays_one(tmp_path):
-    """What is left of a log of moments may be days by chance."""
+def test_a_log_of_days_stays_a_log_of_days(tmp_path):
+    """The events left of a log of moments may be days by chance."""
     times = pd.to_datetime(["2024-01-01 00:00", "2024-01-01 10:00"])
     events = pd.DataFrame({"who": ["a", "b"], "when": times})
     for table, in_days in ((events, False), (events[:1], True)):
@@ -257,7 +257,7 @@ LEVELS = {
 
 @pytest.mark.parametrize("what", LEVELS)
 def test_levels_stay_levels(tmp_path, what):
-    """Of the codes of products, a file would otherwise make a quantity."""
+    """A file alone would turn the codes of products into quantities."""
     items = pd.Categorical.from_codes([1, -1, 0, 1], LEVELS[what])
     events = pd.DataFrame({"who": [*"aabb"], "when": [1, 2, 3, 4], "item": items})
     log = EventLog(events, "who", "when")
@@ -311,7 +311,7 @@ def test_levels_that_parquet_cannot_store(tmp_path, what):
 
 
 def test_integers_that_parquet_cannot_store(tmp_path):
-    """Neither as ids, which histories write in their own way, nor as levels."""
+    """Neither as ids, which histories write separately, nor as levels."""
     huge = [2**70, 5]
     ids = EventLog(pd.DataFrame({"who": huge, "when": [1, 2]}), "who", "when")
     items = pd.DataFrame({"who": [1, 2], "when": [1, 2], "item": huge})
@@ -391,14 +391,14 @@ def test_a_folder_or_a_pipe_is_not_replaced(tmp_path, log):
 
 
 def test_a_file_that_cannot_be_made_is_named(tmp_path, log):
-    """Not the one that is written first, of which nobody knows."""
+    """And not the temporary file that is written first."""
     path = tmp_path / "nowhere" / "log.parquet"
     with pytest.raises(FileNotFoundError) as caught:
         log.to_parquet(path)
     assert caught.value.filename == str(path)
 
 
-def test_a_name_as_long_as_the_file_system_allows(tmp_path, log):
+def test_the_longest_name_of_the_file_system(tmp_path, log):
     path = tmp_path / ("n" * 255)
     log.to_parquet(path)
     assert len(EventLog.from_parquet(path)) == len(log)
@@ -507,7 +507,7 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path, log):
     good = path.read_bytes()
     for n_bytes in (0, 3, 4, 11, 12, len(good) // 2, len(good) - 1):
         path.write_bytes(good[:n_bytes])
-        text = rf"{re.escape(str(path))} is damaged: .* or build the log anew"
+        text = rf"{re.escape(str(path))} is damaged: .* or build the log again"
         with pytest.raises(ValueError, match=text):
             EventLog.from_parquet(path)
     with pytest.raises(FileNotFoundError):
@@ -526,13 +526,13 @@ def test_pages_carry_checksums_for_other_readers(tmp_path, log):
         pq.read_table(path, page_checksum_verification=True)
 
 
-def test_a_file_that_another_program_wrote_anew(tmp_path, log):
-    """Nothing can tell what it lost on the way."""
+def test_a_file_that_another_program_rewrote(tmp_path, log):
+    """It has lost the checksum, and may have lost more."""
     path = tmp_path / "log.parquet"
     log.to_parquet(path)
     table = pq.read_table(path)
     pq.write_table(table, path)
-    text = f"{path} was written anew by another program, .*; read it as a table"
+    text = f"{path} was rewritten by another program, .*; read it as a table"
     with pytest.raises(ValueError, match=text):
         EventLog.from_parquet(path)
     del (metadata := dict(table.schema.metadata))[b"sklearn_seqcrm.seal"]
@@ -595,7 +595,7 @@ def test_a_note_may_hold_more(tmp_path, log):
     assert _parquet.read_log(path)[2]["more"] == [1, "a"]
 
 
-def test_a_timeline_is_not_written_into(tmp_path, log):
+def test_a_timeline_is_read_only(tmp_path, log):
     log.to_parquet(tmp_path / "log.parquet")
     back = EventLog.from_parquet(tmp_path / "log.parquet")
     for one in (log, back):

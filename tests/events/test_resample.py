@@ -1,4 +1,4 @@
-"""Merged events, compared with loops, and what rows can know of them when."""
+"""Merged events, compared with loops, and when rows see them."""
 
 import re
 
@@ -74,7 +74,7 @@ def log_with_early_event(events, kind):
 
 
 def numbers(times, kind):
-    """What `times_of` was given."""
+    """Invert `times_of`."""
     if kind in ("integer", "float"):
         return times.tolist()
     naive = pd.DatetimeIndex(times).tz_localize(None)
@@ -82,7 +82,7 @@ def numbers(times, kind):
 
 
 def in_groups(log, kind, period=None, offset=0, gap=None):
-    """Lists of events that belong together, and when each list stands."""
+    """Lists of events that are merged, and the time of each list."""
     groups, tick, frame = [], TICK[kind], log.to_frame()
     for time, event in zip(
         numbers(frame["time"], kind), frame.itertuples(), strict=True
@@ -178,10 +178,10 @@ def test_resampled_logs_equal_a_loop(events, kind, chosen, offset, data):
     st.integers(-2, 60),
     st.booleans(),
 )
-def test_rows_see_what_was_over_and_known_at_their_cutoff(
+def test_rows_see_only_what_ended_before_their_cutoff(
     events, kind, chosen, offset, half_steps, exact
 ):
-    """Whatever comes from the cutoff on: deleting it changes no history."""
+    """Deleting all events from the cutoff on changes no history."""
     events, options = table(events, kind), options_of(chosen, offset, kind)[0]
     number = (half_steps - 12) * STEP[kind] / 2
     [cutoff] = times_of([int(number) if kind == "integer" else number], kind)
@@ -247,14 +247,14 @@ def test_floats_end_right_before_the_next_period():
     assert log.resample(gap=0.1).to_frame()["n_events"].tolist() == [2.0, 3.0, 1.0]
 
 
-def test_without_a_gap_what_happens_at_once_is_one_event():
+def test_with_gap_0_only_events_at_one_time_merge():
     lines = pd.DataFrame({"who": list("aab"), "t": [1.5, 1.5, 1.5], "x": [1, 2, 4]})
     found = EventLog(lines, "who", "t").resample(gap=0).to_frame()
     assert found["t"].tolist() == [1.5, 1.5]
     assert found["x"].tolist() == [3.0, 4.0]
 
 
-def test_what_is_not_over_stands_after_the_record_and_is_made_anew():
+def test_unfinished_periods_lie_after_observation_and_change_with_new_events():
     lines = pd.DataFrame({"who": "a", "t": [1, 9, 11], "x": [1.0, 2.0, 4.0]})
     log = EventLog(lines, "who", "t")
     tens = log.resample(10)
@@ -293,7 +293,7 @@ def test_kinds_stay_apart():
         }
 
 
-def test_a_merged_kind_of_days_does_not_speak_for_one_of_moments():
+def test_days_and_moments_of_two_kinds_stay_apart():
     orders = pd.DataFrame({"who": "a", "t": pd.to_datetime(["2024-02-29"])})
     times = pd.to_datetime(["2024-03-01 09:00", "2024-03-01 15:00"])
     visits = pd.DataFrame({"who": "a", "t": times})
@@ -355,7 +355,7 @@ def test_the_field_of_kinds_is_not_to_be_summarized(log):
         kinds.resample("1D", how={"event": "first"})
 
 
-def test_times_at_the_end_of_the_axis_are_no_way_round():
+def test_times_at_the_end_of_the_axis_do_not_overflow():
     lines = pd.DataFrame({"who": "a", "t": [2**62, 2**63 - 2]})
     log = EventLog(lines, "who", "t")
     period = 2**62 + 2**61

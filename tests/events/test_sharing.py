@@ -1,4 +1,4 @@
-"""What pickles and worker processes get of a log."""
+"""The part of a log that pickles and worker processes get."""
 
 import pickle
 
@@ -40,7 +40,7 @@ def arrays_of(log):
 
 
 @pytest.mark.parametrize("options", [{}, {"cutoff": 9000, "lookback": 300}])
-def test_a_few_rows_take_only_their_customers_along(big_log, options):
+def test_a_few_rows_pickle_only_their_customers(big_log, options):
     X = attached(big_log, [700, 3, 5000, 3, 441], **options)
     pickled = pickle.dumps(X)
     assert len(pickled) < 10_000
@@ -55,7 +55,7 @@ def test_a_few_rows_take_only_their_customers_along(big_log, options):
     assert array.log is big_log
 
 
-def test_rows_of_no_known_customer_take_nothing_along(big_log):
+def test_rows_of_unknown_customers_pickle_no_events(big_log):
     back = pickle.loads(pickle.dumps(attached(big_log, [5000])))["history"].array
     assert len(back.log) == 0
     assert back.lengths.tolist() == [0, 0]
@@ -63,14 +63,14 @@ def test_rows_of_no_known_customer_take_nothing_along(big_log):
     assert repr(back.log) == "EventLog(0 events, 0 customers, no time, fields: x, item)"
 
 
-def test_all_customers_take_the_log_as_it_is(big_log):
+def test_rows_of_all_customers_pickle_the_log(big_log):
     X = attached(big_log, np.arange(N_CUSTOMERS))
     one, other = pickle.loads(pickle.dumps([X, X[::-1]]))
     assert one["history"].array.log is other["history"].array.log
     assert len(one["history"].array.log) == len(big_log)
 
 
-def test_most_customers_do_not_take_the_others_along():
+def test_rows_of_most_customers_do_not_pickle_the_others():
     n_events = 150
     events = pd.DataFrame(
         {
@@ -114,7 +114,7 @@ def test_a_set_row_is_in_the_next_pickle(big_log):
     assert back.customers[:2].tolist() == [4, 4]
 
 
-def test_a_log_out_of_a_pickle_cannot_be_written(big_log):
+def test_a_log_from_a_pickle_is_read_only(big_log):
     back = pickle.loads(pickle.dumps(big_log))
     pd.testing.assert_frame_equal(back.to_frame(), big_log.to_frame())
     assert not any(array.flags.writeable for array in arrays_of(back))
@@ -149,7 +149,7 @@ def test_worker_processes_read_one_mapped_log(big_log, n_customers):
 
 
 def changed(events, **new):
-    """The same events, the last of which is another."""
+    """The same events with another last one."""
     return events.assign(
         **{name: [*events[name][:-1], value] for name, value in new.items()}
     )
@@ -161,7 +161,7 @@ EVENTS = pd.DataFrame(
 
 
 def hashes(events, cutoff=4, rows=("a", "b", "c", "a")):
-    """What pandas makes of rows, which stands for them in caches of other tools."""
+    """Hashes of rows by pandas, the keys of caches in other tools."""
     log = EventLog(events, "who", "day")
     X = log.attach(pd.DataFrame({"who": rows}), cutoff=cutoff)
     return pd.util.hash_pandas_object(X["history"], index=False).tolist()

@@ -63,8 +63,8 @@ def test_before_each_event(options, expected):
     assert numbers_of_events(LOG.snapshots_before_events(**options)) == expected
 
 
-def test_neighbours_with_events_at_the_same_time_are_two():
-    """The last event of one customer and the first of the next are no tie."""
+def test_customers_with_events_at_one_time_stay_apart():
+    """The last event of one customer and the first of the next are not a tie."""
     events = pd.DataFrame({"who": ["a", "a", "b", "b"], "day": [1, 9, 9, 12]})
     X = EventLog(events, "who", "day").snapshots_before_events(min_events=0)
     assert numbers_of_events(X) == "a1:0 a9:1 b9:0 b12:1"

@@ -1,4 +1,4 @@
-"""A field whose values are vectors, from any table to logs, files and histories."""
+"""Fields of vectors: from any table to logs, files and histories."""
 
 import json
 import pickle
@@ -62,7 +62,7 @@ class OnlyDLPack:
 
 
 def as_unordered_list_view():
-    """The numbers of vectors may stand anywhere, and those of a missing one too."""
+    """Vectors may be in any order in the array of numbers, even missing ones."""
     pa = pytest.importorskip("pyarrow")
     places, sizes = (pa.array(x, pa.int32()) for x in ([4, 2, 9, 0], [2, 2, 0, 2]))
     numbers = pa.array([6.0, 7, 2, 3, 0, 1, 9, 9, 9, 9])
@@ -226,7 +226,7 @@ def test_categories_are_no_vectors():
             EventLog(table, "who", "day", categorical=["vector"])
 
 
-def test_it_is_shown_as_the_user_gave_it():
+def test_frames_show_vectors_as_given():
     frame = log_of_table(events()).to_frame()
     assert [None if v is None else v.tolist() for v in frame["vector"]] == [
         [2, 3], None, [0, 1], [6, 7],
@@ -250,7 +250,7 @@ def test_histories_and_pictures():
     assert "0 to 7" in log._repr_html_()
 
 
-def test_pickle_of_rows_takes_their_vectors_alone():
+def test_rows_pickle_only_their_vectors():
     X = log_of_table(events()).attach(pd.DataFrame({"who": ["b"]}), cutoff=2)
     for again in (pickle.loads(pickle.dumps(X))["history"][0],
                   pickle.loads(pickle.dumps(X["history"][0]))):  # fmt: skip
@@ -279,7 +279,7 @@ def test_parquet_of_rows(tmp_path):
 
 
 @pytest.mark.parametrize("cutoff", [0, 1, 3.5])
-def test_parquet_knows_the_length_of_what_is_missing(cutoff, tmp_path):
+def test_parquet_keeps_the_length_of_missing_vectors(cutoff, tmp_path):
     pytest.importorskip("pyarrow")
     log = log_of_table(events([None, None, None, [6, 7]]))
     X = log.attach(pd.DataFrame({"who": ["a", "b"]}), cutoff=cutoff)
@@ -350,12 +350,12 @@ def test_resample(how, expected):
     np.testing.assert_array_equal(missing, [[2, 3], [NAN, NAN]])
 
 
-def test_resample_refuses_what_vectors_have_not():
+def test_resample_refuses_summaries_of_numbers():
     with pytest.raises(ValueError, match=r"vector; it can be one of \['mean', 'first'"):
         log_of_table(events()).resample(10, how={"vector": "sum"})
 
 
-def test_it_is_no_target():
+def test_a_vector_is_no_target():
     X = log_of_table(events()).attach(pd.DataFrame({"who": ["a", "b"]}), cutoff=2)
     with pytest.raises(ValueError, match="Field 'vector' is vector, and next_value"):
         next_value(X, "vector")

@@ -148,5 +148,5 @@ def test_a_float32_file_is_no_file_of_version_0_1_0(file, model):
 
 def test_states_that_another_program_wrote_anew(file, read):
     pq.write_table(pq.read_table(file), file)
-    with pytest.raises(ValueError, match="was written anew by another program"):
+    with pytest.raises(ValueError, match="was rewritten by another program"):
         read()
