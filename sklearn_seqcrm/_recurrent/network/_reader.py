@@ -44,7 +44,6 @@ from sklearn_seqcrm._recurrent.network._layers import (
     without_drawing,
 )
 from sklearn_seqcrm._recurrent.network._poolings import (
-    BothEnds,
     WeightedPooling,
     make_poolings,
     order_poolings,
@@ -318,7 +317,7 @@ class HistoryReader(nn.Module):
                 continue
             pooled.append(poolings[i].pool(outputs, batch))  # (C, R, H')
         if weights:
-            at = sum(isinstance(one, BothEnds) for one in poolings)
+            at = sum(one.place < WeightedPooling.place for one in poolings)
             pooled.insert(at, weighted_sums(weights, outputs, batch))  # (C, R, P H')
         return join(pooled).flatten(0, 1)
 
