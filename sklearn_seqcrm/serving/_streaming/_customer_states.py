@@ -169,7 +169,7 @@ class CustomerStateTable:
         return self._slots.get(customer, -1)
 
     def at(self, slots: np.ndarray) -> np.ndarray:
-        """Return copies of records; the slot -1 has that of a customer without events."""
+        """Return copies of records; slot -1 is a customer without events."""
         if not len(self.records):
             return np.repeat(self._start, len(slots))
         records = self.records[slots]

@@ -1,4 +1,4 @@
-"""Prediction methods of a scorer: those of its estimator, for rows without histories."""
+"""Prediction methods of a scorer: those of its estimator, for rows of customers."""
 
 from __future__ import annotations
 
