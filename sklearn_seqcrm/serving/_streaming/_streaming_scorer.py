@@ -53,8 +53,8 @@ class StreamingScorer(RowScores):
     ----------
     pipeline : Pipeline
         Fitted, as `make_history_pipeline` makes it: a `HistoryEncoder`, steps for the
-        statics if any, and an `LSTMClassifier`, `LSTMRegressor` or `LSTMSurvival`. It is
-        copied: another fit does not change the scorer.
+        statics if any, and an `LSTMClassifier`, `LSTMRegressor` or `LSTMSurvival`. It
+        is copied: another fit does not change the scorer.
     customer : str or dict of str to str
         Column of the customer ids, in tables of events and in rows to be scored. A dict
         by history column, if histories belong to different entities.
@@ -368,8 +368,8 @@ class StreamingScorer(RowScores):
         KeyError
             If the event or the statics lack a column.
         TypeError, ValueError
-            As in `update` and `predict`. No state has changed then. A late event that is
-            ignored changes nothing, and the customer is scored without it.
+            As in `update` and `predict`. No state has changed then. A late event that
+            is ignored changes nothing, and the customer is scored without it.
         """
         estimator: Any = self._parts.estimator
         times = None if horizon is None else _times_of(estimator, horizon)
