@@ -1,15 +1,14 @@
 """Window aggregates of a million events at twelve cutoffs.
 
-Side by side on the same events: `HistoryAggregator`, the same aggregates written in
-polars (for each cutoff one filter and `group_by` per window, joined; all cutoffs are
-collected together, on all cores), and a function of one customer's events in pandas
-(`groupby.apply`), on a hundredth of the customers, which its ratio makes up for. All of
-them start from sorted events and give the same numbers, which is checked. They run in
-turn, `--repeat` times after one that does not count, and the table shows medians and
-ratios. `HistoryAggregator` uses one core; the seconds of processor time are beside.
+Three implementations on the same sorted events: `HistoryAggregator`; polars (for each
+cutoff one filter and `group_by` per window, joined, with all cutoffs collected together
+on all cores); and pandas `groupby.apply` with a function of one customer's events, on a
+hundredth of the customers, scaled up. They return equal numbers, which is checked. They
+run in turn, `--repeat` times after a warm-up, and the table has medians and ratios.
+`HistoryAggregator` uses one core; CPU seconds are in a separate column.
 
-The last lines have one row per event of customers with long histories, whose windows
-overlap most, and the memory at the peak.
+The last lines are for one row per event of customers with long histories, whose windows
+overlap most, with the peak of memory.
 """
 
 import argparse
@@ -34,7 +33,7 @@ DAY = pd.Timedelta("1D")
 
 
 def aggregator():
-    """Ours, with the same aggregates as the others."""
+    """Compute the aggregates with this library."""
     return HistoryAggregator(
         ["30D", "90D"], half_lives=None, max_levels=N_LEVELS, max_features=None
     )
@@ -44,7 +43,7 @@ def aggregator():
 
 
 def prepare_polars(events):
-    """What polars needs once, whatever the cutoffs are."""
+    """Prepare polars once for all cutoffs."""
     day = pl.col("time").dt.date()
     same = (pl.col("customer") == pl.col("customer").shift()) & (day != day.shift())
     gap = (pl.col("time") - pl.col("time").shift()).dt.total_microseconds() / 86_400e6
@@ -52,7 +51,7 @@ def prepare_polars(events):
 
 
 def in_polars(events, levels):
-    """One table of all rows."""
+    """Return one table of all rows."""
     return pl.concat(pl.collect_all([_at(events.lazy(), c, levels) for c in CUTOFFS]))
 
 
@@ -115,7 +114,7 @@ def _days(length):
 
 
 def _trends(name):
-    """Rate in a lookback against the rate before it."""
+    """Return the rate in a lookback divided by the rate before it."""
     total = "amount_sum" if name == "amount" else "n_events"
     tenure = pl.col("tenure")
     for suffix, length, longer, most in TRENDS:
@@ -131,7 +130,7 @@ def _trends(name):
 
 
 def in_pandas(events, levels):
-    """One table of all rows, by a function of one customer's events."""
+    """Return one table of all rows, by a function of one customer's events."""
     tables = {}
     for cutoff in CUTOFFS:
         seen = events[events["time"] < cutoff]
@@ -196,19 +195,19 @@ def check_equal(X, ours, other):
         one, two = (
             table[name].to_numpy("float64", na_value=np.nan) for table in (ours, other)
         )
-        # A difference of sums, where we add up what lies between.
+        # A difference of sums; this library sums the events in between.
         np.testing.assert_allclose(one, two, rtol=1e-9, atol=1e-9, err_msg=name)
 
 
 def timed(function):
-    """Seconds on the clock and of the processor, and the result."""
+    """Return wall-clock and CPU seconds, and the result."""
     wall, processor = time.perf_counter(), time.process_time()
     result = function()
     return time.perf_counter() - wall, time.process_time() - processor, result
 
 
 def compare(n_events, repeat):
-    """Print the three ways side by side."""
+    """Print the three implementations."""
     rng = np.random.default_rng(0)
     events = make_events(n_events, n_events // 20, rng)
     events = events.sort_values(["customer", "time"], ignore_index=True)
@@ -243,7 +242,7 @@ def compare(n_events, repeat):
 
 
 def compare_row_per_event(n_events):
-    """Print seconds with one row per event, of customers with ever more events."""
+    """Print seconds with one row per event, for increasing numbers of events."""
     print("\none row per event, which it sees; events of a customer")
     rng = np.random.default_rng(0)
     for length in (20, 200, 2_000, 20_000):

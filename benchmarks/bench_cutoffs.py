@@ -1,9 +1,9 @@
 """Snapshots, targets and splits of a large panel.
 
-One log of 10 million events of 500,000 customers is seen from 12 cutoffs, 30 days
-apart, which makes about 6 million rows. The table has the median seconds of making
-those rows, of each target on them, and of `CutoffSplit` on one million rows, with the
-memory at the peak of the first. `--events` makes a smaller try.
+A log of 10 million events of 500,000 customers has 12 cutoffs, 30 days apart, which
+gives about 6 million rows. The table has the median seconds for making the rows, for
+each target on them, and for `CutoffSplit` on one million rows, and the peak of memory
+while making the rows. `--events` sets a smaller size.
 """
 
 import argparse
@@ -28,7 +28,7 @@ SOME_KINDS = {"kinds": [f"K{i}" for i in range(20)], "kind_field": "category"}
 
 
 def targets_of(X):
-    """Name every target, and how it is computed."""
+    """Return the functions of all targets by name."""
     return {
         "churned": lambda: churned(X, "90D"),
         "churned, gap, 20 of 50 kinds": lambda: churned(
@@ -45,7 +45,7 @@ def targets_of(X):
 
 
 def splits_of(log, n_rows, rng):
-    """Name some splits of rows at all moments of a year, and how they are made."""
+    """Return some splits of rows at any time of a year, by name."""
     customers = log.customers.to_numpy()[rng.integers(0, log.n_customers, n_rows)]
     rows = pd.DataFrame({"customer": customers, "at": random_times(n_rows, rng)})
     X = log.attach(rows, cutoff="at")

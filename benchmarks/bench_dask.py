@@ -1,4 +1,4 @@
-"""A search on two workers of Dask beside two processes of loky: seconds and bytes.
+"""A search on two workers of Dask and in two loky processes: seconds and bytes.
 
 24 fits of boosted trees on features of histories. Needs dask[distributed].
 """
@@ -23,14 +23,14 @@ WRITE = TCP.write
 
 
 async def counted(self, *args, **kwargs):
-    """Write as ever, and count the bytes."""
+    """Write as usual, and count the bytes."""
     n_bytes = await WRITE(self, *args, **kwargs)
     SENT[0] += n_bytes
     return n_bytes
 
 
 def search():
-    """A search of 24 fits."""
+    """Make a search of 24 fits."""
     trees = HistGradientBoostingClassifier(random_state=0, max_iter=30)
     model = make_pipeline(HistoryAggregator(max_features=50), trees)
     grid = {"histgradientboostingclassifier__learning_rate": [0.02, 0.05, 0.1]}

@@ -1,12 +1,12 @@
-"""Logs larger than memory: events a second and memory, beside the same in memory.
+"""Logs larger than memory: events per second and memory, on disk and in memory.
 
 A data set of Parquet files in the order of time is cut by customer with Arrow and built
-into a log on the disk; then rows of all customers are attached, their targets counted,
-an encoder fitted to all their events, and a network trained and asked for one epoch of
-some of them. Each step runs in a process of its own that may allocate 4 GiB and no more
-(the limit of the kernel on data, RLIMIT_DATA; pages of files are not in it, which the
-kernel takes back when it needs them). With --in-memory the same is done with a log in
-memory and no limit. Needs pyarrow, and 60 bytes of disk for each event.
+into a log on the disk. Then rows of all customers are attached, their targets computed,
+an encoder fitted to all their events, and a network trained for one epoch on some of
+them, which then predicts. Each step runs in a separate process that may allocate 4 GiB
+(the limit of the kernel on data, RLIMIT_DATA; it does not include pages of files, which
+the kernel drops when memory is short). With --in-memory the same is done with a log in
+memory and without a limit. Needs pyarrow, and 60 bytes of disk for each event.
 """
 
 import argparse
@@ -28,7 +28,7 @@ LIMIT = 4 * 2**30
 
 
 def make_files(folder, n_events):
-    """Files in the order of time, in each of which all customers occur."""
+    """Write files in the order of time, each with all customers."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -51,7 +51,7 @@ def make_files(folder, n_events):
 
 
 def build(files, cut, path, n_events):
-    """Cut the files by customer, then read one part after the other."""
+    """Cut the files by customer, then build the log part by part."""
     import pyarrow.compute as pc
     import pyarrow.dataset as ds
 
@@ -76,7 +76,7 @@ def build(files, cut, path, n_events):
 
 
 class Watch(threading.Thread):
-    """Seconds of each step, and the most memory beside pages of files."""
+    """Seconds of each step, and the peak of memory without pages of files."""
 
     def __init__(self):
         super().__init__(daemon=True)
@@ -100,7 +100,7 @@ class Watch(threading.Thread):
 
 
 def work(path, n_rows, in_memory):
-    """Everything from rows to predictions."""
+    """Run everything from rows to predictions."""
     one_thread()
     from sklearn_seqcrm.events import EventLog
     from sklearn_seqcrm.neural_network import LSTMClassifier
@@ -136,7 +136,7 @@ def work(path, n_rows, in_memory):
 
 
 def alone(limited, function, *args):
-    """Run in a process of its own."""
+    """Run in a separate process."""
 
     def run():
         if limited:

@@ -1,11 +1,10 @@
 """Build an EventLog from 10 million events, and cut histories from it.
 
-Side by side on one unsorted table: this library, pandas (`sort_values` and
+Three implementations on one unsorted table: this library, pandas (`sort_values` and
 `groupby.agg(list)`), and polars (`sort` and `group_by.agg(all)`). They run in turn,
-`--repeat` times, and the table shows medians and their ratios. pandas runs once, as it
-takes that long, and so does the preprocessor of pytorch-lifestream, in an environment
-of its own and on a tenth of the customers, which its ratio makes up for. `--events`
-makes a smaller try.
+`--repeat` times, and the table has medians and their ratios. pandas is slow and runs
+once. So does the preprocessor of pytorch-lifestream, in a separate environment and on a
+tenth of the customers, scaled up. `--events` sets a smaller size.
 """
 
 import argparse
@@ -23,17 +22,17 @@ from sklearn_seqcrm.events import EventLog
 
 
 def build_with_pandas(events):
-    """Lists of every customer's events, as most tutorials do it."""
+    """Make lists of every customer's events, as in most tutorials."""
     return events.sort_values(["customer", "time"]).groupby("customer").agg(list)
 
 
 def build_with_polars(events):
-    """The same in polars."""
+    """Make them in polars."""
     return events.sort("customer", "time").group_by("customer").agg(pl.all())
 
 
 def own_bytes(log):
-    """Bytes of a log's own columns."""
+    """Return the bytes of the columns of a log."""
     columns = [log.column(name).values for name in log.fields]
     own = [*columns, log.timeline.times, log.timeline.offsets]
     return sum(array.nbytes for array in own)
@@ -46,19 +45,19 @@ class MemoryMapProbe(ClassifierMixin, BaseEstimator):
         self.number = number
 
     def fit(self, X, y):
-        """Learn nothing."""
+        """Do nothing."""
         self.classes_ = np.unique(y)
         return self
 
     def score(self, X, y):
-        """Look at the arrays of the log behind X."""
+        """Check the arrays of the log of X."""
         log = X["history"].array.log
         arrays = [log.timeline.times, *(log.column(f).values for f in log.fields)]
         return float(all(is_memory_mapped(array) for array in arrays))
 
 
 def is_memory_mapped(array):
-    """Tell whether an array or the array that it is a view of is a memory map."""
+    """Return whether an array, or the array that it views, is a memory map."""
     while array is not None:
         if isinstance(array, np.memmap):
             return True

@@ -1,16 +1,15 @@
-"""Event models: training beside the classifier, simulations, and lists of products.
+"""Event models: speed of training, of simulations, and of lists of products.
 
 Histories of log-normal lengths (median 20, 95th percentile about 104, at most 1,000)
-have one field of 50 levels, drawn at random, at moments of three years that are drawn
-to the microsecond, or are whole days. Timed are fits of one epoch, with a tenth of the
-customers set aside: of the classifier the pipeline from raw events, with a linear head
-on the last state; the event model reads raw events itself. Both encode events first,
-which is in the time, and have the batches that they choose themselves. They take turns
-in one process; the table shows medians of real (not padded) events per second, and
-medians of the ratios.
+have one field of 50 levels, drawn at random, at times within three years, in
+microseconds or in whole days. Timed are fits of one epoch with a tenth of the customers
+for validation: the classifier in a pipeline from raw events, with a linear head on the
+last state, and the event model on raw events. Both times include the encoding of
+events, and batch sizes are automatic. The two run in turn in one process; the table has
+medians of real (not padded) events per second, and medians of the ratios.
 
-Simulations are of 200 rows and 100 paths each, to a horizon of half a year. Lists are
-of the ten most likely of 10,000 levels for 10,000 customers, by `predict_next`.
+Simulations are of 200 rows with 100 paths each and a horizon of half a year. Lists are
+the ten most probable of 10,000 levels for 10,000 customers, by `predict_next`.
 """
 
 import argparse
@@ -29,7 +28,7 @@ CUTOFF = pd.Timestamp("2023-01-01")
 
 
 def make_rows(lengths, n_levels, rng, days=False):
-    """Histories of one field, at the end of what is known."""
+    """Make histories of one field, with the cutoff at the end of the log."""
     n_events = lengths.sum()
     times = random_times(n_events, rng)
     events = pd.DataFrame(
@@ -44,7 +43,7 @@ def make_rows(lengths, n_levels, rng, days=False):
 
 
 def classifier():
-    """The network that reads the same events to answer one question."""
+    """Make a classifier on the same events."""
     model = LSTMClassifier(
         pooling="last",
         head_sizes=(),
@@ -56,13 +55,13 @@ def classifier():
 
 
 def event_model(**changed):
-    """A network of the same size, trained as long."""
+    """Make an event model of the same size and training."""
     options = {"max_epochs": 1, "early_stopping": True, "random_state": 0}
     return LSTMEventModel(**{**options, **changed})
 
 
 def training(n_customers, repeat):
-    """Print events a second of both, and the ratio."""
+    """Print events per second of both, and the ratio."""
     print(f"{'fit, one epoch':44s}{'events/s':>12s}{'of the classifier':>20s}")
     some = make_rows(np.full(100, 20), 50, np.random.default_rng(0))
     classifier().fit(some, np.arange(100) % 2)  # once to warm up
@@ -87,7 +86,7 @@ def training(n_customers, repeat):
 
 
 def simulation(n_customers, repeat):
-    """Print simulated events a second."""
+    """Print simulated events per second."""
     rng = np.random.default_rng(0)
     X = make_rows(lognormal_lengths(n_customers, rng), 50, rng)
     model, some = event_model().fit(X), X.iloc[:200]

@@ -1,8 +1,8 @@
-"""How training speed grows with everything that may grow, as a picture.
+"""Speed of training by size of the data and of the network, as a picture.
 
-Events a second of an epoch, the first one left out, against the number of events, the
-longest history, the size of the state and the rows per customer. `--picture` names the
-file; without it, only the table is printed.
+Events per second of an epoch after the first one, against the number of events, the
+longest history, the size of the state and the rows per customer. `--picture` is the
+file of the picture; without it, only the table is printed.
 """
 
 import argparse
@@ -23,7 +23,7 @@ SWEEPS = {
 
 
 def speed(n_events=400_000, longest=1000, hidden=64, n_rows=1, repeat=3):
-    """Median of the events that an epoch reads in a second, each counted once."""
+    """Return the median of events per second of an epoch, each counted once."""
     rng = np.random.default_rng(0)
     lengths = lognormal_lengths(n_events // 20, rng, longest)
     lengths[:8] = longest
@@ -41,7 +41,7 @@ def speed(n_events=400_000, longest=1000, hidden=64, n_rows=1, repeat=3):
 
 
 def draw(found, path):
-    """One panel for each sweep."""
+    """Draw one panel for each sweep."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(1, len(found), figsize=(12, 3.2), sharey=True)

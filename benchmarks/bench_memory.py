@@ -1,8 +1,8 @@
-"""Memory of training, where a few histories are very long.
+"""Memory of training with a few very long histories.
 
-Peak memory of a fit beyond its log (Linux only): 100,000 customers, one of whom has
-20,000 events, and 16 customers of 50,000 events each, in full or with gradients that
-flow through stretches of `bptt_steps` events.
+Peak memory of a fit in addition to its log (Linux only): 100,000 customers, one of whom
+has 20,000 events, and 16 customers of 50,000 events each, with full gradients or with
+gradients truncated after `bptt_steps` events.
 """
 
 import argparse
@@ -16,13 +16,13 @@ from sklearn_seqcrm.preprocessing import make_history_pipeline
 
 
 def make_rows(lengths, rng):
-    """Raw histories of some lengths, and labels."""
+    """Make raw histories of some lengths, and labels."""
     X = make_log(lengths, rng).snapshots([1001])
     return X[["history"]], np.arange(len(X)) % 2
 
 
 def report(name, X, y, **options):
-    """Fit in a process of its own, which has no freed memory to take from."""
+    """Fit in a new process, which has no freed memory to use."""
     process = get_context("fork").Process(target=fit, args=(name, X, y, options))
     process.start()
     process.join()

@@ -1,9 +1,8 @@
-"""ONNX: sizes of files, and seconds beside torch.
+"""ONNX: sizes of files, and seconds compared with torch.
 
-Networks of 64 units on histories of 30 events on average, on one thread, in time of the
-processor. ONNX reads tensors that are padded before the clock starts; torch pads ragged
-histories batch by batch. A step is an event and a score of one customer, whose 99th
-percentile stands in parentheses.
+Networks of 64 units on histories of 30 events on average, on one thread, in CPU time.
+ONNX gets tensors that were padded before; torch pads ragged histories batch by batch. A
+step is an event and a score of one customer, with the 99th percentile in parentheses.
 """
 
 import argparse
@@ -34,27 +33,27 @@ OPTIONS = {
 
 
 def session_of(path):
-    """A session on one thread."""
+    """Open a session on one thread."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     return ort.InferenceSession(str(path), options)
 
 
 def ask(session, tensors):
-    """The first answer."""
+    """Return the first output."""
     names = [one.name for one in session.get_inputs()]
     return session.run(None, {name: tensors[name] for name in names})[0]
 
 
 def computed(function):
-    """Seconds of the processor that a call takes, and its result."""
+    """Return the CPU seconds of a call, and its result."""
     start = time.process_time()
     result = function()
     return time.process_time() - start, result
 
 
 def one_event(session):
-    """Zeros of the shapes of a step's inputs, for one customer."""
+    """Return zeros with the shapes of the inputs of a step."""
     kinds = {"tensor(float)": "float32", "tensor(int64)": "int64", "tensor(bool)": bool}
     return {
         one.name: np.ones([1, *one.shape[1:]], kinds[one.type])

@@ -1,12 +1,12 @@
 """Several rows of a customer share one pass over their events.
 
-Who of the Complete Journey's households shops again within 14 days? The more cutoffs a
-household is asked at, the more rows; read one by one, each of them would start over at
-the first event. The first table shows the time of an epoch, as a multiple of that with
-one row per household, and what the same rows cost one by one. The batch size counts
-rows, so that an epoch of 25 rows per household has up to 25 times the steps, too; the
-automatic batch size grows with the rows of a household. The second table tests nets of
-several seeds, trained both ways, on the last month.
+Which households of the Complete Journey shop again within 14 days? More cutoffs per
+household mean more rows. Without sharing, each row starts at the first event. The first
+table has the time of an epoch as a multiple of that with one row per household, with
+and without sharing. The batch size is a number of rows, so an epoch of 25 rows per
+household has up to 25 times the steps; the automatic batch size grows with the rows of
+a household. The second table tests networks of several seeds, trained both ways, on the
+last month.
 """
 
 import argparse
@@ -28,19 +28,19 @@ FIRST, LAST, TESTED = "2017-02-01", "2017-10-15", "2017-11-01"
 
 
 class RowByRow(LSTMClassifier):
-    """The same network, with a sequence of its own for each row."""
+    """The same network with a separate sequence for each row."""
 
     def _build(self, *args):
         return super()._build(*args).set_params(share_sequences=False)
 
 
 def make_log():
-    """Shopping days of a year."""
+    """Return a log of the shopping days of a year."""
     return EventLog(load_complete_journey().events, "household_id", "day")
 
 
 def make_rows(log, n_cutoffs):
-    """Rows at cutoffs that are spread evenly, and whether nothing was bought then."""
+    """Return rows at evenly spaced cutoffs, and their labels."""
     if n_cutoffs == 1:
         cutoffs = pd.DatetimeIndex([LAST])
     else:
@@ -50,13 +50,13 @@ def make_rows(log, n_cutoffs):
 
 
 def epoch_seconds(model, X, y):
-    """Seconds of the second epoch of a fit: the first one warms up."""
+    """Return the seconds of the second epoch of a fit; the first one warms up."""
     model.set_params(estimator__max_epochs=2, estimator__early_stopping=False)
     return model.fit(X, y)[-1].net_.history[1, "dur"]
 
 
 def compare_times(tables, batch_size, repeat):
-    """Print what an epoch costs."""
+    """Print the time of an epoch."""
     shared, alone = (
         make_history_pipeline(kind(batch_size=batch_size, random_state=0))
         for kind in (LSTMClassifier, RowByRow)
@@ -76,7 +76,7 @@ def compare_times(tables, batch_size, repeat):
 
 
 def compare_scores(what, kind, rows, tested, y_tested, seeds, **options):
-    """Print how good nets of several seeds are."""
+    """Print scores of networks of several seeds."""
     scores = []
     for seed in range(seeds):
         model = make_history_pipeline(kind(random_state=seed, **options))

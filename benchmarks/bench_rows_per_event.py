@@ -1,12 +1,12 @@
-"""A row before each event: a prediction after everything that happens.
+"""A row before each event: a prediction at every event.
 
-Customers with 7 random numbers for each event, and a row before each of their events:
-as many rows as events, all of which share one pass over a history. The table shows the
-events per second of an epoch with several poolings, beside an epoch with one row per
-customer, the first epoch left out; then how the default grows with the histories, at an
-equal number of events. The last line is about customers of 20 to 30 events: rows at
-twelve cutoffs, as a multiple of one row, and before each event. `--picture` names the
-file of the growth.
+Customers have 7 random numbers for each event, and a row before each of their events,
+so there are as many rows as events, and all rows share one pass over a history. The
+table has the events per second of an epoch for several poolings, compared with one row
+per customer, without the first epoch; then the default for increasing lengths of
+histories with an equal number of events. The last line is for customers of 20 to 30
+events: rows at twelve cutoffs, and before each event, as a multiple of one row.
+`--picture` is the file of the picture.
 """
 
 import argparse
@@ -20,12 +20,12 @@ from sklearn_seqcrm.preprocessing import HistoryEncoder
 
 DEFAULT = ("last", "mean", "decay")
 LENGTHS = (25, 50, 100, 200, 400, 800, 1600)
-# So many that no history has more rows than an automatic batch.
+# Enough customers that no history has more rows than an automatic batch.
 EVENTS_TO_GROW = 320_000
 
 
 def make_rows(shortest, longest, n_customers, cutoffs=None):
-    """Encoded rows of customers with that many events, and the number of events.
+    """Return encoded rows of customers with that many events, and their number.
 
     At the cutoffs, or one before each event.
     """
@@ -37,7 +37,7 @@ def make_rows(shortest, longest, n_customers, cutoffs=None):
 
 
 def epoch_seconds(X, pooling, repeat):
-    """Median seconds of an epoch."""
+    """Return the median seconds of an epoch."""
     model = LSTMClassifier(
         pooling=pooling,
         max_epochs=1 + repeat,
@@ -65,7 +65,7 @@ def compare_poolings(repeat):
 
 
 def measure_growth(repeat):
-    """Print and return milliseconds of an epoch for a customer, by their events."""
+    """Print and return milliseconds per customer and epoch, by number of events."""
     print("\nevents of a customer   ms an epoch for each   events per second")
     found = {}
     for length in LENGTHS:
@@ -77,12 +77,12 @@ def measure_growth(repeat):
 
 
 def draw(found, path):
-    """Time of a customer against their events, beside a line of equal speed."""
+    """Plot the time per customer by number of events, and a line of constant speed."""
     import matplotlib.pyplot as plt
 
     figure, axis = plt.subplots(figsize=(5, 3.6))
     lengths, times = np.array(list(found)), np.array(list(found.values()))
-    # Through all lengths: as far above as below it.
+    # At the geometric mean of the speeds.
     per_event = np.exp(np.log(times / lengths).mean())
     axis.plot(lengths, per_event * lengths, "--", color="grey", label="linear")
     axis.plot(lengths, times, marker="o", label="measured")
@@ -101,7 +101,7 @@ def draw(found, path):
 
 
 def compare_cutoffs(repeat):
-    """Print what more rows cost as a multiple of one."""
+    """Print the time with more rows as a multiple of one."""
     cutoffs = np.linspace(0, 1001, 13)[1:]
     (one, n_events), (twelve, _), (before_each, _) = (
         (epoch_seconds(X, DEFAULT, 2 * repeat), n_events)

@@ -1,4 +1,4 @@
-"""Scoring: many events a second, one row in real time, and searches on two cores."""
+"""Scoring: events per second, one row in real time, and searches on two cores."""
 
 import argparse
 import statistics
@@ -17,19 +17,19 @@ CUTOFF = pd.Timestamp("2022-06-01")
 
 
 def classifier(**options):
-    """A network of the default size, hardly trained."""
+    """Make a network of the default size, trained for a moment."""
     options = {"max_epochs": 1, "early_stopping": False, **options}
     return LSTMClassifier(random_state=0, **options)
 
 
 def median_seconds(function, repeat):
-    """Median time of a call, the first one left out."""
+    """Return the median time of a call, without the first one."""
     function()
     return statistics.median(seconds(function)[0] for _ in range(repeat))
 
 
 def throughput(n_customers, repeat):
-    """Print events a second of all rows, and the time of one."""
+    """Print events per second of all rows, and the time of one."""
     X, y = make_rows(n_customers, np.random.default_rng(0))
     encoded = HistoryEncoder(half_lives=[100]).fit_transform(X)
     n_events = encoded["history"].array.lengths.sum()
@@ -44,7 +44,7 @@ def throughput(n_customers, repeat):
 
 
 def log_sizes(large):
-    """Print the time of 100 rows, and of a new one, by the size of their log."""
+    """Print the time of 100 rows, and of a new one, by the size of the log."""
     print(f"{'through the whole pipeline':44s}{'100 rows':>12s}{'one raw row':>14s}")
     for n_events in (10_000, large):
         events = make_events(n_events, n_events // 20, np.random.default_rng(0))
@@ -64,7 +64,7 @@ def log_sizes(large):
 
 
 def search(n_customers, repeat):
-    """Print how much faster two jobs search than one, each with one thread."""
+    """Print the speed-up of a search by two jobs, each with one thread."""
     X, y = make_rows(n_customers, np.random.default_rng(0))
     pipeline = make_history_pipeline(classifier(max_epochs=7))
     grid = {"estimator__hidden_size": [32, 64], "estimator__dropout": [0.1, 0.3]}

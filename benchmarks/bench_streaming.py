@@ -1,7 +1,7 @@
 """Streaming: a score after each event, and many events at once.
 
-The default network of 64 units, on one thread. The state is what a scorer keeps of a
-customer; the memory of a customer has the id, an entry of a dict, beside it.
+The default network of 64 units, on one thread. The state of a customer is what a scorer
+stores; the memory of a customer includes the id and an entry of a dict.
 """
 
 import argparse
@@ -21,7 +21,7 @@ CUTOFF = pd.Timestamp("2023-01-02")
 
 
 def fitted(log, n_rows=500, **options):
-    """A pipeline that is hardly trained, and the statics of some customers."""
+    """Return a pipeline trained for a moment, and statics of some customers."""
     number = np.arange(min(n_rows, log.n_customers))
     cities = np.array(["Rome", "Oslo", "Bern"])[number % 3]
     people = pd.DataFrame(
@@ -33,7 +33,7 @@ def fitted(log, n_rows=500, **options):
 
 
 def in_bulk(model, log):
-    """Print how fast a log becomes states, and return their scorer."""
+    """Print the speed of updating states with a log, and return the scorer."""
     scorer = StreamingScorer(model, "customer", "time")
     took, n_events = seconds(lambda: scorer.update(log))
     name = f"update with {n_events:,} events of {log.n_customers:,} customers"
@@ -71,7 +71,7 @@ def many_rows(scorer, model, log, people):
 
 
 def memory(model, n_customers):
-    """Print what a customer takes."""
+    """Print the memory of a customer."""
     ids = [f"C{i}" for i in range(n_customers)]
     first = pd.DataFrame({"customer": ids, "time": CUTOFF, "amount": 1.0})
     log = EventLog(first.assign(category="K7"), "customer", "time")

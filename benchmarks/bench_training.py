@@ -1,15 +1,16 @@
-"""Training on ragged histories, against what a user would pick instead.
+"""Training on ragged histories, compared with common alternatives.
 
 Histories of random numbers have log-normal lengths (median 20, 95th percentile about
-104, at most 1,000); an event has 7 fields. All nets have one LSTM, read at a row's last
-event, a linear head, batches of 128 rows, AdamW, and a tenth of the rows set aside for
-early stopping. Timed are fits of one epoch: of ours the whole pipeline from raw events,
-with the fit of its encoder; of the others nets on arrays that are ready. They take
-turns in one process, pytorch-lifestream in a process and an environment of its own
-(`make .venv-lifestream/.installed`), without its start. The table shows medians, in
-real (not padded) events per second, medians of the ratios, and what share of the
-machine's matrix product the LSTM's own operations are: 8 x H x (D + H) for an event of
-D channels forwards, and twice as many backwards, which the rows set aside do not need.
+104, at most 1,000); an event has 7 fields. All networks have one LSTM, whose output at
+the last event of a row is pooled, a linear head, batches of 128 rows, AdamW, and a
+tenth of the rows for early stopping. Timed are fits of one epoch: of this library the
+whole pipeline from raw events, with the fit of its encoder; of the others networks on
+arrays that are ready. They run in turn in one process, pytorch-lifestream in a separate
+process and environment (`make .venv-lifestream/.installed`), without its start. The
+table has medians, in real (not padded) events per second, medians of the ratios, and
+the LSTM's operations as a share of the speed of the machine's matrix product: 8 x H x
+(D + H) for an event of D channels forwards, and twice as many backwards, which
+validation rows do not need.
 """
 
 import argparse
@@ -33,13 +34,13 @@ from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 
 
 def make_rows(n_customers, rng):
-    """Raw histories of log-normal length, and random labels."""
+    """Make raw histories of log-normal length, and random labels."""
     X = make_log(lognormal_lengths(n_customers, rng), rng).snapshots([1001])
     return X[["history"]], rng.integers(0, 2, n_customers)
 
 
 def matrix_products(size=1024):
-    """Floating-point operations a second of a float32 matrix product, on one thread."""
+    """Measure operations per second of a float32 matrix product, on one thread."""
     a, b = torch.randn(2, size, size)
     a @ b
     return 2 * size**3 / min(seconds(lambda: a @ b)[0] for _ in range(20))
@@ -126,7 +127,7 @@ def main():
             speeds[name].append(n_read / run())
     limit = statistics.median(limits)
     operations = 8 * options.hidden * (n_channels + options.hidden)
-    operations *= 0.9 * 3 + 0.1  # a tenth is only read
+    operations *= 0.9 * 3 + 0.1  # a tenth is for validation, forwards only
     print(f"{'':45s}{'events/s':>11s}{'of ours':>9s}{'of the limit':>14s}")
     for name, found in speeds.items():
         speed = statistics.median(found)

@@ -1,9 +1,9 @@
-"""The example of a service, killed and damaged in all the ways that it must survive.
+"""Kill and damage the example service in all the ways that it must survive.
 
-Prints a table: how often it was started, how many events it had acknowledged, and how
-many of them were lost or counted twice. Scores must be those of a log of the events in
-the journal, or those from before the damage. Where a start would lose events, it has to
-be refused with the way out, which is then taken. All of it takes about ten minutes.
+Prints a table: the number of starts and of acknowledged events, and how many of them
+were lost or counted twice. Scores must be those of a log of the events in the journal,
+or those from before the damage. If a start would lose events, the service must refuse
+to start and say what to do, which is then done. All of it takes about ten minutes.
 """
 
 import argparse
@@ -40,7 +40,7 @@ ALLOWED = 1e-5
 
 
 class Trial:
-    """A folder with a service, and what it has acknowledged.
+    """A folder with a service, and its acknowledged events.
 
     Parameters
     ----------
@@ -57,13 +57,13 @@ class Trial:
         self.start()
 
     def start(self):
-        """Start the service again; an error that it must not have ends the trial."""
+        """Start the service again; an unexpected error ends the trial."""
         self.server = Server(self.folder, states_every=50)
         self.starts += 1
         self.seconds.append(self.server.seconds)
 
     def start_or_refuse(self):
-        """Start the service; the reason if it refuses the states beside the journal."""
+        """Start the service; return the reason if it refuses its states."""
         try:
             self.start()
         except NotStartedError as error:
@@ -74,7 +74,7 @@ class Trial:
         return ""
 
     def begin_to_post(self):
-        """Let clients post events that come after all before."""
+        """Let clients post events later than all before."""
         return begin_to_post(self.server, self.n_clients, 50, self.begin)
 
     def post(self, n_events, kill=False):
@@ -89,13 +89,13 @@ class Trial:
         return self.join(clients)
 
     def join(self, clients):
-        """Let clients come to an end, and return why events were refused."""
+        """Stop the clients, and return the reasons of refused events."""
         self.acknowledged += join(clients)
         self.begin = max(client.next for client in clients)
         return [reason for client in clients for reason in client.failed]
 
     def send_again(self):
-        """Send all events that were acknowledged, and return how many are new."""
+        """Send all acknowledged events again, and return the number of new ones."""
         n_new = 0
         with httpx.Client(base_url=self.server.url, timeout=60) as web:
             for first in range(0, len(self.acknowledged), 1000):
@@ -104,7 +104,7 @@ class Trial:
         return n_new
 
     def row(self, name, model):
-        """Compare the journal and scores with what was acknowledged."""
+        """Compare the journal and scores with the acknowledged events."""
         events = stored(self.folder)
         ids = [event["id"] for event in events]
         lost = {event["id"] for event in self.acknowledged} - set(ids)
@@ -114,7 +114,7 @@ class Trial:
         return self.as_row(name, len(lost), twice, difference)
 
     def as_row(self, name, n_lost, n_twice, difference):
-        """A row of the table."""
+        """Return a row of the table."""
         median = np.median(self.seconds)
         good = not n_lost and not n_twice and difference < ALLOWED
         return (
@@ -131,7 +131,7 @@ HEADER = (
 
 
 def kills(folder, model, options):
-    """SIGKILL while clients post, again and again."""
+    """Kill the service repeatedly (SIGKILL) while clients post."""
     trial, rng = Trial(folder, options.clients), random.Random(0)
     for _ in range(options.kills):
         trial.post(rng.randrange(10, 200), kill=True)
@@ -140,7 +140,7 @@ def kills(folder, model, options):
 
 
 def random_json(rng, depth=3):
-    """Any JSON value, as text: some that Python's own writer would refuse as well."""
+    """Draw a JSON value as text, including some that Python cannot write."""
     kind = rng.randrange(9 if depth else 7)
     if kind == 0:
         return rng.choice(["null", "true", "false", "NaN", "Infinity", '"\\ud800"'])
@@ -157,7 +157,7 @@ def random_json(rng, depth=3):
 
 
 def random_event(rng, number):
-    """An event that may be accepted, one value of which may be anything."""
+    """Draw an event with one random value, which may be accepted."""
     parts = {
         "id": f'"{number}"',
         "customer": f'"{number % 20}/{chr(97 + number % 7)}"',
@@ -175,7 +175,7 @@ def random_event(rng, number):
 
 
 def any_json(folder, model, options):
-    """Random events of any type; whatever was acknowledged has to replay."""
+    """Post random events; all acknowledged ones must replay."""
     trial, rng = Trial(folder, options.clients), random.Random(0)
     statuses, worst = {}, 0.0
     customers = [f"{i % 20}/{chr(97 + i % 7)}" for i in range(140)]
@@ -209,7 +209,7 @@ def any_json(folder, model, options):
 
 
 def full_disk(folder, model, options):
-    """A disk of a few MB that is filled up, and emptied again; needs root."""
+    """Fill a small disk, and empty it again; needs root."""
     if os.geteuid():
         return f"{'full disk':18s} left out: to mount a small disk needs root"
     disk = folder / "disk"
@@ -229,7 +229,7 @@ def _fill_up(trial, model):
         with contextlib.suppress(OSError), ballast.open("ab", buffering=0) as file:
             while True:
                 file.write(bytes(512))
-        reasons = trial.post(1_000_000)  # as many as SQLite still has room for
+        reasons = trial.post(1_000_000)  # until SQLite has no room
         assert all("Nothing can be written" in reason for reason in reasons), reasons
         with httpx.Client(base_url=trial.server.url, timeout=60) as web:
             assert "journal" in web.get("/health").json()["problems"]
@@ -246,18 +246,18 @@ def _fill_up(trial, model):
 
 
 def torn_log(folder, model, options):
-    """A log of the journal with garbage at its end, or without a part of it."""
+    """Append garbage to the log of the journal, or cut off a part."""
     trial, rng = Trial(folder, options.clients), random.Random(0)
     wal = folder / "journal.sqlite-wal"
     for garbage in (True, False) * 4:
         trial.post(70, kill=True)
-        if garbage:  # of a write that was not finished: nothing may be lost
+        if garbage:  # an unfinished write: nothing may be lost
             with wal.open("ab") as file:
                 file.write(rng.randbytes(rng.randrange(1, 10_000)))
             trial.start()
             assert trial.send_again() == 0
             continue
-        # A part that was acknowledged is gone: what is left, or a refusal.
+        # Acknowledged events are gone: the rest is used, or the start refused.
         os.truncate(wal, rng.randrange(wal.stat().st_size))
         if reason := trial.start_or_refuse():
             _move_away(folder, reason)
@@ -267,7 +267,7 @@ def torn_log(folder, model, options):
 
 
 def restored_backup(folder, model, options):
-    """A journal from a backup beside newer states, and a whole backup."""
+    """Restore a journal older than its states, and then a whole backup."""
     trial, copy = Trial(folder, options.clients), folder / "copy"
     for _ in range(3):
         trial.post(70)
@@ -289,7 +289,7 @@ def restored_backup(folder, model, options):
 
 
 def damaged_states(folder, model, options):
-    """The newest file of states with a byte that has changed, or cut off."""
+    """Change a byte of the newest states, or truncate them."""
     trial, rng = Trial(folder, options.clients), random.Random(0)
     for cut in (True, False) * 3:
         trial.post(70, kill=True)
@@ -304,7 +304,7 @@ def damaged_states(folder, model, options):
 
 
 def _move_away(folder, reason):
-    """Take the way out that a refusal names."""
+    """Follow the instructions of a refusal."""
     for file in folder.glob("states-*"):
         if file.name in reason:
             file.unlink()
@@ -314,7 +314,7 @@ TRIALS = kills, any_json, full_disk, torn_log, restored_backup, damaged_states
 
 
 def main():
-    """Run all trials, each in a folder of its own."""
+    """Run all trials, each in a separate folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--kills", type=int, default=20)

@@ -18,7 +18,7 @@ ALLOWED = 1e-5
 
 
 def main():
-    """Play as many as asked for, with each network in turn."""
+    """Play the given number of streams, with each network in turn."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--interleavings", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
@@ -39,7 +39,7 @@ def main():
             worst[name] = max(worst[name], found)
             done = i + 1
 
-    with suppress(KeyboardInterrupt):  # tells of as many as there were
+    with suppress(KeyboardInterrupt):  # prints those played so far
         took, _ = seconds(play_all)
         print(f"in {took:,.0f} s")
     print(f"{done:,} interleavings of up to 40 events")

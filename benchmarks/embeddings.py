@@ -1,13 +1,13 @@
-"""Whether the states of an event model help boosted trees that have RFM already.
+"""Do the states of an event model help boosted trees that have RFM already?
 
-The tasks are those of ``quality/tasks.py``. Event model and trees learn from the same
-training rows, whose label windows end before the first test cutoff, and are compared on
-the test rows, with intervals for which customers are drawn again.
+The tasks are those of ``quality/tasks.py``. Event model and trees are trained on the
+same rows, whose label windows end before the first test cutoff, and compared on the
+test rows, with bootstrap intervals over customers.
 
-Beside the states, which are what the model remembers at the last event, stands what it
-says at the cutoff: the chance of an event within the horizon of the task. ``--trees
-small`` has trees that many columns mislead less. ``--split validation`` judges on the
-cutoffs before those of the test, to choose by.
+The alternative to the states at the last event is a prediction at the cutoff: the
+probability of an event within the horizon of the task. ``--trees small`` has trees that
+many columns mislead less. ``--split validation`` evaluates on the cutoffs before those
+of the test, to choose settings.
 """
 
 import argparse
@@ -86,24 +86,24 @@ def read_options():
 
 
 class Chance(TransformerMixin, BaseEstimator):
-    """The chance that an event comes within a horizon, which an event model says."""
+    """Probability of an event within a horizon, by a fitted event model."""
 
     def __init__(self, event_model, horizon):
         self.event_model = event_model
         self.horizon = horizon
 
     def fit(self, X, y=None):
-        """Nothing is learned: the event model is fitted."""
+        """Do nothing: the event model is fitted."""
         return self
 
     def transform(self, X):
-        """One column."""
+        """Return one column of probabilities."""
         curves = self.event_model.predict_survival_function(X)
         days = pd.Timedelta(self.horizon) / pd.Timedelta("1D")
         return pd.DataFrame({"chance": [1 - curve(days) for curve in curves]}, X.index)
 
     def get_feature_names_out(self, input_features=None):
-        """The name of the column."""
+        """Return the name of the column."""
         return np.array(["chance"], dtype=object)
 
     def __sklearn_is_fitted__(self):
@@ -111,7 +111,7 @@ class Chance(TransformerMixin, BaseEstimator):
 
 
 def models(event_model, horizon, trees, seed):
-    """Boosted trees on RFM, on states beside it, and on what the model says."""
+    """Make boosted trees on RFM, also with states and with the probability."""
     rfm, states = RFMFeatures(amount="spend"), FrozenEstimator(event_model)
     chance = Chance(states, horizon)
     columns = {

@@ -1,16 +1,16 @@
-"""Likelihood of simulated processes, beside their own and EasyTPP's models.
+"""Likelihood of simulated processes, compared with the truth and with EasyTPP.
 
-Sequences of 30 events: renewals (gaps of a gamma distribution of shape 3) and
-self-exciting ones (Hawkes, exponential kernel). 1,000 are trained on and 500 are for
-the test. Printed is the mean log density of a gap, given those before it, less that of
-the process itself, in nats. EasyTPP (``pip install easy-tpp``) may be missing; its
-models have the size of ours, Adam with a learning rate of .005, and as many passes.
+Sequences of 30 events: renewals (gamma interarrival times of shape 3) and self-exciting
+ones (Hawkes, exponential kernel); 1,000 for training and 500 for the test. Printed is
+the mean log density of an interarrival time, given those before it, minus that of the
+process itself, in nats. EasyTPP (``pip install easy-tpp``) is optional; its models have
+the size of ours, Adam with a learning rate of .005, and the same number of epochs.
 
-``python benchmarks/event_likelihood.py --real --data FOLDER`` asks for real gaps, whole
-days between the days of a customer: log probabilities of days of customers who are not
-trained on, a quarter of all, beside what knows less. All have the silence up to the end
-of the record in their likelihood. Two simulated sets come first, of which the truth is
-known.
+``python benchmarks/event_likelihood.py --real --data FOLDER`` takes real interarrival
+times, whole days between the days of a customer: log probabilities for a quarter of the
+customers who are not in training, compared with simpler models. All likelihoods include
+the censoring time up to the end of the log. Two simulated sets with a known truth come
+first.
 """
 
 import argparse
@@ -36,14 +36,14 @@ HIDDEN, EPOCHS, RATE = 32, 40, 0.005
 
 
 def renewals(rng, n):
-    """Gaps, and their log densities."""
+    """Simulate gamma interarrival times, with their log densities."""
     gamma = stats.gamma(3, scale=1 / 3)
     gaps = gamma.rvs((n, N_EVENTS - 1), random_state=rng)
     return gaps, gamma.logpdf(gaps)
 
 
 def self_exciting(rng, n):
-    """Gaps of a Hawkes process that begins with an event, and their log densities."""
+    """Simulate a Hawkes process from a first event, with log densities."""
     base, jump, decay = 0.3, 1.0, 1.5
     gaps, logs = np.empty((2, n, N_EVENTS - 1))
     for i in range(n):
@@ -63,14 +63,14 @@ def self_exciting(rng, n):
 
 
 def event_model(train, test, seed):
-    """Log density of test gaps, as the event model has it."""
+    """Return the log density of test interarrival times by the event model."""
 
     def rows(gaps):
         times = np.column_stack([np.zeros(len(gaps)), gaps.cumsum(axis=1)])
         who = np.repeat(np.arange(len(gaps)), N_EVENTS)
         events = pd.DataFrame({"who": who, "time": times.ravel()})
         log = EventLog(events, "who", "time")
-        # Sequences end with an event, and nothing is known of what follows.
+        # Sequences end with an event, so there is no censoring time.
         ends = np.nextafter(times[:, -1], np.inf)
         cutoffs = pd.DataFrame({"who": np.arange(len(gaps)), "at": ends})
         return log.attach(cutoffs, cutoff="at")
@@ -84,19 +84,19 @@ def event_model(train, test, seed):
 
 
 def unconditional(train, test, seed):
-    """The same by a mixture of four log-normals, whatever was before."""
+    """Return that of one mixture of four log-normals, without the past."""
     mixture = GaussianMixture(4, random_state=seed).fit(np.log(train).reshape(-1, 1))
     logs = np.log(test).reshape(-1, 1)
     return (mixture.score_samples(logs) - logs[:, 0]).mean()
 
 
 def exponential(train, test, seed):
-    """The same by exponential gaps."""
+    """Return that of exponential interarrival times."""
     return stats.expon(scale=train.mean()).logpdf(test).mean()
 
 
 def of_easy_tpp(name):
-    """The same by a model of EasyTPP."""
+    """Return that of a model of EasyTPP."""
 
     def run(train, test, seed):
         from easy_tpp.model.intensity_free import IntensityFree
@@ -156,16 +156,16 @@ def of_easy_tpp(name):
     return run
 
 
-# Real gaps ----------------------------------------------------------------------------
+# Real interarrival times --------------------------------------------------------------
 
 N_SIMULATED, SIMULATED_DAYS = 4000, 365
 N_BOOTSTRAP = 2000
-# Gaps in days with the position of their customers, and the days of silence of each.
+# Interarrival times in days, positions of customers, and censoring times in days.
 Days = namedtuple("Days", ["customer", "gap", "silence"])
 
 
 def simulated_days(rng, draw):
-    """Days of customers whose gaps are drawn, in the first year of a shop."""
+    """Simulate days of customers in the first year of a shop."""
     n = N_SIMULATED
     days = np.column_stack([rng.integers(90, size=n), draw(rng, (n, SIMULATED_DAYS))])
     days = days.cumsum(axis=1)
@@ -177,7 +177,7 @@ def simulated_days(rng, draw):
 
 
 def log_normal_days(rng):
-    """Two log-normals, and what they make of days."""
+    """Return two log-normals, and the log probabilities of days."""
     truth = np.log([0.6, 0.4]), np.log([5.0, 60.0]), np.array([0.5, 1.0])
 
     def draw(rng, shape):
@@ -189,7 +189,7 @@ def log_normal_days(rng):
 
 
 def exponential_days(rng):
-    """One rate of all, and what it makes of days."""
+    """Return one rate for all, and the log probabilities of days."""
     rate = 0.05
 
     def draw(rng, shape):
@@ -199,7 +199,7 @@ def exponential_days(rng):
 
 
 def recorded(name):
-    """Days of a record, of which nobody knows the truth."""
+    """Return days of real customers, without a known truth."""
 
     def run(rng, options):
         events = CUTOFFS[name][0](options)
@@ -209,7 +209,7 @@ def recorded(name):
 
 
 def days_of(X, events, end):
-    """Gaps and silences of the rows of X."""
+    """Return interarrival and censoring times of the rows of X."""
     place = pd.Series(np.arange(len(X)), X["customer"])
     own = events[events["customer"].isin(X["customer"])]
     own = own.assign(row=own["customer"].map(place)).sort_values(["row", "day"])
@@ -221,18 +221,18 @@ def days_of(X, events, end):
 
 
 def by_customer(log_prob, log_survival):
-    """Score gaps and silences of customers by functions of days."""
+    """Score interarrival and censoring times of customers by functions of days."""
 
     def score(days):
         sums = np.bincount(days.customer, log_prob(days.gap), len(days.silence))
-        # Of the last day nothing is known: an event there is after the cutoff.
+        # The last day is not observed: an event there is after the cutoff.
         return sums, log_survival(days.silence - 1)
 
     return score
 
 
 def event_model_of_days(X, X_test, seed):
-    """The same by the event model, which also sees what was spent."""
+    """Score by the event model, which also has the spend as a field."""
     model = LSTMEventModel(random_state=seed).fit(X)
     found = model.score_events(X_test).groupby("row")
     silence = model.score_samples(X_test) - found["log_prob"].sum().to_numpy()
@@ -240,7 +240,7 @@ def event_model_of_days(X, X_test, seed):
 
 
 def mixture_of_days(train):
-    """Four log-normals for all gaps, of maximum likelihood."""
+    """One mixture of four log-normals, by maximum likelihood."""
     gap, n_gaps = np.unique(train.gap, return_counts=True)
     quiet, n_quiet = np.unique(train.silence - 1, return_counts=True)
     begun = np.log(np.concatenate([train.gap, 2 * train.silence]))
@@ -262,7 +262,7 @@ def mixture_of_days(train):
 
 
 def unpacked(parameters):
-    """Log shares, centers and scales."""
+    """Return log weights, means and scales."""
     logits, centers, log_scales = parameters.reshape(3, 4)
     return log_softmax(logits), centers, np.exp(log_scales.clip(-4.6, 4.6))
 
@@ -291,7 +291,7 @@ def of_mixture(log_shares, centers, scales):
 
 
 def exponential_of_days(train):
-    """One rate for all: of the days that were over, how many ended a gap."""
+    """One daily probability for all: the share of complete days with an event."""
     n = len(train.gap)
     over = (train.gap - 1).sum() + (train.silence - 1).sum()
     return by_customer(*of_rate(np.log1p(n / over)))
@@ -306,10 +306,10 @@ def of_rate(rate):
 
 
 def own_rates(train):
-    """A chance of each customer, a beta draw: learned from the customer's past days."""
+    """Beta-binomial: a daily probability per customer, updated by the past days."""
 
     def log_likelihood(a, b, days):
-        """Of the gaps of each customer, and of the silence after them."""
+        """Return the log probabilities of interarrival times and censoring times."""
         n = len(days.silence)
         ended = np.bincount(days.customer, minlength=n)
         over = np.bincount(days.customer, days.gap - 1, n)
@@ -325,7 +325,7 @@ def own_rates(train):
 
 
 def real(options):
-    """Print how likely days of other customers were."""
+    """Print log probabilities of days of test customers."""
     sets = {
         "log-normal": lambda rng, _: log_normal_days(rng),
         "exponential": lambda rng, _: exponential_days(rng),
@@ -355,13 +355,13 @@ def real(options):
 
 
 def tell(scores, n_gaps, rng):
-    """Print means, and how far the first is ahead, with 95% intervals."""
+    """Print means, and differences to the first model with 95% intervals."""
     n = len(n_gaps)
     drawn = rng.multinomial(n, np.full(n, 1 / n), size=N_BOOTSTRAP)
     first = next(iter(scores))
     for way, (gaps, silence) in scores.items():
         line = f"  {way:25s}"
-        # A customer has as many events as gaps and a silence.
+        # A customer has as many events as interarrival times plus one censoring time.
         for own, best, count in (
             (gaps, scores[first][0], n_gaps),
             (gaps + silence, sum(scores[first]), n_gaps + 1),
@@ -376,7 +376,7 @@ def tell(scores, n_gaps, rng):
 
 
 def main():
-    """Print a table, of means and of spreads over the seeds."""
+    """Print a table of means and standard deviations over seeds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--real", action="store_true")

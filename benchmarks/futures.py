@@ -1,21 +1,19 @@
-"""Whether simulated customers are like those who came: one command for all of it.
+"""Are simulated customers like real ones? One command for all comparisons.
 
-Each run fits event models with one seed, and adds a line to the results, so that an
-interrupted command goes on where it was when it is given again: ``python
-benchmarks/futures.py --data FOLDER``. CDNOW and Online Retail II are read from that
-folder, ``cdnow_master.txt`` and ``online_retail_II.parquet``; Complete Journey is a
-package.
-``--sample`` is the path of ``CDNOW_sample.txt``, of the 2,357 customers that the papers
-on CDNOW have; the package lifetimes 0.11.3 has it.
+Each run fits event models with one seed, and adds a line to the results, so an
+interrupted command continues where it was: ``python benchmarks/futures.py --data
+FOLDER``. CDNOW and Online Retail II are in that folder, ``cdnow_master.txt`` and
+``online_retail_II.parquet``; Complete Journey is a package.
+``--sample`` is the path of ``CDNOW_sample.txt``, with the 2,357 customers of the papers
+on CDNOW; the package lifetimes 0.11.3 has it.
 
-- ``cdnow``, ``retail``, ``journey``: the next 13 weeks from the middle of the record,
-  and with more to a name from later on. An event is a customer's day with its spend.
-  CDNOW is asked for 39 weeks as well, as long as the record until then, beside BG/NBD.
+- ``cdnow``, ``retail``, ``journey``: the next 13 weeks from cutoffs in the middle of
+  the log and later. An event is a day of a customer with its spend. For CDNOW also 39
+  weeks, as long as the log until then, compared with BG/NBD.
 - ``dropout``: these 39 weeks by networks with more dropout, which was chosen on them.
-- ``rivals``: the level of these 13 weeks by BG/NBD, and as it was in the 13 before.
+- ``rivals``: totals of these 13 weeks by BG/NBD, and as in the 13 weeks before.
 - ``demand``: units of each department in each of the next eight weeks, from three
-  cutoffs, of all households of Complete Journey, beside forecasts of each series by
-  itself.
+  cutoffs, for all households of Complete Journey, compared with forecasts per series.
 """
 
 import argparse
@@ -45,7 +43,7 @@ DEMAND_CUTOFFS = ["2017-07-03", "2017-09-04", "2017-10-30"]
 
 
 def main():
-    """Run what is asked for and not there yet, and write the tables."""
+    """Run the chosen runs that have no result yet, and write the tables."""
     options = read_options()
     torch.set_num_threads(1)
     done = {(run["task"], run["seed"]) for run in read_runs(options)}
@@ -73,7 +71,7 @@ def read_options():
 
 
 def read_runs(options):
-    """Runs that are there."""
+    """Return the runs with results."""
     if not options.results.exists():
         return []
     lines = options.results.read_text(encoding="utf-8").splitlines()
@@ -84,12 +82,12 @@ def read_runs(options):
 
 
 def cdnow_days(options):
-    """Days on which customers of CDNOW bought."""
+    """Return a log of CDNOW, with an event per customer and day."""
     return read_events(Namespace(data=options.data, sample=None))
 
 
 def retail_days(options):
-    """Days on which customers of Online Retail II bought."""
+    """Return a log of Online Retail II, with an event per customer and day."""
     lines = pd.read_parquet(Path(options.data) / "online_retail_II.parquet")
     lines = lines.dropna(subset=["Customer ID"])
     lines = lines[(lines["Quantity"] > 0) & (lines["Price"] > 0)]
@@ -104,19 +102,19 @@ def retail_days(options):
 
 
 def journey_days(options):
-    """Days on which households of Complete Journey shopped."""
+    """Return a log of Complete Journey, with an event per household and day."""
     lines = journey_lines()
     return lines.groupby(["customer", "day"], as_index=False)["spend"].sum()
 
 
 def journey_lines():
-    """Lines of all baskets, with the day there."""
+    """Return the lines of all baskets with their days."""
     lines = load_complete_journey(level="line", time_zone="America/New_York").events
     lines = lines.rename(columns={"household_id": "customer"})
     return lines.assign(day=lines["timestamp"].dt.normalize())
 
 
-# What is read, its name in the report, and the day from which on it is to be known.
+# Loader, name in the report, and first cutoff.
 CUTOFFS = {
     "cdnow": (cdnow_days, "CDNOW", SPLIT),
     "cdnow_january": (cdnow_days, "CDNOW", pd.Timestamp("1998-01-01")),
@@ -128,7 +126,7 @@ CUTOFFS = {
 
 
 def next_weeks(name):
-    """Learn what was known at a cutoff, and ask for 13 weeks."""
+    """Train on the log at a cutoff, and simulate 13 weeks."""
     read, _, cutoff = CUTOFFS[name]
 
     def run(options, seed):
@@ -143,14 +141,14 @@ def next_weeks(name):
 
 
 def with_dropout(options, seed):
-    """The 39 weeks of CDNOW, with three times as much dropout as by default."""
+    """Simulate the 39 weeks of CDNOW with three times the default dropout."""
     events = cdnow_days(options)
     model, X = fitted(events, SPLIT, seed, dropout=0.3)
     return {"long": long_weeks(model, X, events, options.sample)}
 
 
 def long_weeks(model, X, events, path):
-    """39 weeks of CDNOW beside BG/NBD."""
+    """Compare 39 weeks of CDNOW with BG/NBD."""
     n = model.sample(X, END - SPLIT, N_PATHS_LONG, 0).groupby(["row", "path"]).size()
     counts = on_grid(n, len(X), N_PATHS_LONG)
     real = real_counts(X, events, SPLIT, END)
@@ -171,7 +169,7 @@ def long_weeks(model, X, events, path):
 
 
 def long_scores(real, predicted, share_active):
-    """Level, distance and order."""
+    """Return bias, RMSE and ranking scores."""
     return {
         "bias": aggregate_bias(real, predicted) if real.sum() else np.nan,
         "rmse": float(np.sqrt(np.mean((real - predicted) ** 2))),
@@ -181,7 +179,7 @@ def long_scores(real, predicted, share_active):
 
 
 def rivals(options, seed):
-    """The level of events by what knows less, for each cutoff."""
+    """Compute the totals of events by simpler models, for each cutoff."""
     found = {}
     for name, (read, _, cutoff) in CUTOFFS.items():
         events = read(options)
@@ -199,7 +197,7 @@ def rivals(options, seed):
 
 
 def bg_nbd(X, events, cutoff, end):
-    """Events of each row until the end by BG/NBD."""
+    """Predict the events of each row until the end by BG/NBD."""
     seen = events[events["day"] < cutoff].groupby("customer")
     by = X["customer"]
     first, last = (by.map(seen["day"].agg(one)) for one in ("min", "max"))
@@ -209,26 +207,26 @@ def bg_nbd(X, events, cutoff, end):
 
 
 def fitted(events, cutoff, seed, **changed):
-    """A model of what was known at the cutoff, and everybody's row there."""
+    """Fit a model on the log at the cutoff; return it and a row per customer."""
     X = known_rows(events, cutoff)
     return LSTMEventModel(random_state=seed, **changed).fit(X), X
 
 
 def known_rows(events, cutoff):
-    """Everybody who was known at the cutoff, and nothing of what came then."""
+    """Return a row per customer from the log that ends at the cutoff."""
     known = events[events["day"] < cutoff]
     log = EventLog(known, "customer", "day", observed_until=cutoff - pd.Timedelta("1s"))
     return log.snapshots([cutoff])
 
 
 def real_counts(X, events, start, end):
-    """Events of each row from `start` until `end`."""
+    """Count the events of each row from `start` until `end`."""
     own = events[(events["day"] >= start) & (events["day"] < end)]
     return X["customer"].map(own.groupby("customer").size()).fillna(0).to_numpy()
 
 
 def calibration(model, X, events, cutoff):
-    """What came in 13 weeks, beside simulated customers."""
+    """Compare the events of 13 weeks with simulated ones."""
     n, end = len(X), cutoff + HORIZON
     futures = model.sample(X, HORIZON, N_PATHS, 0)
     paths = futures.groupby(["row", "path"])
@@ -257,7 +255,7 @@ def calibration(model, X, events, cutoff):
 
 
 def on_grid(values, n_rows, n_paths):
-    """Numbers of paths as an array; 0 for paths without events."""
+    """Return the values of paths as an array; 0 for paths without events."""
     found = np.zeros((n_rows, n_paths))
     row, path = (values.index.get_level_values(name) for name in ("row", "path"))
     found[row, path] = values
@@ -268,7 +266,7 @@ def on_grid(values, n_rows, n_paths):
 
 
 def demand(options, seed):
-    """Weekly units of each department, from three cutoffs."""
+    """Forecast weekly units of each department from three cutoffs."""
     lines = journey_lines()
     department = lines["department"].astype(str)
     common = department.value_counts().index[:8]
@@ -280,7 +278,7 @@ def demand(options, seed):
     series = []
     for cutoff in map(pd.Timestamp, DEMAND_CUTOFFS):
         model, X = fitted(events, cutoff, seed)
-        # What it would have said of the weeks that are over.
+        # Simulations of past weeks, to correct the totals.
         ago = cutoff - N_WEEKS * WEEK
         X_ago = known_rows(events, ago)
         drawn_units, drawn_units_ago = (simulated_units(model, x) for x in (X, X_ago))
@@ -310,7 +308,7 @@ def demand(options, seed):
 
 
 def simulated_units(model, X):
-    """Mean units of each week, from week 0 on, by department."""
+    """Return mean units of each week, from week 0 on, by department."""
     units = model.demand(
         X,
         "department",
@@ -326,7 +324,7 @@ def simulated_units(model, X):
 
 
 def errors_of(forecasts, past, units):
-    """Mean absolute scaled errors, the same of the right level, and levels."""
+    """Return scaled absolute errors, those with the true mean, and the means."""
     scale = past.diff().abs().mean()
     found = {"mase": {}, "mase_of_shape": {}, "bias": {}}
     for way, forecast in forecasts.items():
@@ -339,14 +337,14 @@ def errors_of(forecasts, past, units):
 
 
 def weekly(events, cutoff):
-    """Units by week, from the first one or the cutoff, week 0, to the last of them."""
+    """Return units by week, from the first week or the cutoff (week 0) on."""
     week = (events["day"] - cutoff) // WEEK
     units = events["n_items"].groupby(week).sum()
     return units.reindex(range(min(0, units.index.min()), N_WEEKS), fill_value=0)
 
 
 def smoothed(past):
-    """The level of a series by simple exponential smoothing, of the best weight."""
+    """Forecast a series by simple exponential smoothing with the best weight."""
     best, level = np.inf, past[-1]
     for weight in np.linspace(0.02, 1, 50):
         now, squares = past[:4].mean(), 0.0
@@ -386,13 +384,13 @@ def write_report(runs):
 
 
 def table_of(header, lines):
-    """A table in Markdown."""
+    """Format a table in Markdown."""
     rows = [header, ["---"] * len(header), *lines]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def spread(values, form):
-    """The mean of seeds, and the least and the most of them."""
+    """Format the mean over seeds, with the smallest and the largest value."""
     if min(values) == max(values):
         return form.format(values[0])
     ends = f"{form.format(min(values))} to {form.format(max(values))}"
@@ -400,19 +398,19 @@ def spread(values, form):
 
 
 def by_cutoff(runs):
-    """Runs of each cutoff that has any."""
+    """Yield the runs of each cutoff with results."""
     found = {task: [run for run in runs if run["task"] == task] for task in CUTOFFS}
     return {task: own for task, own in found.items() if own}
 
 
 def name_of(task):
-    """The data, and the day from which on it was asked for."""
+    """Return the name of the data and the cutoff."""
     _, name, cutoff = CUTOFFS[task]
     return f"{name} from {cutoff:%Y-%m-%d}"
 
 
 def calibration_table(runs):
-    """Levels and coverage of each data set."""
+    """Make the table of bias and coverage of each data set."""
     lines = []
     for task, own in by_cutoff(runs).items():
         lines.append(
@@ -431,7 +429,7 @@ def calibration_table(runs):
 
 
 def level_table(runs, bias):
-    """The level of 13 weeks beside what knows less."""
+    """Make the table of totals of 13 weeks, with simpler models."""
     ways = ["BG/NBD", "before", "repeats before"]
     lines = [
         [
@@ -447,7 +445,7 @@ def level_table(runs, bias):
 
 
 def long_table(runs):
-    """39 weeks of CDNOW beside BG/NBD."""
+    """Compare 39 weeks of CDNOW with BG/NBD."""
     ways = {
         "event model": ("cdnow", "event model"),
         "event model, dropout=.3": ("dropout", "event model"),
@@ -469,13 +467,13 @@ def long_table(runs):
 
 
 def demand_table(errors):
-    """Mean absolute scaled errors."""
+    """Make the table of mean absolute scaled errors."""
     lines = [[way, spread([one[way] for one in errors], "{:.2f}")] for way in errors[0]]
     return table_of(["weekly units of nine departments", "MASE"], lines)
 
 
 def draw_pit(runs):
-    """Where the next event lies among simulated ones."""
+    """Draw the ranks of times of next events among simulated ones."""
     import matplotlib.pyplot as plt
 
     shares = {

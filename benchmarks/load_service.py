@@ -1,7 +1,7 @@
-"""The example of a service under load.
+"""The example service under load.
 
-The default network of 64 units. Clients post an event of one customer each, which is
-scored at once, one after the other over connections that stay open. In the end, scores
+The default network of 64 units. Each client posts events of one customer, one after the
+other over a persistent connection, and each event is scored at once. In the end, scores
 must be those of a log. benchmarks/break_service.py kills and damages the service.
 """
 
@@ -27,7 +27,7 @@ from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
-# Services are forked from a process that has imported everything, which takes seconds.
+# Services are forked from a process with all imports, which take seconds.
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["load_service", "serve_scores"])
 os.environ["PYTHONPATH"] = os.pathsep.join(
@@ -37,11 +37,11 @@ START, CUTOFF = pd.Timestamp("2024-01-01"), "2030-01-01T00:00:00"
 
 
 class NotStartedError(Exception):
-    """The service refused to start; the reason."""
+    """The service refused to start, with its reason."""
 
 
 def train(folder, n_customers, rng):
-    """Write a model that is hardly trained, and return it."""
+    """Write a model trained for a moment, and return it."""
     events = make_events(30 * n_customers, n_customers, rng)
     events = events.rename(columns={"customer": "customer_id", "time": "timestamp"})
     log = EventLog(events, "customer_id", "timestamp")
@@ -53,7 +53,7 @@ def train(folder, n_customers, rng):
 
 
 def serve(folder, states_every, port, sender):
-    """Run the service, or send the reason why it does not start."""
+    """Run the service, or send the reason if it does not start."""
     from serve_scores import Service, StartError, make_app, uvicorn
 
     try:
@@ -66,7 +66,7 @@ def serve(folder, states_every, port, sender):
 
 
 class Server:
-    """The service in a process of its own.
+    """The service in a separate process.
 
     Parameters
     ----------
@@ -98,19 +98,19 @@ class Server:
         self.seconds = time.perf_counter() - begin
 
     def processor_time(self):
-        """Seconds that it has computed for so far; Linux only."""
+        """CPU seconds so far; Linux only."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2]
         of_user, of_system = fields.split()[11:13]
         return (int(of_user) + int(of_system)) / os.sysconf("SC_CLK_TCK")
 
     def kill(self):
-        """End it without any warning."""
+        """Kill it without a warning."""
         self.process.kill()
         self.process.join()
 
 
 class Client(threading.Thread):
-    """Posts events of its own customers until it is told to stop."""
+    """Posts events of its own customers until it is stopped."""
 
     def __init__(self, number, url, n_customers, begin):
         super().__init__(daemon=True)
@@ -159,7 +159,7 @@ def begin_to_post(server, n_clients, n_customers, begin=0):
 
 
 def join(clients):
-    """Let the clients come to an end, and return what was acknowledged."""
+    """Stop the clients, and return the acknowledged events."""
     for client in clients:
         client.done = True
     for client in clients:
@@ -168,7 +168,7 @@ def join(clients):
 
 
 def under_load(server, options):
-    """Print requests a second and how long they take; return the events."""
+    """Print requests per second and their latency; return the events."""
     before = server.processor_time()
     clients = begin_to_post(server, options.clients, options.customers)
     time.sleep(options.seconds)
@@ -185,7 +185,7 @@ def under_load(server, options):
 
 
 def stored(folder):
-    """All events on the disk, in order."""
+    """Return all events on the disk, in order."""
     base = sqlite3.connect(folder / "journal.sqlite")
     found = base.execute("SELECT body FROM events ORDER BY number").fetchall()
     base.close()
@@ -193,13 +193,13 @@ def stored(folder):
 
 
 def score(web, customer):
-    """Score of a customer; None if it is refused."""
+    """Return the score of a customer; None if it is refused."""
     params = {"customer": customer, "cutoff": CUTOFF, "statics": '{"age": 40}'}
     return web.get("/score", params=params).json().get("score")
 
 
 def compare_scores(model, server, events):
-    """Largest difference of the scores of some customers from those of a log."""
+    """Return the largest difference between scores and those of a log."""
     rows = [
         {"customer_id": e["customer"], "timestamp": e["time"], **e["fields"]}
         for e in events

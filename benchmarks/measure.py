@@ -1,4 +1,4 @@
-"""What the benchmarks share: events to run on, a stopwatch, and the peak of memory."""
+"""Shared by the benchmarks: events to run on, a stopwatch, and the peak of memory."""
 
 import time
 from pathlib import Path
@@ -12,7 +12,7 @@ STATUS = Path("/proc/self/status")
 
 
 def make_events(n_events, n_customers, rng):
-    """Unsorted events: string ids, times in microseconds, an amount, a category."""
+    """Make unsorted events: string ids, times, an amount, a category."""
     ids = pd.array([f"C{i}" for i in range(n_customers)], dtype="str")
     kinds = pd.array([f"K{i}" for i in range(50)], dtype="str")
     return pd.DataFrame(
@@ -26,19 +26,19 @@ def make_events(n_events, n_customers, rng):
 
 
 def random_times(n, rng):
-    """Moments of three years from 2020 on."""
+    """Draw times within three years from 2020 on."""
     span = 3 * 365 * 86_400 * 10**6
     return np.datetime64("2020-01-01", "us") + rng.integers(0, span, n)
 
 
 def lognormal_lengths(n_customers, rng, longest=1000):
-    """Lengths of histories: median 20, 95th percentile about 104."""
+    """Draw lengths of histories: median 20, 95th percentile about 104."""
     lengths = np.exp(rng.normal(np.log(20), 1.0, n_customers)).astype(int)
     return lengths.clip(1, longest)
 
 
 def make_log(lengths, rng):
-    """Histories of these lengths over 1,000 units of time, of 7 random numbers each."""
+    """Make histories of these lengths over 1,000 units of time, with 7 fields."""
     n_events = lengths.sum()
     columns = {f"field_{i}": rng.normal(size=n_events) for i in range(7)}
     customers = np.repeat(np.arange(len(lengths)), lengths)
@@ -49,18 +49,18 @@ def make_log(lengths, rng):
 
 
 def seconds(function):
-    """Time one call, and return its result as well."""
+    """Return the seconds of a call, and its result."""
     start = time.perf_counter()
     result = function()
     return time.perf_counter() - start, result
 
 
 def peak_memory(function):
-    """Bytes at the peak of a call beyond what was held before, and its result.
+    """Return the peak of additional bytes during a call, and its result.
 
     Linux only: resident memory, as the kernel counts it.
     """
-    Path("/proc/self/clear_refs").write_text("5")  # start the peak anew
+    Path("/proc/self/clear_refs").write_text("5")  # reset the peak
     before = _kibibytes("VmRSS")
     result = function()
     return 1024 * (_kibibytes("VmHWM") - before), result
@@ -72,14 +72,14 @@ def _kibibytes(field):
 
 
 def one_thread():
-    """Let torch use one thread, as the tables tell of one."""
+    """Let torch use one thread, as in the tables."""
     import torch
 
     torch.set_num_threads(1)
 
 
 def precisions():
-    """Those that this processor trains with; says so where one is missing."""
+    """Return the precisions that this processor trains in; print missing ones."""
     from sklearn_seqcrm._recurrent.network._reader import trains_in_bfloat16
 
     if trains_in_bfloat16("cpu"):

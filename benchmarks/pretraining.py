@@ -1,9 +1,10 @@
-"""How many labels a network needs that starts from an event model.
+"""How many labels does a network need that starts from an event model?
 
-An event model learns from all histories without labels, up to the first test cutoff;
-classifiers learn from a few labelled rows, with the reader of the event model and
-without. Each number of labels is drawn anew with each seed, and both classifiers get
-the same rows. Boosted trees on recency, frequency and monetary value stand beside them.
+An event model is trained on all histories without labels, up to the first test cutoff.
+Classifiers are trained on a few labelled rows, with and without the recurrent network
+of the event model. Each seed draws new rows for each number of labels, and both
+classifiers get the same rows. The baseline is boosted trees on recency, frequency and
+monetary value.
 """
 
 import argparse
@@ -40,7 +41,7 @@ _COLORS = {
 
 
 def main():
-    """Fit what is not there yet, and write the table."""
+    """Run what has no result yet, and write the table."""
     options = read_options()
     torch.set_num_threads(options.threads)
     done = read_runs(options.results)
@@ -78,7 +79,7 @@ def read_options():
 
 
 def run_task(options, task, missing):
-    """Score all models on some numbers of labels and seeds, and keep the scores."""
+    """Score all models for some numbers of labels and seeds, and store the scores."""
     X, y, X_test, y_test, unlabelled = ROWS[task](options)
     event_model = LSTMEventModel(max_epochs=options.epochs, random_state=0)
     event_model.fit(unlabelled)
@@ -97,7 +98,7 @@ def run_task(options, task, missing):
 
 
 def models(event_model, seed):
-    """What is compared."""
+    """Return the models of the comparison."""
     boosting = HistGradientBoostingClassifier(
         categorical_features="from_dtype", random_state=seed
     )
@@ -111,7 +112,7 @@ def models(event_model, seed):
 
 
 def journey(options):
-    """Whether households buy within 14 days; see ``quality/tasks.py``."""
+    """Do households buy within 14 days? See ``quality/tasks.py``."""
     ((X, y, X_test, y_test),) = TASKS["journey_active_14"].folds("test", None, options)
     log = X_test["history"].array.log
     unlabelled = log.snapshots([X_test["cutoff"].min()])
@@ -119,7 +120,7 @@ def journey(options):
 
 
 def simulated(options):
-    """Which of two kinds a customer is, where only the order of events tells.
+    """Which of two groups is a customer in? Only the order of events differs.
 
     Each of four groups has an order in which products mostly follow each other. All
     buy all products equally often, at the same pace, and labels follow the groups with
@@ -155,14 +156,14 @@ ROWS = {"journey": journey, "simulated": simulated}
 
 
 def read_runs(path):
-    """All runs so far, each a dict."""
+    """Return all runs so far, each a dict."""
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def table_of(runs):
-    """Means over seeds and of differences, with standard errors, in Markdown."""
+    """Make a Markdown table of means over seeds, and differences with errors."""
     table = pd.DataFrame(runs).sort_values(["task", "n_labels"])
     lines = [
         "| task | labelled rows | RFM + boosting | network | from event model | gain |",
@@ -181,7 +182,7 @@ def table_of(runs):
 
 
 def draw(runs, path):
-    """Show the means over seeds, and each seed, over the number of labels."""
+    """Plot each seed, and means over seeds, against the number of labels."""
     table = pd.DataFrame(runs)
     tasks = table["task"].unique()
     figure, axes = plt.subplots(

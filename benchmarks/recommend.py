@@ -1,21 +1,21 @@
-"""What is in the next basket: `LSTMEventModel` beside counts of earlier baskets.
+"""What is in the next basket? `LSTMEventModel` against counts of earlier baskets.
 
-An event is a thing that a customer bought on a day, and all things of a day are a
-basket. Models learn what came before the cutoff, and give ten things for the first
-basket of each customer after it. ``--task journey``: categories of products of the
-Complete Journey; ``retail``: stock codes of Online Retail II, of which the folder
-``--data`` has ``online_retail_II.parquet``. ``--share 4`` takes each fourth customer.
-``--next-event`` ranks by the next event alone, and not by the whole basket.
+An event is an item that a customer bought on a day, and all items of a day are a
+basket. Models are trained on the events before the cutoff, and list ten items for the
+first basket of each customer after it. ``--task journey``: categories of products of
+the Complete Journey; ``retail``: stock codes of Online Retail II, with
+``online_retail_II.parquet`` in the folder ``--data``. ``--share 4`` takes each fourth
+customer. ``--next-event`` ranks by the next event, not by the whole basket.
 
-Beside the network stand what most baskets had (``global``), what the customer's own
-had, and then what most had (``personal``, which is GP-TopFreq), the same with baskets
-that fade by a factor which earlier baskets chose (``recency``), and TIFU-KNN. Of the
-former tell Li, Jullien, Ariannezhad and de Rijke, "A Next Basket Recommendation Reality
-Check", ACM TOIS 41(4), 2023; of the latter Hu, He, Gao and Zhang, "Modeling
+The baselines are the items of most baskets (``global``), of most of the customer's own
+baskets and then of most baskets (``personal``, which is GP-TopFreq), the same with
+baskets that decay by a factor chosen on earlier baskets (``recency``), and TIFU-KNN.
+For the former see Li, Jullien, Ariannezhad and de Rijke, "A Next Basket Recommendation
+Reality Check", ACM TOIS 41(4), 2023; for the latter Hu, He, Gao and Zhang, "Modeling
 Personalized Item Frequency Information for Next-basket Recommendation", SIGIR 2020. Its
 parameters are those of cornac. ``--cornac PYTHON`` adds cornac's own GPTop and TIFUKNN;
-it is the Python of an environment that has cornac 3.0.1. Intervals are of the
-difference of the network to each of the others, over draws of other customers.
+it is the Python of an environment with cornac 3.0.1. Intervals are from a bootstrap
+over customers, for the difference between the network and each of the others.
 
     python benchmarks/recommend.py --task journey --share 4 --epochs 18
 """
@@ -95,14 +95,14 @@ def read_options():
 
 
 def journey(options):
-    """Categories of products that a household bought on a day."""
+    """Return the categories that a household bought on a day."""
     lines = journey_lines().rename(columns={"product_category": "item"})
     lines = lines[lines["customer"] % options.share == 0]
     return lines, pd.Timestamp("2017-11-01")
 
 
 def retail(options):
-    """Stock codes that a customer ordered on a day, without cancellations."""
+    """Return the stock codes ordered on a day, without cancellations."""
     path = Path(options.data) / "online_retail_II.parquet"
     lines = pd.read_parquet(path).dropna(subset="Customer ID")
     lines = lines[~lines["Invoice"].str.startswith("C") & (lines["Quantity"] > 0)]
@@ -119,7 +119,7 @@ TASKS = {"journey": journey, "retail": retail}
 
 
 def split(lines, cutoff):
-    """Baskets before the cutoff, and the first one after it of who had some before.
+    """Return baskets before the cutoff, and each known customer's first one after it.
 
     The lines of a basket have no order, and are shuffled: sorted ones would teach what
     is first in the alphabet.
@@ -138,7 +138,7 @@ def split(lines, cutoff):
 
 
 def scores_of(bought, lists):
-    """Both metrics of each customer."""
+    """Return both metrics for each customer."""
     return pd.DataFrame(
         {
             "recall": recall_at_k(bought, lists, N_BEST, per_row=True),
@@ -148,7 +148,7 @@ def scores_of(bought, lists):
 
 
 def report(found):
-    """Means, and intervals of what the mean of the network's seeds is ahead."""
+    """Return means, and intervals of the differences to the network."""
     own = [scores for name, scores in found.items() if name.startswith("lstm")]
     others = {n: scores for n, scores in found.items() if not n.startswith("lstm")}
     table = {name: scores.mean().to_dict() for name, scores in others.items()}
@@ -171,7 +171,7 @@ def report(found):
 
 
 def lstm(known, cutoff, seed, options):
-    """The network: what is most likely in the next basket, or in the next event."""
+    """Rank by the network's probability of the next basket, or of the next event."""
     end = cutoff - pd.Timedelta("1D")
     log = EventLog(known, "customer", "day", observed_until=end)
     X = log.snapshots([cutoff])
@@ -190,7 +190,7 @@ def lstm(known, cutoff, seed, options):
 
 
 class Baskets:
-    """Baskets as a sparse matrix, with how many the customer had since each."""
+    """Sparse matrix of baskets, with the number of later baskets of the customer."""
 
     def __init__(self, known):
         by = known.groupby(["customer", "day"], sort=True).ngroup().to_numpy()
@@ -205,18 +205,18 @@ class Baskets:
         self.customer, self.customers = pd.factorize(days["customer"])
         self.lag = days.groupby("customer").cumcount(ascending=False).to_numpy()
         self.n_baskets = np.bincount(self.customer)
-        # Below any count of a customer: orders what the customer never had.
+        # Below any count of a customer: ranks items without purchases.
         popularity = np.asarray(self.matrix.sum(axis=0)).ravel()
         self.popularity = popularity / popularity.max() * 1e-4
 
     def weighted(self, weight):
-        """Sum of baskets of each customer, shape (n_customers, n_items), sparse."""
+        """Sum the baskets of each customer, shape (n_customers, n_items), sparse."""
         rows = np.arange(len(weight))
         shape = (len(self.customers), len(weight))
         return csr_array((weight, (self.customer, rows)), shape) @ self.matrix
 
     def lists(self, sums):
-        """The best of each customer, the most popular ones where there are too few."""
+        """Return the top items of each customer, filled up by popular ones."""
         tables = []
         for i, customer in enumerate(self.customers):
             score = self.popularity.copy()
@@ -229,19 +229,19 @@ class Baskets:
 
 
 def most_popular(known, cutoff, seed, options):
-    """The same ten for everybody."""
+    """Return the same ten items for everyone."""
     baskets = Baskets(known)
     return baskets.lists(baskets.weighted(np.zeros(len(baskets.lag))))
 
 
 def personal(known, cutoff, seed, options):
-    """How many of the customer's baskets had it."""
+    """Rank by the number of the customer's baskets with the item."""
     baskets = Baskets(known)
     return baskets.lists(baskets.weighted(np.ones(len(baskets.lag))))
 
 
 def recency(known, cutoff, seed, options):
-    """The same, fading with each basket since; by how much, the last baskets choose."""
+    """Rank by counts that decay per basket; the factor is chosen on last baskets."""
     last = known.groupby("customer")["day"].transform("max") == known["day"]
     has_more = known["customer"].isin(known.loc[~last, "customer"])
     columns = {"customer": "row", "item": "value"}
@@ -256,12 +256,12 @@ def recency(known, cutoff, seed, options):
 
 
 def tifu_knn(known, cutoff, seed, options):
-    """Personal frequencies in groups of baskets, and those of like customers."""
+    """Combine frequencies in groups of baskets with those of similar customers."""
     n_groups, within, between, alpha, n_near = 7, 0.9, 0.7, 0.7, 300
     baskets = Baskets(known)
     n_near = min(n_near, len(baskets.customers) - 1)
     n = baskets.n_baskets[baskets.customer]
-    # The groups are as even as can be, the larger ones last; the latest counts most.
+    # Groups have equal sizes if possible, larger ones last; the latest counts most.
     size = np.maximum(n / n_groups, 1)
     group = np.minimum((baskets.lag / size).astype(int), n_groups - 1)
     in_group = baskets.lag - np.ceil(group * size)
@@ -288,7 +288,7 @@ def tifu_knn(known, cutoff, seed, options):
 
 
 def of_cornac(known, python):
-    """Lists of cornac's models, from a process of its own environment."""
+    """Return lists of cornac's models, from a process in its environment."""
     script = Path(__file__).with_name("rival_cornac.py")
     with tempfile.TemporaryDirectory() as folder:
         source, result = (Path(folder) / name for name in ("known.csv", "lists.csv"))

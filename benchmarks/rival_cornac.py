@@ -1,7 +1,7 @@
 """Lists by cornac's next-basket baselines; `recommend.py` runs it in their environment.
 
-``PYTHON rival_cornac.py known.csv lists.csv`` reads lines of baskets, with the columns
-customer, day and item, and writes ten things for each customer by each model.
+``PYTHON rival_cornac.py known.csv lists.csv`` takes lines of baskets, with the columns
+customer, day and item, and writes ten items for each customer and model.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""What pytorch-lifestream 0.6.0 needs for the same work, in its own environment.
+"""The same work with pytorch-lifestream 0.6.0, in a separate environment.
 
 ``train FILE HIDDEN_SIZE`` trains an epoch on pickled arrays, ``preprocess FILE`` makes
 sequences of a pickled table. Both print seconds as JSON.
@@ -25,7 +25,7 @@ from ptls.preprocessing import PandasDataPreprocessor
 
 
 def train(rows, hidden_size):
-    """Seconds of an epoch, a tenth of the rows set aside for validation."""
+    """Return the seconds of an epoch, with a tenth of the rows for validation."""
     names = [f"field_{i}" for i in range(rows["values"].shape[1])]
     ends = np.cumsum(rows["lengths"])
     records = [
@@ -75,7 +75,7 @@ def train(rows, hidden_size):
 
 
 def preprocess(events):
-    """Seconds of making sequences of a table of events."""
+    """Return the seconds for making sequences of a table of events."""
     preprocessor = PandasDataPreprocessor(
         col_id="customer",
         col_event_time="time",

@@ -1,4 +1,4 @@
-"""What a user would pick instead: skorch and Keras on arrays, pytorch-lifestream."""
+"""Common alternatives: skorch and Keras on arrays, pytorch-lifestream."""
 
 import json
 import os
@@ -18,7 +18,7 @@ LIFESTREAM = HERE.parent / ".venv-lifestream"
 
 
 class TextbookLSTM(torch.nn.Module):
-    """One LSTM over the whole padded array, read at each row's last step."""
+    """One LSTM over the whole padded array, with the output of the last event."""
 
     def __init__(self, n_channels, hidden_size):
         super().__init__()
@@ -32,7 +32,7 @@ class TextbookLSTM(torch.nn.Module):
 
 
 class PackedLSTM(TextbookLSTM):
-    """The same on packed sequences, which skip the padding."""
+    """The same network on packed sequences, which skip the padding."""
 
     def forward(self, values, lengths):
         """Return the logits of two classes."""
@@ -44,7 +44,7 @@ class PackedLSTM(TextbookLSTM):
 
 
 def skorch_net(module, n_channels, hidden_size, n_epochs):
-    """A skorch classifier with early stopping, as the tutorials build it."""
+    """Make a skorch classifier with early stopping, as in tutorials."""
     return NeuralNetClassifier(
         module,
         module__n_channels=n_channels,
@@ -61,7 +61,7 @@ def skorch_net(module, n_channels, hidden_size, n_epochs):
 
 
 def keras_model(n_steps, n_channels, hidden_size):
-    """Keras on torch: padding of zeros is masked. None without Keras."""
+    """Make a Keras network on torch with masked padding; None without Keras."""
     os.environ.setdefault("KERAS_BACKEND", "torch")
     try:
         import keras
@@ -81,19 +81,19 @@ def keras_model(n_steps, n_channels, hidden_size):
 
 
 def fit_keras(model, values, y, n_epochs):
-    """Train, with a tenth of the rows set aside."""
+    """Train, with a tenth of the rows for validation."""
     model.fit(
         values, y, batch_size=128, epochs=n_epochs, validation_split=0.1, verbose=0
     )
 
 
 def has_lifestream():
-    """Whether pytorch-lifestream has its environment."""
+    """Return whether the environment of pytorch-lifestream exists."""
     return (LIFESTREAM / ".installed").exists()
 
 
 def lifestream_seconds(work, data, *options):
-    """Let pytorch-lifestream do some work in another process.
+    """Run pytorch-lifestream in another process.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
-"""Run benchmarks one after the other, and write what they print for the docs.
+"""Run benchmarks one after the other, and write their output into the docs.
 
-All of them, or those that are named: ``run_all.py bench_memory``.
+Runs all of them, or those named: ``run_all.py bench_memory``.
 """
 
 import ast
@@ -42,7 +42,7 @@ PACKAGES = [
 
 
 def machine():
-    """Processor, cores, memory, versions and date, in a sentence each."""
+    """Describe processor, cores, memory, versions and date in a sentence."""
     name = platform.processor() or platform.machine()
     cpu = Path("/proc/cpuinfo")
     if cpu.exists():
@@ -59,7 +59,7 @@ def machine():
 
 
 def installed(package):
-    """Whether a package is there."""
+    """Return whether a package is installed."""
     try:
         importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

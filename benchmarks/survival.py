@@ -1,10 +1,10 @@
-"""When customers are back: `LSTMSurvival` beside survival models on RFM features.
+"""When do customers come back? `LSTMSurvival` against survival models on RFM features.
 
-Rows of several cutoffs learn from what was known at the test cutoff, and are judged on
-what came after it: the integrated Brier score (IBS, the lower, the better) and the
-concordance (the higher, the better), both weighted for censoring by scikit-survival,
-and the shares that are back within three horizons. Intervals are of the difference to
-the network, over draws of other customers.
+Models are trained on rows of several cutoffs, with what was known at the test cutoff,
+and tested on the events after it: the integrated Brier score (IBS, lower is better) and
+the concordance (higher is better), both weighted for censoring by scikit-survival, and
+the shares that are back within three horizons. Intervals are from a bootstrap over
+customers, for the difference to the network.
 
     pip install scikit-survival  # and hazardous, which is slow
     python benchmarks/survival.py --data FOLDER_OF_CDNOW
@@ -33,7 +33,7 @@ from sklearn_seqcrm.targets import time_to_next
 sys.path.insert(0, str(Path(__file__).parent / "quality"))
 from tasks import cdnow, journey_days
 
-# Events, training cutoffs, test cutoff, days that are judged, and three horizons.
+# Events, training cutoffs, test cutoff, evaluated days, and three horizons.
 TASKS = {
     "journey": (
         journey_days,
@@ -79,7 +79,7 @@ def read_options():
 
 
 def make_rows(name, options):
-    """Rows and targets to learn from, as of the test cutoff, and those to be judged."""
+    """Return training rows and targets as of the test cutoff, and test rows."""
     read, cutoffs, test_cutoff, *_ = TASKS[name]
     events, _ = read(options.data)
     customer = events.columns[0]
@@ -87,7 +87,7 @@ def make_rows(name, options):
     n = min(options.customers, len(ids))
     chosen = np.random.default_rng(0).choice(ids, n, replace=False)
     events = events[events[customer].isin(chosen)]
-    # What is not known by the test cutoff does not exist for the training rows.
+    # Training rows come from a log that ends at the test cutoff.
     known = events[events["day"] < test_cutoff]
     then = EventLog(
         known, customer, "day", observed_until=test_cutoff - pd.Timedelta("1D")
@@ -99,7 +99,7 @@ def make_rows(name, options):
 
 
 def in_days(X):
-    """Structured array of scikit-survival; times are whole days."""
+    """Make the structured array of scikit-survival; times are whole days."""
     y = time_to_next(X, censored="keep")
     y["time"] /= pd.Timedelta("1D")
     return y.to_records(index=False)
@@ -109,24 +109,24 @@ def in_days(X):
 
 
 def lstm(seed, options):
-    """The network with its defaults."""
+    """Make the network with its defaults."""
     return make_history_pipeline(LSTMSurvival(bins=options.bins, random_state=seed))
 
 
 def forest(seed, options):
-    """Random survival forest on RFM features."""
+    """Make a random survival forest on RFM features."""
     trees = RandomSurvivalForest(100, min_samples_leaf=15, random_state=seed)
     return make_pipeline(RFMFeatures(), trees)
 
 
 def boosting(seed, options):
-    """Gradient-boosted Cox model on RFM features."""
+    """Make a gradient-boosted Cox model on RFM features."""
     trees = GradientBoostingSurvivalAnalysis(max_depth=3, random_state=seed)
     return make_pipeline(RFMFeatures(), trees)
 
 
 class Hazardous:
-    """The same outputs of the library hazardous, which has other targets and times."""
+    """Adapter of the library hazardous, which has other targets and times."""
 
     def __init__(self, seed):
         from hazardous import SurvivalBoost
@@ -135,13 +135,13 @@ class Hazardous:
         self.model = SurvivalBoost(show_progressbar=False, random_state=seed)
 
     def fit(self, X, y):
-        """Events and durations; those of 0 are half a day."""
+        """Return events and durations; a duration of 0 is half a day."""
         target = {"event": y["event"].astype(int), "duration": y["time"] + 0.5}
         self.model.fit(self.features.fit_transform(X), pd.DataFrame(target))
         return self
 
     def survival(self, X, days):
-        """Chance of no event up to those days, shape (n, n_days)."""
+        """Return the probability of no event up to those days, shape (n, n_days)."""
         times = np.asarray(days) + 1.0
         found = self.features.transform(X)
         return self.model.predict_survival_function(found, times=times)
@@ -158,13 +158,13 @@ if find_spec("hazardous"):
 
 
 def survival_of(model, X, days):
-    """Chance of no event up to the end of those days, shape (n, n_days)."""
+    """Return the probability of no event up to the end of days, (n, n_days)."""
     if isinstance(model, Hazardous):
         return model.survival(X, days)
     days = np.asarray(days, dtype="float64")
     Xt = model[:-1].transform(X)
     curves = model[-1].predict_survival_function(Xt)
-    # Those of the network are of none before a moment.
+    # The network predicts the probability of none before a time.
     shift = isinstance(model[-1], LSTMSurvival)
     return np.array([curve(days + shift) for curve in curves])
 
@@ -173,7 +173,7 @@ def survival_of(model, X, days):
 
 
 def compare(name, X, y, X_test, y_test, options):
-    """Fit all models, seed by seed and in turn, and print what they reach."""
+    """Fit all models, seed by seed and in turn, and print their scores."""
     *_, days, horizons = TASKS[name]
     few = np.random.default_rng(0).choice(len(X), min(options.rows, len(X)), False)
     print(
@@ -191,7 +191,7 @@ def compare(name, X, y, X_test, y_test, options):
             seconds.setdefault(label, []).append(time.perf_counter() - start)
             found = survival_of(model, X_test, days)
             survival.setdefault(label, []).append(found)
-            # One risk for all: the mean chance of an event over the days.
+            # One risk for all models: the mean probability of an event over the days.
             own = 1 - found.mean(axis=1)
             if hasattr(model, "predict"):
                 own = model.predict(X_test)
@@ -206,12 +206,12 @@ def compare(name, X, y, X_test, y_test, options):
 
 
 def brier(y, y_test, survival, days):
-    """Integrated Brier score of scikit-survival."""
+    """Return the integrated Brier score of scikit-survival."""
     return integrated_brier_score(y, y_test, survival, np.asarray(days, dtype=float))
 
 
 def rank(y, y_test, risk, days):
-    """Concordance of scikit-survival, up to the last day."""
+    """Return the concordance of scikit-survival, up to the last day."""
     return concordance_index_ipcw(y, y_test, risk, tau=max(days))[0]
 
 
@@ -231,7 +231,7 @@ def report(y, y_test, survival, risk, seconds, days, horizons):
             ("IBS - first", brier, survival),
             ("concordance - first", rank, risk),
         ):
-            # Of the first seed, whose outputs are drawn again.
+            # For the first seed, whose outputs are resampled.
             own, other = outputs[label][0], outputs[first][0]
             apart = [
                 score(y, y_test[d], own[d], days) - score(y, y_test[d], other[d], days)
@@ -255,7 +255,7 @@ def report(y, y_test, survival, risk, seconds, days, horizons):
 
 
 def mean(score, y, y_test, outputs, days):
-    """Mean of a score over the seeds."""
+    """Return the mean of a score over the seeds."""
     return np.mean([score(y, y_test, one, days) for one in outputs])
 
 

@@ -1,12 +1,13 @@
-"""What CDNOW's customers buy in weeks 40 to 78, learned from weeks 1 to 39.
+"""What do CDNOW's customers buy in weeks 40 to 78? Predictions from weeks 1 to 39.
 
-``python benchmarks/value.py --data FOLDER`` reads ``cdnow_master.txt`` there: customer,
-day, number of CDs and dollars. Purchases of a day are one. Models learn at cutoffs of
-every fourth week, on several horizons, all of which end in week 39; then they predict
-39 weeks, longer than any horizon that they have seen. ``--question count`` asks for
-purchases and ``spend`` for dollars. ``--sample`` is the path of ``CDNOW_sample.txt``,
-of the 2,357 customers that the papers have (the package lifetimes 0.11.3 has it), or
-a digit, for customers whose position in the order of their ids ends with it.
+``python benchmarks/value.py --data FOLDER`` takes ``cdnow_master.txt`` from the folder:
+customer, day, number of CDs and dollars. Purchases on one day are one event. Models are
+trained at cutoffs of every fourth week, with several horizons that all end by week 39;
+then they predict 39 weeks, longer than any horizon in training. ``--question count`` is
+for purchases and ``spend`` for dollars. ``--sample`` is the path of
+``CDNOW_sample.txt``, with the 2,357 customers of the papers (the package lifetimes
+0.11.3 has it), or a digit, for customers whose position in the order of their ids ends
+with it.
 
 BG/NBD (Fader, Hardie and Lee, "Counting Your Customers the Easy Way", Marketing Science
 24(2), 2005) and the gamma-gamma model of amounts (Fader and Hardie, "The Gamma-Gamma
@@ -36,7 +37,7 @@ START, SPLIT, END = (
     pd.Timestamp(day) for day in ("1997-01-01", "1997-10-01", "1998-07-01")
 )
 HORIZONS = ["28D", "56D", "91D", "182D"]
-# Customers are few, and the largest of them decide errors and levels.
+# There are few customers, and the largest ones decide errors and totals.
 SMALL = {"hidden_size": 16, "head_sizes": (16,), "n_networks": 3}
 FOUR_WEEKS = pd.Timedelta("28D")
 
@@ -70,7 +71,7 @@ def read_options():
 
 
 def read_events(options):
-    """One row for each day on which a customer bought, with the dollars."""
+    """Return a row for each day on which a customer bought, with the dollars."""
     columns = ["customer", "day", "cds", "spend"]
     path = Path(options.data) / "cdnow_master.txt"
     events = pd.read_csv(
@@ -90,7 +91,7 @@ def read_events(options):
 
 
 def scores_of(y, predicted):
-    """Order, level and distance."""
+    """Return scores of ranking, calibration and error."""
     return {
         "gini": normalized_gini(y, predicted),
         "decile_mape": decile_mape(y, predicted),
@@ -103,14 +104,14 @@ def scores_of(y, predicted):
 
 
 def target_of(X, question, horizon, censored="raise"):
-    """Purchases or dollars after the cutoff."""
+    """Return purchases or dollars after the cutoff."""
     if question == "count":
         return future_count(X, horizon, censored=censored)
     return future_sum(X, "spend", horizon, censored=censored)
 
 
 def training_rows(events, question):
-    """Rows whose windows end before the split, with the days that these last."""
+    """Return rows whose windows end before the split, with the days of the window."""
     seen = events[events["day"] < SPLIT]
     log = EventLog(seen, "customer", "day", observed_until=SPLIT - pd.Timedelta("1D"))
     X = log.snapshots(pd.date_range(START + FOUR_WEEKS, SPLIT - FOUR_WEEKS, freq="28D"))
@@ -120,7 +121,7 @@ def training_rows(events, question):
 
 
 def test_rows(events, question):
-    """Everybody at the split, and what came of them until the end."""
+    """Return a row per customer at the split, with the target until the end."""
     log = EventLog(events, "customer", "day", observed_until=END - pd.Timedelta("1D"))
     X = log.snapshots([SPLIT])
     return X.assign(days=(END - SPLIT).days * 1.0), target_of(X, question, END - SPLIT)
@@ -130,7 +131,7 @@ def test_rows(events, question):
 
 
 def lstm(loss):
-    """A network that reads the days as an exposure."""
+    """Make a network with the days as exposure."""
 
     def run(events, question, seed):
         X, y = training_rows(events, question)
@@ -143,7 +144,7 @@ def lstm(loss):
 
 
 def of_rates(make_model, step):
-    """A model of what comes a day, in which a row counts as many days as it has."""
+    """Model of the target per day, with the days as sample weights."""
 
     def run(events, question, seed):
         X, y = training_rows(events, question)
@@ -158,18 +159,18 @@ def of_rates(make_model, step):
 
 
 def squared(seed):
-    """The network with the loss that networks usually have."""
+    """Make the network with squared error."""
     return make_history_pipeline(LSTMRegressor(random_state=seed, **SMALL))
 
 
 def boosting(seed):
-    """Boosted trees on recency, frequency and monetary value."""
+    """Make boosted trees on recency, frequency and monetary value."""
     trees = HistGradientBoostingRegressor(loss="poisson", random_state=seed)
     return make_pipeline(RFMFeatures(amount="spend"), trees)
 
 
 def btyd(events, question, seed):
-    """BG/NBD, times the gamma-gamma mean of an amount."""
+    """BG/NBD times the gamma-gamma mean of an amount."""
     X, y = test_rows(events, question)
     seen = events[events["day"] < SPLIT].groupby("customer")
     by = X["customer"]
@@ -197,7 +198,7 @@ MODELS = {
 
 
 def expected_purchases(weeks, x, recency, age):
-    """Purchases of each customer in so many weeks by BG/NBD; `x` are repeats."""
+    """Predict the purchases of each customer by BG/NBD; `x` are repeats."""
 
     def cost(logs):
         r, alpha, a, b = np.exp(logs)
@@ -217,7 +218,7 @@ def expected_purchases(weeks, x, recency, age):
 
 
 def expected_amount(n, mean):
-    """Mean amount of each customer by gamma-gamma, from that of `n` purchases."""
+    """Predict the mean amount of each customer by gamma-gamma."""
     some = mean > 0
 
     def cost(logs):
@@ -232,7 +233,7 @@ def expected_amount(n, mean):
 
 
 def fitted(cost, n):
-    """Logarithms of the parameters of the least cost."""
+    """Return the logarithms of the parameters with the lowest cost."""
     starts = np.random.default_rng(0).normal(0, 1, size=(5, n))
     options = {"maxiter": 5000, "maxfev": 5000, "xatol": 1e-6, "fatol": 1e-10}
     found = [

@@ -1,8 +1,8 @@
-"""The folder of serve_scores.py: a journal of events, and files of states beside it.
+"""The folder of serve_scores.py: a journal of events, and files of states.
 
-The journal is a SQLite file. Each file of states holds the states after all events up
-to the number in its name; the newest few are kept. A start needs one of them and the
-events since, so that older events are removed from the journal.
+The journal is a SQLite file. A file of states has the states after all events up to the
+number in its name; the newest few are kept. A start needs one of them and the events
+since then, so older events are removed from the journal.
 """
 
 import shutil
@@ -37,11 +37,11 @@ class Event(BaseModel, extra="forbid"):
 
 
 class StartError(Exception):
-    """The service must not start with this folder."""
+    """The service cannot start with this folder."""
 
 
 class OtherEventError(Exception):
-    """An id that the journal has was sent with another event."""
+    """An id in the journal was sent again with another event."""
 
 
 class Journal:
@@ -81,7 +81,7 @@ class Journal:
 
     @contextmanager
     def transaction(self):
-        """Take back what has not been committed at the end."""
+        """Roll back at the end if nothing was committed."""
         self.base.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -98,12 +98,12 @@ class Journal:
 
     @property
     def last(self):
-        """Number of the last event, even if it has been removed since."""
+        """Number of the last event, even if it was removed later."""
         return self.one("SELECT coalesce(max(seq), 0) FROM sqlite_sequence")
 
     @property
     def removed(self):
-        """Up to which number events are in states only; None: the journal has all."""
+        """Number of the last removed event; None if the journal has all events."""
         return self.one("SELECT max(up_to) FROM removed")
 
     def add(self, event):
@@ -155,7 +155,7 @@ class Journal:
         self.base.execute("INSERT INTO states VALUES (?)", [new.name])
         scorer.to_parquet(new)
         older = [file for file in self.states() if file != new]
-        # States from before a customer was forgotten go, however few are left.
+        # Remove states from before a customer was forgotten, however few are left.
         n_older = 0 if self.forgotten_since(0) else STATES_KEPT - 1
         for file in older[n_older:]:
             file.unlink()
@@ -174,7 +174,7 @@ class Journal:
 
 
 def put_states(folder, scorer, number=0):
-    """Let a service begin with states of a log that has all events up to a number."""
+    """Write the states for the first start, with all events up to a number."""
     with closing(Journal(folder)) as journal:
         first, last = journal.removed or 0, journal.last
         if not first <= number <= last:
@@ -182,7 +182,7 @@ def put_states(folder, scorer, number=0):
                 f"number must be from {first} to {last}, as the journal has the events "
                 f"after number {first} only; got {number}."
             )
-        # The log may have events from before the journal, so that states are needed.
+        # The log may have events from before the journal, so states are needed.
         journal.base.execute("INSERT INTO removed VALUES (0)")
         journal.write_states(scorer, number)
 
@@ -198,7 +198,7 @@ def back_up(folder, copy):
         base.execute("VACUUM INTO ?", [str(copy / "journal.sqlite")])
     with closing(Journal(copy)) as journal:
         for file in journal.states():
-            if file.name not in journal.known_states():  # replaced since it was copied
+            if file.name not in journal.known_states():  # replaced after it was copied
                 file.unlink()
         if journal.removed is not None and not journal.states():
             raise StartError(

@@ -2,21 +2,21 @@
 Which channel earned the conversions?
 =====================================
 
-Customers are touched by channels, and some convert. Who gets the credit decides about
-budgets. The rule of most reports gives it to the last touch. What do rules and a model
-say, where the truth is known?
+Customers see ads in several channels, and some convert. Budgets depend on which channel
+gets the credit. Most reports give it to the last touch. How close to the truth are such
+rules, and how close is a model?
 
-The journeys are simulated, and touches are random, so that credit is effect here. In
-most shops those who were about to buy look at more, and are shown more: then every way
-below, the model as well, gives credit for what would have happened anyway. Only trying
-it on some customers and not on others tells.
+The journeys are simulated and touches are random, so credit equals effect here. In most
+shops customers who are about to buy see more channels. Then all methods below, the
+model included, give credit for conversions that would have happened anyway. Only an
+experiment shows the effect of a channel.
 """
 
 # %%
-# Journeys whose truth is known
-# -----------------------------
+# Journeys with a known truth
+# ---------------------------
 # There are five channels. ``display`` is the most frequent one and mostly the last
-# touch, and does nothing. ``retargeting`` works after a touch by ``search`` alone. Some
+# touch, and has no effect. ``retargeting`` works only after a touch by ``search``. Some
 # customers convert without any touch.
 from pathlib import Path
 
@@ -46,10 +46,10 @@ print(X["history"][0].to_frame())
 print(f"{y.mean():.0%} of {len(y):,} customers convert")
 
 # %%
-# A model, checked before it is asked
+# Does the model predict conversions?
 # -----------------------------------
-# A model that cannot tell who converts has nothing to say about why. The best possible
-# area under the ROC curve is that of the true probabilities.
+# A model that does not predict conversions cannot explain them. The true probabilities
+# have the highest possible area under the ROC curve.
 trees = HistGradientBoostingClassifier(
     max_iter=60, learning_rate=0.05, max_leaf_nodes=8, random_state=0
 )
@@ -62,11 +62,11 @@ print(f"AUC on other customers: {reached:.3f}, and {possible:.3f} is possible")
 # %%
 # Credit
 # ------
-# The model is asked what each customer is worth with some channels and without the
-# others; a channel gets what it adds, on average over all orders (Shapley values). It
-# is asked about all customers. Rules look at those alone who converted, and all but the
-# last of them at places in the journey alone; the chain of Markov asks how often
-# journeys through a channel end well.
+# The model predicts each customer with every subset of the channels. The credit of a
+# channel is its mean contribution over all orders of adding channels (Shapley values),
+# summed over all customers. The first rules use the positions of touches of converted
+# customers only; the Markov chain estimates how often journeys through a channel end
+# with a conversion.
 model.fit(X, y)
 converted = X[y == 1]
 ways = {
@@ -81,7 +81,7 @@ ways = {
 }
 
 # %%
-# How far shares are from the truth, on average over channels.
+# Mean absolute error of the shares, over channels.
 display = ChannelAttributionDisplay.from_credit(ways)
 errors = display.shares.sub(display.shares["truth"], axis=0).abs().mean()
 print(errors.round(3).to_string())
@@ -90,8 +90,8 @@ plt.close(display.figure_)
 # %%
 # The answer
 # ----------
-# The last touch would move more than a third of the budget to the channel that does
-# nothing, and the chain of Markov a quarter. The model gives it a twentieth.
+# By the last touch, more than a third of the budget would go to the channel without
+# effect, and a quarter by the Markov chain. The model gives it a twentieth.
 some = ["truth", "model", "first touch", "last touch", "Markov"]
 display = ChannelAttributionDisplay.from_credit({name: ways[name] for name in some})
 output = Path("demo_output")

@@ -2,25 +2,24 @@
 At which hour should each customer be written to?
 =================================================
 
-A newsletter that waits in the inbox for hours is opened less than one that comes just
-before the customer looks. Everybody looks at other hours, at others again on weekends,
-and habits drift. A network that has learned when newsletters of a year were opened can
-be asked about 24 hours for each customer and day, and the best of them is the answer.
+A newsletter is opened more often if it arrives just before the customer looks at the
+inbox. Each customer has other hours, other ones at weekends, and habits drift. A
+network learns from the opens of a year, and predicts the probability of an open for
+each of 24 hours; the best hour is the answer.
 
-The newsletters are simulated, so that the true probability to open is known for every
-hour, also for those at which none was sent. Mind two things. The hours of the log were
-drawn at random, and this is what makes the question one for a model at all: a shop that
-has always written at ten, or to the early birds in the morning, cannot learn what
-another hour would have done. So vary the hour first. And a habit has to be read from
-few opens, some eighteen in a year here, of which five are at weekends.
+The newsletters are simulated, so the true probability is known for every hour. There
+are two limitations. First, the hours in the log are random. A shop that has always
+written at ten, or to early risers in the morning, cannot learn the effect of another
+hour: vary the hour first. Second, there are few opens to learn a habit from, here about
+eighteen per year, of which five are at weekends.
 """
 
 # %%
 # Newsletters and opens
 # ---------------------
-# Two kinds of events, each at its own time: what was sent, and when it was opened. A
-# row is a newsletter, with the history that was known on the midnight before it, and
-# with its hour as a column. All times are those of the customer's own clock.
+# There are two kinds of events, newsletters sent and newsletters opened, each with its
+# own time. A row is a newsletter, with the history up to the midnight before it, and
+# with its hour as a column. All times are local times of the customer.
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -57,9 +56,9 @@ print(f"{len(X):,} newsletters, {y.mean():.0%} of them opened")
 # %%
 # 24 rows for each customer and day
 # ---------------------------------
-# What is to be decided are the hours of the next week. Rows of a history column only
-# point to their events, so that 24 candidates cost as many events as one, none; and the
-# network reads a history once for all of them.
+# The hours of the next week are to be chosen. The rows of a history column are views,
+# so 24 candidates copy no events, and the network processes a history once for all of
+# them.
 hours = pd.DataFrame({"hour": np.arange(24)})
 week = log.attach(data.next_days, cutoff="day")
 candidates = week.merge(hours, how="cross")
@@ -76,14 +75,14 @@ def with_clock(X):
 
 
 # %%
-# What helps: turn the clock
-# --------------------------
-# Whether an hour is a good one depends on how far it is from the customer's own.
-# Columns of a history say nothing of that, as they are the same in all 24 rows; a
-# network can find it, from examples of each hour for each habit. Twelve numbers tell
-# it: which share of the customer's opens were at the hour in question, which an hour
-# later, and so on. They are shares of `HistoryAggregator` on the hour of each open, of
-# all times and of the last 120 days, turned to the hour of the row.
+# A feature that helps: opens relative to the hour of the row
+# ------------------------------------------------------------
+# Whether an hour is good depends on its distance from the customer's usual hour.
+# Aggregates of a history are the same in all 24 rows, and a network needs examples of
+# each hour for each habit to learn the distance. Twelve numbers contain it: the share
+# of the customer's opens at the hour of the row, an hour later, and so on. They are
+# shares of `HistoryAggregator` by the hour of the opens, over all times and over the
+# last 120 days, rotated to the hour of the row.
 AROUND = np.arange(-4, 8)
 
 by_hour = data.opens.assign(
@@ -93,7 +92,7 @@ habits = EventLog(by_hour, *KEYS, **end)
 aggregator = HistoryAggregator(lookbacks=["120D"], max_levels=24, max_features=None)
 
 
-def turned(shares, hour):
+def rotated(shares, hour):
     """Take the shares of the hours around that of each row."""
     columns = {}
     for since in ("", "_120D"):
@@ -110,19 +109,18 @@ def turned(shares, hour):
 shares = aggregator.fit_transform(
     habits.attach(rows[["customer_id", "day"]], cutoff="day")
 )
-turned_rows = turned(shares, rows["hour"].to_numpy())
+rotated_rows = rotated(shares, rows["hour"].to_numpy())
 shares = aggregator.transform(habits.attach(data.next_days, cutoff="day"))
-turned_candidates = turned(
+rotated_candidates = rotated(
     shares.loc[shares.index.repeat(24)], candidates["hour"].to_numpy()
 )
 
 # %%
 # Three models and two rules
 # --------------------------
-# Gradient boosting reads the turned clock, the hour and whether it is a weekend; one
-# network the history and the hour, and another one all of it. Rules are the hour at
-# which most newsletters were opened, and that at which each customer most often
-# opened one.
+# Gradient boosting takes the rotated shares, the hour and whether it is a weekend. One
+# network takes the history and the hour, and another one takes everything. The rules
+# are the most frequent hour of all opens, and the most frequent hour of each customer.
 
 
 def network(max_epochs):
@@ -145,7 +143,7 @@ def with_both(X, clock):
 
 
 def chances(model, X_train, X_test):
-    """Train, and predict the chance of each hour."""
+    """Train, and predict the probability of each hour."""
     model.fit(X_train, y)
     return model.predict_proba(X_test)[:, 1].reshape(-1, 24)
 
@@ -154,12 +152,14 @@ boosting = HistGradientBoostingClassifier(
     learning_rate=0.05, early_stopping=True, random_state=0
 )
 predicted = {
-    "turned clock + boosting": chances(
-        boosting, for_trees(X, turned_rows), for_trees(candidates, turned_candidates)
+    "rotated shares + boosting": chances(
+        boosting, for_trees(X, rotated_rows), for_trees(candidates, rotated_candidates)
     ),
     "LSTM": chances(network(12), with_clock(X), with_clock(candidates)),
-    "LSTM + turned clock": chances(
-        network(6), with_both(X, turned_rows), with_both(candidates, turned_candidates)
+    "LSTM + rotated shares": chances(
+        network(6),
+        with_both(X, rotated_rows),
+        with_both(candidates, rotated_candidates),
     ),
 }
 
@@ -172,11 +172,11 @@ chosen = {"own most frequent hour": own.astype(int).to_numpy()}
 chosen |= {name: chance.argmax(axis=1) for name, chance in predicted.items()}
 
 # %%
-# Of the gain that is possible
-# ----------------------------
-# Nothing is gained by the best hour that is the same for all, by the truth, and all by
-# the best hour of each customer and day, which nobody can know: habits have to be read
-# from few opens.
+# Share of the possible gain
+# --------------------------
+# 0 is the best hour that is the same for all customers, by the true probabilities. 1 is
+# the best hour of each customer and day, which no model can reach, because there are
+# few opens to learn from.
 truth = data.next_probability
 least, most = truth.mean(axis=0).max(), truth.max(axis=1).mean()
 rate = {"best single hour": least}
@@ -189,10 +189,10 @@ print(table.to_string(float_format="{:.3f}".format))
 # %%
 # Two customers
 # -------------
-# What is predicted of a Wednesday for two customers with different habits: a dot where
-# a network writes to them, beside the truth and the times of their opens (marks at the
-# bottom). Its curves are flatter than the truth, as they are means over all the habits
-# that such opens may come from.
+# The curves are predictions for a Wednesday and two customers with different habits. A
+# dot is the hour that the network chooses; marks at the bottom are the opens of the
+# customer. Predictions are flatter than the truth, because they average over all habits
+# that are compatible with these opens.
 figure, (left, *panels) = plt.subplots(
     1, 3, figsize=(13, 4), width_ratios=[1.3, 1, 1], layout="constrained"
 )
@@ -215,7 +215,7 @@ for wanted, panel in zip((7, 13), panels, strict=True):
     customer = data.next_days["customer_id"].iloc[i]
     panel.step(hours["hour"], truth[i], "k--", where="mid", lw=1.2, label="truth")
     for name, color in zip(
-        ["LSTM", "LSTM + turned clock"], ["tab:orange", "tab:blue"], strict=True
+        ["LSTM", "LSTM + rotated shares"], ["tab:orange", "tab:blue"], strict=True
     ):
         chance, at = predicted[name][i], chosen[name][i]
         panel.step(hours["hour"], chance, where="mid", color=color, label=name)
@@ -225,7 +225,7 @@ for wanted, panel in zip((7, 13), panels, strict=True):
     at = times.dt.hour + times.dt.minute / 60
     panel.plot(at, np.full(len(at), -0.02), "|", color="tab:green", markersize=9)
     panel.set(title=f"Customer {customer}", xlabel="hour", xticks=range(0, 25, 6))
-panels[0].set_ylabel("chance to open")
+panels[0].set_ylabel("probability to open")
 panels[1].sharey(panels[0])
 panels[0].legend(loc="upper right", fontsize=8)
 

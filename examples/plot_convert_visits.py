@@ -2,25 +2,25 @@
 What is clicked next, and will this visit end with an order?
 =============================================================
 
-A visit is a stream of clicks of several kinds, which know different things: a search
-has a number of results, a look at a product its name and price, a cart a sum. After
-every click a shop may ask two things: what comes next, and whether the visit will end
-with an order. The second is worth most early, while the visitor is still there.
+A visit is a sequence of clicks of several kinds with different fields: a search has a
+number of results, a view of a product its name and price, a cart a sum. After every
+click there are two questions: what comes next, and will the visit end with an order? An
+early answer to the second is worth most, while the visitor is still there.
 
-The clicks are simulated: each visitor has a purpose that nobody sees, just looking,
-comparing or buying, which changes on the way and shows in the order of clicks. Mind two
-things. Counts of the visit's clicks, in boosting, come close, as they do in real
-shops, where most of what decides an order is not in the clicks at all. And who is asked
-after every click is asked about long visits more often than about short ones: the
-curves below compare visits that have come equally far.
+The clicks are simulated: each visitor has a hidden purpose (looking, comparing or
+buying), which changes during the visit and affects the order of clicks. There are two
+limitations. First, boosting on counts of clicks is almost as good, as in real shops,
+where most reasons for an order are not in the clicks. Second, with a row after every
+click, long visits have more rows than short ones; the curves below compare visits with
+the same number of clicks.
 """
 
 # %%
 # Five kinds of clicks
 # --------------------
-# A purpose decides which click comes next, and some clicks change the purpose: looking
-# at the *same* product again makes a buyer of one who compares, and a price that is far
-# above the last one sends visitors back to looking around.
+# The next click depends on the purpose, and some clicks change the purpose: a second
+# view of the *same* product turns a comparing visitor into a buyer, and a price far
+# above the last one turns visitors back to looking.
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -42,7 +42,7 @@ torch.set_num_threads(1)
 
 N_VISITS, FIRST = 6000, pd.Timestamp("2025-03-01")
 ACTIONS = ["search", "view", "cart", "order", "leave"]
-# What comes next, for who looks around, compares and buys.
+# Probabilities of the next click, for each purpose: looking, comparing, buying.
 CHANCES = np.array(
     [
         [0.25, 0.52, 0.02, 0.00, 0.21],
@@ -101,8 +101,8 @@ print(f"{converted.mean():.1%} of the visits end with an order")
 # %%
 # A log of each kind, merged
 # --------------------------
-# Each kind of event has its own fields. To leave is no click that a log would have: it
-# is the last target of a visit, as an order is.
+# Each kind of event has its own fields. Leaving is not a click, so it is not in the
+# log: it is the last target of a visit, like an order.
 FIELDS = {"search": ["n_results"], "view": ["product", "price"], "cart": ["sum"]}
 clicks["again"] = clicks.duplicated(["visit", "product"]) & clicks["product"].notna()
 FIELDS["view"].append("again")
@@ -163,7 +163,7 @@ train = pd.DataFrame({"last": rows["action"], "next": following})[~is_test]
 chain = pd.crosstab(train["last"], train["next"], normalize="index")[actions]
 nexts["last action alone"] = chain.loc[rows["action"][is_test]].to_numpy()
 for name, chance in nexts.items():
-    chance = chance.clip(1e-6)  # what never followed in training is not impossible
+    chance = chance.clip(1e-6)  # unseen is not impossible
     chance = chance / chance.sum(axis=1, keepdims=True)
     loss = log_loss(following[is_test], chance, labels=actions)
     print(f"next action, {name}: log loss {loss:.3f}")
@@ -171,11 +171,11 @@ for name, score in scores.items():
     print(f"order, {name}: AUC {roc_auc_score(will_order[is_test], score):.3f}")
 
 # %%
-# The better, the more is seen
-# ----------------------------
-# On the left, how well visits are told apart that have come equally far. On the right
-# two visits, click by click, with the chance of an order after each of them: one that
-# ended with an order, and one that did not.
+# Does it get better with more clicks?
+# ------------------------------------
+# On the left, the AUC among visits with the same number of clicks. On the right, the
+# predicted probability of an order after each click of two visits: one that ended with
+# an order, and one that did not.
 tested = rows[is_test].assign(ordered=will_order[is_test], **scores)
 STEPS = {
     "1": (1, 1),
@@ -232,7 +232,7 @@ for panel, number in zip(panels, chosen, strict=True):
     end = "an order" if own["ordered"].iloc[0] else "leaving"
     panel.set(title=f"A visit that ended with {end}", xlabel="click", ylim=(0, 1))
     panel.yaxis.set_major_formatter(PercentFormatter(1))
-panels[0].set_ylabel("chance of an order (LSTM)")
+panels[0].set_ylabel("probability of an order (LSTM)")
 panels[1].legend(loc="upper right")
 
 output = Path("demo_output")

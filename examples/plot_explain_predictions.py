@@ -2,15 +2,15 @@
 Which events moved this prediction?
 ===================================
 
-A network says that a customer will leave. Before anybody acts on that, they ask why.
-Here the answer is known, as the customers are simulated: those whose last complaint
-was not followed by a refund mostly leave. Kinds of events alone do not say so, as the
-same events in another order mean the opposite.
+A network predicts that a customer will leave. Why? The customers are simulated, so the
+answer is known: those whose last complaint was not followed by a refund mostly leave.
+The counts of events do not contain this, because the same events in another order mean
+the opposite.
 """
 
 # %%
-# Customers whose reasons are known
-# ---------------------------------
+# Customers with known reasons
+# ----------------------------
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -61,8 +61,8 @@ X_train, y_train, X_test, y_test = X[:2000], y[:2000], X[2000:], y[2000:]
 # %%
 # Two models
 # ----------
-# An explanation is worth what its model is worth. The best possible area under the ROC
-# curve is that of the simulated probabilities.
+# An explanation is only as good as its model. The simulated probabilities have the
+# highest possible area under the ROC curve.
 network = LSTMClassifier(
     hidden_size=32, learning_rate=0.01, max_epochs=20, random_state=0
 )
@@ -76,9 +76,9 @@ for name, model in models.items():
 print(f"possible: AUC {roc_auc_score(y_test, angry[2000:]):.3f}")
 
 # %%
-# What is a model worth without ...?
-# ----------------------------------
-# Both need complaints and refunds, and amounts are worth nothing.
+# What does each model need?
+# --------------------------
+# Both need complaints and refunds, and do not need amounts.
 for name, model in models.items():
     found = history_importance(
         model,
@@ -95,11 +95,11 @@ for name, model in models.items():
 # %%
 # Single events
 # -------------
-# Occlusion drops an event, and works for any model. Integrated gradients need a
-# network; what they give to events and row features adds up to the prediction.
-# Blanking leaves an event where it is and forgets what it was, the question of
-# integrated gradients asked of one event at a time. So the two agree about
-# signs more often than with occlusion, which moves counts and gaps as well.
+# Occlusion removes an event, and works for any model. Integrated gradients need a
+# network; the attributions of events and row features add up to the output minus that
+# of the baseline. Blanking keeps an event but replaces its fields by those of the
+# baseline, for one event at a time. So blanking and integrated gradients agree on signs
+# more often than with occlusion, which also changes counts and interarrival times.
 some = X_test[:100]
 ways = {
     method: event_attributions(lstm, some, method).dropna(subset=["position"])
@@ -117,9 +117,9 @@ print(same[strongest <= 3].mean().round(2).to_string())
 # %%
 # The answer
 # ----------
-# Two customers with as many complaints and refunds. One got the refund after the
-# complaint, and stays; the other complained after the refund. What both have in common
-# is that the last of the two events moved the prediction most.
+# The two customers have the same number of complaints and refunds. One got the refund
+# after the complaint, and stays; the other complained after the refund. For both, the
+# last of the two events has the largest attribution.
 counts = pd.DataFrame({what: (kind == what).sum(axis=1) for what in kinds})
 alike = ((counts["complaint"] == 1) & (counts["refund"] == 1)).to_numpy()[2000:]
 calm = np.flatnonzero(alike & ~angry[2000:])[0]

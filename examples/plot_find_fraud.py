@@ -2,32 +2,32 @@
 Which payments are not the customer's own?
 ==========================================
 
-A fraudulent payment is seldom strange by itself. It is strange for this card: another
-place, a shop it never buys in, five times the usual amount, three payments within
-minutes. Two models read the history of the card. The event model needs no labels: it
-has learned what comes next, and a payment that it gave little probability is a
-surprise. The classifier learns from labels, with the payment that it judges as the last
-event of the history.
+A fraudulent payment is rarely unusual by itself. It is unusual for this card: another
+place, a shop where the card never pays, five times the usual amount, three payments
+within minutes. Two models take the history of the card. The event model needs no
+labels: it predicts the distribution of the next payment, and a payment with a low
+likelihood is an anomaly. The classifier learns from labels, with the payment in
+question as the last event of the history.
 
-The payments are simulated, with three kinds of fraud, of which one is new: it begins
-after the day on which the models are trained, so that no label tells of it. Mind three
-things. Where labels tell of a kind, they are worth far more than surprise, which also
-finds whatever is rare and honest, such as the first payment of a holiday. With labels,
-boosted trees on the right columns are ahead of the network here, and surprise is worth
-having as one of these columns. And the simulator is kinder than the world: real thieves
-learn, and real labels come late and with holes.
+The payments are simulated, with three kinds of fraud. One of them is new: it begins
+after the training period, so no label contains it. There are three limitations. If
+there are labels for a kind of fraud, they help far more than anomaly scores, which also
+find payments that are rare and honest, such as the first one of a holiday. With labels,
+boosted trees on the right columns are better than the network here, and anomaly scores
+help as further columns. And the simulation is easier than reality: real thieves adapt,
+and real labels are late and incomplete.
 """
 
 # %%
 # Payments of cards
 # -----------------
 # Each card has a home, categories in which it pays, an hour, and a level of amounts.
-# Some travel, which is honest. The kinds of fraud:
+# Some customers travel, which is honest. The kinds of fraud:
 #
 # - *tested*: a tiny payment online, to see whether the number works, then large ones;
 # - *stolen*: a few payments in another place within hours, twice as large as usual;
 # - *taken over*, which is new: once a day, online and at home, for three times as much,
-#   and mostly for what the customer does not buy.
+#   and mostly in categories in which the customer does not buy.
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -124,9 +124,9 @@ print(payments[is_test].groupby("kind").size().rename("test payments").to_string
 # %%
 # Without labels
 # --------------
-# The model learns from all payments before the split, fraud included, which is rare
-# enough. `score_events` then gives the log likelihood of every payment, given those
-# before it: of its time, and of each field.
+# The model is trained on all payments before the split, with the fraud, which is rare.
+# `score_events` returns the log likelihood of every payment given those before it: of
+# its time, and of each field.
 fields = ["category", "place", "online", "amount"]
 payments["online"] = np.where(payments["online"], "online", "card")
 payments["online"] = payments["online"].astype("category")
@@ -141,16 +141,16 @@ surprise.columns = fields
 print(surprise.groupby(payments["kind"].replace("", "honest")).mean().round(2))
 
 # %%
-# The time is left out. Its likelihood is that of a minute: few payments come two
-# minutes after the last one, but fewer still in just this minute of the third day. What
-# is rare is not what is least probable, where there are many ways to be usual.
+# The time is left out. Its likelihood is that of one minute: few payments come two
+# minutes after the last one, but even fewer in one given minute of the third day. A low
+# likelihood does not mean an unusual time if usual times are spread over many minutes.
 in_all = surprise.sum(axis=1)
 
 # %%
-# Its rival reads columns: the payment itself, the card's mean amount, its shares of
-# places and categories, and how many payments there were within an hour, a day, a week.
-# `allow_exact_matches` lets a row see the events *at* its cutoff, which is the payment
-# that is judged.
+# The other model without labels takes columns: the payment itself, the card's mean
+# amount, its shares of places and categories, and the number of payments within an
+# hour, a day and a week. With `allow_exact_matches` a row sees the events *at* its
+# cutoff: the payment in question.
 X = log.attach(payments[KEYS], cutoff="timestamp", allow_exact_matches=True)
 before = log.attach(payments[KEYS], cutoff="timestamp")
 aggregator = HistoryAggregator(lookbacks=["1h", "1D", "7D"], max_features=None)
@@ -183,9 +183,9 @@ forest = IsolationForest(random_state=0).fit(numbers[~is_test])
 # %%
 # With labels
 # -----------
-# Boosting reads the same columns; the network reads the history, which ends with the
-# payment; and a third model reads the columns and how much of a surprise each field was
-# to the event model.
+# Boosting takes the same columns. The network takes the history, which ends with the
+# payment. A third model takes the columns and the log likelihood of each field by the
+# event model.
 
 
 def boosting():
@@ -215,10 +215,10 @@ scores = {
 }
 
 # %%
-# What they find
-# --------------
-# The average precision for each kind of fraud, among all honest payments. A random
-# order would have the share of this fraud, about .01.
+# Which fraud do they find?
+# -------------------------
+# Average precision for each kind of fraud, among all honest payments. A random order
+# has the share of this kind, about .01.
 kind = payments.loc[is_test, "kind"].to_numpy()
 found = {}
 for name, score in scores.items():
@@ -232,8 +232,8 @@ print(found.to_string(float_format="{:.3f}".format))
 # %%
 # A card that was taken over
 # --------------------------
-# On the left all models and kinds of fraud; on the right a card, its payments by amount
-# and, in color, how much of a surprise each was.
+# On the left, all models and kinds of fraud. On the right, the payments of one card by
+# amount; the color is the anomaly score.
 figure, (left, right) = plt.subplots(
     1, 2, figsize=(12.5, 4.6), width_ratios=[1, 1.25], layout="constrained"
 )
@@ -264,7 +264,7 @@ left.set(title="What is found, by kind of fraud", xlim=(-0.03, 1.03))
 left.set_xlabel("average precision")
 left.legend(fontsize=8, loc="lower right")
 
-# Of the cards with some payments, the one whose thief surprised most.
+# Of the cards with some payments, the one whose fraud has the highest anomaly score.
 at = payments.assign(surprise=in_all)
 taken = at[at["kind"] == "taken over"].groupby("card")["surprise"].median()
 busy = at.groupby("card").size().reindex(taken.index).between(60, 120)

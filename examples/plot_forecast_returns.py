@@ -2,24 +2,24 @@
 Will this item come back?
 =========================
 
-A shop would like to know at the time of an order which of its items will be returned.
-Each row below is an ordered item. Its history holds what was known at that moment: the
-customer's earlier items, the rest of the basket, and those returns and keeps that had
-been *reported* by then. How much of what can be known do models reach, and what does it
-look like when one has read the future?
+At the time of an order, which items will be returned? Each row below is an ordered
+item. Its history has the events known at that time: the customer's earlier items, the
+rest of the basket, and the returned and kept items *reported* by then. How close do
+models come to the true probabilities, and what does a model look like that has used the
+future?
 
-The orders are simulated, so that the true probability of every return is known and no
-honest model can beat it. Mind two things. The habit of the simulated customers is one
-decayed sum: trees that are handed this very sum, and the size of the basket, reach as
-much as the network. And real returns hang on facts that no simulator has.
+The orders are simulated, so the true probability of every return is known, and no
+honest model can be better. There are two limitations. The habit of simulated customers
+is one decayed sum: trees with this sum and the size of the basket as columns are as
+good as the network. And real returns depend on facts that are not in a simulation.
 """
 
 # %%
 # Two tables of events
 # --------------------
-# That an item was returned is a fact of some weeks *after* its order. So orders and
-# outcomes are two logs, merged into one history: an outcome is an event of its own, at
-# the time when it became known.
+# A return becomes known some weeks *after* the order. So orders and outcomes are two
+# logs, merged into one history: an outcome is a separate event, at the time when it
+# became known.
 from itertools import count
 from pathlib import Path
 
@@ -59,16 +59,16 @@ log = EventLog.concat(
 print(log)
 
 # %%
-# An item and the rest of its basket are ordered at the same moment, which is the
-# cutoff of the row. `allow_exact_matches` lets the row see them. That gives nothing
-# away, for the outcomes of this basket are later events.
+# An item and the rest of its basket are ordered at the cutoff of the row. With
+# `allow_exact_matches` the row sees them. This is no leak, because the outcomes of this
+# basket are later events.
 X = log.attach(data.rows, **AS_OF_ORDER)
 y = data.target
 print(X.iloc[[0, 30_000, 59_000]].to_string(index=False))
 
 # %%
-# The split is honest about labels, too: a model that is trained on the first of
-# September knows no outcome of the orders of August that may still come back.
+# The split respects the time of labels, too: on the first of September, the outcomes of
+# some orders of August are not known yet, and these orders are not used for training.
 is_test = (X["timestamp"] >= SPLIT).to_numpy()
 is_train = (X["timestamp"] + data.return_window <= SPLIT).to_numpy()
 n_unknown = (~is_test & ~is_train).sum()
@@ -80,9 +80,9 @@ print(
 # %%
 # Four honest models
 # ------------------
-# The same `X` for all of them. Gradient boosting gets the item and the customer; or,
-# beside these, recency, frequency and monetary value (RFM) of the orders and the share
-# of returns among the outcomes known by then.
+# All of them take the same `X`. Gradient boosting gets the item and the customer, and
+# in a second model also recency, frequency and monetary value (RFM) of the orders and
+# the share of returns among the known outcomes.
 STATICS = ["category", "price", "size_gap", "age", "payment"]
 
 
@@ -135,7 +135,7 @@ rfm = make_pipeline(
     boosting(),
 )
 lstm = make_pipeline(use(*KEYS, *STATICS, "history"), network())
-# The weights of the two are learned from customers that they were not trained on.
+# The weights of the two are learned on validation customers.
 folds = GroupKFold(2).split(X[is_train], groups=X.loc[is_train, "customer_id"])
 both = StackingClassifier([("rfm", rfm), ("lstm", lstm)], cv=list(folds))
 
@@ -158,20 +158,20 @@ print(
 )
 
 # %%
-# One that has read the future
-# ----------------------------
-# The table in a data warehouse has the column ``returned`` on the row of the order. A
-# history of such rows tells every outcome from the moment of the order on, even that of
-# the item itself. In validation the network is brilliant: it beats the true
-# probability, which no honest model can.
+# A model with a leak
+# -------------------
+# The table in a data warehouse has the column ``returned`` in the row of the order. A
+# history of such rows contains every outcome from the time of the order on, even that
+# of the item itself. In validation the network looks excellent: it is better than the
+# true probability, which no honest model can be.
 X_leaky = EventLog(data.leaky_orders, *KEYS).attach(data.rows, **AS_OF_ORDER)
 leaky = network().fit(X_leaky[is_train], y[is_train])
 leaky_auc = roc_auc_score(y[is_test], leaky.predict_proba(X_leaky[is_test])[:, 1])
 
 # %%
-# In use, the column holds what has been reported so far, and False for all else. To see
-# what the network makes of that, each test row gets its own copy of the events, as they
-# stood at its order.
+# In use, the column has the outcomes reported so far, and False otherwise. To see the
+# scores in use, each test row gets a copy of the events as they were at the time of its
+# order.
 rows = data.rows[is_test].rename_axis("row").reset_index()
 dated = EventLog(
     data.leaky_orders.assign(known_at=data.outcomes["timestamp"]), *KEYS
@@ -190,11 +190,11 @@ print(f"Reading the future: {leaky_auc:.3f} in validation, {in_use_auc:.3f} in u
 # %%
 # The same on real orders
 # -----------------------
-# If the file is there: Online Retail II, invoice lines of a UK wholesaler of gifts, and
-# the cancellations of some 2% of them. A cancellation is matched to the latest earlier
-# line of the same customer and product that has at least its quantity. All that is
-# known of an item is its price and quantity, and cancellations are few: here the
-# network comes out behind the trees.
+# This part runs if the file is there: Online Retail II, invoice lines of a UK
+# wholesaler of gifts, with cancellations of about 2% of them. A cancellation is matched
+# to the latest earlier line of the same customer and product with at least its
+# quantity. Items have a price and a quantity only, and cancellations are few: the
+# network is worse than the trees here.
 def forecast_cancellations(path):
     """Forecast which invoice lines are cancelled within 60 days."""
     window = pd.Timedelta("60D")
@@ -204,7 +204,7 @@ def forecast_cancellations(path):
     table = table[table["StockCode"].str[0].str.isdigit() & (table["price"] > 0)]
     end = table["timestamp"].max()
     split = end - 2 * window  # tested are the rows whose window has ended
-    # A third of the customers, and none of the few with thousands of lines by then.
+    # A third of the customers, without the few that have thousands of lines.
     n_lines = table[table["timestamp"] < split].groupby("customer_id").size()
     n_lines = table["customer_id"].map(n_lines).fillna(0)
     table = table[(table["customer_id"] % 3 == 0) & (n_lines <= 500)]
@@ -264,8 +264,8 @@ else:
     forecast_cancellations(path)
 
 # %%
-# How close, and how much too good
-# --------------------------------
+# How close to the truth, and how much too good?
+# ----------------------------------------------
 output = Path("demo_output")
 output.mkdir(exist_ok=True)
 figure, (left, right) = plt.subplots(
@@ -292,7 +292,7 @@ left.text(0.925, -1.5, "out of reach\nwithout\nthe future", ha="center", va="cen
 left.set_yticks(-np.arange(len(ladder)), list(ladder))
 left.set(title="Area under the ROC curve", xlim=(0.55, 1.03), ylim=(-4.5, 0.6))
 
-# Of the customers with some ten baskets in the test, the one whose habit drifts most.
+# Of the customers with about ten baskets in the test, the one with the largest drift.
 habits = data.effects["habit"].groupby(data.rows["customer_id"])
 n_baskets = X[is_test].groupby("customer_id")["timestamp"].nunique()
 customer = habits.std()[n_baskets.index[n_baskets.between(8, 12)]].idxmax()

@@ -2,25 +2,25 @@
 Is it the customer, or the shop?
 ================================
 
-Whether customers come back depends on them, and on the shop that they come to: one that
-was remodeled, lost its manager or stands beside a new rival loses customers of all
-kinds. The customer's history can hardly tell, but that of the shop can: all visits of
-all its customers, and what they thought of it. Both are columns of one table, each cut
-off at the same moment, and a network reads each by an LSTM of its own.
+Whether customers come back depends on them and on their shop: a shop that is being
+rebuilt, or has a new competitor, loses customers of all types. The customer's history
+hardly contains this, but that of the shop does: all visits of all its customers, with
+their ratings. Both are columns of one table, cut off at the same time, and the network
+has an LSTM for each.
 
-The visits are simulated: each customer has a shop, each shop has good and bad times,
-which nobody sees and which show in what *all* of its customers say of their visits.
-Mind two things. Boosting gains as much from the second history, whose means and counts
-tell it nearly all: what is worth most is to have the column at all. And these shops
-differ much, which is why it is worth so much; where they hardly do, a second history is
-one more thing to overfit.
+The visits are simulated: each customer has a shop, and each shop has a hidden mood,
+which affects the ratings of *all* its customers. There are two limitations. Boosting
+gains as much from the second history as the network, because means and counts contain
+nearly all of its information: the gain is in the column, not in the model. And these
+shops differ much, so the gain is large; if shops hardly differ, a second history adds
+overfitting.
 """
 
 # %%
 # Customers, shops, and visits
 # ----------------------------
-# A visit takes place in a shop, and the customer rates it. Moods of shops drift; the
-# worse the mood, the fewer customers come back, whatever they said themselves.
+# A visit takes place in a shop, and the customer rates it. Moods of shops drift. The
+# worse the mood, the fewer customers come back, whatever their own ratings are.
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -72,8 +72,8 @@ print(f"{len(visits):,} visits, {visits.groupby('shop').size().mean():.0f} of a 
 # %%
 # Two logs of the same events
 # ---------------------------
-# What a customer did, and what happened in a shop: the same visits, once by customer
-# and once by shop. Rows have both columns, and the label asks about the customer.
+# The same visits are in two logs, once by customer and once by shop. Rows have both
+# columns, and the label is that of the customer.
 fields = ["rating", "spend"]
 of_customers = EventLog(visits, "customer", "day", fields=fields)
 of_shops = EventLog(visits, "shop", "day", fields=fields)
@@ -120,7 +120,7 @@ for name, make in {"LSTM": network, "boosting": boosting}.items():
         chances[name, what] = chance
         auc[name, what] = roc_auc_score(y[is_test], chance[is_test])
 
-# The truth knows the rate of each customer and the mood of each shop on that day.
+# The truth uses the rate of each customer and the mood of each shop on that day.
 days = (X.loc[is_test, "cutoff"] - FIRST).dt.days.to_numpy()
 own = X.loc[is_test, "customer"].to_numpy()
 truth = roc_auc_score(y[is_test], rate[own] * np.exp(mood[shop[own], days] * 0.9))
@@ -129,11 +129,10 @@ for (name, what), score in auc.items():
 print(f"true rate on that day: AUC {truth:.3f}")
 
 # %%
-# What the shop tells
-# -------------------
-# On the left how well returns are ordered, with each of the histories. On the right
-# the rows of the test by the mood of their shop, which no model is told: how many came
-# back, and how many were expected to.
+# What does the history of the shop add?
+# --------------------------------------
+# On the left, the AUC with each of the histories. On the right, the test rows by the
+# hidden mood of their shop: the share that came back, and the mean prediction.
 figure, (left, right) = plt.subplots(
     1, 2, figsize=(12, 4.2), width_ratios=[1, 1.4], layout="constrained"
 )

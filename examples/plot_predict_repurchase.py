@@ -2,23 +2,23 @@
 Who shops again within two weeks?
 =================================
 
-Real grocery baskets of a year (the Complete Journey data of 84.51°), one row for each
-household and date of prediction, and one question: does it shop again within 14 days?
+Does a household shop again within 14 days? The data are real grocery baskets of a year
+(the Complete Journey data of 84.51°), with one row for each household and date of
+prediction.
 
-Four models read the same `X`: gradient boosting on recency, frequency and monetary
+Four models take the same `X`: gradient boosting on recency, frequency and monetary
 value (RFM), gradient boosting on window aggregates of all fields, a recurrent network
-that reads the whole history, and a hybrid of the last two. Mind what such a comparison
-can say: four numbers go a long way for groceries, where most households come every few
-days, and window aggregates leave a network little to add. What it does add, the hybrid
-has as well.
+on the whole history, and a hybrid of the last two. The limitation: most households buy
+groceries every few days, so four numbers predict well, and a network adds little to
+window aggregates. The hybrid has the advantages of both.
 """
 
 # %%
 # From tables to histories
 # ------------------------
-# An `EventLog` holds all events. `snapshots` makes one row per household and cutoff,
-# with the events *before* the cutoff as its history. The labels look at what happened
-# from the cutoff on.
+# An `EventLog` contains all events. `snapshots` makes one row per household and cutoff,
+# with the events *before* the cutoff as its history. Labels are computed from the
+# events from the cutoff on.
 from pathlib import Path
 
 import joblib
@@ -58,8 +58,8 @@ y = (churned(X, HORIZON) == 0).astype(int).to_numpy()
 print(X[["household_id", "cutoff", "history", "age", "income"]].iloc[[0, 1, 40_000]])
 
 # %%
-# Everything known by the last training cutoff is two weeks older than the test cutoff
-# or more, so that no training label overlaps the test period.
+# The last training cutoff is at least two weeks before the test cutoff, so no training
+# label overlaps the test period.
 is_test = (X["cutoff"] == TEST_CUTOFF).to_numpy()
 train, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
 print(
@@ -70,10 +70,11 @@ print(
 # %%
 # Four models on the same rows
 # ----------------------------
-# How much to trust either part the hybrid learns forward in time, on the last training
-# cutoff, and then fits both again on all rows. Customers set aside at the same cutoffs
-# would not do: what boosted trees learn of a date holds for them as well, and not for
-# the time to come, so that the network would get a weight of .07 instead of .35.
+# The hybrid learns the weight of its parts forward in time, on the last training
+# cutoff, and then fits both again on all rows. Validation customers at the same cutoffs
+# would give a wrong weight: boosted trees learn effects of a date that hold for these
+# customers, but not for later dates. The network would get a weight of .07 instead of
+# .35.
 boosting = HistGradientBoostingClassifier(
     categorical_features="from_dtype",
     learning_rate=0.05,
@@ -105,13 +106,12 @@ formats = {"seconds to fit": "{:.0f}".format}
 print(table.to_string(float_format="{:.3f}".format, formatters=formats))
 
 # %%
-# What a model is ahead by is a matter of who was tested. The intervals are those of
-# other households, drawn from these with all of their rows. (Another seed moves the
-# network's AUC by .002.)
+# Differences depend on the test households. The intervals are from a bootstrap over
+# households, with all rows of each. (Another seed changes the network's AUC by .002.)
 differences = comparison.differences.query("metric == 'roc_auc'").set_index("model")
 for model, found in differences.iterrows():
     lower, upper = found["lower"], found["upper"]
-    verdict = "ahead" if lower > 0 else "behind" if upper < 0 else "level"
+    verdict = "better" if lower > 0 else "worse" if upper < 0 else "equal"
     print(
         f"{model}: {verdict}, {found['difference']:+.4f} in AUC to "
         f"{comparison.reference}, 95% interval {lower:+.4f} to {upper:+.4f}"
@@ -120,8 +120,8 @@ for model, found in differences.iterrows():
 # %%
 # Save a fitted pipeline, and load it again
 # -----------------------------------------
-# The file holds the encoder, the treatment of the other columns, and the network, but
-# no events.
+# The file contains the encoder, the transformers of the other columns, and the network,
+# but no events.
 output = Path("demo_output")
 output.mkdir(exist_ok=True)
 lstm.fit(X.iloc[train], y[train])
@@ -138,7 +138,7 @@ print(
 # %%
 # The differences
 # ---------------
-# An interval without the zero is a difference that other households would show as well.
+# If an interval does not contain zero, the difference is more than chance.
 display = ModelComparisonDisplay.from_comparison(comparison)
 figure = display.figure_
 figure.savefig(output / "repurchase_differences.png", dpi=120)

@@ -2,23 +2,23 @@
 When will a household be back?
 ==============================
 
-A reminder is best sent when a customer is late: not after a week without a purchase,
-but after a week in which *this* customer should have come. Real grocery baskets of a
-year (the Complete Journey data of 84.51°), one row for each household and date, and the
-time to its next purchase, which some have not made yet.
+The best time for a reminder is when a customer is late: not after a fixed week without
+a purchase, but after a week in which *this* customer usually comes. The data are real
+grocery baskets of a year (the Complete Journey data of 84.51°), with one row for each
+household and date, and the time to its next purchase. Some have not made one yet.
 
-Three models read the same `X`: a Cox model and gradient-boosted survival trees
+Three models take the same `X`: a Cox model and gradient-boosted survival trees
 (scikit-survival) on recency, frequency and monetary value (RFM), and a recurrent
-network on the whole history. Mind two limits: for groceries four numbers go a long way,
-as most households come every few days; and the network says nothing of times longer
-than any that it has seen.
+network on the whole history. There are two limitations: most households buy groceries
+every few days, so four numbers predict well; and the network predicts no times beyond
+the longest one in training.
 """
 
 # %%
-# What was known on the first of November
-# ---------------------------------------
-# The log for training ends there. `censored="keep"` keeps the households that had not
-# come again by then, with the time that they had waited.
+# The log on the first of November
+# --------------------------------
+# The training log ends there. `censored="keep"` keeps the households that have not come
+# back by then, with their censoring time.
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -51,7 +51,7 @@ print(y.head().to_string())
 print(f"{len(X):,} rows; {(~y['event']).mean():.0%} had not come again")
 
 # %%
-# The test rows are all households on that day, and what they did in the two months
+# The test rows are all households on that day, with their purchases in the two months
 # after it.
 X_test = EventLog(events, "household_id", "day").snapshots([TODAY])
 y_test = time_to_next(X_test, censored="keep")
@@ -60,8 +60,8 @@ print(f"{len(X_test):,} test rows; {(~y_test['event']).mean():.0%} never came ag
 # %%
 # Three models
 # ------------
-# The rivals of the network take the structured arrays of scikit-survival, with times as
-# numbers. Their time grows fast with the rows, so that they have 2,000 of them.
+# The other models take the structured arrays of scikit-survival, with times as numbers.
+# Their fitting time grows fast with the number of rows, so they get 2,000.
 lstm = make_history_pipeline(LSTMSurvival(max_epochs=8, random_state=0))
 lstm.fit(X, y)
 
@@ -87,10 +87,10 @@ if find_spec("sksurv"):  # pip install "sklearn-seqcrm[survival]"
         rivals[name].fit(X.iloc[some], in_days(y.iloc[some]))
 
 # %%
-# How well each orders the households, by the share of pairs in which the one who came
-# back first had the higher risk (concordance); and how far its curves are from what
-# happened, by the integrated Brier score over six weeks (the lower, the better). A day
-# of ours is over when the next begins: "none up to day 13" is "none before day 14".
+# Concordance is the share of pairs of households in which the one that came back first
+# had the higher risk. The integrated Brier score over six weeks measures the error of
+# the curves (lower is better). For whole days, "none up to day 13" in scikit-survival
+# is "none before day 14" here.
 days = np.arange(1, 43)
 survival = {
     "LSTM": [curve(days + 1) for curve in lstm.predict_survival_function(X_test)]
@@ -109,11 +109,12 @@ if rivals:
 print(pd.DataFrame(scores).T.to_string(float_format="%.4f"))
 
 # %%
-# Three households, and whether the chances are right
-# ---------------------------------------------------
-# Curves of three households, and a mark where each came back. For every horizon, the
-# households in ten groups by their predicted chance, against the share of the group
-# that came: right chances lie on the diagonal.
+# Three households, and calibration
+# ---------------------------------
+# On the left, the curves of three households, with a mark where each came back. On the
+# right, households in ten groups by their predicted probability, for several horizons,
+# against the share of the group that came back: calibrated predictions are on the
+# diagonal.
 median = lstm.predict_quantile(X_test)
 waited = (y_test["time"] / DAY).to_numpy()
 came = y_test["event"].to_numpy()
@@ -130,7 +131,9 @@ for i, curve in zip(
     if came[i] and waited[i] <= 42:
         left.plot(waited[i], curve(waited[i]), "o", color=line.get_color())
 left.set(
-    xlabel="days from 1 November", ylabel="chance of no purchase yet", ylim=(0, 1.02)
+    xlabel="days from 1 November",
+    ylabel="probability of no purchase yet",
+    ylim=(0, 1.02),
 )
 left.legend(title="median time to return", fontsize=8, title_fontsize=8)
 
@@ -142,7 +145,7 @@ for horizon, panel in zip((3, 7, 21), panels, strict=True):
         found = pd.DataFrame({"chance": chance, "came": back}).groupby(group).mean()
         panel.plot(found["chance"], found["came"], marker, ms=5, alpha=0.8, label=name)
     panel.plot([0, 1], [0, 1], color="grey", lw=1, zorder=0)
-    panel.set(title=f"back before {horizon} days", xlabel="predicted chance")
+    panel.set(title=f"back before {horizon} days", xlabel="predicted probability")
 panels[0].set_ylabel("share that came")
 panels[-1].legend(fontsize=8)
 
@@ -154,8 +157,8 @@ print(f"Picture: {output / 'return_times.png'}")
 # %%
 # Who is late?
 # ------------
-# For each household the time by which nine of ten like it are back: the day for a
-# reminder. It is another one for each of them.
+# The time by which nine of ten such households are back is the day for a reminder. It
+# differs between households.
 late = lstm.predict_quantile(X_test, 0.9)
 for share in (0.1, 0.5, 0.9):
     print(

@@ -2,17 +2,17 @@
 What is each customer worth next?
 =================================
 
-A budget goes to the customers who will spend most, and it has to add up. So there are
-two things to predict: the order of the customers, and the level for the few who spend
-much as well as for those who spend nothing. Real grocery baskets of a year (the
-Complete Journey data of 84.51°), one row for each household and date, and what it
-spends in the four weeks after it.
+A budget goes to the customers who will spend most, and its total must be right. So two
+properties of predictions matter: the ranking of customers, and the calibration for
+those who spend much and those who spend nothing. The data are real grocery baskets of a
+year (the Complete Journey data of 84.51°), with one row for each household and date,
+and its spend in the four weeks after.
 
-All models read the same `X`: gradient boosting on recency, frequency and monetary value
+All models take the same `X`: gradient boosting on recency, frequency and monetary value
 (RFM), gradient boosting on window aggregates of all fields, and a recurrent network on
-the whole history, with two losses. Mind the limit of what groceries can show: they are
-bought so often that sums of the past say nearly all, and aggregates leave a network
-little to add. What the loss does to the level of a network shows all the same.
+the whole history with two losses. The limitation: groceries are bought so often that
+sums of the past contain nearly all the information, and a network adds little to
+aggregates. The effect of the loss on calibration is visible anyway.
 """
 
 # %%
@@ -67,9 +67,9 @@ print(
 # %%
 # Five models
 # -----------
-# The mean of the training rows, said of everybody, has no order and hardly a bias:
-# what a level alone is worth. Boosted trees have a Poisson loss, which keeps their
-# predictions above 0. The networks differ in nothing but the loss.
+# Predicting the training mean for everyone has no ranking and hardly any bias: a
+# baseline for calibration. Boosted trees have a Poisson loss, which keeps predictions
+# above 0. The networks differ in the loss only.
 
 
 def boosting(loss="poisson", **options):
@@ -103,10 +103,10 @@ predicted = {
 }
 
 # %%
-# Two scores of the level and one of the order. `normalized_gini` is 1 for the best
-# order and 0 for a random one; `decile_mape` is how far the predictions of a tenth of
-# the households are from what it spends, in parts of that, on average over tenths;
-# `aggregate_bias` is how far the total is.
+# One score for the ranking and two for calibration. `normalized_gini` is 1 for the best
+# ranking and 0 for a random one. `decile_mape` is the relative error of the mean
+# prediction of a decile, averaged over deciles. `aggregate_bias` is the relative error
+# of the total.
 scores = {
     name: {
         "Gini": normalized_gini(y_test, values),
@@ -118,22 +118,22 @@ scores = {
 print(pd.DataFrame(scores).T.to_string(float_format="{:+.3f}".format))
 
 # %%
-# The order is the same for whoever reads more than four numbers: aggregates and both
-# networks are within .004 of each other. The level is not. With squared error a network
-# is a tenth too low in total, and in parts far too low for those who spend little; the
-# log-normal loss is right there, and too low for the few who spend much. Boosted trees
-# have the best level, and with aggregates the best of both, in seconds: for the worth
-# of these households, take them.
+# Aggregates and both networks rank equally well: the differences are below .004.
+# Calibration differs. With squared error the network's total is a tenth too low, and
+# predictions are relatively far too low for those who spend little. The log-normal loss
+# is right there, and too low for the few who spend much. Boosted trees have the best
+# calibration and, with aggregates, the best of both, in seconds: use them for the spend
+# of these households.
 
 # %%
 # In which range will it be?
 # --------------------------
-# The spend of a household is no one number. The log-normal network knows quantiles; the
-# loss `"quantile"` assumes no distribution. Beside them, trees with a fit for each
-# quantile, and the quantiles of all training rows, said of everybody. Half of the
-# households should be at most at the median, and nine in ten at the last quantile.
-# Between the first and the last are four in five, or up to nine in ten: nobody is
-# below a first one of 0.
+# The log-normal network predicts quantiles, and so does the loss `"quantile"`, which
+# assumes no distribution. For comparison: trees with a fit for each quantile, and the
+# training quantiles for everyone. Half of the households should be at or below the
+# median, and nine in ten at or below the last quantile. Between the first and the last
+# should be four in five, or up to nine in ten, because nobody is below a first quantile
+# of 0.
 QUANTILES = [0.1, 0.5, 0.9]
 
 quantile_network = network("quantile", quantile=QUANTILES).fit(X_train, y_train)
@@ -150,7 +150,7 @@ for name, model in {
     "LSTM, log-normal": models["LSTM, log-normal"],
     "LSTM, quantile": quantile_network,
 }.items():
-    encoded = model[:-1].transform(X_test)  # a pipeline passes on predict alone
+    encoded = model[:-1].transform(X_test)
     ranges[name] = model[-1].predict_quantiles(encoded, QUANTILES)
 
 coverage = {}
@@ -169,16 +169,16 @@ for name, (low, middle, high) in {n: r.T for n, r in ranges.items()}.items():
 print(pd.DataFrame(coverage).T.to_string(float_format="{:.2f}".format))
 
 # %%
-# Spend of groceries is not log-normal: that network's median is too low, as four in ten
-# households are at most at it. Quantiles without an assumption are right, and have the
-# lowest loss: for ranges, take them.
+# Spend on groceries is not log-normal: the median of that network is too low, with four
+# in ten households at or below it. Quantiles without an assumption are right and have
+# the lowest loss: use them for ranges.
 
 # %%
-# Who is right about the level, and who about the order?
-# ------------------------------------------------------
-# Bars are what tenths of the households spent, the tenth with the highest predictions
-# first, and lines what was predicted. On the right, the share of all spend that the
-# first households have.
+# Which model is calibrated, and which ranks well?
+# ------------------------------------------------
+# On the left, bars are the mean spend of deciles of households, with the highest
+# predictions first, and lines the mean predictions. On the right, the share of all
+# spend of the top-ranked households.
 figure, (left, middle, right) = plt.subplots(
     1, 3, figsize=(13, 4), width_ratios=[1, 1, 1.2], layout="constrained"
 )

@@ -2,26 +2,27 @@
 What will be in the next basket?
 ================================
 
-A list of ten things for each customer: what it buys again and again, and what it has
-never bought. Real grocery baskets (the Complete Journey data of 84.51°), about 300
-categories of products, and the first basket of each household after the first of
-November. An event model that was trained on the histories themselves gives the
-probability of each category, and part of it is a copy of what the household had.
+Which ten products will a household buy next, among all products, and among those that
+it has never bought? The data are real grocery baskets (the Complete Journey data of
+84.51°) with about 300 categories of products. The test is the first basket of each
+household after the first of November. An event model, trained on the histories without
+labels, predicts the probability of each category, partly by a copy mechanism over the
+household's own purchases.
 
-Beside it stands what is hard to beat in groceries, and was hard to beat in the
-literature: how many of the household's own baskets had the category. Mind two things.
-A network needs many baskets to be better at counting than a count is: with a quarter of
-the households and a few epochs, as here, it comes as far for what is bought again, and
-is ahead by a little in what is new. And that something is bought after it was
-recommended does not mean that it is bought because of it.
+The baseline is hard to beat in groceries, here and in the literature: the number of the
+household's own baskets with the category. There are two limitations. A network needs
+many baskets to be better than counts: with a quarter of the households and a few
+epochs, as here, it is as good for repeat purchases and slightly better for new ones.
+And a product that is bought after it was recommended is not always bought because of
+it.
 """
 
 # %%
 # Baskets
 # -------
-# An event is a category of which a household bought something on a day. Several on one
-# day are a basket, in which they have no order: they are shuffled, for in an order the
-# first would tell which ones cannot come any more.
+# An event is a category that a household bought on a day. Several categories on one day
+# are a basket, and have no order: they are shuffled, because in a sorted basket earlier
+# categories could no longer come.
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -56,9 +57,9 @@ print(f"{len(X):,} households, {len(known):,} events")
 # %%
 # A network
 # ---------
-# Histories are long and few, so that a step of training has eight of them. What is
-# bought again and again is copied from the household's own baskets. `basket=True` asks
-# for all events at the time of the next one: the next event alone would be one of many.
+# Histories are few and long, so a training step has eight of them. With `basket=True`
+# the probability is that of any event at the time of the next one; the next event alone
+# is one of many in the basket.
 model = LSTMEventModel(hidden_size=32, batch_size=8, max_epochs=7, random_state=0)
 model.fit(X)
 chances = model.predict_next(X, FIELD, n=10_000, basket=True, n_draws=32)
@@ -93,7 +94,8 @@ lists = {
 # %%
 # Counts
 # ------
-# How many of the own baskets had it; where that is equal, or 0, how many of all.
+# The number of the household's own baskets with the category; ties, and zeros, are
+# ranked by the number of all baskets with it.
 counts = pd.crosstab(known["household_id"], known[FIELD])
 share = counts.sum() / counts.sum().max()
 
@@ -112,10 +114,10 @@ lists["all", "most popular"] = first_ten(popular)
 lists["new", "most popular"] = first_ten(not_in(popular, had))
 
 # %%
-# How much of the basket
-# ----------------------
-# The share of a basket that is among the ten, and the gain that fades from place to
-# place. Intervals are of other households.
+# How much of the basket is in the list?
+# --------------------------------------
+# Recall is the share of a basket that is among the ten; NDCG gives less weight to lower
+# ranks. Intervals are from a bootstrap over households.
 rng = np.random.default_rng(0)
 found = []
 for (what, name), some in lists.items():
@@ -133,9 +135,9 @@ print(table.to_string(index=False, float_format="{:.3f}".format))
 # %%
 # Ten things for a household
 # --------------------------
-# On the left all households. On the right the list of one: how likely the network finds
-# each category to be in the next basket, and in which share of its baskets it was. What
-# it then bought has a star.
+# On the left, the scores over all households. On the right, the list of one household:
+# the predicted probability of each category in the next basket, and the share of its
+# earlier baskets with it. Categories that it then bought have a star.
 figure, (left, right) = plt.subplots(
     1, 2, figsize=(12, 4.8), width_ratios=[1, 1.3], layout="constrained"
 )
@@ -163,7 +165,11 @@ came = own["value"].isin(bought.loc[bought["household_id"] == household, "value"
 names = [f"{'★ ' if c else ''}{v}" for v, c in zip(own["value"], came, strict=True)]
 places = -np.arange(len(own))
 right.barh(
-    places + 0.2, own["probability"], 0.38, color="tab:blue", label="network: chance"
+    places + 0.2,
+    own["probability"],
+    0.38,
+    color="tab:blue",
+    label="network: probability",
 )
 right.barh(
     places - 0.2, was, 0.38, color="tab:orange", label="share of its earlier baskets"

@@ -2,21 +2,21 @@
 How fast is a score, when events keep coming?
 =============================================
 
-A model that scores every customer once a night reads all histories again. Who wants an
-answer after every purchase cannot wait for that, and does not have to: a recurrent
-network goes on from where it stopped. `StreamingScorer` keeps a small state for each
-customer, which a new event changes, and its scores are those that the pipeline would
-give on a log of the same events.
+Scoring every customer once a night processes all histories again. If every purchase
+needs a score at once, this is too slow, and not necessary: a recurrent network can
+continue from its state. `StreamingScorer` keeps a small state for each customer and
+updates it with each event. Its scores equal those of the pipeline on a log of the same
+events.
 
-Real grocery purchases (the Complete Journey data of 84.51°). A network learns until
-October who will not be back within two weeks. From then on receipts come one by one,
-as they did, and each is answered with a new score. Mind what a state cannot do: take an
-event back, read one that comes too late, or look at the history from its end.
+The data are real grocery purchases (the Complete Journey data of 84.51°). A network,
+trained on data until October, predicts who will not come back within two weeks. Then
+receipts arrive one by one, and each gets a new score. The limitations of a state: it
+cannot take an event back, add a late event, or process the history backwards.
 """
 
 # %%
-# Train as always
-# ---------------
+# Train as usual
+# --------------
 from pathlib import Path
 from time import perf_counter
 
@@ -38,7 +38,7 @@ from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.serving import StreamingScorer
 from sklearn_seqcrm.targets import churned
 
-# One event at a time leaves nothing for a second thread to do.
+# With one event at a time, a second thread does not help.
 torch.set_num_threads(1)
 
 KEYS = ["household_id", "timestamp"]
@@ -64,9 +64,10 @@ boosting.fit(X, y)
 print(f"{len(X):,} rows of {X['household_id'].nunique():,} households")
 
 # %%
-# Read the past once, then receipt by receipt
-# -------------------------------------------
-# `score_one` reads a receipt and scores its household, at the moment of the receipt.
+# Process the past once, then receipt by receipt
+# ----------------------------------------------
+# `score_one` updates the state with a receipt and returns the score of its household,
+# at the time of the receipt.
 scorer = StreamingScorer(model, *KEYS, allow_exact_matches=True)
 began = perf_counter()
 scorer.update(log)
@@ -88,8 +89,8 @@ print(
 # %%
 # The same scores
 # ---------------
-# Afterwards the whole log says what should have come out. Receipts of a household at
-# the very same moment were scored before the last of them was known, and are left out.
+# Compare with the scores of the pipeline on the whole log. Receipts of a household at
+# the same time are left out: they were scored before the last of them was known.
 whole = EventLog(receipts, *KEYS, observed_until=END)
 rows = whole.attach(later[KEYS], cutoff="timestamp", allow_exact_matches=True)
 batch = model.predict_proba(rows)[:, 1]
@@ -97,8 +98,8 @@ alone = ~later.duplicated(KEYS, keep=False).to_numpy()
 print(f"largest difference to the batch: {np.abs(streamed - batch)[alone].max():.1e}")
 
 # %%
-# How good they are, beside boosting on recency, frequency and monetary value: for the
-# receipts of which it is known who came back within two weeks.
+# The AUC, compared with boosting on recency, frequency and monetary value, over the
+# receipts with a known label.
 judged = alone & (later["timestamp"] < END - pd.Timedelta("14D")).to_numpy()
 came = churned(rows[judged], "14D")
 for name, score in {
@@ -108,10 +109,10 @@ for name, score in {
     print(f"{name}: AUC {roc_auc_score(came, score):.3f}")
 
 # %%
-# What it saves
-# -------------
-# Without states, a receipt is added to a log, and the pipeline reads the history of its
-# household again. The log is one of that household alone, which is as good as it gets.
+# How much time does it save?
+# ---------------------------
+# Without states, a receipt is appended to a log, and the pipeline processes the history
+# of its household again. The log here has that household only, which is the best case.
 lengths = rows["history"].array.lengths
 shown = np.argsort(lengths, kind="stable")[:: len(lengths) // 60]
 again = np.empty((2, len(shown)))
@@ -134,9 +135,9 @@ print(
 # %%
 # One household, and all receipts
 # -------------------------------
-# On the left a score after every receipt, and between them as time goes by, which
-# `score_one` tells without an event. On the right what an answer takes, with histories
-# of more and more receipts.
+# On the left, the score after every receipt, and between receipts, for which
+# `score_one` takes no event. On the right, the time of a score for histories of
+# increasing length.
 n_receipts = later["household_id"].value_counts()
 household = n_receipts[n_receipts.between(12, 16)].index[0]
 own = later[later["household_id"] == household]
@@ -158,7 +159,7 @@ figure, (left, right) = plt.subplots(
 left.plot(moments, risks, color="tab:blue", lw=1.2, label="as time goes by")
 left.plot(*zip(*at_receipt, strict=True), "o", color="black", ms=5, label="a receipt")
 left.set(
-    title=f"Household {household}: chance not to be back within two weeks",
+    title=f"Household {household}: probability of no visit in two weeks",
     ylim=(0, 1.3 * max(risks)),
 )
 left.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))

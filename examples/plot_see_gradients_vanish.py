@@ -1,18 +1,18 @@
 """
-Does a network hear events of long ago?
-=======================================
+Does a network remember old events?
+===================================
 
-An LSTM was made to remember, and a plain recurrent network forgets: so say textbooks.
-How far back does one's own network hear, before training and after, and what can be
-done where it does not?
+Textbooks say that an LSTM remembers and a plain recurrent network forgets. How much
+does the output of your own network depend on old events, before and after training, and
+what can you do if it does not?
 """
 
 # %%
 # A task that needs the first of fifty events
 # -------------------------------------------
-# Customers sign up, by a friend or by an advert, and then visit or order 49 times.
-# Those that came by a friend stay. Nothing but the event 50 events before the cutoff
-# says so; all later ones are noise.
+# Customers sign up through a friend or through an ad, and then visit or order 49 times.
+# Those who came through a friend stay. Only the first event, 50 events before the
+# cutoff, contains this; all later events are noise.
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -48,19 +48,19 @@ X_train, y_train, X_test, y_test = X[:1500], y[:1500], X[1500:], y[1500:]
 # %%
 # Gates that are open from the start
 # ----------------------------------
-# The forget gate of an LSTM starts at ``sigmoid(1)``, or .73: of what happened, 2e-7
-# are left after 49 more events. Whether a gate that forgets less would be better cannot
-# be learned from that. Biases between the logarithms of 1 and 49 let some units forget
-# at once, and others hardly within 50 events (Tallec and Ollivier, "Can recurrent
-# neural networks warp time?", ICLR 2018). A callback of skorch sets them before
-# training; in a GRU the gate to be opened is called update, and a plain cell has none.
+# The forget gate of an LSTM starts at ``sigmoid(1)``, or .73: after 49 more events,
+# 2e-7 of the state is left, and the gradient is too small to learn a gate that forgets
+# less. With biases between the logarithms of 1 and 49, some units forget at once, and
+# others hardly forget within 50 events (Tallec and Ollivier, "Can recurrent neural
+# networks warp time?", ICLR 2018). A skorch callback sets them before training. In a
+# GRU the gate is called update gate, and a plain cell has none.
 def keep_for(bias, n_gates, n_events=N_EVENTS):
     """Open the second of the gates, so that units keep 1 to `n_events` events."""
     size = len(bias) // n_gates
     start = torch.linspace(1, n_events - 1, size).log()
     with torch.no_grad():
         bias[size : 2 * size] = start
-        if n_gates == 4:  # what an LSTM keeps it need not take in
+        if n_gates == 4:  # the input gate of an LSTM: closed where it keeps
             bias[:size] = -start
 
 
@@ -89,9 +89,9 @@ def network(cell, pooling="last", n_gates=None, max_epochs=15, learning_rate=0.0
 # %%
 # Before and after training
 # -------------------------
-# With ``pooling="last"`` the output is read from the last state alone, as in textbooks.
-# One epoch with steps of next to nothing leaves a network as it starts.
-everything = ("last", "mean", "decay")  # what is pooled unless one says otherwise
+# With ``pooling="last"`` the output depends on the last state only, as in textbooks.
+# One epoch with a tiny learning rate leaves a network as it starts.
+everything = ("last", "mean", "decay")  # the default
 networks = {
     "rnn": {"cell": "rnn"},
     "gru": {"cell": "gru"},
@@ -118,23 +118,24 @@ for name, options in networks.items():
     }
 
 # %%
-# Norm of the derivative of the output by the state 50 events before the cutoff, over
-# that at the last event, and how well other customers are told apart (.5 is chance).
+# The norm of the derivative of the output by the state 50 events before the cutoff,
+# divided by that at the last event, and the AUC on other customers (.5 is chance).
 table = pd.DataFrame(table).T
 print(
     table.to_string(formatters={"AUC": "{:.2f}".format}, float_format="{:.0e}".format)
 )
 
 # %%
-# Neither a GRU nor an LSTM is of use as it starts: both forget before they could learn
-# not to. With open gates both learn the task. So does the LSTM whose pooling reads old
-# outputs as well, a short way for gradients, which is why that is the default.
+# Neither a GRU nor an LSTM learns the task from its usual start: both forget too fast
+# to learn to remember. With open gates both learn it. So does the LSTM whose pooling
+# also uses old outputs, which gives gradients a shorter path; therefore this is the
+# default.
 #
-# A derivative is about small changes. The LSTM with open gates has learned a switch,
-# which small changes leave where it is, so that its derivative is smaller after
-# training than before. With ``random_state`` 0 and 1 the plain cell came upon such a
-# switch as well, by chance: it then was right about all other customers, with a
-# derivative of 0. Hearing far back helps to learn, and is not memory itself.
+# A derivative measures small changes. The LSTM with open gates has learned a saturated
+# unit, which small changes do not affect, so its derivative is smaller after training
+# than before. With ``random_state`` 0 and 1 the plain cell learned such a unit by
+# chance: it was right on all other customers, with a derivative of 0. A large gradient
+# helps to learn, but is not the same as memory.
 
 # %%
 # The answer

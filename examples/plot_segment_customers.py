@@ -1,23 +1,22 @@
 """
-Who are our customers, by what they do?
-=======================================
+Which segments do our customers form, by what they buy?
+=======================================================
 
-Segments are mostly made of recency, frequency and monetary value (RFM): how much and
-how often, not what. The states of an event model know what was bought after what, as
-that is what tells what comes next. Here both are clustered, on real grocery purchases
-(the Complete Journey data of 84.51°): in which departments a household buys on each
-day.
+Segments are mostly made from recency, frequency and monetary value (RFM): how much and
+how often, but not what. The states of an event model also depend on what was bought,
+and in which order, because this predicts the next purchase. Here both are clustered,
+for real grocery purchases (the Complete Journey data of 84.51°): the departments in
+which a household buys on each day.
 
-Mind three limits first. How much a household will spend in all is better told by RFM
-segments, which are also the cheaper ones. A state has no axis with a name: what a
-segment is, one has to look up in what its customers did. And clusters are where one
-cuts, not what there is: another seed of the network cuts elsewhere.
+There are three limitations. RFM segments predict the total spend better, and are
+cheaper. The components of a state have no names: to interpret a segment, look at what
+its customers bought. And clusters depend on the seed of the network.
 """
 
 # %%
-# What was known on the first of October
-# --------------------------------------
-# A quarter of the households, with a history of three months at least to go by.
+# The log on the first of October
+# -------------------------------
+# A quarter of the households, with a history of at least three months.
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -59,12 +58,12 @@ X = log.snapshots([TODAY], min_events=20)
 print(f"{len(X):,} households, {X['history'].array.lengths.sum():,} events")
 
 # %%
-# Two ways to see a household
-# ---------------------------
-# A state is that of a moment: it knows best what was bought last. What stays is in the
-# mean over the states of the last thirteen weeks, whose first ten principal components
-# are clustered. Amounts of RFM are skewed, so that clusters are sought among their
-# logarithms. Networks of two seeds will tell how far segments are a matter of chance.
+# Two descriptions of a household
+# -------------------------------
+# A state depends most on the last purchases. Its mean over the last thirteen weeks is
+# more stable, and the first ten principal components of that mean are clustered. RFM
+# amounts are skewed, so their logarithms are clustered. Networks of two seeds show how
+# much segments depend on chance.
 weeks = log.snapshots([TODAY - k * WEEK for k in range(13)])
 weeks = weeks[weeks["household_id"].isin(X["household_id"])]
 
@@ -85,7 +84,7 @@ seen = {
 
 
 def segment(numbers, rows=None):
-    """Cluster some rows, and say in which segment each of all of them is."""
+    """Cluster some rows, and return the segment of every row."""
     learned_from = numbers if rows is None else numbers[rows]
     clusters = KMeans(N_SEGMENTS, n_init=5, random_state=0).fit(learned_from)
     return clusters.predict(numbers)
@@ -94,9 +93,9 @@ def segment(numbers, rows=None):
 segments = {name: segment(numbers) for name, numbers in seen.items()}
 
 # %%
-# What the segments are
-# ---------------------
-# Looked up in what their households bought until today, largest spenders first.
+# What are the segments?
+# ----------------------
+# The purchases of each segment so far, with the largest spenders first.
 known = events[events["day"] < TODAY]
 known = known[known["household_id"].isin(X["household_id"])]
 spent = known.pivot_table("spend", "household_id", "department", "sum", fill_value=0)
@@ -124,10 +123,10 @@ for name in ("RFM", "states"):
     print(f"\nSegments by {name}\n{table.round(2).to_string()}")
 
 # %%
-# What they tell of the next weeks
-# --------------------------------
-# Each household is predicted by the mean of its segment among others: what share of the
-# variance of the logarithm of spend is explained, in all and department by department?
+# How well do they predict the next weeks?
+# ----------------------------------------
+# Predict each household by the mean of its segment over other households. The score is
+# the explained variance of the logarithm of spend, in total and for each department.
 after = (events["day"] >= TODAY) & (events["day"] < TODAY + N_WEEKS * WEEK)
 came = events[after].pivot_table("spend", "household_id", "department", "sum")
 came = np.log1p(came.reindex(X["household_id"]).fillna(0).clip(lower=0))
@@ -147,8 +146,8 @@ print(tells.round(2).to_string())
 # %%
 # Would other households give the same segments?
 # ----------------------------------------------
-# Households are drawn again and clustered; the adjusted Rand index compares with the
-# segments above, 1 for the same and 0 for chance.
+# Cluster bootstrap samples of households. The adjusted Rand index compares them with
+# the segments above: 1 for equal segments and 0 for chance.
 rng = np.random.default_rng(0)
 drawn = [rng.integers(0, len(X), len(X)) for _ in range(N_DRAWS)]
 stability = {
@@ -166,10 +165,10 @@ print(f"states: {other_seed:.2f} between two networks; {between:.2f} with RFM")
 # %%
 # What is a segment good for?
 # ---------------------------
-# Households that spend alike have other baskets, which segments by states tell apart:
-# of the last two, which spend little, one buys much produce and the other hardly any.
-# So they tell more than RFM of produce in the next weeks, and less of the sum. Of the
-# two networks, each puts some households elsewhere.
+# Households with the same spend have different baskets, and segments by states separate
+# them: of the last two, which spend little, one buys much produce and the other hardly
+# any. So they predict produce in the next weeks better than RFM, and the total less
+# well. The two networks assign some households to different segments.
 figure, axes = plt.subplots(
     1, 3, figsize=(13, 4.2), layout="constrained", width_ratios=(1.3, 1.2, 0.8)
 )

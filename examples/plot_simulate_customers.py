@@ -2,27 +2,27 @@
 What will customers buy, and how sure is that?
 ==============================================
 
-A forecast of sales is one number for all customers, and the value of a customer is one
-number for each. Who simulates customers has both from the same model, and how sure they
-are. Real grocery purchases (the Complete Journey data of 84.51°): what a household
-spends in each department on each day. The model learns what comes next, without labels,
-from all that was known by the first of October, and simulates eight weeks from there.
+A forecast of sales is one number for all customers, and a customer value is one number
+for each. A simulation of customers gives both from one model, with their uncertainty.
+The data are real grocery purchases (the Complete Journey data of 84.51°): what a
+household spends in each department on each day. The model learns without labels from
+the events before the first of October, and simulates eight weeks from there.
 
-Beside it stands what costs nothing: that things go on as in the last eight weeks. Mind
-three limits. For sums and means of regular shoppers that guess is hard to beat: here it
-is about as close for sums, and closer for those who spend much; but it does not say how
-sure it is. What was never seen is not in simulations: one year tells nothing of a
-season, such as Thanksgiving, the last week here. And households are drawn one by one,
-so that what moves all of them at once (weather, a campaign, errors of the model itself)
-is in no fan: those of sums are too narrow.
+The baseline is the naive forecast: the next eight weeks are like the last eight. There
+are three limitations. For totals and means of regular shoppers this forecast is hard to
+beat: here it is about as good for totals, and better for households that spend much,
+but it has no uncertainty. Simulations contain nothing new: one year of data has no
+information on seasons, such as Thanksgiving, the last week here. And households are
+simulated independently, so effects on all of them at once (weather, a campaign, errors
+of the model) are missing, and intervals of totals are too narrow.
 """
 
 # %%
-# What was known on the first of October
-# --------------------------------------
-# An event is a department in which a household bought on a day. Several on one day are
-# a basket, which the model draws one after the other. A quarter of the households are
-# enough for this page.
+# The log on the first of October
+# -------------------------------
+# An event is a department in which a household bought on a day. Several departments on
+# one day are a basket, which the model simulates one after the other. A quarter of the
+# households is enough for this page.
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -65,25 +65,25 @@ print(f"{len(X):,} households, {len(known):,} events")
 # %%
 # One model
 # ---------
-# `score` is the log likelihood of an event, the higher the better; the loss that
-# training saw is its negative, for households that it had set aside.
+# `score` is the mean log likelihood per event: higher is better. The validation loss is
+# its negative on the validation households.
 model = LSTMEventModel(hidden_size=32, max_epochs=15, random_state=0).fit(X)
 losses = model.net_.history[:, "valid_loss"]
 print(f"{model.n_iter_} epochs: {losses[0]:.3f}, ..., {min(losses):.3f} nats per event")
 
 # %%
-# Futures of all households: `path` k of each of them is one possible world.
+# Simulate all households. Path k of all of them together is one possible future.
 futures = model.sample(X, HORIZON, n_paths=N_PATHS, random_state=0)
 print(f"{len(futures):,} simulated events")
 print(futures.head(3).to_string(index=False))
 
 
 # %%
-# What the shop sells
-# -------------------
-# Weekly sales of each department: `demand` adds the same paths up over all households,
-# with the mean and the interval that holds eight of ten paths. Beside it are the real
-# sales, and those of a week if all goes on as in the last eight.
+# What will the shop sell?
+# ------------------------
+# `demand` adds up the same paths over all households to weekly sales of each
+# department, with the mean and the interval of eight of ten paths. Compare with the
+# real sales, and with the mean of the last eight weeks.
 demand = model.demand(
     X,
     "department",
@@ -122,10 +122,10 @@ table = pd.DataFrame(found).T
 print(table.to_string(formatters=["{:,.0f}".format, *["{:.1%}".format] * 4]))
 
 # %%
-# What a household is worth
-# -------------------------
-# The same paths, summed household by household. The mean is a prediction, and eight of
-# ten households should lie between the quantiles .1 and .9.
+# What will a household spend?
+# ----------------------------
+# Sum the same paths for each household. The mean is a prediction, and eight of ten
+# households should be between the quantiles .1 and .9.
 paths = futures["spend"].groupby([futures["row"], futures["path"]]).sum()
 paths = paths.unstack(fill_value=0).reindex(
     index=range(len(X)), columns=range(N_PATHS), fill_value=0
@@ -152,11 +152,12 @@ covered = (low <= came) & (came <= high)
 print(f"{covered.mean():.0%} of the households lie in intervals of 80%")
 
 # %%
-# How sure is that?
-# -----------------
-# Above, the sales of three departments: the mean and eight of ten paths. Below, every
-# tenth household with its interval and what it spent; and where among its paths
-# each household came to lie, which is flat if the distributions are right.
+# How certain is it?
+# ------------------
+# Above, the sales of three departments: the mean and the interval of eight of ten
+# paths. Below, every tenth household with its interval and its spend, and the ranks of
+# the observed spend among the paths, whose histogram is flat if distributions are
+# right.
 figure, axes = plt.subplots(2, 3, figsize=(12, 6.5), layout="constrained")
 for axis, name in zip(axes[0], ["GROCERY", "DRUG GM", "PRODUCE"], strict=True):
     real, drawn = real_sales([name]), demand[demand["level"] == name]

@@ -2,19 +2,18 @@
 What is tuning worth?
 =====================
 
-A network has many parameters, and searches for good ones take hours. Are they worth it?
-A small search, twelve networks with parameters drawn at random, beside a network as it
-comes, and beside gradient boosting on recency, frequency and monetary value (RFM), as
-it comes and searched in the same way. Real grocery purchases (the Complete Journey data
-of 84.51°): who shops again within two weeks?
+A network has many parameters, and searches take hours. Are they worth it? This page
+compares a small search (twelve networks with random parameters) with the default
+network, and with gradient boosting on recency, frequency and monetary value (RFM),
+default and tuned. The data are real grocery purchases (the Complete Journey data of
+84.51°): who shops again within two weeks?
 
-A search in time needs folds in time. `CutoffSplit` tests each fold on later cutoffs
-than those it was trained on, and drops rows whose label was not known by then. What a
-search promises, the best of twelve scores, is too good; so the last two cutoffs are
-kept from it. Mind that this is one small task, and its scores are of few households:
-here the network as it comes is as good as the best of twelve, while boosting, whose
-defaults are for larger tables, gains .02 and stays behind. Start a search with
-boosting.
+A search needs folds in time. `CutoffSplit` tests each fold on later cutoffs than those
+of training, and leaves out rows whose label was not known by then. The best of twelve
+scores is too high an estimate, so the last two cutoffs are not part of the search. The
+limitation: this is one small task with few households. Here the default network is as
+good as the best of twelve. Boosting, whose defaults are for larger tables, gains .02
+and is still worse. So start a search with boosting.
 """
 
 # %%
@@ -62,9 +61,8 @@ print(cv.report(X_search).T.to_string(header=False))
 # %%
 # What to search
 # --------------
-# In the order of what it is worth to look at: how fast the network learns and how large
-# it is, what of the history its head reads, and how much it forgets while training.
-# Steps of a pipeline are reached by their names, as always.
+# Learning rate, size, pooling and dropout. Parameters of a pipeline have the name of
+# their step as a prefix, as usual.
 network = make_history_pipeline(
     LSTMClassifier(max_epochs=10, batch_size=512, random_state=0)
 )
@@ -105,10 +103,10 @@ for name, search in searches.items():
     print(f"{name}: {scores.min():.4f} to {scores.max():.4f}; best: {best}")
 
 # %%
-# What it is worth later
-# ----------------------
-# The best parameters and those that come with the library, with three seeds, on the
-# cutoffs that the search has not seen.
+# Scores on later cutoffs
+# -----------------------
+# The best parameters and the defaults, with three seeds, on the cutoffs that were not
+# part of the search.
 found = []
 for name, model in models.items():
     seed_of = f"{model.steps[-1][0]}__random_state"
@@ -122,11 +120,11 @@ table = pd.DataFrame(found)
 print(table.groupby("model", sort=False)["AUC"].agg(["mean", "min", "max"]).round(4))
 
 # %%
-# Promised and kept
-# -----------------
-# On the left the search: the rate of learning decides, the size hardly. On the right
-# what came of it: the best score of the search, as it was promised, and the scores on
-# later cutoffs, a dot for each seed.
+# Scores of the search and later scores
+# -------------------------------------
+# On the left, the search: the learning rate matters, the size hardly does. On the
+# right, the best score of the search, and the scores on later cutoffs, with a dot for
+# each seed.
 figure, (left, right) = plt.subplots(
     1, 2, figsize=(12, 4.4), width_ratios=[1.2, 1], layout="constrained"
 )

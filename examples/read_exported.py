@@ -1,10 +1,10 @@
-"""Events and statics to the inputs of the graphs that `export_onnx` has written.
+"""Encode events and statics as inputs of the graphs that `export_onnx` writes.
 
-A reference for a reader in another language: nothing but NumPy, and what Python knows
-of JSON and of calendars. An event is a dict of its fields and ``"time"``. A row is a
-dict of ``"cutoff"``, ``"statics"`` and, by the name of each history column, its events
-in order, all of them before the cutoff. Times are datetimes or their text, with a zone
-if those of training had one, or numbers if those were.
+A reference for other languages, with NumPy and Python's JSON and calendars only. An
+event is a dict of its fields and ``"time"``. A row is a dict of ``"cutoff"``,
+``"statics"`` and, under the name of each history column, its events in order, all of
+them before the cutoff. Times are datetimes or their text, with a zone if those of
+training had one, or numbers if those of training were numbers.
 """
 
 import json
@@ -19,7 +19,7 @@ FAR, HUGE = 1e38, 1e150
 
 
 class Exported:
-    """What ``model.json`` says, and inputs by it."""
+    """The contents of ``model.json``, and the inputs that it describes."""
 
     def __init__(self, path):
         with open(path, encoding="utf-8") as file:
@@ -29,7 +29,7 @@ class Exported:
         self.histories = [History(one) for one in self.told["histories"]]
 
     def padded(self, rows):
-        """Inputs of ``model.onnx`` for some rows."""
+        """Return the inputs of ``model.onnx`` for some rows."""
         inputs, beside = {}, []
         for one in self.histories:
             states = [State(one) for _ in rows]
@@ -56,11 +56,11 @@ class Exported:
         return inputs | self._beside(rows, beside)
 
     def new_states(self):
-        """States of a customer without events, by the name of the history column."""
+        """Return the states of a customer without events, by history column."""
         return {one.name: State(one) for one in self.histories}
 
     def step(self, states, row, event=None, history=None):
-        """Inputs of ``model.step.onnx``: an event of one customer, then a score.
+        """Return the inputs of ``model.step.onnx``: an event, and the row to score.
 
         Of the row, ``"cutoff"`` and ``"statics"`` are looked at. Give what the graph
         returns to `keep` thereafter.
@@ -89,7 +89,7 @@ class Exported:
         return inputs | self._beside([row], beside)
 
     def keep(self, states, outputs):
-        """Go on from the state that the graph returned, a dict by output."""
+        """Update the states with the outputs of the graph, a dict by name."""
         for one in self.histories:
             state = states[one.name]
             state.vectors = outputs[f"{one.prefix}vectors_after"]
@@ -97,7 +97,7 @@ class Exported:
             state.weights = state.weights if weights is None else weights
 
     def _beside(self, rows, beside):
-        """Row features and statics, and sums if the network reads them."""
+        """Return row features, statics and, for a linear part, decayed sums."""
         features = [np.array([f for f, _ in own]) for own in beside]
         first = self.histories[0]
         statics = [
@@ -113,7 +113,7 @@ class Exported:
 
     def _statics(self, statics, cutoff):
         told = self.told["statics"]
-        if told["parts"] is None:  # what your own steps returned
+        if told["parts"] is None:  # the outputs of your own steps
             return [float(statics[name]) for name in told["names"]]
         numbers = []
         for part in told["parts"]:
@@ -143,7 +143,7 @@ class Exported:
 
 
 class History:
-    """What was learned of the events of one history column."""
+    """The encoder of the events of one history column."""
 
     def __init__(self, told):
         self.told, self.clock = told, told["clock"]
@@ -158,7 +158,7 @@ class History:
         }
 
     def tick(self, time, up=False):
-        """A moment on the clock; one between two ticks is the later one if `up`."""
+        """Return the tick of a time; between two ticks, the later one if `up`."""
         if self.clock["ticks_per_day"] is None:
             if not self.clock["whole"]:
                 return time
@@ -167,7 +167,7 @@ class History:
         return -(-ticks // DAY) if up else ticks // DAY
 
     def encode(self, event, gap):
-        """Channels and codes of an event; the gap before is None of a first one."""
+        """Encode an event; the interarrival time of a first event is None."""
         tick = self.tick(event["time"])
         facts, marks, codes = [], [], []
         for field in self.told["fields"]:
@@ -194,7 +194,7 @@ class History:
         return np.array([*facts, *marks, scaled_gap, *waves], "float32"), codes
 
     def waves(self, tick):
-        """Sines and cosines of the calendar."""
+        """Return the sines and cosines of the calendar."""
         if self.told["time_zone"] is not None:
             per_day = self.clock["ticks_per_day"]
             moment = datetime.fromtimestamp(tick * 86_400 / per_day, UTC)
@@ -209,7 +209,7 @@ class History:
 
 
 class State:
-    """What is kept of one customer's events of a history column."""
+    """State of one customer in one history column."""
 
     def __init__(self, history):
         self.history = history
@@ -224,7 +224,7 @@ class State:
             self.weights = np.array([start["weights"]], "float32")
 
     def add(self, event):
-        """Count an event; its channels, codes, and the gap before in typical ones."""
+        """Add an event; return channels, codes and the scaled interarrival time."""
         one = self.history
         tick = one.tick(event["time"])
         gap = None if self.last is None else tick - self.last
@@ -238,7 +238,7 @@ class State:
         return channels, codes, (gap or 0) / one.unit
 
     def at(self, cutoff):
-        """Row features and sums at a cutoff, a tick."""
+        """Return row features and decayed sums at a cutoff (a tick)."""
         one = self.history
         ages = [np.nan, np.nan]
         sums = self.sums
@@ -254,7 +254,7 @@ class State:
 
 
 def scaled(part, values):
-    """Numbers imputed, marked where they are missing, and scaled."""
+    """Impute and scale numbers, and mark missing ones."""
     values = np.array([np.nan if v is None else float(v) for v in values])
     values[np.isinf(values)] = np.nan
     missing = np.isnan(values)
@@ -264,17 +264,17 @@ def scaled(part, values):
 
 
 def microseconds(time):
-    """Microseconds since 1970, of a datetime or of its text."""
+    """Return microseconds since 1970 for a datetime or its text."""
     moment = datetime.fromisoformat(time) if isinstance(time, str) else time
     since = moment - datetime(1970, 1, 1, tzinfo=moment.tzinfo and UTC)
     return (since.days * 86_400 + since.seconds) * 10**6 + since.microseconds
 
 
 def days(time):
-    """Days since 1970, of a datetime or of its text."""
+    """Return days since 1970 for a datetime or its text."""
     return microseconds(time) / DAY
 
 
 def _key(level):
-    """Levels as they are told apart: a number is no text, and True is no number."""
+    """Return a key for a level: numbers, texts and booleans are different."""
     return isinstance(level, str), isinstance(level, bool), level

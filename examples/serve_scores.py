@@ -2,9 +2,9 @@
 
 ``python serve_scores.py model.joblib folder 8000``; the page "In production" says more.
 
-An event is checked, written into the journal, read into the state of its customer, and
-then acknowledged. From time to time all states are written into a file. A start loads
-the newest states and reads the events since. Journal and files: event_journal.py.
+An event is checked, written to the journal, added to the state of its customer, and
+then acknowledged. From time to time all states are written to a file. A start loads the
+newest states and adds the events since then. Journal and files: event_journal.py.
 """
 
 import sqlite3
@@ -30,18 +30,18 @@ MAX_WHOLE = 2**53  # beyond it, floats skip whole numbers
 EARLIEST, MAX_AHEAD = datetime(2000, 1, 1, tzinfo=UTC), timedelta(days=1)
 
 
-# What comes in, and its bounds --------------------------------------------------------
+# Bounds of the input ------------------------------------------------------------------
 
 
 def is_number(value):
-    """Whether a value is a number, or true or false, that a float can hold."""
+    """Return whether a value is a boolean or a number that a float can represent."""
     if isinstance(value, int):
         return abs(value) <= MAX_WHOLE
     return isinstance(value, float) and abs(value) < float("inf")
 
 
 def check_value(value):
-    """Refuse what is too large, or nested deeper than a vector."""
+    """Refuse values that are too large, or nested deeper than a vector."""
     is_short = isinstance(value, str | list) and len(value) <= MAX_LENGTH
     if is_short and (isinstance(value, str) or all(map(is_number, value))):
         return value
@@ -54,7 +54,7 @@ def check_value(value):
 
 
 def in_utc(time):
-    """A time that can be compared with others; without a zone it counts as UTC."""
+    """Return a time that can be compared; without a zone it is UTC."""
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
@@ -85,7 +85,7 @@ STATICS = TypeAdapter(Fields)
 
 
 async def body_of(request):
-    """The body of a request, unless it is too long."""
+    """Return the body of a request, unless it is too long."""
     body = bytearray()
     async for part in request.stream():
         body += part
@@ -95,7 +95,7 @@ async def body_of(request):
 
 
 def as_row(event):
-    """An event as the scorer takes it, which looks at the fields of its model only."""
+    """Convert an event for the scorer, which uses the fields of its model only."""
     return {**event.fields, CUSTOMER: event.customer, TIME: event.time}
 
 
@@ -103,10 +103,10 @@ def as_row(event):
 
 
 class Service:
-    """A scorer that has read the events of a journal."""
+    """A scorer with the events of a journal in its states."""
 
     def __init__(self, model, folder, states_every=STATES_EVERY):
-        self.pipeline = joblib.load(model)  # runs what is in it: load only your own
+        self.pipeline = joblib.load(model)  # a pickle runs code: load only your own
         self.states_every, self.problems = states_every, {}
         self.journal = Journal(folder)
         try:
@@ -116,7 +116,7 @@ class Service:
             raise
 
     def load(self):
-        """Take the newest states that can be read, and the events since."""
+        """Load the newest intact states, and add the events since then."""
         journal = self.journal
         found = {file.name for file in journal.states()}
         if unknown := sorted(found - journal.known_states()):
@@ -132,7 +132,7 @@ class Service:
         self.scorer, number = self.newest_states()
         self.written, self.next_states = number, number + self.states_every
         try:
-            # Nobody has the id "". Raises an error if ids in the states are no text.
+            # No customer has the id "". An error here: ids in the states are not text.
             self.scorer.forget(["", *journal.forgotten_since(number)])
             for events in journal.after(number):
                 self.scorer.update([as_row(event) for event in events])
@@ -143,7 +143,7 @@ class Service:
             ) from error
 
     def newest_states(self):
-        """A scorer, and the number of the last event in its states."""
+        """Return a scorer, and the number of the last event in its states."""
         keys = self.pipeline, CUSTOMER, TIME
         removed, unusable = self.journal.removed, {}
         for file, number in self.journal.states().items():
@@ -162,8 +162,8 @@ class Service:
         )
 
     def keep(self, events, read):
-        """Add events to the journal; `read` commits the new ones, and reads them."""
-        # In order of time: no block of the journal then has late ones.
+        """Add events to the journal; `read` commits the new ones and updates states."""
+        # In order of time, so that no block of the journal has late events.
         events = sorted(events, key=lambda event: in_utc(event.time))
         before = self.journal.last
         try:
@@ -173,7 +173,7 @@ class Service:
             self.problems["journal"] = str(error)
             raise
         except Exception:
-            if self.journal.last > before:  # committed, and perhaps not read
+            if self.journal.last > before:  # committed, but perhaps not in the states
                 self.load()
             raise
         self.problems.pop("journal", None)
@@ -193,7 +193,7 @@ class Service:
         return {"score": score.tolist()}
 
     def write_states(self):
-        """Write the states. If that fails, events are safe; a start takes longer."""
+        """Write the states. If that fails, no event is lost; a start takes longer."""
         number = self.journal.last
         try:
             self.journal.write_states(self.scorer, number)
@@ -212,7 +212,7 @@ class Service:
         return {"events": n_events, **self.health()}
 
     def health(self):
-        """The last event, the last one in states on the disk, and what has failed."""
+        """Return the last event, the last one in saved states, and failures."""
         numbers = {"last event": self.journal.last, "states up to": self.written}
         return {**numbers, "problems": self.problems, "ok": not self.problems}
 

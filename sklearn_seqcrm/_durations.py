@@ -1,17 +1,16 @@
-"""Numbers that may be durations: read as floats, and durations as days.
+"""Read numbers or durations as floats; durations become days.
 
-This is the one rule for times in targets and for the arguments of metrics:
+The rule for times in targets and for arguments of metrics:
 
 ==========================  ==========================================================
 values                      read as
 ==========================  ==========================================================
 numbers, booleans           floats; missing ones are NaN
-durations, also as objects  days; NaT is NaN
+durations, also as objects  days; NaT becomes NaN
 datetimes, text, the rest   a TypeError
 ==========================  ==========================================================
 
-Targets of a regression are the exception: durations are a TypeError as well, see
-`as_quantities`.
+In targets of a regression, durations are a TypeError as well; see `as_quantities`.
 """
 
 from __future__ import annotations
@@ -27,7 +26,8 @@ _NUMBER_HINT = "pd.to_numeric makes numbers of text such as '1.5'"
 _DATETIME_HINT = (
     "Subtract a moment from them, such as the cutoff of each row, to get durations"
 )
-_KINDS_OF_OBJECTS = {
+# By the names of `pandas.api.types.infer_dtype`; other objects may be numbers.
+_TYPES_OF_OBJECTS = {
     **dict.fromkeys(("timedelta", "timedelta64"), "duration"),
     **dict.fromkeys(("datetime", "datetime64", "date"), "datetimes"),
     **dict.fromkeys(("string", "bytes"), "text"),
@@ -42,23 +42,23 @@ def as_floats(
     Parameters
     ----------
     values : array-like of any shape
-        Numbers, booleans or durations, or objects that are such.
+        Numbers, booleans or durations, also as objects.
     name : str
         How an error names them.
     text_hint : str
-        What an error says about text.
+        Advice of an error about text.
 
     Returns
     -------
     numbers : ndarray of the shape of `values`, float64
-        Numbers, or days; NaN where a value is missing.
+        Numbers or days; NaN where a value is missing.
     in_days : bool
-        Whether some were durations.
+        Whether there were durations.
 
     Raises
     ------
     TypeError
-        If values are datetimes, text, or nothing that is a quantity.
+        If values are datetimes, text or other objects.
 
     Examples
     --------
@@ -68,6 +68,7 @@ def as_floats(
     >>> as_floats([True, None, 3], "y")
     (array([ 1., nan,  3.]), False)
     """
+    # Column by column: durations and numbers may stand side by side.
     if isinstance(values, pd.DataFrame):
         columns = [as_floats(values.iloc[:, i], name) for i in range(values.shape[1])]
         table = np.column_stack([column for column, _ in columns])
@@ -76,16 +77,17 @@ def as_floats(
     column = _column_of(array)
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype(column.cat.categories.dtype)
-    kind = _kind_of(column)
+    found = _type_of(column)
     hints = {"text": text_hint, "datetimes": _DATETIME_HINT}
-    if kind in hints:
+    if found in hints:
         raise TypeError(
-            f"{name} must hold numbers or durations; got {kind}, such as "
-            f"{column.iloc[:2].tolist()}. {hints[kind]}."
+            f"{name} must hold numbers or durations; got {found}, such as "
+            f"{column.iloc[:2].tolist()}. {hints[found]}."
         )
-    if kind == "duration":
+    if found == "duration":
         column = _in_days(column)
     try:
+        # A cast would drop the imaginary parts with no more than a warning.
         if column.dtype.kind == "c":
             raise TypeError("complex numbers have no order")
         numbers = column.to_numpy(dtype="float64", na_value=np.nan)
@@ -98,11 +100,11 @@ def as_floats(
             f"{name} must hold numbers or durations; its type is {column.dtype}, and "
             f"some values are neither ({error})."
         ) from error
-    return numbers.reshape(array.shape), kind == "duration"
+    return numbers.reshape(array.shape), found == "duration"
 
 
 def as_quantities(y: Any, name: str) -> np.ndarray:
-    """Read the targets of a regression, which must be numbers.
+    """Read the targets of a regression as floats; refuse durations.
 
     Parameters
     ----------
@@ -126,20 +128,20 @@ def as_quantities(y: Any, name: str) -> np.ndarray:
 
 
 def durations_in_days(column: pd.Series) -> pd.Series:
-    """Return a column of durations, also as objects, in days; any other as it is."""
-    return _in_days(column) if _kind_of(column) == "duration" else column
+    """Return a column of durations, also as objects, in days; others unchanged."""
+    return _in_days(column) if _type_of(column) == "duration" else column
 
 
 def refuse_times(y: Any, name: str) -> None:
     """Raise a TypeError for durations and datetimes as targets of a regression.
 
-    scikit-learn's metrics take them for numbers, in a unit that depends on their
+    scikit-learn's metrics convert them to numbers, in a unit that depends on their
     dtype: a mean absolute error of 4 days came out as 3.2e11 and as 3.2e14.
 
     Parameters
     ----------
     y : array-like of shape (n,) or (n, k)
-        Targets of any kind.
+        Targets of any dtype.
     name : str
         How the error names them.
     """
@@ -147,15 +149,16 @@ def refuse_times(y: Any, name: str) -> None:
         columns = [y.iloc[:, i] for i in range(y.shape[1])]
     else:
         array = np.asarray(y)
+        # A structured array is a target of survival; its fields are checked there.
         columns = [] if array.dtype.names else [_column_of(array)]
-    kinds = {_kind_of(column) for column in columns}
-    if "duration" in kinds:
+    types = {_type_of(column) for column in columns}
+    if "duration" in types:
         raise TypeError(
             f"{name} holds durations, which scikit-learn's metrics would compare as "
             f"counts of their own unit. Make numbers of them, such as days: {name} / "
             "pd.Timedelta(days=1)."
         )
-    if "datetimes" in kinds:
+    if "datetimes" in types:
         raise TypeError(
             f"{name} holds datetimes, which are no quantities. Make days of them that "
             f"count from a moment: ({name} - moment) / pd.Timedelta(days=1)."
@@ -163,8 +166,8 @@ def refuse_times(y: Any, name: str) -> None:
 
 
 def _column_of(array: np.ndarray | pd.Series) -> pd.Series:
-    """All values in one column; objects stay what they are."""
-    # pandas 2 would convert objects here, and fail on integers that are too large.
+    """Return all values as one column; objects stay objects."""
+    # pandas 2 would convert objects here, and fail on integers beyond int64.
     dtype = object if array.dtype == object else None
     return pd.Series(array if array.ndim == 1 else array.ravel(), dtype=dtype)
 
@@ -173,12 +176,12 @@ def _in_days(durations: pd.Series) -> pd.Series:
     return pd.to_timedelta(durations) / pd.Timedelta(DAY)
 
 
-def _kind_of(column: pd.Series) -> str:
-    """Tell durations, datetimes and text from what may be numbers."""
+def _type_of(column: pd.Series) -> str:
+    """Return "duration", "datetimes" or "text"; "number" for everything else."""
     dtype = column.dtype
     if pd.api.types.is_object_dtype(dtype):
-        found = pd.api.types.infer_dtype(column, skipna=True)
-        return _KINDS_OF_OBJECTS.get(found, "number")
+        inferred = pd.api.types.infer_dtype(column, skipna=True)
+        return _TYPES_OF_OBJECTS.get(inferred, "number")
     if dtype.kind == "m":
         return "duration"
     if pd.api.types.is_datetime64_any_dtype(dtype):

@@ -1,7 +1,7 @@
-"""What we use of scikit-learn that it keeps private, or that not every version has.
+"""Private functions of scikit-learn, and functions that not every version has.
 
-Nothing else imports a private name of scikit-learn, so that a new version of it can
-break this file alone.
+No other module imports a private name of scikit-learn, so that a new version can break
+only this file.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from numbers import Integral
 from typing import Any, ParamSpec, TypeVar
 
-from sklearn.base import _clone_parametrized
+from sklearn.base import TransformerMixin, _clone_parametrized
 from sklearn.metrics._scorer import _Scorer as Scorer
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing as safe_indexing
@@ -38,14 +38,14 @@ try:
 except ImportError:  # before scikit-learn 1.9
 
     class CallbackSupportMixin:  # type: ignore[no-redef]
-        """Nothing: there are no callbacks to support."""
+        """An empty base class: this version of scikit-learn has no callbacks."""
 
     def _with_callbacks(method: Callable[..., Any]) -> Callable[..., Any]:
         return method
 
 
-# What a decorated function takes and returns, which scikit-learn's decorators have no
-# types for.
+# Arguments and result of a decorated function; scikit-learn's decorators lose their
+# types.
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -54,6 +54,7 @@ __all__ = [
     "CallbackSupportMixin",
     "FitTask",
     "HasMethods",
+    "HistoryTransformerMixin",
     "Interval",
     "Scorer",
     "StrOptions",
@@ -73,7 +74,7 @@ __all__ = [
     "with_inputs_of",
 ]
 
-# Where the documentation of an estimator is, for its HTML representation: scikit-learn
+# URL of the documentation of an estimator, for its HTML representation: scikit-learn
 # fills in the public package and the name of the class.
 DOC_LINK = (
     "https://sklearn-seqcrm.readthedocs.io/en/stable"
@@ -84,7 +85,7 @@ DOC_LINK = (
 class Interval(_Interval):
     """scikit-learn's interval of numbers, without True and False.
 
-    They are integers to Python, so that ``n=True`` would pass for 1.
+    Booleans are integers in Python, so that ``n=True`` would be accepted as 1.
     """
 
     def is_satisfied_by(self, val: Any) -> bool:
@@ -100,26 +101,26 @@ def is_count(value: Any, least: int = 1) -> bool:
 def validate_params(
     constraints: dict[str, Any], *, prefer_skip_nested_validation: bool
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Check the parameters of a function before it runs; see scikit-learn."""
+    """Validate the parameters of a function, as scikit-learn's `validate_params`."""
     return _validate_params(
         constraints, prefer_skip_nested_validation=prefer_skip_nested_validation
     )
 
 
 def with_callbacks(method: Callable[P, R]) -> Callable[P, R]:
-    """Let scikit-learn's callbacks end with a `fit`, where there are any."""
+    """Decorate a `fit` so that scikit-learn's callbacks end with it, if it has them."""
     return _with_callbacks(method)
 
 
 def output_wanted(estimator: Any) -> str:
-    """What `set_output` or the configuration wants of `transform`, as "pandas"."""
+    """Return the output of `transform` set by `set_output`, such as "pandas"."""
     return _get_output_config("transform", estimator)["dense"]
 
 
 def response_values(
     estimator: Any, X: Any, method: str | list[str], pos_label: Any
 ) -> tuple[Any, Any]:
-    """What one of some methods returns, of one class if there are two.
+    """Return the predictions of a method, those of one class if there are two.
 
     Parameters
     ----------
@@ -128,30 +129,29 @@ def response_values(
     X : DataFrame or array-like of n rows
         Rows.
     method : str or list of str
-        The method, or those to try in turn.
+        The method, or several to try in turn.
     pos_label : int, float, bool, str or None
-        The class; None: the second one.
+        The class; None for the second one.
 
     Returns
     -------
     values : ndarray of shape (n,)
-        The numbers.
+        Predictions.
     pos_label : int, float, bool, str or None
-        The class; None if the model is no classifier.
+        The class; None if the model is not a classifier.
     """
     return _get_response_values(estimator, X, method, pos_label)
 
 
 def clone_with_fitted(estimator: Any, name: str) -> Any:
-    """Clone an estimator, but not the fitted model that one of its parameters is.
+    """Clone an estimator, but keep the fitted model in one of its parameters.
 
     Parameters
     ----------
     estimator : estimator
-        Whose ``__sklearn_clone__`` this is.
+        Estimator to clone, in its ``__sklearn_clone__``.
     name : str
-        The parameter; a clone of its model would have forgotten what it was fitted
-        for.
+        The parameter. A clone of its model would not be fitted.
     """
     cloned = _clone_parametrized(estimator)
     setattr(cloned, name, getattr(estimator, name))
@@ -179,15 +179,22 @@ def of_history_transformer(tags: Any) -> Any:
     return tags
 
 
+class HistoryTransformerMixin(TransformerMixin):
+    """A transformer of DataFrames with histories."""
+
+    def __sklearn_tags__(self) -> Any:
+        return of_history_transformer(super().__sklearn_tags__())
+
+
 def with_inputs_of(tags: Any, estimators: Iterable[Any]) -> Any:
-    """Set the tags of a meta-estimator to inputs that all of its estimators take.
+    """Set the input tags of a meta-estimator to those that all its estimators have.
 
     Parameters
     ----------
     tags : sklearn.utils.Tags
         Tags of the meta-estimator; changed in place.
     estimators : iterable of estimator
-        The estimators. Of a pipeline, the first step reads the input.
+        The estimators. For a pipeline, the tags of its first step count.
 
     Returns
     -------
@@ -207,16 +214,18 @@ def _first_step(estimator: Any) -> Any:
 
 
 class FitTask:
-    """A fit and its steps, as callbacks see them.
+    """The task of a `fit` and its steps, for the callbacks of scikit-learn.
+
+    Without callbacks, or before scikit-learn 1.9, its methods do nothing.
 
     Parameters
     ----------
     estimator : estimator
-        Has `CallbackSupportMixin`.
+        Estimator with `CallbackSupportMixin`.
     X, y : object
         Arguments of `fit`.
     sample_weight : array-like or None, default=None
-        Another, which scorers get as well.
+        Argument of `fit` that scorers receive as well.
     n_steps : int or None, default=0
         Largest number of steps; None if it is not known in advance.
     """
@@ -238,19 +247,19 @@ class FitTask:
         self._step: Any = None
 
     def begin_step(self, name: str) -> None:
-        """Tell callbacks that a step begins."""
+        """Call callbacks at the beginning of a step."""
         if self._context is not None:
             self._step = self._context.subcontext(task_name=name)
             self._step.call_on_fit_task_begin(**self._given)
 
     def end_step(self, attributes: Callable[[], dict[str, Any]]) -> bool:
-        """Tell callbacks that the step has ended, and whether one wants to stop.
+        """Call callbacks at the end of the step; return whether one wants to stop.
 
         Parameters
         ----------
         attributes : callable
-            Returns what to set on a copy of the estimator so that it can predict as if
-            `fit` had ended here. Called only if a callback wants to see that.
+            Returns the fitted attributes with which a copy of the estimator predicts as
+            if `fit` had ended here. Called only if a callback needs such a copy.
         """
         if self._context is None:
             return False
@@ -260,16 +269,16 @@ class FitTask:
 
     @contextmanager
     def fit_of(self, part: Any, name: str, X: Any, y: Any) -> Iterator[None]:
-        """Make the fit of another estimator a step, whose callbacks see it.
+        """Make the fit of another estimator a step of this task.
 
         Parameters
         ----------
         part : estimator
-            The estimator, which is fitted within the block.
+            The estimator that is fitted within the ``with`` block.
         name : str
             Name of the step.
         X, y : object
-            What it is fitted on.
+            Arguments of its `fit`.
         """
         if self._context is None:
             yield
@@ -282,16 +291,16 @@ class FitTask:
             step.call_on_fit_task_end(**given)
 
     def end(self) -> None:
-        """Tell callbacks that the estimator is fitted."""
+        """Call callbacks at the end of `fit`."""
         if self._context is not None:
-            # A copy of the estimator has everything.
+            # A copy of the fitted estimator needs no further attributes.
             self._context.call_on_fit_task_end(
                 **self._given, reconstruction_attributes=dict
             )
 
 
 def one_task(fit: Callable[P, R]) -> Callable[P, R]:
-    """Let callbacks see a `fit` or `fit_transform` that has no steps of its own."""
+    """Decorate a `fit` or `fit_transform` without steps as one task for callbacks."""
 
     @with_callbacks
     @functools.wraps(fit)

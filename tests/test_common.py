@@ -176,7 +176,7 @@ READERS = [
     lstm(LSTMSurvival, bins=[1.0, 2.0, 6.0]),
     LSTMEventModel(**SMALL),
     LSTMEventModel(
-        **{**SMALL, "max_epochs": 1},  # a history of 3,000 events is 1,000 stretches
+        **{**SMALL, "max_epochs": 1},  # a history of 1,000 events is 334 chunks
         cell="gru",
         num_layers=2,
         bptt_steps=3,

@@ -1,4 +1,4 @@
-"""The page on explanations, run as it is."""
+"""Run the page on explanations."""
 
 import matplotlib
 import pytest
@@ -16,11 +16,11 @@ def page(code_of):
     plt.close("all")
 
 
-def test_attributions_sum_to_what_is_predicted(page):
+def test_attributions_sum_to_the_output_minus_the_baseline(page):
     assert page["printed"][-1]
 
 
-def test_what_is_said_of_the_figures(page):
+def test_statements_about_the_figures_hold(page):
     overview = page["overview"]
     assert overview.of_rows > overview.means.sum(axis=1).max()
     lines = page["found"].table.set_index("group")
@@ -43,7 +43,7 @@ def test_gates_and_flow(page):
     assert page["gates"]["forget"].between(0, 1).all()
 
 
-def test_what_is_said_of_channels(page):
+def test_statements_about_channels_hold(page):
     shares = page["display"].shares
     errors = shares.sub(shares["truth"], axis=0).abs().mean().round(2)
     assert errors.to_dict() == {

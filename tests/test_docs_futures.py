@@ -1,4 +1,4 @@
-"""What a model of events is asked: the page, run as it is."""
+"""Run the page on the event model."""
 
 import numpy as np
 import pytest
@@ -12,13 +12,13 @@ def page(code_of):
     return names
 
 
-def test_sums_are_about_what_came(page):
+def test_totals_are_close_to_the_observed_ones(page):
     ratio, covered = page["printed"][1]
     assert 0.6 < ratio < 1.6
     assert 0.6 < covered < 0.98
 
 
-def test_demand_is_about_what_came(page):
+def test_demand_is_close_to_the_observed_one(page):
     (demand,) = page["printed"][0]
     assert demand["start"].dt.days.unique().tolist() == [0, 28]
     assert set(demand["level"]) == set(page["orders"]["category"])
@@ -27,7 +27,7 @@ def test_demand_is_about_what_came(page):
     assert (demand["lower"] <= demand["mean"]).all()
 
 
-def test_several_horizons_have_a_column_each(page):
+def test_each_horizon_has_a_column(page):
     values = page["values"]
     assert values.columns.days.tolist() == [28, 56]
     np.testing.assert_allclose(values.iloc[:, 1].sum(), page["value"].sum(), rtol=0.1)
@@ -41,24 +41,25 @@ def test_lists_are_ranked_by_probability(page):
         assert falling.all()
 
 
-def test_the_silence_is_what_scores_have_beside_the_events(page):
-    """A probability, as are those of a curve, that falls."""
-    assert (page["silence"] < 0).all()
+def test_a_score_is_that_of_the_events_and_of_the_censoring_time(page):
+    """The censoring term is the log of a probability, and survival curves fall."""
+    assert (page["censoring"] < 0).all()
     week, month = page["printed"][5][0]
     assert 1 > week > month > 0
 
 
-def test_states_have_a_column_for_each_unit(page):
+def test_states_have_a_column_per_unit(page):
     assert page["printed"][7] == ((len(page["X"]), 32),)
     assert np.abs(page["states"].to_numpy()).max() <= 1
 
 
-def test_networks_start_from_the_model(page):
+def test_networks_start_from_the_event_model(page):
     assert page["away"][-1].pretrained is page["away"][0].pretrained is page["model"]
     assert (page["printed"][8][0] < 1).all()
 
 
-def test_simulated_customers_are_about_as_far_from_real_ones_as_these_are(page):
+def test_simulated_customers_are_close_to_real_ones(page):
+    """At most three times the distance between two halves of the real customers."""
     (simulated, _), (by_chance,), (covered,) = page["printed"][-3:]
     assert simulated < 3 * by_chance
     assert 0.6 < covered < 0.95

@@ -1,4 +1,4 @@
-"""Links between files of the project lead somewhere; the network is not asked."""
+"""Links between files of the project exist; no network is needed."""
 
 import re
 from pathlib import Path
@@ -14,8 +14,8 @@ PAGES = [
 LINK = r"\]\(([^)\s]+)\)"
 
 
-def where(page, link):
-    """The file that a link of a page means; pages of examples are made of scripts."""
+def target_of(page, link):
+    """Return the file of a link; pages of examples are made from scripts."""
     path = link.split("#")[0]
     example = re.fullmatch(r"auto_examples/(\w+)(\.rst)?", path)
     if example:
@@ -28,11 +28,11 @@ def where(page, link):
 def test_links_lead_to_files(page):
     links = re.findall(LINK, page.read_text(encoding="utf-8"))
     ours = [link for link in links if not re.match(r"https?://|mailto:|#", link)]
-    assert [link for link in ours if not where(page, link).exists()] == []
+    assert [link for link in ours if not target_of(page, link).exists()] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_to_others_are_whole_and_safe(page):
+def test_external_links_are_complete_and_use_https(page):
     links = re.findall(LINK, page.read_text(encoding="utf-8"))
     others = [link for link in links if link.startswith("http")]
     assert [
@@ -41,7 +41,7 @@ def test_links_to_others_are_whole_and_safe(page):
 
 
 def test_every_page_is_in_the_guide_or_on_the_front_page():
-    """Otherwise nobody finds it."""
+    """Otherwise readers cannot find it."""
     text = "".join(
         (ROOT / "docs" / name).read_text() for name in ("index.md", "guide.md")
     )

@@ -1,4 +1,4 @@
-"""Which metric for which question: the page, run as it is."""
+"""Run the page on metrics."""
 
 from pathlib import Path
 

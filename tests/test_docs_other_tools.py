@@ -1,4 +1,4 @@
-"""The recipes for other tools, run as they are where the tool is installed."""
+"""Run the recipes for other tools, where the tool is installed."""
 
 import json
 import re
@@ -21,7 +21,7 @@ SINGLE = {"rtol": 1e-5, "atol": 1e-6}  # a network computes in single precision
 
 @pytest.fixture(scope="module")
 def page(code_of):
-    """What the cells of the page have named."""
+    """Run the cells of the page, and return their names."""
     names = {"print": lambda *values: None}
     exec(compile(code_of("other_tools.md"), "other_tools.md", "exec"), names)
     plt.close("all")
@@ -36,7 +36,7 @@ def model(page):
 
 
 def run_recipe(section, names):
-    """Run the code of a section that is shown, but not run with the page."""
+    """Run the code of a section that the page shows but does not run."""
     text = (DOCS / "other_tools.md").read_text(encoding="utf-8")
     text = text.split(f"\n## {section}\n")[1].split("\n## ")[0]
     for code in re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
@@ -45,7 +45,7 @@ def run_recipe(section, names):
 
 
 def test_other_tools(page):
-    """Levels that came later move the codes of all that training knew."""
+    """New levels shift the codes of all earlier ones."""
     before, after = page["levels"].values()
     assert len(after.difference(before)) == 3
     assert all(before.get_loc(name) < after.get_loc(name) for name in before)
@@ -54,11 +54,11 @@ def test_other_tools(page):
 # Records ------------------------------------------------------------------------------
 
 
-def test_records_are_scored_as_the_rows_that_they_were(page, model):
+def test_records_have_the_scores_of_their_rows(page, model):
     april, december = page["april"], page["december"]
     X = pd.concat([april.iloc[:20], december.iloc[:20]], ignore_index=True)
     records = page["with_events"](X)
-    # As a service gets them: plain values alone.
+    # As a service receives them: plain values only.
     records = pd.DataFrame(json.loads(json.dumps(records.to_dict("records"))))
     expected = model.predict_proba(X)[:, 1]
     assert_allclose(page["score"](records, model), expected, **SINGLE)
@@ -67,7 +67,7 @@ def test_records_are_scored_as_the_rows_that_they_were(page, model):
         assert_allclose(one, expected[[i]], **SINGLE)
 
 
-def test_records_without_events_are_those_of_unknown_customers(page, model):
+def test_records_without_events_have_the_score_of_unknown_customers(page, model):
     log, april = page["log"], page["april"]
     nobody = pd.DataFrame({"household_id": [-5], "cutoff": ["2017-04-01"]})
     dates = nobody.assign(cutoff=pd.to_datetime(nobody["cutoff"]))
@@ -75,7 +75,7 @@ def test_records_without_events_are_those_of_unknown_customers(page, model):
     records = nobody.assign(events=[[]])
     expected = model.predict_proba(X)[:, 1]
     assert_allclose(page["score"](records, model), expected, **SINGLE)
-    # A record may lack fields, or have them empty, or levels that are new.
+    # Fields of a record may be absent, empty or have new levels.
     event = page["with_events"](april.iloc[[0]])["events"].iloc[0][0]
     short = {"day": event["day"]}
     empty = dict.fromkeys(event) | short
@@ -91,8 +91,8 @@ def test_records_without_events_are_those_of_unknown_customers(page, model):
 
 @pytest.mark.parametrize("name", ["xgboost", "catboost"])
 def test_boosted_trees(name, page):
-    """Holes, unknown levels and rows alone are predicted, in a hybrid as well."""
-    pytest.importorskip("catboost")  # the second recipe goes on from the first
+    """Missing values, new levels and single rows work, also in a hybrid."""
+    pytest.importorskip("catboost")  # the second recipe continues the first
     pytest.importorskip("xgboost")
     names = run_recipe("XGBoost and CatBoost", dict(page))
     X, y, pipeline = names["X"], names["y"], names[name]
@@ -107,7 +107,7 @@ def test_boosted_trees(name, page):
 
 
 def test_mlflow(page, tmp_path, monkeypatch):
-    """Logged, loaded as pyfunc, and called with records."""
+    """Log the model, load it as pyfunc, and call it with records."""
     mlflow = pytest.importorskip("mlflow")
     monkeypatch.chdir(tmp_path)
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""The page on production, run as it is."""
+"""Run the page on production."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The page on scale, run as it is."""
+"""Run the page on scale."""
 
 
 def test_page(code_of, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Train in March, append April, score on the first of May: the page, run as it is."""
+"""Run the page on scoring: train in March, append April, score on the first of May."""
 
 import pickle
 
@@ -23,8 +23,8 @@ def test_the_three_ways_agree(page):
 
 
 @pytest.mark.parametrize(("model", "rtol"), [("boosting", 0), ("lstm", 1e-5)])
-def test_one_row_has_the_score_that_it_has_among_all(page, model, rtol):
-    """Whatever the order of columns, also after a pickle, as a service has it."""
+def test_a_row_has_the_same_score_alone_and_among_others(page, model, rtol):
+    """In any order of columns, and after a pickle."""
     model = pickle.loads(pickle.dumps(page[model]))
     rows, known, one = page["rows"], page["known"], page["one"]
     assert list(rows) != list(known)
@@ -35,7 +35,7 @@ def test_one_row_has_the_score_that_it_has_among_all(page, model, rtol):
 
 
 @pytest.mark.parametrize("model", ["boosting", "lstm"])
-def test_scores_of_may_rank_what_may_brought(page, model):
+def test_scores_rank_the_churners_of_may(page, model):
     future = EventLog(page["orders"], "customer_id", "timestamp")
     y = churned(future.attach(page["people"], cutoff="2024-05-01"), "30D")
     scores = page[model].predict_proba(page["rows"])[:, 1]

@@ -1,4 +1,4 @@
-"""Which loss for which question: the page, run as it is."""
+"""Run the page on losses."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def test_the_page_runs(code_of):
     (shape, zero), ratios, numbers, labels = printed
     assert shape[1] == 3
     assert zero
-    # By the same power of the ratio of the exposures for all, close to 1.
+    # All rows have the same power of the ratio of exposures, close to 1.
     assert ratios[0] == ratios[1]
     assert 0.8 * 365 / 30 < ratios[0] < 1.2 * 365 / 30
     assert numbers[0] == labels[0] == shape

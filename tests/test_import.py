@@ -16,7 +16,7 @@ HEAVY = ["matplotlib", "skorch", "torch"]
 
 
 def test_import_is_light():
-    # A fresh interpreter: this one has loaded everything already.
+    # In a new interpreter: this one has loaded everything already.
     code = "\n".join(
         [
             "import sys",

@@ -1,4 +1,4 @@
-"""The README's quickstart runs, is as short as promised, and prints what it says."""
+"""The README's quickstart is short, runs, and prints the figures of the text."""
 
 import re
 from pathlib import Path
@@ -13,7 +13,7 @@ def test_quickstart_runs(capsys):
     exec(compile(code, "README.md", "exec"), names)
     lines = capsys.readouterr().out.splitlines()
     scores = {name: float(auc) for name, auc in (x.rsplit(" ", 1) for x in lines[:2])}
-    # The text promises two figures; other processors round the network otherwise.
+    # The text has two figures; networks differ slightly between processors.
     lstm, boosting = re.search(
         r"AUC of (\.\d+) .* and (\.\d+) for RFM", README
     ).groups()

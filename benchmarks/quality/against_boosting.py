@@ -1,11 +1,10 @@
-"""Whether a network, alone and in a hybrid, predicts better than tuned boosted trees.
+"""Does a network, alone or in a hybrid, predict better than tuned boosted trees?
 
 One command fits everything on every task of real customers: LightGBM on window
 aggregates, tuned on training rows forward in time; the network with its defaults; and
-the hybrid of both. Predictions of the test rows are kept, a file for each task and
-seed, so that an interrupted command goes on where it was. The table has means over
-seeds and their spread, and intervals of the differences, for which customers are drawn
-again.
+the hybrid of both. Predictions of the test rows are stored in a file for each task and
+seed, so an interrupted command continues where it was. The table has means over seeds
+and their spread, and bootstrap intervals of the differences over customers.
 """
 
 import argparse
@@ -31,7 +30,7 @@ N_DRAWS = 500
 
 
 def main():
-    """Fit what is not there yet, and write the table."""
+    """Fit what has no result yet, and write the table."""
     options = read_options()
     torch.set_num_threads(options.threads)
     options.folder.mkdir(exist_ok=True)
@@ -57,13 +56,13 @@ def read_options():
 
 
 def file_of(options, name, seed):
-    """Where the predictions of a task and a seed are kept."""
+    """Return the path of the predictions of a task and a seed."""
     of = options.customers or "all"
     return options.folder / f"{name}-{options.split}-{of}-{seed}.npz"
 
 
 def fit_seeds(options, name, seeds):
-    """Fit the hybrid of a task with each seed, and keep what it and its parts predict.
+    """Fit the hybrid of a task with each seed, and store all predictions.
 
     LightGBM is tuned once; its seeds draw rows and columns.
     """
@@ -81,7 +80,7 @@ def fit_seeds(options, name, seeds):
             random_state=seed,
         ).fit(X, y)
         seconds["fit"] = time.perf_counter() - start
-        # Its parts were fitted again on all rows: they are the single models.
+        # Its parts were fitted again on all rows, so they are the single models.
         parts = {"boosting": model.boosting_, "lstm": model.lstm_, "hybrid": model}
         predicted = {part: output(task, parts[part], X_judged) for part in MODELS}
         np.savez(
@@ -100,7 +99,7 @@ def fit_seeds(options, name, seeds):
 
 
 def settings_of(options, task, name, X, y):
-    """The tuned settings of LightGBM, which are kept as well."""
+    """Return the tuned settings of LightGBM, which are stored as well."""
     path = options.folder / f"{name}-{options.split}-{options.customers or 'all'}.json"
     if not path.exists():
         path.write_text(json.dumps(tune(task, X, y)))
@@ -108,12 +107,12 @@ def settings_of(options, task, name, X, y):
 
 
 def output(task, model, X):
-    """What is scored."""
+    """Return what is scored."""
     return model.predict_proba(X)[:, 1] if task.kind == "class" else model.predict(X)
 
 
 def write_table(options):
-    """Show a row for each task, and write it if a file was named."""
+    """Print a row for each task, and write the table if a file is given."""
     lines = [
         "| task | test rows | score | aggregates + tuned LightGBM | LSTM | hybrid | "
         "LSTM ahead | hybrid ahead |",
@@ -132,7 +131,7 @@ def write_table(options):
 
 
 def row_of(name, metric, runs):
-    """A line of the table: means ± spread over seeds, and intervals over customers."""
+    """Return a line: means ± spread over seeds, and intervals over customers."""
     y = runs[0]["y"]
     scores = {
         model: np.array([score(metric, y, run[model]) for run in runs])
@@ -148,7 +147,7 @@ def row_of(name, metric, runs):
 
 
 def intervals(metric, runs):
-    """How far the network and the hybrid are ahead of boosting, with 95% intervals.
+    """Return the improvements over boosting with 95% intervals.
 
     Customers are drawn with all their rows; a draw's difference is a mean over seeds.
     Of scores with a unit it is in percent of boosting's.
@@ -167,7 +166,7 @@ def intervals(metric, runs):
 
 
 def differences(metric, y, runs, weight):
-    """How far the network and the hybrid are ahead of boosting, in the mean."""
+    """Return the mean improvements over boosting."""
     of = {
         model: np.array([score(metric, y, run[model], weight) for run in runs])
         for model in MODELS

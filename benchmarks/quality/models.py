@@ -1,4 +1,4 @@
-"""What is compared, for classes, counts and numbers: each as users would write it."""
+"""The models of the comparison, for classes, counts and numbers, with usual code."""
 
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,
@@ -14,7 +14,7 @@ from sklearn_seqcrm.preprocessing import make_history_pipeline
 
 
 def lstm(task, seed):
-    """The recurrent network with its defaults."""
+    """Make the recurrent network with its defaults."""
     network = {
         "class": LSTMClassifier(random_state=seed),
         "count": LSTMRegressor(loss="poisson", random_state=seed),
@@ -24,17 +24,17 @@ def lstm(task, seed):
 
 
 def rfm(task, seed):
-    """Boosted trees on recency, frequency, monetary value and tenure."""
+    """Make boosted trees on recency, frequency, monetary value and tenure."""
     return make_pipeline(RFMFeatures(amount=task.amount), boosting(task, seed))
 
 
 def aggregates(task, seed):
-    """Boosted trees on window aggregates."""
+    """Make boosted trees on window aggregates."""
     return make_pipeline(HistoryAggregator(), boosting(task, seed))
 
 
 def hybrid(task, seed):
-    """Both; the weight is learned on the latest cutoff, where there are several."""
+    """Make the hybrid; its weight is learned on the latest cutoff, if several."""
     cv = None if task.horizon is None else CutoffSplit(1, horizon=task.horizon)
     return make_hybrid(
         lstm(task, seed), aggregates(task, seed), cv=cv, random_state=seed
@@ -42,7 +42,7 @@ def hybrid(task, seed):
 
 
 def boosting(task, seed):
-    """Boosted trees, for columns of numbers."""
+    """Make boosted trees for columns of numbers."""
     trees = {"categorical_features": "from_dtype", "random_state": seed}
     return {
         "class": HistGradientBoostingClassifier(**trees),

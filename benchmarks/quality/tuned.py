@@ -1,4 +1,4 @@
-"""Boosted trees of LightGBM on window aggregates, tuned as a careful user would."""
+"""LightGBM on window aggregates, tuned as a careful user would."""
 
 from lightgbm import LGBMClassifier, LGBMRegressor
 from scipy.stats import loguniform, randint, uniform
@@ -25,7 +25,7 @@ _SCORING = {
 
 
 def lightgbm(task, seed, settings=None):
-    """Window aggregates and LightGBM."""
+    """Make a pipeline of window aggregates and LightGBM."""
     settings = {"subsample_freq": 1, "verbose": -1, "n_jobs": 1} | (settings or {})
     trees = LGBMClassifier if task.kind == "class" else LGBMRegressor
     if task.kind == "count":
@@ -34,7 +34,7 @@ def lightgbm(task, seed, settings=None):
 
 
 def tune(task, X, y, n_iter=20):
-    """The settings that predict the latest training cutoff best, a dict.
+    """Return the settings that predict the latest training cutoff best, a dict.
 
     They are searched for among training rows alone, forward in time.
     """
@@ -42,7 +42,7 @@ def tune(task, X, y, n_iter=20):
     name = pipeline.steps[-1][0]
     space = dict(_SPACE)
     if task.kind == "number":
-        # Sums that are never negative have a loss of their own.
+        # Sums that are never negative may have a Poisson loss.
         space["objective"] = ["regression"] + ["tweedie"] * bool(y.min() >= 0)
     search = RandomizedSearchCV(
         pipeline,

@@ -1,18 +1,21 @@
-"""The roles of the columns of X: histories, keys, and statics by kind."""
+"""The roles of the columns of X: histories, keys, and statics by type."""
 
 from sklearn_seqcrm._columns._roles import ColumnRoles
-from sklearn_seqcrm._columns._static_parts import (
+from sklearn_seqcrm._columns._static_types import (
+    STATIC_TYPES,
     ColumnsOfKind,
     LevelEncoder,
     MarkingImputer,
+    kind_of,
     static_parts,
 )
 from sklearn_seqcrm._columns._statics import (
+    RARE,
     as_levels,
+    as_numbers,
     bounded,
-    coded_levels,
     days_before,
-    kind_of,
+    learn_categories,
     numbers_of,
     text_of,
 )
@@ -35,6 +38,8 @@ from sklearn_seqcrm._columns._table import (
 )
 
 __all__ = [
+    "RARE",
+    "STATIC_TYPES",
     "ColumnRoles",
     "ColumnsOfKind",
     "LevelEncoder",
@@ -43,14 +48,15 @@ __all__ = [
     "Table",
     "as_history_array",
     "as_levels",
+    "as_numbers",
     "bounded",
     "check_raw",
-    "coded_levels",
     "customers_of",
     "days_before",
     "has_histories",
     "holds_histories",
     "kind_of",
+    "learn_categories",
     "numbers_of",
     "one_history",
     "ranked_customers",

@@ -1,4 +1,8 @@
-"""The roles of the columns of X: histories, keys, and statics by kind."""
+"""The roles of the columns of X: histories, keys, and statics with their types.
+
+A key is the customer or the cutoff that a history was attached by. It is no feature: a
+model would memorise the ids of its training customers.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,8 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.validation import validate_data
 
-from sklearn_seqcrm._columns._statics import as_levels, kind_of, text_of
+from sklearn_seqcrm._columns._static_types import kind_of
+from sklearn_seqcrm._columns._statics import as_levels, text_of
 from sklearn_seqcrm._columns._table import (
     Table,
     as_frame,
@@ -23,21 +28,21 @@ from sklearn_seqcrm._columns._table import (
 from sklearn_seqcrm._store import Clock
 from sklearn_seqcrm.events import HistoryArray, HistoryDtype
 
-_FEW = 20  # rows to look at before all
+_FEW = 20  # rows to compare before comparing all
 
 
 def key_names(X: pd.DataFrame) -> set[Any]:
-    """Names that the customer and cutoff columns had when histories were attached.
+    """Return the names of the customer and cutoff columns by which X was attached.
 
     Parameters
     ----------
     X : DataFrame of shape (n, n_columns)
-        Rows. Histories in object columns have forgotten their keys.
+        Rows. Histories in object columns do not store their keys.
 
     Returns
     -------
     set of str
-        Whether X has such columns or not.
+        The names, also of columns that X no longer has.
     """
     return {key for d in X.dtypes if isinstance(d, HistoryDtype) for key in d.keys}
 
@@ -45,8 +50,8 @@ def key_names(X: pd.DataFrame) -> set[Any]:
 def repeated_keys(X: pd.DataFrame, array: HistoryArray) -> set[Any]:
     """Find the columns that repeat the customers or the cutoffs of histories.
 
-    Columns may be renamed after histories were attached, and a ColumnTransformer gives
-    them other names, or none. Read as a feature, an id is learned by heart.
+    Columns may be renamed after histories were attached, and a ColumnTransformer
+    renames them or drops their names. So keys are recognised by their values too.
 
     Parameters
     ----------
@@ -58,8 +63,8 @@ def repeated_keys(X: pd.DataFrame, array: HistoryArray) -> set[Any]:
     Returns
     -------
     set of str
-        Their names. None where all rows have one customer, or one cutoff, which a
-        column may equal by chance; nothing can be learned from that.
+        Their names. If all rows have one customer, or one cutoff, a column may equal it
+        by chance and is no key; it is constant, so that nothing is learned from it.
     """
     rows, ids = array.rows, array.log.customers
     clock = array.log.timeline.clock
@@ -78,7 +83,7 @@ def repeated_keys(X: pd.DataFrame, array: HistoryArray) -> set[Any]:
         at = np.flatnonzero(there)
         if not len(at) or (keys[at] == keys[at[0]]).all():
             continue
-        # Most columns are seen in one row to be no key.
+        # The value of one row rules out most columns.
         first = X.iloc[at[:1]].to_numpy(dtype=object)[0]
         is_candidate = may_be(keys[at[0]])
         for name, value in zip(X.columns, first, strict=True):
@@ -88,7 +93,7 @@ def repeated_keys(X: pd.DataFrame, array: HistoryArray) -> set[Any]:
 
 
 def _of_id(key: Any) -> Callable[[Any], bool]:
-    """Whether a value may be a customer's id, of whatever type."""
+    """Return a test whether a value may be an id, whatever its type."""
     text = text_of(key)
 
     def is_candidate(value: Any) -> bool:
@@ -100,45 +105,46 @@ def _of_id(key: Any) -> Callable[[Any], bool]:
 
 
 def _of_time(tick: Any, clock: Clock) -> Callable[[Any], bool]:
-    """Whether a value may be the time that a clock has rounded to a tick."""
+    """Return a test whether a value may be a time that the clock rounds to a tick."""
     if clock.unit is not None:
         return lambda value: isinstance(value, datetime.date)
     return lambda value: isinstance(value, Real) and abs(value - tick) <= 1
 
 
 def _same_ids(values: pd.Series, customers: pd.Index) -> bool:
+    """Tell whether values are these ids as text."""
     try:
         return bool((as_levels(values) == as_levels(customers)).all())
-    except TypeError:  # lists, for example, are no ids
+    except TypeError:  # values that cannot be hashed, such as lists, are no ids
         return False
 
 
 def _same_times(values: pd.Series, cutoffs: np.ndarray, clock: Clock) -> bool:
-    """Whether these are the times that the clock had rounded up, or down."""
+    """Tell whether the clock rounds all values up, or all down, to the cutoffs."""
     if values.isna().any():
         return False
     try:
         return any(
             (clock.read(values, "", up=up) == cutoffs).all() for up in (False, True)
         )
-    except (TypeError, ValueError):  # of another kind, or beyond the clock
+    except (TypeError, ValueError):  # no times, or outside the range of the clock
         return False
 
 
 @dataclass(frozen=True, eq=False)
 class ColumnRoles:
-    """What an estimator saw of X in `fit`, and will read of X again.
+    """The columns of X that an estimator was fitted on, and their roles.
 
     Parameters
     ----------
     columns : Index
-        Names of the histories and statics, in the order that they had.
+        Names of the histories and statics, in the order of `fit`.
     histories : tuple
-        Names of the history columns among them.
+        Names of the history columns.
     statics : dict of name to {"numeric", "moment", "category"}
-        The kind of every other of them.
+        The type of each other column.
     n_columns : int
-        Number of columns of X, with the keys.
+        Number of columns of X, including the keys.
     is_named : bool, default=True
         Whether the columns of X had names; see `Table`.
     """
@@ -151,7 +157,7 @@ class ColumnRoles:
 
     @classmethod
     def of(cls, table: Table) -> Self:
-        """Sort the columns of training rows.
+        """Find the roles of the columns of training rows.
 
         Parameters
         ----------
@@ -161,10 +167,11 @@ class ColumnRoles:
         Returns
         -------
         ColumnRoles
-            The columns without the keys.
+            The roles; keys are left out.
         """
         X, histories = table.frame, table.histories
         keys = key_names(X)
+        # First by name, then by value: a renamed key is found among the other columns.
         beside = X[[name for name in X if name not in keys and name not in histories]]
         for array in histories.values():
             keys |= repeated_keys(beside, array)
@@ -185,37 +192,37 @@ class ColumnRoles:
         X : DataFrame of shape (n, n_columns)
             Training rows.
         estimator : estimator
-            Whose attributes are set.
+            The estimator.
         """
         if len({isinstance(name, str) for name in X.columns}) > 1:
-            # A key called 0 beside names that are text, which scikit-learn refuses.
+            # scikit-learn refuses names of several types, such as a key called 0.
             X = X.loc[:, self.columns]
         validate_data(estimator, X, reset=True, skip_check_array=True)
 
     def of_histories(self) -> Self:
-        """The same without statics."""
+        """Return the roles without statics."""
         columns = self.columns[self.columns.isin(self.histories)]
         return replace(self, columns=columns, statics={})
 
     def select(self, X: Any, estimator: Any) -> Table:
-        """Take the columns of `fit` out of other rows, in the order of `fit`.
+        """Select the columns of `fit` from other rows, in the order of `fit`.
 
         Parameters
         ----------
         X : Table, or what `as_frame` takes
-            Rows. Further columns of a DataFrame are ignored, keys among them.
+            Rows. Further columns of a DataFrame, such as the keys, are ignored.
         estimator : estimator
-            Who reads them, for errors.
+            The estimator, for errors.
 
         Returns
         -------
         Table
-            Rows with these columns and no other.
+            Rows with these columns only.
 
         Raises
         ------
         TypeError
-            If a column that held histories does not.
+            If a history column holds no histories.
         ValueError
             If a column is missing.
         """
@@ -225,12 +232,12 @@ class ColumnRoles:
         return self._table(frame)
 
     def check(self, X: Any, estimator: Any) -> Table:
-        """Look whether other rows have the columns of `fit`.
+        """Check that other rows have the columns of `fit`.
 
         Parameters
         ----------
         X, estimator
-            As in `select`, which takes time with hundreds of columns.
+            As in `select`, which is slow for hundreds of columns.
 
         Returns
         -------
@@ -240,7 +247,7 @@ class ColumnRoles:
         Raises
         ------
         TypeError
-            If a column that held histories does not.
+            If a history column holds no histories.
         ValueError
             If a column is missing.
         """
@@ -251,13 +258,14 @@ class ColumnRoles:
         return Table(frame, histories)
 
     def _find(self, X: Any, estimator: Any) -> tuple[pd.DataFrame, np.ndarray]:
-        """The rows as a DataFrame, and where the columns of `fit` are in it."""
+        """Return the rows as a DataFrame, and the positions of `columns` in it."""
         frame = X.frame if isinstance(X, Table) else as_frame(X)
         if isinstance(X, np.ndarray) and X.shape[1] != self.n_columns:
             raise ValueError(
                 f"X has {X.shape[1]} columns without names, but "
                 f"{type(estimator).__name__} was fitted on {self.n_columns}."
             )
+        # An array has no names: its columns, keys included, are found by position.
         if not self.is_named and len(frame.columns) == self.n_columns:
             frame = self._by_position(frame, estimator)
         place = frame.columns.get_indexer(self.columns)
@@ -266,10 +274,10 @@ class ColumnRoles:
         return frame, place
 
     def _by_position(self, frame: pd.DataFrame, estimator: Any) -> pd.DataFrame:
-        """Name the columns as those of an array, which is what `fit` saw.
+        """Name the columns of a DataFrame by position, as those of an array.
 
-        StackingClassifier shows its last step an array in `fit` and, with `set_output`,
-        a DataFrame in `predict`. As in scikit-learn, that is a warning.
+        StackingClassifier passes an array to its last step in `fit` and, with
+        `set_output`, a DataFrame in `predict`. Like scikit-learn, warn of that.
         """
         names = names_of_unnamed(self.n_columns)
         if list(frame.columns) == names:
@@ -284,6 +292,7 @@ class ColumnRoles:
         return frame.set_axis(names, axis=1)
 
     def _refuse_lost(self, X: pd.DataFrame, estimator: Any) -> None:
+        """Raise a ValueError that names the missing and the new columns."""
         lost = [name for name in self.columns if name not in X.columns]
         expected = {*self.columns, *key_names(X)}
         more = [name for name in X.columns if name not in expected]

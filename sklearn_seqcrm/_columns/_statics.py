@@ -1,22 +1,8 @@
-"""What stands beside a history: of which kind a column is, and how each kind is read.
-
-Everything that reads the ordinary columns of `X` does so by this one table:
-
-=========  =============================================  ==============================
-kind       columns                                        read as
-=========  =============================================  ==============================
-numeric    numbers, booleans, durations; objects that     floats, durations in days;
-           are such, decimals among them                  infinite is missing
-moment     datetimes and dates, also as objects           days before the row's cutoff
-category   text, categoricals, and everything else        text; missing is None
-=========  =============================================  ==============================
-"""
+"""Values of the ordinary columns of `X`: as numbers, as days, as levels."""
 
 from __future__ import annotations
 
-import datetime
 from decimal import Decimal
-from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -26,68 +12,29 @@ from sklearn_seqcrm._durations import durations_in_days
 from sklearn_seqcrm._ragged import look_up
 from sklearn_seqcrm._store import days_between
 
-_KINDS_OF_OBJECTS = {
-    **dict.fromkeys(("boolean", "decimal", "floating", "integer"), "numeric"),
-    **dict.fromkeys(("mixed-integer-float", "timedelta", "timedelta64"), "numeric"),
-    **dict.fromkeys(("date", "datetime", "datetime64"), "moment"),
-}
-_HUGE = 1e150  # beyond this the spread of numbers overflows
-
-
-def kind_of(column: pd.Series) -> str:
-    """Tell the kind of a column that holds no histories.
-
-    Parameters
-    ----------
-    column : Series of shape (n,)
-        Any values.
-
-    Returns
-    -------
-    {"numeric", "moment", "category"}
-        As in the table above. Objects without a single value are a category, which
-        takes whatever comes later.
-    """
-    dtype: Any = column.dtype
-    if isinstance(dtype, pd.CategoricalDtype):
-        return "category"
-    if pd.api.types.is_datetime64_any_dtype(dtype):
-        return "moment"
-    if isinstance(dtype, pd.ArrowDtype) and issubclass(dtype.type, datetime.date):
-        return "moment"
-    if dtype.kind in "biufm" or pd.api.types.is_numeric_dtype(dtype):
-        return "numeric"
-    if pd.api.types.is_object_dtype(dtype):
-        return _kind_of_objects(column)
-    return "category"
-
-
-def _kind_of_objects(column: pd.Series) -> str:
-    """Database drivers give objects, and so does ColumnTransformer."""
-    found = pd.api.types.infer_dtype(column, skipna=True)
-    if found == "mixed" and all(isinstance(v, Number) for v in column.dropna()):
-        return "numeric"  # decimals among floats
-    return _KINDS_OF_OBJECTS.get(found, "category")
+# The square of a larger number overflows, and with it the variance of its column.
+_HUGE = 1e150
+RARE = "infrequent_sklearn"  # the name that scikit-learn's encoders use
 
 
 def as_numbers(column: pd.Series) -> np.ndarray:
-    """A numeric column as floats.
+    """Convert a numeric column to floats.
 
     Parameters
     ----------
     column : Series of shape (n,)
-        Numbers, booleans or durations, or objects that are such.
+        Numbers, booleans or durations, or objects of these types.
 
     Returns
     -------
     ndarray of shape (n,), float64
-        Durations in days; NaN where a value is missing or infinite. Numbers beyond
-        1e150 count as that, so that their spread can still be computed.
+        Numbers, clipped to 1e150 in size so that a variance can be computed; durations
+        in days. NaN where a value is missing or infinite.
 
     Raises
     ------
     TypeError
-        If a value is none of these.
+        If a value has another type.
 
     Examples
     --------
@@ -108,15 +55,17 @@ def as_numbers(column: pd.Series) -> np.ndarray:
 
 
 def bounded(values: np.ndarray) -> np.ndarray:
-    """Numbers whose spread can be computed: NaN for infinite ones, 1e150 at most."""
-    if (np.abs(values) <= _HUGE).all():  # mostly, and in a fifth of the time
+    """Replace infinite numbers by NaN and clip the others to 1e150 in size."""
+    # Most columns need no copy; the test costs a fifth of the replacement.
+    if (np.abs(values) <= _HUGE).all():
         return values
     return np.where(np.isinf(values), np.nan, values.clip(-_HUGE, _HUGE))
 
 
 def _floats(column: pd.Series) -> np.ndarray:
     if column.dtype.kind in "Mc":
-        # A row with nothing but NaT is one of datetimes, whatever it was in fit.
+        # pandas infers datetimes for a row of NaT alone, whatever the column was in
+        # fit. Such values are missing numbers.
         if column.notna().any():
             raise TypeError("datetimes and complex numbers are no quantities")
         return np.full(len(column), np.nan)
@@ -124,23 +73,24 @@ def _floats(column: pd.Series) -> np.ndarray:
 
 
 def numbers_of(X: pd.DataFrame) -> np.ndarray:
-    """Numeric columns as floats.
+    """Convert numeric columns to floats.
 
     Parameters
     ----------
     X : DataFrame of shape (n, n_columns)
-        Columns of numbers, booleans or durations, or objects that are such.
+        Columns of numbers, booleans or durations, or objects of these types.
 
     Returns
     -------
     ndarray of shape (n, n_columns), float64
-        Each column as `as_numbers` has it.
+        The values of each column as `as_numbers` returns them.
     """
     plain = np.array([dtype.kind in "biuf" for dtype in X.dtypes], dtype=bool)
     if plain.all():
         return bounded(X.to_numpy("float64", na_value=np.nan))
     values = np.empty(X.shape)
-    # One by one, hundreds would cost as much as the rest of scoring a row.
+    # All plain columns at once: converting hundreds one by one would cost as much as
+    # the rest of scoring a row.
     together = X.take(np.flatnonzero(plain), axis=1)
     values[:, plain] = bounded(together.to_numpy("float64", na_value=np.nan))
     for i in np.flatnonzero(~plain).tolist():
@@ -149,19 +99,19 @@ def numbers_of(X: pd.DataFrame) -> np.ndarray:
 
 
 def days_before(column: pd.Series, cutoffs: pd.Index) -> np.ndarray:
-    """Datetimes as days before the cutoff of their row.
+    """Convert datetimes to days before the cutoff of their row.
 
     Parameters
     ----------
     column : Series of shape (n,)
-        Datetimes, which may be missing, or objects that are such.
+        Datetimes, which may be missing, or objects of this type.
     cutoffs : Index of shape (n,)
         Cutoffs of the rows.
 
     Returns
     -------
     ndarray of shape (n,), float64
-        Negative after the cutoff, NaN where one of the two is missing.
+        Negative after the cutoff, NaN where the datetime or the cutoff is missing.
 
     Raises
     ------
@@ -182,8 +132,9 @@ def days_before(column: pd.Series, cutoffs: pd.Index) -> np.ndarray:
             "have no distance from them; drop that column, or make numbers of it."
         )
     try:
+        # pandas would read numbers as nanoseconds since 1970; the unit is unknown.
         if column.dtype.kind in "biuf" and column.notna().any():
-            raise TypeError(f"its type is {column.dtype}")  # since 1970, in what unit?
+            raise TypeError(f"its type is {column.dtype}")
         moments = pd.DatetimeIndex(pd.to_datetime(column))
     except (TypeError, ValueError) as error:
         raise ValueError(
@@ -199,28 +150,28 @@ def days_before(column: pd.Series, cutoffs: pd.Index) -> np.ndarray:
 
 
 def _naive(moments: pd.DatetimeIndex) -> np.ndarray:
-    """Datetimes as NumPy has them; aware ones in UTC."""
+    """Convert datetimes to NumPy's; those with a time zone become UTC."""
     return moments.asi8.view(f"M8[{moments.unit}]")
 
 
 def as_levels(column: pd.Series | pd.Index) -> np.ndarray:
-    """A column of categories as text.
+    """Convert a categorical column to text.
 
     Parameters
     ----------
     column : Series or Index of shape (n,)
-        Values of any types that can be told apart.
+        Hashable values of any type.
 
     Returns
     -------
     ndarray of shape (n,), object
-        Text, None where a value is missing. Numbers are written alike whatever their
-        type, as a missing value makes floats of whole numbers.
+        Text, None where a value is missing. Equal numbers have the same text whatever
+        their type, because one missing value turns integers into floats.
 
     Raises
     ------
     TypeError
-        If values are lists or other objects that cannot be told apart.
+        If values are lists or other objects that cannot be hashed.
 
     Examples
     --------
@@ -233,39 +184,108 @@ def as_levels(column: pd.Series | pd.Index) -> np.ndarray:
 
 
 def coded_levels(column: pd.Series | pd.Index) -> tuple[np.ndarray, list[str]]:
-    """A column of categories as codes and their texts; see `as_levels`.
+    """Convert a categorical column to codes and their texts; see `as_levels`.
 
     Parameters
     ----------
     column : Series or Index of shape (n,)
-        Values of any types that can be told apart.
+        Hashable values of any type.
 
     Returns
     -------
     codes : ndarray of shape (n,), int
         Positions in `texts`, -1 where a value is missing.
     texts : list of str
-        Text of each different value; that of two may be the same.
+        Text of each distinct value. Two values, such as 1 and "1", may share a text.
     """
     try:
         codes, levels = pd.factorize(column)
     except TypeError as error:
-        kind = type(column.dropna()[:1].tolist()[0]).__name__
+        name = type(column.dropna()[:1].tolist()[0]).__name__
         raise TypeError(
-            f"Column {column.name!r} holds values of the type {kind}, which is no "
+            f"Column {column.name!r} holds values of the type {name}, which is no "
             "category; drop it, or make a column of each part."
         ) from error
     return codes, [text_of(level) for level in levels]
 
 
 def text_of(level: Any) -> str:
-    """A category as text; 1, 1.0 and 1.00 are one, and so is a moment in any zone."""
+    """Return a level as text: 1, 1.0 and 1.00 are "1"; aware datetimes are in UTC."""
     if isinstance(level, float):
-        whole = level.is_integer()
+        is_integer = level.is_integer()
     elif isinstance(level, Decimal):
-        whole = level.is_finite() and level == level.to_integral_value()
+        is_integer = level.is_finite() and level == level.to_integral_value()
     elif isinstance(level, pd.Timestamp) and level.tz is not None:
         return str(level.tz_convert("UTC"))
     else:
         return str(level)
-    return str(int(level) if whole else level)
+    return str(int(level) if is_integer else level)
+
+
+def learn_categories(
+    column: pd.Series, max_categories: int | None
+) -> pd.CategoricalDtype:
+    """Learn the categories of a column from training rows.
+
+    Parameters
+    ----------
+    column : Series of shape (n,)
+        Training values: text, categories or other objects.
+    max_categories : int or None
+        Maximum number of categories; None for any number.
+
+    Returns
+    -------
+    CategoricalDtype
+        The declared categories of a categorical column, if they are few enough and all
+        have one type. Otherwise the distinct values as text, sorted; of too many, the
+        most frequent and a last category `RARE` for all others.
+    """
+    declared = column.dtype
+    if isinstance(declared, pd.CategoricalDtype) and (
+        (max_categories is None or len(declared.categories) <= max_categories)
+        # Mixed types do not sort, and 1 and "1" have the same text.
+        and not pd.api.types.infer_dtype(declared.categories).startswith("mixed")
+    ):
+        # Estimators of scikit-learn cannot sort pd.NA among text.
+        if getattr(declared.categories.dtype, "na_value", None) is pd.NA:
+            objects = declared.categories.astype(object)
+            return pd.CategoricalDtype(objects, declared.ordered)
+        return declared
+    counts = pd.Series(as_levels(column), dtype=object).value_counts().sort_index()
+    levels = counts.index.tolist()
+    if max_categories is not None and len(levels) > max_categories:
+        # Stable after sorting by level: equally frequent levels enter alphabetically.
+        by_count = counts.sort_values(ascending=False, kind="stable").index
+        levels = [*sorted(by_count[: max_categories - 1]), RARE]
+    return pd.CategoricalDtype(pd.Index(levels, dtype=object))
+
+
+def to_category(column: pd.Series, dtype: pd.CategoricalDtype) -> pd.Categorical:
+    """Code a column by given categories.
+
+    Parameters
+    ----------
+    column : Series of shape (n,)
+        Values of any type.
+    dtype : CategoricalDtype
+        The categories.
+
+    Returns
+    -------
+    Categorical of shape (n,)
+        A level outside the categories becomes `RARE` if that is a category, and is
+        missing otherwise.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> to_category(pd.Series(["b", "x", "a"]), pd.CategoricalDtype(["a", "b"]))
+    ['b', NaN, 'a']
+    Categories (2, ...): ['a', 'b']
+    """
+    codes, texts = coded_levels(column)
+    known = {text_of(level): i for i, level in enumerate(dtype.categories)}
+    place = [known.get(text, known.get(RARE, -1)) for text in texts]
+    codes = look_up(np.array(place, dtype="int64"), codes)
+    return pd.Categorical.from_codes(codes, dtype=dtype)

@@ -1,4 +1,4 @@
-"""When events came, or how long none did: what y of a survival model may be."""
+"""The targets of a survival model: event indicator or kind, and observed time."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from sklearn_seqcrm._durations import as_floats
 
 
 class SurvivalTargets(NamedTuple):
-    """Which event ended each row's time, and when.
+    """Observed times ``min(T, C)`` and the kinds of the events.
 
     Parameters
     ----------
     kind : ndarray of shape (n,), int64
-        Kind of the event, from 1 on; 0 where none had come when the watch ended.
+        Kind of the event, from 1 on; 0 for a censored row.
     time : ndarray of shape (n,), float64
-        Time to the event, or to the end of the watch; days if they were durations.
+        Time to the event, or the censoring time; days if they were durations.
     in_days : bool
-        Whether they were durations.
+        Whether times were durations.
     """
 
     kind: np.ndarray
@@ -31,25 +31,25 @@ class SurvivalTargets(NamedTuple):
 
 
 def read_survival_targets(y: Any) -> SurvivalTargets:
-    """Read y in any of its forms.
+    """Convert y to events and times as numbers.
 
     Parameters
     ----------
     y : structured array, DataFrame of two columns, or array-like of shape (n,)
-        Events and times; the times alone, if all ended with the event.
+        Events and times; times alone if no row is censored.
 
     Returns
     -------
     SurvivalTargets
-        The same as numbers.
+        Events and times.
 
     Raises
     ------
     TypeError
-        If events or times are of another kind.
+        If events or times have an unsupported type.
     ValueError
-        If it cannot be told which column holds what, or some are missing, infinite or
-        negative.
+        If it is ambiguous which column holds the events, or values are missing,
+        infinite or negative.
     """
     if isinstance(y, pd.DataFrame) and y.shape[1] != 1:
         columns = {name: y[name] for name in y} if y.columns.is_unique else {}
@@ -63,7 +63,7 @@ def read_survival_targets(y: Any) -> SurvivalTargets:
 
 
 def _read_times_alone(y: Any) -> SurvivalTargets:
-    """Times of rows that all ended with the event."""
+    """Convert times of rows that all ended with an event."""
     if np.asarray(y).shape[1:] == (2,):
         raise ValueError(
             "An array of two columns does not tell which of them is the event; give y "
@@ -77,6 +77,7 @@ def _read_times_alone(y: Any) -> SurvivalTargets:
             "time_to_next(X, censored='keep') with both."
         )
     time, in_days = _read_times(pd.Series(y))
+    # Labels by mistake: times of 0 and 1 alone are possible, but rare.
     if not in_days and np.array_equal(np.unique(time), [0, 1]):
         warnings.warn(
             "y has the values 0 and 1 alone, which are read as times at which the "
@@ -89,7 +90,9 @@ def _read_times_alone(y: Any) -> SurvivalTargets:
 
 
 def _name_of_event(columns: dict[Any, pd.Series]) -> Any:
-    """Which of two columns holds the events; by their types, as names differ."""
+    """Return which of two columns holds the events, by type, name, then type."""
+    # Booleans are events. scikit-survival and others name the columns differently, and
+    # times may be integers too: then only the name "event" decides.
     booleans = [name for name, one in columns.items() if one.dtype.kind == "b"]
     integers = [name for name, one in columns.items() if one.dtype.kind in "iu"]
     named = [name for name in columns if name == "event"]
@@ -105,7 +108,7 @@ def _name_of_event(columns: dict[Any, pd.Series]) -> Any:
 
 
 def _read_kinds(event: pd.Series) -> np.ndarray:
-    """Kinds of events; booleans are 0 and 1."""
+    """Convert kinds of events; booleans become 0 and 1."""
     n_missing = int(event.isna().sum())
     if n_missing:
         raise ValueError(
@@ -120,6 +123,7 @@ def _read_kinds(event: pd.Series) -> np.ndarray:
             "Events in y must be booleans, or whole numbers that name their kind, and "
             f"are of the type {event.dtype}."
         ) from error
+    # Competing risks: kind 1, 2, ...; 0 is censored.
     wrong = (numbers < 0) | (numbers != np.floor(numbers))
     if wrong.any():
         raise ValueError(
@@ -131,7 +135,7 @@ def _read_kinds(event: pd.Series) -> np.ndarray:
 
 
 def _read_times(time: pd.Series) -> tuple[np.ndarray, bool]:
-    """Times as numbers, and whether they were durations, which become days."""
+    """Convert times to numbers, durations to days; return whether they were those."""
     numbers, in_days = as_floats(time, "The times in y")
     for what, wrong, way in (
         ("contains NaN", np.isnan(numbers), "are missing; drop those rows from X and"),

@@ -27,17 +27,18 @@ def holds_histories(column: pd.Series) -> bool:
     Returns
     -------
     bool
-        True for a history column, and for an object column whose first value that is
-        not missing is a History. A ColumnTransformer makes the latter of the former.
+        True for a history column, and for an object column whose first non-missing
+        value is a History, to which a ColumnTransformer converts history columns.
     """
     if column.dtype != object:
         return isinstance(column.dtype, HistoryDtype)
+    # The first value decides; to check all would take time in proportion to the rows.
     present = column.notna().to_numpy()
     return bool(present.any()) and isinstance(column.iloc[present.argmax()], History)
 
 
 def names_of_histories(X: pd.DataFrame) -> list[Any]:
-    """Names of the columns that hold histories, if any; they may be repeated.
+    """Return the names of the columns that hold histories; names may be repeated.
 
     Parameters
     ----------
@@ -47,8 +48,8 @@ def names_of_histories(X: pd.DataFrame) -> list[Any]:
     Returns
     -------
     list of str
-        Names in the order of the columns. Only object columns are taken out of `X`:
-        taking out hundreds would cost as much as the rest of scoring a row.
+        Names in the order of the columns. Only object columns are accessed: to access
+        hundreds would cost as much as the rest of scoring a row.
     """
     return [
         name
@@ -66,7 +67,7 @@ def refuse_repeated_columns(X: pd.DataFrame) -> None:
 
 
 def as_history_array(column: pd.Series) -> HistoryArray:
-    """The histories of a column.
+    """Return the histories of a column.
 
     Parameters
     ----------
@@ -95,7 +96,7 @@ def as_history_array(column: pd.Series) -> HistoryArray:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Rows of X, and the histories among its columns.
+    """Rows of X, and the arrays of its history columns.
 
     Parameters
     ----------
@@ -104,7 +105,7 @@ class Table:
     histories : dict of name to HistoryArray of shape (n,)
         The history columns, in the order of the columns.
     is_named : bool, default=True
-        Whether the columns had names. Those of an array get ``"x0"``, ``"x1"``, ...
+        Whether the columns had names. Columns of an array get ``"x0"``, ``"x1"``, ...
     """
 
     frame: pd.DataFrame
@@ -118,7 +119,7 @@ class Table:
         Parameters
         ----------
         X : DataFrame, or object array of shape (n, n_columns)
-            As `as_frame` takes it.
+            Rows, see `as_frame`.
 
         Returns
         -------
@@ -139,13 +140,13 @@ class Table:
         return cls(frame, histories, not isinstance(X, np.ndarray))
 
     def refuse_encoded(self, reader: str) -> Self:
-        """Raise a TypeError if histories are encoded and `reader` needs raw ones."""
+        """Raise a TypeError if histories are encoded; `reader` needs raw ones."""
         for name, array in self.histories.items():
             check_raw(array, reader, f"those in {name!r}")
         return self
 
     def refuse_missing(self) -> Self:
-        """Raise a ValueError if a row has no history, which is not an empty one."""
+        """Raise a ValueError if a history is missing; an empty one is not."""
         for name, array in self.histories.items():
             n_missing = int(array.isna().sum())
             if n_missing:
@@ -168,7 +169,7 @@ def has_histories(X: Any) -> bool:
     Parameters
     ----------
     X : object
-        Anything. A DataFrame, or an object array of shape (n, n_columns), can.
+        A DataFrame or an object array of shape (n, n_columns); False for others.
 
     Returns
     -------
@@ -186,13 +187,13 @@ def as_frame(X: Any) -> pd.DataFrame:
     Parameters
     ----------
     X : DataFrame, or object array of shape (n, n_columns)
-        An object array is what ColumnTransformer makes of a DataFrame with histories
-        unless it was told to ``set_output(transform="pandas")``.
+        Rows. ColumnTransformer makes an object array of a DataFrame with histories,
+        unless ``set_output(transform="pandas")`` was called.
 
     Returns
     -------
     DataFrame of shape (n, n_columns)
-        `X` itself if nothing had to be converted. The columns of an array are named
+        `X` itself if nothing needs converting. The columns of an array are named
         ``"x0"``, ``"x1"``, ...
 
     Raises
@@ -206,12 +207,12 @@ def as_frame(X: Any) -> pd.DataFrame:
 
 
 def names_of_unnamed(n_columns: int) -> list[str]:
-    """Names for the columns of an array."""
+    """Return names for the columns of an array."""
     return [f"x{i}" for i in range(n_columns)]
 
 
 def _framed(X: Any) -> pd.DataFrame:
-    """X with names for its columns, each once; histories may be objects."""
+    """Return X as a DataFrame with unique column names; histories may be objects."""
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 2:
         X = pd.DataFrame(X, columns=names_of_unnamed(X.shape[1])).infer_objects()
     if not isinstance(X, pd.DataFrame):
@@ -227,12 +228,12 @@ def _framed(X: Any) -> pd.DataFrame:
 
 
 def _converted(X: pd.DataFrame) -> tuple[pd.DataFrame, list[Any]]:
-    """X with histories that were objects as history columns, and the names of all."""
+    """Convert objects to history columns; return X and the names of all histories."""
     names = names_of_histories(X)
     objects = {n: as_history_array(X[n]) for n in names if X[n].dtype == object}
     if objects:
         X = X.copy(deep=False)
-    for name, array in objects.items():  # whose names need not be text
+    for name, array in objects.items():  # not X.assign: names need not be text
         X[name] = array
     return X, names
 
@@ -245,14 +246,14 @@ def _refuse_no_history(X: pd.DataFrame) -> None:
 
 
 def one_history(X: Any, history: Any = None) -> HistoryArray:
-    """The histories of all rows, from the one column to be read.
+    """Return the histories of all rows from one column.
 
     Parameters
     ----------
     X : DataFrame, object array, Series or HistoryArray
         Rows with a history column, that column, or its array.
     history : str or None, default=None
-        Name of the column of a DataFrame; None: the only one that holds histories.
+        Name of the column of a DataFrame; None for the only history column.
 
     Returns
     -------
@@ -266,7 +267,8 @@ def one_history(X: Any, history: Any = None) -> HistoryArray:
     TypeError
         If `X` or the column holds no histories.
     ValueError
-        If there is no history column, several and no choice, or histories are missing.
+        If there is no history column, `history` does not choose one of several, or
+        histories are missing.
     """
     if isinstance(X, HistoryArray):
         array = X
@@ -284,16 +286,16 @@ def one_history(X: Any, history: Any = None) -> HistoryArray:
 
 
 def check_raw(array: HistoryArray, reader: str, which: str = "these") -> HistoryArray:
-    """Let raw histories pass and say what to do with encoded ones.
+    """Return raw histories, and raise a TypeError for encoded ones.
 
     Parameters
     ----------
     array : HistoryArray of shape (n,)
         Histories of any log.
     reader : str
-        Who needs raw histories, for the error.
+        Name of the function that needs raw histories, for the error.
     which : str, default="these"
-        How the error names them.
+        Name of the histories in the error.
 
     Returns
     -------
@@ -309,7 +311,7 @@ def check_raw(array: HistoryArray, reader: str, which: str = "these") -> History
 
 
 def _choose(X: pd.DataFrame, history: Any) -> HistoryArray:
-    """The column to read; no other is looked into."""
+    """Return the histories of the chosen column."""
     found = names_of_histories(X)
     if not found:
         _refuse_no_history(X)
@@ -331,14 +333,14 @@ def customers_of(X: Any, history: Any = None) -> np.ndarray:
     Parameters
     ----------
     X : DataFrame with history columns, or anything of n rows
-        Rows; without histories each is a customer of its own.
+        Rows. Without histories, each row is a customer of its own.
     history : str or None, default=None
-        Name of the column whose customers count; None: all that hold histories.
+        Name of the column whose customers count; None for all history columns.
 
     Returns
     -------
     ndarray of shape (n,), int64
-        Equal for rows with a customer in common; see `row_customers`.
+        Equal numbers for rows with a customer in common; see `row_customers`.
     """
     if history is not None:
         return row_customers([one_history(X, history)])
@@ -348,25 +350,27 @@ def customers_of(X: Any, history: Any = None) -> np.ndarray:
 
 
 def row_customers(arrays: Sequence[HistoryArray]) -> np.ndarray:
-    """Number the rows so that those with a customer in common have one number.
+    """Number the rows so that rows with a customer in common have equal numbers.
 
     Parameters
     ----------
     arrays : sequence of HistoryArray of shape (n,)
-        The history columns, at least one. They may be keyed by different things: rows
-        are joined through any of them.
+        The history columns, at least one. They may have different keys, such as
+        customers and shops; rows are connected through any of them.
 
     Returns
     -------
     ndarray of shape (n,), int64
-        Numbers from 0 on, in the order in which customers first appear. So a split by
-        them does not depend on which customers the log knows, as it would by numbers
-        in the order of ids: a customer without events could change who is set aside.
-        Customers are told apart by the ids that the histories were attached by, whether
-        a log knows them or not. A missing history joins no rows.
+        Numbers from 0 on, in the order in which customers first appear, so that a split
+        by them does not depend on further customers in the log. Customers are
+        identified by the ids that the histories were attached by, whether or not they
+        are in the log. A missing history connects no rows.
     """
     if len(arrays) == 1:
         return pd.factorize(ranked_customers(arrays[0]))[0].astype("int64")
+    # Connected components of a graph of rows and customers:
+    #   nodes 0 ... n_rows - 1 are rows, further nodes the customers of each column
+    #   an edge connects a row to its customer in each column
     n_rows = n_nodes = len(arrays[0])
     rows, ends = [], []
     for array in arrays:
@@ -374,14 +378,14 @@ def row_customers(arrays: Sequence[HistoryArray]) -> np.ndarray:
         rows.append(np.flatnonzero(numbers >= 0))
         ends.append(n_nodes + numbers[rows[-1]])
         n_nodes += numbers.max(initial=-1) + 1
-    # Older versions of scipy search graphs of 32-bit numbers only.
+    # Older versions of scipy accept only graphs with 32-bit indices.
     edges = (np.concatenate(rows).astype("int32"), np.concatenate(ends).astype("int32"))
     graph = coo_array((np.ones(len(edges[0])), edges), shape=(n_nodes, n_nodes))
     return connected_components(graph, directed=False)[1][:n_rows].astype("int64")
 
 
 def ranked_customers(array: HistoryArray) -> np.ndarray:
-    """Number the customers of one column in the order of their ids, whatever the rows'.
+    """Number the customers of one column in the order of their ids.
 
     Parameters
     ----------
@@ -391,60 +395,60 @@ def ranked_customers(array: HistoryArray) -> np.ndarray:
     Returns
     -------
     ndarray of shape (n,), int64
-        Numbers from 0 on. Customers that the log does not know come behind those that
-        it knows, in the order of the hashes of their ids. A missing history is a
-        customer of its own, behind all others.
+        Numbers from 0 on, the same for any order of the rows. Customers who are not in
+        the log come after the others, in the order of the hashes of their ids. Each
+        missing history is a customer of its own, after all others.
     """
-    return _with_own_numbers(_customers_of_rows(array))
+    numbers = _customers_of_rows(array)
+    alone = numbers < 0
+    # A missing history must not join rows that share nothing but being unidentified.
+    first = numbers.max(initial=-1) + 1
+    numbers[alone] = np.arange(first, first + alone.sum())
+    return numbers
 
 
 def split_customers(
     customers: np.ndarray, fraction: float, random_state: Any
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Set a random part of the customers aside, each with all of its rows.
+    """Hold out a random part of the customers, each with all rows.
 
     Parameters
     ----------
     customers : ndarray of shape (n,), int64
-        Number of the customer of each row, of two customers or more.
+        Number of the customer of each row; two or more customers.
     fraction : float
-        Share of the customers to set aside, rounded up.
+        Share of the customers to hold out, rounded up.
     random_state : int, RandomState or None
-        Source of the choice.
+        Seed of the draw.
 
     Returns
     -------
     train, aside : ndarray of int64
         Positions of the rows of both parts.
     """
+    # Rows of one customer are dependent: all are on one side.
     splitter = GroupShuffleSplit(1, test_size=fraction, random_state=random_state)
     train, aside = next(splitter.split(customers, groups=customers))
     return train, aside
 
 
 def _customers_of_rows(array: HistoryArray) -> np.ndarray:
-    """Number of each row's customer in one column, -1 if unidentified; shape (n,)."""
+    """Return the number of each row's customer, -1 if unidentified; shape (n,)."""
+    # identities: the code of a customer in the log, -1 if unidentified, and below -1 a
+    # hash of the id of a customer who is not in the log
     who, ids = array.rows.identities, array.log.customers
     known, unknown = who >= 0, who < -1
     found, place = np.unique(who[known], return_inverse=True)
     ids = ids[found]
     numbers = np.arange(len(ids))
     if not (ids.is_monotonic_increasing and ids.is_unique):
-        # A log that was stacked from several may have a customer twice.
+        # A log stacked from several may contain a customer twice.
         numbers, ids = pd.factorize(ids, sort=True)
     result = np.full(len(who), -1)
     result[known] = numbers[place]
     if unknown.any():
-        # One log of several may know a customer that another does not.
+        # In a stack, a customer may be in one log and not in another: match by hash.
         others, place = np.unique(who[unknown], return_inverse=True)
         both = np.concatenate([hashed_ids(ids), others])
         result[unknown] = pd.factorize(both)[0][len(ids) :][place]
     return result
-
-
-def _with_own_numbers(numbers: np.ndarray) -> np.ndarray:
-    """Replace each -1 by a number that no other row has."""
-    alone = numbers < 0
-    first = numbers.max(initial=-1) + 1
-    numbers[alone] = np.arange(first, first + alone.sum())
-    return numbers

@@ -1,10 +1,11 @@
-"""How often the order of risks is that of events: Harrell's concordance."""
+"""Harrell's concordance index in ``n log n`` steps."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from sklearn_seqcrm._ragged._runs import begins_run
+from sklearn_seqcrm._ragged._segments import inverse_permutation
 
 
 def concordance(
@@ -13,20 +14,20 @@ def concordance(
     risk: np.ndarray,
     weight: np.ndarray | None = None,
 ) -> float:
-    """Share of comparable pairs of rows in which the earlier event had the higher risk.
+    """Return the share of comparable pairs in which the earlier event has more risk.
 
-    Two rows are comparable if the first has an event, and the second has none up to
-    that time: a later one, or a watch that ends no earlier. Equal risks count half. The
-    number of steps grows like ``n log n``.
+    Two rows are comparable if the first has an event, and the second is known to have
+    none up to that time: its own event is later, or it was censored no earlier. Equal
+    risks count half.
 
     Parameters
     ----------
     event : ndarray of shape (n,), bool
-        Whether the time ended with an event.
+        Whether the time ended with an event; otherwise it was censored.
     time : ndarray of shape (n,), float64
-        Time to the event, or to the end of the watch.
+        Time to the event or to censoring.
     risk : ndarray of shape (n,), float64
-        More of it stands for an earlier event.
+        Predicted risk; a higher one stands for an earlier event.
     weight : ndarray of shape (n,) or None, default=None
         Weight of each row; a pair has the product. None: 1.
 
@@ -38,7 +39,12 @@ def concordance(
     Raises
     ------
     ValueError
-        If no two rows can be compared.
+        If no two rows are comparable.
+
+    Notes
+    -----
+    ``C = sum_ij w_i w_j (1[r_i > r_j] + 1[r_i = r_j] / 2) / sum_ij w_i w_j`` over the
+    pairs with ``event_i`` and ``t_i < t_j`` (or ``t_i = t_j`` with ``j`` censored).
 
     References
     ----------
@@ -46,7 +52,7 @@ def concordance(
     https://doi.org/10.1001/jama.1982.03320430047030
     """
     weight = np.ones(len(time)) if weight is None else weight
-    lower, tied, later = _of_later_rows(_place_in_time(event, time), risk, weight)
+    lower, tied, later = _weights_of_later(_place_in_time(event, time), risk, weight)
     weight = np.where(event, weight, 0.0)
     pairs = weight @ later
     if not pairs > 0:
@@ -58,7 +64,7 @@ def concordance(
 
 
 def _place_in_time(event: np.ndarray, time: np.ndarray) -> np.ndarray:
-    """Rank by time, from 0 on; at one time all events come before all other rows."""
+    """Rank rows by time from 0 on; at one time events precede censored rows."""
     order = np.lexsort((~event, time))
     new = begins_run(time[order]) | begins_run(event[order])
     place = np.empty(len(time), dtype="int64")
@@ -66,15 +72,22 @@ def _place_in_time(event: np.ndarray, time: np.ndarray) -> np.ndarray:
     return place
 
 
-def _of_later_rows(
+def _weights_of_later(
     place: np.ndarray, risk: np.ndarray, weight: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weight of the later rows of lower, of equal and of any risk, each (n,).
+    """Sum the weights of later rows of lower, of equal and of any risk, each (n,).
 
-    Of two places the later one has a 1 in the first bit in which they differ. So all
-    pairs are met once, bit by bit, among rows that agree in all bits before. Rows stay
-    in the order of their risks within each such group, which a stable partition by the
-    bit keeps.
+    Of two different places, the later has a 1 in the first bit in which they differ. So
+    each pair is met exactly once: at this bit, within the group of rows that agree in
+    all bits before::
+
+        place      0    1    2    3        in binary 00 01 10 11
+        first bit  [ 0    1 | 2    3 )     pairs (0,2) (0,3) (1,2) (1,3)
+        second bit [ 0 | 1 )[ 2 | 3 )      pairs (0,1) (2,3)
+
+    Within each group, rows stay in ascending order of risk, so that the later rows of
+    lower risk are a prefix, whose weight is a difference of cumulative sums. The
+    partition by the bit is stable, which keeps this order for the next bit.
     """
     order = np.argsort(risk, kind="stable")
     rank = np.cumsum(begins_run(risk[order])) - 1
@@ -83,6 +96,7 @@ def _of_later_rows(
     for bit in reversed(range(int(place.max(initial=0)).bit_length())):
         group = place >> (bit + 1)
         is_later = (place >> bit & 1).astype(bool)
+        # Weight of the later rows before each position, (n + 1,).
         total = np.append(0.0, np.cumsum(np.where(is_later, weight, 0.0)))
         first, end = _ends_of_runs(begins_run(group))
         from_tie, to_tie = _ends_of_runs(begins_run(group) | begins_run(rank))
@@ -101,14 +115,17 @@ def _of_later_rows(
 
 
 def _ends_of_runs(begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the run of each row starts and stops, both (n,)."""
+    """Return start and stop of the run of each row, both (n,)."""
     starts = np.flatnonzero(begins)
     run = np.cumsum(begins) - 1
     return starts[run], np.append(starts[1:], len(begins))[run]
 
 
 def _partition(first: np.ndarray, end: np.ndarray, is_later: np.ndarray) -> np.ndarray:
-    """Order in which the later rows of each group come after its others, (n,)."""
+    """Return the order that moves the later rows of each group behind its others, (n,).
+
+    The groups are ``first:end``; both are given for each row.
+    """
     n_later = np.append(0, np.cumsum(is_later))
     n_early = np.arange(len(n_later)) - n_later
     early_of_group = n_early[end] - n_early[first]
@@ -118,6 +135,4 @@ def _partition(first: np.ndarray, end: np.ndarray, is_later: np.ndarray) -> np.n
         first + early_of_group + n_later[rows] - n_later[first],
         first + n_early[rows] - n_early[first],
     )
-    order = np.empty_like(rows)
-    order[place] = rows
-    return order
+    return inverse_permutation(place)

@@ -1,8 +1,26 @@
-"""Exponentially decayed counts and sums over ragged histories."""
+"""Exponentially decayed counts and sums over ragged histories.
+
+Every sum is needed only at a cut: where a row stops, and where a row starts later than
+others of its customer. The events between two cuts are summed once, and each cut hands
+its decayed sum on to the next one of the customer::
+
+    position    0   1   2   3   4   5   6
+    row 0       [----------)                  stop: a cut at 3
+    row 1               [------------)        start: a cut at 2; stop: a cut at 5
+    cuts                |   |        |
+    summed      [ 0, 1 )[ 2 )[ 3, 4  )        event 5 on: no row sees it
+
+    S(cut 2) = sum of 0:2
+    S(cut 3) = sum of 2:3 + decayed S(cut 2)
+    S(cut 5) = sum of 3:5 + decayed S(cut 3)
+    row 0    = decayed S(cut 3)
+    row 1    = decayed S(cut 5) - decayed S(cut 2)
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -11,14 +29,15 @@ from sklearn_seqcrm._ragged._segments import (
     Views,
     blocks,
     groups,
+    inverse_permutation,
     ranges,
     visible_segments,
 )
 
 _WIDTH = 8  # numbers of an event, or of a row, in work
-# What is taken off may be so many times what is left: a thousand of the 4.5e15 that a
-# float can tell apart are lost then.
-_MOST_TAKEN_OFF = 2**10
+# Largest ratio of what is subtracted to what remains: 1,000 of the 4.5e15 numbers that
+# a float can tell apart are lost then.
+_MOST_SUBTRACTED = 2**10
 
 
 def decayed_sums(
@@ -29,7 +48,7 @@ def decayed_sums(
     *,
     any_size: bool = False,
 ) -> np.ndarray:
-    """Counts and sums over each row's visible events, faded to its cutoff.
+    """Return counts and sums over each row's visible events, decayed to its cutoff.
 
     Parameters
     ----------
@@ -38,12 +57,12 @@ def decayed_sums(
     times : ndarray of shape (n_events,)
         Times of the events, ascending for each customer.
     values : ndarray of shape (n_events, n_values)
-        What to add up, for every event of the log; finite.
+        Values to sum, for every event of the log; finite.
     half_lives : ndarray of shape (n_half_lives,)
         Ticks after which an event counts half.
     any_size : bool, default=False
-        Whether values may be of any size, so that those before a row starts could take
-        the digits of its own. To look for that takes a tenth more of the time.
+        Whether values may be of any size, so that those before the start of a row could
+        take the digits of its own. The check costs a tenth of the time.
 
     Returns
     -------
@@ -53,60 +72,89 @@ def decayed_sums(
     Notes
     -----
     With the rate ``r = ln 2 / half_life``, the sum over events up to the ``i``-th obeys
-    ``S[i] = exp(-r * (t[i] - t[i - 1])) * S[i - 1] + v[i]``, whatever the cutoff is. A
-    row reads ``exp(-r * (cutoff - t[stop - 1])) * S[stop - 1]``, less what had gone
-    before `start`. So ``S`` is needed only where a row stops or starts, at a cut: the
-    events between two cuts are added up as they are, and of a customer's cuts each
-    hands its sum on to the next, one array operation for the ``k``-th of all customers.
+    ``S[i] = exp(-r * (t[i] - t[i - 1])) * S[i - 1] + v[i]``, whatever the cutoff is.
+    The sum of a row is ``exp(-r * (cutoff - t[stop - 1])) * S[stop - 1]``, minus the
+    same for `start`. So ``S`` is needed only at the cuts. One array operation hands on
+    the sum at the ``k``-th cut of all customers.
 
-    With `any_size`, where what had gone before `start` is far more than what is left,
-    the difference is rounding, and the row's own events are added up instead.
+    With `any_size`, where the subtracted part is far larger than the rest, the
+    difference is rounding error, and the row's own events are summed directly instead.
     """
     result = np.zeros((len(rows.codes), len(half_lives), 1 + values.shape[1]))
-    rates = np.log(2) / np.asarray(half_lives, dtype="float64")
+    events = _Events(times, values, np.log(2) / np.asarray(half_lives, "float64"))
     cuts = _Cuts(rows)
     sums = np.empty((len(cuts.end), *result.shape[1:]))
     for number, some in cuts.in_portions():
         begin, end = cuts.begin[some], cuts.end[some]
-        sums[some] = _sums_between(times, values, rates, begin, end)
-        _hand_on(sums[some], times[end - 1], rates, number)
+        sums[some] = events.sums(begin, end)
+        _hand_on(sums[some], events, end - 1, number)
 
     def read(row: np.ndarray, cut: np.ndarray) -> np.ndarray:
-        fade = _fade(rates, rows.cutoff[row] - times[cuts.end[cut] - 1])
-        return fade[:, :, None] * sums[cut]
+        return events.decay(rows.cutoff[row], cuts.end[cut] - 1) * sums[cut]
 
     for some in blocks(len(cuts.rows), _WIDTH):
         result[cuts.rows[some]] += read(cuts.rows[some], cuts.of_stop[some])
-    # What a row reads at its stop holds what was there before it started, which is
-    # taken off, faded to the same cutoff.
+    # The sum at the stop of a row contains the events before its start: subtract them,
+    # decayed to the same cutoff.
     for some in blocks(len(cuts.late), _WIDTH):
         row = cuts.late[some]
-        gone = read(row, cuts.of_start[some])
-        left = result[row] - gone
+        before = read(row, cuts.of_start[some])
+        left = result[row] - before
         result[row] = left
         if any_size:
-            lost = np.abs(gone) > _MOST_TAKEN_OFF * np.abs(left)
+            lost = np.abs(before) > _MOST_SUBTRACTED * np.abs(left)
             row = row[np.unique(np.nonzero(lost)[0])]
-            _add_up(result, row, rows, times, values, rates)
+            _sum_directly(result, row, rows, events)
     return result
 
 
-def _add_up(
-    result: np.ndarray,
-    some: np.ndarray,
-    rows: Views,
-    times: np.ndarray,
-    values: np.ndarray,
-    rates: np.ndarray,
+class _Events(NamedTuple):
+    """Times and values of all events, and the rates of the decay, (n_half_lives,)."""
+
+    times: np.ndarray
+    values: np.ndarray
+    rates: np.ndarray
+
+    def decay(self, when: np.ndarray, event: np.ndarray) -> np.ndarray:
+        """Return ``exp(-r * (when - t[event]))``, shape (n, n_half_lives, 1)."""
+        age = when - self.times[event]
+        return np.exp(age[:, None] * -self.rates)[:, :, None]
+
+    def sums(self, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
+        """Count and sum the events ``begin:end``, decayed to the last of them.
+
+        Of shape (n_cuts, n_half_lives, 1 + n_values).
+        """
+        index, offsets = ranges(begin, end)
+        decay = self.decay(np.repeat(self.times[end - 1], end - begin), index)
+        numbers = np.ones((len(index), 1 + self.values.shape[1]))
+        numbers[:, 1:] = self.values[index]
+        # One sparse matrix for all half-lives, as building each takes as long as a
+        # small product. The rows of one half-life stand below those of the one before,
+        # over the same events: (n_half_lives * n_cuts, n_events).
+        n_half_lives, n_events = len(self.rates), len(index)
+        weights = csr_array(
+            (
+                decay[:, :, 0].T.ravel(),
+                np.tile(np.arange(n_events), n_half_lives),
+                np.append(0, offsets[1:] + n_events * np.arange(n_half_lives)[:, None]),
+            ),
+            shape=(n_half_lives * len(begin), n_events),
+        )
+        # (n_half_lives * n_cuts, 1 + n_values) to (n_cuts, n_half_lives, 1 + n_values)
+        sums = (weights @ numbers).reshape(n_half_lives, len(begin), -1)
+        return np.moveaxis(sums, 0, 1)
+
+
+def _sum_directly(
+    result: np.ndarray, some: np.ndarray, rows: Views, events: _Events
 ) -> None:
-    """Write the sums of some rows that see an event, from nothing but their events."""
+    """Write the sums of some rows that see an event, from their own events alone."""
     load = np.cumsum(rows.stop[some] - rows.start[some])
     for one, following in groups(load, _WIDTH):
         row = some[one:following]
-        begin, end = rows.start[row], rows.stop[row]
-        fade = _fade(rates, rows.cutoff[row] - times[end - 1])
-        sums = _sums_between(times, values, rates, begin, end)
-        result[row] = fade[:, :, None] * sums
+        sums = events.sums(rows.start[row], rows.stop[row])
+        result[row] = events.decay(rows.cutoff[row], rows.stop[row] - 1) * sums
 
 
 class _Cuts:
@@ -120,8 +168,8 @@ class _Cuts:
     Attributes
     ----------
     begin, end : ndarray of shape (n_cuts,), int64
-        Events of the customer from the cut before, or the first that a row sees, up to
-        the cut: ``begin:end`` of the log. Those of customers with many come first.
+        Events ``begin:end`` of the log between the cut before, or the first event that
+        a row of the customer sees, and the cut. Customers with many cuts come first.
     rows, of_stop : ndarray of shape (n_filled,), int64
         Rows that see an event, and the cut at which each stops.
     late, of_start : ndarray of shape (n_late,), int64
@@ -132,37 +180,36 @@ class _Cuts:
         seen = visible_segments(rows)
         filled = (rows.stop > rows.start)[seen.rows]
         self.rows, owner = seen.rows[filled], seen.of_row[filled]
-        # Positions among the events that some row sees, from here on.
+        # From here on, positions count the events of the visible segments alone.
         offsets = np.append(0, np.cumsum(seen.last - seen.first))
         shift = (offsets[:-1] - seen.first)[owner]
         start, stop = rows.start[self.rows] + shift, rows.stop[self.rows] + shift
         is_late = start > offsets[owner]
         self.late = self.rows[is_late]
-        # A cut ends the events before it: between two customers it is of the first,
-        # as no row that starts with the first visible event is late.
+        # A cut ends the events before it. A position between two customers belongs to
+        # the first: a row that starts with the first visible event is not late.
         is_cut = np.zeros(offsets[-1] + 1, dtype=bool)
         is_cut[stop] = is_cut[start[is_late]] = True
-        place = np.cumsum(is_cut)  # number of cuts so far
-        number = np.diff(place[offsets])
-        cut = np.flatnonzero(is_cut)
+        place = np.cumsum(is_cut)  # number of cuts so far, (n_visible + 1,)
+        number = np.diff(place[offsets])  # of each customer, (n_seen,)
+        cut = np.flatnonzero(is_cut)  # (n_cuts,)
         begin = np.append(0, cut[:-1])  # a customer's last visible event is cut off
         back = np.repeat(seen.first - offsets[:-1], number)
-        # So that whoever has a k-th cut stands before those who do not.
+        # Customers with a k-th cut stand before those without.
         by_number = np.argsort(-number, kind="stable")
         first = place[offsets[:-1]][by_number]
         self._number = number[by_number]
         order, _ = ranges(first, first + self._number)
         self.begin, self.end = (begin + back)[order], (cut + back)[order]
-        # Where the cut that was at `order[i]` is now: at `i`.
-        turned = np.empty_like(order)
-        turned[order] = np.arange(len(order))
-        self.of_stop = turned[place[stop] - 1]
-        self.of_start = turned[place[start[is_late]] - 1]
+        # The cut that was at `order[i]` is now at `i`.
+        moved_to = inverse_permutation(order)
+        self.of_stop = moved_to[place[stop] - 1]
+        self.of_start = moved_to[place[start[is_late]] - 1]
 
     def in_portions(self) -> Iterator[tuple[np.ndarray, slice]]:
-        """The number of cuts of some customers, and where they are.
+        """Yield the numbers of cuts of some customers, and the slice of their cuts.
 
-        Their events are about `BLOCK` over `_WIDTH`, or those of a single customer.
+        They have about ``BLOCK / 8`` events, or are a single customer.
         """
         offsets = np.append(0, np.cumsum(self._number))
         n_events = np.append(0, np.cumsum(self.end - self.begin))[offsets]
@@ -170,53 +217,19 @@ class _Cuts:
             yield self._number[one:following], slice(offsets[one], offsets[following])
 
 
-def _fade(rates: np.ndarray, age: np.ndarray) -> np.ndarray:
-    """What is left at some ages, shape (n, n_half_lives)."""
-    return np.exp(age[:, None] * -rates)
-
-
-def _sums_between(
-    times: np.ndarray,
-    values: np.ndarray,
-    rates: np.ndarray,
-    begin: np.ndarray,
-    end: np.ndarray,
-) -> np.ndarray:
-    """Counts and sums of the events ``begin:end``, faded to the last of them.
-
-    Of shape (n_cuts, n_half_lives, 1 + n_values).
-    """
-    index, offsets = ranges(begin, end)
-    fade = _fade(rates, np.repeat(times[end - 1], end - begin) - times[index])
-    numbers = np.ones((len(index), 1 + values.shape[1]))
-    numbers[:, 1:] = values[index]
-    # One matrix for all half-lives, as making each takes as long as a small product:
-    # below the rows of one half-life come those of the next, over the same events.
-    n_half_lives, n_events = len(rates), len(index)
-    weights = csr_array(
-        (
-            fade.T.ravel(),
-            np.tile(np.arange(n_events), n_half_lives),
-            np.append(0, offsets[1:] + n_events * np.arange(n_half_lives)[:, None]),
-        ),
-        shape=(n_half_lives * len(begin), n_events),
-    )
-    return np.moveaxis((weights @ numbers).reshape(n_half_lives, len(begin), -1), 0, 1)
-
-
 def _hand_on(
-    sums: np.ndarray, times: np.ndarray, rates: np.ndarray, number: np.ndarray
+    sums: np.ndarray, events: _Events, last: np.ndarray, number: np.ndarray
 ) -> None:
-    """Add to the sums at the cuts of each customer those at the cuts before.
+    """Add to the sum at each cut the decayed sum at the customer's cut before.
 
     Parameters
     ----------
     sums : ndarray of shape (n_cuts, n_half_lives, 1 + n_values)
-        What `_sums_between` found; changed.
-    times : ndarray of shape (n_cuts,)
-        Times of the last events before the cuts.
-    rates : ndarray of shape (n_half_lives,)
-        Rates of fading.
+        Result of `_Events.sums`; changed.
+    events : _Events
+        All events.
+    last : ndarray of shape (n_cuts,), int64
+        Last event before each cut.
     number : ndarray of shape (n_customers,), int64
         Number of cuts of each customer, descending.
     """
@@ -225,5 +238,5 @@ def _hand_on(
     n_longer = np.searchsorted(-number, -np.arange(number[0]))
     for k in range(1, int(number[0])):
         here = first[: n_longer[k]] + k
-        fade = _fade(rates, times[here] - times[here - 1])
-        sums[here] += fade[:, :, None] * sums[here - 1]
+        decay = events.decay(events.times[last[here]], last[here - 1])
+        sums[here] += decay * sums[here - 1]

@@ -1,8 +1,19 @@
-"""Cut long logs: chunks for overlapping windows, portions of customers."""
+"""Cut long logs: chunks for overlapping windows, portions of customers.
+
+Chunks of one customer with 40 events at the positions 0 to 39, and the window 15:35::
+
+    event    0 ........... 15 16 ........... 31 32 33 34 ... 39
+    chunk    [---- no. 40 ---)[---- no. 41 ---)
+    window                [15][---- no. 41 ---)[32][33][34]        five pieces
+
+Pieces are numbered through: the events first, then the chunks of 16, then those of 256.
+A portion holds the positions of the visible events of some customers, concatenated, and
+its rows as views of these positions.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -11,19 +22,21 @@ from sklearn_seqcrm._ragged._segments import (
     Views,
     blocks,
     groups,
+    inverse_permutation,
     ranges,
     visible_segments,
 )
 
-SIZE = 16
+SIZE = 16  # of a chunk: events, or chunks of the next smaller size
+_WIDTH = 8  # numbers of an event, or of a row, in work
 
 
 class Chunks:
     """Full chunks of 16, 256, ... consecutive events of each customer.
 
-    What a window holds is put together of the chunks that lie in it in full, and of
-    single events at both ends: some dozens of pieces, however long it is. Windows of
-    many rows overlap, and read the same chunks.
+    A window is put together of the chunks that it contains and of single events at both
+    ends: some dozens of pieces, however long it is. The windows of many rows overlap
+    and share the chunks.
 
     Parameters
     ----------
@@ -33,23 +46,23 @@ class Chunks:
     Attributes
     ----------
     n_events, n_pieces : int
-        Number of events, and of events and chunks. Chunks are numbered after events.
+        Number of events; number of events and chunks together.
     sizes : list of (slice, ndarray of shape (n_chunks, 16))
-        For each size, smallest first: the numbers of its chunks, and those of the
-        events or smaller chunks that each consists of.
+        For each size, smallest first: the piece numbers of its chunks, and those of the
+        16 events or smaller chunks in each.
 
     Notes
     -----
-    Chunks are counted from the first event of their customer, and a window is made of
-    those that it holds in full. So the sum over a window is rounded alike whatever
-    comes after it. Differences of one cumulative sum are not: one large amount
-    anywhere before would take the digits of all smaller ones.
+    Chunks are counted from the first event of their customer, and a window uses only
+    those that it contains. So a later event never changes how the sum over a window is
+    rounded. Differences of one cumulative sum were rejected: one large amount anywhere
+    before the window would take the digits of all smaller ones.
 
     Examples
     --------
     >>> import numpy as np
     >>> chunks = Chunks(np.array([0, 40]))
-    >>> spend = chunks.extended(np.ones(40), lambda chunk: chunk.sum(axis=1))
+    >>> spend = chunks.extended(np.ones(40), np.add)
     >>> index, _ = chunks.pieces(np.array([0]), np.array([15]), np.array([35]))
     >>> spend[index]
     array([ 1., 16.,  1.,  1.,  1.])
@@ -58,7 +71,7 @@ class Chunks:
     def __init__(self, offsets: np.ndarray) -> None:
         lengths = np.diff(offsets)
         self._offsets = offsets
-        # Of each size, events first: where the pieces of each customer begin.
+        # For each size, events first: the first piece of each customer, (n_customers,).
         self._begins = [offsets[:-1]]
         self.n_events = self.n_pieces = int(offsets[-1])
         self.sizes: list[tuple[slice, np.ndarray]] = []
@@ -72,17 +85,15 @@ class Chunks:
             )
             self.n_pieces = int(ends[-1])
 
-    def extended(
-        self, values: np.ndarray, of_chunk: Callable[[np.ndarray], np.ndarray]
-    ) -> np.ndarray:
-        """Values of all pieces: those of the events, and behind them of the chunks.
+    def extended(self, values: np.ndarray, join: np.ufunc) -> np.ndarray:
+        """Return the values of all pieces: those of the events, then of the chunks.
 
         Parameters
         ----------
         values : ndarray of shape (n_events,)
             Values of the events.
-        of_chunk : callable
-            Makes one value of each row of an array of shape (n_chunks, 16).
+        join : ufunc
+            Reduces the values of a chunk to one: `numpy.add`, `numpy.minimum`, ...
 
         Returns
         -------
@@ -94,13 +105,14 @@ class Chunks:
         result = np.empty(self.n_pieces, dtype=values.dtype)
         result[: self.n_events] = values
         for own, parts in self.sizes:
-            result[own] = of_chunk(result[parts])
+            # (n_chunks, 16) to (n_chunks,)
+            result[own] = join.reduce(result[parts], axis=1)
         return result
 
     def pieces(
         self, codes: np.ndarray, begin: np.ndarray, end: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Put windows together of pieces.
+        """Return the pieces of which windows consist.
 
         Parameters
         ----------
@@ -114,7 +126,7 @@ class Chunks:
         index : ndarray of shape (m,), int64
             Pieces of all windows, one after the other.
         offsets : ndarray of shape (n + 1,), int64
-            Those of window ``i`` are ``index[offsets[i]:offsets[i + 1]]``.
+            Window ``i`` consists of ``index[offsets[i]:offsets[i + 1]]``.
         """
         if not self.sizes:
             return ranges(begin, end)
@@ -125,9 +137,12 @@ class Chunks:
     def _stretches(
         self, codes: np.ndarray, begin: np.ndarray, end: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Stretches of pieces of one size each, shape (n, 1 + 2 * n_sizes).
+        """Return ranges of pieces of one size each, shape (n, 1 + 2 * n_sizes).
 
-        From single events to the largest chunks in the middle, and back.
+        The columns go from single events to the largest chunks in the middle, and
+        back::
+
+            [events][chunks of 16][chunks of 256][chunks of 16][events]
         """
         n_sizes = len(self.sizes)
         shape = (len(codes), 1 + 2 * n_sizes)
@@ -136,7 +151,7 @@ class Chunks:
         for size in range(n_sizes):
             base = self._begins[size][codes]
             inner, outer = -(-low // SIZE), high // SIZE
-            # Without a full chunk all is head, and nothing is left for what follows.
+            # Without a full chunk everything is head, and larger sizes get nothing.
             has_chunk = inner < outer
             starts[:, size] = base + low
             stops[:, size] = base + np.where(has_chunk, inner * SIZE, high)
@@ -149,11 +164,8 @@ class Chunks:
         return starts, stops
 
 
-_WIDTH = 8  # numbers of an event, or of a row, in work
-
-
 class Portion(NamedTuple):
-    """Rows of some customers, as views of the events that they see together.
+    """Rows of some customers, as views of the positions of the events that they see.
 
     Parameters
     ----------
@@ -180,22 +192,17 @@ class Portion(NamedTuple):
     offsets: np.ndarray
 
     def in_blocks(self, width: int) -> Iterator[tuple[slice, Portion]]:
-        """Some rows at a time, with `width` numbers in work for each."""
+        """Yield the rows in blocks, with `width` numbers in work for each row."""
         for some in blocks(len(self.rows), width):
+            names = ("rows", "codes", "start", "stop", "cutoff")
             yield (
                 some,
-                self._replace(
-                    rows=self.rows[some],
-                    codes=self.codes[some],
-                    start=self.start[some],
-                    stop=self.stop[some],
-                    cutoff=self.cutoff[some],
-                ),
+                self._replace(**{name: getattr(self, name)[some] for name in names}),
             )
 
 
 def portions(rows: Views) -> Iterator[Portion]:
-    """Yield all rows that see an event, those of some customers at a time.
+    """Yield all rows that see an event, a group of customers at a time.
 
     Parameters
     ----------
@@ -205,26 +212,26 @@ def portions(rows: Views) -> Iterator[Portion]:
     Yields
     ------
     Portion
-        Of about ``BLOCK / 8`` rows and events together, or of a single customer; those
-        of customers with few events come first.
+        About ``BLOCK / 8`` rows and events together, or a single customer. Customers
+        with few visible events come first.
     """
     seen = visible_segments(rows)
     filled = rows.stop[seen.rows] > rows.start[seen.rows]
     row, customer = seen.rows[filled], seen.of_row[filled]
     n_events = seen.last - seen.first
+    # Sort customers by their number of events: those of a portion are then alike.
     by_length = np.argsort(n_events, kind="stable")
-    place = np.empty_like(by_length)
-    place[by_length] = np.arange(len(by_length))
+    place = inverse_permutation(by_length)
     order = np.argsort(place[customer], kind="stable")
     row, customer = row[order], place[customer[order]]
     first, last = seen.first[by_length], seen.last[by_length]
     row_ends = np.searchsorted(customer, np.arange(len(first)), side="right")
-    load = np.cumsum(last - first) + row_ends
+    load = np.cumsum(last - first) + row_ends  # events and rows up to each customer
     for one, following in groups(load, _WIDTH):
         here = slice(row_ends[one - 1] if one else 0, row_ends[following - 1])
         events, offsets = ranges(first[one:following], last[one:following])
         own, code = row[here], customer[here] - one
-        shift = offsets[code] - first[customer[here]]
+        shift = offsets[code] - first[customer[here]]  # from the log to `events`
         start, stop = rows.start[own] + shift, rows.stop[own] + shift
         if len(own):
             yield Portion(own, code, start, stop, rows.cutoff[own], events, offsets)

@@ -1,4 +1,11 @@
-"""Sort events, and summarize runs of adjacent equal values."""
+"""Sort events, and summarize runs of adjacent equal values.
+
+Values of shape (n,) and the starts of their runs, of shape (n_runs,)::
+
+    values   4  4  7  7  7  9
+    starts   0     2        5       a run ends where the next one starts
+    sums     8     21       9       (n_runs,)
+"""
 
 from __future__ import annotations
 
@@ -11,19 +18,19 @@ from sklearn_seqcrm._ragged._segments import first_of_filled
 
 
 def begins_run(values: np.ndarray, first: np.ndarray | None = None) -> np.ndarray:
-    """Tell where a value differs from the one before it.
+    """Tell where a run of equal values begins.
 
     Parameters
     ----------
     values : ndarray of shape (n,)
         Values, equal ones side by side.
     first : ndarray of int, or None, default=None
-        Where segments begin; no run goes on from one to the next.
+        Starts of segments; no run goes on from one segment to the next.
 
     Returns
     -------
     ndarray of shape (n,), bool
-        True where a run begins, at the first value among them.
+        True where a value differs from the one before it, and at the first value.
 
     Examples
     --------
@@ -41,21 +48,21 @@ def begins_run(values: np.ndarray, first: np.ndarray | None = None) -> np.ndarra
 def starts_of_filled(
     first: np.ndarray, present: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where runs start after what is missing was left out.
+    """Return the starts of the runs after missing values were left out.
 
     Parameters
     ----------
     first : ndarray of shape (n_runs,), int64
-        Where each run starts, ascending; it ends where the next one starts.
+        Start of each run, ascending; it ends where the next one starts.
     present : ndarray of shape (n,), bool
         Which values are not missing.
 
     Returns
     -------
     filled : ndarray of shape (n_runs,), bool
-        Which runs have a value.
+        Whether each run has a value that is present.
     starts : ndarray of shape (n_filled,), int64
-        Where these start among the values that are present.
+        Starts of these runs among the values that are present.
 
     Examples
     --------
@@ -70,23 +77,23 @@ def starts_of_filled(
     return filled, bounds[:-1][filled]
 
 
+# Summaries of runs -------------------------------------------------------------------
+
+
 def _lengths(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
     return np.diff(starts, append=len(values))
 
 
 def _sum(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    # Each run is added up by itself: differences of one long cumulative sum would
-    # change with what stands before.
+    # Each run is summed by itself: the rounding of differences of one long cumulative
+    # sum would depend on the runs before.
     with np.errstate(invalid="ignore", over="ignore"):
         return np.add.reduceat(values.astype("float64", copy=False), starts)
 
 
 def _mean(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    # (n_runs,) or, of vectors, (n_runs, n_components)
     return (_sum(values, starts).T / _lengths(values, starts)).T
-
-
-def _first(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    return values[starts]
 
 
 def _last(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
@@ -96,18 +103,19 @@ def _last(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
 def _count_distinct(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
     _, codes = np.unique(values, return_inverse=True)
     n_levels = codes.max(initial=0) + 1
+    # A pair of run and level as one number, (n,); the different ones are counted.
     run = np.repeat(np.arange(len(starts)), _lengths(values, starts))
     pairs = np.unique(run * n_levels + codes)
     return np.bincount(pairs // n_levels, minlength=len(starts))
 
 
 def _most_frequent(codes: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Most frequent code of each run; of equally frequent ones the one seen first."""
+    """Return the most frequent code of each run; of several, the one seen first."""
     found = codes[starts]
     mixed = np.minimum.reduceat(codes, starts) < np.maximum.reduceat(codes, starts)
     if not mixed.any():
         return found
-    # Only runs of several levels need to be sorted.
+    # Only runs with different codes need to be sorted.
     lengths = _lengths(codes, starts)
     codes = codes[np.repeat(mixed, lengths)]
     run = np.repeat(np.arange(mixed.sum()), lengths[mixed])
@@ -115,7 +123,8 @@ def _most_frequent(codes: np.ndarray, starts: np.ndarray) -> np.ndarray:
     pairs, seen_first, counts = np.unique(
         run * n_levels + codes, return_index=True, return_counts=True
     )
-    # The count, then how early: one number, of which the largest wins.
+    # Count and position in one number: the largest has the highest count and, among
+    # equal counts, the earliest first occurrence.
     rank = counts * len(codes) + (len(codes) - 1 - seen_first)
     of_run = np.searchsorted(pairs, np.arange(mixed.sum()) * n_levels)
     best = np.maximum.reduceat(rank, of_run)
@@ -123,19 +132,22 @@ def _most_frequent(codes: np.ndarray, starts: np.ndarray) -> np.ndarray:
     return found
 
 
-# What takes values of shape (n,), none of them missing, and where the runs start, of
-# shape (n_runs,), and returns a value for each run. Every run has a value. ``"mean"``,
-# ``"first"`` and ``"last"`` take vectors as well, of shape (n, n_components).
+# Functions of values of shape (n,), none of them missing, and of the starts of the
+# runs, (n_runs,), each of which has a value. They return one value for each run,
+# (n_runs,). "mean", "first" and "last" also take vectors, (n, n_components).
 RUN_SUMMARIES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "sum": _sum,
     "mean": _mean,
     "min": np.minimum.reduceat,
     "max": np.maximum.reduceat,
-    "first": _first,
+    "first": lambda values, starts: values[starts],
     "last": _last,
     "count_distinct": _count_distinct,
     "most_frequent": _most_frequent,
 }
+
+
+# Sorting -----------------------------------------------------------------------------
 
 
 def sort_events(
@@ -163,14 +175,16 @@ def sort_events(
 
     Notes
     -----
-    A comparison sort of 10 million (customer, time) pairs took 4.0 s with
-    ``np.lexsort``. A counting sort by customer followed by small sorts within each
-    customer took 0.6 s; SciPy has both as compiled routines on sparse matrices: the
+    A counting sort by customer, then a small sort within each customer, took 0.6 s for
+    10 million events; the comparison sort of ``np.lexsort`` took 4.0 s. SciPy has both
+    steps as compiled routines on sparse matrices, where the rows are the customers: the
     conversion of coordinates to rows, and the sorting of a row's column indices.
     """
     n_events = len(codes)
     small = n_events < np.iinfo("int32").max
     position = np.arange(n_events, dtype="int32" if small else "int64")
+    # (n_customers, n_events), a 1 at each (customer, position): as rows, the positions
+    # are grouped by customer and keep their order.
     marks = np.broadcast_to(np.int8(1), n_events)
     grouped = sparse.csr_array(
         (marks, (codes.astype(position.dtype, copy=False), position)),
@@ -179,12 +193,14 @@ def sort_events(
     order, offsets = grouped.indices, grouped.indptr.astype("int64")
     del grouped, position
     by_customer = times[order]
+    # Most tables come in the order of time: then each segment ascends already.
     ends = offsets[1:-1]
     step_back = by_customer[1:] < by_customer[:-1]
     step_back[ends[(ends > 0) & (ends < n_events)] - 1] = False
     if not step_back.any():
         return order, offsets, by_customer
     del step_back
+    # Times as column indices must be integers whose range int64 can hold.
     if times.dtype != np.int64 or int(times.max()) - int(times.min()) >= 2**62:
         by_time = np.lexsort(
             (by_customer, np.repeat(np.arange(n_customers), np.diff(offsets)))
@@ -196,7 +212,12 @@ def sort_events(
 def _sort_within(
     order: np.ndarray, offsets: np.ndarray, times: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sort each segment by its integer times, then each run of ties by input order."""
+    """Sort each segment by its integer times, then each run of ties by input order.
+
+    The rows of the matrix are the segments, the column indices the times since the
+    first of all, and the data the input positions, which SciPy moves along with the
+    indices.
+    """
     first = times.min()
     times -= first
     rows = sparse.csr_array(
@@ -206,6 +227,7 @@ def _sort_within(
     order, times = rows.data, rows.indices.astype("int64", copy=False)
     starts_run = begins_run(times, first_of_filled(offsets))
     if not starts_run.all():
+        # SciPy's sort is not stable: sort the positions of each run of equal times.
         runs = np.append(np.flatnonzero(starts_run), len(times)).astype(order.dtype)
         ties = sparse.csr_array(
             (np.broadcast_to(np.int8(1), len(order)).copy(), order, runs),

@@ -1,4 +1,16 @@
-"""Segments of a log that views see: ranges, cache-sized blocks, shared prefixes."""
+"""Segments of customers and the views of rows: ranges, blocks, visible events.
+
+Rows of one customer share events, and rows of a training set see only part of the log.
+So work on events starts from what the rows see together, not from the whole log::
+
+    position        0   1   2   3   4   5   6   7   8   9
+    segment         [----- customer 0 -----)[- customer 1 -)
+    row 0               [------)
+    row 1                           [------)
+    row 2                                       [------)
+    visible segment     [------------------)    [------)      one for each customer
+    visible run         [------)    [------)    [------)      only visible events
+"""
 
 from __future__ import annotations
 
@@ -7,47 +19,39 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+NO_ROW = -1  # start and stop of a missing history
 
-def first_of_filled(offsets: np.ndarray) -> np.ndarray:
-    """Where the segments ``offsets[i]:offsets[i + 1]`` that are not empty begin."""
-    return offsets[:-1][np.diff(offsets) > 0]
+# Numbers in work at a time: 2**18 floats are 2 MB, which stay in the cache of a core.
+# Each pass over a larger array reads it from memory, and malloc returns large arrays to
+# the system and fetches new pages every time: both took longer than the arithmetic.
+BLOCK = 2**18
 
 
-def is_first_of(starts: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Tell which events are the first of their segment.
+class Views(Protocol):
+    """Views of a log: four numbers for each of n rows."""
 
-    Parameters
-    ----------
-    starts : ndarray of shape (n_segments,), int64
-        Where segments begin, ascending.
-    index : ndarray of shape (n,), int64
-        Positions of events. Where many follow one another, as those of sequences do,
-        starts are looked for once a stretch, and not once an event.
+    @property
+    def codes(self) -> np.ndarray:
+        """Positions of the customers, -1 for an unknown one; shape (n,), int64."""
 
-    Returns
-    -------
-    ndarray of shape (n,), bool
-        Whether each is one of `starts`.
+    @property
+    def start(self) -> np.ndarray:
+        """Row ``i`` sees the events ``start[i]:stop[i]``; shape (n,), int64."""
 
-    Examples
-    --------
-    >>> import numpy as np
-    >>> is_first_of(np.array([0, 3, 4]), np.array([7, 2, 3, 4, 5]))
-    array([False, False,  True,  True, False])
-    """
-    is_first = np.zeros(len(index), dtype=bool)
-    if not len(index):
-        return is_first
-    begins = np.append(0, np.flatnonzero(index[1:] != index[:-1] + 1) + 1)
-    low = index[begins]
-    high = low + np.diff(begins, append=len(index))
-    found, offsets = ranges(np.searchsorted(starts, low), np.searchsorted(starts, high))
-    is_first[starts[found] + np.repeat(begins - low, np.diff(offsets))] = True
-    return is_first
+    @property
+    def stop(self) -> np.ndarray:
+        """See `start`; both are `NO_ROW` where the history is missing."""
+
+    @property
+    def cutoff(self) -> np.ndarray:
+        """Cutoffs on the time axis of the events; shape (n,)."""
+
+
+# Ranges ---------------------------------------------------------------------------
 
 
 def ranges(start: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Join the integer ranges ``start[i]:stop[i]``.
+    """Concatenate the integer ranges ``start[i]:stop[i]``.
 
     Parameters
     ----------
@@ -70,19 +74,62 @@ def ranges(start: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     lengths = stop - start
     offsets = np.zeros(len(lengths) + 1, dtype="int64")
     np.cumsum(lengths, out=offsets[1:])
+    # (n,) to (m,): the shift of a range is that of each of its numbers.
     shift = np.repeat(start - offsets[:-1], lengths)
     shift += np.arange(offsets[-1])
     return shift, offsets
 
 
-# Numbers in work at a time, 2 MB. Of larger arrays each pass is read from memory, and
-# malloc takes the pages from the system anew each time: both took longer than the
-# arithmetic.
-BLOCK = 2**18
+def inverse_permutation(order: np.ndarray) -> np.ndarray:
+    """Return the new position of each element that `order` moves, shape (n,)."""
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    return place
+
+
+def first_of_filled(offsets: np.ndarray) -> np.ndarray:
+    """Return the starts of the segments ``offsets[i]:offsets[i + 1]`` with events."""
+    return offsets[:-1][np.diff(offsets) > 0]
+
+
+def is_first_of(starts: np.ndarray, index: np.ndarray) -> np.ndarray:
+    """Tell which events are the first of their segment.
+
+    Parameters
+    ----------
+    starts : ndarray of shape (n_segments,), int64
+        Starts of the segments, ascending.
+    index : ndarray of shape (n,), int64
+        Positions of events. Best in stretches of consecutive positions, as those of
+        sequences are: starts are searched once for each stretch, not for each event.
+
+    Returns
+    -------
+    ndarray of shape (n,), bool
+        Whether each position is one of `starts`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> is_first_of(np.array([0, 3, 4]), np.array([7, 2, 3, 4, 5]))
+    array([False, False,  True,  True, False])
+    """
+    is_first = np.zeros(len(index), dtype=bool)
+    if not len(index):
+        return is_first
+    begins = np.append(0, np.flatnonzero(index[1:] != index[:-1] + 1) + 1)
+    low = index[begins]  # (n_stretches,)
+    high = low + np.diff(begins, append=len(index))
+    found, offsets = ranges(np.searchsorted(starts, low), np.searchsorted(starts, high))
+    is_first[starts[found] + np.repeat(begins - low, np.diff(offsets))] = True
+    return is_first
+
+
+# Blocks ---------------------------------------------------------------------------
 
 
 def blocks(n: int, width: int) -> Iterator[slice]:
-    """Yield slices of `n` things, of as many as stay in the cache.
+    """Yield slices of `n` things, each of as many as stay in the cache.
 
     Parameters
     ----------
@@ -94,7 +141,7 @@ def blocks(n: int, width: int) -> Iterator[slice]:
     Yields
     ------
     slice
-        Of ``BLOCK // width`` things, the last one of fewer.
+        Of ``BLOCK // width`` things; the last slice may have fewer.
 
     Examples
     --------
@@ -107,20 +154,20 @@ def blocks(n: int, width: int) -> Iterator[slice]:
 
 
 def groups(load: np.ndarray, width: int) -> Iterator[tuple[int, int]]:
-    """Yield ranges of things of unequal size, of as many as stay in the cache.
+    """Yield ranges of things of unequal size that together stay in the cache.
 
     Parameters
     ----------
     load : ndarray of shape (n,), int
-        Size of each thing and of all before it.
+        Cumulative size: that of each thing and of all before it.
     width : int
         Numbers in work for a size of 1.
 
     Yields
     ------
     start, stop : int
-        Of about ``BLOCK // width`` in all, or a single thing. Things of no size that
-        come first are in none.
+        Of a total size of about ``BLOCK // width``, or a single larger thing. Things of
+        size 0 at the very beginning are in no range.
 
     Examples
     --------
@@ -152,7 +199,7 @@ def event_blocks(
     index : ndarray of shape (m,), int64
         Positions of their events, row by row.
     first : ndarray of shape (k,), int64
-        Where in `index` each row begins, as ``np.ufunc.reduceat`` takes it.
+        Where each row starts in `index`, as ``np.ufunc.reduceat`` takes it.
 
     Notes
     -----
@@ -169,6 +216,7 @@ def event_blocks(
     ...     print(rows, np.add.reduceat(spend[index], first))
     [0 2] [ 7. 14.]
     """
+    # `reduceat` would return the next value for an empty row, so those are left out.
     filled = np.flatnonzero(stop > start)
     ends = np.cumsum((stop - start)[filled])
     n_events = ends[-1] if len(ends) else 0
@@ -179,39 +227,19 @@ def event_blocks(
             yield rows, index, offsets[:-1]
 
 
-NO_ROW = -1  # start and stop of a missing history
-
-
-class Views(Protocol):
-    """Four numbers of each of n rows."""
-
-    @property
-    def codes(self) -> np.ndarray:
-        """Positions of the customers, -1 for an unknown one; shape (n,), int64."""
-
-    @property
-    def start(self) -> np.ndarray:
-        """Row ``i`` sees the events ``start[i]:stop[i]``; shape (n,), int64."""
-
-    @property
-    def stop(self) -> np.ndarray:
-        """See `start`; both are `NO_ROW` where the history is missing."""
-
-    @property
-    def cutoff(self) -> np.ndarray:
-        """Cutoffs on the time axis of the events; shape (n,)."""
+# Visible events -------------------------------------------------------------------
 
 
 class Segments(NamedTuple):
-    """What the rows of each customer see together.
+    """The events that the rows of each customer see together.
 
     Parameters
     ----------
     codes : ndarray of shape (n_seen,), int64
         Customers with a row, ascending.
     first, last : ndarray of shape (n_seen,), int64
-        From the first to the last event that one of the customer's rows sees, as
-        ``first:last`` of the log; empty if all the rows are.
+        ``first:last`` of the log reaches from the first to the last event that a row of
+        the customer sees; empty if all their rows are empty.
     rows : ndarray of shape (n_known,), int64
         Rows whose customer the log knows.
     of_row : ndarray of shape (n_known,), int64
@@ -226,27 +254,28 @@ class Segments(NamedTuple):
 
 
 def visible_segments(rows: Views) -> Segments:
-    """Find the stretch of the log that the rows of each customer see together."""
+    """Return the part of each customer's segment that their rows see together."""
     known = np.flatnonzero(rows.codes >= 0)
     codes, of_row = np.unique(rows.codes[known], return_inverse=True)
     start, stop = rows.start[known], rows.stop[known]
     filled = stop > start
+    # (n_known,) to (n_seen,)
     last = np.zeros(len(codes), dtype="int64")
     np.maximum.at(last, of_row[filled], stop[filled])
-    # No start is above it; and of a customer without any visible event it stays, so
-    # that the segment is empty.
+    # No start lies after `last`. A customer without visible events keeps this value, so
+    # that their visible segment is empty.
     first = last.copy()
     np.minimum.at(first, of_row[filled], start[filled])
     return Segments(codes, first, last, known, of_row)
 
 
 def starts_among(seen: Segments, rows: Views, offsets: np.ndarray) -> np.ndarray:
-    """Where rows start after their segments were put behind one another.
+    """Return the start of each row after the visible segments were concatenated.
 
     Parameters
     ----------
     seen : Segments
-        What `visible_segments` found for `rows`.
+        Result of `visible_segments` for `rows`.
     rows : Views of n
         The rows.
     offsets : ndarray of shape (n_seen + 1,), int64
@@ -255,19 +284,19 @@ def starts_among(seen: Segments, rows: Views, offsets: np.ndarray) -> np.ndarray
     Returns
     -------
     ndarray of shape (n,), int64
-        New `start` of each row; `NO_ROW` if it is missing, 0 if the log does not know
-        its customer.
+        New `start` of each row; `NO_ROW` if the history is missing, 0 if the log does
+        not know the customer.
     """
     start = np.where(rows.start == NO_ROW, NO_ROW, 0)
     skipped = rows.start[seen.rows] - seen.first[seen.of_row]
-    # A row without an event may stand anywhere, also outside its customer's segment.
+    # An empty row may start anywhere, even outside the segment of its customer.
     filled = (rows.stop > rows.start)[seen.rows]
     start[seen.rows] = offsets[seen.of_row] + np.where(filled, skipped, 0)
     return start
 
 
 def visible_runs(rows: Views) -> tuple[np.ndarray, np.ndarray]:
-    """Find the stretches of events of which at least one row sees each.
+    """Return the stretches of events each of which at least one row sees.
 
     Parameters
     ----------
@@ -277,13 +306,13 @@ def visible_runs(rows: Views) -> tuple[np.ndarray, np.ndarray]:
     Returns
     -------
     first, last : ndarray of shape (n_runs,), int64
-        Stretches ``first:last`` of one customer each, apart from one another and
-        ascending; none is empty.
+        Stretches ``first:last`` of one customer each: disjoint, ascending, not empty.
     """
     filled = np.flatnonzero(rows.stop > rows.start)
     order = filled[np.argsort(rows.start[filled], kind="stable")]
     start, codes = rows.start[order], rows.codes[order]
     until = np.maximum.accumulate(rows.stop[order])
+    # A stretch begins where a row starts after the end of all rows before it.
     new = np.ones(len(order), dtype=bool)
     new[1:] = (start[1:] > until[:-1]) | (codes[1:] != codes[:-1])
     at = np.flatnonzero(new)
@@ -291,39 +320,29 @@ def visible_runs(rows: Views) -> tuple[np.ndarray, np.ndarray]:
 
 
 def visible_events(rows: Views) -> np.ndarray:
-    """Find the events that at least one row sees.
-
-    Parameters
-    ----------
-    rows : Views
-        Rows.
-
-    Returns
-    -------
-    ndarray of shape (n_visible,), int64
-        Positions, ascending.
-    """
+    """Return the positions of the events that at least one row sees, ascending."""
     return ranges(*visible_runs(rows))[0]
 
 
 def visible_gaps(
     offsets: np.ndarray, index: np.ndarray, times: np.ndarray
 ) -> np.ndarray:
-    """Find the gaps between successive events of a customer that are both visible.
+    """Return the interarrival times between successive visible events of a customer.
 
     Parameters
     ----------
     offsets : ndarray of shape (n_customers + 1,), int64
         Segments of the customers in the log.
     index : ndarray of shape (n_visible,), int64
-        What `visible_events` found. A lookback hides what came before.
+        Result of `visible_events`. Both events must be visible: a lookback hides those
+        before it.
     times : ndarray of shape (n_visible,)
         Times of these events.
 
     Returns
     -------
     ndarray of shape (n_gaps,)
-        Lengths, 0 among them.
+        Interarrival times, including those of 0.
     """
     is_first = np.zeros(offsets[-1] + 1, dtype=bool)
     is_first[offsets] = True

@@ -1,4 +1,9 @@
-"""Statistics of many overlapping windows: counts of levels, sums and extremes."""
+"""Statistics of many overlapping windows: counts of levels, sums and extremes.
+
+A window is a range ``begin:end`` of events of one customer. It is put together of the
+chunks that it contains and of single events at both ends (`Chunks`), so that a long
+history costs little more than a short one, and overlapping windows share the chunks.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +17,7 @@ from sklearn_seqcrm._ragged._search import first_at_or_after
 
 
 class Levels:
-    """The levels of one field, customer by customer.
+    """Counts of the levels of one field within windows.
 
     Parameters
     ----------
@@ -25,20 +30,26 @@ class Levels:
 
     Notes
     -----
-    A window has as many levels as events whose level was last seen before it begins.
-    In a chunk whose places of that are sorted, a binary search counts them.
+    The number of different levels in a window is the number of its events whose level
+    occurred last before the window begins::
+
+        level            a  b  a  a  c  b
+        last before it   -  -  0  2  -  1      `_before`, as positions
+        window 2:6             0  2  -  1      3 are below 2: the levels a, c and b
+
+    In each chunk these positions are sorted, so that a binary search counts them.
     """
 
     def __init__(self, codes: np.ndarray, offsets: np.ndarray, chunks: Chunks) -> None:
         self._chunks = chunks
         self._order, begins = _by_level(codes, offsets)
-        # Where each event is in that order, and where those of its level begin.
+        # Place of each event in this order, and of the first event of its level.
         self._place = np.zeros(len(codes), dtype="int64")
         self._place[self._order] = np.arange(len(self._order))
         self._first = np.zeros(len(codes), dtype="int64")
         of_level = np.maximum.accumulate(np.where(begins, np.arange(len(begins)), 0))
         self._first[self._order] = of_level
-        # Never before any window, so that a missing level is never counted.
+        # A missing level gets a position after all windows, so that none counts it.
         before = np.full(len(codes), len(codes))
         before[self._order[1:]] = self._order[:-1]
         before[self._order[begins]] = -1
@@ -46,6 +57,7 @@ class Levels:
         self._sorted = []
         first, inner = 0, before[:, None]
         for own, parts in chunks.sizes:
+            # (n_chunks, 16, size / 16) to (n_chunks, size)
             inner = np.sort(inner[parts - first].reshape(len(parts), -1), axis=1)
             first = own.start
             self._sorted.append(inner.ravel())
@@ -58,7 +70,7 @@ class Levels:
         Parameters
         ----------
         customers : ndarray of shape (n,), int64
-            Whose they are.
+            Customer of each window.
         begin, end : ndarray of shape (n,), int64
             Windows.
 
@@ -75,19 +87,19 @@ class Levels:
             customers[filled], begin[filled], end[filled]
         )
         since = np.repeat(begin[filled], np.diff(offsets))
-        new = self._count_pieces(index, since)
+        new = self._count_pieces(index, since)  # (m,)
         found[filled] = np.add.reduceat(new, offsets[:-1])
         return found
 
     def count_same(
         self, events: np.ndarray, begin: np.ndarray, end: np.ndarray
     ) -> np.ndarray:
-        """Count the events ``begin:end`` that have the level of a later one.
+        """Count the events ``begin:end`` that have the level of a later event.
 
         Parameters
         ----------
         events : ndarray of shape (n,), int64
-            Events with a level, each of the customer of its window and not in it.
+            Events with a level, each of the customer of its window and after it.
         begin, end : ndarray of shape (n,), int64
             Windows.
 
@@ -103,7 +115,7 @@ class Levels:
         return until - since
 
     def _count_pieces(self, index: np.ndarray, since: np.ndarray) -> np.ndarray:
-        """Events of each piece whose level was last seen before `since`."""
+        """Count the events of each piece whose level occurred last before `since`."""
         if not self._sorted:
             return (self._before[index] < since).astype("int64")
         new = np.zeros(len(index), dtype="int64")
@@ -119,7 +131,7 @@ class Levels:
 
 
 def _by_level(codes: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Events that have a level, by customer, level and time; which begin a level."""
+    """Sort the events with a level by customer, level and time; mark new levels."""
     known = np.flatnonzero(codes >= 0)
     customer = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))[known]
     levels = codes[known].astype("int64")
@@ -129,12 +141,12 @@ def _by_level(codes: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 class Summary(NamedTuple):
-    """What is known of the recorded numbers of some sets of events.
+    """Moments and extremes of the recorded numbers of some sets of events.
 
     Parameters
     ----------
     n : ndarray of shape (...), int64
-        How many there are.
+        Count of the numbers.
     total : ndarray of shape (...)
         Their sum.
     squares : ndarray of shape (...)
@@ -150,16 +162,22 @@ class Summary(NamedTuple):
     high: np.ndarray
 
     def at(self, place: int) -> Summary:
-        """Those of one place in the first dimension."""
+        """Return the summaries at one position of the first dimension."""
         return Summary(*(part[place] for part in self))
 
     def joined(self, other: Self) -> Summary:
-        """The summary of both sets together, which have no event in common.
+        """Return the summary of the union of two disjoint sets.
 
         Notes
         -----
-        Squared distances from a mean are joined by the formula of Chan, Golub and
-        LeVeque, which subtracts means and never large sums.
+        ``squares = squares_a + squares_b + (mean_a - mean_b)^2 * n_a * n_b / n``. It
+        subtracts means and never large sums, which would cancel.
+
+        References
+        ----------
+        T. F. Chan, G. H. Golub and R. J. LeVeque, "Algorithms for Computing the Sample
+        Variance", The American Statistician 37(3), 1983.
+        https://doi.org/10.1080/00031305.1983.10483115
         """
         count = self.n + other.n
         both = np.multiply(self.n, other.n, dtype="float64")
@@ -174,14 +192,14 @@ class Summary(NamedTuple):
         )
 
     def mean(self, of_none: float = np.nan) -> np.ndarray:
-        """Means, and a number for what has none."""
+        """Return the means; `of_none` for an empty set."""
         # The mean of equal numbers is that number; their sum may have been rounded.
         mean = np.where(self._are_equal, self.low, self.total / np.maximum(self.n, 1))
         mean[self.n == 0] = of_none
         return mean
 
     def std(self) -> np.ndarray:
-        """Standard deviations of samples, missing for less than two numbers."""
+        """Return the sample standard deviations, NaN for fewer than two numbers."""
         std = np.sqrt(self.squares / np.maximum(self.n - 1, 1))
         std[self._are_equal] = 0.0
         std[self.n < 2] = np.nan
@@ -193,7 +211,7 @@ class Summary(NamedTuple):
         return self.low == self.high
 
     def extreme(self, which: str) -> np.ndarray:
-        """The smallest or the largest, missing where there is none."""
+        """Return the smallest ("min") or the largest number, NaN for an empty set."""
         values = self.low if which == "min" else self.high
         return np.where(self.n > 0, values, np.nan)
 
@@ -209,11 +227,21 @@ class Bands:
         Customer of each row.
     cuts : ndarray of shape (1 + n_bands, n), int64
         Band ``k`` of row ``i`` holds the events ``cuts[k + 1, i]:cuts[k, i]``.
+
+    Notes
+    -----
+    Windows of several lengths before a cutoff are nested. Each band is summarized once,
+    and `Summary.joined` makes the longer windows of the shorter ones::
+
+        cuts     cuts[2]    cuts[1]    cuts[0]
+        bands       [  band 1  )[  band 0  )
+        windows                 [ window 0 )
+                    [       window 1       )  = band 1 joined with window 0
     """
 
     def __init__(self, chunks: Chunks, codes: np.ndarray, cuts: np.ndarray) -> None:
         self._cuts = cuts
-        end, begin = cuts[:-1].ravel(), cuts[1:].ravel()
+        end, begin = cuts[:-1].ravel(), cuts[1:].ravel()  # (n_bands * n,)
         self._filled = np.flatnonzero(end > begin)
         index, offsets = chunks.pieces(
             np.tile(codes, len(cuts) - 1)[self._filled],
@@ -224,61 +252,55 @@ class Bands:
         self._n_pieces = np.diff(offsets)
 
     def summary(self, numbers: Numbers) -> Summary:
-        """Summarise the numbers of each band, shape (n_bands, n)."""
+        """Summarize the numbers of each band, shape (n_bands, n)."""
         n_before = numbers.n_before[self._cuts]
         count = n_before[:-1] - n_before[1:]
         total, squares = np.zeros(count.size), np.zeros(count.size)
         low, high = np.full(count.size, np.inf), np.full(count.size, -np.inf)
         parts = (total, squares, low, high)
         if len(self._filled):
-            of_filled = self._summarise(numbers, count.ravel()[self._filled])
+            of_filled = self._summarize(numbers, count.ravel()[self._filled])
             for part, values in zip(parts, of_filled, strict=True):
                 part[self._filled] = values
         return Summary(count, *(part.reshape(count.shape) for part in parts))
 
-    def _summarise(
-        self, numbers: Numbers, count: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Sum, squared distances and extremes of the bands that are not empty."""
+    def _summarize(self, numbers: Numbers, count: np.ndarray) -> list[np.ndarray]:
+        """Return sum, squared distances and extremes of the bands with events."""
         index, first = self._index, self._first
-        totals = numbers.total[index]
-        total = np.add.reduceat(totals, first)
+        totals = numbers.total[index]  # (m,), one for each piece
+        total = np.add.reduceat(totals, first)  # (n_filled,)
         mean = np.repeat(total / np.maximum(count, 1), self._n_pieces)
         if numbers.is_plain:
             apart = totals - mean
             apart *= apart
-            squares, low, high = np.add.reduceat(apart, first), totals, totals
+            low = high = totals
         else:
             apart = _apart(totals, numbers.count[index], mean)
             apart += numbers.squares[index]
-            squares = np.add.reduceat(apart, first)
             low, high = numbers.low[index], numbers.high[index]
-        return (
-            total,
-            squares,
-            np.minimum.reduceat(low, first),
-            np.maximum.reduceat(high, first),
-        )
+        of_pieces = ((np.add, apart), (np.minimum, low), (np.maximum, high))
+        return [total, *(join.reduceat(part, first) for join, part in of_pieces)]
 
 
 class Numbers:
-    """One number of each event, summarised over the chunks.
+    """One number of each event, summarized over the chunks.
 
     Parameters
     ----------
     values : ndarray of shape (n_events,)
-        Numbers; what is not finite was not recorded.
+        Numbers; one that is not finite was not recorded.
     chunks : Chunks
         Chunks of the events.
 
     Attributes
     ----------
     n_before : ndarray of shape (n_events + 1,), int64
-        How many are recorded before each event.
+        Count of the numbers recorded before each event.
     count, total, squares, low, high : ndarray of shape (n_pieces,)
         The summary of each piece.
     is_plain : bool
-        Whether all pieces are single events with a recorded number.
+        Whether all pieces are single events with a recorded number. Then `total` is the
+        only summary.
     """
 
     def __init__(self, values: np.ndarray, chunks: Chunks) -> None:
@@ -286,35 +308,23 @@ class Numbers:
         self.n_before = np.append(0, np.cumsum(recorded))
         numbers = np.where(recorded, values, 0.0)
         self.is_plain = not chunks.sizes and bool(recorded.all())
-        self.total = chunks.extended(numbers, _sum)
+        self.total = chunks.extended(numbers, np.add)
         if self.is_plain:
             return
-        self.count = chunks.extended(recorded.astype("float64"), _sum)
-        self.low = chunks.extended(np.where(recorded, numbers, np.inf), _min)
-        self.high = chunks.extended(np.where(recorded, numbers, -np.inf), _max)
+        self.count = chunks.extended(recorded.astype("float64"), np.add)
+        self.low = chunks.extended(np.where(recorded, numbers, np.inf), np.minimum)
+        self.high = chunks.extended(np.where(recorded, numbers, -np.inf), np.maximum)
         self.squares = np.zeros(chunks.n_pieces)
         for own, parts in chunks.sizes:
-            mean = self.total[own] / np.maximum(self.count[own], 1)
+            mean = self.total[own] / np.maximum(self.count[own], 1)  # (n_chunks,)
             apart = _apart(self.total[parts], self.count[parts], mean[:, None])
-            self.squares[own] = _sum(self.squares[parts] + apart)
+            self.squares[own] = (self.squares[parts] + apart).sum(axis=1)
 
 
 def _apart(total: np.ndarray, count: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Squared distance of the mean of each piece from another, times its count."""
+    """Return ``count * (total / count - mean)^2``, zero for an empty piece."""
     apart = total - count * mean
-    # In this order, as the square of a long chunk's could be beyond all numbers.
+    # Divided before it is squared: the square of a long chunk's could overflow.
     found = apart / np.maximum(count, 1)
     found *= apart
     return found
-
-
-def _sum(chunks: np.ndarray) -> np.ndarray:
-    return chunks.sum(axis=1)
-
-
-def _min(chunks: np.ndarray) -> np.ndarray:
-    return chunks.min(axis=1)
-
-
-def _max(chunks: np.ndarray) -> np.ndarray:
-    return chunks.max(axis=1)

@@ -7,9 +7,9 @@ from sklearn_seqcrm._store._clock import (
     days_between,
     days_between_ticks,
     earlier,
+    format_time,
     later,
     moments_after,
-    short_time,
 )
 from sklearn_seqcrm._store._columns import (
     Column,
@@ -20,14 +20,14 @@ from sklearn_seqcrm._store._columns import (
     to_series,
 )
 from sklearn_seqcrm._store._files import (
-    SEALED,
+    SEALED_FORMAT,
     Writer,
-    entry_of,
-    part_of,
+    get_entry,
     read_sealed_json,
     read_sealed_table,
     replacing,
-    to_the_disk,
+    sync_to_disk,
+    temporary_sibling,
     write_sealed_json,
     write_sealed_table,
 )
@@ -39,7 +39,13 @@ from sklearn_seqcrm._store._ids import (
     kind_of_ids,
     refuse_other_kind,
 )
-from sklearn_seqcrm._store._log import Log, Rows, by_log, join_rows, missing_rows
+from sklearn_seqcrm._store._log import (
+    Log,
+    Rows,
+    join_rows,
+    missing_rows,
+    positions_by_log,
+)
 from sklearn_seqcrm._store._names import many, one_or_many, refuse_taken, unlike
 from sklearn_seqcrm._store._raw_log import (
     Kinds,
@@ -50,55 +56,3 @@ from sklearn_seqcrm._store._raw_log import (
     rows_of_kinds,
 )
 from sklearn_seqcrm._store._timeline import ObservationWindow, Timeline, frozen
-
-__all__ = [
-    "LONGEST",
-    "SEALED",
-    "TICKS_PER_SECOND",
-    "Clock",
-    "Column",
-    "Kinds",
-    "Log",
-    "ObservationWindow",
-    "RawLog",
-    "Rows",
-    "Timeline",
-    "Writer",
-    "by_log",
-    "check_kinds",
-    "days_between",
-    "days_between_ticks",
-    "earlier",
-    "entry_of",
-    "events_of_kinds",
-    "exact_ids",
-    "factorize",
-    "find_ids",
-    "frozen",
-    "hashed_ids",
-    "ids_of",
-    "is_of_kinds",
-    "join_ids",
-    "join_rows",
-    "kind_of_ids",
-    "later",
-    "many",
-    "missing_rows",
-    "moments_after",
-    "one_or_many",
-    "part_of",
-    "read_sealed_json",
-    "read_sealed_table",
-    "refuse_missing",
-    "refuse_other_kind",
-    "refuse_taken",
-    "replacing",
-    "rows_of_kinds",
-    "scatter",
-    "short_time",
-    "to_series",
-    "to_the_disk",
-    "unlike",
-    "write_sealed_json",
-    "write_sealed_table",
-]

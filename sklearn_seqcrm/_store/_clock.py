@@ -1,8 +1,26 @@
 """The time axis of a log: datetimes of one unit or plain numbers, and days between.
 
-Days since 1970 as floats are rounded to a ten-millionth of a second. In differences of
-them, a delay that is always the same varies by that much, and a scale learned from it
-is that of rounding.
+A log stores times as numbers, *ticks*, of one dtype:
+
+===========================  =========  ==========================================
+times of the user            dtype      ticks
+===========================  =========  ==========================================
+datetimes, naive or aware    int64      units (s, ms, us or ns) since 1970, in UTC
+whole numbers                int64      the numbers
+other numbers                float64    the numbers
+===========================  =========  ==========================================
+
+`Clock` converts cutoffs, lengths and other times of the user to this axis. A time
+between two ticks is rounded to the side that keeps its comparison with every event::
+
+    ticks       |           |
+    time                ^
+    up=True             --->|      event < time   stays as it is
+    up=False    |<-------          event <= time  stays as it is
+
+Days are computed from whole days and the rest of a day, never as the difference of two
+floats: days since 1970 are rounded to a ten-millionth of a second, so that a constant
+delay would vary by that much, and a scale learned from it would be that of rounding.
 """
 
 from __future__ import annotations
@@ -17,23 +35,24 @@ import pandas as pd
 
 LONGEST = int(np.iinfo("int64").max)
 _EARLIEST = int(np.iinfo("int64").min)
+# From the coarsest unit to the finest.
 TICKS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
-_EXACT = 2**53  # up to here, every integer is a float as well
+_EXACT = 2**53  # up to here, a float can hold every integer
 _EXAMPLE = "for example pd.Timedelta(days=14) or '14D'"
 
 
 @dataclass(frozen=True)
 class Clock:
-    """Converts between what users write and the numbers that a log stores.
+    """A time axis: converts between the times of users and the ticks of a log.
 
     Parameters
     ----------
     dtype : {"int64", "float64"}
-        Type of the stored numbers. Datetimes are always ``"int64"``.
+        Dtype of the ticks. Datetimes are always ``"int64"``.
     unit : {"s", "ms", "us", "ns"} or None, default=None
         Resolution of stored datetimes; None for plain numbers.
     aware : bool, default=False
-        Whether the datetimes carry a time zone. They are stored as UTC.
+        Whether the datetimes have a time zone. They are stored as UTC.
     """
 
     dtype: str
@@ -47,7 +66,7 @@ class Clock:
 
     @classmethod
     def of(cls, values: Any, what: str) -> tuple[Clock, np.ndarray]:
-        """Read the times of a log, and the clock that fits them.
+        """Read the times of a new log, and find the clock that fits them.
 
         Parameters
         ----------
@@ -61,13 +80,12 @@ class Clock:
         clock : Clock
             The axis of these times.
         times : ndarray of shape (n,)
-            The times as numbers of type ``clock.dtype``.
+            The ticks, of dtype ``clock.dtype``.
         """
         values = _as_series(values, what)
-        if isinstance(values.dtype, pd.DatetimeTZDtype):
-            return cls("int64", values.dtype.unit, True), _int64_of(values)
         if values.dtype.kind == "M":
-            return cls("int64", np.datetime_data(values.dtype)[0]), _int64_of(values)
+            aware = isinstance(values.dtype, pd.DatetimeTZDtype)
+            return cls("int64", values.dt.unit, aware), _int64_of(values)
         if values.dtype.kind in "iu":
             return cls("int64"), _whole_numbers(values, what)
         times = values.to_numpy(dtype="float64", na_value=np.nan)
@@ -77,25 +95,24 @@ class Clock:
     def read(
         self, values: Any, what: str, *, up: bool = True, back: Any = None
     ) -> np.ndarray:
-        """Convert points in time to this axis.
+        """Convert points in time to ticks.
 
         Parameters
         ----------
         values : Series, array or scalar
-            Datetimes (or what ``pd.Timestamp`` parses, if a scalar) or numbers.
+            Datetimes or numbers; a scalar may be text that ``pd.Timestamp`` parses.
         what : str
             How an error names the values.
         up : bool, default=True
-            A time between two ticks of the axis goes to the later one, which keeps
-            every comparison ``event < time`` as it is; False goes to the earlier
-            one, which keeps ``event <= time``.
+            Round a time between two ticks up, which keeps every comparison ``event <
+            time`` as it is; False rounds down, which keeps ``event <= time``.
         back : Timedelta, str, number or None, default=None
-            A lookback to subtract from each time before it is rounded.
+            Lookback to subtract from each time before it is rounded.
 
         Returns
         -------
         ndarray
-            Numbers of type `dtype`, of shape (1,) for a scalar.
+            Ticks of type `dtype`, of shape (1,) for a scalar.
         """
         if np.ndim(values) == 0:
             values = [self.parse(values, what)]
@@ -103,13 +120,13 @@ class Clock:
         length = 0 if back is None else self._length(back, "lookback")
         if not len(values):
             return np.zeros(0, dtype=self.dtype)
-        self._check_same_kind(values, what)
+        self._check_same_type(values, what)
         if self.dtype == "float64":
             return _as_floats(values, what, up) - float(length)
         ticks, rest, parts = self._split(values, what)
         whole = math.floor(length)
         ticks = earlier(ticks, min(whole, LONGEST))
-        # `rest` and the fraction of the length count the same parts of a tick.
+        # `rest` and `fraction` count the same parts of a tick.
         fraction = float((length - whole) * parts)
         if up:
             ticks += rest > fraction
@@ -118,12 +135,12 @@ class Clock:
         return ticks
 
     def duration(self, value: Any, what: str, *, positive: bool = False) -> int | float:
-        """Convert a length of time to this axis.
+        """Convert a length of time to ticks.
 
         Parameters
         ----------
         value : Timedelta, str or number
-            What ``pd.Timedelta`` takes for datetimes, a number for plain numbers.
+            On an axis of datetimes what ``pd.Timedelta`` takes, otherwise a number.
         what : str
             How an error names the value.
         positive : bool, default=False
@@ -132,8 +149,8 @@ class Clock:
         Returns
         -------
         int or float
-            The length in the axis's own numbers, not negative, and no longer than the
-            axis if that has integers.
+            Ticks, not negative; on an axis of integers at most `LONGEST`, and a float
+            where the length is not a whole number of ticks.
         """
         length = self._length(value, what)
         if positive and not length:
@@ -143,18 +160,18 @@ class Clock:
         return min(int(length), LONGEST)
 
     def rounded_up(self, **lengths: Any) -> int | float:
-        """Convert the sum of some lengths of time to this axis.
+        """Convert the sum of some lengths of time to ticks, rounded up.
 
         Parameters
         ----------
         **lengths : Timedelta, str or number
-            Lengths by the names that errors give them.
+            Lengths by their names in errors.
 
         Returns
         -------
         int or float
-            On an axis of integers the next whole number, as a time lies before
-            ``t + length`` if and only if it lies before the next tick.
+            On an axis of integers the next whole number: a tick lies before ``t +
+            length`` if and only if it lies before the next tick after that.
         """
         total = sum(self._length(value, what) for what, value in lengths.items())
         if self.dtype == "float64":
@@ -162,29 +179,29 @@ class Clock:
         return min(math.ceil(total), LONGEST)
 
     def as_index(self, times: np.ndarray) -> pd.Index:
-        """The numbers of this axis as the datetimes or numbers that users see."""
+        """Convert ticks to the datetimes or numbers that users see."""
         if self.unit is None:
             return pd.Index(times)
         index = pd.DatetimeIndex(times.view(f"M8[{self.unit}]"))
         return index.tz_localize("UTC") if self.aware else index
 
     def as_scalar(self, time: Any) -> Any:
-        """One number of this axis as a Timestamp, int or float."""
+        """Convert one tick to a Timestamp, int or float."""
         value = self.as_index(np.array([time], dtype=self.dtype))[0]
         return value.item() if isinstance(value, np.generic) else value
 
     def ticks_per_day(self) -> float | None:
-        """Length of a day on this axis; None for plain numbers."""
+        """Return the ticks of a day; None for plain numbers."""
         return None if self.unit is None else 86400.0 * TICKS_PER_SECOND[self.unit]
 
     def ticks_of(self, other: Clock) -> float:
-        """Number of ticks of this axis in one tick of another."""
+        """Return the number of ticks of this axis in one tick of another."""
         if self.unit is None or other.unit is None:
             return 1.0
         return TICKS_PER_SECOND[self.unit] / TICKS_PER_SECOND[other.unit]
 
     def parse(self, value: Any, what: str) -> Any:
-        """One point in time; text is read where dates belong.
+        """Parse one point in time if it is text and the axis has datetimes.
 
         Parameters
         ----------
@@ -195,7 +212,7 @@ class Clock:
 
         Returns
         -------
-        Timestamp, or `value` itself if it is no text
+        Timestamp, or `value` itself if it is not text
             The point in time.
         """
         if self.unit is not None and isinstance(value, str):
@@ -207,13 +224,14 @@ class Clock:
         return value
 
     def _zone_of_text(self, time: pd.Timestamp) -> str:
+        """Explain a time zone that is missing or not wanted, and the way out."""
         if not self.aware:
             naive = str(time.tz_localize(None))
             return (
                 f"which has a time zone, but the times of the log are {self}; write "
                 f"{naive!r}, if that is the moment on the clock of the log"
             )
-        # pandas does not read "2024-05-01+00:00", without the time of the day.
+        # A date with the time 00:00: pandas does not parse "2024-05-01+00:00".
         in_utc = str(time.tz_localize("UTC"))
         return (
             f"which has no time zone, but the times of the log are {self}; write "
@@ -221,10 +239,11 @@ class Clock:
         )
 
     def _split(self, values: pd.Series, what: str) -> tuple[np.ndarray, Any, int]:
-        """Whole ticks, rounded down, and the rest in so many parts of a tick."""
+        """Return ticks, rounded down, the rest, and the units of the rest in a tick."""
         if self.unit is None and values.dtype.kind == "f":
             numbers = values.to_numpy(dtype="float64", na_value=np.nan)
             _refuse_not_finite(numbers, what)
+            # 2**63 - 1 is no float: the bound is exclusive.
             beyond = (numbers < -(2.0**63)) | (numbers >= 2.0**63)
             _refuse_beyond_integers(numbers, beyond, what)
             whole = np.floor(numbers)
@@ -232,7 +251,7 @@ class Clock:
         if self.unit is None:
             return _whole_numbers(values, what), 0, 1
         moments = _int64_of(values)
-        parts = TICKS_PER_SECOND[_unit_of(values)] // TICKS_PER_SECOND[self.unit]
+        parts = TICKS_PER_SECOND[values.dt.unit] // TICKS_PER_SECOND[self.unit]
         if parts > 1:
             return *np.divmod(moments, parts), parts
         if parts == 1:
@@ -240,7 +259,7 @@ class Clock:
         return self._refine(values, what), 0, 1
 
     def _refine(self, values: pd.Series, what: str) -> np.ndarray:
-        """Datetimes of a coarser unit than that of this axis."""
+        """Convert datetimes of a coarser unit to ticks."""
         try:
             return _int64_of(values.dt.as_unit(self.unit))
         except pd.errors.OutOfBoundsDatetime as error:
@@ -251,7 +270,7 @@ class Clock:
             ) from error
 
     def _length(self, value: Any, what: str) -> Fraction:
-        """A length of time in ticks, without an error of rounding."""
+        """Return a length of time in ticks, exactly."""
         wanted = f"must be finite and not negative; got {value!r}."
         if self.unit is None:
             if isinstance(value, bool) or not _is_number(value):
@@ -259,11 +278,13 @@ class Clock:
                     f"{what} must be a number, because the times of the log are plain "
                     f"numbers; got {value!r}."
                 )
+            # Integers beyond 2**53 stay exact.
             whole = isinstance(value, int | np.integer)
             number = int(value) if whole else float(value)
             if not 0 <= number < math.inf:
                 raise ValueError(f"{what} {wanted}")
             return Fraction(number)
+        # A Timedelta has a unit of its own: ticks may be a fraction of this axis's.
         delta = self._timedelta(value, what)
         ticks = int(delta.asm8.view("int64")) * TICKS_PER_SECOND[self.unit]
         if ticks < 0:
@@ -271,6 +292,7 @@ class Clock:
         return Fraction(ticks, TICKS_PER_SECOND[np.datetime_data(delta.asm8.dtype)[0]])
 
     def _timedelta(self, value: Any, what: str) -> pd.Timedelta:
+        # pandas would read a number as nanoseconds; 0 needs no unit.
         if _is_number(value) and value != 0:
             raise TypeError(
                 f"{what} must be a length of time, {_EXAMPLE}, because the times of "
@@ -288,9 +310,10 @@ class Clock:
             raise ValueError(f"{what} must be a length of time; got {value!r}.")
         return delta
 
-    def _check_same_kind(self, values: pd.Series, what: str) -> None:
+    def _check_same_type(self, values: pd.Series, what: str) -> None:
+        """Raise a ValueError for numbers on an axis of datetimes, and so on."""
         aware = isinstance(values.dtype, pd.DatetimeTZDtype)
-        dated = aware or values.dtype.kind == "M"
+        dated = values.dtype.kind == "M"
         if dated and self.unit is not None:
             if aware == self.aware:
                 return
@@ -303,20 +326,18 @@ class Clock:
         elif not dated and self.unit is None:
             return
         else:
-            fix = "build both from the same kind of times"
-        kind = "plain numbers"
-        if dated:
-            kind = "time-zone aware datetimes" if aware else "naive datetimes"
+            fix = "build both from times of the same type"
+        given = Clock("int64", "ns" if dated else None, aware)
         raise ValueError(
-            f"{what} are {kind}, but the times of the log are {self}; {fix}."
+            f"{what} are {given}, but the times of the log are {self}; {fix}."
         )
 
 
 def later(times: np.ndarray, length: float | np.ndarray) -> np.ndarray:
-    """``times + length``, or the end of the axis: an overflow would be in the past.
+    """Return ``times + length``, at most the end of the axis.
 
-    On an axis of integers the length, which is not negative, is one as well; see
-    `Clock.rounded_up`.
+    An overflow of int64 would come out in the past. On an axis of integers, `length` is
+    an integer as well, and never negative; see `Clock.rounded_up`.
     """
     if times.dtype != "int64":
         return times + length
@@ -324,21 +345,18 @@ def later(times: np.ndarray, length: float | np.ndarray) -> np.ndarray:
 
 
 def earlier(times: Any, length: int) -> Any:
-    """``times - length`` of integers, or the beginning of the axis."""
+    """Return ``times - length`` of integers, at least the beginning of the axis."""
     return np.maximum(times, _EARLIEST + length) - length
 
 
 def _as_series(values: Any, what: str) -> pd.Series:
-    """Times as a Series of datetimes or numbers; anything else is an error."""
+    """Return times as a Series of datetimes or numbers; refuse anything else."""
     series = values if isinstance(values, pd.Series) else pd.Series(values)
     if isinstance(series.dtype, pd.ArrowDtype):
         series = pd.Series(series.array.to_numpy())
     if series.dtype == object and len(series):
         series = _infer_times(series, what)
-    is_time = series.dtype.kind in "Miuf" or isinstance(
-        series.dtype, pd.DatetimeTZDtype
-    )
-    if len(series) and not is_time:
+    if len(series) and series.dtype.kind not in "Miuf":
         raise TypeError(
             f"{what} must be datetimes or numbers; got the type {series.dtype}. "
             "pd.to_datetime reads dates written as text."
@@ -347,7 +365,7 @@ def _as_series(values: Any, what: str) -> pd.Series:
 
 
 def _infer_times(series: pd.Series, what: str) -> pd.Series:
-    """Timestamps kept as objects, which is how pandas holds several time zones."""
+    """Convert datetimes that are objects, as pandas keeps those of several zones."""
     zones = {getattr(value, "tzinfo", None) is None for value in series}
     if len(zones) > 1:
         raise ValueError(
@@ -358,8 +376,8 @@ def _infer_times(series: pd.Series, what: str) -> pd.Series:
         try:
             return pd.to_datetime(series, utc=zones == {False})
         except (pd.errors.OutOfBoundsDatetime, OverflowError):
-            # pandas before version 3 reads objects as nanoseconds, which end in 2262.
-            # Its Timestamps have a unit of their own all the same.
+            # pandas before version 3 converts objects to nanoseconds, which end in
+            # 2262. A single Timestamp has its own unit.
             stamps = [pd.Timestamp(value).as_unit("us") for value in series]
             found = pd.Series(np.array([one.asm8 for one in stamps]), series.index)
             return found.dt.tz_localize("UTC") if zones == {False} else found
@@ -367,20 +385,12 @@ def _infer_times(series: pd.Series, what: str) -> pd.Series:
 
 
 def _int64_of(values: pd.Series) -> np.ndarray:
-    """Datetimes as numbers of their unit; aware ones in UTC."""
-    if isinstance(values.dtype, pd.DatetimeTZDtype):
-        return np.asarray(values.array.asi8)
-    return values.to_numpy().view("int64")
-
-
-def _unit_of(values: pd.Series) -> str:
-    if isinstance(values.dtype, pd.DatetimeTZDtype):
-        return values.dtype.unit
-    return np.datetime_data(values.to_numpy().dtype)[0]
+    """Return datetimes as numbers of their unit since 1970, aware ones in UTC."""
+    return np.asarray(values.array.asi8)
 
 
 def _whole_numbers(values: pd.Series, what: str) -> np.ndarray:
-    """Integers as int64; those of uint64 beyond it would come out negative."""
+    """Return integers as int64; refuse those of uint64 that would become negative."""
     if values.dtype.kind == "u":
         numbers = values.to_numpy()
         _refuse_beyond_integers(numbers, numbers > LONGEST, what)
@@ -388,9 +398,10 @@ def _whole_numbers(values: pd.Series, what: str) -> np.ndarray:
 
 
 def _as_floats(values: pd.Series, what: str, up: bool) -> np.ndarray:
-    """Numbers as floats; an integer between two goes to the later or the earlier."""
+    """Return numbers as floats; round an integer between two floats up or down."""
     numbers = values.to_numpy(dtype="float64", na_value=np.nan)
     _refuse_not_finite(numbers, what)
+    # The cast rounds to the nearest float. Where that is the wrong side, take the next.
     if values.dtype.kind in "iu" and len(numbers) and np.abs(numbers).max() >= _EXACT:
         exact = [int(number) for number in values]
         rounded = [int(number) for number in numbers]
@@ -409,7 +420,7 @@ def _is_decimal(text: str) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    """Tell numbers from lengths of time, which NumPy takes for integers."""
+    """Tell whether a value is a number; ``np.timedelta64`` is an ``np.integer``."""
     return isinstance(value, int | float | np.number) and not isinstance(
         value, np.timedelta64
     )
@@ -431,26 +442,26 @@ def _refuse_beyond_integers(numbers: np.ndarray, bad: np.ndarray, what: str) -> 
         )
 
 
-def short_time(time: Any) -> str:
-    """The day of a datetime, or a number: a time as one line shows it."""
+def format_time(time: Any) -> str:
+    """Return the day of a datetime, or a number, as text for one line."""
     if isinstance(time, pd.Timestamp):
         return f"{time:%Y-%m-%d}"
     return f"{time:g}" if isinstance(time, float) else str(time)
 
 
 def days_between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Days from one array of datetimes to another.
+    """Return the days from one array of datetimes to another.
 
     Parameters
     ----------
     start, end : ndarray of shape (n,) or (1,), datetime64
-        Moments; their units may differ.
+        Datetimes; their units may differ.
 
     Returns
     -------
     ndarray of shape (n,), float64
         Negative where `end` is the earlier one, NaN where one of the two is missing.
-        Equal lengths of time give equal numbers, whatever the moments and the units.
+        Equal lengths of time give equal numbers, whatever the dates and the units.
 
     Examples
     --------
@@ -468,14 +479,14 @@ def days_between(start: np.ndarray, end: np.ndarray) -> np.ndarray:
 
 
 def days_between_ticks(start: Any, start_unit: str, end: Any, end_unit: str) -> Any:
-    """Days from one moment to another, both as ticks since 1970.
+    """Return the days from one datetime to another, both as ticks since 1970.
 
     Parameters
     ----------
     start, end : int or ndarray of int64
-        Moments.
+        Ticks.
     start_unit, end_unit : {"s", "ms", "us", "ns"}
-        The unit of each.
+        Unit of the ticks of each.
 
     Returns
     -------
@@ -484,14 +495,15 @@ def days_between_ticks(start: Any, start_unit: str, end: Any, end_unit: str) -> 
     """
     units = start_unit, end_unit
     day = max(86_400 * TICKS_PER_SECOND[unit] for unit in units)
-    # Whole days apart from the rest: a far date of a coarse unit may have more ticks of
-    # the finer one than int64 holds.
+    # Whole days and the rest of a day apart: in the finer unit, a far date of the
+    # coarser one may have more ticks than int64 holds.
     (start_day, start_rest), (end_day, end_rest) = (
-        _split(ticks, unit, day)
+        _split_days(ticks, unit, day)
         for ticks, unit in zip((start, end), units, strict=True)
     )
     whole, rest = end_day - start_day, end_rest - start_rest
-    # Both parts get the same sign, so that a length of time has one form alone.
+    # Both parts get the same sign, so that equal lengths have equal parts and their sum
+    # is rounded alike: 1 day - 6 h and 0 days + 18 h are both 0 + 18 h.
     borrowed = 1 * ((whole > 0) & (rest < 0)) - 1 * ((whole < 0) & (rest > 0))
     return (whole - borrowed) + (rest + borrowed * day) / day
 
@@ -499,18 +511,19 @@ def days_between_ticks(start: Any, start_unit: str, end: Any, end_unit: str) -> 
 def moments_after(
     days: np.ndarray, times: np.ndarray, clock: Clock, step: int
 ) -> np.ndarray:
-    """Datetimes some days after events: the inverse of `days_between`, rounded.
+    """Return the datetimes some days after events: the inverse of `days_between`.
 
     Parameters
     ----------
     days : ndarray of shape (n,), float64
-        Days, NaN for a missing datetime. Since 1970, if times are plain numbers.
+        Days after each event, NaN for a missing datetime. If times are plain numbers,
+        days after 1970-01-01.
     times : ndarray of shape (n,)
         Times of the events.
     clock : Clock
-        What the times mean.
+        The axis of the times.
     step : int
-        Seconds that the datetimes are rounded to.
+        Seconds; the datetimes are rounded to a multiple.
 
     Returns
     -------
@@ -519,7 +532,7 @@ def moments_after(
     """
     found = np.full(len(days), np.datetime64("NaT"), dtype="M8[s]")
     there = np.isfinite(days)
-    # Beyond 270,000 years microseconds would overflow.
+    # Beyond 270,000 years, microseconds would overflow.
     near = days[there].clip(-1e8, 1e8)
     microseconds = np.round(near * 86_400e6).astype("int64")
     if clock.unit is not None:
@@ -532,8 +545,8 @@ def moments_after(
     return found
 
 
-def _split(ticks: Any, unit: str, fine_day: int) -> tuple[Any, Any]:
-    """Whole days since 1970, and the ticks left over, of which a day has `fine_day`."""
+def _split_days(ticks: Any, unit: str, fine_day: int) -> tuple[Any, Any]:
+    """Return whole days since 1970 and the rest, in ticks of ``1 / fine_day`` days."""
     day = 86_400 * TICKS_PER_SECOND[unit]
     whole = ticks // day
     return whole, (ticks - whole * day) * (fine_day // day)

@@ -1,10 +1,24 @@
 """Write files and folders atomically, with checksums of their content.
 
-A sealed file contains its *seal* once: ``sklearn_seqcrm.sha256=`` and 64 hexadecimal
-digits, the SHA-256 of all bytes of the file with zeros in the place of the digits. The
-checksum covers every byte. Other readers of the format see an ordinary text: in a
-Parquet file it is in the metadata under the key ``sklearn_seqcrm.seal``, in a JSON file
-under ``"seal"``. Each note has the number of its format. From format `SEALED` on, a
+Atomically: everything is written into a temporary sibling of the target, synced to the
+disk, and renamed. A reader sees the old file or the new one, never a part of either.
+
+A *sealed* file contains a SHA-256 of all its bytes, computed with zeros in the place of
+its 64 digits. Other readers see the seal as ordinary text of the format::
+
+    JSON       { ..., "format": 2, "seal": "sklearn_seqcrm.sha256=<64 digits>" }
+
+    Parquet    PAR1
+               pages of the columns
+               footer: schema, ...; metadata = {
+                   <key of the note>:     JSON of the note, with "format": 2
+                   "sklearn_seqcrm.seal": "sklearn_seqcrm.sha256=<64 digits>"
+               }
+               length of the footer, 4 bytes
+               PAR1
+
+A *note* is what the table alone does not say, as a JSON object. It has the number of
+its format: 1 was written by version 0.1.0, without seals; from `SEALED_FORMAT` on, a
 file without a seal is damaged.
 """
 
@@ -30,27 +44,35 @@ from typing import Any, NamedTuple
 
 try:
     import fcntl
-except ImportError:  # Windows, where parts of killed writers stay
+except ImportError:  # Windows, where temporary files of killed writers stay
     fcntl = None  # type: ignore[assignment]
 
-# Bytes of the name of a target that its part repeats. A name may have 255, and those of
-# some file systems 143.
+SEALED_FORMAT = 2
+_MARK = b"sklearn_seqcrm.sha256="
+_BLANK = b"0" * 64
+_SEAL = (_MARK + _BLANK).decode()
+_SEAL_KEY = "sklearn_seqcrm.seal"
+_PARQUET_END = b"PAR1"
+# Bytes of the name of a target in the name of its temporary sibling. A name may have
+# 255 bytes, on some file systems 143.
 _LONGEST = 100
+
+
+# Atomic writing ---------------------------------------------------------------------
 
 
 @contextmanager
 def replacing(path: Any) -> Iterator[Path]:
-    """A file to write beside another, whose place it takes when it is on the disk.
+    """Yield a temporary file that replaces another once it is complete and synced.
 
-    Until then, and for good if anything fails, the old file stays as it is. A link
-    keeps pointing to where it did, and the file there is replaced, as if it had been
-    written through the link. The new file has the permissions of the old one, or those
-    that any new file gets.
+    Until then, and if anything fails, the old file stays as it is. A link stays, and
+    the file that it points to is replaced. The new file has the permissions of the old
+    one, or those of any new file.
 
     Parameters
     ----------
     path : str or path-like
-        The other, which need not be there.
+        The file to replace or to create.
 
     Yields
     ------
@@ -60,42 +82,43 @@ def replacing(path: Any) -> Iterator[Path]:
     Raises
     ------
     OSError
-        If files may not be written there.
+        If the file or its folder is not writeable.
     ValueError
-        If `path` is no ordinary file.
+        If `path` is not a regular file.
     """
     target = Path(os.path.realpath(os.fspath(path)))
-    # Asked once: another writer may make the file meanwhile.
+    # Checked once: another writer may create the file in the meantime.
     mode = target.stat().st_mode if target.exists() else None
     if mode is not None:
         if not stat.S_ISREG(mode):
             raise ValueError(f"{path} is no ordinary file, so that it is not replaced.")
         if not os.access(target, os.W_OK):
             raise PermissionError(f"{path} may not be written.")
-    with part_of(target, path, is_folder=False) as part:
+    with temporary_sibling(target, path, is_folder=False) as part:
         if mode is not None:
             part.chmod(stat.S_IMODE(mode))
         yield part
-        to_the_disk(part)
+        sync_to_disk(part)
         os.replace(part, target)
 
 
 @contextmanager
-def part_of(target: Path, path: Any, *, is_folder: bool) -> Iterator[Path]:
-    """A file or folder to write beside its target, and to move there.
+def temporary_sibling(target: Path, path: Any, *, is_folder: bool) -> Iterator[Path]:
+    """Yield a temporary file or folder beside its target, to be moved there.
 
-    It is called ``.<target>.<16 digits>.part``, and removed if it was not moved. Parts
-    of the same target that were left by killed processes are removed before. Whoever
-    writes a part has locked it, and the system unlocks it when the process ends.
+    Its name is ``.<target>.<8 digits of the kernel><8 random digits>.part``. It is
+    removed if it was not moved. A writer holds a lock on it, which the system releases
+    when the process ends: so siblings that killed processes left behind are recognized
+    and removed first.
 
     Parameters
     ----------
     target : Path
-        Where the part shall be moved to.
+        Path that the caller moves it to.
     path : str or path-like
-        What errors call it.
+        Name of the target in errors.
     is_folder : bool
-        Whether it is a folder.
+        Whether to create a folder.
 
     Yields
     ------
@@ -119,9 +142,9 @@ def part_of(target: Path, path: Any, *, is_folder: bool) -> Iterator[Path]:
             os.close(lock)
 
 
-def to_the_disk(path: Path) -> None:
-    """Wait until a file or folder is on the disk."""
-    if os.name == "nt" and path.is_dir():  # which has nothing of its own to write
+def sync_to_disk(path: Path) -> None:
+    """Sync a file or folder to the disk."""
+    if os.name == "nt" and path.is_dir():  # Windows cannot open folders
         return
     number = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
     try:
@@ -131,10 +154,10 @@ def to_the_disk(path: Path) -> None:
 
 
 def _prefix_of(name: str) -> str:
-    """Beginning of the names of the parts of a target that this kernel can lock.
+    """Return the beginning of the names of temporary siblings under this kernel.
 
-    On a network file system, a lock may be visible on one machine only. So parts that
-    were written under another kernel are never removed.
+    On a network file system, a lock may be visible on one machine only. So siblings
+    that were written under another kernel are never removed.
     """
     short = os.fsencode(name)[:_LONGEST].decode(errors="ignore")
     return f".{short}.{_kernel()}"
@@ -142,7 +165,7 @@ def _prefix_of(name: str) -> str:
 
 @cache
 def _kernel() -> str:
-    """Eight digits for the running kernel, the same in all of its containers."""
+    """Return eight digits for the running kernel, the same in all its containers."""
     try:
         kernel = Path("/proc/sys/kernel/random/boot_id").read_text()
     except OSError:
@@ -153,7 +176,7 @@ def _kernel() -> str:
 def _new_part(
     folder: Path, prefix: str, path: Any, is_folder: bool
 ) -> tuple[Path, int | None]:
-    """An empty part, and the open file that holds its lock."""
+    """Create an empty temporary sibling, and the open file that holds its lock."""
     while True:
         part = folder / f"{prefix}{secrets.token_hex(4)}.part"
         try:
@@ -162,15 +185,15 @@ def _new_part(
             else:
                 part.touch(exist_ok=False)
         except OSError as error:
-            # A folder that is closed, where the file itself would fail as well.
+            # The folder is not writeable: name the target, not the sibling.
             raise OSError(error.errno, error.strerror, os.fspath(path)) from error
-        # Another writer may remove the part before it is locked; then try again.
+        # Another writer may remove it before it is locked; then try again.
         with suppress(FileNotFoundError, BlockingIOError):
             return part, _lock(part)
 
 
 def _remove_stale(folder: Path, prefix: str) -> None:
-    """Remove parts that no process has locked."""
+    """Remove temporary siblings that no process has locked."""
     name = re.compile(re.escape(prefix) + "[0-9a-f]{8}[.]part")
     with suppress(OSError):
         for part in [one for one in folder.iterdir() if name.fullmatch(one.name)]:
@@ -182,21 +205,21 @@ def _remove_stale(folder: Path, prefix: str) -> None:
 
 
 def _lock(part: Path) -> int | None:
-    """Lock a part until the process ends; None where nothing can be locked.
+    """Lock a file or folder until the process ends; None if that is not possible.
 
     Raises
     ------
     BlockingIOError
-        If another writer has locked it.
+        If another process has locked it.
     FileNotFoundError
-        If it is not there, or not any more.
+        If it does not exist, or was removed before it was locked.
     """
     if fcntl is None:
         return None
     number = os.open(part, os.O_RDONLY)
     try:
         fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        part.stat()  # it may have been removed before it was locked
+        part.stat()  # raises if it was removed before it was locked
     except OSError as error:
         os.close(number)
         if isinstance(error, BlockingIOError | FileNotFoundError):
@@ -206,7 +229,7 @@ def _lock(part: Path) -> int | None:
 
 
 def _remove(part: Path) -> None:
-    """Remove a part, unless it was moved."""
+    """Remove a temporary file or folder, unless it was moved."""
     if part.is_dir():
         shutil.rmtree(part, ignore_errors=True)
     else:
@@ -214,26 +237,20 @@ def _remove(part: Path) -> None:
             part.unlink(missing_ok=True)
 
 
-SEALED = 2  # format of notes in sealed files; 1 is that of version 0.1.0
-_MARK = b"sklearn_seqcrm.sha256="
-_BLANK = b"0" * 64
-_SEAL = (_MARK + _BLANK).decode()
-_SEAL_KEY = "sklearn_seqcrm.seal"
-# A Parquet file ends with its footer, the length of the footer, and this.
-_END = b"PAR1"
+# Sealed files ------------------------------------------------------------------------
 
 
 class Writer(NamedTuple):
-    """What writes a kind of files, for the errors of reading them.
+    """The method that wrote a file, for errors of reading it.
 
     Parameters
     ----------
     name : str
-        The method.
+        Name of the method.
     anew : str
-        What to do if a file is damaged, and there is no other copy.
+        Advice for a damaged file without another copy.
     of_others : str
-        What to do with a file that another program wrote.
+        Advice for a file that another program wrote.
     """
 
     name: str
@@ -241,7 +258,7 @@ class Writer(NamedTuple):
     of_others: str
 
     def damaged(self, path: Any, why: Any) -> ValueError:
-        """The error for a file whose bytes are not those that were written."""
+        """Return the error for a file whose bytes are not those that were written."""
         return ValueError(
             f"{path} is damaged: {why}. Take another copy of what {self.name} wrote, "
             f"or {self.anew}."
@@ -249,7 +266,7 @@ class Writer(NamedTuple):
 
 
 def read_note(data: Any, path: Any, writer: Writer, *, is_sealed: bool) -> Any:
-    """Read the note of a file from JSON.
+    """Parse and check the note of a file.
 
     Parameters
     ----------
@@ -258,9 +275,9 @@ def read_note(data: Any, path: Any, writer: Writer, *, is_sealed: bool) -> Any:
     path : str or path-like
         The file, for errors.
     writer : Writer
-        What wrote it.
+        Method that wrote it.
     is_sealed : bool
-        What `has_seal` returned.
+        Result of `verify_seal`.
 
     Returns
     -------
@@ -273,19 +290,19 @@ def read_note(data: Any, path: Any, writer: Writer, *, is_sealed: bool) -> Any:
         raise writer.damaged(path, f"its note is no JSON ({error})") from error
     if not isinstance(note, dict):
         raise writer.damaged(path, f"its note is {note!r}")
-    number = entry_of(note, "format", int, path)
-    if not 1 <= number <= SEALED:
+    number = get_entry(note, "format", int, path)
+    if not 1 <= number <= SEALED_FORMAT:
         raise ValueError(
             f"{path} has the format {number}, and this version of sklearn_seqcrm reads "
-            f"formats up to {SEALED}."
+            f"formats up to {SEALED_FORMAT}."
         )
-    if number == SEALED and not is_sealed:
+    if number == SEALED_FORMAT and not is_sealed:
         raise writer.damaged(path, "it has lost its checksum")
     return note
 
 
-def entry_of(note: dict[str, Any], key: str, kind: Any, path: Any) -> Any:
-    """One entry of a note, or a ValueError if it is missing or of another type."""
+def get_entry(note: dict[str, Any], key: str, kind: Any, path: Any) -> Any:
+    """Return an entry of a note; raise a ValueError if it is missing or mistyped."""
     if key not in note:
         raise ValueError(f"The note in {path} lacks the entry {key!r}.")
     if not isinstance(note[key], kind):
@@ -294,16 +311,16 @@ def entry_of(note: dict[str, Any], key: str, kind: Any, path: Any) -> Any:
 
 
 def write_sealed_json(note: dict[str, Any], path: Path) -> None:
-    """Write a note into a file of its own, with a seal."""
-    text = json.dumps({**note, "format": SEALED, "seal": _SEAL}, indent=1)
+    """Write a note as a JSON file with a seal."""
+    text = json.dumps({**note, "format": SEALED_FORMAT, "seal": _SEAL}, indent=1)
     path.write_text(text, encoding="utf-8")
     _seal(path)
 
 
 def read_sealed_json(path: Path, writer: Writer) -> dict[str, Any]:
-    """Read what `write_sealed_json` wrote, or a note without a seal of format 1."""
+    """Read a file of `write_sealed_json`, or a note of format 1 without a seal."""
     data = path.read_bytes()
-    return read_note(data, path, writer, is_sealed=has_seal(data, path, writer))
+    return read_note(data, path, writer, is_sealed=verify_seal(data, path, writer))
 
 
 def write_sealed_table(
@@ -318,34 +335,34 @@ def write_sealed_table(
     key : bytes
         Key of the note in the metadata of the file.
     note : dict of str to object
-        What is stored beside the table; JSON can hold it.
+        Note to store beside the table, of types that JSON has.
     path : str or path-like
-        File to write. One that is there already is replaced when the new one is whole.
+        File to write. An existing one is replaced atomically.
     **options : object
-        As `pyarrow.parquet.write_table` takes them.
+        Options of `pyarrow.parquet.write_table`.
     """
     import pyarrow.parquet as pq
 
-    text = json.dumps({**note, "format": SEALED})
-    # The seal last: no other text of a user may come after it.
+    text = json.dumps({**note, "format": SEALED_FORMAT})
+    # The seal comes last: no text of the user may follow it that looks like one.
     table = table.replace_schema_metadata({key: text, _SEAL_KEY: _SEAL})
     with replacing(path) as beside:
-        # Checksums of pages are for other readers.
+        # Other readers can verify the checksums of pages.
         pq.write_table(table, beside, write_page_checksum=True, **options)
         _seal(beside)
 
 
 def read_sealed_table(path: Any, key: bytes, writer: Writer) -> tuple[Any, Any]:
-    """Read what `write_sealed_table` wrote, or a table without a seal of format 1.
+    """Read a file of `write_sealed_table`, or a table of format 1 without a seal.
 
     Parameters
     ----------
     path : str or path-like
         File to read.
     key : bytes
-        Key of its note.
+        Key of its note in the metadata.
     writer : Writer
-        What wrote it, for errors.
+        Method that wrote it, for errors.
 
     Returns
     -------
@@ -363,8 +380,8 @@ def read_sealed_table(path: Any, key: bytes, writer: Writer) -> tuple[Any, Any]:
     import pyarrow.parquet as pq
 
     data = _mapped(Path(path))
-    is_sealed = has_seal(data, path, writer)
-    if len(data) < 12 or data[-4:] != _END:
+    is_sealed = verify_seal(data, path, writer)
+    if len(data) < 12 or data[-4:] != _PARQUET_END:
         raise writer.damaged(
             path, "it does not end as a Parquet file does: it was cut off, or is none"
         )
@@ -373,7 +390,7 @@ def read_sealed_table(path: Any, key: bytes, writer: Writer) -> tuple[Any, Any]:
             pa.BufferReader(pa.py_buffer(data)),
             page_checksum_verification=not is_sealed,
         )
-    except Exception as error:  # of damaged bytes, of any type
+    except Exception as error:  # damaged bytes raise errors of any type
         if is_sealed:
             raise
         raise writer.damaged(path, error) from error
@@ -385,22 +402,22 @@ def read_sealed_table(path: Any, key: bytes, writer: Writer) -> tuple[Any, Any]:
     return table, read_note(text, path, writer, is_sealed=is_sealed)
 
 
-def has_seal(data: Any, path: Any, writer: Writer) -> bool:
-    """Whether a file has a seal, which must be that of its bytes.
+def verify_seal(data: Any, path: Any, writer: Writer) -> bool:
+    """Compare the seal of a file with its bytes; return False if it has no seal.
 
     Parameters
     ----------
     data : bytes or mmap
-        All of the file.
+        Bytes of the file.
     path : str or path-like
         Its name, for errors.
     writer : Writer
-        What wrote it, for errors.
+        Method that wrote it, for errors.
 
     Raises
     ------
     ValueError
-        If the seal is of other bytes.
+        If the seal does not match the bytes.
     """
     at = data.rfind(_MARK) + len(_MARK)
     if at < len(_MARK):
@@ -425,7 +442,7 @@ def has_seal(data: Any, path: Any, writer: Writer) -> bool:
 
 
 def _seal(path: Path) -> None:
-    """Replace the zeros in the seal of a file by the digest of the file with zeros."""
+    """Compute the digest of a file, and write it over the zeros of its seal."""
     data = _mapped(path)
     at = data.rfind(_MARK) + len(_MARK)
     digest = sha256(data).hexdigest().encode()
@@ -435,8 +452,8 @@ def _seal(path: Path) -> None:
 
 
 def _mapped(path: Path) -> Any:
-    """The bytes of a file, mapped into memory and read on demand."""
+    """Return the bytes of a file, mapped into memory and read on demand."""
     with path.open("rb") as file:
-        if not path.stat().st_size:  # which cannot be mapped
+        if not path.stat().st_size:  # an empty file cannot be mapped
             return b""
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -1,9 +1,19 @@
-"""Ids of customers, and levels of categories: which are equal, and of which type.
+"""Ids of customers and levels of categories: which are equal, and of which type.
 
-Two ids that differ must never become one, and ids that can never match must not be
-compared without a word. So numbers stay exact: whole numbers are integers of any
-size, whatever they were stored as (Decimals of a warehouse, floats that a missing
-value made of integers), and a float that cannot tell neighbours apart is refused.
+Two different ids must never become equal, and ids that can never match must not be
+compared silently. So ids are converted to an exact form (`exact_ids`):
+
+=====================================  =================================================
+ids of the user                        exact form
+=====================================  =================================================
+integers of any width, whole floats,   int64; uint64 or Python's integers where needed
+whole Decimals
+fractions                              float64; Decimals stay
+whole floats from 2**53 on             refused: a float has no unique integer there
+text, booleans, dates, bytes, UUIDs    as they are
+datetimes                              as they are; aware ones in UTC
+objects of several types               refused, numbers aside
+=====================================  =================================================
 """
 
 from __future__ import annotations
@@ -26,7 +36,7 @@ from pandas.api.types import (
     is_string_dtype,
 )
 
-# How to make ids of the second kind of those of the first, where there is a good way.
+# How to convert ids of the first type to the second, where there is a good way.
 _WAYS = {
     ("bytes", "text"): ".str.decode('utf-8') makes text of bytes",
     ("text", "bytes"): ".str.encode('utf-8') makes bytes of text",
@@ -48,9 +58,9 @@ _WAYS = {
     ),
 }
 
-_EXACT = 2**53  # up to here, every integer is a float as well
+_EXACT = 2**53  # up to here, a float can hold every integer
 
-# What pandas calls objects that may be numbers of any type, or of several.
+# Names in pandas of objects that may be numbers of one type or of several.
 _NUMBERS_OR_MIXED = (
     "integer",
     "decimal",
@@ -62,7 +72,7 @@ _NUMBERS_OR_MIXED = (
 
 
 def exact_ids(ids: pd.Index, what: str) -> pd.Index:
-    """Ids in the one form that every id of their kind has.
+    """Return ids in the exact form of their type.
 
     Parameters
     ----------
@@ -74,16 +84,16 @@ def exact_ids(ids: pd.Index, what: str) -> pd.Index:
     Returns
     -------
     Index of shape (n,)
-        Whole numbers as int64 (uint64, or Python's integers, where they need it), aware
-        datetimes as UTC, and values kept as objects as their own type if pandas has it.
+        Whole numbers as int64 (uint64 or Python's integers where needed), aware
+        datetimes in UTC, and objects in their own dtype if pandas has it.
 
     Raises
     ------
     TypeError
-        If ids of several types are mixed, numbers aside, or are complex numbers.
+        If ids mix several types, numbers aside, or are complex numbers.
     ValueError
-        If whole numbers are floats too large to tell them from their neighbours, or
-        numbers are infinite.
+        If floats are too large to tell whole numbers from their neighbours, or
+        infinite.
     """
     if isinstance(ids.dtype, pd.ArrowDtype):
         ids = pd.Index(ids.to_numpy(dtype=object), dtype=object)
@@ -106,12 +116,12 @@ def exact_ids(ids: pd.Index, what: str) -> pd.Index:
 
 
 def kind_of_ids(ids: pd.Index) -> str:
-    """What kind of id these are, in exact form; two kinds never match.
+    """Return the type of ids in exact form; ids of two types never match.
 
     Parameters
     ----------
     ids : Index of shape (n,)
-        What `exact_ids` returned, at least one.
+        Result of `exact_ids`, at least one.
 
     Returns
     -------
@@ -121,7 +131,7 @@ def kind_of_ids(ids: pd.Index) -> str:
     """
     dtype: Any = ids.dtype
     if is_object_dtype(dtype):
-        # Remembered by the index, which asks all its values only once.
+        # The index caches it, and so checks all its values only once.
         kind = ids.inferred_type
         if kind == "string":
             return "text"
@@ -139,15 +149,15 @@ def kind_of_ids(ids: pd.Index) -> str:
     return "text" if is_string_dtype(dtype) else str(dtype)
 
 
-def type_of_ids(ids: pd.Index) -> str:
-    """The type of ids as an error names it: of objects, that of the first."""
+def _name_of_dtype(ids: pd.Index) -> str:
+    """Return the dtype of ids as an error names it; of objects, the first's type."""
     if ids.dtype == object and len(ids):
         return type(ids[0]).__name__
     return str(ids.dtype)
 
 
 def refuse_other_kind(ids: pd.Index, known: pd.Index, what: str, whose: str) -> None:
-    """Raise a TypeError if ids are of another kind than those that are known.
+    """Raise a TypeError if ids are of another type than known ids.
 
     Parameters
     ----------
@@ -159,23 +169,23 @@ def refuse_other_kind(ids: pd.Index, known: pd.Index, what: str, whose: str) -> 
     alike = ids.dtype == known.dtype and not is_object_dtype(ids.dtype)
     if alike or not len(ids) or not len(known):
         return
-    kinds = kind_of_ids(ids), kind_of_ids(known)
-    if kinds[0] != kinds[1]:
+    types = kind_of_ids(ids), kind_of_ids(known)
+    if types[0] != types[1]:
         raise TypeError(
-            f"{what} are of the type {type_of_ids(ids)}, but {whose} of the type "
-            f"{type_of_ids(known)}, so that none would be found; {_way_out(*kinds)}."
+            f"{what} are of the type {_name_of_dtype(ids)}, but {whose} of the type "
+            f"{_name_of_dtype(known)}, so that none would be found; {_way_out(*types)}."
         )
 
 
 def find_ids(ids: pd.Index, known: pd.Index) -> np.ndarray:
-    """Position of each id among those that are known, -1 where it is not.
+    """Return the position of each id among known ids, -1 where it is unknown.
 
     Parameters
     ----------
     ids : Index of shape (n,)
         Ids in exact form.
     known : Index of shape (n_known,)
-        Different ids of the same kind in exact form.
+        Different ids of the same type in exact form.
 
     Returns
     -------
@@ -185,15 +195,15 @@ def find_ids(ids: pd.Index, known: pd.Index) -> np.ndarray:
     if ids.dtype == known.dtype or not is_numeric_dtype(known.dtype):
         return known.get_indexer(ids).astype("int64")
     if not is_numeric_dtype(ids.dtype):
-        # Integers of any size, or fractions as Decimals, beside NumPy's numbers.
+        # The ids are Python's integers or Decimals, which compare exactly as objects.
         return known.astype(object).get_indexer(ids).astype("int64")
-    # Casting the ids, not what is known: its hash table is built only once.
+    # Cast the ids, not the known ones, whose hash table is built only once.
     cast, fits = _cast(ids.to_numpy(), known.dtype)
     return np.where(fits, known.get_indexer(pd.Index(cast)), -1).astype("int64")
 
 
 def hashed_ids(ids: pd.Index) -> np.ndarray:
-    """Numbers by which customers that a log does not know can be told apart.
+    """Return negative numbers that identify customers that a log does not know.
 
     Parameters
     ----------
@@ -203,9 +213,9 @@ def hashed_ids(ids: pd.Index) -> np.ndarray:
     Returns
     -------
     ndarray of shape (n,), int64
-        Below -1, and equal for equal ids, in any process and of any log. They are
-        hashes of 62 bits: among a million customers, two share one with a probability
-        of 1e-7.
+        Below -1, and equal for equal ids in any process and for any log. They are
+        hashes of 62 bits: among a million customers, the probability that two share
+        one is 1e-7.
     """
     places, distinct = pd.factorize(ids)
     texts = np.array([_text_of_id(one) for one in distinct.tolist()], dtype=object)
@@ -214,62 +224,62 @@ def hashed_ids(ids: pd.Index) -> np.ndarray:
 
 
 def _text_of_id(one: Any) -> str:
-    """An id as text; numbers that are equal have the same, whatever their types."""
+    """Return an id as text; equal numbers of any types have the same text."""
     if isinstance(one, Number) and not isinstance(one, int):
         return str(Fraction(one if isinstance(one, Decimal) else float(one)))  # type: ignore[arg-type]
     return str(one)
 
 
 def join_ids(parts: Mapping[str, pd.Index], what: str) -> pd.Index:
-    """Put ids of several logs behind one another, exactly.
+    """Concatenate ids of several logs, exactly.
 
     Parameters
     ----------
     parts : mapping of str to Index
-        Ids in exact form, by the name of where they come from.
+        Ids in exact form, by the name of their origin.
     what : str
         How an error names the ids.
 
     Returns
     -------
     Index of shape (sum of the lengths,)
-        All ids in exact form; one that is in two parts is in it twice.
+        All ids in exact form; an id of two parts is repeated.
 
     Raises
     ------
     TypeError
-        If ids of two parts are of different kinds.
+        If ids of two parts are of different types.
     """
     filled = {name: ids for name, ids in parts.items() if len(ids)}
     if not filled:
         return next(iter(parts.values()))
-    kinds = [kind_of_ids(ids) for ids in filled.values()]
-    other = next((kind for kind in kinds if kind != kinds[0]), None)
+    types = [kind_of_ids(ids) for ids in filled.values()]
+    other = next((one for one in types if one != types[0]), None)
     if other is not None:
-        types = {name: type_of_ids(ids) for name, ids in filled.items()}
+        dtypes = {name: _name_of_dtype(ids) for name, ids in filled.items()}
         raise TypeError(
-            f"The {what} have the types {types}, so that none would be found in both; "
-            f"{_way_out(other, kinds[0])}."
+            f"The {what} have the types {dtypes}, so that none would be found in both; "
+            f"{_way_out(other, types[0])}."
         )
     first, *others = filled.values()
-    if kinds[0] == "number" and any(ids.dtype != first.dtype for ids in others):
-        # Python's numbers compare exactly; NumPy would make floats of the integers.
+    if types[0] == "number" and any(ids.dtype != first.dtype for ids in others):
+        # Python's numbers compare exactly; NumPy would convert the integers to floats.
         objects = [value for ids in filled.values() for value in ids.tolist()]
         return exact_ids(pd.Index(objects, dtype=object), what)
     return first.append(others)
 
 
-def _way_out(kind: str, wanted: str) -> str:
-    """How to make ids of the wanted kind."""
-    if (kind, wanted) in _WAYS:
-        return f"cast them: {_WAYS[kind, wanted]}"
+def _way_out(given: str, wanted: str) -> str:
+    """Return advice on how to convert ids of one type to another."""
+    if (given, wanted) in _WAYS:
+        return f"cast them: {_WAYS[given, wanted]}"
     if wanted == "text":
         return "cast them: .astype(str) makes text of them"
     return "cast one of them with astype"
 
 
 def _unboxed(ids: pd.Index, what: str) -> pd.Index:
-    """Values kept as Python objects, which is what database drivers do."""
+    """Convert ids that are Python objects, as database drivers return them."""
     if ids.inferred_type in _NUMBERS_OR_MIXED:
         types = {type(value) for value in ids}
         if all(_is_number(one) for one in types):
@@ -287,12 +297,12 @@ def _unboxed(ids: pd.Index, what: str) -> pd.Index:
 
 
 def _is_number(one: type) -> bool:
-    """Tell whether a type is one of numbers that can be put in order."""
+    """Tell whether a type is one of real numbers."""
     return issubclass(one, Real | Decimal) and one is not bool
 
 
 def _unboxed_numbers(ids: pd.Index, types: set[type], what: str) -> pd.Index:
-    """Numbers of one type of NumPy, or as Python's own where none holds all exactly."""
+    """Convert numbers to a dtype of NumPy; keep objects if none holds all exactly."""
     if types == {float}:
         return pd.Index(ids.to_numpy(dtype="float64"))
     is_float = {one: issubclass(one, float | np.floating) for one in types}
@@ -303,16 +313,16 @@ def _unboxed_numbers(ids: pd.Index, types: set[type], what: str) -> pd.Index:
         infinite = [isinstance(v, Decimal) and v.is_infinite() for v in ids]
         _refuse_infinite(sum(infinite), what)
     numbers = pd.Index([_whole(value) for value in ids], dtype=object)
-    # Beside fractions, pandas would make floats of integers of any size.
+    # Beside fractions, pandas would convert integers of any size to floats.
     if any(is_float.values()) and any(not -_EXACT <= one <= _EXACT for one in numbers):
         return numbers
     return numbers.infer_objects()
 
 
 def _whole(value: Any) -> Any:
-    """A whole Decimal or float as an integer, which Python does exactly."""
+    """Return a whole Decimal or float as an integer, any other value as it is."""
     if isinstance(value, Decimal):
-        # Unlike arithmetic, it never rounds to the digits of the decimal context.
+        # `to_integral_value` ignores the precision of the decimal context.
         is_whole = value == value.to_integral_value()
     else:
         is_whole = isinstance(value, float | np.floating) and value.is_integer()
@@ -320,6 +330,7 @@ def _whole(value: Any) -> Any:
 
 
 def _small_integers(ids: pd.Index) -> pd.Index:
+    """Return integers as int64, or uint64 where they are too large for it."""
     if ids.dtype == np.int64:
         return ids
     unsigned = str(ids.dtype).lower() == "uint64"
@@ -330,9 +341,9 @@ def _small_integers(ids: pd.Index) -> pd.Index:
 
 
 def _from_floats(ids: pd.Index, what: str) -> pd.Index:
-    """Whole numbers as the integers that they were; fractions stay floats."""
+    """Return floats as int64 if all are whole, otherwise as float64."""
     dtype: Any = ids.dtype
-    narrow = np.dtype(getattr(dtype, "numpy_dtype", dtype))  # of Float64, too
+    narrow = np.dtype(getattr(dtype, "numpy_dtype", dtype))  # also of pandas' Float64
     values = ids.to_numpy(dtype=narrow)
     _refuse_inexact(values, what)
     if (values != np.floor(values)).any():
@@ -341,7 +352,7 @@ def _from_floats(ids: pd.Index, what: str) -> pd.Index:
 
 
 def _refuse_inexact(values: np.ndarray, what: str) -> None:
-    """Raise a ValueError if floats may stand for several numbers each."""
+    """Raise a ValueError if floats are too large to stand for one integer each."""
     _refuse_infinite(int(np.isinf(values).sum()), what)
     end = 2.0 ** (np.finfo(values.dtype).nmant + 1)
     n_bad = int((np.abs(values) >= end).sum())
@@ -363,7 +374,7 @@ def _refuse_infinite(n_bad: int, what: str) -> None:
 
 
 def _cast(values: np.ndarray, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers in another type, and which of them it can hold as they are."""
+    """Cast numbers to another dtype, and tell which of them it can hold exactly."""
     if values.dtype.kind == "f":
         fits = (values == np.floor(values)) & (np.abs(values) <= _EXACT)
     else:
@@ -374,5 +385,5 @@ def _cast(values: np.ndarray, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _highest(dtype: Any) -> int:
-    """The end of the whole numbers that a type of numbers can tell apart."""
+    """Return the largest whole number up to which a dtype holds all of them."""
     return _EXACT if dtype.kind == "f" else int(np.iinfo(dtype).max)

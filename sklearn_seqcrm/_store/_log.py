@@ -1,4 +1,13 @@
-"""Logs of events, raw or encoded, and rows that view them."""
+"""Logs of events, raw or encoded, and rows that view them.
+
+Rows are four numbers each and one log that they share. Two columns of histories are
+joined by joining their logs, where a customer of both then has two segments::
+
+    log A    [ann   )[bob )           rows of A   ann 0:2, bob 3:4
+    log B    [bob  )[eve    )         rows of B   bob 0:1, eve 2:5
+    stacked  [ann   )[bob )[bob  )[eve    )
+                           ^ rows of B move by the customers and the events of A
+"""
 
 from __future__ import annotations
 
@@ -17,17 +26,17 @@ _WHOSE = "customers of logs whose histories are to share a column"
 
 
 class Log(ABC):
-    """Events of many customers, sorted by customer and time; never changed in place.
+    """Events of many customers, sorted by customer and time; immutable.
 
     Parameters
     ----------
     timeline : Timeline
         Customers, offsets and times.
     names : tuple of (str, str)
-        What the customer and the time column were called.
+        Names of the customer and the time column.
     """
 
-    # Raw and encoded histories do not share a column; see `stack_logs`.
+    # Raw and encoded histories cannot share a column; see `stack_logs`.
     is_raw = False
 
     def __init__(self, timeline: Timeline, names: tuple[str, str]) -> None:
@@ -41,7 +50,7 @@ class Log(ABC):
 
     @property
     def names(self) -> tuple[str, str]:
-        """What the customer and the time column were called."""
+        """Names of the customer and the time column."""
         return self._names
 
     @property
@@ -51,7 +60,7 @@ class Log(ABC):
 
     @property
     def is_on_disk(self) -> bool:
-        """Whether the events are in files, and in memory as far as they are read."""
+        """Whether the events are in files, and only what is in use in memory."""
         return False
 
     @property
@@ -61,7 +70,7 @@ class Log(ABC):
 
     @property
     def observed_until(self) -> Any:
-        """The last moment that the log has recorded."""
+        """The last moment that the log has observed."""
         return self._timeline.clock.as_scalar(self._timeline.observed_until)
 
     @property
@@ -75,11 +84,11 @@ class Log(ABC):
         return len(self._timeline.times)
 
     def __copy__(self) -> Self:
-        """Return the log itself, which nothing can change."""
+        """Return the log itself, which is immutable."""
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Return the log itself, which nothing can change."""
+        """Return the log itself, which is immutable."""
         return self
 
     def subset(self, codes: np.ndarray) -> Self:
@@ -93,7 +102,7 @@ class Log(ABC):
         Returns
         -------
         EventLog or encoded log
-            These customers with all their events.
+            A log of these customers with all their events.
         """
         timeline, index = self._timeline.subset(codes)
         return self.take(timeline, index)
@@ -141,7 +150,7 @@ class Log(ABC):
         return pd.DataFrame(columns)
 
     def seen_by(self, code: int, start: int, stop: int, cutoff: Any) -> Self:
-        """Return a log of nothing but the events ``start:stop`` of one customer.
+        """Return a log of only the events ``start:stop`` of one customer.
 
         Parameters
         ----------
@@ -150,14 +159,15 @@ class Log(ABC):
         start, stop : int
             The events.
         cutoff : int or float
-            Where the record of the new log ends, on the time axis of this one.
+            Right before it, observation ends; on the time axis of this log.
 
         Returns
         -------
         Log
-            These events, with no levels but theirs.
+            These events, with only the levels that they have.
         """
         index, clock = np.arange(start, stop), self._timeline.clock
+        # The log of an unknown customer has no customer, and the offsets [0].
         timeline = Timeline(
             self.customers[[code] if code >= 0 else []],
             np.array([0, len(index)] if code >= 0 else [0]),
@@ -168,16 +178,16 @@ class Log(ABC):
         return self.take(timeline, index).trimmed()
 
     def trimmed(self, more_than: int = 0) -> Self:
-        """Return the log without levels that no event has, see `Column.trimmed`."""
+        """Return the log without levels that no event has; see `Column.trimmed`."""
         return self
 
     @abstractmethod
     def _columns_at(self, index: np.ndarray) -> dict[str, Any]:
-        """Return every field at some events, as columns of a DataFrame."""
+        """Return all fields at some events, as columns of a DataFrame."""
 
     @abstractmethod
     def take(self, timeline: Timeline, index: np.ndarray) -> Self:
-        """Return a log of the events at `index`, which follow another timeline."""
+        """Return a log of the events at `index` under the timeline of these events."""
 
     @abstractmethod
     def stack(self, logs: Sequence[Log], timeline: Timeline) -> Self:
@@ -185,19 +195,20 @@ class Log(ABC):
 
 
 def stack_logs(logs: Sequence[Log]) -> tuple[Log, np.ndarray]:
-    """Put logs behind one another; a customer in two of them has two segments.
+    """Concatenate logs; a customer in two of them has two segments.
 
     Parameters
     ----------
     logs : sequence of Log
-        Logs with the same fields and the same kind of time.
+        Logs with the same fields and the same clock.
 
     Returns
     -------
     log : Log
         The stacked log.
     shifts : ndarray of shape (len(logs) + 1,), int64
-        Customer code 0 of ``logs[i]`` became ``shifts[i]``; the last is the total.
+        Customer code 0 of ``logs[i]`` became ``shifts[i]``; the last is the number of
+        all customers.
     """
     first = logs[0]
     if len(logs) == 1:
@@ -215,10 +226,11 @@ def stack_logs(logs: Sequence[Log]) -> tuple[Log, np.ndarray]:
                 f"another {other.timeline.clock} of unit {other.timeline.clock.unit}; "
                 "convert the times before building the logs."
             )
-    shifts = np.concatenate([[0], np.cumsum([log.n_customers for log in logs])])
-    # A log without customers adds no event, so it need not know the others' fields.
+    shifts = np.append(0, np.cumsum([log.n_customers for log in logs]))
+    # A log without customers adds no event, so it need not have the others' fields.
     filled = [log for log in logs if log.n_customers] or [first]
-    event_shifts = np.concatenate([[0], np.cumsum([len(log) for log in filled])])
+    event_shifts = np.append(0, np.cumsum([len(log) for log in filled]))
+    # Offsets of each log move by the number of events before it; the total is the last.
     offsets = [
         log.timeline.offsets[:-1] + shift
         for log, shift in zip(filled, event_shifts[:-1], strict=True)
@@ -228,25 +240,26 @@ def stack_logs(logs: Sequence[Log]) -> tuple[Log, np.ndarray]:
         np.concatenate([*offsets, event_shifts[-1:]]),
         np.concatenate([log.timeline.times for log in filled]),
         first.timeline.clock,
-        # The earlier end, so that what one of them did not record is never a zero.
-        min((log.timeline for log in logs), key=lambda timeline: timeline.end).record,
+        # The earliest end: what one of the logs did not observe is never a zero.
+        min((log.timeline for log in logs), key=lambda one: one.end).observation,
     )
     return filled[0].stack(filled, timeline), shifts
 
 
 class Rows(NamedTuple):
-    """Views of a log.
+    """Views of a log: four numbers for each row, and the log.
 
     Parameters
     ----------
     log : Log
         The log that holds the events.
     identities : ndarray of shape (n,), int64
-        Positions of the customers in ``log.customers``. Customers that the log does not
-        know have numbers below -1 (`hashed_ids`), so that their rows can be grouped.
-        -1: the customer cannot be identified.
+        Positions of the customers in ``log.customers``. A customer that the log does
+        not know has a number below -1 (`hashed_ids`), the same in all its rows; -1
+        stands for a customer who cannot be identified.
     start, stop : ndarray of shape (n,), int64
-        Row ``i`` sees the events ``start[i]:stop[i]``, `NO_ROW` if it is missing.
+        Row ``i`` sees the events ``start[i]:stop[i]``; both are `NO_ROW` if the history
+        is missing.
     cutoff : ndarray of shape (n,)
         Cutoffs on the time axis of the log.
     """
@@ -263,11 +276,12 @@ class Rows(NamedTuple):
         return np.maximum(self.identities, -1)
 
     def select(self, of_column: Callable[[np.ndarray], np.ndarray]) -> Rows:
-        """Apply one and the same selection to every column."""
+        """Apply the same selection to every column."""
         return Rows(self.log, *map(of_column, self[1:]))
 
     def moved(self, log: Log, code_shift: int) -> Rows:
-        """The same views after their log became part of another."""
+        """Return the same views after their log became part of another."""
+        # Unknown customers have neither a position nor events that could move.
         known = self.identities >= 0
         n_before = int(log.timeline.offsets[code_shift])
         return Rows(
@@ -279,11 +293,12 @@ class Rows(NamedTuple):
         )
 
     def compact(self) -> Rows:
-        """The same views of a log without any other customer."""
+        """Return the same views of a log without any other customer."""
         return _compact([self])[0]
 
     def within(self, log: Log, kept: np.ndarray) -> Rows:
-        """The same views after their log became the subset of the customers `kept`."""
+        """Return the same views after their log became its subset of `kept`."""
+        # A segment moves as a whole, and views keep their places in it.
         known = self.identities >= 0
         old = self.identities[known]
         new = np.searchsorted(kept, old)
@@ -294,15 +309,16 @@ class Rows(NamedTuple):
 
 
 def missing_rows(log: Log, n_rows: int) -> Rows:
-    """Rows without a history."""
+    """Return rows whose history is missing."""
     cutoff = np.zeros(n_rows, dtype=log.timeline.clock.dtype)
     none = np.full(n_rows, NO_ROW)
     return Rows(log, none, none, none, cutoff)
 
 
 def join_rows(parts: Sequence[Rows]) -> Rows:
-    """Put rows behind one another; the events of different logs are copied once."""
+    """Concatenate rows; the events of different logs are copied once."""
     logs = _viewed_logs(parts)
+    # Only the customers of these rows are copied from different logs.
     if len(logs) > 1:
         parts = _compact(parts)
         logs = _viewed_logs(parts)
@@ -311,16 +327,16 @@ def join_rows(parts: Sequence[Rows]) -> Rows:
         id(one): int(shift) for one, shift in zip(logs, shifts[:-1], strict=True)
     }
     moved = [part.moved(log, shift_of.get(id(part.log), 0)) for part in parts]
-    # Cutoffs first: with the zeros of missing histories of a log of floats among them,
-    # NumPy would make floats of large integers.
+    # One dtype for all cutoffs. The zeros of missing histories may come from a log of
+    # floats, and NumPy would then convert large integers to floats.
     dtype = log.timeline.clock.dtype
     moved = [part._replace(cutoff=part.cutoff.astype(dtype)) for part in moved]
     columns = zip(*(part[1:] for part in moved), strict=True)
     return Rows(log, *(np.concatenate(column) for column in columns))
 
 
-def by_log(logs: Iterable[Log]) -> dict[Log, list[int]]:
-    """The places of each different log, in order of appearance."""
+def positions_by_log(logs: Iterable[Log]) -> dict[Log, list[int]]:
+    """Return the positions of each different log, in order of appearance."""
     places: dict[Log, list[int]] = {}
     for i, log in enumerate(logs):
         places.setdefault(log, []).append(i)
@@ -328,15 +344,15 @@ def by_log(logs: Iterable[Log]) -> dict[Log, list[int]]:
 
 
 def _viewed_logs(parts: Sequence[Rows]) -> list[Log]:
-    """The logs that a row views; missing histories view none, so they fit any log."""
+    """Return the logs that rows view; missing histories view none and fit any log."""
     viewing = [part for part in parts if (part.start != NO_ROW).any()]
-    return list(by_log(part.log for part in viewing or parts[:1]))
+    return list(positions_by_log(part.log for part in viewing or parts[:1]))
 
 
 def _compact(parts: Sequence[Rows]) -> list[Rows]:
-    """The same views of logs without the customers that no part needs."""
+    """Return the same views of logs without the customers that no part needs."""
     compacted = list(parts)
-    for log, own in by_log(part.log for part in parts).items():
+    for log, own in positions_by_log(part.log for part in parts).items():
         codes = np.unique(np.concatenate([parts[i].codes for i in own]))
         kept = codes[codes >= 0]
         if len(kept) == log.n_customers:

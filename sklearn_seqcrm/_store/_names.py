@@ -1,11 +1,11 @@
-"""Names and lists that users pass: parsed, and kept apart from reserved names.
+"""Check lists and names that users pass, and names of new columns.
 
-There are two kinds, and neither ever takes the place of a column of the user:
+A new column never replaces a column of the user:
 
-- names that stand by themselves (``history``, ``n_events``, ``row``) are parameters,
-  and `refuse_taken` raises an error before any work if the user's table has them;
-- names made of the user's own names (``amount_missing``, ``log_prob_<field>``) get
-  underscores behind them from `unlike`.
+- fixed names (``history``, ``n_events``, ``row``) are parameters, and
+  `refuse_taken` raises an error before any work if the user's table has such a column;
+- names derived from the user's names (``amount_missing``, ``log_prob_<field>``) get
+  underscores appended by `unlike`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pandas.api.types import is_list_like
 
 
 def one_or_many(values: Any, option: str) -> list[Any]:
-    """Return the values of a parameter that takes one or several.
+    """Return the values of a parameter that takes one value or several as a list.
 
     Parameters
     ----------
@@ -34,13 +34,14 @@ def one_or_many(values: Any, option: str) -> list[Any]:
     Raises
     ------
     TypeError
-        If it is a table, whose iteration gives the names of its columns.
+        If it is a table: iterating over it would give the names of its columns.
 
     Examples
     --------
     >>> one_or_many("ab", "kinds"), one_or_many(("a", "b"), "kinds")
     (['ab'], ['a', 'b'])
     """
+    # Arrays, Series and tensors have a dimension; lists count as one-dimensional.
     if getattr(values, "ndim", 1) > 1:
         raise TypeError(
             f"{option} must be one value or a list of them; got a "
@@ -48,20 +49,21 @@ def one_or_many(values: Any, option: str) -> list[Any]:
         )
     if not is_list_like(values):
         return [values]
+    # Arrow arrays iterate over scalars of their own type, which compare with nothing.
     return values.to_pylist() if hasattr(values, "to_pylist") else list(values)
 
 
 def many(values: Any, option: str, of: str) -> list[Any]:
-    """Return the values of a parameter that takes a list.
+    """Return the values of a parameter that takes a list; refuse a single value.
 
     Parameters
     ----------
     values : object
-        Any iterable but a text.
+        Any iterable except text.
     option : str
         Name of the parameter.
     of : str
-        What the list is of, for errors.
+        What the list holds, for errors.
 
     Returns
     -------
@@ -71,7 +73,7 @@ def many(values: Any, option: str, of: str) -> list[Any]:
     Raises
     ------
     TypeError
-        If it is one value.
+        If it is a single value.
     """
     if not is_list_like(values):
         what = "text" if isinstance(values, str) else type(values).__name__
@@ -83,19 +85,19 @@ def many(values: Any, option: str, of: str) -> list[Any]:
 
 
 def unlike(names: Iterable[str], taken: Collection[str] = ()) -> list[str]:
-    """Make names differ from one another, and from those that are taken.
+    """Return unique names, different from those that are taken.
 
     Parameters
     ----------
     names : iterable of str
-        Names as they are wanted, some of which may be there twice.
+        Wanted names, with possible repeats.
     taken : collection of str, default=()
-        Names that stay as they are.
+        Names that are in use.
 
     Returns
     -------
     list of str
-        The names, with underscores behind those that would be there twice.
+        The names, with underscores appended where they would repeat another.
 
     Examples
     --------
@@ -103,6 +105,7 @@ def unlike(names: Iterable[str], taken: Collection[str] = ()) -> list[str]:
     ['time_gap_', 'hour_sin1']
     """
     used, found = set(taken), []
+    # New names are in use for those that follow: ["a", "a"] becomes ["a", "a_"].
     for name in names:
         while name in used:
             name = f"{name}_"
@@ -112,18 +115,18 @@ def unlike(names: Iterable[str], taken: Collection[str] = ()) -> list[str]:
 
 
 def refuse_taken(name: str, taken: Collection[str], whose: str, option: str) -> None:
-    """Raise a ValueError if a column cannot be added under its name.
+    """Raise a ValueError if the name of a new column is taken.
 
     Parameters
     ----------
     name : str
         Name of the new column.
     taken : collection of str
-        Names of the columns beside it.
+        Names of the existing columns.
     whose : str
-        How the error names what has these columns.
+        How the error names the table or log with these columns.
     option : str
-        The parameter that gives the new column another name.
+        Parameter that sets the name of the new column.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A log of raw events, and the field that tells their kinds apart."""
+"""A log of raw events, and the kinds of events that it was merged from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sklearn_seqcrm._ragged import (
     starts_among,
     visible_segments,
 )
-from sklearn_seqcrm._store._clock import Clock, short_time
+from sklearn_seqcrm._store._clock import Clock, format_time
 from sklearn_seqcrm._store._columns import Column, stack_columns
 from sklearn_seqcrm._store._log import Log, Rows
 from sklearn_seqcrm._store._names import one_or_many
@@ -28,9 +28,10 @@ class Kinds(NamedTuple):
     Parameters
     ----------
     field : str
-        The categorical field that tells them apart.
+        The categorical field that holds the kind of each event.
     fields : dict of str to tuple of str
-        The fields of each kind, without `field`. All others are missing in its events.
+        The fields of each kind, without `field`. All other fields are missing in its
+        events.
     """
 
     field: str
@@ -38,28 +39,28 @@ class Kinds(NamedTuple):
 
     @classmethod
     def of(cls, field: str, fields: Mapping[str, Iterable[str]]) -> Kinds:
-        """Kinds from what JSON makes of them."""
+        """Build kinds from the lists that JSON returns."""
         return cls(field, {name: tuple(own) for name, own in fields.items()})
 
     def only(self, names: Collection[str]) -> Kinds:
-        """The same without the kinds that are not named."""
+        """Return only the kinds with these names."""
         kept = {name: own for name, own in self.fields.items() if name in names}
         return self._replace(fields=kept)
 
     def joined(self, other: Kinds) -> Kinds:
-        """The kinds of both, each with the fields that it has in either."""
+        """Return the kinds of both, each with the fields that it has in either."""
         fields = dict(self.fields)
         for name, own in other.fields.items():
             fields[name] = tuple(dict.fromkeys((*fields.get(name, ()), *own)))
         return self._replace(fields=fields)
 
     def lacking(self, field: str) -> list[str]:
-        """Kinds that do not have a field."""
+        """Return the names of the kinds without a field."""
         return [name for name, own in self.fields.items() if field not in own]
 
 
 def joint_kinds(all_kinds: Sequence[Kinds | None]) -> Kinds | None:
-    """The kinds of logs that were joined, if all of them have some."""
+    """Return the kinds of joined logs; None if one of the logs has none."""
     joint = all_kinds[0]
     for kinds in all_kinds[1:]:
         joint = None if joint is None or kinds is None else joint.joined(kinds)
@@ -67,14 +68,14 @@ def joint_kinds(all_kinds: Sequence[Kinds | None]) -> Kinds | None:
 
 
 def events_of_kinds(column: Column, kinds: Any, name: str) -> np.ndarray:
-    """Positions of the events of some kinds, ascending.
+    """Return the positions of the events of some kinds, ascending.
 
     Parameters
     ----------
     column : Column
         The field that holds the kinds.
     kinds : level of the field, or sequence of levels
-        Kinds to find, each of which must occur.
+        Kinds to find; each must occur.
     name : str
         Name of the field, for errors.
 
@@ -91,11 +92,12 @@ def is_of_kinds(column: Column, kinds: Any) -> np.ndarray:
     """Tell which events are of some kinds, shape (n_events,)."""
     assert column.categories is not None
     wanted = one_or_many(kinds, "kinds")
+    # Compare the few levels, not the many events.
     return look_up(column.categories.isin(wanted), column.values, missing=False)
 
 
 def check_kinds(column: Column, kinds: Any, name: str) -> None:
-    """Raise a ValueError if a field has no kinds, or not those that are wanted."""
+    """Raise a ValueError if a field is not categorical or lacks one of the kinds."""
     wanted = one_or_many(kinds, "kinds")
     if column.categories is None:
         raise ValueError(f"Field {name!r} is {column.kind}, and has no kinds.")
@@ -113,7 +115,7 @@ def check_kinds(column: Column, kinds: Any, name: str) -> None:
 
 
 def rows_of_kinds(rows: Rows, column: Column, kinds: Any) -> Rows:
-    """The same views of a log in which events of other kinds do not exist.
+    """Return the same views of a log without the events of other kinds.
 
     Parameters
     ----------
@@ -127,33 +129,27 @@ def rows_of_kinds(rows: Rows, column: Column, kinds: Any) -> Rows:
     Returns
     -------
     Rows of n
-        Views of a log of those events that a row sees.
+        Views of a log of those events of these kinds that some row sees.
     """
-    seen, timeline = visible_segments(rows), rows.log.timeline
+    seen = visible_segments(rows)
+    # The visible events of all customers, concatenated, (n_visible,).
     index, offsets = ranges(seen.first, seen.last)
     kept = is_of_kinds(column.take(index), kinds)
-    n_before = np.concatenate([[0], np.cumsum(kept)])
+    n_before = np.append(0, np.cumsum(kept))  # of the kept events, (n_visible + 1,)
     start = starts_among(seen, rows, offsets)
     stop = start + (rows.stop - rows.start)
+    # From positions among the visible events to positions among those that are kept.
     known = start != NO_ROW
     start[known], stop[known] = n_before[start[known]], n_before[stop[known]]
     identities = rows.identities.copy()
     identities[seen.rows] = seen.of_row
     index = index[kept]
-    log = rows.log.take(
-        Timeline(
-            timeline.customers[seen.codes],
-            n_before[offsets],
-            timeline.times[index],
-            timeline.clock,
-            timeline.record,
-        ),
-        index,
-    )
+    timeline = rows.log.timeline.select(seen.codes, n_before[offsets], index)
+    log = rows.log.take(timeline, index)
     return Rows(log, identities, start, stop, rows.cutoff)
 
 
-# What is asked of a log that holds all events.
+# Methods of a log that holds all events.
 _OF_WHOLE_LOGS = (
     "append",
     "attach",
@@ -166,12 +162,12 @@ _OF_WHOLE_LOGS = (
     "to_disk",
     "to_parquet",
 )
-# How to get a log without sending its events: a function and its arguments.
+# A function and its arguments that open a log again, so that a pickle holds no events.
 Origin = tuple[Callable[..., Any], tuple[Any, ...]]
 
 
 class RawLog(Log):
-    """A log whose fields are numbers, datetimes and categories, as users know them.
+    """A log whose fields are numbers, datetimes, categories and vectors of the user.
 
     Parameters
     ----------
@@ -180,11 +176,12 @@ class RawLog(Log):
     columns : dict of str to Column
         Every field in the order of the timeline.
     names : tuple of (str, str)
-        What the customer and the time column were called.
+        Names of the customer and the time column.
     kinds : Kinds or None, default=None
         The kinds of events that the log was merged from.
     origin : tuple of (callable, tuple) or None, default=None
-        What gives the same log to whoever can reach its files; None: it has none.
+        A function and its arguments that open the same log from its files; None: it is
+        in memory alone.
     """
 
     is_raw = True
@@ -214,7 +211,7 @@ class RawLog(Log):
         kinds: Kinds | None = None,
         origin: Origin | None = None,
     ) -> Self:
-        """Wrap columns that are sorted and checked already, whatever the class.
+        """Build a log of any subclass from columns that are sorted and checked.
 
         Parameters
         ----------
@@ -232,14 +229,20 @@ class RawLog(Log):
 
     @classmethod
     def without_events(cls) -> Self:
-        """A log for a column of missing histories alone; it joins with any other."""
+        """Return a log for a column of missing histories; it joins with any other."""
         nothing = np.zeros(0, dtype="int64")
-        clock, record = Clock("int64", "us"), ObservationWindow(0, in_days=False)
-        timeline = Timeline(pd.Index([]), np.zeros(1, "int64"), nothing, clock, record)
+        timeline = Timeline(
+            pd.Index([]),
+            np.zeros(1, "int64"),
+            nothing,
+            Clock("int64", "us"),
+            ObservationWindow(0, in_days=False),
+        )
         return cls.of(timeline, {}, ("customer", "time"))
 
     def __getattr__(self, name: str) -> Any:
-        """Say why a log of some rows' events lacks what an EventLog has."""
+        """Explain why a log of the events of some rows lacks methods of an EventLog."""
+        # Python calls it only for attributes that it did not find.
         if name in _OF_WHOLE_LOGS:
             raise AttributeError(
                 f"This log has no {name}: it was read back with histories, and holds "
@@ -249,15 +252,15 @@ class RawLog(Log):
         raise AttributeError(f"{type(self).__name__!r} object has no {name!r}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Send where the events are, or the events."""
+        """Pickle the path of the files if there are any, otherwise the events."""
         if self._origin is not None:
             return self._origin
-        # Arrays come writeable out of a pickle; wrapped anew, they are not.
+        # Arrays from a pickle are writeable; `of` makes them read-only again.
         return self.of, (self._timeline, self._columns, self._names, self._kinds)
 
     def __repr__(self) -> str:
         """One line: sizes, time span and fields."""
-        span = "..".join(map(short_time, self.time_span)) if len(self) else "no time"
+        span = "..".join(map(format_time, self.time_span)) if len(self) else "no time"
         return (
             f"{type(self).__name__}({len(self):,} events, {self.n_customers:,} "
             f"customers, {span}, fields: {', '.join(self.fields) or 'none'})"
@@ -265,7 +268,7 @@ class RawLog(Log):
 
     @property
     def is_on_disk(self) -> bool:
-        """Whether the events are in files, and in memory as far as they are read."""
+        """Whether the events are in files, and only what is in use in memory."""
         return self._origin is not None
 
     @property
@@ -280,17 +283,17 @@ class RawLog(Log):
 
     @property
     def kinds(self) -> dict[str, list[str]]:
-        """The fields of each kind of events that `concat` merged; else empty."""
+        """Fields of each kind of events that `concat` merged; empty without kinds."""
         own = {} if self._kinds is None else self._kinds.fields
         return {name: list(fields) for name, fields in own.items()}
 
     @property
     def kind_field(self) -> str | None:
-        """The field that tells the kinds apart, if `concat` merged some."""
+        """The field that holds the kinds that `concat` merged; None without kinds."""
         return None if self._kinds is None else self._kinds.field
 
     def with_events(self, timeline: Timeline, columns: dict[str, Column]) -> Self:
-        """Return a log of the same kinds and names with other events.
+        """Return a log with other events, but the same kinds and names.
 
         Parameters
         ----------
@@ -317,7 +320,7 @@ class RawLog(Log):
         Returns
         -------
         Column
-            ``values`` of shape (n_events,) and, for categories, their levels.
+            ``values`` of shape (n_events,) and the levels of a categorical field.
 
         Raises
         ------
@@ -334,9 +337,9 @@ class RawLog(Log):
         Parameters
         ----------
         timeline : Timeline
-            The timeline of these events.
+            Timeline of these events.
         index : ndarray of shape (n,), int64
-            Their positions.
+            Positions of these events in this log.
 
         Returns
         -------
@@ -352,7 +355,7 @@ class RawLog(Log):
         Parameters
         ----------
         more_than : int, default=0
-            Leave a field with so many levels, or fewer, as it is.
+            Leave a field with at most this many levels as it is.
 
         Returns
         -------
@@ -363,30 +366,32 @@ class RawLog(Log):
             name: column.trimmed(more_than) for name, column in self._columns.items()
         }
         kinds = self._kinds
+        # Kinds are the levels of their field: those that were trimmed go as well.
         if kinds is not None:
             found = columns[kinds.field].categories
             kinds = kinds.only([] if found is None else list(found))
         return self.of(self._timeline, columns, self._names, kinds)
 
     def stack(self, logs: Sequence[Log], timeline: Timeline) -> Self:
-        """Join the fields of several logs under a stacked timeline.
+        """Concatenate the fields of several logs under a stacked timeline.
 
         Parameters
         ----------
         logs : sequence of RawLog
             Logs with the same fields, this one first.
         timeline : Timeline
-            Theirs, one behind the other.
+            The concatenated timelines.
 
         Returns
         -------
         RawLog
-            The events of all of them.
+            The events of all logs.
         """
         raw = [log for log in logs if isinstance(log, RawLog)]
         columns = stack_columns([log.columns for log in raw])
         kinds = joint_kinds([log._kinds for log in raw])
-        # With events of some rows alone among them, it is no log to attach anything to.
+        # A log of the events of some rows is part of the result: nothing can be
+        # attached to it.
         in_part = any(type(log) is RawLog for log in raw)
         of = RawLog.of if in_part else self.of
         return of(timeline, columns, self._names, kinds)  # type: ignore[return-value]

@@ -1,8 +1,19 @@
-"""Who did something when, and until when it was observed."""
+"""The times of all events of a log, and how far the log was observed.
+
+A timeline is three arrays. Customer ``i`` has the id ``customers[i]`` and the segment
+``offsets[i]:offsets[i + 1]`` of the arrays of events::
+
+    customers   [ "ann",           "bob",     "eve" ]        (n_customers,)
+    offsets     [ 0,               3,         5,      6 ]    (n_customers + 1,)
+    times       [ 2,   5,   9,     1,   7,    4 ]            (n_events,), ascending in
+                                                             each segment
+
+The columns of the fields have the same order, (n_events,) each.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -20,28 +31,33 @@ from sklearn_seqcrm._store._ids import (
     refuse_other_kind,
 )
 
-# Times to look at first: most logs of moments show there that they are none of days.
+# Times to check first: of most logs that are not of whole days, they show it already.
 _FEW = 1000
 
 
 class ObservationWindow(NamedTuple):
-    """The end of what a log has recorded.
+    """The end of what a log has observed.
 
-    A log of days knows the whole of its last day, although the time of that day's
-    events is the midnight at which it begins. So where all times are whole days, or
-    whole numbers, the record ends one day, or one, after `until`. Any other record ends
-    right after `until` itself. Which of the two a log is was settled when it was built:
-    a few of its events could be whole days by chance.
+    A log of whole days has observed its last day to the end, although the time of that
+    day's events is the midnight at which it begins::
+
+        times       |day 1      |day 2      |day 3      | in_days
+        --------------------------------x-->|   until = day 3, end = day 4 otherwise
+        ------------------------>x|             until = x,     end = next tick
+
+    So where all times are whole days, or whole numbers, observation ends one day, or 1,
+    after `until`; otherwise right after `until`. Which of the two holds is decided when
+    a log is built, and kept: a few of its events could be whole days by chance.
 
     Parameters
     ----------
     until : int or float
-        The last moment recorded, on the axis of the log's clock.
+        The last moment that was observed, on the axis of the log's clock.
     in_days : bool
         Whether all times of the log are whole days, or whole numbers.
     limited_by : str or None, default=None
-        In a log of several kinds, the one whose record ends before those of the others,
-        and with it the record of the log.
+        In a log of several kinds of events, the kind whose observation ends first and
+        so limits that of the log.
     """
 
     until: Any
@@ -52,22 +68,22 @@ class ObservationWindow(NamedTuple):
     def of(
         cls, clock: Clock, times: np.ndarray, given: Any, *, early: bool = False
     ) -> ObservationWindow:
-        """The record of a new log.
+        """Return the observation window of a new log.
 
         Parameters
         ----------
         clock : Clock
-            What the times mean.
+            The axis of the times.
         times : ndarray of shape (n_events,)
             All times, at least one.
         given : datetime, number or None
-            The last moment recorded, as a user writes it; None: the last event.
+            `observed_until` of the user; None: the last event.
         early : bool, default=False
             Whether events may lie after it.
         """
         last = until = times.max()
         if clock.dtype == "int64" and last == LONGEST:
-            # The record could not end after it.
+            # There is no later tick at which observation could end.
             raise ValueError(
                 f"The last event is at {clock.as_scalar(last)}, the last moment that "
                 "the numbers of a log can hold, which usually stands for 'never'; "
@@ -91,18 +107,18 @@ class ObservationWindow(NamedTuple):
 
     @classmethod
     def before(cls, cutoff: Any, clock: Clock) -> ObservationWindow:
-        """The record of a log without the events from a cutoff on.
+        """Return the observation window of a log without the events from a cutoff on.
 
-        It ends right before the cutoff, so that no window after it is complete.
+        It ends right before the cutoff, so that no horizon after it is complete.
         """
         whole = clock.dtype == "int64"
         end = earlier(cutoff, 1) if whole else np.nextafter(cutoff, -np.inf)
         return cls(end, in_days=False)
 
     def end(self, clock: Clock) -> Any:
-        """The first moment that was not recorded, on the axis of the clock."""
+        """Return the first tick that was not observed."""
         whole, step = clock.dtype == "int64", _step(clock)
-        # Python's integers do not overflow when a long horizon is taken off them.
+        # Python's integers do not overflow when a long horizon is subtracted.
         until = (int if whole else float)(self.until)
         if self.in_days and until % step == 0:
             end = until + step
@@ -111,7 +127,7 @@ class ObservationWindow(NamedTuple):
         return min(end, LONGEST) if whole else end
 
     def on(self, old: Clock, new: Clock) -> ObservationWindow:
-        """The same record on another clock."""
+        """Convert the window to another clock."""
         until = new.read(old.as_scalar(self.until), "observed_until", up=False)[0]
         return self._replace(until=until)
 
@@ -122,65 +138,59 @@ def _step(clock: Clock) -> int:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Timeline:
-    """The times of all events, sorted by customer and time; never changed in place.
+    """The times of all events, sorted by customer and time; immutable.
 
     Parameters
     ----------
     customers : Index of shape (n_customers,)
-        One id per segment. A timeline that was stacked from several may repeat one.
+        Id of each segment. A timeline stacked from several logs may repeat an id.
     offsets : ndarray of shape (n_customers + 1,), int64
         The events of customer ``i`` are ``offsets[i]:offsets[i + 1]``.
     times : ndarray of shape (n_events,)
         Times on the axis of `clock`, ascending within a customer.
     clock : Clock
-        What the numbers in `times` mean.
-    record : ObservationWindow
-        How far the log has recorded.
+        The axis of `times`.
+    observation : ObservationWindow
+        How far the log was observed.
     """
 
     customers: pd.Index
     offsets: np.ndarray
     times: np.ndarray
     clock: Clock
-    record: ObservationWindow
+    observation: ObservationWindow
 
     def __post_init__(self) -> None:
-        """Make the arrays as unwritable as the attributes are."""
-        # Rows of many tables view one log, and a change would reach all of them.
+        """Make the arrays read-only, as the attributes are."""
+        # Rows of many tables view one log: a change would reach all of them.
         object.__setattr__(self, "offsets", frozen(self.offsets))
         object.__setattr__(self, "times", frozen(self.times))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Arrays come writeable out of a pickle; built anew, they are not."""
-        return type(self), (
-            self.customers,
-            self.offsets,
-            self.times,
-            self.clock,
-            self.record,
-        )
+        """Build the timeline anew: arrays from a pickle are writeable."""
+        return type(self), tuple(getattr(self, one.name) for one in fields(self))
 
     @cached_property
     def span(self) -> tuple[Any, Any]:
-        """First and last moment of all events and of the record, as Python numbers.
+        """First and last moment of all events and of observation, as Python numbers.
 
-        A timeline without events spans its record alone.
+        For a timeline without events, both are the end of observation.
         """
         number = int if self.clock.dtype == "int64" else float
         # Differences of Python's integers do not overflow, those of NumPy's do.
-        until = number(self.record.until)
+        until = number(self.observation.until)
         first, last = self.times.min(initial=until), self.times.max(initial=until)
         return number(first), number(last)
 
     @property
     def observed_until(self) -> Any:
-        """The last moment that the log has recorded, on the axis of `clock`."""
-        return self.record.until
+        """The last moment that was observed, on the axis of `clock`."""
+        return self.observation.until
 
     @property
     def end(self) -> Any:
-        """The first moment that the log has not recorded, on the axis of `clock`."""
-        return self.record.end(self.clock)
+        """The first moment that was not observed, on the axis of `clock`."""
+        return self.observation.end(self.clock)
 
     @property
     def counts(self) -> np.ndarray:
@@ -188,7 +198,7 @@ class Timeline:
         return np.diff(self.offsets)
 
     def identities_of(self, ids: pd.Series, what: str) -> np.ndarray:
-        """Numbers that identify customers: their positions, where they are known.
+        """Return a number for each customer: the position, or a hash if unknown.
 
         Parameters
         ----------
@@ -200,7 +210,7 @@ class Timeline:
         Returns
         -------
         ndarray of shape (n,), int64
-            Positions in `customers`, and `hashed_ids` of unknown ones.
+            Positions in `customers`; `hashed_ids`, below -1, for unknown customers.
         """
         if not self.customers.is_unique:
             raise ValueError(
@@ -210,7 +220,7 @@ class Timeline:
         if isinstance(ids.dtype, pd.ArrowDtype):
             ids = ids_of(nw.from_native(ids, series_only=True))
         if isinstance(ids.dtype, pd.CategoricalDtype):
-            # Each category once, however many rows have it.
+            # Look up each category once, however many rows have it.
             of_category = self.identities_of(pd.Series(ids.cat.categories), what)
             return of_category[ids.cat.codes.to_numpy()]
         exact = exact_ids(pd.Index(ids, dtype=ids.dtype), what)
@@ -224,7 +234,7 @@ class Timeline:
     def positions(
         self, codes: np.ndarray, times: np.ndarray, *, after: bool = False
     ) -> np.ndarray:
-        """First event of each customer at or after a time.
+        """Return the first event of each customer at or after a time.
 
         Parameters
         ----------
@@ -238,17 +248,17 @@ class Timeline:
         Returns
         -------
         ndarray of shape (n,), int64
-            Positions in `times` of the log, within the segment of the customer or at
+            Positions in the times of the log, within the segment of the customer or at
             its end.
         """
         known = codes >= 0
-        # Of nobody the stretch is 0:0; that -1 reads the last offsets does no harm.
+        # An unknown customer has the segment 0:0; `offsets[-1]` is computed in vain.
         low = np.where(known, self.offsets[codes], 0)
         high = np.where(known, self.offsets[codes + 1], 0)
         return first_at_or_after(self.times, low, high, times, after=after)
 
     def on(self, clock: Clock, what: str) -> Timeline:
-        """Return the same times on another clock of the same kind.
+        """Return the same times on another clock of the same type of times.
 
         Parameters
         ----------
@@ -264,7 +274,7 @@ class Timeline:
         """
         if clock == self.clock:
             return self
-        # There and back: what is not the same again was rounded.
+        # There and back: a time that is not the same again was rounded.
         times = clock.read(self.clock.as_index(self.times), what)
         wrong = self.clock.read(clock.as_index(times), what) != self.times
         if wrong.any() and clock.dtype == "float64":
@@ -278,12 +288,14 @@ class Timeline:
                 f"{what} are finer than the unit {clock.unit or 'integer'} of the log, "
                 "so that they would be rounded; build a new log from all tables."
             )
-        record = self.record.on(self.clock, clock)
-        return Timeline(self.customers, self.offsets, times, clock, record)
+        observation = self.observation.on(self.clock, clock)
+        return replace(self, times=times, clock=clock, observation=observation)
 
-    def with_record(self, record: ObservationWindow) -> Timeline:
-        """Return the same times of a log that has recorded to another moment."""
-        return Timeline(self.customers, self.offsets, self.times, self.clock, record)
+    def codes_of(self, index: np.ndarray) -> np.ndarray:
+        """Return the customer code of each event at `index`, shape (n,)."""
+        # A customer without events has the same offset as the next one, who owns the
+        # event: side="right" finds the last of equal offsets.
+        return np.searchsorted(self.offsets, index, side="right") - 1
 
     def at(self, index: np.ndarray) -> Timeline:
         """Keep some events, and the customers who have one of them.
@@ -293,17 +305,8 @@ class Timeline:
         index : ndarray of shape (n,), int64
             Positions of events, ascending.
         """
-        # Customers without events share an offset with the next one, who has them: the
-        # last of equal offsets is the right one.
-        of_customer = np.searchsorted(self.offsets, index, side="right") - 1
-        codes, counts = np.unique(of_customer, return_counts=True)
-        return Timeline(
-            self.customers[codes],
-            np.concatenate([[0], np.cumsum(counts)]),
-            self.times[index],
-            self.clock,
-            self.record,
-        )
+        codes, counts = np.unique(self.codes_of(index), return_counts=True)
+        return self.select(codes, np.append(0, np.cumsum(counts)), index)
 
     def subset(self, codes: np.ndarray) -> tuple[Timeline, np.ndarray]:
         """Keep some customers with all their events.
@@ -311,28 +314,38 @@ class Timeline:
         Parameters
         ----------
         codes : ndarray of shape (n,), int64
-            Distinct customer codes, in the order they shall have.
+            Different customer codes, in the order of the new timeline.
 
         Returns
         -------
         timeline : Timeline
             The customers at `codes`.
         index : ndarray of shape (n_events_kept,), int64
-            Where their events were.
+            Former positions of their events.
         """
         index, offsets = ranges(self.offsets[codes], self.offsets[codes + 1])
-        kept = Timeline(
-            self.customers[codes],
-            offsets,
-            self.times[index],
-            self.clock,
-            self.record,
-        )
-        return kept, index
+        return self.select(codes, offsets, index), index
+
+    def select(
+        self, codes: np.ndarray, offsets: np.ndarray, index: np.ndarray
+    ) -> Timeline:
+        """Return the customers at `codes` with the events at `index`.
+
+        Parameters
+        ----------
+        codes : ndarray of shape (n,), int64
+            Customer codes.
+        offsets : ndarray of shape (n + 1,), int64
+            The events of the ``i``-th of them are ``index[offsets[i]:offsets[i + 1]]``.
+        index : ndarray of shape (n_events,), int64
+            Positions of events.
+        """
+        kept, times = self.customers[codes], self.times[index]
+        return replace(self, customers=kept, offsets=offsets, times=times)
 
 
 def frozen(array: np.ndarray) -> np.ndarray:
-    """A read-only view of an array."""
+    """Return a read-only view of an array."""
     view = array.view()
     view.flags.writeable = False
     return view

@@ -14,7 +14,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import check_cv
 from sklearn.pipeline import Pipeline
 from sklearn.utils import indexable
-from sklearn.utils.validation import check_consistent_length
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
 from sklearn_seqcrm._columns import customers_of, split_customers
 from sklearn_seqcrm._sklearn_compat import (
@@ -30,9 +30,17 @@ from sklearn_seqcrm.feature_extraction import HistoryAggregator
 class BaseConformal(BaseEstimator, ABC):
     """Fit an estimator, and calibrate a threshold for its conformity scores.
 
-    A subclass defines the default estimator and the conformity score of a row and its
+    A subclass defines the default estimator, and the conformity score of a row and its
     target, which is larger where prediction and target differ more.
     """
+
+    # Parameters, which a subclass assigns: their defaults differ.
+    estimator: Any
+    confidence_level: float
+    conformity_score: str
+    cv: Any
+    calibration_fraction: float
+    random_state: Any
 
     estimator_: Any
     _boosting: ClassVar[type[Any]]
@@ -46,40 +54,46 @@ class BaseConformal(BaseEstimator, ABC):
         "random_state": ["random_state"],
     }
 
-    def __init__(
-        self,
-        estimator: Any = None,
-        *,
-        confidence_level: float = 0.9,
-        conformity_score: str,
-        cv: Any = None,
-        calibration_fraction: float = 0.2,
-        random_state: Any = None,
-    ) -> None:
-        self.estimator = estimator
-        self.confidence_level = confidence_level
-        self.conformity_score = conformity_score
-        self.cv = cv
-        self.calibration_fraction = calibration_fraction
-        self.random_state = random_state
-
-    # What a subclass brings --------------------------------------------------------
+    # What a subclass defines -------------------------------------------------------
 
     @abstractmethod
     def _check_estimator(self, estimator: Any) -> None:
         """Raise a TypeError if `conformity_score` needs a method that is missing."""
 
     @abstractmethod
-    def _read_target(self, y: Any) -> np.ndarray:
-        """Validate the target; shape (n,)."""
+    def _validate_target(self, y: Any) -> np.ndarray:
+        """Validate the target and return it with shape (n,)."""
 
     @abstractmethod
     def _conformity_scores(self, X: Any, y: np.ndarray) -> np.ndarray:
-        """Conformity scores of calibration rows, shape (n,)."""
+        """Return the conformity scores of calibration rows, shape (n,)."""
 
     # fit ---------------------------------------------------------------------------
 
-    def _fit(self, X: Any, y: Any) -> Self:
+    def fit(self, X: Any, y: Any) -> Self:
+        """Fit the estimator, and calibrate the threshold on other rows.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Rows that the estimator takes.
+        y : array-like of shape (n,)
+            Class labels, or numbers for a regressor.
+
+        Returns
+        -------
+        BaseConformal
+            The fitted estimator itself.
+
+        Raises
+        ------
+        ValueError
+            If `y` is missing or has missing or infinite values, a parameter is out of
+            range, all rows belong to one customer, or `cv` makes several splits.
+        TypeError
+            If the estimator lacks ``predict_proba``, or ``predict_quantiles`` for
+            ``conformity_score="cqr"``, or numbers are durations, datetimes or text.
+        """
         self._validate_params()
         estimator = self._estimator()
         self._check_estimator(estimator)
@@ -89,7 +103,7 @@ class BaseConformal(BaseEstimator, ABC):
                 "None."
             )
         X, y = indexable(X, y)
-        y = self._read_target(y)
+        y = self._validate_target(y)
         check_consistent_length(X, y)
         customers = customers_of(X)
         train, rows = self._split(X, y, customers)
@@ -104,6 +118,22 @@ class BaseConformal(BaseEstimator, ABC):
         if np.isinf(self.threshold_):
             self._warn_unbounded(scores)
         return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the target by the fitted estimator.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Rows with the columns of the training rows.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Class labels, or predictions in the unit of `y`.
+        """
+        check_is_fitted(self)
+        return np.asarray(self.estimator_.predict(X))
 
     @property
     def n_features_in_(self) -> int:
@@ -121,7 +151,7 @@ class BaseConformal(BaseEstimator, ABC):
     # Steps of fit ------------------------------------------------------------------
 
     def _estimator(self) -> Any:
-        """The estimator, not cloned, or the default one."""
+        """Return the estimator, not cloned, or the default one."""
         if self.estimator is not None:
             return self.estimator
         return Pipeline(
@@ -131,7 +161,7 @@ class BaseConformal(BaseEstimator, ABC):
     def _split(
         self, X: Any, y: np.ndarray, customers: np.ndarray
     ) -> tuple[np.ndarray | None, np.ndarray]:
-        """Positions of training rows (None: it is fitted) and of calibration rows."""
+        """Return positions of training rows (None: no fit) and of calibration rows."""
         if isinstance(self.estimator, FrozenEstimator):
             if self.cv is not None:
                 raise ValueError(
@@ -148,8 +178,11 @@ class BaseConformal(BaseEstimator, ABC):
                     f"{len(y)}). Pass rows of more customers, a cv, or a "
                     "FrozenEstimator."
                 )
-            share, seed = self.calibration_fraction, self.random_state
-            return split_customers(customers, share, seed)
+            # Customers, not rows: rows of a training customer would be predicted too
+            # well, and the threshold would be too low for new customers.
+            return split_customers(
+                customers, self.calibration_fraction, self.random_state
+            )
         folds = list(check_cv(self.cv).split(X, y, customers))
         if len(folds) != 1:
             raise ValueError(
@@ -157,13 +190,13 @@ class BaseConformal(BaseEstimator, ABC):
                 f"{self.cv!r} makes {len(folds)}. Use CutoffSplit(1, horizon=...), or "
                 "cv=None for customers set aside."
             )
-        train, rows = (np.arange(len(y))[part] for part in folds[0])
+        train, rows = (np.arange(len(y))[part] for part in folds[0])  # masks too
         return train, rows
 
     def _warn_unbounded(self, scores: np.ndarray) -> None:
         """Warn that the threshold is infinite, with the reason and the way out."""
         level, n = self.confidence_level, self.n_calibration_customers_
-        # n / (n + 1) must reach the level.
+        # The quantile needs n >= level * (n + 1), that is n >= level / (1 - level).
         needed = math.ceil(level / (1 - level) - 1e-9)
         if n < needed:
             reason = (
@@ -177,19 +210,22 @@ class BaseConformal(BaseEstimator, ABC):
                 "label that is not in the training rows; pass more rows of that class"
             )
         warnings.warn(
-            f"Prediction sets are unbounded: {reason}.", UserWarning, stacklevel=4
+            f"Prediction sets are unbounded: {reason}.", UserWarning, stacklevel=3
         )
 
 
 def conformal_quantile(
     scores: np.ndarray, customers: np.ndarray, level: float
 ) -> float:
-    """Conformal quantile of scores of rows that are grouped by customer.
+    """Return the conformal quantile of scores of rows that are grouped by customer.
+
+    Lee, Barber and Willett (2023), "Distribution-free inference with hierarchical
+    data": each customer has the weight 1, shared by its rows.
 
     Parameters
     ----------
     scores : ndarray of shape (n,)
-        Conformity scores; infinite ones are never reached.
+        Conformity scores; infinite ones are never covered.
     customers : ndarray of shape (n,), int64
         Number of the customer of each row.
     level : float
@@ -199,15 +235,16 @@ def conformal_quantile(
     -------
     float
         The smallest score ``s`` with ``sum_c share_c(s) >= level * (n_customers +
-        1)``, where ``share_c(s)`` is the share of the rows of customer ``c`` whose
-        score is at most ``s``; infinite if there is none. With one row for each
+        1)``, where ``share_c(s)`` is the share of the rows of customer ``c`` with a
+        score of at most ``s``; infinite if there is no such score. With one row per
         customer it is the score of rank ``ceil(level * (n + 1))``.
     """
     _, codes, counts = np.unique(customers, return_inverse=True, return_counts=True)
     order = np.argsort(scores, kind="stable")
+    # A row adds 1 / (rows of its customer) to the sum of shares.
     reached = np.cumsum(1 / counts[codes[order]])
-    # Products such as .55 * 20 are a little above the whole number they stand for, and
-    # sums of shares a little below.
+    # Rounding: .55 * 20 is a little above 11, and sums of shares a little below the
+    # whole numbers they stand for.
     needed = level * (len(counts) + 1) * (1 - 1e-9)
     at = np.searchsorted(reached, needed)
     return float(scores[order[at]]) if at < len(scores) else np.inf

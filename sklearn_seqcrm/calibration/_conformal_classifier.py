@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from sklearn.base import ClassifierMixin
@@ -18,25 +18,25 @@ from sklearn_seqcrm.calibration._base import BaseConformal
 class ConformalClassifier(ClassifierMixin, BaseConformal):
     """Predict sets of classes that contain the true one with a given probability.
 
-    Split conformal prediction around any classifier with `predict_proba` that reads
+    Split conformal prediction around any classifier with `predict_proba` that takes
     the rows of `X`, such as a pipeline on histories. The classifier is fitted on one
     part of the customers; the threshold of the sets is calibrated on the others.
 
     Parameters
     ----------
     estimator : estimator or None, default=None
-        A classifier, pipeline or search with `predict_proba` that reads `X`. One in a
+        A classifier, pipeline or search with `predict_proba` that takes `X`. One in a
         `sklearn.frozen.FrozenEstimator` is fitted already, and all rows given to `fit`
         are calibration rows; it must not have been fitted on them. None:
         `HistoryAggregator` and `HistGradientBoostingClassifier`.
     confidence_level : float, default=0.9
-        Probability with which a set shall contain the true class, between 0 and 1.
+        Probability with which a set is to contain the true class, between 0 and 1.
     conformity_score : {"lac", "aps"}, default="lac"
         ``"lac"``: least ambiguous sets, the smallest ones on average; they are empty
         where no class is probable enough. ``"aps"``: adaptive prediction sets, never
         empty, larger where the classifier is less certain.
     cv : splitter, iterable of one split or None, default=None
-        How rows are split into training and calibration rows. None:
+        Split into training and calibration rows. None:
         `calibration_fraction` of the customers, set aside. ``CutoffSplit(1,
         horizon=...)`` calibrates on the latest cutoffs.
     calibration_fraction : float, default=0.2
@@ -66,14 +66,14 @@ class ConformalClassifier(ClassifierMixin, BaseConformal):
     Warns
     -----
     UserWarning
-        If there are fewer calibration customers than ``level / (1 - level)``, or too
-        many of them have a class that the training rows lack, so that all sets hold
-        all classes.
+        If all sets contain all classes, because there are fewer calibration customers
+        than ``level / (1 - level)``, or too many of them have a class that the training
+        rows lack.
 
     See Also
     --------
-    ConformalRegressor : The same for numbers.
-    sklearn.calibration.CalibratedClassifierCV : Calibrates probabilities instead.
+    ConformalRegressor : Prediction intervals for numbers.
+    sklearn.calibration.CalibratedClassifierCV : Calibrated probabilities.
 
     Notes
     -----
@@ -84,16 +84,16 @@ class ConformalClassifier(ClassifierMixin, BaseConformal):
     probable classes follow the order of `classes_`). The threshold ``t`` is the
     smallest score of a true class in the calibration rows such that ``sum_c share_c(t)
     >= level * (n_customers + 1)``, where ``share_c`` is the share of the rows of
-    calibration customer ``c`` with a score of at most ``t`` [3]_. A set holds the
-    classes with a score of at most ``t``. With one row for each customer this is
+    calibration customer ``c`` with a score of at most ``t`` [3]_. A set contains
+    the classes with a score of at most ``t``. With one row for each customer this is
     ordinary split conformal prediction.
 
     **Guarantee**: if a new customer is exchangeable with the calibration customers, the
     set of a row drawn at random from those of the new customer contains the true class
-    with a probability of `confidence_level` or more. What this includes, and what a
-    change over time does to it, is in the Notes of `ConformalRegressor`. Without
-    randomization, ``"aps"`` covers more than it has to if the most probable class is
-    right in a larger share of the rows than `confidence_level`.
+    with a probability of `confidence_level` or more. The Notes of `ConformalRegressor`
+    explain this guarantee, and the effect of a change over time. Without randomization,
+    the coverage of ``"aps"`` is higher than `confidence_level` if the accuracy of the
+    most probable class is.
 
     References
     ----------
@@ -137,60 +137,17 @@ class ConformalClassifier(ClassifierMixin, BaseConformal):
         calibration_fraction: float = 0.2,
         random_state: Any = None,
     ) -> None:
-        super().__init__(
-            estimator,
-            confidence_level=confidence_level,
-            conformity_score=conformity_score,
-            cv=cv,
-            calibration_fraction=calibration_fraction,
-            random_state=random_state,
-        )
+        self.estimator = estimator
+        self.confidence_level = confidence_level
+        self.conformity_score = conformity_score
+        self.cv = cv
+        self.calibration_fraction = calibration_fraction
+        self.random_state = random_state
 
     @property
     def classes_(self) -> np.ndarray:
         """Labels that the classifier was fitted on."""
         return self.estimator_.classes_
-
-    def fit(self, X: Any, y: Any) -> Self:
-        """Fit the classifier, and calibrate the sets on other rows.
-
-        Parameters
-        ----------
-        X : DataFrame of shape (n, n_columns)
-            Rows as the classifier takes them.
-        y : array-like of shape (n,)
-            Class labels.
-
-        Returns
-        -------
-        ConformalClassifier
-            The fitted estimator.
-
-        Raises
-        ------
-        ValueError
-            If `y` has missing labels, a parameter is out of range, all rows belong to
-            one customer, or `cv` makes several splits.
-        TypeError
-            If the estimator has no `predict_proba`.
-        """
-        return self._fit(X, y)
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Predict the class by the fitted classifier.
-
-        Parameters
-        ----------
-        X : DataFrame of shape (n, n_columns)
-            Rows with the columns that `fit` saw.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            Class labels.
-        """
-        check_is_fitted(self)
-        return np.asarray(self.estimator_.predict(X))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict the probability of each class by the fitted classifier.
@@ -198,7 +155,7 @@ class ConformalClassifier(ClassifierMixin, BaseConformal):
         Parameters
         ----------
         X : DataFrame of shape (n, n_columns)
-            Rows with the columns that `fit` saw.
+            Rows with the columns of the training rows.
 
         Returns
         -------
@@ -214,12 +171,12 @@ class ConformalClassifier(ClassifierMixin, BaseConformal):
         Parameters
         ----------
         X : DataFrame of shape (n, n_columns)
-            Rows with the columns that `fit` saw.
+            Rows with the columns of the training rows.
 
         Returns
         -------
         ndarray of shape (n, n_classes), bool
-            Whether the set holds a class, in the order of `classes_`.
+            Whether the set contains a class, in the order of `classes_`.
         """
         return self._class_scores(self.predict_proba(X)) <= self.threshold_
 
@@ -230,9 +187,11 @@ class ConformalClassifier(ClassifierMixin, BaseConformal):
                 f"{estimator!r}. CalibratedClassifierCV adds it to one without."
             )
 
-    def _read_target(self, y: Any) -> np.ndarray:
+    def _validate_target(self, y: Any) -> np.ndarray:
         y = column_or_1d(y, warn=True)
-        check_array(y, ensure_2d=False, dtype=None, input_name="y")  # nothing missing
+        check_array(
+            y, ensure_2d=False, dtype=None, input_name="y"
+        )  # refuses missing labels
         check_classification_targets(y)
         return y
 
@@ -243,17 +202,18 @@ class ConformalClassifier(ClassifierMixin, BaseConformal):
                 "ConformalClassifier needs a classifier of one target."
             )
         scores = self._class_scores(self.predict_proba(X))
-        # A class without a training row is in no set.
+        # A class without a training row is in no set, with a score of infinity.
         place = np.searchsorted(self.classes_, y).clip(max=len(self.classes_) - 1)
         known = self.classes_[place] == y
         return np.where(known, scores[np.arange(len(y)), place], np.inf)
 
-    def _class_scores(self, shares: np.ndarray) -> np.ndarray:
-        """Conformity score of each class, shape (n, n_classes)."""
+    def _class_scores(self, proba: np.ndarray) -> np.ndarray:
+        """Return the conformity score of each class, shape (n, n_classes)."""
         if self.conformity_score == "lac":
-            return 1 - shares
-        order = np.argsort(-shares, axis=1, kind="stable")
-        descending = np.take_along_axis(shares, order, axis=1)
+            return 1 - proba
+        # "aps": the probability of all classes before k in descending order.
+        order = np.argsort(-proba, axis=1, kind="stable")
+        descending = np.take_along_axis(proba, order, axis=1)
         before = np.zeros_like(descending)
         before[:, 1:] = np.cumsum(descending, axis=1)[:, :-1]
         scores = np.empty_like(before)

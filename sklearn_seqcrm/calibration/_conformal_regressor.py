@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from sklearn.base import RegressorMixin
@@ -18,19 +18,19 @@ from sklearn_seqcrm.calibration._base import BaseConformal
 class ConformalRegressor(RegressorMixin, BaseConformal):
     """Predict intervals that contain the target with a given probability.
 
-    Split conformal prediction around any regressor that reads the rows of `X`, such as
+    Split conformal prediction around any regressor that takes the rows of `X`, such as
     a pipeline on histories. The regressor is fitted on one part of the customers; the
     width of the intervals is calibrated on the others.
 
     Parameters
     ----------
     estimator : estimator or None, default=None
-        A regressor, pipeline or search that reads `X`. One in a
+        A regressor, pipeline or search that takes `X`. One in a
         `sklearn.frozen.FrozenEstimator` is fitted already, and all rows given to `fit`
         are calibration rows; it must not have been fitted on them. None:
         `HistoryAggregator` and `HistGradientBoostingRegressor`.
     confidence_level : float, default=0.9
-        Probability with which an interval shall contain the target, between 0 and 1.
+        Probability with which an interval is to contain the target, between 0 and 1.
     conformity_score : {"absolute", "cqr"}, default="absolute"
         ``"absolute"``: absolute residuals, which make all intervals equally wide.
         ``"cqr"``: conformalized quantile regression, which widens or narrows the
@@ -39,7 +39,7 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
         `LSTMRegressor` with ``loss="quantile"`` and ``quantile=[0.05, 0.5, 0.95]`` for
         the default level.
     cv : splitter, iterable of one split or None, default=None
-        How rows are split into training and calibration rows. None:
+        Split into training and calibration rows. None:
         `calibration_fraction` of the customers, set aside. ``CutoffSplit(1,
         horizon=...)`` calibrates on the latest cutoffs.
     calibration_fraction : float, default=0.2
@@ -73,7 +73,7 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
 
     See Also
     --------
-    ConformalClassifier : The same for classes.
+    ConformalClassifier : Prediction sets of classes.
     sklearn_seqcrm.model_selection.CutoffSplit : Calibration forward in time.
 
     Notes
@@ -146,56 +146,12 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
         calibration_fraction: float = 0.2,
         random_state: Any = None,
     ) -> None:
-        super().__init__(
-            estimator,
-            confidence_level=confidence_level,
-            conformity_score=conformity_score,
-            cv=cv,
-            calibration_fraction=calibration_fraction,
-            random_state=random_state,
-        )
-
-    def fit(self, X: Any, y: Any) -> Self:
-        """Fit the regressor, and calibrate the intervals on other rows.
-
-        Parameters
-        ----------
-        X : DataFrame of shape (n, n_columns)
-            Rows as the regressor takes them.
-        y : array-like of shape (n,)
-            Numbers.
-
-        Returns
-        -------
-        ConformalRegressor
-            The fitted estimator.
-
-        Raises
-        ------
-        ValueError
-            If `y` is not finite, a parameter is out of range, all rows belong to one
-            customer, or `cv` makes several splits.
-        TypeError
-            If ``conformity_score="cqr"`` and the estimator predicts no quantiles, or
-            `y` holds durations, datetimes or text.
-        """
-        return self._fit(X, y)
-
-    def predict(self, X: Any) -> np.ndarray:
-        """Predict the target by the fitted regressor.
-
-        Parameters
-        ----------
-        X : DataFrame of shape (n, n_columns)
-            Rows with the columns that `fit` saw.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            Predictions in the unit of `y`.
-        """
-        check_is_fitted(self)
-        return np.asarray(self.estimator_.predict(X))
+        self.estimator = estimator
+        self.confidence_level = confidence_level
+        self.conformity_score = conformity_score
+        self.cv = cv
+        self.calibration_fraction = calibration_fraction
+        self.random_state = random_state
 
     def predict_interval(self, X: Any) -> np.ndarray:
         """Predict an interval for the target of each row.
@@ -203,7 +159,7 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
         Parameters
         ----------
         X : DataFrame of shape (n, n_columns)
-            Rows with the columns that `fit` saw.
+            Rows with the columns of the training rows.
 
         Returns
         -------
@@ -214,7 +170,7 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
         """
         check_is_fitted(self)
         lower, upper = self._bounds(X)
-        # A negative threshold can be more than half the distance of two quantiles.
+        # A negative threshold narrows the interval, at most to its midpoint.
         step = np.maximum(self.threshold_, (lower - upper) / 2)
         return np.column_stack([lower - step, upper + step])
 
@@ -228,17 +184,17 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
                 f"{[self._levels()[0], 0.5, self._levels()[1]]})); got {estimator!r}."
             )
 
-    def _read_target(self, y: Any) -> np.ndarray:
+    def _validate_target(self, y: Any) -> np.ndarray:
         numbers = as_quantities(column_or_1d(y, warn=True), "y")
         return check_array(numbers, ensure_2d=False, input_name="y")
 
     def _levels(self) -> list[float]:
-        """Levels of the two quantiles: .05 and .95, rather than 0.04999999999999999."""
+        """Return the two levels, rounded: .05 and not 0.04999999999999999."""
         lower = round((1 - self.confidence_level) / 2, 12)
         return [lower, round(1 - lower, 12)]
 
     def _bounds(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Predictions below and above which scores are positive, each of shape (n,)."""
+        """Return the predictions beyond which scores are positive, of shape (n,)."""
         if self.conformity_score == "cqr":
             both = np.asarray(
                 self.estimator_.predict_quantiles(X, self._levels()), dtype="float64"
@@ -248,5 +204,6 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
         return found, found
 
     def _conformity_scores(self, X: Any, y: np.ndarray) -> np.ndarray:
+        # |y - f| is max(f - y, y - f): one formula for both scores.
         lower, upper = self._bounds(X)
         return np.maximum(lower - y, y - upper)

@@ -1,4 +1,4 @@
-"""Simulated customers with a known answer, and public data."""
+"""Simulators of customers whose true probabilities are known, and public data."""
 
 from sklearn_seqcrm.datasets._campaign_journeys import make_campaign_journeys
 from sklearn_seqcrm.datasets._complete_journey import load_complete_journey

@@ -1,4 +1,4 @@
-"""A simulator of touches by campaigns, each of whose true effect is known."""
+"""A simulator of campaign touches whose true effects are known."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from sklearn.utils import Bunch, check_random_state
 
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
 
-DAY = 24 * 3600  # instants and spans are whole seconds below
+DAY = 24 * 3600  # all times below are whole seconds
 
 CHANNELS = ("search", "email", "social", "retargeting", "display")
 SEARCH, RETARGETING = CHANNELS.index("search"), CHANNELS.index("retargeting")
 SHARES = np.array([0.16, 0.20, 0.14, 0.20, 0.30])
-# How late in the window touches come, as the first parameter of a beta distribution
-# whose second one is 1.5: the higher, the later.
+# Position of a touch in the window (0 first day, 1 cutoff) ~ Beta(LATENESS, 1.5): the
+# higher, the closer to the cutoff.
 LATENESS = np.array([1.0, 1.5, 1.2, 2.5, 3.5])
 
 CUTOFF = np.datetime64("2024-06-01", "s")
@@ -55,25 +55,25 @@ def make_campaign_journeys(
     strength: float = 1.0,
     random_state: Any = None,
 ) -> Bunch:
-    """Simulate customers who are touched by channels at random, and who convert or not.
+    """Simulate customers who are touched by channels at random, and convert or not.
 
-    What each channel truly adds to the probability of each customer is known, so that
-    ways to give credit can be compared with the truth. Rules of thumb go wrong here:
-    ``display`` is the most frequent channel and mostly the last touch, and does
-    nothing; ``retargeting`` does much, but only after a touch by ``search``; and some
-    customers convert without having been touched.
+    The true contribution of each channel to the conversion probability of each customer
+    is known, so that attribution methods can be compared with the truth. Simple rules
+    fail here: ``display`` is the most frequent channel and mostly the last touch, and
+    has no effect; ``retargeting`` has a strong effect, but only after a touch by
+    ``search``; and some customers convert without any touch.
 
     Parameters
     ----------
     n_customers : int, default=2000
         The number of customers, at least 1.
     mean_touches : float, default=4
-        The mean number of touches of a customer, above 0. Their number is Poisson.
+        The mean number of touches of a customer, above 0; the number is Poisson.
     strength : float, default=1.0
-        What all effects of channels on the logit are multiplied by, at least 0. With 0
-        no channel does anything.
+        Factor of all effects of channels on the logit, at least 0. With 0 no channel
+        has an effect.
     random_state : int, RandomState instance or None, default=None
-        Determines all the draws. Pass an int for reproducible output.
+        Seed of all draws. Pass an int for reproducible output.
 
     Returns
     -------
@@ -91,10 +91,11 @@ def make_campaign_journeys(
         probability : ndarray of shape (n_customers,)
             The true probability of target 1, given the touches.
         credit : DataFrame of shape (n_customers, 5)
-            What each channel adds to it: Shapley values over channels, which sum to
-            ``probability`` less that of the customer without any touch.
+            Contribution of each channel to the probability: Shapley values over
+            channels, which sum to ``probability`` minus the probability without any
+            touch.
         removal : DataFrame of shape (n_customers, 5)
-            By how much it falls without all touches of a channel.
+            Decrease of the probability if all touches of a channel are removed.
         channels : list of str
             Names of the channels.
         DESCR : str
@@ -102,21 +103,31 @@ def make_campaign_journeys(
 
     See Also
     --------
-    sklearn_seqcrm.inspection.channel_attribution : Credit of channels by a model.
+    sklearn_seqcrm.inspection.channel_attribution : Credit of channels under a model.
 
     Notes
     -----
-    With the age ``a`` of the last touch by a channel at the cutoff and its weight
-    ``w = 0.5 ** (a / 30 days)``, 0 without a touch::
+    Touches are drawn by::
+
+        number of touches of a customer ~ Poisson(mean_touches)
+        channel  ~ Categorical(.16 search, .20 email, .14 social, .20 retargeting,
+                   .30 display)
+        time     = cutoff - 60 days * (1 - b)
+        b        ~ Beta(1 search, 1.5 email, 1.2 social, 2.5 retargeting, 3.5 display;
+                   1.5)
+
+    With the age ``a`` of the last touch by a channel at the cutoff and its weight ``w =
+    0.5 ** (a / 30 days)``, 0 without a touch::
 
         logit = -2.2 + 0.5 * z + strength * (1.6 * w of search + 0.9 * w of email
                 + 0.4 * w of social + 1.6 * w of retargeting)
+        z      ~ Normal(0, 1)                          latent intent of the customer
+        target ~ Bernoulli(1 / (1 + exp(-logit)))
 
-    where a touch by retargeting counts only if one by search came before it, and ``z``
-    is a standard normal number of the customer that nobody sees; the probability is its
-    mean over ``z``, by the points of Gauss and Hermite. Touches are drawn independently
-    of ``z``: only so is credit for what a model predicts also credit for what happens.
-    Where customers who were about to buy are touched more, it is not.
+    where a touch by retargeting counts only after a touch by search. ``probability`` is
+    the mean over the latent ``z``, by Gauss-Hermite quadrature. Touches are drawn
+    independently of ``z``: only then is the credit for a prediction also the causal
+    credit. If customers with high intent were touched more often, it would not be.
 
     Examples
     --------
@@ -131,7 +142,9 @@ def make_campaign_journeys(
     touches = _draw_touches(rng, n_customers, mean_touches)
     ids = np.array([f"C{i:0{len(str(n_customers - 1))}d}" for i in range(n_customers)])
     n_channels = len(CHANNELS)
-    # Whose values are needed for Shapley's: of all sets of channels.
+    # Shapley value of channel i, with n channels and the probability v(S) given only
+    # the touches by the channels in S:
+    #   sum over S without i of |S|! (n - |S| - 1)! / n! * (v(S + i) - v(S))
     values = {
         some: _probability(touches, n_customers, some, strength)
         for size in range(n_channels + 1)
@@ -171,7 +184,7 @@ def make_campaign_journeys(
 def _draw_touches(
     rng: np.random.RandomState, n_customers: int, mean_touches: float
 ) -> pd.DataFrame:
-    """Customer, channel and age in seconds of each touch, in random order."""
+    """Draw customer, channel and age in seconds of each touch, by customer."""
     counts = rng.poisson(mean_touches, size=n_customers)
     n = counts.sum()
     channel = rng.choice(len(CHANNELS), size=n, p=SHARES)
@@ -184,19 +197,21 @@ def _draw_touches(
 def _probability(
     touches: pd.DataFrame, n_customers: int, some: tuple[int, ...], strength: float
 ) -> np.ndarray:
-    """Probability of each customer with the touches of some channels only."""
+    """Return the probability of each customer given the touches by some channels."""
     kept = touches[touches["channel"].isin(some)]
     searches = kept[kept["channel"] == SEARCH]
+    # Age of the first search; -inf without one, so that no retargeting counts.
     first_search = np.full(n_customers, -np.inf)
     np.maximum.at(first_search, searches["customer"], searches["age"])
     works = kept["channel"] != RETARGETING
     works |= kept["age"] < first_search[kept["customer"]]
     kept = kept[works]
+    # The largest weight is that of the last touch, (n_customers, n_channels).
     weight = np.zeros((n_customers, len(CHANNELS)))
     faded = 0.5 ** (kept["age"] / HALF_LIFE)
     np.maximum.at(weight, (kept["customer"], kept["channel"]), faded)
     logit = INTERCEPT + strength * (weight @ STRENGTH)
-    # The mean over the intent, which nobody sees.
+    # E[f(z)] for z ~ Normal(0, 1): sum of f(points) * shares / sum(shares).
     points, shares = np.polynomial.hermite_e.hermegauss(20)
     by_intent = 1 / (1 + np.exp(-(logit[:, None] + INTENT * points)))
     return by_intent @ (shares / shares.sum())

@@ -10,7 +10,7 @@ from sklearn.utils import Bunch
 
 from sklearn_seqcrm._sklearn_compat import StrOptions, validate_params
 
-# Keys of an event at each level, in the order of the sorted table.
+# Columns that identify an event at each level, in the order of the sorted table.
 KEYS = {
     "day": ["household_id", "day"],
     "basket": ["household_id", "timestamp", "basket_id"],
@@ -21,18 +21,8 @@ SUMS = ["spend", "n_items", "n_products", "discount", "coupon_discount", "fuel_s
 DEMOGRAPHICS = {  # the levels of the ordered ones, lowest first
     "age": ["19-24", "25-34", "35-44", "45-54", "55-64", "65+"],
     "income": [
-        "Under 15K",
-        "15-24K",
-        "25-34K",
-        "35-49K",
-        "50-74K",
-        "75-99K",
-        "100-124K",
-        "125-149K",
-        "150-174K",
-        "175-199K",
-        "200-249K",
-        "250K+",
+        *("Under 15K", "15-24K", "25-34K", "35-49K", "50-74K", "75-99K", "100-124K"),
+        *("125-149K", "150-174K", "175-199K", "200-249K", "250K+"),
     ],
     "home_ownership": None,
     "marital_status": None,
@@ -69,12 +59,11 @@ def load_complete_journey(
     Parameters
     ----------
     level : {"day", "basket", "line"}, default="day"
-        What one event is: all purchases of a household on a day (126,824 events), a
-        receipt (155,848) or a line of a receipt (1,469,307).
+        The unit of an event: all purchases of a household on a day (126,824 events),
+        a receipt (155,848) or a line of a receipt (1,469,307).
     time_zone : {"UTC", "America/New_York"}, default="UTC"
-        The time zone of the times, which are returned naive, and so of the days. The
-        data are shipped in UTC; New York gives the shops' own days and hours, see
-        Notes.
+        Time zone of the times, which are returned naive, and of the days. The data are
+        in UTC; New York gives the local days and hours of the shops, see Notes.
 
     Returns
     -------
@@ -94,22 +83,21 @@ def load_complete_journey(
             coupon_discount   float, discount by coupons, in dollars
             fuel_spend        float, the part of ``spend`` that went on fuel
             n_baskets         int, receipts
-            department        categorical, that of the largest spend
-            store_id          categorical, that of the largest spend
+            department        categorical, the one with the largest spend
+            store_id          categorical, the one with the largest spend
             ================  =====================================================
 
             At the level ``"basket"``, ``timestamp`` and ``basket_id`` (categorical)
-            take the place of ``day`` and ``n_baskets``. At the level ``"line"``,
-            moreover, ``product_id`` and ``product_category`` (categorical) take that
-            of ``n_products``. No basket comes back: as a field of a log,
-            ``basket_id`` tells nothing at the level ``"basket"``, and only which
-            lines belong together at the level ``"line"``; leave it out with
-            ``fields=...`` unless you need it.
+            replace ``day`` and ``n_baskets``. At the level ``"line"``, ``product_id``
+            and ``product_category`` (categorical) replace ``n_products`` as well. Each
+            ``basket_id`` occurs on one receipt only, so that a model cannot learn from
+            it; leave it out of a log with ``fields=...`` unless you need it to group
+            lines.
         customers : DataFrame of 2,469 rows
             One row per household, sorted: ``household_id`` (int) and the categoricals
             ``age``, ``income``, ``household_size``, ``kids_count`` (all ordered),
-            ``home_ownership``, ``marital_status`` and ``household_comp``. All of them
-            are missing for 1,668 households, and some for others.
+            ``home_ownership``, ``marital_status`` and ``household_comp``. All are
+            missing for 1,668 households, and some for others.
         DESCR : str
             A short description.
 
@@ -128,9 +116,9 @@ def load_complete_journey(
     it counts as one item. Products that the product table lacks (4,836 lines, $173)
     have a missing department.
 
-    Why New York: there, and not in UTC, each day lies in one week of the data's own
-    column ``week`` (not returned), the last receipt is of 31 December, 23:01, and
-    the quietest hour is 4 in the morning. In UTC, 18% of the receipts, those of the
+    Evidence for New York time: only there each day lies in one week of the column
+    ``week`` of the source (not returned), the last receipt is of 31 December, 23:01,
+    and the quietest hour is 4 in the morning. In UTC, 18% of the receipts, those of the
     evening, fall on the next day. With ``time_zone="America/New_York"`` the level
     ``"day"`` has 127,431 events.
 
@@ -194,6 +182,7 @@ def _read_lines(directory: Any, time_zone: str) -> pd.DataFrame:
     products = products.astype("category").reindex(lines["product_id"])
     products.index = lines.index
 
+    # Quantities of fuel are volumes, some ten thousand a line; count one item.
     is_fuel = products["product_type"] == "GASOLINE-REG UNLEADED"
     timestamp = lines["transaction_timestamp"].astype("datetime64[us]")
     local = timestamp.dt.tz_localize("UTC").dt.tz_convert(time_zone)
@@ -208,7 +197,7 @@ def _read_lines(directory: Any, time_zone: str) -> pd.DataFrame:
             "spend": lines["sales_value"],
             "n_items": lines["quantity"].mask(is_fuel, 1),
             "n_products": 1,
-            # The first line of a receipt counts it.
+            # 1 on the first line of a receipt, so that the sum counts receipts.
             "n_baskets": (~lines["basket_id"].duplicated()).astype("int64"),
             "discount": lines["retail_disc"],
             "coupon_discount": lines["coupon_disc"] + lines["coupon_match_disc"],
@@ -223,13 +212,13 @@ def _read_lines(directory: Any, time_zone: str) -> pd.DataFrame:
 
 
 def _as_names(ids: pd.Series) -> pd.Series:
-    """Ids as categories. Names, not numbers: polars knows none but strings."""
+    """Convert ids to categories of text: polars has no numeric categories."""
     return ids.astype("category").cat.rename_categories(str)
 
 
 def _aggregate(lines: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     sums = [*SUMS] if "basket_id" in keys else [*SUMS, "n_baskets"]
-    groups = lines.groupby(keys, sort=False)  # the lines are sorted by the keys
+    groups = lines.groupby(keys, sort=False)  # lines are sorted by the keys
     events = groups[sums].sum().reset_index()
     for field in ["department", "store_id"]:
         events[field] = _of_largest_spend(lines, groups.ngroup(), field)
@@ -239,14 +228,16 @@ def _aggregate(lines: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 def _of_largest_spend(lines: pd.DataFrame, group: pd.Series, field: str) -> pd.Series:
     """Return the level of ``field`` with the largest spend, by group number."""
     spend = lines.groupby([group.rename("group"), field], observed=True)["spend"].sum()
-    # Ties go to the first level; a group of missing levels only has no entry.
+    # Of tied levels the first; a group with missing levels only has no entry.
     ranked = spend.reset_index().sort_values("spend", ascending=False, kind="stable")
+    # Sorted by spend: the first line of each group has the largest.
     largest = ranked.drop_duplicates("group").set_index("group")[field]
     return largest.reindex(range(group.max() + 1))
 
 
 def _read_customers(directory: Any, household_ids: Any) -> pd.DataFrame:
     demographics = _read(directory, "demographics").set_index("household_id")
+    # All households with purchases; demographics are known of a third of them.
     customers = demographics[list(DEMOGRAPHICS)].reindex(household_ids)
     for name, levels in DEMOGRAPHICS.items():
         dtype = pd.CategoricalDtype(levels, ordered=levels is not None)

@@ -1,4 +1,4 @@
-"""A simulator of newsletters, and of who opens them when, with a known answer."""
+"""A simulator of newsletters and their opens, by the hour of sending."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sklearn.utils import Bunch, check_random_state
 
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
 
-HOUR = 3600  # instants are whole seconds below
+HOUR = 3600  # all times below are whole seconds
 N_HOURS = 24
 
 START = np.datetime64("2024-01-01", "D")  # a Monday
@@ -52,13 +52,13 @@ def make_newsletter_opens(
     drift: float = 3.0,
     random_state: Any = None,
 ) -> Bunch:
-    """Simulate newsletters whose probability to be opened is known for each hour.
+    """Simulate newsletters whose true open probability is known for each hour.
 
-    For the question at which hour each customer is best written to. Customers look at
-    their inbox about hours of their own, which are others at weekends and drift, and a
-    newsletter is opened less the longer it has lain there. The hours of the log were
-    drawn at random: what would have come of another hour than that chosen cannot be
-    learned from a shop that always writes at the same one.
+    The task is send time optimisation: choose the hour at which to write to each
+    customer. Customers look at their inbox around hours of their own, which differ at
+    weekends and drift, and the probability to open a newsletter falls with the time it
+    has been in the inbox. Hours in the log are drawn at random: from a shop that always
+    writes at the same hour, the effect of another hour could not be learned.
 
     Parameters
     ----------
@@ -69,15 +69,15 @@ def make_newsletter_opens(
         364, one a day. Each customer has its own rate (gamma-distributed with shape 2),
         and at least one newsletter.
     drift : float, default=3.0
-        How far habits move in a year, at least 0: the standard deviation of a random
-        walk, in hours. With 0 they stay as they are.
+        Standard deviation of the random walk of habits after a year, in hours, at least
+        0. With 0 habits are constant.
     random_state : int, RandomState instance or None, default=None
-        Determines all the draws. Pass an int for reproducible output.
+        Seed of all draws. Pass an int for reproducible output.
 
     Returns
     -------
     data : :class:`~sklearn.utils.Bunch`
-        With the attributes below. Times are those of the customer's own clock.
+        With the attributes below. Times are local times of the customer.
 
         mailings : DataFrame of n_mailings rows
             The newsletters, sorted by time, at most one a day to a customer:
@@ -94,40 +94,47 @@ def make_newsletter_opens(
             A row for each customer and day of the week after: ``customer_id`` and
             ``day`` (datetime, midnight).
         next_probability : ndarray of shape (7 * n_customers, 24)
-            For these rows, the true probability to open a newsletter of each hour.
+            The true open probability of these rows for each hour of sending.
         next_peak : ndarray of shape (7 * n_customers,)
-            For these rows, the hour about which the customer looks at the inbox, from
-            0 to 24.
+            The hour, from 0 to 24, around which the customer looks at the inbox.
         observed_until : Timestamp
-            An instant by which all is known of the newsletters.
+            A time by which every open has been recorded.
         DESCR : str
             A short description.
 
     See Also
     --------
-    make_order_returns : Orders whose items come back, with a habit that drifts.
+    make_order_returns : Orders whose items are returned, with a drifting habit.
 
     Notes
     -----
-    In the hour ``h`` of a day the customer looks at the inbox with the probability
-    ``look``, if its habit peaks at the hour ``peak`` that day::
+    Looks at the inbox are a Poisson process. In hour ``h`` of a day on which the habit
+    of the customer peaks at ``peak``, its rate has the shape of a von Mises density::
 
-        look = 1 - exp(-(0.03 + 1.2 * exp(6 * (cos(angle) - 1))))
-        angle = 2 * pi * (h + 0.5 - peak) / 24
+        rate  = 0.03 + 1.2 * exp(6 * (cos(2 * pi * (h + 0.5 - peak) / 24) - 1))
+        P(look in hour h) = 1 - exp(-rate)
 
-    The first look after sending is the one that counts. If it is in the ``k``-th hour
-    from sending, 0 to 23, the newsletter is opened with the probability
-    ``interest * 0.75 ** k``, at any second of that hour. So the best hour to send is
-    the full one that is closest to an hour before the peak.
+    Only the first look after sending counts. In the ``k``-th hour from sending, 0 to
+    23, it opens the newsletter with probability ``interest * 0.75 ** k``, at a uniform
+    second of that hour::
 
-    ``interest`` is Beta(3, 3) over customers. Peaks are about 7:30, 12:30 or 20:00
-    (shares .3, .2, .5; standard deviations 1.5, 1, 2 hours), and by a number of hours
-    later at weekends that is normal for each customer (mean 2, standard deviation 2.5).
-    Both move with the same random walk, a step a day. Habits are not seen themselves,
-    so that no model reaches the best hour of all customers.
+        P(open in hour k) = exp(-sum of rates of hours 0 ... k - 1)
+                            * (1 - exp(-rate of hour k)) * interest * 0.75 ** k
 
-    The newsletters of the last day may be opened on the next one, which is why
-    ``observed_until`` is a day later than the first of ``next_days``.
+    So the best full hour to send is the one closest to an hour before the peak. Draws
+    per customer::
+
+        interest ~ Beta(3, 3)
+        peak     ~ Normal(7.5, 1.5), Normal(12.5, 1) or Normal(20, 2), with the
+                   probabilities .3, .2 and .5; at weekends plus Normal(2, 2.5);
+                   plus a random walk, a step of Normal(0, drift / sqrt(364)) a day
+        P(newsletter on a day) = mean_mailings / 364 * Gamma(shape 2, mean 1)
+        hour of sending ~ uniform
+
+    Habits are latent, so that no model finds the best hour of all customers.
+
+    Newsletters of the last day may be opened on the next day; hence ``observed_until``
+    is a day after the first of ``next_days``.
 
     Examples
     --------
@@ -149,10 +156,10 @@ def make_newsletter_opens(
     rng = check_random_state(random_state)
     customers = _draw_customers(rng, n_customers)
     peaks = _draw_peaks(rng, customers, drift)
-    looks = _LookRates(peaks, customers["interest"].to_numpy())
+    interest = customers["interest"].to_numpy()
     mailings = _draw_mailings(rng, n_customers, mean_mailings)
     owner, day, hour = (mailings[name].to_numpy() for name in mailings)
-    chances = looks.open_chances(owner, day, hour)
+    chances = _open_chances(peaks, interest, owner, day, hour)
     lag = _draw_lags(rng, chances)
     is_open = lag < N_HOURS
 
@@ -184,8 +191,8 @@ def make_newsletter_opens(
         ),
         next_probability=np.column_stack(
             [
-                looks.open_chances(
-                    next_owner, next_day, np.full_like(next_day, hour)
+                _open_chances(
+                    peaks, interest, next_owner, next_day, np.full_like(next_day, hour)
                 ).sum(axis=1)
                 for hour in range(N_HOURS)
             ]
@@ -212,8 +219,8 @@ def _draw_customers(rng: np.random.RandomState, n_customers: int) -> pd.DataFram
 def _draw_peaks(
     rng: np.random.RandomState, customers: pd.DataFrame, drift: float
 ) -> np.ndarray:
-    """Draw the hour of each customer and day, on an endless clock."""
-    # A newsletter of the last day may be opened on the day after.
+    """Draw the peak hour of each customer and day; it may leave 0 ... 24."""
+    # One more day: a newsletter of the last day may be opened on the day after.
     n_days = N_DAYS + N_NEXT_DAYS + 1
     steps = rng.normal(0, 1, size=(len(customers), n_days))
     is_weekend = np.arange(n_days) % 7 >= 5
@@ -236,29 +243,29 @@ def _draw_mailings(
     return table.take(order).reset_index(drop=True)
 
 
-class _LookRates:
-    """When customers look at their inbox, and whether they open what is there."""
-
-    def __init__(self, peaks: np.ndarray, interest: np.ndarray) -> None:
-        self.peaks = peaks
-        self.interest = interest
-
-    def open_chances(
-        self, owner: np.ndarray, day: np.ndarray, hour: np.ndarray
-    ) -> np.ndarray:
-        """Probability that a newsletter is opened in each hour from sending on."""
-        lag = np.arange(N_HOURS)
-        later = hour[:, None] + lag
-        peak = self.peaks[owner[:, None], day[:, None] + later // N_HOURS]
-        angle = 2 * np.pi / N_HOURS * (later % N_HOURS + 0.5 - peak)
-        rate = LEAST_RATE + MOST_RATE * np.exp(SHARPNESS * (np.cos(angle) - 1))
-        unseen = np.exp(rate - np.cumsum(rate, axis=1))  # before this hour
-        opened = self.interest[owner, None] * FRESH_AFTER_AN_HOUR**lag
-        return unseen * -np.expm1(-rate) * opened
+def _open_chances(
+    peaks: np.ndarray,
+    interest: np.ndarray,
+    owner: np.ndarray,
+    day: np.ndarray,
+    hour: np.ndarray,
+) -> np.ndarray:
+    """Return the probability of an open in each hour from sending, (n, 24)."""
+    lag = np.arange(N_HOURS)  # k, (24,)
+    later = hour[:, None] + lag  # (n, 24); 24 and more is the next day
+    peak = peaks[owner[:, None], day[:, None] + later // N_HOURS]
+    angle = 2 * np.pi / N_HOURS * (later % N_HOURS + 0.5 - peak)
+    rate = LEAST_RATE + MOST_RATE * np.exp(SHARPNESS * (np.cos(angle) - 1))
+    # P(no look before hour k) = exp(-(rate[0] + ... + rate[k - 1]))
+    unseen = np.exp(rate - np.cumsum(rate, axis=1))
+    opened = interest[owner, None] * FRESH_AFTER_AN_HOUR**lag
+    return unseen * -np.expm1(-rate) * opened
 
 
 def _draw_lags(rng: np.random.RandomState, chances: np.ndarray) -> np.ndarray:
-    """Draw hours from sending to opening, 24 for never."""
+    """Draw the hour from sending to opening, 24 for never, by inversion of the CDF."""
+    # The number of hours whose CDF is at most a uniform number; the CDF ends below 1,
+    # and the rest is the probability of no open.
     threshold = rng.uniform(size=len(chances))
     return (np.cumsum(chances, axis=1) <= threshold[:, None]).sum(axis=1)
 

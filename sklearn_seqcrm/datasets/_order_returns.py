@@ -1,4 +1,4 @@
-"""A simulator of shop orders whose items are kept or returned, with a known answer."""
+"""A simulator of orders whose items are kept or returned, with known probabilities."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from sklearn.utils import Bunch, check_random_state
 from sklearn_seqcrm._ragged import ranges
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
 
-DAY = 24 * 3600  # instants and spans are whole seconds below
+DAY = 24 * 3600  # all times below are whole seconds
 
 START = np.datetime64("2023-01-01", "s")
 N_DAYS = 730
-LAST_START = 365  # days until the last customer begins
+LAST_START = 365  # latest day on which a customer may begin
 RETURN_WINDOW = 30 * DAY
 SHORTEST_DELAY, MEAN_FURTHER_DELAY = 2 * DAY, 9 * DAY
 
@@ -65,13 +65,13 @@ def make_order_returns(
     habit_strength: float = 5.0,
     random_state: Any = None,
 ) -> Bunch:
-    """Simulate ordered items whose true probability to be returned is known.
+    """Simulate ordered items whose true return probability is known.
 
-    Much of the signal is a habit of each customer that drifts: who has returned much
-    lately returns more. Its traces are the customer's earlier outcomes, each of which
-    counts from when it became *known*. A parcel comes back days after the order, and
-    that an item is kept is known when the return window closes; so orders and
-    outcomes are two tables of events, to be merged by
+    Much of the signal is a drifting habit: customers who returned many items lately
+    return more. A model can learn it from the earlier outcomes of the customer, each
+    from the time when it became *known*: a return arrives days after the order, and an
+    item is known to be kept when the return window closes. So orders and outcomes are
+    two tables of events, to be merged by
     :meth:`~sklearn_seqcrm.events.EventLog.concat`.
 
     Parameters
@@ -79,26 +79,26 @@ def make_order_returns(
     n_customers : int, default=1000
         The number of customers, at least 1.
     mean_baskets : float, default=10
-        The mean number of baskets of a customer, above 0. Numbers are log-normal
+        The mean number of baskets of a customer, above 0. The number is log-normal
         (sigma 0.6), rounded, and at least 1.
     mean_items : float, default=2.0
-        The mean number of items in a basket, at least 1. All items but the first are
-        a Poisson number.
+        The mean number of items in a basket, at least 1. The number is 1 plus a Poisson
+        number.
     habit_strength : float, default=5.0
-        What the habit adds to the logit as it goes from 0 (all kept) to 1 (all
-        returned), at least 0. With 0 the past does not matter. It changes nothing
-        about the orders: for a given seed, only the outcomes differ.
+        Difference of the logit between a habit of 1 (all items returned) and of 0 (all
+        kept), at least 0. With 0 the past does not matter. For a given seed it changes
+        only the outcomes.
     random_state : int, RandomState instance or None, default=None
-        Determines all the draws. Pass an int for reproducible output.
+        Seed of all draws. Pass an int for reproducible output.
 
     Returns
     -------
     data : :class:`~sklearn.utils.Bunch`
-        With the attributes below. The tables share an index, the number of the item,
-        and all but ``outcomes`` are in its order, which is that of time.
+        With the attributes below. The tables share an index, the number of the item in
+        order of time. All but ``outcomes`` are in this order.
 
         rows : DataFrame of n_items rows
-            One row per ordered item, what is known of it at the time of the order:
+            One row per ordered item, with the facts known at the time of the order:
 
             ===========  ==========================================================
             customer_id  str
@@ -127,25 +127,26 @@ def make_order_returns(
             ``timestamp`` (datetime at which the outcome is known, later than the
             order), ``returned`` (bool) and the three facts of the item.
         leaky_orders : DataFrame of n_items rows
-            How not to do it: ``orders`` with ``returned`` on the order's own row,
-            where every history reads it before anybody can know it.
+            A table with leakage, for demonstration: ``orders`` with ``returned`` at the
+            time of the order, before it is known.
         effects : DataFrame of n_items rows
             The terms of the logit: ``item``, ``customer``, ``basket`` and ``habit``.
         return_window : Timedelta
-            30 days, after which all is known of an order.
+            30 days, after which the outcome of an order is known.
         observed_until : Timestamp
-            An instant by which all outcomes are known.
+            A time by which all outcomes are known.
         DESCR : str
             A short description.
 
     See Also
     --------
-    make_customer_journeys : Customers of whom it is asked whether they order again.
+    make_customer_journeys : Customers who order again or do not.
 
     Notes
     -----
-    With ``t`` the time at which an outcome of the customer became known, at or before
-    the time ``o`` of the order, and its weight ``w = 0.5 ** ((o - t) / 90 days)``::
+    With ``t`` the time at which an earlier outcome of the customer became known, at or
+    before the time ``o`` of the order, and its weight ``w = 0.5 ** ((o - t) / 90
+    days)``::
 
         logit = -1.3 + item + customer + basket + habit_strength * (share - 0.4)
         item     = category + 0.4 * log(price / 40) + 0.5 * (size_gap != 0)
@@ -153,20 +154,33 @@ def make_order_returns(
         customer = -0.015 * (age - 42) + (0.4 if invoice, -0.2 if wallet, else 0)
         basket   = 0.6 * log(number of items in the basket)
         share    = (0.4 + sum of w over returned items) / (1 + sum of w over all items)
+        target   ~ Bernoulli(1 / (1 + exp(-logit)))
 
-    A habit that is made of the outcomes that it has led to drifts without ever being
-    drawn: a run of returns, by chance, may make a returner. And whoever sees the past
-    can compute it, so that no model can do better than the true probability.
+    The habit ``share`` is a function of past outcomes, a reinforced process like a
+    Pólya urn: it drifts without a draw of its own, and a random run of returns may turn
+    a customer into a returner. It can be computed from the past, so that the true
+    probability is the best possible prediction.
 
-    The items of a basket that are returned come back together, after 2 days and an
-    exponential time of mean 9 days, within 30 days in any case. A kept item is known
-    as such 30 days after the order. A return is known earlier than a keep, so that the
-    outcomes known of the last weeks are mostly returns.
+    Draws of customers, baskets and items::
 
-    With 3,000 customers, and the last four months to be predicted, the area under the
-    ROC curve was .823 for the true probability, .817 for an LSTM of 32 units, .797 for
-    gradient boosting with the share of earlier returns and RFM, and .706 for gradient
-    boosting on the rows alone.
+        age        ~ Normal(42, 13), rounded, between 18 and 85
+        payment    ~ Categorical(.40 card, .35 invoice, .25 wallet)
+        start      ~ uniform in 2023; basket times ~ uniform between start and the end
+        n_items    ~ 1 + Poisson(mean_items - 1)
+        category   ~ Categorical(.2 accessories, .2 dresses, .25 shirts, .2 shoes,
+                     .15 trousers)
+        price      ~ exp(Normal(mean log price of the category, 0.4))
+        size_gap   ~ Categorical(.15 of -1, .7 of 0, .15 of 1)
+
+    The returned items of a basket arrive together, after 2 days plus an exponential
+    time of mean 9 days, within at most 30 days. An item is known to be kept 30 days
+    after the order. Returns are known earlier than keeps, so that the outcomes that are
+    known of the last weeks are mostly returns.
+
+    With 3,000 customers and predictions for the last four months, the AUC was .823 for
+    the true probability, .817 for an LSTM of 32 units, .797 for gradient boosting with
+    the share of earlier returns and RFM, and .706 for gradient boosting on the rows
+    alone.
 
     Examples
     --------
@@ -192,7 +206,8 @@ def make_order_returns(
     logit = INTERCEPT + effects.sum(axis=1).to_numpy()
     outcomes = _draw_outcomes(rng, items, logit, habit_strength)
 
-    # Sorting by time mixes the customers. Until here, each is one run of items.
+    # So far the items of a customer are consecutive; from here on they are in the order
+    # of time.
     order = np.lexsort((items["owner"], items["seconds"]))
     items, effects, outcomes = (
         table.take(order).reset_index(drop=True) for table in (items, effects, outcomes)
@@ -238,7 +253,7 @@ def _draw_items(
     owner, seconds = _draw_baskets(rng, n_customers, mean_baskets)
     n_items = 1 + rng.poisson(mean_items - 1, size=len(owner))
     owner, seconds = np.repeat(owner, n_items), np.repeat(seconds, n_items)
-    # By time, not as drawn: two baskets of a customer in one second are one.
+    # Baskets are identified by time: two of a customer in one second are one.
     is_first = np.diff(owner, prepend=-1) != 0
     is_first[1:] |= np.diff(seconds) != 0
     category = rng.choice(len(CATEGORIES), p=CATEGORY_SHARES, size=len(owner))
@@ -257,7 +272,7 @@ def _draw_items(
 def _draw_baskets(
     rng: np.random.RandomState, n_customers: int, mean_baskets: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    # exp(normal(mu, 0.6)) has the mean exp(mu + 0.18).
+    # exp(Normal(mu, 0.6)) has the mean exp(mu + 0.6**2 / 2).
     log_numbers = rng.normal(np.log(mean_baskets) - 0.18, 0.6, size=n_customers)
     numbers = np.rint(np.exp(log_numbers)).astype(np.int64).clip(1)
     owner = np.repeat(np.arange(n_customers), numbers)
@@ -288,12 +303,18 @@ def _draw_outcomes(
     logit: np.ndarray,
     habit_strength: float,
 ) -> pd.DataFrame:
-    """Draw what the habit is made of: the first baskets of all customers, then on."""
+    """Draw outcomes: of the first baskets of all customers, of the second, and so on.
+
+    The habit of a basket depends on the outcomes of earlier ones, so that step k draws
+    the k-th baskets of all customers at once.
+    """
     owner, seconds, basket = (
         items[name].to_numpy() for name in ["owner", "seconds", "basket"]
     )
+    # Items first[b] ... first[b + 1] - 1 are basket b; opening[b] is the first item of
+    # its customer, and rank[b] its number among the baskets of the customer.
     first = np.append(np.flatnonzero(np.diff(basket, prepend=-1)), len(items))
-    opening = np.searchsorted(owner, owner[first[:-1]])  # its customer's first item
+    opening = np.searchsorted(owner, owner[first[:-1]])
     rank = np.arange(len(opening)) - basket[opening]
     further_delay = rng.exponential(MEAN_FURTHER_DELAY, size=len(opening))
     delay = (SHORTEST_DELAY + further_delay).astype(np.int64).clip(max=RETURN_WINDOW)
@@ -304,6 +325,8 @@ def _draw_outcomes(
     known_at = seconds + RETURN_WINDOW
     for step in range(rank.max() + 1):
         now = np.flatnonzero(rank == step)
+        # All earlier items of each customer, flat, and the basket `of` each. Outcomes
+        # that are not yet known have weight 0.
         past, of = _with_place(opening[now], first[now])
         age = seconds[first[now]][of] - known_at[past]
         weight = np.where(age >= 0, 0.5 ** (age.clip(0) / HALF_LIFE), 0.0)
@@ -328,7 +351,7 @@ def _draw_outcomes(
 
 
 def _with_place(start: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Concatenate ``range(start[i], stop[i])``, and say the ``i`` of each element."""
+    """Concatenate ``range(start[i], stop[i])``; return the ``i`` of each element."""
     index, offsets = ranges(start, stop)
     return index, np.repeat(np.arange(len(start)), np.diff(offsets))
 

@@ -1,4 +1,4 @@
-"""Networks and boosted trees together, on the same X."""
+"""Ensembles of a network and boosted trees that read the same X."""
 
 from sklearn_seqcrm.ensemble._hybrid_classifier import HybridClassifier
 from sklearn_seqcrm.ensemble._hybrid_regressor import HybridRegressor

@@ -1,4 +1,4 @@
-"""What the hybrid of classes and that of numbers share."""
+"""Shared by the hybrids: default parts, splits, the fit of both parts."""
 
 from __future__ import annotations
 
@@ -41,13 +41,8 @@ from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 
 
-def history_columns() -> Any:
-    """What turns histories into columns of numbers for the boosting."""
-    return HistoryAggregator()
-
-
 def lstm_part(lstm: Any, classify: bool) -> Any:
-    """A pipeline that reads raw X, from one, from a network, or from None."""
+    """Return a pipeline for raw X from a pipeline, a network, or None."""
     if _reads_raw(lstm):
         return lstm
     if lstm is None:
@@ -56,24 +51,25 @@ def lstm_part(lstm: Any, classify: bool) -> Any:
 
 
 def boosting_part(boosting: Any, classify: bool) -> Any:
-    """A pipeline that reads raw X, from one, from what reads tables, or from None."""
+    """Return a pipeline for raw X from a pipeline, an estimator of tables, or None."""
     if _reads_raw(boosting):
         return boosting
     if boosting is None:
-        kinds = HistGradientBoostingRegressor, HistGradientBoostingClassifier
-        boosting = _weighted(kinds[classify]())
-    return Pipeline([("features", history_columns()), ("estimator", boosting)])
+        classes = HistGradientBoostingRegressor, HistGradientBoostingClassifier
+        boosting = _weighted(classes[classify]())
+    return Pipeline([("features", HistoryAggregator()), ("estimator", boosting)])
 
 
 def _reads_raw(part: Any) -> bool:
-    """Whether it is a pipeline, or a search, a calibration or the like around one."""
+    """Tell whether a part is a pipeline, or a search or calibration around one."""
+    # GridSearchCV, CalibratedClassifierCV and others wrap an `estimator`.
     while not isinstance(part, Pipeline) and hasattr(part, "estimator"):
         part = part.estimator
     return isinstance(part, Pipeline)
 
 
 def _weighted(estimator: Any) -> Any:
-    """The estimator, which wants weights also where metadata are routed."""
+    """Let an estimator request `sample_weight` where metadata are routed."""
     with config_context(enable_metadata_routing=True):
         return estimator.set_fit_request(sample_weight=True)
 
@@ -82,7 +78,10 @@ NAMES = ("lstm", "boosting")
 
 
 class _Rows(NamedTuple):
-    """Rows of X with all that belongs to them; `target` is `y` in numbers."""
+    """Rows of X with their targets, customers and weights.
+
+    `y` is passed to the parts, and `target`, codes of classes or floats, to the losses.
+    """
 
     X: Any
     y: np.ndarray
@@ -92,7 +91,7 @@ class _Rows(NamedTuple):
 
     @property
     def used(self) -> np.ndarray:
-        """Rows that have weight."""
+        """Positions of the rows with a weight above 0."""
         return np.flatnonzero(self.weight)
 
     def take(self, rows: np.ndarray) -> _Rows:
@@ -102,8 +101,14 @@ class _Rows(NamedTuple):
 class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
     """Fit a network and boosted trees on the same rows, and blend their predictions.
 
-    A subclass says how targets become numbers, what a part predicts, and which `Blend`
-    two predictions are.
+    A subclass defines how targets become numbers, what a part predicts, and the `Blend`
+    of two predictions::
+
+        split by customers         rows to fit on              rows held out
+                                   lstm, boosting  --predict-->  first, second
+        learn_weight                                             w
+        refit on all rows          lstm_, boosting_
+        predict                    blend(first, second; w)
     """
 
     _classify: ClassVar[bool]
@@ -138,22 +143,22 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         self.refit = refit
         self.random_state = random_state
 
-    # What a subclass brings --------------------------------------------------------
+    # To be defined by a subclass ---------------------------------------------------
 
     @abstractmethod
     def _read_target(self, y: Any) -> tuple[np.ndarray, np.ndarray]:
-        """The target as parts get it, and as losses want it, each of shape (n,)."""
+        """Return the target for the parts and for the losses, each of shape (n,)."""
 
     @abstractmethod
     def _output(self, part: Any, X: Any) -> np.ndarray:
-        """What a fitted part predicts of rows, as a blend takes it."""
+        """Return the predictions of a fitted part, in the form that `_blend` takes."""
 
     @abstractmethod
     def _blend(self, first: np.ndarray, second: np.ndarray) -> Blend:
-        """Two predictions."""
+        """Return the blend of two predictions."""
 
     def _can_fit(self, target: np.ndarray) -> bool:
-        """Whether rows of these targets are enough to fit on."""
+        """Tell whether the parts can be fitted on rows with these targets."""
         return True
 
     # fit and predict ---------------------------------------------------------------
@@ -162,15 +167,17 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         self._validate_params()
         rows, given = self._read(X, y, sample_weight)
         rng = check_random_state(self.random_state)
+        # Seeds are set once: the parts of all splits, and the final ones, share them.
         parts = {name: _seeded(part, rng) for name, part in self._parts().items()}
         keys = self._weight_keys(parts, given)
-        # How many fits there are depends on the splits.
+        # The number of steps, fits of parts, depends on the splits.
         task = FitTask(self, X, y, sample_weight, n_steps=None)
         fitted = None
         self.losses_: dict[str, float] = {}
         self.n_customers_ = 0
         weight = self.lstm_weight
         if weight is None:
+            # Drawn only here, so that a given `lstm_weight` needs no further draw.
             seed = rng.randint(2**31 - 1)
             weight, fitted = self._learn(rows, parts, keys, seed, task)
         self.weights_ = {"lstm": float(weight), "boosting": 1 - float(weight)}
@@ -181,7 +188,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         return self
 
     def _blended(self, X: Any) -> Blend:
-        """The predictions of both parts for the rows of X."""
+        """Return the blend of the predictions of both parts."""
         return self._blend(self._output(self.lstm_, X), self._output(self.boosting_, X))
 
     @property
@@ -195,7 +202,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         return self.lstm_.feature_names_in_
 
     def get_metadata_routing(self) -> MetadataRouter:
-        """Return what each part wants of the arguments of `fit`.
+        """Return the metadata that the `fit` of each part requests.
 
         Returns
         -------
@@ -214,17 +221,16 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
     # Steps of fit ------------------------------------------------------------------
 
     def _parts(self) -> dict[str, Any]:
-        """Both parts, not fitted; those that are None are the defaults."""
-        lstm, boosting = self.lstm, self.boosting
+        """Return both parts, not fitted; the default for a part that is None."""
+        parts = {"lstm": self.lstm, "boosting": self.boosting}
+        defaults = {"lstm": lstm_part, "boosting": boosting_part}
         return {
-            "lstm": lstm_part(None, self._classify) if lstm is None else lstm,
-            "boosting": boosting_part(None, self._classify)
-            if boosting is None
-            else boosting,
+            name: defaults[name](None, self._classify) if part is None else part
+            for name, part in parts.items()
         }
 
     def _read(self, X: Any, y: Any, sample_weight: Any) -> tuple[_Rows, bool]:
-        """All rows, and whether weights were given."""
+        """Check the arguments of `fit`; return rows, and whether they are weighted."""
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is "
@@ -242,10 +248,11 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         return _Rows(X, y, target, customers_of(X), weight), given
 
     def _weight_keys(self, parts: dict[str, Any], given: bool) -> dict[str, list[str]]:
-        """What weights are called in the `fit` of each part that wants them."""
+        """Return the names that the weights have in the `fit` of each part."""
         if not given:
             return {name: [] for name in parts}
         if get_config()["enable_metadata_routing"]:
+            # A placeholder: only the names of the routed arguments matter.
             routed = process_routing(self, "fit", sample_weight=True)
             return {name: list(routed[name].fit) for name in parts}
         return {name: [_weight_key(part)] for name, part in parts.items()}
@@ -258,21 +265,26 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         seed: int,
         task: FitTask,
     ) -> tuple[float, dict[str, Any] | None]:
-        """Learn the weight of the network on rows that the parts were not fitted on.
+        """Learn the weight of the network on held-out rows.
 
         Returns
         -------
         weight : float
-            The weight; one half if no rows could be set aside.
+            The weight; one half if no rows could be held out.
         fitted : dict of str to estimator, or None
-            The parts of the last split, which without `refit` is the only one.
+            The parts fitted on the last split, which without `refit` is the only one.
         """
         folds = [
             (train, test)
             for train, test in self._folds(rows, seed)
             if len(train) and len(test) and self._can_fit(rows.target[train])
         ]
-        self._refuse_several(len(folds))
+        if len(folds) > 1 and not self.refit:
+            raise ValueError(
+                "refit=False keeps the parts that are fitted when the weights are "
+                f"learned, but there are {len(folds)} of each; use refit=True, or a cv "
+                "of one split."
+            )
         if not folds:
             return 0.5, None
         outputs = []
@@ -280,12 +292,15 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
             fitted = _fit_parts(parts, keys, rows.take(train), task)
             X = safe_indexing(rows.X, test)
             outputs.append([self._output(fitted[name], X) for name in NAMES])
+        # Held-out predictions of all splits together, for one weight: (n_held_out,), or
+        # (n_held_out, n_classes). A row may be held out several times.
         first, second = (np.concatenate(one) for one in zip(*outputs, strict=True))
         blend = self._blend(first, second)
         aside = np.concatenate([test for _, test in folds])
         target, share = rows.target[aside], rows.weight[aside]
         weight = learn_weight(blend, target, rows.customers[aside], share)
         self.n_customers_ = len(np.unique(rows.customers[aside]))
+        # A weight of 1 is the network alone, of 0 the boosted trees alone.
         self.losses_ = {
             name: float(np.average(blend.losses(target, one), weights=share))
             for name, one in (("lstm", 1.0), ("boosting", 0.0), ("hybrid", weight))
@@ -293,36 +308,24 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         return weight, fitted
 
     def _folds(self, rows: _Rows, seed: int) -> Iterator[tuple[Any, Any]]:
-        """Yield rows to fit on and rows set aside, all of them with weight."""
-        if self.cv is None or isinstance(self.cv, Integral):
-            # Rows without weight have no say in the split.
-            used = rows.used
-            for train, test in self._folds_of_customers(rows.customers[used], seed):
-                yield used[train], used[test]
-            return
-        for fold in check_cv(self.cv).split(rows.X, rows.y, rows.customers):
-            train, test = (np.arange(len(rows.y))[one] for one in fold)
-            yield train[rows.weight[train] > 0], test[rows.weight[test] > 0]
-
-    def _folds_of_customers(
-        self, customers: np.ndarray, seed: int
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield positions of both sides; nothing if there is one customer."""
-        # By first appearance: other rows, now left out, must not change the numbers.
-        codes, found = pd.factorize(customers)
-        if self.cv is not None:
+        """Yield rows to fit on and rows held out, all of them with weight."""
+        used = rows.used
+        # Rows without weight must not influence the split: leave them out, and renumber
+        # the customers of the others by first appearance.
+        codes, found = pd.factorize(rows.customers[used])
+        splits: Any = []
+        if isinstance(self.cv, Integral):
             splitter = GroupKFold(int(self.cv), shuffle=True, random_state=seed)
-            yield from splitter.split(codes, groups=codes)
+            splits = splitter.split(codes, groups=codes)
+        elif self.cv is not None:
+            # A splitter sees all rows: an iterable of splits counts them.
+            used = np.arange(len(rows.y))
+            splits = check_cv(self.cv).split(rows.X, rows.y, rows.customers)
         elif len(found) > 1:
-            yield split_customers(codes, self.validation_fraction, seed)
-
-    def _refuse_several(self, n_folds: int) -> None:
-        if n_folds > 1 and not self.refit:
-            raise ValueError(
-                "refit=False keeps the parts that are fitted when the weights are "
-                f"learned, but there are {n_folds} of each; use refit=True, or a cv "
-                "of one split."
-            )
+            splits = [split_customers(codes, self.validation_fraction, seed)]
+        for train, test in splits:
+            train, test = used[train], used[test]  # positions, also of masks
+            yield train[rows.weight[train] > 0], test[rows.weight[test] > 0]
 
 
 def _fit_parts(
@@ -337,9 +340,10 @@ def _fit_parts(
 
 
 def _seeded(part: Any, rng: np.random.RandomState) -> Any:
-    """A clone that has a seed wherever it had none."""
+    """Return a clone in which every `random_state` of None is an integer."""
     part = clone(part)
     params = part.get_params()
+    # Sorted: the draws must not depend on the order of the parameters.
     unset = [
         name
         for name in sorted(params)
@@ -350,7 +354,8 @@ def _seeded(part: Any, rng: np.random.RandomState) -> Any:
 
 
 def _weight_key(part: Any) -> str:
-    """How `fit` of a part is given weights for its last step."""
+    """Return the name of `sample_weight` for the last step in the `fit` of a part."""
+    # Without metadata routing, Pipeline takes "<step>__sample_weight".
     if isinstance(part, Pipeline):
         name, step = part.steps[-1]
         return f"{name}__{_weight_key(step)}"

@@ -1,58 +1,74 @@
-"""Two predictions as one, and how much of each, learned on rows set aside."""
+"""Blends of two predictions, and their weight, learned on held-out customers."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, logsumexp, softmax
 
-# Standard deviation of the normal distribution around one half that a weight is taken
-# to have before a row is seen: one of 0 or 1 is two of them away.
-_SPREAD = 0.25
-# A tree that saw no counterexample says 0. Its logarithm would outweigh everything.
-_LEAST = 1e-6
+# Standard deviation of the normal prior of the weight, whose mean is one half: weights
+# of 0 and 1 are two standard deviations away.
+_PRIOR_STD = 0.25
+# A tree without a counterexample predicts a probability of 0, whose logarithm would
+# outweigh any other prediction in the blend.
+_MIN_PROBABILITY = 1e-6
 
 
 class Blend(Protocol):
-    """Predictions of the first and the second part, and how they become one."""
+    """Predictions of two parts, and their blend ``b(w)`` with weight w on the first."""
 
     def blend(self, weight: float) -> np.ndarray:
-        """The predictions with `weight` on the first part."""
+        """Return the blended predictions."""
 
     def losses(self, y: np.ndarray, weight: float) -> np.ndarray:
-        """Loss of each row, shape (n,); convex in the weight."""
+        """Return the loss of each row, shape (n,); convex in the weight."""
 
     def derivatives(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """First and second derivative of the losses by the weight, at one half.
+        """Return dL/dw and d2L/dw2 of each row at w = 1/2, each of shape (n,).
 
-        The second one may be a mean over weights.
+        The second derivative may be a mean over weights.
         """
 
 
-class OfProbabilities(NamedTuple):
-    """Probabilities of classes: their log-odds are averaged.
+@dataclass(frozen=True)
+class OfProbabilities:
+    """Blend of class probabilities: the weighted mean of their logarithms.
 
     Parameters
     ----------
     first, second : ndarray of shape (n, n_classes)
-        Logarithms of probabilities, as `log_probabilities` makes them.
+        Log-probabilities, as `log_probabilities` returns them.
+
+    Notes
+    -----
+    ``b(w) = softmax(z)`` with ``z = w * first + (1 - w) * second``, the logarithmic
+    opinion pool of [1]_: probabilities are proportional to ``p**w * q**(1 - w)``. With
+    ``d = first - second`` and expectations over the classes under ``b(w)``, the loss
+    ``L = -log b(w)[y]`` has the derivatives ``L' = E[d] - d[y]`` and ``L'' = Var[d]``.
+
+    References
+    ----------
+    .. [1] Genest, C. and Zidek, J. V. (1986). Combining probability distributions: A
+       critique and an annotated bibliography. Statistical Science 1, 114-135.
+       https://doi.org/10.1214/ss/1177013825
     """
 
     first: np.ndarray
     second: np.ndarray
 
     def blend(self, weight: float) -> np.ndarray:
-        """Probabilities, shape (n, n_classes)."""
+        """Return probabilities, shape (n, n_classes)."""
         return softmax(self._mix(weight), axis=1)
 
     def losses(self, y: np.ndarray, weight: float) -> np.ndarray:
-        """Logarithmic losses; `y` are codes of classes."""
+        """Return logarithmic losses; `y` are codes of classes."""
         return -log_softmax(self._mix(weight), axis=1)[np.arange(len(y)), y]
 
     def derivatives(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Mean of the difference of the parts under the blend, less that of `y`."""
+        """Return E[d] - d[y] and Var[d]; see Notes."""
         shares, difference = self.blend(0.5), self.first - self.second
         mean = (shares * difference).sum(axis=1)
         slope = mean - difference[np.arange(len(y)), y]
@@ -62,8 +78,9 @@ class OfProbabilities(NamedTuple):
         return weight * self.first + (1 - weight) * self.second
 
 
-class OfNumbers(NamedTuple):
-    """Numbers, which are averaged.
+@dataclass(frozen=True)
+class OfNumbers:
+    """Blend of numbers: their weighted mean ``b(w) = w * first + (1 - w) * second``.
 
     Parameters
     ----------
@@ -75,46 +92,41 @@ class OfNumbers(NamedTuple):
     second: np.ndarray
 
     def blend(self, weight: float) -> np.ndarray:
-        """Numbers, shape (n,)."""
+        """Return numbers, shape (n,)."""
         return weight * self.first + (1 - weight) * self.second
 
     def losses(self, y: np.ndarray, weight: float) -> np.ndarray:
-        """Squared errors."""
+        """Return squared errors L = (y - b(w))**2."""
         return (y - self.blend(weight)) ** 2
 
     def derivatives(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Those of a parabola."""
+        """Return L' = -2 (y - b) d and L'' = 2 d**2 with d = first - second."""
         difference = self.first - self.second
         slope = -2 * (y - self.blend(0.5)) * difference
         return slope, 2 * difference**2
 
 
-class OfQuantiles(NamedTuple):
-    """Predictions of one quantile, which are averaged.
+@dataclass(frozen=True)
+class OfQuantiles(OfNumbers):
+    """Blend of predictions of one quantile: their weighted mean.
 
     Parameters
     ----------
     first, second : ndarray of shape (n,)
         Predictions.
-    level : float
+    quantile : float
         The quantile, between 0 and 1.
     """
 
-    first: np.ndarray
-    second: np.ndarray
-    level: float
-
-    def blend(self, weight: float) -> np.ndarray:
-        """Numbers, shape (n,)."""
-        return weight * self.first + (1 - weight) * self.second
+    quantile: float
 
     def losses(self, y: np.ndarray, weight: float) -> np.ndarray:
-        """Pinball losses."""
+        """Return pinball losses max(q * e, (q - 1) * e) of e = y - b(w)."""
         beyond = y - self.blend(weight)
-        return np.maximum(self.level * beyond, (self.level - 1) * beyond)
+        return np.maximum(self.quantile * beyond, (self.quantile - 1) * beyond)
 
     def derivatives(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Slope at one half, and the mean curvature from a weight of 0 to one of 1.
+        """Return the slope at one half, and the mean curvature over weights 0 to 1.
 
         A pinball loss is piecewise linear, with curvature at its kink only. The
         integral of the curvature over all weights is the difference of the slopes at
@@ -125,7 +137,7 @@ class OfQuantiles(NamedTuple):
 
     def _slopes(self, y: np.ndarray, weight: float) -> np.ndarray:
         is_above = y > self.blend(weight)
-        return np.where(is_above, -self.level, 1 - self.level) * (
+        return np.where(is_above, -self.quantile, 1 - self.quantile) * (
             self.first - self.second
         )
 
@@ -133,32 +145,32 @@ class OfQuantiles(NamedTuple):
 def log_probabilities(
     shares: np.ndarray, columns: np.ndarray, n_classes: int
 ) -> np.ndarray:
-    """Logarithms of probabilities, none of them without end.
+    """Return the logarithms of probabilities, all of them finite.
 
     Parameters
     ----------
     shares : ndarray of shape (n, n_columns)
-        Probabilities of some classes.
+        Probabilities of the classes that a part saw in training.
     columns : ndarray of shape (n_columns,), int
-        Which classes these are.
+        Codes of these classes.
     n_classes : int
-        Number of all classes. Those that a part was not shown have none.
+        Number of all classes. Other classes have probability 0.
 
     Returns
     -------
     ndarray of shape (n, n_classes)
-        Logarithms of what is at least a millionth.
+        Logarithms of probabilities that are clipped to 1e-6 and sum to 1.
     """
     found = np.zeros((len(shares), n_classes))
     found[:, columns] = shares
-    logs = np.log(np.maximum(found, _LEAST))
+    logs = np.log(np.maximum(found, _MIN_PROBABILITY))
     return logs - logsumexp(logs, axis=1, keepdims=True)
 
 
 def learn_weight(
     blend: Blend, y: np.ndarray, customers: np.ndarray, row_weight: np.ndarray
 ) -> float:
-    """Weight of the first part with the least loss, as far as the customers tell.
+    """Learn the stacking weight of the first part on held-out customers.
 
     Parameters
     ----------
@@ -178,14 +190,23 @@ def learn_weight(
 
     Notes
     -----
-    The weight minimises ``rate * loss + (weight - 1/2)**2 / (2 * spread**2)``: the
-    loss, and a normal prior around one half. A loss is no likelihood, and rows of a
-    customer are no independent observations, so that `rate` makes one of it: with
-    slopes that differ between customers, it is the rate at which the curvature of the
-    loss equals its information, ``curvature / sum over customers of slope**2``, as in
-    the sandwich estimate of a variance. Slopes are taken at one half, and not at the
-    best weight, where those of a single customer would add up to 0 and claim
-    certainty. Units of the target and of row weights cancel.
+    Stacking [1]_ with a normal prior: the weight ``w`` in [0, 1] minimises ::
+
+        rate * sum_i r_i L_i(w) + (w - 1/2)**2 / (2 * 0.25**2)
+        rate = sum_i r_i L_i''(1/2) / sum_c (sum_{i of c} r_i L_i'(1/2))**2
+
+    over rows ``i`` with row weight ``r_i`` of customers ``c``. A loss is no
+    log-likelihood, and rows of one customer are not independent. `rate` rescales the
+    loss so that its curvature equals its information, the sum of squared scores of
+    independent customers: for a log-likelihood of independent rows both are equal and
+    ``rate`` is about 1. It is the ratio of the two terms of a sandwich variance. Slopes
+    are taken at one half: at the minimum those of a single customer would sum to 0,
+    that is, claim certainty. Units of the target and of row weights cancel.
+
+    References
+    ----------
+    .. [1] Wolpert, D. H. (1992). Stacked generalization. Neural Networks 5, 241-259.
+       https://doi.org/10.1016/S0893-6080(05)80023-1
     """
     slope, curvature = (row_weight * one for one in blend.derivatives(y))
     information = (np.bincount(customers, weights=slope) ** 2).sum()
@@ -195,7 +216,7 @@ def learn_weight(
 
     def cost(weight: float) -> float:
         loss = rate * float(row_weight @ blend.losses(y, weight))
-        return loss + (weight - 0.5) ** 2 / (2 * _SPREAD**2)
+        return loss + (weight - 0.5) ** 2 / (2 * _PRIOR_STD**2)
 
     best = minimize_scalar(cost, bounds=(0, 1), method="bounded")
     return float(best.x)

@@ -1,4 +1,4 @@
-"""Classes from a network and boosted trees together."""
+"""The hybrid that classifies."""
 
 from __future__ import annotations
 
@@ -16,95 +16,95 @@ from sklearn_seqcrm.ensemble._blends import Blend, OfProbabilities, log_probabil
 
 
 class HybridClassifier(ClassifierMixin, BaseHybrid):
-    """Classify customers by a network and boosted trees together.
+    """Classify customers by a blend of a network and boosted trees.
 
-    Both read the same raw `X`. Their log-odds are averaged, with weights that are
-    learned on customers set aside.
+    Both read the same raw `X`. Their log-probabilities are averaged, with a weight that
+    is learned on held-out customers.
 
     Parameters
     ----------
     lstm : estimator or None, default=None
-        What reads raw `X` with a network, such as a `make_history_pipeline`. None: one
-        of an `LSTMClassifier` with its defaults.
+        Pipeline that reads raw `X` with a network, such as a `make_history_pipeline`;
+        None for one of an `LSTMClassifier` with its defaults.
     boosting : estimator or None, default=None
-        What reads the same raw `X` otherwise, such as a pipeline of `HistoryAggregator`
-        and boosted trees of scikit-learn, LightGBM, XGBoost or CatBoost. None: one of
-        `HistGradientBoostingClassifier`.
+        Pipeline that reads raw `X` without a network, such as one of
+        `HistoryAggregator` and boosted trees of scikit-learn, LightGBM, XGBoost or
+        CatBoost; None for one of `HistGradientBoostingClassifier`.
     lstm_weight : float or None, default=None
-        Weight of `lstm`, between 0 and 1; that of `boosting` is the rest. Both are
-        then fitted once, on all rows. None: it is learned.
+        Weight of `lstm`, between 0 and 1; the weight of `boosting` is 1 minus that.
+        Both are then fitted once, on all rows. None learns the weight.
     cv : int, splitter, iterable of splits or None, default=None
-        What the weight is learned on. None: `validation_fraction` of the customers,
-        set aside once. An int: that many folds of customers. A splitter gets the
-        customers as its groups; ``CutoffSplit(1, horizon=...)`` sets the latest
-        cutoffs aside.
+        Splits on whose held-out rows the weight is learned. None holds out
+        `validation_fraction` of the customers once, an int makes that many folds of
+        customers. A splitter gets the customers as its groups; ``CutoffSplit(1,
+        horizon=...)`` holds out the latest cutoffs.
     validation_fraction : float, default=0.2
-        Share of the customers that are set aside, between 0 and 1, if `cv` is None.
+        Share of the customers that is held out, between 0 and 1, if `cv` is None.
     refit : bool, default=True
-        Fit both parts again, on all rows, when the weight is learned. False keeps
-        those that have not seen the rows set aside, in less than half of the time.
+        Whether to fit both parts again, on all rows, after learning the weight. False
+        keeps the parts that were fitted without the held-out rows, which takes less
+        than half of the time.
     random_state : int, RandomState or None, default=None
-        Draws the customers that are set aside, and seeds whatever in the parts has no
-        `random_state` of its own. Pass an int for the same hybrid in every fit.
+        Seed of the held-out customers, and of every `random_state` in the parts that is
+        None. Pass an int for reproducible results.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
         Class labels.
     weights_ : dict of str to float
-        Weights of ``"lstm"`` and ``"boosting"``, which add up to 1.
+        Weights of ``"lstm"`` and ``"boosting"``; they sum to 1.
     losses_ : dict of str to float
-        Mean logarithmic loss on the rows set aside, of ``"lstm"``, ``"boosting"`` and
-        ``"hybrid"``; the last is a little flattered, as its weight was chosen there.
-        Empty if nothing was learned.
+        Mean logarithmic loss on the held-out rows, of ``"lstm"``, ``"boosting"`` and
+        ``"hybrid"``. The loss of the hybrid is slightly optimistic, because its weight
+        was chosen on these rows. Empty if no weight was learned.
     n_customers_ : int
-        Number of customers set aside, 0 if nothing was learned.
+        Number of held-out customers, 0 if no weight was learned.
     lstm_ : estimator
         The fitted network.
     boosting_ : estimator
-        The other part, fitted.
+        The fitted boosted trees.
 
     See Also
     --------
-    make_hybrid : Makes one whose parts have parameters to be searched.
-    HybridRegressor : The same for numbers.
+    make_hybrid : A hybrid whose parts are pipelines with parameters to search.
+    HybridRegressor : The hybrid for numbers.
 
     Notes
     -----
     The probability of class ``k`` is proportional to ``p[k]**w * q[k]**(1 - w)``, with
-    ``p`` of the network, whose weight is ``w``, and ``q`` of the other part; of two
-    classes, that is the weighted mean of the log-odds. Probabilities below a
-    millionth count as one, those of classes that a part was not shown, too.
+    probabilities ``p`` of the network, whose weight is ``w``, and ``q`` of the boosted
+    trees. For two classes, that is the weighted mean of the log-odds. Probabilities are
+    clipped to at least 1e-6, including those of classes that a part did not see.
 
-    Parts are fitted on some customers and predict the others: all rows of a customer
-    are on one side, because what a network has learned about a customer by heart would
-    count in its favour. By default a fit takes about 1.8 times as long as fits of both
-    parts: one on four fifths of the customers, one on all. With ``refit=False`` it
-    takes 0.8 times as long, and neither part has learned from those set aside; with
-    ``cv=5`` five times, for a steadier weight.
+    All rows of a customer are on one side of a split: a network that has memorised a
+    customer would otherwise get too much weight. By default a fit takes about 1.8 times
+    as long as fits of both parts: one on four fifths of the customers, one on all. With
+    ``refit=False`` it takes 0.8 times as long, and neither part learns from the
+    held-out customers; with ``cv=5`` five times, for a more stable weight.
 
-    Where customers have rows at several cutoffs and the model is for times to come,
+    If customers have rows at several cutoffs and the model is to predict later ones,
     learn the weight forward in time, ``cv=CutoffSplit(1, horizon=...)``. What a part
-    learns of a date holds for customers who are set aside at that date as well, but not
-    for the next: classifying groceries, the network got a weight of .07 from customers
-    set aside and of .35 from the last cutoff, and the hybrid an AUC of .849 and .851.
+    learns about one date helps with held-out customers at that date, but not at the
+    next date. In a classification of grocery shoppers, the network had a weight of .07
+    on held-out customers and of .35 on the last cutoff; the AUC of the hybrid was .849
+    and .851.
 
-    The weight of the network is the one with the least logarithmic loss on the rows set
-    aside, drawn towards one half as far as their customers leave it open: its prior is
-    a normal distribution around one half of standard deviation 0.25, and the loss
-    counts by what its slopes tell from customer to customer, so that hundreds of rows
-    of a customer are no hundreds of observations. With few customers, or parts that
-    predict much the same, it stays at one half, which is seldom far from the best. It
-    is one half, too, where nothing can be set aside: all rows have one customer,
-    or those left to fit on have one class.
+    The weight of the network minimises the logarithmic loss on the held-out rows, with
+    a normal prior of mean 0.5 and standard deviation 0.25. The loss is scaled by the
+    variance of its slopes over customers, so that hundreds of rows of one customer do
+    not count as hundreds of observations. With few customers, or parts that predict
+    nearly the same, the weight stays near one half, which is seldom far from the best.
+    It is one half if nothing can be held out: all rows have one customer, or the rows
+    left to fit on have one class.
 
-    Callbacks of scikit-learn (``set_callbacks``, from version 1.9 on) see the fit of
-    each part as a step, and those that pass to other estimators, such as `ProgressBar`,
-    the epochs of the network within it. Callbacks of skorch are a parameter of the
-    network, ``lstm__estimator__callbacks``.
+    Callbacks of scikit-learn (``set_callbacks``, from version 1.9 on) are called for
+    the fit of each part as a step. Callbacks that propagate, such as `ProgressBar`, are
+    also called for the epochs of the network. Callbacks of skorch are a parameter of
+    the network, ``lstm__estimator__callbacks``.
 
-    Rows of weight 0 are left out. Other weights go to the last step of each part, and
-    count in the loss.
+    Rows of weight 0 are left out. Other weights are passed to the last step of each
+    part, and weight the loss.
 
     Examples
     --------
@@ -131,14 +131,14 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
 
     @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Learn the weights, and fit both parts.
+        """Learn the weight, and fit both parts.
 
         Parameters
         ----------
         X : DataFrame of shape (n, n_columns)
-            Rows with histories, as both parts take them.
+            Rows with histories.
         y : array-like of shape (n,)
-            Class labels, of two classes or more.
+            Labels of two or more classes.
         sample_weight : array-like of shape (n,) or None, default=None
             Weights of the rows, not negative.
 
@@ -153,12 +153,12 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
             If `y` has one class, a parameter is out of range, or `refit` is
             False and there are several splits.
         TypeError
-            If a part takes no weights, and there are some.
+            If `sample_weight` is given and a part does not take it.
         """
         return self._fit(X, y, sample_weight)
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Probability of each class.
+        """Predict the probability of each class.
 
         Parameters
         ----------
@@ -174,7 +174,7 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
         return self._blended(X).blend(self.weights_["lstm"])
 
     def predict(self, X: Any) -> np.ndarray:
-        """Most probable class.
+        """Predict the most probable class.
 
         Parameters
         ----------
@@ -193,6 +193,7 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
         y = column_or_1d(y, warn=True)
         check_array(y, ensure_2d=False, dtype=None, input_name="y")  # nothing missing
         check_classification_targets(y)
+        # Parts get labels, losses get their codes.
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(
@@ -202,9 +203,11 @@ class HybridClassifier(ClassifierMixin, BaseHybrid):
         return y, codes
 
     def _can_fit(self, target: np.ndarray) -> bool:
+        # Neither part can be fitted on a single class; such a split is skipped.
         return bool((target != target[0]).any())
 
     def _output(self, part: Any, X: Any) -> np.ndarray:
+        # A part may have seen fewer classes: those of its own split.
         columns = np.searchsorted(self.classes_, part.classes_)
         shares = np.asarray(part.predict_proba(X), dtype="float64")
         return log_probabilities(shares, columns, len(self.classes_))

@@ -1,4 +1,4 @@
-"""Numbers from a network and boosted trees together."""
+"""The hybrid that predicts numbers."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from sklearn_seqcrm._sklearn_compat import with_callbacks
 from sklearn_seqcrm.ensemble._base import BaseHybrid
 from sklearn_seqcrm.ensemble._blends import Blend, OfNumbers, OfQuantiles
 
-# What scikit-learn, LightGBM, XGBoost and CatBoost call their losses and quantiles.
+# Names and values of the parameters for losses and quantiles in scikit-learn, LightGBM,
+# XGBoost and CatBoost.
 _LOSSES = ("loss", "objective", "loss_function", "strategy")
-_LEVELS = ("quantile", "quantile_alpha", "alpha")
+_QUANTILES = ("quantile", "quantile_alpha", "alpha")
 _OF_QUANTILES = ("quantile", "reg:quantileerror")
 _OF_MEDIANS = ("absolute_error", "mae", "l1", "regression_l1", "reg:absoluteerror")
 _WRAPPED = ("estimator", "regressor")
 
 
 def predicted_quantile(part: Any) -> float | str | None:
-    """Tell which quantile a part predicts.
+    """Return the quantile that a part predicts, judged by its loss.
 
     Parameters
     ----------
@@ -40,29 +41,29 @@ def predicted_quantile(part: Any) -> float | str | None:
     """
     innermost = _innermost(part)
     if not hasattr(innermost, "get_params"):
-        return None  # no estimator, which fit refuses
+        return None  # not an estimator; its fit will fail
     params = innermost.get_params(deep=False)
     loss = next((name for name in _LOSSES if name in params), None)
     if loss is None:
-        # QuantileRegressor of scikit-learn has that loss alone.
+        # QuantileRegressor of scikit-learn has no other loss.
         return float(params["quantile"]) if "quantile" in params else None
     name = str(params[loss]).lower()
     if name in (*_OF_MEDIANS, "median"):
         return 0.5
     if name in _OF_QUANTILES:
-        return _level(params)
-    if name.startswith("quantile:alpha="):  # CatBoost
+        return _quantile(params)
+    if name.startswith("quantile:alpha="):  # CatBoost: "Quantile:alpha=0.9"
         return float(name.removeprefix("quantile:alpha="))
     return "mean"
 
 
 def common_quantile(parts: Mapping[str, Any]) -> float | None:
-    """The quantile that all parts predict; None if they predict means.
+    """Return the quantile that all parts predict; None if they predict means.
 
     Raises
     ------
     ValueError
-        If some predict another quantile than others, or means.
+        If the parts predict different quantities by their losses.
     """
     found = {name: predicted_quantile(part) for name, part in parts.items()}
     known = {one for one in found.values() if one is not None}
@@ -77,12 +78,13 @@ def common_quantile(parts: Mapping[str, Any]) -> float | None:
             "as LSTMRegressor(loss='quantile', quantile=0.9) and "
             "HistGradientBoostingRegressor(loss='quantile', quantile=0.9)."
         )
+    # A part whose loss is unknown is taken to predict what the other does.
     quantiles = [one for one in known if isinstance(one, float)]
     return quantiles[0] if quantiles else None
 
 
 def _innermost(part: Any) -> Any:
-    """The estimator within pipelines, searches and transformed targets."""
+    """Unwrap pipelines, searches and transformed targets."""
     while True:
         if isinstance(part, Pipeline):
             part = part.steps[-1][1]
@@ -93,68 +95,70 @@ def _innermost(part: Any) -> Any:
         part = wrapped[0]
 
 
-def _level(params: Mapping[str, Any]) -> float:
-    """The quantile; of several the one next to the median, as `predict` has it."""
-    given = [params[name] for name in _LEVELS if params.get(name) is not None]
-    levels = np.atleast_1d(np.asarray(given[0] if given else 0.9, dtype="float64"))
-    return float(levels[np.abs(levels - 0.5).argmin()])
+def _quantile(params: Mapping[str, Any]) -> float:
+    """Return the quantile; of several the one nearest the median, as `predict` does."""
+    given = [params[name] for name in _QUANTILES if params.get(name) is not None]
+    # LightGBM has the default 0.9, and no parameter of it before one is set.
+    quantiles = np.atleast_1d(np.asarray(given[0] if given else 0.9, dtype="float64"))
+    return float(quantiles[np.abs(quantiles - 0.5).argmin()])
 
 
 class HybridRegressor(RegressorMixin, BaseHybrid):
-    """Predict numbers by a network and boosted trees together.
+    """Predict numbers by a blend of a network and boosted trees.
 
-    Both read the same raw `X`. Their predictions are averaged, with weights that are
-    learned on customers set aside.
+    Both read the same raw `X`. Their predictions are averaged, with a weight that is
+    learned on held-out customers.
 
     Parameters
     ----------
     lstm : estimator or None, default=None
-        What reads raw `X` with a network, such as a `make_history_pipeline`. None: one
-        of an `LSTMRegressor` with its defaults.
+        Pipeline that reads raw `X` with a network, such as a `make_history_pipeline`;
+        None for one of an `LSTMRegressor` with its defaults.
     boosting : estimator or None, default=None
-        What reads the same raw `X` otherwise, such as a pipeline of `HistoryAggregator`
-        and boosted trees of scikit-learn, LightGBM, XGBoost or CatBoost. None: one of
-        `HistGradientBoostingRegressor`.
+        Pipeline that reads raw `X` without a network, such as one of
+        `HistoryAggregator` and boosted trees of scikit-learn, LightGBM, XGBoost or
+        CatBoost; None for one of `HistGradientBoostingRegressor`.
     lstm_weight : float or None, default=None
-        Weight of `lstm`, between 0 and 1; that of `boosting` is the rest. Both are
-        then fitted once, on all rows. None: it is learned.
+        Weight of `lstm`, between 0 and 1; the weight of `boosting` is 1 minus that.
+        Both are then fitted once, on all rows. None learns the weight.
     cv : int, splitter, iterable of splits or None, default=None
-        What the weight is learned on. None: `validation_fraction` of the customers,
-        set aside once. An int: that many folds of customers. A splitter gets the
-        customers as its groups; ``CutoffSplit(1, horizon=...)`` sets the latest
-        cutoffs aside.
+        Splits on whose held-out rows the weight is learned. None holds out
+        `validation_fraction` of the customers once, an int makes that many folds of
+        customers. A splitter gets the customers as its groups; ``CutoffSplit(1,
+        horizon=...)`` holds out the latest cutoffs.
     validation_fraction : float, default=0.2
-        Share of the customers that are set aside, between 0 and 1, if `cv` is None.
+        Share of the customers that is held out, between 0 and 1, if `cv` is None.
     refit : bool, default=True
-        Fit both parts again, on all rows, when the weight is learned. False keeps
-        those that have not seen the rows set aside, in less than half of the time.
+        Whether to fit both parts again, on all rows, after learning the weight. False
+        keeps the parts that were fitted without the held-out rows, which takes less
+        than half of the time.
     random_state : int, RandomState or None, default=None
-        Draws the customers that are set aside, and seeds whatever in the parts has no
-        `random_state` of its own. Pass an int for the same hybrid in every fit.
+        Seed of the held-out customers, and of every `random_state` in the parts that is
+        None. Pass an int for reproducible results.
 
     Attributes
     ----------
     weights_ : dict of str to float
-        Weights of ``"lstm"`` and ``"boosting"``, which add up to 1.
+        Weights of ``"lstm"`` and ``"boosting"``; they sum to 1.
     losses_ : dict of str to float
-        Mean squared error on the rows set aside, or mean pinball loss if both parts
-        predict a quantile, of ``"lstm"``, ``"boosting"`` and ``"hybrid"``. That of the
-        hybrid is a little too low, as its weight was chosen on these rows. Empty if
-        nothing was learned.
+        Mean squared error on the held-out rows, or mean pinball loss if both parts
+        predict a quantile, of ``"lstm"``, ``"boosting"`` and ``"hybrid"``. The loss of
+        the hybrid is slightly optimistic, because its weight was chosen on these rows.
+        Empty if no weight was learned.
     quantile_ : float or None
         The quantile that both parts predict, by their losses; None if they predict
         means.
     n_customers_ : int
-        Number of customers set aside, 0 if nothing was learned.
+        Number of held-out customers, 0 if no weight was learned.
     lstm_ : estimator
         The fitted network.
     boosting_ : estimator
-        The other part, fitted.
+        The fitted boosted trees.
 
     See Also
     --------
-    make_hybrid : Makes one whose parts have parameters to be searched.
-    HybridClassifier : The same for classes.
+    make_hybrid : A hybrid whose parts are pipelines with parameters to search.
+    HybridClassifier : The hybrid for classes.
 
     Notes
     -----
@@ -164,30 +168,29 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
     the pinball loss of that quantile. If they are fitted by losses of different
     quantities, `fit` raises an error.
 
-    Parts are fitted on some customers and predict the others: all rows of a customer
-    are on one side, because what a network has learned about a customer by heart would
-    count in its favour. By default a fit takes about 1.8 times as long as fits of both
-    parts: one on four fifths of the customers, one on all. With ``refit=False`` it
-    takes 0.8 times as long, and neither part has learned from those set aside; with
-    ``cv=5`` five times, for a steadier weight.
+    All rows of a customer are on one side of a split: a network that has memorised a
+    customer would otherwise get too much weight. By default a fit takes about 1.8 times
+    as long as fits of both parts: one on four fifths of the customers, one on all. With
+    ``refit=False`` it takes 0.8 times as long, and neither part learns from the
+    held-out customers; with ``cv=5`` five times, for a more stable weight.
 
-    Where customers have rows at several cutoffs and the model is for times to come,
+    If customers have rows at several cutoffs and the model is to predict later ones,
     learn the weight forward in time, ``cv=CutoffSplit(1, horizon=...)``. What a part
-    learns of a date holds for customers who are set aside at that date as well, but not
-    for the next: classifying groceries, the network got a weight of .07 from customers
-    set aside and of .35 from the last cutoff, and the hybrid an AUC of .849 and .851.
+    learns about one date helps with held-out customers at that date, but not at the
+    next date. In a classification of grocery shoppers, the network had a weight of .07
+    on held-out customers and of .35 on the last cutoff; the AUC of the hybrid was .849
+    and .851.
 
-    The weight of the network is the one with the least loss on the rows set aside,
-    the squared error or that of a quantile, drawn towards one half as far as their
-    customers leave it open: its prior is a normal distribution around one half of
-    standard deviation 0.25, and the loss is scaled by the variance of its slopes over
-    customers, so that hundreds of rows of one customer do not count as hundreds of
-    observations. With few customers, or parts that predict much the same, it stays at
-    one half, which is seldom far from the best. It is one half, too, where nothing can
-    be set aside: all rows have one customer.
+    The weight of the network minimises the squared error or the pinball loss on the
+    held-out rows, with a normal prior of mean 0.5 and standard deviation 0.25. The loss
+    is scaled by the variance of its slopes over customers, so that hundreds of rows of
+    one customer do not count as hundreds of observations. With few customers, or parts
+    that predict nearly the same, the weight stays near one half, which is seldom far
+    from the best. It is one half if nothing can be held out: all rows have one
+    customer.
 
-    Rows of weight 0 are left out. Other weights go to the last step of each part, and
-    count in the loss.
+    Rows of weight 0 are left out. Other weights are passed to the last step of each
+    part, and weight the loss.
 
     Examples
     --------
@@ -211,12 +214,12 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
 
     @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Learn the weights, and fit both parts.
+        """Learn the weight, and fit both parts.
 
         Parameters
         ----------
         X : DataFrame of shape (n, n_columns)
-            Rows with histories, as both parts take them.
+            Rows with histories.
         y : array-like of shape (n,)
             Numbers.
         sample_weight : array-like of shape (n,) or None, default=None
@@ -230,12 +233,12 @@ class HybridRegressor(RegressorMixin, BaseHybrid):
         Raises
         ------
         ValueError
-            If `y` is no finite number, a parameter is out of range, the losses of the
-            parts are those of different quantiles, or of a quantile and a mean, or
-            `refit` is False and there are several splits.
+            If `y` is not finite, a parameter is out of range, the losses of the parts
+            belong to different quantiles, or to a quantile and a mean, or `refit` is
+            False and there are several splits.
         TypeError
-            If `y` holds durations, datetimes or text, or a part takes no weights, and
-            there are some.
+            If `y` holds durations, datetimes or text, or `sample_weight` is given and a
+            part does not take it.
         """
         self.quantile_ = common_quantile(self._parts())
         return self._fit(X, y, sample_weight)

@@ -1,4 +1,4 @@
-"""A network and boosted trees on raw X, in one line."""
+"""A hybrid of a network and boosted trees from their estimators."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from sklearn_seqcrm.ensemble._hybrid_classifier import HybridClassifier
 from sklearn_seqcrm.ensemble._hybrid_regressor import HybridRegressor
 
 _TASKS = ("classification", "regression")
+
+
+# One overload per task: type checkers infer the class of the hybrid.
 
 
 @overload
@@ -71,26 +74,27 @@ def make_hybrid(
     Parameters
     ----------
     lstm : estimator, Pipeline or None, default=None
-        A network, such as `LSTMClassifier`, which is put behind a
-        `make_history_pipeline`; or a pipeline that reads raw `X`, or a search around
-        one, as it is. None: a network with its defaults.
+        A network, such as `LSTMClassifier`, which becomes the last step of a
+        `make_history_pipeline`. A pipeline that reads raw `X`, or a search around one,
+        is used as it is. None for a network with its defaults.
     boosting : estimator, Pipeline or None, default=None
-        What reads tables, such as estimators of LightGBM and XGBoost, which is put
-        behind `HistoryAggregator`; or a pipeline that reads raw `X`, or a search around
-        one, as it is. None: histogram-based gradient boosting of scikit-learn.
+        An estimator of tables, such as those of LightGBM and XGBoost, which becomes the
+        step after `HistoryAggregator`. A pipeline that reads raw `X`, or a search
+        around one, is used as it is. None for histogram-based gradient boosting of
+        scikit-learn.
     task : {"classification", "regression"} or None, default=None
-        What is to be predicted. None: what the parts predict.
+        The task; None for the task of the parts.
     lstm_weight : float or None, default=None
-        Weight of the network, between 0 and 1. None: it is learned.
+        Weight of the network, between 0 and 1. None learns it.
     cv : int, splitter, iterable of splits or None, default=None
-        What it is learned on, see `HybridClassifier`. None: customers set aside once.
+        Splits to learn it on, see `HybridClassifier`. None holds out customers once.
     validation_fraction : float, default=0.2
-        Share of the customers that are set aside, between 0 and 1, if `cv` is None.
+        Share of the customers that is held out, between 0 and 1, if `cv` is None.
     refit : bool, default=True
-        Fit both parts again, on all rows, when the weight is learned.
+        Whether to fit both parts again, on all rows, after learning the weight.
     random_state : int, RandomState or None, default=None
-        Draws the customers that are set aside, and seeds whatever in the parts has no
-        `random_state` of its own.
+        Seed of the held-out customers, and of every `random_state` in the parts that is
+        None.
 
     Returns
     -------
@@ -101,17 +105,17 @@ def make_hybrid(
     Raises
     ------
     ValueError
-        If `task` is something else, neither it nor a part says what to predict, or
-        they do not agree.
+        If `task` has another value, neither it nor a part determines the task, or they
+        disagree.
 
     See Also
     --------
-    HybridClassifier : What it makes for classes.
-    HybridRegressor : What it makes for numbers.
+    HybridClassifier : The result for classification.
+    HybridRegressor : The result for regression.
 
     Notes
     -----
-    Every part has its parameters, for a search: ``lstm__estimator__hidden_size``,
+    The parameters of each part can be searched: ``lstm__estimator__hidden_size``,
     ``boosting__estimator__learning_rate``, ``boosting__features__max_features``.
 
     `HistoryAggregator` returns text as columns of categories, which
@@ -133,6 +137,7 @@ def make_hybrid(
     >>> model.fit(X, journeys.target).predict(X).shape
     (200,)
     """
+    # The parts are built here, not in `fit`, so that their parameters can be searched.
     classify = _task_of(lstm, boosting, task) == "classification"
     kind = HybridClassifier if classify else HybridRegressor
     return kind(
@@ -147,25 +152,25 @@ def make_hybrid(
 
 
 def _task_of(lstm: Any, boosting: Any, task: str | None) -> str:
-    """What all that is given says is to be predicted."""
+    """Return the one task of the arguments."""
     if task not in (*_TASKS, None):
         raise ValueError(f"task must be one of {_TASKS} or None; got {task!r}.")
-    said = {"task": task} if task else {}
+    tasks = {"task": task} if task else {}
     for name, part in (("lstm", lstm), ("boosting", boosting)):
         if part is not None:
             if is_classifier(part):
-                said[name] = "classification"
+                tasks[name] = "classification"
             elif is_regressor(part):
-                said[name] = "regression"
+                tasks[name] = "regression"
             else:
                 raise ValueError(
                     f"{name} must be a classifier or a regressor; got {part!r}."
                 )
-    if not said:
+    if not tasks:
         raise ValueError(
             "What is to be predicted? Pass task='classification' or 'regression', or a "
             "part, such as LSTMClassifier()."
         )
-    if len(set(said.values())) > 1:
-        raise ValueError(f"All must have one task; got {said}.")
-    return next(iter(said.values()))
+    if len(set(tasks.values())) > 1:
+        raise ValueError(f"All must have one task; got {tasks}.")
+    return next(iter(tasks.values()))

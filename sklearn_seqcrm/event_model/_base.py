@@ -1,4 +1,4 @@
-"""How an event model is fitted: rows of raw events to a trained net."""
+"""Training of an event model: rows of raw events to a trained net."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     CallbackSupportMixin,
     FitTask,
+    HistoryTransformerMixin,
     Interval,
-    validate_parameter_constraints,
+    with_callbacks,
 )
-from sklearn_seqcrm._store import Rows
-from sklearn_seqcrm.event_model._event_net import EventNet, rows_in_mixed_batch
 from sklearn_seqcrm.event_model._learned import (
     LearnedEvents,
-    StaticNumbers,
+    join_overlapping,
     learn_events,
-    one_row_per_stretch,
+    select_raw,
+    split_static,
 )
 from sklearn_seqcrm.event_model._likelihood import (
     calibrate_state_shrinkage,
-    trust_fully,
+    reset_state_shrinkage,
 )
-from sklearn_seqcrm.event_model._network import EventNetwork
-from sklearn_seqcrm.events import HistoryArray
+from sklearn_seqcrm.event_model._network import EventNet, EventNetwork
+from sklearn_seqcrm.event_model._segments import mixed_batch_size
 
-# What concerns heads, and what a row reads of outputs, it does not have.
+# Parameters of heads and of reading prefixes, which an event model does not have.
 _WITHOUT = ("bidirectional", "head_sizes", "category_dropout", "n_networks", "pooling")
 
 CONSTRAINTS: dict[str, list[Any]] = {
@@ -65,29 +65,9 @@ CONSTRAINTS: dict[str, list[Any]] = {
     "max_categories": [Interval(Integral, 1, None, closed="left"), None],
 }
 
-_COUNT = Interval(Integral, 1, None, closed="left")
-_OF_METHODS: dict[str, list[Any]] = {
-    "n": [_COUNT],
-    "n_draws": [_COUNT, None],
-    "n_paths": [_COUNT],
-    "interval": [Interval(Real, 0, 1, closed="neither")],
-    "basket": ["boolean"],
-    "exclude_seen": ["boolean"],
-    "random_state": ["random_state"],
-    "target": [callable],
-}
 
-
-def check_arguments(method: str, **given: Any) -> None:
-    """Raise an error for arguments of a method that are of a wrong type or range.
-
-    scikit-learn's decorator would rename errors of a target that a user hands in.
-    """
-    validate_parameter_constraints(_OF_METHODS, given, f"LSTMEventModel.{method}")
-
-
-class BaseEventModel(CallbackSupportMixin, BaseEstimator):
-    """Learns from raw rows, and reads others as they were read then.
+class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimator):
+    """Learn from raw rows, and encode others with what was learned.
 
     Attributes
     ----------
@@ -96,16 +76,14 @@ class BaseEventModel(CallbackSupportMixin, BaseEstimator):
     """
 
     nets_: list[EventNet]
-    _reading: ColumnRoles
     _learned: LearnedEvents
-    _statics: StaticNumbers
     _network_parameters: dict[str, Any]
 
     _doc_link_module = "sklearn_seqcrm"
     _doc_link_template = DOC_LINK
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Refuse a model of version 0.1.0, whose parts lack what newer code reads."""
+        """Refuse a model of version 0.1.0, which lacks parts that newer code needs."""
         if "nets_" in state and "_network_parameters" not in state:
             raise ValueError(
                 f"This {type(self).__name__} was pickled by version 0.1.0 of "
@@ -119,14 +97,44 @@ class BaseEventModel(CallbackSupportMixin, BaseEstimator):
         """The trained net."""
         return self.nets_[0]
 
-    def _fit(self, X: Any, y: Any) -> Self:
-        """Train to the end, from the start or, with `warm_start`, from where it is."""
-        again = self.warm_start and hasattr(self, "nets_")
-        data, customers = self._start(X, again)
+    @property
+    def _encoders(self) -> dict[Any, EventEncoder]:
+        """Encoder of the events by history column, as a `HistoryEncoder` has it."""
+        check_is_fitted(self, "nets_")
+        [name] = self._learned.roles.histories
+        return {name: self._learned.encoder}
+
+    @with_callbacks
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Learn from the events that the rows see.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Rows with one column of raw histories, and statics of any type.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        LSTMEventModel
+            The fitted estimator.
+
+        Raises
+        ------
+        TypeError
+            If the histories are encoded.
+        ValueError
+            If there are several history columns or none, no row sees an event, events
+            have a field of vectors (which cannot be drawn), a parameter is out of
+            range, or the machine lacks `device` or `precision`.
+        """
+        self._check_parameters()
+        is_continuation = self.warm_start and hasattr(self, "nets_")
+        data, customers = self._start(X, is_continuation)
         task = FitTask(self, X, y, n_steps=self.max_epochs)
-        seeds = self._draw_seeds(again)
-        net = self.net_ if again else self._build(data, seeds)
-        batch_size = self._rows_in_batch(data)
+        seeds, net = self._net_to_train(data, is_continuation)
+        batch_size = self._batch_size_of(data)
         data, valid = set_customers_aside(
             data, customers, self.early_stopping, self.validation_fraction, seeds.split
         )
@@ -138,21 +146,44 @@ class BaseEventModel(CallbackSupportMixin, BaseEstimator):
         task.end()
         return self
 
-    def _partial_fit(self, X: Any) -> Self:
-        """Train for one epoch on all rows, from where it is if it has begun."""
-        again = hasattr(self, "nets_")
-        data, _ = self._start(X, again)
-        seeds = self._draw_seeds(again)
-        net = self.net_ if again else self._build(data, seeds)
-        self._train(net, seeds, self._rows_in_batch(data), 1, data, None, None)
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Train one more epoch on rows.
+
+        No customers are set aside, and the shrinkage of the state stays as it is. The
+        first call fixes what is learned before the training of the network: levels,
+        repeats, scales, weekdays and the resolution of times. Its rows should be like
+        those to come.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Rows with one column of raw histories, and statics of any type.
+        y : None
+            Ignored.
+
+        Returns
+        -------
+        LSTMEventModel
+            The fitted estimator.
+
+        Raises
+        ------
+        TypeError
+            If the histories are encoded.
+        ValueError
+            As for `fit`.
+        """
+        self._check_parameters()
+        is_continuation = hasattr(self, "nets_")
+        data, _ = self._start(X, is_continuation)
+        seeds, net = self._net_to_train(data, is_continuation)
+        self._train(net, seeds, self._batch_size_of(data), 1, data, None, None)
         return self
 
-    @property
-    def _encoders(self) -> dict[Any, EventEncoder]:
-        """How events are encoded, by history column; as a `HistoryEncoder` has it."""
+    def _read(self, X: Any) -> RowData:
+        """Return any rows encoded for the network."""
         check_is_fitted(self, "nets_")
-        [name] = self._reading.histories
-        return {name: self._learned.encoder}
+        return self._learned.read(X, self)[0]
 
     # Before training --------------------------------------------------------------
 
@@ -161,79 +192,67 @@ class BaseEventModel(CallbackSupportMixin, BaseEstimator):
         refuse_absent_device(self.device)
         refuse_absent_precision(self.precision, self.device)
 
-    def _start(self, X: Any, again: bool) -> tuple[RowData, np.ndarray]:
-        """Rows to learn from, and the customer of each; a first call learns of events.
+    def _start(self, X: Any, is_continuation: bool) -> tuple[RowData, np.ndarray]:
+        """Return encoded training rows and their customers.
 
         Each event is in one of the rows, whatever the number of rows of `X` that see
-        it.
+        it. Unless training continues, what is learned before training is learned.
         """
         table = Table.of(X)
-        if again:
+        if is_continuation:
             refuse_changes(self._network_parameters, network_parameters(self))
+            roles = self._learned.roles
         else:
             if hasattr(self, "nets_"):
-                # Should this fit fail, what it sets until then would not go with it.
+                # Should this fit fail, the old net would not fit what it has set.
                 del self.nets_
             self._network_parameters = network_parameters(self)
-            self._reading = ColumnRoles.of(table)
-            self._reading.set_names(table.frame, self)
-        table = self._read(table)
+            roles = ColumnRoles.of(table)
+            roles.set_names(table.frame, self)
+        table = select_raw(roles, table, self)
         [(name, array)] = table.histories.items()
-        stretches, row = one_row_per_stretch(array.rows)
+        rows, row = join_overlapping(array.rows)
         if not len(row):
             raise ValueError(
                 f"All {len(array)} histories in {name!r} are empty, so that there is "
                 "nothing to learn from. Do the customers and cutoffs of the rows fit "
                 "those of the log?"
             )
-        if not again:
-            self._statics = StaticNumbers().fit(table)
+        if not is_continuation:
             self._learned = learn_events(
-                stretches, self.min_frequency, self.max_categories, self.n_components
+                table,
+                roles,
+                rows,
+                self.min_frequency,
+                self.max_categories,
+                self.n_components,
             )
-        return self._data(table, stretches, row), row_customers([array])[row]
+        data = self._learned.encode(table, rows, row)
+        return data, row_customers([array])[row]
 
-    def _read(self, X: Any) -> Table:
-        """The columns that were learned, with one column of raw histories."""
-        name, histories = type(self).__name__, self._reading.histories
-        if len(histories) > 1:
-            raise ValueError(
-                f"X has {len(histories)} history columns, {list(histories)}, and "
-                f"{name} draws one sequence of events. EventLog.concat merges logs of "
-                "different fields, so that it is known what came before what."
-            )
-        table = self._reading.select(X, self).refuse_no_rows(name)
-        return table.refuse_encoded(name).refuse_missing()
-
-    def _data(self, table: Table, rows: Rows, row: np.ndarray) -> RowData:
-        """Rows as the network reads them; `row` says whose statics each has."""
-        [name] = table.histories
-        source, log_censoring_time = self._learned.source(rows, name)
-        static = self._statics.transform(table)[row]
-        return RowData((source,), np.column_stack([static, log_censoring_time]))
-
-    def _draw_seeds(self, again: bool) -> Seeds:
-        n_before = len(self.net_.history) if again else 0
-        return draw_seeds(self.random_state, [n_before])[0]
-
-    def _rows_in_batch(self, data: RowData) -> int:
-        if self.batch_size == "auto":
-            [source] = data.sources
-            n_events = int((source.stop - source.start).sum())
-            return rows_in_mixed_batch(len(data), n_events)
-        return int(self.batch_size)
+    def _batch_size_of(self, data: RowData) -> int:
+        if self.batch_size != "auto":
+            return int(self.batch_size)
+        [source] = data.sources
+        return mixed_batch_size(len(data), int((source.stop - source.start).sum()))
 
     # The net ----------------------------------------------------------------------
 
-    def _build(self, data: RowData, seeds: Seeds) -> EventNet:
-        """Make the net for rows like these, with its first weights."""
+    def _net_to_train(
+        self, data: RowData, is_continuation: bool
+    ) -> tuple[Seeds, EventNet]:
+        """Return seeds, and the net so far or a new one for rows like these."""
+        n_before = len(self.net_.history) if is_continuation else 0
+        seeds = draw_seeds(self.random_state, [n_before])[0]
+        if is_continuation:
+            return seeds, self.net_
         [source] = data.sources
         net = EventNet(
             EventNetwork,
             criterion=torch.nn.Identity,
             events_in_row=float((source.stop - source.start).mean()),
             module__learned=self._learned,
-            module__n_static=data.static.shape[1] - 1,
+            module__n_static=split_static(data.static)[0].shape[1],
             module__cell=self.cell,
             module__hidden_size=self.hidden_size,
             module__num_layers=self.num_layers,
@@ -248,7 +267,7 @@ class BaseEventModel(CallbackSupportMixin, BaseEstimator):
         )
         with isolated_torch_settings(self.device):
             net.initialize()
-        return net
+        return seeds, net
 
     def _train(
         self,
@@ -265,8 +284,8 @@ class BaseEventModel(CallbackSupportMixin, BaseEstimator):
         self.nets_ = [net]
         self.batch_size_ = net.batch_size = batch_size
         if valid is not None:
-            # What was chosen for the weights so far would have a say in when to stop.
-            trust_fully(net)
+            # Validation scores are those of the weights, not of an older shrinkage.
+            reset_state_shrinkage(net)
         epochs = None if task is None else EpochSteps(task, self.nets_)
         train_as_asked(self, net, seeds, max_epochs, data, valid, epochs)
         self.n_iter_ = len(net.history)
@@ -278,16 +297,3 @@ class BaseEventModel(CallbackSupportMixin, BaseEstimator):
             )
         if valid is not None:
             calibrate_state_shrinkage(net, valid)
-
-    # After training ---------------------------------------------------------------
-
-    def _rows_of(self, X: Any) -> RowData:
-        """Any rows as the network reads them."""
-        return self._rows_and_histories(X)[0]
-
-    def _rows_and_histories(self, X: Any) -> tuple[RowData, HistoryArray]:
-        """Any rows as the network reads them, and their raw histories."""
-        check_is_fitted(self, "nets_")
-        table = self._read(X)
-        [array] = table.histories.values()
-        return self._data(table, array.rows, np.arange(len(array))), array

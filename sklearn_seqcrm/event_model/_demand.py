@@ -1,4 +1,4 @@
-"""Demand of simulated customers: events by group, period and level, over paths."""
+"""Demand of simulated customers: totals by group, period and level, over paths."""
 
 from __future__ import annotations
 
@@ -9,29 +9,27 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._store import Clock, later
 from sklearn_seqcrm.event_model._learned import LearnedEvents
-from sklearn_seqcrm.event_model._next_values import level_field
 from sklearn_seqcrm.event_model._numbers import NumberField
-from sklearn_seqcrm.event_model._simulate import Simulator, Step
+from sklearn_seqcrm.event_model._simulate import SimulationPlan, Simulator, Step
 
-# Fewest events that wait until they are added up: 6 MiB.
+# Fewest simulated events that are added to the totals at once: 6 MiB.
 _FEWEST_WAITING = 2**18
-# Totals of cells on all paths at once, 32 MiB.
+# Totals of cells on all paths whose quantiles are computed at once, 32 MiB.
 _TOTALS_AT_ONCE = 2**22
 
 
 @dataclass(frozen=True, eq=False)
 class Periods:
-    """Periods of one length after each cutoff.
+    """Periods of equal length after each cutoff.
 
     Parameters
     ----------
     starts : ndarray of shape (n_periods,)
         Their starts after the cutoff, in ticks.
     lengths : Index of shape (n_periods,)
-        The same as users see it: Timedeltas, or numbers.
+        The same in the user's terms: Timedeltas, or numbers.
     """
 
     starts: np.ndarray
@@ -39,7 +37,7 @@ class Periods:
 
     @classmethod
     def of(cls, clock: Clock, horizon: Any, every: Any) -> Periods:
-        """Cut a horizon into periods; None: into one.
+        """Cut a horizon into periods of length `every`; None: into one period.
 
         Raises
         ------
@@ -64,7 +62,7 @@ class Periods:
         return cls(np.array(starts, dtype=clock.dtype), pd.Index(lengths))
 
     def find(self, times: np.ndarray, cutoff: np.ndarray) -> np.ndarray:
-        """Number of the period of each event, shape (n,), int64.
+        """Return the number of the period of each event, shape (n,), int64.
 
         Parameters
         ----------
@@ -73,8 +71,8 @@ class Periods:
         """
         last = len(self.starts) - 1
         found = np.searchsorted(self.starts, times - cutoff, side="right") - 1
-        # A difference of floats may be rounded across the start of a period, whose
-        # windows in `targets` begin at the sum.
+        # A difference of floats may be rounded across the start of a period. Windows of
+        # `targets` begin at cutoff + start, so that this sum decides.
         found = np.clip(found, 0, last)
         following = np.minimum(found + 1, last)
         is_later = times >= later(cutoff, self.starts[following])
@@ -95,7 +93,7 @@ class DemandCells:
     periods : Periods
         Periods after the cutoffs.
     field : str or None
-        Field whose levels are told apart; None: none are.
+        Field by whose levels demand is split; None: it is not split.
     levels : Index or None
         Its levels.
     value : str or None
@@ -120,8 +118,8 @@ class DemandCells:
         value: str | None,
         by: Any,
     ) -> DemandCells:
-        """Read what a user asks for; a ValueError where it cannot be answered."""
-        levels = None if field is None else level_field(learned, field).levels
+        """Return the cells for the arguments of `demand`, or raise a ValueError."""
+        levels = None if field is None else learned.level_field(field).levels
         if value is not None:
             _refuse_no_numbers(learned, value)
         periods = Periods.of(learned.encoder.clock, horizon, every)
@@ -132,33 +130,17 @@ class DemandCells:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Number of groups, of periods and of levels."""
+        """Numbers of groups, of periods and of levels."""
         n_groups = 1 if self.groups is None else len(self.groups)
         n_levels = 1 if self.levels is None else len(self.levels)
         return n_groups, len(self.periods.starts), n_levels
 
-    def add_up(
-        self,
-        simulator: Simulator,
-        data: RowData,
-        keys: np.ndarray,
-        end: np.ndarray,
-        n_paths: int,
-        most_events: int,
-    ) -> PathTotals:
-        """Simulate, and keep the total of each cell on each path, but no events.
-
-        Parameters
-        ----------
-        simulator : Simulator
-            Draws the events.
-        data, keys, end, n_paths, most_events
-            As for `Simulator.steps`.
-        """
-        totals = PathTotals(n_paths, int(np.prod(self.shape)))
-        cutoff = data.sources[0].cutoff
-        for step, n_ended in simulator.steps(data, keys, end, n_paths, most_events):
-            row, path = np.divmod(step[0], n_paths)
+    def add_up(self, simulator: Simulator, plan: SimulationPlan) -> PathTotals:
+        """Simulate, and return the total of each cell on each path."""
+        totals = PathTotals(plan.n_paths, int(np.prod(self.shape)))
+        cutoff = plan.data.sources[0].cutoff
+        for step, n_ended in simulator.steps(plan):
+            row, path = np.divmod(step[0], plan.n_paths)
             cell, amount = self._find(step, row, cutoff)
             counts = cell >= 0
             totals.add(path[counts], cell[counts], amount[counts])
@@ -168,7 +150,7 @@ class DemandCells:
     def _find(
         self, step: Step, row: np.ndarray, cutoff: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Cell of each event, -1 without a level, and what it adds to the cell."""
+        """Return the cell of each event, -1 without a level, and its amount."""
         _, times, columns = step
         period = self.periods.find(times, cutoff[row])
         level = np.zeros(len(row), dtype="int64")
@@ -183,7 +165,7 @@ class DemandCells:
         return np.where(level < 0, -1, cell), amount
 
     def table(self, totals: PathTotals, interval: float) -> pd.DataFrame:
-        """Mean and interval of each cell, by group, period and level."""
+        """Return mean and interval of each cell, by group, period and level."""
         n_groups, n_periods, n_levels = self.shape
         columns: dict[str, Any] = {}
         if self.groups is not None:
@@ -198,7 +180,7 @@ class DemandCells:
 
 
 class PathTotals:
-    """Totals of cells on each simulated path; only those that are not 0 are stored.
+    """Totals of cells on each simulated path, in a sparse matrix (paths, cells).
 
     Parameters
     ----------
@@ -221,12 +203,13 @@ class PathTotals:
         """Add amounts to cells of paths, all of shape (n,)."""
         self._waiting.append((path, cell, amount))
         self._n_waiting += len(path)
-        # As many as there are totals, so that each is copied few times.
+        # Adding copies all totals: it waits for as many events, so that the copies
+        # cost no more than the events.
         if self._n_waiting > max(_FEWEST_WAITING, self._totals.nnz):
             self._add_waiting()
 
     def summary(self, interval: float) -> dict[str, np.ndarray]:
-        """Mean over the paths, and quantiles, each of shape (n_cells,).
+        """Return the mean over paths and two quantiles, each of shape (n_cells,).
 
         Parameters
         ----------
@@ -255,7 +238,7 @@ class PathTotals:
 
 
 def _refuse_no_numbers(learned: LearnedEvents, value: Any) -> None:
-    """Raise a ValueError for what is no numeric field."""
+    """Raise a ValueError unless `value` is a numeric field."""
     numeric = [
         name
         for name, one in learned.fields.items()
@@ -268,7 +251,7 @@ def _refuse_no_numbers(learned: LearnedEvents, value: Any) -> None:
 
 
 def _groups_of(X: pd.DataFrame, by: Any) -> tuple[np.ndarray, pd.Index]:
-    """Group of each row by a column, missing values as a group, and the groups."""
+    """Return the group of each row by a column, and the groups; NaN is a group."""
     if not pd.api.types.is_hashable(by) or by not in X.columns:
         raise ValueError(
             f"by must be one of the columns of X, {list(X.columns)}; got {by!r}."

@@ -1,4 +1,4 @@
-"""Simulated events as a table, and as rows that targets can be asked of."""
+"""Simulated events as a table, and as rows on which targets can be computed."""
 
 from __future__ import annotations
 
@@ -10,27 +10,26 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._ragged import ranges
-from sklearn_seqcrm._store import Clock, ObservationWindow, Timeline
+from sklearn_seqcrm._store import ObservationWindow, Timeline
+from sklearn_seqcrm.event_model._learned import LearnedEvents
 from sklearn_seqcrm.event_model._simulate import SimulatedEvents
 from sklearn_seqcrm.events import EventLog, HistoryArray, HistoryDtype
 
-# What tells paths apart in tables of simulations.
+# Levels of the index of simulated targets.
 _PATH_KEYS = ("row", "path")
 
 
 def table_of(
-    events: SimulatedEvents, clock: Clock, time: str, n_paths: int, row: str, path: str
+    events: SimulatedEvents, learned: LearnedEvents, n_paths: int, row: str, path: str
 ) -> pd.DataFrame:
-    """Simulated events with their fields, sorted by row, path and time.
+    """Return simulated events with their fields, sorted by row, path and time.
 
     Parameters
     ----------
     events : SimulatedEvents
         The events.
-    clock : Clock
-        What their times mean.
-    time : str
-        What the time column was called.
+    learned : LearnedEvents
+        Clock and names of the log.
     n_paths : int
         Paths of each row.
     row, path : str
@@ -39,70 +38,19 @@ def table_of(
     columns = {
         row: events.path // n_paths,
         path: events.path % n_paths,
-        time: clock.as_index(events.times),
+        learned.names[1]: learned.encoder.clock.as_index(events.times),
     }
     fields = {name: column.to_pandas() for name, column in events.columns.items()}
     return pd.DataFrame({**columns, **fields})
 
 
-def rows_of_paths(
-    events: SimulatedEvents,
-    clock: Clock,
-    names: tuple[str, str],
-    cutoff: np.ndarray,
-    end: np.ndarray,
-    column: str,
-) -> pd.DataFrame:
-    """A row for each path, behind whose history are its simulated events.
-
-    Parameters
-    ----------
-    events : SimulatedEvents
-        Events of the paths, all at or after their cutoffs.
-    clock : Clock
-        What times mean.
-    names : tuple of (str, str)
-        What the customer and the time column were called.
-    cutoff, end : ndarray of shape (n_all_paths,)
-        Cutoff of each path, and the first moment that was not simulated.
-    column : str
-        Name of the history column.
-
-    Returns
-    -------
-    DataFrame of shape (n_all_paths, 1)
-        Empty histories in a log of what comes after them, recorded until the last
-        `end`.
-    """
-    counts = np.bincount(events.path, minlength=len(cutoff))
-    there = np.flatnonzero(counts)
-    offsets = np.concatenate([[0], np.cumsum(counts[there])])
-    last = end.max() - (1 if clock.dtype == "int64" else 0)
-    timeline = Timeline(
-        pd.Index(there),
-        offsets,
-        events.times,
-        clock,
-        ObservationWindow(last, in_days=False),
-    )
-    log = EventLog.of(timeline, events.columns, names)
-    codes = np.full(len(cutoff), -1)
-    codes[there] = np.arange(len(there))
-    start = np.where(codes >= 0, offsets[codes], 0)
-    dtype = HistoryDtype(names[0], None)
-    array = HistoryArray(log, codes, start, start, cutoff, dtype)
-    return pd.DataFrame({column: array})
-
-
 def simulated_targets(
     target: Callable[[pd.DataFrame], Any],
     events: SimulatedEvents,
-    clock: Clock,
-    names: tuple[str, str],
+    learned: LearnedEvents,
     cutoff: np.ndarray,
     end: np.ndarray,
     n_paths: int,
-    column: str,
 ) -> np.ndarray | pd.DataFrame:
     """Call a target on the paths of rows, and arrange its values by row and path.
 
@@ -112,10 +60,11 @@ def simulated_targets(
     Parameters
     ----------
     target : callable
-        Takes the rows that `rows_of_paths` makes, and returns one value or several for
-        each.
-    events, clock, names, column
-        As for `rows_of_paths`.
+        Takes rows, and returns one value or several for each.
+    events : SimulatedEvents
+        Events of the paths of n rows.
+    learned : LearnedEvents
+        Clock and names of the log.
     cutoff, end : ndarray of shape (n,)
         Cutoff of each row, and the first moment that was not simulated.
     n_paths : int
@@ -132,6 +81,7 @@ def simulated_targets(
     parts: list[Any] = []
     for rows in np.split(order, np.cumsum(np.bincount(group))[:-1]):
         index, offsets = ranges(first[rows], first[rows + 1])
+        # Number the paths of these rows from 0 on.
         moved = (np.arange(len(rows)) - rows) * n_paths
         own = SimulatedEvents(
             events.path[index] + moved.repeat(np.diff(offsets)),
@@ -139,13 +89,8 @@ def simulated_targets(
             {name: one.take(index) for name, one in events.columns.items()},
             n_cut=0,
         )
-        paths = rows_of_paths(
-            own,
-            clock,
-            names,
-            cutoff[rows].repeat(n_paths),
-            end[rows].repeat(n_paths),
-            column,
+        paths = _rows_of_paths(
+            own, learned, cutoff[rows].repeat(n_paths), end[rows].repeat(n_paths)
         )
         parts.append(_by_path(target(paths), paths, rows, n_paths))
     if len(parts) == 1:
@@ -153,6 +98,46 @@ def simulated_targets(
     if isinstance(parts[0], pd.DataFrame):
         return pd.concat(parts).sort_index()
     return np.concatenate(parts)[np.argsort(order)]
+
+
+def _rows_of_paths(
+    events: SimulatedEvents,
+    learned: LearnedEvents,
+    cutoff: np.ndarray,
+    end: np.ndarray,
+) -> pd.DataFrame:
+    """Return a row for each path, with an empty history behind which its events come.
+
+    Parameters
+    ----------
+    events : SimulatedEvents
+        Events of the paths, all at or after their cutoffs.
+    learned : LearnedEvents
+        Clock and names of the log.
+    cutoff, end : ndarray of shape (n_all_paths,)
+        Cutoff of each path, and the first moment that was not simulated.
+
+    Returns
+    -------
+    DataFrame of shape (n_all_paths, 1)
+        Histories in a log of all simulated events, recorded until the last `end`.
+    """
+    clock, names = learned.encoder.clock, learned.names
+    counts = np.bincount(events.path, minlength=len(cutoff))
+    there = np.flatnonzero(counts)
+    offsets = np.concatenate([[0], np.cumsum(counts[there])])
+    # The last tick of the record; times as floats have none before the end.
+    last = end.max() - (1 if clock.dtype == "int64" else 0)
+    window = ObservationWindow(last, in_days=False)
+    timeline = Timeline(pd.Index(there), offsets, events.times, clock, window)
+    log = EventLog.of(timeline, events.columns, names)
+    # Paths without events are customers that the log does not have: -1.
+    codes = np.full(len(cutoff), -1)
+    codes[there] = np.arange(len(there))
+    start = np.where(codes >= 0, offsets[codes], 0)
+    dtype = HistoryDtype(names[0], None)
+    array = HistoryArray(log, codes, start, start, cutoff, dtype)
+    return pd.DataFrame({learned.roles.histories[0]: array})
 
 
 def _by_path(
@@ -169,7 +154,7 @@ def _by_path(
     """
     is_pandas = isinstance(found, pd.DataFrame | pd.Series)
     values: Any = None
-    with suppress(ValueError):  # several things of different shapes
+    with suppress(ValueError):  # several arrays of different shapes
         values = found if is_pandas else np.asarray(found)
     if values is None or not values.ndim:
         raise TypeError(
@@ -182,6 +167,7 @@ def _by_path(
             f"got {len(values)}. Those of a window that ends after the simulation can "
             "be kept as missing (censored='nan'), or simulate for longer."
         )
+    # Values in another order are put in place by their index.
     if is_pandas and values.index.is_unique and values.index.isin(paths.index).all():
         values = values.reindex(paths.index)
     if isinstance(values, pd.DataFrame):

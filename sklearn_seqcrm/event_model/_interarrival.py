@@ -1,4 +1,17 @@
-"""Gaps between events: their resolution, and the cells that have a probability."""
+"""Interarrival times: operational time, a grid of resolution, and their distribution.
+
+Recorded times have a resolution: an interarrival time of three days is any between two
+and three. Its likelihood is the probability of that cell (interval censoring)::
+
+    ticks       0    1    2    3    4    5     time of the log; here the step is 1
+    events      A              B         |     | is the cutoff
+    cell                  (2  , 3]             interarrival time of B: P(2 < x <= 3)
+    censored                    (4, inf)       time since B when it is 2: P(x > 1)
+
+The last, unfinished interarrival time is right censored at the cutoff: only that it
+exceeds the steps that are over is known. On the axis of the density, a cell is an
+interval of ``log(operational time / unit)``.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +19,43 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from sklearn_seqcrm._store import Clock, later
+from sklearn_seqcrm.event_model._distributions import (
+    AtomMixture,
+    MixtureDensity,
+    PathDraws,
+    start_of_components,
+)
+
+# Operational time --------------------------------------------------------------------
 
 # With fewer moments or weeks, weekdays differ by chance.
 _FEWEST_MOMENTS, _FEWEST_WEEKS = 500, 8
-# Nats of an event that weekdays must tell. With less, held-out customers of real logs
-# gained nothing: CDNOW .003 and Complete Journey -.004, Online Retail II .15.
-_LEAST_TOLD = 0.02
+# Least gain of weekday rates, in nats per event. With less, held-out customers of real
+# logs gained nothing: CDNOW .003 and Complete Journey -.004, Online Retail II .15.
+_LEAST_GAIN = 0.02
 _MONDAY = 3  # 1 January 1970 was a Thursday
 
 
 @dataclass(frozen=True)
 class OperationalTime:
-    """How fast time passes on each weekday.
+    """A time that passes on each weekday as fast as events come (time warping).
+
+    With the rate ``r(t)`` of the weekday of ``t``, operational time is its integral::
+
+        W(s, t) = integral of r(u) du from s to t
+
+    An inhomogeneous Poisson process with rate r is homogeneous in operational time
+    (time-rescaling theorem: Daley and Vere-Jones, "An Introduction to the Theory of
+    Point Processes", vol. 1, 2003, section 7.4).
 
     Parameters
     ----------
     rates : tuple of 7 floats
-        Ticks that pass in a tick of each weekday, from Monday on. Positive, and of
-        mean 1, so that weeks are as long as they are.
+        Operational ticks per tick of each weekday, from Monday on. Positive, and of
+        mean 1, so that weeks keep their length.
     day : int
         Ticks of a day. Days begin at midnight; tick 0 is that of 1 January 1970.
     """
@@ -35,20 +65,20 @@ class OperationalTime:
 
     @classmethod
     def of(cls, times: np.ndarray, clock: Clock) -> OperationalTime | None:
-        """Learn from moments at which something happened.
+        """Learn rates from the moments of events.
 
         Parameters
         ----------
         times : ndarray of shape (n,)
             Ticks of the moments, in any order.
         clock : Clock
-            What times mean.
+            Unit and zone of the times.
 
         Returns
         -------
         OperationalTime or None
-            None if weekdays do not differ, or nobody can tell: of fewer than 500
-            moments or 8 weeks, of plain numbers, and of times with a zone, which are
+            None if weekdays do not differ or cannot be compared: with fewer than 500
+            moments or 8 weeks, for plain numbers, and for times with a zone, which are
             stored as UTC, whose days are not those of the zone.
         """
         per_day = clock.ticks_per_day()
@@ -59,204 +89,214 @@ class OperationalTime:
             return None
         weeks, weekdays = np.divmod(times // day + _MONDAY, 7)
         counts = np.bincount(weeks % 2 * 7 + weekdays, minlength=14).reshape(2, 7)
-        if _told(counts) < _LEAST_TOLD:
+        if _cross_validated_gain(counts) < _LEAST_GAIN:
             return None
-        # As if there had been half an event more: what never was may yet be.
+        # A pseudo-count of half an event: a weekday without events may have some yet.
         events = counts.sum(axis=0) + 0.5
         return cls(tuple((events / events.mean()).tolist()), day)
 
-    def passed(self, start: np.ndarray, gaps: np.ndarray) -> np.ndarray:
-        """Time that passes on this clock.
+    def warp(self, start: np.ndarray, ticks: np.ndarray) -> np.ndarray:
+        """Return the operational time W(start, start + ticks).
 
         Parameters
         ----------
         start : ndarray of shape (n,), int64
-            Ticks at which it begins to pass.
-        gaps : ndarray of shape (n,)
-            Ticks until it ends, not negative.
+            Ticks at which the durations begin.
+        ticks : ndarray of shape (n,)
+            Durations, not negative.
 
         Returns
         -------
         ndarray of shape (n,), float64
-            Ticks on this clock.
+            Operational ticks.
         """
         weekday, since = self._weekday(start)
         rates, before = self._days()
-        weeks, rest = np.divmod(np.asarray(gaps, dtype="float64"), 7.0 * self.day)
+        weeks, rest = np.divmod(np.asarray(ticks, dtype="float64"), 7.0 * self.day)
         ahead, until = np.divmod(since + rest, float(self.day))
         last = weekday + ahead.astype("int64")
-        # Sums of what is positive: a difference of ticks since 1970 has no digits left.
+        # A sum of positive parts: a difference of ticks since 1970 has no digits left.
         days = self.day * (before[last] - before[weekday + 1])
         parts = (self.day - since) * rates[weekday] + until * rates[last]
         within = np.where(ahead > 0, parts + days, rest * rates[weekday])
         return weeks * (7.0 * self.day) + within
 
-    def gaps(self, start: np.ndarray, passed: np.ndarray) -> np.ndarray:
-        """Ticks in which so much passes on this clock: the inverse of `passed`.
+    def unwarp(self, start: np.ndarray, operational: np.ndarray) -> np.ndarray:
+        """Return the duration whose operational time is given: the inverse of `warp`.
 
         Parameters
         ----------
         start : ndarray of shape (n,), int64
-            Ticks at which it begins to pass.
-        passed : ndarray of shape (n,), float64
-            Ticks on this clock, not negative.
+            Ticks at which the durations begin.
+        operational : ndarray of shape (n,), float64
+            Operational ticks, not negative.
 
         Returns
         -------
         ndarray of shape (n,), float64
-            Ticks, no whole numbers.
+            Ticks, not rounded.
         """
         weekday, since = self._weekday(start)
         rates, before = self._days()
-        weeks, rest = np.divmod(passed, 7.0 * self.day)
+        weeks, rest = np.divmod(operational, 7.0 * self.day)
         today = (self.day - since) * rates[weekday]
-        # In days of this clock since the Monday before.
+        # In operational days since the Monday before.
         until = before[weekday + 1] + (rest - today) / self.day
         last = np.searchsorted(before, until) - 1
         part = (until - before[last]) / rates[last]
-        later = (last - weekday + part) * self.day - since
-        within = np.where(rest > today, later, rest / rates[weekday])
+        later_days = (last - weekday + part) * self.day - since
+        within = np.where(rest > today, later_days, rest / rates[weekday])
         return weeks * (7.0 * self.day) + within
 
     def _weekday(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Weekday, 0 for Monday, and ticks since midnight, both int64."""
+        """Return the weekday, 0 for Monday, and ticks since midnight, both int64."""
         days, since = np.divmod(times, self.day)
         return (days + _MONDAY) % 7, since
 
     def _days(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rates of the days from a Monday on, and days of this clock before each."""
-        # A week from a Sunday on, and what rounding adds.
+        """Return rates of days from a Monday on, and operational days before each."""
+        # Three weeks: a week may begin on a Sunday, and rounding may add a day.
         rates = np.tile(self.rates, 3)
         return rates, np.concatenate([[0.0], np.cumsum(rates)])
 
 
-def _told(counts: np.ndarray) -> float:
-    """Nats of an event that the weekdays of every other week tell of the others.
+def _cross_validated_gain(counts: np.ndarray) -> float:
+    """Return the cross-validated log likelihood gain per event of weekday rates.
+
+    Even and odd weeks are the two folds. If events fall on few dates, such as the first
+    of each month, rates of one half do not hold for the other.
 
     Parameters
     ----------
     counts : ndarray of shape (2, 7)
-        Events of the weekdays of even and of odd weeks. Where events are on few dates,
-        such as the first of each month, the weekdays of these tell nothing of others.
+        Events per weekday in even and in odd weeks.
 
     Returns
     -------
     float
-        Mean log likelihood, less that of weekdays that are all alike.
+        Mean log likelihood less that of equal rates, in nats per event.
     """
     shares = counts + 0.5
     shares = shares / shares.sum(axis=1, keepdims=True)
     return float((counts * np.log(7 * shares[::-1])).sum() / counts.sum())
 
 
-# Where times are no multiples of anything, cells are this share of a typical gap, as if
-# nobody could tell times apart that are closer.
+# The grid ----------------------------------------------------------------------------
+
+# Without a common step of all interarrival times, cells have this share of a typical
+# one, as if closer times could not be told apart.
 _FINE = 1e-6
-NO_GAP = -1.0  # the width that stands for events at one time
+TIE = -1.0  # stands for the width of a cell where two events have the same time
 
 
 class InterarrivalGrid(NamedTuple):
-    """What was learned of the gaps between events.
+    """Resolution and start values of interarrival times, learned from training events.
 
     Parameters
     ----------
     unit : float
-        Ticks in a typical gap.
+        Ticks in a typical interarrival time.
     step : float
-        Ticks that every gap is a multiple of.
+        Ticks that every interarrival time is a multiple of.
     is_lattice : bool
-        Whether there is such a step; otherwise `step` is a small part of a gap.
-    no_gap_share : float
-        Share of the events that happen when the one before them did.
+        Whether there is such a step; otherwise `step` is a small part of `unit`.
+    tie_share : float
+        Share of the events at the time of the previous event.
     some_ties : bool
-        Whether any do; otherwise no simulated one does.
+        Whether there are any; otherwise none is simulated.
     quantiles : tuple of float
-        Of the logarithms of the other gaps, in units: where components start.
+        Quantiles of the log interarrival times that are not 0, in units, from which the
+        means of the components start.
     spread : float
         Standard deviation of these logarithms.
-    week : OperationalTime or None
-        The clock on which gaps pass: of each, what the weekdays of its steps are worth.
-        A step has the weekday of the moment that it ends at, as events are stamped with
-        the start of their day. None: real time.
+    operational_time : OperationalTime or None
+        Time on which interarrival times are measured. A step has the weekday of the
+        moment that it ends at, as events are stamped with the start of their day. None:
+        calendar time.
     """
 
     unit: float
     step: float
     is_lattice: bool
-    no_gap_share: float
+    tie_share: float
     some_ties: bool
     quantiles: tuple[float, ...]
     spread: float
-    week: OperationalTime | None = None
+    operational_time: OperationalTime | None = None
 
     @classmethod
     def of(
         cls,
-        gaps: np.ndarray,
+        interarrival: np.ndarray,
         starts: np.ndarray,
-        silence: np.ndarray,
+        time_since_last: np.ndarray,
         last: np.ndarray,
         unit: float,
         n_components: int,
-        week: OperationalTime | None,
+        operational_time: OperationalTime | None,
     ) -> InterarrivalGrid:
-        """Learn from the gaps of the training events.
+        """Learn from the interarrival times of training events.
 
         Parameters
         ----------
-        gaps : ndarray of shape (n,)
+        interarrival : ndarray of shape (n,)
             Ticks between successive events, 0 among them.
         starts : ndarray of shape (n,)
             Ticks at which they begin.
-        silence : ndarray of shape (n_rows,)
+        time_since_last : ndarray of shape (n_rows,)
             Ticks between the last event of each row and its cutoff.
         last : ndarray of shape (n_rows,)
-            Ticks of these events.
+            Ticks of these last events.
         unit : float
-            Ticks in a typical gap.
+            Ticks in a typical interarrival time.
         n_components : int
             Number of quantiles.
-        week : OperationalTime or None
-            How weekdays differ. It is left out where a day is no number of steps.
+        operational_time : OperationalTime or None
+            Rates of weekdays; dropped if a day is not a whole number of steps.
         """
-        some, quiet = gaps > 0, silence > 0
-        positive = gaps[some]
+        some, censored = interarrival > 0, time_since_last > 0
+        positive = interarrival[some]
         step = _common_step(positive)
         is_lattice = step is not None or not len(positive)
         if step is None:
             step = 1.0 if is_lattice else _FINE * unit
-        if week is not None and week.day % step:
-            week = None
-        # As if there had been a gap of either kind more.
-        no_gap_share = (len(gaps) - len(positive) + 0.5) / (len(gaps) + 1)
-        # A customer who has been silent for long will be about as long again. Without
-        # them, components would start where those are who come back soon.
-        begun = np.concatenate([positive, 2 * silence[quiet]])
-        if week is not None:
-            start = np.concatenate([starts[some], last[quiet]])
-            begun = week.passed(_next_step(start, step), begun)
-        logs = np.log(begun / unit) if len(begun) else np.zeros(1)
-        at = (np.arange(n_components) + 0.5) / n_components
-        quantiles = tuple(np.quantile(logs, at).tolist())
-        spread = float(logs.std()) or 1.0
-        some_ties = len(positive) < len(gaps)
+        if operational_time is not None and operational_time.day % step:
+            operational_time = None
+        # A pseudo-count of half a tie and half an interarrival time above 0.
+        tie_share = (len(interarrival) - len(positive) + 0.5) / (len(interarrival) + 1)
+        # A censored time counts as twice the time so far: the expected total if the
+        # cutoff is a random point in it. Without censored times, components would start
+        # where those customers are who come back soon.
+        expected = np.concatenate([positive, 2 * time_since_last[censored]])
+        if operational_time is not None:
+            start = np.concatenate([starts[some], last[censored]])
+            expected = operational_time.warp(_next_step(start, step), expected)
+        logs = np.log(expected / unit) if len(expected) else np.zeros(1)
+        quantiles, spread = start_of_components(logs, n_components)
         return cls(
-            unit, step, is_lattice, no_gap_share, some_ties, quantiles, spread, week
+            unit,
+            step,
+            is_lattice,
+            tie_share,
+            some_ties=len(positive) < len(interarrival),
+            quantiles=quantiles,
+            spread=spread,
+            operational_time=operational_time,
         )
 
-    def steps(self, gaps: np.ndarray) -> np.ndarray:
-        """Steps that gaps in ticks end in, whole numbers, shape (n,).
+    def steps(self, ticks: np.ndarray) -> np.ndarray:
+        """Return the step that interarrival times end in, whole numbers, shape (n,).
 
-        0 for a gap that is none, or is not told from none.
+        It is 0 for a tie, and for times too short to be told from one.
         """
-        return np.ceil(gaps / self.step - 1e-6)
+        return np.ceil(ticks / self.step - 1e-6)
 
-    def cells(self, gaps: np.ndarray, starts: np.ndarray) -> np.ndarray:
-        """Cells of gaps on the axis of logarithms.
+    def cells(self, interarrival: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """Return the cells of interarrival times on the log axis.
 
         Parameters
         ----------
-        gaps : ndarray of shape (n,)
+        interarrival : ndarray of shape (n,)
             Ticks, not negative.
         starts : ndarray of shape (n,)
             Ticks at which they begin.
@@ -264,96 +304,209 @@ class InterarrivalGrid(NamedTuple):
         Returns
         -------
         ndarray of shape (n, 2), float32
-            Upper end and width. A gap of ``k`` steps is anything above ``k - 1`` of
-            them, up to ``k``: for ``k = 1`` the width is infinite, and for 0 `NO_GAP`.
+            Upper end and width. The cell of k steps is (k - 1, k] steps: for k = 1 the
+            width on the log axis is infinite, and for k = 0 it is `TIE`.
         """
-        steps = self.steps(gaps)
+        steps = self.steps(interarrival)
         some = steps > 0
         steps = np.maximum(steps, 1.0)
-        passed, last = steps, np.ones(len(steps))
-        if self.week is not None:
-            passed = self._passed(steps, starts)
+        warped, last = steps, np.ones(len(steps))
+        if self.operational_time is not None:
+            warped = self._warp_steps(steps, starts)
             before = ((steps - 1) * self.step).astype("int64")
-            last = self._passed(last, starts + before)
-        upper = np.log(passed * (self.step / self.unit))
+            last = self._warp_steps(last, starts + before)
+        upper = np.log(warped * (self.step / self.unit))
         with np.errstate(divide="ignore"):
-            width = -np.log1p(-last / passed)
-        width[~some] = NO_GAP
+            width = -np.log1p(-last / warped)
+        width[~some] = TIE
         return np.column_stack([upper, width]).astype("float32")
 
-    def log_censoring_time(self, silence: np.ndarray, starts: np.ndarray) -> np.ndarray:
-        """What a gap is known to exceed, on the axis of logarithms.
+    def log_censoring_time(
+        self, time_since_last: np.ndarray, starts: np.ndarray
+    ) -> np.ndarray:
+        """Return the lower limit of censored interarrival times on the log axis.
 
         Parameters
         ----------
-        silence : ndarray of shape (n,)
-            Ticks from the last event to the end of what is known, in which there was
-            no other.
+        time_since_last : ndarray of shape (n,)
+            Ticks from the last event to the end of the record.
         starts : ndarray of shape (n,)
             Ticks of the last event.
 
         Returns
         -------
         ndarray of shape (n,), float64
-            Logarithm of the last step that is over.
+            Logarithm of the end of the last step that is over.
         """
-        steps = (self.steps(silence) - 1).clip(0)
-        passed = self._passed(steps, starts)
+        steps = (self.steps(time_since_last) - 1).clip(0)
         with np.errstate(divide="ignore"):
-            logs = np.log(passed * (self.step / self.unit))
-        # Of no step, what lies below any gap.
+            logs = np.log(self._warp_steps(steps, starts) * (self.step / self.unit))
+        # If no step is over, a limit below any interarrival time.
         return np.maximum(logs, np.log(self.step / self.unit) - 50.0)
 
     def ticks(self, logs: np.ndarray, most: float, starts: np.ndarray) -> np.ndarray:
-        """Gaps in ticks, whole steps of them, of what was drawn.
+        """Return drawn interarrival times in ticks, rounded up to whole steps.
 
         Parameters
         ----------
         logs : ndarray of shape (n,), float64
-            Drawn logarithms of gaps in units.
+            Drawn logarithms of interarrival times in units.
         most : float
-            Longer gaps become as long as this, about.
+            Longer times are cut to about this.
         starts : ndarray of shape (n,)
             Ticks at which they begin.
 
         Returns
         -------
         ndarray of shape (n,), float64
-            The fewest steps in which so much passes, one at least.
+            The fewest steps that take so much operational time, at least one.
         """
-        # No more than this passes on the clock in so many ticks.
-        fastest = 1.0 if self.week is None else max(self.week.rates)
+        # No more operational time than this passes in `most` ticks.
+        time = self.operational_time
+        fastest = 1.0 if time is None else max(time.rates)
         bound = np.log(most * fastest / self.unit)
         ticks = np.exp(np.minimum(logs, bound)) * self.unit
-        if self.week is not None:
-            ticks = self.week.gaps(_next_step(starts, self.step), ticks)
-            ticks = np.minimum(ticks, most)
+        if time is not None:
+            ticks = np.minimum(time.unwarp(_next_step(starts, self.step), ticks), most)
         return np.ceil(ticks / self.step - 1e-9).clip(1) * self.step
 
-    def _passed(self, steps: np.ndarray, starts: np.ndarray) -> np.ndarray:
-        """What so many steps are worth, in steps of real time on average."""
-        if self.week is None:
+    def _warp_steps(self, steps: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """Return the operational time of steps, in steps."""
+        if self.operational_time is None:
             return steps
         start = _next_step(starts, self.step)
-        return self.week.passed(start, steps * self.step) / self.step
+        return self.operational_time.warp(start, steps * self.step) / self.step
 
 
 def _next_step(times: np.ndarray, step: float) -> np.ndarray:
-    """The end of the step that begins at each time or before it.
+    """Return the end of the step that begins at each time or before it.
 
-    The step that ends at a time is worth what follows this time, which has its weekday,
-    as days are whole steps.
+    The step that ends at a time is worth the operational time of the step after it,
+    which has the weekday of that time, as days are whole steps.
     """
     return later(times - times % int(step), int(step))
 
 
-def _common_step(gaps: np.ndarray) -> float | None:
-    """The largest number that all gaps are multiples of; None if there is none."""
-    if not len(gaps):
+def _common_step(interarrival: np.ndarray) -> float | None:
+    """Return the largest step that all times are multiples of; None without one."""
+    if not len(interarrival):
         return None
-    if gaps.dtype.kind == "f":
-        # Whole numbers that a float holds exactly.
-        if not (np.equal(gaps, np.floor(gaps)).all() and gaps.max() < 2.0**53):
+    if interarrival.dtype.kind == "f":
+        # Only whole numbers that a float holds exactly have a common divisor.
+        is_whole = np.equal(interarrival, np.floor(interarrival)).all()
+        if not (is_whole and interarrival.max() < 2.0**53):
             return None
-        gaps = gaps.astype("int64")
-    return float(np.gcd.reduce(gaps))
+        interarrival = interarrival.astype("int64")
+    return float(np.gcd.reduce(interarrival))
+
+
+# The distribution --------------------------------------------------------------------
+
+
+class TimeDensity(MixtureDensity):
+    """Distribution of the time to the next event, given the state after the last one.
+
+    A tie has a probability ``p0`` of its own; other interarrival times are a mixture of
+    log-normals, so that with ``x = log(operational time / unit)``::
+
+        P(tie)                = p0
+        P(time in cell)       = sum_k w_k [Phi((upper - m_k) / s_k)
+                                           - Phi((upper - width - m_k) / s_k)]
+        P(no event until c)   = sum_k w_k Phi((m_k - x_c) / s_k)
+        p0 + sum_k w_k        = 1
+
+    (Shchur, Biloš and Günnemann, "Intensity-Free Learning of Temporal Point Processes",
+    ICLR 2020, with cells in place of densities.)
+
+    Parameters
+    ----------
+    size : int
+        Length of a state.
+    grid : InterarrivalGrid
+        Where the distribution starts before training.
+    generator : torch.Generator
+        Draws first weights.
+    """
+
+    def __init__(
+        self, size: int, grid: InterarrivalGrid, generator: torch.Generator
+    ) -> None:
+        is_possible = [grid.some_ties, *[True] * len(grid.quantiles)]
+        shares = np.array([grid.tie_share])
+        super().__init__(
+            size, shares, grid.quantiles, grid.spread, is_possible, generator
+        )
+
+    def log_prob(self, states: torch.Tensor, cells: torch.Tensor) -> torch.Tensor:
+        """Return the log probability of interarrival times.
+
+        Parameters
+        ----------
+        states : Tensor of shape (n, size)
+            State after the last event.
+        cells : Tensor of shape (n, 2)
+            As `InterarrivalGrid.cells` returns them.
+
+        Returns
+        -------
+        Tensor of shape (n,)
+            Log probabilities.
+        """
+        mixture = self.mixture(states)
+        upper, width = cells.unbind(1)
+        some = (width != TIE).nonzero()[:, 0]
+        log_tie = mixture.log_atoms[:, 0]
+        if len(some) < len(upper):  # components cost time only where there is no tie
+            upper, width, mixture = upper[some], width[some], mixture.take(some)
+        return log_tie.index_copy(0, some, mixture.log_cell(upper, width))
+
+    def log_survival(
+        self, states: torch.Tensor, log_censoring_time: torch.Tensor
+    ) -> torch.Tensor:
+        """Return the log probability of no event until a time, shape (n,).
+
+        Parameters
+        ----------
+        states : Tensor of shape (n, size)
+            State after the last event.
+        log_censoring_time : Tensor of shape (n,)
+            As `InterarrivalGrid.log_censoring_time` returns it.
+        """
+        return self.mixture(states).log_survival(log_censoring_time)
+
+    def log_tie(self, states: torch.Tensor) -> torch.Tensor:
+        """Return the log probability that the next event is drawn as a tie, (n,)."""
+        log_tie = self.mixture(states).log_atoms[:, 0]
+        return log_tie.masked_fill(~self.is_possible[0], -torch.inf)
+
+    def draw(
+        self,
+        states: torch.Tensor,
+        draws: PathDraws,
+        log_censoring_time: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw interarrival times.
+
+        Parameters
+        ----------
+        states : Tensor of shape (n, size)
+            State after the last event.
+        draws : PathDraws of n
+            Random numbers.
+        log_censoring_time : Tensor of shape (n,) or None, default=None
+            Draw given that no event came until then, so that there is no tie. None:
+            draw without a condition.
+
+        Returns
+        -------
+        is_tie : Tensor of shape (n,), bool
+            Whether the event is at the time of the last one.
+        logs : Tensor of shape (n,), float64
+            Logarithm of the other interarrival times, in units.
+        """
+        mixture: AtomMixture = self.mixture(states)
+        if log_censoring_time is not None:
+            logs = mixture.draw_beyond(log_censoring_time, draws)
+            return torch.zeros_like(logs, dtype=torch.bool), logs
+        atom, logs = mixture.draw(draws, self.is_possible)
+        return atom == 0, logs.double()

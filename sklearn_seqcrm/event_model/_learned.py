@@ -1,17 +1,27 @@
-"""What was learned of the events, and rows of them as a network reads them."""
+"""What was learned of the training rows, and new rows encoded with it.
+
+An encoded event is a line of channels and codes. Channels stand in named blocks, of
+which the network takes in the first alone; the others are targets of the likelihood::
+
+    |<------------ network ------------>| cell  | targets of each numeric field |
+    | facts |<--------- time ---------->| u | w | u | w | atom |  u | w | atom  |
+
+where ``u`` is the upper end of a cell and ``w`` its width.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from sklearn import config_context
 from sklearn.compose import ColumnTransformer
 
-from sklearn_seqcrm._columns import Table, static_parts
+from sklearn_seqcrm._columns import ColumnRoles, Table, static_parts
 from sklearn_seqcrm._encoding import (
     FIRST_LEVEL,
     EncodedLog,
@@ -22,26 +32,37 @@ from sklearn_seqcrm._encoding import (
     learn,
 )
 from sklearn_seqcrm._ragged import ranges, visible_segments
-from sklearn_seqcrm._recurrent.data import HistorySource, HistorySpec
-from sklearn_seqcrm._store import Log, RawLog, Rows
+from sklearn_seqcrm._recurrent.data import HistorySource, HistorySpec, RowData
+from sklearn_seqcrm._store import RawLog, Rows
+from sklearn_seqcrm.event_model._fields import (
+    FieldBlocks,
+    LearnedField,
+    TrainingEvents,
+)
 from sklearn_seqcrm.event_model._interarrival import InterarrivalGrid, OperationalTime
 from sklearn_seqcrm.event_model._levels import LevelField
 from sklearn_seqcrm.event_model._numbers import NumberField
+from sklearn_seqcrm.events import HistoryArray
+
+# Types of fields by their encoder.
+FIELD_TYPES: dict[type, type[LearnedField]] = {
+    Vocabulary: LevelField,
+    NumericField: NumberField,
+}
 
 
 class StaticNumbers:
-    """Encodes the statics of raw rows, as `make_history_pipeline` does."""
+    """Encodes the statics of raw rows as `make_history_pipeline` does."""
 
     def fit(self, table: Table) -> StaticNumbers:
         """Learn from training rows."""
-        # What comes out is no output, whatever table the user wants for those.
+        # The numbers are internal: the user's choice of an output table does not apply.
         with config_context(transform_output="default"):
             self._columns = ColumnTransformer(static_parts()).fit(table.frame)
-        self.n_columns = self.transform(table).shape[1]
         return self
 
     def transform(self, table: Table) -> np.ndarray:
-        """Numbers of rows, shape (n, n_columns), float32."""
+        """Return the numbers of rows, shape (n, n_columns), float32."""
         with config_context(transform_output="default"):
             numbers = np.asarray(self._columns.transform(table.frame), "float64")
         return numbers.reshape(len(table.frame), -1).clip(-1e6, 1e6).astype("float32")
@@ -69,7 +90,7 @@ class MostEvents(NamedTuple):
 
     @classmethod
     def of(cls, times: np.ndarray, offsets: np.ndarray) -> MostEvents:
-        """Learn from histories.
+        """Count in histories.
 
         Parameters
         ----------
@@ -91,39 +112,74 @@ class MostEvents(NamedTuple):
         return cls(tuple(lengths), tuple(counts))
 
     def bound(self, length: float) -> int:
-        """Most events that a simulated customer may have in so many ticks."""
+        """Return the most events of a simulated customer in so many ticks."""
         at = int(np.searchsorted(self.lengths, length))
         if at < len(self.lengths):
             most: float = self.counts[at]
-        else:
+        else:  # longer than any history: at the pace of the longest length
             most = self.counts[-1] * length / self.lengths[-1]
         return max(_FEWEST, math.ceil(_ROOM * most))
 
 
-@dataclass(frozen=True, eq=False)
-class LearnedEvents:
-    """What was learned of the training events.
+class ChannelBlocks(NamedTuple):
+    """Blocks of the channels of encoded events.
 
     Parameters
     ----------
+    network : slice
+        What the network takes in.
+    time : slice
+        The part of it that follows from the time of an event.
+    cell : slice
+        Upper end and width of the cell of the interarrival time.
+    targets : dict of str to slice
+        Targets of each field, see `LearnedField.targets`.
+    """
+
+    network: slice
+    time: slice
+    cell: slice
+    targets: dict[str, slice]
+
+
+def split_static(static: Any) -> tuple[Any, Any]:
+    """Return statics of shape (n, S) and the log censoring time of shape (n,).
+
+    They are the columns of `RowData.static` of event models.
+    """
+    return static[:, :-1], static[:, -1]
+
+
+@dataclass(frozen=True, eq=False)
+class LearnedEvents:
+    """What was learned of the training rows and their events.
+
+    Parameters
+    ----------
+    roles : ColumnRoles
+        Roles of the columns of X.
+    statics : StaticNumbers
+        Encodes the statics.
     encoder : EventEncoder
-        Turns events into the numbers that the network reads.
-    gaps : InterarrivalGrid
-        Unit and resolution of times.
-    fields : dict of str to LevelField or NumberField
-        The fields in the order in which they are told: the kind of an event first.
+        Encodes the events for the network.
+    grid : InterarrivalGrid
+        Unit and resolution of interarrival times.
+    fields : dict of str to LearnedField
+        The fields in the order in which they are predicted: the kind of an event first.
     applies : ndarray of shape (n_codes, n_fields), bool, or None
         For each code of the first field, the kind, which fields its events have. None:
-        all have all.
+        all events have all fields.
     most_events : MostEvents
         How many events training customers had in how long a time.
     names : tuple of (str, str)
-        What the customer and the time column were called.
+        Names of the customer and the time column.
     """
 
+    roles: ColumnRoles
+    statics: StaticNumbers
     encoder: EventEncoder
-    gaps: InterarrivalGrid
-    fields: dict[str, LevelField | NumberField]
+    grid: InterarrivalGrid
+    fields: dict[str, LearnedField]
     applies: np.ndarray | None
     most_events: MostEvents
     names: tuple[str, str]
@@ -133,18 +189,69 @@ class LearnedEvents:
         """Shape of the events for a reader."""
         return HistorySpec.of(self.encoder.layout)
 
-    def channels_of(self, field: str) -> list[int]:
-        """Channels that the encoder has of a numeric field."""
+    @cached_property
+    def blocks(self) -> ChannelBlocks:
+        """Blocks of the channels of encoded events."""
         layout = self.encoder.layout
+        n = len(layout.channels)
+        ends = n + 2 + np.cumsum([one.n_targets for one in self.fields.values()])
+        return ChannelBlocks(
+            slice(0, n),
+            slice(layout.gap_channel, n),
+            slice(n, n + 2),
+            {
+                name: slice(int(end) - one.n_targets, int(end))
+                for (name, one), end in zip(self.fields.items(), ends, strict=True)
+            },
+        )
+
+    def blocks_of(self, field: str) -> FieldBlocks:
+        """Return where a field stands in encoded events."""
+        layout, targets = self.encoder.layout, self.blocks.targets[field]
+        if field in layout.codes:
+            return FieldBlocks(layout.codes.index(field), [], targets)
         facts = [n for n, one in self.encoder.fields.items() if not one.n_codes]
         marked = [name for name in facts if self.encoder.fields[name].some_missing]
         channels = [facts.index(field)]
         if field in marked:
             channels.append(layout.n_decayed + marked.index(field))
-        return channels
+        return FieldBlocks(None, channels, targets)
+
+    def level_field(self, name: str) -> LevelField:
+        """Return a categorical field; raise a ValueError if there is none."""
+        own = {k: one for k, one in self.fields.items() if isinstance(one, LevelField)}
+        if name not in own:
+            raise ValueError(
+                f"field must be one of the categorical fields {list(own)}; got "
+                f"{name!r}."
+            )
+        return own[name]
+
+    def read(self, X: Any, estimator: Any) -> tuple[RowData, HistoryArray]:
+        """Return any rows encoded for the network, and their raw histories."""
+        table = select_raw(self.roles, X, estimator)
+        [array] = table.histories.values()
+        return self.encode(table, array.rows, np.arange(len(array))), array
+
+    def encode(self, table: Table, rows: Rows, row: np.ndarray) -> RowData:
+        """Return rows encoded for the network.
+
+        Parameters
+        ----------
+        table : Table
+            Rows of X.
+        rows : Rows of n
+            Views of a raw log with the fields of training.
+        row : ndarray of shape (n,), int64
+            Position in the table of the row whose statics each has.
+        """
+        [name] = table.histories
+        source, log_censoring_time = self.source(rows, name)
+        static = self.statics.transform(table)[row]
+        return RowData((source,), np.column_stack([static, log_censoring_time]))
 
     def source(self, rows: Rows, column: str) -> tuple[HistorySource, np.ndarray]:
-        """Rows as the network reads them.
+        """Return the encoded events of rows, and how long they are censored.
 
         Parameters
         ----------
@@ -156,11 +263,9 @@ class LearnedEvents:
         Returns
         -------
         source : HistorySource
-            Its channels are those of the encoder and behind them what a likelihood
-            asks about: the cell of the gap before each event, and the targets of each
-            numeric field.
+            Its channels are those of `blocks`.
         log_censoring_time : ndarray of shape (n,), float32
-            How long there was no event before each row's cutoff.
+            Lower limit of the interarrival time after the last event.
         """
         encoded = encode_rows(self.encoder, rows, column)
         log, raw = encoded.log, rows.log
@@ -169,12 +274,11 @@ class LearnedEvents:
         seen = visible_segments(rows)
         index, offsets = ranges(seen.first, seen.last)
         times = log.timeline.times
-        gaps = gaps_before(times, offsets)
-        parts = [log.channels, self.gaps.cells(gaps, times - gaps)]
+        interarrival = interarrival_times(times, offsets)
+        parts = [log.channels, self.grid.cells(interarrival, times - interarrival)]
         parts += [
             one.targets(raw.columns[name].take(index), times)
             for name, one in self.fields.items()
-            if isinstance(one, NumberField)
         ]
         source = HistorySource(
             np.concatenate(parts, axis=1),
@@ -186,98 +290,122 @@ class LearnedEvents:
             self.encoder.layout.time_unit,
             self.encoder.layout.gap_channel,
         )
-        log_censoring_time = self.gaps.log_censoring_time(
-            silence(source), last_times(source)
+        log_censoring_time = self.grid.log_censoring_time(
+            time_since_last(source), last_times(source)
         )
         return source, log_censoring_time.astype("float32")
 
 
+def select_raw(roles: ColumnRoles, X: Any, estimator: Any) -> Table:
+    """Return the columns of X that were learned, with one column of raw histories."""
+    name, histories = type(estimator).__name__, roles.histories
+    if len(histories) > 1:
+        raise ValueError(
+            f"X has {len(histories)} history columns, {list(histories)}, and {name} "
+            "draws one sequence of events. EventLog.concat merges logs of different "
+            "fields, so that it is known what came before what."
+        )
+    table = roles.select(X, estimator).refuse_no_rows(name)
+    return table.refuse_encoded(name).refuse_missing()
+
+
 def learn_events(
+    table: Table,
+    roles: ColumnRoles,
     rows: Rows,
     min_frequency: float | None,
     max_categories: int | None,
     n_components: int,
 ) -> LearnedEvents:
-    """Learn from the events of training rows, no two of which see the same event."""
-    _refuse_vectors(rows.log)
-    # A kind decides which fields an event has; rare kinds that share a code would have
-    # the fields of all kinds.
+    """Learn from training rows.
+
+    Parameters
+    ----------
+    table : Table
+        All training rows.
+    roles : ColumnRoles
+        Roles of their columns.
+    rows : Rows of n
+        Views of their events, each with one event at least, each event in one view.
+    min_frequency, max_categories, n_components
+        As in `LSTMEventModel`.
+    """
+    statics = StaticNumbers().fit(table)
+    raw = rows.log
+    assert isinstance(raw, RawLog)
+    _refuse_vectors(raw)
+    # Each kind of event keeps a code of its own, however rare: it decides which fields
+    # an event has.
     encoder, encoded = learn(
         rows, min_frequency, max_categories, "auto", keep_kinds=True
     )
-    raw = rows.log
-    assert isinstance(raw, RawLog)
-    times = encoded.log.timeline.times
     index, offsets = ranges(rows.start, rows.stop)
     own, _ = ranges(encoded.start, encoded.stop)
-    times = times[own]
-    gaps = gaps_before(times, offsets)
+    times = encoded.log.timeline.times[own]
+    interarrival = interarrival_times(times, offsets)
     is_first = np.zeros(len(times), dtype=bool)
     is_first[offsets[:-1]] = True
     last = times[offsets[1:] - 1]
-    scale = InterarrivalGrid.of(
-        gaps[~is_first],
-        (times - gaps)[~is_first],
+    grid = InterarrivalGrid.of(
+        interarrival[~is_first],
+        (times - interarrival)[~is_first],
         encoded.cutoff - last,
         last,
         encoder.layout.time_unit,
         n_components,
-        OperationalTime.of(times[gaps > 0], encoder.clock),
+        OperationalTime.of(times[interarrival > 0], encoder.clock),
     )
-    customer = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
-    moment = np.cumsum(is_first | (scale.steps(gaps) > 0))
-    names = list(encoder.fields)
-    if raw.kind_field in names:
-        names.remove(raw.kind_field)
-        names.insert(0, raw.kind_field)
-    fields: dict[str, LevelField | NumberField] = {}
+    events = TrainingEvents(
+        times,
+        np.cumsum(is_first | (grid.steps(interarrival) > 0)),
+        np.repeat(np.arange(len(offsets) - 1), np.diff(offsets)),
+    )
+    names = sorted(encoder.fields, key=lambda name: name != raw.kind_field)
+    fields: dict[str, LearnedField] = {}
     for name in names:
         one, having = encoder.fields[name], _events_having(raw, name, index)
         column = raw.columns[name].take(index[having])
-        if isinstance(one, Vocabulary):
-            fields[name] = LevelField.of(one, column, moment[having], customer[having])
-        else:
-            assert isinstance(one, NumericField)
-            fields[name] = NumberField.of(one, column, times[having], n_components)
+        having_it = TrainingEvents(*(part[having] for part in events))
+        fields[name] = FIELD_TYPES[type(one)].learn(
+            one, column, having_it, n_components
+        )
     return LearnedEvents(
+        roles,
+        statics,
         encoder,
-        scale,
+        grid,
         fields,
-        _applies(raw, fields),
+        _fields_of_kinds(raw, fields),
         MostEvents.of(times, offsets),
         raw.names,
     )
 
 
-def _refuse_vectors(log: Log) -> None:
+def _refuse_vectors(log: RawLog) -> None:
     """Raise a ValueError for fields that no event can be drawn with."""
-    assert isinstance(log, RawLog)
     vectors = [name for name, one in log.columns.items() if one.kind == "vector"]
     if vectors:
         others = [name for name in log.fields if name not in vectors]
         raise ValueError(
-            f"The events have vectors in {vectors}, and this model says what the next "
-            "event will be, which it can of numbers, dates and levels. Build the log "
-            f"without them, EventLog(..., fields={others}), or with levels, such as "
+            f"The events have vectors in {vectors}, and this model predicts the next "
+            "event, which may have numbers, dates and levels alone. Build the log "
+            f"without vectors, EventLog(..., fields={others}), or with levels, such as "
             "the number of the cluster that each vector is in."
         )
 
 
 def _events_having(raw: RawLog, field: str, index: np.ndarray) -> np.ndarray:
-    """Which of the events at `index` are of a kind that has a field."""
-    having = np.ones(len(index), dtype=bool)
+    """Return which of the events at `index` are of a kind that has a field."""
     if raw.kind_field is None or field == raw.kind_field:
-        return having
+        return np.ones(len(index), dtype=bool)
     codes, kinds = raw.columns[raw.kind_field]
     assert kinds is not None
     lacking = [name for name, own in raw.kinds.items() if field not in own]
     return ~np.isin(codes[index], kinds.get_indexer(pd.Index(lacking)))
 
 
-def _applies(
-    raw: RawLog, fields: dict[str, LevelField | NumberField]
-) -> np.ndarray | None:
-    """Which fields the events of each kind have."""
+def _fields_of_kinds(raw: RawLog, fields: dict[str, LearnedField]) -> np.ndarray | None:
+    """Return `LearnedEvents.applies`."""
     if raw.kind_field is None or raw.kind_field not in fields:
         return None
     kind = fields[raw.kind_field]
@@ -289,38 +417,43 @@ def _applies(
     return applies
 
 
-def one_row_per_stretch(rows: Rows) -> tuple[Rows, np.ndarray]:
-    """Join rows that see events of one stretch, so that each event is seen once.
+def join_overlapping(rows: Rows) -> tuple[Rows, np.ndarray]:
+    """Join rows whose views meet, so that each event is in one view.
 
     Parameters
     ----------
     rows : Rows of n
-        Training rows, several of a customer among them.
+        Training rows, several of a customer among them::
+
+            row 1     |---------|          cutoffs of a customer's rows
+            row 2     |-------------|
+            row 3                    |--|  with a lookback
+            joined    |-------------||--|
 
     Returns
     -------
     joined : Rows
-        A row for each stretch of events that some row sees, up to the last of their
+        A row for each maximal run of events that some row sees, up to the last of their
         cutoffs. Rows without events have none.
     first : ndarray of int64
-        For each of them the row with the earliest cutoff, whose statics say nothing of
-        what came after it.
+        For each of them the row with the earliest cutoff: its statics know nothing of
+        later events.
     """
     filled = np.flatnonzero((rows.codes >= 0) & (rows.stop > rows.start))
     order = filled[np.lexsort((rows.cutoff[filled], rows.start[filled]))]
     start, stop, codes = rows.start[order], rows.stop[order], rows.codes[order]
-    # Customers stand one after the other in the log, so that no later one's events
-    # begin before the last of an earlier one.
+    # Customers stand one after the other in the log: no events of a later one begin
+    # before the last of an earlier one.
     until = np.maximum.accumulate(stop)
     new = np.ones(len(order), dtype=bool)
     new[1:] = (start[1:] > until[:-1]) | (codes[1:] != codes[:-1])
     at = np.flatnonzero(new)
     if not len(at):
         return rows.select(lambda column: column[:0]), at
-    stretch = np.cumsum(new) - 1
+    run = np.cumsum(new) - 1
     cutoff = rows.cutoff[order]
-    by_cutoff = np.lexsort((cutoff, stretch))
-    first = order[by_cutoff[np.searchsorted(stretch, np.arange(len(at)))]]
+    by_cutoff = np.lexsort((cutoff, run))
+    first = order[by_cutoff[np.searchsorted(run, np.arange(len(at)))]]
     joined = Rows(
         rows.log,
         codes[at],
@@ -331,21 +464,21 @@ def one_row_per_stretch(rows: Rows) -> tuple[Rows, np.ndarray]:
     return joined, first
 
 
-def gaps_before(times: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Ticks between each event and the one before; 0 for the first of a segment."""
-    gaps = np.diff(times, prepend=times[:1])
-    gaps[offsets[:-1][np.diff(offsets) > 0]] = 0
-    return gaps
+def interarrival_times(times: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Return ticks since the previous event; 0 for the first of a history."""
+    interarrival = np.diff(times, prepend=times[:1])
+    interarrival[offsets[:-1][np.diff(offsets) > 0]] = 0
+    return interarrival
 
 
 def last_times(source: HistorySource) -> np.ndarray:
-    """Time of the last event of each row, or its cutoff if it has none, shape (n,)."""
+    """Return the time of the last event of rows, (n,), or the cutoff without any."""
     filled = source.stop > source.start
     last = source.cutoff.copy()
     last[filled] = source.times[source.stop[filled] - 1]
     return last
 
 
-def silence(source: HistorySource) -> np.ndarray:
-    """Ticks from the last event of each row to its cutoff, shape (n,), float64."""
+def time_since_last(source: HistorySource) -> np.ndarray:
+    """Return ticks from the last event of rows to the cutoff, (n,), float64."""
     return (source.cutoff - last_times(source)).astype("float64")

@@ -1,9 +1,13 @@
-"""A field of levels: what was learned of it, and the distribution of its next one."""
+"""A categorical field: what was learned of it, and the distribution of its next level.
+
+Codes of a field: 0 is a level that training did not see, 1 a missing one, from 2 on are
+levels. Where rare levels share a code, it is the last one.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -14,77 +18,263 @@ from torch.utils.checkpoint import checkpoint
 from sklearn_seqcrm._encoding import FIRST_LEVEL, MISSING, UNSEEN, Vocabulary
 from sklearn_seqcrm._recurrent.network import draw_vectors, without_drawing
 from sklearn_seqcrm._store import Column
-from sklearn_seqcrm.event_model._copy_mechanism import CopyCandidates, CopyMechanism
-from sklearn_seqcrm.event_model._draws import PathDraws
-from sklearn_seqcrm.event_model._own_levels import OwnLevels
-from sklearn_seqcrm.event_model._time_density import (
-    choose,
-    choose_by_weight,
+from sklearn_seqcrm.event_model._copy_mechanism import (
+    CopyCandidates,
+    CopyMechanism,
+    CopyState,
+)
+from sklearn_seqcrm.event_model._distributions import (
+    PathDraws,
+    draw_logits,
+    draw_shared,
     new_output,
 )
+from sklearn_seqcrm.event_model._fields import (
+    FieldBlocks,
+    FieldDensity,
+    LearnedField,
+    TrainingEvents,
+)
 
-# As if each level had come again so often more, as its counts say.
-_PRIOR = 30.0
+# Pseudo-count added to observed and expected repeats of each level.
+_PSEUDO_COUNT = 30.0
+# Logits at once, 32 MiB: with thousands of levels, those of a batch would take
+# gigabytes. For gradients, the logits of a portion are computed again.
+_LOGITS_AT_ONCE = 2**23
+
+
+class LevelDensity(FieldDensity):
+    """Distribution of the code of the next event: softmax, shares of all, and copies.
+
+    With the context ``z``, the softmax ``G`` over the codes (generated), the shares
+    ``S`` of the codes in training (popular), and the distributions ``C_j`` of levels in
+    the customer's history (copied, see `CopyMechanism`)::
+
+        P(code c) = g_0(z) G(c | z) + g_1(z) S(c) + sum_j g_{2 + j}(z) C_j(c)
+
+    with gates ``g`` that add up to 1. Without copies, P = G. A level that training did
+    not see costs log(n_events + 1): one in n + 1 is new.
+
+    Outside of training, ``z`` is multiplied by `shrinkage` factors between 0 and 1,
+    which are calibrated on customers outside of training.
+
+    The parameters are those of `FieldDensity`.
+
+    Attributes
+    ----------
+    shrinkage : Tensor of shape (2, 2), float32
+        Factor of the context for softmax and gates (rows), at a new moment and at the
+        moment of the previous event (columns).
+    """
+
+    shrinkage: torch.Tensor
+
+    def __init__(
+        self,
+        size: int,
+        field: LevelField,
+        blocks: FieldBlocks,
+        copies: bool,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        assert blocks.code is not None
+        self.code = blocks.code
+        bias = np.log(field.shares).tolist()
+        self.output = new_output(size + 1, bias, generator)
+        self.embed = draw_vectors(
+            without_drawing(nn.Embedding, field.n_codes, size, padding_idx=UNSEEN),
+            generator,
+        )
+        self.n_codes = field.n_codes
+        self.lowest = MISSING if field.some_missing else FIRST_LEVEL
+        self.log_unseen = -float(np.log(field.n_events + 1))
+        self.copies = CopyMechanism(size + 1, field.lift, generator) if copies else None
+        popularity = torch.tensor(field.shares, dtype=torch.float32, device="cpu")
+        popularity[: self.lowest] = 0.0
+        self.register_buffer("popularity", popularity / popularity.sum())
+        ones = torch.ones(2, 2, dtype=torch.float32, device="cpu")
+        self.register_buffer("shrinkage", ones)
+
+    def own_input(self, values: Any, codes: Any) -> Any:
+        """Return the codes of the field, shape (n,)."""
+        return codes[:, self.code]
+
+    own_target = own_input
+
+    def context(self, own: torch.Tensor) -> torch.Tensor:
+        """Return what codes add to the context of later fields, shape (n, size)."""
+        return self.embed(own)
+
+    def log_prob(
+        self,
+        context: torch.Tensor,
+        target: torch.Tensor,
+        candidates: CopyCandidates | None = None,
+        is_tie: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return the log probability of codes, shape (n,); see `FieldDensity`."""
+        of_softmax, of_gates = self._shrunken(context, is_tie)
+        log_prob = self._log_generated(of_softmax, target)
+        if self.copies is not None and candidates is not None:
+            popularity = self.popularity[target]
+            log_prob = self.copies.log_prob(of_gates, candidates, log_prob, popularity)
+        return log_prob.masked_fill(target == UNSEEN, self.log_unseen)
+
+    def probabilities(
+        self,
+        context: torch.Tensor,
+        state: CopyState | None = None,
+        is_tie: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return the probability that each code is drawn, shape (n, n_codes).
+
+        Parameters
+        ----------
+        context : Tensor of shape (n, size)
+            State, time and fields before this one.
+        state : CopyState of n or None, default=None
+            What can be copied; None: all is generated.
+        is_tie : Tensor of shape (n,), bool, or None, default=None
+            As in `log_prob`.
+        """
+        of_softmax, of_gates = self._shrunken(context, is_tie)
+        logits = self.output(of_softmax)
+        logits[:, : self.lowest] = -torch.inf
+        generated = torch.softmax(logits, dim=1)
+        if self.copies is None or state is None:
+            return generated
+        return self.copies.probabilities(of_gates, state, generated, self.popularity)
+
+    def draw(
+        self,
+        context: torch.Tensor,
+        draws: PathDraws,
+        state: CopyState | None = None,
+        is_tie: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Draw codes, shape (n,), int64, never that of unseen levels.
+
+        See `FieldDensity.draw`.
+        """
+        of_softmax, of_gates = self._shrunken(context, is_tie)
+        if self.copies is None or state is None:
+            return self._draw_generated(of_softmax, draws)
+        source = self.copies.draw_source(of_gates, state, draws)
+        codes = torch.zeros_like(source)
+        new, popular, copied = (
+            some.nonzero()[:, 0] for some in (source == 0, source == 1, source > 1)
+        )
+        codes[new] = self._draw_generated(of_softmax[new], draws.take(new))
+        codes[popular] = draw_shared(self.popularity.double(), draws.take(popular))
+        codes[copied] = state.take(copied).draw(source[copied] - 2, draws.take(copied))
+        return codes
+
+    def write(
+        self, encoded: tuple[Any, Any], channels: np.ndarray, codes: np.ndarray
+    ) -> None:
+        """Write codes to their column."""
+        codes[:, self.code] = encoded[0]
+
+    def _shrunken(
+        self, context: torch.Tensor, is_tie: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the inputs of softmax and gates, two of shape (n, size + 1).
+
+        The last column is 1 at a new moment, whatever the shrinkage.
+        """
+        if is_tie is None:
+            is_tie = torch.zeros(len(context), dtype=torch.bool, device=context.device)
+        is_new = (~is_tie).to(context.dtype)[:, None]
+        if self.training or (self.shrinkage == 1).all():
+            whole = torch.cat([context, is_new], dim=1)
+            return whole, whole
+        factors = self.shrinkage[:, is_tie.long(), None]  # (2, n, 1)
+        of_softmax, of_gates = (
+            torch.cat([context * one, is_new], dim=1) for one in factors
+        )
+        return of_softmax, of_gates
+
+    def _log_generated(
+        self, context: torch.Tensor, codes: torch.Tensor
+    ) -> torch.Tensor:
+        """Return log G of codes that training saw, shape (n,), portion by portion."""
+
+        def log_softmax(context: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+            known = (codes - MISSING).clamp(min=0)
+            logits = self.output(context)[:, MISSING:]
+            return -nn.functional.cross_entropy(logits, known, reduction="none")
+
+        at_once = max(1, _LOGITS_AT_ONCE // self.output.out_features)
+        portions = list(zip(context.split(at_once), codes.split(at_once), strict=True))
+        if len(portions) == 1 or not torch.is_grad_enabled():
+            return torch.cat([log_softmax(*portion) for portion in portions])
+        saving: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
+        return torch.cat(
+            [checkpoint(log_softmax, *portion, **saving) for portion in portions]
+        )
+
+    def _draw_generated(self, context: torch.Tensor, draws: PathDraws) -> torch.Tensor:
+        """Draw codes from the softmax, shape (n,), int64."""
+        return draw_logits(self.output(context)[:, self.lowest :], draws) + self.lowest
 
 
 def repeat_purchase_lift(
-    codes: np.ndarray, moment: np.ndarray, customer: np.ndarray, n_codes: int
+    codes: np.ndarray, events: TrainingEvents, n_codes: int
 ) -> np.ndarray:
-    """How much each code counts for what comes again.
+    """Return how much more or less often than expected each level is repeated.
 
-    Customers come back to what they had, but to milk rather than to a lamp. Of all
-    levels that come again at a later moment, each would have its share of what the
-    customer had until then, if counts were all that mattered. How often it has, over
-    how often it should have, is its weight.
+    If counts were all that mattered, a repeat at a later moment would be level ``c``
+    with the share ``n_c / n`` of ``c`` in the customer's history until then. With the
+    observed repeats O and the sum E of these shares over all repeats::
+
+        lift_c = (O_c + 30) / (E_c + 30)
+
+    Customers come back to milk rather than to a lamp; compare the item-specific repeat
+    rates of Anderson, Kumar, Tomkins and Vassilvitskii, "The Dynamics of Repeat
+    Consumption", WWW 2014.
 
     Parameters
     ----------
     codes : ndarray of shape (n,), int64
-        Codes of events, in order, customer by customer.
-    moment : ndarray of shape (n,), int64
-        Number of the moment of each, ascending; no two customers share one.
-    customer : ndarray of shape (n,), int64
-        Number of the customer of each, ascending.
+        Codes of events.
+    events : TrainingEvents of n
+        Moments and customers of the events.
     n_codes : int
         Number of codes.
 
     Returns
     -------
     ndarray of shape (n_codes,), float64
-        About 1; 0 for codes of what is no level.
+        About 1; 0 for codes of no level.
     """
     is_level = codes >= FIRST_LEVEL
-    codes, moment, customer = codes[is_level], moment[is_level], customer[is_level]
+    codes = codes[is_level]
+    moment, customer = events.moment[is_level], events.customer[is_level]
     moment = np.cumsum(np.diff(moment, prepend=moment[:1]) != 0)
     order = np.lexsort((codes, customer))  # events of a level stay in their order
     is_new = np.ones(len(codes), dtype=bool)
     is_new[1:] = (np.diff(codes[order]) != 0) | (np.diff(customer[order]) != 0)
-    is_again = ~is_new
-    is_again[1:] &= np.diff(moment[order]) != 0
-    again = order[is_again]
-    # By moment: how many came again, and how many the customer had before.
+    is_repeat = ~is_new
+    is_repeat[1:] &= np.diff(moment[order]) != 0
+    repeats = order[is_repeat]
+    # By moment: repeats in it, per event that the customer had before.
     begin = np.flatnonzero(np.diff(moment, prepend=-1))
-    n_again = np.bincount(moment[again], minlength=len(begin))
+    n_repeats = np.bincount(moment[repeats], minlength=len(begin))
     first = np.searchsorted(customer, customer[begin])
-    share = n_again / np.maximum(begin - first, 1)
-    # What each event should have of those that came again after it.
+    share = n_repeats / np.maximum(begin - first, 1)
+    # An event expects its share of all repeats at later moments of its customer.
     after = share[::-1].cumsum()[::-1] - share
     last = np.searchsorted(customer[begin], customer[begin], side="right") - 1
     expected = np.bincount(codes, (after - after[last])[moment], n_codes)
-    weights = (np.bincount(codes[again], minlength=n_codes) + _PRIOR) / (
-        np.maximum(expected, 0) + _PRIOR
-    )
-    weights[:FIRST_LEVEL] = 0.0
-    return weights
-
-
-# Logits at once, 32 MiB. Of thousands of levels there would be gigabytes in a batch
-# otherwise; for gradients, those of a portion are computed again.
-_LOGITS_AT_ONCE = 2**23
+    observed = np.bincount(codes[repeats], minlength=n_codes)
+    lift = (observed + _PSEUDO_COUNT) / (np.maximum(expected, 0) + _PSEUDO_COUNT)
+    lift[:FIRST_LEVEL] = 0.0
+    return lift
 
 
 @dataclass(frozen=True, eq=False)
-class LevelField:
+class LevelField(LearnedField):
     """What was learned of a categorical field.
 
     Parameters
@@ -97,266 +287,82 @@ class LevelField:
         Share of each code in the training events.
     rare : ndarray of shape (n_rare,)
         Share of each level that shares the last code, among them.
-    repeats : ndarray of shape (n_codes,)
+    lift : ndarray of shape (n_codes,)
         Weight of each code among repeats, see `repeat_purchase_lift`.
     n_events : int
         Number of training events.
     some_missing : bool
-        Whether some of them have no level, or there are none; otherwise no simulated
-        event lacks one.
+        Whether some of them have no level, or there are none; otherwise no event is
+        drawn without one.
     """
 
     levels: pd.Index
     n_codes: int
     shares: np.ndarray
     rare: np.ndarray
-    repeats: np.ndarray
+    lift: np.ndarray
     n_events: int
     some_missing: bool
+    n_targets: ClassVar[int] = 0
+    density: ClassVar[type[FieldDensity]] = LevelDensity
 
     @classmethod
-    def of(
+    def learn(
         cls,
-        vocabulary: Vocabulary,
+        encoder: Vocabulary,
         column: Column,
-        moment: np.ndarray,
-        customer: np.ndarray,
+        events: TrainingEvents,
+        n_components: int,
     ) -> LevelField:
-        """Learn from the values of the training events.
-
-        Parameters
-        ----------
-        vocabulary : Vocabulary
-            Codes of the levels.
-        column : Column of n
-            Values, customer by customer, in order.
-        moment, customer : ndarray of shape (n,), int64
-            As for `repeat_purchase_lift`.
-        """
-        levels = vocabulary.levels.append(vocabulary.rare)
+        """Learn from the values of training events; see `LearnedField.learn`."""
+        levels = encoder.levels.append(encoder.rare)
         assert column.categories is not None
         place = levels.get_indexer(column.categories)
-        had = column.values >= 0
-        level = np.full(len(had), -1, dtype="int64")
-        level[had] = place[column.values[had]]
-        n_own, n_codes = len(vocabulary.levels), vocabulary.n_codes
-        codes = np.where(had, np.minimum(level + FIRST_LEVEL, n_codes - 1), MISSING)
-        of_codes = np.bincount(codes, minlength=n_codes).astype("float64")
-        # As if there had been half an event of each code more.
-        shares = (of_codes + 0.5) / (of_codes + 0.5)[MISSING:].sum()
+        is_known = column.values >= 0
+        level = np.full(len(is_known), -1, dtype="int64")
+        level[is_known] = place[column.values[is_known]]
+        n_own, n_codes = len(encoder.levels), encoder.n_codes
+        codes = np.where(
+            is_known, np.minimum(level + FIRST_LEVEL, n_codes - 1), MISSING
+        )
+        counts = np.bincount(codes, minlength=n_codes).astype("float64")
+        # A pseudo-count of half an event for each code.
+        shares = (counts + 0.5) / (counts + 0.5)[MISSING:].sum()
         rare = np.bincount(level[level >= n_own] - n_own, minlength=len(levels) - n_own)
         return cls(
             levels,
             n_codes,
             shares,
             rare / max(rare.sum(), 1),
-            repeat_purchase_lift(codes, moment, customer, n_codes),
-            len(had),
-            not had.all() or not len(had),
+            repeat_purchase_lift(codes, events, n_codes),
+            len(is_known),
+            not is_known.all() or not len(is_known),
         )
 
-    @property
-    def n_targets(self) -> int:
-        """Channels that a likelihood needs beside the codes."""
-        return 0
+    def targets(self, column: Column, times: np.ndarray) -> np.ndarray:
+        """Return no channel: the codes are the targets."""
+        return np.zeros((len(column.values), 0), "float32")
 
-    def no_column(self) -> Column:
-        """Values of no events."""
-        return Column(np.zeros(0, "int32"), self.levels)
+    def column(
+        self,
+        drawn: torch.Tensor,
+        applies: np.ndarray,
+        draws: PathDraws,
+        times: np.ndarray,
+    ) -> Column:
+        """Return drawn codes as levels, rare ones drawn by their shares.
 
-    def column(self, codes: np.ndarray, draws: PathDraws) -> Column:
-        """Values of some events by their codes; rare ones are drawn.
-
-        Parameters
-        ----------
-        codes : ndarray of shape (n,), int64
-            From 1, missing, on.
-        draws : PathDraws of n
-            Draws which of the rare levels.
+        See `LearnedField.column`.
         """
+        codes = np.where(applies, drawn.cpu().numpy(), MISSING)
         values = codes - FIRST_LEVEL
         n_rare = len(self.rare)
         if n_rare:
             is_rare = np.flatnonzero(codes == self.n_codes - 1)
-            reached = torch.from_numpy(self.rare).cumsum(dim=0)
-            place = draws.take(is_rare).uniform(reached) * reached[-1]
-            drawn = torch.searchsorted(reached, place, right=True).numpy()
-            # Rounding may take what was drawn up to the end.
-            drawn = drawn.clip(max=n_rare - 1)
-            values[is_rare] = len(self.levels) - n_rare + drawn
+            rare = draw_shared(torch.from_numpy(self.rare), draws.take(is_rare))
+            values[is_rare] = len(self.levels) - n_rare + rare.numpy()
         return Column(values.astype("int32"), self.levels)
 
-
-class LevelDensity(nn.Module):
-    """Distribution of the code of the next event: a softmax, what is popular, copies.
-
-    Parameters
-    ----------
-    size : int
-        Numbers of a state.
-    field : LevelField
-        What was learned of the field.
-    copies : bool
-        Whether levels may be copied that the customer has had, or be as popular as
-        with all customers.
-    generator : torch.Generator
-        Draws first weights.
-    """
-
-    def __init__(
-        self, size: int, field: LevelField, copies: bool, generator: torch.Generator
-    ) -> None:
-        super().__init__()
-        bias = np.log(field.shares).tolist()
-        self.output = new_output(size + 1, bias, generator)
-        self.vectors = draw_vectors(
-            without_drawing(nn.Embedding, field.n_codes, size, padding_idx=UNSEEN),
-            generator,
-        )
-        self.lowest = MISSING if field.some_missing else FIRST_LEVEL
-        # A level that n events did not have is the next one once in n + 1 times.
-        self.log_unseen = -float(np.log(field.n_events + 1))
-        self.copies = (
-            CopyMechanism(size + 1, field.repeats, generator) if copies else None
-        )
-        popular = torch.tensor(field.shares, dtype=torch.float32, device="cpu")
-        popular[: self.lowest] = 0.0
-        self.register_buffer("popular", popular / popular.sum())
-        self.register_buffer(
-            "trust", torch.ones(2, 2, dtype=torch.float32, device="cpu")
-        )
-
-    def log_prob(
-        self,
-        states: torch.Tensor,
-        codes: torch.Tensor,
-        past: CopyCandidates | None = None,
-        is_tie: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Log probability of codes, shape (n,).
-
-        Parameters
-        ----------
-        states : Tensor of shape (n, size)
-            What is known before.
-        codes : Tensor of shape (n,), int64
-            Codes of the events.
-        past : CopyCandidates of n or None, default=None
-            How much there is to copy; None: all is generated.
-        is_tie : Tensor of shape (n,), bool, or None, default=None
-            Whether an event is at the moment of the one before, which says how much the
-            network is trusted; None: none is.
-        """
-        of_output, of_gates = self._trusted(states, is_tie)
-        log_prob = self._generated(of_output, codes)
-        if self.copies is not None and past is not None:
-            popular = self.popular[codes]
-            log_prob = self.copies.log_prob(of_gates, past, log_prob, popular)
-        return log_prob.masked_fill(codes == UNSEEN, self.log_unseen)
-
-    def _trusted(
-        self, states: torch.Tensor, is_tie: torch.Tensor | None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the softmax and the gates are told, two of shape (n, size + 1).
-
-        States, shrunk as far as they are not trusted, and whether a moment is new.
-        """
-        if is_tie is None:
-            is_tie = torch.zeros(len(states), dtype=torch.bool, device=states.device)
-        is_new = (~is_tie).to(states.dtype)[:, None]
-        if self.training or (self.trust == 1).all():
-            told = torch.cat([states, is_new], dim=1)
-            return told, told
-        trust = self.trust[:, is_tie.long(), None]
-        of_output, of_gates = (torch.cat([states * t, is_new], dim=1) for t in trust)
-        return of_output, of_gates
-
-    def _generated(self, states: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        """Log probability that known codes are generated, shape (n,)."""
-        at_once = max(1, _LOGITS_AT_ONCE // self.output.out_features)
-        portions = list(zip(states.split(at_once), codes.split(at_once), strict=True))
-        if len(portions) == 1 or not torch.is_grad_enabled():
-            return torch.cat([self._log_prob(*portion) for portion in portions])
-        saving: dict[str, Any] = {"use_reentrant": False, "preserve_rng_state": False}
-        return torch.cat(
-            [checkpoint(self._log_prob, *portion, **saving) for portion in portions]
-        )
-
-    def _log_prob(self, states: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        known = (codes - MISSING).clamp(min=0)
-        logits = self.output(states)[:, MISSING:]
-        return -nn.functional.cross_entropy(logits, known, reduction="none")
-
-    def probabilities(
-        self,
-        states: torch.Tensor,
-        own: OwnLevels | None = None,
-        is_tie: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Probability that each code is drawn, shape (n, n_codes).
-
-        Parameters
-        ----------
-        states : Tensor of shape (n, size)
-            What is known before.
-        own : OwnLevels of n or None, default=None
-            What may be copied; None: all is generated.
-        is_tie : Tensor of shape (n,), bool, or None, default=None
-            As in `log_prob`.
-        """
-        of_output, of_gates = self._trusted(states, is_tie)
-        logits = self.output(of_output)
-        logits[:, : self.lowest] = -torch.inf
-        shares = torch.softmax(logits, dim=1)
-        if self.copies is None or own is None:
-            return shares
-        left = own.left()
-        gates = self.copies.log_gates(of_gates, left).exp()
-        weights = torch.where(left > 0, gates[:, 2:] / left, 0.0)
-        shares.mul_(gates[:, :1]).addr_(gates[:, 1], self.popular)
-        return own.add_shares(weights, shares)
-
-    def draw(
-        self,
-        states: torch.Tensor,
-        draws: PathDraws,
-        own: OwnLevels | None = None,
-        is_tie: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Draw codes, shape (n,), int64: never that of unseen levels.
-
-        Parameters
-        ----------
-        states, own, is_tie
-            As in `probabilities`.
-        draws : PathDraws of n
-            Draws.
-        """
-        of_output, of_gates = self._trusted(states, is_tie)
-        if self.copies is None or own is None:
-            return self._draw_new(of_output, draws)
-        gates = self.copies.log_gates(of_gates, own.left()).exp()
-        way = choose_by_weight(gates, draws)
-        codes = torch.zeros_like(way)
-        new, popular, copied = (
-            some.nonzero()[:, 0] for some in (way == 0, way == 1, way > 1)
-        )
-        codes[new] = self._draw_new(of_output[new], draws.take(new))
-        codes[popular] = self._draw_popular(draws.take(popular))
-        codes[copied] = own.take(copied).draw(way[copied] - 2, draws.take(copied))
-        return codes
-
-    def _draw_new(self, states: torch.Tensor, draws: PathDraws) -> torch.Tensor:
-        """Draw codes that are generated, shape (n,), int64."""
-        return choose(self.output(states)[:, self.lowest :], draws) + self.lowest
-
-    def _draw_popular(self, draws: PathDraws) -> torch.Tensor:
-        """Draw codes by their shares among all customers, shape (n,), int64."""
-        reached = self.popular.double().cumsum(dim=0)
-        drawn = draws.uniform(reached)
-        codes = torch.searchsorted(reached, drawn * reached[-1], right=True)
-        return codes.clamp(max=len(reached) - 1)
-
-    def told(self, codes: torch.Tensor) -> torch.Tensor:
-        """What codes tell the fields after this one, shape (n, size)."""
-        return self.vectors(codes)
+    def empty_column(self) -> Column:
+        """Return a column of no events."""
+        return Column(np.zeros(0, "int32"), self.levels)

@@ -1,22 +1,17 @@
-"""Learn what customers do next, and simulate it."""
+"""The public estimator: a model of what customers do next, and simulations of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 import torch
-from sklearn.base import TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._recurrent.objectives import SurvivalCurve
-from sklearn_seqcrm._sklearn_compat import (
-    check_feature_names_in,
-    of_history_transformer,
-    with_callbacks,
-)
+from sklearn_seqcrm._sklearn_compat import check_feature_names_in
 from sklearn_seqcrm._store import unlike
 from sklearn_seqcrm.event_model._base import CONSTRAINTS, BaseEventModel
 from sklearn_seqcrm.event_model._likelihood import (
@@ -24,159 +19,167 @@ from sklearn_seqcrm.event_model._likelihood import (
     event_log_probs,
     states_at_cutoffs,
 )
-from sklearn_seqcrm.event_model._simulation_mixin import SimulationMixin
+from sklearn_seqcrm.event_model._next_values import NextValuesMixin
 
-# Times at which survival is worked out.
+# Times at which survival functions are computed.
 _N_TIMES = 64
 
 
-class LSTMEventModel(TransformerMixin, BaseEventModel, SimulationMixin):
-    """Learn what customers do next, without labels, and simulate it.
+class LSTMEventModel(BaseEventModel, NextValuesMixin):
+    """Predict and simulate the events of customers, learned without labels.
 
-    A recurrent network that after every event gives the distribution of the next one:
-    when it comes, and what its fields are. It is fitted to the histories themselves, as
-    a density is (`sklearn.mixture.GaussianMixture`), and answers many questions:
-    `sample` simulates futures, of which value, demand and churn are averages,
-    `predict_next` recommends, `score_samples` tells how surprising a history is, and
-    `transform` returns what the network knows of a customer as columns.
+    A recurrent network that returns, after each event of a history, the distribution of
+    the next event: its time, and the values of its fields. It is fitted to histories
+    by maximum likelihood, as a density estimator such as
+    `sklearn.mixture.GaussianMixture`, and answers many questions: `sample` simulates
+    futures, of which value, demand and churn are averages; `predict_next` recommends;
+    `predict_survival_function` predicts the time of the next event; `score_samples` and
+    `score_events` find surprising histories and events; and `transform` returns the
+    state of the network as columns for other estimators.
 
-    It reads raw `X`, as `EventLog.attach` makes it: what it simulates are events as the
-    log has them, so that it encodes histories itself. Nothing comes before it in a
-    pipeline.
+    It takes raw `X`, as `EventLog.attach` returns it: simulated events have the fields
+    of the log, so that the model encodes and decodes histories itself. It is the first
+    step of a pipeline.
 
     Parameters
     ----------
     cell : {"lstm", "gru", "rnn"}, default="lstm"
-        Kind of recurrent cell. On CPUs only ``"lstm"`` has fast kernels.
+        Recurrent cell. On CPUs only ``"lstm"`` has fast kernels.
     hidden_size : int, default=64
         Size of the recurrent state.
     num_layers : int, default=1
         Number of recurrent layers.
     n_components : int, default=4
-        Number of components of each mixture, of gaps and of each numeric field.
+        Number of components of each mixture: of interarrival times and of each numeric
+        field.
     copies : bool, default=True
-        Whether the next value of a categorical field may be copied from what the
-        customer has had, for what is bought again and again, or be as popular as with
-        all customers.
+        Whether categorical fields have a copy mechanism: the next level may also be
+        copied from the customer's history, for products that are bought again and
+        again, or be drawn by its popularity with all customers.
     min_frequency : int, float or None, default=None
         Levels of a categorical field with fewer training events than this, or a smaller
-        share of them if it is a float, have one code together. Where it is drawn, one
-        of them is, by their shares. Each kind of events of a merged log has a code of
-        its own, however rare it is, as its events have fields of their own.
+        share of them if it is a float, share one code. Where this code is drawn, a
+        level is drawn by their shares. Each kind of event of a merged log keeps a code
+        of its own, however rare it is, because kinds have different fields.
     max_categories : int or None, default=1000
         At most this many levels of a field, the most frequent, have a code of their
-        own, and all kinds of events.
+        own, apart from kinds of events. None: no limit.
     bptt_steps : int or None, default=None
-        Longest stretch of events through which gradients flow, as in `LSTMClassifier`.
+        Most events through which gradients flow (truncated backpropagation through
+        time), as in `LSTMClassifier`. None: no limit.
     precision : {"float32", "bfloat16"}, default="float32"
         Arithmetic of the recurrent layers, as in `LSTMClassifier`.
     dropout : float, default=0.1
-        Share of the state that training drops, also between layers.
+        Share of the state that training sets to 0, also between layers.
     learning_rate : float, default=0.005
         Step size of AdamW.
     weight_decay : float, default=0.01
         Decoupled weight decay of AdamW.
     averaged_steps : int, default=500
-        Steps over which weights are averaged, a running mean, which is what validation
-        and prediction see. Long simulations need it more than predictions do: they
-        repeat what little error there is.
+        Steps of the running mean of the weights, which validation and prediction use.
+        Long simulations need it more than predictions do, as errors accumulate.
     batch_size : int or "auto", default="auto"
-        Histories in a step of training. ``"auto"``: a 64th of all, 512 at most, and not
-        less than 64 or, of long histories, than what has 1,024 events, or 8.
+        Histories in a training step. ``"auto"``: a 64th of all histories, at most 512
+        and at least 64; if histories are long, at least as many as have 1,024 events,
+        and 8.
     max_epochs : int, default=50
         Most passes over the training events.
     early_stopping : bool or "auto", default="auto"
-        Set customers aside, stop when their loss no longer falls, and go back to the
-        best epoch. ``"auto"``: with 50 customers or more, or 1,000 histories.
+        Whether to set customers aside for validation, stop when their loss no longer
+        falls, and restore the best epoch. ``"auto"``: with at least 50 customers or
+        1,000 histories.
     validation_fraction : float or "auto", default="auto"
         Share of the customers that are set aside. ``"auto"``: a tenth or, if that is
-        less than 100 customers, up to a fifth.
+        fewer than 100 customers, up to a fifth.
     n_iter_no_change : int, default=5
         Epochs without improvement after which training stops.
     callbacks : list of skorch callbacks or None, default=None
         Called during training; each fit works on copies.
     device : str or torch.device, default="cpu"
-        Device of torch, such as ``"cuda"``.
+        Torch device, such as ``"cuda"``.
     random_state : int, RandomState or None, default=None
         Seed of the weights, the batches, the dropout and the validation split. No
         global generator is seeded.
     warm_start : bool, default=False
-        Go on from the network of the last fit, for `max_epochs` more. What was learned
-        of the events before the training of the network, such as the levels of fields,
-        stays as it was, and so do the network and its weight decay and device: other
-        values for these are an error.
+        Whether `fit` continues from the network of the last fit, for `max_epochs` more
+        epochs. What is learned before the training of the network, such as the levels
+        of fields, stays as it was. Parameters of the network, its weight decay and
+        device must not change.
     verbose : int, default=0
         1 prints a line for each epoch.
 
     Attributes
     ----------
     net_ : skorch.NeuralNet
-        The trained net; ``net_.history`` has the loss of each epoch, an event's mean
-        negative log likelihood.
+        The trained net; ``net_.history`` has the loss of each epoch, the mean negative
+        log likelihood of an event.
     n_iter_ : int
         Number of epochs run.
     batch_size_ : int
         Histories in a step of the last training.
     unique_times_ : ndarray of shape (64,)
-        Times after the cutoff at which `predict_survival_function` is worked out, in
-        days, or in the numbers of the log.
+        Times after the cutoff at which `predict_survival_function` is computed, in
+        days, or in the unit of numeric times.
     n_features_in_ : int
-        Number of columns seen in `fit`, the keys included.
+        Number of columns seen in `fit`, the key columns included.
     feature_names_in_ : ndarray of shape (n_columns,)
         Their names.
 
     See Also
     --------
     LSTMClassifier : Predicts labels.
-    sklearn_seqcrm.events.EventLog.concat : Merges logs of different fields, whose
-        events are then simulated together.
+    sklearn_seqcrm.events.EventLog.concat : Merges logs of different fields, so that
+        their events are simulated together.
 
     Notes
     -----
-    With the state ``h`` after an event (and before the first one, where it is learned),
-    to which a linear map of the statics is added:
+    Let ``h`` be the state after an event (a learned vector before the first one), plus
+    a linear map of the statics.
 
-    - The gap ``g`` to the next event is 0 with a probability of its own, and otherwise
-      a mixture of log-normals, which is asked for the probability of the step of time
-      that was recorded: if all gaps are whole days, ``F(g) - F(g - 1 day)``.
-    - Where weekdays differ much in how many events they have (by .02 nats of an event,
-      in training events of 8 weeks and 500 moments or more), gaps and silences are
-      measured in a time that passes as fast as each weekday has events: a shop that is
-      closed on Sundays has none then. These are the days of the clock of the log, in
-      naive datetimes alone: times with a zone are stored as UTC, whose days are others.
-      For local weekdays, build the log of ``times.dt.tz_localize(None)``.
-    - No event between the last one and the cutoff has the probability ``1 - F`` of that
-      silence. Without it a model would believe that everybody comes back.
-    - Fields come one after the other, in the order of the log, or with the kind of the
-      event first, each given ``h``, the time and the fields before it. A categorical
-      field is a mixture of a softmax over its codes, of the shares that they have in
-      training, and of what the customer has had, as in RepeatNet: what is in the same
-      basket, at the very same moment, already; and what was at earlier moments and is
-      not in this one, counted so that it fades within 1, 4, 16 or 64 moments, or never,
-      and weighted by how often it comes again with all customers. Gates depend on the
-      state. So what one customer buys again and again is likely to be next, though
-      others never bought it. How far softmax and gates trust the state, at new moments
-      and in baskets that have begun, is what makes those customers most likely who are
-      set aside for early stopping, if there are any.
-      A numeric field is missing, or one of up to 32 values that are frequent, or from a
-      mixture of normals of the scaled number with its tails folded in, asked for the
-      probability of what rounds to the number. Datetimes are days after the event.
-    - In merged logs, a field that a kind of event does not have is missing and costs
-      nothing.
+    **Time.** The interarrival time ``g`` to the next event is 0 with probability ``p0``
+    (a tie), and otherwise a mixture of log-normals with distribution function ``F``.
+    Its likelihood is that of the recorded step of time: if all times are whole days,
+    ``F(g) - F(g - 1 day)``. The time from the last event to the cutoff is right
+    censored and has the likelihood ``1 - F``: without it the model would assume that
+    every customer comes back.
 
-    The loss is the sum of all these over the events of a history, over the mean number
-    of events. The first event of a history has no gap, and is given as to its time.
+    **Weekdays.** Where weekday rates raise the cross-validated likelihood by .02 nats
+    an event or more (with training events of at least 8 weeks and 500 moments), times
+    are measured in operational time, which passes on each weekday in proportion to its
+    events: a shop that is closed on Sundays gets no events on Sundays. Only naive
+    datetimes have weekdays: times with a zone are stored as UTC, whose days differ. For
+    local weekdays, build the log from ``times.dt.tz_localize(None)``.
 
-    Each event that some row can see is learned from once, up to the last cutoff of its
-    customer. Statics are those of the customer's first row; as they stand beside all of
-    its events, they should not be counts of those, but what a customer is: country, age
-    or where it came from.
+    **Fields.** Fields are predicted one after the other, in the order of the log, after
+    the kind of the event, each given ``h``, the time and the fields before it.
 
-    What simulated events are is bounded by what training saw: numbers lie within their
-    range there, and a path with more than twice the events that any customer had in so
-    long a time ends with a warning. No input grows with time, so that simulations can
-    go on for longer than training did; but what was never seen, such as a season or the
-    end of a contract, is not in them.
+    - A categorical field is a mixture of a softmax over its codes, of their shares in
+      training, and of copies from the customer's history, as in RepeatNet: of levels in
+      the same basket (at the same moment), and of levels at earlier moments, counted
+      with exponential decay over 1, 4, 16 or 64 moments or without decay, and weighted
+      by the repeat lift of the level. Gates that depend on the state weigh the parts.
+      Softmax and gates use a shrunken state, with factors for new moments and for
+      baskets that have begun, chosen on the customers set aside for early stopping; 1
+      without any.
+    - A numeric field is missing, one of up to 32 frequent values, or a mixture of
+      normals on the symlog axis, whose likelihood is the probability of the numbers
+      that round to the value. Datetimes are days after the event.
+    - In merged logs, a field that the kind of event does not have is missing with
+      certainty.
+
+    The loss is the negative log likelihood of a history, divided by the mean number of
+    events of a history. The time of the first event of a history is given.
+
+    **Training rows.** Each event that some row sees is used once, up to the last cutoff
+    of its customer. Statics are those of the customer's first row; as they apply to all
+    events, they should not count events but describe the customer: country, age or
+    source.
+
+    **Limits.** Simulated numbers lie within their range in training, and a path with
+    more than twice the events that any customer had in so long a time ends with a
+    warning. No input grows with time, so that simulations can be longer than training
+    histories; but what training never saw, such as a season or the end of a contract,
+    is not simulated.
 
     References
     ----------
@@ -261,70 +264,10 @@ class LSTMEventModel(TransformerMixin, BaseEventModel, SimulationMixin):
         self.warm_start = warm_start
         self.verbose = verbose
 
-    # Fit --------------------------------------------------------------------------
-
-    @with_callbacks
-    def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn from the events that the rows can see.
-
-        Parameters
-        ----------
-        X : DataFrame of shape (n, n_columns)
-            Rows with one column of raw histories, and statics of any kind.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        LSTMEventModel
-            The fitted estimator.
-
-        Raises
-        ------
-        TypeError
-            If the histories are encoded.
-        ValueError
-            If there are several history columns or none, no row sees an event, events
-            have a field of vectors (which cannot be drawn), a parameter is out of
-            range, or the machine lacks `device` or `precision`.
-        """
-        self._check_parameters()
-        return self._fit(X, y)
-
-    def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """Go once over more rows, from the network as it is.
-
-        One epoch of training, without customers set aside: how far the network is
-        trusted stays as it is. The first call settles what is learned of the events
-        before the training of the network: levels, what comes again, scales, weekdays
-        and the resolution of times. Its rows should be like those to come.
-
-        Parameters
-        ----------
-        X : DataFrame of shape (n, n_columns)
-            Rows with one column of raw histories, and statics of any kind.
-        y : None
-            Ignored.
-
-        Returns
-        -------
-        LSTMEventModel
-            The fitted estimator.
-
-        Raises
-        ------
-        TypeError
-            If the histories are encoded.
-        ValueError
-            As for `fit`.
-        """
-        self._check_parameters()
-        return self._partial_fit(X)
-
     # Likelihood -------------------------------------------------------------------
 
     def score_samples(self, X: Any) -> np.ndarray:
-        """Log likelihood of each row: of its events, and of none after them.
+        """Return the log likelihood of each history.
 
         Parameters
         ----------
@@ -334,16 +277,16 @@ class LSTMEventModel(TransformerMixin, BaseEventModel, SimulationMixin):
         Returns
         -------
         ndarray of shape (n,)
-            Natural logarithms of probabilities, the sum over the events that the row
-            sees and the silence up to its cutoff; 0 for an empty history. Where times
-            or numbers have no resolution that shows, it is taken to be a millionth of a
-            typical gap, or of the spread of the numbers.
+            Natural logarithm of the probability of the events that the row sees, and of
+            no further one before its cutoff; 0 for an empty history. Where times or
+            numbers have no recognisable resolution, it is taken as a millionth of a
+            typical interarrival time, or of the scale of the numbers.
         """
-        data = self._rows_of(X)
+        data = self._read(X)
         return -self.net_.outputs(data)[:, 0].astype("float64")
 
     def score(self, X: Any, y: Any = None) -> float:
-        """Mean log likelihood of an event.
+        """Return the mean log likelihood of an event.
 
         Parameters
         ----------
@@ -355,14 +298,14 @@ class LSTMEventModel(TransformerMixin, BaseEventModel, SimulationMixin):
         Returns
         -------
         float
-            Sum of `score_samples` over the number of events; the higher the better.
+            Sum of `score_samples` divided by the number of events; higher is better.
 
         Raises
         ------
         ValueError
             If no row sees an event.
         """
-        data = self._rows_of(X)
+        data = self._read(X)
         [source] = data.sources
         n_events = int((source.stop - source.start).sum())
         if not n_events:
@@ -371,7 +314,7 @@ class LSTMEventModel(TransformerMixin, BaseEventModel, SimulationMixin):
         return float(-total / n_events)
 
     def score_events(self, X: Any) -> pd.DataFrame:
-        """Log likelihood of each event: how much of a surprise it was.
+        """Return the log likelihood of each event; low values are surprises.
 
         Parameters
         ----------
@@ -381,14 +324,14 @@ class LSTMEventModel(TransformerMixin, BaseEventModel, SimulationMixin):
         Returns
         -------
         DataFrame of shape (n_events, 4 + n_fields)
-            A row for each event that a row of `X` sees, in order. ``row`` is the
-            position in `X` and ``event`` that in its history. ``log_prob`` is the sum
-            of ``log_prob_time``, that of the gap, which is 0 for a first event, and
-            ``log_prob_<field>`` of each field; that of a field called ``time`` is
+            One row per event that a row of `X` sees, in order. ``row`` is the position
+            in `X` and ``event`` the position in the history. ``log_prob`` is the sum of
+            ``log_prob_time``, of the interarrival time, which is 0 for a first event,
+            and of ``log_prob_<field>`` of each field. For a field named ``time`` it is
             ``log_prob_time_``.
         """
-        data = self._rows_of(X)
-        row, log_probs, _ = event_log_probs(self.net_, data)
+        data = self._read(X)
+        row, log_probs = event_log_probs(self.net_, data)
         [source] = data.sources
         of_fields = dict(zip(self._learned.fields, log_probs.T[1:], strict=True))
         fields = list(self._learned.encoder.fields)
@@ -408,7 +351,7 @@ class LSTMEventModel(TransformerMixin, BaseEventModel, SimulationMixin):
     def predict_survival_function(
         self, X: Any, return_array: bool = False
     ) -> np.ndarray:
-        """Chance of no event before each time after the cutoff.
+        """Return the probability of no event before each time after the cutoff.
 
         Parameters
         ----------
@@ -420,12 +363,12 @@ class LSTMEventModel(TransformerMixin, BaseEventModel, SimulationMixin):
         Returns
         -------
         ndarray of n SurvivalCurve, or of shape (n, 64)
-            Functions of time, called like the step functions of scikit-survival. An
-            empty history survives: nothing is known of when a first event comes.
+            Functions of time, called like the step functions of scikit-survival. They
+            are 1 for an empty history: the time of a first event is not modelled.
         """
-        data = self._rows_of(X)
+        data = self._read(X)
         hazard = cumulative_hazards(
-            self.net_, data, self._learned.gaps, self._ticks_of_times()
+            self.net_, data, self._learned.grid, self._ticks_of_times()
         )
         if return_array:
             return np.exp(-hazard)
@@ -437,19 +380,19 @@ class LSTMEventModel(TransformerMixin, BaseEventModel, SimulationMixin):
 
     @property
     def unique_times_(self) -> np.ndarray:
-        """Times after the cutoff, in days or in the numbers of the log."""
+        """Times after the cutoff, in days or in the unit of numeric times."""
         check_is_fitted(self, "nets_")
         return self._ticks_of_times() / (
             self._learned.encoder.clock.ticks_per_day() or 1.0
         )
 
     def _ticks_of_times(self) -> np.ndarray:
-        """0, and times from a step of the log to the longest history."""
+        """Return 0 and times from the step of the log to the longest history."""
         longest = max(
-            self._learned.most_events.lengths[-1], 2 * self._learned.gaps.step
+            self._learned.most_events.lengths[-1], 2 * self._learned.grid.step
         )
         return np.append(
-            0.0, np.geomspace(self._learned.gaps.step, longest, _N_TIMES - 1)
+            0.0, np.geomspace(self._learned.grid.step, longest, _N_TIMES - 1)
         )
 
     # States -----------------------------------------------------------------------
@@ -459,7 +402,7 @@ class LSTMEventModel(TransformerMixin, BaseEventModel, SimulationMixin):
         def fit_transform(self, X: Any, y: Any = None) -> pd.DataFrame: ...
 
     def transform(self, X: Any) -> pd.DataFrame:
-        """What the network remembers of each history at the cutoff.
+        """Return the state of the network after each history.
 
         Parameters
         ----------
@@ -470,9 +413,9 @@ class LSTMEventModel(TransformerMixin, BaseEventModel, SimulationMixin):
         -------
         DataFrame of shape (n, hidden_size)
             The state after the last event, between -1 and 1; 0 for an empty history.
-            It does not know how long ago that event was, which recency tells.
+            It does not depend on the time since that event: add recency as a column.
         """
-        data = self._rows_of(X)
+        data = self._read(X)
         states = states_at_cutoffs(self.net_, data)
         index = X.index if isinstance(X, pd.DataFrame) else None
         return pd.DataFrame(states, index, self.get_feature_names_out())
@@ -492,8 +435,5 @@ class LSTMEventModel(TransformerMixin, BaseEventModel, SimulationMixin):
         """
         check_is_fitted(self, "nets_")
         check_feature_names_in(self, input_features)
-        n_states = self.net_.module_.first.shape[0]
+        n_states = len(self.net_.module_.initial_output)
         return np.array([f"state{i}" for i in range(n_states)], dtype=object)
-
-    def __sklearn_tags__(self) -> Any:
-        return of_history_transformer(super().__sklearn_tags__())

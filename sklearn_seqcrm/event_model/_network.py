@@ -1,166 +1,48 @@
-"""The network: read events, and after each say when the next one comes, and what."""
+"""The network of an event model, and its skorch net.
+
+After every event the network gives the distribution of the next one. A history of n
+events becomes n interarrival times, the last one censored, and the fields of n events::
+
+    state      h_0      h_1      h_2      h_3     h_0 is learned
+    event          e_1      e_2      e_3       |  cutoff
+    targets     fields_1 fields_2 fields_3
+                        time_2   time_3   time > t - t_3   (censored)
+
+    log p = sum_i { log p(time_i | h_{i-1})
+                    + sum_k log p(field_ik | h_{i-1}, time_i, field_i1 ... i,k-1) }
+            + log P(no event until the cutoff | h_n)
+
+(marked temporal point process: Du et al., "Recurrent Marked Temporal Point Processes",
+KDD 2016). The first event of a history has no interarrival time: its time is given.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
-from sklearn_seqcrm._recurrent.data import BatchPart
+from sklearn_seqcrm._recurrent.data import Batch, BatchIterator, BatchPart, RowData
 from sklearn_seqcrm._recurrent.network import (
     Dropout,
     HistoryReader,
+    RecurrentState,
     draw_weights,
     new_generator,
     new_linear,
     without_drawing,
 )
-from sklearn_seqcrm.event_model._copy_mechanism import CopyCandidates, past_of_steps
-from sklearn_seqcrm.event_model._interarrival import NO_GAP
-from sklearn_seqcrm.event_model._learned import LearnedEvents
-from sklearn_seqcrm.event_model._levels import LevelDensity, LevelField
-from sklearn_seqcrm.event_model._numbers import NumberDensity
-from sklearn_seqcrm.event_model._time_density import TimeDensity
-
-# A call of the layers costs as much time as so many padded steps.
-_STEPS_OF_A_CALL = 256
-# States (steps times units) that a CPU reads at once. With twice as many, an LSTM took
-# half as much time again for each: malloc takes such arrays from the system anew.
-_STATES_AT_ONCE = 2**18
+from sklearn_seqcrm._recurrent.training import HistoryNet
+from sklearn_seqcrm.event_model._copy_mechanism import CopyCandidates, copy_candidates
+from sklearn_seqcrm.event_model._interarrival import TIE, TimeDensity
+from sklearn_seqcrm.event_model._learned import LearnedEvents, split_static
+from sklearn_seqcrm.event_model._segments import MixedBatches, read_in_segments
 
 
-class Stretch(NamedTuple):
-    """Steps from `first` up to `last` of the `n` longest sequences."""
-
-    first: int
-    last: int
-    n: int
-
-
-def read_in_stretches(
-    reader: HistoryReader,
-    values: torch.Tensor,
-    codes: torch.Tensor,
-    lengths: torch.Tensor,
-    start: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Outputs of a reader before each event and after the last ones, without padding.
-
-    Short sequences end early, and longer ones go on without them from where they are,
-    so that sequences of all lengths are padded no more than those of one.
-
-    Parameters
-    ----------
-    reader : HistoryReader
-        Reads forwards.
-    values : Tensor of shape (B, T, F)
-        Channels.
-    codes : Tensor of shape (B, T, C), int64
-        Codes.
-    lengths : Tensor of shape (B,), int64
-        Number of events of each sequence.
-    start : Tensor of shape (H,)
-        What stands for the output before any event.
-
-    Returns
-    -------
-    outputs : Tensor of shape (n_events + B, H)
-        Before each event, sequence by sequence; then after the last event of each
-        sequence.
-    row, step : Tensor of shape (n_events,), int64
-        Sequence of each event, and its place there.
-    """
-    device = lengths.device
-    order = lengths.argsort(descending=True, stable=True)
-    at_once = None
-    if device.type == "cpu":
-        at_once = _STATES_AT_ONCE // (len(start) * len(reader.layers))
-    stretches = cut_stretches(lengths[order].cpu().numpy(), reader.bptt_steps, at_once)
-    # The output after step s - 1 of the k-th longest sequence stands at
-    # ``offset[s] + k * stride[s]`` among all outputs, and `start` before them.
-    offset, stride = np.zeros((2, values.shape[1] + 1), "int64")
-    outputs, state, at = [start[None]], None, 1
-    for first, last, n in stretches:
-        rows = order[:n]
-        steps = reader.embed(values[rows, first:last], codes[rows, first:last])
-        if state is not None:
-            state = state.take(slice(n))
-            if reader.bptt_steps is not None:
-                state = state.map(torch.Tensor.detach)
-        output, state = reader.read(steps, lengths[rows], state)
-        outputs.append(output.flatten(0, 1))
-        offset[first + 1 : last + 1] = at + np.arange(last - first)
-        stride[first + 1 : last + 1] = last - first
-        at += n * (last - first)
-    is_event = torch.arange(values.shape[1], device=device) < lengths[:, None]
-    row, step = is_event.nonzero(as_tuple=True)
-    rank = torch.empty_like(order)
-    rank[order] = torch.arange(len(order), device=device)
-    ends, ranks = torch.cat([step, lengths]), torch.cat([rank[row], rank])
-    offsets, strides = (torch.from_numpy(a).to(device)[ends] for a in (offset, stride))
-    # As index_select does, whose backward takes twice the time.
-    found = nn.functional.embedding(offsets + ranks * strides, torch.cat(outputs))
-    return found, row, step
-
-
-def cut_stretches(
-    lengths: np.ndarray, bptt_steps: int | None, steps_at_once: int | None
-) -> list[Stretch]:
-    """Cut steps where sequences end, if that saves more padding than a call costs.
-
-    Parameters
-    ----------
-    lengths : ndarray of shape (B,), int64
-        Lengths of sequences, descending.
-    bptt_steps : int or None
-        Gradients reach no further than this; stretches end where they do.
-    steps_at_once : int or None
-        Padded steps that a stretch has at most, if it has several steps of a sequence.
-
-    Returns
-    -------
-    list of Stretch
-        In order; none without any event.
-    """
-    unit = bptt_steps or 1
-    longest = int(lengths[0])
-    ends = {
-        min(-(-end // unit) * unit, longest) for end in _worth_cutting(lengths[::-1])
-    }
-    stretches = []
-    for first, last in pairwise(sorted({0, *ends})):
-        n = int(np.count_nonzero(lengths > first))
-        most = last - first
-        if steps_at_once is not None:
-            most = max(1, steps_at_once // (n * unit)) * unit
-        stretches += [
-            Stretch(at, min(at + most, last), n) for at in range(first, last, most)
-        ]
-    return stretches
-
-
-def _worth_cutting(lengths: np.ndarray) -> list[int]:
-    """Ends among ascending lengths, where cuts save more padding than calls cost."""
-    ends = []
-    # Sequences that end within a stretch; all after them go on.
-    uncut = [(0, len(lengths))]
-    while uncut:
-        first, last = uncut.pop()
-        ends.append(int(lengths[last - 1]))
-        own = lengths[first:last]
-        # Saved if the sequences up to each place are not padded to the end.
-        saved = np.arange(1, len(own) + 1) * (own[-1] - own)
-        best = int(saved.argmax())
-        if saved[best] >= _STEPS_OF_A_CALL:
-            uncut += [(first, first + best + 1), (first + best + 1, last)]
-    return ends
-
-
-class EventTerms(NamedTuple):
+class EventLogProbs(NamedTuple):
     """Log probabilities of the events of some rows.
 
     Parameters
@@ -168,26 +50,26 @@ class EventTerms(NamedTuple):
     row : Tensor of shape (n_events,), int64
         Row of each event.
     time : Tensor of shape (n_events,)
-        Of the gap before each event; 0 for the first one, which is given.
+        Of the interarrival time; 0 for the first event, whose time is given.
     fields : list of Tensor of shape (n_events,)
-        Of each field; 0 where its events do not have it.
-    silence : Tensor of shape (n,)
+        Of each field; 0 for events that do not have it.
+    survival : Tensor of shape (n,)
         Of no event between the last one and the cutoff; 0 for an empty history.
     """
 
     row: torch.Tensor
     time: torch.Tensor
     fields: list[torch.Tensor]
-    silence: torch.Tensor
+    survival: torch.Tensor
 
 
-class ReadEvents(NamedTuple):
-    """Events of some rows, and what the network knows before each.
+class EventStates(NamedTuple):
+    """Events of some rows, and the state of the network before each.
 
     Parameters
     ----------
     row, step : Tensor of shape (n_events,), int64
-        Row of each event, and its place there.
+        Row of each event, and its position there.
     states : Tensor of shape (n_events, H)
         State before it.
     values : Tensor of shape (n_events, F)
@@ -195,9 +77,9 @@ class ReadEvents(NamedTuple):
     codes : Tensor of shape (n_events, C), int64
         Its codes.
     is_tie : Tensor of shape (n_events,), bool
-        Whether it is at the moment of the one before.
-    past : dict of str to CopyCandidates of n_events
-        What may be copied, of each field of levels.
+        Whether it is at the moment of the previous event.
+    candidates : dict of str to CopyCandidates of n_events
+        What can be copied, for each field with a copy mechanism.
     last : Tensor of shape (n, H)
         State after the last event of each row.
     """
@@ -208,15 +90,20 @@ class ReadEvents(NamedTuple):
     values: torch.Tensor
     codes: torch.Tensor
     is_tie: torch.Tensor
-    past: dict[str, CopyCandidates]
+    candidates: dict[str, CopyCandidates]
     last: torch.Tensor
+
+
+# Tensors of the state of a reader, each of shape (n, H): for each layer the output, and
+# for an LSTM the cell after it.
+FlatState = list[torch.Tensor]
 
 
 class EventNetwork(nn.Module):
     """A reader, and the distribution of the next event after each event.
 
-    Statics are added to the state wherever it is read. They do not enter the reader,
-    which is the one of `LSTMClassifier`.
+    A linear map of the statics is added to the state wherever a density uses it. It
+    does not enter the reader, which is the one of `LSTMClassifier`.
 
     Parameters
     ----------
@@ -224,84 +111,59 @@ class EventNetwork(nn.Module):
         What was learned of the events.
     n_static : int
         Number of statics.
-    cell, hidden_size, num_layers, dropout, bptt_steps, precision
-        As in `HistoryReader`.
     copies : bool
-        Whether levels of a field may be copied that the customer has had, or be as
-        popular as with all customers.
-    bidirectional : bool, default=False
-        Never: what comes next is not read backwards.
-    seed : int, default=0
+        Whether categorical fields have a copy mechanism.
+    seed : int
         Seed of the first weights.
+    hidden_size : int
+        Length of the state.
+    dropout : float
+        Share of the state, and of outputs between layers, that training drops.
+    **reader_options
+        Other parameters of `HistoryReader`, which reads forwards alone.
     """
 
     def __init__(
         self,
         learned: LearnedEvents,
         n_static: int,
-        cell: str,
-        hidden_size: int,
-        num_layers: int,
-        dropout: float,
         copies: bool,
-        bptt_steps: int | None = None,
-        precision: str = "float32",
-        bidirectional: bool = False,
-        seed: int = 0,
+        seed: int,
+        hidden_size: int,
+        dropout: float,
+        **reader_options: Any,
     ) -> None:
         super().__init__()
         generator = new_generator(seed)
-        layout = learned.encoder.layout
-        self.readers = nn.ModuleList(
-            [
-                HistoryReader(
-                    learned.spec,
-                    cell,
-                    hidden_size,
-                    num_layers,
-                    bidirectional,
-                    pooling=("last",),
-                    dropout=dropout,
-                    bptt_steps=bptt_steps,
-                    precision=precision,
-                    generator=generator,
-                )
-            ]
+        reader = HistoryReader(
+            learned.spec,
+            hidden_size=hidden_size,
+            dropout=dropout,
+            pooling=("last",),
+            generator=generator,
+            **reader_options,
         )
-        self.first = nn.Parameter(torch.zeros(hidden_size, dtype=torch.float32))
+        self.readers = nn.ModuleList([reader])
+        self.initial_output = nn.Parameter(
+            torch.zeros(hidden_size, dtype=torch.float32)
+        )
         self.n_static = n_static
         if n_static:
-            self.statics = new_linear(n_static, hidden_size, generator)
-            nn.init.zeros_(self.statics.bias)
+            self.from_statics = new_linear(n_static, hidden_size, generator)
+            nn.init.zeros_(self.from_statics.bias)
         self.dropout = Dropout(dropout)
-        self.time = TimeDensity(hidden_size, learned.gaps, generator)
-        self.copies = copies
-        self.n_channels = len(layout.channels)
-        self.gap_channel = layout.gap_channel
-        self.enter = new_linear(hidden_size, hidden_size, generator)
-        self.times = draw_weights(
-            without_drawing(
-                nn.Linear, self.n_channels - self.gap_channel, hidden_size, bias=False
-            ),
-            self.n_channels - self.gap_channel,
-            generator,
-        )
+        self.time = TimeDensity(hidden_size, learned.grid, generator)
+        self.blocks = learned.blocks
+        self.from_state = new_linear(hidden_size, hidden_size, generator)
+        n_times = self.blocks.time.stop - self.blocks.time.start
+        linear = without_drawing(nn.Linear, n_times, hidden_size, bias=False)
+        self.from_time = draw_weights(linear, n_times, generator)
+        # By number: a name may have a dot, which names of modules must not have.
         self.fields = nn.ModuleDict()
-        self.codes: dict[str, int] = {}
-        self.channels: dict[str, list[int]] = {}
-        self.targets: dict[str, slice] = {}
-        at = self.n_channels + 2
         for i, (name, field) in enumerate(learned.fields.items()):
-            key = f"{i}"  # a name may have a dot, which those of modules have not
-            if isinstance(field, LevelField):
-                self.codes[key] = layout.codes.index(name)
-                self.fields[key] = LevelDensity(hidden_size, field, copies, generator)
-                continue
-            self.channels[key] = learned.channels_of(name)
-            n = len(self.channels[key])
-            self.fields[key] = NumberDensity(hidden_size, field, n, generator)
-            self.targets[key] = slice(at, at + field.n_targets)
-            at += field.n_targets
+            self.fields[f"{i}"] = field.density(
+                hidden_size, field, learned.blocks_of(name), copies, generator
+            )
         applies = learned.applies
         self.register_buffer(
             "applies", None if applies is None else torch.from_numpy(applies)
@@ -312,139 +174,267 @@ class EventNetwork(nn.Module):
         """The reader of the events."""
         return self.readers[0]
 
+    # Likelihood -------------------------------------------------------------------
+
     def forward(self, part: BatchPart) -> torch.Tensor:
-        """Negative log likelihood of each row that has a sequence of its own.
+        """Return the negative log likelihood of rows with a sequence each, (n, 1).
 
         Parameters
         ----------
         part : BatchPart
-            Rows, each with its own sequence. The last column of statics is how long
-            there was no event before the cutoff.
-
-        Returns
-        -------
-        Tensor of shape (n, 1)
-            Of all events of the row together, and of no further one until its cutoff.
+            Rows, each with its own sequence.
         """
-        terms = self.terms(part)
-        of_events = terms.time
-        for one in terms.fields:
+        found = self.log_probs(part)
+        of_events = found.time
+        for one in found.fields:
             of_events = of_events + one
-        total = terms.silence.index_add(0, terms.row, of_events)
+        total = found.survival.index_add(0, found.row, of_events)
         return -total[:, None]
 
-    def terms(self, part: BatchPart) -> EventTerms:
-        """Log probabilities of each event of such rows, and of the silence after it."""
+    def log_probs(self, part: BatchPart) -> EventLogProbs:
+        """Return log probabilities of events, and of no further one before cutoffs."""
         [history] = part.histories
-        events = self.read(part)
-        cells = events.values[:, self.n_channels : self.n_channels + 2]
-        time = self.time.log_prob(events.states, cells)
+        events = self.states(part)
+        time = self.time.log_prob(events.states, events.values[:, self.blocks.cell])
         time = time.masked_fill(events.step == 0, 0.0)
-        silence = self.time.log_survival(events.last, part.static[:, -1])
-        silence = silence.masked_fill(history.lengths == 0, 0.0)
+        _, log_censoring_time = split_static(part.static)
+        survival = self.time.log_survival(events.last, log_censoring_time)
+        survival = survival.masked_fill(history.lengths == 0, 0.0)
         fields = [
-            self.log_prob_of(key, told, events)
-            for key, told in self.told_fields(events)
+            self.field_log_prob(key, context, events)
+            for key, context in self.field_contexts(events)
         ]
-        return EventTerms(events.row, time, fields, silence)
+        return EventLogProbs(events.row, time, fields, survival)
 
-    def read(self, part: BatchPart) -> ReadEvents:
-        """Read rows that have a sequence each."""
+    def states(self, part: BatchPart) -> EventStates:
+        """Return the states before the events of rows with a sequence each."""
         [history] = part.histories
         lengths, codes, values = history.lengths, history.codes, history.values
-        states, row, step = read_in_stretches(
-            self.reader, values[:, :, : self.n_channels], codes, lengths, self.first
-        )
-        # Padding is left behind before anything else is done to the states.
+        states, row, step = read_in_segments(
+            self.reader,
+            values[:, :, self.blocks.network],
+            codes,
+            lengths,
+            self.initial_output,
+        )  # (n_events + n, H)
+        # Padding is dropped before anything else is computed from the states.
         if self.n_static:
             rows = torch.cat([row, torch.arange(len(lengths), device=row.device)])
-            states = states + self.of_statics(part.static)[rows]
+            states = states + self.static_effect(part.static)[rows]
         states = self.dropout(states)
-        is_tie = self.is_tie(values)
+        is_tie = self.is_tie(values)  # (n, T)
         is_tie[:, :1] = False
-        past = {}
-        if self.copies:
-            for key, code in self.codes.items():
-                repeats = self.fields[key].copies.repeats
-                past[key] = past_of_steps(codes[:, :, code], repeats, is_tie, row, step)
-        return ReadEvents(
+        candidates = {
+            key: copy_candidates(
+                codes[:, :, density.code], density.copies.lift, is_tie, row, step
+            )
+            for key, density in self.fields.items()
+            if density.copies is not None
+        }
+        return EventStates(
             row,
             step,
             states[: len(row)],
             values[row, step],
             codes[row, step],
             is_tie[row, step],
-            past,
+            candidates,
             states[len(row) :],
         )
 
-    def told_fields(self, events: ReadEvents) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yield each field, and what it is told of events, given those before it."""
-        times = events.values[:, self.gap_channel : self.n_channels]
-        told = self.told_time(events.states, times)
+    def field_contexts(self, events: EventStates) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield each field, and its context: state, time and the fields before it."""
+        context = self.time_context(events.states, events.values[:, self.blocks.time])
         for i, (key, density) in enumerate(self.fields.items()):
-            yield key, torch.relu(told)
+            yield key, torch.relu(context)
             if i < len(self.fields) - 1:
-                own = (
-                    events.codes[:, self.codes[key]]
-                    if key in self.codes
-                    else events.values[:, self.channels[key]]
-                )
-                told = told + density.told(own)
+                own = density.own_input(events.values, events.codes)
+                context = context + density.context(own)
 
-    def log_prob_of(
-        self, key: str, told: torch.Tensor, events: ReadEvents
+    def field_log_prob(
+        self, key: str, context: torch.Tensor, events: EventStates
     ) -> torch.Tensor:
-        """Log probability of a field; 0 for events whose kind does not have it."""
+        """Return log probabilities of a field; 0 for events that do not have it."""
         density = self.fields[key]
-        if key in self.codes:
-            own, past = events.codes[:, self.codes[key]], events.past.get(key)
-            log_prob = density.log_prob(told, own, past, events.is_tie)
-        else:
-            log_prob = density.log_prob(told, events.values[:, self.targets[key]])
+        target = density.own_target(events.values, events.codes)
+        candidates = events.candidates.get(key)
+        found = density.log_prob(context, target, candidates, events.is_tie)
         if self.applies is None:
-            return log_prob
-        kind = events.codes[:, self.codes["0"]]
-        return log_prob.masked_fill(~self.applies[kind, int(key)], 0.0)
+            return found
+        kind = self.fields["0"].own_input(events.values, events.codes)
+        return found.masked_fill(~self.applies[kind, int(key)], 0.0)
 
-    def pooled(self, part: BatchPart) -> torch.Tensor:
-        """Output of the reader after the last event of each row, shape (n, H)."""
-        [history] = part.histories
-        steps = self.reader.embed(
-            history.values[:, :, : self.n_channels], history.codes
-        )
-        outputs, _ = self.reader.read(steps, history.lengths)
-        return history.take_rows(self.reader.pool(outputs, history))
+    # Parts of it ------------------------------------------------------------------
 
-    def top_of(self, state: list[torch.Tensor]) -> torch.Tensor:
-        """The output of the reader in its state, shape (n, H)."""
-        return state[-(len(state) // len(self.reader.layers))]
-
-    def of_statics(self, static: torch.Tensor) -> torch.Tensor:
-        """What statics add to the state, shape (n, H); the last column is none."""
-        if not self.n_static:
-            return static.new_zeros(len(static), len(self.first))
-        return self.statics(static[:, : self.n_static])
-
-    def told_time(self, states: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
-        """What the first field is told: the state, and when the event comes.
+    def time_context(self, states: torch.Tensor, times: torch.Tensor) -> torch.Tensor:
+        """Return the context of the first field: the state, and the time of the event.
 
         Parameters
         ----------
         states : Tensor of shape (n, H)
             State before the event.
         times : Tensor of shape (n, n_times)
-            Channels of the event from its gap on.
+            Channels of the event in the block `time`.
         """
-        return self.enter(states) + self.times(times)
+        return self.from_state(states) + self.from_time(times)
+
+    def static_effect(self, static: torch.Tensor) -> torch.Tensor:
+        """Return what statics add to the state, shape (n, H)."""
+        if not self.n_static:
+            return static.new_zeros(len(static), len(self.initial_output))
+        return self.from_statics(split_static(static)[0])
 
     def is_tie(self, values: Any) -> Any:
-        """Which events of some channels, (..., F), are at the moment of the one before.
+        """Return which events, channels of shape (..., F), have a cell that is a tie.
 
-        The first ones of histories are none, whatever it says.
+        For the first event of a history it is meaningless.
         """
-        return values[..., self.n_channels + 1] == NO_GAP
+        return values[..., self.blocks.cell.stop - 1] == TIE
 
-    def n_codes(self, key: str) -> int:
-        """Number of codes of a field of levels."""
-        return self.fields[key].vectors.num_embeddings
+    def last_outputs(self, part: BatchPart) -> torch.Tensor:
+        """Return the output of the reader after the last event of rows, (n, H)."""
+        [history] = part.histories
+        steps = self.reader.embed(
+            history.values[:, :, self.blocks.network], history.codes
+        )
+        outputs, _ = self.reader.read(steps, history.lengths)
+        return history.take_rows(self.reader.pool(outputs, history))
+
+    # Recurrent states -------------------------------------------------------------
+
+    def initial_state(self, n: int) -> FlatState:
+        """Return the recurrent state before any event, which is 0."""
+        return _pack(self.reader.start(n))
+
+    def output_of(self, state: FlatState) -> torch.Tensor:
+        """Return the output of the reader in a state, shape (n, H)."""
+        return state[-(len(state) // len(self.reader.layers))]
+
+    def final_states(self, part: BatchPart) -> FlatState:
+        """Return the recurrent state after the last event of each row, 0 without any.
+
+        A padded layer returns the state after the padding. So sequences are read in
+        segments, from where one ends to where the next longer one does; those of a
+        batch are of similar length, so that nearly all is one long segment.
+        """
+        [history] = part.histories
+        reader, lengths = self.reader, history.lengths
+        steps = reader.embed(history.values[:, :, self.blocks.network], history.codes)
+        order = lengths.argsort(descending=True)
+        sorted_lengths = lengths[order]
+        # Written to in place below; the tensors of an initial state are one.
+        final = [one.clone() for one in self.initial_state(len(lengths))]
+        state: RecurrentState | None = None
+        at = 0
+        for end in lengths.unique().tolist():
+            if end == 0:
+                continue
+            n = int((sorted_lengths >= end).sum())
+            if state is not None:
+                state = self._unpack([numbers[:n] for numbers in _pack(state)])
+            _, state = reader.read(steps[order[:n], at:end], sorted_lengths[:n], state)
+            ended = sorted_lengths[:n] == end
+            for whole, numbers in zip(final, _pack(state), strict=True):
+                whole[order[:n][ended]] = numbers[ended]
+            at = end
+        return final
+
+    def step(
+        self, values: torch.Tensor, codes: torch.Tensor, state: FlatState
+    ) -> tuple[torch.Tensor, FlatState]:
+        """Read one more event of each sequence.
+
+        Parameters
+        ----------
+        values : Tensor of shape (n, F)
+            Channels of the events in the block `network`.
+        codes : Tensor of shape (n, C)
+            Their codes.
+        state : list of Tensor of shape (n, H)
+            State before them.
+
+        Returns
+        -------
+        output : Tensor of shape (n, H)
+            Output of the reader.
+        state : list of Tensor of shape (n, H)
+            State after the events.
+        """
+        steps = self.reader.embed(values[:, None], codes[:, None])  # (n, 1, E)
+        ones = torch.ones(len(steps), dtype=torch.int64, device=steps.device)
+        outputs, after = self.reader.read(steps, ones, self._unpack(state))
+        return outputs[:, 0], _pack(after)
+
+    def _unpack(self, tensors: FlatState) -> RecurrentState:
+        """Return a state in the form of the reader: tensors by layer."""
+        each = [iter(tensors)] * self.reader.cell.n_states
+        return RecurrentState(tuple(zip(*each, strict=True)))
+
+
+def _pack(state: RecurrentState) -> FlatState:
+    """Return the tensors of a state as one list."""
+    return [numbers.float() for layer in state.cells for numbers in layer]
+
+
+# The skorch net ----------------------------------------------------------------------
+
+_ROWS_AT_ONCE = 1024
+
+
+class EventNet(HistoryNet):
+    """A `HistoryNet` whose module returns the loss of each row.
+
+    Parameters
+    ----------
+    events_in_row : float, default=1.0
+        Mean number of events of a training row. The loss of a batch is the mean over
+        its rows, divided by this number: the loss of an epoch is that of an event, and
+        a row counts in proportion to its events.
+    **kwargs
+        Parameters of `HistoryNet`.
+    """
+
+    def __init__(self, *args: Any, events_in_row: float = 1.0, **kwargs: Any) -> None:
+        self.events_in_row = events_in_row
+        super().__init__(*args, **kwargs)
+
+    def get_iterator(
+        self, dataset: RowData, training: bool = False
+    ) -> Iterator[tuple[Batch, torch.Tensor]]:
+        if not training:
+            return super().get_iterator(dataset, training=False)
+        return MixedBatches(  # type: ignore[return-value]
+            dataset,
+            self.batch_size,
+            shuffle=True,
+            share=False,
+            seed=self.shuffle_seed,
+            # As many as without gradients: layers get segments of them.
+            **self._steps(training=False),
+        )
+
+    def get_loss(
+        self,
+        y_pred: torch.Tensor,
+        y_true: torch.Tensor,
+        X: Batch | BatchPart | None = None,
+        training: bool = False,
+    ) -> torch.Tensor:
+        return y_pred.mean() / self.events_in_row
+
+    def parts(
+        self, data: RowData, share: bool = False
+    ) -> Iterator[tuple[np.ndarray, BatchPart]]:
+        """Yield rows, and their tensors on the device of the net.
+
+        Parameters
+        ----------
+        data : RowData
+            Rows.
+        share : bool, default=False
+            Let rows that start at the same event share a sequence.
+        """
+        steps = self._steps(training=False)
+        for batch, _ in BatchIterator(data, _ROWS_AT_ONCE, False, share, **steps):
+            for rows, part in zip(batch.parts, batch, strict=True):
+                yield rows, part.to(self.device)

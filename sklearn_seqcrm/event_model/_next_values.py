@@ -1,48 +1,174 @@
-"""The most likely next values of a field, as a tidy table."""
+"""The most likely next values of a field: `predict_next`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._encoding import FIRST_LEVEL
 from sklearn_seqcrm._ragged import look_up, ranges
 from sklearn_seqcrm._recurrent.data import RowData
+from sklearn_seqcrm._recurrent.training import isolated_torch_settings
+from sklearn_seqcrm._sklearn_compat import Interval, validate_parameter_constraints
 from sklearn_seqcrm._store import RawLog, Rows
-from sklearn_seqcrm.event_model._learned import LearnedEvents
+from sklearn_seqcrm.event_model._distributions import quantile_index
 from sklearn_seqcrm.event_model._levels import LevelField
-from sklearn_seqcrm.event_model._simulate import Paths, SimulatedEvents, Simulator, Told
-from sklearn_seqcrm.event_model._time_density import index_at
+from sklearn_seqcrm.event_model._simulate import (
+    FieldContext,
+    Paths,
+    SimulatedEvents,
+    Simulator,
+    row_keys,
+)
+from sklearn_seqcrm.event_model._simulation_mixin import SimulationMixin
 
+# Default draws: contexts of the next event, next baskets, and futures within a time.
+_DRAWS, _BASKETS, _FUTURES = 16, 100, 100
+_COUNT = Interval(Integral, 1, None, closed="left")
+_CONSTRAINTS: dict[str, list[Any]] = {
+    "n": [_COUNT],
+    "n_draws": [_COUNT, None],
+    "basket": ["boolean"],
+    "exclude_seen": ["boolean"],
+}
 # Probabilities at once: 2 MiB, which caches hold. 32 MiB took a quarter more time.
 _PROBABILITIES_AT_ONCE = 2**19
+# Probabilities, and what they are computed from, at once: 64 MiB.
+_NUMBERS_AT_ONCE = 2**24
+
+
+class NextValuesMixin(SimulationMixin):
+    """Predict next values; the simulations behind it are those of `SimulationMixin`."""
+
+    def predict_next(
+        self,
+        X: Any,
+        field: str,
+        n: int = 10,
+        *,
+        within: Any = None,
+        basket: bool = False,
+        exclude_seen: bool = False,
+        candidates: Any = None,
+        n_draws: int | None = None,
+    ) -> pd.DataFrame:
+        """Return the most likely next values of a categorical field.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n_rows, n_columns)
+            Rows as in `fit`.
+        field : str
+            Name of the field.
+        n : int, default=10
+            Most values of a row.
+        within : Timedelta, str, number or None, default=None
+            None: the probability that the next event has the value, whenever it comes.
+            A duration: the probability that an event with the value comes within it
+            after the cutoff, among simulated futures.
+        basket : bool, default=False
+            Whether to ask for all events at the time of the next one: the probability
+            that one of them has the value.
+        exclude_seen : bool, default=False
+            Leave out values in the history of the row.
+        candidates : value, list of values or None, default=None
+            Values that may be returned; None: all values in training.
+        n_draws : int or None, default=None
+            Draws over which probabilities are averaged: of the time of the next event
+            and its fields before this one, of the whole next basket, or of simulated
+            futures, of which 1,000 are still few. None: 16, 100 and 100.
+
+        Returns
+        -------
+        DataFrame of shape (up to n_rows * n, 4)
+            ``row``, the position in `X`; ``rank``, from 1 on; ``value`` and
+            ``probability``. A row has the same probabilities in every call, whatever
+            rows are beside it, except for the rounding of float32 (see `sample`).
+
+        Raises
+        ------
+        ValueError
+            If there is no such categorical field, a candidate was not in training,
+            `basket` and `within` are both given, or an argument is out of range.
+
+        Notes
+        -----
+        Probabilities are means over draws, whose random numbers follow from the
+        customer, the cutoff and the events of a row. The draws of a row are stratified
+        (Latin hypercube sampling), and each adds the probabilities that the network
+        gives at its events, which vary less than drawn values.
+
+        Mean and largest absolute error of the ten most probable values of a row with
+        the default number of draws, beside thousands of draws: of the next event .0014
+        and .009 in simulated baskets of 1 to 15 lines, .0001 and .001 in Online Retail
+        II (baskets of some 20 of 1,000 stock codes); of the next basket .003 and .03,
+        and .014 and .09. Errors fall with the square root of the number of draws or
+        faster. Within a time, a probability ``p`` has the standard error
+        ``sqrt(p * (1 - p) / n_draws)``, at most .05 with 100 futures.
+        """
+        given = {"n": n, "n_draws": n_draws, "basket": basket}
+        validate_parameter_constraints(
+            _CONSTRAINTS,
+            {**given, "exclude_seen": exclude_seen},
+            "LSTMEventModel.predict_next",
+        )
+        if basket and within is not None:
+            raise ValueError(
+                f"basket=True asks about the next basket and within={within!r} about a "
+                "time; leave one of them out."
+            )
+        check_is_fitted(self, "nets_")
+        data, array = self._learned.read(X, self)
+        known = self._learned.level_field(field)
+        allowed = _allowed_levels(known, candidates, field)
+        keys = row_keys(array, 0, count=False)
+        if within is not None:
+            n_paths = n_draws or _FUTURES
+            events, _ = self._simulate(data, keys, within, n_paths, what="within")
+            found = _probabilities_within(events, known, field, len(data), n_paths)
+        else:
+            kind = BasketSimulator if basket else Simulator
+            n_draws = n_draws or (_BASKETS if basket else _DRAWS)
+            simulator = kind(self.nets_[0], self._learned)
+            found = _next_probabilities(simulator, data, keys, field, n_draws)
+        seen = _seen_levels(array.rows, field, known) if exclude_seen else None
+        with isolated_torch_settings(self.device), torch.no_grad():
+            return _most_likely(found, known, n, allowed, seen)
+
+
+# Probabilities -----------------------------------------------------------------------
 
 
 class BasketSimulator(Simulator):
-    """Draws the next event and those that follow without a gap.
+    """Draws the next event and those that follow it at the same time.
 
-    A level is not in a basket if event after event does not have it, where none before
-    had. The chance that event k has it is a mean over the draws in which it has not
-    come so far, and 0 where the basket is over. A product of such chances varies much
-    less than the share of the draws that have the level, or than a sum of chances that
-    ends where it is drawn.
+    With the probability ``q_k(c)`` that event k of the basket is the first one with
+    level c, given that none before was::
+
+        P(c in basket) = 1 - prod_k (1 - q_k(c))
+
+    ``q_k(c)`` is a mean over the draws of a row that do not have c yet, and 0 for
+    baskets that are over. The product varies much less than the share of the draws that
+    have c, or than a sum of probabilities that stops where c is drawn.
     """
 
     def probabilities(
         self, data: RowData, keys: np.ndarray, name: str, n_draws: int
     ) -> np.ndarray:
-        """Probability of each code of a field to be in the next basket.
+        """Return the probability of each code of a field to be in the next basket.
 
         Parameters
         ----------
         data : RowData of n
             Rows, as many as memory has room for.
         keys : ndarray of shape (n,), uint64
-            As for `run`.
+            As for `steps`.
         name : str
             A categorical field.
         n_draws : int
@@ -54,49 +180,53 @@ class BasketSimulator(Simulator):
             Means over the draws.
         """
         key = self._key_of(name)
-        chances = _Absence((len(data), self.module.n_codes(key)), n_draws, self.device)
-        paths, gaps = self._at_next(data, keys, n_draws)
-        # A basket goes on while the probability that it does, which every event lowers,
-        # is above a number that was drawn once, for each of a row's draws from another
-        # part of [0, 1): their lengths vary less than if each event drew anew.
-        log_going_on = torch.zeros(len(gaps), dtype=torch.float64, device=self.device)
-        log_least = paths.draws.uniform(log_going_on).log()
-        # Of fields that some kinds have, events are drawn once more: with one of these
-        # kinds, and weighed with its chance.
-        is_of_all = self.learned.applies is None or key == "0"
-        for _ in range(self.learned.most_events.bound(self.learned.gaps.step)):
+        density = self.module.fields[key]
+        absence = _Absence((len(data), density.n_codes), n_draws, self.device)
+        paths, interarrival = self._at_next(data, keys, n_draws)
+        # Common random numbers: a basket goes on while its survival probability, which
+        # every event lowers, exceeds one stratified number per draw. Lengths vary less
+        # than if each event drew anew.
+        log_survival = torch.zeros(
+            len(interarrival), dtype=torch.float64, device=self.device
+        )
+        log_least = paths.draws.uniform(log_survival).log()
+        # For fields that some kinds lack, each event is drawn twice: first with a kind
+        # that has the field, weighted by the probability of these kinds, for the
+        # probabilities; then with any kind, to go on.
+        all_have_it = self.learned.applies is None or key == "0"
+        for _ in range(self.learned.most_events.bound(self.learned.grid.step)):
             row = self._moved(paths.number // n_draws)
 
             def draw(
-                told: Told, paths: Paths = paths, row: torch.Tensor = row
+                context: FieldContext, paths: Paths = paths, row: torch.Tensor = row
             ) -> torch.Tensor:
-                """Add the chances of the codes to those of earlier events, and draw."""
-                drawn = paths.draws.uniform(told.states)
+                """Add probabilities of the codes to those of the event, and draw."""
+                uniform = paths.draws.uniform(context.context)
                 codes = torch.zeros_like(row)
-                at_once = max(1, _PROBABILITIES_AT_ONCE // chances.shape[1])
-                for there, found in self._portions(paths, told, key, at_once):
-                    codes[there] = index_at(found, drawn[there])
-                    chances.add(there, row[there], found)
+                at_once = max(1, _PROBABILITIES_AT_ONCE // density.n_codes)
+                for there, found in self._portions(paths, context, key, at_once):
+                    codes[there] = quantile_index(found, uniform[there])
+                    absence.add(there, row[there], found)
                 return codes
 
-            if is_of_all:
-                values, codes, *_ = self._draw_fields(paths, gaps, draw={name: draw})
+            if all_have_it:
+                values, codes, *_ = self._draw_fields(
+                    paths, interarrival, draw={name: draw}
+                )
             else:
-                draw(self._draw_fields(paths, gaps, until=name)[-1])
-                values, codes, *_ = self._draw_fields(paths, gaps)
-            paths = self._read(paths, values, codes)
-            chances.next_event(row, codes[:, self.module.codes[key]])
-            log_going_on = log_going_on + self.module.time.log_tie(
-                paths.output + paths.static
-            )
-            kept = (log_going_on > log_least).nonzero()[:, 0]
+                draw(self._draw_fields(paths, interarrival, until=name)[-1])
+                values, codes, *_ = self._draw_fields(paths, interarrival)
+            paths = self._append(paths, values, codes)
+            absence.end_event(row, density.own_input(values, codes))
+            log_survival = log_survival + self.module.time.log_tie(paths.states)
+            kept = (log_survival > log_least).nonzero()[:, 0]
             if not len(kept):
                 break
-            gaps = np.zeros(len(kept))
-            paths = paths.take(kept.cpu().numpy()).at_next(gaps)
-            log_going_on, log_least = log_going_on[kept], log_least[kept]
-            chances.keep(kept)
-        return (1 - chances.log_absent.exp()).cpu().numpy()
+            interarrival = np.zeros(len(kept))
+            paths = paths.take(kept.cpu().numpy()).advance(interarrival)
+            log_survival, log_least = log_survival[kept], log_least[kept]
+            absence.keep(kept)
+        return (1 - absence.log_absent.exp()).cpu().numpy()
 
 
 class _Absence:
@@ -109,29 +239,26 @@ class _Absence:
     n_draws : int
         Draws of each row.
     device : torch.device
-        Where the numbers are.
+        Device of the numbers.
     """
 
     def __init__(
         self, shape: tuple[int, int], n_draws: int, device: torch.device
     ) -> None:
-        self.shape = shape
         self.log_absent = torch.zeros(shape, dtype=torch.float32, device=device)
         self._n_without = torch.full_like(self.log_absent, n_draws)
         self._sums = torch.zeros_like(self.log_absent)
         n_paths = shape[0] * n_draws
         self._drawn = torch.zeros((n_paths, 0), dtype=torch.int64, device=device)
 
-    def add(
-        self, there: torch.Tensor, row: torch.Tensor, chances: torch.Tensor
-    ) -> None:
-        """Add the chance of each code for the draws `there`, which may be changed."""
-        chances = chances.scatter_(1, self._drawn[there], 0.0)
-        self._sums.index_add_(0, row, chances)
+    def add(self, there: torch.Tensor, row: torch.Tensor, found: torch.Tensor) -> None:
+        """Add the probabilities of the codes for the draws `there`; overwrites them."""
+        found = found.scatter_(1, self._drawn[there], 0.0)
+        self._sums.index_add_(0, row, found)
 
-    def next_event(self, row: torch.Tensor, codes: torch.Tensor) -> None:
-        """Go on to the next event of each draw, after one of these codes."""
-        # Where all draws have a code, there is none to learn more from.
+    def end_event(self, row: torch.Tensor, codes: torch.Tensor) -> None:
+        """Multiply by the event's absence, and note the drawn codes."""
+        # Where all draws have a code, there is none to estimate q from: 0 / 0.
         mean = (self._sums / self._n_without).nan_to_num(0.0).clamp(max=1 - 1e-6)
         self.log_absent += torch.log1p(-mean)
         self._sums.zero_()
@@ -140,27 +267,11 @@ class _Absence:
         self._drawn = torch.cat([self._drawn, codes[:, None]], dim=1)
 
     def keep(self, kept: torch.Tensor) -> None:
-        """Go on with the draws whose basket does."""
+        """Drop the draws whose basket is over."""
         self._drawn = self._drawn[kept]
 
 
-# Probabilities, and what they come from, at once: 64 MiB.
-_NUMBERS_AT_ONCE = 2**24
-
-
-def level_field(learned: LearnedEvents, name: str) -> LevelField:
-    """The field of a name; a ValueError if there is none, or it has no levels."""
-    own = [key for key, one in learned.fields.items() if isinstance(one, LevelField)]
-    if name not in own:
-        raise ValueError(
-            f"field must be one of the categorical fields {own}; got {name!r}."
-        )
-    field = learned.fields[name]
-    assert isinstance(field, LevelField)
-    return field
-
-
-def next_probabilities(
+def _next_probabilities(
     simulator: Simulator, data: RowData, keys: np.ndarray, name: str, n_draws: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield rows, and the probability of each level in the next event of each.
@@ -168,29 +279,28 @@ def next_probabilities(
     Parameters
     ----------
     simulator : Simulator
-        Draws what is told before the field.
+        Draws the context of the field.
     data : RowData of n
         Rows.
     keys : ndarray of shape (n,), uint64
-        Key of each row, as for `Simulator.run`.
+        Key of each row, as for `Simulator.steps`.
     name : str
         A categorical field.
     n_draws : int
-        Number of these draws.
+        Number of draws.
     """
-    field = level_field(simulator.learned, name)
+    field = simulator.learned.level_field(name)
     n_own = len(field.levels) - len(field.rare)
-    module = simulator.module
-    n_units = module.first.shape[0]
-    for rows in portions_of(len(data), field.n_codes + n_draws * n_units):
+    n_units = len(simulator.module.initial_output)
+    for rows in _portions_of(len(data), field.n_codes + n_draws * n_units):
         shares = simulator.probabilities(data.take(rows), keys[rows], name, n_draws)
         levels = shares[:, FIRST_LEVEL : FIRST_LEVEL + n_own]
-        if len(field.rare):
+        if len(field.rare):  # these share the last code
             levels = np.concatenate([levels, shares[:, -1:] * field.rare], axis=1)
         yield rows, levels
 
 
-def probabilities_within(
+def _probabilities_within(
     events: SimulatedEvents, field: LevelField, name: str, n_rows: int, n_paths: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield rows, and the share of the paths of each that have each level.
@@ -208,24 +318,34 @@ def probabilities_within(
     """
     codes, n_levels = events.columns[name].values, len(field.levels)
     known = codes >= 0
-    # Of each path each level once.
+    # A path counts once for a level, however many of its events have it.
     hits = np.unique(events.path[known] * n_levels + codes[known])
     row = hits // n_levels // n_paths
-    for rows in portions_of(n_rows, n_levels):
+    for rows in _portions_of(n_rows, n_levels):
         own = hits[slice(*np.searchsorted(row, [rows[0], rows[-1] + 1]))]
         place = (own // n_levels // n_paths - rows[0]) * n_levels + own % n_levels
         counts = np.bincount(place, minlength=len(rows) * n_levels)
         yield rows, counts.reshape(len(rows), n_levels) / n_paths
 
 
-def best_values(
+def _portions_of(n_rows: int, n_numbers: int) -> Iterator[np.ndarray]:
+    """Yield rows, as many at a time as memory has room for `n_numbers` of each."""
+    at_once = max(1, _NUMBERS_AT_ONCE // n_numbers)
+    for first in range(0, n_rows, at_once):
+        yield np.arange(first, min(first + at_once, n_rows))
+
+
+# The table ---------------------------------------------------------------------------
+
+
+def _most_likely(
     found: Iterator[tuple[np.ndarray, np.ndarray]],
     field: LevelField,
     n: int,
     allowed: np.ndarray,
     seen: tuple[np.ndarray, np.ndarray] | None,
 ) -> pd.DataFrame:
-    """The n most likely levels of each row.
+    """Return the table of the n most likely levels of each row.
 
     Parameters
     ----------
@@ -248,6 +368,7 @@ def best_values(
     tables = []
     n = min(n, int(allowed.sum()))
     for rows, shares in found:
+        # A probability of -1 marks what is left out.
         if not allowed.all():
             shares[:, ~allowed] = -1
         if seen is not None:
@@ -255,17 +376,14 @@ def best_values(
             shares[seen[0][some] - rows[0], seen[1][some]] = -1
         # A tenth of the time that a partition by NumPy takes.
         top = torch.topk(torch.from_numpy(shares), n, dim=1).indices.numpy()
-        # By probability, then as levels are sorted.
-        top = np.sort(top, axis=1)
         of_top = np.take_along_axis(shares, top, axis=1)
-        order = np.argsort(-of_top, axis=1, kind="stable")
-        top = np.take_along_axis(top, order, axis=1)
-        of_top = np.take_along_axis(of_top, order, axis=1)
+        # By probability; equal ones in the order of levels.
+        order = np.lexsort((top, -of_top), axis=1)
+        top, of_top = (np.take_along_axis(a, order, axis=1) for a in (top, of_top))
         kept = of_top >= 0
         place, rank = kept.nonzero()
         tables.append((rows[place], rank + 1, top[kept], of_top[kept]))
-    columns = [np.concatenate(parts) for parts in zip(*tables, strict=True)]
-    row, rank, level, share = columns
+    row, rank, level, share = map(np.concatenate, zip(*tables, strict=True))
     return pd.DataFrame(
         {
             "row": row,
@@ -276,10 +394,10 @@ def best_values(
     )
 
 
-def levels_seen(
+def _seen_levels(
     rows: Rows, name: str, field: LevelField
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and levels of all their events, for `best_values`.
+    """Return rows and levels of all their events, for `_most_likely`.
 
     Parameters
     ----------
@@ -306,8 +424,8 @@ def levels_seen(
     return row[is_level], level[is_level]
 
 
-def allowed_levels(field: LevelField, candidates: Any, name: str) -> np.ndarray:
-    """Which levels are candidates, shape (n_levels,), bool."""
+def _allowed_levels(field: LevelField, candidates: Any, name: str) -> np.ndarray:
+    """Return which levels are candidates, shape (n_levels,), bool."""
     if candidates is None:
         return np.ones(len(field.levels), dtype=bool)
     if not pd.api.types.is_list_like(candidates):
@@ -330,10 +448,3 @@ def allowed_levels(field: LevelField, candidates: Any, name: str) -> np.ndarray:
     allowed = np.zeros(len(field.levels), dtype=bool)
     allowed[place] = True
     return allowed
-
-
-def portions_of(n_rows: int, n_numbers: int) -> Iterator[np.ndarray]:
-    """Yield rows, as many at a time as memory has room for `n_numbers` of each."""
-    at_once = max(1, _NUMBERS_AT_ONCE // n_numbers)
-    for first in range(0, n_rows, at_once):
-        yield np.arange(first, min(first + at_once, n_rows))

@@ -1,45 +1,156 @@
-"""A field of numbers: what was learned of it, and the distribution of its next one."""
+"""A numeric field: what was learned of it, and the distribution of its next value."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import nn
 
 from sklearn_seqcrm._encoding import NumericField
 from sklearn_seqcrm._recurrent.network import new_linear
 from sklearn_seqcrm._store import LONGEST, Clock, Column, moments_after
-from sklearn_seqcrm.event_model._draws import PathDraws
-from sklearn_seqcrm.event_model._time_density import (
-    choose,
-    draw_normal,
-    log_cell,
-    new_output,
-    split_components,
+from sklearn_seqcrm.event_model._copy_mechanism import CopyCandidates, CopyState
+from sklearn_seqcrm.event_model._distributions import (
+    NO_ATOM,
+    MixtureDensity,
+    PathDraws,
+    pick,
     start_of_components,
 )
+from sklearn_seqcrm.event_model._fields import (
+    FieldBlocks,
+    FieldDensity,
+    LearnedField,
+    TrainingEvents,
+)
 
-# Values of so large a share of the events stand for themselves, the most frequent of
-# them: one piece, free delivery, the price of a subscription.
+# Values with so large a share of the events are atoms, the most frequent of them: one
+# piece, free delivery, the price of a subscription.
 _LEAST_SHARE, _MOST_ATOMS = 0.01, 32
 # Digits after the point that numbers are rounded to, if they are.
 _DECIMALS = range(5)
-_FINE = 1e-6  # of the spread: the width of a cell where there is no such number
-_LEAST_WIDTH = 1e-30  # of a cell on the axis of components
-_NO_ATOM, _MISSING = -1, 0
+_FINE = 1e-6  # width of a cell, as a part of the scale, where numbers have no step
+_LEAST_WIDTH = 1e-30  # of a cell on the symlog axis
+_MISSING = 0  # the first atom
+
+
+def symlog(numbers: np.ndarray, center: float, scale: float) -> np.ndarray:
+    """Return sign(z) log(1 + |z|) of z = (x - center) / scale, in float64.
+
+    Hafner et al., "Mastering Diverse Domains through World Models", 2023,
+    https://arxiv.org/abs/2301.04104.
+    """
+    z = (numbers - center) / scale
+    return np.copysign(np.log1p(np.abs(z)), z)
+
+
+def symexp(scaled: np.ndarray, center: float, scale: float) -> np.ndarray:
+    """Return the inverse of `symlog`; sizes are clipped at 80 on the symlog axis."""
+    return center + scale * np.copysign(np.expm1(np.abs(scaled).clip(max=80)), scaled)
+
+
+class NumberDensity(MixtureDensity, FieldDensity):
+    """Distribution of the number of the next event.
+
+    A missing number and each frequent value is an atom with probability ``a_j``; normal
+    components on the symlog axis, with weights ``w_k``, cover all values::
+
+        P(missing)         = a_0
+        P(x), x is atom j  = a_j + C(x)
+        P(x), x is no atom = C(x)
+        C(x) = sum_k w_k [Phi((upper - m_k) / s_k) - Phi((upper - width - m_k) / s_k)]
+
+    where ``(upper - width, upper]`` are the numbers that round to x (interval
+    censoring), and all ``a_j`` and ``w_k`` add up to 1.
+
+    The parameters are those of `FieldDensity`.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        field: NumberField,
+        blocks: FieldBlocks,
+        copies: bool,
+        generator: torch.Generator,
+    ) -> None:
+        n_atoms, n = len(field.atoms), len(field.quantiles)
+        super().__init__(
+            size,
+            field.shares,
+            field.quantiles,
+            field.spread,
+            [field.some_missing, *[True] * n_atoms, *[field.some_others] * n],
+            generator,
+        )
+        self.copies = self.shrinkage = None
+        self.blocks = blocks
+        self.embed = new_linear(len(blocks.channels), size, generator)
+
+    def own_input(self, values: Any, codes: Any) -> Any:
+        """Return the channels of the field, shape (n, n_channels)."""
+        return values[:, self.blocks.channels]
+
+    def own_target(self, values: Any, codes: Any) -> Any:
+        """Return the cell and the atom of the numbers, shape (n, 3)."""
+        return values[:, self.blocks.targets]
+
+    def context(self, own: torch.Tensor) -> torch.Tensor:
+        """Return what numbers add to the context of later fields, shape (n, size)."""
+        return self.embed(own)
+
+    def log_prob(
+        self,
+        context: torch.Tensor,
+        target: torch.Tensor,
+        candidates: CopyCandidates | None = None,
+        is_tie: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return the log probability of `NumberField.targets`, shape (n,)."""
+        mixture = self.mixture(context)
+        upper, width, atom = target.unbind(1)
+        inside = mixture.log_cell(upper, width)
+        own = pick(mixture.log_atoms, atom.long().clamp(min=0))
+        # A component may give the value of an atom, too.
+        value = torch.where(atom != NO_ATOM, torch.logaddexp(own, inside), inside)
+        return torch.where(atom == _MISSING, own, value)
+
+    def draw(
+        self,
+        context: torch.Tensor,
+        draws: PathDraws,
+        state: CopyState | None = None,
+        is_tie: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw numbers; see `FieldDensity.draw`.
+
+        Returns
+        -------
+        atom : Tensor of shape (n,), int64
+            Number of the atom; -1 for none.
+        scaled : Tensor of shape (n,), float32
+            Number on the symlog axis, where there is no atom.
+        """
+        return self.mixture(context).draw(draws, self.is_possible)
+
+    def write(
+        self, encoded: tuple[Any, Any], channels: np.ndarray, codes: np.ndarray
+    ) -> None:
+        """Write scaled numbers, and marks of missing ones, to their channels."""
+        for channel, numbers in zip(self.blocks.channels, encoded, strict=False):
+            channels[:, channel] = numbers
 
 
 @dataclass(frozen=True, eq=False)
-class NumberField:
+class NumberField(LearnedField):
     """What was learned of a numeric field, or of datetimes as days after the event.
 
     Parameters
     ----------
     center, scale : float
-        Of the numbers, as in `NumericScale`, whose axis the components live on.
+        Center and scale of the symlog axis, on which the components live.
     step : float
         What all numbers are a multiple of, or a small part of the scale.
     decimals : int or None
@@ -47,23 +158,23 @@ class NumberField:
     low, high : float
         Smallest and largest training number.
     atoms : ndarray of shape (n_atoms,)
-        Values that stand for themselves, ascending.
+        Values with a probability of their own, ascending.
     shares : ndarray of shape (1 + n_atoms,)
-        Share of the missing, and of each of these values.
+        Share of missing numbers, and of each atom.
     quantiles : tuple of float
-        Of the others on the axis of components, where these start.
+        Quantiles of the other numbers on the symlog axis, where components start.
     spread : float
-        Standard deviation of the others there.
+        Standard deviation of the other numbers on that axis.
     dtype : str
         Type of the values in the log.
     clock : Clock
-        What the times of events mean.
+        Unit and zone of the times of events.
     in_days : bool
         Whether datetimes are whole days.
     some_missing : bool
-        Whether some training events have none; otherwise no simulated one lacks it.
+        Whether some training events have no number; otherwise none is drawn without.
     some_others : bool
-        Whether some have another number than `atoms`; otherwise no simulated one has.
+        Whether some have a number that is no atom; otherwise none is drawn.
     """
 
     center: float
@@ -81,14 +192,20 @@ class NumberField:
     in_days: bool
     some_missing: bool
     some_others: bool
+    n_targets: ClassVar[int] = 3
+    density: ClassVar[type[FieldDensity]] = NumberDensity
 
     @classmethod
-    def of(
-        cls, encoder: NumericField, column: Column, times: np.ndarray, n_components: int
+    def learn(
+        cls,
+        encoder: NumericField,
+        column: Column,
+        events: TrainingEvents,
+        n_components: int,
     ) -> NumberField:
-        """Learn from the values of the training events, which are at `times`."""
+        """Learn from the values of training events; see `LearnedField.learn`."""
         clock, (center, scale, _) = encoder.clock, encoder.scale
-        numbers = column.as_numbers(times, clock)
+        numbers = column.as_numbers(events.times, clock)
         eps = np.finfo(numbers.dtype).eps
         numbers = numbers.astype("float64")
         known = numbers[np.isfinite(numbers)]
@@ -97,12 +214,12 @@ class NumberField:
         often = np.sort(often[counts[often] >= _LEAST_SHARE * len(numbers)])
         atoms = values[often]
         step, decimals = _resolution(values, eps)
-        # As if there had been half an event more of each: missing, atoms, the others.
+        # A pseudo-count of half an event for missing, for each atom and for the others.
         n_others = len(known) - counts[often].sum()
         n_each = np.append(len(numbers) - len(known), counts[often]) + 0.5
         rest = known[~np.isin(known, atoms)] if n_others else known
-        folded = fold((rest if len(rest) else np.zeros(1)), center, scale)
-        at = (np.arange(n_components) + 0.5) / n_components
+        scaled = symlog((rest if len(rest) else np.zeros(1)), center, scale)
+        quantiles, spread = start_of_components(scaled, n_components)
         return cls(
             center,
             scale,
@@ -112,8 +229,8 @@ class NumberField:
             float(values[-1]) if len(values) else 0.0,
             atoms,
             n_each / (n_each.sum() + n_others + 0.5),
-            tuple(np.quantile(folded, at).tolist()),
-            float(folded.std()) or 1.0,
+            quantiles,
+            spread,
             column.values.dtype.str,
             clock,
             column.kind == "datetime" and _are_days(column.values),
@@ -121,13 +238,8 @@ class NumberField:
             bool(n_others),
         )
 
-    @property
-    def n_targets(self) -> int:
-        """Channels that a likelihood needs beside those that the network reads."""
-        return 3
-
     def targets(self, column: Column, times: np.ndarray) -> np.ndarray:
-        """What a likelihood asks about.
+        """Return the cell and the atom of numbers.
 
         Parameters
         ----------
@@ -139,22 +251,23 @@ class NumberField:
         Returns
         -------
         ndarray of shape (n, 3), float32
-            Upper end and width of the cell on the axis of components, and the number of
-            the atom: 0 missing, from 1 on one of `atoms`, -1 none.
+            Upper end and width of the cell on the symlog axis, and the number of the
+            atom: 0 for a missing number, k for ``atoms[k - 1]``, -1 for none.
         """
         numbers = column.as_numbers(times, self.clock).astype("float64")
         is_known = np.isfinite(numbers)
         numbers = np.where(is_known, numbers, self.center)
-        upper = fold(numbers + self.step / 2, self.center, self.scale)
-        # The difference of two large numbers would lose the digits of a narrow cell.
+        upper = symlog(numbers + self.step / 2, self.center, self.scale)
+        # Narrow cells by the derivative: a difference of two large numbers would lose
+        # their digits.
         slope = 1 / (self.scale + np.abs(numbers - self.center))
         width = self.step * slope
         wide = width > 1e-3
-        below = fold(numbers[wide] - self.step / 2, self.center, self.scale)
+        below = symlog(numbers[wide] - self.step / 2, self.center, self.scale)
         width[wide] = upper[wide] - below
-        # That of a number 1e38 times as large as others would be 0 in float32.
+        # The width of a number 1e38 times as large as others would be 0 in float32.
         width = np.maximum(width, _LEAST_WIDTH)
-        atom = np.full(len(numbers), _NO_ATOM)
+        atom = np.full(len(numbers), NO_ATOM)
         if len(self.atoms):
             place = np.searchsorted(self.atoms, numbers).clip(max=len(self.atoms) - 1)
             is_atom = self.atoms[place] == numbers
@@ -162,19 +275,21 @@ class NumberField:
         atom[~is_known] = _MISSING
         return np.column_stack([upper, width, atom]).astype("float32")
 
-    def column(self, atom: np.ndarray, folded: np.ndarray, times: np.ndarray) -> Column:
-        """Values of what was drawn, in the units of the log.
+    def column(
+        self,
+        drawn: tuple[torch.Tensor, torch.Tensor],
+        applies: np.ndarray,
+        draws: PathDraws,
+        times: np.ndarray,
+    ) -> Column:
+        """Return drawn atoms and symlog numbers as the log has them.
 
-        Parameters
-        ----------
-        atom : ndarray of shape (n,), int64
-            Number of the atom, as in `targets`.
-        folded : ndarray of shape (n,), float64
-            Where there is no atom, the number on the axis of components.
-        times : ndarray of shape (n,)
-            Times of the events, on `clock`.
+        Numbers are rounded to the step and clipped to the range of training. See
+        `LearnedField.column`.
         """
-        numbers = unfold(folded, self.center, self.scale)
+        atom, scaled = (one.cpu().numpy() for one in drawn)
+        atom = np.where(applies, atom, _MISSING)
+        numbers = symexp(scaled.astype("float64"), self.center, self.scale)
         if self.decimals is not None:
             numbers = np.round(np.round(numbers / self.step) * self.step, self.decimals)
         numbers = numbers.clip(self.low, self.high)
@@ -185,121 +300,24 @@ class NumberField:
             return Column(numbers.astype(self.dtype))
         step = 86_400 if self.in_days else 1  # to the day, or to the second
         moments = moments_after(numbers, times, self.clock, step)
-        # No later than what the type can hold, nor earlier: an overflow would be both.
+        # Clipped to what the type can hold: an overflow would wrap around.
         last = np.array([LONGEST]).view(self.dtype).astype("M8[s]")
         first = (-last.view("int64")).view("M8[s]")
         moments = np.maximum(np.minimum(moments, last), first)
         return Column(moments.astype(self.dtype))
 
-
-def fold(numbers: np.ndarray, center: float, scale: float) -> np.ndarray:
-    """Numbers on the axis of components, in float64; see `NumericScale.fold`."""
-    z = (numbers - center) / scale
-    return np.copysign(np.log1p(np.abs(z)), z)
-
-
-def unfold(folded: np.ndarray, center: float, scale: float) -> np.ndarray:
-    """The inverse of `fold`; beyond e to the 80th it stays there."""
-    return center + scale * np.copysign(np.expm1(np.abs(folded).clip(max=80)), folded)
-
-
-class NumberDensity(nn.Module):
-    """Distribution of the number of the next event.
-
-    A missing number and each value that comes often have a probability of their own,
-    and a mixture of normals, of the scaled numbers with their tails folded in, has all
-    values.
-
-    Parameters
-    ----------
-    size : int
-        Numbers of a state.
-    field : NumberField
-        What was learned of the field.
-    n_channels : int
-        Number of channels that the encoder has of it: a second one marks the missing.
-    generator : torch.Generator
-        Draws first weights.
-    """
-
-    def __init__(
-        self,
-        size: int,
-        field: NumberField,
-        n_channels: int,
-        generator: torch.Generator,
-    ) -> None:
-        super().__init__()
-        n = self.n_components = len(field.quantiles)
-        self.n_atoms = len(field.shares)
-        self.some_missing, self.some_others = field.some_missing, field.some_others
-        others = math.log((1 - field.shares.sum()) / n)
-        logits = [*np.log(field.shares).tolist(), *[others] * n]
-        start = start_of_components(list(field.quantiles), 0.7 * field.spread)
-        self.output = new_output(size, logits + start, generator)
-        self.channels = new_linear(n_channels, size, generator)
-
-    def log_prob(self, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """Log probability of numbers, shape (n,).
-
-        Parameters
-        ----------
-        states : Tensor of shape (n, size)
-            What is known before.
-        targets : Tensor of shape (n, 3)
-            As `NumberField.targets` returns them.
-        """
-        atoms, weights, center, scale = self._read(states)
-        upper, width, atom = targets.unbind(1)
-        inside = torch.logsumexp(weights + log_cell(upper, width, center, scale), dim=1)
-        is_atom = atom != _NO_ATOM
-        own = atoms.gather(1, atom.long().clamp(min=0)[:, None])[:, 0]
-        both = torch.logaddexp(own, inside)
-        value = torch.where(is_atom, both, inside)
-        return torch.where(atom == _MISSING, own, value)
-
-    def draw(
-        self, states: torch.Tensor, draws: PathDraws
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draw numbers.
-
-        Returns
-        -------
-        atom : Tensor of shape (n,), int64
-            Number of the atom; -1 where there is none.
-        folded : Tensor of shape (n,), float32
-            Numbers on the axis of components.
-        """
-        atoms, weights, center, scale = self._read(states)
-        logits = torch.cat([atoms, weights], dim=1)
-        if not self.some_missing:
-            logits[:, _MISSING] = -torch.inf
-        if not self.some_others:
-            logits[:, self.n_atoms :] = -torch.inf
-        drawn = choose(logits, draws)
-        component = drawn - self.n_atoms
-        folded = draw_normal(center, scale, component.clamp(min=0), draws)
-        return drawn.masked_fill(component >= 0, _NO_ATOM), folded
-
-    def told(self, channels: torch.Tensor) -> torch.Tensor:
-        """What numbers tell the fields after this one, shape (n, size)."""
-        return self.channels(channels)
-
-    def _read(self, states: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        """Log probability of each atom and each component; what components are."""
-        n = self.n_components
-        logits, components = self.output(states).split([self.n_atoms + n, 2 * n], dim=1)
-        shares = torch.log_softmax(logits, dim=1)
-        return *shares.split([self.n_atoms, n], dim=1), *split_components(components)
+    def empty_column(self) -> Column:
+        """Return a column of no events."""
+        return Column(np.zeros(0, self.dtype))
 
 
 def _resolution(values: np.ndarray, eps: float) -> tuple[float | None, int | None]:
-    """The step that all values are multiples of, and its digits after the point."""
+    """Return the step that all values are multiples of, and its decimals, if any."""
     if not len(values):
         return 1.0, 0
     sizes = np.abs(values)
     largest = sizes.max()
-    # What sums leave of 0 is small beside most numbers, however small those are.
+    # Rounding errors of sums around 0 are small beside most numbers.
     residue = 1e-9 * min(1.0, float(np.median(sizes[sizes > 0]))) if largest else 0.0
     for decimals in _DECIMALS:
         whole = values * 10.0**decimals

@@ -1,4 +1,19 @@
-"""Simulated futures: many paths of each row, one event of all at a time."""
+"""Simulation of paths: many futures of each row, one event of all paths at a time.
+
+A batch of paths takes one event per step. Paths that have ended leave it, and paths of
+further rows join when few are left::
+
+    step          0         1         2         3
+    row 0 path 0  t=12 a,3  t=15 b,1  (after the end: leaves)
+    row 0 path 1  t=14 a,2  t=14 c,2  t=20 a,1  ...
+    row 1 path 0  (leaves)
+    row 1 path 1                      t=13 b,4  ...       begins in step 2
+
+The first interarrival time is drawn given that no event came before the cutoff. The
+random numbers of a path follow from the hash of its row (customer, cutoff, events), the
+seed and its number, and are used in a fixed order: time, then each field. So a path
+does not depend on the paths beside it.
+"""
 
 from __future__ import annotations
 
@@ -7,25 +22,26 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+import pandas as pd
 import torch
 
 from sklearn_seqcrm._encoding import MISSING
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._store import LONGEST, Column, later
-from sklearn_seqcrm.event_model._draws import PathDraws
-from sklearn_seqcrm.event_model._event_net import (
-    EventNet,
-    FlatState,
-    go_on,
-    read_to_ends,
-    state_at_first,
+from sklearn_seqcrm.event_model._copy_mechanism import CopyState, ObservedLevels
+from sklearn_seqcrm.event_model._distributions import (
+    PathDraws,
+    draw_weights,
+    path_keys,
 )
-from sklearn_seqcrm.event_model._learned import LearnedEvents, last_times, silence
-from sklearn_seqcrm.event_model._levels import LevelField
-from sklearn_seqcrm.event_model._likelihood import parts_of
-from sklearn_seqcrm.event_model._network import EventNetwork
-from sklearn_seqcrm.event_model._own_levels import EarlierLevels, OwnLevels
-from sklearn_seqcrm.event_model._time_density import choose_by_weight
+from sklearn_seqcrm.event_model._learned import (
+    LearnedEvents,
+    last_times,
+    split_static,
+    time_since_last,
+)
+from sklearn_seqcrm.event_model._network import EventNet, EventNetwork, FlatState
+from sklearn_seqcrm.events import HistoryArray
 
 # Paths that begin at once, and paths below which others do: most end soon, and a step
 # of few is mostly overhead. States of many more do not fit into a processor's caches.
@@ -33,26 +49,50 @@ _PATHS_AT_ONCE, _FEWEST_PATHS = 2**13, 2**12
 # Probabilities of all draws of some rows at once: 2 MiB, which caches hold. Of 10,000
 # levels and 16 draws, 64 MiB at once took half as much time more.
 _PROBABILITIES_AT_ONCE = 2**19
-# Paths that have an event, its time and its fields.
+# Number of each path that has an event, its time and its fields.
 Step: TypeAlias = tuple[np.ndarray, np.ndarray, dict[str, Column]]
 
 
-class Told(NamedTuple):
-    """What a field is told of the next event of paths, before it is drawn.
+class SimulationPlan(NamedTuple):
+    """What to simulate.
 
     Parameters
     ----------
-    states : Tensor of shape (n, H)
-        The state, when the event comes, and the fields before.
-    is_tie : Tensor of shape (n,), bool
-        Whether it is at the moment of the simulated event before.
-    having : Tensor of shape (n,)
-        Chance that the event has the field; it does if its kind is drawn.
+    data : RowData of n
+        Rows.
+    keys : ndarray of shape (n,), uint64
+        Key of each row, as `row_keys` returns them.
+    end : ndarray of shape (n,)
+        First moment that is not simulated.
+    n_paths : int
+        Paths of each row; path ``k`` belongs to row ``k // n_paths``.
+    most_events : int
+        Paths with so many events end there.
     """
 
-    states: torch.Tensor
+    data: RowData
+    keys: np.ndarray
+    end: np.ndarray
+    n_paths: int
+    most_events: int
+
+
+class FieldContext(NamedTuple):
+    """Context of a field of the next event of paths, before it is drawn.
+
+    Parameters
+    ----------
+    context : Tensor of shape (n, H)
+        State, time of the event and fields before this one.
+    is_tie : Tensor of shape (n,), bool
+        Whether the event is at the moment of the simulated event before.
+    p_having : Tensor of shape (n,)
+        Probability that the event has the field; 1 if its kind is drawn before.
+    """
+
+    context: torch.Tensor
     is_tie: torch.Tensor
-    having: torch.Tensor
+    p_having: torch.Tensor
 
 
 class SimulatedEvents(NamedTuple):
@@ -78,26 +118,26 @@ class SimulatedEvents(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Paths:
-    """Paths that go on.
+    """Paths of a batch.
 
     Parameters
     ----------
     number : ndarray of shape (n,), int64
-        Which paths these are.
+        Number of each path among all.
     times : ndarray of shape (n,)
         Time of the last event.
     end : ndarray of shape (n,)
         First moment that is not simulated.
-    output : Tensor of shape (n, H)
-        What the reader returned for the last event.
-    static : Tensor of shape (n, H)
-        What statics add to it.
-    state : list of Tensor of shape (n, H)
-        State after the last event.
     n_events : ndarray of shape (n,), int64
         Number of simulated events.
-    own : dict of str to OwnLevels of n
-        What may be copied, of each field of levels, by its name in the module.
+    output : Tensor of shape (n, H)
+        Output of the reader after the last event.
+    static_effect : Tensor of shape (n, H)
+        What statics add to it.
+    state : list of Tensor of shape (n, H)
+        Recurrent state after the last event.
+    copies : dict of str to CopyState of n
+        What can be copied, for each field with a copy mechanism.
     draws : PathDraws of n
         Random numbers of each path.
     """
@@ -105,62 +145,65 @@ class Paths:
     number: np.ndarray
     times: np.ndarray
     end: np.ndarray
-    output: torch.Tensor
-    static: torch.Tensor
-    state: FlatState
     n_events: np.ndarray
-    own: dict[str, OwnLevels]
+    output: torch.Tensor
+    static_effect: torch.Tensor
+    state: FlatState
+    copies: dict[str, CopyState]
     draws: PathDraws
 
     def take(self, kept: np.ndarray) -> Paths:
-        """The paths at some places, ascending."""
+        """Return the paths at some positions, ascending."""
         if len(kept) == len(self.number):
             return self
-        there = torch.from_numpy(kept).to(self.output.device)
-        return Paths(
-            self.number[kept],
-            self.times[kept],
-            self.end[kept],
-            self.output[there],
-            self.static[there],
-            [numbers[there] for numbers in self.state],
-            self.n_events[kept],
-            {key: own.take(there) for key, own in self.own.items()},
-            self.draws.take(kept),
-        )
+        return replace(self, **{n: _take(one, kept) for n, one in vars(self).items()})
 
-    def and_those(self, more: Paths) -> Paths:
-        """These paths and others."""
-        return Paths(
-            np.concatenate([self.number, more.number]),
-            np.concatenate([self.times, more.times]),
-            np.concatenate([self.end, more.end]),
-            torch.cat([self.output, more.output]),
-            torch.cat([self.static, more.static]),
-            [torch.cat(pair) for pair in zip(self.state, more.state, strict=True)],
-            np.concatenate([self.n_events, more.n_events]),
-            {key: own.and_those(more.own[key]) for key, own in self.own.items()},
-            self.draws.and_those(more.draws),
-        )
+    def concat(self, more: Paths) -> Paths:
+        """Return these paths followed by others."""
+        pairs = zip(vars(self).items(), vars(more).values(), strict=True)
+        return replace(self, **{name: _concat(one, two) for (name, one), two in pairs})
 
-    def at_next(self, gaps: np.ndarray) -> Paths:
-        """Paths at the time of their next event.
+    @property
+    def states(self) -> torch.Tensor:
+        """State that densities of the next event depend on, shape (n, H)."""
+        return self.output + self.static_effect
 
-        Parameters
-        ----------
-        gaps : ndarray of shape (n,)
-            Ticks until it, from the last one.
-        """
-        is_tie = torch.from_numpy(gaps == 0).to(self.output.device)
+    def advance(self, interarrival: np.ndarray) -> Paths:
+        """Return paths at the time of their next event, so many ticks later."""
+        is_tie = torch.from_numpy(interarrival == 0).to(self.output.device)
         return replace(
             self,
-            times=later(self.times, gaps.astype(self.times.dtype)),
-            own={key: own.at_next(is_tie) for key, own in self.own.items()},
+            times=later(self.times, interarrival.astype(self.times.dtype)),
+            copies={key: one.advance(is_tie) for key, one in self.copies.items()},
         )
+
+
+def _take(one: Any, kept: np.ndarray) -> Any:
+    """Return the entries of some paths, in an attribute of `Paths`."""
+    if isinstance(one, dict):
+        return {key: _take(part, kept) for key, part in one.items()}
+    if isinstance(one, list):
+        return [_take(part, kept) for part in one]
+    if isinstance(one, np.ndarray):
+        return one[kept]
+    if isinstance(one, torch.Tensor):
+        return one[torch.from_numpy(kept).to(one.device)]
+    return one.take(kept)
+
+
+def _concat(one: Any, two: Any) -> Any:
+    """Return the entries of paths followed by those of others."""
+    if isinstance(one, dict):
+        return {key: _concat(part, two[key]) for key, part in one.items()}
+    if isinstance(one, list):
+        return [_concat(*pair) for pair in zip(one, two, strict=True)]
+    if isinstance(one, np.ndarray):
+        return np.concatenate([one, two])
+    return torch.cat([one, two]) if isinstance(one, torch.Tensor) else one.concat(two)
 
 
 class Simulator:
-    """Draws what comes next, again and again.
+    """Draws next events, again and again.
 
     Parameters
     ----------
@@ -172,64 +215,42 @@ class Simulator:
 
     def __init__(self, net: EventNet, learned: LearnedEvents) -> None:
         self.net = net
-        self.module: EventNetwork = net.module_
+        self.module: EventNetwork = net.module_.eval()
         self.device = torch.device(net.device)
         self.learned = learned
-        # Which have looked their levels up, once instead of in every step.
-        self.encoders = dict(learned.encoder.fields)
-        for name, one in learned.fields.items():
-            if isinstance(one, LevelField):
-                self.encoders[name] = self.encoders[name].knowing(one.no_column())
+        # Encoders look up the levels once, instead of in every step.
+        self.encoders = {
+            name: learned.encoder.fields[name].knowing(field.empty_column())
+            for name, field in learned.fields.items()
+        }
 
-    def run(
-        self,
-        data: RowData,
-        keys: np.ndarray,
-        end: np.ndarray,
-        n_paths: int,
-        most_events: int,
-    ) -> SimulatedEvents:
-        """Simulate, and keep all events.
+    # Paths up to an end -----------------------------------------------------------
 
-        Parameters
-        ----------
-        data, keys, end, n_paths, most_events
-            As for `steps`.
-        """
-        steps: list[Step] = []
+    def run(self, plan: SimulationPlan) -> SimulatedEvents:
+        """Simulate, and keep all events."""
+        times = plan.data.sources[0].times[:0]
+        fields = self.learned.fields
+        columns = {n: fields[n].empty_column() for n in self.learned.encoder.fields}
+        steps: list[Step] = [(np.zeros(0, "int64"), times, columns)]
         n_cut = 0
-        for step, n_ended in self.steps(data, keys, end, n_paths, most_events):
+        for step, n_ended in self.steps(plan):
             steps.append(step)
             n_cut += n_ended
-        return self._joined(steps, data, n_cut)
+        path = np.concatenate([step[0] for step in steps])
+        # A path has one event in a step: a stable sort keeps its events in order.
+        order = np.argsort(path, kind="stable")
+        times = np.concatenate([step[1] for step in steps])[order]
+        joined = {}
+        for name, column in columns.items():
+            values = np.concatenate([step[2][name].values for step in steps])
+            joined[name] = Column(values[order], column.categories)
+        return SimulatedEvents(path[order], times, joined, n_cut)
 
-    def steps(
-        self,
-        data: RowData,
-        keys: np.ndarray,
-        end: np.ndarray,
-        n_paths: int,
-        most_events: int,
-    ) -> Iterator[tuple[Step, int]]:
-        """Yield the next event of some paths, and how many of these end with it.
-
-        Parameters
-        ----------
-        data : RowData of n
-            Rows.
-        keys : ndarray of shape (n,), uint64
-            Key of each row, as `keys_of` returns them. The random numbers of a path
-            follow from the key of its row and its number there.
-        end : ndarray of shape (n,)
-            First moment that is not simulated.
-        n_paths : int
-            Paths of each row; path ``k`` belongs to row ``k // n_paths``.
-        most_events : int
-            Paths with so many events end there.
-        """
-        self.module.eval()
-        filled = np.flatnonzero(data.sources[0].stop > data.sources[0].start)
-        earlier = self._earlier(data)
+    def steps(self, plan: SimulationPlan) -> Iterator[tuple[Step, int]]:
+        """Yield the next event of some paths, and how many of these end with it."""
+        [source], n_paths = plan.data.sources, plan.n_paths
+        filled = np.flatnonzero(source.stop > source.start)
+        observed = self._observed_levels(plan.data)
         n_begun, n_all = 0, len(filled) * n_paths
         paths: Paths | None = None
         while n_begun < n_all or (paths is not None and len(paths.number)):
@@ -238,160 +259,15 @@ class Simulator:
                 place = np.arange(n_begun, min(n_begun + _PATHS_AT_ONCE, n_all))
                 some = filled[place // n_paths] * n_paths + place % n_paths
                 n_begun += len(some)
-                begun, step = self._next_events(
-                    *self._begin(data, keys, end, some, n_paths, earlier)
-                )
-                paths = begun if paths is None else paths.and_those(begun)
+                begun, step = self._next_events(*self._begin(plan, some, observed))
+                paths = begun if paths is None else paths.concat(begun)
             else:
                 assert paths is not None
                 paths, step = self._next_events(paths)
-            too_many = paths.n_events >= most_events
+            too_many = paths.n_events >= plan.most_events
             yield step, int(too_many.sum())
             if too_many.any():
                 paths = paths.take(np.flatnonzero(~too_many))
-
-    def _earlier(self, data: RowData) -> dict[str, EarlierLevels]:
-        """Levels that rows have had, of each field that may be copied."""
-        module = self.module
-        if not module.copies:
-            return {}
-        [source] = data.sources
-        is_tie = module.is_tie(source.channels)
-        return {
-            key: EarlierLevels.of(
-                source, is_tie, code, module.fields[key].copies.repeats
-            )
-            for key, code in module.codes.items()
-        }
-
-    def _begin(
-        self,
-        data: RowData,
-        keys: np.ndarray,
-        end: np.ndarray,
-        numbers: np.ndarray,
-        n_paths: int,
-        earlier: dict[str, EarlierLevels],
-        stratified: bool = False,
-    ) -> tuple[Paths, torch.Tensor, np.ndarray]:
-        """Paths at the cutoffs of their rows, and how long nothing came before."""
-        rows, of_path = np.unique(numbers // n_paths, return_inverse=True)
-        own = data.take(rows)
-        [source] = own.sources
-        there = torch.from_numpy(of_path).to(self.device)
-        output, state = self.states(own)
-        is_empty = source.stop == source.start
-        output[self._moved(is_empty)] = self.module.first
-        static = torch.from_numpy(own.static).to(self.device)
-        row = self._moved(rows)[there]
-        paths = Paths(
-            numbers,
-            last_times(source)[of_path],
-            end[rows][of_path],
-            output[there],
-            self.module.of_statics(static)[there],
-            [one[there] for one in state],
-            np.zeros(len(numbers), dtype="int64"),
-            {key: OwnLevels.begin(one, row) for key, one in earlier.items()},
-            PathDraws.of_paths(
-                keys[rows][of_path],
-                numbers % n_paths,
-                of_path if stratified else None,
-            ),
-        )
-        # The first moment that is not over yet.
-        scale = self.learned.gaps
-        least = scale.steps(silence(source)).clip(1) * scale.step
-        return paths, static[there, -1], least[of_path]
-
-    def probabilities(
-        self, data: RowData, keys: np.ndarray, name: str, n_draws: int
-    ) -> np.ndarray:
-        """Probabilities of the codes of a field of the next event.
-
-        Parameters
-        ----------
-        data : RowData of n
-            Rows, as many as memory has room for.
-        keys : ndarray of shape (n,), uint64
-            As for `run`.
-        name : str
-            A categorical field.
-        n_draws : int
-            Draws of what is told before the field: when, and the fields before it.
-
-        Returns
-        -------
-        ndarray of shape (n, n_codes), float32
-            Means over the draws.
-        """
-        paths, gaps = self._at_next(data, keys, n_draws)
-        *_, told = self._draw_fields(paths, gaps, until=name)
-        key = self._key_of(name)
-        at_once = max(1, _PROBABILITIES_AT_ONCE // (n_draws * self.module.n_codes(key)))
-        means = [
-            some.unflatten(0, (-1, n_draws)).mean(dim=1)
-            for _, some in self._portions(paths, told, key, at_once * n_draws)
-        ]
-        # Of generated and copied shares together, which are rounded.
-        return torch.cat(means).clamp(max=1).cpu().numpy()
-
-    def _portions(
-        self,
-        paths: Paths,
-        told: Told,
-        key: str,
-        at_once: int,
-    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Yield some paths, and the probability of each code of a field for them."""
-        density, own = self.module.fields[key], paths.own.get(key)
-        n = len(told.states)
-        for there in torch.arange(n, device=self.device).split(at_once):
-            had = None if own is None else own.take(there)
-            states, is_tie, having = (one[there] for one in told)
-            chances = density.probabilities(states, had, is_tie)
-            chances *= having[:, None]
-            chances[:, MISSING] += 1 - having
-            yield there, chances
-
-    def _at_next(
-        self, data: RowData, keys: np.ndarray, n_draws: int
-    ) -> tuple[Paths, np.ndarray]:
-        """Paths at the time of their next event, and the gap before it, in ticks.
-
-        Rows have `n_draws` paths each, whose random numbers are stratified. A first
-        event has no gap, which is NaN then.
-        """
-        self.module.eval()
-        [source] = data.sources
-        numbers = np.arange(len(data) * n_draws)
-        paths, log_censoring_time, least = self._begin(
-            data,
-            keys,
-            source.cutoff,
-            numbers,
-            n_draws,
-            self._earlier(data),
-            stratified=True,
-        )
-        longest = np.full(len(numbers), self.learned.most_events.lengths[-1])
-        gaps = self._draw_gaps(paths, log_censoring_time, least, 2 * longest)
-        is_empty = (source.stop == source.start)[numbers // n_draws]
-        paths = paths.at_next(np.where(is_empty, 0, gaps))
-        return paths, np.where(is_empty, np.nan, gaps)
-
-    def _key_of(self, name: str) -> str:
-        """Name of a field within the module."""
-        return list(self.module.fields)[list(self.learned.fields).index(name)]
-
-    def states(self, data: RowData) -> tuple[torch.Tensor, FlatState]:
-        """Output of the reader, and its state, after the last event of each row."""
-        final = state_at_first(self.module.reader, len(data))
-        for rows, part in parts_of(self.net, data):
-            there = torch.from_numpy(rows).to(self.device)
-            for whole, one in zip(final, read_to_ends(self.module, part), strict=True):
-                whole[there] = one
-        return self.module.top_of(final), final
 
     def _next_events(
         self,
@@ -399,65 +275,198 @@ class Simulator:
         log_censoring_time: torch.Tensor | None = None,
         least: np.ndarray | None = None,
     ) -> tuple[Paths, Step]:
-        """The paths that have another event before their end, and these events."""
-        left = _until(paths.times, paths.end)
-        gaps = self._draw_gaps(paths, log_censoring_time, least, left)
-        # A gap beyond the end of the axis of times is no number of it.
-        is_within = gaps < left
-        ticks = np.where(is_within, gaps, 0).astype(paths.times.dtype)
+        """Return the paths that have another event before their end, and the events."""
+        left = _ticks_until(paths.times, paths.end)
+        interarrival = self._draw_times(paths, log_censoring_time, least, left)
+        # A drawn time may lie beyond the largest tick: no addition before the check.
+        is_within = interarrival < left
+        ticks = np.where(is_within, interarrival, 0).astype(paths.times.dtype)
         kept = np.flatnonzero(is_within & (later(paths.times, ticks) < paths.end))
-        paths, gaps = paths.take(kept), gaps[kept]
-        paths = paths.at_next(gaps)
-        values, codes, columns, _ = self._draw_fields(paths, gaps)
-        paths = self._read(paths, values, codes)
+        interarrival = interarrival[kept]
+        paths = paths.take(kept).advance(interarrival)
+        values, codes, columns, _ = self._draw_fields(paths, interarrival)
+        paths = self._append(paths, values, codes)
         return paths, (paths.number, paths.times, columns)
 
-    def _read(self, paths: Paths, values: torch.Tensor, codes: torch.Tensor) -> Paths:
-        """The paths after an event of these channels and codes."""
-        output, state = go_on(self.module, values, codes, paths.state)
-        own = {
-            key: one.with_drawn(codes[:, self.module.codes[key]])
-            for key, one in paths.own.items()
-        }
-        return replace(
-            paths, output=output, state=state, n_events=paths.n_events + 1, own=own
-        )
+    # The next event ---------------------------------------------------------------
 
-    def _draw_gaps(
+    def probabilities(
+        self, data: RowData, keys: np.ndarray, name: str, n_draws: int
+    ) -> np.ndarray:
+        """Return probabilities of the codes of a field of the next event.
+
+        Parameters
+        ----------
+        data : RowData of n
+            Rows, as many as memory has room for.
+        keys : ndarray of shape (n,), uint64
+            As for `steps`.
+        name : str
+            A categorical field.
+        n_draws : int
+            Draws of the context: the time of the event, and the fields before.
+
+        Returns
+        -------
+        ndarray of shape (n, n_codes), float32
+            Means over the draws.
+        """
+        paths, interarrival = self._at_next(data, keys, n_draws)
+        *_, context = self._draw_fields(paths, interarrival, until=name)
+        key = self._key_of(name)
+        at_once = _PROBABILITIES_AT_ONCE // (n_draws * self.module.fields[key].n_codes)
+        means = [
+            some.unflatten(0, (-1, n_draws)).mean(dim=1)  # (n * n_draws, C) to (n, C)
+            for _, some in self._portions(
+                paths, context, key, max(1, at_once) * n_draws
+            )
+        ]
+        # Sums of generated and copied shares may exceed 1 by rounding.
+        return torch.cat(means).clamp(max=1).cpu().numpy()
+
+    def _portions(
+        self, paths: Paths, context: FieldContext, key: str, at_once: int
+    ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Yield positions of some paths, and the probability of each code for them."""
+        density, state = self.module.fields[key], paths.copies.get(key)
+        n = len(context.is_tie)
+        for there in torch.arange(n, device=self.device).split(at_once):
+            own = None if state is None else state.take(there)
+            states, is_tie, p_having = (one[there] for one in context)
+            found = density.probabilities(states, own, is_tie)
+            # An event that lacks the field has a missing value.
+            found *= p_having[:, None]
+            found[:, MISSING] += 1 - p_having
+            yield there, found
+
+    def _at_next(
+        self, data: RowData, keys: np.ndarray, n_draws: int
+    ) -> tuple[Paths, np.ndarray]:
+        """Return paths at the time of their next event, and ticks since the last one.
+
+        Rows have `n_draws` paths each, whose random numbers are stratified. The first
+        event of an empty history has no interarrival time: it is NaN.
+        """
+        [source] = data.sources
+        plan = SimulationPlan(data, keys, source.cutoff, n_draws, most_events=0)
+        numbers = np.arange(len(data) * n_draws)
+        paths, log_censoring_time, least = self._begin(
+            plan, numbers, self._observed_levels(data), stratified=True
+        )
+        longest = np.full(len(numbers), self.learned.most_events.lengths[-1])
+        drawn = self._draw_times(paths, log_censoring_time, least, 2 * longest)
+        is_empty = (source.stop == source.start)[numbers // n_draws]
+        paths = paths.advance(np.where(is_empty, 0, drawn))
+        return paths, np.where(is_empty, np.nan, drawn)
+
+    def _key_of(self, name: str) -> str:
+        """Return the name of a field within the module."""
+        return list(self.module.fields)[list(self.learned.fields).index(name)]
+
+    # Begin ------------------------------------------------------------------------
+
+    def _observed_levels(self, data: RowData) -> dict[str, ObservedLevels]:
+        """Return the levels that rows had, for each field with a copy mechanism."""
+        [source] = data.sources
+        is_tie = self.module.is_tie(source.channels)
+        return {
+            key: ObservedLevels.of(source, is_tie, density.code, density.copies.lift)
+            for key, density in self.module.fields.items()
+            if density.copies is not None
+        }
+
+    def _begin(
+        self,
+        plan: SimulationPlan,
+        numbers: np.ndarray,
+        observed: dict[str, ObservedLevels],
+        stratified: bool = False,
+    ) -> tuple[Paths, torch.Tensor, np.ndarray]:
+        """Return paths at the cutoffs of their rows, and the time since the last event.
+
+        Returns
+        -------
+        paths : Paths of n
+            The paths.
+        log_censoring_time : Tensor of shape (n,)
+            Lower limit of the first interarrival time on the log axis.
+        least : ndarray of shape (n,)
+            The same in ticks: up to the first moment that is not over.
+        """
+        rows, of_path = np.unique(numbers // plan.n_paths, return_inverse=True)
+        own = plan.data.take(rows)
+        [source] = own.sources
+        there = torch.from_numpy(of_path).to(self.device)
+        state = self._final_states(own)
+        output = self.module.output_of(state)
+        output[self._moved(source.stop == source.start)] = self.module.initial_output
+        static = torch.from_numpy(own.static).to(self.device)
+        row = self._moved(rows)[there]
+        paths = Paths(
+            numbers,
+            last_times(source)[of_path],
+            plan.end[rows][of_path],
+            np.zeros(len(numbers), dtype="int64"),
+            output[there],
+            self.module.static_effect(static)[there],
+            [one[there] for one in state],
+            {key: CopyState.at_cutoff(one, row) for key, one in observed.items()},
+            PathDraws.of_paths(
+                plan.keys[rows][of_path],
+                numbers % plan.n_paths,
+                of_path if stratified else None,
+            ),
+        )
+        grid = self.learned.grid
+        least = grid.steps(time_since_last(source)).clip(1) * grid.step
+        return paths, split_static(static)[1][there], least[of_path]
+
+    def _final_states(self, data: RowData) -> FlatState:
+        """Return the recurrent state after the last event of each row."""
+        final = self.module.initial_state(len(data))
+        for rows, part in self.net.parts(data):
+            there = torch.from_numpy(rows).to(self.device)
+            for whole, one in zip(final, self.module.final_states(part), strict=True):
+                whole[there] = one
+        return final
+
+    # Draws ------------------------------------------------------------------------
+
+    def _draw_times(
         self,
         paths: Paths,
         log_censoring_time: torch.Tensor | None,
         least: np.ndarray | None,
         left: np.ndarray,
     ) -> np.ndarray:
-        """Ticks to the next event, shape (n,)."""
+        """Return drawn interarrival times in ticks, shape (n,)."""
         is_tie, logs = self.module.time.draw(
-            paths.output + paths.static, paths.draws, log_censoring_time
+            paths.states, paths.draws, log_censoring_time
         )
-        most = float(left.max()) + 2 * self.learned.gaps.step
-        gaps = self.learned.gaps.ticks(logs.cpu().numpy(), most, paths.times)
+        most = float(left.max()) + 2 * self.learned.grid.step
+        drawn = self.learned.grid.ticks(logs.cpu().numpy(), most, paths.times)
         if least is not None:
-            return np.maximum(gaps, least)
-        gaps[is_tie.cpu().numpy()] = 0
-        return gaps
+            return np.maximum(drawn, least)
+        drawn[is_tie.cpu().numpy()] = 0
+        return drawn
 
     def _draw_fields(
         self,
         paths: Paths,
-        gaps: np.ndarray,
+        interarrival: np.ndarray,
         until: str | None = None,
-        draw: dict[str, Callable[[Told], torch.Tensor]] | None = None,
-    ) -> tuple[torch.Tensor, torch.Tensor, dict[str, Column], Told]:
-        """Draw the fields of the next event of each path.
+        draw: dict[str, Callable[[FieldContext], torch.Tensor]] | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor, dict[str, Column], FieldContext]:
+        """Draw the fields of the next event of each path, each given those before.
 
         Parameters
         ----------
         paths : Paths of n
             Paths at the time of the event.
-        gaps : ndarray of shape (n,)
-            Ticks since the one before.
+        interarrival : ndarray of shape (n,)
+            Ticks since the previous event.
         until : str or None, default=None
-            Stop before this field, which the kinds of events that are drawn have.
+            Stop before this field; only kinds of events that have it are drawn.
         draw : dict of str to callable, or None, default=None
             Draws the codes of some fields, given their context; the density of a field
             draws all others.
@@ -465,122 +474,97 @@ class Simulator:
         Returns
         -------
         channels, codes : Tensor of shape (n, F) and (n, C)
-            The events as the network reads them.
+            The encoded events.
         columns : dict of str to Column
             Their fields as the log has them.
-        told : Told of n
+        context : FieldContext of n
             The context of the field `until`.
         """
         module, learned = self.module, self.learned
-        layout = learned.encoder.layout
-        channels, codes = layout.empty(len(gaps))
-        learned.encoder.encode_times(
-            paths.times, gaps, out=channels[:, layout.gap_channel :]
-        )
-        times = self._moved(channels[:, layout.gap_channel :])
-        told = module.told_time(paths.output + paths.static, times)
-        having = torch.ones_like(told[:, 0])
-        # None is at the moment of what came before the cutoff.
-        is_tie = self._moved((gaps == 0) & (paths.n_events > 0))
+        channels, codes = learned.encoder.layout.empty(len(interarrival))
+        times = channels[:, module.blocks.time]
+        learned.encoder.encode_times(paths.times, interarrival, out=times)
+        context = module.time_context(paths.states, self._moved(times))
+        p_having = torch.ones_like(context[:, 0])
+        # The moment of the last event before the cutoff is over.
+        is_tie = self._moved((interarrival == 0) & (paths.n_events > 0))
         columns = {}
-        applies = np.ones((len(gaps), len(learned.fields)), dtype=bool)
-        for i, (key, name) in enumerate(
-            zip(module.fields, learned.fields, strict=True)
-        ):
+        applies = np.ones((len(interarrival), len(learned.fields)), dtype=bool)
+        for i, (name, field) in enumerate(learned.fields.items()):
             if name == until:
                 break
-            density, before = module.fields[key], torch.relu(told)
+            key, own_context = f"{i}", torch.relu(context)
+            density, state = module.fields[key], paths.copies.get(key)
             if draw is not None and name in draw:
-                drawn = draw[name](Told(before, is_tie, having))
-            elif key in module.codes:
-                own_levels = paths.own.get(key)
-                if i == 0 and until is not None and learned.applies is not None:
-                    drawn, having = self._draw_kind_having(
-                        until, before, paths.draws, own_levels, is_tie
-                    )
-                else:
-                    drawn = density.draw(before, paths.draws, own_levels, is_tie)
+                drawn = draw[name](FieldContext(own_context, is_tie, p_having))
+            elif i == 0 and until is not None and learned.applies is not None:
+                drawn, p_having = self._draw_kind_having(
+                    until, own_context, paths.draws, state, is_tie
+                )
             else:
-                drawn = density.draw(before, paths.draws)
-            column = self._column(name, drawn, applies[:, i], paths)
-            numbers, is_missing = self.encoders[name].encode(column, paths.times)
-            if key in module.codes:
-                codes[:, module.codes[key]] = numbers
-                own = self._moved(codes[:, module.codes[key]].astype("int64"))
-                if i == 0 and learned.applies is not None:
-                    applies = learned.applies[numbers]
-            else:
-                channels[:, module.channels[key][0]] = numbers
-                if len(module.channels[key]) > 1:
-                    channels[:, module.channels[key][1]] = is_missing
-                own = self._moved(channels[:, module.channels[key]])
+                drawn = density.draw(own_context, paths.draws, state, is_tie)
+            column = field.column(drawn, applies[:, i], paths.draws, paths.times)
+            encoded = self.encoders[name].encode(column, paths.times)
+            density.write(encoded, channels, codes)
+            own = density.own_input(channels, codes)
+            if i == 0 and learned.applies is not None:
+                applies = learned.applies[own]
             columns[name] = column
             if i < len(learned.fields) - 1:
-                told = told + density.told(own)
-        own_codes = self._moved(codes.astype("int64"))
-        told_all = Told(torch.relu(told), is_tie, having)
-        return self._moved(channels), own_codes, columns, told_all
+                context = context + density.context(self._moved(own))
+        of_until = FieldContext(torch.relu(context), is_tie, p_having)
+        return (
+            self._moved(channels),
+            self._moved(codes.astype("int64")),
+            columns,
+            of_until,
+        )
 
     def _draw_kind_having(
         self,
         name: str,
-        before: torch.Tensor,
+        context: torch.Tensor,
         draws: PathDraws,
-        own: OwnLevels | None,
+        state: CopyState | None,
         is_tie: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draw kinds of events that have a field; and the chance of any of these.
+        """Draw kinds of events that have a field, and return their probability.
 
-        Were all kinds drawn, few draws might have none that has the field.
+        If all kinds were drawn, few draws or none might have the field.
         """
         assert self.learned.applies is not None
         applies = self.learned.applies[:, list(self.learned.fields).index(name)]
-        chances = self.module.fields["0"].probabilities(before, own, is_tie)
-        chances *= self._moved(applies)
-        return choose_by_weight(chances, draws), chances.sum(dim=1)
+        found = self.module.fields["0"].probabilities(context, state, is_tie)
+        found *= self._moved(applies)
+        return draw_weights(found, draws), found.sum(dim=1)
 
-    def _column(
-        self, name: str, drawn: Any, applies: np.ndarray, paths: Paths
-    ) -> Column:
-        """Values of a field as the log has them, missing where it does not apply."""
-        one = self.learned.fields[name]
-        if isinstance(one, LevelField):
-            codes = np.where(applies, drawn.cpu().numpy(), MISSING)
-            return one.column(codes, paths.draws)
-        atom, folded = (numbers.cpu().numpy() for numbers in drawn)
-        atom = np.where(applies, atom, 0)
-        return one.column(atom, folded.astype("float64"), paths.times)
+    def _append(self, paths: Paths, values: torch.Tensor, codes: torch.Tensor) -> Paths:
+        """Return the paths after an event of these channels and codes."""
+        output, state = self.module.step(values, codes, paths.state)
+        fields = self.module.fields
+        return replace(
+            paths,
+            output=output,
+            state=state,
+            n_events=paths.n_events + 1,
+            copies={
+                key: one.append(fields[key].own_input(values, codes))
+                for key, one in paths.copies.items()
+            },
+        )
 
     def _moved(self, numbers: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(numbers)).to(self.device)
 
-    def _joined(
-        self,
-        steps: list[Step],
-        data: RowData,
-        n_cut: int,
-    ) -> SimulatedEvents:
-        """All steps as one table."""
-        none = np.zeros(0, "int64")
-        path = np.concatenate([none, *(step[0] for step in steps)])
-        # A path has one event in a step, so that these stay in their order.
-        order = np.argsort(path, kind="stable")
-        nothing = np.zeros(0, data.sources[0].times.dtype)
-        times = np.concatenate([nothing, *(step[1] for step in steps)])[order]
-        columns = {}
-        for name in self.learned.encoder.fields:
-            one = self.learned.fields[name]
-            if isinstance(one, LevelField):
-                empty = one.no_column()
-            else:
-                empty = one.column(none, np.zeros(0), nothing)
-            values = [empty.values, *(step[2][name].values for step in steps)]
-            columns[name] = Column(np.concatenate(values)[order], empty.categories)
-        return SimulatedEvents(path[order], times, columns, n_cut)
+
+def row_keys(array: HistoryArray, seed: int, count: bool) -> np.ndarray:
+    """Return keys of rows by customer, cutoff and events, as `path_keys` does."""
+    rows = pd.util.hash_pandas_object(pd.Series(array), index=False)
+    return path_keys(rows.to_numpy(), seed, count)
 
 
-def _until(times: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Ticks from each time to an end after it, or as many as the axis can tell."""
+def _ticks_until(times: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """Return ticks from each time to an end after it, or the most that fit."""
     if times.dtype == "int64":
         end = np.minimum(end, later(times, LONGEST))
     return end - times

@@ -1,9 +1,18 @@
-"""Append events to a log: from one table, one per kind, or part by part."""
+"""Append events to a log: from one table, or from one table per kind.
+
+The log and the new parts are merged and sorted together. Where customer and time are
+equal, the events of the log come first: repeated events are found within runs of equal
+times::
+
+    time of a customer    3  3  3  3  7 event                 a  b  a  c  a from
+    log  | new      the second "a" at 3 is repeated, that at 7 is not
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +28,6 @@ from sklearn_seqcrm._store import (
     is_of_kinds,
 )
 from sklearn_seqcrm.events._concat import merge_events, refuse_keys_as_fields, with_kind
-from sklearn_seqcrm.events._disk import new_log
-from sklearn_seqcrm.events._look_like_ids import warn_of_ids
 from sklearn_seqcrm.events._read import (
     Events,
     chosen_among,
@@ -40,7 +47,7 @@ def append_events(
     duplicates: str,
     new_kinds: bool,
 ) -> tuple[Events, Kinds | None]:
-    """Join a log with more events, as `EventLog.append` describes it.
+    """Merge a log with more events, as `EventLog.append` describes it.
 
     Parameters
     ----------
@@ -48,21 +55,15 @@ def append_events(
         The log.
     kinds : Kinds or None
         Its kinds, if `EventLog.concat` made it.
-    more : table, EventLog or mapping of str to either
-        What the user gave.
-    observed_until : datetime, number or None
-        The last moment that both have recorded.
-    duplicates : {"warn", "keep", "drop", "raise"}
-        What to do with events that the log has already.
-    new_kinds : bool
-        Whether a kind may be new to the log.
+    more, observed_until, duplicates, new_kinds : object
+        Arguments of `EventLog.append`.
 
     Returns
     -------
     events : Events
         All events.
     kinds : Kinds or None
-        The kinds that the log has now.
+        All kinds.
     """
     if duplicates not in DUPLICATES:
         raise ValueError(
@@ -74,15 +75,18 @@ def append_events(
         parts, kinds = _of_one_table(log, kinds, more, new_kinds)
     timelines = [log.timeline, *(part.timeline for part in parts.values())]
     if observed_until is not None:
-        record = _told(timelines, observed_until, early=kinds is not None)
+        observation = _given_observation(timelines, observed_until, kinds is not None)
     else:
+        # An EventLog has an end of observation of its own, a table only a last event.
         one_table = not isinstance(more, Mapping | type(log))
         ends = _ends_of_kinds(log, parts, kinds, one_table=one_table)
-        record = _found(timelines, ends)
-    old = Events(log.timeline.with_record(record), log.columns)
+        observation = _joint_observation(log.timeline.observation, ends)
+    in_days = all(one.observation.in_days for one in timelines)
+    observation = observation._replace(in_days=in_days)
+    old = Events(replace(log.timeline, observation=observation), log.columns)
     if not parts:
         return old, kinds
-    events, places = merge_events({"the log": old, **parts}, record)
+    events, places = merge_events({"the log": old, **parts}, observation)
     if duplicates != "keep":
         new = np.sort(np.concatenate([places[name] for name in parts]))
         events = _without_repeated(events, new, duplicates, old.columns)
@@ -92,7 +96,7 @@ def append_events(
 def _of_each_kind(
     log: Any, kinds: Kinds | None, more: Mapping[str, Any], new_kinds: bool
 ) -> tuple[dict[str, Events], Kinds]:
-    """Events of tables by kind, each of which needs its kind's own fields only."""
+    """Read tables by kind; each needs only the fields of its kind."""
     if kinds is None:
         raise TypeError(
             "more is a dict of tables by kind, but this log has no kinds, which "
@@ -107,7 +111,7 @@ def _of_each_kind(
             own = [f for f in _fields_of(source, log) if f != kinds.field]
             refuse_keys_as_fields(own, log.names, name, "the log")
             kinds = kinds.joined(Kinds(kinds.field, {name: tuple(own)}))
-        part = _read(log, source, kinds.fields[name], what)
+        part = _read_part(log, source, kinds.fields[name], what)
         if part is not None:
             columns = with_kind(
                 part.columns, kinds.field, name, len(part.timeline.times)
@@ -119,10 +123,10 @@ def _of_each_kind(
 def _of_one_table(
     log: Any, kinds: Kinds | None, more: Any, new_kinds: bool
 ) -> tuple[dict[str, Events], Kinds | None]:
-    """Events of one table, in which a field that a kind does not have is blanked."""
+    """Read one table of any kinds; blank the fields that a kind does not have."""
     source = _opened(more, log, "more")
     if kinds is None:
-        part = _read(log, source, log.fields, "more")
+        part = _read_part(log, source, log.fields, "more")
         return ({} if part is None else {"more": part}), None
     having = _fields_of(source, log)
     if kinds.field not in having:
@@ -131,7 +135,7 @@ def _of_one_table(
             f"apart; it has {having}. Or give a dict of a table for each kind: "
             f"{{{next(iter(kinds.fields), 'kind')!r}: table}}."
         )
-    part = _read(log, source, [f for f in log.fields if f in having], "more")
+    part = _read_part(log, source, [f for f in log.fields if f in having], "more")
     if part is None:
         return {}, kinds
     column = part.columns[kinds.field]
@@ -142,6 +146,7 @@ def _of_one_table(
             "drop or fill them."
         )
     assert column.categories is not None
+    # A category without events is not a kind of this table.
     for name in column.categories[np.unique(column.values)]:
         if name not in kinds.fields:
             _refuse_new(name, kinds, new_kinds)
@@ -157,7 +162,7 @@ def _of_one_table(
 
 
 def _opened(table: Any, log: Any, what: str) -> Any:
-    """A log as it is, anything else as a table."""
+    """Return a log as it is, and anything else as a table."""
     if isinstance(table, RawLog) and not isinstance(table, type(log)):
         raise TypeError(
             f"{what} is a log that was read back with histories, which holds the "
@@ -168,16 +173,18 @@ def _opened(table: Any, log: Any, what: str) -> Any:
 
 
 def _fields_of(source: Any, log: Any) -> list[str]:
-    """Names of what could be a field."""
+    """Return the names of all fields of a log, or of possible fields of a table."""
     if isinstance(source, type(log)):
         return source.fields
     return [name for name in source.columns if name not in log.names]
 
 
-def _read(log: Any, source: Any, fields: Sequence[str], what: str) -> Events | None:
-    """Some fields of a table or a log, on the clock of the log; None without events.
+def _read_part(
+    log: Any, source: Any, fields: Sequence[str], what: str
+) -> Events | None:
+    """Read some fields of a table or a log on the clock of the log; None if empty.
 
-    A field that the log keeps as categories is read as categories.
+    A field that is categorical in the log is read as categories.
     """
     customer, time = log.names
     if isinstance(source, type(log)):
@@ -198,13 +205,14 @@ def _read(log: Any, source: Any, fields: Sequence[str], what: str) -> Events | N
 
 
 def _has_levels(log: Any, field: str) -> bool:
-    """Tell whether a field has categories, or at least a type of categories."""
+    """Tell whether a field is categorical, and with levels of a known type."""
     levels = log.column(field).categories
-    # Nothing but None says nothing about what is to come.
+    # A field of None alone is categorical without a level: any type may follow.
     return levels is not None and (len(levels) > 0 or levels.dtype != object)
 
 
 def _refuse_new(name: Any, kinds: Kinds, new_kinds: bool) -> None:
+    """Raise an error for a kind that the log does not have, unless it may be new."""
     if not isinstance(name, str):
         raise TypeError(f"The kinds of events must be text; got {name!r}.")
     if not new_kinds:
@@ -215,14 +223,14 @@ def _refuse_new(name: Any, kinds: Kinds, new_kinds: bool) -> None:
 
 
 def _blanked(columns: dict[str, Column], kinds: Kinds) -> dict[str, Column]:
-    """The same fields, missing in the events of kinds that do not have them."""
+    """Return the fields, missing in the events of kinds that do not have them."""
     blanked = dict(columns)
     for field, column in columns.items():
         lacking = kinds.lacking(field)
         if field == kinds.field or not lacking:
             continue
         foreign = is_of_kinds(columns[kinds.field], lacking)
-        # Levels of the blanked values alone would be of no event.
+        # No event may have a level that only blanked values had: trim it.
         blanked[field] = column.missing_where(foreign).trimmed()
     return blanked
 
@@ -230,28 +238,32 @@ def _blanked(columns: dict[str, Column], kinds: Kinds) -> dict[str, Column]:
 def _ends_of_kinds(
     log: Any, parts: Mapping[str, Events], kinds: Kinds | None, *, one_table: bool
 ) -> dict[str, Any]:
-    """Until when each kind of events was recorded, in the new parts or before."""
-    if kinds is None:  # all events are as of one kind
+    """Return the end of observation of each kind of events, by its name.
+
+    Without kinds, all events are of one kind, and each new part has an end.
+    """
+    if kinds is None:
         return {name: part.timeline.observed_until for name, part in parts.items()}
     ends: dict[str, Any] = {}
     for part in parts.values():
         last = _last_of_kinds(part.timeline, part.columns[kinds.field])
-        # A table of several kinds does not say for how long it has each.
+        # A single table of several kinds has no end for each: its last event counts.
         if not one_table:
             last = dict.fromkeys(last, part.timeline.observed_until)
         ends |= last
     absent = [name for name in kinds.fields if name not in ends]
-    record = log.timeline.record
-    if absent and record.limited_by is not None:
-        # Another kind than the one that ended the record had one of its own.
+    before = log.timeline.observation
+    if absent and before.limited_by is not None:
+        # Kinds other than the limiting one were observed for longer: at least until
+        # their last event.
         last = _last_of_kinds(log.timeline, log.column(kinds.field))
-        last.pop(record.limited_by, None)
-        ends |= {n: max(record.until, last[n]) for n in absent if n in last}
-    return {**dict.fromkeys(absent, record.until), **ends}
+        last.pop(before.limited_by, None)
+        ends |= {n: max(before.until, last[n]) for n in absent if n in last}
+    return {**dict.fromkeys(absent, before.until), **ends}
 
 
 def _last_of_kinds(timeline: Timeline, column: Column) -> dict[str, Any]:
-    """Time of the last event of each kind that there is."""
+    """Return the time of the last event of each kind that has events."""
     assert column.categories is not None
     last = {}
     for code, name in enumerate(column.categories):
@@ -261,52 +273,51 @@ def _last_of_kinds(timeline: Timeline, column: Column) -> dict[str, Any]:
     return last
 
 
-def _found(timelines: Sequence[Timeline], ends: Mapping[str, Any]) -> ObservationWindow:
-    """The record of a log and its new parts: as far as all kinds have one.
-
-    As in `EventLog.concat`, what one kind did not record is never a zero.
-    """
-    ours = timelines[0].record
-    in_days = all(timeline.record.in_days for timeline in timelines)
-    if not ends:
-        return ours
-    limit = min(ends, key=ends.__getitem__)
-    until = max(ours.until, ends[limit])
-    return ObservationWindow(
-        until, in_days, limit if max(ends.values()) > until else None
-    )
-
-
-def _told(
-    timelines: Sequence[Timeline], observed_until: Any, *, early: bool
+def _joint_observation(
+    before: ObservationWindow, ends: Mapping[str, Any]
 ) -> ObservationWindow:
-    """The record that ends where a user says, which is no earlier than it did."""
-    clock, ours = timelines[0].clock, timelines[0].record
+    """Return the observation of a log and its new parts: as far as all kinds have it.
+
+    As in `EventLog.concat`, what was not observed of one kind is never a zero.
+    """
+    if not ends:
+        return before
+    limit = min(ends, key=ends.__getitem__)
+    until = max(before.until, ends[limit])
+    limited_by = limit if max(ends.values()) > until else None
+    return before._replace(until=until, limited_by=limited_by)
+
+
+def _given_observation(
+    timelines: Sequence[Timeline], observed_until: Any, early: bool
+) -> ObservationWindow:
+    """Return the observation that the user gives; refuse an earlier end."""
+    clock, before = timelines[0].clock, timelines[0].observed_until
     last = max(timeline.times.max() for timeline in timelines if len(timeline.times))
-    record = ObservationWindow.of(clock, np.array([last]), observed_until, early=early)
-    if record.until < ours.until:
+    given = ObservationWindow.of(clock, np.array([last]), observed_until, early=early)
+    if given.until < before:
         raise ValueError(
-            f"observed_until={observed_until} lies before {clock.as_scalar(ours.until)}"
-            ", which the log has recorded already."
+            f"observed_until={observed_until} lies before {clock.as_scalar(before)}, "
+            "until which the log was observed already."
         )
-    return record._replace(in_days=all(one.record.in_days for one in timelines))
+    return given
 
 
 def _without_repeated(
     events: Events, new: np.ndarray, duplicates: str, known: Mapping[str, Column]
 ) -> Events:
-    """Find new events that the log had already, and do with them as told.
+    """Find new events that the log had already; drop them, warn or raise.
 
-    Only the events at the same moments of the same customers are looked at, so that
-    the cost follows the new events, not the log. Numbers are compared in the type of
-    the fields as the log had them: .1 of a file is not the .1 that a float32 holds.
+    Only events at the same time of the same customer are compared, so that the cost
+    follows the new events, not the log. Numbers are compared in the dtype that the log
+    has: 0.1 as float64 is not the 0.1 of a float32.
     """
     timeline = events.timeline
     times = timeline.times
-    # The events of one moment are a run, which begins with those of the log.
+    # The events at one time are a run, in which those of the log come first: a new
+    # event can be repeated only if the event before it has the same time.
     suspect = new[(new > 0) & (times[new] == times[new - 1])]
-    of_customer = np.searchsorted(timeline.offsets, suspect, side="right") - 1
-    first = timeline.positions(of_customer, times[suspect])
+    first = timeline.positions(timeline.codes_of(suspect), times[suspect])
     runs, first_suspect = np.unique(first, return_index=True)
     index, offsets = ranges(runs, suspect[first_suspect])
     is_old = np.ones(len(times), dtype=bool)
@@ -315,12 +326,13 @@ def _without_repeated(
     old, run_of_old = index[is_old], np.repeat(runs, np.diff(offsets))[is_old]
     if not len(old):
         return events
+    # One number for each distinct (run, field, field, ...), of old and suspect events.
     key, _ = pd.factorize(np.append(run_of_old, first))
     index = np.append(old, suspect)
     for name, column in events.columns.items():
         some = column.take(index)
         if name in known and known[name].values.dtype == np.float32:
-            with np.errstate(over="ignore"):  # infinite is what the log would hold
+            with np.errstate(over="ignore"):  # the log would hold infinity, too
                 some = some._replace(values=some.values.astype("float32"))
         codes = some.distinct()
         key, _ = pd.factorize(key * (codes.max() + 1) + codes)
@@ -331,62 +343,21 @@ def _without_repeated(
         kept = np.delete(np.arange(len(timeline.times)), repeated)
         columns = {name: one.take(kept) for name, one in events.columns.items()}
         return Events(timeline.at(kept), columns)
-    told = (
+    message = (
         f"{len(repeated)} of the {len(new)} appended events are in the log already, "
         f"with the same customer, time and fields: {_shown(timeline, repeated)}. "
         "duplicates='drop' leaves them out, duplicates='keep' takes them, too"
     )
     if duplicates == "raise":
-        raise ValueError(f"{told}.")
-    warnings.warn(f"{told}, without this warning.", UserWarning, stacklevel=4)
+        raise ValueError(f"{message}.")
+    warnings.warn(f"{message}, without this warning.", UserWarning, stacklevel=4)
     return events
 
 
 def _shown(timeline: Timeline, index: np.ndarray) -> str:
-    """Customer and time of the first few events."""
+    """Return customer and time of the first few events, as text."""
     few = index[:3]
-    who = timeline.customers[np.searchsorted(timeline.offsets, few, side="right") - 1]
+    who = timeline.customers[timeline.codes_of(few)]
     when = timeline.clock.as_index(timeline.times[few])
     shown = [f"{one!r} at {time}" for one, time in zip(who.tolist(), when, strict=True)]
     return ", ".join(shown) + (", ..." if len(index) > len(few) else "")
-
-
-def write_parts(
-    parts: Iterable[Any],
-    path: Any,
-    customer: str,
-    time: str,
-    fields: Sequence[str] | None,
-    observed_until: Any,
-    categorical: Sequence[str] | None,
-) -> None:
-    """Write a log, as `EventLog.from_parts` describes it.
-
-    Parameters
-    ----------
-    parts : iterable of tables
-        The events.
-    path : str or path-like
-        Folder of the log.
-    customer, time, fields, observed_until, categorical
-        As `EventLog` takes them.
-    """
-    n_read = 0
-    with new_log(path, (customer, time)) as writer:
-        for i, part in enumerate(parts):
-            what = f"part {i}"
-            table = read_table(part, what)
-            if not len(table):
-                continue
-            events = read_events(
-                table, customer, time, fields, categorical=categorical or (), what=what
-            )
-            if not n_read:
-                fields = list(events.columns)
-                if categorical is None:
-                    warn_of_ids(events.columns, table, stacklevel=4)
-            writer.append(events, what)
-            n_read += 1
-        if not n_read:
-            raise ValueError("There are no events; a log needs at least one.")
-        writer.finish(None, observed_until)

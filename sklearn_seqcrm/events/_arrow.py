@@ -1,4 +1,18 @@
-"""Histories as nested Arrow values, which is how they travel through parquet."""
+"""Histories as nested Arrow values, for parquet and other Arrow readers.
+
+Each row is a struct with its own events, null where the history is missing::
+
+    {
+      <customer>:          id, null if the log does not know the customer
+      cutoff:              datetime or number
+      events:              [{<time>: ..., <field>: ..., ...}, ...]
+      unknown_<customer>:  number of an unknown customer (see `Rows`), else null
+    }
+
+Arrow stores the events of all rows concatenated, and offsets into them. The metadata of
+each field of the events, under the key ``sklearn_seqcrm``, hold the JSON of
+`dtype_to_json`. When histories are read back, each row has a segment of its own.
+"""
 
 from __future__ import annotations
 
@@ -18,28 +32,30 @@ from sklearn_seqcrm._store import (
     Timeline,
     unlike,
 )
-from sklearn_seqcrm.events._parquet import arrow_of, as_arrow, restored, told_of
+from sklearn_seqcrm.events._parquet import (
+    arrow_of,
+    as_arrow,
+    dtype_to_json,
+    restore_dtype,
+)
 from sklearn_seqcrm.events._read import read_column
 
-# Under this key, each field of the events tells the type that it had in the log.
-_TOLD = b"sklearn_seqcrm"
+_DTYPE_KEY = b"sklearn_seqcrm"
 
 
 def rows_to_arrow(rows: Rows) -> Any:
-    """Write rows as structs of customer, cutoff and a list of the visible events.
+    """Convert rows to structs of customer, cutoff and a list of the visible events.
 
     Parameters
     ----------
     rows : Rows
-        Views of a raw log. Each row writes its own events, so that rows at several
-        cutoffs of one customer repeat what they share.
+        Views of a raw log. Rows of one customer at several cutoffs repeat the events
+        that they share.
 
     Returns
     -------
     pyarrow.StructArray of shape (n,)
-        ``{customer, cutoff, events: [{time, field, ...}], unknown_customer}``, null
-        where missing. The last field identifies customers that the log does not know,
-        whose ``customer`` is null, see `Rows`.
+        The format above.
     """
     import pyarrow as pa
 
@@ -50,17 +66,20 @@ def rows_to_arrow(rows: Rows) -> Any:
             "HistoryEncoder, and write that."
         )
     customer, time = log.names
+    # A missing history has start = stop = -1, and so no events.
     index, offsets = ranges(rows.start, rows.stop)
     clock = log.timeline.clock
     columns = {time: clock.as_index(log.timeline.times[index])}
     columns |= {name: log.column(name).stored(index) for name in log.fields}
     arrays = [as_arrow(values, name) for name, values in columns.items()]
+    notes = [{_DTYPE_KEY: json.dumps(dtype_to_json(one))} for one in columns.values()]
     fields = [
-        pa.field(str(name), array.type, metadata={_TOLD: json.dumps(told_of(values))})
-        for (name, values), array in zip(columns.items(), arrays, strict=True)
+        pa.field(str(name), array.type, metadata=note)
+        for name, array, note in zip(columns, arrays, notes, strict=True)
     ]
     events = pa.StructArray.from_arrays(arrays, fields=fields)
     unknown = rows.identities < 0
+    # The mask hides the customer at position 0, who stands in for unknown ones.
     ids = arrow_of(log.customers, customer)
     customers = ids.take(pa.array(np.where(unknown, 0, rows.identities), mask=unknown))
     others = pa.array(rows.identities, mask=rows.identities >= -1)
@@ -76,7 +95,7 @@ def rows_to_arrow(rows: Rows) -> Any:
 
 
 def rows_from_arrow(array: Any) -> Rows:
-    """Read what `rows_to_arrow` wrote.
+    """Read rows that `rows_to_arrow` converted.
 
     Parameters
     ----------
@@ -89,17 +108,13 @@ def rows_from_arrow(array: Any) -> Rows:
         Views of a new log in which every row has a segment of its own.
     """
     import pyarrow as pa
-
-    if isinstance(array, pa.ChunkedArray):
-        array = (
-            pa.concat_arrays(array.chunks)
-            if array.num_chunks
-            else (pa.array([], type=array.type))
-        )
     import pyarrow.compute as pc
 
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks or [pa.array([], type=array.type)])
     missing = np.asarray(array.is_null())
     customer = array.type[0].name
+    # The fields come in the order of the format; the user chose the first name.
     ids, cutoff, lists, *others = array.flatten()
     events = lists.flatten()
     time = events.type[0].name
@@ -107,18 +122,19 @@ def rows_from_arrow(array: Any) -> Rows:
     clock, times = Clock.of(frame.pop(time), f"times {time!r}")
     lengths = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
     known = np.asarray(ids.is_valid())
-    offsets = np.concatenate([[0], np.cumsum(lengths[known], dtype="int64")])
+    offsets = np.append(0, np.cumsum(lengths[known], dtype="int64"))
     cutoff = pc.fill_null(cutoff, pa.scalar(0, cutoff.type))
     ticks = clock.read(cutoff.to_pandas(), "cutoffs")
-    # What came after the cutoffs was not written.
-    record = ObservationWindow.before(ticks[known].min() if known.any() else 0, clock)
-    timeline = Timeline(
-        pd.Index(ids.filter(pa.array(known)).to_pandas()), offsets, times, clock, record
-    )
+    # Events after the cutoffs were not written: observation ends before the first.
+    earliest = ticks[known].min() if known.any() else 0
+    observation = ObservationWindow.before(earliest, clock)
+    customers = pd.Index(ids.filter(pa.array(known)).to_pandas())
+    timeline = Timeline(customers, offsets, times, clock, observation)
     columns = {
         name: read_column(nw.from_native(frame[name], series_only=True), name)
         for name in frame
     }
+    # Each row of a known customer has a segment of its own and sees all of it.
     start = np.where(missing, NO_ROW, 0)
     start[known] = offsets[:-1]
     # Files of version 0.1 do not identify unknown customers.
@@ -135,15 +151,17 @@ def rows_from_arrow(array: Any) -> Rows:
 
 
 def _frame_of(events: Any) -> Any:
-    """Events as a DataFrame, in the types that they had in the log."""
+    """Convert events to a DataFrame with the dtypes that they had in the log."""
     import pyarrow as pa
 
     table = pa.Table.from_struct_array(events)
     columns = {}
     for field in table.schema:
-        told = (field.metadata or {}).get(_TOLD)
+        note = (field.metadata or {}).get(_DTYPE_KEY)
         column = table[field.name]
         columns[field.name] = (
-            column.to_pandas() if told is None else restored(column, json.loads(told))
+            column.to_pandas()
+            if note is None
+            else restore_dtype(column, json.loads(note))
         )
     return pd.DataFrame(columns)

@@ -1,4 +1,14 @@
-"""Merge logs of different kinds of events into one."""
+"""Merge logs of different kinds of events into one.
+
+Every field is written once, straight to the places of its events in the merged log::
+
+    part "order"     customer, time, price            a 1 20,  a 9 5
+    part "return"    customer, time, reason           a 6 "size"
+    order            positions in the concatenation   [0, 2, 1]
+    places           of "order": [0, 2], of "return": [1]
+    price            [20, nan, 5]
+    reason           [missing, "size", missing]
+"""
 
 from __future__ import annotations
 
@@ -8,8 +18,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._ragged import sort_events
+from sklearn_seqcrm._ragged import inverse_permutation, sort_events
 from sklearn_seqcrm._store import (
+    TICKS_PER_SECOND,
     Clock,
     Column,
     Kinds,
@@ -21,9 +32,7 @@ from sklearn_seqcrm._store import (
     scatter,
 )
 from sklearn_seqcrm.events._read import Events
-from sklearn_seqcrm.events._time_range import refuse_wide, warn_of_early_end
-
-_UNITS = ("s", "ms", "us", "ns")
+from sklearn_seqcrm.events._time_range import refuse_wide, warn_early_end
 
 
 def merge_logs(
@@ -36,9 +45,9 @@ def merge_logs(
     logs : mapping of str to EventLog
         At least one log, by the name of its kind.
     kind : str
-        Name of the field that tells the kinds apart.
+        Name of the field for the kinds.
     observed_until : datetime, number or None
-        The last moment that all of them have recorded; None: the earliest of theirs.
+        The last moment that all logs cover; None: the earliest end of observation.
 
     Returns
     -------
@@ -51,50 +60,50 @@ def merge_logs(
     timelines = _on_one_clock(logs)
     clock = next(iter(timelines.values())).clock
     if observed_until is None:
-        record = _earliest_record(timelines)
+        observation = _earliest_observation(timelines)
     else:
         times = np.concatenate([t.times for t in timelines.values()])
-        record = ObservationWindow.of(clock, times, observed_until, early=True)
+        observation = ObservationWindow.of(clock, times, observed_until, early=True)
     parts = {
         name: Events(timelines[name], with_kind(log.columns, kind, name, len(log)))
         for name, log in logs.items()
     }
-    events, _ = merge_events(parts, record)
+    events, _ = merge_events(parts, observation)
     return events, Kinds(kind, {name: tuple(log.fields) for name, log in logs.items()})
 
 
 def merge_events(
-    parts: Mapping[str, Events], record: ObservationWindow
+    parts: Mapping[str, Events], observation: ObservationWindow
 ) -> tuple[Events, dict[str, np.ndarray]]:
     """Sort events of one clock together, with all their fields.
 
     Parameters
     ----------
     parts : mapping of str to Events
-        Events by the name of where they come from, which errors show.
-    record : ObservationWindow
-        How far all of them have recorded.
+        Events by the name of their origin, for errors.
+    observation : ObservationWindow
+        How far all of them were observed.
 
     Returns
     -------
     events : Events
         All events; those of an earlier part come first where customer and time are
-        equal. Each field is written once, straight into its place.
+        equal.
     places : dict of str to ndarray
-        Where the events of each part went.
+        Positions of the events of each part.
     """
     timelines = [part.timeline for part in parts.values()]
     ids = {name: part.timeline.customers for name, part in parts.items()}
+    # One code for each segment of each part; a customer of two parts has one code.
     codes, customers = factorize(pd.Series(join_ids(ids, "customers")), "customer")
     counts = np.concatenate([timeline.counts for timeline in timelines])
     times = np.concatenate([timeline.times for timeline in timelines])
     order, offsets, times = sort_events(np.repeat(codes, counts), times, len(customers))
-    timeline = Timeline(customers, offsets, times, timelines[0].clock, record)
+    timeline = Timeline(customers, offsets, times, timelines[0].clock, observation)
     refuse_wide(timeline, f"times of {' and '.join(parts)}")
-    place = np.empty(len(order), dtype=order.dtype)
-    place[order] = np.arange(len(order), dtype=order.dtype)
     ends = np.cumsum([len(one.times) for one in timelines])
-    places = dict(zip(parts, np.split(place, ends[:-1]), strict=True))
+    of_parts = np.split(inverse_permutation(order), ends[:-1])
+    places = dict(zip(parts, of_parts, strict=True))
     columns = {}
     for field in dict.fromkeys(f for part in parts.values() for f in part.columns):
         having = {n: p.columns[field] for n, p in parts.items() if field in p.columns}
@@ -105,17 +114,17 @@ def merge_events(
 def with_kind(
     columns: Mapping[str, Column], kind: str, name: str, n_events: int
 ) -> dict[str, Column]:
-    """The fields of events of one kind, after the field that says which."""
+    """Return the fields of events of one kind, with the field of the kinds first."""
     return {kind: Column(np.zeros(n_events, "int32"), pd.Index([name])), **columns}
 
 
 def check_mergeable(logs: Any, kind: str, log_type: type[Any]) -> None:
-    """Refuse what cannot be merged, and say why.
+    """Raise an error if logs cannot be merged.
 
     Parameters
     ----------
     logs : object
-        What the user gave.
+        Argument of `EventLog.concat`.
     kind : str
         Name of the field for the kinds.
     log_type : type
@@ -143,7 +152,7 @@ def check_mergeable(logs: Any, kind: str, log_type: type[Any]) -> None:
 def refuse_keys_as_fields(
     fields: Iterable[str], keys: Any, kind: str, joined: str
 ) -> None:
-    """Refuse fields of a log that are called like the keys of the log it joins."""
+    """Raise a ValueError if fields have the names of the keys of the other log."""
     repeated = [field for field in fields if field in keys]
     if repeated:
         raise ValueError(
@@ -153,36 +162,36 @@ def refuse_keys_as_fields(
 
 
 def _on_one_clock(logs: Mapping[str, Any]) -> dict[str, Timeline]:
-    """The timelines of all logs on the finest clock of all."""
+    """Return the timelines of all logs on the finest clock among them."""
     clocks = {name: log.timeline.clock for name, log in logs.items()}
     first_name, first = next(iter(clocks.items()))
     for name, clock in clocks.items():
         if str(clock) != str(first):
             raise ValueError(
                 f"The times of {name!r} are {clock}, those of {first_name!r} {first}; "
-                "build both from the same kind of times."
+                "build both from times of the same type."
             )
     if first.unit is None:
-        dtype = (
-            "float64" if any(c.dtype == "float64" for c in clocks.values()) else "int64"
-        )
-        clock = Clock(dtype)
+        # Floats can hold whole numbers, not the other way round.
+        has_floats = any(one.dtype == "float64" for one in clocks.values())
+        clock = Clock("float64" if has_floats else "int64")
     else:
-        units = [c.unit for c in clocks.values()]
-        clock = Clock("int64", max(units, key=_UNITS.index), first.aware)
+        units = [str(one.unit) for one in clocks.values()]
+        finest = max(units, key=TICKS_PER_SECOND.__getitem__)
+        clock = Clock("int64", finest, first.aware)
     return {
         name: log.timeline.on(clock, f"times of {name!r}") for name, log in logs.items()
     }
 
 
-def _earliest_record(timelines: dict[str, Timeline]) -> ObservationWindow:
-    """The earliest end, so that what one kind did not record is never a zero."""
+def _earliest_observation(timelines: dict[str, Timeline]) -> ObservationWindow:
+    """Return the earliest end: what was not observed of one kind is never a zero."""
     ends = {name: timeline.end for name, timeline in timelines.items()}
     kind = min(ends, key=ends.__getitem__)
     earliest = timelines[kind]
     if len(set(ends.values())) == 1:
-        return earliest.record
-    # A record that goes on after its last event was given by someone who knows.
+        return earliest.observation
+    # If observation goes on after the last event, the user gave its end.
     if earliest.observed_until == earliest.times.max():
-        warn_of_early_end(timelines, kind, stacklevel=4)
-    return earliest.record._replace(limited_by=kind)
+        warn_early_end(timelines, kind, stacklevel=4)
+    return earliest.observation._replace(limited_by=kind)

@@ -1,22 +1,37 @@
-"""Cut histories from a log: for given rows, or at chosen moments."""
+"""Cut histories from a log: for the rows of a table, or at chosen moments.
+
+A history is a view of the segment of its customer, found by binary search::
+
+    segment    [ e0    e1       e2   e3    e4 )      times ascend
+    time       ---|-----|--------|----|--x--|--->    x: the cutoff
+    start:stop [ e0    e1       e2   e3 )            strictly before the cutoff
+    lookback               |<----------->x
+    start:stop                 [ e2   e3 )           in [cutoff - lookback, cutoff)
+"""
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._store import RawLog
+from sklearn_seqcrm._store import (
+    Clock,
+    RawLog,
+    Timeline,
+    refuse_missing,
+    refuse_taken,
+    to_series,
+)
 from sklearn_seqcrm.events._history_array import HistoryArray, HistoryDtype
 from sklearn_seqcrm.events._moments import Moments
-from sklearn_seqcrm.events._read import (
-    check_rows,
-    column_of,
-    one_cutoff,
-    warn_unknown_customers,
-)
-from sklearn_seqcrm.events._time_range import refuse_wide, warn_of_silence
+from sklearn_seqcrm.events._read import read_table
+from sklearn_seqcrm.events._time_range import refuse_wide, warn_late_cutoffs
+
+# Fewer customers may all be new: that none is known is then no sign of wrong ids.
+_FEW = 10
 
 
 def histories_of_rows(
@@ -28,14 +43,14 @@ def histories_of_rows(
     exact: bool,
     name: str,
 ) -> HistoryArray:
-    """Histories of rows, as `EventLog.attach` describes them.
+    """Cut the history of each row, as `EventLog.attach` describes it.
 
     Parameters
     ----------
     log : RawLog
         The log that holds the events.
     rows, customer, cutoff, lookback, name
-        As `EventLog.attach` takes them.
+        Arguments of `EventLog.attach`.
     exact : bool
         Whether events at the cutoff belong to the history.
 
@@ -44,36 +59,36 @@ def histories_of_rows(
     HistoryArray of shape (n,)
         The histories.
     """
-    check_rows(rows, name)
+    refuse_taken(name, rows.columns, "rows", "name")
+    timeline, clock = log.timeline, log.timeline.clock
     key = log.names[0] if customer is None else customer
-    ids = column_of(rows, key, "customer")
-    who = log.timeline.identities_of(ids, f"customers in column {key!r} of rows")
-    warn_unknown_customers(ids, who, log.customers)
+    ids = _column_of(rows, key, "customer")
+    identities = timeline.identities_of(ids, f"customers in column {key!r} of rows")
+    _warn_unknown_customers(ids, identities, log.customers)
     by_column = isinstance(cutoff, str) and cutoff in rows.columns
     if cutoff is None:
+        # With kinds, the last event may lie after the end of observation.
         cutoff = max(log.observed_until, log.time_span[1])
         exact = True
     if by_column:
-        moments = column_of(rows, cutoff, "cutoff")
-        what = f"cutoffs in {cutoff!r}"
+        moments, what = _column_of(rows, cutoff, "cutoff"), f"cutoffs in {cutoff!r}"
     else:
-        moments, what = one_cutoff(cutoff, rows, log.timeline.clock), "cutoffs"
+        moments, what = _one_cutoff(cutoff, rows, clock), "cutoffs"
+    # Down for histories that include their cutoff, so that no event after it is seen.
+    ticks = clock.read(moments, what, up=not exact)  # (n,), or (1,) for all rows
+    refuse_wide(timeline, what, ticks)
+    # Unknown customers keep their identities, but have no segment to search.
+    codes = np.maximum(identities, -1)
+    cutoffs = np.broadcast_to(ticks, len(codes)).copy()
+    warn_late_cutoffs(timeline, cutoffs, stacklevel=3)
+    start = _starts(timeline, codes, moments, what, lookback)
+    stop = timeline.positions(codes, cutoffs, after=exact)
     dtype = HistoryDtype(key, cutoff if by_column else None)
-    return _cut(log, who, moments, what, lookback, exact, dtype)
-
-
-def refuse_equal_names(log: RawLog, name: str) -> None:
-    """Raise a ValueError if customers, cutoffs and histories had not three names."""
-    customer = log.names[0]
-    if len({customer, "cutoff", name}) < 3:
-        raise ValueError(
-            f"The columns {customer!r}, 'cutoff' and {name!r} need three names; "
-            "choose another with name=..., or rename the log's customer column."
-        )
+    return HistoryArray(log, identities, start, stop, cutoffs, dtype)
 
 
 def histories_at(log: RawLog, moments: Moments, lookback: Any) -> HistoryArray:
-    """Histories of customers at moments that were chosen for them.
+    """Cut the histories of customers at chosen moments.
 
     Parameters
     ----------
@@ -82,68 +97,118 @@ def histories_at(log: RawLog, moments: Moments, lookback: Any) -> HistoryArray:
     moments : Moments of n
         Customers and cutoffs.
     lookback : Timedelta, str, number or None
-        How far the histories reach back; None: to the first event.
+        Length of the histories before the cutoff; None: from the first event on.
 
     Returns
     -------
     HistoryArray of shape (n,)
         The histories.
     """
-    timeline, clock = log.timeline, log.timeline.clock
+    timeline = log.timeline
     codes, cutoff, stop = moments
-    warn_of_silence(timeline, cutoff, stacklevel=4)
-    start = timeline.offsets[codes]
-    if lookback is not None:
-        since = clock.read(clock.as_index(cutoff), "cutoffs", back=lookback)
-        start = timeline.positions(codes, since)
+    warn_late_cutoffs(timeline, cutoff, stacklevel=4)
+    times = timeline.clock.as_index(cutoff)
+    start = _starts(timeline, codes, times, "cutoffs", lookback)
     dtype = HistoryDtype(log.names[0], "cutoff")
     return HistoryArray(log, codes, start, stop, cutoff, dtype)
 
 
-def _cut(
-    log: RawLog,
-    identities: np.ndarray,
-    moments: Any,
-    what: str,
-    lookback: Any,
-    exact: bool,
-    dtype: HistoryDtype,
-) -> HistoryArray:
-    """Histories of customers up to moments, one of each row or one of all.
+def _starts(
+    timeline: Timeline, codes: np.ndarray, moments: Any, what: str, lookback: Any
+) -> np.ndarray:
+    """Return the first visible event of each customer, shape (n,)."""
+    if lookback is None:
+        return np.where(codes >= 0, timeline.offsets[codes], 0)
+    # Subtracted before rounding: `cutoff - lookback` may lie between two ticks.
+    since = timeline.clock.read(moments, what, back=lookback)
+    return timeline.positions(codes, np.broadcast_to(since, len(codes)))
+
+
+def refuse_equal_names(log: RawLog, name: str) -> None:
+    """Raise a ValueError if two of the three columns of snapshots have one name."""
+    customer = log.names[0]
+    if len({customer, "cutoff", name}) < 3:
+        raise ValueError(
+            f"The columns {customer!r}, 'cutoff' and {name!r} need three names; "
+            "choose another with name=..., or rename the log's customer column."
+        )
+
+
+# The rows of a user -----------------------------------------------------------------
+
+
+def read_rows(rows: Any) -> pd.DataFrame:
+    """Convert rows of any table to a pandas DataFrame, which can hold histories.
 
     Parameters
     ----------
-    log : RawLog
-        The log that holds the events.
-    identities : ndarray of shape (n,), int64
-        The customers, as `Rows` numbers them.
-    moments : Series of shape (n,), datetime or number
-        Cutoffs.
-    what : str
-        How an error names the cutoffs.
-    lookback : Timedelta, str, number or None
-        How far the histories reach back; None: to the first event.
-    exact : bool
-        Whether events at the cutoff belong to the history.
-    dtype : HistoryDtype
-        Dtype of the array.
+    rows : pandas, polars or pyarrow table, lazy frame or Arrow stream
+        Any table of `read_table`.
 
     Returns
     -------
-    HistoryArray of shape (n,)
-        The histories.
+    DataFrame of shape (n, n_columns)
+        `rows` itself if it is one. Integers beside missing values stay exact.
     """
-    timeline, clock = log.timeline, log.timeline.clock
-    ticks = clock.read(moments, what, up=not exact)
-    refuse_wide(timeline, what, ticks)
-    codes = np.maximum(identities, -1)
-    cutoff = np.broadcast_to(ticks, len(codes)).copy()
-    warn_of_silence(timeline, cutoff, stacklevel=4)
-    stop = timeline.positions(codes, cutoff, after=exact)
-    if lookback is None:
-        start = np.where(codes >= 0, timeline.offsets[codes], 0)
-    else:
-        since = clock.read(moments, what, back=lookback)
-        since = np.broadcast_to(since, len(codes))
-        start = timeline.positions(codes, since)
-    return HistoryArray(log, identities, start, stop, cutoff, dtype)
+    if isinstance(rows, pd.DataFrame):
+        return rows
+    table = read_table(rows, "rows")
+    return pd.DataFrame({name: to_series(table[name]) for name in table.columns})
+
+
+def _column_of(rows: pd.DataFrame, name: str, role: str) -> pd.Series:
+    """Return a column of the rows; refuse missing values."""
+    if name not in rows.columns:
+        raise KeyError(
+            f"rows has no {role} column {name!r}; it has {list(rows.columns)}."
+        )
+    column = rows[name]
+    if column.ndim > 1:
+        raise ValueError(
+            f"rows has {column.shape[1]} columns {name!r}, so that it is not clear "
+            f"which holds the {role}; rename them."
+        )
+    refuse_missing(column, f"{role} column {name!r} of rows")
+    return column
+
+
+def _warn_unknown_customers(ids: pd.Series, codes: np.ndarray, known: pd.Index) -> None:
+    """Warn if the log knows none of many customers; a few may all be new."""
+    if not len(codes) or (codes >= 0).any() or not len(known):
+        return
+    unknown = pd.Series(ids.unique())
+    if len(unknown) < _FEW:
+        return
+    shown = [", ".join(map(repr, some[:3].tolist())) for some in (unknown, known)]
+    warnings.warn(
+        f"None of the {len(unknown):,} customers in column {ids.name!r} of rows is "
+        f"known to the log, so that all histories are empty: {shown[0]}, ... in rows, "
+        f"and {shown[1]}, ... in the log. Are their ids written differently?",
+        UserWarning,
+        stacklevel=4,
+    )
+
+
+def _one_cutoff(cutoff: Any, rows: pd.DataFrame, clock: Clock) -> Any:
+    """Return the cutoff of all rows; refuse what is neither a time nor a column."""
+    if np.ndim(cutoff):
+        raise TypeError(
+            "cutoff must be a column of rows or one time for all of them; got "
+            f"{type(cutoff).__name__}."
+        )
+    if pd.isna(cutoff):
+        raise ValueError("cutoff is missing; None stands for everything known.")
+    if isinstance(cutoff, str) and not _is_date(cutoff, clock):
+        raise KeyError(
+            f"cutoff={cutoff!r} is neither a column of rows, which has "
+            f"{list(rows.columns)}, nor a time like those of the log."
+        )
+    return clock.parse(cutoff, "cutoffs")
+
+
+def _is_date(text: str, clock: Clock) -> bool:
+    """Tell whether text can be a time of the log, apart from its time zone."""
+    try:
+        return clock.unit is not None and pd.Timestamp(text) is not pd.NaT
+    except ValueError:
+        return False

@@ -1,4 +1,29 @@
-"""A log as a folder of files, which the system reads page by page."""
+"""A log as a folder of files, which the operating system maps page by page.
+
+Format of the folder, with the arrays of a timeline (see `Timeline`) and of each field::
+
+    log.json            written last, sealed (see `_store`): the note below
+    times.npy           (n_events,), int64 or float64
+    offsets.npy         (n_customers + 1,), int64
+    customers.parquet   column "values": ids in ascending order
+    field_0.npy         (n_events,) numbers, datetimes or int32 codes, or
+                        (n_events, n_components) float32 for vectors
+    field_0.parquet     column "values": levels of a categorical field, ascending
+    field_1.npy         ...
+
+    {
+      "key": 32 random digits, by which pickled histories recognize their log,
+      "names": [customer, time],
+      "clock": {"dtype", "unit", "aware"},
+      "record": {"until", "in_days", "limited_by"},
+      "kinds": null or [field, {kind: [field, ...]}],
+      "customers": {"categorical", "dtype"},
+      "fields": [{"name", "file", "levels": null or {"file", "categorical", "dtype"}}],
+      "files": {name: {"bytes", "ends", "sha256"}},
+      "format": 2,
+      "seal": ...
+    }
+"""
 
 from __future__ import annotations
 
@@ -15,44 +40,42 @@ from weakref import WeakValueDictionary
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._ragged import look_up
+from sklearn_seqcrm._ragged import blocks, look_up
 from sklearn_seqcrm._store import (
-    SEALED,
+    SEALED_FORMAT,
     Clock,
     Column,
     Kinds,
     ObservationWindow,
-    RawLog,
     Timeline,
     Writer,
-    entry_of,
     exact_ids,
     factorize,
     find_ids,
+    get_entry,
     join_ids,
-    part_of,
     read_sealed_json,
     refuse_other_kind,
-    to_the_disk,
+    sync_to_disk,
+    temporary_sibling,
     write_sealed_json,
 )
 from sklearn_seqcrm.events._parquet import (
     as_arrow,
-    record_note,
-    record_of,
-    restored,
-    told_of,
+    dtype_to_json,
+    observation_from_json,
+    observation_to_json,
+    restore_dtype,
 )
 from sklearn_seqcrm.events._read import Events
 from sklearn_seqcrm.events._time_range import refuse_wide
 
-_NOTE = "log.json"  # written last
-_ANEW = "build the log anew from its events"
-_WRITER = Writer("EventLog.to_disk", anew=_ANEW, of_others=_ANEW)
-_BLOCK = 2**20  # events that are copied at a time
-_END = 2**12  # bytes at both ends of a file that are read whenever it is opened
+_NOTE = "log.json"
+_AGAIN = "build the log anew from its events"
+_WRITER = Writer("EventLog.to_disk", anew=_AGAIN, of_others=_AGAIN)
+_END = 2**12  # bytes at both ends of a file that are compared whenever it is opened
 
-# What is open: a process that gets the same log many times has it once.
+# Open logs: a process that unpickles the same log many times has it once.
 _OPEN: WeakValueDictionary[tuple[type, str, str], Any] = WeakValueDictionary()
 _LOCK = Lock()
 
@@ -62,26 +85,26 @@ _LOCK = Lock()
 
 @contextmanager
 def new_log(path: Any, names: tuple[str, str]) -> Iterator[LogWriter]:
-    """A log to write, whose folder gets its name when it is whole and on the disk.
+    """Yield the writer of a new log; its folder appears when it is complete and synced.
 
     Parameters
     ----------
     path : str or path-like
-        Where it shall be, and nothing is yet.
+        Folder of the log, which must not exist.
     names : tuple of (str, str)
-        What the customer and the time column are called.
+        Names of the customer and the time column.
 
     Yields
     ------
     LogWriter
-        Writes into a folder beside it, as `part_of` makes it.
+        A writer into a `temporary_sibling` of the folder.
 
     Raises
     ------
     FileExistsError
-        If something is at `path`, also if it came there meanwhile.
+        If `path` exists, or exists when the log is complete.
     FileNotFoundError
-        If the folder that it is in is missing.
+        If its parent folder is missing.
     """
     target = Path(os.path.abspath(os.fspath(path)))
     refusal = FileExistsError(
@@ -90,51 +113,57 @@ def new_log(path: Any, names: tuple[str, str]) -> Iterator[LogWriter]:
     )
     if os.path.lexists(target):
         raise refusal
-    with part_of(target, path, is_folder=True) as part:
+    with temporary_sibling(target, path, is_folder=True) as part:
         with closing(LogWriter(part, names)) as writer:
             yield writer
         for one in [*part.iterdir(), part]:
-            to_the_disk(one)
+            sync_to_disk(one)
         if os.path.lexists(target):
             raise refusal
         part.rename(target)
 
 
 class LogWriter:
-    """Writes the events of a log, of some customers at a time, into a folder.
+    """Writes the events of a log into a folder, part by part.
 
     Parameters
     ----------
     folder : Path
         An empty folder.
     names : tuple of (str, str)
-        What the customer and the time column are called.
+        Names of the customer and the time column.
     """
 
     def __init__(self, folder: Path, names: tuple[str, str]) -> None:
         self._folder = folder
         self._names = names
         self._clock: Clock | None = None
-        self._record: ObservationWindow | None = None
+        self._observation: ObservationWindow
         self._times: _Array
         self._fields: dict[str, _Field] = {}
         self._customers: list[pd.Index] = []
         self._counts: list[np.ndarray] = []
         self._last: Any = None  # time of the last event so far
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no events were written yet."""
+        return self._clock is None
+
     def append(self, events: Events, what: str) -> None:
-        """Write more events.
+        """Write a part of the events.
 
         Parameters
         ----------
         events : Events
-            Their customers come after all so far, but for the first one, who may go on.
+            Their customers come after all customers so far; only the last of those may
+            continue.
         what : str
             How an error names them.
         """
         timeline = events.timeline
         if self._clock is None:
-            self._clock, self._record = timeline.clock, timeline.record
+            self._clock, self._observation = timeline.clock, timeline.observation
             self._times = _Array(self._folder / "times.npy", timeline.times.dtype)
             self._fields = {
                 name: _Field(self._folder / f"field_{i}.npy", name)
@@ -143,30 +172,29 @@ class LogWriter:
         times = f"times in column {self._names[1]!r} of {what}"
         timeline = timeline.on(self._clock, times)
         self._join_customers(timeline, what)
-        assert self._record is not None
-        self._record = ObservationWindow(
-            max(self._record.until, timeline.record.until),
-            self._record.in_days and timeline.record.in_days,
-            timeline.record.limited_by,
+        before, now = self._observation, timeline.observation
+        self._observation = now._replace(
+            until=max(before.until, now.until), in_days=before.in_days and now.in_days
         )
         self._times.append(timeline.times)
         for name, field in self._fields.items():
             field.append(events.columns[name], what)
 
     def close(self) -> None:
-        """Close the files, whether they are whole or not."""
+        """Close the files, complete or not."""
         for field in self._fields.values():
             field.close()
-        if self._clock is not None:
+        if not self.is_empty:
             self._times.close()
 
     def _join_customers(self, timeline: Timeline, what: str) -> None:
-        """Note customers and how many events they have."""
+        """Add customers and their numbers of events; refuse parts out of order."""
         customers, counts = timeline.customers, timeline.counts
         if self._customers:
             before = self._customers[-1]
             whose = "those before are"
             refuse_other_kind(customers, before, f"customers of {what}", whose)
+            # As Python objects: NumPy would compare int64 and uint64 as floats.
             last, first = before[-1:].tolist()[0], customers[:1].tolist()[0]
             goes_on = bool(last == first)
             too_early = goes_on and timeline.times[0] < self._last
@@ -177,7 +205,7 @@ class LogWriter:
                     "parts must be in the order of customers, and of one customer in "
                     "that of time. Sort the table by both, or cut it by customer."
                 )
-            if goes_on:
+            if goes_on:  # the last customer so far has more events
                 self._counts[-1] = self._counts[-1].copy()
                 self._counts[-1][-1] += counts[0]
                 customers, counts = customers[1:], counts[1:]
@@ -187,55 +215,55 @@ class LogWriter:
             self._counts.append(counts)
 
     def finish(self, kinds: Kinds | None, observed_until: Any = None) -> None:
-        """Write what the events alone do not say, after which the log can be opened.
+        """Write ids, offsets and the note, after which the log can be opened.
 
         Parameters
         ----------
         kinds : Kinds or None
             The kinds of events that the log was merged from.
         observed_until : datetime, number or None, default=None
-            The last moment that was recorded; None: what the parts say.
+            The last moment that was observed; None: the latest of all parts.
         """
         assert self._clock is not None
-        assert self._record is not None
-        times, clock, record = self._times.finish(), self._clock, self._record
+        times, clock, observation = self._times.finish(), self._clock, self._observation
         parts = {f"part {i}": ids for i, ids in enumerate(self._customers)}
         customers = join_ids(parts, f"customers in column {self._names[0]!r}")
         if observed_until is not None:
-            until = np.array([record.until], clock.dtype)
-            told = ObservationWindow.of(clock, until, observed_until)
-            record = record._replace(until=told.until)
+            last = np.array([observation.until], clock.dtype)
+            given = ObservationWindow.of(clock, last, observed_until)
+            observation = observation._replace(until=given.until)
         offsets = np.append(0, np.cumsum(np.concatenate(self._counts)))
-        timeline = Timeline(customers, offsets, times, clock, record)
+        timeline = Timeline(customers, offsets, times, clock, observation)
         refuse_wide(timeline, f"times in column {self._names[1]!r}")
         np.save(self._folder / "offsets.npy", offsets)
         note = {
             "key": secrets.token_hex(16),
             "names": self._names,
             "clock": vars(clock),
-            "record": record_note(record),
+            "record": observation_to_json(observation),
             "kinds": kinds,
             "customers": _write_index(
                 customers, self._folder / "customers.parquet", self._names[0]
             ),
             "fields": [field.finish() for field in self._fields.values()],
         }
+        # All files so far; the note has a seal of its own.
         files = sorted(self._folder.iterdir())
         checksums = {one.name: Checksums.of(one)._asdict() for one in files}
         write_sealed_json({**note, "files": checksums}, self._folder / _NOTE)
 
 
 class Checksums(NamedTuple):
-    """Size and checksums of a file of a log.
+    """Size and checksums of a file.
 
     Parameters
     ----------
     bytes : int
-        Its size.
+        Size of the file.
     ends : str or None, default=None
         SHA-256 of its first and its last 4,096 bytes; None in logs of version 0.1.0.
     sha256 : str or None, default=None
-        That of all bytes.
+        SHA-256 of all bytes; None if they were not read.
     """
 
     bytes: int
@@ -244,14 +272,14 @@ class Checksums(NamedTuple):
 
     @classmethod
     def of(cls, path: Path, *, whole: bool = True) -> Checksums:
-        """Compute those of a file.
+        """Compute the checksums of a file.
 
         Parameters
         ----------
         path : Path
             The file.
         whole : bool, default=True
-            Whether to read all of it, for `sha256`.
+            Whether to read all bytes, for `sha256`.
         """
         with path.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
@@ -265,7 +293,7 @@ class Checksums(NamedTuple):
 
 
 class _Array:
-    """A file of NumPy that grows, of values that are all of one shape."""
+    """A ``.npy`` file that grows: values of shape (n, *shape), n is not known yet."""
 
     def __init__(self, path: Path, dtype: Any, shape: tuple[int, ...] = ()) -> None:
         self.path, self.dtype, self.shape, self._n = path, np.dtype(dtype), shape, 0
@@ -273,21 +301,21 @@ class _Array:
         self._write_header()
 
     def _write_header(self) -> None:
-        # NumPy leaves room for more digits of the length.
+        # NumPy pads the header for more digits of the length: `finish` overwrites it.
         shape = (self._n, *self.shape)
         header = {"descr": self.dtype.str, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(self._file, header)
 
     def append(self, values: np.ndarray) -> None:
-        for at in range(0, len(values), _BLOCK):
-            self._file.write(values[at : at + _BLOCK].tobytes())
+        for some in blocks(len(values), 1):
+            self._file.write(values[some].tobytes())
         self._n += len(values)
 
     def close(self) -> None:
         self._file.close()
 
     def finish(self) -> np.ndarray:
-        """The array, mapped to memory, which may be changed."""
+        """Close the file and return the array, mapped into memory and writeable."""
         self._file.seek(0)
         self._write_header()
         self.close()
@@ -295,18 +323,23 @@ class _Array:
 
 
 class _Field:
-    """A field of a log as a file, with the levels that were seen so far."""
+    """The file of a field, and the levels seen so far.
+
+    Codes are written in the order in which levels are first seen. `finish` replaces
+    them when all levels are known, so that levels ascend.
+    """
 
     def __init__(self, path: Path, name: str) -> None:
         self._path, self._name = path, name
         self._array: _Array | None = None
-        self._like: Column | None = None  # of no events
+        self._like: Column | None = None  # the dtype of the field, without events
         self._levels: pd.Index | None = None
-        self._n_before = 0  # events without a value before the first one that has one
+        self._n_before = 0  # events before the first part with a value
 
     def append(self, column: Column, what: str) -> None:
-        """Write the field of more events."""
+        """Write the values of more events."""
         if self._array is None:
+            # A part without any value does not show the dtype of the field.
             if column.is_empty():
                 self._like, self._n_before = column, self._n_before + len(column.values)
                 return
@@ -326,19 +359,19 @@ class _Field:
             self._array.append(column.values)
         elif n:
             table = self._codes_of(column.categories, what)
-            for at in range(0, n, _BLOCK):
-                self._array.append(look_up(table, column.values[at : at + _BLOCK]))
+            for some in blocks(n, 1):
+                self._array.append(look_up(table, column.values[some]))
 
     def _start(self, column: Column) -> None:
         self._like = Column(column.values[:0], column.categories)
         values = column.values
         self._array = _Array(self._path, values.dtype, values.shape[1:])
-        for at in range(0, self._n_before, _BLOCK):
-            n = min(_BLOCK, self._n_before - at)
-            self._array.append(column.without_values(n).values)
+        for some in blocks(self._n_before, 1):
+            missing = column.without_values(some.stop - some.start)
+            self._array.append(missing.values)
 
     def _codes_of(self, levels: pd.Index, what: str) -> np.ndarray:
-        """Codes of the levels of a part, in the order in which levels were seen."""
+        """Return the codes of the levels of a part; new levels get the next codes."""
         if self._levels is None or not len(self._levels):
             self._levels = levels
         if levels is self._levels or levels.equals(self._levels):
@@ -357,37 +390,35 @@ class _Field:
             self._array.close()
 
     def finish(self) -> dict[str, Any]:
-        """Put levels into their order, and tell what a reader needs to know."""
+        """Sort the levels, rewrite the codes, and return the note of the field."""
         assert self._like is not None
         if self._array is None:
             self._start(self._like)
         assert self._array is not None
         values = self._array.finish()
-        told: dict[str, Any] = {"name": self._name, "file": self._path.name}
+        note: dict[str, Any] = {"name": self._name, "file": self._path.name}
         if self._like.categories is None:
-            return {**told, "levels": None}
+            return {**note, "levels": None}
         seen = self._like.categories if self._levels is None else self._levels
         codes, levels = factorize(pd.Series(seen), self._name)
         if (np.diff(codes) < 0).any():
-            for at in range(0, len(values), _BLOCK):
-                some = slice(at, at + _BLOCK)
+            for some in blocks(len(values), 1):
                 values[some] = look_up(codes, values[some])
         values.flush()  # type: ignore[attr-defined]
         file = self._path.with_suffix(".parquet")
-        return {
-            **told,
-            "levels": {"file": file.name, **_write_index(levels, file, self._name)},
-        }
+        of_levels = _write_index(levels, file, self._name)
+        return {**note, "levels": {"file": file.name, **of_levels}}
 
 
 def _type_of(column: Column) -> str:
-    """What all parts of a field must have in common, in words."""
-    told = [str(column.values.dtype)]
-    told += [f"{size} components" for size in column.values.shape[1:]]
-    return f"{column.kind} ({', '.join(told)})"
+    """Return the dtype that all parts of a field must have in common, as text."""
+    parts = [str(column.values.dtype)]
+    parts += [f"{size} components" for size in column.values.shape[1:]]
+    return f"{column.kind} ({', '.join(parts)})"
 
 
 def _write_index(index: pd.Index, path: Path, name: str) -> dict[str, Any]:
+    """Write ids or levels, and return the note that restores their dtype."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -396,7 +427,7 @@ def _write_index(index: pd.Index, path: Path, name: str) -> dict[str, Any]:
         pq.write_table(pa.table({"values": column}), path)
     except pa.ArrowException as error:
         raise TypeError(f"This log cannot be written to files: {error}") from error
-    return told_of(index)
+    return dtype_to_json(index)
 
 
 # Opening --------------------------------------------------------------------------
@@ -414,20 +445,20 @@ def open_log(
     path : str or path-like
         Its folder.
     key : str or None, default=None
-        The key that the folder must have, of those who knew it before.
+        Key of the log, if it was open before: another log may be there now.
     verify : bool, default=False
-        Whether to compare all bytes with what was written.
+        Whether to compare all bytes with their checksums.
 
     Returns
     -------
     log
-        The log, the same one for all who ask while it is in use.
+        The log; the same object while it is in use.
     """
     if not isinstance(verify, bool):
         raise TypeError(f"verify must be True or False; got {verify!r}.")
     folder = Path(os.path.realpath(os.fspath(path)))
     note = _read_note(folder, path)
-    found = entry_of(note, "key", str, path)
+    found = get_entry(note, "key", str, path)
     if key is not None and found != key:
         raise ValueError(
             f"The log in {path} is another one than that which these histories view: "
@@ -435,6 +466,7 @@ def open_log(
         )
     known = cls, str(folder), found
     _check_files(folder, note, path, read_none=known in _OPEN, read_all=verify)
+    # Another thread may have opened it in the meantime.
     with _LOCK:
         log = _OPEN.get(known)
         if log is None:
@@ -461,19 +493,20 @@ def _check_files(
 ) -> None:
     """Raise a ValueError if a file is not the one that was written.
 
-    Sizes are compared always. Of a log that is opened, the files that opening reads are
-    compared as a whole, and of the events, which it does not read, both ends: files of
-    another log differ there.
+    The size is always compared. When a log is opened, the files that opening reads are
+    compared as a whole. It does not read the events: of their files, both ends are
+    compared, where files of another log differ.
     """
-    files = entry_of(note, "files", dict, path)
-    if read_all and note["format"] < SEALED:
+    files = get_entry(note, "files", dict, path)
+    if read_all and note["format"] < SEALED_FORMAT:
         raise ValueError(
             f"The log in {path} was written by version 0.1.0, which noted no checksums "
             "that verify=True could compare. Open it without, and write it into a new "
             "folder by to_disk."
         )
-    for name, told in files.items():
-        written = Checksums(**told) if isinstance(told, dict) else Checksums(told)
+    for name, noted in files.items():
+        # Version 0.1.0 noted the size alone.
+        written = Checksums(**noted) if isinstance(noted, dict) else Checksums(noted)
         file = folder / name
         size = file.stat().st_size if file.exists() else 0
         if size != written.bytes:
@@ -492,60 +525,43 @@ def _check_files(
 
 
 def _opened(cls: Any, folder: Path, note: dict[str, Any]) -> Any:
-    told = entry_of(note, "clock", dict, folder)
+    """Build a log from the files of a folder that were compared with the note."""
+    of_clock = get_entry(note, "clock", dict, folder)
     try:
-        clock = Clock(**told)
-        names = tuple(entry_of(note, "names", list, folder))
-        record = record_of(note, clock, folder)
+        clock = Clock(**of_clock)
+        names = tuple(get_entry(note, "names", list, folder))
+        observation = observation_from_json(note, clock, folder)
         ids = _read_index(folder / "customers.parquet", note["customers"])
         columns = {
             one["name"]: _read_column(folder, one)
-            for one in entry_of(note, "fields", list, folder)
+            for one in get_entry(note, "fields", list, folder)
         }
         kinds = None if note["kinds"] is None else Kinds.of(*note["kinds"])
         times = _mapped(folder / "times.npy")
         offsets = _mapped(folder / "offsets.npy")
     except (AttributeError, LookupError, OSError, TypeError, ValueError) as error:
-        # Only of a log without checksums, as version 0.1.0 wrote it.
+        # Only a log of version 0.1.0, without checksums, can fail here.
         raise _WRITER.damaged(f"The log in {folder}", repr(error)) from error
-    timeline = Timeline(ids, offsets, times, clock, record)
+    timeline = Timeline(ids, offsets, times, clock, observation)
     origin = open_log, (cls, str(folder), note["key"])
     return cls.of(timeline, columns, names, kinds, origin)
 
 
-def _read_column(folder: Path, told: dict[str, Any]) -> Column:
-    levels = told["levels"]
-    values = _mapped(folder / told["file"])
+def _read_column(folder: Path, note: dict[str, Any]) -> Column:
+    values, levels = _mapped(folder / note["file"]), note["levels"]
     if levels is None:
         return Column(values)
     return Column(values, _read_index(folder / levels["file"], levels))
 
 
-def _read_index(path: Path, told: dict[str, Any]) -> pd.Index:
+def _read_index(path: Path, note: dict[str, Any]) -> pd.Index:
     import pyarrow.parquet as pq
 
     column = pq.read_table(path)["values"]
-    return exact_ids(pd.Index(restored(column, told).array), path.stem)
+    return exact_ids(pd.Index(restore_dtype(column, note).array), path.stem)
 
 
 def _mapped(path: Path) -> np.ndarray:
-    """An array of a file, of which no more is in memory than is in use."""
-    # A view of NumPy's own class: slices of memmaps take many times as long.
+    """Map the array of a file into memory: only pages in use are loaded."""
+    # A view of NumPy's own class: slicing a memmap takes many times as long.
     return np.asarray(np.load(path, mmap_mode="r"))
-
-
-def write_log_to(path: Any, log: RawLog, kinds: Kinds | None) -> None:
-    """Write a whole log into a new folder.
-
-    Parameters
-    ----------
-    path : str or path-like
-        The folder, which must not be there.
-    log : RawLog
-        The log.
-    kinds : Kinds or None
-        Its kinds.
-    """
-    with new_log(path, log.names) as writer:
-        writer.append(Events(log.timeline, log.columns), "the log")
-        writer.finish(kinds)

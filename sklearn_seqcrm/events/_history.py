@@ -7,17 +7,17 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._store import Log, RawLog, short_time
+from sklearn_seqcrm._store import Log, RawLog, format_time
 from sklearn_seqcrm.events._html import Shown, history_html, places
 
 
 class History:
     """One customer's events before a cutoff.
 
-    Made by indexing a history column, not by hand. It is a view of the log, from
-    which no event is copied, and a timeline in a notebook. All that it shows, prints,
-    or takes into a pickle or JSON is what happened before the cutoff; the log itself,
-    which also holds the future, is at ``X["history"].array.log``.
+    Indexing a history column returns it. It is a view of the log, which copies no
+    event, and a timeline in a notebook. It shows, prints, pickles and writes to JSON
+    only events before the cutoff. The log itself, which also holds the future, is
+    ``X["history"].array.log``.
 
     Parameters
     ----------
@@ -93,14 +93,14 @@ class History:
         return self._log.frame_of(customers, index)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what is visible as plain values, which is also what JSON gets.
+        """Return the visible events as plain values, as in JSON.
 
         Returns
         -------
         dict
             ``"customer"``, ``"cutoff"`` and ``"events"``: a list with a dict for each
-            event, of its time and every field under their own names. Numbers are
-            Python's, a vector is a list of them, datetimes are Timestamps, for which
+            event, of its time and all fields under their own names. Numbers are
+            Python's, vectors are lists of them, and datetimes are Timestamps, for which
             ``json.dumps`` needs ``default=str``.
         """
         events = self.to_frame().iloc[:, 1:]
@@ -112,11 +112,11 @@ class History:
             "events": [dict(zip(names, row, strict=True)) for row in rows],
         }
 
-    # pandas' JSON writer calls it, and walks all public attributes without.
+    # pandas' JSON writer calls it; without it, it would walk all public attributes.
     toDict = to_dict  # noqa: N815
 
     def __float__(self) -> float:
-        """Tell whoever wants a number that there is none, and the way out."""
+        """Refuse the conversion to a number, with the way out for estimators."""
         raise TypeError(
             "A history is no number, and this estimator reads numbers alone. Put "
             "RFMFeatures() before it, make_pipeline(RFMFeatures(), estimator), instead "
@@ -135,39 +135,39 @@ class History:
         return self._log is other._log and self._key() == other._key()
 
     def __hash__(self) -> int:
-        """Hash of what is compared."""
+        """Hash the log and the four numbers that equality compares."""
         return hash((id(self._log), self._key()))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle nothing but what is visible.
+        """Pickle only the visible events.
 
-        A history is handed to strangers, a column of them to our own workers, where
-        targets need the future of its customers.
+        A single history may be passed on to others. A column of histories is pickled
+        for worker processes, where targets need the future of its customers.
         """
         code, start, stop, cutoff = self._key()
         log = self._log.seen_by(code, start, stop, cutoff)
         return type(self), (log, min(code, 0), 0, stop - start, cutoff)
 
     def __copy__(self) -> Self:
-        """Return the history itself, which nothing can change."""
+        """Return the history itself, which is immutable."""
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Return the history itself, which nothing can change."""
+        """Return the history itself, which is immutable."""
         return self
 
     def __repr__(self) -> str:
-        """One short line: number of events, and when."""
+        """Return the number of events and the first and last day."""
         n_events = len(self)
         if n_events == 0:
             return "0 events"
-        first, last = (short_time(time) for time in (self.times[0], self.times[-1]))
+        first, last = (format_time(time) for time in (self.times[0], self.times[-1]))
         if n_events == 1:
             return f"1 event {first}"
         return f"{n_events} events {first}..{last}"
 
     def _repr_html_(self) -> str:
-        """The events on a line up to the cutoff, in notebooks; see `history_html`."""
+        """Return a timeline up to the cutoff, for notebooks; see `history_html`."""
         log, frame = self._log, self.to_frame()
         ticks = log.timeline.times[self._start : self._stop]
         first = ticks[0] if len(ticks) else self._cutoff
@@ -187,7 +187,7 @@ class History:
 
 
 def _plain(column: pd.Series) -> list[Any]:
-    """Values of a field as Python's own; a vector is a list of numbers."""
+    """Return the values of a field as Python objects; vectors as lists."""
     return [
         value.tolist() if isinstance(value, np.ndarray) else value
         for value in column.tolist()

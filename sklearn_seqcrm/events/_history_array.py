@@ -1,4 +1,9 @@
-"""The pandas column of histories: its dtype, and the array of views behind it."""
+"""The pandas column of histories: its dtype and the array of views behind it.
+
+A row of the array is four numbers, ``(identity, start, stop, cutoff)``, and all rows
+share one log. Selecting, sorting and splitting rows copies these numbers and never an
+event.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +24,19 @@ from pandas.api.indexers import check_array_indexer
 from pandas.api.types import is_list_like
 
 from sklearn_seqcrm._ragged import NO_ROW, ranges
-from sklearn_seqcrm._store import Log, RawLog, Rows, by_log, join_rows, missing_rows
+from sklearn_seqcrm._store import (
+    Log,
+    RawLog,
+    Rows,
+    join_rows,
+    missing_rows,
+    positions_by_log,
+)
 from sklearn_seqcrm.events._arrow import rows_from_arrow, rows_to_arrow
 from sklearn_seqcrm.events._history import History
 from sklearn_seqcrm.events._html import histories_html
 
-# A field with so many levels may say of what kind an event is.
+# In pickles, fields with at most this many levels keep them all: they may be kinds.
 _N_KINDS = 100
 
 
@@ -35,14 +47,14 @@ class HistoryDtype(ExtensionDtype):
     Parameters
     ----------
     customer : str or None, default=None
-        Column of the rows that held the customer when the histories were attached.
+        Column of the customers that the histories were attached to.
     cutoff : str or None, default=None
-        Column of the rows that held the cutoff.
+        Column of their cutoffs.
 
     Notes
     -----
-    The two columns are keys, not features: `make_history_pipeline` leaves them out,
-    and it knows their names from here. Two dtypes with other names are not equal.
+    The two columns are keys, not features: `make_history_pipeline` takes their names
+    from the dtype and leaves them out. Dtypes with different names are not equal.
 
     Examples
     --------
@@ -64,7 +76,7 @@ class HistoryDtype(ExtensionDtype):
 
     @property
     def name(self) -> str:  # type: ignore[override]
-        """``"history"``, with the names of the key columns if there are any."""
+        """``"history"``, followed by the names of the key columns if there are any."""
         if self.customer is None and self.cutoff is None:
             return "history"
         return f"history[{self.customer!r}, {self.cutoff!r}]"
@@ -114,10 +126,10 @@ class HistoryDtype(ExtensionDtype):
 
     def __from_arrow__(self, array: Any) -> HistoryArray:
         """Read histories that were written to Arrow or parquet."""
-        return HistoryArray(*rows_from_arrow(array), dtype=self)
+        return HistoryArray.of(rows_from_arrow(array), self)
 
     def _get_common_dtype(self, dtypes: list[Any]) -> HistoryDtype | None:
-        """Columns attached by other names still concatenate."""
+        """Allow to concatenate columns with different keys: these become None."""
         if not all(isinstance(dtype, HistoryDtype) for dtype in dtypes):
             return None
         customers = {dtype.customer for dtype in dtypes}
@@ -131,10 +143,10 @@ class HistoryDtype(ExtensionDtype):
 class HistoryArray(ExtensionArray):
     """A column of histories: each row is a customer's events before its cutoff.
 
-    Made by `EventLog.attach` or `EventLog.snapshots`, not by hand. Rows are four
-    numbers and a shared log, so that selecting, sorting and splitting rows never
-    copies an event. A notebook shows the first rows as timelines. In a DataFrame they
-    are text, unless its Styler makes them HTML:
+    `EventLog.attach` and `EventLog.snapshots` return it. Rows are four numbers and a
+    shared log, so that selecting, sorting and splitting rows never copies an event. A
+    notebook shows the first rows as timelines. In a DataFrame they are text, unless its
+    Styler formats them as HTML:
     ``X.head().style.format({"history": lambda one: one._repr_html_()})``.
 
     Parameters
@@ -142,16 +154,16 @@ class HistoryArray(ExtensionArray):
     log : EventLog, log of histories that were read back, or encoded log
         The log that holds the events.
     identities : ndarray of shape (n,), int64
-        Positions of the customers in ``log.customers``. Customers that the log does not
-        know have numbers below -1, so that their rows can be grouped. -1: the customer
-        cannot be identified.
+        Positions of the customers in ``log.customers``. A customer that the log does
+        not know has a number below -1, the same in all its rows; -1 stands for a
+        customer who cannot be identified.
     start, stop : ndarray of shape (n,), int64
-        Row ``i`` sees the events ``start[i]:stop[i]``; -1 in both is a missing
-        history.
+        Row ``i`` sees the events ``start[i]:stop[i]``; both are -1 if the history is
+        missing.
     cutoff : ndarray of shape (n,)
         Cutoffs on the time axis of the log.
     dtype : HistoryDtype or None, default=None
-        Names of the columns that the rows were attached by.
+        Names of the key columns of the rows.
 
     Examples
     --------
@@ -181,11 +193,11 @@ class HistoryArray(ExtensionArray):
         self._dtype = HistoryDtype() if dtype is None else dtype
         self._to_pickle: Rows | None = None
 
-    # What users read -----------------------------------------------------------------
+    # For users -----------------------------------------------------------------------
 
     @property
     def dtype(self) -> HistoryDtype:
-        """The dtype, with the names of the key columns."""
+        """The dtype with the names of the key columns."""
         return self._dtype
 
     @property
@@ -200,54 +212,53 @@ class HistoryArray(ExtensionArray):
 
     @property
     def cutoffs(self) -> pd.Index:
-        """Cutoff of each row, missing where the history is; shape (n,)."""
+        """Cutoff of each row, missing where the history is missing; shape (n,)."""
         cutoffs = self._rows.log.timeline.clock.as_index(self._rows.cutoff)
         missing = self.isna()
         return cutoffs.where(~missing) if missing.any() else cutoffs
 
     @property
     def customers(self) -> pd.Index:
-        """Customer of each row, missing where unknown to the log; shape (n,)."""
+        """Customer of each row, missing if the log does not know them; shape (n,)."""
         ids, codes = self._rows.log.customers, self._rows.codes
         if (codes >= 0).all():
             return ids[codes]
-        known = (
-            pd.Series(ids, dtype=object) if ids.dtype.kind in "iu" else pd.Series(ids)
-        )
+        # Beside missing values, pandas would convert integers to floats.
+        known = pd.Series(ids, dtype=object if ids.dtype.kind in "iu" else None)
         return pd.Index(known.reindex(codes))
 
     @property
     def rows(self) -> Rows:
-        """The four numbers of each row, and the log."""
+        """The four numbers of each row and the log."""
         return self._rows
 
     def to_frame(self) -> pd.DataFrame:
-        """The visible events of all rows, one after the other.
+        """Return the visible events of all rows, one after the other.
 
         Returns
         -------
         DataFrame of shape (lengths.sum(), 2 + n_fields)
             The index is the position of the row in the array. A categorical field has
-            the levels that occur in the frame, and no others of the log: those would
-            tell what happens after the cutoffs. So its codes and dummies depend on
-            the rows that are in the array; those of `HistoryEncoder` do not.
+            only the levels that occur in the frame: others would leak what happens
+            after the cutoffs. So its codes and dummies depend on the rows of the array;
+            those of `HistoryEncoder` do not.
         """
         index, _ = ranges(self._rows.start, self._rows.stop)
         row = np.repeat(np.arange(len(self)), self.lengths)
         return self._rows.log.frame_of(self.customers[row], index).set_axis(row)
 
-    # What pandas asks for ------------------------------------------------------------
+    # For pandas ----------------------------------------------------------------------
 
     @classmethod
     def of(cls, rows: Rows, dtype: HistoryDtype | None = None) -> Self:
-        """Make the column of some rows.
+        """Build a column of rows.
 
         Parameters
         ----------
         rows : Rows of n
             Views of a log.
         dtype : HistoryDtype or None, default=None
-            Names of the columns that the rows were attached by.
+            Names of the key columns of the rows.
 
         Returns
         -------
@@ -282,7 +293,7 @@ class HistoryArray(ExtensionArray):
         return cls._from_sequence(values, dtype=original.dtype)
 
     def __arrow_array__(self, type: Any = None) -> Any:
-        """Write each row with its visible events; what comes after is left out."""
+        """Convert each row with its visible events; later events are left out."""
         return rows_to_arrow(self._rows)
 
     @classmethod
@@ -296,7 +307,7 @@ class HistoryArray(ExtensionArray):
         return len(self._rows.codes)
 
     def __getitem__(self, item: Any) -> Any:
-        """One history for an integer, an array of them for anything else."""
+        """Return one history for an integer, otherwise an array of histories."""
         item = check_array_indexer(self, item)
         if isinstance(item, int | np.integer):
             log, identities, start, stop, cutoff = self._rows
@@ -326,6 +337,7 @@ class HistoryArray(ExtensionArray):
         else:
             new = self._from_sequence(value)._rows
         index = np.arange(len(self))
+        # The new rows are appended, and the index of replaced rows points there.
         source = np.arange(len(self), len(self) + len(new.codes))
         index[key] = source[0] if np.ndim(value) == 0 else source
         joined = join_rows([self._rows, new])
@@ -340,11 +352,11 @@ class HistoryArray(ExtensionArray):
         Parameters
         ----------
         indices : sequence of int
-            Positions; -1 is the last row, or a new one if `allow_fill` is True.
+            Positions; -1 is the last row, or a filled row if `allow_fill` is True.
         allow_fill : bool, default=False
-            Whether -1 stands for a new row.
+            Whether -1 stands for a filled row.
         fill_value : History or missing, default=None
-            What new rows hold; None for a missing history.
+            Value of filled rows; None for a missing history.
 
         Returns
         -------
@@ -365,12 +377,12 @@ class HistoryArray(ExtensionArray):
             if _is_missing(fill_value)
             else rows_from_scalars([fill_value])
         )
-        # The new row stands last, which is where -1 points.
+        # The filled row is the last one, so that -1 is its position.
         with_fill = join_rows([self._rows, fill])
         return self.of(with_fill.select(lambda column: column[indices]), self._dtype)
 
     def isna(self) -> np.ndarray:
-        """Tell which rows have no history, which is not the same as an empty one.
+        """Tell which rows have no history; an empty history is not missing.
 
         Returns
         -------
@@ -385,7 +397,7 @@ class HistoryArray(ExtensionArray):
         Returns
         -------
         HistoryArray of shape (n,)
-            Rows of their own; the log, which nothing can change, is shared.
+            A copy of the rows; the immutable log is shared.
         """
         return self.of(self._rows.select(np.copy), self._dtype)
 
@@ -394,17 +406,17 @@ class HistoryArray(ExtensionArray):
         return self.copy()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Return the same rows over the same log, which nothing can change."""
+        """Return the same rows over the same log, which is immutable."""
         return self.copy()
 
     def astype(self, dtype: Any, copy: bool = True) -> Any:
-        """Return the histories as objects, or as what each of them prints.
+        """Return the histories as objects or as their text.
 
         Parameters
         ----------
         dtype : str or dtype
-            A `HistoryDtype`, ``object``, or what pandas makes of objects. Text comes
-            with a warning.
+            A `HistoryDtype`, ``object``, or any dtype that pandas converts objects to.
+            Text comes with a warning.
         copy : bool, default=True
             Whether to copy the rows if the dtype is the same.
 
@@ -416,9 +428,9 @@ class HistoryArray(ExtensionArray):
         Warns
         -----
         UserWarning
-            If `dtype` is one of text. It is how tools that do not know histories take
-            them for words: with skrub's TableVectorizer a model was no better than
-            chance, and nobody was told.
+            If `dtype` is one of text. Tools that do not know histories convert them to
+            words without notice: with skrub's TableVectorizer a model was no better
+            than chance.
         """
         wanted = pd.api.types.pandas_dtype(dtype)
         if isinstance(wanted, pd.StringDtype) or wanted.kind in "SU":
@@ -439,7 +451,7 @@ class HistoryArray(ExtensionArray):
         return sum(column.nbytes for column in self._rows[1:])
 
     def __eq__(self, other: Any) -> Any:
-        """Compare row by row; no history equals a value of another type."""
+        """Compare row by row; a value of another type equals no history."""
         if isinstance(other, pd.Series | pd.DataFrame | pd.Index):
             return NotImplemented
         if isinstance(other, History):
@@ -455,12 +467,12 @@ class HistoryArray(ExtensionArray):
         return np.array([isinstance(a, History) and a == b for a, b in pairs], bool)
 
     def value_counts(self, dropna: bool = True) -> pd.Series:
-        """Count how often each history is there.
+        """Count how often each history occurs.
 
         Parameters
         ----------
         dropna : bool, default=True
-            Whether to leave missing histories out.
+            Whether to leave out missing histories.
 
         Returns
         -------
@@ -469,24 +481,25 @@ class HistoryArray(ExtensionArray):
         """
         codes, histories = self.factorize(use_na_sentinel=dropna)
         counts = np.bincount(codes[codes >= 0], minlength=len(histories))
-        # Under pandas 2, extension arrays have no such method, and describe wants one.
+        # `Series.describe` calls it; pandas 2 has none for extension arrays.
         return pd.Series(counts, pd.Index(histories), name="count")
 
     def _hash_pandas_object(
         self, *, encoding: str, hash_key: str, categorize: bool
     ) -> np.ndarray:
-        """Hash what each row sees, where pandas would hash what it prints."""
+        """Hash customer, cutoff and visible events; pandas would hash the text."""
         options: dict[str, Any] = {
             "index": False,
             "encoding": encoding,
             "hash_key": hash_key,
         }
-        # Not of the customers of all rows, whose type depends on the others.
+        # Without the customer column, whose dtype depends on the other rows.
         frame = self.to_frame().iloc[:, 1:]
         events = pd.util.hash_pandas_object(frame, **options).to_numpy()
-        offsets = np.concatenate([[0], np.cumsum(self.lengths)])
+        offsets = np.append(0, np.cumsum(self.lengths))
         place = np.arange(len(events)) - np.repeat(offsets[:-1], self.lengths)
-        # Added up after they were mixed with their place; sums wrap around.
+        # The hash of a row is the sum of the hashes of its events, each mixed with its
+        # place in the row; sums of uint64 wrap around, and so do their differences.
         mixed = pd.util.hash_array(events ^ pd.util.hash_array(place))
         sums = np.concatenate([np.zeros(1, "uint64"), np.cumsum(mixed)])
         log, codes, missing = self._rows.log, self._rows.codes, self.isna()
@@ -504,7 +517,7 @@ class HistoryArray(ExtensionArray):
         return pd.util.hash_pandas_object(rows, **options).to_numpy()
 
     def _repr_html_(self) -> str:
-        """A line of events for each of the first rows, in notebooks."""
+        """Return timelines of the first rows, for notebooks."""
         return histories_html(self._rows)
 
     def _formatter(self, boxed: bool = False) -> Callable[[Any], str | None]:
@@ -513,11 +526,11 @@ class HistoryArray(ExtensionArray):
     def __getstate__(self) -> dict[str, Any]:
         """Pickle rows with all events of their own customers, and of no others.
 
-        Targets need what these customers did after the cutoffs, in worker processes as
-        well, and they need to know the kinds of events that there are, although none
-        of these customers had one. So fields with few levels keep them; products, ids
-        or texts of others stay behind. Where the rows have all customers, the log goes
-        as it is; a log on a disk stays there, and its path goes.
+        Targets need the events after the cutoffs, in worker processes as well, and all
+        kinds of events, even those that none of these customers had. So fields with few
+        levels keep all of them, while products, ids or texts of other customers are
+        left out. If the rows have all customers, the log is pickled as it is. Of a log
+        on a disk, only the path is pickled.
         """
         if self._to_pickle is None:
             log, codes = self._rows.log, self._rows.codes
@@ -528,7 +541,7 @@ class HistoryArray(ExtensionArray):
             else:
                 rows = self._rows
             # Kept, so that a search that pickles X for each task copies it once, and
-            # joblib maps one and the same log into all its workers.
+            # joblib maps the same log into all its workers.
             self._to_pickle = rows
         return {"_rows": self._to_pickle, "_dtype": self._dtype, "_to_pickle": None}
 
@@ -540,10 +553,10 @@ def _is_missing(value: Any) -> bool:
 
 
 def rows_from_scalars(scalars: Sequence[History | None]) -> Rows:
-    """Rows from single histories, None for a missing one."""
+    """Return rows of single histories; None stands for a missing one."""
     parts, places = [], []
     present = [i for i, one in enumerate(scalars) if one is not None]
-    places_of = by_log(scalars[i]._log for i in present)  # type: ignore[union-attr]
+    places_of = positions_by_log(scalars[i]._log for i in present)  # type: ignore[union-attr]
     for log, numbers in places_of.items():
         own = [present[number] for number in numbers]
         keys = zip(*(scalars[i]._key() for i in own), strict=True)  # type: ignore[union-attr]

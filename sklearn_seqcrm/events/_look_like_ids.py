@@ -11,15 +11,15 @@ import numpy as np
 from sklearn_seqcrm._ragged import begins_run
 from sklearn_seqcrm._store import Column
 
-_SAMPLES = 2**12, 2**17  # events to look at; the second if the first leave it open
-_FEWEST = 1000  # different values of a field of which to say anything
-_MANY = 10_000  # different values, which few quantities have among so many events
+_SAMPLES = 2**12, 2**17  # sizes; the second is drawn if the first decides nothing
+_FEWEST = 1000  # different values of a field; with fewer, nothing is decided
+_MANY = 10_000  # different values; few quantities have so many in such a sample
 
 
-def warn_of_ids(
+def warn_id_like_fields(
     columns: Mapping[str, Column], table: nw.DataFrame, stacklevel: int = 3
 ) -> None:
-    """Warn if fields that are to be quantities look like ids.
+    """Warn if numeric fields look like ids.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def warn_of_ids(
 
 
 def look_like_ids(values: np.ndarray) -> bool:
-    """Tell whether values are too many and too different to be a quantity.
+    """Tell whether values are too many and too different for a quantity.
 
     Parameters
     ----------
@@ -68,42 +68,46 @@ def look_like_ids(values: np.ndarray) -> bool:
 
     Notes
     -----
-    A quantity has a smooth density ``f``, so that two of ``n`` values are equal about
-    ``n^2 / 2 * sum(f^2)`` times. Ids that are given once, however dense, have no such
-    pairs; ids that come back (products) have far more, as only few of the numbers in
-    their range are in use. So do prices, but of those there are fewer, and their last
-    digits are uneven. The density is that of 64 bins of as many values each.
+    A quantity has a smooth density ``f``, so that among ``n`` values about ``n^2 / 2 *
+    sum(f^2)`` pairs are equal. Ids that are given once have no equal pairs, however
+    dense they are. Ids that recur (products) have far more, as few of the numbers in
+    their range are in use. So have prices, but there are fewer different ones, and
+    their last digits are uneven. The density is estimated from 64 bins of equal counts.
 
-    The same value in consecutive events is one: the lines of a receipt repeat its id.
+    Equal values of consecutive events count once: all lines of a receipt have its id.
     """
     verdicts = (_verdict(_some(values, size)) for size in _SAMPLES)
     return next((verdict for verdict in verdicts if verdict is not None), False)
 
 
 def _verdict(values: np.ndarray) -> bool | None:
-    """Whether a sample shows ids (True) or a quantity (False), or leaves it open."""
+    """Return True for ids, False for a quantity, None if a sample decides nothing."""
     values = values[~np.isnan(values)].astype("float64")
     if not len(values) or not _are_whole(values):
         return False
     values = values[begins_run(values)]
     values.sort()
     starts = np.flatnonzero(begins_run(values))
+    # On average 20 events for each value: a quantity, or an id of few things.
     if len(starts) * 20 < len(values):
         return False
     counts = np.diff(np.append(starts, len(values)))
     pairs, expected = (counts * (counts - 1) // 2).sum(), _smooth_pairs(values)
+    # As many equal pairs as a smooth density explains: a quantity.
     if 10 <= pairs <= 20 * expected:
         return False
+    # Hardly any pair where many were expected: ids that are given once.
     if pairs <= len(values) / 5000:
         dense = not pairs and expected >= 10 and len(starts) >= _FEWEST
         return True if dense or len(values) >= _MANY else None
+    # Far too many pairs: ids that recur, or prices, whose last digits are uneven.
     last_digit = np.bincount((values[starts] % 10).astype("int64"), minlength=10)
     even = last_digit.max() < 0.15 * len(starts)
     return True if even and len(starts) >= _MANY else None
 
 
 def _may_have_been_integers(values: np.ndarray) -> bool:
-    """Tell whether floats are whole and beside missing values, as they often become."""
+    """Tell whether floats are whole numbers that missing values turned into floats."""
     few = _some(values, _SAMPLES[0])
     if not _are_whole(few[~np.isnan(few)]):
         return False
@@ -111,7 +115,7 @@ def _may_have_been_integers(values: np.ndarray) -> bool:
 
 
 def _are_beyond_floats(values: np.ndarray) -> bool:
-    """Tell whether floats have rounded integers; no quantity is so exact."""
+    """Tell whether there are whole numbers beyond 2**53: no quantity is so exact."""
     values = _some(values, _SAMPLES[0])
     large = np.abs(values) > 2**53
     return bool(large.any()) and _are_whole(values[large])
@@ -122,7 +126,7 @@ def _are_whole(values: np.ndarray) -> bool:
 
 
 def _some(values: np.ndarray, size: int) -> np.ndarray:
-    """All values of a small log, 16 stretches of a large one."""
+    """Return all values of a small log, 16 stretches of a large one."""
     if len(values) <= size:
         return values
     starts = np.linspace(0, len(values) - size // 16, 16).astype("int64")
@@ -130,7 +134,10 @@ def _some(values: np.ndarray, size: int) -> np.ndarray:
 
 
 def _smooth_pairs(values: np.ndarray) -> float:
-    """Pairs of equal values that sorted values would have with a smooth density."""
+    """Return the expected number of equal pairs of sorted values.
+
+    A bin of ``m`` values within a width of ``w`` numbers has ``m^2 / (2 w)`` of them.
+    """
     edges = np.linspace(0, len(values) - 1, 65).astype("int64")
     widths = np.diff(values[edges]) + 1
     return float((np.diff(edges) ** 2 / widths).sum() / 2)

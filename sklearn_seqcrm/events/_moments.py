@@ -1,4 +1,4 @@
-"""Choose when to look at whom: the customer and the cutoff of each snapshot."""
+"""Choose the customer and the cutoff of each snapshot."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sklearn_seqcrm.events._time_range import refuse_wide
 
 
 class Moments(NamedTuple):
-    """Customers and cutoffs.
+    """Customers and cutoffs of snapshots.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ class Moments(NamedTuple):
     cutoff : ndarray of shape (n,)
         Cutoffs on the axis of the timeline.
     stop : ndarray of shape (n,), int64
-        First event of the customer that is not before the cutoff.
+        First event of the customer at or after the cutoff.
     """
 
     codes: np.ndarray
@@ -31,11 +31,11 @@ class Moments(NamedTuple):
     stop: np.ndarray
 
     def keep(self, rows: np.ndarray) -> Moments:
-        """Return some of them."""
+        """Return some of the moments."""
         return Moments(self.codes[rows], self.cutoff[rows], self.stop[rows])
 
     def within(self, start: Any, end: Any) -> Moments:
-        """Return those from one time to another, None for no bound."""
+        """Return the moments from `start` to `end`, None for no bound."""
         if start is None and end is None:
             return self
         keep = np.ones(len(self.codes), dtype=bool)
@@ -47,14 +47,14 @@ class Moments(NamedTuple):
 
 
 class Known(NamedTuple):
-    """How much must be known of a customer at a cutoff.
+    """Minimal history of a customer at a cutoff.
 
     Parameters
     ----------
     min_events : int
-        Fewest events before the cutoff.
+        Minimal number of events before the cutoff.
     active_within : float or None
-        Most ticks from the last of them to the cutoff.
+        Maximal number of ticks from the last of them to the cutoff.
     """
 
     min_events: int
@@ -62,7 +62,7 @@ class Known(NamedTuple):
 
     @classmethod
     def of(cls, clock: Clock, min_events: Any, active_within: Any) -> Known:
-        """Read what a user gave."""
+        """Validate and convert the parameters of a user."""
         is_whole = isinstance(min_events, int | np.integer)
         if not is_whole or isinstance(min_events, bool) or min_events < 0:
             raise ValueError(
@@ -73,25 +73,26 @@ class Known(NamedTuple):
         return cls(int(min_events), active_within)
 
     def among(self, moments: Moments, timeline: Timeline) -> Moments:
-        """Keep the moments at which enough is known of the customer."""
-        n_events = moments.stop - timeline.offsets[moments.codes]
+        """Keep the moments at which the customer has enough history."""
+        n_events = moments.stop - timeline.offsets[moments.codes]  # before the cutoff
         keep = n_events >= self.min_events
         if self.active_within is not None:
             keep &= n_events > 0
+            # Without events before the cutoff, it is one of another customer.
             last = timeline.times[np.maximum(moments.stop - 1, 0)]
             keep &= moments.cutoff - last <= self.active_within
         return moments if keep.all() else moments.keep(keep)
 
 
 def bounds(clock: Clock, start: Any, end: Any) -> tuple[Any, Any]:
-    """First and last moment in ticks, None for no bound."""
+    """Return the first and the last moment in ticks, None for no bound."""
     first = None if start is None else clock.read(start, "start")[0]
     last = None if end is None else clock.read(end, "end", up=False)[0]
     return first, last
 
 
 def at_fixed(timeline: Timeline, cutoffs: np.ndarray, known: Known) -> Moments:
-    """All customers at each of some cutoffs; sorted by cutoff, then customer.
+    """Return all customers at each cutoff, sorted by cutoff, then customer.
 
     Parameters
     ----------
@@ -100,8 +101,8 @@ def at_fixed(timeline: Timeline, cutoffs: np.ndarray, known: Known) -> Moments:
     cutoffs : ndarray of shape (n_cutoffs,)
         Ascending cutoffs.
     known : Known
-        Which of them to keep. It is asked at each cutoff by itself, so that nothing is
-        ever stored for customers who are left out.
+        Filter of the customers. It is applied at each cutoff separately, so that
+        customers who are left out take no memory.
     """
     refuse_wide(timeline, "cutoffs", cutoffs)
     everyone = np.arange(len(timeline.customers))
@@ -114,23 +115,24 @@ def at_fixed(timeline: Timeline, cutoffs: np.ndarray, known: Known) -> Moments:
             column.append(values)
     del moments, at, stop, values
     joined = []
-    for column in columns:  # one at a time, so that only one is ever held twice
+    for column in columns:  # one after the other: only one of them is held twice
         joined.append(np.concatenate(column))
         column.clear()
     return Moments(*joined)
 
 
 def at_events(timeline: Timeline, chosen: np.ndarray | None) -> Moments:
-    """Each customer right before each of their events; sorted by customer, then time.
+    """Return each customer right before each event, sorted by customer, then time.
 
     Parameters
     ----------
     timeline : Timeline
         Events.
     chosen : ndarray of int, or None
-        Ascending positions of the events to look at, None for all; of those at one
-        time, one row.
+        Ascending positions of the events, None for all. Several at one time give one
+        moment.
     """
+    # A run is all events of a customer at one time; the cutoff sees none of them.
     starts_run = begins_run(timeline.times, timeline.offsets[:-1])
     run_of_event = np.cumsum(starts_run) - 1
     looked_at = np.zeros(run_of_event[-1] + 1, dtype=bool)
@@ -141,17 +143,17 @@ def at_events(timeline: Timeline, chosen: np.ndarray | None) -> Moments:
 
 
 def at_random(timeline: Timeline, random_state: Any, start: Any, end: Any) -> Moments:
-    """Each customer at one moment after their first event, uniform up to an end.
+    """Draw one moment after the first event of each customer, uniformly.
 
     Parameters
     ----------
     timeline : Timeline
         Events.
     random_state : int, RandomState or None
-        Source of the moments.
+        Source of randomness.
     start, end : int, float or None
-        Bounds on the axis of the timeline, `end` included. None: no other than the
-        first event, and the end of the record.
+        Bounds on the axis of the timeline, `end` included. None: the first event, and
+        the end of observation.
     """
     rng = random_state
     if not isinstance(rng, np.random.RandomState):
@@ -160,12 +162,13 @@ def at_random(timeline: Timeline, random_state: Any, start: Any, end: Any) -> Mo
     refuse_wide(timeline, "end", np.array([last]))
     low = timeline.times[timeline.offsets[:-1]].copy()
     if timeline.clock.dtype == "int64":
-        low += 1  # the first event is to be seen
+        low += 1  # the first tick that sees the first event
     if start is not None:
         np.maximum(low, start, out=low)
     codes = np.flatnonzero(low <= last)
     low = low[codes]
     if timeline.clock.dtype == "int64":
+        # The upper bound of `randint` is exclusive.
         cutoff = rng.randint(low, int(last) + 1, dtype="int64")
     else:
         cutoff = rng.uniform(low, last)
@@ -173,17 +176,17 @@ def at_random(timeline: Timeline, random_state: Any, start: Any, end: Any) -> Mo
 
 
 def regular(timeline: Timeline, step: Any, start: Any, end: Any) -> np.ndarray:
-    """Cutoffs at equal distances, up to an end.
+    """Return cutoffs at equal distances.
 
     Parameters
     ----------
     timeline : Timeline
         Events.
     step : Timedelta, str or number
-        Distance between the cutoffs, as a user writes it.
+        Distance between the cutoffs, as the user gives it.
     start, end : int, float or None
-        First cutoff, by default one step after the first event; latest cutoff, by
-        default the end of the record.
+        First cutoff, by default one step after the first event; bound of the last
+        cutoff, by default the end of observation.
     """
     clock = timeline.clock
     _refuse_calendar_step(timeline, step, start, end)
@@ -207,7 +210,7 @@ def regular(timeline: Timeline, step: Any, start: Any, end: Any) -> np.ndarray:
 
 
 def _refuse_calendar_step(timeline: Timeline, step: Any, start: Any, end: Any) -> None:
-    """Say what to write for months, which are not always as long."""
+    """Raise a ValueError for a step such as a month, whose length varies."""
     clock = timeline.clock
     name = None if clock.unit is None else calendar_step(step)
     if name is None:
@@ -222,19 +225,20 @@ def _refuse_calendar_step(timeline: Timeline, step: Any, start: Any, end: Any) -
 
 
 def calendar_step(step: Any) -> str | None:
-    """Name of a step such as a month; None for what has one length, or is no step."""
+    """Return the name of a step whose length varies, such as a month; else None."""
     if not isinstance(step, str | pd.offsets.BaseOffset):
         return None
     try:
         offset = to_offset(step)
     except ValueError:
         return None
+    # A day of pandas is a calendar day; in UTC it has 24 hours.
     fixed = pd.offsets.Tick | pd.offsets.Day | pd.offsets.Week
     return None if isinstance(offset, fixed) else offset.freqstr
 
 
 def listed(timeline: Timeline, cutoffs: Any) -> np.ndarray:
-    """Read cutoffs that a user lists, ascending and without repeats."""
+    """Convert a list of cutoffs of a user; ascending, without repeats."""
     if cutoffs is None:
         raise ValueError("cutoffs is None; snapshots_every makes regular ones.")
     clock = timeline.clock
@@ -247,6 +251,7 @@ def listed(timeline: Timeline, cutoffs: Any) -> np.ndarray:
 
 
 def _moment(cutoff: Any, clock: Clock) -> Any:
+    """Parse a cutoff that is text; refuse text that is not a time."""
     if not isinstance(cutoff, str):
         return cutoff
     try:

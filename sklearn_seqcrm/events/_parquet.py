@@ -1,4 +1,18 @@
-"""A log as a parquet file, which any other reader sees as a plain table."""
+"""A log as a parquet file, which any other reader sees as a plain table.
+
+The columns of the table are customer, time and the fields, one row per event in the
+order of the log. The file is sealed (see `_store`). Its note holds what parquet does
+not
+keep::
+
+    {
+      "names": [customer, time],
+      "columns": [{"name", "categorical", "dtype", "n_components" of vectors}, ...],
+      "record": {"until", "in_days", "limited_by"},
+      "kinds": null or [field, {kind: [field, ...]}],
+      "format": 2
+    }
+"""
 
 from __future__ import annotations
 
@@ -11,11 +25,11 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._store import (
-    SEALED,
+    SEALED_FORMAT,
     Clock,
     ObservationWindow,
     Writer,
-    entry_of,
+    get_entry,
     read_sealed_table,
     write_sealed_table,
 )
@@ -27,8 +41,8 @@ _WRITER = Writer(
     of_others="read it as a table and give that to EventLog, with its customer and "
     "time columns",
 )
-# In files of version 0.1.0 this mark and the digest of all the rest stand between the
-# pages and the footer.
+# Files of version 0.1.0 have a mark and a digest of all other bytes before the footer:
+#   PAR1 | pages | mark | SHA-256, 32 bytes | footer | length of the footer | PAR1
 _OLD_MARK = b"sklearn_seqcrm sha256\n"
 _OLD_SEAL = len(_OLD_MARK) + sha256().digest_size
 
@@ -36,7 +50,7 @@ _OLD_SEAL = len(_OLD_MARK) + sha256().digest_size
 def write_log(
     frame: Mapping[str, Any], names: tuple[str, str], note: dict[str, Any], path: Any
 ) -> None:
-    """Write the events, and beside them what the table alone does not say.
+    """Write the events as a table, and a note into the metadata of the file.
 
     Parameters
     ----------
@@ -45,14 +59,13 @@ def write_log(
     names : tuple of (str, str)
         Names of the customer and the time column.
     note : dict of str to object
-        What else to remember, as JSON holds it.
+        Further entries of the note, of types that JSON has.
     path : str or path-like
-        File to write. A file that is there already is replaced when the new one is
-        whole, and stays as it is if anything goes wrong before.
+        File to write. An existing one is replaced atomically.
     """
     import pyarrow as pa
 
-    columns = [{"name": name, **told_of(column)} for name, column in frame.items()]
+    columns = [{"name": name, **dtype_to_json(one)} for name, one in frame.items()]
     arrays = [_plain(as_arrow(column, name)) for name, column in frame.items()]
     table = pa.table(arrays, names=list(frame))
     note = {"names": list(names), "columns": columns, **note}
@@ -63,7 +76,7 @@ def write_log(
 
 
 def read_log(path: Any) -> tuple[pd.DataFrame, tuple[str, str], dict[str, Any]]:
-    """Read what `write_log` wrote.
+    """Read a file of `write_log`.
 
     Parameters
     ----------
@@ -77,44 +90,46 @@ def read_log(path: Any) -> tuple[pd.DataFrame, tuple[str, str], dict[str, Any]]:
     names : tuple of (str, str)
         Names of the customer and the time column.
     note : dict of str to object
-        What else was to be remembered.
+        The note.
     """
     table, note = read_sealed_table(path, _KEY, _WRITER)
-    if note["format"] < SEALED:
+    if note["format"] < SEALED_FORMAT:
         _check_old_seal(path)
-    columns = entry_of(note, "columns", list, path)
+    columns = get_entry(note, "columns", list, path)
     try:
-        told = [column["name"] for column in columns]
-        series = [restored(table[one["name"]], one) for one in columns]
-        names = entry_of(note, "names", list, path)
-        customer, time = (told[told.index(name)] for name in names)
+        labels = [column["name"] for column in columns]
+        series = [restore_dtype(table[one["name"]], one) for one in columns]
+        names = get_entry(note, "names", list, path)
+        customer, time = (labels[labels.index(name)] for name in names)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"The note in {path} does not fit its table, which has the "
             f"columns {table.column_names}: {error}"
         ) from error
-    frame = pd.DataFrame(dict(enumerate(series))).set_axis(told, axis=1)
+    frame = pd.DataFrame(dict(enumerate(series))).set_axis(labels, axis=1)
     return frame, (customer, time), note
 
 
-def record_note(record: ObservationWindow) -> dict[str, Any]:
-    """The record of a log as JSON holds it."""
-    return {**record._asdict(), "until": np.asarray(record.until).item()}
+def observation_to_json(observation: ObservationWindow) -> dict[str, Any]:
+    """Return the entry "record" of a note."""
+    return {**observation._asdict(), "until": np.asarray(observation.until).item()}
 
 
-def record_of(note: dict[str, Any], clock: Clock, path: Any) -> ObservationWindow:
-    """Read what `record_note` made."""
-    told = entry_of(note, "record", dict, path)
+def observation_from_json(
+    note: dict[str, Any], clock: Clock, path: Any
+) -> ObservationWindow:
+    """Read the entry "record" of a note."""
+    entry = get_entry(note, "record", dict, path)
     number = int if clock.dtype == "int64" else float
     return ObservationWindow(
-        entry_of(told, "until", number, path),
-        entry_of(told, "in_days", bool, path),
-        entry_of(told, "limited_by", str | None, path),
+        get_entry(entry, "until", number, path),
+        get_entry(entry, "in_days", bool, path),
+        get_entry(entry, "limited_by", str | None, path),
     )
 
 
 def as_arrow(values: Any, name: Any) -> Any:
-    """A column as an Arrow array of a type that parquet holds.
+    """Convert a column to an Arrow array of a type that parquet can store.
 
     Parameters
     ----------
@@ -133,14 +148,14 @@ def as_arrow(values: Any, name: Any) -> Any:
     if values.ndim == 2:
         return _lists(values)
     array = arrow_of(values, name)
-    kind = getattr(array.type, "value_type", array.type)
-    if isinstance(kind, pa.BaseExtensionType) or pa.types.is_nested(kind):
-        raise _refusal(name, told_of(values)["dtype"], "")
+    inner = getattr(array.type, "value_type", array.type)
+    if isinstance(inner, pa.BaseExtensionType) or pa.types.is_nested(inner):
+        raise _refusal(name, dtype_to_json(values)["dtype"], "")
     return array
 
 
 def arrow_of(values: Any, name: Any) -> Any:
-    """A column as an Arrow array, be it of a type that parquet holds or not.
+    """Convert a column to an Arrow array of any type.
 
     Parameters
     ----------
@@ -161,11 +176,23 @@ def arrow_of(values: Any, name: Any) -> Any:
             return _encoded(pd.Categorical(values))
         return pa.array(values, from_pandas=True)
     except (pa.ArrowException, TypeError, OverflowError) as error:
-        raise _refusal(name, told_of(values)["dtype"], f": {error}") from error
+        raise _refusal(name, dtype_to_json(values)["dtype"], f": {error}") from error
 
 
 def _lists(vectors: np.ndarray) -> Any:
-    """Vectors as a list each: of fixed size, not every reader knows a missing one."""
+    """Convert vectors to lists: not every reader can miss a list of fixed size.
+
+    ::
+
+        vectors(n, n_components)[[1, 2], [nan, nan], [3, 4]]
+        offsets(
+            n + 1,
+        )[0, 2, 2, 4]
+        numbers[1, 2, 3, 4]
+        mask(
+            n,
+        )[False, True, False]
+    """
     import pyarrow as pa
 
     is_there = ~np.isnan(vectors[:, 0])
@@ -176,11 +203,11 @@ def _lists(vectors: np.ndarray) -> Any:
 
 
 def _encoded(values: pd.Categorical) -> Any:
-    """Categories as an Arrow array, which by itself would forget a time zone."""
+    """Convert categories to a dictionary array that keeps the time zone of levels."""
     import pyarrow as pa
 
     levels = pa.array(values.categories, from_pandas=True)
-    if isinstance(levels, pa.ChunkedArray):  # as pandas stores text
+    if isinstance(levels, pa.ChunkedArray):  # pandas stores text in chunks
         levels = levels.combine_chunks()
     if levels.type == pa.null():
         levels = levels.cast(pa.string())
@@ -188,8 +215,8 @@ def _encoded(values: pd.Categorical) -> Any:
     return pa.DictionaryArray.from_arrays(codes, levels)
 
 
-def told_of(values: Any) -> dict[str, Any]:
-    """What parquet forgets of a column: whether it has levels, and its type or theirs.
+def dtype_to_json(values: Any) -> dict[str, Any]:
+    """Return what parquet does not keep: whether a column has levels, and the dtype.
 
     Parameters
     ----------
@@ -199,43 +226,43 @@ def told_of(values: Any) -> dict[str, Any]:
     Returns
     -------
     dict of str to object
-        ``categorical`` and ``dtype``, as JSON holds them; of vectors, their
-        ``n_components`` as well.
+        ``categorical``, ``dtype`` (that of the levels, if it is) and, of vectors,
+        ``n_components``.
     """
     if values.ndim == 2:
-        told = {"categorical": False, "dtype": str(values.dtype)}
-        return {**told, "n_components": values.shape[1]}
+        note = {"categorical": False, "dtype": str(values.dtype)}
+        return {**note, "n_components": values.shape[1]}
     is_categorical = isinstance(values.dtype, pd.CategoricalDtype)
     dtype = values.dtype.categories.dtype if is_categorical else values.dtype
     return {"categorical": is_categorical, "dtype": str(dtype)}
 
 
-def restored(column: Any, told: dict[str, Any]) -> pd.Series:
-    """A column in the type that it had in the log.
+def restore_dtype(column: Any, note: dict[str, Any]) -> pd.Series:
+    """Convert a column to the dtype that it had in the log.
 
     Parameters
     ----------
     column : pyarrow.ChunkedArray of shape (n,)
-        The column as it was read.
-    told : dict of str to object
-        What `told_of` said of it.
+        The column that was read.
+    note : dict of str to object
+        Result of `dtype_to_json`.
 
     Returns
     -------
     Series of shape (n,)
-        The column; text as this version of pandas holds it.
+        The column; text in the dtype of this version of pandas.
     """
     import pyarrow as pa
 
-    if "n_components" in told:
-        # A type that tells the length, be there a vector or not.
-        return pd.Series(_of_fixed_size(column, told["n_components"]))
-    dtype, is_text = told["dtype"], told["dtype"] in ("object", "str")
-    if not told["categorical"]:
+    if "n_components" in note:
+        # A type with the length, which is known even if all vectors are missing.
+        return pd.Series(_of_fixed_size(column, note["n_components"]))
+    dtype, is_text = note["dtype"], note["dtype"] in ("object", "str")
+    if not note["categorical"]:
         series = column.to_pandas()
         return series if is_text else series.astype(dtype)
-    # Parquet gives back text alone as categories; in Arrow, other levels stay exact
-    # although some are missing, where pandas would make floats of integers.
+    # Parquet returns only text as categories. Other levels are encoded in Arrow, where
+    # integers beside missing values stay exact; pandas would convert them to floats.
     if not pa.types.is_dictionary(column.type):
         column = column.dictionary_encode()
     column = column.unify_dictionaries().combine_chunks()
@@ -246,7 +273,7 @@ def restored(column: Any, told: dict[str, Any]) -> pd.Series:
 
 
 def _of_fixed_size(lists: Any, size: int) -> pd.api.extensions.ExtensionArray:
-    """What `_lists` wrote, with the length of the vectors in its type."""
+    """Convert lists of `_lists` to a type that contains the length of the vectors."""
     import pyarrow as pa
 
     lists = pa.concat_arrays([pa.array([], lists.type), *lists.chunks])
@@ -267,7 +294,7 @@ def _refusal(name: Any, dtype: Any, why: str) -> TypeError:
 
 
 def _plain(array: Any) -> Any:
-    """Levels that are no text as plain values, as not every reader knows others."""
+    """Decode levels other than text, as not every reader supports them."""
     import pyarrow as pa
 
     if not pa.types.is_dictionary(array.type):
@@ -278,8 +305,9 @@ def _plain(array: Any) -> Any:
 
 
 def _check_old_seal(path: Any) -> None:
-    """Raise a ValueError unless a file of version 0.1.0 has the digest of its bytes."""
+    """Compare the digest of a file of version 0.1.0 with its bytes."""
     data = memoryview(Path(path).read_bytes())
+    # Start of the footer: its length is in the 4 bytes before the last 4.
     at = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
     if data[at - _OLD_SEAL : at - _OLD_SEAL + len(_OLD_MARK)] != _OLD_MARK:
         raise ValueError(

@@ -1,8 +1,20 @@
-"""Read a table of any dataframe library into a timeline and fields."""
+"""Read a table of any dataframe library into a timeline and fields.
+
+Each column of the table gets one of four dtypes in the log:
+
+==============================================  ======================================
+column of the table                             values of the field, (n_events,)
+==============================================  ======================================
+numbers, booleans, Decimals                     float64 (float32 stays), NaN: missing
+naive or aware datetimes, dates                 datetime64, aware ones in UTC
+lists and arrays of numbers of one length       float32, (n_events, n_components)
+text, everything else, `categorical`            int32 codes into ascending levels,
+                                                -1: missing
+==============================================  ======================================
+"""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -21,177 +33,14 @@ from sklearn_seqcrm._store import (
     ids_of,
     many,
     refuse_missing,
-    refuse_taken,
     to_series,
 )
 from sklearn_seqcrm.events._read_vectors import holds_lists, read_vectors
 from sklearn_seqcrm.events._time_range import refuse_wide
 
-# Fewer customers, none of whom the log knows, are no sign of ids gone wrong.
-_FEW = 10
-
-
-def field_names(
-    columns: Iterable[str],
-    customer: str,
-    time: str,
-    fields: Sequence[str] | None,
-    what: str = "events",
-) -> list[str]:
-    """The fields to store, after a look at whether all columns are there."""
-    columns = list(columns)
-    for name, role in ((customer, "customer"), (time, "time")):
-        if name not in columns:
-            raise KeyError(f"{what} has no {role} column {name!r}; it has {columns}.")
-    if customer == time:
-        raise ValueError(f"customer and time are the same column {customer!r}.")
-    if fields is None:
-        chosen = [name for name in columns if name not in (customer, time)]
-    else:
-        chosen = _chosen(columns, (customer, time), fields, what)
-    numbered = [name for name in (customer, time, *chosen) if not isinstance(name, str)]
-    if numbered:
-        raise TypeError(
-            f"{what} has columns whose names are no text, {numbered}; name them, for "
-            f"example {what}.columns.astype(str) makes text of numbers."
-        )
-    return chosen
-
-
-def chosen_among(names: Any, among: Sequence[str], what: str, option: str) -> list[str]:
-    """Names that a user chose, each once, after a look at whether they exist."""
-    names = many(names, option, "columns")
-    lost = [name for name in names if name not in among]
-    if lost:
-        raise KeyError(
-            f"{what} has no columns {lost} for {option}; it has {list(among)}."
-        )
-    return list(dict.fromkeys(names))
-
-
-def _chosen(
-    columns: Sequence[str], keys: tuple[str, str], fields: Any, what: str
-) -> list[str]:
-    chosen = chosen_among(fields, columns, what, "fields")
-    repeated = [name for name in chosen if name in keys]
-    if repeated:
-        raise ValueError(f"fields repeats the customer or time column: {repeated}.")
-    return chosen
-
-
-def check_rows(rows: pd.DataFrame, name: str) -> None:
-    """Refuse rows that cannot take a history column of some name."""
-    refuse_taken(name, rows.columns, "rows", "name")
-
-
-def column_of(rows: pd.DataFrame, name: str, role: str) -> pd.Series:
-    """A column of the rows without missing values."""
-    if name not in rows.columns:
-        raise KeyError(
-            f"rows has no {role} column {name!r}; it has {list(rows.columns)}."
-        )
-    column = rows[name]
-    if column.ndim > 1:
-        raise ValueError(
-            f"rows has {column.shape[1]} columns {name!r}, so that it is not clear "
-            f"which holds the {role}; rename them."
-        )
-    refuse_missing(column, f"{role} column {name!r} of rows")
-    return column
-
-
-def warn_unknown_customers(ids: pd.Series, codes: np.ndarray, known: pd.Index) -> None:
-    """Warn if none of many customers is known; a few may well be new ones."""
-    if not len(codes) or (codes >= 0).any() or not len(known):
-        return
-    strangers = pd.Series(ids.unique())
-    if len(strangers) < _FEW:
-        return
-    shown = [", ".join(map(repr, some[:3].tolist())) for some in (strangers, known)]
-    warnings.warn(
-        f"None of the {len(strangers):,} customers in column {ids.name!r} of rows is "
-        f"known to the log, so that all histories are empty: {shown[0]}, ... in rows, "
-        f"and {shown[1]}, ... in the log. Are their ids written differently?",
-        UserWarning,
-        stacklevel=4,
-    )
-
-
-def one_cutoff(cutoff: Any, rows: pd.DataFrame, clock: Clock) -> Any:
-    """A cutoff for all rows, after a look at whether it is one."""
-    if np.ndim(cutoff):
-        raise TypeError(
-            "cutoff must be a column of rows or one time for all of them; got "
-            f"{type(cutoff).__name__}."
-        )
-    if pd.isna(cutoff):
-        raise ValueError("cutoff is missing; None stands for everything known.")
-    if isinstance(cutoff, str) and not _is_date(cutoff, clock):
-        raise KeyError(
-            f"cutoff={cutoff!r} is neither a column of rows, which has "
-            f"{list(rows.columns)}, nor a time like those of the log."
-        )
-    return clock.parse(cutoff, "cutoffs")
-
-
-def _is_date(text: str, clock: Clock) -> bool:
-    """Whether a text can be a time of the log, apart from its time zone."""
-    try:
-        return clock.unit is not None and pd.Timestamp(text) is not pd.NaT
-    except ValueError:
-        return False
-
-
-def read_column(
-    column: nw.Series, name: str, what: str = "events", *, categorical: bool = False
-) -> Column:
-    """Turn one column of a table into a field of a log.
-
-    Numbers and booleans become floats (float32 stays), datetimes stay (aware ones as
-    UTC), lists and arrays become vectors of float32, everything else categories, and
-    so does what is asked to.
-    """
-    if categorical:
-        return Column(*factorize(ids_of(column), name, what))
-    if holds_lists(column):
-        return Column(read_vectors(column, name, what))
-    if column.dtype == nw.Decimal:
-        column = column.cast(nw.Float64)
-    series = _unboxed(to_series(column))
-    dtype = series.dtype
-    if isinstance(dtype, pd.DatetimeTZDtype):
-        return Column(series.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy())
-    if pd.api.types.is_datetime64_dtype(dtype):
-        return Column(series.to_numpy())
-    if pd.api.types.is_timedelta64_dtype(dtype):
-        raise TypeError(
-            f"Field {name!r} holds lengths of time; make numbers of them, for example "
-            f"{what}[{name!r}] / pd.Timedelta(days=1)."
-        )
-    # pandas calls categories of booleans booleans as well.
-    has_levels = isinstance(dtype, pd.CategoricalDtype)
-    if not has_levels and (
-        pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)
-    ):
-        wanted = "float32" if dtype == np.float32 else "float64"
-        return Column(series.to_numpy(dtype=wanted, na_value=np.nan))
-    return Column(*factorize(series, name, what))
-
-
-def _unboxed(series: pd.Series) -> pd.Series:
-    """Numbers and dates kept as Python objects, which is what database drivers do."""
-    if series.dtype != object:
-        return series
-    kind = pd.api.types.infer_dtype(series, skipna=True)
-    if kind in ("date", "datetime"):
-        return pd.to_datetime(series)
-    if kind in ("boolean", "decimal", "floating", "integer", "mixed-integer-float"):
-        return pd.Series(series.to_numpy(dtype="float64", na_value=np.nan))
-    return series
-
 
 class Events(NamedTuple):
-    """What a log is made of.
+    """The content of a log.
 
     Parameters
     ----------
@@ -206,13 +55,13 @@ class Events(NamedTuple):
 
 
 def read_table(table: Any, what: str = "events") -> nw.DataFrame:
-    """Accept whatever holds a table, in memory or as a query, or say what arrived.
+    """Return the table in memory that an object holds or computes; refuse others.
 
     Parameters
     ----------
     table : pandas, polars or pyarrow table, lazy frame or Arrow stream
-        A query is run: a lazy frame of polars, a relation of DuckDB, and all else that
-        has ``__arrow_c_stream__``, for which pyarrow is needed.
+        A query is run: a lazy frame of polars, a relation of DuckDB, and any other
+        object with ``__arrow_c_stream__``, for which pyarrow is needed.
     what : str, default="events"
         How an error names it.
 
@@ -228,6 +77,7 @@ def read_table(table: Any, what: str = "events") -> nw.DataFrame:
             f"{what} has columns of the same name; rename them. {error}"
         ) from error
     except TypeError:
+        # Not a table in memory: a query or a stream, or nothing of the kind.
         found = nw.from_native(table, pass_through=True)
     if isinstance(found, nw.LazyFrame):
         return found.collect()
@@ -240,25 +90,6 @@ def read_table(table: Any, what: str = "events") -> nw.DataFrame:
         "(a LazyFrame, a DuckDB relation, whatever has __arrow_c_stream__); got "
         f"{type(table).__module__}.{type(table).__name__}."
     )
-
-
-def read_rows(rows: Any) -> pd.DataFrame:
-    """Rows of any table as a pandas DataFrame, which can hold histories.
-
-    Parameters
-    ----------
-    rows : pandas, polars or pyarrow table, lazy frame or Arrow stream
-        As `read_table` takes it.
-
-    Returns
-    -------
-    DataFrame of shape (n, n_columns)
-        `rows` themselves if they are one. Integers beside missing values stay exact.
-    """
-    if isinstance(rows, pd.DataFrame):
-        return rows
-    table = read_table(rows, "rows")
-    return pd.DataFrame({name: to_series(table[name]) for name in table.columns})
 
 
 def read_events(
@@ -276,15 +107,15 @@ def read_events(
     Parameters
     ----------
     table : narwhals.DataFrame of at least one row
-        What `read_table` returned.
+        Result of `read_table`.
     customer, time : str
         Names of the two key columns.
     fields : sequence of str or None
-        Columns to keep; None: all others.
+        Columns to keep; None: all but the keys.
     categorical : sequence of str, default=()
-        Fields to read as categories, whatever their type.
+        Fields to read as categories, whatever their dtype.
     observed_until : datetime, number or None, default=None
-        The last moment that the table has recorded; None: the last event.
+        The last moment that was observed; None: the last event.
     what : str, default="events"
         How an error names the table.
 
@@ -304,9 +135,9 @@ def read_events(
     where = "" if what == "events" else f" of {what}"
     clock, times = Clock.of(moments, f"times in column {time!r}{where}")
     order, offsets, times = sort_events(codes, times, len(customers))
-    del codes, ids, moments
-    record = ObservationWindow.of(clock, times, observed_until)
-    # Categories first: reading them needs most memory beside what is kept.
+    del codes, ids, moments  # before the fields are read, to save memory
+    observation = ObservationWindow.of(clock, times, observed_until)
+    # Categories first: reading them needs the most memory beside the result.
     by_need = sorted(names, key=lambda name: table[name].dtype.is_numeric())
     columns = {
         name: read_column(
@@ -314,6 +145,103 @@ def read_events(
         ).take(order)
         for name in by_need
     }
-    timeline = Timeline(customers, offsets, times, clock, record)
+    timeline = Timeline(customers, offsets, times, clock, observation)
     refuse_wide(timeline, f"times in column {time!r}{where}")
     return Events(timeline, {name: columns[name] for name in names})
+
+
+def field_names(
+    columns: Iterable[str],
+    customer: str,
+    time: str,
+    fields: Sequence[str] | None,
+    what: str = "events",
+) -> list[str]:
+    """Return the names of the fields to store; refuse missing and repeated columns."""
+    columns, keys = list(columns), (customer, time)
+    for name, role in ((customer, "customer"), (time, "time")):
+        if name not in columns:
+            raise KeyError(f"{what} has no {role} column {name!r}; it has {columns}.")
+    if customer == time:
+        raise ValueError(f"customer and time are the same column {customer!r}.")
+    if fields is None:
+        chosen = [name for name in columns if name not in keys]
+    else:
+        chosen = chosen_among(fields, columns, what, "fields")
+        repeated = [name for name in chosen if name in keys]
+        if repeated:
+            raise ValueError(f"fields repeats the customer or time column: {repeated}.")
+    numbered = [name for name in (*keys, *chosen) if not isinstance(name, str)]
+    if numbered:
+        raise TypeError(
+            f"{what} has columns whose names are no text, {numbered}; name them, for "
+            f"example {what}.columns.astype(str) makes text of numbers."
+        )
+    return chosen
+
+
+def chosen_among(names: Any, among: Sequence[str], what: str, option: str) -> list[str]:
+    """Return the names that a user chose, each once; refuse unknown ones."""
+    names = many(names, option, "columns")
+    lost = [name for name in names if name not in among]
+    if lost:
+        raise KeyError(
+            f"{what} has no columns {lost} for {option}; it has {list(among)}."
+        )
+    return list(dict.fromkeys(names))
+
+
+def read_column(
+    column: nw.Series, name: str, what: str = "events", *, categorical: bool = False
+) -> Column:
+    """Convert one column of a table to a field of a log, see the table above.
+
+    Parameters
+    ----------
+    column : narwhals.Series of shape (n,)
+        The column.
+    name : str
+        Name of the field, for errors.
+    what : str, default="events"
+        How an error names the table.
+    categorical : bool, default=False
+        Whether to read the values as categories, whatever their dtype.
+    """
+    # Exactly: ids that are Decimals or large integers never become floats.
+    if categorical:
+        return Column(*factorize(ids_of(column), name, what))
+    if holds_lists(column):
+        return Column(read_vectors(column, name, what))
+    if column.dtype == nw.Decimal:
+        column = column.cast(nw.Float64)
+    series = _unboxed(to_series(column))
+    dtype = series.dtype
+    if isinstance(dtype, pd.DatetimeTZDtype):
+        return Column(series.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy())
+    if pd.api.types.is_datetime64_dtype(dtype):
+        return Column(series.to_numpy())
+    if pd.api.types.is_timedelta64_dtype(dtype):
+        raise TypeError(
+            f"Field {name!r} holds lengths of time; make numbers of them, for example "
+            f"{what}[{name!r}] / pd.Timedelta(days=1)."
+        )
+    # `is_bool_dtype` is True for categories of booleans as well.
+    has_levels = isinstance(dtype, pd.CategoricalDtype)
+    if not has_levels and (
+        pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)
+    ):
+        wanted = "float32" if dtype == np.float32 else "float64"
+        return Column(series.to_numpy(dtype=wanted, na_value=np.nan))
+    return Column(*factorize(series, name, what))
+
+
+def _unboxed(series: pd.Series) -> pd.Series:
+    """Convert numbers and dates that are objects, as database drivers return them."""
+    if series.dtype != object:
+        return series
+    inferred = pd.api.types.infer_dtype(series, skipna=True)
+    if inferred in ("date", "datetime"):
+        return pd.to_datetime(series)
+    if inferred in ("boolean", "decimal", "floating", "integer", "mixed-integer-float"):
+        return pd.Series(series.to_numpy(dtype="float64", na_value=np.nan))
+    return series

@@ -1,4 +1,18 @@
-"""A column of lists or arrays of numbers as vectors of one length."""
+"""Read a column of lists or arrays of numbers as vectors of one length.
+
+The column may hold Python objects, be a list column of polars, or one of Arrow. Each is
+taken apart into the same three things, of which the last is computed only when all
+lengths are known to be equal::
+
+    column[[1, 2], None, [3, 4]]
+    is_there[True, False, True](
+        n,
+    )
+    lengths[2, 2](
+        n_there,
+    )
+    numbers(2)[[1, 2], [3, 4]](n_there, n_components), float32
+"""
 
 from __future__ import annotations
 
@@ -11,17 +25,17 @@ import pandas as pd
 
 from sklearn_seqcrm._ragged import blocks
 
-# What pandas calls numbers, of Python or NumPy; of nothing but None "empty".
+# Names in pandas of numbers of Python or NumPy; "empty" if all are None.
 _NUMBERS = ["boolean", "decimal", "floating", "integer", "mixed-integer-float", "empty"]
-_MOST_LENGTHS = 3  # that an error names
-# Beginnings of the names of Arrow's types, which can be read without pyarrow.
+_MOST_LENGTHS = 3  # shown in an error
+# Beginnings of the names of Arrow's types, to be recognized without pyarrow.
 _LIST_VIEWS = "list_view<", "large_list_view<"
 
 
 def holds_lists(column: nw.Series) -> bool:
     """Tell whether a column of any dataframe library holds lists or arrays.
 
-    A column of objects is judged by its first value that is not missing.
+    Of a column of objects, the first value that is not missing decides.
     """
     if column.dtype in (nw.List, nw.Array) or _is_list_view(column):
         return True
@@ -36,7 +50,7 @@ def holds_lists(column: nw.Series) -> bool:
 
 
 def _objects_of(column: nw.Series) -> np.ndarray | None:
-    """The values of a column of Python objects; None for any other column."""
+    """Return the values of a column of Python objects; None for any other column."""
     native = column.to_native()
     if isinstance(native, pd.Series):
         return native.to_numpy() if native.dtype == object else None
@@ -44,15 +58,15 @@ def _objects_of(column: nw.Series) -> np.ndarray | None:
 
 
 def _is_array(value: Any) -> bool:
-    """Whether a value is an array of any library, such as a tensor of torch."""
+    """Tell whether a value is an array of any library, such as a tensor of torch."""
     if not (hasattr(value, "__array__") or hasattr(value, "__dlpack__")):
         return False
-    # NumPy's numbers are arrays of no dimension; series of pandas and polars have one.
+    # NumPy's scalars have no dimension; series of pandas and polars have one.
     return getattr(value, "ndim", 1) > 0 and not isinstance(value, type)
 
 
 def _is_list_view(column: nw.Series) -> bool:
-    """Whether a column is an Arrow list view, of which narwhals tells no type."""
+    """Tell whether a column is an Arrow list view, which narwhals does not know."""
     native = column.to_native()
     if isinstance(native, pd.Series):
         type_of_values = getattr(native.dtype, "pyarrow_dtype", None)
@@ -62,12 +76,12 @@ def _is_list_view(column: nw.Series) -> bool:
 
 
 def read_vectors(column: nw.Series, name: str, what: str = "events") -> np.ndarray:
-    """Turn a column of lists or arrays into vectors.
+    """Convert a column of lists or arrays to vectors.
 
     Parameters
     ----------
     column : narwhals.Series of shape (n,)
-        What `holds_lists` says yes to.
+        A column for which `holds_lists` is True.
     name : str
         Its name, for errors.
     what : str, default="events"
@@ -81,9 +95,9 @@ def read_vectors(column: nw.Series, name: str, what: str = "events") -> np.ndarr
     Raises
     ------
     TypeError
-        If there is something else in it than lists of numbers.
+        If a value is not a list of numbers.
     ValueError
-        If the lengths differ or are 0, or numbers are missing or infinite.
+        If lengths differ or are 0, or numbers are missing or infinite.
     """
     is_there, lengths, numbers = _parts_of(column, name, what)
     size = _length_of(column, lengths, name, what)
@@ -96,7 +110,7 @@ def read_vectors(column: nw.Series, name: str, what: str = "events") -> np.ndarr
 def _parts_of(
     column: nw.Series, name: str, what: str
 ) -> tuple[np.ndarray, np.ndarray, Any]:
-    """Which vectors are there, their lengths, and a function from length to numbers."""
+    """Take a column apart: `is_there`, `lengths` and the function `numbers`."""
     values = _objects_of(column)
     if values is not None:
         return _parts_of_objects(values, name, what)
@@ -104,7 +118,7 @@ def _parts_of(
     if column.implementation.is_polars():
         if column.dtype == nw.Array:
             native = native.arr.to_list()
-        # One by one: as a whole, polars 1.0 gives some of them back as empty.
+        # One by one: converted as a whole, polars 1.0 returns some of them empty.
         values = np.full(len(native), None, dtype=object)
         for i, one in enumerate(native):
             values[i] = None if one is None else one.to_numpy()
@@ -131,12 +145,12 @@ def _parts_of_objects(
     def numbers(size: int) -> np.ndarray:
         found = np.empty((len(lists), size), dtype="float32")
         for some in blocks(len(lists), size):
-            rows = np.array(lists[some].tolist())
-            found_kind = pd.api.types.infer_dtype(rows.ravel(), skipna=True)
-            if found_kind not in _NUMBERS:
-                raise _no_vectors(name, what, f"list of {found_kind}")
+            rows = np.array(lists[some].tolist())  # (n_block, n_components)
+            inferred = pd.api.types.infer_dtype(rows.ravel(), skipna=True)
+            if inferred not in _NUMBERS:
+                raise _no_vectors(name, what, f"list of {inferred}")
             try:
-                with np.errstate(over="ignore"):  # and then it is infinite
+                with np.errstate(over="ignore"):  # infinite numbers are refused later
                     found[some] = rows
             except (TypeError, ValueError) as error:
                 raise _no_vectors(name, what, f"list ({error})") from error
@@ -146,11 +160,11 @@ def _parts_of_objects(
 
 
 def _as_numpy(value: Any, name: str, what: str) -> np.ndarray:
-    """An array of another library."""
+    """Convert an array of another library."""
     try:
         has_array = hasattr(value, "__array__")
         return np.asarray(value) if has_array else np.from_dlpack(value)
-    except Exception as error:  # whatever the library raises
+    except Exception as error:  # a library may raise any error
         raise TypeError(
             f"Column {name!r} of {what} holds values of the type "
             f"{type(value).__name__} that NumPy cannot read ({error}). Make arrays of "
@@ -185,16 +199,16 @@ def _parts_of_arrow(
 
     def numbers(size: int) -> np.ndarray:
         flat = array.flatten().to_numpy(zero_copy_only=False)
-        with np.errstate(over="ignore"):  # and then it is infinite
+        with np.errstate(over="ignore"):  # infinite numbers are refused later
             return flat.reshape(-1, size).astype("float32")
 
     return is_there, lengths, numbers
 
 
 def _gathered(values: Any, first: np.ndarray, size: int) -> np.ndarray:
-    """Vectors that begin at some places of an Arrow array, in any order."""
+    """Return the vectors that start at `first` in an Arrow array, in any order."""
     numbers = values.to_numpy(zero_copy_only=False)
-    with np.errstate(over="ignore"):  # and then it is infinite
+    with np.errstate(over="ignore"):  # infinite numbers are refused later
         return numbers[first[:, None] + np.arange(size)].astype("float32")
 
 
@@ -205,7 +219,7 @@ def _number_types() -> tuple[Any, ...]:
 
 
 def _length_of(column: nw.Series, lengths: np.ndarray, name: str, what: str) -> int:
-    """The length of all vectors, which a type may tell where there is none."""
+    """Return the length of all vectors; without any, that of the column's type."""
     if not len(lengths):
         return int(column.dtype.shape[0]) if column.dtype == nw.Array else 1
     found, counts = np.unique(lengths, return_counts=True)
@@ -224,7 +238,7 @@ def _length_of(column: nw.Series, lengths: np.ndarray, name: str, what: str) -> 
 def _refuse_unknown(
     vectors: np.ndarray, is_there: np.ndarray, name: str, what: str
 ) -> None:
-    """Raise a ValueError for vectors that are neither whole nor missing as a whole."""
+    """Raise a ValueError for vectors of which only some numbers are missing."""
     known = np.isfinite(vectors).sum(axis=1)
     is_nan = np.isnan(vectors).all(axis=1)
     bad = np.flatnonzero((known < vectors.shape[1]) & ~is_nan)

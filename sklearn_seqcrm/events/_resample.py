@@ -79,7 +79,7 @@ def resample_events(
             events = Events(timeline.at(index), own)
             parts[name] = _merged(events, limits[index], summaries, count_field)
     fields = {name: (*own, count_field) for name, own in kinds.fields.items()}
-    events, _ = merge_events(parts, timeline.record)
+    events, _ = merge_events(parts, timeline.observation)
     return events, kinds._replace(fields=fields)
 
 
@@ -124,7 +124,7 @@ def _merged(
         np.searchsorted(first, timeline.offsets),
         limits[first + n_merged - 1],
         timeline.clock,
-        timeline.record,
+        timeline.observation,
     )
     return Events(merged, columns)
 
@@ -232,7 +232,7 @@ def _tick(timeline: Timeline) -> int | None:
     clock, times = timeline.clock, timeline.times
     day = int(clock.ticks_per_day() or 1)
     # The record of several kinds is that of one, and says nothing of the others.
-    if timeline.record.in_days and not (times % day).any():
+    if timeline.observation.in_days and not (times % day).any():
         return day
     return 1 if clock.dtype == "int64" else None
 

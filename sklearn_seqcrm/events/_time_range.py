@@ -1,4 +1,13 @@
-"""Times that lie too far from those of a log to be told apart, or to be meant."""
+"""Times that are too far from those of a log: errors of arithmetic, and warnings.
+
+::
+
+    first event        last event    end of observation    cutoff
+    |----------- span -------|------------|---- late? ------|
+
+A cutoff that is late by more than a tenth of the span, and by a month, is a warning:
+all customers look inactive only because the log ends early.
+"""
 
 from __future__ import annotations
 
@@ -11,31 +20,31 @@ import pandas as pd
 
 from sklearn_seqcrm._store import LONGEST, Clock, Timeline
 
-# How far past its record a log may be read without a word, as a share of what it spans.
-# Datetimes get a month at least, which is how seldom a young log may be brought up to
-# date. Numbers may be days or mere steps: only as far again is far.
+# Cutoffs may lie this share of the span after the end of observation without a warning.
+# For datetimes, it is a month at least: a young log may be updated as rarely. Plain
+# numbers may be days or mere steps: for them, it is the whole span.
 _LATE, _LATE_DAYS = 0.1, 31
-# How much earlier than the others one kind of events may end.
+# One kind of events may end earlier than the others by this share of the span, or days.
 _EARLY, _EARLY_DAYS = 0.1, 7
-# A span of so few numbers, or of numbers of so few events, says nothing.
+# A span of plain numbers this short, or of this few events, is too short to judge by.
 _FEW = 20
 
 
 def refuse_wide(timeline: Timeline, what: str, times: np.ndarray | None = None) -> None:
-    """Raise a ValueError if times lie further apart than numbers of the axis can tell.
+    """Raise a ValueError if differences of times overflow.
 
-    All that is made of times, such as the age of an event, are differences. Those of
-    int64 would come round and make the oldest event the latest; those of floats would
-    be infinite.
+    Everything computed from times, such as the age of an event, is a difference. In
+    int64 an overflow would turn the oldest event into the latest one; floats would be
+    infinite.
 
     Parameters
     ----------
     timeline : Timeline
-        Events and record of a log.
+        Times and observation window of a log.
     what : str
         How an error names the times.
     times : ndarray of shape (n,) or None, default=None
-        Times on the axis of the log, to be looked at beside its own.
+        Further times on the axis of the log.
     """
     low, high = timeline.span
     clock = timeline.clock
@@ -54,6 +63,7 @@ def refuse_wide(timeline: Timeline, what: str, times: np.ndarray | None = None) 
 
 
 def _room(clock: Clock) -> str:
+    """Describe the largest difference on an axis."""
     if clock.dtype == "float64":
         return "floats can be apart"
     if clock.unit is None:
@@ -62,20 +72,20 @@ def _room(clock: Clock) -> str:
     return f"the {years:,} years that times of its unit {clock.unit} can be apart"
 
 
-def warn_of_silence(timeline: Timeline, cutoff: np.ndarray, stacklevel: int) -> None:
-    """Warn of cutoffs a long way past everything that the log has recorded.
+def warn_late_cutoffs(timeline: Timeline, cutoff: np.ndarray, stacklevel: int) -> None:
+    """Warn of cutoffs long after the end of observation.
 
-    To all that is counted from the cutoff, customers were silent since the last event,
-    although nobody looked.
+    Features that count from the cutoff would show inactive customers, although nothing
+    was observed.
 
     Parameters
     ----------
     timeline : Timeline
-        Events and record of a log.
+        Times and observation window of a log.
     cutoff : ndarray of shape (n,)
         Cutoffs on its axis.
     stacklevel : int
-        That of `warnings.warn` for the caller.
+        Stack level of the caller, as in `warnings.warn`.
     """
     clock, (first, last) = timeline.clock, timeline.span
     latest, end = cutoff.max(initial=last), max(timeline.end, last)
@@ -84,15 +94,15 @@ def warn_of_silence(timeline: Timeline, cutoff: np.ndarray, stacklevel: int) -> 
         patience = max(_LATE * (end - first), _LATE_DAYS * per_day)
     else:
         patience = max(end - first, _FEW)
-    # What happened at one moment alone has no pace that silence could be told from.
-    tells = first < last and (per_day is not None or len(timeline.times) > _FEW)
-    if not tells or latest - end <= patience:
+    # Events at a single moment, or few numbers, give no scale to judge by.
+    has_scale = first < last and (per_day is not None or len(timeline.times) > _FEW)
+    if not has_scale or latest - end <= patience:
         return
     n_late = int((cutoff > last).sum())
     warnings.warn(
         f"{n_late} of {len(cutoff)} cutoffs lie after {clock.as_scalar(last)}, the "
         f"last moment that the log has recorded, up to {clock.as_scalar(latest)}, so "
-        "that all customers look silent in between. Bring the log up to date by "
+        "that all customers look inactive in between. Bring the log up to date by "
         "log.append(...); or, if it was recorded for longer than until its last "
         "event, EventLog(..., observed_until=...).",
         UserWarning,
@@ -100,19 +110,17 @@ def warn_of_silence(timeline: Timeline, cutoff: np.ndarray, stacklevel: int) -> 
     )
 
 
-def warn_of_early_end(
-    timelines: dict[str, Timeline], kind: str, stacklevel: int
-) -> None:
-    """Warn of a kind of events that ends the record of a log long before the others.
+def warn_early_end(timelines: dict[str, Timeline], kind: str, stacklevel: int) -> None:
+    """Warn of a kind of events that limits observation long before the others.
 
     Parameters
     ----------
     timelines : dict of str to Timeline
         The kinds, on one clock.
     kind : str
-        The one whose record ends first.
+        The kind whose observation ends first.
     stacklevel : int
-        That of `warnings.warn` for the caller.
+        Stack level of the caller, as in `warnings.warn`.
     """
     clock, end = timelines[kind].clock, timelines[kind].observed_until
     spans = [one.span for one in timelines.values()]
@@ -125,9 +133,9 @@ def warn_of_early_end(
     early, late = clock.as_scalar(end), clock.as_scalar(last)
     warnings.warn(
         f"The last event of kind {kind!r} is at {early}, and other kinds go on until "
-        f"{late}. As nothing says that {kind!r} was recorded for longer, the record "
-        f"of the merged log ends with it: targets take all windows beyond {early} for "
-        f"incomplete. If all kinds were recorded until {late}, write "
+        f"{late}. As no observed_until says that {kind!r} was recorded for longer, the "
+        f"merged log is observed until then: for targets, all windows beyond {early} "
+        f"are incomplete. If all kinds were recorded until {late}, write "
         f"EventLog.concat(..., observed_until={_written(late)}); if not, "
         f"observed_until={_written(early)} says so.",
         UserWarning,
@@ -136,5 +144,5 @@ def warn_of_early_end(
 
 
 def _written(time: Any) -> str:
-    """A time as a user writes it."""
+    """Return a time as the user would write it in code."""
     return repr(str(time)) if isinstance(time, pd.Timestamp) else repr(time)

@@ -1,4 +1,4 @@
-"""A log that histories are cut from: of given rows, or at chosen moments."""
+"""A log from which histories are cut: for given rows, or at chosen moments."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sklearn_seqcrm._store import RawLog, events_of_kinds
 from sklearn_seqcrm.events._cut import (
     histories_at,
     histories_of_rows,
+    read_rows,
     refuse_equal_names,
 )
 from sklearn_seqcrm.events._moments import (
@@ -23,11 +24,10 @@ from sklearn_seqcrm.events._moments import (
     listed,
     regular,
 )
-from sklearn_seqcrm.events._read import read_rows
 
 
 class ViewableLog(RawLog):
-    """A raw log that gives its histories to rows, or makes the rows as well."""
+    """A raw log with the methods that attach histories to rows or make the rows."""
 
     def attach(
         self,
@@ -38,54 +38,54 @@ class ViewableLog(RawLog):
         allow_exact_matches: bool = False,
         name: str = "history",
     ) -> pd.DataFrame:
-        """Give each row the history that was known at its cutoff.
+        """Attach to each row the history that was known at its cutoff.
 
         Parameters
         ----------
         rows : pandas, polars or pyarrow table of shape (n, n_columns)
             One row per prediction. A query is run: a lazy frame of polars, a relation
-            of DuckDB, and all else that has ``__arrow_c_stream__``.
+            of DuckDB, or any other object with ``__arrow_c_stream__``.
         customer : str or None, default=None
-            Column of `rows` that holds the customer; None: the name it has in the
-            log. Customers that the log does not know get an empty history, with a
-            warning if there are ten or more and it knows none of them.
+            Column of `rows` with the customer; None: the same name as in the log.
+            Customers that the log does not know get an empty history, with a warning if
+            there are ten or more and all are unknown.
         cutoff : str, datetime, number or None, default=None
-            Column of `rows` that holds each row's cutoff, or one cutoff for all rows.
-            None: everything known so far. Events *at* the cutoff count as future. A
-            cutoff between two ticks of the log's unit of time counts as the later of
-            the two; with `allow_exact_matches`, as the earlier.
+            Column of `rows` with the cutoff of each row, or one cutoff for all rows.
+            None: everything known so far. Events *at* the cutoff belong to the future.
+            A cutoff between two ticks of the log's unit of time is rounded up; with
+            `allow_exact_matches`, down.
         lookback : Timedelta, str or number, default=None
-            Only see events in ``[cutoff - lookback, cutoff)``; None: all before.
+            See only events in ``[cutoff - lookback, cutoff)``; None: all before.
         allow_exact_matches : bool, default=False
-            Also see the events at the cutoff: the transaction that is being judged,
-            or the rest of the basket, whose facts are known at that moment.
+            Also see the events at the cutoff: the transaction that is judged, or the
+            rest of the basket, whose facts are known at that moment.
         name : str, default="history"
             Name of the new column.
 
         Returns
         -------
         DataFrame of shape (n, n_columns + 1)
-            `rows` in their order, with their index and columns, and the histories. It
-            is of pandas, whatever `rows` were.
+            `rows` in their order, with their index and columns, and the histories. A
+            pandas DataFrame, whatever the type of `rows`.
 
         Raises
         ------
         KeyError
             If `rows` lacks a column.
         TypeError
-            If `rows` is no table, its customers are of another type, or
-            `cutoff` is neither a column nor one time.
+            If `rows` is not a table, its customers are of another type, or `cutoff` is
+            neither a column nor one time.
         ValueError
-            If customers or cutoffs are missing, the cutoffs are of another kind of
-            time than the log or beyond what its unit can hold, a text has no time zone
-            and the log has one, or the column `name` exists already.
+            If customers or cutoffs are missing, the cutoffs do not suit the times of
+            the log or are beyond the range of its unit, text has no time zone and the
+            log has one, or the column `name` exists already.
 
         Warns
         -----
         UserWarning
-            If a cutoff lies so long past the record of the log that it can hardly be
-            meant: by more than a tenth of what the log spans and 31 days, or, of plain
-            numbers, by more than the whole span and 20.
+            If a cutoff lies so long after the end of observation that it is probably a
+            mistake: by more than a tenth of the time span of the log and 31 days or,
+            for plain numbers, by more than the whole span and 20.
         """
         rows = read_rows(rows)
         array = histories_of_rows(
@@ -107,15 +107,16 @@ class ViewableLog(RawLog):
         Parameters
         ----------
         cutoffs : datetime, number or sequence of them
-            Moments to look at all customers from.
+            Moments at which all customers are viewed.
         min_events : int, default=1
-            Leave out customers with fewer events before the cutoff. With 0 there are
-            rows of customers whose first event is still to come, whom nobody knew.
+            Leave out customers with fewer events before the cutoff. With 0, there are
+            also rows of customers whose first event is still to come, and who were
+            unknown at that time.
         active_within : Timedelta, str or number, default=None
             Leave out customers without an event in ``[cutoff - active_within,
             cutoff)``; None keeps them.
         lookback : Timedelta, str or number, default=None
-            As in `attach`; the two filters above look at all events.
+            As in `attach`; the two filters above count all events.
         name : str, default="history"
             Name of the history column.
 
@@ -128,17 +129,17 @@ class ViewableLog(RawLog):
         Raises
         ------
         TypeError
-            If `active_within` or `lookback` is a bare number and the times are
+            If `active_within` or `lookback` is a plain number and the times are
             datetimes, or the other way round.
         ValueError
-            If there is no cutoff, one is missing or of another kind of time than the
-            log, a number is out of its range, or two of the three columns have the
-            same name.
+            If there is no cutoff, one is missing or does not suit the times of the log,
+            a number is out of its range, or two of the three columns have the same
+            name.
 
         Warns
         -----
         UserWarning
-            If a cutoff lies long past the record of the log, as in `attach`.
+            If a cutoff lies long after the end of observation, as in `attach`.
 
         See Also
         --------
@@ -182,28 +183,28 @@ class ViewableLog(RawLog):
         start : datetime or number, default=None
             First cutoff; None: one step after the first event.
         end : datetime or number, default=None
-            Latest cutoff; None: the end of the record of the log.
+            Bound of the last cutoff; None: `observed_until` of the log.
         min_events, active_within, lookback, name : object
             As in `snapshots`.
 
         Returns
         -------
         DataFrame of shape (n, 3)
-            As of `snapshots`.
+            As in `snapshots`.
 
         Raises
         ------
         TypeError
-            As in `snapshots`, and for `step` alike.
+            As in `snapshots`, also for `step`.
         ValueError
-            As in `snapshots`; also if there is no cutoff between the ends, or `step`
-            lies between two ticks of the log, or is one of the calendar, such as a
-            month, whose cutoffs are to be listed.
+            As in `snapshots`; also if there is no cutoff between the bounds, or `step`
+            is not a whole number of ticks of the log, or varies with the calendar, such
+            as a month. List such cutoffs instead.
 
         Warns
         -----
         UserWarning
-            If a cutoff lies long past the record of the log, as in `attach`.
+            If a cutoff lies long after the end of observation, as in `attach`.
 
         Examples
         --------
@@ -235,25 +236,25 @@ class ViewableLog(RawLog):
     ) -> pd.DataFrame:
         """Make a row of each customer right before each of their events.
 
-        Where several happen at a time there is one row, which sees none of them.
+        Several events at the same time have one row, which sees none of them.
 
         Parameters
         ----------
         kinds : str, sequence of str or None, default=None
-            Look only before events of these kinds; None: before all. The histories
-            hold all kinds nevertheless.
+            Make rows only before events of these kinds; None: before all. The histories
+            hold all kinds in either case.
         kind_field : str, default="event"
             Name of the categorical field that holds the kinds.
         start, end : datetime or number, default=None
             First and last moment; None: no bound.
         min_events, active_within, lookback, name : object
-            As in `snapshots`. With ``min_events=0`` there is a row before the first
-            event of a customer, too.
+            As in `snapshots`. With ``min_events=0`` there is also a row before the
+            first event of a customer.
 
         Returns
         -------
         DataFrame of shape (n, 3)
-            As of `snapshots`, but sorted by customer, then cutoff.
+            As in `snapshots`, but sorted by customer, then cutoff.
 
         Raises
         ------
@@ -294,14 +295,15 @@ class ViewableLog(RawLog):
         lookback: Any = None,
         name: str = "history",
     ) -> pd.DataFrame:
-        """Make a row of each customer at one moment, drawn evenly.
+        """Make a row of each customer at one moment, drawn uniformly.
 
         Parameters
         ----------
         start : datetime or number, default=None
-            First moment; None, or before their first event: right after that.
+            First moment; None, or a time before the first event of a customer: right
+            after that event.
         end : datetime or number, default=None
-            Last moment; None: the end of the record of the log.
+            Last moment; None: `observed_until` of the log.
         random_state : int, RandomState or None, default=None
             Source of the cutoffs.
         min_events, active_within, lookback, name : object
@@ -310,7 +312,7 @@ class ViewableLog(RawLog):
         Returns
         -------
         DataFrame of shape (n, 3)
-            As of `snapshots`, but sorted by customer.
+            As in `snapshots`, but sorted by customer.
 
         Raises
         ------
@@ -320,7 +322,7 @@ class ViewableLog(RawLog):
         Warns
         -----
         UserWarning
-            If a cutoff lies long past the record of the log, as in `attach`.
+            If a cutoff lies long after the end of observation, as in `attach`.
 
         Examples
         --------
@@ -339,9 +341,10 @@ class ViewableLog(RawLog):
         return self._rows_at(moments, lookback, name)
 
     def _rows_at(self, moments: Moments, lookback: Any, name: str) -> pd.DataFrame:
-        """Customers, cutoffs and histories at chosen moments."""
+        """Return customers, cutoffs and histories at chosen moments."""
         array = histories_at(self, moments, lookback)
-        # The frame need not copy what is new; only the cutoffs are the array's as well.
+        # The columns are new, so that the frame need not copy them. Only the cutoffs
+        # are shared with the array of histories.
         columns = {
             self._names[0]: self.customers[moments.codes],
             "cutoff": self._timeline.clock.as_index(moments.cutoff.copy()),

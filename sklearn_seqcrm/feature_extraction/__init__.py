@@ -1,4 +1,4 @@
-"""From histories to ordinary columns, for estimators of ordinary tables."""
+"""Features of histories as ordinary columns, for estimators of tables."""
 
 from sklearn_seqcrm.feature_extraction._history_aggregator import HistoryAggregator
 from sklearn_seqcrm.feature_extraction._rfm import RFMFeatures

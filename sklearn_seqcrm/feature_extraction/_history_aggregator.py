@@ -1,4 +1,4 @@
-"""Window aggregates of histories."""
+"""Window aggregates of histories as columns of a table."""
 
 from __future__ import annotations
 
@@ -7,165 +7,151 @@ from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import (
-    check_is_fitted,
-)
 
 from sklearn_seqcrm._columns import Table
-from sklearn_seqcrm._sklearn_compat import (
-    DOC_LINK,
-    CallbackSupportMixin,
-    Interval,
-    StrOptions,
-    check_feature_names_in,
-    of_history_transformer,
-    one_task,
-)
-from sklearn_seqcrm.feature_extraction._aggregates import Aggregates, Settings
-from sklearn_seqcrm.feature_extraction._statics import (
-    clocks_of,
-    filled_statics,
-    learn_statics,
-    read_again,
-    read_to_fit,
-    refuse_repeated,
-    statics_of,
-)
+from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, one_task
+from sklearn_seqcrm.feature_extraction._aggregates import Aggregates
+from sklearn_seqcrm.feature_extraction._base import BaseHistoryFeatures
 
-_Durations: TypeAlias = list[Any] | tuple[Any, ...] | np.ndarray
+_Lengths: TypeAlias = Literal["auto"] | list[Any] | tuple[Any, ...] | np.ndarray | None
 
 
-class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
+class HistoryAggregator(BaseHistoryFeatures):
     """Turn each history column into aggregates over windows before the cutoff.
 
-    What is made by hand for gradient boosting, as columns beside the others of the
-    rows, without a parameter that has to be set: lookbacks, levels and units are found
-    in the events that the training rows see. It is the baseline that a network has to
-    beat on the same `X`.
+    These are the features that one would make by hand for gradient boosting. No
+    parameter needs to be set: lookbacks, levels and units are chosen by the events that
+    the training rows see. Fitted on the same `X`, it is the baseline of a network.
 
     ==========================  ==========================================  ==========
     columns                     meaning                                     lookbacks
     ==========================  ==========================================  ==========
-    ``recency``, ``tenure``     since the last and the first event
+    ``recency``, ``tenure``     time since the last and the first event
     ``n_events``                number of events                            each
-    ``n_events_trend``          lately against before, from -1 to 1         each
+    ``n_events_trend``          recent against earlier rate, from -1 to 1   each
     ``active_days``             days (`time_unit`) with an event            each
-    ``gap_mean``, ``_std``,     from one active day to the next, and the
-    ``_max``, ``_last``         last of these gaps
-    ``gaps_since_last``         recency in mean gaps: 2 is overdue
-    ``<field>_sum``, ``_mean``  of a numeric field; datetimes are days      each
+    ``gap_mean``, ``_std``,     interarrival times between active days, and
+    ``_max``, ``_last``         the last of them
+    ``gaps_since_last``         recency / ``gap_mean``: 2 is overdue
+    ``<field>_sum``, ``_mean``  of a numeric field; datetimes as days       each
     ``_std``, ``_min``,         after their event
     ``_max``
-    ``<field>_last``            its last number or level
-    ``<field>_trend``           its sum lately against before               each
-    ``<field>_n_levels``        number of different levels                  each
+    ``<field>_last``            the last number or level
+    ``<field>_trend``           recent against earlier rate of the sum      each
+    ``<field>_n_levels``        number of distinct levels                   each
     ``<field>=<level>_share``   share of a frequent level                   each
-    ``..._since_last``          since its last event
-    ``n_events_decayed``,       an event counts half after each half-life
-    ``<field>_decayed_sum``
+    ``..._since_last``          time since the last event with the level
+    ``n_events_decayed``,       sums with a weight of one half after each
+    ``<field>_decayed_sum``     half-life
     ==========================  ==========================================  ==========
 
-    A column without the name of a lookback behind it, such as ``history__spend_sum``,
-    is about all events that the row sees; ``history__spend_sum_90D`` is about those of
-    90 days before its cutoff.
+    A column without a lookback in its name, such as ``history__spend_sum``, is over the
+    whole history; ``history__spend_sum_90D`` is over the 90 days before the cutoff.
 
-    Where training rows see events at their cutoff
-    (``attach(allow_exact_matches=True)``), such as the payment to be judged, these are
-    compared with those before: ``n_events_now``, ``recency_past`` (since the last event
-    before), ``<field>_now_ratio`` and ``<field>_now_zscore`` (their mean number to that
-    of the past, and its distance in standard deviations), and ``<field>_now_share``
-    (which share of the past had their level). All other columns include them.
+    If training rows see events at their cutoff (``attach(allow_exact_matches=True)``),
+    such as a payment to be scored, further columns compare these with the past:
+    ``n_events_now``, ``recency_past`` (time since the last event before the cutoff),
+    ``<field>_now_ratio`` and ``<field>_now_zscore`` (mean at the cutoff divided by the
+    mean of the past, and their difference in standard deviations), and
+    ``<field>_now_share`` (share of past events with the same level). All other columns
+    include the events at the cutoff.
 
     Parameters
     ----------
     lookbacks : "auto", list of Timedelta, str or number, or None, default="auto"
-        Lengths of the windows, plain numbers if the times of the log are. ``"auto"``:
-        four at most of 1, 7, 30, 90, 365 and 1,095 days, six hours, one, and so on (of
-        plain numbers 1, 3, 10, 30, ...), from the median gap between events to the
-        tenure that a quarter of the rows exceed. None: only all that a row sees.
+        Lengths of the windows; plain numbers if the times of the log are plain numbers.
+        ``"auto"`` chooses up to four of 1, 7, 30, 90, 365 and 1,095 days, 1 and 6
+        hours, and so on (1, 3, 10, 30, ... for plain numbers), between the median
+        interarrival time and the tenure that a quarter of the rows exceed. None for the
+        whole history only.
     half_lives : "auto", list of Timedelta, str or number, or None, default=None
-        Half-lives of decayed counts and sums. ``"auto"``: the lengths of automatic
-        lookbacks. None: no such columns, see Notes.
+        Half-lives of decayed counts and sums. ``"auto"`` takes the lengths of the
+        automatic lookbacks. None for no such columns, see Notes.
     max_levels : int, default=10
-        Most levels of a categorical field with columns of their own, of those that at
-        least two customers have: the most frequent. For ``<field>_last`` all others
-        are the category ``"infrequent_sklearn"``.
+        Maximum number of levels of a categorical field with columns of their own: the
+        most frequent levels of two or more customers. In ``<field>_last`` all other
+        levels are the category ``"infrequent_sklearn"``.
     max_features : int or None, default=100
-        Most columns of a history column; None for any number. Of more, those that
-        come first in Notes are kept, and `left_out_` names the others.
+        Maximum number of columns per history column; None for any number. Columns are
+        kept in the order of priority in Notes, and `left_out_` names the others.
     min_rows : int, default=10
-        Fewest training rows that have a column for it to be kept, such as the spread of
-        a week that hardly ever holds two events. Nothing can be learned of less, and
-        histogram-based boosting of scikit-learn 1.9 stops at a column without a number.
+        Minimum number of training rows with a value for a column to be kept. A model
+        learns nothing from fewer values, for example from the standard deviation in a
+        week that hardly ever has two events, and histogram-based boosting of
+        scikit-learn 1.9 fails on a column without a number.
     time_unit : Timedelta, str, number or None, default=None
-        Unit of times, and the period of ``active_days`` (``active_periods``, if it is
-        no day) and gaps, counted from 1970-01-01 (UTC), or from 0. None: one day, or
-        1; if a quarter of the rows do not see ten of them, an hour, a minute, a
-        second, or a power of ten.
+        Unit of times, and the period of ``active_days`` (``active_periods`` if it is
+        not a day) and of interarrival times. Periods are counted from 1970-01-01 (UTC),
+        or from 0. None for one day, or 1, or a smaller unit (an hour, a minute, a
+        second, a power of ten) if three quarters of the rows have a tenure of less than
+        ten of them.
     remainder : {"passthrough", "drop"}, default="passthrough"
-        What becomes of the other columns of `X`, as in `RFMFeatures`: text becomes
-        categories, datetimes days before the cutoff, and keys are left out.
+        What to do with the other columns of `X`, as in `RFMFeatures`: text becomes
+        categories, datetimes become days before the cutoff, and keys are left out.
     max_categories : int or None, default=255
-        Most categories of a column that is handed on, as in `RFMFeatures`.
+        Maximum number of categories of another column, as in `RFMFeatures`.
     keep_histories : bool, default=False
-        Whether the history columns come first in the output, as they are, for a network
-        that is to read both; see Notes.
+        Whether to return the history columns too, in front of the others, for a network
+        that reads both; see Notes.
 
     Attributes
     ----------
     history_columns_ : list of str
         Names of the history columns.
     lookbacks_, half_lives_ : dict of str to list
-        For each history column the lengths, ascending.
+        The lengths of each history column, ascending.
     time_units_ : dict of str to Timedelta, str or number
-        For each history column the unit.
+        The time unit of each history column.
     levels_ : dict of str to dict of str to list
-        For each history column and categorical field its levels with columns of their
-        own, the most frequent first.
+        The levels with columns of their own, of each history column and categorical
+        field, the most frequent first.
     left_out_ : dict of str to list of str
-        For each history column the names of columns that `max_features` or `min_rows`
-        left out.
+        Names of the columns that `max_features` or `min_rows` removed, of each history
+        column.
     static_columns_ : list of str
-        Names of the columns that are handed on: all but numbers and datetimes that no
-        training row has.
+        Names of the other columns in the output: all but numeric and datetime columns
+        without a value in training.
     categories_ : dict of str to CategoricalDtype
-        Categories of those among them that are categorical in the output.
+        Categories of the columns among these that are categorical in the output.
     n_features_in_ : int
-        Number of columns seen in `fit`, those that are not read included.
+        Number of columns seen in `fit`, including columns that are not used.
     feature_names_in_ : ndarray of shape (n_columns,)
         Their names.
 
     See Also
     --------
-    RFMFeatures : The classic four numbers.
+    RFMFeatures : Recency, frequency, monetary value and tenure.
     sklearn_seqcrm.preprocessing.make_history_pipeline : Networks on the same `X`.
 
     Notes
     -----
-    With a cutoff ``c``, an event at the time ``t`` is in the lookback ``L`` if ``t >= c
-    - L`` and the row sees it. Of an empty history or window, counts and sums are 0 and
-    all else is missing; of a missing history, all is. Numbers that are missing or
-    infinite are left out; one beyond 1e150 counts as that. Standard deviations are
-    those of samples (``n - 1``). Shares are among the events whose level is known.
+    With a cutoff ``c``, an event of the history at time ``t`` is in the lookback ``L``
+    if ``t >= c - L``. For an empty history or window, counts and sums are 0 and all
+    other columns are missing; for a missing history, all are. Missing and infinite
+    numbers are left out; others are clipped to 1e150 in size. Standard deviations have
+    the divisor ``n - 1``. Shares are among the events with a known level.
 
-    A trend compares rates: with ``a`` the number (or sum) in the lookback ``L``, ``b``
-    that between it and the next longer lookback ``M``, and the tenure ``T``, it is ``(r
-    - q) / (|r| + |q|)`` of ``r = a / L`` and ``q = b / (min(M, T) - L)``; of the
-    longest lookback ``M`` has no end. It is missing if ``T <= L``.
+    A trend compares rates. With ``a`` the number (or sum) in the lookback ``L``, ``b``
+    the one between it and the next longer lookback ``M``, and the tenure ``T``::
+
+        r = a / L
+        q = b / (min(M, T) - L)      M is infinite for the longest lookback
+        trend = (r - q) / (|r| + |q|)
+
+    It is missing if ``T <= L``.
 
     A decayed sum with the half-life ``h`` is ``sum(x * 2 ** (-(c - t) / h))``. On the
-    data below decayed columns gained nothing beside windows for boosted trees, within
-    .001; linear models may want them.
+    data below, decayed columns beside windows changed the AUC of boosted trees by less
+    than .001; linear models may need them.
 
-    Where there are more than `max_features` columns, those go first that come first
-    here; in a line all fields have the first before one has the second, and the
-    shortest lookback goes first:
+    The priority of columns, if there are more than `max_features`, follows this list.
+    In a line, the first statistic of all fields precedes the second of any, and the
+    shortest lookback comes first:
 
-    1. recency, tenure, numbers of events and active days; gaps
+    1. recency, tenure, numbers of events and active days; interarrival times
     2. events at the cutoff
     3. numbers of events and active days in lookbacks, decayed, and their trends
-    4. fields over everything: sum, mean, last, levels, std, max, min
+    4. fields over the whole history: sum, mean, last, levels, std, max, min
     5. sums and means in lookbacks
     6. frequent levels, one after the other: share, and time since the last
     7. decayed sums
@@ -173,33 +159,32 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     9. max, std and min in lookbacks
     10. shares of levels in lookbacks
 
-    The defaults were chosen on validation cutoffs of three shops, before their test
-    cutoffs: about .001 of AUC lies between 50 columns, 100 and all, and less between 0
-    levels, 5 and 20, while boosting takes time in proportion to the columns.
+    The defaults were chosen on validation cutoffs of three shops. The AUC differs by
+    about .001 between 50 columns, 100 and all, and by less between 0, 5 and 20 levels,
+    while the time of boosting is proportional to the number of columns.
 
-    A numeric field that several kinds of a merged log have (`EventLog.concat`) is
-    aggregated by kind, as ``<field>_of_<kind>``. Fields of vectors are left out: their
-    components, hundreds of numbers, mean nothing one by one.
+    A numeric field of several kinds in a merged log (`EventLog.concat`) is aggregated
+    by kind, as ``<field>_of_<kind>``. Fields of vectors are left out: their components
+    mean nothing one by one.
 
-    The four numbers of `RFMFeatures` in the dialect ``"marketing"`` are among these. To
-    have those of ``"btyd"`` beside them, take ``make_union(RFMFeatures(dialect="btyd",
-    remainder="drop"), HistoryAggregator()).set_output(transform="pandas")``: the other
-    columns of `X` come in once, from the second. For estimators that read neither
-    categories nor missing values see `RFMFeatures`.
+    The four features of `RFMFeatures` in the dialect ``"marketing"`` are among these
+    columns. To add those of ``"btyd"``, use ``make_union(RFMFeatures(dialect="btyd",
+    remainder="drop"), HistoryAggregator()).set_output(transform="pandas")``, which
+    returns the other columns of `X` once. For estimators that accept neither categories
+    nor missing values see `RFMFeatures`.
 
-    A network reads aggregates beside the history itself with
+    A network reads the aggregates beside the history with
     ``make_pipeline(HistoryAggregator(keep_histories=True),
     make_history_pipeline(LSTMClassifier()))``. On the data below that gained nothing:
-    row features of the encoder, which networks read anyway, say much the same.
+    networks already read similar row features of the encoder.
 
-    Windows of several rows overlap. Numbers are added up within chunks of events first
-    (16, 256, ... of a customer, from the first on), and each window is made of those
-    chunks and events that it holds, so that what happens after a row changes no digit
-    of it, a large number before its window takes none, and long histories with a row
-    for each event take time in proportion to the rows. Events before a window, or that
-    earlier rows see, move the chunks, and with them at most the last digits. Some
-    customers are in work at a time: beyond the output, the memory does not grow with
-    the rows.
+    Windows of several rows overlap. Numbers are first summed within chunks of 16, 256,
+    ... events of a customer, from the first event on, and each window is the sum of
+    whole chunks and single events. So later events change no digit of a row, a large
+    number before a window cancels no digit in it, and long histories with a row per
+    event take time in proportion to the rows. Events before a window shift the chunks,
+    and so at most the last digits. Customers are processed in portions: apart from the
+    output, the memory does not grow with the number of rows.
 
     Examples
     --------
@@ -225,33 +210,21 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     1         3.0              1.0           5.0               5.0
     """
 
-    _doc_link_module = "sklearn_seqcrm"
-    _doc_link_template = DOC_LINK
     _parameter_constraints: dict[str, Any] = {
+        **BaseHistoryFeatures._parameter_constraints,
         "lookbacks": [StrOptions({"auto"}), list, tuple, np.ndarray, None],
         "half_lives": [StrOptions({"auto"}), list, tuple, np.ndarray, None],
         "max_levels": [Interval(Integral, 0, None, closed="left")],
         "max_features": [Interval(Integral, 1, None, closed="left"), None],
         "min_rows": [Interval(Integral, 0, None, closed="left")],
-        "time_unit": "no_validation",  # the clock of the log knows what it takes
-        "remainder": [StrOptions({"passthrough", "drop"})],
-        "max_categories": [Interval(Integral, 2, None, closed="left"), None],
         "keep_histories": ["boolean"],
     }
 
     def __init__(
         self,
-        lookbacks: Literal["auto"]
-        | list[Any]
-        | tuple[Any, ...]
-        | np.ndarray
-        | None = "auto",
+        lookbacks: _Lengths = "auto",
         *,
-        half_lives: Literal["auto"]
-        | list[Any]
-        | tuple[Any, ...]
-        | np.ndarray
-        | None = None,
+        half_lives: _Lengths = None,
         max_levels: int = 10,
         max_features: int | None = 100,
         min_rows: int = 10,
@@ -272,7 +245,7 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
 
     @one_task
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Find lookbacks, levels and units, and the categories of the other columns.
+        """Choose lookbacks, levels and units, and learn categories of other columns.
 
         Parameters
         ----------
@@ -290,8 +263,8 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         Raises
         ------
         TypeError
-            If `X` is no DataFrame, its histories are encoded, or a length of time is
-            not what the times of the log need.
+            If `X` is no DataFrame, its histories are encoded, or a duration does not
+            fit the times of the log (datetimes or plain numbers).
         ValueError
             If `X` has no history column, a length of time is not longer than 0, or an
             output has the name of another column.
@@ -301,9 +274,9 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
 
     @one_task
     def fit_transform(self, X: Any, y: Any = None) -> pd.DataFrame:
-        """Learn, and compute the aggregates of the same rows.
+        """Fit, and compute the aggregates of the same rows.
 
-        Learning computes them anyway, so that this takes hardly longer than `fit`.
+        `fit` computes them anyway, so that this takes hardly longer.
 
         Parameters
         ----------
@@ -325,28 +298,18 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         return self._learn(X)
 
     def _learn(self, X: Any) -> pd.DataFrame:
-        """Set what `fit` learns, and return what `transform` would of the same rows."""
-        self._validate_params()
-        self._reading, table = read_to_fit(X, self.remainder)
-        self._reading.set_names(table.frame, self)
-        table = self._reading.select(table, self).refuse_encoded("HistoryAggregator")
-        self._clocks = clocks_of(table)
-        settings = Settings(
-            self.lookbacks,
-            self.half_lives,
-            self.max_levels,
-            self.max_features,
-            self.time_unit,
-        )
+        """Set the fitted attributes, and return the output for the same rows."""
+        table = self._read_to_fit(X)
         self._fitted = {
-            name: Aggregates(array.rows, settings)
+            name: Aggregates(array.rows, self)
             for name, array in table.histories.items()
         }
+        # Computed in any case, to drop columns without values. `fit_transform` returns
+        # them instead of computing them again.
         frames = [
             self._fitted[name].learn_known(array.rows, name, self.min_rows)
             for name, array in table.histories.items()
         ]
-        self.history_columns_ = [*self._fitted]
         self.lookbacks_ = {n: one.lookbacks for n, one in self._fitted.items()}
         self.half_lives_ = {n: one.half_lives for n, one in self._fitted.items()}
         self.time_units_ = {n: one.unit for n, one in self._fitted.items()}
@@ -358,11 +321,7 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             name: [f"{name}__{feature}" for feature in one.left_out]
             for name, one in self._fitted.items()
         }
-        self.static_columns_ = filled_statics(table.frame, self._reading)
-        self.categories_ = learn_statics(
-            table.frame, self._reading, self.max_categories
-        )
-        refuse_repeated(self.get_feature_names_out())
+        self._learn_statics(table)
         return self._joined(table, frames)
 
     def transform(self, X: Any) -> pd.DataFrame:
@@ -371,26 +330,25 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         Parameters
         ----------
         X : DataFrame of shape (n, n_columns)
-            Rows with the columns that `fit` saw, in any order. Further ones, keys among
-            them, are ignored.
+            Rows with the columns that `fit` saw, in any order. Further columns, such as
+            the keys, are ignored.
 
         Returns
         -------
         DataFrame of shape (n, n_features_out)
-            Floats named ``<history column>__<feature>``, behind them the last levels
-            as categories, then the other columns.
+            Floats named ``<history column>__<feature>``, the last levels as
+            categories, then the other columns.
 
         Raises
         ------
         TypeError
-            If a column that held histories in `fit` does not now, or a field of their
-            events is of another type.
+            If a history column of `fit` holds no histories, or a field of their events
+            has another type.
         ValueError
-            If a column that `fit` saw is missing, a log lacks a field, or its times are
-            datetimes and were numbers in `fit`, or the other way round.
+            If a column of `fit` is missing, a log lacks a field, or its times changed
+            between datetimes and numbers.
         """
-        check_is_fitted(self)
-        table = read_again(X, self._reading, self._clocks, self)
+        table = self._read(X)
         frames = [
             self._fitted[name].frame(array.rows, name)
             for name, array in table.histories.items()
@@ -398,16 +356,15 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         return self._joined(table, frames)
 
     def _joined(self, table: Table, frames: list[pd.DataFrame]) -> pd.DataFrame:
-        """Aggregates and the columns that are handed on, under their names."""
-        statics = statics_of(
-            table, self._reading, self.static_columns_, self.categories_
-        )
-        # Names come last: of tuples among them pandas would make several levels.
-        beside = pd.DataFrame(dict(enumerate(statics.values())))
+        """Join histories, aggregates and statics under the names of the output."""
+        statics = self._statics(table)
+        # Integer names until the end: pandas would make a MultiIndex of tuples.
+        beside = pd.DataFrame(dict(enumerate(statics)))
         frames = [*frames, beside] if statics else frames
         if self.keep_histories:
             histories = [table.histories[name] for name in self.history_columns_]
             frames = [pd.DataFrame(dict(enumerate(histories))), *frames]
+        # One frame needs no copy.
         joined = pd.concat(frames, axis=1) if len(frames) > 1 else frames[0]
         return joined.set_axis(self.get_feature_names_out(), axis=1).set_axis(
             table.frame.index
@@ -424,18 +381,16 @@ class HistoryAggregator(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_features_out,), object
-            ``<history column>__<feature>``, then the columns that are handed on; the
-            histories come first if they are kept.
+            The histories if they are kept, ``<history column>__<feature>``, then the
+            other columns.
         """
-        check_is_fitted(self)
-        check_feature_names_in(self, input_features)
-        names = [
+        names = super().get_feature_names_out(input_features)
+        kept = self.history_columns_ if self.keep_histories else []
+        return np.array([*kept, *names], dtype=object)
+
+    def _feature_names(self) -> list[str]:
+        return [
             f"{history}__{name}"
             for history, fitted in self._fitted.items()
             for name in fitted.names
         ]
-        kept = self.history_columns_ if self.keep_histories else []
-        return np.array([*kept, *names, *self.static_columns_], dtype=object)
-
-    def __sklearn_tags__(self) -> Any:
-        return of_history_transformer(super().__sklearn_tags__())

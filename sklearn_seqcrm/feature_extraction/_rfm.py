@@ -4,49 +4,28 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Collection
-from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import (
-    check_is_fitted,
-)
 
-from sklearn_seqcrm._sklearn_compat import (
-    DOC_LINK,
-    CallbackSupportMixin,
-    Interval,
-    StrOptions,
-    check_feature_names_in,
-    of_history_transformer,
-    one_task,
-)
+from sklearn_seqcrm._sklearn_compat import StrOptions, one_task
 from sklearn_seqcrm._store import check_kinds, rows_of_kinds
 from sklearn_seqcrm.events import HistoryArray
+from sklearn_seqcrm.feature_extraction._base import BaseHistoryFeatures
 from sklearn_seqcrm.feature_extraction._rfm_dialects import btyd, marketing
-from sklearn_seqcrm.feature_extraction._statics import (
-    clocks_of,
-    filled_statics,
-    learn_statics,
-    read_again,
-    read_to_fit,
-    refuse_repeated,
-    statics_of,
-)
 
 _DIALECTS = {"marketing": marketing, "btyd": btyd}
-# What `EventLog.resample` calls the number of merged events, which is no amount.
+# The number of merged events, as named by `EventLog.resample`; not an amount.
 _COUNT_FIELD = "n_events"
 
 
-class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
+class RFMFeatures(BaseHistoryFeatures):
     """Turn each history column into recency, frequency, monetary value and tenure.
 
-    The classic description of a customer by four numbers, as columns that any
-    estimator of tables reads, beside the other columns of the rows. The letters mean
-    different things to different people; `dialect` says to whom:
+    The classic description of a customer by four numbers, as columns for any estimator
+    of tables. Marketing and the literature on "buy till you die" (BTYD) models define
+    them differently; `dialect` chooses the definition:
 
     =========  ================================  =====================================
     feature    ``"marketing"``                   ``"btyd"``
@@ -58,58 +37,58 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     tenure     cutoff - first event              cutoff - first transaction (`T`)
     =========  ================================  =====================================
 
-    Only events in the history count; with a lookback, the first one in it is "first".
+    Only events in the history count. With a lookback, the first event in it is "first".
 
     Parameters
     ----------
     amount : str or None, default="auto"
-        Numeric field of the events for the monetary value; None for no such value.
-        ``"auto"``: the log's only numeric field, not counting ``"n_events"`` beside it,
-        the number of merged events that `EventLog.resample` adds; if there are several,
-        there is no monetary value, and a warning. With several history columns, those
-        whose log lacks the field have none.
+        Numeric field of the events for the monetary value; None for no such feature.
+        ``"auto"`` takes the only numeric field of the log, apart from ``"n_events"``,
+        the number of merged events that `EventLog.resample` adds. If there are several,
+        it warns and leaves the feature out. History columns whose log lacks the field
+        have no such feature.
     dialect : {"marketing", "btyd"}, default="marketing"
-        What the features mean, see above. ``"btyd"``, for "buy till you die", is what
-        the models of repeat buying take, such as BG/NBD and gamma-gamma.
+        Definition of the features, see above. ``"btyd"`` is the input of models of
+        repeat buying such as BG/NBD [1]_ and gamma-gamma [2]_.
     time_unit : Timedelta, str, number or None, default=None
         Unit of recency and tenure; a number if the times of the log are plain numbers.
-        None: one day, or 1.
+        None for one day, or 1.
     period : Timedelta, str, number or None, default=None
-        ``"btyd"`` only: events in the same period are one transaction, whose amount is
-        their sum. None: `time_unit`. Periods count from 1970-01-01 (UTC), or from 0.
+        For ``"btyd"`` only: events in one period are one transaction, whose amount is
+        their sum. None for `time_unit`. Periods begin at 1970-01-01 (UTC), or at 0.
     kinds : str, list of str or None, default=None
-        Kinds of events that count, as `EventLog.concat` named them; None: all. History
-        columns whose log has no field `kind_field` are counted in full.
+        Kinds of events that count, as `EventLog.concat` named them; None for all. In
+        history columns whose log has no field `kind_field`, all events count.
     kind_field : str, default="event"
         Name of the categorical field that holds the kinds.
     remainder : {"passthrough", "drop"}, default="passthrough"
-        What becomes of the other columns of `X`. Handed on, text and other objects
-        become categories, fixed in `fit`, datetimes become days before the cutoff (of
-        the first history column), durations become days, and all become floats that
-        are numbers, booleans or objects that are such; infinite is missing. The
-        customer and cutoff columns by which histories were attached are keys, not
-        features, and are always left out, under any name.
+        What to do with the other columns of `X`. With "passthrough", numbers, booleans
+        and objects of these types become floats (infinite is missing), durations become
+        days, datetimes become days before the cutoff of the first history column, and
+        text and other objects become categories, which `fit` learns. The customer and
+        cutoff columns by which histories were attached are keys, not features, and are
+        always left out, under any name.
     max_categories : int or None, default=255
-        Most categories of a column that is handed on, 2 at least; None for any number.
-        Where there are more, the rare share the last one, ``"infrequent_sklearn"``,
-        with values that `fit` did not see; where there are not, these are missing.
-        `HistGradientBoostingClassifier` reads 255 at most.
+        Maximum number of categories of another column, 2 or more; None for any number.
+        If there are more, rare levels and levels not seen in `fit` share the last
+        category, ``"infrequent_sklearn"``. Otherwise levels not seen in `fit` are
+        missing. `HistGradientBoostingClassifier` accepts at most 255.
 
     Attributes
     ----------
     history_columns_ : list of str
         Names of the history columns.
     amounts_ : dict of str to str or None
-        For each history column the field of the monetary value.
+        The field of the monetary value of each history column.
     time_units_ : dict of str to Timedelta, str or number
-        For each history column the unit of recency and tenure.
+        The unit of recency and tenure of each history column.
     static_columns_ : list of str
-        Names of the columns that are handed on: all but numbers and datetimes that no
-        training row has.
+        Names of the other columns in the output: all but numeric and datetime columns
+        without a value in training.
     categories_ : dict of str to CategoricalDtype
-        Categories of those among them that are categorical in the output.
+        Categories of the columns among these that are categorical in the output.
     n_features_in_ : int
-        Number of columns seen in `fit`, those that are not read included.
+        Number of columns seen in `fit`, including columns that are not used.
     feature_names_in_ : ndarray of shape (n_columns,)
         Their names.
 
@@ -119,27 +98,39 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
 
     Notes
     -----
-    An empty history has frequency 0 and is missing (NaN) otherwise; for a missing
-    history the frequency is NaN, too. Amounts that are missing or infinite are left
-    out of means; a transaction without any other amount is, too.
+    For an empty history the frequency is 0 and the other features are missing (NaN);
+    for a missing history the frequency is missing too. Missing and infinite amounts are
+    left out of means, and so is a transaction without any other amount.
 
-    In the dialect ``"btyd"`` all times are first rounded down to their period, as in
-    `summary_data_from_transaction_data` of the package lifetimes. Its weekly summary
-    of daily data, ``freq="D", freq_multiplier=7``, is ``time_unit="7D",
-    period="1D"`` here. It counts `T` up to the last day that is seen, and so do the
-    published numbers [1]_: to get these, attach that day as the cutoff, with
-    ``allow_exact_matches=True``. With the first day that is *not* seen as the
-    cutoff, tenure is one day longer.
+    With events at the times ``t[1] <= ... <= t[n]``, amounts ``a[i]``, the cutoff ``c``
+    and the unit ``u``, the dialect ``"marketing"`` has::
 
-    Estimators that read neither categories nor missing values, such as linear models or
-    the samplers of imbalanced-learn, need one more step. With ``one_hot =
+        recency = (c - t[n]) / u        frequency = n
+        tenure  = (c - t[1]) / u        monetary  = mean of a[1], ..., a[n]
+
+    In the dialect ``"btyd"`` [1]_ [2]_, times are first rounded down to periods ``p``,
+    ``d(t) = floor(t / p)``. With the distinct periods ``d[1] < ... < d[m]`` of the
+    events and the sums ``A[k]`` of their amounts::
+
+        recency = (d[m] - d[1]) * p / u     frequency = m - 1
+        tenure  = (d(c) - d[1]) * p / u     monetary  = mean of A[2], ..., A[m]
+
+    with a monetary value of 0 for ``m = 1``. So it is in
+    `summary_data_from_transaction_data` of the package lifetimes, whose weekly summary
+    of daily data, ``freq="D", freq_multiplier=7``, is ``time_unit="7D", period="1D"``
+    here. lifetimes and the published numbers [1]_ count the tenure `T` up to the last
+    observed day: attach that day as the cutoff, with ``allow_exact_matches=True``. If
+    the cutoff is the first day that is *not* observed, the tenure is one day longer.
+
+    Estimators that accept neither categories nor missing values, such as linear models
+    or the samplers of imbalanced-learn, need one more step. With ``one_hot =
     OneHotEncoder(handle_unknown="infrequent_if_exist", sparse_output=False)`` and
     ``numbers = make_pipeline(SimpleImputer(), StandardScaler())`` that is
     ``make_column_transformer((one_hot, make_column_selector(dtype_include="category")),
     remainder=numbers)``.
 
-    The output is a pandas DataFrame, which categories need, unless `set_output` asks
-    for another one. The cost follows the events that the rows see, never the log.
+    The output is a pandas DataFrame, which can hold categories, unless `set_output` is
+    called. The cost depends on the number of events in the histories, not in the log.
 
     References
     ----------
@@ -177,17 +168,13 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     1         0.0           0.0          0.0        3.0
     """
 
-    _doc_link_module = "sklearn_seqcrm"
-    _doc_link_template = DOC_LINK
     _parameter_constraints: dict[str, Any] = {
+        **BaseHistoryFeatures._parameter_constraints,
         "amount": [str, None],
         "dialect": [StrOptions(set(_DIALECTS))],
-        "time_unit": "no_validation",  # the clock of the log knows what it takes
-        "period": "no_validation",
+        "period": "no_validation",  # the clock of the log validates it
         "kinds": [str, "array-like", None],
         "kind_field": [str],
-        "remainder": [StrOptions({"passthrough", "drop"})],
-        "max_categories": [Interval(Integral, 2, None, closed="left"), None],
     }
 
     def __init__(
@@ -211,13 +198,13 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         self.remainder = remainder
         self.max_categories = max_categories
 
-    if TYPE_CHECKING:  # scikit-learn's own has no types
+    if TYPE_CHECKING:  # the inherited method is not annotated
 
         def fit_transform(self, X: Any, y: Any = None) -> pd.DataFrame: ...
 
     @one_task
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Find the history columns, their amounts, and the categories of the others.
+        """Find the fields of the amounts, and learn categories of other columns.
 
         Parameters
         ----------
@@ -236,7 +223,8 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         ------
         TypeError
             If `X` is no DataFrame, its histories are encoded, the amount is not
-            numeric, or a length of time is not what the times of the log need.
+            numeric, or a duration does not fit the times of the log (datetimes or plain
+            numbers).
         KeyError
             If no log has the field `kind_field`, and `kinds` are given.
         ValueError
@@ -244,25 +232,21 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             `kinds`, a length of time is not longer than 0, or an output has the name
             of another column.
         """
-        self._validate_params()
-        self._reading, table = read_to_fit(X, self.remainder)
-        self._reading.set_names(table.frame, self)
-        table = self._reading.select(table, self).refuse_encoded("RFMFeatures")
-        X = table.frame
-        self._clocks = clocks_of(table)
-        self.history_columns_ = list(self._reading.histories)
+        table = self._read_to_fit(X)
         logs = {name: array.log for name, array in table.histories.items()}
         self.amounts_ = _amount_fields(self.amount, logs)
-        self.time_units_ = {
-            name: _or_default(self.time_unit, log) for name, log in logs.items()
-        }
+        self.time_units_ = dict.fromkeys(logs, self.time_unit)
+        if self.time_unit is None:
+            self.time_units_ = {
+                name: 1 if log.timeline.clock.unit is None else pd.Timedelta(days=1)
+                for name, log in logs.items()
+            }
+        # Validate here; `transform` converts to the ticks of its own log.
         for name, log in logs.items():
             self._lengths(name, log)
         if self.kinds is not None:
             _check_kinds(logs.values(), self.kinds, self.kind_field)
-        self.static_columns_ = filled_statics(X, self._reading)
-        self.categories_ = learn_statics(X, self._reading, self.max_categories)
-        refuse_repeated(self.get_feature_names_out())
+        self._learn_statics(table)
         return self
 
     def transform(self, X: Any) -> pd.DataFrame:
@@ -271,8 +255,8 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         Parameters
         ----------
         X : DataFrame of shape (n, n_columns)
-            Rows with the columns that `fit` saw, in any order. Further ones, keys among
-            them, are ignored.
+            Rows with the columns that `fit` saw, in any order. Further columns, such as
+            the keys, are ignored.
 
         Returns
         -------
@@ -282,61 +266,45 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         Raises
         ------
         TypeError
-            If a column that held histories in `fit` does not now.
+            If a history column of `fit` holds no histories.
         ValueError
-            If a column that `fit` saw is missing, a log lacks the amount, or its times
-            are datetimes and were numbers in `fit`, or the other way round.
+            If a column of `fit` is missing, a log lacks the amount, or its times
+            changed between datetimes and numbers.
         """
-        check_is_fitted(self)
-        table = read_again(X, self._reading, self._clocks, self)
+        table = self._read(X)
         columns: list[Any] = []
         for name, array in table.histories.items():
             columns += self._features(name, array).values()
-        columns += statics_of(
-            table, self._reading, self.static_columns_, self.categories_
-        ).values()
+        columns += self._statics(table)
         names = self.get_feature_names_out()
         columns_by_name = dict(zip(names, columns, strict=True))
         return pd.DataFrame(columns_by_name, index=table.frame.index)
 
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return the names of the output columns.
-
-        Parameters
-        ----------
-        input_features : array-like of str or None, default=None
-            None, or the names that `fit` saw.
-
-        Returns
-        -------
-        ndarray of shape (n_features_out,), object
-            ``<history column>__<feature>``, then the columns that are handed on.
-        """
-        check_is_fitted(self)
-        check_feature_names_in(self, input_features)
+    def _feature_names(self) -> list[str]:
         names = []
         for history, field in self.amounts_.items():
             features = ["recency", "frequency", "monetary", "tenure"]
             if field is None:
                 features.remove("monetary")
             names += [f"{history}__{feature}" for feature in features]
-        return np.array([*names, *self.static_columns_], dtype=object)
+        return names
 
     def _features(self, name: Any, array: HistoryArray) -> dict[str, np.ndarray]:
-        """Features of one history column, in order."""
+        """Return the features of one history column, in order."""
         log: Any = array.log
         field = self.amounts_[name]
         if field is not None:
             _check_numeric(field, name, log)
         rows: Any = array.rows
         lengths = self._lengths(name, log)
+        # Views of a log of these kinds: the formulas see no other event.
         if self.kinds is not None and self.kind_field in log.fields:
             rows = rows_of_kinds(rows, log.column(self.kind_field), self.kinds)
         amount = None if field is None else rows.log.column(field).values
         return _DIALECTS[self.dialect](rows, amount, *lengths)
 
     def _lengths(self, name: Any, log: Any) -> list[int | float]:
-        """Time unit and period on the axis of a log."""
+        """Return time unit and period in ticks of a log."""
         unit = self.time_units_[name]
         period = unit if self.period is None else self.period
         return [
@@ -344,30 +312,22 @@ class RFMFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             for parameter, value in (("time_unit", unit), ("period", period))
         ]
 
-    def __sklearn_tags__(self) -> Any:
-        return of_history_transformer(super().__sklearn_tags__())
-
-
-def _or_default(time_unit: Any, log: Any) -> Any:
-    if time_unit is not None:
-        return time_unit
-    return 1 if log.timeline.clock.unit is None else pd.Timedelta(days=1)
-
 
 def _amount_fields(amount: str | None, logs: dict[Any, Any]) -> dict[Any, str | None]:
-    """Field of the monetary value of each history column, or None."""
+    """Return the field of the monetary value of each history column, or None."""
     if amount is None:
         return dict.fromkeys(logs)
     if amount == "auto":
         return dict(zip(logs, map(_only_numeric, logs, logs.values()), strict=True))
     having = [name for name, log in logs.items() if amount in log.fields]
-    # With none at all, the first check raises.
+    # If no log has the field, the check of the first log raises.
     for name in having or logs:
         _check_numeric(amount, name, logs[name])
     return {name: amount if name in having else None for name in logs}
 
 
 def _only_numeric(name: Any, log: Any) -> str | None:
+    """Return the only numeric field of a log; warn if there are several."""
     numeric = [field for field in log.fields if log.column(field).kind == "numeric"]
     if len(numeric) == 2 and _COUNT_FIELD in numeric:
         numeric.remove(_COUNT_FIELD)
@@ -383,14 +343,15 @@ def _only_numeric(name: Any, log: Any) -> str | None:
 
 
 def _check_kinds(logs: Collection[Any], kinds: Any, kind_field: str) -> None:
-    """Refuse kinds of which there are no events in any log that tells them apart."""
+    """Raise an error if a log with a field of kinds has no event of these kinds."""
     having = [log for log in logs if kind_field in log.fields]
-    # With none at all, the first column raises.
+    # If no log has the field, the first log raises.
     for log in having or logs:
         check_kinds(log.column(kind_field), kinds, kind_field)
 
 
 def _check_numeric(amount: str, name: Any, log: Any) -> None:
+    """Raise an error if a log lacks the amount, or it is not numeric."""
     if amount not in log.fields:
         raise ValueError(
             f"The events of the column {name!r} have no field {amount!r} for the "

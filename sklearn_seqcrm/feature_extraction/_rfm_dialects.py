@@ -1,4 +1,7 @@
-"""The two meanings of recency, frequency, monetary value and tenure, as formulas."""
+"""The two definitions of recency, frequency, monetary value and tenure.
+
+The formulas are in the Notes of `RFMFeatures`, with the same symbols as below.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from sklearn_seqcrm._store import Rows
 def marketing(
     rows: Rows, amount: np.ndarray | None, time_unit: float, period: float
 ) -> dict[str, np.ndarray]:
-    """Compute the features as marketing has them.
+    """Compute the features of marketing.
 
     Parameters
     ----------
@@ -22,7 +25,7 @@ def marketing(
     time_unit : int or float
         Unit of recency and tenure, on the time axis of the log.
     period : int or float
-        Not used: here every event counts.
+        Not used: every event counts.
 
     Returns
     -------
@@ -32,6 +35,7 @@ def marketing(
     seen, first, last, cutoff = _moments(rows)
     features = {
         "recency": _spread((cutoff - last) / time_unit, seen),
+        # An empty history has frequency 0, a missing one (start < 0) has none.
         "frequency": np.where(rows.start >= 0, rows.stop - rows.start, np.nan),
     }
     if amount is not None:
@@ -43,7 +47,7 @@ def marketing(
 def btyd(
     rows: Rows, amount: np.ndarray | None, time_unit: float, period: float
 ) -> dict[str, np.ndarray]:
-    """Compute the features as the models of repeat buying have them.
+    """Compute the features of BTYD models.
 
     Parameters
     ----------
@@ -54,7 +58,7 @@ def btyd(
     time_unit : int or float
         Unit of recency and tenure, on the time axis of the log.
     period : int or float
-        The events of one period are one transaction; on the time axis of the log.
+        Events of one period are one transaction; on the time axis of the log.
 
     Returns
     -------
@@ -62,7 +66,8 @@ def btyd(
         The features, in order.
     """
     seen, *moments = _moments(rows)
-    # Whole periods, so that the times that the models see agree with the counts.
+    # d[1], d[m] and d(c). With whole periods, a recency of 0 means no repeat: the
+    # models assume that recency > 0 if and only if frequency > 0.
     first, last, cutoff = (moment // period for moment in moments)
     frequency, monetary = _repeats(rows, amount, period)
     features = {
@@ -76,7 +81,7 @@ def btyd(
 
 
 def _moments(rows: Rows) -> tuple[np.ndarray, ...]:
-    """Which rows see events; of those the first, the last and the cutoff."""
+    """Return which rows have events and, of these, t[1], t[n] and the cutoff."""
     seen = rows.stop > rows.start
     times = rows.log.timeline.times
     first, last = times[rows.start[seen]], times[rows.stop[seen] - 1]
@@ -84,15 +89,17 @@ def _moments(rows: Rows) -> tuple[np.ndarray, ...]:
 
 
 def _spread(values: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """The values of the rows that see events, missing in all others."""
+    """Return a column with the values of the rows with events, missing elsewhere."""
     column = np.full(len(seen), np.nan)
     column[seen] = values
     return column
 
 
 def _mean_amount(rows: Rows, amount: np.ndarray) -> np.ndarray:
-    """Mean of the recorded amounts, missing where there is none."""
+    """Return the mean of the recorded amounts, NaN without one."""
     mean = np.full(len(rows.start), np.nan)
+    # A block of rows at a time: `index` concatenates their events, and the events of
+    # row i begin at first[i].
     for block, index, first in event_blocks(rows.start, rows.stop):
         amounts, recorded = _recorded(amount[index])
         mean[block] = _ratio(
@@ -105,14 +112,16 @@ def _mean_amount(rows: Rows, amount: np.ndarray) -> np.ndarray:
 def _repeats(
     rows: Rows, amount: np.ndarray | None, period: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Number of repeat transactions, and the mean of their amounts."""
+    """Return the number m - 1 of repeat transactions, and their mean amount."""
     times = rows.log.timeline.times
     frequency = np.where(rows.start >= 0, 0.0, np.nan)
     monetary = np.full(len(rows.start), np.nan)
     for block, index, first in event_blocks(rows.start, rows.stop):
-        number = times[index] // period
+        number = times[index] // period  # d(t), (n_events of the block,)
+        # Where a transaction begins, among the events of the block.
         transaction = np.flatnonzero(begins_run(number, first))
-        acquired = np.searchsorted(transaction, first)  # each row's first transaction
+        # The first transaction of each row, by which the customer was acquired.
+        acquired = np.searchsorted(transaction, first)
         n_repeats = np.diff(acquired, append=len(transaction)) - 1
         frequency[block] = n_repeats
         if amount is not None:
@@ -124,13 +133,15 @@ def _repeats(
 def _mean_repeat(
     amounts: np.ndarray, transaction: np.ndarray, acquired: np.ndarray
 ) -> np.ndarray:
-    """Mean over the transactions of each row but its first, missing where unrecorded.
+    """Return the mean amount of all transactions of a row but the first.
 
-    The amount of a transaction is the sum over its events.
+    The amount of a transaction is the sum over its events. Transactions without a
+    recorded amount are left out; NaN if none is left.
     """
     amounts, recorded = _recorded(amounts)
     total = np.add.reduceat(amounts, transaction)
     known = np.logical_or.reduceat(recorded, transaction)
+    # Gamma-gamma models repeat purchases: the first transaction does not count.
     total[acquired], known[acquired] = 0.0, False
     return _ratio(
         np.add.reduceat(total, acquired),
@@ -139,10 +150,11 @@ def _mean_repeat(
 
 
 def _recorded(amounts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Amounts as doubles, 0 where missing or infinite; and where they are not."""
+    """Return amounts with 0 for missing and infinite ones, and which are finite."""
     recorded = np.isfinite(amounts)
     return np.where(recorded, amounts.astype("float64"), 0.0), recorded
 
 
 def _ratio(total: np.ndarray, count: np.ndarray) -> np.ndarray:
+    """Divide; NaN where the count is 0."""
     return np.divide(total, count, out=np.full(len(total), np.nan), where=count > 0)

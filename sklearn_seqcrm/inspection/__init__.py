@@ -1,4 +1,4 @@
-"""What a fitted model saw: importances of what histories hold, and attributions."""
+"""Explanations of fitted models: importances of histories, attributions of events."""
 
 from sklearn_seqcrm.inspection._channel_attribution import channel_attribution
 from sklearn_seqcrm.inspection._channel_attribution_display import (

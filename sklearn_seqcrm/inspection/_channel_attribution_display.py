@@ -1,4 +1,4 @@
-"""A picture of the credit that channels get, by one way or by several."""
+"""Plot of the credit of channels, by one method or by several."""
 
 from __future__ import annotations
 
@@ -8,39 +8,34 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-# Told apart by everybody (Okabe and Ito, 2008).
-_COLORS = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#CC79A7",
-    "#56B4E9",
-    "#D55E00",
-    "#999999",
-    "#F0E442",
+from sklearn_seqcrm._plotting import (
+    OKABE_ITO,
+    hide_frame,
+    legend_on_the_right,
+    new_axes,
 )
 
 
 class ChannelAttributionDisplay:
-    """Show shares of channels, a group of bars for each channel.
+    """Plot of shares of channels: a group of bars for each channel, a bar per method.
 
-    It is made by `from_credit`; what it holds are the attributes below.
+    Create it with `from_credit`.
 
     Parameters
     ----------
-    shares : DataFrame of shape (n_channels, n_ways)
-        Share of each channel by each way to give credit.
+    shares : DataFrame of shape (n_channels, n_methods)
+        Share of each channel by each method of attribution.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
         Axes of the last plot.
     figure_ : matplotlib Figure
-        Its figure.
+        Figure of the last plot.
 
     See Also
     --------
-    channel_attribution : Credit by what a model predicts.
+    channel_attribution : Credit for the prediction of a model.
     last_touch_credit : Credit by a rule.
 
     Examples
@@ -68,10 +63,10 @@ class ChannelAttributionDisplay:
         Parameters
         ----------
         credit : dict of str to Bunch, DataFrame or Series
-            By the name of the way: what `channel_attribution` or one of the rules
-            returned, or shares of channels. Credit of rows is added up.
+            Results by the name of the method: what `channel_attribution` or one of the
+            rules returned, or shares of channels. Credit of rows is summed.
         ax : matplotlib Axes or None, default=None
-            Where to plot; None: new axes.
+            Axes to plot on; None: new axes.
 
         Returns
         -------
@@ -85,14 +80,14 @@ class ChannelAttributionDisplay:
         """
         if not isinstance(credit, Mapping) or "share" in credit:
             raise TypeError(
-                "credit must be a dict of what is to be compared, for example "
+                "credit must be a dict of the methods to compare, for example "
                 "{'model': channel_attribution(...), 'last touch': "
                 f"last_touch_credit(...)}}; got {type(credit).__name__}."
             )
         columns = {name: _shares_of(one) for name, one in credit.items()}
         shares = pd.DataFrame(columns)
         first = next(iter(columns.values())).index
-        # In the order of the first, where it has them.
+        # Channels in the order of the first method, then those that it lacks.
         order = [*first, *(one for one in shares.index if one not in first)]
         return cls(shares=shares.loc[order].fillna(0.0)).plot(ax)
 
@@ -102,38 +97,33 @@ class ChannelAttributionDisplay:
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            Where to plot; None: new axes.
+            Axes to plot on; None: new axes.
 
         Returns
         -------
         ChannelAttributionDisplay
             The display, with `ax_` and `figure_`.
         """
-        from matplotlib import pyplot as plt
-
-        n_channels, n_ways = self.shares.shape
+        n_channels, n_methods = self.shares.shape
         if ax is None:
-            height = 1.2 + n_channels * (0.25 + 0.14 * n_ways)
-            _, ax = plt.subplots(figsize=(7.5, height), layout="constrained")
-        thick = 0.84 / n_ways
+            ax = new_axes(7.5, 1.2 + n_channels * (0.25 + 0.14 * n_methods))
+        thick = 0.84 / n_methods  # of a bar; groups are 1 apart
         for i, (name, shares) in enumerate(self.shares.items()):
-            at = np.arange(n_channels) + (i - (n_ways - 1) / 2) * thick
-            color = _COLORS[i % len(_COLORS)]
+            at = np.arange(n_channels) + (i - (n_methods - 1) / 2) * thick
+            color = OKABE_ITO[i % len(OKABE_ITO)]
             ax.barh(at, 100 * shares, thick * 0.9, color=color, label=str(name))
         ax.set_yticks(range(n_channels), [str(one)[:30] for one in self.shares.index])
         ax.set_ylim(n_channels - 0.5, -0.5)
         ax.set_xlabel("share of the credit, percent")
-        if n_ways > 1:
-            ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-        for side in ("left", "right", "top"):
-            ax.spines[side].set_visible(False)
-        ax.tick_params(axis="y", length=0)
+        if n_methods > 1:
+            legend_on_the_right(ax)
+        hide_frame(ax, y_axis=False)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
 
 def _shares_of(credit: Any) -> pd.Series:
-    """Shares of channels, whatever says so."""
+    """Return the shares of channels in the result of any method."""
     if isinstance(credit, Mapping):
         return credit["share"]
     if isinstance(credit, pd.DataFrame):

@@ -1,4 +1,4 @@
-"""A picture of which events matter, by how long ago they were and by field."""
+"""Plot of mean attributions by the age of events and by field."""
 
 from __future__ import annotations
 
@@ -7,43 +7,48 @@ from typing import Any, Literal, Self
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm._plotting import (
+    OKABE_ITO,
+    hide_frame,
+    legend_on_the_right,
+    new_axes,
+)
 from sklearn_seqcrm.inspection._event_attributions import event_attributions
 
-# Told apart by everybody (Okabe and Ito, 2008); the last one is for what is left.
-_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
+_COLORS, _GREY = OKABE_ITO[:6], OKABE_ITO[6]  # fields; other fields and inputs of rows
 
 
 class EventAttributionDisplay:
-    """Show the mean size of attributions by the place of events, and by field.
+    """Plot of mean absolute attributions by the age of events, and by field.
 
-    There is a bar for each of the last events, the very last one on the right, stacked
-    by field; and a bar for all that is of no event, statics and row features. Sizes
-    are absolute values, so that what moves rows up and down does not cancel.
+    Each of the last events has a bar, the very last event on the right, stacked by
+    field. One more bar is the sum over statics and row features. Absolute values do
+    not cancel between rows with positive and negative attributions.
 
-    It is made by `from_attributions` or `from_estimator`; what it holds are the
-    attributes below.
+    Create it with `from_attributions` or `from_estimator`.
 
     Parameters
     ----------
     means : DataFrame of shape (n_places, n_fields)
-        Mean absolute attribution of a field of the last event (index 1), of the one
+        Mean absolute attribution of a field of the last event (index 1), of the event
         before (2), and so on, over the rows that have such an event.
     of_rows : float or None, default=None
-        The same of what is of no event, added up; None if there was nothing.
+        Mean absolute attribution of statics and row features, summed; None if there
+        are none.
     unit : str, default="prediction"
-        What attributions are in, for the axis.
+        Unit of the attributions, for the axis.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
         Axes of the last plot.
     figure_ : matplotlib Figure
-        Its figure.
+        Figure of the last plot.
 
     See Also
     --------
-    event_attributions : The numbers of single rows.
-    HistoryDisplay : A picture of one row.
+    event_attributions : Attributions of single rows.
+    HistoryDisplay : Plot of one row.
 
     Examples
     --------
@@ -90,11 +95,11 @@ class EventAttributionDisplay:
         attributions : DataFrame
             What `event_attributions` returned, by event or by field.
         max_events : int, default=15
-            How many of the last events to show.
+            Number of last events to show.
         unit : str, default="prediction"
-            What attributions are in, for the axis.
+            Unit of the attributions, for the axis.
         ax : matplotlib Axes or None, default=None
-            Where to plot; None: new axes.
+            Axes to plot on; None: new axes.
 
         Returns
         -------
@@ -105,6 +110,7 @@ class EventAttributionDisplay:
         of_event = attributions["position"].notna()
         events = attributions[of_event].assign(size=size[of_event])
         last = events.groupby(["row", "history"])["position"].transform("max")
+        # 1 for the last event: rows of all lengths are aligned at their cutoffs.
         place = (last - events["position"] + 1).astype("int64").rename("place")
         means = events.groupby([place, "field"], sort=False)["size"].mean().unstack()
         means = means[means.index <= max_events].sort_index().fillna(0.0)
@@ -138,11 +144,11 @@ class EventAttributionDisplay:
         method, by, target, unit : object
             As in `event_attributions`.
         max_events : int, default=15
-            How many of the last events to show, and to look at.
+            Number of last events to show, and to attribute.
         n_jobs : int or None, default=None
             As in `event_attributions`.
         ax : matplotlib Axes or None, default=None
-            Where to plot; None: new axes.
+            Axes to plot on; None: new axes.
 
         Returns
         -------
@@ -170,41 +176,39 @@ class EventAttributionDisplay:
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            Where to plot; None: new axes.
+            Axes to plot on; None: new axes.
 
         Returns
         -------
         EventAttributionDisplay
             The display, with `ax_` and `figure_`.
         """
-        from matplotlib import pyplot as plt
-
         if ax is None:
-            _, ax = plt.subplots(figsize=(7.5, 3.4), layout="constrained")
+            ax = new_axes(7.5, 3.4)
         means = self._by_color()
         at = [-place for place in means.index.tolist()]
         below = np.zeros(len(means))
-        for color, (field, heights) in zip(_COLORS, means.items(), strict=False):
+        colors = [*_COLORS, _GREY]
+        for color, (field, heights) in zip(colors, means.items(), strict=False):
             ax.bar(at, heights, 0.8, bottom=below, color=color, label=str(field)[:30])
             below += heights.to_numpy()
         labels = [str(place) for place in means.index]
         if self.of_rows is not None:
-            ax.bar(1, self.of_rows, 0.8, color=_COLORS[-1], hatch="//", alpha=0.6)
+            ax.bar(1, self.of_rows, 0.8, color=_GREY, hatch="//", alpha=0.6)
             at, labels = [*at, 1], [*labels, "row"]
         ax.set_xticks(at, labels)
         ax.set_xlabel("events before the cutoff: 1 is the last")
         ax.set_ylabel(f"mean size of attributions\n({self.unit})")
         if len(means.columns) > 1:
-            ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-        for side in ("right", "top"):
-            ax.spines[side].set_visible(False)
+            legend_on_the_right(ax)
+        hide_frame(ax)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
     def _by_color(self) -> pd.DataFrame:
-        """The fields with the most, and the others together."""
+        """Return columns of the most important fields, and the sum of the others."""
         order = self.means.sum().sort_values(ascending=False, kind="stable").index
-        most = len(_COLORS) - 1
+        most = len(_COLORS)
         means = self.means[order[:most]].copy()
         if len(order) > most:
             means["others"] = self.means[order[most:]].sum(axis=1)

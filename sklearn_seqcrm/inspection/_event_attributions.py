@@ -1,4 +1,4 @@
-"""How much each event, and each of its fields, moved what a model says of a row."""
+"""Attributions of predictions to single events and their fields."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, validate_params
-from sklearn_seqcrm.inspection._lines import as_table
+from sklearn_seqcrm.inspection._attribution_table import as_table
+from sklearn_seqcrm.inspection._explained import ExplainedQuantity
+from sklearn_seqcrm.inspection._network_attributions import (
+    PathOptions,
+    blanking,
+    integrated_gradients,
+)
 from sklearn_seqcrm.inspection._occlusion import Occlusion
-from sklearn_seqcrm.inspection._path_lines import Path, blanked_lines, path_lines
-from sklearn_seqcrm.inspection._question import Question
 
 
 @validate_params(
@@ -32,7 +36,7 @@ from sklearn_seqcrm.inspection._question import Question
         "random_state": ["random_state"],
         "return_outputs": ["boolean"],
     },
-    # Not of the estimator, which is not ours.
+    # The estimator validates its own parameters.
     prefer_skip_nested_validation=False,
 )
 def event_attributions(
@@ -51,7 +55,7 @@ def event_attributions(
     random_state: Any = 0,
     return_outputs: bool = False,
 ) -> Any:
-    """How much each event, or each field of it, moved what a model says of each row.
+    """Attribute the prediction of each row to its events, or to their fields.
 
     Parameters
     ----------
@@ -61,133 +65,141 @@ def event_attributions(
         Rows with raw histories.
     method : {"occlusion", "blanking", "integrated_gradients"}, default="occlusion"
         ``"occlusion"``, for any estimator: the output less that of the row without the
-        event, as if it had not happened, or, with ``by="field"``, with that field of it
-        missing; statics are missing as well, but for the exposure of a network, which
-        has no line.
+        event, as if it had not happened, or, with ``by="field"``, with that field of
+        the event missing. Each static is set to missing too, except the exposure of a
+        network, which has no line.
 
         ``"integrated_gradients"``, for a pipeline with one of our networks at its end:
-        gradients of the output, integrated on the straight path to what the network
-        reads from a baseline of zeros. See the Notes for what that is.
+        gradients of the output, integrated on the straight path from a baseline of
+        zeros to the inputs of the network. See the Notes.
 
-        ``"blanking"``, for the same: the output less that with one event, or one field
-        of it, at that baseline, and all else as it is, row features as well. An event
-        happened then, and nobody knows what it was. There are lines of events alone.
+        ``"blanking"``, for the same pipelines: the output less that with one event, or
+        one field of it, at that baseline. All other inputs stay, row features included:
+        the event still happened, but its fields are unknown. Only events have lines.
     by : {"event", "field"}, default="event"
         A line for each event, or for each field of each event.
     fields : list of str or None, default=None
-        Fields of the log to explain. Everything else stays as it is: other fields, the
-        number of events and their times, row features and statics, which have no lines
-        then. With ``"integrated_gradients"`` the baseline is the row without these
-        fields. None: whole events, and what is of no event.
+        Fields of the log to explain. All other inputs stay as they are and have no
+        lines: other fields, the number of events and their times, row features and
+        statics. With ``"integrated_gradients"`` the baseline is the row without these
+        fields. None: whole events, row features and statics.
     target : object, default=None
-        The class to be explained; None: the second of two classes, the most probable
-        class of each row if there are more. Of several labels or targets, the position
+        The class to explain; None: the second of two classes, or the most probable
+        class of each row if there are more. For several labels or targets, the position
         of one, which has to be given.
     unit : {"log_odds", "probability"}, default="log_odds"
-        What a classifier's attributions are in: the logarithm of the odds of the class,
-        or its probability. Those of a classifier without ``predict_proba`` are in units
-        of its decision function, those of a regressor in units of its target, and those
-        of `LSTMSurvival` parts of its risk.
+        Unit of a classifier's attributions: the log odds of the class, or its
+        probability. Those of a classifier without ``predict_proba`` are in units of its
+        decision function, those of a regressor in units of its target, and those of
+        `LSTMSurvival` in units of its risk.
     last_events : int or None, default=None
-        Look at so many of the last events of each row only; None: at all.
+        Number of events at the end of each history to attribute; None: all.
     n_steps : int, default=32
         Points on the path of integrated gradients.
     n_baselines : int, default=0
-        With integrated gradients and `fields`: the mean over so many paths, each of
-        `n_steps` points, from values of these fields that other events have, drawn from
-        those that rows of `X` see (expected gradients); 0: one path, from no value.
+        With integrated gradients and `fields`: number of paths to average over, each of
+        `n_steps` points, whose baselines are values of these fields in other events,
+        drawn from the events of the rows (expected gradients); 0: one path, whose
+        baseline is no value.
     n_jobs : int or None, default=None
-        Tables to ask about at a time, as in joblib, for ``"occlusion"``.
+        Number of predictions at a time, as in joblib, for ``"occlusion"``.
     random_state : int, RandomState or None, default=0
         Draws the baselines.
     return_outputs : bool, default=False
-        Whether to return what was explained as well.
+        Whether to return the explained quantity as well.
 
     Returns
     -------
     attributions : DataFrame
         A line for each row of `X` and event, or field of it: ``row`` (position in `X`),
-        ``history`` (name of the column), ``position`` (from 0, the first event that
-        the row sees), ``customer``, ``time``, ``field`` (``"event"`` for all of it),
-        ``value`` (that of the field) and ``attribution``. Behind a row's events
-        are lines without a position and time: its statics, which have no history
-        either, and with integrated gradients its row features.
+        ``history`` (name of the column), ``position`` (from 0, the first event of the
+        history), ``customer``, ``time``, ``field`` (``"event"`` for a whole event),
+        ``value`` (of the field) and ``attribution``. After the events of a row follow
+        lines without a position and time: with integrated gradients its row features,
+        then its statics, which have no history either.
     outputs : DataFrame of shape (n, 2) or (n, 3)
-        Only if `return_outputs` is True. ``output``, what was explained; ``baseline``,
-        where integrated gradients start (the mean of `n_baselines`), NaN with other
-        methods; and ``target``, the class,
-        or the position of the label or target, if there are several.
+        Only if `return_outputs` is True. ``output``, the explained quantity;
+        ``baseline``, its value at the start of the path of integrated gradients (the
+        mean over `n_baselines`), NaN with other methods; and ``target``, the class, or
+        the position of the label or target, if there are several.
 
     Raises
     ------
     KeyError
         If no history has one of the `fields`.
     TypeError
-        If histories are encoded, or the estimator has no gradients and shall have.
+        If histories are encoded, or the method needs gradients that the estimator does
+        not have.
     ValueError
         If `target` is no class, or missing where there are several labels or targets,
-        the unit needs probabilities that there are not, or a parameter is out of range.
+        the unit needs ``predict_proba`` and there is none, or a parameter is out of
+        range.
 
     See Also
     --------
-    EventAttributionDisplay : A picture of what matters when.
-    HistoryDisplay : A picture of one row.
-    history_importance : What a model gets from events in all.
+    EventAttributionDisplay : Plot of mean attributions by the age of events.
+    HistoryDisplay : Plot of one row.
+    history_importance : Importance of parts of histories for the score of a model.
 
     Notes
     -----
-    Attributions explain the model, not the world: an event with a large one need not
-    have caused anything.
+    Attributions explain the model, not the world: an event with a large attribution
+    need not have caused anything.
 
-    **Occlusion** asks about a copy of the row for each of its events, so that the time
-    it takes grows with the square of the length of histories; `last_events` bounds it.
-    What two events say alike has no attribution in either, as one of them is enough.
-    A missing value is what the model makes of it. That is nothing to a network, but
-    for categories of which none was missing in training, whose code it never learned.
+    **Occlusion** [1]_, with the output ``f`` and the row ``x``, is ``f(x) - f(x without
+    the event)``. It predicts a copy of the row for each of its events, so that its time
+    grows with the square of the length of histories; `last_events` bounds it. Two
+    redundant events both have an attribution of 0, as either one is enough. The effect
+    of a missing value depends on the model. A network takes it as no information,
+    except a missing category if none was missing in training: its embedding was never
+    trained.
 
-    **Integrated gradients** (Sundararajan et al.) of a row sum to its output less the
-    baseline. The baseline is a row with as many events, at the same times, of which
-    nothing else is known: channels of numbers, of gaps and of the calendar are 0 (with
-    `HistoryEncoder` the median of a field), vectors of codes are 0 (that of a level
-    that training did not know), and so are row features and statics (with
-    `make_history_pipeline`, the mean of the training rows, or no level at all). Ages of
-    events, by which decayed poolings weigh them, stay. The time of an event has a line
-    of its own, under the name of the log's time column: its gap to the one before, and
-    the calendar. Row features, such as decayed counts, are inputs like others; their
-    ``value`` is scaled as the network reads it. So are the decayed sums of the linear
+    **Integrated gradients** [2]_ of input ``i`` are ``(x_i - b_i)`` times the mean of
+    ``df/dx_i`` on the path from the baseline ``b`` to ``x``. Those of a row sum to its
+    output less that of the baseline (completeness). The baseline is a row with as many
+    events, at the same times, whose fields are unknown: channels of numbers, of
+    interarrival times and of the calendar are 0 (with `HistoryEncoder`, the median of a
+    field), embeddings are 0 (that of an unknown level), and so are row features and
+    statics (with `make_history_pipeline`, the mean of the training rows, or no level at
+    all). Ages of events, the weights of decayed poolings, stay. The time of an event
+    has a line of its own, named after the time column of the log: its interarrival time
+    and the calendar. Row features, such as decayed counts, are inputs like others;
+    their ``value`` is scaled as for the network. So are the decayed sums of the linear
     part that a regressor of squared errors has (``amount_sum_0`` and so on), whose
-    baseline is 0 as well: nothing bought. Of several networks, what they say together
-    is explained (log odds of the mean probability, for example), and an event has what
-    it adds by way of all of them. The exposure of a row is a static, whose baseline is
-    the mean exposure.
+    baseline is 0 as well: no purchase. For an ensemble, its combined output is
+    explained (log odds of the mean probability, for example); an attribution is the sum
+    of the effects through all networks. The exposure of a row is a static, whose
+    baseline is the mean exposure.
 
-    Half way from nothing, a network reads events that are half of a kind, which it has
-    never seen. Where kinds decide what amounts mean, ``fields=["amount"]`` keeps kinds
-    as they are, and `n_baselines` begins with amounts that there are.
+    In the middle of the path, the kind of an event is half present, which never occurs
+    in training. Where the meaning of an amount depends on the kind,
+    ``fields=["amount"]`` keeps kinds as they are, and `n_baselines` starts from amounts
+    that occur [3]_.
 
-    **Blanking** asks what integrated gradients do, of one event at a time, and their
-    signs agree: on 92 to 99% of the 10 events of a row with the largest attributions,
-    where occlusion agrees on 38 to 83% (networks with different poolings on two
-    simulated logs). What occlusion adds to it is that an event happened at all: it
-    counts, ends a silence, and divides a gap.
+    **Blanking** moves one event at a time to the same baseline, and its signs agree
+    with those of integrated gradients: on 92 to 99% of the 10 events of a row with the
+    largest attributions, where occlusion agrees on 38 to 83% (networks with different
+    poolings on two simulated logs). Occlusion also includes the effect of the event as
+    such: it counts, it ends a time without events, and it divides an interarrival time.
 
-    The integral is computed at the points of Gauss and Legendre, with the mean slope of
-    each bend of the head (ReLU) over the stretch around a point. For 1,000 rows of 50
-    events, whose log odds had a standard deviation of 5.3, sums were right to 8e-4 with
-    16 points, 2e-4 with 32, and 8e-5 with 50, which took 10 s on one core; with the
-    slopes at 50 points themselves, as captum computes them, to 2e-2. With further bends
-    sums agree less well: those of ``pooling="max"``, and of rows whose prediction
-    ``loss="zero_inflated_lognormal"`` holds below a limit.
+    The integral is computed by Gauss-Legendre quadrature, with the mean slope of each
+    ReLU of the head over the interval around a point. For 1,000 rows of 50 events,
+    whose log odds had a standard deviation of 5.3, sums had an error of 8e-4 with 16
+    points, 2e-4 with 32, and 8e-5 with 50, which took 10 s on one core; with the slopes
+    at 50 points themselves, as captum computes them, of 2e-2. Further non-smooth
+    functions increase the error: ``pooling="max"``, and the bound on predictions of
+    ``loss="zero_inflated_lognormal"``.
 
     References
     ----------
-    M. Sundararajan, A. Taly and Q. Yan, "Axiomatic Attribution for Deep Networks",
-    ICML 2017. https://arxiv.org/abs/1703.01365
-
-    G. Erion, J. D. Janizek, P. Sturmfels, S. M. Lundberg and S.-I. Lee, "Improving
-    performance of deep learning models with axiomatic attribution priors and expected
-    gradients", Nature Machine Intelligence 3, 2021.
-    https://doi.org/10.1038/s42256-021-00343-w
+    .. [1] M. D. Zeiler and R. Fergus, "Visualizing and Understanding Convolutional
+       Networks", ECCV 2014. https://doi.org/10.1007/978-3-319-10590-1_53
+    .. [2] M. Sundararajan, A. Taly and Q. Yan, "Axiomatic Attribution for Deep
+       Networks", ICML 2017. https://arxiv.org/abs/1703.01365
+    .. [3] G. Erion, J. D. Janizek, P. Sturmfels, S. M. Lundberg and S.-I. Lee,
+       "Improving performance of deep learning models with axiomatic attribution priors
+       and expected gradients", Nature Machine Intelligence 3, 2021.
+       https://doi.org/10.1038/s42256-021-00343-w
 
     Examples
     --------
@@ -215,58 +227,58 @@ def event_attributions(
     4    1         2     4          2.0
     """
     check_is_fitted(estimator)
-    reader = "event_attributions"
-    table = Table.of(X).refuse_no_rows(reader).refuse_encoded(reader).refuse_missing()
-    question = Question.of(estimator, table.frame, target, unit)
-    chosen = None if fields is None else _known(fields, table)
+    caller = "event_attributions"
+    table = Table.of(X).refuse_no_rows(caller).refuse_encoded(caller).refuse_missing()
+    quantity = ExplainedQuantity.of(estimator, table.frame, target, unit)
+    chosen = None if fields is None else _check_fields(fields, table)
     if n_baselines and (chosen is None or method != "integrated_gradients"):
         raise ValueError(
             "n_baselines draws values of fields for method='integrated_gradients': "
             "give fields=, those to be explained, or leave it out."
         )
+    baseline = np.full(len(table.frame), np.nan)
     if method == "occlusion":
-        everyone = np.arange(len(table.frame))
-        output = question.ask(estimator, table.frame, everyone)
-        occlusion = Occlusion(estimator, table, question, output, n_jobs)
+        output = quantity.predict(table.frame, np.arange(len(table.frame)))
+        occlusion = Occlusion(table, quantity, output, n_jobs)
         lines = list(occlusion.lines(by, chosen, last_events))
     elif method == "blanking":
-        path = Path(by, chosen)
-        lines, output = blanked_lines(estimator, table, question, path)
+        lines, output = blanking(table, quantity, PathOptions(by, chosen))
     else:
         seed = check_random_state(random_state).randint(2**31)
-        path = Path(by, chosen, n_steps, n_baselines, seed)
-        lines, output, baseline = path_lines(estimator, table, question, path)
-    if method != "integrated_gradients":
-        baseline = np.full(len(output), np.nan)
-    found = as_table(lines)
+        path = PathOptions(by, chosen, n_steps, n_baselines, seed)
+        lines, output, baseline = integrated_gradients(table, quantity, path)
+    attributions = as_table(lines)
+    # Occlusion saves the predictions of older events. Networks attribute to all events
+    # at once, so that there is nothing to save.
     if method != "occlusion" and last_events is not None:
-        found = _of_last_events(found, table, last_events)
+        attributions = _keep_last_events(attributions, table, last_events)
     if not return_outputs:
-        return found
+        return attributions
     outputs = {"output": output, "baseline": baseline}
-    if question.targets is not None:
-        outputs["target"] = question.targets
-    return found, pd.DataFrame(outputs)
+    if quantity.targets is not None:
+        outputs["target"] = quantity.targets
+    return attributions, pd.DataFrame(outputs)
 
 
-def _known(fields: Sequence[str], table: Table) -> list[str]:
-    """The fields as a list, after a look at whether some history has each."""
-    there = {name for array in table.histories.values() for name in array.log.fields}
-    unknown = [name for name in fields if name not in there]
+def _check_fields(fields: Sequence[str], table: Table) -> list[str]:
+    """Return the fields as a list, each of which some history has."""
+    known = {name for array in table.histories.values() for name in array.log.fields}
+    unknown = [name for name in fields if name not in known]
     if unknown:
         raise KeyError(
-            f"No history has the fields {unknown}; there are {sorted(there)}."
+            f"No history has the fields {unknown}; there are {sorted(known)}."
         )
     return list(fields)
 
 
-def _of_last_events(found: pd.DataFrame, table: Table, n_events: int) -> pd.DataFrame:
-    """The lines of the last events of each row, and of what is of no event."""
-    of_row = found["position"].isna().to_numpy()
+def _keep_last_events(
+    attributions: pd.DataFrame, table: Table, n_events: int
+) -> pd.DataFrame:
+    """Return the lines of the last events of each row, of row features and statics."""
+    of_row = attributions["position"].isna().to_numpy()
     kept = of_row.copy()
+    position = attributions["position"].fillna(-1).to_numpy("int64")
     for name, array in table.histories.items():
-        own = (found["history"] == name).to_numpy() & ~of_row
-        first = array.lengths[found["row"]] - n_events
-        position = found["position"].fillna(-1).to_numpy("int64")
-        kept |= own & (position >= first)
-    return found[kept].reset_index(drop=True)
+        own = (attributions["history"] == name).to_numpy() & ~of_row
+        kept |= own & (position >= array.lengths[attributions["row"]] - n_events)
+    return attributions[kept].reset_index(drop=True)

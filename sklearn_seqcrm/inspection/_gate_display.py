@@ -1,4 +1,4 @@
-"""A picture of the gates of one row, event after event."""
+"""Plot of the gates of one row, event by event."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm._plotting import hide_frame, new_axes, text_color
 from sklearn_seqcrm.inspection._network_signals import lstm_gates
 
 _GATES = ("input", "forget", "output", "reset", "update")
 
 
 class GateDisplay:
-    """Show how far gates were open at each event of a row: the mean over units.
+    """Plot of the activation of gates at each event of a row: mean over units.
 
-    Around the mean is a band from the tenth to the ninetieth percentile of the units.
+    The band around the mean is from the 10th to the 90th percentile of the units.
 
-    It is made by `from_gates` or `from_estimator`; what it holds are the attributes
-    below.
+    Create it with `from_gates` or `from_estimator`.
 
     Parameters
     ----------
@@ -30,12 +30,12 @@ class GateDisplay:
     ax_ : ndarray of matplotlib Axes
         Axes of the last plot, one for each gate.
     figure_ : matplotlib Figure
-        Its figure.
+        Figure of the last plot.
 
     See Also
     --------
-    lstm_gates : The numbers.
-    HistoryDisplay : A picture of the events themselves.
+    lstm_gates : Gates as a table.
+    HistoryDisplay : Plot of the events themselves.
 
     Examples
     --------
@@ -68,7 +68,7 @@ class GateDisplay:
         row : int, default=0
             Position of the row in `X`.
         ax : array-like of matplotlib Axes or None, default=None
-            Where to plot, one for each gate; None: new axes.
+            Axes to plot on, one for each gate; None: new axes.
 
         Returns
         -------
@@ -100,9 +100,9 @@ class GateDisplay:
         row : int, default=0
             Position of the row in `X`.
         layer : int, default=-1
-            Which layer.
+            Position of the layer.
         ax : array-like of matplotlib Axes or None, default=None
-            Where to plot, one for each gate; None: new axes.
+            Axes to plot on, one for each gate; None: new axes.
 
         Returns
         -------
@@ -118,26 +118,18 @@ class GateDisplay:
         Parameters
         ----------
         ax : array-like of matplotlib Axes or None, default=None
-            Where to plot, one for each gate; None: new axes.
+            Axes to plot on, one for each gate; None: new axes.
 
         Returns
         -------
         GateDisplay
             The display, with `ax_` and `figure_`.
         """
-        from matplotlib import pyplot as plt
-
         names = [name for name in _GATES if name in self.gates]
         if ax is None:
-            _, ax = plt.subplots(
-                len(names),
-                1,
-                figsize=(7.5, 0.6 + 1.2 * len(names)),
-                sharex=True,
-                squeeze=False,
-                layout="constrained",
-            )
-        axes, ink = np.ravel(ax), plt.rcParams["text.color"]
+            n = len(names)
+            ax = new_axes(7.5, 0.6 + 1.2 * n, n, sharex=True, squeeze=False)
+        axes, ink = np.ravel(ax), text_color()
         for name, one in zip(names, axes, strict=True):
             by_event = self.gates.groupby("position")[name]
             at = 1 + np.arange(by_event.ngroups)
@@ -146,8 +138,7 @@ class GateDisplay:
             one.step(at, by_event.mean(), where="mid", color=ink)
             one.set_ylim(0, 1)
             one.set_ylabel(name)
-            for side in ("right", "top"):
-                one.spines[side].set_visible(False)
+            hide_frame(one)
         axes[0].set_title("how far gates are open: mean of units, 80% of them", size=10)
         axes[-1].set_xlabel("event, from the first to the last before the cutoff")
         axes[-1].xaxis.get_major_locator().set_params(integer=True)

@@ -1,4 +1,4 @@
-"""A picture of vanishing gradients."""
+"""Plot of vanishing gradients."""
 
 from __future__ import annotations
 
@@ -7,38 +7,42 @@ from typing import Any, Self
 
 import pandas as pd
 
+from sklearn_seqcrm._plotting import (
+    OKABE_ITO,
+    hide_frame,
+    legend_on_the_right,
+    new_axes,
+)
 from sklearn_seqcrm.inspection._network_signals import gradient_flow
 
-# Told apart by everybody (Okabe and Ito, 2008), and by their lines.
-_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#999999")
+_COLORS = OKABE_ITO[:7]  # yellow lines are too faint
 _LINES = ("-", "--", "-.", ":")
 
 
 class GradientFlowDisplay:
-    """Show how the derivative of the output by the state falls with the age of events.
+    """Plot of the norm of the gradient by the state against the age of events.
 
-    The axis of norms is logarithmic, so that a straight line is a constant factor for
-    each event. All are divided by the norm at the last event.
+    The axis of norms is logarithmic: a straight line is a constant factor per event.
+    Norms are divided by that at the last event.
 
-    It is made by `from_flows` or `from_estimator`; what it holds are the attributes
-    below.
+    Create it with `from_flows` or `from_estimator`.
 
     Parameters
     ----------
     norms : DataFrame of shape (n_ages, n_models)
-        Median norm by age of the event, 1 for the last, of each model.
+        Median norm for each model by the age of the event, 1 for the last.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
         Axes of the last plot.
     figure_ : matplotlib Figure
-        Its figure.
+        Figure of the last plot.
 
     See Also
     --------
-    gradient_flow : The numbers of single rows.
-    GateDisplay : What forgets.
+    gradient_flow : Norms of single rows.
+    GateDisplay : Plot of the gates, which decide what is forgotten.
 
     Examples
     --------
@@ -66,11 +70,11 @@ class GradientFlowDisplay:
         Parameters
         ----------
         flows : dict of str to DataFrame
-            By the name of the model.
+            Results by the name of the model.
         max_age : int or None, default=None
-            The oldest event to show; None: all.
+            The age of the oldest event to show; None: all.
         ax : matplotlib Axes or None, default=None
-            Where to plot; None: new axes.
+            Axes to plot on; None: new axes.
 
         Returns
         -------
@@ -84,7 +88,7 @@ class GradientFlowDisplay:
         """
         if not isinstance(flows, Mapping):
             raise TypeError(
-                "flows must be a dict of what is to be compared, such as "
+                "flows must be a dict of the models to compare, such as "
                 f"{{'lstm': gradient_flow(...)}}; got {type(flows).__name__}."
             )
         norms = pd.DataFrame(
@@ -115,7 +119,7 @@ class GradientFlowDisplay:
         max_age : int or None, default=None
             The oldest event to show; None: all.
         ax : matplotlib Axes or None, default=None
-            Where to plot; None: new axes.
+            Axes to plot on; None: new axes.
 
         Returns
         -------
@@ -128,7 +132,7 @@ class GradientFlowDisplay:
 
     @property
     def ratios(self) -> pd.DataFrame:
-        """Norms over that at the last event."""
+        """Norms divided by that at the last event."""
         return self.norms.div(self.norms.iloc[0])
 
     def plot(self, ax: Any = None) -> Self:
@@ -137,17 +141,15 @@ class GradientFlowDisplay:
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            Where to plot; None: new axes.
+            Axes to plot on; None: new axes.
 
         Returns
         -------
         GradientFlowDisplay
             The display, with `ax_` and `figure_`.
         """
-        from matplotlib import pyplot as plt
-
         if ax is None:
-            _, ax = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
+            ax = new_axes(7.5, 3.6)
         for i, (name, ratio) in enumerate(self.ratios.items()):
             color, line = _COLORS[i % len(_COLORS)], _LINES[i % len(_LINES)]
             ax.plot(ratio.index, ratio, line, color=color, label=str(name)[:30])
@@ -156,8 +158,7 @@ class GradientFlowDisplay:
         ax.set_xlabel("events before the cutoff: 1 is the last")
         ax.set_ylabel("derivative by the state,\nover that at the last event")
         if len(self.norms.columns) > 1:
-            ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-        for side in ("right", "top"):
-            ax.spines[side].set_visible(False)
+            legend_on_the_right(ax)
+        hide_frame(ax)
         self.ax_, self.figure_ = ax, ax.figure
         return self

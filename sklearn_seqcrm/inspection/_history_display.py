@@ -1,4 +1,4 @@
-"""A picture of one history, in the colours of what its events did to the prediction."""
+"""Plot of one history, with events coloured by their attributions."""
 
 from __future__ import annotations
 
@@ -8,40 +8,41 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._columns import Table, one_history
+from sklearn_seqcrm._plotting import hide_frame, new_axes, set_date_ticks, text_color
 from sklearn_seqcrm.inspection._event_attributions import event_attributions
+from sklearn_seqcrm.inspection._explained import named_history
 
-_MOST_LANES = 8
+_MAX_LANES = 8  # fields with more levels are ids, or do not fit
 
 
 class HistoryDisplay:
-    """Show the events of one row up to its cutoff, coloured by their attributions.
+    """Plot of the events of one row up to its cutoff, coloured by their attributions.
 
-    It is made by `from_estimator` or `from_attributions`; what it holds are the
-    attributes below.
+    Create it with `from_estimator` or `from_attributions`.
 
     Parameters
     ----------
     events : DataFrame of shape (n_events, 4)
-        Of each event its ``time``, ``lane`` (the line on which it stands), ``size``
-        (from 0 to 1, NaN for a missing one) and ``attribution``.
+        ``time``, ``lane`` (horizontal line of the plot), ``size`` (from 0 to 1, NaN if
+        missing) and ``attribution`` of each event.
     cutoff : Timestamp, int or float
         The cutoff.
     title : str, default=""
         Title of the plot.
     unit : str, default="prediction"
-        What attributions are in, for the scale of colours.
+        Unit of the attributions, for the colour bar.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
         Axes of the last plot.
     figure_ : matplotlib Figure
-        Its figure.
+        Figure of the last plot.
 
     See Also
     --------
-    event_attributions : The numbers.
-    EventAttributionDisplay : A picture of many rows.
+    event_attributions : Attributions as a table.
+    EventAttributionDisplay : Plot of many rows.
 
     Examples
     --------
@@ -92,8 +93,8 @@ class HistoryDisplay:
         Parameters
         ----------
         attributions : DataFrame
-            What `event_attributions` returned for `X`, by event or by field. Events
-            that it left out have none, and are crosses.
+            Result of `event_attributions` for `X`, by event or by field. Events without
+            attributions (see `last_events` there) are crosses.
         X : DataFrame of shape (n, n_columns)
             Rows with raw histories.
         row : int, default=0
@@ -101,16 +102,16 @@ class HistoryDisplay:
         history : str or None, default=None
             Name of the history column; None: the only one.
         kind_field : str or None, default=None
-            Categorical field whose levels have a line each; None: that of the kinds of
-            a log that `EventLog.concat` merged, or the first with few levels.
+            Categorical field whose levels have a line each; None: the kind of event in
+            a log that `EventLog.concat` merged, or the first field with up to 8 levels.
         size_field : str or None, default=None
-            Field of numbers that are the areas of the dots; None: the first.
+            Numeric field that sets the areas of the dots; None: the first.
         title : str or None, default=None
             Title of the plot; None: the customer.
         unit : str, default="prediction"
-            What attributions are in.
+            Unit of the attributions.
         ax : matplotlib Axes or None, default=None
-            Where to plot; None: new axes.
+            Axes to plot on; None: new axes.
 
         Returns
         -------
@@ -125,8 +126,7 @@ class HistoryDisplay:
             If there is no such column or field.
         """
         table = Table.of(X).refuse_encoded("HistoryDisplay").refuse_missing()
-        array = one_history(table.frame, history)
-        [name] = [name for name, one in table.histories.items() if one is array]
+        name, array = named_history(table, history)
         one = array[row]
         frame = one.to_frame()
         own = attributions[
@@ -161,7 +161,7 @@ class HistoryDisplay:
         size_field: str | None = None,
         ax: Any = None,
     ) -> Self:
-        """Plot what a fitted estimator makes of the events of a row.
+        """Attribute the prediction for a row to its events, and plot them.
 
         Parameters
         ----------
@@ -179,7 +179,7 @@ class HistoryDisplay:
         Returns
         -------
         HistoryDisplay
-            The display, plotted. Its title has the customer and what is predicted.
+            The display, plotted. Its title has the customer and the prediction.
 
         Raises
         ------
@@ -212,21 +212,17 @@ class HistoryDisplay:
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            Where to plot; None: new axes.
+            Axes to plot on; None: new axes.
 
         Returns
         -------
         HistoryDisplay
             The display, with `ax_` and `figure_`.
         """
-        from matplotlib import pyplot as plt
-        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
         lanes = self.events["lane"].value_counts(sort=True).index.tolist()
         if ax is None:
-            height = 1.7 + 0.4 * max(1, len(lanes))
-            _, ax = plt.subplots(figsize=(8, height), layout="constrained")
-        ink = plt.rcParams["text.color"]
+            ax = new_axes(8, 1.7 + 0.4 * max(1, len(lanes)))
+        ink = text_color()
         for y in range(len(lanes)):
             ax.axhline(y, color=ink, lw=0.6, alpha=0.3, zorder=0)
         ax.axvline(self.cutoff, color=ink, lw=2)
@@ -243,18 +239,14 @@ class HistoryDisplay:
             fontsize="small",
         )
         if isinstance(self.cutoff, pd.Timestamp) and len(self.events):
-            locator = AutoDateLocator()
-            ax.xaxis.set_major_locator(locator)
-            ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+            set_date_ticks(ax)
         ax.set_title(self.title, loc="left")
-        for side in ("left", "right", "top"):
-            ax.spines[side].set_visible(False)
-        ax.tick_params(axis="y", length=0)
+        hide_frame(ax, y_axis=False)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
     def _plot_events(self, ax: Any, lanes: list[Any], ink: str) -> None:
-        """Dots, the strongest on top; a scale that has 0 in its middle."""
+        """Plot dots, strong attributions on top, on a colour scale centred at 0."""
         events = self.events
         strength = events["attribution"].abs().fillna(0.0)
         events = events.iloc[np.argsort(strength.to_numpy(), kind="stable")]
@@ -269,8 +261,8 @@ class HistoryDisplay:
             "vmax": limit,
             "edgecolors": ink,
         }
-        # A circle without a color would look like one of 0, or on a dark page like one
-        # of the lowest.
+        # Crosses: a circle without a colour would look like an attribution of 0, or on
+        # a dark page like the lowest one.
         of_unknown = {"c": ink, "marker": "x", "alpha": 0.6}
         for some, style in ((events[~known], of_unknown), (events[known], of_known)):
             if not len(some):
@@ -289,19 +281,19 @@ class HistoryDisplay:
 
 
 def _lanes(frame: pd.DataFrame, of_log: str | None, chosen: str | None) -> Any:
-    """Line of each event: the level of a field, or one line for all."""
+    """Return the lane of each event: the level of a field, or one lane for all."""
     fields = frame.iloc[:, 2:]
     if chosen is not None and chosen not in fields:
         raise KeyError(f"The log has no field {chosen!r}; it has {list(fields)}.")
     name: Any = of_log if chosen is None else chosen
     if name is None:
-        few = [
+        few = (
             one
             for one, column in fields.items()
             if isinstance(column.dtype, pd.CategoricalDtype)
-            and len(column.dtype.categories) <= _MOST_LANES
-        ]
-        name = few[0] if few else None
+            and len(column.dtype.categories) <= _MAX_LANES
+        )
+        name = next(few, None)
     if name is None:
         return np.full(len(frame), "events", dtype=object)
     levels = fields[name].astype(object)
@@ -309,7 +301,7 @@ def _lanes(frame: pd.DataFrame, of_log: str | None, chosen: str | None) -> Any:
 
 
 def _sizes(fields: pd.DataFrame, chosen: str | None) -> np.ndarray:
-    """Absolute numbers of a field as shares of the largest, shape (n_events,)."""
+    """Return the absolute values of a field over the largest, shape (n_events,)."""
     if chosen is not None and chosen not in fields:
         raise KeyError(f"The log has no field {chosen!r}; it has {list(fields)}.")
     names = [name for name, column in fields.items() if column.dtype.kind == "f"]

@@ -1,4 +1,4 @@
-"""How much worse a model becomes without something that its histories hold."""
+"""Permutation importance of parts of histories: fields, kinds, order, old events."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from joblib import Parallel, delayed
 from scipy import stats
 from sklearn.exceptions import UndefinedMetricWarning
 from sklearn.metrics import check_scoring
-from sklearn.utils import Bunch, check_random_state, get_tags
+from sklearn.utils import Bunch, check_random_state
 from sklearn.utils.validation import check_consistent_length, column_or_1d
 
 from sklearn_seqcrm._columns import row_customers
@@ -23,108 +23,40 @@ from sklearn_seqcrm._sklearn_compat import (
     safe_indexing,
     validate_params,
 )
+from sklearn_seqcrm._stored_outputs import StoredOutputs
 from sklearn_seqcrm.events import HistoryArray
-from sklearn_seqcrm.inspection._other_events import (
-    OwnEvents,
-    last_events,
-    last_time,
-    with_field_shuffled,
+from sklearn_seqcrm.inspection._explained import ExplainedRows
+from sklearn_seqcrm.inspection._perturbations import (
+    RowEvents,
+    keep_last_events,
+    keep_last_time,
+    permute_field,
 )
-from sklearn_seqcrm.inspection._question import Asked, read_asked
 
-_METHODS = ("predict", "predict_proba", "predict_log_proba", "decision_function")
-
-
-class Remembered:
-    """A fitted model in front of the rows of one table, which asks it once.
-
-    Scorers take it for the model. It answers for the rows that `look_at` named last,
-    whatever it is given.
-
-    Parameters
-    ----------
-    fitted : fitted estimator
-        The model.
-    X : DataFrame of shape (n, n_columns)
-        All rows.
-    """
-
-    def __init__(self, fitted: Any, X: pd.DataFrame) -> None:
-        self._fitted = fitted
-        self._X = X
-        self._said: dict[str, Any] = {}
-        self._rows: Any = slice(None)
-
-    def __getattr__(self, name: str) -> Any:
-        """What the model has, and its answers."""
-        if name.startswith("__"):  # which copies and pickles look for
-            raise AttributeError(name)
-        found = getattr(self._fitted, name)
-        if name not in _METHODS:
-            return found
-
-        def ask(X: Any) -> Any:
-            if name not in self._said:
-                self._said[name] = np.asarray(found(self._X))
-            return self._said[name][self._rows]
-
-        # scikit-learn reads it to know what comes back.
-        ask.__name__ = name
-        return ask
-
-    def __sklearn_tags__(self) -> Any:
-        """What kind of model it is."""
-        return get_tags(self._fitted)
-
-    def score(
-        self,
-        scorer: Callable[..., float],
-        y: Any,
-        rows: np.ndarray,
-        sample_weight: np.ndarray | None,
-    ) -> float:
-        """Score what the model said of some rows.
-
-        Parameters
-        ----------
-        scorer : callable
-            ``scorer(model, X, y)``, and `sample_weight` if there are weights.
-        y : array-like of shape (n,)
-            Targets of all rows.
-        rows : ndarray of int64
-            The rows to score.
-        sample_weight : ndarray of shape (n,) or None
-            Weights of all rows.
-        """
-        self._rows = rows
-        weight = {} if sample_weight is None else {"sample_weight": sample_weight[rows]}
-        found = scorer(self, self._X.iloc[rows], safe_indexing(y, rows), **weight)
-        return float(found)
-
-
-# Parts of the customers, each of which is left out once for the intervals.
-_N_PARTS = 20
+# Groups of customers for the delete-a-group jackknife (Kott, "The Delete-a-Group
+# Jackknife", Journal of Official Statistics 17, 2001).
+_N_GROUPS = 20
 # Levels of a field with more are ids rather than kinds of events.
-_MOST_KINDS = 20
+_MAX_KINDS = 20
 
 
 class Aspect(NamedTuple):
-    """Something that histories hold.
+    """A part of histories whose importance is measured.
 
     Parameters
     ----------
     group : {"history", "field", "kind", "order", "last events", "last time"}
-        Of which sort it is.
+        Type of the part.
     name : object
-        Which of that sort: a field, a level, a number of events, a length of time.
+        Name of the field, level of the kind, number of events or length of time.
     """
 
     group: str
     name: Any
 
     @property
-    def is_drawn(self) -> bool:
-        """Whether histories without it are drawn, and differ from draw to draw."""
+    def is_random(self) -> bool:
+        """Whether the perturbation is drawn at random, and so repeated."""
         return not self.group.startswith("last")
 
 
@@ -140,7 +72,7 @@ class Aspect(NamedTuple):
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
     },
-    # Not of the estimator, which is not ours.
+    # The estimator validates its own parameters.
     prefer_skip_nested_validation=False,
 )
 def history_importance(
@@ -160,32 +92,33 @@ def history_importance(
     random_state: Any = 0,
     sample_weight: Any = None,
 ) -> Bunch:
-    """Permutation importance of what is inside histories.
+    """Compute the permutation importance of parts of histories.
 
-    `sklearn.inspection.permutation_importance` exchanges whole columns between rows,
-    and to it a history is one value. This function changes events and asks a fitted
-    model again; the importance of something is by how much its score falls:
+    `sklearn.inspection.permutation_importance` permutes whole columns, in which a
+    history is one value. This function perturbs the events and predicts again; the
+    importance of a part is the decrease of the score [1]_. The groups of parts are:
 
     ``"history"``
-        All events of a row are exchanged for those of another row, as long before its
-        cutoff. What the model knows of histories at all.
+        All events of a row are replaced by those of another row, at equal times before
+        the cutoff: the importance of the history as a whole.
     ``"field"``
-        The values of a field are exchanged between events, of any rows.
+        The values of a field are permuted among the events of all rows.
     ``"kind"``
-        The events of a kind are exchanged for those of another row, as long before
-        its cutoff: how many there were, when, and all their fields.
+        The events of a kind are replaced by those of another row, at equal times before
+        the cutoff: their number, their times, and all their fields.
     ``"order"``
-        What happened is shuffled within each history; the times stay.
+        The fields of events are permuted within each history; the times stay.
     ``"last events"``, ``"last time"``
-        Rows see their last events only, or those since some time before their cutoff:
-        what older events are worth. Nothing is drawn here.
+        Rows keep their last events only, or those since some time before the cutoff:
+        the importance of older events. Nothing is random here.
 
     Parameters
     ----------
     estimator : fitted estimator
-        Any that takes raw `X`: a pipeline with a network or with boosted trees.
+        An estimator that takes raw `X`: a pipeline with a network or with boosted
+        trees.
     X : DataFrame of shape (n, n_columns)
-        Rows with raw histories, best those that training did not see.
+        Rows with raw histories, preferably none of the training rows.
     y : array-like of shape (n,)
         Targets.
     scoring : str or callable
@@ -194,70 +127,79 @@ def history_importance(
     history : str or None, default=None
         Name of the history column; None: the only one.
     fields : list of str or None, default=None
-        Fields to look at; None: all, but for the one that tells kinds apart in a log
-        that `EventLog.concat` merged.
+        Fields to permute; None: all, except the kind of the events in a log that
+        `EventLog.concat` merged.
     kind_field : str or None, default=None
-        Categorical field whose levels are the kinds of events, up to 20 of those that
-        occur most; None: that of a log that `EventLog.concat` merged, if it is one.
+        Categorical field whose levels are the kinds of events, of which the 20 most
+        frequent are used; None: that of a log that `EventLog.concat` merged.
     last_events : list of int, default=(1, 2, 5, 10, 20, 50)
-        Numbers of last events to see. Those that no history exceeds are left out.
+        Numbers of last events to keep. Those that no history exceeds are left out.
     last_time : list of Timedelta, str or number, default=()
-        Times before the cutoff since when to see events.
+        Lengths of time before the cutoff whose events to keep.
     n_repeats : int, default=5
-        How often to exchange or shuffle.
+        Number of permutations.
     confidence_level : float, default=0.95
         Probability of the intervals, between 0 and 1.
     n_jobs : int or None, default=None
-        Tables to ask about at a time, as in joblib.
+        Number of predictions at a time, as in joblib.
     random_state : int, RandomState or None, default=0
-        Draws what is exchanged, and the parts of the customers.
+        Draws the permutations, and the groups of customers.
     sample_weight : array-like of shape (n,) or None, default=None
-        Weights of the rows, if the score takes some.
+        Weights of the rows, if the score takes weights.
 
     Returns
     -------
     Bunch
-        As of `sklearn.inspection.permutation_importance`: ``importances`` of shape
-        (n_aspects, n_repeats), ``importances_mean`` and ``importances_std`` of shape
-        (n_aspects,). Also ``baseline_score``, that of `X` as it is, and ``table``, a
-        DataFrame with a line for each aspect in the same order: ``group`` and
-        ``name`` as above, ``importance`` (the mean), ``std``, and ``lower`` and
-        ``upper``, its interval.
+        As in `sklearn.inspection.permutation_importance`, for n_parts parts:
+        ``importances`` of shape (n_parts, n_repeats), ``importances_mean`` and
+        ``importances_std`` of shape (n_parts,). Also ``baseline_score``, the score of
+        `X` as it is, and ``table``, a DataFrame with a line for each part in the same
+        order: ``group`` and ``name`` as above, ``importance`` (the mean), ``std``, and
+        ``lower`` and ``upper``, its interval.
 
     Raises
     ------
     KeyError
         If there is no such column or field.
     TypeError
-        If histories are encoded, or a length of time is none.
+        If histories are encoded, or `last_time` holds something else than durations.
     ValueError
-        If there are several history columns and no choice, a number of last events is
-        less than 1, `kind_field` is not categorical, or a parameter is out of range.
+        If there are several history columns and none is chosen, a number of last events
+        is less than 1, `kind_field` is not categorical, or a parameter is out of range.
 
     See Also
     --------
-    HistoryImportanceDisplay : A picture of it.
+    HistoryImportanceDisplay : Plot of the importances.
     sklearn.inspection.permutation_importance : For the columns beside histories.
-    event_attributions : What single events do to single rows.
+    event_attributions : Effects of single events on single rows.
 
     Notes
     -----
-    An importance says what *this model* gets from something. Of a field that goes with
-    another it may be small, although either of them alone would be worth much.
+    An importance is that for *this model*. Of two correlated fields both may have small
+    importances, although either alone would be very informative.
 
-    The interval is that of other customers and other draws: by how much the mean over
-    repeats varies where each of 20 random parts of the customers is left out, with all
-    rows of each customer (the delete-a-group jackknife), and by what the repeats
-    differ. It takes no further prediction. With one customer, or where the score is not
-    defined without one of the parts, it is NaN.
+    The interval covers the sampling of customers and of permutations. Its variance is
+    ``(G - 1) / G * sum_g (m_g - mean(m))^2 + s^2 / R``: ``m_g`` is the mean importance
+    without group ``g`` of ``G = 20`` random groups of customers, each with all of their
+    rows (delete-a-group jackknife [2]_), and ``s^2`` the variance of the ``R`` repeats.
+    The interval has Student's quantiles with ``G - 1`` degrees of freedom. It takes no
+    further prediction. With one customer, or where the score is not defined without one
+    of the groups, it is NaN.
 
-    Where events go from row to row, they keep the time before the cutoff, and so come
-    to another weekday or hour if cutoffs differ in those. Events of the log that no row
-    sees are not used. Rows of customers whom the log does not know stay empty.
+    Events that move to another row keep their time before the cutoff, and so get
+    another weekday or hour if cutoffs differ in those. Events of the log that no row
+    shows are not used. Rows of customers that the log does not know stay empty.
 
-    Rows of one customer share their events, which networks read once; where events are
-    exchanged or shuffled, each row has its own, so that these aspects take as many
+    Rows of one customer share their events, so that networks process them once. Events
+    that are moved or permuted differ from row to row, so that these parts take as many
     times longer as a customer has rows.
+
+    References
+    ----------
+    .. [1] L. Breiman, "Random Forests", Machine Learning 45, 2001.
+       https://doi.org/10.1023/A:1010933404324
+    .. [2] P. S. Kott, "The Delete-a-Group Jackknife", Journal of Official Statistics
+       17, 2001.
 
     Examples
     --------
@@ -279,48 +221,50 @@ def history_importance(
     >>> found.importances.shape == (len(found.table), 2)
     True
     """
-    asked = read_asked(estimator, X, history, "history_importance")
-    check_consistent_length(asked.frame, y, sample_weight)
+    explained = ExplainedRows.of(estimator, X, history, "history_importance")
+    array = explained.array
+    check_consistent_length(explained.frame, y, sample_weight)
     if sample_weight is not None:
         sample_weight = column_or_1d(sample_weight)
-    kind_field = asked.array.log.kind_field if kind_field is None else kind_field
-    aspects = list(_aspects(asked.array, fields, kind_field, last_events, last_time))
+    kind_field = array.log.kind_field if kind_field is None else kind_field
+    aspects = list(_aspects(array, fields, kind_field, last_events, last_time))
     rng = check_random_state(random_state)
-    judge = _Judge(
+    evaluation = _Evaluation(
         estimator,
-        asked,
+        explained,
         y,
         check_scoring(estimator, scoring),
         sample_weight,
-        _parts(row_customers([asked.array]), rng),
+        _subsets(row_customers([array]), rng),
         kind_field,
     )
+    # One seed for each task, drawn here: results do not depend on n_jobs.
     tasks = [
         (aspect, int(rng.randint(2**31)))
         for aspect in aspects
-        for _ in range(n_repeats if aspect.is_drawn else 1)
+        for _ in range(n_repeats if aspect.is_random else 1)
     ]
-    base = judge.scores(asked.frame)
+    base = evaluation.scores(explained.frame)
     found = iter(
-        Parallel(n_jobs=n_jobs)(delayed(judge.without)(*task) for task in tasks)
+        Parallel(n_jobs=n_jobs)(delayed(evaluation.perturbed)(*task) for task in tasks)
     )
-    # Falls, by aspect, repeat, and part of the customers that is left out; first: none.
-    falls = np.empty((len(aspects), n_repeats, len(base)))
-    for fall, aspect in zip(falls, aspects, strict=True):
-        fall[:] = base - (
-            [next(found) for _ in range(n_repeats)] if aspect.is_drawn else next(found)
+    # (aspects, repeats, 1 + groups): all rows, then without each group of customers.
+    drops = np.empty((len(aspects), n_repeats, len(base)))
+    for drop, aspect in zip(drops, aspects, strict=True):
+        drop[:] = base - (
+            [next(found) for _ in range(n_repeats)] if aspect.is_random else next(found)
         )
-    return _as_bunch(aspects, falls, base[0], confidence_level)
+    return _as_bunch(aspects, drops, base[0], confidence_level)
 
 
 def _aspects(
     array: HistoryArray,
     fields: Any,
     kind_field: str | None,
-    n_last: Any,
+    numbers: Any,
     lengths: Any,
 ) -> Iterator[Aspect]:
-    """What to look at, after a look at whether it can be."""
+    """Yield the parts of histories to perturb; a part that does not exist raises."""
     log = array.log
     yield Aspect("history", "all events")
     if fields is None:
@@ -331,7 +275,7 @@ def _aspects(
     if kind_field is not None:
         yield from (Aspect("kind", kind) for kind in _kinds(array, kind_field))
     yield Aspect("order", "order")
-    for number in n_last:
+    for number in numbers:
         if not is_count(number):
             raise ValueError(
                 f"last_events must be whole numbers of 1 or more; got {number!r}."
@@ -339,43 +283,43 @@ def _aspects(
         if number < array.lengths.max():
             yield Aspect("last events", int(number))
     for length in lengths:
-        last_time(array[:0], length)
+        keep_last_time(array[:0], length)  # raises if it is no duration
         yield Aspect("last time", length)
 
 
 def _kinds(array: HistoryArray, field: str) -> list[Any]:
-    """The levels of a field that rows see most often, the most frequent first."""
+    """Return the most frequent levels of a field in the rows, by frequency."""
     column = array.log.column(field)
     if column.categories is None:
         raise ValueError(
             f"kind_field={field!r} is {column.kind}, and kinds of events are levels of "
             "a categorical field."
         )
-    codes = column.values[OwnEvents.of(array).event]
+    codes = column.values[RowEvents.of(array).event]
     counts = np.bincount(codes[codes >= 0], minlength=len(column.categories))
-    order = np.argsort(-counts, kind="stable")[:_MOST_KINDS]
+    order = np.argsort(-counts, kind="stable")[:_MAX_KINDS]
     return column.categories[order[counts[order] > 0]].tolist()
 
 
-def _parts(customers: np.ndarray, rng: np.random.RandomState) -> list[np.ndarray]:
-    """All rows, and then those without each of some parts of the customers."""
+def _subsets(customers: np.ndarray, rng: np.random.RandomState) -> list[np.ndarray]:
+    """Return all rows, then the rows without each random group of customers."""
     n_customers = customers.max() + 1
     rows = np.arange(len(customers))
     if n_customers < 2:
         return [rows]
-    n_parts = min(_N_PARTS, n_customers)
-    part = (rng.permutation(n_customers) % n_parts)[customers]
-    return [rows, *(rows[part != one] for one in range(n_parts))]
+    n_groups = min(_N_GROUPS, n_customers)
+    group = (rng.permutation(n_customers) % n_groups)[customers]
+    return [rows, *(rows[group != one] for one in range(n_groups))]
 
 
-class _Judge(NamedTuple):
-    """Scores a model on rows as they are, and without something.
+class _Evaluation(NamedTuple):
+    """Scores of a model on rows as they are, and with a part of histories perturbed.
 
     Parameters
     ----------
     estimator : fitted estimator
         The model.
-    asked : Asked
+    explained : ExplainedRows of n rows
         Rows.
     y : array-like of shape (n,)
         Targets.
@@ -383,84 +327,93 @@ class _Judge(NamedTuple):
         The score.
     sample_weight : ndarray of shape (n,) or None
         Weights of the rows.
-    parts : list of ndarray of int64
-        Rows to score, one time after the other.
+    subsets : list of ndarray of int64
+        Rows of each score: one prediction serves all.
     kind_field : str or None
         Field of the kinds of events.
     """
 
     estimator: Any
-    asked: Asked
+    explained: ExplainedRows
     y: Any
     scorer: Callable[..., float]
     sample_weight: np.ndarray | None
-    parts: list[np.ndarray]
+    subsets: list[np.ndarray]
     kind_field: str | None
 
     def scores(self, X: pd.DataFrame) -> np.ndarray:
-        """Scores of each of the parts, shape (n_parts,)."""
-        model = Remembered(self.estimator, X)
-        found = [model.score(self.scorer, self.y, self.parts[0], self.sample_weight)]
+        """Return the score on each subset of the rows, shape (n_subsets,)."""
+        model, weight = StoredOutputs(self.estimator, X), self.sample_weight
+
+        def score(rows: np.ndarray) -> float:
+            model.rows = rows
+            given = {} if weight is None else {"sample_weight": weight[rows]}
+            y = safe_indexing(self.y, rows)
+            return float(self.scorer(model, X.iloc[rows], y, **given))
+
+        found = [score(self.subsets[0])]
         with warnings.catch_warnings():
-            # The part left out has all rows of a class, perhaps: then it is NaN.
+            # The group left out may have all rows of a class: then the score is NaN.
             warnings.simplefilter("ignore", UndefinedMetricWarning)
-            for rows in self.parts[1:]:
+            for rows in self.subsets[1:]:
                 try:
-                    one = model.score(self.scorer, self.y, rows, self.sample_weight)
+                    found.append(score(rows))
                 except ValueError:
-                    one = np.nan
-                found.append(one)
+                    found.append(np.nan)
         return np.array(found)
 
-    def without(self, aspect: Aspect, seed: int) -> np.ndarray:
-        """Scores without something, shape (n_parts,)."""
+    def perturbed(self, aspect: Aspect, seed: int) -> np.ndarray:
+        """Return the scores with a part of histories perturbed, shape (n_subsets,)."""
         rng = np.random.RandomState(seed)
-        array = _without(self.asked.array, aspect, self.kind_field, rng)
-        return self.scores(self.asked.with_histories(array))
+        array = _perturb(self.explained.array, aspect, self.kind_field, rng)
+        return self.scores(self.explained.with_histories(array))
 
 
-def _without(
+def _perturb(
     array: HistoryArray,
     aspect: Aspect,
     kind_field: str | None,
     rng: np.random.RandomState,
 ) -> HistoryArray:
-    """Histories that say nothing of something, but what chance says."""
+    """Return histories in which a part is permuted or cut off."""
     if aspect.group == "last events":
-        return last_events(array, aspect.name)
+        return keep_last_events(array, aspect.name)
     if aspect.group == "last time":
-        return last_time(array, aspect.name)
+        return keep_last_time(array, aspect.name)
     if aspect.group == "field":
-        return with_field_shuffled(array, aspect.name, rng)
-    events = OwnEvents.of(array)
+        return permute_field(array, aspect.name, rng)
+    events = RowEvents.of(array)
     if aspect.group == "order":
-        return events.with_order_shuffled(rng).seen_from(array)
+        return events.with_order_shuffled(rng).as_histories(array)
     which = np.ones(len(events.row), dtype=bool)
     if aspect.group == "kind":
         column = array.log.column(kind_field)
         code = column.categories.get_loc(aspect.name)
         which = column.values[events.event] == code
+    # Rows of unknown customers stay empty: their events could not be in a log.
     known = np.flatnonzero(array.rows.codes >= 0)
     to = np.arange(len(array))
     to[known] = rng.permutation(known)
-    return events.exchanged(array.rows.cutoff, which, to).seen_from(array)
+    return events.moved_to_rows(array.rows.cutoff, which, to).as_histories(array)
 
 
 def _as_bunch(
-    aspects: list[Aspect], falls: np.ndarray, base: float, confidence_level: float
+    aspects: list[Aspect], drops: np.ndarray, base: float, confidence_level: float
 ) -> Bunch:
-    """Means, deviations and intervals of falls of (aspects, repeats, 1 + parts)."""
-    importances = falls[:, :, 0]
+    """Return means, deviations and intervals of drops of (aspects, repeats, 1 + G)."""
+    importances = drops[:, :, 0]
     n_repeats = importances.shape[1]
     mean, std = importances.mean(axis=1), importances.std(axis=1)
     lower, upper = np.full((2, len(mean)), np.nan)
-    left_out = falls[:, :, 1:].mean(axis=1)
-    n_parts = left_out.shape[1]
-    if n_parts:
-        variance = (n_parts - 1) * left_out.var(axis=1)
+    left_out = drops[:, :, 1:].mean(axis=1)  # (aspects, G)
+    n_groups = left_out.shape[1]
+    if n_groups:
+        # Jackknife: (G - 1) / G times the sum of squares, which is G times `var`.
+        variance = (n_groups - 1) * left_out.var(axis=1)
         if n_repeats > 1:
             variance += importances.var(axis=1, ddof=1) / n_repeats
-        width = stats.t.ppf((1 + confidence_level) / 2, n_parts - 1) * np.sqrt(variance)
+        quantile = stats.t.ppf((1 + confidence_level) / 2, n_groups - 1)
+        width = quantile * np.sqrt(variance)
         lower, upper = mean - width, mean + width
     table = pd.DataFrame(
         {

@@ -1,4 +1,4 @@
-"""A picture of what a model gets from what is inside histories."""
+"""Plot of permutation importances of parts of histories."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import Bunch
 
+from sklearn_seqcrm._plotting import hide_frame, new_axes, text_color
+
 _TITLES = {
     "history": "All of the history",
     "field": "Fields",
@@ -16,21 +18,21 @@ _TITLES = {
     "last events": "Only the last events",
     "last time": "Only the last",
 }
-# Groups whose lines have an order of their own; others are sorted by importance.
+# Groups whose lines have a natural order; others are sorted by importance.
 _ORDERED = ("last events", "last time")
 
 
 class HistoryImportanceDisplay:
-    """Show the importances of what is inside histories, with their intervals.
+    """Plot of permutation importances of parts of histories, with their intervals.
 
-    Each group has a heading; fields and kinds stand in the order of their importance.
+    Each group has a heading; fields and kinds are sorted by importance.
 
-    It is made by `from_importance`; what it holds are the attributes below.
+    Create it with `from_importance`.
 
     Parameters
     ----------
     table : DataFrame
-        What `history_importance` returned as ``table``.
+        Result ``table`` of `history_importance`.
     baseline_score : float
         Score of the rows as they are.
 
@@ -39,11 +41,11 @@ class HistoryImportanceDisplay:
     ax_ : matplotlib Axes
         Axes of the last plot.
     figure_ : matplotlib Figure
-        Its figure.
+        Figure of the last plot.
 
     See Also
     --------
-    history_importance : Makes the table.
+    history_importance : Computes the table.
 
     Examples
     --------
@@ -75,9 +77,9 @@ class HistoryImportanceDisplay:
         Parameters
         ----------
         importance : Bunch
-            What `history_importance` returned.
+            Result of `history_importance`.
         ax : matplotlib Axes or None, default=None
-            Where to plot; None: new axes.
+            Axes to plot on; None: new axes.
 
         Returns
         -------
@@ -103,20 +105,17 @@ class HistoryImportanceDisplay:
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            Where to plot; None: new axes.
+            Axes to plot on; None: new axes.
 
         Returns
         -------
         HistoryImportanceDisplay
             The display, with `ax_` and `figure_`.
         """
-        from matplotlib import pyplot as plt
-
         lines = self._lines()
         if ax is None:
-            height = 1 + 0.25 * len(lines)
-            _, ax = plt.subplots(figsize=(7, height), layout="constrained")
-        ink = plt.rcParams["text.color"]
+            ax = new_axes(7, 1 + 0.25 * len(lines))
+        ink = text_color()
         ax.axvline(0, color=ink, lw=0.8)
         for y, (_, line) in enumerate(lines.iterrows()):
             if not np.isfinite(line["importance"]):
@@ -130,14 +129,12 @@ class HistoryImportanceDisplay:
             label.set_fontweight("bold" if is_title else "normal")
         ax.set_ylim(len(lines) - 0.4, -0.8)
         ax.set_xlabel(f"fall of the score, which is {self.baseline_score:.3g}")
-        for side in ("left", "right", "top"):
-            ax.spines[side].set_visible(False)
-        ax.tick_params(axis="y", length=0)
+        hide_frame(ax, y_axis=False)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
     def _lines(self) -> pd.DataFrame:
-        """What stands on each line: headings, and importances below them."""
+        """Return the lines of the plot: headings, and importances below them."""
         parts = []
         for group, lines in self.table.groupby("group", sort=False):
             if group not in _ORDERED:
@@ -145,7 +142,7 @@ class HistoryImportanceDisplay:
             labels = lines["name"].map(lambda name: str(name)[:40])
             title = _TITLES.get(str(group), str(group))
             lines = lines.assign(label=labels, is_title=False)
-            if group in ("history", "order"):  # of one line, which is its own title
+            if group in ("history", "order"):  # one line, which is its own heading
                 lines = lines.assign(label=title, is_title=True)
             else:
                 head = pd.DataFrame({"label": [title], "is_title": [True]})

@@ -14,13 +14,13 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._sklearn_compat import StrOptions, validate_params
 from sklearn_seqcrm.events import HistoryArray
-from sklearn_seqcrm.inspection._lines import event_lines
-from sklearn_seqcrm.inspection._other_events import OwnEvents
-from sklearn_seqcrm.inspection._question import Question
+from sklearn_seqcrm.inspection._attribution_table import event_lines
+from sklearn_seqcrm.inspection._explained import ExplainedQuantity, named_history
+from sklearn_seqcrm.inspection._perturbations import RowEvents
 
 
 def network_of(estimator: Any, caller: str) -> Any:
-    """Our network at the end of a pipeline; a TypeError if there is none."""
+    """Return our network at the end of a pipeline, or raise a TypeError."""
     network: Any = estimator[-1] if isinstance(estimator, Pipeline) else None
     if not hasattr(network, "_integrated_gradients"):
         last = type(estimator if network is None else network).__name__
@@ -32,34 +32,37 @@ def network_of(estimator: Any, caller: str) -> Any:
     return network
 
 
-class Inside(NamedTuple):
-    """What is needed to look into a network.
+class InspectedNetwork(NamedTuple):
+    """A network at the end of a pipeline, and the rows it is inspected on.
 
     Parameters
     ----------
     network : estimator
-        The last step of the pipeline.
+        Last step of the pipeline.
     encoded : DataFrame of n rows
-        What the steps before it make of X.
-    table : Table of n rows
-        X itself.
-    history : str
+        Output of the steps before it.
+    frame : DataFrame of n rows
+        Raw rows.
+    name : str
         Name of the history column.
+    array : HistoryArray of shape (n,)
+        Its raw histories.
     at : int
-        Its place among the history columns.
+        Position of that column among the history columns.
     """
 
     network: Any
     encoded: pd.DataFrame
-    table: Table
-    history: Any
+    frame: pd.DataFrame
+    name: Any
+    array: HistoryArray
     at: int
 
     @classmethod
     def of(
         cls, estimator: Any, X: Any, caller: str, history: Any, network: int
     ) -> Self:
-        """Look into a fitted pipeline.
+        """Validate the arguments of a function that inspects a network.
 
         Parameters
         ----------
@@ -68,21 +71,16 @@ class Inside(NamedTuple):
         X : DataFrame of n rows
             Raw rows.
         caller : str
-            Who asks, for errors.
+            That function, for errors.
         history : str or None
             Name of the history column; None: the only one.
         network : int
-            Which of several networks.
+            Position of the network in the ensemble.
         """
         check_is_fitted(estimator)
         found = network_of(estimator, caller)
         table = Table.of(X).refuse_no_rows(caller).refuse_encoded(caller)
-        names = list(table.refuse_missing().histories)
-        if history is None and len(names) > 1:
-            raise ValueError(f"X has the histories {names}; say which: history=.")
-        history = names[0] if history is None else history
-        if history not in names:
-            raise ValueError(f"history={history!r} is none of the histories {names}.")
+        name, array = named_history(table.refuse_missing(), history)
         n_networks = len(found.nets_)
         if not -n_networks <= network < n_networks:
             raise ValueError(
@@ -90,24 +88,20 @@ class Inside(NamedTuple):
                 "counted from 0."
             )
         encoded = estimator[:-1].transform(table.frame)
-        return cls(found, encoded, table, history, names.index(history))
-
-    @property
-    def array(self) -> HistoryArray:
-        """The raw histories."""
-        return self.table.histories[self.history]
+        at = list(table.histories).index(name)
+        return cls(found, encoded, table.frame, name, array, at)
 
     def events(self) -> pd.DataFrame:
-        """A line for each event that each row sees, row by row."""
-        own = OwnEvents.of(self.array)
-        nothing = np.zeros(len(own.event))
-        lines = event_lines(self.history, self.array, own, "", None, nothing)
+        """Return a line for each event that each row shows, row by row."""
+        events = RowEvents.of(self.array)
+        nothing = np.zeros(len(events.event))
+        lines = event_lines(self.name, self.array, events, "", None, nothing)
         return lines.drop(columns=["field", "value", "attribution"])
 
 
 @validate_params(
     {"layer": [Integral], "network": [Integral], "as_frame": ["boolean"]},
-    # Not of the estimator, which is not ours.
+    # The estimator validates its own parameters.
     prefer_skip_nested_validation=False,
 )
 def lstm_gates(
@@ -119,7 +113,7 @@ def lstm_gates(
     network: int = 0,
     as_frame: bool = True,
 ) -> Any:
-    """Find gates and states of a network after every event of each row.
+    """Return the gates and states of a network after every event of each row.
 
     Parameters
     ----------
@@ -130,51 +124,57 @@ def lstm_gates(
     history : str or None, default=None
         Name of the history column; None: the only one.
     layer : int, default=-1
-        Which layer; -1: the last one. Of a bidirectional network, its forward
-        direction.
+        Position of the layer; -1: the last one. For a bidirectional network, its
+        forward direction is returned.
     network : int, default=0
-        Which network, if there are several.
+        Position of the network in an ensemble (``n_networks`` above 1).
     as_frame : bool, default=True
         Whether to return one table, instead of arrays.
 
     Returns
     -------
     DataFrame or Bunch
-        A line for each row of `X`, event that it sees, and unit of the layer: ``row``
-        (position in `X`), ``history`` (name of the column), ``position`` (from 0, the
-        first event that the row sees), ``customer``, ``time``, ``unit``, and of an LSTM
-        ``input``, ``forget``, ``cell``, ``output``, ``cell_state`` and
-        ``hidden_state``; of a GRU ``reset``, ``update``, ``new`` and ``hidden_state``.
+        A line for each row of `X`, event of its history, and unit of the layer:
+        ``row`` (position in `X`), ``history`` (name of the column), ``position`` (from
+        0, the first event of the history), ``customer``, ``time``, ``unit``, and for an
+        LSTM ``input``, ``forget``, ``cell``, ``output``, ``cell_state`` and
+        ``hidden_state``; for a GRU ``reset``, ``update``, ``new`` and ``hidden_state``.
 
-        As a Bunch: ``events``, the table without units, of m lines, and by each of the
-        other names an array of shape (m, n_units). Take them as ``found["update"]``,
-        which as an attribute is the method of a dict.
+        The Bunch holds ``events``, the table without units, of m lines, and for each of
+        the other names an array of shape (m, n_units). Write ``found["update"]``, since
+        ``found.update`` is the method of a dict.
 
     Raises
     ------
     TypeError
         If histories are encoded, or there is no network at the end of a pipeline.
+    KeyError
+        If there is no such column.
     ValueError
-        If the cell is ``"rnn"``, which has no gates, or there is no such history, layer
-        or network.
+        If the cell is ``"rnn"``, which has no gates, there is no such layer or network,
+        or there are several history columns and none is chosen.
 
     See Also
     --------
-    GateDisplay : A picture of the gates of one row.
-    gradient_flow : What a state matters for what is predicted.
+    GateDisplay : Plot of the gates of one row.
+    gradient_flow : Sensitivity of the output to the states.
 
     Notes
     -----
-    With the event ``x`` as the layer sees it and the hidden state ``h`` before it, in
-    an LSTM each gate is ``sigmoid(W x + b + U h + c)`` with weights of its own, and
-    ``cell`` is ``tanh`` of the like, what the event has to say. Then::
+    With the input ``x`` of the layer at an event and the hidden state ``h`` before it,
+    each gate of an LSTM is ``sigmoid(W x + b + U h + c)`` with weights of its own, and
+    ``cell``, the candidate for the new state, is ``tanh(W x + b + U h + c)``
+    (Hochreiter and Schmidhuber, 1997; Gers et al., 2000). Then::
 
         cell_state = forget * cell_state + input * cell
         hidden_state = output * tanh(cell_state)
 
-    In a GRU ``hidden_state = (1 - update) * new + update * hidden_state``, where
-    ``new`` sees as much of the hidden state before as ``reset`` lets through. They are
-    the numbers that torch computes, to its rounding.
+    In a GRU (Cho et al., 2014), with the elementwise product ``*``::
+
+        new = tanh(W x + b + reset * (U h + c))
+        hidden_state = (1 - update) * new + update * hidden_state
+
+    These are the numbers that torch computes, to float32 rounding.
 
     Examples
     --------
@@ -195,8 +195,8 @@ def lstm_gates(
     >>> found.events["customer"].tolist()
     ['a', 'a', 'b', 'b', 'b']
     """
-    inside = Inside.of(estimator, X, "lstm_gates", history, network)
-    net = inside.network
+    inspected = InspectedNetwork.of(estimator, X, "lstm_gates", history, network)
+    net = inspected.network
     if net.cell == "rnn":
         raise ValueError(
             "A cell 'rnn' has no gates; they are those of cell='lstm' and 'gru'."
@@ -206,11 +206,12 @@ def lstm_gates(
             f"layer={layer!r} is none of the {net.num_layers} layers, which are "
             "counted from 0."
         )
-    found = net._gates(inside.encoded, inside.at, layer, network)
-    events = inside.events()
+    found = net._gates(inspected.encoded, inspected.at, layer, network)  # (m, units)
+    events = inspected.events()
     if not as_frame:
         return Bunch(events=events, **found)
     size = net.hidden_size
+    # Unit after unit of the first event, then of the next: as ravel orders (m, units).
     table = events.loc[events.index.repeat(size)].reset_index(drop=True)
     table["unit"] = np.tile(np.arange(size), len(events))
     numbers = pd.DataFrame({name: one.ravel() for name, one in found.items()})
@@ -219,7 +220,7 @@ def lstm_gates(
 
 @validate_params(
     {"unit": [StrOptions({"log_odds", "probability"})], "network": [Integral]},
-    # Not of the estimator, which is not ours.
+    # The estimator validates its own parameters.
     prefer_skip_nested_validation=False,
 )
 def gradient_flow(
@@ -231,10 +232,10 @@ def gradient_flow(
     unit: Literal["log_odds", "probability"] = "log_odds",
     network: int = 0,
 ) -> pd.DataFrame:
-    """Measure how much the output depends on the state after each event.
+    """Compute the norm of the gradient of the output by the state after each event.
 
-    Where the norm of that derivative falls by a factor with each event that came since,
-    gradients vanish: training cannot learn what old events were worth.
+    Where that norm falls by a factor with each later event, gradients vanish: training
+    cannot learn the effect of old events (Bengio et al., 1994).
 
     Parameters
     ----------
@@ -247,39 +248,41 @@ def gradient_flow(
     target : object, default=None
         As in `event_attributions`.
     unit : {"log_odds", "probability"}, default="log_odds"
-        What the output of a classifier is. That of others is what `predict` returns.
+        Unit of a classifier's output. Other estimators: the output of `predict`.
     network : int, default=0
-        Which network, if there are several; the output is that of this one alone.
+        Position of the network in an ensemble, whose output is that of this one alone.
 
     Returns
     -------
     DataFrame
-        A line for each row of `X` and event that it sees: ``row`` (position in `X`),
-        ``history`` (name of the column), ``position`` (from 0, the first event that
-        the row sees), ``customer``, ``time``, ``age`` (1 for the last event) and
-        ``norm``.
+        A line for each row of `X` and event of its history: ``row`` (position in `X`),
+        ``history`` (name of the column), ``position`` (from 0, the first event of the
+        history), ``customer``, ``time``, ``age`` (1 for the last event) and ``norm``.
 
     Raises
     ------
     TypeError
         If histories are encoded, or there is no network at the end of a pipeline.
+    KeyError
+        If there is no such column.
     ValueError
-        If the network is bidirectional, `target` is no class, or there is no such
-        history or network.
+        If the network is bidirectional, `target` is no class, there is no such network,
+        or there are several history columns and none is chosen.
 
     See Also
     --------
-    GradientFlowDisplay : A picture of it, for several networks.
-    lstm_gates : What forgets.
-    event_attributions : What events did, instead of what changes would do.
+    GradientFlowDisplay : Plot for several networks.
+    lstm_gates : The gates, which decide what is forgotten.
+    event_attributions : Effects of the events themselves.
 
     Notes
     -----
-    The state after an event is all that the network keeps of events until then: the
-    hidden states of all layers, and the cell states of an LSTM. The derivative goes all
-    ways from there to the output: through later states, and through poolings. With
-    ``pooling="last"`` there are only later states, as in a textbook. All others read
-    the outputs at old events as well, which is a short way for gradients.
+    The state ``s_t`` after event ``t`` is all that the network keeps of the events up
+    to it: the hidden states of all layers, and the cell states of an LSTM. The norm is
+    ``||df / ds_t||``, over all paths from there to the output ``f``: through later
+    states, and through the pooling. With ``pooling="last"`` there are only later
+    states, as in textbooks. All other poolings read the outputs at old events as well,
+    which is a short path for gradients.
 
     Examples
     --------
@@ -298,16 +301,17 @@ def gradient_flow(
     >>> found[["row", "position", "age"]].values.tolist()
     [[0, 0, 2], [0, 1, 1], [1, 0, 3], [1, 1, 2], [1, 2, 1]]
     """
-    inside = Inside.of(estimator, X, "gradient_flow", history, network)
-    if inside.network.bidirectional:
+    inspected = InspectedNetwork.of(estimator, X, "gradient_flow", history, network)
+    if inspected.network.bidirectional:
         raise ValueError(
             "A bidirectional network has no state that later events go on from, as it "
             "reads them backwards as well."
         )
-    question = Question.of(estimator, inside.table.frame, target, unit)
-    norm = inside.network._gradient_norms(
-        inside.encoded, question.of_predicted, inside.at, network
+    quantity = ExplainedQuantity.of(estimator, inspected.frame, target, unit)
+    norm = inspected.network._gradient_norms(
+        inspected.encoded, quantity.of_outputs, inspected.at, network
     )
-    events = inside.events()
-    age = inside.array.lengths[events["row"]] - events["position"].to_numpy("int64")
+    events = inspected.events()
+    lengths = inspected.array.lengths[events["row"]]
+    age = lengths - events["position"].to_numpy("int64")
     return events.assign(age=age, norm=norm)

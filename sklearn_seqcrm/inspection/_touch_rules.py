@@ -1,4 +1,4 @@
-"""The rules by which marketers give credit to channels, each with its formula."""
+"""Rules of marketing that give credit to channels, each with its formula."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from sklearn.utils.validation import check_consistent_length
 
 from sklearn_seqcrm._columns import check_raw, one_history
 from sklearn_seqcrm.events import HistoryArray
-from sklearn_seqcrm.inspection._other_events import OwnEvents
+from sklearn_seqcrm.inspection._perturbations import RowEvents
 
 
 class Touches(NamedTuple):
-    """The channels of the events that n rows see.
+    """Channels of the events of n rows. A touch is an event that has a channel.
 
     Parameters
     ----------
     channels : list of n_channels
-        Levels of the field that a row sees, in ascending order.
-    events : OwnEvents of n_events
+        Levels of the field that occur in the rows, in ascending order.
+    events : RowEvents of n_events
         The events.
     channel : ndarray of shape (n_events,), int64
         Position of the channel of each event in `channels`, -1 without one.
     present : ndarray of shape (n, n_channels), bool
-        Which channels each row was touched by.
+        Channels that touched each row.
     place : ndarray of shape (n_events,), int64
         Position of the channel of each event among those of its row, -1 without one.
     """
 
     channels: list[Any]
-    events: OwnEvents
+    events: RowEvents
     channel: np.ndarray
     present: np.ndarray
     place: np.ndarray
 
     @classmethod
     def of(cls, array: HistoryArray, field: str) -> Touches:
-        """Read the channels of the events of rows.
+        """Find the channels of the events of rows.
 
         Raises
         ------
@@ -54,13 +54,14 @@ class Touches(NamedTuple):
                 f"field={field!r} is {column.kind}, and channels are levels of a "
                 f"categorical field; build the log with categorical=[{field!r}, ...]."
             )
-        events = OwnEvents.of(array)
+        events = RowEvents.of(array)
         used, channel = np.unique(column.values[events.event], return_inverse=True)
-        if len(used) and used[0] < 0:  # events without a channel
+        if len(used) and used[0] < 0:  # code -1: events without a channel
             used, channel = used[1:], channel - 1
         present = np.zeros((len(array), len(used)), dtype=bool)
         touched = channel >= 0
         present[events.row[touched], channel[touched]] = True
+        # Position among the channels of the row: (n, n_channels), then one per event.
         rank = np.cumsum(present, axis=1) - 1
         place = np.full(len(channel), -1)
         place[touched] = rank[events.row[touched], channel[touched]]
@@ -73,10 +74,10 @@ def first_touch_credit(X: Any, field: str, *, history: Any = None) -> pd.DataFra
     Parameters
     ----------
     X : DataFrame, Series or HistoryArray of n rows
-        Rows with raw histories, mostly those that converted.
+        Rows with raw histories, usually those that converted.
     field : str
-        Categorical field of the log that holds the channel; events without one are no
-        touches.
+        Categorical field of the log that holds the channel. Events without a channel
+        are not touches.
     history : str or None, default=None
         Name of the history column; None: the only one.
 
@@ -87,7 +88,7 @@ def first_touch_credit(X: Any, field: str, *, history: Any = None) -> pd.DataFra
 
     See Also
     --------
-    channel_attribution : Credit by what a model predicts.
+    channel_attribution : Credit for the prediction of a model.
 
     Examples
     --------
@@ -100,7 +101,7 @@ def first_touch_credit(X: Any, field: str, *, history: Any = None) -> pd.DataFra
          a    b
     0  1.0  0.0
     """
-    return _shared(X, field, history, lambda place, n, age: (place == 0) * 1.0)
+    return _divide_credit(X, field, history, lambda place, n, age: (place == 0) * 1.0)
 
 
 def last_touch_credit(X: Any, field: str, *, history: Any = None) -> pd.DataFrame:
@@ -118,7 +119,7 @@ def last_touch_credit(X: Any, field: str, *, history: Any = None) -> pd.DataFram
 
     See Also
     --------
-    channel_attribution : Credit by what a model predicts.
+    channel_attribution : Credit for the prediction of a model.
 
     Examples
     --------
@@ -131,7 +132,9 @@ def last_touch_credit(X: Any, field: str, *, history: Any = None) -> pd.DataFram
          a    b
     0  0.0  1.0
     """
-    return _shared(X, field, history, lambda place, n, age: (place == n - 1) * 1.0)
+    return _divide_credit(
+        X, field, history, lambda place, n, age: (place == n - 1) * 1.0
+    )
 
 
 def linear_credit(X: Any, field: str, *, history: Any = None) -> pd.DataFrame:
@@ -149,7 +152,7 @@ def linear_credit(X: Any, field: str, *, history: Any = None) -> pd.DataFrame:
 
     See Also
     --------
-    channel_attribution : Credit by what a model predicts.
+    channel_attribution : Credit for the prediction of a model.
 
     Examples
     --------
@@ -162,7 +165,7 @@ def linear_credit(X: Any, field: str, *, history: Any = None) -> pd.DataFrame:
            a      b
     0  0.333  0.667
     """
-    return _shared(X, field, history, lambda place, n, age: np.ones(len(place)))
+    return _divide_credit(X, field, history, lambda place, n, age: np.ones(len(place)))
 
 
 def time_decay_credit(
@@ -170,7 +173,8 @@ def time_decay_credit(
 ) -> pd.DataFrame:
     """Give a touch half the credit of one that came a half-life later.
 
-    A touch weighs ``0.5 ** (age / half_life)``, and weights are divided by their sum.
+    The credit of a touch is ``0.5 ** (age / half_life)`` over the sum of that of all
+    touches of the row.
 
     Parameters
     ----------
@@ -188,7 +192,7 @@ def time_decay_credit(
 
     See Also
     --------
-    channel_attribution : Credit by what a model predicts.
+    channel_attribution : Credit for the prediction of a model.
 
     Examples
     --------
@@ -201,10 +205,11 @@ def time_decay_credit(
            a      b
     0  0.333  0.667
     """
-    clock = _raw(X, history).log.timeline.clock
+    clock = _raw_history(X, history).log.timeline.clock
     ticks = clock.duration(half_life, "half_life", positive=True)
-    # From the last touch on, so that no weight of an old history is 0.
-    return _shared(X, field, history, lambda place, n, age: 0.5 ** (age / ticks))
+    # Ages are counted from the last touch: counted from the cutoff, all weights of an
+    # old history would underflow to 0. The ratio is the same.
+    return _divide_credit(X, field, history, lambda place, n, age: 0.5 ** (age / ticks))
 
 
 def position_based_credit(
@@ -215,17 +220,17 @@ def position_based_credit(
     last: float = 0.4,
     history: Any = None,
 ) -> pd.DataFrame:
-    """Give much credit to the first and the last touch, and the rest to those between.
+    """Give fixed shares to the first and the last touch, and the rest to those between.
 
-    With two touches, or one, what would be for those between is shared by the two in
-    proportion.
+    With two touches, their shares are scaled to a sum of 1; a single touch gets all.
 
     Parameters
     ----------
     X, field : object
         As in `first_touch_credit`.
     first, last : float, default=0.4
-        Their shares, not negative, positive together, and not more than 1.
+        Shares of the first and the last touch, not negative, whose sum is more than 0
+        and at most 1.
     history : str or None, default=None
         Name of the history column; None: the only one.
 
@@ -241,7 +246,7 @@ def position_based_credit(
 
     See Also
     --------
-    channel_attribution : Credit by what a model predicts.
+    channel_attribution : Credit for the prediction of a model.
 
     Examples
     --------
@@ -266,19 +271,19 @@ def position_based_credit(
         weight = np.where(place == n - 1, last, weight)
         return np.where(n == 1, 1.0, weight)
 
-    return _shared(X, field, history, weigh)
+    return _divide_credit(X, field, history, weigh)
 
 
 def markov_credit(
     X: Any, field: str, converted: Any, *, history: Any = None
 ) -> pd.Series:
-    """Share of each channel by its removal from a Markov chain of touches.
+    """Compute shares of channels from removal effects in a Markov chain of touches.
 
-    A journey begins, goes from touch to touch, and ends with a conversion or without
-    one; where it goes depends on the channel of the last touch alone, with the shares
-    that were observed. The removal effect of a channel is the share of the conversions
-    that is lost if every journey that comes to it ends there without one. Shares are
-    removal effects over their sum.
+    The states of the chain are a start, the channels, conversion and no conversion. A
+    journey moves from touch to touch with the observed transition probabilities, which
+    depend on the channel of the last touch alone. The removal effect of a channel is
+    the loss of conversion probability if every journey that reaches the channel ends
+    there without conversion. Shares are removal effects over their sum.
 
     Parameters
     ----------
@@ -296,7 +301,14 @@ def markov_credit(
 
     See Also
     --------
-    channel_attribution : Credit by what a model predicts.
+    channel_attribution : Credit for the prediction of a model.
+
+    Notes
+    -----
+    With the transition probabilities ``Q`` between channels, ``b`` from the start to
+    channels, and ``c`` from channels to conversion, the probability of conversion is
+    ``b' (I - Q)^-1 c``, since ``(I - Q)^-1 = I + Q + Q^2 + ...`` sums over journeys of
+    all lengths.
 
     References
     ----------
@@ -318,58 +330,61 @@ def markov_credit(
     b    0.5
     dtype: float64
     """
-    array = _raw(X, history)
+    array = _raw_history(X, history)
     converted = column_or_1d(converted).astype(bool)
     check_consistent_length(array, converted)
     touches = Touches.of(array, field)
     is_touch = touches.channel >= 0
     row, channel = touches.events.row[is_touch], touches.channel[is_touch]
     n = len(touches.channels)
-    begin, end, lost = n, n, n + 1
+    # Rows of `steps`: channels, then the start; columns: channels, then the two ends.
+    start, end, lost = n, n, n + 1
     first = np.append(True, row[1:] != row[:-1])[: len(row)]
     last = np.append(row[1:] != row[:-1], True)[: len(row)]
-    # Steps from a channel, or the beginning, to a channel, a conversion or the end.
     steps = np.zeros((n + 1, n + 2))
-    np.add.at(steps, (begin, channel[first]), 1)
+    np.add.at(steps, (start, channel[first]), 1)
     np.add.at(steps, (channel[~last], channel[~first]), 1)
     np.add.at(steps, (channel[last], np.where(converted[row[last]], end, lost)), 1)
     steps /= np.maximum(steps.sum(axis=1, keepdims=True), 1)
-    whole = _share_converted(steps, np.arange(n))
-    without = [_share_converted(steps, np.delete(np.arange(n), i)) for i in range(n)]
-    effects = whole - np.array(without)
+    full = _conversion_probability(steps, np.arange(n))
+    without = [
+        _conversion_probability(steps, np.delete(np.arange(n), i)) for i in range(n)
+    ]
+    effects = full - np.array(without)
     return pd.Series(effects / (effects.sum() or 1.0), index=touches.channels)
 
 
-def _share_converted(steps: np.ndarray, channels: np.ndarray) -> float:
-    """Share of the journeys that convert by way of some channels only."""
+def _conversion_probability(steps: np.ndarray, channels: np.ndarray) -> float:
+    """Return ``b' (I - Q)^-1 c`` over some channels; journeys to others are lost."""
     n = len(steps) - 1
     between = steps[np.ix_(channels, channels)]
     arrive = np.linalg.solve(np.eye(len(channels)) - between, steps[channels, n])
     return float(steps[n, channels] @ arrive)
 
 
-def _raw(X: Any, history: Any) -> HistoryArray:
+def _raw_history(X: Any, history: Any) -> HistoryArray:
     return check_raw(one_history(X, history), "Credit of channels")
 
 
-def _shared(X: Any, field: str, history: Any, weigh: Any) -> pd.DataFrame:
-    """Share the credit of each row by weights of its touches.
+def _divide_credit(X: Any, field: str, history: Any, weigh: Any) -> pd.DataFrame:
+    """Divide the credit of each row among its touches in proportion to weights.
 
     Parameters
     ----------
     X, field, history : object
         As in `first_touch_credit`.
     weigh : callable
-        ``weigh(place, n, age)``: weights of touches by their place among the n of
-        their row, and by their age at its last one, all of shape (n_touches,).
+        ``weigh(place, n, age)`` returns weights of touches. Its arguments have the
+        shape (n_touches,): position among the n touches of the row, n, and age at the
+        last of them.
     """
-    array = _raw(X, history)
+    array = _raw_history(X, history)
     touches = Touches.of(array, field)
     is_touch = touches.channel >= 0
     row, channel = touches.events.row[is_touch], touches.channel[is_touch]
     times = touches.events.times[is_touch]
     counts = np.bincount(row, minlength=len(array))
-    stop = np.cumsum(counts)
+    stop = np.cumsum(counts)  # touches of row i: stop[i] - counts[i] : stop[i]
     place = np.arange(len(row)) - (stop - counts)[row]
     age = times[stop[row] - 1] - times
     weight = weigh(place, counts[row], age)

@@ -1,10 +1,14 @@
-"""Metrics of value, of chances, and of lists, their scorers and their pictures."""
+"""Metrics of amounts, probabilities and rankings, their scorers and displays."""
 
 from sklearn_seqcrm.metrics._calibration_by_decile_display import (
     CalibrationByDecileDisplay,
 )
-from sklearn_seqcrm.metrics._deciles import decile_mape, decile_table
-from sklearn_seqcrm.metrics._gain_curve import cumulative_gain_curve, lift_at
+from sklearn_seqcrm.metrics._deciles import aggregate_bias, decile_mape, decile_table
+from sklearn_seqcrm.metrics._gain_curve import (
+    cumulative_gain_curve,
+    lift_at,
+    normalized_gini,
+)
 from sklearn_seqcrm.metrics._gain_display import GainDisplay
 from sklearn_seqcrm.metrics._pit_histogram import pit_histogram
 from sklearn_seqcrm.metrics._rankings import (
@@ -14,7 +18,6 @@ from sklearn_seqcrm.metrics._rankings import (
     recall_at_k,
 )
 from sklearn_seqcrm.metrics._scorers import get_scorer
-from sklearn_seqcrm.metrics._sums_and_order import aggregate_bias, normalized_gini
 
 __all__ = [
     "CalibrationByDecileDisplay",

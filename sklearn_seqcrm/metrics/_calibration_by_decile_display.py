@@ -1,7 +1,8 @@
-"""A picture of predictions and of what came of them, in tenths of the rows."""
+"""A plot of the decile table: mean targets and mean predictions."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Self
 
 import pandas as pd
@@ -11,19 +12,19 @@ from sklearn_seqcrm.metrics._read import read_rows
 from sklearn_seqcrm.metrics._scorers import response
 
 
+@dataclass(kw_only=True, repr=False, eq=False)
 class CalibrationByDecileDisplay:
-    """Show the mean prediction and the mean target of each decile by prediction.
+    """Plot the mean prediction and the mean target of each decile by prediction.
 
-    Bars are what came, and the line is what was predicted: bars that fall from left to
-    right tell that the order is right, and a line on their tops that the size is.
+    Bars are mean targets, the line is mean predictions. Bars that fall from left to
+    right show a good order of the rows; a line on their tops shows calibration.
 
-    It is made by `from_estimator` or `from_predictions`; what it holds are the
-    attributes below.
+    Create it by `from_estimator` or `from_predictions`.
 
     Parameters
     ----------
     table : DataFrame of shape (n_bins, 8)
-        What `decile_table` returns.
+        The table that `decile_table` returns.
     name : str or None, default=None
         Name of the model.
 
@@ -41,8 +42,8 @@ class CalibrationByDecileDisplay:
     See Also
     --------
     decile_table : The numbers.
-    GainDisplay : The order alone.
-    sklearn.calibration.CalibrationDisplay : Probabilities on the axis, for classes.
+    GainDisplay : The order of the rows alone.
+    sklearn.calibration.CalibrationDisplay : Calibration of class probabilities.
 
     Examples
     --------
@@ -56,9 +57,8 @@ class CalibrationByDecileDisplay:
     [50.0, 10.0]
     """
 
-    def __init__(self, *, table: pd.DataFrame, name: str | None = None) -> None:
-        self.table = table
-        self.name = name
+    table: pd.DataFrame
+    name: str | None = None
 
     @classmethod
     def from_estimator(
@@ -78,21 +78,21 @@ class CalibrationByDecileDisplay:
         Parameters
         ----------
         estimator : estimator
-            A fitted regressor, or a classifier of two classes with probabilities.
+            A fitted regressor, or a classifier with two classes and probabilities.
         X : DataFrame or array-like of n rows
-            Rows that it was not fitted on.
+            Rows that the model was not fitted on.
         y : array-like of shape (n,)
-            What each row turned out to be worth; the classes, for a classifier.
+            Observed values of the rows; class labels for a classifier.
         n_bins : int, default=10
-            Number of parts, 1 or more.
+            Number of bins, 1 or more.
         sample_weight : array-like of shape (n,) or None, default=None
-            Weights, not negative; None: 1 for each row.
+            Weights, not negative; None for a weight of 1 per row.
         pos_label : int, float, bool, str or None, default=None
-            The class that counts; None: the second one.
+            The positive class; None for the second one.
         name : str or None, default=None
-            Name in the legend; None: that of the estimator's class.
+            Name in the legend; None for the name of the estimator's class.
         ax : matplotlib Axes or None, default=None
-            Where to plot; None: new axes.
+            Axes to plot on; None for new axes.
 
         Returns
         -------
@@ -102,7 +102,7 @@ class CalibrationByDecileDisplay:
         Raises
         ------
         ValueError
-            If a classifier has another number of classes than two, or what
+            If a classifier does not have two classes, or for arguments that
             `decile_table` refuses.
         AttributeError
             If a classifier has no probabilities.
@@ -137,19 +137,19 @@ class CalibrationByDecileDisplay:
         Parameters
         ----------
         y_true : array-like of shape (n,)
-            What each row turned out to be worth: amounts, counts, or 1 and 0.
+            Observed values of the rows: amounts, counts, or 1 and 0.
         y_pred : array-like of shape (n,)
-            Predictions of it, in the same unit, or probabilities.
+            Predictions in the unit of `y_true`, or probabilities.
         n_bins : int, default=10
-            Number of parts, 1 or more.
+            Number of bins, 1 or more.
         sample_weight : array-like of shape (n,) or None, default=None
-            Weights, not negative; None: 1 for each row.
+            Weights, not negative; None for a weight of 1 per row.
         pos_label : int, float, bool, str or None, default=None
-            Label that counts as 1; None: `y_true` are numbers.
+            Label that counts as 1; None if `y_true` is numeric.
         name : str or None, default=None
             Name in the legend.
         ax : matplotlib Axes or None, default=None
-            Where to plot; None: new axes.
+            Axes to plot on; None for new axes.
 
         Returns
         -------
@@ -159,7 +159,7 @@ class CalibrationByDecileDisplay:
         Raises
         ------
         ValueError
-            What `decile_table` refuses.
+            For arguments that `decile_table` refuses.
         """
         rows = read_rows(y_true, y_pred, sample_weight, pos_label=pos_label)
         return cls(table=table_of(rows, n_bins), name=name).plot(ax)
@@ -170,15 +170,16 @@ class CalibrationByDecileDisplay:
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            Where to plot; None: new axes.
+            Axes to plot on; None for new axes.
         name : str or None, default=None
-            Name in the legend; None: that of the display.
+            Name in the legend; None for the name of the display.
 
         Returns
         -------
         CalibrationByDecileDisplay
             The display, with `bars_`, `line_`, `ax_` and `figure_`.
         """
+        # Imported here, so that metrics work without matplotlib.
         from matplotlib import pyplot as plt
 
         if ax is None:

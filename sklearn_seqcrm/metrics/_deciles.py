@@ -1,4 +1,4 @@
-"""Predictions and what came of them, in tenths of the rows."""
+"""Calibration of predicted amounts: in deciles by prediction, and in total."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
 from sklearn_seqcrm.metrics._read import ScoredRows, read_rows, warn_undefined
-from sklearn_seqcrm.metrics._sums_and_order import Ranked
+from sklearn_seqcrm.metrics._score_groups import ScoreGroups
 
 _N_BINS = {"n_bins": [Interval(Integral, 1, None, closed="left")]}
 
@@ -19,33 +19,33 @@ _N_BINS = {"n_bins": [Interval(Integral, 1, None, closed="left")]}
 def decile_table(
     y_true: Any, y_pred: Any, *, n_bins: int = 10, sample_weight: Any = None
 ) -> pd.DataFrame:
-    """Compare predictions with what came of them, in tenths by prediction.
+    """Compare mean predictions and mean targets in deciles by prediction.
 
     Parameters
     ----------
     y_true : array-like of shape (n,)
-        What each row turned out to be worth: amounts, counts, or 1 and 0.
+        Observed values of the rows: amounts, counts, or 1 and 0.
     y_pred : array-like of shape (n,)
-        Predictions of it, in the same unit, or probabilities.
+        Predictions in the unit of `y_true`, or probabilities.
     n_bins : int, default=10
-        Number of parts, 1 or more; 10 makes deciles.
+        Number of bins, 1 or more; 10 for deciles.
     sample_weight : array-like of shape (n,) or None, default=None
-        Weights, not negative; None: 1 for each row.
+        Weights, not negative; None for a weight of 1 per row.
 
     Returns
     -------
     DataFrame of shape (n_bins, 8)
-        A line for each decile, from 1, the highest predictions, to `n_bins`:
+        One line per decile, from 1, the highest predictions, to `n_bins`:
 
         ===============  ==========================================================
-        weight           sum of the weights, the same in each
+        weight           sum of the weights, equal in all deciles
         min_prediction   lowest prediction
         max_prediction   highest prediction
         mean_prediction  mean of the predictions
         mean_target      mean of `y_true`
         bias             mean_prediction / mean_target - 1; NaN if mean_target is 0
-        lift             mean_target as a multiple of that of all rows
-        gain             share of the total that this and the deciles above have
+        lift             mean_target divided by the mean target of all rows
+        gain             share of the total in this decile and those above it
         ===============  ==========================================================
 
         `lift` and `gain` are NaN if the total of `y_true` is not above 0.
@@ -56,19 +56,19 @@ def decile_table(
         If `n_bins` is out of range, lengths differ, a value is missing or infinite, a
         weight is negative, or no row has weight.
     TypeError
-        If something other than numbers is given.
+        If an argument holds anything but numbers or durations.
 
     See Also
     --------
-    decile_mape : The table in one number.
-    CalibrationByDecileDisplay : Its picture.
+    decile_mape : The table summarised as one number.
+    CalibrationByDecileDisplay : A plot of the table.
 
     Notes
     -----
-    Deciles are equal in weight to the last bit, also where many predictions are tied or
-    the number of rows is no multiple of ten: a row, or rows of one prediction, across
-    an edge count on both sides, each by the part that lies there. That is the mean over
-    all orders of tied rows. Constant predictions have ten equal lines.
+    Deciles have equal weight, also where many predictions are tied or the number of
+    rows is no multiple of ten: a row, or tied rows, across an edge count on both sides
+    by their parts. That is the mean over all orders of tied rows. Constant predictions
+    have ten equal lines.
 
     Examples
     --------
@@ -85,21 +85,26 @@ def decile_table(
 
 @validate_params(_N_BINS, prefer_skip_nested_validation=True)
 def table_of(rows: ScoredRows, n_bins: int) -> pd.DataFrame:
-    """Make the table of `decile_table` from rows that were read."""
-    ranked = Ranked.of(rows)
-    pieces = ranked.in_bins(n_bins)
-    predicted = pieces.mean(ranked.score)
-    target = pieces.mean(ranked.total / ranked.weight)
+    """Compute the table of `decile_table`."""
+    groups = ScoreGroups.of(rows)
+    pieces = groups.in_bins(n_bins)
+    # P[k] and T[k], the weighted means of predictions and targets in decile k.
+    predicted = pieces.mean(groups.score)
+    target = pieces.mean(groups.total / groups.weight)
+    # Weights are scaled by 2**-exponent, see ScoredRows; only "weight" shows them.
     overall = np.average(rows.y, weights=rows.weight)
     known = overall if overall > 0 else np.nan
+    # Pieces are sorted by bin, and by descending score within a bin.
     first = np.searchsorted(pieces.bin, np.arange(n_bins))
     last = np.append(first[1:], len(pieces.bin)) - 1
     columns = {
         "weight": np.ldexp(np.bincount(pieces.bin, pieces.weight), rows.exponent),
-        "min_prediction": ranked.score[pieces.group[last]],
-        "max_prediction": ranked.score[pieces.group[first]],
+        "min_prediction": groups.score[pieces.group[last]],
+        "max_prediction": groups.score[pieces.group[first]],
         "mean_prediction": predicted,
         "mean_target": target,
+        # bias[k] = P[k] / T[k] - 1, lift[k] = T[k] / T, and with equal weights of the
+        # deciles gain[k] = (T[1] + ... + T[k]) / (n_bins * T).
         "bias": predicted / np.where(target == 0, np.nan, target) - 1,
         "lift": target / known,
         "gain": np.cumsum(target / n_bins) / known,
@@ -111,24 +116,24 @@ def table_of(rows: ScoredRows, n_bins: int) -> pd.DataFrame:
 def decile_mape(
     y_true: Any, y_pred: Any, *, n_bins: int = 10, sample_weight: Any = None
 ) -> float:
-    """Mean absolute error of the deciles by prediction, as a share of what they have.
+    """Compute the mean absolute percentage error over deciles by prediction.
 
     Parameters
     ----------
     y_true : array-like of shape (n,)
-        What each row turned out to be worth: amounts, counts, or 1 and 0.
+        Observed values of the rows: amounts, counts, or 1 and 0.
     y_pred : array-like of shape (n,)
-        Predictions of it, in the same unit, or probabilities.
+        Predictions in the unit of `y_true`, or probabilities.
     n_bins : int, default=10
-        Number of parts, 1 or more; 10 makes deciles.
+        Number of bins, 1 or more; 10 for deciles.
     sample_weight : array-like of shape (n,) or None, default=None
-        Weights, not negative; None: 1 for each row.
+        Weights, not negative; None for a weight of 1 per row.
 
     Returns
     -------
     float
-        0 if the means agree in every decile, .2 if they are off by 20% on average; NaN
-        if a decile has a mean of 0, of which nothing is a share.
+        0 if the means agree in every decile, .2 if they are off by 20% on average. NaN
+        if the mean target of a decile is 0.
 
     Raises
     ------
@@ -136,7 +141,7 @@ def decile_mape(
         If `n_bins` is out of range, lengths differ, a value is missing or infinite, a
         weight is negative, or no row has weight.
     TypeError
-        If something other than numbers is given.
+        If an argument holds anything but numbers or durations.
 
     Warns
     -----
@@ -145,20 +150,20 @@ def decile_mape(
 
     See Also
     --------
-    decile_table : The deciles, each by itself.
-    aggregate_bias : The same of all rows together, with its sign.
+    decile_table : The deciles one by one.
+    aggregate_bias : The signed error of the total.
     get_scorer : ``"neg_decile_mape"`` for a search.
 
     Notes
     -----
-    Deciles are those of the predictions [1]_, cut as in `decile_table`. With
-    ``mean_prediction[k]`` and ``mean_target[k]`` in decile ``k``, it is the mean over
-    ``k`` of ``abs(mean_prediction[k] - mean_target[k]) / abs(mean_target[k])``.
+    With ``mean_prediction[k]`` and ``mean_target[k]`` of decile ``k`` by prediction, as
+    in `decile_table`, it is the mean over ``k`` of ``abs(mean_prediction[k] -
+    mean_target[k]) / abs(mean_target[k])`` [1]_.
 
-    The lowest decile weighs as much as the highest, though it may be worth next to
-    nothing; where it holds no purchase at all, take fewer parts or more rows. As all
-    errors in percent, it forgives predictions that are too low: those cannot be off by
-    more than 100%.
+    The lowest decile has the same weight as the highest, though its total may be
+    negligible; if it holds no purchase at all, take fewer bins or more rows. Like every
+    percentage error it is asymmetric: a prediction that is too low is off by at most
+    100%.
 
     References
     ----------
@@ -179,4 +184,54 @@ def decile_mape(
             "is a share of that; n_bins makes fewer and larger parts"
         )
         return np.nan
-    return float(table["bias"].abs().mean())
+    return float(table["bias"].abs().mean())  # |P / T - 1| = |P - T| / |T|
+
+
+def aggregate_bias(y_true: Any, y_pred: Any, *, sample_weight: Any = None) -> float:
+    """Compute the relative error of the total of predictions.
+
+    Parameters
+    ----------
+    y_true : array-like of shape (n,)
+        Observed values of the rows: amounts, counts, or 1 and 0.
+    y_pred : array-like of shape (n,)
+        Predictions in the unit of `y_true`, or probabilities.
+    sample_weight : array-like of shape (n,) or None, default=None
+        Weights, not negative; None for a weight of 1 per row.
+
+    Returns
+    -------
+    float
+        ``sum(w * y_pred) / sum(w * y_true) - 1``: .1 for 10% too much, -.1 for 10% too
+        little. NaN if the total of `y_true` is not above 0.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, a value is missing or infinite, a weight is negative, or no
+        row has weight.
+    TypeError
+        If an argument holds anything but numbers or durations.
+
+    Warns
+    -----
+    UndefinedMetricWarning
+        If the total of `y_true` is not above 0.
+
+    See Also
+    --------
+    decile_mape : Errors in each decile of the rows.
+    get_scorer : ``"neg_absolute_bias"`` for a search.
+
+    Examples
+    --------
+    >>> from sklearn_seqcrm.metrics import aggregate_bias
+    >>> aggregate_bias([0, 10, 30], [5, 5, 20])
+    -0.25
+    """
+    rows = read_rows(y_true, y_pred, sample_weight)
+    total = rows.weight @ rows.y
+    if not total > 0:
+        warn_undefined("The total of y_true is not above 0, and nothing is a share")
+        return np.nan
+    return float(rows.weight @ rows.score / total - 1)  # weights: their scale cancels

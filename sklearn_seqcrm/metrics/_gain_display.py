@@ -1,31 +1,31 @@
-"""A picture of how soon the best rows are found."""
+"""A plot of the cumulative gain curve."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 
-from sklearn_seqcrm.metrics._gain_curve import gain_curve
+from sklearn_seqcrm.metrics._gain_curve import gain_curve, normalized_gini
 from sklearn_seqcrm.metrics._read import read_rows
 from sklearn_seqcrm.metrics._scorers import response
-from sklearn_seqcrm.metrics._sums_and_order import normalized_gini
 
 
+@dataclass(kw_only=True, repr=False, eq=False)
 class GainDisplay:
-    """Show which share of the total the rows with the highest scores have.
+    """Plot the share of the total in the rows with the highest scores.
 
-    The curve of the model lies between random order, the diagonal, and the order by
-    the targets themselves. The share of the way, in areas, is the normalized Gini
-    coefficient in the legend.
+    The curve of the model lies between the diagonal, random order, and the curve of the
+    order by the targets. The normalized Gini coefficient in the legend is the area
+    above the diagonal relative to that of the order by the targets.
 
-    It is made by `from_estimator` or `from_predictions`; what it holds are the
-    attributes below.
+    Create it by `from_estimator` or `from_predictions`.
 
     Parameters
     ----------
     fraction, gain : ndarray of shape (n_thresholds + 1,)
-        The curve, as of `cumulative_gain_curve`.
+        The curve that `cumulative_gain_curve` returns.
     best_fraction, best_gain : ndarray of shape (n_distinct_targets + 1,)
         The curve of the order by the targets.
     gini : float
@@ -45,7 +45,7 @@ class GainDisplay:
     See Also
     --------
     cumulative_gain_curve : The numbers.
-    CalibrationByDecileDisplay : Whether the predictions have the right size as well.
+    CalibrationByDecileDisplay : Calibration of the predictions.
 
     Examples
     --------
@@ -57,22 +57,12 @@ class GainDisplay:
     'model (Gini .90)'
     """
 
-    def __init__(
-        self,
-        *,
-        fraction: np.ndarray,
-        gain: np.ndarray,
-        best_fraction: np.ndarray,
-        best_gain: np.ndarray,
-        gini: float,
-        name: str | None = None,
-    ) -> None:
-        self.fraction = fraction
-        self.gain = gain
-        self.best_fraction = best_fraction
-        self.best_gain = best_gain
-        self.gini = gini
-        self.name = name
+    fraction: np.ndarray
+    gain: np.ndarray
+    best_fraction: np.ndarray
+    best_gain: np.ndarray
+    gini: float
+    name: str | None = None
 
     @classmethod
     def from_estimator(
@@ -93,24 +83,24 @@ class GainDisplay:
         Parameters
         ----------
         estimator : estimator
-            A fitted regressor, whose predictions order the rows, or a classifier of two
-            classes, whose probabilities do (else its decision function).
+            A fitted regressor, or a classifier with two classes. Rows are ordered by
+            predictions or by probabilities (else by the decision function).
         X : DataFrame or array-like of n rows
-            Rows that it was not fitted on.
+            Rows that the model was not fitted on.
         y : array-like of shape (n,)
-            What each row turned out to be worth; the classes, for a classifier.
+            Observed values of the rows; class labels for a classifier.
         sample_weight : array-like of shape (n,) or None, default=None
-            Weights, not negative; None: 1 for each row.
+            Weights, not negative; None for a weight of 1 per row.
         pos_label : int, float, bool, str or None, default=None
-            The class that counts; None: the second one.
+            The positive class; None for the second one.
         name : str or None, default=None
-            Name in the legend; None: that of the estimator's class.
+            Name in the legend; None for the name of the estimator's class.
         ax : matplotlib Axes or None, default=None
-            Where to plot; None: new axes.
+            Axes to plot on; None for new axes.
         plot_references : bool, default=True
             Whether to plot random and best order as well.
         curve_kwargs : dict or None, default=None
-            Options of the curve's line, as of `matplotlib.axes.Axes.plot`.
+            Options for `matplotlib.axes.Axes.plot` of the curve.
 
         Returns
         -------
@@ -120,7 +110,7 @@ class GainDisplay:
         Raises
         ------
         ValueError
-            If a classifier has another number of classes than two, or what
+            If a classifier does not have two classes, or for arguments that
             `cumulative_gain_curve` refuses.
         """
         score, pos_label = response(estimator, X, pos_label)
@@ -153,21 +143,21 @@ class GainDisplay:
         Parameters
         ----------
         y_true : array-like of shape (n,)
-            What each row turned out to be worth: amounts, counts, or 1 and 0.
+            Observed values of the rows: amounts, counts, or 1 and 0.
         y_score : array-like of shape (n,)
             Predictions, probabilities, or any score.
         sample_weight : array-like of shape (n,) or None, default=None
-            Weights, not negative; None: 1 for each row.
+            Weights, not negative; None for a weight of 1 per row.
         pos_label : int, float, bool, str or None, default=None
-            Label that counts as 1; None: `y_true` are numbers.
+            Label that counts as 1; None if `y_true` is numeric.
         name : str or None, default=None
             Name in the legend.
         ax : matplotlib Axes or None, default=None
-            Where to plot; None: new axes.
+            Axes to plot on; None for new axes.
         plot_references : bool, default=True
             Whether to plot random and best order as well.
         curve_kwargs : dict or None, default=None
-            Options of the curve's line, as of `matplotlib.axes.Axes.plot`.
+            Options for `matplotlib.axes.Axes.plot` of the curve.
 
         Returns
         -------
@@ -177,18 +167,20 @@ class GainDisplay:
         Raises
         ------
         ValueError
-            What `cumulative_gain_curve` refuses.
+            For arguments that `cumulative_gain_curve` refuses.
         """
         rows = read_rows(
             y_true, y_score, sample_weight, pos_label=pos_label, score_name="y_score"
         )
         fraction, gain, _ = gain_curve(rows)
+        # The best possible order: by the targets themselves.
         best_fraction, best_gain, _ = gain_curve(rows._replace(score=rows.y))
         display = cls(
             fraction=fraction,
             gain=gain,
             best_fraction=best_fraction,
             best_gain=best_gain,
+            # Weights are scaled by a power of 2, which cancels in the ratio.
             gini=normalized_gini(rows.y, rows.score, sample_weight=rows.weight),
             name=name,
         )
@@ -209,24 +201,26 @@ class GainDisplay:
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            Where to plot; None: new axes.
+            Axes to plot on; None for new axes.
         name : str or None, default=None
-            Name in the legend; None: that of the display.
+            Name in the legend; None for the name of the display.
         plot_references : bool, default=True
             Whether to plot random and best order as well.
         curve_kwargs : dict or None, default=None
-            Options of the curve's line, as of `matplotlib.axes.Axes.plot`.
+            Options for `matplotlib.axes.Axes.plot` of the curve.
 
         Returns
         -------
         GainDisplay
             The display, with `line_`, `ax_` and `figure_`.
         """
+        # Imported here, so that metrics work without matplotlib.
         from matplotlib import pyplot as plt
 
         if ax is None:
             _, ax = plt.subplots(layout="constrained")
         name = self.name if name is None else name
+        # No leading zero: "Gini .90".
         gini = f"Gini {self.gini:.2f}".replace("0.", ".")
         options = {"label": gini if name is None else f"{name} ({gini})"}
         (self.line_,) = ax.plot(
@@ -241,7 +235,7 @@ class GainDisplay:
         return self
 
     def _plot_references(self, ax: Any) -> None:
-        """What any order lies between."""
+        """Plot the best and the random order."""
         best = (self.best_fraction, self.best_gain)
         ax.plot(*best, color="0.6", ls="--", lw=1, label="best order")
         ax.plot([0, 1], [0, 1], color="0.6", ls=":", lw=1, label="random order")

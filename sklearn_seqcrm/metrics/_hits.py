@@ -1,4 +1,4 @@
-"""Which of the things that were recommended to a row it bought."""
+"""The recommended items that a row bought: the hits of its list."""
 
 from __future__ import annotations
 
@@ -9,18 +9,27 @@ import pandas as pd
 
 
 class Hits(NamedTuple):
-    """Recommended things that were bought, and how many things each row bought.
+    """Hits of the lists of all rows, and the number of items that each row bought.
 
     Parameters
     ----------
     rows : Index of shape (n_rows,)
-        Rows that bought something, in the order of their first purchase.
+        Rows with a purchase, in the order of their first line.
     n_bought : ndarray of shape (n_rows,), int64
-        Number of different things.
+        Number of distinct items that each row bought.
     row : ndarray of shape (n_hits,), int64
         Position in `rows`, ascending.
     place : ndarray of shape (n_hits,), int64
         Place in the list of the row, from 1, ascending within a row.
+
+    Notes
+    -----
+    For example, ann bought milk and tea, and bob milk::
+
+        ann's list  jam  milk        rows      ann  bob
+        bob's list  milk tea         n_bought    2    1
+                                     row         0    1     one hit each,
+                                     place       2    1     at places 2 and 1
     """
 
     rows: pd.Index
@@ -30,16 +39,17 @@ class Hits(NamedTuple):
 
     @classmethod
     def of(cls, bought: Any, recommended: Any, row: str, value: str, rank: str) -> Hits:
-        """Read both tables; see `recall_at_k`."""
+        """Read both tables and match their items; see `recall_at_k`."""
+        # Whatever the types of rows and items, match integer codes.
         had = _read_bought(bought, row, value)
         offered = _read_table(recommended, "recommended", [row, value, rank])
-        _refuse_other_kinds(had, offered, row, value)
+        _refuse_text_beside_numbers(had, offered, row, value)
         of_had, rows = pd.factorize(had[row])
         offered, of_offered = _in_order(offered, rows, row, rank)
         values = pd.factorize(pd.concat([had[value], offered[value]]))[0]
         n_values = int(values.max(initial=0)) + 1
-        # Numbers for pairs of row and value, hashed by pandas: of a million of them,
-        # np.unique took more than a second.
+        # One integer per pair of row and item: row * n_values + value. pandas hashes
+        # them; np.unique, which sorts, took more than a second for a million.
         pairs = pd.Index(np.concatenate([of_had, of_offered]) * n_values + values)
         basket, lists = pairs[: len(had)].unique(), pairs[len(had) :]
         _refuse_repeated(lists, row, value)
@@ -48,14 +58,14 @@ class Hits(NamedTuple):
         return cls(rows, n_bought, of_offered[hit], _places(of_offered)[hit])
 
     def up_to(self, k: int | None) -> Hits:
-        """Keep the hits among the first k of each list; None: all."""
+        """Keep the hits among the first k places of each list; None keeps all."""
         if k is None:
             return self
         near = self.place <= k
         return self._replace(row=self.row[near], place=self.place[near])
 
     def sums(self, of_hit: np.ndarray | None = None) -> np.ndarray:
-        """Number of hits of each row, or sum of what each counts, shape (n_rows,)."""
+        """Return the number, or a weighted sum, of the hits of each row, (n_rows,)."""
         return np.bincount(self.row, of_hit, minlength=len(self.rows))
 
 
@@ -66,7 +76,7 @@ def _read_bought(bought: Any, row: str, value: str) -> pd.DataFrame:
 
 
 def _read_table(table: Any, name: str, columns: list[str]) -> pd.DataFrame:
-    """The columns of a table, without categoricals, whose levels may differ."""
+    """Return the columns of a table; categoricals, whose codes differ, as values."""
     if not isinstance(table, pd.DataFrame):
         or_series = " or a Series" if name == "bought" else ""
         raise TypeError(
@@ -93,44 +103,46 @@ def _read_table(table: Any, name: str, columns: list[str]) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def _refuse_other_kinds(
+def _refuse_text_beside_numbers(
     had: pd.DataFrame, offered: pd.DataFrame, row: str, value: str
 ) -> None:
-    """Numbers and text are never equal, whatever they look like."""
+    """Raise a TypeError if one table has text and the other numbers: no match."""
+    # pandas would find no equal pair, and every score would be 0.
     if not len(had) or not len(offered):
         return
     for column in (row, value):
-        kinds = {
+        types = {
+            # A thousand values suffice; inference reads all of them.
             name: pd.api.types.infer_dtype(table[column].iloc[:1000])
             for name, table in (("bought", had), ("recommended", offered))
         }
-        if sum(kind == "string" for kind in kinds.values()) == 1:
+        if sum(found == "string" for found in types.values()) == 1:
             raise TypeError(
-                f"Column {column!r} is {kinds['bought']} in bought, but "
-                f"{kinds['recommended']} in recommended; make them of one kind."
+                f"Column {column!r} is {types['bought']} in bought, but "
+                f"{types['recommended']} in recommended; make them of one type."
             )
 
 
 def _in_order(
     offered: pd.DataFrame, rows: pd.Index, row: str, rank: str
 ) -> tuple[pd.DataFrame, np.ndarray]:
-    """Lists of the rows that bought, one after the other, each the best first.
+    """Sort the lists of the rows with a purchase by row, then by rank.
 
     Parameters
     ----------
     offered : DataFrame of shape (n_lines, 3)
         Lists, in any order.
     rows : Index of shape (n_rows,)
-        Rows that bought.
+        Rows with a purchase.
     row, rank : str
-        Columns.
+        Names of the columns.
 
     Returns
     -------
     offered : DataFrame of shape (n_lines_of_these, 3)
         The lines of these rows.
     of_line : ndarray of shape (n_lines_of_these,), int64
-        Position in `rows` of each, ascending.
+        Position in `rows` of each line, ascending.
     """
     if offered[rank].dtype.kind not in "biuf":
         raise TypeError(
@@ -145,6 +157,7 @@ def _in_order(
             f"{rows[:1].tolist()[0]!r} beside {offered[row].tolist()[0]!r}; both must "
             "name rows in the same way."
         )
+    # The last key is the primary one: by row, then by rank.
     order = asked[np.lexsort((offered[rank].to_numpy()[asked], of_line[asked]))]
     offered, of_line = offered.iloc[order], of_line[order]
     _refuse_equal_ranks(of_line, offered, row, rank)
@@ -152,7 +165,9 @@ def _in_order(
 
 
 def _places(rows: np.ndarray) -> np.ndarray:
-    """Place of each line in its list, from 1; lists one after the other."""
+    """Return the place of each line in its list, from 1; `rows` is sorted."""
+    # rows    0 0 0 2 2      starts   0 3
+    # places  1 2 3 1 2      lengths  3 2
     starts = np.flatnonzero(np.diff(rows, prepend=-1))
     lengths = np.diff(starts, append=len(rows))
     return np.arange(1, len(rows) + 1) - np.repeat(starts, lengths)

@@ -1,4 +1,4 @@
-"""Where the truth lies among what was simulated."""
+"""The probability integral transform of outcomes among simulated paths."""
 
 from __future__ import annotations
 
@@ -16,52 +16,50 @@ from sklearn_seqcrm._sklearn_compat import Interval, validate_params
     prefer_skip_nested_validation=True,
 )
 def pit_histogram(y_true: Any, simulated: Any, *, n_bins: int = 10) -> np.ndarray:
-    """Histogram of where the truth lies among simulated values: flat, if they fit.
+    """Compute the histogram of the probability integral transform (PIT).
 
     Parameters
     ----------
     y_true : array-like of shape (n,)
-        What came: counts, spend, or the time to the next event; infinite where there
-        was none within the horizon. Durations are read as days, here and in
-        `simulated`.
+        Outcomes: counts, spend, or the time to the next event, infinite if there was
+        none within the horizon. Durations are read as days, here and in `simulated`.
     simulated : array-like of shape (n, n_paths)
-        What a model thought might come, in as many draws for each row; infinite where
-        a path had none within the horizon.
+        Draws from the predictive distribution of each row; infinite for a path without
+        an event within the horizon.
     n_bins : int, default=10
         Number of bins between 0 and 1, 1 or more.
 
     Returns
     -------
     ndarray of shape (n_bins,)
-        Share of the rows in each bin; they sum to 1. About ``1 / n_bins`` in each for a
-        model whose distributions are right. High in the middle: they are too wide; high
-        at both ends: too narrow; high on the right: values come out too low.
+        Share of the rows in each bin; the shares sum to 1. About ``1 / n_bins`` in each
+        bin for a calibrated model. A hump in the middle: the distributions are too
+        wide. A U shape: they are too narrow. High on the right: simulated values are
+        too low.
 
     Raises
     ------
     ValueError
         If shapes do not fit, there is no row or no path, or a value is missing.
     TypeError
-        If values are datetimes, text, or anything else than numbers and durations.
+        If values are neither numbers nor durations.
 
     See Also
     --------
-    decile_table : Whether means are right, for those who are worth much and little.
+    decile_table : Calibration of means, by the size of the prediction.
 
     Notes
     -----
-    The probability integral transform of a value is the share of the distribution below
-    it, and has a uniform distribution if the value was drawn from it. Of counts, and of
-    any values that are tied, the share is not one number but all from "below" to "not
-    above", and a row counts in each bin by the part of that range within (the
-    non-randomized histogram of [1]_), so that no draws are needed. With the truth as
-    one more path beside ``n_paths``, the range of row ``i`` is from ``sum(simulated[i]
-    < y[i]) / (n_paths + 1)`` to ``(sum(simulated[i] <= y[i]) + 1) / (n_paths + 1)``,
-    which makes the expected histogram of a right model exactly flat for few paths as
-    well.
+    The PIT ``F(y)`` of an outcome ``y`` is uniform if ``y`` was drawn from the
+    distribution ``F``. For counts, and for tied values in general, ``F`` jumps at ``y``
+    from ``F(y-)`` to ``F(y)``: a row is then spread evenly over that range, the
+    non-randomized histogram of [1]_. With the outcome as one more path beside
+    ``n_paths``, the range of row ``i`` is from ``sum(simulated[i] < y[i]) / (n_paths +
+    1)`` to ``(sum(simulated[i] <= y[i]) + 1) / (n_paths + 1)``. So the expected
+    histogram of a calibrated model is exactly flat also for few paths.
 
-    A flat histogram does not tell that a model knows the rows apart: the distribution
-    of all rows, said of each, is flat as well.
+    A flat histogram does not show that a model separates the rows: the distribution
+    over all rows, predicted for each of them, is calibrated as well.
 
     References
     ----------
@@ -78,11 +76,14 @@ def pit_histogram(y_true: Any, simulated: Any, *, n_bins: int = 10) -> np.ndarra
     y, _ = as_floats(y_true, "y_true")
     paths, _ = as_floats(simulated, "simulated")
     _check(y, paths)
-    # One pass over the paths for each side, and no floats of their size.
+    # In units of 1 / (n_paths + 1) the range of row i is from below[i] to
+    # not_above[i] + 1. Counting takes one pass over the paths for each side and no
+    # array of floats of their size.
     below = np.count_nonzero(paths < y[:, None], axis=1)
     not_above = np.count_nonzero(paths <= y[:, None], axis=1)
     width = not_above + 1 - below
     places = np.linspace(0, paths.shape[1] + 1, n_bins + 1)
+    # Mean over rows of the CDF of a uniform distribution on its range, at each edge.
     reached = [np.clip((place - below) / width, 0, 1).mean() for place in places]
     return np.diff(reached)
 

@@ -1,4 +1,4 @@
-"""How good lists of recommended things are, beside what each row bought."""
+"""Metrics of ranked lists of recommended items, given the items that were bought."""
 
 from __future__ import annotations
 
@@ -12,14 +12,20 @@ from sklearn_seqcrm._sklearn_compat import Interval, validate_params
 from sklearn_seqcrm.metrics._hits import Hits
 from sklearn_seqcrm.metrics._read import warn_undefined
 
-_NAMES: dict[str, list[Any]] = {"row": [str], "value": [str], "rank": [str]}
-_PLACES = Interval(Integral, 1, None, closed="left")
+_PARAMS: dict[str, list[Any]] = {
+    "k": [Interval(Integral, 1, None, closed="left")],
+    "per_row": ["boolean"],
+    "row": [str],
+    "value": [str],
+    "rank": [str],
+}
+_check_params = validate_params(_PARAMS, prefer_skip_nested_validation=True)
+
+# With the set B of the items that a row bought and the item l[p] at place p = 1, 2, ...
+# of its list, hit[p] = (l[p] in B). `Hits` holds the places p of the hits of all rows.
 
 
-@validate_params(
-    {"k": [_PLACES], "per_row": ["boolean"], **_NAMES},
-    prefer_skip_nested_validation=True,
-)
+@_check_params
 def recall_at_k(
     bought: Any,
     recommended: Any,
@@ -30,38 +36,38 @@ def recall_at_k(
     value: str = "value",
     rank: str = "rank",
 ) -> float | pd.Series:
-    """Share of what was bought that is among the first k recommended.
+    """Compute the share of the bought items among the top k recommended.
 
     Parameters
     ----------
     bought : DataFrame or Series
-        What each row bought: a line for each thing, with the columns `row` and `value`,
-        or a Series of things whose index names the rows. Things bought twice count
-        once.
+        The items that each row bought: one line per item, with the columns `row` and
+        `value`, or a Series of items with the rows as its index. Repeated purchases of
+        an item count once.
     recommended : DataFrame
-        A list for each row: a line for each thing, with the columns `row`, `value` and
+        One ranked list per row: one line per item, with the columns `row`, `value` and
         `rank`, in any order.
     k : int, default=10
-        How many of each list count, 1 or more.
+        Number of top items of each list that count, 1 or more.
     per_row : bool, default=False
-        Whether to return what each row has, and not the mean.
+        Whether to return one score per row instead of their mean.
     row, value, rank : str, default="row", "value", "rank"
-        Names of the columns. `rank` is lowest for the best; only the order of a row's
-        ranks counts, so that they may begin at 0, or have gaps.
+        Names of the columns. The best item has the lowest `rank`. Only the order of the
+        ranks of a row matters; they may begin at 0 and skip numbers.
 
     Returns
     -------
     float or Series of shape (n_rows_that_bought,)
-        Between 0 and 1; the mean of the rows that bought something is NaN if none did.
+        Between 0 and 1. The mean is over rows with a purchase, and NaN without any.
 
     Raises
     ------
     ValueError
-        If a column is absent, a value is missing, a list has a thing or a rank twice,
-        or no list is of a row that bought.
+        If a column is absent, a value is missing, a list repeats an item or a rank, or
+        no list belongs to a row with a purchase.
     TypeError
-        If a table is none, ranks are no numbers, or one table has numbers where the
-        other has text.
+        If an argument is no table, ranks are no numbers, or one table has numbers where
+        the other has text.
 
     Warns
     -----
@@ -70,18 +76,17 @@ def recall_at_k(
 
     See Also
     --------
-    ndcg_at_k : Counts the places as well.
-    hit_rate_at_k : Whether anything was right.
-    mean_reciprocal_rank : How far down the first right one is.
+    ndcg_at_k : Weights the hits by their places.
+    hit_rate_at_k : Whether there is any hit.
+    mean_reciprocal_rank : The place of the first hit.
 
     Notes
     -----
-    ``|first k of the list and bought| / |bought|`` of each row. Who buys more than `k`
-    things cannot reach 1.
+    ``|top k and bought| / |bought|`` of each row. A row with more than `k` bought items
+    cannot reach 1.
 
-    Rows without purchases have nothing to be found and are left out. Rows that bought,
-    but have no list, count as 0: leave them out of `bought` if they were not asked
-    about.
+    Rows without purchases are left out. Rows with a purchase but no list score 0: drop
+    them from `bought` if nothing was recommended to them on purpose.
 
     Examples
     --------
@@ -104,14 +109,12 @@ def recall_at_k(
     Name: recall_at_k, dtype: float64
     """
     hits = Hits.of(bought, recommended, row, value, rank)
+    # recall@k = (sum of hit[p] over p = 1 ... k) / |B|
     found = hits.up_to(k).sums()
     return _result(found / hits.n_bought, hits, "recall_at_k", row, per_row)
 
 
-@validate_params(
-    {"k": [_PLACES], "per_row": ["boolean"], **_NAMES},
-    prefer_skip_nested_validation=True,
-)
+@_check_params
 def ndcg_at_k(
     bought: Any,
     recommended: Any,
@@ -122,38 +125,38 @@ def ndcg_at_k(
     value: str = "value",
     rank: str = "rank",
 ) -> float | pd.Series:
-    """Gain of the first k recommended, which fades from place to place.
+    """Compute the normalized discounted cumulative gain of the top k recommended.
 
     Parameters
     ----------
     bought : DataFrame or Series
-        What each row bought: a line for each thing, with the columns `row` and `value`,
-        or a Series of things whose index names the rows. Things bought twice count
-        once.
+        The items that each row bought: one line per item, with the columns `row` and
+        `value`, or a Series of items with the rows as its index. Repeated purchases of
+        an item count once.
     recommended : DataFrame
-        A list for each row: a line for each thing, with the columns `row`, `value` and
+        One ranked list per row: one line per item, with the columns `row`, `value` and
         `rank`, in any order.
     k : int, default=10
-        How many of each list count, 1 or more.
+        Number of top items of each list that count, 1 or more.
     per_row : bool, default=False
-        Whether to return what each row has, and not the mean.
+        Whether to return one score per row instead of their mean.
     row, value, rank : str, default="row", "value", "rank"
-        Names of the columns. `rank` is lowest for the best; only the order of a row's
-        ranks counts, so that they may begin at 0, or have gaps.
+        Names of the columns. The best item has the lowest `rank`. Only the order of the
+        ranks of a row matters; they may begin at 0 and skip numbers.
 
     Returns
     -------
     float or Series of shape (n_rows_that_bought,)
-        Between 0 and 1; the mean of the rows that bought something is NaN if none did.
+        Between 0 and 1. The mean is over rows with a purchase, and NaN without any.
 
     Raises
     ------
     ValueError
-        If a column is absent, a value is missing, a list has a thing or a rank twice,
-        or no list is of a row that bought.
+        If a column is absent, a value is missing, a list repeats an item or a rank, or
+        no list belongs to a row with a purchase.
     TypeError
-        If a table is none, ranks are no numbers, or one table has numbers where the
-        other has text.
+        If an argument is no table, ranks are no numbers, or one table has numbers where
+        the other has text.
 
     Warns
     -----
@@ -162,16 +165,16 @@ def ndcg_at_k(
 
     See Also
     --------
-    recall_at_k : Counts all places alike.
-    sklearn.metrics.ndcg_score : Of graded relevances, in a matrix of rows and things.
+    recall_at_k : Weights all places equally.
+    sklearn.metrics.ndcg_score : For graded relevances, in a matrix of rows and items.
 
     Notes
     -----
-    Each of the first `k` that was bought, at place ``p``, gains ``1 / log2(p + 1)``.
-    The sum is divided by that of the best list, whose first ``min(k, |bought|)`` places
-    are right [1]_.
+    A hit at place ``p`` gains ``1 / log2(p + 1)``. The sum over the top `k`, DCG, is
+    divided by that of an ideal list, whose first ``min(k, |bought|)`` places are hits
+    [1]_.
 
-    Rows without purchases are left out; rows that bought, but have no list, count as 0.
+    Rows without purchases are left out. Rows with a purchase but no list score 0.
 
     References
     ----------
@@ -196,16 +199,15 @@ def ndcg_at_k(
     """
     hits = Hits.of(bought, recommended, row, value, rank)
     near = hits.up_to(k)
-    n_right = hits.n_bought.clip(max=k)
-    best = np.cumsum(1 / np.log2(np.arange(2, n_right.max(initial=0) + 2)))
-    gain = near.sums(1 / np.log2(near.place + 1)) / best[n_right - 1]
-    return _result(gain, hits, "ndcg_at_k", row, per_row)
+    # DCG@k   = sum of hit[p] / log2(p + 1) over p = 1 ... k
+    # ideal@k = sum of 1 / log2(p + 1) over p = 1 ... min(k, |B|)
+    dcg = near.sums(1 / np.log2(near.place + 1))
+    n_ideal = hits.n_bought.clip(max=k)
+    ideal = np.cumsum(1 / np.log2(np.arange(2, n_ideal.max(initial=0) + 2)))
+    return _result(dcg / ideal[n_ideal - 1], hits, "ndcg_at_k", row, per_row)
 
 
-@validate_params(
-    {"k": [_PLACES], "per_row": ["boolean"], **_NAMES},
-    prefer_skip_nested_validation=True,
-)
+@_check_params
 def hit_rate_at_k(
     bought: Any,
     recommended: Any,
@@ -216,38 +218,38 @@ def hit_rate_at_k(
     value: str = "value",
     rank: str = "rank",
 ) -> float | pd.Series:
-    """Share of the rows with something right among the first k recommended.
+    """Compute the share of the rows with a hit among the top k recommended.
 
     Parameters
     ----------
     bought : DataFrame or Series
-        What each row bought: a line for each thing, with the columns `row` and `value`,
-        or a Series of things whose index names the rows. Things bought twice count
-        once.
+        The items that each row bought: one line per item, with the columns `row` and
+        `value`, or a Series of items with the rows as its index. Repeated purchases of
+        an item count once.
     recommended : DataFrame
-        A list for each row: a line for each thing, with the columns `row`, `value` and
+        One ranked list per row: one line per item, with the columns `row`, `value` and
         `rank`, in any order.
     k : int, default=10
-        How many of each list count, 1 or more.
+        Number of top items of each list that count, 1 or more.
     per_row : bool, default=False
-        Whether to return what each row has, and not the mean.
+        Whether to return one score per row instead of their mean.
     row, value, rank : str, default="row", "value", "rank"
-        Names of the columns. `rank` is lowest for the best; only the order of a row's
-        ranks counts, so that they may begin at 0, or have gaps.
+        Names of the columns. The best item has the lowest `rank`. Only the order of the
+        ranks of a row matters; they may begin at 0 and skip numbers.
 
     Returns
     -------
     float or Series of shape (n_rows_that_bought,)
-        Between 0 and 1; the mean of the rows that bought something is NaN if none did.
+        Between 0 and 1. The mean is over rows with a purchase, and NaN without any.
 
     Raises
     ------
     ValueError
-        If a column is absent, a value is missing, a list has a thing or a rank twice,
-        or no list is of a row that bought.
+        If a column is absent, a value is missing, a list repeats an item or a rank, or
+        no list belongs to a row with a purchase.
     TypeError
-        If a table is none, ranks are no numbers, or one table has numbers where the
-        other has text.
+        If an argument is no table, ranks are no numbers, or one table has numbers where
+        the other has text.
 
     Warns
     -----
@@ -256,13 +258,13 @@ def hit_rate_at_k(
 
     See Also
     --------
-    recall_at_k : How much of it is right.
+    recall_at_k : The share of the bought items that are hits.
 
     Notes
     -----
-    1 for a row that bought at least one of the first `k` things of its list, else 0.
+    1 for a row that bought at least one of the top `k` items of its list, else 0.
 
-    Rows without purchases are left out; rows that bought, but have no list, count as 0.
+    Rows without purchases are left out. Rows with a purchase but no list score 0.
 
     Examples
     --------
@@ -280,13 +282,13 @@ def hit_rate_at_k(
     0.5
     """
     hits = Hits.of(bought, recommended, row, value, rank)
+    # hit@k = 1 if any of hit[1], ..., hit[k] is 1
     found = hits.up_to(k).sums() > 0
     return _result(found.astype("float64"), hits, "hit_rate_at_k", row, per_row)
 
 
 @validate_params(
-    {"k": [_PLACES, None], "per_row": ["boolean"], **_NAMES},
-    prefer_skip_nested_validation=True,
+    {**_PARAMS, "k": [*_PARAMS["k"], None]}, prefer_skip_nested_validation=True
 )
 def mean_reciprocal_rank(
     bought: Any,
@@ -298,38 +300,38 @@ def mean_reciprocal_rank(
     value: str = "value",
     rank: str = "rank",
 ) -> float | pd.Series:
-    """How far down the first right thing is, as the mean of 1 / place.
+    """Compute the mean of 1 / place of the first hit of each row.
 
     Parameters
     ----------
     bought : DataFrame or Series
-        What each row bought: a line for each thing, with the columns `row` and `value`,
-        or a Series of things whose index names the rows. Things bought twice count
-        once.
+        The items that each row bought: one line per item, with the columns `row` and
+        `value`, or a Series of items with the rows as its index. Repeated purchases of
+        an item count once.
     recommended : DataFrame
-        A list for each row: a line for each thing, with the columns `row`, `value` and
+        One ranked list per row: one line per item, with the columns `row`, `value` and
         `rank`, in any order.
     k : int or None, default=None
-        How many of each list count, 1 or more; None: all.
+        Number of top items of each list that count, 1 or more; None for all.
     per_row : bool, default=False
-        Whether to return what each row has, and not the mean.
+        Whether to return one score per row instead of their mean.
     row, value, rank : str, default="row", "value", "rank"
-        Names of the columns. `rank` is lowest for the best; only the order of a row's
-        ranks counts, so that they may begin at 0, or have gaps.
+        Names of the columns. The best item has the lowest `rank`. Only the order of the
+        ranks of a row matters; they may begin at 0 and skip numbers.
 
     Returns
     -------
     float or Series of shape (n_rows_that_bought,)
-        Between 0 and 1; the mean of the rows that bought something is NaN if none did.
+        Between 0 and 1. The mean is over rows with a purchase, and NaN without any.
 
     Raises
     ------
     ValueError
-        If a column is absent, a value is missing, a list has a thing or a rank twice,
-        or no list is of a row that bought.
+        If a column is absent, a value is missing, a list repeats an item or a rank, or
+        no list belongs to a row with a purchase.
     TypeError
-        If a table is none, ranks are no numbers, or one table has numbers where the
-        other has text.
+        If an argument is no table, ranks are no numbers, or one table has numbers where
+        the other has text.
 
     Warns
     -----
@@ -338,13 +340,19 @@ def mean_reciprocal_rank(
 
     See Also
     --------
-    hit_rate_at_k : Whether anything is right.
+    hit_rate_at_k : Whether there is any hit.
 
     Notes
     -----
-    ``1 / place`` of the first thing in a row's list that it bought; 0 if there is none.
+    ``1 / place`` of the first item in the list of a row that it bought; 0 without a hit
+    [1]_.
 
-    Rows without purchases are left out; rows that bought, but have no list, count as 0.
+    Rows without purchases are left out. Rows with a purchase but no list score 0.
+
+    References
+    ----------
+    .. [1] Voorhees, E. M. (1999). The TREC-8 question answering track report.
+       Proceedings of TREC-8, 77-82.
 
     Examples
     --------
@@ -363,6 +371,8 @@ def mean_reciprocal_rank(
     """
     hits = Hits.of(bought, recommended, row, value, rank)
     near = hits.up_to(k)
+    # RR = 1 / min{p: hit[p]}. Hits are sorted by row and place: the first hit of each
+    # row has the smallest p.
     first = np.flatnonzero(np.diff(near.row, prepend=-1))
     found = np.zeros(len(hits.rows))
     found[near.row[first]] = 1 / near.place[first]
@@ -372,7 +382,7 @@ def mean_reciprocal_rank(
 def _result(
     scores: np.ndarray, hits: Hits, name: str, row: str, per_row: bool
 ) -> float | pd.Series:
-    """Scores of the rows that bought something, or their mean."""
+    """Return the scores of the rows with a purchase, or their mean."""
     if per_row:
         return pd.Series(scores, hits.rows.rename(row), name=name)
     if not len(scores):

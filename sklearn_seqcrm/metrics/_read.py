@@ -1,4 +1,4 @@
-"""What metrics of values are given: numbers, one for each row, and weights."""
+"""Read the arguments of metrics: one number and one weight per row."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _LABELS_HINT = (
 
 
 class ScoredRows(NamedTuple):
-    """Rows that count: their targets, scores and weights above 0.
+    """Targets, scores and weights of the rows with a weight above 0.
 
     Parameters
     ----------
     y : ndarray of shape (n,)
         Amounts, counts, or 1 and 0.
     score : ndarray of shape (n,)
-        Predictions, or anything that orders the rows.
+        Predictions, or any score that orders the rows.
     weight : ndarray of shape (n,)
-        Weights over a power of 2, by which they sum to 1 at most: a weighted sum of
-        numbers is then no larger than the largest of them, and cannot overflow.
+        Weights divided by ``2**exponent``, so that they sum to at most 1. A weighted
+        sum of numbers is then no larger than the largest of them, and cannot overflow.
     exponent : int
-        That power of 2.
+        Chosen by the largest weight and the number of rows.
     """
 
     y: np.ndarray
@@ -54,10 +54,10 @@ def read_rows(
     y_true, y_score : array-like of shape (n,)
         Targets and predictions.
     sample_weight : array-like of shape (n,) or None
-        Weights; None: 1 for each row.
+        Weights; None for a weight of 1 per row.
     pos_label : int, float, bool, str or None, default=None
-        Label that counts as 1, all others as 0; None: targets are numbers. It must
-        occur, unless all rows have one other label.
+        Label that counts as 1, all others as 0; it must occur, unless all rows have one
+        other label. None if targets are numeric.
     score_name : str, default="y_pred"
         How an error names the predictions.
 
@@ -85,25 +85,29 @@ def read_rows(
     if not len(y) or not weight.any():
         what = "has no row" if not len(y) else "has no row with a weight above 0"
         raise ValueError(f"y_true {what}, so that there is nothing to measure.")
+    # A row of weight 0 has no influence, not even on ties or on the range of scores.
     counts = weight > 0
     weight, exponent = _over_power_of_2(weight[counts])
     return ScoredRows(y[counts], score[counts], weight, exponent)
 
 
 def _over_power_of_2(weight: np.ndarray) -> tuple[np.ndarray, int]:
-    """Weights that sum to 1 at most, without rounding, and the exponent."""
+    """Scale weights to sum to at most 1, without rounding; return the exponent."""
+    # max < 2**a and n < 2**b, so that sum(weight) <= max * n < 2**(a + b)
     most, count = float(weight.max()), float(len(weight))
     exponent = int(np.frexp(most)[1]) + int(np.frexp(count)[1])
     return np.ldexp(weight, -exponent), exponent
 
 
 def _is_label(labels: pd.Series, pos_label: Any) -> pd.Series:
+    """Return whether each label is the one that counts, which must occur."""
     n_missing = int(labels.isna().sum())
     if n_missing:
         raise ValueError(
             f"y_true has {n_missing} missing labels among {len(labels)}; leave those "
             "rows out."
         )
+    # As in scikit-learn: without the label at all, all rows may be of the other class.
     is_label = labels == pos_label
     if not is_label.any() and labels.nunique() > 1:
         raise ValueError(
@@ -114,7 +118,7 @@ def _is_label(labels: pd.Series, pos_label: Any) -> pd.Series:
 
 
 def numbers(values: Any, name: str) -> np.ndarray:
-    """One finite number for each row, as floats.
+    """Convert one finite number per row to floats.
 
     Parameters
     ----------
@@ -139,9 +143,9 @@ def numbers(values: Any, name: str) -> np.ndarray:
 
 
 def flat(values: Any, name: str) -> Any:
-    """Values as a Series or an array of one dimension."""
+    """Return values as a Series or an array of one dimension."""
     if isinstance(values, pd.Series):
-        return values.reset_index(drop=True)
+        return values.reset_index(drop=True)  # a Series, as arrays lose nullable types
     array = np.asarray(values)
     if array.ndim == 2 and array.shape[1] == 1:
         return array[:, 0]
@@ -154,5 +158,5 @@ def flat(values: Any, name: str) -> Any:
 
 
 def warn_undefined(what: str) -> None:
-    """Say that a metric is NaN, and why, as those of scikit-learn do."""
+    """Warn that a metric is NaN, with the category that scikit-learn uses."""
     warnings.warn(f"{what}; the result is NaN.", UndefinedMetricWarning, stacklevel=3)

@@ -1,4 +1,4 @@
-"""Scorers for searches and comparisons, and the response they score."""
+"""Scorers for searches and comparisons, and the response that they score."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from sklearn.base import is_classifier
 from sklearn.metrics import make_scorer
 
 from sklearn_seqcrm._sklearn_compat import Scorer, response_values
-from sklearn_seqcrm.metrics._deciles import decile_mape
-from sklearn_seqcrm.metrics._gain_curve import lift_at
-from sklearn_seqcrm.metrics._sums_and_order import aggregate_bias, normalized_gini
+from sklearn_seqcrm.metrics._deciles import aggregate_bias, decile_mape
+from sklearn_seqcrm.metrics._gain_curve import lift_at, normalized_gini
 
 
 def response(
     estimator: Any, X: Any, pos_label: Any, *, only_probabilities: bool = False
 ) -> tuple[np.ndarray, Any]:
-    """Predictions of a regressor, or of one class of a classifier of two.
+    """Return the predictions of a regressor, or the scores of one of two classes.
 
     Parameters
     ----------
@@ -29,10 +28,10 @@ def response(
     X : DataFrame or array-like of n rows
         Rows.
     pos_label : int, float, bool, str or None
-        The class; None: the second one.
+        The class; None for the second one.
     only_probabilities : bool, default=False
-        Whether a classifier without probabilities is an error; else its decision
-        function takes their place.
+        Whether to raise an error for a classifier without probabilities instead of
+        using its decision function.
 
     Returns
     -------
@@ -41,6 +40,7 @@ def response(
     pos_label : int, float, bool, str or None
         The class; None for a regressor.
     """
+    # A regressor's targets are numbers: no label counts as 1.
     if not is_classifier(estimator):
         return response_values(estimator, X, "predict", None)
     two_classes(estimator)
@@ -50,8 +50,9 @@ def response(
 
 
 def two_classes(estimator: Any) -> np.ndarray:
-    """Classes of a classifier; a ValueError if they are not two."""
+    """Return the classes of a classifier; raise a ValueError if they are not two."""
     classes = estimator.classes_
+    # Classifiers of several labels have a list of arrays, or an array per label.
     if isinstance(classes, list) or np.ndim(classes) == 2:
         raise ValueError(
             f"The classifier predicts {len(classes)} labels for each row, and this "
@@ -68,15 +69,15 @@ def two_classes(estimator: Any) -> np.ndarray:
 
 
 def absolute_bias(y_true: Any, y_pred: Any, *, sample_weight: Any = None) -> float:
-    """Size of the bias of the sum: a search would take -50% for better than 0."""
+    """Return the absolute bias: a search that maximises would prefer -50% to 0."""
     return abs(aggregate_bias(y_true, y_pred, sample_weight=sample_weight))
 
 
 class SecondClassScorer(Scorer):
     """Score probabilities of the second class by a metric that has a `pos_label`.
 
-    A scorer of `make_scorer` takes these probabilities as well, and leaves the labels
-    to the metric, which would read 1 and 2 as amounts.
+    A scorer of `make_scorer` uses the same probabilities but passes the labels to the
+    metric unchanged, which would read labels 1 and 2 as amounts.
     """
 
     def _score(
@@ -88,6 +89,8 @@ class SecondClassScorer(Scorer):
         )
 
 
+# Higher is better for all: errors are negated ("neg_"). `lift_at` is the scorer of both
+# amounts, by `predict`, and labels, by `predict_proba`.
 _SCORERS = {
     "neg_absolute_bias": make_scorer(absolute_bias, greater_is_better=False),
     "neg_decile_mape": make_scorer(decile_mape, greater_is_better=False),
@@ -100,28 +103,28 @@ _SCORERS = {
 
 
 def get_scorer(scoring: str | Callable[..., float]) -> Callable[..., float]:
-    """Get a scorer by its name, of this package or of scikit-learn.
+    """Return a scorer by its name, of this package or of scikit-learn.
 
     Parameters
     ----------
     scoring : str or callable
-        A name of the table in Notes, or one that `sklearn.metrics.get_scorer` knows; a
-        callable is returned as it is.
+        A name from the table in Notes or of `sklearn.metrics.get_scorer`. A callable is
+        returned unchanged.
 
     Returns
     -------
     callable
-        ``scorer(estimator, X, y, sample_weight=None)``, the higher, the better. It is a
-        copy, whose metadata requests can be set.
+        ``scorer(estimator, X, y, sample_weight=None)``; higher is better. It is a copy,
+        so that its metadata requests can be set.
 
     Raises
     ------
     ValueError
-        If the name is not known.
+        If there is no scorer of that name.
 
     See Also
     --------
-    sklearn.metrics.make_scorer : Makes scorers with other options.
+    sklearn.metrics.make_scorer : Scorers with other options.
 
     Notes
     -----
@@ -129,18 +132,18 @@ def get_scorer(scoring: str | Callable[..., float]) -> Callable[..., float]:
     ``normalized_gini``    `normalized_gini` of ``predict``
     ``neg_decile_mape``    minus `decile_mape` of ``predict``
     ``neg_absolute_bias``  minus the absolute `aggregate_bias` of ``predict``
-    ``top_decile_value``   `lift_at` a tenth, rows in the order of ``predict``
-    ``top_decile_lift``    `lift_at` a tenth, rows in the order of the probability
-                           of the second class, whatever the labels are
+    ``top_decile_value``   `lift_at` of a tenth of the rows, ordered by ``predict``
+    ``top_decile_lift``    `lift_at` of a tenth of the rows, ordered by the
+                           probability of the second class; any labels
     =====================  =======================================================
 
-    ``scoring=`` of scikit-learn takes names of its own alone, and so needs the scorer:
-    ``GridSearchCV(model, grid, scoring=get_scorer("normalized_gini"))``.
-    `sklearn_seqcrm.model_selection.compare_models` takes the names as they are.
+    ``scoring=`` of scikit-learn accepts only scikit-learn's own names. Pass the scorer
+    there: ``GridSearchCV(model, grid, scoring=get_scorer("normalized_gini"))``.
+    `sklearn_seqcrm.model_selection.compare_models` takes the names themselves.
 
     Other fractions, and the first of two classes, are options of the metric:
     ``make_scorer(lift_at, response_method="predict_proba", fraction=0.05,
-    pos_label="yes")``. It takes `pos_label` for labels other than 1 and 0.
+    pos_label="yes")``. Labels other than 1 and 0 need `pos_label`.
 
     Examples
     --------
@@ -152,6 +155,7 @@ def get_scorer(scoring: str | Callable[..., float]) -> Callable[..., float]:
     1.0
     """
     if isinstance(scoring, str) and scoring in _SCORERS:
+        # `set_score_request` changes a scorer in place.
         return copy.deepcopy(_SCORERS[scoring])
     try:
         return sklearn.metrics.get_scorer(scoring)

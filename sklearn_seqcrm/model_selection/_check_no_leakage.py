@@ -1,8 +1,8 @@
-"""Change the future of every row, and see whether a fitted estimator notices."""
+"""Counterfactual check: change the future of every row, and compare all outputs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from numbers import Integral, Real
 from typing import Any
 
@@ -19,14 +19,10 @@ from sklearn_seqcrm.model_selection._outputs import (
     METHODS,
     Output,
     changed_rows,
-    changed_steps,
-    differ_in_steps,
     outputs,
 )
 
 _N_ROWS_SHOWN = 3
-_TWICE = "asked twice"
-_LATER = "later rows of X are left out"
 _EVENTS = "events are "
 # A log, and the names of the columns whose histories are views of it.
 _LogOf = tuple[RawLog, list[str]]
@@ -38,7 +34,7 @@ _LogOf = tuple[RawLog, list[str]]
         "rtol": [Interval(Real, 0, None, closed="left")],
         "random_state": ["random_state"],
     },
-    # Not of what `fitted` calls, which is not ours.
+    # The estimator validates its own parameters.
     prefer_skip_nested_validation=False,
 )
 def check_no_leakage(
@@ -49,17 +45,17 @@ def check_no_leakage(
     rtol: float = 1e-5,
     random_state: Any = 0,
 ) -> None:
-    """Fail if an output depends on what happened at or after a row's cutoff.
+    """Raise an error if an output depends on events at or after the cutoff of a row.
 
-    The log behind a history column holds the future of its rows, too: events that lie
-    at or after their cutoffs. This function changes that future and asks for all
-    outputs again. For each cutoff, every event at or after it, of all customers, is
+    The log behind a history column also holds the future of its rows: events at or
+    after their cutoffs. This function changes that future and computes all outputs
+    again. For each cutoff, the events of all customers at or after it are
 
-    - deleted, which leaves the log as it stood at the cutoff, without levels of
-      categories that only came later,
-    - rewritten: it has another time, later than the cutoff, and other facts,
-    - joined by more: each customer has three more events from the cutoff on, with new
-      levels of categories among them,
+    - deleted, which leaves the log as it was at the cutoff, without levels of
+      categories that occur only later,
+    - rewritten, with other times after the cutoff and other fields,
+    - extended by three more events of each customer from the cutoff on, some of them
+      with unseen levels of categories,
 
     and rows of `X` with later cutoffs are left out. No output of the rows up to the
     cutoff may change.
@@ -67,30 +63,31 @@ def check_no_leakage(
     Parameters
     ----------
     fitted : fitted estimator
-        A transformer, classifier, regressor, density or pipeline. Checked are all
-        outputs of ``transform``, ``predict_proba``, ``decision_function``, ``predict``
-        and ``score_samples``, whichever it has.
+        A transformer, classifier, regressor, density or pipeline. The outputs of
+        ``transform``, ``predict_proba``, ``decision_function``, ``predict`` and
+        ``score_samples`` are checked, as far as it has these methods.
     X : DataFrame of shape (n, n_columns)
         Rows with one or more columns of raw histories, which `fitted` takes.
     n_cutoffs : int or None, default=20
-        How many of the distinct cutoffs to check: so many are drawn if there are
-        more, the last one among them. None: all of them.
+        Number of distinct cutoffs to check, drawn if there are more; the last one is
+        always among them. None: all.
     rtol : float, default=1e-5
-        Difference that counts as none, as a share of the number's distance from the
-        median of the output, because networks add up in another order where a batch
-        has other rows. A millionth of the number itself never counts, unless `rtol` is
-        smaller; of whole numbers, every difference does.
+        Tolerance relative to the distance of a number from the median of the output,
+        because networks add in another order if a batch has other rows. Differences of
+        up to a millionth of the number itself are tolerated too, unless `rtol` is
+        smaller; differences of whole numbers never are.
     random_state : int, RandomState or None, default=0
-        Draws cutoffs, and the facts of additional events.
+        Draws cutoffs, and the fields of additional events.
 
     Raises
     ------
     AssertionError
-        If an output changes: names each column or class, with the number of rows and
-        what they noticed. Also if two calls with the same `X` differ.
+        If an output changes: the message has each column or class, the number of rows,
+        and the changes of the future that they react to. Also if two calls with the
+        same `X` differ.
     TypeError
-        If `X` is no DataFrame, its histories are encoded, or `fitted` has none of the
-        methods.
+        If `X` is not a DataFrame, its histories are encoded, or `fitted` has none of
+        the methods.
     ValueError
         If `X` has no rows or no history column.
 
@@ -103,18 +100,18 @@ def check_no_leakage(
     A row may depend on everything that was known at its cutoff: the events before it,
     those at it if its history shows them (`allow_exact_matches` of `EventLog.attach`),
     and also events before it that its history does not show, because of a lookback or
-    because they are another customer's. With several histories of one log, what any
-    of them shows is known.
+    because they belong to another customer. With several histories of one log, the
+    events of any of them are known.
 
-    What the check cannot see: statics of `X` that hold the future already, and what
-    `fit` learned. Fit on rows of the past (`CutoffSplit`) for the latter.
+    The check does not cover statics of `X` that already contain the future, and what
+    `fit` learned. For the latter, fit on rows of the past (`CutoffSplit`).
 
-    That a customer will ever have an event is the future, too: the id of one without
-    an earlier event is reported if it was read from the log, as
-    ``HistoryArray.customers`` does, and not from `X`.
+    That a customer will ever have an event is the future, too: the id of a customer
+    without an earlier event is reported if it comes from the log, as with
+    ``HistoryArray.customers``, and not from `X`.
 
     Each cutoff takes four calls of every method with the rows up to it, and three
-    passes over the events of their customers. A sample of the rows is as good as all.
+    passes over the events of their customers. A sample of the rows is sufficient.
 
     Examples
     --------
@@ -143,18 +140,19 @@ def check_no_leakage(
         )
     X, logs = _compacted(Table.of(X))
     rng = check_random_state(random_state)
-    name = type(fitted).__name__
-    findings = _Findings(name, X, rtol)
-    whole = outputs(fitted, X)
-    findings.compare(whole, outputs(fitted, X), np.ones(len(X), bool), _TWICE)
+    findings = _Findings(type(fitted).__name__, X.index, rtol)
+    everything = outputs(fitted, X)
+    all_rows = np.ones(len(X), bool)
+    findings.compare(everything, outputs(fitted, X), all_rows, "called twice")
+    # Otherwise every random output would be reported as a leak.
     findings.refuse("is not deterministic", "")
     for futures, rows in _futures(X, logs, n_cutoffs, rng):
-        known = {key: output.take(rows) for key, output in whole.items()}
+        known = {key: output.take(rows) for key, output in everything.items()}
         now = outputs(fitted, X[rows])
-        findings.compare(known, now, rows, _LATER)
-        for change, other in _other_futures(X[rows], futures, logs, rng):
-            with_other = _noted_outputs(fitted, other, change)
-            findings.compare(now, with_other, rows, _EVENTS + change)
+        findings.compare(known, now, rows, "later rows of X are left out")
+        for change, other in _counterfactuals(X[rows], futures, logs, rng):
+            found = _noted_outputs(fitted, other, change)
+            findings.compare(now, found, rows, _EVENTS + change)
     findings.refuse(
         "knows the future",
         " with what happens at or after the cutoffs, or with later rows",
@@ -162,21 +160,21 @@ def check_no_leakage(
 
 
 class _Findings:
-    """Outputs that changed: in which rows, and with what.
+    """Outputs that changed, with their rows and with the changes that caused it.
 
     Parameters
     ----------
     name : str
-        What to call the estimator.
-    X : DataFrame of shape (n, n_columns)
-        All rows.
+        Name of the estimator.
+    index : Index of shape (n,)
+        Labels of all rows.
     rtol : float
         As for `changed_rows`.
     """
 
-    def __init__(self, name: str, X: pd.DataFrame, rtol: float) -> None:
+    def __init__(self, name: str, index: pd.Index, rtol: float) -> None:
         self.name = name
-        self.index = X.index
+        self.index = index
         self.rtol = rtol
         self.seen: set[str] = set()
         self.rows: dict[str, np.ndarray] = {}
@@ -189,24 +187,22 @@ class _Findings:
         rows: np.ndarray,
         change: str,
     ) -> None:
-        """Note the outputs of some rows that a change of the future has changed."""
+        """Note the outputs of some rows that differ before and after a change."""
         positions = np.flatnonzero(rows)
         for key in {**before, **after}:
             self.seen.add(key)
-            if key not in before or key not in after:
-                changed = np.ones(len(positions), bool)
-            else:
-                one, other = before[key], after[key]
-                # Some tensors are padded to the longest of all rows.
-                compare = changed_steps if differ_in_steps(one, other) else changed_rows
-                changed = compare(one, other, len(positions), self.rtol)
+            # An output that comes or goes has changed in all rows.
+            changed = np.ones(len(positions), bool)
+            if key in before and key in after:
+                both = before[key], after[key]
+                changed = changed_rows(*both, len(positions), self.rtol)
             if changed.any():
                 self.rows.setdefault(key, np.zeros(len(rows), bool))
                 self.rows[key][positions[changed]] = True
                 self.changes.setdefault(key, {})[change] = None
 
     def refuse(self, verdict: str, reason: str) -> None:
-        """Raise if there is anything."""
+        """Raise an AssertionError if an output changed."""
         if not self.rows:
             return
         lines = [
@@ -218,22 +214,20 @@ class _Findings:
             more = ", ..." if rows.sum() > _N_ROWS_SHOWN else ""
             lines.append(
                 f"- {key}: {rows.sum()} of {len(rows)} rows, where "
-                f"{_listing(list(self.changes[key]))}; rows {shown}{more}"
+                f"{_listing(self.changes[key])}; rows {shown}{more}"
             )
         raise AssertionError("\n".join(lines))
 
 
-def _listing(changes: Sequence[str]) -> str:
-    """Changes as words, with 'events are' only once."""
-    of_events = [c.removeprefix(_EVENTS) for c in changes if c.startswith(_EVENTS)]
+def _listing(changes: Iterable[str]) -> str:
+    """Join changes by "or": "x or events are deleted or added"."""
     others = [change for change in changes if not change.startswith(_EVENTS)]
-    if of_events:
-        others.append(_EVENTS + " or ".join(of_events))
-    return " or ".join(others)
+    of_events = [c.removeprefix(_EVENTS) for c in changes if c.startswith(_EVENTS)]
+    return " or ".join(others + [_EVENTS + " or ".join(of_events)] * bool(of_events))
 
 
 def _compacted(table: Table) -> tuple[pd.DataFrame, list[_LogOf]]:
-    """X over logs of its own customers, and the history columns of each log.
+    """Return X over logs of its own customers, and the history columns of each log.
 
     Returns
     -------
@@ -254,6 +248,7 @@ def _compacted(table: Table) -> tuple[pd.DataFrame, list[_LogOf]]:
         log: Any = arrays[names[0]].log
         codes = np.unique(np.concatenate([arrays[name].rows.codes for name in names]))
         codes = codes[codes >= 0]
+        # Only customers of X: each change passes over all events of the log.
         if 0 < len(codes) < log.n_customers:
             log = log.subset(codes).trimmed()
             for name in names:
@@ -270,19 +265,26 @@ def _futures(
     n_cutoffs: int | None,
     rng: np.random.RandomState,
 ) -> Iterator[tuple[list[Future], np.ndarray]]:
-    """Yield the futures of the logs at one cutoff, and the rows that may not see them.
+    """Yield the futures of the logs at one cutoff, and the rows that must not see them.
 
     Rows whose histories show the events at their cutoff come after those at the same
-    cutoff whose histories do not, because the same events are future to the latter.
+    cutoff whose histories do not, because these events are future for the latter.
     """
-    cutoffs = [_cutoffs(X, log, names) for log, names in logs]
+    cutoffs = [_known_until(X, log, names) for log, names in logs]
+    shows = np.zeros(len(X), dtype=bool)
+    for (log, names), cutoff in zip(logs, cutoffs, strict=True):
+        for name in names:
+            codes, stop = X[name].array.rows.codes, X[name].array.rows.stop
+            shows |= (codes >= 0) & (stop > log.timeline.positions(codes, cutoff))
+    # Rank of each distinct (cutoff of log 1, cutoff of log 2, ..., shows).
     key = np.zeros(len(X), dtype="int64")
-    for column in (*cutoffs, _see_their_cutoff(X, logs, cutoffs)):
+    for column in (*cutoffs, shows):
         levels, rank = np.unique(column, return_inverse=True)
         key = np.unique(key * len(levels) + rank, return_inverse=True)[1]
     n_keys = key.max() + 1
     chosen = np.arange(n_keys)
     if n_cutoffs is not None and n_cutoffs < n_keys:
+        # The last one always: it checks all rows.
         drawn = rng.permutation(n_keys - 1)[: n_cutoffs - 1]
         chosen = np.append(np.sort(drawn), n_keys - 1)
     for one in chosen:
@@ -300,8 +302,8 @@ def _futures(
         yield futures, rows
 
 
-def _cutoffs(X: pd.DataFrame, log: RawLog, names: Sequence[str]) -> np.ndarray:
-    """What each row knows of a log ends here: its last cutoff among some columns."""
+def _known_until(X: pd.DataFrame, log: RawLog, names: Sequence[str]) -> np.ndarray:
+    """Return the last cutoff of each row among the columns of a log, shape (n,)."""
     times = np.full(len(X), log.timeline.times.min())
     for name in names:
         there = ~X[name].array.isna()
@@ -309,25 +311,13 @@ def _cutoffs(X: pd.DataFrame, log: RawLog, names: Sequence[str]) -> np.ndarray:
     return times
 
 
-def _see_their_cutoff(
-    X: pd.DataFrame, logs: list[_LogOf], cutoffs: Sequence[np.ndarray]
-) -> np.ndarray:
-    """Whether a history of each row shows events at its cutoff, shape (n,)."""
-    sees = np.zeros(len(X), dtype=bool)
-    for (log, names), cutoff in zip(logs, cutoffs, strict=True):
-        for name in names:
-            codes, stop = X[name].array.rows.codes, X[name].array.rows.stop
-            sees |= (codes >= 0) & (stop > log.timeline.positions(codes, cutoff))
-    return sees
-
-
-def _other_futures(
+def _counterfactuals(
     X: pd.DataFrame,
     futures: Sequence[Future],
     logs: list[_LogOf],
     rng: np.random.RandomState,
 ) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield each way to change the future, and X with histories of that future."""
+    """Yield each change of the future, and X with histories of that future."""
     changes: dict[str, Callable[[Future], RawLog | None]] = {
         "deleted": Future.deleted,
         "rewritten": Future.rewritten,
@@ -337,15 +327,15 @@ def _other_futures(
         columns = {}
         for future, (_, names) in zip(futures, logs, strict=True):
             log = make(future)
-            if log is not None:  # nothing to rewrite
+            if log is not None:  # there are later events to rewrite
                 for name in names:
-                    columns[name] = future.seen_from(log, X[name].array)
+                    columns[name] = future.views_of(log, X[name].array)
         if columns:
             yield change, X.assign(**columns)
 
 
 def _noted_outputs(fitted: Any, X: pd.DataFrame, change: str) -> dict[str, Output]:
-    """Outputs; an error says that it came with another future."""
+    """Return the outputs; an error gets a note that the future was changed."""
     try:
         return outputs(fitted, X)
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Several models on the same rows: scores, paired differences, and what they took."""
+"""Compare models on the same folds: scores, paired differences, times and memory."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from sklearn_seqcrm.model_selection._weighted_scores import Metric, read_metrics
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     },
-    # Not of the models, which are not ours.
+    # The models validate their own parameters.
     prefer_skip_nested_validation=False,
 )
 def compare_models(
@@ -57,46 +57,45 @@ def compare_models(
     random_state: Any = 0,
     verbose: int = 0,
 ) -> ModelComparison:
-    """Fit several models on the same folds, and say how sure their differences are.
+    """Fit several models on the same folds, and compare them by paired bootstrap.
 
     Parameters
     ----------
     models : dict of str to estimator
         Models, each of which takes `X`. They are cloned.
     X : DataFrame of shape (n, n_columns)
-        Rows with histories. Other tables are taken as well: then each row is a
-        customer of its own.
+        Rows with histories. In other tables each row is a customer of its own.
     y : array-like of shape (n,) or (n, k)
-        Targets. Of survival models: the DataFrame or the structured array of events and
-        times that all of them take.
+        Targets. For survival models, the DataFrame or the structured array of events
+        and times that all of them take.
     cv : splitter, int or iterable of splits
-        Folds, such as those of a `CutoffSplit`. A splitter that asks for groups, as
-        GroupKFold does, gets the customers. An int: so many folds of customers.
+        Folds, such as those of a `CutoffSplit`. A splitter that needs groups, such as
+        GroupKFold, gets the customers. An int: number of folds of customers.
     scoring : str, callable, list of str, or dict of str to str or callable
         Scores, as in `sklearn.model_selection.cross_validate`: names of scikit-learn,
         such as ``"roc_auc"`` or ``"neg_log_loss"``, or of
-        `sklearn_seqcrm.metrics.get_scorer`; ``"concordance"`` of survival models, whose
-        ``predict`` tells risks; and scorers, which
+        `sklearn_seqcrm.metrics.get_scorer`; ``"concordance"`` for survival models,
+        whose ``predict`` returns risks; and scorers, which
         `sklearn.metrics.make_scorer` makes of any ``metric(y, prediction,
-        sample_weight=...)``. The higher, the better.
+        sample_weight=...)``. Higher is better.
     reference : str or None, default=None
         The model that the others are compared with; None: the first.
     history : str or None, default=None
-        Name of the history column whose customers count; None: those of all columns,
-        so that rows with any of them in common are together.
+        Name of the history column that defines the customers; None: all columns, where
+        rows with a customer of any column in common form one group.
     groups : array-like of shape (n,) or None, default=None
-        What stands for the customer of each row, such as its household or its shop, in
-        folds and in intervals. None: the customers of the histories.
+        Unit that replaces the customer of each row, such as its household or its shop,
+        in folds and in intervals. None: the customers of the histories.
     n_resamples : int, default=1000
-        How often customers are drawn for the intervals.
+        Number of bootstrap samples for the intervals.
     confidence_level : float, default=0.95
         Probability of the intervals, between 0 and 1.
     n_jobs : int or None, default=None
-        Runs at a time, as in joblib. A run is one model on one fold.
+        Number of runs at a time, as in joblib. A run is one model on one fold.
     cache : str, path or None, default=None
-        Folder for the runs. Each is written there when it is done; a later call reads
-        it, if model, parameters, rows and targets are the same, and scores it by other
-        metrics if wanted. It reads pickles: take a folder of your own.
+        Folder for the runs. Each is written there when it is done. A later call with
+        the same model, parameters, rows and targets reads it, also to compute other
+        scores. It reads pickles: use a folder of your own.
     random_state : int, RandomState or None, default=0
         Draws the customers. Models and splitters have seeds of their own.
     verbose : int, default=0
@@ -110,13 +109,13 @@ def compare_models(
     Raises
     ------
     TypeError
-        If `scoring` is of another kind, a metric takes no `sample_weight`, or `y`
-        holds durations or datetimes, and scores are others than ``"concordance"``.
+        If `scoring` has another type, a metric takes no `sample_weight`, or `y` holds
+        durations or datetimes with a score other than ``"concordance"``.
     ValueError
         If there is no model or no score, `reference` is none of the models, a
         parameter is out of range, or a score is not defined on a fold.
     KeyboardInterrupt
-        If it comes before any fold is done by all models.
+        If it comes before all models have finished a fold.
 
     Warns
     -----
@@ -125,43 +124,44 @@ def compare_models(
 
     See Also
     --------
-    ModelComparisonDisplay : A picture of the differences.
+    ModelComparisonDisplay : Plot of the differences.
     CutoffSplit : Folds that move forward in time.
 
     Notes
     -----
-    A score is the mean over the folds. For its interval, customers are drawn with
-    replacement, each with all of their test rows in all folds, and all scores are
-    computed again from the predictions; a difference is that of two models on the same
-    draws. The interval lies between quantiles of the draws (percentile bootstrap),
-    somewhat further out than those of its level where there are few customers, whose
-    draws spread too little ("expanded percentile" of Hesterberg, 2015). Rows of a
-    customer are alike: to draw rows instead would make intervals too short. Rows of
-    customers whom the log does not know count as customers of their own.
+    A score is the mean over the folds. Its interval comes from a cluster bootstrap:
+    customers are drawn with replacement, each with all of their test rows in all folds,
+    and all scores are computed again from the stored predictions, without a refit. A
+    difference is that of two models on the same sample (paired bootstrap). Ends of the
+    interval are quantiles of the samples, further out than those of the level where
+    there are few customers ("expanded percentile", Hesterberg, 2015), whose samples
+    vary too little. Rows of a customer are dependent: to draw rows would make intervals
+    too short. Rows of customers that the log does not know are customers of their own.
 
-    In simulations, 95% intervals of a mean held the truth in 91% of the cases with 5
-    customers, in 93 to 95% with 10 to 50, and in 95% with 200 and unequal numbers of
-    rows. Where a few customers have most of the loss, as big spenders do, there are
-    fewer customers than it seems: 89% with 10 to 50, and 96% with 200.
+    In simulations, 95% intervals of a mean covered the true value in 91% of the cases
+    with 5 customers, in 93 to 95% with 10 to 50, and in 95% with 200 and unequal
+    numbers of rows. Where a few customers have most of the loss, such as big spenders,
+    the effective number of customers is smaller: 89% with 10 to 50, 96% with 200.
 
-    An interval tells what other customers would change. It does not tell what other
-    training rows, or another seed, would: for that, compare models of several seeds.
+    An interval covers the sampling of test customers. It does not cover the sampling of
+    training rows or the seed: for that, compare models of several seeds.
 
-    Draws are weights, so that no row is copied. The scores ``"roc_auc"`` and
-    ``"average_precision"`` of two classes, ``"accuracy"``, ``"neg_log_loss"``,
-    ``"neg_brier_score"``, ``"r2"`` and those of squared and absolute errors are
-    computed for many draws at once; others take a call for each draw.
+    A sample is a weighting of the rows, so that no row is copied. The scores
+    ``"roc_auc"`` and ``"average_precision"`` of two classes, ``"accuracy"``,
+    ``"neg_log_loss"``, ``"neg_brier_score"``, ``"r2"`` and those of squared and
+    absolute errors are computed for many samples at once; others take a call for each
+    sample.
 
-    Seconds of a fit are those of the wall, and of `predict` those of all outputs that
-    the scores ask for. Peak memory is the most that the process took during fit and
-    predict above what it had, as a thread sees it every 10 ms in ``/proc``. Shorter
-    peaks are not seen, nor are the processes that a model starts, nor memory that the
-    process held, free, before the run (it is given back where the C library is
-    glibc); a first run also loads libraries. It is NaN on macOS and Windows. With
-    `n_jobs`, seconds are those of a machine that is shared.
+    Seconds of a fit are wall-clock time; those of `predict` include all outputs that
+    the scores need. Peak memory is the largest memory of the process during fit and
+    predict above that before, which a thread reads from ``/proc`` every 10 ms. It
+    misses shorter peaks, processes that a model starts, and free memory that the
+    process held before the run (which is returned first if the C library is glibc); the
+    first run also loads libraries. It is NaN on macOS and Windows. With `n_jobs`, runs
+    share the processors, and seconds are longer.
 
     After a Ctrl-C, the folds that all models have finished are compared, with a
-    warning; with `cache`, the same call goes on where it was.
+    warning; with `cache`, the same call continues from there.
 
     Examples
     --------
@@ -187,51 +187,51 @@ def compare_models(
     >>> list(comparison.differences)[2:6]
     ['difference', 'lower', 'upper', 'better']
     """
-    reference = _reference(models, reference)
+    if not models:
+        raise ValueError("models must name at least one model.")
+    reference = next(iter(models)) if reference is None else reference
+    if reference not in models:
+        raise ValueError(f"reference must be one of {list(models)}; got {reference!r}.")
     metrics = read_metrics(scoring)
-    # Of events and times, which differ in type, a table is all that tells them apart.
+    # Events and times differ in dtype: a DataFrame keeps them as they are.
     X, y = indexable(X, y if isinstance(y, pd.DataFrame) else np.asarray(y))
     if any(metric.known_as not in (None, "concordance") for metric in metrics):
         refuse_times(y, "y")
     customers = customers_of(X, history)
     if groups is not None:
-        customers = _codes_of(groups, len(customers))
-    jobs = _jobs(models, _folds(cv, X, y, customers))
+        customers = _group_codes(groups, len(customers))
+    # Fold by fold, so that an interruption leaves complete folds.
+    jobs = [
+        Job(name, number, model, *fold)
+        for number, fold in enumerate(_folds(cv, X, y, customers))
+        for name, model in models.items()
+    ]
     runs, interrupt = _finished(jobs, X, y, metrics, n_jobs, cache, verbose)
-    complete = _complete(runs, len(models))
-    if interrupt is not None:
-        if not complete:
-            raise interrupt
-        _warn_of_interruption(len(complete), len(runs), len(jobs))
-    done = [run for run in runs if run.fold in complete]
+    complete = _complete_folds(runs, len(models), len(jobs), interrupt)
     tests = {job.fold: job.test for job in jobs if job.fold in complete}
-    folds, n_customers = _scored(list(models), done, tests, X, y, metrics, customers)
+    folds, n_customers = _scores_of(list(models), runs, tests, X, y, metrics, customers)
     rng = check_random_state(random_state)
+    done = {(run.model, run.fold) for run in runs}
     return tabulated(
         list(models),
         [metric.name for metric in metrics],
+        # Weights of 1: the scores of the rows as they are.
         {fold: folds[fold].score(np.ones((1, len(tests[fold]))))[0] for fold in folds},
         resampled_scores(list(folds.values()), n_customers, n_resamples, rng),
         reference=reference,
         confidence_level=float(confidence_level),
         n_customers=n_customers,
         runs=runs,
-        unfinished=_unfinished(jobs, runs),
+        unfinished=[
+            (job.model, job.fold + 1)
+            for job in jobs
+            if (job.model, job.fold) not in done
+        ],
     )
 
 
-def _reference(models: Mapping[str, Any], reference: str | None) -> str:
-    if not models:
-        raise ValueError("models must name at least one model.")
-    if reference is None:
-        return next(iter(models))
-    if reference not in models:
-        raise ValueError(f"reference must be one of {list(models)}; got {reference!r}.")
-    return reference
-
-
-def _codes_of(groups: Any, n_rows: int) -> np.ndarray:
-    """Number of the group of each row, from 0 on."""
+def _group_codes(groups: Any, n_rows: int) -> np.ndarray:
+    """Number the groups of the rows from 0 on."""
     groups = np.asarray(groups)
     codes = pd.factorize(groups)[0] if groups.ndim == 1 else np.zeros(0)
     n_missing = int((codes < 0).sum())
@@ -243,17 +243,18 @@ def _codes_of(groups: Any, n_rows: int) -> np.ndarray:
     return codes
 
 
-# Runs ---------------------------------------------------------------------------------
-
-
 def _folds(
     cv: Any, X: Any, y: Any, customers: np.ndarray
 ) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return training and test positions of each fold, none of them empty."""
     splitter = GroupKFold(int(cv)) if isinstance(cv, Integral) else check_cv(cv)
+    # A splitter that ignores groups warns about them, and says so by its routing.
+    routing = getattr(splitter, "get_metadata_routing", None)
+    ignored = routing is not None and not routing().split.requests.get("groups")
     everyone = np.arange(len(y))
     folds = [
-        (everyone[train], everyone[test])
-        for train, test in splitter.split(X, y, _groups_for(splitter, customers))
+        (everyone[train], everyone[test])  # masks become positions
+        for train, test in splitter.split(X, y, None if ignored else customers)
     ]
     if not folds:
         raise ValueError("cv makes no fold.")
@@ -264,22 +265,7 @@ def _folds(
     return folds
 
 
-def _groups_for(splitter: Any, customers: np.ndarray) -> np.ndarray | None:
-    """Customers, unless a splitter says that it ignores groups, at which it warns."""
-    routing = getattr(splitter, "get_metadata_routing", None)
-    ignored = routing is not None and not routing().split.requests.get("groups")
-    return None if ignored else customers
-
-
-def _jobs(
-    models: Mapping[str, Any], folds: Sequence[tuple[np.ndarray, np.ndarray]]
-) -> list[Job]:
-    """All runs, fold by fold, so that an interruption leaves whole folds."""
-    return [
-        Job(name, number, model, *fold)
-        for number, fold in enumerate(folds)
-        for name, model in models.items()
-    ]
+# Runs ---------------------------------------------------------------------------------
 
 
 def _finished(
@@ -291,19 +277,25 @@ def _finished(
     cache: str | PathLike[str] | None,
     verbose: int,
 ) -> tuple[list[Run], KeyboardInterrupt | None]:
-    """Runs that are done, and what ended them early, if something did."""
+    """Run all jobs; return the finished runs, and the interruption if there was one."""
     runs: list[Run] = []
     try:
-        for run, is_old in _each(jobs, X, y, metrics, n_jobs, cache):
+        for run, is_cached in _each_run(jobs, X, y, metrics, n_jobs, cache):
             runs.append(run)
             if verbose:
-                print(_line(run, len(runs), len(jobs), is_old), flush=True)
+                source = "read from cache" if is_cached else "done"
+                print(
+                    f"[{len(runs):>{len(str(len(jobs)))}}/{len(jobs)}] {run.model}, "
+                    f"fold {run.fold + 1} {source}: fit {run.fit_seconds:.1f} s, "
+                    f"predict {run.predict_seconds:.1f} s",
+                    flush=True,
+                )
     except KeyboardInterrupt as interrupt:
         return runs, interrupt
     return runs, None
 
 
-def _each(
+def _each_run(
     jobs: Sequence[Job],
     X: Any,
     y: Any,
@@ -311,7 +303,7 @@ def _each(
     n_jobs: int | None,
     cache: str | PathLike[str] | None,
 ) -> Iterator[tuple[Run, bool]]:
-    """Yield each run, and whether it was done before."""
+    """Yield each run, and whether it came from the cache; those come first."""
     paths: list[Path | None] = [None] * len(jobs)
     if cache is not None:
         data = joblib.hash((sklearn_seqcrm.__version__, *_contents(X), *_contents(y)))
@@ -331,9 +323,9 @@ def _each(
 
 
 def _contents(table: Any) -> list[Any]:
-    """What the key of a run depends on, of X or y.
+    """Return the parts of X or y that the key of a run depends on.
 
-    Of a DataFrame it is columns, one by one: pandas pickles the whole differently once
+    A DataFrame is taken column by column: pandas pickles a whole one differently once
     rows have been taken of it, and text once it was copied.
     """
     if not isinstance(table, pd.DataFrame):
@@ -343,45 +335,33 @@ def _contents(table: Any) -> list[Any]:
 
 
 def _plain(column: pd.Series) -> Any:
-    """An array of NumPy, if the values are of its types or text."""
+    """Return a column of NumPy's dtypes or text as a NumPy array."""
     if isinstance(column.dtype, np.dtype | pd.StringDtype):
         is_text = isinstance(column.dtype, pd.StringDtype)
         return np.ascontiguousarray(column.to_numpy(object if is_text else None))
     return column.array
 
 
-def _line(run: Run, number: int, n_runs: int, is_old: bool) -> str:
-    source = "read from cache" if is_old else "done"
-    return (
-        f"[{number:>{len(str(n_runs))}}/{n_runs}] {run.model}, fold {run.fold + 1} "
-        f"{source}: fit {run.fit_seconds:.1f} s, predict {run.predict_seconds:.1f} s"
-    )
-
-
-def _complete(runs: Sequence[Run], n_models: int) -> list[int]:
-    """Folds that all models have finished."""
+def _complete_folds(
+    runs: Sequence[Run], n_models: int, n_jobs: int, interrupt: BaseException | None
+) -> list[int]:
+    """Return the folds that all models have finished, with a warning if some lack."""
     done = np.bincount([run.fold for run in runs], minlength=1)
-    return np.flatnonzero(done == n_models).tolist()
+    complete = np.flatnonzero(done == n_models).tolist()
+    if interrupt is not None:
+        if not complete:
+            raise interrupt
+        warnings.warn(
+            f"Interrupted after {len(runs)} of {n_jobs} runs: compared are the "
+            f"{len(complete)} folds that all models have finished. The same call with "
+            "cache= goes on where an interrupted one with it was.",
+            UserWarning,
+            stacklevel=4,
+        )
+    return complete
 
 
-def _warn_of_interruption(n_folds: int, n_runs: int, n_jobs: int) -> None:
-    warnings.warn(
-        f"Interrupted after {n_runs} of {n_jobs} runs: compared are the {n_folds} "
-        "folds that all models have finished. The same call with cache= goes on where "
-        "an interrupted one with it was.",
-        UserWarning,
-        stacklevel=4,
-    )
-
-
-def _unfinished(jobs: Sequence[Job], runs: Sequence[Run]) -> list[tuple[str, int]]:
-    done = {(run.model, run.fold) for run in runs}
-    return [
-        (job.model, job.fold + 1) for job in jobs if (job.model, job.fold) not in done
-    ]
-
-
-def _scored(
+def _scores_of(
     models: Sequence[str],
     runs: Sequence[Run],
     tests: Mapping[int, np.ndarray],
@@ -390,13 +370,17 @@ def _scored(
     metrics: Sequence[Metric],
     customers: np.ndarray,
 ) -> tuple[dict[int, FoldScores], int]:
-    """How to score all models on each fold, and the number of customers tested."""
+    """Return the scores of all models on each fold, and the number of customers."""
+    # Customers without a test row are not drawn: numbers are of the tested ones.
     tested = np.unique(customers[np.concatenate(list(tests.values()))])
-    by_place = {(run.model, run.fold): run for run in runs}
+    by_place = {(run.model, run.fold): run.outputs for run in runs}
     folds = {}
     for fold, test in tests.items():
         rows = safe_indexing(X, test), safe_indexing(y, test)
-        scores = [by_place[name, fold].scores(metrics, *rows) for name in models]
+        scores = [
+            [metric.on(by_place[name, fold], *rows) for metric in metrics]
+            for name in models
+        ]
         codes = np.searchsorted(tested, customers[test])
         folds[fold] = FoldScores(codes, scores)
     return folds, len(tested)

@@ -1,11 +1,11 @@
-"""Rolling origin: train on the windows that have ended, test on the next cutoffs."""
+"""Rolling-origin cross-validation: train on labels known by the cutoffs of the test."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
 from numbers import Integral, Real
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -18,7 +18,10 @@ from sklearn_seqcrm._sklearn_compat import Interval, validate_parameter_constrai
 from sklearn_seqcrm._store import Clock, later
 from sklearn_seqcrm.events import HistoryArray
 
-# What becomes of a row in a fold; each row has one role.
+# Role of a row in a fold; each row has one.
+#
+#   cutoffs   1  2  3  4  5  6  7  8    with horizon=2, train_window=2
+#   roles     W  W  t  t  O  T  l  l    the last training label ends at 6, as T begins
 _ROLES = [
     "n_train",
     "n_test",
@@ -31,21 +34,21 @@ _TRAIN, _TEST, _OVERLAP, _WINDOW, _CUSTOMERS, _LATER = range(len(_ROLES))
 
 
 class CutoffSplit(BaseCrossValidator):
-    """Split rows by their cutoffs, so that each fold is tested on its own future.
+    """Cross-validation by cutoffs: training labels end before the test begins.
 
-    The last `n_splits` times `test_size` distinct cutoffs of the rows are tested, in
-    order of time. The training rows of a fold are all those whose label was known by
-    then: their window ``[cutoff + gap, cutoff + gap + horizon)`` ends at or before the
-    first cutoff that the fold tests. Rows between the two are in neither part;
-    `report` counts them.
+    This is rolling-origin evaluation: the last ``n_splits * test_size`` distinct cutoffs
+    of the rows are tested, in order of time. The training rows of a fold are those
+    whose label was known by then: their window ``[cutoff + gap, cutoff + gap +
+    horizon)`` ends at or before the first cutoff of the test. Rows between the two are
+    in neither part; `report` counts them.
 
     Parameters
     ----------
     n_splits : int, default=3
         Number of folds, at least 1.
     horizon : Timedelta, str or number
-        Length of the window that the target looks at: what ``pd.Timedelta`` takes, or
-        a number if the times of the log are plain numbers.
+        Length of the window of the target: what ``pd.Timedelta`` takes, or a number if
+        the times of the log are plain numbers.
     gap : Timedelta, str or number, default=0
         Time between the cutoff and the window.
     test_size : int, default=1
@@ -56,30 +59,30 @@ class CutoffSplit(BaseCrossValidator):
         fold trains on cutoffs in ``(last - train_window, last]``. None: on all cutoffs
         up to ``last``, so that the training window expands from fold to fold.
     holdout_customers : float or None, default=None
-        Share of the customers, between 0 and 1, that are tested and never trained on;
-        all folds hold the same ones out. None: all customers are in both parts.
+        Share of the customers, between 0 and 1, that are tested and never trained on,
+        the same customers in all folds. None: all customers are in both parts.
     history : str, int or None, default=None
-        Name of the history column whose cutoffs and customers count; None: the only
+        Name of the history column that has the cutoffs and customers; None: the only
         one.
     random_state : int, RandomState or None, default=None
-        Draws the customers to hold out. Pass an int for the same ones in every call.
+        Draws the customers to hold out. Pass an int for equal draws in every call.
 
     See Also
     --------
-    CutoffSplitDisplay : A picture of the folds.
+    CutoffSplitDisplay : Plot of the folds.
     sklearn.model_selection.TimeSeriesSplit : Folds of consecutive rows, which must be
-        sorted and does not know when a label becomes known.
+        sorted; it ignores when a label becomes known.
 
     Notes
     -----
     Unless `holdout_customers` is set, a customer with several rows can be in the
-    training and in the test part of a fold, as in production, where the model has met
-    most of the customers that it scores. Hold customers out to see how it does on
-    those that it has never met.
+    training and in the test part of a fold, as in production, where most scored
+    customers are in the training rows. Hold customers out to estimate the score on new
+    customers.
 
     Folds are made of *distinct* cutoffs of the rows that can be tested. Where every
-    row has its own, such as the time of an order, `test_size` is the number of such
-    moments.
+    row has its own, such as the time of an order, `test_size` is the number of these
+    times.
 
     Which customers are held out depends on their ids, not on the order of the rows or
     their number. The ids are in the column of `X` that the histories were attached by,
@@ -109,7 +112,7 @@ class CutoffSplit(BaseCrossValidator):
 
     _parameter_constraints: dict[str, Any] = {
         "n_splits": [Interval(Integral, 1, None, closed="left")],
-        "horizon": "no_validation",  # the clock of the log knows what it takes
+        "horizon": "no_validation",  # depends on the times of the log
         "gap": "no_validation",
         "test_size": [Interval(Integral, 1, None, closed="left")],
         "train_window": "no_validation",
@@ -189,8 +192,8 @@ class CutoffSplit(BaseCrossValidator):
             If a parameter is out of its range, there are too few distinct cutoffs or
             customers, or a fold has nothing to train on.
         """
-        for fold in self._folds(self._histories(X)):
-            yield np.flatnonzero(fold.roles == _TRAIN), fold.test
+        for roles, _ in self._folds(self._histories(X)):
+            yield np.flatnonzero(roles == _TRAIN), np.flatnonzero(roles == _TEST)
 
     def report(self, X: Any) -> pd.DataFrame:
         """Describe the folds: when each trains and tests, and which rows it drops.
@@ -219,27 +222,26 @@ class CutoffSplit(BaseCrossValidator):
         """
         array = self._histories(X)
         clock, cutoff = array.log.timeline.clock, array.rows.cutoff
-        spans, counts = [], []
-        for fold in self._folds(array):
-            trained, tested = cutoff[fold.roles == _TRAIN], cutoff[fold.test]
-            ends = [(part.min(), part.max()) for part in (trained, tested)]
-            spans.append([t for a, b in ends for t in (a, b, later(b, fold.wait))])
-            counts.append(np.bincount(fold.roles, minlength=len(_ROLES)))
-        names = [
-            f"{part}_{end}"
+        columns: dict[str, list[Any]] = {
+            f"{part}_{end}": []
             for part in ("train", "test")
             for end in ("start", "end", "labels_end")
-        ]
-        columns = {
-            name: clock.as_index(np.array(times))
-            for name, times in zip(names, zip(*spans, strict=True), strict=True)
         }
-        columns |= dict(zip(_ROLES, np.transpose(counts), strict=True))
+        counts = []
+        for roles, wait in self._folds(array):
+            for part, role in (("train", _TRAIN), ("test", _TEST)):
+                own = cutoff[roles == role]
+                columns[f"{part}_start"].append(own.min())
+                columns[f"{part}_end"].append(own.max())
+                columns[f"{part}_labels_end"].append(later(own.max(), wait))
+            counts.append(np.bincount(roles, minlength=len(_ROLES)))
         index = pd.RangeIndex(1, self.n_splits + 1, name="fold")
-        return pd.DataFrame(columns).set_index(index)
+        times = {n: clock.as_index(np.array(found)) for n, found in columns.items()}
+        numbers = dict(zip(_ROLES, np.transpose(counts), strict=True))
+        return pd.DataFrame({**times, **numbers}).set_index(index)
 
     def _histories(self, X: Any) -> HistoryArray:
-        """Validate the parameters, and find the histories whose cutoffs count."""
+        """Validate the parameters, and return the histories that have the cutoffs."""
         params = {name: getattr(self, name) for name in self._parameter_constraints}
         validate_parameter_constraints(
             self._parameter_constraints, params, caller_name=type(self).__name__
@@ -251,8 +253,8 @@ class CutoffSplit(BaseCrossValidator):
             clock.duration(self.train_window, "train_window", positive=True)
         return array
 
-    def _folds(self, array: HistoryArray) -> Iterator[_Fold]:
-        """Yield the role of every row in each fold."""
+    def _folds(self, array: HistoryArray) -> Iterator[tuple[np.ndarray, float]]:
+        """Yield the roles of the rows in each fold, and the time from cutoff to label."""
         clock, cutoff = array.log.timeline.clock, array.rows.cutoff
         wait = clock.rounded_up(gap=self.gap, horizon=self.horizon)
         held_out = None
@@ -263,12 +265,12 @@ class CutoffSplit(BaseCrossValidator):
             roles = self._roles(clock, cutoff, wait, tested, held_out)
             if not (roles == _TRAIN).any():
                 self._refuse_empty_train(clock, cutoff, wait, number, tested[0], roles)
-            yield _Fold(roles, wait)
+            yield roles, wait
 
     def _held_out(self, share: float, customers: np.ndarray) -> np.ndarray:
-        """Whether the customer of each row is held out, shape (n,)."""
+        """Tell whether the customer of each row is held out, shape (n,)."""
         n_customers = customers.max(initial=-1) + 1
-        # .07 * 100 is a little more than 7.
+        # Rounded first: .07 * 100 is a little more than 7.
         n_held_out = math.ceil(round(share * n_customers, 9))
         if n_held_out >= n_customers:
             raise ValueError(
@@ -281,25 +283,26 @@ class CutoffSplit(BaseCrossValidator):
         return chosen[customers]
 
     def _tested(self, cutoff: np.ndarray, held_out: np.ndarray | None) -> np.ndarray:
-        """Cutoffs that each fold tests, of shape (n_splits, test_size)."""
+        """Return the cutoffs that each fold tests, of shape (n_splits, test_size)."""
         n_tested = self.n_splits * self.test_size
-        moments = _distinct(cutoff)
+        distinct = _distinct(cutoff)
         folds = f"n_splits={self.n_splits} folds of test_size={self.test_size}"
-        if len(moments) <= n_tested:
+        if len(distinct) <= n_tested:
             raise ValueError(
                 f"{folds} need more than {n_tested} distinct cutoffs, because the "
-                f"first fold trains on earlier ones; X has {len(moments)}. Use fewer "
+                f"first fold trains on earlier ones; X has {len(distinct)}. Use fewer "
                 "splits or add cutoffs: EventLog.snapshots takes several."
             )
         if held_out is not None:
-            moments = _distinct(cutoff[held_out])
-            if len(moments) < n_tested:
+            # Only held-out customers are tested: cutoffs without them make no fold.
+            distinct = _distinct(cutoff[held_out])
+            if len(distinct) < n_tested:
                 raise ValueError(
                     f"{folds} need {n_tested} distinct cutoffs of held-out "
-                    f"customers, who have {len(moments)}. Use fewer splits, or a "
+                    f"customers, who have {len(distinct)}. Use fewer splits, or a "
                     f"larger share than holdout_customers={self.holdout_customers}."
                 )
-        return moments[-n_tested:].reshape(self.n_splits, self.test_size)
+        return distinct[-n_tested:].reshape(self.n_splits, self.test_size)
 
     def _roles(
         self,
@@ -309,23 +312,24 @@ class CutoffSplit(BaseCrossValidator):
         tested: np.ndarray,
         held_out: np.ndarray | None,
     ) -> np.ndarray:
-        """Role of every row in the fold that tests some cutoffs, shape (n,)."""
+        """Return the role of every row in the fold that tests some cutoffs."""
         first, last = tested[0], tested[-1]
         roles = np.full(len(cutoff), _TRAIN, dtype="int8")
-        known = later(cutoff, wait)
+        everyone = np.ones(len(cutoff), bool)
+        is_trained, is_tested = everyone, everyone
         if held_out is not None:
-            roles[held_out] = _CUSTOMERS
+            is_trained, is_tested = ~held_out, held_out
+        # From the weakest reason to the strongest: later lines overrule earlier ones.
+        roles[~is_trained] = _CUSTOMERS
         if self.train_window is not None:
+            # One sum, rounded up once: gap + horizon + window may be no whole ticks.
             old = clock.rounded_up(
                 gap=self.gap, horizon=self.horizon, train_window=self.train_window
             )
             roles[later(cutoff, old) <= first] = _WINDOW
-        roles[known > first] = _OVERLAP
+        roles[later(cutoff, wait) > first] = _OVERLAP  # the label is not known by then
         at_test = (cutoff >= first) & (cutoff <= last)
-        if held_out is None:
-            roles[at_test] = _TEST
-        else:
-            roles[at_test] = np.where(held_out[at_test], _TEST, _CUSTOMERS)
+        roles[at_test] = np.where(is_tested[at_test], _TEST, _CUSTOMERS)
         roles[cutoff > last] = _LATER
         return roles
 
@@ -362,18 +366,7 @@ class CutoffSplit(BaseCrossValidator):
         )
 
 
-class _Fold(NamedTuple):
-    """Role of every row in a fold, and the time from cutoff to label."""
-
-    roles: np.ndarray
-    wait: float
-
-    @property
-    def test(self) -> np.ndarray:
-        return np.flatnonzero(self.roles == _TEST)
-
-
 def _distinct(times: np.ndarray) -> np.ndarray:
-    """Distinct times, ascending: a million in .05 s, where np.unique took .8 s."""
+    """Return the distinct times: a million in .05 s, where np.unique took .8 s."""
     times = np.sort(times)
     return times[begins_run(times)]

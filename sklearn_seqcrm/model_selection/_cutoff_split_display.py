@@ -1,4 +1,4 @@
-"""A picture of the folds of a `CutoffSplit`."""
+"""Plot of the folds of a `CutoffSplit`."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._columns import one_history
+from sklearn_seqcrm._plotting import hide_frame, new_axes, set_date_ticks
 from sklearn_seqcrm.model_selection._cutoff_split import CutoffSplit
 
 _TRAIN, _TEST, _DROPPED = "tab:blue", "tab:orange", "0.6"
-_BAR = 0.34  # height, of the distance of two folds
-_MOST_DOTS = 100  # more cutoffs than this would be a line of dots
+_BAR = 0.34  # height; folds are 1 apart
+_MAX_DOTS = 100  # more cutoffs would merge into a line
 _THICK: dict[str, Any] = {"lw": 4, "solid_capstyle": "butt"}
 
 
 class CutoffSplitDisplay:
-    """Show when each fold of a `CutoffSplit` trains, waits and tests.
+    """Plot of the training and test cutoffs of each fold of a `CutoffSplit`.
 
-    Each fold has a line of cutoffs, coloured by what becomes of the rows there, and
-    below it the windows that the labels look at. Those of the training rows end
-    before the test begins.
+    Each fold has a line of cutoffs, coloured by the role of their rows. Below it are
+    the windows of the labels: those of training rows end before the test begins.
 
-    It is made by `from_splitter`; what it holds are the attributes below.
+    Create it with `from_splitter`.
 
     Parameters
     ----------
     report : DataFrame of shape (n_splits, 12)
-        What `CutoffSplit.report` returns.
+        Result of `CutoffSplit.report`.
     cutoffs : Index of shape (n_cutoffs,)
         Distinct cutoffs of the rows, ascending.
 
@@ -37,7 +37,7 @@ class CutoffSplitDisplay:
     ax_ : matplotlib Axes
         Axes of the last plot.
     figure_ : matplotlib Figure
-        Its figure.
+        Figure of the last plot.
 
     See Also
     --------
@@ -71,7 +71,7 @@ class CutoffSplitDisplay:
         X : DataFrame, Series or HistoryArray of n rows
             Rows with histories, in any order.
         ax : matplotlib Axes or None, default=None
-            Where to plot; None: new axes.
+            Axes to plot on; None: new axes.
 
         Returns
         -------
@@ -100,18 +100,15 @@ class CutoffSplitDisplay:
         Parameters
         ----------
         ax : matplotlib Axes or None, default=None
-            Where to plot; None: new axes.
+            Axes to plot on; None: new axes.
 
         Returns
         -------
         CutoffSplitDisplay
             The display, with `ax_` and `figure_`.
         """
-        from matplotlib import pyplot as plt
-
         if ax is None:
-            height = 1.6 + 0.55 * len(self.report)
-            _, ax = plt.subplots(figsize=(8, height), layout="constrained")
+            ax = new_axes(8, 1.6 + 0.55 * len(self.report))
         for y, (_, fold) in enumerate(self.report.iterrows()):
             self._plot_labels(ax, y, fold)
             self._plot_cutoffs(ax, y, fold)
@@ -128,12 +125,12 @@ class CutoffSplitDisplay:
             va="center",
             fontsize="small",
         )
-        self._finish(ax)
+        self._label_axes(ax)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
     def _plot_labels(self, ax: Any, y: int, fold: pd.Series) -> None:
-        """Windows of the labels, as a bar under the cutoffs, and the test's begin."""
+        """Plot the windows of labels below the cutoffs, and the start of the test."""
         for part, color in (("train", _TRAIN), ("test", _TEST)):
             start, end = fold[f"{part}_start"], fold[f"{part}_labels_end"]
             ax.barh(
@@ -149,7 +146,7 @@ class CutoffSplitDisplay:
         ax.plot([fold["test_start"]] * 2, [y - 0.4, y + 0.4], color="0.3", lw=1)
 
     def _plot_cutoffs(self, ax: Any, y: int, fold: pd.Series) -> None:
-        """Cutoffs, as dots where there are few, coloured by their role."""
+        """Plot the cutoffs, as dots where there are few, coloured by their role."""
         cutoffs = self.cutoffs
         old = cutoffs < fold["train_start"]
         trained = ~old & (cutoffs <= fold["train_end"])
@@ -162,26 +159,20 @@ class CutoffSplitDisplay:
             (tested, _TEST, "o", "tested"),
         ):
             label = label if y == 0 else None
-            if len(cutoffs) <= _MOST_DOTS:
+            if len(cutoffs) <= _MAX_DOTS:
                 x, style = cutoffs[chosen], {"ls": "none", "marker": marker, "ms": 5}
             else:
                 x, style = cutoffs[chosen][[0, -1]] if chosen.any() else [], _THICK
             ax.plot(x, [y - 0.15] * len(x), c=color, label=label, **style)
 
-    def _finish(self, ax: Any) -> None:
-        from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
+    def _label_axes(self, ax: Any) -> None:
         n_folds = len(self.report)
         ax.set_yticks(range(n_folds), [f"fold {fold}" for fold in self.report.index])
         ax.set_ylim(n_folds - 0.4, -1)
         ax.use_sticky_edges = False  # bars would leave no margin for the first dot
         ax.autoscale_view(scaley=False)
         if isinstance(self.cutoffs, pd.DatetimeIndex):
-            locator = AutoDateLocator(maxticks=8)
-            ax.xaxis.set_major_locator(locator)
-            ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+            set_date_ticks(ax, maxticks=8)
         ax.set_xlabel("time")
         ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=5, frameon=False)
-        for side in ("left", "right", "top"):
-            ax.spines[side].set_visible(False)
-        ax.tick_params(axis="y", length=0)
+        hide_frame(ax, y_axis=False)

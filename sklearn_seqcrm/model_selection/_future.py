@@ -1,4 +1,11 @@
-"""Other futures: the same rows over a log in which what they cannot see is changed."""
+"""Counterfactual futures: the same rows over a log with other events after the cutoff.
+
+customer  before the cutoff | at or after it
+as it is  a  b  c           | d  e
+deleted   a  b  c           |
+rewritten a  b  c           |    d' e'          later, with other fields
+added     a  b  c           | n1 d  n2 e  n3    n2 with unseen levels
+"""
 
 from __future__ import annotations
 
@@ -18,7 +25,7 @@ _DAY = np.timedelta64(1, "D")
 
 
 class Future(NamedTuple):
-    """What lies at or after one cutoff in a log.
+    """Events of a log at or after one cutoff.
 
     Parameters
     ----------
@@ -27,10 +34,10 @@ class Future(NamedTuple):
     cutoff : int or float
         The cutoff on the time axis of the log.
     begin : ndarray of shape (n_customers,), int64
-        The future of customer ``i`` are the events ``begin[i]:offsets[i + 1]``.
+        The future of customer ``i`` is ``begin[i]:offsets[i + 1]``.
     since : ndarray of shape (n_customers,)
-        Earliest time that an event of their future can have: the cutoff, or right
-        after it where a row sees the events at the cutoff.
+        Earliest time of an event in that future: the cutoff, or the next tick where a
+        row shows the events at the cutoff.
     """
 
     log: RawLog
@@ -49,7 +56,7 @@ class Future(NamedTuple):
         cutoff : int or float
             The cutoff on the time axis of the log.
         arrays : sequence of HistoryArray
-            Views of the log by rows at the cutoff. What they see is no future.
+            Views of the log by rows at the cutoff. Events that they show are no future.
         """
         timeline = log.timeline
         everyone = np.arange(log.n_customers)
@@ -58,23 +65,25 @@ class Future(NamedTuple):
         for array in arrays:
             known = array.rows.codes >= 0
             np.maximum.at(begin, array.rows.codes[known], array.rows.stop[known])
-        since = np.where(begin > first, _next(cutoff, timeline.clock), cutoff)
+        is_whole = timeline.clock.dtype == "int64"
+        next_tick = cutoff + 1 if is_whole else np.nextafter(cutoff, np.inf)
+        since = np.where(begin > first, next_tick, cutoff)
         return cls(log, cutoff, begin, since)
 
     def deleted(self) -> RawLog:
-        """The log as it stood at the cutoff.
+        """Return the log as it was at the cutoff.
 
         Returns
         -------
         RawLog
-            Without any later event, without customers who came later, and without
-            levels of categories that nothing had by then.
+            Log without later events, without customers who have no earlier event, and
+            without levels of categories that no earlier event has.
         """
         timeline = self.log.timeline
         index, offsets = ranges(timeline.offsets[:-1], self.begin)
         filled = np.diff(offsets) > 0
         until = min(timeline.observed_until, self.cutoff)
-        record = timeline.record._replace(until=until)
+        record = timeline.observation._replace(until=until)
         kept = Timeline(
             timeline.customers[filled],
             np.append(offsets[:-1][filled], offsets[-1]),
@@ -85,12 +94,12 @@ class Future(NamedTuple):
         return self.log.take(kept, index).trimmed()
 
     def rewritten(self) -> RawLog | None:
-        """The log with another time and other facts in every later event.
+        """Return the log with other times and fields in all later events.
 
         Returns
         -------
         RawLog or None
-            As many events of the same customers; None if there is no later event.
+            Log of as many events of each customer; None if there is no later event.
         """
         timeline = self.log.timeline
         future, _ = ranges(self.begin, timeline.offsets[1:])
@@ -105,61 +114,63 @@ class Future(NamedTuple):
         return self.log.with_events(changed, columns)
 
     def added(self, rng: np.random.RandomState) -> RawLog:
-        """The log with three more later events of every customer.
+        """Return the log with three more later events of every customer.
 
         Parameters
         ----------
         rng : RandomState
-            Chooses the events whose facts they have.
+            Chooses the events whose fields they get.
 
         Returns
         -------
         RawLog
-            The first of the three is as early as it can be; the second has levels of
-            categories that are new, where we know how to make one.
+            The first added event is at the earliest possible time; the second has
+            unseen levels of categories where such a level exists.
         """
-        timeline, step = self.log.timeline, self._step()
-        everyone = np.arange(self.log.n_customers)
+        log, timeline, step = self.log, self.log.timeline, self._step()
+        everyone = np.arange(log.n_customers)
+        # Three blocks of one event for each customer, behind the events of the log.
         more = [self.since + step * part // 2 for part in range(3)]
         times = np.concatenate([timeline.times, *more]).astype(timeline.times.dtype)
-        codes = np.concatenate([self.log.customer_index(), np.tile(everyone, 3)])
-        donors = rng.randint(len(self.log), size=3 * len(everyone))
-        index = np.concatenate([np.arange(len(self.log)), donors])
-        # Stable: what the rows see stays before whatever is added.
+        codes = np.concatenate([log.customer_index(), np.tile(everyone, 3)])
+        donors = rng.randint(len(log), size=3 * len(everyone))
+        index = np.concatenate([np.arange(len(log)), donors])
+        # Stable: events that rows see stay before all added ones, even at equal times.
         order = np.lexsort((times, codes))
         offsets = timeline.offsets + 3 * np.arange(len(timeline.offsets))
-        n_before = len(self.log) + len(everyone)
+        n_before = len(log) + len(everyone)
         is_second = (order >= n_before) & (order < n_before + len(everyone))
         columns = {
-            name: _with_a_new_level(self.log.column(name).take(index[order]), is_second)
-            for name in self.log.fields
+            name: _with_new_level(log.column(name).take(index[order]), is_second)
+            for name in log.fields
         }
-        joint = self._timeline(offsets, times[order])
-        return self.log.with_events(joint, columns)
+        return log.with_events(self._timeline(offsets, times[order]), columns)
 
-    def seen_from(self, log: RawLog, array: HistoryArray) -> HistoryArray:
-        """The same views, of a log with another future.
+    def views_of(self, log: RawLog, array: HistoryArray) -> HistoryArray:
+        """Return the same views of a log with another future.
 
         Parameters
         ----------
         log : RawLog
             One of the logs above.
         array : HistoryArray of shape (n,)
-            Views of the log of this future, which see none of it.
+            Views of the log of this future that show none of it.
 
         Returns
         -------
         HistoryArray of shape (n,)
-            Rows that see the same events.
+            Rows with the same events.
         """
         rows = array.rows
         old, new = self.log.timeline, log.timeline
         moved = np.arange(self.log.n_customers)
+        # Customers without an earlier event are not in the log of `deleted`.
         if log.n_customers < self.log.n_customers:
             filled = self.begin > old.offsets[:-1]
             moved = np.where(filled, np.cumsum(filled) - 1, -1)
         known = rows.codes >= 0
         codes = np.where(known, moved[rows.codes], -1)
+        # The events of a customer begin elsewhere, at new.offsets.
         shift = new.offsets[codes] - old.offsets[rows.codes]
         start, stop = (
             np.where(codes >= 0, one + shift, np.where(one == NO_ROW, NO_ROW, 0))
@@ -169,49 +180,45 @@ class Future(NamedTuple):
         return HistoryArray(log, identities, start, stop, rows.cutoff, array.dtype)
 
     def _step(self) -> Any:
-        """A sixteenth of the time that the log spans, at least one tick."""
+        """Return a sixteenth of the time span of the log, at least one tick."""
         times = self.log.timeline.times
-        span = (times.max() - times.min()) // 16
-        return max(span, 1)
+        return max((times.max() - times.min()) // 16, 1)
 
     def _timeline(self, offsets: np.ndarray, times: np.ndarray) -> Timeline:
         old = self.log.timeline
-        record = old.record._replace(until=max(old.observed_until, times.max()))
-        return Timeline(old.customers, offsets, times, old.clock, record)
-
-
-def _next(time: float, clock: Any) -> Any:
-    """The next moment on an axis of time."""
-    return time + 1 if clock.dtype == "int64" else np.nextafter(time, np.inf)
+        # The observation window must not end before its last event.
+        window = old.observation._replace(until=max(old.observed_until, times.max()))
+        return Timeline(old.customers, offsets, times, old.clock, window)
 
 
 def _rewrite(column: Column, index: np.ndarray) -> Column:
-    """The column with another value at every one of some events."""
+    """Return a column with another value at each event of `index`."""
     values = column.values.copy()
     old = values[index]
     if column.categories is not None:
-        # The next level; missing counts as one.
+        # The next level in a circle of codes that starts with -1, the missing one.
         values[index] = (old + 2) % (len(column.categories) + 1) - 1
     elif column.kind == "datetime":
         values[index] = np.where(np.isnat(old), np.datetime64(0, "D"), old + _DAY)
     else:
         with np.errstate(over="ignore"):
+            # Never a fixed point: 2|x| + 1 > x. NaN and infinity become 1.
             values[index] = np.where(np.isfinite(old), 2 * np.abs(old) + 1, 1)
     return Column(values, column.categories)
 
 
-def _with_a_new_level(column: Column, where: np.ndarray) -> Column:
-    """The column with a level at some events that it did not have, if it can have one.
+def _with_new_level(column: Column, where: np.ndarray) -> Column:
+    """Return a column with an unseen level at some events, if there can be one.
 
-    It comes before the others if anything does, so that the codes of all of them
-    change, or else behind them.
+    The level sorts before all others if possible, so that all codes change: an encoder
+    that uses codes of the whole log is found out. Else it sorts after them.
     """
     levels = column.categories
     if levels is None or not len(levels):
         return column
-    for make, end, place in ((_lower, 0, 0), (_upper, -1, len(levels))):
+    for is_after, end, place in ((False, 0, 0), (True, -1, len(levels))):
         try:
-            new = make(levels[[end]].tolist()[0])
+            new = _neighbour(levels[[end]].tolist()[0], is_after)
         except (OverflowError, pd.errors.OutOfBoundsDatetime):
             continue
         more = levels.insert(place, new)
@@ -227,23 +234,13 @@ def _with_a_new_level(column: Column, where: np.ndarray) -> Column:
     return column
 
 
-def _lower(level: Any) -> Any:
-    """What sorts before a level, mostly; the level itself where we know of nothing."""
+def _neighbour(level: Any, is_after: bool) -> Any:
+    """Return a value that sorts right before or after a level, or the level itself."""
     if isinstance(level, str):
-        return " " + level
-    if isinstance(level, date):
-        return level - timedelta(days=1)
-    is_number = isinstance(level, Number)
-    return level - 1 if is_number else level
-
-
-def _upper(level: Any) -> Any:
-    """What sorts behind a level; the level itself where we know of nothing."""
-    if isinstance(level, str):
-        return level + " "
+        return level + " " if is_after else " " + level
     if isinstance(level, bytes):
-        return level + b" "
+        return level + b" " if is_after else level
+    sign = 1 if is_after else -1
     if isinstance(level, date):
-        return level + timedelta(days=1)
-    is_number = isinstance(level, Number)
-    return level + 1 if is_number else level
+        return level + sign * timedelta(days=1)
+    return level + sign if isinstance(level, Number) else level

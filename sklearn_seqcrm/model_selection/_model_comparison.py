@@ -1,9 +1,10 @@
-"""What a comparison of models found, as tables."""
+"""Result of a comparison of models, as tables."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,16 +17,15 @@ _OF_A_RUN = ["n_train", "n_test", "fit_seconds", "predict_seconds", "peak_memory
 
 @dataclass(frozen=True, eq=False)
 class ModelComparison:
-    """What `compare_models` found.
+    """Result of `compare_models`.
 
     Parameters
     ----------
     differences : DataFrame
         A row for each model but the reference, and each metric: ``model``,
-        ``metric``, ``difference`` (its score less that of the reference, means over
-        folds), ``lower`` and ``upper`` (its interval), ``better`` (share of the
-        resamples in which it is above 0) and ``n_resamples`` (those in which it is
-        defined).
+        ``metric``, ``difference`` (score less that of the reference, means over folds),
+        ``lower`` and ``upper`` (its interval), ``better`` (share of the resamples with
+        a difference above 0) and ``n_resamples`` (those in which it is defined).
     summary : DataFrame
         A row for each model and metric: ``model``, ``metric``, ``score`` (mean over
         folds), ``lower``, ``upper``.
@@ -36,18 +36,18 @@ class ModelComparison:
         A row for each model and fold: ``model``, ``fold``, ``n_train``, ``n_test``,
         ``fit_seconds``, ``predict_seconds``, ``peak_memory`` (MiB).
     reference : str
-        The model that the others are compared with.
+        Name of the model that the others are compared with.
     confidence_level : float
         Probability of the intervals.
     n_customers : int
-        Number of customers who are tested.
+        Number of customers in the test rows.
     unfinished : list of (str, int)
-        Models and folds that an interruption left out.
+        Models and folds without a run after an interruption.
 
     See Also
     --------
-    compare_models : Makes it.
-    ModelComparisonDisplay : A picture of the differences.
+    compare_models : Computes it.
+    ModelComparisonDisplay : Plot of the differences.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def tabulated(
     models: Sequence[str],
     metrics: Sequence[str],
     scores: Mapping[int, np.ndarray],
-    draws: np.ndarray,
+    resampled: np.ndarray,
     *,
     reference: str,
     confidence_level: float,
@@ -87,7 +87,7 @@ def tabulated(
     runs: Sequence[Run],
     unfinished: list[tuple[str, int]],
 ) -> ModelComparison:
-    """Write down scores and what they were on other customers.
+    """Build the tables of a comparison.
 
     Parameters
     ----------
@@ -95,43 +95,59 @@ def tabulated(
         Names.
     scores : dict of int to ndarray of shape (n_models, n_metrics)
         Scores by fold, from 0.
-    draws : ndarray of shape (n_resamples, n_models, n_metrics)
-        Means over folds on resamples.
-    reference : str
-        One of the models.
-    confidence_level : float
-        Probability of the intervals.
-    n_customers : int
-        Number of customers who are tested.
+    resampled : ndarray of shape (n_resamples, n_models, n_metrics)
+        Means over folds on bootstrap samples of the customers.
+    reference, confidence_level, n_customers, unfinished : object
+        As in `ModelComparison`.
     runs : sequence of Run
-        All that are done.
-    unfinished : list of (str, int)
-        Those that are not.
+        All runs that are done.
 
     Returns
     -------
     ModelComparison
         Four tables.
     """
+
+    def table(name: str, which: list[int], mean: Any, samples: Any) -> pd.DataFrame:
+        """A row for each of some models and each metric, with its interval."""
+        ends = [
+            interval(samples[:, i, j], confidence_level, n_customers)
+            for i in which
+            for j in range(len(metrics))
+        ]
+        lower, upper = np.array(ends).reshape(-1, 2).T
+        n_defined = np.isfinite(samples).sum(axis=0)[which].ravel()
+        n_better = (samples > 0).sum(axis=0)[which].ravel()
+        columns = {
+            "model": np.repeat(np.array(models, dtype=object)[which], len(metrics)),
+            "metric": np.tile(np.array(metrics, dtype=object), len(which)),
+            name: mean[which].ravel(),
+            "lower": lower,
+            "upper": upper,
+            "better": n_better / np.maximum(n_defined, 1),
+            "n_resamples": n_defined,
+        }
+        return pd.DataFrame(columns)
+
     mean, at = np.mean(list(scores.values()), axis=0), models.index(reference)
-    others = [i for i in range(len(models)) if i != at]
-    differences = _table(
-        [models[i] for i in others],
-        metrics,
-        "difference",
-        (mean - mean[at])[others],
-        (draws - draws[:, [at]])[:, others],
-        confidence_level,
-        n_customers,
-    )
-    summary = _table(
-        models, metrics, "score", mean, draws, confidence_level, n_customers
-    )
+    everyone = list(range(len(models)))
+    others = [i for i in everyone if i != at]
+    # Paired: both scores of a difference are of the same sample, so that what makes a
+    # sample easy or hard for all models cancels.
+    paired = resampled - resampled[:, [at]]
+    summary = table("score", everyone, mean, resampled)
+    ordered = sorted(runs, key=lambda run: (models.index(run.model), run.fold))
     return ModelComparison(
-        differences=differences,
+        differences=table("difference", others, mean - mean[at], paired),
         summary=summary[["model", "metric", "score", "lower", "upper"]],
         scores=_scores_table(models, metrics, scores),
-        runs=_runs_table(models, runs),
+        runs=pd.DataFrame(
+            [
+                {"model": run.model, "fold": run.fold + 1}
+                | {name: getattr(run, name) for name in _OF_A_RUN}
+                for run in ordered
+            ]
+        ),
         reference=reference,
         confidence_level=confidence_level,
         n_customers=n_customers,
@@ -139,53 +155,12 @@ def tabulated(
     )
 
 
-def _table(
-    models: Sequence[str],
-    metrics: Sequence[str],
-    name: str,
-    found: np.ndarray,
-    draws: np.ndarray,
-    confidence_level: float,
-    n_customers: int,
-) -> pd.DataFrame:
-    """A row for each model and metric, with the interval that its draws make."""
-    lower, upper = np.empty((2, *found.shape))
-    for i, j in np.ndindex(found.shape):
-        lower[i, j], upper[i, j] = interval(
-            draws[:, i, j], confidence_level, n_customers
-        )
-    n_resamples = np.isfinite(draws).sum(axis=0)
-    better = (draws > 0).sum(axis=0) / np.maximum(n_resamples, 1)
-    return pd.DataFrame(
-        {
-            "model": np.repeat(np.array(models, dtype=object), len(metrics)),
-            "metric": np.tile(np.array(metrics, dtype=object), len(models)),
-            name: found.ravel(),
-            "lower": lower.ravel(),
-            "upper": upper.ravel(),
-            "better": better.ravel(),
-            "n_resamples": n_resamples.ravel(),
-        }
-    )
-
-
 def _scores_table(
     models: Sequence[str], metrics: Sequence[str], scores: Mapping[int, np.ndarray]
 ) -> pd.DataFrame:
-    """A row for each model, fold and metric."""
+    """Return a row for each model, fold and metric."""
     levels = [models, [fold + 1 for fold in scores], metrics]
     index = pd.MultiIndex.from_product(levels, names=["model", "fold", "metric"])
+    # (folds, models, metrics) to (models, folds, metrics).
     values = np.stack(list(scores.values()), axis=1).ravel()
     return pd.DataFrame({"score": values}, index=index).reset_index()
-
-
-def _runs_table(models: Sequence[str], runs: Sequence[Run]) -> pd.DataFrame:
-    """What each run took, model by model."""
-    ordered = sorted(runs, key=lambda run: (models.index(run.model), run.fold))
-    return pd.DataFrame(
-        [
-            {"model": run.model, "fold": run.fold + 1}
-            | {name: getattr(run, name) for name in _OF_A_RUN}
-            for run in ordered
-        ]
-    )

@@ -1,4 +1,4 @@
-"""A picture of the differences between models."""
+"""Plot of the differences between models."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from sklearn_seqcrm._plotting import hide_frame, new_axes
 from sklearn_seqcrm._store import many
 from sklearn_seqcrm.model_selection._model_comparison import ModelComparison
 
-_BETTER, _WORSE, _OPEN = "tab:blue", "tab:orange", "0.55"
+_BETTER, _WORSE, _UNDECIDED = "tab:blue", "tab:orange", "0.55"
 
 
 class ModelComparisonDisplay:
-    """Show by how much each model differs from the reference, and how sure that is.
+    """Plot of the score of each model less that of the reference, with intervals.
 
-    There are axes for each metric, with the interval of each model: coloured if it
-    excludes zero, which is the reference, and grey if it does not.
+    Each metric has axes of its own, with the interval of each model: coloured if it
+    excludes zero, grey if it does not.
 
-    It is made by `from_comparison`; what it holds are the attributes below.
+    Create it with `from_comparison`.
 
     Parameters
     ----------
@@ -36,11 +37,11 @@ class ModelComparisonDisplay:
     axes_ : ndarray of shape (n_metrics,) of matplotlib Axes
         Axes of the last plot.
     figure_ : matplotlib Figure
-        Its figure.
+        Figure of the last plot.
 
     See Also
     --------
-    compare_models : Makes the comparison.
+    compare_models : Computes the comparison.
 
     Examples
     --------
@@ -79,11 +80,11 @@ class ModelComparisonDisplay:
         Parameters
         ----------
         comparison : ModelComparison
-            What `compare_models` returned.
+            Result of `compare_models`.
         metrics : list of str or None, default=None
             Metrics to show; None: all.
         axes : matplotlib Axes, sequence of them or None, default=None
-            Where to plot, one for each metric; None: new axes.
+            Axes to plot on, one for each metric; None: new axes.
 
         Returns
         -------
@@ -126,7 +127,7 @@ class ModelComparisonDisplay:
         Parameters
         ----------
         axes : matplotlib Axes, sequence of them or None, default=None
-            Where to plot, one for each metric; None: new axes.
+            Axes to plot on, one for each metric; None: new axes.
 
         Returns
         -------
@@ -138,15 +139,11 @@ class ModelComparisonDisplay:
         ValueError
             If there is another number of axes than of metrics.
         """
-        from matplotlib import pyplot as plt
-
         metrics = self.differences["metric"].unique()
         models = self.differences["model"].unique()
         if axes is None:
-            size = (1.5 + 3.6 * len(metrics), 1.6 + 0.4 * len(models))
-            _, axes = plt.subplots(
-                1, len(metrics), figsize=size, sharey=True, layout="constrained"
-            )
+            n, height = len(metrics), 1.6 + 0.4 * len(models)
+            axes = new_axes(1.5 + 3.6 * n, height, n_columns=n, sharey=True)
         axes = np.atleast_1d(np.asarray(axes, dtype=object)).ravel()
         if len(axes) != len(metrics):
             raise ValueError(
@@ -161,7 +158,7 @@ class ModelComparisonDisplay:
         return self
 
     def _plot_metric(self, ax: Any, found: pd.DataFrame) -> None:
-        """The differences of all models by one metric, the first one on top."""
+        """Plot the differences of all models by one metric, the first model on top."""
         ax.axvline(0, color="0.2", lw=1)
         for y, (_, row) in enumerate(found.iterrows()):
             color = _color(row["lower"], row["upper"])
@@ -174,8 +171,8 @@ class ModelComparisonDisplay:
                 textcoords="offset points",
                 ha="center",
                 fontsize="small",
-                color=color if color != _OPEN else "0.3",
-                # Above the line at zero, which would cross it out.
+                color=color if color != _UNDECIDED else "0.3",
+                # On a white box, or the line at zero would cross it out.
                 bbox={"fc": "white", "ec": "none", "alpha": 0.85, "pad": 0.5},
             )
         ax.set_ylim(len(found) - 0.5, -0.7)
@@ -185,13 +182,11 @@ class ModelComparisonDisplay:
             f"difference from {self.reference},\n"
             f"{100 * self.confidence_level:.4g}% interval: worse ← 0 → better"
         )
-        for side in ("left", "right", "top"):
-            ax.spines[side].set_visible(False)
-        ax.tick_params(axis="y", length=0)
+        hide_frame(ax, y_axis=False)
 
 
 def _label(*numbers: float) -> str:
-    """A difference and its interval, with as many digits as the interval is worth."""
+    """Format a difference and its interval with two significant digits of its width."""
     width = abs(numbers[2] - numbers[1]) or abs(numbers[0])
     exact = width > 0 and np.isfinite(width)
     digits = max(0, 1 - int(np.floor(np.log10(width)))) if exact else 2
@@ -199,7 +194,7 @@ def _label(*numbers: float) -> str:
 
 
 def _color(lower: float, upper: float) -> str:
-    """What an interval says: above zero, below, or neither."""
+    """Return the colour of an interval above zero, below zero, or around it."""
     if lower > 0:
         return _BETTER
-    return _WORSE if upper < 0 else _OPEN
+    return _WORSE if upper < 0 else _UNDECIDED

@@ -1,4 +1,4 @@
-"""What a fitted estimator says of each row, by name, and which rows of it changed."""
+"""Outputs of a fitted estimator by name, and the rows in which two of them differ."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sklearn_seqcrm._columns import as_history_array, holds_histories
 from sklearn_seqcrm._encoding import EncodedLog
 from sklearn_seqcrm._ragged import ranges
 
-# Sums of float32 in another order agree to about this share of their size.
+# Sums of float32 numbers in another order agree to about this share of their size.
 _FLOAT32 = 1e-6
 METHODS = (
     "transform",
@@ -25,7 +25,7 @@ METHODS = (
 
 
 class Output(NamedTuple):
-    """One output: any number of values for each row.
+    """One named output, with any number of values for each row.
 
     Parameters
     ----------
@@ -42,39 +42,40 @@ class Output(NamedTuple):
     shape: tuple[int, ...] = ()
 
     def take(self, rows: np.ndarray) -> Output:
-        """Return the output of some rows; `rows` is a boolean mask."""
+        """Return the output of some rows, numbered anew; `rows` is a boolean mask."""
         number = np.cumsum(rows) - 1
         own = rows[self.row]
         return Output(self.values[own], number[self.row[own]], self.shape)
 
 
 def outputs(fitted: Any, X: pd.DataFrame) -> dict[str, Output]:
-    """Call everything that a fitted estimator has to say of rows.
+    """Compute all outputs of a fitted estimator.
 
     Parameters
     ----------
     fitted : estimator
-        With at least one of `METHODS`.
+        An estimator with at least one of `METHODS`.
     X : DataFrame of shape (n, n_columns)
         Rows.
 
     Returns
     -------
     dict of str to Output
-        Named by the method, then by the column or class. An encoded history has one
-        output for each of its channels, codes and row features.
+        Outputs by method, then by column or class. An encoded history has one output
+        for each of its channels, codes and row features.
     """
-    found = {}
-    for method in METHODS:
-        if hasattr(fitted, method):
-            result = getattr(fitted, method)(X)
-            for name, output in _named(result, _column_names(fitted, method)):
-                found[f"{method}{name}"] = output
-    return found
+    return {
+        f"{method}{name}": output
+        for method in METHODS
+        if hasattr(fitted, method)
+        for name, output in _named(
+            getattr(fitted, method)(X), _column_names(fitted, method)
+        )
+    }
 
 
 def changed_rows(one: Output, other: Output, n_rows: int, rtol: float) -> np.ndarray:
-    """Tell which rows have other values.
+    """Tell which rows differ in an output that was computed twice.
 
     Parameters
     ----------
@@ -83,13 +84,18 @@ def changed_rows(one: Output, other: Output, n_rows: int, rtol: float) -> np.nda
     n_rows : int
         Number of rows.
     rtol : float
-        Difference that counts as none; see `_tolerance`.
+        Tolerance; see `_tolerance`.
 
     Returns
     -------
     ndarray of shape (n_rows,), bool
-        True where a value differs, or there are more or fewer.
+        True where a value differs, or the number of values. Tensors may be padded to
+        different lengths; see `_changed_steps`.
     """
+    pairs = zip(one.shape, other.shape, strict=False)
+    axes = [axis for axis, (a, b) in enumerate(pairs) if a != b]
+    if len(one.shape) == len(other.shape) and len(axes) == 1:
+        return _changed_steps(one, other, axes[0], n_rows, rtol)
     counts = [np.bincount(output.row, minlength=n_rows) for output in (one, other)]
     changed = counts[0] != counts[1]
     one, other = one.take(~changed), other.take(~changed)
@@ -98,31 +104,21 @@ def changed_rows(one: Output, other: Output, n_rows: int, rtol: float) -> np.nda
     return changed
 
 
-def differ_in_steps(one: Output, other: Output) -> bool:
-    """Tell whether two outputs differ in the length of exactly one axis."""
-    if len(one.shape) != len(other.shape):
-        return False
-    return sum(a != b for a, b in zip(one.shape, other.shape, strict=True)) == 1
+def _changed_steps(
+    one: Output, other: Output, axis: int, n_rows: int, rtol: float
+) -> np.ndarray:
+    """Tell which rows differ in the common steps of two tensors.
 
+    Their values of a row have different lengths on one axis, where they are padded to
+    the longest of other rows, before or after their steps::
 
-def changed_steps(one: Output, other: Output, n_rows: int, rtol: float) -> np.ndarray:
-    """Tell which rows have other values in the steps that two tensors have in common.
+        short   a b c        post   a b c 0 0      pre   0 0 a b c
+                                    common|rest          rest|common
 
-    Parameters
-    ----------
-    one, other : Output
-        The same output with different numbers of steps on one axis of the values of a
-        row: padded, before or after, to the longest of other rows.
-    n_rows, rtol
-        As in `changed_rows`.
-
-    Returns
-    -------
-    ndarray of shape (n_rows,), bool
-        True where a value differs, or what is longer has more than one value, 0 or
-        any other, in its padding.
+    A row is unchanged if its common steps are equal and its rest has one value, in
+    either place.
     """
-    [axis] = np.flatnonzero(np.not_equal(one.shape, other.shape))
+    # (n_rows, steps, ...): the padded axis first.
     short, long = (
         np.moveaxis(output.values.reshape(n_rows, *output.shape), axis + 1, 1)
         for output in sorted((one, other), key=lambda output: output.shape[axis])
@@ -143,7 +139,7 @@ def changed_steps(one: Output, other: Output, n_rows: int, rtol: float) -> np.nd
 def _named(
     result: Any, names: Sequence[str] | None, prefix: str = ""
 ) -> Iterator[tuple[str, Output]]:
-    """Yield the outputs in what a method returned, each with its name."""
+    """Yield each output in the result of a method, with its name."""
     if hasattr(result, "to_pandas"):  # polars
         result = result.to_pandas()
     if issparse(result):
@@ -200,7 +196,7 @@ def _flat(values: np.ndarray) -> Output:
 
 
 def _column_names(fitted: Any, method: str) -> list[str] | None:
-    """Names for the columns of an array, None where nobody knows them."""
+    """Return names for the columns of an array, None where they are unknown."""
     if method == "transform":
         try:
             return [repr(name) for name in fitted.get_feature_names_out()]
@@ -215,10 +211,10 @@ def _column_names(fitted: Any, method: str) -> list[str] | None:
 def _equal(one: np.ndarray, other: np.ndarray, rtol: float) -> np.ndarray:
     if one.dtype.kind in "biuf" and other.dtype.kind in "biuf":
         same = (one == other) | (np.isnan(one) & np.isnan(other))
-        if not len(one) or (_whole(one) and _whole(other)):
+        if not len(one) or (_is_whole(one) and _is_whole(other)):
             return same
         one, other = one.astype("float64"), other.astype("float64")
-        with np.errstate(invalid="ignore"):  # infinite ones are equal or not
+        with np.errstate(invalid="ignore"):  # infinity minus infinity
             return same | (np.abs(one - other) <= _tolerance(one, rtol))
     missing, lost = pd.isna(one), pd.isna(other)
     one, other = one.astype(object), other.astype(object)
@@ -228,8 +224,8 @@ def _equal(one: np.ndarray, other: np.ndarray, rtol: float) -> np.ndarray:
     return (missing & lost) | same
 
 
-def _whole(values: np.ndarray) -> bool:
-    """Whether all are whole numbers, which no order of addition changes."""
+def _is_whole(values: np.ndarray) -> bool:
+    """Tell whether all are whole numbers, whose sums do not depend on the order."""
     if values.dtype.kind != "f":
         return True
     finite = values[np.isfinite(values)]
@@ -237,12 +233,13 @@ def _whole(values: np.ndarray) -> bool:
 
 
 def _tolerance(values: np.ndarray, rtol: float) -> np.ndarray:
-    """How much each number may differ by what the order of addition changes.
+    """Return the difference of each number that another order of addition explains.
 
-    That is `rtol` times the number's distance from the median and the lower quartile
-    of such distances, so that neither a large constant nor a few huge numbers hide the
-    change of a small one; and a millionth of the number itself, which is what float32
-    holds.
+    ``rtol * (|x - median| + q) + min(rtol, 1e-6) * |x|``, where ``q`` is the lower
+    quartile of the positive distances ``|x - median|``. Distances from the median, so
+    that a large constant does not hide the change of a small number; a quartile, so
+    that a few huge numbers do not; and a millionth of ``|x|``, the precision of
+    float32.
     """
     finite = values[np.isfinite(values)]
     if not len(finite):

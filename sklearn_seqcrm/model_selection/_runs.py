@@ -1,4 +1,4 @@
-"""One model fitted and asked on one fold: what came out, and what it took."""
+"""One model fitted and evaluated on one fold: outputs, times and memory."""
 
 from __future__ import annotations
 
@@ -13,86 +13,17 @@ from typing import Any, NamedTuple, Self
 import joblib
 import numpy as np
 from sklearn.base import clone
-from sklearn.utils import get_tags
 
 from sklearn_seqcrm._sklearn_compat import safe_indexing
-from sklearn_seqcrm.model_selection._weighted_scores import Metric, Score
+from sklearn_seqcrm._stored_outputs import StoredOutputs
+from sklearn_seqcrm.model_selection._weighted_scores import Metric
 
-_METHODS = ("predict", "predict_proba", "predict_log_proba", "decision_function")
 _STATM = Path("/proc/self/statm")
 _SECONDS = 0.01
 
 
-class Replay:
-    """What a fitted model said of the rows of a fold, in the place of that model.
-
-    It has the methods that were asked, and answers whatever rows it is given.
-
-    Parameters
-    ----------
-    outputs : dict of str to ndarray of shape (n, ...)
-        What each method returned.
-    classes : ndarray of shape (n_classes,) or None
-        Its classes, if it has some.
-    tags : sklearn.utils.Tags
-        What kind of model it is.
-    """
-
-    def __init__(self, outputs: dict[str, Any], classes: Any, tags: Any) -> None:
-        self.outputs = outputs
-        self.tags = tags
-        if classes is not None:
-            self.classes_ = classes
-
-    def __getattr__(self, name: str) -> Any:
-        if name not in _METHODS or name not in self.outputs:
-            raise AttributeError(f"No {name!r} was asked of the model.")
-
-        def ask(X: Any) -> Any:
-            return self.outputs[name]
-
-        return _named(ask, name)
-
-    def __sklearn_tags__(self) -> Any:
-        return self.tags
-
-
-class _Recorder:
-    """A fitted model that notes what it says, and how long that takes."""
-
-    def __init__(self, fitted: Any) -> None:
-        self.fitted = fitted
-        self.outputs: dict[str, Any] = {}
-        self.seconds = 0.0
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self.fitted, name)
-        if name not in _METHODS:
-            return found
-
-        def ask(X: Any) -> Any:
-            if name not in self.outputs:
-                start = time.perf_counter()
-                output = found(X)  # a list of arrays, of several labels
-                is_list = isinstance(output, list)
-                self.outputs[name] = output if is_list else np.asarray(output)
-                self.seconds += time.perf_counter() - start
-            return self.outputs[name]
-
-        return _named(ask, name)
-
-    def __sklearn_tags__(self) -> Any:
-        return get_tags(self.fitted)
-
-
-def _named(ask: Any, name: str) -> Any:
-    """A method of this name, which scikit-learn reads to know what it returns."""
-    ask.__name__ = name
-    return ask
-
-
 class Run(NamedTuple):
-    """A model on a fold.
+    """Result of a model on a fold.
 
     Parameters
     ----------
@@ -100,32 +31,28 @@ class Run(NamedTuple):
         Name of the model.
     fold : int
         Number of the fold, from 0.
-    replay : Replay
-        What it said of the test rows.
+    outputs : StoredOutputs
+        Outputs of the model for the test rows.
     n_train, n_test : int
-        Rows.
+        Numbers of rows.
     fit_seconds, predict_seconds : float
-        Seconds.
+        Wall-clock time.
     peak_memory : float
         See `PeakMemory`.
     """
 
     model: str
     fold: int
-    replay: Replay
+    outputs: StoredOutputs
     n_train: int
     n_test: int
     fit_seconds: float
     predict_seconds: float
     peak_memory: float
 
-    def scores(self, metrics: Sequence[Metric], X: Any, y: Any) -> list[Score]:
-        """How to score it under any weights; `X` and `y` are the test rows."""
-        return [metric.on(self.replay, X, y) for metric in metrics]
-
 
 class Job(NamedTuple):
-    """A run to be done.
+    """A model to fit and evaluate on a fold.
 
     Parameters
     ----------
@@ -136,7 +63,7 @@ class Job(NamedTuple):
     estimator : estimator
         The model.
     train, test : ndarray of int
-        Rows.
+        Positions of the rows.
     """
 
     model: str
@@ -148,7 +75,7 @@ class Job(NamedTuple):
     def run(
         self, X: Any, y: Any, metrics: Sequence[Metric], path: Path | None = None
     ) -> Run:
-        """Fit the model, and ask it all that metrics want to know.
+        """Fit the model, and compute all outputs that the metrics need.
 
         Parameters
         ----------
@@ -162,7 +89,7 @@ class Job(NamedTuple):
         Returns
         -------
         Run
-            What came out.
+            Outputs, times and memory.
         """
         rows = [
             safe_indexing(one, part)
@@ -172,24 +99,21 @@ class Job(NamedTuple):
         try:
             with PeakMemory() as memory:
                 start = time.perf_counter()
-                fitted = clone(self.estimator).fit(*rows[:2])
+                model = StoredOutputs(clone(self.estimator).fit(*rows[:2]))
                 seconds = time.perf_counter() - start
-                recorder = _Recorder(fitted)
                 for metric in metrics:
-                    metric.check(recorder, *rows[2:])
+                    metric.check(model, *rows[2:])
         except Exception as error:
             error.add_note(f"compare_models: {self.model!r}, fold {self.fold + 1}.")
             raise
-        classes = getattr(fitted, "classes_", None)
-        replay = Replay(recorder.outputs, classes, get_tags(fitted))
         run = Run(
             self.model,
             self.fold,
-            replay,
+            model.without_model(),
             len(self.train),
             len(self.test),
             seconds,
-            recorder.seconds,
+            model.seconds,
             memory.peak,
         )
         if path is not None:
@@ -197,13 +121,22 @@ class Job(NamedTuple):
         return run
 
     def path(self, folder: Path, data: str) -> Path:
-        """The file of this run of a model with these parameters on these rows."""
+        """Return the file of this run; its name is a hash of all that a run depends on.
+
+        These are the parameters of the model, the positions of the rows, and `data`, a
+        hash of their contents and of the version of this library. Names of models and
+        scores are not among them: a renamed model and a new score find the file.
+        """
         key = joblib.hash((data, clone(self.estimator), self.train, self.test))
         return folder / f"{key}.run"
 
 
+# A file of a run is a pickle of the Run by joblib. It holds the outputs of the test
+# rows by method, with classes and tags, and no model and no rows of X.
+
+
 def write(run: Run, path: Path) -> None:
-    """Write a run beside its file, and move it there when it is whole."""
+    """Write a run to a file beside `path`, and move it there when complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}")
     try:
@@ -214,35 +147,36 @@ def write(run: Run, path: Path) -> None:
 
 
 def read(job: Job, path: Path, metrics: Sequence[Metric], X: Any, y: Any) -> Run | None:
-    """Read the run of a job, if it was done and knows what metrics ask."""
+    """Read the run of a job, or return None if it lacks outputs that metrics need."""
     if not path.exists():
         return None
     try:
         run = joblib.load(path)
-    except Exception:  # of half a file, or of other versions, pickle raises anything
+    except Exception:  # half a file, or another version: pickle raises anything
         return None
     try:
         for metric in metrics:
-            metric.check(run.replay, X, y)
-    except AttributeError:  # a method that nobody had asked then
+            metric.check(run.outputs, X, y)
+    except AttributeError:  # a method that no metric needed when it was written
         return None
     return run._replace(model=job.model, fold=job.fold)
 
 
 class PeakMemory:
-    """Watch how much memory the process takes while something runs.
+    """Measure the peak memory of the process while a block runs.
 
     Attributes
     ----------
     peak : float
-        MiB of resident memory at most, above what there was at the start; NaN where
-        there is no ``/proc``, as on macOS and Windows.
+        Largest resident memory above that at the start, in MiB; NaN where there is no
+        ``/proc``, as on macOS and Windows.
 
     Notes
     -----
-    A thread looks every 10 ms, so that shorter peaks are missed. Free memory that the
-    process holds is given back before, where the allocator is glibc's; what others
-    hold is used again and not seen. What runs at once in threads is counted together.
+    A thread reads the memory every 10 ms, so that shorter peaks are missed. Free memory
+    of the process is returned to the system before, if the allocator is glibc's; other
+    allocators use it again, unmeasured. Threads that run at a time are measured
+    together.
     """
 
     def __init__(self) -> None:
@@ -251,7 +185,10 @@ class PeakMemory:
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Self:
-        _give_back()
+        # Memory that the allocator kept of an earlier run would be used again, unseen.
+        libc = ctypes.CDLL(None) if _STATM.exists() else None
+        if hasattr(libc, "malloc_trim"):
+            libc.malloc_trim(0)
         self._start = _resident()
         self._highest = self._start
         self._thread.start()
@@ -260,29 +197,19 @@ class PeakMemory:
     def __exit__(self, *error: object) -> None:
         self._end.set()
         self._thread.join()
-        self._look()
+        self._measure()
         self.peak = self._highest - self._start
 
     def _watch(self) -> None:
         while not self._end.wait(_SECONDS):
-            self._look()
+            self._measure()
 
-    def _look(self) -> None:
+    def _measure(self) -> None:
         self._highest = max(self._highest, _resident())
 
 
-def _give_back() -> None:
-    """Let the allocator return what is free, where it is glibc's.
-
-    What it kept of an earlier run would be used again, and not be seen.
-    """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if _STATM.exists() else None
-    if trim is not None:
-        trim(0)
-
-
 def _resident() -> float:
-    """MiB of memory that the process takes now, NaN if nobody says."""
+    """Return the resident memory of the process in MiB, NaN where it is unknown."""
     try:
         pages = int(_STATM.read_text().split()[1])
     except (OSError, ValueError, IndexError):

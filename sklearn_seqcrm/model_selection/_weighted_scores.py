@@ -1,4 +1,9 @@
-"""Scores of stored predictions under many weightings of the rows at once."""
+"""Scores of stored predictions under many weightings of the rows at once.
+
+A bootstrap sample in which row ``i`` occurs ``w_i`` times is the weighting ``w``: its
+score is the weighted score, and no row is copied. ``B`` weightings of ``n`` rows are
+one matrix of shape (B, n), by which means are matrix products.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +19,7 @@ from sklearn_seqcrm._columns import read_survival_targets
 from sklearn_seqcrm._ragged import concordance
 from sklearn_seqcrm.metrics import get_scorer
 
-# Takes weights of shape (n_weightings, n) and returns scores of shape (n_weightings,).
+# Takes weights of shape (B, n) and returns scores of shape (B,).
 Score = Callable[[np.ndarray], np.ndarray]
 
 
@@ -24,11 +29,11 @@ class Metric(NamedTuple):
     Parameters
     ----------
     name : str
-        What the user calls it.
+        The user's name for it.
     scorer : callable
         ``scorer(model, X, y, sample_weight=...)``.
     known_as : str or None
-        The name by which `get_scorer` knows it, if it came by that.
+        Its name in `get_scorer`, if it was given by name.
     """
 
     name: str
@@ -36,18 +41,18 @@ class Metric(NamedTuple):
     known_as: str | None
 
     def on(self, model: Any, X: Any, y: Any) -> Score:
-        """How to score a model's predictions of some rows under any weights."""
+        """Return a function that scores the predictions under any weights."""
         make = _FAST.get(self.known_as or "")
         fast = make(model, X, np.asarray(y)) if make is not None else None
         return fast or self._by_scorer(model, X, y)
 
     def check(self, model: Any, X: Any, y: Any) -> None:
-        """Ask the model what the score needs, and refuse rows that have no score.
+        """Compute the outputs that the score needs, and refuse rows without a score.
 
         Raises
         ------
         ValueError
-            If it is not defined on these rows.
+            If the score is not defined on these rows.
         """
         n_rows = len(y)
         if np.isnan(self.on(model, X, y)(np.ones((1, n_rows)))).any():
@@ -64,7 +69,7 @@ class Metric(NamedTuple):
             except ValueError:
                 if weight.all():
                     raise
-                return np.nan  # not defined for the customers drawn
+                return np.nan  # not defined on this bootstrap sample
             except TypeError as error:
                 if "sample_weight" not in str(error):
                     raise
@@ -75,7 +80,7 @@ class Metric(NamedTuple):
 
         def score(weights: np.ndarray) -> np.ndarray:
             with warnings.catch_warnings():
-                # Without positives, for example: then it is NaN.
+                # A sample without positives, for example: its score is NaN.
                 warnings.simplefilter("ignore", UndefinedMetricWarning)
                 return np.array([one(weight) for weight in weights])
 
@@ -83,7 +88,7 @@ class Metric(NamedTuple):
 
 
 def read_metrics(scoring: Any) -> list[Metric]:
-    """Read names of scores and scorers in the forms that scikit-learn takes.
+    """Return the scores that `scoring` names, in any form that scikit-learn takes.
 
     Parameters
     ----------
@@ -93,14 +98,14 @@ def read_metrics(scoring: Any) -> list[Metric]:
     Returns
     -------
     list of Metric
-        One for each.
+        One for each score.
 
     Raises
     ------
     TypeError
-        If it is something else, such as a metric that no scorer was made of.
+        If it is something else, such as a metric instead of a scorer.
     ValueError
-        If there is none, or one has a name that nobody knows.
+        If there is no score, or a name is unknown.
     """
     named: dict[str, Any]
     if isinstance(scoring, str):
@@ -145,94 +150,115 @@ def _scorer_of(name: str) -> Callable[..., float]:
 
 
 def _concordance(model: Any, X: Any, y: Any, sample_weight: Any = None) -> float:
-    """Share of pairs of rows of which the one with the earlier event has more risk."""
+    """Return Harrell's c: the share of pairs whose earlier event has more risk."""
     risk = np.asarray(model.predict(X), dtype="float64")
     found = read_survival_targets(y)
     return concordance(found.kind > 0, found.time, risk, sample_weight)
 
 
 # Means over rows ----------------------------------------------------------------------
+#
+# score(w) = finish(sum_i w_i l_i / sum_i w_i), with the loss l_i of row i. Functions
+# below return None for outputs and targets that they do not handle: those go to the
+# scorer of scikit-learn, one weighting at a time.
 
 
 def _mean(
     values: np.ndarray, finish: Callable[[np.ndarray], np.ndarray] = np.negative
 ) -> Score:
-    """A function of the mean of what each row has."""
+    """Return the score that is a function of the weighted mean of `values`."""
 
     def score(weights: np.ndarray) -> np.ndarray:
-        with np.errstate(invalid="ignore"):  # no row has weight
-            return finish((weights @ values) / weights.sum(axis=1))
+        with np.errstate(invalid="ignore"):  # all weights are 0: NaN
+            return finish((weights @ values) / weights.sum(axis=1))  # (B, n) (n,)
 
     return score
+
+
+def _errors(model: Any, X: Any, y: np.ndarray) -> np.ndarray | None:
+    """Return ``y - f(x)``, shape (n,)."""
+    predicted = np.asarray(model.predict(X))
+    if y.ndim != 1 or y.dtype.kind not in "biuf" or y.shape != predicted.shape:
+        return None
+    errors = y.astype("float64") - predicted
+    return errors if np.isfinite(errors).all() else None
+
+
+def _minus_root(mean: np.ndarray) -> np.ndarray:
+    return -np.sqrt(mean)
 
 
 def _error(
     loss: Callable[[np.ndarray], np.ndarray],
     finish: Callable[[np.ndarray], np.ndarray] = np.negative,
 ) -> Callable[[Any, Any, np.ndarray], Score | None]:
-    """Scores of numbers by the loss of their errors."""
+    """Return a maker of scores ``finish(mean(loss(y - f(x))))``."""
 
     def make(model: Any, X: Any, y: np.ndarray) -> Score | None:
-        found = np.asarray(model.predict(X))
-        if y.ndim != 1 or y.dtype.kind not in "biuf" or y.shape != found.shape:
-            return None
-        errors = y.astype("float64") - found
-        return _mean(loss(errors), finish) if np.isfinite(errors).all() else None
+        errors = _errors(model, X, y)
+        return None if errors is None else _mean(loss(errors), finish)
 
     return make
 
 
 def _r2(model: Any, X: Any, y: np.ndarray) -> Score | None:
-    found = np.asarray(model.predict(X))
-    if y.ndim != 1 or y.dtype.kind not in "biuf" or y.shape != found.shape:
+    """Score by ``1 - sum_i w_i e_i^2 / sum_i w_i (y_i - mean_w(y))^2``."""
+    errors = _errors(model, X, y)
+    if errors is None:
         return None
-    y = y.astype("float64")
-    squares, centred = (y - found) ** 2, y - y.mean()
-    if not np.isfinite(squares).all() or not centred.any():
+    centred = y.astype("float64") - y.mean()
+    if not np.isfinite(errors**2).all() or not centred.any():
         return None
 
     def score(weights: np.ndarray) -> np.ndarray:
+        # The denominator is sum w c^2 - (sum w c)^2 / sum w, with c centred at the
+        # unweighted mean, so that large values of y do not cancel.
         raw = weights @ centred**2
-        with np.errstate(invalid="ignore"):  # no row has weight
+        with np.errstate(invalid="ignore"):  # all weights are 0: NaN
             total = raw - (weights @ centred) ** 2 / weights.sum(axis=1)
-        # One value alone is NaN: what rounding leaves of the total says nothing.
+        # A sample of equal targets has no score; its total is rounding error.
         total[~(total > 1e-12 * raw)] = np.nan
-        return 1 - (weights @ squares) / total
+        return 1 - (weights @ errors**2) / total
 
     return score
 
 
 def _accuracy(model: Any, X: Any, y: np.ndarray) -> Score | None:
-    found = np.asarray(model.predict(X))
-    if y.ndim != 1 or y.shape != found.shape:
+    predicted = np.asarray(model.predict(X))
+    if y.ndim != 1 or y.shape != predicted.shape:
         return None
-    return _mean((y == found).astype("float64"), np.positive)
+    return _mean((y == predicted).astype("float64"), np.positive)
 
 
 def _log_loss(model: Any, X: Any, y: np.ndarray) -> Score | None:
-    shares = np.asarray(model.predict_proba(X))
+    """Score by the mean of ``log p_y``, with p clipped as in scikit-learn."""
+    proba = np.asarray(model.predict_proba(X))
     codes = _codes(model.classes_, y)
-    if codes is None or shares.ndim != 2 or not np.isfinite(shares).all():
+    if codes is None or proba.ndim != 2 or not np.isfinite(proba).all():
         return None
-    least = np.finfo(shares.dtype).eps
-    own = shares[np.arange(len(y)), codes]
+    least = np.finfo(proba.dtype).eps
+    own = proba[np.arange(len(y)), codes]
     return _mean(-np.log(np.clip(own, least, 1 - least)))
 
 
 def _brier(model: Any, X: Any, y: np.ndarray) -> Score | None:
-    shares, codes = np.asarray(model.predict_proba(X)), _codes(model.classes_, y)
-    if codes is None or len(model.classes_) != 2 or not np.isfinite(shares).all():
+    """Score by minus the mean of ``(p_1 - y)^2``, with y 0 or 1 (Brier, 1950)."""
+    proba, codes = np.asarray(model.predict_proba(X)), _codes(model.classes_, y)
+    if codes is None or len(model.classes_) != 2 or not np.isfinite(proba).all():
         return None
-    return _mean((shares[:, 1] - codes) ** 2)
+    return _mean((proba[:, 1] - codes) ** 2)
 
 
 # Rankings -----------------------------------------------------------------------------
+#
+# Rows are sorted once by descending score. For each distinct score s, with weights as
+# counts: TP(s) and FP(s) are the weights of positives and negatives with at least s.
 
 
 def _ranking(
     summary: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> Callable[[Any, Any, np.ndarray], Score | None]:
-    """Scores of the order of two classes, sorted once for all weightings.
+    """Return a maker of scores ``summary(TP, FP)`` of the ranking of two classes.
 
     The second class is the positive one.
     """
@@ -242,19 +268,22 @@ def _ranking(
         codes = _codes(classes, y) if len(classes) == 2 else None
         if codes is None:
             return None
-        values = _of_second_class(model, X)
+        if hasattr(model, "decision_function"):
+            values = np.asarray(model.decision_function(X))
+        else:
+            values = np.asarray(model.predict_proba(X))[:, 1]
         if not np.isfinite(values).all():
             return None
         order = np.argsort(-values, kind="stable")
-        # Rows of equal value come at once.
+        # Rows of equal score are one threshold, whose last row is its end.
         ends = np.flatnonzero(np.diff(values[order], append=-np.inf))
         positive = codes[order] == 1
 
         def score(weights: np.ndarray) -> np.ndarray:
-            weights = weights[:, order]
-            hits = np.cumsum(weights * positive, axis=1)[:, ends]
+            weights = weights[:, order]  # (B, n)
+            hits = np.cumsum(weights * positive, axis=1)[:, ends]  # (B, thresholds)
             misses = np.cumsum(weights * ~positive, axis=1)[:, ends]
-            with np.errstate(invalid="ignore"):  # one class alone is NaN
+            with np.errstate(invalid="ignore"):  # one class only: NaN
                 return summary(hits, misses)
 
         return score
@@ -263,35 +292,37 @@ def _ranking(
 
 
 def _area(hits: np.ndarray, misses: np.ndarray) -> np.ndarray:
-    """Area under the curve of hits over misses, by trapezoids."""
+    """Return the area under the ROC curve, by the trapezoidal rule.
+
+    ``sum_s dFP(s) (TP(s) - dTP(s) / 2) / (P N)``, where ``d`` is the difference from
+    the threshold before, and ``P`` and ``N`` are the weights of all positives and
+    negatives. A tie of a positive and a negative counts one half.
+    """
     steps = np.diff(misses, axis=1, prepend=0)
     before = hits - np.diff(hits, axis=1, prepend=0) / 2
     return (steps * before).sum(axis=1) / (hits[:, -1] * misses[:, -1])
 
 
 def _average_precision(hits: np.ndarray, misses: np.ndarray) -> np.ndarray:
-    """Precision at each step of the hits, by the size of the step."""
+    """Return ``sum_s dTP(s) / P * TP(s) / (TP(s) + FP(s))``, the average precision."""
     steps, found = np.diff(hits, axis=1, prepend=0), hits + misses
-    # Nothing found yet is no step either.
+    # No weight so far: 0 / 0, at a step of 0.
     precision = np.divide(hits, found, out=np.zeros_like(found), where=found > 0)
     return (steps * precision).sum(axis=1) / hits[:, -1]
 
 
 def _precision(model: Any, X: Any, y: np.ndarray) -> Score | None:
-    """Average precision; scikit-learn's scorer takes a label 1 for the positive one."""
+    """Score by average precision, with the second class as the positive one.
+
+    scikit-learn's scorer takes a label 1 for the positive one, even as the first class.
+    """
     if np.array_equal(getattr(model, "classes_", [])[:1], [1]):
         return None
     return _ranking(_average_precision)(model, X, y)
 
 
-def _of_second_class(model: Any, X: Any) -> np.ndarray:
-    if hasattr(model, "decision_function"):
-        return np.asarray(model.decision_function(X))
-    return np.asarray(model.predict_proba(X))[:, 1]
-
-
 def _codes(classes: Any, y: np.ndarray) -> np.ndarray | None:
-    """Place of each label among the classes; None if one is not among them."""
+    """Return the position of each label in `classes`; None if a label is unknown."""
     classes = np.asarray(classes)
     if y.ndim != 1 or not len(classes):
         return None
@@ -299,11 +330,7 @@ def _codes(classes: Any, y: np.ndarray) -> np.ndarray | None:
     return place if (classes[place] == y).all() else None
 
 
-def _minus_root(mean: np.ndarray) -> np.ndarray:
-    return -np.sqrt(mean)
-
-
-# Each returns None for what it does not know, which is left to the scorer.
+# Scores by the names of scikit-learn.
 _FAST: dict[str, Callable[[Any, Any, np.ndarray], Score | None]] = {
     "accuracy": _accuracy,
     "average_precision": _precision,

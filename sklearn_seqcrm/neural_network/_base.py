@@ -1,9 +1,9 @@
-"""What the recurrent estimators share: inputs, training and outputs."""
+"""Base class of the recurrent estimators: inputs, training and outputs."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from abc import ABC
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, NamedTuple, Self
 
@@ -26,21 +26,20 @@ from sklearn_seqcrm._recurrent.explain import (
     Explained,
     PathAttributions,
     Start,
-    blanked_events,
+    event_blanking,
     gates,
     gradient_norms,
     integrated_gradients,
 )
 from sklearn_seqcrm._recurrent.network import HistoryNetwork
 from sklearn_seqcrm._recurrent.objectives import (
-    Exposure,
     Objective,
+    drop_weightless,
     exponent_of,
     in_unit_of,
-    leave_out_weightless,
     mean_weight,
-    over_mean_weight,
     read_weight,
+    scale_to_mean_weight,
 )
 from sklearn_seqcrm._recurrent.training import (
     CONSTRAINTS,
@@ -69,13 +68,13 @@ from sklearn_seqcrm._sklearn_compat import (
     clone_with_fitted,
 )
 
-# Passes over the rows, at most: where nothing tells when to stop, networks on few
-# customers are best after some eight, and overfit soon; see ``docs/defaults.md``.
-_EPOCHS_TO_STOP_AMONG, _EPOCHS_UNSTOPPED = 50, 8
+# Most epochs with and without early stopping: on few customers networks are best after
+# about eight epochs and overfit soon after; see ``docs/defaults.md``.
+_EPOCHS_STOPPING_EARLY, _EPOCHS_UNSTOPPED = 50, 8
 
 
 class NetworkOutputs(NamedTuple):
-    """Outputs of all networks for some rows; prediction methods take them as X.
+    """Outputs of all networks for some rows, which prediction methods take as X.
 
     Parameters
     ----------
@@ -87,18 +86,17 @@ class NetworkOutputs(NamedTuple):
 
 
 class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
-    """What classifier and regressor share: inputs, training and outputs.
+    """Inputs, training and outputs of a recurrent estimator.
 
-    An estimator brings its objective to `_fit` and `_partial_fit`. Networks that go on
-    keep the one that they have.
+    Estimators pass a new objective to `_fit` and `_partial_fit`. Networks that are
+    trained further keep the objective of the first call.
     """
 
     nets_: list[HistoryNet]
     _objective: Objective
-    _exposure: Exposure | None = None
     _network_parameters: dict[str, Any]
 
-    # What scorers of skorch take the net for.
+    # By its type scorers of skorch tell classifiers from regressors.
     _net_class: ClassVar[type[HistoryNet]] = HistoryNet
     _doc_link_module = "sklearn_seqcrm"
     _doc_link_template = DOC_LINK
@@ -109,29 +107,35 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
 
     @property
     def net_(self) -> HistoryNet:
-        """The first of `nets_`; the only one, unless `n_networks` says otherwise."""
+        """First of the `n_networks` trained nets."""
         return self.nets_[0]
 
     def _fit(self, X: Any, y: Any, sample_weight: Any, objective: Objective) -> Self:
-        """Train to the end, from the start or, with `warm_start`, from where it is."""
-        again = self.warm_start and hasattr(self, "nets_")
-        inputs = self._start(X, y, sample_weight, objective, again, whole=True)
-        seeds = self._draw_seeds(again)
-        n_steps = len(seeds) * self._most_epochs(self.early_stopping is not False)
+        """Train with early stopping, or continue with `warm_start`."""
+        is_continuation = self.warm_start and hasattr(self, "nets_")
+        inputs = self._start(
+            X, y, sample_weight, objective, is_continuation, is_full_data=True
+        )
+        seeds = self._draw_seeds(is_continuation)
+        n_steps = len(seeds) * self._max_epochs(self.early_stopping is not False)
         task = FitTask(self, X, y, sample_weight, n_steps)
-        inputs = self._leave_out_weightless(inputs, again)
-        nets = self.nets_ if again else [self._build(inputs, one) for one in seeds]
-        batch_size = self._rows_in_batch(inputs.data)
+        inputs = self._drop_weightless(inputs, is_continuation)
+        nets = (
+            self.nets_
+            if is_continuation
+            else [self._build(inputs, one) for one in seeds]
+        )
+        batch_size = self._batch_size(inputs.data)
         customers = inputs.customers()
         for n_done, (net, of_net) in enumerate(zip(nets, seeds, strict=True)):
-            # What a fit that ends early has trained is a model of fewer networks.
-            self.nets_ = nets if again else nets[: n_done + 1]
-            data, valid = self._set_aside(
+            # A fit that a callback ends early is a model of fewer networks.
+            self.nets_ = nets if is_continuation else nets[: n_done + 1]
+            data, valid = self._set_customers_aside(
                 inputs.data, customers, batch_size, of_net.split
             )
-            if not again:
+            if not is_continuation:
                 net.start_linear_part(data)
-            max_epochs = self._most_epochs(valid is not None)
+            max_epochs = self._max_epochs(valid is not None)
             epochs = EpochSteps(task, self.nets_)
             self._train(net, of_net, batch_size, max_epochs, data, valid, epochs)
             if epochs.stop:
@@ -143,21 +147,23 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
     def _partial_fit(
         self, X: Any, y: Any, sample_weight: Any, objective: Objective
     ) -> Self:
-        """Train for one epoch on all rows, from where it is if it has begun.
+        """Train one epoch on all rows.
 
-        Weights count beside those of other calls, and no callback of scikit-learn sees
-        this: they see whole fits.
+        Weights are relative to those of the first call. Callbacks of scikit-learn are
+        not called, because they observe whole fits.
         """
-        again = hasattr(self, "nets_")
-        inputs = self._start(X, y, sample_weight, objective, again, whole=False)
-        seeds = self._draw_seeds(again)
-        inputs = self._leave_out_weightless(inputs, again)
-        if not again:
+        is_continuation = hasattr(self, "nets_")
+        inputs = self._start(
+            X, y, sample_weight, objective, is_continuation, is_full_data=False
+        )
+        seeds = self._draw_seeds(is_continuation)
+        inputs = self._drop_weightless(inputs, is_continuation)
+        if not is_continuation:
             self.nets_ = [self._build(inputs, one) for one in seeds]
-        data = over_mean_weight(inputs.data, self._mean_weight)
-        batch_size = self._rows_in_batch(data)
+        data = scale_to_mean_weight(inputs.data, self._mean_weight)
+        batch_size = self._batch_size(data)
         for net, of_net in zip(self.nets_, seeds, strict=True):
-            if not again:
+            if not is_continuation:
                 net.start_linear_part(data)
             self._train(net, of_net, batch_size, 1, data)
         return self
@@ -165,14 +171,18 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
     @property
     def n_outputs_(self) -> int:
         """Number of targets of a row."""
+        return self._learned("n_outputs_").n_targets
+
+    def _learned(self, attribute: str) -> Any:
+        """Return the objective, whose properties fitted attributes are."""
         if not hasattr(self, "_objective"):
             raise AttributeError(
-                f"{type(self).__name__!r} object has no attribute 'n_outputs_'"
+                f"{type(self).__name__!r} object has no attribute {attribute!r}"
             )
-        return self._objective.n_targets
+        return self._objective
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """A net and the estimator have one objective, which skorch would make two."""
+        """Share the objective with the nets: pickles of skorch hold a copy."""
         super().__setstate__(state)
         if hasattr(self, "nets_"):
             self._objective = self.net_.criterion_
@@ -183,7 +193,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
     # Before training --------------------------------------------------------------
 
     def _check_parameters(self) -> None:
-        """Check what can be checked without rows."""
+        """Check parameters, as far as possible without rows."""
         self._validate_params()
         names_of_poolings(self.pooling)
         refuse_other_sizes(self.head_sizes)
@@ -197,8 +207,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         y: Any,
         sample_weight: Any,
         objective: Objective,
-        again: bool,
-        whole: bool,
+        is_continuation: bool,
+        is_full_data: bool,
     ) -> Inputs:
         """Read rows, weights and targets, and learn from the targets of a first call.
 
@@ -207,11 +217,11 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         X, y, sample_weight : object
             Arguments of `fit` or `partial_fit`.
         objective : Objective
-            What parameters choose now.
-        again : bool
-            Whether the network goes on.
-        whole : bool
-            Whether these are all rows, as in `fit`, or some of many.
+            Objective that the present parameters define.
+        is_continuation : bool
+            Whether training of existing networks continues.
+        is_full_data : bool
+            Whether these are all rows, as in `fit`, or a part, as in `partial_fit`.
 
         Returns
         -------
@@ -223,125 +233,131 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
                 f"{type(self).__name__} requires y to be passed, but the target y is "
                 "None."
             )
-        if again:
+        if is_continuation:
             self._refuse_changes(objective)
             objective = self._objective
         elif hasattr(self, "nets_"):
-            # Should this fit fail, what it sets until then would not go with them.
+            # If this fit fails, the old nets would not fit the attributes set so far.
             del self.nets_
-        if not again:
+        if not is_continuation:
             self._network_parameters = network_parameters(self)
-        inputs = read_inputs(self, X, reset=not again, sums=objective.is_linear)
+        inputs = read_inputs(
+            self, X, reset=not is_continuation, sums=objective.is_linear
+        )
         refuse_untrainable(self, inputs)
         y = objective.read(y)
         check_consistent_length(inputs.data.static, y)
-        weight = self._weight_in_unit(sample_weight, inputs.data, again, whole)
-        if again:
-            objective.check(y, whole)
+        weight = self._weight_in_unit(
+            sample_weight, inputs.data, is_continuation, is_full_data
+        )
+        if is_continuation:
+            objective.check(y, is_full_data)
             inputs = self._as_in_fit(inputs)
         else:
             objective.learn(y, weight)
             self._objective = objective
-            self._exposure = self._learn_exposure(inputs, weight)
-            inputs = self._as_offset(inputs)
+            self._specs, self._n_static = inputs.specs, _n_columns(inputs)
+            self._learn_offset(inputs, weight)
+            inputs = self._with_offset(inputs)
         weight = self._weigh_targets(y, weight)
         target = objective.encode(y, weight)
         warn_if_all_empty(inputs)
         return inputs._replace(data=replace(inputs.data, target=target, weight=weight))
 
     def _refuse_changes(self, objective: Objective) -> None:
-        """Raise a ValueError for parameters with which the network cannot go on."""
+        """Raise a ValueError for changed parameters that networks depend on."""
         refuse_other_device(self.device, self.net_.device)
-        # Estimators pickled by version 0.1.0 did not keep them.
+        # Estimators pickled by version 0.1.0 lack the attribute.
         before = getattr(self, "_network_parameters", {})
         refuse_changes(before, network_parameters(self))
         refuse_changes(self._objective.hyperparameters, objective.hyperparameters)
 
     def _weight_in_unit(
-        self, sample_weight: Any, data: RowData, again: bool, whole: bool
+        self,
+        sample_weight: Any,
+        data: RowData,
+        is_continuation: bool,
+        is_full_data: bool,
     ) -> np.ndarray | None:
-        """Weights over the power of 2 that is just larger than the largest one.
+        """Return weights over the smallest power of 2 above the largest one.
 
-        In `partial_fit`: the largest one of the first call.
+        In `partial_fit`, the largest weight of the first call.
         """
         weight = read_weight(sample_weight, data)
         exponent = 0 if weight is None else exponent_of(weight)
-        if not again:
+        if not is_continuation:
             self._weight_exponent = exponent
         return in_unit_of(
-            weight, exponent if whole else self._weight_exponent, len(data)
+            weight, exponent if is_full_data else self._weight_exponent, len(data)
         )
 
     def _weigh_targets(
         self, y: np.ndarray, weight: np.ndarray | None
     ) -> np.ndarray | None:
-        """Weights of the rows, if targets have a say in them."""
+        """Return the weights of rows, multiplied by those of their classes if any."""
         return weight
 
-    def _learn_exposure(
-        self, inputs: Inputs, weight: np.ndarray | None
-    ) -> Exposure | None:
-        """Which static is an exposure, if the estimator has any."""
-        return None
+    def _learn_offset(self, inputs: Inputs, weight: np.ndarray | None) -> None:
+        """Learn which input is the offset of a row, if the estimator has offsets."""
 
-    def _as_offset(self, inputs: Inputs) -> Inputs:
-        """The same rows; their exposures, if they have any, are the last static."""
+    def _with_offset(self, inputs: Inputs) -> Inputs:
+        """Return the same rows with their offset in its field."""
         return inputs
 
-    def _leave_out_weightless(self, inputs: Inputs, again: bool) -> Inputs:
-        """Leave out rows without weight; the first call says what a weight of 1 is."""
-        inputs = leave_out_weightless(inputs)
-        if not again:
+    def _drop_weightless(self, inputs: Inputs, is_continuation: bool) -> Inputs:
+        """Drop rows of weight 0, and learn the mean weight in the first call."""
+        inputs = drop_weightless(inputs)
+        if not is_continuation:
             self._mean_weight = mean_weight(inputs.data)
         return inputs
 
-    def _draw_seeds(self, again: bool) -> list[Seeds]:
-        """Seeds for each of the networks, those that go on or those to be made."""
+    def _draw_seeds(self, is_continuation: bool) -> list[Seeds]:
+        """Draw seeds for each network, existing or new."""
         n_before = (
-            [len(net.history) for net in self.nets_] if again else [0] * self.n_networks
+            [len(net.history) for net in self.nets_]
+            if is_continuation
+            else [0] * self.n_networks
         )
         return draw_seeds(self.random_state, n_before)
 
-    def _set_aside(
+    def _set_customers_aside(
         self, data: RowData, customers: np.ndarray, batch_size: int, seed: int
     ) -> tuple[RowData, RowData | None]:
-        """Rows to learn from and rows that say when to stop, if any."""
+        """Split rows into those to train on and those for early stopping, or None."""
         data, valid = set_customers_aside(
             data, customers, self.early_stopping, self.validation_fraction, seed
         )
         if valid is not None:
-            # Scoring callbacks of skorch see rows in the order of their predictions.
+            # In the order of predictions, as scoring callbacks of skorch pair both.
             order = HistoryNet.rows_of_batches(
                 valid, batch_size, share=not self.bidirectional
             )
-            valid = over_mean_weight(valid.take(order))
-        return over_mean_weight(data), valid
+            valid = scale_to_mean_weight(valid.take(order))
+        return scale_to_mean_weight(data), valid
 
-    def _rows_in_batch(self, data: RowData) -> int:
+    def _batch_size(self, data: RowData) -> int:
         if self.batch_size == "auto":
             return automatic_batch_size(data, share=not self.bidirectional)
         return int(self.batch_size)
 
-    def _most_epochs(self, stops_early: bool) -> int:
+    def _max_epochs(self, stops_early: bool) -> int:
         if self.max_epochs == "auto":
-            return _EPOCHS_TO_STOP_AMONG if stops_early else _EPOCHS_UNSTOPPED
+            return _EPOCHS_STOPPING_EARLY if stops_early else _EPOCHS_UNSTOPPED
         return int(self.max_epochs)
 
     # The nets ---------------------------------------------------------------------
 
     def _build(self, inputs: Inputs, seeds: Seeds) -> HistoryNet:
-        """Make a net for rows like these, with its first weights."""
-        self._specs = inputs.specs
-        self._n_static = inputs.data.static.shape[1]
-        objective, exposed = self._objective, self._exposed()
+        """Create a net for rows like these, with initial weights."""
+        objective = self._objective
         net = self._net_class(
             HistoryNetwork,
             criterion=objective,
             predict_nonlinearity=objective.scored,
             module__specs=self._specs,
-            module__n_static=self._n_static - bool(exposed) - inputs.n_sums,
+            module__n_static=inputs.data.static.shape[1],
             module__n_outputs=objective.n_outputs,
-            module__exposed=exposed,
+            module__offset_outputs=self._offset_outputs(),
             module__cell=self.cell,
             module__hidden_size=self.hidden_size,
             module__num_layers=self.num_layers,
@@ -372,8 +388,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
                 last.bias.copy_(torch.from_numpy(bias.astype("float32")))
         return net
 
-    def _exposed(self) -> tuple[int, ...]:
-        """Outputs to which the network adds the last static, which is an offset."""
+    def _offset_outputs(self) -> tuple[int, ...]:
+        """Outputs to which the network adds the offset of a row."""
         return ()
 
     def _train(
@@ -386,72 +402,46 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         valid: RowData | None = None,
         epochs: EpochSteps | None = None,
     ) -> None:
-        """Train a net with the parameters that may change from call to call."""
         self.batch_size_ = net.batch_size = batch_size
         train_as_asked(self, net, seeds, max_epochs, data, valid, epochs)
-        self.n_iter_ = max(len(one.history) for one in self.nets_)
-        if not all(p.isfinite().all() for p in net.module_.parameters()):
-            del self.nets_
-            raise ValueError(
-                f"Training diverged in {len(net.history)} epochs: weights of the "
-                "network are not finite. Lower learning_rate or scale the statics, and "
-                "fit from the start."
-            )
 
     def _adjust(self, data: RowData) -> None:
-        """Let the objective learn from what the networks return, if it wants to."""
+        """Let the objective calibrate its predictions, if it does."""
         if self._objective.adjusts:
             assert data.target is not None
-            outputs = self._outputs_of(data)
-            if self._exposed():
-                offset = data.static[:, -1:].astype("float64")
-                for i, net in enumerate(self.nets_):
-                    # From 1 on, and not from where an earlier fit has got to, so that
-                    # fits again and again do not wear down what holds it there.
-                    as_is = outputs[i] - offset * net.module_.beyond()
-                    beyond = self._objective.slope_beyond(
-                        as_is, data.target, data.weight, offset[:, 0]
-                    )
-                    net.module_.set_offset_slope(beyond)
-                    outputs[i] = as_is + offset * beyond
+            outputs = self._outputs_with_learned_slopes(data)
             self._objective.adjust(outputs, data.target, data.weight)
+
+    def _outputs_with_learned_slopes(self, data: RowData) -> list[np.ndarray]:
+        """Return outputs for all rows; subclasses learn slopes over offsets first."""
+        return self._outputs_of(data)
 
     # After training ---------------------------------------------------------------
 
     def _outputs(self, X: Any) -> list[np.ndarray]:
-        """What each network returns for the rows of X, shape (n, n_outputs), float64.
+        """Return the outputs of each network, shape (n, n_outputs), float64.
 
-        `mean_over_networks` averages them in the unit of `y`. X may be
-        `NetworkOutputs`, if the networks have been run elsewhere, as in streaming.
+        X may be `NetworkOutputs`, if networks were run elsewhere, as in streaming.
         """
         if isinstance(X, NetworkOutputs):
             return X.of_each
         return self._outputs_of(self._read_to_predict(X).data)
 
+    def _combined(
+        self, predict: Callable[..., np.ndarray], X: Any, *args: Any
+    ) -> np.ndarray:
+        """Return a prediction of the objective, combined over the networks."""
+        return self._objective.combine(predict, self._outputs(X), *args)
+
     def _read_to_predict(self, X: Any) -> Inputs:
-        """Read rows of the shapes of those in fit."""
+        """Read rows, and compare their shapes with `fit`."""
         check_is_fitted(self, "nets_")
         sums = self._objective.is_linear
         return self._as_in_fit(read_inputs(self, X, reset=False, sums=sums))
 
     def _outputs_of(self, data: RowData) -> list[np.ndarray]:
-        """What each network returns for rows that were read."""
+        """Return the outputs of each network for rows that were read."""
         return [net.outputs(data).astype("float64", copy=False) for net in self.nets_]
-
-    @abstractmethod
-    def _combine(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
-        """What all networks together say, by the outputs of each.
-
-        Parameters
-        ----------
-        outputs : sequence of ndarray of shape (n, n_outputs), float64
-            What each network returns.
-
-        Returns
-        -------
-        ndarray of n rows
-            Of a classifier probabilities, of others what `predict` returns.
-        """
 
     def _integrated_gradients(
         self,
@@ -462,32 +452,30 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         n_drawn: int = 0,
         seed: int = 0,
     ) -> PathAttributions:
-        """What each number of the events and features of X adds to what is predicted.
+        """Return integrated gradients of every input of the rows of X.
 
         Parameters
         ----------
         X : DataFrame, padded tensors or array, n rows
             As in `predict`.
         explained : callable
-            ``explained(said, rows)``: what is made of what `_combine` returns for some
-            rows, one number for each.
+            ``explained(predictions, rows)``: one number for each of some rows, from
+            the ensemble predictions for these: probabilities of a classifier, and of
+            others what `predict` returns.
         n_steps : int
-            Points on the path.
+            Number of points on the path.
         moved, n_drawn, seed : object
-            As in `Start`; without `moved`, everything starts from zeros.
+            As in `Start`. Without `moved`, the baseline is 0 for all inputs.
 
         Returns
         -------
         PathAttributions
-            Its statics are row features, statics in the order of X, and sums.
+            ``beside["static"]`` has row features and statics in the order of X.
         """
         inputs = self._read_to_predict(X)
-        said = self._explained_by(explained)
+        of_outputs = self._explained_by(explained)
         start = None if moved is None else Start(moved, n_drawn, seed)
-        found = integrated_gradients(self.nets_, inputs.data, said, n_steps, start)
-        if self._exposure is None:
-            return found
-        return found._replace(static=self._exposure.in_place(found.static))
+        return integrated_gradients(self.nets_, inputs.data, of_outputs, n_steps, start)
 
     def _blanked_events(
         self,
@@ -495,22 +483,24 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         explained: Callable[[np.ndarray, np.ndarray], np.ndarray],
         moved: list[np.ndarray],
     ) -> tuple[list[np.ndarray], np.ndarray]:
-        """What goes with some numbers of each event of X, and what is explained."""
-        data, said = self._read_to_predict(X).data, self._explained_by(explained)
-        return blanked_events(self.nets_, data, said, Start(moved))
+        """Return the effects of blanking inputs of each event, and the outputs."""
+        data = self._read_to_predict(X).data
+        of_outputs = self._explained_by(explained)
+        return event_blanking(self.nets_, data, of_outputs, Start(moved))
 
     def _explained_by(
         self, explained: Callable[[np.ndarray, np.ndarray], np.ndarray]
     ) -> Explained:
-        """What is made of outputs, from what is made of what the networks say."""
+        """Compose the explained quantity with the ensemble prediction."""
+        objective = self._objective
 
         def of_outputs(outputs: Sequence[np.ndarray], rows: np.ndarray) -> np.ndarray:
-            return explained(self._combine(outputs), rows)
+            return explained(objective.combine(objective.predict, outputs), rows)
 
         return of_outputs
 
     def _gates(self, X: Any, i: int, layer: int, network: int) -> dict[str, np.ndarray]:
-        """Gates and states of a layer of a network after each event of X."""
+        """Return gates and states of a layer of one network after each event."""
         return gates(self.nets_[network], self._read_to_predict(X).data, i, layer)
 
     def _gradient_norms(
@@ -520,13 +510,14 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         i: int,
         network: int,
     ) -> np.ndarray:
-        """How much what one network says depends on its state after each event of X."""
-        data, said = self._read_to_predict(X).data, self._explained_by(explained)
-        return gradient_norms(self.nets_[network], data, i, said)
+        """Return gradient norms of one network over its state after each event."""
+        data = self._read_to_predict(X).data
+        of_outputs = self._explained_by(explained)
+        return gradient_norms(self.nets_[network], data, i, of_outputs)
 
     def _as_in_fit(self, inputs: Inputs) -> Inputs:
-        """Compare the shapes of X with those in fit; codes new to tensors become 0."""
-        n_static = inputs.data.static.shape[1]
+        """Compare shapes with `fit`; codes that tensors had not in `fit` become 0."""
+        n_static = _n_columns(inputs)
         now, then = (
             _shapes(specs, inputs.encoded) for specs in (inputs.specs, self._specs)
         )
@@ -537,22 +528,16 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
                 f"and {self._n_static}. Use the encoder that was fitted with it."
             )
         inputs = inputs if inputs.encoded else inputs.within(self._specs)
-        return self._as_offset(inputs)
+        return self._with_offset(inputs)
 
 
-def mean_over_networks(predictions: Iterable[np.ndarray]) -> np.ndarray:
-    """Mean of what each network predicts, of any one shape.
-
-    Means of probabilities and of numbers in the units of `y`: means of outputs were as
-    good for classes, and worse for counts, whose outputs are logarithms.
-    """
-    each = list(predictions)
-    # Divided before they are added up, or the largest numbers would overflow.
-    return np.sum([one / len(each) for one in each], axis=0)
+def _n_columns(inputs: Inputs) -> int:
+    """Number of row features, statics and sums as they have been read."""
+    return inputs.data.static.shape[1] + inputs.n_sums
 
 
 def _shapes(specs: Sequence[HistorySpec], encoded: bool) -> list[tuple[Any, ...]]:
-    """What has to be equal in two of each; the levels, if an encoder settled them."""
+    """Return the sizes that must be equal; numbers of levels if from an encoder."""
     return [
         (spec.n_channels, spec.n_levels, spec.digest)
         if encoded

@@ -161,8 +161,9 @@ class HistoryPadder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         layout = dict(zip(map(str, inputs.names), inputs.specs, strict=True))
         if len(layout) == 1:
             layout = {"": inputs.specs[0]}
-        static, sums = inputs.split_static()
-        padded = PaddedHistories(**tensors, static=static)
+        padded = PaddedHistories(**tensors, static=inputs.data.static)
+        sums = inputs.data.sums
+        assert sums is not None
         return padded.with_layout(layout, self.padding, inputs.customers(), sums)
 
     def set_output(self, *, transform: str | None = None) -> Self:

@@ -13,53 +13,53 @@ from sklearn.utils.class_weight import compute_class_weight
 from sklearn_seqcrm._recurrent.objectives import (
     Classes,
     Labels,
-    are_several,
     exponent_of,
+    is_multioutput,
 )
 from sklearn_seqcrm._recurrent.training import HistoryClassifierNet, Pooling
 from sklearn_seqcrm._sklearn_compat import StrOptions, with_callbacks
-from sklearn_seqcrm.neural_network._base import BaseLSTM, mean_over_networks
+from sklearn_seqcrm.neural_network._base import BaseLSTM
 
 
 class LSTMClassifier(ClassifierMixin, BaseLSTM):
     """Classify customers by their histories and statics with a recurrent network.
 
-    A recurrent network reads the events of each history; what a row sees of its
-    outputs is pooled into one vector, joined with the row's other features (time since
-    the last event, number of events, decayed counts, statics), and read by a small
-    feed-forward head.
+    A recurrent network processes the events of each history. Its outputs up to the
+    cutoff of a row are pooled into one vector, which is concatenated with the row's
+    other features (time since the last event, number of events, decayed counts,
+    statics) and enters a small feed-forward head.
 
     Parameters
     ----------
     cell : {"lstm", "gru", "rnn"}, default="lstm"
-        Kind of recurrent cell. On CPUs only ``"lstm"`` has fast kernels.
+        Recurrent cell. On CPUs, only ``"lstm"`` has fast kernels.
     hidden_size : int, default=64
         Size of the recurrent state.
     num_layers : int, default=1
         Number of recurrent layers.
     bidirectional : bool, default=False
         Also read each history backwards. Rows of one customer then cannot share a
-        pass, which costs as many times more as a customer has rows.
+        pass, so that the cost grows with the number of rows per customer.
     pooling : str or list of str, default=("last", "mean", "decay")
-        What a row reads of the outputs up to its cutoff: ``"last"``, ``"mean"``,
-        ``"max"``, ``"attention"`` (a learned weighting), ``"decay"`` (means faded by
-        age, one for each half-life of the encoder).
+        Pooling of the outputs up to the cutoff of a row: ``"last"``, ``"mean"``,
+        ``"max"``, ``"attention"`` (learned weights), ``"decay"`` (exponentially decayed
+        means, one for each half-life of the encoder).
     bptt_steps : int or None, default=None
-        Longest stretch of events through which gradients flow. In training, histories
-        are cut after every so many events; the state is carried over the cut, the
-        gradient is not. An event of a long history then takes a fifth of the memory:
-        for histories of tens of thousands of events.
+        Truncated backpropagation through time: number of events after which training
+        cuts a history. The state is carried over the cut, the gradient is not. An event
+        then takes a fifth of the memory, which histories of tens of thousands of events
+        need. None: no cut.
     precision : {"float32", "bfloat16"}, default="float32"
-        Arithmetic of the recurrent layers. ``"bfloat16"`` keeps 8 of the 24 bits of a
-        number, and is faster where the processor (AVX512-BF16, AMX) or GPU computes
-        with them, and only there. Training refuses it on a device that cannot; a model
-        that was trained elsewhere predicts there in float32.
+        Arithmetic of the recurrent layers. ``"bfloat16"`` has 8 of the 24 significant
+        bits, and is faster only if the processor (AVX512-BF16, AMX) or GPU supports it.
+        Training on other devices is an error; a model that was trained elsewhere
+        predicts there in float32.
     dropout : float, default=0.3
         Share of units that training drops between layers, and in the head.
     category_dropout : float, default=0.0
-        Share of events at which training drops the level of a field, field by field. A
-        third helps with texts, whose characters or words are levels; fields of products
-        of a shop did without.
+        Share of events whose level training drops, independently for each field. 0.33
+        helps with texts, whose characters or words are levels; product fields of shops
+        did not gain.
     head_sizes : array-like of int, default=(64,)
         Sizes of the hidden layers of the head; empty for a linear one.
     learning_rate : float, default=0.002
@@ -67,55 +67,53 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     weight_decay : float, default=0.01
         Decoupled weight decay of AdamW.
     n_networks : int, default=1
-        Networks to train one after the other, whose probabilities are averaged. Each
-        begins with other weights and sets other customers aside. Results differ less
-        from seed to seed, and are better with a few hundred customers, for so many
-        times the time.
+        Size of the ensemble, whose probabilities are averaged. Networks are trained one
+        after the other, with other initial weights and other customers set aside. The
+        variance between seeds is smaller, and results with a few hundred customers are
+        better, at a cost proportional to the number.
     averaged_steps : int, default=200
-        Steps over which weights are averaged, a running mean. Early stopping and
-        prediction see the mean, which has less of the noise of batches than the weights
-        of the last step; 1 takes those.
+        Steps over which weights are averaged exponentially. Early stopping and
+        prediction use the average, which has less noise of batches than the weights of
+        the last step; 1 uses the latter.
     batch_size : int or "auto", default="auto"
-        Rows in a step of training; long histories are read a few at a time. ``"auto"``
-        takes 128. Where rows of one customer are read in one pass, and say much the
-        same, it takes as many as 32 customers have on average if those are more, up to
-        4,096 and to a 64th of all rows.
+        Rows in a training step; long histories are read a few at a time. ``"auto"``:
+        128. If rows of one customer share a pass, and are similar, the average number
+        of rows of 32 customers if larger, up to 4,096 and to a 64th of all rows.
     max_epochs : int or "auto", default="auto"
-        Most passes over the training rows. ``"auto"``: 50, or 8 if there is no early
-        stopping, and nothing else that keeps a network from learning its rows by heart.
+        Most passes over the training rows. ``"auto"``: 50 with early stopping, and 8
+        without it, where more epochs overfit.
     early_stopping : bool or "auto", default="auto"
-        Set customers aside, all rows of each, stop when their loss no longer falls,
-        and go back to the best epoch. ``"auto"``: with 50 customers or more, or 1,000
+        Set customers aside with all their rows, stop when their loss no longer falls,
+        and return to the best epoch. ``"auto"``: with at least 50 customers, or 1,000
         rows.
     validation_fraction : float or "auto", default="auto"
-        Share of the customers that are set aside. ``"auto"``: a tenth or, if that is
-        less than 100 customers, up to a fifth.
+        Share of the customers set aside. ``"auto"``: 0.1 or, if that is less than 100
+        customers, up to 0.2.
     n_iter_no_change : int, default=5
         Epochs without improvement after which training stops.
     class_weight : dict, list of dict, "balanced" or None, default=None
         Weights of the classes, as in scikit-learn; of several labels those of 0 and 1,
         for all labels or, in a list, for each, in its part of the loss.
     callbacks : list of skorch callbacks or None, default=None
-        Called during training; each fit works on copies. Those that watch the
-        validation loss need ``early_stopping=True``. Those of scikit-learn go into
-        ``set_callbacks`` instead, from its version 1.9 on.
+        Called during training; each fit uses copies. Callbacks that monitor the
+        validation loss need ``early_stopping=True``. Callbacks of scikit-learn (1.9 or
+        newer) are set by ``set_callbacks`` instead.
     device : str or torch.device, default="cpu"
         Device of torch, such as ``"cuda"``.
     random_state : int, RandomState or None, default=None
-        Seed of the weights, the batches, the dropout and the validation split. An int
-        makes runs on a CPU repeat exactly, be it in threads: torch's global generator
-        is neither drawn from nor seeded. None takes a seed from NumPy's, as everywhere
-        in scikit-learn.
+        Seed of the weights, the batches, the dropout and the validation split. With an
+        int, runs on a CPU repeat exactly, also in threads: torch's global generator is
+        neither used nor seeded. None draws a seed from NumPy's global generator, as
+        everywhere in scikit-learn.
     pretrained : fitted LSTMEventModel or None, default=None
-        A model whose reader the network starts from: its vectors of levels and
-        recurrent layers, which have learned from histories without labels. It has the
-        same `cell`, `hidden_size` and `num_layers`, and must not have seen the events
-        of any test period; see the Notes.
+        Event model that provides the initial weights of the embeddings and recurrent
+        layers, which it learned from histories without labels. It has the same `cell`,
+        `hidden_size` and `num_layers`, and must not have seen events of a test period;
+        see the Notes.
     warm_start : bool, default=False
-        Go on from the networks of the last fit, for `max_epochs` more. What these are
-        made of and how many they are stays as it was, and so do their loss, weight
-        decay and device: other values for these are an error. An int as
-        `random_state` sets the same customers aside again.
+        Continue training the networks of the last fit for `max_epochs` more.
+        Architecture and number of the networks, loss, weight decay and device must not
+        change. With an int as `random_state`, the same customers are set aside again.
     verbose : int, default=0
         1 prints a line for each epoch.
 
@@ -126,12 +124,12 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     n_outputs_ : int
         Number of labels of a row: 1, or `k` if `y` had several columns.
     nets_ : list of skorch.NeuralNet
-        The trained nets. There are fewer than `n_networks` if a callback of
-        scikit-learn has ended the fit before.
+        The trained nets, fewer than `n_networks` if a callback of scikit-learn ended
+        the fit before.
     net_ : skorch.NeuralNet
-        The first of them; ``net_.history`` has the losses of each epoch.
+        First of the nets; ``net_.history`` has the losses of each epoch.
     n_iter_ : int
-        Number of epochs run; of several networks, the most that one has run.
+        Number of epochs; the largest of several networks.
     batch_size_ : int
         Rows in a step of the last training.
     n_features_in_ : int
@@ -163,24 +161,23 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     Rows of one customer at several cutoffs share their events, and are trained and
     scored in one pass over them.
 
-    A network that starts from `pretrained` trains on from there, and its head is new.
-    Events have to be encoded as that model encodes them, as weights for other levels
-    and scales would mean nothing: `make_history_pipeline` sees to it, and in other
-    pipelines ``HistoryEncoder(pretrained=event_model)``. It is fitted before, once; no
-    fold of a cross-validation fits it again. So it must not have seen any event at or
-    after the first cutoff that is judged, or else the scores are too good. Clones keep
-    it as it is, and a grid of several takes ``FrozenEstimator(event_model)``. What goes
-    on, with `warm_start` or `partial_fit`, does not start again.
+    With `pretrained`, embeddings and recurrent layers are fine-tuned, and the head is
+    new. Events must be encoded as for the event model, because weights for other levels
+    and scales are meaningless: `make_history_pipeline` ensures this, and in other
+    pipelines ``HistoryEncoder(pretrained=event_model)``. The event model is fitted once
+    in advance and not refitted in the folds of a cross-validation. If it has seen
+    events at or after the first cutoff of a test set, scores are too good. Clones keep
+    it fitted; in a grid of several, wrap each in ``FrozenEstimator``. Training that
+    continues, by `warm_start` or `partial_fit`, does not copy the weights again.
 
-    Histories are read in float32, which adds up in another order in another batch and
-    on another processor: what is predicted for a row then agrees to about 1e-6 of what
-    it is made of, and not to the last digit of the float64 that it comes in. Only the
-    very same rows on the same machine have identical predictions. Rows of statics alone
-    are read in float64 (but for ``device="mps"``), and agree to about 1e-15 in any
-    batch.
+    Histories are processed in float32, whose sums depend on the batch and the
+    processor: predictions of a row agree to a relative error of about 1e-6 across
+    batches, although they are returned as float64. Only identical rows on the same
+    machine have identical predictions. Rows without histories are processed in float64
+    (except with ``device="mps"``), and agree to about 1e-15 in any batch.
 
-    Settings of torch around a call have no say in it: gradients that are off,
-    inference mode, autocast, a default dtype or device.
+    Settings of torch around a call have no effect: disabled gradients, inference mode,
+    autocast, a default dtype or device.
 
     References
     ----------
@@ -272,11 +269,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     @property
     def classes_(self) -> np.ndarray:
         """Class labels, or those of each of several labels."""
-        if not hasattr(self, "_objective"):
-            raise AttributeError(
-                f"{type(self).__name__!r} object has no attribute 'classes_'"
-            )
-        return self._objective.classes
+        return self._learned("classes_").classes
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -311,20 +304,19 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             the machine lacks `device` or, to train, `precision`.
         """
         self._check_parameters()
-        if are_several(y):
+        if is_multioutput(y):
             return self._fit(X, y, sample_weight, Labels(self.class_weight))
         return self._fit(X, y, sample_weight, Classes())
 
     def partial_fit(
         self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
     ) -> Self:
-        """Go once over more rows, from the network as it is.
+        """Train one more epoch on rows.
 
-        For rows that come in over time, encoded by one and the same `HistoryEncoder`:
-        one epoch of training, without rows set aside. Repeat it, as `max_epochs` and
-        early stopping do not count here, nor scikit-learn's callbacks. Weights are
-        those of one long table: rows of small weight have little say beside the rows
-        of other calls.
+        For rows that arrive over time, encoded by the same `HistoryEncoder`. No rows
+        are set aside; `max_epochs`, early stopping and scikit-learn's callbacks do not
+        apply. Weights are relative to those of all calls, as if the rows of all calls
+        formed one table.
 
         Parameters
         ----------
@@ -358,13 +350,13 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
                 "class_weight='balanced' needs all rows at once; give partial_fit a "
                 "dict of weights, which compute_class_weight makes."
             )
-        if are_several(y):
+        if is_multioutput(y):
             return self._partial_fit(X, y, sample_weight, Labels(self.class_weight))
         objective = Classes(self._all_classes(classes))
         return self._partial_fit(X, y, sample_weight, objective)
 
     def _all_classes(self, classes: Any) -> np.ndarray:
-        """The classes of `partial_fit`, which stay the same."""
+        """Return the classes of `partial_fit`, which must not change."""
         if not hasattr(self, "nets_"):
             if classes is None:
                 raise ValueError(
@@ -386,9 +378,9 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     def _weigh_targets(
         self, y: np.ndarray, weight: np.ndarray | None
     ) -> np.ndarray | None:
-        """Weights of the rows times those of their classes."""
+        """Multiply the weights of rows by those of their classes."""
         if self.class_weight is None or isinstance(self._objective, Labels):
-            return weight  # labels have theirs one by one, in the loss
+            return weight  # weights of labels enter the loss label by label
         if isinstance(self.class_weight, list):
             raise ValueError(
                 "A list as class_weight is for y of several columns; give a dict."
@@ -398,7 +390,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             raise ValueError(
                 f"class_weight must not be negative; got {self.class_weight!r}."
             )
-        # In relation to each other, so that no product overflows or vanishes.
+        # Relative to each other, so that no product overflows or underflows.
         of_class = np.ldexp(of_class, -exponent_of(of_class))
         codes = self._objective.encode(y)
         weight = of_class[codes] * (1.0 if weight is None else weight)
@@ -422,7 +414,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             Probabilities in the order of `classes_`. Of several labels, shape (n, k):
             each its own, and they do not add up to 1.
         """
-        return self._combine(self._outputs(X))
+        return self._combined(self._objective.predict, X)
 
     def predict(self, X: Any) -> np.ndarray:
         """Most probable class, or the labels that are more likely than not.
@@ -437,8 +429,4 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         ndarray of shape (n,) or (n, k)
             Class labels.
         """
-        probability = self.predict_proba(X)
-        return self._objective.labels_of(probability)
-
-    def _combine(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
-        return mean_over_networks(map(self._objective.predict_proba, outputs))
+        return self._objective.labels_of(self.predict_proba(X))

@@ -11,64 +11,65 @@ import torch
 from sklearn.base import MultiOutputMixin, RegressorMixin
 from sklearn.utils.metaestimators import available_if
 
-from sklearn_seqcrm._recurrent.data import Inputs
+from sklearn_seqcrm._recurrent.data import Inputs, RowData
+from sklearn_seqcrm._recurrent.explain import PathAttributions
 from sklearn_seqcrm._recurrent.objectives import (
     LOSSES,
     Exposure,
     Number,
     Objective,
     Quantiles,
+    check_quantiles,
+    exposure_column,
     learn_exposure,
-    levels_of,
-    place_of_exposure,
 )
 from sklearn_seqcrm._recurrent.training import Pooling, refuse_changes
 from sklearn_seqcrm._sklearn_compat import StrOptions, with_callbacks
-from sklearn_seqcrm.neural_network._base import BaseLSTM, mean_over_networks
+from sklearn_seqcrm.neural_network._base import BaseLSTM
 
 
 def _predicts(method: str) -> Any:
-    """Make a method available if the loss knows the answer."""
+    """Make a method available for losses whose objective has it."""
     return available_if(lambda model: hasattr(LOSSES.get(model.loss), method))
 
 
 class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
     """Predict numbers from histories and statics with a recurrent network.
 
-    The network of `LSTMClassifier` with other outputs. Targets, of any size that
-    float64 knows, are centred and scaled for training, and predictions scaled back.
+    The network of `LSTMClassifier` with other outputs. Targets of any size in float64
+    are centred and scaled for training, and predictions are scaled back.
 
     Parameters
     ----------
     cell : {"lstm", "gru", "rnn"}, default="lstm"
-        Kind of recurrent cell. On CPUs only ``"lstm"`` has fast kernels.
+        Recurrent cell. On CPUs, only ``"lstm"`` has fast kernels.
     hidden_size : int, default=64
         Size of the recurrent state.
     num_layers : int, default=1
         Number of recurrent layers.
     bidirectional : bool, default=False
         Also read each history backwards. Rows of one customer then cannot share a
-        pass, which costs as many times more as a customer has rows.
+        pass, so that the cost grows with the number of rows per customer.
     pooling : str or list of str, default=("last", "mean", "decay")
-        What a row reads of the outputs up to its cutoff: ``"last"``, ``"mean"``,
-        ``"max"``, ``"attention"`` (a learned weighting), ``"decay"`` (means faded by
-        age, one for each half-life of the encoder).
+        Pooling of the outputs up to the cutoff of a row: ``"last"``, ``"mean"``,
+        ``"max"``, ``"attention"`` (learned weights), ``"decay"`` (exponentially decayed
+        means, one for each half-life of the encoder).
     bptt_steps : int or None, default=None
-        Longest stretch of events through which gradients flow. In training, histories
-        are cut after every so many events; the state is carried over the cut, the
-        gradient is not. An event of a long history then takes a fifth of the memory:
-        for histories of tens of thousands of events.
+        Truncated backpropagation through time: number of events after which training
+        cuts a history. The state is carried over the cut, the gradient is not. An event
+        then takes a fifth of the memory, which histories of tens of thousands of events
+        need. None: no cut.
     precision : {"float32", "bfloat16"}, default="float32"
-        Arithmetic of the recurrent layers. ``"bfloat16"`` keeps 8 of the 24 bits of a
-        number, and is faster where the processor (AVX512-BF16, AMX) or GPU computes
-        with them, and only there. Training refuses it on a device that cannot; a model
-        that was trained elsewhere predicts there in float32.
+        Arithmetic of the recurrent layers. ``"bfloat16"`` has 8 of the 24 significant
+        bits, and is faster only if the processor (AVX512-BF16, AMX) or GPU supports it.
+        Training on other devices is an error; a model that was trained elsewhere
+        predicts there in float32.
     dropout : float, default=0.3
         Share of units that training drops between layers, and in the head.
     category_dropout : float, default=0.0
-        Share of events at which training drops the level of a field, field by field. A
-        third helps with texts, whose characters or words are levels; fields of products
-        of a shop did without.
+        Share of events whose level training drops, independently for each field. 0.33
+        helps with texts, whose characters or words are levels; product fields of shops
+        did not gain.
     head_sizes : array-like of int, default=(64,)
         Sizes of the hidden layers of the head; empty for a linear one.
     learning_rate : float, default=0.002
@@ -76,79 +77,77 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
     weight_decay : float, default=0.01
         Decoupled weight decay of AdamW.
     n_networks : int, default=1
-        Networks to train one after the other, whose predictions are averaged. Each
-        begins with other weights and sets other customers aside. Results differ less
-        from seed to seed, and are better with a few hundred customers, for so many
-        times the time.
+        Size of the ensemble, whose predictions are averaged. Networks are trained one
+        after the other, with other initial weights and other customers set aside. The
+        variance between seeds is smaller, and results with a few hundred customers are
+        better, at a cost proportional to the number.
     averaged_steps : int, default=200
-        Steps over which weights are averaged, a running mean. Early stopping and
-        prediction see the mean, which has less of the noise of batches than the weights
-        of the last step; 1 takes those.
+        Steps over which weights are averaged exponentially. Early stopping and
+        prediction use the average, which has less noise of batches than the weights of
+        the last step; 1 uses the latter.
     batch_size : int or "auto", default="auto"
-        Rows in a step of training; long histories are read a few at a time. ``"auto"``
-        takes 128. Where rows of one customer are read in one pass, and say much the
-        same, it takes as many as 32 customers have on average if those are more, up to
-        4,096 and to a 64th of all rows.
+        Rows in a training step; long histories are read a few at a time. ``"auto"``:
+        128. If rows of one customer share a pass, and are similar, the average number
+        of rows of 32 customers if larger, up to 4,096 and to a 64th of all rows.
     max_epochs : int or "auto", default="auto"
-        Most passes over the training rows. ``"auto"``: 50, or 8 if there is no early
-        stopping, and nothing else that keeps a network from learning its rows by heart.
+        Most passes over the training rows. ``"auto"``: 50 with early stopping, and 8
+        without it, where more epochs overfit.
     early_stopping : bool or "auto", default="auto"
-        Set customers aside, all rows of each, stop when their loss no longer falls,
-        and go back to the best epoch. ``"auto"``: with 50 customers or more, or 1,000
+        Set customers aside with all their rows, stop when their loss no longer falls,
+        and return to the best epoch. ``"auto"``: with at least 50 customers, or 1,000
         rows.
     validation_fraction : float or "auto", default="auto"
-        Share of the customers that are set aside. ``"auto"``: a tenth or, if that is
-        less than 100 customers, up to a fifth.
+        Share of the customers set aside. ``"auto"``: 0.1 or, if that is less than 100
+        customers, up to 0.2.
     n_iter_no_change : int, default=5
         Epochs without improvement after which training stops.
     loss : str, default="squared_error"
-        What is minimised, and so what is predicted: ``"squared_error"`` the mean;
-        ``"absolute_error"`` the median; ``"poisson"`` the mean of counts and of amounts
-        that are not negative, and ``"gamma"`` of amounts larger than 0, both through a
-        logarithm; ``"quantile"`` the quantiles of `quantile`;
-        ``"zero_inflated_lognormal"`` the mean, the quantiles and the probability of 0,
-        of amounts that are often 0 and large at times.
+        Loss, which determines what is predicted: ``"squared_error"`` the mean;
+        ``"absolute_error"`` the median; with a logarithmic link ``"poisson"`` the mean
+        of counts and other targets that are not negative, and ``"gamma"`` the mean of
+        positive amounts; ``"quantile"`` the quantiles `quantile`;
+        ``"zero_inflated_lognormal"`` the mean, the quantiles and the probability of 0
+        of amounts that are often 0 and heavy-tailed.
     quantile : float or list of float, default=0.5
-        For ``loss="quantile"``: one or several quantiles, between 0 and 1 and
-        ascending. Of several, `predict` returns that next to the median, and
-        `predict_quantiles` all; they never cross.
+        For ``loss="quantile"``: one or several quantiles between 0 and 1, ascending. Of
+        several, `predict` returns the one next to the median, and `predict_quantiles`
+        all of them; they never cross.
     exposure : str, int or None, default=None
-        Column of `X` with the length of time (or whatever else a target goes with) over
-        which the target of each row was counted, larger than 0; of arrays and padded
-        tensors its position. Rows may differ in it, and what is predicted is for the
-        exposure of the row: ``X.assign(days=90)``. For ``"poisson"``, ``"gamma"`` and
-        ``"zero_inflated_lognormal"``. None: rows are alike in this.
+        Column of `X` with the exposure of each row, larger than 0: the length of time
+        over which its target was counted, or another quantity that the target is
+        proportional to; for arrays and padded tensors its position. A prediction is for
+        the exposure of its row: ``X.assign(days=90)``. For ``"poisson"``, ``"gamma"``
+        and ``"zero_inflated_lognormal"``. None: all rows have the same exposure.
     callbacks : list of skorch callbacks or None, default=None
-        Called during training; each fit works on copies. Those that watch the
-        validation loss need ``early_stopping=True``. Those of scikit-learn go into
-        ``set_callbacks`` instead, from its version 1.9 on.
+        Called during training; each fit uses copies. Callbacks that monitor the
+        validation loss need ``early_stopping=True``. Callbacks of scikit-learn (1.9 or
+        newer) are set by ``set_callbacks`` instead.
     device : str or torch.device, default="cpu"
         Device of torch, such as ``"cuda"``.
     random_state : int, RandomState or None, default=None
-        Seed of the weights, the batches, the dropout and the validation split. An int
-        makes runs on a CPU repeat exactly, be it in threads: torch's global generator
-        is neither drawn from nor seeded. None takes a seed from NumPy's, as everywhere
-        in scikit-learn.
+        Seed of the weights, the batches, the dropout and the validation split. With an
+        int, runs on a CPU repeat exactly, also in threads: torch's global generator is
+        neither used nor seeded. None draws a seed from NumPy's global generator, as
+        everywhere in scikit-learn.
     pretrained : fitted LSTMEventModel or None, default=None
-        A model whose reader the network starts from, as in `LSTMClassifier`. It must
-        not have seen the events of any test period.
+        Event model that provides the initial weights of the embeddings and recurrent
+        layers, as in `LSTMClassifier`. It must not have seen events of a test period.
     warm_start : bool, default=False
-        Go on from the networks of the last fit, for `max_epochs` more. What these are
-        made of and how many they are stays as it was, and so do their loss, weight
-        decay and device: other values for these are an error. An int as
-        `random_state` sets the same customers aside again.
+        Continue training the networks of the last fit for `max_epochs` more.
+        Architecture and number of the networks, loss, weight decay and device must not
+        change. With an int as `random_state`, the same customers are set aside again.
     verbose : int, default=0
         1 prints a line for each epoch.
 
     Attributes
     ----------
     nets_ : list of skorch.NeuralNet
-        The trained nets. There are fewer than `n_networks` if a callback of
-        scikit-learn has ended the fit before.
+        The trained nets, fewer than `n_networks` if a callback of scikit-learn ended
+        the fit before.
     net_ : skorch.NeuralNet
-        The first of them; ``net_.history`` has the losses of each epoch.
+        First of the nets; ``net_.history`` has the losses of each epoch.
     n_iter_ : int
-        Number of epochs run; of several networks, the most that one has run.
+        Number of epochs; the largest of several networks.
     n_outputs_ : int
         Number of targets of a row.
     batch_size_ : int
@@ -166,50 +165,50 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
 
     Notes
     -----
-    Several targets, `y` of shape (n, k), are read from one network, and predictions
-    have that shape. Each is scaled by itself, and the loss of a row is the mean of
-    theirs, so that they count the same whatever their units.
+    Several targets, `y` of shape (n, k), are predicted by one network, in that shape.
+    Each is scaled by itself, and the loss of a row is the mean over its targets, so
+    that they have equal weight whatever their units.
 
-    **Squared errors**: the network has a linear part beside its head, a
-    weighted sum of row features, statics and, for each numeric field of the events,
-    its sum as it is, faded by each half-life of the encoder. It starts as a ridge
-    regression on the training rows, and the rest learns what that does not say. All
-    else a network reads with its tails folded in, so that it takes whoever buys for a
-    hundred times the usual sum for a few times as large, where a squared error is made
-    of little else.
+    **Squared errors**: the network has a linear part beside its head, a weighted sum of
+    row features, statics and, for each numeric field of the events, its raw sum,
+    decayed by each half-life of the encoder. It starts as a ridge regression on the
+    training rows, and the rest of the network learns the residuals. All other inputs
+    are compressed by a symlog, which makes customers who buy for a hundred times the
+    usual amount only a few times as large, while they dominate a squared error.
 
-    **Exposure**: means go with the exposure of the row. Its logarithm is added to that
-    of the mean, which is the offset of generalised linear models, and for counts the
-    same as ``y / e`` with the weights ``e``. At the end of `fit`, each network learns a
-    slope close to 1 from all rows, so that means go with ``e ** slope``: customers
-    leave, and twice the time brings less than twice as much. Where amounts are often 0,
-    so does the rate of what they are sums of: the probability of 0 is ``exp(-rate *
-    e ** slope)``. The exposure is a column and no argument, because only columns are
-    there when predicting, splitting and scoring. The network does not read it. If it is
-    to learn of each row how far means do not go with the exposure, for predictions
-    within the exposures that it has seen, add the column once more under another name.
+    **Exposure**: means are proportional to the exposure ``e`` of the row. Its logarithm
+    is added to the logarithm of the mean: the offset of generalised linear models,
+    which for counts is equivalent to the target ``y / e`` with the weight ``e``. At the
+    end of `fit`, each network learns a slope close to 1 from all rows, so that means
+    are proportional to ``e ** slope``: customers leave, and twice the time brings less
+    than twice as much. With ``"zero_inflated_lognormal"`` the rate is proportional to
+    it, and the probability of 0 is ``exp(-rate * e ** slope)``. The exposure is a
+    column and not an argument, because only columns are available to prediction,
+    splitting and scoring. The network does not read it. To let the network learn
+    deviations from proportionality, for predictions within the range of known
+    exposures, add the column a second time under another name.
 
-    **Poisson and gamma**: `predict` returns ``level * mean``. The level, one number
-    close to 1, is learned at the end of `fit` from all rows. There, as where the loss
-    is least, predictions for them add up to their targets (gamma: the targets over the
-    predictions have the mean 1), to about 1e-6 of the total.
+    **Poisson and gamma**: `predict` returns ``level * mean``. The calibration factor
+    ``level``, one number close to 1, is learned at the end of `fit` from all rows. With
+    it, as at the minimum of the loss, their predictions add up to their targets (gamma:
+    targets over predictions have the mean 1), to about 1e-6 of the total.
 
     **Zero-inflated log-normal**: with probability ``p`` a target is an amount whose
     logarithm is normal with mean ``m`` and standard deviation ``s``, and otherwise 0.
-    `predict` returns ``level * p * exp(m + s**2 / 2)``. That mean depends on a tail of
-    which training has few rows, so that the level, one number learned at the end of
+    `predict` returns ``level * p * exp(m + s**2 / 2)``. This mean depends on a tail
+    with few training rows. The calibration factor ``level``, learned at the end of
     `fit`, corrects it. Predictions of the training rows need not add up to their
-    targets: with ``r``, the total of the targets over that of the means, and the
+    targets: with the total ``r`` of the targets over the total of the means, and the
     standard error ``e`` of ``log(r)``, ``level = r ** (0.04 / (0.04 + e**2))``, which
-    is drawn towards 1 where few rows have most of the total. In simulations with
+    is shrunken towards 1 where few rows have most of the total. In simulations with
     log-normal amounts the totals differed by 0.2 to 21% with 500 rows, and by 0.1 to 2%
     with 5,000. ``s`` is at most twice the standard deviation of the logarithms of all
     amounts.
 
-    **Quantiles**: the network sees targets through an inverse hyperbolic sine, which is
-    like a logarithm for large ones. Of several, those next to each other are some way
-    apart that is never negative. At the end of `fit` each is shifted by one number, so
-    that the share of all rows below it is the one that it is named for.
+    **Quantiles**: targets are transformed by an inverse hyperbolic sine, which is
+    logarithmic for large ones. Distances between adjacent quantiles are parametrised to
+    be positive. At the end of `fit` each transformed quantile is shifted by a constant,
+    so that the intended share of all rows lies below it.
 
     References
     ----------
@@ -238,6 +237,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
     """
 
     _objective: Number
+    _exposure: Exposure | None
 
     _parameter_constraints: dict[str, list[Any]] = {
         **BaseLSTM._parameter_constraints,
@@ -336,7 +336,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         Raises
         ------
         TypeError
-            If histories are raw, a static is no number, or `y` holds durations,
+            If histories are raw, a static is not numeric, or `y` holds durations,
             datetimes or text.
         ValueError
             If `y` has missing or infinite values, or ones that the loss does not take,
@@ -348,14 +348,13 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         return self._fit(X, y, sample_weight, self._new_objective())
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Go once over more rows, from the network as it is.
+        """Train one more epoch on rows.
 
-        For rows that come in over time, encoded by one and the same `HistoryEncoder`:
-        one epoch of training, without rows set aside. Repeat it, as `max_epochs` and
-        early stopping do not count here, nor scikit-learn's callbacks. Weights are
-        those of one long table: rows of small weight have little say beside the rows
-        of other calls. The first call settles how targets are scaled, so that its rows
-        should be like those to come.
+        For rows that arrive over time, encoded by the same `HistoryEncoder`. No rows
+        are set aside; `max_epochs`, early stopping and scikit-learn's callbacks do not
+        apply. Weights are relative to those of all calls, as if the rows of all calls
+        formed one table. The first call settles how targets are scaled, so that its
+        rows should be like those to come.
 
         Parameters
         ----------
@@ -375,7 +374,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         Raises
         ------
         TypeError
-            If histories are raw, a static is no number, or `y` holds durations,
+            If histories are raw, a static is not numeric, or `y` holds durations,
             datetimes or text.
         ValueError
             If `y` has missing or infinite values, or ones that the loss does not take,
@@ -396,10 +395,10 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         Returns
         -------
         ndarray of shape (n,) or (n, k)
-            Predictions in the units of `y`, and of its shape. Of several quantiles,
-            that next to the median.
+            Predictions in the units and the shape of `y`. Of several quantiles, the
+            one next to the median.
         """
-        return self._combine(self._outputs(X))
+        return self._combined(self._objective.predict, X)
 
     @_predicts("predict_quantiles")
     def predict_quantiles(self, X: Any, quantiles: Any = None) -> np.ndarray:
@@ -418,8 +417,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         Returns
         -------
         ndarray of shape (n, q) or (n, k, q)
-            A quantile in each column, in the units of `y`; none is smaller than that
-            of a lower one.
+            A quantile in each column, in the units of `y`, which do not cross.
 
         Raises
         ------
@@ -427,11 +425,8 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
             If quantiles are not between 0 and 1, or were not learned.
         """
         levels = self.quantile if quantiles is None else quantiles
-        levels_of(levels, any_order=True)
-        outputs = self._outputs(X)
-        return mean_over_networks(
-            self._objective.predict_quantiles(one, levels) for one in outputs
-        )
+        check_quantiles(levels, any_order=True)
+        return self._combined(self._objective.predict_quantiles, X, levels)
 
     @_predicts("predict_proba_zero")
     def predict_proba_zero(self, X: Any) -> np.ndarray:
@@ -449,48 +444,69 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         ndarray of shape (n,) or (n, k)
             Probabilities.
         """
-        outputs = self._outputs(X)
-        return mean_over_networks(map(self._objective.predict_proba_zero, outputs))
-
-    def _combine(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
-        return mean_over_networks(map(self._objective.predict, outputs))
+        return self._combined(self._objective.predict_proba_zero, X)
 
     def _new_objective(self) -> Number:
-        """What parameters choose."""
+        """Return the objective that the parameters define."""
         loss = LOSSES[self.loss]
-        if self.exposure is not None and not loss.exposed:
-            rates = [name for name in LOSSES if LOSSES[name].exposed]
+        if self.exposure is not None and not loss.offset_parameters:
+            rates = [name for name in LOSSES if LOSSES[name].offset_parameters]
             raise ValueError(
                 f"exposure={self.exposure!r} goes with the losses {rates}; for "
                 f"loss={self.loss!r} leave the column among the statics."
             )
-        levels_of(self.quantile)
+        check_quantiles(self.quantile)
         return Quantiles(self.quantile) if loss is Quantiles else loss()
 
     def _refuse_changes(self, objective: Objective) -> None:
         super()._refuse_changes(objective)
-        refuse_changes({"exposure": self._exposed_by}, {"exposure": self.exposure})
+        refuse_changes({"exposure": self._exposure_name}, {"exposure": self.exposure})
 
-    def _learn_exposure(
-        self, inputs: Inputs, weight: np.ndarray | None
-    ) -> Exposure | None:
-        self._exposed_by = self.exposure
+    # Offsets: logarithms of exposures -----------------------------------------------
+
+    def _learn_offset(self, inputs: Inputs, weight: np.ndarray | None) -> None:
+        self._exposure_name, self._exposure = self.exposure, None
         if self.exposure is None:
-            return None
+            return
         names = getattr(self, "feature_names_in_", None)
         if hasattr(self, "_reading"):
             names = self._reading.statics
         n_static = inputs.data.static.shape[1]
-        place = place_of_exposure(self.exposure, names, n_static)
-        return learn_exposure(inputs, weight, place)
+        column = exposure_column(self.exposure, names, n_static)
+        self._exposure = learn_exposure(inputs.data, weight, column)
 
-    def _as_offset(self, inputs: Inputs) -> Inputs:
+    def _with_offset(self, inputs: Inputs) -> Inputs:
         if self._exposure is None:
             return inputs
-        return self._exposure.as_offset(inputs, self._exposed_by)
+        data = self._exposure.to_offset(inputs.data, self._exposure_name)
+        return inputs._replace(data=data)
 
-    def _exposed(self) -> tuple[int, ...]:
-        if self._exposure is None:
-            return ()
-        each = range(0, self._objective.n_outputs, self._objective.n_parameters)
-        return tuple(i + j for i in each for j in self._objective.exposed)
+    def _offset_outputs(self) -> tuple[int, ...]:
+        return () if self._exposure is None else self._objective.offset_outputs
+
+    def _outputs_with_learned_slopes(self, data: RowData) -> list[np.ndarray]:
+        outputs = self._outputs_of(data)
+        if data.offset is None:
+            return outputs
+        assert data.target is not None
+        offset = data.offset.astype("float64")[:, None]  # (n, 1)
+        first = np.zeros(self._objective.n_outputs, dtype="float32")
+        first[list(self._objective.offset_outputs)] = 1.0
+        for i, net in enumerate(self.nets_):
+            # Starts from slopes of 1, and not from those of an earlier fit: fits again
+            # and again would wear down the shrinkage towards 1.
+            as_is = outputs[i] - offset * (net.module_.offset_slope - first)
+            excess = self._objective.offset_slope_excess(
+                as_is, data.target, data.weight, offset[:, 0]
+            )
+            net.module_.set_offset_slope(first + excess)
+            outputs[i] = as_is + offset * excess
+        return outputs
+
+    def _integrated_gradients(self, *args: Any, **kwargs: Any) -> PathAttributions:
+        found = super()._integrated_gradients(*args, **kwargs)
+        if self._exposure is not None:
+            static, offset = found.beside["static"], found.beside["offset"]
+            column = self._exposure.column
+            found.beside["static"] = np.insert(static, column, offset, axis=1)
+        return found

@@ -15,12 +15,8 @@ from sklearn_seqcrm._ragged import concordance
 from sklearn_seqcrm._recurrent.objectives import (
     Hazards,
     SurvivalCurve,
-    as_number,
-    as_numbers,
-    at_own_time,
-    incidence_of,
-    refuse_outside,
-    time_of,
+    hazard_at_own_time,
+    time_at_hazard,
 )
 from sklearn_seqcrm._recurrent.training import Pooling
 from sklearn_seqcrm._sklearn_compat import Interval, check_sample_weight, with_callbacks
@@ -31,41 +27,41 @@ class LSTMSurvival(BaseLSTM):
     """Predict when events come from histories and statics with a recurrent network.
 
     The network of `LSTMClassifier` with a hazard for each of several bins of time: the
-    chance of an event in that bin, if there was none before. Rows in which none has
-    come so far say what they can, by the bins that have passed. With several kinds of
-    events there is a hazard for each of them.
+    probability of an event in that bin, given none before. Censored rows contribute the
+    bins that they passed without an event. With several kinds of events (competing
+    risks) there is a hazard for each kind.
 
     Parameters
     ----------
     cell : {"lstm", "gru", "rnn"}, default="lstm"
-        Kind of recurrent cell. On CPUs only ``"lstm"`` has fast kernels.
+        Recurrent cell. On CPUs, only ``"lstm"`` has fast kernels.
     hidden_size : int, default=64
         Size of the recurrent state.
     num_layers : int, default=1
         Number of recurrent layers.
     bidirectional : bool, default=False
         Also read each history backwards. Rows of one customer then cannot share a
-        pass, which costs as many times more as a customer has rows.
+        pass, so that the cost grows with the number of rows per customer.
     pooling : str or list of str, default=("last", "mean", "decay")
-        What a row reads of the outputs up to its cutoff: ``"last"``, ``"mean"``,
-        ``"max"``, ``"attention"`` (a learned weighting), ``"decay"`` (means faded by
-        age, one for each half-life of the encoder).
+        Pooling of the outputs up to the cutoff of a row: ``"last"``, ``"mean"``,
+        ``"max"``, ``"attention"`` (learned weights), ``"decay"`` (exponentially decayed
+        means, one for each half-life of the encoder).
     bptt_steps : int or None, default=None
-        Longest stretch of events through which gradients flow. In training, histories
-        are cut after every so many events; the state is carried over the cut, the
-        gradient is not. An event of a long history then takes a fifth of the memory:
-        for histories of tens of thousands of events.
+        Truncated backpropagation through time: number of events after which training
+        cuts a history. The state is carried over the cut, the gradient is not. An event
+        then takes a fifth of the memory, which histories of tens of thousands of events
+        need. None: no cut.
     precision : {"float32", "bfloat16"}, default="float32"
-        Arithmetic of the recurrent layers. ``"bfloat16"`` keeps 8 of the 24 bits of a
-        number, and is faster where the processor (AVX512-BF16, AMX) or GPU computes
-        with them, and only there. Training refuses it on a device that cannot; a model
-        that was trained elsewhere predicts there in float32.
+        Arithmetic of the recurrent layers. ``"bfloat16"`` has 8 of the 24 significant
+        bits, and is faster only if the processor (AVX512-BF16, AMX) or GPU supports it.
+        Training on other devices is an error; a model that was trained elsewhere
+        predicts there in float32.
     dropout : float, default=0.3
         Share of units that training drops between layers, and in the head.
     category_dropout : float, default=0.0
-        Share of events at which training drops the level of a field, field by field. A
-        third helps with texts, whose characters or words are levels; fields of products
-        of a shop did without.
+        Share of events whose level training drops, independently for each field. 0.33
+        helps with texts, whose characters or words are levels; product fields of shops
+        did not gain.
     head_sizes : array-like of int, default=(64,)
         Sizes of the hidden layers of the head; empty for a linear one.
     learning_rate : float, default=0.002
@@ -73,56 +69,54 @@ class LSTMSurvival(BaseLSTM):
     weight_decay : float, default=0.01
         Decoupled weight decay of AdamW.
     n_networks : int, default=1
-        Networks to train one after the other, whose chances are averaged. Each begins
-        with other weights and sets other customers aside. Results differ less from seed
-        to seed, for so many times the time.
+        Size of the ensemble, whose survival curves are averaged. Networks are trained
+        one after the other, with other initial weights and other customers set aside.
+        The variance between seeds is smaller, at a cost proportional to the number.
     averaged_steps : int, default=200
-        Steps over which weights are averaged, a running mean. Early stopping and
-        prediction see the mean, which has less of the noise of batches than the weights
-        of the last step; 1 takes those.
+        Steps over which weights are averaged exponentially. Early stopping and
+        prediction use the average, which has less noise of batches than the weights of
+        the last step; 1 uses the latter.
     batch_size : int or "auto", default="auto"
-        Rows in a step of training; long histories are read a few at a time. ``"auto"``
-        takes 128. Where rows of one customer are read in one pass, and say much the
-        same, it takes as many as 32 customers have on average if those are more, up to
-        4,096 and to a 64th of all rows.
+        Rows in a training step; long histories are read a few at a time. ``"auto"``:
+        128. If rows of one customer share a pass, and are similar, the average number
+        of rows of 32 customers if larger, up to 4,096 and to a 64th of all rows.
     max_epochs : int or "auto", default="auto"
-        Most passes over the training rows. ``"auto"``: 50, or 8 if there is no early
-        stopping, and nothing else that keeps a network from learning its rows by heart.
+        Most passes over the training rows. ``"auto"``: 50 with early stopping, and 8
+        without it, where more epochs overfit.
     early_stopping : bool or "auto", default="auto"
-        Set customers aside, all rows of each, stop when their loss no longer falls,
-        and go back to the best epoch. ``"auto"``: with 50 customers or more, or 1,000
+        Set customers aside with all their rows, stop when their loss no longer falls,
+        and return to the best epoch. ``"auto"``: with at least 50 customers, or 1,000
         rows.
     validation_fraction : float or "auto", default="auto"
-        Share of the customers that are set aside. ``"auto"``: a tenth or, if that is
-        less than 100 customers, up to a fifth.
+        Share of the customers set aside. ``"auto"``: 0.1 or, if that is less than 100
+        customers, up to 0.2.
     n_iter_no_change : int, default=5
         Epochs without improvement after which training stops.
     bins : int, duration or array-like, default=20
-        Bins of time within which the hazard is constant. An int: so many at most, with
-        equal shares of the events by the Kaplan-Meier estimate, up to the longest time
-        in `y`. A duration, such as ``"1D"``: bins of that length. Otherwise their
-        edges, ascending, as durations or in the unit of the times; 0 need not be
-        among them, and bins beyond the longest time in `y` are left out. Bins include
-        their left edge, but not their right edge, see Notes.
+        Bins of time within which the hazard is constant. An int: the largest number of
+        bins, which have equal shares of the events by the Kaplan-Meier estimate and
+        reach to the longest time in `y`. A duration, such as ``"1D"``: the length of
+        the bins. Otherwise edges, ascending, as durations or in the unit of the times;
+        0 may be omitted, and bins beyond the longest time in `y` are left out. Bins
+        include their left edge, and not their right edge; see Notes.
     callbacks : list of skorch callbacks or None, default=None
-        Called during training; each fit works on copies. Those that watch the
-        validation loss need ``early_stopping=True``. Those of scikit-learn go into
-        ``set_callbacks`` instead, from its version 1.9 on.
+        Called during training; each fit uses copies. Callbacks that monitor the
+        validation loss need ``early_stopping=True``. Callbacks of scikit-learn (1.9 or
+        newer) are set by ``set_callbacks`` instead.
     device : str or torch.device, default="cpu"
         Device of torch, such as ``"cuda"``.
     random_state : int, RandomState or None, default=None
-        Seed of the weights, the batches, the dropout and the validation split. An int
-        makes runs on a CPU repeat exactly, be it in threads: torch's global generator
-        is neither drawn from nor seeded. None takes a seed from NumPy's, as everywhere
-        in scikit-learn.
+        Seed of the weights, the batches, the dropout and the validation split. With an
+        int, runs on a CPU repeat exactly, also in threads: torch's global generator is
+        neither used nor seeded. None draws a seed from NumPy's global generator, as
+        everywhere in scikit-learn.
     pretrained : fitted LSTMEventModel or None, default=None
-        A model whose reader the network starts from, as in `LSTMClassifier`. It must
-        not have seen the events of any test period.
+        Event model that provides the initial weights of the embeddings and recurrent
+        layers, as in `LSTMClassifier`. It must not have seen events of a test period.
     warm_start : bool, default=False
-        Go on from the networks of the last fit, for `max_epochs` more. What these are
-        made of and how many they are stays as it was, and so do their loss, weight
-        decay and device: other values for these are an error. An int as
-        `random_state` sets the same customers aside again.
+        Continue training the networks of the last fit for `max_epochs` more.
+        Architecture and number of the networks, loss, weight decay and device must not
+        change. With an int as `random_state`, the same customers are set aside again.
     verbose : int, default=0
         1 prints a line for each epoch.
 
@@ -135,12 +129,12 @@ class LSTMSurvival(BaseLSTM):
         Kinds of the events before the last edge, in order; ``[1]`` if events are
         booleans.
     nets_ : list of skorch.NeuralNet
-        The trained nets. There are fewer than `n_networks` if a callback of
-        scikit-learn has ended the fit before.
+        The trained nets, fewer than `n_networks` if a callback of scikit-learn ended
+        the fit before.
     net_ : skorch.NeuralNet
-        The first of them; ``net_.history`` has the losses of each epoch.
+        First of the nets; ``net_.history`` has the losses of each epoch.
     n_iter_ : int
-        Number of epochs run; of several networks, the most that one has run.
+        Number of epochs; the largest of several networks.
     batch_size_ : int
         Rows in a step of the last training.
     n_features_in_ : int
@@ -157,36 +151,36 @@ class LSTMSurvival(BaseLSTM):
 
     Notes
     -----
-    The page "When will they be back" of the documentation goes through all of this by
+    The page "When will they be back" of the documentation explains all of this by
     example.
 
-    **Likelihood.** With outputs ``z[k, j]`` of kind ``k`` in bin ``j``, which reaches
-    from ``t[j]`` to ``t[j + 1]``, the chance of that event in that bin, if there was
-    none before, is ``h[k, j] = exp(z[k, j]) / (1 + sum(exp(z[:, j])))``: a logistic
-    hazard (Gensheimer and Narasimhan), and with several kinds the multinomial one
-    (Tutz and Schmid). A row costs ``-log(h[k, j])`` for its event and
-    ``-log(1 - sum(h[:, i]))`` for each bin that it passed before. A row without an
-    event costs the latter, of the bin in which its watch ended in proportion to what
-    was watched of it. All times within a bin count the same for an event, so that whole
-    days are as good as moments.
+    **Likelihood.** With outputs ``z[k, j]`` of kind ``k`` in bin ``j``, from ``t[j]``
+    to ``t[j + 1]``, the probability of an event of kind ``k`` in the bin, given none
+    before, is ``h[k, j] = exp(z[k, j]) / (1 + sum(exp(z[:, j])))``: a logistic hazard
+    (Gensheimer and Narasimhan), and with several kinds the multinomial hazard (Tutz and
+    Schmid). The loss of a row is ``-log(h[k, j])`` for its event plus ``-log(1 -
+    sum(h[:, i]))`` for each bin ``i`` before. A censored row has the latter terms only,
+    and that of the bin of its censoring in proportion to the observed share of the bin.
+    Event times within a bin are equivalent, so that whole days are as good as exact
+    times.
 
     **Between edges** the hazard is constant: the survival in bin ``j`` is
     ``S(t[j]) * (1 - h[j]) ** ((t - t[j]) / (t[j + 1] - t[j]))``.
 
     **At edges** an event belongs to the later bin. So the survival at ``t`` is the
-    chance of no event *before* ``t``, which is how windows of `targets` count; with
-    whole days the estimates of scikit-survival, of none up to ``t``, are those of a day
-    later.
+    probability of no event *before* ``t``, as in the windows of `targets`. With whole
+    days, the estimates of scikit-survival (no event up to and including ``t``) equal
+    those of one day later.
 
-    **At and beyond the last edge** nothing is known. Events there count as none before
-    the last edge, quantiles there are infinite, and probabilities of later times are an
-    error. Bins of one length go on until they hold the last event. With an int as
-    `bins`, events at the longest time in `y` are in no bin: if many are, as with a few
-    whole numbers as times, give edges that end later.
+    **At and beyond the last edge** the survival is unknown. Events there count as
+    censored at the last edge, quantiles there are infinite, and probabilities of later
+    times are an error. Bins of one length continue until they include the last event.
+    With an int as `bins`, events at the longest time in `y` are in no bin: if there are
+    many, as with small whole numbers as times, give edges that end later.
 
-    **Risk.** `predict` returns the chance that the event of a row comes before that of
-    a random customer, ``sum(m * (1 - (S[1:] + S[:-1]) / 2))``, where ``m`` are the
-    shares of the training rows' events in the bins, by the Kaplan-Meier estimate.
+    **Risk.** `predict` returns the probability that the event of a row precedes the
+    event of a random customer, ``sum(m * (1 - (S[1:] + S[:-1]) / 2))``, where ``m`` are
+    the shares of the training rows' events in the bins, by the Kaplan-Meier estimate.
 
     **Kinds.** Of competing events the first one counts. Whatever asks for no kind, like
     `predict` or `predict_survival_function`, is about an event of any kind.
@@ -309,14 +303,6 @@ class LSTMSurvival(BaseLSTM):
         """Kinds of events."""
         return self._learned("event_types_").kinds
 
-    def _learned(self, name: str) -> Hazards:
-        """The objective of the fitted network, for an attribute that is its own."""
-        if not hasattr(self, "_objective"):
-            raise AttributeError(
-                f"{type(self).__name__!r} object has no attribute {name!r}"
-            )
-        return self._objective
-
     def __sklearn_tags__(self) -> Any:
         """A target is needed, and times are not negative."""
         tags = super().__sklearn_tags__()
@@ -326,19 +312,18 @@ class LSTMSurvival(BaseLSTM):
 
     @with_callbacks
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Train on rows whose events have come, or had not when the watch ended.
+        """Train on times of events, which may be right-censored.
 
         Parameters
         ----------
         X : DataFrame, padded tensors or array, n rows
             See the Notes of `LSTMClassifier`.
         y : DataFrame of two columns, structured array or array-like of shape (n,)
-            What `time_to_next` returns with ``censored="keep"``, or what
-            scikit-survival takes: whether there was an event, and the time to it or to
-            the end of the watch. The column of events has booleans, or 0 for none and
-            1, 2, ... for kinds of events, or else the name ``"event"``. Times are
-            durations, or numbers, not negative. One column: times that all ended with
-            the event.
+            As `time_to_next` returns with ``censored="keep"``, or as scikit-survival
+            takes: whether there was an event, and the time to it or to censoring. The
+            column of events holds booleans, or 0 for none and 1, 2, ... for kinds of
+            events, or is named ``"event"``. Times are durations, or numbers, not
+            negative. One column: times of events without censoring.
         sample_weight : array-like of shape (n,) or None, default=None
             Weights of the rows in the loss, not negative.
 
@@ -350,7 +335,7 @@ class LSTMSurvival(BaseLSTM):
         Raises
         ------
         TypeError
-            If histories are raw, a static is no number, or events or times are of
+            If histories are raw, a static is not numeric, or events or times are of
             another kind.
         ValueError
             If `y` has missing, infinite or negative times, no events, or columns that
@@ -366,26 +351,24 @@ class LSTMSurvival(BaseLSTM):
         return self._fit(X, y, sample_weight, Hazards(self.bins))
 
     def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Self:
-        """Go once over more rows, from the network as it is.
+        """Train one more epoch on rows.
 
-        For rows that come in over time, encoded by one and the same `HistoryEncoder`:
-        one epoch of training, without rows set aside. Repeat it, as `max_epochs` and
-        early stopping do not count here, nor scikit-learn's callbacks. Weights are
-        those of one long table: rows of small weight have little say beside the rows
-        of other calls. The first call settles the bins and the kinds of events, so that
-        its rows should be like those to come.
+        For rows that arrive over time, encoded by the same `HistoryEncoder`. No rows
+        are set aside; `max_epochs`, early stopping and scikit-learn's callbacks do not
+        apply. Weights are relative to those of all calls, as if the rows of all calls
+        formed one table. The first call settles the bins and the kinds of events, so
+        that its rows should be like those to come.
 
         Parameters
         ----------
         X : DataFrame, padded tensors or array, n rows
             See the Notes of `LSTMClassifier`.
         y : DataFrame of two columns, structured array or array-like of shape (n,)
-            What `time_to_next` returns with ``censored="keep"``, or what
-            scikit-survival takes: whether there was an event, and the time to it or to
-            the end of the watch. The column of events has booleans, or 0 for none and
-            1, 2, ... for kinds of events, or else the name ``"event"``. Times are
-            durations, or numbers, not negative. One column: times that all ended with
-            the event.
+            As `time_to_next` returns with ``censored="keep"``, or as scikit-survival
+            takes: whether there was an event, and the time to it or to censoring. The
+            column of events holds booleans, or 0 for none and 1, 2, ... for kinds of
+            events, or is named ``"event"``. Times are durations, or numbers, not
+            negative. One column: times of events without censoring.
         sample_weight : array-like of shape (n,) or None, default=None
             Weights of the rows in the loss, not negative.
 
@@ -397,7 +380,7 @@ class LSTMSurvival(BaseLSTM):
         Raises
         ------
         TypeError
-            If histories are raw, a static is no number, or events or times are of
+            If histories are raw, a static is not numeric, or events or times are of
             another kind.
         ValueError
             If `y` has missing, infinite or negative times, no events, or columns that
@@ -409,7 +392,7 @@ class LSTMSurvival(BaseLSTM):
         return self._partial_fit(X, y, sample_weight, Hazards(self.bins))
 
     def predict(self, X: Any) -> np.ndarray:
-        """Risk of an early event: the more, the sooner it comes.
+        """Predict risks: higher for earlier events.
 
         Parameters
         ----------
@@ -419,14 +402,14 @@ class LSTMSurvival(BaseLSTM):
         Returns
         -------
         ndarray of shape (n,)
-            Chance that the event comes before that of a random customer.
+            Probability that the event precedes that of a random customer.
         """
-        return self._combine(self._outputs(X))
+        return self._combined(self._objective.predict, X)
 
     def predict_survival_function(
         self, X: Any, return_array: bool = False
     ) -> np.ndarray:
-        """Chance of no event before each time.
+        """Predict the probability of no event before each time.
 
         Parameters
         ----------
@@ -446,7 +429,7 @@ class LSTMSurvival(BaseLSTM):
     def predict_cumulative_hazard_function(
         self, X: Any, return_array: bool = False
     ) -> np.ndarray:
-        """Hazard summed up to each time.
+        """Predict the cumulative hazard at each time.
 
         Parameters
         ----------
@@ -464,7 +447,7 @@ class LSTMSurvival(BaseLSTM):
         return hazard if return_array else self._curves(hazard, False)
 
     def predict_cumulative_incidence(self, X: Any, times: Any = None) -> np.ndarray:
-        """Chance of no event, and of each kind of event, before each time.
+        """Predict the probabilities of no event and of each kind before each time.
 
         Parameters
         ----------
@@ -485,18 +468,12 @@ class LSTMSurvival(BaseLSTM):
         ValueError
             If a time lies beyond the last bin.
         """
-        outputs = self._objective.average_networks(self._outputs(X))
         objective = self._objective
-        edges = objective.edges
-        moments = edges
-        if times is not None:
-            moments = as_numbers(times, "times", objective.in_days)
-            refuse_outside(moments, edges, "times")
-        hazard, shares = objective.cumulative_hazard(outputs), objective.shares(outputs)
-        return incidence_of(hazard, shares, edges, moments)
+        at = None if times is None else objective.times(times, "times")
+        return self._combined(objective.incidence, X, at)
 
     def predict_quantile(self, X: Any, q: Any = 0.5) -> np.ndarray:
-        """Time by which an event has come with some probability.
+        """Predict the time by which an event has occurred with some probability.
 
         Parameters
         ----------
@@ -520,15 +497,13 @@ class LSTMSurvival(BaseLSTM):
         within = (probabilities > 0) & (probabilities < 1)
         if probabilities.ndim > 1 or not within.all():
             raise ValueError(f"q must be between 0 and 1, one or several; got {q!r}.")
-        hazard = self._cumulative_hazard(X)
-        wanted = -np.log1p(-probabilities)
-        times = [
-            time_of(hazard, self._objective.edges, one) for one in np.atleast_1d(wanted)
-        ]
+        hazard, edges = self._cumulative_hazard(X), self._objective.edges
+        wanted = np.atleast_1d(-np.log1p(-probabilities))
+        times = [time_at_hazard(hazard, edges, one) for one in wanted]
         return np.column_stack(times) if probabilities.ndim else times[0]
 
     def predict_proba_before(self, X: Any, horizon: Any) -> np.ndarray:
-        """Chance of an event before the horizon.
+        """Predict the probability of an event before the horizon.
 
         Parameters
         ----------
@@ -551,18 +526,16 @@ class LSTMSurvival(BaseLSTM):
             If it lies beyond the last bin, or there is not one for each row.
         """
         hazard = self._cumulative_hazard(X)
-        edges, in_days = self._objective.edges, self._objective.in_days
         if isinstance(horizon, str) or not np.iterable(horizon):
-            times = np.full(len(hazard), as_number(horizon, "horizon", in_days))
+            times = self._objective.times([horizon], "horizon").repeat(len(hazard))
         else:
-            times = as_numbers(horizon, "horizon", in_days)
+            times = self._objective.times(horizon, "horizon")
         if len(times) != len(hazard):
             raise ValueError(
                 f"horizon must be one for all rows, or one for each; got {len(times)} "
                 f"for {len(hazard)} rows."
             )
-        refuse_outside(times, edges, "horizon")
-        return -np.expm1(-at_own_time(hazard, edges, times))
+        return -np.expm1(-hazard_at_own_time(hazard, self._objective.edges, times))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return Harrell's concordance of the risks with the times.
@@ -580,7 +553,7 @@ class LSTMSurvival(BaseLSTM):
         -------
         float
             Share of comparable pairs of rows in which the row with the earlier event
-            has the higher risk; .5 for risks that say nothing.
+            has the higher risk; 0.5 for constant risks.
 
         Raises
         ------
@@ -589,8 +562,8 @@ class LSTMSurvival(BaseLSTM):
 
         Notes
         -----
-        That is ``concordance_index_censored`` of scikit-survival, in the time of a
-        sort.
+        Equal to ``concordance_index_censored`` of scikit-survival, in time
+        O(n log n).
         """
         risk = self.predict(X)
         found = self._objective.read_targets(y)
@@ -600,16 +573,12 @@ class LSTMSurvival(BaseLSTM):
             weight = check_sample_weight(sample_weight, risk, ensure_non_negative=True)
         return concordance(found.kind > 0, found.time, risk, weight)
 
-    def _combine(self, outputs: Sequence[np.ndarray]) -> np.ndarray:
-        return self._objective.predict(self._objective.average_networks(outputs))
-
     def _cumulative_hazard(self, X: Any) -> np.ndarray:
-        """Hazard of any event up to each edge, shape (n, n_bins + 1)."""
-        outputs = self._objective.average_networks(self._outputs(X))
-        return self._objective.cumulative_hazard(outputs)
+        """Return the hazard of any event up to each edge, shape (n, n_bins + 1)."""
+        return self._combined(self._objective.cumulative_hazard, X)
 
     def _curves(self, hazard: np.ndarray, survival: bool) -> np.ndarray:
-        """A function of time for each row, shape (n,)."""
+        """Return a function of time for each row, shape (n,)."""
         curves = np.empty(len(hazard), dtype=object)
         edges, in_days = self._objective.edges, self._objective.in_days
         for i, row in enumerate(hazard):

@@ -1,18 +1,23 @@
-"""How much comes after the cutoff."""
+"""The sum of a field over a window after the cutoff."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Integral
-from typing import Any, Literal, overload
+from typing import Any, overload
 
 import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._ragged import event_blocks
-from sklearn_seqcrm._sklearn_compat import StrOptions, validate_params
-from sklearn_seqcrm.targets._horizons import Duration, Durations, over_horizons
-from sklearn_seqcrm.targets._windows import Windows, windows_after
+from sklearn_seqcrm.targets._horizons import over_horizons
+from sklearn_seqcrm.targets._windows import (
+    Censored,
+    Duration,
+    Durations,
+    Windows,
+    check_target_params,
+    windows_after,
+)
 
 
 @overload
@@ -22,7 +27,7 @@ def future_sum(
     horizon: Duration,
     *,
     gap: Duration = 0,
-    censored: Literal["raise", "drop", "nan"] = "raise",
+    censored: Censored = "raise",
     history: str | int | None = None,
     kinds: str | Sequence[str] | None = None,
     kind_field: str = "event",
@@ -36,29 +41,21 @@ def future_sum(
     horizon: Durations,
     *,
     gap: Duration = 0,
-    censored: Literal["raise", "drop", "nan"] = "raise",
+    censored: Censored = "raise",
     history: str | int | None = None,
     kinds: str | Sequence[str] | None = None,
     kind_field: str = "event",
 ) -> pd.DataFrame: ...
 
 
-@validate_params(
-    {
-        "field": [str],
-        "censored": [StrOptions({"raise", "drop", "nan"})],
-        "history": [str, Integral, None],
-        "kind_field": [str],
-    },
-    prefer_skip_nested_validation=True,
-)
+@check_target_params
 def future_sum(
     X: Any,
     field: str,
     horizon: Duration | Durations,
     *,
     gap: Duration = 0,
-    censored: Literal["raise", "drop", "nan"] = "raise",
+    censored: Censored = "raise",
     history: str | int | None = None,
     kinds: str | Sequence[str] | None = None,
     kind_field: str = "event",
@@ -73,16 +70,17 @@ def future_sum(
         Numeric field of the log, for example the amount of an order. Missing and
         infinite values count as 0.
     horizon : Timedelta, str, number, or list of these
-        Length of the window ``[cutoff + gap, cutoff + gap + horizon)``: what
+        Length of the window ``[cutoff + gap, cutoff + gap + horizon)``: anything
         ``pd.Timedelta`` takes, or a number if the times of the log are plain numbers.
-        Several: a target on each.
+        A list gives one target per horizon.
     gap : Timedelta, str or number, default=0
-        Time between the cutoff and the window, for example until an action works.
+        Embargo between the cutoff and the window, for example the time that an action
+        needs to take effect.
     censored : {"raise", "drop", "nan"}, default="raise"
-        What to do with rows whose window runs past the end of what the log has
-        recorded: an error, leaving them out, or a missing target. Of several windows,
-        "drop" leaves out rows of which any is incomplete, and "nan" has those that are
-        complete.
+        What to do with rows whose window runs past the end of the record: raise an
+        error, drop the row, or return a missing target. With several horizons, "drop"
+        drops a row if any of its windows is incomplete, and "nan" is decided window by
+        window.
     history : str, int or None, default=None
         Name of the history column; None: the only one.
     kinds : str, list of str or None, default=None
@@ -93,8 +91,8 @@ def future_sum(
     Returns
     -------
     Series of shape (n,), or (n_complete,) for ``censored="drop"``
-        Of several horizons a DataFrame of shape (n, k), whose columns are the horizons,
-        as Timedeltas or numbers, of what else is said here:
+        For several horizons a DataFrame of shape (n, k) with the horizons, as
+        Timedeltas or numbers, as its columns, and values as follows:
 
         ``"future_sum"``, with the index of `X`, as floats: 0 for a complete window
         without events, and for a customer that the log does not know.
@@ -104,8 +102,8 @@ def future_sum(
     KeyError
         If the log has no field `field` or `kind_field`, or `X` no column `history`.
     TypeError
-        If the histories are encoded, or a length of time is of another kind than the
-        times of the log.
+        If the histories are encoded, or a duration does not fit the times of the log
+        (datetimes or plain numbers).
     ValueError
         If windows run past the end of the log, `horizon` is not longer than 0, there
         is no event of one of `kinds`, `field` is not numeric, `X` has no history
@@ -114,28 +112,25 @@ def future_sum(
 
     See Also
     --------
-    stack_horizons : Rows with an exposure of a target on several horizons.
+    stack_horizons : One row per row and horizon, with the horizon as exposure.
     future_count : The number of events in the window.
     next_value : The field at the first event of the window.
 
     Notes
     -----
-    Only events that the row could not see count: a row that was attached with
-    ``allow_exact_matches=True`` has seen the events at its cutoff.
+    Events that belong to the history do not count: with
+    ``attach(allow_exact_matches=True)`` these include the events at the cutoff.
 
-    The record of a log reaches to its ``observed_until``, that moment included. If all
-    its times are midnights (of UTC, where they have a time zone) or whole numbers, it
-    reaches to the end of that day or unit: with days until 31 December, a window that
-    ends before 1 January is complete. All kinds of events share that end; where one
-    of them was recorded for less long, give `EventLog.concat` its end.
+    A window is complete if it ends within the record of the log, which reaches up to
+    and including ``observed_until``. If all times are midnights (of UTC, where they
+    have a time zone) or whole numbers, the record includes that whole day or unit: with
+    days until 31 December, a window that ends before 1 January is complete. All kinds
+    of events share one end of the record; if a kind was recorded for a shorter time,
+    pass its end to `EventLog.concat`.
 
-    Missing values count as 0, because a log of several kinds of events has them
-    wherever a kind lacks the field: a return has no price. Infinite ones, which a
-    division by zero leaves behind, count as 0 as they do in `RFMFeatures`.
-
-    Each window is summed by itself, in float64. Differences of one cumulative sum over
-    the log would cost less where windows overlap, but one large amount anywhere would
-    take the digits of all smaller ones.
+    Missing values count as 0, because in a log of several kinds of events a field is
+    missing wherever a kind lacks it: a return has no price. Infinite values, such as
+    those of a division by zero, count as 0, as in `RFMFeatures`.
 
     Examples
     --------
@@ -166,16 +161,15 @@ def future_sum(
         column = windows.log.column(field)
         if column.kind != "numeric":
             raise ValueError(f"Field {field!r} is {column.kind}, and cannot be summed.")
+        # Of the events of the chosen kinds only; first and last are positions in these.
         amounts = column.values[windows.events].astype("float64")
         amounts[~np.isfinite(amounts)] = 0
-        return _sums(amounts, windows.first, windows.last), windows
+        # sums[i] = amounts[first[i]:last[i]].sum(), for a block of rows. Rejected:
+        # differences of one cumulative sum over the log, which is quicker where windows
+        # overlap, but one huge amount anywhere would cancel the digits of all others.
+        sums = np.zeros(len(windows.first))
+        for rows, index, begins in event_blocks(windows.first, windows.last):
+            sums[rows] = np.add.reduceat(amounts[index], begins)
+        return sums, windows
 
     return over_horizons(target, horizon, censored, "future_sum")
-
-
-def _sums(values: np.ndarray, first: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """Sum ``values[first[i]:last[i]]`` for each row, some rows at a time."""
-    sums = np.zeros(len(first))
-    for rows, index, begins in event_blocks(first, last):
-        sums[rows] = np.add.reduceat(values[index], begins)
-    return sums

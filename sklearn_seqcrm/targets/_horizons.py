@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,13 +15,6 @@ from sklearn_seqcrm.targets._windows import (
     refuse_incomplete,
     refuse_repeated_index,
     to_target,
-)
-
-# What `pd.Timedelta` takes, or a number where the times of the log are numbers.
-Duration: TypeAlias = str | float | datetime.timedelta | np.timedelta64 | np.number[Any]
-# Not any sequence: text is one of those.
-Durations: TypeAlias = (
-    list[Any] | tuple[Any, ...] | np.ndarray[Any, Any] | pd.Index | pd.Series
 )
 
 
@@ -37,8 +29,8 @@ def over_horizons(
     Parameters
     ----------
     target : callable
-        Takes a horizon, and returns the target of each row, from what has been
-        recorded, and the windows.
+        Takes one horizon and returns the targets, shape (n,), computed from the record,
+        and the `Windows`.
     horizon : Timedelta, str, number, or list-like of these
         One horizon, or several.
     censored : {"raise", "drop", "nan"}
@@ -49,12 +41,13 @@ def over_horizons(
     Returns
     -------
     Series of shape (n,), or DataFrame of shape (n, k)
-        With a column for each of several horizons. Without the rows of which any
-        window is incomplete, for ``censored="drop"``.
+        One column per horizon if there are several. ``censored="drop"`` drops the rows
+        with an incomplete window.
     """
     if not pd.api.types.is_list_like(horizon):
         values, windows = target(horizon)
         return to_target(values, windows, censored, name)
+    # One search per horizon. They share nothing but the histories, which are views.
     found = [target(one) for one in horizon]
     if not found:
         raise ValueError(f"horizon must be one or several; got {horizon!r}.")
@@ -63,10 +56,12 @@ def over_horizons(
     if not columns.is_unique:
         raise ValueError(f"horizon names some horizons twice: {list(horizon)}.")
     if censored == "raise":
+        # The error counts the rows of the horizon with the most incomplete windows.
         for windows in sorted(all_windows, key=lambda windows: -windows.censored.sum()):
             refuse_incomplete(windows)
     if censored == "drop":
         refuse_repeated_index(all_windows[0].index)
+    # "drop" and "raise" need all rows first: a row is dropped for any of its windows.
     how = "nan" if censored == "nan" else "keep"
     table = pd.concat(
         [to_target(values, windows, how, name) for values, windows in found], axis=1
@@ -78,8 +73,8 @@ def over_horizons(
 
 
 def _as_index(windows: list[Windows]) -> pd.Index:
-    """Horizons as names of columns: Timedeltas, or the numbers of the log."""
-    unit: Any = windows[0].log.timeline.clock.unit
+    """Return the horizons as column names: Timedeltas, or the numbers of the log."""
+    unit: Any = windows[0].log.timeline.clock.unit  # None on a numeric time axis
     lengths = np.array([one.length for one in windows])
     index = pd.Index(lengths) if unit is None else pd.to_timedelta(lengths, unit=unit)
     return index.rename("horizon")
@@ -92,15 +87,15 @@ def _as_index(windows: list[Windows]) -> pd.Index:
 def stack_horizons(
     X: pd.DataFrame, y: pd.DataFrame, *, name: str = "horizon"
 ) -> tuple[pd.DataFrame, pd.Series]:
-    """Make a row of each row and horizon.
+    """Stack the targets on several horizons: one row per row and horizon.
 
-    A model of such rows learns of windows of different lengths at once, of more rows
-    than one horizon has, and predicts for any other.
+    A model with the horizon as exposure learns from windows of several lengths at once,
+    and predicts for any length.
 
     Parameters
     ----------
     X : DataFrame of shape (n, n_columns)
-        Rows with histories, which cost no more for being repeated.
+        Rows with histories. A repeated row shares its events, so that it costs little.
     y : DataFrame of shape (n, k)
         A target on several horizons, from `future_count`, `future_sum` or `churned`,
         for the same rows; missing where a window is incomplete (``censored="nan"``).
@@ -110,24 +105,24 @@ def stack_horizons(
     Returns
     -------
     rows : DataFrame of shape (n_known, n_columns + 1)
-        The rows of `X`, each as often as it has known targets, and the horizon, a
-        Timedelta or a number. Rows keep their labels in the index.
+        Each row of `X` once per known target, with the horizon (a Timedelta or a
+        number) as a column. Rows keep their labels in the index.
     target : Series of shape (n_known,)
         The targets.
 
     Raises
     ------
     ValueError
-        If `X` and `y` have not the same index, or `X` has a column `name`.
+        If the indexes of `X` and `y` differ, or `X` has a column `name`.
 
     See Also
     --------
-    LSTMRegressor : Its `exposure` is the name of the column.
+    LSTMRegressor : Takes the name of the column as its `exposure`.
 
     Notes
     -----
-    Where rows are split by time, as by `CutoffSplit`, pass the longest horizon: it is
-    the one whose windows end last. Rows of one cutoff stay in one part.
+    To split such rows by time, pass the longest horizon to `CutoffSplit`: its windows
+    end last. Rows of one cutoff stay in one part.
 
     Examples
     --------
@@ -152,20 +147,18 @@ def stack_horizons(
     0      ann 2024-03-05 20 days    2.0
     1      ann 2024-03-19 10 days    1.0
 
-    A model of them is ``LSTMRegressor(loss="poisson", exposure="horizon")``, and what
-    it predicts for 90 days is
-    ``model.predict(X.assign(horizon=pd.Timedelta("90D")))``.
+    Fit ``LSTMRegressor(loss="poisson", exposure="horizon")`` on them, and predict 90
+    days by ``model.predict(X.assign(horizon=pd.Timedelta("90D")))``.
     """
     if not X.index.equals(y.index):
         raise ValueError(
             f"X has {len(X)} rows and y {len(y)}, and their indexes differ: y must be "
-            "a target of the rows of X. If it has been left without some of them, "
-            "X.loc[y.index] are the others."
+            "a target of the rows of X. If rows were dropped from y, X.loc[y.index] "
+            "are the others."
         )
     refuse_taken(name, X.columns, "X", "name")
-    known = y.notna().to_numpy()
-    row, column = np.nonzero(known)
-    rows = X.iloc[row]
-    rows = rows.assign(**{name: y.columns[column].to_numpy()})
+    known = y.notna().to_numpy()  # (n, k)
+    row, column = np.nonzero(known)  # row by row: the horizons of a row stay together
+    rows = X.iloc[row].assign(**{name: y.columns[column].to_numpy()})
     target = pd.Series(y.to_numpy()[known], index=rows.index, name="target")
     return rows, target

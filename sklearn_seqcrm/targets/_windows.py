@@ -1,17 +1,36 @@
-"""The window after each row's cutoff: which events fall into it, and is it complete."""
+"""The window after each row's cutoff: its events, and whether it is complete."""
 
 from __future__ import annotations
 
+import datetime
 import math
 from dataclasses import dataclass
-from typing import Any
+from numbers import Integral
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._columns import check_raw, one_history
 from sklearn_seqcrm._ragged import first_at_or_after
+from sklearn_seqcrm._sklearn_compat import StrOptions, validate_params
 from sklearn_seqcrm._store import TICKS_PER_SECOND, RawLog, events_of_kinds, later
+
+# What `pd.Timedelta` takes, or a number where the times of the log are numbers.
+Duration: TypeAlias = str | float | datetime.timedelta | np.timedelta64 | np.number[Any]
+# Not `Sequence`, which would include text.
+Durations: TypeAlias = (
+    list[Any] | tuple[Any, ...] | np.ndarray[Any, Any] | pd.Index | pd.Series
+)
+Censored: TypeAlias = Literal["raise", "drop", "nan"]
+
+TARGET_PARAMS: dict[str, list[Any]] = {
+    "field": [str],
+    "censored": [StrOptions({"raise", "drop", "nan"})],
+    "history": [str, Integral, None],
+    "kind_field": [str],
+}
+check_target_params = validate_params(TARGET_PARAMS, prefer_skip_nested_validation=True)
 
 
 @dataclass(frozen=True)
@@ -25,19 +44,18 @@ class Windows:
     log : RawLog
         The log that holds the events.
     events : ndarray of shape (n_counted,), int64, or slice
-        Positions in the log of the events that count, or all of them.
+        Positions in the log of the events of the chosen kinds; a slice for all kinds.
     first, last : ndarray of shape (n,), int64
-        The events in the window that the row could not see are
-        ``events[first:last]``.
+        ``events[first:last]`` are the events in the window and not in the history.
     begin : ndarray of shape (n,)
         ``cutoff + gap`` on the time axis of the log.
     length : int, float or None
-        The horizon on that axis; None: windows without an end.
+        The horizon on that axis; None for a window without an end.
     censored : ndarray of shape (n,), bool
-        Whether the window runs past the end of what the log has recorded; of windows
-        without an end, whether no event in it has been recorded.
+        Whether the window runs past the end of the record; for a window without an
+        end, whether its first event has not been recorded.
     latest : int, float or None
-        The latest cutoff whose window is complete, on the axis of the log.
+        The latest cutoff with a complete window, on the axis of the log.
     """
 
     index: pd.Index
@@ -51,7 +69,7 @@ class Windows:
     latest: int | float | None
 
     def next_events(self) -> np.ndarray:
-        """Position in the log of each row's first event, -1 for none; shape (n,)."""
+        """Return the position in the log of each first event, -1 for none, (n,)."""
         found = np.flatnonzero(self.first < self.last)
         position = np.full(len(self.first), -1)
         at = self.first[found]
@@ -76,15 +94,15 @@ def windows_after(
     X : DataFrame, Series or HistoryArray of n rows
         Rows with raw histories.
     horizon, gap : Timedelta, str or number
-        Length of the window, and of the pause before it.
+        Length of the window, and the embargo before it.
     history : str, int or None
         Name of the history column.
     kinds : str, list of str or None
-        Kinds of events that count; None: all.
+        Kinds of events that count; None for all.
     kind_field : str
         Name of the field that holds the kinds.
     endless : bool, default=False
-        Let ``horizon=None`` stand for a window without an end.
+        Whether ``horizon=None`` is allowed and means a window without an end.
 
     Returns
     -------
@@ -93,30 +111,34 @@ def windows_after(
 
     Notes
     -----
-    A window must not count what its row has seen: with ``allow_exact_matches=True``
-    the events *at* the cutoff lie in ``[cutoff, ...)`` and in the history. So the
-    search begins where the history stops.
+    With ``allow_exact_matches=True`` the events *at* the cutoff lie both in the history
+    and in ``[cutoff, ...)``. A target must not count what its row has seen, so the
+    window begins where the history stops::
+
+        history           gap      horizon
+        ------------------|.......|================|
+        events[..stop)  cutoff  begin             end <= end of the record: complete
     """
     array = check_raw(one_history(X, history), "A target")
-    log: Any  # raw, so that it has columns
-    log, rows = array.log, array.rows
-    stop, cutoff, timeline = rows.stop, rows.cutoff, log.timeline
+    log: Any = array.log
+    rows, timeline = array.rows, log.timeline
+    cutoff, times = rows.cutoff, timeline.times
     if not timeline.customers.is_unique:
         raise ValueError(
             "These histories were joined from several logs, each of which may end at "
             "another time; compute the target of each part, then join the parts."
         )
-    clock = timeline.clock
+    clock, recorded = timeline.clock, timeline.end
+    # On an axis of integers, `pause` may lie between two ticks; `wait` is rounded up.
     pause, wait = clock.duration(gap, "gap"), clock.rounded_up(gap=gap)
     begin = later(cutoff, wait)
-    first, last = stop, timeline.offsets[rows.codes + 1]
-    # Where a history stops and the cutoff are the same place.
+    first, last = rows.stop, timeline.offsets[rows.codes + 1]
+    # Without a gap the window begins where the history stops; no search is needed.
     if pause > 0:
-        first = first_at_or_after(timeline.times, first, last, begin)
+        first = first_at_or_after(times, first, last, begin)
     if pause != wait:
-        begin = cutoff + pause  # times are counted from between two ticks
+        begin = cutoff + pause
     length = latest = None
-    recorded = timeline.end
     end = np.full(len(cutoff), recorded)
     if horizon is not None or not endless:
         length = clock.duration(horizon, "horizon", positive=True)
@@ -124,11 +146,12 @@ def windows_after(
         end = later(cutoff, wait)
         censored = end > recorded
         latest = recorded - wait
-        # Of what lies after the record, some kinds of events may be missing.
+        # Events after the end of the record may be of some kinds only: do not count.
         end = np.minimum(end, recorded)
-    last = first_at_or_after(timeline.times, first, last, end)
+    last = first_at_or_after(times, first, last, end)
     events: np.ndarray | slice = slice(None)
     if kinds is not None:
+        # From positions among all events to positions among those of the kinds.
         events = events_of_kinds(log.column(kind_field), kinds, kind_field)
         n_before = np.zeros(len(log) + 1, dtype="int64")
         n_before[events + 1] = 1
@@ -143,12 +166,12 @@ def windows_after(
 def to_target(
     values: Any, windows: Windows, censored: str, name: str, *, may_keep: bool = False
 ) -> pd.Series:
-    """Make a Series of the targets, and treat the incomplete windows.
+    """Return the targets as a Series, and treat incomplete windows.
 
     Parameters
     ----------
     values : array of shape (n,)
-        Target of each row, from what has been recorded.
+        Target of each row, from the record.
     windows : Windows of n rows
         Their windows.
     censored : {"raise", "drop", "nan", "keep"}
@@ -164,22 +187,21 @@ def to_target(
         Integers and booleans become floats for ``censored="nan"``.
     """
     target = pd.Series(values, index=windows.index, name=name)
-    cut = windows.censored
     if censored == "keep":
         return target
     if censored == "nan":
         if target.dtype.kind in "ib":
             target = target.astype("float64")
-        return target.mask(cut)
+        return target.mask(windows.censored)
     if censored == "raise":
         refuse_incomplete(windows, may_keep=may_keep)
     if censored == "drop":
         refuse_repeated_index(windows.index)
-    return target[~cut]
+    return target[~windows.censored]
 
 
 def refuse_repeated_index(index: pd.Index) -> None:
-    """Raise a ValueError if nobody could tell which rows are left."""
+    """Raise a ValueError if repeated labels hide which rows were dropped."""
     if not index.is_unique:
         raise ValueError(
             "censored='drop' needs an index without repeated labels, so that "
@@ -189,18 +211,19 @@ def refuse_repeated_index(index: pd.Index) -> None:
 
 
 def refuse_incomplete(windows: Windows, *, may_keep: bool = False) -> None:
-    """Raise a ValueError if windows are incomplete, with the ways out.
+    """Raise a ValueError with the ways out if a window is incomplete.
 
     Parameters
     ----------
     windows : Windows of n rows
         The windows.
     may_keep : bool, default=False
-        Whether ``censored="keep"`` is one of them.
+        Whether ``censored="keep"`` is a way out.
     """
     cut = windows.censored
     if not cut.any():
         return
+    log, timeline = windows.log, windows.log.timeline
     ways = "'drop', 'nan' or 'keep'" if may_keep else "'drop' or 'nan'"
     which = f"{cut.sum()} of {len(cut)} rows"
     rows = ", ".join(str(label) for label in windows.index[cut][:5])
@@ -208,10 +231,11 @@ def refuse_incomplete(windows: Windows, *, may_keep: bool = False) -> None:
         "if the log was recorded for longer than until its last event, "
         "EventLog(..., observed_until=...)."
     )
-    limit = windows.log.timeline.record.limited_by
+    # A merged log ends with the kind that was recorded for the shortest time.
+    limit = timeline.observation.limited_by
     if limit is not None:
         longer = (
-            f"as its record ends at {windows.log.observed_until} with the events of "
+            f"as its record ends at {log.observed_until} with the events of "
             f"kind {limit!r}, before those of other kinds: if all were recorded for "
             "longer, say so to EventLog.concat or append (observed_until=...)."
         )
@@ -221,19 +245,19 @@ def refuse_incomplete(windows: Windows, *, may_keep: bool = False) -> None:
             f"it, the first in the rows {rows}. Use censored={ways}, or a horizon; or, "
             f"{longer}"
         )
-    timeline, latest = windows.log.timeline, windows.latest
+    latest = windows.latest
     assert latest is not None  # these windows end
     second = TICKS_PER_SECOND.get(timeline.clock.unit or "", 0)
     end = math.ceil(windows.begin[cut].max().item() + windows.length)
     if limit is None and end <= timeline.end + second:
-        # As where a month is said to end at 23:59:59.
+        # For example observed_until="2024-03-31 23:59:59" for the whole month.
         longer = (
-            f"as they lack less than a second after {windows.log.observed_until}: if "
+            f"as they lack less than a second after {log.observed_until}: if "
             "that was recorded as well, EventLog(..., "
             f"observed_until={str(timeline.clock.as_scalar(end))!r})."
         )
     if timeline.clock.dtype == "int64":
-        latest //= 1
+        latest //= 1  # a cutoff is a whole tick
     earlier = ""
     if len(timeline.times) and latest >= timeline.times.min():
         earlier = f"cutoffs up to {timeline.clock.as_scalar(latest)}, "

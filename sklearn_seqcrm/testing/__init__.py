@@ -1,4 +1,4 @@
-"""Tests for estimators that read histories: ours, and yours."""
+"""Checks for estimators of histories: ours, and yours."""
 
 from sklearn_seqcrm.testing._check_history_estimator import (
     all_estimators,

@@ -1,4 +1,4 @@
-"""Run the laws that hold for everything that reads histories."""
+"""Run the laws that hold for every estimator that takes histories."""
 
 from __future__ import annotations
 
@@ -48,6 +48,7 @@ def all_estimators() -> list[tuple[str, type[Any]]]:
 
 
 _ON_FAIL = ("raise", "warn", None)
+_MAX_LENGTH = 80  # of an id: the parameters of nested estimators fill pages
 
 
 def check_history_estimator(
@@ -56,36 +57,35 @@ def check_history_estimator(
     on_fail: Literal["raise", "warn"] | None = "raise",
     expected_failed_checks: Mapping[str, str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Check that an estimator treats histories as it should.
+    """Check that an estimator treats histories correctly.
 
-    scikit-learn's own checks pass plain arrays, and skip nearly everything where an
-    estimator takes none. These pass rows with ragged histories, and look at what only
-    such data can show:
+    scikit-learn's own checks pass plain arrays, and skip nearly everything if an
+    estimator takes none. These checks pass rows with ragged histories:
 
-    - padding and batches: a row alone, beside the longest history, or beside other
-      rows of its customer has the same outputs,
-    - rows in another order have theirs in that order,
-    - one event, none, an unknown customer (who is like one without events) and a very
+    - padding and batches: a row has the same outputs alone, beside the longest history,
+      and beside other rows of its customer,
+    - outputs follow the order of the rows,
+    - one event, no event, an unknown customer (equal to one without events) and a very
       long history have outputs,
-    - nothing at or after a cutoff, or before a lookback, has a say,
-    - several history columns are all read; columns may be in another order, or it is
-      an error; arrays of objects read like DataFrames, if the estimator takes any,
-    - `fit` starts afresh and repeats itself, leaves its input and the global
-      generators alone, and keeps no log, no history and no DataFrame,
-    - clones, pickles, and rows out of pickles are as good as what they are copies of.
+    - events at or after a cutoff, or before a lookback, have no effect,
+    - all history columns have an effect; columns in another order have the same outputs
+      or raise an error; object arrays are equal to DataFrames, if they are taken,
+    - `fit` starts afresh, repeats itself, leaves its input and the global generators
+      unchanged, and keeps no log, no history and no DataFrame,
+    - clones, pickles, and rows out of pickles give the outputs of the originals.
 
     Parameters
     ----------
     estimator : estimator
-        A classifier, regressor or transformer, not fitted, that reads raw `X`: a
+        A classifier, regressor or transformer, not fitted, that takes raw `X`: a
         DataFrame with the history column ``"history"`` (and in one check a second
         one), the columns ``"who"`` and ``"at"`` that it was attached by, and numbers,
-        booleans, text and datetimes with holes. One that reads encoded histories goes
-        behind a `HistoryEncoder` or into `make_history_pipeline`. Set its
-        `random_state`. It is cloned for each check.
+        booleans, text and datetimes with missing values. Put an estimator of encoded
+        histories behind a `HistoryEncoder`, or into `make_history_pipeline`. Set its
+        `random_state`. It is cloned.
     on_fail : {"raise", "warn", None}, default="raise"
-        What to do if a check fails that was not expected to: raise its error, warn,
-        or only report it.
+        Action for an unexpected failure of a check: raise its error, warn, or only
+        report it.
     expected_failed_checks : dict of str to str or None, default=None
         Reasons why checks fail, by the name of the check.
 
@@ -100,16 +100,15 @@ def check_history_estimator(
     Raises
     ------
     Exception
-        With ``on_fail="raise"``, whatever the first check that fails raises, with a
-        note of the check's name.
+        With ``on_fail="raise"``, the error of the first check that fails, with a note
+        of the check's name.
     ValueError
-        If `on_fail` is something else, or there is no check of a name in
-        `expected_failed_checks`.
+        If `on_fail` has another value, or `expected_failed_checks` an unknown name.
 
     See Also
     --------
     sklearn.utils.estimator_checks.check_estimator : The contract on plain arrays.
-    parametrize_with_history_checks : The same as one pytest case for each check.
+    parametrize_with_history_checks : One pytest case for each check.
 
     Examples
     --------
@@ -122,12 +121,13 @@ def check_history_estimator(
     if on_fail not in _ON_FAIL:
         raise ValueError(f"on_fail must be one of {_ON_FAIL}; got {on_fail!r}.")
     reasons = _reasons(expected_failed_checks)
+    estimator = clone(estimator)
     results = []
     for check in _laws.ALL_CHECKS:
         name = check.__name__
         reason, error = reasons.get(name), None
         try:
-            check(clone(estimator))
+            check(estimator)
         except Exception as caught:
             error = caught
         if isinstance(error, SkipTest):
@@ -166,8 +166,8 @@ def parametrize_with_history_checks(
     estimators : iterable of estimators
         As `check_history_estimator` takes them.
     expected_failed_checks : callable or None, default=None
-        Takes an estimator and returns the reasons why checks fail, by the name of the
-        check. Such a case has to fail.
+        Function of an estimator that returns reasons why checks fail, by the name of
+        the check. Such a case has to fail.
 
     Returns
     -------
@@ -178,7 +178,7 @@ def parametrize_with_history_checks(
     Raises
     ------
     ValueError
-        If there is no check of a name that is expected to fail.
+        If a check that is expected to fail has an unknown name.
 
     See Also
     --------
@@ -210,7 +210,7 @@ def parametrize_with_history_checks(
 
 
 def _reasons(expected: Mapping[str, str] | None) -> dict[str, str]:
-    """Reasons by check, after a look at whether there are such checks."""
+    """Return the reasons by check; an unknown check raises."""
     names = [check.__name__ for check in _laws.ALL_CHECKS]
     reasons = dict(expected or {})
     unknown = [name for name in reasons if name not in names]
@@ -220,7 +220,8 @@ def _reasons(expected: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def _short(estimator: Any) -> str:
-    """One line for an estimator; of a pipeline its last step."""
+    """Return one short line for an estimator; for a pipeline its last step."""
     last = getattr(estimator, "steps", [(None, estimator)])[-1][1]
-    # Of functions without their addresses: processes that share tests compare names.
-    return re.sub(r" at 0x[0-9a-f]+", "", " ".join(str(last).split()))
+    # Without addresses of functions: processes that share tests compare names.
+    line = re.sub(r" at 0x[0-9a-f]+", "", " ".join(str(last).split()))
+    return line if len(line) <= _MAX_LENGTH else f"{line[: _MAX_LENGTH - 3]}..."

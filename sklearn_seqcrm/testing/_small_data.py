@@ -1,4 +1,4 @@
-"""Small events tables and rows, for tests of everything that reads histories."""
+"""Small tables of events and rows, for tests of all estimators of histories."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ START = pd.Timestamp("2022-01-01")
 def make_events(
     n_customers: int = 10, mean_events: float = 8, seed: int = 0, n_components: int = 0
 ) -> pd.DataFrame:
-    """Events over three years: a heavy-tailed amount with holes, a kind, a due date.
+    """Draw events over three years: a heavy-tailed amount, a kind, a due date.
 
-    With `n_components`, vectors of so many as well, some of them missing. Customer
-    ``c0`` has one event. Some events share their time, and a fifth of the times are
-    whole days, so that cutoffs (whole days) fall on events.
+    All fields have missing values, and the amount infinite ones. With `n_components`
+    above 0 there is also a field of vectors. Customer ``c0`` has one event. Some events
+    share their time, and a fifth of the times are whole days, so that cutoffs (whole
+    days) coincide with events.
     """
     rng = np.random.default_rng(seed)
     counts = rng.poisson(mean_events - 1, n_customers) + 1
@@ -30,7 +31,7 @@ def make_events(
     minutes = rng.integers(0, 3 * 365 * 24 * 60, n_events)
     whole = rng.random(n_events) < 0.2
     minutes[whole] -= minutes[whole] % (24 * 60)
-    minutes[3::11] = minutes[2:-1:11]
+    minutes[3::11] = minutes[2:-1:11]  # ties, mostly within a customer
     time = START + pd.to_timedelta(minutes, unit="min")
     amount = np.exp(rng.normal(3, 1.5, n_events))
     amount[rng.random(n_events) < 0.1] = np.nan
@@ -56,16 +57,17 @@ def make_events(
 
 
 def make_rows(n_customers: int = 10, n_cutoffs: int = 4, seed: int = 0) -> pd.DataFrame:
-    """Rows of every customer at several cutoffs, and of two unknown customers.
+    """Draw rows of every customer at several cutoffs, and of two unknown customers.
 
-    The first cutoff lies before all events. Statics of every kind have holes.
+    The first cutoff of two customers is before all events. Statics of each dtype have
+    missing values.
     """
     rng = np.random.default_rng(seed + 1)
     who = [f"c{i}" for i in range(n_customers)] + ["new1", "new2"]
     rows = pd.DataFrame({"who": np.repeat(who, n_cutoffs)})
     n = len(rows)
     days = np.sort(rng.integers(100, 1000, (len(who), n_cutoffs)), axis=1)
-    days[:2, 0] = 0
+    days[:2, 0] = 0  # an empty history of a known customer
     age = rng.integers(18, 80, n).astype("float64")
     age[rng.random(n) < 0.2] = np.nan
     city = pd.Series(rng.choice(["Rome", "Oslo"], n)).mask(rng.random(n) < 0.2, None)
@@ -87,7 +89,7 @@ def make_table(
     lookback: Any = None,
     n_components: int = 0,
 ) -> pd.DataFrame:
-    """Rows with one history column, attached by the columns ``who`` and ``at``."""
+    """Build rows with a history column, attached by the columns ``who`` and ``at``."""
     events = make_events(n_customers, mean_events, seed, n_components)
     log = EventLog(events, "who", "when")
     rows = make_rows(n_customers, n_cutoffs, seed)
@@ -95,6 +97,6 @@ def make_table(
 
 
 def make_y(X: Any, classes: Sequence[float] = (0, 1), seed: int = 0) -> np.ndarray:
-    """Random classes, each of which occurs."""
+    """Draw random classes, each of which occurs."""
     rng = np.random.default_rng(seed)
     return np.asarray(classes)[rng.permutation(np.arange(len(X)) % len(classes))]

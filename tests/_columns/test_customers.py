@@ -1,4 +1,4 @@
-"""Which rows belong to one customer, whether the log knows them or not."""
+"""Customers of rows, whether or not they are in the log."""
 
 import pickle
 import uuid
@@ -15,22 +15,24 @@ from sklearn_seqcrm._columns import (
     row_customers,
     split_customers,
 )
-from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.preprocessing import HistoryEncoder
+from tests.logs import log_of
 
 WHO = ["new1", "b", "new2", "new1", "a", "new2", "b"]
 EXPECTED = [0, 1, 2, 0, 3, 2, 1]
 
 
-def log_of(customers, name="who"):
-    events = pd.DataFrame({name: customers, "day": range(len(customers)), "x": 1.0})
-    return EventLog(events, name, "day")
+def log_with(customers, name="who"):
+    """Build a log with an event of each customer."""
+    return log_of(
+        range(len(customers)), customers, names=(name, "day"), fields={"x": 1}
+    )
 
 
 def make_table():
-    """Rows of two customers that the log knows, and of two that it does not."""
+    """Return rows of two customers in the log, and of two who are not."""
     rows = pd.DataFrame({"who": WHO, "at": range(1, 8), "age": 1.0})
-    return log_of(["a", "b", "c"]).attach(rows, cutoff="at")
+    return log_with(["a", "b", "c"]).attach(rows, cutoff="at")
 
 
 def read_back(X, tmp_path):
@@ -53,7 +55,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_unknown_customers_are_told_apart(form, tmp_path):
+def test_customers_not_in_the_log_get_numbers(form, tmp_path):
     numbers = customers_of(FORMS[form](make_table(), tmp_path))
     assert_array_equal(pd.factorize(numbers)[0], EXPECTED)
 
@@ -69,23 +71,23 @@ def test_ranks_do_not_depend_on_the_order_of_the_rows(seed):
 
 
 def test_numbers_do_not_depend_on_who_is_in_the_log():
-    """Or a split would change with the events of a customer before a lookback."""
+    """Otherwise events of another customer could change a split."""
     rows = pd.DataFrame({"who": ["c", "a", "b", "a"]})
     for known in (["a", "b", "c"], ["b"], ["z"]):
-        X = log_of(known).attach(rows, cutoff=9)
+        X = log_with(known).attach(rows, cutoff=9)
         assert_array_equal(customers_of(X), [0, 1, 2, 1])
 
 
-def test_one_log_knows_who_another_does_not():
+def test_a_customer_may_be_in_one_of_several_logs():
     rows = pd.DataFrame({"who": ["a", "b", "new"]})
-    parts = [log_of([who]).attach(rows, cutoff=9) for who in "abc"]
+    parts = [log_with([who]).attach(rows, cutoff=9) for who in "abc"]
     assert_array_equal(customers_of(pd.concat(parts)), [0, 1, 2] * 3)
 
 
 def test_rows_are_joined_through_any_column():
     rows = pd.DataFrame({"who": ["a", "new", "new", "b"], "card": [1, 2, 3, 3]})
-    X = log_of(["a"]).attach(rows, cutoff=9, name="h")
-    X = log_of([1], "card").attach(X, customer="card", cutoff=9, name="g")
+    X = log_with(["a"]).attach(rows, cutoff=9, name="h")
+    X = log_with([1], "card").attach(X, customer="card", cutoff=9, name="g")
     assert_array_equal(pd.factorize(customers_of(X))[0], [0, 1, 1, 1])
     assert_array_equal(pd.factorize(customers_of(X, "h"))[0], [0, 1, 1, 2])
     assert_array_equal(pd.factorize(customers_of(X, "g"))[0], [0, 1, 2, 2])
@@ -117,13 +119,13 @@ SAME_IDS = {
 @pytest.mark.parametrize("case", SAME_IDS)
 def test_equal_ids_of_other_types_are_one_customer(case):
     known, forms = SAME_IDS[case]
-    log = log_of([known])
+    log = log_with([known])
     parts = [log.attach(pd.DataFrame({"who": one}), cutoff=9) for one in forms]
     numbers = customers_of(pd.concat(parts, ignore_index=True))
     assert_array_equal(pd.factorize(numbers)[0], [0, 1] * len(forms))
 
 
-def test_customers_are_set_aside_with_all_rows():
+def test_customers_are_held_out_with_all_rows():
     customers = np.array([7, 3, 3, 5, 7, 9, 3, 1])
     train, aside = split_customers(customers, 0.25, 0)
     assert_array_equal(np.sort([*train, *aside]), np.arange(8))

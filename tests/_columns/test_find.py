@@ -1,7 +1,7 @@
 import pandas as pd
 import pytest
 
-from sklearn_seqcrm._columns._table import (
+from sklearn_seqcrm._columns import (
     Table,
     as_history_array,
     has_histories,

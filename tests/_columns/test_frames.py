@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sklearn_seqcrm._columns._table import as_frame, has_histories
+from sklearn_seqcrm._columns import has_histories
+from sklearn_seqcrm._columns._table import as_frame
 from sklearn_seqcrm.events import EventLog, HistoryDtype
 
 EVENTS = pd.DataFrame({"who": ["a", "a", "b"], "time": [1, 3, 2]})

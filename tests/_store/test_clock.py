@@ -6,19 +6,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sklearn_seqcrm._store._clock import Clock, earlier, later
+from sklearn_seqcrm._store import Clock, earlier, later
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.model_selection import CutoffSplit
 from tests.events.reference import histories
+from tests.logs import log_of
 
 NANO = pd.Timedelta(1, unit="ns")
 ROW = pd.DataFrame({"customer": ["a"]})
 
 
-def log_of(times, **options):
-    events = pd.DataFrame({"customer": "a", "time": times})
-    events["x"] = np.arange(len(events))
-    return EventLog(events, "customer", "time", **options)
+def numbered_log(times, **options):
+    """A log of one customer whose field x numbers the events."""
+    names, fields = ("customer", "time"), {"x": np.arange(len(times))}
+    return log_of(times, names=names, fields=fields, **options)
 
 
 # --- Lengths --- ------------------------------------------------------------------
@@ -47,7 +48,9 @@ def test_a_length_keeps_its_last_tick(clock, length, ticks):
 def test_a_day_and_a_nanosecond_ago():
     """Floats have room for 104 days of nanoseconds."""
     now = pd.Timestamp("2024-08-01").as_unit("ns")
-    log = log_of([now - pd.Timedelta("200D") - NANO, now - pd.Timedelta("200D"), now])
+    log = numbered_log(
+        [now - pd.Timedelta("200D") - NANO, now - pd.Timedelta("200D"), now]
+    )
     for lookback, seen in (("200D", [1]), (pd.Timedelta("200D") + NANO, [0, 1])):
         assert histories(log.attach(ROW, cutoff=now, lookback=lookback)) == [seen]
 
@@ -60,7 +63,7 @@ def test_lengths_that_would_leave_the_axis_end_there():
 
 @pytest.mark.parametrize("lookback", [2**63 - 1, 2**70, 1e30])
 def test_an_endless_lookback_sees_everything(lookback):
-    log = log_of([-9, -7, -3])
+    log = numbered_log([-9, -7, -3])
     X = log.attach(ROW, cutoff=-3, lookback=lookback)
     assert histories(X) == [[0, 1]]
     X = log.snapshots([-3], lookback=lookback)
@@ -70,7 +73,7 @@ def test_an_endless_lookback_sees_everything(lookback):
 def test_an_endless_lookback_of_datetimes_sees_everything():
     times = pd.to_datetime(["1700-01-01", "1700-01-03"])
     for unit in ("s", "us", "ns"):
-        log = log_of(times.as_unit(unit))
+        log = numbered_log(times.as_unit(unit))
         X = log.attach(ROW, cutoff=pd.Timestamp("1700-01-03"), lookback="100000D")
         assert histories(X) == [[0]]
 
@@ -80,7 +83,7 @@ def test_an_endless_lookback_of_datetimes_sees_everything():
     [(2**60 + 3, 1.5, [2]), (2**60 + 3, 2.0, [1, 2]), (2**60 + 3, 2.5, [1, 2])],
 )
 def test_a_broken_lookback_of_large_integers(cutoff, lookback, expected):
-    log = log_of([2**60, 2**60 + 1, 2**60 + 2, 2**60 + 3])
+    log = numbered_log([2**60, 2**60 + 1, 2**60 + 2, 2**60 + 3])
     assert histories(log.attach(ROW, cutoff=cutoff, lookback=lookback)) == [expected]
 
 
@@ -105,21 +108,21 @@ def test_a_cutoff_beyond_int64_is_no_time_of_the_past(as_column):
     rows = ROW.assign(at=cutoff)
     text = "values beyond the range of int64, the first of them 9223372036854775813"
     with pytest.raises(ValueError, match=text):
-        log_of([1, 2]).attach(rows, cutoff="at" if as_column else cutoff[0])
+        numbered_log([1, 2]).attach(rows, cutoff="at" if as_column else cutoff[0])
 
 
 @pytest.mark.parametrize("exact", [False, True])
 def test_integer_cutoffs_between_two_floats(exact):
     """2 ** 53 + 1 lies after the event at 2 ** 53, and would be rounded to it."""
-    log = log_of([2.0**53 - 1, 2.0**53, 2.0**53 + 2])
+    log = numbered_log([2.0**53 - 1, 2.0**53, 2.0**53 + 2])
     rows = pd.DataFrame({"customer": "a", "at": [2**53 - exact, 2**53 + 1]})
     X = log.attach(rows, cutoff="at", allow_exact_matches=exact)
     assert histories(X) == [[0], [0, 1]]
 
 
 def test_missing_histories_of_a_log_of_floats_do_not_round_the_cutoffs_of_others():
-    whole = log_of([1, 2]).attach(ROW, cutoff=2**60 + 1)
-    floats = log_of([0.5]).attach(ROW, cutoff=1.5)
+    whole = numbered_log([1, 2]).attach(ROW, cutoff=2**60 + 1)
+    floats = numbered_log([0.5]).attach(ROW, cutoff=1.5)
     floats["history"] = floats["history"].where(pd.Series([False]))
     joint = pd.concat([whole, floats])["history"].array
     assert joint.isna().tolist() == [False, True]
@@ -127,7 +130,9 @@ def test_missing_histories_of_a_log_of_floats_do_not_round_the_cutoffs_of_others
 
 
 def test_text_without_a_zone_on_a_log_with_one():
-    log = log_of(pd.to_datetime(["2024-04-30 23:00", "2024-05-01 00:00"], utc=True))
+    log = numbered_log(
+        pd.to_datetime(["2024-04-30 23:00", "2024-05-01 00:00"], utc=True)
+    )
     text = (
         "'2024-05-01', which has no time zone, .* write '2024-05-01 00:00:00\\+00:00'"
     )
@@ -136,7 +141,7 @@ def test_text_without_a_zone_on_a_log_with_one():
         lambda: log.snapshots("2024-05-01"),
         lambda: log.snapshots(["2024-05-01"]),
         lambda: log.snapshots_before_events(end="2024-05-01"),
-        lambda: log_of(log.to_frame()["time"], observed_until="2024-05-01"),
+        lambda: numbered_log(log.to_frame()["time"], observed_until="2024-05-01"),
     ):
         with pytest.raises(ValueError, match=re.compile(text)):
             ask()
@@ -148,12 +153,14 @@ def test_text_without_a_zone_on_a_log_with_one():
 def test_text_with_a_zone_on_a_log_without():
     text = "'2024-05-01 00:00Z', which has a time zone, .* write '2024-05-01 00:00:00'"
     with pytest.raises(ValueError, match=text):
-        log_of(pd.to_datetime(["2024-05-01"])).attach(ROW, cutoff="2024-05-01 00:00Z")
+        numbered_log(pd.to_datetime(["2024-05-01"])).attach(
+            ROW, cutoff="2024-05-01 00:00Z"
+        )
 
 
 @pytest.mark.parametrize("cutoff", ["", "NaT", "nan"])
 def test_text_that_is_no_time(cutoff):
-    log = log_of(pd.to_datetime(["2024-05-01"]))
+    log = numbered_log(pd.to_datetime(["2024-05-01"]))
     with pytest.raises(KeyError, match="neither a column of rows"):
         log.attach(ROW, cutoff=cutoff)
     with pytest.raises(ValueError, match="cutoffs must be a time; got"):
@@ -174,7 +181,7 @@ def test_the_hour_that_a_clock_shows_twice():
         pd.Timestamp("2024-11-03 01:30").tz_localize(zone, ambiguous=summer)
         for summer in (True, False)
     )
-    log = log_of(pd.Series([first, second]))
+    log = numbered_log(pd.Series([first, second]))
     assert histories(log.attach(ROW, cutoff=second)) == [[0]]
     assert histories(log.attach(ROW, cutoff=second, lookback="59min")) == [[]]
     assert histories(log.attach(ROW, cutoff=second, lookback="60min")) == [[0]]
@@ -198,19 +205,21 @@ def test_times_further_apart_than_numbers_can_tell_are_refused(kind):
     if kind == "datetimes":
         events["time"] = events["time"].dt.as_unit("ns")
     ways = {
-        "log": lambda: log_of(FAR[kind]),
-        "append": lambda: log_of(FAR[kind][:1]).append(events),
+        "log": lambda: numbered_log(FAR[kind]),
+        "append": lambda: numbered_log(FAR[kind][:1]).append(events),
         "concat": lambda: EventLog.concat(
-            {"a": log_of(FAR[kind][:1]), "b": log_of(FAR[kind][1:])},
+            {"a": numbered_log(FAR[kind][:1]), "b": numbered_log(FAR[kind][1:])},
             observed_until=late,
         ),
-        "record": lambda: log_of(FAR[kind][:1], observed_until=late),
-        "attach": lambda: log_of(FAR[kind][1:]).attach(ROW, cutoff=early),
-        "column": lambda: log_of(FAR[kind][1:]).attach(
+        "record": lambda: numbered_log(FAR[kind][:1], observed_until=late),
+        "attach": lambda: numbered_log(FAR[kind][1:]).attach(ROW, cutoff=early),
+        "column": lambda: numbered_log(FAR[kind][1:]).attach(
             pd.DataFrame({"customer": ["a"], "at": FAR[kind][:1]}), cutoff="at"
         ),
-        "snapshots": lambda: log_of(FAR[kind][1:]).snapshots([early], min_events=0),
-        "random": lambda: log_of(FAR[kind][:1]).snapshots_at_random(end=late),
+        "snapshots": lambda: numbered_log(FAR[kind][1:]).snapshots(
+            [early], min_events=0
+        ),
+        "random": lambda: numbered_log(FAR[kind][:1]).snapshots_at_random(end=late),
     }
     for way in ways.values():
         with pytest.raises(ValueError, match=text):
@@ -220,13 +229,13 @@ def test_times_further_apart_than_numbers_can_tell_are_refused(kind):
 def test_an_event_at_the_end_of_time():
     text = r"The last event is at 2262-04-11 23:47:16\.854775807, .* for 'never'"
     with pytest.raises(ValueError, match=text):
-        log_of(pd.DatetimeIndex([pd.Timestamp.max]))
+        numbered_log(pd.DatetimeIndex([pd.Timestamp.max]))
 
 
 def test_regular_cutoffs_further_apart_than_the_axis_is_long():
     for log, every in (
-        (log_of([5, 9]), 2**63 - 1),
-        (log_of(pd.to_datetime(["2024-01-02"]).as_unit("ns")), "106751D"),
+        (numbered_log([5, 9]), 2**63 - 1),
+        (numbered_log(pd.to_datetime(["2024-01-02"]).as_unit("ns")), "106751D"),
     ):
         with pytest.raises(ValueError, match="There is no cutoff from"):
             log.snapshots_every(every)
@@ -234,7 +243,7 @@ def test_regular_cutoffs_further_apart_than_the_axis_is_long():
 
 def test_a_broken_training_window_of_large_integers():
     cutoffs = [2**60 + 2, 2**60 + 4, 2**60 + 6, 2**60 + 8]
-    X = log_of([2**60, 2**60 + 9]).snapshots(cutoffs)
+    X = numbered_log([2**60, 2**60 + 9]).snapshots(cutoffs)
     folds = list(CutoffSplit(2, horizon=2, train_window=1.5).split(X))
     assert [train.tolist() for train, _ in folds] == [[1], [2]]
 
@@ -248,7 +257,9 @@ def test_a_broken_training_window_of_large_integers():
 )
 def test_steps_of_the_calendar_are_listed(every, freq):
     """Of "1MS", pandas reads one millisecond where it reads lengths of time."""
-    log = log_of(pd.to_datetime(["2024-01-05 09:00", "2024-06-09"], format="mixed"))
+    log = numbered_log(
+        pd.to_datetime(["2024-01-05 09:00", "2024-06-09"], format="mixed")
+    )
     line = (
         f"snapshots(pd.date_range('2024-01-05 09:00:00', '2024-06-09 00:00:00', "
         f"freq={freq!r}, normalize=True))"
@@ -259,7 +270,7 @@ def test_steps_of_the_calendar_are_listed(every, freq):
 
 
 def test_the_line_to_write_keeps_the_bounds():
-    log = log_of(pd.to_datetime(["2024-01-05", "2024-06-09"], utc=True))
+    log = numbered_log(pd.to_datetime(["2024-01-05", "2024-06-09"], utc=True))
     line = "pd.date_range('2024-02-01 00:00:00+00:00', '2024-06-09 00:00:00+00:00', "
     with pytest.raises(ValueError, match=re.escape(line)):
         log.snapshots_every("MS", start=pd.Timestamp("2024-02-01", tz="UTC"))
@@ -267,6 +278,6 @@ def test_the_line_to_write_keeps_the_bounds():
 
 @pytest.mark.parametrize("every", ["7D", "1W", pd.offsets.Day(7), pd.Timedelta("7D")])
 def test_a_step_of_one_length_is_none_of_the_calendar(every):
-    log = log_of(pd.to_datetime(["2024-01-05", "2024-01-19"]))
+    log = numbered_log(pd.to_datetime(["2024-01-05", "2024-01-19"]))
     days = log.snapshots_every(every)["cutoff"].dt.day
     assert days.tolist() == [12, 19]

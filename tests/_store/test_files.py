@@ -9,16 +9,16 @@ import threading
 
 import pytest
 
-from sklearn_seqcrm._store import _files, part_of, replacing
+from sklearn_seqcrm._store import _files, replacing, temporary_sibling
 
 WRITE = """
 import sys, time
 from pathlib import Path
-from sklearn_seqcrm._store import part_of
+from sklearn_seqcrm._store import temporary_sibling
 file, folder = (Path(sys.argv[1]) / name for name in ("file", "folder"))
 with (
-    part_of(file, file, is_folder=False) as one,
-    part_of(folder, folder, is_folder=True) as other,
+    temporary_sibling(file, file, is_folder=False) as one,
+    temporary_sibling(folder, folder, is_folder=True) as other,
 ):
     (other / "times.npy").write_bytes(b"half of it")
     print(one.name, other.name, flush=True)
@@ -32,7 +32,7 @@ def names_in(folder):
 
 def write(target, is_folder):
     """Write a whole file or folder."""
-    with part_of(target, target, is_folder=is_folder) as part:
+    with temporary_sibling(target, target, is_folder=is_folder) as part:
         part.rename(target)
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._ragged._segments import starts_among, visible_segments
-from sklearn_seqcrm._store._raw_log import rows_of_kinds
+from sklearn_seqcrm._ragged import starts_among, visible_segments
+from sklearn_seqcrm._store import rows_of_kinds
 from sklearn_seqcrm.events import EventLog
 from tests.events.reference import histories
 

@@ -9,6 +9,7 @@ import pytest
 
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.targets import churned, time_to_next
+from tests.logs import log_of
 
 MIDNIGHTS = pd.date_range("2020-01-01", periods=1500, freq="D")
 
@@ -17,17 +18,13 @@ def test_one_moment_among_many_days_makes_no_log_of_days():
     """Found wherever it stands, here after a long run of midnights."""
     moments = MIDNIGHTS.insert(1200, MIDNIGHTS[1200] + pd.Timedelta("10h"))
     for times, is_complete in ((MIDNIGHTS, True), (moments, False)):
-        log = EventLog(pd.DataFrame({"who": "a", "when": times}), "who", "when")
+        log = log_of(times)
         X = log.attach(pd.DataFrame({"who": ["a"]}), cutoff=MIDNIGHTS[-1])
         y = churned(X, "24h", censored="nan")
         assert np.isfinite(y).tolist() == [is_complete]
 
 
 # --- One kind that ends before the others --- -------------------------------------
-
-
-def log_of(times, **options):
-    return EventLog(pd.DataFrame({"who": "a", "when": times}), "who", "when", **options)
 
 
 WEEKS = pd.date_range("2024-01-01", "2024-12-30", freq="7D")
@@ -45,7 +42,7 @@ def test_a_lone_complaint_ends_the_record_not_without_a_word():
         log = EventLog.concat({"order": ORDERS, "complaint": COMPLAINT})
     assert caught[0].filename == __file__
     assert log.observed_until == pd.Timestamp("2024-02-03")
-    assert log.timeline.record.limited_by == "complaint"
+    assert log.timeline.observation.limited_by == "complaint"
 
 
 @pytest.mark.parametrize(
@@ -60,7 +57,7 @@ def test_a_lone_complaint_ends_the_record_not_without_a_word():
 )
 def test_a_kind_may_end_a_little_earlier_or_where_told(logs, options, limit):
     log = EventLog.concat(logs, **options)
-    assert log.timeline.record.limited_by == limit
+    assert log.timeline.observation.limited_by == limit
 
 
 def test_what_was_limited_is_told_where_windows_are_incomplete(tmp_path):
@@ -94,10 +91,10 @@ def test_newer_events_lift_the_limit():
     longer = log.append(more)
     # Orders were recorded until their last one at least.
     assert longer.observed_until == WEEKS[-1]
-    assert longer.timeline.record.limited_by == "order"
+    assert longer.timeline.observation.limited_by == "order"
     earlier = log.append(more.assign(when=WEEKS[0]))
     assert earlier.observed_until == log.observed_until
-    assert earlier.timeline.record.limited_by == "complaint"
+    assert earlier.timeline.observation.limited_by == "complaint"
 
 
 # --- Cutoffs long past the record --- ---------------------------------------------
@@ -152,8 +149,7 @@ def test_numbers_are_far_where_as_much_again_lies_between():
 
 def test_the_advice_on_an_early_end_can_be_written():
     logs = {
-        name: EventLog(pd.DataFrame({"who": 0, "when": range(n)}), "who", "when")
-        for name, n in {"order": 100, "complaint": 5}.items()
+        name: log_of(range(n), 0) for name, n in {"order": 100, "complaint": 5}.items()
     }
     with pytest.warns(UserWarning, match="all kinds were recorded") as caught:
         EventLog.concat(logs)

@@ -122,7 +122,7 @@ def test_weekends_have_other_hours(data):
 
 @pytest.mark.parametrize("drift", [0.0, 8.0])
 def test_drift_is_that_of_a_random_walk(drift):
-    peaks = weekly_peaks(make_newsletter_opens(4000, drift=drift, random_state=1))
+    peaks = weekly_peaks(make_newsletter_opens(1500, drift=drift, random_state=1))
     # Four days of steps of the size drift / sqrt(364), on a clock of 24 hours.
     moved = (peaks[:, 4] - peaks[:, 0] + 12) % 24 - 12
     assert moved.std() == pytest.approx(drift * math.sqrt(4 / 364), rel=0.05, abs=1e-9)

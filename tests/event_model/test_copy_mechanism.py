@@ -1,4 +1,4 @@
-"""What may be copied: against loops, draws, and sequences that were simulated."""
+"""Copy candidates: against loops, draws, and simulated sequences."""
 
 import numpy as np
 import pytest
@@ -6,16 +6,17 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_seqcrm._recurrent.data._rows import HistorySource
-from sklearn_seqcrm.event_model import _own_levels
+from sklearn_seqcrm.event_model import _copy_mechanism
 from sklearn_seqcrm.event_model._copy_mechanism import (
     DECAY_SCALES,
-    N_KINDS,
+    N_SOURCES,
     CopyCandidates,
     CopyMechanism,
-    past_of_steps,
+    CopyState,
+    ObservedLevels,
+    copy_candidates,
 )
-from sklearn_seqcrm.event_model._draws import PathDraws
-from sklearn_seqcrm.event_model._own_levels import EarlierLevels, OwnLevels
+from sklearn_seqcrm.event_model._distributions import PathDraws
 
 N_CODES = 7  # unseen, missing, and five levels
 REPEATS = torch.tensor([0.0, 0, 1, 0.5, 2, 1, 0.25])
@@ -26,10 +27,10 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def loop(codes, ties, step):
-    """Weighted counts of every level before an event, by kind: a dict for each."""
+def counts_by_loop(codes, ties, step):
+    """Return the counts n_j of all levels before an event, a dict for each source."""
     moments = np.cumsum(~np.asarray(ties))
-    counts = [{} for _ in range(N_KINDS)]
+    counts = [{} for _ in range(N_SOURCES)]
     for i in range(step):
         lag = moments[step] - moments[i]
         if codes[i] < 2:
@@ -40,7 +41,7 @@ def loop(codes, ties, step):
         for k, reach in enumerate(DECAY_SCALES, start=1):
             weight = REPEATS[codes[i]].item() * np.exp(-lag / reach)
             counts[k][codes[i]] = counts[k].get(codes[i], 0) + weight
-    for k in range(1, N_KINDS):
+    for k in range(1, N_SOURCES):
         whole = sum(counts[k].values())
         counts[k] = {c: n for c, n in counts[k].items() if c not in counts[0]}
         if sum(counts[k].values()) <= 0.01 * whole:
@@ -56,56 +57,56 @@ def sequences():
     return codes, ties
 
 
-def test_past_of_steps_is_that_of_a_loop(sequences):
+def test_candidates_match_a_loop(sequences):
     codes, ties = sequences
     lengths = torch.tensor([40, 0, 1, 13, 40])
     row, step = (torch.arange(40) < lengths[:, None]).nonzero(as_tuple=True)
-    past = past_of_steps(codes, REPEATS, ties, row, step)
+    found = copy_candidates(codes, REPEATS, ties, row, step)
     for i, (b, t) in enumerate(zip(row.tolist(), step.tolist(), strict=True)):
-        counts = loop(codes[b].tolist(), ties[b].tolist(), t)
+        counts = counts_by_loop(codes[b].tolist(), ties[b].tolist(), t)
         total = [sum(kind.values()) for kind in counts]
-        assert_allclose(past.total[i], total, rtol=1e-4, atol=1e-6)
+        assert_allclose(found.total[i], total, rtol=1e-4, atol=1e-6)
         own = [kind.get(codes[b, t].item(), 0) for kind in counts]
-        some = past.total[i] > 0
-        assert_allclose(past.own[i][some], np.array(own)[some], rtol=1e-4, atol=1e-6)
+        some = found.total[i] > 0
+        assert_allclose(found.count[i][some], np.array(own)[some], rtol=1e-4, atol=1e-6)
 
 
-def test_past_of_nothing():
+def test_no_events_have_no_candidates():
     none = torch.zeros((3, 0), dtype=torch.int64)
     nowhere = none[0]
-    past = past_of_steps(none, REPEATS, none.bool(), nowhere, nowhere)
-    assert past.own.shape == past.total.shape == (0, N_KINDS)
+    found = copy_candidates(none, REPEATS, none.bool(), nowhere, nowhere)
+    assert found.count.shape == found.total.shape == (0, N_SOURCES)
 
 
 def test_counts_do_not_overflow_on_long_sequences():
-    """A level of the first of 5,000 moments has faded to nothing, or not at all."""
+    """The first of 5,000 moments has decayed to 0, or not at all."""
     codes = torch.full((1, 5000), 3)
     codes[0, 0] = codes[0, -1] = 2
     row, step = torch.ones(1, 5000).nonzero(as_tuple=True)
-    past = past_of_steps(codes, ALIKE, torch.zeros(1, 5000) > 0, row, step)
-    assert_allclose(past.own[-1], [0, 0, 0, 0, 0, 1], atol=1e-12)
-    assert_allclose(past.total[-1, -1], 4999)
+    found = copy_candidates(codes, ALIKE, torch.zeros(1, 5000) > 0, row, step)
+    assert_allclose(found.count[-1], [0, 0, 0, 0, 0, 1], atol=1e-12)
+    assert_allclose(found.total[-1, -1], 4999)
     sums = [1 / np.expm1(1 / reach) for reach in DECAY_SCALES[:-1]]
-    assert_allclose(past.total[-1, 1:-1], sums, rtol=1e-4)
+    assert_allclose(found.total[-1, 1:-1], sums, rtol=1e-4)
 
 
-def test_sequences_know_nothing_of_others():
-    """The only level, of 50 moments ago, is in the basket, and nothing else is left."""
+def test_candidates_do_not_depend_on_other_sequences():
+    """The only observed level is in the basket: nothing remains of observed moments."""
     codes = torch.full((2, 3000), 3)
     codes[1, :53] = torch.tensor([2] + [1] * 50 + [2, 4])
     ties = torch.zeros(2, 3000) > 0
     ties[1, 52] = True
     lengths = torch.tensor([3000, 53])
     row, step = (torch.arange(3000) < lengths[:, None]).nonzero(as_tuple=True)
-    many = past_of_steps(codes, ALIKE, ties, row, step)
-    alone = past_of_steps(codes[1:], ALIKE, ties[1:], row[-53:] - 1, step[-53:])
+    many = copy_candidates(codes, ALIKE, ties, row, step)
+    alone = copy_candidates(codes[1:], ALIKE, ties[1:], row[-53:] - 1, step[-53:])
     assert_array_equal(many.total[-1], torch.tensor([1.0, 0, 0, 0, 0, 0]))
     assert_allclose(many.total[-53:], alone.total, rtol=1e-5)
-    assert_allclose(many.own[-53:], alone.own, rtol=1e-5)
+    assert_allclose(many.count[-53:], alone.count, rtol=1e-5)
 
 
 def source_of(codes, ties, lengths):
-    """Rows that see the first events of sequences, at other times each."""
+    """Return rows that see the first events of sequences, each at other times."""
     n, width = codes.shape
     times = (torch.arange(n)[:, None] * 1000 + (~ties).cumsum(dim=1)).numpy()
     start = np.arange(n) * width
@@ -119,42 +120,42 @@ def source_of(codes, ties, lengths):
     )
 
 
-def earlier_of(codes, ties, lengths):
+def observed_of(codes, ties, lengths):
     source = source_of(codes, ties, lengths)
-    return EarlierLevels.of(source, ties.numpy().ravel(), 0, REPEATS)
+    return ObservedLevels.of(source, ties.numpy().ravel(), 0, REPEATS)
 
 
-def went_on(codes, ties, n_before):
-    """Sequences whose last events were drawn, at the moment of the event to come."""
-    earlier = earlier_of(codes, ties, np.full(len(codes), n_before))
-    own = OwnLevels.begin(earlier, torch.arange(len(codes)))
+def simulated(codes, ties, n_before):
+    """Return paths whose last events are simulated, at the moment of the next event."""
+    observed = observed_of(codes, ties, np.full(len(codes), n_before))
+    own = CopyState.at_cutoff(observed, torch.arange(len(codes)))
     for step in range(n_before, codes.shape[1]):
-        own = own.at_next(ties[:, step])
+        own = own.advance(ties[:, step])
         if step < codes.shape[1] - 1:
-            own = own.with_drawn(codes[:, step])
+            own = own.append(codes[:, step])
     return own
 
 
 @pytest.mark.parametrize("n_before", [0, 1, 20, 38])
-def test_what_was_drawn_counts_as_what_was_seen(sequences, n_before):
-    """Wherever a simulation begins: a new moment, as no first gap is 0."""
+def test_simulated_events_count_like_observed_ones(sequences, n_before):
+    """Wherever a simulation begins, which is at a new moment."""
     codes, ties = sequences[0], sequences[1].clone()
     ties[:, n_before] = False
-    own = went_on(codes, ties, n_before)
-    weights = torch.rand(5, N_KINDS, generator=generator(2)) * (own.left() > 0)
-    shares = own.shares(weights)
+    own = simulated(codes, ties, n_before)
+    weights = torch.rand(5, N_SOURCES, generator=generator(2)) * (own.remaining() > 0)
+    shares = own.counts(weights)
     for b in range(5):
-        counts = loop(codes[b].tolist(), ties[b].tolist(), 39)
+        counts = counts_by_loop(codes[b].tolist(), ties[b].tolist(), 39)
         total = [sum(kind.values()) for kind in counts]
-        assert_allclose(own.left()[b], total, rtol=1e-3, atol=1e-5)
+        assert_allclose(own.remaining()[b], total, rtol=1e-3, atol=1e-5)
         for code in range(N_CODES):
             own_counts = [kind.get(code, 0) for kind in counts]
             expected = weights[b].numpy() @ own_counts
             assert_allclose(shares[b, code], expected, rtol=1e-3, atol=1e-5)
 
 
-def test_rows_of_one_customer_have_their_own_levels():
-    """Two rows that see other events of the same sequence."""
+def test_rows_of_one_customer_have_counts_of_their_own():
+    """Rows that see different events of the same sequence."""
     codes = torch.tensor([[2, 3, 3, 4]])
     source = source_of(codes, torch.zeros(1, 4) > 0, np.array([4]))
     rows = HistorySource(
@@ -165,26 +166,26 @@ def test_rows_of_one_customer_have_their_own_levels():
         np.array([2, 4, 2]),
         np.array([9, 9, 9]),
     )
-    earlier = EarlierLevels.of(rows, np.zeros(4) > 0, 0, ALIKE)
-    never = torch.eye(N_KINDS)[[-1] * 3]
-    shares = OwnLevels.begin(earlier, torch.arange(3)).shares(never)
+    observed = ObservedLevels.of(rows, np.zeros(4) > 0, 0, ALIKE)
+    never = torch.eye(N_SOURCES)[[-1] * 3]
+    shares = CopyState.at_cutoff(observed, torch.arange(3)).counts(never)
     assert_array_equal(
         shares[:, 2:5], torch.tensor([[1.0, 1, 0], [0, 2, 1], [0, 0, 0]])
     )
 
 
-def test_rows_know_nothing_of_others():
-    """A level of 51 or 2,001 moments ago, which others had again and again since."""
+def test_counts_do_not_depend_on_other_rows():
+    """A level of 51 or 2,001 moments ago, which other rows repeat since then."""
     codes = torch.ones((3, 2001), dtype=torch.int64)
     codes[0], codes[1:, 0] = 3, 4
     source = source_of(codes, torch.zeros(3, 2001) > 0, np.array([2001, 51, 2001]))
     none = np.zeros(codes.numel()) > 0
-    many = EarlierLevels.of(source, none, 0, ALIKE)
+    many = ObservedLevels.of(source, none, 0, ALIKE)
     for row in range(3):
         own = source.take(np.array([row]))
-        alone = EarlierLevels.of(own, none, 0, ALIKE)
+        alone = ObservedLevels.of(own, none, 0, ALIKE)
         assert_array_equal(many.total[row], alone.total[0])
-        assert_allclose(many.reached[:, row], row + alone.reached[:, 0])
+        assert_allclose(many.cumulative[:, row], row + alone.cumulative[:, 0])
     lag = np.array([50, 2000])[:, None]
     expected = np.exp(-lag / np.array(DECAY_SCALES))
     assert_allclose(many.total[1:], expected, rtol=1e-6, atol=1e-37)
@@ -192,13 +193,13 @@ def test_rows_know_nothing_of_others():
 
 def test_rows_are_counted_a_few_at_a_time(sequences, monkeypatch):
     lengths = np.array([40, 0, 1, 13, 40])
-    whole = earlier_of(*sequences, lengths)
-    monkeypatch.setattr(_own_levels, "_EVENTS_AT_ONCE", 15)
-    for one, other in zip(earlier_of(*sequences, lengths), whole, strict=True):
+    whole = observed_of(*sequences, lengths)
+    monkeypatch.setattr(_copy_mechanism, "_EVENTS_AT_ONCE", 15)
+    for one, other in zip(observed_of(*sequences, lengths), whole, strict=True):
         assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize("n_before", [0, 12, 38])
+@pytest.mark.parametrize("n_before", [12, 38])
 def test_copies_are_drawn_by_their_counts(sequences, n_before):
     codes, ties = sequences[0], sequences[1].clone()
     ties[:, n_before] = False
@@ -206,12 +207,12 @@ def test_copies_are_drawn_by_their_counts(sequences, n_before):
     ties[:, 36:] = True  # so that something is at this moment
     if n_before == 38:
         ties[:, 38] = False
-    own = went_on(codes, ties, n_before)
-    n = 4_000
-    for b in range(5):
-        for kind in (own.left()[b] > 0).nonzero()[:, 0].tolist():
-            weights = torch.eye(N_KINDS)[[kind]] / own.left()[b, kind]
-            shares = own.take(torch.tensor([b])).shares(weights)[0]
+    own = simulated(codes, ties, n_before)
+    n = 1_000
+    for b in range(0, 5, 2):
+        for kind in (own.remaining()[b] > 0).nonzero()[:, 0].tolist():
+            weights = torch.eye(N_SOURCES)[[kind]] / own.remaining()[b, kind]
+            shares = own.take(torch.tensor([b])).counts(weights)[0]
             many = own.take(torch.full((n,), b))
             drawn = many.draw(torch.full((n,), kind), PathDraws.of_seed(kind, n))
             found = torch.bincount(drawn, minlength=N_CODES) / n
@@ -221,34 +222,34 @@ def test_copies_are_drawn_by_their_counts(sequences, n_before):
 def test_paths_that_begin_later_join_those_that_go_on(sequences):
     codes, ties = sequences[0], sequences[1].clone()
     ties[:, 30] = False
-    own = went_on(codes, ties, 30)
-    begun = OwnLevels.begin(own.earlier, torch.tensor([3, 1]))
-    both = own.and_those(begun)
-    assert_array_equal(both.left()[:5], own.left())
-    assert_array_equal(both.left()[5:], begun.left())
-    weights = torch.ones(7, N_KINDS)
-    assert_allclose(both.shares(weights)[:5], own.shares(weights[:5]))
-    assert_allclose(both.shares(weights)[5:], begun.shares(weights[5:]))
+    own = simulated(codes, ties, 30)
+    begun = CopyState.at_cutoff(own.observed, torch.tensor([3, 1]))
+    both = own.concat(begun)
+    assert_array_equal(both.remaining()[:5], own.remaining())
+    assert_array_equal(both.remaining()[5:], begun.remaining())
+    weights = torch.ones(7, N_SOURCES)
+    assert_allclose(both.counts(weights)[:5], own.counts(weights[:5]))
+    assert_allclose(both.counts(weights)[5:], begun.counts(weights[5:]))
 
 
-def test_a_path_that_has_joined_knows_what_its_moment_has():
-    """Its basket goes on among paths with more events; those that ended leave room."""
+def test_a_joined_path_excludes_levels_of_its_moment():
+    """Its basket continues among paths with more events; ended paths free columns."""
     codes, none = torch.tensor([[2, 3, 3, 4]]), torch.zeros(1, dtype=torch.int64)
-    earlier = earlier_of(codes, torch.zeros(1, 4) > 0, np.array([4]))
-    own = OwnLevels.begin(earlier, none)
-    busy, other = own, own.at_next(none > 0).with_drawn(torch.tensor([3]))
+    observed = observed_of(codes, torch.zeros(1, 4) > 0, np.array([4]))
+    own = CopyState.at_cutoff(observed, none)
+    busy, other = own, own.advance(none > 0).append(torch.tensor([3]))
     for code in (2, 4, 2):
-        busy = busy.at_next(none > 0).with_drawn(torch.tensor([code]))
-    both = busy.and_those(other).at_next(torch.tensor([False, True]))
-    alone = other.at_next(torch.tensor([True]))
-    assert_array_equal(both.left()[1:], alone.left())
-    ones = torch.ones(2, N_KINDS)
-    assert_array_equal(both.shares(ones)[1:], alone.shares(ones[:1]))
-    assert both.take(torch.tensor([1])).and_those(alone).drawn.shape == (2, 1)
+        busy = busy.advance(none > 0).append(torch.tensor([code]))
+    both = busy.concat(other).advance(torch.tensor([False, True]))
+    alone = other.advance(torch.tensor([True]))
+    assert_array_equal(both.remaining()[1:], alone.remaining())
+    ones = torch.ones(2, N_SOURCES)
+    assert_array_equal(both.counts(ones)[1:], alone.counts(ones[:1]))
+    assert both.take(torch.tensor([1])).concat(alone).drawn.shape == (2, 1)
 
 
 def test_likelihood_of_a_copy_is_its_share():
-    """Two kinds with what there is, by hand; what is not there gets no gate."""
+    """Two sources with counts, computed by hand; empty sources get no gate."""
     copies = CopyMechanism(3, ALIKE.numpy(), generator())
     states = torch.randn(2, 3, generator=generator(1))
     total = torch.tensor([[0.0, 0, 2, 0, 0, 4], [0.0, 0, 0, 0, 0, 0]])
@@ -265,15 +266,15 @@ def test_likelihood_of_a_copy_is_its_share():
     assert all(one.grad.isfinite().all() for one in copies.parameters())
 
 
-def test_a_level_of_what_is_hardly_left_counts_for_nothing():
+def test_sources_with_almost_nothing_left_are_empty():
     """The basket has 990 of 1,000; gradients of an unlikely level are finite."""
     codes = torch.tensor([[2] * 10 + [3] * 990 + [4, 3, 2]])
     ties = torch.zeros(codes.shape) > 0
     ties[0, -2:] = True
     row, step = torch.ones(codes.shape).nonzero(as_tuple=True)
-    past = past_of_steps(codes, ALIKE, ties, row, step)
-    last = CopyCandidates(past.own[-1:], past.total[-1:])
-    assert (last.own[last.total == 0] == 0).all()
+    found = copy_candidates(codes, ALIKE, ties, row, step)
+    last = CopyCandidates(found.count[-1:], found.total[-1:])
+    assert (last.count[last.total == 0] == 0).all()
     copies = CopyMechanism(3, ALIKE.numpy(), generator())
     states = torch.randn(1, 3, generator=generator(1))
     unlikely = torch.tensor([-18.0])

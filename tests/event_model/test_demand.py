@@ -19,7 +19,7 @@ WEEK = pd.Timedelta(days=7)
 
 @pytest.fixture(scope="module", name="X")
 def rows():
-    """Rows with several cutoffs, of customers with and without events."""
+    """Return rows with several cutoffs, of customers with and without events."""
     return make_table(20)
 
 
@@ -29,7 +29,7 @@ def model(X):
 
 
 def totals_of_paths(futures, starts, length, n_paths, field, level, value):
-    """Total of each path in each period after the cutoff, by a loop over events."""
+    """Return the total of each path and period, by a loop over events."""
     totals = np.zeros((n_paths, len(starts)))
     for event in futures.itertuples():
         if field is not None and getattr(event, field) != level:
@@ -45,7 +45,7 @@ def totals_of_paths(futures, starts, length, n_paths, field, level, value):
     ("field", "value", "by"),
     [("kind", None, None), ("kind", "amount", "city"), (None, "amount", None)],
 )
-def test_demand_is_that_of_a_loop(model, X, field, value, by):
+def test_demand_matches_a_loop(model, X, field, value, by):
     found = model.demand(
         X,
         field,
@@ -86,7 +86,7 @@ def test_demand_is_that_of_a_loop(model, X, field, value, by):
 
 
 def test_paths_without_events_count():
-    """Few customers: the mean is over all paths, and each level and week is there."""
+    """The mean is over all paths, and each level and week has a row."""
     rng = np.random.default_rng(0)
     events = pd.DataFrame(
         {
@@ -125,7 +125,7 @@ def test_customers_who_never_bought_have_no_demand(model, X):
 
 @pytest.mark.parametrize("by", ["age", "joined", "member", "who"])
 def test_groups_add_up_to_all(model, X, by):
-    """Groups by numbers, dates and booleans, and the missing ones."""
+    """Groups by numbers, dates and booleans, missing values included."""
     question = {"every": "45D", "n_paths": 2, "random_state": 0}
     whole = model.demand(X, None, "90D", **question)
     found = model.demand(X, None, "90D", by=by, **question)
@@ -134,7 +134,7 @@ def test_groups_add_up_to_all(model, X, by):
 
 
 def test_levels_that_were_never_drawn_are_zero(X):
-    """Those of a code of their own, and rare ones that share a code."""
+    """Frequent levels, and rare ones that share a code."""
     model = LSTMEventModel(**SMALL, max_categories=1).fit(X)
     rows = X[X["history"].array.lengths > 0][:2]
     found = model.demand(rows, "kind", "1D", n_paths=2, random_state=0)
@@ -143,7 +143,7 @@ def test_levels_that_were_never_drawn_are_zero(X):
 
 
 def test_names_of_fields_and_columns_do_not_matter():
-    """Even if they are those of the table."""
+    """Even if they equal those of the table."""
     rng = np.random.default_rng(0)
     events = pd.DataFrame({"group": rng.integers(0, 9, 99), "start": np.arange(99)})
     events["level"], events["mean"] = rng.choice([*"ab"], 99), 1.0
@@ -165,7 +165,7 @@ def test_totals_are_added_up_a_part_at_a_time(model, X, monkeypatch):
 
 
 def test_events_without_the_field_are_in_no_level():
-    """As those of another kind, whose missing amounts add nothing."""
+    """Such as events of another kind, whose missing amounts count as 0."""
     days = np.arange(80.0)
     orders = pd.DataFrame({"who": days % 8, "t": days, "item": "a", "price": 2.0})
     visits = pd.DataFrame({"who": days % 8, "t": days + 0.5, "page": "p"})
@@ -199,7 +199,7 @@ def test_paths_that_explode_end_with_a_warning(model, X, monkeypatch):
 
 
 def test_periods_begin_where_windows_of_targets_do():
-    """Cutoff plus start, with the rounding of that sum."""
+    """At cutoff plus start, with the rounding of that sum."""
     periods = Periods.of(Clock("float64"), 1.0, 0.1)
     cutoff = np.repeat([0.1, 0.3, 7.7], 10)
     start = np.tile([k * 0.1 for k in range(10)], 3)
@@ -211,7 +211,7 @@ def test_periods_begin_where_windows_of_targets_do():
 
 
 def test_periods_between_the_ticks_of_a_log():
-    """Of half a tick: an event lies in a period if it is not before its start."""
+    """Starts at half a tick: an event belongs to the last period begun."""
     periods = Periods.of(Clock("int64", "s"), "3s", "1500ms")
     assert periods.lengths.tolist() == [pd.Timedelta(0), pd.Timedelta("1500ms")]
     found = periods.find(np.array([10, 11, 12]), np.full(3, 10))

@@ -1,4 +1,4 @@
-"""The clock of the week: against a loop over days, and a shop that is closed on two."""
+"""Operational time: against a loop over days, and a shop closed on two weekdays."""
 
 import pickle
 
@@ -11,9 +11,12 @@ from pandas.testing import assert_frame_equal
 
 from sklearn_seqcrm._store import Clock
 from sklearn_seqcrm.event_model import LSTMEventModel
-from sklearn_seqcrm.event_model._draws import PathDraws
-from sklearn_seqcrm.event_model._interarrival import InterarrivalGrid, OperationalTime
-from sklearn_seqcrm.event_model._time_density import TimeDensity
+from sklearn_seqcrm.event_model._distributions import PathDraws
+from sklearn_seqcrm.event_model._interarrival import (
+    InterarrivalGrid,
+    OperationalTime,
+    TimeDensity,
+)
 from sklearn_seqcrm.events import EventLog
 
 DAY = pd.Timedelta(days=1)
@@ -28,7 +31,7 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-# The clock ----------------------------------------------------------------------------
+# Operational time ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -43,14 +46,16 @@ def test_time_passes_as_in_a_loop_over_days(unit, day):
     gaps = rng.integers(0, 40 * day, 300)
     gaps[:40] = rng.integers(0, 40, 40) * day
     gaps[40:80] = rng.integers(0, 50, 40)  # a few ticks
-    expected = [slowly_passed(*one, unit, day) for one in zip(start, gaps, strict=True)]
-    passed = week.passed(start, gaps)
+    expected = [
+        warped_by_loop(*one, unit, day) for one in zip(start, gaps, strict=True)
+    ]
+    passed = week.warp(start, gaps)
     assert_allclose(passed, expected, rtol=1e-14)
     # As many digits as a sum of days leaves on the slowest of them.
-    assert_allclose(week.gaps(start, passed), gaps, rtol=1e-12, atol=1e-12 * day)
+    assert_allclose(week.unwarp(start, passed), gaps, rtol=1e-12, atol=1e-12 * day)
 
 
-def slowly_passed(start, gap, unit, day):
+def warped_by_loop(start, gap, unit, day):
     total, end = 0.0, start + gap
     while start < end:
         until = min(end, (start // day + 1) * day)
@@ -61,13 +66,13 @@ def slowly_passed(start, gap, unit, day):
 
 
 def moments(weekdays, n_weeks, n, seed=0):
-    """Days of some weekdays, alike but for chance."""
+    """Return days on some weekdays, equally likely."""
     rng = np.random.default_rng(seed)
     return US * (4 + 7 * rng.integers(0, n_weeks, n) + rng.choice(weekdays, n))
 
 
 def test_rates_are_shares_of_moments():
-    """Of days before 1970, two of which never were."""
+    """Of days before 1970; two weekdays have no events."""
     times = moments([0, 1, 1, 2, 3, 4], 20, 6000)
     found = OperationalTime.of(times - 7 * US * 1000, Clock("int64", "us"))
     assert found.day == US
@@ -92,15 +97,15 @@ FIRSTS = pd.date_range("2020-01-01", periods=24, freq="MS", unit="us")
     ],
     ids=["numbers", "zone", "few moments", "few weeks", "all alike", "first of month"],
 )
-def test_no_week(times, clock):
+def test_weekdays_without_evidence_are_not_used(times, clock):
     assert OperationalTime.of(times, clock) is None
 
 
-# Gaps ---------------------------------------------------------------------------------
+# The grid -----------------------------------------------------------------------------
 
 
-def scale_of(step, n=2000):
-    """Of gaps of whole steps, with ties among them."""
+def grid_of(step, n=2000):
+    """Return a grid learned from whole steps and ties."""
     rng = np.random.default_rng(0)
     steps = np.ceil(np.exp(rng.normal(1, 1, n)) * (US // step)).astype("int64")
     steps[:300] = 0
@@ -110,54 +115,54 @@ def scale_of(step, n=2000):
 
 
 def start_on(weekday):
-    """Ticks of the midnight of a day after 5 January 1970, a Monday."""
+    """Return the midnight of a weekday after 5 January 1970, a Monday, in ticks."""
     return (4 + weekday) * US
 
 
 @pytest.mark.parametrize("hours", [0, 15])
 def test_steps_have_the_weekday_that_they_end_on(hours):
-    scale = scale_of(US)
+    grid = grid_of(US)
     steps = np.arange(1, 15)
     start = np.full(14, start_on(4) + hours * US // 24)  # a Friday
-    upper, width = scale.cells(steps * US, start).T
+    upper, width = grid.cells(steps * US, start).T
     rates = np.array([RATES[(4 + step) % 7] for step in steps])
     assert_allclose(np.exp(upper) * 3, np.cumsum(rates), rtol=1e-6)
     lower = np.exp(upper[1:] - width[1:]) * 3
     assert_allclose(lower, np.cumsum(rates)[:-1], rtol=1e-5)
     assert np.isinf(width[0])
     # At the next event's own day, only the days before it are over.
-    silence = np.exp(scale.log_censoring_time(steps[1:] * US - 1.0, start[1:])) * 3
+    silence = np.exp(grid.log_censoring_time(steps[1:] * US - 1.0, start[1:])) * 3
     assert_allclose(silence, lower, rtol=1e-5)
     drawn = np.log(np.cumsum(rates) / 3)
-    assert_array_equal(scale.ticks(drawn - 1e-6, 15.0 * US, start), steps * US)
+    assert_array_equal(grid.ticks(drawn - 1e-6, 15.0 * US, start), steps * US)
 
 
 @pytest.mark.parametrize(("step", "n"), [(US, 400), (US // 4, 1600)])
 def test_cells_tile_and_draws_follow_them(step, n):
-    scale = scale_of(step)
-    density = TimeDensity(4, scale, generator())
+    grid = grid_of(step)
+    density = TimeDensity(4, grid, generator())
     with torch.no_grad():
         density.output.weight.mul_(5)
     state = torch.randn(1, 4, generator=generator(1))
     grid = np.arange(n) * step
     for weekday in (1, 4, 5):
         start = np.full(N_DRAWS, start_on(weekday))
-        cells = scale.cells(grid, start[:n])
+        cells = grid.cells(grid, start[:n])
         upper, lower = cells[2:, 0], cells[2:, 0] - cells[2:, 1]
         assert_allclose(lower, cells[1:-1, 0], atol=1e-5)
         assert (upper > lower).all()
-        quiet = scale.log_censoring_time(np.array([n * step]), start[:1])
-        after = scale.log_censoring_time(np.full(N_DRAWS, 10.0 * US), start)
+        censored = grid.log_censoring_time(np.array([n * step]), start[:1])
+        after = grid.log_censoring_time(np.full(N_DRAWS, 10.0 * US), start)
         with torch.no_grad():
             shares = density.log_prob(state.expand(n, 4), torch.from_numpy(cells))
             shares = shares.exp().numpy()
-            tail = density.log_survival(state, torch.from_numpy(quiet).float())
+            tail = density.log_survival(state, torch.from_numpy(censored).float())
             many = state.expand(N_DRAWS, 4)
-            quiet_for = torch.from_numpy(after).float()
+            limits = torch.from_numpy(after).float()
             is_tie, logs = density.draw(many, PathDraws.of_seed(0, N_DRAWS))
-            _, later = density.draw(many, PathDraws.of_seed(1, N_DRAWS), quiet_for)
+            _, later = density.draw(many, PathDraws.of_seed(1, N_DRAWS), limits)
         assert_allclose(shares.sum() + tail.exp().item(), 1, atol=1e-4)
-        steps = np.where(is_tie, 0, scale.ticks(logs.numpy(), 1e6 * US, start) / step)
+        steps = np.where(is_tie, 0, grid.ticks(logs.numpy(), 1e6 * US, start) / step)
         found = np.bincount(steps.astype(int).clip(max=n), minlength=n + 1)[:n]
         assert_allclose(found / N_DRAWS, shares, atol=SHARE)
         # Of the weekdays as well: steps of a day have small shares each.
@@ -166,7 +171,7 @@ def test_cells_tile_and_draws_follow_them(step, n):
         drawn = np.bincount(days, weights=found[1:] / N_DRAWS)
         assert_allclose(drawn, by_weekday, atol=SHARE)
         assert by_weekday[5] < 0.02
-        steps = scale.ticks(later.numpy(), 1e6 * US, start) / step
+        steps = grid.ticks(later.numpy(), 1e6 * US, start) / step
         first = 10 * US // step
         assert steps.min() >= first
         found = np.bincount(steps.astype(int).clip(max=n), minlength=n + 1)[:n]
@@ -174,7 +179,7 @@ def test_cells_tile_and_draws_follow_them(step, n):
         assert_allclose(found / N_DRAWS, left, atol=SHARE)
 
 
-def test_components_start_where_gaps_are_on_the_clock():
+def test_components_start_in_operational_time():
     week, starts = OperationalTime(RATES, US), start_on(np.array([0, 3, 4, 4]))
     gaps, silence = np.array([1, 2, 3, 0]) * US, np.array([2 * US])
     found = InterarrivalGrid.of(
@@ -186,27 +191,27 @@ def test_components_start_where_gaps_are_on_the_clock():
     assert_allclose(found.spread, logs.std())
 
 
-def test_long_draws_end_where_they_shall():
-    scale = scale_of(US)
+def test_long_draws_are_cut():
+    grid = grid_of(US)
     start = start_on(np.arange(7))
     most = 2.0 * US
-    far = scale.ticks(np.full(7, 1e4), most, start)
+    far = grid.ticks(np.full(7, 1e4), most, start)
     assert_array_equal(far, np.full(7, most))
     # More than two days pass on the clock on a Thursday and a Friday.
-    inside = scale.ticks(np.log(np.full(7, 3.3 / 3)), most, start)
+    inside = grid.ticks(np.log(np.full(7, 3.3 / 3)), most, start)
     assert inside[2] == 2 * US
     # To the end of all times, as of a horizon without an end.
-    ends = scale.ticks(np.full(7, 1e4), float(2**63), start)
+    ends = grid.ticks(np.full(7, 1e4), float(2**63), start)
     assert (ends >= 2.0**63).all()
 
 
-def test_a_day_that_is_no_number_of_steps_has_no_week():
+def test_days_that_are_no_whole_steps_have_no_weekdays():
     week, steps = OperationalTime(RATES, US), np.array([1, 2, 3])
     for step in (2 * US, 7 * US // 24):
         found = InterarrivalGrid.of(
             steps * step, steps * US, steps[:0], steps[:0], US, 2, week
         )
-        assert found.week is None
+        assert found.operational_time is None
 
 
 # A shop -------------------------------------------------------------------------------
@@ -218,7 +223,7 @@ FIRST, N_DAYS = pd.Timestamp("2024-01-01"), 364
 
 
 def visits(n=300, opened=OPEN, seed=0):
-    """Days of customers who come by chance, some more often than others."""
+    """Return days of customers who come at random, at rates of their own."""
     rng = np.random.default_rng(seed)
     often = rng.gamma(2, 0.03, n)[:, None] * opened[np.arange(N_DAYS) % 7]
     who, day = np.nonzero(rng.random((n, N_DAYS)) < often)
@@ -245,15 +250,15 @@ def shares_of(days):
     return np.bincount(days.dt.day_of_week, minlength=7) / len(days)
 
 
-def without_week(monkeypatch, X):
+def without_weekdays(monkeypatch, X):
     with monkeypatch.context() as patch:
         patch.setattr(OperationalTime, "of", lambda *args: None)
         model = LSTMEventModel(**SMALL).fit(X)
-    assert model._learned.gaps.week is None
+    assert model._learned.grid.operational_time is None
     return model
 
 
-def test_nobody_comes_to_a_closed_shop(model, X):
+def test_no_event_is_simulated_on_closed_days(model, X):
     events = visits()
     assert len(events) > 4000
     futures = model.sample(X, "91D", n_paths=20, random_state=0)
@@ -264,17 +269,17 @@ def test_nobody_comes_to_a_closed_shop(model, X):
     assert_allclose(len(futures) / 20 / 91, len(events) / N_DAYS, rtol=0.15)
 
 
-def test_others_are_less_of_a_surprise(model, X, monkeypatch):
+def test_weekdays_raise_the_likelihood_of_others(model, X, monkeypatch):
     held_out = rows_of(visits(seed=1))
-    # What the weekdays of an event tell, of which the first of a customer have none.
+    # Gain of known weekdays per event; first events of customers have none.
     shares = shares_of(visits()["day"]).clip(1e-9)
-    told = (shares * np.log(7 * shares)).sum()
-    gain = model.score(held_out) - without_week(monkeypatch, X).score(held_out)
-    assert told * 0.5 < gain < told * 1.1
+    weekday_gain = (shares * np.log(7 * shares)).sum()
+    gain = model.score(held_out) - without_weekdays(monkeypatch, X).score(held_out)
+    assert weekday_gain * 0.5 < gain < weekday_gain * 1.1
 
 
 def test_first_events_follow_the_survival_function(model):
-    """Of cutoffs on several weekdays, a closed one among them, and in a day."""
+    """With cutoffs on several weekdays, on a closed one, and within a day."""
     events = visits()
     for n_days, hours in [(340, 0), (344, 0), (345, 0), (347, 13)]:
         at = FIRST + n_days * DAY + pd.Timedelta(hours=hours)
@@ -290,8 +295,8 @@ def test_first_events_follow_the_survival_function(model):
             assert_allclose(active, 1 - survival[:, place], atol=error)
 
 
-def test_silence_is_as_likely_as_its_survival_function_says(model):
-    """Of the same events known until later, by which no other has come."""
+def test_censored_times_match_the_survival_function(model):
+    """Of the same events with a later cutoff, and no further event until then."""
     events = visits()
     at = FIRST + 347 * DAY + pd.Timedelta(hours=13)
     seen = events[events["day"] < at]
@@ -299,28 +304,28 @@ def test_silence_is_as_likely_as_its_survival_function_says(model):
     log_survival = np.log(model.predict_survival_function(rows, return_array=True))
     for place in (5, 25, 35):
         later = at + pd.Timedelta(days=model.unique_times_[place]).ceil("us")
-        quiet = model.score_samples(rows_of(seen, 20, later))
-        found = quiet - model.score_samples(rows)
+        censored = model.score_samples(rows_of(seen, 20, later))
+        found = censored - model.score_samples(rows)
         # float32 of sums of some 100 nats.
         assert_allclose(found, log_survival[:, place], rtol=1e-4, atol=2e-4)
 
 
-def test_a_week_is_kept(model, X):
-    week = model._learned.gaps.week
+def test_operational_time_is_kept(model, X):
+    week = model._learned.grid.operational_time
     assert week is not None
     back = pickle.loads(pickle.dumps(model))
-    assert back._learned.gaps.week == week
+    assert back._learned.grid.operational_time == week
     futures = [one.sample(X[:9], "91D", 5, random_state=0) for one in (model, back)]
     assert_frame_equal(*futures)
     # Of weekdays that are all alike nothing would be learned by now.
     others = rows_of(visits(100, np.ones(7), seed=1), 100)
-    assert back.partial_fit(others)._learned.gaps.week == week
+    assert back.partial_fit(others)._learned.grid.operational_time == week
     again = back.set_params(warm_start=True, max_epochs=1).fit(others)
-    assert again._learned.gaps.week == week
+    assert again._learned.grid.operational_time == week
 
 
 @pytest.mark.parametrize("kind", ["alike", "numbers"])
-def test_most_logs_have_no_week(kind):
+def test_most_logs_keep_calendar_time(kind):
     if kind == "alike":
         X = rows_of(visits(opened=np.ones(7)))
     else:
@@ -328,11 +333,11 @@ def test_most_logs_have_no_week(kind):
         events["day"] = (events["day"] - FIRST).dt.days
         X = rows_of(events, at=N_DAYS)
     found = LSTMEventModel(**{**SMALL, "max_epochs": 1}).fit(X)
-    assert found._learned.gaps.week is None
+    assert found._learned.grid.operational_time is None
 
 
 def test_days_of_a_zone_with_summer_time():
-    """March and October have days of 23 and 25 hours; clocks of the log know UTC."""
+    """March and October have days of 23 and 25 hours; logs store UTC."""
     local = visits()
     aware = local.assign(day=local["day"].dt.tz_localize("Europe/Berlin"))
     assert (aware["day"] == aware["day"].dt.normalize()).all()
@@ -340,12 +345,12 @@ def test_days_of_a_zone_with_summer_time():
     X = rows_of(aware, at=end.tz_localize("Europe/Berlin"))
     one_epoch = {**SMALL, "max_epochs": 1}
     model = LSTMEventModel(**one_epoch).fit(X)
-    assert model._learned.gaps.week is None
+    assert model._learned.grid.operational_time is None
     assert len(model.sample(X, "91D", 2, random_state=0))
     naive = aware.assign(day=aware["day"].dt.tz_localize(None))
     found = LSTMEventModel(**one_epoch).fit(rows_of(naive))
-    assert_allclose(found._learned.gaps.step, US, rtol=0)
-    assert found._learned.gaps.week is not None
+    assert_allclose(found._learned.grid.step, US, rtol=0)
+    assert found._learned.grid.operational_time is not None
 
 
 def test_seconds_and_several_events_a_day(monkeypatch):
@@ -356,9 +361,9 @@ def test_seconds_and_several_events_a_day(monkeypatch):
     opening = opening.as_unit("us")
     X = rows_of(events.assign(day=events["day"] + opening))
     model = LSTMEventModel(**SMALL).fit(X)
-    assert model._learned.gaps.step == 1e6
+    assert model._learned.grid.step == 1e6
     assert np.isfinite(model.score_samples(X)).all()
-    assert model.score(X) > without_week(monkeypatch, X).score(X) + 0.1
+    assert model.score(X) > without_weekdays(monkeypatch, X).score(X) + 0.1
     futures = model.sample(X, "91D", n_paths=4, random_state=0)
     assert shares_of(futures["day"])[[1, 6]].max() < 0.01
     gaps = futures.groupby(["row", "path"])["day"].diff()

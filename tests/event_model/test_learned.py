@@ -1,17 +1,19 @@
-"""What is learned of events: gaps, numbers, stretches, and how busy customers are."""
+"""What is learned of events: times, numbers, joined rows, and busy customers."""
 
 import numpy as np
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_seqcrm._encoding import NumericField
 from sklearn_seqcrm._encoding._fields import Training
-from sklearn_seqcrm._recurrent.data._rows import HistorySource, RowData
+from sklearn_seqcrm._recurrent.data import HistorySource, RowData
 from sklearn_seqcrm._store import Clock, Column, Rows
-from sklearn_seqcrm.event_model._event_net import MixedBatches, rows_in_mixed_batch
+from sklearn_seqcrm.event_model._fields import TrainingEvents
 from sklearn_seqcrm.event_model._interarrival import InterarrivalGrid
-from sklearn_seqcrm.event_model._learned import MostEvents, one_row_per_stretch
-from sklearn_seqcrm.event_model._numbers import NumberField, fold, unfold
+from sklearn_seqcrm.event_model._learned import MostEvents, join_overlapping
+from sklearn_seqcrm.event_model._numbers import NumberField, symexp, symlog
+from sklearn_seqcrm.event_model._segments import MixedBatches, mixed_batch_size
 
 DAY = 86_400_000_000
 
@@ -34,14 +36,14 @@ def test_resolution_of_times(gaps, step, is_lattice):
     assert found.is_lattice == is_lattice
 
 
-def test_cells_of_gaps():
+def test_cells_of_interarrival_times():
     none, start = np.zeros(0), np.zeros(4)
     gaps = InterarrivalGrid.of(np.array([2, 4]), start[:2], none, none, 4.0, 1, None)
     upper, width = gaps.cells(np.array([0.0, 2, 4, 12]), start).T
     assert_allclose(upper[1:], np.log([0.5, 1, 3]), rtol=1e-6)
     assert_allclose(width, [-1, np.inf, np.log(2), np.log(6 / 5)], rtol=1e-6)
-    # Of a silence of 5, steps 2 and 4 are over; at 6, when the cutoff is, nothing is
-    # known yet.
+    # With 5 ticks since the last event, steps 2 and 4 are over; the step that ends at
+    # the cutoff, 6, is not.
     assert_allclose(
         gaps.log_censoring_time(np.array([5.0, 6.0]), start[:2]), np.log([1, 1])
     )
@@ -72,20 +74,26 @@ def number_field(column, times=None, clock=None):
     clock = clock or Clock("int64")
     times = np.zeros(len(column.values), "int64") if times is None else times
     encoder = NumericField.learn(column, Training(times, clock, 0, None))
-    return NumberField.of(encoder, column, times, 2)
+    events = TrainingEvents(times, times, times)
+    return NumberField.learn(encoder, column, events, 2)
+
+
+def column_of(field, atom, scaled, times):
+    """Values of drawn atoms and numbers, of events that all have the field."""
+    drawn = torch.from_numpy(atom), torch.from_numpy(scaled)
+    return field.column(drawn, np.ones(len(atom), bool), None, times)
 
 
 def test_numbers_there_and_back():
     rng = np.random.default_rng(0)
     values = np.round(np.exp(rng.normal(3, 2, 500)), 2)
     field = number_field(Column(values))
-    folded = fold(values, field.center, field.scale)
-    assert_allclose(unfold(folded, field.center, field.scale), values, rtol=1e-12)
-    no_atom = np.full(500, -1)
-    back = field.column(no_atom, folded, np.zeros(500, "int64")).values
+    scaled = symlog(values, field.center, field.scale)
+    assert_allclose(symexp(scaled, field.center, field.scale), values, rtol=1e-12)
+    back = column_of(field, np.full(500, -1), scaled, np.zeros(500, "int64")).values
     assert_allclose(back, values, rtol=1e-12, atol=1e-9)
     upper, width, atom = field.targets(Column(values), np.zeros(500, "int64")).T
-    high, low = (fold(values + x, field.center, field.scale) for x in (0.005, -0.005))
+    high, low = (symlog(values + x, field.center, field.scale) for x in (0.005, -0.005))
     assert_allclose(upper, high, rtol=1e-6, atol=1e-6)
     assert_allclose(width, high - low, rtol=1e-3)
     assert (atom == -1).all()
@@ -104,13 +112,13 @@ def test_datetimes_there_and_back(in_days):
     assert field.in_days == in_days
     targets = field.targets(column, times)
     days = column.as_numbers(times, clock)
-    folded = fold(np.nan_to_num(days), field.center, field.scale)
-    back = field.column(targets[:, 2].astype("int64"), folded, times)
+    scaled = symlog(np.nan_to_num(days), field.center, field.scale)
+    back = column_of(field, targets[:, 2].astype("int64"), scaled, times)
     assert back.values.dtype == column.values.dtype
     assert_array_equal(back.values, column.values)
 
 
-def test_rows_join_into_stretches_of_events():
+def test_rows_that_overlap_are_joined():
     #        customer, start, stop, cutoff
     rows = [
         (0, 0, 2, 10),  # two rows that overlap,
@@ -124,7 +132,7 @@ def test_rows_join_into_stretches_of_events():
     ]
     codes, start, stop, cutoff = np.array(rows).T
     order = np.random.default_rng(0).permutation(len(rows))
-    joined, first = one_row_per_stretch(
+    joined, first = join_overlapping(
         Rows(None, codes[order], start[order], stop[order], cutoff[order])
     )
     assert_array_equal(joined.start, [0, 6, 7])
@@ -153,7 +161,7 @@ def test_most_events_against_a_loop():
 
 
 def test_batches_are_mixed_and_parts_alike():
-    """Rows come in any batch, whatever their length; parts have as much as they may."""
+    """Rows of any length share batches; parts are as large as memory allows."""
     rng = np.random.default_rng(0)
     lengths = np.where(rng.random(2000) < 0.1, 400, rng.integers(1, 4, 2000))
     stop = np.cumsum(lengths)
@@ -174,7 +182,7 @@ def test_batches_are_mixed_and_parts_alike():
     assert max(lengths[part].sum() for part in parts) <= 5000
     assert max(lengths[part].max() * len(part) for part in parts) <= 20_000
     assert len(parts) < 4 * len(plan)
-    of_few_events = [rows_in_mixed_batch(n, 3 * n) for n in (10, 20_000, 10**6)]
+    of_few_events = [mixed_batch_size(n, 3 * n) for n in (10, 20_000, 10**6)]
     assert of_few_events == [64, 312, 512]
-    assert [rows_in_mixed_batch(400, 400 * n) for n in (16, 100, 5000)] == [64, 11, 8]
-    assert rows_in_mixed_batch(2400, 2400 * 100) == 37
+    assert [mixed_batch_size(400, 400 * n) for n in (16, 100, 5000)] == [64, 11, 8]
+    assert mixed_batch_size(2400, 2400 * 100) == 37

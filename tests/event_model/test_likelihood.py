@@ -1,6 +1,4 @@
-"""How much the network is trusted: by those it has not seen, and only outside of
-training.
-"""
+"""Shrinkage of the state: calibrated on other customers, and off in training."""
 
 import numpy as np
 import pandas as pd
@@ -19,7 +17,7 @@ N_LEVELS = 12
 
 
 def baskets(n_customers, n_follow):
-    """Six baskets of four things each: so many at a time follow from the first."""
+    """Return six baskets of four products, of which each run follows from its first."""
     rng = np.random.default_rng(0)
     first = rng.integers(0, N_LEVELS, (n_customers, 24 // n_follow, 1))
     things = (first + np.arange(n_follow)) % N_LEVELS
@@ -34,7 +32,7 @@ def baskets(n_customers, n_follow):
 
 
 def fitted(events, **changed):
-    """A small network, and the rows of all customers and of the last half of them."""
+    """Return a model fitted on half of the customers, and rows of the others."""
     X = EventLog(events, "who", "day").snapshots([6])
     parameters = {"hidden_size": 16, "learning_rate": 0.02, "averaged_steps": 10}
     parameters |= {"max_epochs": 12, "early_stopping": False, "random_state": 0}
@@ -43,113 +41,113 @@ def fitted(events, **changed):
     return model, X[half:]
 
 
-def trusts(model):
-    return [one.trust.clone() for one in model.net_.module_.fields.values()]
+def factors_of(model):
+    return [one.shrinkage.clone() for one in model.net_.module_.fields.values()]
 
 
 @pytest.mark.parametrize("copies", [True, False])
-def test_a_network_that_says_too_much_is_trusted_less(copies):
-    """Its softmax of things, for what begins a basket and what goes on with it."""
+def test_an_overconfident_softmax_is_shrunk(copies):
+    """At new moments and within baskets, and no other field."""
     model, others = fitted(baskets(60, 1), copies=copies)
     things, shops = model.net_.module_.fields.values()
     with torch.no_grad():
         things.output.weight[:, :16].mul_(30)
-        shops.output.weight.zero_()  # says that all are as before
+        shops.output.weight.zero_()  # ignores the state
     before = model.score_events(others)
-    calibrate_state_shrinkage(model.net_, model._rows_of(others))
+    calibrate_state_shrinkage(model.net_, model._read(others))
     after = model.score_events(others)
-    assert (things.trust[0] < 0.4).all()
-    assert_array_equal(shops.trust[0], [1.0, 1.0])
+    assert (things.shrinkage[0] < 0.4).all()
+    assert_array_equal(shops.shrinkage[0], [1.0, 1.0])
     if not copies:
-        assert_array_equal(things.trust[1], [1.0, 1.0])  # there are no gates
+        assert_array_equal(things.shrinkage[1], [1.0, 1.0])  # there are no gates
     gain = (after - before).groupby(before["event"] % 4 == 0).mean()
     assert (gain["log_prob_thing"] > 0.5).all()
-    chosen = things.trust.clone()
+    chosen = things.shrinkage.clone()
     for factor in (0.5, 2):  # more or less of it is worse
-        things.trust[0] = chosen[0] * factor
+        things.shrinkage[0] = chosen[0] * factor
         assert model.score(others) < after["log_prob"].mean() + 1e-3
 
 
-def test_a_network_that_is_right_is_trusted():
+def test_a_correct_softmax_is_not_shrunk():
     model, others = fitted(baskets(120, 24), max_epochs=30)
-    calibrate_state_shrinkage(model.net_, model._rows_of(others))
-    things, _ = trusts(model)
+    calibrate_state_shrinkage(model.net_, model._read(others))
+    things, _ = factors_of(model)
     assert_array_equal(things[0], [1.0, 1.0])
 
 
-def test_fit_asks_those_who_are_set_aside(monkeypatch):
-    """Customers who are not in training; without any, the network is trusted."""
-    asked = []
+def test_fit_calibrates_on_validation_customers(monkeypatch):
+    """Without any, nothing is shrunk."""
+    calls = []
 
     def keep(net, valid):
-        asked.append(valid)
-        net.module_.fields["0"].trust.fill_(0.5)
+        calls.append(valid)
+        net.module_.fields["0"].shrinkage.fill_(0.5)
 
     monkeypatch.setattr(_base, "calibrate_state_shrinkage", keep)
     shares = {"early_stopping": True, "validation_fraction": 0.2, "max_epochs": 1}
     model, others = fitted(baskets(60, 1), **shares)
-    [valid] = asked
+    [valid] = calls
     assert len(valid) == 6
-    trusted = model.score(others)
-    model.net_.module_.fields["0"].trust.fill_(1.0)
-    assert model.score(others) != trusted
+    shrunken = model.score(others)
+    model.net_.module_.fields["0"].shrinkage.fill_(1.0)
+    assert model.score(others) != shrunken
     fitted(baskets(60, 1), max_epochs=1)
-    assert len(asked) == 1
+    assert len(calls) == 1
 
 
-def test_nothing_is_learned_of_trust_in_training():
+def test_training_does_not_shrink():
     model, _ = fitted(baskets(20, 1))
     module = model.net_.module_
     things = module.fields["0"]
     states, is_tie = torch.ones(2, 16), torch.tensor([False, True])
-    things.trust.copy_(torch.tensor([[0.5, 0.25], [0.125, 1.0]]))
-    told = things.eval()._trusted(states, is_tie)
-    for one, trust in zip(told, things.trust, strict=True):
-        assert_array_equal(one[:, :16], trust[:, None].expand(2, 16))
+    things.shrinkage.copy_(torch.tensor([[0.5, 0.25], [0.125, 1.0]]))
+    found = things.eval()._shrunken(states, is_tie)
+    for one, factor in zip(found, things.shrinkage, strict=True):
+        assert_array_equal(one[:, :16], factor[:, None].expand(2, 16))
         assert_array_equal(one[:, 16], [1.0, 0.0])
-    for one in things.train()._trusted(states, is_tie):
+    for one in things.train()._shrunken(states, is_tie):
         assert_array_equal(one[:, :16], states)
 
 
-class SeenTrust(Callback):
-    """Keeps how far the network is trusted about things when an epoch is judged."""
+class SeenShrinkage(Callback):
+    """Keeps the shrinkage at the end of each epoch."""
 
     seen = []
 
     def on_epoch_end(self, net, **kwargs):
-        self.seen.append(net.module_.fields["0"].trust.clone())
+        self.seen.append(net.module_.fields["0"].shrinkage.clone())
 
 
-def test_epochs_that_go_on_are_judged_as_the_first_ones():
-    """By the network alone, and not by how far another one was trusted."""
+def test_continued_training_validates_without_shrinkage():
+    """Early stopping compares the weights alone."""
     shares = {"early_stopping": True, "validation_fraction": 0.2, "max_epochs": 1}
     model, others = fitted(baskets(60, 1), warm_start=True, **shares)
-    model.net_.module_.fields["0"].trust.fill_(0.5)
-    SeenTrust.seen.clear()
-    model.set_params(callbacks=[SeenTrust()]).fit(others)
-    [trust] = SeenTrust.seen
-    assert_array_equal(trust, torch.ones(2, 2))
+    model.net_.module_.fields["0"].shrinkage.fill_(0.5)
+    SeenShrinkage.seen.clear()
+    model.set_params(callbacks=[SeenShrinkage()]).fit(others)
+    [factors] = SeenShrinkage.seen
+    assert_array_equal(factors, torch.ones(2, 2))
 
 
-def test_what_is_only_tried_does_not_stay(monkeypatch):
-    """Whoever interrupts has what was best so far: here all of what is known."""
+def test_interrupted_calibration_keeps_the_best_factors(monkeypatch):
+    """Here no shrinkage."""
     model, others = fitted(baskets(120, 24), max_epochs=30)
-    asked, log_prob_of = [], EventNetwork.log_prob_of
+    calls, field_log_prob = [], EventNetwork.field_log_prob
 
     def interrupted(*args):
-        asked.append(args)
-        if len(asked) == 3:
+        calls.append(args)
+        if len(calls) == 3:
             raise KeyboardInterrupt
-        return log_prob_of(*args)
+        return field_log_prob(*args)
 
-    monkeypatch.setattr(EventNetwork, "log_prob_of", interrupted)
+    monkeypatch.setattr(EventNetwork, "field_log_prob", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        calibrate_state_shrinkage(model.net_, model._rows_of(others))
-    assert_array_equal(trusts(model)[0], torch.ones(2, 2))
+        calibrate_state_shrinkage(model.net_, model._read(others))
+    assert_array_equal(factors_of(model)[0], torch.ones(2, 2))
 
 
 class NoFloat64(TorchDispatchMode):
-    """A device without float64, as ``"mps"`` is."""
+    """A device without float64, such as ``"mps"``."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         found = func(*args, **(kwargs or {}))
@@ -160,4 +158,4 @@ class NoFloat64(TorchDispatchMode):
 def test_a_device_needs_no_float64():
     model, others = fitted(baskets(20, 1), max_epochs=1)
     with NoFloat64():
-        calibrate_state_shrinkage(model.net_, model._rows_of(others))
+        calibrate_state_shrinkage(model.net_, model._read(others))

@@ -45,7 +45,7 @@ def model(X):
 
 
 def test_likelihood_is_that_of_a_loop():
-    """Days and shops of one customer after the other, by formulas and one cell."""
+    """Customer by customer, with the formulas and a cell of torch."""
     rng = np.random.default_rng(0)
     days = pd.Timestamp("2024-01-01") + rng.integers(0, 60, 80) * DAY
     days = pd.DatetimeIndex(days).as_unit("us")  # pandas 2 makes "ns"
@@ -61,34 +61,34 @@ def test_likelihood_is_that_of_a_loop():
     copies = density.copies
     with torch.no_grad():  # so that all of it matters
         copies.gates.weight.mul_(5)
-        copies.repeats[2:] = torch.tensor([0.5, 1.0, 2.0])
-        density.trust.copy_(torch.tensor([[0.3, 0.8], [0.6, 1.0]]))
+        copies.lift[2:] = torch.tensor([0.5, 1.0, 2.0])
+        density.shrinkage.copy_(torch.tensor([[0.3, 0.8], [0.6, 1.0]]))
     popular = events.loc[events["day"] < at, "shop"].value_counts() + 0.5
     popular /= popular.sum()
     encoded = HistoryEncoder().fit_transform(X)["history"].array
-    module, unit = model.net_.module_, model._learned.gaps.unit / 86_400e6
+    module, unit = model.net_.module_, model._learned.grid.unit / 86_400e6
     age = (X["age"] - X["age"].mean()) / X["age"].std(ddof=0)
     found = model.score_samples(X)
     for i in range(13):
         own = events[(events["who"] == i) & (events["day"] < at)]
         start = encoded.rows.start[i]
         expected, state = 0.0, None
-        output = module.first
+        output, statics = module.initial_output, module.from_statics
         for j, (day, shop) in enumerate(zip(own["day"], own["shop"], strict=True)):
-            h = output + module.statics.bias + module.statics.weight[:, 0] * age[i]
+            h = output + statics.bias + statics.weight[:, 0] * age[i]
             if j:
                 gap = (day - own["day"].iloc[j - 1]).days
-                expected += log_prob_of_gap(module, h, gap, unit)
+                expected += log_prob_of_days(module, h, gap, unit)
             values = torch.tensor(encoded.log.channels[start + j])
             if not j:
-                values[module.gap_channel] = 0
-            told = torch.relu(
-                module.enter(h) + module.times(values[module.gap_channel :])
+                values[module.blocks.time.start] = 0
+            context = torch.relu(
+                module.from_state(h) + module.from_time(values[module.blocks.time])
             )
             is_tie = j > 0 and gap == 0
             of_output, of_gates = (
-                torch.cat([told * trust[int(is_tie)], torch.tensor([1.0 - is_tie])])
-                for trust in density.trust
+                torch.cat([context * factor[int(is_tie)], torch.tensor([1.0 - is_tie])])
+                for factor in density.shrinkage
             )
             logits = density.output(of_output)[1:]  # but that of unseen levels
             generated = logits.softmax(0)["-abc".index(shop)].item()
@@ -101,10 +101,10 @@ def test_likelihood_is_that_of_a_loop():
             outputs, state = cell(steps, state)
             output = outputs[0, 0]
         if len(own):
-            h = output + module.statics.bias + module.statics.weight[:, 0] * age[i]
+            h = output + statics.bias + statics.weight[:, 0] * age[i]
             silence = (at - own["day"].iloc[-1]).days
             shares = [
-                np.exp(log_prob_of_gap(module, h, gap, unit)) for gap in range(silence)
+                np.exp(log_prob_of_days(module, h, gap, unit)) for gap in range(silence)
             ]
             expected += np.log(1 - np.sum(shares))
         assert_allclose(found[i], expected, rtol=1e-4, atol=1e-4, err_msg=f"row {i}")
@@ -112,20 +112,20 @@ def test_likelihood_is_that_of_a_loop():
     assert_allclose(model.score(X), total, rtol=1e-5)
 
 
-def share_of(copies, told, shares, before, day, shop):
-    """Probability of a shop: generated, a popular one, or one of those before."""
+def share_of(copies, context, shares, before, day, shop):
+    """Return the probability of a shop: generated, popular or copied."""
     today = before.loc[before["day"] == day, "shop"].value_counts()
     lag = (before["day"].nunique() - before["day"].rank(method="dense") + 1)[
         before["day"] < day
     ] - (before["day"] == day).any()
     counts = [today]
     for reach in (1, 4, 16, 64, np.inf):
-        weight = before["shop"].map(lambda x: copies.repeats["__abc".index(x)].item())
+        weight = before["shop"].map(lambda x: copies.lift["__abc".index(x)].item())
         weight = weight.astype("float64")
         faded = (weight * np.exp(-lag / reach)).groupby(before["shop"]).sum()
         counts.append(faded[~faded.index.isin(today.index)])
     total = np.array([kind.sum() for kind in counts])
-    logits = copies.gates(told)
+    logits = copies.gates(context)
     logits[2:][torch.tensor(total == 0)] = -torch.inf
     gates = logits.softmax(0).tolist()
     share = gates[0] * shares["generated"] + gates[1] * shares["popular"]
@@ -134,8 +134,8 @@ def share_of(copies, told, shares, before, day, shop):
     return share
 
 
-def log_prob_of_gap(module, h, gap, unit):
-    """Logarithm of the probability of so many days, by scipy."""
+def log_prob_of_days(module, h, gap, unit):
+    """Return the log probability of an interarrival time in days, by scipy."""
     numbers = module.time.output(h).detach().double().numpy()
     shares = np.exp(numbers[:5]) / np.exp(numbers[:5]).sum()
     if gap == 0:
@@ -162,8 +162,8 @@ def test_events_add_up_to_rows(model, X):
     assert (quiet < 1e-3).all()
 
 
-def test_silence_has_its_say():
-    """Of two customers alike but for the cutoff, the later one is less likely."""
+def test_time_since_the_last_event_lowers_the_likelihood():
+    """Of two equal histories, the one with the later cutoff is less likely."""
     events = pd.DataFrame({"who": [1, 1, 2, 2], "day": [1, 3, 1, 3]})
     rows = pd.DataFrame({"who": [1, 2], "at": [4, 40]})
     X = EventLog(events, "who", "day").attach(rows, cutoff="at")
@@ -173,7 +173,7 @@ def test_silence_has_its_say():
 
 @pytest.mark.parametrize("kind", ["renewal", "mixed"])
 def test_likelihood_comes_close_to_the_truth(kind):
-    """Within .03 nats of the process, on as few events as a test has time for."""
+    """Within .03 nats an event of the process that made the events."""
     rng, end = np.random.default_rng(0), 20.0
     histories, truth = [], 0.0
     for _ in range(600):
@@ -184,7 +184,7 @@ def test_likelihood_comes_close_to_the_truth(kind):
         times = times[times < end]
         n_gaps = len(times) - 1
         histories.append(times)
-        if kind == "mixed":  # nobody is told which rate it is
+        if kind == "mixed":  # the rate is latent
             rates = np.array([0.3, 3.0])
             truth += np.log(np.mean(rates**n_gaps * np.exp(-rates * end)))
         else:
@@ -199,7 +199,7 @@ def test_likelihood_comes_close_to_the_truth(kind):
         hidden_size=16, max_epochs=8, learning_rate=0.01, random_state=0
     ).fit(X)
     # A density is a probability over the width of the cells.
-    density = model.score(X) - (1 - 600 / n_events) * np.log(model._learned.gaps.step)
+    density = model.score(X) - (1 - 600 / n_events) * np.log(model._learned.grid.step)
     assert abs(density - truth / n_events) < 0.03
 
 
@@ -228,7 +228,7 @@ def test_simulated_events_are_events_after_the_cutoff(model, X):
 
 
 def test_simulated_events_are_as_probable_as_the_likelihood_says(monkeypatch):
-    """Each one, in baskets that begin and go on, whatever is copied and believed."""
+    """At new moments and within baskets, with copies and shrinkage."""
     rng = np.random.default_rng(0)
     events = pd.DataFrame({"who": rng.integers(0, 12, 200)})
     events["day"], events["item"] = (
@@ -241,14 +241,14 @@ def test_simulated_events_are_as_probable_as_the_likelihood_says(monkeypatch):
     with torch.no_grad():
         density.output.weight.mul_(10)
         density.copies.gates.weight.mul_(10)
-        density.copies.repeats[2:] = torch.tensor([0.2, 0.5, 1.0, 2.0, 4.0])
-        density.trust.copy_(torch.tensor([[0.1, 0.8], [0.4, 1.0]]))
-    said, draw = [], LevelDensity.draw
+        density.copies.lift[2:] = torch.tensor([0.2, 0.5, 1.0, 2.0, 4.0])
+        density.shrinkage.copy_(torch.tensor([[0.1, 0.8], [0.4, 1.0]]))
+    log_probs, draw = [], LevelDensity.draw
 
     def kept(self, states, generator, *args):
         codes = draw(self, states, generator, *args)
         shares = self.probabilities(states, *args)
-        said.append(shares.gather(1, codes[:, None])[:, 0].log().numpy())
+        log_probs.append(shares.gather(1, codes[:, None])[:, 0].log().numpy())
         return codes
 
     monkeypatch.setattr(LevelDensity, "draw", kept)
@@ -265,10 +265,10 @@ def test_simulated_events_are_as_probable_as_the_likelihood_says(monkeypatch):
     is_tie = futures.duplicated(["row", "day"])
     assert 10 < is_tie.sum() < len(futures) - 10
     # What no training event lacks has a small share of the likelihood alone.
-    assert_allclose(np.concatenate(said), found[order], atol=0.02)
+    assert_allclose(np.concatenate(log_probs), found[order], atol=0.02)
 
 
-def test_simulations_repeat_and_know_no_future(model, X):
+def test_simulations_repeat_and_ignore_the_future(model, X):
     one = model.sample(X, "90D", n_paths=5, random_state=0)
     assert_frame_equal(one, model.sample(X, "90D", n_paths=5, random_state=0))
     assert not one.equals(model.sample(X, "90D", n_paths=5, random_state=1))
@@ -282,7 +282,7 @@ def test_simulations_repeat_and_know_no_future(model, X):
 
 
 def test_simulations_follow_the_survival_function(model, X):
-    """The first simulated event, and so a path at all, against its probability."""
+    """The share of paths with an event against its probability."""
     rows = X[X["history"].array.lengths > 0].iloc[:8]
     n_paths = 4000
     survival = model.predict_survival_function(rows, return_array=True)
@@ -302,7 +302,7 @@ def test_simulations_follow_the_survival_function(model, X):
 
 
 @pytest.mark.parametrize("number", [1e38, -1.7e308])
-def test_a_number_far_from_all_others_is_improbable_and_no_end_of_training(number):
+def test_extreme_numbers_keep_training_finite(number):
     events = make_events(10)
     events.loc[len(events) // 2, "amount"] = number
     X = EventLog(events, "who", "when").attach(make_rows(10), cutoff="at")
@@ -312,7 +312,7 @@ def test_a_number_far_from_all_others_is_improbable_and_no_end_of_training(numbe
 
 
 def test_more_paths_than_at_once(model, X, monkeypatch):
-    """Paths begin a few at a time; those of all lie in their own rows and windows."""
+    """Batches of few paths; events stay in their own rows and windows."""
     from sklearn_seqcrm.event_model import _simulate
 
     monkeypatch.setattr(_simulate, "_PATHS_AT_ONCE", 7)
@@ -447,7 +447,7 @@ def test_targets_in_another_order_are_put_in_place(model, X):
 
 
 def test_weekly_customers_stay_weekly():
-    """What a rhythm is in training it is in simulations, day by day."""
+    """Simulations keep the weekly rhythm of training."""
     rng = np.random.default_rng(0)
     weeks = rng.integers(5, 12, 300)
     who = np.repeat(range(300), weeks)
@@ -506,8 +506,8 @@ def test_merged_logs_keep_the_fields_of_their_kinds():
     assert (scores.loc[codes == "visit", "log_prob_page"] < 0).all()
 
 
-def test_a_kind_that_no_training_row_has_had_yet():
-    """Nothing is known of its fields, and nothing that is not finite is learned."""
+def test_a_kind_without_training_events():
+    """Its fields are missing in simulations, and likelihoods are finite."""
     days = np.arange(60.0)
     orders = pd.DataFrame({"who": days % 12, "t": days, "item": [*"abc"] * 20})
     returns = pd.DataFrame({"who": days % 12, "t": days + 60, "why": [*"xy"] * 30})
@@ -562,8 +562,9 @@ def test_next_values_are_those_of_simulations(model, X):
         assert abs(counts.loc[row, value] - share) < 0.05
 
 
-def test_next_baskets_are_those_of_simulations():
-    """Baskets of up to five lines, the first of which is often milk."""
+@pytest.mark.filterwarnings("ignore:.* simulated paths had")
+def test_next_baskets_are_those_of_simulations(monkeypatch):
+    """Baskets of up to five lines, the first often milk."""
     rng = np.random.default_rng(0)
     n_lines = rng.integers(1, 6, 400)
     who, day = np.repeat(np.arange(400) % 40, n_lines), np.repeat(range(400), n_lines)
@@ -575,6 +576,8 @@ def test_next_baskets_are_those_of_simulations():
     model = LSTMEventModel(
         hidden_size=8, max_epochs=5, learning_rate=0.02, random_state=0
     ).fit(X)
+    # The first basket is enough of a path.
+    monkeypatch.setattr(MostEvents, "bound", lambda *_: 10)
     rows = X[:3]
     found = model.predict_next(rows, "item", basket=True, n_draws=600)
     assert_frame_equal(
@@ -596,17 +599,19 @@ def test_next_baskets_are_those_of_simulations():
 
 @pytest.mark.filterwarnings("ignore:.* simulated paths had")
 @pytest.mark.parametrize("basket", [False, True])
-def test_what_is_next_of_a_field_that_some_kinds_have(basket):
-    """It is none of its values if the event is of another kind."""
+def test_next_values_of_a_field_that_some_kinds_have(basket, monkeypatch):
+    """An event of another kind has none of its values."""
     X = make_merged()
     model = LSTMEventModel(**SMALL).fit(X)
     module = model.net_.module_
-    module.time.some_ties = True
+    module.time.is_possible[0] = True
     with torch.no_grad():  # of many events in a basket, later ones are visits
         module.time.output.bias[0] += 3
         module.fields["0"].output.weight[:, -1] += torch.tensor([0.0, 0, 3, -3])
     rows = X[X["history"].array.lengths > 2].iloc[:3]
     params = {"basket": basket, "n_draws": 600}
+    # The first moment is enough of a path.
+    monkeypatch.setattr(MostEvents, "bound", lambda *_: 20)
     found = model.predict_next(rows, "page", **params)
     futures = model.sample(rows, "1500D", n_paths=600, random_state=0)
     first = futures.groupby(["row", "path"])["when"].transform("min")
@@ -627,8 +632,8 @@ def test_what_is_next_of_a_field_that_some_kinds_have(basket):
     assert not total.gt(0.9).any()
 
 
-def test_what_was_bought_is_bought_again():
-    """Of 60 products each customer has one, which others say nothing of."""
+def test_favourites_are_bought_again():
+    """Each customer has one of 60 products, independent of other customers."""
     rng = np.random.default_rng(0)
     who = np.repeat(range(120), 12)
     own = rng.permutation(np.arange(120) % 60)[who]
@@ -650,8 +655,8 @@ def test_what_was_bought_is_bought_again():
     assert without.score(X[90:]) < model.score(X[90:]) - 1
 
 
-def test_what_rounding_parts_is_one_basket():
-    """Its time costs what that of a tie does, and what is next is the same."""
+def test_ties_up_to_rounding_are_one_basket():
+    """Their likelihood and next values are those of a tie."""
     rng = np.random.default_rng(0)
     events = pd.DataFrame({"who": rng.integers(0, 9, 90), "t": rng.uniform(0, 9, 90)})
     events["item"] = rng.choice([*"abc"], 90)
@@ -672,7 +677,7 @@ def test_what_rounding_parts_is_one_basket():
 
 
 @pytest.mark.parametrize("within", [None, "100D"])
-def test_next_values_leave_out_what_they_shall(model, X, within):
+def test_next_values_leave_out_seen_ones_and_others_than_candidates(model, X, within):
     only = model.predict_next(X, "kind", candidates=["order", "visit"], within=within)
     assert set(only["value"]) == {"order", "visit"}
     one = model.predict_next(X, "kind", candidates="order", within=within)
@@ -688,8 +693,8 @@ def test_next_values_leave_out_what_they_shall(model, X, within):
     assert set(zip(new["row"], new["value"], strict=True)) == expected
 
 
-def test_what_is_sure_is_no_more_than_that():
-    """A field of one level, copied and generated: rounding adds to no more than 1."""
+def test_probabilities_do_not_exceed_1():
+    """A field of one level, copied and generated, whose sums are rounded."""
     rng = np.random.default_rng(0)
     events = pd.DataFrame({"who": rng.integers(0, 30, 600), "item": "a"})
     events["t"], events["shop"] = rng.integers(0, 60, 600), rng.choice([*"xy"], 600)
@@ -726,7 +731,7 @@ def test_states_are_columns(model, X):
     check_no_leakage(model, X, n_cutoffs=3)
 
 
-def test_training_goes_on(X):
+def test_training_continues(X):
     params = {**SMALL, "early_stopping": False}
     once = LSTMEventModel(**params).fit(X).score(X)
     step = LSTMEventModel(**params).partial_fit(X)
@@ -740,7 +745,7 @@ def test_training_goes_on(X):
 
 
 def test_every_event_is_learned_from_once(X):
-    """Many rows of a customer are one history up to the last cutoff."""
+    """Rows of a customer are one history up to the last cutoff."""
     last = X.loc[X.groupby("who")["at"].idxmax()]
     statics = [name for name in X if name not in ("who", "at", "history")]
     many = LSTMEventModel(**SMALL).fit(X.drop(columns=statics).sort_index())

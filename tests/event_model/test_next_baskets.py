@@ -1,4 +1,4 @@
-"""The next basket: beside simulations, and whatever rows are beside a row."""
+"""The next basket: against simulations, and in any batch of rows."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from sklearn_seqcrm.events import EventLog
 
 
 def make_rows(n_customers=60):
-    """Baskets of one to nine lines of which each customer has favourites."""
+    """Return baskets of one to nine lines; each customer has favourites."""
     rng = np.random.default_rng(0)
     taste = rng.dirichlet(np.full(12, 0.3), n_customers)
     n_lines = 1 + rng.poisson(rng.choice([0, 4], 8 * n_customers))
@@ -40,9 +40,9 @@ def probabilities(found):
 
 @pytest.mark.filterwarnings("ignore:.* simulated paths had")
 def test_errors_are_small(model, X, monkeypatch):
-    """Of eight rows, beside the share of 1,000 simulated baskets, by other code."""
+    """Against the share of 1,000 simulated baskets of each row."""
     rows, n_paths = X[:8], 1000
-    # All that is asked of paths is their first basket.
+    # The first basket is enough of a path.
     monkeypatch.setattr(MostEvents, "bound", lambda *_: 20)
     found = probabilities(model.predict_next(rows, "item", n=12, basket=True))
     futures = model.sample(rows, 2000, n_paths, random_state=1)
@@ -60,7 +60,7 @@ def test_errors_are_small(model, X, monkeypatch):
 @pytest.mark.parametrize(
     "params", [{}, {"basket": True, "n_draws": 4}, {"within": 9, "n_draws": 20}]
 )
-def test_a_row_has_the_same_answer_in_any_company(model, X, params):
+def test_probabilities_do_not_depend_on_the_batch(model, X, params):
     whole = probabilities(model.predict_next(X, "item", n=12, **params))
     few = [40, 3, 17]
     some = probabilities(model.predict_next(X.iloc[few], "item", n=12, **params))

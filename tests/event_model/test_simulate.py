@@ -1,4 +1,4 @@
-"""Simulated events: whose they are, when they are, and which fields they have."""
+"""Simulated events: their rows, their times and their fields."""
 
 import numpy as np
 import pandas as pd
@@ -24,10 +24,10 @@ def model(X):
     return LSTMEventModel(**SMALL).fit(X)
 
 
-# Company ------------------------------------------------------------------------------
+# Batches ------------------------------------------------------------------------------
 
 
-def test_a_row_has_the_same_paths_in_any_company(model, X):
+def test_paths_do_not_depend_on_the_batch(model, X):
     whole = model.sample(X, "200D", n_paths=4, random_state=0)
     rows = np.flatnonzero(X["history"].array.lengths)[[20, 3, 11]]
     some = model.sample(X.iloc[rows], "200D", n_paths=4, random_state=0)
@@ -63,7 +63,7 @@ def test_repeated_rows_have_paths_of_their_own(model, X):
     [("ns", "1950-01-01"), ("ns", "2250-01-01"), ("us", "2250-01-01")],
 )
 def test_no_horizon_leads_beyond_the_end_of_the_axis(unit, start):
-    """Nanoseconds end in 2262: what lies behind is not simulated, nor in 1677."""
+    """Nanoseconds end in 2262: later events are not simulated, and do not wrap."""
     rng, start = np.random.default_rng(0), pd.Timestamp(start)
     days = pd.to_timedelta(rng.integers(0, 3000, 40), "D")
     events = pd.DataFrame({"who": rng.integers(0, 10, 40), "when": start + days})
@@ -94,7 +94,7 @@ def make_events(rng, n, n_customers, n_days):
 
 
 def make_kinds():
-    """Orders, and three rare kinds of which one has an amount as well."""
+    """Return visits, and three rare kinds, two of which have an amount."""
     rng = np.random.default_rng(0)
     logs = {}
     for kind, n in (("visit", 300), ("order", 60), ("call", 40), ("letter", 30)):
@@ -130,7 +130,7 @@ def test_rare_kinds_have_the_fields_of_their_kind(rare):
 
 
 @pytest.mark.parametrize("within", [None, 30])
-def test_rare_values_that_a_customer_has_had_are_left_out(within):
+def test_rare_values_in_the_history_are_left_out(within):
     rng = np.random.default_rng(0)
     events = make_events(rng, 120, 20, 50)
     events["item"] = rng.choice([*"aaaabcdefg"], 120)
@@ -144,7 +144,7 @@ def test_rare_values_that_a_customer_has_had_are_left_out(within):
 
 
 def test_small_numbers_and_missing_ones():
-    """Amounts below 1e-9 differ; a field that was never there never is."""
+    """Amounts below 1e-9 are resolved; an empty field stays empty."""
     rng = np.random.default_rng(0)
     events = make_events(rng, 200, 20, 90)
     events["tiny"] = 1e-10 * np.exp(rng.normal(size=200))

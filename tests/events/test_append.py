@@ -67,10 +67,12 @@ def test_a_record_of_days_and_of_moments():
     later = days.assign(time=pd.Timestamp("2024-01-05"))
     moments = days.assign(time=pd.Timestamp("2024-01-04 10:00"))
     log = EventLog(days, "customer", "time")
-    assert log.append(later).timeline.record.in_days
-    assert not log.append(moments).append(later).timeline.record.in_days
+    assert log.append(later).timeline.observation.in_days
+    assert not log.append(moments).append(later).timeline.observation.in_days
     assert (
-        not EventLog(moments, "customer", "time").append(later).timeline.record.in_days
+        not EventLog(moments, "customer", "time")
+        .append(later)
+        .timeline.observation.in_days
     )
 
 
@@ -208,13 +210,13 @@ def test_an_appended_table_may_extend_the_record(log, events):
     assert log.append(later).observed_until == pd.Timestamp("2025-03-02")
     joint = log.append(later, observed_until="2025-03-31")
     assert joint.observed_until == pd.Timestamp("2025-03-31")
-    assert joint.timeline.record.in_days
+    assert joint.timeline.observation.in_days
     nothing = log.append(events[:0], observed_until="2024-03-31")
     assert nothing.observed_until == pd.Timestamp("2024-03-31")
     assert len(nothing) == len(log)
     with pytest.raises(ValueError, match="lies before the last event at 2025-03-02"):
         log.append(later, observed_until="2025-03-01")
-    with pytest.raises(ValueError, match=r"lies before 2024-03-31.*recorded already"):
+    with pytest.raises(ValueError, match=r"lies before 2024-03-31.*observed already"):
         nothing.append(events[:0], observed_until="2024-03-30")
 
 

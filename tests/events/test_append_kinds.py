@@ -9,6 +9,7 @@ import pytest
 
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.targets import churned
+from tests.logs import log_of_table
 
 ORDERS = pd.DataFrame(
     {"who": ["a", "b"], "day": [1, 2], "price": [5.0, 8.0], "shop": ["n", "s"]}
@@ -23,13 +24,9 @@ NEW_RETURNS = pd.DataFrame(
 KINDS = {"order": ["price", "shop"], "return": ["price", "reason"]}
 
 
-def log_of(table, **options):
-    return EventLog(table, "who", "day", **options)
-
-
 def merged(orders=ORDERS, returns=RETURNS, **options):
     return EventLog.concat(
-        {"order": log_of(orders), "return": log_of(returns)}, **options
+        {"order": log_of_table(orders), "return": log_of_table(returns)}, **options
     )
 
 
@@ -52,7 +49,7 @@ def whole():
         lambda log, path: log.append(NEW_ORDERS[:0].assign(event="order")),
     ],
 )
-@pytest.mark.parametrize("wrap", [lambda table: table, log_of])
+@pytest.mark.parametrize("wrap", [lambda table: table, log_of_table])
 def test_tables_by_kind_equal_the_log_of_everything(tmp_path, travelled, wrap):
     log = travelled(merged(), tmp_path / "log.parquet")
     assert log.kinds == KINDS
@@ -75,10 +72,10 @@ def test_a_log_of_one_kind_takes_that_kind():
 
 
 def test_a_log_without_kinds_says_so():
-    assert log_of(ORDERS).kinds == {}
+    assert log_of_table(ORDERS).kinds == {}
 
 
-@pytest.mark.parametrize("wrap", [lambda table: table, log_of])
+@pytest.mark.parametrize("wrap", [lambda table: table, log_of_table])
 def test_one_table_of_all_kinds_is_blanked(wrap):
     """As exported from a warehouse, where a join has filled what does not belong."""
     both = pd.concat(
@@ -135,7 +132,11 @@ def test_a_new_kind_is_refused_unless_asked_for():
     joint = log.append({"call": CALLS}, new_kinds=True)
     assert joint.kinds == {**KINDS, "call": ["minutes", "price"]}
     expected = EventLog.concat(
-        {"order": log_of(ORDERS), "return": log_of(RETURNS), "call": log_of(CALLS)}
+        {
+            "order": log_of_table(ORDERS),
+            "return": log_of_table(RETURNS),
+            "call": log_of_table(CALLS),
+        }
     )
     pd.testing.assert_frame_equal(joint.to_frame(), expected.to_frame())
     one_table = log.append(CALLS.assign(event="call"), new_kinds=True)
@@ -155,7 +156,7 @@ def test_a_new_kind_has_no_field_called_like_a_key(name):
     with pytest.raises(ValueError, match=re.escape(text.format("log"))):
         merged().append({"call": calls}, new_kinds=True)
     with pytest.raises(ValueError, match=re.escape(text.format("first log"))):
-        EventLog.concat({"order": log_of(ORDERS), "call": calls})
+        EventLog.concat({"order": log_of_table(ORDERS), "call": calls})
 
 
 def test_a_blanked_field_keeps_no_level_of_its_own():
@@ -183,7 +184,7 @@ def test_a_blanked_field_keeps_no_level_of_its_own():
             "'price'].",
         ),
         (
-            {"order": log_of(NEW_ORDERS, fields=["price"])}, KeyError,
+            {"order": log_of_table(NEW_ORDERS, fields=["price"])}, KeyError,
             "more['order'] has no columns ['shop'] for fields; it has ['price'].",
         ),
         (
@@ -219,7 +220,7 @@ def test_the_record_ends_with_the_kind_that_ends_first():
     assert log.append({"order": NEW_ORDERS}).observed_until == 3
     assert log.append({**both, "return": RETURNS[:0]}).observed_until == 3
     assert log.append({"order": NEW_ORDERS}, observed_until=9).observed_until == 9
-    told = {"order": NEW_ORDERS, "return": log_of(NEW_RETURNS, observed_until=30)}
+    told = {"order": NEW_ORDERS, "return": log_of_table(NEW_RETURNS, observed_until=30)}
     assert log.append(told).observed_until == 9
     # As in concat, some kinds may be recorded for longer than all.
     assert log.append(both, observed_until=5).observed_until == 5
@@ -235,9 +236,9 @@ def test_both_ways_to_append_record_the_same():
     log = merged(observed_until=3)
     for returns in (NEW_RETURNS.assign(day=8), NEW_RETURNS[:0]):
         one, other = both_ways(log, NEW_ORDERS, returns)
-        assert one.timeline.record == other.timeline.record
+        assert one.timeline.observation == other.timeline.observation
         assert one.observed_until == (8 if len(returns) else 3)
-        assert one.timeline.record.limited_by == "return"
+        assert one.timeline.observation.limited_by == "return"
         # Nobody has said that there were no returns.
         with pytest.raises(
             ValueError, match=r"events of kind 'return'.*append \(observed_until"
@@ -249,7 +250,7 @@ def test_a_log_of_all_kinds_says_until_when_they_were_recorded():
     more = merged(NEW_ORDERS, NEW_RETURNS.assign(day=8), observed_until=30)
     joint = merged(observed_until=3).append(more)
     assert joint.observed_until == 30
-    assert joint.timeline.record.limited_by is None
+    assert joint.timeline.observation.limited_by is None
 
 
 def test_the_record_is_not_limited_where_all_kinds_end_together():
@@ -257,7 +258,7 @@ def test_the_record_is_not_limited_where_all_kinds_end_together():
     day = NEW_ORDERS["day"].max()
     for joint in both_ways(log, NEW_ORDERS, NEW_RETURNS.assign(day=day)):
         assert joint.observed_until == day
-        assert joint.timeline.record.limited_by is None
+        assert joint.timeline.observation.limited_by is None
 
 
 def test_a_day_appended_twice_counts_by_kind():
@@ -278,8 +279,10 @@ def test_nothing_extends_a_record_that_a_user_has_ended():
 
 
 def test_a_pickled_history_does_not_name_the_kinds_of_the_future():
-    later = log_of(pd.DataFrame({"who": ["a"], "day": [29], "why": [1.0]}))
-    log = EventLog.concat({"order": log_of(ORDERS), "secret": later}, observed_until=29)
+    later = log_of_table(pd.DataFrame({"who": ["a"], "day": [29], "why": [1.0]}))
+    log = EventLog.concat(
+        {"order": log_of_table(ORDERS), "secret": later}, observed_until=29
+    )
     history = log.snapshots([5])["history"][0]
     assert b"secret" not in pickle.dumps(history)
     assert b"secret" in pickle.dumps(log.snapshots([5])["history"])

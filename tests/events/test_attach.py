@@ -353,7 +353,7 @@ BAD_ROWS = {
     "cutoffs that are numbers": (
         ROWS.assign(at=5), {"cutoff": "at"}, ValueError,
         "cutoffs in 'at' are plain numbers, but the times of the log are naive "
-        "datetimes; build both from the same kind of times.",
+        "datetimes; build both from times of the same type.",
     ),
     "a cutoff that is a number": (
         ROWS, {"cutoff": 5}, ValueError,
@@ -399,7 +399,7 @@ OTHER_CLOCKS = {
     "datetimes, log of numbers": (
         NUMBERS.assign(at=pd.Timestamp(0)), {},
         "cutoffs in 'at' are naive datetimes, but the times of the log are plain "
-        "numbers; build both from the same kind of times.",
+        "numbers; build both from times of the same type.",
     ),
     "infinite cutoffs, integer log": (
         NUMBERS.assign(at=np.inf), {},

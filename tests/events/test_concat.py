@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from sklearn_seqcrm.events import EventLog
+from tests.logs import log_of_table
 
 
 def table(n, seed, **columns):
@@ -21,32 +22,30 @@ ORDERS = table(60, 0, price=[1.5, 2.5, np.nan], shop=["north", "south"])
 RETURNS = table(25, 1, reason=["size", "colour", None], shop=["south", "west"])
 
 
-def log_of(events, **options):
-    return EventLog(events, "who", "time", **options)
-
-
 def merged(**options):
-    logs = {"order": log_of(ORDERS), "return": log_of(RETURNS)}
+    logs = {"order": log_of_table(ORDERS), "return": log_of_table(RETURNS)}
     return EventLog.concat(logs, **options)
 
 
 def test_merging_is_building_from_the_tables_below_one_another():
     both = pd.concat([ORDERS.assign(event="order"), RETURNS.assign(event="return")])
     columns = ["who", "time", "event", "price", "shop", "reason"]
-    expected = log_of(both[columns]).to_frame()
+    expected = log_of_table(both[columns]).to_frame()
     pd.testing.assert_frame_equal(merged().to_frame(), expected)
 
 
 def test_the_mapping_orders_what_happens_at_once():
     at = pd.DataFrame({"who": ["a"], "time": [5]})
-    logs = {"z": log_of(at), "b": log_of(at), "m": log_of(at)}
+    logs = {"z": log_of_table(at), "b": log_of_table(at), "m": log_of_table(at)}
     assert EventLog.concat(logs).to_frame()["event"].tolist() == ["z", "b", "m"]
 
 
 def test_one_log_gets_a_kind():
-    frame = EventLog.concat({"order": log_of(ORDERS)}, kind_field="what").to_frame()
+    frame = EventLog.concat(
+        {"order": log_of_table(ORDERS)}, kind_field="what"
+    ).to_frame()
     assert frame["what"].unique().tolist() == ["order"]
-    expected = log_of(ORDERS).to_frame()
+    expected = log_of_table(ORDERS).to_frame()
     pd.testing.assert_frame_equal(frame.drop(columns="what"), expected)
 
 
@@ -58,12 +57,14 @@ def test_one_log_gets_a_kind():
     ],
 )
 def test_times_get_the_finest_unit(first, second, dtype):
-    a = log_of(pd.DataFrame({"who": ["a"], "time": pd.to_datetime(["2024-01-02"])}))
+    a = log_of_table(
+        pd.DataFrame({"who": ["a"], "time": pd.to_datetime(["2024-01-02"])})
+    )
     tables = [
         pd.DataFrame({"who": ["a"], "time": pd.to_datetime([day]).as_unit(unit)})
         for day, unit in (("2024-01-02", first), ("2024-01-01", second))
     ]
-    log = EventLog.concat({"x": log_of(tables[0]), "y": log_of(tables[1])})
+    log = EventLog.concat({"x": log_of_table(tables[0]), "y": log_of_table(tables[1])})
     assert log.to_frame()["time"].dtype == dtype
     assert log.to_frame()["event"].tolist() == ["y", "x"]
     assert len(a) == 1
@@ -72,7 +73,7 @@ def test_times_get_the_finest_unit(first, second, dtype):
 def test_fields_get_the_finest_unit():
     due = pd.DataFrame({"who": ["a"], "time": [1], "due": ["2024-01-02"]})
     tables = [due.astype({"due": f"datetime64[{unit}]"}) for unit in ("s", "ns")]
-    first, second = map(log_of, tables)
+    first, second = map(log_of_table, tables)
     for log in (
         EventLog.concat({"x": first, "y": second}),
         first.append(tables[1], duplicates="keep"),
@@ -82,7 +83,10 @@ def test_fields_get_the_finest_unit():
 
 def test_the_record_ends_with_the_log_that_ends_first_or_where_told():
     later = pd.Timestamp("2024-03-01")
-    logs = {"order": log_of(ORDERS, observed_until=later), "return": log_of(RETURNS)}
+    logs = {
+        "order": log_of_table(ORDERS, observed_until=later),
+        "return": log_of_table(RETURNS),
+    }
     with pytest.warns(
         UserWarning, match="last event of kind 'return' is at 2024-01-09"
     ):
@@ -94,8 +98,8 @@ def test_some_kinds_may_be_recorded_for_longer_than_all():
     orders = pd.DataFrame({"who": ["a"] * 3, "time": [1, 60, 100]})
     returns = pd.DataFrame({"who": ["a"], "time": [20]})
     logs = {
-        "order": log_of(orders),
-        "return": log_of(returns, observed_until=50),
+        "order": log_of_table(orders),
+        "return": log_of_table(returns, observed_until=50),
     }
     for until, until_told in ((None, 50), (70, 70)):
         log = EventLog.concat(logs, observed_until=until)
@@ -106,7 +110,7 @@ def test_some_kinds_may_be_recorded_for_longer_than_all():
 def test_what_is_known_now_is_everything():
     late = pd.DataFrame({"who": ["a"], "time": [9]})
     early = pd.DataFrame({"who": ["a"], "time": [1]})
-    log = EventLog.concat({"order": log_of(late), "return": log_of(early)})
+    log = EventLog.concat({"order": log_of_table(late), "return": log_of_table(early)})
     assert log.observed_until == 1
     [history] = log.attach(pd.DataFrame({"who": ["a"]}))["history"]
     assert len(history) == 2
@@ -115,7 +119,9 @@ def test_what_is_known_now_is_everything():
 def test_a_return_is_not_known_before_it_happens():
     order = pd.DataFrame({"who": ["a"], "time": [1]})
     come_back = pd.DataFrame({"who": ["a"], "time": [20]})
-    log = EventLog.concat({"order": log_of(order), "return": log_of(come_back)})
+    log = EventLog.concat(
+        {"order": log_of_table(order), "return": log_of_table(come_back)}
+    )
     X = log.attach(pd.DataFrame({"who": ["a", "a"], "now": [20, 21]}), cutoff="now")
     seen = [history.to_frame()["event"].tolist() for history in X["history"]]
     assert seen == [["order"], ["order", "return"]]
@@ -142,8 +148,8 @@ def test_only_takes_a_list_as_well():
 def test_only_forgets_customers_without_such_an_event():
     log = EventLog.concat(
         {
-            "order": log_of(pd.DataFrame({"who": ["a", "b"], "time": [1, 2]})),
-            "return": log_of(pd.DataFrame({"who": ["b"], "time": [3]})),
+            "order": log_of_table(pd.DataFrame({"who": ["a", "b"], "time": [1, 2]})),
+            "return": log_of_table(pd.DataFrame({"who": ["b"], "time": [3]})),
         }
     )
     X = log.only("return").attach(pd.DataFrame({"who": ["a", "b"]}))
@@ -157,43 +163,51 @@ NUMBERED = pd.DataFrame({"who": ["a"], "time": [1], "price": [1.0]})
 @pytest.mark.parametrize(
     ("logs", "options", "error", "message"),
     [
-        ([log_of(ORDERS)], {}, TypeError, "a dict that names the kind .* got list"),
+        (
+            [log_of_table(ORDERS)],
+            {},
+            TypeError,
+            "a dict that names the kind .* got list",
+        ),
         ({}, {}, TypeError, "a dict that names the kind"),
         ({"o": ORDERS}, {}, TypeError, "'o' must be an EventLog; got DataFrame"),
-        ({1: log_of(ORDERS)}, {}, TypeError, "kinds of logs must be text; got 1"),
+        ({1: log_of_table(ORDERS)}, {}, TypeError, "kinds of logs must be text; got 1"),
         (
-            {"o": log_of(ORDERS)},
+            {"o": log_of_table(ORDERS)},
             {"kind_field": "shop"},
             ValueError,
             "a column 'shop' alrea",
         ),
         (
-            {"o": log_of(ORDERS)},
+            {"o": log_of_table(ORDERS)},
             {"kind_field": "who"},
             ValueError,
             "a column 'who' already",
         ),
         (
-            {"o": log_of(ORDERS), "n": log_of(NUMBERED)},
+            {"o": log_of_table(ORDERS), "n": log_of_table(NUMBERED)},
             {},
             ValueError,
             "times of 'n' are plain numbers, those of 'o' naive datetimes",
         ),
         (
-            {"o": log_of(NUMBERED), "n": log_of(NUMBERED.assign(who=7))},
+            {"o": log_of_table(NUMBERED), "n": log_of_table(NUMBERED.assign(who=7))},
             {},
             TypeError,
             "customers have the types .* cast them",
         ),
         (
-            {"o": log_of(NUMBERED), "n": log_of(NUMBERED.assign(price="dear"))},
+            {
+                "o": log_of_table(NUMBERED),
+                "n": log_of_table(NUMBERED.assign(price="dear")),
+            },
             {},
             ValueError,
             "'price' has the types .*'o': 'numeric', 'n': 'categorical'",
         ),
         (
             {
-                "o": log_of(NUMBERED),
+                "o": log_of_table(NUMBERED),
                 "n": EventLog(NUMBERED.assign(who=0, id="a", at=1), "id", "at"),
             },
             {},
@@ -202,21 +216,28 @@ NUMBERED = pd.DataFrame({"who": ["a"], "time": [1], "price": [1.0]})
         ),
         (
             {
-                "o": log_of(NUMBERED.assign(due=np.datetime64("9999-12-31", "us"))),
-                "n": log_of(NUMBERED.assign(due=np.datetime64("2024-01-01", "ns"))),
+                "o": log_of_table(
+                    NUMBERED.assign(due=np.datetime64("9999-12-31", "us"))
+                ),
+                "n": log_of_table(
+                    NUMBERED.assign(due=np.datetime64("2024-01-01", "ns"))
+                ),
             },
             {},
             ValueError,
             "'due' has times of the unit 'ns' in one log, and in another times outside",
         ),
         (
-            {"o": log_of(NUMBERED.assign(time=2**53 + 1)), "n": log_of(FLOATS)},
+            {
+                "o": log_of_table(NUMBERED.assign(time=2**53 + 1)),
+                "n": log_of_table(FLOATS),
+            },
             {},
             ValueError,
             r"times of 'o' hold 1 whole numbers beyond 2\*\*53, .* that are floats",
         ),
         (
-            {"o": log_of(NUMBERED)},
+            {"o": log_of_table(NUMBERED)},
             {"observed_until": np.nan},
             ValueError,
             "observed_until must be one time; got nan",

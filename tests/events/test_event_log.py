@@ -402,7 +402,7 @@ BAD_INPUT = {
     "observed_until of another kind": (
         (frame(), "customer", "time", None, pd.Timestamp("2024-01-01")), ValueError,
         "observed_until are naive datetimes, but the times of the log are plain "
-        "numbers; build both from the same kind of times.",
+        "numbers; build both from times of the same type.",
     ),
 }  # fmt: skip
 

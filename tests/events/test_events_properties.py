@@ -9,16 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sklearn_seqcrm._ragged._runs import sort_events
-from sklearn_seqcrm._ragged._segments import ranges
-from sklearn_seqcrm._store._clock import Clock
-from sklearn_seqcrm._store._timeline import Timeline
+from sklearn_seqcrm._ragged import ranges, sort_events
+from sklearn_seqcrm._store import Clock, Timeline
 from sklearn_seqcrm.events import EventLog, HistoryArray
 from tests.events.reference import histories, snapshot_rows, visible
 
 # derandomize: the same examples in every run.
-few = settings(max_examples=60, deadline=None, derandomize=True)
-many = settings(max_examples=200, deadline=None, derandomize=True)
+few = settings(max_examples=30, deadline=None, derandomize=True)
+many = settings(max_examples=100, deadline=None, derandomize=True)
 
 KINDS = ["seconds", "aware", "nanoseconds", "integer", "float"]
 kinds = st.sampled_from(KINDS)

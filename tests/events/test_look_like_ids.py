@@ -13,7 +13,7 @@ from sklearn_seqcrm.events import EventLog
 N = 20_000
 
 
-def log_of(values, convert=lambda table: table, **options):
+def log_of_values(values, convert=lambda table: table, **options):
     """A log of 20 events a customer, in the order of time."""
     n = len(values)
     events = pd.DataFrame({"who": np.arange(n) // 20, "time": range(n), "x": values})
@@ -72,13 +72,13 @@ WARNING = re.escape(
 @pytest.mark.parametrize("seed", range(3))
 def test_ids_are_a_warning(case, seed):
     with pytest.warns(UserWarning, match=WARNING):
-        log_of(ids(seed)[case])
+        log_of_values(ids(seed)[case])
 
 
 @pytest.mark.parametrize("case", quantities())
 @pytest.mark.parametrize("seed", range(3))
 def test_quantities_are_none(case, seed):
-    assert log_of(quantities(seed)[case]).column("x").kind == "numeric"
+    assert log_of_values(quantities(seed)[case]).column("x").kind == "numeric"
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_quantities_are_none(case, seed):
 )
 def test_ids_beside_missing_values_or_in_other_types(convert):
     with pytest.warns(UserWarning, match=WARNING):
-        log_of(np.arange(N), convert)
+        log_of_values(np.arange(N), convert)
 
 
 def test_the_warning_points_at_the_caller():
@@ -112,7 +112,7 @@ def test_the_warning_points_at_the_caller():
     ],
 )
 def test_who_has_decided_is_not_warned(options, kind):
-    log = log_of(np.arange(N), **options)
+    log = log_of_values(np.arange(N), **options)
     assert (log.column("x").kind if log.fields else None) == kind
 
 

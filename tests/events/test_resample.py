@@ -13,7 +13,7 @@ from sklearn_seqcrm.targets import future_sum
 from tests.events.reference import histories
 
 # derandomize: the same examples in every run.
-many = settings(max_examples=100, deadline=None, derandomize=True)
+many = settings(max_examples=40, deadline=None, derandomize=True)
 
 EPOCH = pd.Timestamp("1970-01-01")
 HOUR = 3_600_000  # times with a date are counted in milliseconds here
@@ -66,7 +66,7 @@ def table(events, kind):
     )
 
 
-def log_of(events, kind):
+def log_with_early_event(events, kind):
     if kind in EARLY:
         first = events.iloc[:1].assign(time=times_of([EARLY[kind]], kind))
         events = pd.concat([first, events])
@@ -150,7 +150,7 @@ def options_of(chosen, offset, kind):
 @many
 @given(events_of, st.sampled_from(list(STEP)), lengths, st.integers(0, 9), st.data())
 def test_resampled_logs_equal_a_loop(events, kind, chosen, offset, data):
-    log = log_of(table(events, kind), kind)
+    log = log_with_early_event(table(events, kind), kind)
     options, plain = options_of(chosen, offset, kind)
     how = {field: data.draw(st.sampled_from(ways)) for field, ways in HOW.items()}
     merged = log.resample(**options, how=how)
@@ -185,7 +185,7 @@ def test_rows_see_what_was_over_and_known_at_their_cutoff(
     events, options = table(events, kind), options_of(chosen, offset, kind)[0]
     number = (half_steps - 12) * STEP[kind] / 2
     [cutoff] = times_of([int(number) if kind == "integer" else number], kind)
-    whole = log_of(events, kind)
+    whole = log_with_early_event(events, kind)
     before = whole.to_frame()
     before = before[before["time"] <= cutoff if exact else before["time"] < cutoff]
     if before.empty:

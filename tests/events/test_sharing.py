@@ -27,7 +27,7 @@ def big_log():
     return EventLog(events, "customer", "time")
 
 
-def rows_of(log, customers, **options):
+def attached(log, customers, **options):
     X = log.attach(pd.DataFrame({"customer": customers}), **options)
     return X.reindex([*X.index, -1])  # and one without a history
 
@@ -41,7 +41,7 @@ def arrays_of(log):
 
 @pytest.mark.parametrize("options", [{}, {"cutoff": 9000, "lookback": 300}])
 def test_a_few_rows_take_only_their_customers_along(big_log, options):
-    X = rows_of(big_log, [700, 3, 5000, 3, 441], **options)
+    X = attached(big_log, [700, 3, 5000, 3, 441], **options)
     pickled = pickle.dumps(X)
     assert len(pickled) < 10_000
     array, back = X["history"].array, pickle.loads(pickled)["history"].array
@@ -56,7 +56,7 @@ def test_a_few_rows_take_only_their_customers_along(big_log, options):
 
 
 def test_rows_of_no_known_customer_take_nothing_along(big_log):
-    back = pickle.loads(pickle.dumps(rows_of(big_log, [5000])))["history"].array
+    back = pickle.loads(pickle.dumps(attached(big_log, [5000])))["history"].array
     assert len(back.log) == 0
     assert back.lengths.tolist() == [0, 0]
     assert back.isna().tolist() == [False, True]
@@ -64,7 +64,7 @@ def test_rows_of_no_known_customer_take_nothing_along(big_log):
 
 
 def test_all_customers_take_the_log_as_it_is(big_log):
-    X = rows_of(big_log, np.arange(N_CUSTOMERS))
+    X = attached(big_log, np.arange(N_CUSTOMERS))
     one, other = pickle.loads(pickle.dumps([X, X[::-1]]))
     assert one["history"].array.log is other["history"].array.log
     assert len(one["history"].array.log) == len(big_log)
@@ -100,14 +100,14 @@ def test_most_customers_do_not_take_the_others_along():
 
 
 def test_a_search_copies_the_rows_of_most_customers_once(big_log):
-    X = rows_of(big_log, np.arange(600))
+    X = attached(big_log, np.arange(600))
     one, other = (X["history"].array.__getstate__()["_rows"] for _ in range(2))
     assert one.log is other.log
     assert one.log.n_customers == 600
 
 
 def test_a_set_row_is_in_the_next_pickle(big_log):
-    array = rows_of(big_log, [3, 4])["history"].array
+    array = attached(big_log, [3, 4])["history"].array
     pickle.dumps(array)
     array[0] = array[1]
     back = pickle.loads(pickle.dumps(array))
@@ -121,7 +121,7 @@ def test_a_log_out_of_a_pickle_cannot_be_written(big_log):
 
 
 def test_joblib_maps_a_dumped_table(big_log, tmp_path):
-    X = rows_of(big_log, np.arange(N_CUSTOMERS))
+    X = attached(big_log, np.arange(N_CUSTOMERS))
     joblib.dump(X, tmp_path / "X.joblib")
     back = joblib.load(tmp_path / "X.joblib", mmap_mode="r")["history"].array
     assert all(isinstance(array, np.memmap) for array in arrays_of(back.log))
@@ -130,7 +130,7 @@ def test_joblib_maps_a_dumped_table(big_log, tmp_path):
 
 @pytest.mark.parametrize("n_customers", [N_CUSTOMERS, 900])
 def test_worker_processes_read_one_mapped_log(big_log, n_customers):
-    X = rows_of(big_log, np.arange(n_customers))
+    X = attached(big_log, np.arange(n_customers))
 
     def look(part, rows):  # a local function travels by value
         log = part["history"].array.log

@@ -16,7 +16,7 @@ EVENTS = pd.DataFrame(
 LOG = EventLog(EVENTS, customer="who", time="day", observed_until=12)
 
 
-def rows_of(X):
+def numbers_of_events(X):
     """Each row as customer, cutoff and, after a colon, its number of events."""
     rows = zip(X["who"], X["cutoff"], X["history"].array.lengths, strict=True)
     return " ".join(f"{who}{cutoff}:{n_events}" for who, cutoff, n_events in rows)
@@ -31,9 +31,12 @@ def rows_of(X):
     ],
 )
 def test_regular_cutoffs(step, options, expected):
-    assert rows_of(LOG.snapshots_every(step, **options, min_events=0)) == expected
+    assert (
+        numbers_of_events(LOG.snapshots_every(step, **options, min_events=0))
+        == expected
+    )
     known = " ".join(row for row in expected.split() if not row.endswith(":0"))
-    assert rows_of(LOG.snapshots_every(step, **options)) == known
+    assert numbers_of_events(LOG.snapshots_every(step, **options)) == known
 
 
 def test_regular_cutoffs_of_dates():
@@ -57,14 +60,14 @@ def test_regular_cutoffs_of_dates():
     ],
 )
 def test_before_each_event(options, expected):
-    assert rows_of(LOG.snapshots_before_events(**options)) == expected
+    assert numbers_of_events(LOG.snapshots_before_events(**options)) == expected
 
 
 def test_neighbours_with_events_at_the_same_time_are_two():
     """The last event of one customer and the first of the next are no tie."""
     events = pd.DataFrame({"who": ["a", "a", "b", "b"], "day": [1, 9, 9, 12]})
     X = EventLog(events, "who", "day").snapshots_before_events(min_events=0)
-    assert rows_of(X) == "a1:0 a9:1 b9:0 b12:1"
+    assert numbers_of_events(X) == "a1:0 a9:1 b9:0 b12:1"
 
 
 def test_a_history_keeps_its_cutoff_when_the_column_is_changed():
@@ -125,10 +128,10 @@ def test_each_moment_within_the_bounds_is_drawn():
 
 
 def test_cutoffs_in_any_collection():
-    expected = rows_of(LOG.snapshots([5, 10]))
+    expected = numbers_of_events(LOG.snapshots([5, 10]))
     for cutoffs in ({5, 10}, (10, 5, 5), np.array([5, 10]), pd.Index([5, 10])):
-        assert rows_of(LOG.snapshots(cutoffs)) == expected
-    assert rows_of(LOG.snapshots(cutoff for cutoff in (5, 10))) == expected
+        assert numbers_of_events(LOG.snapshots(cutoffs)) == expected
+    assert numbers_of_events(LOG.snapshots(cutoff for cutoff in (5, 10))) == expected
 
 
 def test_an_end_between_two_ticks():

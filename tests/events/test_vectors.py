@@ -10,6 +10,7 @@ import torch
 
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.targets import next_value
+from tests.logs import log_of_table
 
 NAN = np.nan
 # By customer and time, as the log has them.
@@ -22,10 +23,6 @@ def events(vectors=([0, 1], [2, 3], None, [6, 7]), **more):
     return pd.DataFrame(
         {"who": ["b", "a", "a", "b"], "day": [1, 2, 3, 4], "vector": vectors, **more}
     )
-
-
-def make_log(*vectors, **more):
-    return EventLog(events(*vectors, **more), "who", "day")
 
 
 def as_arrow(type_of_lists):
@@ -200,7 +197,7 @@ BAD = {
 def test_bad_vectors(case):
     vectors, error, text = BAD[case]
     with pytest.raises(error) as caught:
-        make_log(vectors)
+        log_of_table(events(vectors))
     assert text in str(caught.value)
 
 
@@ -230,7 +227,7 @@ def test_categories_are_no_vectors():
 
 
 def test_it_is_shown_as_the_user_gave_it():
-    frame = make_log().to_frame()
+    frame = log_of_table(events()).to_frame()
     assert [None if v is None else v.tolist() for v in frame["vector"]] == [
         [2, 3], None, [0, 1], [6, 7],
     ]  # fmt: skip
@@ -240,7 +237,7 @@ def test_it_is_shown_as_the_user_gave_it():
 
 
 def test_histories_and_pictures():
-    log = make_log()
+    log = log_of_table(events())
     X = log.attach(pd.DataFrame({"who": ["a", "b", "eve"]}), cutoff=4)
     history = X["history"][1]
     assert history.to_dict()["events"] == [{"day": 1, "vector": [0.0, 1.0]}]
@@ -254,7 +251,7 @@ def test_histories_and_pictures():
 
 
 def test_pickle_of_rows_takes_their_vectors_alone():
-    X = make_log().attach(pd.DataFrame({"who": ["b"]}), cutoff=2)
+    X = log_of_table(events()).attach(pd.DataFrame({"who": ["b"]}), cutoff=2)
     for again in (pickle.loads(pickle.dumps(X))["history"][0],
                   pickle.loads(pickle.dumps(X["history"][0]))):  # fmt: skip
         assert again.to_frame()["vector"][0].tolist() == [0, 1]
@@ -262,7 +259,7 @@ def test_pickle_of_rows_takes_their_vectors_alone():
 
 def test_parquet_of_a_log(tmp_path):
     pytest.importorskip("pyarrow")
-    log = make_log(amount=[1.0, 2, 3, 4])
+    log = log_of_table(events(amount=[1.0, 2, 3, 4]))
     log.to_parquet(tmp_path / "log.parquet")
     again = EventLog.from_parquet(tmp_path / "log.parquet")
     assert again.fields == ["vector", "amount"]
@@ -273,7 +270,9 @@ def test_parquet_of_a_log(tmp_path):
 
 def test_parquet_of_rows(tmp_path):
     pytest.importorskip("pyarrow")
-    X = make_log().attach(pd.DataFrame({"who": ["a", "b", "eve"]}), cutoff=4)
+    X = log_of_table(events()).attach(
+        pd.DataFrame({"who": ["a", "b", "eve"]}), cutoff=4
+    )
     X.to_parquet(tmp_path / "rows.parquet")
     again = pd.read_parquet(tmp_path / "rows.parquet")["history"].array
     np.testing.assert_array_equal(again.log.column("vector").values, STORED[:3])
@@ -282,7 +281,7 @@ def test_parquet_of_rows(tmp_path):
 @pytest.mark.parametrize("cutoff", [0, 1, 3.5])
 def test_parquet_knows_the_length_of_what_is_missing(cutoff, tmp_path):
     pytest.importorskip("pyarrow")
-    log = make_log([None, None, None, [6, 7]])
+    log = log_of_table(events([None, None, None, [6, 7]]))
     X = log.attach(pd.DataFrame({"who": ["a", "b"]}), cutoff=cutoff)
     X.to_parquet(tmp_path / "rows.parquet")
     again = pd.read_parquet(tmp_path / "rows.parquet")["history"].array
@@ -294,7 +293,7 @@ def test_parquet_knows_the_length_of_what_is_missing(cutoff, tmp_path):
 
 def test_concat_and_only():
     orders = EventLog(events().drop(columns="vector"), "who", "day")
-    log = EventLog.concat({"order": orders, "text": make_log()})
+    log = EventLog.concat({"order": orders, "text": log_of_table(events())})
     values = log.column("vector").values
     is_text = log.to_frame()["event"] == "text"
     np.testing.assert_array_equal(values[is_text], STORED)
@@ -303,17 +302,17 @@ def test_concat_and_only():
 
 
 def test_logs_of_other_lengths_do_not_join():
-    other = make_log([[1, 2, 3], None, None, None])
+    other = log_of_table(events([[1, 2, 3], None, None, None]))
     text = r"'vector' has vectors of the lengths \{'one': 2, 'other': 3\}"
     with pytest.raises(ValueError, match=text):
-        EventLog.concat({"one": make_log(), "other": other})
-    numbers = make_log([1.0, 2, 3, 4])
+        EventLog.concat({"one": log_of_table(events()), "other": other})
+    numbers = log_of_table(events([1.0, 2, 3, 4]))
     with pytest.raises(ValueError, match="'one': 'vector', 'other': 'numeric'"):
-        EventLog.concat({"one": make_log(), "other": numbers})
+        EventLog.concat({"one": log_of_table(events()), "other": numbers})
 
 
 def test_append_finds_the_same_vectors():
-    log = make_log()
+    log = log_of_table(events())
     assert log.append(events(), duplicates="drop") is log
     other = events([[0, 1], [2, 4], None, [6, 7]])
     assert len(log.append(other, duplicates="drop")) == 5
@@ -323,7 +322,7 @@ def test_append_finds_the_same_vectors():
 
 def test_append_blanks_vectors_of_other_kinds():
     orders = EventLog(events().drop(columns="vector"), "who", "day")
-    log = EventLog.concat({"order": orders, "text": make_log()})
+    log = EventLog.concat({"order": orders, "text": log_of_table(events())})
     more = events().assign(event=["order", "order", "text", "text"], day=9)
     values = log.append(more).column("vector").values
     assert np.isfinite(values).all(axis=1).sum() == 4  # one of the new ones
@@ -338,20 +337,25 @@ def test_append_blanks_vectors_of_other_kinds():
     ],
 )
 def test_resample(how, expected):
-    log = make_log().resample(10, how={"vector": how})
+    log = log_of_table(events()).resample(10, how={"vector": how})
     np.testing.assert_array_equal(log.column("vector").values, expected)
-    default = make_log().resample(10).column("vector").values
+    default = log_of_table(events()).resample(10).column("vector").values
     np.testing.assert_array_equal(default, [[2, 3], [3, 4]])
-    missing = make_log([None, [2, 3], None, None]).resample(10).column("vector").values
+    missing = (
+        log_of_table(events([None, [2, 3], None, None]))
+        .resample(10)
+        .column("vector")
+        .values
+    )
     np.testing.assert_array_equal(missing, [[2, 3], [NAN, NAN]])
 
 
 def test_resample_refuses_what_vectors_have_not():
     with pytest.raises(ValueError, match=r"vector; it can be one of \['mean', 'first'"):
-        make_log().resample(10, how={"vector": "sum"})
+        log_of_table(events()).resample(10, how={"vector": "sum"})
 
 
 def test_it_is_no_target():
-    X = make_log().attach(pd.DataFrame({"who": ["a", "b"]}), cutoff=2)
+    X = log_of_table(events()).attach(pd.DataFrame({"who": ["a", "b"]}), cutoff=2)
     with pytest.raises(ValueError, match="Field 'vector' is vector, and next_value"):
         next_value(X, "vector")

@@ -1,4 +1,3 @@
-import pickle
 from functools import partial
 from itertools import pairwise
 
@@ -11,13 +10,12 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_frame_equal
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline, make_union
 
 from sklearn_seqcrm._ragged import _segments
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
-from sklearn_seqcrm.feature_extraction._aggregates._lengths import label_of
+from sklearn_seqcrm.feature_extraction._aggregates import label_of
 from sklearn_seqcrm.model_selection import check_no_leakage
 from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import make_history_pipeline
@@ -27,8 +25,9 @@ from sklearn_seqcrm.testing._small_data import (
     make_table,
     make_y,
 )
+from tests.logs import log_of, log_of_table
 
-# Of small tables, most columns would be left out.
+# With the default, small tables would lose most columns.
 Aggregator = partial(HistoryAggregator, min_rows=0)
 RARE = "infrequent_sklearn"
 
@@ -46,12 +45,12 @@ ORDERS = pd.DataFrame(
     ],
     columns=["who", "day", "spend", "product"],
 ).astype({"day": "datetime64[s]"})
-LOG = EventLog(ORDERS, "who", "day")
+LOG = log_of_table(ORDERS)
 PEOPLE = pd.DataFrame({"who": ["ann", "bob", "cleo", "dan"], "age": [40, 30, 20, 50]})
 
 
 def aggregates(X, **options):
-    """The table of one history column, without its name."""
+    """Return the aggregates of one history column, without its name."""
     model = Aggregator(remainder="drop", **options)
     table = model.fit_transform(X)
     return table.rename(columns=lambda name: name.removeprefix("history__"))
@@ -131,12 +130,12 @@ def test_events_at_the_cutoff_against_those_before():
     assert found["product_now_share"] == 3 / 7
 
 
-def test_what_never_varies_has_no_spread():
-    """Neither rounded days since 1970 nor the rounded mean of 0.1 are a deviation."""
+def test_constant_numbers_have_a_standard_deviation_of_0():
+    """Rounding, of days since 1970 or of the mean of 0.1, must not show."""
     day = pd.Timestamp("2024-01-01") + pd.to_timedelta(79_191 * np.arange(60), "s")
     orders = pd.DataFrame({"who": list("abc") * 20, "day": day, "fee": 0.1})
     orders["sent"] = day + pd.Timedelta("36h 17min")
-    X = EventLog(orders, "who", "day").attach(
+    X = log_of_table(orders).attach(
         orders[["who", "day"]], "who", "day", allow_exact_matches=True
     )
     found = HistoryAggregator(remainder="drop").fit_transform(X)
@@ -153,7 +152,7 @@ def test_what_never_varies_has_no_spread():
 
 
 def slow_aggregates(history, lookbacks, half_lives, unit, levels):
-    """What one History says, event by event. Lengths are of the type of times."""
+    """Compute the aggregates of one History, event by event."""
     events, cutoff = history.to_frame(), history.cutoff
     time = events.columns[1]
     ages = [(cutoff - t) / unit for t in events[time]]
@@ -263,10 +262,10 @@ AXES = {
 
 
 def compare(events, rows, axis, unit, lookbacks, half_lives, **attach):
-    """Compare all columns of rows with the loop; return the number that is there."""
+    """Compare all columns with the loop, and return them."""
     times, hour = AXES[axis]
     events = events.assign(time=times(events["time"]))
-    log = EventLog(events, "id", "time")
+    log = log_of_table(events)
     if "lookback" in attach:
         attach["lookback"] = attach["lookback"] * hour
     X = log.attach(rows.assign(at=times(rows["at"])), cutoff="at", **attach)
@@ -334,7 +333,7 @@ def random_table(n_events, n_customers, n_rows, seed=0):
 @pytest.mark.parametrize("axis", AXES)
 def test_equal_to_a_loop(axis, attach, block, monkeypatch):
     monkeypatch.setattr(_segments, "BLOCK", block)
-    events, rows = random_table(150, 8, 60)
+    events, rows = random_table(150, 8, 45)
     found = compare(events, rows, axis, 24, [10, 70], [5, 50], **attach)
     assert found.notna().any().all()
 
@@ -347,7 +346,7 @@ def test_long_histories_equal_a_loop(attach):
     assert found["n_events"].max() > 280
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=15)
 @given(
     st.lists(
         st.tuples(
@@ -372,7 +371,7 @@ def test_any_events_and_rows(events, rows, exact, attach):
     )
 
 
-# What a row does not see changes nothing, not even the last digit ---------------------
+# Later events and large numbers change no digit ---------------------------------------
 
 
 def test_later_events_change_no_digit():
@@ -398,7 +397,7 @@ def test_later_events_change_no_digit():
 
 def test_a_large_amount_before_a_window_spoils_no_digit_in_it():
     events = pd.DataFrame({"id": "a", "time": range(40), "amount": [1e17] + 39 * [0.1]})
-    X = EventLog(events, "id", "time").snapshots([40])
+    X = log_of_table(events).snapshots([40])
     found = aggregates(X, lookbacks=[35], half_lives=None).iloc[0]
     assert found["amount_sum_35"] == pytest.approx(3.5, rel=1e-15)
     assert found["amount_std_35"] == pytest.approx(0, abs=1e-15)
@@ -409,7 +408,7 @@ def test_a_large_amount_before_a_window_spoils_no_digit_in_it():
 def test_a_large_amount_before_a_row_starts_spoils_no_decayed_sum(amounts):
     events = pd.DataFrame({"id": "a", "time": [0, 1, 50, 51, 52], "amount": amounts})
     rows = pd.DataFrame({"id": "a", "at": [5, 60]})
-    X = EventLog(events, "id", "time").attach(rows, cutoff="at", lookback=20)
+    X = log_of_table(events).attach(rows, cutoff="at", lookback=20)
     options = {"lookbacks": None, "half_lives": [30]}
     found = aggregates(X, **options)["amount_decayed_sum_30"]
     expected = np.sum(np.array(amounts[2:]) * 2 ** (-np.array([10, 9, 8]) / 30))
@@ -420,7 +419,7 @@ def test_a_large_amount_before_a_row_starts_spoils_no_decayed_sum(amounts):
 def test_huge_amounts_are_no_infinities():
     amounts = [1e300, -1e300, 1e-300, 1.7e308]
     events = pd.DataFrame({"id": "a", "time": range(4), "amount": amounts})
-    log = EventLog(events, "id", "time")
+    log = log_of_table(events)
     X = log.attach(events[["id", "time"]], cutoff="time", allow_exact_matches=True)
     assert not np.isinf(aggregates(X).to_numpy(float)).any()
 
@@ -429,7 +428,7 @@ def test_huge_amounts_in_long_histories_are_no_infinities():
     """Sums of chunks of 65,536 events are 6.6e154, and the square of that none."""
     amounts = np.repeat([1e300, -1e300], 65536)
     events = pd.DataFrame({"id": "a", "time": range(len(amounts)), "amount": amounts})
-    X = EventLog(events, "id", "time").snapshots([len(amounts)])
+    X = log_of_table(events).snapshots([len(amounts)])
     found = aggregates(X, lookbacks=None).iloc[0]
     assert found["amount_std"] == pytest.approx(1e150, rel=1e-5)
 
@@ -439,15 +438,10 @@ def test_no_leakage():
     X = EventLog(events, "who", "when").attach(
         make_rows(), cutoff="at", allow_exact_matches=True
     )
-    check_no_leakage(Aggregator().fit(X), X)
+    check_no_leakage(Aggregator().fit(X), X, n_cutoffs=3)
 
 
 # What is learned ----------------------------------------------------------------------
-
-
-def log_of(times, ids="a", **fields):
-    events = pd.DataFrame({"id": ids, "time": times, **fields})
-    return EventLog(events, "id", "time")
 
 
 @pytest.mark.parametrize(
@@ -480,7 +474,9 @@ def test_lengths_follow_the_events(times, cutoff, lookbacks, unit):
 def test_frequent_levels():
     ids = list("aabbccc")
     kind = list("xyxyzzz")  # z is frequent, but of a single customer
-    log = log_of(range(7), ids, kind=kind, basket=[f"b{i}" for i in range(7)])
+    log = log_of(
+        range(7), ids, fields={"kind": kind, "basket": [f"b{i}" for i in range(7)]}
+    )
     X = log.snapshots([7])
     model = Aggregator(max_levels=1).fit(X)
     assert model.levels_ == {"history": {"kind": ["x"], "basket": []}}
@@ -489,16 +485,20 @@ def test_frequent_levels():
     assert table["history__basket_n_levels"].tolist() == [2, 2, 3]
     assert "history__basket_last" not in table
     assert Aggregator().fit(X).levels_["history"]["kind"] == ["x", "y"]
-    # Nothing is learned of what no row sees.
+    # Only events that a row sees count.
     assert Aggregator().fit(log.snapshots([3])).levels_["history"]["kind"] == ["x"]
     no_levels = Aggregator(max_levels=0).fit(X)
     assert not any("=" in name for name in no_levels.get_feature_names_out())
 
 
-def test_levels_that_fit_did_not_know():
-    X = log_of(range(4), list("abab"), kind=["x", "x", "y", "y"]).snapshots([4])
+def test_levels_not_seen_in_fit():
+    X = log_of(range(4), list("abab"), fields={"kind": ["x", "x", "y", "y"]}).snapshots(
+        [4]
+    )
     model = Aggregator(None).fit(X)
-    other = log_of(range(3), list("aab"), kind=["new", "y", "new"]).snapshots([4])
+    other = log_of(
+        range(3), list("aab"), fields={"kind": ["new", "y", "new"]}
+    ).snapshots([4])
     found = model.transform(other)
     assert found["history__kind_last"].tolist() == ["y", RARE]
     assert found["history__kind=y_share"].tolist() == [0.5, 0]
@@ -506,9 +506,13 @@ def test_levels_that_fit_did_not_know():
     assert found.dtypes.equals(model.transform(X).dtypes)
 
 
-def test_numbers_that_several_kinds_have_are_told_apart():
-    orders = log_of([1, 2, 5], list("aab"), spend=[10.0, 20.0, 30.0], shop=list("xyx"))
-    returns = log_of([3, 5, 8], list("aba"), spend=[-4.0, -5.0, -9.0])
+def test_a_field_of_several_kinds_is_aggregated_by_kind():
+    orders = log_of(
+        [1, 2, 5],
+        list("aab"),
+        fields={"spend": [10.0, 20.0, 30.0], "shop": list("xyx")},
+    )
+    returns = log_of([3, 5, 8], list("aba"), fields={"spend": [-4.0, -5.0, -9.0]})
     log = EventLog.concat({"order": orders, "return": returns})
     X = log.snapshots([6])
     model = Aggregator(None, half_lives=None).fit(X)
@@ -522,14 +526,18 @@ def test_numbers_that_several_kinds_have_are_told_apart():
     early = Aggregator().fit(log.snapshots([3])).get_feature_names_out()
     assert "history__spend_of_order_sum" in early
     assert not any("return" in name for name in early)
-    plain = log_of([1], list("a"), spend=[3.0], shop="x", event="order")
+    plain = log_of(
+        [1], list("a"), fields={"spend": [3.0], "shop": "x", "event": "order"}
+    )
     table = model.transform(plain.snapshots([6], min_events=1))
     assert table["history__spend_of_order_sum"].tolist() == [3]
 
 
-def test_kinds_and_fields_of_one_name_are_both_there():
-    orders = log_of([1, 2], amount=[1.0, 2.0], amount_of_order=[7.0, 8.0])
-    returns = log_of([3, 4], amount=[3.0, 4.0])
+def test_a_kind_and_a_field_of_one_name_get_two_names():
+    orders = log_of(
+        [1, 2], fields={"amount": [1.0, 2.0], "amount_of_order": [7.0, 8.0]}
+    )
+    returns = log_of([3, 4], fields={"amount": [3.0, 4.0]})
     X = EventLog.concat({"order": orders, "return": returns}).snapshots([9])
     found = aggregates(X, lookbacks=None)
     sums = found.filter(regex="amount.*_sum").iloc[0]
@@ -543,7 +551,9 @@ def test_kinds_and_fields_of_one_name_are_both_there():
 def test_levels_that_are_numbers_or_dates():
     numbers = pd.Categorical([1, 2, 1, 1])
     dates = pd.Categorical(pd.to_datetime(["2024-01-01", "2024-01-02"] * 2))
-    X = log_of(range(4), list("aabb"), shop=numbers, valid=dates).snapshots([4])
+    X = log_of(
+        range(4), list("aabb"), fields={"shop": numbers, "valid": dates}
+    ).snapshots([4])
     model = Aggregator(None).fit(X)
     found = model.transform(X)
     assert model.levels_["history"]["shop"] == [1]
@@ -552,21 +562,23 @@ def test_levels_that_are_numbers_or_dates():
     assert "history__valid=2024-01-02 00_00_00_share" in found
     # A missing value makes floats of whole numbers.
     floats = pd.Categorical([3.0, None, 1.0, 1.0])
-    other = log_of(range(4), list("aabb"), shop=floats, valid=dates).snapshots([4])
+    other = log_of(
+        range(4), list("aabb"), fields={"shop": floats, "valid": dates}
+    ).snapshots([4])
     assert model.transform(other)["history__shop=1_share"].tolist() == [0, 1]
 
 
 # The limit ----------------------------------------------------------------------------
 
 
-def test_fewer_features_are_those_that_go_first():
+def test_max_features_keeps_the_first_by_priority():
     X = make_table()
     whole = Aggregator(max_features=None).fit(X)
     every = whole.transform(X)
     names = [n for n in every if n.startswith("history__")]
     assert whole.left_out_ == {"history": []}
     kept_before: set[str] = set()
-    for most in range(1, len(names) + 1):
+    for most in range(1, len(names) + 1, 3):
         model = Aggregator(max_features=most).fit(X)
         found = model.transform(X)
         kept = [name for name in found if name in names]
@@ -575,15 +587,15 @@ def test_fewer_features_are_those_that_go_first():
         assert kept_before < set(kept)
         assert [name for name in names if name in kept] == kept
         kept_before = set(kept)
-        if most in (1, 20, 40):
+        if most in (1, 22, 40):
             assert_frame_equal(found, every[found.columns])
     few = Aggregator(max_features=22).fit(X).get_feature_names_out()
-    # Each field keeps its sum before one has its extremes.
+    # The sums of all fields precede the extremes of any.
     assert {"history__amount_sum", "history__due_sum"} < set(few)
     assert "history__amount_max" not in few
 
 
-# The contract of a transformer --------------------------------------------------------
+# Names and the other columns; tests/test_common.py has the contract ------------------
 
 
 def test_names():
@@ -604,10 +616,10 @@ def test_names():
 
 
 def test_several_histories_and_statics():
-    visits = log_of([1, 2, 3], list("abb"), page=list("xyx"))
-    orders = log_of([1, 5], list("ab"), price=[3.0, 4.0])
+    visits = log_of([1, 2, 3], list("abb"), fields={"page": list("xyx")})
+    orders = log_of([1, 5], list("ab"), fields={"price": [3.0, 4.0]})
     rows = pd.DataFrame(
-        {"id": list("ab"), "city": ["Rome", None], "vip": [True, False]}
+        {"who": list("ab"), "city": ["Rome", None], "vip": [True, False]}
     )
     X = orders.attach(
         visits.attach(rows, cutoff=4, name="visits"), cutoff=9, name="orders"
@@ -622,8 +634,8 @@ def test_several_histories_and_statics():
 
 
 @pytest.mark.parametrize("model", [HistoryAggregator(), RFMFeatures()])
-def test_columns_beside_without_a_value_are_left_out(model):
-    """Boosting of scikit-learn 1.9 stops at them, and with it the default hybrid."""
+def test_statics_without_a_value_are_left_out(model):
+    """Boosting of scikit-learn 1.9, the default of a hybrid, fails on such columns."""
     X = make_table().assign(age=np.nan, joined=pd.NaT, city=None)
     X["member"] = pd.array([None] * len(X), dtype="boolean")
     table = model.fit_transform(X)
@@ -647,30 +659,21 @@ def test_missing_histories_and_no_rows():
     assert len(Aggregator().fit(X.iloc[:0]).transform(X)) == 4
 
 
-def test_rows_keep_their_index_and_order():
+def test_rows_keep_their_index():
     X = make_table().set_axis(range(48, 0, -1))
-    model = Aggregator().fit(X)
-    whole = model.transform(X)
-    assert whole.index.equals(X.index)
-    order = np.random.default_rng(0).permutation(len(X))
-    assert_frame_equal(model.transform(X.iloc[order]), whole.iloc[order], rtol=1e-12)
-    more = X.assign(further=1)[["further", *X.columns[::-1]]]
-    assert_frame_equal(model.transform(more), whole)
+    assert Aggregator().fit_transform(X).index.equals(X.index)
 
 
-def test_clone_pickle_and_other_units():
+def test_logs_of_other_units():
     X = make_table()
     model = Aggregator(["30D"], half_lives=["1D"], max_levels=3)
-    assert clone(model).get_params() == model.get_params()
     whole = model.fit(X).transform(X)
-    again, back = pickle.loads(pickle.dumps((model, X)))
-    assert_frame_equal(again.transform(back), whole)
     events = make_events().assign(when=make_events()["when"].astype("datetime64[ns]"))
     finer = EventLog(events, "who", "when").attach(make_rows(), cutoff="at")
     assert_frame_equal(model.transform(finer), whole, rtol=1e-12)
 
 
-def test_has_the_numbers_of_rfm():
+def test_includes_the_features_of_rfm():
     X = make_table()
     found = Aggregator().fit_transform(X)
     names = ["recency", "n_events", "amount_mean", "tenure"]
@@ -733,7 +736,7 @@ def test_another_log(change, error, message):
         model.transform(log.attach(make_rows(), cutoff="at"))
 
 
-def test_a_field_without_values_is_of_any_kind():
+def test_a_field_without_values_has_any_type():
     model = Aggregator().fit(make_table())
     log = EventLog(make_events().assign(amount=None, kind=np.nan), "who", "when")
     found = model.transform(log.attach(make_rows(), cutoff="at"))
@@ -765,34 +768,24 @@ def test_columns_that_few_rows_have_are_left_out():
 
 
 def test_a_network_reads_histories_and_aggregates():
-    """In one pipeline, which is searched, cloned, and does not see the future."""
-    X = make_table(n_customers=20)
+    X = make_table(n_customers=10)
     y = make_y(X)
     network = LSTMClassifier(hidden_size=2, max_epochs=1, random_state=0)
     model = make_pipeline(
-        HistoryAggregator(keep_histories=True, max_features=20),
+        HistoryAggregator(keep_histories=True, max_features=5),
         make_history_pipeline(network),
     )
     table = model[0].fit_transform(X)
     assert table.columns[0] == "history"
     assert table["history"].array.equals(X["history"].array)
-    plain = HistoryAggregator(max_features=20).fit_transform(X)
+    plain = HistoryAggregator(max_features=5).fit_transform(X)
     assert_frame_equal(table.drop(columns="history"), plain)
-    grid = {"historyaggregator__max_features": [5]}
-    best = GridSearchCV(model, grid, cv=2, error_score="raise").fit(X, y)
-    best = best.best_estimator_
-    check_no_leakage(best, X, n_cutoffs=2)
-    # Five aggregates more than the network alone reads, at least.
+    check_no_leakage(clone(model).fit(X, y), X, n_cutoffs=1)
+    # The network reads the five aggregates as further statics.
     alone = make_history_pipeline(clone(network)).fit(X, y)
-    assert best[-1][-1]._n_static >= alone[-1]._n_static + 5
+    assert model.fit(X, y)[-1][-1]._n_static >= alone[-1]._n_static + 5
 
 
-def test_vectors_are_left_out():
-    """By both, which read the other fields as if there were no vectors."""
-    X, plain = make_table(n_components=3), make_table()
-    for features in (HistoryAggregator(), RFMFeatures("amount")):
-        found = features.fit_transform(X)
-        assert not found.columns.str.contains("vector").any()
-        pd.testing.assert_frame_equal(found, features.fit_transform(plain))
+def test_a_vector_is_no_amount():
     with pytest.raises(TypeError, match="is vector, but a monetary value"):
-        RFMFeatures("vector").fit(X)
+        RFMFeatures("vector").fit(make_table(n_components=3))

@@ -15,7 +15,7 @@ from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.inspection import (
     ChannelAttributionDisplay,
-    _channel_attribution,
+    _explained,
     channel_attribution,
     first_touch_credit,
     last_touch_credit,
@@ -97,7 +97,7 @@ def test_shapley_values_are_those_of_all_orders(X):
 
 def test_drawn_orders_come_near_and_add_up(X, monkeypatch):
     model = Worth().fit(X)
-    monkeypatch.setattr(_channel_attribution, "_EVENTS_AT_ONCE", 40)
+    monkeypatch.setattr(_explained, "_MAX_EVENTS", 40)
     found = channel_attribution(model, X, "channel", max_exact=1, n_orders=200)
     np.testing.assert_allclose(found.credit, by_hand(X), atol=0.35)
     sums = found.credit.sum(axis=1)

@@ -18,7 +18,7 @@ from sklearn_seqcrm.feature_extraction import HistoryAggregator
 from sklearn_seqcrm.inspection import (
     EventAttributionDisplay,
     HistoryDisplay,
-    _occlusion,
+    _explained,
     event_attributions,
 )
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
@@ -589,7 +589,7 @@ def test_numbers_as_times_and_chunks(monkeypatch):
     model = make_pipeline(FunctionTransformer(spent), LinearRegression())
     model.fit(X, spent(X)["amount"])
     whole = event_attributions(model, X)
-    monkeypatch.setattr(_occlusion, "_EVENTS_AT_ONCE", 30)
+    monkeypatch.setattr(_explained, "_MAX_EVENTS", 30)
     found = event_attributions(model, X, n_jobs=1)
     pd.testing.assert_frame_equal(found, whole)
     lines = found[found["position"].notna()]

@@ -18,7 +18,7 @@ from sklearn_seqcrm._store._columns import Column
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.model_selection import check_no_leakage
-from sklearn_seqcrm.model_selection._future import Future, _with_a_new_level
+from sklearn_seqcrm.model_selection._future import Future, _with_new_level
 from sklearn_seqcrm.model_selection._outputs import Output, changed_rows
 from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
@@ -715,7 +715,7 @@ def test_futures_against_the_events_table(seed, exact):
     assert kinds.index.difference(table["kind"]).tolist() == [" a"]
     assert kinds[" a"] == more["id"].nunique()
     for other in (deleted, rewritten, added):
-        moved = future.seen_from(other, array)
+        moved = future.views_of(other, array)
         pd.testing.assert_frame_equal(moved.to_frame(), array.to_frame())
         assert_array_equal(moved.cutoffs, array.cutoffs)
         assert (
@@ -739,7 +739,7 @@ def test_new_levels_come_first(levels, new):
     levels = pd.Index(levels, tupleize_cols=False)
     column = Column(np.array([0, -1, len(levels) - 1], "int32"), levels)
     before = column.to_pandas().tolist()
-    after = _with_a_new_level(column, np.array([False, True, False]))
+    after = _with_new_level(column, np.array([False, True, False]))
     if new is None:
         assert after is column
     else:
@@ -762,7 +762,7 @@ def test_new_levels_come_first(levels, new):
 def test_new_levels_come_last_where_none_can_come_first(levels, new):
     levels = pd.Index(levels)
     column = Column(np.array([0, -1, len(levels) - 1], "int32"), levels)
-    after = _with_a_new_level(column, np.array([False, True, False]))
+    after = _with_new_level(column, np.array([False, True, False]))
     assert after.categories.tolist() == [*levels, new]
     assert after.categories.dtype == levels.dtype
     assert after.values.tolist() == [0, len(levels), len(levels) - 1]
@@ -831,7 +831,7 @@ def test_missing_histories_are_no_error():
 def test_random_outputs():
     rng = np.random.default_rng(0)
     guess = FunctionTransformer(lambda X: rng.random((len(X), 1)))
-    message = "FunctionTransformer is not deterministic: 1 of 1 .*\n.*where asked twice"
+    message = "FunctionTransformer is not deterministic: 1 of 1 .*\n.* called twice"
     with pytest.raises(AssertionError, match=message):
         check_no_leakage(guess, X)
 

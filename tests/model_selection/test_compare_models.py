@@ -19,8 +19,8 @@ from sklearn.metrics import make_scorer, max_error, mean_pinball_loss
 from sklearn.model_selection import GroupKFold, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.tree import DecisionTreeClassifier
-from sklearn.utils import get_tags
 
+from sklearn_seqcrm._stored_outputs import StoredOutputs
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.metrics import get_scorer
@@ -30,7 +30,7 @@ from sklearn_seqcrm.model_selection._bootstrap import (
     interval,
     resampled_scores,
 )
-from sklearn_seqcrm.model_selection._runs import PeakMemory, Replay
+from sklearn_seqcrm.model_selection._runs import PeakMemory
 from sklearn_seqcrm.model_selection._weighted_scores import read_metrics
 from sklearn_seqcrm.neural_network import LSTMSurvival
 from sklearn_seqcrm.preprocessing import make_history_pipeline
@@ -59,19 +59,23 @@ class Offset(RegressorMixin, BaseEstimator):
         return np.asarray(X)[:, 0] + self.offset
 
 
-def replay(kind, classes=None, **outputs):
-    return Replay(outputs, classes, get_tags(kind))
+def stored(model, classes=None, **outputs):
+    if classes is not None:
+        model.classes_ = classes
+    found = StoredOutputs(model).without_model()
+    found.outputs.update(outputs)
+    return found
 
 
 def numbers_of(values):
-    return replay(DummyRegressor(), predict=values)
+    return stored(DummyRegressor(), predict=values)
 
 
 def shares_of(values):
     shares = np.column_stack([1 - values, values])
     labels = (values > 0.5).astype(int)
     classes = np.array([0, 1])
-    return replay(DummyClassifier(), classes, predict=labels, predict_proba=shares)
+    return stored(DummyClassifier(), classes, predict=labels, predict_proba=shares)
 
 
 # Scores of many weightings ------------------------------------------------------------
@@ -101,7 +105,7 @@ def test_fast_scores_are_those_of_scikit_learn(name, digits, monkeypatch):
     [metric] = read_metrics(name)
     scorer = get_scorer(name)
     expected = [scorer(model, X, Y, sample_weight=weight) for weight in weights]
-    monkeypatch.setattr(type(metric), "_by_scorer", None)  # it is not asked
+    monkeypatch.setattr(type(metric), "_by_scorer", None)  # never called
     found = metric.on(model, X, Y)(weights)
     assert_allclose(found, expected, rtol=1e-12)
 
@@ -114,7 +118,7 @@ def test_scores_of_any_labels_are_those_of_scikit_learn(name, labels):
     values, y = RNG.random(N), classes[Y.astype(int)]
     model = shares_of(values)
     outputs = {**model.outputs, "predict": classes[model.outputs["predict"]]}
-    model = replay(DummyClassifier(), classes, **outputs)
+    model = stored(DummyClassifier(), classes, **outputs)
     weights = RNG.integers(1, 4, size=(5, N)).astype(float)
     try:
         scorer = get_scorer(name)
@@ -141,7 +145,7 @@ def test_scores_that_only_the_scorer_knows():
     classes = np.arange(3)
     y = RNG.integers(3, size=N)
     shares = RNG.dirichlet(np.ones(3), size=N)
-    model = replay(DummyClassifier(), classes, predict_proba=shares)
+    model = stored(DummyClassifier(), classes, predict_proba=shares)
     weights = RNG.integers(1, 4, size=(5, N)).astype(float)
     pinball = make_scorer(mean_pinball_loss, greater_is_better=False, alpha=0.9)
 
@@ -173,7 +177,7 @@ def test_draws_are_copies_of_customers():
 
     def part(model, rows):
         outputs = {name: values[rows] for name, values in model.outputs.items()}
-        return replay(DummyClassifier(), model.classes_, **outputs)
+        return stored(DummyClassifier(), model.classes_, **outputs)
 
     scored = [
         FoldScores(

@@ -15,6 +15,7 @@ from sklearn_seqcrm.targets import (
     next_value,
     time_to_next,
 )
+from tests.logs import log_of_table
 
 
 def days(*numbers):
@@ -23,11 +24,11 @@ def days(*numbers):
 
 def small_log(**options):
     events = pd.DataFrame({"id": list("aaab"), "day": days(0, 4, 9, 2)})
-    return EventLog(events, "id", "day", **options)
+    return log_of_table(events, **options)
 
 
 def slow_count(X, events, horizon, gap, exact, name="history"):
-    """Count the events in each window, one by one."""
+    """Count the events in each window by a loop."""
     counts = []
     for customer, cutoff in zip(X["id"], X[name].array.cutoffs, strict=True):
         begin, end = cutoff + gap, cutoff + gap + horizon
@@ -58,7 +59,7 @@ def test_targets_equal_a_loop(axis, lookback, exact):
     events = pd.DataFrame(
         {"id": rng.integers(0, 8, 80), "time": times(rng.choice(30, 80))}
     )
-    log = EventLog(events, "id", "time", observed_until=times([99])[0])
+    log = log_of_table(events, observed_until=times([99])[0])
     rows = pd.DataFrame(
         {"id": rng.integers(0, 10, 60), "at": times(rng.choice(35, 60))}
     )
@@ -87,7 +88,7 @@ def test_window_is_half_open():
     assert churned(X, "5D").tolist() == [0, 1]
 
 
-def test_events_that_the_row_saw_do_not_count():
+def test_events_of_the_history_do_not_count():
     rows = pd.DataFrame({"id": ["a"]})
     X = small_log().attach(rows, cutoff=days(4)[0], allow_exact_matches=True)
     assert future_count(X, "5D").tolist() == [0]
@@ -194,7 +195,7 @@ def test_gap_moves_the_end():
 )
 def test_end_of_the_record(times, until, complete, too_long):
     events = pd.DataFrame({"id": ["a", "b"], "time": times})
-    log = EventLog(events, "id", "time", observed_until=until)
+    log = log_of_table(events, observed_until=until)
     X = log.attach(pd.DataFrame({"id": ["a"]}), cutoff=log.time_span[0])
     assert churned(X, complete).tolist() == [0]
     with pytest.raises(ValueError, match="1 of 1 rows run past"):
@@ -203,8 +204,8 @@ def test_end_of_the_record(times, until, complete, too_long):
 
 @pytest.mark.parametrize("in_days", [False, True])
 @pytest.mark.parametrize("kind", ["dates", "floats"])
-def test_end_of_the_record_is_that_of_the_whole_log(kind, in_days):
-    """A few events may be whole days by chance; the log that they are of is not."""
+def test_a_part_of_a_log_keeps_the_end_of_the_record(kind, in_days):
+    """A few events may be whole days by chance where the log has moments."""
     time = pd.Series([4.0, *[2.0 + 0.5 * (not in_days)] * 200])
     until, cutoff, horizon = 30.0, 20.0, 11.0
     if kind == "dates":
@@ -214,7 +215,7 @@ def test_end_of_the_record_is_that_of_the_whole_log(kind, in_days):
         until, cutoff = start + until * day, start + cutoff * day
     events = pd.DataFrame({"id": ["a", *[f"b{i}" for i in range(200)]], "time": time})
     events["event"] = ["order", *["click"] * 200]
-    log = EventLog(events, "id", "time", observed_until=until)
+    log = log_of_table(events, observed_until=until)
     X = log.attach(pd.DataFrame({"id": ["a", "new"]}), cutoff=cutoff)
     expected = [1.0 if in_days else np.nan] * 2
     for rows in (
@@ -250,7 +251,7 @@ def test_events_after_the_end_of_the_record_are_not_counted():
     )
 
 
-def test_everything_known_has_no_complete_window():
+def test_a_cutoff_at_the_end_has_no_complete_window():
     X = small_log().attach(pd.DataFrame({"id": ["a"]}))
     assert_array_equal(churned(X, "1D", gap="1D", censored="nan"), [np.nan])
 
@@ -269,7 +270,7 @@ def shop_log():
             "size": pd.Categorical([None, "L", "M", "S", "M", "L", "M"]),
         }
     )
-    return EventLog(events, "id", "day", observed_until=days(13)[0])
+    return log_of_table(events, observed_until=days(13)[0])
 
 
 def test_only_some_kinds_count():
@@ -286,14 +287,14 @@ def test_only_some_kinds_count():
     assert y["time"].dt.days.tolist() == [2, 0, 10]
 
 
-def test_kinds_stand_in_any_categorical_field():
+def test_kinds_of_any_categorical_field():
     X = shop_log().attach(pd.DataFrame({"id": ["a"]}), cutoff=days(0)[0])
     # An event without a size is of no kind.
     for kinds, n in ((["S", "M", "L"], 4), ("M", 2)):
         assert future_count(X, "9D", kinds=kinds, kind_field="size").tolist() == [n]
 
 
-def test_the_row_has_seen_its_basket():
+def test_events_at_the_cutoff_belong_to_the_history():
     rows = pd.DataFrame({"id": ["a"]})
     X = shop_log().attach(rows, cutoff=days(3)[0], allow_exact_matches=True)
     assert future_sum(X, "price", "6D").tolist() == [6]
@@ -323,7 +324,7 @@ def test_large_amounts_do_not_touch_other_windows(big):
     events["x"] = np.where(events["id"] % 3 == 0, big, rng.random(n))
     # One customer is small and large by turns.
     events.loc[events["time"] < 10, "x"] = 0.1
-    X = EventLog(events, "id", "time").snapshots([5, 20, 35], min_events=0)
+    X = log_of_table(events).snapshots([5, 20, 35], min_events=0)
     y = future_sum(X, "x", 15)
     for row, total in zip(X.itertuples(), y, strict=True):
         mine = (events["id"] == row.id) & events["time"].between(
@@ -336,7 +337,7 @@ def test_large_amounts_do_not_touch_other_windows(big):
 def test_sums_over_several_blocks(monkeypatch):
     events = pd.DataFrame({"id": np.arange(300) % 7, "time": np.arange(300)})
     events["x"] = events["time"] ** 2.0
-    X = EventLog(events, "id", "time").snapshots(np.arange(0, 200, 9), min_events=0)
+    X = log_of_table(events).snapshots(np.arange(0, 200, 9), min_events=0)
     whole = future_sum(X, "x", 100)
     for block in (1, 10, 13, 40, 100):
         monkeypatch.setattr(_segments, "BLOCK", block)
@@ -346,7 +347,7 @@ def test_sums_over_several_blocks(monkeypatch):
 def test_float32_amounts_are_summed_in_float64():
     events = pd.DataFrame({"id": ["a"] * 3, "time": [0, 1, 2]})
     events["x"] = np.array([1, 2**24, 1], dtype="float32")
-    X = EventLog(events, "id", "time").attach(pd.DataFrame({"id": ["a"]}), cutoff=0)
+    X = log_of_table(events).attach(pd.DataFrame({"id": ["a"]}), cutoff=0)
     assert future_sum(X, "x", 3).tolist() == [2**24 + 2]
     assert next_value(X, "x").dtype == "float32"
 
@@ -359,7 +360,7 @@ def test_next_value_of_each_type():
     events["price"] = [1.0, np.nan, 3.0]
     events["shop"] = ["north", "south", None]
     events["due"] = pd.to_datetime(["2024-01-01", None, "2024-01-03"], utc=True)
-    X = EventLog(events, "id", "time").attach(
+    X = log_of_table(events).attach(
         pd.DataFrame({"id": list("abz")}, list("rst")), cutoff=2
     )
     price = next_value(X, "price", censored="nan")
@@ -398,13 +399,13 @@ def test_without_a_horizon_an_unknown_next_event_is_censored():
 
 
 def test_an_event_does_not_complete_its_window():
-    """Else those who come soon would be over-represented near the end."""
+    """Otherwise early events would be over-represented near the end."""
     X = small_log().attach(pd.DataFrame({"id": ["a", "b"]}), cutoff=days(6)[0])
     assert len(time_to_next(X, "5D", censored="drop")) == 0
     assert time_to_next(X, "5D", censored="nan").isna().all(axis=None)
 
 
-def test_time_to_next_says_how_long_nobody_came():
+def test_time_to_next_of_censored_rows():
     log = small_log(observed_until=days(12)[0])
     rows = pd.DataFrame({"id": list("abzaa"), "at": days(5, 5, 5, 11, 40)})
     X = log.attach(rows, cutoff="at")
@@ -426,14 +427,14 @@ def test_time_to_next_says_how_long_nobody_came():
     ],
 )
 def test_time_to_next_in_numbers(times, gap, expected):
-    log = EventLog(pd.DataFrame({"id": ["a", "a", "b"], "time": times}), "id", "time")
+    log = log_of_table(pd.DataFrame({"id": ["a", "a", "b"], "time": times}))
     X = log.attach(pd.DataFrame({"id": ["a", "b"]}), cutoff=1)
     assert time_to_next(X, gap=gap)["time"].tolist() == expected
 
 
 def test_gap_finer_than_the_times():
     times = pd.to_datetime(["2024-01-01 00:00:00", "2024-01-01 00:00:09"]).as_unit("s")
-    log = EventLog(pd.DataFrame({"id": ["a", "a"], "time": times}), "id", "time")
+    log = log_of_table(pd.DataFrame({"id": ["a", "a"], "time": times}))
     X = log.attach(pd.DataFrame({"id": ["a"]}), cutoff=times[0] + pd.Timedelta("1s"))
     y = time_to_next(X, gap="1500ms")
     assert y["time"].tolist() == [pd.Timedelta("6.5s")]
@@ -453,7 +454,7 @@ def test_record_array_for_survival_analysis():
 
 
 @pytest.mark.parametrize("unit", ["s", "us", "ns"])
-def test_long_durations_do_not_come_round(unit):
+def test_long_durations_do_not_overflow(unit):
     """An integer overflow would make a window of 290 years end in the past."""
     X = pd.DataFrame({"id": ["a"]})
     events = pd.DataFrame({"id": ["a", "a"], "day": days(0, 4).as_unit(unit)})
@@ -470,7 +471,7 @@ def test_long_durations_do_not_come_round(unit):
 
 def test_long_gap_before_1970():
     events = pd.DataFrame({"id": ["a", "a"], "time": [-9, -7]})
-    X = EventLog(events, "id", "time").attach(pd.DataFrame({"id": ["a"]}), cutoff=5)
+    X = log_of_table(events).attach(pd.DataFrame({"id": ["a"]}), cutoff=5)
     y = time_to_next(X, gap=2**63 - 1, censored="keep")
     assert y["time"].tolist() == [0]
     assert y["event"].tolist() == [False]
@@ -478,8 +479,8 @@ def test_long_gap_before_1970():
     assert y["time"].tolist() == [0]
 
 
-def test_large_numbers_do_not_come_round():
-    log = EventLog(pd.DataFrame({"id": ["a", "a"], "time": [0, 4]}), "id", "time")
+def test_large_numbers_do_not_overflow():
+    log = log_of_table(pd.DataFrame({"id": ["a", "a"], "time": [0, 4]}))
     X = log.attach(pd.DataFrame({"id": ["a"]}), cutoff=1)
     for horizon in (2**63 - 1, 1e30):
         assert churned(X, horizon, censored="nan").isna().all()
@@ -491,7 +492,7 @@ def test_large_numbers_do_not_come_round():
 
 
 def test_recommended_cutoff_has_a_complete_window():
-    log = EventLog(pd.DataFrame({"id": ["a", "a"], "time": [-9, -7]}), "id", "time")
+    log = log_of_table(pd.DataFrame({"id": ["a", "a"], "time": [-9, -7]}))
     row = pd.DataFrame({"id": ["a"]})
     with pytest.raises(ValueError, match="Use cutoffs up to -9, a shorter horizon"):
         churned(log.attach(row, cutoff=-7), 2.5)
@@ -592,7 +593,7 @@ def test_a_window_needs_an_end_where_it_is_counted(target):
         target(X, None)
 
 
-def test_only_times_can_be_kept():
+def test_only_time_to_next_keeps_censored_rows():
     X = shop_log().attach(pd.DataFrame({"id": ["a"]}), cutoff=days(12)[0])
     with pytest.raises(ValueError, match="'censored' parameter of churned"):
         churned(X, "4D", censored="keep")
@@ -611,7 +612,7 @@ def test_encoded_histories():
 
 def test_histories_of_several_logs():
     # One log ends on day 9, the other knows nothing after day 1.
-    short = EventLog(pd.DataFrame({"id": ["a"], "day": days(1)}), "id", "day")
+    short = log_of_table(pd.DataFrame({"id": ["a"], "day": days(1)}))
     rows = pd.DataFrame({"id": ["a"]})
     parts = [log.attach(rows, cutoff=days(1)[0]) for log in (small_log(), short)]
     with pytest.raises(ValueError, match="joined from several logs"):
@@ -632,8 +633,8 @@ def test_the_last_nanosecond_of_a_window_counts(unit):
 
 
 @pytest.mark.parametrize("unit", ["us", "ns"])
-def test_a_month_that_is_said_to_end_at_23_59_59(unit):
-    """The midnight after it is meant, and completes the window that ends there."""
+def test_a_month_that_ends_at_23_59_59(unit):
+    """The error proposes the midnight after it, which completes the window."""
     when = pd.to_datetime(["2024-03-01 10:00", "2024-03-20 12:00"]).as_unit(unit)
     orders = pd.DataFrame({"who": ["a", "b"], "when": when})
     options = {"customer": "who", "time": "when"}

@@ -19,7 +19,8 @@ from sklearn_seqcrm.targets import (
     time_to_next,
 )
 
-many = settings(max_examples=100, deadline=None, derandomize=True)
+many = settings(max_examples=40, deadline=None, derandomize=True)
+few = settings(max_examples=15, deadline=None, derandomize=True)
 
 # The first point and the unit of each axis, and the step from a moment to the next.
 TICK = pd.Timedelta("1us")
@@ -60,7 +61,7 @@ KINDS = st.sampled_from([None, "order", ["order", "return"]])
 
 def points(ticks, axis):
     start, unit, _ = AXES[axis]
-    # The start goes in and out again, for the type where there are no ticks.
+    # The start is prepended and removed, for the dtype if there are no ticks.
     times = pd.Series([start + int(tick) * unit for tick in [0, *ticks]])
     times = times if isinstance(unit, int | float) else times.dt.as_unit("us")
     return times[1:].reset_index(drop=True)
@@ -68,7 +69,7 @@ def points(ticks, axis):
 
 @st.composite
 def problems(draw):
-    """Draw events, and rows that look at them."""
+    """Draw events, rows with cutoffs, and the parameters of a target."""
     axis = draw(st.sampled_from(sorted(AXES)))
     who, when, price, shop, event = zip(*draw(events_of), strict=True)
     events = pd.DataFrame({"id": who, "time": points(when, axis), "event": event})
@@ -105,7 +106,7 @@ def is_whole(moment):
 
 
 def ahead(problem):
-    """Index of the events in the window of each row, in order, and what is known."""
+    """Yield begin, events, events without an end, and completeness of each window."""
     axis, events, X, until, exact, horizon, gap, kinds = problem
     kinds = [kinds] if isinstance(kinds, str) else kinds
     recorded = until + AXES[axis][2]
@@ -209,21 +210,21 @@ TARGETS = {
 
 
 @pytest.mark.parametrize("name", TARGETS)
-@settings(max_examples=40, deadline=None, derandomize=True)
+@few
 @given(problem=problems(), data=st.data())
 def test_labels_follow_the_rows(name, problem, data):
     _, _, X, _, _, horizon, gap, kinds = problem
     options = {"gap": gap, "kinds": kinds}
     y = TARGETS[name](X, horizon, **options, censored="nan")
     assert y.index.equals(X.index)
-    # Shuffled, repeated and left out, under other names.
+    # Shuffle, repeat and drop rows, with other labels.
     places = st.lists(st.integers(0, max(len(X) - 1, 0)), max_size=10 * len(X))
     take = data.draw(places)
     moved = X.iloc[take].set_axis(np.arange(len(take)) % 3)
     expected = y.iloc[take].set_axis(moved.index)
     got = TARGETS[name](moved, horizon, **options, censored="nan")
     assert_same(got, expected)
-    # What is dropped is what is censored, and the rest is the same.
+    # Dropped rows are the censored ones; the others do not change.
     dropped = TARGETS[name](X, horizon, **options, censored="drop")
     assert_same(dropped.astype(y.dtypes), y.loc[dropped.index])
     lost = y.drop(dropped.index)
@@ -246,7 +247,7 @@ def assert_same(got, expected):
 @many
 @given(problems())
 def test_kinds_are_a_log_of_these_kinds(problem):
-    """What a target counts of some kinds is all that a log of these kinds holds."""
+    """A target of some kinds equals the target on a log of these kinds."""
     _, _, X, _, exact, horizon, gap, kinds = problem
     log = X["history"].array.log
     names = [kinds] if isinstance(kinds, str) else kinds or log.column("event")[1]
@@ -259,7 +260,7 @@ def test_kinds_are_a_log_of_these_kinds(problem):
     )
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@many
 @given(st.data())
 def test_search_equals_numpy(data):
     segments = data.draw(st.lists(st.lists(small, max_size=9).map(sorted), max_size=6))
@@ -285,7 +286,7 @@ def test_search_over_several_blocks():
 
 
 @pytest.mark.parametrize("name", ["churned", "count", "sum"])
-@settings(max_examples=40, deadline=None, derandomize=True)
+@few
 @given(problem=problems())
 def test_a_target_on_several_horizons_is_one_on_each(name, problem):
     _, _, X, _, _, horizon, gap, kinds = problem

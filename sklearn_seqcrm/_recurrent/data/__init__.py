@@ -15,7 +15,12 @@ from sklearn_seqcrm._recurrent.data._inputs import (
     warn_if_all_empty,
 )
 from sklearn_seqcrm._recurrent.data._padding import HistoryBatch
-from sklearn_seqcrm._recurrent.data._rows import HistorySource, HistorySpec, RowData
+from sklearn_seqcrm._recurrent.data._rows import (
+    HistorySource,
+    HistorySpec,
+    IndexedFields,
+    RowData,
+)
 
 __all__ = [
     "Batch",
@@ -24,6 +29,7 @@ __all__ = [
     "HistoryBatch",
     "HistorySource",
     "HistorySpec",
+    "IndexedFields",
     "Inputs",
     "PaddedHistories",
     "RowData",

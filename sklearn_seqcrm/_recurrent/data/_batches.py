@@ -16,27 +16,28 @@ from sklearn_seqcrm._recurrent.data._padding import (
     pad,
     starts_sequence,
 )
-from sklearn_seqcrm._recurrent.data._rows import RowData
+from sklearn_seqcrm._recurrent.data._rows import RowData, TensorFields
 
 # Rows are shuffled in pools of this many batches and sorted by length within a pool:
-# short enough a sort for training to stay stochastic, long enough for little padding.
+# small enough for stochastic training, large enough for little padding.
 _POOL = 64
-# A part of a batch has as many sequences as this, however long, if memory allows: the
+# A part of a batch has at least this many sequences of any length, if memory allows:
 # kernels are slow on fewer.
 _FEWEST_SEQUENCES = 8
-# It never has more weights of an event for a row, which a single customer of many rows
-# among many of one row would blow up: 1,024 such rows took 12 s and 3 GB to predict.
+# Most weights of events for rows in a part. Slots of all sequences are as many as the
+# largest has rows, so that one customer of many rows among many of one row needs many:
+# 1,024 such rows took 12 s and 3 GB to predict.
 _MOST_WEIGHTS = 2**22
-# An automatic batch has 128 rows, or all rows of 32 sequences if those are more; but
-# an epoch keeps 64 steps, and a batch has 4,096 rows at most.
+# An automatic batch has 128 rows, or the rows of 32 sequences if these are more; at
+# most 4,096, and few enough for 64 steps in an epoch.
 _FEWEST_ROWS, _MOST_ROWS = 128, 4096
 _SEQUENCES_IN_BATCH = 32
 _STEPS_IN_EPOCH = 64
 
 
 @dataclass(frozen=True)
-class BatchPart:
-    """What a network reads at once.
+class BatchPart(TensorFields):
+    """Input of the network: the fields of `RowData` as tensors of n rows.
 
     Parameters
     ----------
@@ -46,27 +47,45 @@ class BatchPart:
         Row features and statics.
     weight : Tensor of shape (n,), float32, or None
         Weight of each row in the loss.
+    sums : Tensor of shape (n, n_sums), float32, or None
+        Sums of the histories.
+    offset : Tensor of shape (n,), float32, or None
+        Logarithm of the exposure.
     """
 
     histories: list[HistoryBatch]
     static: torch.Tensor
-    weight: torch.Tensor | None
+    weight: torch.Tensor | None = None
+    sums: torch.Tensor | None = None
+    offset: torch.Tensor | None = None
+
+    @classmethod
+    def of(
+        cls, data: RowData, rows: np.ndarray | slice, histories: list[HistoryBatch]
+    ) -> BatchPart:
+        """Take some rows of all fields, beside histories that have been padded."""
+        columns = ("static", "weight", "sums", "offset")
+        found = {name: getattr(data, name) for name in columns}
+        tensors = {
+            name: None if column is None else torch.from_numpy(column[rows])
+            for name, column in found.items()
+        }
+        return cls(histories, **tensors)
 
     def __len__(self) -> int:
         """Number of rows."""
         return len(self.static)
 
-    def to(self, device: torch.device | str) -> BatchPart:
-        """Return the part on a device."""
-        return BatchPart(
-            [history.to(device) for history in self.histories],
-            self.static.to(device),
-            None if self.weight is None else self.weight.to(device),
-        )
+    @property
+    def linear_inputs(self) -> torch.Tensor:
+        """Inputs of the linear part: `static` and `sums`, shape (n, S + n_sums)."""
+        if self.sums is None:
+            return self.static
+        return torch.cat([self.static, self.sums], dim=1)
 
 
 class Batch:
-    """Rows of one step of training; iterate to gather them part by part.
+    """Rows of one training step; iterate to gather them part by part.
 
     Parameters
     ----------
@@ -105,11 +124,8 @@ class Batch:
         """Gather a part at a time, in the order of `rows`."""
         data = self._data
         for rows in self.parts:
-            yield BatchPart(
-                [pad(source, rows, self._share) for source in data.sources],
-                torch.from_numpy(data.static[rows]),
-                None if data.weight is None else torch.from_numpy(data.weight[rows]),
-            )
+            histories = [pad(source, rows, self._share) for source in data.sources]
+            yield BatchPart.of(data, rows, histories)
 
 
 class BatchIterator:
@@ -176,8 +192,8 @@ class BatchIterator:
             batch = groups[first:last]
             n = sizes[batch]
             before = np.cumsum(n) - n
-            # Group i has the rows from bounds[i] on, and stands from before[i] on here.
-            # A loop over groups took a third of the time to score rows of statics.
+            # Group i has the rows from bounds[i] on, which start at before[i] here. A
+            # loop over groups took a third of the time of scoring rows of statics.
             rows = order[np.repeat(bounds[batch] - before, n) + np.arange(n.sum())]
             cuts = self._cut_parts(rows, np.repeat(lengths[batch], n))
             plan.append(np.split(rows, cuts))
@@ -186,23 +202,24 @@ class BatchIterator:
         return plan
 
     def _cut_parts(self, rows: np.ndarray, longest: np.ndarray) -> list[int]:
-        """Where to cut the rows of a batch into parts.
+        """Return where to cut the rows of a batch into parts.
 
-        `longest` is of the group of each row, so that a group is cut only where memory
-        demands it.
+        `longest` is the longest history in the group of each row: cuts within a group
+        are avoided.
         """
-        # Of each history column, the sequences up to a row, and the rows of its own.
+        # For each history column: number of sequences up to each row, and the slot of
+        # the row in its sequence, from 1 on.
         counts, slots = np.ones((2, max(1, len(self.data.sources)), len(rows)), "int64")
         for source, count, slot in zip(self.data.sources, counts, slots, strict=False):
             new = starts_sequence(source.start[rows], self.share)
             count[:] = np.cumsum(new)
-            # Rows since the first one of the sequence, which is the count-th of them.
+            # Rows since the first row of the sequence, which has the number count - 1.
             slot[:] = np.arange(len(rows)) - np.flatnonzero(new)[count - 1] + 1
         cuts: list[int] = []
         first = 0
         while True:
-            # What a part from `first` up to each row would hold, of the history column
-            # that has most of it. None of this shrinks with another row.
+            # Sizes of a part from `first` up to each row, the largest of all history
+            # columns. All are non-decreasing, so that the first misfit is the cut.
             n_sequences = (counts[:, first:] - counts[:, [first]] + 1).max(axis=0)
             n_slots = np.maximum.accumulate(slots[:, first:].max(axis=0))
             steps = np.maximum.accumulate(longest[first:]) * n_sequences
@@ -218,11 +235,11 @@ class BatchIterator:
 
 
 def automatic_batch_size(data: RowData, share: bool) -> int:
-    """Rows of a step of training that suit the rows.
+    """Return the number of rows of a training step for ``batch_size="auto"``.
 
-    The more rows share a sequence, the less is new in a batch of a given size, and the
-    more steps an epoch has, each of which has a fixed cost. What batches that grow with
-    the rows cost of AUC, .001 or nothing, is under "Several rows of a customer" in
+    The more rows share a sequence, the less information a batch of a given size has,
+    and the more steps an epoch has, each with a fixed cost. Batches that grow with the
+    number of rows cost at most .001 of AUC: "Several rows of a customer" in
     ``docs/benchmarks.md``.
 
     Parameters
@@ -248,7 +265,7 @@ def automatic_batch_size(data: RowData, share: bool) -> int:
 def _group_rows(
     data: RowData, batch_size: int, share: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows that share a sequence, at most a batch of them, stand together.
+    """Group rows that share a sequence, at most a batch of them.
 
     Returns
     -------
@@ -266,8 +283,7 @@ def _group_rows(
     if not share or not data.sources:
         return np.arange(n_rows), np.arange(n_rows + 1), longest
     start = data.sources[0].start
-    # Ordered by length within a group, so that a group that is split has its short
-    # rows in a batch of their own.
+    # Sorted by length within a group: if it is split, short rows have their own batch.
     order = np.lexsort((longest, start))
     new = np.ones(n_rows, dtype=bool)
     new[1:] = start[order[1:]] != start[order[:-1]]
@@ -279,7 +295,7 @@ def _group_rows(
 
 
 def _cut_batches(sizes: np.ndarray, batch_size: int) -> list[int]:
-    """Cut groups into batches of about `batch_size` rows, and not more."""
+    """Return where to cut groups into batches of at most `batch_size` rows."""
     ends = np.cumsum(sizes)
     cuts = [0]
     while cuts[-1] < len(sizes):
@@ -290,10 +306,10 @@ def _cut_batches(sizes: np.ndarray, batch_size: int) -> list[int]:
     return cuts
 
 
-# With fewer customers, or else rows, those set aside are too few to tell epochs apart.
+# With fewer customers, or rows, the validation loss is too noisy to compare epochs.
 _CUSTOMERS_TO_STOP_EARLY, _ROWS_TO_STOP_EARLY = 50, 1000
-# What is set aside: 100 customers, but no less than the first share and no more than
-# the second, as those who are left must be enough to learn from.
+# Set aside are 100 customers, within these shares of all customers, because the others
+# must be enough to learn from.
 _CUSTOMERS_ASIDE = 100
 _LEAST_SHARE, _LARGEST_SHARE = 0.1, 0.2
 
@@ -314,11 +330,11 @@ def set_customers_aside(
     customers : ndarray of shape (n,), int64
         Number of the customer of each row.
     wanted : bool or "auto"
-        Whether to split at all. ``"auto"``: with 50 customers or more, or with 1,000
-        rows of several customers.
+        Whether to split. ``"auto"``: with at least 50 customers, or 1,000 rows of
+        several customers.
     fraction : float or "auto"
-        Share of the customers that are set aside. ``"auto"``: a tenth or, if that is
-        less than 100 customers, up to a fifth.
+        Share of the customers set aside. ``"auto"``: 0.1 or, if that is less than 100
+        customers, up to 0.2.
     seed : int
         Seed of the choice.
 

@@ -27,16 +27,15 @@ from sklearn_seqcrm._encoding import EncodedLog
 from sklearn_seqcrm._recurrent.data._rows import HistorySource, HistorySpec, RowData
 from sklearn_seqcrm.events import HistoryArray
 
-# Half-lives, in events, for tensors that do not say when events happened.
+# Half-lives in numbers of events, for tensors without times.
 _HALF_LIVES = (1.0, 4.0, 16.0, 64.0)
 _TENSORS = ("values", "codes", "lengths")
 
 
 class PaddedHistories(SliceDict):
-    """Padded tensors that remember what they were padded from.
+    """Padded tensors of `HistoryPadder` with their layout, customers and sums.
 
-    Made by `HistoryPadder`. Selecting rows keeps `layout`, and the customers of the
-    rows that were selected.
+    Selecting rows selects customers and sums as well.
 
     Parameters
     ----------
@@ -56,26 +55,25 @@ class PaddedHistories(SliceDict):
         customers: np.ndarray,
         sums: np.ndarray,
     ) -> PaddedHistories:
-        """Set what the tensors alone do not say, and return the object.
+        """Set what tensors cannot hold, and return the object.
 
         Parameters
         ----------
         layout : dict of str to HistorySpec
-            Shape of each history, by the name before its keys.
+            Sizes of each history, by the prefix of its keys.
         padding : {"post", "pre"}
-            Where the zeros are.
+            Position of the padding.
         customers : ndarray of shape (n,), int64
             Number of the customer of each row.
         sums : ndarray of shape (n, n_sums), float32
-            Sums of the histories, which only a network of ours with a linear part
-            reads.
+            Sums of the histories, for the linear part of our networks.
         """
         self.layout, self.padding = layout, padding
         self.customers, self.sums = customers, sums
         return self
 
     def __getitem__(self, rows: Any) -> Any:
-        """A tensor for a name, some rows of all tensors for anything else."""
+        """Return the tensor of a name, or some rows of all tensors."""
         selected = super().__getitem__(rows)
         if isinstance(selected, PaddedHistories) and self.layout is not None:
             assert self.customers is not None
@@ -86,7 +84,7 @@ class PaddedHistories(SliceDict):
         return selected
 
     def copy(self) -> PaddedHistories:
-        """The same tensors in a new dict; SliceDict would forget the layout."""
+        """Return a shallow copy; that of SliceDict would lose the layout."""
         return self[:]
 
 
@@ -99,8 +97,8 @@ def padded_inputs(
     ----------
     X : dict of ndarray or Tensor
         ``values`` (n, T, F), ``lengths`` (n,), and optionally ``codes`` (n, T, C) and
-        ``static`` (n, S), padded after the events. Several histories have their name
-        before each key but the last: ``"orders_values"``.
+        ``static`` (n, S), padded after the events. With several histories, all keys
+        but ``static`` have a prefix: ``"orders_values"``.
 
     Returns
     -------
@@ -154,7 +152,7 @@ def padded_inputs(
 def _unpad(
     tensors: dict[str, np.ndarray], prefix: str, padding: str, *, has_ages: bool
 ) -> tuple[HistorySource, HistorySpec]:
-    """One history, flattened to its events."""
+    """Return one history, flattened to its events, and its sizes."""
     values = tensors[f"{prefix}values"]
     if values.ndim != 3:
         raise ValueError(
@@ -193,6 +191,8 @@ def _unpad(
         )
     stop = np.cumsum(lengths, dtype="int64")
     start = stop - lengths
+    # The last channel of padded tensors is log(1 + age in typical interarrival times).
+    # Without it, the age of an event is the number of later events.
     if has_ages:
         ages = np.expm1(channels[:, -1].astype("float64"))
         channels = np.ascontiguousarray(channels[:, :-1])
@@ -209,23 +209,21 @@ _PIPELINE = "make_history_pipeline({estimator}(...)).fit(X, y)"
 
 
 class Inputs(NamedTuple):
-    """What an estimator reads of X.
+    """Rows of X as an estimator reads them.
 
     Parameters
     ----------
     data : RowData
-        Rows, without targets and weights when they have just been read.
+        Rows, at first without targets and weights.
     specs : tuple of HistorySpec
         Shape of each history column.
     names : tuple of str
         Names of the history columns.
     customers : callable
-        Numbers the rows, shape (n,), int64: equal where they belong to one customer.
-        Prediction does not ask.
+        Returns a number for each row, shape (n,), int64, equal for rows of a customer.
+        It is a callable because prediction does not need it.
     encoded : bool, default=True
-        Whether an encoder made the codes. Otherwise nobody knows how many there are.
-    n_sums : int, default=0
-        How many of the statics, the last ones, are sums of the histories.
+        Whether an encoder made the codes, so that their numbers are known.
     """
 
     data: RowData
@@ -233,19 +231,12 @@ class Inputs(NamedTuple):
     names: tuple[str, ...]
     customers: Callable[[], np.ndarray]
     encoded: bool = True
-    n_sums: int = 0
 
-    def split_static(self) -> tuple[np.ndarray, np.ndarray]:
-        """Row features and statics, and sums, each of shape (n, ...)."""
-        static = self.data.static
-        first, second = np.split(static, [static.shape[1] - self.n_sums], axis=1)
-        return first, second
-
-    def with_sums(self, sums: Sequence[np.ndarray]) -> Inputs:
-        """The same rows, with sums of the histories behind all other statics."""
-        static = np.concatenate([self.data.static, *sums], axis=1)
-        n_sums = static.shape[1] - self.data.static.shape[1]
-        return self._replace(data=replace(self.data, static=static), n_sums=n_sums)
+    @property
+    def n_sums(self) -> int:
+        """Number of sums of the histories."""
+        sums = self.data.sums
+        return 0 if sums is None else sums.shape[1]
 
     def take(self, rows: np.ndarray) -> Inputs:
         """Return the inputs of some rows."""
@@ -255,7 +246,7 @@ class Inputs(NamedTuple):
         )
 
     def within(self, specs: Sequence[HistorySpec]) -> Inputs:
-        """The same rows; codes that `specs` do not have become 0, unseen."""
+        """Return the rows with codes beyond those of `specs` set to 0, unseen."""
         sources = tuple(
             replace(
                 source, codes=np.where(source.codes < spec.n_levels, source.codes, 0)
@@ -271,14 +262,14 @@ def read_inputs(estimator: Any, X: Any, *, reset: bool, sums: bool = False) -> I
     Parameters
     ----------
     estimator : estimator
-        Whose `n_features_in_` and `feature_names_in_` are set or checked.
+        Estimator whose `n_features_in_` and `feature_names_in_` are set or checked.
     X : DataFrame, padded tensors, or array of shape (n, n_columns)
         Encoded histories with numeric statics, the result of `HistoryPadder`, or
         statics alone.
     reset : bool
         True in `fit`.
     sums : bool, default=False
-        Whether to read the sums of the histories as well.
+        Whether to read the sums of the histories.
 
     Returns
     -------
@@ -288,18 +279,18 @@ def read_inputs(estimator: Any, X: Any, *, reset: bool, sums: bool = False) -> I
     Raises
     ------
     TypeError
-        If histories are raw, or a static is no number.
+        If histories are raw, or a static is not numeric.
     ValueError
-        If a static is not finite, or columns differ from those in `fit`.
+        If a static is not finite, or columns differ from `fit`.
     """
     if isinstance(X, dict) and not issparse(X):  # a dok_matrix is both
         if reset:
             _forget_columns(estimator)
         has_layout = getattr(X, "layout", None) is not None
         data, specs, names, customers = padded_inputs(X)
-        inputs = Inputs(data, specs, names, lambda: customers, encoded=has_layout)
-        beside = getattr(X, "sums", None)
-        return inputs if beside is None or not sums else inputs.with_sums([beside])
+        if sums:
+            data = replace(data, sums=getattr(X, "sums", None))
+        return Inputs(data, specs, names, lambda: customers, encoded=has_layout)
     if has_histories(X):
         return _read_frame(estimator, X, reset, sums)
     if isinstance(X, pd.DataFrame):
@@ -322,18 +313,17 @@ def refuse_untrainable(estimator: Any, inputs: Inputs) -> None:
     Parameters
     ----------
     estimator : estimator
-        The estimator that has read `inputs`.
+        Estimator that read `inputs`.
     inputs : Inputs
         Rows as `read_inputs` returns them.
     """
-    statics, _ = inputs.split_static()
-    counts = (np.abs(statics) > _LARGEST_STATIC).sum(axis=0)
+    counts = (np.abs(inputs.data.static) > _LARGEST_STATIC).sum(axis=0)
     if not counts.any():
         return
     names: Sequence[Any] = getattr(estimator, "feature_names_in_", range(len(counts)))
     if hasattr(estimator, "_reading"):
         names = [*estimator._reading.statics]
-    # Row features come before statics. An exposure is read through its logarithm.
+    # Row features come before statics. The network sees the logarithm of an exposure.
     exposure = getattr(estimator, "exposure", None)
     own = counts[len(counts) - len(names) :]
     found = [
@@ -350,7 +340,7 @@ def refuse_untrainable(estimator: Any, inputs: Inputs) -> None:
 
 
 def warn_if_all_empty(inputs: Inputs) -> None:
-    """Warn of history columns without any event; `fit` is two calls above."""
+    """Warn of history columns without any event, at the caller of `fit`."""
     for name, source in zip(inputs.names, inputs.data.sources, strict=True):
         if not (source.stop > source.start).any():
             warnings.warn(
@@ -363,7 +353,7 @@ def warn_if_all_empty(inputs: Inputs) -> None:
 
 
 def _read_frame(estimator: Any, X: Any, reset: bool, sums: bool) -> Inputs:
-    # Padded tensors, if the fit was on those, have no columns to be compared with.
+    # A fit on padded tensors has no columns to compare with.
     reading = None if reset else getattr(estimator, "_reading", None)
     if reading is None:
         X = Table.of(X)
@@ -377,9 +367,11 @@ def _read_frame(estimator: Any, X: Any, reset: bool, sums: bool) -> Inputs:
         _refuse_raw(array, name, estimator)
     table.refuse_missing()
     arrays = list(table.histories.values())
+    of_histories = None
     if sums:
         read = [array.log.row_features_and_sums(array.rows) for array in arrays]
         columns = [features for features, _ in read]
+        of_histories = np.concatenate([one for _, one in read], axis=1)
     else:
         columns = [array.log.row_features(array.rows) for array in arrays]
     # X[names] takes three times as long, a sixth of scoring a row.
@@ -390,24 +382,23 @@ def _read_frame(estimator: Any, X: Any, reset: bool, sums: bool) -> Inputs:
     _refuse_text(statics, estimator)
     columns.append(static_values(statics, getattr(estimator, "exposure", None)))
     sources = tuple(history_source(array) for array in arrays)
-    inputs = Inputs(
-        RowData(sources, np.concatenate(columns, axis=1)),
-        tuple(history_spec(array.log) for array in arrays),
+    return Inputs(
+        RowData(sources, np.concatenate(columns, axis=1), sums=of_histories),
+        tuple(HistorySpec.of(array.log.layout) for array in arrays),
         reading.histories,
         partial(row_customers, arrays),
     )
-    return inputs.with_sums([of_column for _, of_column in read]) if sums else inputs
 
 
 def _forget_columns(estimator: Any) -> None:
-    """Drop the columns of an earlier fit, as other forms of X have none like them."""
+    """Delete the column attributes of an earlier fit on another form of X."""
     for name in ("n_features_in_", "feature_names_in_", "_reading"):
         if hasattr(estimator, name):
             delattr(estimator, name)
 
 
 def history_source(array: HistoryArray) -> HistorySource:
-    """Channels, codes and times behind encoded histories."""
+    """Return the events behind encoded histories, and the rows' views of them."""
     rows, log = array.rows, array.log
     return HistorySource(
         log.channels,
@@ -421,13 +412,8 @@ def history_source(array: HistoryArray) -> HistorySource:
     )
 
 
-def history_spec(log: EncodedLog) -> HistorySpec:
-    """Shape of the events of an encoded log."""
-    return HistorySpec.of(log.layout)
-
-
 def static_values(statics: pd.DataFrame, exposure: Any = None) -> np.ndarray:
-    """Numeric statics as float32, shape (n, S); not finite ones are an error.
+    """Return numeric statics as float32, shape (n, S).
 
     Parameters
     ----------
@@ -440,7 +426,7 @@ def static_values(statics: pd.DataFrame, exposure: Any = None) -> np.ndarray:
     if exposure is not None and exposure in statics.columns:
         _refuse_missing_exposure(values[:, statics.columns.get_loc(exposure)], exposure)
     missing = np.isnan(values).sum(axis=0)
-    with np.errstate(over="ignore"):  # too large for float32 is infinite
+    with np.errstate(over="ignore"):  # numbers beyond float32 become infinite
         values = values.astype("float32")
     beyond = np.isinf(values).sum(axis=0)
     for counts, what, way in (
@@ -484,11 +470,11 @@ def _refuse_raw(array: HistoryArray, name: str, estimator: Any) -> None:
 
 
 def _refuse_text(statics: pd.DataFrame, estimator: Any) -> None:
-    """Text, categories and datetimes are no numbers yet."""
+    """Raise a TypeError for text, categories and datetimes."""
     text = [
         f"{name!r} ({dtype})"
         for i, (name, dtype) in enumerate(statics.dtypes.items())
-        # Taking out each of hundreds would cost as much as the rest of scoring a row.
+        # Selecting each of hundreds of columns would double the time to score a row.
         if dtype.kind not in "biuf" and _holds_others(statics.iloc[:, i])
     ]
     if text:
@@ -500,5 +486,5 @@ def _refuse_text(statics: pd.DataFrame, estimator: Any) -> None:
 
 
 def _holds_others(column: pd.Series) -> bool:
-    """Whether a column has values that are no numbers."""
+    """Return whether a column has values that are not numeric."""
     return kind_of(column) != "numeric" and bool(column.notna().any())

@@ -1,40 +1,67 @@
-"""Ragged rows to padded tensors: rows that share events are read in one pass."""
+"""Ragged rows to padded tensors, with one sequence for rows that share events.
+
+Rows of one customer see prefixes of the same events. They share a padded sequence,
+and a pooling weighs its T steps for each of its rows::
+
+    sequence 0   e0 e1 e2 e3 e4 e5 e6     lengths 7     T = 7
+    row 0 (cutoff after e2)  ----^
+    row 1 (cutoff after e6)  ------------^
+    sequence 1   e7 e8  .  .  .  .  .     lengths 2     "." is padding
+
+Rows stand in slots, R for each sequence, so that all weights are one tensor (B, R, T).
+With many rows of long sequences that tensor is large: each row weighs all steps.
+Sequences are then cut into N blocks of K steps. What blocks contribute is carried from
+block to block once per sequence, and a row weighs the K steps of the block alone in
+which it ends::
+
+    steps     | e0 ... e15 | e16 ... e31 | e32 ...    |      K = 16
+    block            0            1            2
+    row 1 sees    carried ----->  e16 .. e20
+    row 2 sees    carried ----------------->  e32 .. e33
+
+Blocks in which rows end have chunks with R slots each; a block with more rows has
+several chunks. ``place`` is the slot of each row in the flattened (C, R)::
+
+    chunk 0 = block 1   | row 1 | row 5 | row 6 |
+    chunk 1 = block 1   | row 9 |   -   |   -   |            R = 3
+    chunk 2 = block 2   | row 2 | row 3 |   -   |
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from sklearn_seqcrm._recurrent.data._rows import HistorySource
+from sklearn_seqcrm._recurrent.data._rows import HistorySource, TensorFields
 
-# Events of a block. In smaller ones more is carried from block to block, in larger ones
-# a row weighs more events.
+# Events of a block. Smaller blocks carry more states from block to block, in larger
+# ones each row weighs more events.
 _BLOCK = 16
 
 
 @dataclass(frozen=True)
-class Blocks:
-    """How sequences are cut into N blocks of K events each, and when those end.
+class Blocks(TensorFields):
+    """Sequences cut into N blocks of K events, and the times at their ends.
 
-    A block is followed by an empty one where the longest sequence ends with it, so that
-    a row sees fewer than K events of the block that it ends in.
+    If the longest sequence ends with a full block, an empty one follows, so that a row
+    sees fewer than K events of the block in which it ends.
 
     Parameters
     ----------
     block : Tensor of shape (C,), int64
-        Block that the rows of each chunk end in, of the flattened ``(B * N)``.
+        Block of each chunk, in the flattened ``(B * N)``.
     seen : Tensor of shape (C, R), int64
-        Number of events of that block which each row sees.
+        Number of events of that block that each row sees.
     ages : Tensor of shape (C, R), float32
-        Time from the last event before the block to the row's cutoff, in typical gaps;
-        infinite if there is none.
+        Time from the last event before the block to the row's cutoff, in typical
+        interarrival times; infinite if there is none.
     end_ages : Tensor of shape (B, N, K), float32
-        Time from each event to the last one of its block.
+        Time from each event to the last event of its block.
     gaps : Tensor of shape (B, N), float32
-        Time from the last event before each block to its last one; 0 for the first.
+        Time from the last event before each block to its last event; 0 for the first.
     """
 
     block: torch.Tensor
@@ -43,39 +70,34 @@ class Blocks:
     end_ages: torch.Tensor
     gaps: torch.Tensor
 
-    def to(self, device: torch.device | str) -> Blocks:
-        """Return the blocks on a device."""
-        return Blocks(**_moved(self, device))
-
 
 @dataclass(frozen=True)
-class HistoryBatch:
-    """Padded sequences of one history column, and where each row reads them.
+class HistoryBatch(TensorFields):
+    """Padded sequences of one history column, and the events that each row sees.
 
-    A sequence starts where its rows start, and rows that start at the same event share
-    one. Rows stand in C chunks with room for R each: a chunk has rows that end in the
-    same block of events. Where sequences are not cut into blocks, a chunk has all rows
-    of a sequence, and there are B of them.
+    Rows that start at the same event share a sequence. Rows stand in C chunks of R
+    slots; the rows of a chunk end in the same block of events. Without blocks, a chunk
+    has all rows of a sequence, so that C is B; see the module for a drawing.
 
     Parameters
     ----------
     values : Tensor of shape (B, T, F), float32
-        Channels of B sequences, padded with zeros after their ends.
+        Channels of B sequences, padded with zeros at the end.
     codes : Tensor of shape (B, T, C), int64
         Codes, padded with 0.
     lengths : Tensor of shape (B,), int64
         Number of events of each sequence.
     first : Tensor of shape (B,), int64
-        Position in the source of the first event of each sequence.
+        Position of the first event of each sequence in the source.
     visible : Tensor of shape (C, R), int64
-        Number of events that each row sees of its sequence; 0 without a row.
+        Number of events of its sequence that each row sees; 0 in empty slots.
     ages : Tensor of shape (C, R, K), float32
-        Time from each event of the block to the row's cutoff, in typical gaps; infinite
-        for events that the row does not see.
+        Time from each event of the block to the row's cutoff, in typical interarrival
+        times; infinite for events that the row does not see.
     place : Tensor of shape (n,), int64
-        Position of each row of the batch in the flattened ``(C * R)``.
+        Slot of each row of the batch in the flattened ``(C * R)``.
     blocks : Blocks or None, default=None
-        The blocks. None if each sequence is one, so that K is T.
+        The blocks. None: each sequence is one block, and K is T.
     """
 
     values: torch.Tensor
@@ -99,62 +121,58 @@ class HistoryBatch:
         return n_blocks * self.block_length
 
     def seen_in_block(self) -> torch.Tensor:
-        """Number of events that each row sees of its block, shape (C, R)."""
+        """Return the number of events of its block that each row sees, (C, R)."""
         return self.visible if self.blocks is None else self.blocks.seen
 
     def take_rows(self, numbers: torch.Tensor) -> torch.Tensor:
-        """Take what stands in the places of the rows, in their order.
+        """Take the numbers in the slots of the rows, in the order of the rows.
 
         Parameters
         ----------
         numbers : Tensor of shape (C * R, D)
-            Numbers of all places.
+            Numbers of all slots.
 
         Returns
         -------
         Tensor of shape (n, D)
-            Those of the rows.
+            Numbers of the rows.
         """
         if len(numbers) == len(self.place) and self.blocks is None:
-            return numbers  # then they are in order
-        # As index_select does. Its backward takes half the time where the gradient is
-        # a part of a wider one.
+            return numbers  # each slot has a row, in order
+        # Equal to index_select, whose backward takes twice the time if the gradient is
+        # a slice of a wider one.
         return torch.nn.functional.embedding(self.place, numbers)
-
-    def to(self, device: torch.device | str) -> HistoryBatch:
-        """Return the batch on a device."""
-        return HistoryBatch(**_moved(self, device))
 
 
 def n_weights(
     n_steps: np.ndarray, n_slots: np.ndarray, n_rows: np.ndarray
 ) -> np.ndarray:
-    """Weights of events for rows in a batch, at most, of one pooling.
+    """Return an upper bound of the number of weights of one pooling in a batch.
 
     Parameters
     ----------
     n_steps : ndarray of int
-        Padded steps of all sequences together.
+        Number of padded steps of all sequences.
     n_slots : ndarray of int
-        Rows of the sequence that has most of them.
+        Largest number of rows of a sequence.
     n_rows : ndarray of int
-        Rows.
+        Number of rows.
     """
     return np.minimum(n_steps * n_slots, _worth_blocks(n_steps, n_rows))
 
 
 def _worth_blocks(n_steps: Any, n_rows: Any) -> Any:
-    """Weights beyond which sequences are cut into blocks.
+    """Return the number of weights from which blocks are faster.
 
-    In blocks, every event is weighed once, and every row weighs one block. Measured
-    with 3 to 16 sequences of 25 to 350 events, that is faster where one product over
-    whole sequences has about eight times as many weights: it is only one.
+    With blocks, each event is weighed once and each row weighs one block. Measured with
+    3 to 16 sequences of 25 to 350 events, this is faster if a product over whole
+    sequences has about eight times as many weights, because it is a single product.
     """
     return 8 * (n_steps + _BLOCK * n_rows)
 
 
 def starts_sequence(start: np.ndarray, share: bool) -> np.ndarray:
-    """Whether each row is the first of its sequence; rows that share one adjoin."""
+    """Return whether each row is the first of its sequence, in adjoining rows."""
     new = np.ones(len(start), dtype=bool)
     if share:
         new[1:] = start[1:] != start[:-1]
@@ -169,7 +187,7 @@ def pad(source: HistorySource, rows: np.ndarray, share: bool) -> HistoryBatch:
     source : HistorySource
         Events, and the rows that view them.
     rows : ndarray of int
-        Rows; those that share a sequence stand together.
+        Rows; rows of a sequence adjoin.
     share : bool
         Let rows that start at the same event share a sequence.
     """
@@ -177,10 +195,10 @@ def pad(source: HistorySource, rows: np.ndarray, share: bool) -> HistoryBatch:
     new = starts_sequence(start, share)
     at = np.flatnonzero(new)  # the first row of each sequence
     first, lengths = start[at], np.maximum.reduceat(seen, at)
-    # One step at least, which an empty history does not read.
+    # At least one step, of which an empty history sees nothing.
     n_steps = max(1, int(lengths.max()))
-    # Padding reads event 0, whoever's that is, and is emptied thereafter.
-    index = first[:, None] + np.arange(n_steps)
+    index = first[:, None] + np.arange(n_steps)  # (B, T)
+    # Padding reads event 0 of any customer and is set to 0 afterwards.
     padding = index >= (first + lengths)[:, None]
     index[padding] = 0
     if len(source.times):
@@ -192,7 +210,7 @@ def pad(source: HistorySource, rows: np.ndarray, share: bool) -> HistoryBatch:
         )
     values[padding] = 0
     codes[padding] = 0
-    # No event is before the first one that a row may see.
+    # The first event that a row may see has no predecessor.
     if source.gap is not None:
         values[:, 0, source.gap] = 0
     sequence = np.cumsum(new) - 1
@@ -219,18 +237,18 @@ def _place_in_sequences(
     lengths: np.ndarray,
     n_slots: int,
 ) -> dict[str, Any]:
-    """Rows of a batch whose sequences are one block each.
+    """Assign slots to rows of sequences without blocks.
 
     Parameters
     ----------
     source : HistorySource
         Events.
     cutoff, seen, sequence : ndarray of shape (n,)
-        Cutoff of each row, the number of events that it sees, and its sequence.
+        Cutoff, number of visible events, and sequence of each row.
     first, lengths : ndarray of shape (B,)
         First event and number of events of each sequence.
     n_slots : int
-        Most rows of a sequence.
+        Largest number of rows of a sequence.
 
     Returns
     -------
@@ -238,12 +256,12 @@ def _place_in_sequences(
         Fields of a `HistoryBatch`.
     """
     shape = len(first), n_slots
-    # Rows of a sequence adjoin: the rank of a row is its distance to the first of them.
+    # Rows of a sequence adjoin: the slot of a row is its distance to the first of them.
     at = np.searchsorted(sequence, np.arange(len(first)))
     place = sequence * n_slots + np.arange(len(sequence)) - at[sequence]
     visible, cutoffs = _in_slots(shape, place, seen), _in_slots(shape, place, cutoff)
     times = _times(source, first, lengths, max(1, int(lengths.max())))
-    ages = cutoffs[:, :, None] - times[:, None]
+    ages = cutoffs[:, :, None] - times[:, None]  # (B, R, T)
     return {
         "visible": torch.from_numpy(visible),
         "ages": _in_gaps(ages, source, visible[:, :, None]),
@@ -260,23 +278,23 @@ def _place_in_blocks(
     lengths: np.ndarray,
     n_slots: int,
 ) -> dict[str, Any]:
-    """Rows of a batch whose sequences are cut into blocks; as `_place_in_sequences`."""
+    """Assign slots to rows of sequences in blocks; as `_place_in_sequences`."""
     n_blocks = int(lengths.max()) // _BLOCK + 1
     times = _times(source, first, lengths, n_blocks * _BLOCK)
     times = times.reshape(-1, _BLOCK)  # (B * N, K)
-    # A row that sees whole blocks alone ends in the next one, of which it sees nothing.
+    # A row that sees full blocks only ends in the next one, of which it sees nothing.
     block, place, room = _into_chunks(sequence * n_blocks + seen // _BLOCK)
     shape = len(block), room
     visible, cutoffs = _in_slots(shape, place, seen), _in_slots(shape, place, cutoff)
-    # What the blocks before it in the sequence hold, a row has seen. Places without a
-    # row see less than nothing of later blocks.
+    # A row sees all events of the blocks before its own. In empty slots, visible is 0
+    # and the difference negative.
     in_block = np.maximum(visible - (block % n_blocks * _BLOCK)[:, None], 0)
     ages = cutoffs[:, :, None] - times[block][:, None]
-    # The last event before each block; of a first one the number is of no matter.
+    # Last event before each block; arbitrary for first blocks, which are masked below.
     last, before = times[:, -1], np.append(times[:1, -1], times[:-1, -1])
     gaps = (last - before).reshape(-1, n_blocks)
     gaps[:, 0] = 0
-    # Where no event is before the block, what is carried into it has faded for ever.
+    # Without an event before the block, the carried state has decayed to nothing.
     since = _in_gaps(cutoffs - before[block][:, None], source).numpy()
     since[visible < _BLOCK] = np.inf
     blocks = Blocks(
@@ -295,31 +313,31 @@ def _place_in_blocks(
 
 
 def _into_chunks(block: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
-    """Put rows that end in the same block into chunks, as many as these need.
+    """Distribute rows that end in the same block over chunks.
 
     Parameters
     ----------
     block : ndarray of shape (n,)
-        Block that each row ends in.
+        Block in which each row ends.
 
     Returns
     -------
     chunk_block : ndarray of shape (C,)
         Block of each chunk.
     place : ndarray of shape (n,)
-        Position of each row in the flattened ``(C * room)``.
+        Slot of each row in the flattened ``(C * room)``.
     room : int
-        Rows that a chunk has room for.
+        Number of slots of a chunk, R.
     """
     order = np.argsort(block, kind="stable")
     ordered = block[order]
     new = np.append(True, ordered[1:] != ordered[:-1])
     at = np.flatnonzero(new)  # the first row of each block
-    # As many as a block has on average: then all chunks together have room for three
-    # times the rows at most.
+    # The mean number of rows of a block, rounded up: then all chunks together have at
+    # most three times as many slots as rows.
     room = -(-len(order) // len(at))
     rank = np.arange(len(order)) - np.repeat(at, np.diff(at, append=len(order)))
-    # Another chunk begins with a block, and whenever one is full.
+    # A chunk begins with each block, and whenever one is full.
     new = rank % room == 0
     place = np.empty(len(order), dtype="int64")
     place[order] = (np.cumsum(new) - 1) * room + rank % room
@@ -329,7 +347,7 @@ def _into_chunks(block: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
 def _times(
     source: HistorySource, first: np.ndarray, lengths: np.ndarray, n_steps: int
 ) -> np.ndarray:
-    """Times of events of sequences, shape (B, n_steps); their last one for padding."""
+    """Return times of events, shape (B, n_steps); padding has the last time."""
     if not len(source.times):
         return np.zeros((len(first), n_steps), source.times.dtype)
     last = np.minimum(first + np.maximum(lengths - 1, 0), len(source.times) - 1)
@@ -340,7 +358,7 @@ def _times(
 def _in_slots(
     shape: tuple[int, int], place: np.ndarray, numbers: np.ndarray
 ) -> np.ndarray:
-    """Numbers of rows in their places, 0 in the others."""
+    """Return numbers of rows in their slots, and 0 in empty slots."""
     slots = np.zeros(shape, numbers.dtype)
     slots.ravel()[place] = numbers
     return slots
@@ -349,17 +367,8 @@ def _in_slots(
 def _in_gaps(
     durations: np.ndarray, source: HistorySource, n_real: np.ndarray | None = None
 ) -> torch.Tensor:
-    """Durations in typical gaps, float32; infinite from the `n_real`-th on."""
+    """Return durations in typical gaps, float32; infinite from the `n_real`-th."""
     numbers = (durations / source.time_unit).astype("float32")
     if n_real is not None:
         numbers[np.arange(numbers.shape[-1]) >= n_real] = np.inf
     return torch.from_numpy(numbers)
-
-
-def _moved(tensors: Any, device: torch.device | str) -> dict[str, Any]:
-    """The fields of a dataclass of tensors, on a device."""
-    there = {field.name: getattr(tensors, field.name) for field in fields(tensors)}
-    return {
-        name: None if tensor is None else tensor.to(device)
-        for name, tensor in there.items()
-    }

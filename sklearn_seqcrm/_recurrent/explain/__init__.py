@@ -4,7 +4,7 @@ from sklearn_seqcrm._recurrent.explain._inside import Explained, gates, gradient
 from sklearn_seqcrm._recurrent.explain._integrated_gradients import (
     PathAttributions,
     Start,
-    blanked_events,
+    event_blanking,
     integrated_gradients,
 )
 
@@ -12,7 +12,7 @@ __all__ = [
     "Explained",
     "PathAttributions",
     "Start",
-    "blanked_events",
+    "event_blanking",
     "gates",
     "gradient_norms",
     "integrated_gradients",

@@ -37,7 +37,7 @@ class Explained(Protocol):
         """Take outputs of each network, (n, n_outputs), of some rows; return (n,)."""
 
 
-def sequences_of_rows(
+def parts_of_single_rows(
     data: RowData, device: str
 ) -> Iterator[tuple[np.ndarray, BatchPart]]:
     """Rows, each with a sequence of its own, as gradients are those of sequences."""
@@ -65,7 +65,7 @@ def n_visible(source: HistorySource) -> int:
     return int((source.stop - source.start).sum())
 
 
-def put_events(
+def scatter_events(
     found: np.ndarray, numbers: np.ndarray, source: HistorySource, rows: np.ndarray
 ) -> None:
     """Write what was found of the sequences of some rows to the places of their events.
@@ -88,7 +88,7 @@ def put_events(
     found[(first + steps)[seen]] = numbers[seen]
 
 
-def slopes_of(
+def numeric_slopes(
     explained: Callable[[np.ndarray], np.ndarray], outputs: torch.Tensor
 ) -> torch.Tensor:
     """Derivatives of what is explained by each output, shape (n, n_outputs).
@@ -142,15 +142,15 @@ def gates(net: HistoryNet, data: RowData, i: int, layer: int) -> dict[str, np.nd
     found: dict[str, np.ndarray] = {}
     with isolated_torch_settings(net.device), torch.no_grad():
         reader = full_precision_copy(net.module_).readers[i]
-        for rows, part in sequences_of_rows(data, net.device):
-            for name, numbers in _gates_of(reader, part.histories[i], layer).items():
+        for rows, part in parts_of_single_rows(data, net.device):
+            for name, numbers in _layer_gates(reader, part.histories[i], layer).items():
                 if name not in found:
                     found[name] = np.zeros((n_visible(source), size))
-                put_events(found[name], as_float64(numbers), source, rows)
+                scatter_events(found[name], as_float64(numbers), source, rows)
     return found
 
 
-def _gates_of(
+def _layer_gates(
     reader: HistoryReader, batch: HistoryBatch, layer: int
 ) -> dict[str, torch.Tensor]:
     """Gates of padded sequences, shape (B, T, H) each."""
@@ -216,13 +216,13 @@ def gradient_norms(
     with isolated_torch_settings(net.device), torch.enable_grad():
         module = full_precision_copy(net.module_)
         module.readers[i] = steps = _StepByStep(module.readers[i])
-        for rows, part in sequences_of_rows(data, net.device):
+        for rows, part in parts_of_single_rows(data, net.device):
             outputs = module(part)
 
             def say(one: torch.Tensor, rows: np.ndarray = rows) -> torch.Tensor:
                 return explained([one], rows)
 
-            slopes = slopes_of(say, outputs)
+            slopes = numeric_slopes(say, outputs)
             # No one asks for the cell of an LSTM after the last event.
             gradients = torch.autograd.grad(
                 outputs,
@@ -233,7 +233,7 @@ def gradient_norms(
             )
             squares = [gradient.square().sum(dim=1) for gradient in gradients]
             norms = torch.stack(squares).unflatten(0, (steps.n_steps, -1)).sum(1).sqrt()
-            put_events(found, as_float64(norms.T), source, rows)
+            scatter_events(found, as_float64(norms.T), source, rows)
     return found
 
 

@@ -18,9 +18,9 @@ from sklearn_seqcrm._recurrent.explain._inside import (
     as_float64,
     full_precision_copy,
     n_visible,
-    put_events,
-    sequences_of_rows,
-    slopes_of,
+    numeric_slopes,
+    parts_of_single_rows,
+    scatter_events,
 )
 from sklearn_seqcrm._recurrent.network import HistoryNetwork, HistoryReader
 from sklearn_seqcrm._recurrent.training import HistoryNet, isolated_torch_settings
@@ -34,16 +34,25 @@ class PathAttributions(NamedTuple):
     events : list of ndarray of shape (n_visible, F + C), float64
         Of each history column, for the events that each row sees, row by row: what
         each channel and each code adds.
-    static : ndarray of shape (n, S), float64
-        What each row feature, static and sum adds.
     output, baseline : ndarray of shape (n,), float64
         What is explained, at the rows and at the start of the path.
+    beside : dict of str to ndarray of n rows, float64
+        What each number beside the histories adds, by the field of `RowData` that
+        holds it and in its shape: ``"static"``, ``"sums"``, ``"offset"``.
     """
 
     events: list[np.ndarray]
-    static: np.ndarray
     output: np.ndarray
     baseline: np.ndarray
+    beside: dict[str, np.ndarray]
+
+    @property
+    def static(self) -> np.ndarray:
+        """Attributions to row features, statics and sums, in this order, (n, ...)."""
+        found = [
+            self.beside[name] for name in ("static", "sums") if name in self.beside
+        ]
+        return np.concatenate(found, axis=1)
 
 
 class Start(NamedTuple):
@@ -106,32 +115,36 @@ def integrated_gradients(
             np.zeros((n_visible(source), width))
             for source, width in zip(data.sources, widths, strict=True)
         ],
-        np.zeros(data.static.shape),
         np.zeros(n_rows),
         np.zeros(n_rows),
+        {name: np.zeros(column.shape) for name, column in _beside(data).items()},
     )
     device = nets[0].device
     rng = np.random.RandomState(0 if start is None else start.seed)
     n_paths = 1 if start is None else max(1, start.n_drawn)
     with isolated_torch_settings(device), torch.enable_grad():
-        modules = [_to_differentiate(net.module_) for net in nets]
-        for rows, part in sequences_of_rows(data, device):
+        modules = [_differentiable_copy(net.module_) for net in nets]
+        for rows, part in parts_of_single_rows(data, device):
             path = _Path(modules, part, partial(explained, rows=rows), start)
             found.output[rows] = path.at(1.0)
-            totals: list[Any] = [0.0] * (len(data.sources) + 1)
+            totals: list[Any] = [0.0] * (len(data.sources) + len(found.beside))
             for _ in range(n_paths):
                 if start is not None and start.n_drawn:
                     path.start_from_others(data, rng)
                 found.baseline[rows] += path.at(0.0) / n_paths
                 added = path.integral(points, weights)
                 totals = [a + b / n_paths for a, b in zip(totals, added, strict=True)]
-            *events, found.static[rows] = totals
-            for i, numbers in enumerate(events):
-                put_events(found.events[i], numbers, data.sources[i], rows)
+            for i, source in enumerate(data.sources):
+                scatter_events(found.events[i], totals[i], source, rows)
+            columns = found.beside.values()
+            for column, numbers in zip(
+                columns, totals[len(data.sources) :], strict=True
+            ):
+                column[rows] = numbers
     return found
 
 
-def blanked_events(
+def event_blanking(
     nets: Sequence[HistoryNet], data: RowData, explained: Explained, start: Start
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """What is explained, less that with each event where its path would start.
@@ -155,16 +168,16 @@ def blanked_events(
     device = nets[0].device
     with isolated_torch_settings(device), torch.no_grad():
         modules = [full_precision_copy(net.module_).eval() for net in nets]
-        for rows, part in sequences_of_rows(data, device):
+        for rows, part in parts_of_single_rows(data, device):
             path = _Path(modules, part, partial(explained, rows=rows), start)
             output[rows] = path.at(1.0)
             for i, source in enumerate(data.sources):
                 falls = output[rows, None] - path.without_each(i)
-                put_events(found[i], falls, source, rows)
+                scatter_events(found[i], falls, source, rows)
     return found, output
 
 
-def _to_differentiate(module: HistoryNetwork) -> HistoryNetwork:
+def _differentiable_copy(module: HistoryNetwork) -> HistoryNetwork:
     """A copy whose bends have their mean slope."""
     module = full_precision_copy(module)
     module.head = nn.Sequential(
@@ -237,6 +250,12 @@ def _by_number(reader: HistoryReader, moved: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.repeat(moved, [*[1] * n_channels, *sizes]))
 
 
+def _beside(rows: Any) -> dict[str, Any]:
+    """Return the inputs beside the histories, of `RowData` or a `BatchPart`."""
+    found = {name: getattr(rows, name) for name in ("static", "sums", "offset")}
+    return {name: column for name, column in found.items() if column is not None}
+
+
 class _Path:
     """The straight path to the inputs of some rows, from zeros or others.
 
@@ -267,11 +286,11 @@ class _Path:
                 reader.embed(history.values, history.codes)
                 for reader, history in zip(self.readers, histories, strict=True)
             ]
-        self.inputs = [*events, part.static]
+        self.inputs = [*events, *_beside(part).values()]
         self.start = start
         self.starts = [torch.zeros_like(one) for one in self.inputs]
         if start is not None:
-            self._start_from(events_at_start=self.starts[:-1])
+            self._start_from(self._split(self.starts)[0])
 
     def start_from_others(self, data: RowData, rng: np.random.RandomState) -> None:
         """Start from the values of other events, drawn from those that rows see."""
@@ -297,7 +316,7 @@ class _Path:
     def _start_from(self, events_at_start: list[torch.Tensor]) -> None:
         """Let what is moved start from these events, and the rest stay."""
         assert self.start is not None
-        *events, static = self.inputs
+        events, beside = self._split(self.inputs)
         moved = [*self.start.moved] * len(self.modules)
         self.starts = [
             torch.where(_by_number(reader, one).to(inputs.device), start, inputs)
@@ -305,7 +324,11 @@ class _Path:
                 self.readers, moved, events_at_start, events, strict=True
             )
         ]
-        self.starts.append(static)
+        self.starts += beside
+
+    def _split(self, inputs: list[Any]) -> tuple[list[Any], list[Any]]:
+        """Events of each reader, and what stands beside the histories."""
+        return inputs[: len(self.readers)], inputs[len(self.readers) :]
 
     def without_each(self, i: int) -> np.ndarray:
         """What is explained with each event of a history at its start, shape (n, T)."""
@@ -333,7 +356,7 @@ class _Path:
         ]
 
     def integral(self, points: np.ndarray, weights: np.ndarray) -> list[np.ndarray]:
-        """What each channel and code of each history adds, and, last, each static."""
+        """What channels and codes of each history add, and what is beside them."""
         total = [torch.zeros_like(numbers) for numbers in self.inputs]
         ends = np.cumsum(weights).tolist()  # of the stretch around each point
         self.at(0.0)
@@ -347,27 +370,28 @@ class _Path:
             gradients = torch.autograd.grad(
                 outputs,
                 inputs,
-                slopes_of(self._explain, outputs) * weight,
+                numeric_slopes(self._explain, outputs) * weight,
                 allow_unused=True,
             )
             for one, gradient in zip(total, gradients, strict=True):
                 if gradient is not None:
                     one += gradient
-        *events, static = [
+        added = [
             as_float64(one * (numbers - start))
             for one, numbers, start in zip(total, self.inputs, self.starts, strict=True)
         ]
+        events, beside = self._split(added)
         of_readers = list(map(_by_column, self.readers, events))
         n_histories = len(self.part.histories)
         of_histories = [
             np.sum(of_readers[i::n_histories], axis=0) for i in range(n_histories)
         ]
-        return [*of_histories, static]
+        return [*of_histories, *beside]
 
     def _outputs(self, inputs: list[torch.Tensor]) -> torch.Tensor:
         """Outputs of all networks side by side, shape (n, n_networks * n_outputs)."""
-        *events, static = inputs
-        part = replace(self.part, static=static)
+        events, beside = self._split(inputs)
+        part = replace(self.part, **dict(zip(_beside(self.part), beside, strict=True)))
         size = len(self.part.histories)
         outputs = [
             module(part, events[i * size : (i + 1) * size])

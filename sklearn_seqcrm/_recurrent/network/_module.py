@@ -6,15 +6,13 @@ What enters the head, and what is added to its outputs::
     history column 1 -> HistoryReader -> pooled --+-> head -> outputs
     row features, statics ------------------------'             +
     row features, statics, sums -> LinearPart ----------------> +
-    log exposure -> times slope ------------------------------> +
-
-`static` (n, S) holds row features and statics, then the sums of the histories, if there
-is a linear part that reads them, or the log of the exposure, if there is one.
+    offset (log exposure) times slope ------------------------> +
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -170,12 +168,11 @@ class HistoryNetwork(nn.Module):
         As in `HistoryReader`.
     seed : int, default=0
         Seed of the initial weights, which are the same on any device.
-    exposed : tuple of int, default=()
-        Outputs to which the log of the exposure, the last static, is added as an
-        offset, times a slope that is 1 until `set_offset_slope` changes it. Empty:
-        there is no exposure.
+    offset_outputs : tuple of int, default=()
+        Outputs to which the offset of the row is added, times a slope that is 1 until
+        `set_offset_slope` changes it. Empty: rows have no offset.
     n_sums : int, default=0
-        Number of sums, the last statics, which only the linear part reads.
+        Number of sums of the histories, which only the linear part reads.
     is_linear : bool, default=False
         Whether there is a linear part.
     """
@@ -199,17 +196,15 @@ class HistoryNetwork(nn.Module):
         precision: str = "float32",
         category_dropout: float = 0.0,
         seed: int = 0,
-        exposed: Sequence[int] = (),
+        offset_outputs: Sequence[int] = (),
         n_sums: int = 0,
         is_linear: bool = False,
     ) -> None:
         super().__init__()
-        self._first_slope = np.zeros(n_outputs, dtype="float32")
-        self._first_slope[list(exposed)] = 1.0
-        # A buffer: no step of training changes it.
-        slope = torch.from_numpy(self._first_slope.copy()) if len(exposed) else None
-        self.register_buffer("slope", slope)
-        self.n_static = n_static
+        # Slopes of the outputs over the offset. A buffer: training does not change it.
+        slope = torch.zeros(n_outputs, dtype=torch.float32, device="cpu")
+        slope[list(offset_outputs)] = 1.0
+        self.register_buffer("slope", slope if len(offset_outputs) else None)
         n_linear = (n_static + n_sums) if is_linear else 0
         self.linear = LinearPart(n_linear, n_outputs) if n_linear else None
         generator = new_generator(seed)
@@ -236,16 +231,16 @@ class HistoryNetwork(nn.Module):
             size = width
         self.head = nn.Sequential(*layers, new_linear(size, n_outputs, generator))
 
-    def beyond(self) -> np.ndarray:
-        """Return how far the slopes of the offset are from 1, shape (n_outputs,)."""
+    @property
+    def offset_slope(self) -> np.ndarray:
+        """Slope of each output over the offset, shape (n_outputs,), float32."""
         assert self.slope is not None
-        return self.slope.cpu().numpy() - self._first_slope
+        return self.slope.cpu().numpy()
 
-    def set_offset_slope(self, beyond: np.ndarray) -> None:
-        """Set the slopes of the offset to 1 plus `beyond`, shape (n_outputs,)."""
+    def set_offset_slope(self, slope: np.ndarray) -> None:
+        """Set the slope of each output over the offset, shape (n_outputs,)."""
         assert self.slope is not None
-        slope = torch.from_numpy((self._first_slope + beyond).astype("float32"))
-        self.slope.copy_(slope)
+        self.slope.copy_(torch.from_numpy(slope.astype("float32")))
 
     def forward(
         self, batch: BatchPart, steps: Sequence[torch.Tensor] | None = None
@@ -259,19 +254,18 @@ class HistoryNetwork(nn.Module):
         steps : sequence of Tensor or None, default=None
             Embedded events of each history column, in place of what is computed.
         """
-        static = batch.static
         if not self.readers:
-            static = self._as_precise_as_needed(static)
-            numbers = self.head(static[:, : self.n_static])
+            batch = replace(batch, static=self._as_precise_as_needed(batch.static))
+            numbers = self.head(batch.static)
         else:
             events = steps or [None] * len(self.readers)
-            numbers = self._enter_head(batch, static[:, : self.n_static], events)
+            numbers = self._enter_head(batch, batch.static, events)
             for layer in list(self.head)[1:]:
                 numbers = layer(numbers)
-        return self._add_what_is_beside(numbers, static)
+        return self._add_what_is_beside(numbers, batch)
 
     def read_pooled(
-        self, pooled: Sequence[torch.Tensor], static: torch.Tensor
+        self, pooled: Sequence[torch.Tensor], rows: BatchPart
     ) -> torch.Tensor:
         """Return the outputs of rows with pooled histories, shape (n, n_outputs).
 
@@ -279,21 +273,22 @@ class HistoryNetwork(nn.Module):
         ----------
         pooled : sequence of Tensor of shape (n, output_size)
             The pooled vectors of each history column.
-        static : Tensor of shape (n, S), float32
-            Row features, statics, and sums or the log of the exposure.
+        rows : BatchPart
+            Everything else of the rows.
         """
-        of_head = static[:, : self.n_static]
-        numbers = self.head(torch.cat([*pooled, of_head], dim=1))
-        return self._add_what_is_beside(numbers, static)
+        numbers = self.head(torch.cat([*pooled, rows.static], dim=1))
+        return self._add_what_is_beside(numbers, rows)
 
     def _add_what_is_beside(
-        self, outputs: torch.Tensor, static: torch.Tensor
+        self, outputs: torch.Tensor, rows: BatchPart
     ) -> torch.Tensor:
-        """Add the offset of the exposure, and the linear part."""
+        """Add the offset, and the linear part."""
         if self.slope is not None:
-            outputs = outputs + static[:, -1:].to(outputs.dtype) * self.slope
+            assert rows.offset is not None
+            offset = rows.offset[:, None].to(outputs.dtype)  # (n, 1)
+            outputs = outputs + offset * self.slope
         if self.linear is not None:
-            outputs = outputs + self.linear(static)
+            outputs = outputs + self.linear(rows.linear_inputs)
         return outputs
 
     def _enter_head(

@@ -309,7 +309,9 @@ class HistoryReader(nn.Module):
         missing = batch.n_steps_of_blocks - outputs.shape[1]
         if missing:
             outputs = nn.functional.pad(outputs, (0, 0, 0, missing))  # (B, N K, H')
-        before, weights, after = [], [], []
+        before: list[torch.Tensor] = []
+        after: list[torch.Tensor] = []
+        weights = []
         for pooling in self.poolings.values():
             if isinstance(pooling, WeightedPooling):
                 weights.append(pooling.weigh(outputs, batch))

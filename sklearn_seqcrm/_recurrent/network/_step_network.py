@@ -136,14 +136,19 @@ class StepHead:
         self._layers = [
             Affine.of(one) for one in network.head if isinstance(one, Linear)
         ]
-        self._n_static = network.n_static
         self._slope = None if network.slope is None else network.slope.numpy()
         self._linear = None
         if (part := network.linear) is not None:
             weight = part.weights.weight.detach().numpy().T
             self._linear = part.center.numpy(), part.spread.numpy(), weight
 
-    def outputs(self, pooled: Sequence[Array], static: Array) -> Array:
+    def outputs(
+        self,
+        pooled: Sequence[Array],
+        static: Array,
+        offset: Array | None,
+        linear_inputs: Array,
+    ) -> Array:
         """Return the outputs of `HistoryNetwork`, shape (..., n_outputs).
 
         Parameters
@@ -151,17 +156,22 @@ class StepHead:
         pooled : sequence of arrays of shape (..., output_size)
             The pooled vectors of each history column.
         static : array of shape (..., S), float32
-            Row features, statics, and what is added beside the head.
+            Row features and statics.
+        offset : array of shape (..., 1) or None
+            Offset, added to the outputs times their slopes.
+        linear_inputs : array of shape (..., S + n_sums)
+            Inputs of the linear part: `static` and the sums.
         """
-        numbers = np.concatenate([*pooled, static[..., : self._n_static]], axis=-1)
+        numbers = np.concatenate([*pooled, static], axis=-1)
         *hidden, last = self._layers
         for layer in hidden:
             numbers = np.maximum(layer(numbers), 0)
         outputs = last(numbers)
         if self._slope is not None:
-            outputs = outputs + static[..., -1:] * self._slope
+            assert offset is not None
+            outputs = outputs + offset * self._slope
         if self._linear is not None:
             center, spread, weight = self._linear
-            away = (static - center) / spread
+            away = (linear_inputs - center) / spread
             outputs = outputs + np.minimum(np.maximum(away, -FAR), FAR) @ weight
         return outputs

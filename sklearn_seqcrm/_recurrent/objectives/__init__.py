@@ -1,19 +1,20 @@
-"""What a network is trained for: a class for each loss.
+"""Objectives: targets, loss and predictions of a network, a class for each loss.
 
-An objective says all that depends on the loss, and nothing that depends on `X`: which
-targets there may be, what the network sees of them, how many outputs it has and where
-they start, what a row costs, and what outputs say in the units of the user.
+An objective holds everything that depends on the loss and nothing that depends on `X`:
+which targets are valid, how they are encoded, the number of outputs and their initial
+bias, the loss of a row, and predictions in the units of the targets.
 
-To add a loss of `LSTMRegressor`, write its class and name it in `LOSSES`.
+To add a loss of `LSTMRegressor`, write its class in a file and name it in `LOSSES`.
+Streaming and ONNX follow from its `predict`.
 """
 
 from sklearn_seqcrm._recurrent.objectives._classes import Classes
 from sklearn_seqcrm._recurrent.objectives._exposure import (
     Exposure,
+    exposure_column,
     learn_exposure,
-    place_of_exposure,
 )
-from sklearn_seqcrm._recurrent.objectives._hazards import Hazards, as_number, as_numbers
+from sklearn_seqcrm._recurrent.objectives._hazards import Hazards
 from sklearn_seqcrm._recurrent.objectives._labels import Labels
 from sklearn_seqcrm._recurrent.objectives._means import Gamma, Poisson
 from sklearn_seqcrm._recurrent.objectives._numbers import (
@@ -21,23 +22,21 @@ from sklearn_seqcrm._recurrent.objectives._numbers import (
     Number,
     SquaredError,
 )
-from sklearn_seqcrm._recurrent.objectives._objective import Objective, are_several
+from sklearn_seqcrm._recurrent.objectives._objective import Objective, is_multioutput
 from sklearn_seqcrm._recurrent.objectives._onnx_graph import OPSET, Graph
-from sklearn_seqcrm._recurrent.objectives._quantiles import Quantiles, levels_of
+from sklearn_seqcrm._recurrent.objectives._quantiles import Quantiles, check_quantiles
 from sklearn_seqcrm._recurrent.objectives._survival_curve import (
     SurvivalCurve,
-    at_own_time,
-    incidence_of,
-    refuse_outside,
-    time_of,
+    hazard_at_own_time,
+    time_at_hazard,
 )
 from sklearn_seqcrm._recurrent.objectives._weights import (
+    drop_weightless,
     exponent_of,
     in_unit_of,
-    leave_out_weightless,
     mean_weight,
-    over_mean_weight,
     read_weight,
+    scale_to_mean_weight,
 )
 from sklearn_seqcrm._recurrent.objectives._zero_inflated import ZeroInflatedLognormal
 
@@ -56,7 +55,6 @@ LOSSES: dict[str, type[Number]] = {
 __all__ = [
     "LOSSES",
     "OPSET",
-    "AbsoluteError",
     "Classes",
     "Exposure",
     "Gamma",
@@ -67,23 +65,17 @@ __all__ = [
     "Objective",
     "Poisson",
     "Quantiles",
-    "SquaredError",
     "SurvivalCurve",
-    "ZeroInflatedLognormal",
-    "are_several",
-    "as_number",
-    "as_numbers",
-    "at_own_time",
+    "check_quantiles",
+    "drop_weightless",
     "exponent_of",
+    "exposure_column",
+    "hazard_at_own_time",
     "in_unit_of",
-    "incidence_of",
+    "is_multioutput",
     "learn_exposure",
-    "leave_out_weightless",
-    "levels_of",
     "mean_weight",
-    "over_mean_weight",
-    "place_of_exposure",
     "read_weight",
-    "refuse_outside",
-    "time_of",
+    "scale_to_mean_weight",
+    "time_at_hazard",
 ]

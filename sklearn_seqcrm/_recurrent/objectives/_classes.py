@@ -1,7 +1,8 @@
-"""One of several classes."""
+"""Cross-entropy of classes, of which each row has one."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,17 +11,23 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from torch import nn
 
-from sklearn_seqcrm._recurrent.objectives._objective import Objective, refuse_not_finite
-from sklearn_seqcrm._recurrent.objectives._onnx_graph import Graph, OnnxOutput
+from sklearn_seqcrm._recurrent.objectives._objective import (
+    Array,
+    Objective,
+    refuse_not_finite,
+    softmax,
+)
 
 
 class Classes(Objective):
-    """One of several classes, by the cross-entropy of their probabilities.
+    """Cross-entropy of one of several classes.
+
+    The loss of a row with class ``c`` and outputs ``z`` is ``log(sum(exp(z))) - z[c]``.
 
     Parameters
     ----------
     classes : ndarray of shape (n_classes,) or None, default=None
-        All classes in order. None: those of the first call, which are all.
+        All classes in order. None: the classes of the first call.
     """
 
     name = "log_loss"
@@ -44,25 +51,26 @@ class Classes(Objective):
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
         if self._given is not None:
             _refuse_unknown(y, self._given)
-        self.classes = _classes_of(y) if self._given is None else self._given
+        self.classes = _sorted_classes(y) if self._given is None else self._given
         self.n_outputs = len(self.classes)
 
-    def check(self, y: np.ndarray, whole: bool) -> None:
-        if not whole:
+    def check(self, y: np.ndarray, is_full_data: bool) -> None:
+        if not is_full_data:
             _refuse_unknown(y, self.classes)
-        elif not np.array_equal(classes := _classes_of(y), self.classes):
+        elif not np.array_equal(classes := _sorted_classes(y), self.classes):
             raise ValueError(
                 f"warm_start needs the classes of the last fit, {self.classes}; got "
                 f"{classes}."
             )
 
     def encode(self, y: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
-        """Code of each class, from 0 on, shape (n,), int64."""
+        """Return the code of the class of each row, from 0 on, shape (n,), int64."""
         return np.searchsorted(self.classes, y).astype("int64")
 
     def start_bias(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
         share = np.bincount(target, weight, minlength=self.n_outputs).astype(float)
-        # A class that may come in a later call counts as one row.
+        # A class that only later calls may have counts as one row: log(0) would keep
+        # its probability at 0.
         n_rows = len(target) if weight is None else np.count_nonzero(weight)
         share[share == 0] = share.sum() / n_rows
         return np.log(share / share.sum())
@@ -74,25 +82,28 @@ class Classes(Objective):
         return torch.softmax(outputs, dim=-1)
 
     def codes_of(self, shares: np.ndarray) -> np.ndarray:
-        """Code of the most probable class of each row, shape (n,)."""
+        """Return the code of the most probable class of each row, shape (n,)."""
         return shares.argmax(axis=1)
 
-    def predict_proba(self, outputs: np.ndarray) -> np.ndarray:
-        """Probabilities in the order of `classes`, shape (n, n_classes)."""
-        odds = np.exp(outputs - outputs.max(axis=1, keepdims=True))
-        return odds / odds.sum(axis=1, keepdims=True)
+    def predict(self, outputs: Array) -> Array:
+        """Return probabilities in the order of `classes`, shape (n, n_classes)."""
+        return softmax(outputs)
 
-    def _answers_of(self, graph: Graph, outputs: str) -> dict[str, OnnxOutput]:
-        shares = graph.add("Softmax", outputs, axis=1)
-        return {"probabilities": OnnxOutput(shares, (self.n_outputs,))}
+    @property
+    def predictions(self) -> dict[str, Callable[[Array], Array]]:
+        return {"probabilities": self.predict}
+
+    def describe(self) -> dict[str, Any]:
+        classes = {"classes": self.classes.tolist(), "several_labels": False}
+        return {**super().describe(), **classes}
 
     def labels_of(self, shares: np.ndarray) -> np.ndarray:
-        """What `predict` returns for probabilities (n, n_classes), shape (n,)."""
+        """Return the most probable class of each row, shape (n,)."""
         return self.classes[self.codes_of(shares)]
 
 
-def _classes_of(y: np.ndarray) -> np.ndarray:
-    """Classes that occur, in order; a ValueError if that is one."""
+def _sorted_classes(y: np.ndarray) -> np.ndarray:
+    """Return the distinct classes, sorted; a ValueError if there is only one."""
     classes = np.unique(y)
     if len(classes) < 2:
         raise ValueError(
@@ -103,7 +114,7 @@ def _classes_of(y: np.ndarray) -> np.ndarray:
 
 
 def _refuse_unknown(y: np.ndarray, classes: np.ndarray) -> None:
-    """Raise a ValueError for labels that are none of the classes."""
+    """Raise a ValueError for labels that are not among the classes."""
     unknown = np.setdiff1d(y, classes)
     if len(unknown):
         raise ValueError(

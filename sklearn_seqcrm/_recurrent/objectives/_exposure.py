@@ -1,4 +1,4 @@
-"""Rows that were looked at for different lengths of time."""
+"""Exposures of rows: the time over which a target was counted."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sklearn_seqcrm._recurrent.data import Inputs
-from sklearn_seqcrm._recurrent.objectives._weights import of_any_weight
+from sklearn_seqcrm._recurrent.data import RowData
+from sklearn_seqcrm._recurrent.objectives._weights import has_weight
 
 
 class Exposure(NamedTuple):
-    """Which static is the exposure of a row.
+    """The column with the exposure of each row, and its mean.
 
-    Its logarithm is added to that of a rate (an offset, as statisticians say), and the
-    head does not read it. Long windows are those of early cutoffs, and so of other
-    customers: a head that reads the length takes one for the other, and goes on with
-    that for lengths that it has not seen.
+    The logarithm of the exposure is an offset, as in generalised linear models: it is
+    added to the logarithm of the rate, ``log(rate) = z + log(exposure / mean)``. The
+    head does not read it. Long windows belong to early cutoffs and hence to other
+    customers: a head that reads the length confounds the two, and extrapolates the
+    confounded effect to lengths that it has not seen.
 
     Parameters
     ----------
     column : int
-        Its place among the row features and statics.
+        Position of the exposure among the row features and statics.
     mean : float
-        Logarithm of the mean exposure in the first call, which is what a rate is of.
+        Logarithm of the mean exposure in the first call.
     """
 
     column: int
     mean: float
 
-    def as_offset(self, inputs: Inputs, name: Any) -> Inputs:
-        """The same rows; the last static is the logarithm of exposures over their mean.
+    def to_offset(self, data: RowData, name: Any) -> RowData:
+        """Move the exposure from the statics of rows into their offset.
 
         Raises
         ------
         ValueError
             If exposures are not larger than 0.
         """
-        static = inputs.data.static
-        found = static[:, self.column].astype("float64")
+        found = data.static[:, self.column].astype("float64")
         bad = int((~(found > 0)).sum())
         if bad:
             raise ValueError(
@@ -49,44 +49,39 @@ class Exposure(NamedTuple):
                 "the column, let that pass it on as it is, like make_history_pipeline "
                 "does for the exposure of the estimator that it is given."
             )
-        offset = (np.log(found) - self.mean).astype(static.dtype)
-        others = np.delete(static, self.column, axis=1)
-        static = np.concatenate([others, offset[:, None]], axis=1)
-        return inputs._replace(data=replace(inputs.data, static=static))
-
-    def in_place(self, static: np.ndarray) -> np.ndarray:
-        """Columns in the order before `as_offset`, shape (n, n_static)."""
-        return np.insert(static[:, :-1], self.column, static[:, -1], axis=1)
+        offset = (np.log(found) - self.mean).astype(data.static.dtype)
+        others = np.delete(data.static, self.column, axis=1)
+        return replace(data, static=others, offset=offset)
 
 
-def learn_exposure(inputs: Inputs, weight: np.ndarray | None, column: int) -> Exposure:
-    """Learn the mean exposure, which rows of weight 0 do not say.
+def learn_exposure(data: RowData, weight: np.ndarray | None, column: int) -> Exposure:
+    """Learn the mean exposure from the rows with a weight.
 
     Parameters
     ----------
-    inputs : Inputs
+    data : RowData
         Rows as they have been read.
     weight : ndarray of shape (n,) or None
         Their weights.
     column : int
-        Place of the exposure among their row features and statics.
+        Position of the exposure among their row features and statics.
     """
-    found = inputs.data.static[:, column].astype("float64")
+    found = data.static[:, column].astype("float64")
     if weight is not None:
-        found = found[of_any_weight(weight)]
+        found = found[has_weight(weight)]
     found = found[found > 0]
     return Exposure(column, float(np.log(found.mean())) if len(found) else 0.0)
 
 
-def place_of_exposure(name: Any, names: Sequence[Any] | None, n_static: int) -> int:
-    """Place of the exposure among the row features and statics.
+def exposure_column(name: Any, names: Sequence[Any] | None, n_static: int) -> int:
+    """Return the position of the exposure among the row features and statics.
 
     Parameters
     ----------
     name : str or int
-        Name of its column; of arrays and padded tensors, its position.
+        Name of its column; for arrays and padded tensors its position.
     names : sequence or None
-        Names of the statics, which come last. None: nobody knows them.
+        Names of the statics, which follow the row features. None: unknown.
     n_static : int
         Number of row features and statics.
 

@@ -1,28 +1,32 @@
-"""Several labels, each of which a row has or has not."""
+"""Cross-entropy of several binary labels."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from scipy.sparse import issparse
-from scipy.special import expit, logit
+from scipy.special import logit
 from torch import nn
 
 from sklearn_seqcrm._recurrent.objectives._objective import (
+    Array,
     Objective,
     refuse_not_finite,
     refuse_other_shape,
+    sigmoid,
 )
-from sklearn_seqcrm._recurrent.objectives._onnx_graph import Graph, OnnxOutput
 
 ClassWeight = Mapping[int, float] | Sequence[Mapping[int, float]] | str | None
 
 
 class Labels(Objective):
-    """Several labels, each 0 or 1, by the mean of their cross-entropies.
+    """Mean cross-entropy of several labels, each 0 or 1.
+
+    The loss of a row is ``mean(w[y] * (log(1 + exp(z)) - y * z))`` over its k labels
+    ``y``, with outputs ``z``, the log odds, and the class weights ``w``.
 
     Parameters
     ----------
@@ -32,7 +36,7 @@ class Labels(Objective):
     Attributes
     ----------
     dtype : dtype
-        That of the targets in the first call, and of predictions.
+        Dtype of the targets in the first call, which predictions have as well.
     label_weight : ndarray of shape (2, k), or None
         Weights of 0 and of 1, of mean 1 over the targets of the first call.
     """
@@ -53,9 +57,9 @@ class Labels(Objective):
     def classes(self) -> np.ndarray:
         """Classes of each label, in the dtype of the targets, shape (k, 2).
 
-        By this shape scikit-learn's scorers tell several labels from classes: numbers
-        of two labels would be the classes of one binary target. It wants an array in
-        `cross_val_predict`, and no list, as `predict_proba` returns an array.
+        Scorers of scikit-learn recognise several labels by this shape: an array of
+        shape (2,) would be the classes of one binary target. `cross_val_predict` needs
+        an array and not a list, because `predict_proba` returns an array.
         """
         return self.code_classes.astype(self.dtype)
 
@@ -83,22 +87,25 @@ class Labels(Objective):
         if self._class_weight is not None:
             share = np.average(y.astype("float64"), axis=0, weights=weight)
             shares = np.stack([1 - share, share])
-            found = _weights_of(self._class_weight, shares)
+            found = _label_weights(self._class_weight, shares)
             self.label_weight = found / (found * shares).sum(axis=0).mean()
 
-    def check(self, y: np.ndarray, whole: bool) -> None:
+    def check(self, y: np.ndarray, is_full_data: bool) -> None:
         refuse_other_shape(y, (self.n_targets,))
 
     def encode(self, y: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
-        """Zeros and ones, shape (n, k), float32."""
+        """Return zeros and ones, shape (n, k), float32."""
         return y.astype("float32")
 
     def start_bias(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
-        # Half a row more of either kind, so that none is certain.
+        # Half a row with and half a row without each label are added (Krichevsky and
+        # Trofimov), so that no log odds are infinite.
         share = np.average(target, axis=0, weights=weight)
         share = (share * len(target) + 0.5) / (len(target) + 1)
         bias = logit(share)
         if self.label_weight is not None:
+            # The weighted loss is least where the log odds exceed the log odds of the
+            # shares by log(w[1] / w[0]).
             bias += np.log(self.label_weight[1]) - np.log(self.label_weight[0])
         return bias
 
@@ -117,24 +124,28 @@ class Labels(Objective):
         return torch.sigmoid(outputs)
 
     def codes_of(self, shares: np.ndarray) -> np.ndarray:
-        """Whether each label is more likely than not, shape (n, k), int64."""
+        """Return 1 where a label is more likely than not, shape (n, k), int64."""
         return (shares > 0.5).astype("int64")
 
-    def predict_proba(self, outputs: np.ndarray) -> np.ndarray:
-        """Probability of each label, shape (n, k)."""
-        return expit(outputs)
+    def predict(self, outputs: Array) -> Array:
+        """Return the probability of each label, shape (n, k)."""
+        return sigmoid(outputs)
 
-    def _answers_of(self, graph: Graph, outputs: str) -> dict[str, OnnxOutput]:
-        shares = graph.add("Sigmoid", outputs)
-        return {"probabilities": OnnxOutput(shares, (self.n_outputs,))}
+    @property
+    def predictions(self) -> dict[str, Callable[[Array], Array]]:
+        return {"probabilities": self.predict}
+
+    def describe(self) -> dict[str, Any]:
+        labels = {"classes": list(range(self.n_targets)), "several_labels": True}
+        return {**super().describe(), **labels}
 
     def labels_of(self, shares: np.ndarray) -> np.ndarray:
-        """What `predict` returns for probabilities of shape (n, k), of that shape."""
+        """Return the predicted labels for probabilities, both of shape (n, k)."""
         return self.codes_of(shares).astype(self.dtype)
 
 
-def _weights_of(class_weight: ClassWeight, shares: np.ndarray) -> np.ndarray:
-    """Weights of 0 and 1 for each label, shape (2, k); `shares` are theirs."""
+def _label_weights(class_weight: ClassWeight, shares: np.ndarray) -> np.ndarray:
+    """Return weights of 0 and 1 for each label, shape (2, k), given their shares."""
     n_labels = shares.shape[1]
     if isinstance(class_weight, str):  # "balanced"
         return np.where(shares > 0, 0.5 / np.where(shares > 0, shares, 1), 1.0)

@@ -1,4 +1,4 @@
-"""Means of what is never negative, through a logarithm."""
+"""Means of targets that are not negative, with a logarithmic link."""
 
 from __future__ import annotations
 
@@ -11,35 +11,36 @@ from torch import nn
 from sklearn_seqcrm._recurrent.objectives._numbers import (
     Number,
     calibration_factor,
-    mean_of,
+    weighted_mean,
 )
-from sklearn_seqcrm._recurrent.objectives._onnx_graph import Graph, OnnxOutput
-from sklearn_seqcrm._recurrent.objectives._weights import of_any_weight
+from sklearn_seqcrm._recurrent.objectives._objective import Array
+from sklearn_seqcrm._recurrent.objectives._weights import has_weight
 
-# Means beyond are none that float32 could have learned.
+# exp(88) is about the largest number of float32, so that none larger was learned.
 _LARGEST_LOGARITHM = 88.0
-# From here on exponentials go on as straight lines, so that no gradient is infinite.
+# Exponentials in the loss continue linearly from here on: no gradient is infinite.
 _STEEPEST = 30.0
 
 
 class LogMean(Number):
-    """The mean of what is not negative. The output is its logarithm.
+    """The mean of a target that is not negative; the output is its logarithm.
 
-    Such a loss keeps its meaning under a change of the unit of the targets only, so
-    that the mean is the unit, and the center of its logarithm is 0. The loss is divided
-    by the standard deviation of such targets, which is that of its slopes. Of rare
-    counts it is large, and so would be the gradients of the few batches that have some;
-    shortened to the length that all may have, they would pull less than all others.
+    Encoded targets are ``t = y / mean(y)``: likelihoods with a logarithmic link keep
+    their meaning under a change of unit, and not under a shift. The gradient of the
+    loss over the output is about ``exp(z) - t``, with the standard deviation of `t`,
+    and the loss is divided by it. For rare counts it is large. Without the division,
+    the batches that contain events would have much longer gradients than the others,
+    and clipping the gradient would reduce exactly their contribution.
 
     Attributes
     ----------
     spread : ndarray of shape (k,)
-        Standard deviation of targets over their mean, 1 at least.
+        Standard deviation of encoded targets, at least 1.
     level : ndarray of shape (k,)
-        What means are multiplied by.
+        Calibration factor of the means.
     """
 
-    exposed = (0,)
+    offset_parameters = (0,)
     adjusts = True
     spread: np.ndarray
     level: np.ndarray
@@ -49,7 +50,7 @@ class LogMean(Number):
         super().learn(y, weight)
         target = self.encode(y, weight).astype("float64").reshape(len(y), -1)
         if weight is not None:
-            used = of_any_weight(weight)
+            used = has_weight(weight)
             target, weight = target[used], weight[used]
         squares = np.average((target - 1) ** 2, axis=0, weights=weight)
         self.spread = np.maximum(np.sqrt(squares), 1.0)
@@ -63,23 +64,21 @@ class LogMean(Number):
         )
         return (self._loss_of(outputs, target) / spread).mean(dim=1)
 
-    def check(self, y: np.ndarray, whole: bool) -> None:
-        super().check(y, whole)
+    def check(self, y: np.ndarray, is_full_data: bool) -> None:
+        super().check(y, is_full_data)
         self._refuse(y)
 
     def _refuse(self, y: np.ndarray) -> None:
-        """Raise a ValueError for targets that have no such mean."""
+        """Raise a ValueError for targets outside the support of the likelihood."""
 
-    def _center_of(self, y: np.ndarray, weight: np.ndarray | None) -> float:
+    def _center(self, y: np.ndarray, weight: np.ndarray | None) -> float:
         return 0.0
 
-    def _scale_of(
-        self, y: np.ndarray, center: float, weight: np.ndarray | None
-    ) -> float:
-        return mean_of(y, weight)
+    def _scale(self, y: np.ndarray, center: float, weight: np.ndarray | None) -> float:
+        return weighted_mean(y, weight)
 
     def start_bias(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
-        """The logarithm of 1, the mean; of half an event, where none has any."""
+        """Return the logarithm of the mean, 0; with all targets 0, of half an event."""
         never = ~target.reshape(len(target), -1).any(axis=0)
         return np.where(never, np.log(0.5 / len(target)), 0.0)
 
@@ -89,37 +88,40 @@ class LogMean(Number):
         target: np.ndarray,
         weight: np.ndarray | None,
     ) -> None:
-        """Learn the level of the means from all rows.
+        """Learn the calibration factor of the means from all rows.
 
-        The loss has its least where they add up to the targets, but training stops
-        before.
+        At its minimum the loss would make predictions add up to the targets by itself,
+        but early stopping ends training sooner.
         """
-        self.level = calibration_factor(*self._compared(outputs, target), weight)
+        self.level = calibration_factor(
+            *self._targets_and_means(outputs, target), weight
+        )
 
-    def _compared(
+    def _targets_and_means(
         self, outputs: Sequence[np.ndarray], target: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        each = [self._means_of(self._by_target(one)) / len(outputs) for one in outputs]
+        each = [
+            self._uncalibrated_means(self._by_target(one)) / len(outputs)
+            for one in outputs
+        ]
         mean = np.sum(each, axis=0)
         return target.reshape(mean.shape).astype("float64"), mean
 
-    def _means_of(self, outputs: np.ndarray) -> np.ndarray:
-        """Means without their level, in the unit of encoded targets, shape (n, k)."""
+    def _uncalibrated_means(self, outputs: Array) -> Array:
+        """Return uncalibrated means in the unit of encoded targets, shape (n, k)."""
         return np.exp(np.minimum(outputs[..., 0], _LARGEST_LOGARITHM))
 
-    def _numbers_of(self, outputs: np.ndarray) -> np.ndarray:
-        return self._in_units(self._means_of(outputs) * self.level)
-
-    def _answers_by_target(
-        self, graph: Graph, parameters: Sequence[str]
-    ) -> dict[str, OnnxOutput]:
-        logs = graph.add("Min", parameters[0], graph.constant(_LARGEST_LOGARITHM))
-        means = graph.add("Mul", graph.add("Exp", logs), graph.constant(self.level))
-        return {"prediction": OnnxOutput(self._units_of(graph, means), ())}
+    def _predict_by_target(self, outputs: Array) -> Array:
+        return self._to_units(self._uncalibrated_means(outputs) * self.level)
 
 
 class Poisson(LogMean):
-    """The mean of counts and amounts, by their Poisson likelihood."""
+    """The mean of counts and amounts, by the Poisson likelihood.
+
+    The loss is ``exp(z) - t * z``, the negative log-likelihood of rate ``exp(z)``
+    without the term of the target alone. It is consistent for the mean of any target
+    that is not negative (Gourieroux, Monfort and Trognon, 1984).
+    """
 
     name = "poisson"
 
@@ -136,9 +138,10 @@ class Poisson(LogMean):
 
 
 class Gamma(LogMean):
-    """The mean of amounts whose spread goes with their mean, by their gamma likelihood.
+    """The mean of amounts with a constant coefficient of variation.
 
-    Half of the gamma deviance, but for what depends on targets alone.
+    The loss is ``t * exp(-z) + z``: half of the gamma deviance without the term of the
+    target alone.
     """
 
     name = "gamma"
@@ -153,10 +156,11 @@ class Gamma(LogMean):
                 "0, and 'squared_error' for negative ones."
             )
 
-    def _compared(
+    def _targets_and_means(
         self, outputs: Sequence[np.ndarray], target: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        y, mean = super()._compared(outputs, target)
+        y, mean = super()._targets_and_means(outputs, target)
+        # The score equation of the gamma likelihood is sum(y / mean - 1) = 0.
         return y / mean, np.ones_like(mean)
 
     def _loss_of(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
@@ -164,6 +168,6 @@ class Gamma(LogMean):
 
 
 def _exp(numbers: torch.Tensor) -> torch.Tensor:
-    """Exponentials, which grow no more than straight from `_STEEPEST` on."""
+    """Return exponentials that continue as tangents from `_STEEPEST` on."""
     beyond = torch.relu(numbers - _STEEPEST)
     return torch.exp(numbers.clamp(max=_STEEPEST)) * (1 + beyond)

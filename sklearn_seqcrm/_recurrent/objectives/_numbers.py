@@ -1,4 +1,4 @@
-"""Numbers by their distance from the targets."""
+"""Numeric targets: scaling, calibration, and losses of the distance from them."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from torch import nn
 
 from sklearn_seqcrm._durations import as_quantities
 from sklearn_seqcrm._recurrent.objectives._objective import (
+    Array,
     Objective,
-    are_several,
+    is_multioutput,
     refuse_not_finite,
     refuse_other_shape,
 )
-from sklearn_seqcrm._recurrent.objectives._onnx_graph import Graph, OnnxOutput
-from sklearn_seqcrm._recurrent.objectives._weights import exponent_of, of_any_weight
+from sklearn_seqcrm._recurrent.objectives._weights import exponent_of, has_weight
 
-# Standard deviations that the logarithm of a level, and how far a slope is from 1, are
-# taken to have before a row is seen.
-_SPREAD_OF_LEVEL, _SPREAD_OF_SLOPE = 0.2, 0.1
-# No slope is further from 1.
-_FURTHEST = 0.5
+# Prior standard deviations of the logarithm of a calibration factor, and of the excess
+# of a slope over 1.
+_PRIOR_LOG_FACTOR, _PRIOR_EXCESS = 0.2, 0.1
+# Largest excess of a slope, on both sides.
+_MOST_EXCESS = 0.5
 
 
 def calibration_factor(
     y: np.ndarray, mean: np.ndarray, weight: np.ndarray | None
 ) -> np.ndarray:
-    """What means are multiplied by to add up to the targets.
+    """Return the factors with which predicted means add up to the targets.
 
     Parameters
     ----------
     y, mean : ndarray of shape (n, k)
-        Targets and what was predicted of them, in any one unit.
+        Targets and predictions, in one unit.
     weight : ndarray of shape (n,) or None
         Weight of each row.
 
     Returns
     -------
     ndarray of shape (k,)
-        Levels; 1 where all targets are 0.
+        Factors; 1 where all targets are 0.
     """
-    share = _share_of(weight, len(y))
+    share = _relative_weight(weight, len(y))
     total, expected = share @ y, share @ mean
     return np.where(total > 0, total, expected) / expected
 
@@ -53,28 +53,31 @@ def calibration_factor(
 def shrunken_calibration_factor(
     y: np.ndarray, mean: np.ndarray, weight: np.ndarray | None
 ) -> np.ndarray:
-    """The same as far as rows tell, for targets of which few are most of the total.
+    """Return `calibration_factor`, shrunken towards 1 by its standard error.
 
-    On a logarithmic scale, the factor is drawn towards 1 by its standard error.
+    For heavy-tailed targets, of which a few rows have most of the total. With the
+    factor ``r``, the standard error ``e`` of ``log(r)`` and the prior standard
+    deviation ``s``, it is ``r ** (s**2 / (s**2 + e**2))``: the posterior mean of
+    ``log(r)`` with a normal prior around 0.
     """
-    share = _share_of(weight, len(y))
+    share = _relative_weight(weight, len(y))
     error = np.sqrt(share**2 @ (y - mean) ** 2) / (share @ mean)
-    believed = _SPREAD_OF_LEVEL**2 / (_SPREAD_OF_LEVEL**2 + error**2)
-    return calibration_factor(y, mean, weight) ** believed
+    shrinkage = _PRIOR_LOG_FACTOR**2 / (_PRIOR_LOG_FACTOR**2 + error**2)
+    return calibration_factor(y, mean, weight) ** shrinkage
 
 
-def slope_beyond(
+def offset_slope_excess(
     y: np.ndarray, mean: np.ndarray, weight: np.ndarray | None, offset: np.ndarray
 ) -> np.ndarray:
-    """How much steeper than predicted means go with the exposure, as far as rows tell.
+    """Return by how much the slope of log means over the offset should exceed 1.
 
-    That is ``b`` in ``y = mean * exp(a + b * offset)``, by a Poisson regression, drawn
-    towards 0 by its standard error, which takes rows for independent.
+    The excess is ``b`` in ``E[y] = mean * exp(a + b * offset)``, estimated by Poisson
+    regression and shrunken towards 0 by its robust standard error for independent rows.
 
     Parameters
     ----------
     y, mean : ndarray of shape (n, k)
-        Targets and what was predicted of them, in any one unit.
+        Targets and predictions with a slope of 1, in one unit.
     weight : ndarray of shape (n,) or None
         Weight of each row.
     offset : ndarray of shape (n,)
@@ -83,15 +86,15 @@ def slope_beyond(
     Returns
     -------
     ndarray of shape (k,)
-        Slopes; 0 where nothing tells them.
+        Excess; 0 where all targets are 0, or all offsets are equal.
     """
-    share = _share_of(weight, len(y))
+    share = _relative_weight(weight, len(y))
     columns = zip(y.T, mean.T, strict=True)
     return np.array([_slope(*column, share, offset) for column in columns])
 
 
-def _share_of(weight: np.ndarray | None, n: int) -> np.ndarray:
-    """Weights of `n` rows, the largest of them 1."""
+def _relative_weight(weight: np.ndarray | None, n: int) -> np.ndarray:
+    """Return the weights of `n` rows over the largest weight."""
     return np.ones(n) if weight is None else weight / weight.max()
 
 
@@ -102,6 +105,8 @@ def _slope(
     y, mean, share, offset = y[used], mean[used], share[used], offset[used]
     if not y.any() or np.ptp(offset) < 1e-6:
         return 0.0
+    # Newton's method for b, with the intercept a profiled out: expected means are
+    # scaled to the total of y in each step. The likelihood is concave in b.
     slope = 0.0
     for _ in range(20):
         expected = share * mean * np.exp(slope * offset)
@@ -110,11 +115,12 @@ def _slope(
         curvature = expected @ apart**2
         score = apart * (share * y - expected)
         step = float(np.clip(score.sum() / curvature, -0.2, 0.2))
-        slope = float(np.clip(slope + step, -_FURTHEST, _FURTHEST))
+        slope = float(np.clip(slope + step, -_MOST_EXCESS, _MOST_EXCESS))
         if abs(step) < 1e-6:
             break
+    # Sandwich estimator: targets may be over-dispersed.
     variance = (score**2).sum() / curvature**2
-    return slope * _SPREAD_OF_SLOPE**2 / (_SPREAD_OF_SLOPE**2 + variance)
+    return slope * _PRIOR_EXCESS**2 / (_PRIOR_EXCESS**2 + variance)
 
 
 _EPSILON = float(np.finfo("float64").eps)
@@ -122,29 +128,31 @@ _LARGEST = float(np.finfo("float64").max)
 
 
 class Number(Objective):
-    """A number for each target of a row, by a loss of its distance from the target.
+    """Numeric targets, one or several in a row.
 
-    The network sees targets over a power of 2, centred and scaled: about where a fresh
-    network is, about 0, and about 1 wide. Here that is their mean and their spread. Of
-    several targets, each has its own, and the loss of a row is the mean of theirs.
+    Encoded targets are ``t = (y / 2**exponent - center) / scale``, so that they are
+    around 0 with a scale of 1, as the outputs of a new network are. The power of 2
+    keeps squares and sums finite for targets of any size, and loses no digit. Here
+    `center` and `scale` are mean and standard deviation. Each of several targets has
+    its own scaling, and the loss of a row is the mean over its targets.
 
     Attributes
     ----------
     n_parameters : int
-        Outputs for each target.
-    exposed : tuple of int
-        Those of them that are logarithms of a rate, to which the logarithm of an
-        exposure is added.
+        Number of outputs for each target. Outputs of a row are laid out target by
+        target, ``| z[0, 0] ... z[0, p - 1] | z[1, 0] ... |``.
+    offset_parameters : tuple of int
+        Parameters that are logarithms of a rate, to which an offset may be added.
     shape : tuple of int
         Shape of the target of a row: () for one, (k,) for several.
     exponent : ndarray of shape (k,), int
-        Targets over 2 to the power of it lie between -1 and 1 in the first call.
+        Exponent for which quotients of the first targets lie between -1 and 1.
     center, scale : ndarray of shape (k,)
-        Center and scale of those quotients.
+        Center and scale of these quotients.
     """
 
     n_parameters: int = 1
-    exposed: ClassVar[tuple[int, ...]] = ()
+    offset_parameters: ClassVar[tuple[int, ...]] = ()
     shape: tuple[int, ...]
     exponent: np.ndarray
     center: np.ndarray
@@ -152,14 +160,14 @@ class Number(Objective):
 
     def read(self, y: Any) -> np.ndarray:
         # Each column of a DataFrame has its own type, which its array would lose.
-        y = as_quantities(y if are_several(y) else column_or_1d(y, warn=True), "y")
+        y = as_quantities(y if is_multioutput(y) else column_or_1d(y, warn=True), "y")
         refuse_not_finite(y)
         return y
 
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
-        """Learn where the targets are, which those of weight 0 do not say."""
+        """Learn center and scale of each target from the rows with a weight."""
         if weight is not None:
-            used = of_any_weight(weight)
+            used = has_weight(weight)
             y, weight = y[used], weight[used]
         self.shape = y.shape[1:]
         columns = [self._learn_one(column, weight) for column in _columns(y).T]
@@ -172,39 +180,37 @@ class Number(Objective):
     def _learn_one(
         self, y: np.ndarray, weight: np.ndarray | None
     ) -> tuple[int, float, float]:
-        """Exponent, center and scale of one target, of shape (n,)."""
+        """Return exponent, center and scale of one target of shape (n,)."""
         exponent = exponent_of(y)
         y = np.ldexp(y, -exponent)
-        center = self._center_of(y, weight)
-        scale = self._scale_of(y, center, weight)
+        center = self._center(y, weight)
+        scale = self._scale(y, center, weight)
         if not scale:
-            # One in the unit of `y`, or the size of `y` if this is smaller; but no less
-            # than what rounding leaves of equal targets.
+            # All targets are equal. The scale is 1 in the unit of `y`, or the size of
+            # `y` if that is smaller, but not below the rounding error of equal targets.
             one = max(0.5 ** max(exponent, 0), _EPSILON)
             scale = min(abs(center), one) or 1.0
         return exponent, center, scale
 
-    def _center_of(self, y: np.ndarray, weight: np.ndarray | None) -> float:
-        return mean_of(y, weight)
+    def _center(self, y: np.ndarray, weight: np.ndarray | None) -> float:
+        return weighted_mean(y, weight)
 
-    def _scale_of(
-        self, y: np.ndarray, center: float, weight: np.ndarray | None
-    ) -> float:
-        """Spread about the center; 0 if targets are the same but for rounding."""
-        spread = np.sqrt(mean_of((y - center) ** 2, weight))
+    def _scale(self, y: np.ndarray, center: float, weight: np.ndarray | None) -> float:
+        """Return the standard deviation; 0 if targets differ by rounding only."""
+        spread = np.sqrt(weighted_mean((y - center) ** 2, weight))
         return float(spread) if spread > _EPSILON else 0.0
 
-    def check(self, y: np.ndarray, whole: bool) -> None:
+    def check(self, y: np.ndarray, is_full_data: bool) -> None:
         refuse_other_shape(y, self.shape)
 
     def encode(self, y: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
-        """Scaled targets, of the shape of `y`, float32."""
+        """Return scaled targets, of the shape of `y`, float32."""
         with np.errstate(over="ignore"):
             quotients = np.ldexp(_columns(y), -self.exponent)
             target = self._scaled(quotients).astype("float32")
         bad = np.isinf(target).any(axis=1)
         if weight is not None:
-            bad &= of_any_weight(weight)
+            bad &= has_weight(weight)
         if bad.any():
             raise ValueError(
                 f"{bad.sum()} of {len(y)} targets are more than 1e38 times as far from "
@@ -214,112 +220,102 @@ class Number(Objective):
         return target.reshape(y.shape)
 
     def _scaled(self, quotients: np.ndarray) -> np.ndarray:
-        """What the network sees of targets over powers of 2, shape (n, k)."""
+        """Scale targets over powers of 2, shape (n, k)."""
         return (quotients - self.center) / self.scale
 
     def forward(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         if self.n_parameters > 1:
-            outputs = outputs.reshape(*target.shape, self.n_parameters)
+            outputs = outputs.reshape(*target.shape, self.n_parameters)  # (n, [k,] p)
         elif not self.shape:
-            # The gradient of outputs[:, 0] is a copy: 3 % of a step of a small network.
+            # (n, 1) -> (n,). The gradient of outputs[:, 0] would be a copy, 3 % of a
+            # step of a small network.
             outputs = outputs.squeeze(1)
         losses = self._loss_of(outputs, target)
         return losses.mean(dim=1) if self.shape else losses
 
     @abstractmethod
     def _loss_of(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Loss of each target, of the shape of `target`.
+        """Return the loss of each target, of the shape of `target`.
 
         Parameters
         ----------
         outputs : Tensor of the shape of `target`, or with the parameters as last axis
-            What the network returns; the parameters, if they are several.
+            Outputs of the network, with the last axis if there are several parameters.
         target : Tensor of shape (n,) or (n, k)
             Encoded targets.
         """
 
-    def predict(self, outputs: np.ndarray) -> np.ndarray:
-        """Predictions in the units of the targets, shape (n,) or (n, k)."""
-        numbers = self._numbers_of(self._by_target(outputs))
-        return numbers.reshape(len(outputs), *self.shape)
+    def predict(self, outputs: Array) -> Array:
+        """Return predictions in the units of the targets, shape (n,) or (n, k)."""
+        return self._by_row(self._predict_by_target(self._by_target(outputs)))
 
-    def slope_beyond(
+    @property
+    def offset_outputs(self) -> tuple[int, ...]:
+        """Outputs to which an offset, the logarithm of an exposure, is added."""
+        each = range(0, self.n_outputs, self.n_parameters)
+        return tuple(i + j for i in each for j in self.offset_parameters)
+
+    def offset_slope_excess(
         self,
         outputs: np.ndarray,
         target: np.ndarray,
         weight: np.ndarray | None,
         offset: np.ndarray,
     ) -> np.ndarray:
-        y, mean = self._compared([outputs], target)
-        found = np.zeros((self.n_targets, self.n_parameters))
-        found[:, self.exposed] = slope_beyond(y, mean, weight, offset)[:, None]
-        return found.ravel()
+        """Return by how much slopes over the offset should exceed 1.
 
-    def _compared(
+        Parameters
+        ----------
+        outputs : ndarray of shape (n, n_outputs), float64
+            What one network returns for all rows, with slopes of 1.
+        target, weight
+            As in `adjust`.
+        offset : ndarray of shape (n,)
+            Logarithm of the exposure of each row.
+
+        Returns
+        -------
+        ndarray of shape (n_outputs,)
+            0 for outputs without an offset.
+        """
+        y, mean = self._targets_and_means([outputs], target)
+        excess = np.zeros((self.n_targets, self.n_parameters))
+        by_target = offset_slope_excess(y, mean, weight, offset)
+        excess[:, self.offset_parameters] = by_target[:, None]
+        return excess.ravel()
+
+    def _targets_and_means(
         self, outputs: Sequence[np.ndarray], target: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Targets and the means of all networks without their level, (n, k) each.
+        """Return targets and uncalibrated ensemble means in one unit, (n, k) each.
 
-        In one unit, and such that their sums are equal at the least loss. Of losses
-        whose means may go with an exposure.
+        Their sums are equal at the minimum of the loss. Only losses with
+        `offset_parameters` have it.
         """
         raise NotImplementedError
 
-    def _by_target(self, outputs: np.ndarray) -> np.ndarray:
-        """Outputs of each target, shape (n, k, n_parameters)."""
-        return outputs.reshape(len(outputs), -1, self.n_parameters)
+    def _by_target(self, outputs: Array) -> Array:
+        """Return the outputs of each target, shape (n, k, n_parameters)."""
+        return outputs.reshape(-1, self.n_targets, self.n_parameters)
 
-    def _numbers_of(self, outputs: np.ndarray) -> np.ndarray:
-        """Predictions, shape (n, k), from the outputs of each target."""
-        return self._in_units(outputs[..., 0])
+    def _by_row(self, numbers: Array) -> Array:
+        """Drop the axis of targets, of (n, k, ...), where a row has a single one."""
+        return numbers if self.shape else numbers[:, 0]
 
-    def _in_units(self, scaled: np.ndarray) -> np.ndarray:
-        """Scaled numbers, shape (n, k), in the units of the targets."""
+    def _predict_by_target(self, outputs: Array) -> Array:
+        """Return predictions, shape (n, k), from the outputs of each target."""
+        return self._to_units(outputs[..., 0])
+
+    def _to_units(self, scaled: Array) -> Array:
+        """Return scaled numbers, shape (..., k), in the units of the targets."""
         # Targets may reach to the end of float64, and errors beyond.
         with np.errstate(over="ignore"):
             numbers = np.ldexp(scaled * self.scale + self.center, self.exponent)
         return numbers.clip(-_LARGEST, _LARGEST)
 
-    def _answers_of(self, graph: Graph, outputs: str) -> dict[str, OnnxOutput]:
-        shape = (self.n_targets, self.n_parameters)
-        by_target = graph.shaped(outputs, shape)
-        parameters = [
-            graph.add("Squeeze", one, graph.integers(2))
-            for one in graph.split(by_target, [1] * self.n_parameters, axis=2)
-        ]
-        answers = self._answers_by_target(graph, parameters)
-        return {
-            name: OnnxOutput(graph.shaped(one, own := (*self.shape, *shape)), own)
-            for name, (one, shape) in answers.items()
-        }
-
-    def _answers_by_target(
-        self, graph: Graph, parameters: Sequence[str]
-    ) -> dict[str, OnnxOutput]:
-        """Predictions by names, shape (n, k, ...); `parameters` have (n, k) each."""
-        return {"prediction": OnnxOutput(self._units_of(graph, parameters[0]), ())}
-
-    def _units_of(self, graph: Graph, scaled: str) -> str:
-        """As `_in_units`; graphs compute in float32, which some targets are beyond."""
-        with np.errstate(over="ignore"):
-            scale = np.ldexp(self.scale, self.exponent).astype("float32")
-            center = np.ldexp(self.center, self.exponent).astype("float32")
-        refuse_infinite(scale, center)
-        numbers = graph.add("Mul", scaled, graph.constant(scale))
-        return graph.add("Add", numbers, graph.constant(center))
-
-
-def refuse_infinite(*numbers: np.ndarray) -> None:
-    """Raise an error if numbers of a graph, in float32, are infinite."""
-    if not all(np.isfinite(some).all() for some in numbers):
-        raise ValueError(
-            "The targets were as large as float32, in which ONNX computes, cannot "
-            "tell. Divide them before fit."
-        )
-
 
 class SquaredError(Number):
-    """The mean, by the squared distance from it."""
+    """The mean, by the squared error ``(z - t)**2``."""
 
     name = "squared_error"
     is_linear = True
@@ -329,29 +325,29 @@ class SquaredError(Number):
 
 
 class AbsoluteError(Number):
-    """The median, by the distance from it."""
+    """The median, by the absolute error ``|z - t|``."""
 
     name = "absolute_error"
 
-    def _center_of(self, y: np.ndarray, weight: np.ndarray | None) -> float:
-        return quantile_of(y, weight, 0.5)
+    def _center(self, y: np.ndarray, weight: np.ndarray | None) -> float:
+        return weighted_quantile(y, weight, 0.5)
 
     def _loss_of(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         return nn.functional.l1_loss(outputs, target, reduction="none")
 
 
-def mean_of(y: np.ndarray, weight: np.ndarray | None) -> float:
-    """Weighted mean of targets of shape (n,)."""
+def weighted_mean(y: np.ndarray, weight: np.ndarray | None) -> float:
+    """Return the weighted mean of targets of shape (n,)."""
     return float(np.average(y, weights=weight))
 
 
-def quantile_of(y: np.ndarray, weight: np.ndarray | None, share: float) -> float:
-    """The smallest target that this share of the weight does not exceed."""
+def weighted_quantile(y: np.ndarray, weight: np.ndarray | None, share: float) -> float:
+    """Return the smallest target at or below which `share` of the weight lies."""
     order = np.argsort(y, kind="stable")
     below = np.cumsum(np.ones(len(y)) if weight is None else weight[order])
     return float(y[order][np.searchsorted(below, below[-1] * share)])
 
 
 def _columns(y: np.ndarray) -> np.ndarray:
-    """Targets with a column for each, shape (n, k)."""
+    """Return targets as columns, shape (n, k)."""
     return y.reshape(len(y), -1)

@@ -1,91 +1,97 @@
-"""Targets of one column or several, and what no objective takes for them."""
+"""The contract of objectives, and functions that several of them share."""
 
 from __future__ import annotations
 
+import operator
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import reduce
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import pandas as pd
 import torch
+from scipy.special import expit
 from torch import nn
 
-from sklearn_seqcrm._recurrent.objectives._onnx_graph import Graph, OnnxOutput
+from sklearn_seqcrm._recurrent.objectives._onnx_graph import Graph, GraphTensor
+
+# What predictions are computed on: float64 numbers, or tensors of an ONNX graph.
+Array: TypeAlias = Any
 
 
 class Objective(nn.Module, ABC):
-    """What targets are, what a row costs, and what outputs say.
+    """Targets, loss and predictions of a network.
 
-    It is the criterion of the net, and the same object for as long as that net goes on:
-    what `learn` finds in the targets of the first call measures those of all others.
-    That is numbers and arrays of NumPy. It has no tensors: skorch moves those of a net
-    in a file to the device at hand, and would not find them here.
+    It is the criterion of the net. A net that is trained further keeps its objective:
+    what `learn` found in the first targets scales all later ones. An objective holds
+    numbers and NumPy arrays, and no tensors: skorch maps the tensors of a pickled net
+    to the available device, and would miss those of a criterion.
 
     Attributes
     ----------
     name : str
         Name of the loss.
     n_outputs : int
-        Outputs of the network for a row, known when `learn` has returned.
+        Number of outputs of the network for a row, set by `learn`.
     n_targets : int
-        Targets of a row, known when `learn` has returned.
+        Number of targets of a row, set by `learn`.
     is_linear : bool
-        Whether an output is a mean in the unit of the targets, to which the network
-        has a linear part.
+        Whether outputs are means in the unit of the targets, so that the network adds
+        a linear part.
     """
 
     name: ClassVar[str]
     is_linear: ClassVar[bool] = False
     n_outputs = 1
     n_targets = 1
-    # Whether `adjust` wants to see what trained networks return.
+    # Whether `fit` ends with `adjust`, which needs the outputs for all rows.
     adjusts: ClassVar[bool] = False
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
-        """Parameters that chose it, with their values; no net goes on with others."""
+        """Parameters that must not change when training is continued."""
         return {"loss": self.name}
 
     @abstractmethod
     def read(self, y: Any) -> np.ndarray:
-        """Read the targets of any call, shape (n,) or (n, k).
+        """Validate the targets of any call; shape (n,) or (n, k).
 
         Raises
         ------
         ValueError
-            If they are of another kind, or some are missing.
+            If targets are missing or of a wrong type.
         """
 
     @abstractmethod
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
-        """Learn from the targets of the first call, or refuse to.
+        """Learn scales, classes or bins from the targets of the first call.
 
         Parameters
         ----------
-        y : ndarray of n targets
-            As `read` returns them.
+        y : ndarray of shape (n,) or (n, k)
+            Targets as `read` returns them.
         weight : ndarray of shape (n,), float64, or None
             Weight of each row.
         """
 
-    def check(self, y: np.ndarray, whole: bool) -> None:
-        """Refuse targets of a later call that do not go with those of the first.
+    def check(self, y: np.ndarray, is_full_data: bool) -> None:
+        """Refuse targets of a later call that differ in kind from the first ones.
 
         Parameters
         ----------
-        y : ndarray of n targets
-            As `read` returns them.
-        whole : bool
-            Whether these are all rows, as in `fit`, or some of many.
+        y : ndarray of shape (n,) or (n, k)
+            Targets as `read` returns them.
+        is_full_data : bool
+            Whether these are all rows, as in `fit`, or a part, as in `partial_fit`.
         """
 
     @abstractmethod
     def encode(self, y: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
-        """Targets as `forward` takes them, a row for each: shape (n,) or (n, k)."""
+        """Return targets as `forward` takes them, shape (n,) or (n, k)."""
 
     def start_bias(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
-        """What a network without inputs had best return, shape (n_outputs,).
+        """Return the outputs of the best constant model, shape (n_outputs,).
 
         Parameters
         ----------
@@ -98,40 +104,15 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        """Loss of each row, shape (n,); the net weights them.
+        """Return the loss of each row, shape (n,), without weights.
 
         Parameters
         ----------
         outputs : Tensor of shape (n, n_outputs)
-            What the network returns.
+            Outputs of the network.
         target : Tensor of shape (n,) or (n, k)
             Encoded targets.
         """
-
-    def slope_beyond(
-        self,
-        outputs: np.ndarray,
-        target: np.ndarray,
-        weight: np.ndarray | None,
-        offset: np.ndarray,
-    ) -> np.ndarray:
-        """How much steeper outputs had better go with the exposure, if `adjusts`.
-
-        Parameters
-        ----------
-        outputs : ndarray of shape (n, n_outputs), float64
-            What one network returns for all rows.
-        target, weight
-            As in `adjust`.
-        offset : ndarray of shape (n,)
-            Logarithm of the exposure of each row.
-
-        Returns
-        -------
-        ndarray of shape (n_outputs,)
-            Slopes; 0 for outputs that do not go with the exposure.
-        """
-        return np.zeros(self.n_outputs)
 
     def adjust(
         self,
@@ -139,24 +120,64 @@ class Objective(nn.Module, ABC):
         target: np.ndarray,
         weight: np.ndarray | None,
     ) -> None:
-        """Learn what predictions need, at the end of `fit`, if `adjusts`.
+        """Calibrate predictions at the end of `fit`, if `adjusts`.
 
         Parameters
         ----------
         outputs : sequence of ndarray of shape (n, n_outputs), float64
-            What each network returns for all rows.
+            Outputs of each network for all rows.
         target : ndarray of shape (n,) or (n, k)
-            Their encoded targets.
+            Encoded targets.
         weight : ndarray of shape (n,) or None
-            Their weights.
+            Weight of each row.
         """
 
     def scored(self, outputs: torch.Tensor) -> torch.Tensor:
-        """What scorers of skorch compare with encoded targets; a row for each."""
+        """Return what scorers of skorch compare with encoded targets, (n, ...)."""
         return outputs
 
-    def answers(self, graph: Graph, outputs: Sequence[str]) -> dict[str, OnnxOutput]:
-        """What predictions are, in a graph of ONNX.
+    @abstractmethod
+    def predict(self, outputs: Array) -> Array:
+        """Return the main prediction of one network: probabilities, numbers or risks.
+
+        It is written with functions of NumPy that `GraphTensor` has as well.
+
+        Parameters
+        ----------
+        outputs : ndarray of shape (n, n_outputs), float64, or GraphTensor
+            Outputs of the network.
+        """
+
+    def combine(
+        self, predict: Callable[..., Array], outputs: Sequence[Array], *args: Any
+    ) -> Array:
+        """Return the ensemble mean of a prediction.
+
+        Means of probabilities and of numbers in the units of the targets: means of
+        outputs were as good for classes, and worse for counts, whose outputs are
+        logarithms.
+
+        Parameters
+        ----------
+        predict : callable
+            `predict`, or another method of the objective that makes a prediction of
+            the outputs of one network.
+        outputs : sequence of ndarray of shape (n, n_outputs) or GraphTensor
+            Outputs of each network.
+        *args : object
+            Further arguments of `predict`.
+        """
+        return mean_over_networks(predict(one, *args) for one in outputs)
+
+    @property
+    def predictions(self) -> Mapping[str, Callable[[Array], Array]]:
+        """Methods whose results an ONNX graph returns, by the names of its outputs."""
+        return {"prediction": self.predict}
+
+    def onnx_outputs(
+        self, graph: Graph, outputs: Sequence[str]
+    ) -> dict[str, GraphTensor]:
+        """Add all predictions of the ensemble to a graph of ONNX.
 
         Parameters
         ----------
@@ -167,22 +188,58 @@ class Objective(nn.Module, ABC):
 
         Returns
         -------
-        dict of str to Answer
-            By the name of each prediction, that of all networks together.
+        dict of str to GraphTensor
+            Tensors by the name of the prediction.
         """
-        each = [self._answers_of(graph, one) for one in outputs]
+        tensors = [GraphTensor(graph, one, (self.n_outputs,)) for one in outputs]
         return {
-            name: OnnxOutput(graph.mean([one[name].tensor for one in each]), shape)
-            for name, (_, shape) in each[0].items()
+            name: self.combine(predict, tensors)
+            for name, predict in self.predictions.items()
         }
 
-    def _answers_of(self, graph: Graph, outputs: str) -> dict[str, OnnxOutput]:
-        """What a single network predicts, by names."""
-        raise TypeError(f"The loss {self.name!r} has no form in ONNX.")
+    def describe(self) -> dict[str, Any]:
+        """Return what explains the predictions, as entries of a JSON object."""
+        return {"loss": self.name}
 
 
-def are_several(y: Any) -> bool:
-    """Whether targets have several columns."""
+def mean_over_networks(predictions: Iterable[Array]) -> Array:
+    """Return the mean of arrays of one shape."""
+    each = list(predictions)
+    if len(each) == 1:
+        return each[0]
+    # Divided before they are added up, or the largest numbers would overflow.
+    return reduce(operator.add, [one / len(each) for one in each])
+
+
+# A formula that loss and prediction share is written with the functions that torch and
+# NumPy have by the same names (``namespace_of(x).exp``), and with these two.
+
+
+def namespace_of(x: Any) -> Any:
+    """Return the module whose functions take `x`: torch, or NumPy for all else."""
+    return torch if isinstance(x, torch.Tensor) else np
+
+
+def sigmoid(x: Any) -> Any:
+    """Return ``1 / (1 + exp(-x))``."""
+    return x.sigmoid() if isinstance(x, torch.Tensor) else expit(x)
+
+
+def softplus(x: Any) -> Any:
+    """Return ``log(1 + exp(x))``."""
+    if isinstance(x, torch.Tensor):
+        return nn.functional.softplus(x)
+    return np.logaddexp(0, x)
+
+
+def softmax(x: Array) -> Array:
+    """Return ``exp(x)`` over its sum along axis 1."""
+    odds = np.exp(x - x.max(axis=1, keepdims=True))
+    return odds / odds.sum(axis=1, keepdims=True)
+
+
+def is_multioutput(y: Any) -> bool:
+    """Return whether targets have several columns."""
     shape = y.shape if hasattr(y, "shape") else np.asarray(y).shape
     return len(shape) == 2 and shape[1] > 1
 
@@ -204,14 +261,14 @@ def refuse_not_finite(y: np.ndarray) -> None:
 
 
 def refuse_other_shape(y: np.ndarray, shape: tuple[int, ...]) -> None:
-    """Raise a ValueError for targets of other columns than in the first call.
+    """Raise a ValueError if the number of targets differs from the first call.
 
     Parameters
     ----------
     y : ndarray of shape (n,) or (n, k)
         Targets.
     shape : tuple of int
-        Shape of the target of one row in the first call.
+        Shape of the target of a row in the first call.
     """
     if y.shape[1:] != shape:
         then, now = (

@@ -1,38 +1,35 @@
-"""Graphs of ONNX, written node by node.
+"""Graphs of ONNX, written node by node or by NumPy's functions.
 
-They are written by hand, and not traced by `torch.onnx.export`: one of its exporters
-wants a package more, the other one is deprecated, and it wrote the batch of its example
-into the graph. A layer of torch is an operator of ONNX anyway.
+They are not traced by `torch.onnx.export`: one of its exporters needs a further
+package, the other is deprecated, and it wrote the batch size of its example into the
+graph.
+
+What objectives predict is written once, with NumPy. `GraphTensor` implements NumPy's
+protocols, so that the same code adds nodes to a graph:
+
+    np.exp(-x) @ weights        x an ndarray: computes (n, k) numbers in float64
+                                x a GraphTensor: adds the nodes Neg, Exp, MatMul
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+import operator
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import Any
 
 import numpy as np
+from scipy.special import expit
 
-# 17 is from 2022, and its IR as well: all runtimes of today read them.
+# Opset 17 and its IR version are from 2022: all current runtimes read them.
 OPSET, _IR = 17, 8
 
 
-class OnnxOutput(NamedTuple):
-    """What a network, or several together, say of N rows.
-
-    Parameters
-    ----------
-    tensor : str
-        The tensor, float32.
-    shape : tuple of int
-        Its axes but the first one.
-    """
-
-    tensor: str
-    shape: tuple[int, ...]
-
-
 class Graph:
-    """A graph to which nodes are added; tensors are known by their names.
+    """A graph to which nodes are added; tensors are referred to by name.
+
+    A node or constant that the graph has already is not added again: predictions of
+    one objective share most of their formulas.
 
     Parameters
     ----------
@@ -58,16 +55,17 @@ class Graph:
         self._constants: list[Any] = []
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
+        self._known: dict[Any, list[str]] = {}
 
     def input(self, name: str, dtype: str, shape: Sequence[str | int]) -> str:
-        """An input; axes that are named have any length.
+        """Add an input; named axes have any length.
 
         Parameters
         ----------
         name : str
             Its name.
         dtype : {"float32", "int64", "bool"}
-            Type of its numbers.
+            Its dtype.
         shape : sequence of str or int
             Its axes.
 
@@ -85,7 +83,7 @@ class Graph:
         Parameters
         ----------
         name : str
-            What it is called outside.
+            Name of the output.
         tensor : str
             The tensor.
         shape : sequence of str or int
@@ -95,39 +93,42 @@ class Graph:
         self._outputs.append(self._typed(name, "float32", shape))
 
     def constant(self, values: Any, dtype: str = "float32") -> str:
-        """A tensor that is part of the graph.
+        """Return a constant tensor.
 
         Parameters
         ----------
         values : array-like
-            Its numbers.
+            Its values.
         dtype : str, default="float32"
-            Their type.
+            Its dtype.
 
         Returns
         -------
         str
             Its name.
         """
-        name = f"constant_{len(self._constants)}"
         array = np.ascontiguousarray(np.asarray(values, dtype))
-        array = array.reshape(np.shape(values))  # of a single number it made a vector
-        self._constants.append(self._onnx.numpy_helper.from_array(array, name))
-        return name
+        array = array.reshape(np.shape(values))  # 0-d arrays became (1,)
+        key = (array.dtype.str, array.shape, array.tobytes())
+        if key not in self._known:
+            name = f"constant_{len(self._constants)}"
+            self._constants.append(self._onnx.numpy_helper.from_array(array, name))
+            self._known[key] = [name]
+        return self._known[key][0]
 
     def integers(self, *values: int) -> str:
-        """A constant vector of int64, such as axes and shapes."""
+        """Return a constant vector of int64, such as axes and shapes."""
         return self.constant(values, "int64")
 
     def add(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        """A node of one output.
+        """Add a node of one output.
 
         Parameters
         ----------
         operator : str
-            Its kind.
+            ONNX operator.
         *inputs : str
-            Names of its inputs; "" for one that is left out.
+            Names of its inputs; "" omits one.
         **attributes : object
             Its attributes.
 
@@ -141,48 +142,43 @@ class Graph:
     def add_several(
         self, operator: str, inputs: Sequence[str], n_outputs: int, **attributes: Any
     ) -> list[str]:
-        """A node of several outputs; as `add`, with all their names."""
-        first = f"{operator}_{len(self._nodes)}"
-        outputs = [f"{first}_{i}" for i in range(n_outputs)]
-        node = self._onnx.helper.make_node(operator, inputs, outputs, **attributes)
-        self._nodes.append(node)
-        return outputs
+        """Add a node of several outputs, as `add` does, and return their names."""
+        key = (operator, *inputs, n_outputs, repr(sorted(attributes.items())))
+        if key not in self._known:
+            first = f"{operator}_{len(self._nodes)}"
+            outputs = [f"{first}_{i}" for i in range(n_outputs)]
+            node = self._onnx.helper.make_node(operator, inputs, outputs, **attributes)
+            self._nodes.append(node)
+            self._known[key] = outputs
+        return self._known[key]
 
     def join(self, tensors: Sequence[str], axis: int) -> str:
-        """Tensors one after the other; a single one as it is."""
+        """Concatenate tensors."""
         if len(tensors) == 1:
             return tensors[0]
         return self.add("Concat", *tensors, axis=axis)
 
     def split(self, tensor: str, sizes: Sequence[int], axis: int) -> list[str]:
-        """Pieces of a tensor; a single one is the whole."""
+        """Split a tensor into pieces of some sizes."""
         if len(sizes) == 1:
             return [tensor]
         inputs = [tensor, self.integers(*sizes)]
         return self.add_several("Split", inputs, len(sizes), axis=axis)
 
     def linear(self, numbers: str, weight: np.ndarray, bias: np.ndarray | None) -> str:
-        """What a layer of torch with these weights makes of (..., D): (..., K)."""
+        """Apply a linear layer of torch, (..., D) to (..., K)."""
         product = self.add("MatMul", numbers, self.constant(weight.T))
         if bias is None:
             return product
         return self.add("Add", product, self.constant(bias))
 
-    def shaped(self, tensor: str, shape: Sequence[int]) -> str:
-        """The numbers of N rows, with other axes but the first."""
-        return self.add("Reshape", tensor, self.integers(-1, *shape))
-
-    def mean(self, tensors: Sequence[str]) -> str:
-        """Mean of tensors of one shape."""
-        return tensors[0] if len(tensors) == 1 else self.add("Mean", *tensors)
-
     def to_bytes(self, notes: dict[str, str]) -> bytes:
-        """The graph as a file holds it, checked.
+        """Return the checked graph in the format of an ONNX file.
 
         Parameters
         ----------
         notes : dict of str to str
-            What stands in its metadata.
+            Metadata of the file.
         """
         helper = self._onnx.helper
         graph = helper.make_graph(
@@ -201,3 +197,214 @@ class Graph:
     def _typed(self, name: str, dtype: str, shape: Sequence[str | int]) -> Any:
         kind = self._onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
         return self._onnx.helper.make_tensor_value_info(name, kind, list(shape))
+
+
+class GraphTensor(np.lib.mixins.NDArrayOperatorsMixin):
+    """A float32 tensor in a graph, on which NumPy's functions add nodes.
+
+    It has the operators, ufuncs, functions and methods that predictions are written
+    with. Anything else raises a TypeError that names the function.
+
+    Parameters
+    ----------
+    graph : Graph
+        Where nodes are added.
+    name : str
+        Name of the tensor.
+    shape : tuple of int
+        Its axes but the first, which is that of the rows.
+    """
+
+    def __init__(self, graph: Graph, name: str, shape: Sequence[int]) -> None:
+        self.graph, self.name, self.shape = graph, name, tuple(shape)
+
+    def _new(self, operator: str, *inputs: str, shape: Any, **attributes: Any) -> Any:
+        name = self.graph.add(operator, self.name, *inputs, **attributes)
+        return GraphTensor(self.graph, name, shape)
+
+    def _in_graph(self, value: Any) -> str:
+        """Name of an operand: a tensor, or numbers that become a constant."""
+        if isinstance(value, GraphTensor):
+            return value.name
+        with np.errstate(over="ignore"):
+            single = np.asarray(value, "float32")
+        refuse_infinite(value, single)
+        return self.graph.constant(single)
+
+    def __array_ufunc__(
+        self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any
+    ) -> Any:
+        function = _COMPOSED.get((ufunc, method))
+        if function is not None:
+            return function(*inputs, **kwargs)
+        if method != "__call__" or ufunc not in _OPERATORS or kwargs:
+            return NotImplemented
+        names = [self._in_graph(one) for one in inputs]
+        shapes = [
+            (1, *one.shape) if isinstance(one, GraphTensor) else np.shape(one)
+            for one in inputs
+        ]
+        # Shapes as NumPy infers them, with one row for any number of rows.
+        shape = ufunc(*map(np.ones, shapes)).shape[1:]
+        return GraphTensor(self.graph, self.graph.add(_OPERATORS[ufunc], *names), shape)
+
+    def __array_function__(
+        self, func: Callable[..., Any], types: Any, args: Any, kwargs: Any
+    ) -> Any:
+        if func not in _FUNCTIONS:
+            return NotImplemented
+        return _FUNCTIONS[func](*args, **kwargs)
+
+    def __getitem__(self, key: Any) -> GraphTensor:
+        """Return slices, single positions and new axes; rows stay all of them."""
+        key = key if isinstance(key, tuple) else (key,)
+        if Ellipsis not in key:
+            key = (*key, Ellipsis)
+        n_left_out = 2 + len(self.shape) - sum(one is not None for one in key)
+        at = key.index(Ellipsis)
+        key = (*key[:at], *[slice(None)] * n_left_out, *key[at + 1 :])
+        new_axes = [
+            axis
+            for axis, one in enumerate(k for k in key if not isinstance(k, int))
+            if one is None
+        ]
+        found, shape = self, np.ones((1, *self.shape))[key].shape[1:]
+        old = [one for one in key if one is not None]
+        for axis, one in enumerate(old[1:], 1):
+            size = self.shape[axis - 1]
+            start = one % size if isinstance(one, int) else one.indices(size)[0]
+            stop = start + 1 if isinstance(one, int) else one.indices(size)[1]
+            if (start, stop) != (0, size):
+                bounds = [self.graph.integers(n) for n in (start, stop, axis)]
+                found = found._new("Slice", *bounds, shape=shape)
+        single = [axis for axis, one in enumerate(old) if isinstance(one, int)]
+        if single:
+            found = found._new("Squeeze", self.graph.integers(*single), shape=shape)
+        if new_axes:
+            found = found._new("Unsqueeze", self.graph.integers(*new_axes), shape=shape)
+        return found
+
+    def clip(self, min: Any = None, max: Any = None) -> GraphTensor:
+        """Return the numbers within bounds; those beyond float32 bound nothing."""
+        most = float(np.finfo("float32").max)
+        bounds = [
+            "" if one is None or abs(one) > most else self.graph.constant(one)
+            for one in (min, max)
+        ]
+        return self._new("Clip", *bounds, shape=self.shape) if any(bounds) else self
+
+    def reshape(self, *shape: int) -> GraphTensor:
+        """Return the same numbers of each row with other axes; the first is -1."""
+        return self._new("Reshape", self.graph.integers(*shape), shape=shape[1:])
+
+    def swapaxes(self, axis1: int, axis2: int) -> GraphTensor:
+        """Exchange two axes."""
+        order = list(range(1 + len(self.shape)))
+        order[axis1], order[axis2] = order[axis2], order[axis1]
+        shape = [(-1, *self.shape)[axis] for axis in order[1:]]
+        return self._new("Transpose", shape=shape, perm=order)
+
+    def max(self, axis: int, keepdims: bool = False) -> GraphTensor:
+        """Return the largest number along an axis."""
+        shape = self._without(axis, keepdims)
+        return self._new("ReduceMax", shape=shape, axes=[axis], keepdims=int(keepdims))
+
+    def sum(self, axis: int, keepdims: bool = False) -> GraphTensor:
+        """Add up along an axis."""
+        shape, axes = self._without(axis, keepdims), self.graph.integers(axis)
+        return self._new("ReduceSum", axes, shape=shape, keepdims=int(keepdims))
+
+    def _without(self, axis: int, keepdims: bool) -> tuple[int, ...]:
+        return np.ones((1, *self.shape)).sum(axis=axis, keepdims=keepdims).shape[1:]
+
+    def cumsum(self, axis: int) -> GraphTensor:
+        """Add up along an axis, up to each place."""
+        at = self.graph.constant(axis, "int64")
+        return self._new("CumSum", at, shape=self.shape)
+
+
+def refuse_infinite(values: Any, single: np.ndarray) -> None:
+    """Raise a ValueError for finite numbers that float32, as ONNX has it, cannot hold.
+
+    Parameters
+    ----------
+    values : array-like, float64
+        Numbers.
+    single : ndarray, float32
+        The same numbers.
+    """
+    if (np.isinf(single) & np.isfinite(values)).any():
+        raise ValueError(
+            "The targets were as large as float32, in which ONNX computes, cannot "
+            "tell. Divide them before fit."
+        )
+
+
+def _where(condition: GraphTensor, first: Any, second: Any) -> GraphTensor:
+    names = [condition._in_graph(one) for one in (first, second)]
+    return condition._new("Where", *names, shape=condition.shape)
+
+
+def _concatenate(tensors: Sequence[GraphTensor], axis: int) -> GraphTensor:
+    graph = tensors[0].graph
+    shape = np.concatenate([np.ones((1, *one.shape)) for one in tensors], axis).shape
+    joined = graph.join([one.name for one in tensors], axis)
+    return GraphTensor(graph, joined, shape[1:])
+
+
+def _expm1(x: GraphTensor) -> GraphTensor:
+    # exp(x) - 1 would lose the digits of a small x.
+    return (np.exp(x) + 1) * np.tanh(x / 2)
+
+
+def _logaddexp(x: Any, y: Any) -> GraphTensor:
+    top = np.maximum(x, y)
+    return top + np.log(np.exp(x - top) + np.exp(y - top))
+
+
+def _log_sum_exp(x: Any, axis: int, initial: float) -> Any:
+    top = np.maximum(x.max(axis, keepdims=True), initial)
+    total = np.exp(x - top).sum(axis, keepdims=True) + np.exp(initial - top)
+    return (top + np.log(total)).sum(axis)  # of a single number: the axis goes
+
+
+def _running_maximum(x: GraphTensor, axis: int) -> GraphTensor:
+    assert axis == -1
+    columns: list[Any] = [x[..., i : i + 1] for i in range(x.shape[-1])]
+    for i in range(1, len(columns)):
+        columns[i] = np.maximum(columns[i - 1], columns[i])
+    return _concatenate(columns, len(x.shape))
+
+
+_OPERATORS: dict[Any, str] = {
+    np.add: "Add",
+    np.subtract: "Sub",
+    np.multiply: "Mul",
+    np.true_divide: "Div",
+    np.matmul: "MatMul",
+    np.negative: "Neg",
+    np.exp: "Exp",
+    np.log: "Log",
+    np.sinh: "Sinh",
+    np.tanh: "Tanh",
+    np.maximum: "Max",
+    np.minimum: "Min",
+    np.less: "Less",
+    expit: "Sigmoid",
+}
+# Functions for which ONNX has no operator, by other functions of NumPy.
+_COMPOSED: dict[Any, Callable[..., Any]] = {
+    (np.expm1, "__call__"): _expm1,
+    (np.log1p, "__call__"): lambda x: np.log(1 + x),
+    (np.square, "__call__"): lambda x: x * x,
+    (np.power, "__call__"): lambda x, n: reduce(operator.mul, [x] * n),
+    (np.ldexp, "__call__"): lambda x, n: x * np.ldexp(1.0, np.minimum(n, 1023)),
+    (np.logaddexp, "__call__"): _logaddexp,
+    (np.logaddexp, "reduce"): _log_sum_exp,
+    (np.maximum, "accumulate"): _running_maximum,
+}
+_FUNCTIONS: dict[Any, Callable[..., Any]] = {
+    np.where: _where,
+    np.concatenate: _concatenate,
+    np.zeros_like: lambda x: x - x,
+}

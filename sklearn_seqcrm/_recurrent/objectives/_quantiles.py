@@ -1,35 +1,40 @@
-"""Quantiles of the target, several of which never cross."""
+"""Quantiles of the target, which never cross."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from sklearn_seqcrm._recurrent.objectives._numbers import Number, quantile_of
-from sklearn_seqcrm._recurrent.objectives._onnx_graph import Graph, OnnxOutput
-from sklearn_seqcrm._recurrent.objectives._weights import of_any_weight
+from sklearn_seqcrm._recurrent.objectives._numbers import Number, weighted_quantile
+from sklearn_seqcrm._recurrent.objectives._objective import Array, softplus
+from sklearn_seqcrm._recurrent.objectives._weights import has_weight
 
-# Hyperbolic sines beyond are none that float32 could have learned.
+# sinh(88) is about the largest number of float32, so that none larger was learned.
 _LARGEST_OUTPUT = 88.0
-# Least distance of two quantiles that a network starts from.
+# Least initial distance of two quantiles: softplus(z) = 0 has no finite z.
 _LEAST_START = 0.01
 
 
 class Quantiles(Number):
-    """One or several quantiles, by their pinball loss.
+    """One or several quantiles, by the pinball loss.
 
-    The network sees the inverse hyperbolic sine of scaled targets. That is like the
-    targets themselves about their center, and like their logarithm far from it, where
-    amounts are some times and not some units apart. A quantile of what has been bent
-    is the quantile, bent, so that nothing but the network sees it.
+    The loss of quantile ``q`` at ``z`` is ``max(q * (t - z), (q - 1) * (t - z))``
+    (Koenker and Bassett, 1978).
 
-    Of several quantiles, the first output is that next to the median, which `predict`
-    returns. The others are what each is above the one before, through a softplus: added
-    up from there, and taken off downwards, quantiles are in order whatever the outputs.
+    Encoded targets are ``t = asinh((y - center) / scale)``. The inverse hyperbolic sine
+    is linear around the center and logarithmic far from it, where ratios of amounts
+    matter rather than differences. It is monotone, so that the quantile of transformed
+    targets is the transformed quantile.
+
+    With several quantiles, the first output ``z[0]`` is the one next to the median,
+    which `predict` returns. The others are softplus steps to the neighbours, added
+    upwards and subtracted downwards, so that quantiles are in order for any outputs.
+    With three::
+
+        z[0] - softplus(z[1]) < z[0] < z[0] + softplus(z[2])
 
     Parameters
     ----------
@@ -39,9 +44,9 @@ class Quantiles(Number):
     Attributes
     ----------
     least : ndarray of shape (k,)
-        What no quantile is below: 0 where no target of the first call is negative.
+        Lower bound of quantiles: 0 where no target of the first call is negative.
     shift : ndarray of shape (k, q)
-        What is added to each quantile, bent.
+        Correction of each transformed quantile, learned by `adjust`.
     """
 
     name = "quantile"
@@ -51,29 +56,27 @@ class Quantiles(Number):
 
     def __init__(self, quantile: float | Sequence[float]) -> None:
         super().__init__()
-        self.levels = levels_of(quantile)
-        self.n_parameters = len(self.levels)
-        self._middle = int(np.abs(self.levels - 0.5).argmin())
+        self.quantiles = check_quantiles(quantile)
+        self.n_parameters = len(self.quantiles)
+        self._middle = int(np.abs(self.quantiles - 0.5).argmin())
         self._steps = _steps(self.n_parameters, self._middle)
 
     @property
     def hyperparameters(self) -> dict[str, Any]:
-        return {**super().hyperparameters, "quantile": tuple(self.levels.tolist())}
+        return {**super().hyperparameters, "quantile": tuple(self.quantiles.tolist())}
 
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
         super().learn(y, weight)
-        used = y if weight is None else y[of_any_weight(weight)]
+        used = y if weight is None else y[has_weight(weight)]
         negative = (used.reshape(len(used), -1) < 0).any(axis=0)
         self.least = np.where(negative, -np.inf, 0.0)
         self.shift = np.zeros((len(self.scale), self.n_parameters))
 
-    def _center_of(self, y: np.ndarray, weight: np.ndarray | None) -> float:
-        return quantile_of(y, weight, self.levels[self._middle])
+    def _center(self, y: np.ndarray, weight: np.ndarray | None) -> float:
+        return weighted_quantile(y, weight, self.quantiles[self._middle])
 
-    def _scale_of(
-        self, y: np.ndarray, center: float, weight: np.ndarray | None
-    ) -> float:
-        """Mean distance from the center, which a few large amounts hardly move."""
+    def _scale(self, y: np.ndarray, center: float, weight: np.ndarray | None) -> float:
+        """Return the mean distance from the center, robust to a few large amounts."""
         apart = float(np.average(np.abs(y - center), weights=weight))
         return apart if apart > np.finfo("float64").eps else 0.0
 
@@ -81,20 +84,24 @@ class Quantiles(Number):
         return np.arcsinh(super()._scaled(quotients))
 
     def start_bias(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
-        """Quantiles of the targets, shape (n_outputs,)."""
+        """Return outputs for the quantiles of all targets, shape (n_outputs,)."""
         bias = []
         for column in target.reshape(len(target), -1).T:
-            found = [quantile_of(column, weight, level) for level in self.levels]
+            found = [
+                weighted_quantile(column, weight, level) for level in self.quantiles
+            ]
             apart = np.maximum(np.diff(found), _LEAST_START)
+            # softplus(log(expm1(apart))) = apart
             bias += [found[self._middle], *np.log(np.expm1(apart))]
         return np.array(bias)
 
     def _loss_of(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        levels = torch.tensor(self.levels, dtype=outputs.dtype, device=outputs.device)
+        levels = torch.tensor(
+            self.quantiles, dtype=outputs.dtype, device=outputs.device
+        )
         if self.n_parameters > 1:
             steps = torch.tensor(self._steps, dtype=levels.dtype, device=levels.device)
-            above = nn.functional.softplus(outputs[..., 1:])
-            outputs = outputs[..., :1] + above @ steps.T
+            outputs = outputs[..., :1] + softplus(outputs[..., 1:]) @ steps.T
             target = target.unsqueeze(-1)
         beyond = target - outputs
         losses = torch.maximum(levels * beyond, (levels - 1) * beyond)
@@ -106,97 +113,80 @@ class Quantiles(Number):
         target: np.ndarray,
         weight: np.ndarray | None,
     ) -> None:
-        """Learn from all rows how far each quantile is off as a whole.
+        """Learn the correction of each quantile from all rows.
 
-        Where the loss is least, the share of targets below each is the one that it is
-        named for, but training stops before.
+        At its minimum the loss would put the share ``q`` of the targets below each
+        quantile by itself, but early stopping ends training sooner.
         """
-        each = [self._bent_of(self._by_target(one)) / len(outputs) for one in outputs]
+        each = [
+            self._transformed_quantiles(self._by_target(one)) / len(outputs)
+            for one in outputs
+        ]
         target = target.reshape(len(target), -1, 1).astype("float64")
         beyond = np.moveaxis(target - np.sum(each, axis=0), 0, -1)
         self.shift = np.array(
             [
                 [
-                    quantile_of(one, weight, level)
-                    for one, level in zip(of_target, self.levels, strict=True)
+                    weighted_quantile(one, weight, level)
+                    for one, level in zip(of_target, self.quantiles, strict=True)
                 ]
                 for of_target in beyond
             ]
         )
 
-    def _bent_of(self, outputs: np.ndarray) -> np.ndarray:
-        """All quantiles, bent and without their shift, shape (n, k, q)."""
-        above = np.logaddexp(0, outputs[..., 1:])
-        return outputs[..., :1] + above @ self._steps.T
+    def _transformed_quantiles(self, outputs: Array) -> Array:
+        """Return transformed quantiles without their correction, shape (n, k, q)."""
+        if self.n_parameters == 1:
+            return outputs
+        return outputs[..., :1] + softplus(outputs[..., 1:]) @ self._steps.T
 
-    def _numbers_of(self, outputs: np.ndarray) -> np.ndarray:
+    def _predict_by_target(self, outputs: Array) -> Array:
         return self._quantiles_of(outputs)[..., self._middle]
 
-    def _quantiles_of(self, outputs: np.ndarray) -> np.ndarray:
-        """All quantiles in the units of the targets, shape (n, k, q), in order."""
-        bent = self._bent_of(outputs) + self.shift
-        quantiles = [self._in_units(one) for one in np.moveaxis(bent, -1, 0)]
-        # In the order of the levels: neither rounding nor shifts make any cross.
-        return np.maximum.accumulate(np.stack(quantiles, axis=-1), axis=-1)
+    def _quantiles_of(self, outputs: Array) -> Array:
+        """Return all quantiles in the units of the targets, shape (n, k, q)."""
+        bent = self._transformed_quantiles(outputs) + self.shift
+        # Scales are by target: (n, q, k) and back.
+        quantiles = self._to_units(bent.swapaxes(1, 2)).swapaxes(1, 2)
+        # Neither rounding nor the corrections make quantiles cross.
+        return np.maximum.accumulate(quantiles, axis=-1)
 
-    def _in_units(self, scaled: np.ndarray) -> np.ndarray:
-        bounded = np.clip(scaled, -_LARGEST_OUTPUT, _LARGEST_OUTPUT)
-        return np.maximum(super()._in_units(np.sinh(bounded)), self.least)
+    def _to_units(self, scaled: Array) -> Array:
+        bounded = scaled.clip(-_LARGEST_OUTPUT, _LARGEST_OUTPUT)
+        return np.maximum(super()._to_units(np.sinh(bounded)), self.least)
 
-    def predict_quantiles(self, outputs: np.ndarray, levels: Any) -> np.ndarray:
-        """Some of the quantiles, shape (n, q) or (n, k, q); None: all of them."""
-        which = np.arange(self.n_parameters)
-        if levels is not None:
-            apart = np.abs(
-                np.subtract.outer(levels_of(levels, any_order=True), self.levels)
-            )
-            which = apart.argmin(axis=1)
-            if (apart.min(axis=1) > 1e-9).any():
-                raise ValueError(
-                    f"The network has learned the quantiles {self.levels.tolist()}; "
-                    f"got {levels!r}. Name others in quantile= and fit again."
-                )
-        found = self._quantiles_of(self._by_target(outputs))
-        return found[..., which].reshape(len(outputs), *self.shape, len(which))
-
-    def _answers_by_target(
-        self, graph: Graph, parameters: Sequence[str]
-    ) -> dict[str, OnnxOutput]:
-        middle, *above = parameters
-        above = [graph.add("Softplus", one) for one in above]
-        quantiles: list[str] = []
-        for steps, shift in zip(self._steps, self.shift.T, strict=True):
-            bent = graph.add("Add", middle, graph.constant(shift))
-            for sign, one in zip(steps, above, strict=True):
-                if sign:
-                    bent = graph.add("Add" if sign > 0 else "Sub", bent, one)
-            found = self._units_of_bent(graph, bent)
-            if quantiles:
-                found = graph.add("Max", found, quantiles[-1])
-            quantiles.append(found)
-        columns = [graph.add("Unsqueeze", q, graph.integers(2)) for q in quantiles]
-        return {
-            "prediction": OnnxOutput(quantiles[self._middle], ()),
-            "quantiles": OnnxOutput(graph.join(columns, axis=2), (self.n_parameters,)),
-        }
-
-    def _units_of_bent(self, graph: Graph, bent: str) -> str:
-        bounds = graph.constant(-_LARGEST_OUTPUT), graph.constant(_LARGEST_OUTPUT)
-        scaled = graph.add("Sinh", graph.add("Clip", bent, *bounds))
-        return graph.add(
-            "Max", self._units_of(graph, scaled), graph.constant(self.least)
+    def predict_quantiles(self, outputs: Array, levels: Any = None) -> Array:
+        """Return quantiles `levels`, or all, shape (n, q) or (n, k, q)."""
+        quantiles = self._by_row(self._quantiles_of(self._by_target(outputs)))
+        if levels is None:
+            return quantiles
+        apart = np.abs(
+            np.subtract.outer(check_quantiles(levels, any_order=True), self.quantiles)
         )
+        if (apart.min(axis=1) > 1e-9).any():
+            raise ValueError(
+                f"The network has learned the quantiles {self.quantiles.tolist()}; "
+                f"got {levels!r}. Name others in quantile= and fit again."
+            )
+        return quantiles[..., apart.argmin(axis=1)]
+
+    @property
+    def predictions(self) -> dict[str, Callable[[Array], Array]]:
+        return {"prediction": self.predict, "quantiles": self.predict_quantiles}
+
+    def describe(self) -> dict[str, Any]:
+        return {**super().describe(), "quantiles": self.quantiles.tolist()}
 
 
-def levels_of(quantile: Any, any_order: bool = False) -> np.ndarray:
-    """Quantiles as an array, or a ValueError if they are none.
+def check_quantiles(quantile: Any, any_order: bool = False) -> np.ndarray:
+    """Return quantiles as an array, or raise a ValueError if they are invalid.
 
     Parameters
     ----------
     quantile : float or sequence of float
         Quantiles.
     any_order : bool, default=False
-        Whether they may be in any order, and repeated.
+        Whether they may be in any order and repeated.
     """
     levels = np.atleast_1d(np.asarray(quantile, dtype="float64"))
     if levels.ndim > 1 or not levels.size or not ((levels > 0) & (levels < 1)).all():
@@ -213,7 +203,7 @@ def levels_of(quantile: Any, any_order: bool = False) -> np.ndarray:
 
 
 def _steps(n_levels: int, middle: int) -> np.ndarray:
-    """What steps between quantiles add to each of them, shape (q, q - 1)."""
+    """Return the sign with which each step enters each quantile, (q, q - 1)."""
     level, step = np.arange(n_levels)[:, None], np.arange(1, n_levels)
     return 1.0 * ((middle < step) & (step <= level)) - 1.0 * (
         (level < step) & (step <= middle)

@@ -1,7 +1,13 @@
-"""Survival or cumulative hazard of a row, as a function of time.
+"""Survival and cumulative hazard as functions of time, and lengths of time.
 
-The cumulative hazard ``H`` runs straight from edge to edge, the survival is
-``exp(-H)``.
+Within a bin the hazard is constant: the cumulative hazard ``H`` is piecewise linear
+with knots at the edges of the bins, and the survival is ``S = exp(-H)``::
+
+    H |            .-'
+      |        .-'
+      |  __.-'
+      +---+----+----+--> t
+      0   edges[1]  edges[3]
 """
 
 from __future__ import annotations
@@ -9,12 +15,86 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from sklearn_seqcrm._recurrent.objectives._hazards import as_numbers
+from sklearn_seqcrm._durations import DAY
+from sklearn_seqcrm._recurrent.objectives._objective import Array
+from sklearn_seqcrm._store import one_or_many
+
+_EXAMPLE = "for example pd.Timedelta(days=14) or '14D'"
+
+
+def durations_as_numbers(values: Any, what: str, in_days: bool) -> np.ndarray:
+    """Return lengths of time in the unit of the targets, shape (n,).
+
+    Parameters
+    ----------
+    values : number, duration, or array-like of n of these
+        One length of time or several, in any form that ``pd.Timedelta`` takes.
+    what : str
+        Name in error messages.
+    in_days : bool
+        Whether the unit is a day.
+    """
+    if isinstance(values, pd.Series | pd.Index | np.ndarray) and values.ndim:
+        if values.dtype.kind == "m" and in_days:
+            values = np.asarray(values) / DAY
+        if values.dtype.kind in "iuf":
+            return _finite(np.asarray(values, dtype="float64"), what)
+        if values.dtype.kind == "U":
+            values = values.tolist()  # an error shows text as text
+    numbers = [
+        duration_as_number(value, what, in_days) for value in one_or_many(values, what)
+    ]
+    return np.array(numbers, dtype="float64")
+
+
+def duration_as_number(value: Any, what: str, in_days: bool) -> float:
+    """Return one length of time in the unit of the targets."""
+    if isinstance(value, np.ndarray) and not value.ndim:
+        value = value[()]
+    if isinstance(value, int | float | np.number) and not isinstance(
+        value, bool | np.timedelta64
+    ):
+        return float(_finite(np.array([value], dtype="float64"), what)[0])
+    try:
+        if isinstance(value, bool | np.bool_) or _is_decimal(value):
+            raise ValueError("a length of time has a unit")
+        length = pd.Timedelta(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{what} must be a number or a length of time, {_EXAMPLE}; got {value!r}."
+        ) from error
+    if not in_days:
+        raise TypeError(
+            f"{what} must be a number, because the times of y were plain numbers; got "
+            f"{value!r}. time_to_next gives durations, if the log has datetimes."
+        )
+    return float(_finite(np.array([length / DAY]), what)[0])
+
+
+def _is_decimal(value: Any) -> bool:
+    """Return whether text is a bare number, which pandas reads as nanoseconds."""
+    if not isinstance(value, str):
+        return False
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _finite(numbers: np.ndarray, what: str) -> np.ndarray:
+    wrong = ~(np.isfinite(numbers) & (numbers >= 0))
+    if wrong.any():
+        raise ValueError(
+            f"{what} must be finite and not negative; got {numbers[wrong][0]}."
+        )
+    return numbers
 
 
 def refuse_outside(times: np.ndarray, edges: np.ndarray, what: str) -> None:
-    """Raise a ValueError for times at which nothing is known.
+    """Raise a ValueError for times outside the bins.
 
     Parameters
     ----------
@@ -23,7 +103,7 @@ def refuse_outside(times: np.ndarray, edges: np.ndarray, what: str) -> None:
     edges : ndarray of shape (n_bins + 1,)
         Edges of the bins.
     what : str
-        How the error names the times.
+        Name of the times in the error message.
     """
     outside = ~((times >= edges[0]) & (times <= edges[-1]))
     if outside.any():
@@ -34,15 +114,17 @@ def refuse_outside(times: np.ndarray, edges: np.ndarray, what: str) -> None:
         )
 
 
-def place_of(times: np.ndarray, edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Bin of each time, and the share of it that has passed by then, both (n,)."""
+def bin_and_share(
+    times: np.ndarray, edges: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the bin of each time and its share before that time, both (n,)."""
     at = np.searchsorted(edges, times, side="right") - 1
     at = np.minimum(at, len(edges) - 2)
     return at, (times - edges[at]) / (edges[at + 1] - edges[at])
 
 
-def at_times(hazard: np.ndarray, edges: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Cumulative hazard of all rows at the same times.
+def hazard_at(hazard: np.ndarray, edges: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Return the cumulative hazard of all rows at the same times.
 
     Parameters
     ----------
@@ -58,12 +140,14 @@ def at_times(hazard: np.ndarray, edges: np.ndarray, times: np.ndarray) -> np.nda
     ndarray of shape (n, n_times)
         Cumulative hazard.
     """
-    at, share = place_of(times, edges)
+    at, share = bin_and_share(times, edges)
     return hazard[:, at] * (1 - share) + hazard[:, at + 1] * share
 
 
-def at_own_time(hazard: np.ndarray, edges: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Cumulative hazard of each row at its own time.
+def hazard_at_own_time(
+    hazard: np.ndarray, edges: np.ndarray, times: np.ndarray
+) -> np.ndarray:
+    """Return the cumulative hazard of each row at its own time.
 
     Parameters
     ----------
@@ -79,13 +163,13 @@ def at_own_time(hazard: np.ndarray, edges: np.ndarray, times: np.ndarray) -> np.
     ndarray of shape (n,)
         Cumulative hazard.
     """
-    at, share = place_of(times, edges)
+    at, share = bin_and_share(times, edges)
     row = np.arange(len(times))
     return hazard[row, at] * (1 - share) + hazard[row, at + 1] * share
 
 
-def time_of(hazard: np.ndarray, edges: np.ndarray, wanted: float) -> np.ndarray:
-    """When the cumulative hazard of each row reaches what is wanted.
+def time_at_hazard(hazard: np.ndarray, edges: np.ndarray, wanted: float) -> np.ndarray:
+    """Return the time at which the cumulative hazard of each row reaches a value.
 
     Parameters
     ----------
@@ -99,9 +183,9 @@ def time_of(hazard: np.ndarray, edges: np.ndarray, wanted: float) -> np.ndarray:
     Returns
     -------
     ndarray of shape (n,)
-        Times; infinity where it is not reached by the last edge.
+        Times; infinite where the value is not reached by the last edge.
     """
-    # Row by row the number of edges before it is that of the bin in which it happens.
+    # H ascends, so that the number of edges below the value is the bin that reaches it.
     after = (hazard < wanted).sum(axis=1)
     row = np.flatnonzero(after < len(edges))
     after = after[row]
@@ -112,60 +196,51 @@ def time_of(hazard: np.ndarray, edges: np.ndarray, wanted: float) -> np.ndarray:
     return times
 
 
-def incidence_of(
-    hazard: np.ndarray, shares: np.ndarray, edges: np.ndarray, times: np.ndarray
-) -> np.ndarray:
-    """Chances of no event and of each kind up to the same times for all rows.
+def incidence_at_edges(hazard: Array, shares: Array) -> Array:
+    """Return the probabilities of no event and of each kind before each edge.
 
     Parameters
     ----------
     hazard : ndarray of shape (n, n_bins + 1)
         Cumulative hazard of any event at the edges.
     shares : ndarray of shape (n, n_kinds, n_bins)
-        Chance that an event in a bin is of each kind.
-    edges : ndarray of shape (n_bins + 1,)
-        Edges of the bins.
-    times : ndarray of shape (n_times,)
-        Times between the first and the last edge.
+        Share of each kind in the events of a bin.
 
     Returns
     -------
-    ndarray of shape (n, 1 + n_kinds, n_times)
-        The first is that of no event; they add up to 1.
+    ndarray of shape (n, 1 + n_kinds, n_bins + 1)
+        No event first; the probabilities at an edge add up to 1.
     """
-    at, _ = place_of(times, edges)
-    survival = np.exp(-hazard)
-    left = np.exp(-at_times(hazard, edges, times))
-    before = np.cumsum(shares * -np.diff(survival)[:, None], axis=2)
-    before = np.concatenate([np.zeros_like(before[:, :, :1]), before], axis=2)
-    own = shares[:, :, at] * (survival[:, at] - left)[:, None]
-    return np.concatenate([left[:, None], before[:, :, at] + own], axis=1)
+    survival = np.exp(-hazard)[:, None]  # (n, 1, n_bins + 1)
+    came = (shares * (survival[..., :-1] - survival[..., 1:])).cumsum(axis=2)
+    came = np.concatenate([np.zeros_like(came[..., :1]), came], axis=2)
+    return np.concatenate([survival, came], axis=1)
 
 
 class SurvivalCurve:
     """Survival or cumulative hazard of one row as a function of time.
 
-    What the step functions of scikit-survival are, and continuous: between the times
-    `x` the hazard is constant, so that the cumulative hazard runs straight, and the
-    logarithm of the survival with it.
+    The counterpart of the step functions of scikit-survival, and continuous: between
+    the times `x` the hazard is constant, so that the cumulative hazard and the
+    logarithm of the survival are linear.
 
     Parameters
     ----------
     x : ndarray of shape (n_times,)
-        Ascending times, from 0 on.
+        Times, ascending from 0.
     cumulative_hazard : ndarray of shape (n_times,)
         Cumulative hazard at those times.
     survival : bool, default=True
-        Whether its value is ``exp(-H)``, the survival, and not ``H``.
+        Whether values are ``exp(-H)``, the survival, or ``H``.
     in_days : bool, default=False
-        Whether times are days, so that it can be called with durations.
+        Whether times are days, so that the curve can be called with durations.
 
     Attributes
     ----------
     y : ndarray of shape (n_times,)
         Values at the times `x`.
     domain : tuple of float
-        First and last time at which there is a value.
+        First and last time with a value.
 
     See Also
     --------
@@ -181,7 +256,7 @@ class SurvivalCurve:
     >>> round(float(curve(1.0)), 2)
     0.5
 
-    Curves that a model predicts take durations, if its times are days:
+    Curves in days take durations:
 
     >>> curve = SurvivalCurve(curve.x, np.array([0.0, np.log(4)]), in_days=True)
     >>> curve(["24h", "2D"]).round(2).tolist()
@@ -207,11 +282,11 @@ class SurvivalCurve:
 
     @property
     def domain(self) -> tuple[float, float]:
-        """First and last time at which there is a value."""
+        """First and last time with a value."""
         return float(self.x[0]), float(self.x[-1])
 
     def __call__(self, time: Any) -> Any:
-        """Value at one time or several.
+        """Return the value at one time or several.
 
         Parameters
         ----------
@@ -227,12 +302,12 @@ class SurvivalCurve:
         Raises
         ------
         TypeError
-            If a time is a duration, and those of the model are plain numbers.
+            If a time is a duration and the times of the model are plain numbers.
         ValueError
-            If a time lies outside, where nothing is known, or is no time.
+            If a time lies outside the domain or is invalid.
         """
         values = np.asarray(time)
-        times = as_numbers(values.ravel(), "time", self._in_days)
+        times = durations_as_numbers(values.ravel(), "time", self._in_days)
         refuse_outside(times, self.x, "time")
         hazard = np.interp(times.reshape(values.shape), self.x, self._hazard)
         return np.exp(-hazard) if self._survival else hazard

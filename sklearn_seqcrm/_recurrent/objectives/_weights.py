@@ -1,7 +1,7 @@
-"""Weights of rows, and targets of any size, scaled so that sums keep their digits.
+"""Sample weights, scaled by powers of 2 so that sums and products keep their digits.
 
-Those of `fit` are relative to each other. Those of `partial_fit` are those of one long
-table, and relative to the rows of the first call: to the exponent of its largest
+In `fit`, only ratios of weights matter. Calls of `partial_fit` are parts of one long
+table, whose weights are relative to the first call: to the exponent of its largest
 weight while weights are multiplied, and to its mean weight in the loss.
 """
 
@@ -15,14 +15,14 @@ import numpy as np
 from sklearn_seqcrm._recurrent.data import Inputs, RowData
 from sklearn_seqcrm._sklearn_compat import check_sample_weight
 
-# Share of the largest weight below which a row has none: float32 does not know it.
+# Weights below this share of the largest one are 0 in float32.
 _NO_WEIGHT = float(np.finfo("float32").smallest_subnormal)
 
 
 def exponent_of(numbers: np.ndarray) -> int:
-    """Exponent of the power of 2 that is just larger than all numbers.
+    """Return the exponent of the smallest power of 2 larger than all numbers.
 
-    Divided by it with `np.ldexp` numbers lie between -1 and 1, and lose no digit.
+    Numbers over it (`np.ldexp`) lie between -1 and 1 and lose no digit.
 
     Parameters
     ----------
@@ -32,47 +32,48 @@ def exponent_of(numbers: np.ndarray) -> int:
     Returns
     -------
     int
-        0 if all are 0, or there are none.
+        0 if all numbers are 0, or there are none.
     """
     return int(np.frexp(np.abs(numbers).max(initial=0.0))[1])
 
 
-def of_any_weight(weight: np.ndarray) -> np.ndarray:
-    """Whether each row has a weight, and not 0 or as good as 0 beside the others."""
+def has_weight(weight: np.ndarray) -> np.ndarray:
+    """Return whether the weight of each row is positive in float32."""
     return weight > _NO_WEIGHT * weight.max()
 
 
 def in_unit(weight: np.ndarray, exponent: int) -> np.ndarray:
-    """Weights over a power of 2, which is that of an earlier call or their own."""
+    """Return weights over a power of 2."""
     with np.errstate(over="ignore"):
         return _refuse_infinite(np.ldexp(weight, -exponent))
 
 
 def over_mean(weight: np.ndarray, mean: float) -> np.ndarray:
-    """Weights over their mean, or that of an earlier call, as float32."""
+    """Return weights over a mean, as float32."""
     with np.errstate(over="ignore"):
         return _refuse_infinite((weight / mean).astype("float32"))
 
 
 def _refuse_infinite(weight: np.ndarray) -> np.ndarray:
-    """Raise a ValueError for weights that have become too large, or return them."""
+    """Return the weights; raise a ValueError if scaling made one infinite."""
     n_infinite = int(np.isinf(weight).sum())
     if n_infinite:
         raise ValueError(
             f"{n_infinite} of {len(weight)} weights are more than 1e38 times as large "
-            "as the mean of those in the first call, beside which they count. Give all "
-            "calls weights on one scale, or fit from the start."
+            "as the mean weight of the first call, to which they are relative. Give "
+            "all calls weights on one scale, or fit from the start."
         )
     return weight
 
 
 def read_weight(sample_weight: Any, data: RowData) -> np.ndarray | None:
-    """Weights as they are given, shape (n,), float64, or None.
+    """Return validated weights of shape (n,), float64, or None.
 
     Raises
     ------
     ValueError
-        If they are not one for each row, negative, not finite, or all zero.
+        If there is not one for each row, or weights are negative, not finite, or all
+        zero.
     """
     if sample_weight is None:
         return None
@@ -85,34 +86,34 @@ def read_weight(sample_weight: Any, data: RowData) -> np.ndarray | None:
 def in_unit_of(
     weight: np.ndarray | None, exponent: int, n_rows: int
 ) -> np.ndarray | None:
-    """Weights over a power of 2; those of no weights, which are 1, if it is not 1."""
+    """Return weights over a power of 2; None means weights of 1."""
     if weight is None and not exponent:
         return None
     return in_unit(np.ones(n_rows) if weight is None else weight, exponent)
 
 
-def leave_out_weightless(inputs: Inputs) -> Inputs:
-    """Leave out rows of weight 0, which nothing may depend on."""
+def drop_weightless(inputs: Inputs) -> Inputs:
+    """Drop rows of weight 0, on which no result may depend."""
     weight = inputs.data.weight
-    if weight is None or (used := of_any_weight(weight)).all():
+    if weight is None or (used := has_weight(weight)).all():
         return inputs
     return inputs.take(np.flatnonzero(used))
 
 
 def mean_weight(data: RowData) -> float:
-    """Mean weight of the rows, which is 1 if they have none."""
+    """Return the mean weight of the rows, 1 without weights."""
     return 1.0 if data.weight is None else data.weight.mean()
 
 
-def over_mean_weight(data: RowData, mean: float | None = None) -> RowData:
-    """The same rows with weights as the loss of the net wants them.
+def scale_to_mean_weight(data: RowData, mean: float | None = None) -> RowData:
+    """Return the rows with weights divided by a mean weight.
 
     Parameters
     ----------
     data : RowData
-        Rows with weights of any size, or none, which are 1.
+        Rows with weights of any size; none are weights of 1.
     mean : float or None, default=None
-        What to divide them by. None: their own mean, so that it becomes 1.
+        Divisor. None: their own mean, so that the mean becomes 1.
     """
     mean = mean_weight(data) if mean is None else mean
     if data.weight is None and mean == 1:

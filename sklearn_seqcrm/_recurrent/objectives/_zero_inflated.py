@@ -1,51 +1,65 @@
-"""Amounts that are often zero, and large at times."""
+"""Zero-inflated log-normal amounts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import expit, logsumexp, ndtri
+from scipy.special import logsumexp, ndtri
 
 from sklearn_seqcrm._recurrent.objectives._numbers import (
     Number,
-    mean_of,
-    refuse_infinite,
     shrunken_calibration_factor,
+    weighted_mean,
 )
-from sklearn_seqcrm._recurrent.objectives._onnx_graph import Graph, OnnxOutput
-from sklearn_seqcrm._recurrent.objectives._quantiles import levels_of
-from sklearn_seqcrm._recurrent.objectives._weights import of_any_weight
+from sklearn_seqcrm._recurrent.objectives._objective import (
+    Array,
+    namespace_of,
+    sigmoid,
+)
+from sklearn_seqcrm._recurrent.objectives._onnx_graph import (
+    Graph,
+    GraphTensor,
+    refuse_infinite,
+)
+from sklearn_seqcrm._recurrent.objectives._quantiles import check_quantiles
+from sklearn_seqcrm._recurrent.objectives._weights import has_weight
 
-# Standard deviations of a row's logarithm, in units of that of all rows. Rows spread
-# half as much as all of them do, or all of what they do; seldom more than twice.
+# Bounds of the standard deviation of a row's logarithm, in units of that of all rows.
+# Typical rows have a half to one of it, and seldom more than two.
 _LEAST_SPREAD, _LARGEST_SPREAD = 0.05, 2.0
-# Numbers of purchases grow with the output like exponentials, and from here on like
-# straight lines: there, none is as good as impossible.
+# Rates are exp(z), and continue linearly from here on, where the probability of no
+# purchase, exp(-exp(8)), is 0 anyway: gradients stay finite.
 _STEEPEST = 8.0
 
 
 class ZeroInflatedLognormal(Number):
-    """Zero with some probability, and log-normal otherwise, by its likelihood.
+    """Zero with some probability and log-normal otherwise, by the likelihood.
 
-    The first output is the logarithm of a rate, the number of purchases if these were a
-    Poisson process: none of them has the probability ``exp(-rate)``. So the probability
-    of 0 follows the exposure of a row. The others are the mean of the logarithm of an
-    amount, less that of the mean number of purchases in it, and, through a sigmoid
-    between bounds, its standard deviation. So the mean of a row is the rate times that
-    of a purchase, and goes with the exposure as well. Without exposures that is one way
-    of writing any probability, mean and deviation.
+    With encoded targets ``t = (log(y) - center) / scale`` (minus infinity for 0) and
+    the outputs ``z`` of a row::
 
-    The network sees logarithms, centred and scaled, and minus infinity for 0.
+        rate  = exp(z[0])                         purchases of a Poisson process
+        p     = 1 - exp(-rate)                    probability of an amount
+        m     = z[1] + log(rate / p) / scale      mean of t if there is an amount
+        s     = bounded sigmoid of z[2]           standard deviation of t
+
+        loss  = rate                                        if y is 0
+              = log(s) + ((t - m) / s)**2 / 2 - log(p)      otherwise
+
+    ``rate / p`` is the mean number of purchases if there are any. So the mean of a row,
+    ``p * exp(...)``, is proportional to the rate, and both the mean and the probability
+    of 0 follow the exposure of the row through an offset on ``z[0]``. Without offsets
+    this only reparametrises any probability, mean and deviation.
 
     Attributes
     ----------
     largest : ndarray of shape (k,)
-        Logarithm of the largest mean of an amount that `predict` believes.
+        Upper bound of the logarithm of the mean of an amount.
     level : ndarray of shape (k,)
-        What means are multiplied by.
+        Calibration factor of the means.
 
     References
     ----------
@@ -55,7 +69,7 @@ class ZeroInflatedLognormal(Number):
 
     name = "zero_inflated_lognormal"
     n_parameters = 3
-    exposed = (0,)
+    offset_parameters = (0,)
     adjusts = True
     largest: np.ndarray
     level: np.ndarray
@@ -63,26 +77,27 @@ class ZeroInflatedLognormal(Number):
     def learn(self, y: np.ndarray, weight: np.ndarray | None) -> None:
         _refuse_negative(y)
         super().learn(y, weight)
-        used = y if weight is None else y[of_any_weight(weight)]
+        used = y if weight is None else y[has_weight(weight)]
         most = used.reshape(len(used), -1).max(axis=0)
-        # A mean is no larger than the largest of what it is a mean of.
+        # A mean is at most the largest target, with a margin of one deviation for rows
+        # that are larger than the training rows.
         self.largest = np.log(np.where(most > 0, most, 1.0)) + self.scale
         self.level = np.ones(len(self.scale))
 
     def _learn_one(
         self, y: np.ndarray, weight: np.ndarray | None
     ) -> tuple[int, float, float]:
-        """Center and scale of the logarithms of all amounts but 0."""
+        """Return 0, and center and scale of the logarithms of positive amounts."""
         some = y > 0
         if not some.any():
             return 0, 0.0, 1.0
         logs, weight = np.log(y[some]), None if weight is None else weight[some]
-        center = mean_of(logs, weight)
-        spread = np.sqrt(mean_of((logs - center) ** 2, weight))
+        center = weighted_mean(logs, weight)
+        spread = np.sqrt(weighted_mean((logs - center) ** 2, weight))
         return 0, center, float(spread) if spread > 1e-6 else 1.0
 
-    def check(self, y: np.ndarray, whole: bool) -> None:
-        super().check(y, whole)
+    def check(self, y: np.ndarray, is_full_data: bool) -> None:
+        super().check(y, is_full_data)
         _refuse_negative(y)
 
     def encode(self, y: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
@@ -92,7 +107,8 @@ class ZeroInflatedLognormal(Number):
 
     def start_bias(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
         some = np.isfinite(target.reshape(len(target), -1))
-        # Half a row of either kind, so that no probability is 0 or 1.
+        # Half a row with and half a row without an amount are added, so that no
+        # probability is 0 or 1.
         share = (np.average(some, axis=0, weights=weight) * len(some) + 0.5) / (
             len(some) + 1
         )
@@ -103,11 +119,11 @@ class ZeroInflatedLognormal(Number):
     def _loss_of(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         log_rate, mean, spread = outputs.unbind(dim=-1)
         some = target > -torch.inf
-        rate, log_some, number = _purchases(log_rate)
+        rate, log_some, number = purchase_process(log_rate)
         scale = torch.as_tensor(self.scale, dtype=rate.dtype, device=rate.device)
         scale = scale if self.shape else scale[0]
-        deviation = _LEAST_SPREAD + (_LARGEST_SPREAD - _LEAST_SPREAD) * spread.sigmoid()
-        # Where there is no amount, a number takes its place that no gradient sees.
+        deviation = _deviation(spread)
+        # A target of minus infinity would make gradients NaN, even if it is not chosen.
         distance = torch.where(some, target, 0.0) - mean - number / scale
         amounts = deviation.log() + (distance / deviation).square() / 2
         return torch.where(some, amounts - log_some, rate)
@@ -118,7 +134,7 @@ class ZeroInflatedLognormal(Number):
         target: np.ndarray,
         weight: np.ndarray | None,
     ) -> None:
-        """Learn the level of the means from all rows.
+        """Learn the calibration factor of the means from all rows.
 
         The mean of a log-normal is ``exp(mean + deviation**2 / 2)``. It depends on a
         tail with few rows, and is wrong if the tail is not log-normal. At the minimum
@@ -128,110 +144,93 @@ class ZeroInflatedLognormal(Number):
         predictions do not add up to it.
         """
         self.level = shrunken_calibration_factor(
-            *self._compared(outputs, target), weight
+            *self._targets_and_means(outputs, target), weight
         )
 
-    def _compared(
+    def _targets_and_means(
         self, outputs: Sequence[np.ndarray], target: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         logs = target.reshape(len(target), -1) * self.scale + self.center
         each = [self._log_means(self._by_target(one)) for one in outputs]
         found = logsumexp(each, axis=0) - np.log(len(each))
         most = np.maximum(logs.max(axis=0), found.max(axis=0))
-        return np.exp(logs - most), np.exp(found - most)  # at most 1
+        # Over their maximum, so that neither exponential overflows.
+        return np.exp(logs - most), np.exp(found - most)
 
-    def _numbers_of(self, outputs: np.ndarray) -> np.ndarray:
+    def _predict_by_target(self, outputs: Array) -> Array:
         return np.exp(self._log_means(outputs)) * self.level
 
-    def _log_means(self, outputs: np.ndarray) -> np.ndarray:
-        """Logarithm of the mean without its level, shape (n, k)."""
+    def _log_means(self, outputs: Array) -> Array:
+        """Return the logarithm of the uncalibrated mean, shape (n, k)."""
         log_some, mean, deviation = self._parameters_of(outputs)
         return np.minimum(mean + deviation**2 / 2, self.largest) + log_some
 
-    def _parameters_of(self, outputs: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Parameters of each target, of shape (n, k) each.
+    def _parameters_of(self, outputs: Array) -> tuple[Array, Array, Array]:
+        """Return log probability of an amount, and mean and deviation of its log.
 
-        Logarithm of the probability of an amount, and mean and standard deviation of
-        its logarithm.
+        Each has the shape (n, k).
         """
-        spread = expit(outputs[..., 2])
-        deviation = _LEAST_SPREAD + (_LARGEST_SPREAD - _LEAST_SPREAD) * spread
-        _, log_some, number = _purchases(torch.from_numpy(outputs[..., 0]))
-        mean = self.center + self.scale * outputs[..., 1] + number.numpy()
-        return log_some.numpy(), mean, self.scale * deviation
+        _, log_some, number = purchase_process(outputs[..., 0])
+        mean = self.center + self.scale * outputs[..., 1] + number
+        return log_some, mean, self.scale * _deviation(outputs[..., 2])
 
-    def predict_proba_zero(self, outputs: np.ndarray) -> np.ndarray:
-        """Probability of no amount, shape (n,) or (n, k)."""
-        rates = torch.from_numpy(self._by_target(outputs)[..., 0])
-        share = np.exp(-_purchases(rates)[0].numpy())
-        return share.reshape(len(outputs), *self.shape)
+    def predict_proba_zero(self, outputs: Array) -> Array:
+        """Return the probability of no amount, shape (n,) or (n, k)."""
+        rate, _, _ = purchase_process(self._by_target(outputs)[..., 0])
+        return self._by_row(np.exp(-rate))
 
     def predict_quantiles(self, outputs: np.ndarray, levels: Any) -> np.ndarray:
-        """Quantiles, shape (n, q) or (n, k, q): 0 up to the probability of 0."""
-        levels = levels_of(levels, any_order=True)
+        """Return quantiles, shape (n, q) or (n, k, q)."""
+        levels = check_quantiles(levels, any_order=True)
         log_some, mean, deviation = self._parameters_of(self._by_target(outputs))
-        # Share of the amounts that lie below; of them, the row has `some` in all.
+        # Quantile within the amounts: P(Y <= y) = 1 - p + p * F(y), and so
+        # 1 - F(y) = (1 - q) / p; a quantile up to 1 - p is 0.
         below = 1 - np.minimum((1 - levels) / np.exp(log_some)[..., None], 1)
         logs = mean[..., None] + deviation[..., None] * ndtri(below)
-        return np.exp(logs).reshape(len(outputs), *self.shape, len(levels))
+        return self._by_row(np.exp(logs))
 
-    def _answers_by_target(
-        self, graph: Graph, parameters: Sequence[str]
-    ) -> dict[str, OnnxOutput]:
-        """Means and chances of 0; quantiles take a function that ONNX has not."""
-        log_rate, mean, spread = parameters
+    @property
+    def predictions(self) -> dict[str, Callable[[Array], Array]]:
+        # Quantiles need the inverse of the normal distribution, which ONNX lacks.
+        return {"prediction": self.predict, "proba_zero": self.predict_proba_zero}
+
+    def onnx_outputs(
+        self, graph: Graph, outputs: Sequence[str]
+    ) -> dict[str, GraphTensor]:
         with np.errstate(over="ignore"):
-            refuse_infinite((np.exp(self.largest) * self.level).astype("float32"))
-        constant, add = graph.constant, graph.add
-        rate, log_some, number = _purchases_in(graph, log_rate)
-        width = constant((_LARGEST_SPREAD - _LEAST_SPREAD) * self.scale)
-        deviation = add("Mul", add("Sigmoid", spread), width)
-        deviation = add("Add", deviation, constant(_LEAST_SPREAD * self.scale))
-        half = add("Mul", add("Mul", deviation, deviation), constant(0.5))
-        logs = add("Mul", mean, constant(self.scale))
-        logs = add("Add", add("Add", logs, constant(self.center)), number)
-        logs = add("Min", add("Add", logs, half), constant(self.largest))
-        means = add("Exp", add("Add", logs, log_some))
-        return {
-            "prediction": OnnxOutput(add("Mul", means, constant(self.level)), ()),
-            "proba_zero": OnnxOutput(add("Exp", add("Neg", rate)), ()),
-        }
+            largest = np.exp(self.largest) * self.level
+            refuse_infinite(largest, largest.astype("float32"))
+        return super().onnx_outputs(graph, outputs)
 
 
-def _purchases(
-    log_rate: torch.Tensor,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Of Poisson processes, each of the shape of `log_rate`.
+def _deviation(spread: Any) -> Any:
+    """Return the deviation of a row's logarithm, in units of that of all rows."""
+    return _LEAST_SPREAD + (_LARGEST_SPREAD - _LEAST_SPREAD) * sigmoid(spread)
 
-    Their rate, the logarithm of the probability of any purchase, and the logarithm of
-    the mean number of purchases where there are any.
+
+def purchase_process(log_rate: Any) -> tuple[Any, Any, Any]:
+    """Return properties of Poisson processes, each of the shape of `log_rate`.
+
+    Parameters
+    ----------
+    log_rate : Tensor, ndarray or GraphTensor
+        Logarithm of the rate.
+
+    Returns
+    -------
+    rate, log_some, log_number
+        Rate, logarithm of the probability ``p = 1 - exp(-rate)`` of any purchase, and
+        logarithm of ``rate / p``, the mean number of purchases if there are any.
     """
-    low, beyond = log_rate.clamp(max=_STEEPEST), torch.relu(log_rate - _STEEPEST)
-    rate = low.exp() * (1 + beyond)
-    # Of rare purchases the probability is the rate, of which float32 may know nothing.
+    xp = namespace_of(log_rate)
+    low, beyond = log_rate.clip(max=_STEEPEST), (log_rate - _STEEPEST).clip(min=0)
+    rate = xp.exp(low) * (1 + beyond)
+    # For small rates p = rate to 2e-5. exp(log_rate) may underflow in float32, and the
+    # 1.0 keeps the gradient of the branch that is not taken finite.
     rare = log_rate < -10
-    some = -torch.expm1(-torch.where(rare, 1, rate))
-    log_some = torch.where(rare, log_rate, some.log())
-    return rate, log_some, low + torch.log1p(beyond) - log_some
-
-
-def _purchases_in(graph: Graph, log_rate: str) -> tuple[str, str, str]:
-    """As `_purchases`, in a graph of ONNX."""
-    constant, add = graph.constant, graph.add
-    low = add("Min", log_rate, constant(_STEEPEST))
-    beyond = add("Relu", add("Sub", log_rate, constant(_STEEPEST)))
-    more = add("Add", beyond, constant(1.0))
-    rate = add("Mul", add("Exp", low), more)
-    # ONNX has no expm1. Of a rate below exp(-4) three terms of its series are enough.
-    rare = add("Less", log_rate, constant(-4.0))
-    series = add("Mul", rate, constant(1 / 6))
-    series = add("Mul", rate, add("Sub", series, constant(0.5)))
-    series = add("Add", log_rate, add("Log", add("Add", series, constant(1.0))))
-    usual = add("Where", rare, constant(1.0), rate)
-    some = add("Sub", constant(1.0), add("Exp", add("Neg", usual)))
-    log_some = add("Where", rare, series, add("Log", some))
-    number = add("Sub", add("Add", low, add("Log", more)), log_some)
-    return rate, log_some, number
+    log_some = xp.log(-xp.expm1(-xp.where(rare, 1.0, rate)))
+    log_some = xp.where(rare, log_rate, log_some)
+    return rate, log_some, low + xp.log1p(beyond) - log_some
 
 
 def _refuse_negative(y: np.ndarray) -> None:

@@ -338,7 +338,7 @@ class HistoryNet(NeuralNet):
         linear, target = self.module_.linear, data.target
         if linear is not None:
             assert target is not None
-            linear.start(data.static, target, data.weight)
+            linear.start(data.linear_inputs, target, data.weight)
 
     def at_rest(self) -> HistoryNet:
         """A copy without what training alone needs; its module is one of its own."""

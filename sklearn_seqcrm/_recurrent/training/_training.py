@@ -313,20 +313,30 @@ def train_as_asked(
     valid: RowData | None,
     epochs: EpochSteps | None,
 ) -> None:
-    """Train a net with the parameters that may change from call to call.
+    """Train one of ``estimator.nets_`` with the parameters that may change by call.
 
     Parameters
     ----------
     estimator : estimator
-        Whose parameters these are.
+        Whose parameters these are. Its `n_iter_` is set.
     net : HistoryNet
         The net, initialized.
     seeds : Seeds
         Seeds of this training.
     max_epochs : int
         Most passes over the rows.
-    data, valid, epochs
-        As in `train`. Where nobody sees epochs, in `partial_fit`, the net goes on.
+    data : RowData
+        Rows to learn from, with weights of mean 1.
+    valid : RowData or None
+        Rows whose loss says when to stop. None: never.
+    epochs : EpochSteps or None
+        What shows epochs to callbacks of scikit-learn. None, in `partial_fit`: they
+        see none, and a later call continues as if it were this one.
+
+    Raises
+    ------
+    ValueError
+        If weights are not finite after training; ``estimator.nets_`` is deleted then.
     """
     net.max_epochs = max_epochs
     net.shuffle_seed, net.dropout_seed = seeds.batches, seeds.dropout
@@ -334,52 +344,28 @@ def train_as_asked(
         reader.bptt_steps, reader.precision = estimator.bptt_steps, estimator.precision
     with isolated_torch_settings(estimator.device):
         net.set_params(lr=estimator.learning_rate, verbose=estimator.verbose)
-        train(
-            net,
-            data,
-            valid,
-            estimator.callbacks or (),
-            estimator.n_iter_no_change,
-            estimator.averaged_steps,
-            may_go_on=estimator.warm_start or epochs is None,
-            epochs=epochs,
+        _run_epochs(estimator, net, data, valid, epochs)
+    estimator.n_iter_ = max(len(one.history) for one in estimator.nets_)
+    if not all(p.isfinite().all() for p in net.module_.parameters()):
+        del estimator.nets_
+        raise ValueError(
+            f"Training diverged in {len(net.history)} epochs: weights of the network "
+            "are not finite. Lower learning_rate or scale the statics, and fit from "
+            "the start."
         )
 
 
-def train(
+def _run_epochs(
+    estimator: Any,
     net: HistoryNet,
     data: RowData,
     valid: RowData | None,
-    callbacks: Sequence[Any],
-    patience: int,
-    averaged_steps: int,
-    may_go_on: bool,
     epochs: EpochSteps | None,
 ) -> None:
-    """Run the epochs of a net, `net.max_epochs` at most, with callbacks of both kinds.
-
-    Parameters
-    ----------
-    net : HistoryNet
-        The net, initialized.
-    data : RowData
-        Rows to learn from, with weights of mean 1.
-    valid : RowData or None
-        Rows whose loss says when to stop. None: never.
-    callbacks : sequence of skorch callbacks
-        The user's. The net gets copies, which keep their own state.
-    patience : int
-        Epochs without improvement after which training stops.
-    averaged_steps : int
-        Steps over which weights are averaged; 1 does not.
-    may_go_on : bool
-        Whether to keep what a later call needs to go on as if it were this one.
-    epochs : EpochSteps or None
-        What shows epochs to callbacks of scikit-learn, or None if they see none.
-    """
-    own = [copy.deepcopy(callback) for callback in callbacks]
-    averaged = AveragedWeights(averaged_steps, net.last_step)
-    averaging = [averaged] if averaged_steps > 1 else []
+    """Run the epochs of a net, with callbacks of skorch and of scikit-learn."""
+    own = [copy.deepcopy(callback) for callback in estimator.callbacks or ()]
+    averaged = AveragedWeights(estimator.averaged_steps, net.last_step)
+    averaging = [averaged] if estimator.averaged_steps > 1 else []
     net.last_step = None
     watching: list[Any] = []
     stopping: list[Any] = []
@@ -388,7 +374,10 @@ def train(
         watching = [("epochs", epochs)]
         asking = [("stop_if_asked", StopIfAsked(epochs))]
     if valid is not None:
-        stopping = [("stop_early", _stop_early(patience, bool(net.verbose)))]
+        sink = print if net.verbose else _print_nothing
+        patience = estimator.n_iter_no_change
+        stop_early = EarlyStopping(patience=patience, load_best=True, sink=sink)
+        stopping = [("stop_early", stop_early)]
     # set_params would take new callbacks without initializing them. Early stopping
     # ends an epoch before later callbacks see it, so that the others come first. All of
     # them see averaged weights.
@@ -396,7 +385,7 @@ def train(
     net.initialize_callbacks()
     try:
         net.partial_fit((data, valid))
-        if averaging and may_go_on:
+        if averaging and (estimator.warm_start or epochs is None):
             net.last_step = averaged.last_step()
     except Interrupted as interrupted:
         if averaging:
@@ -407,13 +396,8 @@ def train(
         _forget(net, [*averaging, *(step for _, step in watching + asking)])
 
 
-def _stop_early(patience: int, verbose: bool) -> EarlyStopping:
-    sink = print if verbose else _say_nothing
-    return EarlyStopping(patience=patience, load_best=True, sink=sink)
-
-
-def _say_nothing(*text: Any) -> None:
-    """Where messages of callbacks go unless `verbose`."""
+def _print_nothing(*text: Any) -> None:
+    """Take the messages of callbacks unless `verbose`."""
 
 
 def _forget(net: HistoryNet, steps: Sequence[Any]) -> None:

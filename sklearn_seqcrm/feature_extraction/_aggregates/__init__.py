@@ -1,11 +1,6 @@
 """Window aggregates of one history column."""
 
-from sklearn_seqcrm.feature_extraction._aggregates._aggregates import (
-    Aggregates,
-    Settings,
-)
+from sklearn_seqcrm.feature_extraction._aggregates._aggregates import Aggregates
+from sklearn_seqcrm.feature_extraction._aggregates._lengths import label_of
 
-__all__ = [
-    "Aggregates",
-    "Settings",
-]
+__all__ = ["Aggregates", "label_of"]

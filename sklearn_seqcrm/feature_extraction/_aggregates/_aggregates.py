@@ -1,13 +1,13 @@
-"""The aggregates of one history column: what is learned, and how they are computed."""
+"""The aggregates of one history column: choose them in `fit`, compute them later."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._columns import text_of
+from sklearn_seqcrm._columns import RARE, text_of
 from sklearn_seqcrm._ragged import NO_ROW, Portion, look_up, portions, visible_events
 from sklearn_seqcrm._store import Clock, RawLog, Rows, unlike
 from sklearn_seqcrm.feature_extraction._aggregates._block import Block, Decays, Lengths
@@ -33,30 +33,21 @@ from sklearn_seqcrm.feature_extraction._aggregates._sources import (
     places_among,
     sources_of,
 )
-from sklearn_seqcrm.feature_extraction._statics import RARE
 
-_WIDTH = 64  # numbers of a row in work
-
-
-class Settings(NamedTuple):
-    """What a user asks for; see `HistoryAggregator`."""
-
-    lookbacks: Any
-    half_lives: Any
-    max_levels: int
-    max_features: int | None
-    time_unit: Any
+# A block has so many rows that 64 floats for each fit into the working memory.
+_WIDTH = 64
 
 
 class Aggregates:
-    """Learns from the events that training rows see, and computes aggregates.
+    """The aggregates of one history column, chosen by the events of training rows.
 
     Parameters
     ----------
     rows : Rows
         Training rows.
-    settings : Settings
-        What a user asks for.
+    parameters : HistoryAggregator
+        Its parameters `lookbacks`, `half_lives`, `max_levels`, `max_features` and
+        `time_unit` are read.
 
     Attributes
     ----------
@@ -65,44 +56,44 @@ class Aggregates:
     lookbacks, half_lives : list of Timedelta, str or number
         Lengths, ascending.
     sources : dict of str to Source
-        What is aggregated, by the name that it has in the names of features.
+        The fields that are aggregated, by their names in the names of features.
     levels : dict of str to Index
         The frequent levels of each categorical field, the most frequent first.
     features : list of Feature
-        What is computed.
+        The aggregates.
     names, left_out : list of str
-        Names of these, and of those that would be too many.
+        Names of the aggregates, and of those that were left out.
     """
 
-    def __init__(self, rows: Rows, settings: Settings) -> None:
+    def __init__(self, rows: Rows, parameters: Any) -> None:
         log = rows.log
         assert isinstance(log, RawLog)
         clock, rhythm = log.timeline.clock, Rhythm.of(rows)
-        self.unit = settings.time_unit
+        self.unit = parameters.time_unit
         if self.unit is None:
             self.unit = choose_unit(rhythm, clock)
         clock.duration(self.unit, "time_unit", positive=True)
         auto = choose_lookbacks(rhythm, clock)
-        self.lookbacks = _lengths(settings.lookbacks, auto, clock, "lookbacks")
-        self.half_lives = _lengths(settings.half_lives, auto, clock, "half_lives")
+        self.lookbacks = _lengths(parameters.lookbacks, auto, clock, "lookbacks")
+        self.half_lives = _lengths(parameters.half_lives, auto, clock, "half_lives")
         seen = visible_events(rows)
         self.sources = sources_of(log, seen)
         customers = np.searchsorted(log.timeline.offsets, seen, side="right")
         self.levels = {
             name: frequent_levels(
-                log.column(name).take(seen), customers, settings.max_levels
+                log.column(name).take(seen), customers, parameters.max_levels
             )
             for name, source in self.sources.items()
             if source.type == "categorical"
         }
-        # As text they are in names and categories.
+        # Levels as text for names and categories; 1 and "1" need different names.
         self._texts = {
             name: unlike(map(text_of, levels)) for name, levels in self.levels.items()
         }
-        self._choose(rows, settings.max_features)
+        self._choose(rows, parameters.max_features)
 
     def _choose(self, rows: Rows, most: int | None) -> None:
-        """Decide what is computed, and how it is called."""
+        """Choose the aggregates and name them."""
         filled = np.flatnonzero(rows.stop > rows.start)
         last = rows.log.timeline.times[rows.stop[filled] - 1]
         self.sees_own = bool((last == rows.cutoff[filled]).any())
@@ -120,12 +111,14 @@ class Aggregates:
             self._texts,
             "days" if label_of(self.unit) == "1D" else "periods",
         )
+        # Names are made unique over all aggregates, so that a name does not depend on
+        # which others are left out.
         names = dict(zip(every, unlike(map(labels.name, every)), strict=True))
         self.names = [names.pop(feature) for feature in self.features]
         self.left_out = list(names.values())
 
     def learn_known(self, rows: Rows, column: str, min_rows: int) -> pd.DataFrame:
-        """Leave out what too few of the training rows have, and return the rest.
+        """Drop aggregates that too few training rows have, and return the others.
 
         Parameters
         ----------
@@ -134,16 +127,15 @@ class Aggregates:
         column : str
             Name of the history column, for errors.
         min_rows : int
-            Fewest rows that must have it; of fewer rows than that, all.
+            Minimum number of rows with a value; all rows, if there are fewer.
 
         Returns
         -------
         DataFrame of shape (n, n_features)
-            What `frame` returns from now on.
+            The aggregates of these rows, as `frame` returns them.
         """
         frame = self.frame(rows, column)
-        least = min(min_rows, len(frame))
-        known = (frame.notna().sum() >= least).to_numpy()
+        known = (frame.notna().sum() >= min(min_rows, len(frame))).to_numpy()
         chosen = list(zip(self.features, self.names, known, strict=True))
         self.features = [feature for feature, _, keep in chosen if keep]
         self.names = [name for _, name, keep in chosen if keep]
@@ -165,44 +157,54 @@ class Aggregates:
         DataFrame of shape (n, n_features)
             Columns called `names`.
         """
-        values, order = self._compute(rows, column)
+        values, order = self._compute(rows, column)  # (n_features, n)
         place = np.empty_like(order)
         place[order] = np.arange(len(order))
-        in_order = np.empty(len(order))  # one, as the system is slow to give memory
+        # Reorder in place through one buffer; allocating a second table is slow.
+        in_order = np.empty(len(order))
         for row in values:
             row[:] = np.take(row, place, out=in_order, mode="clip")
         categories = [x for x in self.features if x.is_category]
         n_numbers = len(self.features) - len(categories)
         names = self.names[:n_numbers]
-        # One array of all numbers: pandas would copy columns into such a one.
+        # One array of all numbers: pandas would copy separate columns into such a one.
         numbers = pd.DataFrame(values[:n_numbers].T, columns=names, copy=False)
         levels = map(self._levels_of, categories, values[n_numbers:])
         last = dict(zip(self.names[n_numbers:], levels, strict=True))
         return pd.concat([numbers, pd.DataFrame(last)], axis=1) if last else numbers
 
     def _compute(self, rows: Rows, column: str) -> tuple[np.ndarray, np.ndarray]:
-        """All aggregates, shape (n_features, n), and to which rows they belong.
+        """Compute all aggregates, portion by portion of the customers.
 
-        Each is written from front to back. Scattered to the rows at once, they took an
-        eighth more of the time.
+        Each aggregate is written from front to back. Scattering it to the order of the
+        rows at once took an eighth more of the time.
+
+        Returns
+        -------
+        values : ndarray of shape (n_features, n)
+            Aggregates, in the order of the portions.
+        order : ndarray of shape (n,), int64
+            The row of each.
         """
         values = np.empty((len(self.features), len(rows.codes)))
+        # Rows without events come first: counts are 0, everything else is missing.
         empty = np.flatnonzero(rows.stop == rows.start)
-        is_there = rows.start[empty] != NO_ROW
+        has_history = rows.start[empty] != NO_ROW
         for feature, row in zip(self.features, values, strict=True):
             row[: len(empty)] = np.nan
             if feature.is_count:
-                row[: len(empty)][is_there] = 0.0
-        work, at, order = _Work(self, rows, column), len(empty), [empty]
+                row[: len(empty)][has_history] = 0.0
+        computation = _LogAggregates(self, rows, column)
+        at, order = len(empty), [empty]
         for portion in portions(rows):
             after = at + len(portion.rows)
-            work.fill(values[:, at:after], portion)
+            computation.fill(values[:, at:after], portion)
             order.append(portion.rows)
             at = after
         return values, np.concatenate(order)
 
     def _levels_of(self, feature: Feature, places: np.ndarray) -> pd.Categorical:
-        """The frequent levels at some places, the one of all others, or none."""
+        """Convert places among the frequent levels to a categorical; NaN is missing."""
         assert feature.field is not None
         codes = np.where(np.isnan(places), -1, places).astype("int64")
         levels = unlike([*self._texts[feature.field], RARE])
@@ -210,7 +212,7 @@ class Aggregates:
 
 
 def _lengths(given: Any, auto: list[Any], clock: Clock, name: str) -> list[Any]:
-    """Lengths in ascending order, each once."""
+    """Return lengths in ascending order, each once."""
     if given is None:
         return []
     if isinstance(given, str):  # "auto"
@@ -219,15 +221,15 @@ def _lengths(given: Any, auto: list[Any], clock: Clock, name: str) -> list[Any]:
     return [by_ticks[ticks] for ticks in sorted(by_ticks)]
 
 
-class _Work:
-    """One log, and what is asked of it.
+class _LogAggregates:
+    """Computes the aggregates of the rows of one log.
 
     Parameters
     ----------
     learned : Aggregates
-        What is asked.
+        The aggregates.
     rows : Rows
-        Of whom; their log must have the fields that training knew.
+        Rows; their log must have the fields of the training log.
     column : str
         Name of the history column, for errors.
     """
@@ -242,8 +244,7 @@ class _Work:
             [clock.duration(x, "lookbacks") for x in learned.lookbacks],
             [clock.duration(x, "half_lives") for x in learned.half_lives],
         )
-        self._features, self._sees_own = learned.features, learned.sees_own
-        self._levels = learned.levels
+        self._learned = learned
         decayed = {feature.field for feature in learned.features if feature.is_decayed}
         self._decayed = [name for name in learned.sources if name in decayed]
         wanted = {feature.field for feature in learned.features}
@@ -252,6 +253,7 @@ class _Work:
             for name, source in learned.sources.items()
             if name in wanted
         }
+        # For each categorical field, from the codes of this log to the frequent levels.
         self._tables = {
             name: places_among(self._columns[name].column, levels)
             for name, levels in learned.levels.items()
@@ -263,11 +265,11 @@ class _Work:
         times = self._log.timeline.times[portion.events]
         events = EventNumbers(portion, times, self._lengths.unit)
         fields = {name: self._values(name, portion, events) for name in self._columns}
-        faded = {name: fields[name] for name in self._decayed}
-        decays = Decays(portion, times, faded, self._lengths.half_lives)
+        to_decay = {name: fields[name] for name in self._decayed}
+        decays = Decays(portion, times, to_decay, self._lengths.half_lives)
         for some, rows in portion.in_blocks(_WIDTH):
-            block = Block(rows, events, self._lengths, self._sees_own)
-            for feature, row in zip(self._features, values, strict=True):
+            block = Block(rows, events, self._lengths, self._learned.sees_own)
+            for feature, row in zip(self._learned.features, values, strict=True):
                 if feature.is_decayed:
                     row[some] = decays.of(feature)[some]
                 else:
@@ -277,13 +279,13 @@ class _Work:
     def _values(
         self, name: str, portion: Portion, events: EventNumbers
     ) -> NumericField | CategoricalField:
-        """The values of a field in the events of a portion."""
+        """Return a field at the events of a portion."""
         column = self._columns[name].take(portion.events)
         if name not in self._tables:
             numbers = column.as_numbers(events.times, self._clock)
             return NumericField(numbers, events.chunks)
         places = look_up(self._tables[name], column.values)
-        n_frequent = len(self._levels[name])
+        n_frequent = len(self._learned.levels[name])
         return CategoricalField(
             column.values, places, n_frequent, events.chunks, events.offsets
         )

@@ -1,8 +1,8 @@
-"""Aggregates of some rows: one method for each group of statistics."""
+"""Aggregates of a block of rows: one method for each group of statistics."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -26,7 +26,7 @@ from sklearn_seqcrm.feature_extraction._aggregates._features import Feature
 
 
 class Lengths(NamedTuple):
-    """Lengths in ticks of a log."""
+    """Unit, lookbacks and half-lives in ticks of a log."""
 
     unit: float
     lookbacks: Sequence[float]
@@ -34,19 +34,28 @@ class Lengths(NamedTuple):
 
 
 class Windows(NamedTuple):
-    """Summaries of one number over the windows of rows.
+    """Summaries of one field over the windows of rows.
+
+    With lookbacks L1 < L2 and the cutoff c::
+
+        events   |--------------|--------------|--------------|-----|
+               first         c - L2         c - L1            c    own events at c
+        bands    |   bands[2]   |   bands[1]   |   bands[0]   | now |
+        within                                 |----- within[0] ----|
+                                |------------ within[1] ------------|
+                 |------------------- within[2] --------------------|
 
     Parameters
     ----------
     within : list of Summary
-        In each lookback, shortest first, and over everything.
+        Of each lookback, shortest first, then of all events.
     past : Summary
         Of all events before the cutoff.
     now : Summary
         Of the events at the cutoff.
     bands : list of Summary
-        Between each lookback and the next longer one; the last is what lies before
-        the longest.
+        The shortest lookback without the own events, then the events between each
+        lookback and the next longer one; the last band precedes the longest lookback.
     """
 
     within: list[Summary]
@@ -56,18 +65,18 @@ class Windows(NamedTuple):
 
 
 class Block:
-    """Rows, and the windows that they look back through.
+    """Rows and their lookback windows.
 
     Parameters
     ----------
     rows : Portion of n
-        Rows that see an event each.
+        Rows with at least one event.
     events : EventNumbers
         Their events.
     lengths : Lengths
         Unit and lookbacks.
     sees_own : bool
-        Whether events at the cutoff are told from those before.
+        Whether events at the cutoff are separated from those before.
     """
 
     def __init__(
@@ -76,7 +85,7 @@ class Block:
         self._rows, self._events, self._lengths = rows, events, lengths
         low, high, cutoff = rows.start, rows.stop, rows.cutoff
         times = events.times
-        # Without events at a cutoff, what is before it is all.
+        # Events [low, past_end) are before the cutoff, [past_end, high) at the cutoff.
         self._past_end = (
             first_at_or_after(times, low, high, cutoff) if sees_own else high
         )
@@ -84,9 +93,10 @@ class Block:
             first_at_or_after(times, low, high, _before(cutoff, length))
             for length in lengths.lookbacks
         ]
-        self._begins = [*begins, low]
-        cuts = np.array([high, self._past_end, *self._begins])
+        self._begins = [*begins, low]  # of the lookbacks, then of all events
+        cuts = np.array([high, self._past_end, *self._begins])  # (n_bands + 1, n)
         self._bands = Bands(events.chunks, rows.codes, cuts)
+        # The last field and its summaries: features are grouped by field.
         self._summarised: tuple[Any, Any] = (None, None)
         self._first_age = (cutoff - times[low]).astype("float64")
 
@@ -96,30 +106,33 @@ class Block:
         Parameters
         ----------
         feature : Feature
-            Which; none that is decayed.
+            The aggregate, which is not a decayed one.
         field : NumericField, CategoricalField or None
-            The field of which it is.
+            Its field; None for an aggregate of the events themselves.
 
         Returns
         -------
         ndarray of shape (n,)
             Its value in each row.
         """
+        # All arrays below have the shape (n,): one number per row of the block.
         if isinstance(field, NumericField):
             return self._of_numbers(feature, field)
         if isinstance(field, CategoricalField):
             return self._of_levels(feature, field)
         if feature.statistic.startswith("gap"):
-            return self._of_gaps(feature.statistic)
+            return self._of_interarrival_times(feature.statistic)
         return self._of_events(feature)
 
     def _of_events(self, feature: Feature) -> np.ndarray:
+        """Return an aggregate of the times of events."""
         rows, events = self._rows, self._events
         begin = self._begin(feature)
         match feature.statistic:
             case "recency":
                 return events.ages(rows.cutoff, rows.stop - 1)
             case "recency_past":
+                # -1: all events are at the cutoff, and nothing precedes them.
                 last = np.where(self._past_end > rows.start, self._past_end - 1, -1)
                 return events.ages(rows.cutoff, last)
             case "tenure":
@@ -131,26 +144,31 @@ class Block:
             case "active":
                 n_periods = events.count_periods(begin, rows.stop)
                 return np.where(rows.stop > begin, n_periods, 0)
-        assert feature.length is not None  # the trend
-        earlier_ones = begin - self._begins[feature.length + 1]
-        return self._trend(rows.stop - begin, earlier_ones, feature.length)
+            case "n_events_trend":
+                assert feature.length is not None
+                n_earlier = begin - self._begins[feature.length + 1]
+                return self._trend(rows.stop - begin, n_earlier, feature.length)
+        raise KeyError(feature.statistic)
 
-    def _of_gaps(self, statistic: str) -> np.ndarray:
-        rows, gaps = self._rows, self._events.gap_field
-        # The gap before the first event that a row sees is not its to see.
+    def _of_interarrival_times(self, statistic: str) -> np.ndarray:
+        """Return a statistic of the interarrival times within histories."""
+        rows, field = self._rows, self._events.interarrival_field
+        # The interarrival time of the first event in a history began before it.
         begin = rows.start + 1
         if statistic == "gap_last":
-            return gaps.last(begin, rows.stop)
-        if self._summarised[0] is not gaps:
+            return field.last(begin, rows.stop)
+        if self._summarised[0] is not field:
             bands = Bands(self._events.chunks, rows.codes, np.array([rows.stop, begin]))
-            self._summarised = gaps, bands.summary(gaps.numbers).at(0)
+            self._summarised = field, bands.summary(field.numbers).at(0)
         summary: Summary = self._summarised[1]
         if statistic != "gaps_since_last":
-            return _statistic(summary, statistic.removeprefix("gap_"))
+            return _STATISTICS[statistic.removeprefix("gap_")](summary)
+        # 1: the time since the last event is the mean interarrival time; 2: twice that.
         recency = self._events.ages(rows.cutoff, rows.stop - 1)
         return _ratio(recency, summary.mean())
 
     def _of_numbers(self, feature: Feature, field: NumericField) -> np.ndarray:
+        """Return an aggregate of a numeric field."""
         statistic, length = feature.statistic, feature.length
         if statistic == "last":
             return field.last(self._rows.start, self._rows.stop)
@@ -164,18 +182,21 @@ class Block:
         if statistic == "now_zscore":
             apart = windows.now.mean() - windows.past.mean()
             return _ratio(apart, windows.past.std())
-        return _statistic(windows.within[-1 if length is None else length], statistic)
+        return _STATISTICS[statistic](windows.within[-1 if length is None else length])
 
     def _windows(self, field: NumericField) -> Windows:
+        """Summarise a field over all windows, or return the last summaries."""
         if self._summarised[0] is not field:
             bands = self._bands.summary(field.numbers)
             now, *parts = (bands.at(place) for place in range(len(bands.n)))
+            # Windows share their newest bands: accumulate from the cutoff backwards.
             past = list(accumulate(parts, Summary.joined))
             within = [now.joined(summary) for summary in past]
             self._summarised = field, Windows(within, past[-1], now, parts)
         return self._summarised[1]
 
     def _of_levels(self, feature: Feature, field: CategoricalField) -> np.ndarray:
+        """Return an aggregate of a categorical field."""
         rows, begin = self._rows, self._begin(feature)
         level = feature.level
         match feature.statistic:
@@ -186,17 +207,20 @@ class Block:
                 return np.where(places < 0, np.nan, places)
             case "now_share":
                 return self._past_share(field)
-        assert level is not None
-        if feature.statistic == "since_last":
-            event = field.last_event[level][rows.stop - 1]
-            event = np.where(event >= rows.start, event, -1)
-            return self._events.ages(rows.cutoff, event)
-        n_before = field.n_before[level]
-        n_known = self._n_known(field, feature.length)
-        return _ratio(n_before[rows.stop] - n_before[begin], n_known)
+            case "since_last":
+                assert level is not None
+                event = field.last_event[level][rows.stop - 1]
+                event = np.where(event >= rows.start, event, -1)
+                return self._events.ages(rows.cutoff, event)
+            case "share":
+                assert level is not None
+                n_before = field.n_before[level]
+                n_known = self._n_known(field, feature.length)
+                return _ratio(n_before[rows.stop] - n_before[begin], n_known)
+        raise KeyError(feature.statistic)
 
     def _n_known(self, field: CategoricalField, length: int | None) -> np.ndarray:
-        """Events in a window that have a level, which all levels are shares of."""
+        """Return the number of events with a level in a window: 100% of the shares."""
         if self._summarised[0] is not field:
             n_known = field.n_known
             ends = n_known[self._rows.stop]
@@ -204,25 +228,31 @@ class Block:
         return self._summarised[1][-1 if length is None else length]
 
     def _past_share(self, field: CategoricalField) -> np.ndarray:
-        """Mean over the events at the cutoff of the share that their level had."""
+        """Return the share of past events with the level of the events at the cutoff.
+
+        With K own events k at the cutoff and N past events, all of known level, it is
+        ``1 / K * sum_k (number of past events with the level of k) / N``.
+        """
         rows, end = self._rows, self._past_end
-        event, offsets = ranges(end, rows.stop)
+        event, offsets = ranges(end, rows.stop)  # (n_own,), events at the cutoff
         row = np.repeat(np.arange(len(end)), np.diff(offsets))
         row, event = row[field.known[event]], event[field.known[event]]
+        # For each own event with a level: past events of its row with the same level.
         same = field.levels.count_same(event, rows.start[row], end[row])
         n_past = field.n_known[end] - field.n_known[rows.start]
         total = np.bincount(row, same, len(end))
         return _ratio(total, n_past * np.bincount(row, minlength=len(end)))
 
     def _begin(self, feature: Feature) -> np.ndarray:
-        """Where the window of a feature begins."""
+        """Return the first event of the window of a feature, shape (n,)."""
         return self._begins[-1 if feature.length is None else feature.length]
 
     def _trend(self, recent: np.ndarray, before: np.ndarray, length: int) -> np.ndarray:
-        """Difference of two rates over their sum, from -1 to 1.
+        """Return the difference of two rates over their sum, from -1 to 1.
 
-        The earlier window ends where the lookback begins, and reaches back to the next
-        longer lookback, or to the first event that a row sees.
+        With `recent` in the lookback L and `before` between it and the next longer
+        lookback M, or the tenure T if that is shorter: ``r = recent / L``, ``q = before
+        / (min(M, T) - L)``, and the trend is ``(r - q) / (|r| + |q|)``.
         """
         lookbacks = self._lengths.lookbacks
         reach = self._first_age
@@ -235,7 +265,9 @@ class Block:
 
 
 class Decays:
-    """Counts and sums that fade, of all rows of a portion.
+    """Exponentially decayed counts and sums of all rows of a portion.
+
+    ``sum over events of x * 2 ** (-age / half_life)``, with x = 1 for counts.
 
     Parameters
     ----------
@@ -244,7 +276,7 @@ class Decays:
     times : ndarray of shape (n_events,)
         Times of their events.
     fields : mapping of str to NumericField
-        What to add up beside the count of events.
+        Fields to sum.
     half_lives : sequence of float
         Half-lives in ticks.
     """
@@ -257,40 +289,40 @@ class Decays:
         half_lives: Sequence[float],
     ) -> None:
         self._place = {name: 1 + i for i, name in enumerate(fields)}
+        # (n_events, n_fields); a missing number adds nothing to a sum.
         values = np.empty((len(times), len(fields)))
         for i, field in enumerate(fields.values()):
             values[:, i] = np.nan_to_num(field.values)
         if half_lives:
+            # (n, n_half_lives, 1 + n_fields), the count first
             self._sums = decayed_sums(
                 rows, times, values, np.array(half_lives), any_size=True
             )
 
     def of(self, feature: Feature) -> np.ndarray:
-        """One of them, shape (n,)."""
+        """Return one aggregate, shape (n,)."""
         place = 0 if feature.field is None else self._place[feature.field]
         return self._sums[:, feature.length, place]
 
 
 def _before(cutoff: np.ndarray, length: float) -> np.ndarray:
-    """The beginning of a lookback: on an axis of integers, the first tick in it."""
+    """Return the beginning of a lookback; on an axis of integers its first tick."""
     if cutoff.dtype == "int64":
         return earlier(cutoff, int(length))
     return cutoff - length
 
 
-def _statistic(summary: Summary, name: str) -> np.ndarray:
-    match name:
-        case "sum":
-            return summary.total
-        case "mean":
-            return summary.mean()
-        case "std":
-            return summary.std()
-    return summary.extreme(name)
+_STATISTICS: dict[str, Callable[[Summary], np.ndarray]] = {
+    "sum": lambda summary: summary.total,
+    "mean": lambda summary: summary.mean(),
+    "std": lambda summary: summary.std(),
+    "min": lambda summary: summary.extreme("min"),
+    "max": lambda summary: summary.extreme("max"),
+}
 
 
 def _ratio(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """One over the other, missing where that is 0 or the ratio beyond all numbers."""
+    """Divide; missing where the divisor is 0 or the ratio overflows."""
     with np.errstate(all="ignore"):
         found = np.true_divide(one, other)
     found[~np.isfinite(found)] = np.nan

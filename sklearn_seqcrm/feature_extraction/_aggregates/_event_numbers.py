@@ -1,4 +1,4 @@
-"""The events of some customers, made ready for the aggregates of their rows."""
+"""Events of a portion of the customers: times, periods, and fields to aggregate."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sklearn_seqcrm._ragged import (
 
 
 class EventNumbers:
-    """Times, gaps and periods of events.
+    """Times, interarrival times and periods of events.
 
     Parameters
     ----------
@@ -27,37 +27,41 @@ class EventNumbers:
     times : ndarray of shape (n_events,)
         Times of the events of the portion.
     unit : float
-        Ticks of a period, in which times are told.
+        Ticks of a period, the unit of times.
 
     Attributes
     ----------
     chunks : Chunks
         Chunks of the events.
     n_periods : ndarray of shape (n_events,), int64
-        How many events up to this one begin a period of their customer.
-    gap_field : NumericField
-        Time since the event before, for what begins a period; missing for all others.
+        Number of events up to this one that begin a period of their customer.
+    interarrival_field : NumericField
+        Interarrival times: time since the previous event, for events that begin a
+        period; missing for all others.
     """
 
     def __init__(self, portion: Portion, times: np.ndarray, unit: float) -> None:
         self.times, self.unit, self.offsets = times, unit, portion.offsets
         self.chunks = Chunks(portion.offsets)
         period = times // unit
-        first = first_of_filled(portion.offsets)
+        first = first_of_filled(portion.offsets)  # of each customer
         begins = begins_run(period, first)
         self.n_periods = np.cumsum(begins)
-        gaps = np.diff(times, prepend=times[:1]) / unit
-        begins[first] = False
-        self.gap_field = NumericField(np.where(begins, gaps, np.nan), self.chunks)
+        between = np.diff(times, prepend=times[:1]) / unit
+        begins[first] = False  # nothing precedes the first event of a customer
+        self.interarrival_field = NumericField(
+            np.where(begins, between, np.nan), self.chunks
+        )
 
     def ages(self, cutoff: np.ndarray, events: np.ndarray) -> np.ndarray:
-        """Time from events to cutoffs, missing where there is no event (-1)."""
-        # Of none the last one is read, and left out.
+        """Return the time from events to cutoffs, missing where the event is -1."""
+        # -1 indexes the last event, whose age is then discarded.
         ages = (cutoff - self.times[events]) / self.unit
         return np.where(events >= 0, ages, np.nan)
 
     def count_periods(self, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
-        """Number of periods with one of the events ``begin:end``."""
+        """Count the periods with one of the events ``begin:end``."""
+        # The first event of a window counts whether or not it begins a period.
         last = np.maximum(end - 1, 0)
         begin = np.minimum(begin, last)
         return self.n_periods[last] - self.n_periods[begin] + 1
@@ -69,7 +73,7 @@ class NumericField:
     Parameters
     ----------
     values : ndarray of shape (n_events,)
-        Numbers, which may be missing or infinite: that counts as missing.
+        Numbers; missing and infinite ones are left out.
     chunks : Chunks
         Chunks of the events.
     """
@@ -79,13 +83,13 @@ class NumericField:
         self.numbers = Numbers(self.values, chunks)
 
     def last(self, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
-        """The last recorded one of the events ``start:stop``, if there is any."""
+        """Return the last number of the events ``start:stop``, or NaN."""
         event = self.last_event[stop - 1]
         return np.where(event >= start, self.values[event], np.nan)
 
     @cached_property
     def last_event(self) -> np.ndarray:
-        """The last event up to each that has a number; -1 if none."""
+        """The last event up to each event that has a number, or -1."""
         return last_true(np.isfinite(self.values))
 
 
@@ -95,9 +99,9 @@ class CategoricalField:
     Parameters
     ----------
     codes : ndarray of shape (n_events,), int
-        Codes of the log, -1 where a level is missing.
+        Codes of the log, -1 where the level is missing.
     places : ndarray of shape (n_events,), int
-        Positions among the `n_frequent` levels; `n_frequent` for any other, -1 where
+        Positions among the frequent levels; `n_frequent` for any other level, -1 where
         it is missing.
     n_frequent : int
         Number of frequent levels.
@@ -118,6 +122,7 @@ class CategoricalField:
         self._codes, self._chunks, self._offsets = codes, chunks, offsets
         self.places = places
         self.known = codes >= 0
+        # Counts up to each event, so that n[end] - n[begin] counts a window.
         self.n_known = np.append(0, np.cumsum(self.known))
         is_level = [places == level for level in range(n_frequent)]
         self.n_before = [np.append(0, np.cumsum(mine)) for mine in is_level]
@@ -125,16 +130,18 @@ class CategoricalField:
 
     @cached_property
     def levels(self) -> Levels:
-        """Who has which levels where."""
+        """Counts of distinct and of equal levels in windows."""
         return Levels(self._codes, self._offsets, self._chunks)
 
     def last(self, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
-        """The last place of the events ``start:stop`` that is known, or -1."""
+        """Return the last known place of the events ``start:stop``, or -1."""
         event = last_true(self.known)[stop - 1]
         return np.where(event >= start, self.places[event], -1)
 
 
 def last_true(is_there: np.ndarray) -> np.ndarray:
-    """The last place up to each where something is true; -1 if there is none."""
+    """Return the position of the last True up to each position, or -1."""
+    # is_there  F  T  F  F  T
+    # result   -1  1  1  1  4
     places = np.where(is_there, np.arange(len(is_there)), -1)
     return np.maximum.accumulate(places)

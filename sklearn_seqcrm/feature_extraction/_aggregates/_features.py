@@ -1,4 +1,4 @@
-"""Which aggregates there are of a history, how they are called, and which go first."""
+"""The list of aggregates of a history, their names and their priorities."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-# Those of an empty history are 0; all others are missing.
+# These are 0 for an empty history; all others are missing.
 _COUNTS = {"n_events", "n_events_decayed", "n_events_now", "active", "n_levels"}
 _COUNTS |= {"sum", "decayed_sum"}
 
-# What goes first if there are too many, round by round. In a round the first statistic
-# of all fields goes before the second of any; the shortest lookback goes first.
+# Priorities if there are too many: round by round, in a round the first statistic of
+# all fields before the second of any, the shortest lookback first. " in" marks the
+# statistic in a lookback, as opposed to over all events. The order was chosen on
+# validation cutoffs of three shops; see Notes of HistoryAggregator.
 _ROUNDS: tuple[tuple[str, ...], ...] = (
     ("recency", "tenure", "n_events", "active"),
     ("gap_mean", "gaps_since_last", "gap_last", "gap_std", "gap_max"),
@@ -30,7 +32,7 @@ _RANK = {
     for number, statistics in enumerate(_ROUNDS)
     for place, statistic in enumerate(statistics)
 }
-# LightGBM takes no name with these.
+# LightGBM refuses names with these characters.
 _SPECIAL = re.compile(r'[\[\]{}<>:",]')
 
 
@@ -40,13 +42,13 @@ class Feature(NamedTuple):
     Parameters
     ----------
     statistic : str
-        What is computed.
+        Name of the statistic.
     field : str or None, default=None
-        Of which field; None: of the events as such.
+        Name of the field; None for a statistic of the events themselves.
     level : int or None, default=None
-        Of which of its frequent levels.
+        Position among the frequent levels of the field.
     length : int or None, default=None
-        In which lookback, or with which half-life; None: of all that the row sees.
+        Position of the lookback or of the half-life; None for the whole history.
     """
 
     statistic: str
@@ -56,21 +58,21 @@ class Feature(NamedTuple):
 
     @property
     def is_count(self) -> bool:
-        """Whether it is 0 of an empty history."""
+        """Whether it is 0 for an empty history."""
         return self.statistic in _COUNTS
 
     @property
     def is_category(self) -> bool:
-        """Whether it is a level, and no number."""
+        """Whether it is a level instead of a number."""
         return self.statistic == "last_level"
 
     @property
     def is_decayed(self) -> bool:
-        """Whether its length is a half-life, and no lookback."""
+        """Whether its length is a half-life instead of a lookback."""
         return self.statistic in ("n_events_decayed", "decayed_sum")
 
     def rank(self) -> tuple[int, ...]:
-        """Small for what goes first."""
+        """Return the sort key by priority: round, level, statistic, lookback."""
         statistic = "last" if self.is_category else self.statistic
         in_length = "" if self.length is None else " in"
         number, place = _RANK[statistic + in_length]
@@ -95,16 +97,16 @@ def all_features(
     n_lookbacks, n_half_lives : int
         Number of lookbacks and of half-lives.
     sees_own : bool
-        Whether rows see events at their cutoff.
+        Whether histories include events at their cutoff.
 
     Returns
     -------
     list of Feature
-        Those of the events, then of each numeric and each categorical field; what is a
-        category comes last.
+        Aggregates of the events, then of each numeric and each categorical field; the
+        categorical aggregates come last.
     """
     lookbacks, decays = range(n_lookbacks), range(n_half_lives)
-    everything_and = (None, *lookbacks)
+    everything_and = (None, *lookbacks)  # the whole history, then each lookback
     found = [Feature(name) for name in ("recency", "tenure")]
     found += _in_each(everything_and, "n_events", "active")
     found += _in_each(lookbacks, "n_events_trend")
@@ -138,41 +140,42 @@ def _in_each(
     field: str | None = None,
     level: int | None = None,
 ) -> Iterator[Feature]:
+    """Yield each statistic with each length."""
     for statistic in statistics:
         for length in lengths:
             yield Feature(statistic, field, level, length)
 
 
 def first_of(features: Sequence[Feature], most: int | None) -> list[Feature]:
-    """Those that go first, in the order that they had.
+    """Keep the aggregates of highest priority, in their order.
 
     Parameters
     ----------
     features : sequence of Feature
-        What there is.
+        All aggregates.
     most : int or None
-        Largest number; None for all.
+        Maximum number; None for all.
 
     Returns
     -------
     list of Feature
-        Not more than `most`.
+        At most `most` aggregates.
     """
     by_rank = sorted(range(len(features)), key=lambda i: features[i].rank())
     return [features[i] for i in sorted(by_rank[:most])]
 
 
 class Labels(NamedTuple):
-    """The words of names.
+    """The parts of the names of aggregates.
 
     Parameters
     ----------
     lookbacks, half_lives : sequence of str
-        Lengths of time.
+        Names of lengths.
     levels : mapping of str to sequence of str
         Frequent levels of each categorical field.
     period : {"days", "periods"}
-        What the time unit is.
+        Name of the time unit.
     """
 
     lookbacks: Sequence[str]
@@ -181,7 +184,7 @@ class Labels(NamedTuple):
     period: str
 
     def name(self, feature: Feature) -> str:
-        """A name that explains itself, such as ``"amount_sum_90D"``."""
+        """Return ``<field>[=<level>]_<statistic>[_<length>]``: "amount_sum_90D"."""
         statistic, field, level, length = feature
         words = [] if field is None else [str(field)]
         if field is not None and level is not None:

@@ -1,4 +1,4 @@
-"""Lengths of time that suit the events: the unit, lookbacks and half-lives."""
+"""Automatic time unit, lookbacks and half-lives, by the interarrival times."""
 
 from __future__ import annotations
 
@@ -10,49 +10,48 @@ import pandas as pd
 from sklearn_seqcrm._ragged import visible_events, visible_gaps
 from sklearn_seqcrm._store import Clock, Rows
 
-# What people say: "in the last hour", "in the last 90 days".
-_SAID = (
+# Round lengths that people use: "in the last hour", "in the last 90 days".
+_ROUND_LENGTHS = (
     *("1s", "10s", "1min", "10min", "1h", "6h"),
     *("1D", "7D", "30D", "90D", "365D", "1095D"),
 )
 _UNITS = ("1D", "1h", "1min", "1s")
-# A tenure that a quarter of the rows exceeds still fills the longest lookback of many.
-_QUANTILE = 0.75
-_MOST = 4  # lookbacks
-_FEWEST = 10  # units in a tenure
+# A quarter of the rows have a longer tenure, and so fill the longest lookback.
+_TENURE_QUANTILE = 0.75
+_MAX_LOOKBACKS = 4
+_MIN_UNITS = 10  # in the tenure
 
 
 class Rhythm(NamedTuple):
-    """How fast events follow one another, and for how long rows see them; in ticks."""
+    """Typical interarrival time and tenure of training rows, in ticks."""
 
-    gap: float
+    interarrival: float
     tenure: float
 
     @classmethod
     def of(cls, rows: Rows) -> Rhythm:
-        """The median gap between events, and a tenure that many rows have.
+        """Compute the median interarrival time, and the 75% quantile of tenures.
 
         Parameters
         ----------
         rows : Rows
-            Training rows. Each event that one of them sees counts once; gaps of events
-            at the same time are left out. Without any gap, or row with an event, it
-            is NaN.
+            Training rows. Each event counts once, however many rows see it. Events at
+            the same time have no interarrival time. NaN without any event.
         """
         times, offsets = rows.log.timeline.times, rows.log.timeline.offsets
         index = visible_events(rows)
-        gaps = visible_gaps(offsets, index, times[index])
-        gaps = gaps[gaps > 0]
+        times_between = visible_gaps(offsets, index, times[index])
+        times_between = times_between[times_between > 0]
         filled = rows.stop > rows.start
         tenures = rows.cutoff[filled] - times[rows.start[filled]]
         return cls(
-            float(np.median(gaps)) if len(gaps) else np.nan,
-            float(np.quantile(tenures, _QUANTILE)) if len(tenures) else np.nan,
+            float(np.median(times_between)) if len(times_between) else np.nan,
+            float(np.quantile(tenures, _TENURE_QUANTILE)) if len(tenures) else np.nan,
         )
 
 
 def choose_unit(rhythm: Rhythm, clock: Clock) -> Any:
-    """A day, or 1; or a smaller unit, if rows see less than ten of them.
+    """Choose a day or 1, or a smaller unit if the tenure is less than ten of them.
 
     Parameters
     ----------
@@ -67,18 +66,18 @@ def choose_unit(rhythm: Rhythm, clock: Clock) -> Any:
         The unit.
     """
     if clock.unit is None:
-        if not 0 < rhythm.tenure < _FEWEST:
+        if not 0 < rhythm.tenure < _MIN_UNITS:
             return 1
-        power = int(np.floor(np.log10(rhythm.tenure / _FEWEST)))
+        power = int(np.floor(np.log10(rhythm.tenure / _MIN_UNITS)))
         return 10.0**power if clock.dtype == "float64" else 1
     for unit in map(pd.Timedelta, _UNITS):
-        if not rhythm.tenure < _FEWEST * clock.duration(unit, "time_unit"):
+        if not rhythm.tenure < _MIN_UNITS * clock.duration(unit, "time_unit"):
             return unit
     return pd.Timedelta(_UNITS[-1])
 
 
 def choose_lookbacks(rhythm: Rhythm, clock: Clock) -> list[Any]:
-    """Lengths that people say, from the typical gap to less than the typical tenure.
+    """Choose round lengths between the typical interarrival time and tenure.
 
     Parameters
     ----------
@@ -90,43 +89,43 @@ def choose_lookbacks(rhythm: Rhythm, clock: Clock) -> list[Any]:
     Returns
     -------
     list of Timedelta, int or float
-        Four at most, ascending; of more the first, the last and two in between.
+        At most four, ascending: of more, the first, the last and two in between.
 
     Examples
     --------
-    >>> choose_lookbacks(Rhythm(gap=3, tenure=200), Clock("int64"))
+    >>> choose_lookbacks(Rhythm(interarrival=3, tenure=200), Clock("int64"))
     [3, 10, 30, 100]
     """
-    if not rhythm.gap <= rhythm.tenure:
+    if not rhythm.interarrival <= rhythm.tenure:
         return []
-    lengths: list[Any] = [pd.Timedelta(text) for text in _SAID]
+    lengths: list[Any] = [pd.Timedelta(text) for text in _ROUND_LENGTHS]
     if clock.unit is None:
         lengths = _round_numbers(rhythm, whole=clock.dtype == "int64")
     ticks = [clock.duration(length, "lookbacks") for length in lengths]
     suitable = [
         length
         for length, number in zip(lengths, ticks, strict=True)
-        # Differences of floats are never quite round.
-        if rhythm.gap * (1 - 1e-9) <= number < rhythm.tenure
+        # The interarrival time is a difference of floats, and so rounded.
+        if rhythm.interarrival * (1 - 1e-9) <= number < rhythm.tenure
     ]
-    if len(suitable) <= _MOST:
+    if len(suitable) <= _MAX_LOOKBACKS:
         return suitable
-    places = np.linspace(0, len(suitable) - 1, _MOST).round().astype(int)
+    places = np.linspace(0, len(suitable) - 1, _MAX_LOOKBACKS).round().astype(int)
     return [suitable[place] for place in places]
 
 
 def _round_numbers(rhythm: Rhythm, whole: bool) -> list[Any]:
-    """1, 3, 10, 30 and so on, as far as they may suit."""
-    first, last = np.log10([rhythm.gap, rhythm.tenure])
+    """Return 1, 3, 10, 30, ... from below the interarrival time to the tenure."""
+    first, last = np.log10([rhythm.interarrival, rhythm.tenure])
     powers = range(int(np.floor(first)), int(np.ceil(last)) + 1)
     numbers = [digit * 10.0**power for power in powers for digit in (1, 3)]
-    # 0.3, not 0.30000000000000004
+    # One digit: 0.3 instead of 0.30000000000000004
     numbers = [float(f"{number:.0e}") for number in numbers]
     return [int(n) for n in numbers if n.is_integer()] if whole else numbers
 
 
 def label_of(length: Any) -> str:
-    """A length of time as names of columns have it.
+    """Return the text of a length of time in names of columns.
 
     Parameters
     ----------
@@ -136,7 +135,7 @@ def label_of(length: Any) -> str:
     Returns
     -------
     str
-        In the largest unit of which it is a whole number.
+        The length in the largest unit that divides it.
 
     Examples
     --------

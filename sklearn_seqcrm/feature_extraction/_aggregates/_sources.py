@@ -1,4 +1,4 @@
-"""Fields of events as sources of aggregates, and the levels that matter."""
+"""Fields of events to aggregate, and their frequent levels."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from sklearn_seqcrm._store import Column, RawLog, is_of_kinds, unlike
 
 
 class Source(NamedTuple):
-    """Where the numbers or levels that are aggregated come from.
+    """A field to aggregate, of all events or of one kind of events.
 
     Parameters
     ----------
     field : str
-        A field of the events.
+        Name of the field.
     type : {"numeric", "datetime", "categorical"}
-        What it holds.
+        Type of its values.
     kind : str or None, default=None
-        Of which kind of events; None: of all.
+        Kind of the events; None for all.
     kind_field : str or None, default=None
-        The field that tells the kinds apart.
+        The field that holds the kinds.
     """
 
     field: str
@@ -36,7 +36,7 @@ class Source(NamedTuple):
         Parameters
         ----------
         log : RawLog
-            Any log.
+            Log of training rows or of other rows.
         column : str
             Name of the history column, for errors.
 
@@ -50,7 +50,7 @@ class Source(NamedTuple):
         ValueError
             If the log lacks the field.
         TypeError
-            If it holds something else.
+            If the type of the field differs.
         """
         found = _field(log, self.field, self.type, column)
         if self.kind is None or self.kind_field is None:
@@ -60,16 +60,16 @@ class Source(NamedTuple):
 
 
 class Values(NamedTuple):
-    """A field of a log, and of which kind of events.
+    """Values of a field of a log, of all events or of one kind of events.
 
     Parameters
     ----------
     column : Column
         The field.
     kinds : Column or None, default=None
-        The field that tells kinds apart.
+        The field that holds the kinds.
     kind : str or None, default=None
-        Kind of the events whose values count; those of others are missing.
+        Kind of the events; the values of others are treated as missing.
     """
 
     column: Column
@@ -86,21 +86,22 @@ class Values(NamedTuple):
 
 
 def sources_of(log: RawLog, seen: np.ndarray) -> dict[str, Source]:
-    """All fields but vectors; numbers of several kinds of events are told apart.
+    """List the fields to aggregate; numbers are separated by kind of event.
 
-    The spend of orders and of returns have no common mean.
+    A mean over the spend of orders and of returns would have no meaning. Fields of
+    vectors are left out: their components mean nothing one by one.
 
     Parameters
     ----------
     log : RawLog
         Training log.
     seen : ndarray of shape (n_seen,), int64
-        Events that training rows see. Kinds that do not occur there are none.
+        Events that training rows see; kinds that do not occur in them are left out.
 
     Returns
     -------
     dict of str to Source
-        By the name that features have from it.
+        By the name of the source in the names of features.
     """
     found, kind_field, occurring = {}, log.kind_field, set()
     if kind_field is not None:
@@ -109,7 +110,8 @@ def sources_of(log: RawLog, seen: np.ndarray) -> dict[str, Source]:
     for name in log.fields:
         source = Source(name, log.column(name).kind)
         if source.type == "vector":
-            continue  # which is hundreds of numbers that mean nothing one by one
+            continue
+        # The kinds of a merged log that have this field.
         kinds = [kind for kind, own in log.kinds.items() if name in own]
         if len(kinds) < 2 or source.type == "categorical":
             found[name] = source
@@ -121,17 +123,16 @@ def sources_of(log: RawLog, seen: np.ndarray) -> dict[str, Source]:
 
 
 def frequent_levels(column: Column, customers: np.ndarray, most: int) -> pd.Index:
-    """Levels with the most events, each of which two customers have.
+    """Find the levels with the most events among those of two or more customers.
 
     Parameters
     ----------
     column : Column of n_events
         A categorical field.
     customers : ndarray of shape (n_events,), int64
-        Codes of the customers, ascending. If there is but one, a level need not have
-        two.
+        Codes of the customers, ascending. With one customer alone, any level counts.
     most : int
-        Largest number of levels.
+        Maximum number of levels.
 
     Returns
     -------
@@ -142,18 +143,19 @@ def frequent_levels(column: Column, customers: np.ndarray, most: int) -> pd.Inde
     assert levels is not None
     codes, owners = column.values[known].astype("int64"), customers[known]
     counts = np.bincount(codes, minlength=len(levels))
-    # The levels of an id belong to one customer each.
+    # The levels of an id, such as an order number, belong to one customer each.
     n_owners = int(owners.max(initial=0)) + 1
     of_pair = np.unique(codes * n_owners + owners) // n_owners
     n_customers = np.bincount(of_pair, minlength=len(levels))
     fewest = 2 if len(customers) and customers[0] != customers[-1] else 1
+    # Stable: equally frequent levels keep the order of the categories.
     order = np.argsort(-counts, kind="stable")
     shared = order[(n_customers[order] >= fewest) & (counts[order] > 0)]
     return levels[shared[:most]]
 
 
 def places_among(column: Column, frequent: pd.Index) -> np.ndarray:
-    """Find where each level of a log is among the frequent ones.
+    """Return the position of each level of a log among the frequent levels.
 
     Parameters
     ----------
@@ -165,18 +167,19 @@ def places_among(column: Column, frequent: pd.Index) -> np.ndarray:
     Returns
     -------
     ndarray of shape (n_levels,), int64
-        Positions; behind the last for a level that is not frequent.
+        Positions; ``n_frequent`` for a level that is not frequent.
     """
     assert column.categories is not None
     places = np.full(len(column.categories), len(frequent))
-    # Few are looked up among many, in a table that the log keeps from row to row.
+    # Look up the few frequent levels in the index of the many levels, which the log
+    # caches, and not the other way round.
     codes = column.categories.get_indexer(frequent)
     places[codes[codes >= 0]] = np.flatnonzero(codes >= 0)
     return places
 
 
 def _field(log: RawLog, field: str, wanted: str, column: str) -> Column:
-    """A field of a log, which must be of the type that training knew."""
+    """Return a field of a log; raise an error if its type differs from training."""
     if field not in log.fields:
         raise ValueError(
             f"The events of the column {column!r} lack the field {field!r} that they "
@@ -192,6 +195,7 @@ def _field(log: RawLog, field: str, wanted: str, column: str) -> Column:
             f"{found.kind}, but was {wanted} in fit; give it that type before building "
             "the log, or fit again."
         )
+    # A field without any value has no type of its own.
     if wanted == "categorical":
         return Column(np.full(len(log), -1, dtype="int32"), pd.Index([]))
     return Column(np.full(len(log), np.nan))

@@ -71,7 +71,10 @@ def describe(
             "names": names,
         },
         "n_sums": sizes.n_sums,
-        "answers": _answers(parts),
+        "answers": {
+            key: [plain(one, key) for one in value] if type(value) is list else value
+            for key, value in parts.estimator._objective.describe().items()
+        },
     }
 
 
@@ -134,25 +137,6 @@ def _field(encoder: EventEncoder, name: str) -> dict[str, Any]:
         )
     kind = "numbers" if encoder.kinds[name] == "numeric" else "days after the event"
     return {"name": name, "kind": kind, **field.scale._asdict()}
-
-
-def _answers(parts: FittedPipeline) -> dict[str, Any]:
-    """What else the outputs of the graphs mean."""
-    estimator: Any = parts.estimator
-    objective = estimator._objective
-    found: dict[str, Any] = {"loss": objective.name}
-    if hasattr(objective, "classes"):
-        several = objective.n_targets > 1
-        classes = range(objective.n_targets) if several else objective.classes.tolist()
-        found["classes"] = [plain(one, "classes") for one in classes]
-        found["several_labels"] = several
-    if hasattr(objective, "levels"):
-        found["quantiles"] = objective.levels.tolist()
-    if isinstance(estimator, LSTMSurvival):
-        found["edges"] = objective.edges.tolist()
-        found["kinds"] = objective.kinds.tolist()
-        found["in_days"] = objective.in_days
-    return found
 
 
 def export_onnx(pipeline: Any, path: Any) -> list[Path]:
@@ -271,12 +255,12 @@ def _graphs_and_text(parts: FittedPipeline) -> list[bytes | None]:
     """The two graphs, the second of which may be missing, and the JSON."""
     sizes = _sizes_of(parts)
     padded = Graph("padded")
-    _add_answers(padded, outputs_of_padded(padded, parts.networks, sizes), parts)
+    _add_predictions(padded, outputs_of_padded(padded, parts.networks, sizes), parts)
     step = starts = None
     if parts.streaming_obstacle() is None:
         step = Graph("step")
         outputs, starts = outputs_of_step(step, parts.networks, sizes)
-        _add_answers(step, outputs, parts)
+        _add_predictions(step, outputs, parts)
     note = describe(parts, sizes, starts)
     note["opset"] = OPSET
     found = hashlib.sha256(padded.to_bytes({}))
@@ -301,11 +285,13 @@ def _sizes_of(parts: FittedPipeline) -> Sizes:
         tuple(f"{name}_" if several else "" for name in names),
         n_static + len(estimator._reading.statics),
         sum(len(layout.sums) for layout in layouts) if is_linear else 0,
-        estimator._exposure,
+        getattr(estimator, "_exposure", None),
     )
 
 
-def _add_answers(graph: Graph, outputs: Sequence[str], parts: FittedPipeline) -> None:
-    answers = parts.estimator._objective.answers(graph, outputs)
-    for name, (tensor, shape) in answers.items():
-        graph.output(name, tensor, ["n", *shape])
+def _add_predictions(
+    graph: Graph, outputs: Sequence[str], parts: FittedPipeline
+) -> None:
+    found = parts.estimator._objective.onnx_outputs(graph, outputs)
+    for name, tensor in found.items():
+        graph.output(name, tensor.name, ["n", *tensor.shape])

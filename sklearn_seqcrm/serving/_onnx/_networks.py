@@ -154,26 +154,28 @@ def _outputs(
     pooled: Sequence[Sequence[Array]],
 ) -> list[str]:
     """Return the outputs of each network for rows whose histories have been pooled."""
-    inputs = [_input(graph, "static", "float32", ["n", sizes.n_static])]
+    static = _input(graph, "static", "float32", ["n", sizes.n_static])
+    offset = None
     if sizes.exposure is not None:
-        inputs = _with_offset(inputs[0], sizes)
+        static, offset = _with_offset(static, sizes)
+    linear_inputs = static
     if sizes.n_sums:
-        inputs.append(_input(graph, "sums", "float32", ["n", sizes.n_sums]))
-    static = np.concatenate(inputs, axis=1)
+        sums = _input(graph, "sums", "float32", ["n", sizes.n_sums])
+        linear_inputs = np.concatenate([static, sums], axis=1)
     return [
-        StepHead(network).outputs(own, static).name
+        StepHead(network).outputs(own, static, offset, linear_inputs).name
         for network, own in zip(networks, pooled, strict=True)
     ]
 
 
-def _with_offset(static: Array, sizes: Sizes) -> list[Array]:
+def _with_offset(static: Array, sizes: Sizes) -> tuple[Array, Array]:
     """Return the other statics, and the log of the exposure over its mean, (N, 1)."""
     assert sizes.exposure is not None
     column, integers = sizes.exposure.column, static.graph.integers
     others = np.delete(np.arange(sizes.n_static), column)
     exposure = static.add("Gather", integers(column), axis=1)
     offset = np.log(exposure) - sizes.exposure.mean
-    return [static.add("Gather", integers(*others), axis=1), offset]
+    return static.add("Gather", integers(*others), axis=1), offset
 
 
 def _input(graph: Graph, name: str, dtype: str, shape: Sequence[str | int]) -> Array:

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from sklearn_seqcrm._ragged import blocks
-from sklearn_seqcrm._recurrent.data import read_inputs
+from sklearn_seqcrm._recurrent.data import BatchPart, RowData, read_inputs
 from sklearn_seqcrm.serving._streaming._fitted_pipeline import FittedPipeline
 from sklearn_seqcrm.serving._streaming._rows_to_score import (
     customers_in,
@@ -116,16 +115,16 @@ class ManyCustomers:
         sums = estimator._objective.is_linear
         inputs = read_inputs(estimator, frame, reset=False, sums=sums)
         inputs = estimator._as_in_fit(inputs)
-        return self._read_states(records, inputs.data.static)
+        return self._read_states(records, inputs.data)
 
-    def _read_states(self, records: _Views, static: np.ndarray) -> list[np.ndarray]:
+    def _read_states(self, records: _Views, data: RowData) -> list[np.ndarray]:
         """Return the outputs of each network for states and everything beside them."""
-        beside = torch.from_numpy(static)
+        rows = BatchPart.of(data, slice(None), [])
         outputs = []
         for number, network in enumerate(self._parts.networks):
             pooled = [
                 stream.pooled(*records[name], number)
                 for name, stream in self._streams.items()
             ]
-            outputs.append(network.read_pooled(pooled, beside).double().numpy())
+            outputs.append(network.read_pooled(pooled, rows).double().numpy())
         return outputs

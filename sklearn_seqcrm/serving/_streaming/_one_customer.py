@@ -128,24 +128,28 @@ class OneCustomer:
         known = [
             one.features(records[name], cutoffs[name]) for name, one in streams.items()
         ]
-        static = self._static(known, beside)
+        row = self._row(known, beside)
         outputs = []
         for number, head in enumerate(self._heads):
             pooled = [
                 one.pooled_one(*views[name], number) for name, one in streams.items()
             ]
-            outputs.append(head.outputs(pooled, static)[None].astype("float64"))
+            outputs.append(
+                head.outputs(pooled, row.static[0], row.offset, row.linear_inputs[0])[
+                    None
+                ].astype("float64")
+            )
         return outputs
 
-    def _static(
+    def _row(
         self, known: Sequence[tuple[np.ndarray, np.ndarray]], beside: np.ndarray
-    ) -> np.ndarray:
-        """Return row features, statics and sums or offset, as `read_inputs` does."""
-        features = [features[0] for features, _ in known]
-        sums = [sums[0] for _, sums in known]
-        static = np.concatenate([*features, beside, *sums], dtype="float32")[None]
-        rows = Inputs(RowData((), static), (), (), partial(np.arange, 1))
-        return self._parts.estimator._as_offset(rows).data.static[0]
+    ) -> RowData:
+        """Return all numbers beside the histories, as `read_inputs` does."""
+        features = [of_history[0] for of_history, _ in known]
+        static = np.concatenate([*features, beside], dtype="float32")[None]
+        sums = np.concatenate([sums for _, sums in known], axis=1)
+        rows = Inputs(RowData((), static, sums=sums), (), (), partial(np.arange, 1))
+        return self._parts.estimator._with_offset(rows).data
 
     def _ids_of(self, customer: Any) -> dict[Any, Any]:
         """Return the customer of each history column, in the form of the states."""

@@ -11,12 +11,10 @@ import pandas as pd
 import torch
 from pandas.api.types import is_list_like
 
-from sklearn_seqcrm._recurrent.objectives import as_numbers, refuse_outside
 from sklearn_seqcrm._recurrent.training import isolated_torch_settings
 from sklearn_seqcrm._sklearn_compat import is_count
 from sklearn_seqcrm._store import one_or_many, refuse_missing
 from sklearn_seqcrm.neural_network import (
-    BaseLSTM,
     LSTMClassifier,
     LSTMRegressor,
     LSTMSurvival,
@@ -382,10 +380,8 @@ class StreamingScorer(RowScores):
             outputs = [one.repeat(len(times), axis=0) for one in outputs]
             found = estimator.predict_proba_before(NetworkOutputs(outputs), times)
             return found if is_list_like(horizon) else found[0]
-        rows = NetworkOutputs(outputs)
-        if hasattr(estimator, "predict_proba"):
-            return estimator.predict_proba(rows)[0]
-        return estimator.predict(rows)[0]
+        objective = estimator._objective
+        return objective.combine(objective.predict, outputs)[0]
 
     # Forgetting -----------------------------------------------------------------------
 
@@ -523,17 +519,14 @@ class StreamingScorer(RowScores):
         return digest_of(self._parts.networks, self._streams)
 
 
-def _times_of(estimator: BaseLSTM, horizon: Any) -> np.ndarray:
+def _times_of(estimator: Any, horizon: Any) -> np.ndarray:
     """Return horizons within the bins of a survival estimator, shape (n_times,)."""
-    if not isinstance(estimator, LSTMSurvival):
+    if not hasattr(estimator, "predict_proba_before"):
         raise TypeError(
             f"horizon={horizon!r} is for LSTMSurvival; the pipeline has an "
             f"{type(estimator).__name__}."
         )
-    objective = estimator._objective
-    times = as_numbers(horizon, "horizon", objective.in_days)
-    refuse_outside(times, objective.edges, "horizon")
-    return times
+    return estimator._objective.times(horizon, "horizon")
 
 
 def _check_choice(value: Any, name: str, choices: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Sequences of all lengths are read as each is by itself."""
+"""Segments: outputs and gradients as if each sequence were read alone."""
 
 from itertools import pairwise
 
@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_seqcrm._recurrent.data._rows import HistorySpec
 from sklearn_seqcrm._recurrent.network._reader import HistoryReader
-from sklearn_seqcrm.event_model._network import cut_stretches, read_in_stretches
+from sklearn_seqcrm.event_model._segments import cut_segments, read_in_segments
 
 
 @pytest.mark.parametrize("bptt_steps", [None, 7])
@@ -23,7 +23,7 @@ def test_outputs_and_gradients_are_those_of_each_alone(cell, bptt_steps):
         HistorySpec(2, (), ()), cell, 5, 2, False, ("last",), 0.0, bptt_steps
     )
     start = torch.full((5,), 0.3, requires_grad=True)
-    found, row, step = read_in_stretches(reader, values, codes, lengths, start)
+    found, row, step = read_in_segments(reader, values, codes, lengths, start)
     of_each = []
     for sequence, length in zip(values, lengths, strict=True):
         outputs = [start[None]]
@@ -47,10 +47,10 @@ def test_outputs_and_gradients_are_those_of_each_alone(cell, bptt_steps):
         assert_allclose(gradient, of_loop, rtol=1e-3, atol=1e-3)
 
 
-def test_stretches_pad_little_and_are_few():
+def test_segments_pad_little_and_are_few():
     rng = np.random.default_rng(0)
     lengths = -np.sort(-np.exp(rng.normal(3, 1, 300)).astype(int))
-    found = cut_stretches(lengths, None, 4096)
+    found = cut_segments(lengths, None, 4096)
     assert found[0].first == 0
     assert found[-1].last == lengths[0]
     assert all(a.last == b.first for a, b in pairwise(found))
@@ -59,5 +59,5 @@ def test_stretches_pad_little_and_are_few():
         assert n * (last - first) <= 4096
     assert sum(n * (last - first) for first, last, n in found) < 1.3 * lengths.sum()
     assert len(found) < 15
-    assert cut_stretches(np.zeros(3, "int64"), None, 4096) == []
-    assert {one.last % 10 for one in cut_stretches(lengths, 10, 40)[:-1]} == {0}
+    assert cut_segments(np.zeros(3, "int64"), None, 4096) == []
+    assert {one.last % 10 for one in cut_segments(lengths, 10, 40)[:-1]} == {0}

@@ -1,10 +1,10 @@
-"""What RFMFeatures and HistoryAggregator share."""
+"""The base of RFMFeatures and HistoryAggregator."""
 
 import pandas as pd
 import pytest
 
-from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import HistoryAggregator, RFMFeatures
+from tests.logs import log_of_table
 
 NUMBERS = pd.Series([1, 5, 2, 9])
 TIMES = {
@@ -16,15 +16,15 @@ TIMES = {
 }
 
 
-def make_table(kind):
-    events = pd.DataFrame({"who": list("aabb"), "time": TIMES[kind], "x": 1.0})
-    return EventLog(events, "who", "time").attach(pd.DataFrame({"who": ["a", "b"]}))
+def rows_with(times):
+    events = pd.DataFrame({"who": list("aabb"), "time": TIMES[times], "x": 1.0})
+    return log_of_table(events).attach(pd.DataFrame({"who": ["a", "b"]}))
 
 
 @pytest.mark.parametrize("transformer", [RFMFeatures(), HistoryAggregator()])
 def test_a_key_whose_name_is_a_number(transformer):
     """scikit-learn takes no names of several types, and a key is not read."""
-    X = make_table("plain numbers").rename(columns={"who": 0})
+    X = rows_with("plain numbers").rename(columns={"who": 0})
     assert transformer.fit(X).feature_names_in_.tolist() == ["history"]
     assert len(transformer.transform(X)) == 2
 
@@ -32,9 +32,9 @@ def test_a_key_whose_name_is_a_number(transformer):
 @pytest.mark.parametrize("transformer", [RFMFeatures(), HistoryAggregator()])
 @pytest.mark.parametrize("in_fit", TIMES)
 @pytest.mark.parametrize("later", TIMES)
-def test_times_of_another_kind(transformer, in_fit, later):
-    transformer.fit(make_table(in_fit))
-    X = make_table(later)
+def test_times_of_another_type(transformer, in_fit, later):
+    transformer.fit(rows_with(in_fit))
+    X = rows_with(later)
     if (in_fit == "plain numbers") == (later == "plain numbers"):
         assert len(transformer.transform(X)) == 2
         return

@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 
 from sklearn_seqcrm.events import EventLog
-from sklearn_seqcrm.inspection._other_events import (
-    OwnEvents,
-    last_events,
-    last_time,
-    with_field_shuffled,
+from sklearn_seqcrm.inspection._perturbations import (
+    RowEvents,
+    keep_last_events,
+    keep_last_time,
+    permute_field,
 )
 from sklearn_seqcrm.testing._small_data import make_events, make_table
 
@@ -31,7 +31,7 @@ def same(one, other):
 
 
 def test_own_events_are_those_that_rows_see(array):
-    own = OwnEvents.of(array).seen_from(array)
+    own = RowEvents.of(array).as_histories(array)
     assert (own.lengths == array.lengths).all()
     assert list(own.customers.fillna("")) == list(array.customers.fillna(""))
     assert own.cutoffs.equals(array.cutoffs)
@@ -42,15 +42,15 @@ def test_own_events_are_those_that_rows_see(array):
 
 def test_last_events_and_times(array):
     for n in (1, 3, 1000):
-        for one, frame in zip(last_events(array, n), frames(array), strict=True):
+        for one, frame in zip(keep_last_events(array, n), frames(array), strict=True):
             same(one.to_frame().iloc[:, 1:], frame.tail(n))
     for days in ("3D", "100D", "9000D"):
-        some = last_time(array, days)
+        some = keep_last_time(array, days)
         for one, frame in zip(some, frames(array), strict=True):
             kept = frame[frame["when"] >= one.cutoff - pd.Timedelta(days)]
             same(one.to_frame().iloc[:, 1:], kept)
     with pytest.raises(ValueError, match="last_time must be longer than 0"):
-        last_time(array, "0D")
+        keep_last_time(array, "0D")
 
 
 def test_shuffled_fields(array):
@@ -58,7 +58,7 @@ def test_shuffled_fields(array):
     before = array.to_frame()
     seen = before.drop_duplicates(["who", "when", "amount", "kind", "due"])
     for field in ("amount", "kind", "due"):
-        after = with_field_shuffled(array, field, rng).to_frame()
+        after = permute_field(array, field, rng).to_frame()
         others = [name for name in before if name != field]
         same(after[others], before[others])
         assert not after[field].equals(before[field])
@@ -73,7 +73,7 @@ def test_shuffled_fields(array):
             )
     # Each event that is seen has the value of another one, none of them twice.
     last = array[[array.lengths.argmax()]]
-    changed = with_field_shuffled(last, "amount", rng).to_frame()["amount"]
+    changed = permute_field(last, "amount", rng).to_frame()["amount"]
     assert sorted(changed.fillna(-1)) == sorted(last.to_frame()["amount"].fillna(-1))
 
 
@@ -88,13 +88,13 @@ def test_fields_of_a_kind_stay_in_it():
     array = log.attach(pd.DataFrame({"who": [1, 2]}))["history"].array
     for seed in range(5):
         rng = np.random.RandomState(seed)
-        frame = with_field_shuffled(array, "price", rng).to_frame()
+        frame = permute_field(array, "price", rng).to_frame()
         assert (frame["price"].notna() == (frame["event"] == "order")).all()
 
 
 def test_order_is_shuffled_within_rows(array):
-    events = OwnEvents.of(array)
-    shuffled = events.with_order_shuffled(np.random.RandomState(0)).seen_from(array)
+    events = RowEvents.of(array)
+    shuffled = events.with_order_shuffled(np.random.RandomState(0)).as_histories(array)
     moved = 0
     for one, frame in zip(frames(shuffled), frames(array), strict=True):
         assert (one["when"].to_numpy() == frame["when"].to_numpy()).all()
@@ -105,13 +105,13 @@ def test_order_is_shuffled_within_rows(array):
 
 
 def test_exchanged_events_keep_their_age(array):
-    events, rows = OwnEvents.of(array), array.rows
+    events, rows = RowEvents.of(array), array.rows
     column = array.log.column("kind")
     which = column.values[events.event] == column.categories.get_loc("order")
     known = np.flatnonzero(rows.codes >= 0)
     to = np.arange(len(array))
     to[known] = np.random.RandomState(1).permutation(known)
-    changed = events.exchanged(rows.cutoff, which, to).seen_from(array)
+    changed = events.moved_to_rows(rows.cutoff, which, to).as_histories(array)
     old, new = frames(array), frames(changed)
     for i, one in enumerate(new):
         [donor] = np.flatnonzero(to == i)
@@ -135,14 +135,14 @@ def test_unseen_events_are_not_used():
     log = EventLog(events, "who", "when")
     rows = pd.DataFrame({"who": events["who"].unique()})
     array = log.attach(rows, cutoff=cutoff)["history"].array
-    own, rng = OwnEvents.of(array), np.random.RandomState(0)
+    own, rng = RowEvents.of(array), np.random.RandomState(0)
     everything = np.ones(len(own.row), dtype=bool)
     for changed in (
-        with_field_shuffled(array, "amount", rng),
-        own.with_order_shuffled(rng).seen_from(array),
-        own.exchanged(
+        permute_field(array, "amount", rng),
+        own.with_order_shuffled(rng).as_histories(array),
+        own.moved_to_rows(
             array.rows.cutoff, everything, rng.permutation(len(array))
-        ).seen_from(array),
+        ).as_histories(array),
     ):
         frame = changed.to_frame()
         assert (frame["amount"] == 1).all()
@@ -156,7 +156,7 @@ def test_dates_too_far_for_the_unit_of_the_times_keep_their_distance():
     ends[3] = np.datetime64("9999-12-31")
     events = pd.DataFrame({"who": list("aabbcc"), "day": day, "ends": ends})
     X = EventLog(events, "who", "day").attach(events[["who"]].drop_duplicates())
-    changed = with_field_shuffled(
+    changed = permute_field(
         X["history"].array, "ends", np.random.RandomState(1)
     ).log.to_frame()
     distance = [

@@ -153,10 +153,10 @@ def test_norms_are_those_of_differences(X, options):
             more, state = reader.read(step, history.lengths, state)
             outputs = torch.cat([outputs, more.double()], dim=1)
         pooled = reader.pool(outputs, history)
-        parts = [pooled, static[:, : module._n_static]]
+        parts = [pooled, static]
         returned = module.head(torch.cat(parts, dim=1))
         if module.linear is not None:
-            returned = returned + module.linear(static)
+            returned = returned + module.linear(part.linear_inputs.double())
         if hasattr(network_, "classes_"):
             return returned[0, 1] - returned[0, 0]
         objective = network_._objective
@@ -180,12 +180,12 @@ def test_errors(X):
     model = network(X, cell="rnn")
     with pytest.raises(ValueError, match="'rnn' has no gates"):
         lstm_gates(model, X)
-    with pytest.raises(ValueError, match="'nothing' is none of the histories"):
+    with pytest.raises(KeyError, match="no column 'nothing'"):
         gradient_flow(model, X, history="nothing")
     with pytest.raises(ValueError, match="network=3 is none of the 1 networks"):
         gradient_flow(model, X, network=3)
     model = network(both, bidirectional=True)
-    with pytest.raises(ValueError, match="say which: history="):
+    with pytest.raises(ValueError, match="choose one of them with history="):
         lstm_gates(model, both)
     with pytest.raises(ValueError, match="layer=1 is none of the 1 layers"):
         lstm_gates(model, both, history="other", layer=1)

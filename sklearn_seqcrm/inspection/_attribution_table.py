@@ -1,4 +1,12 @@
-"""The tidy table of attributions, part by part."""
+"""The table of attributions: a line for each row and event, field, feature or static.
+
+It is put together from parts with these columns::
+
+    row  history  position  customer  time  field  value  attribution
+    0    history         0  ann       ...   price    9.5          0.2   an event
+    0    history      <NA>  ann       NaT   count    1.0          0.1   a row feature
+    0    None         <NA>  ann       NaT   age       31         -0.4   a static
+"""
 
 from __future__ import annotations
 
@@ -10,9 +18,9 @@ import pandas as pd
 
 from sklearn_seqcrm._store import Column
 from sklearn_seqcrm.events import HistoryArray
-from sklearn_seqcrm.inspection._other_events import OwnEvents
+from sklearn_seqcrm.inspection._perturbations import RowEvents
 
-COLUMNS = (
+_COLUMNS = [
     "row",
     "history",
     "position",
@@ -21,18 +29,18 @@ COLUMNS = (
     "field",
     "value",
     "attribution",
-)
+]
 
 
 def event_lines(
     history: Any,
     array: HistoryArray,
-    events: OwnEvents,
+    events: RowEvents,
     field: str,
     values: Any,
     attribution: np.ndarray,
 ) -> pd.DataFrame:
-    """A line for each event.
+    """Return a line for each event.
 
     Parameters
     ----------
@@ -40,14 +48,14 @@ def event_lines(
         Name of the history column.
     array : HistoryArray of shape (n,)
         Histories of all rows.
-    events : OwnEvents of m events
-        Those that some row sees.
+    events : RowEvents of m events
+        Events that some row shows.
     field : str
-        Which fact of them it is.
+        Field that is attributed; ``"event"`` for the whole event.
     values : array-like of shape (m,) or None
-        What it was.
+        Values of the field.
     attribution : ndarray of shape (m,)
-        What it did.
+        Attributions.
     """
     clock = array.log.timeline.clock
     position = events.event - array.rows.start[events.row]
@@ -62,7 +70,7 @@ def event_lines(
             "customer": array.customers[events.row],
             "time": times,
             "field": field,
-            "value": _objects(values, len(attribution)),
+            "value": _as_objects(values, len(attribution)),
             "attribution": attribution,
         }
     )
@@ -75,14 +83,14 @@ def row_lines(
     values: Any,
     attribution: np.ndarray,
 ) -> pd.DataFrame:
-    """A line for each row, of something that is not of any event.
+    """Return a line for each row, for an input that belongs to no event.
 
     Parameters
     ----------
     history : str or None
-        The history column that a row feature is of; None for a static.
+        History column of a row feature; None for a static.
     array : HistoryArray of shape (n,)
-        Histories of the rows, which say whose they are.
+        Histories of the rows, which give the customers.
     field, values, attribution : object
         As in `event_lines`, of shape (n,).
     """
@@ -94,34 +102,35 @@ def row_lines(
             "position": pd.array([pd.NA] * n, dtype="Int64"),
             "customer": array.customers,
             "field": field,
-            "value": _objects(values, n),
+            "value": _as_objects(values, n),
             "attribution": attribution,
         }
     )
 
 
 def as_table(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    """All lines, row by row, events before what is of the row, in the order of time."""
+    """Return all lines sorted by row, history, and time; statics come last."""
     if not parts:
-        return pd.DataFrame(columns=list(COLUMNS))
+        return pd.DataFrame(columns=_COLUMNS)
+    # pandas warns about empty parts, whose dtypes it will stop to ignore.
     filled = [part for part in parts if len(part)] or parts[:1]
-    # Lines of rows have no time, which pandas fills in as missing.
-    table = pd.concat(filled, ignore_index=True).reindex(columns=list(COLUMNS))
+    table = pd.concat(filled, ignore_index=True).reindex(columns=_COLUMNS)
+    # Behind the events of a history (position NaN) are its row features; statics, with
+    # no history (code -1), are behind all histories.
     place = table["position"].fillna(np.iinfo("int64").max).to_numpy("int64")
     history = pd.factorize(table["history"])[0]
-    # Those without a history last.
     history = np.where(history < 0, history.max(initial=0) + 1, history)
     order = np.lexsort((place, history, table["row"]))
     return table.iloc[order].reset_index(drop=True)
 
 
 def values_of(column: Column, events: np.ndarray) -> np.ndarray:
-    """Values of a field at some events, as users know them."""
-    return _objects(column.to_pandas(events), len(events))
+    """Return the values of a field at some events, as they were in the user's table."""
+    return _as_objects(column.to_pandas(events), len(events))
 
 
-def _objects(values: Any, n: int) -> np.ndarray:
-    """Values of any type as objects; None for nothing."""
+def _as_objects(values: Any, n: int) -> np.ndarray:
+    """Return values of any dtype as objects; None becomes n times None."""
     if values is None:
         return np.full(n, None, dtype=object)
     return pd.Series(values).astype(object).to_numpy()

@@ -7,13 +7,20 @@ import pyarrow as pa
 import pytest
 from numpy.testing import assert_array_equal
 
-from sklearn_seqcrm._columns._roles import ColumnRoles
-from sklearn_seqcrm._columns._statics import as_levels, as_numbers, days_before, kind_of
-from sklearn_seqcrm._columns._table import Table
+from sklearn_seqcrm._columns import (
+    ColumnRoles,
+    Table,
+    as_levels,
+    as_numbers,
+    days_before,
+    kind_of,
+)
+from sklearn_seqcrm._columns._static_types import StaticType
 from sklearn_seqcrm.events import EventLog
+from tests.logs import log_of_table
 
 EVENTS = pd.DataFrame({"id": [11, 11, 12, 13], "time": [1, 3, 2, 4]})
-LOG = EventLog(EVENTS, "id", "time")
+LOG = log_of_table(EVENTS)
 ROWS = pd.DataFrame({"id": [12, 11, 13], "age": [30, 50, 40], "at": [3, 3, 4]})
 
 
@@ -21,13 +28,13 @@ def statics_of(X):
     return list(ColumnRoles.of(Table.of(X)).statics)
 
 
-def test_columns_are_sorted():
+def test_columns_get_roles():
     X = LOG.attach(LOG.attach(ROWS, cutoff=2, name="old"), cutoff="at", name="new")
-    reading = ColumnRoles.of(Table.of(X))
-    assert reading.histories == ("old", "new")
-    assert reading.statics == {"age": "numeric"}
-    assert list(reading.columns) == ["age", "old", "new"]
-    # A constant cutoff has no column; the row's own "at" is a feature then.
+    roles = ColumnRoles.of(Table.of(X))
+    assert roles.histories == ("old", "new")
+    assert roles.statics == {"age": "numeric"}
+    assert list(roles.columns) == ["age", "old", "new"]
+    # With a constant cutoff, the column "at" is no key but a feature.
     assert statics_of(LOG.attach(ROWS, cutoff=2)) == ["age", "at"]
 
 
@@ -95,7 +102,7 @@ def test_keys_of_the_second_history():
     assert statics_of(X.rename(columns={"shop": "store", "then": "later"})) == ["age"]
 
 
-def test_one_other_value_makes_a_static():
+def test_one_other_value_makes_a_key_a_static():
     many = pd.DataFrame({"id": np.tile([11, 12, 13], 20), "at": np.arange(60)})
     X = LOG.attach(many, cutoff="at").assign(who=many["id"], when=many["at"])
     assert statics_of(X) == []
@@ -103,13 +110,13 @@ def test_one_other_value_makes_a_static():
     assert statics_of(X) == ["who", "when"]
 
 
-def test_customers_that_the_log_does_not_know_say_nothing():
+def test_customers_not_in_the_log_are_ignored():
     rows = ROWS.assign(id=[12, 99, 13])
     X = LOG.attach(rows, cutoff="at").rename(columns={"id": "who"})
     assert statics_of(X) == ["age"]
 
 
-def test_one_customer_and_one_cutoff_may_be_chance():
+def test_one_customer_or_one_cutoff_may_be_chance():
     X = LOG.attach(pd.DataFrame({"id": [11, 11], "age": [11, 11]}), cutoff=3)
     assert statics_of(X) == ["age"]
     assert statics_of(X.assign(week=3)) == ["age", "week"]
@@ -122,7 +129,7 @@ def test_keys_of_an_object_array():
     assert statics_of(objects.assign(c=array.astype(object))) == ["b"]
 
 
-def test_values_that_cannot_be_told_apart_are_no_keys():
+def test_values_that_cannot_be_hashed_are_no_keys():
     X = LOG.attach(ROWS, cutoff="at").assign(tags=[["a"], ["b"], []])
     assert statics_of(X) == ["age", "tags"]
 
@@ -132,38 +139,38 @@ def test_values_that_cannot_be_told_apart_are_no_keys():
 
 def test_columns_are_found_by_name():
     X = LOG.attach(ROWS, cutoff="at").assign(city=["x", "y", "z"])
-    reading = ColumnRoles.of(Table.of(X))
-    first = reading.select(X, None).frame
+    roles = ColumnRoles.of(Table.of(X))
+    first = roles.select(X, None).frame
     assert list(first) == ["age", "history", "city"]
-    assert reading.select(first, None).frame is first
+    assert roles.select(first, None).frame is first
     moved = X[["city", "history", "age"]].assign(more=1, later=2)
-    pd.testing.assert_frame_equal(reading.select(moved, None).frame, first)
+    pd.testing.assert_frame_equal(roles.select(moved, None).frame, first)
 
 
 def test_missing_columns():
     X = LOG.attach(ROWS, cutoff="at")
-    reading = ColumnRoles.of(Table.of(X))
+    roles = ColumnRoles.of(Table.of(X))
     with pytest.raises(
         ValueError,
         match=r"lacks 1 of the 2 columns that object saw in fit: \['history'\]\. "
         r"It has others that fit had not: \['past'\]",
     ):
-        reading.select(X.rename(columns={"history": "past"}), object())
+        roles.select(X.rename(columns={"history": "past"}), object())
 
 
-def test_arrays_have_no_names_to_go_by():
+def test_arrays_have_no_names():
     objects = LOG.attach(ROWS, cutoff="at").to_numpy(dtype=object)
-    reading = ColumnRoles.of(Table.of(objects))
-    assert list(reading.columns) == ["x1", "x3"]
+    roles = ColumnRoles.of(Table.of(objects))
+    assert list(roles.columns) == ["x1", "x3"]
     with pytest.raises(ValueError, match=r"has 3 columns without names.*fitted on 4"):
-        reading.select(objects[:, :3], object())
+        roles.select(objects[:, :3], object())
 
 
-# Kinds ------------------------------------------------------------------------
+# Types of statics -------------------------------------------------------------
 
 NAN = np.nan
 DATES = pd.to_datetime(["2024-01-09", None])
-KINDS = {
+COLUMNS = {
     "int": ([1, 2], "numeric", [1, 2]),
     "infinite": ([np.inf, -np.inf], "numeric", [NAN, NAN]),
     "huge": ([1e300, -1e300], "numeric", [1e150, -1e150]),
@@ -206,18 +213,26 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("case", KINDS)
-def test_one_table_of_kinds(case):
-    values, kind, expected = KINDS[case]
+@pytest.mark.parametrize("case", COLUMNS)
+def test_types_and_values_of_statics(case):
+    values, name, expected = COLUMNS[case]
     column = pd.Series(values, name="v")
-    assert kind_of(column) == kind
+    assert kind_of(column) == name
     cutoffs = pd.DatetimeIndex(["2024-01-10"] * 2)
     read = {
         "numeric": as_numbers,
         "moment": lambda column: days_before(column, cutoffs),
         "category": as_levels,
-    }[kind]
+    }[name]
     assert_array_equal(read(column), np.array(expected))
+
+
+def test_a_type_without_a_method_cannot_be_made():
+    class Duration(StaticType):
+        name, needs_cutoffs, is_categorical = "duration", False, False
+
+    with pytest.raises(TypeError, match=r"abstract.*(encoder|features|includes)"):
+        Duration()
 
 
 @pytest.mark.parametrize(
@@ -230,8 +245,8 @@ def test_one_table_of_kinds(case):
         pd.Series([None, pd.NA], dtype=object),
     ],
 )
-def test_nothing_is_missing_whatever_its_type(missing):
-    """A row of NaT alone is one of datetimes, of a duration as well."""
+def test_missing_values_of_any_type(missing):
+    """pandas infers datetimes for a row of NaT alone, also in a column of durations."""
     column = pd.Series(missing)
     assert np.isnan(as_numbers(column)).all()
     assert np.isnan(days_before(column.astype(object), DATES[[0, 0]])).all()
@@ -239,20 +254,20 @@ def test_nothing_is_missing_whatever_its_type(missing):
 
 
 @pytest.mark.parametrize("column", [DATES, [1j, 2.0]])
-def test_what_is_no_quantity(column):
+def test_columns_that_are_no_quantities(column):
     with pytest.raises(TypeError, match="'v' held numbers in fit, but now"):
         as_numbers(pd.Series(column, name="v"))
 
 
 @pytest.mark.parametrize("column", [[20240109, 20240110], [2024.0, NAN], [True, False]])
 def test_numbers_are_no_datetimes(column):
-    """Since 1970, but in what unit?"""
+    """The unit of a time since 1970 would be unknown."""
     with pytest.raises(ValueError, match="'v' must hold datetimes"):
         days_before(pd.Series(column, name="v"), DATES[[0, 0]])
 
 
 def test_days_before_a_cutoff_are_exact():
-    """Also where a contract ends in a year that the cutoff's unit cannot hold."""
+    """Also in a year beyond the range of the unit of the cutoffs."""
     cutoffs = pd.DatetimeIndex(["2024-01-01 10:00", "2024-01-02 13:30"]).as_unit("ns")
     signup = pd.Series(cutoffs - pd.Timedelta("36h 17min"))
     assert set(days_before(signup, cutoffs)) == {36 / 24 + 17 / 1440}
@@ -260,7 +275,7 @@ def test_days_before_a_cutoff_are_exact():
     assert_array_equal(days_before(ends, cutoffs), [-2913173, np.nan])
 
 
-def test_values_of_another_kind_than_in_fit():
+def test_values_of_another_type_than_in_fit():
     with pytest.raises(TypeError, match=r"'v' held numbers in fit, but now.*soon"):
         as_numbers(pd.Series(["soon"], name="v"))
     with pytest.raises(ValueError, match=r"'v' must hold datetimes"):

@@ -1,0 +1,399 @@
+"""The types of ordinary columns, and everything that depends on the type.
+
+=========  =============================================  ==============================
+type       columns                                        values
+=========  =============================================  ==============================
+numeric    numbers, booleans, durations, also as          floats, durations in days;
+           objects; decimals                              infinite is missing
+moment     datetimes and dates, also as objects           days before the row's cutoff
+category   text, categoricals, and everything else        text; missing is None
+=========  =============================================  ==============================
+
+A network reads the values through the encoder of their type: one part of a
+ColumnTransformer. Estimators of tables read the values themselves.
+"""
+
+from __future__ import annotations
+
+import datetime
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from numbers import Number
+from typing import Any, ClassVar, Self, TypeAlias
+
+import numpy as np
+import pandas as pd
+from sklearn import config_context
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import NotFittedError
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+
+from sklearn_seqcrm._columns._statics import (
+    as_levels,
+    days_before,
+    numbers_of,
+    to_category,
+)
+from sklearn_seqcrm._store import unlike
+from sklearn_seqcrm.events import HistoryDtype
+
+Dtypes: TypeAlias = Mapping[Any, pd.CategoricalDtype]
+
+
+class StaticType(ABC):
+    """A type of ordinary columns.
+
+    A new type is a subclass in `STATIC_TYPES`. One that lacks a method below cannot be
+    instantiated.
+    """
+
+    name: ClassVar[str]
+    # Whether `encoder` needs the cutoffs: then the first history precedes its columns,
+    # because a ColumnTransformer shows its parts no other column.
+    needs_cutoffs: ClassVar[bool]
+    # Whether estimators of tables get levels instead of numbers. A column without any
+    # number is not handed on: boosting of scikit-learn 1.9 fails on it.
+    is_categorical: ClassVar[bool]
+
+    @abstractmethod
+    def includes(self, dtype: Any, objects: str | None) -> bool:
+        """Tell whether a column is of this type.
+
+        Parameters
+        ----------
+        dtype : dtype
+            dtype of the column.
+        objects : str or None
+            Type of its values as pandas infers it, for a column of objects.
+        """
+
+    @abstractmethod
+    def encoder(self) -> Pipeline:
+        """Return the transformer that makes standardised numbers for a network."""
+
+    @abstractmethod
+    def features(self, X: pd.DataFrame, cutoffs: pd.Index, dtypes: Dtypes) -> list[Any]:
+        """Return the values for estimators of tables, an array of shape (n,) a column.
+
+        Parameters
+        ----------
+        X : DataFrame of shape (n, n_columns)
+            Columns of this type.
+        cutoffs : Index of shape (n,)
+            Cutoffs of the rows.
+        dtypes : mapping of str to CategoricalDtype
+            Dtypes of the columns that are categorical in the output.
+        """
+
+
+class NumericType(StaticType):
+    """Numbers, booleans and durations."""
+
+    name = "numeric"
+    needs_cutoffs = False
+    is_categorical = False
+    _OBJECTS = ("boolean", "decimal", "floating", "integer", "mixed-integer-float")
+    _DURATIONS = ("timedelta", "timedelta64")
+
+    def includes(self, dtype: Any, objects: str | None) -> bool:
+        if objects is not None:
+            return objects in self._OBJECTS or objects in self._DURATIONS
+        return dtype.kind in "biufm" or pd.api.types.is_numeric_dtype(dtype)
+
+    def encoder(self) -> Pipeline:
+        return _scaled(FunctionTransformer(to_floats, feature_names_out=names_kept))
+
+    def features(self, X: pd.DataFrame, cutoffs: pd.Index, dtypes: Dtypes) -> list[Any]:
+        return list(numbers_of(X).T)
+
+
+class MomentType(StaticType):
+    """Datetimes and dates, as days before the cutoff of their row."""
+
+    name = "moment"
+    needs_cutoffs = True
+    is_categorical = False
+
+    def includes(self, dtype: Any, objects: str | None) -> bool:
+        if objects is not None:
+            return objects in ("date", "datetime", "datetime64")
+        if isinstance(dtype, pd.ArrowDtype) and issubclass(dtype.type, datetime.date):
+            return True
+        return pd.api.types.is_datetime64_any_dtype(dtype)
+
+    def encoder(self) -> Pipeline:
+        names_out = names_but_the_first
+        return _scaled(FunctionTransformer(to_days, feature_names_out=names_out))
+
+    def features(self, X: pd.DataFrame, cutoffs: pd.Index, dtypes: Dtypes) -> list[Any]:
+        return [days_before(column, cutoffs) for _, column in X.items()]
+
+
+class CategoryType(StaticType):
+    """Text, categoricals, and whatever is of no other type."""
+
+    name = "category"
+    needs_cutoffs = False
+    is_categorical = True
+
+    def includes(self, dtype: Any, objects: str | None) -> bool:
+        return True
+
+    def encoder(self) -> Pipeline:
+        levels = FunctionTransformer(to_levels, feature_names_out=names_kept)
+        one_hot = LevelEncoder(
+            handle_unknown="infrequent_if_exist",
+            min_frequency=0.005,
+            max_categories=50,
+            sparse_output=False,
+        )
+        return Pipeline([("functiontransformer", levels), ("onehotencoder", one_hot)])
+
+    def features(self, X: pd.DataFrame, cutoffs: pd.Index, dtypes: Dtypes) -> list[Any]:
+        return [to_category(X[name], dtypes[name]) for name in X]
+
+
+# The first that includes a column is its type: categories come last.
+STATIC_TYPES: dict[str, StaticType] = {
+    one.name: one for one in (NumericType(), MomentType(), CategoryType())
+}
+
+
+def kind_of(column: pd.Series) -> str:
+    """Return the type of a column that holds no histories.
+
+    Parameters
+    ----------
+    column : Series of shape (n,)
+        Any values.
+
+    Returns
+    -------
+    {"numeric", "moment", "category"}
+        As in the table above. Objects without a single value are a category, which
+        takes any later value.
+    """
+    dtype: Any = column.dtype
+    objects = _type_of_objects(column) if pd.api.types.is_object_dtype(dtype) else None
+    return next(
+        name for name, one in STATIC_TYPES.items() if one.includes(dtype, objects)
+    )
+
+
+def _type_of_objects(column: pd.Series) -> str:
+    """Infer the type of objects, as database drivers and ColumnTransformer return."""
+    found = pd.api.types.infer_dtype(column, skipna=True)
+    if found == "mixed" and all(isinstance(v, Number) for v in column.dropna()):
+        return "decimal"  # among floats, which pandas calls mixed
+    return found
+
+
+def static_parts(exposure: Any = None) -> list[tuple[str, Any, Any]]:
+    """Return the parts of a ColumnTransformer that turn statics into numbers.
+
+    Parameters
+    ----------
+    exposure : str, int or None, default=None
+        Name of a numeric column that is left out.
+
+    Returns
+    -------
+    list of (str, estimator, callable)
+        ``"numeric"``: missing and infinite numbers imputed by the median and marked in
+        an indicator column; standardised. ``"moment"``: datetimes as days before the
+        cutoff of the first history, then like numbers. ``"category"``: strings,
+        categoricals and other objects one-hot; rare levels and levels not seen in
+        training share a column.
+    """
+    # Only a number can be an exposure, so only the numeric part leaves it out.
+    return [
+        (
+            name,
+            one.encoder(),
+            ColumnsOfKind(name, exposure if name == "numeric" else None),
+        )
+        for name, one in STATIC_TYPES.items()
+    ]
+
+
+class ColumnsOfKind:
+    """Select the columns of one type, as a ColumnTransformer does.
+
+    Parameters
+    ----------
+    kind : {"history", "numeric", "moment", "category", "exposure"}
+        The type. ``"moment"`` puts the first history, which has the cutoffs, before the
+        datetimes.
+    exposure : str, int or None, default=None
+        Name of the column that is the only one of type ``"exposure"``.
+    """
+
+    def __init__(self, kind: str, exposure: Any = None) -> None:
+        self.kind = kind
+        self.exposure = exposure
+
+    def __call__(self, X: pd.DataFrame) -> list[Any]:
+        """Return the names of the columns of X of this type."""
+        types = {
+            name: "history" if isinstance(dtype, HistoryDtype) else kind_of(X[name])
+            for name, dtype in X.dtypes.items()
+        }
+        if self.exposure in types:
+            _refuse_no_quantity(X[self.exposure], types[self.exposure])
+            types[self.exposure] = "exposure"
+        own = [name for name, one in types.items() if one == self.kind]
+        if own and self.kind in STATIC_TYPES and STATIC_TYPES[self.kind].needs_cutoffs:
+            histories = [name for name, one in types.items() if one == "history"]
+            return histories[:1] + own
+        return own
+
+    def __repr__(self) -> str:
+        """Return the call that makes it."""
+        exposure = "" if self.exposure is None else f", {self.exposure!r}"
+        return f"{type(self).__name__}({self.kind!r}{exposure})"
+
+
+class _UniqueNamesMixin:
+    """Append underscores to output names that are repeated."""
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the names of the output columns.
+
+        Parameters
+        ----------
+        input_features : array-like of str or None, default=None
+            None, or the names that `fit` saw.
+
+        Returns
+        -------
+        ndarray of shape (n_features_out,), object
+            The names that scikit-learn gives; underscores are appended to repeated
+            names.
+        """
+        names = super().get_feature_names_out(input_features)  # type: ignore[misc]
+        return np.array(unlike(names), dtype=object)
+
+
+class LevelEncoder(_UniqueNamesMixin, OneHotEncoder):
+    """One-hot encode levels into columns with unique names.
+
+    scikit-learn names the column of rare levels "infrequent_sklearn". A column may
+    have a level of that name, such as those that HistoryAggregator returns. The level
+    "b_c" of a column "a" has the same name as the level "c" of a column "a_b".
+    """
+
+
+class MarkingImputer(_UniqueNamesMixin, SimpleImputer):
+    """Impute numbers, and give the missing-value indicators unique names.
+
+    scikit-learn names the indicator of a column "a" "missingindicator_a", which may be
+    the name of another column.
+    """
+
+
+def _refuse_no_quantity(exposure: pd.Series, static_type: str) -> None:
+    """Raise a TypeError for an exposure that is neither number nor duration."""
+    if static_type != "numeric":
+        is_moment = static_type == "moment"
+        what = "datetimes" if is_moment else f"values of type {exposure.dtype}"
+        raise TypeError(
+            f"The exposure {exposure.name!r} must hold numbers or durations; it holds "
+            f"{what}, such as {exposure.iloc[:2].tolist()}. pd.to_numeric and "
+            "pd.to_timedelta read text; a datetime becomes a duration by subtraction."
+        )
+
+
+class SteadyScaler(StandardScaler):
+    """Standardise columns; a column that was constant in training becomes 0.
+
+    A network draws a weight at random for such a column and learns nothing about it.
+    scikit-learn leaves its scale at 1, so that a value that first varies after training
+    (an income recorded too late) would dominate every score, and the rounding error of
+    a mean of 1e300 would overflow float32. An infinite scale makes the column 0.
+    """
+
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Self:
+        """Learn means and scales.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, n_columns)
+            Numbers.
+        y : None
+            Ignored.
+        sample_weight : array-like of shape (n,) or None, default=None
+            Weights of the rows.
+
+        Returns
+        -------
+        SteadyScaler
+            The fitted scaler.
+        """
+        super().partial_fit(X, y, sample_weight)
+        if self.with_std:
+            # A standard deviation below a few rounding errors of the mean is 0.
+            rounding = 8 * np.finfo("float64").eps * np.abs(self.mean_)
+            self.scale_[np.sqrt(self.var_) <= rounding] = np.inf
+        return self
+
+
+# Streaming and the ONNX export recognise the encoders by these functions' names.
+
+
+def to_floats(X: pd.DataFrame) -> pd.DataFrame:
+    """Convert numbers, booleans and durations to floats; infinite is missing."""
+    return pd.DataFrame(numbers_of(X), X.index, X.columns)
+
+
+def to_days(X: pd.DataFrame) -> pd.DataFrame:
+    """Convert datetimes to days before the cutoff of the first column, a history."""
+    cutoffs = X.iloc[:, 0].array.cutoffs
+    return X.iloc[:, 1:].apply(
+        lambda column: pd.Series(days_before(column, cutoffs), column.index)
+    )
+
+
+def to_levels(X: pd.DataFrame) -> pd.DataFrame:
+    """Convert categories to text, and every missing value to None."""
+    # OneHotEncoder takes None and NaN for two levels, fails on pd.NA, and does not
+    # sort numbers among text.
+    levels = {name: as_levels(X[name]) for name in X}
+    return pd.DataFrame(levels, X.index, dtype=object)
+
+
+def names_kept(transformer: Any, names: np.ndarray | None) -> np.ndarray:
+    """Return the names of the columns that `to_floats` and `to_levels` return.
+
+    Raises
+    ------
+    NotFittedError
+        If there are no such columns, so that nothing was fitted. "one-to-one" would
+        return no array, at which the HTML of scikit-learn 1.9 fails.
+    """
+    if names is None:
+        raise NotFittedError("No column of this type was seen in fit.")
+    return names
+
+
+def names_but_the_first(transformer: Any, names: np.ndarray) -> np.ndarray:
+    """Return the names of the columns that `to_days` returns."""
+    return names[1:]
+
+
+def _scaled(to_numbers: BaseEstimator) -> Pipeline:
+    """Impute by the median, mark what was missing, and standardise."""
+    impute = MarkingImputer(
+        strategy="median", add_indicator=True, keep_empty_features=True
+    )
+    with config_context(enable_metadata_routing=True):
+        # sample_weight is for the estimator, also where metadata are routed.
+        scale = SteadyScaler().set_fit_request(sample_weight=False)
+    return Pipeline(
+        [
+            ("functiontransformer", to_numbers),
+            ("simpleimputer", impute),
+            ("standardscaler", scale),
+        ]
+    )

@@ -1,0 +1,458 @@
+"""Elementary distributions with seeded draws: categorical, and mixtures with atoms.
+
+Each distribution stands once: its parameters are computed in one place, and log
+probabilities, survival and draws derive from them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import torch
+from torch import nn
+
+from sklearn_seqcrm._recurrent.network import Linear, new_linear
+
+# Random numbers ----------------------------------------------------------------------
+
+# Constants of splitmix64 (Steele, Lea and Flood, "Fast Splittable Pseudorandom Number
+# Generators", OOPSLA 2014, https://doi.org/10.1145/2660193.2660195).
+_STEP = np.uint64(0x9E3779B97F4A7C15)
+_FACTORS = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+
+
+class PathDraws:
+    """One random number generator per path.
+
+    A path advances its own generator alone, and only when it draws. So the numbers of
+    a path follow from its key, whatever paths are simulated beside it::
+
+        customer, cutoff, events --hash--> row --seed--> key --path number--> state
+
+    Parameters
+    ----------
+    state : ndarray of shape (n_all,), uint64
+        State of each generator. It is advanced in place, also through selections that
+        `take` returned.
+    index : ndarray of shape (n,), int64, or None, default=None
+        Positions of the selected generators; None: all.
+    row : ndarray of shape (n_all,), int64, or None, default=None
+        Row of each path, ascending. If given, the k paths of a row that draw together
+        get one number from each of k equal parts of [0, 1), in random order (Latin
+        hypercube sampling: McKay, Beckman and Conover, Technometrics 21(2), 1979,
+        https://doi.org/10.2307/1268522). Each number is uniform, and means over the
+        paths of a row vary less than those of independent numbers.
+
+    References
+    ----------
+    G. L. Steele, D. Lea and C. H. Flood, "Fast Splittable Pseudorandom Number
+    Generators", OOPSLA 2014, https://doi.org/10.1145/2660193.2660195.
+    """
+
+    def __init__(
+        self,
+        state: np.ndarray,
+        index: np.ndarray | None = None,
+        row: np.ndarray | None = None,
+    ) -> None:
+        self._state = state
+        self._index = np.arange(len(state)) if index is None else index
+        self._row = row
+
+    @classmethod
+    def of_paths(
+        cls, keys: np.ndarray, path: np.ndarray, row: np.ndarray | None = None
+    ) -> Self:
+        """Return the generators of some paths.
+
+        Parameters
+        ----------
+        keys : ndarray of shape (n,), uint64
+            Key of the row of each path.
+        path : ndarray of shape (n,), int64
+            Number of each path within its row.
+        row : ndarray of shape (n,), int64, or None, default=None
+            Rows to stratify by, as in the class.
+        """
+        return cls(_mix_bits(keys + _mix_bits(path.astype("uint64") + _STEP)), row=row)
+
+    @classmethod
+    def of_seed(cls, seed: int, n: int) -> Self:
+        """Return n generators that follow from a seed."""
+        return cls.of_paths(np.full(n, seed, "uint64"), np.arange(n))
+
+    def __len__(self) -> int:
+        """Return the number of paths."""
+        return len(self._index)
+
+    def take(self, kept: Any) -> PathDraws:
+        """Return the generators at some positions, an array or tensor of int64."""
+        if isinstance(kept, torch.Tensor):
+            kept = kept.cpu().numpy()
+        return PathDraws(self._state, self._index[kept], self._row)
+
+    def concat(self, more: PathDraws) -> PathDraws:
+        """Return these generators, not stratified, followed by others."""
+        assert self._row is None
+        assert more._row is None
+        states = self._state[self._index], more._state[more._index]
+        return PathDraws(np.concatenate(states))
+
+    def uniform(self, like: torch.Tensor) -> torch.Tensor:
+        """Draw one number in [0, 1) per path, shape (n,).
+
+        Parameters
+        ----------
+        like : Tensor
+            Gives dtype and device of the numbers.
+        """
+        # As many digits as the dtype holds; a rounded number could be 1.
+        digits = 53 if like.dtype == torch.float64 else 24
+        numbers = (self._next() >> np.uint64(64 - digits)) * 2.0**-digits
+        if self._row is not None:
+            numbers = self._stratify(numbers)
+        drawn = torch.from_numpy(numbers).to(like.device, like.dtype)
+        return drawn.clamp(max=1 - 2.0**-digits)
+
+    def normal(self, like: torch.Tensor) -> torch.Tensor:
+        """Draw one standard normal number per path, shape (n,); see `uniform`."""
+        drawn = self.uniform(like.new_zeros(0, dtype=torch.float64))
+        # Never 0, whose quantile would be infinite.
+        return torch.special.ndtri(drawn.clamp(min=2.0**-54)).to(like.dtype)
+
+    def _next(self) -> np.ndarray:
+        """Return the next 64 bits of each generator, shape (n,), uint64."""
+        self._state[self._index] += _STEP
+        return _mix_bits(self._state[self._index])
+
+    def _stratify(self, numbers: np.ndarray) -> np.ndarray:
+        """Move the k numbers of a row into k different parts of [0, 1)."""
+        assert self._row is not None
+        if not len(numbers):
+            return numbers
+        row = self._row[self._index]
+        first = np.flatnonzero(np.diff(row, prepend=-1))
+        count = np.diff(first, append=len(row))
+        # A second number per path gives the random order of the parts within a row.
+        order = np.argsort(row + (self._next() >> np.uint64(11)) * 2.0**-53)
+        place = np.empty(len(row), dtype="int64")
+        place[order] = np.arange(len(row))
+        return (place - first.repeat(count) + numbers) / count.repeat(count)
+
+
+def path_keys(rows: np.ndarray, seed: int, count: bool) -> np.ndarray:
+    """Return keys of rows for `PathDraws.of_paths`.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (n,), uint64
+        Hash of each row, equal for equal rows.
+    seed : int
+        Seed of all draws.
+    count : bool
+        Whether equal rows get different keys, by the number of equal rows before.
+
+    Returns
+    -------
+    ndarray of shape (n,), uint64
+        Keys, which depend on the row, the seed and equal rows alone.
+    """
+    keys = _mix_bits(rows + _mix_bits(np.full(1, seed, "uint64") + _STEP))
+    if not count:
+        return keys
+    order = np.argsort(rows, kind="stable")
+    ranked = rows[order]
+    n_before = np.empty(len(rows), dtype="uint64")
+    n_before[order] = np.arange(len(rows)) - np.searchsorted(ranked, ranked)
+    return _mix_bits(keys + n_before * _FACTORS[0])
+
+
+def _mix_bits(numbers: np.ndarray) -> np.ndarray:
+    """Return the splitmix64 output function of numbers, shape (n,), uint64."""
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * _FACTORS[0]
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * _FACTORS[1]
+    return numbers ^ (numbers >> np.uint64(31))
+
+
+# Categorical distributions -----------------------------------------------------------
+
+
+def draw_logits(logits: torch.Tensor, draws: PathDraws) -> torch.Tensor:
+    """Draw an index from the softmax of each row of logits, shape (n,), int64."""
+    return draw_weights(torch.softmax(logits, dim=1), draws)
+
+
+def draw_weights(weights: torch.Tensor, draws: PathDraws) -> torch.Tensor:
+    """Draw an index in proportion to each row of weights, shape (n,), int64."""
+    return quantile_index(weights, draws.uniform(weights))
+
+
+def quantile_index(weights: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:
+    """Return the index at a quantile of each row of weights, shape (n,), int64.
+
+    Inverse transform sampling: `uniform`, of shape (n,), are numbers in [0, 1).
+    """
+    cumulative = weights.cumsum(dim=1)
+    at = uniform[:, None] * cumulative[:, -1:]
+    index = torch.searchsorted(cumulative, at, right=True)[:, 0]
+    # Rounding may take the quantile up to the end.
+    return index.clamp(max=weights.shape[1] - 1)
+
+
+def draw_shared(weights: torch.Tensor, draws: PathDraws) -> torch.Tensor:
+    """Draw an index for each path from weights of shape (K,), float64, for all."""
+    cumulative = weights.cumsum(dim=0)
+    at = draws.uniform(cumulative) * cumulative[-1]
+    index = torch.searchsorted(cumulative, at, right=True)
+    return index.clamp(max=len(weights) - 1)
+
+
+def pick(numbers: torch.Tensor, column: torch.Tensor) -> torch.Tensor:
+    """Return the number in the given column of each row, shape (n,)."""
+    return numbers.gather(1, column[:, None])[:, 0]
+
+
+# Mixtures of normals and atoms -------------------------------------------------------
+
+# Narrower cells, in standard deviations, have the density at the middle times the
+# width: a difference of two float32 numbers that agree in most digits is worse. The
+# relative error is at most 1e-4.
+_NARROW = 0.03
+# Standard deviations of a component are at least the exponential of this.
+_LEAST_LOG_STD = -4.6
+# Standard deviations below the upper end of a cell at which a cell without a lower end
+# is cut off.
+_FAR = 40.0
+_LOG_ROOT_TWO_PI = 0.5 * math.log(2 * math.pi)
+# Beyond this many standard deviations a float64 has few digits left of a tail.
+_LAST_TAIL = 30.0
+# Output layers start with small weights: training begins near the distribution of all
+# events together, and learns from there how events differ.
+_START_WEIGHT = 0.1
+NO_ATOM = -1
+
+
+@torch.no_grad()
+def new_output(
+    n_inputs: int, bias: Sequence[float], generator: torch.Generator
+) -> Linear:
+    """Return a linear layer whose outputs are about `bias` before training."""
+    layer = new_linear(n_inputs, len(bias), generator)
+    layer.weight.mul_(_START_WEIGHT)
+    layer.bias.copy_(torch.tensor(bias, dtype=torch.float32, device="cpu"))
+    return layer
+
+
+def start_of_components(values: np.ndarray, n: int) -> tuple[tuple[float, ...], float]:
+    """Return n quantiles of values, and their standard deviation (1 if it is 0)."""
+    quantiles = np.quantile(values, (np.arange(n) + 0.5) / n)
+    return tuple(quantiles.tolist()), float(values.std()) or 1.0
+
+
+class AtomMixture(NamedTuple):
+    """For each row a mixture of A atoms (point masses) and K normal components.
+
+    With the log probabilities ``a`` of atoms, ``w`` of components, their means ``m``
+    and standard deviations ``s``::
+
+        P(atom j)             = exp(a_j)
+        P(upper - width < x <= upper, no atom)
+                              = sum_k exp(w_k) [Phi((upper - m_k) / s_k)
+                                                - Phi((upper - width - m_k) / s_k)]
+        P(x > lower, no atom) = sum_k exp(w_k) Phi((m_k - lower) / s_k)
+
+    A probability of a cell (interval censoring) is never above 1, whereas a density
+    grows without bound where a component narrows down on a number that repeats.
+
+    Parameters
+    ----------
+    log_atoms : Tensor of shape (n, A)
+        Log probability of each atom.
+    log_weights : Tensor of shape (n, K)
+        Log probability of each component.
+    mean, std : Tensor of shape (n, K)
+        Mean and standard deviation of each component.
+    """
+
+    log_atoms: torch.Tensor
+    log_weights: torch.Tensor
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def take(self, rows: torch.Tensor) -> AtomMixture:
+        """Return the mixtures of some rows."""
+        return AtomMixture(*(numbers[rows] for numbers in self))
+
+    def log_cell(self, upper: torch.Tensor, width: torch.Tensor) -> torch.Tensor:
+        """Return the log probability that components give to cells, shape (n,)."""
+        inside = log_normal_cell(upper, width, self.mean, self.std)
+        return torch.logsumexp(self.log_weights + inside, dim=1)
+
+    def log_survival(self, lower: torch.Tensor) -> torch.Tensor:
+        """Return the log probability that components give beyond `lower`, (n,)."""
+        return torch.logsumexp(self._log_tails(lower), dim=1)
+
+    def draw(
+        self, draws: PathDraws, is_possible: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw an atom or a number for each row.
+
+        Parameters
+        ----------
+        draws : PathDraws of n
+            Random numbers.
+        is_possible : Tensor of shape (A + K,), bool
+            Atoms, then components, that may be drawn.
+
+        Returns
+        -------
+        atom : Tensor of shape (n,), int64
+            Atom that was drawn; `NO_ATOM` for a number.
+        number : Tensor of shape (n,)
+            Number, meaningless where there is an atom.
+        """
+        logits = torch.cat([self.log_atoms, self.log_weights], dim=1)
+        index = draw_logits(logits.masked_fill(~is_possible, -torch.inf), draws)
+        component = index - self.log_atoms.shape[1]
+        own = component.clamp(min=0)
+        mean = pick(self.mean, own)
+        number = mean + pick(self.std, own) * draws.normal(mean)
+        return index.masked_fill(component >= 0, NO_ATOM), number
+
+    def draw_beyond(self, lower: torch.Tensor, draws: PathDraws) -> torch.Tensor:
+        """Draw a number given that it is no atom and exceeds `lower`.
+
+        One uniform number u per path chooses the component and, by where u falls within
+        the share of the component, the quantile of its truncated normal. So what
+        stratifies u stratifies both.
+
+        Parameters
+        ----------
+        lower : Tensor of shape (n,)
+            Exclusive lower limits.
+        draws : PathDraws of n
+            Random numbers.
+
+        Returns
+        -------
+        Tensor of shape (n,), float64
+            Numbers.
+        """
+        shares = torch.softmax(self._log_tails(lower).double(), dim=1)
+        cumulative = shares.cumsum(dim=1)
+        at = draws.uniform(cumulative) * cumulative[:, -1]
+        index = torch.searchsorted(cumulative, at[:, None], right=True)[:, 0]
+        index = index.clamp(max=shares.shape[1] - 1)
+        own = pick(shares, index)
+        within = (at - pick(cumulative, index) + own) / own
+        mean, std = pick(self.mean, index).double(), pick(self.std, index).double()
+        return truncated_normal(lower.double(), mean, std, within.clamp(0, 1 - 1e-12))
+
+    def _log_tails(self, lower: torch.Tensor) -> torch.Tensor:
+        """Return log P(component, x > lower), shape (n, K)."""
+        z = (self.mean - lower[:, None]) / self.std
+        return self.log_weights + torch.special.log_ndtr(z)
+
+
+class MixtureDensity(nn.Module):
+    """An output layer whose outputs are the parameters of an `AtomMixture`.
+
+    Parameters
+    ----------
+    size : int
+        Length of the context vector, on which the mixture depends.
+    shares : ndarray of shape (A,)
+        Probability of each atom before training.
+    quantiles : tuple of K floats
+        Means of the components before training.
+    spread : float
+        Standard deviation of the numbers, from which those of components start.
+    is_possible : list of A + K bools
+        Atoms and components that may be drawn. The others have a probability all the
+        same, so that a new value costs much and not infinitely much.
+    generator : torch.Generator
+        Draws first weights.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        shares: np.ndarray,
+        quantiles: Sequence[float],
+        spread: float,
+        is_possible: list[bool],
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        n = self.n_components = len(quantiles)
+        self.n_atoms = len(shares)
+        # Each component starts with an equal share of what is no atom.
+        others = math.log((1 - shares.sum()) / n)
+        logits = [*np.log(shares).tolist(), *[others] * n]
+        # Narrower than all numbers together: components share their range.
+        log_std = math.log(max(0.7 * spread, 2 * math.exp(_LEAST_LOG_STD)))
+        # The inverse of the softplus in `mixture`.
+        raw = math.log(math.expm1(log_std - _LEAST_LOG_STD)) + _LEAST_LOG_STD
+        self.output = new_output(size, [*logits, *quantiles, *[raw] * n], generator)
+        possible = torch.tensor(is_possible, device="cpu")
+        self.register_buffer("is_possible", possible, persistent=False)
+
+    def mixture(self, context: torch.Tensor) -> AtomMixture:
+        """Return the mixtures given contexts of shape (n, size)."""
+        n = self.n_components
+        logits, mean, raw = self.output(context).split([self.n_atoms + n, n, n], dim=1)
+        log_atoms, log_weights = torch.log_softmax(logits, dim=1).split(
+            [self.n_atoms, n], dim=1
+        )
+        above = nn.functional.softplus(raw - _LEAST_LOG_STD)
+        return AtomMixture(log_atoms, log_weights, mean, (above + _LEAST_LOG_STD).exp())
+
+
+def log_normal_cell(
+    upper: torch.Tensor, width: torch.Tensor, mean: torch.Tensor, std: torch.Tensor
+) -> torch.Tensor:
+    """Return log P(upper - width < x <= upper) of normal components.
+
+    Parameters
+    ----------
+    upper, width : Tensor of shape (n,)
+        Upper end and width of the cells; with infinite width a cell has no lower end.
+    mean, std : Tensor of shape (n, K)
+        Components.
+
+    Returns
+    -------
+    Tensor of shape (n, K)
+        Log probabilities.
+    """
+    is_open = width.isinf()[:, None]
+    high = (upper[:, None] - mean) / std  # (n, K)
+    # Also branches that torch.where leaves out must be finite, or gradients are not.
+    wide = torch.where(is_open, _NARROW, width[:, None]) / std
+    low = torch.where(is_open, high.clamp(max=0) - _FAR, high - wide)
+    middle = high - wide / 2
+    density = wide.log() - middle.square() / 2 - _LOG_ROOT_TWO_PI
+    is_narrow = (wide < _NARROW) & ~is_open
+    if is_narrow.all():  # times with a fine resolution; the rest takes most of the time
+        return density
+    # Differences on the side where both tails are small keep their digits.
+    turned = (middle > 0) & ~is_open
+    larger = torch.special.log_ndtr(torch.where(turned, -low, high))
+    smaller = torch.special.log_ndtr(torch.where(turned, -high, low))
+    share = (smaller - larger).clamp(max=-1e-6)
+    difference = larger + torch.log(-torch.expm1(share))
+    return torch.where(is_narrow, density, difference)
+
+
+def truncated_normal(
+    lower: torch.Tensor, mean: torch.Tensor, std: torch.Tensor, uniform: torch.Tensor
+) -> torch.Tensor:
+    """Return quantiles of normals beyond `lower`, all of shape (n,), float64."""
+    least = ((lower - mean) / std).clamp(max=_LAST_TAIL)
+    # Never 0, whose quantile would be infinite.
+    tail = torch.special.ndtr(-least) * (1 - uniform)
+    z = -torch.special.ndtri(tail.clamp(min=1e-300))
+    return torch.maximum(mean + std * torch.maximum(z, least), lower)

@@ -1,0 +1,199 @@
+"""What every type of field must have: what is learned of it, and its distribution.
+
+A new type is one file with a `LearnedField` and a `FieldDensity`, and a line in
+`_learned.FIELD_TYPES`. A type that lacks a method cannot be made.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from sklearn_seqcrm._store import Column
+from sklearn_seqcrm.event_model._copy_mechanism import (
+    CopyCandidates,
+    CopyMechanism,
+    CopyState,
+)
+from sklearn_seqcrm.event_model._distributions import PathDraws
+
+
+class TrainingEvents(NamedTuple):
+    """Training events that have a field, customer by customer, in order.
+
+    Parameters
+    ----------
+    times : ndarray of shape (n,)
+        Their times.
+    moment : ndarray of shape (n,), int64
+        Number of the moment of each, ascending; no two customers share one.
+    customer : ndarray of shape (n,), int64
+        Number of the customer of each, ascending.
+    """
+
+    times: np.ndarray
+    moment: np.ndarray
+    customer: np.ndarray
+
+
+class FieldBlocks(NamedTuple):
+    """Where a field stands in the encoded events.
+
+    Parameters
+    ----------
+    code : int or None
+        Column of its codes; None: it has none.
+    channels : list of int
+        Its channels: the scaled number, and a mark of missing ones if there are any.
+    targets : slice
+        Channels of its targets for the likelihood, which the network does not take in.
+    """
+
+    code: int | None
+    channels: list[int]
+    targets: slice
+
+
+class FieldDensity(nn.Module, ABC):
+    """The distribution of a field of the next event, given a context.
+
+    Parameters
+    ----------
+    size : int
+        Length of a context.
+    field : LearnedField
+        What was learned of the field.
+    blocks : FieldBlocks
+        Where the field stands in the encoded events.
+    copies : bool
+        Whether values may be copied from the history, if the type of field can.
+    generator : torch.Generator
+        Draws first weights.
+
+    Attributes
+    ----------
+    copies : CopyMechanism or None
+        None: no value is copied from the history.
+    shrinkage : Tensor or None
+        Factors of the context outside of training; None: it is never shrunk.
+    """
+
+    copies: CopyMechanism | None
+    shrinkage: torch.Tensor | None
+
+    @abstractmethod
+    def own_input(self, values: Any, codes: Any) -> Any:
+        """Return what the network takes in of this field, from channels and codes."""
+
+    @abstractmethod
+    def own_target(self, values: Any, codes: Any) -> Any:
+        """Return what `log_prob` takes of this field, from channels and codes."""
+
+    @abstractmethod
+    def context(self, own: torch.Tensor) -> torch.Tensor:
+        """Return what a value adds to the context of later fields, shape (n, size)."""
+
+    @abstractmethod
+    def log_prob(
+        self,
+        context: torch.Tensor,
+        target: torch.Tensor,
+        candidates: CopyCandidates | None = None,
+        is_tie: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return the log probability of values, shape (n,).
+
+        Parameters
+        ----------
+        context : Tensor of shape (n, size)
+            State, time and fields before this one.
+        target : Tensor of shape (n,) or (n, k)
+            The values, as `own_target` returns them.
+        candidates : CopyCandidates of n or None, default=None
+            What can be copied; None: nothing.
+        is_tie : Tensor of shape (n,), bool, or None, default=None
+            Whether the event is at the moment of the previous one; None: none is.
+        """
+
+    @abstractmethod
+    def draw(
+        self,
+        context: torch.Tensor,
+        draws: PathDraws,
+        state: CopyState | None = None,
+        is_tie: torch.Tensor | None = None,
+    ) -> Any:
+        """Draw values for `LearnedField.column`.
+
+        Parameters
+        ----------
+        context, is_tie
+            As in `log_prob`.
+        draws : PathDraws of n
+            Random numbers.
+        state : CopyState of n or None, default=None
+            What can be copied; None: nothing.
+        """
+
+    @abstractmethod
+    def write(
+        self, encoded: tuple[Any, Any], channels: np.ndarray, codes: np.ndarray
+    ) -> None:
+        """Write encoded values to their place in channels and codes."""
+
+
+class LearnedField(ABC):
+    """What was learned of a field from the training events."""
+
+    # Channels that the likelihood needs beside what the network takes in.
+    n_targets: ClassVar[int]
+    density: ClassVar[type[FieldDensity]]
+
+    @classmethod
+    @abstractmethod
+    def learn(
+        cls, encoder: Any, column: Column, events: TrainingEvents, n_components: int
+    ) -> LearnedField:
+        """Learn from the values of training events.
+
+        Parameters
+        ----------
+        encoder : Vocabulary, NumericField
+            Encoder of the field.
+        column : Column of n
+            The values.
+        events : TrainingEvents of n
+            When and whose they are.
+        n_components : int
+            Components of a mixture.
+        """
+
+    @abstractmethod
+    def targets(self, column: Column, times: np.ndarray) -> np.ndarray:
+        """Return targets of the likelihood, shape (n, n_targets), float32."""
+
+    @abstractmethod
+    def column(
+        self, drawn: Any, applies: np.ndarray, draws: PathDraws, times: np.ndarray
+    ) -> Column:
+        """Return drawn values as the log has them.
+
+        Parameters
+        ----------
+        drawn : object
+            What `FieldDensity.draw` returned for n events.
+        applies : ndarray of shape (n,), bool
+            Whether the event has the field; otherwise it is missing.
+        draws : PathDraws of n
+            Random numbers.
+        times : ndarray of shape (n,)
+            Times of the events.
+        """
+
+    @abstractmethod
+    def empty_column(self) -> Column:
+        """Return a column of no events."""

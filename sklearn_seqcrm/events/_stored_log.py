@@ -1,0 +1,273 @@
+"""A log that is written to files and read from them: one table, or a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, Self
+
+from sklearn_seqcrm._store import Kinds, get_entry
+from sklearn_seqcrm.events._disk import new_log, open_log
+from sklearn_seqcrm.events._look_like_ids import warn_id_like_fields
+from sklearn_seqcrm.events._parquet import (
+    observation_from_json,
+    observation_to_json,
+    read_log,
+    write_log,
+)
+from sklearn_seqcrm.events._read import Events, read_events, read_table
+from sklearn_seqcrm.events._viewable_log import ViewableLog
+
+
+class StoredLog(ViewableLog):
+    """A raw log with the methods that write and read files."""
+
+    def to_parquet(self, path: Any) -> None:
+        """Write the log to a parquet file; needs pyarrow.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to write. Any parquet reader sees the events as a plain table. An
+            existing file is replaced when the new one is complete, and stays as it is
+            if writing fails; a link stays, and the file that it points to is replaced.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the folder of the file is missing.
+        PermissionError
+            If the file exists and is not writeable.
+        TypeError
+            If ids or levels are of a type that parquet cannot store, such as the
+            intervals of ``pd.cut`` and periods.
+        ValueError
+            If `path` exists and is not a regular file.
+
+        Notes
+        -----
+        The metadata of the file hold a SHA-256 of all its bytes, under the key
+        ``sklearn_seqcrm.seal``, which `from_parquet` verifies.
+        """
+        observation = observation_to_json(self._timeline.observation)
+        # Vectors as matrices: in a DataFrame they are objects.
+        columns: dict[Any, Any] = dict(self.to_frame().items())
+        columns |= {name: self.column(name).stored() for name in self.fields}
+        note = {"record": observation, "kinds": self._kinds}
+        write_log(columns, self._names, note, path)
+
+    @classmethod
+    def from_parquet(cls, path: Any) -> Self:
+        """Read a log that `to_parquet` wrote; needs pyarrow.
+
+        Parameters
+        ----------
+        path : str or path-like
+            File to read.
+
+        Returns
+        -------
+        EventLog
+            The same events, customers and fields.
+
+        Raises
+        ------
+        ValueError
+            If the file is an ordinary table, without a note of its customer and time
+            columns, if any byte of it was changed or lost since it was written, or if a
+            later version of this library wrote it.
+        """
+        frame, names, note = read_log(path)
+        timeline, columns = read_events(read_table(frame), *names, None)
+        # A table alone would end with its last event.
+        observation = observation_from_json(note, timeline.clock, path)
+        timeline = replace(timeline, observation=observation)
+        kinds = get_entry(note, "kinds", list | None, path)
+        kinds = None if kinds is None else Kinds.of(*kinds)
+        return cls.of(timeline, columns, names, kinds)
+
+    def to_disk(self, path: Any) -> None:
+        """Write the log into a new folder, from which `open` reads it in pieces.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The folder, which must not exist; its parent must. It appears when the log
+            is complete and synced to the disk. A process that is killed before leaves
+            ``.<name>.<digits>.part`` beside it, which cannot be opened, and which the
+            next writer of `path` removes.
+
+        Raises
+        ------
+        FileExistsError
+            If `path` exists: a log may be in use, and is never replaced.
+        FileNotFoundError
+            If the parent folder of `path` is missing.
+        TypeError
+            If ids or levels are of a type that parquet cannot store.
+
+        See Also
+        --------
+        from_parts : Write a log that does not fit into memory.
+        to_parquet : Write a table in one file, for any reader.
+
+        Notes
+        -----
+        Times, offsets and the values of each field are files of NumPy (``.npy``). The
+        ids of customers and the levels of categories are Parquet files, for which
+        pyarrow is needed. ``log.json`` describes them, and holds the size and a SHA-256
+        of each file and of itself; see `open`.
+        """
+        with new_log(path, self._names) as writer:
+            writer.append(Events(self._timeline, self._columns), "the log")
+            writer.finish(self._kinds)
+
+    @classmethod
+    def open(cls, path: Any, *, verify: bool = False) -> Self:
+        """Open a log that `to_disk` or `from_parts` wrote, and leave it on the disk.
+
+        Parameters
+        ----------
+        path : str or path-like
+            The folder.
+        verify : bool, default=False
+            Compare every byte with its checksum, which reads all files once (about a
+            second per gigabyte). By default, only what opening reads is compared; see
+            the notes.
+
+        Returns
+        -------
+        EventLog
+            The same events, customers and fields. Only those events that are in use are
+            in memory, and the ids of the customers and the levels of categories.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such folder.
+        ValueError
+            If it holds no complete log, a file is damaged or comes from another log, or
+            a later version of this library wrote it. With `verify`, also if version
+            0.1.0 wrote it, which stored no checksums.
+
+        Notes
+        -----
+        Opening compares ``log.json``, the ids, the levels and the offsets with their
+        checksums as a whole. It does not read times and fields: of these files, it
+        compares the sizes and the first and last 4,096 bytes. This finds files that
+        were cut off, mixed up or rewritten, but not a flipped bit in the middle. Open a
+        folder with ``verify=True`` once after it was copied or restored from a backup.
+        Pickles and workers open logs without.
+
+        A pickle of the log, or of rows that view it, holds its path and no events.
+        Another process, a worker of Dask, or the model of last month needs the same
+        folder at the same path to read it. `HistoryEncoder` leaves the events of such
+        rows on the disk, too, and encodes them when a batch needs them.
+
+        Methods that return another log hold that log in memory: `append`, `only`,
+        `resample` and `concat`. So do tables of rows that were joined from two logs.
+
+        Examples
+        --------
+        >>> import tempfile, pandas as pd
+        >>> from pathlib import Path
+        >>> from sklearn_seqcrm.events import EventLog
+        >>> visits = pd.DataFrame({"who": ["a", "a", "b"], "day": [1, 9, 12]})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     EventLog(visits, "who", "day").to_disk(Path(folder) / "visits")
+        ...     log = EventLog.open(Path(folder) / "visits")
+        ...     log.snapshots([10])
+          who  cutoff        history
+        0   a      10  2 events 1..9
+        """
+        return open_log(cls, path, verify=verify)
+
+    @classmethod
+    def from_parts(
+        cls,
+        parts: Iterable[Any],
+        path: Any,
+        customer: str,
+        time: str,
+        fields: Sequence[str] | None = None,
+        observed_until: Any = None,
+        categorical: Sequence[str] | None = None,
+    ) -> Self:
+        """Build a log on the disk from tables, one of which is in memory at a time.
+
+        Parameters
+        ----------
+        parts : iterable of tables
+            The events, in parts of any type that `EventLog` takes. All customers of a
+            part come after those of the part before; only the last customer may
+            continue in the next part, at the same or a later time. Within a part, rows
+            have any order. So the result of a query that is sorted by customer and time
+            can be cut anywhere.
+        path : str or path-like
+            The folder, as in `to_disk`.
+        customer, time, fields, observed_until, categorical : object
+            As in `EventLog`. The first part determines the type of each field and, with
+            ``fields=None``, which fields there are.
+
+        Returns
+        -------
+        EventLog
+            The log, opened from the disk.
+
+        Raises
+        ------
+        FileExistsError
+            If `path` exists.
+        KeyError
+            If a part lacks one of the columns.
+        TypeError
+            If a part is not a table, or its customers or levels are of another type.
+        ValueError
+            If there are no events, parts are not in the order of their customers, a
+            field has another type than before, or for the reasons of `EventLog`.
+
+        Warns
+        -----
+        UserWarning
+            If numbers of the first part look like ids, as in `EventLog`.
+
+        See Also
+        --------
+        open : Open the log the next time.
+
+        Examples
+        --------
+        A query that sorts a data set larger than memory, in DuckDB (see the page
+        :doc:`/scale`), returns the same type of parts as this list.
+
+        >>> import tempfile, pandas as pd
+        >>> from pathlib import Path
+        >>> from sklearn_seqcrm.events import EventLog
+        >>> visits = pd.DataFrame({"who": ["a", "a", "b"], "day": [1, 9, 12]})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     EventLog.from_parts(
+        ...         [visits[:1], visits[1:]], Path(folder) / "visits", "who", "day"
+        ...     )
+        EventLog(3 events, 2 customers, 1..12, fields: none)
+        """
+        as_categories = categorical or ()
+        with new_log(path, (customer, time)) as writer:
+            for i, part in enumerate(parts):
+                what = f"part {i}"
+                table = read_table(part, what)
+                # A partition of a query may be empty.
+                if not len(table):
+                    continue
+                events = read_events(
+                    table, customer, time, fields, categorical=as_categories, what=what
+                )
+                if writer.is_empty:
+                    # All parts have the fields and the types of the first one.
+                    fields = list(events.columns)
+                    if categorical is None:
+                        warn_id_like_fields(events.columns, table)
+                writer.append(events, what)
+            if writer.is_empty:
+                raise ValueError("There are no events; a log needs at least one.")
+            writer.finish(None, observed_until)
+        return open_log(cls, path)

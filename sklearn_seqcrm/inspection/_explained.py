@@ -1,0 +1,306 @@
+"""The quantity of a model that is explained, and the rows it is computed for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from sklearn.base import is_classifier
+from sklearn.utils.validation import check_is_fitted
+
+from sklearn_seqcrm._columns import Table, check_raw, one_history
+from sklearn_seqcrm._ragged import ranges
+from sklearn_seqcrm.events import HistoryArray
+from sklearn_seqcrm.inspection._perturbations import RowEvents
+
+
+class ExplainedRows(NamedTuple):
+    """Rows, and the one history column whose events are perturbed.
+
+    Parameters
+    ----------
+    frame : DataFrame of shape (n, n_columns)
+        The rows, with histories as history columns.
+    name : str
+        Name of the history column.
+    array : HistoryArray of shape (n,)
+        Its raw histories, none of them missing.
+    """
+
+    frame: pd.DataFrame
+    name: Any
+    array: HistoryArray
+
+    @classmethod
+    def of(cls, estimator: Any, X: Any, history: Any, caller: str) -> Self:
+        """Validate the rows that the output of a fitted estimator is explained for.
+
+        Parameters
+        ----------
+        estimator : fitted estimator
+            An estimator that takes raw `X`.
+        X : DataFrame of shape (n, n_columns)
+            Rows.
+        history : str or None
+            Name of the history column; None: the only one.
+        caller : str
+            Public function to name in errors.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        KeyError, TypeError, ValueError
+            If there is no such column, or its histories are encoded or missing.
+        """
+        check_is_fitted(estimator)
+        table = Table.of(X).refuse_no_rows(caller)
+        name, array = named_history(table, history)
+        return cls(table.frame, name, check_raw(array, caller))
+
+    def with_histories(self, array: HistoryArray) -> pd.DataFrame:
+        """Return the rows with other histories."""
+        return with_column(self.frame, self.name, array)
+
+
+def named_history(table: Table, history: Any) -> tuple[Any, HistoryArray]:
+    """Return the name and the histories of a column; None: of the only one."""
+    array = one_history(table.frame, history)
+    return next((name, one) for name, one in table.histories.items() if one is array)
+
+
+def with_column(X: pd.DataFrame, name: Any, values: Any) -> pd.DataFrame:
+    """Return rows with other values in one column, whose name need not be text."""
+    X = X.copy(deep=False)
+    X[name] = values
+    return X
+
+
+# Probabilities below it are raised to it, so that log odds stay within +-27.6.
+_MIN_PROBABILITY = 1e-12
+# Events of all copies that one call predicts. Occlusion copies a row once for each of
+# its events, so that n rows of T events come to n * T**2 events.
+_MAX_EVENTS = 2**18
+
+
+@dataclass(frozen=True, eq=False)
+class ExplainedQuantity:
+    """The one number of each row that is explained.
+
+    With ``p_k`` the predicted probability of class ``k``, it is ``p_k``, or the log
+    odds ``log p_k - log sum_{j != k} p_j``, or a prediction.
+
+    Parameters
+    ----------
+    estimator : fitted estimator
+        The model.
+    frame : DataFrame of n rows
+        The rows.
+    codes : ndarray of shape (n,), int64, or None
+        Position ``k`` of the class, label or target of each row; None if the model
+        predicts one number.
+    classes : ndarray of shape (n_classes,) or None
+        The classes, or the positions of labels or targets.
+    unit : {"log_odds", "probability", "prediction"}
+        Unit of the quantity.
+    is_exclusive : bool, default=True
+        Whether each row has exactly one class; False for several labels, each of which
+        has probabilities of its own.
+    """
+
+    estimator: Any
+    frame: pd.DataFrame
+    codes: np.ndarray | None
+    classes: np.ndarray | None
+    unit: str
+    is_exclusive: bool = True
+
+    @classmethod
+    def of(cls, estimator: Any, X: pd.DataFrame, target: Any, unit: str) -> Self:
+        """Choose the quantity of a fitted estimator.
+
+        Parameters
+        ----------
+        estimator : fitted estimator
+            A classifier or a regressor.
+        X : DataFrame of n rows
+            The rows.
+        target : object
+            A class; None: the second of two classes, or the most probable one of each
+            row. For several labels or targets, the position of one.
+        unit : {"log_odds", "probability"}
+            Unit for classifiers.
+        """
+        shape = np.shape(estimator.predict(X.iloc[:1]))
+        name = type(estimator).__name__
+        if not is_classifier(estimator):
+            unit = "prediction"
+        elif not hasattr(estimator, "predict_proba") and not (
+            unit == "log_odds" and hasattr(estimator, "decision_function")
+        ):
+            raise ValueError(
+                f"{name} has no predict_proba; calibrate it, or ask for "
+                "unit='log_odds' if it has a decision_function."
+            )
+        if len(shape) > 1:
+            columns = np.arange(shape[1])
+            if target is None or target not in columns:
+                raise ValueError(
+                    f"{name} predicts {len(columns)} numbers for each row, and one can "
+                    f"be explained: give target=, its position, {columns.tolist()}; "
+                    f"got {target!r}."
+                )
+            codes = np.full(len(X), int(target))
+            return cls(estimator, X, codes, columns, unit, is_exclusive=False)
+        if unit == "prediction":
+            if target is not None:
+                raise ValueError(
+                    f"target={target!r} is a class, or the position of one of several "
+                    f"targets; {name} has neither. Leave it out."
+                )
+            return cls(estimator, X, None, None, unit)
+        classes = np.asarray(estimator.classes_)
+        codes = _explained_codes(estimator, X, target, classes)
+        return cls(estimator, X, codes, classes, unit)
+
+    @property
+    def targets(self) -> np.ndarray | None:
+        """Class, label or target that is explained for each row."""
+        if self.codes is None or self.classes is None:
+            return None
+        return self.classes[self.codes]
+
+    def predict(self, X: pd.DataFrame, rows: np.ndarray) -> np.ndarray:
+        """Compute the quantity for perturbed copies of rows, shape (m,).
+
+        Parameters
+        ----------
+        X : DataFrame of m rows
+            Copies of rows, some of whose events or statics are changed.
+        rows : ndarray of shape (m,), int64
+            Position of the row that each is a copy of.
+        """
+        estimator = self.estimator
+        if self.unit == "prediction":
+            return self.of_outputs(np.asarray(estimator.predict(X)), rows)
+        if hasattr(estimator, "predict_proba"):
+            output = estimator.predict_proba(X)
+            if isinstance(output, list):
+                raise ValueError(
+                    f"{type(estimator).__name__} returns a list of probabilities, of "
+                    "several classifiers in one; explain each by itself."
+                )
+            return self.of_outputs(np.asarray(output), rows)
+        scores = np.asarray(estimator.decision_function(X), dtype="float64")
+        assert self.codes is not None
+        if scores.ndim == 1:  # of the second class
+            return np.where(self.codes[rows] == 1, scores, -scores)
+        return scores[np.arange(len(scores)), self.codes[rows]]
+
+    def of_outputs(self, outputs: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Compute the quantity from probabilities or predictions, shape (m,).
+
+        Parameters
+        ----------
+        outputs : ndarray of shape (m,) or (m, k)
+            Outputs of the model for some rows.
+        rows : ndarray of shape (m,), int64
+            Positions of these rows.
+        """
+        outputs = outputs.astype("float64", copy=False)
+        if self.codes is None:
+            return outputs
+        place = np.arange(len(outputs)), self.codes[rows]
+        own = outputs[place]
+        if self.unit != "log_odds":
+            return own
+        if self.is_exclusive:
+            # The sum of the others, since 1 - p would round a tiny rest to 0.
+            is_other = np.ones(outputs.shape, dtype=bool)
+            is_other[place] = False
+            others = outputs.sum(axis=1, where=is_other)
+        else:
+            others = 1 - own
+        least = _MIN_PROBABILITY
+        return np.log(np.maximum(own, least)) - np.log(np.maximum(others, least))
+
+    def predict_copies(
+        self,
+        name: Any,
+        array: HistoryArray,
+        row: np.ndarray,
+        perturb: Callable[..., HistoryArray],
+        n_jobs: int | None,
+    ) -> np.ndarray:
+        """Compute the quantity for perturbed copies of rows, block by block.
+
+        Parameters
+        ----------
+        name : str
+            Name of the history column that is perturbed.
+        array : HistoryArray of shape (n,)
+            Its histories.
+        row : ndarray of shape (n_copies,), int64
+            Row that each copy is made of.
+        perturb : callable
+            ``perturb(array, events, index, number)`` returns the histories of a block
+            of copies: of their ``array`` with its ``events``, where ``index`` is the
+            position of each event among those of all rows, and ``number`` that of its
+            copy among all copies.
+        n_jobs : int or None
+            Number of blocks that are predicted at a time.
+
+        Returns
+        -------
+        ndarray of shape (n_copies,)
+            Values of the quantity.
+        """
+        events = RowEvents.of(array)
+        load = np.cumsum(array.lengths[row] + 1)
+        cuts = np.flatnonzero(np.diff(load // _MAX_EVENTS)) + 1
+        call: Callable[..., Any] = delayed(self._predict_block)
+        values = Parallel(n_jobs=n_jobs)(
+            call(name, array, events, row, block, perturb)
+            for block in np.split(np.arange(len(row)), cuts)
+            if len(block)
+        )
+        return np.concatenate([np.empty(0), *values])
+
+    def _predict_block(
+        self,
+        name: Any,
+        array: HistoryArray,
+        events: RowEvents,
+        row: np.ndarray,
+        block: np.ndarray,
+        perturb: Callable[..., HistoryArray],
+    ) -> np.ndarray:
+        # events of rows    a a a b b   (end: 3, 5)     row of block  [b, a]
+        # events of copies  b b a a a   index: 3 4 0 1 2, copy: 0 0 1 1 1
+        own = row[block]
+        end = np.cumsum(array.lengths)[own]
+        index, offsets = ranges(end - array.lengths[own], end)
+        copy = np.repeat(np.arange(len(own)), np.diff(offsets))
+        copies = RowEvents(copy, events.event[index], events.times[index])
+        perturbed = perturb(array[own], copies, index, block[copy])
+        return self.predict(with_column(self.frame.iloc[own], name, perturbed), own)
+
+
+def _explained_codes(
+    estimator: Any, X: pd.DataFrame, target: Any, classes: np.ndarray
+) -> np.ndarray:
+    """Return the position of the class that is explained for each row."""
+    if target is not None:
+        [at] = np.nonzero(classes == target)
+        if not len(at):
+            raise ValueError(
+                f"target={target!r} is none of the classes {classes.tolist()}."
+            )
+        return np.full(len(X), at[0])
+    if len(classes) == 2:
+        return np.ones(len(X), dtype="int64")
+    return np.searchsorted(classes, estimator.predict(X))

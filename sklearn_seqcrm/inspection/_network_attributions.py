@@ -1,0 +1,236 @@
+"""Integrated gradients and blanking: attributions from inside a network.
+
+The network attributes its output to encoded inputs: channels and codes of events, row
+features, statics, decayed sums. Here these are summed by the field, event or column of
+`X` that they were made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm._columns import ColumnRoles, Table
+from sklearn_seqcrm.events import HistoryArray
+from sklearn_seqcrm.inspection._attribution_table import (
+    event_lines,
+    row_lines,
+    values_of,
+)
+from sklearn_seqcrm.inspection._explained import ExplainedQuantity
+from sklearn_seqcrm.inspection._network_signals import network_of
+from sklearn_seqcrm.inspection._perturbations import RowEvents
+
+
+class PathOptions(NamedTuple):
+    """What is attributed, and the path from the baseline to the input.
+
+    Parameters
+    ----------
+    by : {"event", "field"}
+        Whether to sum over the fields of an event.
+    fields : list of str or None
+        Fields that are explained, while all other inputs stay as they are; None: all
+        inputs.
+    n_steps : int, default=1
+        Points on the path.
+    n_baselines : int, default=0
+        Number of paths whose baselines are values of other events (expected gradients);
+        0: one path, from the baseline of zeros.
+    seed : int, default=0
+        Seed of the baselines.
+    """
+
+    by: str
+    fields: list[str] | None
+    n_steps: int = 1
+    n_baselines: int = 0
+    seed: int = 0
+
+
+def integrated_gradients(
+    table: Table, quantity: ExplainedQuantity, path: PathOptions
+) -> tuple[list[pd.DataFrame], np.ndarray, np.ndarray]:
+    """Compute integrated gradients of a network at the end of a pipeline.
+
+    The attribution of input ``i`` is ``(x_i - b_i) * mean_a df/dx_i(b + a (x - b))``
+    over ``a`` in [0, 1], with the baseline ``b`` (Sundararajan et al., 2017, eq. 1).
+
+    Parameters
+    ----------
+    table : Table of n rows
+        Raw rows.
+    quantity : ExplainedQuantity
+        The quantity that is explained.
+    path : PathOptions
+        Inputs to attribute to, and the path.
+
+    Returns
+    -------
+    lines : list of DataFrame
+        Lines of events, row features and statics.
+    output, baseline : ndarray of shape (n,)
+        Values of the quantity at the two ends of the path.
+    """
+    network, encoded = _encode(quantity.estimator, table, "integrated_gradients")
+    moved = None if path.fields is None else _made_of(encoded, path.fields)
+    found = network._integrated_gradients(
+        encoded.frame,
+        quantity.of_outputs,
+        path.n_steps,
+        moved,
+        path.n_baselines,
+        path.seed,
+    )
+    lines: list[pd.DataFrame] = []
+    statics = [name for name in encoded.frame if name not in encoded.histories]
+    of_features, of_statics, of_sums = _split(found.static, encoded, len(statics))
+    for i, (name, array) in enumerate(encoded.histories.items()):
+        raw, layout, log = table.histories[name], array.log.layout, array.log
+        lines += _event_lines(name, raw, layout, found.events[i], path)
+        if path.fields is not None:
+            continue
+        columns = [(layout.row_features, log.row_features(array.rows), of_features[i])]
+        if of_sums[i].shape[1]:
+            _, sums = log.row_features_and_sums(array.rows)
+            columns.append((layout.sums, sums, of_sums[i]))
+        for names, values, numbers in columns:
+            lines += [
+                row_lines(name, raw, feature, values[:, j], numbers[:, j])
+                for j, feature in enumerate(names)
+            ]
+    if path.fields is None:
+        lines += _static_lines(table, statics, of_statics)
+    return lines, found.output, found.baseline
+
+
+def blanking(
+    table: Table, quantity: ExplainedQuantity, path: PathOptions
+) -> tuple[list[pd.DataFrame], np.ndarray]:
+    """Compute the quantity less that with one event, or a field of it, at the baseline.
+
+    Parameters
+    ----------
+    table, quantity, path : object
+        As in `integrated_gradients`.
+
+    Returns
+    -------
+    lines : list of DataFrame
+        Lines of events.
+    output : ndarray of shape (n,)
+        Values of the quantity for the rows as they are.
+    """
+    network, encoded = _encode(quantity.estimator, table, "blanking")
+    fields: list[Any] | None = path.fields
+    if fields is None:
+        # With None, the interarrival time and the calendar, which are of no field.
+        logs = [array.log for array in table.histories.values()]
+        fields = list(dict.fromkeys(f for log in logs for f in [*log.fields, None]))
+    lines: list[pd.DataFrame] = []
+    for group in [fields] if path.by == "event" else [[field] for field in fields]:
+        found, output = network._blanked_events(
+            encoded.frame, quantity.of_outputs, _made_of(encoded, group)
+        )
+        for (name, array), numbers in zip(table.histories.items(), found, strict=True):
+            events = RowEvents.of(array)
+            if path.by == "event":
+                lines.append(event_lines(name, array, events, "event", None, numbers))
+            elif group[0] is None or group[0] in array.log.fields:
+                lines.append(_field_lines(name, array, events, group[0], numbers))
+    return lines, output
+
+
+def _encode(estimator: Any, table: Table, method: str) -> tuple[Any, Table]:
+    """Return the network at the end of a pipeline, and the rows encoded for it."""
+    network = network_of(
+        estimator, f"method='occlusion' is for any estimator; method={method!r}"
+    )
+    return network, Table.of(estimator[:-1].transform(table.frame))
+
+
+def _made_of(encoded: Table, fields: Sequence[Any]) -> list[np.ndarray]:
+    """Tell which channels and codes of each history are made of some fields."""
+    return [
+        np.array([source in fields for source in array.log.layout.sources], dtype=bool)
+        for array in encoded.histories.values()
+    ]
+
+
+def _split(
+    static: np.ndarray, encoded: Table, n_statics: int
+) -> tuple[list[np.ndarray], np.ndarray, list[np.ndarray]]:
+    """Split attributions to inputs of rows by their origin.
+
+    With two history columns, the columns of `static` are::
+
+        | features 1 | features 2 | statics | sums 1 | sums 2 |
+
+    Sums are there only if the network has a linear part.
+    """
+    layouts = [array.log.layout for array in encoded.histories.values()]
+    n_features = [len(layout.row_features) for layout in layouts]
+    n_sums = [len(layout.sums) for layout in layouts]
+    ends = np.cumsum([*n_features, n_statics, *n_sums])
+    parts = np.split(static, ends[:-1], axis=1)
+    k = len(layouts)
+    return parts[:k], parts[k], parts[k + 1 :]
+
+
+def _event_lines(
+    name: Any, array: HistoryArray, layout: Any, numbers: np.ndarray, path: PathOptions
+) -> Iterator[pd.DataFrame]:
+    """Yield lines of events; `numbers` are attributions to their channels and codes.
+
+    Those of one field add up to its attribution, since integrated gradients of all
+    inputs add up to the output less the baseline (completeness).
+    """
+    events = RowEvents.of(array)
+    if path.by == "event":
+        yield event_lines(name, array, events, "event", None, numbers.sum(axis=1))
+        return
+    for field in [*array.log.fields, None]:
+        if path.fields is None or field in path.fields:
+            own = [i for i, source in enumerate(layout.sources) if source == field]
+            yield _field_lines(name, array, events, field, numbers[:, own].sum(axis=1))
+
+
+def _field_lines(
+    name: Any, array: HistoryArray, events: RowEvents, field: Any, total: np.ndarray
+) -> pd.DataFrame:
+    """Return lines of one field; None: of the interarrival time and the calendar."""
+    log = array.log
+    if field is None:
+        times = log.timeline.clock.as_index(events.times)
+        return event_lines(name, array, events, log.names[1], times, total)
+    values = values_of(log.column(field), events.event)
+    return event_lines(name, array, events, field, values, total)
+
+
+def _static_lines(
+    table: Table, encoded_names: Sequence[Any], numbers: np.ndarray
+) -> Iterator[pd.DataFrame]:
+    """Yield lines of statics: the sum over the columns that each was encoded by."""
+    array = next(iter(table.histories.values()))
+    statics = list(ColumnRoles.of(table).statics)
+    sources = [_source_of(name, statics) for name in encoded_names]
+    for name in dict.fromkeys(sources):
+        own = [i for i, source in enumerate(sources) if source == name]
+        total = numbers[:, own].sum(axis=1)
+        yield row_lines(None, array, name, table.frame.get(name), total)
+
+
+def _source_of(encoded: Any, statics: Sequence[Any]) -> Any:
+    """Return the column of X that an encoded column was made of, judged by its name.
+
+    scikit-learn names them ``"missingindicator_age"`` and ``"city_Rome"``. The longest
+    match wins: ``"city_zone_A"`` belongs to ``"city_zone"`` rather than to ``"city"``.
+    """
+    if encoded in statics:
+        return encoded
+    text = str(encoded).removeprefix("missingindicator_")
+    fitting = [name for name in statics if text == name or text.startswith(f"{name}_")]
+    return max(fitting, key=lambda name: len(str(name)), default=encoded)

@@ -1,0 +1,299 @@
+"""The number of events in a window after the cutoff, and whether there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, overload
+
+import numpy as np
+import pandas as pd
+
+from sklearn_seqcrm.targets._horizons import over_horizons
+from sklearn_seqcrm.targets._windows import (
+    Censored,
+    Duration,
+    Durations,
+    Windows,
+    check_target_params,
+    windows_after,
+)
+
+# Type checkers infer a Series for one horizon, and a DataFrame for several.
+
+
+@overload
+def churned(
+    X: Any,
+    horizon: Duration,
+    *,
+    gap: Duration = 0,
+    censored: Censored = "raise",
+    history: str | int | None = None,
+    kinds: str | Sequence[str] | None = None,
+    kind_field: str = "event",
+) -> pd.Series: ...
+
+
+@overload
+def churned(
+    X: Any,
+    horizon: Durations,
+    *,
+    gap: Duration = 0,
+    censored: Censored = "raise",
+    history: str | int | None = None,
+    kinds: str | Sequence[str] | None = None,
+    kind_field: str = "event",
+) -> pd.DataFrame: ...
+
+
+@check_target_params
+def churned(
+    X: Any,
+    horizon: Duration | Durations,
+    *,
+    gap: Duration = 0,
+    censored: Censored = "raise",
+    history: str | int | None = None,
+    kinds: str | Sequence[str] | None = None,
+    kind_field: str = "event",
+) -> pd.Series | pd.DataFrame:
+    """Mark the customers who have no event in a window after their cutoff.
+
+    Parameters
+    ----------
+    X : DataFrame, Series or HistoryArray of n rows
+        Rows with raw histories, from `EventLog.attach` or `EventLog.snapshots`.
+    horizon : Timedelta, str, number, or list of these
+        Length of the window ``[cutoff + gap, cutoff + gap + horizon)``: anything
+        ``pd.Timedelta`` takes, or a number if the times of the log are plain numbers.
+        A list gives one target per horizon.
+    gap : Timedelta, str or number, default=0
+        Embargo between the cutoff and the window, for example the time that an action
+        needs to take effect.
+    censored : {"raise", "drop", "nan"}, default="raise"
+        What to do with rows whose window runs past the end of the record: raise an
+        error, drop the row, or return a missing target. With several horizons, "drop"
+        drops a row if any of its windows is incomplete, and "nan" is decided window by
+        window.
+    history : str, int or None, default=None
+        Name of the history column; None: the only one.
+    kinds : str, list of str or None, default=None
+        Kinds of events to look for, as `EventLog.concat` named them; None: all.
+    kind_field : str, default="event"
+        Name of the categorical field that holds the kinds.
+
+    Returns
+    -------
+    Series of shape (n,), or (n_complete,) for ``censored="drop"``
+        For several horizons a DataFrame of shape (n, k) with the horizons, as
+        Timedeltas or numbers, as its columns, and values as follows:
+
+        ``"churned"``, with the index of `X`: 1 without an event, 0 with at least one;
+        integers, or floats for ``censored="nan"``. A customer who is not in the log
+        has no event.
+
+    Raises
+    ------
+    KeyError
+        If the log has no field `kind_field`, or `X` no column `history`.
+    TypeError
+        If the histories are encoded, or a duration does not fit the times of the log
+        (datetimes or plain numbers).
+    ValueError
+        If windows run past the end of the log, `horizon` is not longer than 0, there
+        is no event of one of `kinds`, `X` has no history column or several, histories
+        are missing or were joined from several logs, or `censored` is "drop" and the
+        index repeats a label.
+
+    See Also
+    --------
+    stack_horizons : One row per row and horizon, with the horizon as exposure.
+    future_count : The number of events in the window.
+    time_to_next : The time until the first of them.
+
+    Notes
+    -----
+    Events that belong to the history do not count: with
+    ``attach(allow_exact_matches=True)`` these include the events at the cutoff.
+
+    A window is complete if it ends within the record of the log, which reaches up to
+    and including ``observed_until``. If all times are midnights (of UTC, where they
+    have a time zone) or whole numbers, the record includes that whole day or unit: with
+    days until 31 December, a window that ends before 1 January is complete. All kinds
+    of events share one end of the record; if a kind was recorded for a shorter time,
+    pass its end to `EventLog.concat`.
+
+    Without a contract that ends, churn is a matter of definition. This one, no event
+    within a horizon, does not separate customers who left for good from those who pause
+    for longer than the horizon.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_seqcrm.events import EventLog
+    >>> from sklearn_seqcrm.targets import churned
+    >>> events = pd.DataFrame(
+    ...     {
+    ...         "customer": ["ann", "ann", "bob"],
+    ...         "day": pd.to_datetime(["2024-03-01", "2024-03-10", "2024-03-02"]),
+    ...         "event": ["order", "return", "order"],
+    ...     }
+    ... )
+    >>> log = EventLog(events, "customer", "day", observed_until="2024-03-31")
+    >>> X = log.snapshots(["2024-03-05", "2024-03-12"])
+    >>> churned(X, "14D").tolist()
+    [0, 1, 1, 1]
+    >>> churned(X, "14D", kinds="order").tolist()
+    [1, 1, 1, 1]
+    >>> churned(X, "25D", censored="nan").tolist()
+    [0.0, 1.0, nan, nan]
+    >>> churned(X, ["5D", "14D"])
+    horizon  5 days   14 days
+    0             1         0
+    1             1         1
+    2             1         1
+    3             1         1
+    """
+
+    def target(one: Any) -> tuple[np.ndarray, Windows]:
+        windows = windows_after(X, one, gap, history, kinds, kind_field)
+        # Events in the gap do not count: neither as activity nor against churn.
+        return (windows.first == windows.last).astype("int64"), windows
+
+    return over_horizons(target, horizon, censored, "churned")
+
+
+@overload
+def future_count(
+    X: Any,
+    horizon: Duration,
+    *,
+    gap: Duration = 0,
+    censored: Censored = "raise",
+    history: str | int | None = None,
+    kinds: str | Sequence[str] | None = None,
+    kind_field: str = "event",
+) -> pd.Series: ...
+
+
+@overload
+def future_count(
+    X: Any,
+    horizon: Durations,
+    *,
+    gap: Duration = 0,
+    censored: Censored = "raise",
+    history: str | int | None = None,
+    kinds: str | Sequence[str] | None = None,
+    kind_field: str = "event",
+) -> pd.DataFrame: ...
+
+
+@check_target_params
+def future_count(
+    X: Any,
+    horizon: Duration | Durations,
+    *,
+    gap: Duration = 0,
+    censored: Censored = "raise",
+    history: str | int | None = None,
+    kinds: str | Sequence[str] | None = None,
+    kind_field: str = "event",
+) -> pd.Series | pd.DataFrame:
+    """Count the events of each customer in a window after their cutoff.
+
+    Parameters
+    ----------
+    X : DataFrame, Series or HistoryArray of n rows
+        Rows with raw histories, from `EventLog.attach` or `EventLog.snapshots`.
+    horizon : Timedelta, str, number, or list of these
+        Length of the window ``[cutoff + gap, cutoff + gap + horizon)``: anything
+        ``pd.Timedelta`` takes, or a number if the times of the log are plain numbers.
+        A list gives one target per horizon.
+    gap : Timedelta, str or number, default=0
+        Embargo between the cutoff and the window, for example the time that an action
+        needs to take effect.
+    censored : {"raise", "drop", "nan"}, default="raise"
+        What to do with rows whose window runs past the end of the record: raise an
+        error, drop the row, or return a missing target. With several horizons, "drop"
+        drops a row if any of its windows is incomplete, and "nan" is decided window by
+        window.
+    history : str, int or None, default=None
+        Name of the history column; None: the only one.
+    kinds : str, list of str or None, default=None
+        Kinds of events to count, as `EventLog.concat` named them; None: all.
+    kind_field : str, default="event"
+        Name of the categorical field that holds the kinds.
+
+    Returns
+    -------
+    Series of shape (n,), or (n_complete,) for ``censored="drop"``
+        For several horizons a DataFrame of shape (n, k) with the horizons, as
+        Timedeltas or numbers, as its columns, and values as follows:
+
+        ``"future_count"``, with the index of `X`: integers; for ``censored="nan"``
+        floats. A customer who is not in the log has no event.
+
+    Raises
+    ------
+    KeyError
+        If the log has no field `kind_field`, or `X` no column `history`.
+    TypeError
+        If the histories are encoded, or a duration does not fit the times of the log
+        (datetimes or plain numbers).
+    ValueError
+        If windows run past the end of the log, `horizon` is not longer than 0, there
+        is no event of one of `kinds`, `X` has no history column or several, histories
+        are missing or were joined from several logs, or `censored` is "drop" and the
+        index repeats a label.
+
+    See Also
+    --------
+    stack_horizons : One row per row and horizon, with the horizon as exposure.
+    churned : Whether the window has no event.
+    future_sum : The sum of a field over the events in the window.
+
+    Notes
+    -----
+    Events that belong to the history do not count: with
+    ``attach(allow_exact_matches=True)`` these include the events at the cutoff.
+
+    A window is complete if it ends within the record of the log, which reaches up to
+    and including ``observed_until``. If all times are midnights (of UTC, where they
+    have a time zone) or whole numbers, the record includes that whole day or unit: with
+    days until 31 December, a window that ends before 1 January is complete. All kinds
+    of events share one end of the record; if a kind was recorded for a shorter time,
+    pass its end to `EventLog.concat`.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from sklearn_seqcrm.events import EventLog
+    >>> from sklearn_seqcrm.targets import future_count
+    >>> events = pd.DataFrame(
+    ...     {"customer": ["ann", "ann", "ann", "bob"], "week": [1, 4, 5, 7]}
+    ... )
+    >>> log = EventLog(events, "customer", "week")
+    >>> X = log.attach(
+    ...     pd.DataFrame({"customer": ["ann", "bob", "eve"]}, [7, 8, 9]), cutoff=4
+    ... )
+    >>> future_count(X, horizon=3)
+    7    2
+    8    0
+    9    0
+    Name: future_count, dtype: int64
+    >>> future_count(X, horizon=3, gap=1).tolist()
+    [1, 1, 0]
+    >>> future_count(X, horizon=[1, 2, 3])
+    horizon  1  2  3
+    7        1  2  2
+    8        0  0  0
+    9        0  0  0
+    """
+
+    def target(one: Any) -> tuple[np.ndarray, Windows]:
+        windows = windows_after(X, one, gap, history, kinds, kind_field)
+        return windows.last - windows.first, windows
+
+    return over_horizons(target, horizon, censored, "future_count")
