@@ -29,15 +29,15 @@ def predict_partition(
 ) -> pd.DataFrame:
     """Predict for the customers of one partition, from a table of their events.
 
-    A plain function of tables of pandas, which any system calls that cuts a table of
-    events by customer: ``map_partitions`` of Dask, ``mapInPandas`` of Spark, or a loop
-    over files.
+    A plain function of pandas tables, for any system that partitions a table of events
+    by customer: Dask's ``map_partitions``, Spark's ``mapInPandas``, or a loop over
+    files.
 
     Parameters
     ----------
     events : DataFrame, or iterable of DataFrames
-        All events of some customers, in any order: a partition, or the pieces that
-        ``mapInPandas`` hands a partition over in.
+        All events of some customers, in any order: a partition, or its pieces as
+        ``mapInPandas`` passes them.
     rows : DataFrame of shape (n, n_columns) or None, default=None
         Rows of the same customers, with the statics that the model reads. None: one row
         for each customer with an event before `cutoff`.
@@ -47,11 +47,10 @@ def predict_partition(
     customer, time : str
         Columns of `events`; `rows` have `customer` as well.
     cutoff : str, datetime or number
-        One moment for all rows, or a column of `rows`. Only what happened before it is
-        read.
+        One time for all rows, or a column of `rows`. Only events before it are read.
     fields, categorical, observed_until : object
-        As `EventLog` takes them, and the same for all partitions. A field of whole
-        numbers that is not among `categorical` is a quantity.
+        As in `EventLog`, the same for all partitions. A field of whole numbers that is
+        not among `categorical` is a quantity.
     method : {"predict", "predict_proba", "decision_function"}, default="predict"
         Method of the model.
     time_zone : str or None, default="UTC"
@@ -64,21 +63,20 @@ def predict_partition(
     Returns
     -------
     DataFrame of shape (n, 3) or (n, 2 + n_outputs)
-        Customer, ``"cutoff"`` and ``"prediction"`` of each row. Where a method returns
-        several numbers, they are ``"prediction_0"`` and so on, by
-        ``model.classes_`` where it has some: ``"prediction_yes"``. The index is that of
-        `rows`. Without events and rows it has no rows; what a method returns is then
-        taken for one number, or a probability of each class, so that for several other
-        ones Dask needs a ``meta`` that was made of some rows.
+        Customer, ``"cutoff"`` and ``"prediction"`` of each row. Several outputs are
+        ``"prediction_0"`` and so on, or named by ``model.classes_``, such as
+        ``"prediction_yes"``. The index is that of `rows`. Without events and rows it
+        has no rows, and the columns of one output or of a probability per class; for
+        other numbers of outputs Dask needs a ``meta`` made from some rows.
 
     Raises
     ------
     KeyError
-        If a column is not there.
+        If a column is missing.
     ValueError
-        If there are rows and no events at all, `customer` is called as a column of the
-        result, naive times come from a Spark session whose time zone differs from
-        `time_zone`, or what `EventLog` and the model refuse.
+        If there are rows and no events at all, `customer` is the name of a column of
+        the result, or naive times come from a Spark session whose time zone differs
+        from `time_zone`. Also errors of `EventLog` and of the model.
 
     See Also
     --------
@@ -139,14 +137,14 @@ def predict_partition(
 
 
 def _joined(pieces: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """The pieces of a partition, which may be none."""
+    """Concatenate the pieces of a partition, of which there may be none."""
     pieces = list(pieces)
     filled = [piece for piece in pieces if len(piece)] or pieces[:1]
     return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
 
 
 def _check_spark_zone(events: pd.DataFrame, time: str, expected: str) -> None:
-    """Refuse naive times that Spark has converted to another zone than expected.
+    """Raise a ValueError for naive times that Spark converted to another time zone.
 
     The zone of the session is a property of the task. Neither the DataFrame nor its
     schema records the zone of naive times.
@@ -173,9 +171,9 @@ def _check_spark_zone(events: pd.DataFrame, time: str, expected: str) -> None:
 
 
 def _utc_offsets(times: pd.DatetimeIndex, zone: str | None) -> np.ndarray:
-    """Offsets of a zone from UTC in seconds, shape (n,); None: zone of the machine."""
+    """Return UTC offsets of a zone in seconds, (n,); None: zone of the machine."""
     if zone is None:
-        # Spark's default, which is no property of tasks.
+        # Spark's default, which is not among the properties of a task.
         seconds = (times - pd.Timestamp(0)) // pd.Timedelta(seconds=1)
         return np.array([clock.localtime(s).tm_gmtoff for s in seconds], dtype="int64")
     local = times.tz_localize("UTC").tz_convert(zone).tz_localize(None)
@@ -183,7 +181,7 @@ def _utc_offsets(times: pd.DatetimeIndex, zone: str | None) -> np.ndarray:
 
 
 def _names(model: Any, n_outputs: int | None, method: str) -> list[str]:
-    """Names of the outputs; None: as many as an empty partition must guess."""
+    """Return the names of the outputs, whose number is None without any rows."""
     classes = getattr(model, "classes_", None) if method == "predict_proba" else None
     if isinstance(classes, np.ndarray) and classes.ndim == 2:  # of several labels
         classes = np.arange(len(classes))
@@ -201,7 +199,7 @@ def _nothing(
     customer: str,
     method: str,
 ) -> pd.DataFrame:
-    """What a partition without customers is predicted."""
+    """Return the result for a partition without customers."""
     keys = events if rows is None else rows
     ids = keys[customer] if customer in keys else pd.Series(dtype=object)
     names = _names(model, None, method)

@@ -1,4 +1,13 @@
-"""The network: a recurrent reader for each history column, and a head over all."""
+"""The network: a recurrent reader per history column, a head, and a linear part.
+
+What enters the head, and what is added to its outputs::
+
+    history column 0 -> HistoryReader -> pooled --.
+    history column 1 -> HistoryReader -> pooled --+-> head -> outputs
+    row features, statics ------------------------'             +
+    row features, statics, sums -> LinearPart ----------------> +
+    offset (log exposure) times slope ------------------------> +
+"""
 
 from __future__ import annotations
 
@@ -14,33 +23,31 @@ from sklearn_seqcrm._recurrent.data import BatchPart, HistorySpec
 from sklearn_seqcrm._recurrent.network._layers import (
     Dropout,
     Linear,
-    has_float64,
     new_generator,
     new_linear,
     without_drawing,
 )
 from sklearn_seqcrm._recurrent.network._reader import HistoryReader
 
-# What the ridge adds to the variance of each input, of 1. From a tenth to ten times of
-# it the start alone predicts spend about as well; with next to nothing, twice as badly
-# where one customer in a thousand decides.
+# Ridge penalty; standardised inputs have a variance of 1. With a tenth to ten times as
+# much the ridge regression alone predicts spend about as well. With next to none its
+# error is twice as large where one customer in a thousand decides.
 _RIDGE = 0.05
-# Spreads from the center that an input counts at most; one customer among a million
-# is a thousand away.
+# Standardised inputs are clipped here. Among a million customers one may be a thousand
+# standard deviations away.
 FAR = 1000.0
 _WIDTH = 64  # numbers of a row in work, about
 
 
 class LinearPart(nn.Module):
-    """Add a weighted sum of row features, statics and sums to what the head returns.
+    """A linear regression on row features, statics and sums, added to the head.
 
-    A network reads numbers whose tails are folded in, as logarithms nearly, and what it
-    makes of them is bounded by what it has seen. What a customer who bought for a
-    hundred times the usual sum will buy for next is about proportional to that sum, and
-    so is the error of who does not see it.
+    The network sees symlog values, and its outputs are bounded by those of training. A
+    customer who bought for a hundred times the usual amount will buy for about a
+    hundred times as much again, which only a linear term can predict.
 
-    It starts as a ridge regression on the training rows, and is trained with the rest,
-    which so learns what the regression does not say.
+    It starts as a ridge regression on the training rows. It is then trained together
+    with the network, which so learns the residuals.
 
     Parameters
     ----------
@@ -63,8 +70,8 @@ class LinearPart(nn.Module):
         self.register_buffer("spread", torch.ones_like(zeros))
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Return the sum for each row, shape (n, n_outputs)."""
-        away = (inputs - self.center) / self.spread
+        """Return the weighted sums of rows, shape (n, n_outputs)."""
+        away = (inputs - self.center) / self.spread  # (n, n_inputs)
         return self.weights(self.within(away))
 
     @torch.no_grad()
@@ -94,7 +101,10 @@ class LinearPart(nn.Module):
 def ridge(
     inputs: np.ndarray, target: np.ndarray, weight: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Regress on standardised inputs.
+    """Fit a ridge regression on standardised inputs.
+
+    It minimises, for each target, ``mean((y - mean(y) - w @ z) ** 2) + 0.05 * w @ w``
+    with standardised inputs z. Sums are taken block by block, in float64.
 
     Parameters
     ----------
@@ -108,12 +118,10 @@ def ridge(
     Returns
     -------
     center, spread : ndarray of shape (n_inputs,), float64
-        Mean and standard deviation of each input; the latter is infinite where it is
-        no more than rounding, so that such an input has no say.
+        Mean and standard deviation of each input. The latter is infinite where it is
+        no more than rounding error, so that such an input has no influence.
     weights : ndarray of shape (n_inputs, k), float64
-        Whose columns ``w`` each minimise the mean squared error of
-        ``mean(target) + w @ z``, with ``z`` the standardised inputs, plus 0.05 times
-        ``w @ w``.
+        A column w for each target.
     """
     share = np.ones(len(target)) if weight is None else weight.astype("float64")
     share = share / share.sum()
@@ -136,13 +144,13 @@ def ridge(
     return center, spread, np.linalg.solve(products, with_target)
 
 
-# Places of rows, for each row, up to which all places enter the head. Beyond, products
-# for places without a row take longer than taking all numbers of rows out of theirs.
+# Up to so many slots per row, all slots enter the head. With more, products for slots
+# without a row take longer than gathering the rows first.
 _PLACES_TO_MULTIPLY = 1.25
 
 
 class HistoryNetwork(nn.Module):
-    """All history columns, row features and statics, to outputs.
+    """Readers of all history columns, a head, and what is added to its outputs.
 
     Parameters
     ----------
@@ -159,12 +167,12 @@ class HistoryNetwork(nn.Module):
     bptt_steps, precision, category_dropout
         As in `HistoryReader`.
     seed : int, default=0
-        Seed of the first weights, which are the same on any device.
+        Seed of the initial weights, which are the same on any device.
     offset_outputs : tuple of int, default=()
         Outputs to which the offset of the row is added, times a slope that is 1 until
         `set_offset_slope` changes it. Empty: rows have no offset.
     n_sums : int, default=0
-        Number of sums of the histories, which the linear part alone reads.
+        Number of sums of the histories, which only the linear part reads.
     is_linear : bool, default=False
         Whether there is a linear part.
     """
@@ -193,7 +201,7 @@ class HistoryNetwork(nn.Module):
         is_linear: bool = False,
     ) -> None:
         super().__init__()
-        # Of outputs over the offset. No step of training changes it.
+        # Slopes of the outputs over the offset. A buffer: training does not change it.
         slope = torch.zeros(n_outputs, dtype=torch.float32, device="cpu")
         slope[list(offset_outputs)] = 1.0
         self.register_buffer("slope", slope if len(offset_outputs) else None)
@@ -244,7 +252,7 @@ class HistoryNetwork(nn.Module):
         batch : BatchPart
             The rows.
         steps : sequence of Tensor or None, default=None
-            What stands in for the embedded events of each history column.
+            Embedded events of each history column, in place of what is computed.
         """
         if not self.readers:
             batch = replace(batch, static=self._as_precise_as_needed(batch.static))
@@ -259,12 +267,12 @@ class HistoryNetwork(nn.Module):
     def read_pooled(
         self, pooled: Sequence[torch.Tensor], rows: BatchPart
     ) -> torch.Tensor:
-        """Outputs of rows whose histories have been pooled, shape (n, n_outputs).
+        """Return the outputs of rows with pooled histories, shape (n, n_outputs).
 
         Parameters
         ----------
         pooled : sequence of Tensor of shape (n, output_size)
-            What the reader of each history column made of its histories.
+            The pooled vectors of each history column.
         rows : BatchPart
             Everything else of the rows.
         """
@@ -289,17 +297,17 @@ class HistoryNetwork(nn.Module):
         static: torch.Tensor,
         steps: Sequence[torch.Tensor | None],
     ) -> torch.Tensor:
-        """Outputs of the first layer of the head, shape (n, width).
+        """Return the outputs of the first layer of the head, shape (n, width).
 
-        The columns for each reader and for the statics are applied one by one. To join
-        those first, some 400 numbers a row to copy here and back, and to take rows out
-        of their places before the product took a seventh of training on rows before
-        all events.
+        The columns of its weights that belong to each reader and to the statics are
+        applied one by one. Joining the inputs first, some 400 numbers a row to copy
+        here and in the backward pass, and gathering rows before the product took a
+        seventh of the training time with a row before each event.
         """
         first = self.head[0]
         sizes = [reader.output_size for reader in self.readers]
         *weights, last = first.weight.split([*sizes, static.shape[1]], dim=1)
-        numbers = nn.functional.linear(static, last, first.bias)
+        numbers = nn.functional.linear(static, last, first.bias)  # (n, width)
         for reader, history, events, weight in zip(
             self.readers, batch.histories, steps, weights, strict=True
         ):
@@ -308,18 +316,19 @@ class HistoryNetwork(nn.Module):
                 pooled = history.take_rows(pooled)
                 numbers = numbers + nn.functional.linear(pooled, weight)
             else:
-                product = nn.functional.linear(pooled, weight)
+                product = nn.functional.linear(pooled, weight)  # (C * R, width)
                 numbers = numbers + history.take_rows(product)
         return numbers
 
     def _as_precise_as_needed(self, static: torch.Tensor) -> torch.Tensor:
-        """Statics of rows without histories, in float64 where that can be had.
+        """Return the statics of rows without histories, in float64 where possible.
 
-        The order in which a product adds up depends on the number of rows. In float64
-        that does not show: rows of statics alone are the same in any batch. What is
-        read of histories is float32, and not the same; a head in float64 over it took
-        up to 17 % more time for nothing.
+        The order of the sums in a product depends on the number of rows. In float64
+        that does not show after rounding: rows without histories have the same outputs
+        in any batch. Pooled histories are float32 and depend on the batch anyway; a
+        head in float64 took up to 17 % more time for nothing.
         """
-        if self.training or not has_float64(static.device):
+        # GPUs of Apple have no float64.
+        if self.training or static.device.type == "mps":
             return static
         return static.double()

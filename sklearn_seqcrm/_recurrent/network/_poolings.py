@@ -32,7 +32,7 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -71,9 +71,9 @@ class Weights(NamedTuple):
     """
 
     rows: torch.Tensor
-    carried: torch.Tensor | None = None
-    ends: torch.Tensor | None = None
-    kept: torch.Tensor | None = None
+    carried: Any = None
+    ends: Any = None
+    kept: Any = None
 
 
 class Pooling(nn.Module):
@@ -83,9 +83,13 @@ class Pooling(nn.Module):
     ----------
     n_vectors : int
         Number of vectors, each of the size of an output, that it returns for a row.
+    place : int
+        Poolings with a smaller one stand first in what a row sees. Weighted poolings
+        stand together, as one product of matrices makes all of them.
     """
 
     n_vectors = 1
+    place = 2
 
 
 class EventPooling(Pooling, ABC):
@@ -157,6 +161,8 @@ class WeightedPooling(EventPooling):
 
     The state has P weighted sums, (..., P, H), and the sums of the weights, (..., P).
     """
+
+    place = 1
 
     @abstractmethod
     def weigh(self, outputs: torch.Tensor, batch: HistoryBatch) -> Weights:
@@ -379,6 +385,8 @@ class BothEnds(Pooling):
     event: it cannot be updated event by event.
     """
 
+    place = 0
+
     def pool(self, outputs: torch.Tensor, batch: HistoryBatch) -> torch.Tensor:
         """Return what the rows of a batch see, shape (C, 1, H)."""
         half = outputs.shape[2] // 2
@@ -454,8 +462,7 @@ def weighted_sums(
         # Rows as index_select takes them, with a faster backward.
         values = nn.functional.embedding(blocks.block, values.flatten(1))
         values = values.unflatten(1, (-1, outputs.shape[2]))  # (C, K + P, H)
-        carried = torch.cat([_not_none(one.carried) for one in weights], dim=2)
-        # (C, R, P)
+        carried = torch.cat([one.carried for one in weights], dim=2)  # (C, R, P)
         total = total + (carried * weight[blocks.block][:, None])[:, :, :, None]
         # A vector takes its own state, and 0 of the states of the others.
         shares = torch.cat([rows, torch.diag_embed(carried)], dim=3)
@@ -476,8 +483,8 @@ def _states_before_blocks(
     weight : Tensor of shape (B * N, P)
         Sums of the weights.
     """
-    ends = torch.cat([_not_none(one.ends) for one in weights], dim=2)  # (B, N, P, K)
-    kept = torch.cat([_not_none(one.kept) for one in weights], dim=2)  # (B, N, P)
+    ends = torch.cat([one.ends for one in weights], dim=2)  # (B, N, P, K)
+    kept = torch.cat([one.kept for one in weights], dim=2)  # (B, N, P)
     shape = kept.shape[:2]
     ends = ends.flatten(0, 1)
     by_block = outputs.reshape(len(ends), batch.block_length, -1)
@@ -554,23 +561,8 @@ def _factors_between(kept: torch.Tensor) -> torch.Tensor:
 
 
 def order_poolings(poolings: Sequence[Pooling]) -> list[int]:
-    """Return the positions of poolings in the order of what a row sees.
-
-    Both ends of a bidirectional reader come first, weighted poolings next (one product
-    of matrices makes them), then the others.
-    """
-
-    def rank(i: int) -> int:
-        if isinstance(poolings[i], BothEnds):
-            return 0
-        return 1 if isinstance(poolings[i], WeightedPooling) else 2
-
-    return sorted(range(len(poolings)), key=rank)
-
-
-def _not_none(tensor: torch.Tensor | None) -> torch.Tensor:
-    assert tensor is not None
-    return tensor
+    """Return the positions of poolings in the order of what a row sees."""
+    return sorted(range(len(poolings)), key=lambda i: poolings[i].place)
 
 
 def make_poolings(

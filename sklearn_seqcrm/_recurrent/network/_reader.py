@@ -44,10 +44,8 @@ from sklearn_seqcrm._recurrent.network._layers import (
     without_drawing,
 )
 from sklearn_seqcrm._recurrent.network._poolings import (
-    BothEnds,
     WeightedPooling,
     make_poolings,
-    order_poolings,
     weighted_sums,
 )
 from sklearn_seqcrm._recurrent.network._state import RecurrentState
@@ -289,8 +287,9 @@ class HistoryReader(nn.Module):
     def start(self, n: int) -> RecurrentState:
         """Return the state of n histories before any event, without poolings: 0."""
         device = next(self.parameters()).device
-        zeros = torch.zeros(n, self.hidden_size, dtype=torch.float32, device=device)
-        return RecurrentState(((zeros,) * self.cell.n_states,) * len(self.layers))
+        shape = len(self.layers), self.cell.n_states, n, self.hidden_size
+        zeros = torch.zeros(shape, dtype=torch.float32, device=device)
+        return RecurrentState(tuple(tuple(layer) for layer in zeros))
 
     def pool(self, outputs: torch.Tensor, batch: HistoryBatch) -> torch.Tensor:
         """Pool the outputs up to each row's cutoff.
@@ -310,17 +309,17 @@ class HistoryReader(nn.Module):
         missing = batch.n_steps_of_blocks - outputs.shape[1]
         if missing:
             outputs = nn.functional.pad(outputs, (0, 0, 0, missing))  # (B, N K, H')
-        poolings = list(self.poolings.values())
-        pooled, weights = [], []
-        for i in order_poolings(poolings):
-            if isinstance(poolings[i], WeightedPooling):
-                weights.append(poolings[i].weigh(outputs, batch))
+        before: list[torch.Tensor] = []
+        after: list[torch.Tensor] = []
+        weights = []
+        for pooling in self.poolings.values():
+            if isinstance(pooling, WeightedPooling):
+                weights.append(pooling.weigh(outputs, batch))
                 continue
-            pooled.append(poolings[i].pool(outputs, batch))  # (C, R, H')
-        if weights:
-            at = sum(isinstance(one, BothEnds) for one in poolings)
-            pooled.insert(at, weighted_sums(weights, outputs, batch))  # (C, R, P H')
-        return join(pooled).flatten(0, 1)
+            own = before if pooling.place < WeightedPooling.place else after
+            own.append(pooling.pool(outputs, batch))  # (C, R, P H')
+        means = [weighted_sums(weights, outputs, batch)] if weights else []
+        return join([*before, *means, *after]).flatten(0, 1)
 
 
 def embedding_size(n_levels: int) -> int:

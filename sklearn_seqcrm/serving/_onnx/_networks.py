@@ -27,18 +27,18 @@ from sklearn_seqcrm.serving._onnx._symbolic import SymbolicArray
 
 
 class Sizes(NamedTuple):
-    """What the inputs of the graphs are, beside the networks.
+    """Names and sizes of the inputs of the graphs, as far as networks lack them.
 
     Parameters
     ----------
     prefixes : tuple of str
-        What stands before the names of the inputs of each history column.
+        Prefix of the names of the inputs, for each history column.
     n_static : int
-        Row features and statics, with the exposure if there is one.
+        Number of row features and statics, with the exposure if there is one.
     n_sums : int
-        Sums of the histories.
+        Number of sums of the histories.
     exposure : Exposure or None
-        Which of the statics is the exposure.
+        The static that is the exposure, if any.
     """
 
     prefixes: tuple[str, ...]
@@ -48,14 +48,14 @@ class Sizes(NamedTuple):
 
 
 class StateStart(NamedTuple):
-    """What the state of a history is before its first event, in all networks.
+    """Packed states of one history in all networks before its first event.
 
     Parameters
     ----------
     size : int
-        Numbers of a vector.
+        Size of a vector, H.
     vectors : list of float
-        What each vector is full of.
+        For each vector, the value of all of its elements.
     weights : list of float
         The other numbers.
     """

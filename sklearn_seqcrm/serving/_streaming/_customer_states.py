@@ -1,14 +1,16 @@
-"""The states of all customers: one array of records, and where each customer's is.
+"""The state of every customer: an array of records, and the slot of each customer.
 
-A float16 has 11 bits: a sum of 2,048 no longer changes when 0.4 is added. So sums over
-all events stay in float32. Rounding takes less than a thousandth of what is bounded or
-fades. The fields of a record, for M networks with N vectors each, W of which add up::
+Fields of a record, for M networks whose packed states have V vectors (see
+`RecurrentState`), W of them sums over all events::
 
     dtype      vectors                      totals
-    float32    (M, N, H) float32            none
-    float16    (M, N - W, H) float16        (M, W, H) float32
+    float32    (M, V, H) float32            none
+    float16    (M, V - W, H) float16        (M, W, H) float32
 
-Version 0.1.0 stored all vectors in float16, (M, N, H), and had no totals.
+A float16 has 11 significant bits: adding 0.4 to a sum of 2,048 does not change it. So
+sums over all events stay in float32. Everything else is bounded or decays, and rounding
+costs less than a thousandth of it. Version 0.1.0 stored all vectors in float16,
+(M, V, H), and had no totals.
 """
 
 from __future__ import annotations
@@ -20,13 +22,13 @@ import numpy as np
 
 
 class StoredVectors:
-    """Reads and writes the vectors of records.
+    """Read and write access to the vectors of records.
 
     Parameters
     ----------
     dtype : {"float32", "float16"}
-        Type of all vectors that do not add up.
-    adds_up : sequence of N bool
+        Type of all vectors that are not sums over all events.
+    adds_up : sequence of V bool
         Which vectors are sums over all events.
     """
 
@@ -36,7 +38,7 @@ class StoredVectors:
         self._wide, self._narrow = np.flatnonzero(wide), np.flatnonzero(~wide)
 
     def fields(self, n_networks: int, size: int) -> list[Any]:
-        """Fields of the type of a record."""
+        """Return the fields of the dtype of a record."""
         shape = n_networks, len(self._narrow), size
         fields: list[Any] = [("vectors", self._dtype, shape)]
         if len(self._wide):
@@ -45,14 +47,14 @@ class StoredVectors:
         return fields
 
     def load(self, records: Any, number: int) -> np.ndarray:
-        """Vectors of a network, shape (..., N, H), float32.
+        """Return the vectors of a network, shape (..., V, H), float32.
 
         Parameters
         ----------
         records : structured array, or one record
             Records.
         number : int
-            Which network.
+            Number of the network.
         """
         narrow = records["vectors"][..., number, :, :]
         if not len(self._wide):
@@ -65,20 +67,20 @@ class StoredVectors:
         return vectors
 
     def store_narrow(self, records: np.ndarray, vectors: np.ndarray) -> None:
-        """Write vectors that were all stored in float16, as version 0.1.0 did.
+        """Write vectors that version 0.1.0 stored, all of them in float16.
 
         Parameters
         ----------
         records : structured array of shape (B,)
             The records.
-        vectors : ndarray of shape (B, M, N, H), float16
+        vectors : ndarray of shape (B, M, V, H), float16
             The vectors.
         """
         for number in range(vectors.shape[1]):
             self.store(records, slice(None), number, vectors[:, number])
 
     def narrow_like(self, records: np.ndarray) -> np.ndarray:
-        """Zeros of the shape and type that `store_narrow` takes."""
+        """Return zeros of the shape and type that `store_narrow` takes."""
         n_records, n_networks, _, size = records["vectors"].shape
         shape = n_records, n_networks, len(self._narrow) + len(self._wide), size
         return np.zeros(shape, self._dtype)
@@ -93,10 +95,10 @@ class StoredVectors:
         records : structured array
             All records.
         slots : int, slice or ndarray of shape (B,)
-            Which of them.
+            Slots of the customers.
         number : int
-            Which network.
-        vectors : ndarray of shape (N, H) or (B, N, H)
+            Number of the network.
+        vectors : ndarray of shape (V, H) or (B, V, H)
             The vectors.
         """
         if not len(self._wide):
@@ -106,11 +108,12 @@ class StoredVectors:
         records["totals"][slots, number] = vectors[..., self._wide, :]
 
 
-# How much larger than needed an array becomes: each time it is full, it is copied.
+# A full array grows by this factor. Growing copies it, so that a customer is copied
+# about four times in all.
 _ROOM = 1.25
 _FEWEST = 64
-# Where customers are forgotten because they are too many, a few more go at once:
-# to look for the oldest takes as long for one as for all.
+# If there are more customers than may be remembered, one in 64 is forgotten at once:
+# sorting by the last event takes as long for one as for many.
 _AT_ONCE = 64
 
 
@@ -126,7 +129,7 @@ class CustomerStateTable:
     Attributes
     ----------
     records : ndarray of shape (n_slots,), structured
-        Records; those of slots that no customer has mean nothing.
+        Records; those of free slots have no meaning.
     """
 
     def __init__(self, start: np.ndarray) -> None:
@@ -141,32 +144,32 @@ class CustomerStateTable:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the array, with what it has in reserve."""
+        """Bytes of the array, free slots included."""
         return self.records.nbytes
 
     @property
     def customers(self) -> list[Any]:
-        """All customers, in the order in which they came."""
+        """All customers, in order of arrival."""
         return list(self._slots)
 
     @property
     def any_customer(self) -> Any:
-        """One of the customers, to tell of which type they are; None without any."""
+        """One of the customers, whose type all others have; None without any."""
         return next(iter(self._slots), None)
 
     def find(self, customers: Sequence[Any]) -> np.ndarray:
-        """Slot of each customer, -1 for an unknown one; shape (n,), int64."""
+        """Return the slot of each customer, -1 for unknown ones; shape (n,), int64."""
         get = self._slots.get
         return np.fromiter(
             (get(one, -1) for one in customers), "int64", count=len(customers)
         )
 
     def find_one(self, customer: Any) -> int:
-        """Slot of a customer, -1 for an unknown one."""
+        """Return the slot of a customer, -1 for an unknown one."""
         return self._slots.get(customer, -1)
 
     def at(self, slots: np.ndarray) -> np.ndarray:
-        """Copies of the records in some slots; -1 has that without events."""
+        """Return copies of records; slot -1 is a customer without events."""
         if not len(self.records):
             return np.repeat(self._start, len(slots))
         records = self.records[slots]
@@ -174,11 +177,11 @@ class CustomerStateTable:
         return records
 
     def at_one(self, slot: int) -> np.ndarray:
-        """The record in a slot, no copy, shape (1,); -1 has that without events."""
+        """Return a view of the record in a slot, shape (1,); -1 as in `at`."""
         return self._start if slot < 0 else self.records[slot : slot + 1]
 
     def add(self, customers: Sequence[Any]) -> np.ndarray:
-        """Slot of each customer; unknown ones get one.
+        """Return the slot of each customer, a new one for unknown customers.
 
         Parameters
         ----------
@@ -202,28 +205,28 @@ class CustomerStateTable:
         return slots
 
     def forget(self, customers: Iterable[Any]) -> int:
-        """Free the slots of customers, unknown ones left alone; return how many."""
+        """Free the slots of the known ones among customers; return how many."""
         gone = [self._slots.pop(one, -1) for one in customers]
         gone = [slot for slot in gone if slot >= 0]
         self._free += gone
         return len(gone)
 
     def silent_since(self, moment: Any) -> list[Any]:
-        """Customers whose last event lies before a moment."""
+        """Return the customers whose last event is before a moment."""
         slots = np.fromiter(self._slots.values(), "int64", count=len(self))
         old = self.records["last"][slots] < moment
         return [one for one, is_old in zip(self._slots, old, strict=True) if is_old]
 
     def keep_latest(self, most: int, slot: int = -1) -> None:
-        """Forget those who have been silent for longest, if there are more.
+        """Forget the customers with the oldest last events, if there are too many.
 
         Parameters
         ----------
         most : int
-            Customers that may stay. If there are more, a 64th of them goes as well, so
-            that the next ones find room.
+            Number of customers that may stay. If there are more, a 64th of this number
+            is forgotten as well, to make room for the next ones.
         slot : int, default=-1
-            Slot of a customer that stays, however silent; -1: there is none.
+            Slot of a customer who stays in any case; -1: there is none.
         """
         if len(self) <= most:
             return
@@ -236,20 +239,20 @@ class CustomerStateTable:
         self.forget([c for c, gone in zip(self._slots, oldest, strict=True) if gone])
 
     def to_arrays(self) -> tuple[list[Any], np.ndarray]:
-        """All customers, and their records in the same order."""
+        """Return all customers, and their records in the same order."""
         slots = np.fromiter(self._slots.values(), "int64", count=len(self))
         return list(self._slots), self.records[slots]
 
     def restore(self, customers: Sequence[Any], records: np.ndarray) -> None:
-        """Take over what `to_arrays` returned, in place of all that is here."""
+        """Replace all customers by those that `to_arrays` returned."""
         self._slots = dict(zip(customers, range(len(customers)), strict=True))
         self._free = []
         self.records = records
 
     def _take_slots(self, n: int) -> list[int]:
-        """Slots that nobody has."""
+        """Return n free slots: those of forgotten customers first."""
         reused = [self._free.pop() for _ in range(min(n, len(self._free)))]
-        # Before, all slots that are not free belong to a customer.
+        # Slots in use and free ones fill the array without gaps up to `first`.
         first = len(self._slots) + len(reused) + len(self._free)
         last = first + n - len(reused)
         if last > len(self.records):

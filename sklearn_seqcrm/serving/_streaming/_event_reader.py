@@ -15,25 +15,26 @@ from sklearn_seqcrm._recurrent.network import (
     order_poolings,
 )
 
-# Events of a customer that are read in one go, at most; a power of 2.
+# Most events of a customer in one call of the layers; a power of 2.
 _LONGEST = 64
-# States that are in work at once, as in prediction.
+# Most numbers of hidden states at once, as in prediction: 4 MiB.
 _STATES = 2**20
+# Events that are encoded together: more leave the cache, fewer cost calls.
 _PORTION = 2**18
 
 
 def portions(offsets: np.ndarray) -> Iterator[slice]:
-    """Customers whose events are encoded together, about 262,000 events.
+    """Cut customers into portions of about 262,000 events.
 
     Parameters
     ----------
     offsets : ndarray of shape (n + 1,), int64
-        Segments of the customers.
+        Where the events of each customer start and end.
 
     Yields
     ------
     slice
-        Customers, one at least, in order.
+        One customer or more, in order.
     """
     start, n = 0, len(offsets) - 1
     while start < n:
@@ -46,25 +47,26 @@ def portions(offsets: np.ndarray) -> Iterator[slice]:
 def strides(
     counts: np.ndarray, n_states: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-    """Events to read side by side: as many of each customer, so that none is padded.
+    """Plan calls of the layers with equally many events of each customer.
 
-    A history of 201 events is read 64 at a time, and what is left over 8 and 1.
+    No event is padded: a history of 201 events is read as 64 + 64 + 64 + 8 + 1. Padding
+    to the longest history would cost up to 64 times the work where lengths differ.
 
     Parameters
     ----------
     counts : ndarray of shape (n,), int64
         Number of events of each customer.
     n_states : int
-        Numbers in work for each event.
+        Numbers of the hidden states for each event.
 
     Yields
     ------
     customers : ndarray of int64
         Positions of some customers.
     done : ndarray of int64
-        How many of their events were read before.
+        Number of their events in earlier calls.
     length : int
-        How many of each are read now.
+        Number of events of each in this call.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A fitted pipeline in pieces, and which pipelines a scorer cannot go on from."""
+"""A fitted pipeline in its parts, and which pipelines cannot be streamed."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from sklearn_seqcrm.neural_network import BaseLSTM
 
 
 class FittedPipeline(NamedTuple):
-    """A fitted pipeline in pieces, all of them copies of its own.
+    """Copies of the parts of a fitted pipeline, which another fit leaves alone.
 
     Parameters
     ----------
     encoders : dict of str to EventEncoder
-        What was learned of each history column.
+        Learned encoding of each history column.
     cut_off : list of str
-        History columns that a lookback had cut off in fit.
+        History columns with a lookback in fit.
     reading : ColumnRoles
         Columns that the pipeline was fitted on.
     statics : Pipeline or None
-        Steps between encoder and estimator; None: there are none.
+        Steps between the encoder and the estimator; None without any.
     estimator : BaseLSTM
         The last step, without its nets.
     networks : list of HistoryNetwork
-        Its networks, on the processor.
+        Its networks, on the CPU, in float32.
     """
 
     encoders: dict[Any, EventEncoder]
@@ -55,14 +55,14 @@ class FittedPipeline(NamedTuple):
         pipeline : Pipeline
             The pipeline.
         user : str
-            Who goes on from it, for errors.
+            Name of the caller, for error messages.
         kinds : sequence of type
-            Estimators that may be its last step.
+            Types of estimator that may be the last step.
 
         Raises
         ------
         TypeError
-            If it is no pipeline of these steps.
+            If the pipeline has other steps.
         """
         *others, last = (kind.__name__ for kind in kinds)
         wanted = (
@@ -99,7 +99,7 @@ class FittedPipeline(NamedTuple):
         )
 
     def streaming_obstacle(self) -> str | None:
-        """Why a state cannot tell what the pipeline reads; None: it can."""
+        """Return why the pipeline has no states to stream from; None if it has."""
         if len(self.networks[0].readers[0].layers[0]) > 1:
             return (
                 "A bidirectional network cannot be streamed: backwards, it reads the "
@@ -117,11 +117,12 @@ class FittedPipeline(NamedTuple):
 
 
 def _on_processor(network: HistoryNetwork) -> HistoryNetwork:
-    """A copy to predict with. Where precision was less, it is float32.
+    """Return a copy for predictions on the CPU, in float32.
 
-    A state that is rounded after every event, and one that is after 64, differ.
+    In bfloat16 the state would be rounded after each call, so that scores would depend
+    on how many events were read at once.
     """
-    # Neither training that goes on nor another thread changes it.
+    # A copy: further training, also in another thread, does not change it.
     network = copy.deepcopy(network).cpu().eval()
     for reader in network.readers:
         reader.precision = "float32"
@@ -131,9 +132,9 @@ def _on_processor(network: HistoryNetwork) -> HistoryNetwork:
 
 
 def _refuse_readers_of_events(name: str, step: Any, histories: list[Any]) -> None:
-    """Raise if a step between encoder and estimator may look at events.
+    """Raise a TypeError for a step between encoder and estimator that reads events.
 
-    Histories that rows are scored with have no events, but only cutoffs.
+    Rows to be scored have histories without events, see `streamed_histories`.
     """
     if not isinstance(step, ColumnTransformer):
         raise TypeError(
@@ -142,8 +143,7 @@ def _refuse_readers_of_events(name: str, step: Any, histories: list[Any]) -> Non
             "estimator, use ColumnTransformers that pass histories through."
         )
     for part, transformer, columns in step.transformers_:
-        # Before the columns, since scikit-learn 1.6 warns when those that remain are
-        # looked at.
+        # First: scikit-learn 1.6 warns when the columns of a remainder are accessed.
         if passes_through(transformer) or _reads_cutoffs(transformer):
             continue
         reads = [one for one in _names_of(step, columns) if one in histories]
@@ -155,7 +155,7 @@ def _refuse_readers_of_events(name: str, step: Any, histories: list[Any]) -> Non
 
 
 def _names_of(step: ColumnTransformer, columns: Any) -> list[Any]:
-    """Names of the columns of a part, however these were chosen."""
+    """Return the names of the columns of a part, in any form of selection."""
     names = getattr(step, "feature_names_in_", np.array([], dtype=object))
     if isinstance(columns, str):
         return [columns]
@@ -168,19 +168,19 @@ def _names_of(step: ColumnTransformer, columns: Any) -> list[Any]:
 
 
 def _reads_cutoffs(transformer: Any) -> bool:
-    """Whether this is the part of make_history_pipeline that counts days to cutoffs."""
+    """Return whether a part is that of make_history_pipeline for days to cutoffs."""
     return function_of(transformer) == "to_days"
 
 
 def passes_through(transformer: Any) -> bool:
-    """Whether a fitted ColumnTransformer leaves these columns as they are."""
+    """Return whether a fitted ColumnTransformer passes a part through, or drops it."""
     if isinstance(transformer, FunctionTransformer):  # what "passthrough" becomes
         return transformer.func is None
     return isinstance(transformer, str) and transformer in ("passthrough", "drop")
 
 
 def function_of(transformer: Any) -> str | None:
-    """Name of the function of make_history_pipeline that a part begins with."""
+    """Return the name of the function of ours that a part begins with, or None."""
     steps = getattr(transformer, "steps", None)
     function: Any = getattr(steps[0][1], "func", None) if steps else None
     if not getattr(function, "__module__", "").startswith("sklearn_seqcrm."):

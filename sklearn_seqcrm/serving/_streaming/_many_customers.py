@@ -1,4 +1,4 @@
-"""Scores of many customers, the rows of a table."""
+"""Scores of the customers in the rows of a table."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from sklearn_seqcrm.serving._streaming._rows_to_score import (
 )
 from sklearn_seqcrm.serving._streaming._streamed_history import StreamedHistory
 
-_WIDTH = 64  # numbers of a row in work
+_WIDTH = 64  # temporary numbers per row
 
 # Slots, or records, of the customers of some rows, and their cutoffs.
 _Views = dict[Any, tuple[np.ndarray, np.ndarray]]
 
 
 class ManyCustomers:
-    """Scores rows of a table as the pipeline would, from states.
+    """Scores of rows from states, equal to those of the pipeline.
 
     Parameters
     ----------
     parts : FittedPipeline
-        What was learned.
+        The fitted pipeline.
     streams : mapping of str to StreamedHistory
         The history columns, with the states of all customers.
     keys : mapping of str to (str, str)
@@ -52,7 +52,7 @@ class ManyCustomers:
         self._exact = exact
 
     def outputs(self, rows: Any, cutoff: Any) -> list[np.ndarray]:
-        """What each network returns, shape (n, n_outputs), float64.
+        """Return the outputs of each network, shape (n, n_outputs), float64.
 
         Parameters
         ----------
@@ -90,7 +90,7 @@ class ManyCustomers:
     def _view(
         self, rows: pd.DataFrame, cutoff: Any, name: Any
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Slots and cutoffs of the rows for one history column."""
+        """Return the slots and cutoffs of the rows for one history column."""
         stream = self._streams[name]
         known = stream.states.any_customer
         slots = stream.states.find(customers_in(rows, self._keys[name][0], known))
@@ -99,6 +99,8 @@ class ManyCustomers:
         return slots, cutoffs
 
     def _outputs_of_some(self, rows: pd.DataFrame, views: _Views) -> list[np.ndarray]:
+        # The statics go through the pipeline's own steps, in a table whose histories
+        # have no events: only cutoffs, and row features and sums from the states.
         records: _Views = {}
         histories = {}
         for name, (slots, cutoff) in views.items():
@@ -116,7 +118,7 @@ class ManyCustomers:
         return self._read_states(records, inputs.data)
 
     def _read_states(self, records: _Views, data: RowData) -> list[np.ndarray]:
-        """What each network returns for states, and for all numbers beside them."""
+        """Return the outputs of each network for states and everything beside them."""
         rows = BatchPart.of(data, slice(None), [])
         outputs = []
         for number, network in enumerate(self._parts.networks):

@@ -1,4 +1,9 @@
-"""An event and a score of one customer, without a table."""
+"""One event and one score of a customer, without a table.
+
+The path of a service that scores each event: half a millisecond, where a table of one
+row takes ten. Only the containers differ. Fields are read by the `FieldReader` of the
+tables, and the network's formulas are those of `StepReader` and `StepHead`.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +39,12 @@ from sklearn_seqcrm.serving._streaming._streamed_history import (
 
 
 class OneCustomer:
-    """Reads single events, and scores single customers.
+    """Scores of single customers, after a single event if there is one.
 
     Parameters
     ----------
     parts : FittedPipeline
-        What was learned.
+        The fitted pipeline.
     streams : dict of str to StreamedHistory
         The history columns, with the states of all customers.
     keys : dict of str to (str, str)
@@ -76,14 +81,14 @@ class OneCustomer:
         stream: StreamedHistory | None,
         on_accept: Callable[[], Any] | None = None,
     ) -> list[np.ndarray]:
-        """What each network returns, shape (1, n_outputs), after the event if any.
+        """Return the outputs of each network, shape (1, n_outputs), float64.
 
         Parameters
         ----------
         customer : id, or mapping of str to id
             The customer, or one for each history column.
         event : mapping or None
-            A new event.
+            A new event, which the states are updated by first.
         statics : mapping of str to object
             Statics.
         cutoff : datetime, number or None
@@ -108,7 +113,7 @@ class OneCustomer:
             )
             for name, one in streams.items()
         }
-        # All that may be refused is read before the event is.
+        # Everything that may be refused is validated before the states change.
         beside = self._read_statics(statics, cutoffs)
         if stream is not None and tick is not None:
             customer = ids[stream.name]
@@ -139,7 +144,7 @@ class OneCustomer:
     def _row(
         self, known: Sequence[tuple[np.ndarray, np.ndarray]], beside: np.ndarray
     ) -> RowData:
-        """All numbers beside the histories, as `read_inputs` returns them."""
+        """Return all numbers beside the histories, as `read_inputs` does."""
         features = [of_history[0] for of_history, _ in known]
         static = np.concatenate([*features, beside], dtype="float32")[None]
         sums = np.concatenate([sums for _, sums in known], axis=1)
@@ -147,7 +152,7 @@ class OneCustomer:
         return self._parts.estimator._with_offset(rows).data
 
     def _ids_of(self, customer: Any) -> dict[Any, Any]:
-        """The customer of each history column, in the form that states have."""
+        """Return the customer of each history column, in the form of the states."""
         ids = {}
         for name, stream in self._streams.items():
             one = customer[name] if isinstance(customer, Mapping) else customer
@@ -156,6 +161,7 @@ class OneCustomer:
             if isinstance(one, str):
                 refuse_surrogates(one, "customer")
             known = stream.states.any_customer
+            # The usual case needs no index of pandas.
             if type(one) not in (str, int) or type(one) is not type(known):
                 one = one_id_like(one, known, "customer")
             ids[name] = one
@@ -164,7 +170,7 @@ class OneCustomer:
     def _tick_of(
         self, moment: Any, column: str, stream: StreamedHistory, slot: int
     ) -> Any:
-        """Time of an event; None if it is late, and that is to be ignored."""
+        """Return the tick of an event; None for a late one that is ignored."""
         clock = stream.encoder.clock
         tick = exact_tick_of(clock, moment, f"event[{column!r}]")
         stream.span_with(tick, tick)
@@ -182,7 +188,7 @@ class OneCustomer:
     def _cutoff_of(
         self, stream: StreamedHistory, slot: int, cutoff: Any, tick: Any
     ) -> np.ndarray:
-        """Cutoff for one history column, shape (1,), not before any event."""
+        """Return the cutoff for one history column, shape (1,), after all events."""
         clock, exact = stream.encoder.clock, self._exact
         if cutoff is None:
             exact = True
@@ -207,7 +213,7 @@ class OneCustomer:
     def _read_statics(
         self, statics: Mapping[str, Any], cutoffs: dict[Any, np.ndarray]
     ) -> np.ndarray:
-        """Statics as the estimator reads them, shape (n_statics,)."""
+        """Return the statics as the estimator takes them, shape (n_statics,)."""
         wanted = self._parts.reading.statics
         lost = [name for name in wanted if name not in statics]
         if lost:
@@ -219,7 +225,7 @@ class OneCustomer:
             try:
                 return self._one_row.values(statics, cutoffs[first][0])
             except UnusualValueError:
-                pass  # a table reads it, or says what is wrong
+                pass  # the pipeline's own steps convert or refuse the value
         return self._from_table(statics, cutoffs)
 
     def _from_table(
@@ -245,7 +251,7 @@ class OneCustomer:
         values: Mapping[str, Any],
         tick: Any,
     ) -> None:
-        """Take in an event that was read, and is not late."""
+        """Update the state by an event that was read, and is not late."""
         slot = stream.states.find_one(customer)
         gap = np.nan
         if slot >= 0:

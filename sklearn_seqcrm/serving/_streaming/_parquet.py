@@ -1,4 +1,17 @@
-"""States in a Parquet file, which is whole or not there at all."""
+"""States in a sealed Parquet file.
+
+A row per customer; history column i has the columns below, and if it has fewer
+customers than another, nulls at the end::
+
+    {i}_customer    id
+    {i}_{field}     a field of the records of `StreamedHistory`: a number, or a list of
+                    fixed length with the numbers of an array in C order
+
+The metadata has, as JSON under the key ``sklearn_seqcrm.states``::
+
+    digest       of the encoding and the weights that made the states
+    histories    [{"name": ..., "n": customers, "span": [first, last] or null}, ...]
+"""
 
 from __future__ import annotations
 
@@ -28,9 +41,9 @@ def write_states(
     streams : mapping of str to StreamedHistory
         History columns.
     digest : str
-        That of the networks, without which states say nothing.
+        Digest of the networks that made the states.
     path : str or path-like
-        File to write. One that is there already is replaced when the new one is whole.
+        File to write. An existing one is replaced once the new one is complete.
     """
     import pyarrow as pa
 
@@ -49,36 +62,36 @@ def write_states(
             for name, one in streams.items()
         ],
     }
-    # Nothing in states repeats, so that packing them takes time for nothing.
+    # Numbers of states do not repeat: compression takes time and saves nothing.
     write_sealed_table(
         pa.table(columns), _KEY, note, path, compression="none", use_dictionary=False
     )
 
 
 def read_states(streams: Mapping[Any, StreamedHistory], digest: str, path: Any) -> None:
-    """Read what `write_states` wrote into streams without customers.
+    """Read states that `write_states` wrote, into streams without customers.
 
     Parameters
     ----------
     streams : mapping of str to StreamedHistory
         History columns.
     digest : str
-        That of the networks.
+        Digest of the networks.
     path : str or path-like
         File to read.
 
     Raises
     ------
     ValueError
-        If the file is damaged, is none of states, or has those of other networks or of
-        another dtype.
+        If the file is damaged or has no states, or its states are those of other
+        networks or of another dtype.
     """
     table, note = read_sealed_table(path, _KEY, _WRITER)
     try:
         _refuse_others(note, streams, digest, path)
         _restore(streams, table, note, path)
     except (AttributeError, LookupError, TypeError) as error:
-        # Only of a file without a seal, as version 0.1.0 wrote it.
+        # Only possible for a file without a seal, as version 0.1.0 wrote it.
         raise _WRITER.damaged(path, repr(error)) from error
 
 
@@ -96,7 +109,7 @@ def _restore(
         records = np.repeat(stream.states.at(np.array([-1])), told["n"])
         names = list(records.dtype.names or ())
         if "totals" in names and f"{i}_totals" not in own.column_names:
-            # Of version 0.1.0, or a file of float32, which is refused.
+            # Written by version 0.1.0, or a file of float32, which is refused.
             like = stream.stored.narrow_like(records)
             vectors = _from_arrow(own[f"{i}_vectors"], like, path)
             stream.stored.store_narrow(records, vectors)
@@ -111,7 +124,7 @@ def _restore(
 def digest_of(
     networks: Sequence[HistoryNetwork], streams: Mapping[Any, StreamedHistory]
 ) -> str:
-    """Tell what made states from anything else that could have."""
+    """Return a digest of the encoding and the weights that make states."""
     found = hashlib.sha256()
     for stream in streams.values():
         found.update(stream.encoder.layout.digest.encode())
@@ -137,7 +150,7 @@ def _refuse_others(
 
 
 def _as_arrow(numbers: np.ndarray) -> Any:
-    """Numbers of records as an Arrow array; several of each as a list."""
+    """Return a field of records as an Arrow array, of lists if it has arrays."""
     import pyarrow as pa
 
     if numbers.ndim == 1:
@@ -150,7 +163,7 @@ def _as_arrow(numbers: np.ndarray) -> Any:
 
 
 def _from_arrow(column: Any, like: np.ndarray, path: Any) -> np.ndarray:
-    """What `_as_arrow` made, of the type and shape of `like`."""
+    """Return a field that `_as_arrow` made, with the dtype and shape of `like`."""
     column = column.combine_chunks()
     if like.ndim > 1 and like.size:
         column = column.flatten()
@@ -177,7 +190,7 @@ def _ids_as_arrow(customers: list[Any]) -> Any:
 
 
 def _filled_up(column: Any, n: int) -> Any:
-    """A column of n rows, of which the last may be missing."""
+    """Extend a column to n rows with nulls."""
     import pyarrow as pa
 
     column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column

@@ -1,4 +1,4 @@
-"""Prediction methods of a scorer: those of its estimator, of rows without histories."""
+"""Prediction methods of a scorer: those of its estimator, for rows of customers."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from sklearn.utils.metaestimators import available_if
 from sklearn_seqcrm.serving._streaming._fitted_pipeline import FittedPipeline
 
 
-def _answers(method: str) -> Any:
-    """Make a method available if the estimator of the pipeline has it."""
+def _if_estimator_has(method: str) -> Any:
+    """Make a method available only if the estimator of the pipeline has it."""
     return available_if(lambda scorer: hasattr(scorer._parts.estimator, method))
 
 
 class RowScores(ABC):
-    """Prediction methods, as far as the estimator of a pipeline has them."""
+    """Prediction methods, available as far as the estimator has them."""
 
     _parts: FittedPipeline
 
     @abstractmethod
     def _predict(self, method: str, rows: Any, cutoff: Any, *args: Any) -> np.ndarray:
-        """Call a method of the estimator on what the networks return for rows."""
+        """Call a method of the estimator on the outputs of the networks for rows."""
 
     def predict(self, rows: pd.DataFrame, cutoff: Any = None) -> np.ndarray:
         """Predict the target of rows; with `LSTMSurvival` their risks.
@@ -35,8 +35,8 @@ class RowScores(ABC):
             The customers and the statics that the pipeline was fitted on, without
             histories. Customers without events have an empty history.
         cutoff : str, datetime, number or None, default=None
-            Column of `rows` that holds each row's cutoff, or one cutoff for all. None:
-            the last event that has been read, of all customers, which rows see then.
+            Column of `rows` with each row's cutoff, or one cutoff for all. None: the
+            time of the last event of all customers, and rows see the events at it.
 
         Returns
         -------
@@ -46,18 +46,18 @@ class RowScores(ABC):
         Raises
         ------
         KeyError
-            If `rows` lacks the column of customers.
+            If `rows` lacks the customer column.
         TypeError
-            If `rows` is no DataFrame, or customers are of another type than before.
+            If `rows` is no DataFrame, or ids have another type than those of events.
         ValueError
             If a cutoff is not after the last event of its customer (with
-            `allow_exact_matches`, before it), or a static column is missing.
+            `allow_exact_matches`, if it is before it), or a static column is missing.
         """
         return self._predict("predict", rows, cutoff)
 
-    @_answers("predict_proba")
+    @_if_estimator_has("predict_proba")
     def predict_proba(self, rows: pd.DataFrame, cutoff: Any = None) -> np.ndarray:
-        """Probability of each class, or of each label.
+        """Predict the probability of each class, or of each label.
 
         Parameters
         ----------
@@ -73,7 +73,7 @@ class RowScores(ABC):
         """
         return self._predict("predict_proba", rows, cutoff)
 
-    @_answers("predict_quantiles")
+    @_if_estimator_has("predict_quantiles")
     def predict_quantiles(
         self, rows: pd.DataFrame, cutoff: Any = None, quantiles: Any = None
     ) -> np.ndarray:
@@ -95,7 +95,7 @@ class RowScores(ABC):
         """
         return self._predict("predict_quantiles", rows, cutoff, quantiles)
 
-    @_answers("predict_proba_zero")
+    @_if_estimator_has("predict_proba_zero")
     def predict_proba_zero(self, rows: pd.DataFrame, cutoff: Any = None) -> np.ndarray:
         """Predict the probability that the target is 0.
 
@@ -113,7 +113,7 @@ class RowScores(ABC):
         """
         return self._predict("predict_proba_zero", rows, cutoff)
 
-    @_answers("predict_proba_before")
+    @_if_estimator_has("predict_proba_before")
     def predict_proba_before(
         self, rows: pd.DataFrame, cutoff: Any = None, *, horizon: Any
     ) -> np.ndarray:
@@ -136,11 +136,11 @@ class RowScores(ABC):
         """
         return self._predict("predict_proba_before", rows, cutoff, horizon)
 
-    @_answers("predict_survival_function")
+    @_if_estimator_has("predict_survival_function")
     def predict_survival_function(
         self, rows: pd.DataFrame, cutoff: Any = None, *, return_array: bool = False
     ) -> np.ndarray:
-        """Predict the probability of no event before each time from the cutoff on.
+        """Predict the probability of no event before each time after the cutoff.
 
         Parameters
         ----------
@@ -158,11 +158,11 @@ class RowScores(ABC):
         """
         return self._predict("predict_survival_function", rows, cutoff, return_array)
 
-    @_answers("predict_cumulative_hazard_function")
+    @_if_estimator_has("predict_cumulative_hazard_function")
     def predict_cumulative_hazard_function(
         self, rows: pd.DataFrame, cutoff: Any = None, *, return_array: bool = False
     ) -> np.ndarray:
-        """Predict the hazard summed up to each time from the cutoff on.
+        """Predict the cumulative hazard up to each time after the cutoff.
 
         Parameters
         ----------
@@ -181,11 +181,11 @@ class RowScores(ABC):
         method = "predict_cumulative_hazard_function"
         return self._predict(method, rows, cutoff, return_array)
 
-    @_answers("predict_cumulative_incidence")
+    @_if_estimator_has("predict_cumulative_incidence")
     def predict_cumulative_incidence(
         self, rows: pd.DataFrame, cutoff: Any = None, *, times: Any = None
     ) -> np.ndarray:
-        """Predict the probabilities of no event, and of each kind, before each time.
+        """Predict the probabilities of no event and of each kind before each time.
 
         Parameters
         ----------
@@ -203,11 +203,11 @@ class RowScores(ABC):
         """
         return self._predict("predict_cumulative_incidence", rows, cutoff, times)
 
-    @_answers("predict_quantile")
+    @_if_estimator_has("predict_quantile")
     def predict_quantile(
         self, rows: pd.DataFrame, cutoff: Any = None, *, q: Any = 0.5
     ) -> np.ndarray:
-        """Predict the time by which an event has come with some probability.
+        """Predict quantiles of the time of the next event.
 
         Parameters
         ----------

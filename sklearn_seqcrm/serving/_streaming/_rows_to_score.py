@@ -1,4 +1,4 @@
-"""Rows to be scored: who they are of, and what their cutoffs are."""
+"""Rows to be scored: their customers and their cutoffs."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from sklearn_seqcrm.serving._streaming._streamed_history import StreamedHistory
 
 
 class StreamedLog(EncodedLog):
-    """A log without events whose row features and sums are known.
+    """A log without events that returns given row features and sums.
 
     Parameters
     ----------
     encoder : EventEncoder
-        What was learned of the history column.
+        Learned encoding of the history column.
     features : ndarray of shape (n, n_row_features), float32
         Row features of n rows, whose customers are 0 to n - 1.
     sums : ndarray of shape (n, n_sums), float32
-        Their sums; none if the estimator does not read them.
+        Their sums; no columns if the estimator has no linear part.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class StreamedLog(EncodedLog):
         self._sums = sums
 
     def row_features(self, rows: Rows) -> np.ndarray:
-        """Those that are known, shape (n, n_row_features), float32.
+        """Return the given row features, shape (n, n_row_features), float32.
 
         Parameters
         ----------
@@ -65,7 +65,7 @@ class StreamedLog(EncodedLog):
         return self._features[rows.codes]
 
     def row_features_and_sums(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-        """Both that are known, float32.
+        """Return the given row features and sums, float32.
 
         Parameters
         ----------
@@ -85,16 +85,16 @@ class StreamedLog(EncodedLog):
 def streamed_histories(
     encoder: EventEncoder, features: np.ndarray, sums: np.ndarray, cutoff: np.ndarray
 ) -> HistoryArray:
-    """A column of histories that are nothing but cutoffs, row features and sums.
+    """Make a column of histories of nothing but cutoffs, row features and sums.
 
     Parameters
     ----------
     encoder : EventEncoder
-        What was learned of the history column.
+        Learned encoding of the history column.
     features : ndarray of shape (n, n_row_features), float32
         Row features.
     sums : ndarray of shape (n, n_sums), float32
-        Sums; none if the estimator does not read them.
+        Sums; no columns if the estimator has no linear part.
     cutoff : ndarray of shape (n,)
         Cutoffs on the clock of the encoder.
     """
@@ -105,7 +105,7 @@ def streamed_histories(
 
 
 def customers_in(rows: pd.DataFrame, name: str, known: Hashable | None) -> list[Any]:
-    """Ids of the customers of rows, in the form that states have them.
+    """Return the ids of the customers of rows, in the form of the states.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def customers_in(rows: pd.DataFrame, name: str, known: Hashable | None) -> list[
     name : str
         Column of the customers.
     known : hashable or None
-        One of the customers that are known, if there is any.
+        One of the known customers, if there is any.
     """
     if name not in rows.columns:
         raise KeyError(
@@ -126,14 +126,14 @@ def customers_in(rows: pd.DataFrame, name: str, known: Hashable | None) -> list[
 
 
 def ids_like(ids: pd.Index, known: Hashable | None, what: str) -> list[Any]:
-    """Ids in the form that states have them; a TypeError if they are of another kind.
+    """Return ids in the form of the states, or raise a TypeError for another type.
 
     Parameters
     ----------
     ids : Index of shape (n,)
         Ids.
     known : hashable or None
-        One of the ids that are known, if there is any.
+        One of the known ids, if there is any.
     what : str
         How an error names them.
     """
@@ -147,12 +147,12 @@ def ids_like(ids: pd.Index, known: Hashable | None, what: str) -> list[Any]:
 
 
 def one_id_like(one: Any, known: Hashable | None, what: str) -> Any:
-    """As `ids_like` of a single id, which may be a tuple."""
+    """Return a single id, which may be a tuple, as `ids_like` does."""
     return ids_like(_index_of(one), known, what)[0]
 
 
 def _index_of(one: Any) -> pd.Index:
-    """An index of one id, as an object: a tuple is one id, and not several levels."""
+    """Make an index of one id as an object: a tuple is one id, not a MultiIndex."""
     objects = np.empty(1, dtype=object)
     objects[0] = one
     return pd.Index(objects, tupleize_cols=False)
@@ -161,14 +161,14 @@ def _index_of(one: Any) -> pd.Index:
 def cutoffs_of(
     rows: pd.DataFrame, cutoff: Any, stream: StreamedHistory, exact: bool
 ) -> tuple[np.ndarray, bool]:
-    """Cutoffs of rows on the clock of a history column.
+    """Return the cutoffs of rows on the clock of a history column.
 
     Parameters
     ----------
     rows : DataFrame of shape (n, n_columns)
         Rows.
     cutoff : str, datetime, number or None
-        Their column, one for all, or None for everything that has been read.
+        Column of the cutoffs, one cutoff for all, or None for the last event.
     stream : StreamedHistory
         The history column.
     exact : bool
@@ -179,7 +179,7 @@ def cutoffs_of(
     cutoffs : ndarray of shape (n,)
         Cutoffs.
     exact : bool
-        The same; True where `cutoff` is None.
+        As given; True if `cutoff` is None.
     """
     clock = stream.encoder.clock
     if cutoff is None:
@@ -207,7 +207,7 @@ def cutoffs_of(
 
 
 def latest_of(stream: StreamedHistory) -> Any:
-    """Time of the last event that has been read, of all customers."""
+    """Return the time of the last event of all customers."""
     if stream.span is None:
         raise ValueError(
             f"cutoff=None stands for the last event that has been read, and none has "

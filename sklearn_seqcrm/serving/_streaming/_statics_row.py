@@ -1,7 +1,8 @@
-"""The statics of a single row as numbers, without a table.
+"""Encode the statics of a single row without a table.
 
 The ColumnTransformer of make_history_pipeline takes some ten milliseconds for a row,
-most of it for making tables. What it has learned is a few numbers for each column.
+most of it to make tables. Its learned parameters are a few numbers for each column:
+they are copied here, and export_onnx writes them as JSON.
 """
 
 from __future__ import annotations
@@ -31,28 +32,28 @@ _IMPUTERS = (SimpleImputer, MarkingImputer)
 
 
 class UnusualValueError(Exception):
-    """A value of a type that a table has to be asked about."""
+    """A value of a type that only the pipeline's own steps convert or refuse."""
 
 
 class _Part(Protocol):
     """Some columns of the ColumnTransformer."""
 
     def __call__(self, statics: Mapping[str, Any], cutoff: Any) -> Sequence[float]:
-        """Numbers of a row whose cutoff is a tick of the first history."""
+        """Return the numbers of a row; its cutoff is a tick of the first history."""
 
     def learned(self) -> dict[str, Any]:
-        """Everything learned, in types that JSON has."""
+        """Return the learned parameters in types that JSON has."""
 
 
 class StaticsRowEncoder:
-    """The statics that an estimator reads, of a row that is a mapping.
+    """Encoder of the statics of a row that is a mapping.
 
     Parameters
     ----------
     parts : sequence of callable
-        What makes numbers of the columns.
+        Encoders of groups of columns.
     order : sequence of int
-        Positions of the statics of the estimator among these numbers.
+        Position of each static of the estimator among their numbers.
     """
 
     def __init__(self, parts: Sequence[_Part], order: Sequence[int]) -> None:
@@ -61,7 +62,7 @@ class StaticsRowEncoder:
 
     @classmethod
     def of(cls, parts: FittedPipeline) -> StaticsRowEncoder | None:
-        """Take over what a pipeline has learned; None if its steps are not known."""
+        """Copy the learned parameters of a pipeline; None if it has unknown steps."""
         wanted = list(parts.estimator._reading.statics)
         if parts.statics is None:
             return cls([_Numbers(wanted)], range(len(wanted)))
@@ -85,7 +86,7 @@ class StaticsRowEncoder:
         return cls(made, [names.index(one) for one in wanted])
 
     def values(self, statics: Mapping[str, Any], cutoff: Any) -> np.ndarray:
-        """Statics of a row, shape (n_statics,), float32.
+        """Return the statics of a row, shape (n_statics,), float32.
 
         Parameters
         ----------
@@ -97,7 +98,7 @@ class StaticsRowEncoder:
         Raises
         ------
         UnusualValueError
-            If a value is of a type that is not known here.
+            If a value has a type that is not handled here, or a number is not finite.
         KeyError
             If a column is missing.
         """
@@ -110,13 +111,13 @@ class StaticsRowEncoder:
         return values.astype("float32")
 
     def learned(self) -> dict[str, Any]:
-        """Everything learned, in types that JSON has."""
+        """Return the learned parameters in types that JSON has."""
         parts = [part.learned() for part in self._parts]
         return {"parts": parts, "order": self._order.tolist()}
 
 
 def _names_of(step: ColumnTransformer, part: str) -> list[Any]:
-    """Names of the columns that a part has made."""
+    """Return the names of the output columns of a part."""
     return list(step.get_feature_names_out()[step.output_indices_[part]])
 
 
@@ -142,7 +143,7 @@ def _part_of(transformer: Any, columns: list[Any], clock: Clock) -> _Part | None
 
 
 class _Numbers:
-    """Numbers as they are; missing ones are NaN."""
+    """Numbers as they are; NaN where they are missing."""
 
     def __init__(self, columns: Sequence[Any]) -> None:
         self._columns = columns
@@ -155,7 +156,7 @@ class _Numbers:
 
 
 class _Days:
-    """Datetimes as days before the cutoff."""
+    """Days from datetimes to the cutoff."""
 
     def __init__(self, columns: Sequence[Any], clock: Clock) -> None:
         self._columns = columns
@@ -177,7 +178,7 @@ class _Days:
 
 
 class _Scaled:
-    """Numbers imputed, marked where they are missing, and scaled."""
+    """Numbers that are imputed, marked where they were missing, and standardised."""
 
     def __init__(
         self, numbers: _Part, imputer: SimpleImputer, scaler: StandardScaler
@@ -200,26 +201,31 @@ class _Scaled:
             "typical": self._typical.tolist(),
             "marked": self._marked.tolist(),
             "mean": self._mean.tolist(),
-            "weight": (1 / self._scale).tolist(),  # of infinite scales as well
+            "weight": (1 / self._scale).tolist(),  # JSON has no infinite scale
         }
 
 
 class _Levels:
-    """Levels, one-hot."""
+    """One-hot levels.
+
+    The encoder of scikit-learn is asked once for the row of each level, so that its
+    options (unknown and infrequent levels, ``drop``) hold without code of their own. A
+    row is that of no level at all, plus the difference that each column's level makes.
+    """
 
     def __init__(self, columns: Sequence[Any], one_hot: OneHotEncoder) -> None:
         self._columns = columns
         self._without = self._rows_of(one_hot, 0, [None])[0]
-        # What a level changes in the row of one that lacks all of them.
+        # For each column: level -> difference to the row without any level.
         self._changes: list[dict[Any, np.ndarray]] = []
         for i, levels in enumerate(one_hot.categories_):
             known = [one for one in levels.tolist() if isinstance(one, str)]
-            new = f"not {known}"  # none of them, whatever they are
+            new = f"not {known}"  # differs from each of them, whatever they are
             rows = self._rows_of(one_hot, i, [*known, new]) - self._without
             self._changes.append(dict(zip([*known, None], rows, strict=True)))
 
     def _rows_of(self, one_hot: OneHotEncoder, i: int, levels: list[Any]) -> np.ndarray:
-        """Rows of nothing but the levels of one column."""
+        """Encode rows that have levels in one column only."""
         columns = {
             name: levels if i == j else [None] * len(levels)
             for j, name in enumerate(self._columns)
@@ -250,7 +256,7 @@ class _Levels:
 
 
 def _nonzero(row: np.ndarray) -> list[list[Any]]:
-    """Positions and numbers that are not 0."""
+    """Return the positions and values of nonzero numbers."""
     return [[i, row[i].item()] for i in np.flatnonzero(row).tolist()]
 
 

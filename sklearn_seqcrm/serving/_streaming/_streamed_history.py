@@ -29,40 +29,46 @@ from sklearn_seqcrm.serving._streaming._event_reader import (
     strides,
 )
 
-_WIDTH = 4  # numbers of an event in work, as `encode_rows` has them
+_WIDTH = 4  # temporary numbers per event, as in `encode_rows`
 
 
 class StreamedHistory:
-    """What is known of all customers' events of one history column.
+    """The states of all customers for one history column.
 
-    Of each customer the record has the fields ``first`` and ``last`` (times of these
-    events), ``count``, ``sums`` (decayed counts and sums at the last event; with
-    `has_sums`, those of symexp facts behind them), and, of each network, ``weights``
-    and the fields of `StoredVectors`.
+    A record has these fields (see also `StoredVectors`)::
+
+        first, last    times of the first and the last event, in ticks
+        count          number of events
+        sums           (half-lives, 1 + facts [+ facts]) decayed count and sums of facts
+                       at the last event; with `has_sums`, also of the symexp facts
+        weights        (networks, W) numbers of the packed states
+        vectors        (networks, V, H) vectors of the packed states
+        [totals]       with float16: the vectors that are sums over all events
 
     Parameters
     ----------
     name : str
         Name of the history column.
     encoder : EventEncoder
-        What was learned of its events.
+        Learned encoding of its events.
     readers : sequence of EventReader
         One for each network.
     n_states : int
-        States of the cells that a network has in work for an event.
+        Numbers of the hidden states of a network for one event, which limits how many
+        events are read at once.
     most : int or None
-        Customers to remember; None: all.
+        Number of customers to remember; None: all.
     dtype : {"float32", "float16"}
-        What vectors are stored in that are no sums over all events.
+        Storage of vectors that are not sums over all events.
     has_sums : bool
-        Whether rows see sums of the facts before their tails were folded in.
+        Whether rows see sums of the facts in their units (symexp).
 
     Attributes
     ----------
     states : CustomerStateTable
         The records.
     span : tuple of (int, int) or (float, float), or None
-        Times of the first and the last event of all. None: there was none.
+        Times of the first and the last event of all customers; None before any event.
     """
 
     def __init__(
@@ -90,7 +96,7 @@ class StreamedHistory:
     # Events in ------------------------------------------------------------------------
 
     def are_late(self, arrivals: Arrivals) -> np.ndarray:
-        """Which events are before the last one of their customer, shape (n_events,)."""
+        """Return which events precede the last one of their customer, (n_events,)."""
         slots = self.states.find(arrivals.customers)
         known = np.flatnonzero(slots >= 0)
         late = np.zeros(len(arrivals.times), dtype=bool)
@@ -98,17 +104,18 @@ class StreamedHistory:
             return late
         last = self.states.records["last"][slots[known]]
         first = arrivals.offsets[known]
-        # Mostly not even the first one is late.
+        # Events of a customer are sorted: if the first one is not late, none is.
         for i in np.flatnonzero(arrivals.times[first] < last).tolist():
             own = slice(first[i], arrivals.offsets[known[i] + 1])
             late[own] = arrivals.times[own] < last[i]
         return late
 
     def take(self, arrivals: Arrivals) -> None:
-        """Read new events, none of them late."""
+        """Update the states by new events, none of them late."""
         span = self.span_with(arrivals.times.min(), arrivals.times.max())
         encoder = self.encoder
-        if len(arrivals.times) > len(arrivals.customers):  # a table of some size
+        # Looking levels up once for all events pays with several events a customer.
+        if len(arrivals.times) > len(arrivals.customers):
             encoder = encoder.knowing(arrivals.columns)
         for some in portions(arrivals.offsets):
             slots = self.states.add(arrivals.customers[some])
@@ -137,7 +144,7 @@ class StreamedHistory:
         channels: np.ndarray,
         codes: np.ndarray,
     ) -> None:
-        """Read a single event that has been encoded, and is not late.
+        """Update a state by a single encoded event that is not late.
 
         Parameters
         ----------
@@ -146,7 +153,7 @@ class StreamedHistory:
         tick : int or float
             Time of the event, on the clock of the encoder.
         gap : float
-            Ticks since the event before; NaN if there is none.
+            Interarrival time in ticks; NaN for a first event.
         channels : ndarray of shape (F,), float32
             Channels.
         codes : ndarray of shape (C,), int32
@@ -155,7 +162,7 @@ class StreamedHistory:
         span = self.span_with(tick, tick)
         [slot] = self.states.add([customer])
         records = self.states.records
-        record = records[slot]  # not a copy
+        record = records[slot]  # a view
         # As in `advance`: 0 for a first event.
         gap_in_units = 0.0 if np.isnan(gap) else gap / self.encoder.layout.time_unit
         for number, reader in enumerate(self._readers):
@@ -176,12 +183,12 @@ class StreamedHistory:
             self.states.keep_latest(self._most, slot)
 
     def span_with(self, first: Any, last: Any) -> tuple[Any, Any]:
-        """Times of the first and the last event of all, with new ones.
+        """Return `span` with new events between two times.
 
         Raises
         ------
         ValueError
-            If they are further apart than their integers can tell.
+            If the times are so far apart that differences would overflow.
         """
         clock = self.encoder.clock
         number = int if clock.dtype == "int64" else float
@@ -199,13 +206,11 @@ class StreamedHistory:
     def _gaps(
         self, slots: np.ndarray, times: np.ndarray, offsets: np.ndarray
     ) -> np.ndarray:
-        """Ticks since the event before, shape (n_events,); NaN if there is none."""
+        """Return interarrival times in ticks, (n_events,); NaN for a first event."""
         records, first = self.states.records, offsets[:-1]
-        gaps = np.empty(len(times))
-        gaps[1:] = np.diff(times)
-        before = records["last"][slots]
+        gaps = np.diff(times, prepend=times[:1]).astype("float64")
         begun = records["count"][slots] > 0
-        gaps[first] = np.where(begun, times[first] - before, np.nan)
+        gaps[first] = np.where(begun, times[first] - records["last"][slots], np.nan)
         return gaps
 
     def advance(
@@ -216,7 +221,7 @@ class StreamedHistory:
         channels: np.ndarray,
         codes: np.ndarray,
     ) -> None:
-        """Let T encoded events of each of B customers into the records.
+        """Update the records of B customers by T encoded events each.
 
         Parameters
         ----------
@@ -225,13 +230,14 @@ class StreamedHistory:
         times : ndarray of shape (B, T)
             Times, ascending.
         gaps : ndarray of shape (B, T), float64
-            Ticks since the event before; NaN for the first of a customer.
+            Interarrival times in ticks; NaN for a first event.
         channels : ndarray of shape (B, T, F), float32
             Channels.
         codes : ndarray of shape (B, T, C), int32
             Codes.
         """
         records = self.states.records
+        # A first event fades a state of zeros, so that any finite time serves.
         gaps_in_units = np.nan_to_num(gaps / self.encoder.layout.time_unit)
         tensors = (
             torch.from_numpy(channels),
@@ -252,7 +258,12 @@ class StreamedHistory:
     def _sums_after(
         self, before: np.ndarray, times: np.ndarray, channels: np.ndarray
     ) -> np.ndarray:
-        """Decayed counts and sums after T events, shape (B, K, n_numbers)."""
+        """Return decayed counts and sums after T events, shape (B, K, n_numbers).
+
+        For half-life k with rate r = log(2) / k, and events at times t with numbers x
+        (1 for the count): ``sums' = exp(-r (t_T - t_last)) sums + sum exp(-r (t_T - t))
+        x``, of which the last sum is a product of matrices.
+        """
         layout = self.encoder.layout
         facts = channels[:, :, : layout.n_decayed]
         parts = [np.ones((*times.shape, 1)), facts]
@@ -260,20 +271,20 @@ class StreamedHistory:
             amounts = symexp(facts.reshape(times.size, layout.n_decayed), layout)
             parts.append(amounts.reshape(facts.shape))
         numbers = np.concatenate(parts, axis=2, dtype="float64")
-        ages = times[:, -1:] - times
+        ages = times[:, -1:] - times  # (B, T)
         fade = np.exp(ages[:, None] * -self._rates[:, None])  # (B, K, T)
         since = times[:, -1] - before["last"]
         return self._faded(before, since) + np.matmul(fade, numbers)
 
     def _faded(self, records: np.ndarray, since: np.ndarray) -> np.ndarray:
-        """Decayed counts and sums some ticks after the last event."""
+        """Return decayed counts and sums some ticks after the last event."""
         since = np.where(records["count"] > 0, since, 0)
         return np.exp(since[:, None] * -self._rates)[:, :, None] * records["sums"]
 
     # Rows out -------------------------------------------------------------------------
 
     def refuse_early(self, slots: np.ndarray, cutoff: np.ndarray, exact: bool) -> None:
-        """Raise a ValueError for cutoffs before an event that has been read.
+        """Raise a ValueError for cutoffs at which a row would not see all events.
 
         Parameters
         ----------
@@ -303,7 +314,7 @@ class StreamedHistory:
     def features(
         self, records: np.ndarray, cutoff: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Row features and sums, as `EncodedLog.row_features_and_sums` has them.
+        """Compute row features and sums as `EncodedLog.row_features_and_sums` does.
 
         Parameters
         ----------
@@ -317,8 +328,7 @@ class StreamedHistory:
         features : ndarray of shape (n, n_row_features), float32
             Row features.
         sums : ndarray of shape (n, n_sums), float32
-            Sums of facts before their tails were folded in; none of them unless
-            `has_sums`.
+            Sums of facts in their units; no columns unless `has_sums`.
         """
         ages = np.stack([cutoff - records["last"], cutoff - records["first"]], axis=1)
         ages = np.where(records["count"][:, None] > 0, ages, np.nan)  # (n, 2)
@@ -332,7 +342,7 @@ class StreamedHistory:
     def pooled(
         self, records: np.ndarray, cutoff: np.ndarray, number: int
     ) -> torch.Tensor:
-        """What a network reads of some customers' histories, shape (n, output_size).
+        """Return the pooled histories of customers, shape (n, output_size).
 
         Parameters
         ----------
@@ -341,7 +351,7 @@ class StreamedHistory:
         cutoff : ndarray of shape (n,)
             Cutoffs on the clock of the encoder.
         number : int
-            Which network.
+            Number of the network.
         """
         since = np.where(records["count"] > 0, cutoff - records["last"], 0)
         age = (since / self.encoder.layout.time_unit).astype("float32")
@@ -349,7 +359,7 @@ class StreamedHistory:
         return self._readers[number].read(state, torch.from_numpy(age))
 
     def pooled_one(self, record: np.ndarray, cutoff: Any, number: int) -> np.ndarray:
-        """As `pooled` of one customer, shape (output_size,).
+        """Return the pooled history of one customer, shape (output_size,), in NumPy.
 
         Parameters
         ----------
@@ -358,7 +368,7 @@ class StreamedHistory:
         cutoff : int or float
             Cutoff on the clock of the encoder.
         number : int
-            Which network.
+            Number of the network.
         """
         one = record[0]
         since = cutoff - one["last"] if one["count"] else 0
@@ -392,7 +402,7 @@ def _start_record(
     stored: StoredVectors,
     has_sums: bool,
 ) -> np.ndarray:
-    """Record of a customer without events, shape (1,)."""
+    """Return the record of a customer without events, shape (1,)."""
     layout, tick = encoder.layout, encoder.clock.dtype
     packed = [reader.step.start.pack() for reader in readers]
     vectors, weights = (np.stack(each) for each in zip(*packed, strict=True))
@@ -418,7 +428,7 @@ def _encode(
     times: np.ndarray,
     gaps: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Channels and codes of events, one cache block after another."""
+    """Encode events in blocks that fit the cache; return channels and codes."""
     channels, codes = encoder.layout.empty(len(times))
     for some in blocks(len(times), _WIDTH):
         own = {

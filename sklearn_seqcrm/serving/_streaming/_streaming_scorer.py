@@ -40,36 +40,36 @@ DTYPES = ("float32", "float16")
 
 
 class StreamingScorer(RowScores):
-    """Score customers whose events keep coming, without reading their past again.
+    """Score customers event by event, from a state instead of their whole history.
 
-    Keeps one small state for each customer: what the network made of all events so far,
-    and what the row features need. A new event changes it in less than a millisecond,
-    however long the history is, and the scores are those that the pipeline would give
+    The scorer keeps a small state for each customer: the recurrent state of the
+    networks, and decayed sums for the row features. A new event updates it in less than
+    a millisecond, however long the history is. The scores equal those of the pipeline
     on a log of the same events.
 
     Parameters
     ----------
     pipeline : Pipeline
         Fitted, as `make_history_pipeline` makes it: a `HistoryEncoder`, steps for the
-        statics if any, and an `LSTMClassifier`, `LSTMRegressor` or `LSTMSurvival`. What
-        it learned is copied: fitting it again does not change the scorer.
+        statics if any, and an `LSTMClassifier`, `LSTMRegressor` or `LSTMSurvival`. It
+        is copied: another fit does not change the scorer.
     customer : str or dict of str to str
         Column of the customer ids, in tables of events and in rows to be scored. A dict
-        by history column, if histories are those of different things.
+        by history column, if histories belong to different entities.
     time : str or dict of str to str
         Column of the times, in tables of events.
     allow_exact_matches : bool, default=False
-        Whether a row sees the events at its cutoff, as in `EventLog.attach`: the
-        transaction that is being judged. It should be as it was in training.
+        Whether a row sees the events at its cutoff, as in `EventLog.attach`, such as
+        the transaction that is being scored. Use the same value as in training.
     late : {"raise", "ignore"}, default="raise"
-        What to do with an event that is earlier than the last one of its customer,
-        which a state cannot take in any more.
+        What to do with an event that is earlier than the last one of its customer, by
+        which a state can no longer be updated.
     max_customers : int or None, default=None
         How many customers to remember, for each history column. If there are more,
-        those who have been silent for longest are forgotten, and a 64th of them at
-        once. The customer that `score_one` scores stays. None: all.
+        those with the oldest last events are forgotten, a 64th of them at once. The
+        customer that `score_one` scores stays. None: all.
     dtype : {"float32", "float16"}, default="float32"
-        What states are stored in. With ``"float16"`` they take some 60 % of the bytes,
+        Type of the stored states. With ``"float16"`` they take some 60 % of the bytes,
         and scores differ from those of the pipeline by about a hundred-thousandth. Sums
         over all events (the poolings ``"mean"`` and ``"attention"``) stay in float32.
         Where thousands of events of a customer come a hundred times as fast as is
@@ -78,40 +78,39 @@ class StreamingScorer(RowScores):
     Attributes
     ----------
     n_customers : dict of str to int
-        Customers that are remembered, by history column.
+        Number of customers with a state, by history column.
     nbytes : int
         Bytes of all states, without the ids of the customers.
 
     Raises
     ------
     TypeError
-        If `pipeline` is of other steps, or one of them may read events.
+        If `pipeline` has other steps, or one of them may read events.
     ValueError
         If the pipeline cannot be streamed: its network is bidirectional, or its
         histories were cut off by a lookback. Also if a parameter is out of range.
 
     See Also
     --------
-    sklearn_seqcrm.preprocessing.make_history_pipeline : Makes such pipelines.
-    sklearn_seqcrm.events.EventLog.append : Adds events to a log that keeps them all.
+    sklearn_seqcrm.preprocessing.make_history_pipeline : Make such pipelines.
+    sklearn_seqcrm.events.EventLog.append : Add events to a log that keeps all events.
 
     Notes
     -----
-    Of each customer a network needs the states of its cells and the running sums of its
-    poolings: two vectors of `hidden_size` for an LSTM's layer, and one for ``"mean"``,
-    ``"max"``, ``"attention"`` and each half-life of ``"decay"``; by default, 7 of them.
-    Times, counts and decayed sums are some hundred bytes beside.
+    For each customer a network has the states of its cells and poolings: two vectors of
+    size `hidden_size` for a layer of an LSTM, and one for ``"mean"``, ``"max"``,
+    ``"attention"`` and each half-life of ``"decay"``; by default, 7 vectors. Times,
+    counts and decayed sums take some hundred bytes more.
 
-    Where the pipeline computes in bfloat16 or on a GPU, the scorer does so in float32
-    and on the processor.
+    The scorer computes in float32 on the CPU, also if the pipeline computes in bfloat16
+    or on a GPU.
 
-    An event that is there twice counts twice, as it does in a log: make sure that what
-    delivers events does not deliver one again. Events of one customer at the same time
-    are read in the order in which they come.
+    A duplicate event counts twice, as in a log: deliver each event exactly once. Events
+    of one customer at the same time are read in order of arrival.
 
-    Methods may be called from several threads. There is one lock, so that calls follow
-    one another, and each is done whole or, if its input is refused, not at all. Only a
-    pickle does not wait for others: take it when no other thread reads events, or use
+    Methods may be called from several threads. A lock makes calls follow one another,
+    and each call takes effect completely or, if its input is refused, not at all. Only
+    pickling does not take the lock: pickle when no other thread reads events, or use
     `to_parquet`.
 
     Examples
@@ -198,18 +197,18 @@ class StreamingScorer(RowScores):
         }
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the lock, which belongs to this process."""
+        """Return all attributes but the lock, which belongs to this process."""
         with self._lock:
             return {key: v for key, v in self.__dict__.items() if key != "_lock"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take a lock of its own."""
+        """Restore the attributes, with a new lock."""
         self.__dict__.update(state)
         self._lock = threading.RLock()
 
     @property
     def n_customers(self) -> dict[Any, int]:
-        """Customers that are remembered, by history column."""
+        """Number of customers with a state, by history column."""
         return {name: len(stream.states) for name, stream in self._streams.items()}
 
     @property
@@ -226,51 +225,51 @@ class StreamingScorer(RowScores):
         *,
         on_accept: Callable[[], Any] | None = None,
     ) -> int:
-        """Read new events, those of a table or of a whole log.
+        """Update the states by new events.
 
         Parameters
         ----------
         events : EventLog, table as EventLog takes it, list of mappings, or dict
-            Events with the fields that the encoder has learned, in any order. Those of
-            a customer must not be earlier than what has been read. A list holds events
-            as `score_one` takes them, each with its customer.
+            Events with the fields that the encoder was fitted on, in any order, none
+            earlier than the last event of its customer. A list holds events as
+            `score_one` takes them, each with its customer.
 
-            If the log of the training was merged of several kinds by `EventLog.concat`,
-            events need the fields of their kinds only, as in `EventLog.append`: a dict
-            holds events by kind, ``{"order": orders, "return": returns}``, and a table
-            or a list has the field of kinds. Events of a kind that is new need all.
+            If the training log was merged from several kinds of events by
+            `EventLog.concat`, events need the fields of their kind only, as in
+            `EventLog.append`: a dict holds events by kind, ``{"order": orders,
+            "return": returns}``, and a table or a list has the field of the kind.
+            Events of a new kind need all fields.
         history : str or None, default=None
-            History column that they belong to; None: the only one.
+            History column of the events; None: the only one.
         on_accept : callable or None, default=None
-            Called without arguments when nothing can refuse the events any more, and
-            before any state changes, to write them down: the commit of a transaction.
-            If it raises, no event has been read. It is not called if there is no
-            event to read, and must not call the scorer.
+            Called without arguments after all events were validated and before any
+            state changes, to store the events durably: a write-ahead log. If it raises,
+            no state changes. It is not called without any event to read, and must not
+            call the scorer.
 
         Returns
         -------
         int
-            Number of events that were read: all, unless ``late="ignore"``.
+            Number of events that were read: all of them, unless ``late="ignore"``.
 
         Raises
         ------
         KeyError
             If the table lacks a column.
         TypeError
-            If `events` is no table, customers are of another type than before, or a
-            value is of a type that its field does not take.
+            If `events` is no table, ids have another type than those before, or a value
+            has a type that its field does not take.
         ValueError
-            If events are late, times are of another kind than in training or finer, so
-            that they would be rounded, or customers or times are missing. Nothing has
-            been read then.
+            If events are late, times are of another type than in training or finer, so
+            that they would be rounded, or customers or times are missing. No state has
+            changed then.
 
         Notes
         -----
-        Each value is read by itself, and as `score_one` reads it: an event that one of
-        them takes, the other takes as well, with the same result, whatever events stand
-        beside it. But pandas makes floats of integers beside None, and fills fields
-        that some events lack: give events that come from JSON as a list, not as a
-        table.
+        Each value is read by itself, by the rules of `score_one`: both take the same
+        events with the same result, whatever other events are in the table. But pandas
+        converts integers beside None to floats, and fills in fields that some events
+        lack: pass events from JSON as a list, not as a table.
         """
         with self._lock, isolated_torch_settings("cpu"), torch.no_grad():
             stream = self._stream(history)
@@ -309,7 +308,7 @@ class StreamingScorer(RowScores):
     # Scores ---------------------------------------------------------------------------
 
     def _predict(self, method: str, rows: Any, cutoff: Any, *args: Any) -> np.ndarray:
-        """Call a method of the estimator on what the networks return for rows."""
+        """Call a method of the estimator on the outputs of the networks for rows."""
         with self._lock, isolated_torch_settings("cpu"), torch.no_grad():
             outputs = self._many_customers.outputs(rows, cutoff)
         return getattr(self._parts.estimator, method)(NetworkOutputs(outputs), *args)
@@ -327,47 +326,48 @@ class StreamingScorer(RowScores):
         *,
         on_accept: Callable[[], Any] | None = None,
     ) -> Any:
-        """Read an event of one customer, if there is one, and score the customer.
+        """Update the state of one customer by an event, if any, and score the customer.
 
-        For a service: no table is made, unless a static is of an unusual type or the
-        statics go through other steps than those of `make_history_pipeline`.
+        This is the fast path for a service. It makes no table, unless a static has an
+        unusual type or the pipeline has other steps for statics than those of
+        `make_history_pipeline`.
 
         Parameters
         ----------
         customer : id, or dict of str to id
-            The customer. A dict by history column, if histories are those of different
-            things.
+            The customer. A dict by history column, if histories belong to different
+            entities.
         event : mapping of str to object or None, default=None
-            Time and fields of a new event, as in a row of a table. None: there is none.
+            Time and fields of a new event, as in a row of a table. None: no new event.
         statics : mapping of str to object or None, default=None
-            The statics that the pipeline was fitted on. None: there are none.
+            The statics that the pipeline was fitted on. None: without statics.
         cutoff : datetime, number or None, default=None
-            Cutoff, later than `event` and all before (with `allow_exact_matches`, not
-            earlier). None: the last event that has been read, of all customers, which
-            is seen then.
+            Cutoff, after `event` and all events before (with `allow_exact_matches`, not
+            before them). None: the time of the last event of all customers, at which
+            events are seen.
         history : str or None, default=None
-            History column that the event belongs to; None: the only one.
+            History column of the event; None: the only one.
         horizon : duration, float, array-like of shape (n_times,) or None, default=None
-            Of an `LSTMSurvival`: one length of time from the cutoff on, or several.
-            None: the risk is returned.
+            For an `LSTMSurvival`, one or several lengths of time from the cutoff on.
+            None: return the risk.
         on_accept : callable or None, default=None
-            As in `update`: called before the event is read, and not without one.
+            As in `update`: called before the state changes, and not without an event.
 
         Returns
         -------
         ndarray or float
-            Of a classifier the probabilities, shape (n_classes,) or (k,); of a
-            regressor the prediction, a float or an array of shape (k,). Of an
-            `LSTMSurvival` the risk, a float; with `horizon` the probability of an event
-            before it, a float or an array of shape (n_times,).
+            Probabilities of a classifier, shape (n_classes,) or (k,). Prediction of a
+            regressor, a float or an array of shape (k,). Risk of an `LSTMSurvival`, a
+            float; with `horizon` the probability of an event before it, a float or an
+            array of shape (n_times,).
 
         Raises
         ------
         KeyError
             If the event or the statics lack a column.
         TypeError, ValueError
-            As in `update` and `predict`. The event has not been read then. One that is
-            late and ignored changes nothing, and the customer is scored without it.
+            As in `update` and `predict`. No state has changed then. A late event that
+            is ignored changes nothing, and the customer is scored without it.
         """
         estimator: Any = self._parts.estimator
         times = None if horizon is None else _times_of(estimator, horizon)
@@ -386,25 +386,25 @@ class StreamingScorer(RowScores):
     # Forgetting -----------------------------------------------------------------------
 
     def forget(self, customers: Any, history: Any = None) -> int:
-        """Forget customers, who are unknown from then on.
+        """Forget customers. They are treated as new at their next event.
 
         Parameters
         ----------
         customers : id or iterable of ids
-            One customer, or several; unknown ones are left alone. A tuple is several.
+            One customer, or several; unknown ones are ignored. A tuple is several ids.
         history : str or None, default=None
             History column in which to forget them; None: in all of them.
 
         Returns
         -------
         int
-            Number of states that were given up.
+            Number of states that were dropped.
 
         Raises
         ------
         TypeError
-            If customers are of another type than those of the events. No customer is
-            forgotten in that case.
+            If ids have another type than those of the events. No customer is forgotten
+            then.
         """
         what = "customers to forget"
         ids = pd.Index(one_or_many(customers, "customers"), tupleize_cols=False)
@@ -416,20 +416,20 @@ class StreamingScorer(RowScores):
             return sum(map(CustomerStateTable.forget, all_states, known))
 
     def forget_before(self, moment: Any, history: Any = None) -> int:
-        """Forget the customers whose last event lies before a moment.
+        """Forget the customers whose last event is before a time.
 
         Parameters
         ----------
         moment : datetime or number
-            The moment.
+            The time.
         history : str or None, default=None
-            History column in which to forget them; None: in each column those whose
-            last event in it is older.
+            History column in which to forget them; None: in each column the customers
+            whose last event in that column is older.
 
         Returns
         -------
         int
-            Number of states that were given up.
+            Number of states that were dropped.
         """
         chosen = self._streams if history is None else [self._stream(history).name]
         with self._lock:
@@ -442,11 +442,11 @@ class StreamingScorer(RowScores):
     # Files ----------------------------------------------------------------------------
 
     def to_parquet(self, path: Any) -> None:
-        """Write all states into a Parquet file.
+        """Write all states to a Parquet file.
 
-        It holds states and ids, and not the pipeline. The file is replaced when the new
-        one is whole, and stays as it is if anything goes wrong before. A pickle of the
-        scorer, as `joblib.dump` writes it, holds the pipeline as well.
+        It holds states and ids, and not the pipeline. An existing file is replaced once
+        the new one is complete, and kept if writing fails. A pickle of the scorer, as
+        `joblib.dump` writes it, also holds the pipeline.
 
         Parameters
         ----------
@@ -474,14 +474,14 @@ class StreamingScorer(RowScores):
         max_customers: int | None = None,
         dtype: Literal["float32", "float16"] = "float32",
     ) -> Self:
-        """Make a scorer that goes on from the states in a file.
+        """Make a scorer with the states in a file.
 
         Parameters
         ----------
         path : str or path-like
             File that `to_parquet` wrote.
         pipeline : Pipeline
-            The one that the states were made by.
+            The pipeline that made the states.
         customer, time : str or dict of str to str
             As in `StreamingScorer`, and so are the options below.
         allow_exact_matches : bool, default=False
@@ -491,7 +491,7 @@ class StreamingScorer(RowScores):
         max_customers : int or None, default=None
             How many customers to remember.
         dtype : {"float32", "float16"}, default="float32"
-            What states are stored in, as it was.
+            Type of the stored states, as it was.
 
         Returns
         -------
@@ -501,7 +501,7 @@ class StreamingScorer(RowScores):
         Raises
         ------
         ValueError
-            If the file is damaged, or its states are those of another model or dtype.
+            If the file is damaged, or its states belong to another model or dtype.
         """
         scorer = cls(
             pipeline,
@@ -520,7 +520,7 @@ class StreamingScorer(RowScores):
 
 
 def _times_of(estimator: Any, horizon: Any) -> np.ndarray:
-    """One horizon or several, within the bins of a survival estimator, (n_times,)."""
+    """Return horizons within the bins of a survival estimator, shape (n_times,)."""
     if not hasattr(estimator, "predict_proba_before"):
         raise TypeError(
             f"horizon={horizon!r} is for LSTMSurvival; the pipeline has an "
@@ -535,7 +535,7 @@ def _check_choice(value: Any, name: str, choices: Sequence[str]) -> None:
 
 
 def _by_history(value: Any, names: Sequence[Any], what: str) -> dict[Any, str]:
-    """A column for each history column."""
+    """Return a column for each history column."""
     if not isinstance(value, Mapping):
         return dict.fromkeys(names, value)
     lost = [name for name in names if name not in value]
@@ -547,7 +547,7 @@ def _by_history(value: Any, names: Sequence[Any], what: str) -> dict[Any, str]:
 def _refuse_repeated(
     keys: tuple[str, str], fields: Iterable[str], history: Any
 ) -> None:
-    """Raise a ValueError for a key that is another key, or a field."""
+    """Raise a ValueError if a key is also the other key, or a field."""
     if keys[0] == keys[1]:
         raise ValueError(f"customer and time are the same column {keys[0]!r}.")
     repeated = [key for key in keys if key in fields]
