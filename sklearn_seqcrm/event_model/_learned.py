@@ -471,6 +471,12 @@ def interarrival_times(times: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     return interarrival
 
 
+def event_counts(data: RowData) -> np.ndarray:
+    """Return the number of events of rows, shape (n,), int64."""
+    [source] = data.sources
+    return source.stop - source.start
+
+
 def last_times(source: HistorySource) -> np.ndarray:
     """Return the time of the last event of rows, (n,), or the cutoff without any."""
     filled = source.stop > source.start

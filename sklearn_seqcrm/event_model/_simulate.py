@@ -36,6 +36,7 @@ from sklearn_seqcrm.event_model._distributions import (
 )
 from sklearn_seqcrm.event_model._learned import (
     LearnedEvents,
+    event_counts,
     last_times,
     split_static,
     time_since_last,
@@ -248,8 +249,7 @@ class Simulator:
 
     def steps(self, plan: SimulationPlan) -> Iterator[tuple[Step, int]]:
         """Yield the next event of some paths, and how many of these end with it."""
-        [source], n_paths = plan.data.sources, plan.n_paths
-        filled = np.flatnonzero(source.stop > source.start)
+        n_paths, filled = plan.n_paths, np.flatnonzero(event_counts(plan.data))
         observed = self._observed_levels(plan.data)
         n_begun, n_all = 0, len(filled) * n_paths
         paths: Paths | None = None
@@ -355,7 +355,7 @@ class Simulator:
         )
         longest = np.full(len(numbers), self.learned.most_events.lengths[-1])
         drawn = self._draw_times(paths, log_censoring_time, least, 2 * longest)
-        is_empty = (source.stop == source.start)[numbers // n_draws]
+        is_empty = (event_counts(data) == 0)[numbers // n_draws]
         paths = paths.advance(np.where(is_empty, 0, drawn))
         return paths, np.where(is_empty, np.nan, drawn)
 
@@ -399,7 +399,7 @@ class Simulator:
         there = torch.from_numpy(of_path).to(self.device)
         state = self._final_states(own)
         output = self.module.output_of(state)
-        output[self._moved(source.stop == source.start)] = self.module.initial_output
+        output[self._moved(event_counts(own) == 0)] = self.module.initial_output
         static = torch.from_numpy(own.static).to(self.device)
         row = self._moved(rows)[there]
         paths = Paths(
