@@ -342,12 +342,12 @@ class AtomMixture(NamedTuple):
             Numbers.
         """
         shares = torch.softmax(self._log_tails(lower).double(), dim=1)
-        cumulative = shares.cumsum(dim=1)
-        at = draws.uniform(cumulative) * cumulative[:, -1]
-        index = torch.searchsorted(cumulative, at[:, None], right=True)[:, 0]
-        index = index.clamp(max=shares.shape[1] - 1)
+        uniform, cumulative = draws.uniform(shares), shares.cumsum(dim=1)
+        index = quantile_index(shares, uniform)
+        # Where the quantile falls within the share of its component.
         own = pick(shares, index)
-        within = (at - pick(cumulative, index) + own) / own
+        end = pick(cumulative, index)
+        within = (uniform * cumulative[:, -1] - end + own) / own
         mean, std = pick(self.mean, index).double(), pick(self.std, index).double()
         return truncated_normal(lower.double(), mean, std, within.clamp(0, 1 - 1e-12))
 

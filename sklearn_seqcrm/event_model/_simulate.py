@@ -511,7 +511,7 @@ class Simulator:
                 applies = learned.applies[own]
             columns[name] = column
             if i < len(learned.fields) - 1:
-                context = context + density.context(self._moved(own))
+                context = context + density.embed(self._moved(own))
         of_until = FieldContext(torch.relu(context), is_tie, p_having)
         return (
             self._moved(channels),
