@@ -70,8 +70,8 @@ class StaticNumbers:
 
 _N_LENGTHS = 12
 # A simulated customer may be busier than any in training, by this factor.
-_ROOM = 2
-_FEWEST = 20
+_BOUND_FACTOR = 2
+_LEAST_BOUND = 20
 
 
 class MostEvents(NamedTuple):
@@ -118,7 +118,7 @@ class MostEvents(NamedTuple):
             most: float = self.counts[at]
         else:  # longer than any history: at the pace of the longest length
             most = self.counts[-1] * length / self.lengths[-1]
-        return max(_FEWEST, math.ceil(_ROOM * most))
+        return max(_LEAST_BOUND, math.ceil(_BOUND_FACTOR * most))
 
 
 class ChannelBlocks(NamedTuple):
