@@ -12,7 +12,6 @@ from sklearn_seqcrm.event_model._learned import (
     event_counts,
     last_times,
     split_static,
-    time_since_last,
 )
 from sklearn_seqcrm.event_model._network import EventNet, EventNetwork, EventStates
 
@@ -81,7 +80,7 @@ def cumulative_hazards(
     """
     module = net.module_.eval()
     [source] = data.sources
-    elapsed, last = time_since_last(source), last_times(source)
+    last, elapsed = last_times(source)
     found = np.zeros((len(data), len(ticks)))
     with isolated_torch_settings(net.device), torch.no_grad():
         for rows, part in net.parts(data):

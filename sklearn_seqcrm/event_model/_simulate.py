@@ -39,7 +39,6 @@ from sklearn_seqcrm.event_model._learned import (
     event_counts,
     last_times,
     split_static,
-    time_since_last,
 )
 from sklearn_seqcrm.event_model._network import EventNet, EventNetwork, FlatState
 from sklearn_seqcrm.events import HistoryArray
@@ -395,7 +394,7 @@ class Simulator:
         """
         rows, of_path = np.unique(numbers // plan.n_paths, return_inverse=True)
         own = plan.data.take(rows)
-        [source] = own.sources
+        last, time_since_last = last_times(own.sources[0])
         there = torch.from_numpy(of_path).to(self.device)
         state = self._final_states(own)
         output = self.module.output_of(state)
@@ -404,7 +403,7 @@ class Simulator:
         row = self._moved(rows)[there]
         paths = Paths(
             numbers,
-            last_times(source)[of_path],
+            last[of_path],
             plan.end[rows][of_path],
             np.zeros(len(numbers), dtype="int64"),
             output[there],
@@ -418,7 +417,7 @@ class Simulator:
             ),
         )
         grid = self.learned.grid
-        least = grid.steps(time_since_last(source)).clip(1) * grid.step
+        least = grid.steps(time_since_last).clip(1) * grid.step
         return paths, split_static(static)[1][there], least[of_path]
 
     def _final_states(self, data: RowData) -> FlatState:
