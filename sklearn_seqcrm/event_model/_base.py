@@ -201,7 +201,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
             roles = self._learned.roles
         else:
             if hasattr(self, "nets_"):
-                # Should this fit fail, the old net would not fit what it has set.
+                # If this fit fails, no old net stays beside new column names.
                 del self.nets_
             self._network_parameters = network_parameters(self)
             roles = ColumnRoles.of(table)

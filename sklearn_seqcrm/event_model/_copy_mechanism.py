@@ -566,7 +566,7 @@ class CopyState:
         return pick(self.drawn, draw_weights(weights, draws)).long()
 
     def _draw_earlier(self, scale: torch.Tensor, draws: PathDraws) -> torch.Tensor:
-        """Draw from earlier moments, those of this one included, shape (n,), int64.
+        """Draw from earlier moments, without excluding this one's levels, (n,), int64.
 
         `scale`, of shape (n,), are positions in `DECAY_SCALES`.
         """

@@ -389,7 +389,7 @@ class MixtureDensity(nn.Module):
         super().__init__()
         n = self.n_components = len(quantiles)
         self.n_atoms = len(shares)
-        # Each component starts with an equal share of what is no atom.
+        # Components start with equal shares of the rest.
         others = math.log((1 - shares.sum()) / n)
         logits = [*np.log(shares).tolist(), *[others] * n]
         # Narrower than all numbers together: components share their range.
