@@ -37,6 +37,7 @@ from sklearn_seqcrm._sklearn_compat import (
 )
 from sklearn_seqcrm.event_model._learned import (
     LearnedEvents,
+    event_counts,
     join_overlapping,
     learn_events,
     select_raw,
@@ -129,7 +130,6 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
             have a field of vectors (which cannot be drawn), a parameter is out of
             range, or the machine lacks `device` or `precision`.
         """
-        self._check_parameters()
         is_continuation = self.warm_start and hasattr(self, "nets_")
         data, customers = self._start(X, is_continuation)
         task = FitTask(self, X, y, n_steps=self.max_epochs)
@@ -173,7 +173,6 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         ValueError
             As for `fit`.
         """
-        self._check_parameters()
         is_continuation = hasattr(self, "nets_")
         data, _ = self._start(X, is_continuation)
         seeds, net = self._net_to_train(data, is_continuation)
@@ -187,24 +186,22 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
 
     # Before training --------------------------------------------------------------
 
-    def _check_parameters(self) -> None:
-        self._validate_params()
-        refuse_absent_device(self.device)
-        refuse_absent_precision(self.precision, self.device)
-
     def _start(self, X: Any, is_continuation: bool) -> tuple[RowData, np.ndarray]:
         """Return encoded training rows and their customers.
 
         Each event is in one of the rows, whatever the number of rows of `X` that see
         it. Unless training continues, what is learned before training is learned.
         """
+        self._validate_params()
+        refuse_absent_device(self.device)
+        refuse_absent_precision(self.precision, self.device)
         table = Table.of(X)
         if is_continuation:
             refuse_changes(self._network_parameters, network_parameters(self))
             roles = self._learned.roles
         else:
             if hasattr(self, "nets_"):
-                # Should this fit fail, the old net would not fit what it has set.
+                # If this fit fails, no old net stays beside new column names.
                 del self.nets_
             self._network_parameters = network_parameters(self)
             roles = ColumnRoles.of(table)
@@ -233,8 +230,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
     def _batch_size_of(self, data: RowData) -> int:
         if self.batch_size != "auto":
             return int(self.batch_size)
-        [source] = data.sources
-        return mixed_batch_size(len(data), int((source.stop - source.start).sum()))
+        return mixed_batch_size(len(data), int(event_counts(data).sum()))
 
     # The net ----------------------------------------------------------------------
 
@@ -246,11 +242,10 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         seeds = draw_seeds(self.random_state, [n_before])[0]
         if is_continuation:
             return seeds, self.net_
-        [source] = data.sources
         net = EventNet(
             EventNetwork,
             criterion=torch.nn.Identity,
-            events_in_row=float((source.stop - source.start).mean()),
+            events_in_row=float(event_counts(data).mean()),
             module__learned=self._learned,
             module__n_static=split_static(data.static)[0].shape[1],
             module__cell=self.cell,

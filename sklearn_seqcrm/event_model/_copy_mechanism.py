@@ -15,9 +15,9 @@ Sources j of a copy, and their counts of level c before an event at moment m:
       n_j(c) = lift_c sum_i exp(-(m - m_i) / s_j)   over events i of level c, m_i < m,
                and 0 if moment m has level c already
 
-Once a moment is over, all counts of j > 0 follow one recursion::
+Before levels of the moment are excluded, counts of j > 0 follow one recursion::
 
-    n_j after moment m = exp(-1 / s_j) (n_j + lift * events of moment m)
+    n_j at the next moment = exp(-1 / s_j) (n_j + lift * events of this moment)
 
 Batches of training need the counts before every event of known histories:
 `copy_candidates` computes them at once. Simulated paths grow event by event:
@@ -25,8 +25,8 @@ Batches of training need the counts before every event of known histories:
 adds to it::
 
     |<- ObservedLevels of the row ->|<- CopyState of the path ->|
-     a b   a   c   b b   (cutoff)    a   d d   ?
-     moments of the path:      0     1   2     2
+      a b   a   c   b b    (cutoff)    a   d d   ?
+                     0                 1   2     2      moments of the path
 """
 
 from __future__ import annotations
@@ -58,10 +58,9 @@ from sklearn_seqcrm.event_model._segments import (
 # Moments after which a level counts 1 / e, for each source of earlier moments.
 DECAY_SCALES = (1.0, 4.0, 16.0, 64.0, math.inf)
 N_SOURCES = 1 + len(DECAY_SCALES)
-# Before training: share of copies and of popular levels together; of that, the share of
-# the same moment; of what is not copied, the share of popular levels. Halves led the
-# network to a poor optimum where departments of a basket are in order: -1.11 nats an
-# event instead of -1.04.
+# Before training: share of copies; among copies, share of the same moment; among the
+# rest, share of popular levels. Halves led the network to a poor optimum where
+# departments of a basket are in order: -1.11 nats an event instead of -1.04.
 _START_SHARE, _START_SAME, _START_POPULAR = 0.1, 0.02, 0.1
 # A source of which less than this share, or so little in all, remains has nothing.
 _LEAST_SHARE, _LEAST_TOTAL = 0.01, 1e-30
@@ -567,7 +566,7 @@ class CopyState:
         return pick(self.drawn, draw_weights(weights, draws)).long()
 
     def _draw_earlier(self, scale: torch.Tensor, draws: PathDraws) -> torch.Tensor:
-        """Draw from earlier moments, those of this one included, shape (n,), int64.
+        """Draw from earlier moments, without excluding this one's levels, (n,), int64.
 
         `scale`, of shape (n,), are positions in `DECAY_SCALES`.
         """

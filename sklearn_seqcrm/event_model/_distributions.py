@@ -342,12 +342,12 @@ class AtomMixture(NamedTuple):
             Numbers.
         """
         shares = torch.softmax(self._log_tails(lower).double(), dim=1)
-        cumulative = shares.cumsum(dim=1)
-        at = draws.uniform(cumulative) * cumulative[:, -1]
-        index = torch.searchsorted(cumulative, at[:, None], right=True)[:, 0]
-        index = index.clamp(max=shares.shape[1] - 1)
+        uniform, cumulative = draws.uniform(shares), shares.cumsum(dim=1)
+        index = quantile_index(shares, uniform)
+        # Where the quantile falls within the share of its component.
         own = pick(shares, index)
-        within = (at - pick(cumulative, index) + own) / own
+        end = pick(cumulative, index)
+        within = (uniform * cumulative[:, -1] - end + own) / own
         mean, std = pick(self.mean, index).double(), pick(self.std, index).double()
         return truncated_normal(lower.double(), mean, std, within.clamp(0, 1 - 1e-12))
 
@@ -389,7 +389,7 @@ class MixtureDensity(nn.Module):
         super().__init__()
         n = self.n_components = len(quantiles)
         self.n_atoms = len(shares)
-        # Each component starts with an equal share of what is no atom.
+        # Components start with equal shares of the rest.
         others = math.log((1 - shares.sum()) / n)
         logits = [*np.log(shares).tolist(), *[others] * n]
         # Narrower than all numbers together: components share their range.

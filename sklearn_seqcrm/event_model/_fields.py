@@ -80,10 +80,14 @@ class FieldDensity(nn.Module, ABC):
         None: no value is copied from the history.
     shrinkage : Tensor or None
         Factors of the context outside of training; None: it is never shrunk.
+    embed : Module
+        Turns what `own_input` returns into what the value adds to the context of later
+        fields, shape (n, size).
     """
 
     copies: CopyMechanism | None
     shrinkage: torch.Tensor | None
+    embed: nn.Module
 
     @abstractmethod
     def own_input(self, values: Any, codes: Any) -> Any:
@@ -92,10 +96,6 @@ class FieldDensity(nn.Module, ABC):
     @abstractmethod
     def own_target(self, values: Any, codes: Any) -> Any:
         """Return what `log_prob` takes of this field, from channels and codes."""
-
-    @abstractmethod
-    def context(self, own: torch.Tensor) -> torch.Tensor:
-        """Return what a value adds to the context of later fields, shape (n, size)."""
 
     @abstractmethod
     def log_prob(

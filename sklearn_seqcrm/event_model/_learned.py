@@ -70,8 +70,8 @@ class StaticNumbers:
 
 _N_LENGTHS = 12
 # A simulated customer may be busier than any in training, by this factor.
-_ROOM = 2
-_FEWEST = 20
+_BOUND_FACTOR = 2
+_LEAST_BOUND = 20
 
 
 class MostEvents(NamedTuple):
@@ -118,7 +118,7 @@ class MostEvents(NamedTuple):
             most: float = self.counts[at]
         else:  # longer than any history: at the pace of the longest length
             most = self.counts[-1] * length / self.lengths[-1]
-        return max(_FEWEST, math.ceil(_ROOM * most))
+        return max(_LEAST_BOUND, math.ceil(_BOUND_FACTOR * most))
 
 
 class ChannelBlocks(NamedTuple):
@@ -244,29 +244,14 @@ class LearnedEvents:
             Views of a raw log with the fields of training.
         row : ndarray of shape (n,), int64
             Position in the table of the row whose statics each has.
-        """
-        [name] = table.histories
-        source, log_censoring_time = self.source(rows, name)
-        static = self.statics.transform(table)[row]
-        return RowData((source,), np.column_stack([static, log_censoring_time]))
-
-    def source(self, rows: Rows, column: str) -> tuple[HistorySource, np.ndarray]:
-        """Return the encoded events of rows, and how long they are censored.
-
-        Parameters
-        ----------
-        rows : Rows of n
-            Views of a raw log with the fields of training.
-        column : str
-            Name of the history column, for errors.
 
         Returns
         -------
-        source : HistorySource
-            Its channels are those of `blocks`.
-        log_censoring_time : ndarray of shape (n,), float32
-            Lower limit of the interarrival time after the last event.
+        RowData of n
+            The channels of its source are those of `blocks`; `split_static` takes
+            statics and the censoring time apart.
         """
+        [column] = table.histories
         encoded = encode_rows(self.encoder, rows, column)
         log, raw = encoded.log, rows.log
         assert isinstance(log, EncodedLog)
@@ -290,10 +275,11 @@ class LearnedEvents:
             self.encoder.layout.time_unit,
             self.encoder.layout.gap_channel,
         )
-        log_censoring_time = self.grid.log_censoring_time(
-            time_since_last(source), last_times(source)
-        )
-        return source, log_censoring_time.astype("float32")
+        last, time_since_last = last_times(source)
+        censored = self.grid.log_censoring_time(time_since_last, last)
+        static = self.statics.transform(table)[row]
+        static = np.column_stack([static, censored.astype("float32")])
+        return RowData((source,), static)
 
 
 def select_raw(roles: ColumnRoles, X: Any, estimator: Any) -> Table:
@@ -471,14 +457,19 @@ def interarrival_times(times: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     return interarrival
 
 
-def last_times(source: HistorySource) -> np.ndarray:
-    """Return the time of the last event of rows, (n,), or the cutoff without any."""
+def event_counts(data: RowData) -> np.ndarray:
+    """Return the number of events of rows, shape (n,), int64."""
+    [source] = data.sources
+    return source.stop - source.start
+
+
+def last_times(source: HistorySource) -> tuple[np.ndarray, np.ndarray]:
+    """Return the time of the last event of rows, and ticks from there to the cutoff.
+
+    Without events, the time is that of the cutoff. Both have the shape (n,); ticks are
+    float64.
+    """
     filled = source.stop > source.start
     last = source.cutoff.copy()
     last[filled] = source.times[source.stop[filled] - 1]
-    return last
-
-
-def time_since_last(source: HistorySource) -> np.ndarray:
-    """Return ticks from the last event of rows to the cutoff, (n,), float64."""
-    return (source.cutoff - last_times(source)).astype("float64")
+    return last, (source.cutoff - last).astype("float64")

@@ -102,10 +102,6 @@ class LevelDensity(FieldDensity):
 
     own_target = own_input
 
-    def context(self, own: torch.Tensor) -> torch.Tensor:
-        """Return what codes add to the context of later fields, shape (n, size)."""
-        return self.embed(own)
-
     def log_prob(
         self,
         context: torch.Tensor,

@@ -9,9 +9,9 @@ from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.training import isolated_torch_settings
 from sklearn_seqcrm.event_model._interarrival import InterarrivalGrid
 from sklearn_seqcrm.event_model._learned import (
+    event_counts,
     last_times,
     split_static,
-    time_since_last,
 )
 from sklearn_seqcrm.event_model._network import EventNet, EventNetwork, EventStates
 
@@ -40,8 +40,7 @@ def event_log_probs(net: EventNet, data: RowData) -> tuple[np.ndarray, np.ndarra
         Of the interarrival time, then of each field in the order of prediction.
     """
     module = net.module_.eval()
-    [source] = data.sources
-    counts = source.stop - source.start
+    counts = event_counts(data)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     log_prob = np.zeros((offsets[-1], 1 + len(module.fields)))
     with isolated_torch_settings(net.device), torch.no_grad():
@@ -81,7 +80,7 @@ def cumulative_hazards(
     """
     module = net.module_.eval()
     [source] = data.sources
-    elapsed, last = time_since_last(source), last_times(source)
+    last, elapsed = last_times(source)
     found = np.zeros((len(data), len(ticks)))
     with isolated_torch_settings(net.device), torch.no_grad():
         for rows, part in net.parts(data):
@@ -94,7 +93,7 @@ def cumulative_hazards(
                 until_there = torch.from_numpy(until.astype("float32")).to(known.device)
                 survival = module.time.log_survival(states, until_there)
                 found[rows, column] = (known - survival).cpu().numpy()
-    found[source.stop == source.start] = 0
+    found[event_counts(data) == 0] = 0
     return np.maximum(found, 0)
 
 
@@ -134,9 +133,8 @@ def calibrate_state_shrinkage(net: EventNet, valid: RowData) -> None:
     if not keys:
         return
     reset_state_shrinkage(net)
-    [source] = valid.sources
-    n_events = int((source.stop - source.start).sum())
-    valid = valid.take(np.arange(0, len(valid), 1 + n_events // _MOST_EVENTS))
+    every = 1 + int(event_counts(valid).sum()) // _MOST_EVENTS
+    valid = valid.take(np.arange(0, len(valid), every))
     with isolated_torch_settings(net.device), torch.no_grad():
         parts = [module.states(part) for _, part in net.parts(valid)]
         contexts: dict[str, list[torch.Tensor]] = {key: [] for key in keys}

@@ -14,6 +14,7 @@ from sklearn_seqcrm._recurrent.objectives import SurvivalCurve
 from sklearn_seqcrm._sklearn_compat import check_feature_names_in
 from sklearn_seqcrm._store import unlike
 from sklearn_seqcrm.event_model._base import CONSTRAINTS, BaseEventModel
+from sklearn_seqcrm.event_model._learned import event_counts
 from sklearn_seqcrm.event_model._likelihood import (
     cumulative_hazards,
     event_log_probs,
@@ -306,8 +307,7 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
             If no row sees an event.
         """
         data = self._read(X)
-        [source] = data.sources
-        n_events = int((source.stop - source.start).sum())
+        n_events = int(event_counts(data).sum())
         if not n_events:
             raise ValueError("No row of X sees an event, so that there is no mean.")
         total = self.net_.outputs(data)[:, 0].astype("float64").sum()
@@ -332,11 +332,11 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
         """
         data = self._read(X)
         row, log_probs = event_log_probs(self.net_, data)
-        [source] = data.sources
         of_fields = dict(zip(self._learned.fields, log_probs.T[1:], strict=True))
         fields = list(self._learned.encoder.fields)
         names = unlike([f"log_prob_{name}" for name in fields], ["log_prob_time"])
-        first = np.cumsum(source.stop - source.start) - (source.stop - source.start)
+        counts = event_counts(data)
+        first = np.cumsum(counts) - counts
         table = {
             "row": row,
             "event": np.arange(len(row)) - first[row],

@@ -249,7 +249,7 @@ class EventNetwork(nn.Module):
             yield key, torch.relu(context)
             if i < len(self.fields) - 1:
                 own = density.own_input(events.values, events.codes)
-                context = context + density.context(own)
+                context = context + density.embed(own)
 
     def field_log_prob(
         self, key: str, context: torch.Tensor, events: EventStates

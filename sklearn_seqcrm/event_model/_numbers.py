@@ -97,10 +97,6 @@ class NumberDensity(MixtureDensity, FieldDensity):
         """Return the cell and the atom of the numbers, shape (n, 3)."""
         return values[:, self.blocks.targets]
 
-    def context(self, own: torch.Tensor) -> torch.Tensor:
-        """Return what numbers add to the context of later fields, shape (n, size)."""
-        return self.embed(own)
-
     def log_prob(
         self,
         context: torch.Tensor,

@@ -36,9 +36,9 @@ from sklearn_seqcrm.event_model._distributions import (
 )
 from sklearn_seqcrm.event_model._learned import (
     LearnedEvents,
+    event_counts,
     last_times,
     split_static,
-    time_since_last,
 )
 from sklearn_seqcrm.event_model._network import EventNet, EventNetwork, FlatState
 from sklearn_seqcrm.events import HistoryArray
@@ -248,8 +248,7 @@ class Simulator:
 
     def steps(self, plan: SimulationPlan) -> Iterator[tuple[Step, int]]:
         """Yield the next event of some paths, and how many of these end with it."""
-        [source], n_paths = plan.data.sources, plan.n_paths
-        filled = np.flatnonzero(source.stop > source.start)
+        n_paths, filled = plan.n_paths, np.flatnonzero(event_counts(plan.data))
         observed = self._observed_levels(plan.data)
         n_begun, n_all = 0, len(filled) * n_paths
         paths: Paths | None = None
@@ -355,7 +354,7 @@ class Simulator:
         )
         longest = np.full(len(numbers), self.learned.most_events.lengths[-1])
         drawn = self._draw_times(paths, log_censoring_time, least, 2 * longest)
-        is_empty = (source.stop == source.start)[numbers // n_draws]
+        is_empty = (event_counts(data) == 0)[numbers // n_draws]
         paths = paths.advance(np.where(is_empty, 0, drawn))
         return paths, np.where(is_empty, np.nan, drawn)
 
@@ -395,16 +394,16 @@ class Simulator:
         """
         rows, of_path = np.unique(numbers // plan.n_paths, return_inverse=True)
         own = plan.data.take(rows)
-        [source] = own.sources
+        last, time_since_last = last_times(own.sources[0])
         there = torch.from_numpy(of_path).to(self.device)
         state = self._final_states(own)
         output = self.module.output_of(state)
-        output[self._moved(source.stop == source.start)] = self.module.initial_output
+        output[self._moved(event_counts(own) == 0)] = self.module.initial_output
         static = torch.from_numpy(own.static).to(self.device)
         row = self._moved(rows)[there]
         paths = Paths(
             numbers,
-            last_times(source)[of_path],
+            last[of_path],
             plan.end[rows][of_path],
             np.zeros(len(numbers), dtype="int64"),
             output[there],
@@ -418,7 +417,7 @@ class Simulator:
             ),
         )
         grid = self.learned.grid
-        least = grid.steps(time_since_last(source)).clip(1) * grid.step
+        least = grid.steps(time_since_last).clip(1) * grid.step
         return paths, split_static(static)[1][there], least[of_path]
 
     def _final_states(self, data: RowData) -> FlatState:
@@ -511,7 +510,7 @@ class Simulator:
                 applies = learned.applies[own]
             columns[name] = column
             if i < len(learned.fields) - 1:
-                context = context + density.context(self._moved(own))
+                context = context + density.embed(self._moved(own))
         of_until = FieldContext(torch.relu(context), is_tie, p_having)
         return (
             self._moved(channels),

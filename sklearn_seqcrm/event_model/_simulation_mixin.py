@@ -272,6 +272,7 @@ class SimulationMixin:
             "demand", n_paths=n_paths, interval=interval, random_state=random_state
         )
         data, keys = self._rows_and_keys(X, random_state)
+        # Groups may stand in a column that is no feature, and that training lacked.
         frame = Table.of(X).frame
         cells = DemandCells.of(self._learned, frame, field, horizon, every, value, by)
         totals, _ = self._simulate(data, keys, horizon, n_paths, cells.add_up)
@@ -308,6 +309,7 @@ class SimulationMixin:
         what : str, default="horizon"
             Name of the horizon in errors.
         """
+        # A horizon between ticks is rounded up: it holds the last tick before its end.
         clock = self._learned.encoder.clock
         length = clock.duration(horizon, what, positive=True)
         [source] = data.sources

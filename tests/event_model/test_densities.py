@@ -22,7 +22,12 @@ from sklearn_seqcrm.event_model._copy_mechanism import (
     copy_candidates,
 )
 from sklearn_seqcrm.event_model._distributions import PathDraws
-from sklearn_seqcrm.event_model._fields import FieldBlocks, TrainingEvents
+from sklearn_seqcrm.event_model._fields import (
+    FieldBlocks,
+    FieldDensity,
+    LearnedField,
+    TrainingEvents,
+)
 from sklearn_seqcrm.event_model._interarrival import InterarrivalGrid, TimeDensity
 from sklearn_seqcrm.event_model._levels import LevelDensity, LevelField
 from sklearn_seqcrm.event_model._numbers import NumberDensity, NumberField
@@ -315,3 +320,19 @@ def test_probabilities_of_copied_levels_add_up_to_1(levels, events, seed):
         shares = density.probabilities(context, state)
     assert (shares >= 0).all()
     assert_allclose(shares.sum(), 1, rtol=1e-5)
+
+
+# Types of fields ----------------------------------------------------------------------
+
+
+def test_a_type_of_field_that_lacks_a_method_cannot_be_made():
+    class Incomplete(LevelDensity):
+        draw = FieldDensity.draw
+
+    class Wordless(LevelField):
+        column = LearnedField.column
+
+    with pytest.raises(TypeError, match=r"abstract method.* draw"):
+        Incomplete()
+    with pytest.raises(TypeError, match=r"abstract method.* column"):
+        Wordless()

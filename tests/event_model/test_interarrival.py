@@ -131,8 +131,8 @@ def test_steps_have_the_weekday_that_they_end_on(hours):
     assert_allclose(lower, np.cumsum(rates)[:-1], rtol=1e-5)
     assert np.isinf(width[0])
     # At the next event's own day, only the days before it are over.
-    silence = np.exp(grid.log_censoring_time(steps[1:] * US - 1.0, start[1:])) * 3
-    assert_allclose(silence, lower, rtol=1e-5)
+    limits = np.exp(grid.log_censoring_time(steps[1:] * US - 1.0, start[1:])) * 3
+    assert_allclose(limits, lower, rtol=1e-5)
     drawn = np.log(np.cumsum(rates) / 3)
     assert_array_equal(grid.ticks(drawn - 1e-6, 15.0 * US, start), steps * US)
 
@@ -144,10 +144,10 @@ def test_cells_tile_and_draws_follow_them(step, n):
     with torch.no_grad():
         density.output.weight.mul_(5)
     state = torch.randn(1, 4, generator=generator(1))
-    grid = np.arange(n) * step
+    ticks = np.arange(n) * step
     for weekday in (1, 4, 5):
         start = np.full(N_DRAWS, start_on(weekday))
-        cells = grid.cells(grid, start[:n])
+        cells = grid.cells(ticks, start[:n])
         upper, lower = cells[2:, 0], cells[2:, 0] - cells[2:, 1]
         assert_allclose(lower, cells[1:-1, 0], atol=1e-5)
         assert (upper > lower).all()
@@ -166,7 +166,7 @@ def test_cells_tile_and_draws_follow_them(step, n):
         found = np.bincount(steps.astype(int).clip(max=n), minlength=n + 1)[:n]
         assert_allclose(found / N_DRAWS, shares, atol=SHARE)
         # Of the weekdays as well: steps of a day have small shares each.
-        days = (grid[1:] // US + weekday) % 7
+        days = (ticks[1:] // US + weekday) % 7
         by_weekday = np.bincount(days, weights=shares[1:])
         drawn = np.bincount(days, weights=found[1:] / N_DRAWS)
         assert_allclose(drawn, by_weekday, atol=SHARE)

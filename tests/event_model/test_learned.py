@@ -27,6 +27,7 @@ DAY = 86_400_000_000
         (np.array([0.25, 1.5, 3.0]), 1.5e-6, False),
         (np.array([0, 0]), 1.0, True),
     ],
+    ids=["days", "minutes", "whole floats", "floats", "ties"],
 )
 def test_resolution_of_times(gaps, step, is_lattice):
     unit = float(np.median(gaps[gaps > 0])) if gaps.any() else 1.0
@@ -63,6 +64,7 @@ def test_cells_of_interarrival_times():
         ([1e200, 3.0], None, None),
         ([np.nan, np.inf], 1.0, 0),
     ],
+    ids=["whole", "hundreds", "cents", "float32", "any", "huge", "missing"],
 )
 def test_resolution_of_numbers(values, step, decimals):
     field = number_field(Column(np.asarray(values)))

@@ -58,7 +58,9 @@ def test_errors_are_small(model, X, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore:.* simulated paths had")
 @pytest.mark.parametrize(
-    "params", [{}, {"basket": True, "n_draws": 4}, {"within": 9, "n_draws": 20}]
+    "params",
+    [{}, {"basket": True, "n_draws": 4}, {"within": 9, "n_draws": 20}],
+    ids=["next event", "basket", "within"],
 )
 def test_probabilities_do_not_depend_on_the_batch(model, X, params):
     whole = probabilities(model.predict_next(X, "item", n=12, **params))

@@ -107,7 +107,9 @@ def make_kinds():
     return EventLog.concat(logs, observed_until=99).snapshots([100])
 
 
-@pytest.mark.parametrize("rare", [{"max_categories": 1}, {"min_frequency": 0.5}])
+@pytest.mark.parametrize(
+    "rare", [{"max_categories": 1}, {"min_frequency": 0.5}], ids=["most", "share"]
+)
 def test_rare_kinds_have_the_fields_of_their_kind(rare):
     X = make_kinds()
     model = LSTMEventModel(**SMALL, **rare).fit(X)
