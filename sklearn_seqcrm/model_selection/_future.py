@@ -240,7 +240,7 @@ def _neighbour(level: Any, is_after: bool) -> Any:
         return level + " " if is_after else " " + level
     if isinstance(level, bytes):
         return level + b" " if is_after else level
-    sign = 1 if is_after else -1
+    sign: Any = 1 if is_after else -1
     if isinstance(level, date):
         return level + sign * timedelta(days=1)
     return level + sign if isinstance(level, Number) else level
