@@ -76,6 +76,7 @@ def integrated_gradients(
         Values of the quantity at the two ends of the path.
     """
     network, encoded = _encode(quantity.estimator, table, "integrated_gradients")
+    # Inputs that move along the path; all others stay at their values.
     moved = None if path.fields is None else _made_of(encoded, path.fields)
     found = network._integrated_gradients(
         encoded.frame,
@@ -88,11 +89,12 @@ def integrated_gradients(
     lines: list[pd.DataFrame] = []
     statics = [name for name in encoded.frame if name not in encoded.histories]
     of_features, of_statics, of_sums = _split(found.static, encoded, len(statics))
+    # found.events[i]: (events of all rows, channels + codes) of history column i.
     for i, (name, array) in enumerate(encoded.histories.items()):
         raw, layout, log = table.histories[name], array.log.layout, array.log
         lines += _event_lines(name, raw, layout, found.events[i], path)
         if path.fields is not None:
-            continue
+            continue  # row features did not move, and have attributions of 0
         columns = [(layout.row_features, log.row_features(array.rows), of_features[i])]
         if of_sums[i].shape[1]:
             _, sums = log.row_features_and_sums(array.rows)
@@ -131,6 +133,7 @@ def blanking(
         logs = [array.log for array in table.histories.values()]
         fields = list(dict.fromkeys(f for log in logs for f in [*log.fields, None]))
     lines: list[pd.DataFrame] = []
+    # One pass of the network for each group of fields that are blanked together.
     for group in [fields] if path.by == "event" else [[field] for field in fields]:
         found, output = network._blanked_events(
             encoded.frame, quantity.of_outputs, _made_of(encoded, group)
@@ -139,6 +142,7 @@ def blanking(
             events = RowEvents.of(array)
             if path.by == "event":
                 lines.append(event_lines(name, array, events, "event", None, numbers))
+            # A field of another history's log has no line here.
             elif group[0] is None or group[0] in array.log.fields:
                 lines.append(_field_lines(name, array, events, group[0], numbers))
     return lines, output

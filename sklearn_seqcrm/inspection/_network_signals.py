@@ -94,6 +94,7 @@ class InspectedNetwork(NamedTuple):
     def events(self) -> pd.DataFrame:
         """Return a line for each event that each row shows, row by row."""
         events = RowEvents.of(self.array)
+        # The table of attributions has all other columns that are needed.
         nothing = np.zeros(len(events.event))
         lines = event_lines(self.name, self.array, events, "", None, nothing)
         return lines.drop(columns=["field", "value", "attribution"])
@@ -312,6 +313,7 @@ def gradient_flow(
         inspected.encoded, quantity.of_outputs, inspected.at, network
     )
     events = inspected.events()
+    # Position counts from the first event, age from the last one.
     lengths = inspected.array.lengths[events["row"]]
     age = lengths - events["position"].to_numpy("int64")
     return events.assign(age=age, norm=norm)

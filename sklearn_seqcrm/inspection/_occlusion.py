@@ -76,6 +76,7 @@ class Occlusion(NamedTuple):
         """Yield the lines of one history column."""
         events, log = RowEvents.of(array), array.log
         from_end = array.rows.stop[events.row] - events.event  # 1 for the last event
+        # `or`: with last_events=None all events are attributed.
         which = np.flatnonzero(from_end <= (last_events or from_end.max(initial=0)))
         attributed = events.take(which)
         own = [name for name in log.fields if fields is None or name in fields]
@@ -92,7 +93,7 @@ class Occlusion(NamedTuple):
                 partial(_without, which, group),
                 self.n_jobs,
             )
-            found = self.output[attributed.row] - without
+            found = self.output[attributed.row] - without  # one copy for each event
             field, values = "event", None
             if by == "field" and group:
                 field, values = (

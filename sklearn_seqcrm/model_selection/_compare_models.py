@@ -308,6 +308,7 @@ def _each_run(
     if cache is not None:
         data = joblib.hash((sklearn_seqcrm.__version__, *_contents(X), *_contents(y)))
         paths = [job.path(Path(cache), data) for job in jobs]
+    # Runs are read here and not in workers, to which only the others are sent.
     to_do = []
     for job, path in zip(jobs, paths, strict=True):
         rows = (safe_indexing(one, job.test) for one in (X, y))
@@ -317,6 +318,7 @@ def _each_run(
         else:
             yield run, True
     parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator")
+    # A generator: each run is reported and kept as soon as it is done.
     calls = (joblib.delayed(job.run)(X, y, metrics, path) for job, path in to_do)
     for run in parallel(calls):
         yield run, False
@@ -346,6 +348,7 @@ def _complete_folds(
     runs: Sequence[Run], n_models: int, n_jobs: int, interrupt: BaseException | None
 ) -> list[int]:
     """Return the folds that all models have finished, with a warning if some lack."""
+    # Only complete folds: means over different folds would not be comparable.
     done = np.bincount([run.fold for run in runs], minlength=1)
     complete = np.flatnonzero(done == n_models).tolist()
     if interrupt is not None:

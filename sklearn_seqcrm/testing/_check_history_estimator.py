@@ -130,6 +130,7 @@ def check_history_estimator(
             check(estimator)
         except Exception as caught:
             error = caught
+        # xpass: an expected failure that passes, whose reason is out of date.
         if isinstance(error, SkipTest):
             status = "skipped"
         elif error is None:
@@ -193,7 +194,7 @@ def parametrize_with_history_checks(
     ... def test_histories(estimator, check):
     ...     check(estimator)
     """
-    import pytest
+    import pytest  # not a dependency of the library
 
     cases = []
     for estimator in estimators:
