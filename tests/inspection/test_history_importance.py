@@ -63,7 +63,7 @@ def data():
     return X, (third_last(X) > 0).astype(int)
 
 
-def test_what_matters_is_found(data):
+def test_informative_parts_have_importance(data):
     X, y = data
     model = ThirdLast().fit(X, y)
     found = history_importance(
@@ -101,7 +101,7 @@ def test_what_matters_is_found(data):
     assert (found.importances_std[same] == 0).all()
 
 
-def test_draws_repeat_and_jobs_do_not_matter(data):
+def test_independent_of_n_jobs(data):
     X, y = data
     model = ThirdLast().fit(X, y)
     options = {"last_events": [5], "n_repeats": 2, "fields": ["amount"]}
@@ -115,7 +115,7 @@ def test_draws_repeat_and_jobs_do_not_matter(data):
     assert len(np.unique(found[0].importances[1])) == 2
 
 
-def test_intervals_hold_the_importance_on_other_customers(data):
+def test_coverage_of_intervals(data):
     """Of a mean over rows, the jackknife knows the variance: that of the mean."""
 
     class ByAge(RegressorMixin, BaseEstimator):

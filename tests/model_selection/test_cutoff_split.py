@@ -65,7 +65,7 @@ def test_folds(options, expected):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_no_label_is_known_too_late(seed):
+def test_training_labels_end_before_the_test(seed):
     rng = np.random.default_rng(seed)
     X = rows_at(rng.integers(0, 40, 200), seed=seed)
     horizon, gap = int(rng.integers(1, 6)), int(rng.integers(0, 4))
@@ -294,7 +294,7 @@ def test_customers_by_the_key_column_or_by_the_log():
         ),
     ],
 )
-def test_long_horizons_do_not_come_round(make, horizons):
+def test_long_horizons_do_not_overflow(make, horizons):
     times = make(np.arange(50, 60))
     log = EventLog(pd.DataFrame({"id": ["a"], "time": times[:1]}), "id", "time")
     X = log.snapshots(times)
@@ -312,7 +312,7 @@ def test_a_horizon_finer_than_the_times_is_rounded_up():
     assert report["train_labels_end"].tolist() == [pd.Timestamp("2024-01-02 00:00:01")]
 
 
-def test_share_of_customers_is_no_float_noise():
+def test_share_of_customers_is_rounded():
     events = pd.DataFrame({"id": np.arange(100), "time": 0})
     X = EventLog(events, "id", "time").snapshots([1, 2, 3])
     splitter = CutoffSplit(1, horizon=1, holdout_customers=0.07, random_state=0)
