@@ -135,7 +135,7 @@ class ExplainedQuantity:
         unit : {"log_odds", "probability"}
             Unit for classifiers.
         """
-        # One prediction tells if there are several labels or targets: (1,) or (1, k).
+        # (1,) for one output, (1, k) for several labels or targets.
         shape = np.shape(estimator.predict(X.iloc[:1]))
         name = type(estimator).__name__
         if not is_classifier(estimator):

@@ -26,7 +26,7 @@ from sklearn_seqcrm.inspection._perturbations import RowEvents
 
 
 class PathOptions(NamedTuple):
-    """What is attributed, and the path from the baseline to the input.
+    """Inputs to attribute to, and the path from the baseline to the input.
 
     Parameters
     ----------
