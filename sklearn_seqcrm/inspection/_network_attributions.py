@@ -16,9 +16,9 @@ import pandas as pd
 from sklearn_seqcrm._columns import ColumnRoles, Table
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.inspection._attribution_table import (
+    WHOLE_EVENT,
     event_lines,
     row_lines,
-    values_of,
 )
 from sklearn_seqcrm.inspection._explained import ExplainedQuantity
 from sklearn_seqcrm.inspection._network_signals import network_of
@@ -140,11 +140,10 @@ def blanking(
         )
         for (name, array), numbers in zip(table.histories.items(), found, strict=True):
             events = RowEvents.of(array)
-            if path.by == "event":
-                lines.append(event_lines(name, array, events, "event", None, numbers))
+            source = WHOLE_EVENT if path.by == "event" else group[0]
             # A field of another history's log has no line here.
-            elif group[0] is None or group[0] in array.log.fields:
-                lines.append(_field_lines(name, array, events, group[0], numbers))
+            if source in (WHOLE_EVENT, None) or source in array.log.fields:
+                lines.append(event_lines(name, array, events, source, numbers))
     return lines, output
 
 
@@ -194,24 +193,13 @@ def _event_lines(
     """
     events = RowEvents.of(array)
     if path.by == "event":
-        yield event_lines(name, array, events, "event", None, numbers.sum(axis=1))
+        yield event_lines(name, array, events, WHOLE_EVENT, numbers.sum(axis=1))
         return
     for field in [*array.log.fields, None]:
         if path.fields is None or field in path.fields:
             own = [i for i, source in enumerate(layout.sources) if source == field]
-            yield _field_lines(name, array, events, field, numbers[:, own].sum(axis=1))
-
-
-def _field_lines(
-    name: Any, array: HistoryArray, events: RowEvents, field: Any, total: np.ndarray
-) -> pd.DataFrame:
-    """Return lines of one field; None: of the interarrival time and the calendar."""
-    log = array.log
-    if field is None:
-        times = log.timeline.clock.as_index(events.times)
-        return event_lines(name, array, events, log.names[1], times, total)
-    values = values_of(log.column(field), events.event)
-    return event_lines(name, array, events, field, values, total)
+            total = numbers[:, own].sum(axis=1)
+            yield event_lines(name, array, events, field, total)
 
 
 def _static_lines(

@@ -17,9 +17,9 @@ from sklearn.pipeline import Pipeline
 from sklearn_seqcrm._columns import ColumnRoles, Table
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.inspection._attribution_table import (
+    WHOLE_EVENT,
     event_lines,
     row_lines,
-    values_of,
 )
 from sklearn_seqcrm.inspection._explained import ExplainedQuantity, with_column
 from sklearn_seqcrm.inspection._perturbations import RowEvents
@@ -94,13 +94,8 @@ class Occlusion(NamedTuple):
                 self.n_jobs,
             )
             found = self.output[attributed.row] - without  # one copy for each event
-            field, values = "event", None
-            if by == "field" and group:
-                field, values = (
-                    group[0],
-                    values_of(log.column(group[0]), attributed.event),
-                )
-            yield event_lines(name, array, attributed, field, values, found)
+            source = group[0] if by == "field" and group else WHOLE_EVENT
+            yield event_lines(name, array, attributed, source, found)
 
     def _static_lines(self) -> Iterator[pd.DataFrame]:
         """Yield a line for each static and row, by the row with that static missing."""

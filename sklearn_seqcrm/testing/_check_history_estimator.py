@@ -48,7 +48,7 @@ def all_estimators() -> list[tuple[str, type[Any]]]:
 
 
 _ON_FAIL = ("raise", "warn", None)
-_MAX_LENGTH = 80  # of an id: the parameters of nested estimators fill pages
+_MAX_LENGTH = 100  # of an id: the parameters of nested estimators fill pages
 
 
 def check_history_estimator(
