@@ -36,6 +36,14 @@ def network(X, y=None, kind=LSTMClassifier, **options):
     return model.fit(X, make_y(X) if y is None else y)
 
 
+def assert_complete(found, outputs, atol=1e-3):
+    """Attributions of each row sum to its output less the baseline."""
+    sums = found.groupby("row")["attribution"].sum()
+    sums = sums.reindex(outputs.index, fill_value=0)  # rows without a line
+    expected = outputs["output"] - outputs["baseline"]
+    np.testing.assert_allclose(sums, expected, atol=atol)
+
+
 def log_odds(model, X, k=1):
     p = model.predict_proba(X)[:, k]
     return np.log(p / (1 - p))
@@ -196,10 +204,8 @@ def test_completeness(X, options):
         model, X, "integrated_gradients", by="field", return_outputs=True
     )
     np.testing.assert_allclose(outputs["output"], log_odds(model, X), atol=1e-5)
-    sums = found.groupby("row")["attribution"].sum()
-    expected = outputs["output"] - outputs["baseline"]
-    assert expected.abs().max() > 0.3
-    np.testing.assert_allclose(sums, expected, atol=1e-3)
+    assert (outputs["output"] - outputs["baseline"]).abs().max() > 0.3
+    assert_complete(found, outputs)
     by_event = event_attributions(model, X, "integrated_gradients")
     events = found[found["position"].notna()].groupby(["row", "position"])
     whole = by_event[by_event["position"].notna()]
@@ -275,10 +281,7 @@ def test_paths_of_some_fields(X):
     expected = float(output[1] - output[0])
     assert outputs["baseline"][row] == pytest.approx(expected, abs=1e-5)
     assert abs(outputs["baseline"][row] - outputs["output"][row]) > 0.01
-    sums = (
-        found.groupby("row")["attribution"].sum().reindex(range(len(X)), fill_value=0)
-    )
-    np.testing.assert_allclose(sums, outputs["output"] - outputs["baseline"], atol=1e-3)
+    assert_complete(found, outputs)
     whole, _ = event_attributions(
         model, X, "integrated_gradients", **{**options, "by": "event"}
     )
@@ -296,10 +299,7 @@ def test_paths_from_other_events(X):
     found, outputs = event_attributions(model, X, method, n_baselines=3, **options)
     again, _ = event_attributions(model, X, method, n_baselines=3, **options)
     pd.testing.assert_frame_equal(found, again)
-    sums = (
-        found.groupby("row")["attribution"].sum().reindex(range(len(X)), fill_value=0)
-    )
-    np.testing.assert_allclose(sums, outputs["output"] - outputs["baseline"], atol=1e-3)
+    assert_complete(found, outputs)
     other, _ = event_attributions(
         model, X, method, n_baselines=3, random_state=1, **options
     )
@@ -405,8 +405,7 @@ def test_other_targets(X):
             model, X, method, target="c", unit="probability", return_outputs=True
         )
         np.testing.assert_allclose(outputs["output"], p[:, 2], atol=1e-6)
-    sums = found.groupby("row")["attribution"].sum()
-    np.testing.assert_allclose(sums, outputs["output"] - outputs["baseline"], atol=1e-3)
+    assert_complete(found, outputs)
 
 
 def check_regression(model, X, target=None):
@@ -420,9 +419,7 @@ def check_regression(model, X, target=None):
     scale = np.ptp(predicted)
     assert scale > 0
     np.testing.assert_allclose(outputs["output"], predicted, rtol=1e-4)
-    sums = found.groupby("row")["attribution"].sum()
-    expected = outputs["output"] - outputs["baseline"]
-    np.testing.assert_allclose(sums, expected, atol=1e-3 * scale)
+    assert_complete(found, outputs, atol=1e-3 * scale)
     return found
 
 
@@ -452,7 +449,7 @@ def test_units_of_regressors(X, options, shift):
 
 
 def test_linear_parts(X):
-    """A head of zeros leaves a sum, of which each input has its own share."""
+    """With a head of zeros the output is a sum of one term per input."""
     y = 100.0 * X["history"].array.lengths
     model = network(X, y, LSTMRegressor)
     module = model[-1].net_.module_
@@ -543,7 +540,7 @@ def test_empty_histories_have_no_lines(X, lstm, method):
     log = X["history"].array.log
     empty = log.attach(X.drop(columns="history"), cutoff="2000-01-01")
     found = event_attributions(model, empty, method)
-    assert len(found) or method == "blanking"  # which has lines of events alone
+    assert len(found) or method == "blanking"  # has lines of events only
     assert found["position"].isna().all()
     alone = log.attach(pd.DataFrame({"who": ["c1", "new"]}), cutoff="2000-01-01")
     model = network(X[["who", "at", "history"]])
@@ -687,7 +684,7 @@ def test_display_of_a_row(X, lstm):
     some = event_attributions(model, X, last_events=1)
     part = HistoryDisplay.from_attributions(some, X, row, size_field="amount", ax=ax)
     assert part.events["attribution"].notna().sum() == 1
-    # Crosses, as circles without a color look like those of 0 or of the lowest.
+    # Events without an attribution are crosses.
     crosses, circles = ax.collections
     assert len(crosses.get_offsets()) == len(part.events) - 1
     assert len(crosses.get_paths()[0].vertices) == 4
@@ -702,7 +699,7 @@ def test_display_of_a_row(X, lstm):
 
 
 def test_a_vector_is_one_field():
-    """Its components add up in one line, which shows it."""
+    """Attributions of its components are summed in one line."""
     X = make_table(n_customers=6, n_cutoffs=2, n_components=3)
     model = network(X)
     for method in ("occlusion", "integrated_gradients"):
@@ -716,8 +713,7 @@ def test_a_vector_is_one_field():
         for shown, value in zip(own["value"], frame["vector"], strict=True):
             assert (shown is None and value is None) or (shown == value).all()
         assert own["attribution"].abs().max() > 0
-    total = lines.groupby("row")["attribution"].sum()
-    np.testing.assert_allclose(total, ends["output"] - ends["baseline"], atol=1e-4)
+    assert_complete(lines, ends, atol=1e-4)
     whole = event_attributions(model, X, method)
     by_event = of_events.groupby(["row", "position"])["attribution"].sum()
     expected = whole[whole["position"].notna()].set_index(["row", "position"])
