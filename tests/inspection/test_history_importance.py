@@ -19,7 +19,7 @@ matplotlib.use("agg")
 
 
 class ThirdLast(ClassifierMixin, BaseEstimator):
-    """Knows that the third last event of kind "A" decides, by its amount."""
+    """Decides by the amount of the third last event of kind "A"."""
 
     def fit(self, X, y):
         self.classes_ = np.array([0, 1])
@@ -116,7 +116,7 @@ def test_independent_of_n_jobs(data):
 
 
 def test_coverage_of_intervals(data):
-    """Of a mean over rows, the jackknife knows the variance: that of the mean."""
+    """For a mean over rows, the jackknife gives the variance of the mean."""
 
     class ByAge(RegressorMixin, BaseEstimator):
         def fit(self, X, y):
@@ -185,9 +185,14 @@ def test_rows_of_a_customer_and_weights(data):
 )
 def test_errors(data, change, error, message):
     X, y = data
-    asked = {"estimator": ThirdLast().fit(X, y), "X": X, "y": y, "scoring": "accuracy"}
+    args = {
+        "estimator": ThirdLast().fit(X, y),
+        "X": X,
+        "y": y,
+        "scoring": "accuracy",
+    }
     with pytest.raises(error, match=message):
-        history_importance(**{**asked, **change})
+        history_importance(**{**args, **change})
 
 
 def test_encoded_histories_are_refused(data):

@@ -140,7 +140,7 @@ def test_norms_against_differences(X, options):
     history, static = part.histories[0], part.static.double()
     steps = steps.double()[None]
 
-    def said(i, k, of, change):
+    def output_of(i, k, of, change):
         """What is explained if a number of the state is changed."""
         outputs, state = reader.read(steps[:, : at + 1], history.lengths)
         one = state[i][0][of] if isinstance(state[i][0], tuple) else state[i][0]
@@ -165,7 +165,7 @@ def test_norms_against_differences(X, options):
     with torch.no_grad():
         n_tensors = 2 if options["cell"] == "lstm" else 1
         slopes = [
-            (said(i, k, of, change) - said(i, k, of, -change)) / (2 * change)
+            (output_of(i, k, of, change) - output_of(i, k, of, -change)) / (2 * change)
             for i in range(len(reader.layers))
             for k in range(3)
             for of in range(n_tensors)

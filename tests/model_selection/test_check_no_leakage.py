@@ -239,7 +239,7 @@ def amounts(log):
 
 
 def beyond_stop(X):
-    """Whether there is one more event after those that the row sees."""
+    """Whether there is one more event after those that the row shows."""
     log, rows = views(X)
     known = rows.codes >= 0
     end = np.where(known, log.timeline.offsets[rows.codes + 1], 0)
@@ -267,7 +267,7 @@ def share_of_the_total(X):
 
 
 def global_mean(X):
-    """The sum of the amounts that a row sees, less the mean of the log's."""
+    """The sum of the amounts of a row, less the mean of the log."""
     log, rows = views(X)
     sums = np.append(0, np.cumsum(amounts(log)))
     seen = sums[rows.stop] - sums[rows.start]
@@ -295,7 +295,7 @@ def next_kind(X):
 
 
 def over_all_rows_of_a_customer(X):
-    """What the customer's last row sees, in all of them."""
+    """The number of events of the customer's last row, in all rows."""
     seen = X["history"].array.lengths
     most = pd.Series(seen).groupby(X["who"].to_numpy()).transform("max")
     return pd.DataFrame({"leak": most, "fine": seen})

@@ -44,7 +44,7 @@ X, Y = RNG.normal(size=(N, 3)), RNG.integers(2, size=N)
 
 
 class Offset(RegressorMixin, BaseEstimator):
-    """Predicts the first column and a number, and can be told to fail."""
+    """Predicts the first column plus a number; fit number `fails` + 1 interrupts."""
 
     def __init__(self, offset=0.0, fails=None):
         self.offset = offset

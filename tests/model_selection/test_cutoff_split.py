@@ -185,12 +185,12 @@ def test_folds_against_a_loop(problem):
     for (fold, roles), (train, test) in zip(expected, folds, strict=True):
         assert_array_equal(train, [i for i, one in enumerate(roles) if one == "train"])
         assert_array_equal(test, [i for i, one in enumerate(roles) if one == "test"])
-        told = report.iloc[expected.index((fold, roles))]
-        assert told[COUNTS].tolist() == [roles.count(role) for role in ROLES]
+        line = report.iloc[expected.index((fold, roles))]
+        assert line[COUNTS].tolist() == [roles.count(role) for role in ROLES]
         trained = X["at"].iloc[train]
         spans = [trained.min(), trained.max(), trained.max() + wait]
         spans += [fold[0], fold[-1], fold[-1] + wait]
-        assert told.drop(COUNTS).tolist() == spans
+        assert line.drop(COUNTS).tolist() == spans
         assert spans[2] <= spans[3]
     # Other orders and other indices are the same rows.
     moved = X.iloc[order].set_axis([7] * len(X))
@@ -276,7 +276,7 @@ def test_customers_by_the_key_column_or_by_the_log():
     report = splitter.report(few)
     assert (report["n_test"] == 1).all()
     assert_frame_equal(splitter.report(pickle.loads(pickle.dumps(few))), report)
-    # A column over two logs knows some customers twice.
+    # A column over two logs has some customers twice.
     other = attached(rows)
     assert other["history"].array.log is not X["history"].array.log
     assert_frame_equal(
