@@ -239,7 +239,7 @@ class HistoryDisplay:
             ha="right",
             fontsize="small",
         )
-        # Without events the axis has one date, which a locator cannot divide.
+        # Without events the axis spans a single date.
         if isinstance(self.cutoff, pd.Timestamp) and len(self.events):
             set_date_ticks(ax)
         ax.set_title(self.title, loc="left")
