@@ -1,4 +1,4 @@
-"""What displays share: new axes, colours, legends, axes of dates.
+"""Axes, colours, legends and date ticks of all displays.
 
 matplotlib is imported inside the functions: `import sklearn_seqcrm` does not load it.
 """

@@ -50,7 +50,7 @@ class StoredOutputs:
         is_stored = name in self.outputs
         # Asked here and not in the call: hasattr must be False if it has no such
         # method.
-        attribute = None if is_stored else getattr(self._model, name)
+        attribute: Any = None if is_stored else getattr(self._model, name)
         if not is_stored and name not in _METHODS:
             return attribute
 

@@ -1,4 +1,4 @@
-"""Bad input of every kind: what is refused, and with which words.
+"""Bad input: errors and their messages.
 
 ``python tests/test_bad_input.py`` prints the cases and their messages as a table.
 """
@@ -853,7 +853,7 @@ PARAMETERS = {
     ]
 }
 
-# What an event model is asked ---------------------------------------------------------
+# Queries of an event model ------------------------------------------------------------
 
 EVENT_MODEL = LSTMEventModel(hidden_size=4, max_epochs=1, random_state=0).fit(X)
 

@@ -1,4 +1,4 @@
-"""scikit-learn's checks over the estimators, and ours over all that reads histories."""
+"""scikit-learn's checks of all estimators, and ours of those that take histories."""
 
 import re
 from unittest import SkipTest
@@ -48,7 +48,7 @@ CUSTOMERS = (
     "A row that is repeated is one customer more, and a row of twice the weight is "
     "none: the more customers are set aside, the further weights go from one half."
 )
-# Skipped, as it is up to the processor, or to the rows set aside, whether they fail.
+# Skipped: whether they fail depends on the processor, or on the rows set aside.
 UNCERTAIN_CHECKS = {
     "HybridClassifier": {"check_sample_weight_equivalence_on_dense_data": CUSTOMERS},
     "HybridRegressor": {"check_sample_weight_equivalence_on_dense_data": CUSTOMERS},
@@ -61,8 +61,8 @@ UNCERTAIN_CHECKS = {
 # Half of the rows, of which the checks have few, are calibration rows.
 FEW_ROWS = {"confidence_level": 0.5, "calibration_fraction": 0.5, "random_state": 0}
 
-# Settings of those that scikit-learn's checks fit; a new estimator is checked as it is.
-# Hybrids take whatever their parts take, which is arrays here.
+# Parameters for scikit-learn's checks; a new estimator is checked with its defaults.
+# Hybrids take the input of their parts, which is arrays here.
 SETTINGS = {
     "ConformalClassifier": {"estimator": LogisticRegression(), **FEW_ROWS},
     "ConformalRegressor": {"estimator": Ridge(), **FEW_ROWS},
@@ -78,12 +78,12 @@ SETTINGS = {
     },
     "LSTMClassifier": TRAINED,
     "LSTMRegressor": TRAINED,
-    # Times that all ended with the event: the checks know no other target.
+    # All times end with the event: the checks have no other target.
     "LSTMSurvival": TRAINED,
 }
 
 
-# Gamma targets are larger than 0, and the checks have others.
+# Gamma targets are positive, unlike those of the checks.
 OF_OTHER_LOSSES = [
     LSTMRegressor(**TRAINED, loss="quantile", quantile=[0.25, 0.5, 0.75]),
 ]
@@ -108,7 +108,7 @@ def lstm(kind, **params):
 
 
 def with_days(X):
-    """Rows that were looked at for one day, for two, or for three."""
+    """Rows with an exposure of one, two or three days."""
     X = (
         X
         if isinstance(X, pd.DataFrame)
@@ -131,9 +131,9 @@ def one_less(y):
 
 SMALL = {"hidden_size": 4, "max_epochs": 2, "random_state": 0}
 ONE_SEQUENCE = (
-    "It draws one sequence of events, and asks for logs that EventLog.concat merged."
+    "It models one sequence of events, and needs logs that EventLog.concat merged."
 )
-READERS = [
+ESTIMATORS = [
     HistoryEncoder(),
     HistoryEncoder(max_categories=1, half_lives=["7D"]),
     RFMFeatures(),
@@ -185,18 +185,18 @@ READERS = [
 ]
 
 
-def steps_of(reader):
-    """The reader itself, or the steps of a pipeline."""
-    return [step for _, step in getattr(reader, "steps", [(None, reader)])]
+def steps_of(estimator):
+    """The estimator itself, or the steps of a pipeline."""
+    return [step for _, step in getattr(estimator, "steps", [(None, estimator)])]
 
 
-def expected_failures(reader):
-    if isinstance(reader, LSTMEventModel):
+def expected_failures(estimator):
+    if isinstance(estimator, LSTMEventModel):
         return {"check_several_histories": ONE_SEQUENCE}
     return {}
 
 
-@parametrize_with_history_checks(READERS, expected_failed_checks=expected_failures)
+@parametrize_with_history_checks(ESTIMATORS, expected_failed_checks=expected_failures)
 def test_history_checks(estimator, check):
     try:
         check(estimator)
@@ -205,8 +205,8 @@ def test_history_checks(estimator, check):
 
 
 def test_no_estimator_is_forgotten():
-    """Every public estimator reads histories in one of the checks above."""
-    kinds = {type(step) for reader in READERS for step in steps_of(reader)}
+    """Every public estimator is in one of the checks above."""
+    kinds = {type(step) for one in ESTIMATORS for step in steps_of(one)}
     assert {kind for _, kind in all_estimators()} <= kinds
 
 
@@ -214,7 +214,7 @@ def test_no_estimator_is_forgotten():
     "kind", [HistoryAggregator, HistoryEncoder, HistoryPadder, RFMFeatures]
 )
 def test_tags_of_transformers_of_histories(kind):
-    """What the DataFrames hold: categories, text and gaps; but they are no arrays."""
+    """DataFrames with categories, text and missing values, not arrays."""
     tags = get_tags(kind())
     takes = tags.input_tags
     assert (takes.two_d_array, takes.sparse, takes.pairwise) == (False, False, False)
@@ -225,8 +225,8 @@ def test_tags_of_transformers_of_histories(kind):
     assert not tags.target_tags.required
 
 
-# Those of scikit-learn's checks that pass no data. It yields none of them for
-# estimators that take no plain arrays.
+# Checks of scikit-learn that pass no data. It skips them for estimators that take no
+# plain arrays.
 DATA_FREE_CHECKS = [
     estimator_checks.check_do_not_raise_errors_in_init_or_set_params,
     estimator_checks.check_estimator_cloneable,
@@ -253,7 +253,7 @@ def test_scikit_learn_checks_without_data(kind, check):
 
 @pytest.mark.parametrize(("name", "kind"), all_estimators())
 def test_html_links_to_the_page_of_the_estimator(name, kind):
-    """The name of the page is that which autosummary gives it."""
+    """The page has the name that autosummary gives it."""
     package = kind.__module__.rpartition(".")[0]
     page = re.search(r'href="([^"]*readthedocs[^"]*)"', kind()._repr_html_())[1]
     assert page.endswith(f"/generated/{package}.{name}.html")

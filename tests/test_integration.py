@@ -174,7 +174,7 @@ def test_permutation_importance():
     assert importance["who"] == importance["at"] == 0
 
 
-def test_clone_forgets_and_copies_remember():
+def test_clone_is_unfitted_and_copies_are_fitted():
     model = clone(MODEL).fit(X, Y)
     assert not hasattr(clone(model)[-1], "net_")
     assert_array_equal(copy.deepcopy(model).predict_proba(X), model.predict_proba(X))
@@ -331,7 +331,7 @@ def test_regressor():
     assert logs.fit(X, y).predict(X).shape == (len(X),)
 
 
-def test_return_forecast_knows_what_can_be_known_and_not_more():
+def test_return_forecast_without_leakage():
     """The network beats statics, and the truth only where it reads the future."""
     data = make_order_returns(1200, random_state=1)
     keys = ["customer_id", "timestamp"]
@@ -357,14 +357,14 @@ def test_return_forecast_knows_what_can_be_known_and_not_more():
         return auc(make_history_pipeline(network), X)
 
     logs = {"order": data.orders, "outcome": data.outcomes}
-    honest = EventLog.concat({name: EventLog(t, *keys) for name, t in logs.items()})
+    merged = EventLog.concat({name: EventLog(t, *keys) for name, t in logs.items()})
     text = ["category", "payment"]
     static = data.rows.drop(columns=keys).astype(dict.fromkeys(text, "category"))
     trees = HistGradientBoostingClassifier(max_iter=50, random_state=0)
     ceiling = roc_auc_score(y[is_test], data.probability[is_test])
-    reached = network_on(honest)
-    assert auc(trees, static) + 0.05 < reached
-    assert ceiling - 0.03 < reached < ceiling + 0.005
+    fitted = network_on(merged)
+    assert auc(trees, static) + 0.05 < fitted
+    assert ceiling - 0.03 < fitted < ceiling + 0.005
     assert network_on(EventLog(data.leaky_orders, *keys), 2) > ceiling + 0.1
 
 
@@ -430,7 +430,7 @@ def test_set_output():
         assert padder.fit_transform(X)["values"].ndim == 3
 
 
-def test_polars_holds_no_histories():
+def test_polars_has_no_histories():
     polars = pytest.importorskip("polars")
     message = "polars has no column for histories; use .*transform='pandas'"
     with pytest.raises(TypeError, match=message):

@@ -108,7 +108,7 @@ def test_simulated_events_have_columns_of_their_own(log, model, X):
     assert sums.sum() == futures["total"].sum()
 
 
-def test_a_name_is_refused_before_any_row_is_read(model):
+def test_names_are_refused_before_rows_are_read(model):
     with pytest.raises(ValueError, match="'row' already"):
         model.sample("no table", 20)
 
@@ -133,7 +133,7 @@ def test_explanations_have_no_name_of_the_log(log, X):
 
 
 @pytest.mark.parametrize("one", [RFMFeatures(amount="total"), HistoryAggregator()])
-def test_features_are_told_from_columns_of_x(one, X):
+def test_features_and_columns_of_x_have_different_names(one, X):
     statics = dict.fromkeys(("row", "path", "time", "total", "n_events"), 1.0)
     found = clone(one).fit_transform(X.assign(**statics))
     assert found.columns.is_unique

@@ -108,7 +108,7 @@ class BaseConformal(BaseEstimator, ABC):
         customers = customers_of(X)
         train, rows = self._split(X, y, customers)
         self.estimator_ = clone(estimator)
-        if train is not None:
+        if train is not None:  # else it is frozen
             self.estimator_.fit(safe_indexing(X, train), y[train])
         scores = self._conformity_scores(safe_indexing(X, rows), y[rows])
         customers = customers[rows]
@@ -246,5 +246,5 @@ def conformal_quantile(
     # Rounding: .55 * 20 is a little above 11, and sums of shares a little below the
     # whole numbers they stand for.
     needed = level * (len(counts) + 1) * (1 - 1e-9)
-    at = np.searchsorted(reached, needed)
+    at = np.searchsorted(reached, needed)  # beyond the end: too few customers
     return float(scores[order[at]]) if at < len(scores) else np.inf

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._store import Column
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.inspection._perturbations import RowEvents
 
@@ -32,12 +31,15 @@ _COLUMNS = [
 ]
 
 
+# Source of a line about a whole event; a field may have any name, "event" included.
+WHOLE_EVENT: Any = object()
+
+
 def event_lines(
     history: Any,
     array: HistoryArray,
     events: RowEvents,
-    field: str,
-    values: Any,
+    source: Any,
     attribution: np.ndarray,
 ) -> pd.DataFrame:
     """Return a line for each event.
@@ -50,25 +52,31 @@ def event_lines(
         Histories of all rows.
     events : RowEvents of m events
         Events that some row shows.
-    field : str
-        Field that is attributed; ``"event"`` for the whole event.
-    values : array-like of shape (m,) or None
-        Values of the field.
+    source : str or None
+        Field that is attributed, with its values; None: the time (interarrival time and
+        calendar); `WHOLE_EVENT`: the event, which has no value.
     attribution : ndarray of shape (m,)
         Attributions.
     """
-    clock = array.log.timeline.clock
+    log, field, values = array.log, source, None
+    times = log.timeline.clock.as_index(events.times)
+    if source is WHOLE_EVENT:
+        field = "event"
+    elif source is None:
+        field, values = log.names[1], times
+    else:
+        values = log.column(source).to_pandas(events.event)
     position = events.event - array.rows.start[events.row]
-    times = pd.Series(clock.as_index(events.times))
-    if times.dtype.kind == "i":
-        times = times.astype("Int64")  # lines of statics have no time
+    time = pd.Series(times)
+    if time.dtype.kind == "i":
+        time = time.astype("Int64")  # lines of statics have no time
     return pd.DataFrame(
         {
             "row": events.row,
             "history": history,
             "position": pd.array(position, dtype="Int64"),
             "customer": array.customers[events.row],
-            "time": times,
+            "time": time,
             "field": field,
             "value": _as_objects(values, len(attribution)),
             "attribution": attribution,
@@ -91,8 +99,10 @@ def row_lines(
         History column of a row feature; None for a static.
     array : HistoryArray of shape (n,)
         Histories of the rows, which give the customers.
-    field, values, attribution : object
-        As in `event_lines`, of shape (n,).
+    field : str
+        Name of the row feature or static.
+    values, attribution : ndarray of shape (n,)
+        Its values, and attributions.
     """
     n = len(attribution)
     return pd.DataFrame(
@@ -122,11 +132,6 @@ def as_table(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     history = np.where(history < 0, history.max(initial=0) + 1, history)
     order = np.lexsort((place, history, table["row"]))
     return table.iloc[order].reset_index(drop=True)
-
-
-def values_of(column: Column, events: np.ndarray) -> np.ndarray:
-    """Return the values of a field at some events, as they were in the user's table."""
-    return _as_objects(column.to_pandas(events), len(events))
 
 
 def _as_objects(values: Any, n: int) -> np.ndarray:

@@ -113,8 +113,9 @@ class EventAttributionDisplay:
         # 1 for the last event: rows of all lengths are aligned at their cutoffs.
         place = (last - events["position"] + 1).astype("int64").rename("place")
         means = events.groupby([place, "field"], sort=False)["size"].mean().unstack()
+        # A field that no row has at an age (logs of several kinds) moved nothing there.
         means = means[means.index <= max_events].sort_index().fillna(0.0)
-        others = size[~of_event]
+        others = size[~of_event]  # statics and row features
         n_rows = max(1, attributions["row"].nunique())
         of_rows = float(others.sum() / n_rows) if len(others) else None
         return cls(means=means, of_rows=of_rows, unit=unit).plot(ax)
@@ -186,13 +187,14 @@ class EventAttributionDisplay:
         if ax is None:
             ax = new_axes(7.5, 3.4)
         means = self._by_color()
-        at = [-place for place in means.index.tolist()]
+        at = [-place for place in means.index.tolist()]  # the last event on the right
         below = np.zeros(len(means))
         colors = [*_COLORS, _GREY]
         for color, (field, heights) in zip(colors, means.items(), strict=False):
             ax.bar(at, heights, 0.8, bottom=below, color=color, label=str(field)[:30])
             below += heights.to_numpy()
         labels = [str(place) for place in means.index]
+        # Beside the events, since it has no age; hatched, since it is no field.
         if self.of_rows is not None:
             ax.bar(1, self.of_rows, 0.8, color=_GREY, hatch="//", alpha=0.6)
             at, labels = [*at, 1], [*labels, "row"]

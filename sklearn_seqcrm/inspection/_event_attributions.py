@@ -236,6 +236,7 @@ def event_attributions(
             "n_baselines draws values of fields for method='integrated_gradients': "
             "give fields=, those to be explained, or leave it out."
         )
+    # Only a path has a baseline; the columns are the same for all methods.
     baseline = np.full(len(table.frame), np.nan)
     if method == "occlusion":
         output = quantity.predict(table.frame, np.arange(len(table.frame)))

@@ -135,6 +135,7 @@ class ExplainedQuantity:
         unit : {"log_odds", "probability"}
             Unit for classifiers.
         """
+        # (1,) for one output, (1, k) for several labels or targets.
         shape = np.shape(estimator.predict(X.iloc[:1]))
         name = type(estimator).__name__
         if not is_classifier(estimator):
@@ -155,6 +156,7 @@ class ExplainedQuantity:
                     f"got {target!r}."
                 )
             codes = np.full(len(X), int(target))
+            # Labels are not exclusive: 1 - p is the probability of the opposite.
             return cls(estimator, X, codes, columns, unit, is_exclusive=False)
         if unit == "prediction":
             if target is not None:
@@ -260,6 +262,7 @@ class ExplainedQuantity:
             Values of the quantity.
         """
         events = RowEvents.of(array)
+        # + 1: a copy without events takes memory, too.
         load = np.cumsum(array.lengths[row] + 1)
         cuts = np.flatnonzero(np.diff(load // _MAX_EVENTS)) + 1
         call: Callable[..., Any] = delayed(self._predict_block)
@@ -268,7 +271,7 @@ class ExplainedQuantity:
             for block in np.split(np.arange(len(row)), cuts)
             if len(block)
         )
-        return np.concatenate([np.empty(0), *values])
+        return np.concatenate([np.empty(0), *values])  # of no copies: empty
 
     def _predict_block(
         self,
@@ -303,4 +306,4 @@ def _explained_codes(
         return np.full(len(X), at[0])
     if len(classes) == 2:
         return np.ones(len(X), dtype="int64")
-    return np.searchsorted(classes, estimator.predict(X))
+    return np.searchsorted(classes, estimator.predict(X))  # classes_ are sorted

@@ -125,13 +125,14 @@ class GateDisplay:
         GateDisplay
             The display, with `ax_` and `figure_`.
         """
+        # Candidates and states are not between 0 and 1.
         names = [name for name in _GATES if name in self.gates]
         if ax is None:
             n = len(names)
             ax = new_axes(7.5, 0.6 + 1.2 * n, n, sharex=True, squeeze=False)
         axes, ink = np.ravel(ax), text_color()
         for name, one in zip(names, axes, strict=True):
-            by_event = self.gates.groupby("position")[name]
+            by_event = self.gates.groupby("position")[name]  # over the units
             at = 1 + np.arange(by_event.ngroups)
             low, high = by_event.quantile(0.1), by_event.quantile(0.9)
             one.fill_between(at, low, high, step="mid", color="#56B4E9", alpha=0.4)

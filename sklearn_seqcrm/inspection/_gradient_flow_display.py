@@ -94,6 +94,7 @@ class GradientFlowDisplay:
         norms = pd.DataFrame(
             {name: flow.groupby("age")["norm"].median() for name, flow in flows.items()}
         )
+        # Medians: norms of single rows differ by orders of magnitude.
         return cls(norms=norms.loc[:max_age]).plot(ax)
 
     @classmethod

@@ -133,6 +133,7 @@ class HistoryDisplay:
             (attributions["row"] == row % len(array))
             & (attributions["history"] == name)
         ]
+        # By field, the attributions of an event add up. Events without a line are NaN.
         by_position = own.groupby("position")["attribution"].sum()
         events = pd.DataFrame(
             {
@@ -228,7 +229,7 @@ class HistoryDisplay:
         ax.axvline(self.cutoff, color=ink, lw=2)
         self._plot_events(ax, lanes, ink)
         ax.set_yticks(range(len(lanes)), [str(lane)[:30] for lane in lanes])
-        ax.set_ylim(max(1, len(lanes)) - 0.4, -0.6)
+        ax.set_ylim(max(1, len(lanes)) - 0.4, -0.6)  # the most frequent lane on top
         ax.annotate(
             "cutoff",
             (self.cutoff, 1),
@@ -238,6 +239,7 @@ class HistoryDisplay:
             ha="right",
             fontsize="small",
         )
+        # Without events the axis spans a single date.
         if isinstance(self.cutoff, pd.Timestamp) and len(self.events):
             set_date_ticks(ax)
         ax.set_title(self.title, loc="left")
@@ -247,45 +249,34 @@ class HistoryDisplay:
 
     def _plot_events(self, ax: Any, lanes: list[Any], ink: str) -> None:
         """Plot dots, strong attributions on top, on a colour scale centred at 0."""
-        events = self.events
-        strength = events["attribution"].abs().fillna(0.0)
-        events = events.iloc[np.argsort(strength.to_numpy(), kind="stable")]
-        most = float(strength.max()) if len(events) else 0.0
+        strength = self.events["attribution"].abs().fillna(0.0).to_numpy()
+        events = self.events.iloc[np.argsort(strength, kind="stable")]
         known = events["attribution"].notna()
-        dots = None
-        limit = most or 1.0
-        of_known = {
-            "c": events["attribution"][known],
-            "cmap": "PuOr_r",
-            "vmin": -limit,
-            "vmax": limit,
-            "edgecolors": ink,
-        }
-        # Crosses: a circle without a colour would look like an attribution of 0, or on
-        # a dark page like the lowest one.
-        of_unknown = {"c": ink, "marker": "x", "alpha": 0.6}
-        for some, style in ((events[~known], of_unknown), (events[known], of_known)):
-            if not len(some):
-                continue
-            drawn = ax.scatter(
-                some["time"],
-                [lanes.index(lane) for lane in some["lane"]],
-                s=30 + 190 * some["size"].fillna(0.0),
-                linewidths=0.7,
-                zorder=3,
-                **style,
+
+        def draw(some: pd.DataFrame, **style: Any) -> Any:
+            at = [lanes.index(lane) for lane in some["lane"]]
+            size = 30 + 190 * some["size"].fillna(0.0)  # in square points
+            return ax.scatter(
+                some["time"], at, s=size, linewidths=0.7, zorder=3, **style
             )
-            dots = drawn if style is of_known else dots
-        if dots is not None:
+
+        if not known.all():
+            # Crosses: a circle without a colour would look like an attribution of 0,
+            # or on a dark page like the lowest one.
+            draw(events[~known], c=ink, marker="x", alpha=0.6)
+        if known.any():
+            # Symmetric, so that the neutral colour is an attribution of 0.
+            limit = float(strength.max()) or 1.0
+            colors = {"cmap": "PuOr_r", "vmin": -limit, "vmax": limit}
+            shown = events[known]
+            dots = draw(shown, c=shown["attribution"], edgecolors=ink, **colors)
             ax.figure.colorbar(dots, ax=ax, label=f"attribution\n({self.unit})")
 
 
 def _lanes(frame: pd.DataFrame, of_log: str | None, chosen: str | None) -> Any:
     """Return the lane of each event: the level of a field, or one lane for all."""
     fields = frame.iloc[:, 2:]
-    if chosen is not None and chosen not in fields:
-        raise KeyError(f"The log has no field {chosen!r}; it has {list(fields)}.")
-    name: Any = of_log if chosen is None else chosen
+    name: Any = _check_field(fields, chosen) or of_log
     if name is None:
         few = (
             one
@@ -302,13 +293,18 @@ def _lanes(frame: pd.DataFrame, of_log: str | None, chosen: str | None) -> Any:
 
 def _sizes(fields: pd.DataFrame, chosen: str | None) -> np.ndarray:
     """Return the absolute values of a field over the largest, shape (n_events,)."""
-    if chosen is not None and chosen not in fields:
-        raise KeyError(f"The log has no field {chosen!r}; it has {list(fields)}.")
-    names = [name for name, column in fields.items() if column.dtype.kind == "f"]
-    name = names[0] if chosen is None and names else chosen
+    numeric = (name for name, column in fields.items() if column.dtype.kind == "f")
+    name = _check_field(fields, chosen) or next(numeric, None)
     if name is None:
         return np.full(len(fields), 0.3)
     sizes = np.abs(fields[name].to_numpy("float64"))
+    # An infinite amount would shrink all other dots to 0.
     sizes = np.where(np.isfinite(sizes), sizes, np.nan)
     known = sizes[~np.isnan(sizes)]
     return sizes / (known.max() or 1.0) if len(known) else sizes
+
+
+def _check_field(fields: pd.DataFrame, chosen: str | None) -> str | None:
+    if chosen is not None and chosen not in fields:
+        raise KeyError(f"The log has no field {chosen!r}; it has {list(fields)}.")
+    return chosen

@@ -266,6 +266,7 @@ def _aspects(
 ) -> Iterator[Aspect]:
     """Yield the parts of histories to perturb; a part that does not exist raises."""
     log = array.log
+    # An error before the first prediction, not after an hour.
     yield Aspect("history", "all events")
     if fields is None:
         fields = [name for name in log.fields if name != log.kind_field]
@@ -280,7 +281,7 @@ def _aspects(
             raise ValueError(
                 f"last_events must be whole numbers of 1 or more; got {number!r}."
             )
-        if number < array.lengths.max():
+        if number < array.lengths.max():  # else nothing would be cut off
             yield Aspect("last events", int(number))
     for length in lengths:
         keep_last_time(array[:0], length)  # raises if it is no duration
@@ -387,6 +388,7 @@ def _perturb(
         return events.with_order_shuffled(rng).as_histories(array)
     which = np.ones(len(events.row), dtype=bool)
     if aspect.group == "kind":
+        # Only events of this kind move; the others keep their places.
         column = array.log.column(kind_field)
         code = column.categories.get_loc(aspect.name)
         which = column.values[events.event] == code
@@ -410,6 +412,7 @@ def _as_bunch(
     if n_groups:
         # Jackknife: (G - 1) / G times the sum of squares, which is G times `var`.
         variance = (n_groups - 1) * left_out.var(axis=1)
+        # The jackknife averages over repeats: their own noise is added.
         if n_repeats > 1:
             variance += importances.var(axis=1, ddof=1) / n_repeats
         quantile = stats.t.ppf((1 + confidence_level) / 2, n_groups - 1)

@@ -118,7 +118,7 @@ class HistoryImportanceDisplay:
         ink = text_color()
         ax.axvline(0, color=ink, lw=0.8)
         for y, (_, line) in enumerate(lines.iterrows()):
-            if not np.isfinite(line["importance"]):
+            if not np.isfinite(line["importance"]):  # a heading
                 continue
             ax.barh(y, line["importance"], height=0.7, color="tab:blue", alpha=0.75)
             ax.plot([line["lower"], line["upper"]], [y, y], color=ink, lw=1.3)
@@ -127,7 +127,7 @@ class HistoryImportanceDisplay:
             ax.get_yticklabels(), lines["is_title"], strict=True
         ):
             label.set_fontweight("bold" if is_title else "normal")
-        ax.set_ylim(len(lines) - 0.4, -0.8)
+        ax.set_ylim(len(lines) - 0.4, -0.8)  # the first line on top
         ax.set_xlabel(f"fall of the score, which is {self.baseline_score:.3g}")
         hide_frame(ax, y_axis=False)
         self.ax_, self.figure_ = ax, ax.figure

@@ -16,9 +16,9 @@ import pandas as pd
 from sklearn_seqcrm._columns import ColumnRoles, Table
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.inspection._attribution_table import (
+    WHOLE_EVENT,
     event_lines,
     row_lines,
-    values_of,
 )
 from sklearn_seqcrm.inspection._explained import ExplainedQuantity
 from sklearn_seqcrm.inspection._network_signals import network_of
@@ -26,7 +26,7 @@ from sklearn_seqcrm.inspection._perturbations import RowEvents
 
 
 class PathOptions(NamedTuple):
-    """What is attributed, and the path from the baseline to the input.
+    """Inputs to attribute to, and the path from the baseline to the input.
 
     Parameters
     ----------
@@ -76,6 +76,7 @@ def integrated_gradients(
         Values of the quantity at the two ends of the path.
     """
     network, encoded = _encode(quantity.estimator, table, "integrated_gradients")
+    # Inputs that move along the path; all others stay at their values.
     moved = None if path.fields is None else _made_of(encoded, path.fields)
     found = network._integrated_gradients(
         encoded.frame,
@@ -88,11 +89,12 @@ def integrated_gradients(
     lines: list[pd.DataFrame] = []
     statics = [name for name in encoded.frame if name not in encoded.histories]
     of_features, of_statics, of_sums = _split(found.static, encoded, len(statics))
+    # found.events[i]: (events of all rows, channels + codes) of history column i.
     for i, (name, array) in enumerate(encoded.histories.items()):
         raw, layout, log = table.histories[name], array.log.layout, array.log
         lines += _event_lines(name, raw, layout, found.events[i], path)
         if path.fields is not None:
-            continue
+            continue  # row features did not move, and have attributions of 0
         columns = [(layout.row_features, log.row_features(array.rows), of_features[i])]
         if of_sums[i].shape[1]:
             _, sums = log.row_features_and_sums(array.rows)
@@ -131,16 +133,17 @@ def blanking(
         logs = [array.log for array in table.histories.values()]
         fields = list(dict.fromkeys(f for log in logs for f in [*log.fields, None]))
     lines: list[pd.DataFrame] = []
+    # One pass of the network for each group of fields that are blanked together.
     for group in [fields] if path.by == "event" else [[field] for field in fields]:
         found, output = network._blanked_events(
             encoded.frame, quantity.of_outputs, _made_of(encoded, group)
         )
         for (name, array), numbers in zip(table.histories.items(), found, strict=True):
             events = RowEvents.of(array)
-            if path.by == "event":
-                lines.append(event_lines(name, array, events, "event", None, numbers))
-            elif group[0] is None or group[0] in array.log.fields:
-                lines.append(_field_lines(name, array, events, group[0], numbers))
+            source = WHOLE_EVENT if path.by == "event" else group[0]
+            # A field of another history's log has no line here.
+            if source in (WHOLE_EVENT, None) or source in array.log.fields:
+                lines.append(event_lines(name, array, events, source, numbers))
     return lines, output
 
 
@@ -190,24 +193,13 @@ def _event_lines(
     """
     events = RowEvents.of(array)
     if path.by == "event":
-        yield event_lines(name, array, events, "event", None, numbers.sum(axis=1))
+        yield event_lines(name, array, events, WHOLE_EVENT, numbers.sum(axis=1))
         return
     for field in [*array.log.fields, None]:
         if path.fields is None or field in path.fields:
             own = [i for i, source in enumerate(layout.sources) if source == field]
-            yield _field_lines(name, array, events, field, numbers[:, own].sum(axis=1))
-
-
-def _field_lines(
-    name: Any, array: HistoryArray, events: RowEvents, field: Any, total: np.ndarray
-) -> pd.DataFrame:
-    """Return lines of one field; None: of the interarrival time and the calendar."""
-    log = array.log
-    if field is None:
-        times = log.timeline.clock.as_index(events.times)
-        return event_lines(name, array, events, log.names[1], times, total)
-    values = values_of(log.column(field), events.event)
-    return event_lines(name, array, events, field, values, total)
+            total = numbers[:, own].sum(axis=1)
+            yield event_lines(name, array, events, field, total)
 
 
 def _static_lines(

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._sklearn_compat import StrOptions, validate_params
 from sklearn_seqcrm.events import HistoryArray
-from sklearn_seqcrm.inspection._attribution_table import event_lines
+from sklearn_seqcrm.inspection._attribution_table import WHOLE_EVENT, event_lines
 from sklearn_seqcrm.inspection._explained import ExplainedQuantity, named_history
 from sklearn_seqcrm.inspection._perturbations import RowEvents
 
@@ -94,8 +94,9 @@ class InspectedNetwork(NamedTuple):
     def events(self) -> pd.DataFrame:
         """Return a line for each event that each row shows, row by row."""
         events = RowEvents.of(self.array)
+        # The table of attributions has all other columns that are needed.
         nothing = np.zeros(len(events.event))
-        lines = event_lines(self.name, self.array, events, "", None, nothing)
+        lines = event_lines(self.name, self.array, events, WHOLE_EVENT, nothing)
         return lines.drop(columns=["field", "value", "attribution"])
 
 
@@ -312,6 +313,7 @@ def gradient_flow(
         inspected.encoded, quantity.of_outputs, inspected.at, network
     )
     events = inspected.events()
+    # Position counts from the first event, age from the last one.
     lengths = inspected.array.lengths[events["row"]]
     age = lengths - events["position"].to_numpy("int64")
     return events.assign(age=age, norm=norm)

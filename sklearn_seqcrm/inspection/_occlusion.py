@@ -17,9 +17,9 @@ from sklearn.pipeline import Pipeline
 from sklearn_seqcrm._columns import ColumnRoles, Table
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.inspection._attribution_table import (
+    WHOLE_EVENT,
     event_lines,
     row_lines,
-    values_of,
 )
 from sklearn_seqcrm.inspection._explained import ExplainedQuantity, with_column
 from sklearn_seqcrm.inspection._perturbations import RowEvents
@@ -76,6 +76,7 @@ class Occlusion(NamedTuple):
         """Yield the lines of one history column."""
         events, log = RowEvents.of(array), array.log
         from_end = array.rows.stop[events.row] - events.event  # 1 for the last event
+        # `or`: with last_events=None all events are attributed.
         which = np.flatnonzero(from_end <= (last_events or from_end.max(initial=0)))
         attributed = events.take(which)
         own = [name for name in log.fields if fields is None or name in fields]
@@ -92,14 +93,9 @@ class Occlusion(NamedTuple):
                 partial(_without, which, group),
                 self.n_jobs,
             )
-            found = self.output[attributed.row] - without
-            field, values = "event", None
-            if by == "field" and group:
-                field, values = (
-                    group[0],
-                    values_of(log.column(group[0]), attributed.event),
-                )
-            yield event_lines(name, array, attributed, field, values, found)
+            found = self.output[attributed.row] - without  # one copy for each event
+            source = group[0] if by == "field" and group else WHOLE_EVENT
+            yield event_lines(name, array, attributed, source, found)
 
     def _static_lines(self) -> Iterator[pd.DataFrame]:
         """Yield a line for each static and row, by the row with that static missing."""

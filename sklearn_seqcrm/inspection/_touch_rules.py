@@ -265,6 +265,8 @@ def position_based_credit(
             f"most; got {first!r} and {last!r}."
         )
 
+    # One touch is first and last at once. Of two, the weights are `first` and `last`,
+    # which _divide_credit scales to a sum of 1.
     def weigh(place: np.ndarray, n: np.ndarray, age: np.ndarray) -> np.ndarray:
         middle = (1 - first - last) / np.maximum(n - 2, 1)
         weight = np.where(place == 0, first, middle)
@@ -339,6 +341,7 @@ def markov_credit(
     n = len(touches.channels)
     # Rows of `steps`: channels, then the start; columns: channels, then the two ends.
     start, end, lost = n, n, n + 1
+    # Rows are sorted: a row begins where its number differs from that before.
     first = np.append(True, row[1:] != row[:-1])[: len(row)]
     last = np.append(row[1:] != row[:-1], True)[: len(row)]
     steps = np.zeros((n + 1, n + 2))
@@ -351,6 +354,7 @@ def markov_credit(
         _conversion_probability(steps, np.delete(np.arange(n), i)) for i in range(n)
     ]
     effects = full - np.array(without)
+    # Without conversions all effects are 0, and so are the shares.
     return pd.Series(effects / (effects.sum() or 1.0), index=touches.channels)
 
 
@@ -388,6 +392,7 @@ def _divide_credit(X: Any, field: str, history: Any, weigh: Any) -> pd.DataFrame
     place = np.arange(len(row)) - (stop - counts)[row]
     age = times[stop[row] - 1] - times
     weight = weigh(place, counts[row], age)
+    # Weights of each row sum to 1.
     weight = weight / np.bincount(row, weight, minlength=len(array))[row]
     credit = np.zeros((len(array), len(touches.channels)))
     np.add.at(credit, (row, channel), weight)

@@ -67,6 +67,7 @@ def resampled_scores(
         the area under the ROC curve if all drawn customers have one class.
     """
     most_rows = max(len(fold.customers) for fold in folds)
+    # Number of samples whose weights fit into a block.
     size = max(1, _BLOCK // max(most_rows, n_customers))
     blocks = []
     for start in range(0, n_resamples, size):
@@ -115,6 +116,7 @@ def interval(
     defined = samples[np.isfinite(samples)]
     if not len(defined) or n_customers < 2:
         return np.nan, np.nan
+    # Student's quantile, scaled, is turned back into a probability of the normal.
     student = stdtrit(n_customers - 1, (1 - confidence_level) / 2)
     tail = ndtr(student * np.sqrt(n_customers / (n_customers - 1)))
     lower, upper = np.quantile(defined, [tail, 1 - tail])

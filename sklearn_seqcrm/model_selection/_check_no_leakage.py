@@ -293,8 +293,10 @@ def _futures(
         futures = []
         for (log, names), cutoff in zip(logs, cutoffs, strict=True):
             arrays = [X[name].array for name in names]
+            # All rows of one key have the same cutoff in each log.
             future = Future.of(log, cutoff[at[0]], [array[at] for array in arrays])
             rows &= cutoff <= future.cutoff
+            # Rows of an earlier key whose histories show none of this future.
             for array in arrays:
                 codes, stop = array.rows.codes, array.rows.stop
                 rows &= (codes < 0) | (stop <= future.begin[codes])

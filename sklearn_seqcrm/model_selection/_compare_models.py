@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
@@ -248,7 +248,7 @@ def _folds(
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return training and test positions of each fold, none of them empty."""
     splitter = GroupKFold(int(cv)) if isinstance(cv, Integral) else check_cv(cv)
-    # A splitter that ignores groups warns about them, and says so by its routing.
+    # A splitter that ignores groups warns about them; its routing has no groups.
     routing = getattr(splitter, "get_metadata_routing", None)
     ignored = routing is not None and not routing().split.requests.get("groups")
     everyone = np.arange(len(y))
@@ -279,47 +279,37 @@ def _finished(
 ) -> tuple[list[Run], KeyboardInterrupt | None]:
     """Run all jobs; return the finished runs, and the interruption if there was one."""
     runs: list[Run] = []
-    try:
-        for run, is_cached in _each_run(jobs, X, y, metrics, n_jobs, cache):
-            runs.append(run)
-            if verbose:
-                source = "read from cache" if is_cached else "done"
-                print(
-                    f"[{len(runs):>{len(str(len(jobs)))}}/{len(jobs)}] {run.model}, "
-                    f"fold {run.fold + 1} {source}: fit {run.fit_seconds:.1f} s, "
-                    f"predict {run.predict_seconds:.1f} s",
-                    flush=True,
-                )
-    except KeyboardInterrupt as interrupt:
-        return runs, interrupt
-    return runs, None
 
+    def add(run: Run, source: str) -> None:
+        runs.append(run)
+        if verbose:
+            print(
+                f"[{len(runs):>{len(str(len(jobs)))}}/{len(jobs)}] {run.model}, "
+                f"fold {run.fold + 1} {source}: fit {run.fit_seconds:.1f} s, "
+                f"predict {run.predict_seconds:.1f} s",
+                flush=True,
+            )
 
-def _each_run(
-    jobs: Sequence[Job],
-    X: Any,
-    y: Any,
-    metrics: Sequence[Metric],
-    n_jobs: int | None,
-    cache: str | PathLike[str] | None,
-) -> Iterator[tuple[Run, bool]]:
-    """Yield each run, and whether it came from the cache; those come first."""
     paths: list[Path | None] = [None] * len(jobs)
     if cache is not None:
         data = joblib.hash((sklearn_seqcrm.__version__, *_contents(X), *_contents(y)))
         paths = [job.path(Path(cache), data) for job in jobs]
     to_do = []
-    for job, path in zip(jobs, paths, strict=True):
-        rows = (safe_indexing(one, job.test) for one in (X, y))
-        run = None if path is None else read(job, path, metrics, *rows)
-        if run is None:
-            to_do.append((job, path))
-        else:
-            yield run, True
-    parallel = joblib.Parallel(n_jobs=n_jobs, return_as="generator")
-    calls = (joblib.delayed(job.run)(X, y, metrics, path) for job, path in to_do)
-    for run in parallel(calls):
-        yield run, False
+    try:
+        # Runs are read here and not in workers, to which only the others are sent.
+        for job, path in zip(jobs, paths, strict=True):
+            rows = (safe_indexing(one, job.test) for one in (X, y))
+            run = None if path is None else read(job, path, metrics, *rows)
+            if run is None:
+                to_do.append(joblib.delayed(job.run)(X, y, metrics, path))
+            else:
+                add(run, "read from cache")
+        # A generator: each run is reported and kept as soon as it is done.
+        for run in joblib.Parallel(n_jobs=n_jobs, return_as="generator")(to_do):
+            add(run, "done")
+    except KeyboardInterrupt as interrupt:
+        return runs, interrupt
+    return runs, None
 
 
 def _contents(table: Any) -> list[Any]:
@@ -346,6 +336,7 @@ def _complete_folds(
     runs: Sequence[Run], n_models: int, n_jobs: int, interrupt: BaseException | None
 ) -> list[int]:
     """Return the folds that all models have finished, with a warning if some lack."""
+    # Only complete folds: means over different folds would not be comparable.
     done = np.bincount([run.fold for run in runs], minlength=1)
     complete = np.flatnonzero(done == n_models).tolist()
     if interrupt is not None:

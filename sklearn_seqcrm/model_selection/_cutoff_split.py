@@ -36,9 +36,9 @@ _TRAIN, _TEST, _OVERLAP, _WINDOW, _CUSTOMERS, _LATER = range(len(_ROLES))
 class CutoffSplit(BaseCrossValidator):
     """Cross-validation by cutoffs: training labels end before the test begins.
 
-    This is rolling-origin evaluation: the last ``n_splits * test_size`` distinct cutoffs
-    of the rows are tested, in order of time. The training rows of a fold are those
-    whose label was known by then: their window ``[cutoff + gap, cutoff + gap +
+    This is rolling-origin evaluation: the last ``n_splits * test_size`` distinct
+    cutoffs of the rows are tested, in order of time. The training rows of a fold are
+    those whose label was known by then: their window ``[cutoff + gap, cutoff + gap +
     horizon)`` ends at or before the first cutoff of the test. Rows between the two are
     in neither part; `report` counts them.
 
@@ -254,7 +254,7 @@ class CutoffSplit(BaseCrossValidator):
         return array
 
     def _folds(self, array: HistoryArray) -> Iterator[tuple[np.ndarray, float]]:
-        """Yield the roles of the rows in each fold, and the time from cutoff to label."""
+        """Yield the roles of rows in each fold, and the time from cutoff to label."""
         clock, cutoff = array.log.timeline.clock, array.rows.cutoff
         wait = clock.rounded_up(gap=self.gap, horizon=self.horizon)
         held_out = None

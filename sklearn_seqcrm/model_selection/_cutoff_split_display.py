@@ -148,6 +148,7 @@ class CutoffSplitDisplay:
     def _plot_cutoffs(self, ax: Any, y: int, fold: pd.Series) -> None:
         """Plot the cutoffs, as dots where there are few, coloured by their role."""
         cutoffs = self.cutoffs
+        # Roles by time. Held-out customers share their cutoffs with other rows.
         old = cutoffs < fold["train_start"]
         trained = ~old & (cutoffs <= fold["train_end"])
         waiting = (cutoffs > fold["train_end"]) & (cutoffs < fold["test_start"])

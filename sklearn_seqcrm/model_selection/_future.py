@@ -64,6 +64,7 @@ class Future(NamedTuple):
         begin = first.copy()
         for array in arrays:
             known = array.rows.codes >= 0
+            # Events at the cutoff that a row shows are known.
             np.maximum.at(begin, array.rows.codes[known], array.rows.stop[known])
         is_whole = timeline.clock.dtype == "int64"
         next_tick = cutoff + 1 if is_whole else np.nextafter(cutoff, np.inf)
@@ -82,6 +83,7 @@ class Future(NamedTuple):
         timeline = self.log.timeline
         index, offsets = ranges(timeline.offsets[:-1], self.begin)
         filled = np.diff(offsets) > 0
+        # The end of the record is the future as well: at the cutoff it was the cutoff.
         until = min(timeline.observed_until, self.cutoff)
         record = timeline.observation._replace(until=until)
         kept = Timeline(
@@ -106,7 +108,7 @@ class Future(NamedTuple):
         if not len(future):
             return None
         times = timeline.times.copy()
-        times[future] += self._step()
+        times[future] += self._step()  # all by one step, so that they stay sorted
         columns = {
             name: _rewrite(self.log.column(name), future) for name in self.log.fields
         }
@@ -240,7 +242,7 @@ def _neighbour(level: Any, is_after: bool) -> Any:
         return level + " " if is_after else " " + level
     if isinstance(level, bytes):
         return level + b" " if is_after else level
-    sign = 1 if is_after else -1
+    sign: Any = 1 if is_after else -1
     if isinstance(level, date):
         return level + sign * timedelta(days=1)
     return level + sign if isinstance(level, Number) else level

@@ -187,6 +187,7 @@ class ModelComparisonDisplay:
 
 def _label(*numbers: float) -> str:
     """Format a difference and its interval with two significant digits of its width."""
+    # An interval of +0.0123 to +0.0456 is 0.033 wide: three digits, +0.012 to +0.046.
     width = abs(numbers[2] - numbers[1]) or abs(numbers[0])
     exact = width > 0 and np.isfinite(width)
     digits = max(0, 1 - int(np.floor(np.log10(width)))) if exact else 2

@@ -44,7 +44,7 @@ class Output(NamedTuple):
     def take(self, rows: np.ndarray) -> Output:
         """Return the output of some rows, numbered anew; `rows` is a boolean mask."""
         number = np.cumsum(rows) - 1
-        own = rows[self.row]
+        own = rows[self.row]  # values of these rows
         return Output(self.values[own], number[self.row[own]], self.shape)
 
 
@@ -96,6 +96,7 @@ def changed_rows(one: Output, other: Output, n_rows: int, rtol: float) -> np.nda
     axes = [axis for axis, (a, b) in enumerate(pairs) if a != b]
     if len(one.shape) == len(other.shape) and len(axes) == 1:
         return _changed_steps(one, other, axes[0], n_rows, rtol)
+    # Ragged outputs, such as events: another number of values is a change by itself.
     counts = [np.bincount(output.row, minlength=n_rows) for output in (one, other)]
     changed = counts[0] != counts[1]
     one, other = one.take(~changed), other.take(~changed)
@@ -170,6 +171,7 @@ def _of_array(
     if names is None or len(names) != values.shape[1]:
         names = [f"column {i}" for i in range(values.shape[1])]
     for name, column in zip(names, values.T, strict=True):
+        # An object array of numbers is compared as numbers, with a tolerance.
         yield from _of_column(pd.Series(column).infer_objects(), f"{prefix}, {name}")
 
 
@@ -179,6 +181,7 @@ def _of_column(column: pd.Series, name: str) -> Iterator[tuple[str, Output]]:
         return
     array = as_history_array(column)
     log, rows = array.log, array.rows
+    # A ragged output for each field: the values of the events of all rows.
     index, offsets = ranges(rows.start, rows.stop)
     row = np.repeat(np.arange(len(array)), np.diff(offsets))
     events = log.frame_of(array.customers[row], index)
@@ -216,6 +219,7 @@ def _equal(one: np.ndarray, other: np.ndarray, rtol: float) -> np.ndarray:
         one, other = one.astype("float64"), other.astype("float64")
         with np.errstate(invalid="ignore"):  # infinity minus infinity
             return same | (np.abs(one - other) <= _tolerance(one, rtol))
+    # Text, datetimes and mixed objects are equal or not; missing equals missing.
     missing, lost = pd.isna(one), pd.isna(other)
     one, other = one.astype(object), other.astype(object)
     one[missing], other[lost] = None, None

@@ -186,7 +186,7 @@ class PeakMemory:
 
     def __enter__(self) -> Self:
         # Memory that the allocator kept of an earlier run would be used again, unseen.
-        libc = ctypes.CDLL(None) if _STATM.exists() else None
+        libc: Any = ctypes.CDLL(None) if _STATM.exists() else None
         if hasattr(libc, "malloc_trim"):
             libc.malloc_trim(0)
         self._start = _resident()

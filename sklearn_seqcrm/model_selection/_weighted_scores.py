@@ -24,7 +24,7 @@ Score = Callable[[np.ndarray], np.ndarray]
 
 
 class Metric(NamedTuple):
-    """A score as scikit-learn knows it: the higher, the better.
+    """A scorer of scikit-learn, for which higher is better.
 
     Parameters
     ----------

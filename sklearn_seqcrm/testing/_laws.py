@@ -91,6 +91,7 @@ def outputs(estimator: Any, X: Any) -> list[np.ndarray]:
             f"{type(estimator).__name__} has none of predict_proba, predict and "
             "transform, so that there is nothing to check."
         )
+    # Each form of a result becomes tables whose first axis is the row.
     if issparse(result):
         result = result.toarray()
     if isinstance(result, pd.DataFrame):
@@ -212,18 +213,6 @@ def assert_alone_as_in_batch(
         assert_same_rows(alone, [batch[i]], reason, **TOLERANCE)
 
 
-def snapshot(X: pd.DataFrame) -> tuple[pd.DataFrame, dict[Any, list[Any]]]:
-    """Return a copy of `X` that shares no memory with it, events included."""
-    parts = {}
-    for name in X:
-        column = X[name]
-        if isinstance(column.dtype, HistoryDtype):
-            rows = column.array.rows
-            parts[name] = [id(rows.log), *(part.copy() for part in rows[1:])]
-            parts[f"{name} log"] = [rows.log.to_frame()]
-    return X.copy(), parts
-
-
 # The laws -----------------------------------------------------------------------------
 
 
@@ -255,7 +244,7 @@ def check_fit_is_idempotent(estimator: Any) -> None:
     An object that was fitted on last month's rows is refitted on this month's.
     """
     X, _, once = fitted_on_table(estimator)
-    other = make_table(n_customers=5, seed=3)
+    other = make_table(n_customers=5, seed=3)  # other levels, scales and lengths
     twice = clone(estimator)
     for rows in (other, X):
         twice.fit(rows, target_of(estimator, rows))
@@ -280,16 +269,18 @@ def check_input_is_untouched(estimator: Any) -> None:
     """Neither fit nor predict change rows, histories or events."""
     X = _table().copy()
     y = target_of(estimator, X)
-    before, parts = snapshot(X)
+    before, array = X.copy(), X["history"].array
+    # Copies of start, stop, cutoff and so on, and of the events, which X shares.
+    rows, events = [part.copy() for part in array.rows[1:]], array.log.to_frame()
     outputs(clone(estimator).fit(X, y), X)
     assert X.columns.equals(before.columns), "The columns of X have changed."
     assert_frame_equal(X.drop(columns="history"), before.drop(columns="history"))
     assert X["history"].dtype == before["history"].dtype, "The histories have changed."
-    _, after = snapshot(X)
-    assert parts["history"][0] == after["history"][0], "X has another log."
-    for was, now in zip(parts["history"][1:], after["history"][1:], strict=True):
-        assert_array_equal(was, now, "The histories have changed.")
-    assert_frame_equal(parts["history log"][0], after["history log"][0])
+    now = X["history"].array
+    assert now.log is array.log, "X has another log."
+    for one, other in zip(rows, now.rows[1:], strict=True):
+        assert_array_equal(one, other, "The histories have changed.")
+    assert_frame_equal(events, now.log.to_frame())
     assert_array_equal(y, target_of(estimator, X), "y has changed.")
 
 
@@ -309,7 +300,7 @@ def check_row_order(estimator: Any) -> None:
     """Rows in another order have the same outputs, in that order."""
     X, fit, batch = fitted_on_table(estimator)
     order = np.random.default_rng(0).permutation(len(X))
-    moved = outputs(fit, X.iloc[order])
+    moved = outputs(fit, X.iloc[order])  # the index is permuted as well
     reason = "outputs do not follow the order of the rows"
     assert_same_rows(moved, [batch[i] for i in order], reason, **TOLERANCE)
 
@@ -410,6 +401,7 @@ def check_several_histories(estimator: Any) -> None:
     fit = fitted(estimator, X)
     batch = outputs(fit, X)
     assert_alone_as_in_batch(fit, X, batch, (0, 11, 23))
+    # Half of the clicks: other outputs, unless the second column is ignored.
     pairs = zip(outputs(fit, with_clicks(events[::2])), batch, strict=True)
     assert not all(np.array_equal(one, two, equal_nan=True) for one, two in pairs), (
         "Other events in the second history column change no output: it is not read."
@@ -433,6 +425,7 @@ def check_very_long_history(estimator: Any) -> None:
     """A customer with hundreds of times the events of others, alone and beside them."""
     events = make_events(mean_events=3)
     many = events[events["who"] == "c5"].sample(1000, replace=True, random_state=0)
+    # All within minutes, so that every cutoff of the customer shows all of them.
     seconds = pd.to_timedelta(np.arange(len(many)), unit="s")
     many = many.assign(when=events["when"].min() + seconds)
     X = attached(pd.concat([events, many]), make_rows())
@@ -455,6 +448,7 @@ def check_vectors(estimator: Any) -> None:
     cutoff = events["who"].map(rows.set_index("who")["at"])
     vectors = events["vector"].tolist()
     for i in np.flatnonzero(events["when"] >= cutoff).tolist():
+        # Huge or missing: a mean, a scale or a count over all vectors would move.
         vectors[i] = [1e9, -1e9, 0.0] if i % 2 else None
     rewritten = events.assign(vector=pd.Series(vectors, dtype=object))
     X, other = (attached(table, rows) for table in (events, rewritten))
@@ -483,6 +477,7 @@ def check_pickled_rows(estimator: Any) -> None:
     """Rows out of a pickle, with the events of their own customers, are like others."""
     X, fit, batch = fitted_on_table(estimator)
     some = X["who"].isin(["c1", "c2"]).to_numpy()
+    # A pickle of rows holds a smaller log: customers have other positions in it.
     back = pickle.loads(pickle.dumps(X[some]))
     assert len(back["history"].array.log) < len(X["history"].array.log)
     reason = "pickled rows have other outputs; positions in the log are no identities"
@@ -508,6 +503,7 @@ def check_no_leakage(estimator: Any) -> None:
     rewritten.loc[future, "amount"] = -1e9
     rewritten.loc[future, "kind"] = "from the future"
     rewritten.loc[future, "due"] += 900 * DAY
+    # Later as well, new customers, and twice as many events.
     later = rewritten["when"] + 40 * DAY
     rewritten["when"] = rewritten["when"].mask(future & (events.index != at), later)
     more = rewritten[future].assign(who="a customer of the future")

@@ -29,10 +29,11 @@ def make_events(
     counts[0] = 1
     n_events = counts.sum()
     minutes = rng.integers(0, 3 * 365 * 24 * 60, n_events)
-    whole = rng.random(n_events) < 0.2
+    whole = rng.random(n_events) < 0.2  # at midnight
     minutes[whole] -= minutes[whole] % (24 * 60)
     minutes[3::11] = minutes[2:-1:11]  # ties, mostly within a customer
     time = START + pd.to_timedelta(minutes, unit="min")
+    # Log-normal, as amounts are; with NaN and infinity, as tables have them.
     amount = np.exp(rng.normal(3, 1.5, n_events))
     amount[rng.random(n_events) < 0.1] = np.nan
     amount[rng.random(n_events) < 0.05] = np.inf
@@ -53,6 +54,7 @@ def make_events(
         for i in np.flatnonzero(rng.random(n_events) < 0.1).tolist():
             vectors[i] = None
         events["vector"] = pd.Series(vectors, dtype=object)
+    # Shuffled: a log takes events in any order.
     return events.sample(frac=1, random_state=seed, ignore_index=True)
 
 
@@ -66,6 +68,7 @@ def make_rows(n_customers: int = 10, n_cutoffs: int = 4, seed: int = 0) -> pd.Da
     who = [f"c{i}" for i in range(n_customers)] + ["new1", "new2"]
     rows = pd.DataFrame({"who": np.repeat(who, n_cutoffs)})
     n = len(rows)
+    # (customers, cutoffs), ascending in each row.
     days = np.sort(rng.integers(100, 1000, (len(who), n_cutoffs)), axis=1)
     days[:2, 0] = 0  # an empty history of a known customer
     age = rng.integers(18, 80, n).astype("float64")

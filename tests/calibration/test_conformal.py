@@ -72,7 +72,7 @@ def test_threshold_counts_each_customer_once():
         assert conformal_quantile(scores, customers, 0.8) == min(enough)
 
 
-def test_coverage_of_new_customers_with_rows_that_are_alike():
+def test_coverage_of_new_customers_with_dependent_rows():
     """Scores share a part within a customer, and frequent customers have larger ones.
 
     Each customer counts once, so that the mean coverage of a new one is at least the
@@ -173,7 +173,7 @@ def test_coverage_of_quantile_regression():
     assert frozen.estimator.asked_ == [0.05, 0.95]
 
 
-def test_quantiles_that_are_too_far_apart_are_narrowed():
+def test_wide_quantiles_are_narrowed():
     y = np.linspace(-1, 1, 41)
     X = np.column_stack([np.full(41, -9.0), np.full(41, 9.0)])
     frozen = FrozenEstimator(Known().fit(X, y))
@@ -212,7 +212,7 @@ def test_aps_keeps_classes_in_descending_order():
     assert found == (pytest.approx(0.5), expected)
 
 
-def test_classes_that_training_lacks_are_never_covered():
+def test_classes_without_training_rows_are_never_covered():
     shares = np.tile([0.5, 0.3, 0.2], (20, 1))
     y = np.repeat([1, 2, 7], [15, 3, 2])
     frozen = FrozenEstimator(Known().fit(shares, [1, 2, 5]))
@@ -296,7 +296,7 @@ def test_classifiers_of_several_labels_are_refused():
         ConformalClassifier(frozen).fit(X, labels[:, 0])
 
 
-def test_what_is_refused(shop):
+def test_errors(shop):
     X, y, churn = shop
     base = make_pipeline(RFMFeatures("price", remainder="drop"), Ridge())
     one = X[X["customer_id"] == X["customer_id"].iloc[0]]
@@ -317,7 +317,7 @@ def test_what_is_refused(shop):
         ConformalRegressor(base, conformity_score="lac").fit(X, y)
 
 
-def test_defaults_read_histories(shop):
+def test_default_estimators(shop):
     X, y, churn = shop
     few = slice(0, 300)
     model = ConformalClassifier(random_state=0).fit(X[few], churn[few])

@@ -36,6 +36,14 @@ def network(X, y=None, kind=LSTMClassifier, **options):
     return model.fit(X, make_y(X) if y is None else y)
 
 
+def assert_complete(found, outputs, atol=1e-3):
+    """Attributions of each row sum to its output less the baseline."""
+    sums = found.groupby("row")["attribution"].sum()
+    sums = sums.reindex(outputs.index, fill_value=0)  # rows without a line
+    expected = outputs["output"] - outputs["baseline"]
+    np.testing.assert_allclose(sums, expected, atol=atol)
+
+
 def log_odds(model, X, k=1):
     p = model.predict_proba(X)[:, k]
     return np.log(p / (1 - p))
@@ -80,7 +88,7 @@ def cut_by_hand(X, i, drop=None, change=None):
 
 
 @pytest.mark.parametrize("kind", ["boosting", "network"])
-def test_occlusion_is_a_log_without_the_event(X, boosting, lstm, kind):
+def test_occlusion_against_a_log_without_the_event(X, boosting, lstm, kind):
     model = boosting if kind == "boosting" else lstm
     found = event_attributions(model, X)
     assert list(found) == [*COLUMNS, "attribution"]
@@ -99,7 +107,7 @@ def test_occlusion_is_a_log_without_the_event(X, boosting, lstm, kind):
         assert line.attribution == pytest.approx(expected, abs=1e-5)
 
 
-def test_lines_say_what_they_are_about(X, boosting):
+def test_columns_of_the_table(X, boosting):
     found = event_attributions(boosting, X, by="field")
     events = found[found["position"].notna()].reset_index(drop=True)
     frame = X["history"].array.to_frame()
@@ -137,7 +145,7 @@ def test_lines_say_what_they_are_about(X, boosting):
     np.testing.assert_allclose(age["attribution"], expected, atol=1e-12)
 
 
-def test_third_last_event_has_all_the_weight():
+def test_model_of_the_third_last_event():
     class ThirdLast(ClassifierMixin, BaseEstimator):
         def fit(self, X, y):
             self.classes_ = np.unique(y)
@@ -190,16 +198,14 @@ def test_third_last_event_has_all_the_weight():
         {"n_networks": 2, "num_layers": 2},
     ],
 )
-def test_integrated_gradients_sum_to_the_difference(X, options):
+def test_completeness(X, options):
     model = network(X, learning_rate=0.1, **options)
     found, outputs = event_attributions(
         model, X, "integrated_gradients", by="field", return_outputs=True
     )
     np.testing.assert_allclose(outputs["output"], log_odds(model, X), atol=1e-5)
-    sums = found.groupby("row")["attribution"].sum()
-    expected = outputs["output"] - outputs["baseline"]
-    assert expected.abs().max() > 0.3
-    np.testing.assert_allclose(sums, expected, atol=1e-3)
+    assert (outputs["output"] - outputs["baseline"]).abs().max() > 0.3
+    assert_complete(found, outputs)
     by_event = event_attributions(model, X, "integrated_gradients")
     events = found[found["position"].notna()].groupby(["row", "position"])
     whole = by_event[by_event["position"].notna()]
@@ -208,7 +214,7 @@ def test_integrated_gradients_sum_to_the_difference(X, options):
     assert {"age", "city", "joined", "member", "since_last"} < set(found["field"])
 
 
-def test_integrated_gradients_are_those_of_torch(X):
+def test_integrated_gradients_against_torch(X):
     """Against a sum over many points of plain gradients, one row at a time."""
     model = network(X, learning_rate=0.1)
     found = event_attributions(model, X, "integrated_gradients", by="field")
@@ -219,7 +225,7 @@ def test_integrated_gradients_are_those_of_torch(X):
     [part] = Batch(data, [np.array([row])], share=False)
     module = net.module_.eval()
     steps = module.readers[0].embed(part.histories[0].values, part.histories[0].codes)
-    steps, total, n = steps.detach(), 0.0, 600
+    steps, total, n = steps.detach(), 0.0, 200
     for k in range(n):
         at = ((k + 0.5) / n * steps).requires_grad_()
         static = (k + 0.5) / n * part.static
@@ -232,7 +238,7 @@ def test_integrated_gradients_are_those_of_torch(X):
     np.testing.assert_allclose(actual, expected, atol=2e-3)
 
 
-def test_settings_of_torch_have_no_say(X, lstm):
+def test_independent_of_torch_settings(X, lstm):
     method = "integrated_gradients"
     state, module = torch.get_rng_state(), lstm[-1].net_.module_
     modes = [one.training for one in module.modules()]
@@ -251,8 +257,8 @@ def test_settings_of_torch_have_no_say(X, lstm):
     assert all(one.requires_grad for one in module.parameters())
 
 
-def test_only_the_chosen_fields_are_on_the_path(X):
-    """The rest of a row stays: the baseline is what is said without these fields."""
+def test_paths_of_some_fields(X):
+    """The baseline is the output of the row without these fields."""
     model = network(X, learning_rate=0.1)
     options = {"by": "field", "fields": ["amount", "kind"], "return_outputs": True}
     found, outputs = event_attributions(model, X, "integrated_gradients", **options)
@@ -275,10 +281,7 @@ def test_only_the_chosen_fields_are_on_the_path(X):
     expected = float(output[1] - output[0])
     assert outputs["baseline"][row] == pytest.approx(expected, abs=1e-5)
     assert abs(outputs["baseline"][row] - outputs["output"][row]) > 0.01
-    sums = (
-        found.groupby("row")["attribution"].sum().reindex(range(len(X)), fill_value=0)
-    )
-    np.testing.assert_allclose(sums, outputs["output"] - outputs["baseline"], atol=1e-3)
+    assert_complete(found, outputs)
     whole, _ = event_attributions(
         model, X, "integrated_gradients", **{**options, "by": "event"}
     )
@@ -296,15 +299,12 @@ def test_paths_from_other_events(X):
     found, outputs = event_attributions(model, X, method, n_baselines=3, **options)
     again, _ = event_attributions(model, X, method, n_baselines=3, **options)
     pd.testing.assert_frame_equal(found, again)
-    sums = (
-        found.groupby("row")["attribution"].sum().reindex(range(len(X)), fill_value=0)
-    )
-    np.testing.assert_allclose(sums, outputs["output"] - outputs["baseline"], atol=1e-3)
+    assert_complete(found, outputs)
     other, _ = event_attributions(
         model, X, method, n_baselines=3, random_state=1, **options
     )
     assert (other["attribution"] - found["attribution"]).abs().max() > 1e-4
-    # Where all events have the same values, they tell nothing apart.
+    # Equal values in all events: baseline and input are equal.
     events = make_events(6).assign(amount=5.0)
     log = EventLog(events, "who", "when", categorical=[])
     same = log.attach(X.drop(columns="history"), cutoff="at")
@@ -322,8 +322,8 @@ def test_paths_from_other_events(X):
 
 
 @pytest.mark.parametrize("fields", [None, ["amount", "due"]])
-def test_blanking_takes_what_is_known_of_one_event(X, fields):
-    """Of rows with one event it is what integrated gradients sum to."""
+def test_blanking(X, fields):
+    """For a row with one event, it is the sum of integrated gradients."""
     model = network(X, learning_rate=0.1)
     log = X["history"].array.log
     statics = X.drop(columns="history")
@@ -353,10 +353,10 @@ def test_blanking_takes_what_is_known_of_one_event(X, fields):
     )
 
 
-def test_the_strongest_events_have_one_sign_where_the_question_is_one():
-    """Blanking asks what integrated gradients do: what is known of an event."""
+def test_signs_of_blanking_and_gradients_agree():
+    """Blanking and integrated gradients have the same baseline."""
     rng = np.random.default_rng(0)
-    n, length = 400, 15
+    n, length = 300, 15
     events = pd.DataFrame(
         {
             "who": np.repeat(np.arange(n), length),
@@ -405,8 +405,7 @@ def test_other_targets(X):
             model, X, method, target="c", unit="probability", return_outputs=True
         )
         np.testing.assert_allclose(outputs["output"], p[:, 2], atol=1e-6)
-    sums = found.groupby("row")["attribution"].sum()
-    np.testing.assert_allclose(sums, outputs["output"] - outputs["baseline"], atol=1e-3)
+    assert_complete(found, outputs)
 
 
 def check_regression(model, X, target=None):
@@ -420,9 +419,7 @@ def check_regression(model, X, target=None):
     scale = np.ptp(predicted)
     assert scale > 0
     np.testing.assert_allclose(outputs["output"], predicted, rtol=1e-4)
-    sums = found.groupby("row")["attribution"].sum()
-    expected = outputs["output"] - outputs["baseline"]
-    np.testing.assert_allclose(sums, expected, atol=1e-3 * scale)
+    assert_complete(found, outputs, atol=1e-3 * scale)
     return found
 
 
@@ -438,7 +435,7 @@ def check_regression(model, X, target=None):
         ({"loss": "quantile", "quantile": [0.2, 0.5, 0.9]}, None),
     ],
 )
-def test_regressors_are_explained_in_their_units(X, options, shift):
+def test_units_of_regressors(X, options, shift):
     y = 100.0 * (1 + X["history"].array.lengths)
     X = X.assign(age=np.arange(1.0, 1 + len(X)))
     if shift is not None:
@@ -451,8 +448,8 @@ def test_regressors_are_explained_in_their_units(X, options, shift):
     assert occluded["attribution"].abs().max() > 0.1
 
 
-def test_linear_parts_add_what_they_are(X):
-    """A head of zeros leaves a sum, of which each input has its own share."""
+def test_linear_parts(X):
+    """With a head of zeros the output is a sum of one term per input."""
     y = 100.0 * X["history"].array.lengths
     model = network(X, y, LSTMRegressor)
     module = model[-1].net_.module_
@@ -483,7 +480,7 @@ def test_linear_parts_add_what_they_are(X):
             np.testing.assert_allclose(lines["value"].astype(float), static[:, column])
 
 
-def test_exposures_have_their_own_line(X):
+def test_exposures(X):
     X = X.assign(age=np.arange(1.0, 1 + len(X)), score=2.0)
     y = X["history"].array.lengths + X["age"]
     model = network(X, y, LSTMRegressor, loss="poisson", exposure="age")
@@ -498,7 +495,7 @@ def test_exposures_have_their_own_line(X):
     np.testing.assert_allclose(lines["attribution"], expected, rtol=1e-3, atol=1e-3)
 
 
-def test_survival_networks_are_explained_by_their_risk(X):
+def test_survival_networks(X):
     y = pd.DataFrame(
         {"event": np.arange(len(X)) % 3 > 0, "time": 1.0 + np.arange(len(X))}
     )
@@ -517,7 +514,7 @@ def test_several_labels(X):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_nothing_looks_past_the_cutoff(method):
+def test_future_events_have_no_effect(method):
     events = make_events(6)
     cutoff = pd.Timestamp("2023-06-01")
     rows = pd.DataFrame({"who": sorted(events["who"].unique())})
@@ -543,7 +540,7 @@ def test_empty_histories_have_no_lines(X, lstm, method):
     log = X["history"].array.log
     empty = log.attach(X.drop(columns="history"), cutoff="2000-01-01")
     found = event_attributions(model, empty, method)
-    assert len(found) or method == "blanking"  # which has lines of events alone
+    assert len(found) or method == "blanking"  # has lines of events only
     assert found["position"].isna().all()
     alone = log.attach(pd.DataFrame({"who": ["c1", "new"]}), cutoff="2000-01-01")
     model = network(X[["who", "at", "history"]])
@@ -687,7 +684,7 @@ def test_display_of_a_row(X, lstm):
     some = event_attributions(model, X, last_events=1)
     part = HistoryDisplay.from_attributions(some, X, row, size_field="amount", ax=ax)
     assert part.events["attribution"].notna().sum() == 1
-    # Crosses, as circles without a color look like those of 0 or of the lowest.
+    # Events without an attribution are crosses.
     crosses, circles = ax.collections
     assert len(crosses.get_offsets()) == len(part.events) - 1
     assert len(crosses.get_paths()[0].vertices) == 4
@@ -702,7 +699,7 @@ def test_display_of_a_row(X, lstm):
 
 
 def test_a_vector_is_one_field():
-    """Its components add up in one line, which shows it."""
+    """Attributions of its components are summed in one line."""
     X = make_table(n_customers=6, n_cutoffs=2, n_components=3)
     model = network(X)
     for method in ("occlusion", "integrated_gradients"):
@@ -716,8 +713,7 @@ def test_a_vector_is_one_field():
         for shown, value in zip(own["value"], frame["vector"], strict=True):
             assert (shown is None and value is None) or (shown == value).all()
         assert own["attribution"].abs().max() > 0
-    total = lines.groupby("row")["attribution"].sum()
-    np.testing.assert_allclose(total, ends["output"] - ends["baseline"], atol=1e-4)
+    assert_complete(lines, ends, atol=1e-4)
     whole = event_attributions(model, X, method)
     by_event = of_events.groupby(["row", "position"])["attribution"].sum()
     expected = whole[whole["position"].notna()].set_index(["row", "position"])

@@ -19,7 +19,7 @@ matplotlib.use("agg")
 
 
 class ThirdLast(ClassifierMixin, BaseEstimator):
-    """Knows that the third last event of kind "A" decides, by its amount."""
+    """Decides by the amount of the third last event of kind "A"."""
 
     def fit(self, X, y):
         self.classes_ = np.array([0, 1])
@@ -63,7 +63,7 @@ def data():
     return X, (third_last(X) > 0).astype(int)
 
 
-def test_what_matters_is_found(data):
+def test_informative_parts_have_importance(data):
     X, y = data
     model = ThirdLast().fit(X, y)
     found = history_importance(
@@ -101,7 +101,7 @@ def test_what_matters_is_found(data):
     assert (found.importances_std[same] == 0).all()
 
 
-def test_draws_repeat_and_jobs_do_not_matter(data):
+def test_independent_of_n_jobs(data):
     X, y = data
     model = ThirdLast().fit(X, y)
     options = {"last_events": [5], "n_repeats": 2, "fields": ["amount"]}
@@ -115,8 +115,8 @@ def test_draws_repeat_and_jobs_do_not_matter(data):
     assert len(np.unique(found[0].importances[1])) == 2
 
 
-def test_intervals_hold_the_importance_on_other_customers(data):
-    """Of a mean over rows, the jackknife knows the variance: that of the mean."""
+def test_coverage_of_intervals(data):
+    """For a mean over rows, the jackknife gives the variance of the mean."""
 
     class ByAge(RegressorMixin, BaseEstimator):
         def fit(self, X, y):
@@ -185,9 +185,14 @@ def test_rows_of_a_customer_and_weights(data):
 )
 def test_errors(data, change, error, message):
     X, y = data
-    asked = {"estimator": ThirdLast().fit(X, y), "X": X, "y": y, "scoring": "accuracy"}
+    args = {
+        "estimator": ThirdLast().fit(X, y),
+        "X": X,
+        "y": y,
+        "scoring": "accuracy",
+    }
     with pytest.raises(error, match=message):
-        history_importance(**{**asked, **change})
+        history_importance(**{**args, **change})
 
 
 def test_encoded_histories_are_refused(data):

@@ -52,7 +52,7 @@ def steps_of(model, X, row):
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 @pytest.mark.parametrize("layer", [0, -1])
-def test_gates_are_those_of_torch(X, cell, layer):
+def test_gates_against_torch(X, cell, layer):
     model = network(X, cell=cell, num_layers=2, n_networks=2)
     found = lstm_gates(model, X, layer=layer, network=1, as_frame=False)
     assert found.events["row"].tolist() == np.repeat(range(5), LENGTHS).tolist()
@@ -125,7 +125,7 @@ def test_table_of_gates(X):
         {"cell": "lstm", "kind": LSTMRegressor},
     ],
 )
-def test_norms_are_those_of_differences(X, options):
+def test_norms_against_differences(X, options):
     """Against a change of each number of a state, by hand."""
     model = network(X, **options)
     found = gradient_flow(model, X)
@@ -140,7 +140,7 @@ def test_norms_are_those_of_differences(X, options):
     history, static = part.histories[0], part.static.double()
     steps = steps.double()[None]
 
-    def said(i, k, of, change):
+    def output_of(i, k, of, change):
         """What is explained if a number of the state is changed."""
         outputs, state = reader.read(steps[:, : at + 1], history.lengths)
         one = state[i][0][of] if isinstance(state[i][0], tuple) else state[i][0]
@@ -165,7 +165,7 @@ def test_norms_are_those_of_differences(X, options):
     with torch.no_grad():
         n_tensors = 2 if options["cell"] == "lstm" else 1
         slopes = [
-            (said(i, k, of, change) - said(i, k, of, -change)) / (2 * change)
+            (output_of(i, k, of, change) - output_of(i, k, of, -change)) / (2 * change)
             for i in range(len(reader.layers))
             for k in range(3)
             for of in range(n_tensors)

@@ -30,7 +30,7 @@ def same(one, other):
     )
 
 
-def test_own_events_are_those_that_rows_see(array):
+def test_row_events_round_trip(array):
     own = RowEvents.of(array).as_histories(array)
     assert (own.lengths == array.lengths).all()
     assert list(own.customers.fillna("")) == list(array.customers.fillna(""))
@@ -104,7 +104,7 @@ def test_order_is_shuffled_within_rows(array):
     assert moved >= 5
 
 
-def test_exchanged_events_keep_their_age(array):
+def test_moved_events_keep_their_age(array):
     events, rows = RowEvents.of(array), array.rows
     column = array.log.column("kind")
     which = column.values[events.event] == column.categories.get_loc("order")
@@ -127,7 +127,7 @@ def test_exchanged_events_keep_their_age(array):
         assert (one["when"] < array[i].cutoff).all()
 
 
-def test_unseen_events_are_not_used():
+def test_events_that_no_row_shows_are_not_used():
     """Values after the cutoffs are in no altered history."""
     events = make_events()
     cutoff = pd.Timestamp("2023-01-01")

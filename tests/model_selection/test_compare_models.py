@@ -2,6 +2,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -43,7 +44,7 @@ X, Y = RNG.normal(size=(N, 3)), RNG.integers(2, size=N)
 
 
 class Offset(RegressorMixin, BaseEstimator):
-    """Predicts the first column and a number, and can be told to fail."""
+    """Predicts the first column plus a number; fit number `fails` + 1 interrupts."""
 
     def __init__(self, offset=0.0, fails=None):
         self.offset = offset
@@ -112,8 +113,8 @@ def test_fast_scores_are_those_of_scikit_learn(name, digits, monkeypatch):
 
 @pytest.mark.parametrize("labels", [(1, 2), (-1, 1), (False, True), (0.0, 1.0)])
 @pytest.mark.parametrize("name", CLASSES)
-def test_scores_of_any_labels_are_those_of_scikit_learn(name, labels):
-    """Of 1 and 2, its average precision takes 1 for the positive class."""
+def test_fast_scores_with_any_labels(name, labels):
+    """With labels 1 and 2, its average precision takes 1 as the positive class."""
     classes = np.asarray(labels)
     values, y = RNG.random(N), classes[Y.astype(int)]
     model = shares_of(values)
@@ -129,7 +130,7 @@ def test_scores_of_any_labels_are_those_of_scikit_learn(name, labels):
     assert_allclose(metric.on(model, X, y)(weights), expected, rtol=1e-12)
 
 
-def test_lists_of_probabilities_of_several_labels():
+def test_lists_of_probabilities():
     """As forests return them."""
     rows = RNG.normal(size=(N, 2))
     y = (rows + RNG.normal(size=(N, 2)) > 0).astype(int)
@@ -140,8 +141,8 @@ def test_lists_of_probabilities_of_several_labels():
     assert found.scores["score"].between(0.6, 1).all()
 
 
-def test_scores_that_only_the_scorer_knows():
-    """Several classes, a metric of one's own, and a scorer that is no metric."""
+def test_scores_without_a_fast_formula():
+    """Several classes, a custom metric, and a scorer that is not a metric."""
     classes = np.arange(3)
     y = RNG.integers(3, size=N)
     shares = RNG.dirichlet(np.ones(3), size=N)
@@ -164,10 +165,10 @@ def test_scores_that_only_the_scorer_knows():
     assert_allclose(metric.on(model, X, Y)(weights), expected)
 
 
-# Customers drawn again ----------------------------------------------------------------
+# Bootstrap of customers ---------------------------------------------------------------
 
 
-def test_draws_are_copies_of_customers():
+def test_weights_equal_copies_of_customers():
     """Scores equal those of scikit-learn on rows that are really repeated."""
     customers = np.repeat(np.arange(15), 4)
     folds = [np.flatnonzero(np.arange(N) % 2 == i) for i in (0, 1)]
@@ -189,9 +190,9 @@ def test_draws_are_copies_of_customers():
         )
         for test in folds
     ]
-    found = resampled_scores(scored, 15, 30, np.random.RandomState(3))
+    found = resampled_scores(scored, 15, 8, np.random.RandomState(3))
     rng = np.random.RandomState(3)
-    for draw in found:
+    for sample in found:
         drawn = rng.randint(15, size=15)
         expected = np.zeros((2, 3))
         for test in folds:
@@ -200,13 +201,13 @@ def test_draws_are_copies_of_customers():
                 for j, name in enumerate(names):
                     score = get_scorer(name)(part(model, rows), X[rows], Y[rows])
                     expected[i, j] += score / 2
-        assert_allclose(draw, expected, rtol=1e-12)
+        assert_allclose(sample, expected, rtol=1e-12)
 
 
-def intervals_hold(n_customers, by_row, n_repeats=200):
-    """Share of intervals that hold the true difference, which is 1.
+def coverage(n_customers, by_row, n_repeats=100):
+    """Share of intervals that contain the true difference, which is 1.
 
-    The squared errors of two models; rows of a customer share most of their noise.
+    Scores are squared errors of two models; rows of a customer share most noise.
     """
     n_rows, hits = 5, 0
     for seed in range(n_repeats):
@@ -229,18 +230,18 @@ def intervals_hold(n_customers, by_row, n_repeats=200):
     return hits / n_repeats
 
 
-def test_intervals_hold_the_truth():
-    """95% ones, within three standard errors (.015 each) and a little for 60 customers.
+def test_coverage_of_intervals():
+    """95% intervals, within three standard errors (.022 each).
 
-    Had rows been drawn, as if each were a customer, intervals would be too short.
+    Intervals from drawn rows, as if each were a customer, are too short.
     """
-    assert 0.89 <= intervals_hold(60, by_row=False) <= 0.99
-    assert intervals_hold(60, by_row=True) < 0.75
-    # Of few customers, plain quantiles of the draws hold it in .85 of the cases.
-    assert 0.88 <= intervals_hold(5, by_row=False) <= 0.99
+    assert 0.88 <= coverage(60, by_row=False) <= 0.99
+    assert coverage(60, by_row=True, n_repeats=60) < 0.75
+    # With few customers, plain quantiles of the samples have a coverage of .85.
+    assert 0.88 <= coverage(5, by_row=False, n_repeats=200) <= 0.99
 
 
-def test_one_customer_tells_of_no_other():
+def test_one_customer_has_no_interval():
     log = EventLog(pd.DataFrame({"who": ["a"], "day": [0]}), "who", "day")
     rows = log.attach(pd.DataFrame({"who": ["a"] * N, "x": X[:, 0]}), cutoff=9)
     models = {"one": DummyRegressor(), "other": DummyRegressor(strategy="median")}
@@ -250,7 +251,7 @@ def test_one_customer_tells_of_no_other():
     assert found.differences[["lower", "upper"]].isna().all(axis=None)
 
 
-# The whole ----------------------------------------------------------------------------
+# Comparisons --------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +266,7 @@ def boosting(**params):
 
 
 def test_models_on_histories(histories):
-    """Every table against what scikit-learn says of the same fits."""
+    """Every table against scikit-learn's scores of the same fits."""
     table, y = histories
     models = {
         "few": boosting(),
@@ -275,7 +276,7 @@ def test_models_on_histories(histories):
     cv = CutoffSplit(2, horizon="30D", test_size=15)
     names = ["roc_auc", "top_decile_lift"]
     found = compare_models(
-        models, table, y, cv=cv, scoring=names, reference="prior", n_resamples=50
+        models, table, y, cv=cv, scoring=names, reference="prior", n_resamples=20
     )
     expected = []
     folds = list(cv.split(table))
@@ -301,17 +302,11 @@ def test_models_on_histories(histories):
     assert_array_equal(found.runs["n_train"], [len(train) for train, _ in folds] * 3)
     assert (found.runs[["fit_seconds", "predict_seconds"]] > 0).all(axis=None)
     assert found.unfinished == []
-    # More at once, and with other memory for draws, are the same to the last digit.
-    again = compare_models(
-        models,
-        table,
-        y,
-        cv=cv,
-        scoring=names,
-        reference="prior",
-        n_resamples=50,
-        n_jobs=2,
-    )
+    # Equal to the last digit with several runs at a time; threads start sooner than
+    # processes.
+    args = {"cv": cv, "scoring": names, "reference": "prior", "n_resamples": 20}
+    with joblib.parallel_config("threading"):
+        again = compare_models(models, table, y, n_jobs=2, **args)
     for name in ("differences", "summary", "scores"):
         assert_frame_equal(getattr(again, name), getattr(found, name))
 
@@ -334,8 +329,8 @@ def test_customers_of_one_of_several_columns(histories):
         assert found.differences.empty
 
 
-def test_nothing_is_learned_of_unknown_customers_by_heart():
-    """Labels are random for each customer, and trees could remember a static."""
+def test_rows_of_unknown_customers_stay_together():
+    """Labels are random for each customer, and a tree could memorize a static."""
     rng = np.random.default_rng(0)
     who = np.repeat([f"new{i}" for i in range(100)], 5)
     rows = pd.DataFrame({"who": who, "at": np.tile(range(1, 6), 100)})
@@ -350,7 +345,7 @@ def test_nothing_is_learned_of_unknown_customers_by_heart():
     assert 0.35 < found.summary["score"][0] < 0.65  # with split customers 1
 
 
-def test_an_int_keeps_customers_on_one_side(histories):
+def test_folds_of_an_int_keep_customers_together(histories):
     table, y = histories
 
     class Watching(DummyClassifier):
@@ -367,7 +362,7 @@ def test_an_int_keeps_customers_on_one_side(histories):
     )
 
 
-def test_a_better_model_is_told_from_a_worse():
+def test_intervals_of_better_and_worse_models_exclude_zero():
     y = X[:, 0] + 0.1 * RNG.normal(size=N)
     models = {"off": Offset(1.0), "right": Offset(), "far": Offset(-2.0)}
     found = compare_models(models, X, y, cv=3, scoring="neg_root_mean_squared_error")
@@ -377,7 +372,7 @@ def test_a_better_model_is_told_from_a_worse():
     assert (right.better, far.better) == (1, 0)
 
 
-def test_draws_without_a_class_are_left_out():
+def test_samples_without_a_class_are_left_out():
     """One positive row: a third of the draws are without it."""
     y = np.zeros(N, dtype=int)
     y[5] = 1
@@ -395,17 +390,17 @@ def test_draws_without_a_class_are_left_out():
     assert np.isfinite(found.differences["lower"]).all()
 
 
-def test_decision_functions_rank_too():
+def test_ranking_by_decision_functions():
     models = {"ridge": RidgeClassifier(), "logistic": LogisticRegression()}
     found = compare_models(models, X, Y, cv=2, scoring="roc_auc", n_resamples=5)
     assert found.scores["score"].between(0, 1).all()
 
 
-# What runs take, and what survives ----------------------------------------------------
+# Runs: time, memory, cache, interruptions ---------------------------------------------
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="nobody says")
-def test_peak_memory_is_seen():
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
+def test_peak_memory():
     with PeakMemory() as memory:
         held = np.ones(2**24)  # 128 MiB
         del held
@@ -413,7 +408,7 @@ def test_peak_memory_is_seen():
     assert 100 < memory.peak < 160
 
 
-def test_progress_is_printed(capsys):
+def test_verbose(capsys):
     compare_models(
         {"one": Offset(), "other": Offset(1.0)},
         X,
@@ -453,7 +448,7 @@ def test_runs_are_read_from_the_cache(tmp_path):
     assert {path.suffix for path in (tmp_path / "runs").iterdir()} == {".run"}
 
 
-def test_a_method_that_was_not_asked_is_a_new_run(tmp_path):
+def test_new_score_that_needs_other_outputs_is_a_new_run(tmp_path):
     args = {"cv": 2, "cache": tmp_path, "n_resamples": 2}
     models = {"one": LogisticRegression()}
     compare_models(models, X, Y, scoring="accuracy", **args)
@@ -461,8 +456,8 @@ def test_a_method_that_was_not_asked_is_a_new_run(tmp_path):
     assert np.isfinite(found.scores["score"]).all()
 
 
-def test_tables_and_models_that_were_used_are_the_same(tmp_path):
-    """pandas writes one down differently after rows were taken of it, and copies."""
+def test_keys_do_not_depend_on_earlier_use(tmp_path):
+    """pandas pickles a table differently after rows were taken of it, and copies."""
     table = make_table()
     args = {"cv": 2, "scoring": "accuracy", "n_resamples": 2, "cache": tmp_path}
     for X in (table, table, table.copy()):
@@ -478,7 +473,7 @@ def test_tables_and_models_that_were_used_are_the_same(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no pickle", None])
-def test_a_run_that_cannot_be_read_is_done_again(content, tmp_path):
+def test_unreadable_runs_are_repeated(content, tmp_path):
     args = {"cv": 2, "scoring": "r2", "cache": tmp_path, "n_resamples": 2}
     first = compare_models({"one": Offset()}, X, Y, **args)
     [path, _] = tmp_path.iterdir()
@@ -489,24 +484,21 @@ def test_a_run_that_cannot_be_read_is_done_again(content, tmp_path):
     assert len(path.read_bytes()) > len(whole) / 2
 
 
-def test_a_key_of_the_cache_is_the_same_in_another_process():
-    """That of rows with histories, too."""
+def test_keys_of_the_cache_are_equal_in_another_process():
+    """Also for rows with histories."""
     code = (
         "import joblib\n"
         "from sklearn_seqcrm.feature_extraction import RFMFeatures\n"
         "from sklearn_seqcrm.testing._small_data import make_table\n"
         "print(joblib.hash((make_table().iloc[3:], RFMFeatures())))"
     )
-    keys = [
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout
-        for _ in range(2)
-    ]
-    assert keys[0] == keys[1]
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.strip() == joblib.hash((make_table().iloc[3:], RFMFeatures()))
 
 
-def test_an_interruption_keeps_what_is_done(tmp_path):
+def test_interruption_keeps_complete_folds(tmp_path):
     Offset.n_fits = 0
     models = {"one": Offset(), "other": Offset(1.0, fails=5)}
     args = {"cv": 4, "scoring": "r2", "n_resamples": 9}
@@ -553,7 +545,7 @@ def test_errors(args, error, message):
         compare_models(whole.pop("models"), X, Y, **whole)
 
 
-def test_an_error_says_whose_it_is():
+def test_errors_name_model_and_fold():
     class Broken(Offset):
         def fit(self, X, y):
             raise OSError("no")
@@ -564,8 +556,8 @@ def test_an_error_says_whose_it_is():
 
 
 @pytest.mark.parametrize("name", ["roc_auc", "roc_auc_ovr"])
-def test_a_fold_of_one_class_is_no_number_without_a_word(name, tmp_path):
-    """By the fast way, by the scorer, and from a cache of other scores."""
+def test_undefined_scores_raise(name, tmp_path):
+    """In the fast formula, in the scorer, and from a cache of other scores."""
     models = {"one": LogisticRegression()}
     args = {"cv": [(np.arange(N), np.flatnonzero(Y))], "cache": tmp_path}
     compare_models(models, X, Y, scoring=["accuracy", "neg_log_loss"], **args)
@@ -573,7 +565,7 @@ def test_a_fold_of_one_class_is_no_number_without_a_word(name, tmp_path):
         compare_models(models, X, Y, scoring=name, **args)
 
 
-def test_y_may_have_several_columns():
+def test_several_targets():
     y = X[:, :2]
     models = {"mean": DummyRegressor(), "line": LinearRegression()}
     names = ["neg_mean_squared_error", "neg_mean_absolute_error", "r2"]
@@ -589,8 +581,8 @@ def test_y_may_have_several_columns():
 @pytest.mark.parametrize(
     ("splitter", "same"), [(KFold(3), lambda X: KFold(3).split(X)), (GroupKFold(3), 3)]
 )
-def test_splitters_get_the_customers_if_they_ask(splitter, same):
-    """Others would warn that they ignore them."""
+def test_splitters_that_need_groups_get_customers(splitter, same):
+    """Other splitters would warn that they ignore groups."""
     table = make_table(12)
     y = np.arange(len(table), dtype=float)
     models = {"mean": make_pipeline(RFMFeatures(amount=None), DummyRegressor())}
@@ -601,7 +593,7 @@ def test_splitters_get_the_customers_if_they_ask(splitter, same):
     assert_frame_equal(found.scores, expected.scores)
 
 
-def test_y_may_be_a_series():
+def test_series_as_y():
     y = pd.Series(Y, index=RNG.permutation(N))
     models = {"one": LogisticRegression()}
     args = {"cv": 2, "scoring": "roc_auc", "n_resamples": 2}
@@ -613,7 +605,7 @@ def test_y_may_be_a_series():
 
 
 class Hasty(BaseEstimator):
-    """Has a risk in its first column, and takes targets that tell events from times."""
+    """Predicts its first column as the risk; checks that targets have two dtypes."""
 
     def fit(self, X, y):
         kinds = y.dtypes if isinstance(y, pd.DataFrame) else y.dtype.fields
@@ -629,7 +621,7 @@ def make_waits(unit=1):
 
 
 @pytest.mark.parametrize("form", ["frame", "durations", "records", "kinds"])
-def test_survival_targets_in_all_their_forms(form, tmp_path):
+def test_forms_of_survival_targets(form, tmp_path):
     """Against all pairs of each fold."""
     y = waits = make_waits()
     if form == "durations":
@@ -652,7 +644,7 @@ def test_survival_targets_in_all_their_forms(form, tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_survival_models_side_by_side():
+def test_survival_models():
     ensemble = pytest.importorskip("sksurv.ensemble")
     table = make_table(n_customers=40, n_cutoffs=2)
     cv = list(GroupKFold(2).split(table, groups=table["who"]))
@@ -685,7 +677,7 @@ def test_survival_models_side_by_side():
         assert row.score == pytest.approx(expected, rel=1e-9)
 
 
-def test_groups_take_the_place_of_customers():
+def test_groups_replace_customers():
     groups = np.repeat([f"shop {i}" for i in range(6)], N // 6)
     args = {"cv": 3, "scoring": "r2", "n_resamples": 9}
     found = compare_models({"one": Offset()}, X, Y, groups=groups, **args)

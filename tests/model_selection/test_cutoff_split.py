@@ -65,7 +65,7 @@ def test_folds(options, expected):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_no_label_is_known_too_late(seed):
+def test_training_labels_end_before_the_test(seed):
     rng = np.random.default_rng(seed)
     X = rows_at(rng.integers(0, 40, 200), seed=seed)
     horizon, gap = int(rng.integers(1, 6)), int(rng.integers(0, 4))
@@ -185,12 +185,12 @@ def test_folds_against_a_loop(problem):
     for (fold, roles), (train, test) in zip(expected, folds, strict=True):
         assert_array_equal(train, [i for i, one in enumerate(roles) if one == "train"])
         assert_array_equal(test, [i for i, one in enumerate(roles) if one == "test"])
-        told = report.iloc[expected.index((fold, roles))]
-        assert told[COUNTS].tolist() == [roles.count(role) for role in ROLES]
+        line = report.iloc[expected.index((fold, roles))]
+        assert line[COUNTS].tolist() == [roles.count(role) for role in ROLES]
         trained = X["at"].iloc[train]
         spans = [trained.min(), trained.max(), trained.max() + wait]
         spans += [fold[0], fold[-1], fold[-1] + wait]
-        assert told.drop(COUNTS).tolist() == spans
+        assert line.drop(COUNTS).tolist() == spans
         assert spans[2] <= spans[3]
     # Other orders and other indices are the same rows.
     moved = X.iloc[order].set_axis([7] * len(X))
@@ -276,7 +276,7 @@ def test_customers_by_the_key_column_or_by_the_log():
     report = splitter.report(few)
     assert (report["n_test"] == 1).all()
     assert_frame_equal(splitter.report(pickle.loads(pickle.dumps(few))), report)
-    # A column over two logs knows some customers twice.
+    # A column over two logs has some customers twice.
     other = attached(rows)
     assert other["history"].array.log is not X["history"].array.log
     assert_frame_equal(
@@ -294,7 +294,7 @@ def test_customers_by_the_key_column_or_by_the_log():
         ),
     ],
 )
-def test_long_horizons_do_not_come_round(make, horizons):
+def test_long_horizons_do_not_overflow(make, horizons):
     times = make(np.arange(50, 60))
     log = EventLog(pd.DataFrame({"id": ["a"], "time": times[:1]}), "id", "time")
     X = log.snapshots(times)
@@ -312,7 +312,7 @@ def test_a_horizon_finer_than_the_times_is_rounded_up():
     assert report["train_labels_end"].tolist() == [pd.Timestamp("2024-01-02 00:00:01")]
 
 
-def test_share_of_customers_is_no_float_noise():
+def test_share_of_customers_is_rounded():
     events = pd.DataFrame({"id": np.arange(100), "time": 0})
     X = EventLog(events, "id", "time").snapshots([1, 2, 3])
     splitter = CutoffSplit(1, horizon=1, holdout_customers=0.07, random_state=0)

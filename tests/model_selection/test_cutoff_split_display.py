@@ -33,7 +33,7 @@ def dots(ax, color):
     ]
 
 
-def test_what_is_drawn():
+def test_plotted_elements():
     X = rows_at(np.arange(1, 10))
     splitter = CutoffSplit(2, horizon=2, gap=1, train_window=2)
     display = CutoffSplitDisplay.from_splitter(splitter, X)

@@ -44,7 +44,7 @@ def comparison():
     return compare_models(models, X, X[:, 0], cv=2, scoring=names)
 
 
-def test_colors_say_what_excludes_zero(comparison):
+def test_colors(comparison):
     display = ModelComparisonDisplay.from_comparison(comparison)
     assert [ax.get_title() for ax in display.axes_] == [
         "neg_root_mean_squared_error",
