@@ -49,8 +49,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 templates_path = ["_templates"]
 # Docstrings have single backticks for names and for parameters: a known name becomes a
-# link, and anything else plain code, without a warning. (scikit-learn has "literal" here,
-# and writes the role of every link.)
+# link, and anything else plain code, without a warning. (scikit-learn has "literal"
+# here, and writes the role of every link.)
 default_role = "py:obj"
 
 # Links to other documentations need their lists of names from the network, and Sphinx
@@ -110,8 +110,8 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
     "show_signature": False,
     "write_computation_times": False,
-    # For "Examples using" on the API pages and, if examples run, for links from their code
-    # to these pages.
+    # For "Examples using" on the API pages and, if examples run, for links from their
+    # code to these pages.
     "backreferences_dir": "generated/examples",
     "doc_module": "sklearn_seqcrm",
 }

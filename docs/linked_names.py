@@ -3,8 +3,8 @@
 A name in single backticks of a docstring is already a reference (`default_role` in
 `conf.py`), and resolves if it is complete or in scope: `fit` on the page of a class.
 This extension adds references for code in Markdown pages and for names without their
-package, such as `EventLog.attach` or `churned(X, "30D")`. Anything that is not a name of
-the library, such as a parameter, stays plain code without a warning.
+package, such as `EventLog.attach` or `churned(X, "30D")`. Anything that is not a name
+of the library, such as a parameter, stays plain code without a warning.
 """
 
 import re
