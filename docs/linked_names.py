@@ -1,9 +1,9 @@
 """Link the names of the library, and dotted names of others, to their documentation.
 
-A name in single backticks of a docstring is a reference already (`default_role` in
-`conf.py`), and resolves if it stands in full or within reach: `fit` on the page of a
-class. Here come the rest: code in Markdown pages, which is no reference by itself, and
-names without their package, `EventLog.attach` or `churned(X, "30D")`. What is no name
+A name in single backticks of a docstring is already a reference (`default_role` in
+`conf.py`), and resolves if it is complete or in scope: `fit` on the page of a class.
+This extension adds references for code in Markdown pages and for names without their
+package, such as `EventLog.attach` or `churned(X, "30D")`. Anything that is not a name
 of the library, such as a parameter, stays plain code without a warning.
 """
 
@@ -18,7 +18,7 @@ from sphinx.errors import NoUri
 from sphinx.transforms import SphinxTransform
 from sphinx.util.nodes import make_refnode
 
-# As everybody imports them.
+# Usual import aliases.
 ALIASES = {"np": "numpy", "pd": "pandas"}
 
 
@@ -28,9 +28,9 @@ class CodeToReferences(SphinxTransform):
     default_priority = 500
 
     def apply(self) -> None:
-        """Wrap every piece of code that is no part of a reference or a title."""
+        """Wrap code that is not part of a reference or a title."""
         for code in list(self.document.findall(nodes.literal)):
-            # Links in titles would also stand in the tables of contents.
+            # Links in titles would also be in the tables of contents.
             if isinstance(code.parent, pending_xref | nodes.reference | nodes.title):
                 continue
             if name := re.fullmatch(r"([A-Za-z][\w.]*)(\(.*\))?", code.astext()):
@@ -49,10 +49,10 @@ class CodeToReferences(SphinxTransform):
 def resolve_without_package(
     app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.Element
 ) -> nodes.reference | None:
-    """Find the one public name that ends in the name of the reference."""
+    """Find the unique public name that ends with the name of the reference."""
     if node.get("refdomain") != "py" or node["reftype"] != "obj":
         return None
-    # What turns out to be no reference should not look like one.
+    # Code that is not a reference should not look like one.
     content["classes"] = []
     name = node["reftarget"]
     if len(found := public_names(env, name)) == 1:
@@ -63,18 +63,18 @@ def resolve_without_package(
     if not dot:
         # Otherwise the parameter `time` would link to Python's module.
         raise NoUri
-    # Read by intersphinx, which is asked next.
+    # For intersphinx, which comes next.
     node["reftarget"] = f"{ALIASES.get(package, package)}.{rest}"
     return None
 
 
 def public_names(env: BuildEnvironment, name: str) -> dict[str, Any]:
-    """Return the documented names that end in a name, with their places."""
+    """Return the documented names that end with a name, with their locations."""
     return {
         full_name: place
         for full_name, place in env.get_domain("py").objects.items()
         if full_name.endswith(f".{name}")
-        # Not the module that a class was written in, which nobody imports it from.
+        # Not the private module that defines a class.
         and not place.aliased
         # A bare `fields` or `fit` may belong to anything.
         and ("." in name or place.objtype in ("class", "function"))
@@ -82,7 +82,7 @@ def public_names(env: BuildEnvironment, name: str) -> dict[str, Any]:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register both; before intersphinx, which has the default priority of 500."""
+    """Register both, before intersphinx, which has the default priority of 500."""
     app.add_transform(CodeToReferences)
     app.connect("missing-reference", resolve_without_package, priority=400)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,7 +1,7 @@
 """Install a wheel or an sdist into a new environment, and use it: `make dist`.
 
 Run as ``python tools/smoke_test.py FILE [FILE ...]``. The environment is outside of the
-checkout, so that nothing is found that the file does not hold.
+checkout, so only the contents of the file can be imported.
 """
 
 import subprocess

@@ -1,7 +1,7 @@
-"""The types that a user's code sees; `make lint` runs type checkers over this file.
+"""Types as in a user's code; `make lint` runs type checkers on this file.
 
-Nothing is run. A line that must be an error ends in a `type: ignore` that names it, and
-is an error itself if the line has become right.
+No code is run. A line that must be an error ends with a `type: ignore` of that error,
+which is itself an error if the line becomes correct.
 """
 
 from typing import assert_type
