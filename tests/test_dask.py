@@ -98,7 +98,7 @@ def killer(killed):
 
 
 def test_a_search_is_whole_although_a_worker_was_killed(client, logs, tmp_path):
-    """Test folds on the workers: all have the data that joblib would send to one."""
+    """Scatter all data, folds included, so that each worker has a copy."""
     X, y = rows_and_target(logs["disk"])
     folds = list(KFold(4).split(X))
     expected = search().set_params(cv=folds).fit(X, y)

@@ -199,7 +199,7 @@ def test_negative_means_have_errors_as_well():
     assert decile_mape([4, 4, -2, -2], [5, 5, -3, -3], n_bins=2) == 0.375
 
 
-# All metrics of values -----------------------------------------------------------------
+# All metrics of values ----------------------------------------------------------------
 
 METRICS = [
     normalized_gini,
