@@ -31,7 +31,7 @@ STEPS = [1, 2]
 
 @pytest.fixture
 def client():
-    """A client of two workers; a cluster of its own for each test, as some kill one."""
+    """Start two workers for each test: some tests kill one."""
     options = {"threads_per_worker": 1, "processes": True, "dashboard_address": None}
     with (
         distributed.LocalCluster(n_workers=2, **options) as cluster,
@@ -86,7 +86,7 @@ def test_a_search_sends_the_rows_to_each_worker_at_most_once(
 
 
 def killer(killed):
-    """A function of X that kills its process, if no process has been killed before."""
+    """A function of X that kills its process if none has been killed before."""
 
     def kill_once(X):
         if not killed.exists():
@@ -98,7 +98,7 @@ def killer(killed):
 
 
 def test_a_search_is_whole_although_a_worker_was_killed(client, logs, tmp_path):
-    """If all workers have what joblib would send to one of them, the folds as well."""
+    """Scatter all data, folds included, so that each worker has a copy."""
     X, y = rows_and_target(logs["disk"])
     folds = list(KFold(4).split(X))
     expected = search().set_params(cv=folds).fit(X, y)

@@ -113,8 +113,8 @@ def make_campaign_journeys(
         channel  ~ Categorical(.16 search, .20 email, .14 social, .20 retargeting,
                    .30 display)
         time     = cutoff - 60 days * (1 - b)
-        b        ~ Beta(1 search, 1.5 email, 1.2 social, 2.5 retargeting, 3.5 display;
-                   1.5)
+        b        ~ Beta(l, 1.5),  l = 1 for search, 1.5 for email, 1.2 for social,
+                   2.5 for retargeting, 3.5 for display
 
     With the age ``a`` of the last touch by a channel at the cutoff and its weight ``w =
     0.5 ** (a / 30 days)``, 0 without a touch::

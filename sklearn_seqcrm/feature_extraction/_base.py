@@ -12,12 +12,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from sklearn_seqcrm._columns import (
-    STATIC_TYPES,
-    ColumnRoles,
-    Table,
-    learn_categories,
-)
+from sklearn_seqcrm._columns import STATIC_TYPES, ColumnRoles, Table, learn_categories
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     CallbackSupportMixin,

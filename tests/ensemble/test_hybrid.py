@@ -83,7 +83,7 @@ def rows_of(n_customers, n_rows=1, n_known=None):
 
 
 def parts_of_numbers(n, noise, seed=0):
-    """Predictions with errors of some standard deviations, and the truth."""
+    """Return predictions with errors of given standard deviations, and the truth."""
     rng = np.random.default_rng(seed)
     y = rng.normal(size=n)
     return *(y + s * rng.normal(size=n) for s in noise), y
@@ -291,7 +291,7 @@ def test_a_class_that_a_part_has_not_seen():
 
 
 def test_the_better_part_has_more_weight():
-    """Noise beside the truth, in log-odds."""
+    """One part sees the true log-odds, the other noise."""
     rng = np.random.default_rng(0)
     odds = rng.normal(size=3000)
     y = (rng.random(3000) < 1 / (1 + np.exp(-odds))).astype(int)
@@ -474,7 +474,7 @@ def test_hybrids_of_quantiles():
             make_hybrid(lstm, other).fit(X, y)
 
 
-def test_several_folds_and_no_refit_are_refused_before_anything_is_fitted():
+def test_several_splits_without_a_refit_are_refused_before_any_fit():
     class Untouched(Constant):
         def fit(self, X, y, sample_weight=None):
             raise AssertionError("fitted")

@@ -8,7 +8,7 @@ RNG = np.random.default_rng(0)
 
 
 def slow_histogram(y, paths, n_bins):
-    """Many draws of the randomized transform, in place of its range."""
+    """Draw the randomized transform many times, instead of using its range."""
     found = []
     for value, own in zip(y, paths, strict=True):
         below, equal = sum(own < value), sum(own == value)

@@ -1,4 +1,4 @@
-"""Metrics of lists, against one loop over rows and places."""
+"""Metrics of ranked lists, compared with a loop over rows and places."""
 
 import math
 
@@ -20,7 +20,7 @@ of_all = pytest.mark.parametrize("metric", METRICS)
 
 
 def slow(bought, recommended, k):
-    """All metrics of each row that bought something, in the order of `METRICS`."""
+    """Compute all metrics of each row with a purchase, in the order of `METRICS`."""
     scores = {}
     for row in dict.fromkeys(bought["row"]):
         basket = set(bought["value"][bought["row"] == row])
@@ -35,7 +35,7 @@ def slow(bought, recommended, k):
 
 
 def small_tables(n_rows=40, n_values=12, seed=0):
-    """Lists of up to eight, in any order, and baskets of up to three, some of none."""
+    """Return lists of up to eight items, in any order, and baskets of up to three."""
     rng = np.random.default_rng(seed)
     offered = [
         {"row": row, "rank": rank, "value": value}
@@ -86,13 +86,13 @@ def test_names_and_forms(metric):
     names = {"row": "who", "value": "product", "rank": "place"}
     assert metric(had.rename(columns=names), offered.rename(columns=names), **names)
     assert metric(series, offered.rename(columns=names), **names) == expected
-    # Things that were bought twice count once; gaps between ranks do not count.
+    # Repeated purchases count once; ranks may skip numbers.
     twice = pd.concat([had, had])
     assert metric(twice, offered.assign(rank=3 * offered["rank"] - 7)) == expected
 
 
 @of_all
-def test_who_bought_nothing_is_left_out_and_who_has_no_list_is_0(metric):
+def test_rows_without_purchases_or_without_lists(metric):
     offered = pd.DataFrame({"row": [1, 2], "rank": [1, 1], "value": ["a", "a"]})
     assert metric(pd.Series(["a"], index=[1]), offered) == 1
     assert metric(pd.Series(["a", "a"], index=[1, 3]), offered) == 0.5

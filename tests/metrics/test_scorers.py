@@ -30,7 +30,7 @@ WEIGHT = RNG.integers(1, 4, 300)
 
 
 class Scaled(RegressorMixin, BaseEstimator):
-    """Knows the answer up to a factor."""
+    """Predicts the true mean, up to a factor."""
 
     def __init__(self, factor=1.0):
         self.factor = factor
@@ -77,7 +77,7 @@ def test_scorers_of_probabilities():
     "labels", [(0, 1), (1, 2), (-1, 1), (False, True), ("no", "yes"), (2.0, 7.0)]
 )
 def test_the_top_decile_is_of_the_second_class(labels):
-    """Labels are no amounts: 1 and 2 would be 1.4 times as much, not 3.4."""
+    """Labels must not be read as amounts: 1 and 2 would give a lift of 1.4."""
     y, expected_y = np.asarray(labels)[(Y > 2).astype(int)], Y > 2
     model = LogisticRegression().fit(X, y)
     expected = lift_at(expected_y, model.predict_proba(X)[:, 1], sample_weight=WEIGHT)

@@ -22,7 +22,7 @@ NAN, INF = np.nan, np.inf
 
 
 def orders(score):
-    """Every order of the rows that sorts them by score, highest first."""
+    """Yield every order of the rows by descending score."""
     return [
         list(order)
         for order in itertools.permutations(range(len(score)))
@@ -31,7 +31,7 @@ def orders(score):
 
 
 def slow_total(y, weight, order, share):
-    """Total of the first rows, the last of them by the part that belongs to them."""
+    """Return the total of the first rows; the last of them counts in part."""
     left, total = share * sum(weight), 0.0
     for row in order:
         taken = min(weight[row], left)
@@ -40,7 +40,7 @@ def slow_total(y, weight, order, share):
 
 
 def slow_gini(y, weight, order):
-    """Twice the area between curve and diagonal, one trapezoid for each row."""
+    """Return twice the area above the diagonal, by one trapezoid per row."""
     total = sum(a * b for a, b in zip(y, weight, strict=True))
     area = height = 0.0
     for row in order:
@@ -110,7 +110,7 @@ def test_a_weight_is_as_many_rows():
 
 
 def test_gain_curve():
-    """One point for each score, and none for what has no weight."""
+    """One point per score; rows without weight have none."""
     y, score, weight = [4, 0, 1, 5, 0], [2, 3, 2, 1, 9], [1, 1, 1, 2, 0]
     fraction, gain, thresholds = cumulative_gain_curve(y, score, sample_weight=weight)
     assert_array_equal(thresholds, [INF, 3, 2, 1])
@@ -188,7 +188,7 @@ def test_a_small_decile_beside_a_huge_one_is_exact():
 
 @pytest.mark.parametrize("weight", [0.1, 1 / 3, 1e-9, 1e12])
 def test_rounding_of_weights_makes_no_slivers(weight):
-    """The edges are where rows end, so that lowest and highest are their own."""
+    """Edges are at the ends of rows, so that bins share no row."""
     score = np.arange(30.0)[::-1]
     table = decile_table(score, score, sample_weight=np.full(30, weight))
     assert_array_equal(table["max_prediction"], score[::3])
@@ -199,7 +199,7 @@ def test_negative_means_have_errors_as_well():
     assert decile_mape([4, 4, -2, -2], [5, 5, -3, -3], n_bins=2) == 0.375
 
 
-# What all have in common --------------------------------------------------------------
+# All metrics of values ----------------------------------------------------------------
 
 METRICS = [
     normalized_gini,
@@ -213,7 +213,7 @@ of_all = pytest.mark.parametrize("metric", METRICS)
 
 
 def assert_same(found, expected, rtol):
-    """Numbers, tables, and tuples of arrays."""
+    """Compare numbers, tables, or tuples of arrays."""
     several = isinstance(found, tuple)
     pairs = zip(found, expected, strict=True) if several else [(found, expected)]
     for one, two in pairs:

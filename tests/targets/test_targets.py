@@ -229,7 +229,7 @@ def test_a_part_of_a_log_keeps_the_end_of_the_record(kind, in_days):
 
 
 def test_events_after_the_end_of_the_record_are_not_counted():
-    """Some kinds may have been recorded for longer than all of them."""
+    """Some kinds may have been recorded for longer than others."""
     orders = pd.DataFrame({"id": ["a", "a", "b"], "time": [1, 60, 100], "price": 7.0})
     returns = pd.DataFrame({"id": ["a"], "time": [20]})
     log = EventLog.concat(

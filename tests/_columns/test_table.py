@@ -1,3 +1,4 @@
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -8,11 +9,15 @@ from sklearn_seqcrm._columns import (
     holds_histories,
     one_history,
 )
-from sklearn_seqcrm.events import EventLog, HistoryArray
+from sklearn_seqcrm._columns._table import as_frame
+from sklearn_seqcrm.events import HistoryArray, HistoryDtype
+from tests.logs import log_of_table
 
 EVENTS = pd.DataFrame({"id": ["a", "a", "b"], "time": [1, 3, 2]})
-LOG = EventLog(EVENTS, "id", "time")
+LOG = log_of_table(EVENTS)
 ROWS = pd.DataFrame({"id": ["b", "a"], "age": [30, 50], "at": [3, 3]}, index=[7, 8])
+FRAME = LOG.attach(ROWS[["id", "age"]], cutoff=3)
+OBJECTS = FRAME.to_numpy(dtype=object)
 
 
 def names_in(X):
@@ -60,7 +65,7 @@ def test_repeated_names():
         names_in(pd.concat([X, X[["age"]]], axis=1))
 
 
-def test_names_that_are_numbers_stay_as_they_are():
+def test_names_may_be_numbers():
     X = LOG.attach(LOG.attach(ROWS, cutoff=2, name="old"), cutoff="at", name="new")
     X.columns = [0, 1, 2, 3, 4]
     assert repr(names_in(X)) == "[3, 4]"
@@ -92,7 +97,7 @@ def test_one_history_of_several():
         one_history(X, "age")
 
 
-def test_what_is_not_asked_for_is_not_read():
+def test_other_columns_are_not_accessed():
     X = LOG.attach(ROWS, cutoff="at").assign(note=[LOG.attach(ROWS)["history"][7], "x"])
     assert one_history(X, "history") is X["history"].array
 
@@ -101,3 +106,48 @@ def test_missing_histories():
     X = LOG.attach(ROWS, cutoff="at").reindex([7, 8, 9])
     with pytest.raises(ValueError, match="1 of 3 rows have no history"):
         one_history(X)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (FRAME, True),
+        (FRAME.astype({"history": object}), True),
+        (OBJECTS, True),
+        (FRAME[["id", "age"]], False),
+        (FRAME[["age"]].to_numpy(), False),
+        (OBJECTS[:, :2], False),
+        (OBJECTS[:, 2], False),
+        ([[1, 2]], False),
+        (None, False),
+    ],
+)
+def test_has_histories(rows, expected):
+    assert has_histories(rows) is expected
+
+
+def test_a_frame_with_a_history_column_is_not_copied():
+    assert as_frame(FRAME) is FRAME
+
+
+def test_object_column_becomes_a_history_column():
+    objects = FRAME.astype({"history": object})
+    frame = as_frame(objects)
+    assert isinstance(frame["history"].dtype, HistoryDtype)
+    assert frame["history"].array.log is FRAME["history"].array.log
+    assert list(frame.index) == [7, 8]
+    assert objects["history"].dtype == object
+
+
+def test_object_array_becomes_a_frame():
+    frame = as_frame(OBJECTS)
+    assert list(frame) == ["x0", "x1", "x2"]
+    assert isinstance(frame["x2"].dtype, HistoryDtype)
+    assert frame["x1"].dtype == np.int64
+    assert frame["x2"].array.lengths.tolist() == FRAME["history"].array.lengths.tolist()
+
+
+@pytest.mark.parametrize("wrong", [[[1]], np.zeros((2, 2)), OBJECTS[:, 0], None])
+def test_anything_else_is_refused(wrong):
+    with pytest.raises(TypeError, match="X must be a pandas DataFrame with a history"):
+        as_frame(wrong)
