@@ -13,11 +13,18 @@ from sklearn_seqcrm._store._clock import (
 )
 from sklearn_seqcrm._store._columns import (
     Column,
+    FieldSchema,
     factorize,
     ids_of,
     refuse_missing,
     scatter,
     to_series,
+)
+from sklearn_seqcrm._store._field_types import (
+    FIELD_TYPES,
+    FieldType,
+    ScalarType,
+    scalar_values,
 )
 from sklearn_seqcrm._store._files import (
     SEALED,
@@ -52,16 +59,20 @@ from sklearn_seqcrm._store._raw_log import (
 from sklearn_seqcrm._store._timeline import ObservationWindow, Timeline, frozen
 
 __all__ = [
+    "FIELD_TYPES",
     "LONGEST",
     "SEALED",
     "TICKS_PER_SECOND",
     "Clock",
     "Column",
+    "FieldSchema",
+    "FieldType",
     "Kinds",
     "Log",
     "ObservationWindow",
     "RawLog",
     "Rows",
+    "ScalarType",
     "Timeline",
     "Writer",
     "by_log",
@@ -94,6 +105,7 @@ __all__ = [
     "refuse_taken",
     "replacing",
     "rows_of_kinds",
+    "scalar_values",
     "scatter",
     "short_time",
     "to_series",

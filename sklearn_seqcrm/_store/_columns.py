@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._ragged import look_up
-from sklearn_seqcrm._store._clock import Clock, days_between
-from sklearn_seqcrm._store._ids import exact_ids, join_ids
+from sklearn_seqcrm._store._clock import Clock
+from sklearn_seqcrm._store._field_types import FieldType, type_of
+from sklearn_seqcrm._store._ids import exact_ids, join_ids, kind_of_ids
 
 
 def to_series(column: nw.Series) -> pd.Series:
@@ -88,35 +89,26 @@ class Column(NamedTuple):
     categories: pd.Index | None = None
 
     @property
-    def kind(self) -> str:
-        """``"categorical"``, ``"datetime"``, ``"numeric"`` or ``"vector"``."""
-        if self.categories is not None:
-            return "categorical"
-        if self.values.ndim == 2:
-            return "vector"
-        return "datetime" if self.values.dtype.kind == "M" else "numeric"
+    def type(self) -> FieldType:
+        """Type of the field."""
+        return type_of(self.values, self.categories)
 
     def as_numbers(self, times: np.ndarray, clock: Clock) -> np.ndarray:
-        """Numbers of the field; a datetime becomes days after its event.
+        """Numbers of the field, shape (n_events,), NaN where a value is missing.
 
         Parameters
         ----------
         times : ndarray of shape (n_events,)
             Times of the events.
         clock : Clock
-            What they mean. If they are plain numbers, datetimes are days since 1970.
+            What they mean.
 
-        Returns
-        -------
-        ndarray of shape (n_events,)
-            NaN where a value is missing.
+        Raises
+        ------
+        TypeError
+            If the field has no numbers, see `FieldType`.
         """
-        if self.kind == "numeric":
-            return self.values
-        start = np.zeros(1, "M8[s]")
-        if clock.unit is not None:
-            start = times.view(f"M8[{clock.unit}]")
-        return days_between(start, self.values)
+        return self.type.as_numbers(self.values, times, clock)
 
     def is_empty(self) -> bool:
         """Tell whether all values are missing, shape of none included."""
@@ -124,19 +116,13 @@ class Column(NamedTuple):
 
     def is_present(self) -> np.ndarray:
         """Tell which values are not missing, shape (n_events,)."""
-        if self.categories is not None:
-            return self.values >= 0
-        first = self.values[:, 0] if self.kind == "vector" else self.values
-        return ~pd.isna(first)
+        return self.type.is_present(self.values)
 
     def without_values(self, n_events: int) -> Column:
         """A column of the same type in which every value is missing."""
-        dtype = self.values.dtype
-        missing: Any = -1
-        if self.categories is None:
-            missing = np.datetime64("NaT") if dtype.kind == "M" else np.nan
         shape = (n_events, *self.values.shape[1:])
-        return Column(np.full(shape, missing, dtype=dtype), self.categories)
+        values = np.full(shape, self.type.missing, dtype=self.values.dtype)
+        return Column(values, self.categories)
 
     def missing_where(self, where: np.ndarray) -> Column:
         """The column without its values at some events; `where` is boolean."""
@@ -180,28 +166,73 @@ class Column(NamedTuple):
         elsewhere in the log, to another customer or after a cutoff.
         """
         some = Column(self.values[index], self.categories).trimmed()
-        values, levels = some
-        if levels is not None:
-            return pd.Categorical.from_codes(values, categories=levels)
-        if some.kind != "vector":
-            return values
-        vectors = np.full(len(values), None, dtype=object)
-        for i in np.flatnonzero(some.is_present()).tolist():
-            vectors[i] = values[i]
-        return vectors
+        return some.type.to_pandas(*some)
 
     def stored(self, index: np.ndarray | slice = slice(None)) -> Any:
         """Values at some events as a file gets them: vectors as rows of a matrix."""
-        if self.kind == "vector":
+        if self.values.ndim == 2:
             return self.values[index]
         return pd.Series(self.to_pandas(index))
 
     def distinct(self) -> np.ndarray:
         """Codes from 0 on, the same where values are, shape (n_events,), int64."""
         values = self.values
-        if self.kind == "vector":
+        if values.ndim == 2:
             values = np.array([vector.tobytes() for vector in values], dtype=object)
         return pd.factorize(values, use_na_sentinel=False)[0]
+
+
+class FieldSchema(NamedTuple):
+    """What all columns of a field have in common, to tell whether another log fits.
+
+    Parameters
+    ----------
+    type : FieldType
+        Type of the field.
+    levels : str or None, default=None
+        Type of its levels, as `kind_of_ids` returns it, if it has levels. Levels of
+        different types never match.
+    n_components : int or None, default=None
+        Length of its vectors, if it has vectors.
+    """
+
+    type: FieldType
+    levels: str | None = None
+    n_components: int | None = None
+
+    @classmethod
+    def of(cls, column: Column, expected: FieldSchema | None = None) -> FieldSchema:
+        """Return the schema of a column.
+
+        Parameters
+        ----------
+        column : Column
+            The column.
+        expected : FieldSchema or None, default=None
+            Schema of a categorical column without any level, whose levels could be of
+            every type. None: text.
+        """
+        if column.categories is None:
+            return cls(column.type, None, *column.values.shape[1:])
+        if len(column.categories):
+            return cls(column.type, kind_of_ids(column.categories))
+        if expected is not None and expected.levels is not None:
+            return expected
+        return cls(column.type, "text")
+
+    def __str__(self) -> str:
+        if self.n_components is not None:
+            return f"{self.type}s of {self.n_components}"
+        if self.levels in (None, "text"):
+            return str(self.type)
+        return f"{self.type} ({self.levels}s)"
+
+    def without_values(self, n_events: int) -> Column:
+        """A column of the field in which every value is missing."""
+        size = () if self.n_components is None else (self.n_components,)
+        values = np.full((n_events, *size), self.type.missing, self.type.dtype)
+        levels = None if self.levels is None else pd.Index([], dtype=object)
+        return Column(values, levels)
 
 
 def factorize(
@@ -252,62 +283,38 @@ def _distinct(series: pd.Series, name: str) -> tuple[np.ndarray, pd.Index]:
     return codes, pd.Index(levels)
 
 
-def of_one_kind(columns: Mapping[str, Column], field: str) -> dict[str, Column]:
-    """The same field of several logs as one kind, datetimes in the finest unit.
+def _of_one_type(columns: Mapping[str, Column], field: str) -> dict[str, Column]:
+    """The same field of several logs as one type, datetimes in the finest unit.
 
-    A column without any value is of every kind.
+    A column without any value takes the type of the others.
 
     Parameters
     ----------
     columns : mapping of str to Column
-        The field, by the name of where it comes from.
+        The field, by the name of its log.
     field : str
-        Its name, for errors.
+        Name of the field, for errors.
 
     Raises
     ------
     ValueError
-        If the kinds differ, or a unit cannot hold the times of another column.
+        If the types differ, or a unit cannot hold the times of another column.
     """
     alike = dict(columns)
-    if len({column.kind for column in alike.values()}) > 1:
-        kinds = {n: c.kind for n, c in alike.items() if not c.is_empty()}
-        if len(set(kinds.values())) > 1:
+    like = next(iter(alike.values()))
+    if any(column.type != like.type for column in alike.values()):
+        types = {n: str(c.type) for n, c in alike.items() if not c.is_empty()}
+        if len(set(types.values())) > 1:
             raise ValueError(
-                f"Field {field!r} has the types {kinds}; give it one type, or "
+                f"Field {field!r} has the types {types}; give it one type, or "
                 "different names, before building the logs."
             )
-        like = alike[next(iter(kinds or alike))]
+        like = alike[next(iter(types or alike))]
         for name, column in alike.items():
-            if column.kind != like.kind:
+            if column.type != like.type:
                 alike[name] = like.without_values(len(column.values))
-    kind = next(iter(alike.values())).kind
-    if kind == "vector":
-        _refuse_other_sizes(alike, field)
-    if kind != "datetime":
-        return alike
-    dtypes: Sequence[Any] = [column.values.dtype for column in alike.values()]
-    unit = np.datetime_data(np.result_type(*dtypes))[0]
-    try:
-        return {
-            name: Column(pd.DatetimeIndex(column.values).as_unit(unit).to_numpy())  # type: ignore[arg-type]
-            for name, column in alike.items()
-        }
-    except pd.errors.OutOfBoundsDatetime as error:
-        raise ValueError(
-            f"Field {field!r} has times of the unit {unit!r} in one log, and in "
-            f"another times outside the years that this unit can hold ({error}); give "
-            "both the coarser unit by .dt.as_unit before building the logs."
-        ) from error
-
-
-def _refuse_other_sizes(columns: Mapping[str, Column], field: str) -> None:
-    sizes = {name: column.values.shape[1] for name, column in columns.items()}
-    if len(set(sizes.values())) > 1:
-        raise ValueError(
-            f"Field {field!r} has vectors of the lengths {sizes}; make them by one "
-            "model, or give the field different names, before building the logs."
-        )
+    unified = like.type.unified({n: c.values for n, c in alike.items()}, field)
+    return {n: Column(values, alike[n].categories) for n, values in unified.items()}
 
 
 def scatter(
@@ -334,7 +341,7 @@ def scatter(
     Column of n_events
         Missing in the events of logs that do not have the field.
     """
-    alike = of_one_kind(parts, field)
+    alike = _of_one_type(parts, field)
     dtypes: Sequence[Any] = [part.values.dtype for part in alike.values()]
     shape = next(iter(alike.values())).values.shape
     empty = Column(np.empty((0, *shape[1:]), np.result_type(*dtypes)))

@@ -98,7 +98,7 @@ def check_kinds(column: Column, kinds: Any, name: str) -> None:
     """Raise a ValueError if a field has no kinds, or not those that are wanted."""
     wanted = one_or_many(kinds, "kinds")
     if column.categories is None:
-        raise ValueError(f"Field {name!r} is {column.kind}, and has no kinds.")
+        raise ValueError(f"Field {name!r} is {column.type}, and has no kinds.")
     if not wanted:
         raise ValueError(
             f"kinds is empty; field {name!r} has {list(column.categories)}."

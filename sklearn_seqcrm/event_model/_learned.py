@@ -135,13 +135,8 @@ class LearnedEvents:
 
     def channels_of(self, field: str) -> list[int]:
         """Channels that the encoder has of a numeric field."""
-        layout = self.encoder.layout
-        facts = [n for n, one in self.encoder.fields.items() if not one.n_codes]
-        marked = [name for name in facts if self.encoder.fields[name].some_missing]
-        channels = [facts.index(field)]
-        if field in marked:
-            channels.append(layout.n_decayed + marked.index(field))
-        return channels
+        own = self.encoder.layout.of_fields[field]
+        return [at for at in own if isinstance(at, int)]
 
     def source(self, rows: Rows, column: str) -> tuple[HistorySource, np.ndarray]:
         """Rows as the network reads them.
@@ -236,9 +231,13 @@ def learn_events(
         column = raw.columns[name].take(index[having])
         if isinstance(one, Vocabulary):
             fields[name] = LevelField.of(one, column, moment[having], customer[having])
-        else:
-            assert isinstance(one, NumericField)
+        elif isinstance(one, NumericField):
             fields[name] = NumberField.of(one, column, times[having], n_components)
+        else:
+            raise TypeError(
+                f"Field {name!r} is {column.type.name}; the model has no density for "
+                "fields of this type."
+            )
     return LearnedEvents(
         encoder,
         scale,
@@ -252,7 +251,8 @@ def learn_events(
 def _refuse_vectors(log: Log) -> None:
     """Raise a ValueError for fields that no event can be drawn with."""
     assert isinstance(log, RawLog)
-    vectors = [name for name, one in log.columns.items() if one.kind == "vector"]
+    types = {name: column.type for name, column in log.columns.items()}
+    vectors = [name for name, one in types.items() if one.encoding == "vectors"]
     if vectors:
         others = [name for name in log.fields if name not in vectors]
         raise ValueError(

@@ -11,7 +11,7 @@ from torch import nn
 
 from sklearn_seqcrm._encoding import NumericField
 from sklearn_seqcrm._recurrent.network import new_linear
-from sklearn_seqcrm._store import LONGEST, Clock, Column, moments_after
+from sklearn_seqcrm._store import Clock, Column, ScalarType
 from sklearn_seqcrm.event_model._draws import PathDraws
 from sklearn_seqcrm.event_model._time_density import (
     choose,
@@ -58,6 +58,8 @@ class NumberField:
         Type of the values in the log.
     clock : Clock
         What the times of events mean.
+    type : ScalarType
+        Type of the field.
     in_days : bool
         Whether datetimes are whole days.
     some_missing : bool
@@ -78,6 +80,7 @@ class NumberField:
     spread: float
     dtype: str
     clock: Clock
+    type: ScalarType
     in_days: bool
     some_missing: bool
     some_others: bool
@@ -116,7 +119,8 @@ class NumberField:
             float(folded.std()) or 1.0,
             column.values.dtype.str,
             clock,
-            column.kind == "datetime" and _are_days(column.values),
+            column.type,
+            column.type.are_days(column.values),
             len(known) < len(numbers) or not len(numbers),
             bool(n_others),
         )
@@ -181,19 +185,14 @@ class NumberField:
         is_atom = atom > _MISSING
         numbers[is_atom] = self.atoms[atom[is_atom] - 1]
         numbers[atom == _MISSING] = np.nan
-        if np.dtype(self.dtype).kind != "M":
-            return Column(numbers.astype(self.dtype))
-        step = 86_400 if self.in_days else 1  # to the day, or to the second
-        moments = moments_after(numbers, times, self.clock, step)
-        # No later than what the type can hold, nor earlier: an overflow would be both.
-        last = np.array([LONGEST]).view(self.dtype).astype("M8[s]")
-        first = (-last.view("int64")).view("M8[s]")
-        moments = np.maximum(np.minimum(moments, last), first)
-        return Column(moments.astype(self.dtype))
+        values = self.type.from_numbers(
+            numbers, times, self.clock, self.dtype, self.in_days
+        )
+        return Column(values)
 
 
 def fold(numbers: np.ndarray, center: float, scale: float) -> np.ndarray:
-    """Numbers on the axis of components, in float64; see `NumericScale.fold`."""
+    """Numbers on the axis of components, in float64; see `NumericScale.symlog`."""
     z = (numbers - center) / scale
     return np.copysign(np.log1p(np.abs(z)), z)
 
@@ -310,8 +309,3 @@ def _resolution(values: np.ndarray, eps: float) -> tuple[float | None, int | Non
             step = int(np.gcd.reduce(np.round(whole).astype("int64"))) or 1
             return step / 10.0**decimals, decimals
     return None, None
-
-
-def _are_days(moments: np.ndarray) -> bool:
-    known = moments[~np.isnat(moments)]
-    return bool((known == known.astype("M8[D]")).all())

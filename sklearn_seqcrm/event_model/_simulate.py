@@ -179,7 +179,7 @@ class Simulator:
         self.encoders = dict(learned.encoder.fields)
         for name, one in learned.fields.items():
             if isinstance(one, LevelField):
-                self.encoders[name] = self.encoders[name].knowing(one.no_column())
+                self.encoders[name] = self.encoders[name].prepared_for(one.no_column())
 
     def run(
         self,

@@ -384,7 +384,7 @@ def _type_of(column: Column) -> str:
     """What all parts of a field must have in common, in words."""
     told = [str(column.values.dtype)]
     told += [f"{size} components" for size in column.values.shape[1:]]
-    return f"{column.kind} ({', '.join(told)})"
+    return f"{column.type} ({', '.join(told)})"
 
 
 def _write_index(index: pd.Index, path: Path, name: str) -> dict[str, Any]:

@@ -24,14 +24,6 @@ from sklearn_seqcrm.events._moments import calendar_step
 from sklearn_seqcrm.events._read import Events, chosen_among
 from sklearn_seqcrm.events._time_range import refuse_wide
 
-# What can be made of the values of each kind of field; the first is the default.
-_CHOICES = {
-    "numeric": ("sum", "mean", "min", "max", "first", "last", "count_distinct"),
-    "categorical": ("most_frequent", "first", "last", "count_distinct"),
-    "datetime": ("last", "first", "min", "max", "count_distinct"),
-    "vector": ("mean", "first", "last"),
-}
-
 
 def resample_events(
     log: Any,
@@ -177,7 +169,8 @@ def _summaries(
     chosen_among(list(chosen), log.fields, "the log", "how")
     summaries = {}
     for name in log.fields:
-        allowed = _CHOICES[log.column(name).kind]
+        its_type = log.column(name).type
+        allowed = its_type.resampling
         summaries[name] = chosen.get(name, allowed[0])
         if kinds is not None and name == kinds.field and name in chosen:
             raise ValueError(
@@ -187,7 +180,7 @@ def _summaries(
         if summaries[name] not in allowed:
             raise ValueError(
                 f"how={{{name!r}: {summaries[name]!r}}} cannot be, as the field is "
-                f"{log.column(name).kind}; it can be one of {list(allowed)}."
+                f"{its_type}; it can be one of {list(allowed)}."
             )
     return summaries
 

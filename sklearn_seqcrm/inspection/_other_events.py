@@ -65,7 +65,7 @@ def _moved(
     A datetime keeps its distance from its event.
     """
     values, unit = column.values.copy(), timeline.clock.unit
-    if column.kind == "datetime" and unit is not None:
+    if column.type.is_relative and unit is not None:
         # As lengths, since a far date has more ticks of a fine unit than int64 holds.
         shift = (timeline.times[to] - timeline.times[of]).view(f"m8[{unit}]")
         values[to] = values[of] + shift.astype(values.dtype.str.replace("M8", "m8"))

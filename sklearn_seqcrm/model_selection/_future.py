@@ -14,8 +14,6 @@ from sklearn_seqcrm._ragged import NO_ROW, look_up, ranges
 from sklearn_seqcrm._store import Column, RawLog, Timeline
 from sklearn_seqcrm.events import HistoryArray
 
-_DAY = np.timedelta64(1, "D")
-
 
 class Future(NamedTuple):
     """What lies at or after one cutoff in a log.
@@ -188,15 +186,7 @@ def _next(time: float, clock: Any) -> Any:
 def _rewrite(column: Column, index: np.ndarray) -> Column:
     """The column with another value at every one of some events."""
     values = column.values.copy()
-    old = values[index]
-    if column.categories is not None:
-        # The next level; missing counts as one.
-        values[index] = (old + 2) % (len(column.categories) + 1) - 1
-    elif column.kind == "datetime":
-        values[index] = np.where(np.isnat(old), np.datetime64(0, "D"), old + _DAY)
-    else:
-        with np.errstate(over="ignore"):
-            values[index] = np.where(np.isfinite(old), 2 * np.abs(old) + 1, 1)
+    values[index] = column.type.changed(values[index], column.categories)
     return Column(values, column.categories)
 
 

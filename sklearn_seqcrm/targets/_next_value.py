@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._sklearn_compat import StrOptions, validate_params
@@ -130,18 +129,15 @@ def next_value(
     """
     windows = windows_after(X, horizon, gap, history, kinds, kind_field, endless=True)
     column = windows.log.column(field)
-    if column.kind == "vector":
+    if column.type.encoding == "vectors":
         raise ValueError(
-            f"Field {field!r} is vector, and next_value has one number, date or level "
-            "for each row."
+            f"Field {field!r} is {column.type}, and next_value has one number, date or "
+            "level for each row."
         )
     at = windows.next_events()
     found = at >= 0
-    missing: Any = "NaT" if column.kind == "datetime" else np.nan
-    if column.categories is not None:
-        missing = -1
-    values: Any = np.full(len(at), missing, dtype=column.values.dtype)
-    values[found] = column.values[at[found]]
-    if column.categories is not None:
-        values = pd.Categorical.from_codes(values, categories=column.categories)
-    return to_target(values, windows, censored, "next_value")
+    values = column.without_values(len(at))
+    values.values[found] = column.values[at[found]]
+    # With all levels, the same ones for every set of rows.
+    target = column.type.to_pandas(*values)
+    return to_target(target, windows, censored, "next_value")

@@ -5,11 +5,10 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 
-from sklearn_seqcrm._encoding import _encode_rows, _fields
-from sklearn_seqcrm._encoding._fields import Vocabulary
-from sklearn_seqcrm._encoding._learn import learn
-from sklearn_seqcrm._ragged._segments import BLOCK, ranges, visible_segments
-from sklearn_seqcrm._store._columns import Column
+from sklearn_seqcrm._encoding import Vocabulary, _encode_rows, _fields, learn
+from sklearn_seqcrm._ragged import ranges, visible_segments
+from sklearn_seqcrm._ragged._segments import BLOCK
+from sklearn_seqcrm._store import Column
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.testing._small_data import make_table
@@ -31,7 +30,8 @@ def test_a_block_of_events_is_encoded_by_itself(n, monkeypatch):
         columns = {
             k: c.take(index[some]).trimmed() for k, c in rows.log.columns.items()
         }
-        channels, codes = encoder.encode(columns, times[some], gaps[some])
+        channels, codes = encoder.layout.empty(len(times[some]))
+        encoder.encode(columns, times[some], gaps[some], out=(channels, codes))
         for log in (whole, parts):
             assert_array_equal(channels, log.channels[some])
             assert_array_equal(codes, log.codes[some])
@@ -44,7 +44,11 @@ def test_a_vocabulary_prepared_for_one_log_reads_any(few_levels, monkeypatch):
     vocabulary = Vocabulary(pd.Index(["b", "c"]), rare=pd.Index(["d"]))
     values = np.array([0, 1, 2, -1], "int32")
     own, other = (Column(values, pd.Index([*levels])) for levels in ("bcd", "abd"))
-    for one in (vocabulary, vocabulary.knowing(own), vocabulary.knowing(other)):
+    for one in (
+        vocabulary,
+        vocabulary.prepared_for(own),
+        vocabulary.prepared_for(other),
+    ):
         assert_array_equal(one.encode(own, values)[0], [2, 3, 4, 1])
         assert_array_equal(one.encode(other, values)[0], [0, 2, 4, 1])
         # Of fewer events than levels, only theirs are looked up.

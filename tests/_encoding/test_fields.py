@@ -5,10 +5,9 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_seqcrm._encoding._fields import Training, VectorField
-from sklearn_seqcrm._encoding._learn import learn
-from sklearn_seqcrm._store._clock import Clock
-from sklearn_seqcrm._store._columns import Column
+from sklearn_seqcrm._encoding import VectorField, learn
+from sklearn_seqcrm._encoding._fields import Training
+from sklearn_seqcrm._store import Clock, Column
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 
@@ -17,8 +16,10 @@ NAN = np.nan
 
 def learned(vectors):
     column = Column(np.array(vectors, "float32"))
-    times = np.zeros(len(column.values))
-    return VectorField.learn(column, Training(times, Clock("float64"), 0, None))
+    n = len(column.values)
+    runs = np.zeros(1, "int64"), np.array([n])
+    training = Training(np.zeros(n), Clock("float64"), 0, None, runs)
+    return VectorField.learn(column, training)
 
 
 def encoded(field, vectors):

@@ -182,9 +182,9 @@ def test_columns_of_memory_and_of_disk_are_one(tables, monkeypatch):
     encoder = HistoryEncoder().fit(tables[0])
     parts = [encoder.transform(X)[["history"]] for X in tables]
     reads = []
-    encoded = _encode_rows._Encoded.__getitem__
+    encoded = _encode_rows.OnDemandNumbers.__getitem__
     monkeypatch.setattr(
-        _encode_rows._Encoded,
+        _encode_rows.OnDemandNumbers,
         "__getitem__",
         lambda self, index: reads.append(1) or encoded(self, index),
     )

@@ -124,7 +124,7 @@ TABLES = {
 @pytest.mark.parametrize("table", TABLES)
 def test_tables(table):
     column = EventLog(TABLES[table](), "who", "day").column("vector")
-    assert column.kind == "vector"
+    assert column.type.name == "vector"
     assert column.values.dtype == "float32"
     np.testing.assert_array_equal(column.values, STORED)
 

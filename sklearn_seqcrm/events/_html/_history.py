@@ -219,7 +219,7 @@ def _last_events(shown: Shown) -> str:
     )
 
 
-_WIDTH, _HEIGHT, _N_BARS = 360, 20, 90
+_ROW_WIDTH, _ROW_HEIGHT, _ROW_BARS = 360, 20, 90
 _MOST_ROWS = 10
 
 
@@ -262,16 +262,17 @@ def _row(rows: Rows, i: int, ends: tuple[Any, Any]) -> list[str]:
     when = escaped(moment(clock.as_scalar(cutoff), *map(clock.as_scalar, ends)))
     customer = escaped(log.customers[code]) if code >= 0 else "unknown to the log"
     x = places(log.timeline.times[start:stop], *ends)
-    at = np.minimum((x * _N_BARS).astype("int64"), _N_BARS - 1)
-    counts = np.bincount(at, minlength=_N_BARS)
-    here = 4 + (_WIDTH - 8) * places(np.array([cutoff]), *ends)[0]
+    at = np.minimum((x * _ROW_BARS).astype("int64"), _ROW_BARS - 1)
+    counts = np.bincount(at, minlength=_ROW_BARS)
+    here = 4 + (_ROW_WIDTH - 8) * places(np.array([cutoff]), *ends)[0]
     # Roots, so that one event is seen beside a hundred.
     heights = np.sqrt(counts / max(1, counts.max()))
     n_events = counted(int(stop - start), "event")
     parts = [
-        rule(4, _HEIGHT - 2, here, _HEIGHT - 2),
-        bars(heights, 4, _HEIGHT - 2, _WIDTH - 8, _HEIGHT - 5, gap=0.5),
-        rule(here, 1, here, _HEIGHT - 1, width=2),
+        rule(4, _ROW_HEIGHT - 2, here, _ROW_HEIGHT - 2),
+        bars(heights, 4, _ROW_HEIGHT - 2, _ROW_WIDTH - 8, _ROW_HEIGHT - 5, gap=0.5),
+        rule(here, 1, here, _ROW_HEIGHT - 1, width=2),
     ]
-    image = picture(_WIDTH, _HEIGHT, f"{n_events} up to the cutoff {when}", parts)
+    label = f"{n_events} up to the cutoff {when}"
+    image = picture(_ROW_WIDTH, _ROW_HEIGHT, label, parts)
     return [customer, f"{stop - start:,}", image, when]

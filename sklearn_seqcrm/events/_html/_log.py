@@ -45,10 +45,8 @@ def log_html(log: RawLog) -> str:
     if not len(log):
         return block(line(head))
     first, last = log.time_span
-    time, until = (
-        escaped(log.names[1]),
-        escaped(moment(log.observed_until, first, last)),
-    )
+    time = escaped(log.names[1])
+    until = escaped(moment(log.observed_until, first, last))
     ends = [escaped(moment(end, first, last)) for end in (first, last)]
     when = f"{time} from {ends[0]} to {ends[1]}, recorded until {until}"
     pictures = _events_over_time(log, ends) + _lengths(log.timeline.counts)
@@ -96,7 +94,7 @@ def _fields(log: RawLog) -> str:
     """Type, missing share and values of each field."""
     columns = list(log.columns.items())
     rows = [
-        [escaped(name), _kind(column), _missing(column), _values(column)]
+        [escaped(name), _type(column), _missing(column), _values(column)]
         for name, column in columns[:_MOST_FIELDS]
     ]
     n_more = len(columns) - len(rows)
@@ -106,12 +104,12 @@ def _fields(log: RawLog) -> str:
     return table(["field", "type", "missing", "values"], rows) + more
 
 
-def _kind(column: Column) -> str:
-    if column.kind == "vector":
-        return f"vector, {counted(column.values.shape[1], 'component')}"
-    if column.categories is None:
-        return column.kind
-    return f"{column.kind}, {counted(len(column.categories), 'level')}"
+def _type(column: Column) -> str:
+    parts = [str(column.type)]
+    parts += [counted(size, "component") for size in column.values.shape[1:]]
+    if column.categories is not None:
+        parts.append(counted(len(column.categories), "level"))
+    return ", ".join(parts)
 
 
 def _missing(column: Column) -> str:
@@ -124,37 +122,47 @@ def _missing(column: Column) -> str:
 
 
 def _values(column: Column) -> str:
-    """Most frequent levels, or quartiles between the ends."""
+    """Return a summary of the values as HTML, see `SUMMARIES`."""
     present = column.values[column.is_present()]
     if not len(present):
         return "none"
-    if column.categories is not None:
-        return _levels(present, column.categories)
-    some = present[:: -(-len(present) // _SOME_EVENTS)]
-    if column.kind == "datetime":
-        low, high = pd.Timestamp(present.min()), pd.Timestamp(present.max())
-        return (
-            f"{escaped(moment(low, low, high))} to {escaped(moment(high, low, high))}"
-        )
+    return column.type.pick(SUMMARIES, by="summary")(present, column.categories)
+
+
+def _quartiles(values: np.ndarray, levels: pd.Index | None) -> str:
+    """Summarise numbers by their ends and quartiles."""
+    some = values[:: -(-len(values) // _SOME_EVENTS)]
     finite = some[np.isfinite(some)]
     if not len(finite):
         return "infinite"
     low, middle, high = np.quantile(finite, [0.25, 0.5, 0.75])
     return (
-        f"{_short(present.min())} to {_short(present.max())}, median {_short(middle)}, "
+        f"{_short(values.min())} to {_short(values.max())}, median {_short(middle)}, "
         f"quartiles {_short(low)} and {_short(high)}"
     )
 
 
-def _levels(codes: np.ndarray, levels: pd.Index) -> str:
-    counts = np.bincount(codes, minlength=len(levels))
+def _range(values: np.ndarray, levels: pd.Index | None) -> str:
+    """Summarise times by the first and the last."""
+    ends = [pd.Timestamp(values.min()), pd.Timestamp(values.max())]
+    return " to ".join(escaped(moment(end, *ends)) for end in ends)
+
+
+def _frequent(values: np.ndarray, levels: pd.Index | None) -> str:
+    """Summarise codes by the most frequent levels."""
+    assert levels is not None
+    counts = np.bincount(values, minlength=len(levels))
     largest = np.argsort(-counts, kind="stable")[:_MOST_LEVELS]
     shown = [
-        f"{escaped(levels[i], 24)} {100 * counts[i] / len(codes):.2g}%"
+        f"{escaped(levels[i], 24)} {100 * counts[i] / len(values):.2g}%"
         for i in largest.tolist()
         if counts[i]
     ]
     return ", ".join(shown) + (", …" if len(levels) > _MOST_LEVELS else "")
+
+
+# By `FieldType.summary`.
+SUMMARIES = {"levels": _frequent, "quartiles": _quartiles, "range": _range}
 
 
 def _short(number: Any) -> str:

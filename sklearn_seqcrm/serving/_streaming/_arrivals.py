@@ -289,7 +289,7 @@ def _read(
     if isinstance(events, EventLog):
         timeline = events.timeline
         columns = fields.complete(events.columns, len(events), what, kind)
-        columns = dict(fitting_columns(columns, encoder.kinds, what))
+        columns = dict(fitting_columns(columns, encoder.schema, what))
         codes = np.repeat(np.arange(events.n_customers), timeline.counts)
         times = timeline.times
         if timeline.clock != encoder.clock:

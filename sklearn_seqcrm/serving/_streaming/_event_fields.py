@@ -1,41 +1,34 @@
-"""A single event as numbers, without a table: what it takes a service to score one.
+"""Read and encode a single event without a table, as fast as a service needs it.
 
-In a log that was merged of several kinds of events, an event has the fields of its
-kind. All others are missing, whatever the event holds; `EventLog.append` reads it so.
+In a log that was merged from several kinds of events, an event has the fields of its
+kind. All others are missing, whatever the event holds, as for `EventLog.append`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 import narwhals.stable.v1 as nw
 import numpy as np
 
-from sklearn_seqcrm._encoding import (
-    CALENDAR_WEIGHT,
-    MISSING,
-    UNSEEN,
-    EventEncoder,
-    NumericField,
-    VectorField,
-    Vocabulary,
-)
+from sklearn_seqcrm._encoding import MISSING, UNSEEN, EventEncoder, NumericScale
 from sklearn_seqcrm._store import Column
 from sklearn_seqcrm.serving._streaming._field_readers import reader_of
 
 
 class EventFields:
-    """Reads all fields of events; of an event of some kind, those of that kind.
+    """Readers of all fields of events; an event has the fields of its kind.
 
     Parameters
     ----------
     encoder : EventEncoder
-        What was learned of the history column.
+        Fitted encoder of the history column.
     """
 
     def __init__(self, encoder: EventEncoder) -> None:
-        self._readers = {name: reader_of(encoder, name) for name in encoder.kinds}
+        self._readers = {name: reader_of(encoder, name) for name in encoder.schema}
         self._kinds = encoder.merged_from
 
     @property
@@ -49,21 +42,21 @@ class EventFields:
         Parameters
         ----------
         event : mapping of str to object
-            An event; what its kind does not have is not looked at.
+            An event; fields that its kind does not have are ignored.
         what : str
             How an error names it.
 
         Returns
         -------
         dict of str to object
-            What `FieldReader.read` returns for each field.
+            Values in canonical form, see `FieldReader.read`.
 
         Raises
         ------
         KeyError
-            If a field is not there.
+            If a field is lacking.
         TypeError, ValueError
-            If a value, or the kind, is refused.
+            If a value or the kind is refused.
         """
         needed = list(self._readers)
         if self._kinds is not None:
@@ -77,7 +70,7 @@ class EventFields:
         return found | {name: self._readers[name].read(event[name]) for name in needed}
 
     def join(self, events: Sequence[Mapping[str, Any]]) -> dict[str, Column]:
-        """Make columns of what `read` returned for some events."""
+        """Make columns of values that `read` returned for some events."""
         return {
             name: reader.join([event[name] for event in events])
             for name, reader in self._readers.items()
@@ -95,7 +88,7 @@ class EventFields:
         what : str
             How an error names it.
         kind : str or None, default=None
-            Kind of all events. None: a column has it, where there are kinds.
+            Kind of all events. None: a column has the kinds, if there are any.
         """
         n, no_event = len(table), np.zeros(len(table), dtype=bool)
         if self._kinds is None:
@@ -124,7 +117,7 @@ class EventFields:
     def complete(
         self, columns: Mapping[str, Column], n: int, what: str, kind: str | None = None
     ) -> dict[str, Column]:
-        """The fields of a log of n events, missing where their kinds lack them.
+        """Return the fields of a log, missing where kinds of events lack them.
 
         Parameters
         ----------
@@ -153,13 +146,13 @@ class EventFields:
         return found
 
     def _of_kind(self, kind: Any, n: int) -> Column:
-        """The field of kinds of n events of one kind."""
+        """Return the kind field of n events of one kind."""
         assert self._kinds is not None
         reader = self._readers[self._kinds.field]
         return reader.join([reader.read(kind)] * n)
 
     def _fields_of(self, kind: Any) -> list[str]:
-        """Fields that an event of a kind has: all, if training had no such kind."""
+        """Return the fields of a kind of events: all, if training had no such kind."""
         assert self._kinds is not None
         if kind not in self._kinds.fields:
             return list(self._readers)
@@ -169,7 +162,7 @@ class EventFields:
     def _foreign(
         self, kinds: Column, name: str, columns: Sequence[str], what: str
     ) -> np.ndarray:
-        """Which events are of kinds without a field, shape (n,), bool."""
+        """Tell which events are of kinds without a field, shape (n,), bool."""
         assert self._kinds is not None
         assert kinds.categories is not None
         field = self._kinds.field
@@ -189,7 +182,7 @@ class EventFields:
 
 
 def refuse_lost(event: Mapping[str, Any], names: Sequence[str], what: str) -> None:
-    """Raise a KeyError for an event that lacks one of some fields."""
+    """Raise a KeyError if an event lacks fields."""
     lost = [name for name in names if name not in event]
     if lost:
         raise KeyError(f"{what} lacks {lost}; it has {list(event)}.")
@@ -206,54 +199,39 @@ def _refuse_lost_columns(
 
 
 class EventRowEncoder:
-    """Encodes an event as `EventEncoder.encode` does a table of one.
+    """Encode one event as `EventEncoder.encode` does a table of one, but faster.
 
     Parameters
     ----------
     encoder : EventEncoder
-        What was learned of the history column.
+        Fitted encoder of the history column.
     """
 
     def __init__(self, encoder: EventEncoder) -> None:
         self._encoder = encoder
         self._fields = EventFields(encoder)
-        self._codes = {
-            name: _codes_of(one)
-            for name, one in encoder.fields.items()
-            if isinstance(one, Vocabulary)
-        }
-        self._vectors = {
-            name: one
-            for name, one in encoder.fields.items()
-            if isinstance(one, VectorField)
-        }
-        numeric = {
-            n: f for n, f in encoder.fields.items() if isinstance(f, NumericField)
-        }
-        self._days = [n for n in numeric if encoder.kinds[n] == "datetime"]
-        self._numeric = list(numeric)
-        self._marked = [n for n, one in encoder.fields.items() if one.some_missing]
-        # The scales of all fields as one, of arrays.
-        if numeric:
-            scales = [one.scale for one in numeric.values()]
-            self._scale = scales[0]._replace(
-                center=np.array([one.center for one in scales]),  # type: ignore[arg-type]
-                scale=np.array([one.scale for one in scales]),  # type: ignore[arg-type]
-            )
+        fields, layout = encoder.fields, encoder.layout
+        self._codes = [
+            (name, {None: MISSING, **dict(fields[name].code_of_each())})  # type: ignore[attr-defined]
+            for name in layout.codes
+        ]
+        self._facts = list(layout.channels[: layout.n_decayed])
+        self._vectors = [(n, layout.of_fields[n].values) for n, _ in layout.vectors]
+        marks = [(name, own.mark) for name, own in layout.of_fields.items()]
+        self._marks = [(name, at) for name, at in marks if at is not None]
+        types: Any = [(name, encoder.schema[name].type) for name in self._facts]
+        # Numeric values are numbers already; to convert them would take longer.
+        self._converted = [(n, one) for n, one in types if one.name != "numeric"]
+        # The scales of all facts as one scale of arrays.
+        scales = [fields[name].scale for name in self._facts]  # type: ignore[attr-defined]
+        self._scale = NumericScale(
+            np.array([one.center for one in scales]),  # type: ignore[arg-type]
+            np.array([one.scale for one in scales]),  # type: ignore[arg-type]
+            False,
+        )
 
     def read(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Read the fields of an event, or refuse them.
-
-        Parameters
-        ----------
-        event : mapping of str to object
-            Its fields; others are not looked at.
-
-        Returns
-        -------
-        dict of str to object
-            What `FieldReader.read` returns for each.
-        """
+        """Read the fields of an event, see `EventFields.read`."""
         return self._fields.read(event, "event")
 
     def encode(
@@ -264,63 +242,40 @@ class EventRowEncoder:
         Parameters
         ----------
         values : mapping of str to object
-            What `read` returned.
+            Fields that `read` returned.
         tick : int or float
-            Its time on the clock of the encoder.
+            Time of the event on the clock of the encoder.
         gap : float
-            Ticks since the customer's event before; NaN if there is none.
+            Ticks since the customer's previous event; NaN without one.
 
         Returns
         -------
         channels : ndarray of shape (n_channels,), float32
-            As `EventEncoder.encode` returns them.
+            As `EventEncoder.encode` writes them.
         codes : ndarray of shape (n_codes,), int32
-            As well.
+            As `EventEncoder.encode` writes them.
         """
-        layout = self._encoder.layout
-        missing = {name for name, value in values.items() if value is None}
-        channels = np.empty(len(layout.channels), "float32")
-        if self._numeric:
-            numbers = {name: values[name] for name in self._numeric}
-            for name in self._days:
-                numbers[name] = self._days_of(values[name], tick)
-            array = np.array(list(numbers.values()), dtype="float64")
-            channels[: layout.n_decayed], lacks = self._scale.fold(array)
-            missing.update(np.array(self._numeric)[lacks].tolist())
-        at = layout.n_decayed
-        for name in self._marked:
-            channels[at] = name in missing
-            at += 1
-        for name, field in self._vectors.items():
-            channels[at : at + field.n_components] = _scaled(field, values[name])
-            at += field.n_components
-        center, spread = self._encoder.gap_scale
-        channels[at] = 0.0
-        if gap == gap:
-            channels[at] = (np.log1p(gap / layout.time_unit) - center) / spread
-        if layout.calendar:
-            times = np.array([tick], self._encoder.clock.dtype)
-            channels[at + 1 :] = CALENDAR_WEIGHT * layout.waves(times)[0]
-        # Unseen levels have the code 0, as in `Vocabulary`.
-        codes = [codes.get(values[name], UNSEEN) for name, codes in self._codes.items()]
-        return channels, np.array(codes, "int32")
-
-    def _days_of(self, value: np.datetime64 | None, tick: Any) -> float | None:
-        """Days after the event, or since 1970 where times are numbers."""
-        if value is None:
-            return None
-        clock = self._encoder.clock
+        layout, clock = self._encoder.layout, self._encoder.clock
         times = np.array([tick], clock.dtype)
-        return Column(np.array([value])).as_numbers(times, clock)[0]
-
-
-def _codes_of(field: Vocabulary) -> dict[Any, int]:
-    """Code of each level, and of a missing value, which is None."""
-    return {None: MISSING, **dict(field.code_of_each())}
-
-
-def _scaled(field: VectorField, vector: np.ndarray | None) -> np.ndarray:
-    """Channels of a vector, shape (n_components,)."""
-    if vector is None:
-        vector = np.full(field.n_components, np.nan, dtype="float32")
-    return field.encode(Column(vector[None]), np.zeros(1))[0][0]
+        # Of a missing vector all channels are 0.
+        channels = np.zeros(len(layout.channels), "float32")
+        missing = {name for name, value in values.items() if value is None}
+        numbers = {name: values[name] for name in self._facts}
+        for name, its_type in self._converted:
+            if name not in missing:
+                value = np.array([values[name]])
+                numbers[name] = its_type.as_numbers(value, times, clock)[0]
+        array = np.array(list(numbers.values()), dtype="float64")
+        channels[: layout.n_decayed], lacks = self._scale.symlog(array)
+        missing.update(compress(self._facts, lacks))
+        for name, at in self._vectors:
+            if name not in missing:
+                vector = Column(values[name][None])  # (1, n_components)
+                [channels[at]], _ = self._encoder.fields[name].encode(vector, times)
+        for name, at in self._marks:
+            channels[at] = name in missing
+        own = channels[None, layout.gap_channel :]  # a view, (1, n_times)
+        self._encoder.encode_times(times, np.array([gap]), out=own)
+        # Unseen levels have the code 0, as in `Vocabulary`.
+        codes = [codes.get(values[name], UNSEEN) for name, codes in self._codes]
+        return channels, np.array(codes, "int32")

@@ -114,7 +114,7 @@ class StreamedHistory:
         span = self.span_with(arrivals.times.min(), arrivals.times.max())
         encoder = self.encoder
         if len(arrivals.times) > len(arrivals.customers):  # a table of some size
-            encoder = encoder.knowing(arrivals.columns)
+            encoder = encoder.prepared_for(arrivals.columns)
         for some in portions(arrivals.offsets):
             slots = self.states.add(arrivals.customers[some])
             offsets = arrivals.offsets[some.start : some.stop + 1]
