@@ -106,14 +106,14 @@ class ViewedLog(EncodedLog):
         """Whether the events are in files, of which only what is read is in memory."""
         return self._raw.is_on_disk
 
-    # What a base class keeps as arrays, with the same meaning.
+    # The base class has arrays under these names.
 
     @property
-    def _channels(self) -> Any:
+    def _channels(self) -> Any:  # type: ignore[override]
         return self._numbers(len(self._layout.channels), self._write_channels)
 
     @property
-    def _codes(self) -> Any:
+    def _codes(self) -> Any:  # type: ignore[override]
         return self._numbers(len(self._layout.codes), self._write_codes, "int32")
 
     @property

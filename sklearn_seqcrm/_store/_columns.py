@@ -1,4 +1,4 @@
-"""Columns of any dataframe library as NumPy columns and categories."""
+"""Columns of logs: values in NumPy arrays, and levels where they are codes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from sklearn_seqcrm._store._ids import exact_ids, join_ids, kind_of_ids
 
 
 def to_series(column: nw.Series) -> pd.Series:
-    """One column as a pandas Series, without a copy where it is one already.
+    """Return a column as a pandas Series, without a copy if it is one already.
 
-    Integers, booleans and Decimals beside missing values stay what they are: floats
-    would make one of two large ids.
+    Integers, booleans and Decimals keep their type beside missing values: as floats,
+    two large ids could become equal.
     """
     native = column.to_native()
     if isinstance(native, pd.Series) and not isinstance(native.dtype, pd.ArrowDtype):
@@ -30,7 +30,8 @@ def to_series(column: nw.Series) -> pd.Series:
         naive = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
         return pd.Series(naive.to_numpy()).dt.tz_localize("UTC").dt.tz_convert(zone)
     if column.dtype in (nw.Categorical, nw.Enum):
-        # ChunkedArray.to_numpy repeats a value where a dictionary's is missing.
+        # ChunkedArray.to_numpy of dictionaries repeats a value in place of a missing
+        # one.
         values = pd.Series(column.to_numpy(), dtype=object)
         return values.mask(column.is_null().to_numpy()).astype("category")
     if column.dtype == nw.Date:
@@ -48,10 +49,11 @@ def to_series(column: nw.Series) -> pd.Series:
 
 
 def ids_of(column: nw.Series) -> pd.Series:
-    """One column of ids as a pandas Series; whole Decimals without the long way."""
-    is_polars = column.implementation.is_polars()  # which would cut fractions off
+    """Return a column of ids as a pandas Series; whole Decimals become integers."""
+    # polars would cut off fractions, and raise no error.
+    is_polars = column.implementation.is_polars()
     if column.dtype == nw.Decimal and not is_polars:
-        # Fractions, and what is longer than 64 bits, stay Python's Decimals.
+        # Fractions, and numbers of more than 64 bits, stay Decimals.
         with suppress(ValueError):
             column = column.cast(nw.Int64)
     return to_series(column)
@@ -69,7 +71,8 @@ def refuse_missing(values: pd.Series, what: str) -> None:
         )
 
 
-# Where all levels occur, mostly they do so among the first values.
+# Values that `trimmed` looks at in one go: if all levels occur, they mostly do so among
+# the first values.
 _SOME_VALUES = 2**16
 
 
@@ -79,8 +82,8 @@ class Column(NamedTuple):
     Parameters
     ----------
     values : ndarray of shape (n_events,) or (n_events, n_components)
-        Floats, datetimes, or int32 codes into `categories` (-1: missing). Of vectors
-        float32, finite, or NaN in all components where a vector is missing.
+        Values of one of the `FIELD_TYPES`, such as floats, datetimes, or int32 codes
+        into `categories`.
     categories : Index or None
         Levels of a categorical field, in ascending order.
     """
@@ -108,10 +111,10 @@ class Column(NamedTuple):
         TypeError
             If the field has no numbers, see `FieldType`.
         """
-        return self.type.as_numbers(self.values, times, clock)
+        return self.type.scalar.as_numbers(self.values, times, clock)
 
     def is_empty(self) -> bool:
-        """Tell whether all values are missing, shape of none included."""
+        """Tell whether all values are missing, or there are none."""
         return not self.is_present().any()
 
     def is_present(self) -> np.ndarray:
@@ -119,13 +122,13 @@ class Column(NamedTuple):
         return self.type.is_present(self.values)
 
     def without_values(self, n_events: int) -> Column:
-        """A column of the same type in which every value is missing."""
+        """Return a column of the same type in which every value is missing."""
         shape = (n_events, *self.values.shape[1:])
         values = np.full(shape, self.type.missing, dtype=self.values.dtype)
         return Column(values, self.categories)
 
     def missing_where(self, where: np.ndarray) -> Column:
-        """The column without its values at some events; `where` is boolean."""
+        """Return the column with values missing at some events; `where` is boolean."""
         values = self.values.copy()
         values[where] = self.without_values(1).values
         return Column(values, self.categories)
@@ -135,17 +138,18 @@ class Column(NamedTuple):
         return Column(self.values[index], self.categories)
 
     def trimmed(self, more_than: int = 0) -> Column:
-        """Return the column without the levels that none of its events has.
+        """Return the column without levels that do not occur.
 
         Parameters
         ----------
         more_than : int, default=0
-            Leave a column with so many levels, or fewer, as it is.
+            Number of levels up to which a column is returned as it is.
         """
         values, levels = self
         if levels is None or len(levels) <= more_than:
             return self
-        if len(values) < len(levels):  # whose number must not cost anything
+        # The cost follows the smaller one of values and levels.
+        if len(values) < len(levels):
             used = np.unique(values)
             used = used[used >= 0]
             codes = np.where(values >= 0, np.searchsorted(used, values), -1)
@@ -160,22 +164,22 @@ class Column(NamedTuple):
         return Column(look_up(position, values), levels[occurs[:-1]])
 
     def to_pandas(self, index: np.ndarray | slice = slice(None)) -> Any:
-        """Values at some events as a user sees them.
+        """Return values at some events as a user sees them.
 
-        Categories have the levels that occur there: any other would tell what happens
-        elsewhere in the log, to another customer or after a cutoff.
+        Categories have only levels that occur there: any other one would leak an event
+        of another customer or after a cutoff.
         """
         some = Column(self.values[index], self.categories).trimmed()
         return some.type.to_pandas(*some)
 
     def stored(self, index: np.ndarray | slice = slice(None)) -> Any:
-        """Values at some events as a file gets them: vectors as rows of a matrix."""
+        """Return values at some events as files hold them: vectors as a matrix."""
         if self.values.ndim == 2:
             return self.values[index]
         return pd.Series(self.to_pandas(index))
 
     def distinct(self) -> np.ndarray:
-        """Codes from 0 on, the same where values are, shape (n_events,), int64."""
+        """Return codes from 0 on, equal for equal values, shape (n_events,), int64."""
         values = self.values
         if values.ndim == 2:
             values = np.array([vector.tobytes() for vector in values], dtype=object)
@@ -228,7 +232,7 @@ class FieldSchema(NamedTuple):
         return f"{self.type} ({self.levels}s)"
 
     def without_values(self, n_events: int) -> Column:
-        """A column of the field in which every value is missing."""
+        """Return a column of the field in which every value is missing."""
         size = () if self.n_components is None else (self.n_components,)
         values = np.full((n_events, *size), self.type.missing, self.type.dtype)
         levels = None if self.levels is None else pd.Index([], dtype=object)
@@ -238,7 +242,27 @@ class FieldSchema(NamedTuple):
 def factorize(
     series: pd.Series, name: str, what: str = "events"
 ) -> tuple[np.ndarray, pd.Index]:
-    """Codes of values, and the distinct values in ascending order (missing: -1)."""
+    """Return codes of values, -1 where missing, and the distinct values, sorted.
+
+    Parameters
+    ----------
+    series : Series of shape (n,)
+        The values.
+    name, what : str
+        Names of the column and the table, for errors.
+
+    Returns
+    -------
+    codes : ndarray of shape (n,), int32
+        Positions in `levels`.
+    levels : Index
+        Distinct values in the form of `exact_ids`.
+
+    Raises
+    ------
+    TypeError
+        If values are of several types, or of a type without an order.
+    """
     if isinstance(series.dtype, pd.CategoricalDtype):
         codes, levels = series.cat.codes.to_numpy(), series.cat.categories
         used = np.unique(codes)
@@ -252,14 +276,14 @@ def factorize(
         levels = exact_ids(levels, f"values in column {name!r} of {what}")
         order = np.asarray(levels.argsort())
     except (RuntimeError, TypeError) as error:  # the former of tensors
-        kinds = sorted({type(level).__name__ for level in levels})
-        if len(kinds) == 1:
+        types = sorted({type(level).__name__ for level in levels})
+        if len(types) == 1:
             raise TypeError(
-                f"Column {name!r} holds values of the type {kinds[0]}, which have no "
+                f"Column {name!r} holds values of the type {types[0]}, which have no "
                 f"order; make text of them, for example {what}[{name!r}].astype(str)."
             ) from error
         raise TypeError(
-            f"Column {name!r} mixes values of the types {', '.join(kinds)}; make them "
+            f"Column {name!r} mixes values of the types {', '.join(types)}; make them "
             f"one type, for example {what}[{name!r}].astype(str)."
         ) from error
     if len(order) and (order[1:] < order[:-1]).any():
@@ -271,20 +295,20 @@ def factorize(
 
 
 def _distinct(series: pd.Series, name: str) -> tuple[np.ndarray, pd.Index]:
-    """Codes of values, and the distinct values in order of appearance."""
+    """Return codes of values, and the distinct values in order of appearance."""
     try:
         codes, levels = pd.factorize(series)
     except (TypeError, ValueError) as error:  # the latter of memoryviews
-        kind = type(series.dropna().iloc[0]).__name__
+        its_type = type(series.dropna().iloc[0]).__name__
         raise TypeError(
-            f"Column {name!r} holds values of the type {kind}, which is no category; "
-            "leave it out of fields, or make a column of each part."
+            f"Column {name!r} holds values of the type {its_type}, which is no "
+            "category; leave it out of fields, or make a column of each part."
         ) from error
     return codes, pd.Index(levels)
 
 
 def _of_one_type(columns: Mapping[str, Column], field: str) -> dict[str, Column]:
-    """The same field of several logs as one type, datetimes in the finest unit.
+    """Return a field of several logs as columns of one type.
 
     A column without any value takes the type of the others.
 
@@ -323,14 +347,14 @@ def scatter(
     n_events: int,
     field: str,
 ) -> Column:
-    """Write the same field of several logs into its places in one.
+    """Join a field of several logs into one column.
 
     Parameters
     ----------
     parts : mapping of str to Column
         The field in those logs that have it, by the name of the log.
     places : mapping of str to ndarray or slice
-        Where the events of each log belong.
+        Positions of the events of each log in the joint column.
     n_events : int
         Number of events of all logs.
     field : str
@@ -339,7 +363,7 @@ def scatter(
     Returns
     -------
     Column of n_events
-        Missing in the events of logs that do not have the field.
+        Missing for events of logs without the field.
     """
     alike = _of_one_type(parts, field)
     dtypes: Sequence[Any] = [part.values.dtype for part in alike.values()]
@@ -358,7 +382,7 @@ def scatter(
 def _in_joint_codes(
     parts: Mapping[str, Column], levels: Mapping[str, pd.Index], field: str
 ) -> tuple[dict[str, Column], pd.Index]:
-    """The same categorical field of several logs with the levels of all of them."""
+    """Return a categorical field of several logs with the levels of all of them."""
     first = next(iter(levels.values()))
     if all(own.equals(first) and own.dtype == first.dtype for own in levels.values()):
         return dict(parts), first
@@ -373,7 +397,7 @@ def _in_joint_codes(
 
 
 def stack_columns(logs: Sequence[Mapping[str, Column]]) -> dict[str, Column]:
-    """Put the same fields of several logs behind one another."""
+    """Concatenate the fields of several logs."""
     first, lengths = logs[0], []
     for columns in logs:
         if set(columns) != set(first):

@@ -84,11 +84,12 @@ class FieldType(ABC):
     def to_pandas(self, values: np.ndarray, levels: pd.Index | None) -> Any:
         """Return values as a user sees them, a column of a DataFrame."""
 
-    @abstractmethod
     def unified(
         self, arrays: Mapping[str, np.ndarray], field: str
     ) -> dict[str, np.ndarray]:
-        """Return values of several logs so that one array can hold them.
+        """Return values of several logs in a form that one array can hold.
+
+        By default they are in such a form.
 
         Parameters
         ----------
@@ -96,14 +97,21 @@ class FieldType(ABC):
             Values by the name of their log, all of this type.
         field : str
             Name of the field, for errors.
+
+        Raises
+        ------
+        ValueError
+            If no array can hold them all.
         """
+        return dict(arrays)
 
     @abstractmethod
     def changed(self, values: np.ndarray, levels: pd.Index | None) -> np.ndarray:
         """Return another valid value for each, to test whether a model reads it."""
 
-    def as_numbers(self, values: np.ndarray, times: np.ndarray, clock: Clock) -> Any:
-        """Raise a TypeError: only a `ScalarType` has numbers."""
+    @property
+    def scalar(self) -> ScalarType:
+        """The type itself, if it is one of scalars; otherwise a TypeError."""
         raise TypeError(f"Fields of the type {self} are not numbers.")
 
     def pick(self, options: Mapping[str, Any], by: str = "encoding") -> Any:
@@ -140,7 +148,10 @@ class FieldType(ABC):
 
 
 class CategoricalType(FieldType):
-    """Codes into the levels of the column, -1 where a value is missing."""
+    """Codes into the levels of the column, -1 where a value is missing.
+
+    `scatter` joins the levels of several logs, and with them the codes.
+    """
 
     name, dtype, missing = "categorical", "int32", -1
     encoding, summary, is_relative = "levels", "levels", False
@@ -154,11 +165,6 @@ class CategoricalType(FieldType):
 
     def to_pandas(self, values: np.ndarray, levels: pd.Index | None) -> Any:
         return pd.Categorical.from_codes(values, categories=levels)
-
-    def unified(
-        self, arrays: Mapping[str, np.ndarray], field: str
-    ) -> dict[str, np.ndarray]:
-        return dict(arrays)  # `scatter` joins the levels, and with them the codes
 
     def changed(self, values: np.ndarray, levels: pd.Index | None) -> np.ndarray:
         assert levels is not None
@@ -214,6 +220,10 @@ class ScalarType(FieldType):
     encoding = "numbers"
     takes: str
     numbers_are: str
+
+    @property
+    def scalar(self) -> ScalarType:
+        return self
 
     @abstractmethod
     def from_series(self, series: pd.Series) -> np.ndarray | None:
@@ -327,11 +337,6 @@ class NumericType(ScalarType):
 
     def are_days(self, values: np.ndarray) -> bool:
         return False
-
-    def unified(
-        self, arrays: Mapping[str, np.ndarray], field: str
-    ) -> dict[str, np.ndarray]:
-        return dict(arrays)
 
     def changed(self, values: np.ndarray, levels: pd.Index | None) -> np.ndarray:
         return _other_numbers(values)

@@ -119,8 +119,8 @@ class NumberField:
             float(folded.std()) or 1.0,
             column.values.dtype.str,
             clock,
-            column.type,
-            column.type.are_days(column.values),
+            column.type.scalar,
+            column.type.scalar.are_days(column.values),
             len(known) < len(numbers) or not len(numbers),
             bool(n_others),
         )

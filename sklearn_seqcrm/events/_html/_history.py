@@ -24,8 +24,8 @@ from sklearn_seqcrm.events._html._drawing import (
     word,
 )
 
-_WIDTH, _LANE, _MARGIN, _LABELS = 640, 22, 14, 112
-# Dots of more events would hide each other: then bars count them.
+_WIDTH, _LANE, _MARGIN, _LABELS = 640, 22, 14, 112  # pixels
+# Dots of more events would hide one another; bars count them instead.
 _MOST_DOTS = 120
 _N_BARS = 128
 _MOST_LANES = 6
@@ -33,12 +33,12 @@ _MOST_EVENTS, _MOST_FIELDS, _FIELDS_OF_A_DOT = 6, 10, 4
 
 
 class Shown(NamedTuple):
-    """What a history shows.
+    """Content of one history.
 
     Parameters
     ----------
     customer : object
-        Id of the customer, None if the log does not know them.
+        Id of the customer; None if the log does not have it.
     cutoff : Timestamp, int or float
         The cutoff.
     times : Index of shape (n_events,)
@@ -46,9 +46,9 @@ class Shown(NamedTuple):
     fields : DataFrame of shape (n_events, n_fields)
         Their fields.
     places : ndarray of shape (n_events,)
-        Where the times are between the first of them, 0, and the cutoff, 1.
+        Positions of the times between the first one, 0, and the cutoff, 1.
     kind_field : str or None
-        Field that tells kinds of events apart, if the log was merged from some.
+        Field with the kinds of events, if the log has kinds.
     """
 
     customer: Any
@@ -59,17 +59,17 @@ class Shown(NamedTuple):
     kind_field: str | None
 
     def moment(self, time: Any) -> str:
-        """A time as text, as exactly as the span of the events asks for."""
+        """Return a time as text, with a precision that fits the span of the events."""
         return moment(time, self.times[0] if len(self.times) else time, self.cutoff)
 
 
 class Lanes(NamedTuple):
-    """Events sorted into lines, one for each level of a field.
+    """Events grouped into lines, one for each level of a field.
 
     Parameters
     ----------
     names : list of str
-        Names of the lines; one without a name where no field sorts events.
+        Names of the lines; one empty name if no field groups the events.
     of_event : ndarray of shape (n_events,), int64
         Line of each event.
     """
@@ -79,9 +79,9 @@ class Lanes(NamedTuple):
 
 
 def history_html(shown: Shown) -> str:
-    """A history as HTML: when, a timeline, and its last events in a table.
+    """Return a history as HTML: dates, a timeline, and a table of the last events.
 
-    Its size is bounded, however many events and fields there are.
+    Its size is bounded for any number of events and fields.
     """
     customer = escaped(shown.customer)
     who = f"<b>{customer}</b>, " if customer else "unknown customer, "
@@ -95,7 +95,7 @@ def history_html(shown: Shown) -> str:
 
 
 def _timeline(shown: Shown, head: str) -> str:
-    """Events from the first one to the cutoff, on a line for each kind."""
+    """Return a picture of events from the first one to the cutoff, in lanes."""
     lane_field = _lane_field(shown)
     lanes = _lanes(shown.fields, lane_field)
     left = _MARGIN if lane_field is None else _LABELS
@@ -130,7 +130,7 @@ def _middle(lane: int) -> float:
 
 
 def _lane_field(shown: Shown) -> Any:
-    """The field whose levels have a line each; None if no field has few levels."""
+    """Return the field whose levels have a lane each; None if none has few levels."""
     if shown.kind_field is not None:
         return shown.kind_field
     for name, column in shown.fields.items():
@@ -142,7 +142,7 @@ def _lane_field(shown: Shown) -> Any:
 
 
 def _lanes(fields: pd.DataFrame, lane_field: Any) -> Lanes:
-    """Sort events into lines, frequent levels first; the rare share the last."""
+    """Group events into lanes, frequent levels first; rare ones share the last."""
     if lane_field is None:
         return Lanes([""], np.zeros(len(fields), dtype="int64"))
     levels = fields[lane_field].astype(object)
@@ -156,7 +156,7 @@ def _lanes(fields: pd.DataFrame, lane_field: Any) -> Lanes:
 
 
 def _size_field(fields: pd.DataFrame) -> Any:
-    """The first field of numbers that are not all the same; None without one."""
+    """Return the first field of numbers that are not all equal; None without one."""
     for name, column in fields.items():
         if column.dtype.kind == "f":
             numbers = np.abs(column.to_numpy())
@@ -167,17 +167,17 @@ def _size_field(fields: pd.DataFrame) -> Any:
 
 
 def _dots(shown: Shown, lanes: Lanes, x: np.ndarray, size_field: Any) -> list[str]:
-    """A dot for each event, which says what it was where the mouse rests on it."""
+    """Return a dot for each event, with its fields as a tooltip."""
     radius = np.full(len(x), 5.0)
     filled = np.ones(len(x), dtype=bool)
     if size_field is not None:
         numbers = np.abs(shown.fields[size_field].to_numpy())
         filled = np.isfinite(numbers)
-        # Areas as sizes, but none too small to be seen.
+        # Areas in proportion to sizes, apart from a least radius.
         share = np.where(filled, numbers, 0) / numbers[filled].max()
         radius = 2.5 + 6.5 * np.sqrt(share)
-    said = shown.fields.iloc[:, :_FIELDS_OF_A_DOT]
-    facts = {escaped(name, 20): said[name].tolist() for name in said}
+    first = shown.fields.iloc[:, :_FIELDS_OF_A_DOT]
+    facts = {escaped(name, 20): first[name].tolist() for name in first}
     dots = []
     for i, time in enumerate(shown.times):
         texts = [f"{name}: {escaped(of[i], 24)}" for name, of in facts.items()]
@@ -192,7 +192,7 @@ def _dots(shown: Shown, lanes: Lanes, x: np.ndarray, size_field: Any) -> list[st
 
 
 def _counts(lanes: Lanes, x: np.ndarray, left: float, width: float) -> list[str]:
-    """Bars that count the events of each line."""
+    """Return bars that count the events of each lane."""
     spans = np.minimum((x * _N_BARS).astype("int64"), _N_BARS - 1)
     counts = np.zeros((len(lanes.names), _N_BARS))
     np.add.at(counts, (lanes.of_event, spans), 1)
@@ -203,7 +203,7 @@ def _counts(lanes: Lanes, x: np.ndarray, left: float, width: float) -> list[str]
 
 
 def _last_events(shown: Shown) -> str:
-    """The last events as a table that opens."""
+    """Return the last events as a table that can be opened."""
     n_events, n_fields = shown.fields.shape
     last = shown.fields.iloc[-_MOST_EVENTS:, :_MOST_FIELDS]
     columns = [shown.times[-_MOST_EVENTS:].tolist()]
@@ -219,17 +219,18 @@ def _last_events(shown: Shown) -> str:
     )
 
 
+# Of the small timelines in the rows of an array.
 _ROW_WIDTH, _ROW_HEIGHT, _ROW_BARS = 360, 20, 90
 _MOST_ROWS = 10
 
 
 def histories_html(rows: Rows) -> str:
-    """Histories as HTML, of bounded size.
+    """Return histories as HTML of bounded size.
 
     Parameters
     ----------
     rows : Rows of n
-        Raw or encoded histories. No event that a row does not see is shown.
+        Raw or encoded histories. Only events that rows see are shown.
     """
     n = len(rows.codes)
     lengths = rows.stop - rows.start
@@ -241,7 +242,7 @@ def histories_html(rows: Rows) -> str:
     there = np.flatnonzero(shown.start != NO_ROW)
     if not len(there):
         return block(line(head))
-    # The rows that are shown have one axis of time.
+    # All rows share one time axis.
     filled = there[shown.stop[there] > shown.start[there]]
     times = rows.log.timeline.times
     begins = [*times[shown.start[filled]], *shown.cutoff[there]]
@@ -254,7 +255,7 @@ def histories_html(rows: Rows) -> str:
 
 
 def _row(rows: Rows, i: int, ends: tuple[Any, Any]) -> list[str]:
-    """Cells of a row."""
+    """Return the cells of a row."""
     log, code, start, stop, cutoff = rows.select(lambda column: column[i])
     if start == NO_ROW:
         return ["", "missing", "", ""]
@@ -265,7 +266,7 @@ def _row(rows: Rows, i: int, ends: tuple[Any, Any]) -> list[str]:
     at = np.minimum((x * _ROW_BARS).astype("int64"), _ROW_BARS - 1)
     counts = np.bincount(at, minlength=_ROW_BARS)
     here = 4 + (_ROW_WIDTH - 8) * places(np.array([cutoff]), *ends)[0]
-    # Roots, so that one event is seen beside a hundred.
+    # Square roots, so that one event is visible beside a hundred.
     heights = np.sqrt(counts / max(1, counts.max()))
     n_events = counted(int(stop - start), "event")
     parts = [

@@ -1,4 +1,4 @@
-"""What a notebook shows of a log: sizes, fields, and two histograms."""
+"""HTML of a log: sizes, fields, and two histograms."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from sklearn_seqcrm.events._html._drawing import (
 _WIDTH, _HEIGHT, _BASE = 300, 84, 66
 _N_BARS = 60
 _MOST_FIELDS, _MOST_LEVELS = 20, 3
-# Of more events, quartiles are those of a sample: sorting takes the time of a read.
+# Quartiles of more events are those of a sample, as sorting all of them takes seconds.
 _SOME_EVENTS = 100_000
 
 
 def log_html(log: RawLog) -> str:
-    """A log as HTML, of bounded size.
+    """Return a log as HTML of bounded size.
 
     Parameters
     ----------
     log : RawLog
-        Any log. All its events are shown, those after any cutoff as well.
+        Any log. All its events count, those after any cutoff included.
     """
     name = escaped(log.names[0])
     head = (
@@ -62,14 +62,14 @@ def _events_over_time(log: RawLog, ends: list[str]) -> str:
 
 
 def _lengths(counts: np.ndarray) -> str:
-    """Events of a customer; where lengths differ much, of ever wider bars."""
+    """Return a histogram of the events per customer, on a log scale if skewed."""
     shortest, longest = int(counts.min()), int(counts.max())
     title = f"Events per customer, median {np.median(counts):,g}"
     if longest - shortest < _N_BARS:
         heights = np.bincount(counts - shortest)
     else:
         edges = np.geomspace(shortest, longest + 1, _N_BARS // 2 + 1)
-        # Whole numbers between edges, so that no bar is empty for want of any.
+        # Edges at whole numbers, so that every bar can hold one.
         edges = np.unique(np.ceil(edges).astype("int64"))
         heights, _ = np.histogram(counts, edges)
         title += ", on a log scale"
@@ -77,7 +77,7 @@ def _lengths(counts: np.ndarray) -> str:
 
 
 def _histogram(heights: np.ndarray, title: str, low: str, high: str) -> str:
-    """Bars between two ends, with the highest one's count."""
+    """Return bars between two ends."""
     most = int(heights.max())
     parts = [
         word(6, 12, title, most=60),
@@ -91,7 +91,7 @@ def _histogram(heights: np.ndarray, title: str, low: str, high: str) -> str:
 
 
 def _fields(log: RawLog) -> str:
-    """Type, missing share and values of each field."""
+    """Return a table with type, missing share and values of each field."""
     columns = list(log.columns.items())
     rows = [
         [escaped(name), _type(column), _missing(column), _values(column)]
@@ -116,7 +116,7 @@ def _missing(column: Column) -> str:
     n_missing = int((~column.is_present()).sum())
     if n_missing in (0, len(column.values)):
         return "all" if n_missing else "none"
-    # That of a single event in a million is not none, nor all but it all.
+    # One missing value in a million is not "none", and one present value not "all".
     share = np.clip(100 * n_missing / len(column.values), 0.1, 99.9)
     return f"{share:.1f}%"
 

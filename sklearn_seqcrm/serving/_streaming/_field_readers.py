@@ -151,11 +151,11 @@ class ScalarReader(FieldReader):
 
     @property
     def takes(self) -> str:
-        return self._schema.type.takes
+        return self._schema.type.scalar.takes
 
     def _read(self, value: Any) -> Any:
         try:
-            return self._schema.type.parse(value)
+            return self._schema.type.scalar.parse(value)
         except TypeError as error:
             raise self._other_type(f"has the value {_short(value)}") from error
         except OverflowError as error:
