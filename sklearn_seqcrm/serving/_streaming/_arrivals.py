@@ -1,6 +1,6 @@
-"""Tables of new events, on the clock and with the fields that an encoder knows.
+"""Read new events: a table, a list or a log, on the clock of a fitted encoder.
 
-What is unusual in any way goes to `Clock.read`, which reads it or says what is wrong.
+Usual values take a fast path here. `Clock.read` reads or refuses all others.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from sklearn_seqcrm.serving._streaming._field_readers import error_at, refuse_su
 
 
 def tick_of(clock: Clock, value: Any, what: str, *, up: bool = True) -> Any:
-    """A moment on the axis of a clock.
+    """Return a time in ticks of a clock.
 
     Parameters
     ----------
     clock : Clock
         The clock.
     value : datetime, number or str
-        The moment.
+        The time.
     what : str
         How an error names it.
     up : bool, default=True
-        Whether a moment between two ticks is the later one.
+        Whether a time between two ticks is rounded up.
 
     Returns
     -------
@@ -61,10 +61,10 @@ def tick_of(clock: Clock, value: Any, what: str, *, up: bool = True) -> Any:
 
 
 def exact_tick_of(clock: Clock, value: Any, what: str) -> Any:
-    """The tick of an event, which is not to be rounded; as `tick_of`.
+    """Return the time of an event in ticks, as `tick_of`; refuse to round it.
 
-    Text must be in ISO 8601. What else pandas reads as a time, such as "now" or
-    "10:00", would be another moment on another day, when a service reads it again.
+    Text must be in ISO 8601. Other text that pandas parses, such as "now" or "10:00",
+    would be a different time on another day, when a restarted service reads it again.
     """
     if np.ndim(value):
         raise TypeError(f"{what} must be one time; got {type(value).__name__}.")
@@ -74,21 +74,21 @@ def exact_tick_of(clock: Clock, value: Any, what: str) -> Any:
     if tick != tick_of(clock, value, what):
         raise ValueError(
             f"{what} is {value!r}, which is finer than the unit "
-            f"{clock.unit or 'integer'} of the events that the encoder has learned "
-            "from, so that it would be rounded; round it before."
+            f"{clock.unit or 'integer'} of the training events, so that it would be "
+            "rounded; round it before."
         )
     return tick
 
 
 def days_after(value: Any, tick: Any, clock: Clock, *, aware: bool) -> float | None:
-    """Days from a tick of a clock to a datetime, as a table of one has them.
+    """Return the days from a tick to a datetime, as a table with one row has them.
 
     Parameters
     ----------
     value : object
         The datetime.
     tick : int
-        The tick; 1970 counts instead of it, if those of the clock are plain numbers.
+        The tick. If times of the clock are plain numbers, 1970 counts instead.
     clock : Clock
         The clock.
     aware : bool
@@ -97,7 +97,7 @@ def days_after(value: Any, tick: Any, clock: Clock, *, aware: bool) -> float | N
     Returns
     -------
     float or None
-        NaN for NaT; None for what is no datetime, or one of the other kind of zone.
+        NaN for NaT; None for another type, or if only one of both has a time zone.
     """
     if not isinstance(value, datetime.datetime | np.datetime64):
         return None
@@ -120,20 +120,20 @@ def _is_iso(text: str) -> bool:
 
 
 def _is_plain(clock: Clock, value: Any) -> bool:
-    """Whether a value is one of the numbers of a clock already."""
+    """Tell whether a value is a tick already."""
     if clock.dtype == "int64":
         return type(value) is int and abs(value) < 2**62
     return type(value) is float and abs(value) < np.inf
 
 
 def _split(clock: Clock, value: Any) -> tuple[int, int] | None:
-    """Whole ticks, rounded down, and what is left."""
+    """Return whole ticks, rounded down, and the remainder; None for other types."""
     if not isinstance(value, datetime.datetime | np.datetime64):
         return None
     moment = pd.Timestamp(value)
     if moment is pd.NaT or (moment.tzinfo is not None) != clock.aware:
         return None
-    # Of an aware one it is the moment in UTC.
+    # An aware datetime becomes UTC.
     number = moment.asm8.view("int64").item()
     parts = TICKS_PER_SECOND[moment.unit]
     return divmod(number * TICKS_PER_SECOND[str(clock.unit)], parts)
@@ -145,7 +145,7 @@ class Arrivals(NamedTuple):
     Parameters
     ----------
     customers : list of n hashables
-        Different customers.
+        Distinct customers.
     offsets : ndarray of shape (n + 1,), int64
         The events of customer ``i`` are ``offsets[i]:offsets[i + 1]``.
     times : ndarray of shape (n_events,)
@@ -172,7 +172,7 @@ class Arrivals(NamedTuple):
         customer, time : str
             Names of the key columns of a table.
         encoder : EventEncoder
-            What was learned of the history column.
+            Fitted encoder of the history column.
         history : str
             Name of the history column, for errors.
 
@@ -181,10 +181,11 @@ class Arrivals(NamedTuple):
         KeyError
             If a column is missing.
         TypeError
-            If a value is of a type that its field does not take, or there are no kinds.
+            If a value is of a type that its field does not take, or events are given by
+            kind although the log of training has no kinds.
         ValueError
-            If customers or times are missing, or times are of another kind or finer
-            than the encoder's, so that they would be rounded.
+            If customers or times are missing, or times are of another type or finer
+            than those of training, so that they would be rounded.
         """
         fields, what = EventFields(encoder), f"new events for {history!r}"
         sources = {what: (events, None)}
@@ -205,7 +206,7 @@ class Arrivals(NamedTuple):
                 parts[name] = part
         if not parts:
             return cls([], np.zeros(1, "int64"), np.zeros(0, encoder.clock.dtype), {})
-        if isinstance(events, EventLog):  # which is sorted
+        if isinstance(events, EventLog):  # sorted already
             counts = np.bincount(parts[what].codes, minlength=events.n_customers)
             offsets = np.append(0, np.cumsum(counts))
             return cls(events.customers.tolist(), offsets, *parts[what][2:])
@@ -238,7 +239,7 @@ class Arrivals(NamedTuple):
         return cls(customers.tolist(), offsets, times, columns)
 
     def only(self, kept: np.ndarray) -> Arrivals:
-        """Some of the events, and the customers who have one of them.
+        """Return some of the events, and the customers with at least one of them.
 
         Parameters
         ----------
@@ -257,14 +258,14 @@ class Arrivals(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """Events as they come.
+    """Events of one source, in the order in which they came.
 
     Parameters
     ----------
     codes : ndarray of shape (n_events,)
         Positions of their customers in `customers`.
     customers : Index
-        Different customers, in the form of `exact_ids`.
+        Distinct customers, in the form of `exact_ids`.
     times : ndarray of shape (n_events,)
         Times on the clock of the encoder.
     columns : dict of str to Column
@@ -285,7 +286,7 @@ def _read(
     what: str,
     kind: str | None,
 ) -> _Part:
-    """Read the events of a log, a list or a table, of one kind or any."""
+    """Read events of a log, a list or a table; `kind` is that of all, or None."""
     if isinstance(events, EventLog):
         timeline = events.timeline
         columns = fields.complete(events.columns, len(events), what, kind)
@@ -327,7 +328,7 @@ def _read(
 
 
 def _objects(values: list[Any]) -> pd.Series:
-    """A column of objects, as they are: pandas makes floats of integers beside None."""
+    """Return values as objects; pandas would make floats of integers beside None."""
     objects = np.empty(len(values), dtype=object)
     objects[:] = values
     return pd.Series(objects, dtype=object)
@@ -343,7 +344,7 @@ def _refuse_keys_lost(columns: Sequence[str], keys: Sequence[str], what: str) ->
 
 
 def _times_of(moments: pd.Series, clock: Clock, what: str) -> np.ndarray:
-    """Times on a clock, none of them rounded; text is read as `exact_tick_of` does."""
+    """Return times in ticks, as `exact_tick_of`; refuse to round them."""
     if moments.dtype == object or pd.api.types.is_string_dtype(moments.dtype):
         ticks = [exact_tick_of(clock, one, what) for one in moments]
         return np.array(ticks, dtype=clock.dtype)
@@ -353,7 +354,7 @@ def _times_of(moments: pd.Series, clock: Clock, what: str) -> np.ndarray:
         unit = clock.unit or "integer"
         raise ValueError(
             f"{finer} of {len(times)} {what} are finer than the unit {unit} of the "
-            "events that the encoder has learned from, so that they would be rounded. "
-            f"Round them before, for example by .dt.floor({unit!r})."
+            "training events, so that they would be rounded. Round them before, for "
+            f"example by .dt.floor({unit!r})."
         )
     return times
