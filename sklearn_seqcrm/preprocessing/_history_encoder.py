@@ -100,8 +100,8 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     **Time** enters as the logarithm of the interarrival time (the first event that a
     row sees has none), and as sines and cosines of the hour (unless all times are at
     the same time of day), the weekday, and the time of the year (from two years of
-    events on). No channel depends on the cutoff, so that all rows of a customer share its
-    encoded events.
+    events on). No channel depends on the cutoff, so that all rows of a customer share
+    its encoded events.
 
     **Time zones.** The zone is a parameter and not a property of the log, because a
     model must encode tomorrow's log as it encoded that of its training, whatever zone
