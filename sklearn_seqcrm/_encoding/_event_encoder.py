@@ -128,9 +128,10 @@ class EventEncoder:
             Where to write them.
         """
         center, spread = self.gap_scale
-        log_gaps = np.log1p(gaps / self.layout.time_unit)
+        scaled = (np.log1p(gaps / self.layout.time_unit) - center) / spread
         # A first event has no interarrival time; 0 is the mean of those that have.
-        out[:, 0] = np.nan_to_num((log_gaps - center) / spread)
+        scaled[np.isnan(scaled)] = 0
+        out[:, 0] = scaled
         out[:, 1:] = CALENDAR_WEIGHT * self.layout.waves(times)
 
     def prepared_for(self, columns: Mapping[str, Column]) -> EventEncoder:

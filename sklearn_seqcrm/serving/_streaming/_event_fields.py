@@ -219,6 +219,7 @@ class EventRowEncoder:
         self._vectors = [(n, layout.of_fields[n].values) for n, _ in layout.vectors]
         marks = [(name, own.mark) for name, own in layout.of_fields.items()]
         self._marks = [(name, at) for name, at in marks if at is not None]
+        self._times = slice(layout.gap_channel, None)
         types: Any = [(name, encoder.schema[name].type) for name in self._facts]
         # Numeric values are numbers already; to convert them would take longer.
         self._converted = [(n, one) for n, one in types if one.name != "numeric"]
@@ -274,8 +275,8 @@ class EventRowEncoder:
                 [channels[at]], _ = self._encoder.fields[name].encode(vector, times)
         for name, at in self._marks:
             channels[at] = name in missing
-        own = channels[None, layout.gap_channel :]  # a view, (1, n_times)
-        self._encoder.encode_times(times, np.array([gap]), out=own)
+        out = channels[None, self._times]  # a view, (1, n_times)
+        self._encoder.encode_times(times, np.array([gap]), out=out)
         # Unseen levels have the code 0, as in `Vocabulary`.
         codes = [codes.get(values[name], UNSEEN) for name, codes in self._codes]
         return channels, np.array(codes, "int32")
