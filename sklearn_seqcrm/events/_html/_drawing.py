@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -55,8 +56,10 @@ def moment(time: Any, first: Any, last: Any) -> str:
     first, last : Timestamp, int or float
         Ends of the range shown.
     """
+    if isinstance(time, float):
+        return f"{time:.6g}"
     if not isinstance(time, pd.Timestamp):
-        return f"{time:.6g}" if isinstance(time, float) else f"{time:,}"
+        return f"{time:,}" if isinstance(time, Integral) else str(time)
     span, form = last - first, "%Y-%m-%d"
     if pd.Timedelta(0) < span < pd.Timedelta(days=3):
         form += " %H:%M" if span > pd.Timedelta(minutes=10) else " %H:%M:%S"

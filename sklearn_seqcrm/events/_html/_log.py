@@ -144,7 +144,7 @@ def _quartiles(values: np.ndarray, levels: pd.Index | None) -> str:
 
 def _range(values: np.ndarray, levels: pd.Index | None) -> str:
     """Summarise times by the first and the last."""
-    ends = [pd.Timestamp(values.min()), pd.Timestamp(values.max())]
+    ends = pd.Index(np.array([values.min(), values.max()]))
     return " to ".join(escaped(moment(end, *ends)) for end in ends)
 
 
