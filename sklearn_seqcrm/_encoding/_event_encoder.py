@@ -155,6 +155,7 @@ class EventEncoder:
         fields = {name: one.learned() for name, one in self.fields.items()}
         layout = replace(self.layout, half_lives=(), digest="", of_events="")
         of_events = repr((layout, fields, self.gap_scale))
+        # Half-lives concern row features only, so that `of_events` leaves them out.
         whole = of_events + repr((self.layout.half_lives, self.row_scale.tolist()))
         digest, of_events = (
             hashlib.sha256(one.encode()).hexdigest()[:16] for one in (whole, of_events)

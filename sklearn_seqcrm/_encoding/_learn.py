@@ -78,6 +78,7 @@ def learn(
     clock, n_events = log.timeline.clock, int((runs[1] - runs[0]).sum())
     fewest = _fewest(min_frequency, n_events)
     training = Training(log.timeline.times, clock, fewest, max_categories, runs)
+    # A kind decides which fields an event has: rare kinds must not share a code.
     of_kinds = training._replace(min_events=0, max_levels=None)
     fields = {
         name: column.type.pick(FIELD_ENCODERS).learn(
@@ -85,6 +86,8 @@ def learn(
         )
         for name, column in log.columns.items()
     }
+    # The median interarrival time. Training events may not fit into memory, so that it
+    # is found by ranks in several passes. Without any, a day or one tick.
     gaps = Repeated(training.gaps_in_blocks)
     n_gaps = sum(len(some) for some in gaps)
     unit = float(clock.ticks_per_day() or 1.0)
@@ -95,6 +98,7 @@ def learn(
         Repeated(lambda: (np.log1p(some / unit)[:, None] for some in gaps))
     )
     local = None if time_zone is None else LocalClock.of(time_zone, clock)
+    # Row features are scaled last: they are computed from encoded events.
     layout = _describe(fields, training, unit, half_lives, local, log.names)
     n_features = len(layout.row_features)
     encoder = EventEncoder(
@@ -220,6 +224,7 @@ def center_and_spread(blocks: Iterable[np.ndarray]) -> np.ndarray:
         total = total + np.nansum(block, axis=0)
     n_known = n_known.clip(1)
     center = total / n_known
+    # A second pass about the mean: sums of squares alone would cancel in large numbers.
     for block in blocks:
         squares = squares + np.nansum((block - center) ** 2, axis=0)
     spread = np.sqrt(squares / n_known)

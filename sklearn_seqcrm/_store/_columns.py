@@ -25,6 +25,7 @@ def to_series(column: nw.Series) -> pd.Series:
     native = column.to_native()
     if isinstance(native, pd.Series) and not isinstance(native.dtype, pd.ArrowDtype):
         return native
+    # NumPy has no zones: through UTC and back.
     if isinstance(column.dtype, nw.Datetime) and column.dtype.time_zone is not None:
         zone = column.dtype.time_zone
         naive = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
@@ -41,6 +42,7 @@ def to_series(column: nw.Series) -> pd.Series:
         masked = pd.arrays.BooleanArray(values.astype(bool), missing.to_numpy())
         return pd.Series(masked if masked.isna().any() else masked.to_numpy(dtype=bool))
     elif column.dtype in (nw.Int128, nw.UInt128):
+        # Wider than any integer of NumPy.
         return pd.Series(column.to_list(), dtype=object)
     elif column.dtype.is_integer() and column.null_count():
         values, missing = column.fill_null(0).to_numpy(), column.is_null()
@@ -76,6 +78,10 @@ def refuse_missing(values: pd.Series, what: str) -> None:
 _SOME_VALUES = 2**16
 
 
+#   values       categories             values                  values
+#   [ 1]         ["north", "south"]     [ 9.5]  numeric         [.1 .7 .2]  vector
+#   [-1]          0        1            [ nan]                  [nan nan nan]
+#   [ 0]  categorical                   [12.0]                  [.3 .3 .4]
 class Column(NamedTuple):
     """One field of a log.
 
@@ -154,12 +160,14 @@ class Column(NamedTuple):
             used = used[used >= 0]
             codes = np.where(values >= 0, np.searchsorted(used, values), -1)
             return Column(codes.astype("int32"), levels[used])
-        occurs = np.zeros(len(levels) + 1, dtype=bool)  # the last for the code -1
+        # One flag for each level, and at the end one that the code -1, missing, sets.
+        occurs = np.zeros(len(levels) + 1, dtype=bool)
         step = max(_SOME_VALUES, 8 * len(levels))
         for first in range(0, len(values), step):
             occurs[values[first : first + step]] = True
             if occurs[:-1].all():
                 return self
+        # Levels that occur move together: codes 0 2 3 become 0 1 2.
         position = np.cumsum(occurs[:-1], dtype="int32") - 1
         return Column(look_up(position, values), levels[occurs[:-1]])
 
@@ -182,6 +190,7 @@ class Column(NamedTuple):
         """Return codes from 0 on, equal for equal values, shape (n_events,), int64."""
         values = self.values
         if values.ndim == 2:
+            # Vectors are equal if their bytes are.
             values = np.array([vector.tobytes() for vector in values], dtype=object)
         return pd.factorize(values, use_na_sentinel=False)[0]
 
@@ -263,6 +272,7 @@ def factorize(
     TypeError
         If values are of several types, or of a type without an order.
     """
+    # Unused categories are dropped: they could be levels of other customers.
     if isinstance(series.dtype, pd.CategoricalDtype):
         codes, levels = series.cat.codes.to_numpy(), series.cat.categories
         used = np.unique(codes)
@@ -274,6 +284,7 @@ def factorize(
     codes = codes.astype("int32", copy=False)
     try:
         levels = exact_ids(levels, f"values in column {name!r} of {what}")
+        # Ascending, so that codes do not depend on the order of the events.
         order = np.asarray(levels.argsort())
     except (RuntimeError, TypeError) as error:  # the former of tensors
         types = sorted({type(level).__name__ for level in levels})
@@ -333,6 +344,7 @@ def _of_one_type(columns: Mapping[str, Column], field: str) -> dict[str, Column]
                 f"Field {field!r} has the types {types}; give it one type, or "
                 "different names, before building the logs."
             )
+        # A column of nothing but None does not know its type, and takes that of others.
         like = alike[next(iter(types or alike))]
         for name, column in alike.items():
             if column.type != like.type:
@@ -373,6 +385,9 @@ def scatter(
     if levels:
         alike, union = _in_joint_codes(alike, levels, field)
         empty = Column(empty.values, union)
+    #   part "a"   x0 x1 x2      places  0 2 3
+    #   part "b"   y0            places  1
+    #   joint      x0 y0 x1 x2 missing        the last is of a log without the field
     joint = empty.without_values(n_events)
     for name, part in alike.items():
         joint.values[places[name]] = part.values
@@ -384,10 +399,12 @@ def _in_joint_codes(
 ) -> tuple[dict[str, Column], pd.Index]:
     """Return a categorical field of several logs with the levels of all of them."""
     first = next(iter(levels.values()))
+    # The usual case of parts of one log: no level has to be looked up.
     if all(own.equals(first) and own.dtype == first.dtype for own in levels.values()):
         return dict(parts), first
     joined = join_ids(levels, f"categories of field {field!r}")
     codes, union = factorize(pd.Series(joined), field)
+    # The new code of each old one, log by log; (n_levels,) each.
     ends = np.cumsum([len(own) for own in levels.values()])
     tables = zip(levels, np.split(codes, ends[:-1]), strict=True)
     return {

@@ -67,6 +67,7 @@ class FieldType(ABC):
     is_relative: bool
 
     def __init__(self) -> None:
+        # `abstractmethod` checks methods; this checks annotated attributes.
         named = [n for one in type(self).__mro__ for n in inspect.get_annotations(one)]
         lacking = [name for name in named if not hasattr(self, name)]
         if lacking:
@@ -137,6 +138,7 @@ class FieldType(ABC):
             )
         return options[key]
 
+    # Types are compared after pickling, too, when objects are no longer identical.
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other)
 
@@ -183,7 +185,7 @@ class VectorType(FieldType):
         return levels is None and values.ndim == 2
 
     def is_present(self, values: np.ndarray) -> np.ndarray:
-        return ~np.isnan(values[:, 0])
+        return ~np.isnan(values[:, 0])  # all components are NaN, or none
 
     def to_pandas(self, values: np.ndarray, levels: pd.Index | None) -> Any:
         vectors = np.full(len(values), None, dtype=object)
@@ -304,7 +306,8 @@ class NumericType(ScalarType):
 
     def from_series(self, series: pd.Series) -> np.ndarray | None:
         dtype = series.dtype
-        # pandas calls categories of booleans booleans as well.
+        # A float32 column stays one: half the memory. Everything else becomes float64.
+        # pandas counts categories of booleans as booleans, too.
         if isinstance(dtype, pd.CategoricalDtype) or not (
             pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)
         ):
@@ -349,6 +352,7 @@ class DatetimeType(ScalarType):
     written. If the times of the log are plain numbers, days since 1970.
     """
 
+    # Microseconds for new values: Python's resolution, and the years 1 to 9999 fit.
     name, dtype, missing = "datetime", "M8[us]", np.datetime64("NaT")
     summary, is_relative = "range", True
     resampling = ("last", "first", "min", "max", "count_distinct")
@@ -372,6 +376,7 @@ class DatetimeType(ScalarType):
     def as_numbers(
         self, values: np.ndarray, times: np.ndarray, clock: Clock
     ) -> np.ndarray:
+        # Raw dates would grow beyond all training values; distances are stationary.
         start = np.zeros(1, "M8[s]")
         if clock.unit is not None:
             start = times.view(f"M8[{clock.unit}]")
@@ -417,6 +422,7 @@ class DatetimeType(ScalarType):
 
 
 def _other_numbers(values: np.ndarray) -> np.ndarray:
+    # No fixed point: 2 |x| + 1 > x for every finite x.
     with np.errstate(over="ignore"):
         return np.where(np.isfinite(values), 2 * np.abs(values) + 1, 1)
 

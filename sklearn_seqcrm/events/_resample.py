@@ -75,6 +75,7 @@ def resample_events(
     if kinds is None:
         events = Events(timeline, log.columns)
         return _merged(events, limits, summaries, count_field), None
+    # Kinds are merged separately: the amounts of orders and returns have no sum.
     parts = {}
     for name in kinds.fields:
         index = np.flatnonzero(is_of_kinds(log.column(kinds.field), name))
@@ -112,6 +113,7 @@ def _merged(
         One event for each run, at the limit of its last event.
     """
     timeline, n_events = events.timeline, len(limits)
+    # A run begins after the limit of the previous event, and with each customer.
     begins = np.ones(n_events, dtype=bool)
     begins[1:] = timeline.times[1:] > limits[:-1]
     begins[first_of_filled(timeline.offsets)] = True
@@ -153,6 +155,7 @@ def _summarized(column: Column, first: np.ndarray, summary: str) -> Column:
     filled: np.ndarray | slice = slice(None)
     starts = first
     if not present.all():
+        # Only runs with a value, and where they start among the values.
         filled, starts = starts_of_filled(first, present)
         values = values[present]
     like = column
@@ -224,6 +227,7 @@ def _limits(timeline: Timeline, period: Any, gap: Any, offset: Any) -> np.ndarra
     else:
         length = clock.duration(period, "period", positive=True)
         limits = _last_floats(times, length, clock.duration(offset or 0, "offset"))
+    # Down to a possible time: in a log of days, to the midnight before.
     return limits if tick is None else limits // tick * tick
 
 

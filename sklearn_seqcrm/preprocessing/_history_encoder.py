@@ -264,6 +264,7 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self)
         self._refuse_polars()
         table = self._read(X, self._learned.reading)
+        # Shallow: statics are shared with X, history columns are replaced.
         encoded = table.frame.copy(deep=False)
         for name, encoder in self._learned.encoders.items():
             array = table.histories[name]
@@ -300,6 +301,7 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         """Set fitted attributes, and return the encoded training rows."""
         self._validate_params()
         table = Table.of(X)
+        # Keys are recognised by the training rows, before anything is encoded.
         reading = ColumnRoles.of(table)
         reading.set_names(table.frame, self)
         table = self._read(table, reading)
@@ -320,6 +322,7 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
                     self.time_zone,
                 )
             encoded[name] = HistoryArray.of(rows, array.dtype)
+        # A stream would see events that a lookback hid in fit; serving refuses those.
         cut_off = [n for n, a in table.histories.items() if _are_cut_off(a)]
         self._learned = LearnedEncoding(encoders, reading, cut_off)
         self.layouts_: dict[Any, Layout] = {
@@ -342,12 +345,15 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             "on rows with histories; a grid of several takes "
             "FrozenEstimator(pretrained), as clones forget.",
         )
+        # An attribute that encoders and event models share; event models cannot be
+        # imported here, as they need torch.
         known = getattr(self.pretrained, "_encoders", None)
         if known is None:
             raise TypeError(
                 "pretrained must be a fitted LSTMEventModel or HistoryEncoder; got "
                 f"{type(self.pretrained).__name__}."
             )
+        # One common column is enough: others are learned anew.
         if not set(known) & set(histories):
             raise ValueError(
                 f"pretrained was fitted on histories in {list(known)}, and X has them "

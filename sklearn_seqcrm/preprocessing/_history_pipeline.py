@@ -74,6 +74,7 @@ def make_history_pipeline(estimator: Any, *, memory: Any = None) -> Pipeline:
     >>> model.fit(X, [1.0, 2.0, 3.0]).predict(X).shape
     (3,)
     """
+    # The exposure is an offset of the estimator, in its own unit: it is not scaled.
     exposure = getattr(estimator, "exposure", None)
     parts = [("history", "passthrough", ColumnsOfKind("history"))]
     if exposure is not None:

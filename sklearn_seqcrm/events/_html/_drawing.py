@@ -37,6 +37,7 @@ def escaped(value: Any, most: int = _MOST_LETTERS) -> str:
         text = "" if value != value else f"{value:.6g}"
     else:
         text = "" if value is None or value is pd.NaT or value is pd.NA else str(value)
+    # Control characters could break lines or reverse the writing direction.
     text = "".join(letter if letter.isprintable() else " " for letter in text)
     return html.escape(text if len(text) <= most else f"{text[: most - 1]}…")
 
@@ -134,6 +135,7 @@ def bars(
         Pixels between two bars.
     """
     step = width / max(1, len(heights))
+    # M: left foot of a bar, v: up, h: across, V: down to the line, z: back.
     path = [
         f"M{x + i * step:.1f} {y:g}v{-max(1.0, most * heights[i]):.1f}"
         f"h{step - gap:.1f}V{y:g}z"
@@ -156,6 +158,7 @@ def table(names: Sequence[Any], rows: Iterable[Sequence[str]]) -> str:
     head = "".join(f'<th scope="col" {style}>{escaped(name)}</th>' for name in names)
     lines = ["".join(f"<td {style}>{cell}</td>" for cell in row) for row in rows]
     body = "".join(f"<tr>{cells}</tr>" for cells in lines)
+    # Wide tables scroll inside their own box, and do not widen the page.
     return (
         '<div style="overflow-x:auto">'
         '<table style="border-collapse:collapse;font-size:inherit;color:inherit">'

@@ -98,6 +98,10 @@ def _timeline(shown: Shown, head: str) -> str:
     """Return a picture of events from the first one to the cutoff, in lanes."""
     lane_field = _lane_field(shown)
     lanes = _lanes(shown.fields, lane_field)
+    #   0   left                         right _WIDTH
+    #   order |--o---o-----O--------o------||        one lane for each level
+    #  return |------o---------------------||        || is the cutoff
+    #         2024-01-05      cutoff 2024-06-01      at `bottom` + 14
     left = _MARGIN if lane_field is None else _LABELS
     right, bottom = _WIDTH - _MARGIN, _LANE * len(lanes.names) + 8
     parts = []
@@ -148,6 +152,7 @@ def _lanes(fields: pd.DataFrame, lane_field: Any) -> Lanes:
     levels = fields[lane_field].astype(object)
     levels = levels.where(levels.notna(), "(missing)").map(str)
     counts = levels.value_counts(sort=False)
+    # Stable, so that equally frequent levels keep their order.
     names = counts.sort_values(ascending=False, kind="stable").index.tolist()
     if len(names) > _MOST_LANES:
         names = [*names[: _MOST_LANES - 1], f"{len(names) - _MOST_LANES + 1} others"]
@@ -194,6 +199,7 @@ def _dots(shown: Shown, lanes: Lanes, x: np.ndarray, size_field: Any) -> list[st
 def _counts(lanes: Lanes, x: np.ndarray, left: float, width: float) -> list[str]:
     """Return bars that count the events of each lane."""
     spans = np.minimum((x * _N_BARS).astype("int64"), _N_BARS - 1)
+    # (n_lanes, _N_BARS); `add.at` as several events fall into one bar
     counts = np.zeros((len(lanes.names), _N_BARS))
     np.add.at(counts, (lanes.of_event, spans), 1)
     return [
@@ -257,6 +263,7 @@ def histories_html(rows: Rows) -> str:
 def _row(rows: Rows, i: int, ends: tuple[Any, Any]) -> list[str]:
     """Return the cells of a row."""
     log, code, start, stop, cutoff = rows.select(lambda column: column[i])
+    # A missing history, as `pandas` has missing values; not an empty one.
     if start == NO_ROW:
         return ["", "missing", "", ""]
     clock = log.timeline.clock

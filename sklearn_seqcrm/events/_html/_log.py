@@ -65,6 +65,7 @@ def _lengths(counts: np.ndarray) -> str:
     """Return a histogram of the events per customer, on a log scale if skewed."""
     shortest, longest = int(counts.min()), int(counts.max())
     title = f"Events per customer, median {np.median(counts):,g}"
+    # A bar for each length if they fit, else bars of equal width on a log scale.
     if longest - shortest < _N_BARS:
         heights = np.bincount(counts - shortest)
     else:
@@ -131,6 +132,7 @@ def _values(column: Column) -> str:
 
 def _quartiles(values: np.ndarray, levels: pd.Index | None) -> str:
     """Summarise numbers by their ends and quartiles."""
+    # Ends of all values, quartiles of every k-th one.
     some = values[:: -(-len(values) // _SOME_EVENTS)]
     finite = some[np.isfinite(some)]
     if not len(finite):

@@ -70,6 +70,7 @@ def exact_tick_of(clock: Clock, value: Any, what: str) -> Any:
         raise TypeError(f"{what} must be one time; got {type(value).__name__}.")
     if isinstance(value, str) and not _is_iso(value):
         raise ValueError(f"{what} must be a time in ISO 8601; got {value!r}.")
+    # Rounding down and up agree only for a whole tick.
     tick = tick_of(clock, value, what, up=False)
     if tick != tick_of(clock, value, what):
         raise ValueError(
@@ -122,6 +123,7 @@ def _is_iso(text: str) -> bool:
 def _is_plain(clock: Clock, value: Any) -> bool:
     """Tell whether a value is a tick already."""
     if clock.dtype == "int64":
+        # Far from the ends of int64, so that differences of times do not overflow.
         return type(value) is int and abs(value) < 2**62
     return type(value) is float and abs(value) < np.inf
 
@@ -199,6 +201,7 @@ class Arrivals(NamedTuple):
             sources = {f"{kind!r} of {what}": (t, kind) for kind, t in events.items()}
         parts = {}
         for name, (source, kind) in sources.items():
+            # No events, so that there may be no columns, either.
             if hasattr(source, "__len__") and not len(source):
                 continue
             part = _read(source, (customer, time), fields, encoder, name, kind)
@@ -216,6 +219,9 @@ class Arrivals(NamedTuple):
     def _sorted(cls, parts: Mapping[str, _Part], customer: str) -> Self:
         """Sort the events of all parts; equal times keep the order of the parts."""
         ids = {name: part.customers for name, part in parts.items()}
+        #   parts       codes into their own customers      joint customers
+        #   "order"     0 1 1    ["ann", "bob"]             ["ann", "bob", "cid"]
+        #   "return"    0        ["cid"]                     starts = 0, 2, 3
         joint = pd.Series(join_ids(ids, "customers of new events"))
         place, customers = factorize(joint, customer, "new events")
         starts = np.cumsum([0, *map(len, ids.values())]).tolist()
@@ -246,6 +252,7 @@ class Arrivals(NamedTuple):
         kept : ndarray of shape (n_events,), bool
             Events to keep.
         """
+        # Kept events before each customer, (n + 1,), and customers who have any.
         n_before = np.append(0, np.cumsum(kept))[self.offsets]
         filled = np.flatnonzero(np.diff(n_before))
         index = np.flatnonzero(kept)
@@ -298,6 +305,7 @@ def _read(
             times = _times_of(moments, encoder.clock, f"times of {what}")
         return _Part(codes, timeline.customers, times, columns)
     if isinstance(events, list | tuple):
+        # The kind of a whole list is written into each of its events.
         own = {} if kind is None else {str(fields.kind_field): kind}
         values = []
         for i, event in enumerate(events):

@@ -6,7 +6,7 @@ kind. All others are missing, whatever the event holds, as for `EventLog.append`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import compress
 from typing import Any
 
@@ -66,6 +66,7 @@ class EventFields:
                 raise ValueError(f"An event has no kind in {self._kinds.field!r}.")
             needed = self._fields_of(kind)
         refuse_lost(event, needed, what)
+        # Fields of other kinds are None, in the order of the encoder.
         found = dict.fromkeys(self._readers)
         return found | {name: self._readers[name].read(event[name]) for name in needed}
 
@@ -90,29 +91,11 @@ class EventFields:
         kind : str or None, default=None
             Kind of all events. None: a column has the kinds, if there are any.
         """
-        n, no_event = len(table), np.zeros(len(table), dtype=bool)
-        if self._kinds is None:
-            _refuse_lost_columns(table.columns, list(self._readers), what)
-            return {
-                name: reader.read_column(table[name], no_event, what)
-                for name, reader in self._readers.items()
-            }
-        field = self._kinds.field
-        if kind is not None:
-            kinds = self._of_kind(kind, n)
-        else:
-            _refuse_lost_columns(table.columns, [field], what)
-            kinds = self._readers[field].read_column(table[field], no_event, what)
-        found = {field: kinds}
-        for name, reader in self._readers.items():
-            if name == field:
-                continue
-            foreign = self._foreign(kinds, name, table.columns, what)
-            if foreign.all():
-                found[name] = reader.join([None] * n)
-            else:
-                found[name] = reader.read_column(table[name], foreign, what)
-        return found
+
+        def column_of(name: str, foreign: np.ndarray) -> Column:
+            return self._readers[name].read_column(table[name], foreign, what)
+
+        return self._by_kind(table.columns, len(table), column_of, what, kind)
 
     def complete(
         self, columns: Mapping[str, Column], n: int, what: str, kind: str | None = None
@@ -130,26 +113,57 @@ class EventFields:
         """
         if self._kinds is None:
             return dict(columns)
-        field = self._kinds.field
-        found = dict(columns)
-        if kind is not None:
-            found[field] = self._of_kind(kind, n)
-        _refuse_lost_columns(list(found), [field], what)
-        for name, reader in self._readers.items():
-            if name == field:
-                continue
-            foreign = self._foreign(found[field], name, list(found), what)
-            if foreign.all():
-                found[name] = reader.join([None] * n)
-            elif foreign.any():
-                found[name] = found[name].missing_where(foreign).trimmed()
-        return found
 
-    def _of_kind(self, kind: Any, n: int) -> Column:
-        """Return the kind field of n events of one kind."""
-        assert self._kinds is not None
-        reader = self._readers[self._kinds.field]
-        return reader.join([reader.read(kind)] * n)
+        def column_of(name: str, foreign: np.ndarray) -> Column:
+            found = columns[name]
+            return found.missing_where(foreign).trimmed() if foreign.any() else found
+
+        # Unknown fields stay, for `fitting_columns` to refuse them.
+        own = self._by_kind(list(columns), n, column_of, what, kind)
+        return {**columns, **own}
+
+    def _by_kind(
+        self,
+        names: Sequence[str],
+        n: int,
+        column_of: Callable[[str, np.ndarray], Column],
+        what: str,
+        kind: str | None,
+    ) -> dict[str, Column]:
+        """Return all fields of n events; each event has those of its kind.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Names of the columns that there are.
+        n : int
+            Number of events.
+        column_of : callable
+            Takes a name and which events do not have the field, shape (n,), bool.
+        what, kind : object
+            As in `read_table`.
+        """
+        none = np.zeros(n, dtype=bool)
+        if self._kinds is None:
+            _refuse_lost_columns(names, list(self._readers), what)
+            return {name: column_of(name, none) for name in self._readers}
+        field = self._kinds.field
+        if kind is None:
+            _refuse_lost_columns(names, [field], what)
+            kinds = column_of(field, none)
+        else:
+            reader = self._readers[field]
+            kinds = reader.join([reader.read(kind)] * n)
+        found = {field: kinds}
+        for name, reader in self._readers.items():
+            if name != field:
+                foreign = self._foreign(kinds, name, names, what)
+                # A field of other kinds alone needs no column in the table.
+                if foreign.all():
+                    found[name] = reader.join([None] * n)
+                else:
+                    found[name] = column_of(name, foreign)
+        return found
 
     def _fields_of(self, kind: Any) -> list[str]:
         """Return the fields of a kind of events: all, if training had no such kind."""
@@ -170,6 +184,8 @@ class EventFields:
             raise ValueError(
                 f"{n_without} of {what} have no kind in {field!r}; drop or fill them."
             )
+        # By level of the kind field: does this kind have the field, and does it occur?
+        # Looked up per level and not per event, of which there may be millions.
         has = np.array([name in self._fields_of(one) for one in kinds.categories], bool)
         occurs = np.isin(np.arange(len(has)), kinds.values)
         if (has & occurs).any() and name not in columns:
@@ -211,6 +227,7 @@ class EventRowEncoder:
         self._encoder = encoder
         self._fields = EventFields(encoder)
         fields, layout = encoder.fields, encoder.layout
+        # A dict is faster than `Vocabulary` for one level, which looks up many at once.
         self._codes = [
             (name, {None: MISSING, **dict(fields[name].code_of_each())})  # type: ignore[attr-defined]
             for name in layout.codes

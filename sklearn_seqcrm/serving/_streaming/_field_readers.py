@@ -99,6 +99,7 @@ class FieldReader(ABC):
         what : str
             How an error names the table.
         """
+        # Value by value, since a column of objects may mix types.
         objects = self._objects_of(column)
         if objects is not None:
             return self._read_objects(objects, foreign, what)
@@ -107,6 +108,7 @@ class FieldReader(ABC):
         found = read_column(column, self._name, what, categorical=self._has_levels)
         if foreign.any():
             found = found.missing_where(foreign).trimmed()
+        # A column without values has no type that could be compared.
         if found.is_empty():
             return self.join([None] * len(foreign))
         schema = FieldSchema.of(found, self._schema)
@@ -183,6 +185,7 @@ class LevelReader(FieldReader):
         return "text" if self._of == "text" else f"{self._of}s"
 
     def _read(self, value: Any) -> Any:
+        # Fast paths for text and integers; `exact_ids` is made for whole columns.
         if type(value) is str and self._of == "text":
             refuse_surrogates(value, f"Field {self._name!r}")
             return value
@@ -217,6 +220,7 @@ class VectorReader(FieldReader):
         if vector is None:
             if np.ndim(value) == 0:
                 raise self._other_type(f"has the value {_short(value)}")
+            # Set by position, as `pd.Series([value])` may convert the value.
             one = pd.Series([None], dtype=object)
             one.iat[0] = value
             column = nw.from_native(one, series_only=True)
@@ -226,6 +230,7 @@ class VectorReader(FieldReader):
                 f"Field {self._name!r} has a vector of length {len(vector)}; the "
                 f"pipeline was fitted on vectors of length {self._size}."
             )
+        # A vector of NaN alone is a missing one, as in a log.
         return None if np.isnan(vector).all() else vector
 
     def _plain(self, value: Any) -> np.ndarray | None:
