@@ -32,7 +32,7 @@ def ahead(zone, second):
 
 @pytest.mark.parametrize("unit", PER_SECOND)
 @pytest.mark.parametrize("zone", ZONES)
-def test_clocks_show_what_python_says(zone, unit):
+def test_local_times_are_those_of_zoneinfo(zone, unit):
     rng = np.random.default_rng(0)
     hours = pd.date_range("2024-01-01", "2024-12-31", freq="h").to_numpy()
     seconds = np.concatenate(
@@ -58,7 +58,7 @@ def test_the_night_in_which_clocks_change():
 
 
 @pytest.mark.parametrize("unit", PER_SECOND)
-def test_never_is_no_error(unit):
+def test_the_last_possible_cutoff_has_a_local_time(unit):
     clock = LocalClock.of("Europe/Berlin", Clock("int64", unit, aware=True))
     far = np.array([2**62, -(2**62)])
     shown = clock.local(far)

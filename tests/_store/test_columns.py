@@ -2,7 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sklearn_seqcrm._store._columns import _SOME_VALUES, Column
+from sklearn_seqcrm._store import Column
+from sklearn_seqcrm._store._columns import _SOME_VALUES
 
 LEVELS = pd.Index([f"level {i}" for i in range(6)])
 

@@ -1,4 +1,4 @@
-"""Merged events, compared with loops, and what rows can know of them when."""
+"""Merged events equal those of a loop, and rows see them once they are complete."""
 
 import re
 
@@ -13,7 +13,7 @@ from sklearn_seqcrm.targets import future_sum
 from tests.events.reference import histories
 
 # derandomize: the same examples in every run.
-many = settings(max_examples=100, deadline=None, derandomize=True)
+many = settings(max_examples=40, deadline=None, derandomize=True)
 
 EPOCH = pd.Timestamp("1970-01-01")
 HOUR = 3_600_000  # times with a date are counted in milliseconds here
@@ -36,7 +36,7 @@ HOW = {
 
 
 def times_of(numbers, kind):
-    """Milliseconds since 1970 as datetimes, or plain numbers."""
+    """Return milliseconds since 1970 as datetimes, or plain numbers."""
     if kind in ("integer", "float"):
         return pd.Series(numbers, dtype="int64" if kind == "integer" else "float64")
     times = EPOCH.as_unit("ms") + pd.to_timedelta(pd.Series(numbers), "ms")
@@ -66,7 +66,7 @@ def table(events, kind):
     )
 
 
-def log_of(events, kind):
+def log_with_early_event(events, kind):
     if kind in EARLY:
         first = events.iloc[:1].assign(time=times_of([EARLY[kind]], kind))
         events = pd.concat([first, events])
@@ -74,7 +74,7 @@ def log_of(events, kind):
 
 
 def numbers(times, kind):
-    """What `times_of` was given."""
+    """Return the numbers that `times_of` took."""
     if kind in ("integer", "float"):
         return times.tolist()
     naive = pd.DatetimeIndex(times).tz_localize(None)
@@ -150,7 +150,7 @@ def options_of(chosen, offset, kind):
 @many
 @given(events_of, st.sampled_from(list(STEP)), lengths, st.integers(0, 9), st.data())
 def test_resampled_logs_equal_a_loop(events, kind, chosen, offset, data):
-    log = log_of(table(events, kind), kind)
+    log = log_with_early_event(table(events, kind), kind)
     options, plain = options_of(chosen, offset, kind)
     how = {field: data.draw(st.sampled_from(ways)) for field, ways in HOW.items()}
     merged = log.resample(**options, how=how)
@@ -178,14 +178,14 @@ def test_resampled_logs_equal_a_loop(events, kind, chosen, offset, data):
     st.integers(-2, 60),
     st.booleans(),
 )
-def test_rows_see_what_was_over_and_known_at_their_cutoff(
+def test_rows_see_merged_events_that_are_complete_at_their_cutoff(
     events, kind, chosen, offset, half_steps, exact
 ):
     """Whatever comes from the cutoff on: deleting it changes no history."""
     events, options = table(events, kind), options_of(chosen, offset, kind)[0]
     number = (half_steps - 12) * STEP[kind] / 2
     [cutoff] = times_of([int(number) if kind == "integer" else number], kind)
-    whole = log_of(events, kind)
+    whole = log_with_early_event(events, kind)
     before = whole.to_frame()
     before = before[before["time"] <= cutoff if exact else before["time"] < cutoff]
     if before.empty:
@@ -304,7 +304,7 @@ def test_a_merged_kind_of_days_does_not_speak_for_one_of_moments():
     assert days["t"].dt.second.tolist() == [59, 59]
 
 
-def test_types_and_sizes_of_numbers_stay():
+def test_float32_stays_and_overflows_to_infinity():
     lines = pd.DataFrame({"who": list("aab"), "t": [1, 2, 1]})
     lines["x"] = np.array([3e38, 3e38, np.inf], dtype="float32")
     found = EventLog(lines, "who", "t").resample(5)
@@ -349,13 +349,13 @@ def test_errors_name_the_way_out(events, options, error, message):
         log.resample(**options)
 
 
-def test_the_field_of_kinds_is_not_to_be_summarized(log):
+def test_the_kind_field_cannot_be_summarised(log):
     kinds = EventLog.concat({"order": log})
     with pytest.raises(ValueError, match=re.escape("how has the field 'event'")):
         kinds.resample("1D", how={"event": "first"})
 
 
-def test_times_at_the_end_of_the_axis_are_no_way_round():
+def test_times_at_the_end_of_int64_do_not_overflow():
     lines = pd.DataFrame({"who": "a", "t": [2**62, 2**63 - 2]})
     log = EventLog(lines, "who", "t")
     period = 2**62 + 2**61

@@ -222,14 +222,14 @@ def test_bad_lists_of_other_libraries(case, library):
     assert text in str(caught.value)
 
 
-def test_categories_are_no_vectors():
+def test_categories_are_not_vectors():
     for table, found in ((events(), "list"), (of_arrays(torch.tensor), "Tensor")):
         text = f"'vector' holds values of the type {found}"
         with pytest.raises(TypeError, match=text):
             EventLog(table, "who", "day", categorical=["vector"])
 
 
-def test_it_is_shown_as_the_user_gave_it():
+def test_vectors_are_shown_as_they_were_given():
     frame = make_log().to_frame()
     assert [None if v is None else v.tolist() for v in frame["vector"]] == [
         [2, 3], None, [0, 1], [6, 7],
@@ -253,7 +253,7 @@ def test_histories_and_pictures():
     assert "0 to 7" in log._repr_html_()
 
 
-def test_pickle_of_rows_takes_their_vectors_alone():
+def test_a_pickle_of_rows_has_only_their_vectors():
     X = make_log().attach(pd.DataFrame({"who": ["b"]}), cutoff=2)
     for again in (pickle.loads(pickle.dumps(X))["history"][0],
                   pickle.loads(pickle.dumps(X["history"][0]))):  # fmt: skip
@@ -280,7 +280,7 @@ def test_parquet_of_rows(tmp_path):
 
 
 @pytest.mark.parametrize("cutoff", [0, 1, 3.5])
-def test_parquet_knows_the_length_of_what_is_missing(cutoff, tmp_path):
+def test_parquet_keeps_the_length_of_missing_vectors(cutoff, tmp_path):
     pytest.importorskip("pyarrow")
     log = make_log([None, None, None, [6, 7]])
     X = log.attach(pd.DataFrame({"who": ["a", "b"]}), cutoff=cutoff)
@@ -346,12 +346,12 @@ def test_resample(how, expected):
     np.testing.assert_array_equal(missing, [[2, 3], [NAN, NAN]])
 
 
-def test_resample_refuses_what_vectors_have_not():
+def test_resample_refuses_a_sum_of_vectors():
     with pytest.raises(ValueError, match=r"vector; it can be one of \['mean', 'first'"):
         make_log().resample(10, how={"vector": "sum"})
 
 
-def test_it_is_no_target():
+def test_a_vector_is_no_target():
     X = make_log().attach(pd.DataFrame({"who": ["a", "b"]}), cutoff=2)
     with pytest.raises(ValueError, match="Field 'vector' is vector, and next_value"):
         next_value(X, "vector")
