@@ -130,11 +130,11 @@ class ViewedLog(EncodedLog):
     def _write_channels(self, index: np.ndarray, out: np.ndarray) -> None:
         all_times = self._timeline.times
         times = all_times[index]
-        gaps = (times - all_times[index - 1]).astype("float64")
-        gaps[is_first_of(self._firsts, index)] = np.nan
+        interarrival = (times - all_times[index - 1]).astype("float64")
+        interarrival[is_first_of(self._firsts, index)] = np.nan
         self._encoder.encode_facts(self._at(index, codes=False), times, out)
         own = slice(self._layout.gap_channel, None)
-        self._encoder.encode_times(times, gaps, out[:, own])
+        self._encoder.encode_times(times, interarrival, out[:, own])
 
     def _write_codes(self, index: np.ndarray, out: np.ndarray) -> None:
         columns, times = self._at(index, codes=True), self._timeline.times[index]
@@ -312,11 +312,11 @@ def _encode_events(
     for some in parts:
         events = index[some]
         # Differences on the log's own clock, whose ticks may be finer.
-        gaps = log.timeline.times[events] - log.timeline.times[events - 1]
+        interarrival = log.timeline.times[events] - log.timeline.times[events - 1]
         encoder.encode(
             {name: column.take(events) for name, column in columns.items()},
             times[some],
-            np.where(is_first[some], np.nan, per_tick * gaps),
+            np.where(is_first[some], np.nan, per_tick * interarrival),
             out=(channels[some], codes[some]),
         )
     return channels, codes

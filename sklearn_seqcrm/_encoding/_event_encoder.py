@@ -36,7 +36,7 @@ class EventEncoder:
         Fitted encoder of each field.
     layout : Layout
         What channels and codes mean.
-    gap_scale : tuple of (float, float)
+    interarrival_scale : tuple of (float, float)
         Center and scale of the logarithms of interarrival times.
     row_scale : ndarray of shape (2, n_row_features)
         Center and scale of the row features among the training rows.
@@ -48,7 +48,7 @@ class EventEncoder:
     schema: dict[str, FieldSchema]
     fields: dict[str, FieldEncoder]
     layout: Layout
-    gap_scale: tuple[float, float]
+    interarrival_scale: tuple[float, float]
     row_scale: np.ndarray
     merged_from: Kinds | None = None
 
@@ -56,7 +56,7 @@ class EventEncoder:
         self,
         columns: Mapping[str, Column],
         times: np.ndarray,
-        gaps: np.ndarray,
+        interarrival: np.ndarray,
         out: tuple[np.ndarray, np.ndarray],
     ) -> None:
         """Encode a block of events.
@@ -67,7 +67,7 @@ class EventEncoder:
             The fields of these n events; further columns are ignored.
         times : ndarray of shape (n,)
             Their times, in ticks of `clock`.
-        gaps : ndarray of shape (n,)
+        interarrival : ndarray of shape (n,)
             Ticks since the customer's previous event; NaN if there is none that the
             rows see.
         out : tuple of (ndarray, ndarray)
@@ -77,7 +77,8 @@ class EventEncoder:
         """
         channels, codes = out
         self.encode_facts(columns, times, out=channels)
-        self.encode_times(times, gaps, out=channels[:, self.layout.gap_channel :])
+        own = slice(self.layout.gap_channel, None)
+        self.encode_times(times, interarrival, out=channels[:, own])
         self.encode_levels(columns, times, out=codes)
 
     def encode_facts(
@@ -116,19 +117,19 @@ class EventEncoder:
             out[:, code], _ = self.fields[name].encode(columns[name], times)
 
     def encode_times(
-        self, times: np.ndarray, gaps: np.ndarray, out: np.ndarray
+        self, times: np.ndarray, interarrival: np.ndarray, out: np.ndarray
     ) -> None:
         """Write the channels of times: the interarrival time and the calendar.
 
         Parameters
         ----------
-        times, gaps : ndarray of shape (n,)
+        times, interarrival : ndarray of shape (n,)
             As in `encode`.
         out : ndarray of shape (n, n_channels - gap_channel), float32
             Where to write them.
         """
-        center, spread = self.gap_scale
-        scaled = (np.log1p(gaps / self.layout.time_unit) - center) / spread
+        center, spread = self.interarrival_scale
+        scaled = (np.log1p(interarrival / self.layout.time_unit) - center) / spread
         # A first event has no interarrival time; 0 is the mean of those that have.
         scaled[np.isnan(scaled)] = 0
         out[:, 0] = scaled
@@ -154,7 +155,7 @@ class EventEncoder:
         """Return the encoder with digests of what it has learned in its layout."""
         fields = {name: one.learned() for name, one in self.fields.items()}
         layout = replace(self.layout, half_lives=(), digest="", of_events="")
-        of_events = repr((layout, fields, self.gap_scale))
+        of_events = repr((layout, fields, self.interarrival_scale))
         # Half-lives concern row features only, so that `of_events` leaves them out.
         whole = of_events + repr((self.layout.half_lives, self.row_scale.tolist()))
         digest, of_events = (

@@ -59,16 +59,16 @@ class Training(NamedTuple):
         for index, _ in self.blocks():
             yield self.times[index]
 
-    def gaps_in_blocks(self) -> Iterator[np.ndarray]:
+    def interarrival_times(self) -> Iterator[np.ndarray]:
         """Yield the interarrival times of the training events, some at a time.
 
         Zeros, between events at the same time, are left out: they say how many events
         come together, not how often a customer comes.
         """
         for index, first in self.blocks():
-            gaps = np.diff(self.times[index], prepend=self.times[index[:1]])
-            gaps[first] = 0
-            yield gaps[gaps > 0].astype("float64")
+            interarrival = np.diff(self.times[index], prepend=self.times[index[:1]])
+            interarrival[first] = 0
+            yield interarrival[interarrival > 0].astype("float64")
 
 
 class FieldEncoder(ABC):

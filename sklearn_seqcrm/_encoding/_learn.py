@@ -86,17 +86,7 @@ def learn(
         )
         for name, column in log.columns.items()
     }
-    # The median interarrival time. Training events may not fit into memory, so that it
-    # is found by ranks in several passes. Without any, a day or one tick.
-    gaps = Repeated(training.gaps_in_blocks)
-    n_gaps = sum(len(some) for some in gaps)
-    unit = float(clock.ticks_per_day() or 1.0)
-    if n_gaps:
-        unit = float(ranked(gaps, n_gaps, [(n_gaps - 1) // 2, n_gaps // 2]).mean())
-    # The scale of events in a strict rhythm is that of rounding errors; then it is 1.
-    center, spread = center_and_spread(
-        Repeated(lambda: (np.log1p(some / unit)[:, None] for some in gaps))
-    )
+    unit, interarrival_scale = _interarrival_scale(training)
     local = None if time_zone is None else LocalClock.of(time_zone, clock)
     # Row features are scaled last: they are computed from encoded events.
     layout = _describe(fields, training, unit, half_lives, local, log.names)
@@ -106,11 +96,29 @@ def learn(
         {name: FieldSchema.of(column) for name, column in log.columns.items()},
         fields,
         layout,
-        (float(center[0]), float(spread[0])),
+        interarrival_scale,
         np.array([np.zeros(n_features), np.ones(n_features)]),
         Kinds.of(log.kind_field, log.kinds) if log.kind_field else None,
     )
     return _scale_rows(encoder, view_encoded(encoder, rows, "X"))
+
+
+def _interarrival_scale(training: Training) -> tuple[float, tuple[float, float]]:
+    """Return the typical interarrival time, and center and scale of logarithms in it.
+
+    The typical one is the median, in ticks; a day or one tick if there is none. It is
+    found by ranks, in several passes, as the training events may not fit into memory.
+    """
+    times = Repeated(training.interarrival_times)
+    n_times = sum(len(some) for some in times)
+    unit = float(training.clock.ticks_per_day() or 1.0)
+    if n_times:
+        unit = float(ranked(times, n_times, [(n_times - 1) // 2, n_times // 2]).mean())
+    # Of events in a strict rhythm the scale is that of rounding errors; then it is 1.
+    [center], [scale] = center_and_spread(
+        Repeated(lambda: (np.log1p(some / unit)[:, None] for some in times))
+    )
+    return unit, (float(center), float(scale))
 
 
 def learn_rows(

@@ -427,7 +427,8 @@ def learned(X, **options):
     """Everything that a fitted encoder remembers of the events."""
     encoder = HistoryEncoder(**options).fit(X)._learned.encoders["history"]
     fields = {name: field.learned() for name, field in encoder.fields.items()}
-    return fields, encoder.layout, encoder.gap_scale, encoder.row_scale.tolist()
+    scales = encoder.interarrival_scale, encoder.row_scale.tolist()
+    return fields, encoder.layout, *scales
 
 
 def test_learns_nothing_from_events_after_the_cutoffs():

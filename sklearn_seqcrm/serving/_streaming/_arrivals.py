@@ -307,21 +307,9 @@ def _read(
     if isinstance(events, list | tuple):
         # The kind of a whole list is written into each of its events.
         own = {} if kind is None else {str(fields.kind_field): kind}
-        values = []
-        for i, event in enumerate(events):
-            name = f"Event {i} of the list"
-            if not isinstance(event, Mapping):
-                raise TypeError(
-                    f"{name} must be a mapping; got {type(event).__name__}."
-                )
-            refuse_lost(event, keys, name)
-            if isinstance(event[keys[0]], str):
-                refuse_surrogates(event[keys[0]], f"customer of {name}")
-            try:
-                values.append(fields.read({**event, **own}, name))
-            except (TypeError, ValueError) as error:
-                raise error_at(name, error) from error
-        columns = fields.join(values)
+        columns = fields.join(
+            [_read_event(i, one, own, keys, fields) for i, one in enumerate(events)]
+        )
         ids, moments = (_objects([event[key] for event in events]) for key in keys)
     else:
         table = read_table(events, what)
@@ -333,6 +321,26 @@ def _read(
     codes, customers = factorize(ids, keys[0], what)
     times = _times_of(moments, encoder.clock, f"times of {what}")
     return _Part(codes, customers, times, columns)
+
+
+def _read_event(
+    i: int,
+    event: Any,
+    own: Mapping[str, Any],
+    keys: tuple[str, str],
+    fields: EventFields,
+) -> dict[str, Any]:
+    """Read the fields of event `i` of a list, with `own` fields added."""
+    name = f"Event {i} of the list"
+    if not isinstance(event, Mapping):
+        raise TypeError(f"{name} must be a mapping; got {type(event).__name__}.")
+    refuse_lost(event, keys, name)
+    if isinstance(event[keys[0]], str):
+        refuse_surrogates(event[keys[0]], f"customer of {name}")
+    try:
+        return fields.read({**event, **own}, name)
+    except (TypeError, ValueError) as error:
+        raise error_at(name, error) from error
 
 
 def _objects(values: list[Any]) -> pd.Series:
