@@ -344,7 +344,7 @@ def _of_one_type(columns: Mapping[str, Column], field: str) -> dict[str, Column]
                 f"Field {field!r} has the types {types}; give it one type, or "
                 "different names, before building the logs."
             )
-        # A column of nothing but None does not know its type, and takes that of others.
+        # A column of nothing but None has no type of its own, and takes that of others.
         like = alike[next(iter(types or alike))]
         for name, column in alike.items():
             if column.type != like.type:

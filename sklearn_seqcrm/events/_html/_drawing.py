@@ -47,7 +47,7 @@ def counted(n: int, what: str) -> str:
     return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
-def moment(time: Any, first: Any, last: Any) -> str:
+def time_text(time: Any, first: Any, last: Any) -> str:
     """Return a time as text, with hours and minutes if the range shown is short.
 
     Parameters

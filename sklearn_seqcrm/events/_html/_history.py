@@ -16,11 +16,11 @@ from sklearn_seqcrm.events._html._drawing import (
     counted,
     escaped,
     line,
-    moment,
     picture,
     places,
     rule,
     table,
+    time_text,
     word,
 )
 
@@ -58,20 +58,20 @@ class Shown(NamedTuple):
     places: np.ndarray
     kind_field: str | None
 
-    def moment(self, time: Any) -> str:
+    def time_text(self, time: Any) -> str:
         """Return a time as text, with a precision that fits the span of the events."""
-        return moment(time, self.times[0] if len(self.times) else time, self.cutoff)
+        return time_text(time, self.times[0] if len(self.times) else time, self.cutoff)
 
 
 class Lanes(NamedTuple):
-    """Events grouped into lines, one for each level of a field.
+    """Events grouped into lanes, one for each level of a field.
 
     Parameters
     ----------
     names : list of str
-        Names of the lines; one empty name if no field groups the events.
+        Names of the lanes; one empty name if no field groups the events.
     of_event : ndarray of shape (n_events,), int64
-        Line of each event.
+        Lane of each event.
     """
 
     names: list[str]
@@ -85,10 +85,10 @@ def history_html(shown: Shown) -> str:
     """
     customer = escaped(shown.customer)
     who = f"<b>{customer}</b>, " if customer else "unknown customer, "
-    cutoff, n_events = escaped(shown.moment(shown.cutoff)), len(shown.times)
+    cutoff, n_events = escaped(shown.time_text(shown.cutoff)), len(shown.times)
     if not n_events:
         return block(line(f"{who}no events before {cutoff}"))
-    first, last = (escaped(shown.moment(shown.times[i])) for i in (0, -1))
+    first, last = (escaped(shown.time_text(shown.times[i])) for i in (0, -1))
     when = f"from {first} to {last}" if n_events > 1 else f"on {first}"
     head = f"{counted(n_events, 'event')} {when}, cutoff {cutoff}"
     return block(line(who + head), _timeline(shown, head), _last_events(shown))
@@ -118,8 +118,8 @@ def _timeline(shown: Shown, head: str) -> str:
         how = f", counted in {_N_BARS} spans of equal length"
     parts += [
         rule(right, 0, right, bottom, width=2),
-        word(left, bottom + 14, shown.moment(shown.times[0])),
-        word(_WIDTH - 2, bottom + 14, f"cutoff {shown.moment(shown.cutoff)}", "end"),
+        word(left, bottom + 14, shown.time_text(shown.times[0])),
+        word(_WIDTH - 2, bottom + 14, f"cutoff {shown.time_text(shown.cutoff)}", "end"),
     ]
     by = "" if lane_field is None else f" by {lane_field}"
     label = f"Timeline{by}{how}"
@@ -267,7 +267,7 @@ def _row(rows: Rows, i: int, ends: tuple[Any, Any]) -> list[str]:
     if start == NO_ROW:
         return ["", "missing", "", ""]
     clock = log.timeline.clock
-    when = escaped(moment(clock.as_scalar(cutoff), *map(clock.as_scalar, ends)))
+    when = escaped(time_text(clock.as_scalar(cutoff), *map(clock.as_scalar, ends)))
     customer = escaped(log.customers[code]) if code >= 0 else "unknown to the log"
     x = places(log.timeline.times[start:stop], *ends)
     at = np.minimum((x * _ROW_BARS).astype("int64"), _ROW_BARS - 1)

@@ -14,11 +14,11 @@ from sklearn_seqcrm.events._html._drawing import (
     counted,
     escaped,
     line,
-    moment,
     picture,
     places,
     rule,
     table,
+    time_text,
     word,
 )
 
@@ -46,8 +46,8 @@ def log_html(log: RawLog) -> str:
         return block(line(head))
     first, last = log.time_span
     time = escaped(log.names[1])
-    until = escaped(moment(log.observed_until, first, last))
-    ends = [escaped(moment(end, first, last)) for end in (first, last)]
+    until = escaped(time_text(log.observed_until, first, last))
+    ends = [escaped(time_text(end, first, last)) for end in (first, last)]
     when = f"{time} from {ends[0]} to {ends[1]}, recorded until {until}"
     pictures = _events_over_time(log, ends) + _lengths(log.timeline.counts)
     return block(line(head), line(when), pictures, _fields(log))
@@ -147,7 +147,7 @@ def _quartiles(values: np.ndarray, levels: pd.Index | None) -> str:
 def _range(values: np.ndarray, levels: pd.Index | None) -> str:
     """Summarise times by the first and the last."""
     ends = pd.Index(np.array([values.min(), values.max()]))
-    return " to ".join(escaped(moment(end, *ends)) for end in ends)
+    return " to ".join(escaped(time_text(end, *ends)) for end in ends)
 
 
 def _frequent(values: np.ndarray, levels: pd.Index | None) -> str:

@@ -102,14 +102,14 @@ def days_after(value: Any, tick: Any, clock: Clock, *, aware: bool) -> float | N
     """
     if not isinstance(value, datetime.datetime | np.datetime64):
         return None
-    moment = pd.Timestamp(value)
-    if moment is pd.NaT:
+    timestamp = pd.Timestamp(value)
+    if timestamp is pd.NaT:
         return np.nan
-    if (moment.tzinfo is not None) != aware:
+    if (timestamp.tzinfo is not None) != aware:
         return None
     start = (0, "s") if clock.unit is None else (int(tick), clock.unit)
-    ticks = moment.asm8.view("int64").item()
-    return days_between_ticks(*start, ticks, moment.unit)
+    ticks = timestamp.asm8.view("int64").item()
+    return days_between_ticks(*start, ticks, timestamp.unit)
 
 
 def _is_iso(text: str) -> bool:
@@ -132,12 +132,12 @@ def _split(clock: Clock, value: Any) -> tuple[int, int] | None:
     """Return whole ticks, rounded down, and the remainder; None for other types."""
     if not isinstance(value, datetime.datetime | np.datetime64):
         return None
-    moment = pd.Timestamp(value)
-    if moment is pd.NaT or (moment.tzinfo is not None) != clock.aware:
+    timestamp = pd.Timestamp(value)
+    if timestamp is pd.NaT or (timestamp.tzinfo is not None) != clock.aware:
         return None
     # An aware datetime becomes UTC.
-    number = moment.asm8.view("int64").item()
-    parts = TICKS_PER_SECOND[moment.unit]
+    number = timestamp.asm8.view("int64").item()
+    parts = TICKS_PER_SECOND[timestamp.unit]
     return divmod(number * TICKS_PER_SECOND[str(clock.unit)], parts)
 
 
@@ -301,8 +301,8 @@ def _read(
         codes = np.repeat(np.arange(events.n_customers), timeline.counts)
         times = timeline.times
         if timeline.clock != encoder.clock:
-            moments = pd.Series(timeline.clock.as_index(times))
-            times = _times_of(moments, encoder.clock, f"times of {what}")
+            when = pd.Series(timeline.clock.as_index(times))
+            times = _times_of(when, encoder.clock, f"times of {what}")
         return _Part(codes, timeline.customers, times, columns)
     if isinstance(events, list | tuple):
         # The kind of a whole list is written into each of its events.
@@ -310,16 +310,16 @@ def _read(
         columns = fields.join(
             [_read_event(i, one, own, keys, fields) for i, one in enumerate(events)]
         )
-        ids, moments = (_objects([event[key] for event in events]) for key in keys)
+        ids, when = (_objects([event[key] for event in events]) for key in keys)
     else:
         table = read_table(events, what)
         _refuse_keys_lost(table.columns, keys, what)
         columns = fields.read_table(table, what, kind)
-        ids, moments = ids_of(table[keys[0]]), to_series(table[keys[1]])
+        ids, when = ids_of(table[keys[0]]), to_series(table[keys[1]])
     refuse_missing(ids, f"customer column {keys[0]!r} of {what}")
-    refuse_missing(moments, f"time column {keys[1]!r} of {what}")
+    refuse_missing(when, f"time column {keys[1]!r} of {what}")
     codes, customers = factorize(ids, keys[0], what)
-    times = _times_of(moments, encoder.clock, f"times of {what}")
+    times = _times_of(when, encoder.clock, f"times of {what}")
     return _Part(codes, customers, times, columns)
 
 
@@ -359,13 +359,13 @@ def _refuse_keys_lost(columns: Sequence[str], keys: Sequence[str], what: str) ->
             )
 
 
-def _times_of(moments: pd.Series, clock: Clock, what: str) -> np.ndarray:
+def _times_of(when: pd.Series, clock: Clock, what: str) -> np.ndarray:
     """Return times in ticks, as `exact_tick_of`; refuse to round them."""
-    if moments.dtype == object or pd.api.types.is_string_dtype(moments.dtype):
-        ticks = [exact_tick_of(clock, one, what) for one in moments]
+    if when.dtype == object or pd.api.types.is_string_dtype(when.dtype):
+        ticks = [exact_tick_of(clock, one, what) for one in when]
         return np.array(ticks, dtype=clock.dtype)
-    times = clock.read(moments, what, up=False)
-    finer = int((times != clock.read(moments, what)).sum())
+    times = clock.read(when, what, up=False)
+    finer = int((times != clock.read(when, what)).sum())
     if finer:
         unit = clock.unit or "integer"
         raise ValueError(
