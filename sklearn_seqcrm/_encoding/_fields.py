@@ -39,19 +39,21 @@ class Training(NamedTuple):
         Fewest events of a level with a code of its own.
     max_levels : int or None
         Most levels of a field with a code of their own; None: any number.
-    runs : tuple of (ndarray, ndarray)
+    runs : tuple of (ndarray, ndarray) or None, default=None
         Begin and end of each run of training events, as `visible_runs` returns them.
+        None: all events.
     """
 
     times: np.ndarray
     clock: Clock
     min_events: float
     max_levels: int | None
-    runs: tuple[np.ndarray, np.ndarray]
+    runs: tuple[np.ndarray, np.ndarray] | None = None
 
     def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield positions of training events, and where runs begin among them."""
-        for _, index, first in event_blocks(*self.runs):
+        runs = self.runs or (np.zeros(1, "int64"), np.array([len(self.times)]))
+        for _, index, first in event_blocks(*runs):
             yield index, first
 
     def times_in_blocks(self) -> Iterator[np.ndarray]:

@@ -16,10 +16,8 @@ NAN = np.nan
 
 def learned(vectors):
     column = Column(np.array(vectors, "float32"))
-    n = len(column.values)
-    runs = np.zeros(1, "int64"), np.array([n])
-    training = Training(np.zeros(n), Clock("float64"), 0, None, runs)
-    return VectorField.learn(column, training)
+    times = np.zeros(len(column.values))
+    return VectorField.learn(column, Training(times, Clock("float64"), 0, None))
 
 
 def encoded(field, vectors):

@@ -71,8 +71,7 @@ def test_resolution_of_numbers(values, step, decimals):
 def number_field(column, times=None, clock=None):
     clock = clock or Clock("int64")
     times = np.zeros(len(column.values), "int64") if times is None else times
-    runs = np.zeros(1, "int64"), np.array([len(times)])
-    encoder = NumericField.learn(column, Training(times, clock, 0, None, runs))
+    encoder = NumericField.learn(column, Training(times, clock, 0, None))
     return NumberField.of(encoder, column, times, 2)
 
 
