@@ -1,4 +1,4 @@
-"""Events as numbers that a network reads: learned, written, and said what they mean."""
+"""Encoding of events as numbers: learn it, apply it, describe it."""
 
 from sklearn_seqcrm._encoding._encode_rows import encode_rows, view_encoded
 from sklearn_seqcrm._encoding._encoded_log import (
@@ -19,10 +19,10 @@ from sklearn_seqcrm._encoding._fields import (
     MISSING,
     UNSEEN,
     NumericField,
+    NumericScale,
     VectorField,
     Vocabulary,
     fitting_columns,
-    kind_of_field,
 )
 from sklearn_seqcrm._encoding._layout import Layout
 from sklearn_seqcrm._encoding._learn import learn, learn_rows
@@ -37,11 +37,11 @@ __all__ = [
     "Layout",
     "LearnedEncoding",
     "NumericField",
+    "NumericScale",
     "VectorField",
     "Vocabulary",
     "encode_rows",
     "fitting_columns",
-    "kind_of_field",
     "learn",
     "learn_rows",
     "learned_encoding",

@@ -1,9 +1,8 @@
-"""Encode the events that rows see: at once, or when they are read."""
+"""Encode the events that rows see: at once, or when a batch indexes them."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Self
@@ -27,19 +26,61 @@ from sklearn_seqcrm._ragged import (
 )
 from sklearn_seqcrm._store import Column, Log, ObservationWindow, RawLog, Rows, Timeline
 
-_WIDTH = 4  # numbers of an event in work
-_PORTION = 1  # events of a portion of rows are as many as a block has numbers
+_WIDTH = 4  # numbers of an event that are processed at a time, see `blocks`
+_PORTION = 1  # and for decayed sums: as many events as a block has numbers
+
+
+class OnDemandNumbers:
+    """Numbers of all events of a log, which are encoded when they are indexed.
+
+    A stand-in for an array of shape (n_events, width).
+
+    Parameters
+    ----------
+    n_events, width : int
+        Its shape.
+    dtype : str
+        NumPy type of the numbers.
+    write : callable
+        Takes positions of n events and an array of shape (n, width), and writes their
+        numbers into it.
+    """
+
+    def __init__(
+        self,
+        n_events: int,
+        width: int,
+        dtype: str,
+        write: Callable[[np.ndarray, np.ndarray], None],
+    ) -> None:
+        self.shape = n_events, width
+        self.dtype = np.dtype(dtype)
+        self._write = write
+
+    def __len__(self) -> int:
+        """Number of events."""
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        """Return the numbers of events at positions of any shape, or of a slice."""
+        if isinstance(index, slice):
+            index = np.arange(*index.indices(len(self)))
+        flat = np.asarray(index).ravel()
+        numbers = np.empty((len(flat), self.shape[1]), self.dtype)
+        for some in blocks(len(flat), _WIDTH):
+            self._write(flat[some], numbers[some])
+        return numbers.reshape(*np.shape(index), self.shape[1])
 
 
 class ViewedLog(EncodedLog):
-    """A raw log, seen through an encoder; its events have the same places in both.
+    """A raw log seen through an encoder; events keep their positions.
 
     Parameters
     ----------
     raw : RawLog
-        The log, whose clock is that of the encoder.
+        The log; its clock is that of the encoder.
     encoder : EventEncoder
-        What was learned of the training log.
+        The fitted encoder.
     begins : ndarray of shape (n,), int64
         Events that are the first that a row sees, although their customer has earlier
         ones; ascending.
@@ -48,36 +89,78 @@ class ViewedLog(EncodedLog):
     def __init__(self, raw: RawLog, encoder: EventEncoder, begins: np.ndarray) -> None:
         Log.__init__(self, raw.timeline, raw.names)
         self._raw = raw
-        self._encoder = encoder.knowing(raw.columns)
+        self._encoder = encoder.prepared_for(raw.columns)
         self._begins = begins
         self._layout = encoder.layout
         self._row_scale = encoder.row_scale
-        starts = raw.timeline.offsets
+        self._firsts = raw.timeline.offsets
         if len(begins):
-            starts = np.union1d(starts, begins)
-        self._channels = _Channels(raw, self._encoder, starts)  # type: ignore[assignment]
-        self._codes = _Codes(raw, self._encoder)  # type: ignore[assignment]
+            self._firsts = np.union1d(self._firsts, begins)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Send the log as it sends itself, and not what was looked up in it."""
+        """Pickle the log in its own way, without the levels that were looked up."""
         return type(self), (self._raw, self._encoder, self._begins)
 
     @property
     def is_on_disk(self) -> bool:
-        """Whether the events are in files, and in memory as far as they are read."""
+        """Whether the events are in files, of which only what is read is in memory."""
         return self._raw.is_on_disk
+
+    # The base class has arrays under these names.
+
+    @property
+    def _channels(self) -> Any:  # type: ignore[override]
+        return self._numbers(len(self._layout.channels), self._write_channels)
+
+    @property
+    def _codes(self) -> Any:  # type: ignore[override]
+        return self._numbers(len(self._layout.codes), self._write_codes, "int32")
 
     @property
     def _facts(self) -> Any:
-        return _Facts(self._raw, self._encoder)
+        return self._numbers(self._layout.n_decayed, self._write_facts)
 
     @property
     def _facts_and_amounts(self) -> Any:
-        return _FactsAndAmounts(self._raw, self._encoder)
+        return self._numbers(2 * self._layout.n_decayed, self._write_facts_and_amounts)
+
+    def _numbers(self, width: int, write: Any, dtype: str = "float32") -> Any:
+        return OnDemandNumbers(len(self), width, dtype, write)
+
+    def _write_channels(self, index: np.ndarray, out: np.ndarray) -> None:
+        all_times = self._timeline.times
+        times = all_times[index]
+        interarrival = (times - all_times[index - 1]).astype("float64")
+        interarrival[is_first_of(self._firsts, index)] = np.nan
+        self._encoder.encode_facts(self._at(index, codes=False), times, out)
+        own = slice(self._layout.gap_channel, None)
+        self._encoder.encode_times(times, interarrival, out[:, own])
+
+    def _write_codes(self, index: np.ndarray, out: np.ndarray) -> None:
+        columns, times = self._at(index, codes=True), self._timeline.times[index]
+        self._encoder.encode_levels(columns, times, out)
+
+    def _write_facts(self, index: np.ndarray, out: np.ndarray) -> None:
+        columns, times = self._at(index, codes=False), self._timeline.times[index]
+        numbers = np.empty((len(index), self._layout.gap_channel), "float32")
+        self._encoder.encode_facts(columns, times, numbers)
+        out[:] = numbers[:, : out.shape[1]]
+
+    def _write_facts_and_amounts(self, index: np.ndarray, out: np.ndarray) -> None:
+        facts, amounts = np.split(out, 2, axis=1)
+        self._write_facts(index, facts)
+        amounts[:] = symexp(facts, self._layout)
+
+    def _at(self, index: np.ndarray, *, codes: bool) -> dict[str, Column]:
+        """Return the fields with codes, or all others, of some events."""
+        layout, columns = self._layout, self._raw.columns
+        names = layout.codes if codes else layout.of_fields
+        return {name: columns[name].take(index) for name in names}
 
     def _decayed(self, rows: Rows, values: Any) -> np.ndarray:
         """Sums of all rows, those of some customers at a time."""
         half_lives = np.asarray(self._layout.half_lives)
+        # (n, n_half_lives, 1 + n_values): a decayed count, then decayed sums
         result = np.zeros((len(rows.codes), len(half_lives), 1 + values.shape[1]))
         seen = visible_segments(rows)
         order = np.argsort(seen.of_row, kind="stable")
@@ -91,15 +174,6 @@ class ViewedLog(EncodedLog):
         return result
 
     def known_as(self, layout: Layout, row_scale: np.ndarray) -> EncodedLog:
-        """The same events under another layout of as many channels and codes.
-
-        Parameters
-        ----------
-        layout : Layout
-            What they mean.
-        row_scale : ndarray of shape (2, n_row_features)
-            Center and scale of the row features.
-        """
         encoder = replace(self._encoder, layout=layout, row_scale=row_scale)
         return ViewedLog(self._raw, encoder, self._begins)
 
@@ -107,7 +181,6 @@ class ViewedLog(EncodedLog):
         return self.in_memory().stack(logs, timeline)  # type: ignore[return-value]
 
     def in_memory(self) -> EncodedLog:
-        """The same events, encoded."""
         return self.take(self.timeline, np.arange(len(self)))
 
     def _with(self, timeline: Timeline, channels: np.ndarray, codes: np.ndarray) -> Any:
@@ -115,138 +188,13 @@ class ViewedLog(EncodedLog):
         return EncodedLog(timeline, channels, codes, layout, scale, self._names)
 
 
-class _Encoded(ABC):
-    """Numbers of events, which are worked out when they are indexed.
-
-    Parameters
-    ----------
-    raw : RawLog
-        The log.
-    encoder : EventEncoder
-        What encodes it.
-    """
-
-    dtype: np.dtype[Any] = np.dtype("float32")
-
-    def __init__(self, raw: RawLog, encoder: EventEncoder) -> None:
-        self._raw = raw
-        self._encoder = encoder
-        self._columns = {
-            name: raw.columns[name]
-            for name, field in encoder.fields.items()
-            if bool(field.n_codes) == (self.dtype.kind == "i")
-        }
-
-    @property
-    @abstractmethod
-    def width(self) -> int:
-        """Number of columns."""
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Number of events and of columns."""
-        return len(self._raw), self.width
-
-    def __len__(self) -> int:
-        """Number of events."""
-        return len(self._raw)
-
-    def __getitem__(self, index: Any) -> np.ndarray:
-        """Numbers of the events at some places, of any shape; or of a slice."""
-        if isinstance(index, slice):
-            index = np.arange(*index.indices(len(self)))
-        flat = np.asarray(index).ravel()
-        numbers = np.empty((len(flat), self.width), self.dtype)
-        for some in blocks(len(flat), _WIDTH):
-            self._write(flat[some], numbers[some])
-        return numbers.reshape(*np.shape(index), self.width)
-
-    def _read(self, index: np.ndarray) -> tuple[dict[str, Column], np.ndarray]:
-        """Fields and times of some events."""
-        columns = {name: column.take(index) for name, column in self._columns.items()}
-        return columns, self._raw.timeline.times[index]
-
-    @abstractmethod
-    def _write(self, index: np.ndarray, out: np.ndarray) -> None:
-        """Write the numbers of some events."""
-
-
-class _Channels(_Encoded):
-    """Channels of events; see `_Encoded`.
-
-    Parameters
-    ----------
-    raw, encoder : object
-        As `_Encoded` takes them.
-    starts : ndarray of int64
-        Events that have none before them, ascending.
-    """
-
-    def __init__(self, raw: RawLog, encoder: EventEncoder, starts: np.ndarray) -> None:
-        super().__init__(raw, encoder)
-        self._starts = starts
-
-    @property
-    def width(self) -> int:
-        return len(self._encoder.layout.channels)
-
-    def _write(self, index: np.ndarray, out: np.ndarray) -> None:
-        columns, times = self._read(index)
-        gaps = (times - self._raw.timeline.times[index - 1]).astype("float64")
-        gaps[is_first_of(self._starts, index)] = np.nan
-        self._encoder.encode_facts(columns, times, out)
-        self._encoder.encode_times(
-            times, gaps, out[:, self._encoder.layout.gap_channel :]
-        )
-
-
-class _Codes(_Encoded):
-    """Codes of events; see `_Encoded`."""
-
-    dtype = np.dtype("int32")
-
-    @property
-    def width(self) -> int:
-        return len(self._encoder.layout.codes)
-
-    def _write(self, index: np.ndarray, out: np.ndarray) -> None:
-        if self.width:
-            self._encoder.encode_levels(*self._read(index), out)
-
-
-class _Facts(_Encoded):
-    """Facts of events, which are the first of their channels; see `_Encoded`."""
-
-    @property
-    def width(self) -> int:
-        return self._encoder.layout.n_decayed
-
-    def _write(self, index: np.ndarray, out: np.ndarray) -> None:
-        numbers = np.empty((len(index), self._encoder.layout.gap_channel), "float32")
-        self._encoder.encode_facts(*self._read(index), numbers)
-        out[:] = numbers[:, : out.shape[1]]
-
-
-class _FactsAndAmounts(_Facts):
-    """Facts, and the same before their tails were folded in; see `_Encoded`."""
-
-    @property
-    def width(self) -> int:
-        return 2 * super().width
-
-    def _write(self, index: np.ndarray, out: np.ndarray) -> None:
-        facts, amounts = np.split(out, 2, axis=1)
-        super()._write(index, facts)
-        amounts[:] = symexp(facts, self._encoder.layout)
-
-
 def view_encoded(encoder: EventEncoder, rows: Rows, column: str) -> Rows:
-    """View encoded events; those of a log on a disk are encoded when they are read.
+    """View encoded events; those of a log on a disk are encoded when they are indexed.
 
     Parameters
     ----------
     encoder : EventEncoder
-        What was learned of the training log.
+        The fitted encoder.
     rows : Rows
         Views of a raw log with the same fields.
     column : str
@@ -255,8 +203,8 @@ def view_encoded(encoder: EventEncoder, rows: Rows, column: str) -> Rows:
     Returns
     -------
     Rows
-        The same rows; their log is an `EncodedLog`. Rows that start at the same event,
-        and the order of their starts, are those of `encode_rows`.
+        The same rows; their log is an `EncodedLog`. Their starts are equal or in order
+        as those of `encode_rows` are.
     """
     log = rows.log
     if not log.is_on_disk or log.timeline.clock != encoder.clock:
@@ -267,26 +215,27 @@ def view_encoded(encoder: EventEncoder, rows: Rows, column: str) -> Rows:
     filled = seen.last > seen.first
     begins = seen.first[filled]
     begins = begins[begins > log.timeline.offsets[seen.codes[filled]]]
-    # Where segments without events would stand: before the next one that has some.
+    # A segment without events stands before the next one that has some:
+    # first     3   7   7   9       (the second and the third are empty)
+    # place     3   9   9   9
     place = np.append(np.where(filled, seen.first, len(log)), len(log))
     place = np.minimum.accumulate(place[::-1])[::-1]
     start = np.where(rows.start == NO_ROW, NO_ROW, place[0])
     start[seen.rows] = place[seen.of_row]
     has_event = rows.stop > rows.start
     start[has_event] = rows.start[has_event]
+    stop = start + (rows.stop - rows.start)
     viewed = ViewedLog(log, encoder, begins)
-    return Rows(
-        viewed, rows.identities, start, start + (rows.stop - rows.start), rows.cutoff
-    )
+    return Rows(viewed, rows.identities, start, stop, rows.cutoff)
 
 
 def encode_rows(encoder: EventEncoder, rows: Rows, column: str) -> Rows:
-    """View the same events in an encoded log that holds no more than they need.
+    """Encode the events that rows see, into a log that holds no others.
 
     Parameters
     ----------
     encoder : EventEncoder
-        What was learned of the training log.
+        The fitted encoder.
     rows : Rows
         Views of a raw log with the same fields.
     column : str
@@ -316,15 +265,15 @@ def encode_rows(encoder: EventEncoder, rows: Rows, column: str) -> Rows:
     identities = rows.identities.copy()
     identities[seen.rows] = seen.of_row
     start = starts_among(seen, rows, offsets)
-    # Whatever was left out before a row's first event, it sees as many as it did.
+    # A row sees as many events as before, whatever was left out before its first one.
     stop = start + (rows.stop - rows.start)
     return Rows(encoded, identities, start, stop, cutoff)
 
 
 def _fitting(log: RawLog, encoder: EventEncoder, column: str) -> RawLog:
-    """The log with fields of the kinds of training."""
+    """Return the log with fields of the types of training."""
     columns = log.columns
-    fitting = fitting_columns(columns, encoder.kinds, column)
+    fitting = fitting_columns(columns, encoder.schema, column)
     return log if fitting is columns else log.with_events(log.timeline, dict(fitting))
 
 
@@ -335,28 +284,39 @@ def _encode_events(
     offsets: np.ndarray,
     times: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Channels and codes of the events at `index`, one cache block after another.
+    """Return channels and codes of events, encoded block by block.
 
-    Segment ``i`` is ``index[offsets[i]:offsets[i + 1]]``; `times` are those of the
-    events on the clock of the encoder.
+    Parameters
+    ----------
+    encoder : EventEncoder
+        The fitted encoder.
+    log : RawLog
+        The log.
+    index : ndarray of shape (n_events,)
+        Positions of the events.
+    offsets : ndarray of shape (n_segments + 1,)
+        Segment ``i``, the events of one customer, is
+        ``index[offsets[i]:offsets[i + 1]]``.
+    times : ndarray of shape (n_events,)
+        Times of the events on the clock of the encoder.
     """
     channels, codes = encoder.layout.empty(len(index))
-    # No row sees what was before the first event of a segment.
+    # No row sees the event before the first one of a segment.
     is_first = np.zeros(len(index), dtype=bool)
     is_first[first_of_filled(offsets)] = True
     parts, columns = list(blocks(len(index), _WIDTH)), log.columns
     if len(parts) > 1:
-        encoder = encoder.knowing(columns)
+        encoder = encoder.prepared_for(columns)
     old, new = log.timeline.clock, encoder.clock
     per_tick = 1.0 if old == new else new.ticks_of(old)
     for some in parts:
         events = index[some]
-        # Taken on the log's own clock, whose ticks may be finer.
-        gaps = log.timeline.times[events] - log.timeline.times[events - 1]
+        # Differences on the log's own clock, whose ticks may be finer.
+        interarrival = log.timeline.times[events] - log.timeline.times[events - 1]
         encoder.encode(
             {name: column.take(events) for name, column in columns.items()},
             times[some],
-            np.where(is_first[some], np.nan, per_tick * gaps),
+            np.where(is_first[some], np.nan, per_tick * interarrival),
             out=(channels[some], codes[some]),
         )
     return channels, codes

@@ -11,14 +11,14 @@ from sklearn_seqcrm._encoding._layout import Layout
 from sklearn_seqcrm._ragged import Views, blocks, decayed_sums
 from sklearn_seqcrm._store import Log, Rows, Timeline, frozen
 
-_WIDTH = 32  # row features in work, about
-_HUGE = 1e38  # a sum that float32 holds
+_WIDTH = 32  # numbers of a row that are processed at a time, see `blocks`
+_HUGE = 1e38  # about the largest number of float32
 
 
 def raw_row_features(
     rows: Views, times: np.ndarray, sums: np.ndarray, layout: Layout
 ) -> Iterator[np.ndarray]:
-    """Row features before they are scaled; NaN where an empty history has none.
+    """Yield row features before scaling, NaN where an empty history has none.
 
     Parameters
     ----------
@@ -27,22 +27,20 @@ def raw_row_features(
     times : ndarray of shape (n_events,)
         Times of the events.
     sums : ndarray of shape (n, n_half_lives, 1 + n_decayed)
-        Decayed counts, and sums of the channels whose decayed means are features.
+        Decayed counts, and behind them decayed sums of the facts.
     layout : Layout
         Units and half-lives.
 
     Yields
     ------
     ndarray of shape (up to 8,192, n_row_features)
-        Of some rows, in order: ``log1p`` of durations in typical gaps and of counts;
-        decayed means of the channels, ``sum / (count + 1)``; sines and cosines of the
-        cutoff.
+        Features of the next rows, as `row_features_of` returns them.
     """
     for some in blocks(len(sums), _WIDTH):
         start, stop, cutoff = rows.start[some], rows.stop[some], rows.cutoff[some]
         filled = stop > start
         ages = np.full((len(filled), 2), np.nan)
-        # Only where there are some: `stop - 1` of an empty history is another's event.
+        # `stop - 1` of an empty history is the event of another customer.
         for column, event in enumerate((stop - 1, start)):
             ages[filled, column] = cutoff[filled] - times[event[filled]]
         yield row_features_of(ages, stop - start, sums[some], cutoff, layout)
@@ -55,16 +53,16 @@ def row_features_of(
     cutoff: np.ndarray,
     layout: Layout,
 ) -> np.ndarray:
-    """Row features before they are scaled, of what is known of each row's events.
+    """Return row features before scaling.
 
     Parameters
     ----------
     ages : ndarray of shape (n, 2)
-        Ticks since the last and the first event; NaN where there is none.
+        Ticks from the last and from the first event to the cutoff; NaN without events.
     n_events : ndarray of shape (n,)
         Number of events.
     sums : ndarray of shape (n, n_half_lives, 1 + n_decayed)
-        Decayed counts and sums, faded to the cutoff.
+        Decayed counts, and behind them decayed sums of the facts, at the cutoff.
     cutoff : ndarray of shape (n,)
         Cutoffs.
     layout : Layout
@@ -73,11 +71,14 @@ def row_features_of(
     Returns
     -------
     ndarray of shape (n, n_row_features)
-        As `raw_row_features` says.
+        ``log1p`` of durations in typical interarrival times and of counts; decayed
+        means of the facts; sines and cosines of the calendar at the cutoff. Columns
+        named by ``layout.row_features``.
     """
+    # (n, n_half_lives) and (n, n_half_lives, n_decayed)
     count, totals = sums[:, :, 0], sums[:, :, 1:]
-    # Over one event more than there is, of value 0: few or old events give a mean
-    # near 0, the usual value, and none at all is no division of 0 by 0.
+    # sum / (count + 1): shrinkage by one pseudo-event of value 0, the median. Few or
+    # old events give a mean near 0, and no events are no division of 0 by 0.
     means = totals / (count[:, :, None] + 1)
     return np.column_stack(
         [
@@ -103,38 +104,39 @@ def scale_row_features(raw: np.ndarray, row_scale: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray of shape (n, n_row_features)
-        0, the mean, for what an empty history does not have.
+        0, the mean, where an empty history has no feature.
     """
     center, scale = row_scale
-    # A far future or a new kind of customer must not blow a network up.
+    # A cutoff far in the future must not give inputs far beyond those of training.
     return np.nan_to_num(np.clip((raw - center) / scale, -10, 10))
 
 
 def symexp(facts: np.ndarray, layout: Layout) -> np.ndarray:
-    """Numbers as they were before `NumericScale.fold`, but for their unit.
+    """Return the amounts of facts: the inverse of `NumericScale.symlog`, but for units.
 
     Parameters
     ----------
     facts : ndarray of shape (n_events, n_decayed), float32
-        Numbers with their tails folded in.
+        Symlog numbers ``u``.
     layout : Layout
-        Where the numbers have their 0.
+        Where the amounts have their 0.
 
     Returns
     -------
     ndarray of shape (n_events, n_decayed), float32
-        In units of the spread of each number. A missing one counts as the usual one.
+        Amounts ``x / scale = sign(u) * (exp(abs(u)) - 1) + center / scale``, so that
+        sums of them are sums of money. A missing one counts as the median.
     """
     amounts = np.empty_like(facts)
     origins = np.array(layout.origins, dtype="float32")
     for some in blocks(len(facts), max(1, facts.shape[1])):
-        folded = facts[some]
-        amounts[some] = np.copysign(np.expm1(np.abs(folded)), folded) + origins
+        u = facts[some]
+        amounts[some] = np.copysign(np.expm1(np.abs(u)), u) + origins
     return amounts
 
 
 def sums_of_amounts(decayed: np.ndarray) -> np.ndarray:
-    """Decayed sums of `symexp` numbers as a network reads them.
+    """Return decayed sums of `symexp` amounts as inputs of a network.
 
     Parameters
     ----------
@@ -146,12 +148,13 @@ def sums_of_amounts(decayed: np.ndarray) -> np.ndarray:
     ndarray of shape (n, n_half_lives * n_amounts), float32
         Columns named by `Layout.sums`.
     """
+    # (n, n_half_lives * n_amounts); -1 for the width would not do without rows
     sums = decayed.reshape(len(decayed), decayed.shape[1] * decayed.shape[2])
     return sums.clip(-_HUGE, _HUGE).astype("float32")
 
 
 class EncodedLog(Log):
-    """Float channels and integer codes of the events that some rows can see.
+    """Float channels and integer codes of the events that some rows see.
 
     Made by `HistoryEncoder.transform`, not by hand.
 
@@ -164,11 +167,11 @@ class EncodedLog(Log):
     codes : ndarray of shape (n_events, n_codes), int32
         Codes of categories: 0 unseen in training, 1 missing, more for levels.
     layout : Layout
-        What they mean. Only logs with equal layouts go together.
+        What they mean. Only logs with equal layouts can be stacked.
     row_scale : ndarray of shape (2, n_row_features)
         Center and scale of the row features among the training rows.
     names : tuple of (str, str)
-        What the customer and the time column were called.
+        Names of the customer and the time column.
     """
 
     def __init__(
@@ -207,7 +210,7 @@ class EncodedLog(Log):
         return [*self._layout.channels, *self._layout.codes]
 
     def row_features(self, rows: Rows) -> np.ndarray:
-        """What depends on the cutoff, scaled as among the training rows.
+        """Return features of rows that depend on the cutoff, scaled as in training.
 
         Parameters
         ----------
@@ -217,13 +220,13 @@ class EncodedLog(Log):
         Returns
         -------
         ndarray of shape (n, n_row_features), float32
-            Columns named by ``layout.row_features``. What an empty history does not
-            have is 0, the mean.
+            Columns named by ``layout.row_features``; 0, the mean, where an empty
+            history has no feature.
         """
         return self._scaled(self.raw_row_features(rows))
 
     def row_features_and_sums(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-        """Row features, and sums of the facts before their tails were folded in.
+        """Return row features, and decayed sums of amounts.
 
         Parameters
         ----------
@@ -235,10 +238,11 @@ class EncodedLog(Log):
         features : ndarray of shape (n, n_row_features), float32
             As `row_features` returns them.
         sums : ndarray of shape (n, n_sums), float32
-            Columns named by ``layout.sums``: each field in units of its spread, faded
-            to the cutoff; 0 for an empty history.
+            Columns named by ``layout.sums``: `symexp` amounts of each fact, in units of
+            its scale, decayed to the cutoff; 0 for an empty history.
         """
-        # In one pass, as much of it is the same for all numbers of an event.
+        # In one pass: weights and segments of events are the same for both.
+        # (n, n_half_lives, 1 + n_decayed + n_decayed): count, facts, amounts
         both = self._decayed(rows, self._facts_and_amounts)
         counts_and_facts, sums = np.split(both, [1 + self._layout.n_decayed], axis=2)
         raw = raw_row_features(
@@ -247,7 +251,7 @@ class EncodedLog(Log):
         return self._scaled(raw), sums_of_amounts(sums)
 
     def raw_row_features(self, rows: Rows) -> Iterator[np.ndarray]:
-        """The same before it is scaled, some rows at a time; NaN for what is not."""
+        """Yield row features before scaling, see the function of this name."""
         sums = self._decayed(rows, self._facts)
         return raw_row_features(rows, self._timeline.times, sums, self._layout)
 
@@ -258,16 +262,17 @@ class EncodedLog(Log):
 
     @property
     def _facts_and_amounts(self) -> np.ndarray:
-        """The same, and behind them what they were before their tails were folded."""
+        """Facts and behind them their amounts, shape (n_events, 2 * n_decayed)."""
         facts = self._facts
         return np.hstack([facts, symexp(facts, self._layout)])
 
     def _decayed(self, rows: Rows, values: np.ndarray) -> np.ndarray:
+        """Return decayed counts and sums, shape (n, n_half_lives, 1 + n_values)."""
         half_lives = np.asarray(self._layout.half_lives)
         return decayed_sums(rows, self._timeline.times, values, half_lives)
 
     def _scaled(self, raw: Iterator[np.ndarray]) -> np.ndarray:
-        """Row features as a network reads them, shape (n, n_row_features), float32."""
+        """Return scaled row features, shape (n, n_row_features), float32."""
         parts = [
             scale_row_features(some, self._row_scale).astype("float32") for some in raw
         ]
@@ -276,7 +281,7 @@ class EncodedLog(Log):
         return np.concatenate(parts)
 
     def known_as(self, layout: Layout, row_scale: np.ndarray) -> EncodedLog:
-        """The same events under another layout of as many channels and codes.
+        """Return the log under another layout with the same channels and codes.
 
         Parameters
         ----------
@@ -313,7 +318,7 @@ class EncodedLog(Log):
         )
 
     def in_memory(self) -> EncodedLog:
-        """The same events, whose numbers are all there."""
+        """Return a log of the same events that has all numbers in memory."""
         return self
 
     def _with(

@@ -11,43 +11,44 @@ import numpy as np
 
 from sklearn_seqcrm._encoding._fields import FieldEncoder
 from sklearn_seqcrm._encoding._layout import Layout
-from sklearn_seqcrm._store import Clock, Column, Kinds
+from sklearn_seqcrm._store import Clock, Column, FieldSchema, Kinds
 
-# Most calendars say little, and a network of this size learns their noise by heart if
-# they are as loud as the rest: on simulated journeys that cost .02 in AUC.
+# Factor on the channels of the calendar. Most calendars hold little signal, and a
+# network of this size memorises their noise if they are as large as other channels: on
+# simulated journeys a factor of 1 cost .02 in AUC.
 CALENDAR_WEIGHT = 0.25
 
 
 @dataclass(frozen=True, eq=False)
 class EventEncoder:
-    """Turns the raw events of one history column into channels and codes.
+    """A fitted encoder of the raw events of one history column.
 
-    Made by `learn`, not by hand. Each event is encoded by itself, so that any block of
-    a log, or a single new event, becomes what it is among all others.
+    Made by `learn`, not by hand. Each event is encoded by itself, so that a single new
+    event gets the numbers that it would have in any block of a log.
 
     Parameters
     ----------
     clock : Clock
-        What times and gaps are measured in.
-    kinds : dict of str to str
-        Kind of each field, to tell whether another log fits.
+        Unit of times and interarrival times.
+    schema : dict of str to FieldSchema
+        Schema of each field, to tell whether another log fits.
     fields : dict of str to FieldEncoder
-        What was learned of each field.
+        Fitted encoder of each field.
     layout : Layout
         What channels and codes mean.
-    gap_scale : tuple of (float, float)
-        Center and scale of the logarithms of gaps.
+    interarrival_scale : tuple of (float, float)
+        Center and scale of the logarithms of interarrival times.
     row_scale : ndarray of shape (2, n_row_features)
         Center and scale of the row features among the training rows.
     merged_from : Kinds or None, default=None
-        Kinds of events with their fields, if the training log was merged of several.
+        Kinds of events with their fields, if the training log has kinds.
     """
 
     clock: Clock
-    kinds: dict[str, str]
+    schema: dict[str, FieldSchema]
     fields: dict[str, FieldEncoder]
     layout: Layout
-    gap_scale: tuple[float, float]
+    interarrival_scale: tuple[float, float]
     row_scale: np.ndarray
     merged_from: Kinds | None = None
 
@@ -55,40 +56,35 @@ class EventEncoder:
         self,
         columns: Mapping[str, Column],
         times: np.ndarray,
-        gaps: np.ndarray,
-        out: tuple[np.ndarray, np.ndarray] | None = None,
-    ) -> tuple[np.ndarray, np.ndarray]:
+        interarrival: np.ndarray,
+        out: tuple[np.ndarray, np.ndarray],
+    ) -> None:
         """Encode a block of events.
 
         Parameters
         ----------
         columns : mapping of str to Column
-            The fields of these n events; more columns are not looked at.
+            The fields of these n events; further columns are ignored.
         times : ndarray of shape (n,)
             Their times, in ticks of `clock`.
-        gaps : ndarray of shape (n,)
-            Ticks since the customer's event before; NaN where there is none, or none
-            that may be seen.
-        out : tuple of (ndarray, ndarray) or None, default=None
-            Where to write channels and codes; None: into new arrays.
-
-        Returns
-        -------
-        channels : ndarray of shape (n, n_channels), float32
-            Numbers in the order of ``layout.channels``.
-        codes : ndarray of shape (n, n_codes), int32
-            Codes in the order of ``layout.codes``.
+        interarrival : ndarray of shape (n,)
+            Ticks since the customer's previous event; NaN if there is none that the
+            rows see.
+        out : tuple of (ndarray, ndarray)
+            Where to write channels, shape (n, n_channels), float32, in the order of
+            ``layout.channels``, and codes, shape (n, n_codes), int32, in that of
+            ``layout.codes``.
         """
-        channels, codes = self.layout.empty(len(times)) if out is None else out
+        channels, codes = out
         self.encode_facts(columns, times, out=channels)
-        self.encode_times(times, gaps, out=channels[:, self.layout.gap_channel :])
+        own = slice(self.layout.gap_channel, None)
+        self.encode_times(times, interarrival, out=channels[:, own])
         self.encode_levels(columns, times, out=codes)
-        return channels, codes
 
     def encode_facts(
         self, columns: Mapping[str, Column], times: np.ndarray, out: np.ndarray
     ) -> None:
-        """Write the channels of fields, and the marks of those that are missing.
+        """Write the channels of fields, and the marks of missing values.
 
         Parameters
         ----------
@@ -97,21 +93,13 @@ class EventEncoder:
         out : ndarray of shape (n, gap_channel) or wider, float32
             Where to write them.
         """
-        fact, mark = 0, self.layout.n_decayed
-        component = mark + len(self.layout.marked)
-        for name, field in self.fields.items():
-            if field.n_codes:
-                continue
-            numbers, is_missing = field.encode(columns[name], times)
-            if field.n_components:
-                out[:, component : component + field.n_components] = numbers
-                component += field.n_components
-            else:
-                out[:, fact] = numbers
-                fact += 1
-            if field.some_missing:
-                out[:, mark] = is_missing
-                mark += 1
+        for name, own in self.layout.of_fields.items():
+            # (n,) into a column, (n, n_components) into a slice of columns.
+            out[:, own.values], is_missing = self.fields[name].encode(
+                columns[name], times
+            )
+            if own.mark is not None:
+                out[:, own.mark] = is_missing
 
     def encode_levels(
         self, columns: Mapping[str, Column], times: np.ndarray, out: np.ndarray
@@ -129,68 +117,67 @@ class EventEncoder:
             out[:, code], _ = self.fields[name].encode(columns[name], times)
 
     def encode_times(
-        self, times: np.ndarray, gaps: np.ndarray, out: np.ndarray
+        self, times: np.ndarray, interarrival: np.ndarray, out: np.ndarray
     ) -> None:
-        """Write the channels that tell when events happen, which are the last ones.
+        """Write the channels of times: the interarrival time and the calendar.
 
         Parameters
         ----------
-        times, gaps : ndarray of shape (n,)
+        times, interarrival : ndarray of shape (n,)
             As in `encode`.
         out : ndarray of shape (n, n_channels - gap_channel), float32
             Where to write them.
         """
-        center, spread = self.gap_scale
-        log_gaps = np.log1p(gaps / self.layout.time_unit)
-        # The first event of a customer has no gap; 0 is the mean of those that do.
-        out[:, 0] = np.nan_to_num((log_gaps - center) / spread)
+        center, spread = self.interarrival_scale
+        scaled = (np.log1p(interarrival / self.layout.time_unit) - center) / spread
+        # A first event has no interarrival time; 0 is the mean of those that have.
+        scaled[np.isnan(scaled)] = 0
+        out[:, 0] = scaled
         out[:, 1:] = CALENDAR_WEIGHT * self.layout.waves(times)
 
-    def knowing(self, columns: Mapping[str, Column]) -> EventEncoder:
-        """The same encoder, prepared for many blocks of events of one log.
+    def prepared_for(self, columns: Mapping[str, Column]) -> EventEncoder:
+        """Return an equal encoder that encodes many blocks of one log faster.
 
         Parameters
         ----------
         columns : mapping of str to Column
-            The columns that the blocks will be taken from.
+            The columns that the blocks are taken from.
 
         Returns
         -------
         EventEncoder
-            Has looked the levels of the log up, once instead of in every block.
+            It has looked up the levels of the log, once instead of in every block.
         """
-        fields = {name: one.knowing(columns[name]) for name, one in self.fields.items()}
+        fields = {n: one.prepared_for(columns[n]) for n, one in self.fields.items()}
         return replace(self, fields=fields)
 
     def with_digests(self) -> EventEncoder:
-        """The same, told from any other that happens to have the same shape."""
+        """Return the encoder with digests of what it has learned in its layout."""
         fields = {name: one.learned() for name, one in self.fields.items()}
         layout = replace(self.layout, half_lives=(), digest="", of_events="")
-        of_events = repr((layout, fields, self.gap_scale))
+        of_events = repr((layout, fields, self.interarrival_scale))
+        # Half-lives concern row features only, so that `of_events` leaves them out.
         whole = of_events + repr((self.layout.half_lives, self.row_scale.tolist()))
-        layout = replace(
-            self.layout, digest=_digest(whole), of_events=_digest(of_events)
+        digest, of_events = (
+            hashlib.sha256(one.encode()).hexdigest()[:16] for one in (whole, of_events)
         )
+        layout = replace(self.layout, digest=digest, of_events=of_events)
         return replace(self, layout=layout)
 
 
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 class LearnedEncoding(NamedTuple):
-    """What the encoder of all history columns of a table has learned.
+    """What a fitted encoder of all history columns of a table has learned.
 
-    An encoder keeps it as ``_learned``, and others ask `learned_encoding`.
+    An encoder keeps it as ``_learned``; get it by `learned_encoding`.
 
     Parameters
     ----------
     encoders : dict of str to EventEncoder
-        What was learned of each history column.
+        Fitted encoder of each history column.
     reading : ColumnRoles
-        Columns of the table.
+        Roles of the columns of the table.
     cut_off : list of str
-        History columns that a lookback had cut off in fit.
+        History columns of which a lookback left out events in `fit`.
     """
 
     encoders: dict[Any, EventEncoder]
@@ -199,7 +186,7 @@ class LearnedEncoding(NamedTuple):
 
 
 def learned_encoding(transformer: Any) -> LearnedEncoding | None:
-    """What a transformer has learned, if it is a fitted encoder of histories.
+    """Return what a transformer has learned, if it is a fitted `HistoryEncoder`.
 
     Parameters
     ----------

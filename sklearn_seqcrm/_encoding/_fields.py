@@ -1,4 +1,15 @@
-"""Kinds of fields: how each is learned, encoded and described."""
+"""Encoders of fields: one for each way in which a type of field is encoded.
+
+================  ========================  ===========================================
+encoding          class                     what an event has of the field
+================  ========================  ===========================================
+``"numbers"``     `NumericField`            a channel: the symlog of the scaled number
+``"vectors"``     `VectorField`             a channel for each component, standardised
+``"levels"``      `Vocabulary`              a code
+================  ========================  ===========================================
+
+Numbers and vectors have one more channel, a mark, if training values were missing.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +23,11 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._ragged import Repeated, blocks, event_blocks, look_up, ranked
-from sklearn_seqcrm._store import Clock, Column, find_ids, kind_of_ids
+from sklearn_seqcrm._store import Clock, Column, FieldSchema, find_ids
 
 
 class Training(NamedTuple):
-    """What fields learn from, beside their own values.
+    """Training events, and the rules by which levels get a code of their own.
 
     Parameters
     ----------
@@ -25,11 +36,12 @@ class Training(NamedTuple):
     clock : Clock
         What the times mean.
     min_events : float
-        Fewest events of a level that has a code of its own.
+        Fewest events of a level with a code of its own.
     max_levels : int or None
-        Most levels of a field that have one.
+        Most levels of a field with a code of their own; None: any number.
     runs : tuple of (ndarray, ndarray) or None, default=None
-        What `visible_runs` found, the training events; None: all of the log.
+        Begin and end of each run of training events, as `visible_runs` returns them.
+        None: all events.
     """
 
     times: np.ndarray
@@ -39,50 +51,49 @@ class Training(NamedTuple):
     runs: tuple[np.ndarray, np.ndarray] | None = None
 
     def blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Positions of the training events, and where runs begin, some at a time."""
-        runs = self.runs
-        if runs is None:
-            runs = np.zeros(1, "int64"), np.array([len(self.times)])
+        """Yield positions of training events, and where runs begin among them."""
+        runs = self.runs or (np.zeros(1, "int64"), np.array([len(self.times)]))
         for _, index, first in event_blocks(*runs):
             yield index, first
 
     def times_in_blocks(self) -> Iterator[np.ndarray]:
-        """Times of the training events."""
+        """Yield the times of the training events, some at a time."""
         for index, _ in self.blocks():
             yield self.times[index]
 
-    def gaps_in_blocks(self) -> Iterator[np.ndarray]:
-        """Gaps between training events of a customer that follow one another.
+    def interarrival_times(self) -> Iterator[np.ndarray]:
+        """Yield the interarrival times of the training events, some at a time.
 
-        Those of events at the same time are left out.
+        Zeros, between events at the same time, are left out: they say how many events
+        come together, not how often a customer comes.
         """
         for index, first in self.blocks():
-            gaps = np.diff(self.times[index], prepend=self.times[index[:1]])
-            gaps[first] = 0
-            yield gaps[gaps > 0].astype("float64")
+            interarrival = np.diff(self.times[index], prepend=self.times[index[:1]])
+            interarrival[first] = 0
+            yield interarrival[interarrival > 0].astype("float64")
 
 
 class FieldEncoder(ABC):
-    """What was learned of one field: each event has channels of it, or a code."""
+    """A fitted encoder of one field: it gives each event channels or a code."""
 
     @property
     def n_codes(self) -> int:
-        """Number of codes; 0 if the field is of channels."""
+        """Number of codes; 0 if the field has channels."""
         return 0
 
     @property
     def n_components(self) -> int:
-        """Components of a vector; 0 if the field is one number, or a code."""
+        """Components of a vector; 0 if the field has one channel, or a code."""
         return 0
 
     @property
     def some_missing(self) -> bool:
-        """Whether another channel marks the events that lack a value."""
+        """Whether a further channel marks the events without a value."""
         return False
 
     @property
     def origin(self) -> float:
-        """Center over scale of a channel whose tails are folded in."""
+        """Center over scale of a channel of symlog numbers, see `symexp`."""
         return 0.0
 
     @classmethod
@@ -95,14 +106,14 @@ class FieldEncoder(ABC):
         column : Column of n_events
             The field of the log.
         training : Training
-            Which events to learn from, and the rules.
+            Training events and rules.
         """
 
     @abstractmethod
     def encode(
         self, column: Column, times: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Turn the values of some events into numbers.
+        """Encode the values of some events.
 
         Parameters
         ----------
@@ -114,27 +125,38 @@ class FieldEncoder(ABC):
         Returns
         -------
         numbers : ndarray of shape (n,) or (n, n_components)
-            A channel, float32 and finite, or codes below `n_codes`, int32; or the
-            channels of vectors.
+            Channels, float32 and finite, or codes below `n_codes`, int32.
         is_missing : ndarray of shape (n,), bool, or None
-            Events that lack a value; None for codes, which have one for that.
+            Which events lack a value; None for codes, which have a code for that.
         """
 
     @abstractmethod
     def learned(self) -> tuple[Any, ...]:
-        """Everything learned, as Python's own values."""
+        """Return everything learned as Python values, for a digest."""
 
-    def knowing(self, column: Column) -> FieldEncoder:
-        """The same, prepared for many blocks of events of one column."""
+    def prepared_for(self, column: Column) -> FieldEncoder:
+        """Return an equal encoder that encodes many blocks of one column faster."""
         return self
 
 
-_HUGE = 1e150  # beyond this even the spread of numbers overflows
-_FAR = 1e38  # spreads from the center that float32 holds
+_HUGE = 1e150  # beyond this the squares that a variance sums overflow
+_FAR = 1e38  # scales from the center that float32 holds
 
 
 class NumericScale(NamedTuple):
-    """Center, spread, and whether some of the training events lack a value."""
+    """A robust scale of numbers, and whether some training events lack a value.
+
+    Parameters
+    ----------
+    center : float
+        Median.
+    scale : float
+        Interquartile range over 1.349, which for a normal distribution is the standard
+        deviation. If half of the values are equal, the standard deviation; if all are,
+        1.
+    some_missing : bool
+        Whether some training values are missing or infinite.
+    """
 
     center: float
     scale: float
@@ -147,7 +169,7 @@ class NumericScale(NamedTuple):
         Parameters
         ----------
         blocks : iterable of ndarray of shape (n,)
-            The values, some at a time, gone through several times.
+            The values, some at a time; iterated several times.
         """
         n_all = n_known = 0
         eps = largest = 0.0
@@ -163,8 +185,8 @@ class NumericScale(NamedTuple):
         below, above = np.floor(place).astype(int), np.ceil(place).astype(int)
         below, above = ranked(numbers, n_known, [*below, *above]).reshape(2, 3)
         low, center, high = below + place % 1 * (above - below)
-        # Where half of the values are one and the same but for rounding, which is that
-        # of the type in which they are stored, quartiles say nothing.
+        # If half of the values are equal up to the rounding of their stored type, the
+        # quartiles are equal, too, and say nothing about the other half.
         rounding = 4 * float(eps)
         scale = (high - low) / 1.349
         if scale <= rounding * max(abs(low), abs(high)):
@@ -175,8 +197,8 @@ class NumericScale(NamedTuple):
             scale = 1.0
         return cls(float(center), float(scale), n_known < n_all)
 
-    def fold(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Scale values and fold their tails in.
+    def symlog(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Scale values and take their symmetric logarithm.
 
         Parameters
         ----------
@@ -185,10 +207,24 @@ class NumericScale(NamedTuple):
 
         Returns
         -------
-        folded : ndarray of shape (n,), float32
-            0 for what is not finite.
+        numbers : ndarray of shape (n,), float32
+            Symlog of the scaled values; 0, the median, for those that are not finite.
         is_missing : ndarray of shape (n,), bool
-            Values that are not.
+            Values that are not finite.
+
+        Notes
+        -----
+        With ``z = (x - center) / scale``, ``symlog(z) = sign(z) * log(1 + abs(z))``:
+        linear about the median, logarithmic in the tails, so that one huge order does
+        not squeeze all others together. Its inverse is ``symexp(u) = sign(u) *
+        (exp(abs(u)) - 1)``.
+
+        References
+        ----------
+        J. B. W. Webber, A bi-symmetric log transformation for wide-range data,
+        Measurement Science and Technology 24 (2013), doi:10.1088/0957-0233/24/2/027001.
+        The names symlog and symexp: D. Hafner, J. Pasukonis, J. Ba, T. Lillicrap,
+        Mastering diverse domains through world models (DreamerV3), arXiv:2301.04104.
         """
         is_known = np.isfinite(values)
         z = np.where(is_known, values, self.center).astype("float64", copy=False)
@@ -196,23 +232,24 @@ class NumericScale(NamedTuple):
         z -= self.center
         z /= self.scale
         z = z.clip(-_FAR, _FAR, out=z).astype("float32")
-        # In float32 a logarithm takes a tenth of the time, but log1p a third.
+        # float32 makes log ten times as fast, log1p only three times. What log loses
+        # of |z| < 1e-7 is below the resolution of the channel.
         return np.copysign(np.log(1 + np.abs(z)), z), ~is_known
 
 
 def _numbers_of(values: np.ndarray) -> np.ndarray:
-    """Finite values in float64, whose spread can be computed."""
+    """Return the finite values in float64, clipped so that squares do not overflow."""
     return values[np.isfinite(values)].astype("float64").clip(-_HUGE, _HUGE)
 
 
 @dataclass(frozen=True)
 class NumericField(FieldEncoder):
-    """A field of numbers, or of datetimes, which are read as days after the event.
+    """Encoder of a scalar field: a channel with the symlog of its scaled numbers.
 
     Parameters
     ----------
     scale : NumericScale
-        Scale of the numbers.
+        Scale of the numbers that `Column.as_numbers` returns.
     clock : Clock
         What the times of events mean.
     """
@@ -231,7 +268,6 @@ class NumericField(FieldEncoder):
 
     @property
     def some_missing(self) -> bool:
-        """Whether a second channel marks the events that lack a value."""
         return self.scale.some_missing
 
     @property
@@ -241,28 +277,28 @@ class NumericField(FieldEncoder):
     def encode(
         self, column: Column, times: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        return self.scale.fold(column.as_numbers(times, self.clock))
+        return self.scale.symlog(column.as_numbers(times, self.clock))
 
     def learned(self) -> tuple[Any, ...]:
         return tuple(self.scale)
 
 
-# Spreads from the mean beyond which a component of a new vector is no longer told
-# apart: those of embeddings have no heavy tails to fold in.
+# Standard deviations from the mean at which components are clipped. Embeddings have no
+# heavy tails, so that a symlog would only distort them.
 _MOST = 10.0
 
 
 @dataclass(frozen=True, eq=False)
 class VectorField(FieldEncoder):
-    """A field of vectors, each component in units of its spread about its mean.
+    """Encoder of a field of vectors: a channel for each component, standardised.
 
     Parameters
     ----------
     center, scale : ndarray of shape (n_components,), float32
-        Mean and standard deviation among the training events. The deviation of a
-        component that is constant there is 1.
+        Mean and standard deviation among the training events; 1 for the deviation of a
+        constant component.
     any_missing : bool
-        Whether some of the training events lack a vector.
+        Whether some training events lack a vector.
     """
 
     center: np.ndarray
@@ -281,11 +317,11 @@ class VectorField(FieldEncoder):
         for vectors, _ in _known(column, training):
             squares += np.square(vectors - center).sum(axis=0)
         scale = np.sqrt(squares / max(n, 1))
-        # Of what is constant, rounding is all there is.
+        # A constant component has no deviation but that of rounding.
         rounding = 4 * np.finfo("float32").eps * np.abs(center)
         scale = np.where(scale > rounding, scale, 1.0)
         center, scale = center.astype("float32"), scale.astype("float32")
-        # Spreads too small for float32 would be 0 there.
+        # A deviation may be too small for float32.
         scale[scale == 0] = 1.0
         return cls(center, scale, n_missing > 0)
 
@@ -301,7 +337,7 @@ class VectorField(FieldEncoder):
         self, column: Column, times: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         is_missing = ~column.is_present()
-        with np.errstate(over="ignore"):  # what is infinite is clipped
+        with np.errstate(over="ignore"):  # infinite numbers are clipped
             vectors = (column.values - self.center) / self.scale
         vectors = vectors.clip(-_MOST, _MOST, out=vectors)
         vectors[is_missing] = 0
@@ -314,7 +350,7 @@ class VectorField(FieldEncoder):
 
 
 def _known(column: Column, training: Training) -> Iterator[tuple[np.ndarray, int]]:
-    """Training vectors that are there, in float64, and how many are not, in blocks."""
+    """Yield present training vectors, in float64, and how many are missing."""
     for index, _ in training.blocks():
         for some in blocks(len(index), column.values.shape[1]):
             part = column.take(index[some])
@@ -322,29 +358,34 @@ def _known(column: Column, training: Training) -> Iterator[tuple[np.ndarray, int
             yield part.values[is_there].astype("float64"), int((~is_there).sum())
 
 
-# Codes of every categorical field; rare levels share the last one, if there are any.
+# Codes of every categorical field:
+#
+#   0        1         2 ...                   n_codes - 1
+#   unseen   missing   one code for each level   all rare levels, if there are any
 UNSEEN, MISSING, FIRST_LEVEL = 0, 1, 2
-_FEW_LEVELS = 256  # are looked up in less time than it takes to find those that occur
+_FEW_LEVELS = 256  # looking so many up is faster than finding those that occur
 
 
 @dataclass(frozen=True, eq=False)
 class Vocabulary(FieldEncoder):
-    """The levels of a categorical field that have a code of their own, and the rare.
+    """Encoder of a categorical field: a code.
 
     Parameters
     ----------
-    levels, rare : Index
-        Both in ascending order.
+    levels : Index
+        Levels with a code of their own, in ascending order.
+    rare : Index
+        Levels that share the last code, in ascending order.
     """
 
     levels: pd.Index
     rare: pd.Index
-    # Categories of some log, and what was found for them.
+    # Categories of some column, and their codes: set by `prepared_for`.
     _known: tuple[pd.Index | None, np.ndarray] | None = field(default=None, repr=False)
 
     @classmethod
     def learn(cls, column: Column, training: Training) -> Self:
-        # The categories may hold levels that only the future knows.
+        # Count: categories may hold levels that occur only after all training cutoffs.
         assert column.categories is not None
         counts = np.zeros(len(column.categories), dtype="int64")
         for index, _ in training.blocks():
@@ -359,36 +400,37 @@ class Vocabulary(FieldEncoder):
 
     @property
     def n_codes(self) -> int:
-        """Number of codes, with those for unseen, missing and rare levels."""
+        """Number of codes, those for unseen, missing and rare levels included."""
         return FIRST_LEVEL + len(self.levels) + (len(self.rare) > 0)
 
     def encode(self, column: Column, times: np.ndarray) -> tuple[np.ndarray, None]:
         if self._known is not None and column.categories is self._known[0]:
             table = self._known[1]
         else:
-            # A few events shall not cost what the levels do that they do not have.
+            # The cost follows the events, not the levels that none of them has.
             column = column.trimmed(more_than=max(len(column.values), _FEW_LEVELS))
             table = self._codes_of(column.categories)
         return look_up(table, column.values, MISSING), None
 
-    def knowing(self, column: Column) -> Vocabulary:
-        """The same, which has looked the categories of a column up."""
+    def prepared_for(self, column: Column) -> Vocabulary:
+        """Return an equal encoder that has looked up the categories of a column."""
         return replace(
             self, _known=(column.categories, self._codes_of(column.categories))
         )
 
     def _codes_of(self, categories: pd.Index | None) -> np.ndarray:
-        """Codes of the categories of any log, shape (n_categories,), int32."""
+        """Return the codes of categories, shape (n_categories,), int32."""
         assert categories is not None
         place = find_ids(categories, self.levels)
         codes = np.where(place >= 0, place + FIRST_LEVEL, UNSEEN).astype("int32")
         if len(self.rare):
-            # Of 20,000 strings `isin` took 110 ms, and 100 ms for three of them.
+            # `Index.isin` took 110 ms for 20,000 strings, whatever the rare levels are:
+            # 100 ms for three of them.
             codes[find_ids(categories, self.rare) >= 0] = self.n_codes - 1
         return codes
 
     def code_of_each(self) -> list[tuple[Any, int]]:
-        """All levels with their codes; all others are 0, and missing ones 1."""
+        """Return all levels of training with their codes, the rare ones last."""
         codes = [*range(FIRST_LEVEL, FIRST_LEVEL + len(self.levels))]
         codes += [self.n_codes - 1] * len(self.rare)
         levels = [*self.levels.tolist(), *self.rare.tolist()]
@@ -398,53 +440,28 @@ class Vocabulary(FieldEncoder):
         return list(self.levels), list(self.rare)
 
 
-# By `Column.kind`. A kind of field is a class and an entry here.
+# By `FieldType.encoding`.
 FIELD_ENCODERS: dict[str, type[FieldEncoder]] = {
-    "categorical": Vocabulary,
-    "datetime": NumericField,
-    "numeric": NumericField,
-    "vector": VectorField,
+    "levels": Vocabulary,
+    "numbers": NumericField,
+    "vectors": VectorField,
 }
-_VECTORS = "vectors of "
-_OF_LEVELS = "categorical"
-
-
-def kind_of_field(column: Column, expected: str | None = None) -> str:
-    """Kind of a field; levels of one kind never equal levels of another.
-
-    Levels are of the kinds that ids have: text, numbers, booleans, ... Vectors are of
-    one kind if they are of one length. A field without any level is of the kind that
-    is expected, if that has levels.
-    """
-    if column.kind == "vector":
-        return f"{_VECTORS}{column.values.shape[1]}"
-    if column.categories is None:
-        return column.kind
-    if not len(column.categories):
-        return expected if expected and _has_levels(expected) else _OF_LEVELS
-    kind = kind_of_ids(column.categories)
-    return _OF_LEVELS if kind == "text" else f"{_OF_LEVELS} ({kind}s)"
-
-
-def _has_levels(kind: str) -> bool:
-    """Tell whether a kind of field, as `kind_of_field` returns it, is of levels."""
-    return kind.startswith(_OF_LEVELS)
 
 
 def fitting_columns(
-    columns: Mapping[str, Column], expected: Mapping[str, str], history: str
+    columns: Mapping[str, Column], expected: Mapping[str, FieldSchema], history: str
 ) -> Mapping[str, Column]:
-    """Columns of the kinds of training; what has no value at all is of any kind.
+    """Return columns of the types of training; an empty column gets the type.
 
     A table of few events may lack all values of a field, and a column of nothing but
-    None does not say what it would have held.
+    None does not have the type that the field had in training.
 
     Parameters
     ----------
     columns : mapping of str to Column
-        Fields of the log.
-    expected : mapping of str to str
-        Kinds of the fields of training.
+        Fields of a log.
+    expected : mapping of str to FieldSchema
+        Schemas of the fields of training.
     history : str
         Name of the history column, for errors.
 
@@ -459,10 +476,10 @@ def fitting_columns(
         If the fields are not those of training.
     """
     fitting = {
-        name: _column_of_nothing(expected[name], len(column.values))
+        name: expected[name].without_values(len(column.values))
         for name, column in columns.items()
         if name in expected
-        and kind_of_field(column, expected[name]) != expected[name]
+        and FieldSchema.of(column, expected[name]) != expected[name]
         and column.is_empty()
     }
     fitted = {**columns, **fitting} if fitting else columns
@@ -470,33 +487,22 @@ def fitting_columns(
     return fitted
 
 
-def _column_of_nothing(kind: str, n_events: int) -> Column:
-    """A column of some kind without any value."""
-    if _has_levels(kind):
-        return Column(np.full(n_events, -1, "int32"), pd.Index([], dtype=object))
-    if kind.startswith(_VECTORS):
-        size = int(kind.removeprefix(_VECTORS))
-        return Column(np.full((n_events, size), np.nan, "float32"))
-    missing = np.nan if kind == "numeric" else np.datetime64("NaT", "us")
-    return Column(np.full(n_events, missing))
-
-
 def _refuse_other_fields(
-    columns: Mapping[str, Column], expected: Mapping[str, str], history: str
+    columns: Mapping[str, Column], expected: Mapping[str, FieldSchema], history: str
 ) -> None:
     """Raise a ValueError if the fields of a log are not those of training."""
-    kinds = {
-        name: kind_of_field(column, expected.get(name))
+    found = {
+        name: FieldSchema.of(column, expected.get(name))
         for name, column in columns.items()
     }
-    if kinds == expected:
+    if found == expected:
         return
-    lost = [name for name in expected if name not in kinds]
-    extra = [name for name in kinds if name not in expected]
+    lost = [name for name in expected if name not in found]
+    extra = [name for name in found if name not in expected]
     changed = [
-        f"{name!r} is {kinds[name]} and was {expected[name]}"
+        f"{name!r} is {found[name]} and was {expected[name]}"
         for name in expected
-        if name in kinds and kinds[name] != expected[name]
+        if name in found and found[name] != expected[name]
     ]
     parts = [f"lacks the fields {lost}"] if lost else []
     parts += [f"has the unknown fields {extra}"] if extra else []

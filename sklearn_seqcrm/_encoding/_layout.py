@@ -1,10 +1,20 @@
-"""The layout of encoded events: channels, codes, calendar cycles, row features."""
+"""The layout of encoded events: channels, codes, calendar cycles, row features.
+
+Channels of an event, in this order; codes are an array of their own:
+
+    | amount | due | amount_missing | text_missing | text_0 | text_1 | time_gap | ...
+    |    facts     |            marks              |     vectors     |  times
+                   ^ n_decayed                                       ^ gap_channel
+
+"times" are the interarrival time, `time_gap`, and the calendar: `hour_sin1`, ...
+Ask a `Layout` for positions (`of_fields`, `gap_channel`); do not count.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -18,14 +28,19 @@ _DAYS_TO_SEE_A_YEAR = 2 * 365  # with less, a season cannot be told from a trend
 def supported_cycles(
     clock: Clock, times: Iterable[np.ndarray]
 ) -> tuple[tuple[str, float, int], ...]:
-    """Cycles that the resolution and the span of the visible events support.
+    """Return the cycles that resolution and span of the training events support.
 
     Parameters
     ----------
     clock : Clock
         What times mean.
     times : iterable of ndarray of shape (n,)
-        Ticks since the epoch, some at a time, gone through several times.
+        Ticks since the epoch, some at a time; iterated several times.
+
+    Returns
+    -------
+    tuple of (str, float, int)
+        Name, period in ticks and number of harmonics of each cycle.
     """
     day = clock.ticks_per_day()
     first = next((some[:1] for some in times), None)
@@ -34,7 +49,8 @@ def supported_cycles(
     cycles: list[tuple[str, float, int]] = []
     if _differ(times, first, lambda some: np.mod(some, day)):
         cycles.append(("hour", day, 1))
-    # Dates on one day of the month are months, which know no weekday.
+    # If all dates are on one day of the month, they stand for months; the weekday of a
+    # first of the month is noise.
     if _differ(times, first, lambda some: pd.DatetimeIndex(clock.as_index(some)).day):
         cycles.append(("weekday", 7 * day, 1))
     ends = [(int(some.min()), int(some.max())) for some in times]
@@ -50,14 +66,14 @@ def _differ(
     first: np.ndarray,
     part: Callable[[np.ndarray], Any],
 ) -> bool:
-    """Whether a part of the times, such as the hour, is not one for all."""
+    """Tell whether a part of the times, such as the hour, differs between them."""
     one = part(first)[0]
-    # Mostly the first block tells.
+    # `any` stops at the first block with a difference, mostly the very first.
     return any((part(some) != one).any() for some in times)
 
 
 def cycles(times: np.ndarray, calendar: Sequence[tuple[str, float, int]]) -> np.ndarray:
-    """Sines and cosines of times, for each cycle and harmonic.
+    """Return sines and cosines of times, for each cycle and harmonic.
 
     Parameters
     ----------
@@ -73,7 +89,8 @@ def cycles(times: np.ndarray, calendar: Sequence[tuple[str, float, int]]) -> np.
     """
     columns = []
     for _, period, n_harmonics in calendar:
-        # The remainder is exact; after it float32 is enough, and many times as fast.
+        # The remainder of integers is exact. Of so small a number, float32 has enough
+        # digits, and its sines are many times as fast.
         whole = times.dtype.kind == "i" and float(period).is_integer()
         since = np.mod(times, int(period) if whole else period)
         phase = (since * (2 * np.pi / period)).astype("float32")
@@ -92,14 +109,14 @@ def cycle_names(calendar: Sequence[tuple[str, float, int]]) -> list[str]:
     ]
 
 
-# Python's zones end with the year 9999, and a cutoff there, or at the last moment of
-# its type, stands for "never". Older pandas know none before December 1901.
+# Python's time zones end with the year 9999, and a cutoff there, or at the last time of
+# its type, stands for "never". Older pandas has no transitions before December 1901.
 _FIRST, _LAST = -24837, 47482  # days to 1 January of 1902 and 2100
 
 
 @dataclass(frozen=True)
 class LocalClock:
-    """Shifts times in UTC to what clocks of a zone show, with daylight saving.
+    """Shift from UTC to local time, with daylight saving.
 
     Parameters
     ----------
@@ -114,7 +131,7 @@ class LocalClock:
 
     @classmethod
     def of(cls, zone: str, clock: Clock) -> Self:
-        """The clock of a zone that a user named, if the times have zones at all.
+        """Return the clock of a zone that a user named, or refuse it.
 
         Parameters
         ----------
@@ -122,6 +139,11 @@ class LocalClock:
             Name of the zone.
         clock : Clock
             What the times mean.
+
+        Raises
+        ------
+        ValueError
+            If the times have no zone, or there is no such zone.
         """
         if not clock.aware:
             raise ValueError(
@@ -139,8 +161,8 @@ class LocalClock:
             ) from error
         return cls(zone, clock)
 
-    def read(self, times: np.ndarray) -> np.ndarray:
-        """What the clocks show.
+    def local(self, times: np.ndarray) -> np.ndarray:
+        """Return the local time of times in UTC.
 
         Parameters
         ----------
@@ -150,17 +172,32 @@ class LocalClock:
         Returns
         -------
         ndarray of shape (n,), int64
-            Ticks since midnight of 1 January 1970 on the clocks. An hour that clocks
-            show twice, in autumn, is there twice. Before 1902 and after 2100, clocks
-            are as far ahead of UTC as on the first and the last day between.
+            Ticks since midnight of 1 January 1970, local time. The hour that is
+            repeated in autumn occurs twice. Before 1902 and after 2100 the offset is
+            that of the first and the last day between.
         """
         per_day = self.clock.ticks_per_day()
         assert per_day is not None
         near = times.clip(_FIRST * int(per_day), _LAST * int(per_day))
         utc = self.clock.as_index(near)
         assert isinstance(utc, pd.DatetimeIndex)
-        shown = utc.tz_convert(self.zone).tz_localize(None)
-        return times + (shown.to_numpy().view("int64") - near)
+        local = utc.tz_convert(self.zone).tz_localize(None)
+        return times + (local.to_numpy().view("int64") - near)
+
+
+class FieldChannels(NamedTuple):
+    """Positions of the channels of one field.
+
+    Parameters
+    ----------
+    values : int or slice
+        The channel of a number, or the channels of a vector.
+    mark : int or None
+        The channel that marks missing values, if there is one.
+    """
+
+    values: int | slice
+    mark: int | None
 
 
 @dataclass(frozen=True)
@@ -170,36 +207,35 @@ class Layout:
     Parameters
     ----------
     channels : tuple of str
-        Names of the float channels: facts, marks, components of vectors, and times.
+        Names of the float channels: facts (fields of numbers), marks of missing values,
+        components of vectors, and times.
     n_decayed : int
-        The first `n_decayed` channels are facts whose decayed means are row features.
+        Number of facts. Their decayed means are row features.
     codes : tuple of str
         Names of the coded fields.
     n_levels : tuple of int
         Number of codes of each, from 0 (unseen) on.
     time_unit : float
-        Ticks of the log in one typical gap between events.
+        Typical interarrival time, in ticks of the log.
     half_lives : tuple of float
         Half-lives of decayed counts and means, in ticks.
     calendar : tuple of (str, float, int)
-        Name, period in ticks and number of harmonics of each cycle that events and
-        cutoff are read by.
+        Name, period in ticks and number of harmonics of each cycle that times of events
+        and cutoffs are encoded by.
     local_clock : LocalClock or None, default=None
-        The clock that shows these cycles; None: that of the log.
+        Local time by which cycles are computed; None: the time of the log.
     origins : tuple of float, default=()
-        What a fact of 0 is before its tails are folded in, with the sign turned: its
-        center over its scale, for each of the `n_decayed`.
+        Center over scale of each fact: what `symexp` adds to scaled amounts, so that 0
+        is the amount 0 and not the median.
     marked : tuple of str, default=()
-        Facts and vectors that have a channel more, behind the facts, which marks
-        missing values.
+        Facts and vectors with a further channel that marks missing values.
     vectors : tuple of (str, int), default=()
-        Fields of vectors, and the number of their components, which have a channel
-        each behind the marks.
+        Fields of vectors and the numbers of their components.
     digest : str, default=""
-        Stands for everything learned, so that encoders of one shape are told apart.
+        Digest of everything learned, which differs between encoders of one shape.
     of_events : str, default=""
-        Stands for what was learned of single events. Encoders that agree in it turn
-        an event into the same channels and codes, whatever rows see it.
+        Digest of what encodes single events. Encoders that agree in it turn an event
+        into the same channels and codes, whatever rows see it.
     """
 
     channels: tuple[str, ...]
@@ -217,14 +253,14 @@ class Layout:
     of_events: str = ""
 
     def empty(self, n_events: int) -> tuple[np.ndarray, np.ndarray]:
-        """Arrays for the channels, float32, and the codes, int32, of some events."""
+        """Return empty arrays for channels, float32, and codes, int32, of events."""
         return (
             np.empty((n_events, len(self.channels)), "float32"),
             np.empty((n_events, len(self.codes)), "int32"),
         )
 
     def waves(self, times: np.ndarray) -> np.ndarray:
-        """Sines and cosines of the calendar at some times.
+        """Return sines and cosines of the calendar cycles at some times.
 
         Parameters
         ----------
@@ -234,15 +270,30 @@ class Layout:
         Returns
         -------
         ndarray of shape (n, n_waves), float32
-            As of `cycles`.
+            As `cycles` returns them.
         """
         if self.local_clock is not None and self.calendar:
-            times = self.local_clock.read(times)
+            times = self.local_clock.local(times)
         return cycles(times, self.calendar)
 
     @property
+    def of_fields(self) -> dict[str, FieldChannels]:
+        """Positions of the channels of each field that is no code."""
+        at = self.n_decayed
+        marks = {name: at + i for i, name in enumerate(self.marked)}
+        facts = self.channels[:at]
+        found = {
+            name: FieldChannels(i, marks.get(name)) for i, name in enumerate(facts)
+        }
+        at += len(marks)
+        for name, size in self.vectors:
+            found[name] = FieldChannels(slice(at, at + size), marks.get(name))
+            at += size
+        return found
+
+    @property
     def gap_channel(self) -> int:
-        """Position of the gap to the previous event among the channels."""
+        """Position of the time since the previous event, the first of the times."""
         return len(self.channels) - len(cycle_names(self.calendar)) - 1
 
     @property
@@ -255,7 +306,7 @@ class Layout:
 
     @property
     def row_features(self) -> list[str]:
-        """Names of what `EncodedLog.row_features` returns."""
+        """Names of the columns that `EncodedLog.row_features` returns."""
         decays = range(len(self.half_lives))
         names = ["since_last", "tenure", "n_events"]
         names += [f"count_{k}" for k in decays]
@@ -269,6 +320,6 @@ class Layout:
 
     @property
     def sums(self) -> list[str]:
-        """Names of what `EncodedLog.sums` returns."""
+        """Names of the columns that `sums_of_amounts` returns."""
         facts = self.channels[: self.n_decayed]
         return [f"{f}_sum_{k}" for k in range(len(self.half_lives)) for f in facts]

@@ -1,4 +1,4 @@
-"""Learn how to encode events from those that training rows can see."""
+"""Learn how to encode events, from those that training rows can see."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from sklearn_seqcrm._encoding._fields import (
     FIELD_ENCODERS,
     FieldEncoder,
     Training,
-    kind_of_field,
 )
 from sklearn_seqcrm._encoding._layout import (
     Layout,
@@ -25,9 +24,10 @@ from sklearn_seqcrm._encoding._layout import (
     supported_cycles,
 )
 from sklearn_seqcrm._ragged import Repeated, ranked, visible_runs
-from sklearn_seqcrm._store import Clock, Kinds, RawLog, Rows, unlike
+from sklearn_seqcrm._store import Clock, FieldSchema, Kinds, RawLog, Rows, unlike
 
-# Half-lives in typical gaps: from "just now" to "ever", a factor of four apart.
+# In typical interarrival times: from the last event to most of the history, a factor of
+# four apart.
 AUTO_HALF_LIVES = (1.0, 4.0, 16.0, 64.0)
 
 
@@ -39,83 +39,97 @@ def learn(
     time_zone: str | None = None,
     keep_kinds: bool = False,
 ) -> tuple[EventEncoder, Rows]:
-    """Learn an encoder, which the training rows are encoded by in passing.
+    """Learn an encoder, and encode the training rows by it.
 
     Parameters
     ----------
     rows : Rows
         Training rows, views of a raw log. Only events that at least one of them sees
-        are looked at.
+        count.
     min_frequency : int, float or None
-        Fewest training events of a level, absolute or as a share.
+        Fewest training events of a level with a code of its own, absolute or as a
+        share.
     max_categories : int or None
         Most levels of a field with a code of their own.
     half_lives : "auto" or sequence of Timedelta, str or number
         Half-lives of the decayed row features.
     time_zone : str or None, default=None
-        Zone whose clocks show hours and weekdays; None: the clock of the log.
+        Zone of the local time by which calendar cycles are computed; None: the time of
+        the log.
     keep_kinds : bool, default=False
-        Whether each kind of events that `EventLog.concat` merged has a code of its own,
-        however rare it is.
+        Whether every kind of events that `EventLog.concat` merged has a code of its
+        own, however rare it is.
 
     Returns
     -------
     encoder : EventEncoder
-        What was learned: scales, levels, units of time and the layout.
+        The fitted encoder: scales, levels, units of time and the layout.
     encoded : Rows
-        What `view_encoded` makes of `rows`. The scale of row features is learned from
-        it, so that it is there already.
+        What `view_encoded` returns for `rows`. The scale of row features is learned
+        from them, so that they need not be encoded again.
 
     Notes
     -----
-    Everything is learned in blocks of events, in several passes: what is in memory at a
-    time does not grow with the log.
+    Everything is learned in blocks of events, in several passes, so that memory does
+    not grow with the log.
     """
     log, runs = rows.log, visible_runs(rows)
     assert isinstance(log, RawLog)
     clock, n_events = log.timeline.clock, int((runs[1] - runs[0]).sum())
     fewest = _fewest(min_frequency, n_events)
     training = Training(log.timeline.times, clock, fewest, max_categories, runs)
+    # A kind decides which fields an event has: rare kinds must not share a code.
     of_kinds = training._replace(min_events=0, max_levels=None)
     fields = {
-        name: FIELD_ENCODERS[column.kind].learn(
+        name: column.type.pick(FIELD_ENCODERS).learn(
             column, of_kinds if keep_kinds and name == log.kind_field else training
         )
         for name, column in log.columns.items()
     }
-    gaps = Repeated(training.gaps_in_blocks)
-    n_gaps = sum(len(some) for some in gaps)
-    unit = float(clock.ticks_per_day() or 1.0)
-    if n_gaps:
-        unit = float(ranked(gaps, n_gaps, [(n_gaps - 1) // 2, n_gaps // 2]).mean())
-    # Events in one rhythm differ by the error of rounding, if at all.
-    center, spread = center_and_spread(
-        Repeated(lambda: (np.log1p(some / unit)[:, None] for some in gaps))
-    )
+    unit, interarrival_scale = _interarrival_scale(training)
     local = None if time_zone is None else LocalClock.of(time_zone, clock)
+    # Row features are scaled last: they are computed from encoded events.
     layout = _describe(fields, training, unit, half_lives, local, log.names)
     n_features = len(layout.row_features)
     encoder = EventEncoder(
         clock,
-        {name: kind_of_field(column) for name, column in log.columns.items()},
+        {name: FieldSchema.of(column) for name, column in log.columns.items()},
         fields,
         layout,
-        (float(center[0]), float(spread[0])),
+        interarrival_scale,
         np.array([np.zeros(n_features), np.ones(n_features)]),
         Kinds.of(log.kind_field, log.kinds) if log.kind_field else None,
     )
     return _scale_rows(encoder, view_encoded(encoder, rows, "X"))
 
 
+def _interarrival_scale(training: Training) -> tuple[float, tuple[float, float]]:
+    """Return the typical interarrival time, and center and scale of logarithms in it.
+
+    The typical one is the median, in ticks; a day or one tick if there is none. It is
+    found by ranks, in several passes, as the training events may not fit into memory.
+    """
+    times = Repeated(training.interarrival_times)
+    n_times = sum(len(some) for some in times)
+    unit = float(training.clock.ticks_per_day() or 1.0)
+    if n_times:
+        unit = float(ranked(times, n_times, [(n_times - 1) // 2, n_times // 2]).mean())
+    # Of events in a strict rhythm the scale is that of rounding errors; then it is 1.
+    [center], [scale] = center_and_spread(
+        Repeated(lambda: (np.log1p(some / unit)[:, None] for some in times))
+    )
+    return unit, (float(center), float(scale))
+
+
 def learn_rows(
     encoder: EventEncoder, rows: Rows, column: str, half_lives: Any
 ) -> tuple[EventEncoder, Rows]:
-    """Learn all but how events are encoded, which an earlier encoder has settled.
+    """Learn row features only; events are encoded as by an earlier encoder.
 
     Parameters
     ----------
     encoder : EventEncoder
-        What was learned of events, perhaps of many more.
+        The earlier encoder, perhaps of many more events.
     rows : Rows
         Training rows, views of a raw log with the same fields.
     column : str
@@ -128,7 +142,7 @@ def learn_rows(
     encoder : EventEncoder
         Agrees with the earlier one in ``layout.of_events``.
     encoded : Rows
-        What `view_encoded` makes of `rows`.
+        What `view_encoded` returns for `rows`.
     """
     unit = encoder.layout.time_unit
     chosen = _half_lives(half_lives, encoder.clock, unit)
@@ -138,7 +152,7 @@ def learn_rows(
 
 
 def _scale_rows(encoder: EventEncoder, encoded: Rows) -> tuple[EventEncoder, Rows]:
-    """Learn the scale of the row features, which makes the encoder whole."""
+    """Complete an encoder by the scale of the row features."""
     log = encoded.log
     assert isinstance(log, EncodedLog)
     row_scale = center_and_spread(list(log.raw_row_features(encoded)))
@@ -147,7 +161,7 @@ def _scale_rows(encoder: EventEncoder, encoded: Rows) -> tuple[EventEncoder, Row
 
 
 def _fewest(min_frequency: float | None, n_events: int) -> float:
-    """Fewest events of a level with a code of its own."""
+    """Return the fewest events of a level with a code of its own."""
     least = min_frequency or 0
     return least if isinstance(least, Integral) else least * n_events
 
@@ -160,19 +174,19 @@ def _describe(
     local: LocalClock | None,
     names: tuple[str, str],
 ) -> Layout:
-    """Name channels and codes, and settle the units of time."""
+    """Make the layout: names of channels and codes, and units of time."""
     coded = {name: one.n_codes for name, one in fields.items() if one.n_codes}
     vectors = {n: one.n_components for n, one in fields.items() if one.n_components}
     facts = [name for name in fields if name not in coded and name not in vectors]
     marked = [name for name, one in fields.items() if one.some_missing]
     marks = [f"{name}_missing" for name in marked]
     components = [f"{n}_{i}" for n, size in vectors.items() for i in range(size)]
-    shown = Repeated(training.times_in_blocks)
+    times = Repeated(training.times_in_blocks)
     if local is not None:
-        shown = Repeated(lambda: map(local.read, training.times_in_blocks()))
-    calendar = supported_cycles(training.clock, shown)
+        times = Repeated(lambda: map(local.local, training.times_in_blocks()))
+    calendar = supported_cycles(training.clock, times)
     made = [*marks, *components, "time_gap", *cycle_names(calendar)]
-    # Fields and columns of the log keep their names.
+    # The log has a column of each field; other channels must not be called like one.
     made = unlike(made, [*names, *fields])
     return Layout(
         channels=(*facts, *made),
@@ -190,7 +204,7 @@ def _describe(
 
 
 def _half_lives(half_lives: Any, clock: Clock, unit: float) -> tuple[float, ...]:
-    """Half-lives in ticks."""
+    """Return the half-lives in ticks."""
     if isinstance(half_lives, str):
         return tuple(unit * multiple for multiple in AUTO_HALF_LIVES)
     ticks = tuple(clock.duration(one, "half_lives") for one in half_lives)
@@ -202,10 +216,15 @@ def _half_lives(half_lives: Any, clock: Clock, unit: float) -> tuple[float, ...]
 
 
 def center_and_spread(blocks: Iterable[np.ndarray]) -> np.ndarray:
-    """Mean and standard deviation of what is not NaN, shape (2, n_columns).
+    """Return mean and standard deviation of finite numbers, shape (2, n_columns).
 
-    Nothing has the mean 0. The deviation is 1 where rounding is all there is of it.
-    Blocks are of shape (n, n_columns), one at least, and gone through twice.
+    Without any number, the mean is 0 and the deviation 1. A deviation that is only
+    rounding becomes 1.
+
+    Parameters
+    ----------
+    blocks : iterable of ndarray of shape (n, n_columns)
+        At least one block; iterated twice.
     """
     n_known = total = squares = np.zeros(1)
     for block in blocks:
@@ -213,6 +232,7 @@ def center_and_spread(blocks: Iterable[np.ndarray]) -> np.ndarray:
         total = total + np.nansum(block, axis=0)
     n_known = n_known.clip(1)
     center = total / n_known
+    # A second pass about the mean: sums of squares alone would cancel in large numbers.
     for block in blocks:
         squares = squares + np.nansum((block - center) ** 2, axis=0)
     spread = np.sqrt(squares / n_known)

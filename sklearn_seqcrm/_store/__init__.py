@@ -13,11 +13,18 @@ from sklearn_seqcrm._store._clock import (
 )
 from sklearn_seqcrm._store._columns import (
     Column,
+    FieldSchema,
     factorize,
     ids_of,
     refuse_missing,
     scatter,
     to_series,
+)
+from sklearn_seqcrm._store._field_types import (
+    FIELD_TYPES,
+    FieldType,
+    ScalarType,
+    scalar_values,
 )
 from sklearn_seqcrm._store._files import (
     SEALED_FORMAT,

@@ -1,4 +1,4 @@
-"""Columns of any dataframe library as NumPy columns and categories."""
+"""Columns of logs: values in NumPy arrays, and levels where they are codes."""
 
 from __future__ import annotations
 
@@ -11,25 +11,28 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._ragged import look_up
-from sklearn_seqcrm._store._clock import Clock, days_between
-from sklearn_seqcrm._store._ids import exact_ids, join_ids
+from sklearn_seqcrm._store._clock import Clock
+from sklearn_seqcrm._store._field_types import FieldType, type_of
+from sklearn_seqcrm._store._ids import exact_ids, join_ids, kind_of_ids
 
 
 def to_series(column: nw.Series) -> pd.Series:
-    """One column as a pandas Series, without a copy where it is one already.
+    """Return a column as a pandas Series, without a copy if it is one already.
 
-    Integers, booleans and Decimals beside missing values stay what they are: floats
-    would make one of two large ids.
+    Integers, booleans and Decimals keep their type beside missing values: as floats,
+    two large ids could become equal.
     """
     native = column.to_native()
     if isinstance(native, pd.Series) and not isinstance(native.dtype, pd.ArrowDtype):
         return native
+    # NumPy has no zones: through UTC and back.
     if isinstance(column.dtype, nw.Datetime) and column.dtype.time_zone is not None:
         zone = column.dtype.time_zone
         naive = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
         return pd.Series(naive.to_numpy()).dt.tz_localize("UTC").dt.tz_convert(zone)
     if column.dtype in (nw.Categorical, nw.Enum):
-        # ChunkedArray.to_numpy repeats a value where a dictionary's is missing.
+        # ChunkedArray.to_numpy of dictionaries repeats a value in place of a missing
+        # one.
         values = pd.Series(column.to_numpy(), dtype=object)
         return values.mask(column.is_null().to_numpy()).astype("category")
     if column.dtype == nw.Date:
@@ -39,6 +42,7 @@ def to_series(column: nw.Series) -> pd.Series:
         masked = pd.arrays.BooleanArray(values.astype(bool), missing.to_numpy())
         return pd.Series(masked if masked.isna().any() else masked.to_numpy(dtype=bool))
     elif column.dtype in (nw.Int128, nw.UInt128):
+        # Wider than any integer of NumPy.
         return pd.Series(column.to_list(), dtype=object)
     elif column.dtype.is_integer() and column.null_count():
         values, missing = column.fill_null(0).to_numpy(), column.is_null()
@@ -47,10 +51,11 @@ def to_series(column: nw.Series) -> pd.Series:
 
 
 def ids_of(column: nw.Series) -> pd.Series:
-    """One column of ids as a pandas Series; whole Decimals without the long way."""
-    is_polars = column.implementation.is_polars()  # which would cut fractions off
+    """Return a column of ids as a pandas Series; whole Decimals become integers."""
+    # polars would cut off fractions, and raise no error.
+    is_polars = column.implementation.is_polars()
     if column.dtype == nw.Decimal and not is_polars:
-        # Fractions, and what is longer than 64 bits, stay Python's Decimals.
+        # Fractions, and numbers of more than 64 bits, stay Decimals.
         with suppress(ValueError):
             column = column.cast(nw.Int64)
     return to_series(column)
@@ -68,18 +73,23 @@ def refuse_missing(values: pd.Series, what: str) -> None:
         )
 
 
-# Where all levels occur, mostly they do so among the first values.
+# Values that `trimmed` looks at in one go: if all levels occur, they mostly do so among
+# the first values.
 _SOME_VALUES = 2**16
 
 
+#   values       categories             values                  values
+#   [ 1]         ["north", "south"]     [ 9.5]  numeric         [.1 .7 .2]  vector
+#   [-1]          0        1            [ nan]                  [nan nan nan]
+#   [ 0]  categorical                   [12.0]                  [.3 .3 .4]
 class Column(NamedTuple):
     """One field of a log.
 
     Parameters
     ----------
     values : ndarray of shape (n_events,) or (n_events, n_components)
-        Floats, datetimes, or int32 codes into `categories` (-1: missing). Of vectors
-        float32, finite, or NaN in all components where a vector is missing.
+        Values of one of the `FIELD_TYPES`, such as floats, datetimes, or int32 codes
+        into `categories`.
     categories : Index or None
         Levels of a categorical field, in ascending order.
     """
@@ -88,58 +98,43 @@ class Column(NamedTuple):
     categories: pd.Index | None = None
 
     @property
-    def kind(self) -> str:
-        """``"categorical"``, ``"datetime"``, ``"numeric"`` or ``"vector"``."""
-        if self.categories is not None:
-            return "categorical"
-        if self.values.ndim == 2:
-            return "vector"
-        return "datetime" if self.values.dtype.kind == "M" else "numeric"
+    def type(self) -> FieldType:
+        """Type of the field."""
+        return type_of(self.values, self.categories)
 
     def as_numbers(self, times: np.ndarray, clock: Clock) -> np.ndarray:
-        """Numbers of the field; a datetime becomes days after its event.
+        """Numbers of the field, shape (n_events,), NaN where a value is missing.
 
         Parameters
         ----------
         times : ndarray of shape (n_events,)
             Times of the events.
         clock : Clock
-            What they mean. If they are plain numbers, datetimes are days since 1970.
+            What they mean.
 
-        Returns
-        -------
-        ndarray of shape (n_events,)
-            NaN where a value is missing.
+        Raises
+        ------
+        TypeError
+            If the field has no numbers, see `FieldType`.
         """
-        if self.kind == "numeric":
-            return self.values
-        start = np.zeros(1, "M8[s]")
-        if clock.unit is not None:
-            start = times.view(f"M8[{clock.unit}]")
-        return days_between(start, self.values)
+        return self.type.scalar.as_numbers(self.values, times, clock)
 
     def is_empty(self) -> bool:
-        """Tell whether all values are missing, shape of none included."""
+        """Tell whether all values are missing, or there are none."""
         return not self.is_present().any()
 
     def is_present(self) -> np.ndarray:
         """Tell which values are not missing, shape (n_events,)."""
-        if self.categories is not None:
-            return self.values >= 0
-        first = self.values[:, 0] if self.kind == "vector" else self.values
-        return ~pd.isna(first)
+        return self.type.is_present(self.values)
 
     def without_values(self, n_events: int) -> Column:
-        """A column of the same type in which every value is missing."""
-        dtype = self.values.dtype
-        missing: Any = -1
-        if self.categories is None:
-            missing = np.datetime64("NaT") if dtype.kind == "M" else np.nan
+        """Return a column of the same type in which every value is missing."""
         shape = (n_events, *self.values.shape[1:])
-        return Column(np.full(shape, missing, dtype=dtype), self.categories)
+        values = np.full(shape, self.type.missing, dtype=self.values.dtype)
+        return Column(values, self.categories)
 
     def missing_where(self, where: np.ndarray) -> Column:
-        """The column without its values at some events; `where` is boolean."""
+        """Return the column with values missing at some events; `where` is boolean."""
         values = self.values.copy()
         values[where] = self.without_values(1).values
         return Column(values, self.categories)
@@ -149,65 +144,135 @@ class Column(NamedTuple):
         return Column(self.values[index], self.categories)
 
     def trimmed(self, more_than: int = 0) -> Column:
-        """Return the column without the levels that none of its events has.
+        """Return the column without levels that do not occur.
 
         Parameters
         ----------
         more_than : int, default=0
-            Leave a column with so many levels, or fewer, as it is.
+            Number of levels up to which a column is returned as it is.
         """
         values, levels = self
         if levels is None or len(levels) <= more_than:
             return self
-        if len(values) < len(levels):  # whose number must not cost anything
+        # The cost follows the smaller one of values and levels.
+        if len(values) < len(levels):
             used = np.unique(values)
             used = used[used >= 0]
             codes = np.where(values >= 0, np.searchsorted(used, values), -1)
             return Column(codes.astype("int32"), levels[used])
-        occurs = np.zeros(len(levels) + 1, dtype=bool)  # the last for the code -1
+        # One flag for each level, and at the end one that the code -1, missing, sets.
+        occurs = np.zeros(len(levels) + 1, dtype=bool)
         step = max(_SOME_VALUES, 8 * len(levels))
         for first in range(0, len(values), step):
             occurs[values[first : first + step]] = True
             if occurs[:-1].all():
                 return self
+        # Levels that occur move together: codes 0 2 3 become 0 1 2.
         position = np.cumsum(occurs[:-1], dtype="int32") - 1
         return Column(look_up(position, values), levels[occurs[:-1]])
 
     def to_pandas(self, index: np.ndarray | slice = slice(None)) -> Any:
-        """Values at some events as a user sees them.
+        """Return values at some events as a user sees them.
 
-        Categories have the levels that occur there: any other would tell what happens
-        elsewhere in the log, to another customer or after a cutoff.
+        Categories have only levels that occur there: any other one would leak an event
+        of another customer or after a cutoff.
         """
         some = Column(self.values[index], self.categories).trimmed()
-        values, levels = some
-        if levels is not None:
-            return pd.Categorical.from_codes(values, categories=levels)
-        if some.kind != "vector":
-            return values
-        vectors = np.full(len(values), None, dtype=object)
-        for i in np.flatnonzero(some.is_present()).tolist():
-            vectors[i] = values[i]
-        return vectors
+        return some.type.to_pandas(*some)
 
     def stored(self, index: np.ndarray | slice = slice(None)) -> Any:
-        """Values at some events as a file gets them: vectors as rows of a matrix."""
-        if self.kind == "vector":
+        """Return values at some events as files hold them: vectors as a matrix."""
+        if self.values.ndim == 2:
             return self.values[index]
         return pd.Series(self.to_pandas(index))
 
     def distinct(self) -> np.ndarray:
-        """Codes from 0 on, the same where values are, shape (n_events,), int64."""
+        """Return codes from 0 on, equal for equal values, shape (n_events,), int64."""
         values = self.values
-        if self.kind == "vector":
+        if values.ndim == 2:
+            # Vectors are equal if their bytes are.
             values = np.array([vector.tobytes() for vector in values], dtype=object)
         return pd.factorize(values, use_na_sentinel=False)[0]
+
+
+class FieldSchema(NamedTuple):
+    """What all columns of a field have in common, to tell whether another log fits.
+
+    Parameters
+    ----------
+    type : FieldType
+        Type of the field.
+    levels : str or None, default=None
+        Type of its levels, as `kind_of_ids` returns it, if it has levels. Levels of
+        different types never match.
+    n_components : int or None, default=None
+        Length of its vectors, if it has vectors.
+    """
+
+    type: FieldType
+    levels: str | None = None
+    n_components: int | None = None
+
+    @classmethod
+    def of(cls, column: Column, expected: FieldSchema | None = None) -> FieldSchema:
+        """Return the schema of a column.
+
+        Parameters
+        ----------
+        column : Column
+            The column.
+        expected : FieldSchema or None, default=None
+            Schema of a categorical column without any level, whose levels could be of
+            every type. None: text.
+        """
+        if column.categories is None:
+            return cls(column.type, None, *column.values.shape[1:])
+        if len(column.categories):
+            return cls(column.type, kind_of_ids(column.categories))
+        if expected is not None and expected.levels is not None:
+            return expected
+        return cls(column.type, "text")
+
+    def __str__(self) -> str:
+        if self.n_components is not None:
+            return f"{self.type}s of {self.n_components}"
+        if self.levels in (None, "text"):
+            return str(self.type)
+        return f"{self.type} ({self.levels}s)"
+
+    def without_values(self, n_events: int) -> Column:
+        """Return a column of the field in which every value is missing."""
+        size = () if self.n_components is None else (self.n_components,)
+        values = np.full((n_events, *size), self.type.missing, self.type.dtype)
+        levels = None if self.levels is None else pd.Index([], dtype=object)
+        return Column(values, levels)
 
 
 def factorize(
     series: pd.Series, name: str, what: str = "events"
 ) -> tuple[np.ndarray, pd.Index]:
-    """Codes of values, and the distinct values in ascending order (missing: -1)."""
+    """Return codes of values, -1 where missing, and the distinct values, sorted.
+
+    Parameters
+    ----------
+    series : Series of shape (n,)
+        The values.
+    name, what : str
+        Names of the column and the table, for errors.
+
+    Returns
+    -------
+    codes : ndarray of shape (n,), int32
+        Positions in `levels`.
+    levels : Index
+        Distinct values in the form of `exact_ids`.
+
+    Raises
+    ------
+    TypeError
+        If values are of several types, or of a type without an order.
+    """
+    # Unused categories are dropped: they could be levels of other customers.
     if isinstance(series.dtype, pd.CategoricalDtype):
         codes, levels = series.cat.codes.to_numpy(), series.cat.categories
         used = np.unique(codes)
@@ -219,16 +284,17 @@ def factorize(
     codes = codes.astype("int32", copy=False)
     try:
         levels = exact_ids(levels, f"values in column {name!r} of {what}")
+        # Ascending, so that codes do not depend on the order of the events.
         order = np.asarray(levels.argsort())
     except (RuntimeError, TypeError) as error:  # the former of tensors
-        kinds = sorted({type(level).__name__ for level in levels})
-        if len(kinds) == 1:
+        types = sorted({type(level).__name__ for level in levels})
+        if len(types) == 1:
             raise TypeError(
-                f"Column {name!r} holds values of the type {kinds[0]}, which have no "
+                f"Column {name!r} holds values of the type {types[0]}, which have no "
                 f"order; make text of them, for example {what}[{name!r}].astype(str)."
             ) from error
         raise TypeError(
-            f"Column {name!r} mixes values of the types {', '.join(kinds)}; make them "
+            f"Column {name!r} mixes values of the types {', '.join(types)}; make them "
             f"one type, for example {what}[{name!r}].astype(str)."
         ) from error
     if len(order) and (order[1:] < order[:-1]).any():
@@ -240,74 +306,51 @@ def factorize(
 
 
 def _distinct(series: pd.Series, name: str) -> tuple[np.ndarray, pd.Index]:
-    """Codes of values, and the distinct values in order of appearance."""
+    """Return codes of values, and the distinct values in order of appearance."""
     try:
         codes, levels = pd.factorize(series)
     except (TypeError, ValueError) as error:  # the latter of memoryviews
-        kind = type(series.dropna().iloc[0]).__name__
+        its_type = type(series.dropna().iloc[0]).__name__
         raise TypeError(
-            f"Column {name!r} holds values of the type {kind}, which is no category; "
-            "leave it out of fields, or make a column of each part."
+            f"Column {name!r} holds values of the type {its_type}, which is no "
+            "category; leave it out of fields, or make a column of each part."
         ) from error
     return codes, pd.Index(levels)
 
 
-def of_one_kind(columns: Mapping[str, Column], field: str) -> dict[str, Column]:
-    """The same field of several logs as one kind, datetimes in the finest unit.
+def _of_one_type(columns: Mapping[str, Column], field: str) -> dict[str, Column]:
+    """Return a field of several logs as columns of one type.
 
-    A column without any value is of every kind.
+    A column without any value takes the type of the others.
 
     Parameters
     ----------
     columns : mapping of str to Column
-        The field, by the name of where it comes from.
+        The field, by the name of its log.
     field : str
-        Its name, for errors.
+        Name of the field, for errors.
 
     Raises
     ------
     ValueError
-        If the kinds differ, or a unit cannot hold the times of another column.
+        If the types differ, or a unit cannot hold the times of another column.
     """
     alike = dict(columns)
-    if len({column.kind for column in alike.values()}) > 1:
-        kinds = {n: c.kind for n, c in alike.items() if not c.is_empty()}
-        if len(set(kinds.values())) > 1:
+    like = next(iter(alike.values()))
+    if any(column.type != like.type for column in alike.values()):
+        types = {n: str(c.type) for n, c in alike.items() if not c.is_empty()}
+        if len(set(types.values())) > 1:
             raise ValueError(
-                f"Field {field!r} has the types {kinds}; give it one type, or "
+                f"Field {field!r} has the types {types}; give it one type, or "
                 "different names, before building the logs."
             )
-        like = alike[next(iter(kinds or alike))]
+        # A column of nothing but None has no type of its own, and takes that of others.
+        like = alike[next(iter(types or alike))]
         for name, column in alike.items():
-            if column.kind != like.kind:
+            if column.type != like.type:
                 alike[name] = like.without_values(len(column.values))
-    kind = next(iter(alike.values())).kind
-    if kind == "vector":
-        _refuse_other_sizes(alike, field)
-    if kind != "datetime":
-        return alike
-    dtypes: Sequence[Any] = [column.values.dtype for column in alike.values()]
-    unit = np.datetime_data(np.result_type(*dtypes))[0]
-    try:
-        return {
-            name: Column(pd.DatetimeIndex(column.values).as_unit(unit).to_numpy())  # type: ignore[arg-type]
-            for name, column in alike.items()
-        }
-    except pd.errors.OutOfBoundsDatetime as error:
-        raise ValueError(
-            f"Field {field!r} has times of the unit {unit!r} in one log, and in "
-            f"another times outside the years that this unit can hold ({error}); give "
-            "both the coarser unit by .dt.as_unit before building the logs."
-        ) from error
-
-
-def _refuse_other_sizes(columns: Mapping[str, Column], field: str) -> None:
-    sizes = {name: column.values.shape[1] for name, column in columns.items()}
-    if len(set(sizes.values())) > 1:
-        raise ValueError(
-            f"Field {field!r} has vectors of the lengths {sizes}; make them by one "
-            "model, or give the field different names, before building the logs."
-        )
+    unified = like.type.unified({n: c.values for n, c in alike.items()}, field)
+    return {n: Column(values, alike[n].categories) for n, values in unified.items()}
 
 
 def scatter(
@@ -316,14 +359,14 @@ def scatter(
     n_events: int,
     field: str,
 ) -> Column:
-    """Write the same field of several logs into its places in one.
+    """Join a field of several logs into one column.
 
     Parameters
     ----------
     parts : mapping of str to Column
         The field in those logs that have it, by the name of the log.
     places : mapping of str to ndarray or slice
-        Where the events of each log belong.
+        Positions of the events of each log in the joint column.
     n_events : int
         Number of events of all logs.
     field : str
@@ -332,9 +375,9 @@ def scatter(
     Returns
     -------
     Column of n_events
-        Missing in the events of logs that do not have the field.
+        Missing for events of logs without the field.
     """
-    alike = of_one_kind(parts, field)
+    alike = _of_one_type(parts, field)
     dtypes: Sequence[Any] = [part.values.dtype for part in alike.values()]
     shape = next(iter(alike.values())).values.shape
     empty = Column(np.empty((0, *shape[1:]), np.result_type(*dtypes)))
@@ -342,6 +385,9 @@ def scatter(
     if levels:
         alike, union = _in_joint_codes(alike, levels, field)
         empty = Column(empty.values, union)
+    #   part "a"   x0 x1 x2      places  0 2 3
+    #   part "b"   y0            places  1
+    #   joint      x0 y0 x1 x2 missing        the last is of a log without the field
     joint = empty.without_values(n_events)
     for name, part in alike.items():
         joint.values[places[name]] = part.values
@@ -351,12 +397,14 @@ def scatter(
 def _in_joint_codes(
     parts: Mapping[str, Column], levels: Mapping[str, pd.Index], field: str
 ) -> tuple[dict[str, Column], pd.Index]:
-    """The same categorical field of several logs with the levels of all of them."""
+    """Return a categorical field of several logs with the levels of all of them."""
     first = next(iter(levels.values()))
+    # The usual case of parts of one log: no level has to be looked up.
     if all(own.equals(first) and own.dtype == first.dtype for own in levels.values()):
         return dict(parts), first
     joined = join_ids(levels, f"categories of field {field!r}")
     codes, union = factorize(pd.Series(joined), field)
+    # The new code of each old one, log by log; (n_levels,) each.
     ends = np.cumsum([len(own) for own in levels.values()])
     tables = zip(levels, np.split(codes, ends[:-1]), strict=True)
     return {
@@ -366,7 +414,7 @@ def _in_joint_codes(
 
 
 def stack_columns(logs: Sequence[Mapping[str, Column]]) -> dict[str, Column]:
-    """Put the same fields of several logs behind one another."""
+    """Concatenate the fields of several logs."""
     first, lengths = logs[0], []
     for columns in logs:
         if set(columns) != set(first):

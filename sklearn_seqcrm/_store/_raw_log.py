@@ -100,7 +100,7 @@ def check_kinds(column: Column, kinds: Any, name: str) -> None:
     """Raise a ValueError if a field is not categorical or lacks one of the kinds."""
     wanted = one_or_many(kinds, "kinds")
     if column.categories is None:
-        raise ValueError(f"Field {name!r} is {column.kind}, and has no kinds.")
+        raise ValueError(f"Field {name!r} is {column.type}, and has no kinds.")
     if not wanted:
         raise ValueError(
             f"kinds is empty; field {name!r} has {list(column.categories)}."

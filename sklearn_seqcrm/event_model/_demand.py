@@ -242,7 +242,7 @@ def _refuse_no_numbers(learned: LearnedEvents, value: Any) -> None:
     numeric = [
         name
         for name, one in learned.fields.items()
-        if isinstance(one, NumberField) and np.dtype(one.dtype).kind != "M"
+        if isinstance(one, NumberField) and one.scalar_type.name == "numeric"
     ]
     if value not in numeric:
         raise ValueError(

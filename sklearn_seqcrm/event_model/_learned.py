@@ -45,7 +45,7 @@ from sklearn_seqcrm.event_model._numbers import NumberField
 from sklearn_seqcrm.events import HistoryArray
 
 # Types of fields by their encoder.
-FIELD_TYPES: dict[type, type[LearnedField]] = {
+FIELD_DENSITIES: dict[type, type[LearnedField]] = {
     Vocabulary: LevelField,
     NumericField: NumberField,
 }
@@ -210,11 +210,7 @@ class LearnedEvents:
         layout, targets = self.encoder.layout, self.blocks.targets[field]
         if field in layout.codes:
             return FieldBlocks(layout.codes.index(field), [], targets)
-        facts = [n for n, one in self.encoder.fields.items() if not one.n_codes]
-        marked = [name for name in facts if self.encoder.fields[name].some_missing]
-        channels = [facts.index(field)]
-        if field in marked:
-            channels.append(layout.n_decayed + marked.index(field))
+        channels = [at for at in layout.of_fields[field] if isinstance(at, int)]
         return FieldBlocks(None, channels, targets)
 
     def level_field(self, name: str) -> LevelField:
@@ -352,9 +348,13 @@ def learn_events(
         one, having = encoder.fields[name], _events_having(raw, name, index)
         column = raw.columns[name].take(index[having])
         having_it = TrainingEvents(*(part[having] for part in events))
-        fields[name] = FIELD_TYPES[type(one)].learn(
-            one, column, having_it, n_components
-        )
+        if type(one) not in FIELD_DENSITIES:
+            raise TypeError(
+                f"Field {name!r} is {column.type.name}; the model has no density for "
+                "fields of this type."
+            )
+        learned_type = FIELD_DENSITIES[type(one)]
+        fields[name] = learned_type.learn(one, column, having_it, n_components)
     return LearnedEvents(
         roles,
         statics,
@@ -369,7 +369,8 @@ def learn_events(
 
 def _refuse_vectors(log: RawLog) -> None:
     """Raise a ValueError for fields that no event can be drawn with."""
-    vectors = [name for name, one in log.columns.items() if one.kind == "vector"]
+    types = {name: column.type for name, column in log.columns.items()}
+    vectors = [name for name, one in types.items() if one.encoding == "vectors"]
     if vectors:
         others = [name for name in log.fields if name not in vectors]
         raise ValueError(

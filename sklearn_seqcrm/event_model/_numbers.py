@@ -10,7 +10,7 @@ import torch
 
 from sklearn_seqcrm._encoding import NumericField
 from sklearn_seqcrm._recurrent.network import new_linear
-from sklearn_seqcrm._store import LONGEST, Clock, Column, moments_after
+from sklearn_seqcrm._store import Clock, Column, ScalarType
 from sklearn_seqcrm.event_model._copy_mechanism import CopyCandidates, CopyState
 from sklearn_seqcrm.event_model._distributions import (
     NO_ATOM,
@@ -165,6 +165,8 @@ class NumberField(LearnedField):
         Type of the values in the log.
     clock : Clock
         Unit and zone of the times of events.
+    scalar_type : ScalarType
+        Type of the field.
     in_days : bool
         Whether datetimes are whole days.
     some_missing : bool
@@ -185,6 +187,7 @@ class NumberField(LearnedField):
     spread: float
     dtype: str
     clock: Clock
+    scalar_type: ScalarType
     in_days: bool
     some_missing: bool
     some_others: bool
@@ -229,7 +232,8 @@ class NumberField(LearnedField):
             spread,
             column.values.dtype.str,
             clock,
-            column.kind == "datetime" and _are_days(column.values),
+            column.type.scalar,
+            column.type.scalar.are_days(column.values),
             len(known) < len(numbers) or not len(numbers),
             bool(n_others),
         )
@@ -292,15 +296,10 @@ class NumberField(LearnedField):
         is_atom = atom > _MISSING
         numbers[is_atom] = self.atoms[atom[is_atom] - 1]
         numbers[atom == _MISSING] = np.nan
-        if np.dtype(self.dtype).kind != "M":
-            return Column(numbers.astype(self.dtype))
-        step = 86_400 if self.in_days else 1  # to the day, or to the second
-        moments = moments_after(numbers, times, self.clock, step)
-        # Clipped to what the type can hold: an overflow would wrap around.
-        last = np.array([LONGEST]).view(self.dtype).astype("M8[s]")
-        first = (-last.view("int64")).view("M8[s]")
-        moments = np.maximum(np.minimum(moments, last), first)
-        return Column(moments.astype(self.dtype))
+        values = self.scalar_type.from_numbers(
+            numbers, times, self.clock, self.dtype, self.in_days
+        )
+        return Column(values)
 
     def empty_column(self) -> Column:
         """Return a column of no events."""
@@ -324,8 +323,3 @@ def _resolution(values: np.ndarray, eps: float) -> tuple[float | None, int | Non
             step = int(np.gcd.reduce(np.round(whole).astype("int64"))) or 1
             return step / 10.0**decimals, decimals
     return None, None
-
-
-def _are_days(moments: np.ndarray) -> bool:
-    known = moments[~np.isnat(moments)]
-    return bool((known == known.astype("M8[D]")).all())

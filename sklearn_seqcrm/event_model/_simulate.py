@@ -220,7 +220,7 @@ class Simulator:
         self.learned = learned
         # Encoders look up the levels once, instead of in every step.
         self.encoders = {
-            name: learned.encoder.fields[name].knowing(field.empty_column())
+            name: learned.encoder.fields[name].prepared_for(field.empty_column())
             for name, field in learned.fields.items()
         }
 

@@ -409,7 +409,7 @@ def _type_of(column: Column) -> str:
     """Return the dtype that all parts of a field must have in common, as text."""
     parts = [str(column.values.dtype)]
     parts += [f"{size} components" for size in column.values.shape[1:]]
-    return f"{column.kind} ({', '.join(parts)})"
+    return f"{column.type} ({', '.join(parts)})"
 
 
 def _write_index(index: pd.Index, path: Path, name: str) -> dict[str, Any]:

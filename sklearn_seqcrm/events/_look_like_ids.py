@@ -33,7 +33,7 @@ def warn_id_like_fields(
     found = []
     for name, column in columns.items():
         dtype, values = table[name].dtype, column.values
-        if column.kind != "numeric" or dtype == nw.Boolean:
+        if column.type.name != "numeric" or dtype == nw.Boolean:
             continue
         if dtype.is_float():
             suspect = _may_have_been_integers(values) and look_like_ids(values)

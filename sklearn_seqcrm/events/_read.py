@@ -33,6 +33,7 @@ from sklearn_seqcrm._store import (
     ids_of,
     many,
     refuse_missing,
+    scalar_values,
     to_series,
 )
 from sklearn_seqcrm.events._read_vectors import holds_lists, read_vectors
@@ -215,23 +216,14 @@ def read_column(
     if column.dtype == nw.Decimal:
         column = column.cast(nw.Float64)
     series = _unboxed(to_series(column))
-    dtype = series.dtype
-    if isinstance(dtype, pd.DatetimeTZDtype):
-        return Column(series.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy())
-    if pd.api.types.is_datetime64_dtype(dtype):
-        return Column(series.to_numpy())
-    if pd.api.types.is_timedelta64_dtype(dtype):
+    values = scalar_values(series)
+    if values is not None:
+        return Column(values)
+    if pd.api.types.is_timedelta64_dtype(series.dtype):
         raise TypeError(
             f"Field {name!r} holds lengths of time; make numbers of them, for example "
             f"{what}[{name!r}] / pd.Timedelta(days=1)."
         )
-    # `is_bool_dtype` is True for categories of booleans as well.
-    has_levels = isinstance(dtype, pd.CategoricalDtype)
-    if not has_levels and (
-        pd.api.types.is_numeric_dtype(dtype) or pd.api.types.is_bool_dtype(dtype)
-    ):
-        wanted = "float32" if dtype == np.float32 else "float64"
-        return Column(series.to_numpy(dtype=wanted, na_value=np.nan))
     return Column(*factorize(series, name, what))
 
 

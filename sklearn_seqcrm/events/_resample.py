@@ -1,4 +1,16 @@
-"""Merge the events of a customer within a period or a session into one."""
+"""Merge the events of a customer within a period or a session into one.
+
+    events      x    x  x      |        x          |   x   x
+    merged                     X                   X             period: at its end
+                period 1       |     period 2      |   period 3
+
+    events      x  x x            x x
+    merged             X              X            session: `gap` after its last event
+                     |gap|          |gap|
+
+A merged event stands at the last time at which another event could still join it, its
+limit. So a later cutoff sees it complete, and an earlier one does not see it at all.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +36,6 @@ from sklearn_seqcrm.events._moments import calendar_step
 from sklearn_seqcrm.events._read import Events, chosen_among
 from sklearn_seqcrm.events._time_range import refuse_wide
 
-# What can be made of the values of each kind of field; the first is the default.
-_CHOICES = {
-    "numeric": ("sum", "mean", "min", "max", "first", "last", "count_distinct"),
-    "categorical": ("most_frequent", "first", "last", "count_distinct"),
-    "datetime": ("last", "first", "min", "max", "count_distinct"),
-    "vector": ("mean", "first", "last"),
-}
-
 
 def resample_events(
     log: Any,
@@ -42,27 +46,27 @@ def resample_events(
     how: Any,
     count_field: str,
 ) -> tuple[Events, Kinds | None]:
-    """Merge events, as `EventLog.resample` describes it.
+    """Merge events as `EventLog.resample` does.
 
     Parameters
     ----------
     log : EventLog
         The log.
     kinds : Kinds or None
-        Its kinds, if `EventLog.concat` made it.
+        Its kinds of events, if it has kinds.
     period, gap, offset : Timedelta, str, number or None
-        As `EventLog.resample` takes them.
+        Parameters of `EventLog.resample`.
     how : mapping of str to str, or None
-        What to make of the values of a field.
+        How to summarise the values of a field.
     count_field : str
-        Name of the new field for the number of events that were merged.
+        Name of the new field with the number of merged events.
 
     Returns
     -------
     events : Events
         The merged events.
     kinds : Kinds or None
-        The kinds, which have the new field as well.
+        The kinds, with the new field.
     """
     timeline = log.timeline
     summaries = _summaries(log, kinds, how, count_field)
@@ -71,6 +75,7 @@ def resample_events(
     if kinds is None:
         events = Events(timeline, log.columns)
         return _merged(events, limits, summaries, count_field), None
+    # Kinds are merged separately: the amounts of orders and returns have no sum.
     parts = {}
     for name in kinds.fields:
         index = np.flatnonzero(is_of_kinds(log.column(kinds.field), name))
@@ -89,26 +94,26 @@ def _merged(
     summaries: Mapping[str, str],
     count_field: str,
 ) -> Events:
-    """Merge runs of events, each of which happens by the limit of the one before.
+    """Merge runs of events, each of them not later than the limit of the previous one.
 
     Parameters
     ----------
     events : Events
         The events.
     limits : ndarray of shape (n_events,)
-        The last moment at which another event joins each; not before its own time.
+        Last time at which another event joins each; not before its own time.
     summaries : mapping of str to str
-        What to make of the values of each field.
+        How to summarise the values of each field.
     count_field : str
-        Name of the field for the number of events of each run.
+        Name of the field with the number of events of each run.
 
     Returns
     -------
     Events
-        One event for each run, at the limit of its last event. So a later cutoff finds
-        the run complete, whatever comes, and an earlier one does not find it at all.
+        One event for each run, at the limit of its last event.
     """
     timeline, n_events = events.timeline, len(limits)
+    # A run begins after the limit of the previous event, and with each customer.
     begins = np.ones(n_events, dtype=bool)
     begins[1:] = timeline.times[1:] > limits[:-1]
     begins[first_of_filled(timeline.offsets)] = True
@@ -130,33 +135,34 @@ def _merged(
 
 
 def _summarized(column: Column, first: np.ndarray, summary: str) -> Column:
-    """One value of a field for each run; missing if all values of the run are.
+    """Return one value of a field for each run; missing if all values of it are.
 
     Parameters
     ----------
     column : Column of n_events
         The field.
     first : ndarray of shape (n_runs,), int64
-        Where the runs start.
+        Positions where the runs start.
     summary : str
-        Name of what to make of the values.
+        A key of `RUN_SUMMARIES`.
 
     Returns
     -------
     Column of n_runs
-        Of the type of the field, but for a count.
+        Of the type of the field; a count is numeric.
     """
     values, present = column.values, column.is_present()
     filled: np.ndarray | slice = slice(None)
     starts = first
     if not present.all():
+        # Only runs with a value, and where they start among the values.
         filled, starts = starts_of_filled(first, present)
         values = values[present]
     like = column
     if summary == "count_distinct":
         like = Column(np.empty(0, dtype="float64"))
     result = like.without_values(len(first))
-    with np.errstate(over="ignore"):  # infinite is what a float32 makes of it
+    with np.errstate(over="ignore"):  # a sum of float32 may become infinite
         result.values[filled] = RUN_SUMMARIES[summary](values, starts)
     return result
 
@@ -164,10 +170,10 @@ def _summarized(column: Column, first: np.ndarray, summary: str) -> Column:
 def _summaries(
     log: Any, kinds: Kinds | None, how: Any, count_field: Any
 ) -> dict[str, str]:
-    """What to make of the values of each field, after a look at whether it can be."""
+    """Return the summary of each field, the chosen or the default one, or refuse it."""
     if how is not None and not isinstance(how, Mapping):
         raise TypeError(
-            "how must be a dict that says what to make of a field, for example "
+            "how must be a dict of the summary of each field, for example "
             f"{{'amount': 'mean'}}; got {how!r}."
         )
     if not isinstance(count_field, str):
@@ -177,26 +183,27 @@ def _summaries(
     chosen_among(list(chosen), log.fields, "the log", "how")
     summaries = {}
     for name in log.fields:
-        allowed = _CHOICES[log.column(name).kind]
+        its_type = log.column(name).type
+        allowed = its_type.resampling
         summaries[name] = chosen.get(name, allowed[0])
         if kinds is not None and name == kinds.field and name in chosen:
             raise ValueError(
-                f"how has the field {name!r}, which tells the kinds of events apart; "
-                "they are merged within a kind only, so leave it out."
+                f"how has the field {name!r}, which holds the kinds of events; they "
+                "are merged within a kind only, so leave it out."
             )
         if summaries[name] not in allowed:
             raise ValueError(
                 f"how={{{name!r}: {summaries[name]!r}}} cannot be, as the field is "
-                f"{log.column(name).kind}; it can be one of {list(allowed)}."
+                f"{its_type}; it can be one of {list(allowed)}."
             )
     return summaries
 
 
 def _limits(timeline: Timeline, period: Any, gap: Any, offset: Any) -> np.ndarray:
-    """The last moment at which another event would join each, shape (n_events,).
+    """Return the last time at which another event joins each, shape (n_events,).
 
-    It depends on the event's own time alone, and is no earlier: that is why no event
-    after it can change what was merged by then.
+    It depends on the event's own time alone, and is not before it. Therefore no later
+    event can change what has been merged by then.
     """
     clock, times, tick = timeline.clock, timeline.times, _tick(timeline)
     if (period is None) == (gap is None):
@@ -208,8 +215,8 @@ def _limits(timeline: Timeline, period: Any, gap: Any, offset: Any) -> np.ndarra
     if period is None:
         if offset is not None:
             raise ValueError(
-                f"offset={offset!r} says where periods begin, and sessions begin with "
-                "their first event; leave it out."
+                f"offset={offset!r} shifts periods, but sessions begin with their "
+                "first event; leave it out."
             )
         length = clock.duration(gap, "gap")
         if clock.dtype == "int64":
@@ -220,14 +227,14 @@ def _limits(timeline: Timeline, period: Any, gap: Any, offset: Any) -> np.ndarra
     else:
         length = clock.duration(period, "period", positive=True)
         limits = _last_floats(times, length, clock.duration(offset or 0, "offset"))
+    # Down to a possible time: in a log of days, to the midnight before.
     return limits if tick is None else limits // tick * tick
 
 
 def _tick(timeline: Timeline) -> int | None:
-    """Distance of the moments that an event can have; None for floats.
+    """Return the distance of possible times of events; None for floats.
 
-    In a log of days, a day has no other moment than its midnight: its events are known
-    then as far as any row of such a log can tell.
+    In a log of days, all events of a day are at its midnight.
     """
     clock, times = timeline.clock, timeline.times
     day = int(clock.ticks_per_day() or 1)
@@ -238,13 +245,13 @@ def _tick(timeline: Timeline) -> int | None:
 
 
 def _whole_period(clock: Clock, period: Any, offset: Any) -> tuple[int, int]:
-    """Period and offset in whole ticks."""
+    """Return period and offset in whole ticks."""
     name = None if clock.unit is None else calendar_step(period)
     if name is not None:
         raise ValueError(
-            f"period={period!r} is one of the calendar, which is not always as long; "
-            "choose a length, such as '30D', or group the table before it becomes a "
-            "log, with each event at the end of its period."
+            f"period={period!r} is a calendar period, whose length varies; choose a "
+            "fixed length, such as '30D', or group the table before it becomes a log, "
+            "with each event at the end of its period."
         )
     ticks = {
         "period": clock.duration(period, "period", positive=True),
@@ -253,27 +260,27 @@ def _whole_period(clock: Clock, period: Any, offset: Any) -> tuple[int, int]:
     for what, length in ticks.items():
         if length != int(length):
             raise ValueError(
-                f"{what} is {length} of the unit of time of the log, so that periods "
-                "would begin between its times; choose a whole number of "
+                f"{what} is {length} ticks of the log's time unit, so that periods "
+                "would begin between ticks; choose a whole number of "
                 f"{clock.unit or 'ones'}."
             )
     return int(ticks["period"]), int(ticks["offset"])
 
 
 def _last_ticks(times: np.ndarray, period: int, offset: int) -> np.ndarray:
-    """The last whole number in the period of each time."""
-    # Remainders first: the difference of a time and an offset could overflow.
+    """Return the last whole number in the period of each time."""
+    # Remainders first, as the difference of a time and an offset could overflow.
     since = (times % period - offset % period) % period
     left = period - 1 - since
     return np.minimum(times, LONGEST - left) + left
 
 
 def _last_floats(times: np.ndarray, period: float, offset: float) -> np.ndarray:
-    """The last number in the period of each time."""
+    """Return the last float in the period of each time."""
     number = np.floor((times - offset) / period)
-    # The quotient is rounded, and may be that of a period beside.
+    # The quotient is rounded, and may be that of a neighbouring period.
     number -= offset + number * period > times
     number += offset + (number + 1) * period <= times
     end = offset + (number + 1) * period
-    # A period shorter than floats can tell ends with the time itself.
+    # A period shorter than the distance of floats ends with the time itself.
     return np.maximum(np.nextafter(end, -np.inf), times)

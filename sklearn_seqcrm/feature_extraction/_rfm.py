@@ -328,7 +328,9 @@ def _amount_fields(amount: str | None, logs: dict[Any, Any]) -> dict[Any, str | 
 
 def _only_numeric(name: Any, log: Any) -> str | None:
     """Return the only numeric field of a log; warn if there are several."""
-    numeric = [field for field in log.fields if log.column(field).kind == "numeric"]
+    numeric = [
+        field for field in log.fields if log.column(field).type.name == "numeric"
+    ]
     if len(numeric) == 2 and _COUNT_FIELD in numeric:
         numeric.remove(_COUNT_FIELD)
     if len(numeric) > 1:
@@ -357,10 +359,10 @@ def _check_numeric(amount: str, name: Any, log: Any) -> None:
             f"The events of the column {name!r} have no field {amount!r} for the "
             f"monetary value; they have {log.fields}. Choose one with amount=..."
         )
-    kind = log.column(amount).kind
-    if kind != "numeric":
+    its_type = log.column(amount).type
+    if its_type.name != "numeric":
         raise TypeError(
-            f"The field {amount!r} of the events of the column {name!r} is {kind}, but "
-            "a monetary value needs a numeric one; choose another with amount=..., or "
-            "make it numeric before building the log."
+            f"The field {amount!r} of the events of the column {name!r} is "
+            f"{its_type}, but a monetary value needs a numeric one; choose another "
+            "with amount=..., or make it numeric before building the log."
         )

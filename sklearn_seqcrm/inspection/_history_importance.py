@@ -293,7 +293,7 @@ def _kinds(array: HistoryArray, field: str) -> list[Any]:
     column = array.log.column(field)
     if column.categories is None:
         raise ValueError(
-            f"kind_field={field!r} is {column.kind}, and kinds of events are levels of "
+            f"kind_field={field!r} is {column.type}, and kinds of events are levels of "
             "a categorical field."
         )
     codes = column.values[RowEvents.of(array).event]

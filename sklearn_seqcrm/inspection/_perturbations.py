@@ -71,7 +71,7 @@ def _with_values_of(
     becomes one 30 days after another.
     """
     values, unit = column.values.copy(), timeline.clock.unit
-    if column.kind == "datetime" and unit is not None:
+    if column.type.is_relative and unit is not None:
         # Shifted by a duration: ticks of a distant date may exceed int64 in a fine
         # unit.
         shift = (timeline.times[to] - timeline.times[source]).view(f"m8[{unit}]")

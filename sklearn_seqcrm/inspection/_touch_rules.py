@@ -51,7 +51,7 @@ class Touches(NamedTuple):
         column = array.log.column(field)
         if column.categories is None:
             raise ValueError(
-                f"field={field!r} is {column.kind}, and channels are levels of a "
+                f"field={field!r} is {column.type}, and channels are levels of a "
                 f"categorical field; build the log with categorical=[{field!r}, ...]."
             )
         events = RowEvents.of(array)

@@ -21,8 +21,6 @@ from sklearn_seqcrm._ragged import NO_ROW, look_up, ranges
 from sklearn_seqcrm._store import Column, RawLog, Timeline
 from sklearn_seqcrm.events import HistoryArray
 
-_DAY = np.timedelta64(1, "D")
-
 
 class Future(NamedTuple):
     """Events of a log at or after one cutoff.
@@ -196,16 +194,7 @@ class Future(NamedTuple):
 def _rewrite(column: Column, index: np.ndarray) -> Column:
     """Return a column with another value at each event of `index`."""
     values = column.values.copy()
-    old = values[index]
-    if column.categories is not None:
-        # The next level in a circle of codes that starts with -1, the missing one.
-        values[index] = (old + 2) % (len(column.categories) + 1) - 1
-    elif column.kind == "datetime":
-        values[index] = np.where(np.isnat(old), np.datetime64(0, "D"), old + _DAY)
-    else:
-        with np.errstate(over="ignore"):
-            # Never a fixed point: 2|x| + 1 > x. NaN and infinity become 1.
-            values[index] = np.where(np.isfinite(old), 2 * np.abs(old) + 1, 1)
+    values[index] = column.type.changed(values[index], column.categories)
     return Column(values, column.categories)
 
 

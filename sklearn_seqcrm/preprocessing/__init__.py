@@ -1,4 +1,4 @@
-"""Histories and statics to numbers."""
+"""Encode histories and statics as inputs of estimators."""
 
 from sklearn_seqcrm.preprocessing._history_encoder import HistoryEncoder
 from sklearn_seqcrm.preprocessing._history_pipeline import make_history_pipeline

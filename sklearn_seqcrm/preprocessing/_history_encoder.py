@@ -1,4 +1,4 @@
-"""Histories to numbers: scaled channels and codes, learned from what rows can see."""
+"""Encode histories as scaled channels and codes, learned from events that rows see."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.utils.validation import (
-    check_is_fitted,
-)
+from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._columns import ColumnRoles, Table
 from sklearn_seqcrm._encoding import (
@@ -37,90 +35,99 @@ from sklearn_seqcrm.events import HistoryArray
 
 
 class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
-    """Encode the events of history columns as numbers that a network can read.
+    """Encode the events of history columns as inputs of a network.
 
-    Every history column is encoded, every other column but the keys is passed through.
-    What is learned comes from the events that the training rows can see, each counted
-    once: the scaling of numeric fields, the levels of categorical fields, the typical
-    gap between events, and which parts of the calendar the times support.
+    Encodes every history column, drops the keys, and passes other columns through. It
+    learns from the events that the training rows see, each counted once: scales of
+    numeric fields, levels of categorical fields, the typical interarrival time, and the
+    calendar cycles that the times support.
 
     Parameters
     ----------
     min_frequency : int, float or None, default=None
-        Levels of a categorical field with fewer training events than this, or a
-        smaller share of them if it is a float, have one code together.
+        Fewest training events of a level with a code of its own, as a number (int) or
+        as a share of the events (float). Rarer levels share one code. None: 1.
     max_categories : int or None, default=1000
-        At most this many levels of a field, the most frequent, have a code of their
-        own.
+        Most levels of a field with a code of their own, the most frequent ones. None:
+        any number.
     half_lives : "auto" or list of Timedelta, str or number, default="auto"
-        Half-lives of the decayed counts and means that a network reads beside the
-        events. ``"auto"``: 1, 4, 16 and 64 typical gaps between events.
+        Half-lives of the exponentially decayed counts and means of events, which are
+        features of a row. ``"auto"``: 1, 4, 16 and 64 typical interarrival times.
     time_zone : str or None, default=None
-        Zone whose clocks show the hour, the weekday and the time of the year of events
-        and cutoffs, with daylight saving, such as ``"Europe/Berlin"``; for logs whose
-        times have a zone, which are stored as UTC. None: UTC, or the hour that naive
-        times show.
+        Time zone of the calendar cycles (hour, weekday, time of the year), with
+        daylight saving, such as ``"Europe/Berlin"``. Only for logs with time zones,
+        whose times are stored as UTC. None: UTC, or naive times as they are.
     pretrained : fitted LSTMEventModel, fitted HistoryEncoder or None, default=None
-        What has learned of events before, perhaps of many more. The history columns
-        that it knows are encoded as it encodes events: `min_frequency`,
-        `max_categories` and `time_zone` are then for other columns alone. Row features
-        are scaled by the training rows as ever. Clones keep it as it is, fitted.
+        Model that was fitted on other events, perhaps many more. History columns that
+        it was fitted on are encoded by its scales and levels; `min_frequency`,
+        `max_categories` and `time_zone` then apply to other columns only. Row features
+        are scaled by the training rows in any case. Clones keep the fitted model.
 
     Attributes
     ----------
     layouts_ : dict of str to Layout
-        For each history column: `channels` and `codes`, the names of its numbers,
-        `n_levels` of each code, `time_unit` (ticks in a typical gap), `half_lives`,
-        `calendar`, `local_clock` and `row_features`.
+        Layout of each history column: names of its `channels` and `codes`, `n_levels`
+        of each code, `time_unit` (the typical interarrival time, in ticks),
+        `half_lives`, `calendar`, `local_clock` and `row_features`.
     n_features_in_ : int
-        Number of columns seen in `fit`, the keys included.
+        Number of columns seen in `fit`, keys included.
     feature_names_in_ : ndarray of shape (n_columns,)
         Their names.
 
     See Also
     --------
-    make_history_pipeline : Puts this encoder and the encoding of the other columns
-        before an estimator.
+    make_history_pipeline : Pipeline of this encoder, an encoder of the other columns
+        and an estimator.
 
     Notes
     -----
-    A vector, such as the embedding of a text, becomes a channel for each component,
-    with mean 0 and deviation 1 among the training events, and bounded by 10 such
-    deviations. A missing one is 0 in all of them, beside a channel that marks it.
-    Vectors have no decayed means beside the events: `pooling` is for that. They are not
-    projected, as the input weights of a cell are a linear map already; to have fewer
-    components, for memory, take those of a PCA that was learned on earlier events
-    before the log is built.
+    **Numbers.** A number ``x`` becomes ``symlog(z) = sign(z) * log(1 + |z|)`` with
+    ``z = (x - median) / (IQR / 1.349)``. The symmetric logarithm [1]_ [2]_ keeps one
+    huge order from squeezing all others together. A missing or infinite number becomes
+    0. If training events had some, a further channel marks them. A datetime becomes
+    the number of days after its event.
 
-    A number ``x`` becomes ``sign(z) * log1p(|z|)`` with ``z = (x - median) / (IQR /
-    1.349)``, so that one huge order does not squeeze all others together. A missing
-    or infinite number becomes 0, beside a channel that marks it if the training
-    events had some. A datetime becomes days since the event. A level that training
-    did not know and a missing one have a code each.
+    **Levels.** Every level has a code, apart from rare ones. Missing values have a code
+    of their own, and so have levels that did not occur in training.
 
-    Time enters as the logarithm of the gap to the customer's previous event (the first
-    event that a row sees has none), and as sines and cosines of the hour (unless all
-    times are equal within the day), the weekday, and the time of the year (from two
-    years of events on). No channel depends on the cutoff, so that all rows of a
-    customer share their events.
+    **Vectors**, such as embeddings of texts, become a channel for each component, with
+    mean 0 and standard deviation 1 among the training events, clipped at 10. A missing
+    vector is 0 in all components, and a further channel marks it. Vectors have no
+    decayed means in the row features; use `pooling` for that. They are not projected,
+    since the input weights of a cell are a linear map already. To save memory, reduce
+    them by a PCA that was fitted on earlier events before the log is built.
 
-    The zone is a parameter, and not that of the log, because a model must read the log
-    of tomorrow as it read that of its training, whatever zone the new times came in.
-    Naive times are what clocks showed, and `time_zone` is refused for them: they may be
-    local already. For customers in several zones, build the log from the naive times
-    of each one's own clock; their cutoffs are local then, too. Lengths of time, such as
-    gaps, are those between moments: over a night in which clocks are set forward, an
-    hour less than between the naive times.
+    **Time** enters as the logarithm of the interarrival time (the first event that a
+    row sees has none), and as sines and cosines of the hour (unless all times are at
+    the same time of day), the weekday, and the time of the year (from two years of
+    events on). No channel depends on the cutoff, so that all rows of a customer share
+    its encoded events.
 
-    The customer and cutoff columns that histories were attached by are keys, not
-    features: they are left out, and need not be there when new rows are scored. They
-    are known by the names that they had then, and by what they hold: a column that
-    repeats the customers or the cutoffs of all training rows is a key under any name.
+    **Time zones.** The zone is a parameter and not a property of the log, because a
+    model must encode tomorrow's log as it encoded that of its training, whatever zone
+    the new times came in. `time_zone` is refused for naive times, which may be local
+    already. For customers in several zones, build the log from naive local times; then
+    their cutoffs are local, too. Durations are exact: in a night in which clocks are
+    set forward, an hour less than the difference of naive times.
 
-    The cost of `transform` follows the events that the rows can see, not the size of
-    the log. The result holds no event after a row's cutoff. The events of a log on a
-    disk (`EventLog.open`) stay there, and are encoded whenever a batch reads them: to
-    the last bit as in memory.
+    **Keys.** The customer and cutoff columns by which histories were attached are keys,
+    not features: they are dropped, and new rows need not have them. They are recognised
+    by their names at that time, and by their values: a column that repeats the
+    customers or the cutoffs of all training rows is a key under any name.
+
+    **Cost.** `transform` takes time in proportion to the events that the rows see, not
+    to the size of the log. The result holds no event after a row's cutoff. Events of a
+    log on disk (`EventLog.open`) stay there and are encoded whenever a batch indexes
+    them, with bit-equal results.
+
+    References
+    ----------
+    .. [1] J. B. W. Webber, "A bi-symmetric log transformation for wide-range data",
+       Measurement Science and Technology 24 (2013).
+       https://doi.org/10.1088/0957-0233/24/2/027001
+    .. [2] D. Hafner, J. Pasukonis, J. Ba, T. Lillicrap, "Mastering diverse domains
+       through world models" (2023), which names it symlog.
+       https://arxiv.org/abs/2301.04104
 
     Examples
     --------
@@ -175,7 +182,7 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
 
     @one_task
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn scales, levels and units from the events that the rows can see.
+        """Learn scales, levels and units from the events that the rows see.
 
         Parameters
         ----------
@@ -193,9 +200,9 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         ------
         ValueError
             If there is no history column or no row, `time_zone` is no zone or the times
-            of a log have none, or `pretrained` has learned of no column of that name.
+            of a log have none, or `pretrained` was fitted on no column of that name.
         TypeError
-            If the histories are encoded already, or `pretrained` encodes none.
+            If the histories are encoded already, or `pretrained` encodes no histories.
         """
         self._learn(X)
         return self
@@ -204,7 +211,7 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     def fit_transform(self, X: Any, y: Any = None) -> pd.DataFrame:
         """Learn, and encode the same rows.
 
-        Learning encodes them anyway, so that this takes hardly longer than `fit`.
+        It takes hardly longer than `fit`, which encodes the rows to scale row features.
 
         Parameters
         ----------
@@ -216,16 +223,16 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         Returns
         -------
         DataFrame of shape (n, n_columns)
-            What ``fit(X).transform(X)`` returns, to the last bit.
+            Bit-equal to ``fit(X).transform(X)``.
 
         Raises
         ------
         ValueError
             If there is no history column or no row, `time_zone` is no zone or the times
-            of a log have none, or `pretrained` has learned of no column of that name.
+            of a log have none, or `pretrained` was fitted on no column of that name.
         TypeError
-            If histories are encoded already, `pretrained` encodes none, or `set_output`
-            asks for polars.
+            If histories are encoded already, `pretrained` encodes no histories, or the
+            output is set to polars.
         """
         self._refuse_polars()
         return self._learn(X)
@@ -236,14 +243,14 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         Parameters
         ----------
         X : DataFrame of shape (n, n_columns)
-            Rows with the columns seen in `fit`, in any order. Further ones, keys among
-            them, are ignored.
+            Rows with the columns seen in `fit`, in any order. Further columns, keys
+            among them, are ignored.
 
         Returns
         -------
         DataFrame of shape (n, n_columns)
-            The same rows, with the columns in the order of `fit`; numbers, codes and
-            row features are behind the histories.
+            The same rows, with the columns in the order of `fit`. Histories view an
+            encoded log, which holds channels and codes and computes row features.
 
         Raises
         ------
@@ -251,12 +258,13 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             If a column seen in `fit` is missing, a log has other fields, or there is
             no row.
         TypeError
-            If a column that held histories holds something else, or `set_output` asks
-            for polars.
+            If a history column does not hold histories, or the output is set to
+            polars.
         """
         check_is_fitted(self)
         self._refuse_polars()
         table = self._read(X, self._learned.reading)
+        # Shallow: statics are shared with X, history columns are replaced.
         encoded = table.frame.copy(deep=False)
         for name, encoder in self._learned.encoders.items():
             array = table.histories[name]
@@ -265,22 +273,22 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         return encoded
 
     def _read(self, X: Any, reading: ColumnRoles) -> Table:
-        """The columns that were learned, whose histories must be raw and there."""
+        """Return the columns seen in `fit`; refuse encoded or missing histories."""
         table = reading.select(X, self).refuse_no_rows("HistoryEncoder")
         return table.refuse_encoded("HistoryEncoder").refuse_missing()
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return the names of the columns, which stay as they are.
+        """Return the names of the columns, which do not change.
 
         Parameters
         ----------
         input_features : array-like of str or None, default=None
-            None, or the names that `fit` saw.
+            None, or the names seen in `fit`.
 
         Returns
         -------
         ndarray of shape (n_features_out,), object
-            The names of all columns but the keys.
+            Names of all columns but the keys.
         """
         check_is_fitted(self)
         check_feature_names_in(self, input_features)
@@ -290,9 +298,10 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         return of_history_transformer(super().__sklearn_tags__())
 
     def _learn(self, X: Any) -> pd.DataFrame:
-        """Set what `fit` learns, and return what `transform` would of the same rows."""
+        """Set fitted attributes, and return the encoded training rows."""
         self._validate_params()
         table = Table.of(X)
+        # Keys are recognised by the training rows, before anything is encoded.
         reading = ColumnRoles.of(table)
         reading.set_names(table.frame, self)
         table = self._read(table, reading)
@@ -313,6 +322,7 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
                     self.time_zone,
                 )
             encoded[name] = HistoryArray.of(rows, array.dtype)
+        # A stream would see events that a lookback hid in fit; serving refuses those.
         cut_off = [n for n, a in table.histories.items() if _are_cut_off(a)]
         self._learned = LearnedEncoding(encoders, reading, cut_off)
         self.layouts_: dict[Any, Layout] = {
@@ -322,11 +332,11 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
 
     @property
     def _encoders(self) -> dict[Any, EventEncoder]:
-        """How events are encoded, by history column; as an event model has it."""
+        """Fitted encoder of each history column; an event model has the same."""
         return self._learned.encoders
 
     def _known_encoders(self, histories: list[Any]) -> dict[Any, EventEncoder]:
-        """Encoders of events that `pretrained` has learned, by history column."""
+        """Return the fitted encoders of `pretrained`, by history column."""
         if self.pretrained is None:
             return {}
         check_is_fitted(
@@ -335,17 +345,19 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             "on rows with histories; a grid of several takes "
             "FrozenEstimator(pretrained), as clones forget.",
         )
+        # An attribute that encoders and event models share; event models cannot be
+        # imported here, as they need torch.
         known = getattr(self.pretrained, "_encoders", None)
         if known is None:
             raise TypeError(
                 "pretrained must be a fitted LSTMEventModel or HistoryEncoder; got "
                 f"{type(self.pretrained).__name__}."
             )
+        # One common column is enough: others are learned anew.
         if not set(known) & set(histories):
             raise ValueError(
                 f"pretrained was fitted on histories in {list(known)}, and X has them "
-                "in "
-                f"{histories}. Give the column of events the same name."
+                f"in {histories}. Give the column of events the same name."
             )
         return dict(known)
 
@@ -353,13 +365,13 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         if output_wanted(self) == "polars":
             raise TypeError(
                 "polars has no column for histories; use "
-                "HistoryEncoder().set_output(transform='pandas'), which comes before "
-                "the global configuration."
+                "HistoryEncoder().set_output(transform='pandas'), which overrides the "
+                "global configuration."
             )
 
 
 def _are_cut_off(array: HistoryArray) -> bool:
-    """Whether a history leaves out events from before its first one."""
+    """Tell whether a lookback leaves out earlier events of some customer."""
     rows = array.rows
     filled = rows.stop > rows.start
     first = rows.log.timeline.offsets[rows.codes[filled]]

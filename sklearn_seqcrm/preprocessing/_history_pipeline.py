@@ -1,4 +1,4 @@
-"""From raw X to a fitted estimator in one line."""
+"""A pipeline from raw X, with histories and statics, to an estimator."""
 
 from __future__ import annotations
 
@@ -12,25 +12,31 @@ from sklearn_seqcrm.preprocessing._history_encoder import HistoryEncoder
 
 
 def make_history_pipeline(estimator: Any, *, memory: Any = None) -> Pipeline:
-    """Put all preparation of raw `X` before an estimator.
+    """Make a pipeline that prepares raw `X` for an estimator of histories.
 
     Parameters
     ----------
     estimator : estimator
-        What reads encoded histories and numeric statics, such as `LSTMClassifier`.
+        Estimator of encoded histories and numeric statics, such as `LSTMClassifier`.
     memory : str, joblib.Memory or None, default=None
         Cache of fitted steps, as in `sklearn.pipeline.Pipeline`.
 
     Returns
     -------
     Pipeline
-        It has every ``predict_...`` method of `estimator`, not those of scikit-learn
-        alone, and three steps. ``"encoder"`` is a `HistoryEncoder`. ``"statics"`` is a
-        ColumnTransformer with the parts ``"numeric"`` (median for missing and
-        infinite numbers, beside a column that marks them; standardised), ``"moment"``
-        (datetimes as days before the cutoff, then like numbers), and ``"category"``
-        (strings, categoricals and other objects one-hot; levels that are rare or were
-        not seen in training share a column). ``"estimator"`` is `estimator`.
+        Pipeline with three steps and all ``predict_...`` methods of `estimator`, such
+        as ``predict_quantile``. The steps:
+
+        ``"encoder"``
+            A `HistoryEncoder`.
+        ``"statics"``
+            A ColumnTransformer with the parts ``"numeric"`` (missing and infinite
+            numbers become the median, and a further column marks them; then
+            standardised), ``"moment"`` (datetimes as days before the cutoff, then as
+            numbers), and ``"category"`` (strings, categoricals and other objects
+            one-hot; levels that are rare or unseen in training share a column).
+        ``"estimator"``
+            `estimator`.
 
     See Also
     --------
@@ -38,15 +44,16 @@ def make_history_pipeline(estimator: Any, *, memory: Any = None) -> Pipeline:
 
     Notes
     -----
-    The customer and cutoff columns that a history was attached by are keys, not
-    features, and are left out. Columns of Python objects are sorted by what they hold.
+    The customer and cutoff columns by which a history was attached are keys, not
+    features, and are dropped. A column of Python objects goes to the part that fits its
+    values.
 
-    Columns of rows to be scored are found by name, in any order; further ones are
-    ignored.
+    Rows to be scored may have their columns in any order, and further columns, which
+    are ignored.
 
-    If `estimator` has `pretrained`, events are encoded as that model learned to.
+    If `estimator` has a parameter `pretrained`, events are encoded as by that model.
 
-    A column that `estimator` names as its ``exposure`` is passed on to it as it is.
+    A column named by the parameter ``exposure`` of `estimator` is passed on unchanged.
 
     Every part has its parameters, such as ``encoder__max_categories``,
     ``encoder__time_zone``, ``statics__numeric__simpleimputer__strategy`` and
@@ -67,6 +74,7 @@ def make_history_pipeline(estimator: Any, *, memory: Any = None) -> Pipeline:
     >>> model.fit(X, [1.0, 2.0, 3.0]).predict(X).shape
     (3,)
     """
+    # The exposure is an offset of the estimator, in its own unit: it is not scaled.
     exposure = getattr(estimator, "exposure", None)
     parts = [("history", "passthrough", ColumnsOfKind("history"))]
     if exposure is not None:
@@ -75,7 +83,7 @@ def make_history_pipeline(estimator: Any, *, memory: Any = None) -> Pipeline:
         [*parts, *static_parts(exposure)],
         verbose_feature_names_out=False,
     ).set_output(transform="pandas")
-    # What comes between is no output, whatever table the user wants for those.
+    # Intermediate tables are pandas, whatever output the user has configured.
     encoder = HistoryEncoder(pretrained=_known_before(estimator))
     encoder.set_output(transform="pandas")
     return HistoryPipeline(
@@ -85,21 +93,22 @@ def make_history_pipeline(estimator: Any, *, memory: Any = None) -> Pipeline:
 
 
 def _known_before(estimator: Any) -> Any:
-    """The fitted model that an estimator starts from, if it encodes histories."""
+    """Return the pretrained model of an estimator, if it encodes histories."""
     pretrained = getattr(estimator, "pretrained", None)
     return pretrained if hasattr(pretrained, "_encoders") else None
 
 
 class HistoryPipeline(Pipeline):
-    """A pipeline with all ``predict_...`` methods of its last step.
+    """Pipeline with all ``predict_...`` methods of its last step.
 
-    scikit-learn's has those that scikit-learn knows. Survival functions and quantiles
-    would take ``pipeline[-1].predict_quantile(pipeline[:-1].transform(X))``.
+    scikit-learn's pipeline has only ``predict``, ``predict_proba`` and
+    ``predict_log_proba``. Quantiles, for example, would need
+    ``pipeline[-1].predict_quantile(pipeline[:-1].transform(X))``.
     """
 
     def __getattr__(self, name: str) -> Any:
-        """Find a method of the last step, which is asked about transformed rows."""
-        # Out of a pickle it has no steps yet.
+        """Return a ``predict_...`` method of the last step, for raw rows."""
+        # While it is unpickled, the pipeline has no steps yet.
         steps = self.__dict__.get("steps")
         if (
             not name.startswith("predict_")
@@ -110,7 +119,7 @@ class HistoryPipeline(Pipeline):
                 f"{type(self).__name__!r} object has no attribute {name!r}"
             )
 
-        def ask(X: Any, *args: Any, **kwargs: Any) -> Any:
+        def method(X: Any, *args: Any, **kwargs: Any) -> Any:
             return getattr(self[-1], name)(self[:-1].transform(X), *args, **kwargs)
 
-        return ask
+        return method

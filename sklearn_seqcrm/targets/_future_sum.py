@@ -159,8 +159,8 @@ def future_sum(
     def target(one: Any) -> tuple[np.ndarray, Windows]:
         windows = windows_after(X, one, gap, history, kinds, kind_field)
         column = windows.log.column(field)
-        if column.kind != "numeric":
-            raise ValueError(f"Field {field!r} is {column.kind}, and cannot be summed.")
+        if column.type.name != "numeric":
+            raise ValueError(f"Field {field!r} is {column.type}, and cannot be summed.")
         # Of the events of the chosen kinds only; first and last are positions in these.
         amounts = column.values[windows.events].astype("float64")
         amounts[~np.isfinite(amounts)] = 0

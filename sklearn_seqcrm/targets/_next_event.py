@@ -130,22 +130,18 @@ def next_value(
     """
     windows = windows_after(X, horizon, gap, history, kinds, kind_field, endless=True)
     column = windows.log.column(field)
-    if column.kind == "vector":
+    if column.type.encoding == "vectors":
         raise ValueError(
-            f"Field {field!r} is vector, and next_value has one number, date or level "
-            "for each row."
+            f"Field {field!r} is {column.type}, and next_value has one number, date or "
+            "level for each row."
         )
     at = windows.next_events()
     found = at >= 0
-    missing: Any = "NaT" if column.kind == "datetime" else np.nan
-    if column.categories is not None:
-        missing = -1  # the code of a missing category
     # In the dtype of the field: float32 stays float32, and all levels are kept.
-    values: Any = np.full(len(at), missing, dtype=column.values.dtype)
-    values[found] = column.values[at[found]]
-    if column.categories is not None:
-        values = pd.Categorical.from_codes(values, categories=column.categories)
-    return to_target(values, windows, censored, "next_value")
+    values = column.without_values(len(at))
+    values.values[found] = column.values[at[found]]
+    target = column.type.to_pandas(*values)
+    return to_target(target, windows, censored, "next_value")
 
 
 @validate_params(

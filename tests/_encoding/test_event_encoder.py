@@ -5,11 +5,10 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
 
-from sklearn_seqcrm._encoding import _encode_rows, _fields
-from sklearn_seqcrm._encoding._fields import Vocabulary
-from sklearn_seqcrm._encoding._learn import learn
-from sklearn_seqcrm._ragged._segments import BLOCK, ranges, visible_segments
-from sklearn_seqcrm._store._columns import Column
+from sklearn_seqcrm._encoding import Vocabulary, _encode_rows, _fields, learn
+from sklearn_seqcrm._ragged import ranges, visible_segments
+from sklearn_seqcrm._ragged._segments import BLOCK
+from sklearn_seqcrm._store import Column
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.testing._small_data import make_table
@@ -17,7 +16,7 @@ from sklearn_seqcrm.testing._small_data import make_table
 
 @pytest.mark.parametrize("n", [1, 7])
 def test_a_block_of_events_is_encoded_by_itself(n, monkeypatch):
-    """Its columns need not know a level but their own."""
+    """Its columns need only the levels of its own events."""
     rows = make_table(20, lookback="60D")["history"].array.rows
     encoder, (whole, *_) = learn(rows, None, 1, "auto")
     monkeypatch.setattr(_encode_rows, "_WIDTH", BLOCK // n)
@@ -31,7 +30,8 @@ def test_a_block_of_events_is_encoded_by_itself(n, monkeypatch):
         columns = {
             k: c.take(index[some]).trimmed() for k, c in rows.log.columns.items()
         }
-        channels, codes = encoder.encode(columns, times[some], gaps[some])
+        channels, codes = encoder.layout.empty(len(times[some]))
+        encoder.encode(columns, times[some], gaps[some], out=(channels, codes))
         for log in (whole, parts):
             assert_array_equal(channels, log.channels[some])
             assert_array_equal(codes, log.codes[some])
@@ -39,12 +39,16 @@ def test_a_block_of_events_is_encoded_by_itself(n, monkeypatch):
 
 
 @pytest.mark.parametrize("few_levels", [0, 256])
-def test_a_vocabulary_prepared_for_one_log_reads_any(few_levels, monkeypatch):
+def test_a_vocabulary_prepared_for_one_log_encodes_any(few_levels, monkeypatch):
     monkeypatch.setattr(_fields, "_FEW_LEVELS", few_levels)
     vocabulary = Vocabulary(pd.Index(["b", "c"]), rare=pd.Index(["d"]))
     values = np.array([0, 1, 2, -1], "int32")
     own, other = (Column(values, pd.Index([*levels])) for levels in ("bcd", "abd"))
-    for one in (vocabulary, vocabulary.knowing(own), vocabulary.knowing(other)):
+    for one in (
+        vocabulary,
+        vocabulary.prepared_for(own),
+        vocabulary.prepared_for(other),
+    ):
         assert_array_equal(one.encode(own, values)[0], [2, 3, 4, 1])
         assert_array_equal(one.encode(other, values)[0], [0, 2, 4, 1])
         # Of fewer events than levels, only theirs are looked up.
@@ -53,8 +57,8 @@ def test_a_vocabulary_prepared_for_one_log_reads_any(few_levels, monkeypatch):
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
-def test_a_delay_that_is_always_the_same_is_a_constant(unit):
-    """Days since 1970 differ by 1e-12 in rounding, which was taken for a spread."""
+def test_a_constant_delay_has_scale_one(unit):
+    """Days since 1970 differ by rounding errors of 1e-12, which must not be a scale."""
     ordered = pd.Timestamp("2024-01-01") + pd.to_timedelta(7919 * np.arange(60), "s")
     orders = pd.DataFrame(
         {
@@ -69,25 +73,25 @@ def test_a_delay_that_is_always_the_same_is_a_constant(unit):
     assert_array_equal(encoded.log.channels[:, 0], 0)
 
 
-def test_levels_of_another_kind_are_an_error():
-    """Booleans are no numbers, although 1 == True."""
+def test_levels_of_another_type_are_refused():
+    """Booleans are not numbers, although 1 == True."""
     rows = pd.DataFrame({"who": ["a"]})
     pages = {
-        kind: EventLog(
+        name: EventLog(
             pd.DataFrame({"who": "a", "day": [1, 2], "code": codes}),
             "who",
             "day",
             categorical=["code"],
         ).attach(rows)
-        for kind, codes in (
+        for name, codes in (
             ("numbers", [0, 1]),
             ("booleans", [False, True]),
             ("dates", [date(2024, 1, 1), date(2024, 1, 2)]),
         )
     }
-    for kind, X in pages.items():
+    for name, X in pages.items():
         encoder = HistoryEncoder().fit(X)
         for other in pages:
-            if other != kind:
+            if other != name:
                 with pytest.raises(ValueError, match=f"categorical .{other}. and was"):
                     encoder.transform(pages[other])

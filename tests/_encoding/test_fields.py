@@ -1,14 +1,13 @@
-"""Vectors as channels: what is learned of them, and where they stand."""
+"""Encoders of vectors, and positions of channels."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from sklearn_seqcrm._encoding._fields import Training, VectorField
-from sklearn_seqcrm._encoding._learn import learn
-from sklearn_seqcrm._store._clock import Clock
-from sklearn_seqcrm._store._columns import Column
+from sklearn_seqcrm._encoding import VectorField, learn
+from sklearn_seqcrm._encoding._fields import Training
+from sklearn_seqcrm._store import Clock, Column
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 
@@ -37,7 +36,7 @@ def test_components_in_units_of_their_spread():
 
 
 def test_constant_components():
-    """What rounding alone tells apart is no spread, and nothing has none."""
+    """A deviation that is only rounding counts as none, and then the scale is 1."""
     third = np.float32(1) / 3
     field = learned([[5, third], [5, np.nextafter(third, 1)], [5, third]])
     numbers, _ = encoded(field, [[5, third], [7, third]])
@@ -48,7 +47,7 @@ def test_constant_components():
     assert_allclose(encoded(one, [[3e-30]])[0], [[1]], rtol=1e-5)
 
 
-def test_numbers_beyond_all_others_are_bounded():
+def test_components_are_clipped():
     field = learned([[0.0], [2.0]])
     largest = np.finfo("float32").max
     numbers, _ = encoded(field, [[largest], [-largest], [np.inf]])
@@ -73,12 +72,12 @@ def rows_of(vectors, cutoff=None, **more):
 VECTORS = [[1.0, 2], [3, 2], None, [5, 8]]
 
 
-def test_places_of_channels():
+def test_positions_of_channels():
     amount = [1.0, 2, 3, NAN]
     X = rows_of(VECTORS, text_0=amount, amount=amount)
     encoder = HistoryEncoder().fit(X)
     layout = encoder.layouts_["history"]
-    # A field may be called as a component is.
+    # A field may have the name of a component.
     assert layout.channels == (
         "text_0", "amount", "text_0_missing", "amount_missing", "text_missing",
         "text_0_", "text_1", "time_gap",
@@ -86,7 +85,7 @@ def test_places_of_channels():
     assert layout.sources == [
         "text_0", "amount", "text_0", "amount", "text", "text", "text", None,
     ]  # fmt: skip
-    # Means and sums that fade are of numbers.
+    # Only numbers have decayed means.
     assert not any(name.startswith("text_1") for name in layout.row_features)
     frame = encoder.transform(X)["history"].array.to_frame()
     assert_array_equal(frame["text_missing"], [0, 0, 1, 0])
@@ -95,7 +94,7 @@ def test_places_of_channels():
     assert_allclose(frame["text_0_"], expected, rtol=1e-6, atol=1e-6)
 
 
-def test_only_what_rows_see_is_learned():
+def test_only_events_that_rows_see_are_learned():
     early = HistoryEncoder().fit(rows_of(VECTORS, cutoff=3))
     other = HistoryEncoder().fit(rows_of([*VECTORS[:3], [1e9, -1e9]], cutoff=3))
     assert early.layouts_ == other.layouts_
@@ -112,7 +111,7 @@ def test_vectors_of_another_length_are_refused():
         encoder.transform(rows_of([1.0, 2.0]))
 
 
-def test_a_digest_tells_encoders_apart():
+def test_digests_of_different_encoders_differ():
     rows = rows_of(VECTORS)["history"].array.rows
     other = rows_of([[1.0, 2], [3, 2], None, [5, 9]])["history"].array.rows
     digests = [

@@ -49,7 +49,7 @@ def decayed_sums(rows, values, half_lives):
     return _decay.decayed_sums(rows, rows.log.timeline.times, values, half_lives)
 
 
-def test_decayed_sums_of_nobody_and_nothing():
+def test_decayed_sums_without_rows_or_events():
     array = make_table()["history"].array
     values = np.ones((len(array.log), 2))
     for rows in (array[:0], array[array.lengths == 0]):
@@ -134,7 +134,7 @@ def test_a_far_future_is_clipped():
     assert np.abs(features).max() == 10
 
 
-def test_a_feature_that_no_training_row_has_is_zero():
+def test_a_feature_without_training_values_is_zero():
     rows = make_rows().assign(at=pd.Timestamp("2000-01-01"))
     X = EventLog(make_events(), "who", "when").attach(rows, cutoff="at")
     encoder = HistoryEncoder().fit(X)

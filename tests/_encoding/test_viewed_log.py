@@ -40,8 +40,8 @@ def arrays(tables, **options):
 
 
 @pytest.mark.parametrize("portion", [1, 2**15])
-def test_events_and_row_features_are_those_of_memory(portion, tables, monkeypatch):
-    """Also where portions are of a customer each."""
+def test_events_and_row_features_equal_those_in_memory(portion, tables, monkeypatch):
+    """Also if every portion is one customer."""
     monkeypatch.setattr(_encode_rows, "_PORTION", portion)
     encoders, (expected, viewed) = arrays(tables)
     assert encoders[0].layouts_ == encoders[1].layouts_
@@ -63,7 +63,7 @@ def test_rows_that_start_together_do_so_in_both(tables):
     assert_array_equal(places, wanted)
 
 
-def test_nothing_is_encoded_before_it_is_read(tables, monkeypatch):
+def test_nothing_is_encoded_before_it_is_indexed(tables, monkeypatch):
     encoder = HistoryEncoder().fit(tables[1])
     log = encoder.transform(tables[1])["history"].array.log
     read = []
@@ -91,7 +91,7 @@ def test_two_columns_joined_are_encoded_in_memory(tables):
         assert_frame_equal(both.to_frame().reset_index(drop=True), twice)
 
 
-def test_pickled_rows_are_encoded_by_whoever_reads_them(tables):
+def test_unpickled_rows_are_encoded_when_indexed(tables):
     _, (_, viewed) = arrays(tables)
     text = pickle.dumps(viewed)
     back = pickle.loads(text)
@@ -134,7 +134,7 @@ def test_networks_are_the_same(estimator, tables):
     models = [make_history_pipeline(estimator).fit(X, y) for X in tables]
     expected, found = (m.predict(X) for m, X in zip(models, tables, strict=True))
     assert_array_equal(found, expected)
-    # A model reads either kind of log, whatever it learned from.
+    # A model predicts for both logs, whichever it was fitted on.
     assert_array_equal(models[1].predict(tables[0]), expected)
     some = tables[1].iloc[5:6]
     assert_array_equal(models[0].predict(some), models[0].predict(tables[0].iloc[5:6]))
@@ -163,7 +163,7 @@ def test_event_models_are_the_same(tmp_path):
 
 def test_a_stream_warms_up_from_a_disk(tables):
     if learned_encoding(HistoryEncoder().fit(tables[0])).cut_off:
-        pytest.skip("a stream cannot forget")
+        pytest.skip("StreamingScorer refuses histories that a lookback cuts off")
     y = np.arange(len(tables[0])) % 2
     model = make_history_pipeline(
         LSTMClassifier(max_epochs=1, random_state=0, hidden_size=4)
@@ -177,14 +177,14 @@ def test_a_stream_warms_up_from_a_disk(tables):
     assert_array_equal(found, expected)
 
 
-def test_columns_of_memory_and_of_disk_are_one(tables, monkeypatch):
-    """In either order, and event by event in none."""
+def test_columns_in_memory_and_on_disk_concatenate(tables, monkeypatch):
+    """In either order, and not event by event."""
     encoder = HistoryEncoder().fit(tables[0])
     parts = [encoder.transform(X)[["history"]] for X in tables]
     reads = []
-    encoded = _encode_rows._Encoded.__getitem__
+    encoded = _encode_rows.OnDemandNumbers.__getitem__
     monkeypatch.setattr(
-        _encode_rows._Encoded,
+        _encode_rows.OnDemandNumbers,
         "__getitem__",
         lambda self, index: reads.append(1) or encoded(self, index),
     )

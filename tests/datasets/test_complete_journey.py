@@ -54,7 +54,7 @@ def test_ids_are_no_quantities(levels, level):
     log = EventLog(events, *events.columns[:2])
     ids = [name for name in log.fields if name.endswith("_id")]
     assert ids
-    assert {log.column(name).kind for name in ids} == {"categorical"}
+    assert {log.column(name).type.name for name in ids} == {"categorical"}
 
 
 @pytest.mark.parametrize(

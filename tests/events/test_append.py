@@ -166,7 +166,7 @@ def test_a_column_without_values_is_of_every_kind(kind, missing):
             {"a": EventLog(first, "who", "time"), "b": EventLog(more, "who", "time")}
         ),
     ):
-        assert joint.column("x").kind == kind
+        assert joint.column("x").type.name == kind
         assert joint.to_frame()["x"].isna().tolist() == [False, True]
 
 

@@ -142,7 +142,7 @@ def test_ids_as_categories_are_exact_in_every_library(library):
     log = EventLog(table, "customer", "time", categorical=["basket"])
     assert log.column("basket").categories.tolist() == [2**60 + 1, 2**60 + 2]
     assert log.column("basket").values.tolist() == [1, -1, 0, 1]
-    assert log.column("amount").kind == "numeric"
+    assert log.column("amount").type.name == "numeric"
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_kinds_of_fields(library, case):
     events = pd.DataFrame({"customer": ["a"] * 3, "time": [1, 2, 3], "field": values})
     log = EventLog(LIBRARIES[library](events), "customer", "time")
     column = log.column("field")
-    assert column.kind == kind
+    assert column.type.name == kind
     frame = log.to_frame()
     pd.testing.assert_series_equal(
         frame["field"].astype(object), pd.Series(expected, dtype=object, name="field")

@@ -16,7 +16,7 @@ EVIL = "<script>alert('x')</script>&\"\n"
 
 
 class Tags(HTMLParser):
-    """All tags of a page, and an error where they are not closed in order."""
+    """Collect all tags of a page; fail if they are not closed in order."""
 
     def __init__(self, page):
         super().__init__()
@@ -87,7 +87,7 @@ def test_text_is_escaped(what):
     assert any(text.strip()[:15] in one for one in tags.texts)
 
 
-def test_nothing_of_the_future_shows():
+def test_events_after_the_cutoff_do_not_show():
     """Histories look as they do in a log that ends at the cutoff."""
     events = make_events(6, 20)
     cutoff = pd.Timestamp("2023-06-01")
@@ -132,10 +132,10 @@ def test_bars_count_the_events():
     assert heights == pytest.approx([13, 6.5, 1], abs=0.06)
 
 
-def test_rare_levels_share_a_line():
+def test_rare_levels_share_a_lane():
     kinds = [*"aaaaabbbbccc", *"defg", None]
     log = EventLog.concat(
-        {k: _log_of(kinds, k) for k in ["a", "b", "c", "d", "e", "f", "g"]}
+        {k: log_with_kind_field(kinds, k) for k in ["a", "b", "c", "d", "e", "f", "g"]}
     )
     X = log.attach(pd.DataFrame({"who": [0]}))
     _, tags = shown(X["history"][0])
@@ -144,7 +144,7 @@ def test_rare_levels_share_a_line():
     assert len(heights) == 6
 
 
-def _log_of(kinds, kind):
+def log_with_kind_field(kinds, kind):
     when = [i for i, one in enumerate(kinds) if one == kind]
     return EventLog(
         pd.DataFrame({"who": 0, "at": when}), "who", "at", observed_until=99

@@ -78,7 +78,7 @@ def test_ids_are_a_warning(case, seed):
 @pytest.mark.parametrize("case", quantities())
 @pytest.mark.parametrize("seed", range(3))
 def test_quantities_are_no_warning(case, seed):
-    assert log_of_values(quantities(seed)[case]).column("x").kind == "numeric"
+    assert log_of_values(quantities(seed)[case]).column("x").type.name == "numeric"
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_the_warning_points_at_the_caller():
 )
 def test_a_given_categorical_is_no_warning(options, kind):
     log = log_of_values(np.arange(N), **options)
-    assert (log.column("x").kind if log.fields else None) == kind
+    assert (log.column("x").type.name if log.fields else None) == kind
 
 
 def test_only_fields_that_look_like_ids_are_named():

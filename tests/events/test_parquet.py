@@ -189,8 +189,8 @@ def test_round_trip_of_a_log(tmp_path, times, until):
     assert back.timeline.clock == log.timeline.clock
     assert back.names == log.names
     assert back.observed_until == log.observed_until
-    assert [back.column(f).kind for f in back.fields] == [
-        log.column(f).kind for f in log.fields
+    assert [back.column(f).type.name for f in back.fields] == [
+        log.column(f).type.name for f in log.fields
     ]
 
 
@@ -209,7 +209,7 @@ def test_categories_that_are_numbers_stay_categories(tmp_path):
     back = EventLog.from_parquet(tmp_path / "log.parquet")
     assert back.column("basket").categories.tolist() == [2**60 + 1, 2**60 + 2]
     assert back.column("basket").values.tolist() == [1, -1, 0]
-    assert back.column("amount").kind == "numeric"
+    assert back.column("amount").type.name == "numeric"
 
 
 def test_any_reader_sees_a_log_as_a_table(tmp_path, log):
@@ -268,7 +268,7 @@ def test_levels_stay_levels(tmp_path, what):
     X.to_parquet(tmp_path / "X.parquet")
     read = pd.read_parquet(tmp_path / "X.parquet")["history"].array
     for back in (EventLog.from_parquet(tmp_path / "log.parquet"), read.log):
-        assert back.column("item").kind == "categorical"
+        assert back.column("item").type.name == "categorical"
         assert back.column("item").values.tolist() == [1, -1, 0, 1]
         pd.testing.assert_index_equal(back.column("item").categories, levels)
     assert pl.read_parquet(tmp_path / "log.parquet").columns == ["who", "when", "item"]
@@ -279,7 +279,7 @@ def test_a_field_without_a_level(tmp_path):
     log = EventLog(events, "who", "when")
     log.to_parquet(tmp_path / "log.parquet")
     back = EventLog.from_parquet(tmp_path / "log.parquet")
-    assert back.column("none").kind == "categorical"
+    assert back.column("none").type.name == "categorical"
     assert back.column("none").values.tolist() == [-1]
 
 

@@ -36,7 +36,7 @@ HOW = {
 
 
 def times_of(numbers, kind):
-    """Milliseconds since 1970 as datetimes, or plain numbers."""
+    """Return milliseconds since 1970 as datetimes, or plain numbers."""
     if kind in ("integer", "float"):
         return pd.Series(numbers, dtype="int64" if kind == "integer" else "float64")
     times = EPOCH.as_unit("ms") + pd.to_timedelta(pd.Series(numbers), "ms")
@@ -304,7 +304,7 @@ def test_days_and_moments_of_two_kinds_stay_apart():
     assert days["t"].dt.second.tolist() == [59, 59]
 
 
-def test_types_and_sizes_of_numbers_stay():
+def test_float32_stays_and_overflows_to_infinity():
     lines = pd.DataFrame({"who": list("aab"), "t": [1, 2, 1]})
     lines["x"] = np.array([3e38, 3e38, np.inf], dtype="float32")
     found = EventLog(lines, "who", "t").resample(5)
@@ -323,10 +323,10 @@ def test_types_and_sizes_of_numbers_stay():
         ({"period": 1}, TypeError, "period must be a length of time, .*number 1"),
         ({"period": "0h"}, ValueError, "period must be longer than 0; got '0h'"),
         ({"gap": "-1h"}, ValueError, "gap must be finite and not negative"),
-        ({"period": "2MS"}, ValueError, "one of the calendar.*such as '30D'"),
+        ({"period": "2MS"}, ValueError, "calendar period.*such as '30D'"),
         ({"period": "much"}, ValueError, "period must be a length of time"),
-        ({"period": "1ns"}, ValueError, "period is 0.001 of .*whole number of us"),
-        ({"period": "1D", "offset": "1ns"}, ValueError, "offset is 0.001 of"),
+        ({"period": "1ns"}, ValueError, "period is 0.001 ticks.*whole number of us"),
+        ({"period": "1D", "offset": "1ns"}, ValueError, "offset is 0.001 ticks"),
         (
             {"period": "1D", "how": {"y": "sum"}},
             KeyError,
@@ -349,7 +349,7 @@ def test_errors_name_the_way_out(events, options, error, message):
         log.resample(**options)
 
 
-def test_the_field_of_kinds_is_not_to_be_summarized(log):
+def test_the_kind_field_cannot_be_summarised(log):
     kinds = EventLog.concat({"order": log})
     with pytest.raises(ValueError, match=re.escape("how has the field 'event'")):
         kinds.resample("1D", how={"event": "first"})

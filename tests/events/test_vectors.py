@@ -121,7 +121,7 @@ TABLES = {
 @pytest.mark.parametrize("table", TABLES)
 def test_tables(table):
     column = EventLog(TABLES[table](), "who", "day").column("vector")
-    assert column.kind == "vector"
+    assert column.type.name == "vector"
     assert column.values.dtype == "float32"
     np.testing.assert_array_equal(column.values, STORED)
 
@@ -219,7 +219,7 @@ def test_bad_lists_of_other_libraries(case, library):
     assert text in str(caught.value)
 
 
-def test_categories_are_no_vectors():
+def test_categories_are_not_vectors():
     for table, found in ((events(), "list"), (of_arrays(torch.tensor), "Tensor")):
         text = f"'vector' holds values of the type {found}"
         with pytest.raises(TypeError, match=text):

@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from pandas.testing import assert_frame_equal
 from sklearn.base import clone
 
-from sklearn_seqcrm._encoding._event_encoder import EventEncoder
+from sklearn_seqcrm._encoding import EventEncoder
 from sklearn_seqcrm.events import EventLog, HistoryDtype
 from sklearn_seqcrm.preprocessing import HistoryEncoder
 from sklearn_seqcrm.testing._small_data import make_events, make_rows, make_table
@@ -56,7 +56,7 @@ def quantile(values, share):
     return values[low] + (place - low) * (values[high] - values[low])
 
 
-def folded(values, training):
+def symlog(values, training):
     """The documented formula, one number at a time."""
     known = [value for value in training if math.isfinite(value)]
     center = quantile(known, 0.5)
@@ -75,13 +75,13 @@ def folded(values, training):
         [1e12, 2e12, -3e12],
     ],
 )
-def test_numbers_are_scaled_and_their_tails_folded(training):
+def test_numbers_are_symlogs_of_scaled_values(training):
     encoder = HistoryEncoder().fit(one_customer(x=training))
     there = encoded(encoder, one_customer(x=training))
-    assert_allclose(there["x"], folded(training, training), rtol=1e-5, atol=1e-6)
+    assert_allclose(there["x"], symlog(training, training), rtol=1e-5, atol=1e-6)
     others = [0.0, -1e9, NAN, -INF, 4.0]
     there = encoded(encoder, one_customer(x=others))
-    assert_allclose(there["x"], folded(others, training), rtol=1e-5, atol=1e-6)
+    assert_allclose(there["x"], symlog(others, training), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_numbers_are_scaled_and_their_tails_folded(training):
         ([0.1, 0.1, 0.1], [0.1, 0.2], [0.0, math.log1p(0.1)]),
         ([NAN, NAN, INF], [NAN, 2.0], [0.0, math.log1p(2.0)]),
         # A small spread of large numbers is one.
-        (1.7e9 + np.arange(9), 1.7e9 + np.arange(9), folded(range(9), range(9))),
+        (1.7e9 + np.arange(9), 1.7e9 + np.arange(9), symlog(range(9), range(9))),
     ],
 )
 def test_scales(training, values, expected):
@@ -105,7 +105,7 @@ def test_scales(training, values, expected):
 
 
 @pytest.mark.parametrize("rare", [1e-310, 1e300])
-def test_a_spread_that_no_float_holds(rare):
+def test_scales_beyond_the_largest_float(rare):
     training = one_customer(x=[0.0] * 9 + [rare])
     there = encoded(HistoryEncoder().fit(training), training)["x"]
     assert np.isfinite(there).all()
@@ -115,7 +115,7 @@ def test_a_spread_that_no_float_holds(rare):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("n_other", [0, 1])
-def test_rounding_is_no_spread(dtype, n_other):
+def test_rounding_does_not_count_as_scale(dtype, n_other):
     """.1 + .2 is not .3, be it of half of the values or of all."""
     values = np.array([0.3] * 6 + [0.1 + 0.2] * 6 + [0.9] * n_other, dtype)
     values[:6] = np.nextafter(values[0], np.array(0, dtype))
@@ -181,7 +181,7 @@ def test_the_most_frequent_levels_have_their_own_code():
     assert encoded(encoder, X)["kind"].tolist() == [3, 3, 3, 4, 2, 2, 4]
 
 
-def test_field_without_a_level_has_the_two_codes_of_all():
+def test_a_field_without_levels_has_codes_for_unseen_and_missing():
     X = one_customer(kind=pd.Series([None, None], dtype="category"), x=[1.0, 2.0])
     encoder = HistoryEncoder().fit(X)
     assert encoder.layouts_["history"].n_levels == (2,)
@@ -192,7 +192,7 @@ def test_field_without_a_level_has_the_two_codes_of_all():
 # Time ---------------------------------------------------------------------------------
 
 
-def test_gaps_are_those_between_the_events_of_a_customer():
+def test_interarrival_times_are_within_customers():
     events = pd.DataFrame(
         {"who": list("aaaabbc"), "time": [0, 1, 3, 3, 10, 18, 5], "x": 0.0}
     )
@@ -208,7 +208,7 @@ def test_gaps_are_those_between_the_events_of_a_customer():
     assert_allclose(encoded(encoder, X)["time_gap"], expected, rtol=1e-5, atol=1e-6)
 
 
-def test_gap_to_an_event_that_the_lookback_hides_is_unknown():
+def test_the_interarrival_time_to_a_hidden_event_is_missing():
     events = pd.DataFrame({"who": "a", "time": [0, 7, 9], "x": 0.0})
     encoder = HistoryEncoder().fit(attach(events))
     for lookback, gaps in ((None, [0, 1, -1]), (5, [0, -1])):
@@ -216,7 +216,7 @@ def test_gap_to_an_event_that_the_lookback_hides_is_unknown():
         assert there["time_gap"].round(3).tolist() == gaps
 
 
-def test_events_in_one_rhythm_do_not_magnify_another_gap():
+def test_a_strict_rhythm_does_not_magnify_another_interarrival_time():
     # The logarithms of equal gaps have a spread of 1e-16 where rounding is unlucky.
     times = np.arange(12) * 0.1
     regular = attach(pd.DataFrame({"who": "a", "time": times, "x": 0.0}))
@@ -226,7 +226,7 @@ def test_events_in_one_rhythm_do_not_magnify_another_gap():
     assert_allclose(encoded(encoder, other)["time_gap"], expected, atol=1e-6)
 
 
-def test_no_gap_at_all():
+def test_without_any_interarrival_time():
     for times in ([5], [5, 5]):
         X = attach(pd.DataFrame({"who": "a", "time": times, "x": 0.0}))
         encoder = HistoryEncoder().fit(X)
@@ -249,7 +249,7 @@ def test_no_gap_at_all():
         (np.arange(20) * 86400, []),
     ],
 )
-def test_calendar_is_what_the_times_support(times, calendar):
+def test_calendar_cycles_are_those_that_the_times_support(times, calendar):
     X = attach(pd.DataFrame({"who": "a", "time": times, "x": 0.0}), cutoff=None)
     encoder = HistoryEncoder().fit(X)
     encoding = encoder.layouts_["history"]
@@ -304,7 +304,7 @@ def calendar_of(array):
 
 
 @pytest.mark.parametrize("unit", ["s", "ns"])
-def test_the_calendar_of_a_zone_is_that_of_its_clocks(unit):
+def test_the_calendar_of_a_zone_is_that_of_local_time(unit):
     """Bit for bit, also of a log in another unit than that of the training."""
     utc, local = aware_table(unit)
     encoder = HistoryEncoder(time_zone="Europe/Berlin").fit(utc)
@@ -341,7 +341,7 @@ def test_days_of_a_zone_have_no_hour():
         assert [name for name, *_ in encoder.layouts_["history"].calendar] == names
 
 
-def test_histories_read_in_two_zones_are_two_kinds():
+def test_histories_encoded_in_two_zones_do_not_concatenate():
     X, _ = aware_table()
     one, other = (
         HistoryEncoder(time_zone=zone).fit_transform(X)
@@ -358,7 +358,7 @@ def test_histories_read_in_two_zones_are_two_kinds():
         (2, ValueError, "'time_zone' parameter of HistoryEncoder must be"),
     ],
 )
-def test_zones_that_are_none(zone, error, words):
+def test_unknown_zones_are_refused(zone, error, words):
     X, _ = aware_table()
     with pytest.raises(error, match=words):
         HistoryEncoder(time_zone=zone).fit(X)
@@ -379,7 +379,7 @@ def test_a_datetime_is_days_since_the_event():
     due = pd.to_datetime(["2024-01-03", "2024-01-02", None])
     X = attach(pd.DataFrame({"who": "a", "time": time, "due": due}), cutoff=None)
     there = encoded(HistoryEncoder().fit(X), X)
-    assert_allclose(there["due"], folded([2.0, -0.5, NAN], [2.0, -0.5]), rtol=1e-5)
+    assert_allclose(there["due"], symlog([2.0, -0.5, NAN], [2.0, -0.5]), rtol=1e-5)
     assert_array_equal(there["due_missing"], [0, 0, 1])
 
 
@@ -387,7 +387,7 @@ def test_a_datetime_beside_plain_times_is_days_since_the_epoch():
     due = pd.to_datetime(["1970-01-03", "1970-01-02", "1970-01-05"])
     X = one_customer(due=due)
     there = encoded(HistoryEncoder().fit(X), X)
-    assert_allclose(there["due"], folded([2, 1, 4], [2, 1, 4]), rtol=1e-5, atol=1e-7)
+    assert_allclose(there["due"], symlog([2, 1, 4], [2, 1, 4]), rtol=1e-5, atol=1e-7)
 
 
 def test_half_lives():
@@ -427,7 +427,8 @@ def learned(X, **options):
     """Everything that a fitted encoder remembers of the events."""
     encoder = HistoryEncoder(**options).fit(X)._learned.encoders["history"]
     fields = {name: field.learned() for name, field in encoder.fields.items()}
-    return fields, encoder.layout, encoder.gap_scale, encoder.row_scale.tolist()
+    scales = encoder.interarrival_scale, encoder.row_scale.tolist()
+    return fields, encoder.layout, *scales
 
 
 def test_learns_nothing_from_events_after_the_cutoffs():
@@ -463,7 +464,7 @@ def test_learns_nothing_but_gaps_from_events_before_the_lookback():
     assert learned(table(1e9, "old"))[0]["kind"] == (["p", "q"], [])
 
 
-def test_an_event_counts_once_whatever_the_number_of_rows_that_see_it():
+def test_an_event_that_several_rows_see_counts_once():
     events = pd.DataFrame(
         {"who": list("aaab"), "time": [1, 2, 3, 1], "x": [1.0, 2.0, 3.0, 10.0]}
     )
@@ -576,7 +577,7 @@ def test_fit_transform_encodes_once(form, table, monkeypatch):
 
 
 @pytest.mark.parametrize("keys", [["who", "at"], []])
-def test_the_rows_that_came_in_stay_raw(keys):
+def test_the_input_stays_raw(keys):
     """Without keys to leave out, a copy might have been forgotten."""
     X = make_table().drop(columns=[] if keys else ["who", "at"])
     before = X.copy()
@@ -591,7 +592,7 @@ def test_the_rows_that_came_in_stay_raw(keys):
     "field", ["time_gap", "hour_sin1", "amount_missing", "weekday_cos1"]
 )
 @pytest.mark.parametrize("text", [False, True])
-def test_no_two_channels_have_one_name(field, text):
+def test_names_of_channels_are_unique(field, text):
     events = make_events()[["who", "when", "amount"]]
     own = np.arange(len(events)) % 7
     events[field] = own.astype(str) if text else own.astype(float)
@@ -615,7 +616,7 @@ def test_time_column_with_the_name_of_a_channel():
     assert frame["time_gap_"].dtype == np.float32
 
 
-def test_no_two_row_features_have_one_name():
+def test_names_of_row_features_are_unique():
     X = one_customer(count=[1.0, 2.0, 4.0], hour_sin1=[1.0, 2.0, 3.0])
     names = HistoryEncoder().fit(X).layouts_["history"].row_features
     assert len(set(names)) == len(names)
@@ -655,7 +656,7 @@ def test_columns_are_found_by_name_and_keys_under_any_name():
         encoder.transform(X.drop(columns="age"))
 
 
-def test_init_settles_how_events_are_encoded():
+def test_pretrained_decides_how_events_are_encoded():
     """Levels and scales of all customers, and row features scaled by a few rows."""
     X = make_table()
     few = X.iloc[:7]

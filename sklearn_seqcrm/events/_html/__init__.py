@@ -1,4 +1,4 @@
-"""HTML and SVG of logs and histories for notebooks."""
+"""HTML and SVG of logs and histories, for notebooks."""
 
 from sklearn_seqcrm.events._html._drawing import places
 from sklearn_seqcrm.events._html._history import Shown, histories_html, history_html

@@ -1,33 +1,34 @@
-"""Small pieces of HTML and SVG, of which notebooks show what histories hold.
+"""Pieces of HTML and SVG for notebooks.
 
-Everything is one string without scripts or style sheets: text and lines have the colour
-of what stands around (``currentColor``), so that a picture fits light and dark pages
-whatever says which of them it is, the browser, the notebook or the documentation.
+Every piece is a string without scripts or style sheets. Text and lines have the colour
+of the surrounding text (``currentColor``), so that a picture fits light and dark pages,
+whether the browser, the notebook or the documentation chooses the theme.
 """
 
 from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Sequence
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-# Seen on white and on black, by everybody.
+# Has enough contrast on white and on black, also for colour-blind readers.
 ACCENT = "#3987c9"
 _MOST_LETTERS = 40
 
 
 def escaped(value: Any, most: int = _MOST_LETTERS) -> str:
-    """A value as text that no browser takes for anything else.
+    """Return a value as text, escaped for HTML.
 
     Parameters
     ----------
     value : object
-        What to write; nothing for a missing one.
+        A value; a missing one gives an empty text.
     most : int, default=40
-        Letters after which it is cut.
+        Number of letters after which the text is cut.
     """
     if isinstance(value, np.ndarray):
         shown = [f"{number:.3g}" for number in value[:3].tolist()]
@@ -36,27 +37,30 @@ def escaped(value: Any, most: int = _MOST_LETTERS) -> str:
         text = "" if value != value else f"{value:.6g}"
     else:
         text = "" if value is None or value is pd.NaT or value is pd.NA else str(value)
+    # Control characters could break lines or reverse the writing direction.
     text = "".join(letter if letter.isprintable() else " " for letter in text)
     return html.escape(text if len(text) <= most else f"{text[: most - 1]}…")
 
 
 def counted(n: int, what: str) -> str:
-    """A number of things, such as ``"1 event"``."""
+    """Return a count with its noun, such as ``"1 event"``."""
     return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
-def moment(time: Any, first: Any, last: Any) -> str:
-    """A time as text, with its hours and minutes where little is shown around it.
+def time_text(time: Any, first: Any, last: Any) -> str:
+    """Return a time as text, with hours and minutes if the range shown is short.
 
     Parameters
     ----------
     time : Timestamp, int or float
         The time.
     first, last : Timestamp, int or float
-        Ends of what is shown.
+        Ends of the range shown.
     """
+    if isinstance(time, float):
+        return f"{time:.6g}"
     if not isinstance(time, pd.Timestamp):
-        return f"{time:.6g}" if isinstance(time, float) else f"{time:,}"
+        return f"{time:,}" if isinstance(time, Integral) else str(time)
     span, form = last - first, "%Y-%m-%d"
     if pd.Timedelta(0) < span < pd.Timedelta(days=3):
         form += " %H:%M" if span > pd.Timedelta(minutes=10) else " %H:%M:%S"
@@ -64,25 +68,25 @@ def moment(time: Any, first: Any, last: Any) -> str:
 
 
 def block(*parts: str) -> str:
-    """Pieces one below the other."""
+    """Return pieces of HTML below one another."""
     style = "font-size:90%;line-height:1.5;max-width:60em"
     return f'<div style="{style}">{"".join(parts)}</div>'
 
 
 def line(text: str) -> str:
-    """A line of text that is HTML already."""
+    """Return a line; `text` is HTML already."""
     return f"<div>{text}</div>"
 
 
 def picture(width: float, height: float, label: str, parts: Iterable[str]) -> str:
-    """An SVG of a size in pixels, which shrinks where a page is narrower.
+    """Return an SVG, which shrinks on a narrow page.
 
     Parameters
     ----------
     width, height : float
-        Size, which is that of its coordinates.
+        Size in pixels and range of its coordinates.
     label : str
-        What it shows, for those who do not see it.
+        Description for screen readers.
     parts : iterable of str
         Elements.
     """
@@ -97,14 +101,14 @@ def picture(width: float, height: float, label: str, parts: Iterable[str]) -> st
 
 
 def word(x: float, y: float, text: Any, anchor: str = "start", most: int = 40) -> str:
-    """Text at a point; `anchor` is "start", "middle" or "end"."""
+    """Return text at a point; `anchor` is "start", "middle" or "end"."""
     return (
         f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}">{escaped(text, most)}</text>'
     )
 
 
 def rule(x1: float, y1: float, x2: float, y2: float, width: float = 1) -> str:
-    """A line between two points; a thin one is pale."""
+    """Return a line between two points; a line of width 1 is pale."""
     opacity = 0.4 if width == 1 else 1
     return (
         f'<line x1="{x1:g}" y1="{y1:g}" x2="{x2:g}" y2="{y2:g}" stroke="currentColor" '
@@ -115,7 +119,7 @@ def rule(x1: float, y1: float, x2: float, y2: float, width: float = 1) -> str:
 def bars(
     heights: np.ndarray, x: float, y: float, width: float, most: float, gap: float = 0
 ) -> str:
-    """Bars side by side on a line, as one path; none where a height is 0.
+    """Return bars side by side on a line, as one path; none for a height of 0.
 
     Parameters
     ----------
@@ -124,13 +128,14 @@ def bars(
     x, y : float
         Left end of the line.
     width : float
-        Its length, for all bars.
+        Length of the line, for all bars together.
     most : float
-        Height of a bar of 1. The smallest is a pixel high, to be seen.
+        Pixels of a height of 1. Bars are at least one pixel high, to be visible.
     gap : float, default=0
         Pixels between two bars.
     """
     step = width / max(1, len(heights))
+    # M: left foot of a bar, v: up, h: across, V: down to the line, z: back.
     path = [
         f"M{x + i * step:.1f} {y:g}v{-max(1.0, most * heights[i]):.1f}"
         f"h{step - gap:.1f}V{y:g}z"
@@ -140,19 +145,20 @@ def bars(
 
 
 def table(names: Sequence[Any], rows: Iterable[Sequence[str]]) -> str:
-    """A table whose cells are HTML already; names are not.
+    """Return a table; cells are HTML already, names are not.
 
     Parameters
     ----------
     names : sequence of str
         Names of the columns.
     rows : iterable of sequences of str
-        Cells, a row at a time.
+        Cells of each row.
     """
     style = 'style="text-align:left;padding:1px 8px;white-space:nowrap"'
     head = "".join(f'<th scope="col" {style}>{escaped(name)}</th>' for name in names)
     lines = ["".join(f"<td {style}>{cell}</td>" for cell in row) for row in rows]
     body = "".join(f"<tr>{cells}</tr>" for cells in lines)
+    # Wide tables scroll inside their own box, and do not widen the page.
     return (
         '<div style="overflow-x:auto">'
         '<table style="border-collapse:collapse;font-size:inherit;color:inherit">'
@@ -161,16 +167,16 @@ def table(names: Sequence[Any], rows: Iterable[Sequence[str]]) -> str:
 
 
 def places(times: np.ndarray, first: Any, last: Any) -> np.ndarray:
-    """Where times lie between two others, from 0 to 1; 1 where those are the same.
+    """Return positions of times between two ends, from 0 to 1; 1 if the ends are equal.
 
     Parameters
     ----------
     times : ndarray of shape (n,)
         Times on the axis of a clock.
     first, last : int or float
-        The ends, which hold all of them.
+        The ends; all times lie between them.
     """
-    # As floats: what integers of nanoseconds lose there, no picture shows.
+    # Floats lose some nanoseconds, far less than a pixel.
     length = float(last) - float(first)
     if not length > 0:
         return np.ones(len(times))

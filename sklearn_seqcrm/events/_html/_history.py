@@ -16,16 +16,16 @@ from sklearn_seqcrm.events._html._drawing import (
     counted,
     escaped,
     line,
-    moment,
     picture,
     places,
     rule,
     table,
+    time_text,
     word,
 )
 
-_WIDTH, _LANE, _MARGIN, _LABELS = 640, 22, 14, 112
-# Dots of more events would hide each other: then bars count them.
+_WIDTH, _LANE, _MARGIN, _LABELS = 640, 22, 14, 112  # pixels
+# Dots of more events would hide one another; bars count them instead.
 _MOST_DOTS = 120
 _N_BARS = 128
 _MOST_LANES = 6
@@ -33,12 +33,12 @@ _MOST_EVENTS, _MOST_FIELDS, _FIELDS_OF_A_DOT = 6, 10, 4
 
 
 class Shown(NamedTuple):
-    """What a history shows.
+    """Content of one history.
 
     Parameters
     ----------
     customer : object
-        Id of the customer, None if the log does not know them.
+        Id of the customer; None if the log does not have it.
     cutoff : Timestamp, int or float
         The cutoff.
     times : Index of shape (n_events,)
@@ -46,9 +46,9 @@ class Shown(NamedTuple):
     fields : DataFrame of shape (n_events, n_fields)
         Their fields.
     places : ndarray of shape (n_events,)
-        Where the times are between the first of them, 0, and the cutoff, 1.
+        Positions of the times between the first one, 0, and the cutoff, 1.
     kind_field : str or None
-        Field that tells kinds of events apart, if the log was merged from some.
+        Field with the kinds of events, if the log has kinds.
     """
 
     customer: Any
@@ -58,20 +58,20 @@ class Shown(NamedTuple):
     places: np.ndarray
     kind_field: str | None
 
-    def moment(self, time: Any) -> str:
-        """A time as text, as exactly as the span of the events asks for."""
-        return moment(time, self.times[0] if len(self.times) else time, self.cutoff)
+    def time_text(self, time: Any) -> str:
+        """Return a time as text, with a precision that fits the span of the events."""
+        return time_text(time, self.times[0] if len(self.times) else time, self.cutoff)
 
 
 class Lanes(NamedTuple):
-    """Events sorted into lines, one for each level of a field.
+    """Events grouped into lanes, one for each level of a field.
 
     Parameters
     ----------
     names : list of str
-        Names of the lines; one without a name where no field sorts events.
+        Names of the lanes; one empty name if no field groups the events.
     of_event : ndarray of shape (n_events,), int64
-        Line of each event.
+        Lane of each event.
     """
 
     names: list[str]
@@ -79,25 +79,29 @@ class Lanes(NamedTuple):
 
 
 def history_html(shown: Shown) -> str:
-    """A history as HTML: when, a timeline, and its last events in a table.
+    """Return a history as HTML: dates, a timeline, and a table of the last events.
 
-    Its size is bounded, however many events and fields there are.
+    Its size is bounded for any number of events and fields.
     """
     customer = escaped(shown.customer)
     who = f"<b>{customer}</b>, " if customer else "unknown customer, "
-    cutoff, n_events = escaped(shown.moment(shown.cutoff)), len(shown.times)
+    cutoff, n_events = escaped(shown.time_text(shown.cutoff)), len(shown.times)
     if not n_events:
         return block(line(f"{who}no events before {cutoff}"))
-    first, last = (escaped(shown.moment(shown.times[i])) for i in (0, -1))
+    first, last = (escaped(shown.time_text(shown.times[i])) for i in (0, -1))
     when = f"from {first} to {last}" if n_events > 1 else f"on {first}"
     head = f"{counted(n_events, 'event')} {when}, cutoff {cutoff}"
     return block(line(who + head), _timeline(shown, head), _last_events(shown))
 
 
 def _timeline(shown: Shown, head: str) -> str:
-    """Events from the first one to the cutoff, on a line for each kind."""
+    """Return a picture of events from the first one to the cutoff, in lanes."""
     lane_field = _lane_field(shown)
     lanes = _lanes(shown.fields, lane_field)
+    #   0   left                         right _WIDTH
+    #   order |--o---o-----O--------o------||        one lane for each level
+    #  return |------o---------------------||        || is the cutoff
+    #         2024-01-05      cutoff 2024-06-01      at `bottom` + 14
     left = _MARGIN if lane_field is None else _LABELS
     right, bottom = _WIDTH - _MARGIN, _LANE * len(lanes.names) + 8
     parts = []
@@ -114,8 +118,8 @@ def _timeline(shown: Shown, head: str) -> str:
         how = f", counted in {_N_BARS} spans of equal length"
     parts += [
         rule(right, 0, right, bottom, width=2),
-        word(left, bottom + 14, shown.moment(shown.times[0])),
-        word(_WIDTH - 2, bottom + 14, f"cutoff {shown.moment(shown.cutoff)}", "end"),
+        word(left, bottom + 14, shown.time_text(shown.times[0])),
+        word(_WIDTH - 2, bottom + 14, f"cutoff {shown.time_text(shown.cutoff)}", "end"),
     ]
     by = "" if lane_field is None else f" by {lane_field}"
     label = f"Timeline{by}{how}"
@@ -130,7 +134,7 @@ def _middle(lane: int) -> float:
 
 
 def _lane_field(shown: Shown) -> Any:
-    """The field whose levels have a line each; None if no field has few levels."""
+    """Return the field whose levels have a lane each; None if none has few levels."""
     if shown.kind_field is not None:
         return shown.kind_field
     for name, column in shown.fields.items():
@@ -142,12 +146,13 @@ def _lane_field(shown: Shown) -> Any:
 
 
 def _lanes(fields: pd.DataFrame, lane_field: Any) -> Lanes:
-    """Sort events into lines, frequent levels first; the rare share the last."""
+    """Group events into lanes, frequent levels first; rare ones share the last."""
     if lane_field is None:
         return Lanes([""], np.zeros(len(fields), dtype="int64"))
     levels = fields[lane_field].astype(object)
     levels = levels.where(levels.notna(), "(missing)").map(str)
     counts = levels.value_counts(sort=False)
+    # Stable, so that equally frequent levels keep their order.
     names = counts.sort_values(ascending=False, kind="stable").index.tolist()
     if len(names) > _MOST_LANES:
         names = [*names[: _MOST_LANES - 1], f"{len(names) - _MOST_LANES + 1} others"]
@@ -156,7 +161,7 @@ def _lanes(fields: pd.DataFrame, lane_field: Any) -> Lanes:
 
 
 def _size_field(fields: pd.DataFrame) -> Any:
-    """The first field of numbers that are not all the same; None without one."""
+    """Return the first field of numbers that are not all equal; None without one."""
     for name, column in fields.items():
         if column.dtype.kind == "f":
             numbers = np.abs(column.to_numpy())
@@ -167,17 +172,17 @@ def _size_field(fields: pd.DataFrame) -> Any:
 
 
 def _dots(shown: Shown, lanes: Lanes, x: np.ndarray, size_field: Any) -> list[str]:
-    """A dot for each event, which says what it was where the mouse rests on it."""
+    """Return a dot for each event, with its fields as a tooltip."""
     radius = np.full(len(x), 5.0)
     filled = np.ones(len(x), dtype=bool)
     if size_field is not None:
         numbers = np.abs(shown.fields[size_field].to_numpy())
         filled = np.isfinite(numbers)
-        # Areas as sizes, but none too small to be seen.
+        # Areas in proportion to sizes, apart from a least radius.
         share = np.where(filled, numbers, 0) / numbers[filled].max()
         radius = 2.5 + 6.5 * np.sqrt(share)
-    said = shown.fields.iloc[:, :_FIELDS_OF_A_DOT]
-    facts = {escaped(name, 20): said[name].tolist() for name in said}
+    first = shown.fields.iloc[:, :_FIELDS_OF_A_DOT]
+    facts = {escaped(name, 20): first[name].tolist() for name in first}
     dots = []
     for i, time in enumerate(shown.times):
         texts = [f"{name}: {escaped(of[i], 24)}" for name, of in facts.items()]
@@ -192,8 +197,9 @@ def _dots(shown: Shown, lanes: Lanes, x: np.ndarray, size_field: Any) -> list[st
 
 
 def _counts(lanes: Lanes, x: np.ndarray, left: float, width: float) -> list[str]:
-    """Bars that count the events of each line."""
+    """Return bars that count the events of each lane."""
     spans = np.minimum((x * _N_BARS).astype("int64"), _N_BARS - 1)
+    # (n_lanes, _N_BARS); `add.at` as several events fall into one bar
     counts = np.zeros((len(lanes.names), _N_BARS))
     np.add.at(counts, (lanes.of_event, spans), 1)
     return [
@@ -203,7 +209,7 @@ def _counts(lanes: Lanes, x: np.ndarray, left: float, width: float) -> list[str]
 
 
 def _last_events(shown: Shown) -> str:
-    """The last events as a table that opens."""
+    """Return the last events as a table that can be opened."""
     n_events, n_fields = shown.fields.shape
     last = shown.fields.iloc[-_MOST_EVENTS:, :_MOST_FIELDS]
     columns = [shown.times[-_MOST_EVENTS:].tolist()]
@@ -219,17 +225,18 @@ def _last_events(shown: Shown) -> str:
     )
 
 
-_CELL_WIDTH, _CELL_HEIGHT, _N_CELL_BARS = 360, 20, 90
+# Of the small timelines in the rows of an array.
+_ROW_WIDTH, _ROW_HEIGHT, _ROW_BARS = 360, 20, 90
 _MOST_ROWS = 10
 
 
 def histories_html(rows: Rows) -> str:
-    """Histories as HTML, of bounded size.
+    """Return histories as HTML of bounded size.
 
     Parameters
     ----------
     rows : Rows of n
-        Raw or encoded histories. No event that a row does not see is shown.
+        Raw or encoded histories. Only events that rows see are shown.
     """
     n = len(rows.codes)
     lengths = rows.stop - rows.start
@@ -241,7 +248,7 @@ def histories_html(rows: Rows) -> str:
     there = np.flatnonzero(shown.start != NO_ROW)
     if not len(there):
         return block(line(head))
-    # The rows that are shown have one axis of time.
+    # All rows share one time axis.
     filled = there[shown.stop[there] > shown.start[there]]
     times = rows.log.timeline.times
     begins = [*times[shown.start[filled]], *shown.cutoff[there]]
@@ -254,26 +261,26 @@ def histories_html(rows: Rows) -> str:
 
 
 def _row(rows: Rows, i: int, ends: tuple[Any, Any]) -> list[str]:
-    """Cells of a row."""
+    """Return the cells of a row."""
     log, code, start, stop, cutoff = rows.select(lambda column: column[i])
+    # A missing history, as `pandas` has missing values; not an empty one.
     if start == NO_ROW:
         return ["", "missing", "", ""]
     clock = log.timeline.clock
-    when = escaped(moment(clock.as_scalar(cutoff), *map(clock.as_scalar, ends)))
+    when = escaped(time_text(clock.as_scalar(cutoff), *map(clock.as_scalar, ends)))
     customer = escaped(log.customers[code]) if code >= 0 else "unknown to the log"
     x = places(log.timeline.times[start:stop], *ends)
-    at = np.minimum((x * _N_CELL_BARS).astype("int64"), _N_CELL_BARS - 1)
-    counts = np.bincount(at, minlength=_N_CELL_BARS)
-    here = 4 + (_CELL_WIDTH - 8) * places(np.array([cutoff]), *ends)[0]
-    # Roots, so that one event is seen beside a hundred.
+    at = np.minimum((x * _ROW_BARS).astype("int64"), _ROW_BARS - 1)
+    counts = np.bincount(at, minlength=_ROW_BARS)
+    here = 4 + (_ROW_WIDTH - 8) * places(np.array([cutoff]), *ends)[0]
+    # Square roots, so that one event is visible beside a hundred.
     heights = np.sqrt(counts / max(1, counts.max()))
     n_events = counted(int(stop - start), "event")
     parts = [
-        rule(4, _CELL_HEIGHT - 2, here, _CELL_HEIGHT - 2),
-        bars(heights, 4, _CELL_HEIGHT - 2, _CELL_WIDTH - 8, _CELL_HEIGHT - 5, gap=0.5),
-        rule(here, 1, here, _CELL_HEIGHT - 1, width=2),
+        rule(4, _ROW_HEIGHT - 2, here, _ROW_HEIGHT - 2),
+        bars(heights, 4, _ROW_HEIGHT - 2, _ROW_WIDTH - 8, _ROW_HEIGHT - 5, gap=0.5),
+        rule(here, 1, here, _ROW_HEIGHT - 1, width=2),
     ]
-    image = picture(
-        _CELL_WIDTH, _CELL_HEIGHT, f"{n_events} up to the cutoff {when}", parts
-    )
+    label = f"{n_events} up to the cutoff {when}"
+    image = picture(_ROW_WIDTH, _ROW_HEIGHT, label, parts)
     return [customer, f"{stop - start:,}", image, when]

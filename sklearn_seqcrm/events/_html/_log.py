@@ -1,4 +1,4 @@
-"""What a notebook shows of a log: sizes, fields, and two histograms."""
+"""HTML of a log: sizes, fields, and two histograms."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from sklearn_seqcrm.events._html._drawing import (
     counted,
     escaped,
     line,
-    moment,
     picture,
     places,
     rule,
     table,
+    time_text,
     word,
 )
 
 _WIDTH, _HEIGHT, _BASE = 300, 84, 66
 _N_BARS = 60
 _MOST_FIELDS, _MOST_LEVELS = 20, 3
-# Of more events, quartiles are those of a sample: sorting takes the time of a read.
+# Quartiles of more events are those of a sample, as sorting all of them takes seconds.
 _SOME_EVENTS = 100_000
 
 
 def log_html(log: RawLog) -> str:
-    """A log as HTML, of bounded size.
+    """Return a log as HTML of bounded size.
 
     Parameters
     ----------
     log : RawLog
-        Any log. All its events are shown, those after any cutoff as well.
+        Any log. All its events count, those after any cutoff included.
     """
     name = escaped(log.names[0])
     head = (
@@ -45,11 +45,9 @@ def log_html(log: RawLog) -> str:
     if not len(log):
         return block(line(head))
     first, last = log.time_span
-    time, until = (
-        escaped(log.names[1]),
-        escaped(moment(log.observed_until, first, last)),
-    )
-    ends = [escaped(moment(end, first, last)) for end in (first, last)]
+    time = escaped(log.names[1])
+    until = escaped(time_text(log.observed_until, first, last))
+    ends = [escaped(time_text(end, first, last)) for end in (first, last)]
     when = f"{time} from {ends[0]} to {ends[1]}, recorded until {until}"
     pictures = _events_over_time(log, ends) + _lengths(log.timeline.counts)
     return block(line(head), line(when), pictures, _fields(log))
@@ -64,14 +62,15 @@ def _events_over_time(log: RawLog, ends: list[str]) -> str:
 
 
 def _lengths(counts: np.ndarray) -> str:
-    """Events of a customer; where lengths differ much, of ever wider bars."""
+    """Return a histogram of the events per customer, on a log scale if skewed."""
     shortest, longest = int(counts.min()), int(counts.max())
     title = f"Events per customer, median {np.median(counts):,g}"
+    # A bar for each length if they fit, else bars of equal width on a log scale.
     if longest - shortest < _N_BARS:
         heights = np.bincount(counts - shortest)
     else:
         edges = np.geomspace(shortest, longest + 1, _N_BARS // 2 + 1)
-        # Whole numbers between edges, so that no bar is empty for want of any.
+        # Edges at whole numbers, so that every bar can hold one.
         edges = np.unique(np.ceil(edges).astype("int64"))
         heights, _ = np.histogram(counts, edges)
         title += ", on a log scale"
@@ -79,7 +78,7 @@ def _lengths(counts: np.ndarray) -> str:
 
 
 def _histogram(heights: np.ndarray, title: str, low: str, high: str) -> str:
-    """Bars between two ends, with the highest one's count."""
+    """Return bars between two ends."""
     most = int(heights.max())
     parts = [
         word(6, 12, title, most=60),
@@ -93,10 +92,10 @@ def _histogram(heights: np.ndarray, title: str, low: str, high: str) -> str:
 
 
 def _fields(log: RawLog) -> str:
-    """Type, missing share and values of each field."""
+    """Return a table with type, missing share and values of each field."""
     columns = list(log.columns.items())
     rows = [
-        [escaped(name), _kind(column), _missing(column), _values(column)]
+        [escaped(name), _type(column), _missing(column), _values(column)]
         for name, column in columns[:_MOST_FIELDS]
     ]
     n_more = len(columns) - len(rows)
@@ -106,55 +105,66 @@ def _fields(log: RawLog) -> str:
     return table(["field", "type", "missing", "values"], rows) + more
 
 
-def _kind(column: Column) -> str:
-    if column.kind == "vector":
-        return f"vector, {counted(column.values.shape[1], 'component')}"
-    if column.categories is None:
-        return column.kind
-    return f"{column.kind}, {counted(len(column.categories), 'level')}"
+def _type(column: Column) -> str:
+    parts = [str(column.type)]
+    parts += [counted(size, "component") for size in column.values.shape[1:]]
+    if column.categories is not None:
+        parts.append(counted(len(column.categories), "level"))
+    return ", ".join(parts)
 
 
 def _missing(column: Column) -> str:
     n_missing = int((~column.is_present()).sum())
     if n_missing in (0, len(column.values)):
         return "all" if n_missing else "none"
-    # That of a single event in a million is not none, nor all but it all.
+    # One missing value in a million is not "none", and one present value not "all".
     share = np.clip(100 * n_missing / len(column.values), 0.1, 99.9)
     return f"{share:.1f}%"
 
 
 def _values(column: Column) -> str:
-    """Most frequent levels, or quartiles between the ends."""
+    """Return a summary of the values as HTML, see `SUMMARIES`."""
     present = column.values[column.is_present()]
     if not len(present):
         return "none"
-    if column.categories is not None:
-        return _levels(present, column.categories)
-    some = present[:: -(-len(present) // _SOME_EVENTS)]
-    if column.kind == "datetime":
-        low, high = pd.Timestamp(present.min()), pd.Timestamp(present.max())
-        return (
-            f"{escaped(moment(low, low, high))} to {escaped(moment(high, low, high))}"
-        )
+    return column.type.pick(SUMMARIES, by="summary")(present, column.categories)
+
+
+def _quartiles(values: np.ndarray, levels: pd.Index | None) -> str:
+    """Summarise numbers by their ends and quartiles."""
+    # Ends of all values, quartiles of every k-th one.
+    some = values[:: -(-len(values) // _SOME_EVENTS)]
     finite = some[np.isfinite(some)]
     if not len(finite):
         return "infinite"
     low, middle, high = np.quantile(finite, [0.25, 0.5, 0.75])
     return (
-        f"{_short(present.min())} to {_short(present.max())}, median {_short(middle)}, "
+        f"{_short(values.min())} to {_short(values.max())}, median {_short(middle)}, "
         f"quartiles {_short(low)} and {_short(high)}"
     )
 
 
-def _levels(codes: np.ndarray, levels: pd.Index) -> str:
-    counts = np.bincount(codes, minlength=len(levels))
+def _range(values: np.ndarray, levels: pd.Index | None) -> str:
+    """Summarise times by the first and the last."""
+    ends = pd.Index(np.array([values.min(), values.max()]))
+    return " to ".join(escaped(time_text(end, *ends)) for end in ends)
+
+
+def _frequent(values: np.ndarray, levels: pd.Index | None) -> str:
+    """Summarise codes by the most frequent levels."""
+    assert levels is not None
+    counts = np.bincount(values, minlength=len(levels))
     largest = np.argsort(-counts, kind="stable")[:_MOST_LEVELS]
     shown = [
-        f"{escaped(levels[i], 24)} {100 * counts[i] / len(codes):.2g}%"
+        f"{escaped(levels[i], 24)} {100 * counts[i] / len(values):.2g}%"
         for i in largest.tolist()
         if counts[i]
     ]
     return ", ".join(shown) + (", …" if len(levels) > _MOST_LEVELS else "")
+
+
+# By `FieldType.summary`.
+SUMMARIES = {"levels": _frequent, "quartiles": _quartiles, "range": _range}
 
 
 def _short(number: Any) -> str:

@@ -7,7 +7,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._store import Column, RawLog, is_of_kinds, unlike
+from sklearn_seqcrm._store import (
+    FIELD_TYPES,
+    Column,
+    FieldSchema,
+    RawLog,
+    is_of_kinds,
+    unlike,
+)
 
 
 class Source(NamedTuple):
@@ -108,7 +115,7 @@ def sources_of(log: RawLog, seen: np.ndarray) -> dict[str, Source]:
         levels = log.column(kind_field).take(seen).trimmed().categories
         occurring = set() if levels is None else set(levels)
     for name in log.fields:
-        source = Source(name, log.column(name).kind)
+        source = Source(name, log.column(name).type.name)
         if source.type == "vector":
             continue
         # The kinds of a merged log that have this field.
@@ -187,15 +194,14 @@ def _field(log: RawLog, field: str, wanted: str, column: str) -> Column:
             "again."
         )
     found = log.column(field)
-    if found.kind == wanted:
+    if found.type.name == wanted:
         return found
     if not found.is_empty():
         raise TypeError(
             f"The field {field!r} of the events of the column {column!r} is "
-            f"{found.kind}, but was {wanted} in fit; give it that type before building "
+            f"{found.type}, but was {wanted} in fit; give it that type before building "
             "the log, or fit again."
         )
-    # A field without any value has no type of its own.
-    if wanted == "categorical":
-        return Column(np.full(len(log), -1, dtype="int32"), pd.Index([]))
-    return Column(np.full(len(log), np.nan))
+    [its_type] = (one for one in FIELD_TYPES if one.name == wanted)
+    levels = "text" if its_type.encoding == "levels" else None
+    return FieldSchema(its_type, levels).without_values(len(log))

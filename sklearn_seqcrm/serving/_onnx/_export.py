@@ -21,7 +21,7 @@ from sklearn_seqcrm._encoding import (
 )
 from sklearn_seqcrm._recurrent.objectives import OPSET, Graph
 from sklearn_seqcrm._recurrent.training import isolated_torch_settings
-from sklearn_seqcrm._store import Clock, replacing
+from sklearn_seqcrm._store import Clock, ScalarType, replacing
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
 from sklearn_seqcrm.serving._onnx._networks import (
     Sizes,
@@ -102,8 +102,8 @@ def _history(encoder: EventEncoder) -> dict[str, Any]:
         "n_facts": layout.n_decayed,
         "origins": list(layout.origins),
         "time_unit": layout.time_unit,
-        "gap_center": encoder.gap_scale[0],
-        "gap_scale": encoder.gap_scale[1],
+        "gap_center": encoder.interarrival_scale[0],
+        "gap_scale": encoder.interarrival_scale[1],
         "calendar": [list(cycle) for cycle in layout.calendar],
         "calendar_weight": CALENDAR_WEIGHT,
         "time_zone": None if local is None else local.zone,
@@ -124,19 +124,19 @@ def _clock(clock: Clock) -> dict[str, Any]:
 
 
 def _field(encoder: EventEncoder, name: str) -> dict[str, Any]:
-    field = encoder.fields[name]
+    field, its_type = encoder.fields[name], encoder.schema[name].type
     if isinstance(field, Vocabulary):
         what = f"levels of the field {name!r}"
         levels = [[plain(one, what), code] for one, code in field.code_of_each()]
         return {"name": name, "kind": "levels", "levels": levels}
-    if not isinstance(field, NumericField):
+    if not isinstance(its_type, ScalarType):
         raise ValueError(
-            f"Events have vectors in the field {name!r}, which export_onnx does not "
-            "write. Leave it out, EventLog(..., fields=[...]), and fit again; or score "
-            "by StreamingScorer, which reads vectors."
+            f"Events have {its_type}s in the field {name!r}, which export_onnx does "
+            "not write. Leave it out, EventLog(..., fields=[...]), and fit again; or "
+            "score by StreamingScorer, which reads vectors."
         )
-    kind = "numbers" if encoder.kinds[name] == "numeric" else "days after the event"
-    return {"name": name, "kind": kind, **field.scale._asdict()}
+    assert isinstance(field, NumericField)
+    return {"name": name, "kind": its_type.numbers_are, **field.scale._asdict()}
 
 
 def export_onnx(pipeline: Any, path: Any) -> list[Path]:

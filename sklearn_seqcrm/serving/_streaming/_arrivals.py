@@ -1,6 +1,6 @@
-"""Tables of new events, on the clock and with the fields that an encoder knows.
+"""Read new events: a table, a list or a log, on the clock of a fitted encoder.
 
-What is unusual in any way goes to `Clock.read`, which reads it or says what is wrong.
+Usual values take a fast path here. `Clock.read` reads or refuses all others.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from sklearn_seqcrm.serving._streaming._field_readers import error_at, refuse_su
 
 
 def tick_of(clock: Clock, value: Any, what: str, *, up: bool = True) -> Any:
-    """A moment on the axis of a clock.
+    """Return a time in ticks of a clock.
 
     Parameters
     ----------
     clock : Clock
         The clock.
     value : datetime, number or str
-        The moment.
+        The time.
     what : str
         How an error names it.
     up : bool, default=True
-        Whether a moment between two ticks is the later one.
+        Whether a time between two ticks is rounded up.
 
     Returns
     -------
@@ -61,34 +61,35 @@ def tick_of(clock: Clock, value: Any, what: str, *, up: bool = True) -> Any:
 
 
 def exact_tick_of(clock: Clock, value: Any, what: str) -> Any:
-    """The tick of an event, which is not to be rounded; as `tick_of`.
+    """Return the time of an event in ticks, as `tick_of`; refuse to round it.
 
-    Text must be in ISO 8601. What else pandas reads as a time, such as "now" or
-    "10:00", would be another moment on another day, when a service reads it again.
+    Text must be in ISO 8601. Other text that pandas parses, such as "now" or "10:00",
+    would be a different time on another day, when a restarted service reads it again.
     """
     if np.ndim(value):
         raise TypeError(f"{what} must be one time; got {type(value).__name__}.")
     if isinstance(value, str) and not _is_iso(value):
         raise ValueError(f"{what} must be a time in ISO 8601; got {value!r}.")
+    # Rounding down and up agree only for a whole tick.
     tick = tick_of(clock, value, what, up=False)
     if tick != tick_of(clock, value, what):
         raise ValueError(
             f"{what} is {value!r}, which is finer than the unit "
-            f"{clock.unit or 'integer'} of the events that the encoder has learned "
-            "from, so that it would be rounded; round it before."
+            f"{clock.unit or 'integer'} of the training events, so that it would be "
+            "rounded; round it before."
         )
     return tick
 
 
 def days_after(value: Any, tick: Any, clock: Clock, *, aware: bool) -> float | None:
-    """Days from a tick of a clock to a datetime, as a table of one has them.
+    """Return the days from a tick to a datetime, as a table with one row has them.
 
     Parameters
     ----------
     value : object
         The datetime.
     tick : int
-        The tick; 1970 counts instead of it, if those of the clock are plain numbers.
+        The tick. If times of the clock are plain numbers, 1970 counts instead.
     clock : Clock
         The clock.
     aware : bool
@@ -97,18 +98,18 @@ def days_after(value: Any, tick: Any, clock: Clock, *, aware: bool) -> float | N
     Returns
     -------
     float or None
-        NaN for NaT; None for what is no datetime, or one of the other kind of zone.
+        NaN for NaT; None for another type, or if only one of both has a time zone.
     """
     if not isinstance(value, datetime.datetime | np.datetime64):
         return None
-    moment = pd.Timestamp(value)
-    if moment is pd.NaT:
+    timestamp = pd.Timestamp(value)
+    if timestamp is pd.NaT:
         return np.nan
-    if (moment.tzinfo is not None) != aware:
+    if (timestamp.tzinfo is not None) != aware:
         return None
     start = (0, "s") if clock.unit is None else (int(tick), clock.unit)
-    ticks = moment.asm8.view("int64").item()
-    return days_between_ticks(*start, ticks, moment.unit)
+    ticks = timestamp.asm8.view("int64").item()
+    return days_between_ticks(*start, ticks, timestamp.unit)
 
 
 def _is_iso(text: str) -> bool:
@@ -120,22 +121,23 @@ def _is_iso(text: str) -> bool:
 
 
 def _is_plain(clock: Clock, value: Any) -> bool:
-    """Whether a value is one of the numbers of a clock already."""
+    """Tell whether a value is a tick already."""
     if clock.dtype == "int64":
+        # Far from the ends of int64, so that differences of times do not overflow.
         return type(value) is int and abs(value) < 2**62
     return type(value) is float and abs(value) < np.inf
 
 
 def _split(clock: Clock, value: Any) -> tuple[int, int] | None:
-    """Whole ticks, rounded down, and what is left."""
+    """Return whole ticks, rounded down, and the remainder; None for other types."""
     if not isinstance(value, datetime.datetime | np.datetime64):
         return None
-    moment = pd.Timestamp(value)
-    if moment is pd.NaT or (moment.tzinfo is not None) != clock.aware:
+    timestamp = pd.Timestamp(value)
+    if timestamp is pd.NaT or (timestamp.tzinfo is not None) != clock.aware:
         return None
-    # Of an aware one it is the moment in UTC.
-    number = moment.asm8.view("int64").item()
-    parts = TICKS_PER_SECOND[moment.unit]
+    # An aware datetime becomes UTC.
+    number = timestamp.asm8.view("int64").item()
+    parts = TICKS_PER_SECOND[timestamp.unit]
     return divmod(number * TICKS_PER_SECOND[str(clock.unit)], parts)
 
 
@@ -145,7 +147,7 @@ class Arrivals(NamedTuple):
     Parameters
     ----------
     customers : list of n hashables
-        Different customers.
+        Distinct customers.
     offsets : ndarray of shape (n + 1,), int64
         The events of customer ``i`` are ``offsets[i]:offsets[i + 1]``.
     times : ndarray of shape (n_events,)
@@ -172,7 +174,7 @@ class Arrivals(NamedTuple):
         customer, time : str
             Names of the key columns of a table.
         encoder : EventEncoder
-            What was learned of the history column.
+            Fitted encoder of the history column.
         history : str
             Name of the history column, for errors.
 
@@ -181,10 +183,11 @@ class Arrivals(NamedTuple):
         KeyError
             If a column is missing.
         TypeError
-            If a value is of a type that its field does not take, or there are no kinds.
+            If a value is of a type that its field does not take, or events are given by
+            kind although the log of training has no kinds.
         ValueError
-            If customers or times are missing, or times are of another kind or finer
-            than the encoder's, so that they would be rounded.
+            If customers or times are missing, or times are of another type or finer
+            than those of training, so that they would be rounded.
         """
         fields, what = EventFields(encoder), f"new events for {history!r}"
         sources = {what: (events, None)}
@@ -198,6 +201,7 @@ class Arrivals(NamedTuple):
             sources = {f"{kind!r} of {what}": (t, kind) for kind, t in events.items()}
         parts = {}
         for name, (source, kind) in sources.items():
+            # No events, so that there may be no columns, either.
             if hasattr(source, "__len__") and not len(source):
                 continue
             part = _read(source, (customer, time), fields, encoder, name, kind)
@@ -205,7 +209,7 @@ class Arrivals(NamedTuple):
                 parts[name] = part
         if not parts:
             return cls([], np.zeros(1, "int64"), np.zeros(0, encoder.clock.dtype), {})
-        if isinstance(events, EventLog):  # which is sorted
+        if isinstance(events, EventLog):  # sorted already
             counts = np.bincount(parts[what].codes, minlength=events.n_customers)
             offsets = np.append(0, np.cumsum(counts))
             return cls(events.customers.tolist(), offsets, *parts[what][2:])
@@ -215,6 +219,9 @@ class Arrivals(NamedTuple):
     def _sorted(cls, parts: Mapping[str, _Part], customer: str) -> Self:
         """Sort the events of all parts; equal times keep the order of the parts."""
         ids = {name: part.customers for name, part in parts.items()}
+        #   parts       codes into their own customers      joint customers
+        #   "order"     0 1 1    ["ann", "bob"]             ["ann", "bob", "cid"]
+        #   "return"    0        ["cid"]                     starts = 0, 2, 3
         joint = pd.Series(join_ids(ids, "customers of new events"))
         place, customers = factorize(joint, customer, "new events")
         starts = np.cumsum([0, *map(len, ids.values())]).tolist()
@@ -238,13 +245,14 @@ class Arrivals(NamedTuple):
         return cls(customers.tolist(), offsets, times, columns)
 
     def only(self, kept: np.ndarray) -> Arrivals:
-        """Some of the events, and the customers who have one of them.
+        """Return some of the events, and the customers with at least one of them.
 
         Parameters
         ----------
         kept : ndarray of shape (n_events,), bool
             Events to keep.
         """
+        # Kept events before each customer, (n + 1,), and customers who have any.
         n_before = np.append(0, np.cumsum(kept))[self.offsets]
         filled = np.flatnonzero(np.diff(n_before))
         index = np.flatnonzero(kept)
@@ -257,14 +265,14 @@ class Arrivals(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """Events as they come.
+    """Events of one source, in the order in which they came.
 
     Parameters
     ----------
     codes : ndarray of shape (n_events,)
         Positions of their customers in `customers`.
     customers : Index
-        Different customers, in the form of `exact_ids`.
+        Distinct customers, in the form of `exact_ids`.
     times : ndarray of shape (n_events,)
         Times on the clock of the encoder.
     columns : dict of str to Column
@@ -285,49 +293,58 @@ def _read(
     what: str,
     kind: str | None,
 ) -> _Part:
-    """Read the events of a log, a list or a table, of one kind or any."""
+    """Read events of a log, a list or a table; `kind` is that of all, or None."""
     if isinstance(events, EventLog):
         timeline = events.timeline
         columns = fields.complete(events.columns, len(events), what, kind)
-        columns = dict(fitting_columns(columns, encoder.kinds, what))
+        columns = dict(fitting_columns(columns, encoder.schema, what))
         codes = np.repeat(np.arange(events.n_customers), timeline.counts)
         times = timeline.times
         if timeline.clock != encoder.clock:
-            moments = pd.Series(timeline.clock.as_index(times))
-            times = _times_of(moments, encoder.clock, f"times of {what}")
+            when = pd.Series(timeline.clock.as_index(times))
+            times = _times_of(when, encoder.clock, f"times of {what}")
         return _Part(codes, timeline.customers, times, columns)
     if isinstance(events, list | tuple):
+        # The kind of a whole list is written into each of its events.
         own = {} if kind is None else {str(fields.kind_field): kind}
-        values = []
-        for i, event in enumerate(events):
-            name = f"Event {i} of the list"
-            if not isinstance(event, Mapping):
-                raise TypeError(
-                    f"{name} must be a mapping; got {type(event).__name__}."
-                )
-            refuse_lost(event, keys, name)
-            if isinstance(event[keys[0]], str):
-                refuse_surrogates(event[keys[0]], f"customer of {name}")
-            try:
-                values.append(fields.read({**event, **own}, name))
-            except (TypeError, ValueError) as error:
-                raise error_at(name, error) from error
-        columns = fields.join(values)
-        ids, moments = (_objects([event[key] for event in events]) for key in keys)
+        columns = fields.join(
+            [_read_event(i, one, own, keys, fields) for i, one in enumerate(events)]
+        )
+        ids, when = (_objects([event[key] for event in events]) for key in keys)
     else:
         table = read_table(events, what)
         _refuse_keys_lost(table.columns, keys, what)
         columns = fields.read_table(table, what, kind)
-        ids, moments = ids_of(table[keys[0]]), to_series(table[keys[1]])
+        ids, when = ids_of(table[keys[0]]), to_series(table[keys[1]])
     refuse_missing(ids, f"customer column {keys[0]!r} of {what}")
-    refuse_missing(moments, f"time column {keys[1]!r} of {what}")
+    refuse_missing(when, f"time column {keys[1]!r} of {what}")
     codes, customers = factorize(ids, keys[0], what)
-    times = _times_of(moments, encoder.clock, f"times of {what}")
+    times = _times_of(when, encoder.clock, f"times of {what}")
     return _Part(codes, customers, times, columns)
 
 
+def _read_event(
+    i: int,
+    event: Any,
+    own: Mapping[str, Any],
+    keys: tuple[str, str],
+    fields: EventFields,
+) -> dict[str, Any]:
+    """Read the fields of event `i` of a list, with `own` fields added."""
+    name = f"Event {i} of the list"
+    if not isinstance(event, Mapping):
+        raise TypeError(f"{name} must be a mapping; got {type(event).__name__}.")
+    refuse_lost(event, keys, name)
+    if isinstance(event[keys[0]], str):
+        refuse_surrogates(event[keys[0]], f"customer of {name}")
+    try:
+        return fields.read({**event, **own}, name)
+    except (TypeError, ValueError) as error:
+        raise error_at(name, error) from error
+
+
 def _objects(values: list[Any]) -> pd.Series:
-    """A column of objects, as they are: pandas makes floats of integers beside None."""
+    """Return values as objects; pandas would make floats of integers beside None."""
     objects = np.empty(len(values), dtype=object)
     objects[:] = values
     return pd.Series(objects, dtype=object)
@@ -342,18 +359,18 @@ def _refuse_keys_lost(columns: Sequence[str], keys: Sequence[str], what: str) ->
             )
 
 
-def _times_of(moments: pd.Series, clock: Clock, what: str) -> np.ndarray:
-    """Times on a clock, none of them rounded; text is read as `exact_tick_of` does."""
-    if moments.dtype == object or pd.api.types.is_string_dtype(moments.dtype):
-        ticks = [exact_tick_of(clock, one, what) for one in moments]
+def _times_of(when: pd.Series, clock: Clock, what: str) -> np.ndarray:
+    """Return times in ticks, as `exact_tick_of`; refuse to round them."""
+    if when.dtype == object or pd.api.types.is_string_dtype(when.dtype):
+        ticks = [exact_tick_of(clock, one, what) for one in when]
         return np.array(ticks, dtype=clock.dtype)
-    times = clock.read(moments, what, up=False)
-    finer = int((times != clock.read(moments, what)).sum())
+    times = clock.read(when, what, up=False)
+    finer = int((times != clock.read(when, what)).sum())
     if finer:
         unit = clock.unit or "integer"
         raise ValueError(
             f"{finer} of {len(times)} {what} are finer than the unit {unit} of the "
-            "events that the encoder has learned from, so that they would be rounded. "
-            f"Round them before, for example by .dt.floor({unit!r})."
+            "training events, so that they would be rounded. Round them before, for "
+            f"example by .dt.floor({unit!r})."
         )
     return times

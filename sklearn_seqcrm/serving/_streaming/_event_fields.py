@@ -1,41 +1,34 @@
-"""A single event as numbers, without a table: what it takes a service to score one.
+"""Read and encode a single event without a table, as fast as a service needs it.
 
-In a log that was merged of several kinds of events, an event has the fields of its
-kind. All others are missing, whatever the event holds; `EventLog.append` reads it so.
+In a log that was merged from several kinds of events, an event has the fields of its
+kind. All others are missing, whatever the event holds, as for `EventLog.append`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 import narwhals.stable.v1 as nw
 import numpy as np
 
-from sklearn_seqcrm._encoding import (
-    CALENDAR_WEIGHT,
-    MISSING,
-    UNSEEN,
-    EventEncoder,
-    NumericField,
-    VectorField,
-    Vocabulary,
-)
+from sklearn_seqcrm._encoding import MISSING, UNSEEN, EventEncoder, NumericScale
 from sklearn_seqcrm._store import Column
 from sklearn_seqcrm.serving._streaming._field_readers import reader_of
 
 
 class EventFields:
-    """Reads all fields of events; of an event of some kind, those of that kind.
+    """Readers of all fields of events; an event has the fields of its kind.
 
     Parameters
     ----------
     encoder : EventEncoder
-        What was learned of the history column.
+        Fitted encoder of the history column.
     """
 
     def __init__(self, encoder: EventEncoder) -> None:
-        self._readers = {name: reader_of(encoder, name) for name in encoder.kinds}
+        self._readers = {name: reader_of(encoder, name) for name in encoder.schema}
         self._kinds = encoder.merged_from
 
     @property
@@ -49,21 +42,21 @@ class EventFields:
         Parameters
         ----------
         event : mapping of str to object
-            An event; what its kind does not have is not looked at.
+            An event; fields that its kind does not have are ignored.
         what : str
             How an error names it.
 
         Returns
         -------
         dict of str to object
-            What `FieldReader.read` returns for each field.
+            Values in canonical form, see `FieldReader.read`.
 
         Raises
         ------
         KeyError
-            If a field is not there.
+            If a field is lacking.
         TypeError, ValueError
-            If a value, or the kind, is refused.
+            If a value or the kind is refused.
         """
         needed = list(self._readers)
         if self._kinds is not None:
@@ -73,11 +66,12 @@ class EventFields:
                 raise ValueError(f"An event has no kind in {self._kinds.field!r}.")
             needed = self._fields_of(kind)
         refuse_lost(event, needed, what)
+        # Fields of other kinds are None, in the order of the encoder.
         found = dict.fromkeys(self._readers)
         return found | {name: self._readers[name].read(event[name]) for name in needed}
 
     def join(self, events: Sequence[Mapping[str, Any]]) -> dict[str, Column]:
-        """Make columns of what `read` returned for some events."""
+        """Make columns of values that `read` returned for some events."""
         return {
             name: reader.join([event[name] for event in events])
             for name, reader in self._readers.items()
@@ -95,36 +89,18 @@ class EventFields:
         what : str
             How an error names it.
         kind : str or None, default=None
-            Kind of all events. None: a column has it, where there are kinds.
+            Kind of all events. None: a column has the kinds, if there are any.
         """
-        n, no_event = len(table), np.zeros(len(table), dtype=bool)
-        if self._kinds is None:
-            _refuse_lost_columns(table.columns, list(self._readers), what)
-            return {
-                name: reader.read_column(table[name], no_event, what)
-                for name, reader in self._readers.items()
-            }
-        field = self._kinds.field
-        if kind is not None:
-            kinds = self._of_kind(kind, n)
-        else:
-            _refuse_lost_columns(table.columns, [field], what)
-            kinds = self._readers[field].read_column(table[field], no_event, what)
-        found = {field: kinds}
-        for name, reader in self._readers.items():
-            if name == field:
-                continue
-            foreign = self._foreign(kinds, name, table.columns, what)
-            if foreign.all():
-                found[name] = reader.join([None] * n)
-            else:
-                found[name] = reader.read_column(table[name], foreign, what)
-        return found
+
+        def column_of(name: str, foreign: np.ndarray) -> Column:
+            return self._readers[name].read_column(table[name], foreign, what)
+
+        return self._by_kind(table.columns, len(table), column_of, what, kind)
 
     def complete(
         self, columns: Mapping[str, Column], n: int, what: str, kind: str | None = None
     ) -> dict[str, Column]:
-        """The fields of a log of n events, missing where their kinds lack them.
+        """Return the fields of a log, missing where kinds of events lack them.
 
         Parameters
         ----------
@@ -137,29 +113,60 @@ class EventFields:
         """
         if self._kinds is None:
             return dict(columns)
+
+        def column_of(name: str, foreign: np.ndarray) -> Column:
+            found = columns[name]
+            return found.missing_where(foreign).trimmed() if foreign.any() else found
+
+        # Unknown fields stay, for `fitting_columns` to refuse them.
+        own = self._by_kind(list(columns), n, column_of, what, kind)
+        return {**columns, **own}
+
+    def _by_kind(
+        self,
+        names: Sequence[str],
+        n: int,
+        column_of: Callable[[str, np.ndarray], Column],
+        what: str,
+        kind: str | None,
+    ) -> dict[str, Column]:
+        """Return all fields of n events; each event has those of its kind.
+
+        Parameters
+        ----------
+        names : sequence of str
+            Names of the columns that there are.
+        n : int
+            Number of events.
+        column_of : callable
+            Takes a name and which events do not have the field, shape (n,), bool.
+        what, kind : object
+            As in `read_table`.
+        """
+        none = np.zeros(n, dtype=bool)
+        if self._kinds is None:
+            _refuse_lost_columns(names, list(self._readers), what)
+            return {name: column_of(name, none) for name in self._readers}
         field = self._kinds.field
-        found = dict(columns)
-        if kind is not None:
-            found[field] = self._of_kind(kind, n)
-        _refuse_lost_columns(list(found), [field], what)
+        if kind is None:
+            _refuse_lost_columns(names, [field], what)
+            kinds = column_of(field, none)
+        else:
+            reader = self._readers[field]
+            kinds = reader.join([reader.read(kind)] * n)
+        found = {field: kinds}
         for name, reader in self._readers.items():
-            if name == field:
-                continue
-            foreign = self._foreign(found[field], name, list(found), what)
-            if foreign.all():
-                found[name] = reader.join([None] * n)
-            elif foreign.any():
-                found[name] = found[name].missing_where(foreign).trimmed()
+            if name != field:
+                foreign = self._foreign(kinds, name, names, what)
+                # A field of other kinds alone needs no column in the table.
+                if foreign.all():
+                    found[name] = reader.join([None] * n)
+                else:
+                    found[name] = column_of(name, foreign)
         return found
 
-    def _of_kind(self, kind: Any, n: int) -> Column:
-        """The field of kinds of n events of one kind."""
-        assert self._kinds is not None
-        reader = self._readers[self._kinds.field]
-        return reader.join([reader.read(kind)] * n)
-
     def _fields_of(self, kind: Any) -> list[str]:
-        """Fields that an event of a kind has: all, if training had no such kind."""
+        """Return the fields of a kind of events: all, if training had no such kind."""
         assert self._kinds is not None
         if kind not in self._kinds.fields:
             return list(self._readers)
@@ -169,7 +176,7 @@ class EventFields:
     def _foreign(
         self, kinds: Column, name: str, columns: Sequence[str], what: str
     ) -> np.ndarray:
-        """Which events are of kinds without a field, shape (n,), bool."""
+        """Tell which events are of kinds without a field, shape (n,), bool."""
         assert self._kinds is not None
         assert kinds.categories is not None
         field = self._kinds.field
@@ -177,6 +184,8 @@ class EventFields:
             raise ValueError(
                 f"{n_without} of {what} have no kind in {field!r}; drop or fill them."
             )
+        # By level of the kind field: does this kind have the field, and does it occur?
+        # Looked up per level and not per event, of which there may be millions.
         has = np.array([name in self._fields_of(one) for one in kinds.categories], bool)
         occurs = np.isin(np.arange(len(has)), kinds.values)
         if (has & occurs).any() and name not in columns:
@@ -189,7 +198,7 @@ class EventFields:
 
 
 def refuse_lost(event: Mapping[str, Any], names: Sequence[str], what: str) -> None:
-    """Raise a KeyError for an event that lacks one of some fields."""
+    """Raise a KeyError if an event lacks fields."""
     lost = [name for name in names if name not in event]
     if lost:
         raise KeyError(f"{what} lacks {lost}; it has {list(event)}.")
@@ -206,54 +215,41 @@ def _refuse_lost_columns(
 
 
 class EventRowEncoder:
-    """Encodes an event as `EventEncoder.encode` does a table of one.
+    """Encode one event as `EventEncoder.encode` does a table of one, but faster.
 
     Parameters
     ----------
     encoder : EventEncoder
-        What was learned of the history column.
+        Fitted encoder of the history column.
     """
 
     def __init__(self, encoder: EventEncoder) -> None:
         self._encoder = encoder
         self._fields = EventFields(encoder)
-        self._codes = {
-            name: _codes_of(one)
-            for name, one in encoder.fields.items()
-            if isinstance(one, Vocabulary)
-        }
-        self._vectors = {
-            name: one
-            for name, one in encoder.fields.items()
-            if isinstance(one, VectorField)
-        }
-        numeric = {
-            n: f for n, f in encoder.fields.items() if isinstance(f, NumericField)
-        }
-        self._days = [n for n in numeric if encoder.kinds[n] == "datetime"]
-        self._numeric = list(numeric)
-        self._marked = [n for n, one in encoder.fields.items() if one.some_missing]
-        # The scales of all fields as one, of arrays.
-        if numeric:
-            scales = [one.scale for one in numeric.values()]
-            self._scale = scales[0]._replace(
-                center=np.array([one.center for one in scales]),  # type: ignore[arg-type]
-                scale=np.array([one.scale for one in scales]),  # type: ignore[arg-type]
-            )
+        fields, layout = encoder.fields, encoder.layout
+        # A dict is faster than `Vocabulary` for one level, which looks up many at once.
+        self._codes = [
+            (name, {None: MISSING, **dict(fields[name].code_of_each())})  # type: ignore[attr-defined]
+            for name in layout.codes
+        ]
+        self._facts = list(layout.channels[: layout.n_decayed])
+        self._vectors = [(n, layout.of_fields[n].values) for n, _ in layout.vectors]
+        marks = [(name, own.mark) for name, own in layout.of_fields.items()]
+        self._marks = [(name, at) for name, at in marks if at is not None]
+        self._times = slice(layout.gap_channel, None)
+        types: Any = [(name, encoder.schema[name].type) for name in self._facts]
+        # Numeric values are numbers already; to convert them would take longer.
+        self._converted = [(n, one) for n, one in types if one.name != "numeric"]
+        # The scales of all facts as one scale of arrays.
+        scales = [fields[name].scale for name in self._facts]  # type: ignore[attr-defined]
+        self._scale = NumericScale(
+            np.array([one.center for one in scales]),  # type: ignore[arg-type]
+            np.array([one.scale for one in scales]),  # type: ignore[arg-type]
+            False,
+        )
 
     def read(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Read the fields of an event, or refuse them.
-
-        Parameters
-        ----------
-        event : mapping of str to object
-            Its fields; others are not looked at.
-
-        Returns
-        -------
-        dict of str to object
-            What `FieldReader.read` returns for each.
-        """
+        """Read the fields of an event, see `EventFields.read`."""
         return self._fields.read(event, "event")
 
     def encode(
@@ -264,63 +260,40 @@ class EventRowEncoder:
         Parameters
         ----------
         values : mapping of str to object
-            What `read` returned.
+            Fields that `read` returned.
         tick : int or float
-            Its time on the clock of the encoder.
+            Time of the event on the clock of the encoder.
         gap : float
-            Ticks since the customer's event before; NaN if there is none.
+            Ticks since the customer's previous event; NaN without one.
 
         Returns
         -------
         channels : ndarray of shape (n_channels,), float32
-            As `EventEncoder.encode` returns them.
+            As `EventEncoder.encode` writes them.
         codes : ndarray of shape (n_codes,), int32
-            As well.
+            As `EventEncoder.encode` writes them.
         """
-        layout = self._encoder.layout
-        missing = {name for name, value in values.items() if value is None}
-        channels = np.empty(len(layout.channels), "float32")
-        if self._numeric:
-            numbers = {name: values[name] for name in self._numeric}
-            for name in self._days:
-                numbers[name] = self._days_of(values[name], tick)
-            array = np.array(list(numbers.values()), dtype="float64")
-            channels[: layout.n_decayed], lacks = self._scale.fold(array)
-            missing.update(np.array(self._numeric)[lacks].tolist())
-        at = layout.n_decayed
-        for name in self._marked:
-            channels[at] = name in missing
-            at += 1
-        for name, field in self._vectors.items():
-            channels[at : at + field.n_components] = _scaled(field, values[name])
-            at += field.n_components
-        center, spread = self._encoder.gap_scale
-        channels[at] = 0.0
-        if gap == gap:
-            channels[at] = (np.log1p(gap / layout.time_unit) - center) / spread
-        if layout.calendar:
-            times = np.array([tick], self._encoder.clock.dtype)
-            channels[at + 1 :] = CALENDAR_WEIGHT * layout.waves(times)[0]
-        # Unseen levels have the code 0, as in `Vocabulary`.
-        codes = [codes.get(values[name], UNSEEN) for name, codes in self._codes.items()]
-        return channels, np.array(codes, "int32")
-
-    def _days_of(self, value: np.datetime64 | None, tick: Any) -> float | None:
-        """Days after the event, or since 1970 where times are numbers."""
-        if value is None:
-            return None
-        clock = self._encoder.clock
+        layout, clock = self._encoder.layout, self._encoder.clock
         times = np.array([tick], clock.dtype)
-        return Column(np.array([value])).as_numbers(times, clock)[0]
-
-
-def _codes_of(field: Vocabulary) -> dict[Any, int]:
-    """Code of each level, and of a missing value, which is None."""
-    return {None: MISSING, **dict(field.code_of_each())}
-
-
-def _scaled(field: VectorField, vector: np.ndarray | None) -> np.ndarray:
-    """Channels of a vector, shape (n_components,)."""
-    if vector is None:
-        vector = np.full(field.n_components, np.nan, dtype="float32")
-    return field.encode(Column(vector[None]), np.zeros(1))[0][0]
+        # Of a missing vector all channels are 0.
+        channels = np.zeros(len(layout.channels), "float32")
+        missing = {name for name, value in values.items() if value is None}
+        numbers = {name: values[name] for name in self._facts}
+        for name, its_type in self._converted:
+            if name not in missing:
+                value = np.array([values[name]])
+                numbers[name] = its_type.as_numbers(value, times, clock)[0]
+        array = np.array(list(numbers.values()), dtype="float64")
+        channels[: layout.n_decayed], lacks = self._scale.symlog(array)
+        missing.update(compress(self._facts, lacks))
+        for name, at in self._vectors:
+            if name not in missing:
+                vector = Column(values[name][None])  # (1, n_components)
+                [channels[at]], _ = self._encoder.fields[name].encode(vector, times)
+        for name, at in self._marks:
+            channels[at] = name in missing
+        out = channels[None, self._times]  # a view, (1, n_times)
+        self._encoder.encode_times(times, np.array([gap]), out=out)
+        # Unseen levels have the code 0, as in `Vocabulary`.
+        codes = [codes.get(values[name], UNSEEN) for name, codes in self._codes]
+        return channels, np.array(codes, "int32")

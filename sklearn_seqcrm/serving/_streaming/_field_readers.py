@@ -1,19 +1,16 @@
-"""Read the values of the fields of new events, one value at a time.
+"""Read the values of fields of new events, one value at a time.
 
-What a value becomes, and whether it is refused, depends on the value and on what was
-learned of its field, never on the values beside it in a table: an event that was read
-alone is read alike when a service starts again and reads a table of all its events.
-So a column of Python objects is read value by value. A column of one type, such as
-float64, is read as a whole, as its values cannot differ in type.
+The result for a value, or its error, depends on the value and on the fitted encoder of
+its field, never on other values of a table. A restarted service, which reads a table of
+all its events, so gets what it had when it read each event alone. Therefore a column of
+Python objects is read value by value. A column of one type, such as float64, is read as
+a whole.
 """
 
 from __future__ import annotations
 
-import datetime
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from decimal import Decimal
-from numbers import Real
 from typing import Any
 
 import narwhals.stable.v1 as nw
@@ -21,38 +18,46 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import infer_dtype
 
-from sklearn_seqcrm._encoding import (
-    EventEncoder,
-    VectorField,
-    Vocabulary,
-    kind_of_field,
+from sklearn_seqcrm._encoding import EventEncoder
+from sklearn_seqcrm._store import (
+    Column,
+    FieldSchema,
+    exact_ids,
+    factorize,
+    kind_of_ids,
 )
-from sklearn_seqcrm._store import Column, exact_ids, factorize, kind_of_ids
 from sklearn_seqcrm.events import read_column, read_vectors
 
 _EXACT = 2**53  # up to here, every integer is a float as well
 
 
 class FieldReader(ABC):
-    """Reads the values of one field.
+    """Reader of one field.
 
     Parameters
     ----------
     name : str
         Name of the field.
-    kind : str
-        Its kind in training, as `kind_of_field` returns it.
+    schema : FieldSchema
+        Its schema in training.
+    field : FieldEncoder
+        Its fitted encoder.
     """
 
-    takes: str  # what an error says that the field takes
     _has_levels = False
 
-    def __init__(self, name: str, kind: str) -> None:
+    def __init__(self, name: str, schema: FieldSchema, field: Any) -> None:
         self._name = name
-        self._kind = kind
+        self._schema = schema
+        self._field = field
+
+    @property
+    @abstractmethod
+    def takes(self) -> str:
+        """What values the field takes, in the words of an error."""
 
     def read(self, value: Any) -> Any:
-        """Return a value in the one form that the field has; None where it is missing.
+        """Return a value in the canonical form of the field; None for a missing one.
 
         Parameters
         ----------
@@ -70,16 +75,16 @@ class FieldReader(ABC):
 
     @abstractmethod
     def _read(self, value: Any) -> Any:
-        """As `read`, of a value that is not missing."""
+        """Return a value that is not missing in the canonical form of the field."""
 
     @abstractmethod
     def join(self, values: Sequence[Any]) -> Column:
-        """Make a column of what `read` returned.
+        """Make a column of values that `read` returned.
 
         Parameters
         ----------
         values : sequence of n objects
-            Values in the form that the field has, and None.
+            Values in canonical form, and None.
         """
 
     def read_column(self, column: nw.Series, foreign: np.ndarray, what: str) -> Column:
@@ -90,10 +95,11 @@ class FieldReader(ABC):
         column : narwhals.Series of shape (n,)
             The values.
         foreign : ndarray of shape (n,), bool
-            Events of kinds that do not have the field, whose values are not looked at.
+            Events of kinds without the field, whose values are ignored.
         what : str
             How an error names the table.
         """
+        # Value by value, since a column of objects may mix types.
         objects = self._objects_of(column)
         if objects is not None:
             return self._read_objects(objects, foreign, what)
@@ -102,10 +108,12 @@ class FieldReader(ABC):
         found = read_column(column, self._name, what, categorical=self._has_levels)
         if foreign.any():
             found = found.missing_where(foreign).trimmed()
+        # A column without values has no type that could be compared.
         if found.is_empty():
             return self.join([None] * len(foreign))
-        if (kind := kind_of_field(found, self._kind)) != self._kind:
-            raise self._other_type(f"is {kind}")
+        schema = FieldSchema.of(found, self._schema)
+        if schema != self._schema:
+            raise self._other_type(f"is {schema}")
         return found
 
     def _read_objects(
@@ -120,10 +128,10 @@ class FieldReader(ABC):
         return self.join(values)
 
     def _objects_of(self, column: nw.Series) -> list[Any] | None:
-        """Values of a column that may be of several types; None for one type."""
+        """Return values that may be of several types; None for a column of one type."""
         native = column.to_native()
         if isinstance(native, pd.Series) and native.dtype == object:
-            # Older pandas has text as objects, and reading it as a whole is faster.
+            # Older pandas stores text as objects, and reading it as a whole is faster.
             is_text = self._has_levels and infer_dtype(native, skipna=True) == "string"
             return None if is_text else native.to_list()
         if column.dtype == nw.Object:
@@ -135,23 +143,23 @@ class FieldReader(ABC):
     def _other_type(self, found: str) -> TypeError:
         return TypeError(
             f"Field {self._name!r} {found}; the pipeline was fitted on "
-            f"{self._kind} values, and takes {self.takes}, or None where a value is "
+            f"{self._schema} values, and takes {self.takes}, or None where a value is "
             "missing."
         )
 
 
-class NumberReader(FieldReader):
-    """Reads numbers and booleans as floats."""
+class ScalarReader(FieldReader):
+    """Read scalars, as `ScalarType.parse` does."""
 
-    takes = "numbers and booleans"
+    @property
+    def takes(self) -> str:
+        return self._schema.type.scalar.takes
 
-    def _read(self, value: Any) -> float:
-        if not isinstance(value, Real | Decimal | np.bool_) or isinstance(
-            value, np.timedelta64
-        ):
-            raise self._other_type(f"has the value {_short(value)}")
+    def _read(self, value: Any) -> Any:
         try:
-            return float(value)
+            return self._schema.type.scalar.parse(value)
+        except TypeError as error:
+            raise self._other_type(f"has the value {_short(value)}") from error
         except OverflowError as error:
             raise ValueError(
                 f"Field {self._name!r} has the value {_short(value)}, which is beyond "
@@ -159,46 +167,25 @@ class NumberReader(FieldReader):
             ) from error
 
     def join(self, values: Sequence[Any]) -> Column:
-        return Column(np.array(values, dtype="float64"))
-
-
-class DateReader(FieldReader):
-    """Reads datetimes and dates as microseconds; those with a time zone as UTC."""
-
-    takes = "datetimes"
-
-    def _read(self, value: Any) -> np.datetime64:
-        if not isinstance(value, datetime.date | np.datetime64):
-            raise self._other_type(f"has the value {_short(value)}")
-        # Of an aware one it is the moment in UTC.
-        return pd.Timestamp(value).asm8.astype("M8[us]")
-
-    def join(self, values: Sequence[Any]) -> Column:
-        return Column(np.array(values, dtype="M8[us]"))
+        return Column(np.array(values, dtype=self._schema.type.dtype))
 
 
 class LevelReader(FieldReader):
-    """Reads levels of the kind that training had, in the form of `exact_ids`.
-
-    Parameters
-    ----------
-    name : str
-        Name of the field.
-    kind : str
-        Its kind in training.
-    field : Vocabulary
-        What was learned of it.
-    """
+    """Read levels of the type that training had, in the form of `exact_ids`."""
 
     _has_levels = True
 
-    def __init__(self, name: str, kind: str, field: Vocabulary) -> None:
-        super().__init__(name, kind)
+    def __init__(self, name: str, schema: FieldSchema, field: Any) -> None:
+        super().__init__(name, schema, field)
         levels = field.levels if len(field.levels) else field.rare
         self._of = kind_of_ids(levels) if len(levels) else "text"
-        self.takes = "text" if self._of == "text" else f"{self._of}s"
+
+    @property
+    def takes(self) -> str:
+        return "text" if self._of == "text" else f"{self._of}s"
 
     def _read(self, value: Any) -> Any:
+        # Fast paths for text and integers; `exact_ids` is made for whole columns.
         if type(value) is str and self._of == "text":
             refuse_surrogates(value, f"Field {self._name!r}")
             return value
@@ -218,28 +205,22 @@ class LevelReader(FieldReader):
 
 
 class VectorReader(FieldReader):
-    """Reads lists and arrays of the length that training had as vectors of float32.
+    """Read lists and arrays of the length that training had as vectors of float32."""
 
-    Parameters
-    ----------
-    name : str
-        Name of the field.
-    kind : str
-        Its kind in training.
-    field : VectorField
-        What was learned of it.
-    """
+    @property
+    def _size(self) -> int:
+        return self._field.n_components
 
-    def __init__(self, name: str, kind: str, field: VectorField) -> None:
-        super().__init__(name, kind)
-        self._size = field.n_components
-        self.takes = f"lists of {self._size} numbers"
+    @property
+    def takes(self) -> str:
+        return f"lists of {self._size} numbers"
 
     def _read(self, value: Any) -> np.ndarray | None:
         vector = self._plain(value)
         if vector is None:
             if np.ndim(value) == 0:
                 raise self._other_type(f"has the value {_short(value)}")
+            # Set by position, as `pd.Series([value])` may convert the value.
             one = pd.Series([None], dtype=object)
             one.iat[0] = value
             column = nw.from_native(one, series_only=True)
@@ -249,10 +230,11 @@ class VectorReader(FieldReader):
                 f"Field {self._name!r} has a vector of length {len(vector)}; the "
                 f"pipeline was fitted on vectors of length {self._size}."
             )
+        # A vector of NaN alone is a missing one, as in a log.
         return None if np.isnan(vector).all() else vector
 
     def _plain(self, value: Any) -> np.ndarray | None:
-        """A whole vector of floats; None for what `read_vectors` has to look at."""
+        """Return a vector of finite floats; None for what `read_vectors` reads."""
         if isinstance(value, list):
             if not value or {type(one) for one in value} != {float}:
                 return None
@@ -261,7 +243,7 @@ class VectorReader(FieldReader):
             return None
         if value.ndim != 1 or value.dtype.kind != "f":
             return None
-        with np.errstate(over="ignore"):  # and then it is infinite
+        with np.errstate(over="ignore"):  # too large becomes infinite, and not plain
             vector = value.astype("float32")
         return vector if len(vector) and np.isfinite(vector).all() else None
 
@@ -273,24 +255,24 @@ class VectorReader(FieldReader):
         return Column(vectors)
 
 
+# By `FieldType.encoding`.
+_READERS = {"levels": LevelReader, "numbers": ScalarReader, "vectors": VectorReader}
+
+
 def reader_of(encoder: EventEncoder, name: str) -> FieldReader:
-    """The reader of a field of an encoder."""
-    field, kind = encoder.fields[name], encoder.kinds[name]
-    if isinstance(field, Vocabulary):
-        return LevelReader(name, kind, field)
-    if isinstance(field, VectorField):
-        return VectorReader(name, kind, field)
-    return NumberReader(name, kind) if kind == "numeric" else DateReader(name, kind)
+    """Return the reader of a field of an encoder."""
+    schema = encoder.schema[name]
+    return schema.type.pick(_READERS)(name, schema, encoder.fields[name])
 
 
 def error_at(place: str, error: Exception) -> Exception:
-    """An error that says where it is, a TypeError if it was one."""
-    kind = TypeError if isinstance(error, TypeError) else ValueError
-    return kind(f"{place}: {error}")
+    """Return an error that begins with its place, a TypeError if it was one."""
+    its_type = TypeError if isinstance(error, TypeError) else ValueError
+    return its_type(f"{place}: {error}")
 
 
 def is_missing(value: Any) -> bool:
-    """Whether a value stands for none: None, NaN, NaT or pandas' NA."""
+    """Tell whether a value is missing: None, NaN, NaT or pandas' NA."""
     if value is None or value is pd.NA:
         return True
     if isinstance(value, float):
@@ -299,7 +281,7 @@ def is_missing(value: Any) -> bool:
 
 
 def refuse_surrogates(text: str, what: str) -> None:
-    """Raise a ValueError for text that UTF-8, and so tables and files, cannot hold."""
+    """Raise a ValueError for text that tables and files, being UTF-8, cannot hold."""
     if text.isascii():
         return
     try:
@@ -312,7 +294,7 @@ def refuse_surrogates(text: str, what: str) -> None:
 
 
 def _short(value: Any) -> str:
-    """A value and its type, as an error shows them."""
+    """Return a value and its type, as an error shows them."""
     try:
         text = repr(value)
     except ValueError:  # of integers with more than 4,300 digits

@@ -116,7 +116,7 @@ class StreamedHistory:
         encoder = self.encoder
         # Looking levels up once for all events pays with several events a customer.
         if len(arrivals.times) > len(arrivals.customers):
-            encoder = encoder.knowing(arrivals.columns)
+            encoder = encoder.prepared_for(arrivals.columns)
         for some in portions(arrivals.offsets):
             slots = self.states.add(arrivals.customers[some])
             offsets = arrivals.offsets[some.start : some.stop + 1]

@@ -170,7 +170,7 @@ class StreamingScorer(RowScores):
         times = _by_history(time, names, "time")
         self._keys = {name: (customers[name], times[name]) for name in names}
         for name, keys in self._keys.items():
-            _refuse_repeated(keys, parts.encoders[name].kinds, name)
+            _refuse_repeated(keys, parts.encoders[name].schema, name)
         with isolated_torch_settings("cpu"), torch.no_grad():
             self._streams = self._make_streams(names)
         exact, ignore_late = allow_exact_matches, late == "ignore"
