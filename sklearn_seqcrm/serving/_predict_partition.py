@@ -125,21 +125,21 @@ def predict_partition(
     )
     if rows is None:
         X = log.snapshots([cutoff])
-        told, X = X[[customer, "cutoff"]], X[["history"]]
+        keys, X = X[[customer, "cutoff"]], X[["history"]]
     else:
         X = log.attach(rows, customer, cutoff)
         cutoffs = X["history"].array.cutoffs
-        told = pd.DataFrame({customer: rows[customer], "cutoff": cutoffs}, rows.index)
+        keys = pd.DataFrame({customer: rows[customer], "cutoff": cutoffs}, rows.index)
     if not len(X):
         return _nothing(events, rows, model, customer, method)
     found = np.asarray(getattr(model, method)(X))
     found = found[:, None] if found.ndim == 1 else found
     names = _names(model, found.shape[1], method)
-    return told.assign(**dict(zip(names, found.T, strict=True)))
+    return keys.assign(**dict(zip(names, found.T, strict=True)))
 
 
 def _joined(pieces: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """The pieces of a partition, which may be none."""
+    """Concatenate the pieces of a partition; none give an empty table."""
     pieces = list(pieces)
     filled = [piece for piece in pieces if len(piece)] or pieces[:1]
     return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
@@ -183,7 +183,7 @@ def _utc_offsets(times: pd.DatetimeIndex, zone: str | None) -> np.ndarray:
 
 
 def _names(model: Any, n_outputs: int | None, method: str) -> list[str]:
-    """Names of the outputs; None: as many as an empty partition must guess."""
+    """Return names of the outputs; with n_outputs=None those of an empty result."""
     classes = getattr(model, "classes_", None) if method == "predict_proba" else None
     if isinstance(classes, np.ndarray) and classes.ndim == 2:  # of several labels
         classes = np.arange(len(classes))
@@ -201,7 +201,7 @@ def _nothing(
     customer: str,
     method: str,
 ) -> pd.DataFrame:
-    """What a partition without customers is predicted."""
+    """Return the result for a partition without customers."""
     keys = events if rows is None else rows
     ids = keys[customer] if customer in keys else pd.Series(dtype=object)
     names = _names(model, None, method)

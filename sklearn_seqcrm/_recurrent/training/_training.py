@@ -274,8 +274,8 @@ def draw_seeds(random_state: Any, n_before: Sequence[int]) -> list[Seeds]:
     """Draw the seeds of a training for each of several networks.
 
     Continued training uses new seeds, except for the split: other customers set aside
-    would have been training rows before. The seeds of the first network do not depend
-    on the number of networks.
+    would have been training rows before. In a first training, the seeds of the first
+    network do not depend on the number of networks.
 
     Parameters
     ----------
