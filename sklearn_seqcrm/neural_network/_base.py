@@ -427,6 +427,12 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
             return X.of_each
         return self._outputs_of(self._read_to_predict(X).data)
 
+    @property
+    def _fitted_objective(self) -> Any:
+        """The objective; a NotFittedError before `fit`."""
+        check_is_fitted(self, "nets_")
+        return self._objective
+
     def _combined(
         self, predict: Callable[..., np.ndarray], X: Any, *args: Any
     ) -> np.ndarray:

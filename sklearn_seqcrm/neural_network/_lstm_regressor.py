@@ -398,7 +398,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
             Predictions in the units and the shape of `y`. Of several quantiles, the
             one next to the median.
         """
-        return self._combined(self._objective.predict, X)
+        return self._combined(self._fitted_objective.predict, X)
 
     @_predicts("predict_quantiles")
     def predict_quantiles(self, X: Any, quantiles: Any = None) -> np.ndarray:
@@ -426,7 +426,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         """
         levels = self.quantile if quantiles is None else quantiles
         check_quantiles(levels, any_order=True)
-        return self._combined(self._objective.predict_quantiles, X, levels)
+        return self._combined(self._fitted_objective.predict_quantiles, X, levels)
 
     @_predicts("predict_proba_zero")
     def predict_proba_zero(self, X: Any) -> np.ndarray:
@@ -444,7 +444,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         ndarray of shape (n,) or (n, k)
             Probabilities.
         """
-        return self._combined(self._objective.predict_proba_zero, X)
+        return self._combined(self._fitted_objective.predict_proba_zero, X)
 
     def _new_objective(self) -> Number:
         """Return the objective that the parameters define."""

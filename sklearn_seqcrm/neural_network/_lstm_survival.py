@@ -404,7 +404,7 @@ class LSTMSurvival(BaseLSTM):
         ndarray of shape (n,)
             Probability that the event precedes that of a random customer.
         """
-        return self._combined(self._objective.predict, X)
+        return self._combined(self._fitted_objective.predict, X)
 
     def predict_survival_function(
         self, X: Any, return_array: bool = False
@@ -468,7 +468,7 @@ class LSTMSurvival(BaseLSTM):
         ValueError
             If a time lies beyond the last bin.
         """
-        objective = self._objective
+        objective = self._fitted_objective
         at = None if times is None else objective.times(times, "times")
         return self._combined(objective.incidence, X, at)
 
@@ -575,7 +575,7 @@ class LSTMSurvival(BaseLSTM):
 
     def _cumulative_hazard(self, X: Any) -> np.ndarray:
         """Return the hazard of any event up to each edge, shape (n, n_bins + 1)."""
-        return self._combined(self._objective.cumulative_hazard, X)
+        return self._combined(self._fitted_objective.cumulative_hazard, X)
 
     def _curves(self, hazard: np.ndarray, survival: bool) -> np.ndarray:
         """Return a function of time for each row, shape (n,)."""

@@ -19,9 +19,10 @@ from skorch.callbacks import (
 
 from sklearn_seqcrm._recurrent.data import _batches
 from sklearn_seqcrm._recurrent.network import _reader
+from sklearn_seqcrm._recurrent.objectives import Objective
 from sklearn_seqcrm._recurrent.training import _net, _training
 from sklearn_seqcrm.events import EventLog
-from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, _objectives
+from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.testing._small_data import DAY, make_events, make_table, make_y
 
@@ -168,7 +169,7 @@ def test_predictions_follow_the_unit_and_the_zero_of_the_target(loss, zero):
     assert_allclose(moved, 1e6 * expected + zero, rtol=1e-4, atol=abs(zero) / 5e4)
 
 
-class Means(_objectives.Objective):
+class Means(Objective):
     """The means of two columns."""
 
     name, n_outputs = "means", 2
