@@ -385,6 +385,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             raise ValueError(
                 "A list as class_weight is for y of several columns; give a dict."
             )
+        # "balanced" weighs rows, not weights: n / (n_classes * rows of the class).
         of_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
         if (of_class < 0).any():
             raise ValueError(

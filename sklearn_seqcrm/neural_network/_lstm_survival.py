@@ -498,6 +498,7 @@ class LSTMSurvival(BaseLSTM):
         if probabilities.ndim > 1 or not within.all():
             raise ValueError(f"q must be between 0 and 1, one or several; got {q!r}.")
         hazard, edges = self._cumulative_hazard(X), self._objective.edges
+        # S(t) = 1 - q where H(t) = -log(1 - q).
         wanted = np.atleast_1d(-np.log1p(-probabilities))
         times = [time_at_hazard(hazard, edges, one) for one in wanted]
         return np.column_stack(times) if probabilities.ndim else times[0]
@@ -535,6 +536,7 @@ class LSTMSurvival(BaseLSTM):
                 f"horizon must be one for all rows, or one for each; got {len(times)} "
                 f"for {len(hazard)} rows."
             )
+        # 1 - S(t), without the loss of digits for small hazards.
         return -np.expm1(-hazard_at_own_time(hazard, self._objective.edges, times))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
@@ -579,6 +581,8 @@ class LSTMSurvival(BaseLSTM):
 
     def _curves(self, hazard: np.ndarray, survival: bool) -> np.ndarray:
         """Return a function of time for each row, shape (n,)."""
+        # Filled one by one: NumPy would look into objects that can be called or
+        # iterated.
         curves = np.empty(len(hazard), dtype=object)
         edges, in_days = self._objective.edges, self._objective.in_days
         for i, row in enumerate(hazard):

@@ -234,6 +234,8 @@ def gradient_norms(
                 allow_unused=True,
                 materialize_grads=True,
             )
+            # Over all tensors of the state of a step: layers, and hidden and cell
+            # state.
             squares = [gradient.square().sum(dim=(0, 2)) for gradient in gradients]
             norms = torch.stack(squares).unflatten(0, (steps.n_steps, -1)).sum(1).sqrt()
             scatter_events(found, as_float64(norms.T), source, rows)
@@ -273,7 +275,7 @@ class _StepByStep(nn.Module):
         if steps is None:
             steps = self.reader.embed(batch.values, batch.codes)
         self.changes, self.n_steps = [], steps.shape[1]
-        state, outputs = None, []
+        state, outputs = None, []  # outputs of T steps, (B, H) each
         for event in steps.split(1, dim=1):
             _, after = self.reader.read(event, batch.lengths, state)
             state = [[self._changed(one) for one in layer] for layer in after]

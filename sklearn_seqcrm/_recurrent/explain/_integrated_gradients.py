@@ -115,6 +115,7 @@ def integrated_gradients(
     points, weights = np.polynomial.legendre.leggauss(n_steps)
     points, weights = (points + 1) / 2, weights / 2  # from [-1, 1] to [0, 1]
     n_rows = len(data)
+    # Channels and codes of each history, F + C.
     widths = [
         source.channels.shape[1] + source.codes.shape[1] for source in data.sources
     ]
@@ -287,6 +288,8 @@ class _Path:
         start: Start | None,
     ) -> None:
         self.modules, self.part, self.explained = modules, part, explained
+        # All networks on one path: inputs are the embedded events of each reader,
+        # network by network, and then the shared inputs beside the histories.
         self.readers = [reader for module in modules for reader in module.readers]
         histories = [*part.histories] * len(modules)
         with torch.no_grad():
@@ -343,6 +346,7 @@ class _Path:
         n_histories = len(self.part.histories)
         own = range(i, len(self.readers), n_histories)
         found = []
+        # The event at one step of all rows at once, in all networks.
         for step in range(self.inputs[i].shape[1]):
             inputs = [*self.inputs]
             for k in own:

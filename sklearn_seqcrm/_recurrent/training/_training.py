@@ -238,6 +238,8 @@ def copy_pretrained_weights(
         If no column is.
     """
     learned, [encoder] = pretrained.net_.module_.reader, pretrained._encoders.values()
+    # Equal digests: the same channels, levels and scales of single events. Row features
+    # may differ, as the head is new.
     same = [
         reader
         for reader, spec in zip(readers, specs, strict=True)
@@ -344,6 +346,7 @@ def train_as_asked(
     """
     net.max_epochs = max_epochs
     net.shuffle_seed, net.dropout_seed = seeds.batches, seeds.dropout
+    # These parameters may change between calls, unlike the architecture.
     for reader in net.module_.readers:
         reader.bptt_steps, reader.precision = estimator.bptt_steps, estimator.precision
     with isolated_torch_settings(estimator.device):
@@ -368,6 +371,7 @@ def _run_epochs(
 ) -> None:
     """Run the epochs of a net, with callbacks of skorch and of scikit-learn."""
     own = [copy.deepcopy(callback) for callback in estimator.callbacks or ()]
+    # Copies of the user's callbacks: an estimator does not change its parameters.
     averaged = AveragedWeights(estimator.averaged_steps, net.last_step)
     averaging = [averaged] if estimator.averaged_steps > 1 else []
     net.last_step = None
@@ -392,6 +396,7 @@ def _run_epochs(
         if averaging and (estimator.warm_start or epochs is None):
             net.last_step = averaged.last_step()
     except Interrupted as interrupted:
+        # The user stops the program, with a usable net if the exception is caught.
         if averaging:
             averaged.show()
         raise KeyboardInterrupt from interrupted

@@ -98,6 +98,7 @@ def plain(value: Any, what: str) -> Any:
 
 def _history(encoder: EventEncoder) -> dict[str, Any]:
     layout = encoder.layout
+    # Keys as `examples/read_exported.py` reads them; a change of one is a new FORMAT.
     center, scale = encoder.row_scale.tolist()
     local = layout.local_clock
     return {
@@ -244,10 +245,12 @@ def export_onnx(pipeline: Any, path: Any) -> list[Path]:
         )
     kinds = LSTMClassifier, LSTMRegressor, LSTMSurvival
     parts = FittedPipeline.of(pipeline, "export_onnx", kinds)
+    # The graphs hold the weights as constants.
     with isolated_torch_settings("cpu"), torch.no_grad():
         texts = _graphs_and_text(parts)
     names = [path, path.with_suffix(".step.onnx"), path.with_suffix(".json")]
     files = [name for name, text in zip(names, texts, strict=True) if text is not None]
+    # All files are written beside their names before the first one is replaced.
     with ExitStack() as stack:
         beside = [stack.enter_context(replacing(file)) for file in files]
         found = [text for text in texts if text is not None]
@@ -268,6 +271,7 @@ def _graphs_and_text(parts: FittedPipeline) -> list[bytes | None]:
         step = Graph("step")
         outputs, starts = outputs_of_step(step, parts.networks, sizes)
         _add_predictions(step, outputs, parts)
+    # The digest covers the padded graph and the JSON, and is written into all files.
     note = describe(parts, sizes, starts)
     note["opset"] = OPSET
     found = hashlib.sha256(padded.to_bytes({}))
