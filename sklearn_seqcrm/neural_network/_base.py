@@ -119,6 +119,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         seeds = self._draw_seeds(is_continuation)
         n_steps = len(seeds) * self._max_epochs(self.early_stopping is not False)
         task = FitTask(self, X, y, sample_weight, n_steps)
+        # Initial biases and batch sizes depend on rows with a weight only.
         inputs = self._drop_weightless(inputs, is_continuation)
         nets = (
             self.nets_
@@ -133,6 +134,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
             data, valid = self._set_customers_aside(
                 inputs.data, customers, batch_size, of_net.split
             )
+            # The ridge regression must not see the rows that decide when to stop.
             if not is_continuation:
                 net.start_linear_part(data)
             max_epochs = self._max_epochs(valid is not None)
@@ -140,6 +142,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
             self._train(net, of_net, batch_size, max_epochs, data, valid, epochs)
             if epochs.stop:
                 break
+        # On all rows, including those set aside for early stopping.
         self._adjust(inputs.data)
         task.end()
         return self
@@ -245,11 +248,13 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
             self, X, reset=not is_continuation, sums=objective.is_linear
         )
         refuse_untrainable(self, inputs)
+        # Types and missing values first, then lengths: an error names the real cause.
         y = objective.read(y)
         check_consistent_length(inputs.data.static, y)
         weight = self._weight_in_unit(
             sample_weight, inputs.data, is_continuation, is_full_data
         )
+        # A first call learns scales, classes or bins; a later one is measured by them.
         if is_continuation:
             objective.check(y, is_full_data)
             inputs = self._as_in_fit(inputs)
@@ -372,10 +377,13 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
             module__n_sums=inputs.n_sums,
             module__is_linear=objective.is_linear,
             **optimized_as_asked(self),
+            # Read backwards, the outputs of a row depend on where it ends.
             share_sequences=not self.bidirectional,
         )
         target, weight = inputs.data.target, inputs.data.weight
         assert target is not None
+        # The head starts from the best constant prediction: a rare class would
+        # otherwise cost the first epochs.
         bias = objective.start_bias(target, weight)
         with isolated_torch_settings(self.device):
             net.initialize()
@@ -426,6 +434,12 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         if isinstance(X, NetworkOutputs):
             return X.of_each
         return self._outputs_of(self._read_to_predict(X).data)
+
+    @property
+    def _fitted_objective(self) -> Any:
+        """The objective; a NotFittedError before `fit`."""
+        check_is_fitted(self, "nets_")
+        return self._objective
 
     def _combined(
         self, predict: Callable[..., np.ndarray], X: Any, *args: Any
@@ -518,6 +532,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
     def _as_in_fit(self, inputs: Inputs) -> Inputs:
         """Compare shapes with `fit`; codes that tensors had not in `fit` become 0."""
         n_static = _n_columns(inputs)
+        # Tensors without an encoder may have any number of levels: the largest code of
+        # their rows.
         now, then = (
             _shapes(specs, inputs.encoded) for specs in (inputs.specs, self._specs)
         )

@@ -385,6 +385,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             raise ValueError(
                 "A list as class_weight is for y of several columns; give a dict."
             )
+        # "balanced" weighs rows, not weights: n / (n_classes * rows of the class).
         of_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
         if (of_class < 0).any():
             raise ValueError(
@@ -414,7 +415,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             Probabilities in the order of `classes_`. Of several labels, shape (n, k):
             each its own, and they do not add up to 1.
         """
-        return self._combined(self._objective.predict, X)
+        return self._combined(self._fitted_objective.predict, X)
 
     def predict(self, X: Any) -> np.ndarray:
         """Most probable class, or the labels that are more likely than not.
@@ -429,4 +430,4 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         ndarray of shape (n,) or (n, k)
             Class labels.
         """
-        return self._objective.labels_of(self.predict_proba(X))
+        return self._fitted_objective.labels_of(self.predict_proba(X))

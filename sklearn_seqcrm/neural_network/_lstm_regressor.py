@@ -398,7 +398,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
             Predictions in the units and the shape of `y`. Of several quantiles, the
             one next to the median.
         """
-        return self._combined(self._objective.predict, X)
+        return self._combined(self._fitted_objective.predict, X)
 
     @_predicts("predict_quantiles")
     def predict_quantiles(self, X: Any, quantiles: Any = None) -> np.ndarray:
@@ -426,7 +426,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         """
         levels = self.quantile if quantiles is None else quantiles
         check_quantiles(levels, any_order=True)
-        return self._combined(self._objective.predict_quantiles, X, levels)
+        return self._combined(self._fitted_objective.predict_quantiles, X, levels)
 
     @_predicts("predict_proba_zero")
     def predict_proba_zero(self, X: Any) -> np.ndarray:
@@ -444,11 +444,12 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         ndarray of shape (n,) or (n, k)
             Probabilities.
         """
-        return self._combined(self._objective.predict_proba_zero, X)
+        return self._combined(self._fitted_objective.predict_proba_zero, X)
 
     def _new_objective(self) -> Number:
         """Return the objective that the parameters define."""
         loss = LOSSES[self.loss]
+        # A mean with an identity link is not proportional to an exposure.
         if self.exposure is not None and not loss.offset_parameters:
             rates = [name for name in LOSSES if LOSSES[name].offset_parameters]
             raise ValueError(
@@ -468,6 +469,8 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         self._exposure_name, self._exposure = self.exposure, None
         if self.exposure is None:
             return
+        # Names of the statics: of a DataFrame with histories its roles know them, and
+        # of one without, scikit-learn does.
         names = getattr(self, "feature_names_in_", None)
         if hasattr(self, "_reading"):
             names = self._reading.statics
@@ -499,6 +502,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
             excess = self._objective.offset_slope_excess(
                 as_is, data.target, data.weight, offset[:, 0]
             )
+            # In float64 here, which the network rounds to float32.
             net.module_.set_offset_slope(first + excess)
             outputs[i] = as_is + offset * excess
         return outputs
@@ -508,5 +512,6 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         if self._exposure is not None:
             static, offset = found.beside["static"], found.beside["offset"]
             column = self._exposure.column
+            # Back to the position of the exposure in X.
             found.beside["static"] = np.insert(static, column, offset, axis=1)
         return found

@@ -404,7 +404,7 @@ class LSTMSurvival(BaseLSTM):
         ndarray of shape (n,)
             Probability that the event precedes that of a random customer.
         """
-        return self._combined(self._objective.predict, X)
+        return self._combined(self._fitted_objective.predict, X)
 
     def predict_survival_function(
         self, X: Any, return_array: bool = False
@@ -468,7 +468,7 @@ class LSTMSurvival(BaseLSTM):
         ValueError
             If a time lies beyond the last bin.
         """
-        objective = self._objective
+        objective = self._fitted_objective
         at = None if times is None else objective.times(times, "times")
         return self._combined(objective.incidence, X, at)
 
@@ -498,6 +498,7 @@ class LSTMSurvival(BaseLSTM):
         if probabilities.ndim > 1 or not within.all():
             raise ValueError(f"q must be between 0 and 1, one or several; got {q!r}.")
         hazard, edges = self._cumulative_hazard(X), self._objective.edges
+        # S(t) = 1 - q where H(t) = -log(1 - q).
         wanted = np.atleast_1d(-np.log1p(-probabilities))
         times = [time_at_hazard(hazard, edges, one) for one in wanted]
         return np.column_stack(times) if probabilities.ndim else times[0]
@@ -535,6 +536,7 @@ class LSTMSurvival(BaseLSTM):
                 f"horizon must be one for all rows, or one for each; got {len(times)} "
                 f"for {len(hazard)} rows."
             )
+        # 1 - S(t), without the loss of digits for small hazards.
         return -np.expm1(-hazard_at_own_time(hazard, self._objective.edges, times))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
@@ -575,10 +577,12 @@ class LSTMSurvival(BaseLSTM):
 
     def _cumulative_hazard(self, X: Any) -> np.ndarray:
         """Return the hazard of any event up to each edge, shape (n, n_bins + 1)."""
-        return self._combined(self._objective.cumulative_hazard, X)
+        return self._combined(self._fitted_objective.cumulative_hazard, X)
 
     def _curves(self, hazard: np.ndarray, survival: bool) -> np.ndarray:
         """Return a function of time for each row, shape (n,)."""
+        # Filled one by one: NumPy would look into objects that can be called or
+        # iterated.
         curves = np.empty(len(hazard), dtype=object)
         edges, in_days = self._objective.edges, self._objective.in_days
         for i, row in enumerate(hazard):

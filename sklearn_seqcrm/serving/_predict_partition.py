@@ -107,6 +107,7 @@ def predict_partition(
             f"The customer column is called {customer!r}, as a column of the result; "
             "rename it in events and rows."
         )
+    # mapInPandas of Spark hands a partition over in pieces.
     if not isinstance(events, pd.DataFrame):
         events = _joined(events)
     if not len(events) and (rows is None or not len(rows)):
@@ -123,22 +124,24 @@ def predict_partition(
     )
     if rows is None:
         X = log.snapshots([cutoff])
-        told, X = X[[customer, "cutoff"]], X[["history"]]
+        keys, X = X[[customer, "cutoff"]], X[["history"]]
     else:
         X = log.attach(rows, customer, cutoff)
         cutoffs = X["history"].array.cutoffs
-        told = pd.DataFrame({customer: rows[customer], "cutoff": cutoffs}, rows.index)
+        keys = pd.DataFrame({customer: rows[customer], "cutoff": cutoffs}, rows.index)
     if not len(X):
         return _nothing(events, rows, model, customer, method)
+    # One column for each output, in the order of the model's classes if it has any.
     found = np.asarray(getattr(model, method)(X))
     found = found[:, None] if found.ndim == 1 else found
     names = _names(model, found.shape[1], method)
-    return told.assign(**dict(zip(names, found.T, strict=True)))
+    return keys.assign(**dict(zip(names, found.T, strict=True)))
 
 
 def _joined(pieces: Iterable[pd.DataFrame]) -> pd.DataFrame:
-    """Concatenate the pieces of a partition, of which there may be none."""
+    """Concatenate the pieces of a partition; none give an empty table."""
     pieces = list(pieces)
+    # Empty pieces may have other dtypes, which concat would widen.
     filled = [piece for piece in pieces if len(piece)] or pieces[:1]
     return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame()
 
@@ -155,6 +158,7 @@ def _check_spark_zone(events: pd.DataFrame, time: str, expected: str) -> None:
     if task is None or not naive or isinstance(events[time].dtype, pd.DatetimeTZDtype):
         return
     session = task.getLocalProperty("spark.sql.session.timeZone")
+    # Offsets of the hours that occur: zones may agree in winter alone.
     hours = pd.DatetimeIndex(events[time].dropna().dt.floor("h").unique())
     shifts = _utc_offsets(hours, session) - _utc_offsets(hours, expected)
     if not shifts.any():
@@ -181,10 +185,11 @@ def _utc_offsets(times: pd.DatetimeIndex, zone: str | None) -> np.ndarray:
 
 
 def _names(model: Any, n_outputs: int | None, method: str) -> list[str]:
-    """Return the names of the outputs, whose number is None without any rows."""
+    """Return names of the outputs; with n_outputs=None those of an empty result."""
     classes = getattr(model, "classes_", None) if method == "predict_proba" else None
     if isinstance(classes, np.ndarray) and classes.ndim == 2:  # of several labels
         classes = np.arange(len(classes))
+    # An empty partition cannot know the number of outputs, and assumes the classes.
     if isinstance(classes, np.ndarray) and n_outputs in (None, len(classes)):
         return [f"prediction_{label}" for label in classes]
     if n_outputs in (None, 1):

@@ -17,11 +17,17 @@ from skorch.callbacks import (
     LRScheduler,
 )
 
-from sklearn_seqcrm._recurrent.data import _batches
+from sklearn_seqcrm._recurrent.data import (
+    BatchIterator,
+    _batches,
+    automatic_batch_size,
+    read_inputs,
+)
 from sklearn_seqcrm._recurrent.network import _reader
+from sklearn_seqcrm._recurrent.objectives import Objective
 from sklearn_seqcrm._recurrent.training import _net, _training
 from sklearn_seqcrm.events import EventLog
-from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, _objectives
+from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
 from sklearn_seqcrm.testing._small_data import DAY, make_events, make_table, make_y
 
@@ -168,7 +174,7 @@ def test_predictions_follow_the_unit_and_the_zero_of_the_target(loss, zero):
     assert_allclose(moved, 1e6 * expected + zero, rtol=1e-4, atol=abs(zero) / 5e4)
 
 
-class Means(_objectives.Objective):
+class Means(Objective):
     """The means of two columns."""
 
     name, n_outputs = "means", 2
@@ -746,23 +752,30 @@ def make_equal_rows(n_customers, n_rows):
     return HistoryEncoder().fit_transform(table[["history"]]), np.arange(n_rows) % 2
 
 
-@pytest.mark.parametrize("kind", [LSTMClassifier, LSTMRegressor])
-def test_automatic_batches_have_the_rows_of_32_customers(kind):
-    seen = []
-    model = kind(hidden_size=1, max_epochs=1, early_stopping=False)
-    model.set_params(callbacks=[Batches(seen)])
-    for n_customers, n_rows, expected in [
+@pytest.mark.parametrize(
+    ("n_customers", "n_rows", "expected"),
+    [
         (600, 600, 128),
         (500, 10_000, 156),  # a 64th
         (4000, 40_000, 320),  # of 32 customers
         (3400, 36_000, 338),
         (20_000, 20_000, 128),
         (1, 270_000, 4096),
-    ]:
-        model.fit(*make_equal_rows(n_customers, n_rows))
-        assert model.batch_size_ == expected
-        # A customer with twenty rows or fewer is not split between batches.
-        assert expected - 20 < max(map(len, seen[-1])) <= expected
+    ],
+)
+def test_automatic_batch_sizes(n_customers, n_rows, expected):
+    X, _ = make_equal_rows(n_customers, n_rows)
+    data = read_inputs(LSTMClassifier(), X, reset=True).data
+    assert automatic_batch_size(data, share=True) == expected
+    batches = BatchIterator(data, expected).plan()
+    # A customer with twenty rows or fewer is not split between batches.
+    longest = max(sum(map(len, parts)) for parts in batches)
+    assert expected - 20 < longest <= expected
+
+
+def test_automatic_batches_have_the_rows_of_32_customers():
+    kind = LSTMRegressor
+    model = kind(hidden_size=1, max_epochs=1, early_stopping=False)
     X, y = make_equal_rows(4000, 40_000)
     # 30,000 rows of 3,000 customers have a weight, then 21,000 rows of 3,000.
     assert model.fit(X, y, np.arange(40_000) < 30_000).batch_size_ == 320

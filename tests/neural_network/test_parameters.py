@@ -84,7 +84,7 @@ def test_a_network_goes_on_as_it_is_or_not_at_all(kind, call):
     known = model.get_params()
     for name in CHANGES.keys() & known.keys():
         model.set_params(**{name: CHANGES[name]})
-        with pytest.raises(ValueError, match=f"goes on with {name}=.*; got .*Set it b"):
+        with pytest.raises(ValueError, match=f"continues with {name}=.*; got .*Set it"):
             getattr(model, call)(rows, y)
         model.set_params(**{name: known[name]})
     # A refused call changes nothing, and other types of a value are the same one.

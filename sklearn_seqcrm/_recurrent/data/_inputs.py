@@ -128,6 +128,7 @@ def padded_inputs(
         raise ValueError(f"Padded tensors differ in their number of rows: {uneven}.")
     if not n_rows:
         raise ValueError("X has no rows; at least one is needed.")
+    # Tensors of HistoryPadder know their encoder; plain dicts do not.
     layout = getattr(X, "layout", None)
     padding = getattr(X, "padding", "post")
     sources, specs = [], []
@@ -168,6 +169,7 @@ def _unpad(
             f"'{prefix}lengths' must lie between 0 and {n_steps}, the number of steps; "
             f"got {lengths.min()} to {lengths.max()}."
         )
+    # (n, T), True for events.
     step = np.arange(n_steps)
     real = step < lengths[:, None]
     if padding == "pre":
@@ -189,6 +191,7 @@ def _unpad(
             f"'{prefix}codes' has {(codes < 0).sum()} negative codes; 0 stands for a "
             "level that is not known."
         )
+    # Rows share no events here: row i has the flat events stop[i - 1]:stop[i].
     stop = np.cumsum(lengths, dtype="int64")
     start = stop - lengths
     # The last channel of padded tensors is log(1 + age in typical interarrival times).
@@ -293,6 +296,7 @@ def read_inputs(estimator: Any, X: Any, *, reset: bool, sums: bool = False) -> I
         return Inputs(data, specs, names, lambda: customers, encoded=has_layout)
     if has_histories(X):
         return _read_frame(estimator, X, reset, sums)
+    # Statics alone: anything that scikit-learn takes as a 2-D array.
     if isinstance(X, pd.DataFrame):
         refuse_repeated_columns(X)
         _refuse_text(X, estimator)
@@ -366,6 +370,7 @@ def _read_frame(estimator: Any, X: Any, reset: bool, sums: bool) -> Inputs:
     for name, array in table.histories.items():
         _refuse_raw(array, name, estimator)
     table.refuse_missing()
+    # Row features of all histories come first, then statics in the order of X.
     arrays = list(table.histories.values())
     of_histories = None
     if sums:
@@ -425,6 +430,7 @@ def static_values(statics: pd.DataFrame, exposure: Any = None) -> np.ndarray:
     values = numbers_of(statics)
     if exposure is not None and exposure in statics.columns:
         _refuse_missing_exposure(values[:, statics.columns.get_loc(exposure)], exposure)
+    # Errors count bad values by column, before and after the cast to float32.
     missing = np.isnan(values).sum(axis=0)
     with np.errstate(over="ignore"):  # numbers beyond float32 become infinite
         values = values.astype("float32")

@@ -24,14 +24,14 @@ from sklearn_seqcrm._recurrent.network import (
 )
 from sklearn_seqcrm._recurrent.training import HistoryNet, isolated_torch_settings
 
-# Step for derivatives of what is made of outputs, which is smooth, in float64.
+# Step of central differences in float64; predictions are smooth functions of outputs.
 _STEP = 1e-4
-# Larger batches are slower: what a step of the path needs leaves the cache.
+# Larger batches are slower: the data of a step no longer fits into the cache.
 _ROWS_AT_ONCE, _STEPS_AT_ONCE = 256, 2**13
 
 
 class Explained(Protocol):
-    """What is explained: a number for each row."""
+    """Function of the outputs that is explained: a number for each row."""
 
     def __call__(self, outputs: Sequence[np.ndarray], rows: np.ndarray) -> np.ndarray:
         """Take outputs of each network, (n, n_outputs), of some rows; return (n,)."""
@@ -40,7 +40,7 @@ class Explained(Protocol):
 def parts_of_single_rows(
     data: RowData, device: str
 ) -> Iterator[tuple[np.ndarray, BatchPart]]:
-    """Rows, each with a sequence of its own, as gradients are those of sequences."""
+    """Yield rows with a sequence each: a gradient belongs to one row then."""
     batches = BatchIterator(
         data, _ROWS_AT_ONCE, share=False, steps_at_once=_STEPS_AT_ONCE
     )
@@ -50,7 +50,7 @@ def parts_of_single_rows(
 
 
 def full_precision_copy(module: HistoryNetwork) -> HistoryNetwork:
-    """A copy whose recurrent layers keep what gradients need, in full precision."""
+    """Return a float32 copy whose recurrent layers keep activations for gradients."""
     module = copy.deepcopy(module).eval().requires_grad_(False)
     for reader in module.readers:
         reader.bptt_steps, reader.precision = None, "float32"
@@ -61,25 +61,25 @@ def full_precision_copy(module: HistoryNetwork) -> HistoryNetwork:
 
 
 def n_visible(source: HistorySource) -> int:
-    """Number of events that rows see, each row by itself."""
+    """Return the number of events that rows see, added over rows."""
     return int((source.stop - source.start).sum())
 
 
 def scatter_events(
     found: np.ndarray, numbers: np.ndarray, source: HistorySource, rows: np.ndarray
 ) -> None:
-    """Write what was found of the sequences of some rows to the places of their events.
+    """Write results of padded sequences to the positions of their events.
 
     Parameters
     ----------
     found : ndarray of shape (n_visible, ...)
-        Row by row, the events that each sees.
+        Results for the events that each row sees, row by row; changed in place.
     numbers : ndarray of shape (B, T, ...)
-        Of padded sequences, one for each of these rows.
+        Results for padded sequences, one for each of `rows`.
     source : HistorySource
-        Where all rows start and stop.
+        Start and stop of all rows.
     rows : ndarray of shape (B,)
-        Which rows these are.
+        Numbers of the rows.
     """
     counts = source.stop - source.start
     first = (np.cumsum(counts) - counts)[rows][:, None]
@@ -91,9 +91,9 @@ def scatter_events(
 def numeric_slopes(
     explained: Callable[[np.ndarray], np.ndarray], outputs: torch.Tensor
 ) -> torch.Tensor:
-    """Derivatives of what is explained by each output, shape (n, n_outputs).
+    """Return derivatives of the quantity over each output, shape (n, n_outputs).
 
-    By differences: what is made of outputs is in the hands of NumPy, and smooth.
+    By central differences, because predictions are computed by NumPy.
     """
     values = as_float64(outputs)
     slopes = np.empty(values.shape)
@@ -106,11 +106,11 @@ def numeric_slopes(
 
 
 def as_float64(numbers: torch.Tensor) -> np.ndarray:
-    """Numbers of a tensor as an array."""
+    """Return a tensor as a float64 array."""
     return numbers.detach().cpu().numpy().astype("float64")
 
 
-# In the order in which torch stacks their weights.
+# Gates in the order in which torch stacks their weights.
 GATES = {
     "lstm": ("input", "forget", "cell", "output"),
     "gru": ("reset", "update", "new"),
@@ -118,18 +118,18 @@ GATES = {
 
 
 def gates(net: HistoryNet, data: RowData, i: int, layer: int) -> dict[str, np.ndarray]:
-    """Gates of a layer, and the states that they lead to.
+    """Return the gates of a layer, and the resulting states.
 
     Parameters
     ----------
     net : HistoryNet
-        A trained net of cells with gates.
+        Trained net of gated cells.
     data : RowData
         Rows.
     i : int
-        Which of the history columns.
+        Index of the history column.
     layer : int
-        Which layer.
+        Index of the layer.
 
     Returns
     -------
@@ -153,13 +153,13 @@ def gates(net: HistoryNet, data: RowData, i: int, layer: int) -> dict[str, np.nd
 def _layer_gates(
     reader: HistoryReader, batch: HistoryBatch, layer: int
 ) -> dict[str, torch.Tensor]:
-    """Gates of padded sequences, shape (B, T, H) each."""
+    """Return the gates of padded sequences, shape (B, T, H) each."""
     steps = reader.embed(batch.values, batch.codes)
     below, at = reader.layers[:layer], reader.layers[layer][0]
     for directions in below:
         steps, _ = read_both_ways(directions, steps, batch.lengths)
     hidden, _ = at(steps)
-    # The state before the first event is 0, and that before others is known.
+    # The layer returns the state after each event; before the first one it is 0.
     before = nn.functional.pad(hidden, (0, 0, 1, 0))[:, :-1]
     from_events = nn.functional.linear(steps, at.weight_ih_l0, at.bias_ih_l0)
     from_state = nn.functional.linear(before, at.weight_hh_l0, at.bias_hh_l0)
@@ -170,6 +170,7 @@ def _layer_gates(
 def _lstm_gates(
     from_events: torch.Tensor, from_state: torch.Tensor
 ) -> dict[str, torch.Tensor]:
+    # i, f, g, o = sigmoid, sigmoid, tanh, sigmoid; c[t] = f * c[t - 1] + i * g
     enters, stays, new, leaves = (from_events + from_state).chunk(4, dim=2)
     found = [enters.sigmoid(), stays.sigmoid(), new.tanh(), leaves.sigmoid()]
     state, states = torch.zeros_like(new[:, 0]), []
@@ -186,6 +187,7 @@ def _gru_gates(
     event = from_events.chunk(3, dim=2)
     state = from_state.chunk(3, dim=2)
     reset, update = (event[k].add(state[k]).sigmoid() for k in (0, 1))
+    # torch applies the reset gate after the product with the state (Cho et al. before).
     new = (event[2] + reset * state[2]).tanh()
     return dict(zip(GATES["gru"], (reset, update, new), strict=True))
 
@@ -193,18 +195,18 @@ def _gru_gates(
 def gradient_norms(
     net: HistoryNet, data: RowData, i: int, explained: Explained
 ) -> np.ndarray:
-    """Norm of the derivative of what is explained by the state after each event.
+    """Return the gradient norm of the quantity over the state after each event.
 
     Parameters
     ----------
     net : HistoryNet
-        A trained net that reads forwards.
+        Trained net that is not bidirectional.
     data : RowData
         Rows.
     i : int
-        Which of the history columns.
+        Index of the history column.
     explained : callable
-        What is made of the outputs of this one network.
+        Quantity as a function of the outputs of this one network.
 
     Returns
     -------
@@ -219,11 +221,11 @@ def gradient_norms(
         for rows, part in parts_of_single_rows(data, net.device):
             outputs = module(part)
 
-            def say(one: torch.Tensor, rows: np.ndarray = rows) -> torch.Tensor:
+            def explain_rows(one: np.ndarray, rows: np.ndarray = rows) -> np.ndarray:
                 return explained([one], rows)
 
-            slopes = numeric_slopes(say, outputs)
-            # No one asks for the cell of an LSTM after the last event.
+            slopes = numeric_slopes(explain_rows, outputs)
+            # The cell state of an LSTM after the last event is unused.
             gradients = torch.autograd.grad(
                 outputs,
                 steps.changes,
@@ -231,6 +233,7 @@ def gradient_norms(
                 allow_unused=True,
                 materialize_grads=True,
             )
+            # Over all tensors of the state of a step: layers, hidden and cell state.
             squares = [gradient.square().sum(dim=1) for gradient in gradients]
             norms = torch.stack(squares).unflatten(0, (steps.n_steps, -1)).sum(1).sqrt()
             scatter_events(found, as_float64(norms.T), source, rows)
@@ -238,19 +241,20 @@ def gradient_norms(
 
 
 class _StepByStep(nn.Module):
-    """A reader that can be asked what a change of its state after each event does.
+    """A reader with a zero perturbation added to its state after each event.
 
-    To each state is added a change of 0, before poolings and the next event see it.
+    Poolings and the next event see the perturbed state, so that the gradient over the
+    perturbation is the gradient over the state.
 
     Parameters
     ----------
     reader : HistoryReader
-        The reader.
+        Reader to wrap.
 
     Attributes
     ----------
     changes : list of Tensor of shape (B, H)
-        Those of the last batch: of each step, of each layer, the tensors of its state.
+        Perturbations of the last batch, for each step, layer and tensor of its state.
     n_steps : int
         Number of steps of that batch.
     """
@@ -265,11 +269,11 @@ class _StepByStep(nn.Module):
     def pool_places(
         self, batch: HistoryBatch, steps: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """As `HistoryReader` does, one event after the other."""
+        """Pool outputs as `HistoryReader` does, but process event by event."""
         if steps is None:
             steps = self.reader.embed(batch.values, batch.codes)
         self.changes, self.n_steps = [], steps.shape[1]
-        state, outputs = None, []
+        state, outputs = None, []  # outputs of T steps, (B, H) each
         for event in steps.split(1, dim=1):
             _, after = self.reader.read(event, batch.lengths, state)
             state = after.map(self._changed)

@@ -1,4 +1,12 @@
-"""What each number that a network reads adds to its output, along a straight path."""
+"""Integrated gradients of networks (Sundararajan, Taly and Yan, 2017).
+
+The attribution of an input ``x[i]`` with the baseline ``b[i]`` is::
+
+    (x[i] - b[i]) * integral from 0 to 1 of df/dx[i] (b + a * (x - b)) da
+
+Attributions add up to ``f(x) - f(b)`` (completeness).
+https://proceedings.mlr.press/v70/sundararajan17a.html
+"""
 
 from __future__ import annotations
 
@@ -27,18 +35,18 @@ from sklearn_seqcrm._recurrent.training import HistoryNet, isolated_torch_settin
 
 
 class PathAttributions(NamedTuple):
-    """What each number adds, of n rows.
+    """Attributions to all inputs of n rows.
 
     Parameters
     ----------
     events : list of ndarray of shape (n_visible, F + C), float64
-        Of each history column, for the events that each row sees, row by row: what
-        each channel and each code adds.
+        For each history column, attributions to the channels and codes of the events
+        that each row sees, row by row.
     output, baseline : ndarray of shape (n,), float64
-        What is explained, at the rows and at the start of the path.
+        Explained quantity at the rows and at the start of the path.
     beside : dict of str to ndarray of n rows, float64
-        What each number beside the histories adds, by the field of `RowData` that
-        holds it and in its shape: ``"static"``, ``"sums"``, ``"offset"``.
+        Attributions to inputs beside the histories, by the field of `RowData` that
+        holds them and in its shape: ``"static"``, ``"sums"``, ``"offset"``.
     """
 
     events: list[np.ndarray]
@@ -56,18 +64,18 @@ class PathAttributions(NamedTuple):
 
 
 class Start(NamedTuple):
-    """Where paths start, if not from nothing.
+    """Baselines of paths, if they are not 0.
 
     Parameters
     ----------
     moved : list of ndarray of shape (F + C,), bool
-        Of each history column: which channels and codes are on the path. The others,
-        and row features and statics, are as they are all the way.
+        For each history column: which channels and codes vary along the path. All
+        other inputs keep their values.
     n_drawn : int, default=0
-        Paths start from the values of so many other events, drawn from those that rows
-        see, one after the other; 0: once, from zeros.
+        Number of baselines per event, drawn from the events that rows see; attributions
+        are their mean. 0: one baseline of zeros.
     seed : int, default=0
-        What draws them.
+        Seed of the draws.
     """
 
     moved: list[np.ndarray]
@@ -82,31 +90,32 @@ def integrated_gradients(
     n_steps: int,
     start: Start | None = None,
 ) -> PathAttributions:
-    """Integrate gradients from nothing to the events and features of each row.
+    """Integrate gradients from the baseline to the inputs of each row.
 
     Parameters
     ----------
     nets : sequence of HistoryNet
-        Trained nets, which go along their paths side by side: what they say together
-        is explained, and an event adds what it adds by way of each of them.
+        Trained nets of an ensemble. The explained quantity depends on all of them, and
+        the attribution of an event adds up its effects through each net.
     data : RowData
         Rows.
     explained : callable
-        What is made of the outputs, such as log odds.
+        Quantity as a function of the outputs, such as log odds.
     n_steps : int
-        Points on the path, those of Gauss and Legendre.
+        Number of points of the Gauss-Legendre quadrature.
     start : Start or None, default=None
-        Where paths start; None: everything from zeros.
+        Baselines; None: zeros for all inputs.
 
     Returns
     -------
     PathAttributions
-        Of each row they sum to ``output - baseline``, but for the error of so many
-        points.
+        For each row they sum to ``output - baseline``, up to the error of the
+        quadrature.
     """
     points, weights = np.polynomial.legendre.leggauss(n_steps)
-    points, weights = (points + 1) / 2, weights / 2
+    points, weights = (points + 1) / 2, weights / 2  # from [-1, 1] to [0, 1]
     n_rows = len(data)
+    # Channels and codes of each history, F + C.
     widths = [
         source.channels.shape[1] + source.codes.shape[1] for source in data.sources
     ]
@@ -147,21 +156,21 @@ def integrated_gradients(
 def event_blanking(
     nets: Sequence[HistoryNet], data: RowData, explained: Explained, start: Start
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """What is explained, less that with each event where its path would start.
+    """Return the fall of the explained quantity if single events are blanked.
 
     Parameters
     ----------
     nets, data, explained : object
         As in `integrated_gradients`.
     start : Start
-        Which channels and codes become 0 in one event at a time.
+        Channels and codes that are set to 0, in one event at a time.
 
     Returns
     -------
     events : list of ndarray of shape (n_visible,), float64
-        Of each history column, row by row.
+        For each history column, row by row.
     output : ndarray of shape (n,), float64
-        What is explained.
+        Explained quantity.
     """
     found = [np.zeros(n_visible(source)) for source in data.sources]
     output = np.zeros(len(data))
@@ -178,7 +187,7 @@ def event_blanking(
 
 
 def _differentiable_copy(module: HistoryNetwork) -> HistoryNetwork:
-    """A copy whose bends have their mean slope."""
+    """Return a copy whose kinks have their mean slope over a stretch of the path."""
     module = full_precision_copy(module)
     module.head = nn.Sequential(
         *(_MeanSlope(one) if isinstance(one, nn.ReLU) else one for one in module.head)
@@ -189,22 +198,22 @@ def _differentiable_copy(module: HistoryNetwork) -> HistoryNetwork:
 
 
 class _MeanSlope(nn.Module):
-    """A function with bends whose gradient is its mean slope over a stretch of path.
+    """A piecewise linear function with its mean slope over a stretch of the path.
 
-    At a point of the path its slope is 0 or 1, and it is a matter of chance on which
-    side of the bend the point is: with 50 points, sums of attributions were off by up
-    to .03 of log odds. Where its input goes from `low` to `high`, the mean slope is
-    the rise of the output over that of the input.
+    At a point of the path the slope is 0 or 1, and the side of the kink on which the
+    point lies is arbitrary: with 50 points, sums of attributions were off by up to .03
+    of log odds. If the input runs from `low` to `high` over a stretch, the mean slope
+    is ``(f(high) - f(low)) / (high - low)``.
 
     Parameters
     ----------
     bent : Module
-        Returns its input, or one constant beyond a bend: ReLU, or Hardtanh.
+        ReLU or Hardtanh: the identity, or a constant beyond a kink.
 
     Attributes
     ----------
     low, high : Tensor or None
-        Inputs at the ends of the stretch, the later of which was seen last.
+        Inputs at the ends of the stretch; `high` is the latest.
     """
 
     low: torch.Tensor | None = None
@@ -215,7 +224,7 @@ class _MeanSlope(nn.Module):
         self.bent = bent
 
     def forward(self, numbers: torch.Tensor) -> torch.Tensor:
-        """Return what `bent` does; without gradients, go on to the next stretch."""
+        """Return the values of `bent`; without gradients, move to the next stretch."""
         if not torch.is_grad_enabled():
             self.low, self.high = self.high, numbers
             return self.bent(numbers)
@@ -223,7 +232,7 @@ class _MeanSlope(nn.Module):
         assert self.high is not None
         run = self.high - self.low
         rise = self.bent(self.high) - self.bent(self.low)
-        # Of hardly any run the quotient is rounding.
+        # For a tiny run the quotient is rounding error.
         steady = run.abs() <= 1e-5 * (self.high.abs() + self.low.abs())
         at = numbers.detach()
         outputs = self.bent(at)
@@ -232,7 +241,7 @@ class _MeanSlope(nn.Module):
 
 
 def _by_column(reader: HistoryReader, numbers: np.ndarray) -> np.ndarray:
-    """Add up what the numbers of the vector of a code add, shape (B, T, F + C)."""
+    """Add up attributions to each embedding vector, to shape (B, T, F + C)."""
     sizes = [embedding.embedding_dim for embedding in reader.embeddings]
     n_channels = numbers.shape[2] - sum(sizes)
     columns = [numbers[:, :, j] for j in range(n_channels)]
@@ -244,7 +253,7 @@ def _by_column(reader: HistoryReader, numbers: np.ndarray) -> np.ndarray:
 
 
 def _by_number(reader: HistoryReader, moved: np.ndarray) -> torch.Tensor:
-    """Which numbers of embedded events belong to some channels and codes."""
+    """Expand a mask of channels and codes to the numbers of embedded events."""
     sizes = [embedding.embedding_dim for embedding in reader.embeddings]
     n_channels = len(moved) - len(sizes)
     return torch.from_numpy(np.repeat(moved, [*[1] * n_channels, *sizes]))
@@ -257,18 +266,18 @@ def _beside(rows: Any) -> dict[str, Any]:
 
 
 class _Path:
-    """The straight path to the inputs of some rows, from zeros or others.
+    """The straight path from baselines to the inputs of some rows.
 
     Parameters
     ----------
     modules : sequence of HistoryNetwork
-        The networks.
+        Networks of the ensemble.
     part : BatchPart
-        The rows.
+        Rows.
     explained : callable
-        What is made of their outputs, those of each network.
+        Quantity as a function of the outputs of each network.
     start : Start or None
-        Where it starts; None: everything from zeros.
+        Baselines; None: zeros for all inputs.
     """
 
     def __init__(
@@ -279,6 +288,8 @@ class _Path:
         start: Start | None,
     ) -> None:
         self.modules, self.part, self.explained = modules, part, explained
+        # All networks on one path: inputs are the embedded events of each reader,
+        # network by network, and then the shared inputs beside the histories.
         self.readers = [reader for module in modules for reader in module.readers]
         histories = [*part.histories] * len(modules)
         with torch.no_grad():
@@ -293,11 +304,11 @@ class _Path:
             self._start_from(self._split(self.starts)[0])
 
     def start_from_others(self, data: RowData, rng: np.random.RandomState) -> None:
-        """Start from the values of other events, drawn from those that rows see."""
+        """Draw baselines from the events that rows see."""
         drawn = []
         for source, history in zip(data.sources, self.part.histories, strict=True):
             seen = ranges(source.start, source.stop)[0]
-            if not len(seen):  # padding alone
+            if not len(seen):  # padding only
                 drawn.append((history.values, history.codes))
                 continue
             which = seen[rng.randint(len(seen), size=history.values.shape[:2])]
@@ -314,7 +325,7 @@ class _Path:
         self._start_from(events)
 
     def _start_from(self, events_at_start: list[torch.Tensor]) -> None:
-        """Let what is moved start from these events, and the rest stay."""
+        """Set baselines of moved inputs to these events, and keep the others."""
         assert self.start is not None
         events, beside = self._split(self.inputs)
         moved = [*self.start.moved] * len(self.modules)
@@ -327,14 +338,15 @@ class _Path:
         self.starts += beside
 
     def _split(self, inputs: list[Any]) -> tuple[list[Any], list[Any]]:
-        """Events of each reader, and what stands beside the histories."""
+        """Split inputs into events of each reader and inputs beside the histories."""
         return inputs[: len(self.readers)], inputs[len(self.readers) :]
 
     def without_each(self, i: int) -> np.ndarray:
-        """What is explained with each event of a history at its start, shape (n, T)."""
+        """Return the quantity with each event at its baseline, shape (n, T)."""
         n_histories = len(self.part.histories)
         own = range(i, len(self.readers), n_histories)
         found = []
+        # The event at one step of all rows at once, in all networks.
         for step in range(self.inputs[i].shape[1]):
             inputs = [*self.inputs]
             for k in own:
@@ -344,7 +356,7 @@ class _Path:
         return np.stack(found, axis=1)
 
     def at(self, point: float) -> np.ndarray:
-        """What is explained, at a share of the path, shape (n,)."""
+        """Return the quantity at a share of the path, shape (n,)."""
         with torch.no_grad():
             outputs = self._outputs(self._inputs_at(point))
         return self._explain(as_float64(outputs))
@@ -356,9 +368,10 @@ class _Path:
         ]
 
     def integral(self, points: np.ndarray, weights: np.ndarray) -> list[np.ndarray]:
-        """What channels and codes of each history add, and what is beside them."""
+        """Return attributions to the events of each history, and to other inputs."""
         total = [torch.zeros_like(numbers) for numbers in self.inputs]
-        ends = np.cumsum(weights).tolist()  # of the stretch around each point
+        # Each point represents a stretch of the path of the length of its weight.
+        ends = np.cumsum(weights).tolist()
         self.at(0.0)
         for point, weight, end in zip(
             points.tolist(), weights.tolist(), ends, strict=True
@@ -366,7 +379,7 @@ class _Path:
             self.at(end)
             inputs = [one.requires_grad_() for one in self._inputs_at(point)]
             outputs = self._outputs(inputs)
-            # A statics-only network has no events, a constant one no gradient.
+            # Unused inputs, as of a constant network, have no gradient.
             gradients = torch.autograd.grad(
                 outputs,
                 inputs,
@@ -389,7 +402,7 @@ class _Path:
         return [*of_histories, *beside]
 
     def _outputs(self, inputs: list[torch.Tensor]) -> torch.Tensor:
-        """Outputs of all networks side by side, shape (n, n_networks * n_outputs)."""
+        """Return outputs side by side, shape (n, n_networks * n_outputs)."""
         events, beside = self._split(inputs)
         part = replace(self.part, **dict(zip(_beside(self.part), beside, strict=True)))
         size = len(self.part.histories)

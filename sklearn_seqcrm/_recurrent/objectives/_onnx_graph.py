@@ -55,6 +55,7 @@ class Graph:
         self._constants: list[Any] = []
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
+        # Outputs of each node, and names of constants, by what they compute.
         self._known: dict[Any, list[str]] = {}
 
     def input(self, name: str, dtype: str, shape: Sequence[str | int]) -> str:
@@ -108,7 +109,8 @@ class Graph:
             Its name.
         """
         array = np.ascontiguousarray(np.asarray(values, dtype))
-        array = array.reshape(np.shape(values))  # 0-d arrays became (1,)
+        # ascontiguousarray makes (1,) of a 0-d array, which ONNX distinguishes.
+        array = array.reshape(np.shape(values))
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._known:
             name = f"constant_{len(self._constants)}"
@@ -231,6 +233,9 @@ class GraphTensor(np.lib.mixins.NDArrayOperatorsMixin):
         refuse_infinite(value, single)
         return self.graph.constant(single)
 
+    # NumPy calls these two instead of its own function if an argument is a GraphTensor
+    # (NEP 13 and NEP 18). NotImplemented becomes a TypeError that names the function.
+
     def __array_ufunc__(
         self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any
     ) -> Any:
@@ -260,6 +265,7 @@ class GraphTensor(np.lib.mixins.NDArrayOperatorsMixin):
         key = key if isinstance(key, tuple) else (key,)
         if Ellipsis not in key:
             key = (*key, Ellipsis)
+        # Write out the ellipsis: one full slice for each axis that the key leaves out.
         n_left_out = 2 + len(self.shape) - sum(one is not None for one in key)
         at = key.index(Ellipsis)
         key = (*key[:at], *[slice(None)] * n_left_out, *key[at + 1 :])
@@ -268,6 +274,7 @@ class GraphTensor(np.lib.mixins.NDArrayOperatorsMixin):
             for axis, one in enumerate(k for k in key if not isinstance(k, int))
             if one is None
         ]
+        # Cut all axes first, then drop those of single positions, then insert new ones.
         found, shape = self, np.ones((1, *self.shape))[key].shape[1:]
         old = [one for one in key if one is not None]
         for axis, one in enumerate(old[1:], 1):
@@ -353,11 +360,13 @@ def _concatenate(tensors: Sequence[GraphTensor], axis: int) -> GraphTensor:
 
 
 def _expm1(x: GraphTensor) -> GraphTensor:
-    # exp(x) - 1 would lose the digits of a small x.
+    # exp(x) - 1 would lose the digits of a small x. tanh(x / 2) is
+    # (exp(x) - 1) / (exp(x) + 1), and accurate around 0.
     return (np.exp(x) + 1) * np.tanh(x / 2)
 
 
 def _logaddexp(x: Any, y: Any) -> GraphTensor:
+    # Over the larger one, so that no exponential overflows.
     top = np.maximum(x, y)
     return top + np.log(np.exp(x - top) + np.exp(y - top))
 

@@ -22,21 +22,21 @@ from sklearn_seqcrm._sklearn_compat import FitTask
 
 @contextmanager
 def isolated_torch_settings(device: torch.device | str) -> Iterator[None]:
-    """Compute as if nothing had been set.
+    """Compute with the default settings of torch, whatever the caller has set.
 
-    Inference mode would make weights that cannot be trained, autocast would round them,
-    and a default device would be where tensors meet that belong elsewhere. All of these
-    belong to the thread, so that no other one sees them change. The default dtype
-    belongs to all threads: it is left alone, and every new tensor of this package says
-    what its own is.
+    Inference mode would create weights that cannot be trained, autocast would round
+    them, and a default device would mix tensors of two devices. These settings are
+    thread-local, so that changing them affects no other thread. The default dtype is
+    global: it is left alone, and this package creates tensors with an explicit dtype.
 
     Parameters
     ----------
     device : torch.device or str
-        Where the network is.
+        Device of the network.
     """
     kind = torch.device(device).type
-    # Nothing is set as a rule, and scoring a row is quick: these questions are quicker.
+    # Settings are rarely changed, and scoring a row is fast: checks cost less than
+    # entering three context managers.
     with ExitStack() as stack:
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
@@ -48,7 +48,7 @@ def isolated_torch_settings(device: torch.device | str) -> Iterator[None]:
 
 
 def _autocasts(kind: str) -> bool:
-    """Whether autocast may be on; torch 2.3 cannot be asked for every device."""
+    """Return whether autocast may be on; torch 2.3 does not tell for all devices."""
     try:
         return torch.is_autocast_enabled(kind)
     except TypeError:
@@ -56,27 +56,27 @@ def _autocasts(kind: str) -> bool:
 
 
 class Interrupted(BaseException):
-    """Somebody wants all to end, and not only this training.
+    """A `KeyboardInterrupt` of the user, which must end the whole program.
 
-    skorch takes a `KeyboardInterrupt` for a wish to end training, as its own callbacks
-    raise it, and goes on after it. A search would go on with the next fit.
+    skorch handles a `KeyboardInterrupt` as the end of this training, because its own
+    callbacks raise it. A search would then continue with the next fit.
     """
 
 
 class EpochSteps(Callback):
-    """Make each epoch of a skorch net a step of a fit.
+    """Report each epoch of a skorch net as a step of a fit to scikit-learn.
 
     Parameters
     ----------
     task : FitTask
         The fit.
     nets : list of skorch nets
-        The networks so far, that of the epochs among them.
+        Networks so far, including the one in training.
 
     Attributes
     ----------
     stop : bool
-        Whether a callback of scikit-learn has asked for the end of training.
+        Whether a callback of scikit-learn has requested the end of training.
     """
 
     def __init__(self, task: FitTask, nets: Sequence[Any]) -> None:
@@ -89,7 +89,7 @@ class EpochSteps(Callback):
         self.task.begin_step("epoch")
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """End it; the weights are those of this epoch, be it the best or not."""
+        """End the step, with the weights of this epoch, the best or not."""
 
         def attributes() -> dict[str, Any]:
             still = net.at_rest()
@@ -105,39 +105,39 @@ class EpochSteps(Callback):
 
 
 class StopIfAsked(Callback):
-    """End training after an epoch in which a callback of scikit-learn asked for it.
+    """End training if a callback of scikit-learn requested it in this epoch.
 
-    It comes after the early stopping of the net, which has to see that epoch as well.
+    It is called after early stopping, which must see that epoch as well.
     """
 
     def __init__(self, steps: EpochSteps) -> None:
         self.steps = steps
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Raise what skorch takes for a wish to stop."""
+        """Raise the exception by which skorch ends training."""
         if self.steps.stop:
             raise KeyboardInterrupt
 
 
-# At first the mean is one over a tenth of the steps so far: a mean over more of them
-# would lag behind weights that are still on their way.
+# Initially the mean covers about a tenth of the steps so far: with more steps it would
+# lag behind weights that still change fast.
 _SHARE_AT_FIRST = 0.1
 
 
 class LastStep(NamedTuple):
-    """From where a training goes on that had averaged weights.
+    """State from which a training with averaged weights continues.
 
-    It is numbers and an array of NumPy: skorch moves the tensors of a net in a file to
-    the device at hand, and would not find them here.
+    It holds NumPy arrays: skorch maps the tensors of a pickled net to the available
+    device, and would miss tensors here.
 
     Parameters
     ----------
     n_steps : int
-        Steps in the mean.
+        Number of steps in the mean.
     weights : ndarray of shape (n_weights,), float32
-        Weights of the last step.
+        Weights after the last step.
     shown : int
-        Checksum of the mean, which the net has.
+        Checksum of the mean, which are the weights of the net.
     """
 
     n_steps: int
@@ -146,23 +146,27 @@ class LastStep(NamedTuple):
 
 
 class AveragedWeights(Callback):
-    """Keep a running mean of the weights of a net, and show it between epochs.
+    """Maintain an exponential moving average of the weights of a net.
 
-    Steps go on from the weights of the last step. From the end of the steps of an
-    epoch to the next one the net has the mean, so that validation, early stopping,
-    other callbacks and whoever gets the net see nothing else.
+    Training steps use the weights of the last step. Between the steps of two epochs the
+    net has the average, so that validation, early stopping and other callbacks see the
+    average only::
 
-    The noise of batches and dropout is averaged out of the mean, as a learning rate
-    that falls would leave it out of the weights (Polyak and Juditsky, "Acceleration of
-    Stochastic Approximation by Averaging", 1992).
+        weights of the net   | steps of epoch 1 | average | steps of epoch 2 | average |
+
+    With step ``t``, ``mean += share * (weights - mean)``, where ``share`` is the larger
+    of ``1 / n_steps`` and ``1 / (1 + 0.1 * (t - 1))``. The average contains less noise
+    of batches and dropout, as after a decay of the learning rate (Polyak and Juditsky,
+    1992, https://doi.org/10.1137/0330046).
 
     Parameters
     ----------
     n_steps : int
-        Weights of so many steps ago count 1 / e times as much as those of the last.
+        Time constant: weights this many steps ago have 1 / e of the last weight.
     before : LastStep or None, default=None
-        Where the training before ended. If the net has other weights by now, such as
-        those of an earlier, better epoch, training goes on from these, with a new mean.
+        End of the previous training. If the net has other weights than its mean, such
+        as those of an earlier, better epoch, training continues from these with a new
+        mean.
     """
 
     def __init__(self, n_steps: int, before: LastStep | None = None) -> None:
@@ -170,7 +174,7 @@ class AveragedWeights(Callback):
         self.before = before
 
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        """Go on from the training before, or begin with no step."""
+        """Restore the state of the previous training, or start a new mean."""
         self._weights = [weights.detach() for weights in net.module_.parameters()]
         self._mean = [weights.clone() for weights in self._weights]
         self._step = 0
@@ -186,41 +190,41 @@ class AveragedWeights(Callback):
             ]
 
     def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
-        """Go on from the last step."""
+        """Restore the weights of the last step."""
         if self._last_step is not None:
             _copy(self._last_step, self._weights)
             self._last_step = None
 
     def on_batch_begin(self, net: Any, training: bool = False, **kwargs: Any) -> None:
-        """Show the mean to the first batch of validation."""
+        """Set the mean before the first batch of validation."""
         if not training:
             self.show()
 
     def on_batch_end(self, net: Any, training: bool = False, **kwargs: Any) -> None:
-        """Let the weights after a step into the mean."""
+        """Update the mean after a training step."""
         if not training:
             return
         self._step += 1
         share = max(1 / self.n_steps, 1 / (1 + _SHARE_AT_FIRST * (self._step - 1)))
-        # One call for all: ten microseconds, of two milliseconds that a step takes.
+        # One fused call: ten microseconds, of two milliseconds of a step.
         torch._foreach_lerp_(self._mean, self._weights, share)
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Show the mean where there is no validation."""
+        """Set the mean if there was no validation."""
         self.show()
 
     def on_train_end(self, net: Any, **kwargs: Any) -> None:
-        """Show the mean where training ended between epochs."""
+        """Set the mean if training ended within an epoch."""
         self.show()
 
     def show(self) -> None:
-        """Give the mean to the net, which goes on from its last step next time."""
+        """Set the weights of the net to the mean, and keep those of the last step."""
         if self._last_step is None:
             self._last_step = [weights.clone() for weights in self._weights]
             _copy(self._mean, self._weights)
 
     def last_step(self) -> LastStep:
-        """Where training has ended."""
+        """Return the state at the end of training."""
         assert self._last_step is not None
         weights = _flat(self._last_step)
         return LastStep(self._step, weights, _checksum(self._mean))
@@ -239,29 +243,29 @@ def _checksum(tensors: Iterable[torch.Tensor]) -> int:
     return zlib.crc32(_flat(tensors).tobytes())
 
 
-# Inference keeps no activations, so that it can take more rows at once.
+# Inference keeps no activations for gradients: batches may be larger.
 _ROWS_TO_PREDICT = 1024
-# States (steps times units) that an LSTM on a CPU reads at once in training, and in
-# inference. With more of them, arrays are so large that malloc takes their pages from
-# the system anew for each batch, which doubled the time.
+# States (steps times units) of an LSTM on a CPU in one part, in training and inference.
+# Larger arrays exceed the threshold from which malloc maps new pages for each batch,
+# which doubled the time.
 _STATES_TO_TRAIN, _STATES_TO_PREDICT = 2**18, 2**20
-# Longest gradient of the readers in a step; recurrent nets meet cliffs (Pascanu et al.,
-# 2013). The head has none, and its gradient is left whole: where a few customers spend
-# most of the total, shortening the steps that see them made all predictions a fifth to
-# a third too low on the training rows themselves.
+# Largest norm of the gradient of the recurrent layers, whose loss surface has cliffs
+# (Pascanu et al., 2013). The gradient of the head is not clipped: where a few customers
+# have most of the total, clipping the steps that contain them made all predictions a
+# fifth to a third too low, even on the training rows.
 _MOST_GRADIENT = 1.0
-# The most that memory allows: each takes about 40 bytes in training.
+# Most states for memory: a state takes about 40 bytes in training.
 _MOST_STATES = 2**24
 
 
 class HistoryNet(NeuralNet):
     """A skorch net whose datasets are `RowData` and whose batches are `Batch`.
 
-    `fit` takes a pair of training and validation data, the second of which may be
-    None. The criterion is an `Objective`: it returns a loss for each row, and the loss
-    of a batch is the mean of these times their weights. Weights must have a mean of 1
-    over all rows: divided by their own sum in each batch, weights that go with the
-    length of histories would cancel, because a batch has rows of similar length.
+    `fit` takes a pair of training and validation data, the latter possibly None. The
+    criterion is an `Objective`, which returns the loss ``l[i]`` of each row. The loss
+    of a batch is ``mean(w[i] * l[i])``, with weights of mean 1 over all rows. Dividing
+    by the sum of the weights of the batch would be wrong: a batch has rows of similar
+    length, so that weights that depend on the length would cancel.
 
     Parameters
     ----------
@@ -270,14 +274,14 @@ class HistoryNet(NeuralNet):
     shuffle_seed : int, default=0
         Seed of the order of training batches.
     dropout_seed : int, default=0
-        Seed of what training drops.
+        Seed of the dropout masks.
     **kwargs
         Parameters of `skorch.NeuralNet`.
 
     Attributes
     ----------
     last_step : LastStep or None
-        From where training goes on, if not from the weights of the module.
+        State from which training continues, if not from the weights of the module.
     """
 
     last_step: LastStep | None = None
@@ -317,7 +321,7 @@ class HistoryNet(NeuralNet):
         )
 
     def _steps(self, training: bool) -> dict[str, int]:
-        """How many padded steps the network reads at once."""
+        """Return the number of padded steps in one part of a batch."""
         n_states = self.module__hidden_size * self.module__num_layers
         n_states *= 1 + self.module__bidirectional
         most = _MOST_STATES // n_states
@@ -329,19 +333,19 @@ class HistoryNet(NeuralNet):
 
     @staticmethod
     def rows_of_batches(data: RowData, batch_size: int, share: bool) -> np.ndarray:
-        """Order in which validation and prediction go through the rows, shape (n,)."""
+        """Return the order of rows in validation and prediction, shape (n,)."""
         batches = BatchIterator(data, max(batch_size, _ROWS_TO_PREDICT), share=share)
         return np.concatenate([rows for parts in batches.plan() for rows in parts])
 
     def start_linear_part(self, data: RowData) -> None:
-        """Let a new network start with a regression on its training rows."""
+        """Initialize the linear part by a ridge regression on the training rows."""
         linear, target = self.module_.linear, data.target
         if linear is not None:
             assert target is not None
             linear.start(data.linear_inputs, target, data.weight)
 
     def at_rest(self) -> HistoryNet:
-        """A copy without what training alone needs; its module is one of its own."""
+        """Return a copy without the state of training."""
         still = copy.copy(self)
         still.callbacks, still.callbacks_ = [], []
         if hasattr(still, "_of_readers"):
@@ -349,12 +353,12 @@ class HistoryNet(NeuralNet):
         return still
 
     def fit_loop(self, *args: Any, **kwargs: Any) -> Any:
-        """Train, and have a generator for dropout as long as that takes."""
+        """Train with a generator for dropout that exists during training only."""
         generator = new_generator(self.dropout_seed, self.device)
         dropouts = [m for m in self.module_.modules() if isinstance(m, Dropout)]
         for dropout in dropouts:
             dropout.generator = generator
-        # To look for them in each step took a twentieth of it.
+        # Collected once: traversing the module in each step took 5 % of its time.
         self._of_readers = [*self.module_.readers.parameters()]
         try:
             return super().fit_loop(*args, **kwargs)
@@ -373,14 +377,14 @@ class HistoryNet(NeuralNet):
         return torch.cat([self._read(part) for part in x])
 
     def _read(self, part: BatchPart) -> torch.Tensor:
-        # Moving to where all tensors are takes time, too.
+        # `to` costs time even if all tensors are on the device.
         on_cpu = torch.device(self.device).type == "cpu"
         return self.module_(part if on_cpu else part.to(self.device))
 
     def train_step_single(
         self, batch: tuple[Batch, torch.Tensor], **fit_params: Any
     ) -> dict[str, Any]:
-        """Add up the gradients of the parts of a batch, one after the other."""
+        """Accumulate the gradients of the parts of a batch."""
         if not self.module_.training:
             self._set_training(True)
         rows, target = batch
@@ -389,7 +393,7 @@ class HistoryNet(NeuralNet):
         for part, y_true in zip(rows, targets, strict=True):
             output = self._read(part)
             loss = self.get_loss(output, y_true, X=part, training=True)
-            loss = loss * (len(part) / len(rows))
+            loss = loss * (len(part) / len(rows))  # mean over the batch, not the part
             loss.backward()
             losses.append(loss.detach())
             outputs.append(output.detach())
@@ -397,12 +401,12 @@ class HistoryNet(NeuralNet):
         return {"loss": torch.stack(losses).sum(), "y_pred": torch.cat(outputs)}
 
     def _clip_gradients(self) -> None:
-        """Shorten the gradient of the readers if it is too long.
+        """Clip the norm of the gradient of the recurrent layers.
 
-        A callback of skorch or torch's own function take a tenth of a step.
+        The callback of skorch and torch's function take a tenth of a step.
         """
         gradients = [p.grad for p in self._of_readers if p.grad is not None]
-        if not gradients:  # rows of statics alone
+        if not gradients:  # rows without histories
             return
         length = torch.cat([gradient.flatten() for gradient in gradients]).norm()
         if length > _MOST_GRADIENT:
@@ -432,7 +436,7 @@ class HistoryNet(NeuralNet):
         Returns
         -------
         ndarray of shape (n, n_outputs), float32, or float64 without histories
-            What the head returns.
+            Outputs.
         """
         result = None
         with isolated_torch_settings(self.device):
@@ -446,7 +450,7 @@ class HistoryNet(NeuralNet):
 
 
 class HistoryClassifierNet(ClassifierMixin, HistoryNet):
-    """A `HistoryNet` that skorch's and scikit-learn's scorers know as a classifier.
+    """A `HistoryNet` that scorers of skorch and scikit-learn recognise as a classifier.
 
     They see codes of classes, from 0 on, and rows in the order of batches.
     """
@@ -457,5 +461,5 @@ class HistoryClassifierNet(ClassifierMixin, HistoryNet):
         return self.criterion_.code_classes
 
     def predict(self, X: RowData) -> np.ndarray:
-        """Code of the most probable class of each row, or labels, a row for each."""
+        """Return the code of the most probable class of each row, or its labels."""
         return self.criterion_.codes_of(self.predict_proba(X))

@@ -1,6 +1,7 @@
-"""From parameters to a trained net, and weights copied from a pretrained one.
+"""Parameters of estimators, the training of a net, and pretrained weights.
 
-What scikit-learn's constraints cannot say of a single parameter, functions say.
+`CONSTRAINTS` validates single parameters; functions ``refuse_*`` check what depends on
+the machine, other parameters or earlier calls.
 """
 
 from __future__ import annotations
@@ -89,12 +90,12 @@ _OF_THE_NETWORK = (
 
 
 def network_parameters(estimator: Any) -> dict[str, Any]:
-    """Parameters that stay the same as long as the networks go on, comparable.
+    """Return the parameters that must not change when training continues.
 
     Parameters
     ----------
     estimator : estimator
-        Whose parameters have been checked.
+        Estimator with validated parameters.
     """
     params = estimator.get_params(deep=False)
     found = {name: params[name] for name in _OF_THE_NETWORK if name in params}
@@ -106,17 +107,17 @@ def network_parameters(estimator: Any) -> dict[str, Any]:
 
 
 def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raise a ValueError if parameters of networks that go on have other values."""
+    """Raise a ValueError if parameters differ from those of existing networks."""
     for name, value in before.items():
         if value != (other := now.get(name)):
             raise ValueError(
-                f"The network goes on with {name}={value!r}; got {other!r}. Set it "
+                f"The network continues with {name}={value!r}; got {other!r}. Set it "
                 "back, or fit from the start."
             )
 
 
 def names_of_poolings(pooling: str | Sequence[str]) -> tuple[str, ...]:
-    """The poolings, one or several; a ValueError if there are no such."""
+    """Return the names of one or several poolings, or raise a ValueError."""
     names = (pooling,) if isinstance(pooling, str) else tuple(pooling)
     unknown = [name for name in names if name not in POOLINGS]
     if unknown or not names or len(set(names)) < len(names):
@@ -128,7 +129,7 @@ def names_of_poolings(pooling: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def refuse_other_sizes(head_sizes: Sequence[int]) -> None:
-    """Raise a ValueError for what are no sizes of layers."""
+    """Raise a ValueError for invalid sizes of layers."""
     if not all(map(is_count, head_sizes)):
         raise ValueError(f"head_sizes must be positive integers; got {head_sizes!r}.")
 
@@ -137,7 +138,7 @@ def refuse_absent_device(device: str | torch.device) -> None:
     """Raise a ValueError for a device that this machine does not have."""
     try:
         torch.empty(0, device=device)
-    except (AssertionError, RuntimeError) as error:  # as torch was built
+    except (AssertionError, RuntimeError) as error:  # depends on the build of torch
         reason = str(error).splitlines()[0]
         raise ValueError(
             f"device={str(device)!r} cannot be used here ({reason}); "
@@ -146,16 +147,16 @@ def refuse_absent_device(device: str | torch.device) -> None:
 
 
 def refuse_other_device(device: str | torch.device, before: Any) -> None:
-    """Raise a ValueError if a net is to go on elsewhere than where it is."""
+    """Raise a ValueError if training would continue on another device."""
     if torch.device(device) != torch.device(before):
         raise ValueError(
-            f"The network goes on on its device, {str(before)!r}; got "
+            f"The network continues on its device, {str(before)!r}; got "
             f"device={str(device)!r}. Set it back, or fit from the start."
         )
 
 
 def refuse_absent_precision(precision: str, device: str | torch.device) -> None:
-    """Raise a ValueError if the device does not train in it."""
+    """Raise a ValueError if the device cannot train with this precision."""
     if precision == "bfloat16" and not trains_in_bfloat16(torch.device(device).type):
         raise ValueError(
             f"precision='bfloat16' cannot be used here (device {str(device)!r} does "
@@ -164,26 +165,26 @@ def refuse_absent_precision(precision: str, device: str | torch.device) -> None:
         )
 
 
-# What the shapes of all weights of a reader follow from, beside the events.
+# Parameters that determine the shapes of the weights of a reader.
 _SIZES = ("cell", "hidden_size", "num_layers")
 
 
 def refuse_other_architecture(estimator: Any) -> None:
-    """Raise an error if the network could not start from ``estimator.pretrained``.
+    """Raise an error if the weights of ``estimator.pretrained`` do not fit.
 
     Parameters
     ----------
     estimator : estimator
-        Whose parameters these are.
+        Estimator with the parameter `pretrained`.
 
     Raises
     ------
     TypeError
-        If `pretrained` is no event model.
+        If `pretrained` is not an event model.
     NotFittedError
         If it has not been fitted.
     ValueError
-        If it reads events otherwise.
+        If its architecture differs.
     """
     pretrained, name = estimator.pretrained, type(estimator).__name__
     if pretrained is None:
@@ -195,9 +196,9 @@ def refuse_other_architecture(estimator: Any) -> None:
         )
     if not hasattr(pretrained, "nets_"):
         raise NotFittedError(
-            f"{name} needs pretrained to be a fitted LSTMEventModel, and it has "
-            "not. Fit it before, on rows that see nothing of what is to be predicted; "
-            "a grid of several takes FrozenEstimator(pretrained), as clones forget."
+            f"{name} needs pretrained to be a fitted LSTMEventModel, and it is not "
+            "fitted. Fit it before, on rows that see no event of a test period; in a "
+            "grid of several use FrozenEstimator(pretrained), as clones are unfitted."
         )
     net = pretrained.net_
     other = [
@@ -228,14 +229,17 @@ def copy_pretrained_weights(
     readers : sequence of HistoryReader
         One for each history column.
     specs : sequence of HistorySpec
-        What they read. Those that read what `pretrained` does start from it.
+        Sizes and digests of the history columns. Weights are copied for columns that
+        are encoded as the events of `pretrained`.
 
     Raises
     ------
     ValueError
-        If none does.
+        If no column is.
     """
     learned, [encoder] = pretrained.net_.module_.reader, pretrained._encoders.values()
+    # Equal digests: the same channels, levels and scales of single events. Row features
+    # may differ, as the head is new.
     same = [
         reader
         for reader, spec in zip(readers, specs, strict=True)
@@ -255,12 +259,12 @@ def copy_pretrained_weights(
         reader.layers.load_state_dict(learned.layers.state_dict())
 
 
-# All parameters in one call, which saves an eighth of a step.
+# Fused optimizers save an eighth of a step.
 _HAS_FUSED_OPTIMIZERS = parse_version(torch.__version__) >= parse_version("2.4")
 
 
 class Seeds(NamedTuple):
-    """One seed for each that draws anything."""
+    """Seeds of the validation split, the batches, the weights and the dropout."""
 
     split: int
     batches: int
@@ -269,20 +273,22 @@ class Seeds(NamedTuple):
 
 
 def draw_seeds(random_state: Any, n_before: Sequence[int]) -> list[Seeds]:
-    """Draw the seeds of a training, for each of several networks.
+    """Draw the seeds of a training for each of several networks.
 
-    They are others in each call, if they are several, but for the customers set aside:
-    those of the last call would be among the training rows. Networks do not differ in
-    what their first one draws.
+    Continued training uses new seeds, except for the split: other customers set aside
+    would have been training rows before. In a first training, the seeds of the first
+    network do not depend on the number of networks.
 
     Parameters
     ----------
     random_state : int, RandomState or None
-        As the estimator has it.
+        Parameter of the estimator.
     n_before : sequence of int
-        Epochs that each network has been trained for.
+        Number of epochs before, of each network.
     """
     rng = check_random_state(random_state)
+    # Seeds by number of epochs before and network. The draws for fewer epochs come
+    # first, so that each continuation draws the same seeds again and one more.
     shape = max(n_before) + 1, len(n_before), 4
     seeds = rng.randint(2**31 - 1, size=shape).tolist()
     return [
@@ -292,7 +298,7 @@ def draw_seeds(random_state: Any, n_before: Sequence[int]) -> list[Seeds]:
 
 
 def optimized_as_asked(estimator: Any) -> dict[str, Any]:
-    """Arguments of a net: its optimizer, device and messages, as parameters say."""
+    """Return the parameters of a net for its optimizer, device and messages."""
     return {
         "optimizer": torch.optim.AdamW,
         "optimizer__weight_decay": estimator.weight_decay,
@@ -313,25 +319,25 @@ def train_as_asked(
     valid: RowData | None,
     epochs: EpochSteps | None,
 ) -> None:
-    """Train one of ``estimator.nets_`` with the parameters that may change by call.
+    """Train one of ``estimator.nets_`` with the present parameters of the estimator.
 
     Parameters
     ----------
     estimator : estimator
-        Whose parameters these are. Its `n_iter_` is set.
+        Estimator; its `n_iter_` is set.
     net : HistoryNet
-        The net, initialized.
+        Initialized net.
     seeds : Seeds
         Seeds of this training.
     max_epochs : int
-        Most passes over the rows.
+        Largest number of passes over the rows.
     data : RowData
-        Rows to learn from, with weights of mean 1.
+        Training rows, with weights of mean 1.
     valid : RowData or None
-        Rows whose loss says when to stop. None: never.
+        Validation rows for early stopping. None: no early stopping.
     epochs : EpochSteps or None
-        What shows epochs to callbacks of scikit-learn. None, in `partial_fit`: they
-        see none, and a later call continues as if it were this one.
+        Reports epochs to callbacks of scikit-learn. None, in `partial_fit`: no reports,
+        and the state is kept for a later call, which continues as if it were this one.
 
     Raises
     ------
@@ -340,6 +346,7 @@ def train_as_asked(
     """
     net.max_epochs = max_epochs
     net.shuffle_seed, net.dropout_seed = seeds.batches, seeds.dropout
+    # These parameters may change between calls, unlike the architecture.
     for reader in net.module_.readers:
         reader.bptt_steps, reader.precision = estimator.bptt_steps, estimator.precision
     with isolated_torch_settings(estimator.device):
@@ -364,6 +371,7 @@ def _run_epochs(
 ) -> None:
     """Run the epochs of a net, with callbacks of skorch and of scikit-learn."""
     own = [copy.deepcopy(callback) for callback in estimator.callbacks or ()]
+    # Copies of the user's callbacks: an estimator does not change its parameters.
     averaged = AveragedWeights(estimator.averaged_steps, net.last_step)
     averaging = [averaged] if estimator.averaged_steps > 1 else []
     net.last_step = None
@@ -378,8 +386,8 @@ def _run_epochs(
         patience = estimator.n_iter_no_change
         stop_early = EarlyStopping(patience=patience, load_best=True, sink=sink)
         stopping = [("stop_early", stop_early)]
-    # set_params would take new callbacks without initializing them. Early stopping
-    # ends an epoch before later callbacks see it, so that the others come first. All of
+    # Not by set_params, which does not initialize new callbacks. Early stopping ends an
+    # epoch before later callbacks are called, so that the others come first. All of
     # them see averaged weights.
     net.callbacks = [*averaging, *own, *watching, *stopping, *asking]
     net.initialize_callbacks()
@@ -388,6 +396,7 @@ def _run_epochs(
         if averaging and (estimator.warm_start or epochs is None):
             net.last_step = averaged.last_step()
     except Interrupted as interrupted:
+        # The user stops the program, with a usable net if the exception is caught.
         if averaging:
             averaged.show()
         raise KeyboardInterrupt from interrupted
@@ -397,13 +406,13 @@ def _run_epochs(
 
 
 def _print_nothing(*text: Any) -> None:
-    """Take the messages of callbacks unless `verbose`."""
+    """Discard the messages of callbacks."""
 
 
 def _forget(net: HistoryNet, steps: Sequence[Any]) -> None:
-    """Drop what training alone needs: data, and what grows with it."""
-    # These hold the data, and perhaps threads.
+    """Delete references to data, and histories of batches."""
+    # These callbacks reference the data, and perhaps threads.
     net.callbacks_ = [(name, c) for name, c in net.callbacks_ if c not in steps]
     for epoch in net.history:
-        # A loss for each batch: the more rows, the more of them.
+        # Losses of each batch would grow with the number of rows.
         epoch["batches"].clear()

@@ -1,4 +1,11 @@
-"""Write a fitted pipeline as graphs of ONNX, with what they are to be fed in JSON."""
+"""Write a fitted pipeline as ONNX graphs, and the encoding of their inputs as JSON.
+
+::
+
+    model.onnx         padded histories + statics -> predictions
+    model.step.onnx    state + one event + statics -> state, predictions
+    model.json         how events and statics become the numbers of these inputs
+"""
 
 from __future__ import annotations
 
@@ -37,21 +44,21 @@ FORMAT = 1
 def describe(
     parts: FittedPipeline, sizes: Sizes, starts: Sequence[StateStart] | None
 ) -> dict[str, Any]:
-    """All that was learned but the networks, in types that JSON has.
+    """Return everything learned except the networks, in types of JSON.
 
     Parameters
     ----------
     parts : FittedPipeline
-        What was learned.
+        Fitted pipeline.
     sizes : Sizes
-        Inputs of the graphs.
+        Sizes of the inputs of the graphs.
     starts : sequence of StateStart or None
-        States before the first event; None: there is no graph of a step.
+        States before the first event; None: there is no step graph.
 
     Raises
     ------
     TypeError
-        If levels or classes are of a type that JSON does not have.
+        If levels or classes have a type that JSON lacks.
     """
     histories = []
     for i, (name, encoder) in enumerate(parts.encoders.items()):
@@ -79,7 +86,7 @@ def describe(
 
 
 def plain(value: Any, what: str) -> Any:
-    """A value as JSON has it, or a TypeError."""
+    """Return a value as text or number of JSON, or raise a TypeError."""
     value = value.item() if isinstance(value, np.generic) else value
     if not isinstance(value, str | int | float):
         raise TypeError(
@@ -91,6 +98,7 @@ def plain(value: Any, what: str) -> Any:
 
 def _history(encoder: EventEncoder) -> dict[str, Any]:
     layout = encoder.layout
+    # Keys as `examples/read_exported.py` reads them; a change of one is a new FORMAT.
     center, scale = encoder.row_scale.tolist()
     local = layout.local_clock
     return {
@@ -237,10 +245,12 @@ def export_onnx(pipeline: Any, path: Any) -> list[Path]:
         )
     kinds = LSTMClassifier, LSTMRegressor, LSTMSurvival
     parts = FittedPipeline.of(pipeline, "export_onnx", kinds)
+    # The graphs hold the weights as constants.
     with isolated_torch_settings("cpu"), torch.no_grad():
         texts = _graphs_and_text(parts)
     names = [path, path.with_suffix(".step.onnx"), path.with_suffix(".json")]
     files = [name for name, text in zip(names, texts, strict=True) if text is not None]
+    # All files are written beside their names before the first one is replaced.
     with ExitStack() as stack:
         beside = [stack.enter_context(replacing(file)) for file in files]
         found = [text for text in texts if text is not None]
@@ -252,7 +262,7 @@ def export_onnx(pipeline: Any, path: Any) -> list[Path]:
 
 
 def _graphs_and_text(parts: FittedPipeline) -> list[bytes | None]:
-    """The two graphs, the second of which may be missing, and the JSON."""
+    """Return the two graphs, the second of them None if impossible, and the JSON."""
     sizes = _sizes_of(parts)
     padded = Graph("padded")
     _add_predictions(padded, outputs_of_padded(padded, parts.networks, sizes), parts)
@@ -261,6 +271,7 @@ def _graphs_and_text(parts: FittedPipeline) -> list[bytes | None]:
         step = Graph("step")
         outputs, starts = outputs_of_step(step, parts.networks, sizes)
         _add_predictions(step, outputs, parts)
+    # The digest covers the padded graph and the JSON, and is written into all files.
     note = describe(parts, sizes, starts)
     note["opset"] = OPSET
     found = hashlib.sha256(padded.to_bytes({}))

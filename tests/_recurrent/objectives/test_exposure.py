@@ -142,7 +142,7 @@ def test_it_goes_on_and_is_copied_with_its_exposure():
     back = pickle.loads(pickle.dumps(model))
     assert_array_equal(back.predict(encoded), model.predict(encoded))
     again = copy.deepcopy(model).set_params(exposure=None)
-    with pytest.raises(ValueError, match="goes on with exposure='days'; got None"):
+    with pytest.raises(ValueError, match="continues with exposure='days'; got None"):
         again.partial_fit(encoded, Y)
 
 
