@@ -360,17 +360,16 @@ def test_several_history_columns():
         next(CutoffSplit(1, horizon=1).split(X))
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
-def test_model_selection_of_sklearn(n_jobs):
+def test_model_selection_of_sklearn():
     X = rows_at([1, 2, 3, 4, 5, 6] * 6).assign(city="Rome")
     y = np.arange(len(X)) % 2
     model = make_pipeline(RFMFeatures(), HistGradientBoostingClassifier(max_iter=2))
     options = {"train_window": 3, "holdout_customers": 0.3, "random_state": 0}
     cv = CutoffSplit(2, horizon=1, **options)
-    scores = cross_validate(model, X, y, cv=cv, n_jobs=n_jobs)
+    scores = cross_validate(model, X, y, cv=cv)
     assert len(scores["test_score"]) == 2
     grid = {"rfmfeatures__dialect": ["marketing", "btyd"]}
-    search = GridSearchCV(model, grid, cv=cv, n_jobs=n_jobs).fit(X, y)
+    search = GridSearchCV(model, grid, cv=cv).fit(X, y)
     assert search.n_splits_ == 2
     assert clone(search).cv.horizon == 1
 
