@@ -23,7 +23,7 @@ from sklearn_seqcrm._recurrent.objectives._numbers import (
     SquaredError,
 )
 from sklearn_seqcrm._recurrent.objectives._objective import Objective, is_multioutput
-from sklearn_seqcrm._recurrent.objectives._onnx_graph import OPSET, Graph
+from sklearn_seqcrm._recurrent.objectives._onnx_graph import OPSET, Graph, GraphTensor
 from sklearn_seqcrm._recurrent.objectives._quantiles import Quantiles, check_quantiles
 from sklearn_seqcrm._recurrent.objectives._survival_curve import (
     SurvivalCurve,
@@ -59,6 +59,7 @@ __all__ = [
     "Exposure",
     "Gamma",
     "Graph",
+    "GraphTensor",
     "Hazards",
     "Labels",
     "Number",

@@ -262,6 +262,9 @@ class GraphTensor(np.lib.mixins.NDArrayOperatorsMixin):
 
     def __getitem__(self, key: Any) -> GraphTensor:
         """Return slices, single positions and new axes; rows stay all of them."""
+        if isinstance(key, GraphTensor):  # rows to gather, as embeddings do
+            shape = *key.shape, *self.shape
+            return self._new("Gather", key.name, shape=shape, axis=0)
         key = key if isinstance(key, tuple) else (key,)
         if Ellipsis not in key:
             key = (*key, Ellipsis)
@@ -349,7 +352,9 @@ def refuse_infinite(values: Any, single: np.ndarray) -> None:
 
 def _where(condition: GraphTensor, first: Any, second: Any) -> GraphTensor:
     names = [condition._in_graph(one) for one in (first, second)]
-    return condition._new("Where", *names, shape=condition.shape)
+    shapes = [getattr(one, "shape", ()) for one in (condition, first, second)]
+    shape = np.broadcast_shapes(*shapes)
+    return condition._new("Where", *names, shape=shape)
 
 
 def _concatenate(tensors: Sequence[GraphTensor], axis: int) -> GraphTensor:
@@ -399,10 +404,12 @@ _OPERATORS: dict[Any, str] = {
     np.maximum: "Max",
     np.minimum: "Min",
     np.less: "Less",
+    np.greater: "Greater",
     expit: "Sigmoid",
 }
 # Functions for which ONNX has no operator, by other functions of NumPy.
 _COMPOSED: dict[Any, Callable[..., Any]] = {
+    (np.exp2, "__call__"): lambda x: np.exp(np.log(2) * x),
     (np.expm1, "__call__"): _expm1,
     (np.log1p, "__call__"): lambda x: np.log(1 + x),
     (np.square, "__call__"): lambda x: x * x,

@@ -2,7 +2,10 @@
 
 Each row has a sequence of its own, (N, T). Layers are the standard operators of ONNX,
 which run faster than a loop over steps. The step graph has no code of its own: it runs
-`StepReader` and `StepHead` on symbolic arrays.
+`StepReader` and `StepHead` on tensors of the graph.
+
+`GraphTensor` infers shapes, with one row for any number of rows. The number of steps is
+another unknown axis: its size in shapes is `STEPS`, which is used for nothing else.
 """
 
 from __future__ import annotations
@@ -30,7 +33,9 @@ from sklearn_seqcrm._recurrent.network import (
     WeightedPooling,
     order_poolings,
 )
-from sklearn_seqcrm.serving._onnx._symbolic import SymbolicArray
+from sklearn_seqcrm._recurrent.objectives import Graph, GraphTensor
+
+STEPS = 7919
 
 
 class _Operator(NamedTuple):
@@ -58,13 +63,18 @@ def refuse_not_exportable(reader: HistoryReader) -> None:
             )
 
 
+def constant(graph: Graph, values: np.ndarray) -> GraphTensor:
+    """Return a constant of the graph, such as embeddings that codes then index."""
+    return GraphTensor(graph, graph.constant(values), values.shape[1:])
+
+
 def embed(reader: HistoryReader, values: Array, codes: Array | None) -> Array:
     """Concatenate channels (N, T, F) and embeddings of codes (N, T, C): (N, T, D)."""
     parts = [values]
     for i, embedding in enumerate(reader.embeddings):
         assert codes is not None
-        vectors = values.graph.constant(embedding.weight.detach().numpy())
-        parts.append(SymbolicArray(values.graph, vectors)[codes[..., i]])
+        vectors = constant(values.graph, embedding.weight.detach().numpy())
+        parts.append(vectors[codes[..., i]])
     return np.concatenate(parts, axis=-1)
 
 
@@ -75,32 +85,35 @@ def run_layers(reader: HistoryReader, steps: Array, lengths: Array) -> Array:
     ----------
     reader : HistoryReader
         A trained reader.
-    steps : SymbolicArray of shape (N, T, D)
+    steps : GraphTensor of shape (N, T, D)
         Embedded events.
-    lengths : SymbolicArray of shape (N,), int32
+    lengths : GraphTensor of shape (N,), int32
         Number of events, 1 at least.
 
     Returns
     -------
-    SymbolicArray of shape (N, T, H')
+    GraphTensor of shape (N, T, H')
         Outputs of the last layer.
     """
     operator, graph = _OPERATORS[reader.cell], steps.graph
-    steps = steps.swap_axes()  # (T, N, D), as the operators take them
+    outputs = steps.swapaxes(0, 1).name  # (T, N, D), as the operators take them
     for directions in reader.layers:
         weights = [_weights_of(one, operator.gates) for one in directions]
         inputs = [graph.constant(np.stack(each)) for each in zip(*weights, strict=True)]
-        outputs = steps.add(
+        outputs = graph.add(
             operator.name,
+            outputs,
             *inputs,
             lengths.name,
             hidden_size=reader.hidden_size,
             direction="forward" if len(directions) == 1 else "bidirectional",
             **operator.attributes,
         )  # (T, directions, N, H)
-        outputs = outputs.add("Transpose", perm=[0, 2, 1, 3])
-        steps = outputs.add("Reshape", graph.integers(0, 0, -1))  # (T, N, H')
-    return steps.swap_axes()
+        outputs = graph.add("Transpose", outputs, perm=[0, 2, 1, 3])
+        outputs = graph.add("Reshape", outputs, graph.integers(0, 0, -1))  # (T, N, H')
+    outputs = graph.add("Transpose", outputs, perm=[1, 0, 2])
+    size = reader.hidden_size * len(reader.layers[-1])
+    return GraphTensor(graph, outputs, (STEPS, size))
 
 
 def _weights_of(layer: Any, gates: tuple[int, ...]) -> list[np.ndarray]:
@@ -124,13 +137,13 @@ class PaddedOutputs(NamedTuple):
 
     Parameters
     ----------
-    outputs : SymbolicArray of shape (N, T, H)
+    outputs : GraphTensor of shape (N, T, H)
         Outputs of the reader.
-    is_seen, is_last : SymbolicArray of shape (N, T), bool
+    is_seen, is_last : GraphTensor of shape (N, T), bool
         Whether a step is an event, and the last one.
-    is_filled : SymbolicArray of shape (N, 1), bool
+    is_filled : GraphTensor of shape (N, 1), bool
         Whether there is any event.
-    ages : SymbolicArray of shape (N, T)
+    ages : GraphTensor of shape (N, T)
         Age of each event in typical interarrival times; any number in padding.
     """
 
@@ -145,12 +158,16 @@ class PaddedOutputs(NamedTuple):
         """Compare steps with the lengths of shape (N,), int64."""
         graph = outputs.graph
         zero, one = (graph.constant(i, "int64") for i in (0, 1))
-        n_steps = outputs.add("Shape", start=1, end=2).add("Squeeze").name
-        steps = SymbolicArray(graph, graph.add("Range", zero, n_steps, one))  # (T,)
-        ends = lengths[..., None]  # (N, 1)
-        is_last = steps.add("Equal", ends.add("Sub", one).name)
-        is_filled = ends.add("Greater", zero)
-        return cls(outputs, steps < ends, is_last, is_filled, ages)
+        n_steps = graph.add("Shape", outputs.name, start=1, end=2)
+        steps = graph.add("Range", zero, graph.add("Squeeze", n_steps), one)  # (T,)
+        ends = graph.add("Unsqueeze", lengths.name, graph.integers(1))  # (N, 1)
+        last = graph.add("Sub", ends, one)
+        is_seen, is_last = (
+            GraphTensor(graph, graph.add(operator, steps, other), (STEPS,))
+            for operator, other in (("Less", ends), ("Equal", last))
+        )
+        is_filled = GraphTensor(graph, graph.add("Greater", ends, zero), (1,))
+        return cls(outputs, is_seen, is_last, is_filled, ages)
 
 
 def pool(reader: HistoryReader, rows: PaddedOutputs) -> Array:
@@ -161,21 +178,31 @@ def pool(reader: HistoryReader, rows: PaddedOutputs) -> Array:
         found = _POOLINGS[type(poolings[i])](poolings[i], rows)
         if isinstance(poolings[i], WeightedPooling):  # (N, P, T)
             found = _weighted_mean(found, rows)  # (N, P, H)
-        pooled.append(found.flatten())
+        pooled.append(flatten(found))
     return np.concatenate(pooled, axis=1)
 
 
 def _weighted_mean(weights: Array, rows: PaddedOutputs) -> Array:
-    shares = weights / np.maximum(weights.sum(axis=2), 1.0)
+    shares = weights / np.maximum(weights.sum(axis=2, keepdims=True), 1.0)
     return shares @ rows.outputs
 
 
+def flatten(pooled: Array) -> Array:
+    """Return (N, P, H) as (N, P * H)."""
+    return pooled.reshape(-1, int(np.prod(pooled.shape)))
+
+
+def _as_floats(condition: Array) -> Array:
+    """Return booleans as 0 and 1 in float32."""
+    return np.where(condition, 1.0, 0.0)
+
+
 def _last(pooling: Pooling, rows: PaddedOutputs) -> Array:
-    return rows.is_last.as_floats()[..., None, :]
+    return _as_floats(rows.is_last)[..., None, :]
 
 
 def _mean(pooling: Pooling, rows: PaddedOutputs) -> Array:
-    return rows.is_seen.as_floats()[..., None, :]
+    return _as_floats(rows.is_seen)[..., None, :]
 
 
 def _decay(pooling: Decay, rows: PaddedOutputs) -> Array:
@@ -187,22 +214,26 @@ def _attention(pooling: Attention, rows: PaddedOutputs) -> Array:
     score = Affine.of(pooling.score)(rows.outputs)[..., 0]  # (N, T)
     score = np.where(rows.is_seen, score, LOWEST)
     # Relative to the largest one. Of a row without events all are the largest.
-    weights = np.exp(score - score.max(axis=1)) * rows.is_seen.as_floats()
+    weights = np.exp(score - score.max(axis=1, keepdims=True)) * _as_floats(
+        rows.is_seen
+    )
     return weights[..., None, :]
 
 
 def _max(pooling: Pooling, rows: PaddedOutputs) -> Array:
     outputs = np.where(rows.is_seen[..., None], rows.outputs, LOWEST)
-    return np.where(rows.is_filled[..., None], outputs.max(axis=1), 0.0)  # (N, 1, H)
+    return np.where(
+        rows.is_filled[..., None], outputs.max(axis=1, keepdims=True), 0.0
+    )  # (N, 1, H)
 
 
 def _both_ends(pooling: Pooling, rows: PaddedOutputs) -> Array:
     # Each direction where it has run over all events: the forward one at the last
     # event, the backward one at the first.
     at_last = _weighted_mean(_last(pooling, rows), rows)  # (N, 1, 2 H)
-    at_first = rows.outputs[..., :1, :] * rows.is_filled.as_floats()[..., None]
-    forward, backward = at_last.split(2), at_first.split(2)
-    return np.concatenate([forward[0], backward[1]], axis=2)
+    at_first = rows.outputs[..., :1, :] * _as_floats(rows.is_filled)[..., None]
+    half = rows.outputs.shape[-1] // 2
+    return np.concatenate([at_last[..., :half], at_first[..., half:]], axis=2)
 
 
 # Weights (N, P, T) of a weighted pooling, and the vectors (N, P, H) of another.

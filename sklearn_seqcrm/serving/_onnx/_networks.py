@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -15,15 +16,17 @@ from sklearn_seqcrm._recurrent.network import (
     StepHead,
     StepReader,
 )
-from sklearn_seqcrm._recurrent.objectives import Exposure, Graph
+from sklearn_seqcrm._recurrent.objectives import Exposure, Graph, GraphTensor
 from sklearn_seqcrm.serving._onnx._layers import (
+    STEPS,
     PaddedOutputs,
+    constant,
     embed,
+    flatten,
     pool,
     refuse_not_exportable,
     run_layers,
 )
-from sklearn_seqcrm.serving._onnx._symbolic import SymbolicArray
 
 
 class Sizes(NamedTuple):
@@ -84,7 +87,8 @@ def outputs_of_padded(
         values = inputs[..., :n_channels]
         ages = np.exp(inputs[..., n_channels]) - 1.0  # (N, T)
         # An operator may refuse sequences without events; the poolings leave them out.
-        least = lengths.add("Max", graph.constant(1, "int64")).add("Cast", to=6)
+        least = graph.add("Max", lengths.name, graph.constant(1, "int64"))
+        least = GraphTensor(graph, graph.add("Cast", least, to=6), ())  # int32
         for network, own in zip(networks, pooled, strict=True):
             reader = network.readers[i]
             outputs = run_layers(reader, embed(reader, values, codes), least)
@@ -101,10 +105,6 @@ def outputs_of_step(
     among its outputs is the state after it. Packed states (see `RecurrentState`) of all
     networks lie one after the other: ``vectors`` (N, V, H) and ``weights`` (N, W).
     """
-
-    def constant(values: np.ndarray) -> Array:
-        return SymbolicArray(graph, graph.constant(values))
-
     pooled: list[list[Array]] = [[] for _ in networks]
     starts = []
     for i, prefix in enumerate(sizes.prefixes):
@@ -115,7 +115,9 @@ def outputs_of_step(
             _input(graph, f"{prefix}{key}", "float32", ["n"]) for key in ("gap", "age")
         )
         event = _input(graph, f"{prefix}event", "bool", ["n"])
-        readers = [StepReader(one.readers[i], constant) for one in networks]
+        readers = [
+            StepReader(one.readers[i], partial(constant, graph)) for one in networks
+        ]
         packed = zip(*(reader.start.pack() for reader in readers), strict=True)
         # JSON has no infinities.
         start = [np.maximum(np.concatenate(each), LOWEST) for each in packed]
@@ -136,7 +138,7 @@ def outputs_of_step(
                 np.where(event[..., None, None], now[0], was[0]),
                 np.where(event[..., None], now[1], was[1]),
             )
-            own.append(reader.read(reader.start.unpack(*kept), age).flatten())
+            own.append(flatten(reader.read(reader.start.unpack(*kept), age)))
             after.append(kept)
         all_after: list[Array] = [
             np.concatenate(each, axis=1) for each in zip(*after, strict=True)
@@ -171,15 +173,15 @@ def _outputs(
 def _with_offset(static: Array, sizes: Sizes) -> tuple[Array, Array]:
     """Return the other statics, and the log of the exposure over its mean, (N, 1)."""
     assert sizes.exposure is not None
-    column, integers = sizes.exposure.column, static.graph.integers
-    others = np.delete(np.arange(sizes.n_static), column)
-    exposure = static.add("Gather", integers(column), axis=1)
-    offset = np.log(exposure) - sizes.exposure.mean
-    return static.add("Gather", integers(*others), axis=1), offset
+    column = sizes.exposure.column
+    others = [static[:, :column], static[:, column + 1 :]]
+    offset = np.log(static[:, column : column + 1]) - sizes.exposure.mean
+    return np.concatenate(others, axis=1), offset
 
 
 def _input(graph: Graph, name: str, dtype: str, shape: Sequence[str | int]) -> Array:
-    return SymbolicArray(graph, graph.input(name, dtype, shape))
+    sizes = [STEPS if isinstance(one, str) else one for one in shape[1:]]
+    return GraphTensor(graph, graph.input(name, dtype, shape), sizes)
 
 
 def _codes_of(
