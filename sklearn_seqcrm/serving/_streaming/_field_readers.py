@@ -175,28 +175,25 @@ class LevelReader(FieldReader):
 
     _has_levels = True
 
-    def __init__(self, name: str, schema: FieldSchema, field: Any) -> None:
-        super().__init__(name, schema, field)
-        levels = field.levels if len(field.levels) else field.rare
-        self._of = kind_of_ids(levels) if len(levels) else "text"
-
     @property
     def takes(self) -> str:
-        return "text" if self._of == "text" else f"{self._of}s"
+        levels = self._schema.levels
+        return "text" if levels == "text" else f"{levels}s"
 
     def _read(self, value: Any) -> Any:
         # Fast paths for text and integers; `exact_ids` is made for whole columns.
-        if type(value) is str and self._of == "text":
+        wanted = self._schema.levels
+        if type(value) is str and wanted == "text":
             refuse_surrogates(value, f"Field {self._name!r}")
             return value
-        if self._of == "number":
+        if wanted == "number":
             if type(value) is int:
                 return value
             if type(value) is float and value.is_integer() and abs(value) < _EXACT:
                 return int(value)
         what = f"values in field {self._name!r}"
         found = exact_ids(pd.Index([value], dtype=object), what)
-        if kind_of_ids(found) != self._of:
+        if kind_of_ids(found) != wanted:
             raise self._other_type(f"has the value {_short(value)}")
         return found.tolist()[0]
 

@@ -11,10 +11,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
+from sklearn_seqcrm._encoding import EventEncoder, Vocabulary
+from sklearn_seqcrm._store import Column, FieldSchema
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import LSTMClassifier
 from sklearn_seqcrm.preprocessing import make_history_pipeline
 from sklearn_seqcrm.serving import StreamingScorer
+from sklearn_seqcrm.serving._streaming._field_readers import reader_of
 
 N = 12
 DAY = pd.Timestamp("2024-01-01")
@@ -236,6 +239,15 @@ def test_bad_values_are_refused_alone_and_in_tables(field, value, error, message
         with pytest.raises(error, match=message):
             read()
     assert_allclose(state_of(scorer), before, rtol=0)
+
+
+def test_levels_that_no_training_row_saw_have_the_type_of_the_log():
+    schema = {"code": FieldSchema.of(Column(np.zeros(1, "int32"), pd.Index([3])))}
+    unseen = {"code": Vocabulary(pd.Index([]), pd.Index([]))}
+    reader = reader_of(EventEncoder(None, schema, unseen, *[None] * 3), "code")
+    assert reader.read(5) == 5
+    with pytest.raises(TypeError, match="takes numbers"):
+        reader.read("x")
 
 
 def test_a_lacking_field_is_refused_alone_and_in_lists():
