@@ -87,18 +87,18 @@ def decayed_sums(
     for number, some in cuts.in_portions():
         begin, end = cuts.begin[some], cuts.end[some]
         sums[some] = events.sums(begin, end)
-        _hand_on(sums[some], events, end - 1, number)
+        _add_previous_cuts(sums[some], events, end - 1, number)
 
-    def read(row: np.ndarray, cut: np.ndarray) -> np.ndarray:
+    def decayed_to_row(row: np.ndarray, cut: np.ndarray) -> np.ndarray:
         return events.decay(rows.cutoff[row], cuts.end[cut] - 1) * sums[cut]
 
     for some in blocks(len(cuts.rows), _WIDTH):
-        result[cuts.rows[some]] += read(cuts.rows[some], cuts.of_stop[some])
+        result[cuts.rows[some]] += decayed_to_row(cuts.rows[some], cuts.of_stop[some])
     # The sum at the stop of a row contains the events before its start: subtract them,
     # decayed to the same cutoff.
     for some in blocks(len(cuts.late), _WIDTH):
         row = cuts.late[some]
-        before = read(row, cuts.of_start[some])
+        before = decayed_to_row(row, cuts.of_start[some])
         left = result[row] - before
         result[row] = left
         if any_size:
@@ -217,7 +217,7 @@ class _Cuts:
             yield self._number[one:following], slice(offsets[one], offsets[following])
 
 
-def _hand_on(
+def _add_previous_cuts(
     sums: np.ndarray, events: _Events, last: np.ndarray, number: np.ndarray
 ) -> None:
     """Add to the sum at each cut the decayed sum at the customer's cut before.

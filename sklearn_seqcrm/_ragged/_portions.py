@@ -62,7 +62,7 @@ class Chunks:
     --------
     >>> import numpy as np
     >>> chunks = Chunks(np.array([0, 40]))
-    >>> spend = chunks.extended(np.ones(40), np.add)
+    >>> spend = chunks.of_pieces(np.ones(40), np.add)
     >>> index, _ = chunks.pieces(np.array([0]), np.array([15]), np.array([35]))
     >>> spend[index]
     array([ 1., 16.,  1.,  1.,  1.])
@@ -85,7 +85,7 @@ class Chunks:
             )
             self.n_pieces = int(ends[-1])
 
-    def extended(self, values: np.ndarray, join: np.ufunc) -> np.ndarray:
+    def of_pieces(self, values: np.ndarray, join: np.ufunc) -> np.ndarray:
         """Return the values of all pieces: those of the events, then of the chunks.
 
         Parameters

@@ -81,7 +81,24 @@ def ranges(start: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def inverse_permutation(order: np.ndarray) -> np.ndarray:
-    """Return the new position of each element that `order` moves, shape (n,)."""
+    """Return the new position of each element that `order` moves.
+
+    Parameters
+    ----------
+    order : ndarray of shape (n,), int
+        Element ``order[i]`` moves to position ``i``.
+
+    Returns
+    -------
+    ndarray of shape (n,), int
+        Positions, in the dtype of `order`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> inverse_permutation(np.array([2, 0, 1]))
+    array([1, 2, 0])
+    """
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
     return place

@@ -274,7 +274,7 @@ class Bands:
             apart *= apart
             low = high = totals
         else:
-            apart = _apart(totals, numbers.count[index], mean)
+            apart = _squares(totals, numbers.count[index], mean)
             apart += numbers.squares[index]
             low, high = numbers.low[index], numbers.high[index]
         of_pieces = ((np.add, apart), (np.minimum, low), (np.maximum, high))
@@ -307,20 +307,20 @@ class Numbers:
         self.n_before = np.append(0, np.cumsum(recorded))
         numbers = np.where(recorded, values, 0.0)
         self.is_plain = not chunks.sizes and bool(recorded.all())
-        self.total = chunks.extended(numbers, np.add)
+        self.total = chunks.of_pieces(numbers, np.add)
         if self.is_plain:
             return
-        self.count = chunks.extended(recorded.astype("float64"), np.add)
-        self.low = chunks.extended(np.where(recorded, numbers, np.inf), np.minimum)
-        self.high = chunks.extended(np.where(recorded, numbers, -np.inf), np.maximum)
+        self.count = chunks.of_pieces(recorded.astype("float64"), np.add)
+        self.low = chunks.of_pieces(np.where(recorded, numbers, np.inf), np.minimum)
+        self.high = chunks.of_pieces(np.where(recorded, numbers, -np.inf), np.maximum)
         self.squares = np.zeros(chunks.n_pieces)
         for own, parts in chunks.sizes:
             mean = self.total[own] / np.maximum(self.count[own], 1)  # (n_chunks,)
-            apart = _apart(self.total[parts], self.count[parts], mean[:, None])
+            apart = _squares(self.total[parts], self.count[parts], mean[:, None])
             self.squares[own] = (self.squares[parts] + apart).sum(axis=1)
 
 
-def _apart(total: np.ndarray, count: np.ndarray, mean: np.ndarray) -> np.ndarray:
+def _squares(total: np.ndarray, count: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """Return ``count * (total / count - mean)^2``, zero for an empty piece."""
     apart = total - count * mean
     # Divided before it is squared: the square of a long chunk's could overflow.

@@ -98,7 +98,7 @@ def exact_ids(ids: pd.Index, what: str) -> pd.Index:
     if isinstance(ids.dtype, pd.ArrowDtype):
         ids = pd.Index(ids.to_numpy(dtype=object), dtype=object)
     if ids.dtype == object:
-        ids = _unboxed(ids, what)
+        ids = _from_objects(ids, what)
     if isinstance(ids.dtype, pd.DatetimeTZDtype):
         return ids.tz_convert("UTC")  # type: ignore[attr-defined]
     if is_bool_dtype(ids.dtype):
@@ -170,9 +170,10 @@ def refuse_other_kind(ids: pd.Index, known: pd.Index, what: str, whose: str) -> 
         return
     types = kind_of_ids(ids), kind_of_ids(known)
     if types[0] != types[1]:
+        advice = _conversion_advice(*types)
         raise TypeError(
             f"{what} are of the type {_name_of_dtype(ids)}, but {whose} of the type "
-            f"{_name_of_dtype(known)}, so that none would be found; {_way_out(*types)}."
+            f"{_name_of_dtype(known)}, so that none would be found; {advice}."
         )
 
 
@@ -258,7 +259,7 @@ def join_ids(parts: Mapping[str, pd.Index], what: str) -> pd.Index:
         dtypes = {name: _name_of_dtype(ids) for name, ids in filled.items()}
         raise TypeError(
             f"The {what} have the types {dtypes}, so that none would be found in both; "
-            f"{_way_out(other, types[0])}."
+            f"{_conversion_advice(other, types[0])}."
         )
     first, *others = filled.values()
     if types[0] == "number" and any(ids.dtype != first.dtype for ids in others):
@@ -268,7 +269,7 @@ def join_ids(parts: Mapping[str, pd.Index], what: str) -> pd.Index:
     return first.append(others)
 
 
-def _way_out(given: str, wanted: str) -> str:
+def _conversion_advice(given: str, wanted: str) -> str:
     """Return advice on how to convert ids of one type to another."""
     if (given, wanted) in _WAYS:
         return f"cast them: {_WAYS[given, wanted]}"
@@ -277,12 +278,12 @@ def _way_out(given: str, wanted: str) -> str:
     return "cast one of them with astype"
 
 
-def _unboxed(ids: pd.Index, what: str) -> pd.Index:
+def _from_objects(ids: pd.Index, what: str) -> pd.Index:
     """Convert ids that are Python objects, as database drivers return them."""
     if ids.inferred_type in _NUMBERS_OR_MIXED:
         types = {type(value) for value in ids}
         if all(_is_number(one) for one in types):
-            return _unboxed_numbers(ids, types, what)
+            return _from_number_objects(ids, types, what)
         if len(types) > 1:
             names = ", ".join(sorted(one.__name__ for one in types))
             raise TypeError(
@@ -300,7 +301,7 @@ def _is_number(one: type) -> bool:
     return issubclass(one, Real | Decimal) and one is not bool
 
 
-def _unboxed_numbers(ids: pd.Index, types: set[type], what: str) -> pd.Index:
+def _from_number_objects(ids: pd.Index, types: set[type], what: str) -> pd.Index:
     """Convert numbers to a dtype of NumPy; keep objects if none holds all exactly."""
     if types == {float}:
         return pd.Index(ids.to_numpy(dtype="float64"))

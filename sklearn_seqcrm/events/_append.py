@@ -107,7 +107,7 @@ def _of_each_kind(
     parts = {}
     for name, table in more.items():
         what = f"more[{name!r}]"
-        source = _opened(table, log, what)
+        source = _log_or_table(table, log, what)
         if name not in kinds.fields:
             _refuse_new(name, kinds, new_kinds)
             own = [f for f in _fields_of(source, log) if f != kinds.field]
@@ -126,7 +126,7 @@ def _of_one_table(
     log: Any, kinds: Kinds | None, more: Any, new_kinds: bool
 ) -> tuple[dict[str, Events], Kinds | None]:
     """Read one table of any kinds; blank the fields that a kind does not have."""
-    source = _opened(more, log, "more")
+    source = _log_or_table(more, log, "more")
     if kinds is None:
         part = _read_part(log, source, log.fields, "more")
         return ({} if part is None else {"more": part}), None
@@ -163,7 +163,7 @@ def _of_one_table(
     return {"more": Events(part.timeline, _blanked(part.columns, kinds))}, kinds
 
 
-def _opened(table: Any, log: Any, what: str) -> Any:
+def _log_or_table(table: Any, log: Any, what: str) -> Any:
     """Return a log as it is, and anything else as a table."""
     if isinstance(table, RawLog) and not isinstance(table, type(log)):
         raise TypeError(

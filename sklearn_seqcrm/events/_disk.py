@@ -465,7 +465,7 @@ def open_log(
     with _LOCK:
         log = _OPEN.get(known)
         if log is None:
-            log = _OPEN[known] = _opened(cls, folder, note)
+            log = _OPEN[known] = _build_log(cls, folder, note)
     return log
 
 
@@ -519,7 +519,7 @@ def _check_files(
             raise _WRITER.damaged(f"The log in {path}", why)
 
 
-def _opened(cls: Any, folder: Path, note: dict[str, Any]) -> Any:
+def _build_log(cls: Any, folder: Path, note: dict[str, Any]) -> Any:
     """Build a log from the files of a folder that were compared with the note."""
     of_clock = get_entry(note, "clock", dict, folder)
     try:

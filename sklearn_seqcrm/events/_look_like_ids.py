@@ -76,7 +76,7 @@ def look_like_ids(values: np.ndarray) -> bool:
 
     Equal values of consecutive events count once: all lines of a receipt have its id.
     """
-    verdicts = (_verdict(_some(values, size)) for size in _SAMPLES)
+    verdicts = (_verdict(_sample(values, size)) for size in _SAMPLES)
     return next((verdict for verdict in verdicts if verdict is not None), False)
 
 
@@ -108,15 +108,15 @@ def _verdict(values: np.ndarray) -> bool | None:
 
 def _may_have_been_integers(values: np.ndarray) -> bool:
     """Tell whether floats are whole numbers that missing values turned into floats."""
-    few = _some(values, _SAMPLES[0])
+    few = _sample(values, _SAMPLES[0])
     if not _are_whole(few[~np.isnan(few)]):
         return False
-    return bool(np.isnan(_some(values, _SAMPLES[1])).any())
+    return bool(np.isnan(_sample(values, _SAMPLES[1])).any())
 
 
 def _are_beyond_floats(values: np.ndarray) -> bool:
     """Tell whether there are whole numbers beyond 2**53: no quantity is so exact."""
-    values = _some(values, _SAMPLES[0])
+    values = _sample(values, _SAMPLES[0])
     large = np.abs(values) > 2**53
     return bool(large.any()) and _are_whole(values[large])
 
@@ -125,7 +125,7 @@ def _are_whole(values: np.ndarray) -> bool:
     return bool((np.isfinite(values) & (values == np.floor(values))).all())
 
 
-def _some(values: np.ndarray, size: int) -> np.ndarray:
+def _sample(values: np.ndarray, size: int) -> np.ndarray:
     """Return all values of a small log, 16 stretches of a large one."""
     if len(values) <= size:
         return values

@@ -46,7 +46,7 @@ class Moments(NamedTuple):
         return self.keep(keep)
 
 
-class Known(NamedTuple):
+class MinimalHistory(NamedTuple):
     """Minimal history of a customer at a cutoff.
 
     Parameters
@@ -61,7 +61,7 @@ class Known(NamedTuple):
     active_within: float | None
 
     @classmethod
-    def of(cls, clock: Clock, min_events: Any, active_within: Any) -> Known:
+    def of(cls, clock: Clock, min_events: Any, active_within: Any) -> MinimalHistory:
         """Validate and convert the parameters of a user."""
         is_whole = isinstance(min_events, int | np.integer)
         if not is_whole or isinstance(min_events, bool) or min_events < 0:
@@ -84,14 +84,16 @@ class Known(NamedTuple):
         return moments if keep.all() else moments.keep(keep)
 
 
-def bounds(clock: Clock, start: Any, end: Any) -> tuple[Any, Any]:
+def parse_bounds(clock: Clock, start: Any, end: Any) -> tuple[Any, Any]:
     """Return the first and the last moment in ticks, None for no bound."""
     first = None if start is None else clock.read(start, "start")[0]
     last = None if end is None else clock.read(end, "end", up=False)[0]
     return first, last
 
 
-def at_fixed(timeline: Timeline, cutoffs: np.ndarray, known: Known) -> Moments:
+def moments_at_cutoffs(
+    timeline: Timeline, cutoffs: np.ndarray, known: MinimalHistory
+) -> Moments:
     """Return all customers at each cutoff, sorted by cutoff, then customer.
 
     Parameters
@@ -100,7 +102,7 @@ def at_fixed(timeline: Timeline, cutoffs: np.ndarray, known: Known) -> Moments:
         Events.
     cutoffs : ndarray of shape (n_cutoffs,)
         Ascending cutoffs.
-    known : Known
+    known : MinimalHistory
         Filter of the customers. It is applied at each cutoff separately, so that
         customers who are left out take no memory.
     """
@@ -121,7 +123,7 @@ def at_fixed(timeline: Timeline, cutoffs: np.ndarray, known: Known) -> Moments:
     return Moments(*joined)
 
 
-def at_events(timeline: Timeline, chosen: np.ndarray | None) -> Moments:
+def moments_before_events(timeline: Timeline, chosen: np.ndarray | None) -> Moments:
     """Return each customer right before each event, sorted by customer, then time.
 
     Parameters
@@ -142,7 +144,9 @@ def at_events(timeline: Timeline, chosen: np.ndarray | None) -> Moments:
     return Moments(codes, timeline.times[stop], stop)
 
 
-def at_random(timeline: Timeline, random_state: Any, start: Any, end: Any) -> Moments:
+def random_moments(
+    timeline: Timeline, random_state: Any, start: Any, end: Any
+) -> Moments:
     """Draw one moment after the first event of each customer, uniformly.
 
     Parameters
@@ -175,7 +179,7 @@ def at_random(timeline: Timeline, random_state: Any, start: Any, end: Any) -> Mo
     return Moments(codes, cutoff, timeline.positions(codes, cutoff))
 
 
-def regular(timeline: Timeline, step: Any, start: Any, end: Any) -> np.ndarray:
+def regular_cutoffs(timeline: Timeline, step: Any, start: Any, end: Any) -> np.ndarray:
     """Return cutoffs at equal distances.
 
     Parameters
@@ -237,7 +241,7 @@ def calendar_step(step: Any) -> str | None:
     return None if isinstance(offset, fixed) else offset.freqstr
 
 
-def listed(timeline: Timeline, cutoffs: Any) -> np.ndarray:
+def parse_cutoffs(timeline: Timeline, cutoffs: Any) -> np.ndarray:
     """Convert a list of cutoffs of a user; ascending, without repeats."""
     if cutoffs is None:
         raise ValueError("cutoffs is None; snapshots_every makes regular ones.")

@@ -215,7 +215,7 @@ def read_column(
         return Column(read_vectors(column, name, what))
     if column.dtype == nw.Decimal:
         column = column.cast(nw.Float64)
-    series = _unboxed(to_series(column))
+    series = _from_objects(to_series(column))
     values = scalar_values(series)
     if values is not None:
         return Column(values)
@@ -227,7 +227,7 @@ def read_column(
     return Column(*factorize(series, name, what))
 
 
-def _unboxed(series: pd.Series) -> pd.Series:
+def _from_objects(series: pd.Series) -> pd.Series:
     """Convert numbers and dates that are objects, as database drivers return them."""
     if series.dtype != object:
         return series

@@ -15,14 +15,14 @@ from sklearn_seqcrm.events._cut import (
     refuse_equal_names,
 )
 from sklearn_seqcrm.events._moments import (
-    Known,
+    MinimalHistory,
     Moments,
-    at_events,
-    at_fixed,
-    at_random,
-    bounds,
-    listed,
-    regular,
+    moments_at_cutoffs,
+    moments_before_events,
+    parse_bounds,
+    parse_cutoffs,
+    random_moments,
+    regular_cutoffs,
 )
 
 
@@ -159,8 +159,9 @@ class ViewableLog(RawLog):
         1   a      10  2 events 1..9
         """
         refuse_equal_names(self, name)
-        known = Known.of(self._timeline.clock, min_events, active_within)
-        moments = at_fixed(self._timeline, listed(self._timeline, cutoffs), known)
+        known = MinimalHistory.of(self._timeline.clock, min_events, active_within)
+        ticks = parse_cutoffs(self._timeline, cutoffs)
+        moments = moments_at_cutoffs(self._timeline, ticks, known)
         return self._rows_at(moments, lookback, name)
 
     def snapshots_every(
@@ -216,10 +217,10 @@ class ViewableLog(RawLog):
         [5, 9]
         """
         refuse_equal_names(self, name)
-        known = Known.of(self._timeline.clock, min_events, active_within)
-        first, last = bounds(self._timeline.clock, start, end)
-        cutoffs = regular(self._timeline, step, first, last)
-        moments = at_fixed(self._timeline, cutoffs, known)
+        known = MinimalHistory.of(self._timeline.clock, min_events, active_within)
+        first, last = parse_bounds(self._timeline.clock, start, end)
+        cutoffs = regular_cutoffs(self._timeline, step, first, last)
+        moments = moments_at_cutoffs(self._timeline, cutoffs, known)
         return self._rows_at(moments, lookback, name)
 
     def snapshots_before_events(
@@ -275,12 +276,12 @@ class ViewableLog(RawLog):
         [1, 9, 12]
         """
         refuse_equal_names(self, name)
-        known = Known.of(self._timeline.clock, min_events, active_within)
+        known = MinimalHistory.of(self._timeline.clock, min_events, active_within)
         chosen = None
         if kinds is not None:
             chosen = events_of_kinds(self.column(kind_field), kinds, kind_field)
-        first, last = bounds(self._timeline.clock, start, end)
-        moments = at_events(self._timeline, chosen).within(first, last)
+        first, last = parse_bounds(self._timeline.clock, start, end)
+        moments = moments_before_events(self._timeline, chosen).within(first, last)
         moments = known.among(moments, self._timeline)
         return self._rows_at(moments, lookback, name)
 
@@ -334,9 +335,9 @@ class ViewableLog(RawLog):
         [True, True]
         """
         refuse_equal_names(self, name)
-        known = Known.of(self._timeline.clock, min_events, active_within)
-        first, last = bounds(self._timeline.clock, start, end)
-        moments = at_random(self._timeline, random_state, first, last)
+        known = MinimalHistory.of(self._timeline.clock, min_events, active_within)
+        first, last = parse_bounds(self._timeline.clock, start, end)
+        moments = random_moments(self._timeline, random_state, first, last)
         moments = known.among(moments, self._timeline)
         return self._rows_at(moments, lookback, name)
 
