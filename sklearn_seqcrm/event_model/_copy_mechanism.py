@@ -44,8 +44,8 @@ from sklearn_seqcrm._ragged import ranges
 from sklearn_seqcrm._recurrent.data import HistorySource
 from sklearn_seqcrm.event_model._distributions import (
     PathDraws,
+    draw_categorical,
     draw_logits,
-    draw_weights,
     new_output,
     pick,
 )
@@ -184,7 +184,7 @@ class CopyMechanism(nn.Module):
     ) -> torch.Tensor:
         """Draw 0 (generated), 1 (popular) or 2 + source of a copy, shape (n,)."""
         gates = self.log_gates(context, state.remaining()).exp()
-        return draw_weights(gates, draws)
+        return draw_categorical(gates, draws)
 
 
 # Known histories ---------------------------------------------------------------------
@@ -488,7 +488,7 @@ class CopyState:
         for some in left.split(max(1, _PROBABILITIES_AT_ONCE // self.observed.n_codes)):
             weights = nn.functional.one_hot(source[some], N_SOURCES).float()
             counts = self.take(some).counts(weights)
-            codes[some] = draw_weights(counts, draws.take(some))
+            codes[some] = draw_categorical(counts, draws.take(some))
         return codes
 
     def counts(self, weights: torch.Tensor) -> torch.Tensor:
@@ -563,7 +563,7 @@ class CopyState:
     def _draw_same_moment(self, draws: PathDraws) -> torch.Tensor:
         """Draw from the events of this moment, shape (n,), int64."""
         weights = (self._is_now() & (self.drawn >= FIRST_LEVEL)).float()
-        return pick(self.drawn, draw_weights(weights, draws)).long()
+        return pick(self.drawn, draw_categorical(weights, draws)).long()
 
     def _draw_earlier(self, scale: torch.Tensor, draws: PathDraws) -> torch.Tensor:
         """Draw from earlier moments, without excluding this one's levels, (n,), int64.

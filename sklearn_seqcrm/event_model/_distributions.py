@@ -182,10 +182,10 @@ def _mix_bits(numbers: np.ndarray) -> np.ndarray:
 
 def draw_logits(logits: torch.Tensor, draws: PathDraws) -> torch.Tensor:
     """Draw an index from the softmax of each row of logits, shape (n,), int64."""
-    return draw_weights(torch.softmax(logits, dim=1), draws)
+    return draw_categorical(torch.softmax(logits, dim=1), draws)
 
 
-def draw_weights(weights: torch.Tensor, draws: PathDraws) -> torch.Tensor:
+def draw_categorical(weights: torch.Tensor, draws: PathDraws) -> torch.Tensor:
     """Draw an index in proportion to each row of weights, shape (n,), int64."""
     return quantile_index(weights, draws.uniform(weights))
 

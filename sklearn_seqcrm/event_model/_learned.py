@@ -342,19 +342,7 @@ def learn_events(
         np.cumsum(is_first | (grid.steps(interarrival) > 0)),
         np.repeat(np.arange(len(offsets) - 1), np.diff(offsets)),
     )
-    names = sorted(encoder.fields, key=lambda name: name != raw.kind_field)
-    fields: dict[str, LearnedField] = {}
-    for name in names:
-        one, having = encoder.fields[name], _events_having(raw, name, index)
-        column = raw.columns[name].take(index[having])
-        having_it = TrainingEvents(*(part[having] for part in events))
-        if type(one) not in FIELD_DENSITIES:
-            raise TypeError(
-                f"Field {name!r} is {column.type.name}; the model has no density for "
-                "fields of this type."
-            )
-        learned_type = FIELD_DENSITIES[type(one)]
-        fields[name] = learned_type.learn(one, column, having_it, n_components)
+    fields = _learn_fields(raw, encoder, index, events, n_components)
     return LearnedEvents(
         roles,
         statics,
@@ -365,6 +353,32 @@ def learn_events(
         MostEvents.of(times, offsets),
         raw.names,
     )
+
+
+def _learn_fields(
+    raw: RawLog,
+    encoder: EventEncoder,
+    index: np.ndarray,
+    events: TrainingEvents,
+    n_components: int,
+) -> dict[str, LearnedField]:
+    """Return what was learned of each field, the kind of an event first.
+
+    `index`, of shape (n,), are the positions of the events in the raw log.
+    """
+    fields: dict[str, LearnedField] = {}
+    for name in sorted(encoder.fields, key=lambda name: name != raw.kind_field):
+        one, having = encoder.fields[name], _events_having(raw, name, index)
+        column = raw.columns[name].take(index[having])
+        own = TrainingEvents(*(part[having] for part in events))
+        if type(one) not in FIELD_DENSITIES:
+            raise TypeError(
+                f"Field {name!r} is {column.type}; the model has no density for fields "
+                "of this type."
+            )
+        density = FIELD_DENSITIES[type(one)]
+        fields[name] = density.learn(one, column, own, n_components)
+    return fields
 
 
 def _refuse_vectors(log: RawLog) -> None:

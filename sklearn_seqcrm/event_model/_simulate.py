@@ -31,7 +31,7 @@ from sklearn_seqcrm._store import LONGEST, Column, later
 from sklearn_seqcrm.event_model._copy_mechanism import CopyState, ObservedLevels
 from sklearn_seqcrm.event_model._distributions import (
     PathDraws,
-    draw_weights,
+    draw_categorical,
     path_keys,
 )
 from sklearn_seqcrm.event_model._learned import (
@@ -535,7 +535,7 @@ class Simulator:
         applies = self.learned.applies[:, list(self.learned.fields).index(name)]
         found = self.module.fields["0"].probabilities(context, state, is_tie)
         found *= self._moved(applies)
-        return draw_weights(found, draws), found.sum(dim=1)
+        return draw_categorical(found, draws), found.sum(dim=1)
 
     def _append(self, paths: Paths, values: torch.Tensor, codes: torch.Tensor) -> Paths:
         """Return the paths after an event of these channels and codes."""

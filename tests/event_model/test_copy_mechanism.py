@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from sklearn_seqcrm._recurrent.data._rows import HistorySource
@@ -19,7 +21,7 @@ from sklearn_seqcrm.event_model._copy_mechanism import (
 from sklearn_seqcrm.event_model._distributions import PathDraws
 
 N_CODES = 7  # unseen, missing, and five levels
-REPEATS = torch.tensor([0.0, 0, 1, 0.5, 2, 1, 0.25])
+LIFT = torch.tensor([0.0, 0, 1, 0.5, 2, 1, 0.25])
 ALIKE = torch.tensor([0.0, 0, 1, 1, 1, 1, 1])
 
 
@@ -39,7 +41,7 @@ def counts_by_loop(codes, ties, step):
             counts[0][codes[i]] = counts[0].get(codes[i], 0) + 1
             continue
         for k, reach in enumerate(DECAY_SCALES, start=1):
-            weight = REPEATS[codes[i]].item() * np.exp(-lag / reach)
+            weight = LIFT[codes[i]].item() * np.exp(-lag / reach)
             counts[k][codes[i]] = counts[k].get(codes[i], 0) + weight
     for k in range(1, N_SOURCES):
         whole = sum(counts[k].values())
@@ -61,7 +63,7 @@ def test_candidates_match_a_loop(sequences):
     codes, ties = sequences
     lengths = torch.tensor([40, 0, 1, 13, 40])
     row, step = (torch.arange(40) < lengths[:, None]).nonzero(as_tuple=True)
-    found = copy_candidates(codes, REPEATS, ties, row, step)
+    found = copy_candidates(codes, LIFT, ties, row, step)
     for i, (b, t) in enumerate(zip(row.tolist(), step.tolist(), strict=True)):
         counts = counts_by_loop(codes[b].tolist(), ties[b].tolist(), t)
         total = [sum(kind.values()) for kind in counts]
@@ -74,7 +76,7 @@ def test_candidates_match_a_loop(sequences):
 def test_no_events_have_no_candidates():
     none = torch.zeros((3, 0), dtype=torch.int64)
     nowhere = none[0]
-    found = copy_candidates(none, REPEATS, none.bool(), nowhere, nowhere)
+    found = copy_candidates(none, LIFT, none.bool(), nowhere, nowhere)
     assert found.count.shape == found.total.shape == (0, N_SOURCES)
 
 
@@ -122,7 +124,7 @@ def source_of(codes, ties, lengths):
 
 def observed_of(codes, ties, lengths):
     source = source_of(codes, ties, lengths)
-    return ObservedLevels.of(source, ties.numpy().ravel(), 0, REPEATS)
+    return ObservedLevels.of(source, ties.numpy().ravel(), 0, LIFT)
 
 
 def simulated(codes, ties, n_before):
@@ -152,6 +154,36 @@ def test_simulated_events_count_like_observed_ones(sequences, n_before):
             own_counts = [kind.get(code, 0) for kind in counts]
             expected = weights[b].numpy() @ own_counts
             assert_allclose(shares[b, code], expected, rtol=1e-3, atol=1e-5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    events=st.lists(
+        st.tuples(st.integers(0, N_CODES - 1), st.booleans()), min_size=2, max_size=12
+    ),
+    cut=st.floats(0, 1, exclude_max=True),
+)
+def test_counts_event_by_event_are_those_at_once(events, cut):
+    """Whatever the events, and wherever the cutoff is among them."""
+    codes = torch.tensor([[code for code, _ in events]])
+    ties = torch.tensor([[is_tie for _, is_tie in events]])
+    n_before = 1 + int(cut * (len(events) - 1))
+    ties[0, 0] = ties[0, n_before] = False
+    row, step = torch.ones(codes.shape).nonzero(as_tuple=True)
+    at_once = copy_candidates(codes, LIFT, ties, row, step)
+    observed = observed_of(codes, ties, np.array([n_before]))
+    state = CopyState.at_cutoff(observed, torch.tensor([0]))
+    for k in range(n_before, len(events)):
+        state = state.advance(ties[:, k])
+        total = state.remaining()
+        assert_allclose(total[0], at_once.total[k], rtol=1e-4, atol=1e-6)
+        some = total[0] > 0
+        counts = [
+            state.counts(one[None])[0, codes[0, k]] for one in torch.eye(N_SOURCES)
+        ]
+        own = torch.stack(counts)[some]
+        assert_allclose(own, at_once.count[k][some], rtol=1e-4, atol=1e-6)
+        state = state.append(codes[:, k])
 
 
 def test_rows_of_one_customer_have_counts_of_their_own():
