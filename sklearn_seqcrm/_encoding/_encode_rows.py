@@ -173,7 +173,7 @@ class ViewedLog(EncodedLog):
             result[some] = decayed_sums(own, self._timeline.times, values, half_lives)
         return result
 
-    def known_as(self, layout: Layout, row_scale: np.ndarray) -> EncodedLog:
+    def with_layout(self, layout: Layout, row_scale: np.ndarray) -> EncodedLog:
         encoder = replace(self._encoder, layout=layout, row_scale=row_scale)
         return ViewedLog(self._raw, encoder, self._begins)
 

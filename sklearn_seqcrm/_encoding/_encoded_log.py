@@ -280,7 +280,7 @@ class EncodedLog(Log):
             return np.empty((0, self._row_scale.shape[1]), "float32")
         return np.concatenate(parts)
 
-    def known_as(self, layout: Layout, row_scale: np.ndarray) -> EncodedLog:
+    def with_layout(self, layout: Layout, row_scale: np.ndarray) -> EncodedLog:
         """Return the log under another layout with the same channels and codes.
 
         Parameters

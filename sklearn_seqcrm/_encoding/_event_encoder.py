@@ -174,14 +174,14 @@ class LearnedEncoding(NamedTuple):
     ----------
     encoders : dict of str to EventEncoder
         Fitted encoder of each history column.
-    reading : ColumnRoles
+    roles : ColumnRoles
         Roles of the columns of the table.
     cut_off : list of str
         History columns of which a lookback left out events in `fit`.
     """
 
     encoders: dict[Any, EventEncoder]
-    reading: Any
+    roles: Any
     cut_off: list[Any]
 
 

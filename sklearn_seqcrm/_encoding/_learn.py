@@ -157,7 +157,7 @@ def _scale_rows(encoder: EventEncoder, encoded: Rows) -> tuple[EventEncoder, Row
     assert isinstance(log, EncodedLog)
     row_scale = center_and_spread(list(log.raw_row_features(encoded)))
     encoder = replace(encoder, row_scale=row_scale).with_digests()
-    return encoder, encoded._replace(log=log.known_as(encoder.layout, row_scale))
+    return encoder, encoded._replace(log=log.with_layout(encoder.layout, row_scale))
 
 
 def _fewest(min_frequency: float | None, n_events: int) -> float:

@@ -263,7 +263,7 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         """
         check_is_fitted(self)
         self._refuse_polars()
-        table = self._read(X, self._learned.reading)
+        table = self._read(X, self._learned.roles)
         # Shallow: statics are shared with X, history columns are replaced.
         encoded = table.frame.copy(deep=False)
         for name, encoder in self._learned.encoders.items():
@@ -272,9 +272,9 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             encoded[name] = HistoryArray.of(rows, array.dtype)
         return encoded
 
-    def _read(self, X: Any, reading: ColumnRoles) -> Table:
+    def _read(self, X: Any, roles: ColumnRoles) -> Table:
         """Return the columns seen in `fit`; refuse encoded or missing histories."""
-        table = reading.select(X, self).refuse_no_rows("HistoryEncoder")
+        table = roles.select(X, self).refuse_no_rows("HistoryEncoder")
         return table.refuse_encoded("HistoryEncoder").refuse_missing()
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
@@ -292,7 +292,7 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         """
         check_is_fitted(self)
         check_feature_names_in(self, input_features)
-        return self._learned.reading.columns.to_numpy(dtype=object)
+        return self._learned.roles.columns.to_numpy(dtype=object)
 
     def __sklearn_tags__(self) -> Any:
         return of_history_transformer(super().__sklearn_tags__())
@@ -302,9 +302,9 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         self._validate_params()
         table = Table.of(X)
         # Keys are recognised by the training rows, before anything is encoded.
-        reading = ColumnRoles.of(table)
-        reading.set_names(table.frame, self)
-        table = self._read(table, reading)
+        roles = ColumnRoles.of(table)
+        roles.set_names(table.frame, self)
+        table = self._read(table, roles)
         encoders: dict[Any, EventEncoder] = {}
         known = self._known_encoders(list(table.histories))
         encoded = table.frame.copy(deep=False)
@@ -324,7 +324,7 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             encoded[name] = HistoryArray.of(rows, array.dtype)
         # A stream would see events that a lookback hid in fit; serving refuses those.
         cut_off = [n for n, a in table.histories.items() if _are_cut_off(a)]
-        self._learned = LearnedEncoding(encoders, reading, cut_off)
+        self._learned = LearnedEncoding(encoders, roles, cut_off)
         self.layouts_: dict[Any, Layout] = {
             name: encoder.layout for name, encoder in encoders.items()
         }

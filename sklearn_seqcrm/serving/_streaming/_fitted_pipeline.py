@@ -92,7 +92,7 @@ class FittedPipeline(NamedTuple):
         return cls(
             learned.encoders,
             learned.cut_off,
-            learned.reading,
+            learned.roles,
             statics,
             estimator,
             networks,
