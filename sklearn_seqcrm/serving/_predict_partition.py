@@ -123,17 +123,18 @@ def predict_partition(
     )
     if rows is None:
         X = log.snapshots([cutoff])
-        told, X = X[[customer, "cutoff"]], X[["history"]]
+        keys, X = X[[customer, "cutoff"]], X[["history"]]
     else:
         X = log.attach(rows, customer, cutoff)
         cutoffs = X["history"].array.cutoffs
-        told = pd.DataFrame({customer: rows[customer], "cutoff": cutoffs}, rows.index)
+        keys = pd.DataFrame({customer: rows[customer], "cutoff": cutoffs}, rows.index)
     if not len(X):
         return _nothing(events, rows, model, customer, method)
+    # (n,), or (n, n_outputs) of probabilities, quantiles or several targets.
     found = np.asarray(getattr(model, method)(X))
     found = found[:, None] if found.ndim == 1 else found
     names = _names(model, found.shape[1], method)
-    return told.assign(**dict(zip(names, found.T, strict=True)))
+    return keys.assign(**dict(zip(names, found.T, strict=True)))
 
 
 def _joined(pieces: Iterable[pd.DataFrame]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Write a fitted pipeline as graphs of ONNX, with what they are to be fed in JSON."""
+"""Write a fitted pipeline as ONNX graphs, and the encoding of their inputs as JSON."""
 
 from __future__ import annotations
 
@@ -37,22 +37,33 @@ FORMAT = 1
 def describe(
     parts: FittedPipeline, sizes: Sizes, starts: Sequence[StateStart] | None
 ) -> dict[str, Any]:
-    """All that was learned but the networks, in types that JSON has.
+    """Return everything a fitted pipeline has beside its networks, for JSON.
 
     Parameters
     ----------
     parts : FittedPipeline
-        What was learned.
+        The fitted pipeline.
     sizes : Sizes
         Inputs of the graphs.
     starts : sequence of StateStart or None
-        States before the first event; None: there is no graph of a step.
+        States before the first event; None: there is no step graph.
 
     Raises
     ------
     TypeError
-        If levels or classes are of a type that JSON does not have.
+        If levels or classes have a type that JSON lacks.
     """
+    # The file; `examples/read_exported.py` is a reader of it:
+    #
+    # digest       the same as in the metadata of the graphs
+    # format       version of this layout
+    # histories    for each history column: its name, the prefix of its inputs, the
+    #              packed state before the first event, and its encoding (`_history`)
+    # statics      columns of X, and how they become numbers: for each part its columns
+    #              and parameters, then the order of the statics among all numbers
+    # n_sums       number of sums of the histories that the linear part reads
+    # answers      loss, classes, quantile levels or edges of bins
+    # opset        version of the ONNX operators
     histories = []
     for i, (name, encoder) in enumerate(parts.encoders.items()):
         start = None if starts is None else starts[i]._asdict()
@@ -79,7 +90,7 @@ def describe(
 
 
 def plain(value: Any, what: str) -> Any:
-    """A value as JSON has it, or a TypeError."""
+    """Return a value in a type of JSON, or raise a TypeError."""
     value = value.item() if isinstance(value, np.generic) else value
     if not isinstance(value, str | int | float):
         raise TypeError(
@@ -96,18 +107,24 @@ def _history(encoder: EventEncoder) -> dict[str, Any]:
     return {
         "clock": _clock(encoder.clock),
         "fields": [_field(encoder, name) for name in encoder.fields],
+        # In this order: facts, marks of missing values, the interarrival time, and
+        # sines and cosines of the calendar.
         "channels": list(layout.channels),
         "codes": list(layout.codes),
         "n_codes": list(layout.n_levels),
+        # The first channels: symlog values, of which decayed sums are kept.
         "n_facts": layout.n_decayed,
         "origins": list(layout.origins),
+        # Ticks of a typical interarrival time.
         "time_unit": layout.time_unit,
+        # Of the channel of interarrival times: (log(1 + gap) - center) / scale.
         "gap_center": encoder.gap_scale[0],
         "gap_scale": encoder.gap_scale[1],
         "calendar": [list(cycle) for cycle in layout.calendar],
         "calendar_weight": CALENDAR_WEIGHT,
         "time_zone": None if local is None else local.zone,
         "half_lives": list(layout.half_lives),
+        # Row features before they are centered and scaled, as in `row_features_of`.
         "row_features": layout.row_features,
         "row_center": center,
         "row_scale": scale,
@@ -247,12 +264,13 @@ def export_onnx(pipeline: Any, path: Any) -> list[Path]:
         for file, text in zip(beside, found, strict=True):
             file.write_bytes(text)
     if texts[1] is None:
-        names[1].unlink(missing_ok=True)  # of an export before
+        # An earlier export may have had a step graph, which belongs to its own digest.
+        names[1].unlink(missing_ok=True)
     return files
 
 
 def _graphs_and_text(parts: FittedPipeline) -> list[bytes | None]:
-    """The two graphs, the second of which may be missing, and the JSON."""
+    """Return the batch graph, the step graph or None, and the JSON."""
     sizes = _sizes_of(parts)
     padded = Graph("padded")
     _add_predictions(padded, outputs_of_padded(padded, parts.networks, sizes), parts)
@@ -263,6 +281,8 @@ def _graphs_and_text(parts: FittedPipeline) -> list[bytes | None]:
         _add_predictions(step, outputs, parts)
     note = describe(parts, sizes, starts)
     note["opset"] = OPSET
+    # The batch graph has all weights, and the JSON the encoding: together they tell two
+    # exports apart.
     found = hashlib.sha256(padded.to_bytes({}))
     found.update(json.dumps(note).encode())
     digest = found.hexdigest()
