@@ -438,7 +438,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
     @property
     def _fitted_objective(self) -> Any:
         """The objective; a NotFittedError before `fit`."""
-        check_is_fitted(self, "nets_")
+        # Not "nets_": a scorer deletes them from its copy of the estimator.
+        check_is_fitted(self, "_objective")
         return self._objective
 
     def _combined(

@@ -8,8 +8,6 @@ from sklearn_seqcrm._recurrent.network._cells import (
     GRUCell,
     LSTMCell,
     RNNCell,
-    State,
-    array_namespace,
 )
 from sklearn_seqcrm._recurrent.network._layers import (
     Dropout,
@@ -20,14 +18,13 @@ from sklearn_seqcrm._recurrent.network._layers import (
     new_linear,
     without_drawing,
 )
-from sklearn_seqcrm._recurrent.network._module import FAR, HistoryNetwork, LinearPart
+from sklearn_seqcrm._recurrent.network._module import HistoryNetwork, LinearPart
 from sklearn_seqcrm._recurrent.network._poolings import (
     LOWEST,
     POOLINGS,
     Attention,
     BothEnds,
     Decay,
-    EventPooling,
     Last,
     Max,
     Mean,
@@ -47,12 +44,10 @@ from sklearn_seqcrm._recurrent.network._step_network import (
     StepHead,
     StepReader,
     event_poolings,
-    start_state,
 )
 
 __all__ = [
     "CELLS",
-    "FAR",
     "LOWEST",
     "POOLINGS",
     "PRECISIONS",
@@ -63,7 +58,6 @@ __all__ = [
     "Cell",
     "Decay",
     "Dropout",
-    "EventPooling",
     "GRUCell",
     "HistoryNetwork",
     "HistoryReader",
@@ -76,11 +70,9 @@ __all__ = [
     "Pooling",
     "RNNCell",
     "RecurrentState",
-    "State",
     "StepHead",
     "StepReader",
     "WeightedPooling",
-    "array_namespace",
     "draw_vectors",
     "draw_weights",
     "event_poolings",
@@ -89,7 +81,6 @@ __all__ = [
     "new_linear",
     "order_poolings",
     "read_both_ways",
-    "start_state",
     "trains_in_bfloat16",
     "without_drawing",
 ]

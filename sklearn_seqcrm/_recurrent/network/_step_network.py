@@ -163,6 +163,7 @@ class StepHead:
             Inputs of the linear part: `static` and the sums.
         """
         numbers = np.concatenate([*pooled, static], axis=-1)
+        # ReLU between the layers, and none after the last.
         *hidden, last = self._layers
         for layer in hidden:
             numbers = np.maximum(layer(numbers), 0)

@@ -60,6 +60,17 @@ def describe(
     TypeError
         If levels or classes have a type that JSON lacks.
     """
+    # The file; `examples/read_exported.py` is a reader of it:
+    #
+    # digest       the same as in the metadata of the graphs
+    # format       version of this layout
+    # histories    for each history column: its name, the prefix of its inputs, the
+    #              packed state before the first event, and its encoding (`_history`)
+    # statics      columns of X, and how they become numbers: for each part its columns
+    #              and parameters, then the order of the statics among all numbers
+    # n_sums       number of sums of the histories that the linear part reads
+    # answers      loss, classes, quantile levels or edges of bins
+    # opset        version of the ONNX operators
     histories = []
     for i, (name, encoder) in enumerate(parts.encoders.items()):
         start = None if starts is None else starts[i]._asdict()
@@ -104,18 +115,24 @@ def _history(encoder: EventEncoder) -> dict[str, Any]:
     return {
         "clock": _clock(encoder.clock),
         "fields": [_field(encoder, name) for name in encoder.fields],
+        # In this order: facts, marks of missing values, the interarrival time, and
+        # sines and cosines of the calendar.
         "channels": list(layout.channels),
         "codes": list(layout.codes),
         "n_codes": list(layout.n_levels),
+        # The first channels: symlog values, of which decayed sums are kept.
         "n_facts": layout.n_decayed,
         "origins": list(layout.origins),
+        # Ticks of a typical interarrival time.
         "time_unit": layout.time_unit,
+        # Of the channel of interarrival times: (log(1 + gap) - center) / scale.
         "gap_center": encoder.interarrival_scale[0],
         "gap_scale": encoder.interarrival_scale[1],
         "calendar": [list(cycle) for cycle in layout.calendar],
         "calendar_weight": CALENDAR_WEIGHT,
         "time_zone": None if local is None else local.zone,
         "half_lives": list(layout.half_lives),
+        # Row features before they are centered and scaled, as in `row_features_of`.
         "row_features": layout.row_features,
         "row_center": center,
         "row_scale": scale,
@@ -257,7 +274,8 @@ def export_onnx(pipeline: Any, path: Any) -> list[Path]:
         for file, text in zip(beside, found, strict=True):
             file.write_bytes(text)
     if texts[1] is None:
-        names[1].unlink(missing_ok=True)  # of an export before
+        # An earlier export may have had a step graph, which belongs to its own digest.
+        names[1].unlink(missing_ok=True)
     return files
 
 
@@ -271,9 +289,10 @@ def _graphs_and_text(parts: FittedPipeline) -> list[bytes | None]:
         step = Graph("step")
         outputs, starts = outputs_of_step(step, parts.networks, sizes)
         _add_predictions(step, outputs, parts)
-    # The digest covers the padded graph and the JSON, and is written into all files.
     note = describe(parts, sizes, starts)
     note["opset"] = OPSET
+    # The batch graph has all weights, and the JSON the encoding: together they tell two
+    # exports apart.
     found = hashlib.sha256(padded.to_bytes({}))
     found.update(json.dumps(note).encode())
     digest = found.hexdigest()

@@ -87,8 +87,8 @@ def outputs_of_padded(
         values = inputs[..., :n_channels]
         ages = np.exp(inputs[..., n_channels]) - 1.0  # (N, T)
         # An operator may refuse sequences without events; the poolings leave them out.
-        least = graph.add("Max", lengths.name, graph.constant(1, "int64"))
-        least = GraphTensor(graph, graph.add("Cast", least, to=6), ())  # int32
+        longer = graph.add("Max", lengths.name, graph.constant(1, "int64"))
+        least = GraphTensor(graph, graph.add("Cast", longer, to=6), ())  # int32
         for network, own in zip(networks, pooled, strict=True):
             reader = network.readers[i]
             outputs = run_layers(reader, embed(reader, values, codes), least)

@@ -56,10 +56,10 @@ class StoredVectors:
         number : int
             Number of the network.
         """
-        narrow = records["vectors"][..., number, :, :]
+        narrow = records["vectors"][..., number, :, :]  # (..., V - W, H)
         if not len(self._wide):
             return narrow.astype("float32", copy=False)
-        wide = records["totals"][..., number, :, :]
+        wide = records["totals"][..., number, :, :]  # (..., W, H)
         n_vectors = len(self._narrow) + len(self._wide)
         vectors = np.empty((*wide.shape[:-2], n_vectors, wide.shape[-1]), "float32")
         vectors[..., self._narrow, :] = narrow

@@ -107,6 +107,7 @@ class OneCustomer:
             refuse_lost(event, [column], "event")
             values = self._one_event[stream.name].read(event)
             tick = self._tick_of(event[column], column, stream, slots[stream.name])
+        # One cutoff, in the ticks of each column's clock.
         cutoffs = {
             name: self._cutoff_of(
                 one, slots[name], cutoff, tick if one is stream else None
@@ -124,6 +125,7 @@ class OneCustomer:
         records = {
             name: one.states.at_one(slots[name]) for name, one in streams.items()
         }
+        # After the update: the row sees the event.
         views = {name: (one, cutoffs[name][0]) for name, one in records.items()}
         known = [
             one.features(records[name], cutoffs[name]) for name, one in streams.items()

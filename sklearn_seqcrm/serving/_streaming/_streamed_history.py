@@ -128,6 +128,8 @@ class StreamedHistory:
             }
             gaps = self._gaps(slots, times, offsets)
             channels, codes = _encode(encoder, columns, times, gaps)
+            # Customers side by side, each with equally many events, for one call of the
+            # layers; a later stride of a customer starts from the state of the former.
             for those, done, length in strides(np.diff(offsets), self._n_states):
                 index = (offsets[those] + done)[:, None] + np.arange(length)  # (B, T)
                 numbers = (one[index] for one in (times, gaps, channels, codes))
@@ -278,6 +280,7 @@ class StreamedHistory:
 
     def _faded(self, records: np.ndarray, since: np.ndarray) -> np.ndarray:
         """Return decayed counts and sums some ticks after the last event."""
+        # Without events, `last` is no time: exp could overflow.
         since = np.where(records["count"] > 0, since, 0)
         return np.exp(since[:, None] * -self._rates)[:, :, None] * records["sums"]
 
@@ -353,6 +356,7 @@ class StreamedHistory:
         number : int
             Number of the network.
         """
+        # Without events any finite age serves: the state is 0.
         since = np.where(records["count"] > 0, cutoff - records["last"], 0)
         age = (since / self.encoder.layout.time_unit).astype("float32")
         state = self._state_of(records, number).map(torch.from_numpy)
