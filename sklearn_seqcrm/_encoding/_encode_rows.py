@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Self
@@ -128,22 +128,19 @@ class ViewedLog(EncodedLog):
         return OnDemandNumbers(len(self), width, dtype, write)
 
     def _write_channels(self, index: np.ndarray, out: np.ndarray) -> None:
-        all_times = self._timeline.times
-        times = all_times[index]
-        interarrival = (times - all_times[index - 1]).astype("float64")
+        columns, times = self._at(index, self._layout.of_fields)
+        interarrival = (times - self._timeline.times[index - 1]).astype("float64")
         interarrival[is_first_of(self._firsts, index)] = np.nan
-        self._encoder.encode_facts(self._at(index, codes=False), times, out)
-        own = slice(self._layout.gap_channel, None)
-        self._encoder.encode_times(times, interarrival, out[:, own])
+        self._encoder.encode_facts(columns, times, out)
+        times_begin = self._layout.gap_channel
+        self._encoder.encode_times(times, interarrival, out[:, times_begin:])
 
     def _write_codes(self, index: np.ndarray, out: np.ndarray) -> None:
-        columns, times = self._at(index, codes=True), self._timeline.times[index]
-        self._encoder.encode_levels(columns, times, out)
+        self._encoder.encode_levels(*self._at(index, self._layout.codes), out)
 
     def _write_facts(self, index: np.ndarray, out: np.ndarray) -> None:
-        columns, times = self._at(index, codes=False), self._timeline.times[index]
         numbers = np.empty((len(index), self._layout.gap_channel), "float32")
-        self._encoder.encode_facts(columns, times, numbers)
+        self._encoder.encode_facts(*self._at(index, self._layout.of_fields), numbers)
         out[:] = numbers[:, : out.shape[1]]
 
     def _write_facts_and_amounts(self, index: np.ndarray, out: np.ndarray) -> None:
@@ -151,11 +148,12 @@ class ViewedLog(EncodedLog):
         self._write_facts(index, facts)
         amounts[:] = symexp(facts, self._layout)
 
-    def _at(self, index: np.ndarray, *, codes: bool) -> dict[str, Column]:
-        """Return the fields with codes, or all others, of some events."""
-        layout, columns = self._layout, self._raw.columns
-        names = layout.codes if codes else layout.of_fields
-        return {name: columns[name].take(index) for name in names}
+    def _at(
+        self, index: np.ndarray, names: Iterable[str]
+    ) -> tuple[dict[str, Column], np.ndarray]:
+        """Return fields and times of some events."""
+        columns = {name: self._raw.column(name).take(index) for name in names}
+        return columns, self._timeline.times[index]
 
     def _decayed(self, rows: Rows, values: Any) -> np.ndarray:
         """Sums of all rows, those of some customers at a time."""

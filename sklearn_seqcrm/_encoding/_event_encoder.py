@@ -77,8 +77,8 @@ class EventEncoder:
         """
         channels, codes = out
         self.encode_facts(columns, times, out=channels)
-        own = slice(self.layout.gap_channel, None)
-        self.encode_times(times, interarrival, out=channels[:, own])
+        times_begin = self.layout.gap_channel
+        self.encode_times(times, interarrival, out=channels[:, times_begin:])
         self.encode_levels(columns, times, out=codes)
 
     def encode_facts(
