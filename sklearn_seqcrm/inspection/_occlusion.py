@@ -79,13 +79,10 @@ class Occlusion(NamedTuple):
         # `or`: with last_events=None all events are attributed.
         which = np.flatnonzero(from_end <= (last_events or from_end.max(initial=0)))
         attributed = events.take(which)
-        own = [name for name in log.fields if fields is None or name in fields]
-        # Groups of fields that are left out together; None: the event itself.
-        if by == "field":
-            groups: list[list[str] | None] = [[field] for field in own]
-        else:
-            groups = [None if fields is None else own]
-        for group in groups:
+        own = [field for field in log.fields if fields is None or field in fields]
+        # Fields that are left out together; None: the event itself.
+        together = None if fields is None else own
+        for group in [[field] for field in own] if by == "field" else [together]:
             without = self.quantity.predict_copies(
                 name,
                 array,
