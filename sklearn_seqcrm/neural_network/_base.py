@@ -438,7 +438,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
     @property
     def _fitted_objective(self) -> Any:
         """The objective; a NotFittedError before `fit`."""
-        check_is_fitted(self, "nets_")
+        # Not "nets_": the estimator of a scorer has none, and gets outputs as X.
+        check_is_fitted(self, "_objective")
         return self._objective
 
     def _combined(
