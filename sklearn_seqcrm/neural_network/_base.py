@@ -438,7 +438,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
     @property
     def _fitted_objective(self) -> Any:
         """The objective; a NotFittedError before `fit`."""
-        # Not "nets_": a scorer deletes them from its copy of the estimator.
+        # Not "nets_": the estimator of a scorer has none, and gets outputs as X.
         check_is_fitted(self, "_objective")
         return self._objective
 

@@ -458,7 +458,8 @@ def test_linear_parts(X):
         module.linear.spread[-1] /= 1e6  # beyond the bend
     found = check_regression(model, X)
     data = read_inputs(model[-1], model[:-1].transform(X), reset=False, sums=True).data
-    static, linear, objective = data.static, module.linear, model[-1]._objective
+    static, linear = data.linear_inputs, module.linear
+    objective = model[-1]._objective
     weight = linear.weights.weight[0].detach().numpy()
     ends = [
         np.clip((one - linear.center.numpy()) / linear.spread.numpy(), -1e3, 1e3)
