@@ -3,7 +3,7 @@
 A new column never replaces a column of the user:
 
 - fixed names (``history``, ``n_events``, ``row``) are parameters, and
-  `refuse_taken` raises an error before any work if the user's table has such a column;
+  `refuse_taken` raises an error before any work if the user's table has one;
 - names derived from the user's names (``amount_missing``, ``log_prob_<field>``) get
   underscores appended by `unlike`.
 """

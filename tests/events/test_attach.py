@@ -46,8 +46,8 @@ def test_attach_equals_a_slow_loop(kind, exact, lookback):
     )
     rows = pd.DataFrame(
         {
-            "customer": random.choice(["a", "b", "c", "unknown"], 30),
-            "cutoff": in_kind(random.integers(-1, 14, 30), kind),
+            "customer": random.choice(["a", "b", "c", "unknown"], 15),
+            "cutoff": in_kind(random.integers(-1, 14, 15), kind),
         }
     )
     log = EventLog(events, "customer", "time")

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ def log_of_values(values, convert=lambda table: table, **options):
     return EventLog(convert(events), "who", "time", **options)
 
 
+@cache
 def ids(seed=0):
     random = np.random.default_rng(seed)
     baskets = 31_198_459_044 + np.cumsum(random.integers(1, 200_000, N))
@@ -37,6 +39,7 @@ def ids(seed=0):
     }
 
 
+@cache
 def quantities(seed=0):
     random = np.random.default_rng(seed)
     price = np.round(np.exp(random.normal(7, 1, 5000))) * 10 + 9
