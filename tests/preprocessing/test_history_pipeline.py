@@ -158,13 +158,13 @@ def test_categories_are_one_hot_and_missing_is_one(case):
         (pd.Categorical([1, 2, 1]), pd.Categorical([2.0, None, 1.0]), [1, 2, 0]),
     ],
 )
-def test_a_level_is_one_whatever_it_looks_like(training, values, levels):
+def test_equal_levels_of_several_types_are_one(training, values, levels):
     there = statics_of(attach(v=training), attach(v=values))
     assert_array_equal(there, np.eye(3)[levels][:, : there.shape[1]])
     assert there.shape[1] == len(set(training))
 
 
-def test_unseen_level_is_no_column_or_the_rare_one():
+def test_an_unseen_level_has_no_column_or_that_of_rare_levels():
     X = attach(v=["x", "y", "y"])
     other = attach(v=["new", "x", None])
     assert_array_equal(statics_of(X, other), [[0, 0], [1, 0], [0, 0]])
@@ -174,7 +174,7 @@ def test_unseen_level_is_no_column_or_the_rare_one():
     assert_array_equal(there, [[0, 0, 1], [1, 0, 0], [0, 0, 1]])
 
 
-def test_names_of_columns_and_levels_that_would_collide():
+def test_names_of_columns_and_levels_do_not_collide():
     rare = ["x", "infrequent_sklearn", "x"]
     many = pd.concat([attach(v=rare)] * 150 + [attach(v=["rare", "x", "x"])])
     names = ["v_infrequent_sklearn", "v_x", "v_infrequent_sklearn_"]
@@ -226,7 +226,7 @@ def test_missing_at_predict_only():
 
 
 @pytest.mark.parametrize("size", [1e300, 1e40, 1.7e18, 0.1, 1e-300])
-def test_a_steady_column_is_zero(size):
+def test_a_constant_column_is_zero(size):
     """Whatever its size, and also where a sum of it is not a multiple of it."""
     X = attach(v=[size] * 3)
     there = statics_of(X, X)["v"].astype("float32")
@@ -244,12 +244,12 @@ def test_a_steady_column_is_zero(size):
         (pd.to_timedelta([None] * 3), pd.to_timedelta(["900D"] * 3)),
     ],
 )
-def test_a_column_that_training_did_not_know_is_zero(unknown, later):
+def test_a_column_without_training_values_is_zero(unknown, later):
     X = attach(v=unknown)
     assert_array_equal(statics_of(X, attach(v=later)), 0)
 
 
-def test_the_scale_may_be_left_out():
+def test_statics_can_be_centred_without_scaling():
     model = make_history_pipeline(Keep()).set_params(
         statics__numeric__standardscaler__with_std=False
     )
@@ -265,7 +265,7 @@ def test_numbers_of_any_size_are_standardised():
         assert_allclose(there, expected, atol=1e-6)
 
 
-def test_each_row_counts_from_its_own_cutoff():
+def test_datetimes_are_days_before_the_cutoff_of_their_row():
     rows = pd.DataFrame(
         {
             "who": ["a", "b", "c"],
@@ -292,7 +292,7 @@ def test_zones():
         statics_of(X.assign(v=joined))
 
 
-def test_datetimes_beside_plain_numbers_need_an_error():
+def test_datetimes_beside_cutoffs_of_numbers_are_refused():
     events = EVENTS.assign(when=[1, 2, 3, 4])
     X = EventLog(events, "who", "when").attach(
         pd.DataFrame({"who": ["a", "b"], "v": pd.to_datetime(["2024-01-01"] * 2)}),
@@ -360,7 +360,7 @@ def test_histories_alone():
     "estimator", [HistGradientBoostingClassifier(), LogisticRegression()]
 )
 @pytest.mark.parametrize("output", ["pandas", "default"])
-def test_estimators_that_do_not_read_histories(estimator, output):
+def test_estimators_that_take_no_histories_are_refused(estimator, output):
     X = make_table()
     model = make_history_pipeline(estimator)
     model["statics"].set_output(transform=output)
@@ -391,7 +391,7 @@ def test_memory_caches_the_steps(tmp_path):
         assert_array_equal(one.fit(X)[-1].X_[plain.columns], plain)
 
 
-def test_memory_follows_what_is_in_the_log(tmp_path, monkeypatch):
+def test_the_cache_depends_on_the_events_of_the_log(tmp_path, monkeypatch):
     fits, fit = [], HistoryEncoder._learn
     monkeypatch.setattr(HistoryEncoder, "_learn", lambda *X: fits.append(1) or fit(*X))
 
@@ -444,7 +444,7 @@ def test_default_output_of_the_statics():
     assert_allclose(there[:, 1:].astype(float), expected.iloc[:, 1:].to_numpy(float))
 
 
-def test_names_of_what_comes_out():
+def test_names_of_outputs():
     X = make_table()
     model = make_history_pipeline(Keep()).fit(X)
     names = list(model[:-1].get_feature_names_out())

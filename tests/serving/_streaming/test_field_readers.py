@@ -203,23 +203,27 @@ def test_equal_values_of_several_types_give_one_state(field, values):
     assert_allclose(state_of(together), state_of(same), rtol=1e-6, atol=1e-7)
 
 
+REFUSED = [
+    ("amount", "3", TypeError, "'amount' has the value '3' of the type str"),
+    ("amount", [1], TypeError, "takes numbers and booleans"),
+    ("amount", np.timedelta64(1, "D"), TypeError, "takes numbers and booleans"),
+    ("amount", -(10**400), ValueError, "beyond the largest float"),
+    ("code", True, TypeError, "takes numbers"),
+    ("code", "3", TypeError, "takes numbers"),
+    ("code", 2.0**53, ValueError, "cannot tell whole numbers"),
+    ("shop", 3, TypeError, "takes text"),
+    ("gift", 1, TypeError, "takes booleans"),
+    ("due", "2024-01-01", TypeError, "takes datetimes"),
+    ("text", 3.0, TypeError, "takes lists of 2 numbers"),
+    ("text", [1.0], ValueError, "vector of length 1"),
+    ("text", ["1", "2"], TypeError, "list of string"),
+]
+
+
 @pytest.mark.parametrize(
     ("field", "value", "error", "message"),
-    [
-        ("amount", "3", TypeError, "'amount' has the value '3' of the type str"),
-        ("amount", [1], TypeError, "takes numbers and booleans"),
-        ("amount", np.timedelta64(1, "D"), TypeError, "takes numbers and booleans"),
-        ("amount", -(10**400), ValueError, "beyond the largest float"),
-        ("code", True, TypeError, "takes numbers"),
-        ("code", "3", TypeError, "takes numbers"),
-        ("code", 2.0**53, ValueError, "cannot tell whole numbers"),
-        ("shop", 3, TypeError, "takes text"),
-        ("gift", 1, TypeError, "takes booleans"),
-        ("due", "2024-01-01", TypeError, "takes datetimes"),
-        ("text", 3.0, TypeError, "takes lists of 2 numbers"),
-        ("text", [1.0], ValueError, "vector of length 1"),
-        ("text", ["1", "2"], TypeError, "list of string"),
-    ],
+    REFUSED,
+    ids=[f"{field}, {type(value).__name__}" for field, value, *_ in REFUSED],
 )
 def test_bad_values_are_refused_alone_and_in_tables(field, value, error, message):
     [event] = with_keys([{**PLAIN, field: value}])
