@@ -397,7 +397,7 @@ class Hazards(Objective):
         own = shares[:, :, at] * (before[:, :1] - left)
         return np.concatenate([left, before[:, 1:] + own], axis=1)
 
-    def times(self, values: Any, what: str) -> np.ndarray:
+    def times(self, values: Any, what: str, n_repeats: int = 1) -> np.ndarray:
         """Return times within the bins as numbers in the unit of the targets.
 
         Parameters
@@ -405,9 +405,11 @@ class Hazards(Objective):
         values : number, duration, or array-like of n of these
             One time or several.
         what : str
-            How an error names them.
+            Name in error messages.
+        n_repeats : int, default=1
+            How often each time is repeated.
         """
-        times = durations_as_numbers(values, what, self.in_days)
+        times = durations_as_numbers(values, what, self.in_days).repeat(n_repeats)
         refuse_outside(times, self.edges, what)
         return times
 
