@@ -310,6 +310,7 @@ class Hazards(Objective):
         weight = np.ones(len(target)) if weight is None else weight
         came = number > 0
         place = (number[came] - 1) * n_bins + passed[came].astype("int64") - 1
+        # Weight of the events of each kind and bin.
         events = np.bincount(place, weight[came], n_kinds * n_bins)
         events = events.reshape(n_kinds, n_bins)
         # Rows at risk in each bin; censored ones by the share that was observed.
@@ -322,7 +323,7 @@ class Hazards(Objective):
 
     def forward(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         n_bins = len(self.edges) - 1
-        passed, number = target.unbind(1)
+        passed, number = target.unbind(1)  # (n,) each
         position = torch.arange(n_bins, dtype=passed.dtype, device=passed.device)
         share = (passed[:, None] - position).clamp(0, 1)  # passed of each, (n, n_bins)
         losses = (share * bin_hazards(self._odds(outputs))).sum(dim=1)
