@@ -126,16 +126,15 @@ class HistoryPadder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         Raises
         ------
         TypeError
-            If histories are raw, or a static is no number.
+            If histories are raw, or a static is not numeric.
         ValueError
             If there is no history column.
         """
         self._validate_params()
         inputs = self._read(X, reset=True)
         longest = max((s.stop - s.start).max() for s in inputs.data.sources)
-        self.max_length_ = int(
-            max(1, longest if self.max_length is None else (self.max_length))
-        )
+        # One step at least: kernels of other libraries refuse tensors without steps.
+        self.max_length_ = int(max(1, self.max_length or longest))
         return self
 
     def transform(self, X: Any) -> PaddedHistories:
@@ -167,7 +166,7 @@ class HistoryPadder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         return padded.with_layout(layout, self.padding, inputs.customers(), sums)
 
     def set_output(self, *, transform: str | None = None) -> Self:
-        """Do nothing, as tensors are no table; for pipelines, which set all steps.
+        """Do nothing: tensors are not a table. Pipelines call it for all steps.
 
         Parameters
         ----------
@@ -191,10 +190,16 @@ class HistoryPadder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         return inputs
 
     def _pad(self, source: HistorySource) -> dict[str, np.ndarray]:
+        """Return padded tensors of one history: the events of row i, flat, into row i.
+
+        The last channel is ``log(1 + age)`` of each event at the cutoff of its row.
+        """
         n_steps = self.max_length_
         lengths = np.minimum(source.stop - source.start, n_steps)
         oldest = self.truncation == "oldest"
         first = source.stop - lengths if oldest else source.start
+        # `real` (n, T) marks the steps that hold events; `event` has their positions in
+        # the source, row by row, in the order in which a mask assigns.
         step = np.arange(n_steps)
         real = step < lengths[:, None]
         event = (first[:, None] + step)[real]
@@ -210,7 +215,9 @@ class HistoryPadder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         values[real, n_channels] = np.log1p(ages)
         codes[real] = source.codes[event]
         if source.gap is not None:
-            whole = np.flatnonzero((lengths > 0) & (first == source.start))
-            at = 0 if self.padding == "post" else n_steps - lengths[whole]
-            values[whole, at, source.gap] = 0
+            # The first event that a row may see has no predecessor. Rows whose oldest
+            # events are cut off start with a later event, which has one.
+            uncut = np.flatnonzero((lengths > 0) & (first == source.start))
+            at = 0 if self.padding == "post" else n_steps - lengths[uncut]
+            values[uncut, at, source.gap] = 0
         return {"values": values, "codes": codes, "lengths": lengths}

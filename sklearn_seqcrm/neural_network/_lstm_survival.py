@@ -528,7 +528,7 @@ class LSTMSurvival(BaseLSTM):
         """
         hazard = self._cumulative_hazard(X)
         if isinstance(horizon, str) or not np.iterable(horizon):
-            times = self._objective.times([horizon], "horizon").repeat(len(hazard))
+            times = self._objective.times([horizon], "horizon", len(hazard))
         else:
             times = self._objective.times(horizon, "horizon")
         if len(times) != len(hazard):

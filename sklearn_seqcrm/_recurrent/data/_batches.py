@@ -256,6 +256,7 @@ def automatic_batch_size(data: RowData, share: bool) -> int:
     """
     if not share or not data.sources:
         return _FEWEST_ROWS
+    # Rows that start at the same event of the first history column share a sequence.
     n_rows, n_sequences = len(data), len(np.unique(data.sources[0].start))
     wanted = _SEQUENCES_IN_BATCH * n_rows // n_sequences
     most = min(_MOST_ROWS, n_rows // _STEPS_IN_EPOCH)
@@ -288,6 +289,7 @@ def _group_rows(
     new = np.ones(n_rows, dtype=bool)
     new[1:] = start[order[1:]] != start[order[:-1]]
     position = np.arange(n_rows)
+    # A customer with more rows than a batch is cut after every batch_size rows.
     since = position - np.maximum.accumulate(np.where(new, position, 0))
     new |= since % batch_size == 0
     bounds = np.append(np.flatnonzero(new), n_rows)
@@ -300,6 +302,7 @@ def _cut_batches(sizes: np.ndarray, batch_size: int) -> list[int]:
     cuts = [0]
     while cuts[-1] < len(sizes):
         first = cuts[-1]
+        # As many groups as fit, and at least one.
         done = ends[first - 1] if first else 0
         last = int(np.searchsorted(ends, done + batch_size, side="right"))
         cuts.append(max(last, first + 1))

@@ -82,6 +82,7 @@ def scatter_events(
         Numbers of the rows.
     """
     counts = source.stop - source.start
+    # Position of the first event of each row in `found`, (B, 1).
     first = (np.cumsum(counts) - counts)[rows][:, None]
     steps = np.arange(numbers.shape[1])
     seen = steps < counts[rows][:, None]
@@ -98,6 +99,7 @@ def numeric_slopes(
     values = as_float64(outputs)
     slopes = np.empty(values.shape)
     for k in range(values.shape[1]):
+        # Outputs of a row affect its own quantity only: one step for all rows.
         step = np.zeros(values.shape[1])
         step[k] = _STEP
         rise = explained(values + step) - explained(values - step)

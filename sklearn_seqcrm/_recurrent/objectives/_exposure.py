@@ -69,6 +69,7 @@ def learn_exposure(data: RowData, weight: np.ndarray | None, column: int) -> Exp
     found = data.static[:, column].astype("float64")
     if weight is not None:
         found = found[has_weight(weight)]
+    # Exposures that are not positive are an error when the offset is computed.
     found = found[found > 0]
     return Exposure(column, float(np.log(found.mean())) if len(found) else 0.0)
 

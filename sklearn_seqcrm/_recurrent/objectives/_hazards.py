@@ -310,6 +310,7 @@ class Hazards(Objective):
         weight = np.ones(len(target)) if weight is None else weight
         came = number > 0
         place = (number[came] - 1) * n_bins + passed[came].astype("int64") - 1
+        # Weight of the events of each kind and bin.
         events = np.bincount(place, weight[came], n_kinds * n_bins)
         events = events.reshape(n_kinds, n_bins)
         # Rows at risk in each bin; censored ones by the share that was observed.
@@ -322,7 +323,7 @@ class Hazards(Objective):
 
     def forward(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
         n_bins = len(self.edges) - 1
-        passed, number = target.unbind(1)
+        passed, number = target.unbind(1)  # (n,) each
         position = torch.arange(n_bins, dtype=passed.dtype, device=passed.device)
         share = (passed[:, None] - position).clamp(0, 1)  # passed of each, (n, n_bins)
         losses = (share * bin_hazards(self._odds(outputs))).sum(dim=1)
@@ -397,7 +398,7 @@ class Hazards(Objective):
         own = shares[:, :, at] * (before[:, :1] - left)
         return np.concatenate([left, before[:, 1:] + own], axis=1)
 
-    def times(self, values: Any, what: str) -> np.ndarray:
+    def times(self, values: Any, what: str, n_repeats: int = 1) -> np.ndarray:
         """Return times within the bins as numbers in the unit of the targets.
 
         Parameters
@@ -405,9 +406,11 @@ class Hazards(Objective):
         values : number, duration, or array-like of n of these
             One time or several.
         what : str
-            How an error names them.
+            Name in error messages.
+        n_repeats : int, default=1
+            How often each time is repeated.
         """
-        times = durations_as_numbers(values, what, self.in_days)
+        times = durations_as_numbers(values, what, self.in_days).repeat(n_repeats)
         refuse_outside(times, self.edges, what)
         return times
 

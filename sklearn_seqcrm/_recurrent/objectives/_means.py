@@ -52,6 +52,7 @@ class LogMean(Number):
         if weight is not None:
             used = has_weight(weight)
             target, weight = target[used], weight[used]
+        # Encoded targets have the mean 1.
         squares = np.average((target - 1) ** 2, axis=0, weights=weight)
         self.spread = np.maximum(np.sqrt(squares), 1.0)
         self.level = np.ones(len(self.spread))
@@ -79,6 +80,7 @@ class LogMean(Number):
 
     def start_bias(self, target: np.ndarray, weight: np.ndarray | None) -> np.ndarray:
         """Return the logarithm of the mean, 0; with all targets 0, of half an event."""
+        # The logarithm of a mean of 0 is infinite.
         never = ~target.reshape(len(target), -1).any(axis=0)
         return np.where(never, np.log(0.5 / len(target)), 0.0)
 
@@ -104,6 +106,7 @@ class LogMean(Number):
             self._uncalibrated_means(self._by_target(one)) / len(outputs)
             for one in outputs
         ]
+        # The calibration factor corrects the ensemble, not its networks.
         mean = np.sum(each, axis=0)
         return target.reshape(mean.shape).astype("float64"), mean
 

@@ -102,7 +102,7 @@ class Quantiles(Number):
         if self.n_parameters > 1:
             steps = torch.tensor(self._steps, dtype=levels.dtype, device=levels.device)
             outputs = outputs[..., :1] + softplus(outputs[..., 1:]) @ steps.T
-            target = target.unsqueeze(-1)
+            target = target.unsqueeze(-1)  # (n, [k,] 1) against (n, [k,] q)
         beyond = target - outputs
         losses = torch.maximum(levels * beyond, (levels - 1) * beyond)
         return losses.mean(dim=-1) if self.n_parameters > 1 else losses
@@ -123,6 +123,7 @@ class Quantiles(Number):
             for one in outputs
         ]
         target = target.reshape(len(target), -1, 1).astype("float64")
+        # Residuals of all rows by target and quantile, (k, q, n).
         beyond = np.moveaxis(target - np.sum(each, axis=0), 0, -1)
         self.shift = np.array(
             [

@@ -117,7 +117,7 @@ class ZeroInflatedLognormal(Number):
         return np.stack([np.log(rate), -number / self.scale, 0 * share], axis=1).ravel()
 
     def _loss_of(self, outputs: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        log_rate, mean, spread = outputs.unbind(dim=-1)
+        log_rate, mean, spread = outputs.unbind(dim=-1)  # (n,) or (n, k) each
         some = target > -torch.inf
         rate, log_some, number = purchase_process(log_rate)
         scale = torch.as_tensor(self.scale, dtype=rate.dtype, device=rate.device)
@@ -185,6 +185,7 @@ class ZeroInflatedLognormal(Number):
         log_some, mean, deviation = self._parameters_of(self._by_target(outputs))
         # Quantile within the amounts: P(Y <= y) = 1 - p + p * F(y), and so
         # 1 - F(y) = (1 - q) / p; a quantile up to 1 - p is 0.
+        # (n, k, 1) against the quantiles (q,).
         below = 1 - np.minimum((1 - levels) / np.exp(log_some)[..., None], 1)
         logs = mean[..., None] + deviation[..., None] * ndtri(below)
         return self._by_row(np.exp(logs))

@@ -92,6 +92,7 @@ class EpochSteps(Callback):
         """End the step, with the weights of this epoch, the best or not."""
 
         def attributes() -> dict[str, Any]:
+            # A copy, as callbacks of scikit-learn may keep or pickle what they see.
             still = net.at_rest()
             return {
                 "nets_": [still if one is net else one for one in self.nets],
@@ -389,6 +390,8 @@ class HistoryNet(NeuralNet):
             self._set_training(True)
         rows, target = batch
         targets = target.split([len(part) for part in rows.parts])
+        # One optimizer step for the batch; a part's activations are freed before the
+        # next.
         losses, outputs = [], []
         for part, y_true in zip(rows, targets, strict=True):
             output = self._read(part)
@@ -438,6 +441,7 @@ class HistoryNet(NeuralNet):
         ndarray of shape (n, n_outputs), float32, or float64 without histories
             Outputs.
         """
+        # Batches are sorted by length: outputs go back to the order of the rows.
         result = None
         with isolated_torch_settings(self.device):
             for batch, _ in self.get_iterator(data):
