@@ -160,20 +160,6 @@ class Graph:
             return tensors[0]
         return self.add("Concat", *tensors, axis=axis)
 
-    def split(self, tensor: str, sizes: Sequence[int], axis: int) -> list[str]:
-        """Split a tensor into pieces of some sizes."""
-        if len(sizes) == 1:
-            return [tensor]
-        inputs = [tensor, self.integers(*sizes)]
-        return self.add_several("Split", inputs, len(sizes), axis=axis)
-
-    def linear(self, numbers: str, weight: np.ndarray, bias: np.ndarray | None) -> str:
-        """Apply a linear layer of torch, (..., D) to (..., K)."""
-        product = self.add("MatMul", numbers, self.constant(weight.T))
-        if bias is None:
-            return product
-        return self.add("Add", product, self.constant(bias))
-
     def to_bytes(self, notes: dict[str, str]) -> bytes:
         """Return the checked graph in the format of an ONNX file.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -133,11 +133,7 @@ def outputs_of_step(
         after = []
         for k, (reader, own) in enumerate(zip(readers, pooled, strict=True)):
             was = vectors[..., k * v : k * v + v, :], weights[..., k * w : k * w + w]
-            now = reader.update(reader.start.unpack(*was), values, codes, gap).pack()
-            kept = (
-                np.where(event[..., None, None], now[0], was[0]),
-                np.where(event[..., None], now[1], was[1]),
-            )
+            kept = _updated(reader, was, event, values, codes, gap)
             own.append(flatten(reader.read(reader.start.unpack(*kept), age)))
             after.append(kept)
         all_after: list[Array] = [
@@ -147,6 +143,17 @@ def outputs_of_step(
         if weights_of:
             graph.output(f"{prefix}weights_after", all_after[1].name, shapes[1])
     return _outputs(graph, networks, sizes, pooled), starts
+
+
+def _updated(
+    reader: StepReader, was: Sequence[Array], event: Array, *inputs: Any
+) -> tuple[Array, Array]:
+    """Return packed states after the event, and as they were in rows without one."""
+    vectors, weights = reader.update(reader.start.unpack(*was), *inputs).pack()
+    return (
+        np.where(event[..., None, None], vectors, was[0]),  # (N, V, H)
+        np.where(event[..., None], weights, was[1]),  # (N, W)
+    )
 
 
 def _outputs(

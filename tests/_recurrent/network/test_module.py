@@ -8,8 +8,12 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from sklearn_seqcrm._recurrent.data._batches import BatchIterator
-from sklearn_seqcrm._recurrent.data._rows import HistorySource, HistorySpec, RowData
+from sklearn_seqcrm._recurrent.data import (
+    BatchIterator,
+    HistorySource,
+    HistorySpec,
+    RowData,
+)
 from sklearn_seqcrm._recurrent.network import (
     CELLS,
     POOLINGS,
@@ -33,7 +37,7 @@ def make_reader(spec=SPEC, cell="lstm", num_layers=1, bidirectional=False, **opt
 
 
 def read_all(reader, data, share, batch_size=10_000):
-    """What each row reads, in the order of the rows."""
+    """What each row sees, in the order of the rows."""
     result = torch.empty(len(data), reader.output_size)
     with torch.no_grad():
         for rows, part, _ in gathered(BatchIterator(data, batch_size, share=share)):
@@ -61,7 +65,7 @@ def outputs_of_row(reader, source, row):
 
 
 def pooled_slowly(reader, source, row):
-    """Every pooling as its definition says, in the order of the reader."""
+    """Every pooling by its definition, in the order of the reader."""
     n_events = source.stop[row] - source.start[row]
     if not n_events:
         return torch.zeros(reader.output_size)
@@ -86,7 +90,7 @@ def pooled_slowly(reader, source, row):
     parts = []
     if "last" in reader.poolings:
         half = steps.shape[1] // len(reader.layers[0])
-        # What each direction returns after it has read everything.
+        # The output of each direction after all of its steps.
         parts += [steps[-1, :half], steps[0, half:]]
     parts += [part for name in reader.poolings for part in weighted.get(name, [])]
     if "max" in reader.poolings:
@@ -170,7 +174,7 @@ def test_shared_sequences_have_the_loss_and_gradients_of_single_rows(
 
 
 @pytest.mark.parametrize("places", [0, 1000])
-def test_the_head_reads_parts_as_if_they_were_joined(places, monkeypatch):
+def test_the_head_adds_up_products_of_its_inputs(places, monkeypatch):
     monkeypatch.setattr(_module, "_PLACES_TO_MULTIPLY", places)
     network, batches = (
         make_network(n_histories=2),
@@ -182,7 +186,7 @@ def test_the_head_reads_parts_as_if_they_were_joined(places, monkeypatch):
         torch.testing.assert_close(network(part), expected, rtol=0, atol=1e-6)
 
 
-def test_a_row_that_sees_nothing_gives_no_gradient_to_the_reader():
+def test_empty_histories_give_the_reader_no_gradient():
     data = make_data()
     [source] = data.sources
     empty = np.flatnonzero(source.stop == source.start)
@@ -192,7 +196,7 @@ def test_a_row_that_sees_nothing_gives_no_gradient_to_the_reader():
         assert parameter.grad is None or not parameter.grad.any()
 
 
-def test_unseen_levels_and_padding_are_a_vector_of_zeros():
+def test_unseen_levels_and_padding_are_embedded_as_0():
     reader = make_reader()
     for embedding in reader.embeddings:
         assert not embedding.weight[0].any()
@@ -231,7 +235,7 @@ def test_neither_channels_nor_codes():
     assert not there[2].any()
 
 
-def test_outputs_have_the_size_that_the_head_expects():
+def test_output_size():
     for pooling in ([name] for name in POOLINGS):
         reader = make_reader(pooling=pooling, bidirectional=True)
         n_pools = len(SPEC.half_lives) if pooling == ["decay"] else 1
@@ -274,7 +278,7 @@ def test_dropout_is_between_layers_and_in_the_head():
     assert shares[2] < 0.01
 
 
-def test_levels_of_events_are_dropped_whole():
+def test_category_dropout():
     reader = HistoryReader(
         SPEC, "lstm", 4, 1, False, ("last",), dropout=0.0, category_dropout=0.3
     )
@@ -288,12 +292,12 @@ def test_levels_of_events_are_dropped_whole():
     for vectors, all_vectors, gone in zip(steps[1:], whole[1:], dropped, strict=True):
         assert abs(gone.float().mean().item() - 0.3) < 0.013  # four standard errors
         torch.testing.assert_close(vectors[~gone], all_vectors[~gone] / 0.7)
-    # Fields lose their levels at events of their own.
+    # Each field is dropped independently of the other.
     assert abs((dropped[0] & dropped[1]).float().mean().item() - 0.09) < 0.01
 
 
-def test_decay_fades_with_silence():
-    """The pool of a long silence is faint, that of a busy moment a mean."""
+def test_decay_fades_with_time():
+    """At the time of the events it is their mean, long afterwards it is near 0."""
     reader = make_reader(pooling=["decay"])
     source = HistorySource(
         np.ones((4, 3), "float32"),
@@ -345,7 +349,7 @@ def test_gradients_end_where_a_stretch_begins(cell):
     assert not all(map(torch.allclose, found, in_full))
 
 
-def test_where_gradients_end_does_not_depend_on_the_batch():
+def test_gradients_end_at_the_same_steps_in_any_batch():
     torch.manual_seed(0)
     layer = CELLS["lstm"].layer(1, 4, batch_first=True)
     steps = torch.randn(2, 11, 1, requires_grad=True)
@@ -356,7 +360,7 @@ def test_where_gradients_end_does_not_depend_on_the_batch():
 
 
 def test_memory_of_stretches():
-    """What is kept for the gradients are outputs, and not the gates of every event."""
+    """Outputs are kept for the gradients, and not the gates of every event."""
     layer, steps = CELLS["lstm"].layer(8, 64, batch_first=True), torch.randn(1, 2000, 8)
 
     def kept(bptt_steps):
@@ -390,8 +394,8 @@ def test_short_histories_are_in_one_stretch(num_layers, bidirectional):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
-def make_short(monkeypatch, available, **options):
-    """A reader in bfloat16, where a device is said to compute with it, or not to."""
+def make_bfloat16(monkeypatch, available, **options):
+    """A reader in bfloat16, on a device that is declared to train in it or not."""
     monkeypatch.setattr(_reader, "trains_in_bfloat16", lambda _: available)
     reader = make_reader(**options)
     reader.precision = "bfloat16"
@@ -401,14 +405,14 @@ def make_short(monkeypatch, available, **options):
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("bptt_steps", [None, 3])
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-def test_short_numbers(cell, bptt_steps, bidirectional, monkeypatch):
-    """Outputs have 8 bits in common with those of float32; all else is float32."""
+def test_bfloat16(cell, bptt_steps, bidirectional, monkeypatch):
+    """Outputs agree with float32 to 8 bits, and their dtypes are float32."""
     if cell == "lstm" and not trains_in_bfloat16("cpu"):
         pytest.skip("The processor has no LSTM in bfloat16.")
     data = make_data(n_customers=30)
     options = {"cell": cell, "num_layers": 2, "bidirectional": bidirectional}
     expected = read_all(make_reader(**options), data, share=not bidirectional)
-    reader = make_short(monkeypatch, True, **options)
+    reader = make_bfloat16(monkeypatch, True, **options)
     reader.bptt_steps = bptt_steps
     found = read_all(reader, data, share=not bidirectional)
     assert found.dtype == torch.float32
@@ -420,18 +424,18 @@ def test_short_numbers(cell, bptt_steps, bidirectional, monkeypatch):
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-def test_short_numbers_where_there_are_none(cell, monkeypatch):
+def test_float32_on_a_device_without_bfloat16(cell, monkeypatch):
     data = make_data(n_customers=30)
     expected = read_all(make_reader(cell=cell), data, share=True)
-    found = read_all(make_short(monkeypatch, False, cell=cell), data, share=True)
+    found = read_all(make_bfloat16(monkeypatch, False, cell=cell), data, share=True)
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(
     "where", [torch.enable_grad, torch.no_grad, torch.inference_mode]
 )
-def test_asking_for_short_numbers(where, monkeypatch):
-    """The answer is that of the device, wherever it is asked first."""
+def test_whether_a_device_trains_in_bfloat16(where, monkeypatch):
+    """The result depends on the device, and not on the mode of gradients."""
     monkeypatch.setattr(nn, "LSTM", nn.GRU)  # which all processors have
     state = torch.get_rng_state()
     ask = trains_in_bfloat16.__wrapped__

@@ -7,9 +7,13 @@ import pytest
 import torch
 from numpy.testing import assert_allclose
 
-from sklearn_seqcrm._recurrent.data import _padding
-from sklearn_seqcrm._recurrent.data._batches import BatchIterator
-from sklearn_seqcrm._recurrent.data._rows import HistorySource, HistorySpec, RowData
+from sklearn_seqcrm._recurrent.data import (
+    BatchIterator,
+    HistorySource,
+    HistorySpec,
+    RowData,
+    _padding,
+)
 from sklearn_seqcrm._recurrent.network import POOLINGS, HistoryReader
 from sklearn_seqcrm._recurrent.network._poolings import carry_over, make_poolings
 from tests._recurrent.data.test_batches import gathered
@@ -19,7 +23,7 @@ SPEC = HistorySpec(2, (), HALF_LIVES)
 
 
 def make_rows(lengths, seed=0, before_each=True):
-    """Histories with silences among bursts, and rows that see some of their events."""
+    """Histories with bursts and long pauses, and rows that see some of their events."""
     rng = np.random.default_rng(seed)
     lengths = np.asarray(lengths)
     stop = np.cumsum(lengths)
@@ -27,7 +31,7 @@ def make_rows(lengths, seed=0, before_each=True):
     gaps = np.exp(rng.normal(0, 3, lengths.sum()))
     times = np.cumsum(gaps) + 1e6
     seen = [np.arange(n + 1) for n in lengths]
-    if not before_each:  # some events nobody ends at, and others several rows
+    if not before_each:  # no row ends at some events, and several end at others
         seen = [rng.integers(0, n + 1, 3 * n) for n in lengths]
     customer = np.repeat(np.arange(len(lengths)), [len(n) for n in seen])
     first, seen = start[customer], np.concatenate(seen)
@@ -47,7 +51,7 @@ def make_rows(lengths, seed=0, before_each=True):
 
 
 def read(reader, data):
-    """What rows read, with gradients, and how many blocks a sequence had at most."""
+    """What rows see, with gradients, and the largest number of blocks of a sequence."""
     result, n_blocks = [None] * len(data), 1
     for rows, part, _ in gathered(BatchIterator(data, 10_000)):
         history = part.histories[0]
