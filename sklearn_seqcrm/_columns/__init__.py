@@ -6,8 +6,8 @@ from sklearn_seqcrm._columns._static_types import (
     ColumnsOfKind,
     LevelEncoder,
     MarkingImputer,
-    kind_of,
     static_parts,
+    static_type_of,
 )
 from sklearn_seqcrm._columns._statics import (
     RARE,
@@ -55,7 +55,6 @@ __all__ = [
     "days_before",
     "has_histories",
     "holds_histories",
-    "kind_of",
     "learn_categories",
     "numbers_of",
     "one_history",
@@ -65,5 +64,6 @@ __all__ = [
     "row_customers",
     "split_customers",
     "static_parts",
+    "static_type_of",
     "text_of",
 ]

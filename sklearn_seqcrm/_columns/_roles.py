@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.validation import validate_data
 
-from sklearn_seqcrm._columns._static_types import kind_of
+from sklearn_seqcrm._columns._static_types import static_type_of
 from sklearn_seqcrm._columns._statics import as_levels, text_of
 from sklearn_seqcrm._columns._table import (
     Table,
@@ -176,7 +176,9 @@ class ColumnRoles:
         for array in histories.values():
             keys |= repeated_keys(beside, array)
         statics = {
-            name: kind_of(column) for name, column in beside.items() if name not in keys
+            name: static_type_of(column)
+            for name, column in beside.items()
+            if name not in keys
         }
         columns = X.columns[[name in statics or name in histories for name in X]]
         n_columns, is_named = X.shape[1], table.is_named

@@ -36,7 +36,7 @@ from sklearn_seqcrm._columns._statics import (
     numbers_of,
     to_category,
 )
-from sklearn_seqcrm._store import unlike
+from sklearn_seqcrm._store import unique_names
 from sklearn_seqcrm.events import HistoryDtype
 
 Dtypes: TypeAlias = Mapping[Any, pd.CategoricalDtype]
@@ -161,7 +161,7 @@ STATIC_TYPES: dict[str, StaticType] = {
 }
 
 
-def kind_of(column: pd.Series) -> str:
+def static_type_of(column: pd.Series) -> str:
     """Return the type of a column that holds no histories.
 
     Parameters
@@ -237,7 +237,9 @@ class ColumnsOfKind:
     def __call__(self, X: pd.DataFrame) -> list[Any]:
         """Return the names of the columns of X of this type."""
         types = {
-            name: "history" if isinstance(dtype, HistoryDtype) else kind_of(X[name])
+            name: "history"
+            if isinstance(dtype, HistoryDtype)
+            else static_type_of(X[name])
             for name, dtype in X.dtypes.items()
         }
         if self.exposure in types:
@@ -273,7 +275,7 @@ class _UniqueNamesMixin:
             names.
         """
         names = super().get_feature_names_out(input_features)  # type: ignore[misc]
-        return np.array(unlike(names), dtype=object)
+        return np.array(unique_names(names), dtype=object)
 
 
 class LevelEncoder(_UniqueNamesMixin, OneHotEncoder):

@@ -17,11 +17,11 @@ from sklearn_seqcrm._ragged import (
     NO_ROW,
     blocks,
     decayed_sums,
-    first_of_filled,
     groups,
-    is_first_of,
+    is_segment_start,
     ranges,
-    starts_among,
+    starts_in_segments,
+    starts_of_nonempty,
     visible_segments,
 )
 from sklearn_seqcrm._store import Column, Log, ObservationWindow, RawLog, Rows, Timeline
@@ -130,16 +130,16 @@ class ViewedLog(EncodedLog):
     def _write_channels(self, index: np.ndarray, out: np.ndarray) -> None:
         columns, times = self._at(index, self._layout.of_fields)
         interarrival = (times - self._timeline.times[index - 1]).astype("float64")
-        interarrival[is_first_of(self._firsts, index)] = np.nan
+        interarrival[is_segment_start(self._firsts, index)] = np.nan
         self._encoder.encode_facts(columns, times, out)
-        times_begin = self._layout.gap_channel
+        times_begin = self._layout.interarrival_channel
         self._encoder.encode_times(times, interarrival, out[:, times_begin:])
 
     def _write_codes(self, index: np.ndarray, out: np.ndarray) -> None:
         self._encoder.encode_levels(*self._at(index, self._layout.codes), out)
 
     def _write_facts(self, index: np.ndarray, out: np.ndarray) -> None:
-        numbers = np.empty((len(index), self._layout.gap_channel), "float32")
+        numbers = np.empty((len(index), self._layout.interarrival_channel), "float32")
         self._encoder.encode_facts(*self._at(index, self._layout.of_fields), numbers)
         out[:] = numbers[:, : out.shape[1]]
 
@@ -262,7 +262,7 @@ def encode_rows(encoder: EventEncoder, rows: Rows, column: str) -> Rows:
     )
     identities = rows.identities.copy()
     identities[seen.rows] = seen.of_row
-    start = starts_among(seen, rows, offsets)
+    start = starts_in_segments(seen, rows, offsets)
     # A row sees as many events as before, whatever was left out before its first one.
     stop = start + (rows.stop - rows.start)
     return Rows(encoded, identities, start, stop, cutoff)
@@ -301,7 +301,7 @@ def _encode_events(
     channels, codes = encoder.layout.empty(len(index))
     # No row sees the event before the first one of a segment.
     is_first = np.zeros(len(index), dtype=bool)
-    is_first[first_of_filled(offsets)] = True
+    is_first[starts_of_nonempty(offsets)] = True
     parts, columns = list(blocks(len(index), _WIDTH)), log.columns
     if len(parts) > 1:
         encoder = encoder.prepared_for(columns)

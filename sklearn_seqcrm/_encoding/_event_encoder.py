@@ -77,7 +77,7 @@ class EventEncoder:
         """
         channels, codes = out
         self.encode_facts(columns, times, out=channels)
-        times_begin = self.layout.gap_channel
+        times_begin = self.layout.interarrival_channel
         self.encode_times(times, interarrival, out=channels[:, times_begin:])
         self.encode_levels(columns, times, out=codes)
 
@@ -90,7 +90,7 @@ class EventEncoder:
         ----------
         columns, times : object
             As in `encode`.
-        out : ndarray of shape (n, gap_channel) or wider, float32
+        out : ndarray of shape (n, interarrival_channel) or wider, float32
             Where to write them.
         """
         for name, own in self.layout.of_fields.items():
@@ -125,7 +125,7 @@ class EventEncoder:
         ----------
         times, interarrival : ndarray of shape (n,)
             As in `encode`.
-        out : ndarray of shape (n, n_channels - gap_channel), float32
+        out : ndarray of shape (n, n_channels - interarrival_channel), float32
             Where to write them.
         """
         center, spread = self.interarrival_scale

@@ -22,7 +22,13 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._ragged import Repeated, blocks, event_blocks, look_up, ranked
+from sklearn_seqcrm._ragged import (
+    RepeatableBlocks,
+    blocks,
+    event_blocks,
+    look_up,
+    order_statistics,
+)
 from sklearn_seqcrm._store import Clock, Column, FieldSchema, find_ids
 
 
@@ -180,10 +186,12 @@ class NumericScale(NamedTuple):
             largest = max(largest, float(np.abs(values).max(where=known, initial=0)))
         if not n_known:
             return cls(0.0, 1.0, n_all > 0)
-        numbers = Repeated(lambda: map(_numbers_of, blocks))
+        numbers = RepeatableBlocks(lambda: map(_numbers_of, blocks))
         place = np.array([0.25, 0.5, 0.75]) * (n_known - 1)
         below, above = np.floor(place).astype(int), np.ceil(place).astype(int)
-        below, above = ranked(numbers, n_known, [*below, *above]).reshape(2, 3)
+        below, above = order_statistics(numbers, n_known, [*below, *above]).reshape(
+            2, 3
+        )
         low, center, high = below + place % 1 * (above - below)
         # If half of the values are equal up to the rounding of their stored type, the
         # quartiles are equal, too, and say nothing about the other half.
@@ -264,7 +272,7 @@ class NumericField(FieldEncoder):
                 times = training.times[index]
                 yield column.take(index).as_numbers(times, training.clock)
 
-        return cls(NumericScale.of(Repeated(blocks)), training.clock)
+        return cls(NumericScale.of(RepeatableBlocks(blocks)), training.clock)
 
     @property
     def some_missing(self) -> bool:

@@ -4,10 +4,10 @@ Channels of an event, in this order; codes are an array of their own:
 
     | amount | due | amount_missing | text_missing | text_0 | text_1 | time_gap | ...
     |    facts     |            marks              |     vectors     |  times
-                   ^ n_decayed                                       ^ gap_channel
+                   ^ n_decayed                                       ^ interarrival_channel
 
 "times" are the interarrival time, `time_gap`, and the calendar: `hour_sin1`, ...
-Ask a `Layout` for positions (`of_fields`, `gap_channel`); do not count.
+Ask a `Layout` for positions (`of_fields`, `interarrival_channel`); do not count.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._store import Clock, unlike
+from sklearn_seqcrm._store import Clock, unique_names
 
 _DAYS_TO_SEE_A_YEAR = 2 * 365  # with less, a season cannot be told from a trend
 
@@ -292,7 +292,7 @@ class Layout:
         return found
 
     @property
-    def gap_channel(self) -> int:
+    def interarrival_channel(self) -> int:
         """Position of the time since the previous event, the first of the times."""
         return len(self.channels) - len(cycle_names(self.calendar)) - 1
 
@@ -316,7 +316,7 @@ class Layout:
             for channel in self.channels[: self.n_decayed]
         ]
         # A field may be called "count", for example.
-        return unlike([*names, *cycle_names(self.calendar)])
+        return unique_names([*names, *cycle_names(self.calendar)])
 
     @property
     def sums(self) -> list[str]:

@@ -23,8 +23,8 @@ from sklearn_seqcrm._encoding._layout import (
     cycle_names,
     supported_cycles,
 )
-from sklearn_seqcrm._ragged import Repeated, ranked, visible_runs
-from sklearn_seqcrm._store import Clock, FieldSchema, Kinds, RawLog, Rows, unlike
+from sklearn_seqcrm._ragged import RepeatableBlocks, order_statistics, visible_runs
+from sklearn_seqcrm._store import Clock, FieldSchema, Kinds, RawLog, Rows, unique_names
 
 # In typical interarrival times: from the last event to most of the history, a factor of
 # four apart.
@@ -109,14 +109,16 @@ def _interarrival_scale(training: Training) -> tuple[float, tuple[float, float]]
     The typical one is the median, in ticks; a day or one tick if there is none. It is
     found by ranks, in several passes, as the training events may not fit into memory.
     """
-    times = Repeated(training.interarrival_times)
+    times = RepeatableBlocks(training.interarrival_times)
     n_times = sum(len(some) for some in times)
     unit = float(training.clock.ticks_per_day() or 1.0)
     if n_times:
-        unit = float(ranked(times, n_times, [(n_times - 1) // 2, n_times // 2]).mean())
+        unit = float(
+            order_statistics(times, n_times, [(n_times - 1) // 2, n_times // 2]).mean()
+        )
     # Of events in a strict rhythm the scale is that of rounding errors; then it is 1.
     [center], [scale] = center_and_spread(
-        Repeated(lambda: (np.log1p(some / unit)[:, None] for some in times))
+        RepeatableBlocks(lambda: (np.log1p(some / unit)[:, None] for some in times))
     )
     return unit, (float(center), float(scale))
 
@@ -181,13 +183,13 @@ def _describe(
     marked = [name for name, one in fields.items() if one.some_missing]
     marks = [f"{name}_missing" for name in marked]
     components = [f"{n}_{i}" for n, size in vectors.items() for i in range(size)]
-    times = Repeated(training.times_in_blocks)
+    times = RepeatableBlocks(training.times_in_blocks)
     if local is not None:
-        times = Repeated(lambda: map(local.local, training.times_in_blocks()))
+        times = RepeatableBlocks(lambda: map(local.local, training.times_in_blocks()))
     calendar = supported_cycles(training.clock, times)
     made = [*marks, *components, "time_gap", *cycle_names(calendar)]
     # The log has a column of each field; other channels must not be called like one.
-    made = unlike(made, [*names, *fields])
+    made = unique_names(made, [*names, *fields])
     return Layout(
         channels=(*facts, *made),
         n_decayed=len(facts),

@@ -31,25 +31,30 @@ from sklearn_seqcrm._ragged._decay import decayed_sums
 from sklearn_seqcrm._ragged._portions import Chunks, Portion, portions
 from sklearn_seqcrm._ragged._runs import (
     RUN_SUMMARIES,
-    begins_run,
+    is_run_start,
     sort_events,
-    starts_of_filled,
+    starts_of_nonmissing_runs,
 )
-from sklearn_seqcrm._ragged._search import Repeated, first_at_or_after, look_up, ranked
+from sklearn_seqcrm._ragged._search import (
+    RepeatableBlocks,
+    first_at_or_after,
+    look_up,
+    order_statistics,
+)
 from sklearn_seqcrm._ragged._segments import (
     NO_ROW,
     Views,
     blocks,
     event_blocks,
-    first_of_filled,
     groups,
     inverse_permutation,
-    is_first_of,
+    is_segment_start,
     ranges,
-    starts_among,
+    starts_in_segments,
+    starts_of_nonempty,
     visible_events,
-    visible_gaps,
+    visible_interarrival_times,
     visible_runs,
     visible_segments,
 )
-from sklearn_seqcrm._ragged._windows import Bands, Levels, Numbers, Summary
+from sklearn_seqcrm._ragged._windows import Bands, LevelCounter, Numbers, Summary

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sklearn_seqcrm._ragged._runs import begins_run
+from sklearn_seqcrm._ragged._runs import is_run_start
 from sklearn_seqcrm._ragged._segments import inverse_permutation
 
 
@@ -66,7 +66,7 @@ def concordance(
 def _place_in_time(event: np.ndarray, time: np.ndarray) -> np.ndarray:
     """Rank rows by time from 0 on; at one time events precede censored rows."""
     order = np.lexsort((~event, time))
-    new = begins_run(time[order]) | begins_run(event[order])
+    new = is_run_start(time[order]) | is_run_start(event[order])
     place = np.empty(len(time), dtype="int64")
     place[order] = np.cumsum(new) - 1
     return place
@@ -90,7 +90,7 @@ def _weights_of_later(
     partition by the bit is stable, which keeps this order for the next bit.
     """
     order = np.argsort(risk, kind="stable")
-    rank = np.cumsum(begins_run(risk[order])) - 1
+    rank = np.cumsum(is_run_start(risk[order])) - 1
     lower, tied, later = np.zeros((3, len(risk)))
     place, weight = place[order], weight[order]
     for bit in reversed(range(int(place.max(initial=0)).bit_length())):
@@ -98,8 +98,8 @@ def _weights_of_later(
         is_later = (place >> bit & 1).astype(bool)
         # Weight of the later rows before each position, (n + 1,).
         total = np.append(0.0, np.cumsum(np.where(is_later, weight, 0.0)))
-        first, end = _ends_of_runs(begins_run(group))
-        from_tie, to_tie = _ends_of_runs(begins_run(group) | begins_run(rank))
+        first, end = _ends_of_runs(is_run_start(group))
+        from_tie, to_tie = _ends_of_runs(is_run_start(group) | is_run_start(rank))
         rows = order[~is_later]
         for sums, start, stop in (
             (lower, first, from_tie),

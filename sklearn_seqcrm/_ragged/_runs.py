@@ -14,10 +14,10 @@ from collections.abc import Callable
 import numpy as np
 from scipy import sparse
 
-from sklearn_seqcrm._ragged._segments import first_of_filled
+from sklearn_seqcrm._ragged._segments import starts_of_nonempty
 
 
-def begins_run(values: np.ndarray, first: np.ndarray | None = None) -> np.ndarray:
+def is_run_start(values: np.ndarray, first: np.ndarray | None = None) -> np.ndarray:
     """Tell where a run of equal values begins.
 
     Parameters
@@ -35,7 +35,7 @@ def begins_run(values: np.ndarray, first: np.ndarray | None = None) -> np.ndarra
     Examples
     --------
     >>> import numpy as np
-    >>> begins_run(np.array([4, 4, 7, 7]), first=np.array([0, 3]))
+    >>> is_run_start(np.array([4, 4, 7, 7]), first=np.array([0, 3]))
     array([ True, False,  True,  True])
     """
     begins = np.ones(len(values), dtype=bool)
@@ -45,7 +45,7 @@ def begins_run(values: np.ndarray, first: np.ndarray | None = None) -> np.ndarra
     return begins
 
 
-def starts_of_filled(
+def starts_of_nonmissing_runs(
     first: np.ndarray, present: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the starts of the runs after missing values were left out.
@@ -67,7 +67,9 @@ def starts_of_filled(
     Examples
     --------
     >>> import numpy as np
-    >>> starts_of_filled(np.array([0, 1, 3]), np.array([False, True, True, True]))
+    >>> starts_of_nonmissing_runs(
+    ...     np.array([0, 1, 3]), np.array([False, True, True, True])
+    ... )
     (array([False,  True,  True]), array([0, 2]))
     """
     n_before = np.zeros(len(present) + 1, dtype="int64")
@@ -225,7 +227,7 @@ def _sort_within(
     )
     rows.sort_indices()
     order, times = rows.data, rows.indices.astype("int64", copy=False)
-    starts_run = begins_run(times, first_of_filled(offsets))
+    starts_run = is_run_start(times, starts_of_nonempty(offsets))
     if not starts_run.all():
         # SciPy's sort is not stable: sort the positions of each run of equal times.
         runs = np.append(np.flatnonzero(starts_run), len(times)).astype(order.dtype)

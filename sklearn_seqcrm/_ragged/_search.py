@@ -106,7 +106,7 @@ def first_at_or_after(
     return found
 
 
-class Repeated:
+class RepeatableBlocks:
     """An iterable whose blocks of numbers are computed again in each pass.
 
     Parameters
@@ -116,7 +116,7 @@ class Repeated:
 
     Examples
     --------
-    >>> blocks = Repeated(lambda: iter([1, 2]))
+    >>> blocks = RepeatableBlocks(lambda: iter([1, 2]))
     >>> list(blocks), list(blocks)
     ([1, 2], [1, 2])
     """
@@ -129,7 +129,9 @@ class Repeated:
         return self._make()
 
 
-def ranked(blocks: Iterable[np.ndarray], n: int, ranks: Sequence[int]) -> np.ndarray:
+def order_statistics(
+    blocks: Iterable[np.ndarray], n: int, ranks: Sequence[int]
+) -> np.ndarray:
     """Return order statistics: the numbers at some ranks in ascending order.
 
     Parameters
@@ -156,7 +158,7 @@ def ranked(blocks: Iterable[np.ndarray], n: int, ranks: Sequence[int]) -> np.nda
     Examples
     --------
     >>> import numpy as np
-    >>> ranked([np.array([5.0, -1.0]), np.array([2.5])], 3, [0, 1])
+    >>> order_statistics([np.array([5.0, -1.0]), np.array([2.5])], 3, [0, 1])
     array([-1. ,  2.5])
     """
     # Known of each wanted number so far: its leading bits, and its rank among the

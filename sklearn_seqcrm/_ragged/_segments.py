@@ -104,12 +104,12 @@ def inverse_permutation(order: np.ndarray) -> np.ndarray:
     return place
 
 
-def first_of_filled(offsets: np.ndarray) -> np.ndarray:
+def starts_of_nonempty(offsets: np.ndarray) -> np.ndarray:
     """Return the starts of the segments ``offsets[i]:offsets[i + 1]`` with events."""
     return offsets[:-1][np.diff(offsets) > 0]
 
 
-def is_first_of(starts: np.ndarray, index: np.ndarray) -> np.ndarray:
+def is_segment_start(starts: np.ndarray, index: np.ndarray) -> np.ndarray:
     """Tell which events are the first of their segment.
 
     Parameters
@@ -128,7 +128,7 @@ def is_first_of(starts: np.ndarray, index: np.ndarray) -> np.ndarray:
     Examples
     --------
     >>> import numpy as np
-    >>> is_first_of(np.array([0, 3, 4]), np.array([7, 2, 3, 4, 5]))
+    >>> is_segment_start(np.array([0, 3, 4]), np.array([7, 2, 3, 4, 5]))
     array([False, False,  True,  True, False])
     """
     is_first = np.zeros(len(index), dtype=bool)
@@ -286,7 +286,7 @@ def visible_segments(rows: Views) -> Segments:
     return Segments(codes, first, last, known, of_row)
 
 
-def starts_among(seen: Segments, rows: Views, offsets: np.ndarray) -> np.ndarray:
+def starts_in_segments(seen: Segments, rows: Views, offsets: np.ndarray) -> np.ndarray:
     """Return the start of each row after the visible segments were concatenated.
 
     Parameters
@@ -341,7 +341,7 @@ def visible_events(rows: Views) -> np.ndarray:
     return ranges(*visible_runs(rows))[0]
 
 
-def visible_gaps(
+def visible_interarrival_times(
     offsets: np.ndarray, index: np.ndarray, times: np.ndarray
 ) -> np.ndarray:
     """Return the interarrival times between successive visible events of a customer.

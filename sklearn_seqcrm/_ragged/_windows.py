@@ -12,11 +12,11 @@ from typing import NamedTuple, Self
 import numpy as np
 
 from sklearn_seqcrm._ragged._portions import SIZE, Chunks
-from sklearn_seqcrm._ragged._runs import begins_run
+from sklearn_seqcrm._ragged._runs import is_run_start
 from sklearn_seqcrm._ragged._search import first_at_or_after
 
 
-class Levels:
+class LevelCounter:
     """Counts of the levels of one field within windows.
 
     Parameters
@@ -137,7 +137,7 @@ def _by_level(codes: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.nd
     levels = codes[known].astype("int64")
     key = customer * (int(levels.max(initial=0)) + 1) + levels
     order = np.argsort(key, kind="stable")
-    return known[order], begins_run(key[order])
+    return known[order], is_run_start(key[order])
 
 
 class Summary(NamedTuple):

@@ -1,22 +1,22 @@
 """The store of events: a timeline, columns, and logs of them."""
 
 from sklearn_seqcrm._store._clock import (
-    LONGEST,
+    MAX_TICK,
     TICKS_PER_SECOND,
     Clock,
+    datetimes_after,
     days_between,
     days_between_ticks,
-    earlier,
     format_time,
-    later,
-    moments_after,
+    saturating_add,
+    saturating_subtract,
 )
 from sklearn_seqcrm._store._columns import (
     Column,
     FieldSchema,
+    check_none_missing,
     factorize,
     ids_of,
-    refuse_missing,
     scatter,
     to_series,
 )
@@ -32,19 +32,19 @@ from sklearn_seqcrm._store._files import (
     get_entry,
     read_sealed_json,
     read_sealed_table,
-    replacing,
+    replace_atomically,
     sync_to_disk,
     temporary_sibling,
     write_sealed_json,
     write_sealed_table,
 )
 from sklearn_seqcrm._store._ids import (
+    check_same_id_type,
     exact_ids,
     find_ids,
     hashed_ids,
+    id_type,
     join_ids,
-    kind_of_ids,
-    refuse_other_kind,
 )
 from sklearn_seqcrm._store._log import (
     Log,
@@ -53,7 +53,12 @@ from sklearn_seqcrm._store._log import (
     missing_rows,
     positions_by_log,
 )
-from sklearn_seqcrm._store._names import many, one_or_many, refuse_taken, unlike
+from sklearn_seqcrm._store._names import (
+    as_list,
+    check_list,
+    check_name_free,
+    unique_names,
+)
 from sklearn_seqcrm._store._raw_log import (
     Kinds,
     RawLog,

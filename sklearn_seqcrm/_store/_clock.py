@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-LONGEST = int(np.iinfo("int64").max)
+MAX_TICK = int(np.iinfo("int64").max)
 _EARLIEST = int(np.iinfo("int64").min)
 # From the coarsest unit to the finest.
 TICKS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
@@ -125,7 +125,7 @@ class Clock:
             return _as_floats(values, what, up) - float(length)
         ticks, rest, parts = self._split(values, what)
         whole = math.floor(length)
-        ticks = earlier(ticks, min(whole, LONGEST))
+        ticks = saturating_subtract(ticks, min(whole, MAX_TICK))
         # `rest` and `fraction` count the same parts of a tick.
         fraction = float((length - whole) * parts)
         if up:
@@ -149,7 +149,7 @@ class Clock:
         Returns
         -------
         int or float
-            Ticks, not negative; on an axis of integers at most `LONGEST`, and a float
+            Ticks, not negative; on an axis of integers at most `MAX_TICK`, and a float
             where the length is not a whole number of ticks.
         """
         length = self._length(value, what)
@@ -157,7 +157,7 @@ class Clock:
             raise ValueError(f"{what} must be longer than 0; got {value!r}.")
         if self.dtype == "float64" or length.denominator != 1:
             return float(length)
-        return min(int(length), LONGEST)
+        return min(int(length), MAX_TICK)
 
     def rounded_up(self, **lengths: Any) -> int | float:
         """Convert the sum of some lengths of time to ticks, rounded up.
@@ -176,7 +176,7 @@ class Clock:
         total = sum(self._length(value, what) for what, value in lengths.items())
         if self.dtype == "float64":
             return float(total)
-        return min(math.ceil(total), LONGEST)
+        return min(math.ceil(total), MAX_TICK)
 
     def as_index(self, times: np.ndarray) -> pd.Index:
         """Convert ticks to the datetimes or numbers that users see."""
@@ -330,7 +330,7 @@ class Clock:
         )
 
 
-def later(times: np.ndarray, length: float | np.ndarray) -> np.ndarray:
+def saturating_add(times: np.ndarray, length: float | np.ndarray) -> np.ndarray:
     """Return ``times + length``, at most the end of the axis.
 
     An overflow of int64 would come out in the past. On an axis of integers, `length` is
@@ -338,10 +338,10 @@ def later(times: np.ndarray, length: float | np.ndarray) -> np.ndarray:
     """
     if times.dtype != "int64":
         return times + length
-    return np.minimum(times, LONGEST - length) + length
+    return np.minimum(times, MAX_TICK - length) + length
 
 
-def earlier(times: Any, length: int) -> Any:
+def saturating_subtract(times: Any, length: int) -> Any:
     """Return ``times - length`` of integers, at least the beginning of the axis."""
     return np.maximum(times, _EARLIEST + length) - length
 
@@ -390,7 +390,7 @@ def _whole_numbers(values: pd.Series, what: str) -> np.ndarray:
     """Return integers as int64; refuse those of uint64 that would become negative."""
     if values.dtype.kind == "u":
         numbers = values.to_numpy()
-        _refuse_beyond_integers(numbers, numbers > LONGEST, what)
+        _refuse_beyond_integers(numbers, numbers > MAX_TICK, what)
     return values.to_numpy(dtype="int64")
 
 
@@ -505,7 +505,7 @@ def days_between_ticks(start: Any, start_unit: str, end: Any, end_unit: str) -> 
     return (whole - borrowed) + (rest + borrowed * day) / day
 
 
-def moments_after(
+def datetimes_after(
     days: np.ndarray, times: np.ndarray, clock: Clock, step: int
 ) -> np.ndarray:
     """Return the datetimes some days after events: the inverse of `days_between`.

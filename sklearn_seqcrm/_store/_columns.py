@@ -13,7 +13,7 @@ import pandas as pd
 from sklearn_seqcrm._ragged import look_up
 from sklearn_seqcrm._store._clock import Clock
 from sklearn_seqcrm._store._field_types import FieldType, type_of
-from sklearn_seqcrm._store._ids import exact_ids, join_ids, kind_of_ids
+from sklearn_seqcrm._store._ids import exact_ids, id_type, join_ids
 
 
 def to_series(column: nw.Series) -> pd.Series:
@@ -61,7 +61,7 @@ def ids_of(column: nw.Series) -> pd.Series:
     return to_series(column)
 
 
-def refuse_missing(values: pd.Series, what: str) -> None:
+def check_none_missing(values: pd.Series, what: str) -> None:
     """Raise a ValueError that counts missing values and shows the first."""
     missing = values.isna().to_numpy()
     if missing.any():
@@ -203,7 +203,7 @@ class FieldSchema(NamedTuple):
     type : FieldType
         Type of the field.
     levels : str or None, default=None
-        Type of its levels, as `kind_of_ids` returns it, if it has levels. Levels of
+        Type of its levels, as `id_type` returns it, if it has levels. Levels of
         different types never match.
     n_components : int or None, default=None
         Length of its vectors, if it has vectors.
@@ -228,7 +228,7 @@ class FieldSchema(NamedTuple):
         if column.categories is None:
             return cls(column.type, None, *column.values.shape[1:])
         if len(column.categories):
-            return cls(column.type, kind_of_ids(column.categories))
+            return cls(column.type, id_type(column.categories))
         if expected is not None and expected.levels is not None:
             return expected
         return cls(column.type, "text")

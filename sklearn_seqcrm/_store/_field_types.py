@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._store._clock import LONGEST, Clock, days_between, moments_after
+from sklearn_seqcrm._store._clock import MAX_TICK, Clock, datetimes_after, days_between
 
 _DAY = np.timedelta64(1, "D")
 
@@ -390,10 +390,10 @@ class DatetimeType(ScalarType):
         dtype: str,
         in_days: bool,
     ) -> np.ndarray:
-        found = moments_after(numbers, times, clock, step=86_400 if in_days else 1)
+        found = datetimes_after(numbers, times, clock, step=86_400 if in_days else 1)
         # The ends of what the type can hold: beyond them an overflow would change the
         # sign.
-        last = np.array([LONGEST]).view(dtype).astype("M8[s]")
+        last = np.array([MAX_TICK]).view(dtype).astype("M8[s]")
         first = (-last.view("int64")).view("M8[s]")
         return np.maximum(np.minimum(found, last), first).astype(dtype)
 

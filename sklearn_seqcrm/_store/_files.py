@@ -62,7 +62,7 @@ _LONGEST = 100
 
 
 @contextmanager
-def replacing(path: Any) -> Iterator[Path]:
+def replace_atomically(path: Any) -> Iterator[Path]:
     """Yield a temporary file that replaces another once it is complete and synced.
 
     Until then, and if anything fails, the old file stays as it is. A link stays, and
@@ -346,7 +346,7 @@ def write_sealed_table(
     text = json.dumps({**note, "format": SEALED_FORMAT})
     # The seal comes last: no text of the user may follow it that looks like one.
     table = table.replace_schema_metadata({key: text, _SEAL_KEY: _SEAL})
-    with replacing(path) as beside:
+    with replace_atomically(path) as beside:
         # Other readers can verify the checksums of pages.
         pq.write_table(table, beside, write_page_checksum=True, **options)
         _seal(beside)

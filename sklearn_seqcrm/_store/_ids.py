@@ -115,7 +115,7 @@ def exact_ids(ids: pd.Index, what: str) -> pd.Index:
     return ids
 
 
-def kind_of_ids(ids: pd.Index) -> str:
+def id_type(ids: pd.Index) -> str:
     """Return the type of ids in exact form; ids of two types never match.
 
     Parameters
@@ -155,7 +155,7 @@ def _name_of_dtype(ids: pd.Index) -> str:
     return str(ids.dtype)
 
 
-def refuse_other_kind(ids: pd.Index, known: pd.Index, what: str, whose: str) -> None:
+def check_same_id_type(ids: pd.Index, known: pd.Index, what: str, whose: str) -> None:
     """Raise a TypeError if ids are of another type than known ids.
 
     Parameters
@@ -168,7 +168,7 @@ def refuse_other_kind(ids: pd.Index, known: pd.Index, what: str, whose: str) -> 
     alike = ids.dtype == known.dtype and not is_object_dtype(ids.dtype)
     if alike or not len(ids) or not len(known):
         return
-    types = kind_of_ids(ids), kind_of_ids(known)
+    types = id_type(ids), id_type(known)
     if types[0] != types[1]:
         advice = _conversion_advice(*types)
         raise TypeError(
@@ -253,7 +253,7 @@ def join_ids(parts: Mapping[str, pd.Index], what: str) -> pd.Index:
     filled = {name: ids for name, ids in parts.items() if len(ids)}
     if not filled:
         return next(iter(parts.values()))
-    types = [kind_of_ids(ids) for ids in filled.values()]
+    types = [id_type(ids) for ids in filled.values()]
     other = next((one for one in types if one != types[0]), None)
     if other is not None:
         dtypes = {name: _name_of_dtype(ids) for name, ids in filled.items()}

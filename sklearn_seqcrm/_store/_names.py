@@ -3,9 +3,9 @@
 A new column never replaces a column of the user:
 
 - fixed names (``history``, ``n_events``, ``row``) are parameters, and
-  `refuse_taken` raises an error before any work if the user's table has one;
+  `check_name_free` raises an error before any work if the user's table has one;
 - names derived from the user's names (``amount_missing``, ``log_prob_<field>``) get
-  underscores appended by `unlike`.
+  underscores appended by `unique_names`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 from pandas.api.types import is_list_like
 
 
-def one_or_many(values: Any, option: str) -> list[Any]:
+def as_list(values: Any, option: str) -> list[Any]:
     """Return the values of a parameter that takes one value or several as a list.
 
     Parameters
@@ -38,7 +38,7 @@ def one_or_many(values: Any, option: str) -> list[Any]:
 
     Examples
     --------
-    >>> one_or_many("ab", "kinds"), one_or_many(("a", "b"), "kinds")
+    >>> as_list("ab", "kinds"), as_list(("a", "b"), "kinds")
     (['ab'], ['a', 'b'])
     """
     # Arrays, Series and tensors have a dimension; lists count as one-dimensional.
@@ -53,7 +53,7 @@ def one_or_many(values: Any, option: str) -> list[Any]:
     return values.to_pylist() if hasattr(values, "to_pylist") else list(values)
 
 
-def many(values: Any, option: str, of: str) -> list[Any]:
+def check_list(values: Any, option: str, of: str) -> list[Any]:
     """Return the values of a parameter that takes a list; refuse a single value.
 
     Parameters
@@ -81,10 +81,10 @@ def many(values: Any, option: str, of: str) -> list[Any]:
             f"{option} must be a list of {of}; got the {what} {values!r}. Write "
             f"[{values!r}] for one."
         )
-    return one_or_many(values, option)
+    return as_list(values, option)
 
 
-def unlike(names: Iterable[str], taken: Collection[str] = ()) -> list[str]:
+def unique_names(names: Iterable[str], taken: Collection[str] = ()) -> list[str]:
     """Return unique names, different from those that are taken.
 
     Parameters
@@ -101,7 +101,7 @@ def unlike(names: Iterable[str], taken: Collection[str] = ()) -> list[str]:
 
     Examples
     --------
-    >>> unlike(["time_gap", "hour_sin1"], ["amount", "time_gap"])
+    >>> unique_names(["time_gap", "hour_sin1"], ["amount", "time_gap"])
     ['time_gap_', 'hour_sin1']
     """
     used, found = set(taken), []
@@ -114,7 +114,7 @@ def unlike(names: Iterable[str], taken: Collection[str] = ()) -> list[str]:
     return found
 
 
-def refuse_taken(name: str, taken: Collection[str], whose: str, option: str) -> None:
+def check_name_free(name: str, taken: Collection[str], whose: str, option: str) -> None:
     """Raise a ValueError if the name of a new column is taken.
 
     Parameters
@@ -130,7 +130,7 @@ def refuse_taken(name: str, taken: Collection[str], whose: str, option: str) -> 
 
     Examples
     --------
-    >>> refuse_taken("row", ["row", "amount"], "The log", "row")
+    >>> check_name_free("row", ["row", "amount"], "The log", "row")
     Traceback (most recent call last):
     ...
     ValueError: The log has a column 'row' already; choose another name with row=...

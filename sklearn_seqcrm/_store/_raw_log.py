@@ -12,13 +12,13 @@ from sklearn_seqcrm._ragged import (
     NO_ROW,
     look_up,
     ranges,
-    starts_among,
+    starts_in_segments,
     visible_segments,
 )
 from sklearn_seqcrm._store._clock import Clock, format_time
 from sklearn_seqcrm._store._columns import Column, stack_columns
 from sklearn_seqcrm._store._log import Log, Rows
-from sklearn_seqcrm._store._names import one_or_many
+from sklearn_seqcrm._store._names import as_list
 from sklearn_seqcrm._store._timeline import ObservationWindow, Timeline, frozen
 
 
@@ -91,14 +91,14 @@ def events_of_kinds(column: Column, kinds: Any, name: str) -> np.ndarray:
 def is_of_kinds(column: Column, kinds: Any) -> np.ndarray:
     """Tell which events are of some kinds, shape (n_events,)."""
     assert column.categories is not None
-    wanted = one_or_many(kinds, "kinds")
+    wanted = as_list(kinds, "kinds")
     # Compare the few levels, not the many events.
     return look_up(column.categories.isin(wanted), column.values, missing=False)
 
 
 def check_kinds(column: Column, kinds: Any, name: str) -> None:
     """Raise a ValueError if a field is not categorical or lacks one of the kinds."""
-    wanted = one_or_many(kinds, "kinds")
+    wanted = as_list(kinds, "kinds")
     if column.categories is None:
         raise ValueError(f"Field {name!r} is {column.type}, and has no kinds.")
     if not wanted:
@@ -136,7 +136,7 @@ def rows_of_kinds(rows: Rows, column: Column, kinds: Any) -> Rows:
     index, offsets = ranges(seen.first, seen.last)
     kept = is_of_kinds(column.take(index), kinds)
     n_before = np.append(0, np.cumsum(kept))  # of the kept events, (n_visible + 1,)
-    start = starts_among(seen, rows, offsets)
+    start = starts_in_segments(seen, rows, offsets)
     stop = start + (rows.stop - rows.start)
     # From positions among the visible events to positions among those that are kept.
     known = start != NO_ROW

@@ -21,13 +21,13 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._ragged import first_at_or_after, ranges
-from sklearn_seqcrm._store._clock import LONGEST, Clock, earlier
+from sklearn_seqcrm._store._clock import MAX_TICK, Clock, saturating_subtract
 from sklearn_seqcrm._store._columns import ids_of
 from sklearn_seqcrm._store._ids import (
+    check_same_id_type,
     exact_ids,
     find_ids,
     hashed_ids,
-    refuse_other_kind,
 )
 
 # Times to check first: of most logs that are not of whole days, they show it already.
@@ -82,7 +82,7 @@ class ObservationWindow(NamedTuple):
             Whether events may lie after it.
         """
         last = until = times.max()
-        if clock.dtype == "int64" and last == LONGEST:
+        if clock.dtype == "int64" and last == MAX_TICK:
             # There is no later tick at which observation could end.
             raise ValueError(
                 f"The last event is at {clock.as_scalar(last)}, the last moment that "
@@ -112,7 +112,7 @@ class ObservationWindow(NamedTuple):
         It ends right before the cutoff, so that no horizon after it is complete.
         """
         whole = clock.dtype == "int64"
-        end = earlier(cutoff, 1) if whole else np.nextafter(cutoff, -np.inf)
+        end = saturating_subtract(cutoff, 1) if whole else np.nextafter(cutoff, -np.inf)
         return cls(end, in_days=False)
 
     def end(self, clock: Clock) -> Any:
@@ -124,7 +124,7 @@ class ObservationWindow(NamedTuple):
             end = until + step
         else:
             end = until + 1 if whole else float(np.nextafter(until, np.inf))
-        return min(end, LONGEST) if whole else end
+        return min(end, MAX_TICK) if whole else end
 
     def on(self, old: Clock, new: Clock) -> ObservationWindow:
         """Convert the window to another clock."""
@@ -224,7 +224,7 @@ class Timeline:
             of_category = self.identities_of(pd.Series(ids.cat.categories), what)
             return of_category[ids.cat.codes.to_numpy()]
         exact = exact_ids(pd.Index(ids, dtype=ids.dtype), what)
-        refuse_other_kind(exact, self.customers, what, "the customers of the log are")
+        check_same_id_type(exact, self.customers, what, "the customers of the log are")
         found = find_ids(exact, self.customers)
         unknown = found < 0
         if unknown.any():

@@ -20,12 +20,12 @@ from sklearn_seqcrm._recurrent.training import (
     draw_seeds,
     isolated_torch_settings,
     network_parameters,
-    optimized_as_asked,
+    optimizer_parameters,
     refuse_absent_device,
     refuse_absent_precision,
     refuse_changes,
     refuse_other_device,
-    train_as_asked,
+    train,
 )
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
@@ -257,7 +257,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
             module__dropout=self.dropout,
             module__copies=self.copies,
             module__seed=seeds.weights,
-            **optimized_as_asked(self),
+            **optimizer_parameters(self),
             share_sequences=False,
         )
         with isolated_torch_settings(self.device):
@@ -282,7 +282,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
             # Validation scores are those of the weights, not of an older shrinkage.
             reset_state_shrinkage(net)
         epochs = None if task is None else EpochSteps(task, self.nets_)
-        train_as_asked(self, net, seeds, max_epochs, data, valid, epochs)
+        train(self, net, seeds, max_epochs, data, valid, epochs)
         self.n_iter_ = len(net.history)
         if not all(p.isfinite().all() for p in net.module_.parameters()):
             del self.nets_

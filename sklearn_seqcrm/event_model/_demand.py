@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from sklearn_seqcrm._store import Clock, later
+from sklearn_seqcrm._store import Clock, saturating_add
 from sklearn_seqcrm.event_model._learned import LearnedEvents
 from sklearn_seqcrm.event_model._numbers import NumberField
 from sklearn_seqcrm.event_model._simulate import SimulationPlan, Simulator, Step
@@ -75,9 +75,9 @@ class Periods:
         # `targets` begin at cutoff + start, so that this sum decides.
         found = np.clip(found, 0, last)
         following = np.minimum(found + 1, last)
-        is_later = times >= later(cutoff, self.starts[following])
+        is_later = times >= saturating_add(cutoff, self.starts[following])
         found = np.where(is_later, following, found)
-        return found - (times < later(cutoff, self.starts[found]))
+        return found - (times < saturating_add(cutoff, self.starts[found]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from sklearn_seqcrm._store import Clock, later
+from sklearn_seqcrm._store import Clock, saturating_add
 from sklearn_seqcrm.event_model._distributions import (
     AtomMixture,
     MixtureDensity,
@@ -384,7 +384,7 @@ def _next_step(times: np.ndarray, step: float) -> np.ndarray:
     The step that ends at a time is worth the operational time of the step after it,
     which has the weekday of that time, as days are whole steps.
     """
-    return later(times - times % int(step), int(step))
+    return saturating_add(times - times % int(step), int(step))
 
 
 def _common_step(interarrival: np.ndarray) -> float | None:

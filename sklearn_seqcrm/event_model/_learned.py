@@ -197,7 +197,7 @@ class LearnedEvents:
         ends = n + 2 + np.cumsum([one.n_targets for one in self.fields.values()])
         return ChannelBlocks(
             slice(0, n),
-            slice(layout.gap_channel, n),
+            slice(layout.interarrival_channel, n),
             slice(n, n + 2),
             {
                 name: slice(int(end) - one.n_targets, int(end))
@@ -269,7 +269,7 @@ class LearnedEvents:
             np.maximum(encoded.stop, 0),
             encoded.cutoff,
             self.encoder.layout.time_unit,
-            self.encoder.layout.gap_channel,
+            self.encoder.layout.interarrival_channel,
         )
         last, time_since_last = last_times(source)
         censored = self.grid.log_censoring_time(time_since_last, last)

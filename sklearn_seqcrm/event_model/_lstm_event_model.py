@@ -12,7 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._recurrent.objectives import SurvivalCurve
 from sklearn_seqcrm._sklearn_compat import check_feature_names_in
-from sklearn_seqcrm._store import unlike
+from sklearn_seqcrm._store import unique_names
 from sklearn_seqcrm.event_model._base import CONSTRAINTS, BaseEventModel
 from sklearn_seqcrm.event_model._learned import event_counts
 from sklearn_seqcrm.event_model._likelihood import (
@@ -334,7 +334,7 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
         row, log_probs = event_log_probs(self.net_, data)
         of_fields = dict(zip(self._learned.fields, log_probs.T[1:], strict=True))
         fields = list(self._learned.encoder.fields)
-        names = unlike([f"log_prob_{name}" for name in fields], ["log_prob_time"])
+        names = unique_names([f"log_prob_{name}" for name in fields], ["log_prob_time"])
         counts = event_counts(data)
         first = np.cumsum(counts) - counts
         table = {

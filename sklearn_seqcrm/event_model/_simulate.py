@@ -27,7 +27,7 @@ import torch
 
 from sklearn_seqcrm._encoding import MISSING
 from sklearn_seqcrm._recurrent.data import RowData
-from sklearn_seqcrm._store import LONGEST, Column, later
+from sklearn_seqcrm._store import MAX_TICK, Column, saturating_add
 from sklearn_seqcrm.event_model._copy_mechanism import CopyState, ObservedLevels
 from sklearn_seqcrm.event_model._distributions import (
     PathDraws,
@@ -173,7 +173,7 @@ class Paths:
         is_tie = torch.from_numpy(interarrival == 0).to(self.output.device)
         return replace(
             self,
-            times=later(self.times, interarrival.astype(self.times.dtype)),
+            times=saturating_add(self.times, interarrival.astype(self.times.dtype)),
             copies={key: one.advance(is_tie) for key, one in self.copies.items()},
         )
 
@@ -280,7 +280,9 @@ class Simulator:
         # A drawn time may lie beyond the largest tick: no addition before the check.
         is_within = interarrival < left
         ticks = np.where(is_within, interarrival, 0).astype(paths.times.dtype)
-        kept = np.flatnonzero(is_within & (later(paths.times, ticks) < paths.end))
+        kept = np.flatnonzero(
+            is_within & (saturating_add(paths.times, ticks) < paths.end)
+        )
         interarrival = interarrival[kept]
         paths = paths.take(kept).advance(interarrival)
         values, codes, columns, _ = self._draw_fields(paths, interarrival)
@@ -565,5 +567,5 @@ def row_keys(array: HistoryArray, seed: int, count: bool) -> np.ndarray:
 def _ticks_until(times: np.ndarray, end: np.ndarray) -> np.ndarray:
     """Return ticks from each time to an end after it, or the most that fit."""
     if times.dtype == "int64":
-        end = np.minimum(end, later(times, LONGEST))
+        end = np.minimum(end, saturating_add(times, MAX_TICK))
     return end - times

@@ -17,7 +17,7 @@ from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.training import isolated_torch_settings
 from sklearn_seqcrm._sklearn_compat import Interval, validate_parameter_constraints
-from sklearn_seqcrm._store import later, refuse_taken
+from sklearn_seqcrm._store import check_name_free, saturating_add
 from sklearn_seqcrm.event_model._demand import DemandCells
 from sklearn_seqcrm.event_model._futures import simulated_targets, table_of
 from sklearn_seqcrm.event_model._learned import LearnedEvents
@@ -111,8 +111,8 @@ class SimulationMixin:
         _check_arguments("sample", n_paths=n_paths, random_state=random_state)
         check_is_fitted(self, "nets_")
         taken = [*self._learned.names, *self._learned.fields]
-        refuse_taken(row, taken, "The log", "row")
-        refuse_taken(path, [row, *taken], "The table", "path")
+        check_name_free(row, taken, "The log", "row")
+        check_name_free(path, [row, *taken], "The table", "path")
         data, keys = self._rows_and_keys(X, random_state)
         events, _ = self._simulate(data, keys, horizon, n_paths)
         return table_of(events, self._learned, n_paths, row, path)
@@ -313,7 +313,7 @@ class SimulationMixin:
         clock = self._learned.encoder.clock
         length = clock.duration(horizon, what, positive=True)
         [source] = data.sources
-        end = later(source.cutoff, clock.rounded_up(horizon=horizon))
+        end = saturating_add(source.cutoff, clock.rounded_up(horizon=horizon))
         most = self._learned.most_events.bound(float(length))
         with isolated_torch_settings(self.device), torch.no_grad():
             simulator = Simulator(self.nets_[0], self._learned)

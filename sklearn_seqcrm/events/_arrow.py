@@ -30,7 +30,7 @@ from sklearn_seqcrm._store import (
     RawLog,
     Rows,
     Timeline,
-    unlike,
+    unique_names,
 )
 from sklearn_seqcrm.events._parquet import (
     arrow_of,
@@ -88,7 +88,7 @@ def rows_to_arrow(rows: Rows) -> Any:
         [customers, pa.array(clock.as_index(rows.cutoff)), lists, others],
         names=[
             customer,
-            *unlike(["cutoff", "events", f"unknown_{customer}"], [customer]),
+            *unique_names(["cutoff", "events", f"unknown_{customer}"], [customer]),
         ],
         mask=pa.array(rows.start == NO_ROW),
     )

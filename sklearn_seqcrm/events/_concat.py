@@ -26,13 +26,13 @@ from sklearn_seqcrm._store import (
     Kinds,
     ObservationWindow,
     Timeline,
+    check_name_free,
     factorize,
     join_ids,
-    refuse_taken,
     scatter,
 )
 from sklearn_seqcrm.events._read import Events
-from sklearn_seqcrm.events._time_range import refuse_wide, warn_early_end
+from sklearn_seqcrm.events._time_range import check_time_range, warn_early_end
 
 
 def merge_logs(
@@ -100,7 +100,7 @@ def merge_events(
     times = np.concatenate([timeline.times for timeline in timelines])
     order, offsets, times = sort_events(np.repeat(codes, counts), times, len(customers))
     timeline = Timeline(customers, offsets, times, timelines[0].clock, observation)
-    refuse_wide(timeline, f"times of {' and '.join(parts)}")
+    check_time_range(timeline, f"times of {' and '.join(parts)}")
     ends = np.cumsum([len(one.times) for one in timelines])
     of_parts = np.split(inverse_permutation(order), ends[:-1])
     places = dict(zip(parts, of_parts, strict=True))
@@ -146,7 +146,7 @@ def check_mergeable(logs: Any, kind: str, log_type: type[Any]) -> None:
             )
         refuse_keys_as_fields(log.fields, keys, name, "the first log")
         own = [*log.names, *log.fields]
-        refuse_taken(kind, own, f"The log of kind {name!r}", "kind_field")
+        check_name_free(kind, own, f"The log of kind {name!r}", "kind_field")
 
 
 def refuse_keys_as_fields(

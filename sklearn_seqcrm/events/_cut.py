@@ -21,14 +21,14 @@ from sklearn_seqcrm._store import (
     Clock,
     RawLog,
     Timeline,
-    refuse_missing,
-    refuse_taken,
+    check_name_free,
+    check_none_missing,
     to_series,
 )
 from sklearn_seqcrm.events._history_array import HistoryArray, HistoryDtype
 from sklearn_seqcrm.events._moments import Moments
 from sklearn_seqcrm.events._read import read_table
-from sklearn_seqcrm.events._time_range import refuse_wide, warn_late_cutoffs
+from sklearn_seqcrm.events._time_range import check_time_range, warn_late_cutoffs
 
 # Fewer customers may all be new: that none is known is then no sign of wrong ids.
 _FEW = 10
@@ -59,7 +59,7 @@ def histories_of_rows(
     HistoryArray of shape (n,)
         The histories.
     """
-    refuse_taken(name, rows.columns, "rows", "name")
+    check_name_free(name, rows.columns, "rows", "name")
     timeline, clock = log.timeline, log.timeline.clock
     key = log.names[0] if customer is None else customer
     ids = _column_of(rows, key, "customer")
@@ -76,7 +76,7 @@ def histories_of_rows(
         moments, what = _one_cutoff(cutoff, rows, clock), "cutoffs"
     # Down for histories that include their cutoff, so that no event after it is seen.
     ticks = clock.read(moments, what, up=not exact)  # (n,), or (1,) for all rows
-    refuse_wide(timeline, what, ticks)
+    check_time_range(timeline, what, ticks)
     # Unknown customers keep their identities, but have no segment to search.
     codes = np.maximum(identities, -1)
     cutoffs = np.broadcast_to(ticks, len(codes)).copy()
@@ -168,7 +168,7 @@ def _column_of(rows: pd.DataFrame, name: str, role: str) -> pd.Series:
             f"rows has {column.shape[1]} columns {name!r}, so that it is not clear "
             f"which holds the {role}; rename them."
         )
-    refuse_missing(column, f"{role} column {name!r} of rows")
+    check_none_missing(column, f"{role} column {name!r} of rows")
     return column
 
 

@@ -49,13 +49,13 @@ from sklearn_seqcrm._store import (
     ObservationWindow,
     Timeline,
     Writer,
+    check_same_id_type,
     exact_ids,
     factorize,
     find_ids,
     get_entry,
     join_ids,
     read_sealed_json,
-    refuse_other_kind,
     sync_to_disk,
     temporary_sibling,
     write_sealed_json,
@@ -68,7 +68,7 @@ from sklearn_seqcrm.events._parquet import (
     restore_dtype,
 )
 from sklearn_seqcrm.events._read import Events
-from sklearn_seqcrm.events._time_range import refuse_wide
+from sklearn_seqcrm.events._time_range import check_time_range
 
 _NOTE = "log.json"
 _AGAIN = "build the log again from its events"
@@ -193,7 +193,7 @@ class LogWriter:
         if self._customers:
             before = self._customers[-1]
             whose = "those before are"
-            refuse_other_kind(customers, before, f"customers of {what}", whose)
+            check_same_id_type(customers, before, f"customers of {what}", whose)
             # As Python objects: NumPy would compare int64 and uint64 as floats.
             last, first = before[-1:].tolist()[0], customers[:1].tolist()[0]
             goes_on = bool(last == first)
@@ -234,7 +234,7 @@ class LogWriter:
             observation = observation._replace(until=given.until)
         offsets = np.append(0, np.cumsum(np.concatenate(self._counts)))
         timeline = Timeline(customers, offsets, times, clock, observation)
-        refuse_wide(timeline, f"times in column {self._names[1]!r}")
+        check_time_range(timeline, f"times in column {self._names[1]!r}")
         np.save(self._folder / "offsets.npy", offsets)
         note = {
             "key": secrets.token_hex(16),
@@ -376,7 +376,9 @@ class _Field:
         if levels is self._levels or levels.equals(self._levels):
             return np.arange(len(levels), dtype="int32")
         name = f"levels of field {self._name!r}"
-        refuse_other_kind(levels, self._levels, f"{name} in {what}", "those before are")
+        check_same_id_type(
+            levels, self._levels, f"{name} in {what}", "those before are"
+        )
         codes = find_ids(levels, self._levels)
         new = codes < 0
         codes[new] = len(self._levels) + np.arange(new.sum())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from sklearn_seqcrm._store import events_of_kinds, one_or_many
+from sklearn_seqcrm._store import as_list, events_of_kinds
 from sklearn_seqcrm.events._append import append_events
 from sklearn_seqcrm.events._concat import check_mergeable, merge_logs
 from sklearn_seqcrm.events._html import log_html
@@ -319,7 +319,7 @@ class EventLog(StoredLog):
         0   a    2   buy
         """
         if len(kinds) == 1:
-            kinds = tuple(one_or_many(kinds[0], "kinds"))  # a list is accepted, too
+            kinds = tuple(as_list(kinds[0], "kinds"))  # a list is accepted, too
         index = events_of_kinds(self.column(kind_field), kinds, kind_field)
         log = self.take(self._timeline.at(index), index)
         if self._kinds is not None and self._kinds.field == kind_field:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import narwhals.stable.v1 as nw
 import numpy as np
 
-from sklearn_seqcrm._ragged import begins_run
+from sklearn_seqcrm._ragged import is_run_start
 from sklearn_seqcrm._store import Column
 
 _SAMPLES = 2**12, 2**17  # sizes; the second is drawn if the first decides nothing
@@ -85,9 +85,9 @@ def _verdict(values: np.ndarray) -> bool | None:
     values = values[~np.isnan(values)].astype("float64")
     if not len(values) or not _are_whole(values):
         return False
-    values = values[begins_run(values)]
+    values = values[is_run_start(values)]
     values.sort()
-    starts = np.flatnonzero(begins_run(values))
+    starts = np.flatnonzero(is_run_start(values))
     # On average 20 events for each value: a quantity, or an id of few things.
     if len(starts) * 20 < len(values):
         return False

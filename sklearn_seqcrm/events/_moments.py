@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 from pandas.tseries.frequencies import to_offset
 
-from sklearn_seqcrm._ragged import begins_run
-from sklearn_seqcrm._store import LONGEST, Clock, Timeline, one_or_many, refuse_missing
-from sklearn_seqcrm.events._time_range import refuse_wide
+from sklearn_seqcrm._ragged import is_run_start
+from sklearn_seqcrm._store import MAX_TICK, Clock, Timeline, as_list, check_none_missing
+from sklearn_seqcrm.events._time_range import check_time_range
 
 
 class Moments(NamedTuple):
@@ -106,7 +106,7 @@ def moments_at_cutoffs(
         Filter of the customers. It is applied at each cutoff separately, so that
         customers who are left out take no memory.
     """
-    refuse_wide(timeline, "cutoffs", cutoffs)
+    check_time_range(timeline, "cutoffs", cutoffs)
     everyone = np.arange(len(timeline.customers))
     columns: list[list[np.ndarray]] = [[], [], []]
     for cutoff in cutoffs:
@@ -135,7 +135,7 @@ def moments_before_events(timeline: Timeline, chosen: np.ndarray | None) -> Mome
         moment.
     """
     # A run is all events of a customer at one time; the cutoff sees none of them.
-    starts_run = begins_run(timeline.times, timeline.offsets[:-1])
+    starts_run = is_run_start(timeline.times, timeline.offsets[:-1])
     run_of_event = np.cumsum(starts_run) - 1
     looked_at = np.zeros(run_of_event[-1] + 1, dtype=bool)
     looked_at[run_of_event if chosen is None else run_of_event[chosen]] = True
@@ -163,7 +163,7 @@ def random_moments(
     if not isinstance(rng, np.random.RandomState):
         rng = np.random.RandomState(random_state)
     last = timeline.observed_until if end is None else end
-    refuse_wide(timeline, "end", np.array([last]))
+    check_time_range(timeline, "end", np.array([last]))
     low = timeline.times[timeline.offsets[:-1]].copy()
     if timeline.clock.dtype == "int64":
         low += 1  # the first tick that sees the first event
@@ -205,7 +205,7 @@ def regular_cutoffs(timeline: Timeline, step: Any, start: Any, end: Any) -> np.n
     first = number(timeline.times.min()) + ticks if start is None else number(start)
     last = number(timeline.observed_until if end is None else end)
     if first > last:
-        first = min(first, LONGEST) if number is int else first
+        first = min(first, MAX_TICK) if number is int else first
         raise ValueError(
             f"There is no cutoff from {clock.as_scalar(first)} to "
             f"{clock.as_scalar(last)}; choose a shorter step, or other ends."
@@ -246,11 +246,11 @@ def parse_cutoffs(timeline: Timeline, cutoffs: Any) -> np.ndarray:
     if cutoffs is None:
         raise ValueError("cutoffs is None; snapshots_every makes regular ones.")
     clock = timeline.clock
-    times = one_or_many(cutoffs, "cutoffs")
+    times = as_list(cutoffs, "cutoffs")
     moments = pd.Series([_moment(one, clock) for one in times])
     if not len(moments):
         raise ValueError("cutoffs is empty; it needs at least one time.")
-    refuse_missing(moments, "sequence cutoffs")
+    check_none_missing(moments, "sequence cutoffs")
     return np.unique(clock.read(moments, "cutoffs"))
 
 

@@ -29,15 +29,15 @@ from sklearn_seqcrm._store import (
     Column,
     ObservationWindow,
     Timeline,
+    check_list,
+    check_none_missing,
     factorize,
     ids_of,
-    many,
-    refuse_missing,
     scalar_values,
     to_series,
 )
 from sklearn_seqcrm.events._read_vectors import holds_lists, read_vectors
-from sklearn_seqcrm.events._time_range import refuse_wide
+from sklearn_seqcrm.events._time_range import check_time_range
 
 
 class Events(NamedTuple):
@@ -130,8 +130,8 @@ def read_events(
     if not len(table):
         raise ValueError(f"{what} has no rows; a log needs at least one event.")
     ids, moments = ids_of(table[customer]), to_series(table[time])
-    refuse_missing(ids, f"customer column {customer!r} of {what}")
-    refuse_missing(moments, f"time column {time!r} of {what}")
+    check_none_missing(ids, f"customer column {customer!r} of {what}")
+    check_none_missing(moments, f"time column {time!r} of {what}")
     codes, customers = factorize(ids, customer, what)
     where = "" if what == "events" else f" of {what}"
     clock, times = Clock.of(moments, f"times in column {time!r}{where}")
@@ -147,7 +147,7 @@ def read_events(
         for name in by_need
     }
     timeline = Timeline(customers, offsets, times, clock, observation)
-    refuse_wide(timeline, f"times in column {time!r}{where}")
+    check_time_range(timeline, f"times in column {time!r}{where}")
     return Events(timeline, {name: columns[name] for name in names})
 
 
@@ -183,7 +183,7 @@ def field_names(
 
 def chosen_among(names: Any, among: Sequence[str], what: str, option: str) -> list[str]:
     """Return the names that a user chose, each once; refuse unknown ones."""
-    names = many(names, option, "columns")
+    names = check_list(names, option, "columns")
     lost = [name for name in names if name not in among]
     if lost:
         raise KeyError(

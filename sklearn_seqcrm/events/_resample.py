@@ -20,21 +20,25 @@ from typing import Any
 
 import numpy as np
 
-from sklearn_seqcrm._ragged import RUN_SUMMARIES, first_of_filled, starts_of_filled
+from sklearn_seqcrm._ragged import (
+    RUN_SUMMARIES,
+    starts_of_nonempty,
+    starts_of_nonmissing_runs,
+)
 from sklearn_seqcrm._store import (
-    LONGEST,
+    MAX_TICK,
     Clock,
     Column,
     Kinds,
     Timeline,
+    check_name_free,
     is_of_kinds,
-    later,
-    refuse_taken,
+    saturating_add,
 )
 from sklearn_seqcrm.events._concat import merge_events
 from sklearn_seqcrm.events._moments import calendar_step
 from sklearn_seqcrm.events._read import Events, chosen_among
-from sklearn_seqcrm.events._time_range import refuse_wide
+from sklearn_seqcrm.events._time_range import check_time_range
 
 
 def resample_events(
@@ -71,7 +75,7 @@ def resample_events(
     timeline = log.timeline
     summaries = _summaries(log, kinds, how, count_field)
     limits = _limits(timeline, period, gap, offset)
-    refuse_wide(timeline, "merged events", limits)
+    check_time_range(timeline, "merged events", limits)
     if kinds is None:
         events = Events(timeline, log.columns)
         return _merged(events, limits, summaries, count_field), None
@@ -116,7 +120,7 @@ def _merged(
     # A run begins after the limit of the previous event, and with each customer.
     begins = np.ones(n_events, dtype=bool)
     begins[1:] = timeline.times[1:] > limits[:-1]
-    begins[first_of_filled(timeline.offsets)] = True
+    begins[starts_of_nonempty(timeline.offsets)] = True
     first = np.flatnonzero(begins)
     n_merged = np.diff(first, append=n_events)
     columns = {
@@ -156,7 +160,7 @@ def _summarized(column: Column, first: np.ndarray, summary: str) -> Column:
     starts = first
     if not present.all():
         # Only runs with a value, and where they start among the values.
-        filled, starts = starts_of_filled(first, present)
+        filled, starts = starts_of_nonmissing_runs(first, present)
         values = values[present]
     like = column
     if summary == "count_distinct":
@@ -178,7 +182,7 @@ def _summaries(
         )
     if not isinstance(count_field, str):
         raise TypeError(f"count_field must be a name; got {count_field!r}.")
-    refuse_taken(count_field, [*log.names, *log.fields], "The log", "count_field")
+    check_name_free(count_field, [*log.names, *log.fields], "The log", "count_field")
     chosen = dict(how or {})
     chosen_among(list(chosen), log.fields, "the log", "how")
     summaries = {}
@@ -221,7 +225,7 @@ def _limits(timeline: Timeline, period: Any, gap: Any, offset: Any) -> np.ndarra
         length = clock.duration(gap, "gap")
         if clock.dtype == "int64":
             length = math.floor(length)
-        limits = later(times, length)
+        limits = saturating_add(times, length)
     elif clock.dtype == "int64":
         limits = _last_ticks(times, *_whole_period(clock, period, offset))
     else:
@@ -272,7 +276,7 @@ def _last_ticks(times: np.ndarray, period: int, offset: int) -> np.ndarray:
     # Remainders first, as the difference of a time and an offset could overflow.
     since = (times % period - offset % period) % period
     left = period - 1 - since
-    return np.minimum(times, LONGEST - left) + left
+    return np.minimum(times, MAX_TICK - left) + left
 
 
 def _last_floats(times: np.ndarray, period: float, offset: float) -> np.ndarray:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._store import LONGEST, Clock, Timeline
+from sklearn_seqcrm._store import MAX_TICK, Clock, Timeline
 
 # Cutoffs may lie this share of the span after the end of observation without a warning.
 # For datetimes, it is a month at least: a young log may be updated as rarely. Plain
@@ -30,7 +30,9 @@ _EARLY, _EARLY_DAYS = 0.1, 7
 _FEW = 20
 
 
-def refuse_wide(timeline: Timeline, what: str, times: np.ndarray | None = None) -> None:
+def check_time_range(
+    timeline: Timeline, what: str, times: np.ndarray | None = None
+) -> None:
     """Raise a ValueError if differences of times overflow.
 
     Everything computed from times, such as the age of an event, is a difference. In
@@ -53,7 +55,7 @@ def refuse_wide(timeline: Timeline, what: str, times: np.ndarray | None = None) 
     if clock.dtype == "float64":
         fits = math.isfinite(high - low)
     else:
-        fits = high - low <= LONGEST
+        fits = high - low <= MAX_TICK
     if not fits:
         raise ValueError(
             f"{what} make the log span from {clock.as_scalar(low)} to "
@@ -68,7 +70,7 @@ def _room(clock: Clock) -> str:
         return "floats can be apart"
     if clock.unit is None:
         return "integers of 64 bits can be apart"
-    years = LONGEST // (int(clock.ticks_per_day() or 1) * 366)
+    years = MAX_TICK // (int(clock.ticks_per_day() or 1) * 366)
     return f"the {years:,} years that times of its unit {clock.unit} can be apart"
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from sklearn_seqcrm._ragged import begins_run, event_blocks
+from sklearn_seqcrm._ragged import event_blocks, is_run_start
 from sklearn_seqcrm._store import Rows
 
 
@@ -119,7 +119,7 @@ def _repeats(
     for block, index, first in event_blocks(rows.start, rows.stop):
         number = times[index] // period  # d(t), (n_events of the block,)
         # Where a transaction begins, among the events of the block.
-        transaction = np.flatnonzero(begins_run(number, first))
+        transaction = np.flatnonzero(is_run_start(number, first))
         # The first transaction of each row, by which the customer was acquired.
         acquired = np.searchsorted(transaction, first)
         n_repeats = np.diff(acquired, append=len(transaction)) - 1

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 
 from sklearn_seqcrm._ragged import NO_ROW, ranges, visible_events
-from sklearn_seqcrm._store import Column, RawLog, Timeline, earlier
+from sklearn_seqcrm._store import Column, RawLog, Timeline, saturating_subtract
 from sklearn_seqcrm.events import HistoryArray
 
 
@@ -29,7 +29,11 @@ def keep_last_time(array: HistoryArray, length: Any) -> HistoryArray:
     rows, timeline = array.rows, array.log.timeline
     ticks = timeline.clock.duration(length, "last_time", positive=True)
     is_whole = rows.cutoff.dtype.kind == "i"
-    since = earlier(rows.cutoff, int(ticks)) if is_whole else rows.cutoff - ticks
+    since = (
+        saturating_subtract(rows.cutoff, int(ticks))
+        if is_whole
+        else rows.cutoff - ticks
+    )
     start = timeline.positions(rows.codes, since)
     # Clipped: a lookback may be shorter, and all events older. Unknown customers have
     # no events in the log, whose positions would be arbitrary.

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._plotting import hide_frame, new_axes
-from sklearn_seqcrm._store import many
+from sklearn_seqcrm._store import check_list
 from sklearn_seqcrm.model_selection._model_comparison import ModelComparison
 
 _BETTER, _WORSE, _UNDECIDED = "tab:blue", "tab:orange", "0.55"
@@ -107,7 +107,7 @@ class ModelComparisonDisplay:
         differences = comparison.differences
         known = differences["metric"].unique().tolist()
         if metrics is not None:
-            metrics = many(metrics, "metrics", "names")
+            metrics = check_list(metrics, "metrics", "names")
             unknown = [name for name in metrics if name not in known]
             if unknown:
                 raise ValueError(f"There are no metrics {unknown}; there are {known}.")

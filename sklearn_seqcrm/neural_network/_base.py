@@ -51,14 +51,14 @@ from sklearn_seqcrm._recurrent.training import (
     isolated_torch_settings,
     names_of_poolings,
     network_parameters,
-    optimized_as_asked,
+    optimizer_parameters,
     refuse_absent_device,
     refuse_absent_precision,
     refuse_changes,
     refuse_other_architecture,
     refuse_other_device,
     refuse_other_sizes,
-    train_as_asked,
+    train,
 )
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
@@ -376,7 +376,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
             module__seed=seeds.weights,
             module__n_sums=inputs.n_sums,
             module__is_linear=objective.is_linear,
-            **optimized_as_asked(self),
+            **optimizer_parameters(self),
             # Read backwards, the outputs of a row depend on where it ends.
             share_sequences=not self.bidirectional,
         )
@@ -411,7 +411,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         epochs: EpochSteps | None = None,
     ) -> None:
         self.batch_size_ = net.batch_size = batch_size
-        train_as_asked(self, net, seeds, max_epochs, data, valid, epochs)
+        train(self, net, seeds, max_epochs, data, valid, epochs)
 
     def _adjust(self, data: RowData) -> None:
         """Let the objective calibrate its predictions, if it does."""

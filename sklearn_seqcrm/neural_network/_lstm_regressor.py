@@ -472,8 +472,8 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         # Names of the statics: of a DataFrame with histories its roles know them, and
         # of one without, scikit-learn does.
         names = getattr(self, "feature_names_in_", None)
-        if hasattr(self, "_reading"):
-            names = self._reading.statics
+        if hasattr(self, "_roles"):
+            names = self._roles.statics
         n_static = inputs.data.static.shape[1]
         column = exposure_column(self.exposure, names, n_static)
         self._exposure = learn_exposure(inputs.data, weight, column)

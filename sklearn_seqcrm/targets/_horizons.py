@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._sklearn_compat import validate_params
-from sklearn_seqcrm._store import refuse_taken
+from sklearn_seqcrm._store import check_name_free
 from sklearn_seqcrm.targets._windows import (
     Windows,
     refuse_incomplete,
@@ -156,7 +156,7 @@ def stack_horizons(
             "a target of the rows of X. If rows were dropped from y, X.loc[y.index] "
             "are the others."
         )
-    refuse_taken(name, X.columns, "X", "name")
+    check_name_free(name, X.columns, "X", "name")
     known = y.notna().to_numpy()  # (n, k)
     row, column = np.nonzero(known)  # row by row: the horizons of a row stay together
     rows = X.iloc[row].assign(**{name: y.columns[column].to_numpy()})

@@ -14,7 +14,12 @@ import pandas as pd
 from sklearn_seqcrm._columns import check_raw, one_history
 from sklearn_seqcrm._ragged import first_at_or_after
 from sklearn_seqcrm._sklearn_compat import StrOptions, validate_params
-from sklearn_seqcrm._store import TICKS_PER_SECOND, RawLog, events_of_kinds, later
+from sklearn_seqcrm._store import (
+    TICKS_PER_SECOND,
+    RawLog,
+    events_of_kinds,
+    saturating_add,
+)
 
 # What `pd.Timedelta` takes, or a number where the times of the log are numbers.
 Duration: TypeAlias = str | float | datetime.timedelta | np.timedelta64 | np.number[Any]
@@ -131,7 +136,7 @@ def windows_after(
     clock, recorded = timeline.clock, timeline.end
     # On an axis of integers, `pause` may lie between two ticks; `wait` is rounded up.
     pause, wait = clock.duration(gap, "gap"), clock.rounded_up(gap=gap)
-    begin = later(cutoff, wait)
+    begin = saturating_add(cutoff, wait)
     first, last = rows.stop, timeline.offsets[rows.codes + 1]
     # Without a gap the window begins where the history stops; no search is needed.
     if pause > 0:
@@ -143,7 +148,7 @@ def windows_after(
     if horizon is not None or not endless:
         length = clock.duration(horizon, "horizon", positive=True)
         wait = clock.rounded_up(gap=gap, horizon=horizon)
-        end = later(cutoff, wait)
+        end = saturating_add(cutoff, wait)
         censored = end > recorded
         latest = recorded - wait
         # Events after the end of the record may be of some kinds only: do not count.

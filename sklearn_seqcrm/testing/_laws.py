@@ -138,11 +138,11 @@ def _flat_histories(array: HistoryArray) -> Iterator[np.ndarray]:
     features = log.row_features(rows)
     for i, (start, stop) in enumerate(zip(rows.start, rows.stop, strict=True)):
         channels = log.channels[start:stop].copy()
-        if log.layout.gap_channel is not None:
+        if log.layout.interarrival_channel is not None:
             # The channel of a view contains the time since an event before its
             # lookback. Its consumers must ignore it: the laws check that on networks
             # and padded tensors.
-            channels[:1, log.layout.gap_channel] = 0
+            channels[:1, log.layout.interarrival_channel] = 0
         yield np.concatenate(
             [channels.ravel(), log.codes[start:stop].ravel(), features[i]]
         )

@@ -13,7 +13,7 @@ from sklearn_seqcrm._columns import (
     as_levels,
     as_numbers,
     days_before,
-    kind_of,
+    static_type_of,
 )
 from sklearn_seqcrm._columns._static_types import StaticType
 from sklearn_seqcrm.events import EventLog
@@ -217,7 +217,7 @@ COLUMNS = {
 def test_types_and_values_of_statics(case):
     values, name, expected = COLUMNS[case]
     column = pd.Series(values, name="v")
-    assert kind_of(column) == name
+    assert static_type_of(column) == name
     cutoffs = pd.DatetimeIndex(["2024-01-10"] * 2)
     read = {
         "numeric": as_numbers,

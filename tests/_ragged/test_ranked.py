@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from sklearn_seqcrm._ragged import _search, is_first_of, ranked
+from sklearn_seqcrm._ragged import _search, is_segment_start, order_statistics
 
 NUMBERS = {
     "normal": np.random.default_rng(0).normal(size=500),
@@ -21,7 +21,7 @@ def test_order_statistics_equal_a_sort(name, held, monkeypatch):
     monkeypatch.setattr(_search, "_HELD", held)
     numbers, n = NUMBERS[name], len(NUMBERS[name])
     ranks = [0, n // 4, n // 2, n // 2, n - 1]
-    found = ranked(np.array_split(numbers, 7), n, ranks)
+    found = order_statistics(np.array_split(numbers, 7), n, ranks)
     assert_array_equal(found, np.sort(numbers)[ranks])
 
 
@@ -30,5 +30,5 @@ def test_first_events_of_segments_are_found_in_any_order():
     rng = np.random.default_rng(0)
     parts = [np.arange(1, 9), [0, 0, 3, 3, 4], rng.integers(0, 12, 50), [9, 10, 0]]
     index = np.concatenate(parts)
-    assert_array_equal(is_first_of(starts, index), np.isin(index, starts))
-    assert is_first_of(starts, index[:0]).shape == (0,)
+    assert_array_equal(is_segment_start(starts, index), np.isin(index, starts))
+    assert is_segment_start(starts, index[:0]).shape == (0,)

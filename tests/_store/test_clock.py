@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sklearn_seqcrm._store import Clock, earlier, later
+from sklearn_seqcrm._store import Clock, saturating_add, saturating_subtract
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.model_selection import CutoffSplit
 from tests.events.reference import histories
@@ -57,8 +57,18 @@ def test_a_day_and_a_nanosecond_ago():
 
 def test_lengths_that_would_leave_the_axis_end_there():
     times = np.array([-(2**63), -5, 0, 2**63 - 1])
-    assert earlier(times, 2**63 - 1).tolist() == [-(2**63), -(2**63), 1 - 2**63, 0]
-    assert later(times, 2**63 - 1).tolist() == [-1, 2**63 - 6, 2**63 - 1, 2**63 - 1]
+    assert saturating_subtract(times, 2**63 - 1).tolist() == [
+        -(2**63),
+        -(2**63),
+        1 - 2**63,
+        0,
+    ]
+    assert saturating_add(times, 2**63 - 1).tolist() == [
+        -1,
+        2**63 - 6,
+        2**63 - 1,
+        2**63 - 1,
+    ]
 
 
 @pytest.mark.parametrize("lookback", [2**63 - 1, 2**70, 1e30])

@@ -9,9 +9,9 @@ from numpy.testing import assert_array_equal
 from sklearn_seqcrm._store import (
     Clock,
     Column,
+    datetimes_after,
     days_between,
     days_between_ticks,
-    moments_after,
 )
 
 UNITS = ["s", "ms", "us", "ns"]
@@ -90,10 +90,10 @@ def test_moments_after_events_are_the_inverse(unit):
     days = days_between(start, end)
     days[7] = np.nan
     end[7] = np.datetime64("NaT")
-    assert_array_equal(moments_after(days, times, clock, 1), end)
-    found = moments_after(days, times, clock, 86_400)
+    assert_array_equal(datetimes_after(days, times, clock, 1), end)
+    found = datetimes_after(days, times, clock, 86_400)
     seconds = end[found == found].view("int64")
     nearest = (seconds + 43_200) // 86_400 * 86_400
     assert_array_equal(found[found == found].view("int64"), nearest)
-    plain = moments_after(np.array([1.25]), np.array([3.5]), Clock("float64"), 1)
+    plain = datetimes_after(np.array([1.25]), np.array([3.5]), Clock("float64"), 1)
     assert_array_equal(plain, np.array(["1970-01-02T06:00"], "M8[s]"))

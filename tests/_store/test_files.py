@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from sklearn_seqcrm._store import _files, replacing, temporary_sibling
+from sklearn_seqcrm._store import _files, replace_atomically, temporary_sibling
 
 WRITE = """
 import sys, time
@@ -105,7 +105,7 @@ def test_a_part_that_another_writer_removed_is_created_again(
 def test_many_writers_of_one_name(tmp_path):
     def replace():
         for _ in range(20):
-            with replacing(tmp_path / "states") as part:
+            with replace_atomically(tmp_path / "states") as part:
                 part.write_bytes(b"whole")
 
     writers = [threading.Thread(target=replace) for _ in range(4)]
@@ -127,6 +127,9 @@ def test_temporary_names_of_long_names_are_short(tmp_path):
 def test_a_missing_folder_is_named(tmp_path):
     path = tmp_path / "no" / "states"
     text = r"There is no folder to write into; make it by mkdir"
-    with pytest.raises(FileNotFoundError, match=text) as caught, replacing(path):
+    with (
+        pytest.raises(FileNotFoundError, match=text) as caught,
+        replace_atomically(path),
+    ):
         pass
     assert caught.value.filename == str(path)

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._ragged import starts_among, visible_segments
+from sklearn_seqcrm._ragged import starts_in_segments, visible_segments
 from sklearn_seqcrm._store import rows_of_kinds
 from sklearn_seqcrm.events import EventLog
 from tests.events.reference import histories
@@ -25,7 +25,7 @@ def test_an_empty_history_starts_within_the_visible_segment():
     assert histories(X) == [[], [], [1, 2], [4, 5]]
     rows = X["history"].array.rows
     seen = visible_segments(rows)
-    start = starts_among(seen, rows, np.array([0, 2, 4]))
+    start = starts_in_segments(seen, rows, np.array([0, 2, 4]))
     assert start.tolist() == [0, 2, 0, 2]
 
 
@@ -33,7 +33,9 @@ def test_a_customer_without_visible_events_has_an_empty_segment():
     X = EventLog(EVENTS, "customer", "time").attach(ROWS[:2], cutoff=4, lookback=2)
     X = X.assign(history=X["history"].array[[1, 0]])
     rows = X["history"].array.rows
-    assert starts_among(visible_segments(rows), rows, np.array([0, 2, 2])).tolist() == [
+    assert starts_in_segments(
+        visible_segments(rows), rows, np.array([0, 2, 2])
+    ).tolist() == [
         2,
         0,
     ]

@@ -298,7 +298,7 @@ def calendar_of(array):
     """What the calendar is to the events, and to the rows before they are scaled."""
     log = array.log
     raw = np.concatenate(list(log.raw_row_features(array.rows)))
-    names = log.layout.channels[log.layout.gap_channel + 1 :]
+    names = log.layout.channels[log.layout.interarrival_channel + 1 :]
     assert names == tuple(log.layout.row_features[-len(names) :])
     return log.channels[:, -len(names) :], raw[:, -len(names) :]
 
@@ -603,7 +603,7 @@ def test_names_of_channels_are_unique(field, text):
     assert len(set(names)) == len(names)
     assert field in (encoding.codes if text else encoding.channels[:2])
     assert f"{field}_" in encoding.channels
-    assert encoding.channels[encoding.gap_channel].rstrip("_") == "time_gap"
+    assert encoding.channels[encoding.interarrival_channel].rstrip("_") == "time_gap"
     # None is hidden where channels are looked at one by one.
     assert list(encoded(encoder, X)) == ["who", "when", *names]
 

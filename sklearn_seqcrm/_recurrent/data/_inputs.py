@@ -18,10 +18,10 @@ from sklearn_seqcrm._columns import (
     ColumnRoles,
     Table,
     has_histories,
-    kind_of,
     numbers_of,
     refuse_repeated_columns,
     row_customers,
+    static_type_of,
 )
 from sklearn_seqcrm._encoding import EncodedLog
 from sklearn_seqcrm._recurrent.data._rows import HistorySource, HistorySpec, RowData
@@ -325,8 +325,8 @@ def refuse_untrainable(estimator: Any, inputs: Inputs) -> None:
     if not counts.any():
         return
     names: Sequence[Any] = getattr(estimator, "feature_names_in_", range(len(counts)))
-    if hasattr(estimator, "_reading"):
-        names = [*estimator._reading.statics]
+    if hasattr(estimator, "_roles"):
+        names = [*estimator._roles.statics]
     # Row features come before statics. The network sees the logarithm of an exposure.
     exposure = getattr(estimator, "exposure", None)
     own = counts[len(counts) - len(names) :]
@@ -358,7 +358,7 @@ def warn_if_all_empty(inputs: Inputs) -> None:
 
 def _read_frame(estimator: Any, X: Any, reset: bool, sums: bool) -> Inputs:
     # A fit on padded tensors has no columns to compare with.
-    reading = None if reset else getattr(estimator, "_reading", None)
+    reading = None if reset else getattr(estimator, "_roles", None)
     if reading is None:
         X = Table.of(X)
         reading = ColumnRoles.of(X)
@@ -366,7 +366,7 @@ def _read_frame(estimator: Any, X: Any, reset: bool, sums: bool) -> Inputs:
         reading.set_names(X.frame, estimator)
     table = reading.select(X, estimator).refuse_no_rows(type(estimator).__name__)
     if reset:
-        estimator._reading = reading
+        estimator._roles = reading
     for name, array in table.histories.items():
         _refuse_raw(array, name, estimator)
     table.refuse_missing()
@@ -397,7 +397,7 @@ def _read_frame(estimator: Any, X: Any, reset: bool, sums: bool) -> Inputs:
 
 def _forget_columns(estimator: Any) -> None:
     """Delete the column attributes of an earlier fit on another form of X."""
-    for name in ("n_features_in_", "feature_names_in_", "_reading"):
+    for name in ("n_features_in_", "feature_names_in_", "_roles"):
         if hasattr(estimator, name):
             delattr(estimator, name)
 
@@ -413,7 +413,7 @@ def history_source(array: HistoryArray) -> HistorySource:
         np.maximum(rows.stop, 0),
         rows.cutoff,
         log.layout.time_unit,
-        log.layout.gap_channel,
+        log.layout.interarrival_channel,
     )
 
 
@@ -493,4 +493,4 @@ def _refuse_text(statics: pd.DataFrame, estimator: Any) -> None:
 
 def _holds_others(column: pd.Series) -> bool:
     """Return whether a column has values that are not numeric."""
-    return kind_of(column) != "numeric" and bool(column.notna().any())
+    return static_type_of(column) != "numeric" and bool(column.notna().any())

@@ -19,7 +19,7 @@ import pandas as pd
 
 from sklearn_seqcrm._durations import DAY
 from sklearn_seqcrm._recurrent.objectives._objective import Array
-from sklearn_seqcrm._store import one_or_many
+from sklearn_seqcrm._store import as_list
 
 _EXAMPLE = "for example pd.Timedelta(days=14) or '14D'"
 
@@ -44,7 +44,7 @@ def durations_as_numbers(values: Any, what: str, in_days: bool) -> np.ndarray:
         if values.dtype.kind == "U":
             values = values.tolist()  # an error shows text as text
     numbers = [
-        duration_as_number(value, what, in_days) for value in one_or_many(values, what)
+        duration_as_number(value, what, in_days) for value in as_list(values, what)
     ]
     return np.array(numbers, dtype="float64")
 

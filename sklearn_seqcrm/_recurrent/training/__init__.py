@@ -14,14 +14,14 @@ from sklearn_seqcrm._recurrent.training._training import (
     draw_seeds,
     names_of_poolings,
     network_parameters,
-    optimized_as_asked,
+    optimizer_parameters,
     refuse_absent_device,
     refuse_absent_precision,
     refuse_changes,
     refuse_other_architecture,
     refuse_other_device,
     refuse_other_sizes,
-    train_as_asked,
+    train,
 )
 
 __all__ = [
@@ -36,12 +36,12 @@ __all__ = [
     "isolated_torch_settings",
     "names_of_poolings",
     "network_parameters",
-    "optimized_as_asked",
+    "optimizer_parameters",
     "refuse_absent_device",
     "refuse_absent_precision",
     "refuse_changes",
     "refuse_other_architecture",
     "refuse_other_device",
     "refuse_other_sizes",
-    "train_as_asked",
+    "train",
 ]

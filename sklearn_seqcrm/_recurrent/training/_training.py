@@ -297,7 +297,7 @@ def draw_seeds(random_state: Any, n_before: Sequence[int]) -> list[Seeds]:
     ]
 
 
-def optimized_as_asked(estimator: Any) -> dict[str, Any]:
+def optimizer_parameters(estimator: Any) -> dict[str, Any]:
     """Return the parameters of a net for its optimizer, device and messages."""
     return {
         "optimizer": torch.optim.AdamW,
@@ -310,7 +310,7 @@ def optimized_as_asked(estimator: Any) -> dict[str, Any]:
     }
 
 
-def train_as_asked(
+def train(
     estimator: Any,
     net: HistoryNet,
     seeds: Seeds,

@@ -9,7 +9,7 @@ import pandas as pd
 
 from sklearn_seqcrm._columns import RARE, text_of
 from sklearn_seqcrm._ragged import NO_ROW, Portion, look_up, portions, visible_events
-from sklearn_seqcrm._store import Clock, RawLog, Rows, unlike
+from sklearn_seqcrm._store import Clock, RawLog, Rows, unique_names
 from sklearn_seqcrm.feature_extraction._aggregates._block import Block, Decays, Lengths
 from sklearn_seqcrm.feature_extraction._aggregates._event_numbers import (
     CategoricalField,
@@ -88,7 +88,8 @@ class Aggregates:
         }
         # Levels as text for names and categories; 1 and "1" need different names.
         self._texts = {
-            name: unlike(map(text_of, levels)) for name, levels in self.levels.items()
+            name: unique_names(map(text_of, levels))
+            for name, levels in self.levels.items()
         }
         self._choose(rows, parameters.max_features)
 
@@ -113,7 +114,7 @@ class Aggregates:
         )
         # Names are made unique over all aggregates, so that a name does not depend on
         # which others are left out.
-        names = dict(zip(every, unlike(map(labels.name, every)), strict=True))
+        names = dict(zip(every, unique_names(map(labels.name, every)), strict=True))
         self.names = [names.pop(feature) for feature in self.features]
         self.left_out = list(names.values())
 
@@ -207,7 +208,7 @@ class Aggregates:
         """Convert places among the frequent levels to a categorical; NaN is missing."""
         assert feature.field is not None
         codes = np.where(np.isnan(places), -1, places).astype("int64")
-        levels = unlike([*self._texts[feature.field], RARE])
+        levels = unique_names([*self._texts[feature.field], RARE])
         return pd.Categorical.from_codes(codes, pd.Index(levels, dtype=object))
 
 

@@ -16,7 +16,7 @@ from sklearn_seqcrm._ragged import (
     first_at_or_after,
     ranges,
 )
-from sklearn_seqcrm._store import earlier
+from sklearn_seqcrm._store import saturating_subtract
 from sklearn_seqcrm.feature_extraction._aggregates._event_numbers import (
     CategoricalField,
     EventNumbers,
@@ -308,7 +308,7 @@ class Decays:
 def _before(cutoff: np.ndarray, length: float) -> np.ndarray:
     """Return the beginning of a lookback; on an axis of integers its first tick."""
     if cutoff.dtype == "int64":
-        return earlier(cutoff, int(length))
+        return saturating_subtract(cutoff, int(length))
     return cutoff - length
 
 

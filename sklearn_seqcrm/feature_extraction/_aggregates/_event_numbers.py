@@ -9,11 +9,11 @@ import numpy as np
 from sklearn_seqcrm._columns import bounded
 from sklearn_seqcrm._ragged import (
     Chunks,
-    Levels,
+    LevelCounter,
     Numbers,
     Portion,
-    begins_run,
-    first_of_filled,
+    is_run_start,
+    starts_of_nonempty,
 )
 
 
@@ -44,8 +44,8 @@ class EventNumbers:
         self.times, self.unit, self.offsets = times, unit, portion.offsets
         self.chunks = Chunks(portion.offsets)
         period = times // unit
-        first = first_of_filled(portion.offsets)  # of each customer
-        begins = begins_run(period, first)
+        first = starts_of_nonempty(portion.offsets)  # of each customer
+        begins = is_run_start(period, first)
         self.n_periods = np.cumsum(begins)
         between = np.diff(times, prepend=times[:1]) / unit
         begins[first] = False  # nothing precedes the first event of a customer
@@ -129,9 +129,9 @@ class CategoricalField:
         self.last_event = [last_true(mine) for mine in is_level]
 
     @cached_property
-    def levels(self) -> Levels:
+    def levels(self) -> LevelCounter:
         """Counts of distinct and of equal levels in windows."""
-        return Levels(self._codes, self._offsets, self._chunks)
+        return LevelCounter(self._codes, self._offsets, self._chunks)
 
     def last(self, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
         """Return the last known place of the events ``start:stop``, or -1."""

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from sklearn_seqcrm._ragged import visible_events, visible_gaps
+from sklearn_seqcrm._ragged import visible_events, visible_interarrival_times
 from sklearn_seqcrm._store import Clock, Rows
 
 # Round lengths that people use: "in the last hour", "in the last 90 days".
@@ -40,7 +40,7 @@ class Rhythm(NamedTuple):
         """
         times, offsets = rows.log.timeline.times, rows.log.timeline.offsets
         index = visible_events(rows)
-        times_between = visible_gaps(offsets, index, times[index])
+        times_between = visible_interarrival_times(offsets, index, times[index])
         times_between = times_between[times_between > 0]
         filled = rows.stop > rows.start
         tenures = rows.cutoff[filled] - times[rows.start[filled]]

@@ -13,7 +13,7 @@ from sklearn_seqcrm._store import (
     FieldSchema,
     RawLog,
     is_of_kinds,
-    unlike,
+    unique_names,
 )
 
 
@@ -124,7 +124,7 @@ def sources_of(log: RawLog, seen: np.ndarray) -> dict[str, Source]:
             found[name] = source
             continue
         for kind in (kind for kind in kinds if kind in occurring):
-            [own] = unlike([f"{name}_of_{kind}"], [*log.fields, *found])
+            [own] = unique_names([f"{name}_of_{kind}"], [*log.fields, *found])
             found[own] = Source(name, source.type, kind, kind_field)
     return found
 

@@ -28,7 +28,7 @@ from sklearn_seqcrm._encoding import (
 )
 from sklearn_seqcrm._recurrent.objectives import OPSET, Graph
 from sklearn_seqcrm._recurrent.training import isolated_torch_settings
-from sklearn_seqcrm._store import Clock, ScalarType, replacing
+from sklearn_seqcrm._store import Clock, ScalarType, replace_atomically
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
 from sklearn_seqcrm.serving._onnx._networks import (
     Sizes,
@@ -79,7 +79,7 @@ def describe(
         histories.append({**one, **_history(encoder)})
     row = StaticsRowEncoder.of(parts)
     statics = {"columns": [plain(c, "names") for c in parts.reading.statics]}
-    names = [plain(c, "names") for c in parts.estimator._reading.statics]
+    names = [plain(c, "names") for c in parts.estimator._roles.statics]
     return {
         "format": FORMAT,
         "histories": histories,
@@ -269,7 +269,7 @@ def export_onnx(pipeline: Any, path: Any) -> list[Path]:
     files = [name for name, text in zip(names, texts, strict=True) if text is not None]
     # All files are written beside their names before the first one is replaced.
     with ExitStack() as stack:
-        beside = [stack.enter_context(replacing(file)) for file in files]
+        beside = [stack.enter_context(replace_atomically(file)) for file in files]
         found = [text for text in texts if text is not None]
         for file, text in zip(beside, found, strict=True):
             file.write_bytes(text)
@@ -313,7 +313,7 @@ def _sizes_of(parts: FittedPipeline) -> Sizes:
     is_linear = estimator._objective.is_linear
     return Sizes(
         tuple(f"{name}_" if several else "" for name in names),
-        n_static + len(estimator._reading.statics),
+        n_static + len(estimator._roles.statics),
         sum(len(layout.sums) for layout in layouts) if is_linear else 0,
         getattr(estimator, "_exposure", None),
     )

@@ -18,11 +18,11 @@ from sklearn_seqcrm._store import (
     TICKS_PER_SECOND,
     Clock,
     Column,
+    check_none_missing,
     days_between_ticks,
     factorize,
     ids_of,
     join_ids,
-    refuse_missing,
     scatter,
     to_series,
 )
@@ -316,8 +316,8 @@ def _read(
         _refuse_keys_lost(table.columns, keys, what)
         columns = fields.read_table(table, what, kind)
         ids, when = ids_of(table[keys[0]]), to_series(table[keys[1]])
-    refuse_missing(ids, f"customer column {keys[0]!r} of {what}")
-    refuse_missing(when, f"time column {keys[1]!r} of {what}")
+    check_none_missing(ids, f"customer column {keys[0]!r} of {what}")
+    check_none_missing(when, f"time column {keys[1]!r} of {what}")
     codes, customers = factorize(ids, keys[0], what)
     times = _times_of(when, encoder.clock, f"times of {what}")
     return _Part(codes, customers, times, columns)

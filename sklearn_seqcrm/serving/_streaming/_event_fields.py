@@ -236,7 +236,7 @@ class EventRowEncoder:
         self._vectors = [(n, layout.of_fields[n].values) for n, _ in layout.vectors]
         marks = [(name, own.mark) for name, own in layout.of_fields.items()]
         self._marks = [(name, at) for name, at in marks if at is not None]
-        self._times = slice(layout.gap_channel, None)
+        self._times = slice(layout.interarrival_channel, None)
         types: Any = [(name, encoder.schema[name].type) for name in self._facts]
         # Numeric values are numbers already; to convert them would take longer.
         self._converted = [(n, one) for n, one in types if one.name != "numeric"]

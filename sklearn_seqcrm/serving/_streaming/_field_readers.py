@@ -24,7 +24,7 @@ from sklearn_seqcrm._store import (
     FieldSchema,
     exact_ids,
     factorize,
-    kind_of_ids,
+    id_type,
 )
 from sklearn_seqcrm.events import read_column, read_vectors
 
@@ -193,7 +193,7 @@ class LevelReader(FieldReader):
                 return int(value)
         what = f"values in field {self._name!r}"
         found = exact_ids(pd.Index([value], dtype=object), what)
-        if kind_of_ids(found) != wanted:
+        if id_type(found) != wanted:
             raise self._other_type(f"has the value {_short(value)}")
         return found.tolist()[0]
 

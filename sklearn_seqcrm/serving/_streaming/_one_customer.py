@@ -244,7 +244,7 @@ class OneCustomer:
         if parts.statics is not None:
             frame = parts.statics.transform(frame)
         static = read_inputs(parts.estimator, frame, reset=False).data.static[0]
-        return static[len(static) - len(parts.estimator._reading.statics) :]
+        return static[len(static) - len(parts.estimator._roles.statics) :]
 
     def _take(
         self,

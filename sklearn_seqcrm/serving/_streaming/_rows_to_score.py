@@ -13,9 +13,9 @@ from sklearn_seqcrm._store import (
     ObservationWindow,
     Rows,
     Timeline,
+    check_none_missing,
+    check_same_id_type,
     exact_ids,
-    refuse_missing,
-    refuse_other_kind,
 )
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.serving._streaming._streamed_history import StreamedHistory
@@ -120,7 +120,7 @@ def customers_in(rows: pd.DataFrame, name: str, known: Hashable | None) -> list[
         raise KeyError(
             f"rows has no customer column {name!r}; it has {list(rows.columns)}."
         )
-    refuse_missing(rows[name], f"customer column {name!r} of rows")
+    check_none_missing(rows[name], f"customer column {name!r} of rows")
     ids = pd.Index(rows[name], dtype=rows[name].dtype)  # tuples stay tuples
     return ids_like(ids, known, f"customers in column {name!r} of rows")
 
@@ -142,7 +142,7 @@ def ids_like(ids: pd.Index, known: Hashable | None, what: str) -> list[Any]:
     exact = exact_ids(ids, what)
     if known is not None:
         others = exact_ids(_index_of(known), what)
-        refuse_other_kind(exact, others, what, "those of the events before are")
+        check_same_id_type(exact, others, what, "those of the events before are")
     return exact.tolist()
 
 
@@ -186,7 +186,7 @@ def cutoffs_of(
         ticks = np.array([latest_of(stream)], clock.dtype)
         return np.repeat(ticks, len(rows)), True
     if isinstance(cutoff, str) and cutoff in rows.columns:
-        refuse_missing(rows[cutoff], f"cutoff column {cutoff!r} of rows")
+        check_none_missing(rows[cutoff], f"cutoff column {cutoff!r} of rows")
         ticks = clock.read(rows[cutoff], f"cutoffs in {cutoff!r}", up=not exact)
         return ticks, exact
     if np.ndim(cutoff):

@@ -63,7 +63,7 @@ class StaticsRowEncoder:
     @classmethod
     def of(cls, parts: FittedPipeline) -> StaticsRowEncoder | None:
         """Copy the learned parameters of a pipeline; None if it has unknown steps."""
-        wanted = list(parts.estimator._reading.statics)
+        wanted = list(parts.estimator._roles.statics)
         if parts.statics is None:
             return cls([_Numbers(wanted)], range(len(wanted)))
         [(_, step), *others] = parts.statics.steps

@@ -17,7 +17,7 @@ from sklearn_seqcrm._encoding import (
 )
 from sklearn_seqcrm._ragged import blocks
 from sklearn_seqcrm._recurrent.network import RecurrentState
-from sklearn_seqcrm._store import LONGEST, Column
+from sklearn_seqcrm._store import MAX_TICK, Column
 from sklearn_seqcrm.serving._streaming._arrivals import Arrivals
 from sklearn_seqcrm.serving._streaming._customer_states import (
     CustomerStateTable,
@@ -197,7 +197,7 @@ class StreamedHistory:
         low, high = number(first), number(last)
         if self.span is not None:
             low, high = min(low, self.span[0]), max(high, self.span[1])
-        if high - low > LONGEST:
+        if high - low > MAX_TICK:
             raise ValueError(
                 f"Events for {self.name!r} would be at {clock.as_scalar(low)} to "
                 f"{clock.as_scalar(high)}, further apart than times of their unit can "

@@ -13,7 +13,7 @@ from pandas.api.types import is_list_like
 
 from sklearn_seqcrm._recurrent.training import isolated_torch_settings
 from sklearn_seqcrm._sklearn_compat import is_count
-from sklearn_seqcrm._store import one_or_many, refuse_missing
+from sklearn_seqcrm._store import as_list, check_none_missing
 from sklearn_seqcrm.neural_network import (
     LSTMClassifier,
     LSTMRegressor,
@@ -165,7 +165,7 @@ class StreamingScorer(RowScores):
         self._parts = parts = FittedPipeline.of(pipeline, type(self).__name__, kinds)
         if (why := parts.streaming_obstacle()) is not None:
             raise ValueError(why)
-        names = parts.estimator._reading.histories
+        names = parts.estimator._roles.histories
         customers = _by_history(customer, names, "customer")
         times = _by_history(time, names, "time")
         self._keys = {name: (customers[name], times[name]) for name in names}
@@ -407,8 +407,8 @@ class StreamingScorer(RowScores):
             then.
         """
         what = "customers to forget"
-        ids = pd.Index(one_or_many(customers, "customers"), tupleize_cols=False)
-        refuse_missing(pd.Series(ids), what)
+        ids = pd.Index(as_list(customers, "customers"), tupleize_cols=False)
+        check_none_missing(pd.Series(ids), what)
         chosen = self._streams if history is None else [self._stream(history).name]
         with self._lock:
             all_states = [self._streams[name].states for name in chosen]
