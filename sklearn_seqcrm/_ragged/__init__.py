@@ -38,7 +38,6 @@ from sklearn_seqcrm._ragged._runs import (
 from sklearn_seqcrm._ragged._search import (
     RepeatableBlocks,
     first_at_or_after,
-    look_up,
     order_statistics,
 )
 from sklearn_seqcrm._ragged._segments import (
@@ -49,6 +48,7 @@ from sklearn_seqcrm._ragged._segments import (
     groups,
     inverse_permutation,
     is_segment_start,
+    look_up,
     ranges,
     starts_in_segments,
     starts_of_nonempty,

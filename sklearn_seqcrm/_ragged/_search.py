@@ -1,9 +1,8 @@
-"""Look up codes, search many segments at once, find order statistics out of core."""
+"""Search many segments at once, and find order statistics out of core."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -17,35 +16,6 @@ _WIDTH = 16
 _HELD = 2**20
 _BITS = 16
 _SIGN = np.uint64(1 << 63)
-
-
-def look_up(table: np.ndarray, codes: np.ndarray, missing: Any = -1) -> np.ndarray:
-    """Return the entries of a table at some codes; -1 gives the missing entry.
-
-    Parameters
-    ----------
-    table : ndarray of shape (n_levels,)
-        Entry of each code.
-    codes : ndarray of shape (n,), int
-        Codes, -1 where a value is missing.
-    missing : object, default=-1
-        Entry of a missing value, in the type of the others.
-
-    Returns
-    -------
-    ndarray of shape (n,)
-        Entries, in the type of the table.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> look_up(np.array([10, 20]), np.array([1, -1, 0]))
-    array([20, -1, 10])
-    """
-    # The code -1 indexes the last entry, which is one more.
-    longer = np.empty(len(table) + 1, dtype=table.dtype)
-    longer[:-1], longer[-1] = table, missing
-    return longer[codes]
 
 
 def first_at_or_after(

@@ -15,7 +15,7 @@ So work on events starts from what the rows see together, not from the whole log
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -365,3 +365,32 @@ def visible_interarrival_times(
     is_first[offsets] = True
     successive = (index[1:] == index[:-1] + 1) & ~is_first[index[1:]]
     return np.diff(times)[successive]
+
+
+def look_up(table: np.ndarray, codes: np.ndarray, missing: Any = -1) -> np.ndarray:
+    """Return the entries of a table at some codes; -1 gives the missing entry.
+
+    Parameters
+    ----------
+    table : ndarray of shape (n_levels,)
+        Entry of each code.
+    codes : ndarray of shape (n,), int
+        Codes, -1 where a value is missing.
+    missing : object, default=-1
+        Entry of a missing value, in the type of the others.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+        Entries, in the type of the table.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> look_up(np.array([10, 20]), np.array([1, -1, 0]))
+    array([20, -1, 10])
+    """
+    # The code -1 indexes the last entry, which is one more.
+    longer = np.empty(len(table) + 1, dtype=table.dtype)
+    longer[:-1], longer[-1] = table, missing
+    return longer[codes]

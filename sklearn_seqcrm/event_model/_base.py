@@ -13,12 +13,12 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_seqcrm._columns import ColumnRoles, Table, row_customers
 from sklearn_seqcrm._encoding import EventEncoder
 from sklearn_seqcrm._recurrent.data import RowData, set_customers_aside
+from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._recurrent.training import CONSTRAINTS as OF_NETWORKS
 from sklearn_seqcrm._recurrent.training import (
     EpochSteps,
     Seeds,
     draw_seeds,
-    isolated_torch_settings,
     network_parameters,
     optimizer_parameters,
     refuse_absent_device,

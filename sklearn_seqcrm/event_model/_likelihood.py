@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from sklearn_seqcrm._recurrent.data import RowData
-from sklearn_seqcrm._recurrent.training import isolated_torch_settings
+from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm.event_model._interarrival import InterarrivalGrid
 from sklearn_seqcrm.event_model._learned import (
     event_counts,

@@ -25,7 +25,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from sklearn_seqcrm._recurrent.data import Batch, BatchIterator, BatchPart, RowData
+from sklearn_seqcrm._recurrent.data import (
+    Batch,
+    BatchIterator,
+    BatchPart,
+    RowData,
+    steps_of_parts,
+)
 from sklearn_seqcrm._recurrent.network import (
     Dropout,
     HistoryReader,
@@ -410,7 +416,7 @@ class EventNet(HistoryNet):
             share=False,
             seed=self.shuffle_seed,
             # As many as without gradients: layers get segments of them.
-            **self._steps(training=False),
+            **steps_of_parts(self, training=False),
         )
 
     def get_loss(
@@ -434,7 +440,7 @@ class EventNet(HistoryNet):
         share : bool, default=False
             Let rows that start at the same event share a sequence.
         """
-        steps = self._steps(training=False)
+        steps = steps_of_parts(self, training=False)
         for batch, _ in BatchIterator(data, _ROWS_AT_ONCE, False, share, **steps):
             for rows, part in zip(batch.parts, batch, strict=True):
                 yield rows, part.to(self.device)

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from sklearn_seqcrm._encoding import FIRST_LEVEL
 from sklearn_seqcrm._ragged import look_up, ranges
 from sklearn_seqcrm._recurrent.data import RowData
-from sklearn_seqcrm._recurrent.training import isolated_torch_settings
+from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._sklearn_compat import Interval, validate_parameter_constraints
 from sklearn_seqcrm._store import RawLog, Rows
 from sklearn_seqcrm.event_model._distributions import quantile_index

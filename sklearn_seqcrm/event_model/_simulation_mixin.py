@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._columns import Table
 from sklearn_seqcrm._recurrent.data import RowData
-from sklearn_seqcrm._recurrent.training import isolated_torch_settings
+from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._sklearn_compat import Interval, validate_parameter_constraints
 from sklearn_seqcrm._store import check_name_free, saturating_add
 from sklearn_seqcrm.event_model._demand import DemandCells

@@ -31,7 +31,7 @@ from sklearn_seqcrm._recurrent.explain import (
     gradient_norms,
     integrated_gradients,
 )
-from sklearn_seqcrm._recurrent.network import HistoryNetwork
+from sklearn_seqcrm._recurrent.network import HistoryNetwork, isolated_torch_settings
 from sklearn_seqcrm._recurrent.objectives import (
     Objective,
     drop_weightless,
@@ -48,7 +48,6 @@ from sklearn_seqcrm._recurrent.training import (
     Seeds,
     copy_pretrained_weights,
     draw_seeds,
-    isolated_torch_settings,
     names_of_poolings,
     network_parameters,
     optimizer_parameters,

@@ -199,7 +199,7 @@ class Means(Objective):
 
 
 def test_targets_and_outputs_may_be_several(monkeypatch):
-    monkeypatch.setattr(_net, "_STATES_TO_TRAIN", 80)  # parts of batches
+    monkeypatch.setattr(_batches, "_STATES_TO_TRAIN", 80)  # parts of batches
     seen, y = [], np.column_stack([COUNTS, 9 - COUNTS])
     model = LSTMRegressor(**SMALL, early_stopping=True, callbacks=[Spy(seen)])
     model._fit(X, y, 1 + X["number"], Means())
@@ -630,9 +630,9 @@ def test_a_batch_read_in_parts_is_the_same_batch(model, weighted, monkeypatch):
     weight = np.linspace(0, 3, len(X)) if weighted else None
     whole, seen = fit_and_see(model, X, Y, sample_weight=weight)
     # 20 steps of 4 units, and no more than these even if that is one sequence.
-    monkeypatch.setattr(_net, "_STATES_TO_TRAIN", 80)
-    monkeypatch.setattr(_net, "_STATES_TO_PREDICT", 80)
-    monkeypatch.setattr(_net, "_MOST_STATES", 80)
+    monkeypatch.setattr(_batches, "_STATES_TO_TRAIN", 80)
+    monkeypatch.setattr(_batches, "_STATES_TO_PREDICT", 80)
+    monkeypatch.setattr(_batches, "_MOST_STATES", 80)
     parts, seen_in_parts = fit_and_see(model, X, Y, sample_weight=weight)
     assert len(next(iter(parts.net_.get_iterator(seen_in_parts[0][0])))[0].parts) > 2
     for (_, one), (_, other) in zip(seen[1:], seen_in_parts[1:], strict=True):

@@ -6,6 +6,7 @@ from sklearn_seqcrm._recurrent.data._batches import (
     BatchPart,
     automatic_batch_size,
     set_customers_aside,
+    steps_of_parts,
 )
 from sklearn_seqcrm._recurrent.data._inputs import (
     Inputs,
@@ -14,8 +15,8 @@ from sklearn_seqcrm._recurrent.data._inputs import (
     refuse_untrainable,
     warn_if_all_empty,
 )
-from sklearn_seqcrm._recurrent.data._padding import HistoryBatch
 from sklearn_seqcrm._recurrent.data._rows import (
+    HistoryBatch,
     HistorySource,
     HistorySpec,
     IndexedFields,
@@ -37,5 +38,6 @@ __all__ = [
     "read_inputs",
     "refuse_untrainable",
     "set_customers_aside",
+    "steps_of_parts",
     "warn_if_all_empty",
 ]

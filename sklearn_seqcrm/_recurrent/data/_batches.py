@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
 
 from sklearn_seqcrm._columns import split_customers
-from sklearn_seqcrm._recurrent.data._padding import (
+from sklearn_seqcrm._recurrent.data._rows import (
     HistoryBatch,
+    RowData,
+    TensorFields,
     n_weights,
     pad,
     starts_sequence,
 )
-from sklearn_seqcrm._recurrent.data._rows import RowData, TensorFields
 
 # Rows are shuffled in pools of this many batches and sorted by length within a pool:
 # small enough for stochastic training, large enough for little padding.
@@ -33,6 +35,14 @@ _MOST_WEIGHTS = 2**22
 _FEWEST_ROWS, _MOST_ROWS = 128, 4096
 _SEQUENCES_IN_BATCH = 32
 _STEPS_IN_EPOCH = 64
+
+
+# States (steps times units) of an LSTM on a CPU in one part, in training and inference.
+# Larger arrays exceed the threshold from which malloc maps new pages for each batch,
+# which doubled the time.
+_STATES_TO_TRAIN, _STATES_TO_PREDICT = 2**18, 2**20
+# Most states for memory: a state takes about 40 bytes in training.
+_MOST_STATES = 2**24
 
 
 @dataclass(frozen=True)
@@ -370,3 +380,27 @@ def set_customers_aside(
         fraction = min(max(share, _LEAST_SHARE), _LARGEST_SHARE)
     train, valid = split_customers(customers, float(fraction), seed)
     return data.take(train), data.take(valid)
+
+
+def steps_of_parts(net: Any, training: bool) -> dict[str, int]:
+    """Return how many padded steps a part of a batch has, for `BatchIterator`.
+
+    Parameters
+    ----------
+    net : skorch net
+        Has the sizes of its module as ``module__hidden_size`` and so on.
+    training : bool
+        Whether gradients are computed.
+
+    Returns
+    -------
+    dict of str to int
+        ``steps_at_once`` and ``most_steps``.
+    """
+    n_states = net.module__hidden_size * net.module__num_layers
+    n_states *= 1 + net.module__bidirectional
+    most = at_once = _MOST_STATES // n_states
+    if net.module__cell == "lstm" and torch.device(net.device).type == "cpu":
+        states = _STATES_TO_TRAIN if training else _STATES_TO_PREDICT
+        at_once = states // n_states
+    return {"steps_at_once": at_once, "most_steps": most}

@@ -20,9 +20,10 @@ from sklearn_seqcrm._recurrent.data import (
 from sklearn_seqcrm._recurrent.network import (
     HistoryNetwork,
     HistoryReader,
+    isolated_torch_settings,
     read_both_ways,
 )
-from sklearn_seqcrm._recurrent.training import HistoryNet, isolated_torch_settings
+from sklearn_seqcrm._recurrent.training import HistoryNet
 
 # Step of central differences in float64; predictions are smooth functions of outputs.
 _STEP = 1e-4

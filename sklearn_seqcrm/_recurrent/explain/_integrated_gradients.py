@@ -30,8 +30,12 @@ from sklearn_seqcrm._recurrent.explain._inside import (
     parts_of_single_rows,
     scatter_events,
 )
-from sklearn_seqcrm._recurrent.network import HistoryNetwork, HistoryReader
-from sklearn_seqcrm._recurrent.training import HistoryNet, isolated_torch_settings
+from sklearn_seqcrm._recurrent.network import (
+    HistoryNetwork,
+    HistoryReader,
+    isolated_torch_settings,
+)
+from sklearn_seqcrm._recurrent.training import HistoryNet
 
 
 class PathAttributions(NamedTuple):

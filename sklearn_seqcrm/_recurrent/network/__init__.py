@@ -14,6 +14,7 @@ from sklearn_seqcrm._recurrent.network._layers import (
     Linear,
     draw_vectors,
     draw_weights,
+    isolated_torch_settings,
     new_generator,
     new_linear,
     without_drawing,
@@ -35,11 +36,11 @@ from sklearn_seqcrm._recurrent.network._poolings import (
 from sklearn_seqcrm._recurrent.network._reader import (
     PRECISIONS,
     HistoryReader,
+    RecurrentState,
     join,
     read_both_ways,
     trains_in_bfloat16,
 )
-from sklearn_seqcrm._recurrent.network._state import RecurrentState
 from sklearn_seqcrm._recurrent.network._step_network import (
     StepHead,
     StepReader,
@@ -76,6 +77,7 @@ __all__ = [
     "draw_vectors",
     "draw_weights",
     "event_poolings",
+    "isolated_torch_settings",
     "join",
     "new_generator",
     "new_linear",

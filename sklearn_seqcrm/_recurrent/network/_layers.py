@@ -6,6 +6,8 @@ torch's global generator belongs to all threads: nothing here draws from it.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -134,3 +136,38 @@ def remember_at_first(lstm: nn.LSTM) -> None:
     n_hidden = len(bias) // 4
     nn.init.zeros_(bias)
     nn.init.ones_(bias[n_hidden : 2 * n_hidden])
+
+
+@contextmanager
+def isolated_torch_settings(device: torch.device | str) -> Iterator[None]:
+    """Compute with the default settings of torch, whatever the caller has set.
+
+    Inference mode would create weights that cannot be trained, autocast would round
+    them, and a default device would mix tensors of two devices. These settings are
+    thread-local, so that changing them affects no other thread. The default dtype is
+    global: it is left alone, and this package creates tensors with an explicit dtype.
+
+    Parameters
+    ----------
+    device : torch.device or str
+        Device of the network.
+    """
+    kind = torch.device(device).type
+    # Settings are rarely changed, and scoring a row is fast: checks cost less than
+    # entering three context managers.
+    with ExitStack() as stack:
+        if torch.is_inference_mode_enabled():
+            stack.enter_context(torch.inference_mode(False))
+        if kind in ("cpu", "cuda") and _autocasts(kind):
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        if torch.empty(0).device.type != "cpu":
+            stack.enter_context(torch.device("cpu"))
+        yield
+
+
+def _autocasts(kind: str) -> bool:
+    """Return whether autocast may be on; torch 2.3 does not tell for all devices."""
+    try:
+        return torch.is_autocast_enabled(kind)
+    except TypeError:
+        return True

@@ -18,8 +18,7 @@ from sklearn_seqcrm._recurrent.network._poolings import (
     EventPooling,
     order_poolings,
 )
-from sklearn_seqcrm._recurrent.network._reader import HistoryReader
-from sklearn_seqcrm._recurrent.network._state import RecurrentState
+from sklearn_seqcrm._recurrent.network._reader import HistoryReader, RecurrentState
 
 
 def event_poolings(reader: HistoryReader) -> list[EventPooling]:

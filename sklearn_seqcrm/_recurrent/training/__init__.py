@@ -4,7 +4,6 @@ from sklearn_seqcrm._recurrent.training._net import (
     EpochSteps,
     HistoryClassifierNet,
     HistoryNet,
-    isolated_torch_settings,
 )
 from sklearn_seqcrm._recurrent.training._training import (
     CONSTRAINTS,
@@ -33,7 +32,6 @@ __all__ = [
     "Seeds",
     "copy_pretrained_weights",
     "draw_seeds",
-    "isolated_torch_settings",
     "names_of_poolings",
     "network_parameters",
     "optimizer_parameters",

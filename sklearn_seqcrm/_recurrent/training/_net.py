@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,44 +14,19 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback
 from torch.nn.utils import parameters_to_vector
 
-from sklearn_seqcrm._recurrent.data import Batch, BatchIterator, BatchPart, RowData
-from sklearn_seqcrm._recurrent.network import Dropout, new_generator
+from sklearn_seqcrm._recurrent.data import (
+    Batch,
+    BatchIterator,
+    BatchPart,
+    RowData,
+    steps_of_parts,
+)
+from sklearn_seqcrm._recurrent.network import (
+    Dropout,
+    isolated_torch_settings,
+    new_generator,
+)
 from sklearn_seqcrm._sklearn_compat import FitTask
-
-
-@contextmanager
-def isolated_torch_settings(device: torch.device | str) -> Iterator[None]:
-    """Compute with the default settings of torch, whatever the caller has set.
-
-    Inference mode would create weights that cannot be trained, autocast would round
-    them, and a default device would mix tensors of two devices. These settings are
-    thread-local, so that changing them affects no other thread. The default dtype is
-    global: it is left alone, and this package creates tensors with an explicit dtype.
-
-    Parameters
-    ----------
-    device : torch.device or str
-        Device of the network.
-    """
-    kind = torch.device(device).type
-    # Settings are rarely changed, and scoring a row is fast: checks cost less than
-    # entering three context managers.
-    with ExitStack() as stack:
-        if torch.is_inference_mode_enabled():
-            stack.enter_context(torch.inference_mode(False))
-        if kind in ("cpu", "cuda") and _autocasts(kind):
-            stack.enter_context(torch.autocast(kind, enabled=False))
-        if torch.empty(0).device.type != "cpu":
-            stack.enter_context(torch.device("cpu"))
-        yield
-
-
-def _autocasts(kind: str) -> bool:
-    """Return whether autocast may be on; torch 2.3 does not tell for all devices."""
-    try:
-        return torch.is_autocast_enabled(kind)
-    except TypeError:
-        return True
 
 
 class Interrupted(BaseException):
@@ -246,17 +220,11 @@ def _checksum(tensors: Iterable[torch.Tensor]) -> int:
 
 # Inference keeps no activations for gradients: batches may be larger.
 _ROWS_TO_PREDICT = 1024
-# States (steps times units) of an LSTM on a CPU in one part, in training and inference.
-# Larger arrays exceed the threshold from which malloc maps new pages for each batch,
-# which doubled the time.
-_STATES_TO_TRAIN, _STATES_TO_PREDICT = 2**18, 2**20
 # Largest norm of the gradient of the recurrent layers, whose loss surface has cliffs
 # (Pascanu et al., 2013). The gradient of the head is not clipped: where a few customers
 # have most of the total, clipping the steps that contain them made all predictions a
 # fifth to a third too low, even on the training rows.
 _MOST_GRADIENT = 1.0
-# Most states for memory: a state takes about 40 bytes in training.
-_MOST_STATES = 2**24
 
 
 class HistoryNet(NeuralNet):
@@ -318,19 +286,8 @@ class HistoryNet(NeuralNet):
             shuffle=training,
             share=self.share_sequences,
             seed=self.shuffle_seed,
-            **self._steps(training),
+            **steps_of_parts(self, training),
         )
-
-    def _steps(self, training: bool) -> dict[str, int]:
-        """Return the number of padded steps in one part of a batch."""
-        n_states = self.module__hidden_size * self.module__num_layers
-        n_states *= 1 + self.module__bidirectional
-        most = _MOST_STATES // n_states
-        at_once = most
-        if self.module__cell == "lstm" and torch.device(self.device).type == "cpu":
-            states = _STATES_TO_TRAIN if training else _STATES_TO_PREDICT
-            at_once = states // n_states
-        return {"steps_at_once": at_once, "most_steps": most}
 
     @staticmethod
     def rows_of_batches(data: RowData, batch_size: int, share: bool) -> np.ndarray:

@@ -22,6 +22,7 @@ from sklearn_seqcrm._recurrent.network import (
     CELLS,
     POOLINGS,
     PRECISIONS,
+    isolated_torch_settings,
     trains_in_bfloat16,
 )
 from sklearn_seqcrm._recurrent.training._net import (
@@ -30,7 +31,6 @@ from sklearn_seqcrm._recurrent.training._net import (
     HistoryNet,
     Interrupted,
     StopIfAsked,
-    isolated_torch_settings,
 )
 from sklearn_seqcrm._sklearn_compat import Interval, StrOptions, is_count, parse_version
 

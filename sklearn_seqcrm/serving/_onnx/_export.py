@@ -26,8 +26,8 @@ from sklearn_seqcrm._encoding import (
     NumericField,
     Vocabulary,
 )
+from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._recurrent.objectives import OPSET, Graph
-from sklearn_seqcrm._recurrent.training import isolated_torch_settings
 from sklearn_seqcrm._store import Clock, ScalarType, replace_atomically
 from sklearn_seqcrm.neural_network import LSTMClassifier, LSTMRegressor, LSTMSurvival
 from sklearn_seqcrm.serving._onnx._networks import (

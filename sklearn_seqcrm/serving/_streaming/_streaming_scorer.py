@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from pandas.api.types import is_list_like
 
-from sklearn_seqcrm._recurrent.training import isolated_torch_settings
+from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._sklearn_compat import is_count
 from sklearn_seqcrm._store import as_list, check_none_missing
 from sklearn_seqcrm.neural_network import (
