@@ -146,7 +146,7 @@ LOGS = {
     ),
     "concat: other times": (
         lambda: EventLog.concat({"a": LOG, "b": build(when=AWARE)()}),
-        "times of 'b' are time-zone aware .* of 'a' naive .*; build both from the same",
+        "times of 'b' are time-zone aware .* of 'a' naive .*; build both from times",
     ),
     "attach: missing ids": (
         rows_with(who=ROWS["who"].where(ROWS.index > 1)),

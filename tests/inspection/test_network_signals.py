@@ -143,11 +143,8 @@ def test_norms_against_differences(X, options):
     def output_of(i, k, of, change):
         """What is explained if a number of the state is changed."""
         outputs, state = reader.read(steps[:, : at + 1], history.lengths)
-        one = state[i][0][of] if isinstance(state[i][0], tuple) else state[i][0]
-        one[0, 0, k] += change
-        last = state[-1][0]
-        last = last[0] if isinstance(last, tuple) else last
-        outputs = torch.cat([outputs[:, :at], last.transpose(0, 1)], dim=1)
+        state.cells[i][of][0, k] += change
+        outputs = torch.cat([outputs[:, :at], state.output[:, None]], dim=1)
         outputs = outputs.double()
         for step in steps[:, at + 1 :].split(1, dim=1):
             more, state = reader.read(step, history.lengths, state)
