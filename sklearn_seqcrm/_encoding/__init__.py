@@ -26,28 +26,3 @@ from sklearn_seqcrm._encoding._fields import (
 )
 from sklearn_seqcrm._encoding._layout import Layout
 from sklearn_seqcrm._encoding._learn import learn, learn_rows
-
-__all__ = [
-    "CALENDAR_WEIGHT",
-    "FIRST_LEVEL",
-    "MISSING",
-    "UNSEEN",
-    "EncodedLog",
-    "EventEncoder",
-    "Layout",
-    "LearnedEncoding",
-    "NumericField",
-    "NumericScale",
-    "VectorField",
-    "Vocabulary",
-    "encode_rows",
-    "fitting_columns",
-    "learn",
-    "learn_rows",
-    "learned_encoding",
-    "row_features_of",
-    "scale_row_features",
-    "sums_of_amounts",
-    "symexp",
-    "view_encoded",
-]

@@ -22,22 +22,3 @@ from sklearn_seqcrm._recurrent.data._rows import (
     IndexedFields,
     RowData,
 )
-
-__all__ = [
-    "Batch",
-    "BatchIterator",
-    "BatchPart",
-    "HistoryBatch",
-    "HistorySource",
-    "HistorySpec",
-    "IndexedFields",
-    "Inputs",
-    "PaddedHistories",
-    "RowData",
-    "automatic_batch_size",
-    "read_inputs",
-    "refuse_untrainable",
-    "set_customers_aside",
-    "steps_of_parts",
-    "warn_if_all_empty",
-]

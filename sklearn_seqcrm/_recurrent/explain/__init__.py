@@ -7,13 +7,3 @@ from sklearn_seqcrm._recurrent.explain._integrated_gradients import (
     event_blanking,
     integrated_gradients,
 )
-
-__all__ = [
-    "Explained",
-    "PathAttributions",
-    "Start",
-    "event_blanking",
-    "gates",
-    "gradient_norms",
-    "integrated_gradients",
-]

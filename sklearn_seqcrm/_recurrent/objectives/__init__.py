@@ -51,32 +51,3 @@ LOSSES: dict[str, type[Number]] = {
         ZeroInflatedLognormal,
     )
 }
-
-__all__ = [
-    "LOSSES",
-    "OPSET",
-    "Classes",
-    "Exposure",
-    "Gamma",
-    "Graph",
-    "GraphTensor",
-    "Hazards",
-    "Labels",
-    "Number",
-    "Objective",
-    "Poisson",
-    "Quantiles",
-    "SurvivalCurve",
-    "check_quantiles",
-    "drop_weightless",
-    "exponent_of",
-    "exposure_column",
-    "hazard_at_own_time",
-    "in_unit_of",
-    "is_multioutput",
-    "learn_exposure",
-    "mean_weight",
-    "read_weight",
-    "scale_to_mean_weight",
-    "time_at_hazard",
-]

@@ -22,24 +22,3 @@ from sklearn_seqcrm._recurrent.training._training import (
     refuse_other_sizes,
     train,
 )
-
-__all__ = [
-    "CONSTRAINTS",
-    "EpochSteps",
-    "HistoryClassifierNet",
-    "HistoryNet",
-    "Pooling",
-    "Seeds",
-    "copy_pretrained_weights",
-    "draw_seeds",
-    "names_of_poolings",
-    "network_parameters",
-    "optimizer_parameters",
-    "refuse_absent_device",
-    "refuse_absent_precision",
-    "refuse_changes",
-    "refuse_other_architecture",
-    "refuse_other_device",
-    "refuse_other_sizes",
-    "train",
-]

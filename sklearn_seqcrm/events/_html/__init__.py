@@ -3,11 +3,3 @@
 from sklearn_seqcrm.events._html._drawing import places
 from sklearn_seqcrm.events._html._history import Shown, histories_html, history_html
 from sklearn_seqcrm.events._html._log import log_html
-
-__all__ = [
-    "Shown",
-    "histories_html",
-    "history_html",
-    "log_html",
-    "places",
-]

@@ -1,7 +1,3 @@
 """Fitted pipelines as ONNX, for services without torch or without Python."""
 
 from sklearn_seqcrm.serving._onnx._export import export_onnx
-
-__all__ = [
-    "export_onnx",
-]

@@ -3,9 +3,3 @@
 from sklearn_seqcrm.serving._streaming._fitted_pipeline import FittedPipeline
 from sklearn_seqcrm.serving._streaming._statics_row import StaticsRowEncoder
 from sklearn_seqcrm.serving._streaming._streaming_scorer import StreamingScorer
-
-__all__ = [
-    "FittedPipeline",
-    "StaticsRowEncoder",
-    "StreamingScorer",
-]
