@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
+from scipy.special import expit
 from torch import nn
 
 Array: TypeAlias = Any
@@ -40,8 +41,8 @@ def at_least(array: Array, bound: float) -> Array:
 
 
 def sigmoid(array: Array) -> Array:
-    """Return the logistic function, in a form that never overflows."""
-    return 0.5 * (1 + array_namespace(array).tanh(0.5 * array))
+    """Return the logistic function; SciPy's is a ufunc, which graphs of ONNX take."""
+    return array.sigmoid() if isinstance(array, torch.Tensor) else expit(array)
 
 
 class Affine(NamedTuple):
