@@ -234,6 +234,8 @@ def softplus(x: Any) -> Any:
 
 def softmax(x: Array) -> Array:
     """Return ``exp(x)`` over its sum along axis 1."""
+    if hasattr(x, "softmax"):  # one node of a graph
+        return x.softmax(1)
     odds = np.exp(x - x.max(axis=1, keepdims=True))
     return odds / odds.sum(axis=1, keepdims=True)
 

@@ -263,19 +263,18 @@ class GraphTensor(np.lib.mixins.NDArrayOperatorsMixin):
             for axis, one in enumerate(k for k in key if not isinstance(k, int))
             if one is None
         ]
-        # Cut all axes first, then drop those of single positions, then insert new ones.
         found, shape = self, np.ones((1, *self.shape))[key].shape[1:]
-        old = [one for one in key if one is not None]
-        for axis, one in enumerate(old[1:], 1):
-            size = self.shape[axis - 1]
-            start = one % size if isinstance(one, int) else one.indices(size)[0]
-            stop = start + 1 if isinstance(one, int) else one.indices(size)[1]
-            if (start, stop) != (0, size):
-                bounds = [self.graph.integers(n) for n in (start, stop, axis)]
+        # The last axis first, as a single position drops its axis; then new axes.
+        for axis, one in reversed(list(enumerate(k for k in key if k is not None))):
+            size = self.shape[axis - 1] if axis else None
+            if isinstance(one, int):
+                assert size is not None
+                at = self.graph.constant(one % size, "int64")
+                found = found._new("Gather", at, shape=shape, axis=axis)
+            elif size is not None and one.indices(size)[:2] != (0, size):
+                numbers = (*one.indices(size)[:2], axis)
+                bounds = [self.graph.integers(n) for n in numbers]
                 found = found._new("Slice", *bounds, shape=shape)
-        single = [axis for axis, one in enumerate(old) if isinstance(one, int)]
-        if single:
-            found = found._new("Squeeze", self.graph.integers(*single), shape=shape)
         if new_axes:
             found = found._new("Unsqueeze", self.graph.integers(*new_axes), shape=shape)
         return found
@@ -312,6 +311,10 @@ class GraphTensor(np.lib.mixins.NDArrayOperatorsMixin):
 
     def _without(self, axis: int, keepdims: bool) -> tuple[int, ...]:
         return np.ones((1, *self.shape)).sum(axis=axis, keepdims=keepdims).shape[1:]
+
+    def softmax(self, axis: int) -> GraphTensor:
+        """Return ``exp(x)`` over its sum along an axis."""
+        return self._new("Softmax", shape=self.shape, axis=axis)
 
     def cumsum(self, axis: int) -> GraphTensor:
         """Add up along an axis, up to each place."""
