@@ -417,8 +417,7 @@ class EventLog(StoredLog):
           itself, rows see them that are attached with ``allow_exact_matches=True`` or
           with a cutoff later on that day.
         - A period or session that is not over at `observed_until` contains the events
-        so
-          far. Its time is the moment at which it would end, after `observed_until`;
+          so far. Its time is the moment at which it would end, after `observed_until`;
           only rows without a cutoff see it. To add events, append them to this log and
           resample it again: periods that were over do not change.
         - Targets count merged events at their times. For a cutoff within a period, the
