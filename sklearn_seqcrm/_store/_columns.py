@@ -196,7 +196,7 @@ class Column(NamedTuple):
 
 
 class FieldSchema(NamedTuple):
-    """What all columns of a field have in common, to tell whether another log fits.
+    """Properties that all columns of a field share, to check whether another log fits.
 
     Parameters
     ----------

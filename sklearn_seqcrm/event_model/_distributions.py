@@ -230,7 +230,7 @@ _LOG_ROOT_TWO_PI = 0.5 * math.log(2 * math.pi)
 # Beyond this many standard deviations a float64 has few digits left of a tail.
 _LAST_TAIL = 30.0
 # Output layers start with small weights: training begins near the distribution of all
-# events together, and learns from there how events differ.
+# events together, and then learns how events differ.
 _START_WEIGHT = 0.1
 NO_ATOM = -1
 

@@ -95,7 +95,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
     _objective: Objective
     _network_parameters: dict[str, Any]
 
-    # By its type scorers of skorch tell classifiers from regressors.
+    # Scorers of skorch distinguish classifiers from regressors by this type.
     _net_class: ClassVar[type[HistoryNet]] = HistoryNet
     _doc_link_module = "sklearn_seqcrm"
     _doc_link_template = DOC_LINK

@@ -148,7 +148,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     `X` has one of three forms: a DataFrame with encoded history columns and numeric
     statics, the padded tensors of `HistoryPadder`, or a plain array, which is statics
     without a history. A fitted network predicts the same in the first two; fits on them
-    differ, because tensors do not tell which rows have a customer in common.
+    differ, because tensors do not identify the customers of rows.
 
     Several labels, such as which categories will be bought, are a `y` of shape (n, k)
     with 0 and 1 (multilabel, in scikit-learn's words), read from one network. The loss

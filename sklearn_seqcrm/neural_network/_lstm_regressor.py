@@ -469,8 +469,8 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         self._exposure_name, self._exposure = self.exposure, None
         if self.exposure is None:
             return
-        # Names of the statics: of a DataFrame with histories its roles know them, and
-        # of one without, scikit-learn does.
+        # Names of the statics: `_roles` has those of a DataFrame with histories, and
+        # scikit-learn stores those of a DataFrame without.
         names = getattr(self, "feature_names_in_", None)
         if hasattr(self, "_roles"):
             names = self._roles.statics

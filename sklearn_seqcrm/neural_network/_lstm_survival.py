@@ -172,7 +172,7 @@ class LSTMSurvival(BaseLSTM):
     days, the estimates of scikit-survival (no event up to and including ``t``) equal
     those of one day later.
 
-    **At and beyond the last edge** the survival is unknown. Events there count as
+    **At and after the last edge** the survival is unknown. Events there count as
     censored at the last edge, quantiles there are infinite, and probabilities of later
     times are an error. Bins of one length continue until they include the last event.
     With an int as `bins`, events at the longest time in `y` are in no bin: if there are
@@ -182,8 +182,9 @@ class LSTMSurvival(BaseLSTM):
     event of a random customer, ``sum(m * (1 - (S[1:] + S[:-1]) / 2))``, where ``m`` are
     the shares of the training rows' events in the bins, by the Kaplan-Meier estimate.
 
-    **Kinds.** Of competing events the first one counts. Whatever asks for no kind, like
-    `predict` or `predict_survival_function`, is about an event of any kind.
+    **Kinds.** Of competing events the first one counts. Methods without a parameter
+    `kind`, like `predict` and `predict_survival_function`, predict the first event of
+    any kind.
 
     References
     ----------

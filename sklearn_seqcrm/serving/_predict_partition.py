@@ -189,7 +189,7 @@ def _names(model: Any, n_outputs: int | None, method: str) -> list[str]:
     classes = getattr(model, "classes_", None) if method == "predict_proba" else None
     if isinstance(classes, np.ndarray) and classes.ndim == 2:  # of several labels
         classes = np.arange(len(classes))
-    # An empty partition cannot know the number of outputs, and assumes the classes.
+    # Without rows the number of outputs is unknown: assume one for each class.
     if isinstance(classes, np.ndarray) and n_outputs in (None, len(classes)):
         return [f"prediction_{label}" for label in classes]
     if n_outputs in (None, 1):

@@ -335,7 +335,7 @@ def check_prefix_invariance(estimator: Any) -> None:
 def check_short_and_unknown_histories(estimator: Any) -> None:
     """One event, no event, and an unknown customer have finite outputs.
 
-    A customer that the log does not know is like one without events: the first visit of
+    A customer who is not in the log is like one without events: the first visit of
     a new customer is scored, too.
     """
     X, fit, _ = fitted_on_table(estimator)

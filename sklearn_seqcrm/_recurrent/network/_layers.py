@@ -166,7 +166,7 @@ def isolated_torch_settings(device: torch.device | str) -> Iterator[None]:
 
 
 def _autocasts(kind: str) -> bool:
-    """Return whether autocast may be on; torch 2.3 does not tell for all devices."""
+    """Return whether autocast may be on; torch 2.3 has no answer for some devices."""
     try:
         return torch.is_autocast_enabled(kind)
     except TypeError:

@@ -268,7 +268,7 @@ class Hazards(Objective):
             raise ValueError(
                 f"No event comes before {self.edges[-1]:g}, where the last of the bins "
                 f"ends; the first one comes at {time[kind > 0].min():g}. Give bins "
-                "edges that go on beyond that."
+                "edges after that."
             )
         self.mass = event_mass(self.edges, kind > 0, time, weight)
         self.n_outputs = len(self.kinds) * (len(self.edges) - 1)

@@ -33,7 +33,7 @@ class EventFields:
 
     @property
     def kind_field(self) -> str | None:
-        """The field that tells kinds of events apart, if there is one."""
+        """The field that holds the kinds of events, if there is one."""
         return None if self._kinds is None else self._kinds.field
 
     def read(self, event: Mapping[str, Any], what: str) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def strides(
 
 
 class EventReader:
-    """A reader that goes on from the states of many histories, in torch.
+    """A reader that updates the states of many histories, in torch.
 
     For a single event of one history, `step` is faster. Both run without gradients,
     which the caller switches off.

@@ -1,10 +1,10 @@
 """Read the values of fields of new events, one value at a time.
 
 The result for a value, or its error, depends on the value and on the fitted encoder of
-its field, never on other values of a table. A restarted service, which reads a table of
-all its events, so gets what it had when it read each event alone. Therefore a column of
-Python objects is read value by value. A column of one type, such as float64, is read as
-a whole.
+its field, never on other values of a table. So a restarted service, which reads a
+table of all its events, gets the results that it had for single events. Therefore a
+column of Python objects is read value by value. A column of one type, such as float64,
+is read as a whole.
 """
 
 from __future__ import annotations

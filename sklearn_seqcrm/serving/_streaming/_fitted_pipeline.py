@@ -66,9 +66,9 @@ class FittedPipeline(NamedTuple):
         """
         *others, last = (kind.__name__ for kind in kinds)
         wanted = (
-            f"{user} goes on from what a Pipeline of a HistoryEncoder, steps for the "
-            f"statics and an {', '.join(others)} or {last} has learned, which "
-            "make_history_pipeline makes"
+            f"{user} needs a fitted Pipeline of a HistoryEncoder, steps for the "
+            f"statics and an {', '.join(others)} or {last}, as "
+            "make_history_pipeline returns"
         )
         if not isinstance(pipeline, Pipeline):
             raise TypeError(f"{wanted}; got {type(pipeline).__name__}.")
@@ -103,15 +103,15 @@ class FittedPipeline(NamedTuple):
         if len(self.networks[0].readers[0].layers[0]) > 1:
             return (
                 "A bidirectional network cannot be streamed: backwards, it reads the "
-                "last event first, so that each event changes what it made of all "
-                "before. Fit with bidirectional=False."
+                "last event first, so that each event changes the outputs at all "
+                "earlier ones. Fit with bidirectional=False."
             )
         if self.cut_off:
             return (
                 f"The histories in {self.cut_off} were cut off by a lookback in fit, "
                 "and cannot be streamed: events leave such a window one by one, and a "
                 "state cannot forget one. Fit on histories without a lookback; "
-                "half_lives of the encoder and pooling='decay' fade what is old."
+                "half_lives of the encoder and pooling='decay' discount old events."
             )
         return None
 

@@ -81,7 +81,7 @@ class ManyCustomers:
         taken = [name for name in self._streams if name in rows.columns]
         if taken:
             raise ValueError(
-                f"rows has columns {taken}, and the scorer knows these histories. "
+                f"rows has columns {taken}, whose histories the scorer keeps. "
                 "Leave them out, or score rows with histories by the pipeline itself."
             )
         if not len(rows):

@@ -200,8 +200,8 @@ class StreamedHistory:
         if high - low > MAX_TICK:
             raise ValueError(
                 f"Events for {self.name!r} would be at {clock.as_scalar(low)} to "
-                f"{clock.as_scalar(high)}, further apart than times of their unit can "
-                "tell. Leave out times that stand for 'never' or 'unknown'."
+                f"{clock.as_scalar(high)}, further apart than int64 can count in "
+                "their unit. Leave out times that mean 'never' or 'unknown'."
             )
         return low, high
 

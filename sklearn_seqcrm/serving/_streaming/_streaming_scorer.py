@@ -109,7 +109,7 @@ class StreamingScorer(RowScores):
     of one customer at the same time are read in order of arrival.
 
     Methods may be called from several threads. A lock makes calls follow one another,
-    and each call takes effect completely or, if its input is refused, not at all. Only
+    and each call is atomic: if its input is refused, nothing has changed. Only
     pickling does not take the lock: pickle when no other thread reads events, or use
     `to_parquet`.
 
