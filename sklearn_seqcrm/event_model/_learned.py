@@ -112,7 +112,7 @@ class MostEvents(NamedTuple):
         return cls(tuple(lengths), tuple(counts))
 
     def bound(self, length: float) -> int:
-        """Return the most events that a simulated customer may have in `length` ticks."""
+        """Return the most events of a simulated customer within `length` ticks."""
         at = int(np.searchsorted(self.lengths, length))
         if at < len(self.lengths):
             most: float = self.counts[at]

@@ -120,8 +120,8 @@ class NextValuesMixin(SimulationMixin):
         )
         if basket and within is not None:
             raise ValueError(
-                f"basket=True is for the next basket, within={within!r} for a period; give "
-                "only one of them."
+                f"basket=True is for the next basket, within={within!r} for a "
+                "period; give only one of them."
             )
         check_is_fitted(self, "nets_")
         data, array = self._learned.read(X, self)
