@@ -519,7 +519,7 @@ def _in_slots(
 def _in_gaps(
     durations: np.ndarray, source: HistorySource, n_real: np.ndarray | None = None
 ) -> torch.Tensor:
-    """Return durations in typical gaps, float32; infinite from the `n_real`-th."""
+    """Return durations in typical interarrival times; infinite from the `n_real`-th."""
     numbers = (durations / source.time_unit).astype("float32")
     if n_real is not None:
         numbers[np.arange(numbers.shape[-1]) >= n_real] = np.inf

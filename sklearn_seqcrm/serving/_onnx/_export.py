@@ -212,14 +212,14 @@ def export_onnx(pipeline: Any, path: Any) -> list[Path]:
     such as codes if no field has levels, are left out.
 
     **A step.** Inputs are an event of each of n customers, ``values`` (n, F) and
-    ``codes`` (n, C); ``gap`` (n,), the time since the event before, in typical gaps, 0
-    for a first one; ``event`` (n,) bool, whether there is one: where not, the state
-    stays, and the other numbers of the event are of no matter; the state before it,
-    ``vectors`` (n, V, H) and ``weights`` (n, W); ``age`` (n,), the time from the last
-    event to the cutoff in typical gaps, 0 if there was none; and ``static`` and
-    ``sums`` as above. Outputs are ``vectors_after``, ``weights_after``, and the answers
-    at the cutoff. Bidirectional networks and histories that a lookback has cut off have
-    no such graph.
+    ``codes`` (n, C); ``gap`` (n,), the time since the event before, in typical
+    interarrival times, 0 for a first one; ``event`` (n,) bool, whether there is one:
+    where not, the state stays, and the other numbers of the event are of no matter; the
+    state before it, ``vectors`` (n, V, H) and ``weights`` (n, W); ``age`` (n,), the
+    time from the last event to the cutoff in typical interarrival times, 0 if there was
+    none; and ``static`` and ``sums`` as above. Outputs are ``vectors_after``,
+    ``weights_after``, and the answers at the cutoff. Bidirectional networks and
+    histories that a lookback has cut off have no such graph.
 
     **Answers.** Of classifiers ``probabilities`` (n, n_classes), or (n, k) of several
     labels. Of regressors ``prediction`` (n,) or (n, k); with ``"quantile"`` also
