@@ -59,7 +59,7 @@ class StaticType(ABC):
 
     @abstractmethod
     def includes(self, dtype: Any, objects: str | None) -> bool:
-        """Tell whether a column is of this type.
+        """Return whether a column is of this type.
 
         Parameters
         ----------

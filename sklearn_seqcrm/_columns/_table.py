@@ -17,7 +17,7 @@ from sklearn_seqcrm.events import History, HistoryArray, HistoryDtype
 
 
 def holds_histories(column: pd.Series) -> bool:
-    """Tell whether a column holds histories.
+    """Return whether a column holds histories.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ class Table:
 
 
 def has_histories(X: Any) -> bool:
-    """Tell whether one of the columns of X holds histories.
+    """Return whether one of the columns of X holds histories.
 
     Parameters
     ----------

@@ -66,7 +66,7 @@ def _differ(
     first: np.ndarray,
     part: Callable[[np.ndarray], Any],
 ) -> bool:
-    """Tell whether a part of the times, such as the hour, differs between them."""
+    """Return whether a part of the times, such as the hour, differs between them."""
     one = part(first)[0]
     # `any` stops at the first block with a difference, mostly the very first.
     return any((part(some) != one).any() for some in times)

@@ -110,7 +110,7 @@ def starts_of_nonempty(offsets: np.ndarray) -> np.ndarray:
 
 
 def is_segment_start(starts: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Tell which events are the first of their segment.
+    """Return which events are the first of their segment.
 
     Parameters
     ----------

@@ -120,11 +120,11 @@ class Column(NamedTuple):
         return self.type.scalar.as_numbers(self.values, times, clock)
 
     def is_empty(self) -> bool:
-        """Tell whether all values are missing, or there are none."""
+        """Return whether all values are missing, or there are none."""
         return not self.is_present().any()
 
     def is_present(self) -> np.ndarray:
-        """Tell which values are not missing, shape (n_events,)."""
+        """Return which values are not missing, shape (n_events,)."""
         return self.type.is_present(self.values)
 
     def without_values(self, n_events: int) -> Column:

@@ -75,11 +75,11 @@ class FieldType(ABC):
 
     @abstractmethod
     def holds(self, values: np.ndarray, levels: pd.Index | None) -> bool:
-        """Tell whether values are of this type; exactly one type says so."""
+        """Return whether values are of this type; exactly one type says so."""
 
     @abstractmethod
     def is_present(self, values: np.ndarray) -> np.ndarray:
-        """Tell which values are not missing, shape (n_events,), bool."""
+        """Return which values are not missing, shape (n_events,), bool."""
 
     @abstractmethod
     def to_pandas(self, values: np.ndarray, levels: pd.Index | None) -> Any:
@@ -284,7 +284,7 @@ class ScalarType(FieldType):
 
     @abstractmethod
     def are_days(self, values: np.ndarray) -> bool:
-        """Tell whether all values are whole days, so that drawn ones must be, too."""
+        """Return whether all values are whole days, so that drawn ones must be, too."""
 
     def to_pandas(self, values: np.ndarray, levels: pd.Index | None) -> Any:
         return values

@@ -297,7 +297,7 @@ def _from_objects(ids: pd.Index, what: str) -> pd.Index:
 
 
 def _is_number(one: type) -> bool:
-    """Tell whether a type is one of real numbers."""
+    """Return whether a type is one of real numbers."""
     return issubclass(one, Real | Decimal) and one is not bool
 
 

@@ -61,7 +61,7 @@ def boosting_part(boosting: Any, classify: bool) -> Any:
 
 
 def _reads_raw(part: Any) -> bool:
-    """Tell whether a part is a pipeline, or a search or calibration around one."""
+    """Return whether a part is a pipeline, or a search or calibration around one."""
     # GridSearchCV, CalibratedClassifierCV and others wrap an `estimator`.
     while not isinstance(part, Pipeline) and hasattr(part, "estimator"):
         part = part.estimator
@@ -158,7 +158,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         """Return the blend of two predictions."""
 
     def _can_fit(self, target: np.ndarray) -> bool:
-        """Tell whether the parts can be fitted on rows with these targets."""
+        """Return whether the parts can be fitted on rows with these targets."""
         return True
 
     # fit and predict ---------------------------------------------------------------

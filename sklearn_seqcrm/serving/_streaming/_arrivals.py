@@ -121,7 +121,7 @@ def _is_iso(text: str) -> bool:
 
 
 def _is_plain(clock: Clock, value: Any) -> bool:
-    """Tell whether a value is a tick already."""
+    """Return whether a value is a tick already."""
     if clock.dtype == "int64":
         # Far from the ends of int64, so that differences of times do not overflow.
         return type(value) is int and abs(value) < 2**62

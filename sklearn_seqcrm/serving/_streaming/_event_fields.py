@@ -176,7 +176,7 @@ class EventFields:
     def _foreign(
         self, kinds: Column, name: str, columns: Sequence[str], what: str
     ) -> np.ndarray:
-        """Tell which events are of kinds without a field, shape (n,), bool."""
+        """Return which events are of kinds without a field, shape (n,), bool."""
         assert self._kinds is not None
         assert kinds.categories is not None
         field = self._kinds.field

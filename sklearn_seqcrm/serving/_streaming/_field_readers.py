@@ -269,7 +269,7 @@ def error_at(place: str, error: Exception) -> Exception:
 
 
 def is_missing(value: Any) -> bool:
-    """Tell whether a value is missing: None, NaN, NaT or pandas' NA."""
+    """Return whether a value is missing: None, NaN, NaT or pandas' NA."""
     if value is None or value is pd.NA:
         return True
     if isinstance(value, float):
