@@ -62,7 +62,7 @@ def merge_logs(
     if observed_until is None:
         observation = _earliest_observation(timelines)
     else:
-        # `early`: a kind may end before another one's last event, which it then limits.
+        # `early`: the common end may lie before the last event of some kinds.
         times = np.concatenate([t.times for t in timelines.values()])
         observation = ObservationWindow.of(clock, times, observed_until, early=True)
     parts = {

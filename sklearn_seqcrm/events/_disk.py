@@ -502,8 +502,8 @@ def _check_files(
     files = get_entry(note, "files", dict, path)
     if read_all and note["format"] < SEALED_FORMAT:
         raise ValueError(
-            # Pickles store this call, not the arrays; the key detects a replaced log.
-            "for verify=True. Open it without, and write it into a new "
+            f"The log in {path} was written by version 0.1.0, which stored no "
+            "checksums for verify=True. Open it without, and write it into a new "
             "folder by to_disk."
         )
     for name, noted in files.items():

@@ -253,7 +253,7 @@ def parse_cutoffs(timeline: Timeline, cutoffs: Any) -> np.ndarray:
     if not len(moments):
         raise ValueError("cutoffs is empty; it needs at least one time.")
     check_none_missing(moments, "sequence cutoffs")
-    # Once more after rounding: cutoffs between the same ticks become equal.
+    # After rounding: cutoffs between the same ticks become equal.
     return np.unique(clock.read(moments, "cutoffs"))
 
 

@@ -351,7 +351,7 @@ def test_a_cutoff_must_be_after_all_events():
 
 def test_without_a_cutoff_rows_see_everything():
     scorer = new_scorer()
-    with pytest.raises(ValueError, match="none has been for 'history' yet"):
+    with pytest.raises(ValueError, match="no event was read for 'history' yet"):
         scorer.predict_proba(PEOPLE)
     scorer.update(EVENTS)
     expected = fitted("lstm-1").predict_proba(LOG.attach(PEOPLE))

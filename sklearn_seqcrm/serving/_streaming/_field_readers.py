@@ -54,7 +54,7 @@ class FieldReader(ABC):
     @property
     @abstractmethod
     def takes(self) -> str:
-        """What values the field takes, in the words of an error."""
+        """Description of the values that the field takes, for errors."""
 
     def read(self, value: Any) -> Any:
         """Return a value in the canonical form of the field; None for a missing one.
@@ -162,8 +162,8 @@ class ScalarReader(FieldReader):
             raise self._other_type(f"has the value {_short(value)}") from error
         except OverflowError as error:
             raise ValueError(
-                f"Field {self._name!r} has the value {_short(value)}, which is beyond "
-                "the largest float of 1.8e308; leave it out, or write None."
+                f"Field {self._name!r} has the value {_short(value)}, which is outside "
+                "the range of floats, 1.8e308; leave it out, or write None."
             ) from error
 
     def join(self, values: Sequence[Any]) -> Column:

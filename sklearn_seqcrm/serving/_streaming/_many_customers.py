@@ -63,6 +63,7 @@ class ManyCustomers:
         """
         self._check(rows)
         views = {name: self._view(rows, cutoff, name) for name in self._streams}
+        # Blocks of rows bound the memory for copies of records and their pooled states.
         parts = [
             self._outputs_of_some(
                 rows.iloc[some],
