@@ -731,7 +731,7 @@ TENSORS = {
     ),
     "negative codes": (
         tensors(with_one("codes", -1)),
-        "'codes' has 1 negative codes; 0 stands",
+        "'codes' has 1 negative codes; 0 is the",
     ),
     "zero rows": (tensors(PADDED[:0]), "X has no rows"),
     "nothing": (tensors({}), "Padded tensors are"),
