@@ -507,12 +507,12 @@ SURVIVAL_TARGETS = {
     ),
     "events alone": (
         survive(WHEN["event"]),
-        "whether there were events, and not when; .*censored='keep'",
+        "event indicators without times; .*censored='keep'",
         TypeError,
     ),
     "an array of two columns": (
         survive(IN_NUMBERS.to_numpy(dtype="float64")),
-        "two columns does not tell which of them is the event; .*structured array",
+        "two columns, either may be the event; .*structured array",
     ),
     "three columns": (
         survive(WHEN.assign(more=1)),

@@ -385,7 +385,7 @@ def names_but_the_first(transformer: Any, names: np.ndarray) -> np.ndarray:
 
 
 def _scaled(to_numbers: BaseEstimator) -> Pipeline:
-    """Impute by the median, mark what was missing, and standardise."""
+    """Impute by the median, mark imputed values, and standardise."""
     impute = MarkingImputer(
         strategy="median", add_indicator=True, keep_empty_features=True
     )

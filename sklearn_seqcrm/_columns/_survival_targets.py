@@ -66,14 +66,14 @@ def _read_times_alone(y: Any) -> SurvivalTargets:
     """Convert times of rows that all ended with an event."""
     if np.asarray(y).shape[1:] == (2,):
         raise ValueError(
-            "An array of two columns does not tell which of them is the event; give y "
+            "In an array of two columns, either may be the event; give y "
             "as the DataFrame of time_to_next(X, censored='keep'), or as the "
             "structured array of scikit-survival."
         )
     y = column_or_1d(y, warn=True)
     if y.dtype == bool:
         raise TypeError(
-            "y says whether there were events, and not when; give the DataFrame of "
+            "y has event indicators without times; give the DataFrame of "
             "time_to_next(X, censored='keep') with both."
         )
     time, in_days = _read_times(pd.Series(y))

@@ -203,7 +203,7 @@ def find_ids(ids: pd.Index, known: pd.Index) -> np.ndarray:
 
 
 def hashed_ids(ids: pd.Index) -> np.ndarray:
-    """Return negative numbers that identify customers that a log does not know.
+    """Return negative numbers that identify customers who are not in a log.
 
     Parameters
     ----------

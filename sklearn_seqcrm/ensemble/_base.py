@@ -101,7 +101,7 @@ class _Rows(NamedTuple):
 class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
     """Fit a network and boosted trees on the same rows, and blend their predictions.
 
-    A subclass defines how targets become numbers, what a part predicts, and the `Blend`
+    A subclass defines the conversion of targets, the output of a part, and the `Blend`
     of two predictions::
 
         split by customers         rows to fit on              rows held out

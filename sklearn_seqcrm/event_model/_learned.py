@@ -1,4 +1,4 @@
-"""What was learned of the training rows, and new rows encoded with it.
+"""Learned parameters of the training rows, and new rows encoded by them.
 
 An encoded event is a line of channels and codes. Channels form named blocks, of
 which the network takes in the first alone; the others are targets of the likelihood::

@@ -185,7 +185,7 @@ class BasketSimulator(Simulator):
         paths, interarrival = self._at_next(data, keys, n_draws)
         # Common random numbers: a basket continues while its survival probability,
         # which every event lowers, exceeds one stratified number per draw. Lengths vary
-        # less than if each event drew anew.
+        # less than with a new draw for each event.
         log_survival = torch.zeros(
             len(interarrival), dtype=torch.float64, device=self.device
         )

@@ -84,7 +84,8 @@ def _cut_parts(lengths: np.ndarray, most_events: int, most_steps: int) -> list[i
 # A call of the layers takes as long as this many padded steps.
 _STEPS_OF_A_CALL = 256
 # States (steps times units) that a CPU reads at once. With twice as many, an LSTM took
-# half as much time again for each: malloc takes such arrays from the system anew.
+# half as much time again for each: malloc requests such arrays from the system each
+# time.
 _STATES_AT_ONCE = 2**18
 
 

@@ -69,7 +69,7 @@ def event_attributions(
         the event missing. Each static is set to missing too, except the exposure of a
         network, which has no line.
 
-        ``"integrated_gradients"``, for a pipeline with one of our networks at its end:
+        ``"integrated_gradients"``, for a pipeline with an LSTM estimator at its end:
         gradients of the output, integrated on the straight path from a baseline of
         zeros to the inputs of the network. See the Notes.
 

@@ -25,7 +25,7 @@ def network_of(estimator: Any, caller: str) -> Any:
     if not hasattr(network, "_integrated_gradients"):
         last = type(estimator if network is None else network).__name__
         raise TypeError(
-            f"{caller} needs a pipeline with one of our networks at its end, "
+            f"{caller} needs a pipeline with an LSTM estimator at its end, "
             f"make_history_pipeline(LSTMClassifier()) for example; got {last}, which "
             "has no gradients."
         )
@@ -67,7 +67,7 @@ class InspectedNetwork(NamedTuple):
         Parameters
         ----------
         estimator : Pipeline
-            Fitted, with one of our networks at its end.
+            Fitted, with an LSTM estimator at its end.
         X : DataFrame of n rows
             Raw rows.
         caller : str
@@ -241,7 +241,7 @@ def gradient_flow(
     Parameters
     ----------
     estimator : Pipeline
-        Fitted, with one of our networks at its end, of any cell.
+        Fitted, with an LSTM estimator at its end, of any cell.
     X : DataFrame of shape (n, n_columns)
         Rows with raw histories.
     history : str or None, default=None
@@ -282,8 +282,8 @@ def gradient_flow(
     to it: the hidden states of all layers, and the cell states of an LSTM. The norm is
     ``||df / ds_t||``, over all paths from there to the output ``f``: through later
     states, and through the pooling. With ``pooling="last"`` there are only later
-    states, as in textbooks. All other poolings read the outputs at old events as well,
-    which is a short path for gradients.
+    states, as in textbooks. All other poolings include the outputs at old events as
+    well, which is a short path for gradients.
 
     Examples
     --------

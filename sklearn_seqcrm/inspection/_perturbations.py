@@ -154,7 +154,7 @@ class RowEvents(NamedTuple):
         Parameters
         ----------
         array : HistoryArray of shape (n,)
-            The rows. Rows of customers that its log does not know stay empty.
+            The rows. Rows of customers who are not in its log stay empty.
         columns : mapping of str to Column, or None, default=None
             Changed fields of the events; the others are those of the log at `event`.
 

@@ -1,4 +1,4 @@
-"""Predict when events come from histories."""
+"""Predict the time to the next event from histories."""
 
 from __future__ import annotations
 

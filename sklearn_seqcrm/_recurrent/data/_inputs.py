@@ -66,7 +66,7 @@ class PaddedHistories(SliceDict):
         customers : ndarray of shape (n,), int64
             Number of the customer of each row.
         sums : ndarray of shape (n, n_sums), float32
-            Sums of the histories, for the linear part of our networks.
+            Sums of the histories, for the linear part of a network.
         """
         self.layout, self.padding = layout, padding
         self.customers, self.sums = customers, sums
