@@ -6,7 +6,8 @@ Import from the packages: ``sklearn_seqcrm.events`` makes the histories,
 ``targets`` computes labels, and ``model_selection`` validates models.
 
 This module imports none of them, so that ``import sklearn_seqcrm`` is light: torch
-is loaded with ``sklearn_seqcrm.neural_network``, and ``ensemble``, alone.
+is loaded only with packages that train networks, such as
+``sklearn_seqcrm.neural_network``.
 """
 
 __version__ = "0.1.0"

@@ -36,7 +36,7 @@ def read_survival_targets(y: Any) -> SurvivalTargets:
     Parameters
     ----------
     y : structured array, DataFrame of two columns, or array-like of shape (n,)
-        Events and times; times alone if no row is censored.
+        Events and times; only times if no row is censored.
 
     Returns
     -------
@@ -77,7 +77,7 @@ def _read_times_alone(y: Any) -> SurvivalTargets:
             "time_to_next(X, censored='keep') with both."
         )
     time, in_days = _read_times(pd.Series(y))
-    # Labels by mistake: times of 0 and 1 alone are possible, but rare.
+    # Probably labels: times of only 0 and 1 are possible, but rare.
     if not in_days and np.array_equal(np.unique(time), [0, 1]):
         warnings.warn(
             "y has the values 0 and 1 alone, which are read as times at which the "

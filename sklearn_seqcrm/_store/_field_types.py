@@ -48,7 +48,7 @@ class FieldType(ABC):
     missing : object
         Value that marks a missing one; of vectors, in every component.
     encoding : {"levels", "numbers", "vectors"}
-        How networks get the values; ``"numbers"`` is for a `ScalarType` alone.
+        How networks get the values; ``"numbers"`` is only for a `ScalarType`.
     summary : {"levels", "quartiles", "range"}
         What a notebook shows of the values.
     resampling : tuple of str

@@ -300,7 +300,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         target, share = rows.target[aside], rows.weight[aside]
         weight = learn_weight(blend, target, rows.customers[aside], share)
         self.n_customers_ = len(np.unique(rows.customers[aside]))
-        # A weight of 1 is the network alone, of 0 the boosted trees alone.
+        # A weight of 1 is only the network, a weight of 0 only the boosted trees.
         self.losses_ = {
             name: float(np.average(blend.losses(target, one), weights=share))
             for name, one in (("lstm", 1.0), ("boosting", 0.0), ("hybrid", weight))

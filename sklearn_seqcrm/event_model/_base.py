@@ -73,7 +73,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
     Attributes
     ----------
     nets_ : list of EventNet
-        The trained net, alone.
+        The trained net, as its only element.
     """
 
     nets_: list[EventNet]

@@ -524,7 +524,7 @@ class CopyState:
         )
         counts = (weights[path, 1:] * decay(lag)).sum(dim=1) * self._lift(code)
         flat.index_add_(0, path * n_codes + code, counts)
-        # Levels of this moment count as source 0 alone.
+        # Levels of this moment count only for source 0.
         flat[of_now] = before
         flat.index_add_(0, of_now, weights[now, 0])
         return found

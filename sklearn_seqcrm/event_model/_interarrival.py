@@ -406,7 +406,7 @@ def _common_step(interarrival: np.ndarray) -> float | None:
 class TimeDensity(MixtureDensity):
     """Distribution of the time to the next event, given the state after the last one.
 
-    A tie has a probability ``p0`` of its own; other interarrival times are a mixture of
+    A tie has the probability ``p0``; other interarrival times are a mixture of
     log-normals, so that with ``x = log(operational time / unit)``::
 
         P(tie)                = p0

@@ -1,7 +1,8 @@
 """Learned parameters of the training rows, and new rows encoded by them.
 
 An encoded event is a line of channels and codes. Channels form named blocks, of
-which the network takes in the first alone; the others are targets of the likelihood::
+which only the first are inputs of the network; the others are targets of the
+likelihood::
 
     |<------------ network ------------>| cell  | targets of each numeric field |
     | facts |<--------- time ---------->| u | w | u | w | atom |  u | w | atom  |

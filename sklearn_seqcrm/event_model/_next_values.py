@@ -192,7 +192,7 @@ class BasketSimulator(Simulator):
         log_least = paths.draws.uniform(log_survival).log()
         # For fields that some kinds lack, each event is drawn twice: first with a kind
         # that has the field, weighted by the probability of these kinds, for the
-        # probabilities; then with any kind, to go on.
+        # probabilities; then with any kind, to continue.
         all_have_it = self.learned.applies is None or key == "0"
         for _ in range(self.learned.most_events.bound(self.learned.grid.step)):
             row = self._moved(paths.number // n_draws)

@@ -200,7 +200,7 @@ def cut_segments(
 def _worth_cutting(lengths: np.ndarray) -> list[int]:
     """Return ends among ascending lengths where a cut saves more than a call costs."""
     ends = []
-    # Sequences that end within a segment; all after them go on.
+    # Sequences that end within a segment; all after them continue.
     uncut = [(0, len(lengths))]
     while uncut:
         first, last = uncut.pop()

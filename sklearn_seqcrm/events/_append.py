@@ -79,7 +79,7 @@ def append_events(
     if observed_until is not None:
         observation = _given_observation(timelines, observed_until, kinds is not None)
     else:
-        # An EventLog has an end of observation of its own, a table only a last event.
+        # An EventLog has its own end of observation, a table only a last event.
         one_table = not isinstance(more, Mapping | type(log))
         ends = _ends_of_kinds(log, parts, kinds, one_table=one_table)
         observation = _joint_observation(log.timeline.observation, ends)
@@ -210,7 +210,7 @@ def _read_part(
 def _has_levels(log: Any, field: str) -> bool:
     """Return whether a field is categorical, and with levels of a known type."""
     levels = log.column(field).categories
-    # A field of None alone is categorical without a level: any type may follow.
+    # A field of only None is categorical without a level: any type may follow.
     return levels is not None and (len(levels) > 0 or levels.dtype != object)
 
 

@@ -131,9 +131,9 @@ def event_attributions(
         If histories are encoded, or the method needs gradients that the estimator does
         not have.
     ValueError
-        If `target` is no class, or missing where there are several labels or targets,
-        the unit needs ``predict_proba`` and there is none, or a parameter is out of
-        range.
+        If `target` is not a class, or missing where there are several labels or
+        targets, the unit needs ``predict_proba`` and there is none, or a parameter is
+        out of range.
 
     See Also
     --------

@@ -84,7 +84,7 @@ class GradientFlowDisplay:
         Raises
         ------
         TypeError
-            If `flows` is no dict.
+            If `flows` is not a dict.
         """
         if not isinstance(flows, Mapping):
             raise TypeError(

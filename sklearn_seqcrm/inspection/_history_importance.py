@@ -284,7 +284,7 @@ def _aspects(
         if number < array.lengths.max():  # else nothing would be cut off
             yield Aspect("last events", int(number))
     for length in lengths:
-        keep_last_time(array[:0], length)  # raises if it is no duration
+        keep_last_time(array[:0], length)  # raises if it is not a duration
         yield Aspect("last time", length)
 
 

@@ -251,7 +251,8 @@ def gradient_flow(
     unit : {"log_odds", "probability"}, default="log_odds"
         Unit of a classifier's output. Other estimators: the output of `predict`.
     network : int, default=0
-        Position of the network in an ensemble, whose output is that of this one alone.
+        Position of the network in an ensemble, whose output is then that of this
+        network.
 
     Returns
     -------
@@ -267,8 +268,8 @@ def gradient_flow(
     KeyError
         If there is no such column.
     ValueError
-        If the network is bidirectional, `target` is no class, there is no such network,
-        or there are several history columns and none is chosen.
+        If the network is bidirectional, `target` is not a class, there is no such
+        network, or there are several history columns and none is chosen.
 
     See Also
     --------
@@ -305,7 +306,7 @@ def gradient_flow(
     inspected = InspectedNetwork.of(estimator, X, "gradient_flow", history, network)
     if inspected.network.bidirectional:
         raise ValueError(
-            "A bidirectional network has no state that later events go on from, as it "
+            "A bidirectional network has no state that later events update, as it "
             "reads them backwards as well."
         )
     quantity = ExplainedQuantity.of(estimator, inspected.frame, target, unit)

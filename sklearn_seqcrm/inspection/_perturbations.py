@@ -89,7 +89,7 @@ class RowEvents(NamedTuple):
     """Events of rows, each of which has copies of its own.
 
     Rows of one customer share events in a log. Here an event that k rows show stands k
-    times, so that it can be changed in one row alone.
+    times, so that it can be changed in one row only.
 
     Parameters
     ----------

@@ -42,7 +42,7 @@ class Output(NamedTuple):
     shape: tuple[int, ...] = ()
 
     def take(self, rows: np.ndarray) -> Output:
-        """Return the output of some rows, numbered anew; `rows` is a boolean mask."""
+        """Return the output of some rows, renumbered; `rows` is a boolean mask."""
         number = np.cumsum(rows) - 1
         own = rows[self.row]  # values of these rows
         return Output(self.values[own], number[self.row[own]], self.shape)

@@ -297,7 +297,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         Raises
         ------
         TypeError
-            If histories are raw, or a static is no number.
+            If histories are raw, or a static is not a number.
         ValueError
             If `y` has one class, missing values, or columns with values other than 0
             and 1, a parameter is out of range, `pretrained` has other events or sizes,
@@ -337,7 +337,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         Raises
         ------
         TypeError
-            If histories are raw, or a static is no number.
+            If histories are raw, or a static is not a number.
         ValueError
             If `classes` are missing or differ from those before, `y` has labels that
             are not among them, a parameter is out of range, or the machine lacks

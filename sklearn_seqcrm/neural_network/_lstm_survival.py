@@ -346,7 +346,7 @@ class LSTMSurvival(BaseLSTM):
         Warns
         -----
         UserWarning
-            If `y` has times alone, and those are 0 and 1, as labels are.
+            If `y` has only times, and these are 0 and 1, as labels are.
         """
         self._check_parameters()
         return self._fit(X, y, sample_weight, Hazards(self.bins))

@@ -199,8 +199,9 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If there is no history column or no row, `time_zone` is no zone or the times
-            of a log have none, or `pretrained` was fitted on no column of that name.
+            If there is no history column or no row, `time_zone` is not a zone or the
+            times of a log have none, or `pretrained` was fitted on no column of that
+            name.
         TypeError
             If the histories are encoded already, or `pretrained` encodes no histories.
         """
@@ -229,8 +230,9 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If there is no history column or no row, `time_zone` is no zone or the times
-            of a log have none, or `pretrained` was fitted on no column of that name.
+            If there is no history column or no row, `time_zone` is not a zone or the
+            times of a log have none, or `pretrained` was fitted on no column of that
+            name.
         TypeError
             If histories are encoded already, `pretrained` encodes no histories, or the
             output is set to polars.

@@ -296,7 +296,7 @@ def read_inputs(estimator: Any, X: Any, *, reset: bool, sums: bool = False) -> I
         return Inputs(data, specs, names, lambda: customers, encoded=has_layout)
     if has_histories(X):
         return _read_frame(estimator, X, reset, sums)
-    # Statics alone: anything that scikit-learn takes as a 2-D array.
+    # Only statics: anything that scikit-learn takes as a 2-D array.
     if isinstance(X, pd.DataFrame):
         refuse_repeated_columns(X)
         _refuse_text(X, estimator)

@@ -381,7 +381,7 @@ class Max(EventPooling):
 class BothEnds(Pooling):
     """The output of each direction after all of its steps.
 
-    The backward direction ends at the first event, and starts anew with each new last
+    The backward direction ends at the first event, and starts again with each new last
     event: it cannot be updated event by event.
     """
 

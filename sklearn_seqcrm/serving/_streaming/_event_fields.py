@@ -158,7 +158,7 @@ class EventFields:
         for name, reader in self._readers.items():
             if name != field:
                 foreign = self._foreign(kinds, name, names, what)
-                # A field of other kinds alone needs no column in the table.
+                # A field that only other kinds have needs no column in the table.
                 if foreign.all():
                     found[name] = reader.join([None] * n)
                 else:

@@ -227,7 +227,7 @@ class VectorReader(FieldReader):
                 f"Field {self._name!r} has a vector of length {len(vector)}; the "
                 f"pipeline was fitted on vectors of length {self._size}."
             )
-        # A vector of NaN alone is a missing one, as in a log.
+        # A vector of only NaN is a missing one, as in a log.
         return None if np.isnan(vector).all() else vector
 
     def _plain(self, value: Any) -> np.ndarray | None:

@@ -49,7 +49,7 @@ class RowScores(ABC):
         KeyError
             If `rows` lacks the customer column.
         TypeError
-            If `rows` is no DataFrame, or ids have another type than those of events.
+            If `rows` is not a DataFrame, or ids have another type than those of events.
         ValueError
             If a cutoff is not after the last event of its customer (with
             `allow_exact_matches`, if it is before it), or a static column is missing.

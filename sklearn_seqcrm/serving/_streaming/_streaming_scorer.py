@@ -257,8 +257,8 @@ class StreamingScorer(RowScores):
         KeyError
             If the table lacks a column.
         TypeError
-            If `events` is no table, ids have another type than those before, or a value
-            has a type that its field does not take.
+            If `events` is not a table, ids have another type than those before, or a
+            value has a type that its field does not take.
         ValueError
             If events are late, times are of another type than in training or finer, so
             that they would be rounded, or customers or times are missing. No state has
