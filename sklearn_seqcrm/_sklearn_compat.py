@@ -89,12 +89,12 @@ class Interval(_Interval):
     """
 
     def is_satisfied_by(self, val: Any) -> bool:
-        """Tell whether a value is a number within the interval."""
+        """Return whether a value is a number within the interval."""
         return not isinstance(val, bool) and super().is_satisfied_by(val)
 
 
 def is_count(value: Any, least: int = 1) -> bool:
-    """Tell whether a value is an integer of at least `least`; True is not."""
+    """Return whether a value is an integer of at least `least`; True is not."""
     return Interval(Integral, least, None, closed="left").is_satisfied_by(value)
 
 

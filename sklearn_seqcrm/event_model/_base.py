@@ -68,12 +68,12 @@ CONSTRAINTS: dict[str, list[Any]] = {
 
 
 class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimator):
-    """Learn from raw rows, and encode others with what was learned.
+    """Base of event models: learn from raw rows, and encode new rows.
 
     Attributes
     ----------
     nets_ : list of EventNet
-        The trained net, alone.
+        The trained net, as its only element.
     """
 
     nets_: list[EventNet]
@@ -150,7 +150,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         """Train one more epoch on rows.
 
         No customers are set aside, and the shrinkage of the state stays as it is. The
-        first call fixes what is learned before the training of the network: levels,
+        first call fixes the estimates that precede the training of the network: levels,
         repeats, scales, weekdays and the resolution of times. Its rows should be like
         those to come.
 
@@ -190,7 +190,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         """Return encoded training rows and their customers.
 
         Each event is in one of the rows, whatever the number of rows of `X` that see
-        it. Unless training continues, what is learned before training is learned.
+        it. Unless training continues, the estimates that precede it are made here.
         """
         self._validate_params()
         refuse_absent_device(self.device)

@@ -1,7 +1,8 @@
-"""What was learned of the training rows, and new rows encoded with it.
+"""Learned parameters of the training rows, and new rows encoded by them.
 
-An encoded event is a line of channels and codes. Channels stand in named blocks, of
-which the network takes in the first alone; the others are targets of the likelihood::
+An encoded event is a line of channels and codes. Channels form named blocks, of
+which only the first are inputs of the network; the others are targets of the
+likelihood::
 
     |<------------ network ------------>| cell  | targets of each numeric field |
     | facts |<--------- time ---------->| u | w | u | w | atom |  u | w | atom  |
@@ -112,7 +113,7 @@ class MostEvents(NamedTuple):
         return cls(tuple(lengths), tuple(counts))
 
     def bound(self, length: float) -> int:
-        """Return the most events of a simulated customer in so many ticks."""
+        """Return the most events of a simulated customer within `length` ticks."""
         at = int(np.searchsorted(self.lengths, length))
         if at < len(self.lengths):
             most: float = self.counts[at]
@@ -206,7 +207,7 @@ class LearnedEvents:
         )
 
     def blocks_of(self, field: str) -> FieldBlocks:
-        """Return where a field stands in encoded events."""
+        """Return the channels and codes of a field in encoded events."""
         layout, targets = self.encoder.layout, self.blocks.targets[field]
         if field in layout.codes:
             return FieldBlocks(layout.codes.index(field), [], targets)
@@ -362,7 +363,7 @@ def _learn_fields(
     events: TrainingEvents,
     n_components: int,
 ) -> dict[str, LearnedField]:
-    """Return what was learned of each field, the kind of an event first.
+    """Return the learned parameters of each field, the kind of an event first.
 
     `index`, of shape (n,), are the positions of the events in the raw log.
     """
@@ -437,8 +438,8 @@ def join_overlapping(rows: Rows) -> tuple[Rows, np.ndarray]:
         A row for each maximal run of events that some row sees, up to the last of their
         cutoffs. Rows without events have none.
     first : ndarray of int64
-        For each of them the row with the earliest cutoff: its statics know nothing of
-        later events.
+        For each of them the row with the earliest cutoff: its statics cannot depend
+        on later events.
     """
     filled = np.flatnonzero((rows.codes >= 0) & (rows.stop > rows.start))
     order = filled[np.lexsort((rows.cutoff[filled], rows.start[filled]))]

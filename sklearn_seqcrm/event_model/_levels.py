@@ -1,4 +1,4 @@
-"""A categorical field: what was learned of it, and the distribution of its next level.
+"""Categorical fields: learned parameters, and the distribution of the next level.
 
 Codes of a field: 0 is a level that training did not see, 1 a missing one, from 2 on are
 levels. Where rare levels share a code, it is the last one.

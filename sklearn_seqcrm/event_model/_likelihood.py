@@ -114,12 +114,12 @@ def reset_state_shrinkage(net: EventNet) -> None:
 def calibrate_state_shrinkage(net: EventNet, valid: RowData) -> None:
     """Choose how far the context of categorical outputs is shrunk.
 
-    Events at a new moment are few where most events are in baskets, and they tell less
-    about the next ones than events of the same basket do. There the network overfits
-    while the rest still improves. So the context of softmax and gates is multiplied by
-    factors, separate for new moments and for later events of a moment, which maximise
-    the likelihood of customers outside of training (shrinkage: Copas, "Regression,
-    Prediction and Shrinkage", JRSS B 45(3), 1983).
+    Events at a new moment are few where most events are in baskets, and they are less
+    informative about later ones than events of the same basket are. There the network
+    overfits while the rest still improves. So the context of softmax and gates is
+    multiplied by factors, separate for new moments and for later events of a moment,
+    which maximise the likelihood of customers outside of training (shrinkage: Copas,
+    "Regression, Prediction and Shrinkage", JRSS B 45(3), 1983).
 
     Parameters
     ----------

@@ -126,7 +126,7 @@ class EventNetwork(nn.Module):
     dropout : float
         Share of the state, and of outputs between layers, that training drops.
     **reader_options
-        Other parameters of `HistoryReader`, which reads forwards alone.
+        Other parameters of `HistoryReader`, which runs only forwards.
     """
 
     def __init__(

@@ -67,7 +67,7 @@ class SimulationPlan(NamedTuple):
     n_paths : int
         Paths of each row; path ``k`` belongs to row ``k // n_paths``.
     most_events : int
-        Paths with so many events end there.
+        Maximum number of events of a path, which then ends.
     """
 
     data: RowData
@@ -169,7 +169,7 @@ class Paths:
         return self.output + self.static_effect
 
     def advance(self, interarrival: np.ndarray) -> Paths:
-        """Return paths at the time of their next event, so many ticks later."""
+        """Return paths at the time of their next event, `interarrival` ticks later."""
         is_tie = torch.from_numpy(interarrival == 0).to(self.output.device)
         return replace(
             self,

@@ -263,7 +263,7 @@ class HistoryAggregator(BaseHistoryFeatures):
         Raises
         ------
         TypeError
-            If `X` is no DataFrame, its histories are encoded, or a duration does not
+            If `X` is not a DataFrame, its histories are encoded, or a duration does not
             fit the times of the log (datetimes or plain numbers).
         ValueError
             If `X` has no history column, a length of time is not longer than 0, or an

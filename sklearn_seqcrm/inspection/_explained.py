@@ -144,7 +144,7 @@ class ExplainedQuantity:
             unit == "log_odds" and hasattr(estimator, "decision_function")
         ):
             raise ValueError(
-                f"{name} has no predict_proba; calibrate it, or ask for "
+                f"{name} has no predict_proba; calibrate it, or set "
                 "unit='log_odds' if it has a decision_function."
             )
         if len(shape) > 1:

@@ -84,7 +84,7 @@ class GradientFlowDisplay:
         Raises
         ------
         TypeError
-            If `flows` is no dict.
+            If `flows` is not a dict.
         """
         if not isinstance(flows, Mapping):
             raise TypeError(
@@ -112,7 +112,7 @@ class GradientFlowDisplay:
         Parameters
         ----------
         estimator : Pipeline
-            Fitted, with one of our networks at its end.
+            Fitted, with an LSTM estimator at its end.
         X : DataFrame of shape (n, n_columns)
             Rows with raw histories, in one column.
         name : str or None, default=None

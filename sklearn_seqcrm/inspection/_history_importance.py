@@ -188,7 +188,7 @@ def history_importance(
 
     Events that move to another row keep their time before the cutoff, and so get
     another weekday or hour if cutoffs differ in those. Events of the log that no row
-    shows are not used. Rows of customers that the log does not know stay empty.
+    shows are not used. Rows of customers who are not in the log stay empty.
 
     Rows of one customer share their events, so that networks process them once. Events
     that are moved or permuted differ from row to row, so that these parts take as many
@@ -284,7 +284,7 @@ def _aspects(
         if number < array.lengths.max():  # else nothing would be cut off
             yield Aspect("last events", int(number))
     for length in lengths:
-        keep_last_time(array[:0], length)  # raises if it is no duration
+        keep_last_time(array[:0], length)  # raises if it is not a duration
         yield Aspect("last time", length)
 
 

@@ -89,7 +89,7 @@ class RowEvents(NamedTuple):
     """Events of rows, each of which has copies of its own.
 
     Rows of one customer share events in a log. Here an event that k rows show stands k
-    times, so that it can be changed in one row alone.
+    times, so that it can be changed in one row only.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ class RowEvents(NamedTuple):
         Parameters
         ----------
         array : HistoryArray of shape (n,)
-            The rows. Rows of customers that its log does not know stay empty.
+            The rows. Rows of customers who are not in its log stay empty.
         columns : mapping of str to Column, or None, default=None
             Changed fields of the events; the others are those of the log at `event`.
 

@@ -130,7 +130,7 @@ def check_no_leakage(
     >>> check_no_leakage(FunctionTransformer(count_orders), X)
     Traceback (most recent call last):
         ...
-    AssertionError: FunctionTransformer knows the future: 1 of 1 outputs change ...
+    AssertionError: FunctionTransformer depends on the future: 1 of 1 outputs change ...
     - transform, 'n_orders': 5 of 5 rows, where events are deleted or added; ...
     """
     if not any(hasattr(fitted, method) for method in METHODS):
@@ -154,7 +154,7 @@ def check_no_leakage(
             found = _noted_outputs(fitted, other, change)
             findings.compare(now, found, rows, _EVENTS + change)
     findings.refuse(
-        "knows the future",
+        "depends on the future",
         " with what happens at or after the cutoffs, or with later rows",
     )
 

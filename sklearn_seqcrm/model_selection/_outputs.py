@@ -42,7 +42,7 @@ class Output(NamedTuple):
     shape: tuple[int, ...] = ()
 
     def take(self, rows: np.ndarray) -> Output:
-        """Return the output of some rows, numbered anew; `rows` is a boolean mask."""
+        """Return the output of some rows, renumbered; `rows` is a boolean mask."""
         number = np.cumsum(rows) - 1
         own = rows[self.row]  # values of these rows
         return Output(self.values[own], number[self.row[own]], self.shape)
@@ -75,7 +75,7 @@ def outputs(fitted: Any, X: pd.DataFrame) -> dict[str, Output]:
 
 
 def changed_rows(one: Output, other: Output, n_rows: int, rtol: float) -> np.ndarray:
-    """Tell which rows differ in an output that was computed twice.
+    """Return which rows differ in an output that was computed twice.
 
     Parameters
     ----------
@@ -108,7 +108,7 @@ def changed_rows(one: Output, other: Output, n_rows: int, rtol: float) -> np.nda
 def _changed_steps(
     one: Output, other: Output, axis: int, n_rows: int, rtol: float
 ) -> np.ndarray:
-    """Tell which rows differ in the common steps of two tensors.
+    """Return which rows differ in the common steps of two tensors.
 
     Their values of a row have different lengths on one axis, where they are padded to
     the longest of other rows, before or after their steps::
@@ -229,7 +229,7 @@ def _equal(one: np.ndarray, other: np.ndarray, rtol: float) -> np.ndarray:
 
 
 def _is_whole(values: np.ndarray) -> bool:
-    """Tell whether all are whole numbers, whose sums do not depend on the order."""
+    """Return whether all are whole numbers, whose sums do not depend on the order."""
     if values.dtype.kind != "f":
         return True
     finite = values[np.isfinite(values)]

@@ -95,7 +95,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
     _objective: Objective
     _network_parameters: dict[str, Any]
 
-    # By its type scorers of skorch tell classifiers from regressors.
+    # Scorers of skorch distinguish classifiers from regressors by this type.
     _net_class: ClassVar[type[HistoryNet]] = HistoryNet
     _doc_link_module = "sklearn_seqcrm"
     _doc_link_template = DOC_LINK
@@ -125,6 +125,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
             if is_continuation
             else [self._build(inputs, one) for one in seeds]
         )
+        # The same for all networks: it depends on all rows, also those set aside.
         batch_size = self._batch_size(inputs.data)
         customers = inputs.customers()
         for n_done, (net, of_net) in enumerate(zip(nets, seeds, strict=True)):
@@ -162,6 +163,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         inputs = self._drop_weightless(inputs, is_continuation)
         if not is_continuation:
             self.nets_ = [self._build(inputs, one) for one in seeds]
+        # A call whose rows have small weights must make small steps.
         data = scale_to_mean_weight(inputs.data, self._mean_weight)
         batch_size = self._batch_size(data)
         for net, of_net in zip(self.nets_, seeds, strict=True):
@@ -243,6 +245,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
             del self.nets_
         if not is_continuation:
             self._network_parameters = network_parameters(self)
+        # Only the linear part of squared errors has raw sums of the events as inputs.
         inputs = read_inputs(
             self, X, reset=not is_continuation, sums=objective.is_linear
         )
@@ -317,6 +320,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _draw_seeds(self, is_continuation: bool) -> list[Seeds]:
         """Draw seeds for each network, existing or new."""
+        # Epochs trained before: a continuation draws other batches and dropout.
         n_before = (
             [len(net.history) for net in self.nets_]
             if is_continuation
@@ -445,6 +449,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         self, predict: Callable[..., np.ndarray], X: Any, *args: Any
     ) -> np.ndarray:
         """Return a prediction of the objective, combined over the networks."""
+        # The mean of predictions, not of outputs, which are logits or logarithms.
         return self._objective.combine(predict, self._outputs(X), *args)
 
     def _read_to_predict(self, X: Any) -> Inputs:
@@ -455,6 +460,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _outputs_of(self, data: RowData) -> list[np.ndarray]:
         """Return the outputs of each network for rows that were read."""
+        # float64 for what follows: exponentials, cumulative sums over bins, means.
         return [net.outputs(data).astype("float64", copy=False) for net in self.nets_]
 
     def _integrated_gradients(

@@ -1,4 +1,4 @@
-"""Predict when events come from histories."""
+"""Predict the time to the next event from histories."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class LSTMSurvival(BaseLSTM):
         prediction use the average, which has less noise of batches than the weights of
         the last step; 1 uses the latter.
     batch_size : int or "auto", default="auto"
-        Rows in a training step; long histories are read a few at a time. ``"auto"``:
+        Rows in a training step; long histories are run a few at a time. ``"auto"``:
         128. If rows of one customer share a pass, and are similar, the average number
         of rows of 32 customers if larger, up to 4,096 and to a 64th of all rows.
     max_epochs : int or "auto", default="auto"
@@ -97,7 +97,7 @@ class LSTMSurvival(BaseLSTM):
         bins, which have equal shares of the events by the Kaplan-Meier estimate and
         reach to the longest time in `y`. A duration, such as ``"1D"``: the length of
         the bins. Otherwise edges, ascending, as durations or in the unit of the times;
-        0 may be omitted, and bins beyond the longest time in `y` are left out. Bins
+        0 may be omitted, and bins after the longest time in `y` are left out. Bins
         include their left edge, and not their right edge; see Notes.
     callbacks : list of skorch callbacks or None, default=None
         Called during training; each fit uses copies. Callbacks that monitor the
@@ -145,13 +145,13 @@ class LSTMSurvival(BaseLSTM):
     See Also
     --------
     time_to_next : Makes `y`.
-    make_history_pipeline : Everything that has to come before, for raw `X`.
+    make_history_pipeline : Pipeline of the required preprocessing, for raw `X`.
     LSTMClassifier : Whether an event comes within one horizon, with notes on the forms
         of `X`.
 
     Notes
     -----
-    The page "When will they be back" of the documentation explains all of this by
+    The page "When will they be back" of the documentation explains the model by
     example.
 
     **Likelihood.** With outputs ``z[k, j]`` of kind ``k`` in bin ``j``, from ``t[j]``
@@ -172,7 +172,7 @@ class LSTMSurvival(BaseLSTM):
     days, the estimates of scikit-survival (no event up to and including ``t``) equal
     those of one day later.
 
-    **At and beyond the last edge** the survival is unknown. Events there count as
+    **At and after the last edge** the survival is unknown. Events there count as
     censored at the last edge, quantiles there are infinite, and probabilities of later
     times are an error. Bins of one length continue until they include the last event.
     With an int as `bins`, events at the longest time in `y` are in no bin: if there are
@@ -182,8 +182,8 @@ class LSTMSurvival(BaseLSTM):
     event of a random customer, ``sum(m * (1 - (S[1:] + S[:-1]) / 2))``, where ``m`` are
     the shares of the training rows' events in the bins, by the Kaplan-Meier estimate.
 
-    **Kinds.** Of competing events the first one counts. Whatever asks for no kind, like
-    `predict` or `predict_survival_function`, is about an event of any kind.
+    **Kinds.** Of competing events the first one counts. All methods predict the first
+    event of any kind, except `predict_cumulative_incidence`.
 
     References
     ----------
@@ -338,14 +338,15 @@ class LSTMSurvival(BaseLSTM):
             If histories are raw, a static is not numeric, or events or times are of
             another kind.
         ValueError
-            If `y` has missing, infinite or negative times, no events, or columns that
-            cannot be told apart, a parameter is out of range, `pretrained` reads others
-            or has other sizes, or the machine lacks `device` or, to train, `precision`.
+            If `y` has missing, infinite or negative times, no events, or two
+            columns of which either may be the event, a parameter is out of range,
+            `pretrained` reads others or has other sizes, or the machine lacks `device`
+            or, to train, `precision`.
 
         Warns
         -----
         UserWarning
-            If `y` has times alone, and those are 0 and 1, as labels are.
+            If `y` has only times, and these are 0 and 1, as labels are.
         """
         self._check_parameters()
         return self._fit(X, y, sample_weight, Hazards(self.bins))
@@ -355,9 +356,9 @@ class LSTMSurvival(BaseLSTM):
 
         For rows that arrive over time, encoded by the same `HistoryEncoder`. No rows
         are set aside; `max_epochs`, early stopping and scikit-learn's callbacks do not
-        apply. Weights are relative to those of all calls, as if the rows of all calls
-        formed one table. The first call settles the bins and the kinds of events, so
-        that its rows should be like those to come.
+        apply. Weights are relative to those of all calls, not of one call. The first
+        call settles the bins and the kinds of events, so that its rows should be like
+        those to come.
 
         Parameters
         ----------
@@ -383,10 +384,10 @@ class LSTMSurvival(BaseLSTM):
             If histories are raw, a static is not numeric, or events or times are of
             another kind.
         ValueError
-            If `y` has missing, infinite or negative times, no events, or columns that
-            cannot be told apart, or kinds of events that the first call had not, a
-            parameter is out of range, or the machine lacks `device` or, to train,
-            `precision`.
+            If `y` has missing, infinite or negative times, no events, or two
+            columns of which either may be the event, or kinds of events that the first
+            call had not, a parameter is out of range, or the machine lacks `device` or,
+            to train, `precision`.
         """
         self._check_parameters()
         return self._partial_fit(X, y, sample_weight, Hazards(self.bins))
@@ -466,7 +467,7 @@ class LSTMSurvival(BaseLSTM):
         Raises
         ------
         ValueError
-            If a time lies beyond the last bin.
+            If a time is after the last bin.
         """
         objective = self._fitted_objective
         at = None if times is None else objective.times(times, "times")
@@ -485,7 +486,7 @@ class LSTMSurvival(BaseLSTM):
         Returns
         -------
         ndarray of shape (n,) or (n, n_q)
-            Times in the unit of `unique_times_`; infinite where they lie beyond the
+            Times in the unit of `unique_times_`; infinite where they are after the
             last bin.
 
         Raises
@@ -497,10 +498,12 @@ class LSTMSurvival(BaseLSTM):
         within = (probabilities > 0) & (probabilities < 1)
         if probabilities.ndim > 1 or not within.all():
             raise ValueError(f"q must be between 0 and 1, one or several; got {q!r}.")
+        # hazard: (n, n_bins + 1)
         hazard, edges = self._cumulative_hazard(X), self._objective.edges
         # S(t) = 1 - q where H(t) = -log(1 - q).
         wanted = np.atleast_1d(-np.log1p(-probabilities))
         times = [time_at_hazard(hazard, edges, one) for one in wanted]
+        # As in NumPy: a scalar q gives (n,), a list of n_q values (n, n_q).
         return np.column_stack(times) if probabilities.ndim else times[0]
 
     def predict_proba_before(self, X: Any, horizon: Any) -> np.ndarray:
@@ -524,7 +527,7 @@ class LSTMSurvival(BaseLSTM):
         TypeError
             If `horizon` is a duration, and the times of `y` were numbers.
         ValueError
-            If it lies beyond the last bin, or there is not one for each row.
+            If it is after the last bin, or there is not one for each row.
         """
         hazard = self._cumulative_hazard(X)
         if isinstance(horizon, str) or not np.iterable(horizon):
@@ -567,6 +570,7 @@ class LSTMSurvival(BaseLSTM):
         Equal to ``concordance_index_censored`` of scikit-survival, in time
         O(n log n).
         """
+        # A higher risk must go with an earlier event, as in scikit-survival.
         risk = self.predict(X)
         found = self._objective.read_targets(y)
         check_consistent_length(risk, found.time)

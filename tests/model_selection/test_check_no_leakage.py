@@ -564,7 +564,7 @@ OUTPUTS = {
 def test_outputs(case):
     make, message = OUTPUTS[case]
     X = table()
-    with pytest.raises(AssertionError, match=f"(?s)knows the future.*{message}"):
+    with pytest.raises(AssertionError, match=f"(?s)depends on the future.*{message}"):
         check_no_leakage(Estimator(make), X, n_cutoffs=4)
 
 
@@ -584,7 +584,7 @@ def test_names_of_classes_and_columns():
     with pytest.raises(AssertionError) as caught:
         check_no_leakage(model, X, n_cutoffs=4)
     message = str(caught.value)
-    assert message.startswith("Pipeline knows the future: ")
+    assert message.startswith("Pipeline depends on the future: ")
     for name in ("predict_proba, class 'no'", "predict_proba, class 'yes'"):
         assert f"\n- {name}: " in message
     assert "\n- decision_function: " in message
@@ -658,7 +658,7 @@ def test_rtol():
         return pd.DataFrame({"n": X["history"].array.lengths + 1e-3 * share})
 
     check_no_leakage(FunctionTransformer(noise), table(), rtol=1e-2)
-    with pytest.raises(AssertionError, match="knows the future"):
+    with pytest.raises(AssertionError, match="depends on the future"):
         check_no_leakage(FunctionTransformer(noise), table())
 
 

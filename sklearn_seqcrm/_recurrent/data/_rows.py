@@ -11,7 +11,7 @@ and a pooling weighs its T steps for each of its rows::
 Rows stand in slots, R for each sequence, so that all weights are one tensor (B, R, T).
 With many rows of long sequences that tensor is large: each row weighs all steps.
 Sequences are then cut into N blocks of K steps. What blocks contribute is carried from
-block to block once per sequence, and a row weighs the K steps of the block alone in
+block to block once per sequence, and a row weighs only the K steps of the block in
 which it ends::
 
     steps     | e0 ... e15 | e16 ... e31 | e32 ...    |      K = 16
@@ -519,7 +519,7 @@ def _in_slots(
 def _in_gaps(
     durations: np.ndarray, source: HistorySource, n_real: np.ndarray | None = None
 ) -> torch.Tensor:
-    """Return durations in typical gaps, float32; infinite from the `n_real`-th."""
+    """Return durations in typical interarrival times; infinite from the `n_real`-th."""
     numbers = (durations / source.time_unit).astype("float32")
     if n_real is not None:
         numbers[np.arange(numbers.shape[-1]) >= n_real] = np.inf

@@ -7,7 +7,7 @@ single history.
 
 Arrays are NumPy arrays, torch tensors, or whatever implements NumPy's protocols
 ``__array_ufunc__`` and ``__array_function__``, as the symbolic arrays of the ONNX
-export do. `array_namespace` is all that tells them apart.
+export do. Only `array_namespace` distinguishes them.
 """
 
 from __future__ import annotations

@@ -337,7 +337,7 @@ def train(
         Validation rows for early stopping. None: no early stopping.
     epochs : EpochSteps or None
         Reports epochs to callbacks of scikit-learn. None, in `partial_fit`: no reports,
-        and the state is kept for a later call, which continues as if it were this one.
+        and the state is kept for a later call, which continues this training.
 
     Raises
     ------

@@ -14,6 +14,7 @@ from sklearn_seqcrm.serving._streaming._fitted_pipeline import FittedPipeline
 
 def _if_estimator_has(method: str) -> Any:
     """Make a method available only if the estimator of the pipeline has it."""
+    # As in scikit-learn: hasattr(scorer, "predict_proba") is False for a regressor.
     return available_if(lambda scorer: hasattr(scorer._parts.estimator, method))
 
 
@@ -48,7 +49,7 @@ class RowScores(ABC):
         KeyError
             If `rows` lacks the customer column.
         TypeError
-            If `rows` is no DataFrame, or ids have another type than those of events.
+            If `rows` is not a DataFrame, or ids have another type than those of events.
         ValueError
             If a cutoff is not after the last event of its customer (with
             `allow_exact_matches`, if it is before it), or a static column is missing.
