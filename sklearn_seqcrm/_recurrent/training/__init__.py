@@ -11,6 +11,7 @@ from sklearn_seqcrm._recurrent.training._training import (
     Seeds,
     copy_pretrained_weights,
     draw_seeds,
+    hold_out_customers,
     names_of_poolings,
     network_parameters,
     optimizer_parameters,

@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+import numpy as np
 import torch
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
 from skorch.callbacks import EarlyStopping
 from torch import nn
 
-from sklearn_seqcrm._recurrent.data import HistorySpec, RowData
+from sklearn_seqcrm._recurrent.data import HistorySpec, RowData, set_customers_aside
 from sklearn_seqcrm._recurrent.network import (
     CELLS,
     POOLINGS,
@@ -308,6 +309,41 @@ def optimizer_parameters(estimator: Any) -> dict[str, Any]:
         "verbose": estimator.verbose,
         "callbacks": [],
     }
+
+
+def hold_out_customers(
+    estimator: Any, net: HistoryNet, data: RowData, customers: np.ndarray, seed: int
+) -> tuple[RowData, RowData | None]:
+    """Split rows by customer for the early stopping of an estimator.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Estimator with `early_stopping` and `validation_fraction`.
+    net : HistoryNet
+        Net to train, with the size of its batches.
+    data : RowData of n
+        All rows.
+    customers : ndarray of shape (n,)
+        Customer of each row.
+    seed : int
+        Seed of the split.
+
+    Returns
+    -------
+    train : RowData
+        Training rows.
+    valid : RowData or None
+        Validation rows; None without early stopping.
+    """
+    data, valid = set_customers_aside(
+        data, customers, estimator.early_stopping, estimator.validation_fraction, seed
+    )
+    if valid is not None:
+        # Scoring callbacks of skorch pair rows with predictions, which are in the order
+        # of batches.
+        valid = valid.take(net.rows_of_batches(valid))
+    return data, valid
 
 
 def train(
