@@ -20,12 +20,10 @@ from sklearn_seqcrm._recurrent.training import (
     Seeds,
     draw_seeds,
     hold_out_customers,
-    network_parameters,
+    keep_network_parameters,
     optimizer_parameters,
     refuse_absent_device,
     refuse_absent_precision,
-    refuse_changes,
-    refuse_other_device,
     train,
 )
 from sklearn_seqcrm._sklearn_compat import (
@@ -188,15 +186,10 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         refuse_absent_device(self.device)
         refuse_absent_precision(self.precision, self.device)
         table = Table.of(X)
+        keep_network_parameters(self, is_continuation)
         if is_continuation:
-            refuse_other_device(self.device, self.net_.device)
-            refuse_changes(self._network_parameters, network_parameters(self))
             roles = self._learned.roles
         else:
-            if hasattr(self, "nets_"):
-                # If this fit fails, no old net stays beside new column names.
-                del self.nets_
-            self._network_parameters = network_parameters(self)
             roles = ColumnRoles.of(table)
             roles.set_names(table.frame, self)
         table = select_raw(roles, table, self)

@@ -48,14 +48,13 @@ from sklearn_seqcrm._recurrent.training import (
     copy_pretrained_weights,
     draw_seeds,
     hold_out_customers,
+    keep_network_parameters,
     names_of_poolings,
-    network_parameters,
     optimizer_parameters,
     refuse_absent_device,
     refuse_absent_precision,
     refuse_changes,
     refuse_other_architecture,
-    refuse_other_device,
     refuse_other_sizes,
     train,
 )
@@ -240,14 +239,10 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
                 f"{type(self).__name__} requires y to be passed, but the target y is "
                 "None."
             )
+        keep_network_parameters(self, is_continuation)
         if is_continuation:
-            self._refuse_changes(objective)
+            refuse_changes(self._objective.hyperparameters, objective.hyperparameters)
             objective = self._objective
-        elif hasattr(self, "nets_"):
-            # If this fit fails, the old nets would not fit the attributes set so far.
-            del self.nets_
-        if not is_continuation:
-            self._network_parameters = network_parameters(self)
         inputs = read_inputs(
             self, X, reset=not is_continuation, sums=objective.is_linear
         )
@@ -272,12 +267,6 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         target = objective.encode(y, weight)
         warn_if_all_empty(inputs)
         return inputs._replace(data=replace(inputs.data, target=target, weight=weight))
-
-    def _refuse_changes(self, objective: Objective) -> None:
-        """Raise a ValueError for changed parameters that networks depend on."""
-        refuse_other_device(self.device, self.net_.device)
-        refuse_changes(self._network_parameters, network_parameters(self))
-        refuse_changes(self._objective.hyperparameters, objective.hyperparameters)
 
     def _weight_in_unit(
         self,

@@ -87,17 +87,12 @@ _OF_THE_NETWORK = (
     "copies",
     "min_frequency",
     "max_categories",
+    "exposure",
 )
 
 
-def network_parameters(estimator: Any) -> dict[str, Any]:
-    """Return the parameters that must not change when training continues.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Estimator with validated parameters.
-    """
+def _network_parameters(estimator: Any) -> dict[str, Any]:
+    """Return the parameters that must not change when training continues."""
     params = estimator.get_params(deep=False)
     found = {name: params[name] for name in _OF_THE_NETWORK if name in params}
     if "pooling" in found:
@@ -115,6 +110,32 @@ def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
                 f"The network continues with {name}={value!r}; got {other!r}. Set it "
                 "back, or fit from the start."
             )
+
+
+def keep_network_parameters(estimator: Any, is_continuation: bool) -> None:
+    """Store the parameters of new networks, or refuse changes to existing ones.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Estimator with validated parameters. Its `nets_` are deleted unless training
+        continues: if this fit fails, they would not match the other attributes.
+    is_continuation : bool
+        Whether training of ``estimator.nets_`` continues.
+
+    Raises
+    ------
+    ValueError
+        If the device or the architecture of existing networks would change.
+    """
+    now = _network_parameters(estimator)
+    if is_continuation:
+        _refuse_other_device(estimator.device, estimator.net_.device)
+        refuse_changes(estimator._network_parameters, now)
+        return
+    if hasattr(estimator, "nets_"):
+        del estimator.nets_
+    estimator._network_parameters = now
 
 
 def names_of_poolings(pooling: str | Sequence[str]) -> tuple[str, ...]:
@@ -147,7 +168,7 @@ def refuse_absent_device(device: str | torch.device) -> None:
         ) from error
 
 
-def refuse_other_device(device: str | torch.device, before: Any) -> None:
+def _refuse_other_device(device: str | torch.device, before: Any) -> None:
     """Raise a ValueError if training would continue on another device."""
     if torch.device(device) != torch.device(before):
         raise ValueError(
