@@ -79,11 +79,6 @@ class PathDraws:
         """
         return cls(_mix_bits(keys + _mix_bits(path.astype("uint64") + _STEP)), row=row)
 
-    @classmethod
-    def of_seed(cls, seed: int, n: int) -> Self:
-        """Return n generators that follow from a seed."""
-        return cls.of_paths(np.full(n, seed, "uint64"), np.arange(n))
-
     def __len__(self) -> int:
         """Return the number of paths."""
         return len(self._index)

@@ -84,7 +84,7 @@ def cumulative_hazards(
     found = np.zeros((len(data), len(ticks)))
     with isolated_torch_settings(net.device), torch.no_grad():
         for rows, part in net.parts(data):
-            output = module.output_of(module.final_states(part))
+            output = module.final_states(part).output
             states = output + module.static_effect(part.static)
             _, log_censoring_time = split_static(part.static)
             known = module.time.log_survival(states, log_censoring_time)

@@ -6,7 +6,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._recurrent.data import (
@@ -18,14 +18,14 @@ from sklearn_seqcrm._recurrent.data import (
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     CallbackSupportMixin,
+    HistoryTransformerMixin,
     Interval,
     StrOptions,
-    of_history_transformer,
     one_task,
 )
 
 
-class HistoryPadder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
+class HistoryPadder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimator):
     """Turn encoded histories and numeric statics into padded tensors.
 
     The tensors are inputs for your own torch and skorch nets. `LSTMClassifier` and
@@ -180,9 +180,6 @@ class HistoryPadder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
             The padder itself.
         """
         return self
-
-    def __sklearn_tags__(self) -> Any:
-        return of_history_transformer(super().__sklearn_tags__())
 
     def _read(self, X: Any, *, reset: bool) -> Inputs:
         inputs = read_inputs(self, X, reset=reset, sums=True)

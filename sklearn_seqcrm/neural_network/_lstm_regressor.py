@@ -17,13 +17,12 @@ from sklearn_seqcrm._recurrent.objectives import (
     LOSSES,
     Exposure,
     Number,
-    Objective,
     Quantiles,
     check_quantiles,
     exposure_column,
     learn_exposure,
 )
-from sklearn_seqcrm._recurrent.training import Pooling, refuse_changes
+from sklearn_seqcrm._recurrent.training import Pooling
 from sklearn_seqcrm._sklearn_compat import StrOptions, with_callbacks
 from sklearn_seqcrm.neural_network._base import BaseLSTM
 
@@ -458,10 +457,6 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
             )
         check_quantiles(self.quantile)
         return Quantiles(self.quantile) if loss is Quantiles else loss()
-
-    def _refuse_changes(self, objective: Objective) -> None:
-        super()._refuse_changes(objective)
-        refuse_changes({"exposure": self._exposure_name}, {"exposure": self.exposure})
 
     # Offsets: logarithms of exposures -----------------------------------------------
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._columns import ColumnRoles, Table
@@ -23,18 +23,18 @@ from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     CallbackSupportMixin,
     HasMethods,
+    HistoryTransformerMixin,
     Interval,
     StrOptions,
     check_feature_names_in,
     clone_with_fitted,
-    of_history_transformer,
     one_task,
     output_wanted,
 )
 from sklearn_seqcrm.events import HistoryArray
 
 
-class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
+class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimator):
     """Encode the events of history columns as inputs of a network.
 
     Encodes every history column, drops the keys, and passes other columns through. It
@@ -296,9 +296,6 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         check_is_fitted(self)
         check_feature_names_in(self, input_features)
         return self._learned.roles.columns.to_numpy(dtype=object)
-
-    def __sklearn_tags__(self) -> Any:
-        return of_history_transformer(super().__sklearn_tags__())
 
     def _learn(self, X: Any) -> pd.DataFrame:
         """Set fitted attributes, and return the encoded training rows."""

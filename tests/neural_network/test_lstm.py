@@ -22,6 +22,7 @@ from sklearn_seqcrm._recurrent.data import (
     _batches,
     automatic_batch_size,
     read_inputs,
+    steps_of_parts,
 )
 from sklearn_seqcrm._recurrent.network import _reader
 from sklearn_seqcrm._recurrent.objectives import Objective
@@ -706,7 +707,7 @@ def test_bfloat16_is_refused_on_devices_without_it():
 def test_number_of_states_in_memory_is_limited():
     def steps(training, **options):
         model = LSTMClassifier(**{**SMALL, "hidden_size": 64}, **options).fit(X, Y)
-        return model.net_._steps(training)
+        return steps_of_parts(model.net_, training)
 
     assert steps(True) == {"steps_at_once": 4096, "most_steps": 2**18}
     assert steps(False) == {"steps_at_once": 16384, "most_steps": 2**18}

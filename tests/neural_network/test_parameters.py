@@ -1,7 +1,5 @@
 """Parameters of more types than one."""
 
-import pickle
-
 import numpy as np
 import pytest
 import torch
@@ -95,21 +93,6 @@ def test_continued_training_refuses_other_architectures(kind, call):
     model.set_params(warm_start=False, hidden_size=16).fit(rows, y)
     assert len(model.net_.history) == 1
     assert getattr(model.set_params(warm_start=True), call)(rows, y) is model
-
-
-def test_estimators_of_version_0_1_0_continue_or_are_refused():
-    """That version did not keep the parameters of the networks."""
-    old = LSTMClassifier(**SMALL, warm_start=True).fit(X, Y)
-    del old._network_parameters
-    assert old.fit(X, Y).n_iter_ == 4
-    assert old.partial_fit(X, Y).n_iter_ == 5
-
-    rows = make_table()[["history"]]
-    model = LSTMEventModel(hidden_size=4, max_epochs=1, random_state=0).fit(rows)
-    assert pickle.loads(pickle.dumps(model)).n_iter_ == 1
-    del model._network_parameters
-    with pytest.raises(ValueError, match=r"by version 0\.1\.0 .*, or fit it again"):
-        pickle.loads(pickle.dumps(model))
 
 
 def test_a_device_of_torch():

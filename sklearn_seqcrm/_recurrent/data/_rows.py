@@ -367,16 +367,17 @@ def pad(source: HistorySource, rows: np.ndarray, share: bool) -> HistoryBatch:
         values[:, 0, source.gap] = 0
     sequence = np.cumsum(new) - 1
     n_slots = int(np.diff(at, append=len(rows)).max())
-    place_rows = _place_in_sequences
+    views = source, source.cutoff[rows], seen, sequence, first, lengths
     if n_slots * index.size > _worth_blocks(index.size, len(rows)):
-        place_rows = _place_in_blocks
-    cutoff = source.cutoff[rows]
+        placed = _place_in_blocks(*views)
+    else:
+        placed = _place_in_sequences(*views, n_slots)
     return HistoryBatch(
         torch.from_numpy(values),
         torch.from_numpy(codes.astype("int64")),
         torch.from_numpy(lengths),
         torch.from_numpy(first),
-        **place_rows(source, cutoff, seen, sequence, first, lengths, n_slots),
+        **placed,
     )
 
 
@@ -428,7 +429,6 @@ def _place_in_blocks(
     sequence: np.ndarray,
     first: np.ndarray,
     lengths: np.ndarray,
-    n_slots: int,
 ) -> dict[str, Any]:
     """Assign slots to rows of sequences in blocks; as `_place_in_sequences`."""
     n_blocks = int(lengths.max()) // _BLOCK + 1

@@ -73,9 +73,7 @@ def test_pooled_outputs_equal_the_states_of_the_event_model(X, event_model):
         for batch, _ in net.get_iterator(model[-1]._read_to_predict(encoded).data)
         for part in batch
     ]
-    order = net.rows_of_batches(
-        model[-1]._read_to_predict(encoded).data, net.batch_size, share=True
-    )
+    order = net.rows_of_batches(model[-1]._read_to_predict(encoded).data)
     states = event_model.transform(X).to_numpy()[order]
     assert_allclose(np.concatenate(pooled), states, atol=1e-5)
 
