@@ -1,8 +1,9 @@
 """Copy mechanism: the next level of a field may be one that the customer had before.
 
-The probability of a level is a mixture of what the network generates and of what the
-history holds, as in CopyNet (Gu et al., ACL 2016), pointer networks (See et al., ACL
-2017) and RepeatNet (Ren et al., AAAI 2019)::
+The probability of a level is a mixture of the softmax ``G``, the training frequencies
+``S`` and copies from the history, with gates ``g`` that add up to 1, as in CopyNet (Gu
+et al., ACL 2016), pointer-generator networks (See et al., ACL 2017) and RepeatNet (Ren
+et al., AAAI 2019)::
 
     P(c) = g_gen G(c) + g_pop S(c) + sum_j g_j n_j(c) / N_j,     N_j = sum_c n_j(c)
 

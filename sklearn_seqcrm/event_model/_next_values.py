@@ -290,13 +290,15 @@ def _next_probabilities(
         Number of draws.
     """
     field = simulator.learned.level_field(name)
-    n_own = len(field.levels) - len(field.rare)
+    n_own = len(field.levels) - len(field.rare_shares)
     n_units = len(simulator.module.initial_output)
     for rows in _portions_of(len(data), field.n_codes + n_draws * n_units):
         shares = simulator.probabilities(data.take(rows), keys[rows], name, n_draws)
         levels = shares[:, FIRST_LEVEL : FIRST_LEVEL + n_own]
-        if len(field.rare):  # these share the last code
-            levels = np.concatenate([levels, shares[:, -1:] * field.rare], axis=1)
+        if len(field.rare_shares):  # these share the last code
+            levels = np.concatenate(
+                [levels, shares[:, -1:] * field.rare_shares], axis=1
+            )
         yield rows, levels
 
 
