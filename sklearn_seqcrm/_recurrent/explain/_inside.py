@@ -63,7 +63,7 @@ def full_precision_copy(module: HistoryNetwork) -> HistoryNetwork:
 
 def n_visible(source: HistorySource) -> int:
     """Return the number of events that rows see, added over rows."""
-    return int((source.stop - source.start).sum())
+    return int(source.lengths.sum())
 
 
 def scatter_events(
@@ -82,7 +82,7 @@ def scatter_events(
     rows : ndarray of shape (B,)
         Numbers of the rows.
     """
-    counts = source.stop - source.start
+    counts = source.lengths
     # Position of the first event of each row in `found`, (B, 1).
     first = (np.cumsum(counts) - counts)[rows][:, None]
     steps = np.arange(numbers.shape[1])
