@@ -50,6 +50,7 @@ from sklearn_seqcrm._ragged._segments import (
     is_segment_start,
     look_up,
     ranges,
+    segment_numbers,
     starts_in_segments,
     starts_of_nonempty,
     visible_events,

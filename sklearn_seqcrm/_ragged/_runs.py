@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import sparse
 
-from sklearn_seqcrm._ragged._segments import starts_of_nonempty
+from sklearn_seqcrm._ragged._segments import segment_numbers, starts_of_nonempty
 
 
 def is_run_start(values: np.ndarray, first: np.ndarray | None = None) -> np.ndarray:
@@ -204,9 +204,7 @@ def sort_events(
     del step_back
     # Times as column indices must be integers whose range int64 can hold.
     if times.dtype != np.int64 or int(times.max()) - int(times.min()) >= 2**62:
-        by_time = np.lexsort(
-            (by_customer, np.repeat(np.arange(n_customers), np.diff(offsets)))
-        )
+        by_time = np.lexsort((by_customer, segment_numbers(offsets)))
         return order[by_time], offsets, by_customer[by_time]
     return _sort_within(order, offsets, by_customer)
 

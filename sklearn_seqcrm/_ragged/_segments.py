@@ -80,6 +80,28 @@ def ranges(start: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return shift, offsets
 
 
+def segment_numbers(offsets: np.ndarray) -> np.ndarray:
+    """Return the number of the segment of each event.
+
+    Parameters
+    ----------
+    offsets : ndarray of shape (n + 1,), int64
+        Segment ``i`` has the events ``offsets[i]:offsets[i + 1]``; ``offsets[0]`` is 0.
+
+    Returns
+    -------
+    ndarray of shape (offsets[-1],), int64
+        Numbers from 0 to n - 1, ascending.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> segment_numbers(np.array([0, 2, 2, 3]))
+    array([0, 0, 2])
+    """
+    return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+
+
 def inverse_permutation(order: np.ndarray) -> np.ndarray:
     """Return the new position of each element that `order` moves.
 

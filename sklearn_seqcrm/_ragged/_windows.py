@@ -14,6 +14,7 @@ import numpy as np
 from sklearn_seqcrm._ragged._portions import SIZE, Chunks
 from sklearn_seqcrm._ragged._runs import is_run_start
 from sklearn_seqcrm._ragged._search import first_at_or_after
+from sklearn_seqcrm._ragged._segments import segment_numbers
 
 
 class LevelCounter:
@@ -133,7 +134,7 @@ class LevelCounter:
 def _by_level(codes: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Sort the events with a level by customer, level and time; mark new levels."""
     known = np.flatnonzero(codes >= 0)
-    customer = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))[known]
+    customer = segment_numbers(offsets)[known]
     levels = codes[known].astype("int64")
     key = customer * (int(levels.max(initial=0)) + 1) + levels
     order = np.argsort(key, kind="stable")

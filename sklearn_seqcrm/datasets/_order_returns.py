@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils import Bunch, check_random_state
 
-from sklearn_seqcrm._ragged import ranges
+from sklearn_seqcrm._ragged import ranges, segment_numbers
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
 
 DAY = 24 * 3600  # all times below are whole seconds
@@ -353,7 +353,7 @@ def _draw_outcomes(
 def _with_place(start: np.ndarray, stop: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Concatenate ``range(start[i], stop[i])``; return the ``i`` of each element."""
     index, offsets = ranges(start, stop)
-    return index, np.repeat(np.arange(len(start)), np.diff(offsets))
+    return index, segment_numbers(offsets)
 
 
 def _public_orders(items: pd.DataFrame, customers: pd.DataFrame) -> pd.DataFrame:

@@ -37,7 +37,7 @@ from sklearn_seqcrm._sklearn_compat import (
 from sklearn_seqcrm.event_model._learned import (
     LearnedEvents,
     event_counts,
-    join_overlapping,
+    join_views,
     learn_events,
     select_raw,
     split_static,
@@ -194,7 +194,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
             roles.set_names(table.frame, self)
         table = select_raw(roles, table, self)
         [(name, array)] = table.histories.items()
-        rows, row = join_overlapping(array.rows)
+        rows, row = join_views(array.rows)
         if not len(row):
             raise ValueError(
                 f"All {len(array)} histories in {name!r} are empty, so that there is "

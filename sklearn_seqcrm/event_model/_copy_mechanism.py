@@ -1,8 +1,9 @@
 """Copy mechanism: the next level of a field may be one that the customer had before.
 
-The probability of a level is a mixture of a generated distribution, that of the
-network, and of the levels in the history, as in CopyNet (Gu et al., ACL 2016), pointer
-networks (See et al., ACL 2017) and RepeatNet (Ren et al., AAAI 2019)::
+The probability of a level is a mixture of the softmax ``G``, the training frequencies
+``S`` and copies from the history, with gates ``g`` that add up to 1, as in CopyNet (Gu
+et al., ACL 2016), pointer-generator networks (See et al., ACL 2017) and RepeatNet (Ren
+et al., AAAI 2019)::
 
     P(c) = g_gen G(c) + g_pop S(c) + sum_j g_j n_j(c) / N_j,     N_j = sum_c n_j(c)
 
@@ -40,7 +41,7 @@ import torch
 from torch import nn
 
 from sklearn_seqcrm._encoding import FIRST_LEVEL
-from sklearn_seqcrm._ragged import ranges
+from sklearn_seqcrm._ragged import ranges, segment_numbers
 from sklearn_seqcrm._recurrent.data import HistorySource
 from sklearn_seqcrm.event_model._distributions import (
     PathDraws,
@@ -295,7 +296,7 @@ class ObservedLevels(NamedTuple):
         the device of the counts.
         """
         n, n_codes = len(source.stop), len(lift)
-        portion = np.cumsum(source.stop - source.start) // _EVENTS_AT_ONCE
+        portion = np.cumsum(source.lengths) // _EVENTS_AT_ONCE
         cuts = np.flatnonzero(np.diff(portion)) + 1
         found = [
             _count_levels(source, is_tie, code, lift, rows)
@@ -510,7 +511,7 @@ class CopyState:
         )
         index, offsets = ranges(first, last)
         level = torch.from_numpy(index).to(device)
-        path = torch.from_numpy(np.repeat(np.arange(len(first)), np.diff(offsets)))
+        path = torch.from_numpy(segment_numbers(offsets))
         path = path.to(device)
         decayed = weights[:, 1:] * decay(self.moment)
         counts = (decayed[path] * self.observed.counts[level]).sum(dim=1)

@@ -1,13 +1,15 @@
-"""Learned parameters of the training rows, and new rows encoded by them.
+"""Learn encoders and fields from training rows, and encode rows with them.
 
-An encoded event is a line of channels and codes. Channels form named blocks, of
-which only the first are inputs of the network; the others are targets of the
-likelihood::
+An encoded event is a row of channels (floats) and codes (levels). The channels form
+blocks: the network takes in only the first block, and the likelihood uses the others::
 
     |<------------ network ------------>| cell  | targets of each numeric field |
     | facts |<--------- time ---------->| u | w | u | w | atom |  u | w | atom  |
 
-where ``u`` is the upper end of a cell and ``w`` its width.
+Numbers are interval-censored, because they are rounded: the likelihood of a number is
+the probability of the interval (u - w, u], with the upper end ``u`` and the width
+``w``. The cell is the interval of the interarrival time. ``atom`` is the index of a
+point mass, or -1 for a number that is at none.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from sklearn_seqcrm._encoding import (
     encode_rows,
     learn,
 )
-from sklearn_seqcrm._ragged import ranges, visible_segments
+from sklearn_seqcrm._ragged import ranges, segment_numbers, visible_segments
 from sklearn_seqcrm._recurrent.data import HistorySource, HistorySpec, RowData
 from sklearn_seqcrm._store import RawLog, Rows
 from sklearn_seqcrm.event_model._fields import (
@@ -45,17 +47,17 @@ from sklearn_seqcrm.event_model._levels import LevelField
 from sklearn_seqcrm.event_model._numbers import NumberField
 from sklearn_seqcrm.events import HistoryArray
 
-# Types of fields by their encoder.
-FIELD_DENSITIES: dict[type, type[LearnedField]] = {
+# The `LearnedField` of each type of encoder.
+LEARNED_FIELDS: dict[type, type[LearnedField]] = {
     Vocabulary: LevelField,
     NumericField: NumberField,
 }
 
 
-class StaticNumbers:
-    """Encodes the statics of raw rows as `make_history_pipeline` does."""
+class StaticEncoder:
+    """Encoder of the statics of raw rows, the same as in `make_history_pipeline`."""
 
-    def fit(self, table: Table) -> StaticNumbers:
+    def fit(self, table: Table) -> StaticEncoder:
         """Learn from training rows."""
         # The numbers are internal: the user's choice of an output table does not apply.
         with config_context(transform_output="default"):
@@ -66,32 +68,43 @@ class StaticNumbers:
         """Return the numbers of rows, shape (n, n_columns), float32."""
         with config_context(transform_output="default"):
             numbers = np.asarray(self._columns.transform(table.frame), "float64")
+        # A static far outside the training range, or standardised by a tiny deviation,
+        # would overflow in float32 and make the outputs of the network NaN.
         return numbers.reshape(len(table.frame), -1).clip(-1e6, 1e6).astype("float32")
 
 
 _N_LENGTHS = 12
 # A simulated customer may be busier than any in training, by this factor.
 _BOUND_FACTOR = 2
+# Least bound: training customers have few events in short windows, often a single one,
+# and twice as many would cut off ordinary simulated customers.
 _LEAST_BOUND = 20
 
 
-class MostEvents(NamedTuple):
-    """Most events that one training customer had within times of some lengths.
+class BusiestWindows(NamedTuple):
+    """Largest number of events of a training customer in windows of several lengths.
+
+    The lengths are ``longest / 2^k`` for k = 0, ..., 11, where ``longest`` is the time
+    from the first to the last event of the longest history. With the times ``t`` of one
+    customer::
+
+        count(length) = max over customers, i of #{j : t[i] <= t[j] <= t[i] + length}
+        bound(length) = max(20, 2 * count(shortest window of at least this length))
 
     Parameters
     ----------
     lengths : tuple of float
         Lengths in ticks, ascending.
     counts : tuple of int
-        Most events of one customer in a time of each length.
+        Largest number of events of one customer in a window of each length.
     """
 
     lengths: tuple[float, ...]
     counts: tuple[int, ...]
 
     @classmethod
-    def of(cls, times: np.ndarray, offsets: np.ndarray) -> MostEvents:
-        """Count in histories.
+    def of(cls, times: np.ndarray, offsets: np.ndarray) -> BusiestWindows:
+        """Count the events of histories in windows.
 
         Parameters
         ----------
@@ -101,23 +114,27 @@ class MostEvents(NamedTuple):
             History ``i`` is ``times[offsets[i]:offsets[i + 1]]``.
         """
         since = (times - times[offsets[:-1]].repeat(np.diff(offsets))).astype("float64")
-        longest = float(since.max(initial=1.0)) or 1.0
-        # Histories one behind the other on one axis, so far apart that none meet.
-        history = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+        longest = float(since.max(initial=1.0))
+        # All histories are shifted on one time axis, so far apart that no window has
+        # events of two of them. One search then counts for all.
+        history = segment_numbers(offsets)
         lengths = [longest / 2.0**k for k in reversed(range(_N_LENGTHS))]
         counts = []
         for length in lengths:
-            place = since + history * (longest + 2 * length)
-            until = np.searchsorted(place, place + length, side="right")
-            counts.append(int((until - np.arange(len(place))).max(initial=1)))
+            shifted = since + history * (longest + 2 * length)
+            stop = np.searchsorted(shifted, shifted + length, side="right")
+            counts.append(int((stop - np.arange(len(shifted))).max(initial=1)))
         return cls(tuple(lengths), tuple(counts))
 
     def bound(self, length: float) -> int:
-        """Return the most events of a simulated customer within `length` ticks."""
+        """Return the largest number of events of a simulated customer.
+
+        `length` is the simulated time in ticks.
+        """
         at = int(np.searchsorted(self.lengths, length))
         if at < len(self.lengths):
             most: float = self.counts[at]
-        else:  # longer than any history: at the pace of the longest length
+        else:  # longer than any history: extrapolate the rate in the longest window
             most = self.counts[-1] * length / self.lengths[-1]
         return max(_LEAST_BOUND, math.ceil(_BOUND_FACTOR * most))
 
@@ -159,7 +176,7 @@ class LearnedEvents:
     ----------
     roles : ColumnRoles
         Roles of the columns of X.
-    statics : StaticNumbers
+    statics : StaticEncoder
         Encodes the statics.
     encoder : EventEncoder
         Encodes the events for the network.
@@ -170,19 +187,19 @@ class LearnedEvents:
     applies : ndarray of shape (n_codes, n_fields), bool, or None
         For each code of the first field, the kind, which fields its events have. None:
         all events have all fields.
-    most_events : MostEvents
-        How many events training customers had in how long a time.
+    most_events : BusiestWindows
+        Largest numbers of events of training customers, which bound simulations.
     names : tuple of (str, str)
         Names of the customer and the time column.
     """
 
     roles: ColumnRoles
-    statics: StaticNumbers
+    statics: StaticEncoder
     encoder: EventEncoder
     grid: InterarrivalGrid
     fields: dict[str, LearnedField]
     applies: np.ndarray | None
-    most_events: MostEvents
+    most_events: BusiestWindows
     names: tuple[str, str]
 
     @property
@@ -230,7 +247,7 @@ class LearnedEvents:
         [array] = table.histories.values()
         return self.encode(table, array.rows, np.arange(len(array))), array
 
-    def encode(self, table: Table, rows: Rows, row: np.ndarray) -> RowData:
+    def encode(self, table: Table, rows: Rows, table_row: np.ndarray) -> RowData:
         """Return rows encoded for the network.
 
         Parameters
@@ -239,8 +256,8 @@ class LearnedEvents:
             Rows of X.
         rows : Rows of n
             Views of a raw log with the fields of training.
-        row : ndarray of shape (n,), int64
-            Position in the table of the row whose statics each has.
+        table_row : ndarray of shape (n,), int64
+            Position in the table of the row that gives each its statics.
 
         Returns
         -------
@@ -263,18 +280,18 @@ class LearnedEvents:
             for name, one in self.fields.items()
         ]
         source = HistorySource(
-            np.concatenate(parts, axis=1),
-            log.codes,
-            times,
-            np.maximum(encoded.start, 0),
-            np.maximum(encoded.stop, 0),
-            encoded.cutoff,
-            self.encoder.layout.time_unit,
-            self.encoder.layout.interarrival_channel,
+            channels=np.concatenate(parts, axis=1),
+            codes=log.codes,
+            times=times,
+            start=np.maximum(encoded.start, 0),
+            stop=np.maximum(encoded.stop, 0),
+            cutoff=encoded.cutoff,
+            time_unit=self.encoder.layout.time_unit,
+            gap=self.encoder.layout.interarrival_channel,
         )
         last, time_since_last = last_times(source)
         censored = self.grid.log_censoring_time(time_since_last, last)
-        static = self.statics.transform(table)[row]
+        static = self.statics.transform(table)[table_row]  # (n, S)
         static = np.column_stack([static, censored.astype("float32")])
         return RowData((source,), static)
 
@@ -313,12 +330,12 @@ def learn_events(
     min_frequency, max_categories, n_components
         As in `LSTMEventModel`.
     """
-    statics = StaticNumbers().fit(table)
+    statics = StaticEncoder().fit(table)
     raw = rows.log
     assert isinstance(raw, RawLog)
     _refuse_vectors(raw)
-    # Each kind of event keeps a code of its own, however rare: it decides which fields
-    # an event has.
+    # keep_kinds: each kind of event has its own code, however rare, because the kind
+    # decides which fields an event has.
     encoder, encoded = learn(
         rows, min_frequency, max_categories, "auto", keep_kinds=True
     )
@@ -341,18 +358,18 @@ def learn_events(
     events = TrainingEvents(
         times,
         np.cumsum(is_first | (grid.steps(interarrival) > 0)),
-        np.repeat(np.arange(len(offsets) - 1), np.diff(offsets)),
+        segment_numbers(offsets),
     )
     fields = _learn_fields(raw, encoder, index, events, n_components)
     return LearnedEvents(
-        roles,
-        statics,
-        encoder,
-        grid,
-        fields,
-        _fields_of_kinds(raw, fields),
-        MostEvents.of(times, offsets),
-        raw.names,
+        roles=roles,
+        statics=statics,
+        encoder=encoder,
+        grid=grid,
+        fields=fields,
+        applies=_fields_of_kinds(raw, fields),
+        most_events=BusiestWindows.of(times, offsets),
+        names=raw.names,
     )
 
 
@@ -372,18 +389,18 @@ def _learn_fields(
         one, having = encoder.fields[name], _events_having(raw, name, index)
         column = raw.columns[name].take(index[having])
         own = TrainingEvents(*(part[having] for part in events))
-        if type(one) not in FIELD_DENSITIES:
+        if type(one) not in LEARNED_FIELDS:
             raise TypeError(
                 f"Field {name!r} is {column.type}; the model has no density for fields "
                 "of this type."
             )
-        density = FIELD_DENSITIES[type(one)]
-        fields[name] = density.learn(one, column, own, n_components)
+        learned_field = LEARNED_FIELDS[type(one)]
+        fields[name] = learned_field.learn(one, column, own, n_components)
     return fields
 
 
 def _refuse_vectors(log: RawLog) -> None:
-    """Raise a ValueError for fields that no event can be drawn with."""
+    """Raise a ValueError for fields that have no density: vectors."""
     types = {name: column.type for name, column in log.columns.items()}
     vectors = [name for name, one in types.items() if one.encoding == "vectors"]
     if vectors:
@@ -403,7 +420,9 @@ def _events_having(raw: RawLog, field: str, index: np.ndarray) -> np.ndarray:
     codes, kinds = raw.columns[raw.kind_field]
     assert kinds is not None
     lacking = [name for name, own in raw.kinds.items() if field not in own]
-    return ~np.isin(codes[index], kinds.get_indexer(pd.Index(lacking)))
+    # A kind without events may be no category; its -1 would match a missing kind.
+    lacking_codes = kinds.get_indexer(pd.Index(lacking))
+    return ~np.isin(codes[index], lacking_codes[lacking_codes >= 0])
 
 
 def _fields_of_kinds(raw: RawLog, fields: dict[str, LearnedField]) -> np.ndarray | None:
@@ -412,6 +431,7 @@ def _fields_of_kinds(raw: RawLog, fields: dict[str, LearnedField]) -> np.ndarray
         return None
     kind = fields[raw.kind_field]
     assert isinstance(kind, LevelField)
+    # With keep_kinds, each level has its own code.
     applies = np.ones((kind.n_codes, len(fields)), dtype=bool)
     for code, level in enumerate(kind.levels, start=FIRST_LEVEL):
         own = {raw.kind_field, *raw.kinds.get(level, fields)}
@@ -419,27 +439,28 @@ def _fields_of_kinds(raw: RawLog, fields: dict[str, LearnedField]) -> np.ndarray
     return applies
 
 
-def join_overlapping(rows: Rows) -> tuple[Rows, np.ndarray]:
-    """Join rows whose views meet, so that each event is in one view.
+def join_views(rows: Rows) -> tuple[Rows, np.ndarray]:
+    """Join overlapping and adjacent views, so that each event is in one view.
 
     Parameters
     ----------
     rows : Rows of n
-        Training rows, several of a customer among them::
+        Training rows, possibly several of one customer::
 
-            row 1     |---------|          cutoffs of a customer's rows
-            row 2     |-------------|
-            row 3                    |--|  with a lookback
-            joined    |-------------||--|
+            row 1     [--------)              views of the rows of a customer
+            row 2     [------------)          overlaps row 1
+            row 3                  [----)     starts where row 2 stops
+            row 4                         [--)    a lookback hides earlier events
+            joined    [-----------------) [--)
 
     Returns
     -------
     joined : Rows
-        A row for each maximal run of events that some row sees, up to the last of their
-        cutoffs. Rows without events have none.
-    first : ndarray of int64
-        For each of them the row with the earliest cutoff: its statics cannot depend
-        on later events.
+        A row for each maximal run of events that at least one row sees; its cutoff is
+        the latest of its rows. Rows without events are left out.
+    first : ndarray of shape (n_joined,), int64
+        Row with the earliest cutoff in each joined row. The statics of the joined row
+        come from it, so that they cannot leak what came later.
     """
     filled = np.flatnonzero((rows.codes >= 0) & (rows.stop > rows.start))
     order = filled[np.lexsort((rows.cutoff[filled], rows.start[filled]))]
@@ -476,7 +497,7 @@ def interarrival_times(times: np.ndarray, offsets: np.ndarray) -> np.ndarray:
 def event_counts(data: RowData) -> np.ndarray:
     """Return the number of events of rows, shape (n,), int64."""
     [source] = data.sources
-    return source.stop - source.start
+    return source.lengths
 
 
 def last_times(source: HistorySource) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._encoding import FIRST_LEVEL
-from sklearn_seqcrm._ragged import look_up, ranges
+from sklearn_seqcrm._ragged import look_up, ranges, segment_numbers
 from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._sklearn_compat import Interval, validate_parameter_constraints
@@ -290,13 +290,15 @@ def _next_probabilities(
         Number of draws.
     """
     field = simulator.learned.level_field(name)
-    n_own = len(field.levels) - len(field.rare)
+    n_own = len(field.levels) - len(field.rare_shares)
     n_units = len(simulator.module.initial_output)
     for rows in _portions_of(len(data), field.n_codes + n_draws * n_units):
         shares = simulator.probabilities(data.take(rows), keys[rows], name, n_draws)
         levels = shares[:, FIRST_LEVEL : FIRST_LEVEL + n_own]
-        if len(field.rare):  # these share the last code
-            levels = np.concatenate([levels, shares[:, -1:] * field.rare], axis=1)
+        if len(field.rare_shares):  # these share the last code
+            levels = np.concatenate(
+                [levels, shares[:, -1:] * field.rare_shares], axis=1
+            )
         yield rows, levels
 
 
@@ -417,7 +419,7 @@ def _seen_levels(
     column = rows.log.column(name)
     assert column.categories is not None
     index, offsets = ranges(rows.start, rows.stop)
-    row = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
+    row = segment_numbers(offsets)
     place = field.levels.get_indexer(column.categories)
     level = look_up(place, column.values[index], -1)
     is_level = level >= 0

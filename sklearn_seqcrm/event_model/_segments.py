@@ -45,7 +45,7 @@ class MixedBatches(BatchIterator):
         if not self.shuffle:
             return super().plan()
         [source] = self.data.sources
-        lengths = source.stop - source.start
+        lengths = source.lengths
         order = self.rng.permutation(len(lengths))
         plan = []
         for first in range(0, len(order), self.batch_size):

@@ -23,7 +23,7 @@ from pandas.api.extensions import (
 from pandas.api.indexers import check_array_indexer
 from pandas.api.types import is_list_like
 
-from sklearn_seqcrm._ragged import NO_ROW, ranges
+from sklearn_seqcrm._ragged import NO_ROW, ranges, segment_numbers
 from sklearn_seqcrm._store import (
     Log,
     RawLog,
@@ -244,8 +244,8 @@ class HistoryArray(ExtensionArray):
             after the cutoffs. So its codes and dummies depend on the rows of the array;
             those of `HistoryEncoder` do not.
         """
-        index, _ = ranges(self._rows.start, self._rows.stop)
-        row = np.repeat(np.arange(len(self)), self.lengths)
+        index, offsets = ranges(self._rows.start, self._rows.stop)
+        row = segment_numbers(offsets)
         return self._rows.log.frame_of(self.customers[row], index).set_axis(row)
 
     # For pandas ----------------------------------------------------------------------

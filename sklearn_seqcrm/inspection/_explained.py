@@ -13,7 +13,7 @@ from sklearn.base import is_classifier
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._columns import Table, check_raw, one_history
-from sklearn_seqcrm._ragged import ranges
+from sklearn_seqcrm._ragged import ranges, segment_numbers
 from sklearn_seqcrm.events import HistoryArray
 from sklearn_seqcrm.inspection._perturbations import RowEvents
 
@@ -287,7 +287,7 @@ class ExplainedQuantity:
         own = row[block]
         end = np.cumsum(array.lengths)[own]
         index, offsets = ranges(end - array.lengths[own], end)
-        copy = np.repeat(np.arange(len(own)), np.diff(offsets))
+        copy = segment_numbers(offsets)
         copies = RowEvents(copy, events.event[index], events.times[index])
         perturbed = perturb(array[own], copies, index, block[copy])
         return self.predict(with_column(self.frame.iloc[own], name, perturbed), own)

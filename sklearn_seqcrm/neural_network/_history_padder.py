@@ -133,7 +133,7 @@ class HistoryPadder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimator
         """
         self._validate_params()
         inputs = self._read(X, reset=True)
-        longest = max((s.stop - s.start).max() for s in inputs.data.sources)
+        longest = max(source.lengths.max() for source in inputs.data.sources)
         # One step at least: kernels of other libraries refuse tensors without steps.
         self.max_length_ = int(max(1, self.max_length or longest))
         return self
@@ -193,7 +193,7 @@ class HistoryPadder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimator
         The last channel is ``log(1 + age)`` of each event at the cutoff of its row.
         """
         n_steps = self.max_length_
-        lengths = np.minimum(source.stop - source.start, n_steps)
+        lengths = np.minimum(source.lengths, n_steps)
         oldest = self.truncation == "oldest"
         first = source.stop - lengths if oldest else source.start
         # `real` (n, T) marks the steps that hold events; `event` has their positions in

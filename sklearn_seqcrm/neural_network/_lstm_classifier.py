@@ -55,11 +55,11 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         Training on other devices is an error; a model that was trained elsewhere
         predicts there in float32.
     dropout : float, default=0.3
-        Share of units that training drops between layers, and in the head.
+        Dropout probability, between recurrent layers and in the head.
     category_dropout : float, default=0.0
-        Share of events whose level training drops, independently for each field. 0.33
-        helps with texts, whose characters or words are levels; product fields of shops
-        did not gain.
+        Probability that an event's level is masked in training, independently for each
+        field. 0.33 helps with texts, whose characters or words are levels; product
+        fields of shops did not gain.
     head_sizes : array-like of int, default=(64,)
         Sizes of the hidden layers of the head; empty for a linear one.
     learning_rate : float, default=0.002

@@ -24,11 +24,12 @@ from sklearn_seqcrm.neural_network._base import BaseLSTM
 
 
 class LSTMSurvival(BaseLSTM):
-    """Predict when events come from histories and statics with a recurrent network.
+    """Predict the time to the next event from histories and statics.
 
-    The network of `LSTMClassifier` with a hazard for each of several bins of time: the
-    probability of an event in that bin, given none before. Censored rows contribute the
-    bins that they passed without an event. With several kinds of events (competing
+    The recurrent network of `LSTMClassifier` with a hazard for each of several bins of
+    time: the probability of an event in that bin, given none before. A censored row
+    contributes the probability of no event in the bins before its censoring time, and
+    in a fraction of the bin of that time. With several kinds of events (competing
     risks) there is a hazard for each kind.
 
     Parameters
@@ -57,11 +58,11 @@ class LSTMSurvival(BaseLSTM):
         Training on other devices is an error; a model that was trained elsewhere
         predicts there in float32.
     dropout : float, default=0.3
-        Share of units that training drops between layers, and in the head.
+        Dropout probability, between recurrent layers and in the head.
     category_dropout : float, default=0.0
-        Share of events whose level training drops, independently for each field. 0.33
-        helps with texts, whose characters or words are levels; product fields of shops
-        did not gain.
+        Probability that an event's level is masked in training, independently for each
+        field. 0.33 helps with texts, whose characters or words are levels; product
+        fields of shops did not gain.
     head_sizes : array-like of int, default=(64,)
         Sizes of the hidden layers of the head; empty for a linear one.
     learning_rate : float, default=0.002
@@ -123,12 +124,12 @@ class LSTMSurvival(BaseLSTM):
     Attributes
     ----------
     unique_times_ : ndarray of shape (n_bins + 1,)
-        Edges of the bins, from 0 on: days if the times of `y` were durations, and
-        otherwise in their unit.
+        Edges of the bins, ascending from 0, in days if the times of `y` were durations,
+        and otherwise in their unit. Named as in scikit-survival.
     event_types_ : ndarray of shape (n_kinds,), int64
-        Kinds of the events before the last edge, in order; ``[1]`` if events are
+        Kinds of the events before the last edge, ascending; ``[1]`` if events are
         booleans.
-    nets_ : list of skorch.NeuralNet
+    nets_ : list of n_networks skorch.NeuralNet
         The trained nets, fewer than `n_networks` if a callback of scikit-learn ended
         the fit before.
     net_ : skorch.NeuralNet
@@ -139,7 +140,7 @@ class LSTMSurvival(BaseLSTM):
         Rows in a step of the last training.
     n_features_in_ : int
         Number of columns seen in `fit`; not set for padded tensors.
-    feature_names_in_ : ndarray of shape (n_columns,)
+    feature_names_in_ : ndarray of shape (n_features_in_,)
         Their names, if `X` was a DataFrame.
 
     See Also
@@ -156,34 +157,44 @@ class LSTMSurvival(BaseLSTM):
 
     **Likelihood.** With outputs ``z[k, j]`` of kind ``k`` in bin ``j``, from ``t[j]``
     to ``t[j + 1]``, the probability of an event of kind ``k`` in the bin, given none
-    before, is ``h[k, j] = exp(z[k, j]) / (1 + sum(exp(z[:, j])))``: a logistic hazard
-    (Gensheimer and Narasimhan), and with several kinds the multinomial hazard (Tutz and
-    Schmid). The loss of a row is ``-log(h[k, j])`` for its event plus ``-log(1 -
-    sum(h[:, i]))`` for each bin ``i`` before. A censored row has the latter terms only,
-    and that of the bin of its censoring in proportion to the observed share of the bin.
-    Event times within a bin are equivalent, so that whole days are as good as exact
-    times.
+    before, is ``h[k, j] = exp(z[k, j]) / (1 + sum over l of exp(z[l, j]))``: a logistic
+    hazard (Gensheimer and Narasimhan), and with several kinds the multinomial hazard
+    (Tutz and Schmid). With ``h[i] = sum over k of h[k, i]``, the likelihood of a row is
+    ::
 
-    **Between edges** the hazard is constant: the survival in bin ``j`` is
-    ``S(t[j]) * (1 - h[j]) ** ((t - t[j]) / (t[j + 1] - t[j]))``.
+        h[k, J] * product over i < J of (1 - h[i])    event of kind k in bin J
+        (1 - h[J]) ** f * product over i < J of (1 - h[i])      censored in bin J
+
+    where ``f`` is the fraction of bin ``J`` before the censoring time. The loss is the
+    negative logarithm. Event times within a bin are equivalent, so that whole days are
+    as good as exact times.
+
+    **Between edges** the hazard rate is constant, so that ``log S`` is linear (Kvamme
+    and Borgan): ``S(t) = S(t[j]) * (1 - h[j]) ** ((t - t[j]) / (t[j + 1] - t[j]))`` in
+    bin ``j``. The cumulative incidence of kind ``k`` is ``CIF_k(t) = CIF_k(t[j]) +
+    h[k, j] / h[j] * (S(t[j]) - S(t))``.
 
     **At edges** an event belongs to the later bin. So the survival at ``t`` is the
     probability of no event *before* ``t``, as in the windows of `targets`. With whole
     days, the estimates of scikit-survival (no event up to and including ``t``) equal
     those of one day later.
 
-    **At and after the last edge** the survival is unknown. Events there count as
-    censored at the last edge, quantiles there are infinite, and probabilities of later
-    times are an error. Bins of one length continue until they include the last event.
+    **Beyond the last edge** the survival is unknown. Events at or after the last edge
+    count as censored there; quantiles that are not reached by it are infinite, and
+    later times raise an error. Bins of one length continue until they include the last
+    event.
     With an int as `bins`, events at the longest time in `y` are in no bin: if there are
     many, as with small whole numbers as times, give edges that end later.
 
     **Risk.** `predict` returns the probability that the event of a row precedes the
-    event of a random customer, ``sum(m * (1 - (S[1:] + S[:-1]) / 2))``, where ``m`` are
-    the shares of the training rows' events in the bins, by the Kaplan-Meier estimate.
+    event of a random training row, ``sum over j of m[j] * (1 - (S[j] + S[j + 1]) / 2)``
+    with ``S[j] = S(t[j])``. ``m[j]`` is the probability of an event in bin ``j`` by the
+    Kaplan-Meier estimate of the training rows, normalised to the sum 1. The mean of
+    the survival at both edges counts an event in the same bin as 1/2.
 
-    **Kinds.** Of competing events the first one counts. All methods predict the first
-    event of any kind, except `predict_cumulative_incidence`.
+    **Kinds.** Of competing events the first one counts. Methods without kinds in their
+    result, like `predict` and `predict_survival_function`, refer to an event of any
+    kind.
 
     References
     ----------
@@ -295,12 +306,12 @@ class LSTMSurvival(BaseLSTM):
 
     @property
     def unique_times_(self) -> np.ndarray:
-        """Edges of the bins."""
+        """Edges of the bins, ascending from 0, shape (n_bins + 1,)."""
         return self._learned("unique_times_").edges
 
     @property
     def event_types_(self) -> np.ndarray:
-        """Kinds of events."""
+        """Kinds of the events before the last edge, shape (n_kinds,)."""
         return self._learned("event_types_").kinds
 
     def __sklearn_tags__(self) -> Any:
@@ -365,11 +376,7 @@ class LSTMSurvival(BaseLSTM):
         X : DataFrame, padded tensors or array, n rows
             See the Notes of `LSTMClassifier`.
         y : DataFrame of two columns, structured array or array-like of shape (n,)
-            As `time_to_next` returns with ``censored="keep"``, or as scikit-survival
-            takes: whether there was an event, and the time to it or to censoring. The
-            column of events holds booleans, or 0 for none and 1, 2, ... for kinds of
-            events, or is named ``"event"``. Times are durations, or numbers, not
-            negative. One column: times of events without censoring.
+            As in `fit`.
         sample_weight : array-like of shape (n,) or None, default=None
             Weights of the rows in the loss, not negative.
 
@@ -393,7 +400,7 @@ class LSTMSurvival(BaseLSTM):
         return self._partial_fit(X, y, sample_weight, Hazards(self.bins))
 
     def predict(self, X: Any) -> np.ndarray:
-        """Predict risks: higher for earlier events.
+        """Predict risks, which are higher for earlier events.
 
         Parameters
         ----------
@@ -403,7 +410,8 @@ class LSTMSurvival(BaseLSTM):
         Returns
         -------
         ndarray of shape (n,)
-            Probability that the event precedes that of a random customer.
+            Probability that the event precedes that of a random training row; see
+            Notes.
         """
         return self._combined(self._fitted_objective.predict, X)
 
@@ -461,13 +469,14 @@ class LSTMSurvival(BaseLSTM):
         Returns
         -------
         ndarray of shape (n, 1 + n_kinds, n_times)
-            No event first, then the order of `event_types_`, as in the library
-            ``hazardous``. At each time they add up to 1.
+            Probability of no event first, then of each kind in the order of
+            `event_types_`, as in the library ``hazardous``. At each time they add up
+            to 1.
 
         Raises
         ------
         ValueError
-            If a time is after the last bin.
+            If a time lies beyond the last edge.
         """
         objective = self._fitted_objective
         at = None if times is None else objective.times(times, "times")
@@ -481,18 +490,18 @@ class LSTMSurvival(BaseLSTM):
         X : DataFrame, padded tensors or array, n rows
             See the Notes of `LSTMClassifier`.
         q : float or array-like of shape (n_q,), default=0.5
-            Probabilities between 0 and 1. The default is the median time.
+            Probabilities, strictly between 0 and 1. The default gives the median time.
 
         Returns
         -------
         ndarray of shape (n,) or (n, n_q)
-            Times in the unit of `unique_times_`; infinite where they are after the
-            last bin.
+            Times in the unit of `unique_times_`; infinite if the probability is not
+            reached by the last edge.
 
         Raises
         ------
         ValueError
-            If `q` is not between 0 and 1.
+            If `q` is not strictly between 0 and 1.
         """
         probabilities = np.asarray(q, dtype="float64")
         within = (probabilities > 0) & (probabilities < 1)
@@ -501,9 +510,8 @@ class LSTMSurvival(BaseLSTM):
         # hazard: (n, n_bins + 1)
         hazard, edges = self._cumulative_hazard(X), self._objective.edges
         # S(t) = 1 - q where H(t) = -log(1 - q).
-        wanted = np.atleast_1d(-np.log1p(-probabilities))
-        times = [time_at_hazard(hazard, edges, one) for one in wanted]
-        # As in NumPy: a scalar q gives (n,), a list of n_q values (n, n_q).
+        target_hazards = np.atleast_1d(-np.log1p(-probabilities))  # (n_q,)
+        times = [time_at_hazard(hazard, edges, one) for one in target_hazards]
         return np.column_stack(times) if probabilities.ndim else times[0]
 
     def predict_proba_before(self, X: Any, horizon: Any) -> np.ndarray:
@@ -527,7 +535,8 @@ class LSTMSurvival(BaseLSTM):
         TypeError
             If `horizon` is a duration, and the times of `y` were numbers.
         ValueError
-            If it is after the last bin, or there is not one for each row.
+            If it lies beyond the last edge, or the number of horizons is neither 1 nor
+            n.
         """
         hazard = self._cumulative_hazard(X)
         if isinstance(horizon, str) or not np.iterable(horizon):
@@ -543,7 +552,7 @@ class LSTMSurvival(BaseLSTM):
         return -np.expm1(-hazard_at_own_time(hazard, self._objective.edges, times))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Return Harrell's concordance of the risks with the times.
+        """Return Harrell's concordance index (ties in risk count 1/2).
 
         Parameters
         ----------
@@ -563,7 +572,7 @@ class LSTMSurvival(BaseLSTM):
         Raises
         ------
         ValueError
-            If no two rows can be compared, as there are no events.
+            If no pair of rows is comparable, for example without events.
 
         Notes
         -----
@@ -572,12 +581,12 @@ class LSTMSurvival(BaseLSTM):
         """
         # A higher risk must go with an earlier event, as in scikit-survival.
         risk = self.predict(X)
-        found = self._objective.read_targets(y)
-        check_consistent_length(risk, found.time)
+        targets = self._objective.read_targets(y)
+        check_consistent_length(risk, targets.time)
         weight = None
         if sample_weight is not None:
             weight = check_sample_weight(sample_weight, risk, ensure_non_negative=True)
-        return concordance(found.kind > 0, found.time, risk, weight)
+        return concordance(targets.kind > 0, targets.time, risk, weight)
 
     def _cumulative_hazard(self, X: Any) -> np.ndarray:
         """Return the hazard of any event up to each edge, shape (n, n_bins + 1)."""
@@ -585,10 +594,6 @@ class LSTMSurvival(BaseLSTM):
 
     def _curves(self, hazard: np.ndarray, survival: bool) -> np.ndarray:
         """Return a function of time for each row, shape (n,)."""
-        # Filled one by one: NumPy would look into objects that can be called or
-        # iterated.
-        curves = np.empty(len(hazard), dtype=object)
         edges, in_days = self._objective.edges, self._objective.in_days
-        for i, row in enumerate(hazard):
-            curves[i] = SurvivalCurve(edges, row, survival, in_days)
-        return curves
+        curves = [SurvivalCurve(edges, row, survival, in_days) for row in hazard]
+        return np.array(curves, dtype=object)

@@ -9,7 +9,7 @@ from pandas.testing import assert_frame_equal
 from sklearn_seqcrm._store import Clock
 from sklearn_seqcrm.event_model import LSTMEventModel, _demand
 from sklearn_seqcrm.event_model._demand import Periods
-from sklearn_seqcrm.event_model._learned import MostEvents
+from sklearn_seqcrm.event_model._learned import BusiestWindows
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.testing._small_data import make_table
 
@@ -189,7 +189,7 @@ def test_events_without_the_field_are_in_no_level():
 
 
 def test_paths_that_explode_end_with_a_warning(model, X, monkeypatch):
-    monkeypatch.setattr(MostEvents, "bound", lambda self, length: 3)
+    monkeypatch.setattr(BusiestWindows, "bound", lambda self, length: 3)
     with pytest.warns(UserWarning, match="simulated paths had 3 events within 900D"):
         found = model.demand(X, None, "900D", by="who", n_paths=4, random_state=0)
     assert found["upper"].max() <= 3 * X["who"].value_counts().max()

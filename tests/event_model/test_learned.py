@@ -11,7 +11,7 @@ from sklearn_seqcrm._recurrent.data import HistorySource, RowData
 from sklearn_seqcrm._store import Clock, Column, Rows
 from sklearn_seqcrm.event_model._fields import TrainingEvents
 from sklearn_seqcrm.event_model._interarrival import InterarrivalGrid
-from sklearn_seqcrm.event_model._learned import MostEvents, join_overlapping
+from sklearn_seqcrm.event_model._learned import BusiestWindows, join_views
 from sklearn_seqcrm.event_model._numbers import NumberField, symexp, symlog
 from sklearn_seqcrm.event_model._segments import MixedBatches, mixed_batch_size
 
@@ -134,7 +134,7 @@ def test_rows_that_overlap_are_joined():
     ]
     codes, start, stop, cutoff = np.array(rows).T
     order = np.random.default_rng(0).permutation(len(rows))
-    joined, first = join_overlapping(
+    joined, first = join_views(
         Rows(None, codes[order], start[order], stop[order], cutoff[order])
     )
     assert_array_equal(joined.start, [0, 6, 7])
@@ -144,12 +144,12 @@ def test_rows_that_overlap_are_joined():
     assert_array_equal(order[first], [0, 2, 6])
 
 
-def test_most_events_against_a_loop():
+def test_busiest_windows_against_a_loop():
     rng = np.random.default_rng(0)
     counts = rng.integers(1, 9, 20)
     offsets = np.concatenate([[0], np.cumsum(counts)])
     times = np.concatenate([np.sort(rng.integers(0, 500, n)) for n in counts])
-    found = MostEvents.of(times, offsets)
+    found = BusiestWindows.of(times, offsets)
     for length, count in zip(found.lengths, found.counts, strict=True):
         most = max(
             np.sum((own >= time) & (own <= time + length))

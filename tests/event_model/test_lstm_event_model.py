@@ -13,7 +13,7 @@ from scipy import stats
 from sklearn.pipeline import make_pipeline
 
 from sklearn_seqcrm.event_model import LSTMEventModel
-from sklearn_seqcrm.event_model._learned import MostEvents
+from sklearn_seqcrm.event_model._learned import BusiestWindows
 from sklearn_seqcrm.event_model._levels import LevelDensity
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.model_selection import check_no_leakage
@@ -469,7 +469,7 @@ def test_weekly_customers_stay_weekly():
 
 
 def test_paths_that_explode_end_with_a_warning(model, X, monkeypatch):
-    monkeypatch.setattr(MostEvents, "bound", lambda self, length: 3)
+    monkeypatch.setattr(BusiestWindows, "bound", lambda self, length: 3)
     with pytest.warns(UserWarning, match="simulated paths had 3 events within 900D"):
         futures = model.sample(X, "900D", n_paths=4, random_state=0)
     assert make_counts(futures, len(X), 4).max() == 3
@@ -577,7 +577,7 @@ def test_next_baskets_are_those_of_simulations(monkeypatch):
         hidden_size=8, max_epochs=5, learning_rate=0.02, random_state=0
     ).fit(X)
     # The first basket is enough of a path.
-    monkeypatch.setattr(MostEvents, "bound", lambda *_: 10)
+    monkeypatch.setattr(BusiestWindows, "bound", lambda *_: 10)
     rows = X[:3]
     found = model.predict_next(rows, "item", basket=True, n_draws=600)
     assert_frame_equal(
@@ -611,7 +611,7 @@ def test_next_values_of_a_field_that_some_kinds_have(basket, monkeypatch):
     rows = X[X["history"].array.lengths > 2].iloc[:3]
     params = {"basket": basket, "n_draws": 600}
     # The first moment is enough of a path.
-    monkeypatch.setattr(MostEvents, "bound", lambda *_: 20)
+    monkeypatch.setattr(BusiestWindows, "bound", lambda *_: 20)
     found = model.predict_next(rows, "page", **params)
     futures = model.sample(rows, "1500D", n_paths=600, random_state=0)
     first = futures.groupby(["row", "path"])["when"].transform("min")

@@ -6,7 +6,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from sklearn_seqcrm.event_model import LSTMEventModel
-from sklearn_seqcrm.event_model._learned import MostEvents
+from sklearn_seqcrm.event_model._learned import BusiestWindows
 from sklearn_seqcrm.events import EventLog
 
 
@@ -43,7 +43,7 @@ def test_errors_are_small(model, X, monkeypatch):
     """Against the share of 1,000 simulated baskets of each row."""
     rows, n_paths = X[:8], 1000
     # The first basket is enough of a path.
-    monkeypatch.setattr(MostEvents, "bound", lambda *_: 20)
+    monkeypatch.setattr(BusiestWindows, "bound", lambda *_: 20)
     found = probabilities(model.predict_next(rows, "item", n=12, basket=True))
     futures = model.sample(rows, 2000, n_paths, random_state=1)
     first = futures.groupby(["row", "path"])["day"].transform("min")

@@ -290,7 +290,7 @@ def _group_rows(
     n_rows = len(data)
     longest = np.zeros(n_rows, dtype="int64")
     for source in data.sources:
-        np.maximum(longest, source.stop - source.start, out=longest)
+        np.maximum(longest, source.lengths, out=longest)
     if not share or not data.sources:
         return np.arange(n_rows), np.arange(n_rows + 1), longest
     start = data.sources[0].start

@@ -148,6 +148,11 @@ class HistorySource(IndexedFields):
     time_unit: float = field(default=1.0, metadata=_OF_ALL_ROWS)
     gap: int | None = field(default=None, metadata=_OF_ALL_ROWS)
 
+    @property
+    def lengths(self) -> np.ndarray:
+        """Number of events that each row sees, shape (n,), int64."""
+        return self.stop - self.start
+
 
 @dataclass(frozen=True)
 class RowData(IndexedFields):

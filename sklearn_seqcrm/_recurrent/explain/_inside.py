@@ -27,23 +27,35 @@ from sklearn_seqcrm._recurrent.network import (
 )
 from sklearn_seqcrm._recurrent.training import HistoryNet
 
-# Step of central differences in float64; predictions are smooth functions of outputs.
-_STEP = 1e-4
+# Half-width of central differences in float64. The error is O(_DIFFERENCE^2), because
+# predictions are smooth functions of outputs.
+_DIFFERENCE = 1e-4
 # Larger batches are slower: the data of a step no longer fits into the cache.
 _ROWS_AT_ONCE, _STEPS_AT_ONCE = 256, 2**13
 
 
 class Explained(Protocol):
-    """Function of the outputs that is explained: a number for each row."""
+    """Explained quantity: one number per row of the outputs of some networks."""
 
     def __call__(self, outputs: Sequence[np.ndarray], rows: np.ndarray) -> np.ndarray:
-        """Take outputs of each network, (n, n_outputs), of some rows; return (n,)."""
+        """Return the quantity, shape (n,).
+
+        Parameters
+        ----------
+        outputs : sequence of ndarray of shape (n, n_outputs), float64
+            Outputs of each network.
+        rows : ndarray of shape (n,), int64
+            Numbers of the rows that have these outputs.
+        """
 
 
 def parts_of_single_rows(
     data: RowData, device: str
 ) -> Iterator[tuple[np.ndarray, BatchPart]]:
-    """Yield rows with a sequence each: a gradient belongs to one row then."""
+    """Yield rows, shape (B,), and a batch part with one sequence per row.
+
+    Rows of one customer do not share a sequence, so that a gradient belongs to one row.
+    """
     batches = BatchIterator(
         data, _ROWS_AT_ONCE, share=False, steps_at_once=_STEPS_AT_ONCE
     )
@@ -59,55 +71,57 @@ def full_precision_copy(module: HistoryNetwork) -> HistoryNetwork:
         reader.bptt_steps, reader.precision = None, "float32"
         for layer in reader.modules():
             if isinstance(layer, nn.RNNBase):
-                layer.train()  # they have no dropout of their own
+                # cuDNN allows the backward pass of an RNN only in training mode. These
+                # layers have the dropout 0, so that outputs do not change.
+                layer.train()
     return module
 
 
 def n_visible(source: HistorySource) -> int:
-    """Return the number of events that rows see, added over rows."""
-    return int((source.stop - source.start).sum())
+    """Return the sum over rows of the number of events that a row sees."""
+    return int(source.lengths.sum())
 
 
 def scatter_events(
-    found: np.ndarray, numbers: np.ndarray, source: HistorySource, rows: np.ndarray
+    out: np.ndarray, padded: np.ndarray, source: HistorySource, rows: np.ndarray
 ) -> None:
     """Write results of padded sequences to the positions of their events.
 
     Parameters
     ----------
-    found : ndarray of shape (n_visible, ...)
+    out : ndarray of shape (n_visible, ...)
         Results for the events that each row sees, row by row; changed in place.
-    numbers : ndarray of shape (B, T, ...)
+    padded : ndarray of shape (B, T, ...)
         Results for padded sequences, one for each of `rows`.
     source : HistorySource
         Start and stop of all rows.
     rows : ndarray of shape (B,)
         Numbers of the rows.
     """
-    counts = source.stop - source.start
-    # Position of the first event of each row in `found`, (B, 1).
+    counts = source.lengths
+    # Position of the first event of each row in `out`, (B, 1).
     first = (np.cumsum(counts) - counts)[rows][:, None]
-    steps = np.arange(numbers.shape[1])
-    seen = steps < counts[rows][:, None]
-    found[(first + steps)[seen]] = numbers[seen]
+    steps = np.arange(padded.shape[1])  # (T,)
+    seen = steps < counts[rows][:, None]  # (B, T)
+    out[(first + steps)[seen]] = padded[seen]
 
 
-def numeric_slopes(
+def output_gradients(
     explained: Callable[[np.ndarray], np.ndarray], outputs: torch.Tensor
 ) -> torch.Tensor:
-    """Return derivatives of the quantity over each output, shape (n, n_outputs).
+    """Return the gradients of the quantity over the outputs, shape (n, n_outputs).
 
     By central differences, because predictions are computed by NumPy.
     """
-    values = as_float64(outputs)
-    slopes = np.empty(values.shape)
+    values = as_float64(outputs)  # (n, n_outputs)
+    gradients = np.empty(values.shape)
     for k in range(values.shape[1]):
         # Outputs of a row affect its own quantity only: one step for all rows.
         step = np.zeros(values.shape[1])
-        step[k] = _STEP
-        rise = explained(values + step) - explained(values - step)
-        slopes[:, k] = rise / (2 * _STEP)
-    return torch.from_numpy(slopes).to(outputs)
+        step[k] = _DIFFERENCE
+        difference = explained(values + step) - explained(values - step)  # (n,)
+        gradients[:, k] = difference / (2 * _DIFFERENCE)
+    return torch.from_numpy(gradients).to(outputs)
 
 
 def as_float64(numbers: torch.Tensor) -> np.ndarray:
@@ -127,13 +141,25 @@ def gates(net: HistoryNet, data: RowData, i: int, layer: int) -> dict[str, np.nd
     i : int
         Index of the history column.
     layer : int
-        Index of the layer.
+        Index of the layer; of a bidirectional layer, the forward direction is taken.
 
     Returns
     -------
     dict of str to ndarray of shape (n_visible, H), float64
         By the name of the gate, and ``"cell_state"`` (of an LSTM) and
         ``"hidden_state"``, for the events that each row sees, row by row.
+
+    Notes
+    -----
+    With the gates i, f, g and o of an LSTM, and r, z and n of a GRU::
+
+        LSTM    c[t] = f * c[t - 1] + i * g
+                h[t] = o * tanh(c[t])
+        GRU     n    = tanh(W_in x + b_in + r * (W_hn h[t - 1] + b_hn))
+                h[t] = (1 - z) * n + z * h[t - 1]
+
+    Cho et al. (2014) apply the reset gate r before the product, as
+    ``W_hn (r * h[t - 1])``; torch applies it after the product.
     """
     source = data.sources[i]
     size = net.module__hidden_size
@@ -152,11 +178,11 @@ def _layer_gates(
     reader: HistoryReader, batch: HistoryBatch, layer: int
 ) -> dict[str, torch.Tensor]:
     """Return the gates of padded sequences, shape (B, T, H) each."""
-    steps = reader.embed(batch.values, batch.codes)
-    below, at = reader.layers[:layer], reader.layers[layer][0]
-    for directions in below:
+    steps = reader.embed(batch.values, batch.codes)  # (B, T, F)
+    lower_layers, at = reader.layers[:layer], reader.layers[layer][0]
+    for directions in lower_layers:
         steps, _ = read_both_ways(directions, steps, batch.lengths)
-    hidden, _ = at(steps)
+    hidden, _ = at(steps)  # (B, T, H)
     # The layer returns the state after each event; before the first one it is 0.
     before = nn.functional.pad(hidden, (0, 0, 1, 0))[:, :-1]
     from_events = nn.functional.linear(steps, at.weight_ih_l0, at.bias_ih_l0)
@@ -200,30 +226,32 @@ def gradient_norms(
     found = np.zeros(n_visible(source))
     with isolated_torch_settings(net.device), torch.enable_grad():
         module = full_precision_copy(net.module_)
-        module.readers[i] = steps = _StepByStep(module.readers[i])
+        module.readers[i] = perturbed = _PerturbedReader(module.readers[i])
         for rows, part in parts_of_single_rows(data, net.device):
-            outputs = module(part)
+            outputs = module(part)  # (B, n_outputs)
 
             def explain_rows(one: np.ndarray, rows: np.ndarray = rows) -> np.ndarray:
                 return explained([one], rows)
 
-            slopes = numeric_slopes(explain_rows, outputs)
+            output_gradient = output_gradients(explain_rows, outputs)
             # The cell state of an LSTM after the last event is unused.
             gradients = torch.autograd.grad(
                 outputs,
-                steps.changes,
-                slopes,
+                perturbed.perturbations,
+                output_gradient,
                 allow_unused=True,
                 materialize_grads=True,
             )
-            # Over all tensors of the state of a step: layers, hidden and cell state.
-            squares = [gradient.square().sum(dim=1) for gradient in gradients]
-            norms = torch.stack(squares).unflatten(0, (steps.n_steps, -1)).sum(1).sqrt()
+            # Norm over all tensors of the state of a step: layers, hidden and cell
+            # state. n_steps is T.
+            squares = [gradient.square().sum(dim=1) for gradient in gradients]  # (B,)
+            squared = torch.stack(squares).unflatten(0, (perturbed.n_steps, -1))
+            norms = squared.sum(1).sqrt()  # (n_steps, B)
             scatter_events(found, as_float64(norms.T), source, rows)
     return found
 
 
-class _StepByStep(nn.Module):
+class _PerturbedReader(nn.Module):
     """A reader with a zero perturbation added to its state after each event.
 
     Poolings and the next event see the perturbed state, so that the gradient over the
@@ -236,13 +264,13 @@ class _StepByStep(nn.Module):
 
     Attributes
     ----------
-    changes : list of Tensor of shape (B, H)
+    perturbations : list of Tensor of shape (B, H)
         Perturbations of the last batch, for each step, layer and tensor of its state.
     n_steps : int
         Number of steps of that batch.
     """
 
-    changes: list[torch.Tensor]
+    perturbations: list[torch.Tensor]
     n_steps: int
 
     def __init__(self, reader: HistoryReader) -> None:
@@ -255,15 +283,15 @@ class _StepByStep(nn.Module):
         """Pool outputs as `HistoryReader` does, but process event by event."""
         if steps is None:
             steps = self.reader.embed(batch.values, batch.codes)
-        self.changes, self.n_steps = [], steps.shape[1]
+        self.perturbations, self.n_steps = [], steps.shape[1]
         state, outputs = None, []  # outputs of T steps, (B, H) each
         for event in steps.split(1, dim=1):
             _, after = self.reader.read(event, batch.lengths, state)
-            state = after.map(self._changed)
+            state = after.map(self._perturbed)
             outputs.append(state.output)
         return self.reader.pool(torch.stack(outputs, dim=1), batch)
 
-    def _changed(self, state: torch.Tensor) -> torch.Tensor:
-        change = torch.zeros_like(state, requires_grad=True)
-        self.changes.append(change)
-        return state + change
+    def _perturbed(self, state: torch.Tensor) -> torch.Tensor:
+        perturbation = torch.zeros_like(state, requires_grad=True)  # (B, H)
+        self.perturbations.append(perturbation)
+        return state + perturbation

@@ -26,7 +26,7 @@ from sklearn_seqcrm._recurrent.explain._inside import (
     as_float64,
     full_precision_copy,
     n_visible,
-    numeric_slopes,
+    output_gradients,
     parts_of_single_rows,
     scatter_events,
 )
@@ -387,7 +387,7 @@ class _Path:
             gradients = torch.autograd.grad(
                 outputs,
                 inputs,
-                numeric_slopes(self._explain, outputs) * weight,
+                output_gradients(self._explain, outputs) * weight,
                 allow_unused=True,
             )
             for one, gradient in zip(total, gradients, strict=True):

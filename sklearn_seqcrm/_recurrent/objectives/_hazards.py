@@ -1,8 +1,7 @@
 """Discrete-time hazards of one or several competing kinds of events.
 
-In bin ``j``, a row without an event before has an event of kind ``k`` with the
-probability ``h[k, j] = exp(z[k, j]) / (1 + sum over kinds of exp(z[:, j]))``, where
-``z`` are the outputs. With one kind, this is the logistic hazard of Gensheimer and
+The hazard of a bin is the probability of an event in it, given none before; `Hazards`
+has the formulas. With one kind, this is the logistic hazard of Gensheimer and
 Narasimhan (2019, https://doi.org/10.7717/peerj.6257), with several the multinomial one
 of Tutz and Schmid (2016, chapter 8, https://doi.org/10.1007/978-3-319-28158-2).
 """
@@ -179,11 +178,13 @@ _LEAST = 0.01
 class Hazards(Objective):
     """Discrete-time hazards, by the likelihood of right-censored times.
 
-    With the negative log probability of no event in bin ``j``, ``H[j] = log(1 + sum
-    over kinds of exp(z[:, j]))``, the loss of a row is::
+    With outputs ``z[k, j]`` of kind ``k`` in bin ``j``, the hazard is ``h[k, j] =
+    exp(z[k, j]) / (1 + sum over l of exp(z[l, j]))``, and the hazard of any event
+    ``h[j] = sum over k of h[k, j]``. With ``H[j] = -log(1 - h[j]) = log(1 + sum over k
+    of exp(z[k, j]))``, the loss of a row is::
 
-        sum(H[:J + 1]) - z[k, J]            event of kind k in bin J
-        sum(H[:J]) + share * H[J]           censored after a share of bin J
+        H[0] + ... + H[J] - z[k, J]             event of kind k in bin J
+        H[0] + ... + H[J - 1] + f * H[J]        censored after a fraction f of bin J
 
     In bin J of an event, ``H[J] - z[k, J]`` is ``-log(h[k, J])``.
 
@@ -293,11 +294,8 @@ class Hazards(Objective):
         Events are numbered from 1 on; 0 is censored.
         """
         kind, time = y[:, 0], y[:, 1]
-        n_bins = len(self.edges) - 1
-        at = np.searchsorted(self.edges, time, side="right") - 1
-        at = np.minimum(at, n_bins - 1)
-        begin, end = self.edges[at], self.edges[at + 1]
-        passed = at + np.minimum((time - begin) / (end - begin), 1.0)
+        at, share = bin_and_share(time, self.edges)
+        passed = at + np.minimum(share, 1.0)  # times beyond the last edge pass all bins
         number = np.searchsorted(self.kinds, kind) + 1
         number[~(self._within(y) & np.isin(kind, self.kinds))] = 0
         passed = np.where(number > 0, at + 1.0, passed)

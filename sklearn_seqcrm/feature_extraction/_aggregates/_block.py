@@ -15,6 +15,7 @@ from sklearn_seqcrm._ragged import (
     decayed_sums,
     first_at_or_after,
     ranges,
+    segment_numbers,
 )
 from sklearn_seqcrm._store import saturating_subtract
 from sklearn_seqcrm.feature_extraction._aggregates._event_numbers import (
@@ -235,7 +236,7 @@ class Block:
         """
         rows, end = self._rows, self._past_end
         event, offsets = ranges(end, rows.stop)  # (n_own,), events at the cutoff
-        row = np.repeat(np.arange(len(end)), np.diff(offsets))
+        row = segment_numbers(offsets)
         row, event = row[field.known[event]], event[field.known[event]]
         # For each own event with a level: past events of its row with the same level.
         same = field.levels.count_same(event, rows.start[row], end[row])

@@ -1,4 +1,4 @@
-"""Prediction methods of a scorer: those of its estimator, for rows of customers."""
+"""Prediction methods of `StreamingScorer`, delegated to the estimator."""
 
 from __future__ import annotations
 
@@ -18,47 +18,59 @@ def _if_estimator_has(method: str) -> Any:
     return available_if(lambda scorer: hasattr(scorer._parts.estimator, method))
 
 
-class RowScores(ABC):
-    """Prediction methods, available as far as the estimator has them."""
+class PredictionsMixin(ABC):
+    """Prediction methods for rows; each is available if the estimator has it."""
 
     _parts: FittedPipeline
 
     @abstractmethod
     def _predict(self, method: str, rows: Any, cutoff: Any, *args: Any) -> np.ndarray:
-        """Call a method of the estimator on the outputs of the networks for rows."""
+        """Compute the network outputs of rows from stored states, and pass them on.
+
+        Parameters
+        ----------
+        method : str
+            Method of the estimator, which takes the outputs in place of `X`.
+        rows, cutoff
+            As in `predict`.
+        *args
+            Further arguments of the method.
+        """
 
     def predict(self, rows: pd.DataFrame, cutoff: Any = None) -> np.ndarray:
-        """Predict the target of rows; with `LSTMSurvival` their risks.
+        """Predict the target of rows, or with `LSTMSurvival` their risks.
 
         Parameters
         ----------
         rows : DataFrame of shape (n, n_columns)
-            The customers and the statics that the pipeline was fitted on, without
+            The customer column and the statics that the pipeline was fitted on, without
             histories. Customers without events have an empty history.
         cutoff : str, datetime, number or None, default=None
-            Column of `rows` with each row's cutoff, or one cutoff for all. None: the
-            time of the last event of all customers, and rows see the events at it.
+            Column of `rows` with each row's cutoff, or one cutoff for all rows. None:
+            the time of the latest event of any customer; events at that time are
+            included.
 
         Returns
         -------
         ndarray of shape (n,) or (n, k)
-            As `predict` of the pipeline returns it.
+            As `predict` of the pipeline returns it, for one target or k targets.
 
         Raises
         ------
         KeyError
             If `rows` lacks the customer column.
         TypeError
-            If `rows` is not a DataFrame, or ids have another type than those of events.
+            If `rows` is not a DataFrame, or the type of its customer ids differs from
+            that of the events.
         ValueError
-            If a cutoff is not after the last event of its customer (with
-            `allow_exact_matches`, if it is before it), or a static column is missing.
+            If a static column is missing, or a cutoff lies before the last event of its
+            customer, or, without `allow_exact_matches`, at that event.
         """
         return self._predict("predict", rows, cutoff)
 
     @_if_estimator_has("predict_proba")
     def predict_proba(self, rows: pd.DataFrame, cutoff: Any = None) -> np.ndarray:
-        """Predict the probability of each class, or of each label.
+        """Predict the probability of each class, or of each of several labels.
 
         Parameters
         ----------
@@ -69,8 +81,9 @@ class RowScores(ABC):
 
         Returns
         -------
-        ndarray of shape (n, n_classes)
-            As `predict_proba` of the pipeline returns it.
+        ndarray of shape (n, n_classes) or (n, k)
+            As `predict_proba` of the pipeline returns it. With k labels,
+            each column has the probability of one label.
         """
         return self._predict("predict_proba", rows, cutoff)
 
@@ -141,7 +154,7 @@ class RowScores(ABC):
     def predict_survival_function(
         self, rows: pd.DataFrame, cutoff: Any = None, *, return_array: bool = False
     ) -> np.ndarray:
-        """Predict the probability of no event before each time after the cutoff.
+        """Predict the probability of no event before each time.
 
         Parameters
         ----------
@@ -150,12 +163,13 @@ class RowScores(ABC):
         cutoff : str, datetime, number or None, default=None
             As in `predict`.
         return_array : bool, default=False
-            Whether to return values at ``unique_times_`` instead of functions.
+            Whether to return values at `unique_times_` instead of functions.
 
         Returns
         -------
         ndarray of n SurvivalCurve, or of shape (n, n_bins + 1)
-            As `LSTMSurvival.predict_survival_function` returns them.
+            Functions of the time since the cutoff, or their values, as
+            `LSTMSurvival.predict_survival_function` returns them.
         """
         return self._predict("predict_survival_function", rows, cutoff, return_array)
 
@@ -163,7 +177,7 @@ class RowScores(ABC):
     def predict_cumulative_hazard_function(
         self, rows: pd.DataFrame, cutoff: Any = None, *, return_array: bool = False
     ) -> np.ndarray:
-        """Predict the cumulative hazard up to each time after the cutoff.
+        """Predict the cumulative hazard at each time.
 
         Parameters
         ----------
@@ -172,12 +186,13 @@ class RowScores(ABC):
         cutoff : str, datetime, number or None, default=None
             As in `predict`.
         return_array : bool, default=False
-            Whether to return values at ``unique_times_`` instead of functions.
+            Whether to return values at `unique_times_` instead of functions.
 
         Returns
         -------
         ndarray of n SurvivalCurve, or of shape (n, n_bins + 1)
-            As `LSTMSurvival.predict_cumulative_hazard_function` returns them.
+            Functions of the time since the cutoff, or their values, as
+            `LSTMSurvival.predict_cumulative_hazard_function` returns them.
         """
         method = "predict_cumulative_hazard_function"
         return self._predict(method, rows, cutoff, return_array)
@@ -194,13 +209,14 @@ class RowScores(ABC):
             As in `predict`.
         cutoff : str, datetime, number or None, default=None
             As in `predict`.
-        times : array-like of shape (n_times,) or None, default=None
+        times : duration, float, array-like of shape (n_times,) or None, default=None
             As in `LSTMSurvival.predict_cumulative_incidence`.
 
         Returns
         -------
         ndarray of shape (n, 1 + n_kinds, n_times)
-            As `LSTMSurvival.predict_cumulative_incidence` returns it.
+            Probability of no event first, then of each kind in the order of
+            `event_types_`. At each time they add up to 1.
         """
         return self._predict("predict_cumulative_incidence", rows, cutoff, times)
 
@@ -208,7 +224,7 @@ class RowScores(ABC):
     def predict_quantile(
         self, rows: pd.DataFrame, cutoff: Any = None, *, q: Any = 0.5
     ) -> np.ndarray:
-        """Predict quantiles of the time of the next event.
+        """Predict the time by which an event has occurred with some probability.
 
         Parameters
         ----------
@@ -217,11 +233,12 @@ class RowScores(ABC):
         cutoff : str, datetime, number or None, default=None
             As in `predict`.
         q : float or array-like of shape (n_q,), default=0.5
-            As in `LSTMSurvival.predict_quantile`.
+            Probabilities, strictly between 0 and 1. The default gives the median time.
 
         Returns
         -------
         ndarray of shape (n,) or (n, n_q)
-            As `LSTMSurvival.predict_quantile` returns it.
+            Times in the unit of `unique_times_`; infinite if the probability is not
+            reached by the last edge.
         """
         return self._predict("predict_quantile", rows, cutoff, q)

@@ -31,7 +31,7 @@ from sklearn_seqcrm.serving._streaming._parquet import (
     read_states,
     write_states,
 )
-from sklearn_seqcrm.serving._streaming._row_scores import RowScores
+from sklearn_seqcrm.serving._streaming._row_scores import PredictionsMixin
 from sklearn_seqcrm.serving._streaming._rows_to_score import ids_like, one_id_like
 from sklearn_seqcrm.serving._streaming._streamed_history import StreamedHistory
 
@@ -39,7 +39,7 @@ LATE = ("raise", "ignore")
 DTYPES = ("float32", "float16")
 
 
-class StreamingScorer(RowScores):
+class StreamingScorer(PredictionsMixin):
     """Score customers event by event, from a state instead of their whole history.
 
     The scorer keeps a small state for each customer: the recurrent state of the
@@ -309,7 +309,7 @@ class StreamingScorer(RowScores):
     # Scores ---------------------------------------------------------------------------
 
     def _predict(self, method: str, rows: Any, cutoff: Any, *args: Any) -> np.ndarray:
-        """Call a method of the estimator on the outputs of the networks for rows."""
+        """Compute the network outputs of rows; see `PredictionsMixin`."""
         with self._lock, isolated_torch_settings("cpu"), torch.no_grad():
             outputs = self._many_customers.outputs(rows, cutoff)
         return getattr(self._parts.estimator, method)(NetworkOutputs(outputs), *args)
