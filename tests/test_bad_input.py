@@ -589,7 +589,7 @@ SURVIVAL_TARGETS = {
     "q=1": (partial(SURVIVAL.predict_quantile, ENCODED, 1), "between 0 and 1, .*got 1"),
     "q=0": (
         partial(SURVIVAL.predict_quantile, ENCODED, [0.5, 0]),
-        r"q must be between 0 and 1, one or several; got \[0.5, 0\]",
+        r"Quantiles must be one or several numbers between 0 and 1.* \[0.5, 0\]",
     ),
     "score: all censored": (
         partial(SURVIVAL.score, ENCODED, WHEN.assign(event=False)),

@@ -137,7 +137,7 @@ def event_attributions(
 
     See Also
     --------
-    EventAttributionDisplay : Plot of mean attributions by the age of events.
+    EventAttributionDisplay : Plot of mean attributions by position from the end.
     HistoryDisplay : Plot of one row.
     history_importance : Importance of parts of histories for the score of a model.
 

@@ -293,6 +293,25 @@ class ExplainedQuantity:
         return self.predict(with_column(self.frame.iloc[own], name, perturbed), own)
 
 
+def unit_label(estimator: Any, unit: str) -> str:
+    """Return the name of the explained quantity, for the axes of displays.
+
+    Parameters
+    ----------
+    estimator : fitted estimator
+        The model.
+    unit : {"log_odds", "probability"}
+        Unit for classifiers, as in `ExplainedQuantity.of`.
+    """
+    if not is_classifier(estimator):
+        # `predict` of survival models returns risks, not times.
+        is_survival = hasattr(estimator, "predict_survival_function")
+        return "risk" if is_survival else "prediction"
+    if not hasattr(estimator, "predict_proba"):
+        return "decision function"
+    return unit.replace("_", " ")
+
+
 def _explained_codes(
     estimator: Any, X: pd.DataFrame, target: Any, classes: np.ndarray
 ) -> np.ndarray:

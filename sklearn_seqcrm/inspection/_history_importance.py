@@ -386,17 +386,18 @@ def _perturb(
     events = RowEvents.of(array)
     if aspect.group == "order":
         return events.with_order_shuffled(rng).as_histories(array)
-    which = np.ones(len(events.row), dtype=bool)
+    is_moved = np.ones(len(events.row), dtype=bool)
     if aspect.group == "kind":
         # Only events of this kind move; the others keep their places.
         column = array.log.column(kind_field)
         code = column.categories.get_loc(aspect.name)
-        which = column.values[events.event] == code
+        is_moved = column.values[events.event] == code
     # Rows of unknown customers stay empty: their events could not be in a log.
     known = np.flatnonzero(array.rows.codes >= 0)
-    to = np.arange(len(array))
-    to[known] = rng.permutation(known)
-    return events.moved_to_rows(array.rows.cutoff, which, to).as_histories(array)
+    target_row = np.arange(len(array))
+    target_row[known] = rng.permutation(known)
+    moved = events.with_events_moved(array.rows.cutoff, is_moved, target_row)
+    return moved.as_histories(array)
 
 
 def _as_bunch(

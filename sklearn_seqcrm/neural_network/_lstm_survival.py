@@ -15,6 +15,7 @@ from sklearn_seqcrm._ragged import concordance
 from sklearn_seqcrm._recurrent.objectives import (
     Hazards,
     SurvivalCurve,
+    check_quantiles,
     hazard_at_own_time,
     time_at_hazard,
 )
@@ -501,18 +502,14 @@ class LSTMSurvival(BaseLSTM):
         Raises
         ------
         ValueError
-            If `q` is not strictly between 0 and 1.
+            If `q` is empty or not between 0 and 1.
         """
-        probabilities = np.asarray(q, dtype="float64")
-        within = (probabilities > 0) & (probabilities < 1)
-        if probabilities.ndim > 1 or not within.all():
-            raise ValueError(f"q must be between 0 and 1, one or several; got {q!r}.")
-        # hazard: (n, n_bins + 1)
+        probabilities = check_quantiles(q, any_order=True)  # (n_q,)
         hazard, edges = self._cumulative_hazard(X), self._objective.edges
         # S(t) = 1 - q where H(t) = -log(1 - q).
-        target_hazards = np.atleast_1d(-np.log1p(-probabilities))  # (n_q,)
-        times = [time_at_hazard(hazard, edges, one) for one in target_hazards]
-        return np.column_stack(times) if probabilities.ndim else times[0]
+        wanted = -np.log1p(-probabilities)
+        times = [time_at_hazard(hazard, edges, one) for one in wanted]
+        return np.column_stack(times) if np.ndim(q) else times[0]
 
     def predict_proba_before(self, X: Any, horizon: Any) -> np.ndarray:
         """Predict the probability of an event before the horizon.

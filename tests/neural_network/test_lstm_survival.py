@@ -273,6 +273,11 @@ def test_functions_arrays_and_quantiles_agree():
     assert_allclose(before, 1 - values[:, 7])
 
 
+def test_no_quantiles_are_refused():
+    with pytest.raises(ValueError, match=r"one or several numbers.*got \[\]"):
+        FITTED.predict_quantile(X, [])
+
+
 @pytest.mark.parametrize(
     "horizon",
     [
