@@ -237,7 +237,7 @@ def test_times_further_apart_than_numbers_can_tell_are_refused(kind):
 
 
 def test_an_event_at_the_end_of_time():
-    text = r"The last event is at 2262-04-11 23:47:16\.854775807, .* for 'never'"
+    text = r"The last event is at 2262-04-11 23:47:16\.854775807, .* means 'never'"
     with pytest.raises(ValueError, match=text):
         numbered_log(pd.DatetimeIndex([pd.Timestamp.max]))
 

@@ -149,7 +149,7 @@ def test_plain_numbers_are_statics():
 
 @pytest.mark.parametrize("head_sizes", [(), (64,), (64, 32)])
 def test_rows_without_histories_have_equal_outputs_in_any_batch(head_sizes):
-    """To the last digits of float64, in spite of weights of float32."""
+    """Outputs agree to the last digits of float64, although weights are float32."""
     rows = np.random.default_rng(0).normal(size=(1500, 40))
     y = rows[:, 0] + rows[:, 1:].mean(axis=1)
     model = LSTMRegressor(max_epochs=2, head_sizes=head_sizes, random_state=0)

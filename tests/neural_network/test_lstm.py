@@ -785,7 +785,7 @@ def test_automatic_batches_have_the_rows_of_32_customers():
     assert model.fit(X, y).batch_size_ == 320
     assert model.partial_fit(X[:7000], y[:7000]).batch_size_ == 128
     assert model.partial_fit(X[:24_000], y[:24_000]).batch_size_ == 320
-    # Each row has a sequence of its own.
+    # Each row has its own sequence.
     assert model.set_params(bidirectional=True).fit(X, y).batch_size_ == 128
     statics = np.zeros((40_000, 2))
     assert kind(max_epochs=1).fit(statics, y).batch_size_ == 128

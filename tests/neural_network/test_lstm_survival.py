@@ -145,7 +145,7 @@ def test_an_event_at_an_edge_does_not_come_before_it(bins, edges, watched):
 
 
 def test_kaplan_meier_of_another_library_agrees():
-    """It counts events up to a time, so that its value at a day is ours a day later."""
+    """It includes events at a time: its value at a day equals ours a day later."""
     nonparametric = pytest.importorskip("sksurv.nonparametric")
     rng = np.random.default_rng(1)
     event, time = rng.random(500) < 0.7, rng.integers(0, 6, 500) * 1.0
@@ -161,7 +161,7 @@ def test_kaplan_meier_of_another_library_agrees():
 
 
 def test_bins_of_an_hour_begin_at_hours():
-    """Of a day, 5 * (1 / 24) is a little more than 5 / 24."""
+    """In days, 5 * (1 / 24) is slightly more than 5 / 24."""
     hours = pd.to_timedelta(np.arange(300) % 100, unit="h")
     y = pd.DataFrame({"event": True, "time": hours})
     objective = Hazards("1h")
@@ -234,7 +234,7 @@ def test_hazard_with_a_weekly_cycle_is_recovered():
             error = np.sqrt(true * (1 - true) / n_left)
             errors.append((found[own, day].mean() - true) / error)
             by_counting.append((share - true) / error)
-    assert 0.9 < np.std(by_counting) < 1.1  # the simulator is as it says
+    assert 0.9 < np.std(by_counting) < 1.1  # the simulator matches its formula
     assert np.std(errors) < 0.8
     assert np.abs(errors).max() < 3
 

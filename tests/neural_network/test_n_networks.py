@@ -1,4 +1,4 @@
-"""Several networks in one estimator: their means, their seeds, and how they go on."""
+"""Several networks in one estimator: means, seeds and continued training."""
 
 import pickle
 

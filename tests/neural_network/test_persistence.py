@@ -40,7 +40,7 @@ class WithoutTensors(pickle.Pickler):
 
 @pytest.mark.parametrize("early_stopping", [False, True])
 def test_skorch_moves_all_tensors(early_stopping):
-    """It writes those of the net so that any device can read them, and no others."""
+    """skorch writes tensors of the net so that any device can load them, no others."""
     model = LSTMClassifier(**SMALL, early_stopping=early_stopping).fit(X, Y)
     WithoutTensors(io.BytesIO()).dump(model)
     with pytest.raises(AssertionError):

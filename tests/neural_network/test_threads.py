@@ -65,7 +65,7 @@ class Drawing:
 
 @pytest.fixture
 def global_generators():
-    """As they were, after a test that seeds them."""
+    """Restore the global generators after a test that seeds them."""
     states = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002
     yield
     torch.set_rng_state(states[0])
@@ -90,7 +90,7 @@ def test_predictions_in_threads_equal_sequential_ones():
 
 
 def test_workers_use_at_most_one_thread_per_core(monkeypatch):
-    """Of torch, which asks when it is loaded; joblib tells its workers."""
+    """torch reads the limit when it is loaded; joblib sets it in its workers."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     with parallel_config("loky", n_jobs=2):
         found = Parallel()(delayed(torch.get_num_threads)() for _ in range(2))

@@ -115,7 +115,7 @@ def test_rows_without_any_event_are_refused(boosted):
 
 
 def test_a_partition_in_which_a_field_has_no_value():
-    """Its customers are predicted as they are in the whole table."""
+    """Predictions of its customers equal those on the whole table."""
     events = EVENTS.assign(amount=EVENTS["amount"].where(EVENTS["who"] != "c3"))
     vectors = [[1.0, 2.0]] * len(events)
     events["vector"] = pd.Series(vectors).where(events["who"] != "c3", None)

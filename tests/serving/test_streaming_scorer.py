@@ -208,7 +208,7 @@ def test_single_events_and_rows_make_no_table(monkeypatch):
 
 
 def test_values_of_unusual_types():
-    """As text, objects or NumPy's own: then a table reads them, to the same end."""
+    """Text, objects and NumPy scalars are read by a table, with equal results."""
     scorer, model = new_scorer(), fitted("lstm-1")
     scorer.update(EVENTS)
     event = {
@@ -231,7 +231,7 @@ def test_values_of_unusual_types():
 
 @pytest.mark.parametrize("estimator", [LSTMClassifier, LSTMRegressor])
 def test_several_history_columns(estimator):
-    """Of customers, and of the cities that they live in."""
+    """Histories of customers, and of the cities in which they live."""
     visits = EVENTS.assign(city=np.array(["Rome", "Oslo"])[EVENTS.index % 2])
     visits = visits.drop(columns=["who", "due"])
     cities = EventLog(visits, "city", "when", observed_until=AFTER)
@@ -300,7 +300,7 @@ def test_times_and_ids_of_any_type(kind):
 
 
 def test_a_long_history():
-    """Of more events than are read in one go."""
+    """A history with more events than one call of the layers takes."""
     n = 333
     rng = np.random.default_rng(0)
     when = pd.Timestamp("2022-01-01") + pd.to_timedelta(
@@ -627,7 +627,7 @@ def test_restored_states_accept_further_events(name, tmp_path):
 
 def test_files_that_are_refused(tmp_path):
     scorer, path = new_scorer(), tmp_path / "states"
-    scorer.to_parquet(path)  # of nobody
+    scorer.to_parquet(path)  # without customers
     scorer.update(EVENTS)
     scorer.to_parquet(path)
     whole = path.read_bytes()

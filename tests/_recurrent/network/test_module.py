@@ -297,7 +297,7 @@ def test_category_dropout():
 
 
 def test_decay_fades_with_time():
-    """At the time of the events it is their mean, long afterwards it is near 0."""
+    """The pooled vector is the mean at the events, and near 0 long afterwards."""
     reader = make_reader(pooling=["decay"])
     source = HistorySource(
         np.ones((4, 3), "float32"),
@@ -320,7 +320,7 @@ def test_decay_fades_with_time():
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
 def test_gradients_are_truncated_at_bptt_steps(cell):
-    """As in a loop over equal stretches whose first state is a constant."""
+    """Gradients equal those of a loop over stretches with a constant first state."""
     torch.manual_seed(0)
     layer = CELLS[cell].layer(3, 4, batch_first=True)
     steps = torch.randn(2, 10, 3)

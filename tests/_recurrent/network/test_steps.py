@@ -97,7 +97,7 @@ def test_packed_states_can_be_stored_and_updated(
         assert_array_equal(one, other)
     found = run(steps, again, rest)
     assert_array_equal(steps.read(found, age), steps.read(expected, age))
-    # One history alone, without an axis, and two of them in another order.
+    # A single history, without an axis, and two of them in another order.
     alone = run(steps, before.take(1), [one[:, 1] for one in rest])
     pair = run(steps, before.take([2, 1]), [one[:, [2, 1]] for one in rest])
     assert_allclose(steps.read(alone, age[1]), steps.read(expected, age)[1], **EXACT)

@@ -92,7 +92,7 @@ def test_it_learns_rates_of_rows_with_different_exposures():
 
 
 def test_without_hidden_layers_it_equals_the_glm_of_scikit_learn():
-    """Whose convention is y / e with the weights e."""
+    """scikit-learn's convention is the target y / e with the weights e."""
     plain = np.column_stack([DAYS, RNG.normal(size=len(DAYS))])
     options = {**RATE, "exposure": 0, "head_sizes": ()}
     options |= {"learning_rate": 0.05, "averaged_steps": 1, "weight_decay": 0}

@@ -129,7 +129,7 @@ def test_the_zero_inflated_loss_is_the_likelihood():
     some, amounts = of_amounts(outputs, ziln)
     with np.errstate(divide="ignore"):
         likelihood = np.where(y > 0, np.log(some) + amounts.logpdf(y), np.log1p(-some))
-    # What depends on targets alone is left out: the density of y, not of its logarithm.
+    # Terms that depend only on targets are left out: this is the density of y.
     constant = np.where(
         y > 0, np.log(np.where(y > 0, y, 1) * ziln.scale * np.sqrt(2 * np.pi)), 0
     )
@@ -390,7 +390,7 @@ def test_rows_without_weight_do_not_change_the_start_bias(loss):
 @pytest.mark.parametrize("early_stopping", [False, True])
 @pytest.mark.parametrize("shape", [(60,), (60, 2)])
 def test_counts_that_are_all_0_have_a_small_mean(shape, early_stopping):
-    """As those of a column beside others: half an event in all rows to begin with."""
+    """The start bias assumes half an event in all rows."""
     model = LSTMRegressor(loss="poisson", max_epochs=2, random_state=0)
     plain = RNG.normal(size=(60, 2))
     model.set_params(early_stopping=early_stopping).fit(plain, np.zeros(shape))

@@ -130,7 +130,7 @@ class Keep(Note):
 
 
 def test_estimators_shown_to_callbacks_hold_no_data():
-    """They may send it to other processes."""
+    """Callbacks may send estimators to other processes."""
     keep = Keep()
     model = LSTMClassifier(**SMALL, callbacks=[EpochScoring("accuracy")])
     model.set_callbacks(keep).fit(X, Y)
@@ -159,7 +159,7 @@ def test_teardown_after_an_error():
 
 
 def test_scores_of_each_epoch():
-    """They are those of a model that was trained for so many epochs."""
+    """Scores equal those of a model trained for as many epochs."""
     monitor = callback.ScoringMonitor(scoring="neg_log_loss")
     model = LSTMClassifier(**SMALL).set_callbacks(monitor).fit(X, Y)
     rows = {row["task_id_path"]: row for row in monitor.get_logs().data}

@@ -63,7 +63,7 @@ def test_pretrained_weights_are_copied_and_trained(X, event_model, network):
 
 
 def test_pooled_outputs_equal_the_states_of_the_event_model(X, event_model):
-    """Of the very rows: the pooled last output is what `transform` returns."""
+    """The pooled last output of a row is the result of `transform`."""
     network = LSTMClassifier(pretrained=event_model, pooling="last", **STILL)
     model = make_history_pipeline(network).fit(X, make_y(X, [0, 1]))
     encoded = model[:-1].transform(X)

@@ -93,7 +93,7 @@ def test_a_dict_by_kind_equals_append(make):
 
 
 def test_one_kind_at_a_time():
-    """In tables without the columns of other kinds, and singly."""
+    """Kinds arrive in tables without columns of other kinds, and singly."""
     scorer, live = new_scorer(), new_scorer()
     for event in in_order():
         if event["who"] == "a" and event["event"] == "return":

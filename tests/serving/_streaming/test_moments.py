@@ -12,7 +12,7 @@ from sklearn_seqcrm.serving._streaming._arrivals import days_after
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
 def test_single_dates_equal_those_of_a_table(unit):
-    """To the last digit: a delay that is a constant in training stays one."""
+    """Bit-equal: a delay that is constant in training must stay constant."""
     when = pd.Timestamp("2024-01-01") + pd.to_timedelta(79_191 * np.arange(40), "s")
     delay = pd.to_timedelta(np.arange(40) % 3, "us") + pd.Timedelta("36h 17min")
     events = pd.DataFrame({"who": "a", "when": when.as_unit(unit)})

@@ -87,7 +87,7 @@ def test_other_parquet_readers_can_read_the_file(file):
 
 
 def test_files_of_version_0_1_0_are_read(file, read, scorer):
-    """They have no seal; a missing column is a ValueError, not a KeyError."""
+    """Such files have no seal; a missing column is a ValueError, not a KeyError."""
     table = pq.read_table(file)
     note = {**json.loads(table.schema.metadata[KEY]), "format": 1}
 
