@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from sklearn_seqcrm._ragged import NO_ROW, ranges, visible_events
+from sklearn_seqcrm._ragged import NO_ROW, ranges, segment_numbers, visible_events
 from sklearn_seqcrm._store import Column, RawLog, Timeline, saturating_subtract
 from sklearn_seqcrm.events import HistoryArray
 
@@ -108,9 +108,8 @@ class RowEvents(NamedTuple):
     @classmethod
     def of(cls, array: HistoryArray) -> Self:
         """Copy the events that each row shows."""
-        event, _ = ranges(array.rows.start, array.rows.stop)
-        row = np.repeat(np.arange(len(array)), array.lengths)
-        return cls(row, event, array.log.timeline.times[event])
+        event, offsets = ranges(array.rows.start, array.rows.stop)
+        return cls(segment_numbers(offsets), event, array.log.timeline.times[event])
 
     def take(self, index: np.ndarray) -> RowEvents:
         """Return some of the events; `index` is a mask, or ascending positions."""

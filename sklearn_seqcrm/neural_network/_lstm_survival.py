@@ -498,7 +498,7 @@ class LSTMSurvival(BaseLSTM):
         Raises
         ------
         ValueError
-            If `q` is not between 0 and 1.
+            If `q` is not strictly between 0 and 1.
         """
         probabilities = np.asarray(q, dtype="float64")
         within = (probabilities > 0) & (probabilities < 1)
@@ -506,8 +506,8 @@ class LSTMSurvival(BaseLSTM):
             raise ValueError(f"q must be between 0 and 1, one or several; got {q!r}.")
         hazard, edges = self._cumulative_hazard(X), self._objective.edges
         # S(t) = 1 - q where H(t) = -log(1 - q).
-        wanted = np.atleast_1d(-np.log1p(-probabilities))
-        times = [time_at_hazard(hazard, edges, one) for one in wanted]
+        target_hazards = np.atleast_1d(-np.log1p(-probabilities))  # (n_q,)
+        times = [time_at_hazard(hazard, edges, one) for one in target_hazards]
         return np.column_stack(times) if probabilities.ndim else times[0]
 
     def predict_proba_before(self, X: Any, horizon: Any) -> np.ndarray:
