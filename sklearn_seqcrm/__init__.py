@@ -3,10 +3,11 @@
 Import from the packages: ``sklearn_seqcrm.events`` makes the histories,
 ``feature_extraction``, ``preprocessing`` and ``neural_network`` learn from them,
 ``ensemble`` puts networks and boosted trees together,
-``targets`` and ``model_selection`` say what to predict and how to validate it.
+``targets`` computes labels, and ``model_selection`` validates models.
 
 This module imports none of them, so that ``import sklearn_seqcrm`` is light: torch
-is loaded with ``sklearn_seqcrm.neural_network``, and ``ensemble``, alone.
+is loaded only with packages that train networks, such as
+``sklearn_seqcrm.neural_network``.
 """
 
 __version__ = "0.1.0"

@@ -87,7 +87,7 @@ def as_floats(
     if found == "duration":
         column = _in_days(column)
     try:
-        # A cast would drop the imaginary parts with no more than a warning.
+        # A cast would drop the imaginary parts and only warn.
         if column.dtype.kind == "c":
             raise TypeError("complex numbers have no order")
         numbers = column.to_numpy(dtype="float64", na_value=np.nan)

@@ -62,7 +62,6 @@ __all__ = [
     "check_sample_weight",
     "clone_with_fitted",
     "is_count",
-    "of_history_transformer",
     "one_task",
     "output_wanted",
     "parse_version",
@@ -89,12 +88,12 @@ class Interval(_Interval):
     """
 
     def is_satisfied_by(self, val: Any) -> bool:
-        """Tell whether a value is a number within the interval."""
+        """Return whether a value is a number within the interval."""
         return not isinstance(val, bool) and super().is_satisfied_by(val)
 
 
 def is_count(value: Any, least: int = 1) -> bool:
-    """Tell whether a value is an integer of at least `least`; True is not."""
+    """Return whether a value is an integer of at least `least`; True is not."""
     return Interval(Integral, least, None, closed="left").is_satisfied_by(value)
 
 
@@ -158,32 +157,17 @@ def clone_with_fitted(estimator: Any, name: str) -> Any:
     return cloned
 
 
-def of_history_transformer(tags: Any) -> Any:
-    """Set the tags of a transformer of DataFrames with histories.
-
-    Parameters
-    ----------
-    tags : sklearn.utils.Tags
-        Tags of any transformer; changed in place.
-
-    Returns
-    -------
-    sklearn.utils.Tags
-        The same object.
-    """
-    tags.input_tags.two_d_array = False  # a DataFrame, with columns of histories
-    tags.input_tags.categorical = True
-    tags.input_tags.string = True
-    tags.input_tags.allow_nan = True
-    tags.transformer_tags.preserves_dtype = []
-    return tags
-
-
 class HistoryTransformerMixin(TransformerMixin):
     """A transformer of DataFrames with histories."""
 
     def __sklearn_tags__(self) -> Any:
-        return of_history_transformer(super().__sklearn_tags__())
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False  # a DataFrame, with columns of histories
+        tags.input_tags.categorical = True
+        tags.input_tags.string = True
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
 
 
 def with_inputs_of(tags: Any, estimators: Iterable[Any]) -> Any:

@@ -45,7 +45,7 @@ class StoredOutputs:
 
     def __getattr__(self, name: str) -> Any:
         """Return an attribute of the model; predictions store their output."""
-        if name.startswith("__"):  # copy and pickle ask, before there is a _model
+        if name.startswith("__"):  # copy and pickle look these up before _model exists
             raise AttributeError(name)
         is_stored = name in self.outputs
         # Asked here and not in the call: hasattr must be False if it has no such
@@ -72,7 +72,7 @@ class StoredOutputs:
         return get_tags(self._model)
 
     def without_model(self) -> StoredOutputs:
-        """Return the stored outputs with no more of the model than classes and tags."""
+        """Return the stored outputs, with only the classes and tags of the model."""
         copy = StoredOutputs(_Facts(self._model))
         copy.outputs = self.outputs
         return copy

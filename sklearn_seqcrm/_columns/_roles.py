@@ -112,7 +112,7 @@ def _of_time(tick: Any, clock: Clock) -> Callable[[Any], bool]:
 
 
 def _same_ids(values: pd.Series, customers: pd.Index) -> bool:
-    """Tell whether values are these ids as text."""
+    """Return whether values are these ids as text."""
     try:
         return bool((as_levels(values) == as_levels(customers)).all())
     except TypeError:  # values that cannot be hashed, such as lists, are no ids
@@ -120,7 +120,7 @@ def _same_ids(values: pd.Series, customers: pd.Index) -> bool:
 
 
 def _same_times(values: pd.Series, cutoffs: np.ndarray, clock: Clock) -> bool:
-    """Tell whether the clock rounds all values up, or all down, to the cutoffs."""
+    """Return whether the clock rounds all values up, or all down, to the cutoffs."""
     if values.isna().any():
         return False
     try:

@@ -59,7 +59,7 @@ class StaticType(ABC):
 
     @abstractmethod
     def includes(self, dtype: Any, objects: str | None) -> bool:
-        """Tell whether a column is of this type.
+        """Return whether a column is of this type.
 
         Parameters
         ----------
@@ -385,7 +385,7 @@ def names_but_the_first(transformer: Any, names: np.ndarray) -> np.ndarray:
 
 
 def _scaled(to_numbers: BaseEstimator) -> Pipeline:
-    """Impute by the median, mark what was missing, and standardise."""
+    """Impute by the median, mark imputed values, and standardise."""
     impute = MarkingImputer(
         strategy="median", add_indicator=True, keep_empty_features=True
     )

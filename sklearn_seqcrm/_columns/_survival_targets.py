@@ -36,7 +36,7 @@ def read_survival_targets(y: Any) -> SurvivalTargets:
     Parameters
     ----------
     y : structured array, DataFrame of two columns, or array-like of shape (n,)
-        Events and times; times alone if no row is censored.
+        Events and times; only times if no row is censored.
 
     Returns
     -------
@@ -66,18 +66,18 @@ def _read_times_alone(y: Any) -> SurvivalTargets:
     """Convert times of rows that all ended with an event."""
     if np.asarray(y).shape[1:] == (2,):
         raise ValueError(
-            "An array of two columns does not tell which of them is the event; give y "
+            "In an array of two columns, either may be the event; give y "
             "as the DataFrame of time_to_next(X, censored='keep'), or as the "
             "structured array of scikit-survival."
         )
     y = column_or_1d(y, warn=True)
     if y.dtype == bool:
         raise TypeError(
-            "y says whether there were events, and not when; give the DataFrame of "
+            "y has event indicators without times; give the DataFrame of "
             "time_to_next(X, censored='keep') with both."
         )
     time, in_days = _read_times(pd.Series(y))
-    # Labels by mistake: times of 0 and 1 alone are possible, but rare.
+    # Probably labels: times of only 0 and 1 are possible, but rare.
     if not in_days and np.array_equal(np.unique(time), [0, 1]):
         warnings.warn(
             "y has the values 0 and 1 alone, which are read as times at which the "

@@ -17,7 +17,7 @@ from sklearn_seqcrm.events import History, HistoryArray, HistoryDtype
 
 
 def holds_histories(column: pd.Series) -> bool:
-    """Tell whether a column holds histories.
+    """Return whether a column holds histories.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ class Table:
 
 
 def has_histories(X: Any) -> bool:
-    """Tell whether one of the columns of X holds histories.
+    """Return whether one of the columns of X holds histories.
 
     Parameters
     ----------
@@ -333,7 +333,7 @@ def customers_of(X: Any, history: Any = None) -> np.ndarray:
     Parameters
     ----------
     X : DataFrame with history columns, or anything of n rows
-        Rows. Without histories, each row is a customer of its own.
+        Rows. Without histories, each row counts as one customer.
     history : str or None, default=None
         Name of the column whose customers count; None for all history columns.
 
@@ -397,7 +397,7 @@ def ranked_customers(array: HistoryArray) -> np.ndarray:
     ndarray of shape (n,), int64
         Numbers from 0 on, the same for any order of the rows. Customers who are not in
         the log come after the others, in the order of the hashes of their ids. Each
-        missing history is a customer of its own, after all others.
+        missing history counts as one customer, after all others.
     """
     numbers = _customers_of_rows(array)
     alone = numbers < 0

@@ -103,7 +103,7 @@ class ViewedLog(EncodedLog):
 
     @property
     def is_on_disk(self) -> bool:
-        """Whether the events are in files, of which only what is read is in memory."""
+        """Whether the events are in files; only those in use are in memory."""
         return self._raw.is_on_disk
 
     # The base class has arrays under these names.

@@ -31,7 +31,7 @@ class EventEncoder:
     clock : Clock
         Unit of times and interarrival times.
     schema : dict of str to FieldSchema
-        Schema of each field, to tell whether another log fits.
+        Schema of each field, to check whether another log fits.
     fields : dict of str to FieldEncoder
         Fitted encoder of each field.
     layout : Layout

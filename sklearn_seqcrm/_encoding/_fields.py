@@ -1,7 +1,7 @@
 """Encoders of fields: one for each way in which a type of field is encoded.
 
 ================  ========================  ===========================================
-encoding          class                     what an event has of the field
+encoding          class                     encoded event
 ================  ========================  ===========================================
 ``"numbers"``     `NumericField`            a channel: the symlog of the scaled number
 ``"vectors"``     `VectorField`             a channel for each component, standardised
@@ -70,8 +70,8 @@ class Training(NamedTuple):
     def interarrival_times(self) -> Iterator[np.ndarray]:
         """Yield the interarrival times of the training events, some at a time.
 
-        Zeros, between events at the same time, are left out: they say how many events
-        come together, not how often a customer comes.
+        Zeros, between events at the same time, are left out: they depend on the number
+        of events of a moment, not on the frequency of moments.
         """
         for index, first in self.blocks():
             interarrival = np.diff(self.times[index], prepend=self.times[index[:1]])
@@ -194,7 +194,7 @@ class NumericScale(NamedTuple):
         )
         low, center, high = below + place % 1 * (above - below)
         # If half of the values are equal up to the rounding of their stored type, the
-        # quartiles are equal, too, and say nothing about the other half.
+        # quartiles are equal, too, and do not measure the spread of the other half.
         rounding = 4 * float(eps)
         scale = (high - low) / 1.349
         if scale <= rounding * max(abs(low), abs(high)):
@@ -371,7 +371,7 @@ def _known(column: Column, training: Training) -> Iterator[tuple[np.ndarray, int
 #   0        1         2 ...                   n_codes - 1
 #   unseen   missing   one code for each level   all rare levels, if there are any
 UNSEEN, MISSING, FIRST_LEVEL = 0, 1, 2
-_FEW_LEVELS = 256  # looking so many up is faster than finding those that occur
+_FEW_LEVELS = 256  # looking all of them up is faster than finding those that occur
 
 
 @dataclass(frozen=True, eq=False)

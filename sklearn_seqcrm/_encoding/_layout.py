@@ -49,7 +49,7 @@ def supported_cycles(
     cycles: list[tuple[str, float, int]] = []
     if _differ(times, first, lambda some: np.mod(some, day)):
         cycles.append(("hour", day, 1))
-    # If all dates are on one day of the month, they stand for months; the weekday of a
+    # If all dates are on one day of the month, they denote months; the weekday of a
     # first of the month is noise.
     if _differ(times, first, lambda some: pd.DatetimeIndex(clock.as_index(some)).day):
         cycles.append(("weekday", 7 * day, 1))
@@ -66,7 +66,7 @@ def _differ(
     first: np.ndarray,
     part: Callable[[np.ndarray], Any],
 ) -> bool:
-    """Tell whether a part of the times, such as the hour, differs between them."""
+    """Return whether a part of the times, such as the hour, differs between them."""
     one = part(first)[0]
     # `any` stops at the first block with a difference, mostly the very first.
     return any((part(some) != one).any() for some in times)
@@ -110,7 +110,7 @@ def cycle_names(calendar: Sequence[tuple[str, float, int]]) -> list[str]:
 
 
 # Python's time zones end with the year 9999, and a cutoff there, or at the last time of
-# its type, stands for "never". Older pandas has no transitions before December 1901.
+# its type, means "never". Older pandas has no transitions before December 1901.
 _FIRST, _LAST = -24837, 47482  # days to 1 January of 1902 and 2100
 
 

@@ -27,7 +27,7 @@ def concordance(
     time : ndarray of shape (n,), float64
         Time to the event or to censoring.
     risk : ndarray of shape (n,), float64
-        Predicted risk; a higher one stands for an earlier event.
+        Predicted risk; a higher one means an earlier event.
     weight : ndarray of shape (n,) or None, default=None
         Weight of each row; a pair has the product. None: 1.
 

@@ -34,7 +34,7 @@ from sklearn_seqcrm._ragged._segments import (
     visible_segments,
 )
 
-_WIDTH = 8  # numbers of an event, or of a row, in work
+_WIDTH = 8  # temporary values of an event, or of a row
 # Largest ratio of what is subtracted to what remains: 1,000 of the 4.5e15 numbers that
 # a float can tell apart are lost then.
 _MOST_SUBTRACTED = 2**10

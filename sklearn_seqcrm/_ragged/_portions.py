@@ -28,7 +28,7 @@ from sklearn_seqcrm._ragged._segments import (
 )
 
 SIZE = 16  # of a chunk: events, or chunks of the next smaller size
-_WIDTH = 8  # numbers of an event, or of a row, in work
+_WIDTH = 8  # temporary values of an event, or of a row
 
 
 class Chunks:
@@ -191,7 +191,7 @@ class Portion(NamedTuple):
     offsets: np.ndarray
 
     def in_blocks(self, width: int) -> Iterator[tuple[slice, Portion]]:
-        """Yield the rows in blocks, with `width` numbers in work for each row."""
+        """Yield the rows in blocks, with `width` temporary values for each row."""
         for some in blocks(len(self.rows), width):
             names = ("rows", "codes", "start", "stop", "cutoff")
             yield (

@@ -25,7 +25,7 @@ def is_run_start(values: np.ndarray, first: np.ndarray | None = None) -> np.ndar
     values : ndarray of shape (n,)
         Values, equal ones side by side.
     first : ndarray of int, or None, default=None
-        Starts of segments; no run goes on from one segment to the next.
+        Starts of segments; a run ends with its segment.
 
     Returns
     -------

@@ -8,8 +8,8 @@ import numpy as np
 
 from sklearn_seqcrm._ragged._segments import blocks
 
-# Numbers in work for a row of a search: arrays of a block have 128 kB each. With all of
-# 6 million rows at once, each pass reads them from memory and takes twice the time.
+# Temporary values for a row of a search: arrays of a block have 128 kB each. With all
+# of 6 million rows at once, each pass reads them from memory and takes twice the time.
 _WIDTH = 16
 
 # Order statistics: numbers that are held and sorted, and bits that a pass looks at.

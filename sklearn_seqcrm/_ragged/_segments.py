@@ -21,7 +21,7 @@ import numpy as np
 
 NO_ROW = -1  # start and stop of a missing history
 
-# Numbers in work at a time: 2**18 floats are 2 MB, which stay in the cache of a core.
+# Temporary values at a time: 2**18 floats are 2 MB, which stay in the cache of a core.
 # Each pass over a larger array reads it from memory, and malloc returns large arrays to
 # the system and fetches new pages every time: both took longer than the arithmetic.
 BLOCK = 2**18
@@ -132,7 +132,7 @@ def starts_of_nonempty(offsets: np.ndarray) -> np.ndarray:
 
 
 def is_segment_start(starts: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """Tell which events are the first of their segment.
+    """Return which events are the first of their segment.
 
     Parameters
     ----------
@@ -175,7 +175,7 @@ def blocks(n: int, width: int) -> Iterator[slice]:
     n : int
         Number of things.
     width : int
-        Numbers in work for each of them, in all arrays together.
+        Temporary values for each of them, in all arrays together.
 
     Yields
     ------
@@ -200,7 +200,7 @@ def groups(load: np.ndarray, width: int) -> Iterator[tuple[int, int]]:
     load : ndarray of shape (n,), int
         Cumulative size: that of each thing and of all before it.
     width : int
-        Numbers in work for a size of 1.
+        Temporary values for a size of 1.
 
     Yields
     ------
@@ -280,7 +280,7 @@ class Segments(NamedTuple):
         ``first:last`` of the log reaches from the first to the last event that a row of
         the customer sees; empty if all their rows are empty.
     rows : ndarray of shape (n_known,), int64
-        Rows whose customer the log knows.
+        Rows whose customer is in the log.
     of_row : ndarray of shape (n_known,), int64
         Position in `codes` of the customer of each of `rows`.
     """

@@ -417,7 +417,7 @@ def _is_decimal(text: str) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    """Tell whether a value is a number; ``np.timedelta64`` is an ``np.integer``."""
+    """Return whether a value is a number; ``np.timedelta64`` is an ``np.integer``."""
     return isinstance(value, int | float | np.number) and not isinstance(
         value, np.timedelta64
     )

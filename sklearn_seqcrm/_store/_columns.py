@@ -73,8 +73,8 @@ def check_none_missing(values: pd.Series, what: str) -> None:
         )
 
 
-# Values that `trimmed` looks at in one go: if all levels occur, they mostly do so among
-# the first values.
+# Values that `trimmed` looks at in one pass: if all levels occur, they mostly do so
+# among the first values.
 _SOME_VALUES = 2**16
 
 
@@ -120,11 +120,11 @@ class Column(NamedTuple):
         return self.type.scalar.as_numbers(self.values, times, clock)
 
     def is_empty(self) -> bool:
-        """Tell whether all values are missing, or there are none."""
+        """Return whether all values are missing, or there are none."""
         return not self.is_present().any()
 
     def is_present(self) -> np.ndarray:
-        """Tell which values are not missing, shape (n_events,)."""
+        """Return which values are not missing, shape (n_events,)."""
         return self.type.is_present(self.values)
 
     def without_values(self, n_events: int) -> Column:
@@ -196,7 +196,7 @@ class Column(NamedTuple):
 
 
 class FieldSchema(NamedTuple):
-    """What all columns of a field have in common, to tell whether another log fits.
+    """Properties that all columns of a field share, to check whether another log fits.
 
     Parameters
     ----------
@@ -344,7 +344,7 @@ def _of_one_type(columns: Mapping[str, Column], field: str) -> dict[str, Column]
                 f"Field {field!r} has the types {types}; give it one type, or "
                 "different names, before building the logs."
             )
-        # A column of nothing but None has no type of its own, and takes that of others.
+        # A column of only None has no type, and takes that of others.
         like = alike[next(iter(types or alike))]
         for name, column in alike.items():
             if column.type != like.type:

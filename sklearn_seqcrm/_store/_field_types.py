@@ -1,8 +1,9 @@
-"""Types of fields: what the values of a field are, and what can be made of them.
+"""Types of fields: their values, dtypes and possible conversions.
 
 To add a type, write a class here and list an object of it in `FIELD_TYPES`. All other
-code asks the type: a class without one of the methods cannot be instantiated, and a
-consumer that has nothing for a type raises a TypeError. Nothing is a number by default.
+code calls methods of the type: a class without one of the methods cannot be
+instantiated, and a consumer that has nothing for a type raises a TypeError. Nothing is
+a number by default.
 
 =============  ================  =========  ===========================
 type           values            encoding   numbers
@@ -47,7 +48,7 @@ class FieldType(ABC):
     missing : object
         Value that marks a missing one; of vectors, in every component.
     encoding : {"levels", "numbers", "vectors"}
-        How networks get the values; ``"numbers"`` is for a `ScalarType` alone.
+        How networks get the values; ``"numbers"`` is only for a `ScalarType`.
     summary : {"levels", "quartiles", "range"}
         What a notebook shows of the values.
     resampling : tuple of str
@@ -75,11 +76,11 @@ class FieldType(ABC):
 
     @abstractmethod
     def holds(self, values: np.ndarray, levels: pd.Index | None) -> bool:
-        """Tell whether values are of this type; exactly one type says so."""
+        """Return whether values are of this type; True for exactly one type."""
 
     @abstractmethod
     def is_present(self, values: np.ndarray) -> np.ndarray:
-        """Tell which values are not missing, shape (n_events,), bool."""
+        """Return which values are not missing, shape (n_events,), bool."""
 
     @abstractmethod
     def to_pandas(self, values: np.ndarray, levels: pd.Index | None) -> Any:
@@ -116,7 +117,7 @@ class FieldType(ABC):
         raise TypeError(f"Fields of the type {self} are not numbers.")
 
     def pick(self, options: Mapping[str, Any], by: str = "encoding") -> Any:
-        """Return what a consumer has for this type.
+        """Return the option of a consumer for this type.
 
         Parameters
         ----------
@@ -284,7 +285,7 @@ class ScalarType(FieldType):
 
     @abstractmethod
     def are_days(self, values: np.ndarray) -> bool:
-        """Tell whether all values are whole days, so that drawn ones must be, too."""
+        """Return whether all values are whole days, so that drawn ones must be, too."""
 
     def to_pandas(self, values: np.ndarray, levels: pd.Index | None) -> Any:
         return values

@@ -17,7 +17,7 @@ its 64 digits. Other readers see the seal as ordinary text of the format::
                length of the footer, 4 bytes
                PAR1
 
-A *note* is what the table alone does not say, as a JSON object. It has the number of
+A *note* is a JSON object with properties that the table lacks. It has the number of
 its format: 1 was written by version 0.1.0, without seals; from `SEALED_FORMAT` on, a
 file without a seal is damaged.
 """

@@ -203,7 +203,7 @@ def find_ids(ids: pd.Index, known: pd.Index) -> np.ndarray:
 
 
 def hashed_ids(ids: pd.Index) -> np.ndarray:
-    """Return negative numbers that identify customers that a log does not know.
+    """Return negative numbers that identify customers who are not in a log.
 
     Parameters
     ----------
@@ -297,7 +297,7 @@ def _from_objects(ids: pd.Index, what: str) -> pd.Index:
 
 
 def _is_number(one: type) -> bool:
-    """Tell whether a type is one of real numbers."""
+    """Return whether a type is one of real numbers."""
     return issubclass(one, Real | Decimal) and one is not bool
 
 

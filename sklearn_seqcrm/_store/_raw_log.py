@@ -89,7 +89,7 @@ def events_of_kinds(column: Column, kinds: Any, name: str) -> np.ndarray:
 
 
 def is_of_kinds(column: Column, kinds: Any) -> np.ndarray:
-    """Tell which events are of some kinds, shape (n_events,)."""
+    """Return which events are of some kinds, shape (n_events,)."""
     assert column.categories is not None
     wanted = as_list(kinds, "kinds")
     # Compare the few levels, not the many events.

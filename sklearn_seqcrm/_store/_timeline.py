@@ -86,13 +86,13 @@ class ObservationWindow(NamedTuple):
             # There is no later tick at which observation could end.
             raise ValueError(
                 f"The last event is at {clock.as_scalar(last)}, the last moment that "
-                "the numbers of a log can hold, which usually stands for 'never'; "
+                "the numbers of a log can hold, which usually means 'never'; "
                 "leave such events out."
             )
         if given is not None:
             if np.ndim(given) or pd.isna(given):
                 raise ValueError(
-                    f"observed_until must be one time; got {given!r}. None stands for "
+                    f"observed_until must be one time; got {given!r}. None means "
                     "the last event."
                 )
             until = clock.read(given, "observed_until", up=False)[0]

@@ -80,7 +80,7 @@ class ConformalClassifier(ClassifierMixin, BaseConformal):
     With ``p_k(x)`` the predicted probability of class ``k``, the conformity score of a
     class is ``1 - p_k(x)`` for ``"lac"`` [1]_, and for ``"aps"`` the sum of the
     probabilities of all classes that are more probable than ``k`` [2]_ (without the
-    randomization of the paper: the set of a row depends on that row alone; equally
+    randomization of the paper: the set of a row depends only on that row; equally
     probable classes follow the order of `classes_`). The threshold ``t`` is the
     smallest score of a true class in the calibration rows such that ``sum_c share_c(t)
     >= level * (n_customers + 1)``, where ``share_c`` is the share of the rows of

@@ -165,8 +165,8 @@ class ConformalRegressor(RegressorMixin, BaseConformal):
         -------
         ndarray of shape (n, 2)
             Lower and upper ends, in the unit of `y`; an empty interval of ``"cqr"`` is
-            its midpoint twice. They may lie beyond what is possible, such as below 0;
-            clipping them there does not change the coverage.
+            its midpoint twice. They may lie outside the possible range, such as below
+            0; clipping them there does not change the coverage.
         """
         check_is_fitted(self)
         lower, upper = self._bounds(X)

@@ -30,7 +30,7 @@ FRESH_AFTER_AN_HOUR = 0.75
 
 DESCR = """\
 Simulated newsletters of a year, sent at hours drawn at random, and when they were
-opened. Each customer looks at the inbox about hours of its own, which are others at
+opened. Each customer looks at the inbox around personal hours, which differ at
 weekends and drift. The true probability to open is known for each hour of the week
 after. See the docstring of sklearn_seqcrm.datasets.make_newsletter_opens.
 """
@@ -55,7 +55,7 @@ def make_newsletter_opens(
     """Simulate newsletters whose true open probability is known for each hour.
 
     The task is send time optimisation: choose the hour at which to write to each
-    customer. Customers look at their inbox around hours of their own, which differ at
+    customer. Customers look at their inbox around personal hours, which differ at
     weekends and drift, and the probability to open a newsletter falls with the time it
     has been in the inbox. Hours in the log are drawn at random: from a shop that always
     writes at the same hour, the effect of another hour could not be learned.

@@ -61,7 +61,7 @@ def boosting_part(boosting: Any, classify: bool) -> Any:
 
 
 def _reads_raw(part: Any) -> bool:
-    """Tell whether a part is a pipeline, or a search or calibration around one."""
+    """Return whether a part is a pipeline, or a search or calibration around one."""
     # GridSearchCV, CalibratedClassifierCV and others wrap an `estimator`.
     while not isinstance(part, Pipeline) and hasattr(part, "estimator"):
         part = part.estimator
@@ -101,7 +101,7 @@ class _Rows(NamedTuple):
 class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
     """Fit a network and boosted trees on the same rows, and blend their predictions.
 
-    A subclass defines how targets become numbers, what a part predicts, and the `Blend`
+    A subclass defines the conversion of targets, the output of a part, and the `Blend`
     of two predictions::
 
         split by customers         rows to fit on              rows held out
@@ -158,7 +158,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         """Return the blend of two predictions."""
 
     def _can_fit(self, target: np.ndarray) -> bool:
-        """Tell whether the parts can be fitted on rows with these targets."""
+        """Return whether the parts can be fitted on rows with these targets."""
         return True
 
     # fit and predict ---------------------------------------------------------------
@@ -300,7 +300,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         target, share = rows.target[aside], rows.weight[aside]
         weight = learn_weight(blend, target, rows.customers[aside], share)
         self.n_customers_ = len(np.unique(rows.customers[aside]))
-        # A weight of 1 is the network alone, of 0 the boosted trees alone.
+        # A weight of 1 is only the network, a weight of 0 only the boosted trees.
         self.losses_ = {
             name: float(np.average(blend.losses(target, one), weights=share))
             for name, one in (("lstm", 1.0), ("boosting", 0.0), ("hybrid", weight))

@@ -78,7 +78,7 @@ def common_quantile(parts: Mapping[str, Any]) -> float | None:
             "as LSTMRegressor(loss='quantile', quantile=0.9) and "
             "HistGradientBoostingRegressor(loss='quantile', quantile=0.9)."
         )
-    # A part whose loss is unknown is taken to predict what the other does.
+    # A part with an unknown loss is assumed to predict the same quantity as the other.
     quantiles = [one for one in known if isinstance(one, float)]
     return quantiles[0] if quantiles else None
 

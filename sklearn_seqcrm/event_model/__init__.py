@@ -1,4 +1,4 @@
-"""A generative model of events: what customers do next, and simulated futures."""
+"""A generative model of events: the next event, and simulated futures."""
 
 from sklearn_seqcrm.event_model._lstm_event_model import LSTMEventModel
 

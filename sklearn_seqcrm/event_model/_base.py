@@ -12,19 +12,18 @@ from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._columns import ColumnRoles, Table, row_customers
 from sklearn_seqcrm._encoding import EventEncoder
-from sklearn_seqcrm._recurrent.data import RowData, set_customers_aside
+from sklearn_seqcrm._recurrent.data import RowData
 from sklearn_seqcrm._recurrent.network import isolated_torch_settings
 from sklearn_seqcrm._recurrent.training import CONSTRAINTS as OF_NETWORKS
 from sklearn_seqcrm._recurrent.training import (
     EpochSteps,
     Seeds,
     draw_seeds,
-    network_parameters,
+    hold_out_customers,
+    keep_network_parameters,
     optimizer_parameters,
     refuse_absent_device,
     refuse_absent_precision,
-    refuse_changes,
-    refuse_other_device,
     train,
 )
 from sklearn_seqcrm._sklearn_compat import (
@@ -68,12 +67,12 @@ CONSTRAINTS: dict[str, list[Any]] = {
 
 
 class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimator):
-    """Learn from raw rows, and encode others with what was learned.
+    """Base of event models: learn from raw rows, and encode new rows.
 
     Attributes
     ----------
     nets_ : list of EventNet
-        The trained net, alone.
+        The trained net, as its only element.
     """
 
     nets_: list[EventNet]
@@ -82,16 +81,6 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
 
     _doc_link_module = "sklearn_seqcrm"
     _doc_link_template = DOC_LINK
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Refuse a model of version 0.1.0, which lacks parts that newer code needs."""
-        if "nets_" in state and "_network_parameters" not in state:
-            raise ValueError(
-                f"This {type(self).__name__} was pickled by version 0.1.0 of "
-                "sklearn_seqcrm, and cannot be used by this version. Load it with "
-                "version 0.1.0, or fit it again."
-            )
-        super().__setstate__(state)
 
     @property
     def net_(self) -> EventNet:
@@ -134,15 +123,15 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         data, customers = self._start(X, is_continuation)
         task = FitTask(self, X, y, n_steps=self.max_epochs)
         seeds, net = self._net_to_train(data, is_continuation)
-        batch_size = self._batch_size_of(data)
-        data, valid = set_customers_aside(
-            data, customers, self.early_stopping, self.validation_fraction, seeds.split
-        )
+        data, valid = hold_out_customers(self, net, data, customers, seeds.split)
+        self.nets_ = [net]
         if valid is not None:
-            # Scoring callbacks of skorch see rows in the order of their predictions.
-            order = EventNet.rows_of_batches(valid, batch_size, share=False)
-            valid = valid.take(order)
-        self._train(net, seeds, batch_size, self.max_epochs, data, valid, task)
+            # Validation scores are those of the weights, not of an older shrinkage.
+            reset_state_shrinkage(net)
+        epochs = EpochSteps(task, self.nets_)
+        train(self, net, seeds, self.max_epochs, data, valid, epochs)
+        if valid is not None:
+            calibrate_state_shrinkage(net, valid)
         task.end()
         return self
 
@@ -150,7 +139,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         """Train one more epoch on rows.
 
         No customers are set aside, and the shrinkage of the state stays as it is. The
-        first call fixes what is learned before the training of the network: levels,
+        first call fixes the estimates that precede the training of the network: levels,
         repeats, scales, weekdays and the resolution of times. Its rows should be like
         those to come.
 
@@ -176,7 +165,8 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         is_continuation = hasattr(self, "nets_")
         data, _ = self._start(X, is_continuation)
         seeds, net = self._net_to_train(data, is_continuation)
-        self._train(net, seeds, self._batch_size_of(data), 1, data, None, None)
+        self.nets_ = [net]
+        train(self, net, seeds, 1, data, None, None)
         return self
 
     def _read(self, X: Any) -> RowData:
@@ -190,20 +180,16 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         """Return encoded training rows and their customers.
 
         Each event is in one of the rows, whatever the number of rows of `X` that see
-        it. Unless training continues, what is learned before training is learned.
+        it. Unless training continues, the estimates that precede it are made here.
         """
         self._validate_params()
         refuse_absent_device(self.device)
         refuse_absent_precision(self.precision, self.device)
         table = Table.of(X)
+        keep_network_parameters(self, is_continuation)
         if is_continuation:
-            refuse_changes(self._network_parameters, network_parameters(self))
             roles = self._learned.roles
         else:
-            if hasattr(self, "nets_"):
-                # If this fit fails, no old net stays beside new column names.
-                del self.nets_
-            self._network_parameters = network_parameters(self)
             roles = ColumnRoles.of(table)
             roles.set_names(table.frame, self)
         table = select_raw(roles, table, self)
@@ -237,11 +223,15 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
     def _net_to_train(
         self, data: RowData, is_continuation: bool
     ) -> tuple[Seeds, EventNet]:
-        """Return seeds, and the net so far or a new one for rows like these."""
+        """Return seeds, and the net so far or a new one, with the size of batches."""
         n_before = len(self.net_.history) if is_continuation else 0
         seeds = draw_seeds(self.random_state, [n_before])[0]
-        if is_continuation:
-            return seeds, self.net_
+        net = self.net_ if is_continuation else self._build(data, seeds)
+        self.batch_size_ = net.batch_size = self._batch_size_of(data)
+        return seeds, net
+
+    def _build(self, data: RowData, seeds: Seeds) -> EventNet:
+        """Create a net for rows like these, with initial weights."""
         net = EventNet(
             EventNetwork,
             criterion=torch.nn.Identity,
@@ -262,33 +252,4 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         )
         with isolated_torch_settings(self.device):
             net.initialize()
-        return seeds, net
-
-    def _train(
-        self,
-        net: EventNet,
-        seeds: Seeds,
-        batch_size: int,
-        max_epochs: int,
-        data: RowData,
-        valid: RowData | None,
-        task: FitTask | None,
-    ) -> None:
-        """Train the net with the parameters that may change from call to call."""
-        refuse_other_device(self.device, net.device)
-        self.nets_ = [net]
-        self.batch_size_ = net.batch_size = batch_size
-        if valid is not None:
-            # Validation scores are those of the weights, not of an older shrinkage.
-            reset_state_shrinkage(net)
-        epochs = None if task is None else EpochSteps(task, self.nets_)
-        train(self, net, seeds, max_epochs, data, valid, epochs)
-        self.n_iter_ = len(net.history)
-        if not all(p.isfinite().all() for p in net.module_.parameters()):
-            del self.nets_
-            raise ValueError(
-                f"Training diverged in {self.n_iter_} epochs: weights of the network "
-                "are not finite. Lower learning_rate, and fit from the start."
-            )
-        if valid is not None:
-            calibrate_state_shrinkage(net, valid)
+        return net

@@ -291,7 +291,7 @@ class ObservedLevels(NamedTuple):
     ) -> ObservedLevels:
         """Count the levels of rows.
 
-        `is_tie`, of shape (n_events,), tells whether an event is at the moment of the
+        `is_tie`, of shape (n_events,), is True for an event at the moment of the
         previous one; `code` is the column of the field among the codes; `lift` gives
         the device of the counts.
         """
@@ -525,13 +525,13 @@ class CopyState:
         )
         counts = (weights[path, 1:] * decay(lag)).sum(dim=1) * self._lift(code)
         flat.index_add_(0, path * n_codes + code, counts)
-        # Levels of this moment count as source 0 alone.
+        # Levels of this moment count only for source 0.
         flat[of_now] = before
         flat.index_add_(0, of_now, weights[now, 0])
         return found
 
     def _n_drawn(self) -> int:
-        """Return the most simulated events of a path that goes on."""
+        """Return the largest number of simulated events among unfinished paths."""
         return int((self.drawn_at > 0).sum(dim=1).max()) if len(self.drawn_at) else 0
 
     def _lift(self, codes: torch.Tensor) -> torch.Tensor:

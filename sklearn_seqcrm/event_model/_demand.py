@@ -203,8 +203,8 @@ class PathTotals:
         """Add amounts to cells of paths, all of shape (n,)."""
         self._waiting.append((path, cell, amount))
         self._n_waiting += len(path)
-        # Adding copies all totals: it waits for as many events, so that the copies
-        # cost no more than the events.
+        # Adding copies all totals. It is delayed until as many amounts wait as there
+        # are totals, so that the copies take no longer than the amounts.
         if self._n_waiting > max(_FEWEST_WAITING, self._totals.nnz):
             self._add_waiting()
 

@@ -27,7 +27,7 @@ _FACTORS = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 class PathDraws:
     """One random number generator per path.
 
-    A path advances its own generator alone, and only when it draws. So the numbers of
+    A path advances only its own generator, and only when it draws. So the numbers of
     a path follow from its key, whatever paths are simulated beside it::
 
         customer, cutoff, events --hash--> row --seed--> key --path number--> state
@@ -78,11 +78,6 @@ class PathDraws:
             Rows to stratify by, as in the class.
         """
         return cls(_mix_bits(keys + _mix_bits(path.astype("uint64") + _STEP)), row=row)
-
-    @classmethod
-    def of_seed(cls, seed: int, n: int) -> Self:
-        """Return n generators that follow from a seed."""
-        return cls.of_paths(np.full(n, seed, "uint64"), np.arange(n))
 
     def __len__(self) -> int:
         """Return the number of paths."""
@@ -158,7 +153,7 @@ def path_keys(rows: np.ndarray, seed: int, count: bool) -> np.ndarray:
     Returns
     -------
     ndarray of shape (n,), uint64
-        Keys, which depend on the row, the seed and equal rows alone.
+        Keys, which depend only on the row, the seed and equal rows.
     """
     keys = _mix_bits(rows + _mix_bits(np.full(1, seed, "uint64") + _STEP))
     if not count:
@@ -230,7 +225,7 @@ _LOG_ROOT_TWO_PI = 0.5 * math.log(2 * math.pi)
 # Beyond this many standard deviations a float64 has few digits left of a tail.
 _LAST_TAIL = 30.0
 # Output layers start with small weights: training begins near the distribution of all
-# events together, and learns from there how events differ.
+# events together, and then learns how events differ.
 _START_WEIGHT = 0.1
 NO_ATOM = -1
 
@@ -292,7 +287,7 @@ class AtomMixture(NamedTuple):
         return torch.logsumexp(self.log_weights + inside, dim=1)
 
     def log_survival(self, lower: torch.Tensor) -> torch.Tensor:
-        """Return the log probability that components give beyond `lower`, (n,)."""
+        """Return the log probability of components above `lower`, (n,)."""
         return torch.logsumexp(self._log_tails(lower), dim=1)
 
     def draw(
@@ -450,7 +445,7 @@ def log_normal_cell(
 def truncated_normal(
     lower: torch.Tensor, mean: torch.Tensor, std: torch.Tensor, uniform: torch.Tensor
 ) -> torch.Tensor:
-    """Return quantiles of normals beyond `lower`, all of shape (n,), float64."""
+    """Return quantiles of normals truncated at `lower`, all of shape (n,), float64."""
     least = ((lower - mean) / std).clamp(max=_LAST_TAIL)
     # Never 0, whose quantile would be infinite.
     tail = torch.special.ndtr(-least) * (1 - uniform)

@@ -1,4 +1,4 @@
-"""What every type of field must have: what is learned of it, and its distribution.
+"""Base classes of the types of fields: learned parameters and their distribution.
 
 A new type is one file with a `LearnedField` and a `FieldDensity`, and a line in
 `_learned.LEARNED_FIELDS`. A type that lacks a method cannot be made.
@@ -41,7 +41,7 @@ class TrainingEvents(NamedTuple):
 
 
 class FieldBlocks(NamedTuple):
-    """Where a field stands in the encoded events.
+    """Channels and codes of a field in the encoded events.
 
     Parameters
     ----------
@@ -66,9 +66,9 @@ class FieldDensity(nn.Module, ABC):
     size : int
         Length of a context.
     field : LearnedField
-        What was learned of the field.
+        Learned parameters of the field.
     blocks : FieldBlocks
-        Where the field stands in the encoded events.
+        Channels and codes of the field in the encoded events.
     copies : bool
         Whether values may be copied from the history, if the type of field can.
     generator : torch.Generator
@@ -81,8 +81,8 @@ class FieldDensity(nn.Module, ABC):
     shrinkage : Tensor or None
         Factors of the context outside of training; None: it is never shrunk.
     embed : Module
-        Turns what `own_input` returns into what the value adds to the context of later
-        fields, shape (n, size).
+        Converts the result of `own_input` to the contribution of the value to the
+        context of later fields, shape (n, size).
     """
 
     copies: CopyMechanism | None
@@ -91,7 +91,7 @@ class FieldDensity(nn.Module, ABC):
 
     @abstractmethod
     def own_input(self, values: Any, codes: Any) -> Any:
-        """Return what the network takes in of this field, from channels and codes."""
+        """Return the inputs of the network for this field, from channels and codes."""
 
     @abstractmethod
     def own_target(self, values: Any, codes: Any) -> Any:
@@ -149,7 +149,7 @@ class FieldDensity(nn.Module, ABC):
 class LearnedField(ABC):
     """What was learned of a field from the training events."""
 
-    # Channels that the likelihood needs beside what the network takes in.
+    # Channels that the likelihood needs in addition to the inputs of the network.
     n_targets: ClassVar[int]
     density: ClassVar[type[FieldDensity]]
 

@@ -184,9 +184,9 @@ def _cross_validated_gain(counts: np.ndarray) -> float:
 # The grid ----------------------------------------------------------------------------
 
 # Without a common step of all interarrival times, cells have this share of a typical
-# one, as if closer times could not be told apart.
+# one; closer times count as ties.
 _FINE = 1e-6
-TIE = -1.0  # stands for the width of a cell where two events have the same time
+TIE = -1.0  # marks a tie in arrays of cell widths: two events at the same time
 
 
 class InterarrivalGrid(NamedTuple):
@@ -287,7 +287,7 @@ class InterarrivalGrid(NamedTuple):
     def steps(self, ticks: np.ndarray) -> np.ndarray:
         """Return the step that interarrival times end in, whole numbers, shape (n,).
 
-        It is 0 for a tie, and for times too short to be told from one.
+        It is 0 for a tie, and for times shorter than the resolution of the grid.
         """
         return np.ceil(ticks / self.step - 1e-6)
 
@@ -359,7 +359,7 @@ class InterarrivalGrid(NamedTuple):
         Returns
         -------
         ndarray of shape (n,), float64
-            The fewest steps that take so much operational time, at least one.
+            The fewest steps that cover the operational time, at least one.
         """
         # No more operational time than this passes in `most` ticks.
         time = self.operational_time
@@ -406,7 +406,7 @@ def _common_step(interarrival: np.ndarray) -> float | None:
 class TimeDensity(MixtureDensity):
     """Distribution of the time to the next event, given the state after the last one.
 
-    A tie has a probability ``p0`` of its own; other interarrival times are a mixture of
+    A tie has the probability ``p0``; other interarrival times are a mixture of
     log-normals, so that with ``x = log(operational time / unit)``::
 
         P(tie)                = p0

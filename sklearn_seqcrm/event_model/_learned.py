@@ -224,7 +224,7 @@ class LearnedEvents:
         )
 
     def blocks_of(self, field: str) -> FieldBlocks:
-        """Return where a field stands in encoded events."""
+        """Return the channels and codes of a field in encoded events."""
         layout, targets = self.encoder.layout, self.blocks.targets[field]
         if field in layout.codes:
             return FieldBlocks(layout.codes.index(field), [], targets)
@@ -380,7 +380,7 @@ def _learn_fields(
     events: TrainingEvents,
     n_components: int,
 ) -> dict[str, LearnedField]:
-    """Return what was learned of each field, the kind of an event first.
+    """Return the learned parameters of each field, the kind of an event first.
 
     `index`, of shape (n,), are the positions of the events in the raw log.
     """

@@ -84,7 +84,7 @@ def cumulative_hazards(
     found = np.zeros((len(data), len(ticks)))
     with isolated_torch_settings(net.device), torch.no_grad():
         for rows, part in net.parts(data):
-            output = module.output_of(module.final_states(part))
+            output = module.final_states(part).output
             states = output + module.static_effect(part.static)
             _, log_censoring_time = split_static(part.static)
             known = module.time.log_survival(states, log_censoring_time)
@@ -114,12 +114,12 @@ def reset_state_shrinkage(net: EventNet) -> None:
 def calibrate_state_shrinkage(net: EventNet, valid: RowData) -> None:
     """Choose how far the context of categorical outputs is shrunk.
 
-    Events at a new moment are few where most events are in baskets, and they tell less
-    about the next ones than events of the same basket do. There the network overfits
-    while the rest still improves. So the context of softmax and gates is multiplied by
-    factors, separate for new moments and for later events of a moment, which maximise
-    the likelihood of customers outside of training (shrinkage: Copas, "Regression,
-    Prediction and Shrinkage", JRSS B 45(3), 1983).
+    Events at a new moment are few where most events are in baskets, and they are less
+    informative about later ones than events of the same basket are. There the network
+    overfits while the rest still improves. So the context of softmax and gates is
+    multiplied by factors, separate for new moments and for later events of a moment,
+    which maximise the likelihood of customers outside of training (shrinkage: Copas,
+    "Regression, Prediction and Shrinkage", JRSS B 45(3), 1983).
 
     Parameters
     ----------

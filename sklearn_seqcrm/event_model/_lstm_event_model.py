@@ -1,4 +1,4 @@
-"""The public estimator: a model of what customers do next, and simulations of it."""
+"""The public estimator: a generative model of events, and simulations of it."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
         field.
     copies : bool, default=True
         Whether categorical fields have a copy mechanism: the next level may also be
-        copied from the customer's history, for products that are bought again and
-        again, or be drawn by its popularity with all customers.
+        copied from the customer's history, for products with repeat purchases, or be
+        drawn by its popularity with all customers.
     min_frequency : int, float or None, default=None
         Levels of a categorical field with fewer training events than this, or a smaller
         share of them if it is a float, share one code. Where this code is drawn, a
-        level is drawn by their shares. Each kind of event of a merged log keeps a code
-        of its own, however rare it is, because kinds have different fields.
+        level is drawn by their shares. Each kind of event of a merged log keeps its own
+        code, however rare it is, because kinds have different fields.
     max_categories : int or None, default=1000
         At most this many levels of a field, the most frequent, have a code of their
         own, apart from kinds of events. None: no limit.
@@ -103,8 +103,8 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
         global generator is seeded.
     warm_start : bool, default=False
         Whether `fit` continues from the network of the last fit, for `max_epochs` more
-        epochs. What is learned before the training of the network, such as the levels
-        of fields, stays as it was. Parameters of the network, its weight decay and
+        epochs. Estimates that precede the training of the network, such as the
+        levels of fields, do not change. Parameters of the network, its weight decay and
         device must not change.
     verbose : int, default=0
         1 prints a line for each epoch.
@@ -179,8 +179,9 @@ class LSTMEventModel(BaseEventModel, NextValuesMixin):
     **Limits.** Simulated numbers lie within their range in training, and a path with
     more than twice the events that any customer had in so long a time ends with a
     warning. No input grows with time, so that simulations can be longer than training
-    histories; but what training never saw, such as a season or the end of a contract,
-    is not simulated.
+    histories; but
+    effects absent from training, such as a season or the end of a contract, are not
+    simulated.
 
     References
     ----------

@@ -100,11 +100,6 @@ class EventStates(NamedTuple):
     last: torch.Tensor
 
 
-# Tensors of the state of a reader, each of shape (n, H): for each layer the output, and
-# for an LSTM the cell after it.
-FlatState = list[torch.Tensor]
-
-
 class EventNetwork(nn.Module):
     """A reader, and the distribution of the next event after each event.
 
@@ -126,7 +121,7 @@ class EventNetwork(nn.Module):
     dropout : float
         Share of the state, and of outputs between layers, that training drops.
     **reader_options
-        Other parameters of `HistoryReader`, which reads forwards alone.
+        Other parameters of `HistoryReader`, which runs only forwards.
     """
 
     def __init__(
@@ -308,16 +303,7 @@ class EventNetwork(nn.Module):
 
     # Recurrent states -------------------------------------------------------------
 
-    def initial_state(self, n: int) -> FlatState:
-        """Return the recurrent state before any event, which is 0."""
-        # Callers write to these tensors in place; those of the reader are one.
-        return [one.clone() for one in _pack(self.reader.start(n))]
-
-    def output_of(self, state: FlatState) -> torch.Tensor:
-        """Return the output of the reader in a state, shape (n, H)."""
-        return state[-(len(state) // len(self.reader.layers))]
-
-    def final_states(self, part: BatchPart) -> FlatState:
+    def final_states(self, part: BatchPart) -> RecurrentState:
         """Return the recurrent state after the last event of each row, 0 without any.
 
         A padded layer returns the state after the padding. So sequences are read in
@@ -329,7 +315,7 @@ class EventNetwork(nn.Module):
         steps = reader.embed(history.values[:, :, self.blocks.network], history.codes)
         order = lengths.argsort(descending=True)
         sorted_lengths = lengths[order]
-        final = self.initial_state(len(lengths))
+        final = reader.start(len(lengths))
         state: RecurrentState | None = None
         at = 0
         for end in lengths.unique().tolist():
@@ -337,18 +323,17 @@ class EventNetwork(nn.Module):
                 continue
             n = int((sorted_lengths >= end).sum())
             if state is not None:
-                state = self._unpack([numbers[:n] for numbers in _pack(state)])
+                state = state.take(slice(n))
             _, state = reader.read(steps[order[:n], at:end], sorted_lengths[:n], state)
             ended = sorted_lengths[:n] == end
-            for whole, numbers in zip(final, _pack(state), strict=True):
-                whole[order[:n][ended]] = numbers[ended]
+            final.put(order[:n][ended], state.take(ended))
             at = end
         return final
 
     def step(
-        self, values: torch.Tensor, codes: torch.Tensor, state: FlatState
-    ) -> tuple[torch.Tensor, FlatState]:
-        """Read one more event of each sequence.
+        self, values: torch.Tensor, codes: torch.Tensor, state: RecurrentState
+    ) -> RecurrentState:
+        """Return the state after one more event of each sequence.
 
         Parameters
         ----------
@@ -356,30 +341,13 @@ class EventNetwork(nn.Module):
             Channels of the events in the block `network`.
         codes : Tensor of shape (n, C)
             Their codes.
-        state : list of Tensor of shape (n, H)
+        state : RecurrentState of n
             State before them.
-
-        Returns
-        -------
-        output : Tensor of shape (n, H)
-            Output of the reader.
-        state : list of Tensor of shape (n, H)
-            State after the events.
         """
         steps = self.reader.embed(values[:, None], codes[:, None])  # (n, 1, E)
         ones = torch.ones(len(steps), dtype=torch.int64, device=steps.device)
-        outputs, after = self.reader.read(steps, ones, self._unpack(state))
-        return outputs[:, 0], _pack(after)
-
-    def _unpack(self, tensors: FlatState) -> RecurrentState:
-        """Return a state in the form of the reader: tensors by layer."""
-        each = [iter(tensors)] * self.reader.cell.n_states
-        return RecurrentState(tuple(zip(*each, strict=True)))
-
-
-def _pack(state: RecurrentState) -> FlatState:
-    """Return the tensors of a state as one list."""
-    return [numbers.float() for layer in state.cells for numbers in layer]
+        _, after = self.reader.read(steps, ones, state)
+        return after.map(torch.Tensor.float)  # layers in bfloat16 return such states
 
 
 # The skorch net ----------------------------------------------------------------------

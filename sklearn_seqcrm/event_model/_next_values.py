@@ -73,7 +73,7 @@ class NextValuesMixin(SimulationMixin):
             A duration: the probability that an event with the value comes within it
             after the cutoff, among simulated futures.
         basket : bool, default=False
-            Whether to ask for all events at the time of the next one: the probability
+            Whether to predict all events at the time of the next one: the probability
             that one of them has the value.
         exclude_seen : bool, default=False
             Leave out values in the history of the row.
@@ -120,8 +120,8 @@ class NextValuesMixin(SimulationMixin):
         )
         if basket and within is not None:
             raise ValueError(
-                f"basket=True asks about the next basket and within={within!r} about a "
-                "time; leave one of them out."
+                f"basket=True is for the next basket, within={within!r} for a "
+                "period; give only one of them."
             )
         check_is_fitted(self, "nets_")
         data, array = self._learned.read(X, self)
@@ -183,16 +183,16 @@ class BasketSimulator(Simulator):
         density = self.module.fields[key]
         absence = _Absence((len(data), density.n_codes), n_draws, self.device)
         paths, interarrival = self._at_next(data, keys, n_draws)
-        # Common random numbers: a basket goes on while its survival probability, which
-        # every event lowers, exceeds one stratified number per draw. Lengths vary less
-        # than if each event drew anew.
+        # Common random numbers: a basket continues while its survival probability,
+        # which every event lowers, exceeds one stratified number per draw. Lengths vary
+        # less than with a new draw for each event.
         log_survival = torch.zeros(
             len(interarrival), dtype=torch.float64, device=self.device
         )
         log_least = paths.draws.uniform(log_survival).log()
         # For fields that some kinds lack, each event is drawn twice: first with a kind
         # that has the field, weighted by the probability of these kinds, for the
-        # probabilities; then with any kind, to go on.
+        # probabilities; then with any kind, to continue.
         all_have_it = self.learned.applies is None or key == "0"
         for _ in range(self.learned.most_events.bound(self.learned.grid.step)):
             row = self._moved(paths.number // n_draws)
@@ -370,7 +370,7 @@ def _most_likely(
     tables = []
     n = min(n, int(allowed.sum()))
     for rows, shares in found:
-        # A probability of -1 marks what is left out.
+        # A probability of -1 marks values that are left out.
         if not allowed.all():
             shares[:, ~allowed] = -1
         if seen is not None:
@@ -404,7 +404,7 @@ def _seen_levels(
     Parameters
     ----------
     rows : Rows of n
-        Views of a raw log: codes of the encoder do not tell rare levels apart.
+        Views of a raw log: in codes of the encoder, rare levels are one.
     name : str
         The field.
     field : LevelField

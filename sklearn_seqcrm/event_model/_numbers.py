@@ -1,4 +1,4 @@
-"""A numeric field: what was learned of it, and the distribution of its next value."""
+"""Numeric fields: learned parameters, and the distribution of the next value."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class MixedBatches(BatchIterator):
 
 
 def mixed_batch_size(n_rows: int, n_events: int) -> int:
-    """Return the rows of a training step for so many rows and events, 8 to 512."""
+    """Return the rows of a training step for a number of rows and events, 8 to 512."""
     least, most = _FEWEST_ROWS
     enough = -(-_FEWEST_EVENTS * n_rows // max(n_events, 1))
     fewest = max(least, min(most, enough))
@@ -81,10 +81,11 @@ def _cut_parts(lengths: np.ndarray, most_events: int, most_steps: int) -> list[i
 
 # Segments of steps -------------------------------------------------------------------
 
-# A call of the layers costs as much time as so many padded steps.
+# A call of the layers takes as long as this many padded steps.
 _STEPS_OF_A_CALL = 256
 # States (steps times units) that a CPU reads at once. With twice as many, an LSTM took
-# half as much time again for each: malloc takes such arrays from the system anew.
+# half as much time again for each: malloc requests such arrays from the system each
+# time.
 _STATES_AT_ONCE = 2**18
 
 
@@ -199,7 +200,7 @@ def cut_segments(
 def _worth_cutting(lengths: np.ndarray) -> list[int]:
     """Return ends among ascending lengths where a cut saves more than a call costs."""
     ends = []
-    # Sequences that end within a segment; all after them go on.
+    # Sequences that end within a segment; all after them continue.
     uncut = [(0, len(lengths))]
     while uncut:
         first, last = uncut.pop()

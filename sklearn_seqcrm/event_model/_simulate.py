@@ -27,6 +27,7 @@ import torch
 
 from sklearn_seqcrm._encoding import MISSING
 from sklearn_seqcrm._recurrent.data import RowData
+from sklearn_seqcrm._recurrent.network import RecurrentState
 from sklearn_seqcrm._store import MAX_TICK, Column, saturating_add
 from sklearn_seqcrm.event_model._copy_mechanism import CopyState, ObservedLevels
 from sklearn_seqcrm.event_model._distributions import (
@@ -40,7 +41,7 @@ from sklearn_seqcrm.event_model._learned import (
     last_times,
     split_static,
 )
-from sklearn_seqcrm.event_model._network import EventNet, EventNetwork, FlatState
+from sklearn_seqcrm.event_model._network import EventNet, EventNetwork
 from sklearn_seqcrm.events import HistoryArray
 
 # Paths that begin at once, and paths below which others do: most end soon, and a step
@@ -67,7 +68,7 @@ class SimulationPlan(NamedTuple):
     n_paths : int
         Paths of each row; path ``k`` belongs to row ``k // n_paths``.
     most_events : int
-        Paths with so many events end there.
+        Maximum number of events of a path, which then ends.
     """
 
     data: RowData
@@ -134,8 +135,8 @@ class Paths:
         Output of the reader after the last event.
     static_effect : Tensor of shape (n, H)
         What statics add to it.
-    state : list of Tensor of shape (n, H)
-        Recurrent state after the last event.
+    state : RecurrentState of n
+        State of the reader after the last event.
     copies : dict of str to CopyState of n
         What can be copied, for each field with a copy mechanism.
     draws : PathDraws of n
@@ -148,7 +149,7 @@ class Paths:
     n_events: np.ndarray
     output: torch.Tensor
     static_effect: torch.Tensor
-    state: FlatState
+    state: RecurrentState
     copies: dict[str, CopyState]
     draws: PathDraws
 
@@ -169,7 +170,7 @@ class Paths:
         return self.output + self.static_effect
 
     def advance(self, interarrival: np.ndarray) -> Paths:
-        """Return paths at the time of their next event, so many ticks later."""
+        """Return paths at the time of their next event, `interarrival` ticks later."""
         is_tie = torch.from_numpy(interarrival == 0).to(self.output.device)
         return replace(
             self,
@@ -182,8 +183,6 @@ def _take(one: Any, kept: np.ndarray) -> Any:
     """Return the entries of some paths, in an attribute of `Paths`."""
     if isinstance(one, dict):
         return {key: _take(part, kept) for key, part in one.items()}
-    if isinstance(one, list):
-        return [_take(part, kept) for part in one]
     if isinstance(one, np.ndarray):
         return one[kept]
     if isinstance(one, torch.Tensor):
@@ -195,8 +194,8 @@ def _concat(one: Any, two: Any) -> Any:
     """Return the entries of paths followed by those of others."""
     if isinstance(one, dict):
         return {key: _concat(part, two[key]) for key, part in one.items()}
-    if isinstance(one, list):
-        return [_concat(*pair) for pair in zip(one, two, strict=True)]
+    if isinstance(one, RecurrentState):
+        return one.map(_concat, two)
     if isinstance(one, np.ndarray):
         return np.concatenate([one, two])
     return torch.cat([one, two]) if isinstance(one, torch.Tensor) else one.concat(two)
@@ -399,7 +398,7 @@ class Simulator:
         last, time_since_last = last_times(own.sources[0])
         there = torch.from_numpy(of_path).to(self.device)
         state = self._final_states(own)
-        output = self.module.output_of(state)
+        output = state.output
         output[self._moved(event_counts(own) == 0)] = self.module.initial_output
         static = torch.from_numpy(own.static).to(self.device)
         row = self._moved(rows)[there]
@@ -410,7 +409,7 @@ class Simulator:
             np.zeros(len(numbers), dtype="int64"),
             output[there],
             self.module.static_effect(static)[there],
-            [one[there] for one in state],
+            state.take(there),
             {key: CopyState.at_cutoff(one, row) for key, one in observed.items()},
             PathDraws.of_paths(
                 plan.keys[rows][of_path],
@@ -422,13 +421,12 @@ class Simulator:
         least = grid.steps(time_since_last).clip(1) * grid.step
         return paths, split_static(static)[1][there], least[of_path]
 
-    def _final_states(self, data: RowData) -> FlatState:
+    def _final_states(self, data: RowData) -> RecurrentState:
         """Return the recurrent state after the last event of each row."""
-        final = self.module.initial_state(len(data))
+        final = self.module.reader.start(len(data))
         for rows, part in self.net.parts(data):
             there = torch.from_numpy(rows).to(self.device)
-            for whole, one in zip(final, self.module.final_states(part), strict=True):
-                whole[there] = one
+            final.put(there, self.module.final_states(part))
         return final
 
     # Draws ------------------------------------------------------------------------
@@ -541,11 +539,11 @@ class Simulator:
 
     def _append(self, paths: Paths, values: torch.Tensor, codes: torch.Tensor) -> Paths:
         """Return the paths after an event of these channels and codes."""
-        output, state = self.module.step(values, codes, paths.state)
+        state = self.module.step(values, codes, paths.state)
         fields = self.module.fields
         return replace(
             paths,
-            output=output,
+            output=state.output,
             state=state,
             n_events=paths.n_events + 1,
             copies={

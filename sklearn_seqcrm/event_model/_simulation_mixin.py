@@ -272,7 +272,7 @@ class SimulationMixin:
             "demand", n_paths=n_paths, interval=interval, random_state=random_state
         )
         data, keys = self._rows_and_keys(X, random_state)
-        # Groups may stand in a column that is no feature, and that training lacked.
+        # The column of groups need not be a feature, nor exist in the training rows.
         frame = Table.of(X).frame
         cells = DemandCells.of(self._learned, frame, field, horizon, every, value, by)
         totals, _ = self._simulate(data, keys, horizon, n_paths, cells.add_up)

@@ -79,7 +79,7 @@ def append_events(
     if observed_until is not None:
         observation = _given_observation(timelines, observed_until, kinds is not None)
     else:
-        # An EventLog has an end of observation of its own, a table only a last event.
+        # An EventLog has its own end of observation, a table only a last event.
         one_table = not isinstance(more, Mapping | type(log))
         ends = _ends_of_kinds(log, parts, kinds, one_table=one_table)
         observation = _joint_observation(log.timeline.observation, ends)
@@ -104,6 +104,7 @@ def _of_each_kind(
             "more is a dict of tables by kind, but this log has no kinds, which "
             "EventLog.concat gives; append one table, or concat logs first."
         )
+    # Part names appear in errors, so that a user sees which table is wrong.
     parts = {}
     for name, table in more.items():
         what = f"more[{name!r}]"
@@ -133,8 +134,8 @@ def _of_one_table(
     having = _fields_of(source, log)
     if kinds.field not in having:
         raise KeyError(
-            f"more has no column {kinds.field!r}, which tells the kinds of this log "
-            f"apart; it has {having}. Or give a dict of a table for each kind: "
+            f"more has no column {kinds.field!r}, which holds the kinds of this log; "
+            f"it has {having}. Or give a dict of a table for each kind: "
             f"{{{next(iter(kinds.fields), 'kind')!r}: table}}."
         )
     part = _read_part(log, source, [f for f in log.fields if f in having], "more")
@@ -207,9 +208,9 @@ def _read_part(
 
 
 def _has_levels(log: Any, field: str) -> bool:
-    """Tell whether a field is categorical, and with levels of a known type."""
+    """Return whether a field is categorical, and with levels of a known type."""
     levels = log.column(field).categories
-    # A field of None alone is categorical without a level: any type may follow.
+    # A field of only None is categorical without a level: any type may follow.
     return levels is not None and (len(levels) > 0 or levels.dtype != object)
 
 
@@ -280,10 +281,12 @@ def _joint_observation(
 ) -> ObservationWindow:
     """Return the observation of a log and its new parts: as far as all kinds have it.
 
-    As in `EventLog.concat`, what was not observed of one kind is never a zero.
+    As in `EventLog.concat`: time in which one kind was not observed would count as
+    time without events of that kind.
     """
     if not ends:
         return before
+    # Targets count any kind within one window, which must be observed for all kinds.
     limit = min(ends, key=ends.__getitem__)
     until = max(before.until, ends[limit])
     limited_by = limit if max(ends.values()) > until else None
@@ -320,6 +323,7 @@ def _without_repeated(
     # event can be repeated only if the event before it has the same time.
     suspect = new[(new > 0) & (times[new] == times[new - 1])]
     first = timeline.positions(timeline.codes_of(suspect), times[suspect])
+    # Old events of a run lie from its first event to its first suspect.
     runs, first_suspect = np.unique(first, return_index=True)
     index, offsets = ranges(runs, suspect[first_suspect])
     is_old = np.ones(len(times), dtype=bool)
@@ -337,7 +341,10 @@ def _without_repeated(
             with np.errstate(over="ignore"):  # the log would hold infinity, too
                 some = some._replace(values=some.values.astype("float32"))
         codes = some.distinct()
+        # Renumbered after each field: products of many levels would overflow.
         key, _ = pd.factorize(key * (codes.max() + 1) + codes)
+    # Keys of old events, then of suspects: compared with the former only, so that a
+    # repetition within the new events is kept.
     repeated = suspect[np.isin(key[len(old) :], key[: len(old)])]
     if not len(repeated):
         return events

@@ -3,7 +3,7 @@
 Each row is a struct with its own events, null where the history is missing::
 
     {
-      <customer>:          id, null if the log does not know the customer
+      <customer>:          id, null if the customer is not in the log
       cutoff:              datetime or number
       events:              [{<time>: ..., <field>: ..., ...}, ...]
       unknown_<customer>:  number of an unknown customer (see `Rows`), else null
@@ -79,7 +79,7 @@ def rows_to_arrow(rows: Rows) -> Any:
     ]
     events = pa.StructArray.from_arrays(arrays, fields=fields)
     unknown = rows.identities < 0
-    # The mask hides the customer at position 0, who stands in for unknown ones.
+    # The mask hides the customer at position 0, which replaces the unknown ones.
     ids = arrow_of(log.customers, customer)
     customers = ids.take(pa.array(np.where(unknown, 0, rows.identities), mask=unknown))
     others = pa.array(rows.identities, mask=rows.identities >= -1)

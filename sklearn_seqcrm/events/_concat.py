@@ -62,6 +62,7 @@ def merge_logs(
     if observed_until is None:
         observation = _earliest_observation(timelines)
     else:
+        # `early`: the common end may lie before the last event of some kinds.
         times = np.concatenate([t.times for t in timelines.values()])
         observation = ObservationWindow.of(clock, times, observed_until, early=True)
     parts = {
@@ -104,6 +105,7 @@ def merge_events(
     ends = np.cumsum([len(one.times) for one in timelines])
     of_parts = np.split(inverse_permutation(order), ends[:-1])
     places = dict(zip(parts, of_parts, strict=True))
+    # Fields in the order of the parts; a field of several parts is one column.
     columns = {}
     for field in dict.fromkeys(f for part in parts.values() for f in part.columns):
         having = {n: p.columns[field] for n, p in parts.items() if field in p.columns}
@@ -141,7 +143,7 @@ def check_mergeable(logs: Any, kind: str, log_type: type[Any]) -> None:
             raise TypeError(f"The kinds of logs must be text; got {name!r}.")
         if not isinstance(log, log_type):
             raise TypeError(
-                f"What is named {name!r} must be an EventLog; got "
+                f"The log named {name!r} must be an EventLog; got "
                 f"{type(log).__name__}. EventLog(table, customer, time) makes one."
             )
         refuse_keys_as_fields(log.fields, keys, name, "the first log")
@@ -156,8 +158,8 @@ def refuse_keys_as_fields(
     repeated = [field for field in fields if field in keys]
     if repeated:
         raise ValueError(
-            f"The log of kind {kind!r} has fields {repeated}, which is what the "
-            f"customer or time column is called in {joined}; rename them."
+            f"The log of kind {kind!r} has fields {repeated}, which are names of the "
+            f"customer or time column in {joined}; rename them."
         )
 
 
@@ -185,13 +187,13 @@ def _on_one_clock(logs: Mapping[str, Any]) -> dict[str, Timeline]:
 
 
 def _earliest_observation(timelines: dict[str, Timeline]) -> ObservationWindow:
-    """Return the earliest end: what was not observed of one kind is never a zero."""
+    """Return the earliest end: unobserved time of a kind is not time without events."""
     ends = {name: timeline.end for name, timeline in timelines.items()}
     kind = min(ends, key=ends.__getitem__)
     earliest = timelines[kind]
     if len(set(ends.values())) == 1:
         return earliest.observation
-    # If observation goes on after the last event, the user gave its end.
+    # If observation ends after the last event, the user has set observed_until.
     if earliest.observed_until == earliest.times.max():
         warn_early_end(timelines, kind, stacklevel=4)
     return earliest.observation._replace(limited_by=kind)

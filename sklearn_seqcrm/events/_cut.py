@@ -105,6 +105,7 @@ def histories_at(log: RawLog, moments: Moments, lookback: Any) -> HistoryArray:
         The histories.
     """
     timeline = log.timeline
+    # Moments were found in the timeline, and so have the end of each history already.
     codes, cutoff, stop = moments
     warn_late_cutoffs(timeline, cutoff, stacklevel=4)
     times = timeline.clock.as_index(cutoff)
@@ -173,7 +174,7 @@ def _column_of(rows: pd.DataFrame, name: str, role: str) -> pd.Series:
 
 
 def _warn_unknown_customers(ids: pd.Series, codes: np.ndarray, known: pd.Index) -> None:
-    """Warn if the log knows none of many customers; a few may all be new."""
+    """Warn if none of many customers is in the log; a few may all be new."""
     if not len(codes) or (codes >= 0).any() or not len(known):
         return
     unknown = pd.Series(ids.unique())
@@ -182,7 +183,7 @@ def _warn_unknown_customers(ids: pd.Series, codes: np.ndarray, known: pd.Index) 
     shown = [", ".join(map(repr, some[:3].tolist())) for some in (unknown, known)]
     warnings.warn(
         f"None of the {len(unknown):,} customers in column {ids.name!r} of rows is "
-        f"known to the log, so that all histories are empty: {shown[0]}, ... in rows, "
+        f"in the log, so that all histories are empty: {shown[0]}, ... in rows, "
         f"and {shown[1]}, ... in the log. Are their ids written differently?",
         UserWarning,
         stacklevel=4,
@@ -197,7 +198,7 @@ def _one_cutoff(cutoff: Any, rows: pd.DataFrame, clock: Clock) -> Any:
             f"{type(cutoff).__name__}."
         )
     if pd.isna(cutoff):
-        raise ValueError("cutoff is missing; None stands for everything known.")
+        raise ValueError("cutoff is missing; None means everything known.")
     if isinstance(cutoff, str) and not _is_date(cutoff, clock):
         raise KeyError(
             f"cutoff={cutoff!r} is neither a column of rows, which has "
@@ -207,7 +208,7 @@ def _one_cutoff(cutoff: Any, rows: pd.DataFrame, clock: Clock) -> Any:
 
 
 def _is_date(text: str, clock: Clock) -> bool:
-    """Tell whether text can be a time of the log, apart from its time zone."""
+    """Return whether text can be a time of the log, apart from its time zone."""
     try:
         return clock.unit is not None and pd.Timestamp(text) is not pd.NaT
     except ValueError:

@@ -108,14 +108,16 @@ def new_log(path: Any, names: tuple[str, str]) -> Iterator[LogWriter]:
     """
     target = Path(os.path.abspath(os.fspath(path)))
     refusal = FileExistsError(
-        f"{path} is there already. A log may be in use by whoever opened it, so that "
-        "none is replaced: choose another folder, or remove that one before."
+        f"{path} exists already. Another process may have opened the log in it, so it "
+        "is not replaced: choose another folder, or remove this one first."
     )
     if os.path.lexists(target):
         raise refusal
     with temporary_sibling(target, path, is_folder=True) as part:
         with closing(LogWriter(part, names)) as writer:
             yield writer
+        # Files before the rename: after a power cut the name must not point to files
+        # whose bytes never reached the disk.
         for one in [*part.iterdir(), part]:
             sync_to_disk(one)
         if os.path.lexists(target):
@@ -232,6 +234,7 @@ class LogWriter:
             last = np.array([observation.until], clock.dtype)
             given = ObservationWindow.of(clock, last, observed_until)
             observation = observation._replace(until=given.until)
+        # customers[i] has the events offsets[i]:offsets[i + 1].
         offsets = np.append(0, np.cumsum(np.concatenate(self._counts)))
         timeline = Timeline(customers, offsets, times, clock, observation)
         check_time_range(timeline, f"times in column {self._names[1]!r}")
@@ -293,7 +296,7 @@ class Checksums(NamedTuple):
 
 
 class _Array:
-    """A ``.npy`` file that grows: values of shape (n, *shape), n is not known yet."""
+    """A ``.npy`` file that grows: values of shape (n, *shape) with unknown n."""
 
     def __init__(self, path: Path, dtype: Any, shape: tuple[int, ...] = ()) -> None:
         self.path, self.dtype, self.shape, self._n = path, np.dtype(dtype), shape, 0
@@ -381,6 +384,7 @@ class _Field:
         )
         codes = find_ids(levels, self._levels)
         new = codes < 0
+        # Codes on the disk stay valid: new levels are numbered after the old ones.
         codes[new] = len(self._levels) + np.arange(new.sum())
         if new.any():
             self._levels = join_ids({"": self._levels, what: levels[new]}, name)
@@ -398,6 +402,7 @@ class _Field:
             return {**note, "levels": None}
         seen = self._like.categories if self._levels is None else self._levels
         codes, levels = factorize(pd.Series(seen), self._name)
+        # Codes ascend already if each part has only larger levels: no second pass.
         if (np.diff(codes) < 0).any():
             for some in blocks(len(values), 1):
                 values[some] = look_up(codes, values[some])
@@ -458,8 +463,8 @@ def open_log(
     found = get_entry(note, "key", str, path)
     if key is not None and found != key:
         raise ValueError(
-            f"The log in {path} is another one than that which these histories view: "
-            "it was removed and written again. Attach them to that one."
+            f"The log in {path} is not the log that these histories view: it "
+            "was removed and written again. Attach the histories to the new log."
         )
     known = cls, str(folder), found
     _check_files(folder, note, path, read_none=known in _OPEN, read_all=verify)
@@ -497,12 +502,12 @@ def _check_files(
     files = get_entry(note, "files", dict, path)
     if read_all and note["format"] < SEALED_FORMAT:
         raise ValueError(
-            f"The log in {path} was written by version 0.1.0, which noted no checksums "
-            "that verify=True could compare. Open it without, and write it into a new "
+            f"The log in {path} was written by version 0.1.0, which stored no "
+            "checksums for verify=True. Open it without, and write it into a new "
             "folder by to_disk."
         )
     for name, noted in files.items():
-        # Version 0.1.0 noted the size alone.
+        # Version 0.1.0 stored only the size.
         written = Checksums(**noted) if isinstance(noted, dict) else Checksums(noted)
         file = folder / name
         size = file.stat().st_size if file.exists() else 0
@@ -515,6 +520,7 @@ def _check_files(
         if written.sha256 is None or (read_none and not read_all):
             continue
         is_read = file.suffix == ".parquet" or name == "offsets.npy"
+        # A gigabyte takes about a second: event files are compared only on request.
         found = Checksums.of(file, whole=read_all or is_read)
         if found.ends != written.ends or found.sha256 not in (None, written.sha256):
             why = f"the bytes of its file {name} are not those that were written"
@@ -540,6 +546,7 @@ def _build_log(cls: Any, folder: Path, note: dict[str, Any]) -> Any:
         # Only a log of version 0.1.0, without checksums, can fail here.
         raise _WRITER.damaged(f"The log in {folder}", repr(error)) from error
     timeline = Timeline(ids, offsets, times, clock, observation)
+    # Pickles store this call instead of arrays; the key detects a replaced log.
     origin = open_log, (cls, str(folder), note["key"])
     return cls.of(timeline, columns, names, kinds, origin)
 

@@ -63,15 +63,15 @@ class EventLog(StoredLog):
     ValueError
         If there are no events, customers or times are missing, times lie further apart
         than int64 can count in their unit (292 years of nanoseconds), ids are floats
-        too large to tell whole numbers apart (from 2**53 on), vectors have different
-        lengths, or numbers in vectors are missing or infinite.
+        too large to represent whole numbers exactly (from 2**53 on), vectors have
+        different lengths, or numbers in vectors are missing or infinite.
 
     Warns
     -----
     UserWarning
         If `categorical` is None and a field of whole numbers looks like ids: among a
         thousand events or more, hardly any number is repeated, or there are more than
-        10,000 different ones, distributed like no quantity. Floats look like ids only
+        10,000 different ones, distributed unlike quantities. Floats look like ids only
         if some are missing.
 
     Examples
@@ -105,6 +105,7 @@ class EventLog(StoredLog):
         observed_until: Any = None,
         categorical: Sequence[str] | None = None,
     ) -> None:
+        # A query runs once, here: the check for ids below needs its columns again.
         table = read_table(events)
         timeline, columns = read_events(
             table,
@@ -242,12 +243,12 @@ class EventLog(StoredLog):
 
         Notes
         -----
-        A fact counts from the moment when it became *known*. Whether an order was
+        A fact belongs to the moment at which it became *known*. Whether an order was
         returned is known weeks after the order. So a column ``returned`` in the row of
         the order leaks the future into every history: yesterday's order, seen from
-        today, already carries the return of next week. A network with this field scores
-        brilliantly in validation and fails in production. The remedy is an event of its
-        own, at the moment of the return:
+        today, already has the return of next week. A network with this field has high
+        scores in validation and fails in production. The remedy is a separate event at
+        the moment of the return:
 
         - wrong: ``orders`` with the columns customer, time, amount, *returned*;
         - right: ``orders`` with customer, time, amount, and ``returns`` with customer,
@@ -322,6 +323,7 @@ class EventLog(StoredLog):
             kinds = tuple(as_list(kinds[0], "kinds"))  # a list is accepted, too
         index = events_of_kinds(self.column(kind_field), kinds, kind_field)
         log = self.take(self._timeline.at(index), index)
+        # `append` then accepts tables of the remaining kinds, with their own fields.
         if self._kinds is not None and self._kinds.field == kind_field:
             log._kinds = self._kinds.only(kinds)
         return log
@@ -401,8 +403,8 @@ class EventLog(StoredLog):
 
         Notes
         -----
-        At the beginning of its period, a merged event would leak what is still to come
-        to every cutoff within the period. At the time of its last event, its *absence*
+        At the beginning of its period, a merged event would leak later events of the
+        period to every cutoff within it. At the time of its last event, its *absence*
         would leak: a customer who bought at 10:00 would be visible at noon only if they
         did not come back in the afternoon. At the last moment of the period neither can
         happen: rows see the same if all events from their cutoff on are deleted.
@@ -417,8 +419,7 @@ class EventLog(StoredLog):
           itself, rows see them that are attached with ``allow_exact_matches=True`` or
           with a cutoff later on that day.
         - A period or session that is not over at `observed_until` contains the events
-        so
-          far. Its time is the moment at which it would end, after `observed_until`;
+          so far. Its time is the moment at which it would end, after `observed_until`;
           only rows without a cutoff see it. To add events, append them to this log and
           resample it again: periods that were over do not change.
         - Targets count merged events at their times. For a cutoff within a period, the

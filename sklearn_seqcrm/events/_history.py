@@ -61,7 +61,7 @@ class History:
 
     @property
     def customer(self) -> Any:
-        """Id of the customer, None if the log does not know them."""
+        """Id of the customer, None for a customer who is not in the log."""
         if self._code < 0:
             return None
         value = self._log.customers[self._code]
@@ -88,6 +88,7 @@ class History:
             the levels that occur in these events, so that codes and dummies differ
             from history to history; those of `HistoryEncoder` do not.
         """
+        # An unknown customer has no events, so that the code -1 is never looked up.
         index = np.arange(self._start, self._stop)
         customers = self._log.customers[np.full(len(index), self._code)]
         return self._log.frame_of(customers, index)
@@ -118,9 +119,9 @@ class History:
     def __float__(self) -> float:
         """Refuse the conversion to a number, with the way out for estimators."""
         raise TypeError(
-            "A history is no number, and this estimator reads numbers alone. Put "
+            "A history is not a number, and this estimator takes numbers only. Put "
             "RFMFeatures() before it, make_pipeline(RFMFeatures(), estimator), instead "
-            "of make_history_pipeline(estimator), which is for estimators that read "
+            "of make_history_pipeline(estimator), which is for estimators of "
             "histories, such as LSTMClassifier."
         )
 
@@ -146,6 +147,7 @@ class History:
         """
         code, start, stop, cutoff = self._key()
         log = self._log.seen_by(code, start, stop, cutoff)
+        # In the small log the customer has position 0 and the events begin at 0.
         return type(self), (log, min(code, 0), 0, stop - start, cutoff)
 
     def __copy__(self) -> Self:
@@ -170,6 +172,7 @@ class History:
         """Return a timeline up to the cutoff, for notebooks; see `history_html`."""
         log, frame = self._log, self.to_frame()
         ticks = log.timeline.times[self._start : self._stop]
+        # Without events the timeline has the cutoff only, at both ends of its axis.
         first = ticks[0] if len(ticks) else self._cutoff
         return history_html(
             Shown(

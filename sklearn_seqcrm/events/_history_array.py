@@ -132,6 +132,7 @@ class HistoryDtype(ExtensionDtype):
         """Allow to concatenate columns with different keys: these become None."""
         if not all(isinstance(dtype, HistoryDtype) for dtype in dtypes):
             return None
+        # A key of some rows only must not be dropped as a key of all.
         customers = {dtype.customer for dtype in dtypes}
         cutoffs = {dtype.cutoff for dtype in dtypes}
         return HistoryDtype(
@@ -154,9 +155,9 @@ class HistoryArray(ExtensionArray):
     log : EventLog, log of histories that were read back, or encoded log
         The log that holds the events.
     identities : ndarray of shape (n,), int64
-        Positions of the customers in ``log.customers``. A customer that the log does
-        not know has a number below -1, the same in all its rows; -1 stands for a
-        customer who cannot be identified.
+        Positions of the customers in ``log.customers``. A customer who is not in
+        the log has a number below -1, the same in all rows; -1 marks a customer who
+        cannot be identified.
     start, stop : ndarray of shape (n,), int64
         Row ``i`` sees the events ``start[i]:stop[i]``; both are -1 if the history is
         missing.
@@ -219,7 +220,7 @@ class HistoryArray(ExtensionArray):
 
     @property
     def customers(self) -> pd.Index:
-        """Customer of each row, missing if the log does not know them; shape (n,)."""
+        """Customer of each row, missing for those not in the log; shape (n,)."""
         ids, codes = self._rows.log.customers, self._rows.codes
         if (codes >= 0).all():
             return ids[codes]
@@ -320,6 +321,7 @@ class HistoryArray(ExtensionArray):
                 int(stop[item]),
                 cutoff[item],
             )
+        # pandas indexes a 1-d column as array[..., i]; the ellipsis adds nothing.
         if isinstance(item, tuple):
             item = next(one for one in item if one is not Ellipsis)
             return self[item]
@@ -354,7 +356,7 @@ class HistoryArray(ExtensionArray):
         indices : sequence of int
             Positions; -1 is the last row, or a filled row if `allow_fill` is True.
         allow_fill : bool, default=False
-            Whether -1 stands for a filled row.
+            Whether -1 means a filled row.
         fill_value : History or missing, default=None
             Value of filled rows; None for a missing history.
 
@@ -382,7 +384,7 @@ class HistoryArray(ExtensionArray):
         return self.of(with_fill.select(lambda column: column[indices]), self._dtype)
 
     def isna(self) -> np.ndarray:
-        """Tell which rows have no history; an empty history is not missing.
+        """Return which rows have no history; an empty history is not missing.
 
         Returns
         -------
@@ -428,15 +430,15 @@ class HistoryArray(ExtensionArray):
         Warns
         -----
         UserWarning
-            If `dtype` is one of text. Tools that do not know histories convert them to
-            words without notice: with skrub's TableVectorizer a model was no better
+            If `dtype` is one of text. Tools for other dtypes convert histories to text
+            without notice: with skrub's TableVectorizer a model was no better
             than chance.
         """
         wanted = pd.api.types.pandas_dtype(dtype)
         if isinstance(wanted, pd.StringDtype) or wanted.kind in "SU":
             warnings.warn(
-                "Histories become text, which is for people to read and not for a "
-                "model: of all events it has their number and the first and last day. "
+                "Histories become text, which is for display and not for a model: it "
+                "has only the number of events and the first and last day. "
                 "To keep text encoders away from them, replace them by features first "
                 "(RFMFeatures), or let them pass, in skrub with TableVectorizer("
                 "specific_transformers=[('passthrough', ['history'])]).",
@@ -506,6 +508,7 @@ class HistoryArray(ExtensionArray):
         customers, known = self._rows.identities.astype("uint64"), codes >= 0
         ids = log.customers[codes[known]]
         customers[known] = pd.util.hash_pandas_object(ids, **options).to_numpy()
+        # A missing history has the length NO_ROW, so that it differs from an empty one.
         rows = pd.DataFrame(
             {
                 "customer": customers,
@@ -553,7 +556,7 @@ def _is_missing(value: Any) -> bool:
 
 
 def rows_from_scalars(scalars: Sequence[History | None]) -> Rows:
-    """Return rows of single histories; None stands for a missing one."""
+    """Return rows of single histories; None means a missing one."""
     parts, places = [], []
     present = [i for i, one in enumerate(scalars) if one is not None]
     places_of = positions_by_log(scalars[i]._log for i in present)  # type: ignore[union-attr]
@@ -568,5 +571,6 @@ def rows_from_scalars(scalars: Sequence[History | None]) -> Rows:
     if absent:
         parts.append(missing_rows(parts[0].log, len(absent)))
         places.append(absent)
+    # Joined log by log; `back` restores the order of the scalars.
     back = np.argsort(np.concatenate(places))
     return join_rows(parts).select(lambda column: column[back])

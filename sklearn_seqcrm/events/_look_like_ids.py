@@ -1,4 +1,4 @@
-"""Tell ids from quantities among the numeric fields of a new log."""
+"""Warning about numeric fields of a new log that are probably ids."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from sklearn_seqcrm._ragged import is_run_start
 from sklearn_seqcrm._store import Column
 
-_SAMPLES = 2**12, 2**17  # sizes; the second is drawn if the first decides nothing
-_FEWEST = 1000  # different values of a field; with fewer, nothing is decided
+_SAMPLES = 2**12, 2**17  # sizes; the second is drawn if the first is not conclusive
+_FEWEST = 1000  # different values of a field; fewer are not conclusive
 _MANY = 10_000  # different values; few quantities have so many in such a sample
 
 
@@ -44,8 +44,8 @@ def warn_id_like_fields(
     if found:
         warnings.warn(
             f"The fields {found} look like ids, whole numbers of which hardly any "
-            "comes twice, or far too many to be quantities; as numbers they only tell "
-            f"when an event was. Write categorical={found} to keep them as "
+            "comes twice, or far too many to be quantities; as numbers they measure "
+            f"the time of an event only. Write categorical={found} to keep them as "
             "categories, or fields=[...] without them to leave them out; with "
             "categorical=[] they are quantities.",
             UserWarning,
@@ -54,7 +54,7 @@ def warn_id_like_fields(
 
 
 def look_like_ids(values: np.ndarray) -> bool:
-    """Tell whether values are too many and too different for a quantity.
+    """Return whether values are too many and too different for a quantity.
 
     Parameters
     ----------
@@ -81,10 +81,11 @@ def look_like_ids(values: np.ndarray) -> bool:
 
 
 def _verdict(values: np.ndarray) -> bool | None:
-    """Return True for ids, False for a quantity, None if a sample decides nothing."""
+    """Return True for ids, False for a quantity, None if the sample is too small."""
     values = values[~np.isnan(values)].astype("float64")
     if not len(values) or not _are_whole(values):
         return False
+    # Lines of one receipt repeat its id: each run of equal values counts once.
     values = values[is_run_start(values)]
     values.sort()
     starts = np.flatnonzero(is_run_start(values))
@@ -107,7 +108,7 @@ def _verdict(values: np.ndarray) -> bool | None:
 
 
 def _may_have_been_integers(values: np.ndarray) -> bool:
-    """Tell whether floats are whole numbers that missing values turned into floats."""
+    """Return whether floats may be integers that missing values made floats."""
     few = _sample(values, _SAMPLES[0])
     if not _are_whole(few[~np.isnan(few)]):
         return False
@@ -115,7 +116,7 @@ def _may_have_been_integers(values: np.ndarray) -> bool:
 
 
 def _are_beyond_floats(values: np.ndarray) -> bool:
-    """Tell whether there are whole numbers beyond 2**53: no quantity is so exact."""
+    """Return whether there are whole numbers beyond 2**53: no quantity is so exact."""
     values = _sample(values, _SAMPLES[0])
     large = np.abs(values) > 2**53
     return bool(large.any()) and _are_whole(values[large])

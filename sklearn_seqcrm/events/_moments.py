@@ -1,4 +1,4 @@
-"""Choose the customer and the cutoff of each snapshot."""
+"""Selection of the customer and the cutoff of each snapshot."""
 
 from __future__ import annotations
 
@@ -137,6 +137,7 @@ def moments_before_events(timeline: Timeline, chosen: np.ndarray | None) -> Mome
     # A run is all events of a customer at one time; the cutoff sees none of them.
     starts_run = is_run_start(timeline.times, timeline.offsets[:-1])
     run_of_event = np.cumsum(starts_run) - 1
+    # Any chosen event of a run selects the run, whose first event is the stop.
     looked_at = np.zeros(run_of_event[-1] + 1, dtype=bool)
     looked_at[run_of_event if chosen is None else run_of_event[chosen]] = True
     stop = np.flatnonzero(starts_run)[looked_at]
@@ -169,6 +170,7 @@ def random_moments(
         low += 1  # the first tick that sees the first event
     if start is not None:
         np.maximum(low, start, out=low)
+    # Customers whose first event is at or after the end have no moment.
     codes = np.flatnonzero(low <= last)
     low = low[codes]
     if timeline.clock.dtype == "int64":
@@ -222,7 +224,7 @@ def _refuse_calendar_step(timeline: Timeline, step: Any, start: Any, end: Any) -
     first = clock.as_scalar(timeline.times.min() if start is None else start)
     last = clock.as_scalar(timeline.observed_until if end is None else end)
     raise ValueError(
-        f"step={step!r} is one of the calendar, which is not always as long; list the "
+        f"step={step!r} is a calendar step, whose length varies; list the "
         f"cutoffs: snapshots(pd.date_range({str(first)!r}, {str(last)!r}, "
         f"freq={name!r}, normalize=True))."
     )
@@ -251,6 +253,7 @@ def parse_cutoffs(timeline: Timeline, cutoffs: Any) -> np.ndarray:
     if not len(moments):
         raise ValueError("cutoffs is empty; it needs at least one time.")
     check_none_missing(moments, "sequence cutoffs")
+    # After rounding: cutoffs between the same ticks become equal.
     return np.unique(clock.read(moments, "cutoffs"))
 
 

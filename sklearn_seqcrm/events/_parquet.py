@@ -180,7 +180,7 @@ def arrow_of(values: Any, name: Any) -> Any:
 
 
 def _lists(vectors: np.ndarray) -> Any:
-    """Convert vectors to lists: not every reader can miss a list of fixed size.
+    """Convert vectors to lists: not every reader has missing lists of fixed size.
 
     .. code-block:: text
 
@@ -212,7 +212,7 @@ def _encoded(values: pd.Categorical) -> Any:
 
 
 def dtype_to_json(values: Any) -> dict[str, Any]:
-    """Return what parquet does not keep: whether a column has levels, and the dtype.
+    """Return what parquet would lose: whether a column has levels, and the dtype.
 
     Parameters
     ----------
@@ -272,6 +272,7 @@ def _of_fixed_size(lists: Any, size: int) -> pd.api.extensions.ExtensionArray:
     """Convert lists of `_lists` to a type that contains the length of the vectors."""
     import pyarrow as pa
 
+    # The empty array is for tables without a chunk, which cannot be concatenated.
     lists = pa.concat_arrays([pa.array([], lists.type), *lists.chunks])
     is_there = np.asarray(lists.is_valid())
     vectors = np.zeros((len(lists), size), "float32")

@@ -78,7 +78,7 @@ def read_table(table: Any, what: str = "events") -> nw.DataFrame:
             f"{what} has columns of the same name; rename them. {error}"
         ) from error
     except TypeError:
-        # Not a table in memory: a query or a stream, or nothing of the kind.
+        # Not a table in memory: a query, a stream, or no table at all.
         found = nw.from_native(table, pass_through=True)
     if isinstance(found, nw.LazyFrame):
         return found.collect()
@@ -132,6 +132,7 @@ def read_events(
     ids, moments = ids_of(table[customer]), to_series(table[time])
     check_none_missing(ids, f"customer column {customer!r} of {what}")
     check_none_missing(moments, f"time column {time!r} of {what}")
+    # codes: (n_events,), positions in the ascending ids.
     codes, customers = factorize(ids, customer, what)
     where = "" if what == "events" else f" of {what}"
     clock, times = Clock.of(moments, f"times in column {time!r}{where}")
@@ -175,8 +176,8 @@ def field_names(
     numbered = [name for name in (*keys, *chosen) if not isinstance(name, str)]
     if numbered:
         raise TypeError(
-            f"{what} has columns whose names are no text, {numbered}; name them, for "
-            f"example {what}.columns.astype(str) makes text of numbers."
+            f"{what} has columns whose names are not text, {numbered}; rename them, "
+            f"for example by {what}.columns.astype(str)."
         )
     return chosen
 
@@ -231,6 +232,7 @@ def _from_objects(series: pd.Series) -> pd.Series:
     """Convert numbers and dates that are objects, as database drivers return them."""
     if series.dtype != object:
         return series
+    # Drivers return Decimal and datetime.date; text beside numbers stays text.
     inferred = pd.api.types.infer_dtype(series, skipna=True)
     if inferred in ("date", "datetime"):
         return pd.to_datetime(series)

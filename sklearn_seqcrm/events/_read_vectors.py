@@ -31,7 +31,7 @@ _LIST_VIEWS = "list_view<", "large_list_view<"
 
 
 def holds_lists(column: nw.Series) -> bool:
-    """Tell whether a column of any dataframe library holds lists or arrays.
+    """Return whether a column of any dataframe library holds lists or arrays.
 
     Of a column of objects, the first value that is not missing decides.
     """
@@ -56,7 +56,7 @@ def _objects_of(column: nw.Series) -> np.ndarray | None:
 
 
 def _is_array(value: Any) -> bool:
-    """Tell whether a value is an array of any library, such as a tensor of torch."""
+    """Return whether a value is an array of any library, such as a tensor of torch."""
     if not (hasattr(value, "__array__") or hasattr(value, "__dlpack__")):
         return False
     # NumPy's scalars have no dimension; series of pandas and polars have one.
@@ -64,7 +64,7 @@ def _is_array(value: Any) -> bool:
 
 
 def _is_list_view(column: nw.Series) -> bool:
-    """Tell whether a column is an Arrow list view, which narwhals does not know."""
+    """Return whether a column is an Arrow list view, which narwhals does not know."""
     native = column.to_native()
     if isinstance(native, pd.Series):
         type_of_values = getattr(native.dtype, "pyarrow_dtype", None)

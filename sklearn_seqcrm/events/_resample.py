@@ -8,8 +8,9 @@
     merged             X              X            session: `gap` after its last event
                      |gap|          |gap|
 
-A merged event stands at the last time at which another event could still join it, its
-limit. So a later cutoff sees it complete, and an earlier one does not see it at all.
+The time of a merged event is the last one at which another event could still join it,
+its limit. So a later cutoff sees it complete, and an earlier one does not see it at
+all.
 """
 
 from __future__ import annotations
@@ -130,6 +131,7 @@ def _merged(
     columns[count_field] = Column(n_merged.astype("float64"))
     merged = Timeline(
         timeline.customers,
+        # Events before a customer become runs before a customer.
         np.searchsorted(first, timeline.offsets),
         limits[first + n_merged - 1],
         timeline.clock,
@@ -206,7 +208,7 @@ def _summaries(
 def _limits(timeline: Timeline, period: Any, gap: Any, offset: Any) -> np.ndarray:
     """Return the last time at which another event joins each, shape (n_events,).
 
-    It depends on the event's own time alone, and is not before it. Therefore no later
+    It depends only on the event's own time, and is not before it. Therefore no later
     event can change what has been merged by then.
     """
     clock, times, tick = timeline.clock, timeline.times, _tick(timeline)
@@ -242,7 +244,7 @@ def _tick(timeline: Timeline) -> int | None:
     """
     clock, times = timeline.clock, timeline.times
     day = int(clock.ticks_per_day() or 1)
-    # The record of several kinds is that of one, and says nothing of the others.
+    # The window of several kinds is that of one; other kinds may have finer times.
     if timeline.observation.in_days and not (times % day).any():
         return day
     return 1 if clock.dtype == "int64" else None
@@ -281,6 +283,7 @@ def _last_ticks(times: np.ndarray, period: int, offset: int) -> np.ndarray:
 
 def _last_floats(times: np.ndarray, period: float, offset: float) -> np.ndarray:
     """Return the last float in the period of each time."""
+    # Period k is [offset + k period, offset + (k + 1) period).
     number = np.floor((times - offset) / period)
     # The quotient is rounded, and may be that of a neighbouring period.
     number -= offset + number * period > times

@@ -79,7 +79,7 @@ class StoredLog(ViewableLog):
         """
         frame, names, note = read_log(path)
         timeline, columns = read_events(read_table(frame), *names, None)
-        # A table alone would end with its last event.
+        # Without the note, the log would end with its last event.
         observation = observation_from_json(note, timeline.clock, path)
         timeline = replace(timeline, observation=observation)
         kinds = get_entry(note, "kinds", list | None, path)

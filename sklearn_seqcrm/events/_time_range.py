@@ -60,7 +60,7 @@ def check_time_range(
         raise ValueError(
             f"{what} make the log span from {clock.as_scalar(low)} to "
             f"{clock.as_scalar(high)}, which is more than {_room(clock)}. Leave out "
-            "times that stand for 'never' or 'unknown', or use a coarser unit."
+            "times that mean 'never' or 'unknown', or use a coarser unit."
         )
 
 
@@ -134,9 +134,9 @@ def warn_early_end(timelines: dict[str, Timeline], kind: str, stacklevel: int) -
         return
     early, late = clock.as_scalar(end), clock.as_scalar(last)
     warnings.warn(
-        f"The last event of kind {kind!r} is at {early}, and other kinds go on until "
+        f"The last event of kind {kind!r} is at {early}, and other kinds last until "
         f"{late}. As no observed_until says that {kind!r} was recorded for longer, the "
-        f"merged log is observed until then: for targets, all windows beyond {early} "
+        f"merged log is observed until then: for targets, all windows after {early} "
         f"are incomplete. If all kinds were recorded until {late}, write "
         f"EventLog.concat(..., observed_until={_written(late)}); if not, "
         f"observed_until={_written(early)} says so.",

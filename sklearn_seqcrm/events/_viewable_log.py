@@ -1,4 +1,4 @@
-"""A log from which histories are cut: for given rows, or at chosen moments."""
+"""Methods of a log that cut histories: for given rows, or at chosen moments."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ViewableLog(RawLog):
             of DuckDB, or any other object with ``__arrow_c_stream__``.
         customer : str or None, default=None
             Column of `rows` with the customer; None: the same name as in the log.
-            Customers that the log does not know get an empty history, with a warning if
+            Customers who are not in the log get an empty history, with a warning if
             there are ten or more and all are unknown.
         cutoff : str, datetime, number or None, default=None
             Column of `rows` with the cutoff of each row, or one cutoff for all rows.
@@ -57,7 +57,7 @@ class ViewableLog(RawLog):
         lookback : Timedelta, str or number, default=None
             See only events in ``[cutoff - lookback, cutoff)``; None: all before.
         allow_exact_matches : bool, default=False
-            Also see the events at the cutoff: the transaction that is judged, or the
+            Also see the events at the cutoff: the transaction that is scored, or the
             rest of the basket, whose facts are known at that moment.
         name : str, default="history"
             Name of the new column.
@@ -337,6 +337,7 @@ class ViewableLog(RawLog):
         refuse_equal_names(self, name)
         known = MinimalHistory.of(self._timeline.clock, min_events, active_within)
         first, last = parse_bounds(self._timeline.clock, start, end)
+        # Filters follow the draws, so that they do not change the cutoffs of others.
         moments = random_moments(self._timeline, random_state, first, last)
         moments = known.among(moments, self._timeline)
         return self._rows_at(moments, lookback, name)

@@ -9,21 +9,23 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._columns import STATIC_TYPES, ColumnRoles, Table, learn_categories
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     CallbackSupportMixin,
+    HistoryTransformerMixin,
     Interval,
     StrOptions,
     check_feature_names_in,
-    of_history_transformer,
 )
 
 
-class BaseHistoryFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator, ABC):
+class BaseHistoryFeatures(
+    HistoryTransformerMixin, CallbackSupportMixin, BaseEstimator, ABC
+):
     """Check the histories, and hand on the other columns of `X`.
 
     A subclass computes the features of each history column. Its `fit` calls
@@ -132,6 +134,3 @@ class BaseHistoryFeatures(TransformerMixin, CallbackSupportMixin, BaseEstimator,
         check_is_fitted(self)
         check_feature_names_in(self, input_features)
         return np.array([*self._feature_names(), *self.static_columns_], dtype=object)
-
-    def __sklearn_tags__(self) -> Any:
-        return of_history_transformer(super().__sklearn_tags__())

@@ -30,7 +30,7 @@ class HistoryAggregator(BaseHistoryFeatures):
     ``n_events``                number of events                            each
     ``n_events_trend``          recent against earlier rate, from -1 to 1   each
     ``active_days``             days (`time_unit`) with an event            each
-    ``gap_mean``, ``_std``,     interarrival times between active days, and
+    ``gap_mean``, ``_std``,     interarrival times of active days, and
     ``_max``, ``_last``         the last of them
     ``gaps_since_last``         recency / ``gap_mean``: 2 is overdue
     ``<field>_sum``, ``_mean``  of a numeric field; datetimes as days       each
@@ -263,7 +263,7 @@ class HistoryAggregator(BaseHistoryFeatures):
         Raises
         ------
         TypeError
-            If `X` is no DataFrame, its histories are encoded, or a duration does not
+            If `X` is not a DataFrame, its histories are encoded, or a duration does not
             fit the times of the log (datetimes or plain numbers).
         ValueError
             If `X` has no history column, a length of time is not longer than 0, or an

@@ -222,7 +222,7 @@ class RFMFeatures(BaseHistoryFeatures):
         Raises
         ------
         TypeError
-            If `X` is no DataFrame, its histories are encoded, the amount is not
+            If `X` is not a DataFrame, its histories are encoded, the amount is not
             numeric, or a duration does not fit the times of the log (datetimes or plain
             numbers).
         KeyError

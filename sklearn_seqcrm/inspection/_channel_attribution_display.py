@@ -76,7 +76,7 @@ class ChannelAttributionDisplay:
         Raises
         ------
         TypeError
-            If `credit` is no dict.
+            If `credit` is not a dict.
         """
         if not isinstance(credit, Mapping) or "share" in credit:
             raise TypeError(

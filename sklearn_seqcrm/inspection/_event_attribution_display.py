@@ -1,4 +1,4 @@
-"""Plot of mean attributions by the age of events and by field."""
+"""Plot of mean attributions by position from the end of the history, and by field."""
 
 from __future__ import annotations
 
@@ -14,27 +14,30 @@ from sklearn_seqcrm._plotting import (
     new_axes,
 )
 from sklearn_seqcrm.inspection._event_attributions import event_attributions
+from sklearn_seqcrm.inspection._explained import unit_label
 
-_COLORS, _GREY = OKABE_ITO[:6], OKABE_ITO[6]  # fields; other fields and inputs of rows
+# Fields; remaining fields, statics and row features.
+_COLORS, _GREY = OKABE_ITO[:6], OKABE_ITO[6]
 
 
 class EventAttributionDisplay:
-    """Plot of mean absolute attributions by the age of events, and by field.
+    """Plot of mean absolute attributions by position from the end, and by field.
 
-    Each of the last events has a bar, the very last event on the right, stacked by
-    field. One more bar is the sum over statics and row features. Absolute values do
-    not cancel between rows with positive and negative attributions.
+    Position 1 is the last event of a history. Each position has a bar, the last event
+    on the right, stacked by field. One more bar is the sum over statics and row
+    features. Absolute values do not cancel between rows with positive and negative
+    attributions.
 
     Create it with `from_attributions` or `from_estimator`.
 
     Parameters
     ----------
-    means : DataFrame of shape (n_places, n_fields)
-        Mean absolute attribution of a field of the last event (index 1), of the event
-        before (2), and so on, over the rows that have such an event.
+    means : DataFrame of shape (n_positions, n_fields)
+        Mean absolute attribution of each field at each position from the end of the
+        history (index 1: last event), over the rows that have such an event.
     of_rows : float or None, default=None
-        Mean absolute attribution of statics and row features, summed; None if there
-        are none.
+        Mean over rows of the absolute attributions of statics and row features, summed
+        for each row; None if there are none.
     unit : str, default="prediction"
         Unit of the attributions, for the axis.
 
@@ -93,7 +96,7 @@ class EventAttributionDisplay:
         Parameters
         ----------
         attributions : DataFrame
-            What `event_attributions` returned, by event or by field.
+            Result of `event_attributions`, by event or by field.
         max_events : int, default=15
             Number of last events to show.
         unit : str, default="prediction"
@@ -106,18 +109,7 @@ class EventAttributionDisplay:
         EventAttributionDisplay
             The display, plotted.
         """
-        size = attributions["attribution"].abs()
-        of_event = attributions["position"].notna()
-        events = attributions[of_event].assign(size=size[of_event])
-        last = events.groupby(["row", "history"])["position"].transform("max")
-        # 1 for the last event: rows of all lengths are aligned at their cutoffs.
-        place = (last - events["position"] + 1).astype("int64").rename("place")
-        means = events.groupby([place, "field"], sort=False)["size"].mean().unstack()
-        # A field that no row has at an age (logs of several kinds) moved nothing there.
-        means = means[means.index <= max_events].sort_index().fillna(0.0)
-        others = size[~of_event]  # statics and row features
-        n_rows = max(1, attributions["row"].nunique())
-        of_rows = float(others.sum() / n_rows) if len(others) else None
+        means, of_rows = _mean_magnitudes(attributions, max_events)
         return cls(means=means, of_rows=of_rows, unit=unit).plot(ax)
 
     @classmethod
@@ -166,13 +158,11 @@ class EventAttributionDisplay:
             last_events=max_events,
             n_jobs=n_jobs,
         )
-        words = (
-            unit.replace("_", " ") if hasattr(estimator, "classes_") else "prediction"
-        )
-        return cls.from_attributions(found, max_events=max_events, unit=words, ax=ax)
+        label = unit_label(estimator, unit)
+        return cls.from_attributions(found, max_events=max_events, unit=label, ax=ax)
 
     def plot(self, ax: Any = None) -> Self:
-        """Plot a stack of bars for each place.
+        """Plot a stack of bars for each position.
 
         Parameters
         ----------
@@ -186,32 +176,62 @@ class EventAttributionDisplay:
         """
         if ax is None:
             ax = new_axes(7.5, 3.4)
-        means = self._by_color()
-        at = [-place for place in means.index.tolist()]  # the last event on the right
-        below = np.zeros(len(means))
-        colors = [*_COLORS, _GREY]
-        for color, (field, heights) in zip(colors, means.items(), strict=False):
-            ax.bar(at, heights, 0.8, bottom=below, color=color, label=str(field)[:30])
+        fields, remainder = self._top_fields()
+        stack = [(str(name)[:30], heights) for name, heights in fields.items()]
+        if remainder is not None:
+            stack.append(("other fields", remainder))
+        from_end = self.means.index.tolist()
+        x = [-position for position in from_end]  # the last event on the right
+        below = np.zeros(len(x))
+        for color, (label, heights) in zip([*_COLORS, _GREY], stack, strict=False):
+            ax.bar(x, heights, 0.8, bottom=below, color=color, label=label)
             below += heights.to_numpy()
-        labels = [str(place) for place in means.index]
-        # Beside the events, since it has no age; hatched, since it is no field.
+        ticks = [str(position) for position in from_end]
+        # Hatched: neither a position nor a field.
         if self.of_rows is not None:
             ax.bar(1, self.of_rows, 0.8, color=_GREY, hatch="//", alpha=0.6)
-            at, labels = [*at, 1], [*labels, "row"]
-        ax.set_xticks(at, labels)
-        ax.set_xlabel("events before the cutoff: 1 is the last")
-        ax.set_ylabel(f"mean size of attributions\n({self.unit})")
-        if len(means.columns) > 1:
+            x, ticks = [*x, 1], [*ticks, "statics and\nrow features"]
+        ax.set_xticks(x, ticks)
+        ax.set_xlabel("position from the end (1 = last event)")
+        ax.set_ylabel(f"mean |attribution|\n({self.unit})")
+        if len(stack) > 1:
             legend_on_the_right(ax)
         hide_frame(ax)
         self.ax_, self.figure_ = ax, ax.figure
         return self
 
-    def _by_color(self) -> pd.DataFrame:
-        """Return columns of the most important fields, and the sum of the others."""
+    def _top_fields(self) -> tuple[pd.DataFrame, pd.Series | None]:
+        """Return the fields with the largest sums, and the sum of the others if any."""
         order = self.means.sum().sort_values(ascending=False, kind="stable").index
-        most = len(_COLORS)
-        means = self.means[order[:most]].copy()
-        if len(order) > most:
-            means["others"] = self.means[order[most:]].sum(axis=1)
-        return means
+        n_top = len(_COLORS)
+        top = self.means[order[:n_top]]
+        # No column of `top`: a field may have any name.
+        remainder = self.means[order[n_top:]].sum(axis=1)
+        return top, remainder if len(order) > n_top else None
+
+
+def _mean_magnitudes(
+    attributions: pd.DataFrame, max_events: int
+) -> tuple[pd.DataFrame, float | None]:
+    """Return mean absolute attributions of events, and of statics and row features.
+
+    Returns
+    -------
+    means : DataFrame of shape (n_positions, n_fields)
+        Means by position from the end of the history.
+    of_rows : float or None
+        Mean over rows of the sum for statics and row features; None without any.
+    """
+    magnitude = attributions["attribution"].abs()
+    is_event = attributions["position"].notna()
+    events = attributions[is_event].assign(magnitude=magnitude[is_event])
+    last = events.groupby(["row", "history"])["position"].transform("max")
+    # 1 for the last event: histories of all lengths are aligned at their ends.
+    from_end = (last - events["position"] + 1).astype("int64").rename("from_end")
+    groups = events.groupby([from_end, "field"], sort=False)["magnitude"]
+    means = groups.mean().unstack()
+    # In a log of several kinds, no event at a position may have the field: 0.
+    means = means[means.index <= max_events].sort_index().fillna(0.0)
+    of_inputs = magnitude[~is_event]  # statics and row features
+    n_rows = max(1, attributions["row"].nunique())
+    return means, float(of_inputs.sum() / n_rows) if len(of_inputs) else None

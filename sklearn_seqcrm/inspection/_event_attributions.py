@@ -69,7 +69,7 @@ def event_attributions(
         the event missing. Each static is set to missing too, except the exposure of a
         network, which has no line.
 
-        ``"integrated_gradients"``, for a pipeline with one of our networks at its end:
+        ``"integrated_gradients"``, for a pipeline with an LSTM estimator at its end:
         gradients of the output, integrated on the straight path from a baseline of
         zeros to the inputs of the network. See the Notes.
 
@@ -131,13 +131,13 @@ def event_attributions(
         If histories are encoded, or the method needs gradients that the estimator does
         not have.
     ValueError
-        If `target` is no class, or missing where there are several labels or targets,
-        the unit needs ``predict_proba`` and there is none, or a parameter is out of
-        range.
+        If `target` is not a class, or missing where there are several labels or
+        targets, the unit needs ``predict_proba`` and there is none, or a parameter is
+        out of range.
 
     See Also
     --------
-    EventAttributionDisplay : Plot of mean attributions by the age of events.
+    EventAttributionDisplay : Plot of mean attributions by position from the end.
     HistoryDisplay : Plot of one row.
     history_importance : Importance of parts of histories for the score of a model.
 

@@ -144,7 +144,7 @@ class ExplainedQuantity:
             unit == "log_odds" and hasattr(estimator, "decision_function")
         ):
             raise ValueError(
-                f"{name} has no predict_proba; calibrate it, or ask for "
+                f"{name} has no predict_proba; calibrate it, or set "
                 "unit='log_odds' if it has a decision_function."
             )
         if len(shape) > 1:
@@ -291,6 +291,25 @@ class ExplainedQuantity:
         copies = RowEvents(copy, events.event[index], events.times[index])
         perturbed = perturb(array[own], copies, index, block[copy])
         return self.predict(with_column(self.frame.iloc[own], name, perturbed), own)
+
+
+def unit_label(estimator: Any, unit: str) -> str:
+    """Return the name of the explained quantity, for the axes of displays.
+
+    Parameters
+    ----------
+    estimator : fitted estimator
+        The model.
+    unit : {"log_odds", "probability"}
+        Unit for classifiers, as in `ExplainedQuantity.of`.
+    """
+    if not is_classifier(estimator):
+        # `predict` of survival models returns risks, not times.
+        is_survival = hasattr(estimator, "predict_survival_function")
+        return "risk" if is_survival else "prediction"
+    if not hasattr(estimator, "predict_proba"):
+        return "decision function"
+    return unit.replace("_", " ")
 
 
 def _explained_codes(

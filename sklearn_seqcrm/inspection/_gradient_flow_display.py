@@ -20,17 +20,19 @@ _LINES = ("-", "--", "-.", ":")
 
 
 class GradientFlowDisplay:
-    """Plot of the norm of the gradient by the state against the age of events.
+    """Plot of the norm of the gradient by the state, by position from the end.
 
-    The axis of norms is logarithmic: a straight line is a constant factor per event.
-    Norms are divided by that at the last event.
+    Position 1 is the last event of a history (column ``age`` of `gradient_flow`). Norms
+    are divided by that at the last event, on a logarithmic axis: a straight line is a
+    constant factor per event.
 
     Create it with `from_flows` or `from_estimator`.
 
     Parameters
     ----------
-    norms : DataFrame of shape (n_ages, n_models)
-        Median norm for each model by the age of the event, 1 for the last.
+    norms : DataFrame of shape (n_positions, n_models)
+        Median norm for each model, by position from the end of the history (index 1:
+        last event).
 
     Attributes
     ----------
@@ -65,14 +67,14 @@ class GradientFlowDisplay:
         max_age: int | None = None,
         ax: Any = None,
     ) -> Self:
-        """Plot what `gradient_flow` returned.
+        """Plot results of `gradient_flow`.
 
         Parameters
         ----------
         flows : dict of str to DataFrame
             Results by the name of the model.
         max_age : int or None, default=None
-            The age of the oldest event to show; None: all.
+            Largest position from the end to show; None: all.
         ax : matplotlib Axes or None, default=None
             Axes to plot on; None: new axes.
 
@@ -84,7 +86,7 @@ class GradientFlowDisplay:
         Raises
         ------
         TypeError
-            If `flows` is no dict.
+            If `flows` is not a dict.
         """
         if not isinstance(flows, Mapping):
             raise TypeError(
@@ -112,13 +114,13 @@ class GradientFlowDisplay:
         Parameters
         ----------
         estimator : Pipeline
-            Fitted, with one of our networks at its end.
+            Fitted, with an LSTM estimator at its end.
         X : DataFrame of shape (n, n_columns)
             Rows with raw histories, in one column.
         name : str or None, default=None
             Name of the model; None: its cell.
         max_age : int or None, default=None
-            The oldest event to show; None: all.
+            Largest position from the end to show; None: all.
         ax : matplotlib Axes or None, default=None
             Axes to plot on; None: new axes.
 
@@ -156,7 +158,7 @@ class GradientFlowDisplay:
             ax.plot(ratio.index, ratio, line, color=color, label=str(name)[:30])
         ax.set_yscale("log")
         ax.invert_xaxis()
-        ax.set_xlabel("events before the cutoff: 1 is the last")
+        ax.set_xlabel("position from the end (1 = last event)")
         ax.set_ylabel("derivative by the state,\nover that at the last event")
         if len(self.norms.columns) > 1:
             legend_on_the_right(ax)

@@ -10,7 +10,7 @@ import pandas as pd
 from sklearn_seqcrm._columns import Table, one_history
 from sklearn_seqcrm._plotting import hide_frame, new_axes, set_date_ticks, text_color
 from sklearn_seqcrm.inspection._event_attributions import event_attributions
-from sklearn_seqcrm.inspection._explained import named_history
+from sklearn_seqcrm.inspection._explained import named_history, unit_label
 
 _MAX_LANES = 8  # fields with more levels are ids, or do not fit
 
@@ -191,9 +191,9 @@ class HistoryDisplay:
         found, outputs = event_attributions(
             estimator, one, method, target=target, unit=unit, return_outputs=True
         )
-        words = "prediction"
+        label = unit_label(estimator, unit)
         if "target" in outputs:
-            words = f"{unit.replace('_', ' ')} of {outputs['target'].iloc[0]}"
+            label += f" of {outputs['target'].iloc[0]}"
         customer = one_history(one, history).customers[0]
         who = "unknown customer" if pd.isna(customer) else str(customer)
         return cls.from_attributions(
@@ -202,8 +202,8 @@ class HistoryDisplay:
             history=history,
             kind_field=kind_field,
             size_field=size_field,
-            title=f"{who}, {words}: {outputs['output'].iloc[0]:.3g}",
-            unit=words,
+            title=f"{who}, {label}: {outputs['output'].iloc[0]:.3g}",
+            unit=label,
             ax=ax,
         )
 

@@ -188,7 +188,7 @@ def history_importance(
 
     Events that move to another row keep their time before the cutoff, and so get
     another weekday or hour if cutoffs differ in those. Events of the log that no row
-    shows are not used. Rows of customers that the log does not know stay empty.
+    shows are not used. Rows of customers who are not in the log stay empty.
 
     Rows of one customer share their events, so that networks process them once. Events
     that are moved or permuted differ from row to row, so that these parts take as many
@@ -284,7 +284,7 @@ def _aspects(
         if number < array.lengths.max():  # else nothing would be cut off
             yield Aspect("last events", int(number))
     for length in lengths:
-        keep_last_time(array[:0], length)  # raises if it is no duration
+        keep_last_time(array[:0], length)  # raises if it is not a duration
         yield Aspect("last time", length)
 
 
@@ -386,17 +386,18 @@ def _perturb(
     events = RowEvents.of(array)
     if aspect.group == "order":
         return events.with_order_shuffled(rng).as_histories(array)
-    which = np.ones(len(events.row), dtype=bool)
+    is_moved = np.ones(len(events.row), dtype=bool)
     if aspect.group == "kind":
         # Only events of this kind move; the others keep their places.
         column = array.log.column(kind_field)
         code = column.categories.get_loc(aspect.name)
-        which = column.values[events.event] == code
+        is_moved = column.values[events.event] == code
     # Rows of unknown customers stay empty: their events could not be in a log.
     known = np.flatnonzero(array.rows.codes >= 0)
-    to = np.arange(len(array))
-    to[known] = rng.permutation(known)
-    return events.moved_to_rows(array.rows.cutoff, which, to).as_histories(array)
+    target_row = np.arange(len(array))
+    target_row[known] = rng.permutation(known)
+    moved = events.with_events_moved(array.rows.cutoff, is_moved, target_row)
+    return moved.as_histories(array)
 
 
 def _as_bunch(

@@ -156,7 +156,7 @@ def _encode(estimator: Any, table: Table, method: str) -> tuple[Any, Table]:
 
 
 def _made_of(encoded: Table, fields: Sequence[Any]) -> list[np.ndarray]:
-    """Tell which channels and codes of each history are made of some fields."""
+    """Return which channels and codes of each history are made of some fields."""
     return [
         np.array([source in fields for source in array.log.layout.sources], dtype=bool)
         for array in encoded.histories.values()

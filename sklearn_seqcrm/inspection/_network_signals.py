@@ -25,7 +25,7 @@ def network_of(estimator: Any, caller: str) -> Any:
     if not hasattr(network, "_integrated_gradients"):
         last = type(estimator if network is None else network).__name__
         raise TypeError(
-            f"{caller} needs a pipeline with one of our networks at its end, "
+            f"{caller} needs a pipeline with an LSTM estimator at its end, "
             f"make_history_pipeline(LSTMClassifier()) for example; got {last}, which "
             "has no gradients."
         )
@@ -67,7 +67,7 @@ class InspectedNetwork(NamedTuple):
         Parameters
         ----------
         estimator : Pipeline
-            Fitted, with one of our networks at its end.
+            Fitted, with an LSTM estimator at its end.
         X : DataFrame of n rows
             Raw rows.
         caller : str
@@ -241,7 +241,7 @@ def gradient_flow(
     Parameters
     ----------
     estimator : Pipeline
-        Fitted, with one of our networks at its end, of any cell.
+        Fitted, with an LSTM estimator at its end, of any cell.
     X : DataFrame of shape (n, n_columns)
         Rows with raw histories.
     history : str or None, default=None
@@ -251,7 +251,8 @@ def gradient_flow(
     unit : {"log_odds", "probability"}, default="log_odds"
         Unit of a classifier's output. Other estimators: the output of `predict`.
     network : int, default=0
-        Position of the network in an ensemble, whose output is that of this one alone.
+        Position of the network in an ensemble, whose output is then that of this
+        network.
 
     Returns
     -------
@@ -267,8 +268,8 @@ def gradient_flow(
     KeyError
         If there is no such column.
     ValueError
-        If the network is bidirectional, `target` is no class, there is no such network,
-        or there are several history columns and none is chosen.
+        If the network is bidirectional, `target` is not a class, there is no such
+        network, or there are several history columns and none is chosen.
 
     See Also
     --------
@@ -282,8 +283,8 @@ def gradient_flow(
     to it: the hidden states of all layers, and the cell states of an LSTM. The norm is
     ``||df / ds_t||``, over all paths from there to the output ``f``: through later
     states, and through the pooling. With ``pooling="last"`` there are only later
-    states, as in textbooks. All other poolings read the outputs at old events as well,
-    which is a short path for gradients.
+    states, as in textbooks. All other poolings include the outputs at old events as
+    well, which is a short path for gradients.
 
     Examples
     --------
@@ -305,7 +306,7 @@ def gradient_flow(
     inspected = InspectedNetwork.of(estimator, X, "gradient_flow", history, network)
     if inspected.network.bidirectional:
         raise ValueError(
-            "A bidirectional network has no state that later events go on from, as it "
+            "A bidirectional network has no state that later events update, as it "
             "reads them backwards as well."
         )
     quantity = ExplainedQuantity.of(estimator, inspected.frame, target, unit)

@@ -1,8 +1,10 @@
 """Perturbed histories, for importances and attributions.
 
-Only events change. Statics, cutoffs and the order of rows stay, and no event moves to
-or after the cutoff of its row. Every event and value that a perturbed row gets occurs
-in some row.
+Only events change. Statics, cutoffs and the order of rows stay. An event before the
+cutoff stays before the cutoff of its row, and an event at the cutoff, which a row sees
+with `allow_exact_matches`, stays at a cutoff. The events and values of perturbed rows
+come from events that some row sees, never from others in the log. Only raw histories
+can be perturbed.
 """
 
 from __future__ import annotations
@@ -18,25 +20,28 @@ from sklearn_seqcrm.events import HistoryArray
 
 
 def keep_last_events(array: HistoryArray, n_events: int) -> HistoryArray:
-    """Return views of the last events of each row; no event is copied."""
+    """Return views of the last events that each row sees; no event is copied."""
     rows = array.rows
     start = np.maximum(rows.start, rows.stop - n_events)
     return HistoryArray.of(rows._replace(start=start), array.dtype)
 
 
 def keep_last_time(array: HistoryArray, length: Any) -> HistoryArray:
-    """Return views of the events in ``[cutoff - length, cutoff)`` of each row."""
+    """Return views of the events that each row sees from ``cutoff - length`` on.
+
+    Events at the cutoff are among them if the row sees them (`allow_exact_matches`).
+    """
     rows, timeline = array.rows, array.log.timeline
     ticks = timeline.clock.duration(length, "last_time", positive=True)
-    is_whole = rows.cutoff.dtype.kind == "i"
-    since = (
+    is_integer = rows.cutoff.dtype.kind == "i"
+    earliest = (
         saturating_subtract(rows.cutoff, int(ticks))
-        if is_whole
+        if is_integer
         else rows.cutoff - ticks
     )
-    start = timeline.positions(rows.codes, since)
-    # Clipped: a lookback may be shorter, and all events older. Unknown customers have
-    # no events in the log, whose positions would be arbitrary.
+    start = timeline.positions(rows.codes, earliest)
+    # Clipped: the lookback of the row may be shorter than `length`, or all its events
+    # may be older. Customers that the log does not know have no positions in it.
     start = np.where(rows.codes >= 0, start, rows.start)
     start = np.clip(start, rows.start, rows.stop)
     return HistoryArray.of(rows._replace(start=start), array.dtype)
@@ -45,51 +50,52 @@ def keep_last_time(array: HistoryArray, length: Any) -> HistoryArray:
 def permute_field(
     array: HistoryArray, field: str, rng: np.random.RandomState
 ) -> HistoryArray:
-    """Permute the values of a field among all events that some row shows.
+    """Permute the values of a field among all events that at least one row sees.
 
     Rows still share their events. In a log with several kinds of events, values are
     permuted within each kind: an event gets no field that its kind does not have.
     """
     log, rows = array.log, array.rows
-    shown = visible_events(rows)
-    kinds = np.zeros(len(shown), dtype="int64")
+    seen = visible_events(rows)
+    kinds = np.zeros(len(seen), dtype="int64")
     if log.kind_field not in (None, field):
-        kinds = log.column(log.kind_field).values[shown]
-    # Two random orders, each sorted by kind: event i of the first gets the value of
+        kinds = log.column(log.kind_field).values[seen]
+    # Two random orders, both sorted by kind: event i of the first gets the value of
     # event i of the second, which is of the same kind.
-    to, source = (
-        shown[np.lexsort((rng.random_sample(len(shown)), kinds))] for _ in "ab"
+    targets, sources = (
+        seen[np.lexsort((rng.random_sample(len(seen)), kinds))] for _ in range(2)
     )
     columns = log.columns
-    columns[field] = _with_values_of(columns[field], log.timeline, to, source)
+    columns[field] = _with_values_of(columns[field], log.timeline, targets, sources)
     changed = log.with_events(log.timeline, columns)
     return HistoryArray.of(rows._replace(log=changed), array.dtype)
 
 
 def _with_values_of(
-    column: Column, timeline: Timeline, to: np.ndarray, source: np.ndarray
+    column: Column, timeline: Timeline, targets: np.ndarray, sources: np.ndarray
 ) -> Column:
-    """Return a column in which events `to` have the values of events `source`.
+    """Return a column in which events `targets` have the values of events `sources`.
 
-    A datetime keeps its distance from its event: a due date 30 days after one purchase
-    becomes one 30 days after another.
+    A datetime keeps its distance from the time of its event: a due date 30 days after
+    one purchase becomes a due date 30 days after another.
     """
     values, unit = column.values.copy(), timeline.clock.unit
     if column.type.is_relative and unit is not None:
-        # Shifted by a duration: ticks of a distant date may exceed int64 in a fine
-        # unit.
-        shift = (timeline.times[to] - timeline.times[source]).view(f"m8[{unit}]")
-        values[to] = values[source] + shift.astype(values.dtype.str.replace("M8", "m8"))
+        # A datetime is shifted by a duration and not converted to ticks: in a fine
+        # unit, the ticks of a distant date exceed int64.
+        shift = (timeline.times[targets] - timeline.times[sources]).view(f"m8[{unit}]")
+        duration = shift.astype(values.dtype.str.replace("M8", "m8"))
+        values[targets] = values[sources] + duration
     else:
-        values[to] = column.values[source]
+        values[targets] = column.values[sources]
     return Column(values, column.categories)
 
 
 class RowEvents(NamedTuple):
-    """Events of rows, each of which has copies of its own.
+    """Events of rows, where each row has its own copies of its events.
 
-    Rows of one customer share events in a log. Here an event that k rows show stands k
-    times, so that it can be changed in one row alone.
+    Rows of one customer share events in a log. Here an event that k rows see occurs k
+    times, so that it can be changed in one row only.
 
     Parameters
     ----------
@@ -98,7 +104,7 @@ class RowEvents(NamedTuple):
     event : ndarray of shape (n_events,), int64
         Position in the log of the event whose fields it has.
     times : ndarray of shape (n_events,)
-        Its time on the axis of the log, ascending within a row.
+        Times in ticks of the log, ascending within a row.
     """
 
     row: np.ndarray
@@ -107,7 +113,7 @@ class RowEvents(NamedTuple):
 
     @classmethod
     def of(cls, array: HistoryArray) -> Self:
-        """Copy the events that each row shows."""
+        """Copy the events that each row sees."""
         event, offsets = ranges(array.rows.start, array.rows.stop)
         return cls(segment_numbers(offsets), event, array.log.timeline.times[event])
 
@@ -120,29 +126,29 @@ class RowEvents(NamedTuple):
         order = np.lexsort((rng.random_sample(len(self.row)), self.row))
         return self._replace(event=self.event[order])
 
-    def moved_to_rows(
-        self, cutoff: np.ndarray, which: np.ndarray, to: np.ndarray
+    def with_events_moved(
+        self, cutoff: np.ndarray, is_moved: np.ndarray, target_row: np.ndarray
     ) -> RowEvents:
-        """Move some events to other rows, at an equal time before the cutoff.
+        """Move some events to other rows, at the same distance from the cutoff.
 
         Parameters
         ----------
         cutoff : ndarray of shape (n,)
             Cutoffs of the rows.
-        which : ndarray of shape (n_events,), bool
+        is_moved : ndarray of shape (n_events,), bool
             Events to move; the others stay.
-        to : ndarray of shape (n,), int64
-            Row that gets the events of each row: a permutation.
+        target_row : ndarray of shape (n,), int64
+            Row that gets the moved events of each row: a permutation.
         """
-        moved, kept = self.take(which), self.take(~which)
-        row = to[moved.row]
+        moved, kept = self.take(is_moved), self.take(~is_moved)
+        row = target_row[moved.row]
         times = cutoff[row] - (cutoff[moved.row] - moved.times)
         both = RowEvents(
             np.concatenate([kept.row, row]),
             np.concatenate([kept.event, moved.event]),
             np.concatenate([kept.times, times]),
         )
-        # Stable: ties in time keep their order.
+        # A stable sort: events at one time keep their order.
         return both.take(np.lexsort((both.times, both.row)))
 
     def as_histories(
@@ -153,19 +159,22 @@ class RowEvents(NamedTuple):
         Parameters
         ----------
         array : HistoryArray of shape (n,)
-            The rows. Rows of customers that its log does not know stay empty.
+            The raw histories that the events were copied from. Rows of customers that
+            the log does not know stay empty.
         columns : mapping of str to Column, or None, default=None
-            Changed fields of the events; the others are those of the log at `event`.
+            Changed fields, with one value for each event. Other fields are taken from
+            the log at `event`.
 
         Returns
         -------
         HistoryArray of shape (n,)
-            The same rows over a new log, in which each row is a customer.
+            The same rows over a new log, in which each row has a segment of its own.
         """
         rows, log = array.rows, array.log
-        assert isinstance(log, RawLog)
-        # New log: row i of the k known rows is customer i, with the events
-        # offsets[i]:offsets[i + 1].
+        assert isinstance(log, RawLog)  # callers refuse encoded histories
+        # New log: the i-th of the rows with a known customer has the segment
+        # offsets[i]:offsets[i + 1]. Rows of one customer repeat its id over segments:
+        # views find events by position, not by id.
         known = rows.codes >= 0
         counts = np.bincount(self.row, minlength=len(array))
         offsets = np.append(0, np.cumsum(counts[known]))
@@ -178,16 +187,17 @@ class RowEvents(NamedTuple):
             old.observation,
         )
         changed = columns or {}
-        taken = {
+        new_columns = {
             name: changed.get(name) or log.column(name).take(self.event)
             for name in log.fields
         }
-        # Unknown customers keep their identity: a hash below 0 instead of a position.
+        # Unknown customers keep their identity: a negative hash of the id, instead of
+        # the position of a segment.
         identities = np.where(known, np.cumsum(known) - 1, rows.identities)
         start = np.where(rows.start == NO_ROW, NO_ROW, 0)
         start[known] = offsets[:-1]
         return HistoryArray(
-            log.with_events(timeline, taken),
+            log.with_events(timeline, new_columns),
             identities,
             start,
             start + counts,

@@ -283,7 +283,7 @@ def markov_credit(
 
     The states of the chain are a start, the channels, conversion and no conversion. A
     journey moves from touch to touch with the observed transition probabilities, which
-    depend on the channel of the last touch alone. The removal effect of a channel is
+    depend only on the channel of the last touch. The removal effect of a channel is
     the loss of conversion probability if every journey that reaches the channel ends
     there without conversion. Shares are removal effects over their sum.
 

@@ -42,7 +42,7 @@ class CalibrationByDecileDisplay:
     See Also
     --------
     decile_table : The numbers.
-    GainDisplay : The order of the rows alone.
+    GainDisplay : Plot that depends only on the order of the rows.
     sklearn.calibration.CalibrationDisplay : Calibration of class probabilities.
 
     Examples

@@ -66,8 +66,8 @@ def recall_at_k(
         If a column is absent, a value is missing, a list repeats an item or a rank, or
         no list belongs to a row with a purchase.
     TypeError
-        If an argument is no table, ranks are no numbers, or one table has numbers where
-        the other has text.
+        If an argument is not a table, ranks are not numbers, or one table has numbers
+        where the other has text.
 
     Warns
     -----
@@ -155,8 +155,8 @@ def ndcg_at_k(
         If a column is absent, a value is missing, a list repeats an item or a rank, or
         no list belongs to a row with a purchase.
     TypeError
-        If an argument is no table, ranks are no numbers, or one table has numbers where
-        the other has text.
+        If an argument is not a table, ranks are not numbers, or one table has numbers
+        where the other has text.
 
     Warns
     -----
@@ -248,8 +248,8 @@ def hit_rate_at_k(
         If a column is absent, a value is missing, a list repeats an item or a rank, or
         no list belongs to a row with a purchase.
     TypeError
-        If an argument is no table, ranks are no numbers, or one table has numbers where
-        the other has text.
+        If an argument is not a table, ranks are not numbers, or one table has numbers
+        where the other has text.
 
     Warns
     -----
@@ -330,8 +330,8 @@ def mean_reciprocal_rank(
         If a column is absent, a value is missing, a list repeats an item or a rank, or
         no list belongs to a row with a purchase.
     TypeError
-        If an argument is no table, ranks are no numbers, or one table has numbers where
-        the other has text.
+        If an argument is not a table, ranks are not numbers, or one table has numbers
+        where the other has text.
 
     Warns
     -----

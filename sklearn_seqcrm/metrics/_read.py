@@ -137,7 +137,7 @@ def numbers(values: Any, name: str) -> np.ndarray:
     if n_bad:
         raise ValueError(
             f"{name} has {n_bad} missing or infinite values among {len(found)}; leave "
-            "those rows out, or say what they stand for."
+            "those rows out, or replace the values."
         )
     return found
 

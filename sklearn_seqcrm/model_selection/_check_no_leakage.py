@@ -1,4 +1,4 @@
-"""Counterfactual check: change the future of every row, and compare all outputs."""
+"""Counterfactual check: change the events after the cutoffs, and compare outputs."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from sklearn_seqcrm.model_selection._outputs import (
     METHODS,
     Output,
     changed_rows,
-    outputs,
+    compute_outputs,
 )
 
 _N_ROWS_SHOWN = 3
 _EVENTS = "events are "
-# A log, and the names of the columns whose histories are views of it.
+# A log, and the names of the columns with histories of it.
 _LogOf = tuple[RawLog, list[str]]
 
 
@@ -47,18 +47,17 @@ def check_no_leakage(
 ) -> None:
     """Raise an error if an output depends on events at or after the cutoff of a row.
 
-    The log behind a history column also holds the future of its rows: events at or
-    after their cutoffs. This function changes that future and computes all outputs
-    again. For each cutoff, the events of all customers at or after it are
+    A history is a view of a log that also has the events at or after the cutoff of the
+    row. For each checked cutoff, this function makes three changed logs, in which
+    events at or after the cutoff are
 
-    - deleted, which leaves the log as it was at the cutoff, without levels of
-      categories that occur only later,
-    - rewritten, with other times after the cutoff and other fields,
-    - extended by three more events of each customer from the cutoff on, some of them
-      with unseen levels of categories,
+    - deleted, together with the levels of categories that only these events have,
+    - rewritten, that is, moved to later times, with all fields changed,
+    - supplemented by three new events per customer, one with an unseen category,
 
-    and rows of `X` with later cutoffs are left out. No output of the rows up to the
-    cutoff may change.
+    and computes all outputs of the rows up to the cutoff with each of them. It also
+    leaves out the rows of `X` with later cutoffs. An output that changes uses the
+    future.
 
     Parameters
     ----------
@@ -69,22 +68,26 @@ def check_no_leakage(
     X : DataFrame of shape (n, n_columns)
         Rows with one or more columns of raw histories, which `fitted` takes.
     n_cutoffs : int or None, default=20
-        Number of distinct cutoffs to check, drawn if there are more; the last one is
-        always among them. None: all.
+        Number of distinct cutoffs to check; None: all. If there are more, they are
+        drawn at random, but the last one is always checked. If all histories are of one
+        log, the last cutoff checks all rows. With several logs, a cutoff is one time
+        per log, and the last one is the last of the first log: rows with a later cutoff
+        in another log are only checked if their cutoffs are drawn, or with None.
     rtol : float, default=1e-5
-        Tolerance relative to the distance of a number from the median of the output,
-        because networks add in another order if a batch has other rows. Differences of
-        up to a millionth of the number itself are tolerated too, unless `rtol` is
-        smaller; differences of whole numbers never are.
+        Relative tolerance. Networks add float32 numbers in another order if a batch has
+        other rows, so that the last digits of outputs differ. A difference is tolerated
+        up to `rtol` times the distance of the number from the median of the output,
+        plus a millionth of the number (or `rtol` of it, if that is less). Whole numbers
+        must be equal.
     random_state : int, RandomState or None, default=0
-        Draws cutoffs, and the fields of additional events.
+        Seed to draw cutoffs and the fields of new events.
 
     Raises
     ------
     AssertionError
-        If an output changes: the message has each column or class, the number of rows,
-        and the changes of the future that they react to. Also if two calls with the
-        same `X` differ.
+        If an output changes. The message names each such column or class, the number of
+        its changed rows, and the changes of the log that caused it. Also if two calls
+        with the same `X` differ.
     TypeError
         If `X` is not a DataFrame, its histories are encoded, or `fitted` has none of
         the methods.
@@ -97,21 +100,22 @@ def check_no_leakage(
 
     Notes
     -----
-    A row may depend on everything that was known at its cutoff: the events before it,
-    those at it if its history shows them (`allow_exact_matches` of `EventLog.attach`),
-    and also events before it that its history does not show, because of a lookback or
-    because they belong to another customer. With several histories of one log, the
-    events of any of them are known.
+    The output of a row may depend on all events before its cutoff, also on events that
+    its history does not have: those before a lookback, and those of other customers. It
+    may depend on events at the cutoff if its history has them (`allow_exact_matches` of
+    `EventLog.attach`). If a row has several histories of one log, it may depend on the
+    events of each of them.
 
-    The check does not cover statics of `X` that already contain the future, and what
-    `fit` learned. For the latter, fit on rows of the past (`CutoffSplit`).
+    Two leaks are not found: statics of `X` that were computed from later events, and
+    parameters that were learned from them. For the latter, fit on rows of the past
+    (`CutoffSplit`).
 
-    That a customer will ever have an event is the future, too: the id of a customer
-    without an earlier event is reported if it comes from the log, as with
-    ``HistoryArray.customers``, and not from `X`.
+    The id of a customer without an earlier event is the future, too, if it comes from
+    the log, as ``HistoryArray.customers`` does, and not from a column of `X`:
+    it shows that the customer will have an event.
 
-    Each cutoff takes four calls of every method with the rows up to it, and three
-    passes over the events of their customers. A sample of the rows is sufficient.
+    Each checked cutoff takes four calls of every method with the rows up to it, and
+    three passes over the events of their customers. A sample of rows is sufficient.
 
     Examples
     --------
@@ -130,7 +134,7 @@ def check_no_leakage(
     >>> check_no_leakage(FunctionTransformer(count_orders), X)
     Traceback (most recent call last):
         ...
-    AssertionError: FunctionTransformer knows the future: 1 of 1 outputs change ...
+    AssertionError: FunctionTransformer uses the future: 1 of 1 outputs depend on ...
     - transform, 'n_orders': 5 of 5 rows, where events are deleted or added; ...
     """
     if not any(hasattr(fitted, method) for method in METHODS):
@@ -138,29 +142,38 @@ def check_no_leakage(
             f"fitted must have one of the methods {', '.join(METHODS)}; got "
             f"{type(fitted).__name__}."
         )
-    X, logs = _compacted(Table.of(X))
+    table = Table.of(X).refuse_no_rows("check_no_leakage")
+    table.refuse_encoded("check_no_leakage")
+    if all(array.isna().all() for array in table.histories.values()):
+        raise ValueError("All histories are missing; check_no_leakage needs cutoffs.")
+    X, logs = _with_compact_logs(table)
     rng = check_random_state(random_state)
     findings = _Findings(type(fitted).__name__, X.index, rtol)
-    everything = outputs(fitted, X)
+    baseline = compute_outputs(fitted, X)
     all_rows = np.ones(len(X), bool)
-    findings.compare(everything, outputs(fitted, X), all_rows, "called twice")
+    findings.compare(baseline, compute_outputs(fitted, X), all_rows, "called twice")
     # Otherwise every random output would be reported as a leak.
-    findings.refuse("is not deterministic", "")
+    findings.raise_if_any("is not deterministic", "differ between two calls")
     for futures, rows in _futures(X, logs, n_cutoffs, rng):
-        known = {key: output.take(rows) for key, output in everything.items()}
-        now = outputs(fitted, X[rows])
-        findings.compare(known, now, rows, "later rows of X are left out")
-        for change, other in _counterfactuals(X[rows], futures, logs, rng):
-            found = _noted_outputs(fitted, other, change)
-            findings.compare(now, found, rows, _EVENTS + change)
-    findings.refuse(
-        "knows the future",
-        " with what happens at or after the cutoffs, or with later rows",
+        expected = {name: output.take(rows) for name, output in baseline.items()}
+        without_later_rows = compute_outputs(fitted, X[rows])
+        findings.compare(
+            expected, without_later_rows, rows, "later rows of X are left out"
+        )
+        for change, X_changed in _counterfactuals(X[rows], futures, logs, rng):
+            changed_outputs = _outputs_or_note(fitted, X_changed, change)
+            # Not with `expected`: a leak of later rows is no leak of events.
+            findings.compare(
+                without_later_rows, changed_outputs, rows, _EVENTS + change
+            )
+    findings.raise_if_any(
+        "uses the future",
+        "depend on events at or after the cutoffs, or on later rows of X",
     )
 
 
 class _Findings:
-    """Outputs that changed, with their rows and with the changes that caused it.
+    """Outputs that changed, with the changed rows and the causes.
 
     Parameters
     ----------
@@ -176,7 +189,7 @@ class _Findings:
         self.name = name
         self.index = index
         self.rtol = rtol
-        self.seen: set[str] = set()
+        self.compared: set[str] = set()
         self.rows: dict[str, np.ndarray] = {}
         self.changes: dict[str, dict[str, None]] = {}
 
@@ -187,34 +200,34 @@ class _Findings:
         rows: np.ndarray,
         change: str,
     ) -> None:
-        """Note the outputs of some rows that differ before and after a change."""
+        """Record which outputs of some rows differ before and after a change."""
         positions = np.flatnonzero(rows)
-        for key in {**before, **after}:
-            self.seen.add(key)
-            # An output that comes or goes has changed in all rows.
+        for name in {**before, **after}:
+            self.compared.add(name)
+            # An output of one call only has changed in all rows.
             changed = np.ones(len(positions), bool)
-            if key in before and key in after:
-                both = before[key], after[key]
+            if name in before and name in after:
+                both = before[name], after[name]
                 changed = changed_rows(*both, len(positions), self.rtol)
             if changed.any():
-                self.rows.setdefault(key, np.zeros(len(rows), bool))
-                self.rows[key][positions[changed]] = True
-                self.changes.setdefault(key, {})[change] = None
+                self.rows.setdefault(name, np.zeros(len(rows), bool))
+                self.rows[name][positions[changed]] = True
+                self.changes.setdefault(name, {})[change] = None
 
-    def refuse(self, verdict: str, reason: str) -> None:
+    def raise_if_any(self, verdict: str, reason: str) -> None:
         """Raise an AssertionError if an output changed."""
         if not self.rows:
             return
         lines = [
-            f"{self.name} {verdict}: {len(self.rows)} of {len(self.seen)} outputs "
-            f"change{reason}."
+            f"{self.name} {verdict}: {len(self.rows)} of {len(self.compared)} outputs "
+            f"{reason}."
         ]
-        for key, rows in self.rows.items():
+        for name, rows in self.rows.items():
             shown = ", ".join(map(repr, self.index[rows][:_N_ROWS_SHOWN].tolist()))
             more = ", ..." if rows.sum() > _N_ROWS_SHOWN else ""
             lines.append(
-                f"- {key}: {rows.sum()} of {len(rows)} rows, where "
-                f"{_listing(self.changes[key])}; rows {shown}{more}"
+                f"- {name}: {rows.sum()} of {len(rows)} rows, where "
+                f"{_listing(self.changes[name])}; rows {shown}{more}"
             )
         raise AssertionError("\n".join(lines))
 
@@ -226,20 +239,20 @@ def _listing(changes: Iterable[str]) -> str:
     return " or ".join(others + [_EVENTS + " or ".join(of_events)] * bool(of_events))
 
 
-def _compacted(table: Table) -> tuple[pd.DataFrame, list[_LogOf]]:
-    """Return X over logs of its own customers, and the history columns of each log.
+def _with_compact_logs(table: Table) -> tuple[pd.DataFrame, list[_LogOf]]:
+    """Return rows over logs of their own customers, and the columns of each log.
+
+    Each change of the future passes over all events of a log, so that customers without
+    a row are left out.
 
     Returns
     -------
     X : DataFrame
         The same rows.
     logs : list of (RawLog, list of str)
-        Every log that has events, with the names of its columns.
+        Each log that has events, with the names of its history columns.
     """
-    table.refuse_no_rows("check_no_leakage").refuse_encoded("check_no_leakage")
     arrays = dict(table.histories)
-    if all(array.isna().all() for array in arrays.values()):
-        raise ValueError("All histories are missing; check_no_leakage needs cutoffs.")
     columns_of: dict[int, list[str]] = {}
     for name, array in arrays.items():
         columns_of.setdefault(id(array.log), []).append(name)
@@ -248,7 +261,6 @@ def _compacted(table: Table) -> tuple[pd.DataFrame, list[_LogOf]]:
         log: Any = arrays[names[0]].log
         codes = np.unique(np.concatenate([arrays[name].rows.codes for name in names]))
         codes = codes[codes >= 0]
-        # Only customers of X: each change passes over all events of the log.
         if 0 < len(codes) < log.n_customers:
             log = log.subset(codes).trimmed()
             for name in names:
@@ -265,38 +277,36 @@ def _futures(
     n_cutoffs: int | None,
     rng: np.random.RandomState,
 ) -> Iterator[tuple[list[Future], np.ndarray]]:
-    """Yield the futures of the logs at one cutoff, and the rows that must not see them.
+    """Yield the futures of the logs at one cutoff, and the rows to check with them.
 
-    Rows whose histories show the events at their cutoff come after those at the same
-    cutoff whose histories do not, because these events are future for the latter.
+    Returns
+    -------
+    futures : list of Future
+        For each log, the events at or after the cutoff.
+    rows : ndarray of shape (n,), bool
+        Rows with no later cutoff whose histories have none of these events.
     """
-    cutoffs = [_known_until(X, log, names) for log, names in logs]
-    shows = np.zeros(len(X), dtype=bool)
-    for (log, names), cutoff in zip(logs, cutoffs, strict=True):
-        for name in names:
-            codes, stop = X[name].array.rows.codes, X[name].array.rows.stop
-            shows |= (codes >= 0) & (stop > log.timeline.positions(codes, cutoff))
-    # Rank of each distinct (cutoff of log 1, cutoff of log 2, ..., shows).
-    key = np.zeros(len(X), dtype="int64")
-    for column in (*cutoffs, shows):
-        levels, rank = np.unique(column, return_inverse=True)
-        key = np.unique(key * len(levels) + rank, return_inverse=True)[1]
-    n_keys = key.max() + 1
-    chosen = np.arange(n_keys)
-    if n_cutoffs is not None and n_cutoffs < n_keys:
-        # The last one always: it checks all rows.
-        drawn = rng.permutation(n_keys - 1)[: n_cutoffs - 1]
-        chosen = np.append(np.sort(drawn), n_keys - 1)
-    for one in chosen:
-        at = np.flatnonzero(key == one)
+    cutoffs = [_last_cutoffs(X, log, names) for log, names in logs]
+    group = _cutoff_groups(X, logs, cutoffs)
+    n_groups = group.max() + 1
+    chosen = np.arange(n_groups)
+    if n_cutoffs is not None and n_cutoffs < n_groups:
+        # The last group is always checked. With one log, its future checks all rows.
+        # With several logs, whose cutoffs may be in another order, it does not check
+        # rows with a later cutoff in another log than the first.
+        drawn = rng.permutation(n_groups - 1)[: n_cutoffs - 1]
+        chosen = np.append(np.sort(drawn), n_groups - 1)
+    for number in chosen:
+        members = np.flatnonzero(group == number)
         rows = np.ones(len(X), dtype=bool)
         futures = []
         for (log, names), cutoff in zip(logs, cutoffs, strict=True):
             arrays = [X[name].array for name in names]
-            # All rows of one key have the same cutoff in each log.
-            future = Future.of(log, cutoff[at[0]], [array[at] for array in arrays])
+            # All members have the same cutoff in this log.
+            own = [array[members] for array in arrays]
+            future = Future.of(log, cutoff[members[0]], own)
             rows &= cutoff <= future.cutoff
-            # Rows of an earlier key whose histories show none of this future.
+            # Leave out rows at this cutoff whose histories have events of the future.
             for array in arrays:
                 codes, stop = array.rows.codes, array.rows.stop
                 rows &= (codes < 0) | (stop <= future.begin[codes])
@@ -304,12 +314,35 @@ def _futures(
         yield futures, rows
 
 
-def _known_until(X: pd.DataFrame, log: RawLog, names: Sequence[str]) -> np.ndarray:
-    """Return the last cutoff of each row among the columns of a log, shape (n,)."""
+def _cutoff_groups(
+    X: pd.DataFrame, logs: list[_LogOf], cutoffs: list[np.ndarray]
+) -> np.ndarray:
+    """Return the number of the group of each row, shape (n,), int64.
+
+    Groups are sorted by the cutoff in the first log, then the second, and so on. Rows
+    at one cutoff are two groups: first those without, then those with the events at the
+    cutoff (`allow_exact_matches`), which are the future of the former only.
+    """
+    includes_cutoff = np.zeros(len(X), dtype=bool)
+    for (log, names), cutoff in zip(logs, cutoffs, strict=True):
+        for name in names:
+            codes, stop = X[name].array.rows.codes, X[name].array.rows.stop
+            before = log.timeline.positions(codes, cutoff)
+            includes_cutoff |= (codes >= 0) & (stop > before)
+    # Rank of each distinct (cutoff in log 1, cutoff in log 2, ..., includes_cutoff).
+    group = np.zeros(len(X), dtype="int64")
+    for column in (*cutoffs, includes_cutoff):
+        distinct, rank = np.unique(column, return_inverse=True)
+        group = np.unique(group * len(distinct) + rank, return_inverse=True)[1]
+    return group
+
+
+def _last_cutoffs(X: pd.DataFrame, log: RawLog, names: Sequence[str]) -> np.ndarray:
+    """Return the last cutoff of each row in the history columns of a log, (n,)."""
     times = np.full(len(X), log.timeline.times.min())
     for name in names:
-        there = ~X[name].array.isna()
-        times[there] = np.maximum(times, X[name].array.rows.cutoff)[there]
+        present = ~X[name].array.isna()
+        times[present] = np.maximum(times, X[name].array.rows.cutoff)[present]
     return times
 
 
@@ -319,7 +352,7 @@ def _counterfactuals(
     logs: list[_LogOf],
     rng: np.random.RandomState,
 ) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield each change of the future, and X with histories of that future."""
+    """Yield each change of the future, and X with histories of the changed logs."""
     changes: dict[str, Callable[[Future], RawLog | None]] = {
         "deleted": Future.deleted,
         "rewritten": Future.rewritten,
@@ -336,10 +369,10 @@ def _counterfactuals(
             yield change, X.assign(**columns)
 
 
-def _noted_outputs(fitted: Any, X: pd.DataFrame, change: str) -> dict[str, Output]:
-    """Return the outputs; an error gets a note that the future was changed."""
+def _outputs_or_note(fitted: Any, X: pd.DataFrame, change: str) -> dict[str, Output]:
+    """Compute outputs; add a note to errors, since the user's `X` raises none."""
     try:
-        return outputs(fitted, X)
+        return compute_outputs(fitted, X)
     except Exception as error:
         error.add_note(
             f"check_no_leakage: {type(fitted).__name__} raised this after the events "

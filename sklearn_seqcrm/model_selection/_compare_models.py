@@ -64,7 +64,7 @@ def compare_models(
     models : dict of str to estimator
         Models, each of which takes `X`. They are cloned.
     X : DataFrame of shape (n, n_columns)
-        Rows with histories. In other tables each row is a customer of its own.
+        Rows with histories. In other tables each row counts as one customer.
     y : array-like of shape (n,) or (n, k)
         Targets. For survival models, the DataFrame or the structured array of events
         and times that all of them take.
@@ -97,7 +97,7 @@ def compare_models(
         the same model, parameters, rows and targets reads it, also to compute other
         scores. It reads pickles: use a folder of your own.
     random_state : int, RandomState or None, default=0
-        Draws the customers. Models and splitters have seeds of their own.
+        Draws the customers. Models and splitters have their own seeds.
     verbose : int, default=0
         1 prints a line for each run.
 
@@ -136,7 +136,7 @@ def compare_models(
     interval are quantiles of the samples, further out than those of the level where
     there are few customers ("expanded percentile", Hesterberg, 2015), whose samples
     vary too little. Rows of a customer are dependent: to draw rows would make intervals
-    too short. Rows of customers that the log does not know are customers of their own.
+    too short. Each row of a customer who is not in the log counts as another customer.
 
     In simulations, 95% intervals of a mean covered the true value in 91% of the cases
     with 5 customers, in 93 to 95% with 10 to 50, and in 95% with 200 and unequal
@@ -345,7 +345,7 @@ def _complete_folds(
         warnings.warn(
             f"Interrupted after {len(runs)} of {n_jobs} runs: compared are the "
             f"{len(complete)} folds that all models have finished. The same call with "
-            "cache= goes on where an interrupted one with it was.",
+            "cache= continues from the finished runs of an interrupted call.",
             UserWarning,
             stacklevel=4,
         )

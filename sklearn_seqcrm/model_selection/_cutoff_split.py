@@ -268,7 +268,7 @@ class CutoffSplit(BaseCrossValidator):
             yield roles, wait
 
     def _held_out(self, share: float, customers: np.ndarray) -> np.ndarray:
-        """Tell whether the customer of each row is held out, shape (n,)."""
+        """Return whether the customer of each row is held out, shape (n,)."""
         n_customers = customers.max(initial=-1) + 1
         # Rounded first: .07 * 100 is a little more than 7.
         n_held_out = math.ceil(round(share * n_customers, 9))

@@ -202,7 +202,7 @@ def _with_new_level(column: Column, where: np.ndarray) -> Column:
     """Return a column with an unseen level at some events, if there can be one.
 
     The level sorts before all others if possible, so that all codes change: an encoder
-    that uses codes of the whole log is found out. Else it sorts after them.
+    that uses codes of the whole log is detected. Otherwise it sorts after them.
     """
     levels = column.categories
     if levels is None or not len(levels):

@@ -1,7 +1,12 @@
-"""Outputs of a fitted estimator by name, and the rows in which two of them differ."""
+"""Named outputs of a fitted estimator, and the rows in which they differ.
+
+An output is computed twice, before and after a change of its input. `changed_rows`
+compares both.
+"""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -13,8 +18,8 @@ from sklearn_seqcrm._columns import as_history_array, holds_histories
 from sklearn_seqcrm._encoding import EncodedLog
 from sklearn_seqcrm._ragged import ranges
 
-# Sums of float32 numbers in another order agree to about this share of their size.
-_FLOAT32 = 1e-6
+# Relative error of a sum of float32 numbers that are added in another order.
+_FLOAT32_RTOL = 1e-6
 METHODS = (
     "transform",
     "predict_proba",
@@ -42,13 +47,13 @@ class Output(NamedTuple):
     shape: tuple[int, ...] = ()
 
     def take(self, rows: np.ndarray) -> Output:
-        """Return the output of some rows, numbered anew; `rows` is a boolean mask."""
-        number = np.cumsum(rows) - 1
-        own = rows[self.row]  # values of these rows
-        return Output(self.values[own], number[self.row[own]], self.shape)
+        """Return the values of the rows in a boolean mask; rows are numbered anew."""
+        new_row = np.cumsum(rows) - 1
+        is_taken = rows[self.row]  # (n_values,)
+        return Output(self.values[is_taken], new_row[self.row[is_taken]], self.shape)
 
 
-def outputs(fitted: Any, X: pd.DataFrame) -> dict[str, Output]:
+def compute_outputs(fitted: Any, X: pd.DataFrame) -> dict[str, Output]:
     """Compute all outputs of a fitted estimator.
 
     Parameters
@@ -61,8 +66,9 @@ def outputs(fitted: Any, X: pd.DataFrame) -> dict[str, Output]:
     Returns
     -------
     dict of str to Output
-        Outputs by method, then by column or class. An encoded history has one output
-        for each of its channels, codes and row features.
+        Outputs by method, then by column or class. Columns with the same name get their
+        position, such as ``'a' (column 0)``. An encoded history has one output for each
+        of its channels, codes and row features.
     """
     return {
         f"{method}{name}": output
@@ -74,13 +80,13 @@ def outputs(fitted: Any, X: pd.DataFrame) -> dict[str, Output]:
     }
 
 
-def changed_rows(one: Output, other: Output, n_rows: int, rtol: float) -> np.ndarray:
-    """Tell which rows differ in an output that was computed twice.
+def changed_rows(before: Output, after: Output, n_rows: int, rtol: float) -> np.ndarray:
+    """Return which rows of an output differ between two calls.
 
     Parameters
     ----------
-    one, other : Output
-        The same output, computed twice.
+    before, after : Output
+        The same output of both calls.
     n_rows : int
         Number of rows.
     rtol : float
@@ -89,65 +95,74 @@ def changed_rows(one: Output, other: Output, n_rows: int, rtol: float) -> np.nda
     Returns
     -------
     ndarray of shape (n_rows,), bool
-        True where a value differs, or the number of values. Tensors may be padded to
-        different lengths; see `_changed_steps`.
+        True where a value or the number of values differs. Padding to another length
+        is no difference; see `_changed_steps`.
     """
-    pairs = zip(one.shape, other.shape, strict=False)
+    pairs = zip(before.shape, after.shape, strict=False)
     axes = [axis for axis, (a, b) in enumerate(pairs) if a != b]
-    if len(one.shape) == len(other.shape) and len(axes) == 1:
-        return _changed_steps(one, other, axes[0], n_rows, rtol)
-    # Ragged outputs, such as events: another number of values is a change by itself.
-    counts = [np.bincount(output.row, minlength=n_rows) for output in (one, other)]
+    if len(before.shape) == len(after.shape) and len(axes) == 1:
+        return _changed_steps(before, after, axes[0], n_rows, rtol)
+    return _changed_values(before, after, n_rows, rtol)
+
+
+def _changed_values(
+    before: Output, after: Output, n_rows: int, rtol: float
+) -> np.ndarray:
+    """Return which rows differ in a value or in their number of values."""
+    counts = [np.bincount(output.row, minlength=n_rows) for output in (before, after)]
+    # In ragged outputs, such as events, rows can differ in the number of values.
     changed = counts[0] != counts[1]
-    one, other = one.take(~changed), other.take(~changed)
-    differ = ~_equal(one.values, other.values, rtol)
-    changed[np.flatnonzero(~changed)[one.row[differ]]] = True
+    before, after = before.take(~changed), after.take(~changed)
+    differ = ~_equal(before.values, after.values, rtol)
+    changed[np.flatnonzero(~changed)[before.row[differ]]] = True
     return changed
 
 
 def _changed_steps(
-    one: Output, other: Output, axis: int, n_rows: int, rtol: float
+    before: Output, after: Output, axis: int, n_rows: int, rtol: float
 ) -> np.ndarray:
-    """Tell which rows differ in the common steps of two tensors.
+    """Return which rows differ in the common steps of two padded tensors.
 
-    Their values of a row have different lengths on one axis, where they are padded to
-    the longest of other rows, before or after their steps::
+    Rows are padded to the longest row of the call. The second call may have fewer rows,
+    without the longest one, so that its tensor is shorter on one axis. The padding
+    is behind the steps or in front of them::
 
-        short   a b c        post   a b c 0 0      pre   0 0 a b c
-                                    common|rest          rest|common
+        short   a b c        post   a b c 0 0       pre   0 0 a b c
+                                    common|padding        padding|common
 
-    A row is unchanged if its common steps are equal and its rest has one value, in
-    either place.
+    A row is unchanged if, in one of both places, its common steps are equal and the
+    remaining entries all have one value or are NaN.
     """
-    # (n_rows, steps, ...): the padded axis first.
+    # (n_rows, n_steps, ...): the padded axis first.
     short, long = (
         np.moveaxis(output.values.reshape(n_rows, *output.shape), axis + 1, 1)
-        for output in sorted((one, other), key=lambda output: output.shape[axis])
+        for output in sorted((before, after), key=lambda output: output.shape[axis])
     )
     n_steps, n_long = short.shape[1], long.shape[1]
     changed = np.ones(n_rows, dtype=bool)
-    for common, rest in (
+    for common_slice, padding_slice in (
         (slice(0, n_steps), slice(n_steps, n_long)),
         (slice(n_long - n_steps, n_long), slice(0, n_long - n_steps)),
     ):
-        padding = long[:, rest].reshape(n_rows, -1)
-        filled = (padding == padding[:, :1]) | (padding != padding)
-        differ = changed_rows(_flat(short), _flat(long[:, common]), n_rows, rtol)
-        changed &= differ | ~filled.all(axis=1)
+        rest = long[:, padding_slice].reshape(n_rows, -1)
+        is_padding = (rest == rest[:, :1]) | (rest != rest)  # NaN != NaN
+        common = _flat(long[:, common_slice])
+        differ = _changed_values(_flat(short), common, n_rows, rtol)
+        changed &= differ | ~is_padding.all(axis=1)
     return changed
 
 
 def _named(
     result: Any, names: Sequence[str] | None, prefix: str = ""
 ) -> Iterator[tuple[str, Output]]:
-    """Yield each output in the result of a method, with its name."""
+    """Yield the outputs in the result of a method, with their names."""
     if hasattr(result, "to_pandas"):  # polars
         result = result.to_pandas()
     if issparse(result):
         result = result.toarray()
     if isinstance(result, pd.DataFrame):
-        for i, name in enumerate(result.columns):
-            yield from _of_column(result.iloc[:, i], f"{prefix}, {name!r}")
+        for i, name in enumerate(_distinct([repr(name) for name in result.columns])):
+            yield from _of_column(result.iloc[:, i], f"{prefix}, {name}")
     elif isinstance(result, dict):
         for key, values in result.items():
             yield from _named(values, None, f"{prefix}, {key!r}")
@@ -165,17 +180,28 @@ def _named(
 def _of_array(
     values: np.ndarray, names: Sequence[str] | None, prefix: str
 ) -> Iterator[tuple[str, Output]]:
+    """Yield the columns of a matrix, or a vector or tensor as one output."""
     if values.ndim != 2:
         yield prefix, _flat(values)
         return
     if names is None or len(names) != values.shape[1]:
         names = [f"column {i}" for i in range(values.shape[1])]
-    for name, column in zip(names, values.T, strict=True):
+    for name, column in zip(_distinct(names), values.T, strict=True):
         # An object array of numbers is compared as numbers, with a tolerance.
         yield from _of_column(pd.Series(column).infer_objects(), f"{prefix}, {name}")
 
 
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Add the position to names that occur more than once."""
+    counts = Counter(names)
+    return [
+        f"{name} (column {i})" if counts[name] > 1 else name
+        for i, name in enumerate(names)
+    ]
+
+
 def _of_column(column: pd.Series, name: str) -> Iterator[tuple[str, Output]]:
+    """Yield a column as one output, or each field and row feature of its histories."""
     if not holds_histories(column):
         yield name, _flat(column.to_numpy())
         return
@@ -194,6 +220,7 @@ def _of_column(column: pd.Series, name: str) -> Iterator[tuple[str, Output]]:
 
 
 def _flat(values: np.ndarray) -> Output:
+    """Return an array of shape (n, ...) as an output."""
     row = np.repeat(np.arange(len(values)), int(np.prod(values.shape[1:])))
     return Output(values.ravel(), row, values.shape[1:])
 
@@ -211,25 +238,29 @@ def _column_names(fitted: Any, method: str) -> list[str] | None:
     return None
 
 
-def _equal(one: np.ndarray, other: np.ndarray, rtol: float) -> np.ndarray:
-    if one.dtype.kind in "biuf" and other.dtype.kind in "biuf":
-        same = (one == other) | (np.isnan(one) & np.isnan(other))
-        if not len(one) or (_is_whole(one) and _is_whole(other)):
+def _equal(before: np.ndarray, after: np.ndarray, rtol: float) -> np.ndarray:
+    """Return which values are equal: numbers within the tolerance, others exactly.
+
+    A missing value equals a missing value.
+    """
+    if before.dtype.kind in "biuf" and after.dtype.kind in "biuf":
+        same = (before == after) | (np.isnan(before) & np.isnan(after))
+        if not len(before) or (_is_whole(before) and _is_whole(after)):
             return same
-        one, other = one.astype("float64"), other.astype("float64")
+        before, after = before.astype("float64"), after.astype("float64")
         with np.errstate(invalid="ignore"):  # infinity minus infinity
-            return same | (np.abs(one - other) <= _tolerance(one, rtol))
-    # Text, datetimes and mixed objects are equal or not; missing equals missing.
-    missing, lost = pd.isna(one), pd.isna(other)
-    one, other = one.astype(object), other.astype(object)
-    one[missing], other[lost] = None, None
-    pairs = zip(one, other, strict=True)
+            return same | (np.abs(before - after) <= _tolerance(before, rtol))
+    # Text, datetimes and mixed objects.
+    missing_before, missing_after = pd.isna(before), pd.isna(after)
+    before, after = before.astype(object), after.astype(object)
+    before[missing_before], after[missing_after] = None, None
+    pairs = zip(before, after, strict=True)
     same = np.array([np.array_equal(a, b) for a, b in pairs], dtype=bool)
-    return (missing & lost) | same
+    return (missing_before & missing_after) | same
 
 
 def _is_whole(values: np.ndarray) -> bool:
-    """Tell whether all are whole numbers, whose sums do not depend on the order."""
+    """Return whether all are whole: such sums do not depend on the order."""
     if values.dtype.kind != "f":
         return True
     finite = values[np.isfinite(values)]
@@ -237,19 +268,21 @@ def _is_whole(values: np.ndarray) -> bool:
 
 
 def _tolerance(values: np.ndarray, rtol: float) -> np.ndarray:
-    """Return the difference of each number that another order of addition explains.
+    """Return the tolerated difference of each number x.
 
     ``rtol * (|x - median| + q) + min(rtol, 1e-6) * |x|``, where ``q`` is the lower
-    quartile of the positive distances ``|x - median|``. Distances from the median, so
-    that a large constant does not hide the change of a small number; a quartile, so
-    that a few huge numbers do not; and a millionth of ``|x|``, the precision of
-    float32.
+    quartile of the positive distances ``|x - median|``:
+
+    - the distance from the median, since a share of ``|x|`` itself would hide changes
+      of small numbers beside a large constant,
+    - ``q``, since the tolerance of numbers at the median would be 0 otherwise; a
+      quartile, which a few huge numbers do not raise,
+    - a millionth of ``|x|``, the precision of float32.
     """
     finite = values[np.isfinite(values)]
     if not len(finite):
         return np.zeros(len(values))
     distance = np.abs(values - np.median(finite))
-    apart = distance[(distance > 0) & (distance < np.inf)]
-    typical = np.quantile(apart, 0.25, method="lower") if len(apart) else 0.0
-    share = min(rtol, _FLOAT32)
-    return rtol * (distance + typical) + share * np.abs(values)
+    positive = distance[(distance > 0) & (distance < np.inf)]
+    q = np.quantile(positive, 0.25, method="lower") if len(positive) else 0.0
+    return rtol * (distance + q) + min(rtol, _FLOAT32_RTOL) * np.abs(values)

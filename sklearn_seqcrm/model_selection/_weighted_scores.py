@@ -145,7 +145,7 @@ def _scorer_of(name: str) -> Callable[..., float]:
     try:
         return get_scorer(name)
     except ValueError as error:
-        error.add_note("compare_models also knows 'concordance', of survival models.")
+        error.add_note("compare_models also has 'concordance', for survival models.")
         raise
 
 

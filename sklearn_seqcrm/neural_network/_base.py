@@ -19,7 +19,6 @@ from sklearn_seqcrm._recurrent.data import (
     automatic_batch_size,
     read_inputs,
     refuse_untrainable,
-    set_customers_aside,
     warn_if_all_empty,
 )
 from sklearn_seqcrm._recurrent.explain import (
@@ -48,14 +47,14 @@ from sklearn_seqcrm._recurrent.training import (
     Seeds,
     copy_pretrained_weights,
     draw_seeds,
+    hold_out_customers,
+    keep_network_parameters,
     names_of_poolings,
-    network_parameters,
     optimizer_parameters,
     refuse_absent_device,
     refuse_absent_precision,
     refuse_changes,
     refuse_other_architecture,
-    refuse_other_device,
     refuse_other_sizes,
     train,
 )
@@ -95,7 +94,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
     _objective: Objective
     _network_parameters: dict[str, Any]
 
-    # By its type scorers of skorch tell classifiers from regressors.
+    # Scorers of skorch distinguish classifiers from regressors by this type.
     _net_class: ClassVar[type[HistoryNet]] = HistoryNet
     _doc_link_module = "sklearn_seqcrm"
     _doc_link_template = DOC_LINK
@@ -125,20 +124,25 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
             if is_continuation
             else [self._build(inputs, one) for one in seeds]
         )
+        # The same for all networks: it depends on all rows, also those set aside.
         batch_size = self._batch_size(inputs.data)
         customers = inputs.customers()
         for n_done, (net, of_net) in enumerate(zip(nets, seeds, strict=True)):
-            # A fit that a callback ends early is a model of fewer networks.
-            self.nets_ = nets if is_continuation else nets[: n_done + 1]
-            data, valid = self._set_customers_aside(
-                inputs.data, customers, batch_size, of_net.split
+            self.batch_size_ = net.batch_size = batch_size
+            data, valid = hold_out_customers(
+                self, net, inputs.data, customers, of_net.split
             )
+            data = scale_to_mean_weight(data)
+            if valid is not None:
+                valid = scale_to_mean_weight(valid)
             # The ridge regression must not see the rows that decide when to stop.
             if not is_continuation:
                 net.start_linear_part(data)
+            # A fit that a callback ends early is a model of fewer networks.
+            self.nets_ = nets if is_continuation else nets[: n_done + 1]
             max_epochs = self._max_epochs(valid is not None)
             epochs = EpochSteps(task, self.nets_)
-            self._train(net, of_net, batch_size, max_epochs, data, valid, epochs)
+            train(self, net, of_net, max_epochs, data, valid, epochs)
             if epochs.stop:
                 break
         # On all rows, including those set aside for early stopping.
@@ -162,12 +166,14 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         inputs = self._drop_weightless(inputs, is_continuation)
         if not is_continuation:
             self.nets_ = [self._build(inputs, one) for one in seeds]
+        # A call whose rows have small weights must make small steps.
         data = scale_to_mean_weight(inputs.data, self._mean_weight)
         batch_size = self._batch_size(data)
         for net, of_net in zip(self.nets_, seeds, strict=True):
             if not is_continuation:
                 net.start_linear_part(data)
-            self._train(net, of_net, batch_size, 1, data)
+            self.batch_size_ = net.batch_size = batch_size
+            train(self, net, of_net, 1, data, None, None)
         return self
 
     @property
@@ -235,14 +241,10 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
                 f"{type(self).__name__} requires y to be passed, but the target y is "
                 "None."
             )
+        keep_network_parameters(self, is_continuation)
         if is_continuation:
-            self._refuse_changes(objective)
+            refuse_changes(self._objective.hyperparameters, objective.hyperparameters)
             objective = self._objective
-        elif hasattr(self, "nets_"):
-            # If this fit fails, the old nets would not fit the attributes set so far.
-            del self.nets_
-        if not is_continuation:
-            self._network_parameters = network_parameters(self)
         inputs = read_inputs(
             self, X, reset=not is_continuation, sums=objective.is_linear
         )
@@ -267,14 +269,6 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         target = objective.encode(y, weight)
         warn_if_all_empty(inputs)
         return inputs._replace(data=replace(inputs.data, target=target, weight=weight))
-
-    def _refuse_changes(self, objective: Objective) -> None:
-        """Raise a ValueError for changed parameters that networks depend on."""
-        refuse_other_device(self.device, self.net_.device)
-        # Estimators pickled by version 0.1.0 lack the attribute.
-        before = getattr(self, "_network_parameters", {})
-        refuse_changes(before, network_parameters(self))
-        refuse_changes(self._objective.hyperparameters, objective.hyperparameters)
 
     def _weight_in_unit(
         self,
@@ -317,27 +311,13 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _draw_seeds(self, is_continuation: bool) -> list[Seeds]:
         """Draw seeds for each network, existing or new."""
+        # Epochs trained before: a continuation draws other batches and dropout.
         n_before = (
             [len(net.history) for net in self.nets_]
             if is_continuation
             else [0] * self.n_networks
         )
         return draw_seeds(self.random_state, n_before)
-
-    def _set_customers_aside(
-        self, data: RowData, customers: np.ndarray, batch_size: int, seed: int
-    ) -> tuple[RowData, RowData | None]:
-        """Split rows into those to train on and those for early stopping, or None."""
-        data, valid = set_customers_aside(
-            data, customers, self.early_stopping, self.validation_fraction, seed
-        )
-        if valid is not None:
-            # In the order of predictions, as scoring callbacks of skorch pair both.
-            order = HistoryNet.rows_of_batches(
-                valid, batch_size, share=not self.bidirectional
-            )
-            valid = scale_to_mean_weight(valid.take(order))
-        return scale_to_mean_weight(data), valid
 
     def _batch_size(self, data: RowData) -> int:
         if self.batch_size == "auto":
@@ -399,19 +379,6 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         """Outputs to which the network adds the offset of a row."""
         return ()
 
-    def _train(
-        self,
-        net: HistoryNet,
-        seeds: Seeds,
-        batch_size: int,
-        max_epochs: int,
-        data: RowData,
-        valid: RowData | None = None,
-        epochs: EpochSteps | None = None,
-    ) -> None:
-        self.batch_size_ = net.batch_size = batch_size
-        train(self, net, seeds, max_epochs, data, valid, epochs)
-
     def _adjust(self, data: RowData) -> None:
         """Let the objective calibrate its predictions, if it does."""
         if self._objective.adjusts:
@@ -445,6 +412,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         self, predict: Callable[..., np.ndarray], X: Any, *args: Any
     ) -> np.ndarray:
         """Return a prediction of the objective, combined over the networks."""
+        # The mean of predictions, not of outputs, which are logits or logarithms.
         return self._objective.combine(predict, self._outputs(X), *args)
 
     def _read_to_predict(self, X: Any) -> Inputs:
@@ -455,6 +423,7 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _outputs_of(self, data: RowData) -> list[np.ndarray]:
         """Return the outputs of each network for rows that were read."""
+        # float64 for what follows: exponentials, cumulative sums over bins, means.
         return [net.outputs(data).astype("float64", copy=False) for net in self.nets_]
 
     def _integrated_gradients(

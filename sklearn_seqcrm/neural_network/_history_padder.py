@@ -1,4 +1,4 @@
-"""Ragged histories and statics to padded tensors for any torch net."""
+"""Padding of ragged histories to tensors for any torch net."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._recurrent.data import (
@@ -18,19 +18,19 @@ from sklearn_seqcrm._recurrent.data import (
 from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     CallbackSupportMixin,
+    HistoryTransformerMixin,
     Interval,
     StrOptions,
-    of_history_transformer,
     one_task,
 )
 
 
-class HistoryPadder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
+class HistoryPadder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimator):
     """Turn encoded histories and numeric statics into padded tensors.
 
-    For torch and skorch nets of your own. `LSTMClassifier` and `LSTMRegressor` take
-    the tensors as well, but are faster on the histories themselves, which they pad
-    batch by batch.
+    The tensors are inputs for your own torch and skorch nets. `LSTMClassifier` and
+    `LSTMRegressor` accept them as well, but are faster on encoded histories, which they
+    pad batch by batch.
 
     Parameters
     ----------
@@ -56,7 +56,8 @@ class HistoryPadder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     The result is a `skorch.helper.SliceDict`, which scikit-learn slices by rows, of
 
     - ``values`` (n, T, F), float32: the channels of `HistoryEncoder`, and last
-      ``log1p(age)``, the age of each event at the row's cutoff in typical gaps;
+      ``log1p(age)``, the age of each event at the row's cutoff in typical interarrival
+      times;
     - ``codes`` (n, T, C), int64: codes of categorical fields, 0 for padding;
     - ``lengths`` (n,), int64: number of real steps, 0 for an empty history;
     - ``static`` (n, S), float32: the row features of the histories (time since the
@@ -180,9 +181,6 @@ class HistoryPadder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         """
         return self
 
-    def __sklearn_tags__(self) -> Any:
-        return of_history_transformer(super().__sklearn_tags__())
-
     def _read(self, X: Any, *, reset: bool) -> Inputs:
         inputs = read_inputs(self, X, reset=reset, sums=True)
         if not inputs.names:
@@ -202,13 +200,15 @@ class HistoryPadder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         # the source, row by row, in the order in which a mask assigns.
         step = np.arange(n_steps)
         real = step < lengths[:, None]
-        event = (first[:, None] + step)[real]
+        event = (first[:, None] + step)[real]  # (n_events,)
         if self.padding == "pre":
             real = real[:, ::-1]
         shape = (len(lengths), n_steps)
         n_channels = source.channels.shape[1]
         values = np.zeros((*shape, n_channels + 1), "float32")
         codes = np.zeros((*shape, source.codes.shape[1]), "int64")
+        # In units of the typical interarrival time, so that ages in seconds and in
+        # years have the same range, and log1p keeps old events from dominating.
         ages = np.repeat(source.cutoff, lengths) - source.times[event]
         ages = ages / source.time_unit
         values[real, :n_channels] = source.channels[event]

@@ -38,7 +38,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
     num_layers : int, default=1
         Number of recurrent layers.
     bidirectional : bool, default=False
-        Also read each history backwards. Rows of one customer then cannot share a
+        Also process each history backwards. Rows of one customer then cannot share a
         pass, so that the cost grows with the number of rows per customer.
     pooling : str or list of str, default=("last", "mean", "decay")
         Pooling of the outputs up to the cutoff of a row: ``"last"``, ``"mean"``,
@@ -76,7 +76,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         prediction use the average, which has less noise of batches than the weights of
         the last step; 1 uses the latter.
     batch_size : int or "auto", default="auto"
-        Rows in a training step; long histories are read a few at a time. ``"auto"``:
+        Rows in a training step; long histories are run a few at a time. ``"auto"``:
         128. If rows of one customer share a pass, and are similar, the average number
         of rows of 32 customers if larger, up to 4,096 and to a 64th of all rows.
     max_epochs : int or "auto", default="auto"
@@ -139,22 +139,22 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
 
     See Also
     --------
-    make_history_pipeline : Everything that has to come before, for raw `X`.
-    LSTMRegressor : The same for numbers.
-    LSTMEventModel : Learns from histories without labels, and may be the `pretrained`.
+    make_history_pipeline : Pipeline of the required preprocessing, for raw `X`.
+    LSTMRegressor : Regression with the same network.
+    LSTMEventModel : Model of histories without labels, to be used as `pretrained`.
 
     Notes
     -----
     `X` has one of three forms: a DataFrame with encoded history columns and numeric
     statics, the padded tensors of `HistoryPadder`, or a plain array, which is statics
     without a history. A fitted network predicts the same in the first two; fits on them
-    differ, because tensors do not tell which rows have a customer in common.
+    differ, because tensors do not identify the customers of rows.
 
     Several labels, such as which categories will be bought, are a `y` of shape (n, k)
-    with 0 and 1 (multilabel, in scikit-learn's words), read from one network. The loss
-    of a row is the mean of theirs. As `sklearn.neural_network.MLPClassifier` does it,
-    `predict_proba` and `predict` have the shape (n, k). The scorers
-    ``"roc_auc"`` and ``"average_precision"`` of scikit-learn average over labels. Its
+    with 0 and 1 (multilabel, in scikit-learn's words), predicted by one network. The
+    loss of a row is the mean of theirs. As `sklearn.neural_network.MLPClassifier` does
+    it, `predict_proba` and `predict` have the shape (n, k). The scorers ``"roc_auc"``
+    and ``"average_precision"`` of scikit-learn average over labels. Its
     ``"neg_log_loss"`` does not score several labels, of any estimator: it leaves out
     the labels that a row does not have.
 
@@ -297,11 +297,11 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         Raises
         ------
         TypeError
-            If histories are raw, or a static is no number.
+            If histories are raw, or a static is not a number.
         ValueError
-            If `y` has one class, missing values, or columns with others than 0 and 1, a
-            parameter is out of range, `pretrained` reads other events or sizes, or
-            the machine lacks `device` or, to train, `precision`.
+            If `y` has one class, missing values, or columns with values other than 0
+            and 1, a parameter is out of range, `pretrained` has other events or sizes,
+            or the machine lacks `device` or, to train, `precision`.
         """
         self._check_parameters()
         if is_multioutput(y):
@@ -315,8 +315,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
 
         For rows that arrive over time, encoded by the same `HistoryEncoder`. No rows
         are set aside; `max_epochs`, early stopping and scikit-learn's callbacks do not
-        apply. Weights are relative to those of all calls, as if the rows of all calls
-        formed one table.
+        apply. Weights are relative to those of all calls, not of one call.
 
         Parameters
         ----------
@@ -338,11 +337,11 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         Raises
         ------
         TypeError
-            If histories are raw, or a static is no number.
+            If histories are raw, or a static is not a number.
         ValueError
-            If `classes` are missing, or other ones than before, `y` has labels that
-            are none of them, a parameter is out of range, or the machine lacks `device`
-            or, to train, `precision`.
+            If `classes` are missing or differ from those before, `y` has labels that
+            are not among them, a parameter is out of range, or the machine lacks
+            `device` or, to train, `precision`.
         """
         self._check_parameters()
         if self.class_weight == "balanced":
@@ -357,6 +356,8 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
 
     def _all_classes(self, classes: Any) -> np.ndarray:
         """Return the classes of `partial_fit`, which must not change."""
+        # One batch need not have rows of all classes, but the head has an output for
+        # each: as in scikit-learn, the first call names them.
         if not hasattr(self, "nets_"):
             if classes is None:
                 raise ValueError(
@@ -393,7 +394,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
             )
         # Relative to each other, so that no product overflows or underflows.
         of_class = np.ldexp(of_class, -exponent_of(of_class))
-        codes = self._objective.encode(y)
+        codes = self._objective.encode(y)  # (n,), positions in classes_
         weight = of_class[codes] * (1.0 if weight is None else weight)
         if not weight.any():
             raise ValueError(
@@ -413,7 +414,7 @@ class LSTMClassifier(ClassifierMixin, BaseLSTM):
         -------
         ndarray of shape (n, n_classes)
             Probabilities in the order of `classes_`. Of several labels, shape (n, k):
-            each its own, and they do not add up to 1.
+            of 1 for each label; they do not add up to 1.
         """
         return self._combined(self._fitted_objective.predict, X)
 

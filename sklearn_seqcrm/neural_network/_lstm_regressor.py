@@ -17,13 +17,12 @@ from sklearn_seqcrm._recurrent.objectives import (
     LOSSES,
     Exposure,
     Number,
-    Objective,
     Quantiles,
     check_quantiles,
     exposure_column,
     learn_exposure,
 )
-from sklearn_seqcrm._recurrent.training import Pooling, refuse_changes
+from sklearn_seqcrm._recurrent.training import Pooling
 from sklearn_seqcrm._sklearn_compat import StrOptions, with_callbacks
 from sklearn_seqcrm.neural_network._base import BaseLSTM
 
@@ -86,7 +85,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         prediction use the average, which has less noise of batches than the weights of
         the last step; 1 uses the latter.
     batch_size : int or "auto", default="auto"
-        Rows in a training step; long histories are read a few at a time. ``"auto"``:
+        Rows in a training step; long histories are run a few at a time. ``"auto"``:
         128. If rows of one customer share a pass, and are similar, the average number
         of rows of 32 customers if larger, up to 4,096 and to a 64th of all rows.
     max_epochs : int or "auto", default="auto"
@@ -159,8 +158,8 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
 
     See Also
     --------
-    make_history_pipeline : Everything that has to come before, for raw `X`.
-    LSTMClassifier : The same for classes, with notes on the forms of `X`.
+    make_history_pipeline : Pipeline of the required preprocessing, for raw `X`.
+    LSTMClassifier : Classification with the same network; notes on the forms of `X`.
     stack_horizons : Makes rows with an exposure of targets on several horizons.
 
     Notes
@@ -184,7 +183,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
     than twice as much. With ``"zero_inflated_lognormal"`` the rate is proportional to
     it, and the probability of 0 is ``exp(-rate * e ** slope)``. The exposure is a
     column and not an argument, because only columns are available to prediction,
-    splitting and scoring. The network does not read it. To let the network learn
+    splitting and scoring. It is not an input of the network. To let the network learn
     deviations from proportionality, for predictions within the range of known
     exposures, add the column a second time under another name.
 
@@ -228,7 +227,7 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
     >>> model.fit(X, X["history"].array.lengths).predict(X).shape
     (200,)
 
-    Chances of nothing at all, and ranges:
+    Quantiles of amounts that are often 0:
 
     >>> model = model.set_params(estimator__loss="zero_inflated_lognormal")
     >>> model = model.fit(X, X["history"].array.lengths)
@@ -352,9 +351,9 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
 
         For rows that arrive over time, encoded by the same `HistoryEncoder`. No rows
         are set aside; `max_epochs`, early stopping and scikit-learn's callbacks do not
-        apply. Weights are relative to those of all calls, as if the rows of all calls
-        formed one table. The first call settles how targets are scaled, so that its
-        rows should be like those to come.
+        apply. Weights are relative to those of all calls, not of one call. The first
+        call settles how targets are scaled, so that its rows should be like those to
+        come.
 
         Parameters
         ----------
@@ -459,18 +458,14 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         check_quantiles(self.quantile)
         return Quantiles(self.quantile) if loss is Quantiles else loss()
 
-    def _refuse_changes(self, objective: Objective) -> None:
-        super()._refuse_changes(objective)
-        refuse_changes({"exposure": self._exposure_name}, {"exposure": self.exposure})
-
     # Offsets: logarithms of exposures -----------------------------------------------
 
     def _learn_offset(self, inputs: Inputs, weight: np.ndarray | None) -> None:
         self._exposure_name, self._exposure = self.exposure, None
         if self.exposure is None:
             return
-        # Names of the statics: of a DataFrame with histories its roles know them, and
-        # of one without, scikit-learn does.
+        # Names of the statics: `_roles` has those of a DataFrame with histories, and
+        # scikit-learn stores those of a DataFrame without.
         names = getattr(self, "feature_names_in_", None)
         if hasattr(self, "_roles"):
             names = self._roles.statics
@@ -496,15 +491,15 @@ class LSTMRegressor(MultiOutputMixin, RegressorMixin, BaseLSTM):
         first = np.zeros(self._objective.n_outputs, dtype="float32")
         first[list(self._objective.offset_outputs)] = 1.0
         for i, net in enumerate(self.nets_):
-            # Starts from slopes of 1, and not from those of an earlier fit: fits again
-            # and again would wear down the shrinkage towards 1.
+            # Starts from slopes of 1, and not from those of an earlier fit: the
+            # shrinkage towards 1 would lose its effect over repeated fits.
             as_is = outputs[i] - offset * (net.module_.offset_slope - first)
             excess = self._objective.offset_slope_excess(
                 as_is, data.target, data.weight, offset[:, 0]
             )
             # In float64 here, which the network rounds to float32.
             net.module_.set_offset_slope(first + excess)
-            outputs[i] = as_is + offset * excess
+            outputs[i] = as_is + offset * excess  # (n, n_outputs)
         return outputs
 
     def _integrated_gradients(self, *args: Any, **kwargs: Any) -> PathAttributions:

@@ -15,6 +15,7 @@ from sklearn_seqcrm._ragged import concordance
 from sklearn_seqcrm._recurrent.objectives import (
     Hazards,
     SurvivalCurve,
+    check_quantiles,
     hazard_at_own_time,
     time_at_hazard,
 )
@@ -78,7 +79,7 @@ class LSTMSurvival(BaseLSTM):
         prediction use the average, which has less noise of batches than the weights of
         the last step; 1 uses the latter.
     batch_size : int or "auto", default="auto"
-        Rows in a training step; long histories are read a few at a time. ``"auto"``:
+        Rows in a training step; long histories are run a few at a time. ``"auto"``:
         128. If rows of one customer share a pass, and are similar, the average number
         of rows of 32 customers if larger, up to 4,096 and to a 64th of all rows.
     max_epochs : int or "auto", default="auto"
@@ -98,7 +99,7 @@ class LSTMSurvival(BaseLSTM):
         bins, which have equal shares of the events by the Kaplan-Meier estimate and
         reach to the longest time in `y`. A duration, such as ``"1D"``: the length of
         the bins. Otherwise edges, ascending, as durations or in the unit of the times;
-        0 may be omitted, and bins beyond the longest time in `y` are left out. Bins
+        0 may be omitted, and bins after the longest time in `y` are left out. Bins
         include their left edge, and not their right edge; see Notes.
     callbacks : list of skorch callbacks or None, default=None
         Called during training; each fit uses copies. Callbacks that monitor the
@@ -146,13 +147,13 @@ class LSTMSurvival(BaseLSTM):
     See Also
     --------
     time_to_next : Makes `y`.
-    make_history_pipeline : Everything that has to come before, for raw `X`.
+    make_history_pipeline : Pipeline of the required preprocessing, for raw `X`.
     LSTMClassifier : Whether an event comes within one horizon, with notes on the forms
         of `X`.
 
     Notes
     -----
-    The page "When will they be back" of the documentation explains all of this by
+    The page "When will they be back" of the documentation explains the model by
     example.
 
     **Likelihood.** With outputs ``z[k, j]`` of kind ``k`` in bin ``j``, from ``t[j]``
@@ -347,14 +348,15 @@ class LSTMSurvival(BaseLSTM):
             If histories are raw, a static is not numeric, or events or times are of
             another kind.
         ValueError
-            If `y` has missing, infinite or negative times, no events, or columns that
-            cannot be told apart, a parameter is out of range, `pretrained` reads others
-            or has other sizes, or the machine lacks `device` or, to train, `precision`.
+            If `y` has missing, infinite or negative times, no events, or two
+            columns of which either may be the event, a parameter is out of range,
+            `pretrained` reads others or has other sizes, or the machine lacks `device`
+            or, to train, `precision`.
 
         Warns
         -----
         UserWarning
-            If `y` has times alone, and those are 0 and 1, as labels are.
+            If `y` has only times, and these are 0 and 1, as labels are.
         """
         self._check_parameters()
         return self._fit(X, y, sample_weight, Hazards(self.bins))
@@ -364,9 +366,9 @@ class LSTMSurvival(BaseLSTM):
 
         For rows that arrive over time, encoded by the same `HistoryEncoder`. No rows
         are set aside; `max_epochs`, early stopping and scikit-learn's callbacks do not
-        apply. Weights are relative to those of all calls, as if the rows of all calls
-        formed one table. The first call settles the bins and the kinds of events, so
-        that its rows should be like those to come.
+        apply. Weights are relative to those of all calls, not of one call. The first
+        call settles the bins and the kinds of events, so that its rows should be like
+        those to come.
 
         Parameters
         ----------
@@ -388,10 +390,10 @@ class LSTMSurvival(BaseLSTM):
             If histories are raw, a static is not numeric, or events or times are of
             another kind.
         ValueError
-            If `y` has missing, infinite or negative times, no events, or columns that
-            cannot be told apart, or kinds of events that the first call had not, a
-            parameter is out of range, or the machine lacks `device` or, to train,
-            `precision`.
+            If `y` has missing, infinite or negative times, no events, or two
+            columns of which either may be the event, or kinds of events that the first
+            call had not, a parameter is out of range, or the machine lacks `device` or,
+            to train, `precision`.
         """
         self._check_parameters()
         return self._partial_fit(X, y, sample_weight, Hazards(self.bins))
@@ -498,17 +500,14 @@ class LSTMSurvival(BaseLSTM):
         Raises
         ------
         ValueError
-            If `q` is not strictly between 0 and 1.
+            If `q` is empty or not between 0 and 1.
         """
-        probabilities = np.asarray(q, dtype="float64")
-        within = (probabilities > 0) & (probabilities < 1)
-        if probabilities.ndim > 1 or not within.all():
-            raise ValueError(f"q must be between 0 and 1, one or several; got {q!r}.")
+        probabilities = check_quantiles(q, any_order=True)  # (n_q,)
         hazard, edges = self._cumulative_hazard(X), self._objective.edges
         # S(t) = 1 - q where H(t) = -log(1 - q).
-        target_hazards = np.atleast_1d(-np.log1p(-probabilities))  # (n_q,)
-        times = [time_at_hazard(hazard, edges, one) for one in target_hazards]
-        return np.column_stack(times) if probabilities.ndim else times[0]
+        wanted = -np.log1p(-probabilities)
+        times = [time_at_hazard(hazard, edges, one) for one in wanted]
+        return np.column_stack(times) if np.ndim(q) else times[0]
 
     def predict_proba_before(self, X: Any, horizon: Any) -> np.ndarray:
         """Predict the probability of an event before the horizon.
@@ -575,6 +574,7 @@ class LSTMSurvival(BaseLSTM):
         Equal to ``concordance_index_censored`` of scikit-survival, in time
         O(n log n).
         """
+        # A higher risk must go with an earlier event, as in scikit-survival.
         risk = self.predict(X)
         targets = self._objective.read_targets(y)
         check_consistent_length(risk, targets.time)

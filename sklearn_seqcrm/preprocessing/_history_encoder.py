@@ -1,4 +1,4 @@
-"""Encode histories as scaled channels and codes, learned from events that rows see."""
+"""Encoding of histories as scaled channels and codes for networks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from sklearn_seqcrm._columns import ColumnRoles, Table
@@ -23,18 +23,18 @@ from sklearn_seqcrm._sklearn_compat import (
     DOC_LINK,
     CallbackSupportMixin,
     HasMethods,
+    HistoryTransformerMixin,
     Interval,
     StrOptions,
     check_feature_names_in,
     clone_with_fitted,
-    of_history_transformer,
     one_task,
     output_wanted,
 )
 from sklearn_seqcrm.events import HistoryArray
 
 
-class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
+class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimator):
     """Encode the events of history columns as inputs of a network.
 
     Encodes every history column, drops the keys, and passes other columns through. It
@@ -82,10 +82,10 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     Notes
     -----
     **Numbers.** A number ``x`` becomes ``symlog(z) = sign(z) * log(1 + |z|)`` with
-    ``z = (x - median) / (IQR / 1.349)``. The symmetric logarithm [1]_ [2]_ keeps one
-    huge order from squeezing all others together. A missing or infinite number becomes
-    0. If training events had some, a further channel marks them. A datetime becomes
-    the number of days after its event.
+    ``z = (x - median) / (IQR / 1.349)``. The symmetric logarithm [1]_ [2]_ keeps
+    differences between ordinary orders visible beside one huge order. A missing or
+    infinite number becomes 0. If training events had some, a further channel marks
+    them. A datetime becomes the number of days after its event.
 
     **Levels.** Every level has a code, apart from rare ones. Missing values have a code
     of their own, and so have levels that did not occur in training.
@@ -199,8 +199,9 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If there is no history column or no row, `time_zone` is no zone or the times
-            of a log have none, or `pretrained` was fitted on no column of that name.
+            If there is no history column or no row, `time_zone` is not a zone or the
+            times of a log have none, or `pretrained` was fitted on no column of that
+            name.
         TypeError
             If the histories are encoded already, or `pretrained` encodes no histories.
         """
@@ -211,7 +212,8 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
     def fit_transform(self, X: Any, y: Any = None) -> pd.DataFrame:
         """Learn, and encode the same rows.
 
-        It takes hardly longer than `fit`, which encodes the rows to scale row features.
+        It takes hardly longer than `fit`, which encodes the rows as well, to scale row
+        features.
 
         Parameters
         ----------
@@ -228,8 +230,9 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If there is no history column or no row, `time_zone` is no zone or the times
-            of a log have none, or `pretrained` was fitted on no column of that name.
+            If there is no history column or no row, `time_zone` is not a zone or the
+            times of a log have none, or `pretrained` was fitted on no column of that
+            name.
         TypeError
             If histories are encoded already, `pretrained` encodes no histories, or the
             output is set to polars.
@@ -294,9 +297,6 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         check_feature_names_in(self, input_features)
         return self._learned.roles.columns.to_numpy(dtype=object)
 
-    def __sklearn_tags__(self) -> Any:
-        return of_history_transformer(super().__sklearn_tags__())
-
     def _learn(self, X: Any) -> pd.DataFrame:
         """Set fitted attributes, and return the encoded training rows."""
         self._validate_params()
@@ -309,6 +309,8 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
         known = self._known_encoders(list(table.histories))
         encoded = table.frame.copy(deep=False)
         for name, array in table.histories.items():
+            # A pretrained encoder keeps scales and levels, which its weights depend on;
+            # row features are inputs of the new head and are scaled on these rows.
             if name in known:
                 encoders[name], rows = learn_rows(
                     known[name], array.rows, name, self.half_lives
@@ -353,7 +355,7 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
                 "pretrained must be a fitted LSTMEventModel or HistoryEncoder; got "
                 f"{type(self.pretrained).__name__}."
             )
-        # One common column is enough: others are learned anew.
+        # One common column is enough: the encoders of other columns are fitted on X.
         if not set(known) & set(histories):
             raise ValueError(
                 f"pretrained was fitted on histories in {list(known)}, and X has them "
@@ -371,7 +373,7 @@ class HistoryEncoder(TransformerMixin, CallbackSupportMixin, BaseEstimator):
 
 
 def _are_cut_off(array: HistoryArray) -> bool:
-    """Tell whether a lookback leaves out earlier events of some customer."""
+    """Return whether a lookback leaves out earlier events of some customer."""
     rows = array.rows
     filled = rows.stop > rows.start
     first = rows.log.timeline.offsets[rows.codes[filled]]

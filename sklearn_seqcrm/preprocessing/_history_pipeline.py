@@ -1,4 +1,4 @@
-"""A pipeline from raw X, with histories and statics, to an estimator."""
+"""Pipeline from raw X, with histories and statics, to an estimator."""
 
 from __future__ import annotations
 
@@ -119,6 +119,7 @@ class HistoryPipeline(Pipeline):
                 f"{type(self).__name__!r} object has no attribute {name!r}"
             )
 
+        # Further arguments, such as `q` or `horizon`, are not transformed.
         def method(X: Any, *args: Any, **kwargs: Any) -> Any:
             return getattr(self[-1], name)(self[:-1].transform(X), *args, **kwargs)
 

@@ -29,7 +29,7 @@ def predict_partition(
 ) -> pd.DataFrame:
     """Predict for the customers of one partition, from a table of their events.
 
-    A plain function of pandas tables, for any system that partitions a table of events
+    It takes and returns pandas tables, for any system that partitions a table of events
     by customer: Dask's ``map_partitions``, Spark's ``mapInPandas``, or a loop over
     files.
 
@@ -158,7 +158,7 @@ def _check_spark_zone(events: pd.DataFrame, time: str, expected: str) -> None:
     if task is None or not naive or isinstance(events[time].dtype, pd.DatetimeTZDtype):
         return
     session = task.getLocalProperty("spark.sql.session.timeZone")
-    # Offsets of the hours that occur: zones may agree in winter alone.
+    # Offsets of the hours that occur: zones may agree only in winter.
     hours = pd.DatetimeIndex(events[time].dropna().dt.floor("h").unique())
     shifts = _utc_offsets(hours, session) - _utc_offsets(hours, expected)
     if not shifts.any():
@@ -189,7 +189,7 @@ def _names(model: Any, n_outputs: int | None, method: str) -> list[str]:
     classes = getattr(model, "classes_", None) if method == "predict_proba" else None
     if isinstance(classes, np.ndarray) and classes.ndim == 2:  # of several labels
         classes = np.arange(len(classes))
-    # An empty partition cannot know the number of outputs, and assumes the classes.
+    # Without rows the number of outputs is unknown: assume one for each class.
     if isinstance(classes, np.ndarray) and n_outputs in (None, len(classes)):
         return [f"prediction_{label}" for label in classes]
     if n_outputs in (None, 1):

@@ -1,4 +1,4 @@
-"""The number of events in a window after the cutoff, and whether there is none."""
+"""Counts of the events in a window after the cutoff, and churn: a count of 0."""
 
 from __future__ import annotations
 
@@ -294,6 +294,7 @@ def future_count(
 
     def target(one: Any) -> tuple[np.ndarray, Windows]:
         windows = windows_after(X, one, gap, history, kinds, kind_field)
+        # Rows of customers who are not in the log have first == last: no event.
         return windows.last - windows.first, windows
 
     return over_horizons(target, horizon, censored, "future_count")

@@ -95,7 +95,7 @@ def future_sum(
         Timedeltas or numbers, as its columns, and values as follows:
 
         ``"future_sum"``, with the index of `X`, as floats: 0 for a complete window
-        without events, and for a customer that the log does not know.
+        without events, and for a customer who is not in the log.
 
     Raises
     ------

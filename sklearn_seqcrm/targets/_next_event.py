@@ -1,4 +1,4 @@
-"""The first event after the cutoff: when it comes, and one of its fields."""
+"""The first event after the cutoff: the time to it, and one of its fields."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ def next_value(
     the log ended. Near that end these are the customers who return soon, and what they
     buy need not be what the others will buy: a selection bias. A horizon avoids it: a
     row counts if its window is complete, whenever in it the event came, and
-    ``dropna()`` then keeps the rows with an event. A horizon also bounds how far the
-    target looks ahead, which a split by time needs to know.
+    ``dropna()`` then keeps the rows with an event. A horizon also bounds how long a
+    target depends on the future, which is needed to split rows by time.
 
     At equal times the next event is the one that came first in the table.
 

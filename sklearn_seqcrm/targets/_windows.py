@@ -117,7 +117,7 @@ def windows_after(
     Notes
     -----
     With ``allow_exact_matches=True`` the events *at* the cutoff lie both in the history
-    and in ``[cutoff, ...)``. A target must not count what its row has seen, so the
+    and in ``[cutoff, ...)``. A target must not count events of the history, so the
     window begins where the history stops::
 
         history           gap      horizon
@@ -137,6 +137,8 @@ def windows_after(
     # On an axis of integers, `pause` may lie between two ticks; `wait` is rounded up.
     pause, wait = clock.duration(gap, "gap"), clock.rounded_up(gap=gap)
     begin = saturating_add(cutoff, wait)
+    # To the end of the customer's segment; (n,) each. Unknown customers have code -1,
+    # so that their empty segment ends at offsets[0] = 0.
     first, last = rows.stop, timeline.offsets[rows.codes + 1]
     # Without a gap the window begins where the history stops; no search is needed.
     if pause > 0:
@@ -242,11 +244,11 @@ def refuse_incomplete(windows: Windows, *, may_keep: bool = False) -> None:
         longer = (
             f"as its record ends at {log.observed_until} with the events of "
             f"kind {limit!r}, before those of other kinds: if all were recorded for "
-            "longer, say so to EventLog.concat or append (observed_until=...)."
+            "longer, pass observed_until=... to EventLog.concat or append."
         )
     if windows.length is None:
         raise ValueError(
-            f"What comes next in {which} is not known, because the log ends before "
+            f"The next event of {which} is not known, because the log ends before "
             f"it, the first in the rows {rows}. Use censored={ways}, or a horizon; or, "
             f"{longer}"
         )

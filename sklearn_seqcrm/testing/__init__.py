@@ -1,4 +1,4 @@
-"""Checks for estimators of histories: ours, and yours."""
+"""Checks for estimators of histories, also those of users."""
 
 from sklearn_seqcrm.testing._check_history_estimator import (
     all_estimators,

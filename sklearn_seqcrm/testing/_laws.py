@@ -335,7 +335,7 @@ def check_prefix_invariance(estimator: Any) -> None:
 def check_short_and_unknown_histories(estimator: Any) -> None:
     """One event, no event, and an unknown customer have finite outputs.
 
-    A customer that the log does not know is like one without events: the first visit of
+    A customer who is not in the log is like one without events: the first visit of
     a new customer is scored, too.
     """
     X, fit, _ = fitted_on_table(estimator)
@@ -354,7 +354,7 @@ def check_short_and_unknown_histories(estimator: Any) -> None:
         # A transformer may return NaN for a missing value.
         bad = np.isinf if hasattr(fit, "transform") else lambda x: ~np.isfinite(x)
         assert not bad(output).any(), f"{case}: outputs are not finite."
-    reason = "a customer that the log does not know is not like one without events"
+    reason = "a customer who is not in the log is not like one without events"
     assert_same_rows(batch[2:], batch[1:2], reason, **TOLERANCE)
     assert_alone_as_in_batch(fit, together, batch, range(3))
 

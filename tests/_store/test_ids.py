@@ -425,7 +425,7 @@ def test_ten_unknown_customers_are_a_warning():
     log = EventLog(events_of(["C01", "C02", "C03", "C04"]), "who", "time")
     rows = pd.DataFrame({"who": [f"c{i}" for i in range(10)] * 2})
     text = (
-        "None of the 10 customers in column 'who' of rows is known to the log, so that "
+        "None of the 10 customers in column 'who' of rows is in the log, so that "
         "all histories are empty: 'c0', 'c1', 'c2', ... in rows, and 'C01', 'C02', "
         "'C03', ... in the log. Are their ids written differently?"
     )

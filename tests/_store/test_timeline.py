@@ -35,7 +35,7 @@ COMPLAINT = log_of([pd.Timestamp("2024-02-03")])
 def test_a_kind_that_ends_early_limits_the_log_with_a_warning():
     text = (
         "The last event of kind 'complaint' is at 2024-02-03 00:00:00, and other kinds "
-        "go on until 2024-12-30 00:00:00.*EventLog.concat.*observed_until='2024-12-30 "
+        "last until 2024-12-30 00:00:00.*EventLog.concat.*observed_until='2024-12-30 "
         "00:00:00'.*; if not, observed_until='2024-02-03 00:00:00' says so"
     )
     with pytest.warns(UserWarning, match=text) as caught:
@@ -66,7 +66,7 @@ def test_errors_of_incomplete_windows_name_the_limiting_kind(tmp_path):
     log.to_parquet(tmp_path / "log.parquet")
     text = (
         "its record ends at 2024-02-03 00:00:00 with the events of kind 'complaint', "
-        r"before those of other kinds: .*concat or append \(observed_until=...\)"
+        "before those of other kinds: .*observed_until=... to EventLog.concat or append"
     )
     parts = {
         "log": log,

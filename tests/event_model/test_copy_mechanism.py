@@ -18,7 +18,7 @@ from sklearn_seqcrm.event_model._copy_mechanism import (
     ObservedLevels,
     copy_candidates,
 )
-from sklearn_seqcrm.event_model._distributions import PathDraws
+from tests.event_model.draws import seeded_draws
 
 N_CODES = 7  # unseen, missing, and five levels
 LIFT = torch.tensor([0.0, 0, 1, 0.5, 2, 1, 0.25])
@@ -246,7 +246,7 @@ def test_copies_are_drawn_by_their_counts(sequences, n_before):
             weights = torch.eye(N_SOURCES)[[kind]] / own.remaining()[b, kind]
             shares = own.take(torch.tensor([b])).counts(weights)[0]
             many = own.take(torch.full((n,), b))
-            drawn = many.draw(torch.full((n,), kind), PathDraws.of_seed(kind, n))
+            drawn = many.draw(torch.full((n,), kind), seeded_draws(kind, n))
             found = torch.bincount(drawn, minlength=N_CODES) / n
             assert_allclose(found, shares, atol=5 * 0.5 / np.sqrt(n))
 

@@ -21,7 +21,6 @@ from sklearn_seqcrm.event_model._copy_mechanism import (
     ObservedLevels,
     copy_candidates,
 )
-from sklearn_seqcrm.event_model._distributions import PathDraws
 from sklearn_seqcrm.event_model._fields import (
     FieldBlocks,
     FieldDensity,
@@ -31,6 +30,7 @@ from sklearn_seqcrm.event_model._fields import (
 from sklearn_seqcrm.event_model._interarrival import InterarrivalGrid, TimeDensity
 from sklearn_seqcrm.event_model._levels import LevelDensity, LevelField
 from sklearn_seqcrm.event_model._numbers import NumberDensity, NumberField
+from tests.event_model.draws import seeded_draws
 
 N_DRAWS = 20_000
 # Of a share of so many draws: five standard deviations.
@@ -45,7 +45,7 @@ def generator(seed=0):
 
 
 def draws(n=N_DRAWS, seed=0):
-    return PathDraws.of_seed(seed, n)
+    return seeded_draws(seed, n)
 
 
 def spread_out(density):

@@ -16,6 +16,7 @@ from sklearn_seqcrm.event_model._distributions import (
     path_keys,
     truncated_normal,
 )
+from tests.event_model.draws import seeded_draws
 
 N = 20_000
 FLOAT, DOUBLE = torch.zeros(0), torch.zeros(0, dtype=torch.float64)
@@ -26,7 +27,7 @@ FLOAT, DOUBLE = torch.zeros(0), torch.zeros(0, dtype=torch.float64)
 
 @pytest.mark.parametrize("like", [FLOAT, DOUBLE], ids=["float32", "float64"])
 def test_numbers_are_uniform_and_normal(like):
-    draws = PathDraws.of_seed(0, N)
+    draws = seeded_draws(0, N)
     one, other, normal = draws.uniform(like), draws.uniform(like), draws.normal(like)
     assert one.dtype == normal.dtype == like.dtype
     assert one.min() >= 0
@@ -170,7 +171,7 @@ def test_atoms_cells_and_tail_add_up_to_1(logits, mean, std):
 
 def test_quantiles_beyond_a_limit_are_those_of_a_truncated_normal():
     zeros = torch.zeros(N, dtype=torch.float64)
-    uniform = PathDraws.of_seed(0, N).uniform(zeros)
+    uniform = seeded_draws(0, N).uniform(zeros)
     drawn = truncated_normal(zeros + 1.3, zeros + 0.2, zeros + 0.6, uniform)
     truth = stats.truncnorm((1.3 - 0.2) / 0.6, np.inf, 0.2, 0.6)
     assert stats.kstest(drawn.numpy(), truth.cdf).statistic < 1.6 / np.sqrt(N)

@@ -11,13 +11,13 @@ from pandas.testing import assert_frame_equal
 
 from sklearn_seqcrm._store import Clock
 from sklearn_seqcrm.event_model import LSTMEventModel
-from sklearn_seqcrm.event_model._distributions import PathDraws
 from sklearn_seqcrm.event_model._interarrival import (
     InterarrivalGrid,
     OperationalTime,
     TimeDensity,
 )
 from sklearn_seqcrm.events import EventLog
+from tests.event_model.draws import seeded_draws
 
 DAY = pd.Timedelta(days=1)
 US = 86_400_000_000
@@ -159,8 +159,8 @@ def test_cells_tile_and_draws_follow_them(step, n):
             tail = density.log_survival(state, torch.from_numpy(censored).float())
             many = state.expand(N_DRAWS, 4)
             limits = torch.from_numpy(after).float()
-            is_tie, logs = density.draw(many, PathDraws.of_seed(0, N_DRAWS))
-            _, later = density.draw(many, PathDraws.of_seed(1, N_DRAWS), limits)
+            is_tie, logs = density.draw(many, seeded_draws(0, N_DRAWS))
+            _, later = density.draw(many, seeded_draws(1, N_DRAWS), limits)
         assert_allclose(shares.sum() + tail.exp().item(), 1, atol=1e-4)
         steps = np.where(is_tie, 0, grid.ticks(logs.numpy(), 1e6 * US, start) / step)
         found = np.bincount(steps.astype(int).clip(max=n), minlength=n + 1)[:n]

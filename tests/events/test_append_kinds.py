@@ -150,8 +150,8 @@ def test_a_new_kind_has_no_field_called_like_a_key(name):
     calls = pd.DataFrame({"customer": ["a"], "time": [31], name: [99.0]})
     calls = EventLog(calls, "customer", "time")
     text = (
-        f"The log of kind 'call' has fields [{name!r}], which is what the customer or "
-        "time column is called in the {}; rename them."
+        f"The log of kind 'call' has fields [{name!r}], which are names of the "
+        "customer or time column in the {}; rename them."
     )
     with pytest.raises(ValueError, match=re.escape(text.format("log"))):
         merged().append({"call": calls}, new_kinds=True)
@@ -169,7 +169,7 @@ def test_a_blanked_field_keeps_no_level_of_its_own():
     [
         (
             NEW_ORDERS, KeyError,
-            "more has no column 'event', which tells the kinds of this log apart; it "
+            "more has no column 'event', which holds the kinds of this log; it "
             "has ['price', 'shop']. Or give a dict of a table for each kind: "
             "{'order': table}.",
         ),
@@ -239,9 +239,10 @@ def test_both_ways_to_append_observe_the_same():
         assert one.timeline.observation == other.timeline.observation
         assert one.observed_until == (8 if len(returns) else 3)
         assert one.timeline.observation.limited_by == "return"
-        # Nobody has said that there were no returns.
+        # Whether there were later returns is unknown.
         with pytest.raises(
-            ValueError, match=r"events of kind 'return'.*append \(observed_until"
+            ValueError,
+            match=r"of kind 'return'.*observed_until=\.\.\. to EventLog",
         ):
             churned(one.snapshots([8]), 5)
 

@@ -328,11 +328,11 @@ BAD_ROWS = {
     ),
     "a missing cutoff": (
         ROWS, {"cutoff": pd.NaT}, ValueError,
-        "cutoff is missing; None stands for everything known.",
+        "cutoff is missing; None means everything known.",
     ),
     "a not-a-number cutoff": (
         ROWS, {"cutoff": np.float32("nan")}, ValueError,
-        "cutoff is missing; None stands for everything known.",
+        "cutoff is missing; None means everything known.",
     ),
     "an array of cutoffs": (
         ROWS, {"cutoff": ROWS["at"].to_numpy()}, TypeError,

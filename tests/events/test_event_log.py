@@ -386,12 +386,12 @@ BAD_INPUT = {
     ),
     "numbers as names of keys": (
         (pd.DataFrame([["a", 1, 2.0]]), 0, 1), TypeError,
-        "events has columns whose names are no text, [0, 1, 2]; name them, for example "
-        "events.columns.astype(str) makes text of numbers.",
+        "events has columns whose names are not text, [0, 1, 2]; rename them, for "
+        "example by events.columns.astype(str).",
     ),
     "numbers as names of fields": (
         (frame().assign(**{"x": 1}).rename(columns={"x": 7}), "customer", "time"),
-        TypeError, "events has columns whose names are no text, [7]; name them",
+        TypeError, "events has columns whose names are not text, [7]; rename them",
     ),
     "keys as fields": (
         (frame(x=1), "customer", "time", ["x", "time"]), ValueError,

@@ -96,7 +96,7 @@ def test_copies_share_the_log_but_not_the_rows(log):
 @pytest.mark.parametrize("dtype", [str, "str", "string", "U", pd.StringDtype()])
 def test_histories_become_text_with_a_warning_only(log, dtype):
     X = log.attach(ROWS, cutoff="2024-01-09")
-    message = r"for people to read and not for a model.*specific_transformers=\[\('pass"
+    message = r"for display and not for a model.*specific_transformers=\[\('pass"
     with pytest.warns(UserWarning, match=message):
         text = X["history"].astype(dtype)
     assert text.tolist() == list(map(repr, X["history"]))

@@ -65,9 +65,9 @@ def quantities(seed=0):
 
 WARNING = re.escape(
     "The fields ['x'] look like ids, whole numbers of which hardly any comes twice, or "
-    "far too many to be quantities; as numbers they only tell when an event was. Write "
-    "categorical=['x'] to keep them as categories, or fields=[...] without them to "
-    "leave them out; with categorical=[] they are quantities."
+    "far too many to be quantities; as numbers they measure the time of an event only. "
+    "Write categorical=['x'] to keep them as categories, or fields=[...] without them "
+    "to leave them out; with categorical=[] they are quantities."
 )
 
 

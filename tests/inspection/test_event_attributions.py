@@ -655,13 +655,53 @@ def test_display_of_many_rows(X, lstm):
         "1",
         "2",
         "3",
-        "row",
+        "statics and\nrow features",
     ]
     _, ax = plt.subplots()
     other = EventAttributionDisplay.from_estimator(model, X, max_events=3, ax=ax)
     assert other.ax_ is ax
     assert list(other.means) == ["event"]
     other.figure_.canvas.draw()
+
+
+def test_a_field_named_others_keeps_its_bar():
+    """The sum of the fields without a color is apart from it."""
+    names = ["others", *"abcdefg"]
+    means = pd.DataFrame([np.arange(8.0, 0, -1)], index=[1], columns=names)
+    ax = EventAttributionDisplay(means=means).plot().ax_
+    assert [bar.get_height() for bar in ax.patches] == [8, 7, 6, 5, 4, 3, 2 + 1]
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert sorted(labels) == sorted([*names[:6], "other fields"])
+
+
+def test_displays_name_the_explained_quantity(X, lstm):
+    class Decision(ClassifierMixin, BaseEstimator):
+        def fit(self, X, y):
+            self.classes_ = np.unique(y)
+            return self
+
+        def predict(self, X):
+            return self.classes_[(self.decision_function(X) > 0).astype(int)]
+
+        def decision_function(self, X):
+            return X["history"].array.lengths - 2.0
+
+    y = pd.DataFrame({"time": np.arange(1.0, len(X) + 1), "event": True})
+    labels = {
+        "log odds": lstm,
+        "decision function": Decision().fit(X, make_y(X)),
+        "risk": network(X, y, LSTMSurvival),
+    }
+    for label, model in labels.items():
+        many = EventAttributionDisplay.from_estimator(model, X[:3], max_events=1)
+        assert many.ax_.get_ylabel() == f"mean |attribution|\n({label})"
+        assert f", {label}" in HistoryDisplay.from_estimator(model, X).title
+    amounts = pd.DataFrame({"a": np.arange(len(X)), "b": 1.0}).to_numpy()
+    several = network(X, amounts, LSTMRegressor)
+    assert (
+        ", prediction of 0: "
+        in HistoryDisplay.from_estimator(several, X, target=0).title
+    )
 
 
 def test_display_of_a_row(X, lstm):

@@ -1,4 +1,4 @@
-"""Kernels that change events, against loops over the frames of single rows."""
+"""Perturbed histories, against loops over the frames of single rows."""
 
 import numpy as np
 import pandas as pd
@@ -111,7 +111,7 @@ def test_moved_events_keep_their_age(array):
     known = np.flatnonzero(rows.codes >= 0)
     to = np.arange(len(array))
     to[known] = np.random.RandomState(1).permutation(known)
-    changed = events.moved_to_rows(rows.cutoff, which, to).as_histories(array)
+    changed = events.with_events_moved(rows.cutoff, which, to).as_histories(array)
     old, new = frames(array), frames(changed)
     for i, one in enumerate(new):
         [donor] = np.flatnonzero(to == i)
@@ -127,7 +127,23 @@ def test_moved_events_keep_their_age(array):
         assert (one["when"] < array[i].cutoff).all()
 
 
-def test_events_that_no_row_shows_are_not_used():
+def test_events_at_the_cutoff_stay_at_a_cutoff():
+    """They are in the history with `allow_exact_matches`."""
+    events = pd.DataFrame({"who": list("aabb"), "day": [1, 5, 2, 8], "price": range(4)})
+    rows = pd.DataFrame({"who": ["a", "b"], "at": [5, 8]})
+    log = EventLog(events, "who", "day")
+    X = log.attach(rows, cutoff="at", allow_exact_matches=True)
+    array = X["history"].array
+    assert [list(one.times) for one in keep_last_time(array, 3)] == [[5], [8]]
+    own = RowEvents.of(array)
+    everything, swapped = np.ones(4, dtype=bool), np.array([1, 0])
+    moved = own.with_events_moved(array.rows.cutoff, everything, swapped)
+    changed = moved.as_histories(array)
+    assert [list(one.times) for one in changed] == [[-1, 5], [4, 8]]
+    assert list(changed.to_frame()["price"]) == [2, 3, 0, 1]
+
+
+def test_events_that_no_row_sees_are_not_used():
     """Values after the cutoffs are in no altered history."""
     events = make_events()
     cutoff = pd.Timestamp("2023-01-01")
@@ -140,7 +156,7 @@ def test_events_that_no_row_shows_are_not_used():
     for changed in (
         permute_field(array, "amount", rng),
         own.with_order_shuffled(rng).as_histories(array),
-        own.moved_to_rows(
+        own.with_events_moved(
             array.rows.cutoff, everything, rng.permutation(len(array))
         ).as_histories(array),
     ):

@@ -225,6 +225,25 @@ def test_arrays_in_cells():
     check_no_leakage(FunctionTransformer(cells), table(), n_cutoffs=3)
 
 
+def test_several_logs_whose_cutoffs_are_in_another_order():
+    """The last cutoff of the first log does not check the other row; None does."""
+    events = pd.DataFrame({"who": ["a", "a"], "day": [1, 9]})
+    logs = [EventLog(events, "who", "day") for _ in range(2)]
+    rows = pd.DataFrame({"who": "a", "first": [3, 7], "second": [7, 3]})
+    X = logs[0].attach(rows, cutoff="first", name="one")
+    X = logs[1].attach(X, cutoff="second", name="two")
+
+    def leak_in_the_first_row(X):
+        return pd.DataFrame(
+            {"n": np.where(X["first"] == 3, len(views(X, "one")[0]), 0)}
+        )
+
+    leaky = FunctionTransformer(leak_in_the_first_row)
+    check_no_leakage(leaky, X, n_cutoffs=1)
+    with pytest.raises(AssertionError, match="'n': 1 of 2 rows"):
+        check_no_leakage(leaky, X, n_cutoffs=None)
+
+
 # Deliberate leaks ---------------------------------------------------------------------
 
 
@@ -327,7 +346,9 @@ LEAKS = [
 @pytest.mark.parametrize("leak", LEAKS)
 def test_leaks_fail(leak, case):
     X = TABLES[case](table())
-    with pytest.raises(AssertionError, match="1 of 2 outputs change") as caught:
+    with pytest.raises(
+        AssertionError, match="1 of 2 outputs depend on events"
+    ) as caught:
         check_no_leakage(FunctionTransformer(leak), X, n_cutoffs=8)
     assert "- transform, 'leak': " in str(caught.value)
     assert "fine" not in str(caught.value)
@@ -560,11 +581,23 @@ OUTPUTS = {
 }
 
 
+def test_columns_of_one_name_are_all_checked():
+    """A leak in the first of two columns of one name, and in a matrix of them."""
+    X = table()
+    leaky = Estimator(lambda X: share_of_the_total(X).set_axis(["a", "a"], axis=1))
+    message = r"1 of 2 outputs .*\n- transform, 'a' \(column 0\): "
+    with pytest.raises(AssertionError, match=message):
+        check_no_leakage(leaky, X, n_cutoffs=4)
+    matrix = FunctionTransformer(leak_and_fine, feature_names_out=lambda *_: ["a", "a"])
+    with pytest.raises(AssertionError, match=message):
+        check_no_leakage(matrix.fit(X), X, n_cutoffs=4)
+
+
 @pytest.mark.parametrize("case", OUTPUTS)
 def test_outputs(case):
     make, message = OUTPUTS[case]
     X = table()
-    with pytest.raises(AssertionError, match=f"(?s)knows the future.*{message}"):
+    with pytest.raises(AssertionError, match=f"(?s)uses the future.*{message}"):
         check_no_leakage(Estimator(make), X, n_cutoffs=4)
 
 
@@ -584,7 +617,7 @@ def test_names_of_classes_and_columns():
     with pytest.raises(AssertionError) as caught:
         check_no_leakage(model, X, n_cutoffs=4)
     message = str(caught.value)
-    assert message.startswith("Pipeline knows the future: ")
+    assert message.startswith("Pipeline uses the future: ")
     for name in ("predict_proba, class 'no'", "predict_proba, class 'yes'"):
         assert f"\n- {name}: " in message
     assert "\n- decision_function: " in message
@@ -658,7 +691,7 @@ def test_rtol():
         return pd.DataFrame({"n": X["history"].array.lengths + 1e-3 * share})
 
     check_no_leakage(FunctionTransformer(noise), table(), rtol=1e-2)
-    with pytest.raises(AssertionError, match="knows the future"):
+    with pytest.raises(AssertionError, match="uses the future"):
         check_no_leakage(FunctionTransformer(noise), table())
 
 

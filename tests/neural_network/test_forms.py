@@ -1,4 +1,4 @@
-"""The three forms of X, and the way of each through scikit-learn and skorch."""
+"""The three forms of X, each used with scikit-learn and skorch."""
 
 from decimal import Decimal
 
@@ -76,7 +76,7 @@ def test_a_slice_of_tensors_has_the_outputs_of_its_rows():
     )
 
 
-def test_the_form_in_fit_says_what_is_remembered_of_the_columns():
+def test_fitted_attributes_of_columns_depend_on_the_form_of_x():
     model = LSTMClassifier(**SMALL).fit(FRAME, Y)
     assert list(model.feature_names_in_) == list(FRAME)
     model.fit(PADDED, Y)
@@ -87,8 +87,8 @@ def test_the_form_in_fit_says_what_is_remembered_of_the_columns():
 
 
 @pytest.mark.parametrize("make", [dict, lambda t: SliceDict(**t)])
-def test_tensors_of_the_users_own(make):
-    """Without a layout codes, ages and customers are what the tensors say."""
+def test_user_made_tensors_are_accepted(make):
+    """Without a layout, only the tensors determine codes, ages and customers."""
     tensors = make({name: PADDED[name] for name in PADDED})
     model = LSTMClassifier(**SMALL).fit(tensors, Y)
     assert model.predict_proba(tensors).shape == (len(Y), 2)
@@ -106,7 +106,7 @@ def test_torch_tensors_are_read():
     assert_array_equal(of_tensors, of_arrays)
 
 
-def test_what_lies_in_the_padding_is_not_read():
+def test_values_in_padding_have_no_effect():
     tensors = {name: PADDED[name].copy() for name in PADDED}
     model = LSTMClassifier(**SMALL).fit(tensors, Y)
     expected = model.predict_proba(tensors)
@@ -118,7 +118,7 @@ def test_what_lies_in_the_padding_is_not_read():
     assert_array_equal(model.predict_proba(tensors), expected)
 
 
-def test_codes_that_the_tensors_in_fit_did_not_have_are_unseen():
+def test_new_codes_in_tensors_count_as_unseen():
     tensors = {name: PADDED[name].copy() for name in PADDED}
     model = LSTMClassifier(**SMALL).fit(tensors, Y)
     row = tensors["lengths"].argmax()
@@ -148,7 +148,7 @@ def test_plain_numbers_are_statics():
 
 
 @pytest.mark.parametrize("head_sizes", [(), (64,), (64, 32)])
-def test_rows_of_statics_alone_are_the_same_in_any_batch(head_sizes):
+def test_rows_without_histories_have_equal_outputs_in_any_batch(head_sizes):
     """To the last digits of float64, in spite of weights of float32."""
     rows = np.random.default_rng(0).normal(size=(1500, 40))
     y = rows[:, 0] + rows[:, 1:].mean(axis=1)
@@ -234,7 +234,7 @@ def test_padded_form_in_worker_processes():
     assert_allclose(workers, alone, **TOLERANCE)
 
 
-def test_another_encoder_is_noticed():
+def test_tensors_of_another_encoder_are_refused():
     raw = make_table()
     model = LSTMClassifier(**SMALL).fit(FRAME, Y)
     other = FRAME.assign(

@@ -120,7 +120,7 @@ def rows_of(tensors):
         slice(0, 0),
     ],
 )
-def test_selected_rows_keep_what_the_tensors_do_not_say(rows):
+def test_selected_rows_keep_layout_and_customers(rows):
     there = HistoryPadder(padding="pre").fit_transform(X)
     some = there[rows]
     assert type(some) is type(there)
@@ -141,7 +141,7 @@ def test_selected_rows_keep_what_the_tensors_do_not_say(rows):
     ],
     ids=["copy", "deepcopy", "pickle", "method"],
 )
-def test_copies_keep_it_too(copied):
+def test_copies_keep_layout_and_customers(copied):
     there = HistoryPadder(padding="pre").fit_transform(X)
     other = copied(there)
     assert rows_of(other) == rows_of(there)
@@ -150,7 +150,7 @@ def test_copies_keep_it_too(copied):
     assert_array_equal(other.customers, there.customers)
 
 
-def test_rows_of_a_customer_are_known_as_such():
+def test_tensors_of_one_table_identify_customers():
     table = make_table()
     there = make_history_pipeline(HistoryPadder()).fit(table).transform(table)
     assert not table["who"].str.startswith("c").all()  # some are unknown to the log

@@ -22,6 +22,7 @@ from sklearn_seqcrm._recurrent.data import (
     _batches,
     automatic_batch_size,
     read_inputs,
+    steps_of_parts,
 )
 from sklearn_seqcrm._recurrent.network import _reader
 from sklearn_seqcrm._recurrent.objectives import Objective
@@ -49,7 +50,7 @@ COUNTS = np.random.default_rng(0).poisson(2, len(X)).astype(float)
 
 
 class Watcher(Callback):
-    """Notes what it sees. Fits copy callbacks, so that the list is shared."""
+    """Record of callbacks. Fits copy callbacks, so that the list is shared."""
 
     def __init__(self, seen):
         self.seen = seen
@@ -119,7 +120,7 @@ def test_numbers_of_any_type(dtype):
     assert_array_equal(LSTMRegressor(**SMALL).fit(X, y).predict(X), expected)
 
 
-def test_it_learns_what_lies_in_the_histories():
+def test_it_learns_from_histories():
     table = make_table(n_customers=40, seed=2)
     y = np.array([len(h) > 3 for h in table["history"]])
     model = LSTMClassifier(
@@ -130,7 +131,7 @@ def test_it_learns_what_lies_in_the_histories():
 
 
 def test_it_learns_the_order_of_events():
-    """Two kinds of customers with the same events at the same times but their order."""
+    """Two groups of customers whose events differ only in their order."""
     n = 60
     kinds = np.tile(["p", "q"], (n, 2))
     kinds[n // 2 :] = ["q", "p", "p", "q"]
@@ -152,7 +153,7 @@ def test_it_learns_the_order_of_events():
     ("loss", "expected"),
     [("squared_error", 4.0), ("absolute_error", 1.0), ("poisson", 4.0)],
 )
-def test_losses_lead_to_mean_or_median(loss, expected):
+def test_losses_predict_the_mean_or_the_median(loss, expected):
     y = np.array([0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 24.0])
     model = LSTMRegressor(
         **{**EXACT, "max_epochs": 150, "learning_rate": 0.02}, loss=loss
@@ -210,7 +211,7 @@ def test_targets_and_outputs_may_be_several(monkeypatch):
     assert_allclose(valid_loss, np.average(each, weights=rows.weight), rtol=1e-5)
 
 
-def test_a_network_starts_from_what_is_best_without_inputs():
+def test_a_network_starts_from_the_best_constant_prediction():
     rare = (np.arange(len(X)) < 3).astype(int)
     model = LSTMClassifier(
         **{**SMALL, "learning_rate": 1e-9, "head_sizes": ()}, weight_decay=0
@@ -241,8 +242,8 @@ def target_of(name):
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("plain", [False, True])
-def test_a_weight_is_a_number_of_copies(name, plain):
-    """Zero is no copy. In full batches the steps are the same but for rounding."""
+def test_an_integer_weight_equals_copies_of_the_row(name, plain):
+    """A weight of 0 is no copy. In full batches steps are equal up to rounding."""
     rows = np.random.default_rng(0).normal(size=(len(X), 3)) if plain else X
     y = target_of(name)
     weight = np.random.default_rng(1).integers(0, 4, len(y))
@@ -253,20 +254,20 @@ def test_a_weight_is_a_number_of_copies(name, plain):
     unweighted = clone(MODELS[name]).fit(rows, y)
     expected = outputs(of_copies, rows)
     assert np.abs(outputs(unweighted, rows) - expected).max() > 0.01
-    # At the median gradients cancel to 0 or to 1e-9, which AdamW tells apart.
+    # At the median gradients cancel to 0 or to 1e-9; AdamW scales up the latter.
     tolerance = 2e-3 if name == "absolute" else 1e-4
     assert_allclose(outputs(weighted, rows), expected, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_equal_weights_are_no_weights(name):
+def test_equal_weights_have_no_effect(name):
     y = target_of(name)
     weighted = clone(MODELS[name]).fit(X, y, sample_weight=np.full(len(y), 0.25))
     expected = outputs(clone(MODELS[name]).fit(X, y), X)
     assert_allclose(outputs(weighted, X), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_rows_of_weight_zero_are_nowhere():
+def test_rows_of_weight_zero_have_no_effect():
     weight = (X["number"] % 2).to_numpy()
     model = LSTMClassifier(**SMALL, early_stopping=True, validation_fraction=0.5)
     _, seen = fit_and_see(model, X, Y, sample_weight=weight)
@@ -298,7 +299,7 @@ def test_class_weights_of_labels():
     assert model.predict_proba(X)[:, 1].mean() > 0.7
 
 
-def test_a_median_is_that_of_the_copies():
+def test_a_weighted_median_equals_that_of_copies():
     y, weight = np.array([0.0, 0.0, 0.0, 8.0]), np.array([1, 1, 0, 5])
     rows = np.zeros((4, 1))
     model = LSTMRegressor(
@@ -315,7 +316,7 @@ def test_a_median_is_that_of_the_copies():
 
 @pytest.mark.parametrize("size", [1.0, 1e-3, 1e3])
 def test_weights_of_either_part_have_a_mean_of_1(size):
-    """Else the loss of the validation rows would go with the unit of the weights."""
+    """Otherwise the validation loss would depend on the unit of the weights."""
     weight = size * (1 + X["number"].to_numpy()) ** 2
     model = LSTMClassifier(**EXACT, early_stopping=True, validation_fraction=0.3)
     fit, seen = fit_and_see(model, X, Y, sample_weight=weight)
@@ -341,7 +342,7 @@ def customers_on_each_side(frame, y, fraction=0.4, seed=0):
     return tuple(set(part.static[:, -1]) for part in seen[0])
 
 
-def test_early_stopping_keeps_customers_whole():
+def test_early_stopping_never_splits_a_customer():
     known = X["history"].array.rows.codes >= 0
     for seed in range(3):
         train, valid = customers_on_each_side(X[known], Y[known], 0.3, seed)
@@ -349,7 +350,7 @@ def test_early_stopping_keeps_customers_whole():
         assert len(valid) == 3
 
 
-def test_customers_are_whole_where_only_the_second_log_knows_them():
+def test_customers_known_to_the_second_log_only_are_not_split():
     first = EventLog(make_events().query("who < 'c3'"), "who", "when")
     second = EventLog(make_events(), "who", "when")
     table = make_table().drop(columns="history")
@@ -362,7 +363,7 @@ def test_customers_are_whole_where_only_the_second_log_knows_them():
         assert not train & valid
 
 
-def test_customers_are_whole_where_two_logs_were_stacked():
+def test_customers_of_two_stacked_logs_are_not_split():
     """The same customer in two logs has two segments after a concat."""
     halves = [make_table(), make_table()]
     table = pd.concat(halves, ignore_index=True)
@@ -374,7 +375,7 @@ def test_customers_are_whole_where_two_logs_were_stacked():
     assert not train & valid
 
 
-def test_customers_are_whole_where_histories_are_keyed_by_different_things():
+def test_customers_are_not_split_with_histories_of_several_entities():
     """Sessions of one row each come first; the customers stand in the second column."""
     table = make_table().drop(columns="history")
     table = table[table["who"].str.startswith("c")].reset_index(drop=True)
@@ -391,7 +392,7 @@ def test_customers_are_whole_where_histories_are_keyed_by_different_things():
     assert not train & valid
 
 
-def test_rows_are_set_aside_only_if_wanted(monkeypatch):
+def test_rows_are_set_aside_only_with_early_stopping(monkeypatch):
     _, seen = fit_and_see(LSTMClassifier(**SMALL), X, Y)
     assert seen[0][1] is None
     assert len(seen[0][0]) == len(X)
@@ -400,7 +401,7 @@ def test_rows_are_set_aside_only_if_wanted(monkeypatch):
     assert seen[0][1] is not None
     _, seen = fit_and_see(LSTMClassifier(**SMALL, early_stopping=False), X, Y)
     assert seen[0][1] is None
-    # One customer cannot be set aside, nor is that asked for.
+    # With one customer, none is set aside.
     one = X[X["number"] == 3]
     _, seen = fit_and_see(LSTMClassifier(**SMALL), one, [0, 1, 0, 1])
     assert seen[0][1] is None
@@ -423,7 +424,7 @@ def test_the_best_epoch_is_restored():
     )
 
 
-# Callbacks, progress, going on --------------------------------------------------------
+# Callbacks, progress, continued training ----------------------------------------------
 
 
 def test_callbacks_are_copied():
@@ -446,7 +447,7 @@ def test_callbacks_see_the_epoch_that_stops_early(capsys):
     model, seen = fit_and_see(model, X, noise)
     assert model.n_iter_ < 30
     assert len(seen) == 1 + model.n_iter_
-    # Nor does it say that it restores the best epoch.
+    # There is no message about restoring the best epoch.
     assert capsys.readouterr().out == ""
 
 
@@ -514,13 +515,13 @@ def test_progress(early_stopping, capsys):
     [(True, "auto", 50), (False, "auto", 8), ("auto", "auto", 8), (False, 9, 9)],
 )
 def test_number_of_epochs(early_stopping, max_epochs, n_epochs):
-    """Few rows are learnt by heart where nothing tells when to stop."""
+    """Without early stopping, more epochs would overfit few rows."""
     model = LSTMRegressor(**{**SMALL, "max_epochs": max_epochs}, n_iter_no_change=99)
     model.set_params(early_stopping=early_stopping).fit(X, COUNTS)
     assert model.n_iter_ == n_epochs
 
 
-def test_warm_start_goes_on():
+def test_warm_start_continues_training():
     model = LSTMClassifier(**EXACT, warm_start=True).fit(X, Y)
     net, first = model.net_, model.predict_proba(X)
     model.set_params(learning_rate=0.02, batch_size=5, max_epochs=3).fit(X, Y)
@@ -534,7 +535,7 @@ def test_warm_start_goes_on():
     assert_array_equal(cold.predict_proba(X), first)
 
 
-def test_warm_start_in_halves_is_the_whole():
+def test_two_warm_starts_equal_one_fit():
     whole = LSTMRegressor(**{**EXACT, "max_epochs": 6}).fit(X, COUNTS)
     halves = LSTMRegressor(**{**EXACT, "max_epochs": 3}, warm_start=True)
     halves.fit(X, COUNTS).fit(X, COUNTS)
@@ -558,7 +559,7 @@ def test_warm_start_sets_the_same_customers_aside():
     assert others == [first, first]
 
 
-def test_what_a_network_goes_on_with():
+def test_continued_training_refuses_other_losses_and_devices():
     model = LSTMRegressor(**SMALL, warm_start=True).fit(X, COUNTS)
     expected = model.predict(X)
     model.set_params(loss="poisson")
@@ -577,11 +578,11 @@ def test_what_a_network_goes_on_with():
 
 
 @pytest.mark.parametrize("before", [False, True])
-def test_a_fit_that_fails_leaves_no_mixture_behind(before):
+def test_a_failed_fit_leaves_no_inconsistent_state(before):
     model = LSTMClassifier(**SMALL)
     if before:
         model.fit(X, Y)
-        # Parameters are looked at before anything changes.
+        # Parameters are validated before anything changes.
         expected = model.predict_proba(X)
         for wrong in ({"pooling": "sum"}, {"device": "banana"}, {"dropout": 3}):
             with pytest.raises(ValueError, match=r"pooling|device|dropout"):
@@ -600,19 +601,19 @@ def test_a_fit_that_fails_leaves_no_mixture_behind(before):
         ({0: -1, 1: 1}, "class_weight must not be negative; got {0: -1"),
     ],
 )
-def test_class_weights_that_are_none(weights, message):
+def test_invalid_class_weights_are_refused(weights, message):
     with pytest.raises(ValueError, match=message):
         LSTMClassifier(**SMALL, class_weight=weights).fit(X, Y)
 
 
 class Interrupt(Callback):
-    """As if somebody pressed Ctrl-C."""
+    """Raise KeyboardInterrupt, as Ctrl-C does."""
 
     def on_batch_end(self, net, **kwargs):
         raise KeyboardInterrupt
 
 
-def test_ctrl_c_ends_more_than_a_fit():
+def test_ctrl_c_is_not_caught_by_fit():
     model = LSTMClassifier(**SMALL, callbacks=[Interrupt()])
     with pytest.raises(KeyboardInterrupt):
         model.fit(X, Y)
@@ -626,7 +627,7 @@ def test_ctrl_c_ends_more_than_a_fit():
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("model", [LSTMClassifier(**EXACT), LSTMRegressor(**EXACT)])
-def test_a_batch_read_in_parts_is_the_same_batch(model, weighted, monkeypatch):
+def test_a_batch_in_parts_has_the_same_gradients(model, weighted, monkeypatch):
     weight = np.linspace(0, 3, len(X)) if weighted else None
     whole, seen = fit_and_see(model, X, Y, sample_weight=weight)
     # 20 steps of 4 units, and no more than these even if that is one sequence.
@@ -654,7 +655,7 @@ class Gradients(Watcher):
         self.seen.append([torch.cat(grads) for grads in parts.values()])
 
 
-def test_long_gradients_of_readers_are_shortened(monkeypatch):
+def test_gradients_of_readers_are_clipped(monkeypatch):
     def first(most):
         monkeypatch.setattr(_net, "_MOST_GRADIENT", most)
         seen = []
@@ -674,14 +675,14 @@ def test_long_gradients_of_readers_are_shortened(monkeypatch):
     # Processors that lack bfloat16 have a slow GRU in it.
     [("lstm", {"bptt_steps": 2}), ("gru", {"precision": "bfloat16"})],
 )
-def test_how_gradients_are_computed_may_change(cell, option, monkeypatch):
+def test_gradient_options_may_change_in_a_warm_start(cell, option, monkeypatch):
     monkeypatch.setattr(_training, "trains_in_bfloat16", lambda _: True)
     monkeypatch.setattr(_reader, "trains_in_bfloat16", lambda _: True)
     plain = LSTMClassifier(**EXACT, cell=cell).fit(X, Y)
     other = LSTMClassifier(**EXACT, cell=cell, **option).fit(X, Y)
     assert not np.array_equal(plain.predict_proba(X), other.predict_proba(X))
     assert_allclose(plain.predict_proba(X), other.predict_proba(X), atol=0.05)
-    # A warm start takes it over.
+    # A warm start applies the new option.
     [reader] = (
         plain.set_params(warm_start=True, **option).fit(X, Y).net_.module_.readers
     )
@@ -689,8 +690,8 @@ def test_how_gradients_are_computed_may_change(cell, option, monkeypatch):
         assert getattr(reader, name) == value
 
 
-def test_bfloat16_is_refused_where_it_is_not():
-    """As the processor is: with the other arithmetic, or with advice."""
+def test_bfloat16_is_refused_on_devices_without_it():
+    """Depending on the processor, it trains in bfloat16 or raises an error."""
     plain = LSTMClassifier(**EXACT).fit(X, Y)
     model = LSTMClassifier(**EXACT, precision="bfloat16")
     if _reader.trains_in_bfloat16("cpu"):
@@ -703,10 +704,10 @@ def test_bfloat16_is_refused_where_it_is_not():
         model.fit(X, Y)
 
 
-def test_what_is_read_at_once():
+def test_number_of_states_in_memory_is_limited():
     def steps(training, **options):
         model = LSTMClassifier(**{**SMALL, "hidden_size": 64}, **options).fit(X, Y)
-        return model.net_._steps(training)
+        return steps_of_parts(model.net_, training)
 
     assert steps(True) == {"steps_at_once": 4096, "most_steps": 2**18}
     assert steps(False) == {"steps_at_once": 16384, "most_steps": 2**18}
@@ -832,7 +833,7 @@ def test_batch_size_of_predictions_does_not_matter(share):
     assert_allclose(parts, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_weights_that_go_with_the_length_of_histories_count():
+def test_weights_correlated_with_the_length_count():
     """Batches have rows of similar length; their weights must not cancel there."""
     lengths = np.repeat([1, 30], 64)
     events = pd.DataFrame({"who": np.repeat(np.arange(128), lengths)})
@@ -872,7 +873,7 @@ def test_scores_of_a_callback_are_those_of_the_validation_rows(scoring):
     assert_allclose(model.net_.history[best]["score"], expected, atol=1e-5)
 
 
-def test_a_fit_that_diverges_says_so():
+def test_a_diverging_fit_raises():
     frame = X.assign(number=X["number"] * 1e16)
     with pytest.raises(ValueError, match=r"Training diverged .* Lower learning_rate"):
         LSTMClassifier(**{**SMALL, "learning_rate": 1e30}).fit(frame, Y)

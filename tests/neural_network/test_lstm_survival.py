@@ -29,7 +29,7 @@ COMPETING = LSTMSurvival(**SMALL, bins=6).fit(X, KINDS)
 
 
 def hazards(bins, kind, time, weight=None):
-    """An objective that has learned from these targets, and what it sees of them."""
+    """An objective that has learned from these targets, and the encoded targets."""
     objective = Hazards(bins)
     y = objective.read(pd.DataFrame({"event": kind, "time": time}))
     objective.learn(y, weight)
@@ -71,7 +71,7 @@ def test_loss_is_the_likelihood_of_each_row(n_kinds):
 
 
 @pytest.mark.parametrize("weight", [None, np.arange(300) % 3 * 1.0])
-def test_start_bias_is_where_the_loss_is_least(weight):
+def test_start_bias_minimises_the_loss(weight):
     rng = np.random.default_rng(1)
     kind, time = rng.integers(0, 3, 300), rng.integers(0, 8, 300) * 1.0
     objective, target = hazards([2.0, 4.0, 8.0], kind, time, weight)
@@ -122,7 +122,7 @@ def left_before(event, time, moments):
     ],
 )
 def test_an_event_at_an_edge_does_not_come_before_it(bins, edges, watched):
-    """Rows that tell nothing, of whole days: predictions at edges are shares of them.
+    """Rows without inputs, in whole days: predictions at edges are shares of them.
 
     The longest time ends with an event, which nothing but later edges can hold.
     """
@@ -239,7 +239,7 @@ def test_hazard_with_a_weekly_cycle_is_recovered():
     assert np.abs(errors).max() < 3
 
 
-# What is predicted --------------------------------------------------------------------
+# Predictions --------------------------------------------------------------------------
 
 
 def test_functions_arrays_and_quantiles_agree():
@@ -273,6 +273,11 @@ def test_functions_arrays_and_quantiles_agree():
     assert_allclose(before, 1 - values[:, 7])
 
 
+def test_no_quantiles_are_refused():
+    with pytest.raises(ValueError, match=r"one or several numbers.*got \[\]"):
+        FITTED.predict_quantile(X, [])
+
+
 @pytest.mark.parametrize(
     "horizon",
     [
@@ -286,7 +291,7 @@ def test_functions_arrays_and_quantiles_agree():
         ["36h"] * len(X),
     ],
 )
-def test_horizons_of_any_kind(horizon):
+def test_horizons_of_any_type(horizon):
     expected = [1 - curve(1.5) for curve in FITTED.predict_survival_function(X)]
     assert_allclose(FITTED.predict_proba_before(X, horizon), expected)
 
@@ -304,7 +309,7 @@ def test_horizons_of_any_kind(horizon):
         (np.array(1.5), 1.5),
     ],
 )
-def test_curves_at_times_of_any_kind(time, days):
+def test_curves_at_times_of_any_type(time, days):
     curve = FITTED.predict_survival_function(X)[0]
     assert_array_equal(curve(time), curve(np.array(days, dtype=float)))
     incidence = COMPETING.predict_cumulative_incidence
@@ -318,7 +323,7 @@ def test_times_in_a_table_are_refused():
         COMPETING.predict_cumulative_incidence(X, pd.DataFrame({"day": [1.0]}))
 
 
-def test_labels_as_times_are_warned_of():
+def test_labels_given_as_times_warn():
     labels = (np.arange(len(X)) % 2).astype(float)
     with pytest.warns(UserWarning, match=r"0 and 1 alone, .*targets\.time_to_next\(X"):
         LSTMSurvival(**SMALL).fit(X, labels)
@@ -331,7 +336,7 @@ def test_horizons_row_by_row():
     assert_allclose(FITTED.predict_proba_before(X, horizon), expected, atol=1e-12)
 
 
-def test_kinds_share_what_any_event_has():
+def test_hazards_of_kinds_add_up_to_that_of_any_event():
     assert_array_equal(COMPETING.event_types_, [1, 2])
     times = np.linspace(0, COMPETING.unique_times_[-1], 30)
     found = COMPETING.predict_cumulative_incidence(X, times)
@@ -348,8 +353,8 @@ def test_kinds_share_what_any_event_has():
     assert_allclose(any_event, FITTED.predict_proba_before(X, "7D")[3])
 
 
-def test_incidence_of_kinds_is_that_of_the_rows():
-    """Aalen-Johansen's estimate, of rows that know nothing, at the edges."""
+def test_incidence_without_inputs_is_the_aalen_johansen_estimate():
+    """Without inputs, predictions at edges are the Aalen-Johansen estimate."""
     rng = np.random.default_rng(0)
     time, kind = rng.integers(0, 10, 4000) * 1.0, rng.integers(0, 3, 4000)
     y = pd.DataFrame({"event": kind, "time": time})
@@ -385,7 +390,7 @@ def test_shares_of_events_in_bins(kind, time, weight, expected):
     assert_allclose(hazards([2.0, 5.0], kind, time, weight)[0].mass, expected)
 
 
-def test_risk_is_the_chance_to_be_before_a_random_event():
+def test_risk_is_the_probability_to_precede_a_random_event():
     survival = FITTED.predict_survival_function(X, return_array=True)
     expected = np.zeros(len(X))
     for mass, low, high in zip(
@@ -393,7 +398,7 @@ def test_risk_is_the_chance_to_be_before_a_random_event():
     ):
         expected += mass * (1 - (low + high) / 2)
     assert_allclose(FITTED.predict(X), expected)
-    # Higher is sooner.
+    # A higher risk means an earlier event.
     order = np.argsort(FITTED.predict(X))
     median = FITTED.predict_quantile(X, 0.3)
     assert median[order[0]] > median[order[-1]]
@@ -424,7 +429,7 @@ def test_forms_of_y(y):
     assert found.score(X, Y if found._objective.in_days else y) == FITTED.score(X, y)
 
 
-def test_times_alone_ended_with_the_event():
+def test_times_without_indicator_are_uncensored():
     time = DAYS + 1
     y = pd.DataFrame({"event": True, "time": time})
     expected = LSTMSurvival(**SMALL).fit(X, y)
@@ -441,14 +446,14 @@ def edges_of(bins, event, time, weight=None):
 
 
 def test_bins_have_equal_shares_of_the_events():
-    """By the Kaplan-Meier estimate, which knows of those whose watch ended early."""
+    """By the Kaplan-Meier estimate, which accounts for censored rows."""
     rng = np.random.default_rng(0)
     time, watch = rng.exponential(10, 20_000), rng.uniform(0, 60, 20_000)
     edges = edges_of(10, time <= watch, np.minimum(time, watch))
     assert len(edges) == 11
     shares = -np.diff(np.exp(-edges / 10))
     assert_allclose(shares, (1 - np.exp(-edges[-1] / 10)) / 10, rtol=0.1)
-    # Without an end of the watch they are quantiles.
+    # Without censoring they are quantiles.
     expected = np.quantile(time, np.arange(1, 10) / 10)
     assert_allclose(edges_of(10, time > 0, time)[1:-1], expected, rtol=1e-3)
 
@@ -460,11 +465,11 @@ def test_bins_have_equal_shares_of_the_events():
         (4, [1, 1, 1, 1, 0], [0, 0, 0, 2, 14], None, [0, 2, 14]),
         (4, [1, 1, 1, 1, 0], [0, 1, 2, 3, 4], None, [0, 1, 2, 3, 4]),
         (1, [1, 1], [1, 3], None, [0, 3]),
-        # A long watch after the last event is a bin of its own.
+        # A long observation after the last event has its own bin.
         (2, [1, 1, 0, 0], [1, 2, 3, 50], None, [0, 2, 3, 50]),
         (2, [1, 1, 0, 0], [1, 2, 3, 4], None, [0, 2, 4]),
         (3, [1, 1], [0, 0], None, [0, 1]),
-        # Rows without weight say nothing.
+        # Rows without weight have no effect.
         (2, [1, 1, 1, 1, 0], [1, 2, 9, 99, 3], [1, 1, 0, 0, 1], [0, 2, 3]),
         ([2.0, 5.0], [1, 1], [1, 7], None, [0, 2, 5]),
         # An event at an edge is in the bin that begins there.
@@ -492,7 +497,7 @@ def test_bins_as_durations(bins):
     assert again.n_iter_ == 4
 
 
-# Going on -----------------------------------------------------------------------------
+# Continued training -------------------------------------------------------------------
 
 
 def test_the_first_partial_fit_is_a_fit_of_one_epoch():
@@ -505,7 +510,7 @@ def test_the_first_partial_fit_is_a_fit_of_one_epoch():
     assert one.n_iter_ == 2
 
 
-def test_warm_start_goes_on_and_refuses_other_bins_and_kinds():
+def test_warm_start_refuses_other_bins_and_kinds():
     model = LSTMSurvival(**SMALL, bins=[100.0, 400.0], warm_start=True).fit(X, Y)
     assert model.fit(X, Y).n_iter_ == 4
     with pytest.raises(ValueError, match=r"bins=\(100.0, 400.0\); got 8. Set it back"):
@@ -515,8 +520,8 @@ def test_warm_start_goes_on_and_refuses_other_bins_and_kinds():
         model.fit(X, KINDS)
 
 
-def test_a_weight_is_a_number_of_copies():
-    """Zero is no copy. In full batches the steps are the same but for rounding."""
+def test_an_integer_weight_equals_copies_of_the_row():
+    """A weight of 0 is no copy. In full batches steps are equal up to rounding."""
     weight = np.arange(len(X)) % 4
     copies = np.repeat(np.arange(len(X)), weight)
     model = LSTMSurvival(**SMALL, dropout=0.0, batch_size=1000, early_stopping=False)

@@ -39,7 +39,7 @@ def outputs(model):
     return [net.outputs(rows).astype("float64") for net in model.nets_]
 
 
-def test_probabilities_are_the_mean_of_those_of_the_networks():
+def test_probabilities_are_the_mean_over_the_networks():
     model = LSTMClassifier(**SMALL, n_networks=3).fit(X, Y)
     each = [softmax(one, axis=1) for one in outputs(model)]
     assert np.std(each, axis=0).min() > 1e-6
@@ -48,7 +48,7 @@ def test_probabilities_are_the_mean_of_those_of_the_networks():
     assert_array_equal(model.predict(X), model.classes_[mean.argmax(axis=1)])
 
 
-def test_chances_of_survival_are_the_mean_of_those_of_the_networks():
+def test_survival_is_the_mean_over_the_networks():
     kind, time = np.arange(len(X)) % 3, 1.0 + np.arange(len(X)) % 7
     y = pd.DataFrame({"event": kind, "time": time})
     model = LSTMSurvival(**SMALL, n_networks=3, bins=[2.0, 4.0, 8.0]).fit(X, y)
@@ -63,7 +63,7 @@ def test_chances_of_survival_are_the_mean_of_those_of_the_networks():
 
 @pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "poisson"])
 @pytest.mark.parametrize("size", [1.0, 1e307])
-def test_numbers_are_the_mean_of_those_of_the_networks(loss, size):
+def test_numbers_are_the_mean_over_the_networks(loss, size):
     y = COUNTS * size
     model = LSTMRegressor(**SMALL, n_networks=3, loss=loss).fit(X, y)
     predicted = model.predict(X)
@@ -77,7 +77,7 @@ def test_numbers_are_the_mean_of_those_of_the_networks(loss, size):
     assert np.isfinite(predicted).all()
 
 
-def test_networks_begin_elsewhere_and_set_other_customers_aside():
+def test_networks_have_different_weights_and_validation_customers():
     Watch.seen.clear()
     model = LSTMClassifier(**SMALL, early_stopping=True, callbacks=[Watch()])
     model.set_params(n_networks=4, validation_fraction=0.4).fit(X, Y)
@@ -109,7 +109,7 @@ def test_repeats_and_survives_pickle(estimator):
 
 
 @pytest.mark.parametrize("again", ["fit", "partial_fit"])
-def test_all_networks_go_on(again):
+def test_training_of_all_networks_continues(again):
     model = LSTMRegressor(**SMALL, n_networks=3, warm_start=True).fit(X, COUNTS)
     nets, before = [*model.nets_], outputs(model)
     getattr(model, again)(X, COUNTS)
@@ -136,7 +136,7 @@ def test_number_of_epochs_is_the_most_of_any_network():
     assert model.n_iter_ == max(n_epochs)
 
 
-def test_weights_reach_every_network():
+def test_sample_weights_apply_to_every_network():
     weight = np.where(np.arange(len(X)) % 3 == 0, 0.0, 1.0)
     model = LSTMRegressor(**SMALL, n_networks=2, early_stopping=False)
     weighted = clone(model).fit(X, COUNTS, weight)

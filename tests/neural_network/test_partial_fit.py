@@ -36,7 +36,7 @@ def test_loss_falls_call_by_call(model, y):
     assert losses[-1] < losses[5] < losses[0]
 
 
-def test_goes_on_after_fit_without_setting_rows_aside():
+def test_partial_fit_continues_after_fit_without_setting_rows_aside():
     model = LSTMClassifier(**SMALL, max_epochs=2, early_stopping=True).fit(X, Y)
     before = model.predict_proba(X)
     model.partial_fit(X[:10], Y[:10])
@@ -57,7 +57,7 @@ def test_calls_do_not_repeat_the_same_batches():
     assert len(set(np.round(losses, 5))) == 3
 
 
-def test_a_class_may_come_later():
+def test_a_class_may_occur_in_a_later_call():
     early = Y == "no"
     model = LSTMClassifier(**SMALL).partial_fit(
         X[early], Y[early], classes=["no", "perhaps", "yes"]
@@ -74,7 +74,7 @@ def test_targets_keep_their_scale():
     assert_allclose(model.predict(X), before, rtol=1e-5)
 
 
-def test_weights_count():
+def test_weights_change_the_fit():
     weight = (Y == "yes") + 1e-9
     model = LSTMClassifier(**SMALL).partial_fit(
         X, Y, classes=["no", "yes"], sample_weight=weight
@@ -115,7 +115,7 @@ def test_errors_of_later_calls():
 
 
 @pytest.mark.parametrize("name", ["sample_weight", "class_weight"])
-def test_weights_count_across_calls(name):
+def test_weights_are_relative_across_calls(name):
     """Rows of one class in each call: one of them has hardly any weight."""
 
     def share_of_yes(weight_of_no):
@@ -139,7 +139,7 @@ def test_weights_count_across_calls(name):
 
 
 def test_weights_keep_their_scale():
-    """A weight of 50 is that of every row, be it said in words or by none."""
+    """A weight of 50 for every row equals no weights."""
     same = LSTMClassifier(**SMALL)
     plain = clone(same)
     for _ in range(2):
@@ -156,7 +156,7 @@ def test_weights_keep_their_scale():
     assert weights[1] < weights[0] / 20
 
 
-def test_a_slow_day_has_counts_of_0():
+def test_a_call_may_have_only_counts_of_0():
     model = LSTMRegressor(**SMALL, loss="poisson")
     model.partial_fit(X, 0 * NUMBERS).partial_fit(X, NUMBERS)
     model.partial_fit(X, 0 * NUMBERS)
@@ -164,7 +164,7 @@ def test_a_slow_day_has_counts_of_0():
         model.partial_fit(X, -NUMBERS)
 
 
-def test_a_network_that_diverged_is_gone():
+def test_a_diverged_network_is_dropped():
     model = LSTMRegressor(**SMALL, learning_rate=1e30, batch_size=8)
     with pytest.raises(ValueError, match=r"Training diverged .* fit from the start"):
         model.partial_fit(X, NUMBERS)

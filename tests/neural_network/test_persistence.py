@@ -53,7 +53,7 @@ class WithoutEvents(pickle.Pickler):
         return NotImplemented
 
 
-def test_a_pipeline_in_a_file_holds_no_events():
+def test_a_pickled_pipeline_holds_no_events():
     sizes = []
     for n_customers in (20, 400):
         events = make_events(n_customers)
@@ -84,7 +84,7 @@ def test_early_stopping_keeps_no_second_copy_of_the_weights():
 
 
 @without_gpu
-def test_trained_on_a_gpu_and_loaded_without():
+def test_a_model_trained_on_a_gpu_loads_without_one():
     model = LSTMClassifier(**SMALL).fit(X, Y)
     expected = model.predict_proba(X)
     model.device = model.net_.device = "cuda"  # as after training there
@@ -99,14 +99,14 @@ def test_trained_on_a_gpu_and_loaded_without():
 
 @without_gpu
 @pytest.mark.parametrize("device", ["cuda", "cuda:1", "banana"])
-def test_a_device_that_is_not_there(device):
+def test_an_absent_device_is_refused(device):
     model = LSTMClassifier(**SMALL, device=device)
     message = rf"device='{device}' cannot be used here .*set_params\(device='cpu'\)"
     with pytest.raises(ValueError, match=message):
         model.fit(X, Y)
 
 
-def test_trained_in_bfloat16_and_loaded_without(monkeypatch):
+def test_a_model_trained_in_bfloat16_loads_without_it(monkeypatch):
     def say(available):
         for module in (_training, _reader):
             monkeypatch.setattr(module, "trains_in_bfloat16", lambda _: available)

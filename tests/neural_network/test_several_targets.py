@@ -69,7 +69,7 @@ def test_each_target_has_its_own_unit(loss):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_the_same_target_twice_is_one_target(loss):
+def test_a_repeated_target_equals_a_single_one(loss):
     """The loss of a row is the mean of those of its targets."""
     plain = np.ones((len(X), 1))
     options = {**EXACT, "head_sizes": (), "max_epochs": 150, "learning_rate": 0.05}
@@ -83,7 +83,7 @@ def test_the_same_target_twice_is_one_target(loss):
     assert_allclose(loss_of[1], loss_of[0], atol=0.01)
 
 
-def test_they_go_on_in_their_number():
+def test_continued_training_refuses_another_number_of_targets():
     model = LSTMRegressor(**SMALL).partial_fit(X, Y).partial_fit(X, Y)
     assert model.predict(X).shape == (len(X), 2)
     with pytest.raises(ValueError, match="y has 1 column, and had 2 columns in the"):
@@ -208,7 +208,7 @@ def test_containers_of_several_labels(container):
     assert_array_equal(found.predict_proba(X), expected)
 
 
-def test_labels_are_learned_each_for_itself():
+def test_labels_are_learned_independently():
     rows = RNG.uniform(-1, 1, size=(400, 2))
     y = (rows > [0.0, 0.5]).astype(int)
     model = LSTMClassifier(
@@ -217,7 +217,7 @@ def test_labels_are_learned_each_for_itself():
     assert model.fit(rows, y).score(rows, y) > 0.9
 
 
-def test_networks_of_labels_start_from_their_shares():
+def test_networks_of_labels_start_from_label_frequencies():
     model = LSTMClassifier(**{**SMALL, "learning_rate": 1e-9, "head_sizes": ()})
     plain = np.zeros((len(X), 1))
     shares = clone(model).fit(plain, LABELS).predict_proba(plain[:1])[0]
@@ -229,7 +229,7 @@ def test_networks_of_labels_start_from_their_shares():
     assert_allclose(shares[:2], expected[:2], atol=0.02)
 
 
-def test_weights_of_labels_are_weights_in_their_part_of_the_loss():
+def test_class_weights_apply_to_the_loss_of_their_label():
     """One label that repeats itself has the weights of a class."""
     y, plain = (np.arange(48) % 4 == 0).astype(int), np.zeros((48, 1))
     options = {**EXACT, "max_epochs": 100, "learning_rate": 0.05, "head_sizes": ()}
@@ -245,7 +245,7 @@ def test_weights_of_labels_are_weights_in_their_part_of_the_loss():
     assert_allclose(shares, [0.5, 0.25], atol=0.02)
 
 
-def test_labels_go_on_in_their_number():
+def test_continued_training_refuses_another_number_of_labels():
     model = LSTMClassifier(**SMALL).partial_fit(X, LABELS).partial_fit(X, LABELS)
     assert model.predict(X).shape == (len(X), 3)
     with pytest.raises(ValueError, match="y has 2 columns, and had 3 columns"):

@@ -1,4 +1,4 @@
-"""Fits at the same time, and beside others who draw: nobody disturbs anybody."""
+"""Concurrent fits are independent of each other and of other random draws."""
 
 import copy
 import pickle
@@ -72,7 +72,7 @@ def global_generators():
     np.random.set_state(states[1])  # noqa: NPY002
 
 
-def test_fits_in_threads_are_those_one_after_the_other():
+def test_fits_in_threads_equal_sequential_fits():
     expected = [probabilities(seed) for seed in range(4)]
     threads = Parallel(n_jobs=4, backend="threading")
     for _ in range(3):
@@ -80,7 +80,7 @@ def test_fits_in_threads_are_those_one_after_the_other():
         assert_array_equal(found, expected)
 
 
-def test_one_model_predicts_in_threads_what_it_predicts_alone():
+def test_predictions_in_threads_equal_sequential_ones():
     model = LSTMClassifier(**DRAWS, random_state=0).fit(X, Y)
     expected = model.predict_proba(X)
     threads = Parallel(n_jobs=4, backend="threading")
@@ -89,7 +89,7 @@ def test_one_model_predicts_in_threads_what_it_predicts_alone():
         assert_array_equal(found, [expected] * 8)
 
 
-def test_workers_together_have_no_more_threads_than_cores(monkeypatch):
+def test_workers_use_at_most_one_thread_per_core(monkeypatch):
     """Of torch, which asks when it is loaded; joblib tells its workers."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     with parallel_config("loky", n_jobs=2):
@@ -98,7 +98,7 @@ def test_workers_together_have_no_more_threads_than_cores(monkeypatch):
 
 
 @pytest.mark.usefixtures("global_generators")
-def test_a_fit_and_a_thread_that_draws_do_not_notice_each_other():
+def test_a_fit_is_independent_of_a_thread_that_draws():
     expected = probabilities(0)
     with Drawing() as drawing:
         found = [probabilities(0) for _ in range(3)]
@@ -111,7 +111,7 @@ def test_a_fit_and_a_thread_that_draws_do_not_notice_each_other():
 
 
 @pytest.mark.usefixtures("global_generators")
-def test_a_search_in_threads_has_the_scores_of_one_without():
+def test_a_search_in_threads_equals_a_sequential_one():
     model = make_history_pipeline(LSTMClassifier(**DRAWS, random_state=0))
     grid = {"estimator__hidden_size": [3, 5], "estimator__cell": ["lstm", "gru"]}
     search = GridSearchCV(model, grid, cv=2, scoring="neg_log_loss")
@@ -145,7 +145,7 @@ class Look(Callback):
 
 
 @pytest.mark.parametrize("kind", [LSTMClassifier, LSTMRegressor])
-def test_global_generators_are_the_same_at_any_time(kind):
+def test_global_generators_do_not_change(kind):
     seen = []
     before = torch.initial_seed(), torch.get_rng_state()
     model = kind(**DRAWS, random_state=0, warm_start=True, callbacks=[Look(seen)])
@@ -158,7 +158,7 @@ def test_global_generators_are_the_same_at_any_time(kind):
     assert torch.equal(torch.get_rng_state(), before[1])
 
 
-def test_no_generator_is_left_behind():
+def test_dropout_holds_no_generator_after_fit():
     """Older versions of torch can neither copy nor pickle one."""
     model = LSTMClassifier(**DRAWS, random_state=0).fit(X, Y)
     dropouts = [m for m in model.net_.module_.modules() if isinstance(m, Dropout)]
@@ -172,7 +172,7 @@ def test_no_generator_is_left_behind():
     assert one.generator is not None
 
 
-def test_no_generator_is_left_behind_by_a_fit_that_fails(monkeypatch):
+def test_dropout_holds_no_generator_after_a_failed_fit(monkeypatch):
     model = LSTMClassifier(**DRAWS, random_state=0, warm_start=True).fit(X, Y)
     step = ZeroDivisionError("in the middle of it")
 
@@ -186,7 +186,7 @@ def test_no_generator_is_left_behind_by_a_fit_that_fails(monkeypatch):
     assert all(dropout.generator is None for dropout in dropouts)
 
 
-def test_asking_for_bfloat16_draws_nothing():
+def test_detection_of_bfloat16_draws_no_numbers():
     before = torch.get_rng_state()
     trains_in_bfloat16.__wrapped__("cpu")
     assert torch.equal(torch.get_rng_state(), before)
@@ -213,7 +213,7 @@ def make_network(seed, cell="lstm"):
 
 @pytest.mark.usefixtures("global_generators")
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-def test_first_weights_are_spread_as_those_of_torch(cell):
+def test_initial_weights_are_distributed_as_those_of_torch(cell):
     torch.manual_seed(0)
     network = make_network(0, cell)
     [reader] = network.readers
@@ -242,7 +242,7 @@ def test_first_weights_are_spread_as_those_of_torch(cell):
         assert not embedding.weight[0].any()
 
 
-def test_a_seed_is_a_set_of_weights():
+def test_equal_seeds_give_equal_weights():
     first, again, other = (
         torch.cat([p.flatten() for p in make_network(seed).parameters()])
         for seed in (0, 0, 1)

@@ -37,8 +37,8 @@ def model():
     return make_history_pipeline(network).fit(X, make_y(X))
 
 
-def test_a_network_learns_from_vectors_alone():
-    """Whether the third component is large on the whole: nothing else tells."""
+def test_a_network_learns_from_vectors_only():
+    """Whether the mean third component is large: the only informative one."""
     rng = np.random.default_rng(0)
     vectors = rng.normal(size=(1200, 4))
     events = pd.DataFrame({"who": np.repeat(np.arange(300), 4), "day": 0.0})
@@ -79,7 +79,7 @@ def test_streams_equal_batches(model, monkeypatch):
     assert_allclose(
         scorer.predict_proba(PEOPLE, AFTER), expected_of(model, EVENTS[:40]), **EXACT
     )
-    # All that is missing says of no type what it would have held.
+    # A column of missing values has no type to compare.
     scorer.update(EVENTS.iloc[40:43].assign(vector=None))
     monkeypatch.setattr(Arrivals, "of", None)  # no table is made of single events
     for row in EVENTS.iloc[43:].to_dict("records"):
@@ -113,7 +113,7 @@ def test_event_models_refuse_vectors():
         LSTMEventModel(max_epochs=1).fit(X)
 
 
-def test_a_constant_vector_changes_nothing_but_the_weights():
+def test_a_constant_vector_is_encoded_as_0():
     events = make_events()
     events["vector"] = [[1.0, 2.0]] * len(events)
     X = EventLog(events, "who", "when").attach(make_rows(), cutoff="at")

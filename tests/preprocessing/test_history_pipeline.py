@@ -365,7 +365,8 @@ def test_estimators_that_take_no_histories_are_refused(estimator, output):
     model = make_history_pipeline(estimator)
     model["statics"].set_output(transform=output)
     with pytest.raises(
-        TypeError, match=r"history is no number.*make_pipeline\(RFMFeatures\(\), estim"
+        TypeError,
+        match=r"history is not a number.*make_pipeline\(RFMFeatures\(\), estim",
     ):
         model.fit(X, np.arange(len(X)) % 2)
 

@@ -1,4 +1,4 @@
-"""Graphs of ONNX say what the pipeline says, and a reader of JSON feeds them."""
+"""ONNX graphs, with inputs from the JSON reader, equal the pipeline."""
 
 import functools
 import importlib.util
@@ -46,7 +46,7 @@ CLOSE = {"rtol": 1e-4, "atol": 1e-4}
 
 @functools.cache
 def reference_reader():
-    """The file among the examples, which imports nothing of ours."""
+    """The reader in the examples, which does not import the library."""
     path = Path(__file__).parents[2] / "examples" / "read_exported.py"
     spec = importlib.util.spec_from_file_location("read_exported", path)
     module = importlib.util.module_from_spec(spec)
@@ -60,7 +60,7 @@ def fit(estimator, y=NUMBER % 2, lookback=None, rows=ROWS):
 
 
 def tensors_of(model, X):
-    """What HistoryPadder makes of raw rows, with the sums beside."""
+    """Tensors of HistoryPadder for raw rows, with the sums."""
     padded = HistoryPadder().fit_transform(model[:-1].transform(X))
     return {**dict(padded), "sums": padded.sums}
 
@@ -76,7 +76,7 @@ def run(path, tensors):
 
 
 def ask(session, tensors):
-    """Answers by name, of those tensors that the graph asks for."""
+    """Outputs of the graph by name; other tensors than its inputs are left out."""
     inputs = {one.name: tensors[one.name] for one in session.get_inputs()}
     names = [one.name for one in session.get_outputs()]
     return dict(zip(names, session.run(None, inputs), strict=True))
@@ -101,7 +101,7 @@ def rows_of(events, people, cutoff, name="history", who="who"):
 
 
 def run_steps(path, exported, rows, histories=("history",)):
-    """Answers after all events of each row, one by one, and then none."""
+    """Outputs after all events of each row, one at a time, then without an event."""
     found, session = [], session_of(path)
     for row in rows:
         states = exported.new_states()
@@ -167,7 +167,7 @@ def test_every_pooling(pooling, tmp_path):
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-def test_networks_that_read_backwards_have_no_step(cell, tmp_path):
+def test_bidirectional_networks_have_no_step_graph(cell, tmp_path):
     old = tmp_path / "model.step.onnx"
     old.write_text("of another model")
     model = fit(
@@ -182,7 +182,7 @@ def test_networks_that_read_backwards_have_no_step(cell, tmp_path):
     assert not old.exists()
 
 
-def test_histories_that_are_cut_off_have_no_step(tmp_path):
+def test_histories_with_a_lookback_have_no_step_graph(tmp_path):
     model = fit(LSTMClassifier(**SMALL), lookback="300D")
     files = export_onnx(model, tmp_path / "model.onnx")
     assert [one.name for one in files] == ["model.onnx", "model.json"]
@@ -238,7 +238,7 @@ def test_any_number_of_rows_and_steps(tmp_path):
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
-def test_what_stands_in_padding_is_of_no_matter(bidirectional, tmp_path):
+def test_values_in_padding_have_no_effect(bidirectional, tmp_path):
     model = fit(LSTMClassifier(pooling=POOLINGS, bidirectional=bidirectional, **SMALL))
     path = export_onnx(model, tmp_path / "model.onnx")[0]
     tensors = tensors_of(model, LOG.attach(PEOPLE, cutoff=AFTER))
@@ -251,11 +251,11 @@ def test_what_stands_in_padding_is_of_no_matter(bidirectional, tmp_path):
     assert_allclose(found["probabilities"], expected, rtol=1e-6)
 
 
-# Answers ------------------------------------------------------------------------------
+# Outputs ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["classes", "labels", "zero", "quantiles", "gamma"])
-def test_answers(name, tmp_path):
+def test_outputs_equal_the_pipeline(name, tmp_path):
     options = {**SMALL, "n_networks": 2, "max_epochs": 4}
     rows = ROWS.assign(age=ROWS["age"].fillna(40))
     people = SOME.assign(age=SOME["age"].fillna(40))
@@ -290,8 +290,8 @@ def test_answers(name, tmp_path):
     check(model, tmp_path, rows_of(EVENTS, people, AFTER), X, expected)
 
 
-def test_rare_purchases_lose_no_digits(tmp_path):
-    """Of a million rows one that buys: 1 - exp(-rate) has no digit in float32."""
+def test_small_purchase_probabilities_keep_their_digits(tmp_path):
+    """For one buyer in a million, 1 - exp(-rate) has no correct digit in float32."""
     model = fit(LSTMRegressor(loss="zero_inflated_lognormal", **SMALL), NUMBER % 4)
     X = LOG.attach(PEOPLE, cutoff=AFTER)
     head = model[-1].net_.module_.head[-1]
@@ -326,7 +326,7 @@ def test_survival(n_kinds, n_networks, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["whole", "floats", "aware", "seconds", "no fields"])
-def test_times_of_any_kind(kind, tmp_path):
+def test_times_of_any_type(kind, tmp_path):
     events, after, zone = EVENTS.copy(), AFTER, None
     days = (events["when"] - pd.Timestamp("2020-01-01")) / pd.Timedelta("1D")
     if kind in ("whole", "floats"):
@@ -374,7 +374,7 @@ def test_times_may_be_text(tmp_path):
         assert_allclose(exported.padded(as_text)[name], tensor)
 
 
-def test_own_steps_for_statics_are_left_to_the_consumer(tmp_path):
+def test_custom_steps_for_statics_are_not_exported(tmp_path):
     doubled = make_column_transformer(
         (FunctionTransformer(np.log, feature_names_out="one-to-one"), ["age"]),
         ("passthrough", ["history"]),
@@ -395,7 +395,7 @@ def test_own_steps_for_statics_are_left_to_the_consumer(tmp_path):
 # Files and refusals -------------------------------------------------------------------
 
 
-def test_files_belong_together_and_are_replaced_as_a_whole(tmp_path):
+def test_files_share_a_digest_and_are_replaced_together(tmp_path):
     import onnx
 
     model = fit(LSTMClassifier(**SMALL))
@@ -422,11 +422,11 @@ def test_refusals(tmp_path, monkeypatch):
     model = fit(LSTMClassifier(**SMALL))
     with pytest.raises(ValueError, match=r"must end with \.onnx; got 'model'"):
         export_onnx(model, tmp_path / "model")
-    with pytest.raises(TypeError, match=r"or LSTMSurvival has learned.*got LSTMClass"):
+    with pytest.raises(TypeError, match=r"or LSTMSurvival, as .*got LSTMClass"):
         export_onnx(model[-1], path)
     with pytest.raises(TypeError, match="got LSTMEventModel"):
         export_onnx(LSTMEventModel(), path)
-    with pytest.raises(ValueError, match=r"as large as float32.*cannot tell"):
+    with pytest.raises(ValueError, match=r"exceed the range of float32"):
         export_onnx(fit(LSTMRegressor(**SMALL), NUMBER * 1e60), path)
     events = EVENTS.assign(kind=EVENTS["due"].dt.to_period("M").astype("category"))
     X = EventLog(events, "who", "when").attach(ROWS, cutoff="at")
@@ -439,7 +439,7 @@ def test_refusals(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_has_no_form_in_onnx_says_so():
+def test_operations_without_an_onnx_form_raise():
     class Median(Pooling):
         pass
 

@@ -32,7 +32,7 @@ def boosted():
     return make_pipeline(RFMFeatures(remainder="drop"), trees).fit(X, y)
 
 
-def test_partitions_are_predicted_as_the_whole(boosted):
+def test_predictions_by_partition_equal_those_of_the_whole_table(boosted):
     X = LOG.snapshots([UNTIL])
     expected = X[["who", "cutoff"]].assign(
         prediction_no=boosted.predict_proba(X[["history"]])[:, 0],
@@ -44,15 +44,15 @@ def test_partitions_are_predicted_as_the_whole(boosted):
     assert_frame_equal(found, expected)
 
 
-def test_pieces_of_a_partition_are_one(boosted):
-    """As Spark hands them over: the events of a customer are in several."""
+def test_pieces_of_a_partition_are_joined(boosted):
+    """Spark may split the events of a customer over several pieces."""
     options = {**WHERE, "model": boosted, "cutoff": UNTIL}
     pieces = (EVENTS[at : at + 9] for at in range(0, len(EVENTS), 9))
     found = predict_partition(pieces, **options)
     assert_frame_equal(found, predict_partition(EVENTS, **options))
 
 
-def test_rows_keep_their_index_and_have_cutoffs_of_their_own():
+def test_rows_keep_their_index_and_may_have_different_cutoffs():
     model = make_history_pipeline(
         LSTMRegressor(max_epochs=1, hidden_size=4, random_state=0)
     )
@@ -92,7 +92,7 @@ def test_a_partition_without_events_has_the_columns(events, boosted):
     assert names.tolist() == ["who", "cutoff", "prediction"]
 
 
-def test_several_labels_have_numbers_with_and_without_events():
+def test_columns_of_several_labels_are_numbered():
     X = LOG.snapshots([UNTIL])[["history"]]
     labels = np.column_stack([np.arange(len(X)) % 2, np.arange(len(X)) % 3 == 0])
     network = LSTMClassifier(max_epochs=1, hidden_size=4, random_state=0)
@@ -103,7 +103,7 @@ def test_several_labels_have_numbers_with_and_without_events():
         assert names.tolist() == ["who", "cutoff", "prediction_0", "prediction_1"]
 
 
-def test_a_partition_before_whose_events_all_cutoffs_lie_has_no_rows(boosted):
+def test_a_partition_with_events_only_after_the_cutoff_has_no_rows(boosted):
     options = {**WHERE, "model": boosted, "cutoff": "2020-01-01"}
     assert predict_partition(EVENTS, **options).shape == (0, 3)
 
@@ -135,7 +135,7 @@ def test_a_partition_in_which_a_field_has_no_value():
 
 
 @pytest.mark.parametrize("name", ["cutoff", "prediction"])
-def test_customers_that_the_result_would_write_over(name, boosted):
+def test_customer_columns_that_the_result_would_overwrite_are_refused(name, boosted):
     events = EVENTS.rename(columns={"who": name})
     with pytest.raises(ValueError, match=f"called '{name}', as a column of the result"):
         predict_partition(
@@ -186,7 +186,7 @@ def test_times_of_another_spark_session_zone_are_refused(boosted, spark_task):
         assert_frame_equal(found, expected)
 
 
-def test_zone_of_the_machine_where_the_session_names_none(
+def test_without_a_session_zone_the_zone_of_the_machine_counts(
     boosted, spark_task, monkeypatch
 ):
     spark_task(None)
@@ -200,7 +200,7 @@ def test_zone_of_the_machine_where_the_session_names_none(
     clock.tzset()
 
 
-def test_times_that_spark_does_not_convert_are_taken(spark_task):
+def test_times_that_spark_does_not_convert_are_accepted(spark_task):
     """Numbers, and times with a zone, mean the same in every session."""
     spark_task("Europe/Berlin")
     options = {"customer": "who", "time": "when", "method": "predict_proba"}

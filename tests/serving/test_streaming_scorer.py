@@ -188,7 +188,7 @@ def test_any_interleaving(name, seed, size):
     assert play(name, seed, size) < 1e-5
 
 
-def test_single_events_and_rows_need_no_table(monkeypatch):
+def test_single_events_and_rows_make_no_table(monkeypatch):
     scorer = new_scorer()
     statics = {row["who"]: as_event(row) for row in PEOPLE.to_dict("records")}
     scorer.update(EVENTS.iloc[:40])
@@ -262,7 +262,7 @@ def test_several_history_columns(estimator):
 
 
 @pytest.mark.parametrize("kind", ["days", "floats", "aware", "text ids", "seconds"])
-def test_times_and_ids_of_any_kind(kind):
+def test_times_and_ids_of_any_type(kind):
     """Read one by one and as a table, with numbers, zones, and coarser units."""
     events, after = EVENTS[["who", "when", "kind"]].copy(), AFTER
     days = (events["when"] - pd.Timestamp("2020-01-01")) / pd.Timedelta("1D")
@@ -349,9 +349,9 @@ def test_a_cutoff_must_be_after_all_events():
     assert_allclose(scorer.predict_proba(soon, "at"), expected, **EXACT)
 
 
-def test_without_a_cutoff_rows_see_everything():
+def test_without_a_cutoff_rows_see_all_events():
     scorer = new_scorer()
-    with pytest.raises(ValueError, match="none has been for 'history' yet"):
+    with pytest.raises(ValueError, match="no event was read for 'history' yet"):
         scorer.predict_proba(PEOPLE)
     scorer.update(EVENTS)
     expected = fitted("lstm-1").predict_proba(LOG.attach(PEOPLE))
@@ -380,7 +380,7 @@ def test_late_events(one):
     else:
         with pytest.raises(ValueError, match="1 of 23 events for 'history' are late"):
             strict.update(both)
-    # What is refused leaves no trace.
+    # Refused events change no state.
     assert_allclose(strict.predict_proba(PEOPLE, AFTER), before, rtol=0)
     assert lax.update(both) == len(last)
     log = EventLog(EVENTS, "who", "when", observed_until=AFTER)
@@ -389,7 +389,7 @@ def test_late_events(one):
 
 
 @pytest.mark.parametrize("one", [False, True])
-def test_events_are_written_down_before_they_are_read(one):
+def test_on_accept_is_called_before_states_change(one):
     scorer, written = new_scorer(late="ignore"), []
     person = as_event(PEOPLE.iloc[0])
 
@@ -409,16 +409,16 @@ def test_events_are_written_down_before_they_are_read(one):
     assert scorer.n_customers == {"history": 0}
     with pytest.raises((KeyError, ValueError)):
         read({**event, "when": None}, fail)
-    # When it is called, the event has not been read.
+    # It is called before the state changes.
     read(event, lambda: written.append(dict(scorer.n_customers)))
     assert written == [{"history": 0}]
     assert scorer.n_customers == {"history": 1}
-    # A late one that is ignored is not to be written.
+    # It is not called for an ignored late event.
     read({**event, "when": EVENTS["when"].min()}, fail)
 
 
 def test_an_event_and_its_cutoff():
-    """An event that the score could not see is not read."""
+    """An event at or after the cutoff is refused and changes no state."""
     scorer = new_scorer()
     scorer.update(EVENTS)
     before = scorer.predict_proba(PEOPLE, AFTER)
@@ -473,7 +473,7 @@ def test_refusals():
 
 
 def test_other_steps_for_statics():
-    """Rows go through whatever the pipeline has, and so does a single row."""
+    """Tables and single rows are transformed by the steps of the pipeline."""
     X, y = LOG.attach(ROWS, cutoff="at").fillna({"age": 0}), np.arange(len(ROWS)) % 2
     doubled = make_column_transformer(
         ("passthrough", ["history"]),
@@ -518,7 +518,7 @@ def test_bad_input():
         scorer.predict(PEOPLE.drop(columns="who"), AFTER)
     with pytest.raises(ValueError, match="lacks 1 of the 5 columns"):
         scorer.predict(PEOPLE.drop(columns="age"), AFTER)
-    with pytest.raises(ValueError, match="knows these histories"):
+    with pytest.raises(ValueError, match="whose histories the scorer keeps"):
         scorer.predict(LOG.attach(PEOPLE, cutoff=AFTER), AFTER)
     with pytest.raises(ValueError, match="neither a column of rows"):
         scorer.predict(PEOPLE, "then")
@@ -540,7 +540,7 @@ def test_forgotten_customers_are_unknown():
     assert scorer.forget(["c1", "c7", "new1"]) == 2
     found = scorer.predict_proba(PEOPLE, AFTER)
     assert_allclose(found, np.where(gone[:, None], nobody, everybody), rtol=1e-6)
-    # Who comes back begins anew, in a slot that somebody else may have had.
+    # A forgotten customer is treated as new; the slot may be that of another one.
     again = EVENTS[EVENTS["who"].isin(["c7"])]
     scorer.update(again)
     gone = (PEOPLE["who"] == "c1").to_numpy()
@@ -554,7 +554,7 @@ def test_forgotten_customers_are_unknown():
 
 
 def test_text_is_one_customer():
-    """And not the customers whose ids are its letters."""
+    """Text is one id, not an iterable of letters."""
     events = EVENTS.assign(who=EVENTS["who"].replace({"c1": "a", "c2": "b"}))
     scorer = new_scorer()
     scorer.update(events)
@@ -572,8 +572,8 @@ def test_text_is_one_customer():
     assert scorer.n_customers == before
 
 
-def test_no_more_customers_than_there_may_be():
-    """Those stay who have been seen last; a 64th makes room for others."""
+def test_max_customers_limits_the_number_of_states():
+    """Customers with the oldest last event are forgotten, and a 64th more."""
     times = np.random.default_rng(0).permutation(1000)
     events = pd.DataFrame({"who": np.arange(1000), "day": times, "amount": 1.0})
     log = EventLog(events, "who", "day")
@@ -593,8 +593,8 @@ def test_no_more_customers_than_there_may_be():
     assert some.forget_before(4) == 2
 
 
-def test_the_customer_that_is_scored_stays():
-    """Even if no other has been silent for as long."""
+def test_the_scored_customer_is_not_forgotten():
+    """Even if the last event of all others is later."""
     few, all_ = new_scorer(max_customers=3), new_scorer()
     newest = EVENTS.drop_duplicates("who", keep="last")
     for scorer in (few, all_):
@@ -607,7 +607,7 @@ def test_the_customer_that_is_scored_stays():
 
 
 @pytest.mark.parametrize("name", ["lstm-2", "two targets", "amounts", "max"])
-def test_saved_states_go_on(name, tmp_path):
+def test_restored_states_accept_further_events(name, tmp_path):
     scorer = new_scorer(name)
     scorer.update(EVENTS.iloc[:50])
     scorer.forget(["c2"])
@@ -669,7 +669,7 @@ def test_threads():
     assert_allclose(scorer.predict_proba(PEOPLE, AFTER), expected, **EXACT)
 
 
-def test_training_goes_on_without_the_scorer():
+def test_further_training_does_not_change_the_scorer():
     X, y = LOG.attach(ROWS, cutoff="at"), np.arange(len(ROWS)) % 2
     model = make_history_pipeline(LSTMClassifier(**SMALL)).fit(X, y)
     scorer = StreamingScorer(model, "who", "when")
@@ -681,7 +681,7 @@ def test_training_goes_on_without_the_scorer():
 
 @pytest.mark.parametrize("pooling", ["mean", "attention"])
 def test_float16_does_not_lose_events(pooling):
-    """From a sum of 2,048 on, a float16 would not change by what is added."""
+    """A float16 of 2,048 or more would not change by adding an output."""
     n = 3_000
     events = pd.DataFrame({"who": ["a", "b"], "day": [0, 1], "kind": ["x", "y"]})
     X = EventLog(events, "who", "day").attach(events[["who"]], cutoff=2)
@@ -700,7 +700,7 @@ def test_float16_does_not_lose_events(pooling):
     assert_allclose(states[1], states[0], rtol=0, atol=5e-4)
 
 
-def test_half_of_the_bytes():
+def test_float16_saves_bytes_within_its_rounding_error():
     """Numbers of 11 bits are rounded by 0.0005 of their size, and some 50 are read."""
     whole, half = new_scorer("lstm-2"), new_scorer("lstm-2", dtype="float16")
     assert whole.update(EVENTS) == half.update(EVENTS)

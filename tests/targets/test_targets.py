@@ -380,7 +380,7 @@ def test_next_value_of_each_type():
 def test_without_a_horizon_an_unknown_next_event_is_censored():
     X = small_log().attach(pd.DataFrame({"id": ["a", "b"]}), cutoff=days(3)[0])
     message = (
-        "What comes next in 1 of 2 rows is not known, because the log ends before it, "
+        "The next event of 1 of 2 rows is not known, because the log ends before it, "
         r"the first in the rows 1\. Use censored='drop' or {}'nan'{}, or a horizon; "
         "or, .*observed_until"
     )

@@ -66,7 +66,7 @@ class PaddedHistories(SliceDict):
         customers : ndarray of shape (n,), int64
             Number of the customer of each row.
         sums : ndarray of shape (n, n_sums), float32
-            Sums of the histories, for the linear part of our networks.
+            Sums of the histories, for the linear part of a network.
         """
         self.layout, self.padding = layout, padding
         self.customers, self.sums = customers, sums
@@ -128,7 +128,7 @@ def padded_inputs(
         raise ValueError(f"Padded tensors differ in their number of rows: {uneven}.")
     if not n_rows:
         raise ValueError("X has no rows; at least one is needed.")
-    # Tensors of HistoryPadder know their encoder; plain dicts do not.
+    # Tensors of HistoryPadder hold the layout of their encoder; plain dicts do not.
     layout = getattr(X, "layout", None)
     padding = getattr(X, "padding", "post")
     sources, specs = [], []
@@ -188,8 +188,8 @@ def _unpad(
         )
     if codes.size and codes.min() < 0:
         raise ValueError(
-            f"'{prefix}codes' has {(codes < 0).sum()} negative codes; 0 stands for a "
-            "level that is not known."
+            f"'{prefix}codes' has {(codes < 0).sum()} negative codes; 0 is the "
+            "code of unknown levels."
         )
     # Rows share no events here: row i has the flat events stop[i - 1]:stop[i].
     stop = np.cumsum(lengths, dtype="int64")
@@ -249,7 +249,7 @@ class Inputs(NamedTuple):
         )
 
     def within(self, specs: Sequence[HistorySpec]) -> Inputs:
-        """Return the rows with codes beyond those of `specs` set to 0, unseen."""
+        """Return the rows, with 0 (unseen) for codes that `specs` do not have."""
         sources = tuple(
             replace(
                 source, codes=np.where(source.codes < spec.n_levels, source.codes, 0)
@@ -296,7 +296,7 @@ def read_inputs(estimator: Any, X: Any, *, reset: bool, sums: bool = False) -> I
         return Inputs(data, specs, names, lambda: customers, encoded=has_layout)
     if has_histories(X):
         return _read_frame(estimator, X, reset, sums)
-    # Statics alone: anything that scikit-learn takes as a 2-D array.
+    # Only statics: anything that scikit-learn takes as a 2-D array.
     if isinstance(X, pd.DataFrame):
         refuse_repeated_columns(X)
         _refuse_text(X, estimator)

@@ -11,7 +11,7 @@ and a pooling weighs its T steps for each of its rows::
 Rows stand in slots, R for each sequence, so that all weights are one tensor (B, R, T).
 With many rows of long sequences that tensor is large: each row weighs all steps.
 Sequences are then cut into N blocks of K steps. What blocks contribute is carried from
-block to block once per sequence, and a row weighs the K steps of the block alone in
+block to block once per sequence, and a row weighs only the K steps of the block in
 which it ends::
 
     steps     | e0 ... e15 | e16 ... e31 | e32 ...    |      K = 16
@@ -372,16 +372,17 @@ def pad(source: HistorySource, rows: np.ndarray, share: bool) -> HistoryBatch:
         values[:, 0, source.gap] = 0
     sequence = np.cumsum(new) - 1
     n_slots = int(np.diff(at, append=len(rows)).max())
-    place_rows = _place_in_sequences
+    views = source, source.cutoff[rows], seen, sequence, first, lengths
     if n_slots * index.size > _worth_blocks(index.size, len(rows)):
-        place_rows = _place_in_blocks
-    cutoff = source.cutoff[rows]
+        placed = _place_in_blocks(*views)
+    else:
+        placed = _place_in_sequences(*views, n_slots)
     return HistoryBatch(
         torch.from_numpy(values),
         torch.from_numpy(codes.astype("int64")),
         torch.from_numpy(lengths),
         torch.from_numpy(first),
-        **place_rows(source, cutoff, seen, sequence, first, lengths, n_slots),
+        **placed,
     )
 
 
@@ -433,7 +434,6 @@ def _place_in_blocks(
     sequence: np.ndarray,
     first: np.ndarray,
     lengths: np.ndarray,
-    n_slots: int,
 ) -> dict[str, Any]:
     """Assign slots to rows of sequences in blocks; as `_place_in_sequences`."""
     n_blocks = int(lengths.max()) // _BLOCK + 1
@@ -524,7 +524,7 @@ def _in_slots(
 def _in_gaps(
     durations: np.ndarray, source: HistorySource, n_real: np.ndarray | None = None
 ) -> torch.Tensor:
-    """Return durations in typical gaps, float32; infinite from the `n_real`-th."""
+    """Return durations in typical interarrival times; infinite from the `n_real`-th."""
     numbers = (durations / source.time_unit).astype("float32")
     if n_real is not None:
         numbers[np.arange(numbers.shape[-1]) >= n_real] = np.inf

@@ -18,8 +18,10 @@ from sklearn_seqcrm._recurrent.data import (
     RowData,
 )
 from sklearn_seqcrm._recurrent.network import (
+    GRUCell,
     HistoryNetwork,
     HistoryReader,
+    LSTMCell,
     isolated_torch_settings,
     read_both_ways,
 )
@@ -127,13 +129,6 @@ def as_float64(numbers: torch.Tensor) -> np.ndarray:
     return numbers.detach().cpu().numpy().astype("float64")
 
 
-# Gates in the order in which torch stacks their weights.
-GATES = {
-    "lstm": ("input", "forget", "cell", "output"),
-    "gru": ("reset", "update", "new"),
-}
-
-
 def gates(net: HistoryNet, data: RowData, i: int, layer: int) -> dict[str, np.ndarray]:
     """Return the gates of a layer, and the resulting states.
 
@@ -192,33 +187,18 @@ def _layer_gates(
     before = nn.functional.pad(hidden, (0, 0, 1, 0))[:, :-1]
     from_events = nn.functional.linear(steps, at.weight_ih_l0, at.bias_ih_l0)
     from_state = nn.functional.linear(before, at.weight_hh_l0, at.bias_hh_l0)
-    of_cell = _gru_gates if isinstance(at, nn.GRU) else _lstm_gates
-    return {**of_cell(from_events, from_state), "hidden_state": hidden}
-
-
-def _lstm_gates(
-    from_events: torch.Tensor, from_state: torch.Tensor
-) -> dict[str, torch.Tensor]:
-    # i, f, g, o = sigmoid, sigmoid, tanh, sigmoid; c[t] = f * c[t - 1] + i * g
-    enters, stays, new, leaves = (from_events + from_state).chunk(4, dim=2)
-    found = [enters.sigmoid(), stays.sigmoid(), new.tanh(), leaves.sigmoid()]
-    state, states = torch.zeros_like(new[:, 0]), []
-    for enter, stay, more in zip(*(one.unbind(1) for one in found[:3]), strict=True):
-        state = stay * state + enter * more
-        states.append(state)
-    named = dict(zip(GATES["lstm"], found, strict=True))
-    return {**named, "cell_state": torch.stack(states, dim=1)}
-
-
-def _gru_gates(
-    from_events: torch.Tensor, from_state: torch.Tensor
-) -> dict[str, torch.Tensor]:
-    event = from_events.chunk(3, dim=2)
-    state = from_state.chunk(3, dim=2)
-    reset, update = (event[k].add(state[k]).sigmoid() for k in (0, 1))
-    # torch applies the reset gate after the product with the state (Cho et al. before).
-    new = (event[2] + reset * state[2]).tanh()
-    return dict(zip(GATES["gru"], (reset, update, new), strict=True))
+    if isinstance(at, nn.GRU):
+        found = GRUCell.gates(from_events, from_state)
+        named = dict(zip(GRUCell.gate_names, found, strict=True))
+    else:
+        found = LSTMCell.gates(from_events + from_state)
+        memory, memories = torch.zeros_like(found[0][:, 0]), []
+        for gates_of_event in zip(*(gate.unbind(1) for gate in found), strict=True):
+            memory = LSTMCell.remember(memory, gates_of_event)
+            memories.append(memory)
+        named = dict(zip(LSTMCell.gate_names, found, strict=True))
+        named["cell_state"] = torch.stack(memories, dim=1)
+    return {**named, "hidden_state": hidden}
 
 
 def gradient_norms(

@@ -7,12 +7,13 @@ single history.
 
 Arrays are NumPy arrays, torch tensors, or whatever implements NumPy's protocols
 ``__array_ufunc__`` and ``__array_function__``, as the symbolic arrays of the ONNX
-export do. `array_namespace` is all that tells them apart.
+export do. Only `array_namespace` distinguishes them.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -88,10 +89,13 @@ class Cell(ABC):
     n_states : int
         Number of vectors in the state. The first one is the hidden state, which is also
         the output.
+    gate_names : tuple of str
+        Names of the gates, in torch's order.
     """
 
     layer: type[nn.Module]
     n_states = 1
+    gate_names: tuple[str, ...] = ()
 
     def __init__(
         self, weight_ih: Array, weight_hh: Array, bias_ih: Array, bias_hh: Array
@@ -142,17 +146,26 @@ class LSTMCell(Cell):
 
     layer = nn.LSTM
     n_states = 2
+    gate_names = "input", "forget", "cell", "output"
 
     def update(self, state: State, event: Array) -> State:
         hidden, memory = state
-        tanh = array_namespace(event).tanh
-        gates = self._affine(event, hidden)  # (..., 4 H): i, f, g, o
-        n = len(self._bias) // 4
-        opened = sigmoid(gates[..., : 2 * n])  # i and f at once
-        memory = opened[..., n:] * memory + opened[..., :n] * tanh(
-            gates[..., 2 * n : 3 * n]
-        )
-        return sigmoid(gates[..., 3 * n :]) * tanh(memory), memory
+        gates = self.gates(self._affine(event, hidden))
+        memory = self.remember(memory, gates)
+        return gates[3] * array_namespace(event).tanh(memory), memory
+
+    @staticmethod
+    def gates(total: Array) -> tuple[Array, ...]:
+        """Return i, f, g and o, given ``W x + b + U h + d`` of shape (..., 4 H)."""
+        n = total.shape[-1] // 4
+        opened = sigmoid(total[..., : 2 * n])  # i and f at once
+        candidate = array_namespace(total).tanh(total[..., 2 * n : 3 * n])
+        return opened[..., :n], opened[..., n:], candidate, sigmoid(total[..., 3 * n :])
+
+    @staticmethod
+    def remember(memory: Array, gates: Sequence[Array]) -> Array:
+        """Return the memory after an event: ``f c + i g``."""
+        return gates[1] * memory + gates[0] * gates[2]
 
 
 class GRUCell(Cell):
@@ -169,6 +182,7 @@ class GRUCell(Cell):
     """
 
     layer = nn.GRU
+    gate_names = "reset", "update", "new"
 
     def __init__(
         self, weight_ih: Array, weight_hh: Array, bias_ih: Array, bias_hh: Array
@@ -178,14 +192,19 @@ class GRUCell(Cell):
 
     def update(self, state: State, event: Array) -> State:
         [hidden] = state
-        new, old = self._of_event(event), self._of_hidden(hidden)  # (..., 3 H): r, z, n
-        n = len(self._of_event.bias) // 3
+        _, keep, candidate = self.gates(self._of_event(event), self._of_hidden(hidden))
+        return ((1 - keep) * candidate + keep * hidden,)
+
+    @staticmethod
+    def gates(new: Array, old: Array) -> tuple[Array, ...]:
+        """Return r, z and n, given ``W x + b`` and ``U h + d``, both (..., 3 H)."""
+        n = new.shape[-1] // 3
         opened = sigmoid(new[..., : 2 * n] + old[..., : 2 * n])  # r and z at once
-        reset, keep = opened[..., :n], opened[..., n:]
-        candidate = array_namespace(event).tanh(
+        reset = opened[..., :n]
+        candidate = array_namespace(new).tanh(
             new[..., 2 * n :] + reset * old[..., 2 * n :]
         )
-        return ((1 - keep) * candidate + keep * hidden,)
+        return reset, opened[..., n:], candidate
 
 
 class RNNCell(Cell):

@@ -1,4 +1,4 @@
-"""Layers with generators of their own for initial weights and dropout.
+"""Layers with their own generators for initial weights and dropout.
 
 torch's global generator belongs to all threads: nothing here draws from it.
 """
@@ -145,7 +145,7 @@ def isolated_torch_settings(device: torch.device | str) -> Iterator[None]:
     Inference mode would create weights that cannot be trained, autocast would round
     them, and a default device would mix tensors of two devices. These settings are
     thread-local, so that changing them affects no other thread. The default dtype is
-    global: it is left alone, and this package creates tensors with an explicit dtype.
+    global: it is not changed, and this package creates tensors with an explicit dtype.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def isolated_torch_settings(device: torch.device | str) -> Iterator[None]:
 
 
 def _autocasts(kind: str) -> bool:
-    """Return whether autocast may be on; torch 2.3 does not tell for all devices."""
+    """Return whether autocast may be on; torch 2.3 has no answer for some devices."""
     try:
         return torch.is_autocast_enabled(kind)
     except TypeError:

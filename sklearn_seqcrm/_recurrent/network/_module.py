@@ -36,7 +36,7 @@ _RIDGE = 0.05
 # Standardised inputs are clipped here. Among a million customers one may be a thousand
 # standard deviations away.
 FAR = 1000.0
-_WIDTH = 64  # numbers of a row in work, about
+_WIDTH = 64  # approximate number of temporary values per row
 
 
 class LinearPart(nn.Module):
@@ -119,7 +119,7 @@ def ridge(
     -------
     center, spread : ndarray of shape (n_inputs,), float64
         Mean and standard deviation of each input. The latter is infinite where it is
-        no more than rounding error, so that such an input has no influence.
+        only rounding error, so that such an input has no influence.
     weights : ndarray of shape (n_inputs, k), float64
         A column w for each target.
     """
@@ -144,7 +144,7 @@ def ridge(
     return center, spread, np.linalg.solve(products, with_target)
 
 
-# Up to so many slots per row, all slots enter the head. With more, products for slots
+# Up to this many slots per row, all slots enter the head. With more, products for slots
 # without a row take longer than gathering the rows first.
 _PLACES_TO_MULTIPLY = 1.25
 
@@ -252,7 +252,7 @@ class HistoryNetwork(nn.Module):
         batch : BatchPart
             The rows.
         steps : sequence of Tensor or None, default=None
-            Embedded events of each history column, in place of what is computed.
+            Embedded events of each history column, in place of the computed ones.
         """
         if not self.readers:
             batch = replace(batch, static=self._as_precise_as_needed(batch.static))
@@ -326,7 +326,7 @@ class HistoryNetwork(nn.Module):
         The order of the sums in a product depends on the number of rows. In float64
         that does not show after rounding: rows without histories have the same outputs
         in any batch. Pooled histories are float32 and depend on the batch anyway; a
-        head in float64 took up to 17 % more time for nothing.
+        head in float64 took up to 17 % more time and changed nothing.
         """
         # GPUs of Apple have no float64.
         if self.training or static.device.type == "mps":

@@ -10,7 +10,7 @@ row sees at an age of the last event. These formulas run on torch tensors, NumPy
 and the symbolic arrays of the ONNX export alike, see `_cells`.
 
 All but ``"max"`` are weighted means with one recurrence: for an event with output h
-after a silence t, with fade(t) <= 1 (and 1 for all but ``"decay"``)::
+after an interarrival time t, with fade(t) <= 1 (and 1 for all but ``"decay"``)::
 
     sums'   = fade(t) sums   + w h
     weight' = fade(t) weight + w
@@ -244,7 +244,7 @@ class Decay(WeightedPooling):
     """Means whose weights halve with age, one for each half-life.
 
     The sum of the weights is divided out only where it is more than 1, so that after a
-    long silence the mean fades to 0 instead of staying what it was.
+    long time without events the mean fades to 0 instead of staying constant.
 
     Parameters
     ----------
@@ -381,7 +381,7 @@ class Max(EventPooling):
 class BothEnds(Pooling):
     """The output of each direction after all of its steps.
 
-    The backward direction ends at the first event, and starts anew with each new last
+    The backward direction ends at the first event, and starts again with each new last
     event: it cannot be updated event by event.
     """
 

@@ -85,15 +85,26 @@ class RecurrentState(NamedTuple):
         """Output of the reader for the last event, shape (..., H); 0 before any."""
         return self.cells[-1][0]
 
-    def map(self, function: Callable[[Array], Array]) -> RecurrentState:
-        """Apply a function to each array."""
+    def map(
+        self, function: Callable[..., Array], *others: RecurrentState
+    ) -> RecurrentState:
+        """Apply a function to each array, and to the same array of other states."""
         return RecurrentState(
-            *(tuple(tuple(map(function, one)) for one in part) for part in self)
+            *(
+                tuple(tuple(map(function, *own)) for own in zip(*parts, strict=True))
+                for parts in zip(self, *others, strict=True)
+            )
         )
 
     def take(self, rows: Array) -> RecurrentState:
         """Take some of the histories: an index, a slice or a mask of the first axis."""
         return self.map(lambda array: array[rows])
+
+    def put(self, rows: Array, state: RecurrentState) -> None:
+        """Write the state of the cells of some of the histories, in place."""
+        for own, others in zip(self.cells, state.cells, strict=True):
+            for array, of_rows in zip(own, others, strict=True):
+                array[rows] = of_rows
 
     def pack(self) -> tuple[Array, Array]:
         """Return the two arrays of the packed state."""

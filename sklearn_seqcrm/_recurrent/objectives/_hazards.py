@@ -104,7 +104,7 @@ def _quantile_edges(
     levels = before[-1] * np.arange(1, n_bins) / n_bins * (1 - 1e-12)
     at = np.searchsorted(before[:-1], levels)
     edges = np.unique(np.append(0.0, moments[at[at < len(moments)]]))
-    # A long observation time after the last event is a bin of its own.
+    # A long observation time after the last event has its own bin.
     last = time[time > moments[-1]].min(initial=end)
     if end - last > last - edges[-1]:
         edges = np.append(edges[edges < last], last)
@@ -269,7 +269,7 @@ class Hazards(Objective):
             raise ValueError(
                 f"No event comes before {self.edges[-1]:g}, where the last of the bins "
                 f"ends; the first one comes at {time[kind > 0].min():g}. Give bins "
-                "edges that go on beyond that."
+                "edges after that."
             )
         self.mass = event_mass(self.edges, kind > 0, time, weight)
         self.n_outputs = len(self.kinds) * (len(self.edges) - 1)

@@ -308,7 +308,7 @@ class Number(Objective):
 
     def _to_units(self, scaled: Array) -> Array:
         """Return scaled numbers, shape (..., k), in the units of the targets."""
-        # Targets may reach to the end of float64, and errors beyond.
+        # Targets may be the largest floats, so that errors overflow.
         with np.errstate(over="ignore"):
             numbers = np.ldexp(scaled * self.scale + self.center, self.exponent)
         return numbers.clip(-_LARGEST, _LARGEST)

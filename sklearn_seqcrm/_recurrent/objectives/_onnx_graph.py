@@ -280,7 +280,7 @@ class GraphTensor(np.lib.mixins.NDArrayOperatorsMixin):
         return found
 
     def clip(self, min: Any = None, max: Any = None) -> GraphTensor:
-        """Return the numbers within bounds; those beyond float32 bound nothing."""
+        """Return the numbers within bounds; bounds outside float32 are ignored."""
         most = float(np.finfo("float32").max)
         bounds = [
             "" if one is None or abs(one) > most else self.graph.constant(one)
@@ -334,8 +334,8 @@ def refuse_infinite(values: Any, single: np.ndarray) -> None:
     """
     if (np.isinf(single) & np.isfinite(values)).any():
         raise ValueError(
-            "The targets were as large as float32, in which ONNX computes, cannot "
-            "tell. Divide them before fit."
+            "The targets exceed the range of float32, in which ONNX computes. Divide "
+            "them by a constant before fit."
         )
 
 

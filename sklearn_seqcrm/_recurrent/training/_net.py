@@ -289,10 +289,10 @@ class HistoryNet(NeuralNet):
             **steps_of_parts(self, training),
         )
 
-    @staticmethod
-    def rows_of_batches(data: RowData, batch_size: int, share: bool) -> np.ndarray:
+    def rows_of_batches(self, data: RowData) -> np.ndarray:
         """Return the order of rows in validation and prediction, shape (n,)."""
-        batches = BatchIterator(data, max(batch_size, _ROWS_TO_PREDICT), share=share)
+        size = max(self.batch_size, _ROWS_TO_PREDICT)
+        batches = BatchIterator(data, size, share=self.share_sequences)
         return np.concatenate([rows for parts in batches.plan() for rows in parts])
 
     def start_linear_part(self, data: RowData) -> None:

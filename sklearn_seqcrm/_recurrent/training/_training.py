@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from numbers import Integral, Real
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+import numpy as np
 import torch
 from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_random_state
 from skorch.callbacks import EarlyStopping
 from torch import nn
 
-from sklearn_seqcrm._recurrent.data import HistorySpec, RowData
+from sklearn_seqcrm._recurrent.data import HistorySpec, RowData, set_customers_aside
 from sklearn_seqcrm._recurrent.network import (
     CELLS,
     POOLINGS,
@@ -86,17 +87,12 @@ _OF_THE_NETWORK = (
     "copies",
     "min_frequency",
     "max_categories",
+    "exposure",
 )
 
 
-def network_parameters(estimator: Any) -> dict[str, Any]:
-    """Return the parameters that must not change when training continues.
-
-    Parameters
-    ----------
-    estimator : estimator
-        Estimator with validated parameters.
-    """
+def _network_parameters(estimator: Any) -> dict[str, Any]:
+    """Return the parameters that must not change when training continues."""
     params = estimator.get_params(deep=False)
     found = {name: params[name] for name in _OF_THE_NETWORK if name in params}
     if "pooling" in found:
@@ -114,6 +110,32 @@ def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
                 f"The network continues with {name}={value!r}; got {other!r}. Set it "
                 "back, or fit from the start."
             )
+
+
+def keep_network_parameters(estimator: Any, is_continuation: bool) -> None:
+    """Store the parameters of new networks, or refuse changes to existing ones.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Estimator with validated parameters. Its `nets_` are deleted unless training
+        continues: if this fit fails, they would not match the other attributes.
+    is_continuation : bool
+        Whether training of ``estimator.nets_`` continues.
+
+    Raises
+    ------
+    ValueError
+        If the device or the architecture of existing networks would change.
+    """
+    now = _network_parameters(estimator)
+    if is_continuation:
+        _refuse_other_device(estimator.device, estimator.net_.device)
+        refuse_changes(estimator._network_parameters, now)
+        return
+    if hasattr(estimator, "nets_"):
+        del estimator.nets_
+    estimator._network_parameters = now
 
 
 def names_of_poolings(pooling: str | Sequence[str]) -> tuple[str, ...]:
@@ -146,7 +168,7 @@ def refuse_absent_device(device: str | torch.device) -> None:
         ) from error
 
 
-def refuse_other_device(device: str | torch.device, before: Any) -> None:
+def _refuse_other_device(device: str | torch.device, before: Any) -> None:
     """Raise a ValueError if training would continue on another device."""
     if torch.device(device) != torch.device(before):
         raise ValueError(
@@ -310,6 +332,41 @@ def optimizer_parameters(estimator: Any) -> dict[str, Any]:
     }
 
 
+def hold_out_customers(
+    estimator: Any, net: HistoryNet, data: RowData, customers: np.ndarray, seed: int
+) -> tuple[RowData, RowData | None]:
+    """Split rows by customer for the early stopping of an estimator.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Estimator with `early_stopping` and `validation_fraction`.
+    net : HistoryNet
+        Net to train, with the size of its batches.
+    data : RowData of n
+        All rows.
+    customers : ndarray of shape (n,)
+        Customer of each row.
+    seed : int
+        Seed of the split.
+
+    Returns
+    -------
+    train : RowData
+        Training rows.
+    valid : RowData or None
+        Validation rows; None without early stopping.
+    """
+    data, valid = set_customers_aside(
+        data, customers, estimator.early_stopping, estimator.validation_fraction, seed
+    )
+    if valid is not None:
+        # Scoring callbacks of skorch pair rows with predictions, which are in the order
+        # of batches.
+        valid = valid.take(net.rows_of_batches(valid))
+    return data, valid
+
+
 def train(
     estimator: Any,
     net: HistoryNet,
@@ -337,7 +394,7 @@ def train(
         Validation rows for early stopping. None: no early stopping.
     epochs : EpochSteps or None
         Reports epochs to callbacks of scikit-learn. None, in `partial_fit`: no reports,
-        and the state is kept for a later call, which continues as if it were this one.
+        and the state is kept for a later call, which continues this training.
 
     Raises
     ------

@@ -34,7 +34,7 @@ from sklearn_seqcrm.feature_extraction._aggregates._sources import (
     sources_of,
 )
 
-# A block has so many rows that 64 floats for each fit into the working memory.
+# A block has as many rows as fit into the working memory with 64 floats each.
 _WIDTH = 64
 
 

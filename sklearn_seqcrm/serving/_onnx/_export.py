@@ -180,7 +180,7 @@ def export_onnx(pipeline: Any, path: Any) -> list[Path]:
     list of Path
         The files: the graph of padded histories, ``model.onnx``; that of a single
         event, ``model.step.onnx``, unless histories cannot be read event by event; and
-        ``model.json``, which says how events and statics become their inputs.
+        ``model.json``, the encoding of events and statics as inputs of the graphs.
 
     Raises
     ------
@@ -190,8 +190,8 @@ def export_onnx(pipeline: Any, path: Any) -> list[Path]:
         If it is no such pipeline; or levels of a field, classes or names are neither
         text nor numbers, which JSON has no form for.
     ValueError
-        If the name of the file does not end with ``.onnx``, or targets are as large as
-        float32 cannot tell.
+        If the name of the file does not end with ``.onnx``, or targets exceed the
+        range of float32.
 
     See Also
     --------
@@ -205,21 +205,21 @@ def export_onnx(pipeline: Any, path: Any) -> list[Path]:
     **Padded histories.** Inputs are the tensors of `HistoryPadder` with
     ``padding="post"``: ``values`` (n, steps, F + 1), ``codes`` (n, steps, C) int64,
     ``lengths`` (n,) int64, each with ``<name>_`` before it if there are several history
-    columns, and ``static`` (n, S). There must be one step at least; what stands in
-    padding is of no matter, as long as it is finite. Where the loss is
+    columns, and ``static`` (n, S). There must be one step at least; the values
+    in padding are ignored, but must be finite. Where the loss is
     ``"squared_error"``, ``sums`` is one more, the attribute of that name of the
     tensors. An exposure is one of the statics, as it is. Inputs without any column,
     such as codes if no field has levels, are left out.
 
     **A step.** Inputs are an event of each of n customers, ``values`` (n, F) and
-    ``codes`` (n, C); ``gap`` (n,), the time since the event before, in typical gaps, 0
-    for a first one; ``event`` (n,) bool, whether there is one: where not, the state
-    stays, and the other numbers of the event are of no matter; the state before it,
-    ``vectors`` (n, V, H) and ``weights`` (n, W); ``age`` (n,), the time from the last
-    event to the cutoff in typical gaps, 0 if there was none; and ``static`` and
-    ``sums`` as above. Outputs are ``vectors_after``, ``weights_after``, and the answers
-    at the cutoff. Bidirectional networks and histories that a lookback has cut off have
-    no such graph.
+    ``codes`` (n, C); ``gap`` (n,), the time since the event before, in typical
+    interarrival times, 0 for a first one; ``event`` (n,) bool, whether there is one:
+    where not, the state stays, and the other numbers of the event are of no matter; the
+    state before it, ``vectors`` (n, V, H) and ``weights`` (n, W); ``age`` (n,), the
+    time from the last event to the cutoff in typical interarrival times, 0 if there was
+    none; and ``static`` and ``sums`` as above. Outputs are ``vectors_after``,
+    ``weights_after``, and the answers at the cutoff. Bidirectional networks and
+    histories that a lookback has cut off have no such graph.
 
     **Answers.** Of classifiers ``probabilities`` (n, n_classes), or (n, k) of several
     labels. Of regressors ``prediction`` (n,) or (n, k); with ``"quantile"`` also
@@ -229,12 +229,12 @@ def export_onnx(pipeline: Any, path: Any) -> list[Path]:
     ``cumulative_hazard`` (n, n_bins + 1) at the edges, straight between them, and
     ``incidence`` (n, 1 + n_kinds, n_bins + 1) with several kinds of events.
 
-    **The JSON** has what was learned of events and statics, classes, quantiles and
-    edges. ``examples/read_exported.py`` reads it with nothing but NumPy: a reference
+    **The JSON** has the fitted encoding of events and statics, classes, quantiles and
+    edges. ``examples/read_exported.py`` reads it with NumPy only: a reference
     for a reader in another language. Steps for the statics other than those of
     `make_history_pipeline` are not in it (``parts`` is null): compute what they return,
-    columns ``names``. All files have one ``digest``, in the metadata of the graphs, so
-    that those of two exports are told apart.
+    columns ``names``. All files have the same ``digest``, in the metadata of the
+    graphs, which differs between exports.
 
     Each file is replaced when all are whole. Weights that trained in bfloat16 are
     written, and compute, in float32.
@@ -291,8 +291,8 @@ def _graphs_and_text(parts: FittedPipeline) -> list[bytes | None]:
         _add_predictions(step, outputs, parts)
     note = describe(parts, sizes, starts)
     note["opset"] = OPSET
-    # The batch graph has all weights, and the JSON the encoding: together they tell two
-    # exports apart.
+    # The batch graph has all weights, and the JSON the encoding: a hash of both
+    # identifies the export.
     found = hashlib.sha256(padded.to_bytes({}))
     found.update(json.dumps(note).encode())
     digest = found.hexdigest()

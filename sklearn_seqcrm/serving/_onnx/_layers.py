@@ -5,7 +5,7 @@ which run faster than a loop over steps. The step graph has no code of its own: 
 `StepReader` and `StepHead` on tensors of the graph.
 
 `GraphTensor` infers shapes, with one row for any number of rows. The number of steps is
-another unknown axis: its size in shapes is `STEPS`, which is used for nothing else.
+another unknown axis: its size in shapes is `STEPS`, a number that no other axis has.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Scores of customers whose events keep coming: a small state each, and no history."""
+"""Scores of customers from a small state each, updated by each new event."""
 
 from sklearn_seqcrm.serving._streaming._fitted_pipeline import FittedPipeline
 from sklearn_seqcrm.serving._streaming._statics_row import StaticsRowEncoder

@@ -1,4 +1,4 @@
-"""Read new events: a table, a list or a log, on the clock of a fitted encoder.
+"""New events from a table, a list or a log, on the clock of a fitted encoder.
 
 Usual values take a fast path here. `Clock.read` reads or refuses all others.
 """
@@ -107,6 +107,7 @@ def days_after(value: Any, tick: Any, clock: Clock, *, aware: bool) -> float | N
         return np.nan
     if (timestamp.tzinfo is not None) != aware:
         return None
+    # Exact integers: floats of nanoseconds would be off by up to 128.
     start = (0, "s") if clock.unit is None else (int(tick), clock.unit)
     ticks = timestamp.asm8.view("int64").item()
     return days_between_ticks(*start, ticks, timestamp.unit)
@@ -121,7 +122,7 @@ def _is_iso(text: str) -> bool:
 
 
 def _is_plain(clock: Clock, value: Any) -> bool:
-    """Tell whether a value is a tick already."""
+    """Return whether a value is a tick already."""
     if clock.dtype == "int64":
         # Far from the ends of int64, so that differences of times do not overflow.
         return type(value) is int and abs(value) < 2**62

@@ -205,7 +205,7 @@ class CustomerStateTable:
         return slots
 
     def forget(self, customers: Iterable[Any]) -> int:
-        """Free the slots of the known ones among customers; return how many."""
+        """Free the slots of customers; unknown ones are ignored. Return how many."""
         gone = [self._slots.pop(one, -1) for one in customers]
         gone = [slot for slot in gone if slot >= 0]
         self._free += gone
@@ -232,6 +232,7 @@ class CustomerStateTable:
             return
         slots = np.fromiter(self._slots.values(), "int64", count=len(self))
         n_gone = len(self) - most + most // _AT_ONCE
+        # Stable: of equal times, customers who arrived first are forgotten first.
         by_last = np.argsort(self.records["last"][slots], kind="stable")
         by_last = by_last[slots[by_last] != slot]
         oldest = np.zeros(len(self), dtype=bool)
@@ -252,7 +253,7 @@ class CustomerStateTable:
     def _take_slots(self, n: int) -> list[int]:
         """Return n free slots: those of forgotten customers first."""
         reused = [self._free.pop() for _ in range(min(n, len(self._free)))]
-        # Slots in use and free ones fill the array without gaps up to `first`.
+        # Slots in use and free ones fill the array up to `first`, without holes.
         first = len(self._slots) + len(reused) + len(self._free)
         last = first + n - len(reused)
         if last > len(self.records):

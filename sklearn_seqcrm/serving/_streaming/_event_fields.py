@@ -33,7 +33,7 @@ class EventFields:
 
     @property
     def kind_field(self) -> str | None:
-        """The field that tells kinds of events apart, if there is one."""
+        """The field that holds the kinds of events, if there is one."""
         return None if self._kinds is None else self._kinds.field
 
     def read(self, event: Mapping[str, Any], what: str) -> dict[str, Any]:
@@ -158,7 +158,7 @@ class EventFields:
         for name, reader in self._readers.items():
             if name != field:
                 foreign = self._foreign(kinds, name, names, what)
-                # A field of other kinds alone needs no column in the table.
+                # A field that only other kinds have needs no column in the table.
                 if foreign.all():
                     found[name] = reader.join([None] * n)
                 else:
@@ -176,7 +176,7 @@ class EventFields:
     def _foreign(
         self, kinds: Column, name: str, columns: Sequence[str], what: str
     ) -> np.ndarray:
-        """Tell which events are of kinds without a field, shape (n,), bool."""
+        """Return which events are of kinds without a field, shape (n,), bool."""
         assert self._kinds is not None
         assert kinds.categories is not None
         field = self._kinds.field

@@ -1,4 +1,4 @@
-"""Go on reading from stored states: in what strides, and with which kernels."""
+"""Updates of stored states by new events: strides of customers, and torch kernels."""
 
 from __future__ import annotations
 
@@ -49,8 +49,9 @@ def strides(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
     """Plan calls of the layers with equally many events of each customer.
 
-    No event is padded: a history of 201 events is read as 64 + 64 + 64 + 8 + 1. Padding
-    to the longest history would cost up to 64 times the work where lengths differ.
+    No event is padded: a history of 201 events takes calls of 64 + 64 + 64 + 8 + 1
+    events. Padding to the longest history would cost up to 64 times the work where
+    lengths differ.
 
     Parameters
     ----------
@@ -84,13 +85,14 @@ def strides(
         for first in range(0, len(waiting), at_once):
             some = waiting[first : first + at_once]
             yield some, done[some].copy(), length
+        # 64 is repeated while a customer has as many; shorter powers of 2 occur once.
         done[waiting] += length
         if not len(waiting) or length < _LONGEST:
             length //= 2
 
 
 class EventReader:
-    """A reader that goes on from the states of many histories, in torch.
+    """A reader that updates the states of many histories, in torch.
 
     For a single event of one history, `step` is faster. Both run without gradients,
     which the caller switches off.
@@ -98,7 +100,7 @@ class EventReader:
     Parameters
     ----------
     reader : HistoryReader
-        A trained reader with one direction. It is referred to, not copied.
+        A trained reader with one direction. It is not copied.
 
     Attributes
     ----------
@@ -148,7 +150,7 @@ class EventReader:
         return RecurrentState(after.cells, poolings)
 
     def read(self, state: RecurrentState, age: torch.Tensor) -> torch.Tensor:
-        """Return what rows see, shape (B, output_size); 0 before the first event.
+        """Return pooled histories, shape (B, output_size); 0 before the first event.
 
         Parameters
         ----------

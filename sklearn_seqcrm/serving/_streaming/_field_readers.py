@@ -1,10 +1,10 @@
 """Read the values of fields of new events, one value at a time.
 
 The result for a value, or its error, depends on the value and on the fitted encoder of
-its field, never on other values of a table. A restarted service, which reads a table of
-all its events, so gets what it had when it read each event alone. Therefore a column of
-Python objects is read value by value. A column of one type, such as float64, is read as
-a whole.
+its field, never on other values of a table. So a restarted service, which reads a
+table of all its events, gets the results that it had for single events. Therefore a
+column of Python objects is read value by value. A column of one type, such as float64,
+is read as a whole.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class FieldReader(ABC):
     @property
     @abstractmethod
     def takes(self) -> str:
-        """What values the field takes, in the words of an error."""
+        """Description of the values that the field takes, for errors."""
 
     def read(self, value: Any) -> Any:
         """Return a value in the canonical form of the field; None for a missing one.
@@ -162,8 +162,8 @@ class ScalarReader(FieldReader):
             raise self._other_type(f"has the value {_short(value)}") from error
         except OverflowError as error:
             raise ValueError(
-                f"Field {self._name!r} has the value {_short(value)}, which is beyond "
-                "the largest float of 1.8e308; leave it out, or write None."
+                f"Field {self._name!r} has the value {_short(value)}, which is outside "
+                "the range of floats, 1.8e308; leave it out, or write None."
             ) from error
 
     def join(self, values: Sequence[Any]) -> Column:
@@ -227,7 +227,7 @@ class VectorReader(FieldReader):
                 f"Field {self._name!r} has a vector of length {len(vector)}; the "
                 f"pipeline was fitted on vectors of length {self._size}."
             )
-        # A vector of NaN alone is a missing one, as in a log.
+        # A vector of only NaN is a missing one, as in a log.
         return None if np.isnan(vector).all() else vector
 
     def _plain(self, value: Any) -> np.ndarray | None:
@@ -269,7 +269,7 @@ def error_at(place: str, error: Exception) -> Exception:
 
 
 def is_missing(value: Any) -> bool:
-    """Tell whether a value is missing: None, NaN, NaT or pandas' NA."""
+    """Return whether a value is missing: None, NaN, NaT or pandas' NA."""
     if value is None or value is pd.NA:
         return True
     if isinstance(value, float):

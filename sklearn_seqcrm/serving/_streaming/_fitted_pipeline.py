@@ -1,4 +1,4 @@
-"""A fitted pipeline in its parts, and which pipelines cannot be streamed."""
+"""The parts of a fitted pipeline, and the reasons why it cannot be streamed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sklearn_seqcrm.neural_network import BaseLSTM
 
 
 class FittedPipeline(NamedTuple):
-    """Copies of the parts of a fitted pipeline, which another fit leaves alone.
+    """Copies of the parts of a fitted pipeline, which another fit does not change.
 
     Parameters
     ----------
@@ -66,9 +66,9 @@ class FittedPipeline(NamedTuple):
         """
         *others, last = (kind.__name__ for kind in kinds)
         wanted = (
-            f"{user} goes on from what a Pipeline of a HistoryEncoder, steps for the "
-            f"statics and an {', '.join(others)} or {last} has learned, which "
-            "make_history_pipeline makes"
+            f"{user} needs a fitted Pipeline of a HistoryEncoder, steps for the "
+            f"statics and an {', '.join(others)} or {last}, as "
+            "make_history_pipeline returns"
         )
         if not isinstance(pipeline, Pipeline):
             raise TypeError(f"{wanted}; got {type(pipeline).__name__}.")
@@ -86,6 +86,7 @@ class FittedPipeline(NamedTuple):
             _refuse_readers_of_events(name, step, list(learned.encoders))
         statics = Pipeline(copy.deepcopy(between)) if between else None
         networks = [_on_processor(net.module_) for net in estimator.nets_]
+        # Without its nets: scores use `networks`, and pickles must not hold both.
         estimator = copy.copy(estimator)
         estimator._objective = copy.deepcopy(estimator._objective)
         del estimator.nets_
@@ -99,19 +100,19 @@ class FittedPipeline(NamedTuple):
         )
 
     def streaming_obstacle(self) -> str | None:
-        """Return why the pipeline has no states to stream from; None if it has."""
+        """Return why the pipeline cannot be streamed; None if it can."""
         if len(self.networks[0].readers[0].layers[0]) > 1:
             return (
-                "A bidirectional network cannot be streamed: backwards, it reads the "
-                "last event first, so that each event changes what it made of all "
-                "before. Fit with bidirectional=False."
+                "A bidirectional network cannot be streamed: backwards, it processes "
+                "the last event first, so that each event changes the outputs at all "
+                "earlier ones. Fit with bidirectional=False."
             )
         if self.cut_off:
             return (
                 f"The histories in {self.cut_off} were cut off by a lookback in fit, "
-                "and cannot be streamed: events leave such a window one by one, and a "
-                "state cannot forget one. Fit on histories without a lookback; "
-                "half_lives of the encoder and pooling='decay' fade what is old."
+                "and cannot be streamed: events leave such a window one by one, and "
+                "cannot be removed from a state. Fit on histories without a lookback; "
+                "half_lives of the encoder and pooling='decay' discount old events."
             )
         return None
 

@@ -63,6 +63,7 @@ class ManyCustomers:
         """
         self._check(rows)
         views = {name: self._view(rows, cutoff, name) for name in self._streams}
+        # Blocks of rows bound the memory for copies of records and their pooled states.
         parts = [
             self._outputs_of_some(
                 rows.iloc[some],
@@ -81,7 +82,7 @@ class ManyCustomers:
         taken = [name for name in self._streams if name in rows.columns]
         if taken:
             raise ValueError(
-                f"rows has columns {taken}, and the scorer knows these histories. "
+                f"rows has columns {taken}, whose histories the scorer keeps. "
                 "Leave them out, or score rows with histories by the pipeline itself."
             )
         if not len(rows):

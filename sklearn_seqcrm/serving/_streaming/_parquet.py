@@ -62,7 +62,7 @@ def write_states(
             for name, one in streams.items()
         ],
     }
-    # Numbers of states do not repeat: compression takes time and saves nothing.
+    # Numbers of states do not repeat: compression would take time and save no bytes.
     write_sealed_table(
         pa.table(columns), _KEY, note, path, compression="none", use_dictionary=False
     )
@@ -116,6 +116,7 @@ def _restore(
             names = [n for n in names if n not in ("vectors", "totals")]
         for field in names:
             records[field] = _from_arrow(own[f"{i}_{field}"], records[field], path)
+        # To Python objects, which are the keys of the slots.
         customers = pd.Index(own[f"{i}_customer"].to_pandas()).tolist()
         stream.states.restore(customers, records)
         stream.span = None if told["span"] is None else tuple(told["span"])
@@ -130,6 +131,7 @@ def digest_of(
         found.update(stream.encoder.layout.digest.encode())
     for network in networks:
         for reader in network.readers:
+            # Names too: two matrices of one shape must not be exchangeable.
             for name, weights in reader.state_dict().items():
                 found.update(name.encode() + weights.numpy().tobytes())
     return found.hexdigest()
@@ -145,7 +147,7 @@ def _refuse_others(
     if names != [str(name) for name in streams] or note["digest"] != digest:
         raise ValueError(
             f"The states in {path}, of the histories {names}, were made by another "
-            f"model, and mean nothing to this one; {_ANEW}."
+            f"model, and cannot be used by this one; {_ANEW}."
         )
 
 

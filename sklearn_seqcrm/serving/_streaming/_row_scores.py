@@ -14,6 +14,7 @@ from sklearn_seqcrm.serving._streaming._fitted_pipeline import FittedPipeline
 
 def _if_estimator_has(method: str) -> Any:
     """Make a method available only if the estimator of the pipeline has it."""
+    # As in scikit-learn: hasattr(scorer, "predict_proba") is False for a regressor.
     return available_if(lambda scorer: hasattr(scorer._parts.estimator, method))
 
 

@@ -1,4 +1,4 @@
-"""Rows to be scored: their customers and their cutoffs."""
+"""Customers and cutoffs of rows to be scored, and histories without events."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class StreamedLog(EncodedLog):
 def streamed_histories(
     encoder: EventEncoder, features: np.ndarray, sums: np.ndarray, cutoff: np.ndarray
 ) -> HistoryArray:
-    """Make a column of histories of nothing but cutoffs, row features and sums.
+    """Make a column of histories that have only cutoffs, row features and sums.
 
     Parameters
     ----------
@@ -210,7 +210,7 @@ def latest_of(stream: StreamedHistory) -> Any:
     """Return the time of the last event of all customers."""
     if stream.span is None:
         raise ValueError(
-            f"cutoff=None stands for the last event that has been read, and none has "
-            f"been for {stream.name!r} yet; give a cutoff."
+            f"cutoff=None means the last event, and no event was read for "
+            f"{stream.name!r} yet; give a cutoff."
         )
     return stream.span[1]

@@ -217,9 +217,9 @@ class _Scaled:
 class _Levels:
     """One-hot levels.
 
-    The encoder of scikit-learn is asked once for the row of each level, so that its
-    options (unknown and infrequent levels, ``drop``) hold without code of their own. A
-    row is that of no level at all, plus the difference that each column's level makes.
+    The encoder of scikit-learn computes the row of each level once, so that its options
+    (unknown and infrequent levels, ``drop``) need no code here. A row is that without
+    levels, plus the difference that the level of each column makes.
     """
 
     def __init__(self, columns: Sequence[Any], one_hot: OneHotEncoder) -> None:

@@ -61,7 +61,7 @@ class StreamedHistory:
     dtype : {"float32", "float16"}
         Storage of vectors that are not sums over all events.
     has_sums : bool
-        Whether rows see sums of the facts in their units (symexp).
+        Whether the sums also have the facts in their own units (symexp).
 
     Attributes
     ----------
@@ -105,6 +105,7 @@ class StreamedHistory:
         last = self.states.records["last"][slots[known]]
         first = arrivals.offsets[known]
         # Events of a customer are sorted: if the first one is not late, none is.
+        # So the loop is over the few late customers only.
         for i in np.flatnonzero(arrivals.times[first] < last).tolist():
             own = slice(first[i], arrivals.offsets[known[i] + 1])
             late[own] = arrivals.times[own] < last[i]
@@ -112,6 +113,7 @@ class StreamedHistory:
 
     def take(self, arrivals: Arrivals) -> None:
         """Update the states by new events, none of them late."""
+        # Checked before any state changes; stored at the end, when all have changed.
         span = self.span_with(arrivals.times.min(), arrivals.times.max())
         encoder = self.encoder
         # Looking levels up once for all events pays with several events a customer.
@@ -173,6 +175,7 @@ class StreamedHistory:
                 before, channels, codes, np.float32(gap_in_units)
             )
             self._store(slot, number, after)
+        # (1, 1) times and (1, 1, F) channels: B = T = 1 of `_sums_after`.
         times = np.array([[tick]], self.encoder.clock.dtype)
         own = self.states.records[slot : slot + 1]
         own["sums"] = self._sums_after(own, times, channels[None, None])
@@ -200,8 +203,8 @@ class StreamedHistory:
         if high - low > MAX_TICK:
             raise ValueError(
                 f"Events for {self.name!r} would be at {clock.as_scalar(low)} to "
-                f"{clock.as_scalar(high)}, further apart than times of their unit can "
-                "tell. Leave out times that stand for 'never' or 'unknown'."
+                f"{clock.as_scalar(high)}, further apart than int64 can count in "
+                "their unit. Leave out times that mean 'never' or 'unknown'."
             )
         return low, high
 
@@ -210,6 +213,7 @@ class StreamedHistory:
     ) -> np.ndarray:
         """Return interarrival times in ticks, (n_events,); NaN for a first event."""
         records, first = self.states.records, offsets[:-1]
+        # Across customers the differences have no meaning: `first` replaces them.
         gaps = np.diff(times, prepend=times[:1]).astype("float64")
         begun = records["count"][slots] > 0
         gaps[first] = np.where(begun, times[first] - records["last"][slots], np.nan)
@@ -246,7 +250,7 @@ class StreamedHistory:
             torch.from_numpy(codes.astype("int64")),
             torch.from_numpy(gaps_in_units.astype("float32")),
         )
-        before = records[slots]
+        before = records[slots]  # (B,), a copy
         for number, reader in enumerate(self._readers):
             state = self._state_of(before, number).map(torch.from_numpy)
             after = reader.advance(state, *tensors)
@@ -267,7 +271,7 @@ class StreamedHistory:
         x``, of which the last sum is a product of matrices.
         """
         layout = self.encoder.layout
-        facts = channels[:, :, : layout.n_decayed]
+        facts = channels[:, :, : layout.n_decayed]  # (B, T, n_decayed)
         parts = [np.ones((*times.shape, 1)), facts]
         if self._has_sums:
             amounts = symexp(facts.reshape(times.size, layout.n_decayed), layout)
@@ -276,6 +280,7 @@ class StreamedHistory:
         ages = times[:, -1:] - times  # (B, T)
         fade = np.exp(ages[:, None] * -self._rates[:, None])  # (B, K, T)
         since = times[:, -1] - before["last"]
+        # (B, K, T) @ (B, T, n_numbers)
         return self._faded(before, since) + np.matmul(fade, numbers)
 
     def _faded(self, records: np.ndarray, since: np.ndarray) -> np.ndarray:
@@ -310,8 +315,8 @@ class StreamedHistory:
                 f"{early.sum()} of {len(slots)} rows have a cutoff that is not after "
                 f"the last event in {self.name!r} of their customer{way}: the first of "
                 f"them is at {clock.as_scalar(cutoff[at])}, with an event at "
-                f"{clock.as_scalar(last[at])}. States have read these events, and "
-                "cannot go back; attach the rows to a log to score the past."
+                f"{clock.as_scalar(last[at])}. The states include these events, "
+                "which cannot be removed; to score the past, attach the rows to a log."
             )
 
     def features(

@@ -1,4 +1,4 @@
-"""Scores of customers whose events keep coming."""
+"""Scores of customers from states that are updated by each new event."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class StreamingScorer(PredictionsMixin):
         Whether a row sees the events at its cutoff, as in `EventLog.attach`, such as
         the transaction that is being scored. Use the same value as in training.
     late : {"raise", "ignore"}, default="raise"
-        What to do with an event that is earlier than the last one of its customer, by
-        which a state can no longer be updated.
+        What to do with an event that is earlier than the last one of its customer: a
+        state can only be updated in order of time.
     max_customers : int or None, default=None
         How many customers to remember, for each history column. If there are more,
         those with the oldest last events are forgotten, a 64th of them at once. The
@@ -85,7 +85,7 @@ class StreamingScorer(PredictionsMixin):
     Raises
     ------
     TypeError
-        If `pipeline` has other steps, or one of them may read events.
+        If `pipeline` has other steps, or one of them may need events.
     ValueError
         If the pipeline cannot be streamed: its network is bidirectional, or its
         histories were cut off by a lookback. Also if a parameter is out of range.
@@ -109,7 +109,7 @@ class StreamingScorer(PredictionsMixin):
     of one customer at the same time are read in order of arrival.
 
     Methods may be called from several threads. A lock makes calls follow one another,
-    and each call takes effect completely or, if its input is refused, not at all. Only
+    and each call is atomic: if its input is refused, nothing has changed. Only
     pickling does not take the lock: pickle when no other thread reads events, or use
     `to_parquet`.
 
@@ -257,8 +257,8 @@ class StreamingScorer(PredictionsMixin):
         KeyError
             If the table lacks a column.
         TypeError
-            If `events` is no table, ids have another type than those before, or a value
-            has a type that its field does not take.
+            If `events` is not a table, ids have another type than those before, or a
+            value has a type that its field does not take.
         ValueError
             If events are late, times are of another type than in training or finer, so
             that they would be rounded, or customers or times are missing. No state has
@@ -279,6 +279,7 @@ class StreamingScorer(PredictionsMixin):
                 if self.late == "raise":
                     _refuse_late(arrivals, late, stream)
                 arrivals = arrivals.only(~late)
+            # All checks come before `on_accept`: a journal has no refused events.
             if len(arrivals.times):
                 stream.span_with(arrivals.times.min(), arrivals.times.max())
                 if on_accept is not None:
@@ -567,7 +568,7 @@ def _refuse_late(arrivals: Arrivals, late: np.ndarray, stream: StreamedHistory) 
         f"{late.sum()} of {len(late)} events for {stream.name!r} are late: before the "
         f"last one of their customer, the first of them of {customer!r} at "
         f"{clock.as_scalar(arrivals.times[at])}, with an event at "
-        f"{clock.as_scalar(last)} read before. A state cannot take them in any more. "
-        "late='ignore' leaves such events out; to count them, build a log of all "
+        f"{clock.as_scalar(last)} read before. States are updated in order of time "
+        "only. late='ignore' leaves such events out; to count them, build a log of all "
         "events and read that into a new scorer."
     )

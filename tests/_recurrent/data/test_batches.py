@@ -68,7 +68,7 @@ def test_each_row_is_in_one_batch(batch_size, shuffle, share, n_sources):
 def test_batches_are_about_full(share):
     data = make_data(n_customers=200)
     sizes = [len(rows) for [plan] in [plans(data, 32, share=share)] for rows in plan]
-    # Rows of one customer stay together, so that a batch may lack some of them.
+    # Rows of one customer stay together, so that a batch may be smaller.
     least = 32 - 6 if share else 32
     assert min(sizes[:-1]) > least - 1
     assert len(sizes) <= np.ceil(len(data) / least)
@@ -173,7 +173,7 @@ def test_limits_hold_for_all_history_columns(monkeypatch):
     assert n_parts > 1
 
 
-def test_a_customer_of_many_rows_is_not_among_many_of_one(monkeypatch):
+def test_the_size_of_pooling_weights_is_limited(monkeypatch):
     monkeypatch.setattr(_batches, "_MOST_WEIGHTS", 200)
     data = make_data(n_customers=60)
     seen = []
@@ -187,7 +187,7 @@ def test_a_customer_of_many_rows_is_not_among_many_of_one(monkeypatch):
 
 @pytest.mark.parametrize("share", [True, False])
 @pytest.mark.parametrize("n_sources", [1, 2])
-def test_what_a_row_reads_is_a_slice_of_the_events(share, n_sources):
+def test_each_row_sees_a_slice_of_the_events(share, n_sources):
     data = make_data(n_sources=n_sources, weight=True)
     n_steps_of_real = 0
     iterator = BatchIterator(data, 17, share=share, shuffle=True, steps_at_once=20)

@@ -27,7 +27,7 @@ def outputs(model, X):
 @pytest.mark.parametrize("kind", ["classifier", "squared_error", "absolute_error"])
 @pytest.mark.parametrize("size", [5e-324, 1e-310, 1e-46, 1e-44, 1e44, 1e300, 4e307])
 def test_weights_of_any_size_are_relative(kind, size):
-    """Of a size that float32 does not know, or whose sum float64 does not."""
+    """Outside the range of float32, or with a sum outside that of float64."""
     model, y = LSTMClassifier(**EXACT), Y
     if kind != "classifier":
         model, y = LSTMRegressor(**EXACT, loss=kind), COUNTS
@@ -40,8 +40,8 @@ def test_weights_of_any_size_are_relative(kind, size):
         assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_weights_that_are_nothing_beside_others():
-    """Rows whose share float32 does not know are as if they were not there."""
+def test_weights_negligible_beside_others_have_no_effect():
+    """Rows with a share below the range of float32 have no effect."""
     used = np.arange(len(X)) % 3 > 0
     for tiny in (1e-300, 1e-60):
         weight = np.where(used, 1.0, tiny)
@@ -127,6 +127,6 @@ def test_targets_far_from_those_of_the_first_call():
     with pytest.raises(ValueError, match=r"5 of 48 targets are more than 1e38 times"):
         model.partial_fit(X, y)
     expected = model.predict(X)
-    # Rows of weight 0 are nowhere.
+    # Rows of weight 0 have no effect.
     model.set_params(learning_rate=1e-12).partial_fit(X, y, (y < 1).astype(float))
     assert_allclose(model.predict(X), expected, rtol=1e-5)

@@ -17,7 +17,7 @@ from sklearn_seqcrm._recurrent.data._rows import RowData
         (1, 1000, 0),
     ],
 )
-def test_how_many_customers_are_set_aside(n_customers, rows_of_each, n_aside):
+def test_number_of_customers_set_aside(n_customers, rows_of_each, n_aside):
     customers = np.repeat(np.arange(n_customers), rows_of_each)
     data = RowData((), customers[:, None].astype("float32"))
     train, valid = set_customers_aside(data, customers, "auto", "auto", 0)

@@ -32,7 +32,7 @@ def test_ridge_is_that_of_scikit_learn(weighted):
     assert_allclose(weights.T, [expected.coef_, -expected.coef_], rtol=1e-6)
 
 
-def test_an_input_that_did_not_vary_has_no_say():
+def test_a_constant_input_has_no_effect():
     part = LinearPart(2, 1)
     inputs = np.array([[1e6, 0], [1e6, 1], [1e6, 2]], dtype="float32")
     part.start(inputs, np.array([0.0, 1.0, 2.0]), None)
@@ -54,7 +54,7 @@ def buyers(amounts):
     return log.attach(pd.DataFrame({"who": np.arange(n)}), cutoff=30.0)
 
 
-def test_who_bought_most_will_buy_most():
+def test_spend_beyond_the_training_range_is_extrapolated():
     """Spend in proportion to the sum, also of one ten times as large as any before."""
     rng = np.random.default_rng(0)
     amounts = np.exp(1.5 * rng.normal(size=(300, 3)))
@@ -62,7 +62,7 @@ def test_who_bought_most_will_buy_most():
     model = make_history_pipeline(LSTMRegressor(max_epochs=5, random_state=0))
     largest = 10 * amounts[y.argmax()]
     found = model.fit(X, y).predict(buyers([largest]))
-    # A network without the part said a thirtieth of that.
+    # A network without the linear part predicted a thirtieth of that.
     assert found == pytest.approx(largest.sum(), rel=0.25)
 
 
@@ -94,7 +94,7 @@ def test_sums_are_those_of_the_raw_numbers():
         (LSTMRegressor(loss="poisson"), False),
     ],
 )
-def test_only_means_in_the_unit_of_the_target_have_one(model, has_one):
+def test_only_squared_errors_have_a_linear_part(model, has_one):
     X = buyers(np.ones((4, 3)))
     model.set_params(max_epochs=1, hidden_size=2, random_state=0)
     fitted = make_history_pipeline(model).fit(X, [0, 1, 0, 1])[-1]

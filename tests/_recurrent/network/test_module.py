@@ -37,7 +37,7 @@ def make_reader(spec=SPEC, cell="lstm", num_layers=1, bidirectional=False, **opt
 
 
 def read_all(reader, data, share, batch_size=10_000):
-    """What each row sees, in the order of the rows."""
+    """Pooled histories, in the order of the rows."""
     result = torch.empty(len(data), reader.output_size)
     with torch.no_grad():
         for rows, part, _ in gathered(BatchIterator(data, batch_size, share=share)):
@@ -319,7 +319,7 @@ def test_decay_fades_with_time():
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
-def test_gradients_end_where_a_stretch_begins(cell):
+def test_gradients_are_truncated_at_bptt_steps(cell):
     """As in a loop over equal stretches whose first state is a constant."""
     torch.manual_seed(0)
     layer = CELLS[cell].layer(3, 4, batch_first=True)

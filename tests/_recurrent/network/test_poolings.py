@@ -51,7 +51,7 @@ def make_rows(lengths, seed=0, before_each=True):
 
 
 def read(reader, data):
-    """What rows see, with gradients, and the largest number of blocks of a sequence."""
+    """Pooled histories with gradients, and the most blocks of a sequence."""
     result, n_blocks = [None] * len(data), 1
     for rows, part, _ in gathered(BatchIterator(data, 10_000)):
         history = part.histories[0]
@@ -200,7 +200,7 @@ def test_states_are_carried_from_block_to_block(n_blocks):
         assert (added.grad[0, 1, 0] == 1).all()
 
 
-def test_weights_grow_with_the_events_and_not_with_their_square():
+def test_memory_of_weights_is_linear_in_the_events():
     """Ten times the history has ten times the weights, a row before each event."""
     sizes = []
     for length in (300, 3000):

@@ -80,7 +80,7 @@ def test_steps_of_a_cell_are_those_of_a_layer(cell, num_layers, library):
     st.integers(0, 6),
     st.integers(0, 10**6),
 )
-def test_states_are_taken_packed_and_gone_on_from(
+def test_packed_states_can_be_stored_and_updated(
     cell, pooling, num_layers, n_before, n_after, seed
 ):
     steps = StepReader(make_reader(cell, num_layers, pooling))
@@ -112,7 +112,7 @@ def test_before_the_first_event_poolings_are_0(pooling):
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_call_goes_on_from_the_state_of_another(cell):
+def test_a_call_continues_from_the_state_of_another(cell):
     reader = make_reader(cell, num_layers=2)
     steps, lengths = torch.randn(2, 9, 5), torch.tensor([9, 9])
     whole, end = reader.read(steps, lengths)
@@ -122,7 +122,7 @@ def test_a_call_goes_on_from_the_state_of_another(cell):
     torch.testing.assert_close(other.pack()[0], end.pack()[0])
 
 
-def test_a_bidirectional_reader_has_no_state_to_go_on_from():
+def test_a_bidirectional_reader_has_no_state():
     reader = make_reader(bidirectional=True, pooling=["last"])
     steps, lengths = torch.zeros(1, 2, 5), torch.tensor([2])
     _, state = reader.read(steps, lengths)
@@ -132,7 +132,7 @@ def test_a_bidirectional_reader_has_no_state_to_go_on_from():
         StepReader(reader)
 
 
-def test_a_pooling_without_a_state_says_so():
+def test_a_pooling_without_a_state_raises():
     class Median(Pooling):
         pass
 

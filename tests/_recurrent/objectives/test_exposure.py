@@ -1,4 +1,4 @@
-"""Rows that were looked at for different lengths of time."""
+"""Rows with different exposures."""
 
 import copy
 import pickle
@@ -30,7 +30,7 @@ Y = np.random.default_rng(1).poisson(0.05 * DAYS).astype(float)
 
 
 @pytest.mark.parametrize("loss", ["poisson", "gamma", "zero_inflated_lognormal"])
-def test_means_go_with_the_exposure(loss):
+def test_means_are_proportional_to_the_exposure(loss):
     model = make_history_pipeline(LSTMRegressor(**{**RATE, "loss": loss}))
     model.fit(X, Y + 1)
     slope = model[-1].net_.module_.slope[0].item()
@@ -47,7 +47,7 @@ def test_means_go_with_the_exposure(loss):
 
 
 @pytest.mark.parametrize("loss", ["poisson", "zero_inflated_lognormal"])
-def test_means_of_several_targets_go_with_the_exposure(loss):
+def test_means_of_several_targets_are_proportional_to_the_exposure(loss):
     model = make_history_pipeline(LSTMRegressor(**{**RATE, "loss": loss}))
     model.fit(X, np.column_stack([Y, 100 * Y]))
     n_parameters = 1 if loss == "poisson" else 3
@@ -58,7 +58,7 @@ def test_means_of_several_targets_go_with_the_exposure(loss):
 
 @pytest.mark.parametrize("loss", ["poisson", "zero_inflated_lognormal"])
 @pytest.mark.parametrize("power", [0.8, 1.0])
-def test_it_learns_how_far_means_go_with_the_exposure(loss, power):
+def test_it_learns_the_slope_of_the_exposure(loss, power):
     """Customers who leave buy less than twice as much in twice the time."""
     rng = np.random.default_rng(0)
     rows = rng.choice([[10.0, 0], [30, 0], [100, 0]], 6000)
@@ -76,7 +76,7 @@ def test_it_learns_how_far_means_go_with_the_exposure(loss, power):
     assert_array_equal(again.predict(rows), before)
 
 
-def test_it_learns_rates_of_rows_that_differ_in_exposure():
+def test_it_learns_rates_of_rows_with_different_exposures():
     rng = np.random.default_rng(0)
     rows = pd.DataFrame({"high": rng.random(4000) < 0.5})
     rows["days"] = rng.choice([10.0, 30, 100], 4000)
@@ -91,7 +91,7 @@ def test_it_learns_rates_of_rows_that_differ_in_exposure():
         assert_allclose(found, rate * days, rtol=0.15)
 
 
-def test_without_hidden_layers_it_is_the_glm_of_scikit_learn():
+def test_without_hidden_layers_it_equals_the_glm_of_scikit_learn():
     """Whose convention is y / e with the weights e."""
     plain = np.column_stack([DAYS, RNG.normal(size=len(DAYS))])
     options = {**RATE, "exposure": 0, "head_sizes": ()}
@@ -115,7 +115,7 @@ def test_rows_of_weight_zero_have_no_exposure():
     assert fits[0]._exposure == fits[1]._exposure
 
 
-def test_columns_of_every_form_of_x():
+def test_the_exposure_is_found_in_every_form_of_x():
     pipeline = make_history_pipeline(LSTMRegressor(**RATE)).fit(X, Y)
     encoded = pipeline[:-1].transform(X)
     padded = HistoryPadder().fit_transform(encoded)
@@ -133,7 +133,7 @@ def test_columns_of_every_form_of_x():
     assert_allclose(pipeline.predict(length), expected, rtol=1e-6)
 
 
-def test_it_goes_on_and_is_copied_with_its_exposure():
+def test_continued_training_and_copies_keep_the_exposure():
     encoded = make_history_pipeline(LSTMRegressor(**RATE)).fit(X, Y)[:-1].transform(X)
     model = LSTMRegressor(**RATE).partial_fit(encoded, Y)
     before = model._exposure
@@ -155,7 +155,7 @@ def test_it_goes_on_and_is_copied_with_its_exposure():
         (np.inf, "must be known; 2 of 48 in 'days' are missing or infinite"),
     ],
 )
-def test_exposures_that_are_none(days, message):
+def test_exposures_that_are_not_positive_are_refused(days, message):
     pipeline = make_history_pipeline(LSTMRegressor(**RATE)).fit(X, Y)
     wrong = X.assign(days=np.where(np.arange(len(X)) < 2, days, DAYS))
     for call in (
@@ -166,7 +166,7 @@ def test_exposures_that_are_none(days, message):
             call()
 
 
-def test_a_missing_duration_is_no_exposure():
+def test_a_missing_duration_is_refused_as_exposure():
     days = pd.Series(pd.to_timedelta(DAYS, unit="D"), X.index)
     pipeline = make_history_pipeline(LSTMRegressor(**RATE))
     of_days = clone(pipeline).fit(X.assign(days=days), Y).predict(X)
@@ -183,13 +183,13 @@ def test_a_missing_duration_is_no_exposure():
         (pd.Timestamp("2024-01-01"), "datetimes, such as"),
     ],
 )
-def test_exposures_that_are_no_quantities(days, what):
+def test_exposures_of_other_types_are_refused(days, what):
     pipeline = make_history_pipeline(LSTMRegressor(**RATE))
     with pytest.raises(TypeError, match=f"'days' must hold .*; it holds {what}"):
         pipeline.fit(X.assign(days=days), Y)
 
 
-def test_exposures_that_are_not_there():
+def test_absent_exposure_columns_are_refused():
     pipeline = make_history_pipeline(LSTMRegressor(**RATE))
     with pytest.raises(ValueError, match="no column 'days' to be the exposure; its st"):
         pipeline.fit(TABLE, Y)
@@ -235,8 +235,8 @@ def test_rows_of_several_horizons_are_split_searched_and_blended():
     check_no_leakage(search.best_estimator_, rows)
 
 
-def test_fits_again_and_again_hold_the_slope():
-    """A slope is drawn towards 1 as a whole, not what each fit adds to it."""
+def test_repeated_fits_keep_the_slope():
+    """The slope is shrunken towards 1 as a whole, not by its change in each fit."""
     rng = np.random.default_rng(0)
     exposure = rng.uniform(1, 4, 40)
     y = rng.poisson(2 * exposure) + 1.0

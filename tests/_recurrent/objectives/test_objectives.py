@@ -1,4 +1,4 @@
-"""Losses in closed form, what is predicted of outputs, and targets of any size."""
+"""Losses in closed form, predictions from outputs, and targets of any size."""
 
 import numpy as np
 import pytest
@@ -76,7 +76,7 @@ def test_the_gamma_loss_has_a_finite_gradient_everywhere():
 
 
 @pytest.mark.parametrize("levels", [0.3, [0.1, 0.5, 0.9], [0.6, 0.7], [0.01, 0.2]])
-def test_the_quantile_loss_is_the_pinball_loss_of_what_is_bent(levels):
+def test_the_quantile_loss_is_the_pinball_loss_of_transformed_targets(levels):
     y = RNG.normal(size=60) ** 3
     quantiles = learned(Quantiles(levels), y)
     outputs = RNG.normal(size=(60, quantiles.n_outputs))
@@ -98,7 +98,7 @@ def test_the_quantile_loss_is_the_pinball_loss_of_what_is_bent(levels):
     assert_allclose(losses_of(quantiles, outputs, y).mean(), expected, rtol=1e-6)
 
 
-def test_of_several_quantiles_the_one_next_to_the_median_is_predicted():
+def test_predict_returns_the_quantile_next_to_the_median():
     outputs = RNG.normal(size=(9, 3))
     for levels, middle in [([0.1, 0.4, 0.9], 1), ([0.6, 0.7, 0.9], 0)]:
         quantiles = learned(Quantiles(levels), RNG.normal(size=30))
@@ -137,7 +137,7 @@ def test_the_zero_inflated_loss_is_the_likelihood():
     assert_allclose(losses_of(ziln, outputs, y), expected, rtol=1e-5, atol=1e-5)
 
 
-def test_what_a_zero_inflated_log_normal_predicts():
+def test_predictions_of_a_zero_inflated_log_normal():
     y, outputs = make_amounts(), RNG.normal(size=(80, 3))
     ziln = learned(ZILN(), y)
     ziln.largest[:] = np.inf
@@ -153,7 +153,7 @@ def test_what_a_zero_inflated_log_normal_predicts():
         assert_allclose(found[:, j], expected, rtol=1e-9)
 
 
-def test_a_mean_by_its_logarithm_of_a_rate_goes_with_the_exposure():
+def test_a_rate_parameter_is_proportional_to_the_exposure():
     outputs = RNG.normal(size=(80, 3))
     ziln = learned(ZILN(), make_amounts())
     ziln.largest[:] = np.inf
@@ -174,7 +174,7 @@ def test_the_zero_inflated_loss_has_a_finite_gradient_everywhere():
 
 
 @pytest.mark.parametrize(("copies", "least", "most"), [(100, 0.9, 1), (1, 0.2, 0.9)])
-def test_the_level_makes_predictions_add_up_as_far_as_rows_tell(copies, least, most):
+def test_the_calibration_factor_is_shrunken_by_its_standard_error(copies, least, most):
     y = np.repeat(make_amounts(), copies)
     ziln = learned(ZILN(), y)
     outputs = np.tile([0.7, 0.3, 0.0], (len(y), 1))
@@ -189,7 +189,7 @@ def test_the_level_makes_predictions_add_up_as_far_as_rows_tell(copies, least, m
 
 
 @pytest.mark.parametrize("name", ["poisson", "gamma"])
-def test_the_level_of_a_mean_is_where_its_loss_is_least(name):
+def test_the_calibration_factor_of_a_mean_minimises_its_loss(name):
     y = np.repeat(make_amounts() + 1, 1000)
     objective = learned(LOSSES[name](), y)
     outputs = np.repeat(RNG.normal(0.3, 0.5, (80, 1)), 1000, axis=0)
@@ -202,7 +202,7 @@ def test_the_level_of_a_mean_is_where_its_loss_is_least(name):
     assert_allclose(objective.predict(outputs), before * objective.level)
 
 
-def test_where_networks_without_inputs_start():
+def test_start_bias_of_networks_without_inputs():
     y = np.array([0.0, 0, 0, 1, 2, 4, 8, 16, 32, 900])
     some = y[y > 0]
     bias = learned(ZILN(), y).start_bias(ZILN.encode(learned(ZILN(), y), y, None), None)
@@ -334,7 +334,7 @@ def test_a_zero_inflated_log_normal_is_recovered(recovered):
     assert_allclose(by_decile(top, expected), 1, **tolerance)
 
 
-def test_methods_are_there_where_the_loss_knows_the_answer():
+def test_methods_are_available_by_loss():
     for loss in LOSSES:
         model = LSTMRegressor(loss=loss)
         knows = loss in ("quantile", "zero_inflated_lognormal")
@@ -360,7 +360,7 @@ def test_coverage_of_quantiles(seed):
     )
     found = model.fit(X[:4000], y[:4000]).predict_quantiles(X[4000:])
     covered = (y[4000:, None] <= found).mean(axis=0)
-    # Two standard errors of 20,000 rows are .7 points.
+    # Two standard errors of 20,000 rows are 0.7 percentage points.
     assert_allclose(covered, levels, atol=0.02)
     # As many of the rows of training as there should be.
     known = (y[:4000, None] <= model.predict_quantiles(X[:4000])).mean(axis=0)
@@ -368,7 +368,7 @@ def test_coverage_of_quantiles(seed):
 
 
 @pytest.mark.parametrize("loss", ["poisson", "zero_inflated_lognormal"])
-def test_where_outputs_start_rows_without_weight_have_no_say(loss):
+def test_rows_without_weight_do_not_change_the_start_bias(loss):
     rng = np.random.default_rng(0)
     X, more = rng.normal(size=(20, 2)), np.zeros((200, 2))
     y = np.c_[np.arange(20.0), np.zeros(20)]

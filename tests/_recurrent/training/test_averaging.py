@@ -60,7 +60,7 @@ def running_mean(steps, n_steps):
 
 
 @pytest.mark.parametrize("n_steps", [1, 2, 1000])
-def test_epochs_end_with_the_mean_and_go_on_without(n_steps):
+def test_epochs_end_with_averaged_weights_and_continue_from_the_last(n_steps):
     plain, watch = Watch(), Watch()
     fit(1, plain)
     model = fit(n_steps, watch)
@@ -72,7 +72,7 @@ def test_epochs_end_with_the_mean_and_go_on_without(n_steps):
     assert np.isclose(expected, plain.epochs, 1e-5, 1e-6).all() == (n_steps == 1)
 
 
-def test_early_stopping_judges_and_keeps_the_mean():
+def test_early_stopping_evaluates_and_keeps_averaged_weights():
     watch = Watch()
     params = {"max_epochs": 40, "learning_rate": 0.05, "early_stopping": True}
     model = fit(20, watch, **params, n_iter_no_change=2)
@@ -83,7 +83,7 @@ def test_early_stopping_judges_and_keeps_the_mean():
 
 
 @pytest.mark.parametrize("early_stopping", [False, True])
-def test_a_training_that_is_interrupted_leaves_the_mean(early_stopping):
+def test_interrupted_training_leaves_averaged_weights(early_stopping):
     class Impatient(Watch):
         def on_batch_end(self, net, training, **kwargs):
             super().on_batch_end(net, training)
@@ -98,7 +98,7 @@ def test_a_training_that_is_interrupted_leaves_the_mean(early_stopping):
     assert_allclose(weights_of(model.net_), expected, rtol=0, atol=1e-6)
 
 
-def test_a_training_that_ends_before_an_epoch_has_the_mean():
+def test_training_interrupted_before_an_epoch_leaves_averaged_weights():
     """skorch takes an interruption outside of epochs for their end."""
 
     class Done(Watch):
@@ -122,7 +122,7 @@ def test_one_step_is_its_own_mean():
     assert_array_equal(weights_of(averaged.net_), weights_of(plain.net_))
 
 
-def test_calls_that_go_on_are_one_training():
+def test_continued_calls_equal_one_training():
     watch = Watch()
     model = fit(20, watch, warm_start=True)
     model = pickle.loads(pickle.dumps(model)).set_params(callbacks=[watch])
@@ -133,7 +133,7 @@ def test_calls_that_go_on_are_one_training():
         assert np.abs(after - before).max() < 0.01  # five times the learning rate
 
 
-def test_training_goes_on_from_the_best_epoch():
+def test_training_continues_from_the_best_epoch():
     watch = Watch()
     params = {"warm_start": True, "max_epochs": 40, "learning_rate": 0.05}
     model = fit(20, watch, **params, early_stopping=True, n_iter_no_change=2)

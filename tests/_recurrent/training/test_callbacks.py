@@ -23,7 +23,7 @@ Y = make_y(X)
 
 
 class Note:
-    """Note what happens, and ask for the end of training after some epoch."""
+    """Record the hooks, and end training after some epoch."""
 
     def __init__(self, last=None):
         self.last = last
@@ -88,8 +88,8 @@ def test_early_stopping_sees_the_epoch_in_which_a_callback_stops():
     assert stop.best_epoch_ == 1
 
 
-def test_callbacks_go_with_the_end_of_training():
-    """What they hold, data and threads, must not end up in a pickle."""
+def test_callbacks_are_dropped_after_training():
+    """Their data and threads must not be pickled."""
     model = LSTMClassifier(**SMALL).fit(X, Y)
     size = len(pickle.dumps(model))
     model.set_callbacks(Note()).fit(X, Y)
@@ -99,7 +99,7 @@ def test_callbacks_go_with_the_end_of_training():
     assert not {"epochs", "stop_if_asked"} & {*names, *dict(model.net_.callbacks)}
 
 
-def test_ctrl_c_in_a_callback_ends_all():
+def test_ctrl_c_in_a_callback_ends_the_ensemble():
     note = Note()
     model = LSTMClassifier(**SMALL).set_callbacks(note)
 
@@ -113,7 +113,7 @@ def test_ctrl_c_in_a_callback_ends_all():
 
 
 def test_epochs_of_a_fit_that_stops_early():
-    """The last one is a step as well, with the weights of that very epoch."""
+    """The last epoch is a step as well, with the weights of that epoch."""
     note = Note()
     params = {**SMALL, "max_epochs": 20, "learning_rate": 0.3, "n_iter_no_change": 1}
     model = LSTMClassifier(**params, early_stopping=True).set_callbacks(note).fit(X, Y)
@@ -129,7 +129,7 @@ class Keep(Note):
             self.seen.append(fitted_estimator)
 
 
-def test_what_callbacks_are_shown_holds_no_data():
+def test_estimators_shown_to_callbacks_hold_no_data():
     """They may send it to other processes."""
     keep = Keep()
     model = LSTMClassifier(**SMALL, callbacks=[EpochScoring("accuracy")])
@@ -140,7 +140,7 @@ def test_what_callbacks_are_shown_holds_no_data():
     assert max(len(pickle.dumps(found.net_)) for found in shown) < size
 
 
-def test_callbacks_change_nothing():
+def test_callbacks_do_not_change_the_fit():
     plain = LSTMClassifier(**SMALL).fit(X, Y)
     watched = clone(plain).set_callbacks(callback.ScoringMonitor(scoring="accuracy"))
     assert_array_equal(watched.fit(X, Y).predict_proba(X), plain.predict_proba(X))

@@ -1,4 +1,4 @@
-"""Settings of torch that are in force around a call have no say in it."""
+"""Settings of torch around a call have no effect on it."""
 
 import contextlib
 
@@ -74,7 +74,7 @@ def outputs(model, X):
 
 @pytest.mark.parametrize("setting", SETTINGS)
 @pytest.mark.parametrize("name", MODELS)
-def test_settings_of_torch_have_no_say(name, setting):
+def test_settings_of_torch_have_no_effect(name, setting):
     y = Y + 1 if name == "survival" else Y  # times that look like labels are warned of
     plain = clone(MODELS[name]).fit(X, y, sample_weight=1 + Y)
     expected = outputs(plain, X)
@@ -92,7 +92,7 @@ def test_settings_of_torch_have_no_say(name, setting):
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_settings_have_no_say_on_statics_alone(setting):
+def test_settings_have_no_effect_without_histories(setting):
     rows = np.random.default_rng(0).normal(size=(48, 3))
     expected = LSTMClassifier(**SMALL).fit(rows, Y).predict_proba(rows)
     with SETTINGS[setting]():
@@ -101,7 +101,7 @@ def test_settings_have_no_say_on_statics_alone(setting):
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_settings_are_as_they_were(setting):
+def test_settings_are_restored(setting):
     def now():
         return (
             torch.get_default_dtype(),
@@ -118,7 +118,7 @@ def test_settings_are_as_they_were(setting):
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_settings_have_no_say_in_what_a_processor_can(setting):
+def test_settings_do_not_change_device_support(setting):
     ask = trains_in_bfloat16.__wrapped__
     expected = ask("cpu")
     with SETTINGS[setting]():

@@ -1,4 +1,4 @@
-"""Networks that start from the reader of an event model."""
+"""Networks with pretrained weights of an event model."""
 
 import pickle
 
@@ -47,7 +47,7 @@ def weights_of(reader):
 
 
 @pytest.mark.parametrize("network", [LSTMClassifier, LSTMRegressor, LSTMSurvival])
-def test_starts_from_the_reader_and_trains_it(X, event_model, network):
+def test_pretrained_weights_are_copied_and_trained(X, event_model, network):
     y = (
         time_to_next(X, censored="keep")
         if network is LSTMSurvival
@@ -62,7 +62,7 @@ def test_starts_from_the_reader_and_trains_it(X, event_model, network):
     assert_array_equal(weights_of(event_model.net_.module_.reader), learned)
 
 
-def test_what_is_read_are_the_states(X, event_model):
+def test_pooled_outputs_equal_the_states_of_the_event_model(X, event_model):
     """Of the very rows: the pooled last output is what `transform` returns."""
     network = LSTMClassifier(pretrained=event_model, pooling="last", **STILL)
     model = make_history_pipeline(network).fit(X, make_y(X, [0, 1]))
@@ -73,14 +73,12 @@ def test_what_is_read_are_the_states(X, event_model):
         for batch, _ in net.get_iterator(model[-1]._read_to_predict(encoded).data)
         for part in batch
     ]
-    order = net.rows_of_batches(
-        model[-1]._read_to_predict(encoded).data, net.batch_size, share=True
-    )
+    order = net.rows_of_batches(model[-1]._read_to_predict(encoded).data)
     states = event_model.transform(X).to_numpy()[order]
     assert_allclose(np.concatenate(pooled), states, atol=1e-5)
 
 
-def test_partial_fit_and_every_network_start_there(X, event_model):
+def test_partial_fit_and_every_network_copy_the_weights(X, event_model):
     y = make_y(X, [0, 1])
     learned = weights_of(event_model.net_.module_.reader)
     encoded = HistoryEncoder(pretrained=event_model).fit_transform(X)[["history"]]
@@ -92,7 +90,7 @@ def test_partial_fit_and_every_network_start_there(X, event_model):
     assert not np.allclose(
         first.head[0].weight.detach().numpy(), second.head[0].weight.detach().numpy()
     )
-    # What goes on does not start again.
+    # Continued training does not copy the weights again.
     trained = LSTMClassifier(pretrained=event_model, **SIZES).partial_fit(
         encoded, y, [0, 1]
     )
@@ -101,7 +99,7 @@ def test_partial_fit_and_every_network_start_there(X, event_model):
     assert_allclose(weights_of(trained.net_.module_.readers[0]), before, atol=1e-6)
 
 
-def test_padded_tensors_start_there(X, event_model):
+def test_padded_tensors_use_pretrained_weights(X, event_model):
     encoded = HistoryEncoder(pretrained=event_model).fit_transform(X)[["history"]]
     padded = HistoryPadder().fit_transform(encoded)
     model = LSTMClassifier(pretrained=event_model, **STILL).fit(
@@ -114,7 +112,7 @@ def test_padded_tensors_start_there(X, event_model):
     )
 
 
-def test_clones_and_searches_keep_it_fitted(X, event_model):
+def test_clones_and_searches_keep_the_pretrained_model_fitted(X, event_model):
     y = make_y(X, [0, 1])
     model = make_history_pipeline(LSTMClassifier(pretrained=event_model, **SMALL))
     cloned = clone(model)
@@ -128,7 +126,7 @@ def test_clones_and_searches_keep_it_fitted(X, event_model):
     assert np.isfinite(found.cv_results_["mean_test_score"]).all()
 
 
-def test_pickles_hold_it_once(X, event_model):
+def test_pickles_hold_the_pretrained_model_once(X, event_model):
     y = make_y(X, [0, 1])
     model = make_history_pipeline(LSTMClassifier(pretrained=event_model, **SMALL)).fit(
         X, y
@@ -143,8 +141,8 @@ def test_pickles_hold_it_once(X, event_model):
     assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
 
 
-def test_histories_of_others_are_learned_as_ever(X, event_model):
-    """Of two history columns, the one that the event model knows starts from it."""
+def test_other_history_columns_are_trained_from_scratch(X, event_model):
+    """Of two history columns, only that of the event model is pretrained."""
     events = pd.DataFrame(
         {"who": [0, 0, 1, 2], "at": [1.0, 2, 5, 9], "n": [1.0, 2, 3, 4]}
     )
@@ -159,7 +157,7 @@ def test_histories_of_others_are_learned_as_ever(X, event_model):
     assert weights_of(new).shape != learned.shape
 
 
-# What cannot start there --------------------------------------------------------------
+# Refused pretrained models ------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Events of several kinds, each with the fields of its own."""
+"""Events of several kinds, each with its own fields."""
 
 import functools
 
@@ -80,7 +80,7 @@ def as_log(part):
 @pytest.mark.parametrize(
     "make", [pd.DataFrame, pl.from_pandas, pa.Table.from_pandas, as_log, "records"]
 )
-def test_a_dict_by_kind_is_what_append_reads(make):
+def test_a_dict_by_kind_equals_append(make):
     scorer = new_scorer()
     if make == "records":
         parts = {kind: [e for e in in_order() if e["event"] == kind] for kind in PARTS}
@@ -93,7 +93,7 @@ def test_a_dict_by_kind_is_what_append_reads(make):
 
 
 def test_one_kind_at_a_time():
-    """In tables without the columns of other kinds, and alone."""
+    """In tables without the columns of other kinds, and singly."""
     scorer, live = new_scorer(), new_scorer()
     for event in in_order():
         if event["who"] == "a" and event["event"] == "return":
@@ -105,7 +105,7 @@ def test_one_kind_at_a_time():
         assert_allclose(one.predict_proba(PEOPLE, AFTER), expected(), **EXACT)
 
 
-def test_what_a_kind_does_not_have_is_not_looked_at():
+def test_fields_that_a_kind_does_not_have_are_ignored():
     """A table of all kinds, a list of events with more fields, and a whole log."""
     for events in (
         [{**e, "price": "no"} if e["event"] == "return" else e for e in in_order()],
@@ -128,7 +128,7 @@ def test_what_a_kind_does_not_have_is_not_looked_at():
     )
 
 
-def test_what_is_refused():
+def test_invalid_events_by_kind_are_refused():
     scorer, order = new_scorer(), in_order()[0]
     without = {k: v for k, v in order.items() if k != "price"}
     nameless = {k: v for k, v in order.items() if k != "event"}
@@ -154,7 +154,7 @@ def test_what_is_refused():
     assert scorer.n_customers == {"history": 0}
 
 
-def test_a_log_without_kinds_has_none_to_be_named():
+def test_a_log_without_kinds_refuses_a_dict_by_kind():
     X = as_log(ORDERS).attach(PEOPLE)
     estimator = LSTMClassifier(hidden_size=4, max_epochs=1, random_state=0)
     other = make_history_pipeline(estimator).fit(X, np.arange(4) % 2)
@@ -162,7 +162,7 @@ def test_a_log_without_kinds_has_none_to_be_named():
         new_scorer(other).update(PARTS)
 
 
-def test_a_kind_that_training_had_not_needs_all_fields():
+def test_a_new_kind_needs_all_fields():
     visit = {**in_order()[0], "event": "visit", "reason": None}
     live, table = new_scorer(), new_scorer()
     live.score_one("a", visit, None, AFTER)

@@ -1,4 +1,4 @@
-"""Single moments as numbers are those of a table."""
+"""Conversion of single times equals that of tables."""
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from sklearn_seqcrm.serving._streaming._arrivals import days_after
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
-def test_days_of_a_single_event_and_row_are_those_of_a_table(unit):
+def test_single_dates_equal_those_of_a_table(unit):
     """To the last digit: a delay that is a constant in training stays one."""
     when = pd.Timestamp("2024-01-01") + pd.to_timedelta(79_191 * np.arange(40), "s")
     delay = pd.to_timedelta(np.arange(40) % 3, "us") + pd.Timedelta("36h 17min")

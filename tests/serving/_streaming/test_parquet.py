@@ -1,4 +1,4 @@
-"""Files of states: whole, or refused by name."""
+"""Files of states are read completely, or refused with the name of the file."""
 
 import json
 import re
@@ -80,14 +80,14 @@ def test_files_that_were_cut_off_or_lengthened(file, read, scorer):
         read()
 
 
-def test_other_readers_see_a_table(file):
+def test_other_parquet_readers_can_read_the_file(file):
     for frame in (pd.read_parquet(file), pl.read_parquet(file), pq.read_table(file)):
         assert len(frame) == 3
         assert "0_customer" in getattr(frame, "column_names", frame.columns)
 
 
 def test_files_of_version_0_1_0_are_read(file, read, scorer):
-    """They have no seal; what is missing in them is no bare KeyError."""
+    """They have no seal; a missing column is a ValueError, not a KeyError."""
     table = pq.read_table(file)
     note = {**json.loads(table.schema.metadata[KEY]), "format": 1}
 
@@ -141,12 +141,12 @@ def test_float16_states_of_version_0_1_0_are_read(model, tmp_path):
         StreamingScorer.from_parquet(file, model, "who", "when")
 
 
-def test_a_float32_file_is_no_file_of_version_0_1_0(file, model):
+def test_a_float32_file_is_refused_by_a_float16_scorer(file, model):
     with pytest.raises(ValueError, match="stored in float, and those of this scorer"):
         StreamingScorer.from_parquet(file, model, "who", "when", dtype="float16")
 
 
-def test_states_that_another_program_wrote_anew(file, read):
+def test_a_file_rewritten_by_another_program_is_refused(file, read):
     pq.write_table(pq.read_table(file), file)
     with pytest.raises(ValueError, match="was rewritten by another program"):
         read()

@@ -54,7 +54,7 @@ def scorer(fitted):
     return found
 
 
-def test_all_that_it_predicts(fitted, scorer):
+def test_every_survival_prediction_equals_the_pipeline(fitted, scorer):
     X, model = fitted[:-1].transform(WHOLE), fitted[-1]
     horizons = np.linspace(1, 20, len(PEOPLE))
     for method, options in (
@@ -90,7 +90,7 @@ def test_one_customer(fitted, scorer):
         assert_allclose(curve, survival[i], **EXACT)
 
 
-def test_saved_states_go_on(fitted, scorer, tmp_path):
+def test_restored_states_accept_further_events(fitted, scorer, tmp_path):
     scorer.to_parquet(tmp_path / "states")
     joblib.dump(scorer, tmp_path / "scorer")
     expected = scorer.predict_survival_function(PEOPLE, AFTER, return_array=True)
@@ -102,7 +102,7 @@ def test_saved_states_go_on(fitted, scorer, tmp_path):
         assert_allclose(found, expected, rtol=1e-6)
 
 
-def test_a_bad_horizon_leaves_no_trace(fitted, scorer):
+def test_a_bad_horizon_changes_no_state(fitted, scorer):
     event = {**as_row(EVENTS.iloc[0]), "when": AFTER}
     statics = as_row(PEOPLE[PEOPLE["who"] == event["who"]].iloc[0])
     args = event["who"], event, statics, AFTER + pd.Timedelta("1D")
@@ -114,7 +114,7 @@ def test_a_bad_horizon_leaves_no_trace(fitted, scorer):
     assert_allclose(scorer.predict(PEOPLE, AFTER), before, rtol=0)
 
 
-def test_horizons_are_of_survival_alone():
+def test_only_survival_models_take_a_horizon():
     X, y = LOG.attach(ROWS, cutoff="at"), np.arange(len(ROWS)) % 2
     model = make_history_pipeline(LSTMClassifier(**SMALL)).fit(X, y)
     scorer = StreamingScorer(model, "who", "when")
