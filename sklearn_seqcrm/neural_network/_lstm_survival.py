@@ -500,13 +500,13 @@ class LSTMSurvival(BaseLSTM):
         Raises
         ------
         ValueError
-            If `q` is empty or not between 0 and 1.
+            If `q` is empty or not strictly between 0 and 1.
         """
         probabilities = check_quantiles(q, any_order=True)  # (n_q,)
         hazard, edges = self._cumulative_hazard(X), self._objective.edges
         # S(t) = 1 - q where H(t) = -log(1 - q).
-        wanted = -np.log1p(-probabilities)
-        times = [time_at_hazard(hazard, edges, one) for one in wanted]
+        target_hazards = -np.log1p(-probabilities)  # (n_q,)
+        times = [time_at_hazard(hazard, edges, one) for one in target_hazards]
         return np.column_stack(times) if np.ndim(q) else times[0]
 
     def predict_proba_before(self, X: Any, horizon: Any) -> np.ndarray:
