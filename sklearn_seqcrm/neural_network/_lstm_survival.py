@@ -130,7 +130,7 @@ class LSTMSurvival(BaseLSTM):
     event_types_ : ndarray of shape (n_kinds,), int64
         Kinds of the events before the last edge, ascending; ``[1]`` if events are
         booleans.
-    nets_ : list of n_networks skorch.NeuralNet
+    nets_ : list of skorch.NeuralNet
         The trained nets, fewer than `n_networks` if a callback of scikit-learn ended
         the fit before.
     net_ : skorch.NeuralNet
