@@ -130,7 +130,7 @@ class LSTMSurvival(BaseLSTM):
     event_types_ : ndarray of shape (n_kinds,), int64
         Kinds of the events before the last edge, ascending; ``[1]`` if events are
         booleans.
-    nets_ : list of n_networks skorch.NeuralNet
+    nets_ : list of skorch.NeuralNet
         The trained nets, fewer than `n_networks` if a callback of scikit-learn ended
         the fit before.
     net_ : skorch.NeuralNet
@@ -160,11 +160,10 @@ class LSTMSurvival(BaseLSTM):
     to ``t[j + 1]``, the probability of an event of kind ``k`` in the bin, given none
     before, is ``h[k, j] = exp(z[k, j]) / (1 + sum over l of exp(z[l, j]))``: a logistic
     hazard (Gensheimer and Narasimhan), and with several kinds the multinomial hazard
-    (Tutz and Schmid). With ``h[i] = sum over k of h[k, i]``, the likelihood of a row is
-    ::
+    (Tutz and Schmid). With ``h[i] = sum over k of h[k, i]``, a row has the likelihood::
 
-        h[k, J] * product over i < J of (1 - h[i])    event of kind k in bin J
-        (1 - h[J]) ** f * product over i < J of (1 - h[i])      censored in bin J
+        h[k, J] * product over i < J of (1 - h[i])            event of kind k in bin J
+        (1 - h[J]) ** f * product over i < J of (1 - h[i])    censored in bin J
 
     where ``f`` is the fraction of bin ``J`` before the censoring time. The loss is the
     negative logarithm. Event times within a bin are equivalent, so that whole days are
@@ -183,9 +182,8 @@ class LSTMSurvival(BaseLSTM):
     **Beyond the last edge** the survival is unknown. Events at or after the last edge
     count as censored there; quantiles that are not reached by it are infinite, and
     later times raise an error. Bins of one length continue until they include the last
-    event.
-    With an int as `bins`, events at the longest time in `y` are in no bin: if there are
-    many, as with small whole numbers as times, give edges that end later.
+    event. With an int as `bins`, events at the longest time in `y` are in no bin: if
+    there are many, as with small whole numbers as times, give edges that end later.
 
     **Risk.** `predict` returns the probability that the event of a row precedes the
     event of a random training row, ``sum over j of m[j] * (1 - (S[j] + S[j + 1]) / 2)``
@@ -502,13 +500,13 @@ class LSTMSurvival(BaseLSTM):
         Raises
         ------
         ValueError
-            If `q` is empty or not between 0 and 1.
+            If `q` is empty or not strictly between 0 and 1.
         """
         probabilities = check_quantiles(q, any_order=True)  # (n_q,)
         hazard, edges = self._cumulative_hazard(X), self._objective.edges
         # S(t) = 1 - q where H(t) = -log(1 - q).
-        wanted = -np.log1p(-probabilities)
-        times = [time_at_hazard(hazard, edges, one) for one in wanted]
+        target_hazards = -np.log1p(-probabilities)  # (n_q,)
+        times = [time_at_hazard(hazard, edges, one) for one in target_hazards]
         return np.column_stack(times) if np.ndim(q) else times[0]
 
     def predict_proba_before(self, X: Any, horizon: Any) -> np.ndarray:

@@ -185,13 +185,14 @@ def _layer_gates(
     hidden, _ = at(steps)  # (B, T, H)
     # The layer returns the state after each event; before the first one it is 0.
     before = nn.functional.pad(hidden, (0, 0, 1, 0))[:, :-1]
-    from_events = nn.functional.linear(steps, at.weight_ih_l0, at.bias_ih_l0)
-    from_state = nn.functional.linear(before, at.weight_hh_l0, at.bias_hh_l0)
+    # Both (B, T, 4H) for an LSTM, and (B, T, 3H) for a GRU.
+    input_part = nn.functional.linear(steps, at.weight_ih_l0, at.bias_ih_l0)
+    recurrent_part = nn.functional.linear(before, at.weight_hh_l0, at.bias_hh_l0)
     if isinstance(at, nn.GRU):
-        found = GRUCell.gates(from_events, from_state)
+        found = GRUCell.gates(input_part, recurrent_part)
         named = dict(zip(GRUCell.gate_names, found, strict=True))
     else:
-        found = LSTMCell.gates(from_events + from_state)
+        found = LSTMCell.gates(input_part + recurrent_part)
         memory, memories = torch.zeros_like(found[0][:, 0]), []
         for gates_of_event in zip(*(gate.unbind(1) for gate in found), strict=True):
             memory = LSTMCell.remember(memory, gates_of_event)
