@@ -227,7 +227,7 @@ def _mean_magnitudes(
     events = attributions[is_event].assign(magnitude=magnitude[is_event])
     last = events.groupby(["row", "history"])["position"].transform("max")
     # 1 for the last event: histories of all lengths are aligned at their ends.
-    from_end = (last - events["position"] + 1).astype("int64").rename("from_end")
+    from_end = (last - events["position"] + 1).astype("int64").rename("place")
     groups = events.groupby([from_end, "field"], sort=False)["magnitude"]
     means = groups.mean().unstack()
     # In a log of several kinds, no event at a position may have the field: 0.
