@@ -123,7 +123,9 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         data, customers = self._start(X, is_continuation)
         task = FitTask(self, X, y, n_steps=self.max_epochs)
         seeds, net = self._net_to_train(data, is_continuation)
-        data, valid = hold_out_customers(self, net, data, customers, seeds.split)
+        data, valid = hold_out_customers(
+            self, net, self._batch_size_of(data), data, customers, seeds.split
+        )
         self.nets_ = [net]
         if valid is not None:
             # Validation scores are those of the weights, not of an older shrinkage.
@@ -165,6 +167,7 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         is_continuation = hasattr(self, "nets_")
         data, _ = self._start(X, is_continuation)
         seeds, net = self._net_to_train(data, is_continuation)
+        self.batch_size_ = net.batch_size = self._batch_size_of(data)
         self.nets_ = [net]
         train(self, net, seeds, 1, data, None, None)
         return self
@@ -223,11 +226,10 @@ class BaseEventModel(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
     def _net_to_train(
         self, data: RowData, is_continuation: bool
     ) -> tuple[Seeds, EventNet]:
-        """Return seeds, and the net so far or a new one, with the size of batches."""
+        """Return seeds, and the net so far or a new one."""
         n_before = len(self.net_.history) if is_continuation else 0
         seeds = draw_seeds(self.random_state, [n_before])[0]
         net = self.net_ if is_continuation else self._build(data, seeds)
-        self.batch_size_ = net.batch_size = self._batch_size_of(data)
         return seeds, net
 
     def _build(self, data: RowData, seeds: Seeds) -> EventNet:

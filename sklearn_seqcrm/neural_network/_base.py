@@ -128,9 +128,8 @@ class BaseLSTM(CallbackSupportMixin, BaseEstimator, ABC):
         batch_size = self._batch_size(inputs.data)
         customers = inputs.customers()
         for n_done, (net, of_net) in enumerate(zip(nets, seeds, strict=True)):
-            self.batch_size_ = net.batch_size = batch_size
             data, valid = hold_out_customers(
-                self, net, inputs.data, customers, of_net.split
+                self, net, batch_size, inputs.data, customers, of_net.split
             )
             data = scale_to_mean_weight(data)
             if valid is not None:

@@ -593,7 +593,7 @@ def test_next_baskets_are_those_of_simulations(monkeypatch):
     assert found["probability"].groupby(found["row"]).sum().gt(1.5).all()
     one = model.predict_next(rows, "item", n_draws=600)
     assert one["probability"].groupby(one["row"]).sum().lt(1.01).all()
-    with pytest.raises(ValueError, match=r"basket=True .* within='3D' about a time"):
+    with pytest.raises(ValueError, match=r"basket=True is .* within='3D' for a period"):
         model.predict_next(rows, "item", basket=True, within="3D")
 
 

@@ -333,16 +333,24 @@ def optimizer_parameters(estimator: Any) -> dict[str, Any]:
 
 
 def hold_out_customers(
-    estimator: Any, net: HistoryNet, data: RowData, customers: np.ndarray, seed: int
+    estimator: Any,
+    net: HistoryNet,
+    batch_size: int,
+    data: RowData,
+    customers: np.ndarray,
+    seed: int,
 ) -> tuple[RowData, RowData | None]:
     """Split rows by customer for the early stopping of an estimator.
 
     Parameters
     ----------
     estimator : estimator
-        Estimator with `early_stopping` and `validation_fraction`.
+        Estimator with `early_stopping` and `validation_fraction`; its `batch_size_` is
+        set.
     net : HistoryNet
-        Net to train, with the size of its batches.
+        Net to train; its `batch_size` is set.
+    batch_size : int
+        Number of rows in a batch.
     data : RowData of n
         All rows.
     customers : ndarray of shape (n,)
@@ -360,6 +368,8 @@ def hold_out_customers(
     data, valid = set_customers_aside(
         data, customers, estimator.early_stopping, estimator.validation_fraction, seed
     )
+    # Only now: if the split raised an error, the old net keeps its batch size.
+    estimator.batch_size_ = net.batch_size = batch_size
     if valid is not None:
         # Scoring callbacks of skorch pair rows with predictions, which are in the order
         # of batches.
