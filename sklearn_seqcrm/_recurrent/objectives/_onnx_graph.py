@@ -149,7 +149,11 @@ class Graph:
         if key not in self._known:
             first = f"{operator}_{len(self._nodes)}"
             outputs = [f"{first}_{i}" for i in range(n_outputs)]
-            node = self._onnx.helper.make_node(operator, inputs, outputs, **attributes)
+            # With a name: onnxruntime 1.19 joins slices to nodes named after them, and
+            # refuses two nodes of one name.
+            node = self._onnx.helper.make_node(
+                operator, inputs, outputs, name=first, **attributes
+            )
             self._nodes.append(node)
             self._known[key] = outputs
         return self._known[key]
