@@ -111,8 +111,8 @@ class CopyCandidates(NamedTuple):
 class CopyMechanism(nn.Module):
     """Gates that choose among generating, popular levels and the sources of copies.
 
-    Popular levels stand beside the softmax because of thousands of levels the softmax
-    is surer than its training events allow.
+    The mixture contains the training frequencies, because with thousands of levels the
+    softmax is overconfident.
 
     Parameters
     ----------

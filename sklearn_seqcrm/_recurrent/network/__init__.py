@@ -3,7 +3,6 @@
 from sklearn_seqcrm._recurrent.network._cells import (
     CELLS,
     Affine,
-    Array,
     Cell,
     GRUCell,
     LSTMCell,

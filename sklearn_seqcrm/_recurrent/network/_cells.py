@@ -18,20 +18,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from scipy.special import expit
 from torch import nn
 
-Array: TypeAlias = Any
+from sklearn_seqcrm._recurrent.data import Array, array_namespace, sigmoid
+
 State: TypeAlias = tuple[Array, ...]
-
-
-def array_namespace(array: Array) -> Any:
-    """Return the module with the functions of an array: torch or numpy.
-
-    Formulas use the names that both have: ``concatenate``, ``exp``, ``exp2``,
-    ``maximum``, ``tanh`` and ``where``.
-    """
-    return torch if isinstance(array, torch.Tensor) else np
 
 
 def at_least(array: Array, bound: float) -> Array:
@@ -39,11 +30,6 @@ def at_least(array: Array, bound: float) -> Array:
     if isinstance(array, torch.Tensor):
         return array.clamp(min=bound)
     return np.maximum(array, bound)
-
-
-def sigmoid(array: Array) -> Array:
-    """Return the logistic function; SciPy's is a ufunc, which graphs of ONNX take."""
-    return array.sigmoid() if isinstance(array, torch.Tensor) else expit(array)
 
 
 class Affine(NamedTuple):

@@ -38,14 +38,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from sklearn_seqcrm._recurrent.data import HistoryBatch
-from sklearn_seqcrm._recurrent.network._cells import (
-    Affine,
-    Array,
-    State,
-    array_namespace,
-    at_least,
-)
+from sklearn_seqcrm._recurrent.data import Array, HistoryBatch, array_namespace
+from sklearn_seqcrm._recurrent.network._cells import Affine, State, at_least
 from sklearn_seqcrm._recurrent.network._layers import new_linear
 
 # Most blocks among which states are carried by one product of matrices.

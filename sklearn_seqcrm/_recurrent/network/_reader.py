@@ -32,13 +32,13 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from sklearn_seqcrm._recurrent.data import HistoryBatch, HistorySpec
-from sklearn_seqcrm._recurrent.network._cells import (
-    CELLS,
+from sklearn_seqcrm._recurrent.data import (
     Array,
-    State,
+    HistoryBatch,
+    HistorySpec,
     array_namespace,
 )
+from sklearn_seqcrm._recurrent.network._cells import CELLS, State
 from sklearn_seqcrm._recurrent.network._layers import (
     Dropout,
     VectorDropout,

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from sklearn_seqcrm._recurrent.network._cells import Affine, Array
+from sklearn_seqcrm._recurrent.data import Array
+from sklearn_seqcrm._recurrent.network._cells import Affine
 from sklearn_seqcrm._recurrent.network._layers import Linear
 from sklearn_seqcrm._recurrent.network._module import FAR, HistoryNetwork
 from sklearn_seqcrm._recurrent.network._poolings import (

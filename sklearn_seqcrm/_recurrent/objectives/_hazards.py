@@ -17,12 +17,8 @@ import numpy as np
 import torch
 
 from sklearn_seqcrm._columns import SurvivalTargets, read_survival_targets
-from sklearn_seqcrm._recurrent.objectives._objective import (
-    Array,
-    Objective,
-    softmax,
-    softplus,
-)
+from sklearn_seqcrm._recurrent.data import Array
+from sklearn_seqcrm._recurrent.objectives._objective import Objective, softmax, softplus
 from sklearn_seqcrm._recurrent.objectives._survival_curve import (
     bin_and_share,
     duration_as_number,

@@ -11,12 +11,11 @@ from scipy.sparse import issparse
 from scipy.special import logit
 from torch import nn
 
+from sklearn_seqcrm._recurrent.data import Array, sigmoid
 from sklearn_seqcrm._recurrent.objectives._objective import (
-    Array,
     Objective,
     refuse_not_finite,
     refuse_other_shape,
-    sigmoid,
 )
 
 ClassWeight = Mapping[int, float] | Sequence[Mapping[int, float]] | str | None

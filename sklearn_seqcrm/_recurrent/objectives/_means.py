@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from sklearn_seqcrm._recurrent.data import Array
 from sklearn_seqcrm._recurrent.objectives._numbers import (
     Number,
     calibration_factor,
     weighted_mean,
 )
-from sklearn_seqcrm._recurrent.objectives._objective import Array
 from sklearn_seqcrm._recurrent.objectives._weights import has_weight
 
 # exp(88) is about the largest number of float32, so that none larger was learned.

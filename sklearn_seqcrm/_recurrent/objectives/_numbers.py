@@ -12,8 +12,8 @@ from sklearn.utils import column_or_1d
 from torch import nn
 
 from sklearn_seqcrm._durations import as_quantities
+from sklearn_seqcrm._recurrent.data import Array
 from sklearn_seqcrm._recurrent.objectives._objective import (
-    Array,
     Objective,
     is_multioutput,
     refuse_not_finite,

@@ -6,18 +6,17 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
 import torch
-from scipy.special import expit
 from torch import nn
 
+from sklearn_seqcrm._recurrent.data import Array
 from sklearn_seqcrm._recurrent.objectives._onnx_graph import Graph, GraphTensor
 
 # What predictions are computed on: float64 numbers, or tensors of an ONNX graph.
-Array: TypeAlias = Any
 
 
 class Objective(nn.Module, ABC):
@@ -212,17 +211,7 @@ def mean_over_networks(predictions: Iterable[Array]) -> Array:
 
 
 # A formula that loss and prediction share is written with the functions that torch and
-# NumPy have by the same names (``namespace_of(x).exp``), and with these two.
-
-
-def namespace_of(x: Any) -> Any:
-    """Return the module whose functions take `x`: torch, or NumPy for all else."""
-    return torch if isinstance(x, torch.Tensor) else np
-
-
-def sigmoid(x: Any) -> Any:
-    """Return ``1 / (1 + exp(-x))``."""
-    return x.sigmoid() if isinstance(x, torch.Tensor) else expit(x)
+# NumPy have by the same names (``array_namespace(x).exp``), `sigmoid` and these two.
 
 
 def softplus(x: Any) -> Any:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from sklearn_seqcrm._recurrent.data import Array
 from sklearn_seqcrm._recurrent.objectives._numbers import Number, weighted_quantile
-from sklearn_seqcrm._recurrent.objectives._objective import Array, softplus
+from sklearn_seqcrm._recurrent.objectives._objective import softplus
 from sklearn_seqcrm._recurrent.objectives._weights import has_weight
 
 # sinh(88) is about the largest number of float32, so that none larger was learned.

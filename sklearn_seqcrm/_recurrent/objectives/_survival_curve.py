@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._durations import DAY
-from sklearn_seqcrm._recurrent.objectives._objective import Array
+from sklearn_seqcrm._recurrent.data import Array
 from sklearn_seqcrm._store import as_list
 
 _EXAMPLE = "for example pd.Timedelta(days=14) or '14D'"

@@ -9,15 +9,11 @@ import numpy as np
 import torch
 from scipy.special import logsumexp, ndtri
 
+from sklearn_seqcrm._recurrent.data import Array, array_namespace, sigmoid
 from sklearn_seqcrm._recurrent.objectives._numbers import (
     Number,
     shrunken_calibration_factor,
     weighted_mean,
-)
-from sklearn_seqcrm._recurrent.objectives._objective import (
-    Array,
-    namespace_of,
-    sigmoid,
 )
 from sklearn_seqcrm._recurrent.objectives._onnx_graph import (
     Graph,
@@ -223,7 +219,7 @@ def purchase_process(log_rate: Any) -> tuple[Any, Any, Any]:
         Rate, logarithm of the probability ``p = 1 - exp(-rate)`` of any purchase, and
         logarithm of ``rate / p``, the mean number of purchases if there are any.
     """
-    xp = namespace_of(log_rate)
+    xp = array_namespace(log_rate)
     low, beyond = log_rate.clip(max=_STEEPEST), (log_rate - _STEEPEST).clip(min=0)
     rate = xp.exp(low) * (1 + beyond)
     # For small rates p = rate to 2e-5. exp(log_rate) may underflow in float32, and the

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sklearn_seqcrm._recurrent.data import Array
 from sklearn_seqcrm._recurrent.network import (
     LOWEST,
     Affine,
-    Array,
     Attention,
     BothEnds,
     Cell,

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sklearn_seqcrm._recurrent.data import Array
 from sklearn_seqcrm._recurrent.network import (
     LOWEST,
-    Array,
     HistoryNetwork,
     HistoryReader,
     StepHead,
