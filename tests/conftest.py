@@ -5,6 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Times depend on what else a machine does, and a test that fails must fail again: no
+# deadline, no slow start, the same examples in each run.
+settings.register_profile(
+    "repeatable",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("repeatable")
 
 DOCS = Path(__file__).parents[1] / "docs"
 

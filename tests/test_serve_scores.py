@@ -281,7 +281,7 @@ AMOUNT, KIND = NUMBERS | NUMBERS | NUMBERS | JSON, LEVELS | LEVELS | LEVELS | JS
 FIELDS = st.fixed_dictionaries({"amount": AMOUNT, "kind": KIND})
 
 
-@settings(deadline=None, max_examples=6, derandomize=True, phases=[Phase.generate])
+@settings(max_examples=6, phases=[Phase.generate])
 @given(posts=st.lists(st.tuples(st.booleans(), FIELDS), min_size=8, max_size=12))
 def test_what_was_acknowledged_replays_whatever_it_was(example, model, posts):
     with tempfile.TemporaryDirectory() as folder:

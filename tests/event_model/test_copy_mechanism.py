@@ -156,7 +156,7 @@ def test_simulated_events_count_like_observed_ones(sequences, n_before):
             assert_allclose(shares[b, code], expected, rtol=1e-3, atol=1e-5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     events=st.lists(
         st.tuples(st.integers(0, N_CODES - 1), st.booleans()), min_size=2, max_size=12

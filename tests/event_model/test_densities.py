@@ -87,7 +87,7 @@ def log_limits(grid, days):
     return torch.from_numpy(found).float()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10**6))
 def test_probabilities_of_days_and_of_later_ones_add_up_to_1(grid, seed):
     density = spread_out(TimeDensity(4, grid, generator(seed)))
@@ -157,7 +157,7 @@ def amounts():
     return number_field(values)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 10**6))
 def test_probabilities_of_numbers_add_up_to_1(amounts, seed):
     density = spread_out(NumberDensity(4, amounts, NUMBERS, False, generator(seed)))
@@ -303,7 +303,7 @@ def test_copied_levels_are_drawn_as_they_are_probable(levels, shrinkage):
     assert_allclose(shares[[1, 5]], expected, rtol=1e-5)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     events=st.lists(
         st.tuples(st.integers(1, 5), st.booleans()), min_size=1, max_size=9

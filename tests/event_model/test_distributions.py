@@ -40,7 +40,7 @@ def test_numbers_are_uniform_and_normal(like):
     assert abs(np.corrcoef(one[1:], one[:-1])[0, 1]) < 4 / np.sqrt(N)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     rows=st.lists(st.integers(0, 2**64 - 1), min_size=2, max_size=6, unique=True),
     takes=st.lists(st.sets(st.integers(0, 11)), max_size=4),
@@ -149,7 +149,7 @@ def test_mixtures_start_where_they_are_set():
     assert_allclose(std, [[0.35, 0.35]], rtol=1e-5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     logits=st.lists(st.floats(-3, 3), min_size=4, max_size=4),
     mean=st.lists(st.floats(-2, 2), min_size=3, max_size=3),

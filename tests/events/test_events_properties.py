@@ -15,8 +15,8 @@ from sklearn_seqcrm.events import EventLog, HistoryArray
 from tests.events.reference import histories, snapshot_rows, visible
 
 # derandomize: the same examples in every run.
-few = settings(max_examples=30, deadline=None, derandomize=True)
-many = settings(max_examples=100, deadline=None, derandomize=True)
+few = settings(max_examples=30)
+many = settings(max_examples=100)
 
 KINDS = ["seconds", "aware", "nanoseconds", "integer", "float"]
 kinds = st.sampled_from(KINDS)

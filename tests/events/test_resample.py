@@ -13,7 +13,7 @@ from sklearn_seqcrm.targets import future_sum
 from tests.events.reference import histories
 
 # derandomize: the same examples in every run.
-many = settings(max_examples=40, deadline=None, derandomize=True)
+many = settings(max_examples=40)
 
 EPOCH = pd.Timestamp("1970-01-01")
 HOUR = 3_600_000  # times with a date are counted in milliseconds here

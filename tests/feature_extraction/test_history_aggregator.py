@@ -346,7 +346,7 @@ def test_long_histories_equal_a_loop(attach):
     assert found["n_events"].max() > 280
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(
     st.lists(
         st.tuples(

@@ -178,7 +178,7 @@ def _no_ties(events):
     return not events.duplicated(["who", "when"]).any()
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(
     st.sampled_from(["lstm-2", "gru-1", "several", "counts", "two amounts"]),
     st.integers(0, 10**6),

@@ -19,8 +19,8 @@ from sklearn_seqcrm.targets import (
     time_to_next,
 )
 
-many = settings(max_examples=40, deadline=None, derandomize=True)
-few = settings(max_examples=15, deadline=None, derandomize=True)
+many = settings(max_examples=40)
+few = settings(max_examples=15)
 
 # The first point and the unit of each axis, and the step from a moment to the next.
 TICK = pd.Timedelta("1us")

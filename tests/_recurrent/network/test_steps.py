@@ -71,7 +71,7 @@ def test_steps_of_a_cell_are_those_of_a_layer(cell, num_layers, library):
     assert_allclose(found, end.pack()[0], **EXACT)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     st.sampled_from(list(CELLS)),
     st.lists(st.sampled_from(POOLINGS), min_size=1, unique=True),

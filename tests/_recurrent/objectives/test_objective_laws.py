@@ -17,7 +17,7 @@ from sklearn_seqcrm._recurrent.objectives import (
     Quantiles,
 )
 
-law = settings(max_examples=25, deadline=None, derandomize=True)
+law = settings(max_examples=25)
 amounts = arrays("float64", 12, elements=st.floats(0.01, 1e4))
 weights = arrays("float64", 12, elements=st.floats(0.5, 5))
 # Two networks, 5 rows, and as many outputs as any objective below has.

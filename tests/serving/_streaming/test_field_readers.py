@@ -128,7 +128,7 @@ def with_keys(events):
     ]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(st.lists(EVENT, min_size=1, max_size=4))
 @example([PLAIN, {**PLAIN, "amount": True}, {**PLAIN, "amount": 2.5}])
 @example([PLAIN, {**PLAIN, "paid": 1}])
