@@ -236,6 +236,9 @@ class Layout:
     of_events : str, default=""
         Digest of what encodes single events. Encoders that agree in it turn an event
         into the same channels and codes, whatever rows see it.
+    moments : float or None, default=None
+        Length in ticks of the period whose events are one step of a network; 0: events
+        at the same time. None: each event is a step.
     """
 
     channels: tuple[str, ...]
@@ -251,6 +254,7 @@ class Layout:
     vectors: tuple[tuple[str, int], ...] = ()
     digest: str = ""
     of_events: str = ""
+    moments: float | None = None
 
     def empty(self, n_events: int) -> tuple[np.ndarray, np.ndarray]:
         """Return empty arrays for channels, float32, and codes, int32, of events."""
@@ -275,6 +279,26 @@ class Layout:
         if self.local_clock is not None and self.calendar:
             times = self.local_clock.local(times)
         return cycles(times, self.calendar)
+
+    def periods(self, times: np.ndarray) -> np.ndarray:
+        """Return the period of each event: equal numbers belong to one moment.
+
+        Parameters
+        ----------
+        times : ndarray of shape (n,)
+            Ticks since the epoch, of one customer's events and then the next one's.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            The times themselves if moments are events at the same time, else the
+            number of the period since the epoch, in local time if the layout has one.
+        """
+        if not self.moments:
+            return times
+        if self.local_clock is not None:
+            times = self.local_clock.local(times)
+        return np.floor_divide(times, self.moments)
 
     @property
     def of_fields(self) -> dict[str, FieldChannels]:

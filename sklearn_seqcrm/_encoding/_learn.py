@@ -23,12 +23,20 @@ from sklearn_seqcrm._encoding._layout import (
     cycle_names,
     supported_cycles,
 )
-from sklearn_seqcrm._ragged import RepeatableBlocks, order_statistics, visible_runs
+from sklearn_seqcrm._ragged import (
+    RepeatableBlocks,
+    is_run_start,
+    order_statistics,
+    visible_runs,
+)
 from sklearn_seqcrm._store import Clock, FieldSchema, Kinds, RawLog, Rows, unique_names
 
 # In typical interarrival times: from the last event to most of the history, a factor of
 # four apart.
 AUTO_HALF_LIVES = (1.0, 4.0, 16.0, 64.0)
+# Share of the training events that stand with others at the same time, from which
+# ``moments="auto"`` joins them.
+_SHARE_IN_MOMENTS = 0.3
 
 
 def learn(
@@ -37,6 +45,7 @@ def learn(
     max_categories: int | None,
     half_lives: Any,
     time_zone: str | None = None,
+    moments: Any = False,
     keep_kinds: bool = False,
 ) -> tuple[EventEncoder, Rows]:
     """Learn an encoder, and encode the training rows by it.
@@ -56,6 +65,8 @@ def learn(
     time_zone : str or None, default=None
         Zone of the local time by which calendar cycles are computed; None: the time of
         the log.
+    moments : "auto", bool, Timedelta, str or number, default=False
+        Which events are one step, see `HistoryEncoder`.
     keep_kinds : bool, default=False
         Whether every kind of events that `EventLog.concat` merged has a code of its
         own, however rare it is.
@@ -90,6 +101,7 @@ def learn(
     local = None if time_zone is None else LocalClock.of(time_zone, clock)
     # Row features are scaled last: they are computed from encoded events.
     layout = _describe(fields, training, unit, half_lives, local, log.names)
+    layout = replace(layout, moments=_period_of_moments(moments, training))
     n_features = len(layout.row_features)
     encoder = EventEncoder(
         clock,
@@ -101,6 +113,21 @@ def learn(
         Kinds.of(log.kind_field, log.kinds) if log.kind_field else None,
     )
     return _scale_rows(encoder, view_encoded(encoder, rows, "X"))
+
+
+def _period_of_moments(moments: Any, training: Training) -> float | None:
+    """Return the period of moments in ticks, see `Layout.moments`."""
+    if isinstance(moments, bool | np.bool_):
+        return 0.0 if moments else None
+    if not (isinstance(moments, str) and moments == "auto"):
+        return float(training.clock.duration(moments, "moments"))
+    n_events = n_joined = 0
+    for index, first in training.blocks():
+        again = is_run_start(training.times[index], first)
+        np.logical_not(again, out=again)  # at the time of the event before
+        n_joined += int((again | np.append(again[1:], False)).sum())
+        n_events += len(index)
+    return 0.0 if n_joined >= _SHARE_IN_MOMENTS * max(n_events, 1) else None
 
 
 def _interarrival_scale(training: Training) -> tuple[float, tuple[float, float]]:

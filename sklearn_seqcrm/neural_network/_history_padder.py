@@ -133,7 +133,7 @@ class HistoryPadder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimator
         """
         self._validate_params()
         inputs = self._read(X, reset=True)
-        longest = max(source.lengths.max() for source in inputs.data.sources)
+        longest = max(source.events.lengths.max() for source in inputs.data.sources)
         # One step at least: kernels of other libraries refuse tensors without steps.
         self.max_length_ = int(max(1, self.max_length or longest))
         return self
@@ -154,17 +154,23 @@ class HistoryPadder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimator
         check_is_fitted(self)
         inputs = self._read(X, reset=False)
         tensors: dict[str, np.ndarray] = {}
+        moments: dict[str, np.ndarray] = {}
         for name, source in zip(inputs.names, inputs.data.sources, strict=True):
             prefix = f"{name}_" if len(inputs.names) > 1 else ""
-            for key, tensor in self._pad(source).items():
+            padded, steps = self._pad(source)
+            for key, tensor in padded.items():
                 tensors[prefix + key] = tensor
+            if source.levels is not None:
+                moments[prefix] = steps
         layout = dict(zip(map(str, inputs.names), inputs.specs, strict=True))
         if len(layout) == 1:
             layout = {"": inputs.specs[0]}
         padded = PaddedHistories(**tensors, static=inputs.data.static)
         sums = inputs.data.sums
         assert sums is not None
-        return padded.with_layout(layout, self.padding, inputs.customers(), sums)
+        return padded.with_layout(
+            layout, self.padding, inputs.customers(), sums, moments
+        )
 
     def set_output(self, *, transform: str | None = None) -> Self:
         """Do nothing: tensors are not a table. Pipelines call it for all steps.
@@ -187,12 +193,13 @@ class HistoryPadder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimator
             raise ValueError("X has no history column; EventLog.attach adds one.")
         return inputs
 
-    def _pad(self, source: HistorySource) -> dict[str, np.ndarray]:
+    def _pad(self, history: HistorySource) -> tuple[dict[str, np.ndarray], np.ndarray]:
         """Return padded tensors of one history: the events of row i, flat, into row i.
 
         The last channel is ``log(1 + age)`` of each event at the cutoff of its row.
+        Also returns the number of the moment of each event, shape (n, T), int64.
         """
-        n_steps = self.max_length_
+        n_steps, source = self.max_length_, history.events
         lengths = np.minimum(source.lengths, n_steps)
         oldest = self.truncation == "oldest"
         first = source.stop - lengths if oldest else source.start
@@ -220,4 +227,9 @@ class HistoryPadder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimator
             uncut = np.flatnonzero((lengths > 0) & (first == source.start))
             at = 0 if self.padding == "post" else n_steps - lengths[uncut]
             values[uncut, at, source.gap] = 0
-        return {"values": values, "codes": codes, "lengths": lengths}
+        moments = np.zeros(shape, "int64")
+        every, numbers = history.visible_events(np.arange(len(lengths)))
+        kept = every >= np.repeat(first, source.lengths)
+        kept &= every < np.repeat(first + lengths, source.lengths)
+        moments[real] = numbers[kept]
+        return {"values": values, "codes": codes, "lengths": lengths}, moments

@@ -57,6 +57,12 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         Time zone of the calendar cycles (hour, weekday, time of the year), with
         daylight saving, such as ``"Europe/Berlin"``. Only for logs with time zones,
         whose times are stored as UTC. None: UTC, or naive times as they are.
+    moments : "auto", bool, Timedelta, str or number, default=False
+        Whether a network takes a step for each event (False) or for each *moment*: all
+        events of a customer at the same time (True), such as the lines of an invoice,
+        or within a period (``"1D"``), counted from the epoch, in local time if there is
+        a `time_zone`. ``"auto"``: True if at least three tenths of the training events
+        stand with others at the same time.
     pretrained : fitted LSTMEventModel, fitted HistoryEncoder or None, default=None
         Model that was fitted on other events, perhaps many more. History columns that
         it was fitted on are encoded by its scales and levels; `min_frequency`,
@@ -110,6 +116,14 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
     their cutoffs are local, too. Durations are exact: in a night in which clocks are
     set forward, an hour less than the difference of naive times.
 
+    **Moments.** The lines of an invoice have no order. With `moments` a network joins
+    them: the mean of each channel, the sum over the square root of the number of events
+    of each number and of the vectors of its levels, and the logarithm of the number of
+    events. The result does not depend, to the last bit, on their order, and a history
+    has as many steps as moments. A row that is cut within a moment, as within a day,
+    sees the part of it that has happened. Encoded histories still hold every event, and
+    row features count events.
+
     **Keys.** The customer and cutoff columns by which histories were attached are keys,
     not features: they are dropped, and new rows need not have them. They are recognised
     by their names at that time, and by their values: a column that repeats the
@@ -150,7 +164,7 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
 
     _doc_link_module = "sklearn_seqcrm"
     _doc_link_template = DOC_LINK
-    _parameter_constraints: dict[str, list[Any]] = {
+    _parameter_constraints: dict[str, Any] = {
         "min_frequency": [
             Interval(Integral, 1, None, closed="left"),
             Interval(Real, 0, 1, closed="neither"),
@@ -159,6 +173,7 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         "max_categories": [Interval(Integral, 1, None, closed="left"), None],
         "half_lives": [StrOptions({"auto"}), list, tuple, np.ndarray],
         "time_zone": [str, None],
+        "moments": "no_validation",  # the clock of the log validates it
         "pretrained": [HasMethods(["fit", "transform"]), None],
     }
 
@@ -169,12 +184,14 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         max_categories: int | None = 1000,
         half_lives: Literal["auto"] | list[Any] | tuple[Any, ...] | np.ndarray = "auto",
         time_zone: str | None = None,
+        moments: Any = False,
         pretrained: Any = None,
     ) -> None:
         self.min_frequency = min_frequency
         self.max_categories = max_categories
         self.half_lives = half_lives
         self.time_zone = time_zone
+        self.moments = moments
         self.pretrained = pretrained
 
     def __sklearn_clone__(self) -> Self:
@@ -322,6 +339,7 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
                     self.max_categories,
                     self.half_lives,
                     self.time_zone,
+                    self.moments,
                 )
             encoded[name] = HistoryArray.of(rows, array.dtype)
         # A stream would see events that a lookback hid in fit; serving refuses those.

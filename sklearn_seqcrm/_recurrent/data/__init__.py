@@ -22,4 +22,7 @@ from sklearn_seqcrm._recurrent.data._rows import (
     HistorySpec,
     IndexedFields,
     RowData,
+    RowViews,
+    SparseRows,
+    pad,
 )

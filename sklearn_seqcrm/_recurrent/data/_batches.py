@@ -221,7 +221,7 @@ class BatchIterator:
         # the row in its sequence, from 1 on.
         counts, slots = np.ones((2, max(1, len(self.data.sources)), len(rows)), "int64")
         for source, count, slot in zip(self.data.sources, counts, slots, strict=False):
-            new = starts_sequence(source.start[rows], self.share)
+            new = starts_sequence(source.sequences[rows], self.share)
             count[:] = np.cumsum(new)
             # Rows since the first row of the sequence, which has the number count - 1.
             slot[:] = np.arange(len(rows)) - np.flatnonzero(new)[count - 1] + 1
@@ -267,7 +267,7 @@ def automatic_batch_size(data: RowData, share: bool) -> int:
     if not share or not data.sources:
         return _FEWEST_ROWS
     # Rows that start at the same event of the first history column share a sequence.
-    n_rows, n_sequences = len(data), len(np.unique(data.sources[0].start))
+    n_rows, n_sequences = len(data), len(np.unique(data.sources[0].sequences))
     wanted = _SEQUENCES_IN_BATCH * n_rows // n_sequences
     most = min(_MOST_ROWS, n_rows // _STEPS_IN_EPOCH)
     return max(_FEWEST_ROWS, min(wanted, most))
@@ -293,7 +293,7 @@ def _group_rows(
         np.maximum(longest, source.lengths, out=longest)
     if not share or not data.sources:
         return np.arange(n_rows), np.arange(n_rows + 1), longest
-    start = data.sources[0].start
+    start = data.sources[0].sequences
     # Sorted by length within a group: if it is split, short rows have their own batch.
     order = np.lexsort((longest, start))
     new = np.ones(n_rows, dtype=bool)

@@ -24,7 +24,14 @@ from sklearn_seqcrm._columns import (
     static_type_of,
 )
 from sklearn_seqcrm._encoding import EncodedLog
-from sklearn_seqcrm._recurrent.data._rows import HistorySource, HistorySpec, RowData
+from sklearn_seqcrm._ragged import is_run_start, starts_of_nonempty
+from sklearn_seqcrm._recurrent.data._moments import Steps
+from sklearn_seqcrm._recurrent.data._rows import (
+    HistorySource,
+    HistorySpec,
+    RowData,
+    join_moments,
+)
 from sklearn_seqcrm.events import HistoryArray
 
 # Half-lives in numbers of events, for tensors without times.
@@ -47,6 +54,7 @@ class PaddedHistories(SliceDict):
     padding: str = "post"
     customers: np.ndarray | None = None
     sums: np.ndarray | None = None
+    moments: dict[str, np.ndarray] | None = None
 
     def with_layout(
         self,
@@ -54,6 +62,7 @@ class PaddedHistories(SliceDict):
         padding: str,
         customers: np.ndarray,
         sums: np.ndarray,
+        moments: dict[str, np.ndarray],
     ) -> PaddedHistories:
         """Set what tensors cannot hold, and return the object.
 
@@ -67,8 +76,11 @@ class PaddedHistories(SliceDict):
             Number of the customer of each row.
         sums : ndarray of shape (n, n_sums), float32
             Sums of the histories, for the linear part of a network.
+        moments : dict of str to ndarray of shape (n, T), int64
+            By the prefix of the keys, number of the moment of each event of a row;
+            histories whose events are steps have none.
         """
-        self.layout, self.padding = layout, padding
+        self.layout, self.padding, self.moments = layout, padding, moments
         self.customers, self.sums = customers, sums
         return self
 
@@ -78,8 +90,13 @@ class PaddedHistories(SliceDict):
         if isinstance(selected, PaddedHistories) and self.layout is not None:
             assert self.customers is not None
             assert self.sums is not None
+            assert self.moments is not None
             selected.with_layout(
-                self.layout, self.padding, self.customers[rows], self.sums[rows]
+                self.layout,
+                self.padding,
+                self.customers[rows],
+                self.sums[rows],
+                {key: numbers[rows] for key, numbers in self.moments.items()},
             )
         return selected
 
@@ -113,8 +130,8 @@ def padded_inputs(
     """
     tensors = {key: np.asarray(X[key]) for key in X}
     prefixes = [key.removesuffix("values") for key in tensors if key.endswith("values")]
-    known = [f"{prefix}{key}" for prefix in prefixes for key in _TENSORS]
-    unknown = [key for key in tensors if key not in [*known, "static"]]
+    allowed = [f"{prefix}{key}" for prefix in prefixes for key in _TENSORS]
+    unknown = [key for key in tensors if key not in [*allowed, "static"]]
     if not prefixes or unknown:
         raise ValueError(
             "Padded tensors are 'values' (n, T, F), 'lengths' (n,) and, if there are "
@@ -131,12 +148,14 @@ def padded_inputs(
     # Tensors of HistoryPadder hold the layout of their encoder; plain dicts do not.
     layout = getattr(X, "layout", None)
     padding = getattr(X, "padding", "post")
+    moments = getattr(X, "moments", None) or {}
     sources, specs = [], []
     for prefix in prefixes:
-        source, spec = _unpad(tensors, prefix, padding, has_ages=layout is not None)
-        name = prefix.removesuffix("_")
+        own = moments.get(prefix)
+        known = None if layout is None else layout[prefix.removesuffix("_")]
+        source, spec = _unpad(tensors, prefix, padding, own, known)
         sources.append(source)
-        specs.append(spec if layout is None else layout[name])
+        specs.append(spec)
     static = tensors.get("static", np.zeros((n_rows, 0))).astype("float32")
     if not np.isfinite(static).all():
         n_bad = int((~np.isfinite(static)).sum())
@@ -151,9 +170,16 @@ def padded_inputs(
 
 
 def _unpad(
-    tensors: dict[str, np.ndarray], prefix: str, padding: str, *, has_ages: bool
+    tensors: dict[str, np.ndarray],
+    prefix: str,
+    padding: str,
+    moments: np.ndarray | None,
+    known: HistorySpec | None,
 ) -> tuple[HistorySource, HistorySpec]:
-    """Return one history, flattened to its events, and its sizes."""
+    """Return one history, flattened to its events, and its sizes.
+
+    `moments`, of shape (n, T), and `known` come from `HistoryPadder`.
+    """
     values = tensors[f"{prefix}values"]
     if values.ndim != 3:
         raise ValueError(
@@ -196,7 +222,7 @@ def _unpad(
     start = stop - lengths
     # The last channel of padded tensors is log(1 + age in typical interarrival times).
     # Without it, the age of an event is the number of later events.
-    if has_ages:
+    if known is not None:
         ages = np.expm1(channels[:, -1].astype("float64"))
         channels = np.ascontiguousarray(channels[:, :-1])
     else:
@@ -204,7 +230,11 @@ def _unpad(
     n_levels = tuple(int(column.max(initial=1)) + 1 for column in codes.T)
     spec = HistorySpec(channels.shape[1], n_levels, _HALF_LIVES)
     source = HistorySource(channels, codes, -ages, start, stop, np.zeros(n_rows))
-    return source, spec
+    if known is None or known.moments is None:
+        return source, known or spec
+    assert moments is not None
+    is_begin = is_run_start(moments[real], starts_of_nonempty(np.append(0, stop)))
+    return join_moments(source, Steps.seen(is_begin, start, stop), known), known
 
 
 _LARGEST_STATIC = 1e18
@@ -251,9 +281,7 @@ class Inputs(NamedTuple):
     def within(self, specs: Sequence[HistorySpec]) -> Inputs:
         """Return the rows, with 0 (unseen) for codes that `specs` do not have."""
         sources = tuple(
-            replace(
-                source, codes=np.where(source.codes < spec.n_levels, source.codes, 0)
-            )
+            source.within(spec.n_levels)
             for source, spec in zip(self.data.sources, specs, strict=True)
         )
         return self._replace(data=replace(self.data, sources=sources))
@@ -403,18 +431,25 @@ def _forget_columns(estimator: Any) -> None:
 
 
 def history_source(array: HistoryArray) -> HistorySource:
-    """Return the events behind encoded histories, and the rows' views of them."""
+    """Return the steps behind encoded histories, and the rows' views of them."""
     rows, log = array.rows, array.log
-    return HistorySource(
+    start, stop = np.maximum(rows.start, 0), np.maximum(rows.stop, 0)
+    layout, times = log.layout, log.timeline.times
+    source = HistorySource(
         log.channels,
         log.codes,
-        log.timeline.times,
-        np.maximum(rows.start, 0),
-        np.maximum(rows.stop, 0),
+        times,
+        start,
+        stop,
         rows.cutoff,
-        log.layout.time_unit,
-        log.layout.interarrival_channel,
+        layout.time_unit,
+        layout.interarrival_channel,
     )
+    if layout.moments is None:
+        return source
+    steps = Steps.of(log, start, stop)
+    spec = HistorySpec.of(layout)
+    return join_moments(source, steps, spec, at_once=not log.is_on_disk)
 
 
 def static_values(statics: pd.DataFrame, exposure: Any = None) -> np.ndarray:

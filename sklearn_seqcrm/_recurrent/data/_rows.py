@@ -29,7 +29,7 @@ several chunks. ``place`` is the slot of each row in the flattened (C, R)::
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
@@ -37,6 +37,14 @@ import numpy as np
 import torch
 
 from sklearn_seqcrm._encoding import Layout
+from sklearn_seqcrm._ragged import ranges
+from sklearn_seqcrm._recurrent.data._moments import (
+    JoinedNumbers,
+    LevelCounts,
+    MomentChannels,
+    StepLevels,
+    Steps,
+)
 
 _OF_ALL_ROWS = {"of_all_rows": True}
 
@@ -87,7 +95,7 @@ class HistorySpec:
     Parameters
     ----------
     n_channels : int
-        Number of float channels, F.
+        Number of float channels of a step, F.
     n_levels : tuple of int
         Number of codes of each of the C coded fields.
     half_lives : tuple of float
@@ -96,6 +104,8 @@ class HistorySpec:
         Digest of the encoder; empty for tensors without one.
     of_events : str, default=""
         Digest of what the encoder learned about single events, without row features.
+    moments : MomentChannels or None, default=None
+        Positions of the channels of events, if steps are moments.
     """
 
     n_channels: int
@@ -103,40 +113,49 @@ class HistorySpec:
     half_lives: tuple[float, ...]
     digest: str = ""
     of_events: str = ""
+    moments: MomentChannels | None = None
 
     @classmethod
     def of(cls, layout: Layout) -> HistorySpec:
         """Return the sizes of an encoded log with this layout."""
+        moments = None if layout.moments is None else MomentChannels.of(layout)
         return cls(
-            len(layout.channels),
+            len(layout.channels) if moments is None else moments.n_joined,
             layout.n_levels,
             tuple(h / layout.time_unit for h in layout.half_lives),
             layout.digest,
             layout.of_events,
+            moments,
         )
 
 
 @dataclass(frozen=True)
 class HistorySource(IndexedFields):
-    """The encoded events of one history column, and the rows that view them.
+    """The steps of one history column, and the rows that view them.
+
+    A step is an encoded event or, with `levels`, a moment: see `_moments`.
 
     Parameters
     ----------
-    channels : ndarray of shape (n_events, F), float32
-        Float channels of the events.
+    channels : ndarray of shape (n_steps, F), float32
+        Float channels of the steps.
     codes : ndarray of shape (n_events, C), int32
         Codes of the events.
-    times : ndarray of shape (n_events,)
-        Times of the events.
+    times : ndarray of shape (n_steps,)
+        Times of the steps.
     start, stop : ndarray of shape (n,), int64
-        Row ``i`` sees the events ``start[i]:stop[i]``.
+        Row ``i`` sees the steps ``start[i]:stop[i]``.
     cutoff : ndarray of shape (n,)
         Cutoffs, on the axis of `times`.
     time_unit : float, default=1.0
         Typical interarrival time, on that axis.
     gap : int or None, default=None
-        Channel of the time since the previous event, which is set to 0 for the first
-        event that a row sees: a lookback hides the previous one.
+        Channel of the time since the previous step, which is set to 0 for the first
+        step that a row sees: a lookback hides the previous one.
+    levels : StepLevels or None, default=None
+        Levels of moments. None: each event is a step, and `codes` has its codes.
+    views : RowViews or None, default=None
+        What rows see of moments.
     """
 
     channels: np.ndarray = field(metadata=_OF_ALL_ROWS)
@@ -147,11 +166,147 @@ class HistorySource(IndexedFields):
     cutoff: np.ndarray
     time_unit: float = field(default=1.0, metadata=_OF_ALL_ROWS)
     gap: int | None = field(default=None, metadata=_OF_ALL_ROWS)
+    levels: StepLevels | None = field(default=None, metadata=_OF_ALL_ROWS)
+    views: RowViews | None = None
 
     @property
     def lengths(self) -> np.ndarray:
-        """Number of events that each row sees, shape (n,), int64."""
+        """Number of steps that each row sees, shape (n,), int64."""
         return self.stop - self.start
+
+    @property
+    def events(self) -> HistorySource:
+        """The events and the rows' views of them: the source itself without moments."""
+        return self if self.views is None else self.views.events
+
+    def visible_events(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the events that some rows see, and the steps that they are part of.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (B,), int64
+            Rows.
+
+        Returns
+        -------
+        index : ndarray of shape (n_visible,), int64
+            Positions of the events in `events`, row by row.
+        step : ndarray of shape (n_visible,), int64
+            Number of the step in its row, from 0 on.
+        """
+        start, stop = self.events.start[rows], self.events.stop[rows]
+        index, _ = ranges(start, stop)
+        moment = index
+        if self.views is not None:
+            moment = np.searchsorted(self.views.begin, index, side="right") - 1
+        return index, moment - np.repeat(self.start[rows], stop - start)
+
+    @property
+    def sequences(self) -> np.ndarray:
+        """A number for each row, shape (n,), equal if rows see prefixes of the same."""
+        return self.start if self.views is None else self.views.sequence
+
+    def within(self, n_levels: Sequence[int]) -> HistorySource:
+        """Return the source with 0 (unseen) for codes from `n_levels` on."""
+        if self.levels is not None:
+            return replace(self, levels=self.levels.within(n_levels))
+        return replace(self, codes=np.where(self.codes < n_levels, self.codes, 0))
+
+    def positions(self, rows: np.ndarray, steps: np.ndarray) -> np.ndarray:
+        """Return the steps of the sequences that some rows see.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (B,), int64
+            For each sequence, one of the rows that see all of its steps.
+        steps : ndarray of shape (T,), int64
+            Numbers of steps in a sequence, from 0 on.
+
+        Returns
+        -------
+        ndarray of shape (B, T), int64
+            Positions in the source. The last step of a sequence is repeated.
+        """
+        last = np.maximum(self.lengths[rows] - 1, 0)[:, None]
+        index = self.start[rows, None] + np.minimum(steps, last)  # (B, T)
+        if self.views is not None:
+            for part, at in (
+                (self.views.head, steps == 0),
+                (self.views.tail, steps >= last),
+            ):
+                own = part[rows, None]  # (B, 1)
+                np.copyto(index, own, where=at & (own >= 0))
+        return index
+
+
+@dataclass(frozen=True)
+class RowViews(IndexedFields):
+    """What rows see of moments, beside the range of steps.
+
+    Parameters
+    ----------
+    head, tail : ndarray of shape (n,), int64
+        Step, a part of a moment, that replaces the first and the last one of a row; -1
+        for none.
+    sequence : ndarray of shape (n,), int64
+        Number of the sequence that the row shares with others.
+    events : HistorySource
+        The events, and the rows' views of them.
+    begin : ndarray of shape (n_moments,), int64
+        First event of each whole moment.
+    places : MomentChannels
+        Positions of the channels of events.
+    """
+
+    head: np.ndarray
+    tail: np.ndarray
+    sequence: np.ndarray
+    events: HistorySource
+    begin: np.ndarray = field(metadata=_OF_ALL_ROWS)
+    places: MomentChannels = field(metadata=_OF_ALL_ROWS)
+
+
+def join_moments(
+    events: HistorySource,
+    steps: Steps,
+    spec: HistorySpec,
+    *,
+    at_once: bool = True,
+) -> HistorySource:
+    """Return a source whose steps are moments.
+
+    Parameters
+    ----------
+    events : HistorySource
+        Encoded events, and the rows' views of them.
+    steps : Steps
+        Moments of the events.
+    spec : HistorySpec
+        Sizes; its moments are not None.
+    at_once : bool, default=True
+        Join all moments now; else those of a batch, whenever one is made.
+    """
+    assert spec.moments is not None
+    channels: Any = JoinedNumbers(events.channels, steps.begin, steps.end, spec.moments)
+    levels = StepLevels(events.codes, steps.begin, steps.end, spec.n_levels)
+    if at_once:
+        channels, levels = channels[np.arange(len(channels))], levels.counted()
+    return replace(
+        events,
+        channels=channels,
+        times=events.times[steps.end - 1],
+        start=steps.start,
+        stop=steps.stop,
+        levels=levels,
+        views=RowViews(
+            steps.head,
+            steps.tail,
+            steps.sequences(),
+            events,
+            steps.begin[: steps.n_moments],
+            spec.moments,
+        ),
+    )
 
 
 @dataclass(frozen=True)
@@ -229,6 +384,33 @@ class Blocks(TensorFields):
 
 
 @dataclass(frozen=True)
+class SparseRows(TensorFields):
+    """Weights of the levels of one field in each step of a batch, as `LevelCounts`.
+
+    Parameters
+    ----------
+    offsets : Tensor of shape (B * T + 1,), int64
+        Step ``i`` has the entries ``offsets[i]:offsets[i + 1]``; padding has none.
+    levels : Tensor of shape (n_entries,), int32
+        Levels.
+    weights : Tensor of shape (n_entries,), float32
+        Their weights.
+    """
+
+    offsets: torch.Tensor
+    levels: torch.Tensor
+    weights: torch.Tensor
+
+    @classmethod
+    def of(cls, counts: LevelCounts, is_step: np.ndarray) -> Self:
+        """Insert steps without entries where `is_step`, of shape (B * T,), is False."""
+        lengths = np.zeros(len(is_step) + 1, "int64")
+        lengths[1:][is_step] = np.diff(counts.offsets)
+        arrays = np.cumsum(lengths), counts.levels, counts.weights
+        return cls(*map(torch.from_numpy, arrays))
+
+
+@dataclass(frozen=True)
 class HistoryBatch(TensorFields):
     """Padded sequences of one history column, and the events that each row sees.
 
@@ -241,11 +423,11 @@ class HistoryBatch(TensorFields):
     values : Tensor of shape (B, T, F), float32
         Channels of B sequences, padded with zeros at the end.
     codes : Tensor of shape (B, T, C), int64
-        Codes, padded with 0.
+        Codes, padded with 0; without fields (C is 0) if steps are moments.
     lengths : Tensor of shape (B,), int64
-        Number of events of each sequence.
+        Number of steps of each sequence.
     first : Tensor of shape (B,), int64
-        Position of the first event of each sequence in the source.
+        Position of the first step of each sequence in the source.
     visible : Tensor of shape (C, R), int64
         Number of events of its sequence that each row sees; 0 in empty slots.
     ages : Tensor of shape (C, R, K), float32
@@ -255,6 +437,8 @@ class HistoryBatch(TensorFields):
         Slot of each row of the batch in the flattened ``(C * R)``.
     blocks : Blocks or None, default=None
         The blocks. None: each sequence is one block, and K is T.
+    levels : list of SparseRows or None, default=None
+        If steps are moments, the levels of each of the C fields.
     """
 
     values: torch.Tensor
@@ -265,6 +449,7 @@ class HistoryBatch(TensorFields):
     ages: torch.Tensor
     place: torch.Tensor
     blocks: Blocks | None = None
+    levels: list[SparseRows] | None = None
 
     @property
     def block_length(self) -> int:
@@ -348,31 +533,44 @@ def pad(source: HistorySource, rows: np.ndarray, share: bool) -> HistoryBatch:
     share : bool
         Let rows that start at the same event share a sequence.
     """
-    start, seen = source.start[rows], source.stop[rows] - source.start[rows]
-    new = starts_sequence(start, share)
+    seen, sequences = source.lengths[rows], source.sequences[rows]
+    new = starts_sequence(sequences, share)
     at = np.flatnonzero(new)  # the first row of each sequence
-    first, lengths = start[at], np.maximum.reduceat(seen, at)
+    lengths = np.maximum.reduceat(seen, at)
+    # A row of each sequence that sees all of its steps.
+    longest = at + _first_largest(seen, at)
+    own = rows[longest]
     # At least one step, of which an empty history sees nothing.
-    n_steps = max(1, int(lengths.max()))
-    index = first[:, None] + np.arange(n_steps)  # (B, T)
-    # Padding reads event 0 of any customer and is set to 0 afterwards.
-    padding = index >= (first + lengths)[:, None]
+    step = np.arange(max(1, int(lengths.max())))
+    padding = step >= lengths[:, None]  # (B, T)
+    index = source.positions(own, step)
+    # Padding reads step 0 of any customer and is set to 0 afterwards.
     index[padding] = 0
+    n_codes = 0 if source.levels is not None else source.codes.shape[1]
     if len(source.times):
-        values, codes = source.channels[index], source.codes[index]
+        values = source.channels[index]
+        codes = source.codes[index] if n_codes else np.zeros((*index.shape, 0), "int32")
     else:
         values, codes = (
-            np.zeros((*index.shape, *column.shape[1:]), column.dtype)
-            for column in (source.channels, source.codes)
+            np.zeros((*index.shape, width), dtype)
+            for width, dtype in (
+                (source.channels.shape[1], "float32"),
+                (n_codes, "int32"),
+            )
         )
     values[padding] = 0
     codes[padding] = 0
-    # The first event that a row may see has no predecessor.
+    # The first step that a row may see has no predecessor.
     if source.gap is not None:
         values[:, 0, source.gap] = 0
+    levels = None
+    if source.levels is not None:
+        is_step = ~padding.ravel()
+        counts = source.levels[index.ravel()[is_step]]
+        levels = [SparseRows.of(one, is_step) for one in counts]
     sequence = np.cumsum(new) - 1
     n_slots = int(np.diff(at, append=len(rows)).max())
-    views = source, source.cutoff[rows], seen, sequence, first, lengths
+    views = source, source.cutoff[rows], seen, sequence, own
     if n_slots * index.size > _worth_blocks(index.size, len(rows)):
         placed = _place_in_blocks(*views)
     else:
@@ -381,7 +579,8 @@ def pad(source: HistorySource, rows: np.ndarray, share: bool) -> HistoryBatch:
         torch.from_numpy(values),
         torch.from_numpy(codes.astype("int64")),
         torch.from_numpy(lengths),
-        torch.from_numpy(first),
+        torch.from_numpy(source.start[own]),
+        levels=levels,
         **placed,
     )
 
@@ -391,8 +590,7 @@ def _place_in_sequences(
     cutoff: np.ndarray,
     seen: np.ndarray,
     sequence: np.ndarray,
-    first: np.ndarray,
-    lengths: np.ndarray,
+    own: np.ndarray,
     n_slots: int,
 ) -> dict[str, Any]:
     """Assign slots to rows of sequences without blocks.
@@ -400,11 +598,11 @@ def _place_in_sequences(
     Parameters
     ----------
     source : HistorySource
-        Events.
+        Steps.
     cutoff, seen, sequence : ndarray of shape (n,)
-        Cutoff, number of visible events, and sequence of each row.
-    first, lengths : ndarray of shape (B,)
-        First event and number of events of each sequence.
+        Cutoff, number of visible steps, and sequence of each row.
+    own : ndarray of shape (B,), int64
+        For each sequence, a row of the source that sees all of its steps.
     n_slots : int
         Largest number of rows of a sequence.
 
@@ -413,12 +611,12 @@ def _place_in_sequences(
     dict
         Fields of a `HistoryBatch`.
     """
-    shape = len(first), n_slots
+    shape = len(own), n_slots
     # Rows of a sequence adjoin: the slot of a row is its distance to the first of them.
-    at = np.searchsorted(sequence, np.arange(len(first)))
+    at = np.searchsorted(sequence, np.arange(len(own)))
     place = sequence * n_slots + np.arange(len(sequence)) - at[sequence]
     visible, cutoffs = _in_slots(shape, place, seen), _in_slots(shape, place, cutoff)
-    times = _times(source, first, lengths, max(1, int(lengths.max())))
+    times = _times(source, own, max(1, int(seen.max())))
     ages = cutoffs[:, :, None] - times[:, None]  # (B, R, T)
     return {
         "visible": torch.from_numpy(visible),
@@ -432,12 +630,11 @@ def _place_in_blocks(
     cutoff: np.ndarray,
     seen: np.ndarray,
     sequence: np.ndarray,
-    first: np.ndarray,
-    lengths: np.ndarray,
+    own: np.ndarray,
 ) -> dict[str, Any]:
     """Assign slots to rows of sequences in blocks; as `_place_in_sequences`."""
-    n_blocks = int(lengths.max()) // _BLOCK + 1
-    times = _times(source, first, lengths, n_blocks * _BLOCK)
+    n_blocks = int(seen.max()) // _BLOCK + 1
+    times = _times(source, own, n_blocks * _BLOCK)
     times = times.reshape(-1, _BLOCK)  # (B * N, K)
     # A row that sees full blocks only ends in the next one, of which it sees nothing.
     block, place, room = _into_chunks(sequence * n_blocks + seen // _BLOCK)
@@ -501,15 +698,22 @@ def _into_chunks(block: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
     return ordered[new], place, room
 
 
-def _times(
-    source: HistorySource, first: np.ndarray, lengths: np.ndarray, n_steps: int
-) -> np.ndarray:
-    """Return times of events, shape (B, n_steps); padding has the last time."""
+def _times(source: HistorySource, own: np.ndarray, n_steps: int) -> np.ndarray:
+    """Return times of steps, shape (B, n_steps); padding has the last time."""
     if not len(source.times):
-        return np.zeros((len(first), n_steps), source.times.dtype)
-    last = np.minimum(first + np.maximum(lengths - 1, 0), len(source.times) - 1)
-    index = first[:, None] + np.arange(n_steps)
-    return source.times[np.minimum(index, last[:, None])]
+        return np.zeros((len(own), n_steps), source.times.dtype)
+    index = source.positions(own, np.arange(n_steps))
+    # An empty history behind the last customer starts at the end of the source.
+    return source.times[np.minimum(index, len(source.times) - 1)]
+
+
+def _first_largest(numbers: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Return the position of the largest number in each segment that starts at `at`."""
+    segment = np.repeat(np.arange(len(at)), np.diff(at, append=len(numbers)))
+    is_largest = numbers == np.maximum.reduceat(numbers, at)[segment]
+    found = np.flatnonzero(is_largest)
+    first = found[np.searchsorted(segment[found], np.arange(len(at)))]
+    return first - at
 
 
 def _in_slots(

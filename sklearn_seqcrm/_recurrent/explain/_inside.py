@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from sklearn_seqcrm._ragged import ranges
 from sklearn_seqcrm._recurrent.data import (
     BatchIterator,
     BatchPart,
@@ -79,7 +80,7 @@ def full_precision_copy(module: HistoryNetwork) -> HistoryNetwork:
 
 def n_visible(source: HistorySource) -> int:
     """Return the sum over rows of the number of events that a row sees."""
-    return int(source.lengths.sum())
+    return int(source.events.lengths.sum())
 
 
 def scatter_events(
@@ -92,18 +93,19 @@ def scatter_events(
     out : ndarray of shape (n_visible, ...)
         Results for the events that each row sees, row by row; changed in place.
     padded : ndarray of shape (B, T, ...)
-        Results for padded sequences, one for each of `rows`.
+        Results for padded sequences, one for each of `rows`. That of a moment is
+        written to each of its events.
     source : HistorySource
-        Start and stop of all rows.
+        Steps that all rows see.
     rows : ndarray of shape (B,)
         Numbers of the rows.
     """
-    counts = source.lengths
-    # Position of the first event of each row in `out`, (B, 1).
-    first = (np.cumsum(counts) - counts)[rows][:, None]
-    steps = np.arange(padded.shape[1])  # (T,)
-    seen = steps < counts[rows][:, None]  # (B, T)
-    out[(first + steps)[seen]] = padded[seen]
+    counts = source.events.lengths
+    # Position of the first event of each row in `out`, (B,).
+    first = (np.cumsum(counts) - counts)[rows]
+    place, _ = ranges(first, first + counts[rows])
+    _, step = source.visible_events(rows)
+    out[place] = padded[np.repeat(np.arange(len(rows)), counts[rows]), step]
 
 
 def output_gradients(
@@ -178,7 +180,7 @@ def _layer_gates(
     reader: HistoryReader, batch: HistoryBatch, layer: int
 ) -> dict[str, torch.Tensor]:
     """Return the gates of padded sequences, shape (B, T, H) each."""
-    steps = reader.embed(batch.values, batch.codes)  # (B, T, F)
+    steps = reader.embed(batch.values, batch.codes, batch.levels)  # (B, T, D)
     lower_layers, at = reader.layers[:layer], reader.layers[layer][0]
     for directions in lower_layers:
         steps, _ = read_both_ways(directions, steps, batch.lengths)
@@ -283,7 +285,7 @@ class _PerturbedReader(nn.Module):
     ) -> torch.Tensor:
         """Pool outputs as `HistoryReader` does, but process event by event."""
         if steps is None:
-            steps = self.reader.embed(batch.values, batch.codes)
+            steps = self.reader.embed(batch.values, batch.codes, batch.levels)
         self.perturbations, self.n_steps = [], steps.shape[1]
         state, outputs = None, []  # outputs of T steps, (B, H) each
         for event in steps.split(1, dim=1):

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from sklearn_seqcrm._ragged import ranges
-from sklearn_seqcrm._recurrent.data import BatchPart, RowData
+from sklearn_seqcrm._recurrent.data import BatchPart, HistorySource, RowData, pad
 from sklearn_seqcrm._recurrent.explain._inside import (
     Explained,
     as_float64,
@@ -121,7 +121,8 @@ def integrated_gradients(
     n_rows = len(data)
     # Channels and codes of each history, F + C.
     widths = [
-        source.channels.shape[1] + source.codes.shape[1] for source in data.sources
+        source.events.channels.shape[1] + source.codes.shape[1]
+        for source in data.sources
     ]
     found = PathAttributions(
         [
@@ -138,17 +139,18 @@ def integrated_gradients(
     with isolated_torch_settings(device), torch.enable_grad():
         modules = [_differentiable_copy(net.module_) for net in nets]
         for rows, part in parts_of_single_rows(data, device):
-            path = _Path(modules, part, partial(explained, rows=rows), start)
+            events = [_Events(one, rows, device) for one in data.sources]
+            path = _Path(modules, part, events, partial(explained, rows=rows), start)
             found.output[rows] = path.at(1.0)
             totals: list[Any] = [0.0] * (len(data.sources) + len(found.beside))
             for _ in range(n_paths):
                 if start is not None and start.n_drawn:
-                    path.start_from_others(data, rng)
+                    path.start_from_others(rng)
                 found.baseline[rows] += path.at(0.0) / n_paths
                 added = path.integral(points, weights)
                 totals = [a + b / n_paths for a, b in zip(totals, added, strict=True)]
             for i, source in enumerate(data.sources):
-                scatter_events(found.events[i], totals[i], source, rows)
+                scatter_events(found.events[i], totals[i], source.events, rows)
             columns = found.beside.values()
             for column, numbers in zip(
                 columns, totals[len(data.sources) :], strict=True
@@ -182,11 +184,12 @@ def event_blanking(
     with isolated_torch_settings(device), torch.no_grad():
         modules = [full_precision_copy(net.module_).eval() for net in nets]
         for rows, part in parts_of_single_rows(data, device):
-            path = _Path(modules, part, partial(explained, rows=rows), start)
+            events = [_Events(one, rows, device) for one in data.sources]
+            path = _Path(modules, part, events, partial(explained, rows=rows), start)
             output[rows] = path.at(1.0)
             for i, source in enumerate(data.sources):
                 falls = output[rows, None] - path.without_each(i)
-                scatter_events(found[i], falls, source, rows)
+                scatter_events(found[i], falls, source.events, rows)
     return found, output
 
 
@@ -269,6 +272,76 @@ def _beside(rows: Any) -> dict[str, Any]:
     return {name: column for name, column in found.items() if column is not None}
 
 
+class _Events:
+    """The events of one history column that some rows see, as inputs of networks.
+
+    Parameters
+    ----------
+    source : HistorySource
+        Steps that all rows see.
+    rows : ndarray of shape (B,), int64
+        Numbers of the rows.
+    device : str
+        Device of the tensors.
+    """
+
+    def __init__(self, source: HistorySource, rows: np.ndarray, device: str) -> None:
+        self._source = source.events
+        padded = pad(self._source, rows, share=False)
+        self._step, self._views = None, source.views
+        if source.views is not None:
+            # Padding belongs to a step of its own, behind all others.
+            n_steps = max(1, int(source.lengths[rows].max()))
+            step = np.full(padded.values.shape[:2], n_steps)  # (B, T)
+            lengths = self._source.lengths[rows]
+            step[np.arange(step.shape[1]) < lengths[:, None]] = source.visible_events(
+                rows
+            )[1]
+            # All events of a moment have the times of its first one.
+            first = (step[:, :, None] == step[:, None]).argmax(axis=2)  # (B, T)
+            times = padded.values[:, :, source.views.places.times :]
+            times.copy_(times[np.arange(len(step))[:, None], first])
+            self._step = torch.from_numpy(step).to(device)
+            self._n_steps = n_steps
+        self.values, self.codes = padded.values.to(device), padded.codes.to(device)
+
+    def draw(self, rng: np.random.RandomState) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return channels and codes of events drawn from all that rows see."""
+        source = self._source
+        seen = ranges(source.start, source.stop)[0]
+        if not len(seen):  # padding only
+            return self.values, self.codes
+        which = seen[rng.randint(len(seen), size=self.values.shape[:2])]
+        channels = torch.from_numpy(source.channels[which]).to(self.values)
+        return channels, torch.from_numpy(source.codes[which]).to(self.codes)
+
+    def join(self, events: torch.Tensor) -> torch.Tensor:
+        """Join embedded events, shape (B, T, E), to the steps of a reader, (B, S, D).
+
+        The formulas are those of `JoinedNumbers` and `LevelCounts`.
+        """
+        if self._step is None:
+            return events
+        assert self._views is not None
+        n_decayed, _, n_channels = self._views.places
+        shape = len(events), self._n_steps + 1
+        place = self._step[:, :, None].expand_as(events)  # (B, T, E)
+        sums = events.new_zeros(*shape, events.shape[2])
+        sums = sums.scatter_add(1, place, events)[:, :-1]  # (B, S, E)
+        ones = events.new_ones(self._step.shape)
+        counts = events.new_zeros(shape).scatter_add(1, self._step, ones)[:, :-1, None]
+        n = counts.clamp(min=1)  # (B, S, 1)
+        return torch.cat(
+            [
+                sums[:, :, :n_channels] / n,
+                sums[:, :, :n_decayed] / n.sqrt(),
+                n.log(),
+                sums[:, :, n_channels:] / n.sqrt(),
+            ],
+            dim=2,
+        )
+
+
 class _Path:
     """The straight path from baselines to the inputs of some rows.
 
@@ -278,6 +351,8 @@ class _Path:
         Networks of the ensemble.
     part : BatchPart
         Rows.
+    histories : sequence of _Events
+        Their events of each history column.
     explained : callable
         Quantity as a function of the outputs of each network.
     start : Start or None
@@ -288,6 +363,7 @@ class _Path:
         self,
         modules: Sequence[HistoryNetwork],
         part: BatchPart,
+        histories: Sequence[_Events],
         explained: Callable[[Sequence[np.ndarray]], np.ndarray],
         start: Start | None,
     ) -> None:
@@ -295,38 +371,28 @@ class _Path:
         # All networks on one path: inputs are the embedded events of each reader,
         # network by network, and then the shared inputs beside the histories.
         self.readers = [reader for module in modules for reader in module.readers]
-        histories = [*part.histories] * len(modules)
-        with torch.no_grad():
-            events = [
-                reader.embed(history.values, history.codes)
-                for reader, history in zip(self.readers, histories, strict=True)
-            ]
+        self.histories = [*histories] * len(modules)
+        events = self._embed([(one.values, one.codes) for one in self.histories])
         self.inputs = [*events, *_beside(part).values()]
         self.start = start
         self.starts = [torch.zeros_like(one) for one in self.inputs]
         if start is not None:
             self._start_from(self._split(self.starts)[0])
 
-    def start_from_others(self, data: RowData, rng: np.random.RandomState) -> None:
+    def start_from_others(self, rng: np.random.RandomState) -> None:
         """Draw baselines from the events that rows see."""
-        drawn = []
-        for source, history in zip(data.sources, self.part.histories, strict=True):
-            seen = ranges(source.start, source.stop)[0]
-            if not len(seen):  # padding only
-                drawn.append((history.values, history.codes))
-                continue
-            which = seen[rng.randint(len(seen), size=history.values.shape[:2])]
-            channels = torch.from_numpy(source.channels[which]).to(history.values)
-            codes = torch.from_numpy(source.codes[which]).to(history.codes)
-            drawn.append((channels, codes))
-        with torch.no_grad():
-            events = [
-                reader.embed(*numbers)
-                for reader, numbers in zip(
-                    self.readers, drawn * len(self.modules), strict=True
-                )
-            ]
-        self._start_from(events)
+        histories = self.histories[: len(self.part.histories)]
+        drawn = [history.draw(rng) for history in histories]
+        self._start_from(self._embed(drawn * len(self.modules)))
+
+    @torch.no_grad()
+    def _embed(
+        self, events: Sequence[tuple[torch.Tensor, torch.Tensor]]
+    ) -> list[torch.Tensor]:
+        """Return embedded events of each reader, from channels and codes."""
+        return [
+            reader.embed(*one) for reader, one in zip(self.readers, events, strict=True)
+        ]
 
     def _start_from(self, events_at_start: list[torch.Tensor]) -> None:
         """Set baselines of moved inputs to these events, and keep the others."""
@@ -410,6 +476,10 @@ class _Path:
         events, beside = self._split(inputs)
         part = replace(self.part, **dict(zip(_beside(self.part), beside, strict=True)))
         size = len(self.part.histories)
+        events = [
+            history.join(one)
+            for history, one in zip(self.histories, events, strict=True)
+        ]
         outputs = [
             module(part, events[i * size : (i + 1) * size])
             for i, module in enumerate(self.modules)

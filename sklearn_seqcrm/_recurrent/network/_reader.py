@@ -36,6 +36,7 @@ from sklearn_seqcrm._recurrent.data import (
     Array,
     HistoryBatch,
     HistorySpec,
+    SparseRows,
     array_namespace,
 )
 from sklearn_seqcrm._recurrent.network._cells import CELLS, State
@@ -44,6 +45,7 @@ from sklearn_seqcrm._recurrent.network._layers import (
     VectorDropout,
     draw_vectors,
     draw_weights,
+    multiply_sparse,
     new_generator,
     remember_at_first,
     without_drawing,
@@ -304,33 +306,51 @@ class HistoryReader(nn.Module):
             meaning.
         """
         if steps is None:
-            steps = self.embed(batch.values, batch.codes)
+            steps = self.embed(batch.values, batch.codes, batch.levels)
         outputs, _ = self.read(steps, batch.lengths)
         return self.pool(outputs, batch)
 
-    def embed(self, values: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
-        """Concatenate the channels of events and the embeddings of their codes.
+    def embed(
+        self,
+        values: torch.Tensor,
+        codes: torch.Tensor,
+        levels: Sequence[SparseRows] | None = None,
+    ) -> torch.Tensor:
+        """Concatenate the channels of steps and the embeddings of their levels.
 
         Parameters
         ----------
         values : Tensor of shape (B, T, F), float32
             Channels.
         codes : Tensor of shape (B, T, C), int64
-            Codes.
+            Codes of events.
+        levels : sequence of SparseRows or None, default=None
+            Levels of moments, in place of codes.
 
         Returns
         -------
         Tensor of shape (B, T, D), float32
             Inputs of the first layer; a column of zeros if there is neither.
         """
-        embedded = [
-            self.category_dropout(embedding(codes[:, :, i]))  # (B, T, dim)
-            for i, embedding in enumerate(self.embeddings)
-        ]
+        if levels is None:
+            embedded = [
+                self.category_dropout(embedding(codes[:, :, i]))  # (B, T, dim)
+                for i, embedding in enumerate(self.embeddings)
+            ]
+        else:
+            embedded = [
+                self._sum_vectors(embedding, one).view(*values.shape[:2], -1)
+                for embedding, one in zip(self.embeddings, levels, strict=True)
+            ]
         steps = join([values, *embedded])  # (B, T, D)
         if steps.shape[2] == 0:
             steps = steps.new_zeros(*steps.shape[:2], 1)
         return steps
+
+    def _sum_vectors(self, embedding: nn.Embedding, rows: SparseRows) -> torch.Tensor:
+        """Return the weighted sums of vectors of B T moments, shape (B T, dim)."""
+        weights = self.category_dropout(rows.weights[:, None]).squeeze(1)
+        return multiply_sparse(rows.offsets, rows.levels, weights, embedding.weight)
 
     def read(
         self,

@@ -1,0 +1,320 @@
+"""Moments: all events of a customer at one time, joined to one step of a network.
+
+The lines of an invoice have no order. A moment is a set of events, and what enters the
+network does not depend, to the last bit, on the order in which they are stored::
+
+    events     e0 e1 e2 | e3 | e4 e5 |             times 1 1 1   4   6 6
+    steps      m0       | m1 | m2    |             3, 1 and 2 events
+    row        sees all five steps, or, where it is cut within a moment, a part of one:
+               e0 e1 e2   e3   e4                  m0, m1 and the part p0 = {e4}
+
+Parts stand behind all whole moments; a row names the one that replaces its first or its
+last step. Numbers of a step, for n events with the channels x of facts, marks and
+vectors, and t of times::
+
+    | mean of x | t of the first event | sum of facts / sqrt(n) | log n |
+
+Levels of a field enter as the sum of their vectors over sqrt(n); `LevelCounts` has the
+levels of all steps as rows of a sparse matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from scipy.sparse import csr_matrix
+
+from sklearn_seqcrm._encoding import EncodedLog, Layout
+from sklearn_seqcrm._ragged import groups, is_run_start, ranges, starts_of_nonempty
+
+# Sums over the events of a moment are taken in multiples of this, as integers: sums of
+# floats depend on the order in which they are added up.
+_RESOLUTION = 2.0**-32
+_WIDTH = 16  # numbers of an event that are processed at a time, see `groups`
+
+
+class MomentChannels(NamedTuple):
+    """Positions among the channels of an event, by which moments are joined.
+
+    Parameters
+    ----------
+    n_decayed : int
+        Number of facts, the first channels.
+    times : int
+        First channel of the times.
+    n_channels : int
+        Number of channels of an event.
+    """
+
+    n_decayed: int
+    times: int
+    n_channels: int
+
+    @classmethod
+    def of(cls, layout: Layout) -> Self:
+        """Return the positions in a layout."""
+        return cls(layout.n_decayed, layout.interarrival_channel, len(layout.channels))
+
+    @property
+    def n_joined(self) -> int:
+        """Number of channels of a moment."""
+        return self.n_channels + self.n_decayed + 1
+
+
+class Steps(NamedTuple):
+    """Steps of a log, and those that each row sees.
+
+    Parameters
+    ----------
+    begin, end : ndarray of shape (n_steps,), int64
+        Step ``i`` has the events ``begin[i]:end[i]``: whole moments in the order of the
+        log, then parts of moments.
+    start, stop : ndarray of shape (n,), int64
+        Row ``i`` sees the whole moments ``start[i]:stop[i]``, but for these two:
+    head, tail : ndarray of shape (n,), int64
+        Part that replaces the first and the last step of a row; -1 for none.
+    n_moments : int
+        Number of whole moments.
+    """
+
+    begin: np.ndarray
+    end: np.ndarray
+    start: np.ndarray
+    stop: np.ndarray
+    head: np.ndarray
+    tail: np.ndarray
+    n_moments: int
+
+    @classmethod
+    def of(cls, log: EncodedLog, start: np.ndarray, stop: np.ndarray) -> Self:
+        """Find the moments of a log, and what rows see of them.
+
+        Parameters
+        ----------
+        log : EncodedLog
+            The log; its layout says which events are a moment.
+        start, stop : ndarray of shape (n,), int64
+            Row ``i`` sees the events ``start[i]:stop[i]``.
+        """
+        periods = log.layout.periods(log.timeline.times)
+        first = starts_of_nonempty(log.timeline.offsets)
+        return cls.seen(is_run_start(periods, first), start, stop)
+
+    @classmethod
+    def seen(cls, is_begin: np.ndarray, start: np.ndarray, stop: np.ndarray) -> Self:
+        """Return what rows see of moments.
+
+        Parameters
+        ----------
+        is_begin : ndarray of shape (n_events,), bool
+            Which events begin a moment.
+        start, stop : ndarray of shape (n,), int64
+            As in `of`.
+        """
+        begin = np.flatnonzero(is_begin)
+        end = np.append(begin, len(is_begin))[1:]
+        is_empty = start >= stop
+        first_step = np.searchsorted(begin, start, side="right") - 1
+        # Empty rows of a customer stay beside the others, for sequences in common.
+        end_step = np.searchsorted(begin, stop, side="left")
+        first_step = np.where(is_empty, end_step, first_step)
+        last_step = np.maximum(end_step - 1, 0)
+        # (n, 2), begin and end of the moments in which rows start and stop.
+        moments = np.column_stack([begin, end]) if len(begin) else np.zeros((1, 2), int)
+        at_start = moments[np.minimum(first_step, len(moments) - 1)]
+        at_stop = moments[np.minimum(last_step, len(moments) - 1)]
+        # A part is a pair of events: the first one that a row sees, and the end.
+        heads = np.column_stack([start, np.minimum(at_start[:, 1], stop)])
+        tails = np.column_stack([np.maximum(at_stop[:, 0], start), stop])
+        has_head = ~is_empty & (start > at_start[:, 0])
+        has_tail = ~is_empty & (stop < at_stop[:, 1])
+        parts, number = np.unique(
+            np.concatenate([heads[has_head], tails[has_tail]]),
+            axis=0,
+            return_inverse=True,
+        )
+        number = number.reshape(-1) + len(begin)
+        head, tail = np.full((2, len(start)), -1)
+        head[has_head], tail[has_tail] = np.split(number, [int(has_head.sum())])
+        return cls(
+            np.concatenate([begin, parts[:, 0]]),
+            np.concatenate([end, parts[:, 1]]),
+            first_step,
+            end_step,
+            head,
+            tail,
+            len(begin),
+        )
+
+    def sequences(self) -> np.ndarray:
+        """Return a number for each row, equal for rows that can share a sequence."""
+        if (self.head < 0).all() and (self.tail < 0).all():
+            return self.start
+        views = np.column_stack([self.start, self.head, self.tail])
+        return np.unique(views, axis=0, return_inverse=True)[1].reshape(-1)
+
+
+class JoinedNumbers:
+    """Channels of steps, which are joined when they are indexed.
+
+    A stand-in for an array of shape (n_steps, n_joined), float32.
+
+    Parameters
+    ----------
+    channels : array of shape (n_events, n_channels)
+        Channels of the events, or a stand-in that encodes them when it is indexed.
+    begin, end : ndarray of shape (n_steps,), int64
+        Events of each step.
+    places : MomentChannels
+        Positions of the channels.
+    """
+
+    def __init__(
+        self,
+        channels: Any,
+        begin: np.ndarray,
+        end: np.ndarray,
+        places: MomentChannels,
+    ) -> None:
+        self._channels, self._begin, self._end = channels, begin, end
+        self._places = places
+        self.shape = len(begin), places.n_joined
+        self.dtype = np.dtype("float32")
+
+    def __len__(self) -> int:
+        """Number of steps."""
+        return self.shape[0]
+
+    def __getitem__(self, steps: np.ndarray) -> np.ndarray:
+        """Return the channels of steps, whose numbers may have any shape."""
+        flat = np.asarray(steps).ravel()
+        begin, end = self._begin[flat], self._end[flat]
+        numbers = np.empty((len(flat), self.shape[1]), "float32")
+        for first, last in groups(np.cumsum(end - begin), _WIDTH):
+            self._join(begin[first:last], end[first:last], numbers[first:last])
+        return numbers.reshape(*np.shape(steps), self.shape[1])
+
+    def _join(self, begin: np.ndarray, end: np.ndarray, out: np.ndarray) -> None:
+        n_decayed, times, n_channels = self._places
+        index, offsets = ranges(begin, end)
+        channels = self._channels[index]  # (n_events, n_channels)
+        counts = end - begin
+        out[:, :n_channels] = channels[offsets[:-1]]
+        out[:, n_channels:-1] = out[:, :n_decayed]
+        out[:, -1] = np.log(counts)
+        # Steps of one event keep its numbers, to the last bit.
+        some = np.flatnonzero(counts > 1)
+        if not len(some) or not times:
+            return
+        index, offsets = ranges(offsets[some], offsets[some + 1])
+        multiples = channels[index, :times] / np.float64(_RESOLUTION)
+        whole = np.rint(multiples).astype("int64")
+        sums = np.add.reduceat(whole, offsets[:-1], axis=0) * _RESOLUTION
+        n = counts[some, None]
+        out[some, :times] = sums / n
+        out[some, n_channels:-1] = sums[:, :n_decayed] / np.sqrt(n)
+
+
+@dataclass(frozen=True)
+class LevelCounts:
+    """Weights of the levels of one field in each step: the rows of a sparse matrix.
+
+    The weight of a level is the number of its events over the square root of the number
+    of all events of the step. Level 0, unseen in training, is left out. Levels of a
+    step are sorted, so that their order in the log does not matter.
+
+    Parameters
+    ----------
+    offsets : ndarray of shape (n_steps + 1,), int64
+        Step ``i`` has the entries ``offsets[i]:offsets[i + 1]``.
+    levels : ndarray of shape (n_entries,), int32
+        Levels.
+    weights : ndarray of shape (n_entries,), float32
+        Their weights.
+    """
+
+    offsets: np.ndarray
+    levels: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def of(cls, codes: np.ndarray, offsets: np.ndarray, n_levels: int) -> Self:
+        """Count the levels of consecutive steps.
+
+        Parameters
+        ----------
+        codes : ndarray of shape (n_events,), int32
+            Codes of the events, step by step.
+        offsets : ndarray of shape (n_steps + 1,), int64
+            Events of each step.
+        n_levels : int
+            Number of codes; larger ones are as unseen.
+        """
+        counts = np.diff(offsets)
+        weights = np.repeat(1 / np.sqrt(np.maximum(counts, 1)), counts)
+        is_seen = (codes > 0) & (codes < n_levels)
+        n_seen = np.append(0, np.cumsum(is_seen))[offsets]
+        shape = len(counts), max(n_levels, 1)
+        entries = weights[is_seen].astype("float32"), codes[is_seen], n_seen
+        matrix = csr_matrix(entries, shape)
+        matrix.sum_duplicates()
+        return cls(matrix.indptr.astype("int64"), matrix.indices, matrix.data)
+
+    def take(self, steps: np.ndarray) -> LevelCounts:
+        """Return the entries of some steps, shape (n,)."""
+        index, offsets = ranges(self.offsets[steps], self.offsets[steps + 1])
+        return LevelCounts(offsets, self.levels[index], self.weights[index])
+
+
+class StepLevels:
+    """Levels of all coded fields in each step, which are counted when they are indexed.
+
+    Parameters
+    ----------
+    codes : array of shape (n_events, C), int32
+        Codes of the events, or a stand-in that encodes them when it is indexed.
+    begin, end : ndarray of shape (n_steps,), int64
+        Events of each step.
+    n_levels : tuple of int
+        Number of codes of each field.
+    """
+
+    def __init__(
+        self,
+        codes: Any,
+        begin: np.ndarray,
+        end: np.ndarray,
+        n_levels: Sequence[int],
+    ) -> None:
+        self._codes, self._begin, self._end = codes, begin, end
+        self.n_levels = tuple(n_levels)
+
+    def __getitem__(self, steps: np.ndarray) -> list[LevelCounts]:
+        """Return the entries of some steps, shape (n,), for each field."""
+        index, offsets = ranges(self._begin[steps], self._end[steps])
+        codes = self._codes[index]  # (n_events, C)
+        return [
+            LevelCounts.of(codes[:, i], offsets, n) for i, n in enumerate(self.n_levels)
+        ]
+
+    def within(self, n_levels: Sequence[int]) -> StepLevels:
+        """Return the same without the levels from `n_levels` of each field on."""
+        return StepLevels(self._codes, self._begin, self._end, n_levels)
+
+    def counted(self) -> StepLevels:
+        """Return the same with all levels counted, for logs in memory."""
+        return _CountedLevels(self)
+
+
+class _CountedLevels(StepLevels):
+    """Levels of all steps, which have been counted."""
+
+    def __init__(self, levels: StepLevels) -> None:
+        super().__init__(levels._codes, levels._begin, levels._end, levels.n_levels)
+        self._counts = levels[np.arange(len(levels._begin))]
+
+    def __getitem__(self, steps: np.ndarray) -> list[LevelCounts]:
+        return [counts.take(steps) for counts in self._counts]
