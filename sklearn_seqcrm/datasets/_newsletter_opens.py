@@ -42,8 +42,7 @@ after. See the docstring of sklearn_seqcrm.datasets.make_newsletter_opens.
         "mean_mailings": [Interval(Real, 0, N_DAYS, closed="right")],
         "drift": [Interval(Real, 0, None, closed="left")],
         "random_state": ["random_state"],
-    },
-    prefer_skip_nested_validation=True,
+    }
 )
 def make_newsletter_opens(
     n_customers: int = 1000,

@@ -222,11 +222,10 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _parts(self) -> dict[str, Any]:
         """Return both parts, not fitted; the default for a part that is None."""
-        parts = {"lstm": self.lstm, "boosting": self.boosting}
-        defaults = {"lstm": lstm_part, "boosting": boosting_part}
+        lstm, boosting, classify = self.lstm, self.boosting, self._classify
         return {
-            name: defaults[name](None, self._classify) if part is None else part
-            for name, part in parts.items()
+            "lstm": lstm_part(None, classify) if lstm is None else lstm,
+            "boosting": boosting_part(None, classify) if boosting is None else boosting,
         }
 
     def _read(self, X: Any, y: Any, sample_weight: Any) -> tuple[_Rows, bool]:

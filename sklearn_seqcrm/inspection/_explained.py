@@ -62,10 +62,6 @@ class ExplainedRows(NamedTuple):
         name, array = named_history(table, history)
         return cls(table.frame, name, check_raw(array, caller))
 
-    def with_histories(self, array: HistoryArray) -> pd.DataFrame:
-        """Return the rows with other histories."""
-        return with_column(self.frame, self.name, array)
-
 
 def named_history(table: Table, history: Any) -> tuple[Any, HistoryArray]:
     """Return the name and the histories of a column; None: of the only one."""

@@ -41,7 +41,9 @@ class Hits(NamedTuple):
     def of(cls, bought: Any, recommended: Any, row: str, value: str, rank: str) -> Hits:
         """Read both tables and match their items; see `recall_at_k`."""
         # Whatever the types of rows and items, match integer codes.
-        had = _read_bought(bought, row, value)
+        if isinstance(bought, pd.Series):
+            bought = pd.DataFrame({row: bought.index, value: bought.array})
+        had = _read_table(bought, "bought", [row, value])
         offered = _read_table(recommended, "recommended", [row, value, rank])
         _refuse_text_beside_numbers(had, offered, row, value)
         of_had, rows = pd.factorize(had[row])
@@ -55,7 +57,9 @@ class Hits(NamedTuple):
         _refuse_repeated(lists, row, value)
         n_bought = np.bincount(basket // n_values, minlength=len(rows))
         hit = basket.get_indexer(lists) >= 0
-        return cls(rows, n_bought, of_offered[hit], _places(of_offered)[hit])
+        # Lists are sorted by row and rank: places count the lines of each row from 1.
+        place = 1 + offered.groupby(of_offered).cumcount().to_numpy()
+        return cls(rows, n_bought, of_offered[hit], place[hit])
 
     def up_to(self, k: int | None) -> Hits:
         """Keep the hits among the first k places of each list; None keeps all."""
@@ -67,12 +71,6 @@ class Hits(NamedTuple):
     def sums(self, of_hit: np.ndarray | None = None) -> np.ndarray:
         """Return the number, or a weighted sum, of the hits of each row, (n_rows,)."""
         return np.bincount(self.row, of_hit, minlength=len(self.rows))
-
-
-def _read_bought(bought: Any, row: str, value: str) -> pd.DataFrame:
-    if isinstance(bought, pd.Series):
-        bought = pd.DataFrame({row: bought.index, value: bought.array})
-    return _read_table(bought, "bought", [row, value])
 
 
 def _read_table(table: Any, name: str, columns: list[str]) -> pd.DataFrame:
@@ -160,30 +158,13 @@ def _in_order(
     # The last key is the primary one: by row, then by rank.
     order = asked[np.lexsort((offered[rank].to_numpy()[asked], of_line[asked]))]
     offered, of_line = offered.iloc[order], of_line[order]
-    _refuse_equal_ranks(of_line, offered, row, rank)
-    return offered, of_line
-
-
-def _places(rows: np.ndarray) -> np.ndarray:
-    """Return the place of each line in its list, from 1; `rows` is sorted."""
-    # rows    0 0 0 2 2      starts   0 3
-    # places  1 2 3 1 2      lengths  3 2
-    starts = np.flatnonzero(np.diff(rows, prepend=-1))
-    lengths = np.diff(starts, append=len(rows))
-    return np.arange(1, len(rows) + 1) - np.repeat(starts, lengths)
-
-
-def _refuse_equal_ranks(
-    rows: np.ndarray, offered: pd.DataFrame, row: str, rank: str
-) -> None:
-    ranks = offered[rank].to_numpy()
-    tied = np.flatnonzero((rows[1:] == rows[:-1]) & (ranks[1:] == ranks[:-1]))
-    if len(tied):
-        first = offered[row].iloc[tied[:1]].tolist()[0]
+    tied = offered.loc[offered.duplicated([row, rank]), row].tolist()
+    if tied:
         raise ValueError(
             f"recommended has {len(tied)} lines with the same {rank!r} as another of "
-            f"their row, the first in row {first!r}; a list has an order."
+            f"their row, the first in row {tied[0]!r}; a list has an order."
         )
+    return offered, of_line
 
 
 def _refuse_repeated(pairs: pd.Index, row: str, value: str) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -29,13 +30,24 @@ Durations: TypeAlias = (
 )
 Censored: TypeAlias = Literal["raise", "drop", "nan"]
 
+
+class WindowOptions(TypedDict, total=False):
+    """Keyword arguments of all targets, for the overloads that type checkers read."""
+
+    gap: Duration
+    censored: Censored
+    history: str | int | None
+    kinds: str | Sequence[str] | None
+    kind_field: str
+
+
 TARGET_PARAMS: dict[str, list[Any]] = {
     "field": [str],
     "censored": [StrOptions({"raise", "drop", "nan"})],
     "history": [str, Integral, None],
     "kind_field": [str],
 }
-check_target_params = validate_params(TARGET_PARAMS, prefer_skip_nested_validation=True)
+check_target_params = validate_params(TARGET_PARAMS)
 
 
 @dataclass(frozen=True)
