@@ -137,8 +137,8 @@ def make_hybrid(
     """
     # The parts are built here, not in `fit`, so that their parameters can be searched.
     classify = _task_of(lstm, boosting, task) == "classification"
-    kind = HybridClassifier if classify else HybridRegressor
-    return kind(
+    hybrid = HybridClassifier if classify else HybridRegressor
+    return hybrid(
         lstm_part(lstm, classify),
         boosting_part(boosting, classify),
         lstm_weight=lstm_weight,

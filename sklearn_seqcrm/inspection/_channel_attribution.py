@@ -191,7 +191,7 @@ def _keep_channels(
     index: np.ndarray,
     number: np.ndarray,
 ) -> HistoryArray:
-    """Return histories of copies, copy k of which keeps the channels of set k.
+    """Return copies of histories; copy k keeps the channels of set k.
 
     The sets repeat from row to row, so that copy k has the set ``k % n_sets``.
     """
@@ -202,7 +202,7 @@ def _keep_channels(
 
 
 class _Sets(NamedTuple):
-    """Sets of the K channels of a row, and how Shapley values follow from their values.
+    """Sets of the K channels of a row, and the weights of Shapley values.
 
     Parameters
     ----------

@@ -263,7 +263,7 @@ def event_attributions(
 
 
 def _check_fields(fields: Sequence[str], table: Table) -> list[str]:
-    """Return the fields as a list, each of which some history has."""
+    """Return the fields as a list, or raise if no history has one of them."""
     known = {name for array in table.histories.values() for name in array.log.fields}
     unknown = [name for name in fields if name not in known]
     if unknown:

@@ -41,7 +41,7 @@ _MAX_KINDS = 20
 
 
 class Aspect(NamedTuple):
-    """A part of histories whose importance is measured.
+    """Part of histories whose importance is measured.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ def history_importance(
     See Also
     --------
     HistoryImportanceDisplay : Plot of the importances.
-    sklearn.inspection.permutation_importance : For the columns beside histories.
+    sklearn.inspection.permutation_importance : For the other columns of X.
     event_attributions : Effects of single events on single rows.
 
     Notes
@@ -182,8 +182,8 @@ def history_importance(
     of the groups, it is NaN.
 
     Events that move to another row keep their time before the cutoff, and so get
-    another weekday or hour if cutoffs differ in those. Events of the log that no row
-    shows are not used. Rows of customers who are not in the log stay empty.
+    another weekday or hour if cutoffs differ in those. Events of the log that are
+    visible in no row are not used. Rows of customers who are not in the log stay empty.
 
     Rows of one customer share their events, so that networks process them once. Events
     that are moved or permuted differ from row to row, so that these parts take as many
@@ -260,7 +260,7 @@ def _aspects(
     numbers: Any,
     lengths: Any,
 ) -> Iterator[Aspect]:
-    """Yield the parts of histories to perturb; a part that does not exist raises."""
+    """Yield the parts of histories to perturb, or raise if one does not exist."""
     log = array.log
     # An error before the first prediction, not after an hour.
     yield Aspect("history", "all events")

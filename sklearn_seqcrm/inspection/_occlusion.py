@@ -82,7 +82,7 @@ def occlusion(
 def _static_lines(
     table: Table, quantity: ExplainedQuantity, output: np.ndarray
 ) -> Iterator[pd.DataFrame]:
-    """Yield a line for each static and row, by the row with that static missing."""
+    """Yield a line for each static and row: the static is set to missing."""
     frame, model = table.frame, quantity.estimator
     first = next(iter(table.histories.values()))
     last = model[-1] if isinstance(model, Pipeline) else None
@@ -105,7 +105,7 @@ def _without(
     index: np.ndarray,
     number: np.ndarray,
 ) -> HistoryArray:
-    """Return histories of copies, copy k of which lacks the event ``which[k]``.
+    """Return copies of histories; copy k lacks the event ``which[k]``.
 
     With `fields`, only these fields of the event are missing.
     """

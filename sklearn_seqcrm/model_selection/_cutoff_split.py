@@ -228,12 +228,12 @@ class CutoffSplit(BaseCrossValidator):
             for end in ("start", "end", "labels_end")
         }
         counts = []
-        for roles, wait in self._folds(array):
+        for roles, delay in self._folds(array):
             for part, role in (("train", _TRAIN), ("test", _TEST)):
                 own = cutoff[roles == role]
                 columns[f"{part}_start"].append(own.min())
                 columns[f"{part}_end"].append(own.max())
-                columns[f"{part}_labels_end"].append(saturating_add(own.max(), wait))
+                columns[f"{part}_labels_end"].append(saturating_add(own.max(), delay))
             counts.append(np.bincount(roles, minlength=len(_ROLES)))
         index = pd.RangeIndex(1, self.n_splits + 1, name="fold")
         times = {n: clock.as_index(np.array(found)) for n, found in columns.items()}
@@ -256,16 +256,16 @@ class CutoffSplit(BaseCrossValidator):
     def _folds(self, array: HistoryArray) -> Iterator[tuple[np.ndarray, float]]:
         """Yield the roles of rows in each fold, and the time from cutoff to label."""
         clock, cutoff = array.log.timeline.clock, array.rows.cutoff
-        wait = clock.rounded_up(gap=self.gap, horizon=self.horizon)
+        delay = clock.rounded_up(gap=self.gap, horizon=self.horizon)
         held_out = None
         if self.holdout_customers is not None:
             customers = ranked_customers(array)
             held_out = self._held_out(self.holdout_customers, customers)
         for number, tested in enumerate(self._tested(cutoff, held_out), start=1):
-            roles = self._roles(clock, cutoff, wait, tested, held_out)
+            roles = self._roles(clock, cutoff, delay, tested, held_out)
             if not (roles == _TRAIN).any():
-                self._refuse_empty_train(clock, cutoff, wait, number, tested[0], roles)
-            yield roles, wait
+                self._refuse_empty_train(clock, cutoff, delay, number, tested[0], roles)
+            yield roles, delay
 
     def _held_out(self, share: float, customers: np.ndarray) -> np.ndarray:
         """Return whether the customer of each row is held out, shape (n,)."""
@@ -308,7 +308,7 @@ class CutoffSplit(BaseCrossValidator):
         self,
         clock: Clock,
         cutoff: np.ndarray,
-        wait: float,
+        delay: float,
         tested: np.ndarray,
         held_out: np.ndarray | None,
     ) -> np.ndarray:
@@ -327,7 +327,7 @@ class CutoffSplit(BaseCrossValidator):
                 gap=self.gap, horizon=self.horizon, train_window=self.train_window
             )
             roles[saturating_add(cutoff, old) <= first] = _WINDOW
-        roles[saturating_add(cutoff, wait) > first] = (
+        roles[saturating_add(cutoff, delay) > first] = (
             _OVERLAP  # the label is not known by then
         )
         at_test = (cutoff >= first) & (cutoff <= last)
@@ -339,7 +339,7 @@ class CutoffSplit(BaseCrossValidator):
         self,
         clock: Clock,
         cutoff: np.ndarray,
-        wait: float,
+        delay: float,
         number: int,
         tested: Any,
         roles: np.ndarray,
@@ -349,7 +349,7 @@ class CutoffSplit(BaseCrossValidator):
             f"cutoff {clock.as_scalar(tested)}, but "
         )
         earliest = cutoff.min()
-        known = saturating_add(earliest, wait)
+        known = saturating_add(earliest, delay)
         if known > tested:
             raise ValueError(
                 f"{fold}the label of the earliest cutoff {clock.as_scalar(earliest)} "

@@ -146,17 +146,17 @@ def windows_after(
             "another time; compute the target of each part, then join the parts."
         )
     clock, recorded = timeline.clock, timeline.end
-    # On an axis of integers, `pause` may lie between two ticks; `wait` is rounded up.
-    pause, wait = clock.duration(gap, "gap"), clock.rounded_up(gap=gap)
+    # On an axis of integers, the gap may end between two ticks; `wait` is rounded up.
+    gap_ticks, wait = clock.duration(gap, "gap"), clock.rounded_up(gap=gap)
     begin = saturating_add(cutoff, wait)
     # To the end of the customer's segment; (n,) each. Unknown customers have code -1,
     # so that their empty segment ends at offsets[0] = 0.
     first, last = rows.stop, timeline.offsets[rows.codes + 1]
     # Without a gap the window begins where the history stops; no search is needed.
-    if pause > 0:
+    if gap_ticks > 0:
         first = first_at_or_after(times, first, last, begin)
-    if pause != wait:
-        begin = cutoff + pause
+    if gap_ticks != wait:
+        begin = cutoff + gap_ticks
     length = latest = None
     end = np.full(len(cutoff), recorded)
     if horizon is not None or not endless:
