@@ -30,6 +30,7 @@ from sklearn_seqcrm._store import Log
 from sklearn_seqcrm.events import EventLog, HistoryArray, HistoryDtype
 from sklearn_seqcrm.testing._small_data import (
     DAY,
+    attached,
     make_events,
     make_rows,
     make_table,
@@ -48,11 +49,6 @@ START_OF_TIME = pd.Timestamp("1990-01-01")
 @cache
 def _table() -> pd.DataFrame:
     return make_table()
-
-
-def attached(events: pd.DataFrame, rows: pd.DataFrame, **options: Any) -> pd.DataFrame:
-    """Attach histories of an events table to rows."""
-    return EventLog(events, "who", "when").attach(rows, cutoff="at", **options)
 
 
 def target_of(estimator: Any, X: Any) -> np.ndarray:

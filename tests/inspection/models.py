@@ -11,8 +11,8 @@ METHODS = ["occlusion", "blanking", "integrated_gradients"]
 COLUMNS = ["row", "history", "position", "customer", "time", "field", "value"]
 
 
-def network(X, y=None, kind=LSTMClassifier, **options):
-    model = make_history_pipeline(kind(**{**SMALL, **options}))
+def network(X, y=None, estimator=LSTMClassifier, **options):
+    model = make_history_pipeline(estimator(**{**SMALL, **options}))
     return model.fit(X, make_y(X) if y is None else y)
 
 

@@ -67,6 +67,7 @@ def test_integrated_gradients_against_torch(X):
 
 def test_independent_of_torch_settings(X, lstm):
     method = "integrated_gradients"
+    lstm.predict(X)  # after fit, the first prediction sets evaluation mode
     state, module = torch.get_rng_state(), lstm[-1].net_.module_
     modes = [one.training for one in module.modules()]
     expected = event_attributions(lstm, X, method)
