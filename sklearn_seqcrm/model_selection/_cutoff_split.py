@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator
 from numbers import Integral, Real
 from typing import Any, NoReturn
@@ -222,11 +223,7 @@ class CutoffSplit(BaseCrossValidator):
         """
         array = self._histories(X)
         clock, cutoff = array.log.timeline.clock, array.rows.cutoff
-        columns: dict[str, list[Any]] = {
-            f"{part}_{end}": []
-            for part in ("train", "test")
-            for end in ("start", "end", "labels_end")
-        }
+        columns: dict[str, list[Any]] = defaultdict(list)
         counts = []
         for roles, delay in self._folds(array):
             for part, role in (("train", _TRAIN), ("test", _TEST)):

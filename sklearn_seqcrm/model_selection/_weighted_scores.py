@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from inspect import isfunction, signature
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ Maker = Callable[[Any, Any, np.ndarray], Score]
 
 
 class NotHandledError(Exception):
-    """Outputs or targets whose score scikit-learn's scorer computes or refuses."""
+    """Raised for outputs and targets whose score is left to the scorer itself."""
 
 
 class Metric(NamedTuple):
@@ -48,10 +49,10 @@ class Metric(NamedTuple):
 
     def on(self, model: Any, X: Any, y: Any) -> Score:
         """Return a function that scores the predictions under any weights."""
-        try:
-            return _FAST[self.known_as or ""](model, X, np.asarray(y))
-        except (KeyError, NotHandledError):
-            return self._by_scorer(model, X, y)
+        if self.known_as in _FAST:
+            with suppress(NotHandledError):
+                return _FAST[self.known_as](model, X, np.asarray(y))
+        return self._by_scorer(model, X, y)
 
     def check(self, model: Any, X: Any, y: Any) -> None:
         """Compute the outputs that the score needs, and refuse rows without a score.
@@ -171,6 +172,7 @@ def _concordance(model: Any, X: Any, y: Any, sample_weight: Any = None) -> float
 
 
 def _require(condition: Any) -> None:
+    """Raise a NotHandledError if a condition of a fast score does not hold."""
     if not condition:
         raise NotHandledError
 

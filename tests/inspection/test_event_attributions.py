@@ -316,10 +316,17 @@ def test_empty_histories_have_no_lines(X, lstm, method):
         assert only.empty
 
 
+@pytest.fixture(scope="module")
+def two_histories(X):
+    """Rows with two history columns, and a network that was fitted on them."""
+    log = X["history"].array.log
+    more = log.attach(X, cutoff="at", lookback="300D", name="recent")
+    return more, network(more)
+
+
 @pytest.mark.parametrize("method", METHODS)
-def test_last_events_and_several_histories(X, method):
-    more = X["history"].array.log.attach(X, cutoff="at", lookback="300D", name="recent")
-    model = network(more)
+def test_last_events_and_several_histories(two_histories, method):
+    more, model = two_histories
     found = event_attributions(model, more, method, by="field")
     some = event_attributions(model, more, method, by="field", last_events=2)
     n_events = [
