@@ -54,7 +54,12 @@ class Hits(NamedTuple):
         # them; np.unique, which sorts, took more than a second for a million.
         pairs = pd.Index(np.concatenate([purchase_row, line_row]) * n_values + values)
         basket, lists = pairs[: len(purchases)].unique(), pairs[len(purchases) :]
-        _refuse_repeated(lists, row, value)
+        n_repeated = int(lists.duplicated().sum())
+        if n_repeated:
+            raise ValueError(
+                f"recommended has {n_repeated} lines that repeat a {value!r} of their "
+                f"row; drop_duplicates([{row!r}, {value!r}]) keeps the first of each."
+            )
         n_bought = np.bincount(basket // n_values, minlength=len(rows))
         hit = basket.get_indexer(lists) >= 0
         # Lists are sorted by row and rank: places count the lines of each row from 1.
@@ -167,12 +172,3 @@ def _in_order(
             f"their row, the first in row {tied[0]!r}; a list has an order."
         )
     return ranked, line_row
-
-
-def _refuse_repeated(pairs: pd.Index, row: str, value: str) -> None:
-    n_repeated = int(pairs.duplicated().sum())
-    if n_repeated:
-        raise ValueError(
-            f"recommended has {n_repeated} lines that repeat a {value!r} of their row; "
-            f"drop_duplicates([{row!r}, {value!r}]) keeps the first of each."
-        )

@@ -312,23 +312,21 @@ class CutoffSplit(BaseCrossValidator):
         """Return the role of every row in the fold that tests some cutoffs."""
         first, last = tested[0], tested[-1]
         roles = np.full(len(cutoff), _TRAIN, dtype="int8")
-        everyone = np.ones(len(cutoff), bool)
-        is_trained, is_tested = everyone, everyone
-        if held_out is not None:
-            is_trained, is_tested = ~held_out, held_out
         # From the weakest reason to the strongest: later lines overrule earlier ones.
-        roles[~is_trained] = _CUSTOMERS
+        if held_out is not None:
+            roles[held_out] = _CUSTOMERS
         if self.train_window is not None:
             # One sum, rounded up once: gap + horizon + window may be no whole ticks.
             old = clock.rounded_up(
                 gap=self.gap, horizon=self.horizon, train_window=self.train_window
             )
             roles[saturating_add(cutoff, old) <= first] = _WINDOW
-        roles[saturating_add(cutoff, delay) > first] = (
-            _OVERLAP  # the label is not known by then
-        )
+        # The label is not known by then.
+        roles[saturating_add(cutoff, delay) > first] = _OVERLAP
         at_test = (cutoff >= first) & (cutoff <= last)
-        roles[at_test] = np.where(is_tested[at_test], _TEST, _CUSTOMERS)
+        roles[at_test] = _TEST
+        if held_out is not None:
+            roles[at_test & ~held_out] = _CUSTOMERS
         roles[cutoff > last] = _LATER
         return roles
 

@@ -107,9 +107,12 @@ class Future(NamedTuple):
             return None
         times = timeline.times.copy()
         times[future] += self._step()  # all by one step, so that they stay sorted
-        columns = {
-            name: _rewrite(self.log.column(name), future) for name in self.log.fields
-        }
+        columns = {}
+        for name in self.log.fields:
+            column = self.log.column(name)
+            values = column.values.copy()
+            values[future] = column.type.changed(values[future], column.categories)
+            columns[name] = Column(values, column.categories)
         changed = self._timeline(timeline.offsets, times)
         return self.log.with_events(changed, columns)
 
@@ -189,13 +192,6 @@ class Future(NamedTuple):
         # The observation window must not end before its last event.
         window = old.observation._replace(until=max(old.observed_until, times.max()))
         return Timeline(old.customers, offsets, times, old.clock, window)
-
-
-def _rewrite(column: Column, index: np.ndarray) -> Column:
-    """Return a column with another value at each event of `index`."""
-    values = column.values.copy()
-    values[index] = column.type.changed(values[index], column.categories)
-    return Column(values, column.categories)
 
 
 def _with_new_level(column: Column, where: np.ndarray) -> Column:
