@@ -98,7 +98,7 @@ def is_count(value: Any, least: int = 1) -> bool:
 
 
 def validate_params(
-    constraints: dict[str, Any], *, prefer_skip_nested_validation: bool
+    constraints: dict[str, Any], *, prefer_skip_nested_validation: bool = True
 ) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Validate the parameters of a function, as scikit-learn's `validate_params`."""
     return _validate_params(

@@ -142,7 +142,7 @@ class BaseConformal(BaseEstimator, ABC):
 
     @property
     def feature_names_in_(self) -> np.ndarray:
-        """Their names."""
+        """Names of the columns that the estimator was fitted on."""
         return self.estimator_.feature_names_in_
 
     def __sklearn_tags__(self) -> Any:

@@ -189,9 +189,7 @@ class ConformalClassifier(ClassifierMixin, BaseConformal):
 
     def _validate_target(self, y: Any) -> np.ndarray:
         y = column_or_1d(y, warn=True)
-        check_array(
-            y, ensure_2d=False, dtype=None, input_name="y"
-        )  # refuses missing labels
+        check_array(y, ensure_2d=False, dtype=None, input_name="y")  # nothing missing
         check_classification_targets(y)
         return y
 
@@ -216,6 +214,4 @@ class ConformalClassifier(ClassifierMixin, BaseConformal):
         descending = np.take_along_axis(proba, order, axis=1)
         before = np.zeros_like(descending)
         before[:, 1:] = np.cumsum(descending, axis=1)[:, :-1]
-        scores = np.empty_like(before)
-        np.put_along_axis(scores, order, before, axis=1)
-        return scores
+        return np.take_along_axis(before, np.argsort(order, axis=1), axis=1)

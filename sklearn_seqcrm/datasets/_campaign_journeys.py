@@ -45,8 +45,7 @@ the docstring of sklearn_seqcrm.datasets.make_campaign_journeys.
         "mean_touches": [Interval(Real, 0, None, closed="neither")],
         "strength": [Interval(Real, 0, None, closed="left")],
         "random_state": ["random_state"],
-    },
-    prefer_skip_nested_validation=True,
+    }
 )
 def make_campaign_journeys(
     n_customers: int = 2000,

@@ -43,8 +43,7 @@ sklearn_seqcrm.datasets.load_complete_journey.
     {
         "level": [StrOptions({"day", "basket", "line"})],
         "time_zone": [StrOptions({"UTC", "America/New_York"})],
-    },
-    prefer_skip_nested_validation=True,
+    }
 )
 def load_complete_journey(
     *,

@@ -46,8 +46,7 @@ the events. See the docstring of sklearn_seqcrm.datasets.make_customer_journeys.
         "mean_events": [Interval(Real, 0, None, closed="neither")],
         "order_strength": [Interval(Real, 0, None, closed="left")],
         "random_state": ["random_state"],
-    },
-    prefer_skip_nested_validation=True,
+    }
 )
 def make_customer_journeys(
     n_customers: int = 1000,

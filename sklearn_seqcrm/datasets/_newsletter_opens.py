@@ -42,8 +42,7 @@ after. See the docstring of sklearn_seqcrm.datasets.make_newsletter_opens.
         "mean_mailings": [Interval(Real, 0, N_DAYS, closed="right")],
         "drift": [Interval(Real, 0, None, closed="left")],
         "random_state": ["random_state"],
-    },
-    prefer_skip_nested_validation=True,
+    }
 )
 def make_newsletter_opens(
     n_customers: int = 1000,
@@ -165,9 +164,9 @@ def make_newsletter_opens(
 
     ids = customers["customer_id"]
     sent = (day * N_HOURS + hour) * HOUR
-    waited = lag * HOUR + rng.randint(HOUR, size=len(lag))
+    delay = lag * HOUR + rng.randint(HOUR, size=len(lag))
     opens = pd.DataFrame(
-        {"customer_id": ids.take(owner).array, "timestamp": _instants(sent + waited)}
+        {"customer_id": ids.take(owner).array, "timestamp": _instants(sent + delay)}
     )[is_open]
     next_owner = np.repeat(np.arange(n_customers), N_NEXT_DAYS)
     next_day = np.tile(np.arange(N_DAYS, N_DAYS + N_NEXT_DAYS), n_customers)

@@ -54,8 +54,7 @@ of sklearn_seqcrm.datasets.make_order_returns.
         "mean_items": [Interval(Real, 1, None, closed="left")],
         "habit_strength": [Interval(Real, 0, None, closed="left")],
         "random_state": ["random_state"],
-    },
-    prefer_skip_nested_validation=True,
+    }
 )
 def make_order_returns(
     n_customers: int = 1000,

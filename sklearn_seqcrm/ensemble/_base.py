@@ -198,7 +198,7 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
 
     @property
     def feature_names_in_(self) -> np.ndarray:
-        """Their names."""
+        """Names of the columns that the network was fitted on."""
         return self.lstm_.feature_names_in_
 
     def get_metadata_routing(self) -> MetadataRouter:
@@ -222,11 +222,10 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
 
     def _parts(self) -> dict[str, Any]:
         """Return both parts, not fitted; the default for a part that is None."""
-        parts = {"lstm": self.lstm, "boosting": self.boosting}
-        defaults = {"lstm": lstm_part, "boosting": boosting_part}
+        lstm, boosting, classify = self.lstm, self.boosting, self._classify
         return {
-            name: defaults[name](None, self._classify) if part is None else part
-            for name, part in parts.items()
+            "lstm": lstm_part(None, classify) if lstm is None else lstm,
+            "boosting": boosting_part(None, classify) if boosting is None else boosting,
         }
 
     def _read(self, X: Any, y: Any, sample_weight: Any) -> tuple[_Rows, bool]:
@@ -296,13 +295,14 @@ class BaseHybrid(CallbackSupportMixin, BaseEstimator, ABC):
         # (n_held_out, n_classes). A row may be held out several times.
         first, second = (np.concatenate(one) for one in zip(*outputs, strict=True))
         blend = self._blend(first, second)
-        aside = np.concatenate([test for _, test in folds])
-        target, share = rows.target[aside], rows.weight[aside]
-        weight = learn_weight(blend, target, rows.customers[aside], share)
-        self.n_customers_ = len(np.unique(rows.customers[aside]))
+        held_out = np.concatenate([test for _, test in folds])
+        target, row_weight = rows.target[held_out], rows.weight[held_out]
+        customers = rows.customers[held_out]
+        weight = learn_weight(blend, target, customers, row_weight)
+        self.n_customers_ = len(np.unique(customers))
         # A weight of 1 is only the network, a weight of 0 only the boosted trees.
         self.losses_ = {
-            name: float(np.average(blend.losses(target, one), weights=share))
+            name: float(np.average(blend.losses(target, one), weights=row_weight))
             for name, one in (("lstm", 1.0), ("boosting", 0.0), ("hybrid", weight))
         }
         return weight, fitted

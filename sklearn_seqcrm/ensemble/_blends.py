@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -17,15 +17,22 @@ _PRIOR_STD = 0.25
 _MIN_PROBABILITY = 1e-6
 
 
-class Blend(Protocol):
+@dataclass(frozen=True)
+class Blend(ABC):
     """Predictions of two parts, and their blend ``b(w)`` with weight w on the first."""
 
-    def blend(self, weight: float) -> np.ndarray:
-        """Return the blended predictions."""
+    first: np.ndarray
+    second: np.ndarray
 
+    def blend(self, weight: float) -> np.ndarray:
+        """Return the weighted mean, in the shape of both predictions."""
+        return weight * self.first + (1 - weight) * self.second
+
+    @abstractmethod
     def losses(self, y: np.ndarray, weight: float) -> np.ndarray:
         """Return the loss of each row, shape (n,); convex in the weight."""
 
+    @abstractmethod
     def derivatives(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return dL/dw and d2L/dw2 of each row at w = 1/2, each of shape (n,).
 
@@ -33,8 +40,7 @@ class Blend(Protocol):
         """
 
 
-@dataclass(frozen=True)
-class OfProbabilities:
+class OfProbabilities(Blend):
     """Blend of class probabilities: the weighted mean of their logarithms.
 
     Parameters
@@ -56,16 +62,13 @@ class OfProbabilities:
        https://doi.org/10.1214/ss/1177013825
     """
 
-    first: np.ndarray
-    second: np.ndarray
-
     def blend(self, weight: float) -> np.ndarray:
         """Return probabilities, shape (n, n_classes)."""
-        return softmax(self._mix(weight), axis=1)
+        return softmax(super().blend(weight), axis=1)
 
     def losses(self, y: np.ndarray, weight: float) -> np.ndarray:
         """Return logarithmic losses; `y` are codes of classes."""
-        return -log_softmax(self._mix(weight), axis=1)[np.arange(len(y)), y]
+        return -log_softmax(super().blend(weight), axis=1)[np.arange(len(y)), y]
 
     def derivatives(self, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return E[d] - d[y] and Var[d]; see Notes."""
@@ -74,12 +77,8 @@ class OfProbabilities:
         slope = mean - difference[np.arange(len(y)), y]
         return slope, (shares * (difference - mean[:, None]) ** 2).sum(axis=1)
 
-    def _mix(self, weight: float) -> np.ndarray:
-        return weight * self.first + (1 - weight) * self.second
 
-
-@dataclass(frozen=True)
-class OfNumbers:
+class OfNumbers(Blend):
     """Blend of numbers: their weighted mean ``b(w) = w * first + (1 - w) * second``.
 
     Parameters
@@ -87,13 +86,6 @@ class OfNumbers:
     first, second : ndarray of shape (n,)
         Predictions.
     """
-
-    first: np.ndarray
-    second: np.ndarray
-
-    def blend(self, weight: float) -> np.ndarray:
-        """Return numbers, shape (n,)."""
-        return weight * self.first + (1 - weight) * self.second
 
     def losses(self, y: np.ndarray, weight: float) -> np.ndarray:
         """Return squared errors L = (y - b(w))**2."""

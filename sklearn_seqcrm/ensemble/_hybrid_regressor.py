@@ -68,14 +68,14 @@ def common_quantile(parts: Mapping[str, Any]) -> float | None:
     found = {name: predicted_quantile(part) for name, part in parts.items()}
     known = {one for one in found.values() if one is not None}
     if len(known) > 1:
-        says = ", ".join(
+        listed = ", ".join(
             f"{name} {'the mean' if one == 'mean' else f'the quantile {one:g}'}"
             for name, one in found.items()
         )
         raise ValueError(
             "A hybrid blends predictions of one and the same quantity; by their losses "
-            f"the parts predict different ones: {says}. Give both the same loss, such "
-            "as LSTMRegressor(loss='quantile', quantile=0.9) and "
+            f"the parts predict different ones: {listed}. Give both the same loss, for "
+            "example LSTMRegressor(loss='quantile', quantile=0.9) and "
             "HistGradientBoostingRegressor(loss='quantile', quantile=0.9)."
         )
     # A part with an unknown loss is assumed to predict the same quantity as the other.

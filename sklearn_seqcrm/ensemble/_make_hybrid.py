@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypedDict, Unpack, overload
 
 from sklearn.base import is_classifier, is_regressor
 
@@ -11,6 +11,16 @@ from sklearn_seqcrm.ensemble._hybrid_classifier import HybridClassifier
 from sklearn_seqcrm.ensemble._hybrid_regressor import HybridRegressor
 
 _TASKS = ("classification", "regression")
+
+
+class _Options(TypedDict, total=False):
+    """Parameters of both hybrids, for the overloads that type checkers read."""
+
+    lstm_weight: float | None
+    cv: Any
+    validation_fraction: float
+    refit: bool
+    random_state: Any
 
 
 # One overload per task: type checkers infer the class of the hybrid.
@@ -22,11 +32,7 @@ def make_hybrid(
     boosting: Any = None,
     *,
     task: Literal["classification"],
-    lstm_weight: float | None = None,
-    cv: Any = None,
-    validation_fraction: float = 0.2,
-    refit: bool = True,
-    random_state: Any = None,
+    **options: Unpack[_Options],
 ) -> HybridClassifier: ...
 
 
@@ -36,11 +42,7 @@ def make_hybrid(
     boosting: Any = None,
     *,
     task: Literal["regression"],
-    lstm_weight: float | None = None,
-    cv: Any = None,
-    validation_fraction: float = 0.2,
-    refit: bool = True,
-    random_state: Any = None,
+    **options: Unpack[_Options],
 ) -> HybridRegressor: ...
 
 
@@ -50,11 +52,7 @@ def make_hybrid(
     boosting: Any = None,
     *,
     task: None = None,
-    lstm_weight: float | None = None,
-    cv: Any = None,
-    validation_fraction: float = 0.2,
-    refit: bool = True,
-    random_state: Any = None,
+    **options: Unpack[_Options],
 ) -> HybridClassifier | HybridRegressor: ...
 
 
@@ -139,8 +137,8 @@ def make_hybrid(
     """
     # The parts are built here, not in `fit`, so that their parameters can be searched.
     classify = _task_of(lstm, boosting, task) == "classification"
-    kind = HybridClassifier if classify else HybridRegressor
-    return kind(
+    hybrid = HybridClassifier if classify else HybridRegressor
+    return hybrid(
         lstm_part(lstm, classify),
         boosting_part(boosting, classify),
         lstm_weight=lstm_weight,

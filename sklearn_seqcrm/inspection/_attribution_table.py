@@ -51,7 +51,7 @@ def event_lines(
     array : HistoryArray of shape (n,)
         Histories of all rows.
     events : RowEvents of m events
-        Events that some row shows.
+        Visible events of the rows.
     source : str or None
         Field that is attributed, with its values; None: the time (interarrival time and
         calendar); `WHOLE_EVENT`: the event, which has no value.
@@ -122,11 +122,11 @@ def as_table(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return all lines sorted by row, history, and time; statics come last."""
     if not parts:
         return pd.DataFrame(columns=_COLUMNS)
-    # pandas warns about empty parts, whose dtypes it will stop to ignore.
+    # pandas warns about empty parts: later versions will consider their dtypes, too.
     filled = [part for part in parts if len(part)] or parts[:1]
     table = pd.concat(filled, ignore_index=True).reindex(columns=_COLUMNS)
-    # Behind the events of a history (position NaN) are its row features; statics, with
-    # no history (code -1), are behind all histories.
+    # After the events of a history come its row features (position NaN); statics, with
+    # no history (code -1), come after all histories.
     place = table["position"].fillna(np.iinfo("int64").max).to_numpy("int64")
     history = pd.factorize(table["history"])[0]
     history = np.where(history < 0, history.max(initial=0) + 1, history)
@@ -135,7 +135,7 @@ def as_table(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _as_objects(values: Any, n: int) -> np.ndarray:
-    """Return values of any dtype as objects; None becomes n times None."""
+    """Return values of any dtype as objects; None is repeated n times."""
     if values is None:
         return np.full(n, None, dtype=object)
     return pd.Series(values).astype(object).to_numpy()

@@ -151,7 +151,13 @@ def channel_attribution(
     rng = check_random_state(random_state)
     credit = np.zeros((len(frame), len(touches.channels)))
     output, baseline = np.zeros((2, len(frame)))
-    n_channels = touches.present.sum(axis=1)
+    present = np.zeros(credit.shape, dtype=bool)
+    present[touches.row, touches.channel] = True
+    # Position of a channel among those of its row, (n, n_channels); -1 for no channel.
+    rank = np.cumsum(present, axis=1) - 1
+    place = np.full(len(touches.is_touch), -1)
+    place[touches.is_touch] = rank[touches.row, touches.channel]
+    n_channels = present.sum(axis=1)
     # Rows with as many channels have the same sets of them: K columns of `present`.
     for size in np.unique(n_channels).tolist():
         rows = np.flatnonzero(n_channels == size)
@@ -159,11 +165,11 @@ def channel_attribution(
         sets = _all_sets(size) if exact else _sets_of_orders(size, n_orders, rng)
         n_sets = len(sets.members)
         copies = np.repeat(rows, n_sets)
-        keep = partial(_keep_channels, touches.place, sets.members)
+        keep = partial(_keep_channels, place, sets.members)
         values = quantity.predict_copies(name, array, copies, keep, n_jobs)
         values = values.reshape(len(rows), n_sets)
         output[rows], baseline[rows] = values[:, -1], values[:, 0]
-        own = np.nonzero(touches.present[rows])[1].reshape(len(rows), size)
+        own = np.nonzero(present[rows])[1].reshape(len(rows), size)
         credit[rows[:, None], own] = values @ sets.weights  # (rows, sets) (sets, size)
     found = pd.DataFrame(credit, index=frame.index, columns=touches.channels)
     total = found.sum()
@@ -185,7 +191,7 @@ def _keep_channels(
     index: np.ndarray,
     number: np.ndarray,
 ) -> HistoryArray:
-    """Return histories of copies, copy k of which keeps the channels of set k.
+    """Return copies of histories; copy k keeps the channels of set k.
 
     The sets repeat from row to row, so that copy k has the set ``k % n_sets``.
     """
@@ -196,7 +202,7 @@ def _keep_channels(
 
 
 class _Sets(NamedTuple):
-    """Sets of the K channels of a row, and how Shapley values follow from their values.
+    """Sets of the K channels of a row, and the weights of Shapley values.
 
     Parameters
     ----------

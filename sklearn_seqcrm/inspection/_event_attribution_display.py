@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -20,6 +21,7 @@ from sklearn_seqcrm.inspection._explained import unit_label
 _COLORS, _GREY = OKABE_ITO[:6], OKABE_ITO[6]
 
 
+@dataclass(kw_only=True, repr=False, eq=False)
 class EventAttributionDisplay:
     """Plot of mean absolute attributions by position from the end, and by field.
 
@@ -71,16 +73,9 @@ class EventAttributionDisplay:
     [0.4, 0.1]
     """
 
-    def __init__(
-        self,
-        *,
-        means: pd.DataFrame,
-        of_rows: float | None = None,
-        unit: str = "prediction",
-    ) -> None:
-        self.means = means
-        self.of_rows = of_rows
-        self.unit = unit
+    means: pd.DataFrame
+    of_rows: float | None = None
+    unit: str = "prediction"
 
     @classmethod
     def from_attributions(
@@ -176,10 +171,11 @@ class EventAttributionDisplay:
         """
         if ax is None:
             ax = new_axes(7.5, 3.4)
-        fields, remainder = self._top_fields()
-        stack = [(str(name)[:30], heights) for name, heights in fields.items()]
-        if remainder is not None:
-            stack.append(("other fields", remainder))
+        order = self.means.sum().sort_values(ascending=False, kind="stable").index
+        top, others = order[: len(_COLORS)], order[len(_COLORS) :]
+        stack = [(str(name)[:30], self.means[name]) for name in top]
+        if len(others):
+            stack.append(("other fields", self.means[others].sum(axis=1)))
         from_end = self.means.index.tolist()
         x = [-position for position in from_end]  # the last event on the right
         below = np.zeros(len(x))
@@ -199,15 +195,6 @@ class EventAttributionDisplay:
         hide_frame(ax)
         self.ax_, self.figure_ = ax, ax.figure
         return self
-
-    def _top_fields(self) -> tuple[pd.DataFrame, pd.Series | None]:
-        """Return the fields with the largest sums, and the sum of the others if any."""
-        order = self.means.sum().sort_values(ascending=False, kind="stable").index
-        n_top = len(_COLORS)
-        top = self.means[order[:n_top]]
-        # No column of `top`: a field may have any name.
-        remainder = self.means[order[n_top:]].sum(axis=1)
-        return top, remainder if len(order) > n_top else None
 
 
 def _mean_magnitudes(

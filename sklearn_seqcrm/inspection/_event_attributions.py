@@ -20,7 +20,7 @@ from sklearn_seqcrm.inspection._network_attributions import (
     blanking,
     integrated_gradients,
 )
-from sklearn_seqcrm.inspection._occlusion import Occlusion
+from sklearn_seqcrm.inspection._occlusion import occlusion
 
 
 @validate_params(
@@ -239,9 +239,7 @@ def event_attributions(
     # Only a path has a baseline; the columns are the same for all methods.
     baseline = np.full(len(table.frame), np.nan)
     if method == "occlusion":
-        output = quantity.predict(table.frame, np.arange(len(table.frame)))
-        occlusion = Occlusion(table, quantity, output, n_jobs)
-        lines = list(occlusion.lines(by, chosen, last_events))
+        lines, output = occlusion(table, quantity, by, chosen, last_events, n_jobs)
     elif method == "blanking":
         lines, output = blanking(table, quantity, PathOptions(by, chosen))
     else:
@@ -252,7 +250,10 @@ def event_attributions(
     # Occlusion saves the predictions of older events. Networks attribute to all events
     # at once, so that there is nothing to save.
     if method != "occlusion" and last_events is not None:
-        attributions = _keep_last_events(attributions, table, last_events)
+        positions = attributions.groupby(["row", "history"], sort=False)["position"]
+        is_old = positions.transform("max") - attributions["position"] >= last_events
+        # Missing for statics and row features, which stay.
+        attributions = attributions[~is_old.fillna(False)].reset_index(drop=True)
     if not return_outputs:
         return attributions
     outputs = {"output": output, "baseline": baseline}
@@ -262,7 +263,7 @@ def event_attributions(
 
 
 def _check_fields(fields: Sequence[str], table: Table) -> list[str]:
-    """Return the fields as a list, each of which some history has."""
+    """Return the fields as a list, or raise if no history has one of them."""
     known = {name for array in table.histories.values() for name in array.log.fields}
     unknown = [name for name in fields if name not in known]
     if unknown:
@@ -270,16 +271,3 @@ def _check_fields(fields: Sequence[str], table: Table) -> list[str]:
             f"No history has the fields {unknown}; there are {sorted(known)}."
         )
     return list(fields)
-
-
-def _keep_last_events(
-    attributions: pd.DataFrame, table: Table, n_events: int
-) -> pd.DataFrame:
-    """Return the lines of the last events of each row, of row features and statics."""
-    of_row = attributions["position"].isna().to_numpy()
-    kept = of_row.copy()
-    position = attributions["position"].fillna(-1).to_numpy("int64")
-    for name, array in table.histories.items():
-        own = (attributions["history"] == name).to_numpy() & ~of_row
-        kept |= own & (position >= array.lengths[attributions["row"]] - n_events)
-    return attributions[kept].reset_index(drop=True)

@@ -1,4 +1,4 @@
-"""The quantity of a model that is explained, and the rows it is computed for."""
+"""The explained quantity of a model, and the rows for which it is computed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sklearn_seqcrm.inspection._perturbations import RowEvents
 
 
 class ExplainedRows(NamedTuple):
-    """Rows, and the one history column whose events are perturbed.
+    """Rows, and the history column whose events are perturbed.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class ExplainedRows(NamedTuple):
 
     @classmethod
     def of(cls, estimator: Any, X: Any, history: Any, caller: str) -> Self:
-        """Validate the rows that the output of a fitted estimator is explained for.
+        """Validate the rows for which the output of a fitted estimator is explained.
 
         Parameters
         ----------
@@ -62,19 +62,15 @@ class ExplainedRows(NamedTuple):
         name, array = named_history(table, history)
         return cls(table.frame, name, check_raw(array, caller))
 
-    def with_histories(self, array: HistoryArray) -> pd.DataFrame:
-        """Return the rows with other histories."""
-        return with_column(self.frame, self.name, array)
-
 
 def named_history(table: Table, history: Any) -> tuple[Any, HistoryArray]:
-    """Return the name and the histories of a column; None: of the only one."""
+    """Return the name and the histories of a column; None for the only one."""
     array = one_history(table.frame, history)
     return next((name, one) for name, one in table.histories.items() if one is array)
 
 
 def with_column(X: pd.DataFrame, name: Any, values: Any) -> pd.DataFrame:
-    """Return rows with other values in one column, whose name need not be text."""
+    """Replace the values of one column, whose name need not be text."""
     X = X.copy(deep=False)
     X[name] = values
     return X
@@ -89,7 +85,7 @@ _MAX_EVENTS = 2**18
 
 @dataclass(frozen=True, eq=False)
 class ExplainedQuantity:
-    """The one number of each row that is explained.
+    """Explained quantity: one number for each row.
 
     With ``p_k`` the predicted probability of class ``k``, it is ``p_k``, or the log
     odds ``log p_k - log sum_{j != k} p_j``, or a prediction.
@@ -171,7 +167,7 @@ class ExplainedQuantity:
 
     @property
     def targets(self) -> np.ndarray | None:
-        """Class, label or target that is explained for each row."""
+        """Explained class, label or target of each row, shape (n,)."""
         if self.codes is None or self.classes is None:
             return None
         return self.classes[self.codes]
@@ -315,7 +311,7 @@ def unit_label(estimator: Any, unit: str) -> str:
 def _explained_codes(
     estimator: Any, X: pd.DataFrame, target: Any, classes: np.ndarray
 ) -> np.ndarray:
-    """Return the position of the class that is explained for each row."""
+    """Return the position of the explained class of each row, shape (n,)."""
     if target is not None:
         [at] = np.nonzero(classes == target)
         if not len(at):

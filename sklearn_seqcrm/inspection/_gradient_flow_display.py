@@ -135,7 +135,7 @@ class GradientFlowDisplay:
 
     @property
     def ratios(self) -> pd.DataFrame:
-        """Norms divided by that at the last event."""
+        """Norms, divided by the norm at the last event."""
         return self.norms.div(self.norms.iloc[0])
 
     def plot(self, ax: Any = None) -> Self:

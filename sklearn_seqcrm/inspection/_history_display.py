@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -15,6 +16,7 @@ from sklearn_seqcrm.inspection._explained import named_history, unit_label
 _MAX_LANES = 8  # fields with more levels are ids, or do not fit
 
 
+@dataclass(kw_only=True, repr=False, eq=False)
 class HistoryDisplay:
     """Plot of the events of one row up to its cutoff, coloured by their attributions.
 
@@ -61,18 +63,10 @@ class HistoryDisplay:
     ['buy', 'visit']
     """
 
-    def __init__(
-        self,
-        *,
-        events: pd.DataFrame,
-        cutoff: Any,
-        title: str = "",
-        unit: str = "prediction",
-    ) -> None:
-        self.events = events
-        self.cutoff = cutoff
-        self.title = title
-        self.unit = unit
+    events: pd.DataFrame
+    cutoff: Any
+    title: str = ""
+    unit: str = "prediction"
 
     @classmethod
     def from_attributions(

@@ -25,7 +25,7 @@ from sklearn_seqcrm._sklearn_compat import (
 )
 from sklearn_seqcrm._stored_outputs import StoredOutputs
 from sklearn_seqcrm.events import HistoryArray
-from sklearn_seqcrm.inspection._explained import ExplainedRows
+from sklearn_seqcrm.inspection._explained import ExplainedRows, with_column
 from sklearn_seqcrm.inspection._perturbations import (
     RowEvents,
     keep_last_events,
@@ -41,7 +41,7 @@ _MAX_KINDS = 20
 
 
 class Aspect(NamedTuple):
-    """A part of histories whose importance is measured.
+    """Part of histories whose importance is measured.
 
     Parameters
     ----------
@@ -53,11 +53,6 @@ class Aspect(NamedTuple):
 
     group: str
     name: Any
-
-    @property
-    def is_random(self) -> bool:
-        """Whether the perturbation is drawn at random, and so repeated."""
-        return not self.group.startswith("last")
 
 
 @validate_params(
@@ -170,7 +165,7 @@ def history_importance(
     See Also
     --------
     HistoryImportanceDisplay : Plot of the importances.
-    sklearn.inspection.permutation_importance : For the columns beside histories.
+    sklearn.inspection.permutation_importance : For the other columns of X.
     event_attributions : Effects of single events on single rows.
 
     Notes
@@ -187,8 +182,8 @@ def history_importance(
     of the groups, it is NaN.
 
     Events that move to another row keep their time before the cutoff, and so get
-    another weekday or hour if cutoffs differ in those. Events of the log that no row
-    shows are not used. Rows of customers who are not in the log stay empty.
+    another weekday or hour if cutoffs differ in those. Events of the log that are
+    visible in no row are not used. Rows of customers who are not in the log stay empty.
 
     Rows of one customer share their events, so that networks process them once. Events
     that are moved or permuted differ from row to row, so that these parts take as many
@@ -238,22 +233,23 @@ def history_importance(
         _subsets(row_customers([array]), rng),
         kind_field,
     )
+    # "last events" and "last time" cut off and draw nothing: once is enough.
+    repeats = [1 if one.group.startswith("last") else n_repeats for one in aspects]
     # One seed for each task, drawn here: results do not depend on n_jobs.
     tasks = [
         (aspect, int(rng.randint(2**31)))
-        for aspect in aspects
-        for _ in range(n_repeats if aspect.is_random else 1)
+        for aspect, n in zip(aspects, repeats, strict=True)
+        for _ in range(n)
     ]
     base = evaluation.scores(explained.frame)
-    found = iter(
-        Parallel(n_jobs=n_jobs)(delayed(evaluation.perturbed)(*task) for task in tasks)
+    scores = Parallel(n_jobs=n_jobs)(
+        delayed(evaluation.perturbed)(*task) for task in tasks
     )
     # (aspects, repeats, 1 + groups): all rows, then without each group of customers.
     drops = np.empty((len(aspects), n_repeats, len(base)))
-    for drop, aspect in zip(drops, aspects, strict=True):
-        drop[:] = base - (
-            [next(found) for _ in range(n_repeats)] if aspect.is_random else next(found)
-        )
+    parts = np.split(base - np.array(scores), np.cumsum(repeats)[:-1])
+    for drop, part in zip(drops, parts, strict=True):
+        drop[:] = part
     return _as_bunch(aspects, drops, base[0], confidence_level)
 
 
@@ -264,7 +260,7 @@ def _aspects(
     numbers: Any,
     lengths: Any,
 ) -> Iterator[Aspect]:
-    """Yield the parts of histories to perturb; a part that does not exist raises."""
+    """Yield the parts of histories to perturb, or raise if one does not exist."""
     log = array.log
     # An error before the first prediction, not after an hour.
     yield Aspect("history", "all events")
@@ -365,39 +361,34 @@ class _Evaluation(NamedTuple):
 
     def perturbed(self, aspect: Aspect, seed: int) -> np.ndarray:
         """Return the scores with a part of histories perturbed, shape (n_subsets,)."""
-        rng = np.random.RandomState(seed)
-        array = _perturb(self.explained.array, aspect, self.kind_field, rng)
-        return self.scores(self.explained.with_histories(array))
+        frame, name, _ = self.explained
+        perturbed = self._perturb(aspect, np.random.RandomState(seed))
+        return self.scores(with_column(frame, name, perturbed))
 
-
-def _perturb(
-    array: HistoryArray,
-    aspect: Aspect,
-    kind_field: str | None,
-    rng: np.random.RandomState,
-) -> HistoryArray:
-    """Return histories in which a part is permuted or cut off."""
-    if aspect.group == "last events":
-        return keep_last_events(array, aspect.name)
-    if aspect.group == "last time":
-        return keep_last_time(array, aspect.name)
-    if aspect.group == "field":
-        return permute_field(array, aspect.name, rng)
-    events = RowEvents.of(array)
-    if aspect.group == "order":
-        return events.with_order_shuffled(rng).as_histories(array)
-    is_moved = np.ones(len(events.row), dtype=bool)
-    if aspect.group == "kind":
-        # Only events of this kind move; the others keep their places.
-        column = array.log.column(kind_field)
-        code = column.categories.get_loc(aspect.name)
-        is_moved = column.values[events.event] == code
-    # Rows of unknown customers stay empty: their events could not be in a log.
-    known = np.flatnonzero(array.rows.codes >= 0)
-    target_row = np.arange(len(array))
-    target_row[known] = rng.permutation(known)
-    moved = events.with_events_moved(array.rows.cutoff, is_moved, target_row)
-    return moved.as_histories(array)
+    def _perturb(self, aspect: Aspect, rng: np.random.RandomState) -> HistoryArray:
+        """Return the histories with a part permuted or cut off."""
+        array = self.explained.array
+        if aspect.group == "last events":
+            return keep_last_events(array, aspect.name)
+        if aspect.group == "last time":
+            return keep_last_time(array, aspect.name)
+        if aspect.group == "field":
+            return permute_field(array, aspect.name, rng)
+        events = RowEvents.of(array)
+        if aspect.group == "order":
+            return events.with_order_shuffled(rng).as_histories(array)
+        is_moved = np.ones(len(events.row), dtype=bool)
+        if aspect.group == "kind":
+            # Only events of this kind move; the others keep their places.
+            column = array.log.column(self.kind_field)
+            code = column.categories.get_loc(aspect.name)
+            is_moved = column.values[events.event] == code
+        # Rows of unknown customers stay empty: their events could not be in a log.
+        known = np.flatnonzero(array.rows.codes >= 0)
+        target_row = np.arange(len(array))
+        target_row[known] = rng.permutation(known)
+        moved = events.with_events_moved(array.rows.cutoff, is_moved, target_row)
+        return moved.as_histories(array)
 
 
 def _as_bunch(
@@ -407,7 +398,7 @@ def _as_bunch(
     importances = drops[:, :, 0]
     n_repeats = importances.shape[1]
     mean, std = importances.mean(axis=1), importances.std(axis=1)
-    lower, upper = np.full((2, len(mean)), np.nan)
+    width = np.full(len(mean), np.nan)
     left_out = drops[:, :, 1:].mean(axis=1)  # (aspects, G)
     n_groups = left_out.shape[1]
     if n_groups:
@@ -418,15 +409,14 @@ def _as_bunch(
             variance += importances.var(axis=1, ddof=1) / n_repeats
         quantile = stats.t.ppf((1 + confidence_level) / 2, n_groups - 1)
         width = quantile * np.sqrt(variance)
-        lower, upper = mean - width, mean + width
     table = pd.DataFrame(
         {
             "group": [aspect.group for aspect in aspects],
             "name": pd.Series([aspect.name for aspect in aspects], dtype=object),
             "importance": mean,
             "std": std,
-            "lower": lower,
-            "upper": upper,
+            "lower": mean - width,
+            "upper": mean + width,
         }
     )
     return Bunch(

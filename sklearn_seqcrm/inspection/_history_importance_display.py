@@ -139,13 +139,11 @@ class HistoryImportanceDisplay:
         for group, lines in self.table.groupby("group", sort=False):
             if group not in _ORDERED:
                 lines = lines.sort_values("importance", ascending=False, kind="stable")
-            labels = lines["name"].map(lambda name: str(name)[:40])
             title = _TITLES.get(str(group), str(group))
-            lines = lines.assign(label=labels, is_title=False)
             if group in ("history", "order"):  # one line, which is its own heading
-                lines = lines.assign(label=title, is_title=True)
+                parts.append(lines.assign(label=title, is_title=True))
             else:
-                head = pd.DataFrame({"label": [title], "is_title": [True]})
-                parts.append(head)
-            parts.append(lines)
+                parts.append(pd.DataFrame({"label": [title], "is_title": [True]}))
+                labels = lines["name"].map(lambda name: str(name)[:40])
+                parts.append(lines.assign(label=labels, is_title=False))
         return pd.concat(parts, ignore_index=True)

@@ -1,4 +1,4 @@
-"""Integrated gradients and blanking: attributions from inside a network.
+"""Integrated gradients and blanking: attributions that need a network.
 
 The network attributes its output to encoded inputs: channels and codes of events, row
 features, statics, decayed sums. Here these are summed by the field, event or column of
@@ -156,7 +156,7 @@ def _encode(estimator: Any, table: Table, method: str) -> tuple[Any, Table]:
 
 
 def _made_of(encoded: Table, fields: Sequence[Any]) -> list[np.ndarray]:
-    """Return which channels and codes of each history are made of some fields."""
+    """Mark the channels and codes of each history that encode one of some fields."""
     return [
         np.array([source in fields for source in array.log.layout.sources], dtype=bool)
         for array in encoded.histories.values()
@@ -216,7 +216,7 @@ def _static_lines(
 
 
 def _source_of(encoded: Any, statics: Sequence[Any]) -> Any:
-    """Return the column of X that an encoded column was made of, judged by its name.
+    """Return the column of X that an encoded column encodes, judged by its name.
 
     scikit-learn names them ``"missingindicator_age"`` and ``"city_Rome"``. The longest
     match wins: ``"city_zone_A"`` belongs to ``"city_zone"`` rather than to ``"city"``.

@@ -20,7 +20,7 @@ from sklearn_seqcrm.inspection._perturbations import RowEvents
 
 
 def network_of(estimator: Any, caller: str) -> Any:
-    """Return our network at the end of a pipeline, or raise a TypeError."""
+    """Return the LSTM estimator at the end of a pipeline, or raise a TypeError."""
     network: Any = estimator[-1] if isinstance(estimator, Pipeline) else None
     if not hasattr(network, "_integrated_gradients"):
         last = type(estimator if network is None else network).__name__
@@ -92,7 +92,7 @@ class InspectedNetwork(NamedTuple):
         return cls(found, encoded, table.frame, name, array, at)
 
     def events(self) -> pd.DataFrame:
-        """Return a line for each event that each row shows, row by row."""
+        """Return a line for each visible event, row by row."""
         events = RowEvents.of(self.array)
         # The table of attributions has all other columns that are needed.
         nothing = np.zeros(len(events.event))
@@ -306,8 +306,8 @@ def gradient_flow(
     inspected = InspectedNetwork.of(estimator, X, "gradient_flow", history, network)
     if inspected.network.bidirectional:
         raise ValueError(
-            "A bidirectional network has no state that later events update, as it "
-            "reads them backwards as well."
+            "A bidirectional network has no state that only later events update: its "
+            "backward half starts at the last event."
         )
     quantity = ExplainedQuantity.of(estimator, inspected.frame, target, unit)
     norm = inspected.network._gradient_norms(

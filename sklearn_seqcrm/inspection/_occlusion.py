@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,8 +24,15 @@ from sklearn_seqcrm.inspection._explained import ExplainedQuantity, with_column
 from sklearn_seqcrm.inspection._perturbations import RowEvents
 
 
-class Occlusion(NamedTuple):
-    """Leaves out one part of each row at a time.
+def occlusion(
+    table: Table,
+    quantity: ExplainedQuantity,
+    by: str,
+    fields: list[str] | None,
+    last_events: int | None,
+    n_jobs: int | None,
+) -> tuple[list[pd.DataFrame], np.ndarray]:
+    """Compute the quantity less that without one event, one of its fields, or a static.
 
     Parameters
     ----------
@@ -34,46 +40,24 @@ class Occlusion(NamedTuple):
         The rows.
     quantity : ExplainedQuantity
         The quantity that is explained.
-    output : ndarray of shape (n,)
-        Its value for the rows as they are.
+    by : {"event", "field"}
+        Whether to leave out whole events, or each of their fields.
+    fields : list of str or None
+        Fields to leave out: those of an event together, or one after another; None:
+        whole events or each of all fields, and statics.
+    last_events : int or None
+        Number of events at the end of each row to attribute; None: all.
     n_jobs : int or None
         Number of predictions at a time.
+
+    Returns
+    -------
+    tuple of (list of DataFrame, ndarray of shape (n,))
+        Lines of attributions, and the quantity for the rows as they are.
     """
-
-    table: Table
-    quantity: ExplainedQuantity
-    output: np.ndarray
-    n_jobs: int | None
-
-    def lines(
-        self, by: str, fields: list[str] | None, last_events: int | None
-    ) -> Iterator[pd.DataFrame]:
-        """Yield lines of events or of their fields, then of statics.
-
-        Parameters
-        ----------
-        by : {"event", "field"}
-            Whether to leave out whole events, or each of their fields.
-        fields : list of str or None
-            Fields to leave out: those of an event together, or one after another; None:
-            whole events or each of all fields, and statics.
-        last_events : int or None
-            Number of events at the end of each row to attribute; None: all.
-        """
-        for name, array in self.table.histories.items():
-            yield from self._event_lines(name, array, by, fields, last_events)
-        if fields is None:
-            yield from self._static_lines()
-
-    def _event_lines(
-        self,
-        name: Any,
-        array: HistoryArray,
-        by: str,
-        fields: list[str] | None,
-        last_events: int | None,
-    ) -> Iterator[pd.DataFrame]:
-        """Yield the lines of one history column."""
+    output = quantity.predict(table.frame, np.arange(len(table.frame)))
+    lines = []
+    for name, array in table.histories.items():
         events, log = RowEvents.of(array), array.log
         from_end = array.rows.stop[events.row] - events.event  # 1 for the last event
         # `or`: with last_events=None all events are attributed.
@@ -83,33 +67,34 @@ class Occlusion(NamedTuple):
         # Fields that are left out together; None: the event itself.
         together = None if fields is None else own
         for group in [[field] for field in own] if by == "field" else [together]:
-            without = self.quantity.predict_copies(
-                name,
-                array,
-                events.row[which],
-                partial(_without, which, group),
-                self.n_jobs,
+            left_out = partial(_without, which, group)
+            without = quantity.predict_copies(
+                name, array, attributed.row, left_out, n_jobs
             )
-            found = self.output[attributed.row] - without  # one copy for each event
+            found = output[attributed.row] - without  # one copy for each event
             source = group[0] if by == "field" and group else WHOLE_EVENT
-            yield event_lines(name, array, attributed, source, found)
+            lines.append(event_lines(name, array, attributed, source, found))
+    if fields is None:
+        lines += _static_lines(table, quantity, output)
+    return lines, output
 
-    def _static_lines(self) -> Iterator[pd.DataFrame]:
-        """Yield a line for each static and row, by the row with that static missing."""
-        frame, model = self.table.frame, self.quantity.estimator
-        first = next(iter(self.table.histories.values()))
-        last = model[-1] if isinstance(model, Pipeline) else None
-        for name, kind in ColumnRoles.of(self.table).statics.items():
-            if last is not None and name == getattr(last, "exposure", None):
-                continue  # a missing length of time is an error, not a baseline
-            column = frame[name]
-            if kind == "numeric" and column.dtype.kind in "biu":
-                column = column.astype("float64")  # which have missing values
-            missing = column.where(np.zeros(len(frame), dtype=bool))
-            without = self.quantity.predict(
-                with_column(frame, name, missing), np.arange(len(frame))
-            )
-            yield row_lines(None, first, name, frame[name], self.output - without)
+
+def _static_lines(
+    table: Table, quantity: ExplainedQuantity, output: np.ndarray
+) -> Iterator[pd.DataFrame]:
+    """Yield a line for each static and row: the static is set to missing."""
+    frame, model = table.frame, quantity.estimator
+    first = next(iter(table.histories.values()))
+    last = model[-1] if isinstance(model, Pipeline) else None
+    for name, static_type in ColumnRoles.of(table).statics.items():
+        if last is not None and name == getattr(last, "exposure", None):
+            continue  # a missing length of time is an error, not a baseline
+        column = frame[name]
+        if static_type == "numeric" and column.dtype.kind in "biu":
+            column = column.astype("float64")  # which have missing values
+        missing = with_column(frame, name, column.where(np.zeros(len(frame), bool)))
+        without = quantity.predict(missing, np.arange(len(frame)))
+        yield row_lines(None, first, name, frame[name], output - without)
 
 
 def _without(
@@ -120,7 +105,7 @@ def _without(
     index: np.ndarray,
     number: np.ndarray,
 ) -> HistoryArray:
-    """Return histories of copies, copy k of which lacks the event ``which[k]``.
+    """Return copies of histories; copy k lacks the event ``which[k]``.
 
     With `fields`, only these fields of the event are missing.
     """

@@ -1,10 +1,10 @@
 """Perturbed histories, for importances and attributions.
 
 Only events change. Statics, cutoffs and the order of rows stay. An event before the
-cutoff stays before the cutoff of its row, and an event at the cutoff, which a row sees
+cutoff stays before the cutoff of its row, and an event at the cutoff, which is visible
 with `allow_exact_matches`, stays at a cutoff. The events and values of perturbed rows
-come from events that some row sees, never from others in the log. Only raw histories
-can be perturbed.
+come from events that are visible in some row, never from others in the log. Only raw
+histories can be perturbed.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from sklearn_seqcrm.events import HistoryArray
 
 
 def keep_last_events(array: HistoryArray, n_events: int) -> HistoryArray:
-    """Return views of the last events that each row sees; no event is copied."""
+    """Return views of the last visible events of each row; no event is copied."""
     rows = array.rows
     start = np.maximum(rows.start, rows.stop - n_events)
     return HistoryArray.of(rows._replace(start=start), array.dtype)
 
 
 def keep_last_time(array: HistoryArray, length: Any) -> HistoryArray:
-    """Return views of the events that each row sees from ``cutoff - length`` on.
+    """Return views of the visible events of each row from ``cutoff - length`` on.
 
-    Events at the cutoff are among them if the row sees them (`allow_exact_matches`).
+    Events at the cutoff are included if they are visible (`allow_exact_matches`).
     """
     rows, timeline = array.rows, array.log.timeline
     ticks = timeline.clock.duration(length, "last_time", positive=True)
@@ -50,7 +50,7 @@ def keep_last_time(array: HistoryArray, length: Any) -> HistoryArray:
 def permute_field(
     array: HistoryArray, field: str, rng: np.random.RandomState
 ) -> HistoryArray:
-    """Permute the values of a field among all events that at least one row sees.
+    """Permute the values of a field among all events visible in at least one row.
 
     Rows still share their events. In a log with several kinds of events, values are
     permuted within each kind: an event gets no field that its kind does not have.
@@ -94,8 +94,8 @@ def _with_values_of(
 class RowEvents(NamedTuple):
     """Events of rows, where each row has its own copies of its events.
 
-    Rows of one customer share events in a log. Here an event that k rows see occurs k
-    times, so that it can be changed in one row only.
+    Rows of one customer share events in a log. Here an event that is visible in k rows
+    occurs k times, so that it can be changed in one row only.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ class RowEvents(NamedTuple):
 
     @classmethod
     def of(cls, array: HistoryArray) -> Self:
-        """Copy the events that each row sees."""
+        """Copy the visible events of each row."""
         event, offsets = ranges(array.rows.start, array.rows.stop)
         return cls(segment_numbers(offsets), event, array.log.timeline.times[event])
 

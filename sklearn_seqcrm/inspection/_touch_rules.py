@@ -15,31 +15,29 @@ from sklearn_seqcrm.inspection._perturbations import RowEvents
 
 
 class Touches(NamedTuple):
-    """Channels of the events of n rows. A touch is an event that has a channel.
+    """Touches of n rows: events that have a channel.
 
     Parameters
     ----------
     channels : list of n_channels
         Levels of the field that occur in the rows, in ascending order.
-    events : RowEvents of n_events
-        The events.
-    channel : ndarray of shape (n_events,), int64
-        Position of the channel of each event in `channels`, -1 without one.
-    present : ndarray of shape (n, n_channels), bool
-        Channels that touched each row.
-    place : ndarray of shape (n_events,), int64
-        Position of the channel of each event among those of its row, -1 without one.
+    is_touch : ndarray of shape (n_events,), bool
+        Whether each event of the rows has a channel.
+    row, times : ndarray of shape (n_touches,)
+        Row and time of each touch, by row and time.
+    channel : ndarray of shape (n_touches,), int64
+        Position of the channel of each touch in `channels`.
     """
 
     channels: list[Any]
-    events: RowEvents
+    is_touch: np.ndarray
+    row: np.ndarray
+    times: np.ndarray
     channel: np.ndarray
-    present: np.ndarray
-    place: np.ndarray
 
     @classmethod
     def of(cls, array: HistoryArray, field: str) -> Touches:
-        """Find the channels of the events of rows.
+        """Find the touches of rows.
 
         Raises
         ------
@@ -55,17 +53,13 @@ class Touches(NamedTuple):
                 f"categorical field; build the log with categorical=[{field!r}, ...]."
             )
         events = RowEvents.of(array)
-        used, channel = np.unique(column.values[events.event], return_inverse=True)
-        if len(used) and used[0] < 0:  # code -1: events without a channel
-            used, channel = used[1:], channel - 1
-        present = np.zeros((len(array), len(used)), dtype=bool)
-        touched = channel >= 0
-        present[events.row[touched], channel[touched]] = True
-        # Position among the channels of the row: (n, n_channels), then one per event.
-        rank = np.cumsum(present, axis=1) - 1
-        place = np.full(len(channel), -1)
-        place[touched] = rank[events.row[touched], channel[touched]]
-        return cls(column.categories[used].tolist(), events, channel, present, place)
+        codes = column.values[events.event]
+        is_touch = codes >= 0  # code -1: events without a channel
+        used, channel = np.unique(codes[is_touch], return_inverse=True)
+        channels = column.categories[used].tolist()
+        return cls(
+            channels, is_touch, events.row[is_touch], events.times[is_touch], channel
+        )
 
 
 def first_touch_credit(X: Any, field: str, *, history: Any = None) -> pd.DataFrame:
@@ -336,9 +330,7 @@ def markov_credit(
     converted = column_or_1d(converted).astype(bool)
     check_consistent_length(array, converted)
     touches = Touches.of(array, field)
-    is_touch = touches.channel >= 0
-    row, channel = touches.events.row[is_touch], touches.channel[is_touch]
-    n = len(touches.channels)
+    row, channel, n = touches.row, touches.channel, len(touches.channels)
     # Rows of `steps`: channels, then the start; columns: channels, then the two ends.
     start, end, lost = n, n, n + 1
     # Rows are sorted: a row begins where its number differs from that before.
@@ -384,9 +376,7 @@ def _divide_credit(X: Any, field: str, history: Any, weigh: Any) -> pd.DataFrame
     """
     array = _raw_history(X, history)
     touches = Touches.of(array, field)
-    is_touch = touches.channel >= 0
-    row, channel = touches.events.row[is_touch], touches.channel[is_touch]
-    times = touches.events.times[is_touch]
+    row, times = touches.row, touches.times
     counts = np.bincount(row, minlength=len(array))
     stop = np.cumsum(counts)  # touches of row i: stop[i] - counts[i] : stop[i]
     place = np.arange(len(row)) - (stop - counts)[row]
@@ -395,6 +385,6 @@ def _divide_credit(X: Any, field: str, history: Any, weigh: Any) -> pd.DataFrame
     # Weights of each row sum to 1.
     weight = weight / np.bincount(row, weight, minlength=len(array))[row]
     credit = np.zeros((len(array), len(touches.channels)))
-    np.add.at(credit, (row, channel), weight)
+    np.add.at(credit, (row, touches.channel), weight)
     index = X.index if isinstance(X, pd.DataFrame | pd.Series) else None
     return pd.DataFrame(credit, index=index, columns=touches.channels)

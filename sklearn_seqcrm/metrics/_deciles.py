@@ -15,7 +15,7 @@ from sklearn_seqcrm.metrics._score_groups import ScoreGroups
 _N_BINS = {"n_bins": [Interval(Integral, 1, None, closed="left")]}
 
 
-@validate_params(_N_BINS, prefer_skip_nested_validation=True)
+@validate_params(_N_BINS)
 def decile_table(
     y_true: Any, y_pred: Any, *, n_bins: int = 10, sample_weight: Any = None
 ) -> pd.DataFrame:
@@ -83,7 +83,7 @@ def decile_table(
     return table_of(read_rows(y_true, y_pred, sample_weight), n_bins)
 
 
-@validate_params(_N_BINS, prefer_skip_nested_validation=True)
+@validate_params(_N_BINS)
 def table_of(rows: ScoredRows, n_bins: int) -> pd.DataFrame:
     """Compute the table of `decile_table`."""
     groups = ScoreGroups.of(rows)
@@ -112,7 +112,7 @@ def table_of(rows: ScoredRows, n_bins: int) -> pd.DataFrame:
     return pd.DataFrame(columns, pd.RangeIndex(1, n_bins + 1, name="decile"))
 
 
-@validate_params(_N_BINS, prefer_skip_nested_validation=True)
+@validate_params(_N_BINS)
 def decile_mape(
     y_true: Any, y_pred: Any, *, n_bins: int = 10, sample_weight: Any = None
 ) -> float:

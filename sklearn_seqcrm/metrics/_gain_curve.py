@@ -91,10 +91,7 @@ def gain_curve(rows: ScoredRows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return weight / weight[-1], gain, np.concatenate([[np.inf], groups.score])
 
 
-@validate_params(
-    {"fraction": [Interval(Real, 0, 1, closed="right")]},
-    prefer_skip_nested_validation=True,
-)
+@validate_params({"fraction": [Interval(Real, 0, 1, closed="right")]})
 def lift_at(
     y_true: Any,
     y_score: Any,

@@ -227,15 +227,11 @@ class GainDisplay:
             self.fraction, self.gain, **{**options, **(curve_kwargs or {})}
         )
         if plot_references:
-            self._plot_references(ax)
+            best = (self.best_fraction, self.best_gain)
+            ax.plot(*best, color="0.6", ls="--", lw=1, label="best order")
+            ax.plot([0, 1], [0, 1], color="0.6", ls=":", lw=1, label="random order")
         ax.set(xlabel="share of rows, highest scores first", ylabel="share of total")
         ax.set_xlim(0, 1)
         ax.legend(loc="lower right", frameon=False)
         self.ax_, self.figure_ = ax, ax.figure
         return self
-
-    def _plot_references(self, ax: Any) -> None:
-        """Plot the best and the random order."""
-        best = (self.best_fraction, self.best_gain)
-        ax.plot(*best, color="0.6", ls="--", lw=1, label="best order")
-        ax.plot([0, 1], [0, 1], color="0.6", ls=":", lw=1, label="random order")

@@ -41,21 +41,30 @@ class Hits(NamedTuple):
     def of(cls, bought: Any, recommended: Any, row: str, value: str, rank: str) -> Hits:
         """Read both tables and match their items; see `recall_at_k`."""
         # Whatever the types of rows and items, match integer codes.
-        had = _read_bought(bought, row, value)
-        offered = _read_table(recommended, "recommended", [row, value, rank])
-        _refuse_text_beside_numbers(had, offered, row, value)
-        of_had, rows = pd.factorize(had[row])
-        offered, of_offered = _in_order(offered, rows, row, rank)
-        values = pd.factorize(pd.concat([had[value], offered[value]]))[0]
+        if isinstance(bought, pd.Series):
+            bought = pd.DataFrame({row: bought.index, value: bought.array})
+        purchases = _read_table(bought, "bought", [row, value])
+        ranked = _read_table(recommended, "recommended", [row, value, rank])
+        _refuse_text_beside_numbers(purchases, ranked, row, value)
+        purchase_row, rows = pd.factorize(purchases[row])
+        ranked, line_row = _in_order(ranked, rows, row, rank)
+        values = pd.factorize(pd.concat([purchases[value], ranked[value]]))[0]
         n_values = int(values.max(initial=0)) + 1
         # One integer per pair of row and item: row * n_values + value. pandas hashes
         # them; np.unique, which sorts, took more than a second for a million.
-        pairs = pd.Index(np.concatenate([of_had, of_offered]) * n_values + values)
-        basket, lists = pairs[: len(had)].unique(), pairs[len(had) :]
-        _refuse_repeated(lists, row, value)
+        pairs = pd.Index(np.concatenate([purchase_row, line_row]) * n_values + values)
+        basket, lists = pairs[: len(purchases)].unique(), pairs[len(purchases) :]
+        n_repeated = int(lists.duplicated().sum())
+        if n_repeated:
+            raise ValueError(
+                f"recommended has {n_repeated} lines that repeat a {value!r} of their "
+                f"row; drop_duplicates([{row!r}, {value!r}]) keeps the first of each."
+            )
         n_bought = np.bincount(basket // n_values, minlength=len(rows))
         hit = basket.get_indexer(lists) >= 0
-        return cls(rows, n_bought, of_offered[hit], _places(of_offered)[hit])
+        # Lists are sorted by row and rank: places count the lines of each row from 1.
+        place = 1 + ranked.groupby(line_row).cumcount().to_numpy()
+        return cls(rows, n_bought, line_row[hit], place[hit])
 
     def up_to(self, k: int | None) -> Hits:
         """Keep the hits among the first k places of each list; None keeps all."""
@@ -67,12 +76,6 @@ class Hits(NamedTuple):
     def sums(self, of_hit: np.ndarray | None = None) -> np.ndarray:
         """Return the number, or a weighted sum, of the hits of each row, (n_rows,)."""
         return np.bincount(self.row, of_hit, minlength=len(self.rows))
-
-
-def _read_bought(bought: Any, row: str, value: str) -> pd.DataFrame:
-    if isinstance(bought, pd.Series):
-        bought = pd.DataFrame({row: bought.index, value: bought.array})
-    return _read_table(bought, "bought", [row, value])
 
 
 def _read_table(table: Any, name: str, columns: list[str]) -> pd.DataFrame:
@@ -104,17 +107,17 @@ def _read_table(table: Any, name: str, columns: list[str]) -> pd.DataFrame:
 
 
 def _refuse_text_beside_numbers(
-    had: pd.DataFrame, offered: pd.DataFrame, row: str, value: str
+    purchases: pd.DataFrame, ranked: pd.DataFrame, row: str, value: str
 ) -> None:
     """Raise a TypeError if one table has text and the other numbers: no match."""
     # pandas would find no equal pair, and every score would be 0.
-    if not len(had) or not len(offered):
+    if not len(purchases) or not len(ranked):
         return
     for column in (row, value):
         types = {
             # A thousand values suffice; inference reads all of them.
             name: pd.api.types.infer_dtype(table[column].iloc[:1000])
-            for name, table in (("bought", had), ("recommended", offered))
+            for name, table in (("bought", purchases), ("recommended", ranked))
         }
         if sum(found == "string" for found in types.values()) == 1:
             raise TypeError(
@@ -124,13 +127,13 @@ def _refuse_text_beside_numbers(
 
 
 def _in_order(
-    offered: pd.DataFrame, rows: pd.Index, row: str, rank: str
+    ranked: pd.DataFrame, rows: pd.Index, row: str, rank: str
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Sort the lists of the rows with a purchase by row, then by rank.
 
     Parameters
     ----------
-    offered : DataFrame of shape (n_lines, 3)
+    ranked : DataFrame of shape (n_lines, 3)
         Lists, in any order.
     rows : Index of shape (n_rows,)
         Rows with a purchase.
@@ -139,57 +142,33 @@ def _in_order(
 
     Returns
     -------
-    offered : DataFrame of shape (n_lines_of_these, 3)
+    ranked : DataFrame of shape (n_lines_of_these, 3)
         The lines of these rows.
-    of_line : ndarray of shape (n_lines_of_these,), int64
+    line_row : ndarray of shape (n_lines_of_these,), int64
         Position in `rows` of each line, ascending.
     """
-    if offered[rank].dtype.kind not in "biuf":
+    if ranked[rank].dtype.kind not in "biuf":
         raise TypeError(
             f"Column {rank!r} of recommended must hold numbers, 1 for the best; got "
-            f"{offered[rank].dtype}."
+            f"{ranked[rank].dtype}."
         )
-    of_line = rows.get_indexer(pd.Index(offered[row]))
-    asked = np.flatnonzero(of_line >= 0)
-    if len(rows) and len(offered) and not len(asked):
+    line_row = rows.get_indexer(pd.Index(ranked[row]))
+    of_buyers = np.flatnonzero(line_row >= 0)
+    if len(rows) and len(ranked) and not len(of_buyers):
         raise ValueError(
             f"No {row!r} of recommended is among those of bought, such as "
-            f"{rows[:1].tolist()[0]!r} beside {offered[row].tolist()[0]!r}; both must "
+            f"{rows[:1].tolist()[0]!r} beside {ranked[row].tolist()[0]!r}; both must "
             "name rows in the same way."
         )
     # The last key is the primary one: by row, then by rank.
-    order = asked[np.lexsort((offered[rank].to_numpy()[asked], of_line[asked]))]
-    offered, of_line = offered.iloc[order], of_line[order]
-    _refuse_equal_ranks(of_line, offered, row, rank)
-    return offered, of_line
-
-
-def _places(rows: np.ndarray) -> np.ndarray:
-    """Return the place of each line in its list, from 1; `rows` is sorted."""
-    # rows    0 0 0 2 2      starts   0 3
-    # places  1 2 3 1 2      lengths  3 2
-    starts = np.flatnonzero(np.diff(rows, prepend=-1))
-    lengths = np.diff(starts, append=len(rows))
-    return np.arange(1, len(rows) + 1) - np.repeat(starts, lengths)
-
-
-def _refuse_equal_ranks(
-    rows: np.ndarray, offered: pd.DataFrame, row: str, rank: str
-) -> None:
-    ranks = offered[rank].to_numpy()
-    tied = np.flatnonzero((rows[1:] == rows[:-1]) & (ranks[1:] == ranks[:-1]))
-    if len(tied):
-        first = offered[row].iloc[tied[:1]].tolist()[0]
+    order = of_buyers[
+        np.lexsort((ranked[rank].to_numpy()[of_buyers], line_row[of_buyers]))
+    ]
+    ranked, line_row = ranked.iloc[order], line_row[order]
+    tied = ranked.loc[ranked.duplicated([row, rank]), row].tolist()
+    if tied:
         raise ValueError(
             f"recommended has {len(tied)} lines with the same {rank!r} as another of "
-            f"their row, the first in row {first!r}; a list has an order."
+            f"their row, the first in row {tied[0]!r}; a list has an order."
         )
-
-
-def _refuse_repeated(pairs: pd.Index, row: str, value: str) -> None:
-    n_repeated = int(pairs.duplicated().sum())
-    if n_repeated:
-        raise ValueError(
-            f"recommended has {n_repeated} lines that repeat a {value!r} of their row; "
-            f"drop_duplicates([{row!r}, {value!r}]) keeps the first of each."
-        )
+    return ranked, line_row

@@ -11,10 +11,7 @@ from sklearn_seqcrm._durations import as_floats
 from sklearn_seqcrm._sklearn_compat import Interval, validate_params
 
 
-@validate_params(
-    {"n_bins": [Interval(Integral, 1, None, closed="left")]},
-    prefer_skip_nested_validation=True,
-)
+@validate_params({"n_bins": [Interval(Integral, 1, None, closed="left")]})
 def pit_histogram(y_true: Any, simulated: Any, *, n_bins: int = 10) -> np.ndarray:
     """Compute the histogram of the probability integral transform (PIT).
 

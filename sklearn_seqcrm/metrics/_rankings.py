@@ -19,7 +19,7 @@ _PARAMS: dict[str, list[Any]] = {
     "value": [str],
     "rank": [str],
 }
-_check_params = validate_params(_PARAMS, prefer_skip_nested_validation=True)
+_check_params = validate_params(_PARAMS)
 
 # With the set B of the items that a row bought and the item l[p] at place p = 1, 2, ...
 # of its list, hit[p] = (l[p] in B). `Hits` holds the places p of the hits of all rows.
@@ -287,9 +287,7 @@ def hit_rate_at_k(
     return _result(found.astype("float64"), hits, "hit_rate_at_k", row, per_row)
 
 
-@validate_params(
-    {**_PARAMS, "k": [*_PARAMS["k"], None]}, prefer_skip_nested_validation=True
-)
+@validate_params({**_PARAMS, "k": [*_PARAMS["k"], None]})
 def mean_reciprocal_rank(
     bought: Any,
     recommended: Any,

@@ -240,7 +240,7 @@ def _listing(changes: Iterable[str]) -> str:
 
 
 def _with_compact_logs(table: Table) -> tuple[pd.DataFrame, list[_LogOf]]:
-    """Return rows over logs of their own customers, and the columns of each log.
+    """Restrict each log to the customers of the rows; return rows and logs.
 
     Each change of the future passes over all events of a log, so that customers without
     a row are left out.

@@ -21,7 +21,7 @@ from sklearn_seqcrm._durations import refuse_times
 from sklearn_seqcrm._sklearn_compat import Interval, safe_indexing, validate_params
 from sklearn_seqcrm.model_selection._bootstrap import FoldScores, resampled_scores
 from sklearn_seqcrm.model_selection._model_comparison import ModelComparison, tabulated
-from sklearn_seqcrm.model_selection._runs import Job, Run, read
+from sklearn_seqcrm.model_selection._runs import Job, Run, read_run
 from sklearn_seqcrm.model_selection._weighted_scores import Metric, read_metrics
 
 
@@ -299,7 +299,7 @@ def _finished(
         # Runs are read here and not in workers, to which only the others are sent.
         for job, path in zip(jobs, paths, strict=True):
             rows = (safe_indexing(one, job.test) for one in (X, y))
-            run = None if path is None else read(job, path, metrics, *rows)
+            run = None if path is None else read_run(job, path, metrics, *rows)
             if run is None:
                 to_do.append(joblib.delayed(job.run)(X, y, metrics, path))
             else:
@@ -335,7 +335,7 @@ def _plain(column: pd.Series) -> Any:
 def _complete_folds(
     runs: Sequence[Run], n_models: int, n_jobs: int, interrupt: BaseException | None
 ) -> list[int]:
-    """Return the folds that all models have finished, with a warning if some lack."""
+    """Return the folds that all models have finished; warn if some are missing."""
     # Only complete folds: means over different folds would not be comparable.
     done = np.bincount([run.fold for run in runs], minlength=1)
     complete = np.flatnonzero(done == n_models).tolist()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterator
 from numbers import Integral, Real
 from typing import Any, NoReturn
@@ -222,18 +223,14 @@ class CutoffSplit(BaseCrossValidator):
         """
         array = self._histories(X)
         clock, cutoff = array.log.timeline.clock, array.rows.cutoff
-        columns: dict[str, list[Any]] = {
-            f"{part}_{end}": []
-            for part in ("train", "test")
-            for end in ("start", "end", "labels_end")
-        }
+        columns: dict[str, list[Any]] = defaultdict(list)
         counts = []
-        for roles, wait in self._folds(array):
+        for roles, delay in self._folds(array):
             for part, role in (("train", _TRAIN), ("test", _TEST)):
                 own = cutoff[roles == role]
                 columns[f"{part}_start"].append(own.min())
                 columns[f"{part}_end"].append(own.max())
-                columns[f"{part}_labels_end"].append(saturating_add(own.max(), wait))
+                columns[f"{part}_labels_end"].append(saturating_add(own.max(), delay))
             counts.append(np.bincount(roles, minlength=len(_ROLES)))
         index = pd.RangeIndex(1, self.n_splits + 1, name="fold")
         times = {n: clock.as_index(np.array(found)) for n, found in columns.items()}
@@ -256,16 +253,16 @@ class CutoffSplit(BaseCrossValidator):
     def _folds(self, array: HistoryArray) -> Iterator[tuple[np.ndarray, float]]:
         """Yield the roles of rows in each fold, and the time from cutoff to label."""
         clock, cutoff = array.log.timeline.clock, array.rows.cutoff
-        wait = clock.rounded_up(gap=self.gap, horizon=self.horizon)
+        delay = clock.rounded_up(gap=self.gap, horizon=self.horizon)
         held_out = None
         if self.holdout_customers is not None:
             customers = ranked_customers(array)
             held_out = self._held_out(self.holdout_customers, customers)
         for number, tested in enumerate(self._tested(cutoff, held_out), start=1):
-            roles = self._roles(clock, cutoff, wait, tested, held_out)
+            roles = self._roles(clock, cutoff, delay, tested, held_out)
             if not (roles == _TRAIN).any():
-                self._refuse_empty_train(clock, cutoff, wait, number, tested[0], roles)
-            yield roles, wait
+                self._refuse_empty_train(clock, cutoff, delay, number, tested[0], roles)
+            yield roles, delay
 
     def _held_out(self, share: float, customers: np.ndarray) -> np.ndarray:
         """Return whether the customer of each row is held out, shape (n,)."""
@@ -308,30 +305,28 @@ class CutoffSplit(BaseCrossValidator):
         self,
         clock: Clock,
         cutoff: np.ndarray,
-        wait: float,
+        delay: float,
         tested: np.ndarray,
         held_out: np.ndarray | None,
     ) -> np.ndarray:
         """Return the role of every row in the fold that tests some cutoffs."""
         first, last = tested[0], tested[-1]
         roles = np.full(len(cutoff), _TRAIN, dtype="int8")
-        everyone = np.ones(len(cutoff), bool)
-        is_trained, is_tested = everyone, everyone
-        if held_out is not None:
-            is_trained, is_tested = ~held_out, held_out
         # From the weakest reason to the strongest: later lines overrule earlier ones.
-        roles[~is_trained] = _CUSTOMERS
+        if held_out is not None:
+            roles[held_out] = _CUSTOMERS
         if self.train_window is not None:
             # One sum, rounded up once: gap + horizon + window may be no whole ticks.
             old = clock.rounded_up(
                 gap=self.gap, horizon=self.horizon, train_window=self.train_window
             )
             roles[saturating_add(cutoff, old) <= first] = _WINDOW
-        roles[saturating_add(cutoff, wait) > first] = (
-            _OVERLAP  # the label is not known by then
-        )
+        # The label is not known by then.
+        roles[saturating_add(cutoff, delay) > first] = _OVERLAP
         at_test = (cutoff >= first) & (cutoff <= last)
-        roles[at_test] = np.where(is_tested[at_test], _TEST, _CUSTOMERS)
+        roles[at_test] = _TEST
+        if held_out is not None:
+            roles[at_test & ~held_out] = _CUSTOMERS
         roles[cutoff > last] = _LATER
         return roles
 
@@ -339,7 +334,7 @@ class CutoffSplit(BaseCrossValidator):
         self,
         clock: Clock,
         cutoff: np.ndarray,
-        wait: float,
+        delay: float,
         number: int,
         tested: Any,
         roles: np.ndarray,
@@ -349,7 +344,7 @@ class CutoffSplit(BaseCrossValidator):
             f"cutoff {clock.as_scalar(tested)}, but "
         )
         earliest = cutoff.min()
-        known = saturating_add(earliest, wait)
+        known = saturating_add(earliest, delay)
         if known > tested:
             raise ValueError(
                 f"{fold}the label of the earliest cutoff {clock.as_scalar(earliest)} "

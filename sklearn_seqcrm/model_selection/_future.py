@@ -34,8 +34,8 @@ class Future(NamedTuple):
     begin : ndarray of shape (n_customers,), int64
         The future of customer ``i`` is ``begin[i]:offsets[i + 1]``.
     since : ndarray of shape (n_customers,)
-        Earliest time of an event in that future: the cutoff, or the next tick where a
-        row shows the events at the cutoff.
+        Earliest time of an event in that future: the cutoff, or the next tick where
+        events at the cutoff are visible in a row.
     """
 
     log: RawLog
@@ -54,7 +54,7 @@ class Future(NamedTuple):
         cutoff : int or float
             The cutoff on the time axis of the log.
         arrays : sequence of HistoryArray
-            Views of the log by rows at the cutoff. Events that they show are no future.
+            Views of the log by rows at the cutoff, whose visible events are no future.
         """
         timeline = log.timeline
         everyone = np.arange(log.n_customers)
@@ -62,7 +62,7 @@ class Future(NamedTuple):
         begin = first.copy()
         for array in arrays:
             known = array.rows.codes >= 0
-            # Events at the cutoff that a row shows are known.
+            # Events at the cutoff that are visible in a row are known.
             np.maximum.at(begin, array.rows.codes[known], array.rows.stop[known])
         is_whole = timeline.clock.dtype == "int64"
         next_tick = cutoff + 1 if is_whole else np.nextafter(cutoff, np.inf)
@@ -107,9 +107,12 @@ class Future(NamedTuple):
             return None
         times = timeline.times.copy()
         times[future] += self._step()  # all by one step, so that they stay sorted
-        columns = {
-            name: _rewrite(self.log.column(name), future) for name in self.log.fields
-        }
+        columns = {}
+        for name in self.log.fields:
+            column = self.log.column(name)
+            values = column.values.copy()
+            values[future] = column.type.changed(values[future], column.categories)
+            columns[name] = Column(values, column.categories)
         changed = self._timeline(timeline.offsets, times)
         return self.log.with_events(changed, columns)
 
@@ -129,13 +132,13 @@ class Future(NamedTuple):
         """
         log, timeline, step = self.log, self.log.timeline, self._step()
         everyone = np.arange(log.n_customers)
-        # Three blocks of one event for each customer, behind the events of the log.
+        # Three blocks of one event for each customer, after the events of the log.
         more = [self.since + step * part // 2 for part in range(3)]
         times = np.concatenate([timeline.times, *more]).astype(timeline.times.dtype)
         codes = np.concatenate([log.customer_index(), np.tile(everyone, 3)])
         donors = rng.randint(len(log), size=3 * len(everyone))
         index = np.concatenate([np.arange(len(log)), donors])
-        # Stable: events that rows see stay before all added ones, even at equal times.
+        # Stable: visible events stay before all added ones, even at equal times.
         order = np.lexsort((times, codes))
         offsets = timeline.offsets + 3 * np.arange(len(timeline.offsets))
         n_before = len(log) + len(everyone)
@@ -154,7 +157,7 @@ class Future(NamedTuple):
         log : RawLog
             One of the logs above.
         array : HistoryArray of shape (n,)
-            Views of the log of this future that show none of it.
+            Views of the log of this future, in which none of it is visible.
 
         Returns
         -------
@@ -189,13 +192,6 @@ class Future(NamedTuple):
         # The observation window must not end before its last event.
         window = old.observation._replace(until=max(old.observed_until, times.max()))
         return Timeline(old.customers, offsets, times, old.clock, window)
-
-
-def _rewrite(column: Column, index: np.ndarray) -> Column:
-    """Return a column with another value at each event of `index`."""
-    values = column.values.copy()
-    values[index] = column.type.changed(values[index], column.categories)
-    return Column(values, column.categories)
 
 
 def _with_new_level(column: Column, where: np.ndarray) -> Column:

@@ -12,8 +12,6 @@ import pandas as pd
 from sklearn_seqcrm.model_selection._bootstrap import interval
 from sklearn_seqcrm.model_selection._runs import Run
 
-_OF_A_RUN = ["n_train", "n_test", "fit_seconds", "predict_seconds", "peak_memory"]
-
 
 @dataclass(frozen=True, eq=False)
 class ModelComparison:
@@ -137,17 +135,12 @@ def tabulated(
     paired = resampled - resampled[:, [at]]
     summary = table("score", everyone, mean, resampled)
     ordered = sorted(runs, key=lambda run: (models.index(run.model), run.fold))
+    runs_table = pd.DataFrame(ordered, columns=Run._fields).drop(columns="outputs")
     return ModelComparison(
         differences=table("difference", others, mean - mean[at], paired),
         summary=summary[["model", "metric", "score", "lower", "upper"]],
         scores=_scores_table(models, metrics, scores),
-        runs=pd.DataFrame(
-            [
-                {"model": run.model, "fold": run.fold + 1}
-                | {name: getattr(run, name) for name in _OF_A_RUN}
-                for run in ordered
-            ]
-        ),
+        runs=runs_table.assign(fold=runs_table["fold"] + 1),
         reference=reference,
         confidence_level=confidence_level,
         n_customers=n_customers,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -15,6 +16,7 @@ from sklearn_seqcrm.model_selection._model_comparison import ModelComparison
 _BETTER, _WORSE, _UNDECIDED = "tab:blue", "tab:orange", "0.55"
 
 
+@dataclass(kw_only=True, repr=False, eq=False)
 class ModelComparisonDisplay:
     """Plot of the score of each model less that of the reference, with intervals.
 
@@ -60,12 +62,9 @@ class ModelComparisonDisplay:
     'r2'
     """
 
-    def __init__(
-        self, *, differences: pd.DataFrame, reference: str, confidence_level: float
-    ) -> None:
-        self.differences = differences
-        self.reference = reference
-        self.confidence_level = confidence_level
+    differences: pd.DataFrame
+    reference: str
+    confidence_level: float
 
     @classmethod
     def from_comparison(

@@ -125,7 +125,7 @@ def _changed_steps(
 
     Rows are padded to the longest row of the call. The second call may have fewer rows,
     without the longest one, so that its tensor is shorter on one axis. The padding
-    is behind the steps or in front of them::
+    comes after the steps or before them::
 
         short   a b c        post   a b c 0 0       pre   0 0 a b c
                                     common|padding        padding|common

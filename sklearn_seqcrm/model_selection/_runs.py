@@ -117,7 +117,7 @@ class Job(NamedTuple):
             memory.peak,
         )
         if path is not None:
-            write(run, path)
+            write_run(run, path)
         return run
 
     def path(self, folder: Path, data: str) -> Path:
@@ -135,18 +135,20 @@ class Job(NamedTuple):
 # rows by method, with classes and tags, and no model and no rows of X.
 
 
-def write(run: Run, path: Path) -> None:
+def write_run(run: Run, path: Path) -> None:
     """Write a run to a file beside `path`, and move it there when complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}")
+    part = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}")
     try:
-        joblib.dump(run, beside)
-        os.replace(beside, path)
+        joblib.dump(run, part)
+        os.replace(part, path)
     finally:
-        beside.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
 
 
-def read(job: Job, path: Path, metrics: Sequence[Metric], X: Any, y: Any) -> Run | None:
+def read_run(
+    job: Job, path: Path, metrics: Sequence[Metric], X: Any, y: Any
+) -> Run | None:
     """Read the run of a job, or return None if it lacks outputs that metrics need."""
     if not path.exists():
         return None

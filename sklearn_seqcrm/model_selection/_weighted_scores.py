@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from inspect import isfunction, signature
 from typing import Any, NamedTuple
 
@@ -21,6 +22,12 @@ from sklearn_seqcrm.metrics import get_scorer
 
 # Takes weights of shape (B, n) and returns scores of shape (B,).
 Score = Callable[[np.ndarray], np.ndarray]
+# Makes it of a model, X and y, or raises NotHandledError.
+Maker = Callable[[Any, Any, np.ndarray], Score]
+
+
+class NotHandledError(Exception):
+    """Raised for outputs and targets whose score is left to the scorer itself."""
 
 
 class Metric(NamedTuple):
@@ -42,9 +49,10 @@ class Metric(NamedTuple):
 
     def on(self, model: Any, X: Any, y: Any) -> Score:
         """Return a function that scores the predictions under any weights."""
-        make = _FAST.get(self.known_as or "")
-        fast = make(model, X, np.asarray(y)) if make is not None else None
-        return fast or self._by_scorer(model, X, y)
+        if self.known_as in _FAST:
+            with suppress(NotHandledError):
+                return _FAST[self.known_as](model, X, np.asarray(y))
+        return self._by_scorer(model, X, y)
 
     def check(self, model: Any, X: Any, y: Any) -> None:
         """Compute the outputs that the score needs, and refuse rows without a score.
@@ -159,8 +167,14 @@ def _concordance(model: Any, X: Any, y: Any, sample_weight: Any = None) -> float
 # Means over rows ----------------------------------------------------------------------
 #
 # score(w) = finish(sum_i w_i l_i / sum_i w_i), with the loss l_i of row i. Functions
-# below return None for outputs and targets that they do not handle: those go to the
-# scorer of scikit-learn, one weighting at a time.
+# below raise NotHandledError for some outputs and targets: those go to the scorer of
+# scikit-learn, one weighting at a time.
+
+
+def _require(condition: Any) -> None:
+    """Raise a NotHandledError if a condition of a fast score does not hold."""
+    if not condition:
+        raise NotHandledError
 
 
 def _mean(
@@ -175,40 +189,28 @@ def _mean(
     return score
 
 
-def _errors(model: Any, X: Any, y: np.ndarray) -> np.ndarray | None:
+def _errors(model: Any, X: Any, y: np.ndarray) -> np.ndarray:
     """Return ``y - f(x)``, shape (n,)."""
     predicted = np.asarray(model.predict(X))
-    if y.ndim != 1 or y.dtype.kind not in "biuf" or y.shape != predicted.shape:
-        return None
+    _require(y.ndim == 1 and y.dtype.kind in "biuf" and y.shape == predicted.shape)
     errors = y.astype("float64") - predicted
-    return errors if np.isfinite(errors).all() else None
-
-
-def _minus_root(mean: np.ndarray) -> np.ndarray:
-    return -np.sqrt(mean)
+    _require(np.isfinite(errors).all())
+    return errors
 
 
 def _error(
     loss: Callable[[np.ndarray], np.ndarray],
     finish: Callable[[np.ndarray], np.ndarray] = np.negative,
-) -> Callable[[Any, Any, np.ndarray], Score | None]:
+) -> Maker:
     """Return a maker of scores ``finish(mean(loss(y - f(x))))``."""
-
-    def make(model: Any, X: Any, y: np.ndarray) -> Score | None:
-        errors = _errors(model, X, y)
-        return None if errors is None else _mean(loss(errors), finish)
-
-    return make
+    return lambda model, X, y: _mean(loss(_errors(model, X, y)), finish)
 
 
-def _r2(model: Any, X: Any, y: np.ndarray) -> Score | None:
+def _r2(model: Any, X: Any, y: np.ndarray) -> Score:
     """Score by ``1 - sum_i w_i e_i^2 / sum_i w_i (y_i - mean_w(y))^2``."""
     errors = _errors(model, X, y)
-    if errors is None:
-        return None
     centred = y.astype("float64") - y.mean()
-    if not np.isfinite(errors**2).all() or not centred.any():
-        return None
+    _require(np.isfinite(errors**2).all() and centred.any())
 
     def score(weights: np.ndarray) -> np.ndarray:
         # The denominator is sum w c^2 - (sum w c)^2 / sum w, with c centred at the
@@ -223,29 +225,25 @@ def _r2(model: Any, X: Any, y: np.ndarray) -> Score | None:
     return score
 
 
-def _accuracy(model: Any, X: Any, y: np.ndarray) -> Score | None:
+def _accuracy(model: Any, X: Any, y: np.ndarray) -> Score:
     predicted = np.asarray(model.predict(X))
-    if y.ndim != 1 or y.shape != predicted.shape:
-        return None
+    _require(y.ndim == 1 and y.shape == predicted.shape)
     return _mean((y == predicted).astype("float64"), np.positive)
 
 
-def _log_loss(model: Any, X: Any, y: np.ndarray) -> Score | None:
+def _log_loss(model: Any, X: Any, y: np.ndarray) -> Score:
     """Score by the mean of ``log p_y``, with p clipped as in scikit-learn."""
-    proba = np.asarray(model.predict_proba(X))
-    codes = _codes(model.classes_, y)
-    if codes is None or proba.ndim != 2 or not np.isfinite(proba).all():
-        return None
+    proba, codes = np.asarray(model.predict_proba(X)), _codes(model.classes_, y)
+    _require(proba.ndim == 2 and np.isfinite(proba).all())
     least = np.finfo(proba.dtype).eps
     own = proba[np.arange(len(y)), codes]
     return _mean(-np.log(np.clip(own, least, 1 - least)))
 
 
-def _brier(model: Any, X: Any, y: np.ndarray) -> Score | None:
+def _brier(model: Any, X: Any, y: np.ndarray) -> Score:
     """Score by minus the mean of ``(p_1 - y)^2``, with y 0 or 1 (Brier, 1950)."""
     proba, codes = np.asarray(model.predict_proba(X)), _codes(model.classes_, y)
-    if codes is None or len(model.classes_) != 2 or not np.isfinite(proba).all():
-        return None
+    _require(len(model.classes_) == 2 and np.isfinite(proba).all())
     return _mean((proba[:, 1] - codes) ** 2)
 
 
@@ -255,25 +253,21 @@ def _brier(model: Any, X: Any, y: np.ndarray) -> Score | None:
 # counts: TP(s) and FP(s) are the weights of positives and negatives with at least s.
 
 
-def _ranking(
-    summary: Callable[[np.ndarray, np.ndarray], np.ndarray],
-) -> Callable[[Any, Any, np.ndarray], Score | None]:
+def _ranking(summary: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Maker:
     """Return a maker of scores ``summary(TP, FP)`` of the ranking of two classes.
 
     The second class is the positive one.
     """
 
-    def make(model: Any, X: Any, y: np.ndarray) -> Score | None:
+    def make(model: Any, X: Any, y: np.ndarray) -> Score:
         classes = getattr(model, "classes_", ())
-        codes = _codes(classes, y) if len(classes) == 2 else None
-        if codes is None:
-            return None
+        _require(len(classes) == 2)
+        codes = _codes(classes, y)
         if hasattr(model, "decision_function"):
             values = np.asarray(model.decision_function(X))
         else:
             values = np.asarray(model.predict_proba(X))[:, 1]
-        if not np.isfinite(values).all():
-            return None
+        _require(np.isfinite(values).all())
         order = np.argsort(-values, kind="stable")
         # Rows of equal score are one threshold, whose last row is its end.
         ends = np.flatnonzero(np.diff(values[order], append=-np.inf))
@@ -311,34 +305,33 @@ def _average_precision(hits: np.ndarray, misses: np.ndarray) -> np.ndarray:
     return (steps * precision).sum(axis=1) / hits[:, -1]
 
 
-def _precision(model: Any, X: Any, y: np.ndarray) -> Score | None:
+def _precision(model: Any, X: Any, y: np.ndarray) -> Score:
     """Score by average precision, with the second class as the positive one.
 
     scikit-learn's scorer takes a label 1 for the positive one, even as the first class.
     """
-    if np.array_equal(getattr(model, "classes_", [])[:1], [1]):
-        return None
+    _require(not np.array_equal(getattr(model, "classes_", [])[:1], [1]))
     return _ranking(_average_precision)(model, X, y)
 
 
-def _codes(classes: Any, y: np.ndarray) -> np.ndarray | None:
-    """Return the position of each label in `classes`; None if a label is unknown."""
+def _codes(classes: Any, y: np.ndarray) -> np.ndarray:
+    """Return the position of each label in `classes`, which all must be known."""
     classes = np.asarray(classes)
-    if y.ndim != 1 or not len(classes):
-        return None
+    _require(y.ndim == 1 and len(classes))
     place = np.minimum(np.searchsorted(classes, y), len(classes) - 1)
-    return place if (classes[place] == y).all() else None
+    _require((classes[place] == y).all())
+    return place
 
 
 # Scores by the names of scikit-learn.
-_FAST: dict[str, Callable[[Any, Any, np.ndarray], Score | None]] = {
+_FAST: dict[str, Maker] = {
     "accuracy": _accuracy,
     "average_precision": _precision,
     "neg_brier_score": _brier,
     "neg_log_loss": _log_loss,
     "neg_mean_absolute_error": _error(np.abs),
     "neg_mean_squared_error": _error(np.square),
-    "neg_root_mean_squared_error": _error(np.square, _minus_root),
+    "neg_root_mean_squared_error": _error(np.square, lambda mean: -np.sqrt(mean)),
     "r2": _r2,
     "roc_auc": _ranking(_area),
 }

@@ -38,7 +38,7 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
     """Encode the events of history columns as inputs of a network.
 
     Encodes every history column, drops the keys, and passes other columns through. It
-    learns from the events that the training rows see, each counted once: scales of
+    learns from the visible events of the training rows, each counted once: scales of
     numeric fields, levels of categorical fields, the typical interarrival time, and the
     calendar cycles that the times support.
 
@@ -103,9 +103,9 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
     since the input weights of a cell are a linear map already. To save memory, reduce
     them by a PCA that was fitted on earlier events before the log is built.
 
-    **Time** enters as the logarithm of the interarrival time (the first event that a
-    row sees has none), and as sines and cosines of the hour (unless all times are at
-    the same time of day), the weekday, and the time of the year (from two years of
+    **Time** enters as the logarithm of the interarrival time (the first visible
+    event of a row has none), and as sines and cosines of the hour (unless all times are
+    at the same time of day), the weekday, and the time of the year (from two years of
     events on). No channel depends on the cutoff, so that all rows of a customer share
     its encoded events.
 
@@ -129,8 +129,8 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
     by their names at that time, and by their values: a column that repeats the
     customers or the cutoffs of all training rows is a key under any name.
 
-    **Cost.** `transform` takes time in proportion to the events that the rows see, not
-    to the size of the log. The result holds no event after a row's cutoff. Events of a
+    **Cost.** `transform` takes time in proportion to the visible events, not to the
+    size of the log. The result holds no event after a row's cutoff. Events of a
     log on disk (`EventLog.open`) stay there and are encoded whenever a batch indexes
     them, with bit-equal results.
 
@@ -199,7 +199,7 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
 
     @one_task
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Learn scales, levels and units from the events that the rows see.
+        """Learn scales, levels and units from the visible events of the rows.
 
         Parameters
         ----------
@@ -362,8 +362,8 @@ class HistoryEncoder(HistoryTransformerMixin, CallbackSupportMixin, BaseEstimato
         check_is_fitted(
             self.pretrained,
             msg=f"pretrained={type(self.pretrained).__name__} must have been fitted, "
-            "on rows with histories; a grid of several takes "
-            "FrozenEstimator(pretrained), as clones forget.",
+            "on rows with histories; in a grid of several, give "
+            "FrozenEstimator(pretrained), because clones are not fitted.",
         )
         # An attribute that encoders and event models share; event models cannot be
         # imported here, as they need torch.

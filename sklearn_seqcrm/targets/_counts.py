@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, overload
+from typing import Any, Unpack, overload
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from sklearn_seqcrm.targets._windows import (
     Censored,
     Duration,
     Durations,
+    WindowOptions,
     Windows,
     check_target_params,
     windows_after,
@@ -23,27 +24,13 @@ from sklearn_seqcrm.targets._windows import (
 
 @overload
 def churned(
-    X: Any,
-    horizon: Duration,
-    *,
-    gap: Duration = 0,
-    censored: Censored = "raise",
-    history: str | int | None = None,
-    kinds: str | Sequence[str] | None = None,
-    kind_field: str = "event",
+    X: Any, horizon: Duration, **options: Unpack[WindowOptions]
 ) -> pd.Series: ...
 
 
 @overload
 def churned(
-    X: Any,
-    horizon: Durations,
-    *,
-    gap: Duration = 0,
-    censored: Censored = "raise",
-    history: str | int | None = None,
-    kinds: str | Sequence[str] | None = None,
-    kind_field: str = "event",
+    X: Any, horizon: Durations, **options: Unpack[WindowOptions]
 ) -> pd.DataFrame: ...
 
 
@@ -166,27 +153,13 @@ def churned(
 
 @overload
 def future_count(
-    X: Any,
-    horizon: Duration,
-    *,
-    gap: Duration = 0,
-    censored: Censored = "raise",
-    history: str | int | None = None,
-    kinds: str | Sequence[str] | None = None,
-    kind_field: str = "event",
+    X: Any, horizon: Duration, **options: Unpack[WindowOptions]
 ) -> pd.Series: ...
 
 
 @overload
 def future_count(
-    X: Any,
-    horizon: Durations,
-    *,
-    gap: Duration = 0,
-    censored: Censored = "raise",
-    history: str | int | None = None,
-    kinds: str | Sequence[str] | None = None,
-    kind_field: str = "event",
+    X: Any, horizon: Durations, **options: Unpack[WindowOptions]
 ) -> pd.DataFrame: ...
 
 

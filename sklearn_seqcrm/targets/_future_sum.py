@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, overload
+from typing import Any, Unpack, overload
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from sklearn_seqcrm.targets._windows import (
     Censored,
     Duration,
     Durations,
+    WindowOptions,
     Windows,
     check_target_params,
     windows_after,
@@ -22,29 +23,13 @@ from sklearn_seqcrm.targets._windows import (
 
 @overload
 def future_sum(
-    X: Any,
-    field: str,
-    horizon: Duration,
-    *,
-    gap: Duration = 0,
-    censored: Censored = "raise",
-    history: str | int | None = None,
-    kinds: str | Sequence[str] | None = None,
-    kind_field: str = "event",
+    X: Any, field: str, horizon: Duration, **options: Unpack[WindowOptions]
 ) -> pd.Series: ...
 
 
 @overload
 def future_sum(
-    X: Any,
-    field: str,
-    horizon: Durations,
-    *,
-    gap: Duration = 0,
-    censored: Censored = "raise",
-    history: str | int | None = None,
-    kinds: str | Sequence[str] | None = None,
-    kind_field: str = "event",
+    X: Any, field: str, horizon: Durations, **options: Unpack[WindowOptions]
 ) -> pd.DataFrame: ...
 
 

@@ -80,10 +80,7 @@ def _as_index(windows: list[Windows]) -> pd.Index:
     return index.rename("horizon")
 
 
-@validate_params(
-    {"X": [pd.DataFrame], "y": [pd.DataFrame], "name": [str]},
-    prefer_skip_nested_validation=True,
-)
+@validate_params({"X": [pd.DataFrame], "y": [pd.DataFrame], "name": [str]})
 def stack_horizons(
     X: pd.DataFrame, y: pd.DataFrame, *, name: str = "horizon"
 ) -> tuple[pd.DataFrame, pd.Series]:

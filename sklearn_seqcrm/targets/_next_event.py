@@ -145,8 +145,7 @@ def next_value(
 
 
 @validate_params(
-    {**TARGET_PARAMS, "censored": [StrOptions({"raise", "drop", "nan", "keep"})]},
-    prefer_skip_nested_validation=True,
+    {**TARGET_PARAMS, "censored": [StrOptions({"raise", "drop", "nan", "keep"})]}
 )
 def time_to_next(
     X: Any,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -29,13 +30,24 @@ Durations: TypeAlias = (
 )
 Censored: TypeAlias = Literal["raise", "drop", "nan"]
 
+
+class WindowOptions(TypedDict, total=False):
+    """Keyword arguments of all targets, for the overloads that type checkers read."""
+
+    gap: Duration
+    censored: Censored
+    history: str | int | None
+    kinds: str | Sequence[str] | None
+    kind_field: str
+
+
 TARGET_PARAMS: dict[str, list[Any]] = {
     "field": [str],
     "censored": [StrOptions({"raise", "drop", "nan"})],
     "history": [str, Integral, None],
     "kind_field": [str],
 }
-check_target_params = validate_params(TARGET_PARAMS, prefer_skip_nested_validation=True)
+check_target_params = validate_params(TARGET_PARAMS)
 
 
 @dataclass(frozen=True)
@@ -134,17 +146,17 @@ def windows_after(
             "another time; compute the target of each part, then join the parts."
         )
     clock, recorded = timeline.clock, timeline.end
-    # On an axis of integers, `pause` may lie between two ticks; `wait` is rounded up.
-    pause, wait = clock.duration(gap, "gap"), clock.rounded_up(gap=gap)
+    # On an axis of integers, the gap may end between two ticks; `wait` is rounded up.
+    gap_ticks, wait = clock.duration(gap, "gap"), clock.rounded_up(gap=gap)
     begin = saturating_add(cutoff, wait)
     # To the end of the customer's segment; (n,) each. Unknown customers have code -1,
     # so that their empty segment ends at offsets[0] = 0.
     first, last = rows.stop, timeline.offsets[rows.codes + 1]
     # Without a gap the window begins where the history stops; no search is needed.
-    if pause > 0:
+    if gap_ticks > 0:
         first = first_at_or_after(times, first, last, begin)
-    if pause != wait:
-        begin = cutoff + pause
+    if gap_ticks != wait:
+        begin = cutoff + gap_ticks
     length = latest = None
     end = np.full(len(cutoff), recorded)
     if horizon is not None or not endless:

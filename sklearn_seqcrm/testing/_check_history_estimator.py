@@ -62,8 +62,8 @@ def check_history_estimator(
     scikit-learn's own checks pass plain arrays, and skip nearly everything if an
     estimator takes none. These checks pass rows with ragged histories:
 
-    - padding and batches: a row has the same outputs alone, beside the longest history,
-      and beside other rows of its customer,
+    - padding and batches: a row has the same outputs alone, in a batch with the longest
+      history, and in a batch with other rows of its customer,
     - outputs follow the order of the rows,
     - one event, no event, an unknown customer (equal to one without events) and a very
       long history have outputs,
@@ -81,7 +81,7 @@ def check_history_estimator(
         DataFrame with the history column ``"history"`` (and in one check a second
         one), the columns ``"who"`` and ``"at"`` that it was attached by, and numbers,
         booleans, text and datetimes with missing values. Put an estimator of encoded
-        histories behind a `HistoryEncoder`, or into `make_history_pipeline`. Set its
+        histories after a `HistoryEncoder`, or into `make_history_pipeline`. Set its
         `random_state`. It is cloned.
     on_fail : {"raise", "warn", None}, default="raise"
         Action for an unexpected failure of a check: raise its error, warn, or only
@@ -211,7 +211,7 @@ def parametrize_with_history_checks(
 
 
 def _reasons(expected: Mapping[str, str] | None) -> dict[str, str]:
-    """Return the reasons by check; an unknown check raises."""
+    """Return the reasons by check; raise a ValueError for an unknown check."""
     names = [check.__name__ for check in _laws.ALL_CHECKS]
     reasons = dict(expected or {})
     unknown = [name for name in reasons if name not in names]

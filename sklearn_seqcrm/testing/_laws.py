@@ -30,6 +30,7 @@ from sklearn_seqcrm._store import Log
 from sklearn_seqcrm.events import EventLog, HistoryArray, HistoryDtype
 from sklearn_seqcrm.testing._small_data import (
     DAY,
+    attached,
     make_events,
     make_rows,
     make_table,
@@ -48,11 +49,6 @@ START_OF_TIME = pd.Timestamp("1990-01-01")
 @cache
 def _table() -> pd.DataFrame:
     return make_table()
-
-
-def attached(events: pd.DataFrame, rows: pd.DataFrame, **options: Any) -> pd.DataFrame:
-    """Attach histories of an events table to rows."""
-    return EventLog(events, "who", "when").attach(rows, cutoff="at", **options)
 
 
 def target_of(estimator: Any, X: Any) -> np.ndarray:
@@ -206,7 +202,7 @@ def assert_alone_as_in_batch(
     """Compare the outputs of some rows alone with those in a batch of all rows."""
     reason = (
         "a row alone has other outputs than in a batch. Does it depend on padding, on "
-        "other rows, or on events that other rows show?"
+        "other rows, or on events that are visible in other rows?"
     )
     for i in rows:
         alone = outputs(fit, X.iloc[[i]])
@@ -217,7 +213,7 @@ def assert_alone_as_in_batch(
 
 
 def check_clone_and_params(estimator: Any) -> None:
-    """Parameters stay equal when cloning, setting and fitting.
+    """Check that cloning, setting and fitting keep the parameters.
 
     Searches and pipelines of scikit-learn clone and set parameters all the time.
     """
@@ -239,7 +235,7 @@ def check_clone_and_params(estimator: Any) -> None:
 
 
 def check_fit_is_idempotent(estimator: Any) -> None:
-    """A second fit of the same object starts afresh.
+    """Check that a second fit of the same object starts afresh.
 
     An object that was fitted on last month's rows is refitted on this month's.
     """
@@ -255,7 +251,7 @@ def check_fit_is_idempotent(estimator: Any) -> None:
 
 
 def check_random_state_repeats(estimator: Any) -> None:
-    """Two fits with one `random_state` give identical outputs."""
+    """Check that two fits with one `random_state` give identical outputs."""
     X, _, first = fitted_on_table(estimator)
     # Whatever the state of the global generators.
     with _other_generators(seed=1):
@@ -266,7 +262,7 @@ def check_random_state_repeats(estimator: Any) -> None:
 
 
 def check_input_is_untouched(estimator: Any) -> None:
-    """Neither fit nor predict change rows, histories or events."""
+    """Check that fit and predict change no rows, histories or events."""
     X = _table().copy()
     y = target_of(estimator, X)
     before, array = X.copy(), X["history"].array
@@ -285,7 +281,7 @@ def check_input_is_untouched(estimator: Any) -> None:
 
 
 def check_predict_writes_nothing(estimator: Any) -> None:
-    """Predicting leaves the fitted object as it was, so that threads may share it."""
+    """Check that predict does not change the fitted object: threads may share it."""
     X = _table().copy()
     fit = fitted(estimator, X)
     outputs(fit, X)  # a first call may fill caches of torch
@@ -297,7 +293,7 @@ def check_predict_writes_nothing(estimator: Any) -> None:
 
 
 def check_row_order(estimator: Any) -> None:
-    """Rows in another order have the same outputs, in that order."""
+    """Check that rows in another order have the same outputs, in that order."""
     X, fit, batch = fitted_on_table(estimator)
     order = np.random.default_rng(0).permutation(len(X))
     moved = outputs(fit, X.iloc[order])  # the index is permuted as well
@@ -306,7 +302,7 @@ def check_row_order(estimator: Any) -> None:
 
 
 def check_padding_invariance(estimator: Any) -> None:
-    """A row alone has the outputs that it has in any batch."""
+    """Check that a row alone has the outputs that it has in any batch."""
     X, fit, batch = fitted_on_table(estimator)
     longest = int(np.argmax(X["history"].array.lengths))
     rows = range(0, len(X), 5)
@@ -314,14 +310,16 @@ def check_padding_invariance(estimator: Any) -> None:
     # Beside the longest history a short one has the most padding.
     for i in rows:
         both = outputs(fit, X.iloc[[i, longest]])
-        reason = "a row has other outputs beside a long history: is padding masked?"
+        reason = (
+            "a row has other outputs in a batch with a long history: is padding masked?"
+        )
         assert_same_rows(both[:1], [batch[i]], reason, **TOLERANCE)
 
 
 def check_prefix_invariance(estimator: Any) -> None:
-    """A row alone has the outputs that it has beside its customer's other rows.
+    """Check that the other rows of its customer do not change a row's outputs.
 
-    These show later events, and events before its lookback.
+    They include later events, and events before its lookback.
     """
     for lookback in (None, "200D"):
         X = make_table(n_cutoffs=6, lookback=lookback)
@@ -333,7 +331,7 @@ def check_prefix_invariance(estimator: Any) -> None:
 
 
 def check_short_and_unknown_histories(estimator: Any) -> None:
-    """One event, no event, and an unknown customer have finite outputs.
+    """Check that outputs for one event, none, or an unknown customer are finite.
 
     A customer who is not in the log is like one without events: the first visit of
     a new customer is scored, too.
@@ -360,15 +358,16 @@ def check_short_and_unknown_histories(estimator: Any) -> None:
 
 
 def check_lookback(estimator: Any) -> None:
-    """Events before the lookback of a row have no effect, nor whether there were any.
+    """Check that events before the lookback of a row have no effect.
 
-    A model in production gets the events of the window only.
+    Nor has it an effect whether there were any: a model in production gets the events
+    of the window only.
     """
     events, rows, window = make_events(), make_rows(), {"lookback": "200D"}
     X = attached(events, rows, **window)
     lengths = X["history"].array.lengths
     assert 0 < lengths.sum() < _table()["history"].array.lengths.sum()
-    # The windows of other rows of the customer show some of them.
+    # In the windows of other rows of the customer, some of them are visible.
     fit = fitted(estimator, X)
     assert_alone_as_in_batch(fit, X, outputs(fit, X), range(0, len(X), 5))
     # One row of each customer: an event before its window is in no window.
@@ -389,7 +388,7 @@ def check_lookback(estimator: Any) -> None:
 
 
 def check_several_histories(estimator: Any) -> None:
-    """Two history columns of different logs both have an effect."""
+    """Check that two history columns of different logs both have an effect."""
     events = make_events(seed=5)[["who", "when", "kind"]]
     events = events.rename(columns={"who": "customer", "kind": "page"})
 
@@ -409,7 +408,7 @@ def check_several_histories(estimator: Any) -> None:
 
 
 def check_order_of_columns(estimator: Any) -> None:
-    """Columns in another order have the same outputs, or an error names the order."""
+    """Check that the order of columns has no effect, or that an error names it."""
     X, fit, batch = fitted_on_table(estimator)
     try:
         found = outputs(fit, X[X.columns[::-1]])
@@ -422,10 +421,10 @@ def check_order_of_columns(estimator: Any) -> None:
 
 
 def check_very_long_history(estimator: Any) -> None:
-    """A customer with hundreds of times the events of others, alone and beside them."""
+    """Check a customer with hundreds of times as many events, alone and in a batch."""
     events = make_events(mean_events=3)
     many = events[events["who"] == "c5"].sample(1000, replace=True, random_state=0)
-    # All within minutes, so that every cutoff of the customer shows all of them.
+    # All within minutes, so that all are visible at every cutoff of the customer.
     seconds = pd.to_timedelta(np.arange(len(many)), unit="s")
     many = many.assign(when=events["when"].min() + seconds)
     X = attached(pd.concat([events, many]), make_rows())
@@ -439,9 +438,9 @@ def check_very_long_history(estimator: Any) -> None:
 
 
 def check_vectors(estimator: Any) -> None:
-    """Vector fields, some of them missing, are used, left out, or refused by name.
+    """Check that vector fields with missing vectors are used, left out or refused.
 
-    Vectors of events at or after the cutoffs have no effect.
+    An error must name them. Vectors of events at or after the cutoffs have no effect.
     """
     events = make_events(n_components=3)
     rows = make_rows().drop_duplicates("who")
@@ -467,14 +466,14 @@ def check_vectors(estimator: Any) -> None:
 
 
 def check_pickle(estimator: Any) -> None:
-    """A fitted object out of a pickle gives identical outputs."""
+    """Check that a fitted object out of a pickle gives identical outputs."""
     X, fit, batch = fitted_on_table(estimator)
     back = pickle.loads(pickle.dumps(fit))
     assert_same_rows(outputs(back, X), batch, "a pickled copy has other outputs")
 
 
 def check_pickled_rows(estimator: Any) -> None:
-    """Rows out of a pickle, with the events of their own customers, are like others."""
+    """Check that rows out of a pickle, over a smaller log, have the same outputs."""
     X, fit, batch = fitted_on_table(estimator)
     some = X["who"].isin(["c1", "c2"]).to_numpy()
     # A pickle of rows holds a smaller log: customers have other positions in it.
@@ -486,9 +485,9 @@ def check_pickled_rows(estimator: Any) -> None:
 
 
 def check_no_leakage(estimator: Any) -> None:
-    """Events at or after the cutoffs change no output.
+    """Check that events at or after the cutoffs change no output.
 
-    They change none of a fitted estimator, and none of one that is fitted on them.
+    Neither outputs of a fitted estimator change, nor those after a fit on other events.
     """
     events = make_events()
     rows = make_rows().drop_duplicates("who")
@@ -520,7 +519,7 @@ def check_no_leakage(estimator: Any) -> None:
 
 
 def check_generators_are_untouched(estimator: Any) -> None:
-    """The global generators of Python, NumPy and torch keep their states.
+    """Check that global generators of Python, NumPy and torch keep their states.
 
     Threads share them: an estimator that draws from them changes results elsewhere.
     """
@@ -534,7 +533,7 @@ def check_generators_are_untouched(estimator: Any) -> None:
 
 
 class _WithoutEvents(pickle.Pickler):
-    """Refuses to write objects that hold events."""
+    """Pickler that refuses objects with events."""
 
     def reducer_override(self, found: Any) -> Any:
         """Refuse an object on its way into the pickle, or let pickle write it."""
@@ -546,7 +545,7 @@ class _WithoutEvents(pickle.Pickler):
 
 
 def check_holds_no_events(estimator: Any) -> None:
-    """A fitted object holds no log, no histories and no DataFrame.
+    """Check that a fitted object holds no log, no histories and no DataFrame.
 
     A model file must be small, and must not contain the data of customers.
     """
@@ -555,7 +554,7 @@ def check_holds_no_events(estimator: Any) -> None:
 
 
 def check_object_array(estimator: Any) -> None:
-    """An object array of histories gives the outputs of a DataFrame, if it is taken.
+    """Check that an object array gives the outputs of the DataFrame, if it is taken.
 
     A ColumnTransformer makes such an array of a DataFrame.
     """

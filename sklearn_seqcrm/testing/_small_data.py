@@ -84,6 +84,11 @@ def make_rows(n_customers: int = 10, n_cutoffs: int = 4, seed: int = 0) -> pd.Da
     ).sample(frac=1, random_state=seed)
 
 
+def attached(events: pd.DataFrame, rows: pd.DataFrame, **options: Any) -> pd.DataFrame:
+    """Attach histories of an events table to rows."""
+    return EventLog(events, "who", "when").attach(rows, cutoff="at", **options)
+
+
 def make_table(
     n_customers: int = 10,
     n_cutoffs: int = 4,
@@ -94,9 +99,7 @@ def make_table(
 ) -> pd.DataFrame:
     """Build rows with a history column, attached by the columns ``who`` and ``at``."""
     events = make_events(n_customers, mean_events, seed, n_components)
-    log = EventLog(events, "who", "when")
-    rows = make_rows(n_customers, n_cutoffs, seed)
-    return log.attach(rows, cutoff="at", lookback=lookback)
+    return attached(events, make_rows(n_customers, n_cutoffs, seed), lookback=lookback)
 
 
 def make_y(X: Any, classes: Sequence[float] = (0, 1), seed: int = 0) -> np.ndarray:

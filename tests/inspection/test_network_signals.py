@@ -36,8 +36,9 @@ def _table():
     return EventLog(events, "who", "day").attach(rows)
 
 
-def network(X, kind=LSTMClassifier, **options):
-    return make_history_pipeline(kind(**{**SMALL, **options})).fit(X, [0, 1, 0, 1, 0])
+def network(X, estimator=LSTMClassifier, **options):
+    model = make_history_pipeline(estimator(**{**SMALL, **options}))
+    return model.fit(X, [0, 1, 0, 1, 0])
 
 
 def steps_of(model, X, row):
@@ -122,7 +123,7 @@ def test_table_of_gates(X):
         {"cell": "rnn", "pooling": "last"},
         {"cell": "gru", "head_sizes": (4,)},
         {"cell": "lstm", "num_layers": 2, "bptt_steps": 2},
-        {"cell": "lstm", "kind": LSTMRegressor},
+        {"cell": "lstm", "estimator": LSTMRegressor},
     ],
 )
 def test_norms_against_differences(X, options):

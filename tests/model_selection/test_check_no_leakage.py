@@ -1,51 +1,34 @@
-import datetime
-from functools import cache
-
 import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_array_equal
-from scipy.sparse import csr_array
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.compose import make_column_transformer
+from sklearn.base import BaseEstimator
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 from sklearn_seqcrm import targets
-from sklearn_seqcrm._store._columns import Column
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.feature_extraction import RFMFeatures
 from sklearn_seqcrm.model_selection import check_no_leakage
-from sklearn_seqcrm.model_selection._future import Future, _with_new_level
-from sklearn_seqcrm.model_selection._outputs import Output, changed_rows
 from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier, LSTMRegressor
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
-from sklearn_seqcrm.testing._small_data import make_events, make_rows, make_y
-
-
-def tied_rows():
-    """Rows, every other of which has its cutoff at an event of its customer."""
-    rows = make_rows().reset_index(drop=True)
-    times = make_events().groupby("who")["when"].agg(list)
-    for i in range(0, len(rows), 2):
-        own = times.get(rows["who"][i], [])
-        if len(own):
-            rows.loc[i, "at"] = own[i % len(own)]
-    return rows
-
-
-@cache
-def _table():
-    return EventLog(make_events(), "who", "when").attach(tied_rows(), cutoff="at")
-
-
-def table():
-    """These rows, without the events at their cutoffs."""
-    return _table().copy()
-
+from sklearn_seqcrm.testing._small_data import make_events, make_y
+from tests.model_selection.leaks import (
+    LEAKS,
+    Estimator,
+    at_the_cutoff,
+    end_of_record,
+    global_mean,
+    over_all_rows_of_a_customer,
+    share_of_the_total,
+    table,
+    tied_rows,
+    time_to_the_next,
+    views,
+    who_will_come,
+)
 
 SMALL = {"hidden_size": 4, "head_sizes": (4,), "max_epochs": 2, "random_state": 0}
 
@@ -247,101 +230,6 @@ def test_several_logs_whose_cutoffs_are_in_another_order():
 # Deliberate leaks ---------------------------------------------------------------------
 
 
-def views(X, name="history"):
-    array = X[name].array
-    return array.log, array.rows
-
-
-def amounts(log):
-    values = log.column("amount").values
-    return np.where(np.isfinite(values), values, 0)
-
-
-def beyond_stop(X):
-    """Whether there is one more event after those that the row shows."""
-    log, rows = views(X)
-    known = rows.codes >= 0
-    end = np.where(known, log.timeline.offsets[rows.codes + 1], 0)
-    return pd.DataFrame({"leak": end > rows.stop, "fine": rows.stop - rows.start})
-
-
-def time_to_the_next(X):
-    log, rows = views(X)
-    times = np.append(log.timeline.times, 0)
-    return pd.DataFrame({"leak": times[rows.stop] - rows.cutoff, "fine": 1.0})
-
-
-def at_the_cutoff(X):
-    """Number of events up to the cutoff and at it."""
-    log, rows = views(X)
-    upto = log.timeline.positions(rows.codes, rows.cutoff, after=True)
-    return pd.DataFrame({"leak": upto - rows.start, "fine": rows.stop - rows.start})
-
-
-def share_of_the_total(X):
-    log, rows = views(X)
-    counts = np.append(log.timeline.counts, 1)[rows.codes]
-    seen = rows.stop - rows.start
-    return pd.DataFrame({"leak": seen / counts, "fine": seen})
-
-
-def global_mean(X):
-    """The sum of the amounts of a row, less the mean of the log."""
-    log, rows = views(X)
-    sums = np.append(0, np.cumsum(amounts(log)))
-    seen = sums[rows.stop] - sums[rows.start]
-    seen = seen.round(6)
-    return pd.DataFrame({"leak": seen - amounts(log).mean(), "fine": seen})
-
-
-def who_will_come(X):
-    """Whether the customer is known to the log, if only from later on."""
-    _, rows = views(X)
-    return pd.DataFrame({"leak": rows.codes >= 0, "fine": rows.cutoff})
-
-
-def end_of_record(X):
-    log, rows = views(X)
-    left = log.timeline.observed_until - rows.cutoff
-    return pd.DataFrame({"leak": left, "fine": rows.cutoff})
-
-
-def next_kind(X):
-    """Text: what kind the next event has."""
-    log, rows = views(X)
-    kind = np.append(log.column("kind").to_pandas().astype(object), None)
-    return pd.DataFrame({"leak": kind[rows.stop], "fine": "text"})
-
-
-def over_all_rows_of_a_customer(X):
-    """The number of events of the customer's last row, in all rows."""
-    seen = X["history"].array.lengths
-    most = pd.Series(seen).groupby(X["who"].to_numpy()).transform("max")
-    return pd.DataFrame({"leak": most, "fine": seen})
-
-
-def codes_of_the_log(X):
-    """Codes of all levels, also of those that only later events have."""
-    log, rows = views(X)
-    codes = np.append(log.column("kind").values, -1)
-    last = np.where(rows.stop > rows.start, rows.stop - 1, -1)
-    return pd.DataFrame({"leak": codes[last], "fine": rows.stop - rows.start})
-
-
-LEAKS = [
-    beyond_stop,
-    time_to_the_next,
-    at_the_cutoff,
-    share_of_the_total,
-    global_mean,
-    who_will_come,
-    end_of_record,
-    next_kind,
-    codes_of_the_log,
-    over_all_rows_of_a_customer,
-]
-
-
 @pytest.mark.parametrize("case", ["plain", "lookback", "two logs", "one index"])
 @pytest.mark.parametrize("leak", LEAKS)
 def test_leaks_fail(leak, case):
@@ -502,139 +390,6 @@ def test_events_hidden_by_a_lookback_pass():
     check_no_leakage(FunctionTransformer(all_before), X[known])
 
 
-# Forms of outputs ---------------------------------------------------------------------
-
-
-METHODS = (
-    "transform",
-    "predict",
-    "predict_proba",
-    "decision_function",
-    "score_samples",
-)
-
-
-class Estimator(TransformerMixin, BaseEstimator):
-    """Returns the value of a function of X from the given methods."""
-
-    def __init__(self, make, methods=("transform",)):
-        self.make = make
-        self.methods = methods
-
-    def fit(self, X, y=None):
-        return self
-
-    def __getattribute__(self, name):
-        get = object.__getattribute__
-        if name in METHODS:
-            if name not in get(self, "methods"):
-                raise AttributeError(name)
-            return get(self, "make")
-        return get(self, name)
-
-
-def leak_and_fine(X):
-    return share_of_the_total(X).to_numpy("float64")
-
-
-OUTPUTS = {
-    "array": (leak_and_fine, "1 of 2 .*\n- transform, column 0: "),
-    "vector": (lambda X: leak_and_fine(X)[:, 0], "1 of 1 .*\n- transform: "),
-    "sparse": (lambda X: csr_array(leak_and_fine(X)), "\n- transform, column 0: "),
-    "Series": (lambda X: share_of_the_total(X)["leak"], "1 of 1 .*\n- transform: "),
-    "tensor": (
-        lambda X: leak_and_fine(X)[:, None, :],
-        "1 of 1 outputs .*\n- transform: ",
-    ),
-    "dict": (
-        lambda X: {"a": leak_and_fine(X), "b": np.zeros(len(X))},
-        "1 of 3 .*\n- transform, 'a', column 0: ",
-    ),
-    "list": (
-        lambda X: [np.zeros((len(X), 2)), leak_and_fine(X)],
-        "1 of 4 .*\n- transform, target 1, column 0: ",
-    ),
-    "objects": (
-        lambda X: share_of_the_total(X).astype(object).to_numpy(),
-        "1 of 2 .*\n- transform, column 0: ",
-    ),
-    "nullable": (
-        lambda X: share_of_the_total(X).convert_dtypes(),
-        "1 of 2 .*\n- transform, 'leak': ",
-    ),
-    "columns that come and go": (
-        lambda X: pd.DataFrame({len(X["history"].array.log): np.ones(len(X))}),
-        "\n- transform, [0-9]+: ",
-    ),
-    "histories": (
-        lambda X: X[["history"]].assign(
-            later=X["history"].array.log.attach(X[["who"]])["history"]
-        ),
-        "\n- transform, 'later', field 'amount': ",
-    ),
-    "encoded histories": (
-        lambda X: HistoryEncoder().fit_transform(
-            X["history"].array.log.attach(X[["who"]])
-        ),
-        r"\n- transform, 'history', row feature 'tenure': ",
-    ),
-}
-
-
-def test_columns_of_one_name_are_all_checked():
-    """A leak in the first of two columns of one name, and in a matrix of them."""
-    X = table()
-    leaky = Estimator(lambda X: share_of_the_total(X).set_axis(["a", "a"], axis=1))
-    message = r"1 of 2 outputs .*\n- transform, 'a' \(column 0\): "
-    with pytest.raises(AssertionError, match=message):
-        check_no_leakage(leaky, X, n_cutoffs=4)
-    matrix = FunctionTransformer(leak_and_fine, feature_names_out=lambda *_: ["a", "a"])
-    with pytest.raises(AssertionError, match=message):
-        check_no_leakage(matrix.fit(X), X, n_cutoffs=4)
-
-
-@pytest.mark.parametrize("case", OUTPUTS)
-def test_outputs(case):
-    make, message = OUTPUTS[case]
-    X = table()
-    with pytest.raises(AssertionError, match=f"(?s)uses the future.*{message}"):
-        check_no_leakage(Estimator(make), X, n_cutoffs=4)
-
-
-def test_every_method_is_called():
-    for method in METHODS:
-        with pytest.raises(AssertionError, match=f"\n- {method}, column 0: "):
-            check_no_leakage(Estimator(leak_and_fine, (method,)), table(), n_cutoffs=2)
-    with pytest.raises(AssertionError, match="5 of 10 outputs"):
-        check_no_leakage(Estimator(leak_and_fine, METHODS), table(), n_cutoffs=2)
-
-
-def test_names_of_classes_and_columns():
-    X = table()
-    X = X[X["history"].array.rows.codes >= 0]
-    model = make_pipeline(FunctionTransformer(share_of_the_total), LogisticRegression())
-    model.fit(X, make_y(X, ["no", "yes"]))
-    with pytest.raises(AssertionError) as caught:
-        check_no_leakage(model, X, n_cutoffs=4)
-    message = str(caught.value)
-    assert message.startswith("Pipeline uses the future: ")
-    for name in ("predict_proba, class 'no'", "predict_proba, class 'yes'"):
-        assert f"\n- {name}: " in message
-    assert "\n- decision_function: " in message
-    named = make_column_transformer(
-        (
-            FunctionTransformer(
-                share_of_the_total, feature_names_out=lambda *_: ["leak", "fine"]
-            ),
-            ["history"],
-        ),
-    ).fit(X)
-    with pytest.raises(
-        AssertionError, match=r"transform, 'functiontransformer__leak': "
-    ):
-        check_no_leakage(named, X)
-
-
 def test_message_names_the_changes():
     found = {}
     for leak in (share_of_the_total, global_mean, over_all_rows_of_a_customer):
@@ -650,51 +405,6 @@ def test_message_names_the_changes():
     }
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "expected"),
-    [
-        ([[1, 2], [], [3]], [[1, 2], [], [3]], [False, False, False]),
-        ([[1, 2], [], [3]], [[1], [], [4]], [True, False, True]),
-        ([[], [1], [2]], [[5], [1], [3]], [True, False, True]),
-        (
-            [[np.nan], [np.inf], [0]],
-            [[np.nan], [np.inf], [np.nan]],
-            [False, False, True],
-        ),
-        (  # each is measured by its own distance from the median, 1
-            [[0.0], [1.0], [3e3]],
-            [[1e-5], [1.0001], [3e3 + 0.02]],
-            [False, True, False],
-        ),
-        (  # nor does a large constant hide anything
-            [[1e9 + 0.5], [1e9 + 9.0], [1e9 + 2.0]],
-            [[1e9 + 0.5], [1e9 + 2e3], [1e9 + 3e2]],
-            [False, True, False],
-        ),
-        ([[1e9], [1e9 + 1], [0]], [[1e9], [1e9 + 2], [0]], [False, True, False]),
-        ([["a"], [None], ["b"]], [["a"], [np.nan], ["c"]], [False, False, True]),
-    ],
-)
-def test_changed_rows(one, other, expected):
-    both = []
-    for rows in (one, other):
-        row = np.repeat(np.arange(3), [len(values) for values in rows])
-        values = [value for values in rows for value in values]
-        kind = object if "a" in values else float
-        both.append(Output(np.array(values, kind), row))
-    assert_array_equal(changed_rows(*both, 3, 1e-5), expected)
-
-
-def test_rtol():
-    def noise(X):
-        share = share_of_the_total(X)["leak"].fillna(0)
-        return pd.DataFrame({"n": X["history"].array.lengths + 1e-3 * share})
-
-    check_no_leakage(FunctionTransformer(noise), table(), rtol=1e-2)
-    with pytest.raises(AssertionError, match="uses the future"):
-        check_no_leakage(FunctionTransformer(noise), table())
-
-
 def test_input_is_untouched():
     X = table()
     before, frame = X["history"].array.copy(), X["history"].array.log.to_frame()
@@ -702,110 +412,6 @@ def test_input_is_untouched():
     for was, now in zip(before.rows[1:], X["history"].array.rows[1:], strict=True):
         assert_array_equal(was, now)
     pd.testing.assert_frame_equal(X["history"].array.log.to_frame(), frame)
-
-
-# The futures themselves ---------------------------------------------------------------
-
-
-@pytest.mark.parametrize("exact", [False, True])
-@pytest.mark.parametrize("seed", range(5))
-def test_futures_against_the_events_table(seed, exact):
-    """Events that rows show stay; all others are removed or changed."""
-    rng = np.random.RandomState(seed)
-    events = pd.DataFrame(
-        {
-            "id": rng.randint(0, 5, 40),
-            "time": rng.randint(0, 12, 40),
-            "x": rng.choice([np.nan, np.inf, -1.0, 0.0, 3.0], 40),
-            "kind": rng.choice(["a", "b", None], 40),
-            "day": pd.to_datetime(rng.randint(0, 9, 40), unit="D"),
-        }
-    )
-    log = EventLog(events, "id", "time")
-    rows = pd.DataFrame({"id": [0, 1, 4, 9]})
-    array = log.attach(rows, cutoff=6, allow_exact_matches=exact)["history"].array
-    future = Future.of(log, 6, [array])
-    table = log.to_frame()
-    seen = (table["time"] < 6) | (
-        exact & (table["time"] == 6) & table["id"].isin([0, 1, 4])
-    )
-    deleted, rewritten, added = future.deleted(), future.rewritten(), future.added(rng)
-    pd.testing.assert_frame_equal(
-        deleted.to_frame(), table[seen].reset_index(drop=True)
-    )
-    assert deleted.observed_until == 6
-    after = rewritten.to_frame()
-    pd.testing.assert_frame_equal(after[seen], table[seen])
-    for name in ("time", "x", "kind", "day"):
-        one, other = after[name][~seen], table[name][~seen]
-        assert not ((one == other) | (one.isna() & other.isna())).any()
-    assert (after["time"] > 6)[~seen].all()
-    more = added.to_frame()
-    counts = table["id"].value_counts()
-    assert (more["id"].value_counts() == counts + 3).all()
-    first = 7 if exact else 6
-    new = more["time"].value_counts() - table["time"].value_counts().reindex(
-        more["time"].unique(), fill_value=0
-    )
-    assert new.min() >= 0
-    assert new[new.index < 6].sum() == 0
-    assert new.get(first) >= 3
-    assert deleted.column("kind").categories.isin(table["kind"][seen]).all()
-    kinds = more["kind"].value_counts()
-    assert kinds.index.difference(table["kind"]).tolist() == [" a"]
-    assert kinds[" a"] == more["id"].nunique()
-    for other in (deleted, rewritten, added):
-        moved = future.views_of(other, array)
-        pd.testing.assert_frame_equal(moved.to_frame(), array.to_frame())
-        assert_array_equal(moved.cutoffs, array.cutoffs)
-        assert (
-            np.diff(other.timeline.times)[np.diff(other.customer_index()) == 0] >= 0
-        ).all()
-
-
-@pytest.mark.parametrize(
-    ("levels", "new"),
-    [
-        (["b", "c"], " b"),
-        ([3, 5], 2),
-        ([0.5], -0.5),
-        ([datetime.date(2024, 3, 1)], datetime.date(2024, 2, 29)),
-        (pd.to_datetime(["2024-03-01"]), pd.Timestamp("2024-02-29")),
-        ([False, True], None),
-        ([("a", 1)], None),
-    ],
-)
-def test_new_levels_come_first(levels, new):
-    levels = pd.Index(levels, tupleize_cols=False)
-    column = Column(np.array([0, -1, len(levels) - 1], "int32"), levels)
-    before = column.to_pandas().tolist()
-    after = _with_new_level(column, np.array([False, True, False]))
-    if new is None:
-        assert after is column
-    else:
-        assert after.categories.tolist() == [new, *levels]
-        assert after.categories.dtype == levels.dtype
-        assert after.to_pandas().tolist() == [before[0], new, before[2]]
-
-
-@pytest.mark.parametrize(
-    ("levels", "new"),
-    [
-        (["", "a"], "a "),
-        (["\t"], "\t "),
-        ([b"a", b"b"], b"b "),
-        (np.array([0, 4], "uint8"), 5),
-        ([datetime.date.min], datetime.date(1, 1, 2)),
-        (pd.DatetimeIndex([pd.Timestamp.min]), pd.Timestamp.min + pd.Timedelta("1D")),
-    ],
-)
-def test_new_levels_come_last_if_none_can_come_first(levels, new):
-    levels = pd.Index(levels)
-    column = Column(np.array([0, -1, len(levels) - 1], "int32"), levels)
-    after = _with_new_level(column, np.array([False, True, False]))
-    assert after.categories.tolist() == [*levels, new]
-    assert after.categories.dtype == levels.dtype
-    assert after.values.tolist() == [0, len(levels), len(levels) - 1]
 
 
 def test_no_event_before_the_cutoff():
@@ -819,7 +425,10 @@ def test_no_event_before_the_cutoff():
 # Errors -------------------------------------------------------------------------------
 
 X = table()
+
+
 FITTED = RFMFeatures().fit(X)
+
 
 BAD = {
     "no methods": (BaseEstimator(), X, {}, TypeError, "transform, .*got BaseEstimator"),

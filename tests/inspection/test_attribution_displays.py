@@ -1,0 +1,125 @@
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+from sklearn_seqcrm.inspection import (
+    EventAttributionDisplay,
+    HistoryDisplay,
+    event_attributions,
+)
+from sklearn_seqcrm.neural_network import LSTMRegressor, LSTMSurvival
+from sklearn_seqcrm.testing._small_data import make_y
+from tests.inspection.models import log_odds, network
+
+matplotlib.use("agg")
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    yield
+    plt.close("all")
+
+
+def test_display_of_many_rows(X, lstm):
+    model = lstm
+    found = event_attributions(model, X, "integrated_gradients", by="field")
+    display = EventAttributionDisplay.from_attributions(found, max_events=3)
+    array = X["history"].array
+    filled = np.flatnonzero(array.lengths >= 2)
+    lines = found[found["field"] == "amount"].set_index(["row", "position"])
+    values = [abs(lines.at[(i, array.lengths[i] - 2), "attribution"]) for i in filled]
+    assert display.means.at[2, "amount"] == pytest.approx(np.mean(values))
+    assert list(display.means.index) == [1, 2, 3]
+    others = found[found["position"].isna()]["attribution"].abs().sum()
+    assert display.of_rows == pytest.approx(others / len(X))
+    heights = [bar.get_height() for bar in display.ax_.patches]
+    assert sum(heights) == pytest.approx(display.means.sum().sum() + display.of_rows)
+    assert [t.get_text() for t in display.ax_.get_xticklabels()] == [
+        "1",
+        "2",
+        "3",
+        "statics and\nrow features",
+    ]
+    _, ax = plt.subplots()
+    other = EventAttributionDisplay.from_estimator(model, X, max_events=3, ax=ax)
+    assert other.ax_ is ax
+    assert list(other.means) == ["event"]
+    other.figure_.canvas.draw()
+
+
+def test_a_field_named_others_keeps_its_bar():
+    """The sum of the fields without a color is apart from it."""
+    names = ["others", *"abcdefg"]
+    means = pd.DataFrame([np.arange(8.0, 0, -1)], index=[1], columns=names)
+    ax = EventAttributionDisplay(means=means).plot().ax_
+    assert [bar.get_height() for bar in ax.patches] == [8, 7, 6, 5, 4, 3, 2 + 1]
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert sorted(labels) == sorted([*names[:6], "other fields"])
+
+
+def test_displays_name_the_explained_quantity(X, lstm):
+    class Decision(ClassifierMixin, BaseEstimator):
+        def fit(self, X, y):
+            self.classes_ = np.unique(y)
+            return self
+
+        def predict(self, X):
+            return self.classes_[(self.decision_function(X) > 0).astype(int)]
+
+        def decision_function(self, X):
+            return X["history"].array.lengths - 2.0
+
+    y = pd.DataFrame({"time": np.arange(1.0, len(X) + 1), "event": True})
+    labels = {
+        "log odds": lstm,
+        "decision function": Decision().fit(X, make_y(X)),
+        "risk": network(X, y, LSTMSurvival),
+    }
+    for label, model in labels.items():
+        many = EventAttributionDisplay.from_estimator(model, X[:3], max_events=1)
+        assert many.ax_.get_ylabel() == f"mean |attribution|\n({label})"
+        assert f", {label}" in HistoryDisplay.from_estimator(model, X).title
+    amounts = pd.DataFrame({"a": np.arange(len(X)), "b": 1.0}).to_numpy()
+    several = network(X, amounts, LSTMRegressor)
+    assert (
+        ", prediction of 0: "
+        in HistoryDisplay.from_estimator(several, X, target=0).title
+    )
+
+
+def test_display_of_a_row(X, lstm):
+    model = lstm
+    row = int(X["history"].array.lengths.argmax())
+    display = HistoryDisplay.from_estimator(model, X, row)
+    one = X["history"].array[row]
+    events = display.events
+    assert list(events["time"]) == list(one.times)
+    kinds = one.to_frame()["kind"].astype(object).fillna("(missing)")
+    assert list(events["lane"]) == list(kinds)
+    found = event_attributions(model, X)
+    own = found[(found["row"] == row) & found["position"].notna()]
+    np.testing.assert_allclose(events["attribution"], own["attribution"], atol=1e-5)
+    value = log_odds(model, X)[row]
+    assert (
+        display.ax_.get_title("left") == f"{one.customer}, log odds of 1: {value:.3g}"
+    )
+    display.figure_.canvas.draw()
+    _, ax = plt.subplots()
+    some = event_attributions(model, X, last_events=1)
+    part = HistoryDisplay.from_attributions(some, X, row, size_field="amount", ax=ax)
+    assert part.events["attribution"].notna().sum() == 1
+    # Events without an attribution are crosses.
+    crosses, circles = ax.collections
+    assert len(crosses.get_offsets()) == len(part.events) - 1
+    assert len(crosses.get_paths()[0].vertices) == 4
+    assert len(circles.get_offsets()) == 1
+    part.figure_.canvas.draw()
+    empty = int(X["history"].array.lengths.argmin())
+    HistoryDisplay.from_estimator(model, X, empty).figure_.canvas.draw()
+    with pytest.raises(KeyError, match="no field 'price'"):
+        HistoryDisplay.from_attributions(some, X, row, size_field="price")
+    with pytest.raises(IndexError):
+        HistoryDisplay.from_attributions(some, X, 99)
