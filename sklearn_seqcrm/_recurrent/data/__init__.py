@@ -16,6 +16,12 @@ from sklearn_seqcrm._recurrent.data._inputs import (
     refuse_untrainable,
     warn_if_all_empty,
 )
+from sklearn_seqcrm._recurrent.data._moments import (
+    JoinedNumbers,
+    LevelCounts,
+    MomentChannels,
+    Steps,
+)
 from sklearn_seqcrm._recurrent.data._rows import (
     HistoryBatch,
     HistorySource,

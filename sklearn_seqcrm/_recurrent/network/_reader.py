@@ -70,6 +70,9 @@ class RecurrentState(NamedTuple):
     poolings : tuple of tuple of arrays, default=()
         For each pooling, its vectors (..., P, H), then its numbers (..., P), if it has
         a state.
+    moment : tuple of one array of shape (..., K), default=()
+        If steps are moments, the sums over the events of a moment that may go on, see
+        `OpenMoment`. Cells and poolings are those before this moment.
 
     Notes
     -----
@@ -77,10 +80,12 @@ class RecurrentState(NamedTuple):
 
         vectors (..., V, H)   layer 0: hidden [, memory] | layer 1 ... | pooling 0 | ...
         numbers (..., W)      pooling 0: sums of weights [, largest score] | ...
+                              [| moment]
     """
 
     cells: tuple[State, ...]
     poolings: tuple[State, ...] = ()
+    moment: State = ()
 
     @property
     def output(self) -> Array:
@@ -91,12 +96,16 @@ class RecurrentState(NamedTuple):
         self, function: Callable[..., Array], *others: RecurrentState
     ) -> RecurrentState:
         """Apply a function to each array, and to the same array of other states."""
-        return RecurrentState(
-            *(
-                tuple(tuple(map(function, *own)) for own in zip(*parts, strict=True))
-                for parts in zip(self, *others, strict=True)
+        states = (self, *others)
+        cells, poolings = (
+            tuple(tuple(map(function, *own)) for own in zip(*parts, strict=True))
+            for parts in (
+                [state.cells for state in states],
+                [state.poolings for state in states],
             )
         )
+        moment = tuple(map(function, *(state.moment for state in states)))
+        return RecurrentState(cells, poolings, moment)
 
     def take(self, rows: Array) -> RecurrentState:
         """Take some of the histories: an index, a slice or a mask of the first axis."""
@@ -115,6 +124,7 @@ class RecurrentState(NamedTuple):
         vectors += [own[0] for own in self.poolings if own]
         packed = xp.concatenate(vectors, axis=-2)  # (..., V, H)
         numbers = [one for own in self.poolings for one in own[1:]]
+        numbers += self.moment
         if not numbers:
             return packed, packed[..., 0, :0]  # (..., 0)
         return packed, xp.concatenate(numbers, axis=-1)  # (..., W)
@@ -149,7 +159,8 @@ class RecurrentState(NamedTuple):
                 own.append(numbers[..., at_number : at_number + n])
                 at_number += n
             poolings.append(tuple(own))
-        return RecurrentState(tuple(cells), tuple(poolings))
+        moment = tuple(numbers[..., at_number:] for _ in self.moment)
+        return RecurrentState(tuple(cells), tuple(poolings), moment)
 
 
 PRECISIONS = ("float32", "bfloat16")
@@ -213,6 +224,8 @@ class HistoryReader(nn.Module):
     ----------
     output_size : int
         Size of what a row sees.
+    moments : MomentChannels or None
+        Positions of the channels of events, if steps are moments.
     """
 
     def __init__(
@@ -233,6 +246,7 @@ class HistoryReader(nn.Module):
         generator = generator or new_generator(0)
         self.cell = CELLS[cell]
         self.hidden_size = hidden_size
+        self.moments = spec.moments
         self.bptt_steps = bptt_steps
         self.precision = precision
         self.embeddings = nn.ModuleList(

@@ -8,11 +8,13 @@ ONNX runs the same code on symbolic arrays, which turns each operation into a no
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
-from sklearn_seqcrm._recurrent.data import Array
-from sklearn_seqcrm._recurrent.network._cells import Affine
+from sklearn_seqcrm._recurrent.data import Array, MomentChannels, array_namespace
+from sklearn_seqcrm._recurrent.network._cells import Affine, State, at_least
 from sklearn_seqcrm._recurrent.network._layers import Linear
 from sklearn_seqcrm._recurrent.network._module import FAR, HistoryNetwork
 from sklearn_seqcrm._recurrent.network._poolings import (
@@ -37,7 +39,100 @@ def start_state(reader: HistoryReader) -> RecurrentState:
     """Return the state of one history before its first event, in NumPy."""
     cells = reader.start(1).take(0).map(lambda one: one.cpu().numpy()).cells
     poolings = event_poolings(reader)
-    return RecurrentState(cells, tuple(p.start(reader.hidden_size) for p in poolings))
+    moment: State = ()
+    if (places := reader.moments) is not None:
+        n_vectors = sum(one.embedding_dim for one in reader.embeddings)
+        moment = (np.zeros(2 + places.n_channels + n_vectors, "float32"),)
+    starts = tuple(pooling.start(reader.hidden_size) for pooling in poolings)
+    return RecurrentState(cells, starts, moment)
+
+
+class OpenMoment(NamedTuple):
+    """Sums over the events so far of the last moment, which may go on.
+
+    In a state they are one array (..., K)::
+
+        | count | gap | channels of times | sums of the other channels | of vectors |
+
+    Parameters
+    ----------
+    count : array of shape (..., 1)
+        Number of events; 0 before the first moment.
+    gap : array of shape (..., 1)
+        Time from the last event of the moment before to the last one of this moment, in
+        typical interarrival times.
+    times : array of shape (..., F - t)
+        Channels of the times of its first event; t is their first position.
+    channels : array of shape (..., t)
+        Sums of the channels before.
+    vectors : array of shape (..., E)
+        Sums of the vectors of levels, field by field.
+    """
+
+    count: Array
+    gap: Array
+    times: Array
+    channels: Array
+    vectors: Array
+
+    @classmethod
+    def of_event(
+        cls, values: Array, vectors: Array, gap: Array, places: MomentChannels
+    ) -> OpenMoment:
+        """Return a moment of one event with channels (..., F) and vectors (..., E)."""
+        gap = gap[..., None]
+        return cls(
+            gap * 0 + 1,
+            gap,
+            values[..., places.times :],
+            values[..., : places.times],
+            vectors,
+        )
+
+    @classmethod
+    def unpack(cls, array: Array, places: MomentChannels) -> OpenMoment:
+        """Return the parts of an array (..., K)."""
+        n_times = places.n_channels - places.times
+        return cls(
+            array[..., :1],
+            array[..., 1:2],
+            array[..., 2 : 2 + n_times],
+            array[..., 2 + n_times : 2 + places.n_channels],
+            array[..., 2 + places.n_channels :],
+        )
+
+    def pack(self) -> Array:
+        """Return one array (..., K)."""
+        return array_namespace(self.count).concatenate([*self], axis=-1)
+
+    def add(self, event: OpenMoment) -> OpenMoment:
+        """Return the moment with one more event, which is a moment of its own."""
+        return OpenMoment(
+            self.count + event.count,
+            self.gap + event.gap,
+            self.times,
+            self.channels + event.channels,
+            self.vectors + event.vectors,
+        )
+
+    def join(self, places: MomentChannels) -> Array:
+        """Return the input of the cell, (..., D), as `JoinedNumbers` and `LevelCounts`.
+
+        For a moment without events it is finite.
+        """
+        xp = array_namespace(self.count)
+        n = at_least(self.count, 1)  # (..., 1)
+        per_root = 1 / xp.sqrt(n)
+        return xp.concatenate(
+            [
+                self.channels * (1 / n),
+                self.times,
+                self.channels[..., : places.n_decayed] * per_root,
+                xp.log(n),
+                self.vectors * per_root,
+            ],
+            axis=-1,
+        )
 
 
 class StepReader:
@@ -73,9 +168,15 @@ class StepReader:
         self._cells = [reader.cell.of(layer[0]) for layer in reader.layers]
         self._poolings = [one.to_numpy() for one in event_poolings(reader)]
         self._order = order_poolings(self._poolings)
+        self._places = reader.moments
 
     def update(
-        self, state: RecurrentState, values: Array, codes: Array, gap: Array
+        self,
+        state: RecurrentState,
+        values: Array,
+        codes: Array,
+        gap: Array,
+        is_new: Array | bool = True,
     ) -> RecurrentState:
         """Return the state after one more event of each history.
 
@@ -89,12 +190,29 @@ class StepReader:
             Codes.
         gap : array of shape (...,), float32
             Interarrival time in typical ones; any finite number for a first event.
+        is_new : array of shape (...,), bool, or bool, default=True
+            Whether the event begins a moment. A bool avoids work for a single history.
         """
         embedded = [
             vectors[codes[..., i]] for i, vectors in enumerate(self._embeddings)
         ]
-        output = np.concatenate([values, *embedded], axis=-1)  # (..., D)
-        cells = []
+        if self._places is None:
+            inputs = np.concatenate([values, *embedded], axis=-1)  # (..., D)
+            return self._step(state, inputs, gap)
+        vectors = np.concatenate([values[..., :0], *embedded], axis=-1)  # (..., E)
+        event = OpenMoment.of_event(values, vectors, gap, self._places)
+        longer = OpenMoment.unpack(state.moment[0], self._places).add(event).pack()
+        if isinstance(is_new, bool):
+            if not is_new:
+                return state._replace(moment=(longer,))
+            return self._close(state)._replace(moment=(event.pack(),))
+        closed = self._close(state)._replace(moment=(event.pack(),))
+        kept = state._replace(moment=(longer,))
+        return closed.map(partial(_choose, is_new), kept)
+
+    def _step(self, state: RecurrentState, inputs: Array, gap: Array) -> RecurrentState:
+        """Return the state after one more step with inputs of shape (..., D)."""
+        cells, output = [], inputs
         for cell, before in zip(self._cells, state.cells, strict=True):
             after = cell.update(before, output)
             output = after[0]  # (..., H)
@@ -103,7 +221,19 @@ class StepReader:
             pooling.update(before, output, gap)
             for pooling, before in zip(self._poolings, state.poolings, strict=True)
         )
-        return RecurrentState(tuple(cells), poolings)
+        return RecurrentState(tuple(cells), poolings, state.moment)
+
+    def _close(self, state: RecurrentState) -> RecurrentState:
+        """Return the state after the open moment, if there is one."""
+        assert self._places is not None
+        moment = OpenMoment.unpack(state.moment[0], self._places)
+        count = moment.count[..., 0]
+        if isinstance(count, np.float32):  # of a single history
+            if not count:
+                return state
+            return self._step(state, moment.join(self._places), moment.gap[..., 0])
+        after = self._step(state, moment.join(self._places), moment.gap[..., 0])
+        return after.map(partial(_choose, count > 0), state)
 
     def read(self, state: RecurrentState, age: Array) -> Array:
         """Return what rows see, shape (..., P, H) of all poolings; 0 before any event.
@@ -116,11 +246,21 @@ class StepReader:
             Time since then in typical interarrival times; any finite number before the
             first event.
         """
+        if self._places is not None:
+            state = self._close(state)
         seen = [
             self._poolings[i].read(state.poolings[i], state.output, age)
             for i in self._order
         ]
         return np.concatenate(seen, axis=-2)
+
+
+def _choose(condition: Array, chosen: Array, other: Array) -> Array:
+    """Return one of two arrays (..., K) or (..., P, H) for each history."""
+    # Behind the axes of `condition`, as many as the arrays have more.
+    for _ in range(len(chosen.shape) - len(condition.shape)):
+        condition = condition[..., None]
+    return array_namespace(chosen).where(condition, chosen, other)
 
 
 class StepHead:

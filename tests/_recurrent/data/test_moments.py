@@ -3,11 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sklearn_seqcrm._recurrent.data import pad
 from sklearn_seqcrm._recurrent.data._inputs import history_source
+from sklearn_seqcrm._recurrent.network import StepReader
 from sklearn_seqcrm.events import EventLog
 from sklearn_seqcrm.neural_network import HistoryPadder, LSTMClassifier
 from sklearn_seqcrm.preprocessing import HistoryEncoder, make_history_pipeline
@@ -213,6 +215,52 @@ def test_a_log_on_disk_has_the_same_moments(tmp_path):
     log = EventLog.open(tmp_path / "log")
     on_disk = log.attach(X[["who", "cutoff"]], cutoff="cutoff")
     np.testing.assert_array_equal(model.predict_proba(on_disk), model.predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    ("moments", "options"),
+    [
+        (True, {"num_layers": 2}),
+        ("1D", {"cell": "gru", "pooling": ["last", "decay", "max", "attention"]}),
+    ],
+)
+def test_one_event_at_a_time_equals_a_batch(moments, options):
+    X = rows_of(basket_lines())
+    model = network(**options).set_params(encoder__moments=moments)
+    model.fit(X, labels_of(X))
+    source = history_source(model[0].transform(X)["history"].array)
+    events, reader = source.events, model[-1].net_.module_.eval().readers[0]
+    steps = StepReader(reader)
+    states, ages, pooled = [], [], []
+    for row in range(0, len(X), 5):
+        with torch.no_grad():
+            pooled.append(reader(pad(source, np.array([row]), share=False))[0])
+        index, moment = source.visible_events(np.array([row]))
+        state, since = steps.start, np.zeros(len(index), "float32")
+        since[1:] = np.diff(events.times[index]) / events.time_unit
+        channels = events.channels[index].copy()
+        channels[:1, events.gap] = 0
+        for i, begins in enumerate(np.diff(moment, prepend=-1) > 0):
+            event = channels[i], events.codes[index[i]], since[i]
+            state = steps.update(state, *event, bool(begins))
+        last = events.times[index[-1]] if len(index) else events.cutoff[row]
+        ages.append(np.float32((events.cutoff[row] - last) / events.time_unit))
+        states.append(steps.start.unpack(*state.pack()))
+    for state, age, expected in zip(states, ages, pooled, strict=True):
+        found = steps.read(state, age).ravel()
+        np.testing.assert_allclose(found, expected, atol=2e-6)
+    # Several histories at once, whose moments go on for some of them.
+    together = states[0].map(lambda *one: np.stack(one), *states[1:])
+    event = np.stack([events.channels[0]] * 9), np.stack([events.codes[0]] * 9)
+    gap, begins = np.linspace(0, 2, 9, dtype="float32"), np.arange(9) % 3 > 0
+    after = steps.update(together.take(slice(9)), *event, gap, begins)
+    for i in range(9):
+        alone = steps.update(
+            states[i], event[0][i], event[1][i], gap[i], bool(begins[i])
+        )
+        expected = steps.read(alone, np.float32(1))
+        found = steps.read(after.take(i), np.float32(1))
+        np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
 @settings(max_examples=30)
