@@ -239,7 +239,7 @@ TARGETS = {
     ),
     "missing histories": (
         partial(churned, X.assign(history=X["history"].where(X.index > 0)), horizon=1),
-        "1 of 48 rows have no history",
+        "The history column has 1 missing histories in 48 rows",
     ),
     "CutoffSplit: a horizon too long": (
         lambda: list(CutoffSplit(2, horizon="9000D").split(X)),
@@ -292,7 +292,7 @@ PREDICT = {
     ),
     "missing histories": (
         predict(X.assign(history=X["history"].where(np.arange(len(X)) > 2))),
-        "'history' has 3 missing histories; a customer without events has an empty",
+        "'history' has 3 missing histories in",
     ),
     "encoded": (
         predict(X.assign(history=HistoryEncoder().fit_transform(X)["history"])),

@@ -148,12 +148,7 @@ class Table:
     def refuse_missing(self) -> Self:
         """Raise a ValueError if a history is missing; an empty one is not."""
         for name, array in self.histories.items():
-            n_missing = int(array.isna().sum())
-            if n_missing:
-                raise ValueError(
-                    f"Column {name!r} has {n_missing} missing histories; a customer "
-                    "without events has an empty history, which EventLog.attach makes."
-                )
+            _refuse_missing(array, f"Column {name!r} has")
         return self
 
     def refuse_no_rows(self, reader: str) -> Self:
@@ -238,6 +233,16 @@ def _converted(X: pd.DataFrame) -> tuple[pd.DataFrame, list[Any]]:
     return X, names
 
 
+def _refuse_missing(array: HistoryArray, whose: str) -> None:
+    n_missing = int(array.isna().sum())
+    if n_missing:
+        raise ValueError(
+            f"{whose} {n_missing} missing histories in {len(array)} rows, which have "
+            "no cutoff. Drop these rows, or attach them again: a customer without "
+            "events has an empty history, which EventLog.attach makes."
+        )
+
+
 def _refuse_no_history(X: pd.DataFrame) -> None:
     raise ValueError(
         "X has no history column; EventLog.attach adds one. Its columns are "
@@ -276,12 +281,7 @@ def one_history(X: Any, history: Any = None) -> HistoryArray:
         array = as_history_array(X)
     else:
         array = _choose(_framed(X), history)
-    n_missing = int(array.isna().sum())
-    if n_missing:
-        raise ValueError(
-            f"{n_missing} of {len(array)} rows have no history (missing, which is not "
-            "the same as empty), and so no cutoff; drop them, or attach them again."
-        )
+    _refuse_missing(array, "The history column has")
     return array
 
 

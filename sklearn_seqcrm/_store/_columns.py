@@ -274,11 +274,8 @@ def factorize(
     """
     # Unused categories are dropped: they could be levels of other customers.
     if isinstance(series.dtype, pd.CategoricalDtype):
-        codes, levels = series.cat.codes.to_numpy(), series.cat.categories
-        used = np.unique(codes)
-        used = used[used >= 0]
-        levels = levels[used]
-        codes = np.where(codes >= 0, np.searchsorted(used, codes), -1)
+        codes, levels = Column(series.cat.codes.to_numpy(), series.cat.categories)
+        codes, levels = Column(codes, levels).trimmed()
     else:
         codes, levels = _distinct(series, name)
     codes = codes.astype("int32", copy=False)

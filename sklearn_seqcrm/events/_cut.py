@@ -125,16 +125,6 @@ def _starts(
     return timeline.positions(codes, np.broadcast_to(since, len(codes)))
 
 
-def refuse_equal_names(log: RawLog, name: str) -> None:
-    """Raise a ValueError if two of the three columns of snapshots have one name."""
-    customer = log.names[0]
-    if len({customer, "cutoff", name}) < 3:
-        raise ValueError(
-            f"The columns {customer!r}, 'cutoff' and {name!r} need three names; "
-            "choose another with name=..., or rename the log's customer column."
-        )
-
-
 # The rows of a user -----------------------------------------------------------------
 
 

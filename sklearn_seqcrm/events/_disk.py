@@ -31,10 +31,10 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -114,8 +114,7 @@ def new_log(path: Any, names: tuple[str, str]) -> Iterator[LogWriter]:
     if os.path.lexists(target):
         raise refusal
     with temporary_sibling(target, path, is_folder=True) as part:
-        with closing(LogWriter(part, names)) as writer:
-            yield writer
+        yield LogWriter(part, names)
         # Files before the rename: after a power cut the name must not point to files
         # whose bytes never reached the disk.
         for one in [*part.iterdir(), part]:
@@ -181,13 +180,6 @@ class LogWriter:
         self._times.append(timeline.times)
         for name, field in self._fields.items():
             field.append(events.columns[name], what)
-
-    def close(self) -> None:
-        """Close the files, complete or not."""
-        for field in self._fields.values():
-            field.close()
-        if not self.is_empty:
-            self._times.close()
 
     def _join_customers(self, timeline: Timeline, what: str) -> None:
         """Add customers and their numbers of events; refuse parts out of order."""
@@ -300,28 +292,24 @@ class _Array:
 
     def __init__(self, path: Path, dtype: Any, shape: tuple[int, ...] = ()) -> None:
         self.path, self.dtype, self.shape, self._n = path, np.dtype(dtype), shape, 0
-        self._file = path.open("wb")
-        self._write_header()
+        self._write_header("wb")
 
-    def _write_header(self) -> None:
+    def _write_header(self, mode: Literal["wb", "rb+"]) -> None:
         # NumPy pads the header for more digits of the length: `finish` overwrites it.
         shape = (self._n, *self.shape)
         header = {"descr": self.dtype.str, "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(self._file, header)
+        with self.path.open(mode) as file:
+            np.lib.format.write_array_header_1_0(file, header)
 
     def append(self, values: np.ndarray) -> None:
-        for some in blocks(len(values), 1):
-            self._file.write(values[some].tobytes())
+        with self.path.open("ab") as file:
+            for some in blocks(len(values), 1):
+                file.write(values[some].tobytes())
         self._n += len(values)
 
-    def close(self) -> None:
-        self._file.close()
-
     def finish(self) -> np.ndarray:
-        """Close the file and return the array, mapped into memory and writeable."""
-        self._file.seek(0)
-        self._write_header()
-        self.close()
+        """Return the complete array, mapped into memory and writeable."""
+        self._write_header("rb+")
         return np.load(self.path, mmap_mode="r+")
 
 
@@ -389,10 +377,6 @@ class _Field:
         if new.any():
             self._levels = join_ids({"": self._levels, what: levels[new]}, name)
         return codes.astype("int32")
-
-    def close(self) -> None:
-        if self._array is not None:
-            self._array.close()
 
     def finish(self) -> dict[str, Any]:
         """Sort the levels, rewrite the codes, and return the note of the field."""

@@ -22,9 +22,8 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._ragged import blocks
+from sklearn_seqcrm._store import NUMBER_OBJECTS
 
-# Names in pandas of numbers of Python or NumPy; "empty" if all are None.
-_NUMBERS = ["boolean", "decimal", "floating", "integer", "mixed-integer-float", "empty"]
 _MOST_LENGTHS = 3  # shown in an error
 # Beginnings of the names of Arrow's types, to be recognized without pyarrow.
 _LIST_VIEWS = "list_view<", "large_list_view<"
@@ -145,7 +144,7 @@ def _parts_of_objects(
         for some in blocks(len(lists), size):
             rows = np.array(lists[some].tolist())  # (n_block, n_components)
             inferred = pd.api.types.infer_dtype(rows.ravel(), skipna=True)
-            if inferred not in _NUMBERS:
+            if inferred not in (*NUMBER_OBJECTS, "empty"):  # empty: only None
                 raise _no_vectors(name, what, f"list of {inferred}")
             try:
                 with np.errstate(over="ignore"):  # infinite numbers are refused later
