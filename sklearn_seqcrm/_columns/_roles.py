@@ -6,8 +6,11 @@ model would memorise the ids of its training customers.
 
 from __future__ import annotations
 
+import datetime
 import warnings
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -15,7 +18,7 @@ import pandas as pd
 from sklearn.utils.validation import validate_data
 
 from sklearn_seqcrm._columns._static_types import static_type_of
-from sklearn_seqcrm._columns._statics import as_levels
+from sklearn_seqcrm._columns._statics import as_levels, text_of
 from sklearn_seqcrm._columns._table import (
     Table,
     as_frame,
@@ -65,20 +68,47 @@ def repeated_keys(X: pd.DataFrame, array: HistoryArray) -> set[Any]:
     """
     rows, ids = array.rows, array.log.customers
     clock = array.log.timeline.clock
+
+    def same_customers(column: pd.Series, at: np.ndarray) -> bool:
+        return _same_ids(column.iloc[at], ids[rows.codes[at]])
+
+    def same_cutoffs(column: pd.Series, at: np.ndarray) -> bool:
+        return _same_times(column.iloc[at], rows.cutoff[at], clock)
+
     found: set[Any] = set()
-    for keys, there, same in (
-        (rows.codes, rows.codes >= 0, lambda codes, own: _same_ids(own, ids[codes])),
-        (rows.cutoff, ~array.isna(), lambda ticks, own: _same_times(own, ticks, clock)),
+    for keys, there, may_be, same in (
+        (rows.codes, rows.codes >= 0, lambda c: _of_id(ids[c]), same_customers),
+        (rows.cutoff, ~array.isna(), lambda t: _of_time(t, clock), same_cutoffs),
     ):
         at = np.flatnonzero(there)
         if not len(at) or (keys[at] == keys[at[0]]).all():
             continue
         # The value of one row rules out most columns.
-        for name in X:
-            some = (at[:1], at[:_FEW], at)
-            if all(same(keys[few], X[name].iloc[few]) for few in some):
+        first = X.iloc[at[:1]].to_numpy(dtype=object)[0]
+        is_candidate = may_be(keys[at[0]])
+        for name, value in zip(X.columns, first, strict=True):
+            if is_candidate(value) and same(X[name], at[:_FEW]) and same(X[name], at):
                 found.add(name)
     return found
+
+
+def _of_id(key: Any) -> Callable[[Any], bool]:
+    """Return a test whether a value may be an id, whatever its type."""
+    text = text_of(key)
+
+    def is_candidate(value: Any) -> bool:
+        return isinstance(value, Hashable) and text_of(value) == text
+
+    if isinstance(key, datetime.date):
+        return lambda value: isinstance(value, datetime.date) or is_candidate(value)
+    return is_candidate
+
+
+def _of_time(tick: Any, clock: Clock) -> Callable[[Any], bool]:
+    """Return a test whether a value may be a time that the clock rounds to a tick."""
+    if clock.unit is not None:
+        return lambda value: isinstance(value, datetime.date)
+    return lambda value: isinstance(value, Real) and abs(value - tick) <= 1
 
 
 def _same_ids(values: pd.Series, customers: pd.Index) -> bool:

@@ -274,8 +274,8 @@ def factorize(
     """
     # Unused categories are dropped: they could be levels of other customers.
     if isinstance(series.dtype, pd.CategoricalDtype):
-        codes, levels = Column(series.cat.codes.to_numpy(), series.cat.categories)
-        codes, levels = Column(codes, levels).trimmed()
+        coded: Any = Column(series.cat.codes.to_numpy(), series.cat.categories)
+        codes, levels = coded.trimmed()
     else:
         codes, levels = _distinct(series, name)
     codes = codes.astype("int32", copy=False)

@@ -542,8 +542,8 @@ def _is_missing(value: Any) -> bool:
 def _rows_from_scalars(scalars: Sequence[History | None]) -> Rows:
     """Return rows of single histories; None means a missing one."""
     # Missing histories view a log without events, which joins with any other.
-    places: dict[Any, list[int]] = {None: []}
-    places |= positions_by_log(getattr(one, "_log", None) for one in scalars)
+    logs: Any = (getattr(one, "_log", None) for one in scalars)
+    places: dict[Any, list[int]] = {None: [], **positions_by_log(logs)}
     parts = []
     for log, own in places.items():
         if log is None:
