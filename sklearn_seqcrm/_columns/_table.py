@@ -133,7 +133,7 @@ class Table:
         ValueError
             If no column holds histories, or two columns have the same name.
         """
-        frame, names = _converted(_framed(X))
+        frame, names = _convert_histories(_to_frame(X))
         if not names:
             _refuse_no_history(frame)
         histories = {name: frame[name].array for name in names}
@@ -198,18 +198,18 @@ def as_frame(X: Any) -> pd.DataFrame:
     ValueError
         If two columns have the same name.
     """
-    return _converted(_framed(X))[0]
+    return _convert_histories(_to_frame(X))[0]
 
 
-def names_of_unnamed(n_columns: int) -> list[str]:
+def default_names(n_columns: int) -> list[str]:
     """Return names for the columns of an array."""
     return [f"x{i}" for i in range(n_columns)]
 
 
-def _framed(X: Any) -> pd.DataFrame:
+def _to_frame(X: Any) -> pd.DataFrame:
     """Return X as a DataFrame with unique column names; histories may be objects."""
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 2:
-        X = pd.DataFrame(X, columns=names_of_unnamed(X.shape[1])).infer_objects()
+        X = pd.DataFrame(X, columns=default_names(X.shape[1])).infer_objects()
     if not isinstance(X, pd.DataFrame):
         way = "After another transformer, its set_output(transform='pandas') keeps it."
         if hasattr(X, "to_pandas"):
@@ -222,7 +222,7 @@ def _framed(X: Any) -> pd.DataFrame:
     return X
 
 
-def _converted(X: pd.DataFrame) -> tuple[pd.DataFrame, list[Any]]:
+def _convert_histories(X: pd.DataFrame) -> tuple[pd.DataFrame, list[Any]]:
     """Convert objects to history columns; return X and the names of all histories."""
     names = names_of_histories(X)
     objects = {n: as_history_array(X[n]) for n in names if X[n].dtype == object}
@@ -280,7 +280,7 @@ def one_history(X: Any, history: Any = None) -> HistoryArray:
     elif isinstance(X, pd.Series):
         array = as_history_array(X)
     else:
-        array = _choose(_framed(X), history)
+        array = _choose_history(_to_frame(X), history)
     _refuse_missing(array, "The history column has")
     return array
 
@@ -310,7 +310,7 @@ def check_raw(array: HistoryArray, reader: str, which: str = "these") -> History
     return array
 
 
-def _choose(X: pd.DataFrame, history: Any) -> HistoryArray:
+def _choose_history(X: pd.DataFrame, history: Any) -> HistoryArray:
     """Return the histories of the chosen column."""
     found = names_of_histories(X)
     if not found:

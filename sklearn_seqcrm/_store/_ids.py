@@ -37,7 +37,7 @@ from pandas.api.types import (
 )
 
 # How to convert ids of the first type to the second, where there is a good way.
-_WAYS = {
+_CONVERSIONS = {
     ("bytes", "text"): ".str.decode('utf-8') makes text of bytes",
     ("text", "bytes"): ".str.encode('utf-8') makes bytes of text",
     ("text", "UUID"): ".map(uuid.UUID) makes UUIDs of text",
@@ -271,8 +271,8 @@ def join_ids(parts: Mapping[str, pd.Index], what: str) -> pd.Index:
 
 def _conversion_advice(given: str, wanted: str) -> str:
     """Return advice on how to convert ids of one type to another."""
-    if (given, wanted) in _WAYS:
-        return f"cast them: {_WAYS[given, wanted]}"
+    if (given, wanted) in _CONVERSIONS:
+        return f"cast them: {_CONVERSIONS[given, wanted]}"
     if wanted == "text":
         return "cast them: .astype(str) makes text of them"
     return "cast one of them with astype"

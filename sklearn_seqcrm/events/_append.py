@@ -72,9 +72,9 @@ def append_events(
             f"duplicates must be one of {list(DUPLICATES)}; got {duplicates!r}."
         )
     if isinstance(more, Mapping):
-        parts, kinds = _of_each_kind(log, kinds, more, new_kinds)
+        parts, kinds = _read_tables_by_kind(log, kinds, more, new_kinds)
     else:
-        parts, kinds = _of_one_table(log, kinds, more, new_kinds)
+        parts, kinds = _read_one_table(log, kinds, more, new_kinds)
     timelines = [log.timeline, *(part.timeline for part in parts.values())]
     if observed_until is not None:
         observation = _given_observation(timelines, observed_until, kinds is not None)
@@ -95,7 +95,7 @@ def append_events(
     return events, kinds
 
 
-def _of_each_kind(
+def _read_tables_by_kind(
     log: Any, kinds: Kinds | None, more: Mapping[str, Any], new_kinds: bool
 ) -> tuple[dict[str, Events], Kinds]:
     """Read tables by kind; each needs only the fields of its kind."""
@@ -123,7 +123,7 @@ def _of_each_kind(
     return parts, kinds
 
 
-def _of_one_table(
+def _read_one_table(
     log: Any, kinds: Kinds | None, more: Any, new_kinds: bool
 ) -> tuple[dict[str, Events], Kinds | None]:
     """Read one table of any kinds; blank the fields that a kind does not have."""
@@ -131,14 +131,14 @@ def _of_one_table(
     if kinds is None:
         part = _read_part(log, source, log.fields, "more")
         return ({} if part is None else {"more": part}), None
-    having = _fields_of(source, log)
-    if kinds.field not in having:
+    available = _fields_of(source, log)
+    if kinds.field not in available:
         raise KeyError(
             f"more has no column {kinds.field!r}, which holds the kinds of this log; "
-            f"it has {having}. Or give a dict of a table for each kind: "
+            f"it has {available}. Or give a dict of a table for each kind: "
             f"{{{next(iter(kinds.fields), 'kind')!r}: table}}."
         )
-    part = _read_part(log, source, [f for f in log.fields if f in having], "more")
+    part = _read_part(log, source, [f for f in log.fields if f in available], "more")
     if part is None:
         return {}, kinds
     column = part.columns[kinds.field]
@@ -159,9 +159,11 @@ def _of_one_table(
         if lost:
             raise KeyError(
                 f"more has events of the kind {name!r}, but no columns {lost}, which "
-                f"that kind has in the log; it has {having}."
+                f"that kind has in the log; it has {available}."
             )
-    return {"more": Events(part.timeline, _blanked(part.columns, kinds))}, kinds
+    return {
+        "more": Events(part.timeline, _set_foreign_fields_missing(part.columns, kinds))
+    }, kinds
 
 
 def _log_or_table(table: Any, log: Any, what: str) -> Any:
@@ -225,7 +227,9 @@ def _refuse_new(name: Any, kinds: Kinds, new_kinds: bool) -> None:
         )
 
 
-def _blanked(columns: dict[str, Column], kinds: Kinds) -> dict[str, Column]:
+def _set_foreign_fields_missing(
+    columns: dict[str, Column], kinds: Kinds
+) -> dict[str, Column]:
     """Return the fields, missing in the events of kinds that do not have them."""
     blanked = dict(columns)
     for field, column in columns.items():
@@ -354,7 +358,7 @@ def _without_repeated(
         return Events(timeline.at(kept), columns)
     message = (
         f"{len(repeated)} of the {len(new)} appended events are in the log already, "
-        f"with the same customer, time and fields: {_shown(timeline, repeated)}. "
+        f"with the same customer, time and fields: {_examples(timeline, repeated)}. "
         "duplicates='drop' leaves them out, duplicates='keep' takes them, too"
     )
     if duplicates == "raise":
@@ -363,7 +367,7 @@ def _without_repeated(
     return events
 
 
-def _shown(timeline: Timeline, index: np.ndarray) -> str:
+def _examples(timeline: Timeline, index: np.ndarray) -> str:
     """Return customer and time of the first few events, as text."""
     few = index[:3]
     who = timeline.customers[timeline.codes_of(few)]

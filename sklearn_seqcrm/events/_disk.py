@@ -61,11 +61,11 @@ from sklearn_seqcrm._store import (
     write_sealed_json,
 )
 from sklearn_seqcrm.events._parquet import (
-    as_arrow,
     dtype_to_json,
     observation_from_json,
     observation_to_json,
     restore_dtype,
+    to_parquet_array,
 )
 from sklearn_seqcrm.events._read import Events
 from sklearn_seqcrm.events._time_range import check_time_range
@@ -408,7 +408,7 @@ def _write_index(index: pd.Index, path: Path, name: str) -> dict[str, Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    column = as_arrow(index, name)
+    column = to_parquet_array(index, name)
     try:
         pq.write_table(pa.table({"values": column}), path)
     except pa.ArrowException as error:
