@@ -1,7 +1,7 @@
 """The roles of the columns of X: histories, keys, and statics with their types.
 
-A key is the customer or the cutoff that a history was attached by. It is no feature: a
-model would memorise the ids of its training customers.
+A key is the customer or the cutoff that a history was attached by. It is not a
+feature: a model would memorise the ids of its training customers.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def repeated_keys(X: pd.DataFrame, array: HistoryArray) -> set[Any]:
     -------
     set of str
         Their names. If all rows have one customer, or one cutoff, a column may equal it
-        by chance and is no key; it is constant, so that nothing is learned from it.
+        by chance and is not a key; it is constant, so that nothing is learned from it.
     """
     rows, ids = array.rows, array.log.customers
     clock = array.log.timeline.clock
@@ -115,7 +115,7 @@ def _are_ids(values: pd.Series, customers: pd.Index) -> bool:
     """Return whether values are these ids as text."""
     try:
         return bool((as_levels(values) == as_levels(customers)).all())
-    except TypeError:  # values that cannot be hashed, such as lists, are no ids
+    except TypeError:  # values that cannot be hashed, such as lists, are not ids
         return False
 
 
@@ -127,7 +127,7 @@ def _are_times(values: pd.Series, cutoffs: np.ndarray, clock: Clock) -> bool:
         return any(
             (clock.read(values, "", up=up) == cutoffs).all() for up in (False, True)
         )
-    except (TypeError, ValueError):  # no times, or outside the range of the clock
+    except (TypeError, ValueError):  # not times, or outside the range of the clock
         return False
 
 
@@ -287,7 +287,7 @@ class ColumnRoles:
         name = type(estimator).__name__
         warnings.warn(
             f"X has feature names, but {name} was fitted without feature names; its "
-            "columns are read by position.",
+            "columns are matched by position.",
             UserWarning,
             stacklevel=2,
         )
@@ -298,7 +298,7 @@ class ColumnRoles:
         missing = [name for name in self.columns if name not in X.columns]
         expected = {*self.columns, *key_names(X)}
         more = [name for name in X.columns if name not in expected]
-        others = f" It has others that fit had not: {more}." if more else ""
+        others = f" It has columns that fit did not see: {more}." if more else ""
         raise ValueError(
             f"X lacks {len(missing)} of the {len(self.columns)} columns that "
             f"{type(estimator).__name__} saw in fit: {missing}.{others} Add or rename "

@@ -304,8 +304,8 @@ def check_raw(array: HistoryArray, reader: str, which: str = "these") -> History
     """
     if not isinstance(array.log, RawLog):
         raise TypeError(
-            f"{reader} reads raw histories, but {which} are encoded; give it the X "
-            "that EventLog.attach made, as it was before a HistoryEncoder."
+            f"{reader} needs raw histories, but {which} are encoded; give it X as "
+            "EventLog.attach returned it, before a HistoryEncoder."
         )
     return array
 

@@ -240,7 +240,7 @@ class Clock:
         """Return ticks, rounded down, the rest, and the units of the rest in a tick."""
         if self.unit is None and values.dtype.kind == "f":
             numbers = _finite_floats(values, what)
-            # 2**63 - 1 is no float: the bound is exclusive.
+            # 2**63 - 1 is not a float: the bound is exclusive.
             beyond = (numbers < -(2.0**63)) | (numbers >= 2.0**63)
             _refuse_beyond_integers(numbers, beyond, what)
             whole = np.floor(numbers)

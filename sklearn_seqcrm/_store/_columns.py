@@ -309,8 +309,9 @@ def _distinct(series: pd.Series, name: str) -> tuple[np.ndarray, pd.Index]:
     except (TypeError, ValueError) as error:  # the latter of memoryviews
         its_type = type(series.dropna().iloc[0]).__name__
         raise TypeError(
-            f"Column {name!r} holds values of the type {its_type}, which is no "
-            "category; leave it out of fields, or make a column of each part."
+            f"Column {name!r} holds values of the type {its_type}, which "
+            "cannot be categories; leave it out of fields, or make a column of each "
+            "part."
         ) from error
     return codes, pd.Index(levels)
 

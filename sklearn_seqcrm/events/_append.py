@@ -126,7 +126,7 @@ def _read_tables_by_kind(
 def _read_one_table(
     log: Any, kinds: Kinds | None, more: Any, new_kinds: bool
 ) -> tuple[dict[str, Events], Kinds | None]:
-    """Read one table of any kinds; blank the fields that a kind does not have."""
+    """Read one table of several kinds; fields that a kind lacks become missing."""
     source = _log_or_table(more, log, "more")
     if kinds is None:
         part = _read_part(log, source, log.fields, "more")
@@ -217,7 +217,7 @@ def _has_levels(log: Any, field: str) -> bool:
 
 
 def _refuse_new(name: Any, kinds: Kinds, new_kinds: bool) -> None:
-    """Raise an error for a kind that the log does not have, unless it may be new."""
+    """Raise an error for a kind that the log lacks, unless new kinds are allowed."""
     if not isinstance(name, str):
         raise TypeError(f"The kinds of events must be text; got {name!r}.")
     if not new_kinds:
@@ -230,7 +230,7 @@ def _refuse_new(name: Any, kinds: Kinds, new_kinds: bool) -> None:
 def _set_foreign_fields_missing(
     columns: dict[str, Column], kinds: Kinds
 ) -> dict[str, Column]:
-    """Return the fields, missing in the events of kinds that do not have them."""
+    """Set fields to missing in the events whose kind lacks them."""
     blanked = dict(columns)
     for field, column in columns.items():
         lacking = kinds.lacking(field)
@@ -283,7 +283,7 @@ def _last_of_kinds(timeline: Timeline, column: Column) -> dict[str, Any]:
 def _joint_observation(
     before: ObservationWindow, ends: Mapping[str, Any]
 ) -> ObservationWindow:
-    """Return the observation of a log and its new parts: as far as all kinds have it.
+    """Return the joint observation window, which ends with that of the first kind.
 
     As in `EventLog.concat`: time in which one kind was not observed would count as
     time without events of that kind.
@@ -315,7 +315,7 @@ def _given_observation(
 def _without_repeated(
     events: Events, new: np.ndarray, duplicates: str, known: Mapping[str, Column]
 ) -> Events:
-    """Find new events that the log had already; drop them, warn or raise.
+    """Drop new events that the log contains already, warn of them, or raise.
 
     Only events at the same time of the same customer are compared, so that the cost
     follows the new events, not the log. Numbers are compared in the dtype that the log
@@ -359,7 +359,7 @@ def _without_repeated(
     message = (
         f"{len(repeated)} of the {len(new)} appended events are in the log already, "
         f"with the same customer, time and fields: {_examples(timeline, repeated)}. "
-        "duplicates='drop' leaves them out, duplicates='keep' takes them, too"
+        "duplicates='drop' leaves them out, duplicates='keep' keeps them"
     )
     if duplicates == "raise":
         raise ValueError(f"{message}.")

@@ -181,7 +181,7 @@ def _warn_unknown_customers(ids: pd.Series, codes: np.ndarray, known: pd.Index) 
 
 
 def _one_cutoff(cutoff: Any, rows: pd.DataFrame, clock: Clock) -> Any:
-    """Return the cutoff of all rows; refuse what is neither a time nor a column."""
+    """Parse one cutoff for all rows; raise if it is neither a time nor a column."""
     if np.ndim(cutoff):
         raise TypeError(
             "cutoff must be a column of rows or one time for all of them; got "

@@ -195,9 +195,9 @@ class LogWriter:
             if too_early or not (goes_on or last < first):
                 raise ValueError(
                     f"{what} begins with the customer {first!r}, and the part before "
-                    f"ends with {last!r}{' at a later time' if too_early else ''}; the "
-                    "parts must be in the order of customers, and of one customer in "
-                    "that of time. Sort the table by both, or cut it by customer."
+                    f"ends with {last!r}{' at a later time' if too_early else ''}. "
+                    "Parts must ascend by customer and, within a customer, by time: "
+                    "sort the table by both, or split it by customer."
                 )
             if goes_on:  # the last customer so far has more events
                 self._counts[-1] = self._counts[-1].copy()
@@ -463,21 +463,21 @@ def open_log(
 def _read_note(folder: Path, path: Any) -> dict[str, Any]:
     if not folder.exists():
         raise FileNotFoundError(
-            f"There is no {path} here. A log on a disk is found by its path, which "
-            "must be the same wherever it is read."
+            f"{path} does not exist. A log on disk is opened by its path, which must "
+            "be the same on every machine that uses it."
         )
     try:
         return read_sealed_json(folder / _NOTE, _WRITER)
     except OSError as error:
         raise ValueError(
-            f"{path} is no log that EventLog.to_disk has written to its end: {error}"
+            f"{path} is not a complete log of EventLog.to_disk: {error}"
         ) from error
 
 
 def _check_files(
     folder: Path, note: dict[str, Any], path: Any, *, read_none: bool, read_all: bool
 ) -> None:
-    """Raise a ValueError if a file is not the one that was written.
+    """Raise a ValueError if a file differs from what was written.
 
     The size is always compared. When a log is opened, the files that opening reads are
     compared as a whole. It does not read the events: of their files, both ends are
@@ -487,8 +487,8 @@ def _check_files(
     if read_all and note["format"] < SEALED_FORMAT:
         raise ValueError(
             f"The log in {path} was written by version 0.1.0, which stored no "
-            "checksums for verify=True. Open it without, and write it into a new "
-            "folder by to_disk."
+            "checksums for verify=True. Open it without verify, and write it into "
+            "a new folder by to_disk."
         )
     for name, noted in files.items():
         # Version 0.1.0 stored only the size.
@@ -507,7 +507,7 @@ def _check_files(
         # A gigabyte takes about a second: event files are compared only on request.
         found = Checksums.of(file, whole=read_all or is_read)
         if found.ends != written.ends or found.sha256 not in (None, written.sha256):
-            why = f"the bytes of its file {name} are not those that were written"
+            why = f"the bytes of its file {name} differ from those that were written"
             raise _WRITER.damaged(f"The log in {path}", why)
 
 

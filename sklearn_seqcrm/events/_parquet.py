@@ -1,9 +1,8 @@
-"""A log as a parquet file, which any other reader sees as a plain table.
+"""A log as a Parquet file, which other readers open as a plain table.
 
 The columns of the table are customer, time and the fields, one row per event in the
-order of the log. The file is sealed (see `_store`). Its note holds what parquet does
-not
-keep::
+order of the log. The file is sealed (see `_store`). Its note holds what Parquet does
+not store::
 
     {
       "names": [customer, time],
@@ -216,7 +215,7 @@ def _to_dictionary(values: pd.Categorical) -> Any:
 
 
 def dtype_to_json(values: Any) -> dict[str, Any]:
-    """Return what parquet would lose: whether a column has levels, and the dtype.
+    """Return what Parquet does not store: whether a column has levels, and the dtype.
 
     Parameters
     ----------
@@ -312,10 +311,10 @@ def _check_old_seal(path: Any) -> None:
     at = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
     if data[at - _OLD_SEAL : at - _OLD_SEAL + len(_OLD_MARK)] != _OLD_MARK:
         raise ValueError(
-            f"{path} has lost the checksum of {_WRITER.name}: it is damaged, or was "
+            f"{path} lacks the checksum of {_WRITER.name}: it is damaged, or was "
             f"rewritten by another program; {_WRITER.of_others}."
         )
     digest = sha256(data[: at - _OLD_SEAL])
     digest.update(data[at:])
     if digest.digest() != data[at - _OLD_SEAL + len(_OLD_MARK) : at]:
-        raise _WRITER.damaged(path, "its checksum is of other bytes")
+        raise _WRITER.damaged(path, "its checksum does not match")

@@ -135,11 +135,11 @@ def warn_early_end(timelines: dict[str, Timeline], kind: str, stacklevel: int) -
     early, late = clock.as_scalar(end), clock.as_scalar(last)
     warnings.warn(
         f"The last event of kind {kind!r} is at {early}, and other kinds last until "
-        f"{late}. As no observed_until says that {kind!r} was recorded for longer, the "
-        f"merged log is observed until then: for targets, all windows after {early} "
-        f"are incomplete. If all kinds were recorded until {late}, write "
+        f"{late}. Without a later observed_until of {kind!r}, the merged log is "
+        f"observed until {early}: for targets, all windows after it are incomplete. If "
+        f"all kinds were recorded until {late}, write "
         f"EventLog.concat(..., observed_until={_as_code(late)}); if not, "
-        f"observed_until={_as_code(early)} says so.",
+        f"observed_until={_as_code(early)} confirms the end.",
         UserWarning,
         stacklevel=stacklevel + 1,
     )

@@ -82,7 +82,7 @@ LOGS = {
     ),
     "a field of lists of text": (
         build(amount=[["a"]] * len(EVENTS)),
-        "'amount' of events holds values of the type list of string, .* leave it out",
+        "'amount' of events holds values of the type list of string, .* leave the col",
         TypeError,
     ),
     "append: a field less": (
@@ -116,7 +116,7 @@ LOGS = {
     ),
     "attach: ids of another type": (
         rows_with(who=1),
-        "'who' of rows are of the type int64, .* none would be found; cast them: ",
+        "'who' of rows are of the type int64, .* no id would match; cast them: ",
         TypeError,
     ),
     "attach: no cutoff column": (

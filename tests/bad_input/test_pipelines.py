@@ -44,7 +44,7 @@ PREDICT = {
     ),
     "renamed": (
         predict(X.rename(columns={"history": "past"})),
-        r"fit: \['history'\]. It has others that fit had not: \['past'\]. Add or",
+        r"fit: \['history'\]. It has columns that fit did not see: \['past'\]. Add or",
     ),
     "no static": (
         predict(X.drop(columns="age")),
@@ -61,7 +61,7 @@ PREDICT = {
     ),
     "encoded": (
         predict(X.assign(history=HistoryEncoder().fit_transform(X)["history"])),
-        "HistoryEncoder reads raw histories, but those in 'history' are encoded",
+        "HistoryEncoder needs raw histories, but those in 'history' are encoded",
         TypeError,
     ),
     "a field less": (

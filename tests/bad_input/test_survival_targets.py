@@ -52,7 +52,7 @@ SURVIVAL_TARGETS = {
     ),
     "censored='nan'": (
         survive(time_to_next(X, censored="nan")),
-        r"of \d+ of 48 rows it is not known .*; time_to_next\(X, censored='keep'\)",
+        r"for \d+ of 48 rows, it is unknown .*\. time_to_next\(X, censored='keep'\)",
     ),
     "all censored": (
         survive(WHEN.assign(event=False)),
@@ -60,12 +60,12 @@ SURVIVAL_TARGETS = {
     ),
     "half an event": (
         survive(WHEN.assign(event=0.5)),
-        "must be 0 where none came and 1, 2, .*; 48 of 48 .*, such as 0.5",
+        "must be 0 if censored and 1, 2, .*; 48 of 48 .*, such as 0.5",
     ),
     "negative kinds": (survive(WHEN.assign(event=-1)), "1, 2, ... .* such as -1"),
     "kinds as text": (
         survive(WHEN.assign(event="order")),
-        "must be booleans, or whole numbers that name their kind, and are of the type",
+        "must be booleans, or whole numbers for their kinds; got the type",
         TypeError,
     ),
     "events alone": (
@@ -75,19 +75,19 @@ SURVIVAL_TARGETS = {
     ),
     "an array of two columns": (
         survive(IN_NUMBERS.to_numpy(dtype="float64")),
-        "two columns, either may be the event; .*structured array",
+        "does not show which one is the event; .*structured array",
     ),
     "three columns": (
         survive(WHEN.assign(more=1)),
-        r"must have two columns, .*; got 'event' \(bool\), 'time' \(timedelta64",
+        r"must have two columns: .*; got 'event' \(bool\), 'time' \(timedelta64",
     ),
     "two columns of floats": (
         survive(IN_NUMBERS.set_axis(["a", "b"], axis=1).astype("float64")),
-        r"must have two columns, .*; got 'a' \(float64\), 'b' \(float64\)",
+        r"must have two columns: .*; got 'a' \(float64\), 'b' \(float64\)",
     ),
     "a column twice": (
         survive(pd.concat([WHEN["time"], WHEN["time"]], axis=1)),
-        "must have two columns, .*; got columns of the same name",
+        "must have two columns: .*; got columns of the same name",
     ),
     "few targets": (survive(WHEN[1:]), r"inconsistent numbers of samples: \[48, 47\]"),
     "no bins": (survive(WHEN, bins=0), r"int in the range \[1, inf\)"),
@@ -156,7 +156,7 @@ SURVIVAL_TARGETS = {
     ),
     "score: all censored": (
         partial(SURVIVAL.score, ENCODED, WHEN.assign(event=False)),
-        "No two of the 48 rows can be compared",
+        "No two of the 48 rows are comparable",
     ),
 }
 

@@ -75,7 +75,7 @@ def test_a_link_stays_and_its_target_is_replaced(tmp_path, log, is_there):
 def test_a_folder_or_a_pipe_is_not_replaced(tmp_path, log):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path, tmp_path / "pipe"):
-        with pytest.raises(ValueError, match="is no ordinary file"):
+        with pytest.raises(ValueError, match="is not a regular file"):
             log.to_parquet(path)
 
 
@@ -226,12 +226,12 @@ def test_a_file_that_another_program_rewrote(tmp_path, log):
         EventLog.from_parquet(path)
     del (metadata := dict(table.schema.metadata))[b"sklearn_seqcrm.seal"]
     pq.write_table(table.replace_schema_metadata(metadata), path)
-    with pytest.raises(ValueError, match="is damaged: it has lost its checksum"):
+    with pytest.raises(ValueError, match="is damaged: its checksum is missing"):
         EventLog.from_parquet(path)
 
 
 DAMAGED_NOTES = {
-    "no JSON": ("{", "its note is no JSON"),
+    "no JSON": ("{", "its note is not JSON"),
     "no dict": ("[1]", r"its note is \[1\]"),
     "no format": ({"format": None}, "lacks the entry 'format'"),
     "a later format": ({"format": 3}, "has the format 3, .* reads formats up to 2"),

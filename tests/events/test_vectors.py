@@ -356,7 +356,9 @@ def test_resample(how, expected):
 
 
 def test_resample_refuses_summaries_of_numbers():
-    with pytest.raises(ValueError, match=r"vector; it can be one of \['mean', 'first'"):
+    with pytest.raises(
+        ValueError, match=r"vector, for which how is one of \['mean', 'first'"
+    ):
         log_of_table(events()).resample(10, how={"vector": "sum"})
 
 
