@@ -220,7 +220,7 @@ def test_other_formats_and_other_folders_are_refused(tmp_path):
     note.write_text(json.dumps({**content, "format": 3}))
     with pytest.raises(ValueError, match=r"format 3, and this version .* up to 2"):
         EventLog.open(tmp_path / "log")
-    note.write_text(json.dumps(note_of_log))
+    note.write_text(json.dumps(content))
     with pytest.raises(ValueError, match="is damaged: its checksum is missing"):
         EventLog.open(tmp_path / "log")
     note.unlink()
