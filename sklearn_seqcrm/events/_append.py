@@ -194,13 +194,11 @@ def _read_part(
     customer, time = log.names
     if isinstance(source, type(log)):
         chosen = chosen_among(fields, source.fields, what, "fields")
-    else:
-        chosen = field_names(source.columns, customer, time, fields, what)
-    if not len(source):
-        return None
-    if isinstance(source, type(log)):
         part = Events(source.timeline, {name: source.column(name) for name in chosen})
     else:
+        chosen = field_names(source.columns, customer, time, fields, what)
+        if not len(source):
+            return None
         categorical = [f for f in chosen if f in log.fields and _has_levels(log, f)]
         part = read_events(
             source, customer, time, chosen, categorical=categorical, what=what

@@ -178,8 +178,9 @@ def _unpack_arrow(native: Any, where: str) -> Unpacked:
         array = pa.concat_arrays(array.chunks or [pa.array([], type=array.type)])
     is_present = np.asarray(array.is_valid())
     of = array.type.value_type
-    is_decimal = pa.types.is_decimal(of)
-    if not is_decimal and not any(is_it(of) for is_it in _number_types()):
+    is_decimal, types = pa.types.is_decimal(of), pa.types
+    plain = types.is_integer, types.is_floating, types.is_boolean, types.is_null
+    if not is_decimal and not any(is_it(of) for is_it in plain):
         raise _not_vectors(where, f"list of {of}")
     if str(array.type).startswith(_LIST_VIEWS):
         values = array.values.cast(pa.float64()) if is_decimal else array.values
@@ -205,12 +206,6 @@ def _gather(values: Any, first: np.ndarray, size: int) -> np.ndarray:
     numbers = values.to_numpy(zero_copy_only=False)
     with np.errstate(over="ignore"):  # infinite numbers are refused later
         return numbers[first[:, None] + np.arange(size)].astype("float32")
-
-
-def _number_types() -> tuple[Any, ...]:
-    from pyarrow import types
-
-    return types.is_integer, types.is_floating, types.is_boolean, types.is_null
 
 
 def _length_of(column: nw.Series, lengths: np.ndarray, where: str) -> int:
