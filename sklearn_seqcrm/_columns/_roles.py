@@ -1,7 +1,7 @@
 """The roles of the columns of X: histories, keys, and statics with their types.
 
-A key is the customer or the cutoff that a history was attached by. It is no feature: a
-model would memorise the ids of its training customers.
+A key is the customer or the cutoff that a history was attached by. It is not a
+feature: a model would memorise the ids of its training customers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sklearn_seqcrm._columns._table import (
     Table,
     as_frame,
     as_history_array,
-    names_of_unnamed,
+    default_names,
 )
 from sklearn_seqcrm._store import Clock
 from sklearn_seqcrm.events import HistoryArray, HistoryDtype
@@ -64,16 +64,16 @@ def repeated_keys(X: pd.DataFrame, array: HistoryArray) -> set[Any]:
     -------
     set of str
         Their names. If all rows have one customer, or one cutoff, a column may equal it
-        by chance and is no key; it is constant, so that nothing is learned from it.
+        by chance and is not a key; it is constant, so that nothing is learned from it.
     """
     rows, ids = array.rows, array.log.customers
     clock = array.log.timeline.clock
 
     def same_customers(column: pd.Series, at: np.ndarray) -> bool:
-        return _same_ids(column.iloc[at], ids[rows.codes[at]])
+        return _are_ids(column.iloc[at], ids[rows.codes[at]])
 
     def same_cutoffs(column: pd.Series, at: np.ndarray) -> bool:
-        return _same_times(column.iloc[at], rows.cutoff[at], clock)
+        return _are_times(column.iloc[at], rows.cutoff[at], clock)
 
     found: set[Any] = set()
     for keys, there, may_be, same in (
@@ -111,15 +111,15 @@ def _of_time(tick: Any, clock: Clock) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, Real) and abs(value - tick) <= 1
 
 
-def _same_ids(values: pd.Series, customers: pd.Index) -> bool:
+def _are_ids(values: pd.Series, customers: pd.Index) -> bool:
     """Return whether values are these ids as text."""
     try:
         return bool((as_levels(values) == as_levels(customers)).all())
-    except TypeError:  # values that cannot be hashed, such as lists, are no ids
+    except TypeError:  # values that cannot be hashed, such as lists, are not ids
         return False
 
 
-def _same_times(values: pd.Series, cutoffs: np.ndarray, clock: Clock) -> bool:
+def _are_times(values: pd.Series, cutoffs: np.ndarray, clock: Clock) -> bool:
     """Return whether the clock rounds all values up, or all down, to the cutoffs."""
     if values.isna().any():
         return False
@@ -127,7 +127,7 @@ def _same_times(values: pd.Series, cutoffs: np.ndarray, clock: Clock) -> bool:
         return any(
             (clock.read(values, "", up=up) == cutoffs).all() for up in (False, True)
         )
-    except (TypeError, ValueError):  # no times, or outside the range of the clock
+    except (TypeError, ValueError):  # not times, or outside the range of the clock
         return False
 
 
@@ -272,7 +272,7 @@ class ColumnRoles:
             frame = self._by_position(frame, estimator)
         place = frame.columns.get_indexer(self.columns)
         if (place < 0).any():
-            self._refuse_lost(frame, estimator)
+            self._refuse_missing_columns(frame, estimator)
         return frame, place
 
     def _by_position(self, frame: pd.DataFrame, estimator: Any) -> pd.DataFrame:
@@ -281,26 +281,26 @@ class ColumnRoles:
         StackingClassifier passes an array to its last step in `fit` and, with
         `set_output`, a DataFrame in `predict`. Like scikit-learn, warn of that.
         """
-        names = names_of_unnamed(self.n_columns)
+        names = default_names(self.n_columns)
         if list(frame.columns) == names:
             return frame
         name = type(estimator).__name__
         warnings.warn(
             f"X has feature names, but {name} was fitted without feature names; its "
-            "columns are read by position.",
+            "columns are matched by position.",
             UserWarning,
             stacklevel=2,
         )
         return frame.set_axis(names, axis=1)
 
-    def _refuse_lost(self, X: pd.DataFrame, estimator: Any) -> None:
+    def _refuse_missing_columns(self, X: pd.DataFrame, estimator: Any) -> None:
         """Raise a ValueError that names the missing and the new columns."""
-        lost = [name for name in self.columns if name not in X.columns]
+        missing = [name for name in self.columns if name not in X.columns]
         expected = {*self.columns, *key_names(X)}
         more = [name for name in X.columns if name not in expected]
-        others = f" It has others that fit had not: {more}." if more else ""
+        others = f" It has columns that fit did not see: {more}." if more else ""
         raise ValueError(
-            f"X lacks {len(lost)} of the {len(self.columns)} columns that "
-            f"{type(estimator).__name__} saw in fit: {lost}.{others} Add or rename "
+            f"X lacks {len(missing)} of the {len(self.columns)} columns that "
+            f"{type(estimator).__name__} saw in fit: {missing}.{others} Add or rename "
             "columns, or fit again."
         )

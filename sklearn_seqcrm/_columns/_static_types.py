@@ -36,7 +36,7 @@ from sklearn_seqcrm._columns._statics import (
     numbers_of,
     to_category,
 )
-from sklearn_seqcrm._store import unique_names
+from sklearn_seqcrm._store import NUMBER_OBJECTS, unique_names
 from sklearn_seqcrm.events import HistoryDtype
 
 Dtypes: TypeAlias = Mapping[Any, pd.CategoricalDtype]
@@ -94,12 +94,10 @@ class NumericType(StaticType):
     name = "numeric"
     needs_cutoffs = False
     is_categorical = False
-    _OBJECTS = ("boolean", "decimal", "floating", "integer", "mixed-integer-float")
-    _DURATIONS = ("timedelta", "timedelta64")
 
     def includes(self, dtype: Any, objects: str | None) -> bool:
         if objects is not None:
-            return objects in self._OBJECTS or objects in self._DURATIONS
+            return objects in (*NUMBER_OBJECTS, "timedelta", "timedelta64")
         return dtype.kind in "biufm" or pd.api.types.is_numeric_dtype(dtype)
 
     def encoder(self) -> Pipeline:

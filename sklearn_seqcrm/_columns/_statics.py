@@ -48,8 +48,8 @@ def as_numbers(column: pd.Series) -> np.ndarray:
         values = _floats(column)
     except (TypeError, ValueError) as error:
         raise TypeError(
-            f"Column {column.name!r} held numbers in fit, but now {column.dtype} that "
-            f"are none ({error}); give it numbers, or fit again."
+            f"Column {column.name!r} held numbers in fit, but now holds other values "
+            f"of dtype {column.dtype} ({error}); pass numbers, or fit again."
         ) from error
     return bounded(values)
 
@@ -67,7 +67,7 @@ def _floats(column: pd.Series) -> np.ndarray:
         # pandas infers datetimes for a row of NaT alone, whatever the column was in
         # fit. Such values are missing numbers.
         if column.notna().any():
-            raise TypeError("datetimes and complex numbers are no quantities")
+            raise TypeError("datetimes and complex numbers are not quantities")
         return np.full(len(column), np.nan)
     return durations_in_days(column).to_numpy("float64", na_value=np.nan)
 
@@ -117,7 +117,7 @@ def days_before(column: pd.Series, cutoffs: pd.Index) -> np.ndarray:
     ------
     ValueError
         If the cutoffs are plain numbers, only one of the two has a time zone, or
-        values are no datetimes.
+        values are not datetimes.
 
     Examples
     --------
@@ -203,8 +203,8 @@ def coded_levels(column: pd.Series | pd.Index) -> tuple[np.ndarray, list[str]]:
     except TypeError as error:
         name = type(column.dropna()[:1].tolist()[0]).__name__
         raise TypeError(
-            f"Column {column.name!r} holds values of the type {name}, which is no "
-            "category; drop it, or make a column of each part."
+            f"Column {column.name!r} holds values of the type {name}, which "
+            "cannot be categories; drop it, or make a column of each part."
         ) from error
     return codes, [text_of(level) for level in levels]
 

@@ -66,7 +66,7 @@ def _read_times_alone(y: Any) -> SurvivalTargets:
     """Convert times of rows that all ended with an event."""
     if np.asarray(y).shape[1:] == (2,):
         raise ValueError(
-            "In an array of two columns, either may be the event; give y "
+            "An array of two columns does not show which one is the event; give y "
             "as the DataFrame of time_to_next(X, censored='keep'), or as the "
             "structured array of scikit-survival."
         )
@@ -80,8 +80,8 @@ def _read_times_alone(y: Any) -> SurvivalTargets:
     # Probably labels: times of only 0 and 1 are possible, but rare.
     if not in_days and np.array_equal(np.unique(time), [0, 1]):
         warnings.warn(
-            "y has the values 0 and 1 alone, which are read as times at which the "
-            "event came. If they are labels, such as those of targets.churned, use "
+            "y has the values 0 and 1 alone, which are taken as times of the "
+            "event. If they are labels, such as those of targets.churned, use "
             "targets.time_to_next(X, censored='keep'), which makes times.",
             UserWarning,
             stacklevel=2,
@@ -101,8 +101,8 @@ def _name_of_event(columns: dict[Any, pd.Series]) -> Any:
             return names[0]
     found = ", ".join(f"{name!r} ({one.dtype})" for name, one in columns.items())
     raise ValueError(
-        "y must have two columns, of which one holds times and the other, of booleans, "
-        "of whole numbers or of the name 'event', which events came; got "
+        "y must have two columns: times, and events, which are booleans, whole numbers "
+        "or a column of the name 'event'; got "
         f"{found or 'columns of the same name'}."
     )
 
@@ -112,23 +112,23 @@ def _read_kinds(event: pd.Series) -> np.ndarray:
     n_missing = int(event.isna().sum())
     if n_missing:
         raise ValueError(
-            f"Input y contains NaN: of {n_missing} of {len(event)} rows it is not "
-            "known whether there was an event; time_to_next(X, censored='keep') keeps "
-            "how long there was none, or drop those rows from X and y."
+            f"Input y contains NaN: for {n_missing} of {len(event)} rows, it is "
+            "unknown whether there was an event. time_to_next(X, censored='keep') "
+            "returns them as censored; or drop those rows from X and y."
         )
     try:
         numbers = event.to_numpy(dtype="float64")
     except (TypeError, ValueError) as error:
         raise TypeError(
-            "Events in y must be booleans, or whole numbers that name their kind, and "
-            f"are of the type {event.dtype}."
+            "Events in y must be booleans, or whole numbers for their kinds; got the "
+            f"type {event.dtype}."
         ) from error
     # Competing risks: kind 1, 2, ...; 0 is censored.
     wrong = (numbers < 0) | (numbers != np.floor(numbers))
     if wrong.any():
         raise ValueError(
-            "Events in y must be 0 where none came and 1, 2, ... by their kind; "
-            f"{wrong.sum()} of {len(numbers)} are something else, such as "
+            "Events in y must be 0 if censored and 1, 2, ... for their kinds; "
+            f"{wrong.sum()} of {len(numbers)} are other values, such as "
             f"{numbers[wrong][0]:g}."
         )
     return numbers.astype("int64")

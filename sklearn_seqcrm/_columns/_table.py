@@ -133,7 +133,7 @@ class Table:
         ValueError
             If no column holds histories, or two columns have the same name.
         """
-        frame, names = _converted(_framed(X))
+        frame, names = _convert_histories(_to_frame(X))
         if not names:
             _refuse_no_history(frame)
         histories = {name: frame[name].array for name in names}
@@ -148,12 +148,7 @@ class Table:
     def refuse_missing(self) -> Self:
         """Raise a ValueError if a history is missing; an empty one is not."""
         for name, array in self.histories.items():
-            n_missing = int(array.isna().sum())
-            if n_missing:
-                raise ValueError(
-                    f"Column {name!r} has {n_missing} missing histories; a customer "
-                    "without events has an empty history, which EventLog.attach makes."
-                )
+            _refuse_missing(array, f"Column {name!r} has")
         return self
 
     def refuse_no_rows(self, reader: str) -> Self:
@@ -203,18 +198,18 @@ def as_frame(X: Any) -> pd.DataFrame:
     ValueError
         If two columns have the same name.
     """
-    return _converted(_framed(X))[0]
+    return _convert_histories(_to_frame(X))[0]
 
 
-def names_of_unnamed(n_columns: int) -> list[str]:
+def default_names(n_columns: int) -> list[str]:
     """Return names for the columns of an array."""
     return [f"x{i}" for i in range(n_columns)]
 
 
-def _framed(X: Any) -> pd.DataFrame:
+def _to_frame(X: Any) -> pd.DataFrame:
     """Return X as a DataFrame with unique column names; histories may be objects."""
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 2:
-        X = pd.DataFrame(X, columns=names_of_unnamed(X.shape[1])).infer_objects()
+        X = pd.DataFrame(X, columns=default_names(X.shape[1])).infer_objects()
     if not isinstance(X, pd.DataFrame):
         way = "After another transformer, its set_output(transform='pandas') keeps it."
         if hasattr(X, "to_pandas"):
@@ -227,7 +222,7 @@ def _framed(X: Any) -> pd.DataFrame:
     return X
 
 
-def _converted(X: pd.DataFrame) -> tuple[pd.DataFrame, list[Any]]:
+def _convert_histories(X: pd.DataFrame) -> tuple[pd.DataFrame, list[Any]]:
     """Convert objects to history columns; return X and the names of all histories."""
     names = names_of_histories(X)
     objects = {n: as_history_array(X[n]) for n in names if X[n].dtype == object}
@@ -236,6 +231,16 @@ def _converted(X: pd.DataFrame) -> tuple[pd.DataFrame, list[Any]]:
     for name, array in objects.items():  # not X.assign: names need not be text
         X[name] = array
     return X, names
+
+
+def _refuse_missing(array: HistoryArray, whose: str) -> None:
+    n_missing = int(array.isna().sum())
+    if n_missing:
+        raise ValueError(
+            f"{whose} {n_missing} missing histories in {len(array)} rows, which have "
+            "no cutoff. Drop these rows, or attach them again: a customer without "
+            "events has an empty history, which EventLog.attach makes."
+        )
 
 
 def _refuse_no_history(X: pd.DataFrame) -> None:
@@ -275,13 +280,8 @@ def one_history(X: Any, history: Any = None) -> HistoryArray:
     elif isinstance(X, pd.Series):
         array = as_history_array(X)
     else:
-        array = _choose(_framed(X), history)
-    n_missing = int(array.isna().sum())
-    if n_missing:
-        raise ValueError(
-            f"{n_missing} of {len(array)} rows have no history (missing, which is not "
-            "the same as empty), and so no cutoff; drop them, or attach them again."
-        )
+        array = _choose_history(_to_frame(X), history)
+    _refuse_missing(array, "The history column has")
     return array
 
 
@@ -304,13 +304,13 @@ def check_raw(array: HistoryArray, reader: str, which: str = "these") -> History
     """
     if not isinstance(array.log, RawLog):
         raise TypeError(
-            f"{reader} reads raw histories, but {which} are encoded; give it the X "
-            "that EventLog.attach made, as it was before a HistoryEncoder."
+            f"{reader} needs raw histories, but {which} are encoded; give it X as "
+            "EventLog.attach returned it, before a HistoryEncoder."
         )
     return array
 
 
-def _choose(X: pd.DataFrame, history: Any) -> HistoryArray:
+def _choose_history(X: pd.DataFrame, history: Any) -> HistoryArray:
     """Return the histories of the chosen column."""
     found = names_of_histories(X)
     if not found:

@@ -57,8 +57,8 @@ def concordance(
     pairs = weight @ later
     if not pairs > 0:
         raise ValueError(
-            f"No two of the {len(time)} rows can be compared, which takes an event and "
-            "a row that had none by then."
+            f"No two of the {len(time)} rows are comparable: a pair needs an event and "
+            "a row without an event until then."
         )
     return float(weight @ (lower + tied / 2) / pairs)
 

@@ -193,11 +193,8 @@ class Portion(NamedTuple):
     def in_blocks(self, width: int) -> Iterator[tuple[slice, Portion]]:
         """Yield the rows in blocks, with `width` temporary values for each row."""
         for some in blocks(len(self.rows), width):
-            names = ("rows", "codes", "start", "stop", "cutoff")
-            yield (
-                some,
-                self._replace(**{name: getattr(self, name)[some] for name in names}),
-            )
+            of_rows = [column[some] for column in self[:5]]
+            yield some, Portion._make([*of_rows, self.events, self.offsets])
 
 
 def portions(rows: Views) -> Iterator[Portion]:

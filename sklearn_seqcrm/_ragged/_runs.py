@@ -18,7 +18,7 @@ from sklearn_seqcrm._ragged._segments import segment_numbers, starts_of_nonempty
 
 
 def is_run_start(values: np.ndarray, first: np.ndarray | None = None) -> np.ndarray:
-    """Tell where a run of equal values begins.
+    """Return which values begin a run of equal values.
 
     Parameters
     ----------

@@ -22,6 +22,7 @@ from sklearn_seqcrm._store._columns import (
 )
 from sklearn_seqcrm._store._field_types import (
     FIELD_TYPES,
+    NUMBER_OBJECTS,
     FieldType,
     ScalarType,
     scalar_values,

@@ -88,9 +88,7 @@ class Clock:
             return cls("int64", values.dt.unit, aware), _int64_of(values)
         if values.dtype.kind in "iu":
             return cls("int64"), _whole_numbers(values, what)
-        times = values.to_numpy(dtype="float64", na_value=np.nan)
-        _refuse_not_finite(times, what)
-        return cls("float64"), times
+        return cls("float64"), _finite_floats(values, what)
 
     def read(
         self, values: Any, what: str, *, up: bool = True, back: Any = None
@@ -241,9 +239,8 @@ class Clock:
     def _split(self, values: pd.Series, what: str) -> tuple[np.ndarray, Any, int]:
         """Return ticks, rounded down, the rest, and the units of the rest in a tick."""
         if self.unit is None and values.dtype.kind == "f":
-            numbers = values.to_numpy(dtype="float64", na_value=np.nan)
-            _refuse_not_finite(numbers, what)
-            # 2**63 - 1 is no float: the bound is exclusive.
+            numbers = _finite_floats(values, what)
+            # 2**63 - 1 is not a float: the bound is exclusive.
             beyond = (numbers < -(2.0**63)) | (numbers >= 2.0**63)
             _refuse_beyond_integers(numbers, beyond, what)
             whole = np.floor(numbers)
@@ -396,8 +393,7 @@ def _whole_numbers(values: pd.Series, what: str) -> np.ndarray:
 
 def _as_floats(values: pd.Series, what: str, up: bool) -> np.ndarray:
     """Return numbers as floats; round an integer between two floats up or down."""
-    numbers = values.to_numpy(dtype="float64", na_value=np.nan)
-    _refuse_not_finite(numbers, what)
+    numbers = _finite_floats(values, what)
     # The cast rounds to the nearest float. Where that is the wrong side, take the next.
     if values.dtype.kind in "iu" and len(numbers) and np.abs(numbers).max() >= _EXACT:
         exact = [int(number) for number in values]
@@ -423,11 +419,14 @@ def _is_number(value: Any) -> bool:
     )
 
 
-def _refuse_not_finite(times: np.ndarray, what: str) -> None:
+def _finite_floats(values: pd.Series, what: str) -> np.ndarray:
+    """Return numbers as floats; raise a ValueError if one is NaN or infinite."""
+    times = values.to_numpy(dtype="float64", na_value=np.nan)
     n_bad = int((~np.isfinite(times)).sum())
     if n_bad:
         how = "infinite" if np.isinf(times).any() else "undefined (NaN)"
         raise ValueError(f"{what} hold {n_bad} {how} values; drop those rows.")
+    return times
 
 
 def _refuse_beyond_integers(numbers: np.ndarray, bad: np.ndarray, what: str) -> None:

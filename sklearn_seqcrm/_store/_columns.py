@@ -274,11 +274,8 @@ def factorize(
     """
     # Unused categories are dropped: they could be levels of other customers.
     if isinstance(series.dtype, pd.CategoricalDtype):
-        codes, levels = series.cat.codes.to_numpy(), series.cat.categories
-        used = np.unique(codes)
-        used = used[used >= 0]
-        levels = levels[used]
-        codes = np.where(codes >= 0, np.searchsorted(used, codes), -1)
+        coded: Any = Column(series.cat.codes.to_numpy(), series.cat.categories)
+        codes, levels = coded.trimmed()
     else:
         codes, levels = _distinct(series, name)
     codes = codes.astype("int32", copy=False)
@@ -312,8 +309,9 @@ def _distinct(series: pd.Series, name: str) -> tuple[np.ndarray, pd.Index]:
     except (TypeError, ValueError) as error:  # the latter of memoryviews
         its_type = type(series.dropna().iloc[0]).__name__
         raise TypeError(
-            f"Column {name!r} holds values of the type {its_type}, which is no "
-            "category; leave it out of fields, or make a column of each part."
+            f"Column {name!r} holds values of the type {its_type}, which "
+            "cannot be categories; leave it out of fields, or make a column of each "
+            "part."
         ) from error
     return codes, pd.Index(levels)
 

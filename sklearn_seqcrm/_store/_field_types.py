@@ -30,6 +30,8 @@ import pandas as pd
 
 from sklearn_seqcrm._store._clock import MAX_TICK, Clock, datetimes_after, days_between
 
+# Names in pandas of objects that are numbers, as database drivers return them.
+NUMBER_OBJECTS = ("boolean", "decimal", "floating", "integer", "mixed-integer-float")
 _DAY = np.timedelta64(1, "D")
 
 

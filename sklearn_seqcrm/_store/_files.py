@@ -91,7 +91,7 @@ def replace_atomically(path: Any) -> Iterator[Path]:
     mode = target.stat().st_mode if target.exists() else None
     if mode is not None:
         if not stat.S_ISREG(mode):
-            raise ValueError(f"{path} is no ordinary file, so that it is not replaced.")
+            raise ValueError(f"{path} is not a regular file, and is not replaced.")
         if not os.access(target, os.W_OK):
             raise PermissionError(f"{path} may not be written.")
     with temporary_sibling(target, path, is_folder=False) as part:
@@ -128,7 +128,7 @@ def temporary_sibling(target: Path, path: Any, *, is_folder: bool) -> Iterator[P
     if not target.parent.exists():
         raise FileNotFoundError(
             errno.ENOENT,
-            "There is no folder to write into; make it by mkdir(parents=True)",
+            "The folder does not exist; create it by mkdir(parents=True)",
             os.fspath(path),
         )
     prefix = _prefix_of(target.name)
@@ -260,7 +260,7 @@ class Writer(NamedTuple):
     def damaged(self, path: Any, why: Any) -> ValueError:
         """Return the error for a file whose bytes are not those that were written."""
         return ValueError(
-            f"{path} is damaged: {why}. Take another copy of what {self.name} wrote, "
+            f"{path} is damaged: {why}. Use another copy of the file of {self.name}, "
             f"or {self.anew}."
         )
 
@@ -287,7 +287,7 @@ def read_note(data: Any, path: Any, writer: Writer, *, is_sealed: bool) -> Any:
     try:
         note = json.loads(data)
     except ValueError as error:
-        raise writer.damaged(path, f"its note is no JSON ({error})") from error
+        raise writer.damaged(path, f"its note is not JSON ({error})") from error
     if not isinstance(note, dict):
         raise writer.damaged(path, f"its note is {note!r}")
     number = get_entry(note, "format", int, path)
@@ -297,7 +297,7 @@ def read_note(data: Any, path: Any, writer: Writer, *, is_sealed: bool) -> Any:
             f"formats up to {SEALED_FORMAT}."
         )
     if number == SEALED_FORMAT and not is_sealed:
-        raise writer.damaged(path, "it has lost its checksum")
+        raise writer.damaged(path, "its checksum is missing")
     return note
 
 
@@ -383,7 +383,8 @@ def read_sealed_table(path: Any, key: bytes, writer: Writer) -> tuple[Any, Any]:
     is_sealed = verify_seal(data, path, writer)
     if len(data) < 12 or data[-4:] != _PARQUET_END:
         raise writer.damaged(
-            path, "it does not end as a Parquet file does: it was cut off, or is none"
+            path,
+            "it does not end like a Parquet file: it was cut off, or is no such file",
         )
     try:
         table = pq.read_table(
@@ -435,8 +436,7 @@ def verify_seal(data: Any, path: Any, writer: Writer) -> bool:
     if digest.hexdigest().encode() != found:
         raise writer.damaged(
             path,
-            "its checksum is of other bytes, so that some were changed, lost or added "
-            "since",
+            "its checksum does not match: bytes were changed, lost or added since",
         )
     return True
 

@@ -37,7 +37,7 @@ from pandas.api.types import (
 )
 
 # How to convert ids of the first type to the second, where there is a good way.
-_WAYS = {
+_CONVERSIONS = {
     ("bytes", "text"): ".str.decode('utf-8') makes text of bytes",
     ("text", "bytes"): ".str.encode('utf-8') makes bytes of text",
     ("text", "UUID"): ".map(uuid.UUID) makes UUIDs of text",
@@ -92,8 +92,7 @@ def exact_ids(ids: pd.Index, what: str) -> pd.Index:
     TypeError
         If ids mix several types, numbers aside, or are complex numbers.
     ValueError
-        If floats are too large to tell whole numbers from their neighbours, or
-        infinite.
+        If floats are too large for exact whole numbers, or infinite.
     """
     if isinstance(ids.dtype, pd.ArrowDtype):
         ids = pd.Index(ids.to_numpy(dtype=object), dtype=object)
@@ -173,7 +172,7 @@ def check_same_id_type(ids: pd.Index, known: pd.Index, what: str, whose: str) ->
         advice = _conversion_advice(*types)
         raise TypeError(
             f"{what} are of the type {_name_of_dtype(ids)}, but {whose} of the type "
-            f"{_name_of_dtype(known)}, so that none would be found; {advice}."
+            f"{_name_of_dtype(known)}, so that no id would match; {advice}."
         )
 
 
@@ -258,7 +257,7 @@ def join_ids(parts: Mapping[str, pd.Index], what: str) -> pd.Index:
     if other is not None:
         dtypes = {name: _name_of_dtype(ids) for name, ids in filled.items()}
         raise TypeError(
-            f"The {what} have the types {dtypes}, so that none would be found in both; "
+            f"The {what} have the types {dtypes}, so that no id would match; "
             f"{_conversion_advice(other, types[0])}."
         )
     first, *others = filled.values()
@@ -271,8 +270,8 @@ def join_ids(parts: Mapping[str, pd.Index], what: str) -> pd.Index:
 
 def _conversion_advice(given: str, wanted: str) -> str:
     """Return advice on how to convert ids of one type to another."""
-    if (given, wanted) in _WAYS:
-        return f"cast them: {_WAYS[given, wanted]}"
+    if (given, wanted) in _CONVERSIONS:
+        return f"cast them: {_CONVERSIONS[given, wanted]}"
     if wanted == "text":
         return "cast them: .astype(str) makes text of them"
     return "cast one of them with astype"
@@ -358,23 +357,23 @@ def _refuse_inexact(values: np.ndarray, what: str) -> None:
     n_bad = int((np.abs(values) >= end).sum())
     if n_bad:
         raise ValueError(
-            f"{what} are of the type {values.dtype}, which cannot tell whole numbers "
-            f"from {end:,.0f} on from their neighbours, and {n_bad} of them are so "
-            "large; read them as integers or text to begin with."
+            f"{what} are of the type {values.dtype}, in which whole numbers from "
+            f"{end:,.0f} on are not exact, and {n_bad} of them are so large; read them "
+            "as integers or text to begin with."
         )
 
 
 def _refuse_infinite(n_bad: int, what: str) -> None:
     if n_bad:
         raise ValueError(
-            f"{what} hold {n_bad} infinite numbers, which stand for all that were too "
-            "large to tell apart; read them as integers or text to begin with, or drop "
+            f"{what} hold {n_bad} infinite numbers, which do not identify anything; "
+            "read them as integers or text to begin with, or drop "
             "those rows."
         )
 
 
 def _cast(values: np.ndarray, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Cast numbers to another dtype, and tell which of them it can hold exactly."""
+    """Cast numbers to another dtype, and return which of them it holds exactly."""
     if values.dtype.kind == "f":
         fits = (values == np.floor(values)) & (np.abs(values) <= _EXACT)
     else:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -279,29 +280,29 @@ class Rows(NamedTuple):
         """Apply the same selection to every column."""
         return Rows(self.log, *map(of_column, self[1:]))
 
-    def moved(self, log: Log, code_shift: int) -> Rows:
-        """Return the same views after their log became part of another."""
-        # Unknown customers have neither a position nor events that could move.
-        known = self.identities >= 0
-        n_before = int(log.timeline.offsets[code_shift])
-        return Rows(
-            log,
-            np.where(known, self.identities + code_shift, self.identities),
-            np.where(known, self.start + n_before, self.start),
-            np.where(known, self.stop + n_before, self.stop),
-            self.cutoff,
-        )
-
     def compact(self) -> Rows:
         """Return the same views of a log without any other customer."""
         return _compact([self])[0]
 
     def within(self, log: Log, kept: np.ndarray) -> Rows:
         """Return the same views after their log became its subset of `kept`."""
-        # A segment moves as a whole, and views keep their places in it.
+        return self.moved(log, lambda codes: np.searchsorted(kept, codes))
+
+    def moved(self, log: Log, new_codes: Callable[[np.ndarray], np.ndarray]) -> Rows:
+        """Return the same views of a log that holds the segments of these customers.
+
+        Parameters
+        ----------
+        log : Log
+            A part of the log, or a log of which it became a part.
+        new_codes : callable
+            Maps codes of customers in the old log to those in the new one.
+        """
+        # A segment moves as a whole, and views keep their places in it. Unknown
+        # customers have neither a code nor events that could move.
         known = self.identities >= 0
         old = self.identities[known]
-        new = np.searchsorted(kept, old)
+        new = new_codes(old)
         identities, shift = self.identities.copy(), np.zeros(len(known), dtype="int64")
         identities[known] = new
         shift[known] = log.timeline.offsets[new] - self.log.timeline.offsets[old]
@@ -323,10 +324,9 @@ def join_rows(parts: Sequence[Rows]) -> Rows:
         parts = _compact(parts)
         logs = _viewed_logs(parts)
     log, shifts = stack_logs(logs)
-    shift_of = {
-        id(one): int(shift) for one, shift in zip(logs, shifts[:-1], strict=True)
-    }
-    moved = [part.moved(log, shift_of.get(id(part.log), 0)) for part in parts]
+    # Parts of missing histories may view a log that is not among these: no code moves.
+    first = dict(zip(logs, shifts[:-1].tolist(), strict=True))
+    moved = [part.moved(log, partial(np.add, first.get(part.log, 0))) for part in parts]
     # One dtype for all cutoffs. The zeros of missing histories may come from a log of
     # floats, and NumPy would then convert large integers to floats.
     dtype = log.timeline.clock.dtype

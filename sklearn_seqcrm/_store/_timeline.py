@@ -30,7 +30,7 @@ from sklearn_seqcrm._store._ids import (
     hashed_ids,
 )
 
-# Times to check first: of most logs that are not of whole days, they show it already.
+# Times that are checked first: in most logs without whole days, they suffice.
 _FEW = 1000
 
 
@@ -214,8 +214,8 @@ class Timeline:
         """
         if not self.customers.is_unique:
             raise ValueError(
-                "This log was stacked from several logs and cannot look customers up; "
-                "build one with EventLog.append."
+                "This log was stacked from several logs and cannot find customers by "
+                "id; build one with EventLog.append."
             )
         if isinstance(ids.dtype, pd.ArrowDtype):
             ids = ids_of(nw.from_native(ids, series_only=True))

@@ -72,9 +72,9 @@ def append_events(
             f"duplicates must be one of {list(DUPLICATES)}; got {duplicates!r}."
         )
     if isinstance(more, Mapping):
-        parts, kinds = _of_each_kind(log, kinds, more, new_kinds)
+        parts, kinds = _read_tables_by_kind(log, kinds, more, new_kinds)
     else:
-        parts, kinds = _of_one_table(log, kinds, more, new_kinds)
+        parts, kinds = _read_one_table(log, kinds, more, new_kinds)
     timelines = [log.timeline, *(part.timeline for part in parts.values())]
     if observed_until is not None:
         observation = _given_observation(timelines, observed_until, kinds is not None)
@@ -95,7 +95,7 @@ def append_events(
     return events, kinds
 
 
-def _of_each_kind(
+def _read_tables_by_kind(
     log: Any, kinds: Kinds | None, more: Mapping[str, Any], new_kinds: bool
 ) -> tuple[dict[str, Events], Kinds]:
     """Read tables by kind; each needs only the fields of its kind."""
@@ -123,22 +123,22 @@ def _of_each_kind(
     return parts, kinds
 
 
-def _of_one_table(
+def _read_one_table(
     log: Any, kinds: Kinds | None, more: Any, new_kinds: bool
 ) -> tuple[dict[str, Events], Kinds | None]:
-    """Read one table of any kinds; blank the fields that a kind does not have."""
+    """Read one table of several kinds; fields that a kind lacks become missing."""
     source = _log_or_table(more, log, "more")
     if kinds is None:
         part = _read_part(log, source, log.fields, "more")
         return ({} if part is None else {"more": part}), None
-    having = _fields_of(source, log)
-    if kinds.field not in having:
+    available = _fields_of(source, log)
+    if kinds.field not in available:
         raise KeyError(
             f"more has no column {kinds.field!r}, which holds the kinds of this log; "
-            f"it has {having}. Or give a dict of a table for each kind: "
+            f"it has {available}. Or give a dict of a table for each kind: "
             f"{{{next(iter(kinds.fields), 'kind')!r}: table}}."
         )
-    part = _read_part(log, source, [f for f in log.fields if f in having], "more")
+    part = _read_part(log, source, [f for f in log.fields if f in available], "more")
     if part is None:
         return {}, kinds
     column = part.columns[kinds.field]
@@ -159,9 +159,11 @@ def _of_one_table(
         if lost:
             raise KeyError(
                 f"more has events of the kind {name!r}, but no columns {lost}, which "
-                f"that kind has in the log; it has {having}."
+                f"that kind has in the log; it has {available}."
             )
-    return {"more": Events(part.timeline, _blanked(part.columns, kinds))}, kinds
+    return {
+        "more": Events(part.timeline, _set_foreign_fields_missing(part.columns, kinds))
+    }, kinds
 
 
 def _log_or_table(table: Any, log: Any, what: str) -> Any:
@@ -192,13 +194,11 @@ def _read_part(
     customer, time = log.names
     if isinstance(source, type(log)):
         chosen = chosen_among(fields, source.fields, what, "fields")
-    else:
-        chosen = field_names(source.columns, customer, time, fields, what)
-    if not len(source):
-        return None
-    if isinstance(source, type(log)):
         part = Events(source.timeline, {name: source.column(name) for name in chosen})
     else:
+        chosen = field_names(source.columns, customer, time, fields, what)
+        if not len(source):
+            return None
         categorical = [f for f in chosen if f in log.fields and _has_levels(log, f)]
         part = read_events(
             source, customer, time, chosen, categorical=categorical, what=what
@@ -215,7 +215,7 @@ def _has_levels(log: Any, field: str) -> bool:
 
 
 def _refuse_new(name: Any, kinds: Kinds, new_kinds: bool) -> None:
-    """Raise an error for a kind that the log does not have, unless it may be new."""
+    """Raise an error for a kind that the log lacks, unless new kinds are allowed."""
     if not isinstance(name, str):
         raise TypeError(f"The kinds of events must be text; got {name!r}.")
     if not new_kinds:
@@ -225,8 +225,10 @@ def _refuse_new(name: Any, kinds: Kinds, new_kinds: bool) -> None:
         )
 
 
-def _blanked(columns: dict[str, Column], kinds: Kinds) -> dict[str, Column]:
-    """Return the fields, missing in the events of kinds that do not have them."""
+def _set_foreign_fields_missing(
+    columns: dict[str, Column], kinds: Kinds
+) -> dict[str, Column]:
+    """Set fields to missing in the events whose kind lacks them."""
     blanked = dict(columns)
     for field, column in columns.items():
         lacking = kinds.lacking(field)
@@ -279,7 +281,7 @@ def _last_of_kinds(timeline: Timeline, column: Column) -> dict[str, Any]:
 def _joint_observation(
     before: ObservationWindow, ends: Mapping[str, Any]
 ) -> ObservationWindow:
-    """Return the observation of a log and its new parts: as far as all kinds have it.
+    """Return the joint observation window, which ends with that of the first kind.
 
     As in `EventLog.concat`: time in which one kind was not observed would count as
     time without events of that kind.
@@ -311,7 +313,7 @@ def _given_observation(
 def _without_repeated(
     events: Events, new: np.ndarray, duplicates: str, known: Mapping[str, Column]
 ) -> Events:
-    """Find new events that the log had already; drop them, warn or raise.
+    """Drop new events that the log contains already, warn of them, or raise.
 
     Only events at the same time of the same customer are compared, so that the cost
     follows the new events, not the log. Numbers are compared in the dtype that the log
@@ -354,8 +356,8 @@ def _without_repeated(
         return Events(timeline.at(kept), columns)
     message = (
         f"{len(repeated)} of the {len(new)} appended events are in the log already, "
-        f"with the same customer, time and fields: {_shown(timeline, repeated)}. "
-        "duplicates='drop' leaves them out, duplicates='keep' takes them, too"
+        f"with the same customer, time and fields: {_examples(timeline, repeated)}. "
+        "duplicates='drop' leaves them out, duplicates='keep' keeps them"
     )
     if duplicates == "raise":
         raise ValueError(f"{message}.")
@@ -363,7 +365,7 @@ def _without_repeated(
     return events
 
 
-def _shown(timeline: Timeline, index: np.ndarray) -> str:
+def _examples(timeline: Timeline, index: np.ndarray) -> str:
     """Return customer and time of the first few events, as text."""
     few = index[:3]
     who = timeline.customers[timeline.codes_of(few)]

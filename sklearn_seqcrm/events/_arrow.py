@@ -33,10 +33,10 @@ from sklearn_seqcrm._store import (
     unique_names,
 )
 from sklearn_seqcrm.events._parquet import (
-    arrow_of,
-    as_arrow,
     dtype_to_json,
     restore_dtype,
+    to_arrow,
+    to_parquet_array,
 )
 from sklearn_seqcrm.events._read import read_column
 
@@ -71,7 +71,7 @@ def rows_to_arrow(rows: Rows) -> Any:
     clock = log.timeline.clock
     columns = {time: clock.as_index(log.timeline.times[index])}
     columns |= {name: log.column(name).stored(index) for name in log.fields}
-    arrays = [as_arrow(values, name) for name, values in columns.items()]
+    arrays = [to_parquet_array(values, name) for name, values in columns.items()]
     notes = [{_DTYPE_KEY: json.dumps(dtype_to_json(one))} for one in columns.values()]
     fields = [
         pa.field(str(name), array.type, metadata=note)
@@ -80,7 +80,7 @@ def rows_to_arrow(rows: Rows) -> Any:
     events = pa.StructArray.from_arrays(arrays, fields=fields)
     unknown = rows.identities < 0
     # The mask hides the customer at position 0, which replaces the unknown ones.
-    ids = arrow_of(log.customers, customer)
+    ids = to_arrow(log.customers, customer)
     customers = ids.take(pa.array(np.where(unknown, 0, rows.identities), mask=unknown))
     others = pa.array(rows.identities, mask=rows.identities >= -1)
     lists = pa.LargeListArray.from_arrays(pa.array(offsets), events)

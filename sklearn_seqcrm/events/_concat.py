@@ -173,14 +173,12 @@ def _on_one_clock(logs: Mapping[str, Any]) -> dict[str, Timeline]:
                 f"The times of {name!r} are {clock}, those of {first_name!r} {first}; "
                 "build both from times of the same type."
             )
-    if first.unit is None:
+
+    def resolution(clock: Clock) -> tuple[bool, int]:
         # Floats can hold whole numbers, not the other way round.
-        has_floats = any(one.dtype == "float64" for one in clocks.values())
-        clock = Clock("float64" if has_floats else "int64")
-    else:
-        units = [str(one.unit) for one in clocks.values()]
-        finest = max(units, key=TICKS_PER_SECOND.__getitem__)
-        clock = Clock("int64", finest, first.aware)
+        return clock.dtype == "float64", TICKS_PER_SECOND.get(str(clock.unit), 0)
+
+    clock = max(clocks.values(), key=resolution)
     return {
         name: log.timeline.on(clock, f"times of {name!r}") for name, log in logs.items()
     }

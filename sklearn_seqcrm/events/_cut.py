@@ -125,16 +125,6 @@ def _starts(
     return timeline.positions(codes, np.broadcast_to(since, len(codes)))
 
 
-def refuse_equal_names(log: RawLog, name: str) -> None:
-    """Raise a ValueError if two of the three columns of snapshots have one name."""
-    customer = log.names[0]
-    if len({customer, "cutoff", name}) < 3:
-        raise ValueError(
-            f"The columns {customer!r}, 'cutoff' and {name!r} need three names; "
-            "choose another with name=..., or rename the log's customer column."
-        )
-
-
 # The rows of a user -----------------------------------------------------------------
 
 
@@ -191,7 +181,7 @@ def _warn_unknown_customers(ids: pd.Series, codes: np.ndarray, known: pd.Index) 
 
 
 def _one_cutoff(cutoff: Any, rows: pd.DataFrame, clock: Clock) -> Any:
-    """Return the cutoff of all rows; refuse what is neither a time nor a column."""
+    """Parse one cutoff for all rows; raise if it is neither a time nor a column."""
     if np.ndim(cutoff):
         raise TypeError(
             "cutoff must be a column of rows or one time for all of them; got "

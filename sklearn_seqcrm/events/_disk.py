@@ -31,10 +31,10 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from weakref import WeakValueDictionary
 
 import numpy as np
@@ -61,11 +61,11 @@ from sklearn_seqcrm._store import (
     write_sealed_json,
 )
 from sklearn_seqcrm.events._parquet import (
-    as_arrow,
     dtype_to_json,
     observation_from_json,
     observation_to_json,
     restore_dtype,
+    to_parquet_array,
 )
 from sklearn_seqcrm.events._read import Events
 from sklearn_seqcrm.events._time_range import check_time_range
@@ -114,8 +114,7 @@ def new_log(path: Any, names: tuple[str, str]) -> Iterator[LogWriter]:
     if os.path.lexists(target):
         raise refusal
     with temporary_sibling(target, path, is_folder=True) as part:
-        with closing(LogWriter(part, names)) as writer:
-            yield writer
+        yield LogWriter(part, names)
         # Files before the rename: after a power cut the name must not point to files
         # whose bytes never reached the disk.
         for one in [*part.iterdir(), part]:
@@ -182,13 +181,6 @@ class LogWriter:
         for name, field in self._fields.items():
             field.append(events.columns[name], what)
 
-    def close(self) -> None:
-        """Close the files, complete or not."""
-        for field in self._fields.values():
-            field.close()
-        if not self.is_empty:
-            self._times.close()
-
     def _join_customers(self, timeline: Timeline, what: str) -> None:
         """Add customers and their numbers of events; refuse parts out of order."""
         customers, counts = timeline.customers, timeline.counts
@@ -203,9 +195,9 @@ class LogWriter:
             if too_early or not (goes_on or last < first):
                 raise ValueError(
                     f"{what} begins with the customer {first!r}, and the part before "
-                    f"ends with {last!r}{' at a later time' if too_early else ''}; the "
-                    "parts must be in the order of customers, and of one customer in "
-                    "that of time. Sort the table by both, or cut it by customer."
+                    f"ends with {last!r}{' at a later time' if too_early else ''}. "
+                    "Parts must ascend by customer and, within a customer, by time: "
+                    "sort the table by both, or split it by customer."
                 )
             if goes_on:  # the last customer so far has more events
                 self._counts[-1] = self._counts[-1].copy()
@@ -300,28 +292,24 @@ class _Array:
 
     def __init__(self, path: Path, dtype: Any, shape: tuple[int, ...] = ()) -> None:
         self.path, self.dtype, self.shape, self._n = path, np.dtype(dtype), shape, 0
-        self._file = path.open("wb")
-        self._write_header()
+        self._write_header("wb")
 
-    def _write_header(self) -> None:
+    def _write_header(self, mode: Literal["wb", "rb+"]) -> None:
         # NumPy pads the header for more digits of the length: `finish` overwrites it.
         shape = (self._n, *self.shape)
         header = {"descr": self.dtype.str, "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(self._file, header)
+        with self.path.open(mode) as file:
+            np.lib.format.write_array_header_1_0(file, header)
 
     def append(self, values: np.ndarray) -> None:
-        for some in blocks(len(values), 1):
-            self._file.write(values[some].tobytes())
+        with self.path.open("ab") as file:
+            for some in blocks(len(values), 1):
+                file.write(values[some].tobytes())
         self._n += len(values)
 
-    def close(self) -> None:
-        self._file.close()
-
     def finish(self) -> np.ndarray:
-        """Close the file and return the array, mapped into memory and writeable."""
-        self._file.seek(0)
-        self._write_header()
-        self.close()
+        """Return the complete array, mapped into memory and writeable."""
+        self._write_header("rb+")
         return np.load(self.path, mmap_mode="r+")
 
 
@@ -390,10 +378,6 @@ class _Field:
             self._levels = join_ids({"": self._levels, what: levels[new]}, name)
         return codes.astype("int32")
 
-    def close(self) -> None:
-        if self._array is not None:
-            self._array.close()
-
     def finish(self) -> dict[str, Any]:
         """Sort the levels, rewrite the codes, and return the note of the field."""
         values = (self._array or self._start()).finish()
@@ -424,7 +408,7 @@ def _write_index(index: pd.Index, path: Path, name: str) -> dict[str, Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    column = as_arrow(index, name)
+    column = to_parquet_array(index, name)
     try:
         pq.write_table(pa.table({"values": column}), path)
     except pa.ArrowException as error:
@@ -479,21 +463,21 @@ def open_log(
 def _read_note(folder: Path, path: Any) -> dict[str, Any]:
     if not folder.exists():
         raise FileNotFoundError(
-            f"There is no {path} here. A log on a disk is found by its path, which "
-            "must be the same wherever it is read."
+            f"{path} does not exist. A log on disk is opened by its path, which must "
+            "be the same on every machine that uses it."
         )
     try:
         return read_sealed_json(folder / _NOTE, _WRITER)
     except OSError as error:
         raise ValueError(
-            f"{path} is no log that EventLog.to_disk has written to its end: {error}"
+            f"{path} is not a complete log of EventLog.to_disk: {error}"
         ) from error
 
 
 def _check_files(
     folder: Path, note: dict[str, Any], path: Any, *, read_none: bool, read_all: bool
 ) -> None:
-    """Raise a ValueError if a file is not the one that was written.
+    """Raise a ValueError if a file differs from what was written.
 
     The size is always compared. When a log is opened, the files that opening reads are
     compared as a whole. It does not read the events: of their files, both ends are
@@ -503,8 +487,8 @@ def _check_files(
     if read_all and note["format"] < SEALED_FORMAT:
         raise ValueError(
             f"The log in {path} was written by version 0.1.0, which stored no "
-            "checksums for verify=True. Open it without, and write it into a new "
-            "folder by to_disk."
+            "checksums for verify=True. Open it without verify, and write it into "
+            "a new folder by to_disk."
         )
     for name, noted in files.items():
         # Version 0.1.0 stored only the size.
@@ -523,7 +507,7 @@ def _check_files(
         # A gigabyte takes about a second: event files are compared only on request.
         found = Checksums.of(file, whole=read_all or is_read)
         if found.ends != written.ends or found.sha256 not in (None, written.sha256):
-            why = f"the bytes of its file {name} are not those that were written"
+            why = f"the bytes of its file {name} differ from those that were written"
             raise _WRITER.damaged(f"The log in {path}", why)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._store import Log, RawLog, format_time
-from sklearn_seqcrm.events._html import Shown, history_html, places
+from sklearn_seqcrm.events._html import HistoryContent, history_html, places
 
 
 class History:
@@ -175,7 +175,7 @@ class History:
         # Without events the timeline has the cutoff only, at both ends of its axis.
         first = ticks[0] if len(ticks) else self._cutoff
         return history_html(
-            Shown(
+            HistoryContent(
                 self.customer,
                 self.cutoff,
                 self.times.rename(log.names[1]),

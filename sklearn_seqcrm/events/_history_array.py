@@ -133,12 +133,8 @@ class HistoryDtype(ExtensionDtype):
         if not all(isinstance(dtype, HistoryDtype) for dtype in dtypes):
             return None
         # A key of some rows only must not be dropped as a key of all.
-        customers = {dtype.customer for dtype in dtypes}
-        cutoffs = {dtype.cutoff for dtype in dtypes}
-        return HistoryDtype(
-            customers.pop() if len(customers) == 1 else None,
-            cutoffs.pop() if len(cutoffs) == 1 else None,
-        )
+        keys = zip(*((dtype.customer, dtype.cutoff) for dtype in dtypes), strict=True)
+        return HistoryDtype(*(own[0] if len(set(own)) == 1 else None for own in keys))
 
 
 class HistoryArray(ExtensionArray):
@@ -284,10 +280,7 @@ class HistoryArray(ExtensionArray):
                 f"A history column takes histories only; got {wrong[0]!r}, one of "
                 f"{len(wrong)} other values. EventLog.attach makes histories."
             )
-        if not any(history is not None for history in histories):
-            no_log = RawLog.without_events()
-            return cls.of(missing_rows(no_log, len(histories)), dtype)
-        return cls.of(rows_from_scalars(histories), dtype)
+        return cls.of(_rows_from_scalars(histories), dtype)
 
     @classmethod
     def _from_factorized(cls, values: Any, original: Self) -> Self:
@@ -332,16 +325,12 @@ class HistoryArray(ExtensionArray):
         if getattr(self, "_readonly", False):
             raise ValueError("Cannot modify read-only array")
         key = check_array_indexer(self, key)
-        if _is_missing(value):
-            new = missing_rows(self._rows.log, 1)
-        elif isinstance(value, History):
-            new = rows_from_scalars([value])
-        else:
-            new = self._from_sequence(value)._rows
+        is_one = np.ndim(value) == 0
+        new = self._from_sequence([value] if is_one else value)._rows
         index = np.arange(len(self))
         # The new rows are appended, and the index of replaced rows points there.
         source = np.arange(len(self), len(self) + len(new.codes))
-        index[key] = source[0] if np.ndim(value) == 0 else source
+        index[key] = source[0] if is_one else source
         joined = join_rows([self._rows, new])
         self._rows = joined.select(lambda column: column[index])
         self._to_pickle = None
@@ -374,13 +363,8 @@ class HistoryArray(ExtensionArray):
             raise ValueError("indices must be at least -1 where allow_fill is True.")
         if len(indices) and indices.max() >= len(self):
             raise IndexError("out of bounds value in 'indices'.")
-        fill = (
-            missing_rows(self._rows.log, 1)
-            if _is_missing(fill_value)
-            else rows_from_scalars([fill_value])
-        )
         # The filled row is the last one, so that -1 is its position.
-        with_fill = join_rows([self._rows, fill])
+        with_fill = join_rows([self._rows, self._from_sequence([fill_value])._rows])
         return self.of(with_fill.select(lambda column: column[indices]), self._dtype)
 
     def isna(self) -> np.ndarray:
@@ -555,22 +539,20 @@ def _is_missing(value: Any) -> bool:
     )
 
 
-def rows_from_scalars(scalars: Sequence[History | None]) -> Rows:
+def _rows_from_scalars(scalars: Sequence[History | None]) -> Rows:
     """Return rows of single histories; None means a missing one."""
-    parts, places = [], []
-    present = [i for i, one in enumerate(scalars) if one is not None]
-    places_of = positions_by_log(scalars[i]._log for i in present)  # type: ignore[union-attr]
-    for log, numbers in places_of.items():
-        own = [present[number] for number in numbers]
+    # Missing histories view a log without events, which joins with any other.
+    logs: Any = (getattr(one, "_log", None) for one in scalars)
+    places: dict[Any, list[int]] = {None: [], **positions_by_log(logs)}
+    parts = []
+    for log, own in places.items():
+        if log is None:
+            parts.append(missing_rows(RawLog.without_events(), len(own)))
+            continue
         keys = zip(*(scalars[i]._key() for i in own), strict=True)  # type: ignore[union-attr]
         who, start, stop, cutoff = (np.array(column) for column in keys)
         ticks = cutoff.astype(log.timeline.clock.dtype)
         parts.append(Rows(log, who, start, stop, ticks))
-        places.append(own)
-    absent = [i for i, one in enumerate(scalars) if one is None]
-    if absent:
-        parts.append(missing_rows(parts[0].log, len(absent)))
-        places.append(absent)
     # Joined log by log; `back` restores the order of the scalars.
-    back = np.argsort(np.concatenate(places))
+    back = np.argsort(np.concatenate([np.array(own, int) for own in places.values()]))
     return join_rows(parts).select(lambda column: column[back])

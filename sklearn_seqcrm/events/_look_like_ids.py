@@ -43,9 +43,9 @@ def warn_id_like_fields(
             found.append(name)
     if found:
         warnings.warn(
-            f"The fields {found} look like ids, whole numbers of which hardly any "
-            "comes twice, or far too many to be quantities; as numbers they measure "
-            f"the time of an event only. Write categorical={found} to keep them as "
+            f"The fields {found} look like ids: whole numbers that are hardly ever "
+            "repeated, or too many different ones for a quantity. The size of an id "
+            f"has no meaning for a model. Write categorical={found} to keep them as "
             "categories, or fields=[...] without them to leave them out; with "
             "categorical=[] they are quantities.",
             UserWarning,

@@ -199,8 +199,8 @@ def regular_cutoffs(timeline: Timeline, step: Any, start: Any, end: Any) -> np.n
     ticks = clock.duration(step, "step", positive=True)
     if clock.dtype == "int64" and ticks != int(ticks):
         raise ValueError(
-            f"step is {ticks} of the unit of time of the log, and would make cutoffs "
-            f"between its times; choose a whole number of {clock.unit or 'ones'}."
+            f"step is {ticks} ticks of the log's time unit, so that cutoffs would lie "
+            f"between ticks; choose a whole number of {clock.unit or 'ones'}."
         )
     # Python's integers do not overflow when a long distance is added.
     number = int if clock.dtype == "int64" else float

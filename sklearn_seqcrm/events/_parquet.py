@@ -1,9 +1,8 @@
-"""A log as a parquet file, which any other reader sees as a plain table.
+"""A log as a Parquet file, which other readers open as a plain table.
 
 The columns of the table are customer, time and the fields, one row per event in the
-order of the log. The file is sealed (see `_store`). Its note holds what parquet does
-not
-keep::
+order of the log. The file is sealed (see `_store`). Its note holds what Parquet does
+not store::
 
     {
       "names": [customer, time],
@@ -66,7 +65,9 @@ def write_log(
     import pyarrow as pa
 
     columns = [{"name": name, **dtype_to_json(one)} for name, one in frame.items()]
-    arrays = [_plain(as_arrow(column, name)) for name, column in frame.items()]
+    arrays = [
+        _decode_levels(to_parquet_array(column, name)) for name, column in frame.items()
+    ]
     table = pa.table(arrays, names=list(frame))
     note = {"names": list(names), "columns": columns, **note}
     try:
@@ -128,7 +129,7 @@ def observation_from_json(
     )
 
 
-def as_arrow(values: Any, name: Any) -> Any:
+def to_parquet_array(values: Any, name: Any) -> Any:
     """Convert a column to an Arrow array of a type that parquet can store.
 
     Parameters
@@ -146,15 +147,15 @@ def as_arrow(values: Any, name: Any) -> Any:
     import pyarrow as pa
 
     if values.ndim == 2:
-        return _lists(values)
-    array = arrow_of(values, name)
+        return _to_lists(values)
+    array = to_arrow(values, name)
     inner = getattr(array.type, "value_type", array.type)
     if isinstance(inner, pa.BaseExtensionType) or pa.types.is_nested(inner):
-        raise _refusal(name, dtype_to_json(values)["dtype"], "")
+        raise _not_storable(name, dtype_to_json(values)["dtype"], "")
     return array
 
 
-def arrow_of(values: Any, name: Any) -> Any:
+def to_arrow(values: Any, name: Any) -> Any:
     """Convert a column to an Arrow array of any type.
 
     Parameters
@@ -173,13 +174,15 @@ def arrow_of(values: Any, name: Any) -> Any:
 
     try:
         if isinstance(values.dtype, pd.CategoricalDtype):
-            return _encoded(pd.Categorical(values))
+            return _to_dictionary(pd.Categorical(values))
         return pa.array(values, from_pandas=True)
     except (pa.ArrowException, TypeError, OverflowError) as error:
-        raise _refusal(name, dtype_to_json(values)["dtype"], f": {error}") from error
+        raise _not_storable(
+            name, dtype_to_json(values)["dtype"], f": {error}"
+        ) from error
 
 
-def _lists(vectors: np.ndarray) -> Any:
+def _to_lists(vectors: np.ndarray) -> Any:
     """Convert vectors to lists: not every reader has missing lists of fixed size.
 
     .. code-block:: text
@@ -191,14 +194,14 @@ def _lists(vectors: np.ndarray) -> Any:
     """
     import pyarrow as pa
 
-    is_there = ~np.isnan(vectors[:, 0])
-    offsets = np.append(0, np.cumsum(is_there * vectors.shape[1]))
-    numbers = pa.array(vectors[is_there].ravel())
-    mask = pa.array(~is_there)
+    is_present = ~np.isnan(vectors[:, 0])
+    offsets = np.append(0, np.cumsum(is_present * vectors.shape[1]))
+    numbers = pa.array(vectors[is_present].ravel())
+    mask = pa.array(~is_present)
     return pa.LargeListArray.from_arrays(pa.array(offsets), numbers, mask=mask)
 
 
-def _encoded(values: pd.Categorical) -> Any:
+def _to_dictionary(values: pd.Categorical) -> Any:
     """Convert categories to a dictionary array that keeps the time zone of levels."""
     import pyarrow as pa
 
@@ -212,7 +215,7 @@ def _encoded(values: pd.Categorical) -> Any:
 
 
 def dtype_to_json(values: Any) -> dict[str, Any]:
-    """Return what parquet would lose: whether a column has levels, and the dtype.
+    """Return what Parquet does not store: whether a column has levels, and the dtype.
 
     Parameters
     ----------
@@ -252,7 +255,7 @@ def restore_dtype(column: Any, note: dict[str, Any]) -> pd.Series:
 
     if "n_components" in note:
         # A type with the length, which is known even if all vectors are missing.
-        return pd.Series(_of_fixed_size(column, note["n_components"]))
+        return pd.Series(_to_fixed_size_lists(column, note["n_components"]))
     dtype, is_text = note["dtype"], note["dtype"] in ("object", "str")
     if not note["categorical"]:
         series = column.to_pandas()
@@ -268,21 +271,21 @@ def restore_dtype(column: Any, note: dict[str, Any]) -> pd.Series:
     return pd.Series(pd.Categorical.from_codes(codes, levels))
 
 
-def _of_fixed_size(lists: Any, size: int) -> pd.api.extensions.ExtensionArray:
-    """Convert lists of `_lists` to a type that contains the length of the vectors."""
+def _to_fixed_size_lists(lists: Any, size: int) -> pd.api.extensions.ExtensionArray:
+    """Convert lists of `_to_lists` to a type that holds the length of the vectors."""
     import pyarrow as pa
 
     # The empty array is for tables without a chunk, which cannot be concatenated.
     lists = pa.concat_arrays([pa.array([], lists.type), *lists.chunks])
-    is_there = np.asarray(lists.is_valid())
+    is_present = np.asarray(lists.is_valid())
     vectors = np.zeros((len(lists), size), "float32")
-    vectors[is_there] = lists.flatten().to_numpy().reshape(-1, size)
-    mask = pa.array(~is_there)
+    vectors[is_present] = lists.flatten().to_numpy().reshape(-1, size)
+    mask = pa.array(~is_present)
     fixed = pa.FixedSizeListArray.from_arrays(vectors.ravel(), size, mask=mask)
     return pd.arrays.ArrowExtensionArray(pa.chunked_array([fixed]))
 
 
-def _refusal(name: Any, dtype: Any, why: str) -> TypeError:
+def _not_storable(name: Any, dtype: Any, why: str) -> TypeError:
     return TypeError(
         f"Column {name!r} holds values of the type {dtype}, which parquet cannot store"
         f"{why}. Make text of them before building the log: "
@@ -290,7 +293,7 @@ def _refusal(name: Any, dtype: Any, why: str) -> TypeError:
     )
 
 
-def _plain(array: Any) -> Any:
+def _decode_levels(array: Any) -> Any:
     """Decode levels other than text, as not every reader supports them."""
     import pyarrow as pa
 
@@ -308,10 +311,10 @@ def _check_old_seal(path: Any) -> None:
     at = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
     if data[at - _OLD_SEAL : at - _OLD_SEAL + len(_OLD_MARK)] != _OLD_MARK:
         raise ValueError(
-            f"{path} has lost the checksum of {_WRITER.name}: it is damaged, or was "
+            f"{path} lacks the checksum of {_WRITER.name}: it is damaged, or was "
             f"rewritten by another program; {_WRITER.of_others}."
         )
     digest = sha256(data[: at - _OLD_SEAL])
     digest.update(data[at:])
     if digest.digest() != data[at - _OLD_SEAL + len(_OLD_MARK) : at]:
-        raise _WRITER.damaged(path, "its checksum is of other bytes")
+        raise _WRITER.damaged(path, "its checksum does not match")

@@ -25,6 +25,7 @@ from narwhals.exceptions import DuplicateError
 
 from sklearn_seqcrm._ragged import sort_events
 from sklearn_seqcrm._store import (
+    NUMBER_OBJECTS,
     Clock,
     Column,
     ObservationWindow,
@@ -236,6 +237,6 @@ def _from_objects(series: pd.Series) -> pd.Series:
     inferred = pd.api.types.infer_dtype(series, skipna=True)
     if inferred in ("date", "datetime"):
         return pd.to_datetime(series)
-    if inferred in ("boolean", "decimal", "floating", "integer", "mixed-integer-float"):
+    if inferred in NUMBER_OBJECTS:
         return pd.Series(series.to_numpy(dtype="float64", na_value=np.nan))
     return series

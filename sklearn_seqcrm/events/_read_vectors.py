@@ -1,19 +1,20 @@
 """Read a column of lists or arrays of numbers as vectors of one length.
 
-The column may hold Python objects, be a list column of polars, or one of Arrow. Each is
-taken apart into the same three things, of which the last is computed only when all
-lengths are known to be equal:
+The column holds Python objects, or is a list column of polars or Arrow. Each type of
+column is converted to the same three values. The last one is a function, which is
+called only if all lengths are equal:
 
 .. code-block:: text
 
     column        [[1, 2], None, [3, 4]]
-    is_there      [True, False, True]       (n,)
-    lengths       [2, 2]                    (n_there,)
-    numbers(2)    [[1, 2], [3, 4]]          (n_there, n_components), float32
+    is_present    [True, False, True]       (n,)
+    lengths       [2, 2]                    (n_present,)
+    numbers(2)    [[1, 2], [3, 4]]          (n_present, n_components), float32
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -22,9 +23,10 @@ import numpy as np
 import pandas as pd
 
 from sklearn_seqcrm._ragged import blocks
+from sklearn_seqcrm._store import NUMBER_OBJECTS
 
-# Names in pandas of numbers of Python or NumPy; "empty" if all are None.
-_NUMBERS = ["boolean", "decimal", "floating", "integer", "mixed-integer-float", "empty"]
+# is_present, lengths, numbers: see the docstring of the module.
+Unpacked = tuple[np.ndarray, np.ndarray, Callable[[int], np.ndarray]]
 _MOST_LENGTHS = 3  # shown in an error
 # Beginnings of the names of Arrow's types, to be recognized without pyarrow.
 _LIST_VIEWS = "list_view<", "large_list_view<"
@@ -40,10 +42,10 @@ def holds_lists(column: nw.Series) -> bool:
     values = _objects_of(column)
     if values is None:
         return False
-    is_there = ~pd.isna(values)
-    if not is_there.any():
+    is_present = ~pd.isna(values)
+    if not is_present.any():
         return False
-    value = values[is_there.argmax()]
+    value = values[is_present.argmax()]
     return isinstance(value, list) or _is_array(value)
 
 
@@ -97,21 +99,20 @@ def read_vectors(column: nw.Series, name: str, what: str = "events") -> np.ndarr
     ValueError
         If lengths differ or are 0, or numbers are missing or infinite.
     """
-    is_there, lengths, numbers = _parts_of(column, name, what)
-    size = _length_of(column, lengths, name, what)
-    vectors = np.full((len(is_there), size), np.nan, dtype="float32")
-    vectors[is_there] = numbers(size)
-    _refuse_unknown(vectors, is_there, name, what)
+    where = f"Column {name!r} of {what}"
+    is_present, lengths, numbers = _unpack(column, where)
+    size = _length_of(column, lengths, where)
+    vectors = np.full((len(is_present), size), np.nan, dtype="float32")
+    vectors[is_present] = numbers(size)
+    _refuse_partly_missing(vectors, int(is_present.sum()), where)
     return vectors
 
 
-def _parts_of(
-    column: nw.Series, name: str, what: str
-) -> tuple[np.ndarray, np.ndarray, Any]:
-    """Take a column apart: `is_there`, `lengths` and the function `numbers`."""
+def _unpack(column: nw.Series, where: str) -> Unpacked:
+    """Return `is_present`, `lengths` and the function `numbers` of a column."""
     values = _objects_of(column)
     if values is not None:
-        return _parts_of_objects(values, name, what)
+        return _unpack_objects(values, where)
     native = column.to_native()
     if column.implementation.is_polars():
         if column.dtype == nw.Array:
@@ -120,77 +121,74 @@ def _parts_of(
         values = np.full(len(native), None, dtype=object)
         for i, one in enumerate(native):
             values[i] = None if one is None else one.to_numpy()
-        return _parts_of_objects(values, name, what)
-    return _parts_of_arrow(native, name, what)
+        return _unpack_objects(values, where)
+    return _unpack_arrow(native, where)
 
 
-def _parts_of_objects(
-    values: np.ndarray, name: str, what: str
-) -> tuple[np.ndarray, np.ndarray, Any]:
-    is_there = ~pd.isna(values)
-    lists = values[is_there]
+def _unpack_objects(values: np.ndarray, where: str) -> Unpacked:
+    is_present = ~pd.isna(values)
+    lists = values[is_present]
     for i, value in enumerate(lists):
         if isinstance(value, np.ma.MaskedArray):
             lists[i] = np.ma.filled(value.astype("float64"), np.nan)
         elif not isinstance(value, list | tuple | np.ndarray) and _is_array(value):
-            lists[i] = _as_numpy(value, name, what)
+            lists[i] = _as_numpy(value, where)
         if (
             not isinstance(lists[i], list | tuple | np.ndarray)
             or np.ndim(lists[i]) != 1
         ):
-            raise _no_vectors(name, what, type(value).__name__)
+            raise _not_vectors(where, type(value).__name__)
 
     def numbers(size: int) -> np.ndarray:
         found = np.empty((len(lists), size), dtype="float32")
         for some in blocks(len(lists), size):
             rows = np.array(lists[some].tolist())  # (n_block, n_components)
             inferred = pd.api.types.infer_dtype(rows.ravel(), skipna=True)
-            if inferred not in _NUMBERS:
-                raise _no_vectors(name, what, f"list of {inferred}")
+            if inferred not in (*NUMBER_OBJECTS, "empty"):  # empty: only None
+                raise _not_vectors(where, f"list of {inferred}")
             try:
                 with np.errstate(over="ignore"):  # infinite numbers are refused later
                     found[some] = rows
             except (TypeError, ValueError) as error:
-                raise _no_vectors(name, what, f"list ({error})") from error
+                raise _not_vectors(where, f"list ({error})") from error
         return found
 
-    return is_there, np.fromiter(map(len, lists), "int64", len(lists)), numbers
+    return is_present, np.fromiter(map(len, lists), "int64", len(lists)), numbers
 
 
-def _as_numpy(value: Any, name: str, what: str) -> np.ndarray:
+def _as_numpy(value: Any, where: str) -> np.ndarray:
     """Convert an array of another library."""
     try:
         has_array = hasattr(value, "__array__")
         return np.asarray(value) if has_array else np.from_dlpack(value)
     except Exception as error:  # a library may raise any error
         raise TypeError(
-            f"Column {name!r} of {what} holds values of the type "
-            f"{type(value).__name__} that NumPy cannot read ({error}). Make arrays of "
-            "them before: of tensors of torch by .detach().cpu().float().numpy()."
+            f"{where} holds values of the type {type(value).__name__} that NumPy "
+            f"cannot read ({error}). Convert them to arrays first, tensors of torch by "
+            ".detach().cpu().float().numpy()."
         ) from error
 
 
-def _parts_of_arrow(
-    native: Any, name: str, what: str
-) -> tuple[np.ndarray, np.ndarray, Any]:
+def _unpack_arrow(native: Any, where: str) -> Unpacked:
     import pyarrow as pa
     import pyarrow.compute as pc
 
     array = pa.array(native) if isinstance(native, pd.Series) else native
     if isinstance(array, pa.ChunkedArray):
         array = pa.concat_arrays(array.chunks or [pa.array([], type=array.type)])
-    is_there = np.asarray(array.is_valid())
+    is_present = np.asarray(array.is_valid())
     of = array.type.value_type
-    is_decimal = pa.types.is_decimal(of)
-    if not is_decimal and not any(is_it(of) for is_it in _number_types()):
-        raise _no_vectors(name, what, f"list of {of}")
+    is_decimal, types = pa.types.is_decimal(of), pa.types
+    plain = types.is_integer, types.is_floating, types.is_boolean, types.is_null
+    if not is_decimal and not any(is_it(of) for is_it in plain):
+        raise _not_vectors(where, f"list of {of}")
     if str(array.type).startswith(_LIST_VIEWS):
         values = array.values.cast(pa.float64()) if is_decimal else array.values
         first, sizes = (
-            part.to_numpy()[is_there] for part in (array.offsets, array.sizes)
+            part.to_numpy()[is_present] for part in (array.offsets, array.sizes)
         )
-        return is_there, sizes, partial(_gathered, values, first)
-    array = array.filter(pa.array(is_there))
+        return is_present, sizes, partial(_gather, values, first)
+    array = array.filter(pa.array(is_present))
     if is_decimal:
         array = array.cast(pa.list_(pa.float64()))
     lengths = pc.list_value_length(array).to_numpy(zero_copy_only=False)
@@ -200,23 +198,17 @@ def _parts_of_arrow(
         with np.errstate(over="ignore"):  # infinite numbers are refused later
             return flat.reshape(-1, size).astype("float32")
 
-    return is_there, lengths, numbers
+    return is_present, lengths, numbers
 
 
-def _gathered(values: Any, first: np.ndarray, size: int) -> np.ndarray:
+def _gather(values: Any, first: np.ndarray, size: int) -> np.ndarray:
     """Return the vectors that start at `first` in an Arrow array, in any order."""
     numbers = values.to_numpy(zero_copy_only=False)
     with np.errstate(over="ignore"):  # infinite numbers are refused later
         return numbers[first[:, None] + np.arange(size)].astype("float32")
 
 
-def _number_types() -> tuple[Any, ...]:
-    from pyarrow import types
-
-    return types.is_integer, types.is_floating, types.is_boolean, types.is_null
-
-
-def _length_of(column: nw.Series, lengths: np.ndarray, name: str, what: str) -> int:
+def _length_of(column: nw.Series, lengths: np.ndarray, where: str) -> int:
     """Return the length of all vectors; without any, that of the column's type."""
     if not len(lengths):
         return int(column.dtype.shape[0]) if column.dtype == nw.Array else 1
@@ -227,31 +219,28 @@ def _length_of(column: nw.Series, lengths: np.ndarray, name: str, what: str) -> 
     shown = ", ".join(f"{counts[i]} of length {found[i]}" for i in order.tolist())
     more = ", ..." if len(found) > len(order) else ""
     raise ValueError(
-        f"Column {name!r} of {what} holds vectors that differ in length or have none: "
-        f"{shown}{more}. The vectors of a field have one length; write None for one "
-        "that is missing, and make those of another length a field of their own."
+        f"{where} holds vectors that differ in length or are empty: {shown}{more}. The "
+        "vectors of a field have one length; write None for a missing vector, and make "
+        "vectors of another length a separate field."
     )
 
 
-def _refuse_unknown(
-    vectors: np.ndarray, is_there: np.ndarray, name: str, what: str
-) -> None:
-    """Raise a ValueError for vectors of which only some numbers are missing."""
+def _refuse_partly_missing(vectors: np.ndarray, n_vectors: int, where: str) -> None:
+    """Raise a ValueError if only some numbers of a vector are missing."""
     known = np.isfinite(vectors).sum(axis=1)
     is_nan = np.isnan(vectors).all(axis=1)
     bad = np.flatnonzero((known < vectors.shape[1]) & ~is_nan)
     if len(bad):
         raise ValueError(
-            f"{len(bad)} of the {is_there.sum()} vectors in column {name!r} of {what} "
-            "hold numbers that are missing, infinite or too large for float32, the "
-            f"first in row {bad[0]}; fill them in, or write None for a vector that is "
-            "missing."
+            f"{where} holds numbers that are missing, infinite or too large for "
+            f"float32 in {len(bad)} of its {n_vectors} vectors, the first in row "
+            f"{bad[0]}; fill them in, or write None for a missing vector."
         )
 
 
-def _no_vectors(name: str, what: str, found: str) -> TypeError:
+def _not_vectors(where: str, found: str) -> TypeError:
     return TypeError(
-        f"Column {name!r} of {what} holds values of the type {found}, and a field of "
-        "vectors needs lists of numbers, or None; leave it out of fields, or make a "
-        "column of each part."
+        f"{where} holds values of the type {found}, and a field of vectors needs lists "
+        "of numbers, or None; leave the column out of fields, or make a column of each "
+        "part."
     )

@@ -199,8 +199,8 @@ def _summaries(
             )
         if summaries[name] not in allowed:
             raise ValueError(
-                f"how={{{name!r}: {summaries[name]!r}}} cannot be, as the field is "
-                f"{its_type}; it can be one of {list(allowed)}."
+                f"how={{{name!r}: {summaries[name]!r}}} is not possible: the field is "
+                f"{its_type}, for which how is one of {list(allowed)}."
             )
     return summaries
 

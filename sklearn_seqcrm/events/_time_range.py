@@ -59,12 +59,12 @@ def check_time_range(
     if not fits:
         raise ValueError(
             f"{what} make the log span from {clock.as_scalar(low)} to "
-            f"{clock.as_scalar(high)}, which is more than {_room(clock)}. Leave out "
-            "times that mean 'never' or 'unknown', or use a coarser unit."
+            f"{clock.as_scalar(high)}, which is more than {_longest_span(clock)}. "
+            "Leave out times that mean 'never' or 'unknown', or use a coarser unit."
         )
 
 
-def _room(clock: Clock) -> str:
+def _longest_span(clock: Clock) -> str:
     """Describe the largest difference on an axis."""
     if clock.dtype == "float64":
         return "floats can be apart"
@@ -135,16 +135,16 @@ def warn_early_end(timelines: dict[str, Timeline], kind: str, stacklevel: int) -
     early, late = clock.as_scalar(end), clock.as_scalar(last)
     warnings.warn(
         f"The last event of kind {kind!r} is at {early}, and other kinds last until "
-        f"{late}. As no observed_until says that {kind!r} was recorded for longer, the "
-        f"merged log is observed until then: for targets, all windows after {early} "
-        f"are incomplete. If all kinds were recorded until {late}, write "
-        f"EventLog.concat(..., observed_until={_written(late)}); if not, "
-        f"observed_until={_written(early)} says so.",
+        f"{late}. Without a later observed_until of {kind!r}, the merged log is "
+        f"observed until {early}: for targets, all windows after it are incomplete. If "
+        f"all kinds were recorded until {late}, write "
+        f"EventLog.concat(..., observed_until={_as_code(late)}); if not, "
+        f"observed_until={_as_code(early)} confirms the end.",
         UserWarning,
         stacklevel=stacklevel + 1,
     )
 
 
-def _written(time: Any) -> str:
+def _as_code(time: Any) -> str:
     """Return a time as the user would write it in code."""
     return repr(str(time)) if isinstance(time, pd.Timestamp) else repr(time)

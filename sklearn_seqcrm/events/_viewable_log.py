@@ -8,12 +8,7 @@ from typing import Any
 import pandas as pd
 
 from sklearn_seqcrm._store import RawLog, events_of_kinds
-from sklearn_seqcrm.events._cut import (
-    histories_at,
-    histories_of_rows,
-    read_rows,
-    refuse_equal_names,
-)
+from sklearn_seqcrm.events._cut import histories_at, histories_of_rows, read_rows
 from sklearn_seqcrm.events._moments import (
     MinimalHistory,
     Moments,
@@ -158,8 +153,7 @@ class ViewableLog(RawLog):
         0   a       5      1 event 1
         1   a      10  2 events 1..9
         """
-        refuse_equal_names(self, name)
-        known = MinimalHistory.of(self._timeline.clock, min_events, active_within)
+        known = self._minimal_history(name, min_events, active_within)
         ticks = parse_cutoffs(self._timeline, cutoffs)
         moments = moments_at_cutoffs(self._timeline, ticks, known)
         return self._rows_at(moments, lookback, name)
@@ -216,8 +210,7 @@ class ViewableLog(RawLog):
         >>> log.snapshots_every(4)["cutoff"].tolist()
         [5, 9]
         """
-        refuse_equal_names(self, name)
-        known = MinimalHistory.of(self._timeline.clock, min_events, active_within)
+        known = self._minimal_history(name, min_events, active_within)
         first, last = parse_bounds(self._timeline.clock, start, end)
         cutoffs = regular_cutoffs(self._timeline, step, first, last)
         moments = moments_at_cutoffs(self._timeline, cutoffs, known)
@@ -275,8 +268,7 @@ class ViewableLog(RawLog):
         >>> log.snapshots_before_events(min_events=0)["cutoff"].tolist()
         [1, 9, 12]
         """
-        refuse_equal_names(self, name)
-        known = MinimalHistory.of(self._timeline.clock, min_events, active_within)
+        known = self._minimal_history(name, min_events, active_within)
         chosen = None
         if kinds is not None:
             chosen = events_of_kinds(self.column(kind_field), kinds, kind_field)
@@ -334,13 +326,24 @@ class ViewableLog(RawLog):
         >>> log.snapshots_at_random(random_state=0)["cutoff"].between(2, 20).tolist()
         [True, True]
         """
-        refuse_equal_names(self, name)
-        known = MinimalHistory.of(self._timeline.clock, min_events, active_within)
+        known = self._minimal_history(name, min_events, active_within)
         first, last = parse_bounds(self._timeline.clock, start, end)
         # Filters follow the draws, so that they do not change the cutoffs of others.
         moments = random_moments(self._timeline, random_state, first, last)
         moments = known.among(moments, self._timeline)
         return self._rows_at(moments, lookback, name)
+
+    def _minimal_history(
+        self, name: str, min_events: Any, active_within: Any
+    ) -> MinimalHistory:
+        """Check the options that all snapshots have; return the minimal history."""
+        customer = self._names[0]
+        if len({customer, "cutoff", name}) < 3:
+            raise ValueError(
+                f"The columns {customer!r}, 'cutoff' and {name!r} need three names; "
+                "choose another with name=..., or rename the log's customer column."
+            )
+        return MinimalHistory.of(self._timeline.clock, min_events, active_within)
 
     def _rows_at(self, moments: Moments, lookback: Any, name: str) -> pd.DataFrame:
         """Return customers, cutoffs and histories at chosen moments."""

@@ -153,7 +153,7 @@ def test_missing_columns():
     with pytest.raises(
         ValueError,
         match=r"lacks 1 of the 2 columns that object saw in fit: \['history'\]\. "
-        r"It has others that fit had not: \['past'\]",
+        r"It has columns that fit did not see: \['past'\]",
     ):
         roles.select(X.rename(columns={"history": "past"}), object())
 

@@ -104,7 +104,7 @@ def test_other_columns_are_not_accessed():
 
 def test_missing_histories():
     X = LOG.attach(ROWS, cutoff="at").reindex([7, 8, 9])
-    with pytest.raises(ValueError, match="1 of 3 rows have no history"):
+    with pytest.raises(ValueError, match="has 1 missing histories in 3 rows"):
         one_history(X)
 
 

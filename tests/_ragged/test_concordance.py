@@ -53,5 +53,5 @@ def test_concordance_equals_scikit_survival(n_values):
     ("event", "time"), [([False, False], [1, 2]), ([True, True], [1, 1]), ([True], [1])]
 )
 def test_no_comparable_pair_is_an_error(event, time):
-    with pytest.raises(ValueError, match=f"No two of the {len(time)} rows can be com"):
+    with pytest.raises(ValueError, match=f"No two of the {len(time)} rows are compar"):
         concordance(np.array(event), np.array(time, float), np.zeros(len(time)))

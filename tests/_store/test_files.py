@@ -126,7 +126,7 @@ def test_temporary_names_of_long_names_are_short(tmp_path):
 
 def test_a_missing_folder_is_named(tmp_path):
     path = tmp_path / "no" / "states"
-    text = r"There is no folder to write into; make it by mkdir"
+    text = r"The folder does not exist; create it by mkdir"
     with (
         pytest.raises(FileNotFoundError, match=text) as caught,
         replace_atomically(path),

@@ -168,8 +168,8 @@ def test_joined_logs_keep_large_ids_apart(case):
 )
 def test_floats_that_have_lost_digits_are_refused(ids, end):
     text = (
-        f"which cannot tell whole numbers from {end} on from their neighbours, and 1 "
-        "of them are so large; read them as integers or text to begin with."
+        f"in which whole numbers from {end} on are not exact, and 1 of them are so "
+        "large; read them as integers or text to begin with."
     )
     log = EventLog(events_of([2**53, 1]), "who", "time")
     with pytest.raises(ValueError, match=re.escape(text)):
@@ -226,7 +226,7 @@ def test_large_ids_joined_with_fractions_stay_apart():
         assert log.attach(rows)["history"].array.lengths.tolist() == lengths
 
 
-LOST = "which cannot tell whole numbers from {} on from their neighbours, and {} of"
+LOST = "in which whole numbers from {} on are not exact, and {} of them"
 
 
 @pytest.mark.parametrize(
@@ -253,8 +253,8 @@ def test_floats_that_have_lost_digits_are_refused_beside_others(ids, end, n_bad)
 @pytest.mark.parametrize("ids", [[np.inf, 1.0], [0.5, -np.inf], decimals("inf", 1)])
 def test_infinite_ids_are_refused(ids):
     text = (
-        "hold 1 infinite numbers, which stand for all that were too large to tell "
-        "apart; read them as integers or text to begin with, or drop those rows."
+        "hold 1 infinite numbers, which do not identify anything; read them as "
+        "integers or text to begin with, or drop those rows."
     )
     with pytest.raises(ValueError, match=f"column 'who' of events {text}"):
         EventLog(events_of(ids), "who", "time")

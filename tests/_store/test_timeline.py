@@ -36,7 +36,7 @@ def test_a_kind_that_ends_early_limits_the_log_with_a_warning():
     text = (
         "The last event of kind 'complaint' is at 2024-02-03 00:00:00, and other kinds "
         "last until 2024-12-30 00:00:00.*EventLog.concat.*observed_until='2024-12-30 "
-        "00:00:00'.*; if not, observed_until='2024-02-03 00:00:00' says so"
+        "00:00:00'.*; if not, observed_until='2024-02-03 00:00:00' confirms the end"
     )
     with pytest.warns(UserWarning, match=text) as caught:
         log = EventLog.concat({"order": ORDERS, "complaint": COMPLAINT})

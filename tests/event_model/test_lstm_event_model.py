@@ -766,7 +766,7 @@ def test_bad_input(model, X):
     two = X.assign(other=X["history"].array)
     with pytest.raises(ValueError, match=r"2 history columns.*EventLog.concat merges"):
         LSTMEventModel().fit(two)
-    with pytest.raises(TypeError, match="LSTMEventModel reads raw histories"):
+    with pytest.raises(TypeError, match="LSTMEventModel needs raw histories"):
         LSTMEventModel().fit(HistoryEncoder().fit_transform(X))
     with pytest.raises(ValueError, match="'n_components' parameter"):
         LSTMEventModel(n_components=0).fit(X)

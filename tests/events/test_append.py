@@ -110,7 +110,7 @@ BAD_APPENDS = {
     "customers of another type": (
         {"customer": [7]}, TypeError,
         "The customers have the types {'the log': 'str', 'more': 'int64'}, so that "
-        "none would be found in both; cast them: .astype(str) makes text of integers",
+        "no id would match; cast them: .astype(str) makes text of integers",
     ),
 }  # fmt: skip
 
@@ -174,7 +174,7 @@ def test_categories_of_another_type_are_refused():
     log = EventLog(IDS, "who", "time", categorical=["basket"])
     text = (
         "The categories of field 'basket' have the types {'the log': 'int64', 'more': "
-        "'str'}, so that none would be found in both; cast them: .astype('int64')"
+        "'str'}, so that no id would match; cast them: .astype('int64')"
     )
     with pytest.raises(TypeError, match=re.escape(text)):
         log.append(IDS.assign(basket=["7", "8"]))
@@ -240,7 +240,7 @@ def test_a_day_appended_twice_is_a_warning():
     text = (
         "4 of the 4 appended events are in the log already, with the same customer, "
         "time and fields: 'a' at 1, 'a' at 1, 'b' at 1, .... duplicates='drop' leaves "
-        "them out, duplicates='keep' takes them, too, without this warning."
+        "them out, duplicates='keep' keeps them, without this warning."
     )
     with pytest.warns(UserWarning, match=re.escape(text)) as caught:
         joint = log.append(DAY)

@@ -304,8 +304,8 @@ BAD_ROWS = {
     "customers of another type": (
         ROWS.assign(customer=[1, 2]), {}, TypeError,
         "customers in column 'customer' of rows are of the type int64, but the "
-        "customers of the log are of the type str, so that none "
-        "would be found; cast them: .astype(str) makes text of integers (and of floats "
+        "customers of the log are of the type str, so that no id "
+        "would match; cast them: .astype(str) makes text of integers (and of floats "
         "'7.0', not '7').",
     ),
     "categories of another type": (

@@ -188,7 +188,9 @@ def test_a_log_that_was_rewritten_is_another_one(tmp_path):
     LOG.to_disk(tmp_path / "log")
     text = pickle.dumps(EventLog.open(tmp_path / "log"))
     os.rename(tmp_path / "log", tmp_path / "old")
-    with pytest.raises(FileNotFoundError, match=r"log here.*same wherever it is read"):
+    with pytest.raises(
+        FileNotFoundError, match=r"log does not exist.*the same on every machine"
+    ):
         pickle.loads(text)
     LOG.to_disk(tmp_path / "log")
     with pytest.raises(ValueError, match="removed and written again"):
@@ -213,18 +215,18 @@ def test_a_file_that_was_cut_off_is_refused(name, tmp_path):
 def test_other_formats_and_other_folders_are_refused(tmp_path):
     LOG.to_disk(tmp_path / "log")
     note = tmp_path / "log" / "log.json"
-    told = json.loads(note.read_text())
-    del told["seal"]
-    note.write_text(json.dumps({**told, "format": 3}))
+    content = json.loads(note.read_text())
+    del content["seal"]
+    note.write_text(json.dumps({**content, "format": 3}))
     with pytest.raises(ValueError, match=r"format 3, and this version .* up to 2"):
         EventLog.open(tmp_path / "log")
-    note.write_text(json.dumps(told))
-    with pytest.raises(ValueError, match="is damaged: it has lost its checksum"):
+    note.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="is damaged: its checksum is missing"):
         EventLog.open(tmp_path / "log")
     note.unlink()
-    with pytest.raises(ValueError, match=r"no log that EventLog\.to_disk has"):
+    with pytest.raises(ValueError, match=r"is not a complete log of EventLog\.to_disk"):
         EventLog.open(tmp_path / "log")
-    with pytest.raises(FileNotFoundError, match="There is no"):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
         EventLog.open(tmp_path / "nothing")
 
 
@@ -245,7 +247,7 @@ def test_a_crash_leaves_no_log(at, tmp_path, monkeypatch):
 
     where = _disk if at == "sync_to_disk" else _disk.LogWriter
     monkeypatch.setattr(where, at, killed)
-    # As the kernel does it, which lets nobody tidy up.
+    # As if the kernel killed the process, which then cannot remove the folder.
     monkeypatch.setattr(_files, "_remove", lambda part: None)
     with pytest.raises(Killed):
         LOG.to_disk(tmp_path / "log")
@@ -263,7 +265,7 @@ def test_a_missing_folder_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"mkdir\(parents=True\)") as caught:
         LOG.to_disk(tmp_path / "no" / "log")
     assert caught.value.filename == str(tmp_path / "no" / "log")
-    with pytest.raises(FileNotFoundError, match="There is no folder to write into"):
+    with pytest.raises(FileNotFoundError, match="The folder does not exist"):
         EventLog.from_parts([EVENTS], tmp_path / "no" / "log", "who", "when")
     (tmp_path / "file").touch()
     with pytest.raises(NotADirectoryError) as caught:
@@ -324,7 +326,7 @@ def test_verify_compares_all_bytes(tmp_path):
     bad[20_000] ^= 1
     file.write_bytes(bad)
     log = EventLog.open(tmp_path / "log")
-    text = "bytes of its file times.npy are not those that were written"
+    text = "bytes of its file times.npy differ from those that were written"
     with pytest.raises(ValueError, match=text):
         EventLog.open(tmp_path / "log", verify=True)
     assert pickle.loads(pickle.dumps(log)) is log
@@ -336,7 +338,9 @@ def test_a_log_of_version_0_1_0_has_no_checksums(tmp_path):
     LOG.to_disk(tmp_path / "log")
     file = tmp_path / "log" / "log.json"
     note = json.loads(file.read_text())
-    note["files"] = {name: told["bytes"] for name, told in note["files"].items()}
+    note["files"] = {
+        name: note_of_log["bytes"] for name, note_of_log in note["files"].items()
+    }
     del note["seal"]
     file.write_text(json.dumps({**note, "format": 1}))
     assert_same_log(EventLog.open(tmp_path / "log"), LOG)

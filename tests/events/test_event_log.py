@@ -330,8 +330,8 @@ BAD_INPUT = {
     "nested values": (
         (frame(basket=[["hat"], ["shoe"]]), "customer", "time"), TypeError,
         "Column 'basket' of events holds values of the type list of string, and a "
-        "field of vectors needs lists of numbers, or None; leave it out of fields, or "
-        "make a column of each part.",
+        "field of vectors needs lists of numbers, or None; leave the column out of "
+        "fields, or make a column of each part.",
     ),
     "lengths of time": (
         (frame(wait=pd.to_timedelta(["1D", "2D"])), "customer", "time"), TypeError,
@@ -381,8 +381,8 @@ BAD_INPUT = {
     ),
     "floats that were ids": (
         (frame(x=[2.0**60, 1.0]), "customer", "time", None, None, ["x"]), ValueError,
-        "values in column 'x' of events are of the type float64, which cannot tell "
-        "whole numbers from 9,007,199,254,740,992 on from their neighbours",
+        "values in column 'x' of events are of the type float64, in which "
+        "whole numbers from 9,007,199,254,740,992 on are not exact",
     ),
     "numbers as names of keys": (
         (pd.DataFrame([["a", 1, 2.0]]), 0, 1), TypeError,

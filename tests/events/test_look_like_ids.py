@@ -64,10 +64,10 @@ def quantities(seed=0):
 
 
 WARNING = re.escape(
-    "The fields ['x'] look like ids, whole numbers of which hardly any comes twice, or "
-    "far too many to be quantities; as numbers they measure the time of an event only. "
-    "Write categorical=['x'] to keep them as categories, or fields=[...] without them "
-    "to leave them out; with categorical=[] they are quantities."
+    "The fields ['x'] look like ids: whole numbers that are hardly ever repeated, or "
+    "too many different ones for a quantity. The size of an id has no meaning for a "
+    "model. Write categorical=['x'] to keep them as categories, or fields=[...] "
+    "without them to leave them out; with categorical=[] they are quantities."
 )
 
 

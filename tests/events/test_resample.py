@@ -335,7 +335,7 @@ def test_float32_stays_and_overflows_to_infinity():
         (
             {"period": "1D", "how": {"shop": "sum"}},
             ValueError,
-            "'shop': 'sum'.* the field is categorical; .*'most_frequent', 'first'",
+            "'shop': 'sum'.* the field is categorical, for .*'most_frequent', 'first'",
         ),
         ({"period": "1D", "how": "mean"}, TypeError, "how must be a dict.*got 'mean'"),
         ({"period": "1D", "count_field": "x"}, ValueError, "count_field=..."),

@@ -175,7 +175,7 @@ EVERY, BEFORE = LOG.snapshots_every, LOG.snapshots_before_events
         (lambda: EVERY(0), ValueError, "step must be longer than 0"),
         (lambda: EVERY("2D"), TypeError, "step must be a number"),
         (lambda: EVERY(99), ValueError, "There is no cutoff from 100 to 12"),
-        (lambda: EVERY(2.5), ValueError, "step is 2.5 of the unit .* whole number"),
+        (lambda: EVERY(2.5), ValueError, "step is 2.5 ticks .* whole number"),
         (lambda: EVERY(2, start=np.nan), ValueError, "start must be a time; got nan"),
         (lambda: BEFORE("visit"), ValueError, "no events of the kinds"),
         (lambda: BEFORE("a", kind_field="type"), KeyError, "no field 'type'"),

@@ -140,7 +140,7 @@ def test_a_slice_of_an_arrow_table():
         (lambda v: torch.tensor([1.0] * len(v), requires_grad=True), "requires grad"),
         (lambda v: torch.tensor([v]), "type Tensor, and a field of vectors needs"),
         (lambda v: torch.tensor(v[: 1 + v[0] % 4]), "differ in length"),
-        (lambda v: torch.tensor([1.0, 0.0]) / (v[0] - 2), "1 of the 3 vectors in"),
+        (lambda v: torch.tensor([1.0, 0.0]) / (v[0] - 2), "in 1 of its 3 vectors"),
     ],
 )  # fmt: skip
 def test_bad_arrays_of_another_library(make, text):
@@ -165,26 +165,31 @@ def test_bad_list_views():
             )
 
 
-WHOLE = "The vectors of a field have one length; write None for one that is missing"
-NUMBERS = (
-    "vectors in column 'vector' of events hold numbers that are missing, infinite or "
-    "too large for float32, the first in row"
-)
+WHOLE = "The vectors of a field have one length; write None for a missing vector"
+
+
+def numbers(n_bad, row):
+    return (
+        "Column 'vector' of events holds numbers that are missing, infinite or too "
+        f"large for float32 in {n_bad} of its 3 vectors, the first in row {row}; "
+    )
+
+
 BAD = {
     "ragged": (
         [[0, 1], [2, 3], None, [6]], ValueError,
-        "Column 'vector' of events holds vectors that differ in length or have none: "
+        "Column 'vector' of events holds vectors that differ in length or are empty: "
         f"2 of length 2, 1 of length 1. {WHOLE}",
     ),
-    "empty": ([[], [], [], []], ValueError, "or have none: 4 of length 0. " + WHOLE),
+    "empty": ([[], [], [], []], ValueError, "or are empty: 4 of length 0. " + WHOLE),
     "NaN inside": ([[0, 1], [NAN, 3], None, [6, NAN]], ValueError,
-        f"2 of the 3 {NUMBERS} 1; fill them in, or write None"),
+        numbers(2, 1) + "fill them in, or write None"),
     "None inside": ([[0, 1], [2, 3], None, [6, None]], ValueError,
-        f"1 of the 3 {NUMBERS} 3"),
+        numbers(1, 3)),
     "infinite": ([[0, np.inf], [2, 3], None, [6, 7]], ValueError,
-        f"1 of the 3 {NUMBERS} 0"),
+        numbers(1, 0)),
     "too large": ([[0, 1], [2, 1e39], None, [6, 7]], ValueError,
-        f"1 of the 3 {NUMBERS} 1"),
+        numbers(1, 1)),
     "text": ([["1", "2"], ["3", "4"], None, None], TypeError,
         "Column 'vector' of events holds values of the type list of string, and a "
         "field of vectors needs lists of numbers"),
@@ -351,7 +356,9 @@ def test_resample(how, expected):
 
 
 def test_resample_refuses_summaries_of_numbers():
-    with pytest.raises(ValueError, match=r"vector; it can be one of \['mean', 'first'"):
+    with pytest.raises(
+        ValueError, match=r"vector, for which how is one of \['mean', 'first'"
+    ):
         log_of_table(events()).resample(10, how={"vector": "sum"})
 
 

@@ -716,6 +716,6 @@ def test_name_of_a_feature_is_taken():
 def test_encoded_histories():
     X = HistoryEncoder().fit_transform(small_rows())
     with pytest.raises(
-        TypeError, match=r"RFMFeatures reads raw histories.*HistoryEncoder"
+        TypeError, match=r"RFMFeatures needs raw histories.*HistoryEncoder"
     ):
         RFMFeatures().fit(X)

@@ -386,7 +386,7 @@ def test_errors(X, boosting, change, error, message):
 
 
 def test_errors_of_other_estimators(X, lstm):
-    with pytest.raises(TypeError, match="reads raw histories"):
+    with pytest.raises(TypeError, match="needs raw histories"):
         event_attributions(lstm, HistoryEncoder().fit_transform(X))
     model = network(X, make_y(X, (0.0, 1.0)), LSTMRegressor)
     with pytest.raises(ValueError, match="has neither"):

@@ -197,7 +197,7 @@ def test_errors(data, change, error, message):
 
 def test_encoded_histories_are_refused(data):
     X, y = data
-    with pytest.raises(TypeError, match="history_importance reads raw histories"):
+    with pytest.raises(TypeError, match="history_importance needs raw histories"):
         history_importance(
             ThirdLast().fit(X, y), HistoryEncoder().fit_transform(X), y, "accuracy"
         )

@@ -475,5 +475,5 @@ def test_no_history():
 
 def test_missing_history():
     X = rows_at([1, 2, 3, 4]).reindex([0, 1, 2, 3, 4])
-    with pytest.raises(ValueError, match="1 of 5 rows have no history"):
+    with pytest.raises(ValueError, match="has 1 missing histories in 5 rows"):
         next(CutoffSplit(1, horizon=1).split(X))

@@ -411,7 +411,7 @@ def test_files_share_a_digest_and_are_replaced_together(tmp_path):
     files[2].unlink()
     files[2].mkdir()
     other = fit(LSTMClassifier(**{**SMALL, "random_state": 1}))
-    with pytest.raises(ValueError, match="no ordinary file"):
+    with pytest.raises(ValueError, match="not a regular file"):
         export_onnx(other, files[0])
     assert files[0].read_bytes() == before
     assert sorted(tmp_path.iterdir()) == sorted(files)

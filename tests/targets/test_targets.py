@@ -472,7 +472,7 @@ def test_no_history():
 
 def test_encoded_histories():
     X = small_log().attach(pd.DataFrame({"id": ["a"]}), cutoff=days(1)[0])
-    with pytest.raises(TypeError, match=r"A target reads raw histories.*Histor"):
+    with pytest.raises(TypeError, match=r"A target needs raw histories.*Histor"):
         churned(HistoryEncoder().fit_transform(X), "4D")
 
 

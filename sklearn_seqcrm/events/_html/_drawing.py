@@ -1,7 +1,7 @@
 """Pieces of HTML and SVG for notebooks.
 
 Every piece is a string without scripts or style sheets. Text and lines have the colour
-of the surrounding text (``currentColor``), so that a picture fits light and dark pages,
+of the surrounding text (``currentColor``), so that an image fits light and dark pages,
 whether the browser, the notebook or the documentation chooses the theme.
 """
 
@@ -42,7 +42,7 @@ def escaped(value: Any, most: int = _MOST_LETTERS) -> str:
     return html.escape(text if len(text) <= most else f"{text[: most - 1]}…")
 
 
-def counted(n: int, what: str) -> str:
+def count_text(n: int, what: str) -> str:
     """Return a count with its noun, such as ``"1 event"``."""
     return f"{n:,} {what}{'' if n == 1 else 's'}"
 
@@ -67,7 +67,7 @@ def time_text(time: Any, first: Any, last: Any) -> str:
     return time.strftime(form) + ("" if time.tz is None else f" {time.tzname()}")
 
 
-def block(*parts: str) -> str:
+def container(*parts: str) -> str:
     """Return pieces of HTML below one another."""
     style = "font-size:90%;line-height:1.5;max-width:60em"
     return f'<div style="{style}">{"".join(parts)}</div>'
@@ -78,7 +78,7 @@ def line(text: str) -> str:
     return f"<div>{text}</div>"
 
 
-def picture(width: float, height: float, label: str, parts: Iterable[str]) -> str:
+def svg(width: float, height: float, label: str, parts: Iterable[str]) -> str:
     """Return an SVG, which shrinks on a narrow page.
 
     Parameters
@@ -100,7 +100,9 @@ def picture(width: float, height: float, label: str, parts: Iterable[str]) -> st
     )
 
 
-def word(x: float, y: float, text: Any, anchor: str = "start", most: int = 40) -> str:
+def text_at(
+    x: float, y: float, text: Any, anchor: str = "start", most: int = 40
+) -> str:
     """Return text at a point; `anchor` is "start", "middle" or "end"."""
     return (
         f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}">{escaped(text, most)}</text>'

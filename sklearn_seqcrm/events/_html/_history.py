@@ -12,16 +12,16 @@ from sklearn_seqcrm._store import Rows
 from sklearn_seqcrm.events._html._drawing import (
     ACCENT,
     bars,
-    block,
-    counted,
+    container,
+    count_text,
     escaped,
     line,
-    picture,
     places,
     rule,
+    svg,
     table,
+    text_at,
     time_text,
-    word,
 )
 
 _WIDTH, _LANE, _MARGIN, _LABELS = 640, 22, 14, 112  # pixels
@@ -32,7 +32,7 @@ _MOST_LANES = 6
 _MOST_EVENTS, _MOST_FIELDS, _FIELDS_OF_A_DOT = 6, 10, 4
 
 
-class Shown(NamedTuple):
+class HistoryContent(NamedTuple):
     """Content of one history.
 
     Parameters
@@ -78,7 +78,7 @@ class Lanes(NamedTuple):
     of_event: np.ndarray
 
 
-def history_html(shown: Shown) -> str:
+def history_html(shown: HistoryContent) -> str:
     """Return a history as HTML: dates, a timeline, and a table of the last events.
 
     Its size is bounded for any number of events and fields.
@@ -87,15 +87,15 @@ def history_html(shown: Shown) -> str:
     who = f"<b>{customer}</b>, " if customer else "unknown customer, "
     cutoff, n_events = escaped(shown.time_text(shown.cutoff)), len(shown.times)
     if not n_events:
-        return block(line(f"{who}no events before {cutoff}"))
+        return container(line(f"{who}no events before {cutoff}"))
     first, last = (escaped(shown.time_text(shown.times[i])) for i in (0, -1))
     when = f"from {first} to {last}" if n_events > 1 else f"on {first}"
-    head = f"{counted(n_events, 'event')} {when}, cutoff {cutoff}"
-    return block(line(who + head), _timeline(shown, head), _last_events(shown))
+    head = f"{count_text(n_events, 'event')} {when}, cutoff {cutoff}"
+    return container(line(who + head), _timeline(shown, head), _last_events(shown))
 
 
-def _timeline(shown: Shown, head: str) -> str:
-    """Return a picture of events from the first one to the cutoff, in lanes."""
+def _timeline(shown: HistoryContent, head: str) -> str:
+    """Return an image of events from the first one to the cutoff, in lanes."""
     lane_field = _lane_field(shown)
     lanes = _lanes(shown.fields, lane_field)
     #   0   left                         right _WIDTH
@@ -108,7 +108,7 @@ def _timeline(shown: Shown, head: str) -> str:
     for i, name in enumerate(lanes.names):
         parts.append(rule(left, _middle(i), right, _middle(i)))
         if lane_field is not None:
-            parts.append(word(left - 12, _middle(i) + 4, name, "end", 16))
+            parts.append(text_at(left - 12, _middle(i) + 4, name, "end", 16))
     if len(shown.times) <= _MOST_DOTS:
         size_field = _size_field(shown.fields)
         parts += _dots(shown, lanes, left + (right - left) * shown.places, size_field)
@@ -118,13 +118,15 @@ def _timeline(shown: Shown, head: str) -> str:
         how = f", counted in {_N_BARS} spans of equal length"
     parts += [
         rule(right, 0, right, bottom, width=2),
-        word(left, bottom + 14, shown.time_text(shown.times[0])),
-        word(_WIDTH - 2, bottom + 14, f"cutoff {shown.time_text(shown.cutoff)}", "end"),
+        text_at(left, bottom + 14, shown.time_text(shown.times[0])),
+        text_at(
+            _WIDTH - 2, bottom + 14, f"cutoff {shown.time_text(shown.cutoff)}", "end"
+        ),
     ]
     by = "" if lane_field is None else f" by {lane_field}"
     label = f"Timeline{by}{how}"
     return (
-        picture(_WIDTH, bottom + 20, f"{label}: {head}", parts)
+        svg(_WIDTH, bottom + 20, f"{label}: {head}", parts)
         + f"<div><small>{escaped(label, 100)}</small></div>"
     )
 
@@ -133,7 +135,7 @@ def _middle(lane: int) -> float:
     return _LANE * (lane + 0.5) + 4
 
 
-def _lane_field(shown: Shown) -> Any:
+def _lane_field(shown: HistoryContent) -> Any:
     """Return the field whose levels have a lane each; None if none has few levels."""
     if shown.kind_field is not None:
         return shown.kind_field
@@ -171,7 +173,9 @@ def _size_field(fields: pd.DataFrame) -> Any:
     return None
 
 
-def _dots(shown: Shown, lanes: Lanes, x: np.ndarray, size_field: Any) -> list[str]:
+def _dots(
+    shown: HistoryContent, lanes: Lanes, x: np.ndarray, size_field: Any
+) -> list[str]:
     """Return a dot for each event, with its fields as a tooltip."""
     radius = np.full(len(x), 5.0)
     filled = np.ones(len(x), dtype=bool)
@@ -208,7 +212,7 @@ def _counts(lanes: Lanes, x: np.ndarray, left: float, width: float) -> list[str]
     ]
 
 
-def _last_events(shown: Shown) -> str:
+def _last_events(shown: HistoryContent) -> str:
     """Return the last events as a table that can be opened."""
     n_events, n_fields = shown.fields.shape
     last = shown.fields.iloc[-_MOST_EVENTS:, :_MOST_FIELDS]
@@ -217,7 +221,7 @@ def _last_events(shown: Shown) -> str:
     rows = [[escaped(value) for value in row] for row in zip(*columns, strict=True)]
     which = "Events" if n_events == len(rows) else f"The last {len(rows)} events"
     n_more = n_fields - last.shape[1]
-    more = f", without {counted(n_more, 'more field')}" if n_more else ""
+    more = f", without {count_text(n_more, 'more field')}" if n_more else ""
     name = shown.times.name or "time"
     return (
         f"<details><summary>{which}{more}</summary>"
@@ -241,13 +245,13 @@ def histories_html(rows: Rows) -> str:
     n = len(rows.codes)
     lengths = rows.stop - rows.start
     head = (
-        f"<b>HistoryArray</b>: {counted(n, 'row')}, "
-        f"{counted(int(lengths.sum()), 'visible event')}"
+        f"<b>HistoryArray</b>: {count_text(n, 'row')}, "
+        f"{count_text(int(lengths.sum()), 'visible event')}"
     )
     shown = rows.select(lambda column: column[:_MOST_ROWS])
     there = np.flatnonzero(shown.start != NO_ROW)
     if not len(there):
-        return block(line(head))
+        return container(line(head))
     # All rows share one time axis.
     filled = there[shown.stop[there] > shown.start[there]]
     times = rows.log.timeline.times
@@ -255,9 +259,9 @@ def histories_html(rows: Rows) -> str:
     ends = min(begins), max(shown.cutoff[there])
     cells = [_row(shown, i, ends) for i in range(len(shown.codes))]
     hidden = n - len(cells)
-    more = line(f"and {counted(hidden, 'more row')}") if hidden else ""
+    more = line(f"and {count_text(hidden, 'more row')}") if hidden else ""
     names = [rows.log.names[0], "events", "time, up to the cutoff", "cutoff"]
-    return block(line(head), table(names, cells), more)
+    return container(line(head), table(names, cells), more)
 
 
 def _row(rows: Rows, i: int, ends: tuple[Any, Any]) -> list[str]:
@@ -275,12 +279,12 @@ def _row(rows: Rows, i: int, ends: tuple[Any, Any]) -> list[str]:
     here = 4 + (_ROW_WIDTH - 8) * places(np.array([cutoff]), *ends)[0]
     # Square roots, so that one event is visible beside a hundred.
     heights = np.sqrt(counts / max(1, counts.max()))
-    n_events = counted(int(stop - start), "event")
+    n_events = count_text(int(stop - start), "event")
     parts = [
         rule(4, _ROW_HEIGHT - 2, here, _ROW_HEIGHT - 2),
         bars(heights, 4, _ROW_HEIGHT - 2, _ROW_WIDTH - 8, _ROW_HEIGHT - 5, gap=0.5),
         rule(here, 1, here, _ROW_HEIGHT - 1, width=2),
     ]
     label = f"{n_events} up to the cutoff {when}"
-    image = picture(_ROW_WIDTH, _ROW_HEIGHT, label, parts)
+    image = svg(_ROW_WIDTH, _ROW_HEIGHT, label, parts)
     return [customer, f"{stop - start:,}", image, when]

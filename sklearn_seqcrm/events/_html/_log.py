@@ -10,16 +10,16 @@ import pandas as pd
 from sklearn_seqcrm._store import Column, RawLog
 from sklearn_seqcrm.events._html._drawing import (
     bars,
-    block,
-    counted,
+    container,
+    count_text,
     escaped,
     line,
-    picture,
     places,
     rule,
+    svg,
     table,
+    text_at,
     time_text,
-    word,
 )
 
 _WIDTH, _HEIGHT, _BASE = 300, 84, 66
@@ -39,18 +39,18 @@ def log_html(log: RawLog) -> str:
     """
     name = escaped(log.names[0])
     head = (
-        f"<b>{type(log).__name__}</b>: {counted(len(log), 'event')}, "
-        f"{counted(log.n_customers, 'customer')} ({name})"
+        f"<b>{type(log).__name__}</b>: {count_text(len(log), 'event')}, "
+        f"{count_text(log.n_customers, 'customer')} ({name})"
     )
     if not len(log):
-        return block(line(head))
+        return container(line(head))
     first, last = log.time_span
     time = escaped(log.names[1])
     until = escaped(time_text(log.observed_until, first, last))
     ends = [escaped(time_text(end, first, last)) for end in (first, last)]
     when = f"{time} from {ends[0]} to {ends[1]}, recorded until {until}"
     pictures = _events_over_time(log, ends) + _lengths(log.timeline.counts)
-    return block(line(head), line(when), pictures, _fields(log))
+    return container(line(head), line(when), pictures, _fields(log))
 
 
 def _events_over_time(log: RawLog, ends: list[str]) -> str:
@@ -81,14 +81,14 @@ def _histogram(heights: np.ndarray, title: str, low: str, high: str) -> str:
     """Return bars between two ends."""
     most = int(heights.max())
     parts = [
-        word(6, 12, title, most=60),
+        text_at(6, 12, title, most=60),
         bars(heights / most, 6, _BASE, _WIDTH - 24, _BASE - 22, gap=0.5),
         rule(6, _BASE, _WIDTH - 18, _BASE),
-        word(6, _BASE + 14, low),
-        word(_WIDTH - 18, _BASE + 14, high, "end"),
+        text_at(6, _BASE + 14, low),
+        text_at(_WIDTH - 18, _BASE + 14, high, "end"),
     ]
     label = f"{title}: from {low} to {high}, at most {most:,} in one bar"
-    return picture(_WIDTH, _HEIGHT, label, parts)
+    return svg(_WIDTH, _HEIGHT, label, parts)
 
 
 def _fields(log: RawLog) -> str:
@@ -99,7 +99,7 @@ def _fields(log: RawLog) -> str:
         for name, column in columns[:_MOST_FIELDS]
     ]
     n_more = len(columns) - len(rows)
-    more = line(f"and {counted(n_more, 'more field')}") if n_more else ""
+    more = line(f"and {count_text(n_more, 'more field')}") if n_more else ""
     if not rows:
         return line("no fields")
     return table(["field", "type", "missing", "values"], rows) + more
@@ -107,9 +107,9 @@ def _fields(log: RawLog) -> str:
 
 def _type(column: Column) -> str:
     parts = [str(column.type)]
-    parts += [counted(size, "component") for size in column.values.shape[1:]]
+    parts += [count_text(size, "component") for size in column.values.shape[1:]]
     if column.categories is not None:
-        parts.append(counted(len(column.categories), "level"))
+        parts.append(count_text(len(column.categories), "level"))
     return ", ".join(parts)
 
 

@@ -105,7 +105,7 @@ def test_files_of_version_0_1_0_are_read(file, read, scorer):
     with pytest.raises(ValueError, match=r"is damaged: KeyError\('n'\)"):
         read()
     write(table, format=2)
-    with pytest.raises(ValueError, match="is damaged: it has lost its checksum"):
+    with pytest.raises(ValueError, match="is damaged: its checksum is missing"):
         read()
     write(table, format=3)
     with pytest.raises(ValueError, match="has the format 3, and this version"):
