@@ -145,7 +145,8 @@ def _refuse_readers_of_events(name: str, step: Any, histories: list[Any]) -> Non
         )
     for part, transformer, columns in step.transformers_:
         # First: scikit-learn 1.6 warns when the columns of a remainder are accessed.
-        if passes_through(transformer) or _reads_cutoffs(transformer):
+        # "to_days" is the part of make_history_pipeline for days to the cutoff.
+        if passes_through(transformer) or function_of(transformer) == "to_days":
             continue
         reads = [one for one in _names_of(step, columns) if one in histories]
         if reads:
@@ -166,11 +167,6 @@ def _names_of(step: ColumnTransformer, columns: Any) -> list[Any]:
     if isinstance(chosen, slice) or chosen.dtype.kind in "bi":
         return list(names[chosen])
     return list(columns)
-
-
-def _reads_cutoffs(transformer: Any) -> bool:
-    """Return whether a part is that of make_history_pipeline for days to cutoffs."""
-    return function_of(transformer) == "to_days"
 
 
 def passes_through(transformer: Any) -> bool:

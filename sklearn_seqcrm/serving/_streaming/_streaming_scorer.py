@@ -24,16 +24,18 @@ from sklearn_seqcrm.serving._streaming._arrivals import Arrivals, tick_of
 from sklearn_seqcrm.serving._streaming._customer_states import CustomerStateTable
 from sklearn_seqcrm.serving._streaming._event_reader import EventReader
 from sklearn_seqcrm.serving._streaming._fitted_pipeline import FittedPipeline
-from sklearn_seqcrm.serving._streaming._many_customers import ManyCustomers
-from sklearn_seqcrm.serving._streaming._one_customer import OneCustomer
 from sklearn_seqcrm.serving._streaming._parquet import (
     digest_of,
     read_states,
     write_states,
 )
-from sklearn_seqcrm.serving._streaming._row_scores import PredictionsMixin
+from sklearn_seqcrm.serving._streaming._prediction_methods import PredictionsMixin
 from sklearn_seqcrm.serving._streaming._rows_to_score import ids_like, one_id_like
+from sklearn_seqcrm.serving._streaming._single_customer_scorer import (
+    SingleCustomerScorer,
+)
 from sklearn_seqcrm.serving._streaming._streamed_history import StreamedHistory
+from sklearn_seqcrm.serving._streaming._table_scorer import TableScorer
 
 LATE = ("raise", "ignore")
 DTYPES = ("float32", "float16")
@@ -168,24 +170,27 @@ class StreamingScorer(PredictionsMixin):
         names = parts.estimator._roles.histories
         customers = _by_history(customer, names, "customer")
         times = _by_history(time, names, "time")
-        self._keys = {name: (customers[name], times[name]) for name in names}
-        for name, keys in self._keys.items():
-            _refuse_repeated(keys, parts.encoders[name].schema, name)
+        keys = {name: (customers[name], times[name]) for name in names}
+        for name, own in keys.items():
+            _refuse_repeated(own, parts.encoders[name].schema, name)
         with isolated_torch_settings("cpu"), torch.no_grad():
-            self._streams = self._make_streams(names)
+            self._streams = self._make_streams(keys)
         exact, ignore_late = allow_exact_matches, late == "ignore"
-        self._many_customers = ManyCustomers(parts, self._streams, self._keys, exact)
-        self._one_customer = OneCustomer(
-            parts, self._streams, self._keys, exact, ignore_late
+        self._table_scorer = TableScorer(parts, self._streams, exact)
+        self._single_customer_scorer = SingleCustomerScorer(
+            parts, self._streams, exact, ignore_late
         )
         self._lock = threading.RLock()
 
-    def _make_streams(self, names: Sequence[Any]) -> dict[Any, StreamedHistory]:
+    def _make_streams(
+        self, keys: Mapping[Any, tuple[str, str]]
+    ) -> dict[Any, StreamedHistory]:
         networks = self._parts.networks
         first = networks[0].readers[0]
         return {
             name: StreamedHistory(
                 name,
+                own,
                 self._parts.encoders[name],
                 [EventReader(network.readers[i]) for network in networks],
                 first.hidden_size * len(first.layers),
@@ -193,7 +198,7 @@ class StreamingScorer(PredictionsMixin):
                 self.dtype,
                 self._parts.estimator._objective.is_linear,
             )
-            for i, name in enumerate(names)
+            for i, (name, own) in enumerate(keys.items())
         }
 
     def __getstate__(self) -> dict[str, Any]:
@@ -289,7 +294,7 @@ class StreamingScorer(PredictionsMixin):
 
     def _arrivals(self, events: Any, stream: StreamedHistory) -> Arrivals:
         name = stream.name
-        arrivals = Arrivals.of(events, *self._keys[name], stream.encoder, name)
+        arrivals = Arrivals.of(events, *stream.keys, stream.encoder, name)
         what = f"customers of new events for {name!r}"
         if not arrivals.customers:
             return arrivals
@@ -311,7 +316,7 @@ class StreamingScorer(PredictionsMixin):
     def _predict(self, method: str, rows: Any, cutoff: Any, *args: Any) -> np.ndarray:
         """Compute the network outputs of rows; see `PredictionsMixin`."""
         with self._lock, isolated_torch_settings("cpu"), torch.no_grad():
-            outputs = self._many_customers.outputs(rows, cutoff)
+            outputs = self._table_scorer.outputs(rows, cutoff)
         return getattr(self._parts.estimator, method)(NetworkOutputs(outputs), *args)
 
     # One customer ---------------------------------------------------------------------
@@ -374,7 +379,7 @@ class StreamingScorer(PredictionsMixin):
         times = None if horizon is None else _times_of(estimator, horizon)
         with self._lock:
             stream = None if event is None else self._stream(history)
-            outputs = self._one_customer.outputs(
+            outputs = self._single_customer_scorer.outputs(
                 customer, event, statics or {}, cutoff, stream, on_accept
             )
         if times is not None:

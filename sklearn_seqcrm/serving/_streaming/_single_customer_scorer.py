@@ -17,7 +17,7 @@ import pandas as pd
 from sklearn_seqcrm._recurrent.data import Inputs, RowData, read_inputs
 from sklearn_seqcrm._recurrent.network import StepHead
 from sklearn_seqcrm.serving._streaming._arrivals import exact_tick_of, tick_of
-from sklearn_seqcrm.serving._streaming._event_fields import EventRowEncoder, refuse_lost
+from sklearn_seqcrm.serving._streaming._event_fields import refuse_lost
 from sklearn_seqcrm.serving._streaming._field_readers import (
     is_missing,
     refuse_surrogates,
@@ -38,7 +38,7 @@ from sklearn_seqcrm.serving._streaming._streamed_history import (
 )
 
 
-class OneCustomer:
+class SingleCustomerScorer:
     """Scores of single customers, after a single event if there is one.
 
     Parameters
@@ -47,8 +47,6 @@ class OneCustomer:
         The fitted pipeline.
     streams : dict of str to StreamedHistory
         The history columns, with the states of all customers.
-    keys : dict of str to (str, str)
-        Names of the customer and the time column of each.
     exact : bool
         Whether a row sees the events at its cutoff.
     ignore_late : bool
@@ -59,18 +57,15 @@ class OneCustomer:
         self,
         parts: FittedPipeline,
         streams: Mapping[Any, StreamedHistory],
-        keys: Mapping[Any, tuple[str, str]],
         exact: bool,
         ignore_late: bool,
     ) -> None:
         self._parts = parts
         self._heads = [StepHead(network) for network in parts.networks]
         self._streams = streams
-        self._keys = keys
         self._exact = exact
         self._ignore_late = ignore_late
-        self._one_event = {n: EventRowEncoder(s.encoder) for n, s in streams.items()}
-        self._one_row = StaticsRowEncoder.of(parts)
+        self._row_encoder = StaticsRowEncoder.of(parts)
 
     def outputs(
         self,
@@ -103,9 +98,9 @@ class OneCustomer:
         slots = {name: one.states.find_one(ids[name]) for name, one in streams.items()}
         tick, values = None, {}
         if stream is not None and event is not None:
-            column = self._keys[stream.name][1]
+            column = stream.keys[1]
             refuse_lost(event, [column], "event")
-            values = self._one_event[stream.name].read(event)
+            values = stream.row_encoder.read(event)
             tick = self._tick_of(event[column], column, stream, slots[stream.name])
         # One cutoff, in the ticks of each column's clock.
         cutoffs = {
@@ -120,7 +115,7 @@ class OneCustomer:
             customer = ids[stream.name]
             if on_accept is not None:
                 on_accept()
-            self._take(stream, customer, values, tick)
+            stream.take_one(customer, tick, values)
             slots[stream.name] = stream.states.find_one(customer)
         records = {
             name: one.states.at_one(slots[name]) for name, one in streams.items()
@@ -224,10 +219,10 @@ class OneCustomer:
             raise KeyError(
                 f"statics lacks {lost}; the pipeline was fitted on {list(wanted)}."
             )
-        if self._one_row is not None:
+        if self._row_encoder is not None:
             first = next(iter(self._parts.encoders))
             try:
-                return self._one_row.values(statics, cutoffs[first][0])
+                return self._row_encoder.values(statics, cutoffs[first][0])
             except UnusualValueError:
                 pass  # the pipeline's own steps convert or refuse the value
         return self._from_table(statics, cutoffs)
@@ -248,18 +243,3 @@ class OneCustomer:
         # Row features come first; only the statics at the end are needed here.
         static = read_inputs(parts.estimator, frame, reset=False).data.static[0]
         return static[len(static) - len(parts.estimator._roles.statics) :]
-
-    def _take(
-        self,
-        stream: StreamedHistory,
-        customer: Any,
-        values: Mapping[str, Any],
-        tick: Any,
-    ) -> None:
-        """Update the state by an event that was read, and is not late."""
-        slot = stream.states.find_one(customer)
-        gap = np.nan
-        if slot >= 0:
-            gap = float(tick - stream.states.records["last"][slot])
-        numbers = self._one_event[stream.name].encode(values, tick, gap)
-        stream.take_one(customer, tick, gap, *numbers)
